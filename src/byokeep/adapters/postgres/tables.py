@@ -1,0 +1,290 @@
+"""The tables, as SQLAlchemy metadata. Migrations must add up to exactly this; a test compares.
+
+Rules
+- No column holds or could hold a value: references, ids, enums, times, counters, keyed digests (R1.1-2).
+- Client data carries ``client_id`` in every key and every foreign key, so a row can not hang on another
+  client's parent (S-OWASP-23).
+- What must be unique or well-formed is a constraint here, not only a check in code.
+- Schema ``byokeep``. The queue's own tables live in schema ``procrastinate``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+
+SCHEMA: Final = "byokeep"
+metadata: Final = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pk",
+        "uq": "%(table_name)s_%(column_0_N_name)s_uq",
+        "ck": "%(table_name)s_%(constraint_name)s_ck",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fk",
+        "ix": "%(table_name)s_%(column_0_N_name)s_ix",
+    },
+)
+
+
+def _id() -> Column[Any]:
+    return Column("id", Uuid, primary_key=True)
+
+
+def _at(name: str, *, nullable: bool = False) -> Column[Any]:
+    """An instant. The database's clock stamps the required ones."""
+    default = None if nullable else func.now()
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=default)
+
+
+def _text(name: str, *, nullable: bool = False, default: str | None = None) -> Column[Any]:
+    return Column(name, Text, nullable=nullable, server_default=default)
+
+
+def _words(name: str) -> Column[Any]:
+    return Column(name, ARRAY(Text), nullable=False, server_default=text("'{}'"))
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+# A display name: letters, digits, plain punctuation. Nothing secret-shaped fits (20+ unbroken characters).
+def _display_name() -> CheckConstraint:
+    return CheckConstraint(
+        "name ~ '^[[:alnum:]][[:alnum:] ._&''()-]{0,79}$' AND name !~ '[[:alnum:]_-]{25,}'", name="name"
+    )
+
+
+installation = Table(
+    "installation", metadata, _id(), _text("environment"), _at("created_at"),
+    Column("singleton", Boolean, nullable=False, unique=True, server_default=text("true")),
+    CheckConstraint("singleton", name="singleton"),
+    _one_of("environment", "production", "staging", "development"),
+)  # fmt: skip
+
+subject = Table(
+    "subject", metadata, _id(),
+    _text("kind"), _text("name"), _words("roles"), _text("state", default="active"),
+    _text("password_phc", nullable=True), Column("all_clients", Boolean, nullable=False, server_default=text("false")),
+    _at("created_at"), Column("created_by", Uuid, nullable=True),
+    UniqueConstraint("name"), _display_name(),
+    _one_of("kind", "operator", "machine"), _one_of("state", "active", "disabled"),
+    CheckConstraint(
+        "kind = 'operator' AND roles <@ ARRAY['admin','operator','approver','auditor']"
+        " OR kind = 'machine' AND roles <@ ARRAY['dispatcher','runner','custodian'] AND cardinality(roles) = 1",
+        name="roles",
+    ),
+    CheckConstraint("password_phc IS NULL OR password_phc LIKE '$argon2id$%'", name="password_phc"),
+)  # fmt: skip
+
+subject_client = Table(
+    "subject_client", metadata,
+    Column("subject_id", Uuid, ForeignKey("byokeep.subject.id"), nullable=False),
+    Column("client_id", Uuid, ForeignKey("byokeep.client.id"), nullable=False),
+    PrimaryKeyConstraint("subject_id", "client_id"),
+)  # fmt: skip
+
+api_token = Table(
+    "api_token", metadata, _id(),
+    Column("subject_id", Uuid, ForeignKey("byokeep.subject.id"), nullable=False),
+    Column("keyed_hash", LargeBinary, nullable=False, unique=True),
+    _text("kind"), _at("created_at"), _at("expires_at"), _at("revoked_at", nullable=True),
+    _one_of("kind", "api", "session"),
+    CheckConstraint("octet_length(keyed_hash) = 32", name="keyed_hash"),
+    CheckConstraint("expires_at > created_at AND expires_at <= created_at + interval '90 days'", name="expires_at"),
+)  # fmt: skip
+
+client = Table(
+    "client", metadata, _id(),
+    _text("name"), _text("state", default="enrolling"), _text("risk", default="standard"),
+    _text("entity_id", nullable=True), _at("created_at"), Column("created_by", Uuid, nullable=False),
+    UniqueConstraint("name"), _display_name(),
+    _one_of("state", "enrolling", "active", "suspended", "closed"), _one_of("risk", "standard", "high"),
+)  # fmt: skip
+
+_PROVIDERS: Final = (
+    "google", "anthropic", "openai", "openrouter", "heygen", "kie",
+    "meta", "tiktok", "linkedin", "youtube", "x", "skool",
+)  # fmt: skip
+
+credential_ref = Table(
+    "credential_ref", metadata,
+    Column("id", Uuid, nullable=False), Column("client_id", Uuid, ForeignKey("byokeep.client.id"), nullable=False),
+    _text("provider"), _text("kind"), _text("purpose", default="default"), _text("environment"),
+    _text("secret_ref"), Column("version", Integer, nullable=False), _text("state"), _text("verification"),
+    _text("risk"), _at("created_at"), Column("created_by", Uuid, nullable=False), _at("rotation_due_at"),
+    _at("expires_at", nullable=True),
+    PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
+    _one_of("provider", *_PROVIDERS),
+    _one_of("kind", "provider_api_key", "oauth_token_set", "session_cookie", "webhook_signing_secret",
+            "internal_service_token", "database_credential"),
+    _one_of("environment", "production", "staging", "development"),
+    _one_of("state", "pre_activation", "active", "suspended", "deactivated", "compromised", "destroyed"),
+    _one_of("verification", "pending", "verified", "failed", "quarantined"),
+    _one_of("risk", "standard", "high"),
+    CheckConstraint("version >= 1", name="version"),
+    CheckConstraint("purpose ~ '^[a-z][a-z0-9_]{0,31}$'", name="purpose"),
+    # R1.1-3 and R3.2-3: the grammar, and that the place is this row's own client and provider.
+    CheckConstraint(
+        "secret_ref = 'vault://kv/clients/' || client_id::text || '/providers/' || provider", name="secret_ref"
+    ),
+    CheckConstraint(
+        "rotation_due_at > created_at AND rotation_due_at <= created_at + interval '400 days'", name="rotation_due_at"
+    ),
+    Index("credential_ref_one_live_uq", "client_id", "provider", "purpose", unique=True,
+          postgresql_where=text("state IN ('pre_activation','active','suspended')")),
+)  # fmt: skip
+
+sop_run = Table(
+    "sop_run", metadata, _id(),
+    Column("client_id", Uuid, ForeignKey("byokeep.client.id"), nullable=False),
+    _text("sop"), _text("provider"), Column("ref_id", Uuid, nullable=True), Column("version", Integer, nullable=True),
+    _text("state", default="running"), _text("reason", default=""), _at("started_at"), _at("closed_at", nullable=True),
+    Column("started_by", Uuid, nullable=False),
+    Column("write_seq", BigInteger, nullable=True), Column("verify_seq", BigInteger, nullable=True),
+    Column("leak_seq", BigInteger, nullable=True), Column("done_seq", BigInteger, nullable=True),
+    _text("store_request", default=""),
+    _one_of("sop", "onboard_key"), _one_of("state", "running", "complete", "failed"),
+)  # fmt: skip
+
+platform_account = Table(
+    "platform_account", metadata,
+    Column("id", Uuid, nullable=False), Column("client_id", Uuid, ForeignKey("byokeep.client.id"), nullable=False),
+    _text("platform"), _text("account"), _text("username"), _text("display_name"),
+    _words("lanes"), _at("identified_at", nullable=True), _text("identity", default="unchecked"),
+    _at("created_at"), Column("created_by", Uuid, nullable=False),
+    PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("client_id", "platform", "account"),
+    _one_of("platform", "meta", "tiktok", "linkedin", "youtube", "x", "skool"),
+    _one_of("identity", "unchecked", "match", "mismatch", "unknown"),
+    CheckConstraint("account ~ '^[A-Za-z0-9_.-]{1,64}$'", name="account"),
+    CheckConstraint("username ~ '^[A-Za-z0-9_.@-]{1,64}$'", name="username"),
+    CheckConstraint("display_name ~ '^[[:alnum:]][[:alnum:] ._&''()-]{0,79}$'", name="display_name"),
+)  # fmt: skip
+
+job = Table(
+    "job", metadata,
+    Column("id", Uuid, nullable=False), Column("client_id", Uuid, ForeignKey("byokeep.client.id"), nullable=False),
+    Column("dispatcher_id", Uuid, ForeignKey("byokeep.subject.id"), nullable=False),
+    Column("runner_id", Uuid, ForeignKey("byokeep.subject.id"), nullable=False),
+    _text("kind"), _words("secrets"), _words("platforms"), _words("lanes"), _words("effects"),
+    _text("state", default="open"), _text("reason", default=""),
+    _at("opened_at"), _at("expires_at"), _at("closed_at", nullable=True),
+    PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
+    _one_of("kind", "use", "custody"), _one_of("state", "open", "closed", "expired", "killed"),
+    CheckConstraint("kind = 'use' OR effects = '{}'", name="custody_has_no_effects"),
+    CheckConstraint("expires_at > opened_at AND expires_at <= opened_at + interval '24 hours'", name="expires_at"),
+)  # fmt: skip
+
+lease = Table(
+    "lease", metadata,
+    Column("id", Uuid, nullable=False), Column("client_id", Uuid, nullable=False),
+    Column("job_id", Uuid, nullable=False), Column("runner_id", Uuid, nullable=False),
+    _text("kind"), _words("secrets"), Column("jwt_iat", BigInteger, nullable=False),
+    Column("jwt_exp", BigInteger, nullable=False), _at("issued_at"), _at("expires_at"),
+    PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
+    ForeignKeyConstraint(["client_id", "job_id"], ["byokeep.job.client_id", "byokeep.job.id"]),
+    Index("lease_issued_at_ix", "issued_at"), _one_of("kind", "use", "custody", "enroll"),
+)  # fmt: skip
+
+permit = Table(
+    "permit", metadata,
+    Column("id", Uuid, nullable=False), Column("client_id", Uuid, nullable=False),
+    Column("job_id", Uuid, nullable=False), Column("lease_id", Uuid, nullable=False),
+    _text("platform"), _text("account"), _text("lane"), _text("effect"), _text("idempotency_key"),
+    _text("state", default="issued"), _at("issued_at"), _at("expires_at"), _at("closed_at", nullable=True),
+    PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
+    ForeignKeyConstraint(["client_id", "job_id"], ["byokeep.job.client_id", "byokeep.job.id"]),
+    ForeignKeyConstraint(["client_id", "lease_id"], ["byokeep.lease.client_id", "byokeep.lease.id"]),
+    _one_of("state", "issued", "done", "failed", "unknown"),
+    CheckConstraint("idempotency_key ~ '^[A-Za-z0-9_.:-]{8,64}$'", name="idempotency_key"),
+    # R1.5-6: one key never yields two effects; a failed attempt (surely not done) frees the key.
+    Index("permit_idempotency_uq", "client_id", "idempotency_key", unique=True,
+          postgresql_where=text("state <> 'failed'")),
+)  # fmt: skip
+
+switch = Table(
+    "switch", metadata,
+    Column("scope", Text, primary_key=True), Column("client_id", Uuid, nullable=True),
+    Column("closed", Boolean, nullable=False), Column("epoch", BigInteger, nullable=False),
+    _text("reason"), Column("by", Uuid, nullable=False), _at("at"),
+    Column("installation_id", Uuid, ForeignKey("byokeep.installation.id"), nullable=False),
+    Column("store_cut_off", Boolean, nullable=False, server_default=text("false")),
+    CheckConstraint("reason ~ '^[a-z][a-z0-9_]{1,62}$'", name="reason"),
+)  # fmt: skip
+
+approval = Table(
+    "approval", metadata, _id(),
+    _text("action"), _text("scope"), Column("epoch", BigInteger, nullable=False), _text("reason"),
+    Column("requested_by", Uuid, nullable=False), Column("approved_by", Uuid, nullable=True),
+    _at("requested_at"), _at("expires_at"), _at("approved_at", nullable=True), _at("used_at", nullable=True),
+    _one_of("action", "open_switch"),
+    CheckConstraint("approved_by IS NULL OR approved_by <> requested_by", name="two_people"),
+)  # fmt: skip
+
+alert = Table(
+    "alert", metadata, _id(),
+    Column("client_id", Uuid, nullable=True), Column("object_id", Uuid, nullable=True),
+    _text("reason"), _text("severity"), _text("dedup_key"), _at("opened_at"), _at("closed_at", nullable=True),
+    Column("closed_by", Uuid, nullable=True), Column("count", Integer, nullable=False, server_default=text("1")),
+    _one_of("severity", "info", "warning", "critical"),
+    Index("alert_open_uq", "dedup_key", unique=True, postgresql_where=text("closed_at IS NULL")),
+)  # fmt: skip
+
+value_fingerprint = Table(
+    "value_fingerprint", metadata,
+    Column("ref_id", Uuid, nullable=False), Column("version", Integer, nullable=False), _text("fingerprint"),
+    PrimaryKeyConstraint("ref_id", "version"),
+    Index("value_fingerprint_fingerprint_ix", "fingerprint"),
+    CheckConstraint("fingerprint ~ '^[0-9a-f]{64}$'", name="fingerprint"),
+)  # fmt: skip
+
+key_transition = Table(
+    "key_transition", metadata, _id(),
+    Column("client_id", Uuid, nullable=False), Column("ref_id", Uuid, nullable=False),
+    _text("state_from"), _text("state_to"), _text("reason"), _at("at"), Column("by", Uuid, nullable=False),
+    ForeignKeyConstraint(["client_id", "ref_id"], ["byokeep.credential_ref.client_id", "byokeep.credential_ref.id"]),
+)  # fmt: skip
+
+audit_head = Table(
+    "audit_head", metadata,
+    Column("chain", Uuid, primary_key=True), Column("seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False), _at("at"),
+)  # fmt: skip
+
+audit_record = Table(
+    "audit_record", metadata,
+    Column("chain", Uuid, nullable=False), Column("seq", BigInteger, nullable=False), _at("at"),
+    _text("event"), Column("actor_id", Uuid, nullable=False), Column("object_id", Uuid, nullable=True),
+    Column("request_id", Uuid, nullable=False), _text("outcome"), _text("writer"),
+    Column("payload", LargeBinary, nullable=False), Column("hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("chain", "seq"),
+    Index("audit_record_at_ix", "at"), Index("audit_record_object_ix", "chain", "object_id"),
+)  # fmt: skip
+
+audit_epoch = Table(
+    "audit_epoch", metadata,
+    Column("number", BigInteger, primary_key=True), _at("at"),
+    Column("leaf", LargeBinary, nullable=False), Column("heads", LargeBinary, nullable=False),
+)  # fmt: skip

@@ -1,0 +1,54 @@
+"""Key states of NIST SP 800-57 Part 1 (Rev 5, section 7) and the one transition table.
+
+Rules
+- Phases are one-way: nothing returns to an earlier phase (S-NIST-7). Suspended is the only reversible state.
+- Only an ACTIVE secret serves new work. A DEACTIVATED one serves nothing but its own verification history.
+- COMPROMISED and DESTROYED keep their metadata; a compromise found after destruction is still recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from byokeep.core.errors import Rejected
+
+
+class KeyState(StrEnum):
+    """The six states."""
+
+    PRE_ACTIVATION = "pre_activation"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DEACTIVATED = "deactivated"
+    COMPROMISED = "compromised"
+    DESTROYED = "destroyed"
+
+
+TRANSITIONS: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
+    {
+        KeyState.PRE_ACTIVATION: frozenset({KeyState.ACTIVE, KeyState.COMPROMISED, KeyState.DESTROYED}),
+        KeyState.ACTIVE: frozenset({KeyState.SUSPENDED, KeyState.DEACTIVATED, KeyState.COMPROMISED}),
+        KeyState.SUSPENDED: frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED, KeyState.COMPROMISED}),
+        KeyState.DEACTIVATED: frozenset({KeyState.COMPROMISED, KeyState.DESTROYED}),
+        KeyState.COMPROMISED: frozenset({KeyState.DESTROYED}),
+        KeyState.DESTROYED: frozenset(),
+    }
+)
+
+
+def check_transition(old: KeyState, new: KeyState) -> None:
+    """Return when ``old -> new`` is legal.
+
+    Raises:
+        Rejected: ``key_state`` for every pair not in the table (R2.3-7), the same state included.
+    """
+    if new not in TRANSITIONS[old]:
+        raise Rejected(
+            "key_state",
+            next_step="See the transition table in docs/architecture.md; a retired key is replaced, not revived.",
+            state_from=old.value,
+            state_to=new.value,
+        )

@@ -1,0 +1,238 @@
+"""The nouns of the product: frozen, typed, free of secrets.
+
+Rules
+- Ids are UUIDs made by us; knowing one never grants anything (S-OWASP-20).
+- Names of providers, platforms, lanes and states are closed sets; text never widens them.
+- ``*_at`` is an aware UTC datetime; ``*_s`` is seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, NewType
+from uuid import UUID
+
+ClientId = NewType("ClientId", UUID)
+RefId = NewType("RefId", UUID)
+JobId = NewType("JobId", UUID)
+LeaseId = NewType("LeaseId", UUID)
+PermitId = NewType("PermitId", UUID)
+SopId = NewType("SopId", UUID)
+
+
+class Environment(StrEnum):
+    """Where this installation runs; keys and refs never cross it."""
+
+    PRODUCTION = "production"
+    STAGING = "staging"
+    DEVELOPMENT = "development"
+
+
+class Provider(StrEnum):
+    """Who issues the secret (runbook 3.2; ``openrouter`` added, see ADR 0010)."""
+
+    GOOGLE = "google"
+    ANTHROPIC = "anthropic"
+    OPENAI = "openai"
+    OPENROUTER = "openrouter"
+    HEYGEN = "heygen"
+    KIE = "kie"
+    META = "meta"
+    TIKTOK = "tiktok"
+    LINKEDIN = "linkedin"
+    YOUTUBE = "youtube"
+    X = "x"
+    SKOOL = "skool"
+
+
+API_PROVIDERS: Final = frozenset(
+    {Provider.ANTHROPIC, Provider.OPENAI, Provider.GOOGLE, Provider.OPENROUTER, Provider.KIE, Provider.HEYGEN}
+)
+PLATFORMS: Final = frozenset(Provider) - API_PROVIDERS
+
+# Runbook 2.1 calls the secrets by these names; the API speaks of providers.
+SECRET_NAMES: Final[Mapping[str, Provider]] = MappingProxyType(
+    {
+        "anthropic_api_key": Provider.ANTHROPIC,
+        "openai_api_key": Provider.OPENAI,
+        "google_gemini_api_key": Provider.GOOGLE,
+        "openrouter_api_key": Provider.OPENROUTER,
+        "kie_api_key": Provider.KIE,
+        "heygen_api_key": Provider.HEYGEN,
+    }
+)
+
+
+class SecretKind(StrEnum):
+    """What a secret is (runbook section 0). The kind never changes after creation."""
+
+    PROVIDER_API_KEY = "provider_api_key"
+    OAUTH_TOKEN_SET = "oauth_token_set"  # noqa: S105 - a kind, not a value
+    SESSION_COOKIE = "session_cookie"
+    WEBHOOK_SIGNING_SECRET = "webhook_signing_secret"  # noqa: S105 - a kind, not a value
+    INTERNAL_SERVICE_TOKEN = "internal_service_token"  # noqa: S105 - a kind, not a value
+    DATABASE_CREDENTIAL = "database_credential"
+
+
+class Risk(StrEnum):
+    """How much harm a stolen key does; shortens the rotation period."""
+
+    STANDARD = "standard"
+    HIGH = "high"
+
+
+class ClientState(StrEnum):
+    """Life of a tenant."""
+
+    ENROLLING = "enrolling"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    CLOSED = "closed"
+
+
+class Verification(StrEnum):
+    """What is known of a stored version at its provider. Only VERIFIED is usable."""
+
+    PENDING = "pending"
+    VERIFIED = "verified"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+
+
+class LeaseKind(StrEnum):
+    """USE reads and may ask for permits; CUSTODY reads and writes and may not cause effects."""
+
+    USE = "use"
+    CUSTODY = "custody"
+
+
+class Lane(StrEnum):
+    """How an effect reaches a platform."""
+
+    API = "api"
+    BROWSER = "browser"
+
+
+class EffectKind(StrEnum):
+    """Everything that changes something outside; an unknown action counts as an effect (R0-6)."""
+
+    PUBLISH = "publish"
+    ENGAGE = "engage"
+    COMMENT = "comment"
+    DM = "dm"
+    DELETE = "delete"
+    PROFILE_EDIT = "profile_edit"
+    OTHER = "other"
+
+
+class Role(StrEnum):
+    """What a person or machine is. Separation of duties is decided on these (R4.1-12)."""
+
+    ADMIN = "admin"
+    OPERATOR = "operator"
+    APPROVER = "approver"
+    AUDITOR = "auditor"
+    DISPATCHER = "dispatcher"
+    RUNNER = "runner"
+    CUSTODIAN = "custodian"
+    SYSTEM = "system"
+
+
+HUMAN_ROLES: Final = frozenset({Role.ADMIN, Role.OPERATOR, Role.APPROVER, Role.AUDITOR})
+MACHINE_ROLES: Final = frozenset({Role.DISPATCHER, Role.RUNNER, Role.CUSTODIAN})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who asks. Made by authentication only, never from request fields.
+
+    Attributes:
+        id: Operator or machine id.
+        roles: What it may be; from the database at each call, so a change holds at once.
+        clients: Clients it is assigned to; ``None`` = all (admin, auditor, broker's own tasks).
+        request_id: Joins log, audit and provider call of one request.
+    """
+
+    id: UUID
+    roles: frozenset[Role]
+    clients: frozenset[UUID] | None
+    request_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A tenant."""
+
+    id: ClientId
+    name: str
+    state: ClientState
+    risk: Risk
+    entity_id: str | None
+    created_at: datetime
+    created_by: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialRef:
+    """Where a secret is, never what it is (runbook 3.2, R3.2-1).
+
+    ``version`` is the pinned version in the store; ``state`` a NIST key state (:mod:`byokeep.core.keystate`).
+    """
+
+    id: RefId
+    client_id: ClientId
+    provider: Provider
+    kind: SecretKind
+    purpose: str
+    environment: Environment
+    secret_ref: str
+    version: int
+    state: str
+    verification: Verification
+    risk: Risk
+    created_at: datetime
+    created_by: UUID
+    rotation_due_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A unit of work for exactly one client and one runner, opened by a dispatcher."""
+
+    id: JobId
+    client_id: ClientId
+    dispatcher_id: UUID
+    runner_id: UUID
+    kind: LeaseKind
+    secrets: tuple[str, ...]
+    platforms: tuple[str, ...]
+    lanes: tuple[str, ...]
+    effects: tuple[str, ...]
+    state: str
+    opened_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Leave to log in at the store for one job, for seconds.
+
+    ``jwt_iat`` / ``jwt_exp`` are the claims of the signed login token in Unix seconds: signing the same claims
+    again gives the same bytes, which is how a login in the store's audit log is matched to this row.
+    """
+
+    id: LeaseId
+    job_id: JobId
+    client_id: ClientId
+    kind: LeaseKind
+    runner_id: UUID
+    secrets: tuple[str, ...]
+    jwt_iat: int
+    jwt_exp: int
+    issued_at: datetime
+    expires_at: datetime

@@ -1,0 +1,90 @@
+"""The one grammar of a secret reference (docs/spec/ref.md).
+
+Rules
+- ``vault://kv/clients/{client_id}/providers/{provider}`` for values, ``kms://{holder}/{key_id}`` for keys.
+- One canonical spelling: what :func:`parse` accepts, ``str()`` gives back byte for byte.
+- A reference names a place. It carries no version, no query, no user info, no fragment.
+
+It may not normalise: a second spelling of a place is refused, not repaired (R1.1-3, R4.1-5).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Rejected
+from byokeep.core.model import ClientId, Provider
+
+MAX_LENGTH: Final = 200  # characters
+_UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_VAULT: Final = re.compile(rf"vault://kv/clients/({_UUID})/providers/([a-z]{{1,16}})\Z")
+_KMS: Final = re.compile(r"kms://(transit|aws|pkcs11)/([a-z0-9][a-z0-9-]{0,62})\Z")
+_NEXT: Final = "Use vault://kv/clients/<client uuid>/providers/<provider>, in lower case and nothing after it."
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """A place in the store: one client, one provider."""
+
+    client_id: ClientId
+    provider: Provider
+
+    def __str__(self) -> str:
+        return f"vault://{self.path}"
+
+    @property
+    def path(self) -> str:
+        """The runbook's path, ``kv/clients/{client_id}/providers/{provider}`` (SOP 5.1)."""
+        return f"kv/clients/{self.client_id}/providers/{self.provider.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRef:
+    """A key that stays inside its holder."""
+
+    holder: str
+    key_id: str
+
+    def __str__(self) -> str:
+        return f"kms://{self.holder}/{self.key_id}"
+
+
+def parse(text: str) -> SecretRef | KeyRef:
+    """Parse a reference.
+
+    Raises:
+        Rejected: ``bad_secret_ref``; the text is never echoed.
+    """
+    if len(text) <= MAX_LENGTH and text.isascii():
+        if found := _VAULT.match(text):
+            client, provider = found.groups()
+            if provider in set(Provider):
+                return SecretRef(ClientId(UUID(client)), Provider(provider))
+        elif found := _KMS.match(text):
+            return KeyRef(found.group(1), found.group(2))
+    raise Rejected("bad_secret_ref", next_step=_NEXT)
+
+
+def parse_client_id(text: str) -> ClientId:
+    """Parse a client id: lower-case canonical UUID only.
+
+    Raises:
+        Rejected: ``bad_client_id``.
+    """
+    if re.fullmatch(_UUID, text, re.ASCII) and len(text) == 36:
+        return ClientId(UUID(text))
+    raise Rejected("bad_client_id", next_step="Use the client's UUID as `byokeep client list` prints it.")
+
+
+def parse_provider(text: str) -> Provider:
+    """Parse a provider name exactly as published; no case folding, no aliases (R3.2-2).
+
+    Raises:
+        Rejected: ``unknown_provider``.
+    """
+    if text in set(Provider):
+        return Provider(text)
+    raise Rejected("unknown_provider", next_step="Use one of: " + ", ".join(p.value for p in Provider) + ".")

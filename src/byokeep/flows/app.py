@@ -1,0 +1,81 @@
+"""What a flow gets: the ports of one process and the figures it must know.
+
+Rules
+- Each process fills only what its identity may use; a port it does not have is absent from its class,
+  so a flow that needs more than its process may do does not type-check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from byokeep.core.model import Actor, Environment, Role
+from byokeep.ports import CheckpointStore, Clock, Cutoff, Database, Ids, Intake, Signer, StoreAudit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Figures of the procedures. Units in the names; caps are enforced by wiring.
+
+    The login token and the store token together live <= 5 s, so that a closed job is refused by the store
+    itself within 5 s (R4.1-3); ADR 0013.
+    """
+
+    lease_jwt_ttl_s: int = 3
+    lease_token_ttl_s: int = 2
+    lease_life_s: int = 5
+    permit_ttl_s: int = 15
+    job_ttl_default_s: int = 900
+    job_ttl_max_s: int = 86_400
+    identity_fresh_for: timedelta = timedelta(minutes=10)
+    rotation_default_days: Mapping[str, int] = field(default_factory=dict)
+    rotation_min_days: int = 30
+    rotation_max_days: int = 90
+    client_writes_per_minute: int = 60
+    client_leases_per_second: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """What every process has."""
+
+    db: Database
+    clock: Clock
+    ids: Ids
+    installation_id: UUID
+    environment: Environment
+    limits: Limits
+
+    def system(self, request_id: UUID | None = None) -> Actor:
+        """Return the actor of the process's own tasks."""
+        return Actor(
+            id=self.installation_id,
+            roles=frozenset({Role.SYSTEM}),
+            clients=None,
+            request_id=request_id or self.ids.uuid(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebApp(App):
+    """``byokeep web``: takes secrets in, can not read one."""
+
+    intake: Intake
+    token_key: Callable[[bytes], bytes]
+    check_format: Callable[[str, bytes], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerApp(App):
+    """``byokeep broker``: hands out access, can not read a value."""
+
+    signer: Signer
+    cutoff: Cutoff
+    store_audit: StoreAudit
+    checkpoints: CheckpointStore
+    token_key: Callable[[bytes], bytes]
+    store_address: str
+    drill: bool = False

@@ -1,0 +1,194 @@
+"""Every Protocol the flows need. At most five methods each.
+
+Rules
+- A port speaks in the nouns of :mod:`byokeep.core`; nothing of a driver shows through.
+- A port raises errors of :mod:`byokeep.core.errors` only. ``Unavailable`` = could not be done or checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from byokeep.core.events import Event
+from byokeep.core.model import LeaseKind
+from byokeep.core.ref import SecretRef
+from byokeep.core.secret import Secret
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[T]):
+    """A named statement and the noun its rows become.
+
+    ``name`` is a statement of ``adapters/postgres/sql/*.sql``; ``into`` builds the noun from a row.
+    """
+
+    name: str
+    into: Callable[[Row], T]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Where an audit record stands: chain (client id or platform chain), sequence number, hash in hex."""
+
+    chain: UUID
+    seq: int
+    hash_hex: str
+
+
+class Tx(Protocol):
+    """One database transaction. Leaving the block commits; an exception rolls back."""
+
+    async def one(self, query: Query[T], **params: object) -> T:
+        """Return the only row. Raises NotFound(``not_found``) when there is none."""
+
+    async def maybe(self, query: Query[T], **params: object) -> T | None:
+        """Return the row or None."""
+
+    async def all(self, query: Query[T], **params: object) -> list[T]:
+        """Return all rows."""
+
+    async def append(self, event: Event) -> Receipt:
+        """Append to the audit chain of ``event.client_id`` (or the platform's) in this transaction."""
+
+    async def defer(self, task: str, *, delay_s: float = 0, key: str = "", **ids: str) -> None:
+        """Enqueue a task in this transaction; ``key`` = queueing lock (one waiting at a time). Ids only."""
+
+
+class Database(Protocol):
+    """The one door to PostgreSQL."""
+
+    def begin(self) -> AbstractAsyncContextManager[Tx]:
+        """Open a transaction. Raises Unavailable(``database_unavailable``); Conflict on unique violations."""
+
+    async def ping(self) -> None:
+        """Raise Unavailable unless the database answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A stored version and the store's own request id."""
+
+    version: int
+    request_id: str
+
+
+class Intake(Protocol):
+    """What ``web`` may do at the store: write and look at metadata, never read."""
+
+    async def put(self, ref: SecretRef, value: Secret, *, cas: int) -> Written:
+        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable."""
+
+    async def current_version(self, ref: SecretRef) -> int:
+        """Return the newest version's number, 0 when the path was never written."""
+
+    async def live_versions(self, ref: SecretRef) -> list[int]:
+        """Return versions neither deleted nor destroyed."""
+
+    async def value_fingerprint(self, value: Secret) -> str:
+        """Return a keyed HMAC (hex) under a key that never leaves the store (R1.3-4)."""
+
+
+class Signer(Protocol):
+    """What ``broker`` may sign with. Private keys stay in the store (S-JWT-5, S-TLOG-8)."""
+
+    async def sign_jwt(self, claims: Mapping[str, object]) -> str:
+        """Return a compact EdDSA JWT, typ ``byokeep-lease+jwt``, kid = key version. Deterministic."""
+
+    async def sign(self, purpose: str, message: bytes) -> tuple[bytes, str]:
+        """Sign with key ``checkpoints`` or ``evidence``; returns (64-byte signature, key id)."""
+
+    async def public_keys(self, purpose: str) -> dict[str, bytes]:
+        """Return key id -> raw 32-byte Ed25519 public key, all versions."""
+
+
+class Cutoff(Protocol):
+    """The store's own switch: the client's entity."""
+
+    async def enroll(self, jwt: str) -> str:
+        """Log in once with a powerless role so that the client's entity exists; returns the entity id."""
+
+    async def disable(self, entity_id: str) -> None:
+        """Return only when every token of this entity is refused. Raises Unavailable."""
+
+    async def enable(self, entity_id: str) -> None:
+        """Let the entity log in again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceHealth:
+    """State of one audit device. ``reason`` is a code, empty when healthy."""
+
+    name: str
+    healthy: bool
+    reason: str
+    last_write_at: datetime | None
+    size_bytes: int
+    disk_free_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreEntry:
+    """One request-response of the store's own audit log, allow-listed fields only."""
+
+    device: str
+    request_id: str
+    at: datetime
+    kind: str
+    operation: str
+    path: str
+    entity_id: str
+    lease_header: str
+    login_jwt_hash: str
+    status_error: bool
+    remote: str
+
+
+class StoreAudit(Protocol):
+    """The store's own audit trail."""
+
+    async def devices(self) -> list[DeviceHealth]:
+        """Return every declared device's health, proven by a probe written just now."""
+
+    async def hash(self, device: str, value: Secret) -> str:
+        """Return the device's keyed hash of a value, as it would stand in its log."""
+
+    def entries(self, device: str, *, since: datetime) -> AsyncIterator[StoreEntry]:
+        """Yield entries in file order. Raises Unavailable(``store_audit_unreadable``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginTicket:
+    """What a runner needs to log in at the store by itself."""
+
+    lease_id: UUID
+    kind: LeaseKind
+    jwt: Secret
+    expires_at: datetime
+
+
+class Clock(Protocol):
+    """Time. Monotonic for durations, UTC for records; only tests replace it (S-ASVS-31)."""
+
+    def now(self) -> datetime:
+        """Aware UTC time."""
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+
+
+class Ids(Protocol):
+    """Randomness from the operating system."""
+
+    def uuid(self) -> UUID:
+        """A random UUID (version 4)."""
+
+    def token(self) -> str:
+        """256 random bits, base64url without padding."""
