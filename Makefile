@@ -1,0 +1,43 @@
+# Every target prepares .venv first; when nothing it is made from has changed, that costs nothing.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+PY := .venv/bin/python
+MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml
+STAMP := .venv/.stamp-$(shell (echo '$(CURDIR)'; cat $(MADE_FROM)) | cksum | cut -d' ' -f1)
+
+.PHONY: help demo test check bench requirements campaign lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+demo: $(STAMP) ## See a key stored, used, leaked nowhere and killed, on a real OpenBao and PostgreSQL
+	@.venv/bin/byokeep demo
+
+test: check ## Run the checks and the tests
+	@$(PY) -m pytest -q --durations=10 $(PYTEST_ARGS)
+
+check: $(STAMP) ## Run the checks alone: style, types, who imports whom, sizes, house rules, documents, pins
+	@$(PY) -m tools.check
+
+bench: $(STAMP) ## Measure
+	@$(PY) -m benchmarks
+
+requirements: $(STAMP) ## Write docs/requirements.md: which requirement is asserted by which test
+	@$(PY) -m tools.requirements
+
+campaign: $(STAMP) ## Run the long randomised tests
+	@HYPOTHESIS_PROFILE=campaign $(PY) -m pytest -q -m campaign $(PYTEST_ARGS)
+
+lock: $(STAMP) ## Pin the dependencies anew (needs the network)
+	@$(PY) -m tools.check_lock --write
+
+clean: ## Remove what the targets made
+	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+$(STAMP): $(MADE_FROM)
+	@PYTHON='$(PYTHON)' STAMP='$@' bash tools/bootstrap.sh

@@ -1,0 +1,191 @@
+"""The smaller tools: sizes, documents, pins, and who may import whom."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tools import docs_drift
+from tools.check_lock import check, faults_of, requirements_of
+from tools.room_contract import parse_rule, verdict
+from tools.size_report import measure
+from tools.tree import ROOT, files, report
+
+RULES = [
+    parse_rule(text, "->")
+    for text in (
+        "core -> core",
+        "flows -> core, ports",
+        "adapters.* -> core, ports",
+        "client -> core.errors, core.secret",
+        "wiring -> core, adapters",
+    )
+]
+
+
+def put(root: Path, name: str, text: str) -> None:
+    """Write ``text`` to ``root``/``name``, folders and all."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [
+        ("core.model", "core.errors"),
+        ("flows.lease", "ports"),
+        ("flows.lease", "flows.app"),
+        ("flows.lease", "core.audit.chain"),
+        ("adapters.openbao.kv", "adapters.openbao.http"),
+        ("adapters.openbao.kv", "core.secret"),
+        ("client.cli", "core.secret"),
+        ("client.cli", "client.http"),
+        ("wiring", "adapters.postgres.engine"),
+        ("flows.lease", ""),
+    ],
+)
+def test_an_import_that_a_rule_names_is_allowed(importer: str, imported: str) -> None:
+    """A room may import itself and what its rule names, packages with all their parts."""
+    assert verdict(importer, imported, RULES) is None
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [
+        ("core.model", "flows.lease"),
+        ("flows.lease", "adapters.openbao.kv"),
+        ("adapters.openbao.kv", "adapters.postgres.engine"),
+        ("adapters.openbao.kv", "flows.lease"),
+        ("client.cli", "core.policy"),
+        ("client.cli", "core.secrets_of_others"),
+        ("client.cli", "wiring"),
+        ("wiring", "web.api"),
+        ("unheard_of.room", "core.errors"),
+    ],
+)
+def test_any_other_import_is_refused(importer: str, imported: str) -> None:
+    """What no rule names is refused, so a room without a rule may import nothing."""
+    assert verdict(importer, imported, RULES)
+
+
+@pytest.mark.parametrize("text", ["core", "core ->", "-> core", "core - core"])
+def test_a_rule_that_is_none_is_refused(text: str) -> None:
+    """A misspelt rule raises, it is not passed over."""
+    with pytest.raises(ValueError, match="not a rule"):
+        parse_rule(text, "->")
+
+
+def test_long_files_and_functions_are_named(tmp_path: Path) -> None:
+    """401 lines and 51 lines are over the limit, 400 and 50 are not; migrations are left out."""
+    put(tmp_path, "src/a.py", "x = 1\n" * 401)
+    put(tmp_path, "src/b.py", "x = 1\n" * 400)
+    put(tmp_path, "src/c.py", "def f():\n" + "    x = 1\n" * 50)
+    put(tmp_path, "src/d.py", "async def f():\n" + "    x = 1\n" * 49)
+    put(tmp_path, "src/migrations/e.py", "x = 1\n" * 500)
+    faults, sizes, functions = measure(tmp_path)
+    assert sorted(fault.path for fault in faults) == ["src/a.py", "src/c.py"]
+    assert sizes[0] == (401, "src/a.py")
+    assert functions[0] == (51, "src/c.py:1 f")
+
+
+def test_nothing_looked_at_is_a_failure() -> None:
+    """Zero faults among zero files is no pass."""
+    assert report("x", [], 0) == 1
+    assert report("x", [], 1) == 0
+
+
+def test_files_leave_out_what_git_ignores(tmp_path: Path) -> None:
+    """New files are looked at before they are added; ignored and deleted ones are not."""
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    put(tmp_path, ".gitignore", "made/\n")
+    put(tmp_path, "made/a.py", "")
+    put(tmp_path, "b.py", "")
+    assert [path.name for path in files(tmp_path)] == [".gitignore", "b.py"]
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("# x\n\n```\nmake demo\nmake test\n```\n", True),
+        ("# x\n\n```sh\nmake demo\n\nmake test\n```\n\n```\nmore\n```\n", True),
+        ("# x\n\n```\nmake test\nmake demo\n```\n", False),
+        ("# x\n\n```\nmake demo\nmake test\nmore\n```\n", False),
+        ("# x\n\n```\nmore\n```\n\n```\nmake demo\nmake test\n```\n", False),
+        ("# x\n", False),
+    ],
+)
+def test_the_readme_opens_with_two_commands(tmp_path: Path, text: str, good: bool) -> None:
+    """The first code block is the two commands and nothing else."""
+    assert docs_drift.readme_faults(tmp_path)
+    put(tmp_path, "README.md", text)
+    assert (docs_drift.readme_faults(tmp_path) == []) is good
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
+    """Relative links must resolve from their own file; addresses, anchors and code are left alone."""
+    put(tmp_path, "docs/b.md", "")
+    text = "[a](b.md#x) [c](https://host.example) [d](#e) `[f](g.md)`\n```\n[h](i.md)\n```\n[j](k.md)\n[l]: ../m.md\n"
+    put(tmp_path, "docs/a.md", text)
+    faults = docs_drift.link_faults(tmp_path, tmp_path / "docs" / "a.md")
+    assert ["k.md" in faults[0].text, "../m.md" in faults[1].text, len(faults)] == [True, True, 2]
+
+
+@pytest.mark.parametrize(
+    ("names", "good"),
+    [
+        (["0001-a.md", "0002-b.md"], True),
+        (["0000-a.md", "0001-b.md"], True),
+        ([], True),
+        (["0001-a.md", "0003-b.md"], False),
+        (["0001-a.md", "0001-b.md"], False),
+        (["0002-a.md"], False),
+        (["1-a.md"], False),
+    ],
+)
+def test_decision_records_are_numbered_in_a_row(tmp_path: Path, names: list[str], good: bool) -> None:
+    """A gap, a double, a late start and a name without a number are faults."""
+    for name in names:
+        put(tmp_path, f"docs/adr/{name}", "")
+    assert (docs_drift.adr_faults(tmp_path) == []) is good
+
+
+def test_a_format_names_vectors_that_exist(tmp_path: Path) -> None:
+    """A format description without a vector file, or with a missing one, is a fault."""
+    put(tmp_path, "docs/spec/a.md", "no file")
+    put(tmp_path, "docs/spec/b.md", "see `tests/vectors/b.json`")
+    put(tmp_path, "docs/spec/c.md", "see `tests/vectors/c.json`")
+    put(tmp_path, "tests/vectors/c.json", "{}")
+    assert [fault.path for fault in docs_drift.spec_faults(tmp_path)] == ["docs/spec/a.md", "docs/spec/b.md"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a==1.5 \\\n    --hash=sha256:00\n", None),
+        ("a==2.0 \\\n    --hash=sha256:00\n", "outside"),
+        ("b==1.5 \\\n    --hash=sha256:00\n", "not pinned"),
+        ("a==1.5\n", "no hash"),
+        ("--index" + "-url x\na==1.5 \\\n    --hash=sha256:00\n", "come from"),
+        ("", "pins nothing"),
+    ],
+)
+def test_pins_fit_their_ranges(text: str, words: str | None) -> None:
+    """A pin outside its range, a missing pin or hash, and an address are faults."""
+    texts = faults_of("x.txt", text, [Requirement("A>=1,<2")])
+    assert bool(texts) is (words is not None)
+    assert words is None or any(words in found for found in texts)
+
+
+def test_the_extras_of_this_tree_are_read() -> None:
+    """The base install and the named extras are wanted, markers kept; the files in requirements/ satisfy them."""
+    project = {
+        "build-system": {"requires": ["hatchling>=1"]},
+        "project": {"dependencies": ["a"], "optional-dependencies": {"x": ["b>=1"], "dev": ["c"]}},
+    }
+    assert [wanted.name for wanted in requirements_of(project, ["x"])] == ["a", "b"]
+    assert [wanted.name for wanted in requirements_of(project, ["dev"])] == ["a", "c", "hatchling"]
+    assert check(ROOT) == []

@@ -1,0 +1,114 @@
+"""An import-linter contract for rooms: an allow-list of who may import whom, in one table.
+
+import-linter's own contracts name what is forbidden, and refuse a module that does not exist. An allow-list fails
+closed: a room that no rule names may import nothing of ours and be imported by nobody. Only direct imports are looked
+at; an indirect one is made of direct ones, and each of these has its own rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from grimp import ImportGraph
+from importlinter.application import output
+from importlinter.domain import fields
+from importlinter.domain.contract import Contract, ContractCheck
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``left`` names a room, relative to the root package; ``names`` are rooms (allow) or libraries (forbid)."""
+
+    left: str
+    names: tuple[str, ...]
+
+
+def parse_rule(text: str, separator: str) -> Rule:
+    """``"flows -> core, ports"`` with ``separator`` ``"->"``. Raises ValueError when a side is missing."""
+    left, found, right = text.partition(separator)
+    names = tuple(name.strip() for name in right.split(",") if name.strip())
+    if not found or not left.strip() or not names:
+        raise ValueError(f"not a rule: {text!r}")
+    return Rule(left.strip(), names)
+
+
+def room_of(module: str, rules: Iterable[Rule]) -> tuple[str, Rule] | None:
+    """The most specific room that holds ``module`` (relative name), as its own full name, and the room's rule."""
+    best: tuple[str, Rule] | None = None
+    parts = module.split(".")
+    for rule in rules:
+        pattern = rule.left.split(".")
+        fits = len(pattern) <= len(parts) and all(p in ("*", q) for p, q in zip(pattern, parts, strict=False))
+        if fits and (best is None or len(pattern) > len(best[0].split("."))):
+            best = (".".join(parts[: len(pattern)]), rule)
+    return best
+
+
+def inside(module: str, room: str) -> bool:
+    """Whether ``module`` is ``room`` or lies in it."""
+    return module == room or module.startswith(room + ".")
+
+
+def verdict(importer: str, imported: str, rules: list[Rule]) -> str | None:
+    """Why ``importer`` may not import ``imported`` (both relative to the root package); None when it may."""
+    if imported == "":
+        return None  # the root package holds the version alone
+    room = room_of(importer, rules)
+    if room is None:
+        return "its room has no rule"
+    name, rule = room
+    if inside(imported, name) or any(inside(imported, allowed) for allowed in rule.names):
+        return None
+    return f"{rule.left} may import {', '.join(rule.names)}"
+
+
+class RoomContract(Contract):
+    """Options: ``rules`` (``"flows -> core, ports"``) and ``outside`` (``"core may not import asyncio, os"``)."""
+
+    type_name = "rooms"
+
+    rules = fields.ListField(subfield=fields.StringField())
+    outside = fields.ListField(subfield=fields.StringField())
+
+    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
+        """Judge every direct import that leaves a module of ours; zero modules looked at is not a pass."""
+        root = self.session_options["root_packages"][0]
+        rules = [parse_rule(text, "->") for text in _texts(self.rules)]
+        bans = [parse_rule(text, " may not import ") for text in _texts(self.outside)]
+        ours = [module for module in graph.modules if inside(module, root)]
+        faults = []
+        for importer in sorted(ours):
+            for imported in sorted(graph.find_modules_directly_imported_by(importer)):
+                reason = self._judge(root, importer, imported, rules, bans)
+                if reason:
+                    details = graph.get_import_details(importer=importer, imported=imported)
+                    lines = ", ".join(str(detail["line_number"]) for detail in details)
+                    faults.append(f"{importer} -> {imported} (line {lines}): {reason}")
+        if len(ours) <= 1:
+            faults.append(f"no module of {root} was found")
+        return ContractCheck(kept=not faults, metadata={"faults": faults})
+
+    def render_broken_contract(self, check: ContractCheck) -> None:
+        """One line for each import that is not allowed."""
+        for fault in check.metadata["faults"]:
+            output.print_error(fault)
+        output.new_line()
+
+    @staticmethod
+    def _judge(root: str, importer: str, imported: str, rules: list[Rule], bans: list[Rule]) -> str | None:
+        """Why one import is refused, ours or a library's; None when it is allowed."""
+        relative = importer[len(root) + 1 :]
+        if inside(imported, root):
+            return verdict(relative, imported[len(root) + 1 :], rules) if relative else "the root imports nothing"
+        library = imported.partition(".")[0]
+        for ban in bans:
+            if inside(relative, ban.left) and library in ban.names:
+                return f"{ban.left} may not import {library}"
+        return None
+
+
+def _texts(value: Any) -> list[str]:
+    """The parsed values of a list field, which import-linter's own types do not describe."""
+    return [str(item) for item in value]
