@@ -1,0 +1,290 @@
+"""The OpenBao (Vault) HTTP protocol, as much of it as byokeep needs.
+
+Rules
+- Three kinds of address: ``unix:///path/bao.sock``, ``https://host[:port]`` with verified TLS, ``http://`` on loopback.
+- One deadline for the whole exchange, one bound for the body, no redirects, no cookies, no proxy from the environment.
+- Every failure is a code. The server's words decide between codes and are then dropped.
+- A path is refused unless it is plain: the server must not be given a second spelling of a place (R4.1-5).
+
+It may not retry: whether an act may be repeated is known to the caller alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Self, cast
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected, Unavailable
+from byokeep.core.secret import Secret
+
+MAX_BODY: Final = 1 << 20  # bytes of a reply
+LEASE_HEADER: Final = "X-Byokeep-Lease"
+
+_PATH: Final = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*\Z")
+_LEASE_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
+_STALE: Final = "check-and-set parameter did not match"
+_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An accepted answer. ``data`` and ``auth`` may hold secrets, so they stay out of ``repr``.
+
+    Attributes:
+        status: HTTP status.
+        data: The ``data`` object, or the whole document of the few routes that have no envelope (init, health).
+        request_id: The store's own id of the exchange, as in its audit log; empty without an envelope.
+        auth: The ``auth`` object of a login.
+        wrap: The ``wrap_info`` object of a wrapped reply.
+    """
+
+    status: int
+    data: Mapping[str, Any] = field(repr=False)
+    request_id: str
+    auth: Mapping[str, Any] = field(repr=False, default=_EMPTY)
+    wrap: Mapping[str, Any] = field(repr=False, default=_EMPTY)
+
+
+class BaoHttp:
+    """A connection pool to one OpenBao address.
+
+    Args:
+        address: ``unix://``, ``https://`` or loopback ``http://`` address, without path, query or user info.
+        ca_file: PEM file of the only CA to trust; default the system's.
+        timeout_s: Deadline in seconds for one exchange, connecting included.
+        connections: Upper bound of open connections.
+
+    Raises:
+        Rejected: ``bad_store_address``, ``store_address_insecure``.
+    """
+
+    def __init__(
+        self, address: str, *, ca_file: Path | None = None, timeout_s: float = 2.0, connections: int = 64
+    ) -> None:
+        self._socket, self._base = _parse_address(address)
+        self._ca_file = ca_file
+        self._timeout_s = timeout_s
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections. The object may be used again afterwards."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: Secret | None = None,
+        body: Mapping[str, object] | None = None,
+        query: Mapping[str, str | int] | None = None,
+        lease_header: str | None = None,
+        wrap_ttl_s: int | None = None,
+        accept: frozenset[int] = frozenset(),
+        timeout_s: float | None = None,
+    ) -> Reply:
+        """Send one request below ``/v1/`` and return an accepted reply.
+
+        Args:
+            method: HTTP verb, or ``LIST``.
+            path: Plain path below ``/v1/``, no leading slash.
+            token: Sent as ``X-Vault-Token``.
+            body: JSON object; a :class:`Secret` inside it is written as its UTF-8 text.
+            query: Query fields; never a secret.
+            lease_header: Sent as ``X-Byokeep-Lease``, which the store's audit log shows in clear.
+            wrap_ttl_s: Ask for a wrapped reply of that life, in seconds.
+            accept: Error statuses to return instead of raising.
+            timeout_s: Another deadline for this exchange.
+
+        Raises:
+            Denied: ``store_denied`` (403).
+            NotFound: ``store_not_found`` (404).
+            Conflict: ``stale_version`` (a check-and-set that did not match).
+            Rejected: ``store_rejected``, ``bad_store_path``, ``bad_lease_header``, ``value_not_text``.
+            RateLimited: ``store_rate_limited``.
+            Unavailable: ``store_unreachable``, ``store_timeout``, ``store_sealed``, ``store_audit_failed``,
+                ``store_failed``, ``store_garbage``, ``store_tls_failed``, ``store_redirected``.
+        """
+        url = self._url(path, query)
+        headers = _headers(token, lease_header, wrap_ttl_s)
+        payload = None if body is None else _encode(body)
+        status, raw, retry_after = await self._exchange(method, url, headers, payload, timeout_s or self._timeout_s)
+        document = _decode(raw)
+        if 200 <= status < 300 or status in accept:
+            if document is None:
+                raise Unavailable("store_garbage")
+            return _reply(status, document)
+        raise _failure(status, document or {}, retry_after) from None
+
+    def _url(self, path: str, query: Mapping[str, str | int] | None) -> URL:
+        if not _PATH.match(path):
+            raise Rejected("bad_store_path")
+        url = URL(f"{self._base}/v1/{path}", encoded=True)
+        return url.with_query(dict(query)) if query else url
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            connector: aiohttp.BaseConnector
+            if self._socket is not None:
+                connector = aiohttp.UnixConnector(self._socket, limit=self._connections)
+            else:
+                try:
+                    context = ssl.create_default_context(cafile=self._ca_file)
+                except OSError:
+                    raise Unavailable("store_ca_unreadable") from None
+                connector = aiohttp.TCPConnector(ssl=context, limit=self._connections)
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
+            )
+        return self._session
+
+    async def _exchange(
+        self, method: str, url: URL, headers: Mapping[str, str], payload: bytes | None, timeout_s: float
+    ) -> tuple[int, bytes, str]:
+        """Return status, bounded body and ``Retry-After``; transport failures become codes without their text."""
+        code = "store_unreachable"
+        try:
+            async with self._open().request(
+                method,
+                url,
+                data=payload,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+            ) as response:
+                raw = await _bounded(response)
+                return response.status, raw, response.headers.get("Retry-After", "")
+        except ByokeepError:
+            raise
+        except TimeoutError:
+            code = "store_timeout"
+        except aiohttp.ClientSSLError:
+            code = "store_tls_failed"
+        except (aiohttp.ClientError, OSError, ValueError):
+            code = "store_unreachable"
+        raise Unavailable(code) from None
+
+
+def _parse_address(address: str) -> tuple[str | None, str]:
+    """Return (socket path or None, base URL)."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise Rejected("bad_store_address") from None
+    if parts.query or parts.fragment or parts.username is not None or parts.password is not None or "@" in address:
+        raise Rejected("bad_store_address")
+    if parts.scheme == "unix":
+        if host or not parts.path.startswith("/"):
+            raise Rejected("bad_store_address", next_step="Use unix:///absolute/path/of/bao.sock.")
+        return parts.path, "http://openbao"
+    if parts.scheme not in ("http", "https") or not host or parts.path not in ("", "/"):
+        raise Rejected("bad_store_address", next_step="Use https://host:port or unix:///path.")
+    if parts.scheme == "http" and not _loopback(host):
+        raise Rejected("store_address_insecure", next_step="Use https; plain http is for loopback only.")
+    shown = f"[{host}]" if ":" in host else host
+    return None, f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
+
+
+def _loopback(host: str) -> bool:
+    # Numeric only: what `localhost` means is decided by a file or by DNS.
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _headers(token: Secret | None, lease_header: str | None, wrap_ttl_s: int | None) -> dict[str, str]:
+    headers = {"Accept-Encoding": "identity", "X-Vault-Request": "true"}
+    if token is not None:
+        headers["X-Vault-Token"] = token.reveal().decode("ascii", "replace")
+    if lease_header is not None:
+        if not _LEASE_ID.match(lease_header):
+            raise Rejected("bad_lease_header")
+        headers[LEASE_HEADER] = lease_header
+    if wrap_ttl_s is not None:
+        headers["X-Vault-Wrap-TTL"] = f"{wrap_ttl_s}s"
+    return headers
+
+
+def _encode(body: Mapping[str, object]) -> bytes:
+    return json.dumps(body, default=_text, separators=(",", ":")).encode()
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, Secret):
+        raise TypeError("only JSON values and secrets can be sent")
+    try:
+        return value.reveal().decode()
+    except UnicodeDecodeError:
+        raise Rejected("value_not_text", next_step="Secrets are stored as UTF-8 text; encode bytes first.") from None
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    raw = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 16):
+        raw += chunk
+        if len(raw) > MAX_BODY:
+            raise Unavailable("store_garbage")
+    return bytes(raw)
+
+
+def _decode(raw: bytes) -> dict[str, Any] | None:
+    """Parse a reply: None when it is not a JSON object; an empty reply is an empty object."""
+    if not raw.strip():
+        return {}
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else None
+
+
+def _reply(status: int, document: dict[str, Any]) -> Reply:
+    request_id = document.get("request_id")
+    if not isinstance(request_id, str):
+        return Reply(status, document, "")
+    parts = {name: document.get(name) for name in ("data", "auth", "wrap_info")}
+    data, auth, wrap = (part if isinstance(part, dict) else _EMPTY for part in parts.values())
+    return Reply(status, data, request_id, auth, wrap)
+
+
+def _failure(status: int, document: Mapping[str, Any], retry_after: str) -> ByokeepError:
+    errors = document.get("errors")
+    said = " ".join(e for e in errors if isinstance(e, str)) if isinstance(errors, list) else ""
+    if status == 403:
+        return Denied("store_denied")
+    if status == 404:
+        return NotFound("store_not_found")
+    if status == 429:
+        wait = int(retry_after) if retry_after.isdecimal() and len(retry_after) < 6 else 1
+        return RateLimited("store_rate_limited", retry_after_s=wait)
+    if 300 <= status < 400:
+        return Unavailable("store_redirected")
+    if 400 <= status < 500:
+        return Conflict("stale_version") if status == 400 and _STALE in said else Rejected("store_rejected")
+    if status == 503 and "sealed" in said:
+        return Unavailable("store_sealed")
+    return Unavailable("store_audit_failed" if "audit" in said else "store_failed")
