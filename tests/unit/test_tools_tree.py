@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -189,3 +191,25 @@ def test_the_extras_of_this_tree_are_read() -> None:
     assert [wanted.name for wanted in requirements_of(project, ["x"])] == ["a", "b"]
     assert [wanted.name for wanted in requirements_of(project, ["dev"])] == ["a", "c", "hatchling"]
     assert check(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("from byokeep.core import errors", None),
+        ("from byokeep.adapters import kv", "flows may import core, ports"),
+        ("def late():\n    import byokeep.adapters.kv", "flows may import core, ports"),
+        ("import sqlalchemy", "flows may not import sqlalchemy"),
+    ],
+)
+def test_the_contract_of_this_tree_is_enforced(tmp_path: Path, body: str, words: str | None) -> None:
+    """The linter itself, with this tree's own table, refuses a breach and names it."""
+    put(tmp_path, "pyproject.toml", (ROOT / "pyproject.toml").read_text())
+    for name in ("__init__", "core/__init__", "core/errors", "adapters/__init__", "adapters/kv", "flows/__init__"):
+        put(tmp_path, f"src/byokeep/{name}.py", "")
+    put(tmp_path, "src/byokeep/flows/lease.py", body + "\n")
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'src'}{os.pathsep}{ROOT}", "COLUMNS": "200"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if words is None else 1), done.stdout + done.stderr
+    assert words is None or words in done.stdout
