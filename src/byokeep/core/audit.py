@@ -10,8 +10,58 @@ It may not decide what is recorded: that is :mod:`byokeep.core.events`.
 
 from __future__ import annotations
 
-from byokeep.core.canonical import canonical_json
+import json
+import re
+import struct
+from binascii import unhexlify
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from byokeep.core.canonical import MAX_INT, canonical_json, parse_canonical
+from byokeep.core.errors import Integrity
 from byokeep.core.events import Event
+
+DOMAIN: Final = b"byokeep/audit/v1\x00"
+GENESIS: Final = bytes(32)
+MAX_LINE: Final = 64 * 1024  # bytes; a record of our vocabulary stays far below
+
+_PLACE: Final = struct.Struct(">16sqqi")  # chain, seq, microseconds, length of the writer's name
+_UUID: Final = rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_NUMBER: Final = rb"0|[1-9][0-9]{0,15}"
+_FRONT: Final = re.compile(rb'\{"at_us":(%b),"chain":"(%b)","hash":"([0-9a-f]{64})","payload":"' % (_NUMBER, _UUID))
+_BACK: Final = re.compile(rb'([0-9a-f]{64})","seq":([1-9][0-9]{0,15}),"v":1,"writer":"([a-z_][a-z0-9_$-]{0,62})"\}\Z')
+_NOT_PRINTABLE: Final = bytes(range(32)) + bytes(range(127, 256))
+_SEAM: Final = b'","prev":"'
+_NEXT: Final = "Treat the log as tampered with: keep both copies and compare them from this place on."
+
+
+class Record(NamedTuple):
+    """One record as stored. ``at_us`` is Unix time in microseconds; ``prev`` is None where the store keeps none."""
+
+    chain: UUID
+    seq: int
+    at_us: int
+    writer: str
+    payload: bytes
+    hash: bytes
+    prev: bytes | None = None
+
+
+class ChainHead(NamedTuple):
+    """Where a chain stands: everything up to ``seq`` is fixed by ``hash``. An empty chain has seq 0 and zero bytes."""
+
+    chain: UUID
+    seq: int
+    hash: bytes
+
+
+def empty(chain: UUID) -> ChainHead:
+    """Return the head of a chain without records."""
+    return ChainHead(chain, 0, GENESIS)
 
 
 def canonical_payload(event: Event) -> bytes:
@@ -33,3 +83,222 @@ def canonical_payload(event: Event) -> bytes:
             "fields": dict(event.fields),
         }
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a payload says. ``event`` stays text: a log may be older or newer than its reader."""
+
+    event: str
+    outcome: str
+    actor: UUID
+    roles: tuple[str, ...]
+    client: UUID | None
+    object: UUID | None
+    request: UUID
+    fields: Mapping[str, str | int]
+
+
+def read_payload(payload: bytes) -> Facts:
+    """Read a payload strictly: exactly what :func:`canonical_payload` writes.
+
+    Raises:
+        Integrity: ``bad_audit_payload``.
+    """
+    try:
+        found = parse_canonical(payload)
+        if not isinstance(found, dict) or found.pop("v") != 1:
+            raise ValueError("version")
+        facts = Facts(
+            event=_text(found.pop("event")),
+            outcome=_text(found.pop("outcome")),
+            actor=_uuid(found.pop("actor")),
+            roles=tuple(_text(role) for role in found.pop("roles")),
+            client=_uuid_or_none(found.pop("client")),
+            object=_uuid_or_none(found.pop("object")),
+            request=_uuid(found.pop("request")),
+            fields={_text(name): _plain(value) for name, value in found.pop("fields").items()},
+        )
+        if found:
+            raise ValueError("unknown member")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Integrity("bad_audit_payload", next_step=_NEXT) from None
+    return facts
+
+
+def chain_hash(*, prev: bytes, chain: UUID, seq: int, at_us: int, writer: str, payload: bytes) -> bytes:
+    """Return a record's hash: SHA-256 over the domain, the previous hash, the place, the writer and the payload."""
+    name = writer.encode()
+    return sha256(DOMAIN + prev + _PLACE.pack(chain.bytes, seq, at_us, len(name)) + name + payload).digest()
+
+
+def verify_chain(
+    records: Iterable[Record],
+    *,
+    chain: UUID,
+    start: ChainHead | None = None,
+    through: Mapping[int, bytes] | None = None,
+) -> ChainHead:
+    """Check that ``records`` continue ``start`` without a gap and pass through every known head.
+
+    Args:
+        records: In the order of the log; consumed once.
+        chain: The chain they must all belong to.
+        start: A head already trusted; None = the beginning.
+        through: Sequence number -> hash of heads known from elsewhere, e.g. checkpoints; later than ``start``.
+
+    Returns:
+        The head reached.
+
+    Raises:
+        Integrity: ``audit_chain_broken`` with the first bad ``seq`` and a ``reason``: ``edited``, ``unlinked``,
+            ``removed``, ``reordered``, ``inserted``, ``foreign_chain``, ``forked``, ``tail_cut``.
+    """
+    last = start or empty(chain)
+    prev, seq = last.hash, last.seq
+    known = dict(through or {})
+    expect_known, pack, place = bool(known), _PLACE.pack, chain.bytes
+    rest = iter(records)
+    for record in rest:
+        seq += 1
+        of, at, at_us, writer, payload, stored, claimed = record
+        if at != seq or (of is not chain and of != chain):
+            raise _misplaced(record, rest, chain, seq)
+        name = writer.encode()
+        digest = sha256(DOMAIN + prev + pack(place, seq, at_us, len(name)) + name + payload).digest()
+        if digest != stored or (claimed is not None and claimed != prev):
+            raise _broken(chain, seq, _why_unequal(record, prev))
+        if expect_known and known.pop(seq, digest) != digest:
+            raise _broken(chain, seq, "forked")
+        prev = digest
+    if known:
+        first = min(known)
+        raise _broken(chain, min(first, seq + 1), "tail_cut" if first > seq else "forked")
+    return ChainHead(chain, seq, prev)
+
+
+def _why_unequal(record: Record, prev: bytes) -> str:
+    """A record whole in itself that follows something else was moved or follows a replaced one."""
+    if record.prev is None or record.prev == prev:
+        return "edited"
+    own = chain_hash(
+        prev=record.prev, chain=record.chain, seq=record.seq, at_us=record.at_us,
+        writer=record.writer, payload=record.payload,
+    )  # fmt: skip
+    return "unlinked" if own == record.hash else "edited"
+
+
+def _misplaced(record: Record, rest: Iterator[Record], chain: UUID, seq: int) -> Integrity:
+    if record.chain != chain:
+        return _broken(chain, seq, "foreign_chain")
+    if record.seq < seq:
+        return _broken(chain, record.seq, "inserted")
+    reordered = any(later.seq == seq and later.chain == chain for later in rest)
+    return _broken(chain, seq, "reordered" if reordered else "removed")
+
+
+def _broken(chain: UUID, seq: int, reason: str) -> Integrity:
+    return Integrity("audit_chain_broken", next_step=_NEXT, chain=chain, seq=seq, reason=reason)
+
+
+def export_line(record: Record, *, prev: bytes) -> bytes:
+    """Return a record's line of an export, without the line end: canonical JSON, payload verbatim as text.
+
+    Raises:
+        Integrity: ``bad_audit_payload``; the stored payload is not UTF-8 text.
+    """
+    try:
+        payload = record.payload.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Integrity("bad_audit_payload", next_step=_NEXT, chain=record.chain, seq=record.seq) from None
+    return (
+        f'{{"at_us":{record.at_us},"chain":"{record.chain}","hash":"{record.hash.hex()}",'
+        f'"payload":{json.dumps(payload, ensure_ascii=False)},"prev":"{prev.hex()}","seq":{record.seq},'
+        f'"v":1,"writer":"{record.writer}"}}'
+    ).encode()
+
+
+def parse_line(line: bytes) -> Record:
+    """Parse one line of an export, without its line end. Accepts only the spelling :func:`export_line` writes.
+
+    Raises:
+        Integrity: ``bad_audit_line``.
+    """
+    front = _FRONT.match(line)
+    seam = line.find(_SEAM, front.end()) if front else -1
+    back = _BACK.match(line, seam + len(_SEAM)) if seam >= 0 else None
+    if not front or not back or len(line) > MAX_LINE:
+        raise Integrity("bad_audit_line", next_step=_NEXT)
+    at_us, chain, digest = front.groups()
+    prev, seq, writer = back.groups()
+    when, number = int(at_us), int(seq)
+    if when > MAX_INT or number > MAX_INT:
+        raise Integrity("bad_audit_line", next_step=_NEXT)
+    body = line[front.end() : seam]
+    return Record(_chain(chain), number, when, _writer(writer), _unquote(body), unhexlify(digest), unhexlify(prev))
+
+
+def parse_lines(lines: Iterable[bytes]) -> Iterator[Record]:
+    """Parse the lines of an export file as read, each with its line end.
+
+    Raises:
+        Integrity: ``bad_audit_line`` with the number of the line; a last line without its end counts as bad.
+    """
+    number = 0
+    try:
+        for line in lines:
+            number += 1
+            if line[-1:] != b"\n":
+                raise Integrity("bad_audit_line")
+            yield parse_line(line[:-1])
+    except Integrity:
+        raise Integrity("bad_audit_line", next_step=_NEXT, line=number) from None
+
+
+def _unquote(body: bytes) -> bytes:
+    r"""Undo JSON's quoting. Our payloads need ``\"`` only; any other escape takes the slow, exact way."""
+    plain = body.replace(b'\\"', b'"')
+    escapes = len(body) - len(plain)
+    if body.count(b'"') == escapes and b"\\" not in plain and len(body.translate(None, _NOT_PRINTABLE)) == len(body):
+        return plain
+    try:
+        quoted = b'"' + body + b'"'
+        text = json.loads(quoted)
+        if json.dumps(text, ensure_ascii=False).encode("utf-8") != quoted:
+            raise ValueError("not canonical")
+        return _text(text).encode("utf-8")
+    except ValueError:
+        raise Integrity("bad_audit_line", next_step=_NEXT) from None
+
+
+@lru_cache(maxsize=4096)
+def _chain(text: bytes) -> UUID:
+    return UUID(text.decode())
+
+
+@lru_cache(maxsize=64)
+def _writer(text: bytes) -> str:
+    return text.decode()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not text")
+    return value
+
+
+def _plain(value: Any) -> str | int:
+    if isinstance(value, str | int):
+        return value
+    raise ValueError("neither text nor integer")
+
+
+def _uuid(value: Any) -> UUID:
+    found = UUID(_text(value))
+    if str(found) != value:
+        raise ValueError("not a canonical UUID")
+    return found
+
+
+def _uuid_or_none(value: Any) -> UUID | None:
+    return None if value is None else _uuid(value)
