@@ -1,0 +1,125 @@
+"""What a name may look like, and that no text field ever takes in something shaped like a secret.
+
+Rules
+- A refusal names the field and never repeats the text (R1.1-4).
+- Nothing is repaired: text with a second spelling (other normal form, invisible characters) is refused.
+- Reserved names are compared after case, blanks, marks and look-alike letters are taken away (S-VAULT-9).
+
+The search for secrets here is a fence for short labels; :mod:`byokeep.redact` is the engine for logs.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+from byokeep.core.errors import Rejected
+
+MAX_NAME: Final = 80  # characters
+RESERVED: Final = frozenset({"root", "admin", "system", "platform"})
+
+_PUNCTUATION: Final = frozenset(" ._&'()-")
+_SECRET: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:sk|pk|rk)[-_][A-Za-z0-9]|AIza[A-Za-z0-9_-]|AQ\.[A-Za-z0-9_-]|AQ[A-Za-z0-9_-]{10}|EAA[A-Za-z0-9]"
+    r"|ya29\.|1//[A-Za-z0-9_-]|eyJ[A-Za-z0-9_-]|whsec_|gh[pousr]_|xox[abpr]-|hv[sbr]\.|bk[odrc]_"
+    r"|-----BEGIN|[Bb]earer\s+\S|[A-Za-z0-9_-]+=[^\s;]+;|[A-Za-z]+://\S*@"
+)
+_LONG_RUN: Final = re.compile(r"[A-Za-z0-9_+/=-]{25,}")
+_MIXED_RUN: Final = re.compile(r"[A-Za-z0-9_+/=-]{16,}")
+_HEX_RUN: Final = re.compile(r"[0-9A-Fa-f]{16,}")
+# Letters and digits of other scripts that pass for a letter of a reserved name.
+# By letter of a reserved name: the digits, signs and letters of other scripts that pass for it.
+_LOOK_ALIKES: Final = {
+    "a": "\u0430\u0251\u03b1@4",
+    "t": "\u0442\u03c47",
+    "o": "\u043e\u03bf\u03c30\u0585",
+    "r": "\u0440\u0433\uab47",
+    "d": "\u0501\u0257",
+    "m": "\u043c\u03bc",
+    "i": "\u0456\u0131\u03b91!\u0269",
+    "n": "\u043f\u03b7\u0578\u03bd",
+    "s": "\u04555$",
+    "y": "\u0443\u03b3\u04af",
+    "e": "\u0435\u03b53\u04bd",
+    "p": "\u03c1\u2ca3",
+    "l": "\u04cf|\u217c",
+    "f": "\u0192\u0493",
+}
+_AS_LATIN: Final = {ord(other): letter for letter, others in _LOOK_ALIKES.items() for other in others}
+# Two characters pass for two letters each: Cyrillic er for r and p, the digit one for i and l.
+_SECOND_READINGS: Final[tuple[dict[int, str], ...]] = (
+    {},
+    {0x0440: "p"},
+    {0x31: "l"},
+    {0x0440: "p", 0x31: "l"},
+)
+
+
+def check_name(field: str, text: str) -> str:
+    """Accept a display name and return it unchanged.
+
+    Args:
+        field: Name of the field, a constant of the program.
+        text: 1 to 80 letters, digits, blanks and ``. _ & ' ( ) -``, starting with a letter or digit.
+
+    Raises:
+        Rejected: ``secret_like_content``, ``bad_name`` or ``mixed_scripts``; each with ``field`` only.
+    """
+    refuse_secret(field, text)
+    if (
+        not 1 <= len(text) <= MAX_NAME
+        or not text[0].isalnum()
+        or text[-1] == " "
+        or not all(char.isalnum() or char in _PUNCTUATION for char in text)
+        or unicodedata.normalize("NFKC", text) != text
+    ):
+        raise Rejected(
+            "bad_name", next_step="Use 1 to 80 letters, digits, blanks and . _ & ' ( ) -; letter first.", field=field
+        )
+    scripts = {unicodedata.name(char, "UNKNOWN").partition(" ")[0] for char in text if char.isalpha()}
+    if "LATIN" in scripts and scripts & {"CYRILLIC", "GREEK", "ARMENIAN", "COPTIC", "CHEROKEE"}:
+        raise Rejected("mixed_scripts", next_step="Write the name in one alphabet.", field=field)
+    return text
+
+
+def refuse_secret(field: str, text: str) -> None:
+    """Let text pass that holds nothing secret-shaped.
+
+    Raises:
+        Rejected: ``secret_like_content`` with the field's name.
+    """
+    if _SECRET.search(text) or _LONG_RUN.search(text) or _HEX_RUN.search(text) or _mixed(text):
+        raise Rejected(
+            "secret_like_content", next_step="Put secrets into the value route only, never into text.", field=field
+        )
+
+
+def _mixed(text: str) -> bool:
+    """Whether an unbroken run mixes digits and both cases the way generated keys do and words do not."""
+    for run in _MIXED_RUN.findall(text):
+        kinds = [any(test(char) for char in run) for test in (str.isdigit, str.islower, str.isupper)]
+        if all(kinds) and sum(char.isdigit() for char in run) >= 3:
+            return True
+    return False
+
+
+def check_not_reserved(field: str, text: str) -> None:
+    """Let a name pass that can not be taken for one of ours.
+
+    Raises:
+        Rejected: ``reserved_name`` with the field's name.
+    """
+    for folded in _foldings(text):
+        if folded in RESERVED:
+            raise Rejected("reserved_name", next_step="Choose another name.", field=field)
+
+
+def _foldings(text: str) -> set[str]:
+    """Return what a hurried reader could take the text for."""
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text)).casefold()
+    found = set()
+    for reading in _SECOND_READINGS:
+        read = plain.translate(reading).translate(_AS_LATIN)
+        found.add("".join(char for char in read if char.isalnum() and char.isascii()))
+    return found
