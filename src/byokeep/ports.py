@@ -7,13 +7,15 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
+from byokeep.core.audit import ChainHead
+from byokeep.core.epoch import LogState
 from byokeep.core.events import Event
 from byokeep.core.model import LeaseKind
 from byokeep.core.ref import SecretRef
@@ -162,6 +164,40 @@ class StoreAudit(Protocol):
 
     def entries(self, device: str, *, since: datetime) -> AsyncIterator[StoreEntry]:
         """Yield entries in file order. Raises Unavailable(``store_audit_unreadable``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedEpoch:
+    """One epoch as kept outside the database (docs/spec/checkpoint.md): its leaf, changed heads and signed note."""
+
+    leaf: bytes
+    heads: bytes
+    note: bytes
+
+
+class CheckpointStore(Protocol):
+    """A place that the database can not write: signed checkpoints and the second copy of the audit log.
+
+    It only grows, and it refuses an epoch that does not continue the last one (S-TLOG-3, S-TLOG-5).
+    """
+
+    async def latest(self) -> tuple[LogState, bytes]:
+        """Return the replayed state and the newest note; an empty state and ``b""`` before the first epoch.
+
+        Raises Integrity when what is kept does not add up; Unavailable when it can not be read.
+        """
+
+    async def publish(self, epoch: PublishedEpoch) -> None:
+        """Keep one more epoch, durably. Raises Integrity(``checkpoint_inconsistent``), Unavailable."""
+
+    def epochs(self) -> AsyncIterator[PublishedEpoch]:
+        """Yield all epochs, oldest first."""
+
+    async def copied_heads(self) -> dict[UUID, ChainHead]:
+        """Return where the copy of each chain ends."""
+
+    async def copy_append(self, lines: Sequence[bytes]) -> None:
+        """Add export lines (without line ends) to the copy, durably: all of them or none. Raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,249 @@
+"""The log of epochs: every minute, one leaf that commits to the heads of all chains (docs/spec/checkpoint.md).
+
+Rules
+- An epoch may only add: every chain goes on from where the last epoch left it, none disappears.
+- The log's state is what a replay of its epochs gives; who keeps epochs, signs them or checks them uses this replay.
+- Heads are kept as changes from one epoch to the next.
+
+It may not sign, and it trusts no stored root that it can compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from byokeep.core import merkle
+from byokeep.core.audit import ChainHead
+from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.errors import Integrity
+from byokeep.core.note import Checkpoint, NoteKey, open_checkpoint
+
+_NEXT: Final = "Keep the database and the checkpoint directory as they are; run `byokeep audit verify` on both."
+
+
+class EpochLeaf(NamedTuple):
+    """One epoch: its number from 0, Unix time in microseconds, the root over all heads and how many they are."""
+
+    epoch: int
+    at_us: int
+    heads_root: bytes
+    chains: int
+
+    def data(self) -> bytes:
+        """Return the leaf's bytes in the epoch tree."""
+        return canonical_json(
+            {"v": 1, "epoch": self.epoch, "at_us": self.at_us, "heads_root": self.heads_root.hex(),
+             "chains": self.chains}
+        )  # fmt: skip
+
+
+def parse_leaf(data: bytes) -> EpochLeaf:
+    """Parse an epoch leaf.
+
+    Raises:
+        Integrity: ``bad_epoch``.
+    """
+    try:
+        found = _object(parse_canonical(data), "at_us", "chains", "epoch", "heads_root", "v")
+        if found["v"] != 1:
+            raise ValueError("version")
+        return EpochLeaf(
+            _count(found["epoch"]), _count(found["at_us"]), hash_from(found["heads_root"]), _count(found["chains"])
+        )
+    except (ValueError, TypeError):
+        raise Integrity("bad_epoch") from None
+
+
+def _members(head: ChainHead) -> dict[str, str | int]:
+    return {"chain": str(head.chain), "seq": head.seq, "hash": head.hash.hex()}
+
+
+def head_data(head: ChainHead) -> bytes:
+    """Return a head's bytes as a leaf of the heads tree."""
+    return canonical_json(_members(head))
+
+
+def heads_data(heads: Sequence[ChainHead]) -> bytes:
+    """Return changed heads as they are kept: a canonical JSON list sorted by chain."""
+    return canonical_json([_members(head) for head in sorted(heads)])
+
+
+def parse_heads(data: bytes) -> list[ChainHead]:
+    """Parse what :func:`heads_data` wrote.
+
+    Raises:
+        Integrity: ``bad_epoch``.
+    """
+    try:
+        found = parse_canonical(data)
+        heads = [parse_head(item) for item in _list(found)]
+        if any(a.chain >= b.chain for a, b in zip(heads, heads[1:], strict=False)):
+            raise ValueError("order")
+    except (ValueError, TypeError):
+        raise Integrity("bad_epoch") from None
+    return heads
+
+
+def parse_head(value: object) -> ChainHead:
+    """Read one head from parsed JSON. Raises ValueError or TypeError on any other shape."""
+    found = _object(value, "chain", "hash", "seq")
+    chain = UUID(found["chain"])
+    if str(chain) != found["chain"] or _count(found["seq"]) < 1:
+        raise ValueError("not a head")
+    return ChainHead(chain, found["seq"], hash_from(found["hash"]))
+
+
+class LogState(NamedTuple):
+    """What a log stands at. ``hashes`` are the heads tree's leaf hashes by chain; ``leaf`` the newest epoch's bytes."""
+
+    edge: merkle.Edge = merkle.Edge(0, ())
+    heads: Mapping[UUID, ChainHead] = MappingProxyType({})
+    hashes: Mapping[UUID, bytes] = MappingProxyType({})
+    leaf: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Number of epochs."""
+        return self.edge.size
+
+    def checkpoint(self, origin: str) -> Checkpoint:
+        """Return what is to be signed for this state."""
+        return Checkpoint(origin, self.size, self.edge.root())
+
+    def next_leaf(self, changed: Sequence[ChainHead], *, at_us: int) -> EpochLeaf:
+        """Return the leaf that follows when these heads have moved on."""
+        hashes = {**self.hashes, **{head.chain: merkle.leaf_hash(head_data(head)) for head in changed}}
+        return EpochLeaf(self.size, at_us, _root(hashes), len(hashes))
+
+    def advance(self, leaf: bytes, changed: Sequence[ChainHead]) -> LogState:
+        """Return the state after one more epoch.
+
+        Raises:
+            Integrity: ``checkpoint_inconsistent``; the epoch does not continue this state. ``reason`` is one of
+                ``epoch_number``, ``time_ran_back``, ``chain_went_back``, ``heads_root``.
+        """
+        found = parse_leaf(leaf)
+        if found.epoch != self.size:
+            raise inconsistent("epoch_number", epoch=found.epoch)
+        if self.leaf and found.at_us < parse_leaf(self.leaf).at_us:
+            raise inconsistent("time_ran_back", epoch=found.epoch)
+        for head in changed:
+            before = self.heads.get(head.chain)
+            if before and head.seq <= before.seq:
+                raise inconsistent("chain_went_back", epoch=found.epoch, chain=head.chain, seq=head.seq)
+        heads = {**self.heads, **{head.chain: head for head in changed}}
+        hashes = {**self.hashes, **{head.chain: merkle.leaf_hash(head_data(head)) for head in changed}}
+        if found.chains != len(heads) or found.heads_root != _root(hashes):
+            raise inconsistent("heads_root", epoch=found.epoch)
+        return LogState(self.edge.append(merkle.leaf_hash(leaf)), heads, hashes, leaf)
+
+
+def inconsistent(reason: str, **fields: UUID | int) -> Integrity:
+    """Return the error of a log that is not a continuation of what was published."""
+    return Integrity("checkpoint_inconsistent", next_step=_NEXT, reason=reason, **fields)
+
+
+class Inclusion(NamedTuple):
+    """Proof that a chain's head stands in a signed checkpoint, for somebody who has nothing but the public key."""
+
+    head: ChainHead
+    index: int
+    heads_path: tuple[bytes, ...]
+    leaf: bytes
+    epoch_path: tuple[bytes, ...]
+    note: bytes
+
+    def members(self) -> dict[str, object]:
+        """Return the proof as JSON members."""
+        return {
+            "head": _members(self.head),
+            "index": self.index,
+            "heads_path": [part.hex() for part in self.heads_path],
+            "leaf": self.leaf.decode(),
+            "epoch_path": [part.hex() for part in self.epoch_path],
+            "checkpoint": self.note.decode(),
+        }
+
+    def verify(self, keys: Sequence[NoteKey], *, origin: str) -> Checkpoint:
+        """Check signature and both paths; returns the checkpoint.
+
+        Raises:
+            Integrity: What does not hold.
+        """
+        checkpoint = open_checkpoint(self.note, keys, origin=origin)
+        leaf = parse_leaf(self.leaf)
+        merkle.verify_inclusion(
+            leaf=merkle.leaf_hash(self.leaf), index=leaf.epoch, size=checkpoint.size,
+            proof=self.epoch_path, tree_root=checkpoint.root,
+        )  # fmt: skip
+        merkle.verify_inclusion(
+            leaf=merkle.leaf_hash(head_data(self.head)), index=self.index, size=leaf.chains,
+            proof=self.heads_path, tree_root=leaf.heads_root,
+        )  # fmt: skip
+        return checkpoint
+
+
+def include(state: LogState, chain: UUID, *, epochs: Sequence[bytes], note: bytes) -> Inclusion:
+    """Build the proof for ``chain`` in the newest epoch.
+
+    Args:
+        state: The log at the checkpoint that ``note`` signs.
+        chain: The chain to prove.
+        epochs: Leaf hashes of all epochs of that checkpoint.
+        note: The signed checkpoint.
+
+    Raises:
+        KeyError: The checkpoint does not know the chain yet.
+    """
+    chains = sorted(state.hashes)
+    index = chains.index(chain) if chain in state.hashes else -1
+    if index < 0:
+        raise KeyError(chain)
+    return Inclusion(
+        state.heads[chain], index,
+        tuple(merkle.inclusion_proof([state.hashes[name] for name in chains], index)), state.leaf,
+        tuple(merkle.inclusion_proof(epochs, state.size - 1)), note,
+    )  # fmt: skip
+
+
+def parse_inclusion(value: object) -> Inclusion:
+    """Read a proof from parsed JSON. Raises ValueError or TypeError on any other shape."""
+    found = _object(value, "checkpoint", "epoch_path", "head", "heads_path", "index", "leaf")
+    return Inclusion(
+        parse_head(found["head"]), _count(found["index"]),
+        tuple(hash_from(part) for part in _list(found["heads_path"])), str(found["leaf"]).encode(),
+        tuple(hash_from(part) for part in _list(found["epoch_path"])), str(found["checkpoint"]).encode(),
+    )  # fmt: skip
+
+
+def _root(hashes: Mapping[UUID, bytes]) -> bytes:
+    return merkle.root([hashes[chain] for chain in sorted(hashes)])
+
+
+def hash_from(text: Any) -> bytes:
+    """Read 32 bytes in lower-case hex. Raises ValueError or TypeError."""
+    data = bytes.fromhex(text)
+    if len(data) != 32 or data.hex() != text:
+        raise ValueError("not a SHA-256 in hex")
+    return data
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("not a count")
+    return int(value)
+
+
+def _object(value: Any, *names: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or sorted(value) != sorted(names):
+        raise ValueError("not the members expected")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError("not a list")
+    return value
