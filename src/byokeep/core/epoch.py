@@ -11,6 +11,7 @@ It may not sign, and it trusts no stored root that it can compute.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -80,7 +81,7 @@ def parse_heads(data: bytes) -> list[ChainHead]:
     try:
         found = parse_canonical(data)
         heads = [parse_head(item) for item in _list(found)]
-        if any(a.chain >= b.chain for a, b in zip(heads, heads[1:], strict=False)):
+        if any(a.chain >= b.chain for a, b in pairwise(heads)):
             raise ValueError("order")
     except (ValueError, TypeError):
         raise Integrity("bad_epoch") from None
@@ -150,7 +151,7 @@ class Inclusion(NamedTuple):
     """Proof that a chain's head stands in a signed checkpoint, for somebody who has nothing but the public key."""
 
     head: ChainHead
-    index: int
+    position: int
     heads_path: tuple[bytes, ...]
     leaf: bytes
     epoch_path: tuple[bytes, ...]
@@ -160,7 +161,7 @@ class Inclusion(NamedTuple):
         """Return the proof as JSON members."""
         return {
             "head": _members(self.head),
-            "index": self.index,
+            "position": self.position,
             "heads_path": [part.hex() for part in self.heads_path],
             "leaf": self.leaf.decode(),
             "epoch_path": [part.hex() for part in self.epoch_path],
@@ -180,7 +181,7 @@ class Inclusion(NamedTuple):
             proof=self.epoch_path, tree_root=checkpoint.root,
         )  # fmt: skip
         merkle.verify_inclusion(
-            leaf=merkle.leaf_hash(head_data(self.head)), index=self.index, size=leaf.chains,
+            leaf=merkle.leaf_hash(head_data(self.head)), index=self.position, size=leaf.chains,
             proof=self.heads_path, tree_root=leaf.heads_root,
         )  # fmt: skip
         return checkpoint
@@ -211,9 +212,9 @@ def include(state: LogState, chain: UUID, *, epochs: Sequence[bytes], note: byte
 
 def parse_inclusion(value: object) -> Inclusion:
     """Read a proof from parsed JSON. Raises ValueError or TypeError on any other shape."""
-    found = _object(value, "checkpoint", "epoch_path", "head", "heads_path", "index", "leaf")
+    found = _object(value, "checkpoint", "epoch_path", "head", "heads_path", "leaf", "position")
     return Inclusion(
-        parse_head(found["head"]), _count(found["index"]),
+        parse_head(found["head"]), _count(found["position"]),
         tuple(hash_from(part) for part in _list(found["heads_path"])), str(found["leaf"]).encode(),
         tuple(hash_from(part) for part in _list(found["epoch_path"])), str(found["checkpoint"]).encode(),
     )  # fmt: skip
