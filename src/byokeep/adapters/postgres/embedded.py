@@ -1,0 +1,310 @@
+"""A PostgreSQL of our own: made, started, watched and stopped by this process.
+
+Rules
+- No TCP. One unix socket in a directory only its user may enter; peer authentication; no password anywhere.
+- Durable: fsync, full page writes, synchronous commit and page checksums stay on.
+- The server's log carries no statement text, no parameter and no row.
+- Whoever holds the lock file owns the data directory. A server left behind by a killed owner is stopped first.
+
+It may not migrate: :mod:`byokeep.adapters.postgres.migrations` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from byokeep.adapters.postgres.binaries import (
+    Account,
+    account_for,
+    installed,
+    our_account,
+    reachable_install,
+    require_reachable,
+)
+from byokeep.adapters.postgres.processes import POLL_S, end_leftovers, kill_all, pid_file, send
+from byokeep.core.errors import Conflict, Unavailable
+
+DATABASE: Final = "byokeep"
+ROLES: Final = ("byokeep_owner", "byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_auditor")
+_SUPERUSER: Final = "postgres"
+_READY_S: Final = 60.0  # a crash recovery may need long; a server that dies is noticed at once
+_FAST_STOP_S: Final = 10.0
+_KILL_WAIT_S: Final = 5.0
+_INIT_S: Final = 120.0
+_SOCKET_LIMIT: Final = 100  # bytes; the kernel's own limit is 107
+_SOCKET_NAME: Final = ".s.PGSQL.5432"
+_ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
+
+_CONF: Final = """\
+data_directory = '{data}'
+hba_file = '{conf}/pg_hba.conf'
+ident_file = '{conf}/pg_ident.conf'
+listen_addresses = ''
+unix_socket_directories = '{socket_dir}'
+unix_socket_permissions = 0700
+port = 5432
+max_connections = 80
+superuser_reserved_connections = 3
+shared_buffers = 32MB
+max_wal_size = 256MB
+wal_level = replica
+max_wal_senders = 0
+fsync = on
+full_page_writes = on
+synchronous_commit = on
+password_encryption = 'scram-sha-256'
+jit = off
+max_parallel_workers_per_gather = 0
+max_worker_processes = 4
+io_method = sync
+autovacuum_naptime = 30s
+timezone = 'UTC'
+log_timezone = 'UTC'
+lc_messages = 'C'
+log_destination = 'stderr'
+logging_collector = off
+log_line_prefix = '%m [%p] %q%u@%d '
+log_statement = 'none'
+log_duration = off
+log_min_duration_statement = -1
+log_min_error_statement = panic
+log_error_verbosity = terse
+log_parameter_max_length = 0
+log_parameter_max_length_on_error = 0
+log_connections = ''
+log_checkpoints = off
+restart_after_crash = on
+"""
+_HBA: Final = """\
+# Everybody proves by the kernel who they are; nothing else is let in.
+local all all peer map=byokeep
+"""
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL below ``home``.
+
+    Args:
+        home: State of the installation; see the layout in the operator's guide.
+        run_as: User for the server when we are root and the data directory is new; default ``nobody``.
+    """
+
+    def __init__(self, home: Path, *, run_as: str | None = None) -> None:
+        self._home = home.absolute()
+        self._run_as = run_as
+        self._base = self._home / "postgres"
+        self._data = self._base / "data"
+        self._conf = self._base / "conf"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._install: Path | None = None
+        self._account = our_account()
+        self._lock: int | None = None
+        self._socket_dir = self._home / "pg-run"
+        if len(os.fsencode(self._socket_dir / _SOCKET_NAME)) >= _SOCKET_LIMIT:
+            digest = hashlib.sha256(os.fsencode(self._home)).hexdigest()[:12]
+            self._socket_dir = Path("/tmp") / f"byk-{digest}"  # noqa: S108 - owner and mode are checked before use
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server, 0 when it is not running."""
+        return self._process.pid if self._process and self._process.poll() is None else 0
+
+    @property
+    def socket(self) -> Path:
+        """Path of the unix socket."""
+        return self._socket_dir / _SOCKET_NAME
+
+    def url(self, role: str, *, database: str = DATABASE) -> str:
+        """Return the SQLAlchemy URL of a role. It holds no secret: peer authentication needs none."""
+        return f"postgresql+psycopg://{quote(role)}@/{quote(database)}?host={quote(str(self._socket_dir), safe='/')}"
+
+    async def start(self) -> None:
+        """Make the cluster if there is none, start it, and create the roles and the database where missing.
+
+        Raises:
+            Conflict: ``postgres_in_use``, another process owns this data directory.
+            Rejected: ``home_not_reachable`` and others of :mod:`byokeep.adapters.postgres.binaries`.
+            Unavailable: ``postgres_not_installed``, ``postgres_init_failed``, ``postgres_start_failed``.
+        """
+        await asyncio.to_thread(self._prepare)
+        try:
+            await asyncio.to_thread(self._spawn)
+            await self._until_ready()
+            await self.as_superuser(_provisioning())
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop fast (open transactions roll back); kill what does not obey. Safe to call twice."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            send(process.pid, signal.SIGINT)
+            if not await _gone(process, _FAST_STOP_S):
+                send(process.pid, signal.SIGKILL)
+                await _gone(process, _KILL_WAIT_S)
+        if process is not None:
+            await asyncio.to_thread(kill_all, self._data)
+        self._process = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def as_superuser(self, sql: str, *, database: str = "postgres") -> str:
+        """Run SQL as the cluster's superuser, whom only the server's own user may become. Returns bare output.
+
+        Raises:
+            Unavailable: ``postgres_admin_failed``.
+        """
+        return await asyncio.to_thread(self._psql, sql, database)
+
+    def run_tool(self, name: str, *arguments: str, stdin: bytes = b"") -> bytes:
+        """Run one of PostgreSQL's programs as the server's user, connected as superuser; returns its output.
+
+        Raises:
+            Unavailable: ``postgres_admin_failed``; its own words stay out.
+        """
+        command = [str(self._bin / name), "-h", str(self._socket_dir), "-U", _SUPERUSER, *arguments]
+        done = self._run(command, stdin)
+        if done.returncode != 0:
+            raise Unavailable("postgres_admin_failed")
+        return done.stdout
+
+    @property
+    def _bin(self) -> Path:
+        if self._install is None:
+            self._install = reachable_install(installed(), self._base, self._account)
+        return self._install / "bin"
+
+    def _psql(self, sql: str, database: str) -> str:
+        options = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database)
+        return self.run_tool("psql", *options, stdin=sql.encode()).decode()
+
+    def _run(self, command: list[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        try:
+            return subprocess.run(
+                command, input=stdin, capture_output=True, timeout=_INIT_S, check=False, cwd="/", env=_ENVIRONMENT,
+                **_identity(self._account),
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            raise Unavailable("postgres_admin_failed") from None
+
+    def _prepare(self) -> None:
+        self._base.mkdir(mode=0o711, parents=True, exist_ok=True)
+        (self._home / "logs").mkdir(mode=0o700, exist_ok=True)
+        self._take_lock()
+        self._account = account_for(self._data, self._run_as)
+        require_reachable(self._data, self._account)
+        end_leftovers(self._data)
+        self._own(self._socket_dir)
+        if not (self._data / "PG_VERSION").exists():
+            self._initialise()
+        self._write_settings()
+
+    def _take_lock(self) -> None:
+        if self._lock is not None:
+            raise Conflict("postgres_in_use", next_step="This server is already running.")
+        lock = os.open(self._base / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise Conflict("postgres_in_use", next_step="Stop the other `byokeep up` of this home first.") from None
+        self._lock = lock
+
+    def _own(self, directory: Path) -> None:
+        """Make a directory that only the server's user may enter; refuse a planted one."""
+        directory.mkdir(mode=0o700, exist_ok=True)
+        entry = directory.lstat()
+        if directory.is_symlink() or entry.st_uid not in (os.geteuid(), self._account.uid):
+            raise Unavailable("postgres_start_failed", reason="directory_not_ours")
+        if entry.st_uid != self._account.uid:
+            os.chown(directory, self._account.uid, self._account.gid, follow_symlinks=False)
+        directory.chmod(0o700)
+
+    def _initialise(self) -> None:
+        """Build the cluster beside its place and move it there, so that a killed attempt leaves nothing half made."""
+        fresh = self._data.with_name("data.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        self._own(fresh)
+        options = ("--auth=peer", "--no-instructions", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin")
+        done = self._run(
+            [str(self._bin / "initdb"), "-D", str(fresh), "-U", _SUPERUSER, "--builtin-locale=C.UTF-8", *options]
+        )
+        if done.returncode != 0:
+            raise Unavailable("postgres_init_failed", next_step="See free disk space and the rights of the home.")
+        fresh.rename(self._data)
+
+    def _write_settings(self) -> None:
+        """Write the settings outside the data directory, where the server's user can not change them."""
+        us = our_account().name
+        people = [f'byokeep "{us}" {role}' for role in ROLES]
+        if self._account.name != us:
+            people += [f'byokeep "{self._account.name}" {role}' for role in ROLES]
+        people.append(f'byokeep "{self._account.name}" {_SUPERUSER}')
+        paths = {"data": self._data, "conf": self._conf, "socket_dir": self._socket_dir}
+        conf = _CONF.format(**{name: str(path).replace("'", "''") for name, path in paths.items()})
+        self._conf.mkdir(mode=0o755, exist_ok=True)
+        files = {"postgresql.conf": conf, "pg_hba.conf": _HBA, "pg_ident.conf": "\n".join(people) + "\n"}
+        for name, content in files.items():
+            fresh = self._conf / f"{name}.new"
+            fresh.write_text(content)
+            fresh.chmod(0o644)
+            fresh.rename(self._conf / name)
+
+    def _spawn(self) -> None:
+        path = self._home / "logs" / "postgres.log"
+        log = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        config = f"--config-file={self._conf / 'postgresql.conf'}"
+        try:
+            # The shell sets the limit (no core dumps: memory holds rows) and becomes the server, same process id.
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", 'ulimit -c 0; exec "$@"', "sh", str(self._bin / "postgres"), config],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=_ENVIRONMENT, start_new_session=True,
+                **_identity(self._account),
+            )  # fmt: skip
+        except OSError:
+            raise Unavailable("postgres_start_failed") from None
+        finally:
+            os.close(log)
+
+    async def _until_ready(self) -> None:
+        process, deadline = self._process, time.monotonic() + _READY_S
+        while process is not None and process.poll() is None and time.monotonic() < deadline:
+            lines = pid_file(self._data)
+            if len(lines) >= 8 and lines[0] == str(process.pid) and lines[7] == "ready":
+                return
+            await asyncio.sleep(POLL_S)
+        raise Unavailable("postgres_start_failed", next_step="See logs/postgres.log in the home.")
+
+
+def _provisioning() -> str:
+    """SQL for roles and database, safe to run again."""
+    return resources.files("byokeep.adapters.postgres").joinpath("provision.sql").read_text()
+
+
+def _identity(account: Account) -> dict[str, Any]:
+    """Arguments that start a child as another user, without our groups."""
+    if account.is_us:
+        return {}
+    return {"user": account.uid, "group": account.gid, "extra_groups": []}
+
+
+async def _gone(process: subprocess.Popen[bytes], within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(POLL_S)
+    return True

@@ -1,0 +1,24 @@
+-- The roles and the database of byokeep, for psql, run as a superuser, any number of times.
+-- A role is a login without rights of its own; the migrations grant what each may do. A production cluster adds
+-- its own way of authentication (client certificates, SCRAM or peer maps).
+DO $roles$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY
+        ARRAY['byokeep_owner', 'byokeep_web', 'byokeep_broker', 'byokeep_worker', 'byokeep_auditor']
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
+            EXECUTE format(
+                'CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT', role_name
+            );
+        END IF;
+    END LOOP;
+END
+$roles$;
+
+SELECT 'CREATE DATABASE byokeep OWNER byokeep_owner'
+ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'byokeep') \gexec
+
+REVOKE ALL ON DATABASE byokeep, postgres, template1 FROM PUBLIC;
+GRANT CONNECT ON DATABASE byokeep TO byokeep_owner, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;

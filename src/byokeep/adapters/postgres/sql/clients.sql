@@ -1,0 +1,33 @@
+-- Clients (tenants) and their platform accounts.
+
+-- name: client_insert
+INSERT INTO byokeep.client (id, name, risk, created_by)
+VALUES (:id, :name, :risk, :created_by)
+RETURNING *;
+
+-- name: client_get
+SELECT * FROM byokeep.client WHERE id = :id;
+
+-- name: clients_list
+SELECT * FROM byokeep.client
+ WHERE CAST(:ids AS uuid[]) IS NULL OR id = ANY(CAST(:ids AS uuid[]))
+ ORDER BY name LIMIT :limit;
+
+-- name: client_set_state
+-- The old state stands in the WHERE, so that of two callers one changes it and the other finds nothing.
+UPDATE byokeep.client SET state = :state_to
+ WHERE id = :id AND state = :state_from
+RETURNING *;
+
+-- name: account_insert
+INSERT INTO byokeep.platform_account (id, client_id, platform, account, username, display_name, created_by)
+VALUES (:id, :client_id, :platform, :account, :username, :display_name, :created_by)
+RETURNING *;
+
+-- name: accounts_list
+SELECT * FROM byokeep.platform_account WHERE client_id = :client_id ORDER BY platform, account LIMIT :limit;
+
+-- name: account_set_lanes
+UPDATE byokeep.platform_account SET lanes = CAST(:lanes AS text[])
+ WHERE client_id = :client_id AND platform = :platform AND account = :account
+RETURNING *;

@@ -1,0 +1,19 @@
+-- Keyed digests of values, to notice one value in two places. The key never leaves the store.
+
+-- name: fingerprint_put
+INSERT INTO byokeep.value_fingerprint AS f (ref_id, version, fingerprint)
+VALUES (:ref_id, :version, :fingerprint)
+ON CONFLICT (ref_id, version) DO UPDATE SET fingerprint = EXCLUDED.fingerprint
+RETURNING f.ref_id;
+
+-- name: fingerprint_get
+SELECT fingerprint FROM byokeep.value_fingerprint WHERE ref_id = :ref_id AND version = :version;
+
+-- name: fingerprint_sharers
+-- Other references that hold or held the value of this one.
+SELECT DISTINCT o.ref_id
+  FROM byokeep.value_fingerprint f
+  JOIN byokeep.value_fingerprint o ON o.fingerprint = f.fingerprint AND o.ref_id <> f.ref_id
+  JOIN byokeep.credential_ref r ON r.id = o.ref_id
+ WHERE f.ref_id = :ref_id AND f.version = :version
+ ORDER BY o.ref_id LIMIT 100;

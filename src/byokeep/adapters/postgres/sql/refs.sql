@@ -1,0 +1,62 @@
+-- References to stored keys, and their changes of state.
+
+-- name: ref_lock
+-- Onboardings of one client and provider stand in line here until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended('onboard:' || CAST(:client_id AS text) || ':' || CAST(:provider AS text), 0));
+
+-- name: ref_insert
+INSERT INTO byokeep.credential_ref
+       (id, client_id, provider, kind, environment, secret_ref, version, state, verification, risk,
+        created_at, created_by, rotation_due_at)
+VALUES (:id, :client_id, :provider, :kind, :environment, :secret_ref, :version, 'pre_activation', 'pending', :risk,
+        :created_at, :created_by, :rotation_due_at)
+RETURNING *;
+
+-- name: ref_renew
+-- A new value under the same reference: unusable until it is verified.
+UPDATE byokeep.credential_ref
+   SET version = :version, verification = 'pending', risk = :risk, rotation_due_at = :rotation_due_at
+ WHERE client_id = :client_id AND id = :id AND state IN ('pre_activation', 'active', 'suspended')
+RETURNING *;
+
+-- name: ref_live
+SELECT * FROM byokeep.credential_ref
+ WHERE client_id = :client_id AND provider = :provider AND purpose = 'default'
+   AND state IN ('pre_activation', 'active', 'suspended');
+
+-- name: ref_get
+SELECT * FROM byokeep.credential_ref WHERE id = :id;
+
+-- name: ref_lock_row
+SELECT * FROM byokeep.credential_ref WHERE client_id = :client_id AND id = :id FOR UPDATE;
+
+-- name: refs_list
+SELECT * FROM byokeep.credential_ref WHERE client_id = :client_id ORDER BY provider, created_at LIMIT :limit;
+
+-- name: ref_set_verification
+UPDATE byokeep.credential_ref SET verification = :verification
+ WHERE client_id = :client_id AND id = :id AND version = :version
+RETURNING *;
+
+-- name: ref_set_state
+UPDATE byokeep.credential_ref SET state = :state_to
+ WHERE client_id = :client_id AND id = :id AND state = :state_from
+RETURNING *;
+
+-- name: transition_insert
+INSERT INTO byokeep.key_transition (id, client_id, ref_id, state_from, state_to, reason, "by")
+VALUES (:id, :client_id, :ref_id, :state_from, :state_to, :reason, :by)
+RETURNING id;
+
+-- name: transitions_list
+SELECT * FROM byokeep.key_transition WHERE client_id = :client_id ORDER BY at LIMIT :limit;
+
+-- name: inventory
+SELECT r.*, c.name AS client_name,
+       (SELECT s.name FROM byokeep.subject s WHERE s.id = r.created_by) AS owner,
+       (SELECT max(l.issued_at) FROM byokeep.lease l
+         WHERE l.client_id = r.client_id AND l.kind = 'use' AND r.provider = ANY(l.secrets)) AS last_leased_at
+  FROM byokeep.credential_ref r
+  JOIN byokeep.client c ON c.id = r.client_id
+ WHERE CAST(:ids AS uuid[]) IS NULL OR r.client_id = ANY(CAST(:ids AS uuid[]))
+ ORDER BY c.name, r.provider, r.created_at LIMIT :limit;

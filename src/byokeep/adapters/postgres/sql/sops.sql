@@ -1,0 +1,84 @@
+-- Runs of a procedure, and the audit records that are their evidence.
+
+-- name: sop_insert
+INSERT INTO byokeep.sop_run (id, client_id, sop, provider, ref_id, version, started_by, write_seq, store_request)
+VALUES (:id, :client_id, 'onboard_key', :provider, :ref_id, :version, :started_by, CAST(:write_seq AS bigint),
+        :store_request)
+RETURNING *;
+
+-- name: sop_get
+SELECT * FROM byokeep.sop_run WHERE id = :id;
+
+-- name: sop_lock
+SELECT * FROM byokeep.sop_run WHERE client_id = :client_id AND id = :id FOR UPDATE;
+
+-- name: sop_open_write
+-- The run that has announced a write and not recorded it: in flight, or cut off.
+SELECT * FROM byokeep.sop_run
+ WHERE client_id = :client_id AND provider = :provider AND state = 'running' AND write_seq IS NULL
+ ORDER BY started_at DESC LIMIT 1;
+
+-- name: sop_of_version
+SELECT * FROM byokeep.sop_run
+ WHERE client_id = :client_id AND ref_id = :ref_id AND version = :version AND write_seq IS NOT NULL
+ ORDER BY started_at DESC LIMIT 1;
+
+-- name: sop_stored
+UPDATE byokeep.sop_run SET write_seq = :write_seq, store_request = :store_request
+ WHERE client_id = :client_id AND id = :id AND state = 'running' AND write_seq IS NULL
+RETURNING *;
+
+-- name: sop_evidence
+UPDATE byokeep.sop_run
+   SET verify_seq = COALESCE(CAST(:verify_seq AS bigint), verify_seq),
+       leak_seq = COALESCE(CAST(:leak_seq AS bigint), leak_seq)
+ WHERE client_id = :client_id AND id = :id AND state = 'running'
+RETURNING *;
+
+-- name: sop_complete
+UPDATE byokeep.sop_run SET state = 'complete', done_seq = :done_seq, closed_at = now()
+ WHERE client_id = :client_id AND id = :id AND state = 'running'
+RETURNING *;
+
+-- name: sop_fail
+UPDATE byokeep.sop_run SET state = 'failed', reason = :reason, closed_at = now()
+ WHERE client_id = :client_id AND id = :id AND state = 'running'
+RETURNING *;
+
+-- name: sop_supersede
+-- A newer value of the same reference ends what still runs for the older one.
+UPDATE byokeep.sop_run SET state = 'failed', reason = 'superseded', closed_at = now()
+ WHERE client_id = :client_id AND ref_id = :ref_id AND id <> :id AND state = 'running' AND write_seq IS NOT NULL
+RETURNING *;
+
+-- name: sops_cut_off
+SELECT * FROM byokeep.sop_run
+ WHERE (state = 'running' AND write_seq IS NULL AND started_at < now() - make_interval(secs => :older_than_s))
+    OR (state = 'failed' AND reason = 'cut_off')
+ ORDER BY started_at LIMIT :limit;
+
+-- name: sop_set_reason
+UPDATE byokeep.sop_run SET reason = :reason_to
+ WHERE client_id = :client_id AND id = :id AND state = 'failed' AND reason = :reason_from
+RETURNING *;
+
+-- name: versions_on_record
+-- Every version of one place whose write was recorded.
+SELECT DISTINCT version FROM byokeep.sop_run
+ WHERE client_id = :client_id AND provider = :provider AND write_seq IS NOT NULL;
+
+-- name: audit_at
+SELECT seq, event, outcome, object_id, payload, at FROM byokeep.audit_record
+ WHERE chain = :chain AND seq = ANY(CAST(:seqs AS bigint[]));
+
+-- name: audit_page
+SELECT seq, event, outcome, object_id, actor_id, request_id, payload, hash, at FROM byokeep.audit_record
+ WHERE chain = :chain AND seq > :after
+   AND (CAST(:since AS timestamptz) IS NULL OR at >= CAST(:since AS timestamptz))
+   AND (CAST(:until AS timestamptz) IS NULL OR at < CAST(:until AS timestamptz))
+ ORDER BY seq LIMIT :limit;
+
+-- name: audit_count_denied
+SELECT count(*) AS found FROM byokeep.audit_record
+ WHERE chain = :chain AND actor_id = :actor_id AND event = 'access.decided' AND outcome = 'denied'
+   AND at > now() - interval '10 minutes';

@@ -1,0 +1,84 @@
+-- Kill switches. Locks are a statement of their own: in READ COMMITTED the next statement then sees everything
+-- that was committed before the lock was granted.
+
+-- name: switch_lock_shared
+SELECT pg_advisory_xact_lock_shared(hashtextextended('byokeep/switch/' || scope, 0))
+  FROM unnest(CAST(:scopes AS text[])) AS scope;
+
+-- name: switch_lock_exclusive
+SELECT pg_advisory_xact_lock(hashtextextended('byokeep/switch/' || CAST(:scope AS text), 0));
+
+-- name: switch_install
+INSERT INTO byokeep.switch (scope, client_id, closed, epoch, reason, by, at, installation_id)
+VALUES ('global', NULL, false, 0, 'installed', :by, clock_timestamp(), :installation_id)
+ON CONFLICT (scope) DO NOTHING
+RETURNING scope;
+
+-- name: switch_close
+INSERT INTO byokeep.switch AS s (scope, client_id, closed, epoch, reason, by, at, installation_id, store_cut_off)
+VALUES (:scope, :client_id, true, 1, :reason, :by, clock_timestamp(), :installation_id, false)
+ON CONFLICT (scope) DO UPDATE
+   SET closed = true, epoch = s.epoch + 1, reason = excluded.reason, by = excluded.by, at = excluded.at,
+       installation_id = excluded.installation_id, store_cut_off = false
+RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id;
+
+-- name: switch_mark_cut_off
+UPDATE byokeep.switch SET store_cut_off = true
+ WHERE scope = :scope AND epoch = :epoch AND closed
+RETURNING scope;
+
+-- name: switch_open
+UPDATE byokeep.switch
+   SET closed = false, epoch = epoch + 1, reason = :reason, by = :by, at = clock_timestamp(), store_cut_off = false
+ WHERE scope = :scope AND epoch = :epoch AND closed AND installation_id = :installation_id
+RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id;
+
+-- name: switch_read
+SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id
+  FROM byokeep.switch WHERE scope = :scope;
+
+-- name: switch_list
+SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id
+  FROM byokeep.switch
+ WHERE client_id IS NULL OR CAST(:clients AS uuid[]) IS NULL OR client_id = ANY (CAST(:clients AS uuid[]))
+ ORDER BY scope;
+
+-- name: switch_pending_cut_off
+SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id
+  FROM byokeep.switch
+ WHERE closed AND NOT store_cut_off AND (scope = 'global' OR scope = 'client:' || client_id::text);
+
+-- name: switch_kill_jobs
+UPDATE byokeep.job SET state = 'killed', reason = 'switch_closed', closed_at = clock_timestamp()
+ WHERE state = 'open' AND (CAST(:client_id AS uuid) IS NULL OR client_id = :client_id)
+RETURNING id;
+
+-- name: switch_entities
+-- Whom a cut-off must reach: every client that the store could still let in.
+SELECT c.id AS client_id, c.entity_id,
+       coalesce(s.closed, false) AS own_closed,
+       coalesce(g.closed, true) AS global_closed, c.state
+  FROM byokeep.client c
+  LEFT JOIN byokeep.switch s ON s.scope = 'client:' || c.id::text
+  LEFT JOIN byokeep.switch g ON g.scope = 'global'
+ WHERE c.entity_id IS NOT NULL AND (CAST(:client_id AS uuid) IS NULL OR c.id = :client_id);
+
+-- name: switch_client_known
+SELECT id FROM byokeep.client WHERE id = :client_id;
+
+-- name: switch_request_open
+INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by, requested_at, expires_at)
+VALUES (:id, 'open_switch', :scope, :epoch, :reason, :requested_by, clock_timestamp(),
+        clock_timestamp() + interval '15 minutes')
+RETURNING id, scope, epoch, requested_by, expires_at;
+
+-- name: switch_approval
+SELECT id, scope, epoch, reason, requested_by, expires_at, used_at,
+       expires_at > clock_timestamp() AS unexpired
+  FROM byokeep.approval WHERE id = :id AND action = 'open_switch';
+
+-- name: switch_use_approval
+UPDATE byokeep.approval SET approved_by = :approved_by, approved_at = clock_timestamp(), used_at = clock_timestamp()
+ WHERE id = :id AND action = 'open_switch' AND used_at IS NULL AND requested_by <> :approved_by
+   AND expires_at > clock_timestamp()
+RETURNING id;
