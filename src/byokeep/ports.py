@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from byokeep.core.audit import ChainHead
-from byokeep.core.epoch import LogState
+from byokeep.core.epoch import LogState, SignedEpoch
 from byokeep.core.events import Event
 from byokeep.core.model import LeaseKind
 from byokeep.core.ref import SecretRef
@@ -166,15 +166,6 @@ class StoreAudit(Protocol):
         """Yield entries in file order. Raises Unavailable(``store_audit_unreadable``)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedEpoch:
-    """One epoch as kept outside the database (docs/spec/checkpoint.md): its leaf, changed heads and signed note."""
-
-    leaf: bytes
-    heads: bytes
-    note: bytes
-
-
 class CheckpointStore(Protocol):
     """A place that the database can not write: signed checkpoints and the second copy of the audit log.
 
@@ -187,10 +178,10 @@ class CheckpointStore(Protocol):
         Raises Integrity when what is kept does not add up; Unavailable when it can not be read.
         """
 
-    async def publish(self, epoch: PublishedEpoch) -> None:
+    async def publish(self, epoch: SignedEpoch) -> None:
         """Keep one more epoch, durably. Raises Integrity(``checkpoint_inconsistent``), Unavailable."""
 
-    def epochs(self) -> AsyncIterator[PublishedEpoch]:
+    def epochs(self) -> AsyncIterator[SignedEpoch]:
         """Yield all epochs, oldest first."""
 
     async def copied_heads(self) -> dict[UUID, ChainHead]:

@@ -171,10 +171,56 @@ def verify_chain(
         if expect_known and known.pop(seq, digest) != digest:
             raise _broken(chain, seq, "forked")
         prev = digest
-    if known:
-        first = min(known)
-        raise _broken(chain, min(first, seq + 1), "tail_cut" if first > seq else "forked")
-    return ChainHead(chain, seq, prev)
+    reached = ChainHead(chain, seq, prev)
+    _must_be_met(chain, reached, known)
+    return reached
+
+
+def verify_log(
+    records: Iterable[Record],
+    *,
+    starts: Mapping[UUID, ChainHead] | None = None,
+    through: Mapping[UUID, Mapping[int, bytes]] | None = None,
+) -> dict[UUID, ChainHead]:
+    """Check a log that holds many chains, their records mixed in any order that keeps each chain's own.
+
+    Args:
+        records: Consumed once.
+        starts: Heads already trusted, by chain.
+        through: Heads known from elsewhere, as in :func:`verify_chain`, by chain; a chain not met is cut off whole.
+
+    Returns:
+        The head of each chain, those of ``starts`` included.
+
+    Raises:
+        Integrity: ``audit_chain_broken`` as :func:`verify_chain`.
+    """
+    heads = dict(starts or {})
+    known = {chain: dict(points) for chain, points in (through or {}).items()}
+    rest = iter(records)
+    for record in rest:
+        chain = record.chain
+        _, last, prev = heads.get(chain) or empty(chain)
+        if record.seq != last + 1:
+            raise _misplaced(record, rest, chain, last + 1)
+        digest = chain_hash(
+            prev=prev, chain=chain, seq=record.seq, at_us=record.at_us, writer=record.writer, payload=record.payload
+        )
+        if digest != record.hash or (record.prev is not None and record.prev != prev):
+            raise _broken(chain, record.seq, _why_unequal(record, prev))
+        if chain in known and known[chain].pop(record.seq, digest) != digest:
+            raise _broken(chain, record.seq, "forked")
+        heads[chain] = ChainHead(chain, record.seq, digest)
+    for chain, points in known.items():
+        _must_be_met(chain, heads.get(chain) or empty(chain), points)
+    return heads
+
+
+def _must_be_met(chain: UUID, reached: ChainHead, points: Mapping[int, bytes]) -> None:
+    if points:
+        first = min(points)
+        cut = first > reached.seq
+        raise _broken(chain, reached.seq + 1 if cut else first, "tail_cut" if cut else "forked")
 
 
 def _why_unequal(record: Record, prev: bytes) -> str:

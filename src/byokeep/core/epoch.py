@@ -20,7 +20,7 @@ from byokeep.core import merkle
 from byokeep.core.audit import ChainHead
 from byokeep.core.canonical import canonical_json, parse_canonical
 from byokeep.core.errors import Integrity
-from byokeep.core.note import Checkpoint, NoteKey, open_checkpoint
+from byokeep.core.note import Checkpoint, NoteKey, note_text, open_checkpoint, parse_checkpoint
 
 _NEXT: Final = "Keep the database and the checkpoint directory as they are; run `byokeep audit verify` on both."
 
@@ -97,6 +97,35 @@ def parse_head(value: object) -> ChainHead:
     return ChainHead(chain, found["seq"], hash_from(found["hash"]))
 
 
+class SignedEpoch(NamedTuple):
+    """One epoch as kept outside the database: its leaf, the heads that moved, the signed checkpoint."""
+
+    leaf: bytes
+    heads: bytes
+    note: bytes
+
+    def line(self) -> bytes:
+        """Return its line in the file of epochs, without the line end."""
+        return canonical_json(
+            {"v": 1, "leaf": self.leaf.decode(), "heads": self.heads.decode(), "note": self.note.decode()}
+        )
+
+
+def parse_epoch_line(line: bytes) -> SignedEpoch:
+    """Parse what :meth:`SignedEpoch.line` wrote.
+
+    Raises:
+        Integrity: ``bad_epoch``.
+    """
+    try:
+        found = _object(parse_canonical(line), "heads", "leaf", "note", "v")
+        if found["v"] != 1:
+            raise ValueError("version")
+        return SignedEpoch(found["leaf"].encode(), found["heads"].encode(), found["note"].encode())
+    except (ValueError, TypeError, AttributeError):
+        raise Integrity("bad_epoch") from None
+
+
 class LogState(NamedTuple):
     """What a log stands at. ``hashes`` are the heads tree's leaf hashes by chain; ``leaf`` the newest epoch's bytes."""
 
@@ -140,6 +169,28 @@ class LogState(NamedTuple):
         if found.chains != len(heads) or found.heads_root != _root(hashes):
             raise inconsistent("heads_root", epoch=found.epoch)
         return LogState(self.edge.append(merkle.leaf_hash(leaf)), heads, hashes, leaf)
+
+
+def replay(state: LogState, epoch: SignedEpoch, *, origin: str, keys: Sequence[NoteKey] | None) -> LogState:
+    """Return the state after ``epoch``, checked against its note.
+
+    Args:
+        state: The log before it.
+        epoch: The next epoch.
+        origin: Whose log this is.
+        keys: Public keys; None = do not check the signature (who keeps epochs holds no keys), only what it says.
+
+    Raises:
+        Integrity: ``checkpoint_inconsistent``, or what is wrong with the note.
+    """
+    after = state.advance(epoch.leaf, parse_heads(epoch.heads))
+    if keys is None:
+        said = parse_checkpoint(note_text(epoch.note))
+    else:
+        said = open_checkpoint(epoch.note, keys, origin=origin)
+    if said != after.checkpoint(origin):
+        raise inconsistent("note", epoch=state.size)
+    return after
 
 
 def inconsistent(reason: str, **fields: UUID | int) -> Integrity:

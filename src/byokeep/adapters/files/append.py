@@ -1,0 +1,189 @@
+"""A file of lines that only grows.
+
+Rules
+- A call either adds all of its lines durably or leaves the file as it was: a short write is cut back (ENOSPC).
+- A torn last line is what a crash leaves behind; opening cuts it off. Nothing before it is ever rewritten.
+- After a failed fsync nobody knows what is on the disk: the object refuses to go on (a new one starts from the file).
+- A file moved, replaced or truncated under us is noticed before the next line is added.
+
+It may not know what a line means.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from byokeep.core.errors import Integrity, Unavailable
+
+_CHUNK: Final = 1 << 20
+_NEXT: Final = "Free disk space or mend the directory; nothing was half written."
+
+
+class AppendOnlyFile:
+    """One file. Not thread-safe; processes exclude each other with :meth:`locked`.
+
+    Args:
+        path: The file; created with mode 0600 when missing. Its directory must exist.
+
+    Raises:
+        Integrity: ``not_our_file``; a link, another owner's file, not a regular file.
+        Unavailable: ``file_unusable`` with the operating system's error number.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._suspect = False
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise unusable(error) from None
+        try:
+            self._check_ours()
+            with self.locked():
+                self._cut_torn_line()
+            sync_directory(path.parent)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out."""
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def size(self) -> int:
+        """Return the file's size in bytes.
+
+        Raises:
+            Integrity: ``file_replaced``; the name no longer leads to this file.
+            Unavailable: ``file_suspect`` after a failed sync.
+        """
+        if self._suspect:
+            raise Unavailable("file_suspect", next_step="Restart the process; it starts from what is on the disk.")
+        self._check_ours()
+        return os.fstat(self._fd).st_size
+
+    def lines(self, start: int = 0) -> Iterator[bytes]:
+        """Yield whole lines, with their ends, from byte ``start`` on."""
+        rest, offset = b"", start
+        while chunk := os.pread(self._fd, _CHUNK, offset):
+            offset += len(chunk)
+            found = (rest + chunk).split(b"\n")
+            rest = found.pop()
+            for line in found:
+                yield line + b"\n"
+
+    def append(self, lines: Sequence[bytes]) -> int:
+        """Add lines, given without their ends; return the file's new size.
+
+        Raises:
+            ValueError: A line holds a line end.
+            Unavailable: ``file_unusable`` (nothing added), ``file_suspect`` (unknown what is on the disk).
+        """
+        if any(b"\n" in line for line in lines):
+            raise ValueError("a line may not hold a line end")
+        before = self.size()
+        data = memoryview(b"".join(line + b"\n" for line in lines))
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+        except OSError as error:
+            self._cut_back(before)
+            raise unusable(error) from None
+        self._sync()
+        return os.fstat(self._fd).st_size
+
+    def _cut_back(self, size: int) -> None:
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError:
+            self._suspect = True
+            raise Unavailable("file_suspect") from None
+        self._sync()
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._fd)
+        except OSError:
+            self._suspect = True
+            raise Unavailable("file_suspect") from None
+
+    def _cut_torn_line(self) -> None:
+        size = os.fstat(self._fd).st_size
+        keep, offset = 0, size
+        while offset and not keep:
+            start = max(0, offset - _CHUNK)
+            keep = start + os.pread(self._fd, offset - start, start).rfind(b"\n") + 1
+            keep, offset = (0 if keep == start else keep), start
+        if keep != size:
+            self._cut_back(keep)
+
+    def _check_ours(self) -> None:
+        try:
+            named, opened = os.stat(self._path, follow_symlinks=False), os.fstat(self._fd)
+        except OSError:
+            raise Integrity("file_replaced") from None
+        if not stat.S_ISREG(opened.st_mode) or opened.st_uid != os.geteuid() or opened.st_nlink != 1:
+            raise Integrity("not_our_file")
+        if (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino):
+            raise Integrity("file_replaced")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a small file in one step, durably.
+
+    Raises:
+        Unavailable: ``file_unusable``; the old content is still there.
+    """
+    new = path.with_name(path.name + ".new")
+    try:
+        with suppress(FileNotFoundError):
+            new.unlink()
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        new.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            new.unlink()
+        raise unusable(error) from None
+
+
+def sync_directory(path: Path) -> None:
+    """Make a directory's entries durable. Raises Unavailable(``file_unusable``)."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise unusable(error) from None
+
+
+def unusable(error: OSError) -> Unavailable:
+    """Return our error for an operating system's error: its number, never its text."""
+    return Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0)

@@ -1,0 +1,76 @@
+"""Disk space set aside, so that kill and revoke can still be recorded when the disk is full.
+
+Rules
+- The space is really allocated: a sparse file would reserve nothing.
+- It is given back in an emergency only, and taken again as soon as there is room for twice of it.
+
+It may not decide what an emergency is: the caller does, on ENOSPC or on too little free space.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from byokeep.adapters.files.append import sync_directory, unusable
+
+DEFAULT_BYTES: Final = 32 * 1024 * 1024
+
+
+class DiskReserve:
+    """One pre-allocated file.
+
+    Args:
+        path: The file, on the file system whose space it keeps.
+        size: Bytes to keep.
+    """
+
+    def __init__(self, path: Path, *, size: int = DEFAULT_BYTES) -> None:
+        self._path, self._size = path, size
+
+    def held(self) -> int:
+        """Return how many bytes are really set aside."""
+        try:
+            found = os.stat(self._path, follow_symlinks=False)
+        except FileNotFoundError:
+            return 0
+        return min(found.st_size, found.st_blocks * 512) if stat.S_ISREG(found.st_mode) else 0
+
+    def hold(self) -> bool:
+        """Set the space aside; False when there is not room for twice of it.
+
+        Raises:
+            Unavailable: ``file_unusable``.
+        """
+        if self.held() >= self._size:
+            return True
+        try:
+            system = os.statvfs(self._path.parent)
+            if system.f_bavail * system.f_frsize < 2 * self._size:
+                return False
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(self._path, flags, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, self._size)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise unusable(error) from None
+        return True
+
+    def release(self) -> int:
+        """Give the space back; returns how many bytes that were.
+
+        Raises:
+            Unavailable: ``file_unusable``.
+        """
+        held = self.held()
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise unusable(error) from None
+        sync_directory(self._path.parent)
+        return held
