@@ -1,0 +1,31 @@
+"""``byokeep alert``: what needs a person."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cyclopts import App
+
+from byokeep.cli.api import call, run
+from byokeep.cli.terminal import show
+
+app: Final = App(name="alert", help="List and close alerts.")
+
+
+@app.command(name="list")
+def list_() -> None:
+    """List open alerts.
+
+    Example: byokeep alert list
+    """
+    show(run(call("GET", "/v1/alerts"))["alerts"], title="Alerts",
+         columns=("id", "severity", "reason", "client_id", "object_id", "count", "opened_at"))  # fmt: skip
+
+
+@app.command
+def close(alert: str) -> None:
+    """Close an alert after it was dealt with.
+
+    Example: byokeep alert close 99a0...
+    """
+    show(run(call("POST", f"/v1/alerts/{alert}/close")), title="Alert")

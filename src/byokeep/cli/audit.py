@@ -1,0 +1,138 @@
+"""``byokeep audit``: read, verify, reconcile and export the audit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from cyclopts import App
+
+from byokeep.cli.api import call, run
+from byokeep.cli.intake import read_secret
+from byokeep.cli.terminal import err, show
+from byokeep.client import verify as offline
+from byokeep.core.errors import Integrity, Unavailable
+
+app: Final = App(name="audit", help="Read, verify, reconcile and export the audit.")
+
+
+@app.command(name="list")
+def list_(*, client: str | None = None, since: str | None = None, limit: int = 50) -> None:
+    """Show records, newest first. Reading is itself recorded.
+
+    Example: byokeep audit list --client 7f0c9b1e-... --limit 20
+    """
+    given = (("client_id", client), ("since", since), ("limit", str(limit)))
+    rows = run(call("GET", "/v1/audit", params={name: value for name, value in given if value}))["records"]
+    show(rows, title="Audit", columns=("seq", "at", "event", "outcome", "actor", "object"))
+
+
+@app.command
+def verify(*files: Path, keys: Path | None = None, checkpoints: Path | None = None) -> int:
+    """Verify the whole log: online without files, offline with exported files and public keys.
+
+    Example: byokeep audit verify
+    Example: byokeep audit verify export.jsonl --keys public-keys.json --checkpoints checkpoints/
+    """
+    if not files:
+        report = run(call("POST", "/v1/audit/verify"))
+        show(report, title="Audit")
+        return 0 if report["ok"] else Integrity.exit_code
+    if keys is None:
+        err.print("--keys FILE is needed to verify files")
+        return 2
+    result = offline.verify_export(list(files), offline.load_keys(keys), checkpoints=checkpoints)
+    show(result.as_dict(), title="Audit")
+    return result.exit_code
+
+
+@app.command
+def reconcile(*, minutes: int = 60) -> int:
+    """Join the store's own audit with ours: every login, read and write must be explained.
+
+    Example: byokeep audit reconcile --minutes 5
+    """
+    report = run(call("POST", "/v1/audit/reconcile", body={"minutes": minutes}))
+    findings = report.pop("findings", [])
+    show(report if not findings else findings, title="Reconciliation")
+    if report.get("state") == "clean":
+        return 0
+    return Integrity.exit_code if findings else Unavailable.exit_code
+
+
+@app.command
+def hash(*, fd: int | None = None) -> None:  # noqa: A001 - the command's published name
+    """Print the store's keyed hash of a value, to search its audit log for it.
+
+    The value is read from standard input, --fd or a prompt; it is not stored.
+
+    Example: byokeep audit hash < suspected-key.txt
+    """
+    value = read_secret(prompt="Value", fd=fd)
+    reply: Any = run(call("POST", "/v1/audit/hash", raw=value))
+    value.wipe()
+    show(reply, title="Hash")
+
+
+@app.command
+def health() -> int:
+    """Show the store's audit devices, proven by a probe written just now.
+
+    Example: byokeep audit health
+    """
+    reply = run(call("GET", "/v1/audit/health"))
+    show(reply["devices"], title="Audit devices")
+    return 0 if reply["healthy"] else Unavailable.exit_code
+
+
+@app.command
+def checkpoint() -> None:
+    """Sign a checkpoint over all chains now and publish it outside the database.
+
+    Example: byokeep audit checkpoint
+    """
+    show(run(call("POST", "/v1/audit/checkpoint")), title="Checkpoint")
+
+
+@app.command
+def keys(file: Path) -> None:
+    """Write the public keys that evidence and checkpoints are verified with.
+
+    Example: byokeep audit keys public-keys.json
+    """
+    file.write_text(json.dumps(run(call("GET", "/v1/audit/keys")), indent=1) + "\n", encoding="utf-8")
+    err.print(f"wrote {file}")
+
+
+@app.command
+def export(file: Path, *, client: str | None = None) -> None:
+    """Write a chain (a client's, or the platform's) as JSON lines. Exporting is itself recorded.
+
+    Example: byokeep audit export platform.jsonl
+    """
+    reply = run(call("POST", "/v1/audit/export", body={"client_id": client}))
+    file.write_text("".join(line + "\n" for line in reply["lines"]), encoding="utf-8")
+    err.print(f"wrote {len(reply['lines'])} records to {file}")
+
+
+@app.command
+def proof(client: str, file: Path) -> None:
+    """Write a proof of one client's whole history that a stranger can check.
+
+    Example: byokeep audit proof 7f0c9b1e-... acme-proof.json
+    """
+    reply = run(call("POST", f"/v1/audit/proof/{client}"))
+    file.write_text(json.dumps(reply, indent=1) + "\n", encoding="utf-8")
+    err.print(f"wrote {file}")
+
+
+@app.command(name="check-proof")
+def check_proof(file: Path, *, keys: Path) -> int:
+    """Check a client's proof offline, with the public keys only.
+
+    Example: byokeep audit check-proof acme-proof.json --keys public-keys.json
+    """
+    result = offline.verify_proof(file, offline.load_keys(keys))
+    show(result.as_dict(), title="Proof")
+    return result.exit_code

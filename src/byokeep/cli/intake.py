@@ -1,0 +1,102 @@
+"""How a secret gets into the program: standard input, a file descriptor, or a prompt without echo.
+
+Rules
+- One trailing newline of a pipe is removed and said; anything else is sent as it is and judged by the server.
+- What was read lives in a Secret at once.
+
+It may not read the environment, an argument or a named file: names of files end up in histories, and files stay.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Final
+
+from byokeep.cli.terminal import say
+from byokeep.core.errors import Rejected
+from byokeep.core.secret import Secret
+
+LIMIT: Final = 8192  # bytes
+
+
+def read_secret(*, prompt: str, fd: int | None = None) -> Secret:
+    """Read one secret.
+
+    Args:
+        prompt: Shown when standard input is a terminal.
+        fd: File descriptor to read instead.
+
+    Raises:
+        Rejected: ``empty_value``, ``too_long``, ``bad_descriptor``.
+    """
+    if fd is None and sys.stdin.isatty():
+        raw = getpass.getpass(f"{prompt} (not shown): ").encode()
+    else:
+        raw = _drain(0 if fd is None else fd)
+        if raw.endswith(b"\n"):
+            raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
+            say("One trailing newline was removed.")
+    if not raw:
+        raise Rejected("empty_value", next_step="Pipe the key in, give --fd N, or type it at the prompt.")
+    return Secret(raw)
+
+
+def _drain(fd: int) -> bytes:
+    data = b""
+    try:
+        while len(data) <= LIMIT and (chunk := os.read(fd, LIMIT + 1 - len(data))):
+            data += chunk
+    except OSError:
+        raise Rejected("bad_descriptor", next_step="The descriptor must be open for reading.") from None
+    if len(data) > LIMIT:
+        raise Rejected("too_long", next_step="A key is at most 8 KiB.")
+    return data
+
+
+def read_token_file(path: Path) -> Secret:
+    """Read an API token from a file that only its owner can read.
+
+    Raises:
+        Rejected: ``token_file_missing``, ``token_file_too_open``, ``token_file_empty``.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        raise Rejected(
+            "token_file_missing",
+            next_step="Name it with --token-file, or run `byokeep operator login`.",
+        ) from None
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode) or mode & 0o077:
+            raise Rejected("token_file_too_open", next_step="Run chmod 600 on the token file.")
+        token = os.read(fd, 512).strip()
+    finally:
+        os.close(fd)
+    if not token:
+        raise Rejected("token_file_empty", next_step="Issue a new token with `byokeep operator token`.")
+    return Secret(token)
+
+
+def write_private(path: Path, secret: Secret) -> None:
+    """Write a token to a new 0600 file; an existing file is replaced at once or not at all.
+
+    Raises:
+        Rejected: ``cannot_write_file``.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(fd, secret.reveal() + b"\n")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        temporary.replace(path)
+    except OSError:
+        raise Rejected("cannot_write_file", next_step="Check that the directory exists and is yours.") from None

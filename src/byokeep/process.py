@@ -1,0 +1,54 @@
+"""What every process of ours sets on itself and on its children before it works.
+
+Rules
+- No core dumps, not readable by other processes of the same user, no inherited environment beyond a short list:
+  a value can not leak through a dump, ``/proc/PID/mem`` or an environment (S-OWASP-8, S-OWASP-9).
+- A child dies with its parent (Linux): a killed supervisor leaves nothing running that holds the data.
+
+It may not start anything.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+_KEPT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """Return the environment for a child: a short list of ours plus ``extra`` (names of files, never values)."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ} | extra
+
+
+def child_setup(*, death_signal: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
+    """Return a function to run in a child between fork and exec.
+
+    Args:
+        death_signal: What the kernel sends the child when its parent dies (Linux only).
+    """
+    parent = os.getpid()
+
+    def setup() -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+            if os.getppid() != parent:  # the parent died before the line above
+                os._exit(1)
+
+    return setup
+
+
+def harden() -> None:
+    """Turn off core dumps and same-user memory reads for this process. Called first by every entry point."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if _libc is not None:
+        _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -1,0 +1,216 @@
+"""Settings: one TOML file plus ``BYOKEEP_*``, read once, frozen.
+
+Rules
+- An unknown setting refuses to start. So does an environment variable that starts with ``BYOKEEP_`` and is
+  not listed, and one that holds something shaped like a secret (R3.3-10).
+- Settings name files, sockets and addresses, never values. A URL with a password in it is refused.
+- What exists for tests and demos (provider addresses) refuses to start in production (S-ASVS-31).
+- Everything is derived from ``home`` unless named.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from byokeep.core.errors import Rejected
+from byokeep.core.model import API_PROVIDERS, Environment
+
+_ENV: Final = "BYOKEEP_"
+_LISTEN: Final = re.compile(r"(127\.0\.0\.1|\[::1\]|0\.0\.0\.0|[0-9.]+|unix:/[^\s]+):?(\d{1,5})?\Z")
+_SECRET_SHAPED: Final = re.compile(r"sk-|sk_|AIza|AQ\.|\bs\.[A-Za-z0-9]{24}|hv[sbr]\.|bk[odrc]_|eyJ[A-Za-z0-9_-]{10}")
+TEXT_SETTINGS: Final = (
+    "home", "environment", "web_listen", "broker_listen", "web_url", "broker_url", "store_address", "store_ca_file",
+    "store_audit_files", "database_url", "database_host", "credentials_dir", "log_dir", "checkpoint_dir", "copy_dir",
+    "token_file", "dispatcher_token_file", "runner_token_file", "log_level", "public_keys_file",
+)  # fmt: skip
+
+
+def default_home() -> Path:
+    """Where the embedded stack keeps its state when nothing is said."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/byokeep")
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "byokeep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings.
+
+    Attributes:
+        home: State of the embedded stack.
+        environment: ``production``, ``staging`` or ``development``.
+        web_listen, broker_listen: ``host:port``; port 0 = any free one (embedded only).
+        web_url, broker_url: Where clients find them; empty = read from ``home/stack.json``.
+        store_address: ``unix:///path``, ``https://host:port`` or ``http://`` on loopback; empty = embedded.
+        store_ca_file: PEM of the store's issuer; empty = the system's.
+        store_audit_files: Comma-separated paths of the store's audit logs, as device=path; empty = embedded.
+        database_host: Socket directory or host of PostgreSQL; empty = embedded.
+        database_url: SQLAlchemy URL without user or password, e.g. ``postgresql+psycopg://host:5432/byokeep``.
+        credentials_dir: Where the 0600 files of machine identities are.
+        token_file: The CLI user's own API token.
+        provider_urls: Provider name -> base URL; refused in production.
+    """
+
+    home: Path = field(default_factory=default_home)
+    environment: Environment = Environment.DEVELOPMENT
+    web_listen: str = "127.0.0.1:8420"
+    broker_listen: str = "127.0.0.1:8421"
+    web_url: str = ""
+    broker_url: str = ""
+    store_address: str = ""
+    store_ca_file: str = ""
+    store_audit_files: str = ""
+    database_url: str = ""
+    database_host: str = ""
+    credentials_dir: str = ""
+    log_dir: str = ""
+    checkpoint_dir: str = ""
+    copy_dir: str = ""
+    token_file: str = ""
+    dispatcher_token_file: str = ""
+    runner_token_file: str = ""
+    public_keys_file: str = ""
+    log_level: str = "INFO"
+    provider_urls: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def embedded_store(self) -> bool:
+        """Whether the secret store is ours to start."""
+        return not self.store_address
+
+    @property
+    def embedded_database(self) -> bool:
+        """Whether PostgreSQL is ours to start."""
+        return not self.database_url
+
+    def path(self, name: str) -> Path:
+        """Return a directory or file setting, derived from ``home`` when not named."""
+        defaults = {
+            "credentials_dir": "credentials",
+            "log_dir": "logs",
+            "checkpoint_dir": "checkpoints",
+            "copy_dir": "audit-copy",
+        }
+        named: str = getattr(self, name)
+        return Path(named) if named else self.home / defaults[name]
+
+
+def load(config: Path | None = None, **overrides: object) -> Settings:
+    """Read settings: defaults < TOML file < environment < ``overrides``.
+
+    Args:
+        config: TOML file; ``None`` = ``BYOKEEP_CONFIG`` or ``home/config.toml`` when it exists.
+        overrides: From the command line; ``None`` values are skipped.
+
+    Raises:
+        Rejected: ``unknown_setting``, ``bad_setting``, ``secret_in_setting``, ``test_hook_in_production``.
+    """
+    given: dict[str, object] = {}
+    environment = {name[len(_ENV) :].lower(): value for name, value in os.environ.items() if name.startswith(_ENV)}
+    config = config or (Path(environment.pop("config")) if "config" in environment else None)
+    environment.pop("config", None)
+    if config is None:
+        home = Path(str(overrides.get("home") or environment.get("home") or default_home()))
+        config = home / "config.toml" if (home / "config.toml").is_file() else None
+    if config is not None:
+        given |= _read(config)
+    for name, value in environment.items():
+        if name not in TEXT_SETTINGS:
+            raise Rejected("unknown_setting", next_step="Unset this variable or see docs/settings.md.",
+                           setting=_safe(f"{_ENV}{name.upper()}"))  # fmt: skip
+        given[name] = value
+    given |= {name: value for name, value in overrides.items() if value is not None}
+    return check(_build(given))
+
+
+def _safe(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_.]{1,64}", name) else "unnamed"
+
+
+def _read(config: Path) -> dict[str, object]:
+    try:
+        with config.open("rb") as file:
+            return tomllib.load(file)
+    except OSError:
+        raise Rejected("config_unreadable", next_step="Check the path and mode of the settings file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise Rejected("config_not_toml", next_step="The settings file must be TOML; see docs/settings.md.") from None
+
+
+def _build(given: Mapping[str, object]) -> Settings:
+    known = {spec.name for spec in fields(Settings)}
+    typed: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            raise Rejected("unknown_setting", next_step="Remove it or see docs/settings.md.", setting=_safe(name))
+        if name == "provider_urls":
+            if not isinstance(value, Mapping) or not all(isinstance(url, str) for url in value.values()):
+                raise Rejected("bad_setting", next_step="provider_urls is a table of URLs.", setting=name)
+            typed[name] = dict(value)
+        elif name == "home" and isinstance(value, str | Path):
+            typed[name] = Path(value)
+        elif name == "environment":
+            if value not in set(Environment):
+                raise Rejected("bad_setting", next_step="Use production, staging or development.", setting=name)
+            typed[name] = Environment(str(value))
+        elif isinstance(value, str | Path):
+            typed[name] = str(value)
+        else:
+            raise Rejected("bad_setting", next_step="Settings are text.", setting=name)
+    return replace(Settings(), **typed)
+
+
+def check(settings: Settings) -> Settings:
+    """Refuse what is unsafe; return the settings unchanged.
+
+    Raises:
+        Rejected: As :func:`load`.
+    """
+    for name in TEXT_SETTINGS:
+        value = str(getattr(settings, name))
+        if _SECRET_SHAPED.search(value):
+            raise Rejected("secret_in_setting", next_step="Settings name files; put the value in a 0600 file.",
+                           setting=name)  # fmt: skip
+    for name in ("web_listen", "broker_listen"):
+        if not _LISTEN.match(getattr(settings, name)):
+            raise Rejected("bad_setting", next_step="Use host:port, e.g. 127.0.0.1:8420.", setting=name)
+    for name in ("store_address", "web_url", "broker_url"):
+        check_address(name, getattr(settings, name))
+    if settings.database_url and (urlsplit(settings.database_url).username or urlsplit(settings.database_url).password):
+        raise Rejected("bad_setting", next_step="No user or password in the URL; use peer, a service or a passfile.",
+                       setting="database_url")  # fmt: skip
+    if settings.environment is Environment.PRODUCTION and settings.provider_urls:
+        raise Rejected("test_hook_in_production", next_step="Remove provider_urls.", setting="provider_urls")
+    for provider in settings.provider_urls:
+        if provider not in API_PROVIDERS:
+            raise Rejected("bad_setting", next_step="provider_urls names unknown providers.", setting="provider_urls")
+    return settings
+
+
+def check_address(name: str, value: str) -> None:
+    """Accept ``https``, ``unix``, or ``http`` on loopback (S-OWASP-5).
+
+    Raises:
+        Rejected: ``insecure_address``.
+    """
+    if not value:
+        return
+    parts = urlsplit(value)
+    loopback = parts.hostname == "localhost"
+    try:
+        loopback = loopback or ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        pass
+    good = parts.scheme == "https" or parts.scheme == "unix" or (parts.scheme == "http" and loopback)
+    if not good or parts.username or parts.password or parts.query or parts.fragment:
+        raise Rejected("insecure_address", next_step="Use https://, unix:///path, or http:// on loopback only.",
+                       setting=name)  # fmt: skip

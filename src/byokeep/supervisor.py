@@ -1,0 +1,302 @@
+"""``byokeep up``: starts OpenBao, PostgreSQL, broker, web and worker, keeps them running, stops them cleanly.
+
+Rules
+- One stack a home: a lock file holds the pid; a second start is refused and changes nothing.
+- Order: store and database first, then migrations and provisioning, then our processes; the reverse when stopping.
+- A part that dies is started again, with a growing pause; nothing is served meanwhile, because every process fails
+  closed by itself. A killed supervisor takes its children with it (Linux), so a new start finds a clean floor.
+- Parts that settings point elsewhere (an agency's own OpenBao, PostgreSQL) are neither started nor stopped.
+
+It may not decide anything about secrets: provisioning and bootstrap live in :mod:`byokeep.wiring`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Protocol
+
+import aiohttp
+
+from byokeep import __version__
+from byokeep.core.errors import Conflict, Unavailable
+from byokeep.process import child_setup, clean_environment
+from byokeep.settings import Settings
+from byokeep.telemetry.log import get_log
+from byokeep.wiring import embedded_database, embedded_store, install
+
+READY_WITHIN_S: Final = 20.0
+STOP_WITHIN_S: Final = 10.0
+_OURS: Final = ("broker", "web", "worker")
+Say = Callable[[str], None]
+
+
+class Part(Protocol):
+    """A server that we start: the embedded OpenBao, the embedded PostgreSQL."""
+
+    @property
+    def pid(self) -> int:
+        """Process id; raises Unavailable or returns a dead pid when it does not run."""
+
+    async def start(self) -> None:
+        """Start and wait until it answers."""
+
+    async def stop(self) -> None:
+        """Stop cleanly, by force after a while."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One of our own processes."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    started: float
+    deaths: int = 0
+
+
+class Stack:
+    """The embedded stack of one home.
+
+    Args:
+        settings: Port 0 in ``web_listen`` / ``broker_listen`` picks free ports.
+        say: Where progress lines go.
+    """
+
+    def __init__(self, settings: Settings, *, say: Say = lambda _: None) -> None:
+        self.settings = _with_ports(settings)
+        self._say = say
+        self._lock: int | None = None
+        self._children: dict[str, Child] = {}
+        self._parts: dict[str, Part] = {}
+        self._stopping = asyncio.Event()
+
+    @property
+    def web_url(self) -> str:
+        """Address of the operator API."""
+        return f"http://{self.settings.web_listen}"
+
+    @property
+    def broker_url(self) -> str:
+        """Address of the broker."""
+        return f"http://{self.settings.broker_listen}"
+
+    def pid(self, name: str) -> int:
+        """Return the pid of ``store``, ``database``, ``broker``, ``web`` or ``worker``."""
+        if name in self._children:
+            return self._children[name].process.pid
+        return self._parts[name].pid
+
+    async def start(self) -> None:
+        """Start everything and return when it answers.
+
+        Raises:
+            Conflict: ``already_running`` with the pid.
+            Unavailable: A part did not come up; what was started is stopped again.
+        """
+        self._take_home()
+        try:
+            await self._start_parts()
+            self._say("provisioning")
+            await install(self.settings)
+            for name in _OURS:
+                self._say(f"starting {name}")
+                self._spawn(name)
+            await asyncio.gather(self._until_ready("broker", self.broker_url), self._until_ready("web", self.web_url))
+            self._write_stack_file()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def run(self) -> None:
+        """Keep the parts running until :meth:`ask_to_stop`."""
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), 0.25)
+            if not self._stopping.is_set():
+                await self._revive()
+
+    def ask_to_stop(self) -> None:
+        """End :meth:`run`. Safe in a signal handler of the loop."""
+        self._stopping.set()
+
+    async def stop(self) -> None:
+        """Stop our processes, then database and store; release the home. Calling it twice is fine."""
+        self._stopping.set()
+        for name in reversed(_OURS):
+            if child := self._children.pop(name, None):
+                await _end(child.process)
+        for name in ("database", "store"):
+            if part := self._parts.pop(name, None):
+                await part.stop()
+        (self.settings.home / "stack.json").unlink(missing_ok=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take_home(self) -> None:
+        home = self.settings.home
+        try:
+            # Root's home must let the database's own user through to its data directory.
+            home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+            lock = os.open(home / "byokeep.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            raise Unavailable("home_unusable", next_step="Name a directory of yours with --home.") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(lock, 16).decode("ascii", "replace").strip()
+            os.close(lock)
+            raise Conflict(
+                "already_running",
+                next_step="Stop that process first, or use another --home.",
+                pid=int(holder) if holder.isdigit() else 0,
+            ) from None
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+        self._lock = lock
+
+    async def _start_parts(self) -> None:
+        if self.settings.embedded_store:
+            self._parts["store"] = embedded_store(self.settings)
+        if self.settings.embedded_database:
+            self._parts["database"] = embedded_database(self.settings)
+        for name in self._parts:
+            self._say(f"starting {name}")
+        await asyncio.gather(*(part.start() for part in self._parts.values()))
+
+    def _spawn(self, name: str) -> None:
+        settings = self.settings
+        command = [sys.executable, "-m", "byokeep.cli", name, "--home", str(settings.home)]
+        listen = {"web": settings.web_listen, "broker": settings.broker_listen}.get(name)
+        extra = {"BYOKEEP_WEB_LISTEN": settings.web_listen, "BYOKEEP_BROKER_LISTEN": settings.broker_listen,
+                 "BYOKEEP_BROKER_URL": self.broker_url, "BYOKEEP_LOG_LEVEL": settings.log_level}  # fmt: skip
+        for key in ("store_address", "database_url", "database_host", "store_audit_files", "store_ca_file"):
+            if value := getattr(settings, key):
+                extra[f"BYOKEEP_{key.upper()}"] = value
+        config = settings.home / "config.toml"
+        if config.is_file():
+            extra["BYOKEEP_CONFIG"] = str(config)
+        log = settings.path("log_dir")
+        log.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (log / f"{name}.err").open("ab") as errors:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
+                env=clean_environment(**extra), preexec_fn=child_setup(), start_new_session=True,  # noqa: PLW1509
+            )  # fmt: skip
+        deaths = self._children[name].deaths if name in self._children else 0
+        self._children[name] = Child(name, process, time.monotonic(), deaths)
+        get_log().info("child_started", component=name, pid=process.pid, url=listen)
+
+    async def _revive(self) -> None:
+        for name, part in self._parts.items():
+            if not _alive(part):
+                get_log().warning("part_died", component=name)
+                self._say(f"{name} died: starting it again")
+                with contextlib.suppress(Unavailable):
+                    await part.start()
+        for name, child in list(self._children.items()):
+            if child.process.poll() is None:
+                continue
+            if time.monotonic() - child.started < min(0.2 * 2**child.deaths, 10.0):
+                continue
+            settled = time.monotonic() - child.started > 60.0
+            child.deaths = 0 if settled else child.deaths + 1
+            get_log().warning("child_died", component=name, exit_code=child.process.returncode)
+            self._say(f"{name} died: starting it again")
+            self._spawn(name)
+
+    async def _until_ready(self, name: str, url: str) -> None:
+        deadline = time.monotonic() + READY_WITHIN_S
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
+            while time.monotonic() < deadline:
+                if self._children[name].process.poll() is not None:
+                    break
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                    async with http.get(f"{url}/readyz") as reply:
+                        if reply.status == 200:  # noqa: PLR2004 - HTTP OK
+                            return
+                await asyncio.sleep(0.05)
+        raise Unavailable("part_not_ready", next_step="See the .err file of this part in the log directory.", part=name)
+
+    def _write_stack_file(self) -> None:
+        settings = self.settings
+        parts = (*self._parts, *self._children)
+        document = {
+            "version": __version__,
+            "web_url": self.web_url,
+            "broker_url": self.broker_url,
+            "pids": {name: self.pid(name) for name in parts},
+            "supervisor_pid": os.getpid(),
+        }
+        temporary = settings.home / ".stack.json"
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(settings.home / "stack.json")
+
+
+async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable[None] | None]) -> None:
+    """Run a stack until SIGINT or SIGTERM.
+
+    Args:
+        settings: Of the stack.
+        say: Where progress lines go.
+        ready: Called once when everything answers.
+    """
+    stack = Stack(settings, say=say)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stack.ask_to_stop)
+    await stack.start()
+    try:
+        result = ready(stack)
+        if result is not None:
+            await result
+        await stack.run()
+    finally:
+        say("stopping")
+        await stack.stop()
+
+
+def _with_ports(settings: Settings) -> Settings:
+    """Replace port 0 by a free one, so that every child can be told all addresses before it starts."""
+    chosen = {}
+    for name in ("web_listen", "broker_listen"):
+        host, _, port = str(getattr(settings, name)).rpartition(":")
+        if port == "0":
+            with socket.socket() as probe:
+                probe.bind((host, 0))
+                chosen[name] = f"{host}:{probe.getsockname()[1]}"
+    return replace(settings, **chosen)
+
+
+def _alive(part: Part) -> bool:
+    try:
+        pid = part.pid
+        # A zombie answers kill(0), so look at the state the kernel reports.
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] if Path("/proc").is_dir() else "R"
+        os.kill(pid, 0)
+    except (Unavailable, OSError, IndexError):
+        return False
+    return state not in {"Z", "X"}
+
+
+async def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        deadline = time.monotonic() + STOP_WITHIN_S
+        while process.poll() is None and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        if process.poll() is None:
+            process.kill()
+    process.wait()

@@ -1,0 +1,115 @@
+"""One log line: UTC time, level, event, process, actor, tenant, request, outcome, and allow-listed fields.
+
+Rules
+- ``event`` is a constant of the program; there is no message text and no formatting.
+- Values are ids, enums, integers and short tokens; anything else becomes its type's name.
+- If writing fails the record is dropped and counted: logs may be lost, work may not (see G-17 in the runbook's gaps).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Final, TextIO
+from uuid import UUID
+
+import structlog
+
+FIELDS: Final = frozenset(
+    {
+        "actor", "tenant", "request_id", "outcome", "code", "route", "method", "status", "took_ms", "process",
+        "component", "pid", "version", "task", "attempt", "job", "lease", "permit", "ref", "sop", "scope",
+        "provider", "count", "state", "logger", "place", "error", "signal", "exit_code", "url", "port", "size",
+        "dropped", "reason", "entities", "seq", "epoch",
+    }
+)  # fmt: skip
+_REQUIRED: Final = ("actor", "tenant", "request_id", "outcome")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_.:/{}+ -]{0,160}\Z")
+dropped_fields = 0
+_process = "unnamed"
+
+
+def _allow_list(_: object, __: str, record: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    global dropped_fields
+    line: dict[str, Any] = {
+        "at": record["timestamp"],
+        "level": record["level"],
+        "event": _plain(record["event"]),
+        "process": _process,
+    }
+    line |= dict.fromkeys(_REQUIRED)
+    for name, value in record.items():
+        if name in FIELDS:
+            line[name] = _plain(value)
+        elif name not in {"timestamp", "level", "event"}:
+            dropped_fields += 1
+    return line
+
+
+def _plain(value: object) -> str | int | float | None:
+    if value is None or isinstance(value, int | float):
+        return value
+    text = str(value) if isinstance(value, str | UUID) else None
+    return text if text is not None and _TOKEN.match(text) else f"<{type(value).__name__}>"
+
+
+class _Foreign(logging.Handler):
+    """Keeps where a library logged and drops what it said."""
+
+    def __init__(self, logger: structlog.typing.FilteringBoundLogger) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+            place = f"{record.module}:{record.lineno}"
+            write = self._logger.warning if record.levelno >= logging.WARNING else self._logger.debug
+            write("library_log", logger=record.name, place=place, error=error)
+        except Exception:  # noqa: BLE001 - a log line may be lost, the work may not
+            global dropped_fields
+            dropped_fields += 1
+
+
+def configure(process: str, *, path: Path | None = None, level: int = logging.INFO) -> None:
+    """Send every log record of this process to ``path`` (created 0600) or standard error.
+
+    Args:
+        process: Name that each line carries.
+        path: Log file; ``None`` = standard error.
+        level: Lowest level kept. Audit is not affected by it.
+    """
+    global _process
+    _process = process
+    stream: TextIO = sys.stderr
+    if path is not None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        stream = path.open("a", buffering=1, encoding="utf-8")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _allow_list,
+            structlog.processors.JSONRenderer(ensure_ascii=True),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        cache_logger_on_first_use=True,
+    )
+    logger = structlog.get_logger()
+    root = logging.getLogger()
+    root.handlers[:] = [_Foreign(logger)]
+    root.setLevel(level)
+    logging.captureWarnings(capture=True)
+    logging.raiseExceptions = False
+    sys.excepthook = lambda kind, _value, _trace: logger.error("uncaught_error", error=kind.__name__)
+
+
+def get_log() -> structlog.typing.FilteringBoundLogger:
+    """Return the logger. Use: ``get_log().info("job_opened", job=job.id)``."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return logger

@@ -1,0 +1,187 @@
+"""Who may do what, and the gate: default deny, first reason named."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byokeep.core.errors import Denied, NotFound, Rejected
+from byokeep.core.model import HUMAN_ROLES, MACHINE_ROLES, Actor, EffectKind, Lane, Role
+from byokeep.core.policy import (
+    FORBIDDEN_PAIRS,
+    GATE_VERSION,
+    GRANTS,
+    NEXT_STEPS,
+    DenyReason,
+    GateInput,
+    Verb,
+    authorise,
+    check_effect,
+    check_roles,
+    gate_schema,
+)
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+OPEN = GateInput(
+    version=GATE_VERSION,
+    effect="publish",
+    platform="x",
+    lane="api",
+    switches_open=True,
+    client_active=True,
+    job_open=True,
+    lease_kind="use",
+    lease_valid=True,
+    declared_effects=("publish",),
+    declared_platforms=("x",),
+    declared_lanes=("api",),
+    enabled_lanes=("api",),
+    credentials_usable=True,
+    identity="match",
+    identity_at=NOW - timedelta(minutes=1),
+    now=NOW,
+    identity_fresh_for=timedelta(minutes=10),
+    drill=False,
+)
+
+
+def actor(*roles: Role, clients: frozenset[Any] | None = None) -> Actor:
+    """An actor with these roles."""
+    return Actor(id=uuid4(), roles=frozenset(roles), clients=clients, request_id=uuid4())
+
+
+def test_the_gate_opens_when_everything_holds() -> None:
+    """The one good input passes; it is the base of every bad one below."""
+    check_effect(OPEN)
+
+
+@pytest.mark.req("R12-1")
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"version": 2}, "unknown_version"),
+        ({"version": 0}, "unknown_version"),
+        ({"effect": "teleport"}, "bad_request"),
+        ({"effect": ""}, "bad_request"),
+        ({"lane": "carrier_pigeon"}, "bad_request"),
+        ({"drill": True}, "disaster_recovery_drill"),
+        ({"drill": None}, "disaster_recovery_drill"),
+        ({"switches_open": False}, "switch_closed"),
+        ({"switches_open": None}, "switch_unknown"),
+        ({"client_active": False}, "client_not_active"),
+        ({"client_active": None}, "client_not_active"),
+        ({"job_open": False}, "job_not_open"),
+        ({"job_open": None}, "job_not_open"),
+        ({"lease_kind": "custody"}, "lease_kind"),
+        ({"lease_kind": None}, "lease_kind"),
+        ({"lease_valid": False}, "lease_expired"),
+        ({"lease_valid": None}, "lease_expired"),
+        ({"declared_effects": ()}, "effect_not_declared"),
+        ({"declared_platforms": ()}, "platform_not_declared"),
+        ({"platform": "tiktok"}, "platform_not_declared"),
+        ({"declared_lanes": ()}, "lane_not_declared"),
+        ({"enabled_lanes": ()}, "lane_not_enabled"),
+        ({"credentials_usable": False}, "credential_not_usable"),
+        ({"credentials_usable": None}, "credential_not_usable"),
+        ({"identity": "mismatch"}, "identity_mismatch"),
+        ({"identity": "unknown"}, "identity_unproven"),
+        ({"identity": "unchecked"}, "identity_unproven"),
+        ({"identity": None}, "identity_unproven"),
+        ({"identity": "MATCH"}, "identity_unproven"),
+        ({"identity_at": None}, "identity_unproven"),
+        ({"identity_at": NOW - timedelta(minutes=11)}, "identity_stale"),
+        ({"identity_at": NOW + timedelta(minutes=1)}, "identity_stale"),
+    ],
+)
+def test_each_missing_part_denies(change: dict[str, Any], reason: str) -> None:
+    """Every single input, when wrong or unknown, denies with its own published reason and next step."""
+    with pytest.raises(Denied) as caught:
+        check_effect(replace(OPEN, **change))
+    assert caught.value.code == reason
+    assert caught.value.next_step == NEXT_STEPS[DenyReason(reason)]
+    assert reason in gate_schema()["deny_reasons"]  # type: ignore[operator]
+
+
+@given(st.data())
+def test_no_combination_of_faults_opens_the_gate(data: st.DataObject) -> None:
+    """Any set of inputs that differs from the good one in a guarded field denies."""
+    bad = {
+        "switches_open": [False, None], "client_active": [False, None], "job_open": [False, None],
+        "lease_valid": [False, None], "credentials_usable": [False, None], "drill": [True, None],
+        "identity": ["mismatch", None], "lease_kind": ["custody", None], "enabled_lanes": [()],
+    }  # fmt: skip
+    chosen = data.draw(st.lists(st.sampled_from(sorted(bad)), min_size=1, unique=True))
+    change = {name: data.draw(st.sampled_from(bad[name])) for name in chosen}
+    with pytest.raises(Denied):
+        check_effect(replace(OPEN, **change))
+
+
+def test_the_schema_is_complete() -> None:
+    """The published schema names every input, effect, lane and reason."""
+    schema = gate_schema()
+    assert schema["inputs"] == [spec.name for spec in fields(GateInput)]
+    assert schema["effects"] == [kind.value for kind in EffectKind]
+    assert schema["lanes"] == [lane.value for lane in Lane]
+    assert set(schema["deny_reasons"]) == {reason.value for reason in DenyReason}  # type: ignore[call-overload]
+    assert schema["default"] == "deny"
+
+
+def test_nobody_may_read_a_value() -> None:
+    """No role holds key.read (R4.1-9)."""
+    for role in Role:
+        with pytest.raises(Denied):
+            authorise(actor(role), Verb.KEY_READ)
+
+
+def test_default_deny() -> None:
+    """An actor with no role may do nothing; a verb without a grant is held by nobody."""
+    for verb in Verb:
+        with pytest.raises(Denied):
+            authorise(actor(), verb)
+    assert set(GRANTS) == set(Verb)
+
+
+def test_another_client_looks_like_none() -> None:
+    """A client outside the assignment answers not_found, as if it did not exist."""
+    mine, other = uuid4(), uuid4()
+    who = actor(Role.OPERATOR, clients=frozenset({mine}))
+    authorise(who, Verb.KEY_WRITE, client_id=mine)
+    with pytest.raises(NotFound) as caught:
+        authorise(who, Verb.KEY_WRITE, client_id=other)
+    assert caught.value.code == "not_found"
+    assert caught.value.fields == {}
+
+
+def test_machines_can_not_do_what_people_do() -> None:
+    """No verb is held by a runner and by a person who writes keys, approves or administers (R4.1-10)."""
+    writing = {Verb.KEY_WRITE, Verb.KEY_STATE, Verb.CLIENT_CREATE, Verb.SUBJECT_CREATE, Verb.SWITCH_APPROVE_OPEN}
+    for verb in writing:
+        assert not GRANTS[verb] & MACHINE_ROLES
+
+
+@pytest.mark.parametrize("pair", sorted(FORBIDDEN_PAIRS, key=sorted))
+def test_forbidden_pairs(pair: frozenset[Role]) -> None:
+    """Roles that check each other can not sit in one identity (R4.1-12)."""
+    with pytest.raises(Rejected) as caught:
+        check_roles(pair, machine=False)
+    assert caught.value.code == "forbidden_role_pair"
+
+
+def test_people_and_machines_hold_different_roles() -> None:
+    """Operator and runner can not meet in one identity, by kind."""
+    for person, machine in itertools.product(HUMAN_ROLES, MACHINE_ROLES):
+        for kind in (True, False):
+            with pytest.raises(Rejected):
+                check_roles(frozenset({person, machine}), machine=kind)
+    with pytest.raises(Rejected):
+        check_roles(frozenset(), machine=False)
+    with pytest.raises(Rejected):
+        check_roles(frozenset({Role.RUNNER, Role.DISPATCHER}), machine=True)
+    check_roles(frozenset({Role.RUNNER}), machine=True)
