@@ -43,7 +43,7 @@ def test_an_unknown_key_in_the_file_refuses(tmp_path: Path) -> None:
     assert refused("unknown_setting").fields["setting"] == "colour"
 
 
-@pytest.mark.parametrize("text", ["= broken", "\x00", 'home = "x', "[[home]]\n"])
+@pytest.mark.parametrize("text", ["= broken", "\x00", 'home = "x', "[[log_dir]]\n"])
 def test_a_broken_file_refuses(tmp_path: Path, text: str) -> None:
     """A file that is not TOML, or whose types are wrong, is a rejection with a next step."""
     (tmp_path / "config.toml").write_text(text)
