@@ -285,7 +285,7 @@ audit_record = Table(
 
 audit_epoch = Table(
     "audit_epoch", metadata,
-    Column("number", BigInteger, primary_key=True), _at("at"),
+    Column("number", BigInteger, primary_key=True, autoincrement=False), _at("at"),
     Column("leaf", LargeBinary, nullable=False), Column("heads", LargeBinary, nullable=False),
 )  # fmt: skip
 

@@ -1,10 +1,4 @@
--- Alerts: one open row for each dedup key.
-
--- name: alert_raise
-INSERT INTO byokeep.alert AS a (id, client_id, object_id, reason, severity, dedup_key)
-VALUES (:id, CAST(:client_id AS uuid), CAST(:object_id AS uuid), :reason, :severity, :dedup_key)
-ON CONFLICT (dedup_key) WHERE closed_at IS NULL DO UPDATE SET count = a.count + 1
-RETURNING a.*;
+-- Alerts as people see and close them.
 
 -- name: alert_get
 SELECT * FROM byokeep.alert WHERE id = :id;

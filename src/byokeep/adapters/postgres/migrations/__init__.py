@@ -1,0 +1,94 @@
+"""Brings a database to the schema of this release, and never back.
+
+Rules
+- A revision (``versions/``) changes tables; it is frozen once released. Expand first, contract a release later.
+- Functions, triggers, row policies and grants (``objects/*.sql``) are declared, not changed: they are laid down anew,
+  in one transaction with the revisions, whenever their text differs from what stands in the database.
+- Two starters do not race: the second waits for an advisory lock and finds nothing to do.
+- No downgrade: a backup is the way back (docs/spec/migrations.md).
+
+It may not run as any role but the owner.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from importlib import resources
+from typing import Final
+
+from alembic import command, util
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine, pool, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from byokeep.adapters.postgres.vocabulary import WRITERS
+from byokeep.core.errors import Conflict, Unavailable
+
+_PACKAGE: Final = "byokeep.adapters.postgres.migrations"
+_LOCK_KEY: Final = 0x62796F6B656570  # "byokeep"
+_OBJECTS: Final = ("functions", "audit", "walls", "grants")
+_SESSION: Final = {"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=30s -c search_path=pg_catalog"}
+
+
+def migrate(url: str) -> None:
+    """Bring the database at ``url`` (role ``byokeep_owner``) to this release. Blocking; safe to run by many at once.
+
+    Raises:
+        Unavailable: ``database_unavailable``; nothing was changed.
+        Conflict: ``schema_newer``, the database was migrated by a later release; ``migration_failed``.
+    """
+    engine = create_engine(url, poolclass=pool.NullPool, connect_args=_SESSION, hide_parameters=True)
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+            connection.execute(text("CREATE SCHEMA IF NOT EXISTS byokeep"))
+            command.upgrade(configuration(connection), "head")
+            _lay_objects(connection)
+    except util.CommandError:
+        raise Conflict("schema_newer", next_step="Run a release at least as new as the one that migrated.") from None
+    except OperationalError:
+        raise Unavailable("database_unavailable") from None
+    except DBAPIError:
+        raise Conflict("migration_failed", next_step="See the database's log; nothing was changed.") from None
+    finally:
+        engine.dispose()
+
+
+def configuration(connection: Connection) -> Config:
+    """Alembic's configuration, bound to a connection whose transaction the caller owns."""
+    config = Config()
+    config.set_main_option("script_location", f"{_PACKAGE.rpartition('.')[0]}:migrations")
+    config.attributes["connection"] = connection
+    return config
+
+
+def script(name: str) -> str:
+    """Return a packaged SQL file of this room, by its path below the package."""
+    return resources.files(_PACKAGE).joinpath(name).read_text(encoding="utf-8")
+
+
+def objects_digest() -> str:
+    """Return the digest of everything that is declared rather than migrated."""
+    declared = [script(f"objects/{name}.sql") for name in _OBJECTS]
+    declared += [f"{event.value}:{','.join(WRITERS[event])}" for event in sorted(WRITERS)]
+    return sha256("\x00".join(declared).encode()).hexdigest()
+
+
+def run_script(connection: Connection, sql: str) -> None:
+    """Run SQL of many statements as it stands, without parameters."""
+    connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+
+
+def _lay_objects(connection: Connection) -> None:
+    digest = objects_digest()
+    if connection.execute(text("SELECT digest FROM byokeep.schema_objects")).scalar() == digest:
+        return
+    for name in _OBJECTS:
+        run_script(connection, script(f"objects/{name}.sql"))
+    connection.execute(text("DELETE FROM byokeep.audit_vocabulary"))
+    connection.execute(
+        text("INSERT INTO byokeep.audit_vocabulary (event, writers) VALUES (:event, :writers)"),
+        [{"event": event.value, "writers": list(writers)} for event, writers in WRITERS.items()],
+    )
+    connection.execute(text("DELETE FROM byokeep.schema_objects"))
+    connection.execute(text("INSERT INTO byokeep.schema_objects (digest) VALUES (:digest)"), {"digest": digest})

@@ -1,0 +1,107 @@
+-- The audit chain: one door in, no door out. docs/spec/audit-record.md is the format.
+
+CREATE OR REPLACE FUNCTION byokeep.audit_refuse_change() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog
+AS $$
+BEGIN
+    RAISE EXCEPTION 'the audit trail is append-only' USING ERRCODE = 'BK001';
+END
+$$;
+COMMENT ON FUNCTION byokeep.audit_refuse_change() IS 'Refuses UPDATE, DELETE and TRUNCATE, whoever asks.';
+
+CREATE OR REPLACE FUNCTION byokeep.audit_head_step() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog
+AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.chain = OLD.chain AND NEW.seq = OLD.seq + 1 THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'an audit head only moves forward, one record at a time' USING ERRCODE = 'BK001';
+END
+$$;
+COMMENT ON FUNCTION byokeep.audit_head_step() IS 'Lets a head move by exactly one.';
+
+-- ENABLE ALWAYS: a session that calls itself a replica does not get around them.
+CREATE OR REPLACE TRIGGER audit_record_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON byokeep.audit_record
+    FOR EACH STATEMENT EXECUTE FUNCTION byokeep.audit_refuse_change();
+ALTER TABLE byokeep.audit_record ENABLE ALWAYS TRIGGER audit_record_append_only;
+
+CREATE OR REPLACE TRIGGER audit_epoch_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON byokeep.audit_epoch
+    FOR EACH STATEMENT EXECUTE FUNCTION byokeep.audit_refuse_change();
+ALTER TABLE byokeep.audit_epoch ENABLE ALWAYS TRIGGER audit_epoch_append_only;
+
+CREATE OR REPLACE TRIGGER audit_head_step BEFORE UPDATE OR DELETE ON byokeep.audit_head
+    FOR EACH ROW EXECUTE FUNCTION byokeep.audit_head_step();
+ALTER TABLE byokeep.audit_head ENABLE ALWAYS TRIGGER audit_head_step;
+
+CREATE OR REPLACE TRIGGER audit_head_no_truncate BEFORE TRUNCATE ON byokeep.audit_head
+    FOR EACH STATEMENT EXECUTE FUNCTION byokeep.audit_refuse_change();
+ALTER TABLE byokeep.audit_head ENABLE ALWAYS TRIGGER audit_head_no_truncate;
+
+CREATE OR REPLACE TRIGGER key_transition_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON byokeep.key_transition
+    FOR EACH STATEMENT EXECUTE FUNCTION byokeep.audit_refuse_change();
+ALTER TABLE byokeep.key_transition ENABLE ALWAYS TRIGGER key_transition_append_only;
+
+CREATE OR REPLACE FUNCTION byokeep.audit_append(
+    p_chain uuid, p_event text, p_actor uuid, p_object uuid, p_request uuid, p_outcome text, p_payload bytea
+) RETURNS TABLE (seq bigint, hash bytea, at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_writers text[];
+    v_said    jsonb;
+    v_writer  bytea := convert_to(session_user::text, 'UTF8');
+    v_head    byokeep.audit_head%ROWTYPE;
+    v_at      timestamptz;
+    v_hash    bytea;
+BEGIN
+    SELECT writers INTO v_writers FROM byokeep.audit_vocabulary WHERE event = p_event;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no such audit event' USING ERRCODE = 'BK002';
+    END IF;
+    IF NOT session_user::text = ANY (v_writers) THEN
+        RAISE EXCEPTION 'this role may not write this audit event' USING ERRCODE = 'BK003';
+    END IF;
+    IF p_chain IS NULL OR octet_length(p_payload) > 16384 THEN
+        RAISE EXCEPTION 'audit record without a chain, or too large' USING ERRCODE = 'BK004';
+    END IF;
+    -- What stands beside the payload must be what the payload says; a payload that is not JSON raises 22P02.
+    v_said := convert_from(p_payload, 'UTF8')::jsonb;
+    IF v_said ->> 'event' IS DISTINCT FROM p_event
+        OR v_said ->> 'outcome' IS DISTINCT FROM p_outcome
+        OR v_said ->> 'actor' IS DISTINCT FROM p_actor::text
+        OR v_said ->> 'object' IS DISTINCT FROM p_object::text
+        OR v_said ->> 'request' IS DISTINCT FROM p_request::text
+        OR coalesce(v_said ->> 'client', (SELECT id::text FROM byokeep.installation)) IS DISTINCT FROM p_chain::text
+    THEN
+        RAISE EXCEPTION 'audit payload and columns differ' USING ERRCODE = 'BK004';
+    END IF;
+
+    SELECT * INTO v_head FROM byokeep.audit_head AS head WHERE head.chain = p_chain FOR UPDATE;
+    IF NOT FOUND THEN
+        INSERT INTO byokeep.audit_head (chain, seq, hash) VALUES (p_chain, 0, decode(repeat('00', 32), 'hex'))
+            ON CONFLICT (chain) DO NOTHING;
+        SELECT * INTO v_head FROM byokeep.audit_head AS head WHERE head.chain = p_chain FOR UPDATE;
+    END IF;
+
+    v_head.seq := v_head.seq + 1;
+    v_at := clock_timestamp();
+    v_hash := sha256(
+        convert_to('byokeep/audit/v1', 'UTF8') || '\x00'::bytea || v_head.hash || uuid_send(p_chain)
+        || int8send(v_head.seq) || int8send((extract(epoch FROM v_at) * 1000000)::bigint)
+        || int4send(octet_length(v_writer)) || v_writer || p_payload
+    );
+    INSERT INTO byokeep.audit_record
+        (chain, seq, at, event, actor_id, object_id, request_id, outcome, writer, payload, hash)
+    VALUES
+        (p_chain, v_head.seq, v_at, p_event, p_actor, p_object, p_request, p_outcome, session_user::text, p_payload, v_hash);
+    UPDATE byokeep.audit_head AS head SET seq = v_head.seq, hash = v_hash, at = v_at WHERE head.chain = p_chain;
+    RETURN QUERY SELECT v_head.seq, v_hash, v_at;
+END
+$$;
+COMMENT ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea) IS
+    'Appends one record to a chain; the chain stays locked until the caller commits.';

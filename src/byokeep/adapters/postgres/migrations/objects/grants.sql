@@ -1,0 +1,74 @@
+-- Least privilege, one block for each role. Nobody but the owner writes audit records and heads, and the owner only
+-- through byokeep.audit_append. No role has TRUNCATE, REFERENCES or TRIGGER; DELETE is given where a row is no record.
+
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+REVOKE ALL ON SCHEMA byokeep, procrastinate FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
+REVOKE ALL ON ALL TABLES IN SCHEMA byokeep FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
+REVOKE ALL ON ALL TABLES IN SCHEMA procrastinate FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA procrastinate FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA byokeep FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA procrastinate FROM PUBLIC, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
+
+GRANT USAGE ON SCHEMA byokeep TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
+GRANT EXECUTE ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea)
+    TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
+GRANT EXECUTE ON FUNCTION byokeep.scope_lock_key(text) TO byokeep_web, byokeep_broker, byokeep_worker;
+GRANT SELECT ON byokeep.installation, byokeep.audit_record, byokeep.audit_head, byokeep.audit_epoch,
+    byokeep.audit_vocabulary, byokeep.schema_objects, byokeep.alembic_version
+    TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
+GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep.platform_account, byokeep.job,
+    byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert, byokeep.key_transition
+    TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
+
+-- web: people and their clients. It opens no job, issues no lease or permit, moves no switch.
+GRANT INSERT ON byokeep.installation TO byokeep_web;
+GRANT SELECT, INSERT ON byokeep.subject, byokeep.api_token TO byokeep_web;
+GRANT UPDATE (name, roles, state, password_phc, all_clients) ON byokeep.subject TO byokeep_web;
+GRANT SELECT, INSERT, DELETE ON byokeep.subject_client TO byokeep_web;
+GRANT UPDATE (revoked_at) ON byokeep.api_token TO byokeep_web;
+GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep.platform_account,
+    byokeep.key_transition, byokeep.alert TO byokeep_web;
+GRANT UPDATE (name, state, risk, entity_id) ON byokeep.client TO byokeep_web;
+GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at) ON byokeep.credential_ref TO byokeep_web;
+GRANT UPDATE ON byokeep.sop_run TO byokeep_web;
+GRANT UPDATE (username, display_name, lanes) ON byokeep.platform_account TO byokeep_web;
+GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_web;
+GRANT SELECT, INSERT ON byokeep.value_fingerprint TO byokeep_web;
+
+-- broker: jobs, leases, permits, switches, checkpoints. It makes no person, no token, no reference.
+GRANT SELECT ON byokeep.subject, byokeep.subject_client, byokeep.api_token TO byokeep_broker;
+GRANT UPDATE (state, entity_id) ON byokeep.client TO byokeep_broker;
+GRANT UPDATE (identified_at, identity) ON byokeep.platform_account TO byokeep_broker;
+GRANT INSERT ON byokeep.job, byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert,
+    byokeep.audit_epoch TO byokeep_broker;
+GRANT UPDATE (state, reason, closed_at) ON byokeep.job TO byokeep_broker;
+GRANT UPDATE (state, closed_at) ON byokeep.permit TO byokeep_broker;
+GRANT UPDATE (closed, epoch, reason, by, at, installation_id, store_cut_off) ON byokeep.switch TO byokeep_broker;
+GRANT UPDATE (approved_by, approved_at, used_at) ON byokeep.approval TO byokeep_broker;
+GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_broker;
+
+-- worker: what the queue's tasks move on: verification, expiry, the second half of a cut-off.
+GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;
+GRANT SELECT ON byokeep.value_fingerprint TO byokeep_worker;
+GRANT UPDATE (version, state, verification, rotation_due_at, expires_at) ON byokeep.credential_ref TO byokeep_worker;
+GRANT UPDATE ON byokeep.sop_run TO byokeep_worker;
+GRANT UPDATE (state, reason, closed_at) ON byokeep.job TO byokeep_worker;
+GRANT UPDATE (state, closed_at) ON byokeep.permit TO byokeep_worker;
+GRANT UPDATE (store_cut_off) ON byokeep.switch TO byokeep_worker;
+GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_worker;
+
+-- auditor: reads everything but credentials; its reading is on record.
+GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by) ON byokeep.subject TO byokeep_auditor;
+GRANT SELECT ON byokeep.subject_client TO byokeep_auditor;
+
+-- The queue: web and broker put jobs in, the worker runs them, the auditor has no business there.
+GRANT USAGE ON SCHEMA procrastinate TO byokeep_web, byokeep_broker, byokeep_worker;
+GRANT SELECT (id), INSERT ON procrastinate.procrastinate_jobs TO byokeep_web, byokeep_broker;
+GRANT INSERT ON procrastinate.procrastinate_events TO byokeep_web, byokeep_broker;
+GRANT USAGE ON SEQUENCE procrastinate.procrastinate_jobs_id_seq, procrastinate.procrastinate_events_id_seq
+    TO byokeep_web, byokeep_broker;
+GRANT EXECUTE ON FUNCTION procrastinate.procrastinate_defer_jobs_v1(procrastinate.procrastinate_job_to_defer_v1[])
+    TO byokeep_web, byokeep_broker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA procrastinate TO byokeep_worker;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA procrastinate TO byokeep_worker;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA procrastinate TO byokeep_worker;

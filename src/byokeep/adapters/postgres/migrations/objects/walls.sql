@@ -1,0 +1,39 @@
+-- Row policies: a transaction sees the rows of the client it was opened for, of every client when it says so,
+-- and otherwise of none. The settings are made by Database.begin(); they guard against our own mistakes, not
+-- against a stolen connection, which could make them too.
+--
+-- Without a policy, and why: switch (a hidden closed switch would read as open), subject, subject_client, api_token
+-- and approval (people, asked before any client is known), value_fingerprint (exists to compare across clients).
+
+CREATE OR REPLACE FUNCTION byokeep.lay_wall(p_table text, p_column text, p_unowned_visible boolean) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog
+AS $$
+DECLARE
+    v_rule text := format(
+        '(%1$I = nullif(current_setting(''byokeep.client_id'', true), '''')::uuid'
+        ' OR current_setting(''byokeep.scope'', true) = ''all''%2$s)',
+        p_column, CASE WHEN p_unowned_visible THEN format(' OR %I IS NULL', p_column) ELSE '' END
+    );
+BEGIN
+    EXECUTE format('DROP POLICY IF EXISTS client_wall ON byokeep.%I', p_table);
+    EXECUTE format('CREATE POLICY client_wall ON byokeep.%I USING %s WITH CHECK %s', p_table, v_rule, v_rule);
+    EXECUTE format('ALTER TABLE byokeep.%I ENABLE ROW LEVEL SECURITY', p_table);
+END
+$$;
+
+SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
+    ('client', 'id', false),
+    ('credential_ref', 'client_id', false),
+    ('sop_run', 'client_id', false),
+    ('platform_account', 'client_id', false),
+    ('job', 'client_id', false),
+    ('lease', 'client_id', false),
+    ('permit', 'client_id', false),
+    ('key_transition', 'client_id', false),
+    ('alert', 'client_id', true),
+    ('audit_record', 'chain', false),
+    ('audit_head', 'chain', false)
+) AS wall (walled, keyed, unowned);
+
+DROP FUNCTION byokeep.lay_wall(text, text, boolean);

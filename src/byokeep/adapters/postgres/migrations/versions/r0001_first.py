@@ -1,0 +1,37 @@
+"""The first schema: the tables of byokeep, and the queue's own in a schema beside them."""
+
+from __future__ import annotations
+
+from alembic import op
+from procrastinate.schema import SchemaManager
+
+from byokeep.adapters.postgres.migrations import run_script, script
+from byokeep.core.errors import Rejected
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+# Arguments of tasks are ids and scopes: no place for a value, whatever a caller hands over.
+_IDS_ONLY = """
+ALTER TABLE procrastinate.procrastinate_jobs ADD CONSTRAINT procrastinate_jobs_args_are_ids CHECK (
+    jsonb_typeof(args) = 'object'
+    AND NOT jsonb_path_exists(args, '$.* ? (@.type() != "string" && @.type() != "number")')
+    AND NOT jsonb_path_exists(args, '$.* ? (@.type() == "string" && !(@ like_regex "^[a-z0-9_:./-]{0,128}$"))')
+);
+"""
+
+
+def upgrade() -> None:
+    """Create everything."""
+    connection = op.get_bind()
+    run_script(connection, script("versions/r0001_tables.sql"))
+    run_script(connection, "CREATE SCHEMA procrastinate; SET LOCAL search_path = procrastinate, pg_catalog;")
+    run_script(connection, SchemaManager.get_schema())
+    run_script(connection, f"{_IDS_ONLY} SET LOCAL search_path = pg_catalog;")
+
+
+def downgrade() -> None:
+    """Refuse."""
+    raise Rejected("downgrade_refused", next_step="Restore a backup made before the upgrade.")

@@ -1,0 +1,61 @@
+-- Leases: everything a decision needs in one statement, run after the switch locks are held.
+
+-- name: lease_facts
+SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets,
+       j.state = 'open' AND j.expires_at > t.now AND j.opened_at <= t.now + interval '5 seconds' AS job_open,
+       j.expires_at, t.now, floor(extract(epoch FROM t.now))::bigint AS now_s,
+       c.state AS client_state,
+       (SELECT count(*) = 1 FROM byokeep.switch s
+         WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
+       EXISTS (SELECT FROM byokeep.switch s
+                WHERE s.scope = ANY (CAST(:scopes AS text[]))
+                  AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed,
+       (SELECT count(*) FROM byokeep.lease l
+         WHERE l.client_id = j.client_id AND l.issued_at > t.now - interval '1 second') AS recent,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'provider', r.provider, 'ref', r.secret_ref, 'version', r.version, 'state', r.state,
+                   'verification', r.verification, 'unexpired', r.expires_at IS NULL OR r.expires_at > t.now)), '[]')
+          FROM byokeep.credential_ref r
+         WHERE r.client_id = j.client_id AND r.provider = ANY (j.secrets) AND r.purpose = 'default'
+           AND r.environment = :environment AND r.state IN ('pre_activation', 'active', 'suspended')) AS refs
+  FROM byokeep.job j
+  JOIN byokeep.client c ON c.id = j.client_id
+ CROSS JOIN (SELECT clock_timestamp() AS now) t
+ WHERE j.client_id = :client_id AND j.id = :job_id;
+
+-- name: lease_insert
+INSERT INTO byokeep.lease (id, client_id, job_id, runner_id, kind, secrets, jwt_iat, jwt_exp, issued_at, expires_at)
+VALUES (:id, :client_id, :job_id, :runner_id, :kind, CAST(:secrets AS text[]), :jwt_iat, :jwt_exp,
+        clock_timestamp(), :expires_at);
+
+-- name: lease_heartbeat
+SELECT l.runner_id,
+       l.expires_at > t.now AS lease_unexpired,
+       j.state = 'open' AND j.expires_at > t.now AND j.opened_at <= t.now + interval '5 seconds' AS job_open,
+       c.state AS client_state,
+       (SELECT count(*) = 1 FROM byokeep.switch s
+         WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
+       EXISTS (SELECT FROM byokeep.switch s
+                WHERE s.scope = ANY (CAST(:scopes AS text[]))
+                  AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed
+  FROM byokeep.lease l
+  JOIN byokeep.job j ON j.client_id = l.client_id AND j.id = l.job_id
+  JOIN byokeep.client c ON c.id = l.client_id
+ CROSS JOIN (SELECT clock_timestamp() AS now) t
+ WHERE l.client_id = :client_id AND l.id = :lease_id;
+
+-- name: lease_enroll_facts
+SELECT c.state AS client_state, c.entity_id, floor(extract(epoch FROM clock_timestamp()))::bigint AS now_s,
+       clock_timestamp() AS now,
+       (SELECT count(*) = 1 FROM byokeep.switch s
+         WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
+       EXISTS (SELECT FROM byokeep.switch s
+                WHERE s.scope = ANY (CAST(:scopes AS text[]))
+                  AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed
+  FROM byokeep.client c
+ WHERE c.id = :client_id;
+
+-- name: lease_enrolled
+UPDATE byokeep.client SET entity_id = :entity_id, state = CASE WHEN state = 'enrolling' THEN 'active' ELSE state END
+ WHERE id = :client_id AND (entity_id IS NULL OR entity_id = :entity_id)
+RETURNING state;

@@ -1,0 +1,61 @@
+"""Which database role may write which audit event: the closed vocabulary as the database knows it.
+
+Rules
+- Every event of :class:`byokeep.core.events.EventName` is here exactly once; a test compares with the database.
+- A role is named for an event only when its process does that thing.
+
+It may not decide what an actor may do: that is :mod:`byokeep.core.policy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from byokeep.core.events import EventName
+
+_OWNER: Final = "byokeep_owner"
+_WEB: Final = "byokeep_web"
+_BROKER: Final = "byokeep_broker"
+_WORKER: Final = "byokeep_worker"
+_AUDITOR: Final = "byokeep_auditor"
+
+_SERVICES: Final = (_WEB, _BROKER, _WORKER)
+_BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
+    (_OWNER, _WEB): (EventName.INSTALLED,),
+    (_OWNER, *_SERVICES): (EventName.STARTED, EventName.CONFIG_CHANGED),
+    _SERVICES: (EventName.ACCESS, EventName.ALERT_RAISED, EventName.ALERT_CLOSED, EventName.AUDIT_DEVICE),
+    (_WEB,): (
+        EventName.LOGIN, EventName.LOGOUT, EventName.TOKEN_ISSUED, EventName.TOKEN_REVOKED,
+        EventName.OPERATOR_CREATED, EventName.OPERATOR_CHANGED, EventName.MACHINE_CREATED, EventName.MACHINE_CHANGED,
+        EventName.CLIENT_CREATED, EventName.ACCOUNT_REGISTERED,
+        EventName.KEY_LISTED, EventName.KEY_READ_METADATA, EventName.KEY_SHARED_VALUE,
+    ),
+    (_WEB, _BROKER): (
+        EventName.CLIENT_ENROLLED, EventName.CLIENT_SUSPENDED, EventName.CLIENT_RESUMED, EventName.EVIDENCE_READ,
+    ),
+    (_WEB, _WORKER): (
+        EventName.KEY_WRITE, EventName.KEY_STORED, EventName.KEY_STATE_CHANGED, EventName.KEY_DESTROYED,
+        EventName.KEY_ONBOARDING_FAILED,
+    ),
+    (_WORKER,): (
+        EventName.KEY_VERIFIED, EventName.KEY_LEAK_CHECKED, EventName.KEY_ONBOARDED,
+        EventName.ORPHAN_FOUND, EventName.ORPHAN_DESTROYED,
+    ),
+    (_BROKER,): (
+        EventName.ACCOUNT_IDENTIFIED, EventName.JOB_OPENED, EventName.LEASE_ISSUED,
+        EventName.PERMIT_ISSUED, EventName.PERMIT_CLOSED,
+        EventName.SWITCH_CLOSED, EventName.SWITCH_OPEN_REQUESTED, EventName.SWITCH_OPENED,
+        EventName.AUDIT_HASHED, EventName.CHECKPOINT_SIGNED, EventName.EVIDENCE_SIGNED,
+    ),
+    (_BROKER, _WORKER): (
+        EventName.JOB_CLOSED, EventName.JOB_EXPIRED, EventName.PERMIT_UNKNOWN, EventName.SWITCH_CUT_OFF,
+    ),
+    (_WEB, _BROKER, _AUDITOR): (EventName.AUDIT_READ, EventName.AUDIT_EXPORTED),
+    (_WEB, _BROKER, _WORKER, _AUDITOR): (EventName.AUDIT_VERIFIED, EventName.AUDIT_RECONCILED),
+}  # fmt: skip
+
+WRITERS: Final[Mapping[EventName, tuple[str, ...]]] = MappingProxyType(
+    {event: roles for roles, events in _BY_ROLES.items() for event in events}
+)

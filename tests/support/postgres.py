@@ -1,0 +1,123 @@
+"""A real PostgreSQL for tests: one server for a session, a fresh migrated database for a test.
+
+Use it in a test module with ``pytest_plugins = ["tests.support.postgres"]`` and the fixtures ``postgres_server`` (one
+for the session) and ``postgres`` (a new migrated database). ``python -m tests.support.postgres`` prints the tables as
+SQL: what a first revision is made of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from byokeep.adapters.postgres.embedded import EmbeddedPostgres
+from byokeep.adapters.postgres.migrations import migrate
+from byokeep.adapters.postgres.tables import metadata
+
+_TEMPLATE = "byokeep_template"
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class FreshDatabase:
+    """A migrated database of its own on a shared server."""
+
+    server: EmbeddedPostgres
+    name: str
+
+    def url(self, role: str) -> str:
+        """SQLAlchemy URL of a role (``byokeep_web`` and so on) in this database."""
+        return self.server.url(role, database=self.name)
+
+    def conninfo(self, role: str) -> str:
+        """The same for plain psycopg."""
+        return f"host={self.server.socket.parent} user={role} dbname={self.name}"
+
+    def sql(self, statement: str) -> str:
+        """Run SQL as superuser: sees everything, bound by nothing but triggers."""
+        return asyncio.run(self.server.as_superuser(statement, database=self.name))
+
+
+def short_home() -> Path:
+    """A new directory that the server's user can reach and whose socket path stays short."""
+    home = Path(tempfile.mkdtemp(prefix="byk-", dir="/tmp"))
+    home.chmod(0o711)
+    return home
+
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[EmbeddedPostgres]:
+    """Start a server in a new home; stop it and remove the home afterwards."""
+    home = short_home()
+    server = EmbeddedPostgres(home)
+    try:
+        asyncio.run(server.start())
+        yield server
+    finally:
+        asyncio.run(server.stop())
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def fresh_database(server: EmbeddedPostgres) -> FreshDatabase:
+    """Create a migrated database from a template, which is made on first use."""
+    made = asyncio.run(server.as_superuser(f"SELECT count(*) FROM pg_database WHERE datname = '{_TEMPLATE}'"))
+    if made.strip() == "0":
+        empty_database(server, _TEMPLATE)
+        migrate(server.url("byokeep_owner", database=_TEMPLATE))
+    return empty_database(server, f"t{os.getpid()}_{next(_numbers)}", template=_TEMPLATE)
+
+
+def empty_database(server: EmbeddedPostgres, name: str, *, template: str = "template1") -> FreshDatabase:
+    """Create a database with the rights of the product's own."""
+    asyncio.run(
+        server.as_superuser(
+            f"CREATE DATABASE {name} OWNER byokeep_owner TEMPLATE {template} STRATEGY wal_log;\n"
+            f"REVOKE ALL ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO"
+            " byokeep_owner, byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;"
+        )
+    )
+    return FreshDatabase(server, name)
+
+
+def drop_database(database: FreshDatabase) -> None:
+    """Drop it, whoever is still connected."""
+    asyncio.run(database.server.as_superuser(f"DROP DATABASE {database.name} WITH (FORCE)"))
+
+
+def tables_as_sql() -> str:
+    """The tables, constraints and indexes of the metadata as SQL."""
+    dialect = postgresql.dialect()
+    parts = []
+    for table in metadata.sorted_tables:
+        parts.append(str(CreateTable(table).compile(dialect=dialect)).strip().replace("\t", "    ") + ";")
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        parts += [str(CreateIndex(index).compile(dialect=dialect)).strip() + ";" for index in indexes]
+    return "\n\n".join("\n".join(line.rstrip() for line in part.splitlines()) for part in parts) + "\n"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: EmbeddedPostgres) -> Iterator[FreshDatabase]:
+    database = fresh_database(postgres_server)
+    yield database
+    drop_database(database)
+
+
+if __name__ == "__main__":
+    print(tables_as_sql(), end="")  # noqa: T201 - a command
