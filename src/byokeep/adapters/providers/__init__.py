@@ -1,0 +1,28 @@
+"""The API providers: what their keys look like, how to ask them who a key belongs to, what their answers mean.
+
+Rules
+- A provider is data (``data/*.toml``) and one small function that reads its replies; nothing else may differ.
+- The key leaves in the provider's own header, to the provider's own host, in one GET. Nothing here can POST.
+- Of a reply only a status and a hashed account id are kept.
+
+It may not read stores, write audit or decide what happens to a credential.
+"""
+
+from __future__ import annotations
+
+from byokeep.adapters.providers.descriptor import DESCRIPTORS, ProviderDescriptor
+from byokeep.adapters.providers.http import new_http_client
+from byokeep.adapters.providers.identify import identify
+from byokeep.adapters.providers.outcome import NEXT_STEPS, Outcome, OutcomeStatus
+from byokeep.adapters.providers.shape import check_format
+
+__all__ = [
+    "DESCRIPTORS",
+    "NEXT_STEPS",
+    "Outcome",
+    "OutcomeStatus",
+    "ProviderDescriptor",
+    "check_format",
+    "identify",
+    "new_http_client",
+]
