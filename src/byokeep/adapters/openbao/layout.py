@@ -1,0 +1,149 @@
+"""What a provisioned OpenBao holds, as data: mounts, keys, policies, roles, quotas.
+
+Rules
+- Every field of a role is written out, so that nothing of an earlier version of it can stay.
+- :func:`content_hash` covers all of it: the same hash means the same rights.
+
+It may not talk to a server: :mod:`.provision` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.errors import Rejected
+from byokeep.core.model import LeaseKind, Provider
+
+AUDIENCE: Final = "openbao"
+MAX_TOKEN_TTL_S: Final = 60
+MACHINES: Final = ("web", "broker", "provisioner")
+MACHINE_TTL_S: Final = 20 * 60
+KV_MAX_VERSIONS: Final = 20
+TOKEN_KEY_PATH: Final = "kv/data/platform/token-key"  # noqa: S105 - a path
+RECORD_PATH: Final = "kv/metadata/platform/provisioning"
+
+MOUNTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "kv": {"type": "kv", "options": {"version": "2"}},
+    "transit": {"type": "transit"},
+}
+AUTH_MOUNTS: Final = {"lease": "jwt", "approle": "approle"}
+KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "leases": {"type": "ed25519"},
+    "checkpoints": {"type": "ed25519"},
+    "evidence": {"type": "ed25519"},
+    "fingerprints": {"type": "hmac", "key_size": 32},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """What an installation wants of its store.
+
+    Attributes:
+        installation_id: Part of the issuer, so that another installation's leases are refused.
+        lease_token_ttl_s: Life of a lease's token in seconds, 1-60.
+        lease_cidrs: Networks from which a lease may log in and read; empty = any (unix sockets have no network).
+        per_second: Cap of signatures, and of logins, for each client address.
+    """
+
+    installation_id: UUID
+    lease_token_ttl_s: int = 2
+    lease_cidrs: tuple[str, ...] = ()
+    per_second: int = 2000
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.lease_token_ttl_s <= MAX_TOKEN_TTL_S:
+            raise Rejected("bad_lease_token_ttl", maximum_s=MAX_TOKEN_TTL_S)
+
+    @property
+    def issuer(self) -> str:
+        """The ``iss`` of this installation's leases."""
+        return f"byokeep/{self.installation_id}"
+
+
+def lease_roles(desired: Desired) -> dict[str, dict[str, Any]]:
+    """Role name -> body: ``use-<provider>``, ``custody-<provider>``, ``enroll``."""
+    roles = {"enroll": _lease_role(desired, {"kind": "enroll"}, [])}
+    for kind in LeaseKind:
+        for provider in Provider:
+            name = f"{kind.value}-{provider.value}"
+            roles[name] = _lease_role(desired, {"kind": kind.value, "secrets": provider.value}, [name])
+    return roles
+
+
+def _lease_role(desired: Desired, claims: dict[str, str], policies: list[str]) -> dict[str, Any]:
+    return {
+        "role_type": "jwt",
+        "bound_audiences": [AUDIENCE],
+        "bound_claims": claims,
+        "bound_claims_type": "string",
+        "user_claim": "client_id",
+        # -1 is "none"; 0 would be the library's default of 60 or 150 seconds.
+        "clock_skew_leeway": -1,
+        "expiration_leeway": -1,
+        "not_before_leeway": -1,
+        "token_type": "batch",
+        "token_policies": policies,
+        "token_no_default_policy": True,
+        "token_ttl": desired.lease_token_ttl_s,
+        "token_max_ttl": desired.lease_token_ttl_s,
+        "token_bound_cidrs": list(desired.lease_cidrs),
+    }
+
+
+def machine_role(name: str) -> dict[str, Any]:
+    """Body of the AppRole of a machine identity; its policy has its name."""
+    return {
+        "bind_secret_id": True,
+        "secret_id_bound_cidrs": [],
+        "secret_id_num_uses": 0,
+        "secret_id_ttl": 0,
+        "token_type": "service",
+        "token_policies": [name],
+        "token_no_default_policy": True,
+        "token_ttl": MACHINE_TTL_S,
+        "token_max_ttl": MACHINE_TTL_S,
+        "token_explicit_max_ttl": 0,
+        "token_num_uses": 0,
+        "token_period": 0,
+        "token_bound_cidrs": [],
+    }
+
+
+def policies(lease_accessor: str) -> dict[str, str]:
+    """Policy name -> HCL text. ``lease_accessor`` is that of the auth mount ``lease``."""
+    sources = files(__package__) / "policies"
+    found = {name: (sources / f"{name}.hcl").read_text("utf-8") for name in MACHINES}
+    for kind in LeaseKind:
+        text = (sources / f"{kind.value}.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
+        for provider in Provider:
+            found[f"{kind.value}-{provider.value}"] = text.replace("<<provider>>", provider.value)
+    return found
+
+
+def quotas(desired: Desired) -> dict[str, dict[str, Any]]:
+    """Rate limits of signing and of logging in, for each client address."""
+    paths = {"byokeep-sign": "transit/sign/leases", "byokeep-login": "auth/lease/login"}
+    return {name: {"path": path, "rate": desired.per_second, "interval": "1s"} for name, path in paths.items()}
+
+
+def content_hash(desired: Desired) -> str:
+    """SHA-256 in hex over everything that provisioning writes, but for keys, values and server-made ids."""
+    everything = {
+        "mounts": MOUNTS,
+        "auth": AUTH_MOUNTS,
+        "keys": KEYS,
+        "max_versions": KV_MAX_VERSIONS,
+        "issuer": desired.issuer,
+        "lease_roles": lease_roles(desired),
+        "machines": {name: machine_role(name) for name in MACHINES},
+        "policies": policies("<<lease_accessor>>"),
+        "quotas": quotas(desired),
+    }
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()

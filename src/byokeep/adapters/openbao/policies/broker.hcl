@@ -1,0 +1,36 @@
+# The process that hands out leases: signs, cuts clients off, looks at versions; reads no client's value.
+path "transit/sign/leases" {
+  capabilities = ["update"]
+}
+path "transit/sign/checkpoints" {
+  capabilities = ["update"]
+}
+path "transit/sign/evidence" {
+  capabilities = ["update"]
+}
+path "transit/keys/leases" {
+  capabilities = ["read"]
+}
+path "transit/keys/checkpoints" {
+  capabilities = ["read"]
+}
+path "transit/keys/evidence" {
+  capabilities = ["read"]
+}
+# Flips `disabled` and nothing else: no new entity, no alias, no metadata, no policy.
+path "identity/entity/id/+" {
+  capabilities       = ["update"]
+  allowed_parameters = { "disabled" = [] }
+}
+path "kv/metadata/clients/+/providers/+" {
+  capabilities = ["read"]
+}
+path "kv/data/platform/token-key" {
+  capabilities = ["read"]
+}
+path "sys/audit-hash/+" {
+  capabilities = ["update"]
+}
+path "auth/token/revoke-self" {
+  capabilities = ["update"]
+}

@@ -1,0 +1,10 @@
+# A custody lease: one client, one provider; reads, writes, looks at versions and destroys them. Causes no effects.
+path "kv/data/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>" {
+  capabilities = ["create", "read", "update"]
+}
+path "kv/metadata/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>" {
+  capabilities = ["read"]
+}
+path "kv/destroy/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>" {
+  capabilities = ["update"]
+}

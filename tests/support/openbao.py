@@ -1,0 +1,127 @@
+"""A real OpenBao for tests, and what a test needs to talk to it as anybody.
+
+`running_openbao(home)` starts and provisions the embedded node. `Bao` hands out identities: the machines' AppRoles,
+root (made from the recovery keys, so only while a test asks for it), and leases signed as the broker would.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
+from byokeep.adapters.openbao.layout import Desired
+from byokeep.adapters.openbao.login import AppRoleLogin, log_in
+from byokeep.adapters.openbao.root import generate_root, retire_roots
+from byokeep.adapters.openbao.signer import TransitSigner
+from byokeep.core.secret import Secret
+from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.openbao import lease_login
+
+
+@dataclass
+class Bao:
+    """A running, provisioned node."""
+
+    server: EmbeddedOpenBao
+    desired: Desired
+    http: BaoHttp
+    web: AppRoleLogin
+    broker: AppRoleLogin
+    signer: TransitSigner
+    _raw: aiohttp.ClientSession = field(repr=False)
+
+    @property
+    def audit_files(self) -> dict[str, Path]:
+        return audit_files(self.server.home)
+
+    @property
+    def credentials(self) -> Path:
+        return self.server.home / "credentials"
+
+    def claims(self, client: uuid.UUID, kind: str, secrets: tuple[str, ...] = (), **changed: Any) -> dict[str, Any]:
+        """The claims of a lease as the broker writes them; `changed` overrides, None removes."""
+        now = int(time.time())
+        lease, job = str(uuid.uuid4()), str(uuid.uuid4())
+        claims: dict[str, Any] = {
+            "iss": self.desired.issuer,
+            "aud": "openbao",
+            "sub": job,
+            "client_id": str(client),
+            "job_id": job,
+            "lease_id": lease,
+            "kind": kind,
+            "secrets": list(secrets),
+            "iat": now,
+            "nbf": now,
+            "exp": now + 3,
+            "jti": lease,
+        }
+        return {name: value for name, value in (claims | changed).items() if value is not None}
+
+    async def jwt(self, client: uuid.UUID, kind: str, *secrets: str, **changed: Any) -> Secret:
+        """A lease signed by the real key."""
+        return Secret(await self.signer.sign_jwt(self.claims(client, kind, secrets, **changed)))
+
+    async def lease(self, client: uuid.UUID, kind: str, provider: str) -> Secret:
+        """A live store token of a lease."""
+        return await lease_login(self.http, await self.jwt(client, kind, provider), f"{kind}-{provider}")
+
+    async def enroll(self, client: uuid.UUID) -> str:
+        """Make the client's entity; returns its id."""
+        jwt = await self.jwt(client, "enroll")
+        reply = await self.http.request("POST", "auth/lease/login", body={"role": "enroll", "jwt": jwt})
+        return str(reply.auth["entity_id"])
+
+    async def root(self) -> Secret:
+        """A root token from the recovery keys; give it back with `retire`."""
+        provisioner, _ = await log_in(self.http, self.credentials / "provisioner.approle")
+        return await generate_root(self.http, provisioner, self.server.recovery_keys())
+
+    async def retire(self, root: Secret) -> None:
+        """Revoke all root tokens."""
+        await retire_roots(self.http, root)
+
+    async def raw(
+        self,
+        method: str,
+        path: str,
+        token: Secret | None = None,
+        *,
+        json: Any = None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes]:
+        """One request byte for byte as given, without our client's checks; returns status and body."""
+        sent = dict(headers or {})
+        if token is not None:
+            sent["X-Vault-Token"] = token.reveal().decode()
+        url = URL("http://openbao/v1/" + path, encoded=True)
+        async with self._raw.request(method, url, json=json, data=data, headers=sent, allow_redirects=False) as reply:
+            return reply.status, await reply.read()
+
+
+@asynccontextmanager
+async def running_openbao(
+    home: Path, *, desired: Desired | None = None, recovery_shares: int = 1, recovery_threshold: int = 1
+) -> AsyncIterator[Bao]:
+    """Start and provision the embedded node below `home` (a short path), stop it at the end."""
+    server = EmbeddedOpenBao(home, recovery_shares=recovery_shares, recovery_threshold=recovery_threshold)
+    wanted = desired or Desired(installation_id=uuid.uuid4())
+    await server.start()
+    try:
+        await bring_up(server, wanted)
+        http = BaoHttp(server.address, timeout_s=10)
+        web, broker = (AppRoleLogin(http, home / "credentials" / f"{name}.approle") for name in ("web", "broker"))
+        async with http, aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(server.socket))) as raw:
+            yield Bao(server, wanted, http, web, broker, TransitSigner(broker), raw)
+    finally:
+        await server.stop()
