@@ -45,13 +45,6 @@ RETURNING client_id;
 -- name: admins_left
 SELECT count(*) AS found FROM byokeep.subject WHERE state = 'active' AND 'admin' = ANY(roles) AND id <> :id;
 
--- name: custodian_for
-SELECT s.id FROM byokeep.subject s
- WHERE s.kind = 'machine' AND s.state = 'active' AND s.roles = ARRAY['custodian']
-   AND (s.all_clients OR EXISTS (SELECT FROM byokeep.subject_client sc
-                                  WHERE sc.subject_id = s.id AND sc.client_id = :client_id))
- ORDER BY s.created_at DESC LIMIT 1;
-
 -- name: token_insert
 INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at)
 VALUES (:id, :subject_id, :keyed_hash, :kind, now() + make_interval(secs => :life_s))

@@ -1,0 +1,157 @@
+"""Accounts on platforms: who a client's posts must appear as, and through which lanes.
+
+Rules
+- An account is registered with the identity it is expected to show; runners report what they see to the broker.
+- A lane is off until it is enabled by a decision of its own (runbook 5.2, step 6).
+- Text that people type is held to the rules of names (R1.1-4).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Rejected
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import PLATFORMS, Actor, ClientId, Lane, Provider
+from byokeep.core.plain_text import check_name, refuse_secret
+from byokeep.core.policy import Verb
+from byokeep.core.ref import parse_provider
+from byokeep.flows.app import App
+from byokeep.flows.clients import MAX_ROWS, require_active
+from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.ports import Query, Row
+
+_ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_USERNAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformAccount:
+    """An account as it must identify itself."""
+
+    id: UUID
+    client_id: ClientId
+    platform: Provider
+    account: str
+    username: str
+    display_name: str
+    lanes: tuple[str, ...]
+    identity: str
+    identified_at: datetime | None
+    created_at: datetime
+    created_by: UUID
+
+
+def _account(row: Row) -> PlatformAccount:
+    return PlatformAccount(
+        id=row["id"],
+        client_id=ClientId(row["client_id"]),
+        platform=Provider(row["platform"]),
+        account=row["account"],
+        username=row["username"],
+        display_name=row["display_name"],
+        lanes=tuple(row["lanes"]),
+        identity=row["identity"],
+        identified_at=row["identified_at"],
+        created_at=row["created_at"],
+        created_by=row["created_by"],
+    )
+
+
+_INSERT: Final = Query("account_insert", _account)
+_LIST: Final = Query("accounts_list", _account)
+_SET_LANES: Final = Query("account_set_lanes", _account)
+
+
+def parse_platform(text: str) -> Provider:
+    """Parse a platform's name.
+
+    Raises:
+        Rejected: ``unknown_provider`` or ``not_a_platform``.
+    """
+    provider = parse_provider(text)
+    if provider not in PLATFORMS:
+        raise Rejected("not_a_platform", next_step="Use one of: " + ", ".join(sorted(PLATFORMS)) + ".")
+    return provider
+
+
+async def register_account(
+    app: App, actor: Actor, client_id: ClientId, *, platform: str, account: str, username: str, display_name: str
+) -> PlatformAccount:
+    """Register the identity that an account must show. All lanes are off.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Rejected: ``not_a_platform``, ``bad_account``, ``bad_username``, ``bad_name``, ``secret_like_content``,
+            ``client_not_active``.
+        Conflict: The account is registered already.
+    """
+    await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
+    async with recorded_rejections(app, actor, EventName.ACCOUNT_REGISTERED, client_id=client_id):
+        known = parse_platform(platform)
+        _shaped("account", account, _ACCOUNT)
+        _shaped("username", username, _USERNAME)
+        check_name("display_name", display_name)
+    async with app.db.begin(client_id=client_id) as tx:
+        await require_active(tx, client_id)
+        row = await tx.one(
+            _INSERT, id=app.ids.uuid(), client_id=client_id, platform=known.value, account=account,
+            username=username, display_name=display_name, created_by=actor.id,
+        )  # fmt: skip
+        await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
+    return row
+
+
+async def set_lanes(
+    app: App, actor: Actor, client_id: ClientId, *, platform: str, account: str, lanes: frozenset[Lane]
+) -> PlatformAccount:
+    """Set which lanes may be used with an account.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found`` for an unknown account.
+        Rejected: ``not_a_platform``, ``bad_account``.
+    """
+    await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
+    known = parse_platform(platform)
+    _shaped("account", account, _ACCOUNT)
+    async with app.db.begin(client_id=client_id) as tx:
+        row = await tx.maybe(
+            _SET_LANES, client_id=client_id, platform=known.value, account=account,
+            lanes=sorted(lane.value for lane in lanes),
+        )  # fmt: skip
+        if row is not None:
+            await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
+            return row
+    raise await absent(app, actor, Verb.ACCOUNT_REGISTER, client_id)
+
+
+async def list_accounts(app: App, actor: Actor, client_id: ClientId) -> list[PlatformAccount]:
+    """Return a client's accounts.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+    """
+    await permit(app, actor, Verb.CLIENT_READ, client_id=client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        return await tx.all(_LIST, client_id=client_id, limit=MAX_ROWS)
+
+
+def _shaped(field: str, text: str, shape: re.Pattern[str]) -> None:
+    refuse_secret(field, text)
+    if not shape.match(text):
+        raise Rejected(f"bad_{field}", next_step="Use 1 to 64 letters, digits and . _ - (user names: @ too).")
+
+
+def _event(actor: Actor, name: EventName, row: PlatformAccount) -> Event:
+    return Event(
+        name=name,
+        actor=actor,
+        outcome=Outcome.OK,
+        client_id=row.client_id,
+        object_id=row.id,
+        fields={"platform": row.platform.value, "lanes": ",".join(row.lanes)},
+    )

@@ -1,0 +1,98 @@
+"""Alerts as people see them: list and close.
+
+Rules
+- An alert names a reason and ids, never a value.
+- An alert of a client is for those assigned to it; one of the platform for those who see every client.
+- Closing is an act with a name behind it; it is recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, Denied, NotFound
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor, Role
+from byokeep.core.policy import Verb
+from byokeep.flows.app import App
+from byokeep.flows.clients import MAX_ROWS, scope_of
+from byokeep.flows.permission import absent, permit, refuse
+from byokeep.ports import Query, Row
+
+_MAY_CLOSE: Final = frozenset({Role.ADMIN, Role.OPERATOR})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Something a person must look at. ``count`` = how often it happened since it was opened."""
+
+    id: UUID
+    client_id: UUID | None
+    object_id: UUID | None
+    reason: str
+    severity: str
+    count: int
+    opened_at: datetime
+    closed_at: datetime | None
+    closed_by: UUID | None
+
+
+def _alert(row: Row) -> Alert:
+    return Alert(**{name: row[name] for name in Alert.__dataclass_fields__})
+
+
+_GET: Final = Query("alert_get", _alert)
+_OPEN: Final = Query("alerts_open", _alert)
+_CLOSE: Final = Query("alert_close", _alert)
+
+
+async def list_alerts(app: App, actor: Actor) -> list[Alert]:
+    """Return the open alerts that concern the actor, newest first.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    await permit(app, actor, Verb.ALERT_READ)
+    async with app.db.begin(every_client=True) as tx:
+        return await tx.all(_OPEN, ids=scope_of(actor), limit=MAX_ROWS)
+
+
+async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
+    """Close an alert.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``, also for an alert that does not concern the actor.
+        Conflict: ``alert_closed``.
+    """
+    await permit(app, actor, Verb.ALERT_READ)
+    if not actor.roles & _MAY_CLOSE:
+        error = Denied("not_permitted", next_step="An operator or an admin closes alerts.")
+        await refuse(app, actor, Verb.ALERT_READ, error, object_id=alert_id)
+        raise error
+    async with app.db.begin(every_client=True) as tx:
+        alert = await tx.maybe(_GET, id=alert_id)
+        if alert is not None and _concerns(actor, alert):
+            closed = await tx.maybe(_CLOSE, id=alert_id, closed_by=actor.id)
+            if closed is None:
+                raise Conflict("alert_closed", next_step="Nothing to do.", alert=alert_id)
+            await tx.append(
+                Event(
+                    name=EventName.ALERT_CLOSED,
+                    actor=actor,
+                    outcome=Outcome.OK,
+                    client_id=closed.client_id,
+                    object_id=closed.object_id,
+                    fields={"alert": str(alert_id), "reason": closed.reason},
+                )
+            )
+            return closed
+    not_found: NotFound = await absent(app, actor, Verb.ALERT_READ, alert_id)
+    raise not_found
+
+
+def _concerns(actor: Actor, alert: Alert) -> bool:
+    return actor.clients is None or (alert.client_id is not None and alert.client_id in actor.clients)

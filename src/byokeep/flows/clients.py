@@ -1,0 +1,162 @@
+"""Clients: create, look at, suspend, resume.
+
+Rules
+- Only an active client's keys can be written or leased; every other state denies.
+- A name of ours can not be taken by a client, in whatever spelling (S-VAULT-9).
+- The store's entity of a client is made by the broker's enrolment, which turns ``enrolling`` into ``active``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, NotFound, Rejected
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor, Client, ClientId, ClientState, Risk
+from byokeep.core.plain_text import check_name, check_not_reserved
+from byokeep.core.policy import Verb
+from byokeep.flows.app import App
+from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.ports import Query, Row, Tx
+
+MAX_ROWS: Final = 1000
+
+
+def client_from(row: Row) -> Client:
+    """Build the noun from a row of ``client``."""
+    return Client(
+        id=ClientId(row["id"]),
+        name=row["name"],
+        state=ClientState(row["state"]),
+        risk=Risk(row["risk"]),
+        entity_id=row["entity_id"],
+        created_at=row["created_at"],
+        created_by=row["created_by"],
+    )
+
+
+_INSERT: Final = Query("client_insert", client_from)
+_GET: Final = Query("client_get", client_from)
+_LIST: Final = Query("clients_list", client_from)
+_SET_STATE: Final = Query("client_set_state", client_from)
+
+
+async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Client:
+    """Create a client in state ``enrolling``.
+
+    Raises:
+        Denied: ``not_permitted``.
+        Rejected: ``bad_name``, ``mixed_scripts``, ``secret_like_content``, ``reserved_name``.
+        Conflict: The name is taken.
+    """
+    await permit(app, actor, Verb.CLIENT_CREATE)
+    async with recorded_rejections(app, actor, EventName.CLIENT_CREATED):
+        check_not_reserved("name", name)
+        check_name("name", name)
+    client_id = ClientId(app.ids.uuid())
+    async with app.db.begin(client_id=client_id) as tx:
+        client = await tx.one(_INSERT, id=client_id, name=name, risk=risk.value, created_by=actor.id)
+        await _record(tx, actor, EventName.CLIENT_CREATED, client)
+    return client
+
+
+async def list_clients(app: App, actor: Actor) -> list[Client]:
+    """Return the actor's clients.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    await permit(app, actor, Verb.CLIENT_LIST)
+    async with app.db.begin(every_client=True) as tx:
+        return await tx.all(_LIST, ids=scope_of(actor), limit=MAX_ROWS)
+
+
+async def get_client(app: App, actor: Actor, client_id: ClientId) -> Client:
+    """Return one client.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``, also for a client that is not the actor's.
+    """
+    await permit(app, actor, Verb.CLIENT_READ, client_id=client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        client = await tx.maybe(_GET, id=client_id)
+    if client is None:
+        raise await absent(app, actor, Verb.CLIENT_READ, client_id)
+    return client
+
+
+async def suspend_client(app: App, actor: Actor, client_id: ClientId) -> Client:
+    """Stop all work for a client: no lease is given from now on, and those out die within seconds.
+
+    Raises:
+        Conflict: ``client_state``: it is not active.
+    """
+    return await _change(
+        app, actor, client_id, ClientState.ACTIVE, ClientState.SUSPENDED, EventName.CLIENT_SUSPENDED
+    )
+
+
+async def resume_client(app: App, actor: Actor, client_id: ClientId) -> Client:
+    """Let a suspended client's work go on.
+
+    Raises:
+        Conflict: ``client_state``: it is not suspended.
+    """
+    return await _change(app, actor, client_id, ClientState.SUSPENDED, ClientState.ACTIVE, EventName.CLIENT_RESUMED)
+
+
+async def require_active(tx: Tx, client_id: ClientId) -> Client:
+    """Return the client when work may be done for it.
+
+    Raises:
+        NotFound: ``not_found``.
+        Rejected: ``client_not_active`` with its state.
+    """
+    client = await tx.maybe(_GET, id=client_id)
+    if client is None:
+        raise NotFound("not_found")
+    if client.state is not ClientState.ACTIVE:
+        raise Rejected(
+            "client_not_active",
+            next_step="Enrol a new client, or resume a suspended one.",
+            client=client_id,
+            state=client.state.value,
+        )
+    return client
+
+
+def scope_of(actor: Actor) -> list[UUID] | None:
+    """Return the clients a list may show; ``None`` = all."""
+    return None if actor.clients is None else sorted(actor.clients)
+
+
+async def _change(
+    app: App, actor: Actor, client_id: ClientId, old: ClientState, new: ClientState, event: EventName
+) -> Client:
+    await permit(app, actor, Verb.CLIENT_CHANGE, client_id=client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        before = await tx.maybe(_GET, id=client_id)
+        if before is not None:
+            after = await tx.maybe(_SET_STATE, id=client_id, state_from=old.value, state_to=new.value)
+            if after is None:
+                raise Conflict(
+                    "client_state", next_step="Look at the client's state first.", state=before.state.value
+                )
+            await _record(tx, actor, event, after)
+            return after
+    raise await absent(app, actor, Verb.CLIENT_CHANGE, client_id)
+
+
+async def _record(tx: Tx, actor: Actor, name: EventName, client: Client) -> None:
+    await tx.append(
+        Event(
+            name=name,
+            actor=actor,
+            outcome=Outcome.OK,
+            client_id=client.id,
+            object_id=client.id,
+            fields={"risk": client.risk.value},
+        )
+    )
