@@ -67,8 +67,11 @@ class Tx(Protocol):
 class Database(Protocol):
     """The one door to PostgreSQL."""
 
-    def begin(self) -> AbstractAsyncContextManager[Tx]:
-        """Open a transaction. Raises Unavailable(``database_unavailable``); Conflict on unique violations."""
+    def begin(self, *, client_id: UUID | None = None, every_client: bool = False) -> AbstractAsyncContextManager[Tx]:
+        """Open a transaction that sees one client's rows, every client's, or (the default) no client's (S-OWASP-23).
+
+        Raises Unavailable(``database_unavailable``); ValueError for both scopes at once.
+        """
 
     async def ping(self) -> None:
         """Raise Unavailable unless the database answers."""

@@ -1,0 +1,63 @@
+"""What a driver's failure means to a caller: one of our errors, with codes and constraint names and nothing else.
+
+Rules
+- Not knowing is Unavailable. A constraint that says "already there" is Conflict; one that says "not well-formed" is
+  Rejected; a row policy, a missing grant or a refusal by the audit functions is Denied.
+- The driver's text holds rows and parameters: it is dropped, and with it the exception that carried it.
+"""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+from typing import Final
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
+
+_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
+# Raised by objects/audit.sql; class BK is ours.
+_AUDIT_RULES: Final = MappingProxyType(
+    {"BK001": "append_only", "BK002": "unknown_event", "BK003": "not_this_writer", "BK004": "payload_differs"}
+)
+_BUSY: Final = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement timeout, deadlock, serialization
+_GONE: Final = frozenset({"08", "53", "57", "58", "XX"})
+
+
+def unavailable() -> Unavailable:
+    """The database did not answer, or not in time."""
+    return Unavailable("database_unavailable", next_step="Try again; if it stays, see that PostgreSQL runs.")
+
+
+def translate(error: BaseException) -> ByokeepError:
+    """Return our error for a driver's or pool's."""
+    if isinstance(error, PoolTimeout):
+        return Unavailable("database_busy", next_step="Try again in a moment.")
+    found = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(found, psycopg.Error) or not found.sqlstate:
+        return unavailable()
+    state, constraint = found.sqlstate, found.diag.constraint_name or ""
+    if state in _AUDIT_RULES:
+        return Denied("audit_refused", rule=_AUDIT_RULES[state])
+    if state in _BUSY:
+        return Unavailable("database_busy", next_step="Try again in a moment.")
+    if state[:2] in _GONE:
+        return unavailable()
+    named = {"constraint": constraint} if _NAME.match(constraint) else {}
+    if state in ("23505", "23P01"):
+        return Conflict("conflict", **named)
+    if state[:2] == "23":
+        return Rejected("constraint_violated", **named)
+    if state[:2] == "22":
+        return Rejected("value_not_accepted")
+    if state == "42501":
+        return Denied("database_denied")
+    return Unavailable("database_error", state=state)
+
+
+def is_disconnect(error: BaseException) -> bool:
+    """True when the connection was already dead: nothing of the statement reached a server."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
