@@ -139,6 +139,11 @@ class LogState(NamedTuple):
         """Number of epochs."""
         return self.edge.size
 
+    @property
+    def at_us(self) -> int:
+        """Time of the newest epoch, Unix microseconds; 0 before the first."""
+        return parse_leaf(self.leaf).at_us if self.leaf else 0
+
     def checkpoint(self, origin: str) -> Checkpoint:
         """Return what is to be signed for this state."""
         return Checkpoint(origin, self.size, self.edge.root())
@@ -158,7 +163,7 @@ class LogState(NamedTuple):
         found = parse_leaf(leaf)
         if found.epoch != self.size:
             raise inconsistent("epoch_number", epoch=found.epoch)
-        if self.leaf and found.at_us < parse_leaf(self.leaf).at_us:
+        if found.at_us < self.at_us:
             raise inconsistent("time_ran_back", epoch=found.epoch)
         for head in changed:
             before = self.heads.get(head.chain)
@@ -207,6 +212,11 @@ class Inclusion(NamedTuple):
     leaf: bytes
     epoch_path: tuple[bytes, ...]
     note: bytes
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that holds the head."""
+        return parse_leaf(self.leaf).epoch
 
     def members(self) -> dict[str, object]:
         """Return the proof as JSON members."""

@@ -137,7 +137,7 @@ class AppendOnlyFile:
 
     def _check_ours(self) -> None:
         try:
-            named, opened = os.stat(self._path, follow_symlinks=False), os.fstat(self._fd)
+            named, opened = self._path.lstat(), os.fstat(self._fd)
         except OSError:
             raise Integrity("file_replaced") from None
         if not stat.S_ISREG(opened.st_mode) or opened.st_uid != os.geteuid() or opened.st_nlink != 1:

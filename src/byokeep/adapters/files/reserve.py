@@ -33,7 +33,7 @@ class DiskReserve:
     def held(self) -> int:
         """Return how many bytes are really set aside."""
         try:
-            found = os.stat(self._path, follow_symlinks=False)
+            found = self._path.lstat()
         except FileNotFoundError:
             return 0
         return min(found.st_size, found.st_blocks * 512) if stat.S_ISREG(found.st_mode) else 0

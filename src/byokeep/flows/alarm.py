@@ -1,0 +1,49 @@
+"""Raise an alert: one open row for each key, counted up when it happens again.
+
+Rules
+- An alert names a reason and ids, never a value; the first of a kind is put on record.
+- It has its own transaction: what went wrong has usually rolled back its own.
+
+It may not replace the error: the caller still raises.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+from uuid import UUID
+
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.flows.app import App
+from byokeep.ports import Query, Tx
+
+Severity = Literal["info", "warning", "critical"]
+_ALERT: Final = Query("audit_alert", lambda row: (UUID(str(row["id"])), int(row["count"])))
+
+
+async def raise_alert(
+    app: App, *, reason: str, key: str, severity: Severity, client_id: UUID | None = None, object_id: UUID | None = None
+) -> None:
+    """Open an alert, or count up the open one with the same ``key``.
+
+    Raises:
+        Unavailable: The database did not take it.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        await alert_in(tx, app, reason=reason, key=key, severity=severity, client_id=client_id, object_id=object_id)
+
+
+async def alert_in(
+    tx: Tx, app: App, *, reason: str, key: str, severity: Severity, client_id: UUID | None, object_id: UUID | None
+) -> None:
+    """The same within a transaction of the caller's."""
+    alert, count = await tx.one(
+        _ALERT, id=app.ids.uuid(), client_id=client_id, object_id=object_id, reason=reason, severity=severity,
+        dedup_key=key,
+    )  # fmt: skip
+    if count == 1:
+        await tx.append(
+            Event(
+                name=EventName.ALERT_RAISED, actor=app.system(), outcome=Outcome.OK, client_id=client_id,
+                object_id=object_id, fields={"alert": str(alert), "reason": reason, "severity": severity},
+            )
+        )  # fmt: skip
