@@ -26,7 +26,8 @@ SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets,
 -- name: lease_insert
 INSERT INTO byokeep.lease (id, client_id, job_id, runner_id, kind, secrets, jwt_iat, jwt_exp, issued_at, expires_at)
 VALUES (:id, :client_id, :job_id, :runner_id, :kind, CAST(:secrets AS text[]), :jwt_iat, :jwt_exp,
-        clock_timestamp(), :expires_at);
+        clock_timestamp(), :expires_at)
+RETURNING id;
 
 -- name: lease_heartbeat
 SELECT l.runner_id,

@@ -2,11 +2,11 @@
 -- that was committed before the lock was granted.
 
 -- name: switch_lock_shared
-SELECT pg_advisory_xact_lock_shared(hashtextextended('byokeep/switch/' || scope, 0))
+SELECT pg_advisory_xact_lock_shared(byokeep.scope_lock_key(scope))
   FROM unnest(CAST(:scopes AS text[])) AS scope;
 
 -- name: switch_lock_exclusive
-SELECT pg_advisory_xact_lock(hashtextextended('byokeep/switch/' || CAST(:scope AS text), 0));
+SELECT pg_advisory_xact_lock(byokeep.scope_lock_key(:scope));
 
 -- name: switch_install
 INSERT INTO byokeep.switch (scope, client_id, closed, epoch, reason, by, at, installation_id)
@@ -54,10 +54,10 @@ UPDATE byokeep.job SET state = 'killed', reason = 'switch_closed', closed_at = c
 RETURNING id;
 
 -- name: switch_entities
--- Whom a cut-off must reach: every client that the store could still let in.
-SELECT c.id AS client_id, c.entity_id,
-       coalesce(s.closed, false) AS own_closed,
-       coalesce(g.closed, true) AS global_closed, c.state
+-- Whom a cut-off must reach, and whom nothing but the switch about to be opened keeps out.
+SELECT c.id AS client_id, c.entity_id, c.state,
+       coalesce(s.closed, false) AND s.scope <> :opening AS own_closed,
+       coalesce(g.closed AND g.scope <> :opening, true) AS global_closed
   FROM byokeep.client c
   LEFT JOIN byokeep.switch s ON s.scope = 'client:' || c.id::text
   LEFT JOIN byokeep.switch g ON g.scope = 'global'

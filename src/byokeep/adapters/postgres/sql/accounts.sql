@@ -1,0 +1,18 @@
+-- Platform accounts as the gate sees them: the registered fingerprint and the last comparison.
+
+-- name: account_facts
+SELECT a.id, a.account, a.username, a.display_name, l.runner_id, l.job_id,
+       l.expires_at > t.now AS lease_unexpired,
+       j.state = 'open' AND j.expires_at > t.now AND j.opened_at <= t.now + interval '5 seconds' AS job_open,
+       j.kind, a.platform = ANY (j.platforms) AS platform_declared
+  FROM byokeep.lease l
+  JOIN byokeep.job j ON j.client_id = l.client_id AND j.id = l.job_id
+ CROSS JOIN (SELECT clock_timestamp() AS now) t
+  JOIN byokeep.platform_account a
+    ON a.client_id = l.client_id AND a.platform = :platform AND a.account = :account
+ WHERE l.client_id = :client_id AND l.id = :lease_id;
+
+-- name: account_identified
+UPDATE byokeep.platform_account SET identity = :identity, identified_at = clock_timestamp()
+ WHERE client_id = :client_id AND id = :id
+RETURNING identified_at;

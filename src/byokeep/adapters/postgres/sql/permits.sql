@@ -1,0 +1,70 @@
+-- Effect permits. The facts of one decision come from one statement, run after the switch locks are held.
+
+-- name: permit_facts
+SELECT t.now, j.id AS job_id, l.runner_id, l.kind AS lease_kind, l.expires_at > t.now AS lease_unexpired,
+       j.state = 'open' AND j.expires_at > t.now AND j.opened_at <= t.now + interval '5 seconds' AS job_open,
+       j.effects, j.platforms, j.lanes,
+       c.state = 'active' AS client_active,
+       a.id AS account_id, a.lanes AS enabled_lanes, a.identity, a.identified_at,
+       cardinality(j.secrets) > 0 AND cardinality(j.secrets) = (
+           SELECT count(DISTINCT r.provider) FROM byokeep.credential_ref r
+            WHERE r.client_id = j.client_id AND r.provider = ANY (j.secrets) AND r.purpose = 'default'
+              AND r.environment = :environment AND r.state = 'active' AND r.verification = 'verified'
+              AND (r.expires_at IS NULL OR r.expires_at > t.now)) AS credentials_usable,
+       (SELECT count(*) = 1 FROM byokeep.switch s
+         WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
+       EXISTS (SELECT FROM byokeep.switch s
+                WHERE s.scope = ANY (CAST(:scopes AS text[]))
+                  AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed,
+       p.id AS held_by, p.state AS held_state,
+       p.id IS NULL OR (p.platform, p.account, p.lane, p.effect) = (:platform, :account, :lane, :effect) AS held_same
+  FROM byokeep.lease l
+  JOIN byokeep.job j ON j.client_id = l.client_id AND j.id = l.job_id
+  JOIN byokeep.client c ON c.id = l.client_id
+ CROSS JOIN (SELECT clock_timestamp() AS now) t
+  LEFT JOIN byokeep.platform_account a
+    ON a.client_id = l.client_id AND a.platform = :platform AND a.account = :account
+  LEFT JOIN byokeep.permit p
+    ON p.client_id = l.client_id AND p.idempotency_key = :idempotency_key AND p.state <> 'failed'
+ WHERE l.client_id = :client_id AND l.id = :lease_id;
+
+-- name: permit_insert
+INSERT INTO byokeep.permit (id, client_id, job_id, lease_id, platform, account, lane, effect, idempotency_key,
+                            state, issued_at, expires_at)
+SELECT :id, :client_id, :job_id, :lease_id, :platform, :account, :lane, :effect, :idempotency_key, 'issued', t.now,
+       t.now + make_interval(secs => CAST(:ttl_s AS double precision))
+  FROM (SELECT clock_timestamp() AS now) t
+ON CONFLICT (client_id, idempotency_key) WHERE state <> 'failed' DO NOTHING
+RETURNING expires_at;
+
+-- name: permit_holder
+SELECT id, state FROM byokeep.permit
+ WHERE client_id = :client_id AND idempotency_key = :idempotency_key AND state <> 'failed';
+
+-- name: permit_read
+SELECT p.id, p.state, p.job_id, p.lease_id, l.runner_id, p.expires_at
+  FROM byokeep.permit p
+  JOIN byokeep.lease l ON l.client_id = p.client_id AND l.id = p.lease_id
+ WHERE p.client_id = :client_id AND p.id = :id
+   FOR UPDATE OF p;
+
+-- name: permit_close
+UPDATE byokeep.permit SET state = :state, closed_at = clock_timestamp()
+ WHERE client_id = :client_id AND id = :id AND state = ANY (CAST(:from_states AS text[]))
+RETURNING id;
+
+-- name: permit_overdue
+SELECT id, client_id FROM byokeep.permit
+ WHERE state = 'issued' AND expires_at <= clock_timestamp()
+ ORDER BY expires_at LIMIT 500;
+
+-- name: permit_unknown
+UPDATE byokeep.permit SET state = 'unknown', closed_at = clock_timestamp()
+ WHERE client_id = :client_id AND id = :id AND state = 'issued' AND expires_at <= clock_timestamp()
+RETURNING id, job_id, lease_id;
+
+-- name: permit_alert
+INSERT INTO byokeep.alert AS a (id, client_id, object_id, reason, severity, dedup_key, opened_at)
+VALUES (:id, :client_id, :object_id, :reason, :severity, :dedup_key, clock_timestamp())
+ON CONFLICT (dedup_key) WHERE closed_at IS NULL DO UPDATE SET count = a.count + 1
+RETURNING a.count = 1 AS fresh;

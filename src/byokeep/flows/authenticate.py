@@ -1,0 +1,58 @@
+"""From a bearer token to an actor. Shared by every process that answers over HTTP.
+
+Rules
+- The database holds ``HMAC(token-key, token)`` only; a token is looked up by it, so no comparison of ours takes time
+  that depends on the token. An unknown, malformed, expired or revoked token costs the same and answers the same.
+- Roles, state and assignments are read at every call: a change holds for the next request (R4.1-12).
+- What a request says about itself (headers, body) never adds to the actor (S-ASVS-12).
+
+It may not create or prolong a token.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.errors import Unauthenticated
+from byokeep.core.model import HUMAN_ROLES, Actor, Role
+from byokeep.flows.app import BrokerApp, WebApp
+from byokeep.ports import Query, Row
+
+MAX_TOKEN: Final = 128  # characters looked at
+_SHAPE: Final = re.compile(r"bk[a-z]_[A-Za-z0-9_-]{43}\Z")
+_MACHINE_PREFIX: Final = {"bkd_": Role.DISPATCHER, "bkr_": Role.RUNNER, "bkc_": Role.CUSTODIAN}
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return dict(row)
+
+
+_TOKEN: Final = Query("auth_token", _row)
+
+
+async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) -> Actor:
+    """Return who a token stands for.
+
+    Args:
+        app: The process; its key hashes the token.
+        token: As sent, without the scheme.
+        request_id: Ours, never the caller's.
+
+    Raises:
+        Unauthenticated: ``bad_token``; no reason is told apart.
+        Unavailable: The database could not be asked.
+    """
+    keyed_hash = app.token_key(token[:MAX_TOKEN].encode("utf-8", "replace"))
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.maybe(_TOKEN, keyed_hash=keyed_hash)
+    if found is None or not _SHAPE.match(token):
+        raise Unauthenticated("bad_token", next_step="Show a valid token; an admin can issue one.")
+    roles = frozenset(Role(name) for name in found["roles"])
+    # The prefix is for people and scanners; it must not promise another kind of identity than the row.
+    expected = _MACHINE_PREFIX.get(token[:4])
+    if not roles or (roles != {expected} if expected is not None else not roles <= HUMAN_ROLES):
+        raise Unauthenticated("bad_token", next_step="Show a valid token; an admin can issue one.")
+    clients = None if found["all_clients"] else frozenset(found["clients"])
+    return Actor(id=found["subject_id"], roles=roles, clients=clients, request_id=request_id)

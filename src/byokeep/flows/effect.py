@@ -1,0 +1,317 @@
+"""Effect permits and identity comparison: what stands between a runner and a post on somebody's account.
+
+Rules
+- A permit is one transaction: locks of every scope, facts, :func:`byokeep.core.policy.check_effect`, record, row.
+  Whatever goes wrong in between means there is no permit (R1.5).
+- One permit, one act, one idempotency key. A key frees itself only when its act surely did not happen (R1.5-6).
+- The caller never says what is true: it names what it wants, and what it saw of an account; the broker compares.
+- Whatever is not understood is denied as ``bad_request`` (R12-1).
+
+It may not act: the runner does, after it has the permit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import PLATFORMS, Actor, ClientId, EffectKind, Lane, PermitId
+from byokeep.core.policy import DenyReason, GateInput, Verb, authorise, check_effect
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.lease import deny
+from byokeep.flows.locate import client_of, remember
+from byokeep.flows.refusal import raise_alert, record_refusal
+from byokeep.flows.scopes import effect_scopes, hold_open, switches_open
+from byokeep.ports import Query, Row
+
+_FACTS: Final = Query("permit_facts", lambda row: row)
+_INSERT: Final = Query("permit_insert", lambda row: row["expires_at"])
+_HOLDER: Final = Query("permit_holder", lambda row: (UUID(str(row["id"])), str(row["state"])))
+_READ: Final = Query("permit_read", lambda row: row)
+_CLOSE: Final = Query("permit_close", lambda row: row["id"])
+_ACCOUNT: Final = Query("account_facts", lambda row: row)
+_IDENTIFIED: Final = Query("account_identified", lambda row: row["identified_at"])
+# What a decision may end with besides a permit. Anything else, also a statement that the database refused, is the
+# gate itself failing.
+_EXPECTED: Final = frozenset(DenyReason) | {
+    "not_found", "already_done", "in_progress", "outcome_unknown", "idempotency_key_reused",
+    "database_unavailable", "database_busy", "commit_outcome_unknown",
+}  # fmt: skip
+_ACCOUNT_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_KEY: Final = re.compile(r"[A-Za-z0-9_.:-]{8,64}\Z")
+_NOT_A_NAME: Final = re.compile(r"[<>{}\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a runner wants to do: schema v1 of the request. Built from untrusted input, checked by the flow."""
+
+    version: int
+    effect: str
+    platform: str
+    account: str
+    lane: str
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave for one act until ``expires_at``."""
+
+    id: PermitId
+    expires_at: datetime
+    ttl_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the platform said about the account; ``None`` = it said nothing usable."""
+
+    id: str | None
+    username: str | None
+    display_name: str | None
+
+
+async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: Wish | None) -> Permit:
+    """Decide on one effect.
+
+    Args:
+        app: The broker.
+        actor: The runner that holds the lease.
+        lease_id: Its lease.
+        wish: What it wants; ``None`` = it could not be understood.
+
+    Raises:
+        NotFound: No such lease for this runner.
+        Denied: A reason of :class:`byokeep.core.policy.DenyReason`; recorded.
+        Conflict: ``already_done``, ``in_progress``, ``outcome_unknown``, ``idempotency_key_reused``.
+        Unavailable: The database could not be asked; there is no permit.
+    """
+    authorise(actor, Verb.PERMIT)
+    try:
+        client_id = await client_of(app, "lease", lease_id)
+        authorise(actor, Verb.PERMIT, client_id=client_id)
+    except NotFound as refusal:
+        await record_refusal(app, actor, EventName.PERMIT_ISSUED, refusal, client_id=None, object_id=lease_id)
+        raise
+    try:
+        return await _decide(app, actor, client_id, lease_id, wish)
+    except Exception as error:  # a gate that breaks is a gate that denies (R1.5-4)
+        expected = isinstance(error, ByokeepError) and error.code in _EXPECTED
+        failure = error if isinstance(error, ByokeepError) and expected else deny(DenyReason.GATE_ERROR)
+    if not isinstance(failure, Unavailable):
+        await _record_denial(app, actor, client_id, lease_id, wish, failure)
+    raise failure
+
+
+async def _record_denial(
+    app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: UUID, wish: Wish | None, refusal: ByokeepError
+) -> None:
+    known: dict[str, FieldValue] = {"lease": str(lease_id)}
+    if wish is not None and _well_formed(wish):
+        known |= _what(wish)
+    alert = refusal.code if refusal.code in (DenyReason.GATE_ERROR, DenyReason.SWITCH_UNKNOWN) else ""
+    await record_refusal(
+        app, actor, EventName.PERMIT_ISSUED, refusal, client_id=client_id, object_id=lease_id, fields=known, alert=alert
+    )
+
+
+def _well_formed(wish: Wish) -> bool:
+    return (
+        wish.effect in set(EffectKind)
+        and wish.lane in set(Lane)
+        and wish.platform in PLATFORMS
+        and _ACCOUNT_NAME.match(wish.account) is not None
+        and _KEY.match(wish.idempotency_key) is not None
+    )
+
+
+def _what(wish: Wish) -> dict[str, FieldValue]:
+    """The wish as audit fields. A key may say anything, so its digest stands for it."""
+    digest = hashlib.sha256(wish.idempotency_key.encode()).hexdigest()
+    return {"effect": wish.effect, "platform": wish.platform, "lane": wish.lane, "idempotency": digest}
+
+
+async def _decide(app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: UUID, wish: Wish | None) -> Permit:
+    if wish is None:
+        raise deny(DenyReason.BAD_REQUEST)
+    if wish.version != 1:
+        raise deny(DenyReason.UNKNOWN_VERSION)
+    if not _well_formed(wish):
+        raise deny(DenyReason.BAD_REQUEST)
+    scopes = effect_scopes(client_id, wish.platform, wish.lane)
+    place = {
+        "client_id": client_id, "lease_id": lease_id, "platform": wish.platform, "account": wish.account,
+        "lane": wish.lane, "effect": wish.effect, "idempotency_key": wish.idempotency_key,
+    }  # fmt: skip
+    permit_id = PermitId(app.ids.uuid())
+    async with app.db.begin(client_id=client_id) as tx:
+        await hold_open(tx, scopes)
+        row = await tx.one(
+            _FACTS, **place, scopes=scopes, installation_id=app.installation_id, environment=app.environment.value
+        )
+        if row["runner_id"] != actor.id:
+            raise NotFound("not_found")
+        check_effect(gate_input(app, wish, row))
+        if row["held_by"] is not None:
+            if row["held_same"] is not True:
+                raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.",
+                               permit=row["held_by"])  # fmt: skip
+            raise _same_key(row["held_by"], row["held_state"])
+        expires_at = await tx.maybe(_INSERT, id=permit_id, job_id=row["job_id"], ttl_s=app.limits.permit_ttl_s, **place)
+        if expires_at is None:  # another transaction took the key between the two statements
+            raise _same_key(*await tx.one(_HOLDER, client_id=client_id, idempotency_key=wish.idempotency_key))
+        await tx.append(
+            Event(
+                name=EventName.PERMIT_ISSUED, actor=actor, outcome=Outcome.INTENDED, client_id=client_id,
+                object_id=permit_id,
+                fields={**_what(wish), "lease": str(lease_id), "job": str(row["job_id"]),
+                        "account": str(row["account_id"])},
+            )
+        )  # fmt: skip
+    remember(permit_id, client_id)
+    return Permit(permit_id, expires_at, app.limits.permit_ttl_s)
+
+
+def _same_key(permit_id: UUID, state: str) -> Conflict:
+    """The conflict of a repeated idempotency key, by the state of the permit that holds it."""
+    code = {"done": "already_done", "issued": "in_progress"}.get(state, "outcome_unknown")
+    steps = {
+        "already_done": "The effect happened under this key; do not repeat it.",
+        "in_progress": "Another attempt holds this key; wait for its end.",
+        "outcome_unknown": "Look at the platform whether the effect happened, then use a new key or leave it.",
+    }
+    return Conflict(code, next_step=steps[code], permit=permit_id)
+
+
+def gate_input(app: BrokerApp, wish: Wish, row: Row) -> GateInput:
+    """Put what was found before the gate. What is missing in the row is ``None``, which denies."""
+    return GateInput(
+        version=wish.version,
+        effect=wish.effect,
+        platform=wish.platform,
+        lane=wish.lane,
+        switches_open=switches_open(row),
+        client_active=row["client_active"],
+        job_open=row["job_open"],
+        lease_kind=row["lease_kind"],
+        lease_valid=row["lease_unexpired"],
+        declared_effects=tuple(row["effects"]),
+        declared_platforms=tuple(row["platforms"]),
+        declared_lanes=tuple(row["lanes"]),
+        enabled_lanes=tuple(row["enabled_lanes"] or ()),
+        credentials_usable=row["credentials_usable"],
+        identity=row["identity"],
+        identity_at=row["identified_at"],
+        now=row["now"],
+        identity_fresh_for=app.limits.identity_fresh_for,
+        drill=app.drill,
+    )
+
+
+async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: str) -> str:
+    """Say how an act ended; returns the permit's state.
+
+    Args:
+        app: The broker.
+        actor: The runner that holds the permit.
+        permit_id: The permit.
+        outcome: ``done``, or ``failed`` = it surely did not happen, which frees the key.
+
+    A late ``done`` is taken even after the sweep made the permit *unknown*: it can only tell the truth. A late
+    ``failed`` is not: it would free a key whose effect somebody may already be looking for.
+
+    Raises:
+        NotFound: No such permit for this runner.
+        Rejected: ``bad_outcome``.
+        Conflict: ``already_done``, ``already_failed``, ``outcome_unknown``.
+    """
+    if outcome not in ("done", "failed"):
+        raise Rejected("bad_outcome", next_step="Say done or failed.")
+    authorise(actor, Verb.PERMIT)
+    client_id = await client_of(app, "permit", permit_id)
+    authorise(actor, Verb.PERMIT, client_id=client_id)
+    from_states = ["issued", "unknown"] if outcome == "done" else ["issued"]
+    async with app.db.begin(client_id=client_id) as tx:
+        row = await tx.one(_READ, client_id=client_id, id=permit_id)
+        if row["runner_id"] != actor.id:
+            raise NotFound("not_found")
+        if row["state"] == outcome:
+            return outcome
+        closed = await tx.maybe(_CLOSE, client_id=client_id, id=permit_id, state=outcome, from_states=from_states)
+        if closed is None:
+            code = "outcome_unknown" if row["state"] == "unknown" else f"already_{row['state']}"
+            raise Conflict(code, permit=permit_id)
+        await tx.append(
+            Event(
+                name=EventName.PERMIT_CLOSED, actor=actor, client_id=client_id, object_id=permit_id,
+                outcome=Outcome.OK if outcome == "done" else Outcome.FAILED,
+                fields={"job": str(row["job_id"]), "lease": str(row["lease_id"])},
+            )
+        )  # fmt: skip
+    return outcome
+
+
+def compare(registered: Mapping[str, str], seen: Seen) -> str:
+    """Compare an account with its registered fingerprint: ``match``, ``mismatch`` or ``unknown``.
+
+    Exact after Unicode composition (NFC): no trimming, no case folding. What is missing, empty or looks like a
+    page instead of a name could not be checked, and that is not a match (R1.5-2).
+    """
+    for name in ("id", "username", "display_name"):
+        text = getattr(seen, name)
+        if not isinstance(text, str) or not text.strip() or _NOT_A_NAME.search(text):
+            return "unknown"
+    same = all(
+        unicodedata.normalize("NFC", getattr(seen, name)) == unicodedata.normalize("NFC", registered[column])
+        for name, column in (("id", "account"), ("username", "username"), ("display_name", "display_name"))
+    )
+    return "match" if same else "mismatch"
+
+
+async def report_identity(
+    app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, account: str, lease_id: UUID, seen: Seen
+) -> str:
+    """Compare what a runner saw of an account with its fingerprint and keep the result.
+
+    Returns:
+        ``match``, ``mismatch`` (a critical alert is raised) or ``unknown``.
+
+    Raises:
+        NotFound: No such account or lease for this runner.
+        Denied: ``job_not_open``, ``lease_kind``, ``platform_not_declared``.
+        Rejected: ``bad_account``.
+    """
+    authorise(actor, Verb.PERMIT, client_id=client_id)
+    if platform not in PLATFORMS or not _ACCOUNT_NAME.match(account):
+        raise Rejected("bad_account", next_step="Use the platform and account as they were registered.")
+    async with app.db.begin(client_id=client_id) as tx:
+        row = await tx.one(_ACCOUNT, client_id=client_id, platform=platform, account=account, lease_id=lease_id)
+        if row["runner_id"] != actor.id:
+            raise NotFound("not_found")
+        if row["kind"] != "use":
+            raise deny(DenyReason.LEASE_KIND)
+        if row["job_open"] is not True or row["lease_unexpired"] is not True:
+            raise deny(DenyReason.JOB_NOT_OPEN)
+        if row["platform_declared"] is not True:
+            raise deny(DenyReason.PLATFORM_NOT_DECLARED)
+        result = compare(row, seen)
+        await tx.one(_IDENTIFIED, client_id=client_id, id=row["id"], identity=result)
+        if result == "mismatch":
+            await raise_alert(tx, app, actor, reason="identity_mismatch", client_id=client_id, object_id=row["id"])
+        await tx.append(
+            Event(
+                name=EventName.ACCOUNT_IDENTIFIED, actor=actor, client_id=client_id, object_id=row["id"],
+                outcome=Outcome.OK if result == "match" else Outcome.FAILED,
+                fields={"platform": platform, "reason": result, "job": str(row["job_id"]), "lease": str(lease_id)},
+            )
+        )  # fmt: skip
+    return result

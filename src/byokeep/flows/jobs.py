@@ -1,0 +1,194 @@
+"""Jobs: the context in which secrets may be used, issued by the server (R4.1-2).
+
+Rules
+- A job is for one client, one runner, and what it declares; what it does not declare it may not have (R4.1-4).
+- A job ends once: closed, expired or killed. Nothing reopens it.
+- Only a use job may name effects.
+
+It may not hand out access: that is :mod:`byokeep.flows.lease`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, NotFound, Rejected
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import PLATFORMS, Actor, ClientId, EffectKind, Job, JobId, Lane, LeaseKind, Provider, Role
+from byokeep.core.policy import Verb, authorise
+from byokeep.flows.app import App
+from byokeep.flows.locate import client_of, remember
+from byokeep.flows.scopes import client_scopes, hold_open, require_open
+from byokeep.ports import Query, Row, Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What is asked for. Words are checked by :func:`check_spec`.
+
+    Attributes:
+        client_id: The tenant.
+        runner_id: The machine that will do it; ``None`` = the longest-standing custodian (custody only).
+        kind: ``use`` or ``custody``.
+        secrets: Providers whose secret may be read.
+        platforms, lanes, effects: Where and how it may act.
+        ttl_s: Life in seconds; ``None`` = the default.
+    """
+
+    client_id: ClientId
+    runner_id: UUID | None
+    kind: LeaseKind
+    secrets: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    lanes: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
+    ttl_s: int | None = None
+
+
+def job_from(row: Row) -> Job:
+    """Build a job from a row."""
+    words = {name: tuple(row[name]) for name in ("secrets", "platforms", "lanes", "effects")}
+    return Job(
+        id=JobId(row["id"]), client_id=ClientId(row["client_id"]), dispatcher_id=row["dispatcher_id"],
+        runner_id=row["runner_id"], kind=LeaseKind(row["kind"]), state=row["state"], opened_at=row["opened_at"],
+        expires_at=row["expires_at"], **words,
+    )  # fmt: skip
+
+
+_FACTS: Final = Query("job_open_facts", lambda row: row)
+_RUNNER: Final = Query("job_runner", lambda row: UUID(str(row["id"])))
+_INSERT: Final = Query("job_insert", job_from)
+_READ: Final = Query("job_read", job_from)
+_CLOSE: Final = Query("job_close", job_from)
+_KNOWN: Final = {
+    "secrets": frozenset(Provider),
+    "platforms": PLATFORMS,
+    "lanes": frozenset(Lane),
+    "effects": frozenset(EffectKind),
+}
+
+
+def check_spec(app: App, spec: JobSpec) -> None:
+    """Refuse a job that could not be meant.
+
+    Raises:
+        Rejected: ``unknown_name``, ``repeated_name``, ``custody_has_no_effects``, ``nothing_declared``,
+            ``bad_ttl``, ``runner_missing``.
+    """
+    for field, known in _KNOWN.items():
+        words: tuple[str, ...] = getattr(spec, field)
+        if len(set(words)) != len(words):
+            raise Rejected("repeated_name", next_step="Name each thing once.", field=field)
+        if not set(words) <= known:
+            raise Rejected("unknown_name", next_step="Use the published names only.", field=field)
+    if not spec.secrets and not spec.effects:
+        raise Rejected("nothing_declared", next_step="Declare the secrets the job needs.")
+    if spec.kind is LeaseKind.CUSTODY and (spec.effects or spec.platforms or spec.lanes):
+        raise Rejected("custody_has_no_effects", next_step="A custody job declares secrets only.")
+    if spec.kind is LeaseKind.USE and spec.runner_id is None:
+        raise Rejected("runner_missing", next_step="Name the runner that will do the job.")
+    if spec.ttl_s is not None and not 1 <= spec.ttl_s <= app.limits.job_ttl_max_s:
+        raise Rejected("bad_ttl", next_step="Between 1 second and the longest allowed.",
+                       max_s=app.limits.job_ttl_max_s)  # fmt: skip
+
+
+async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> Job:
+    """Open a job inside a caller's transaction; switches are the caller's business.
+
+    The system's own jobs (verification) have no dispatcher, so their custodian stands in that column; the audit
+    record names the real opener.
+
+    Raises:
+        Rejected: As :func:`check_spec`, or ``unknown_runner``.
+        Denied: ``not_permitted``.
+        NotFound: The client is not one of the actor's.
+        Conflict: ``client_not_active``.
+    """
+    authorise(actor, Verb.JOB_OPEN, client_id=spec.client_id)
+    check_spec(app, spec)
+    role = Role.RUNNER if spec.kind is LeaseKind.USE else Role.CUSTODIAN
+    facts = await tx.maybe(
+        _FACTS, client_id=spec.client_id, installation_id=app.installation_id, scopes=client_scopes(spec.client_id)
+    )
+    if facts is None:
+        raise NotFound("not_found")
+    if facts["client_state"] != "active":
+        raise Conflict("client_not_active", next_step="An admin enrols or resumes the client first.")
+    if Role.SYSTEM not in actor.roles:
+        require_open(facts)
+    runner_id = await tx.maybe(_RUNNER, role=role.value, runner_id=spec.runner_id, client_id=spec.client_id)
+    if runner_id is None:
+        raise Rejected("unknown_runner", next_step=f"Name an active {role.value} that is assigned to this client.")
+    job = await tx.one(
+        _INSERT, id=app.ids.uuid(), client_id=spec.client_id, runner_id=runner_id, kind=spec.kind.value,
+        dispatcher_id=runner_id if Role.SYSTEM in actor.roles else actor.id,
+        secrets=sorted(spec.secrets), platforms=sorted(spec.platforms), lanes=sorted(spec.lanes),
+        effects=sorted(spec.effects), state="open", reason="", ttl_s=spec.ttl_s or app.limits.job_ttl_default_s,
+    )  # fmt: skip
+    await tx.append(_event(EventName.JOB_OPENED, actor, job))
+    return job
+
+
+async def dispatch(app: App, actor: Actor, spec: JobSpec) -> Job:
+    """Open a job for a dispatcher, unless a kill switch is closed.
+
+    Raises:
+        Denied: ``switch_closed``, ``switch_unknown``, and as :func:`open_job`.
+    """
+    authorise(actor, Verb.JOB_OPEN, client_id=spec.client_id)
+    async with app.db.begin(client_id=spec.client_id) as tx:
+        await hold_open(tx, client_scopes(spec.client_id))
+        job = await open_job(tx, app, actor, spec)
+    remember(job.id, job.client_id)
+    return job
+
+
+async def read_job(app: App, actor: Actor, job_id: UUID) -> Job:
+    """Return a job to its dispatcher, its runner, or a person who may look.
+
+    Raises:
+        NotFound: Not there, or not the actor's.
+    """
+    client_id = await client_of(app, "job", job_id)
+    authorise(actor, Verb.JOB_READ, client_id=client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        job = await tx.one(_READ, id=job_id, client_id=client_id)
+    _own(actor, job)
+    return job
+
+
+async def close_job(app: App, actor: Actor, job_id: UUID) -> Job:
+    """End a job; closing an ended job changes nothing and returns it as it is.
+
+    Raises:
+        NotFound: Not there, or not the actor's.
+    """
+    client_id = await client_of(app, "job", job_id)
+    authorise(actor, Verb.JOB_CLOSE, client_id=client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        _own(actor, await tx.one(_READ, id=job_id, client_id=client_id))
+        closed = await tx.maybe(_CLOSE, id=job_id, client_id=client_id)
+        if closed is None:
+            return await tx.one(_READ, id=job_id, client_id=client_id)
+        await tx.append(_event(EventName.JOB_CLOSED, actor, closed))
+    return closed
+
+
+def _own(actor: Actor, job: Job) -> None:
+    """A machine sees the jobs it opened or runs; another machine's job answers like none (S-VAULT-7)."""
+    if actor.roles & {Role.DISPATCHER, Role.RUNNER, Role.CUSTODIAN} and actor.id not in (
+        job.dispatcher_id,
+        job.runner_id,
+    ):
+        raise NotFound("not_found")
+
+
+def _event(name: EventName, actor: Actor, job: Job) -> Event:
+    fields: dict[str, FieldValue] = {"kind": job.kind.value, "runner": str(job.runner_id)}
+    if name is EventName.JOB_OPENED:
+        lists = {"secrets": job.secrets, "platforms": job.platforms, "lanes": job.lanes, "effects": job.effects}
+        fields |= {field: ",".join(words) for field, words in lists.items() if words}
+        fields["expires_at"] = job.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Event(name=name, actor=actor, outcome=Outcome.OK, client_id=job.client_id, object_id=job.id, fields=fields)

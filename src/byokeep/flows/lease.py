@@ -1,0 +1,240 @@
+"""Leases: leave for one runner to log in at the store for one job, for seconds.
+
+Rules
+- The record of the lease is committed before the store's key signs anything: no lease without its record.
+- The signed token stands in the reply only; it is worthless after ``lease_jwt_ttl_s``, and the store's own token
+  after ``lease_token_ttl_s``. So a job that ended is refused by the store itself within their sum (R4.1-3).
+- A holder shows life every few seconds (:func:`heartbeat`); it must stop by itself when nobody answers.
+- The database's clock decides; a doubt denies.
+
+It may not read a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.errors import Denied, NotFound, RateLimited
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor, ClientId, LeaseId, LeaseKind, Provider, Role
+from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb, authorise
+from byokeep.core.ref import SecretRef, parse
+from byokeep.core.secret import Secret
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.locate import client_of, remember
+from byokeep.flows.refusal import record_refusal
+from byokeep.flows.scopes import client_scopes, hold_open, require_open
+from byokeep.ports import Query, Row
+
+AUDIENCE: Final = "openbao"
+_FACTS: Final = Query("lease_facts", lambda row: row)
+_INSERT: Final = Query("lease_insert", lambda _: None)
+_HEARTBEAT: Final = Query("lease_heartbeat", lambda row: row)
+_CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Where a secret lies and which version; 0 = nothing is pinned (custody of a place not yet filled)."""
+
+    path: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a runner gets. The token is shown once and kept nowhere.
+
+    Attributes:
+        jwt: Login token for the store.
+        roles: Provider -> role to log in with.
+        secrets: Provider -> pinned place.
+        expires_at: When the lease ends at the latest: with its job.
+        life_s: Seconds it holds without a heartbeat.
+        epoch: Unix second of issue, by the database's clock.
+    """
+
+    lease_id: LeaseId
+    kind: LeaseKind
+    jwt: Secret
+    store_address: str
+    roles: Mapping[str, str]
+    secrets: Mapping[str, Pin]
+    expires_at: datetime
+    life_s: int
+    epoch: int
+
+
+def deny(reason: DenyReason) -> Denied:
+    """Return the refusal of a published reason."""
+    return Denied(reason.value, next_step=NEXT_STEPS[reason])
+
+
+def claims(app: BrokerApp, *, client_id: UUID, job_id: UUID, lease_id: UUID, kind: str, secrets: list[str],
+           iat: int) -> dict[str, object]:  # fmt: skip
+    """Return the claims of a lease's token; the same lease gives the same bytes for ever."""
+    return {
+        "iss": f"byokeep/{app.installation_id}",
+        "aud": AUDIENCE,
+        "sub": str(job_id),
+        "client_id": str(client_id),
+        "job_id": str(job_id),
+        "lease_id": str(lease_id),
+        "kind": kind,
+        "secrets": secrets,
+        "iat": iat,
+        "nbf": iat,
+        "exp": iat + app.limits.lease_jwt_ttl_s,
+        "jti": str(lease_id),
+    }
+
+
+async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
+    """Give a job's own runner a lease.
+
+    Args:
+        app: The broker.
+        actor: The runner (use) or custodian (custody).
+        job_id: Its job.
+
+    Raises:
+        NotFound: No such job for this runner.
+        Denied: ``not_permitted``, ``job_not_open``, ``client_not_active``, ``switch_closed``, ``switch_unknown``,
+            ``missing_credential``, ``credential_not_usable``.
+        RateLimited: ``too_many_leases``.
+        Unavailable: Database or store; nothing was released.
+    """
+    verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
+    authorise(actor, verb)
+    try:
+        client_id = await client_of(app, "job", job_id)
+        authorise(actor, verb, client_id=client_id)
+    except NotFound as refusal:
+        await record_refusal(app, actor, EventName.LEASE_ISSUED, refusal, client_id=None, object_id=job_id)
+        raise
+    lease_id = LeaseId(app.ids.uuid())
+    try:
+        row, pins = await _record(app, actor, client_id, job_id, lease_id)
+    except (Denied, RateLimited) as refusal:
+        await record_refusal(
+            app, actor, EventName.LEASE_ISSUED, refusal, client_id=client_id, object_id=job_id,
+            alert="lease_storm" if isinstance(refusal, RateLimited) else "",
+        )  # fmt: skip
+        raise
+    remember(lease_id, client_id)
+    signed = await app.signer.sign_jwt(
+        claims(app, client_id=client_id, job_id=job_id, lease_id=lease_id, kind=row["kind"],
+               secrets=list(row["secrets"]), iat=row["now_s"])
+    )  # fmt: skip
+    return Grant(
+        lease_id=lease_id, kind=LeaseKind(row["kind"]), jwt=Secret(signed), store_address=app.store_address,
+        roles={provider: f"{row['kind']}-{provider}" for provider in row["secrets"]}, secrets=pins,
+        expires_at=row["expires_at"], life_s=app.limits.lease_life_s, epoch=row["now_s"],
+    )  # fmt: skip
+
+
+async def _record(
+    app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, lease_id: LeaseId
+) -> tuple[Row, Mapping[str, Pin]]:
+    """Decide and write the lease with its audit record, in one transaction."""
+    scopes = client_scopes(client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        await hold_open(tx, scopes)
+        row = await tx.one(
+            _FACTS, client_id=client_id, job_id=job_id, scopes=scopes, installation_id=app.installation_id,
+            environment=app.environment.value,
+        )  # fmt: skip
+        pins = decide(app, actor, client_id, row)
+        secrets = list(row["secrets"])
+        await tx.one(
+            _INSERT, id=lease_id, client_id=client_id, job_id=job_id, runner_id=actor.id, kind=row["kind"],
+            secrets=secrets, jwt_iat=row["now_s"], jwt_exp=row["now_s"] + app.limits.lease_jwt_ttl_s,
+            expires_at=row["expires_at"],
+        )  # fmt: skip
+        await tx.append(
+            Event(
+                name=EventName.LEASE_ISSUED,
+                actor=actor,
+                outcome=Outcome.INTENDED,
+                client_id=client_id,
+                object_id=lease_id,
+                fields={
+                    "job": str(job_id), "kind": row["kind"], "secrets": ",".join(secrets),
+                    "jwt_iat": row["now_s"], "jwt_exp": row["now_s"] + app.limits.lease_jwt_ttl_s,
+                },
+            )
+        )  # fmt: skip
+    return row, pins
+
+
+def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mapping[str, Pin]:
+    """Let a lease pass, or raise; the first reason that applies, most severe first.
+
+    Raises:
+        NotFound, Denied, RateLimited: As :func:`issue_lease`.
+    """
+    if row["runner_id"] != actor.id:
+        raise NotFound("not_found")
+    if (row["kind"] == LeaseKind.CUSTODY) != (Role.CUSTODIAN in actor.roles):
+        raise deny(DenyReason.LEASE_KIND)
+    require_open(row)
+    if row["client_state"] != "active":
+        raise deny(DenyReason.CLIENT_NOT_ACTIVE)
+    if row["job_open"] is not True:
+        raise deny(DenyReason.JOB_NOT_OPEN)
+    if row["recent"] >= app.limits.client_leases_per_second:
+        raise RateLimited("too_many_leases", next_step="Keep one lease for a job and renew it.", retry_after_s=1)
+    refs = {ref["provider"]: ref for ref in row["refs"]}
+    return {provider: _pin(row["kind"], client_id, provider, refs.get(provider)) for provider in row["secrets"]}
+
+
+def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] | None) -> Pin:
+    place = SecretRef(client_id, Provider(provider))
+    custody = kind == LeaseKind.CUSTODY
+    if ref is None:
+        if custody:
+            return Pin(place.path, 0)
+        raise Denied("missing_credential", next_step="Put this client's own key in first; there is no fallback.",
+                     provider=provider)  # fmt: skip
+    if parse(ref["ref"]) != place:
+        raise deny(DenyReason.CREDENTIAL_NOT_USABLE)
+    usable = ref["state"] == "active" and ref["verification"] == "verified" and ref["unexpired"] is True
+    if not (ref["verification"] in _CUSTODY_STATES if custody else usable):
+        raise Denied(
+            DenyReason.CREDENTIAL_NOT_USABLE.value, next_step=NEXT_STEPS[DenyReason.CREDENTIAL_NOT_USABLE],
+            provider=provider,
+        )  # fmt: skip
+    return Pin(place.path, int(ref["version"]))
+
+
+async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:
+    """Tell a holder for how many seconds it may go on.
+
+    Raises:
+        NotFound: No such lease for this runner.
+        Denied: It must stop: job ended, client not active, switch closed or unknown.
+        Unavailable: Could not be checked; the holder stops when its life runs out.
+    """
+    try:
+        client_id = await client_of(app, "lease", lease_id)
+        authorise(actor, Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE, client_id=client_id)
+        async with app.db.begin(client_id=client_id) as tx:
+            row = await tx.one(
+                _HEARTBEAT, client_id=client_id, lease_id=lease_id, scopes=client_scopes(client_id),
+                installation_id=app.installation_id,
+            )  # fmt: skip
+        if row["runner_id"] != actor.id:
+            raise NotFound("not_found")
+    except NotFound as refusal:
+        await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=None, object_id=lease_id)
+        raise
+    require_open(row)
+    if row["client_state"] != "active":
+        raise deny(DenyReason.CLIENT_NOT_ACTIVE)
+    if row["job_open"] is not True or row["lease_unexpired"] is not True:
+        raise deny(DenyReason.JOB_NOT_OPEN)
+    return app.limits.lease_life_s

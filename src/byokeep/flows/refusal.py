@@ -1,0 +1,97 @@
+"""What is left behind when something is refused: an audit record, and an alert where a person must look.
+
+Rules
+- A refusal is recorded in its own short transaction, because the refused one is rolled back.
+- If the record can not be written the refusal stands all the same: refusing needs no permission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import Actor
+from byokeep.flows.app import App
+from byokeep.ports import Query, Tx
+
+_RAISE: Final = Query("permit_alert", lambda row: bool(row["fresh"]))
+
+
+async def raise_alert(
+    tx: Tx,
+    app: App,
+    actor: Actor,
+    *,
+    reason: str,
+    severity: str = "critical",
+    client_id: UUID | None = None,
+    object_id: UUID | None = None,
+) -> None:
+    """Open an alert, or count one more on the open alert of the same reason and object.
+
+    Args:
+        reason: A code; a constant of the program.
+        severity: ``info``, ``warning`` or ``critical``.
+        client_id: Whose alert; ``None`` = the platform's.
+        object_id: What it is about.
+    """
+    alert_id = app.ids.uuid()
+    about = object_id or client_id or app.installation_id
+    fresh = await tx.one(
+        _RAISE, id=alert_id, client_id=client_id, object_id=object_id, reason=reason, severity=severity,
+        dedup_key=f"{reason}:{about}",
+    )  # fmt: skip
+    if fresh:
+        await tx.append(
+            Event(
+                name=EventName.ALERT_RAISED,
+                actor=actor,
+                outcome=Outcome.OK,
+                client_id=client_id,
+                object_id=object_id,
+                fields={"reason": reason, "severity": severity, "alert": str(alert_id)},
+            )
+        )
+
+
+async def record_refusal(
+    app: App,
+    actor: Actor,
+    name: EventName,
+    error: ByokeepError,
+    *,
+    client_id: UUID | None,
+    object_id: UUID | None,
+    fields: Mapping[str, FieldValue] | None = None,
+    alert: str = "",
+) -> None:
+    """Record that ``name`` was refused to ``actor``.
+
+    Args:
+        error: Why; its code becomes the reason.
+        client_id: Whose chain; ``None`` = the platform's, for an object that is not the actor's to know.
+        object_id: What it was about.
+        fields: More fields of the event's vocabulary.
+        alert: Raise an alert with this reason as well.
+    """
+    event = Event(
+        name=name,
+        actor=actor,
+        outcome=Outcome.DENIED,
+        client_id=client_id,
+        object_id=object_id,
+        fields={**(fields or {}), "reason": error.code},
+    )
+    with suppress(ByokeepError):
+        async with _begin(app, client_id) as tx:
+            if alert:
+                await raise_alert(tx, app, actor, reason=alert, client_id=client_id, object_id=object_id)
+            await tx.append(event)
+
+
+def _begin(app: App, client_id: UUID | None) -> AbstractAsyncContextManager[Tx]:
+    return app.db.begin(every_client=True) if client_id is None else app.db.begin(client_id=client_id)

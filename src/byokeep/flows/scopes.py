@@ -1,0 +1,116 @@
+"""The names of kill switches and the locks that order an effect and a kill.
+
+Rules
+- Whoever acts holds the shared lock of every scope of the act until commit; whoever closes takes the exclusive
+  one. So when a close is acknowledged, no act that saw the switch open is still uncommitted. (Row locks starved
+  the closer; advisory locks are granted in the order of asking.)
+- Locks are taken in one order, from wide to narrow, so that they can not deadlock.
+- Absent, unreadable, or another installation's record of the global switch counts as closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Denied, Rejected
+from byokeep.core.model import PLATFORMS, Lane
+from byokeep.core.policy import NEXT_STEPS, DenyReason
+from byokeep.ports import Query, Row, Tx
+
+GLOBAL: Final = "global"
+_SHARED: Final = Query("switch_lock_shared", lambda _: None)
+
+
+def client_scopes(client_id: UUID) -> list[str]:
+    """Return the scopes of anything done for a client, wide to narrow."""
+    return [GLOBAL, f"client:{client_id}"]
+
+
+def effect_scopes(client_id: UUID, platform: str, lane: str) -> list[str]:
+    """Return the scopes of an effect, wide to narrow."""
+    base = f"client:{client_id}"
+    return [GLOBAL, base, f"{base}:platform:{platform}", f"{base}:lane:{lane}"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a switch stops."""
+
+    name: str
+    client_id: UUID | None
+    cuts_store: bool  # whole client or everything: the store itself refuses as well
+
+    @property
+    def wider(self) -> list[str]:
+        """Scopes that hold this one, wide to narrow."""
+        if self.name == GLOBAL:
+            return []
+        own = f"client:{self.client_id}"
+        return [GLOBAL] if self.name == own else [GLOBAL, own]
+
+
+def parse_scope(client_id: UUID | None, platform: str | None, lane: str | None) -> Scope:
+    """Build a scope: nothing = global, a client, a client's platform, or a client's lane.
+
+    Raises:
+        Rejected: ``bad_scope``.
+    """
+    if client_id is None:
+        if platform is None and lane is None:
+            return Scope(GLOBAL, None, cuts_store=True)
+    elif platform is None and lane is None:
+        return Scope(f"client:{client_id}", client_id, cuts_store=True)
+    elif lane is None and platform in PLATFORMS:
+        return Scope(f"client:{client_id}:platform:{platform}", client_id, cuts_store=False)
+    elif platform is None and lane in set(Lane):
+        return Scope(f"client:{client_id}:lane:{lane}", client_id, cuts_store=False)
+    raise Rejected(
+        "bad_scope", next_step="Name nothing (global), a client, a client and a platform, or a client and a lane."
+    )
+
+
+def scope_from_name(name: str) -> Scope:
+    """Rebuild a scope from its stored name.
+
+    Raises:
+        Rejected: ``bad_scope``.
+    """
+    try:
+        match name.split(":"):
+            case ["global"]:
+                return parse_scope(None, None, None)
+            case ["client", client]:
+                return parse_scope(UUID(client), None, None)
+            case ["client", client, "platform", platform]:
+                return parse_scope(UUID(client), platform, None)
+            case ["client", client, "lane", lane]:
+                return parse_scope(UUID(client), None, lane)
+    except ValueError:
+        pass
+    raise Rejected("bad_scope")
+
+
+async def hold_open(tx: Tx, scopes: list[str]) -> None:
+    """Take the shared locks of ``scopes`` until the transaction ends; waits for a close in progress."""
+    await tx.all(_SHARED, scopes=scopes)
+
+
+def switches_open(row: Row) -> bool | None:
+    """Read ``switch_known`` and ``switch_closed`` of a facts row: open, closed, or None = can not tell."""
+    if row["switch_known"] is not True or row["switch_closed"] not in (True, False):
+        return None
+    return not row["switch_closed"]
+
+
+def require_open(row: Row) -> None:
+    """Let pass when every switch of the facts row is open.
+
+    Raises:
+        Denied: ``switch_closed`` or ``switch_unknown``.
+    """
+    is_open = switches_open(row)
+    if is_open is not True:
+        reason = DenyReason.SWITCH_UNKNOWN if is_open is None else DenyReason.SWITCH_CLOSED
+        raise Denied(reason.value, next_step=NEXT_STEPS[reason])

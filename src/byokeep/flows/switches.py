@@ -1,0 +1,338 @@
+"""The kill switch: close alone and at once, open in pairs (runbook section 7).
+
+Rules
+- Closing: exclusive lock, row, record, commit; then the store's own switch, the client's entity. It is acknowledged
+  only when both hold; if the store can not be reached the switch stays closed and the broker goes on trying.
+- Opening: an operator asks, another person approves within 15 minutes, once, for exactly the state that was seen
+  (the epoch). Anything that happened in between voids it.
+- An entity is let in only when neither the global nor the client's own switch is closed.
+
+It may not judge why: a reason is a code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor
+from byokeep.core.policy import Verb, authorise
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.refusal import record_refusal
+from byokeep.flows.scopes import GLOBAL, Scope, hold_open, scope_from_name
+from byokeep.ports import Query, Row, Tx
+
+CUT_OFF_WITHIN_S: Final = 3.0  # seconds the store has before the caller is told that it is pending
+_AT_ONCE: Final = 32  # entities switched side by side
+_REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """One kill switch. ``store_cut_off`` = the store refuses as well (global and client scopes)."""
+
+    scope: str
+    client_id: UUID | None
+    closed: bool
+    epoch: int
+    reason: str
+    by: UUID
+    at: datetime
+    store_cut_off: bool
+    installation_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRequest:
+    """A wish to open, waiting for a second person."""
+
+    id: UUID
+    scope: str
+    epoch: int
+    requested_by: UUID
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Entity:
+    client_id: UUID
+    entity_id: str
+    may_enter: bool
+
+
+def _switch(row: Row) -> Switch:
+    return Switch(**{name: row[name] for name in Switch.__dataclass_fields__})
+
+
+def _request(row: Row) -> OpenRequest:
+    return OpenRequest(**{name: row[name] for name in OpenRequest.__dataclass_fields__})
+
+
+def _entity(row: Row) -> _Entity:
+    enter = row["state"] == "active" and not row["own_closed"] and not row["global_closed"]
+    return _Entity(row["client_id"], row["entity_id"], enter)
+
+
+_LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
+_INSTALL: Final = Query("switch_install", lambda row: str(row["scope"]))
+_CLOSE: Final = Query("switch_close", _switch)
+_OPEN: Final = Query("switch_open", _switch)
+_READ: Final = Query("switch_read", _switch)
+_LIST: Final = Query("switch_list", _switch)
+_PENDING: Final = Query("switch_pending_cut_off", _switch)
+_MARK: Final = Query("switch_mark_cut_off", lambda row: str(row["scope"]))
+_KILL_JOBS: Final = Query("switch_kill_jobs", lambda row: row["id"])
+_ENTITIES: Final = Query("switch_entities", _entity)
+_CLIENT: Final = Query("switch_client_known", lambda row: row["id"])
+_ASK: Final = Query("switch_request_open", _request)
+_APPROVAL: Final = Query("switch_approval", lambda row: row)
+_USE: Final = Query("switch_use_approval", lambda row: row["id"])
+
+
+async def install(tx: Tx, app: BrokerApp) -> bool:
+    """Create the global switch, open, once for a new installation; without it everything counts as closed.
+
+    Returns:
+        False when there is one already, also one of another installation (a restored copy stays closed).
+    """
+    return await tx.maybe(_INSTALL, by=app.installation_id, installation_id=app.installation_id) is not None
+
+
+async def close(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Switch:
+    """Stop a scope. Returns when no act can start any more; closing again renews the state and voids requests.
+
+    Args:
+        app: The broker.
+        actor: One operator, approver or admin.
+        scope: What to stop.
+        reason: A code, ``[a-z][a-z0-9_]*``.
+
+    Raises:
+        Rejected: ``bad_reason``.
+        NotFound: The client is not one of the actor's.
+        Unavailable: ``store_cut_off_pending`` - closed, recorded and effective here, but the store has not
+            confirmed; the broker tries again until it does. Or ``database_unavailable``: nothing is served then either.
+    """
+    authorise(actor, Verb.SWITCH_CLOSE, client_id=scope.client_id)
+    if not _REASON.match(reason):
+        raise Rejected("bad_reason", next_step="Give a code like suspected_leak.")
+    async with app.db.begin(every_client=True) as tx:
+        if scope.client_id is not None:
+            await tx.one(_CLIENT, client_id=scope.client_id)
+        await _lock(tx, scope)
+        switch = await tx.one(
+            _CLOSE, scope=scope.name, client_id=scope.client_id, reason=reason, by=actor.id,
+            installation_id=app.installation_id,
+        )  # fmt: skip
+        killed = await tx.all(_KILL_JOBS, client_id=scope.client_id) if scope.cuts_store else []
+        await tx.append(
+            Event(
+                name=EventName.SWITCH_CLOSED, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
+                fields={"scope": scope.name, "epoch": switch.epoch, "reason": reason, "count": len(killed)},
+            )
+        )  # fmt: skip
+    if not scope.cuts_store:
+        return switch
+    return await _cut_off(app, actor, scope, switch)
+
+
+async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch) -> Switch:
+    """Make the store refuse, record that it does, and say so."""
+    started = app.clock.monotonic()
+    try:
+        async with asyncio.timeout(CUT_OFF_WITHIN_S):
+            async with app.db.begin(every_client=True) as tx:
+                entities = await tx.all(_ENTITIES, client_id=scope.client_id, opening="")
+            await _each(app, [entity.entity_id for entity in entities], enable=False)
+            took_us = int((app.clock.monotonic() - started) * 1_000_000)
+            async with app.db.begin(every_client=True) as tx:
+                marked = await tx.maybe(_MARK, scope=scope.name, epoch=switch.epoch)
+                if marked is not None:
+                    await tx.append(
+                        Event(
+                            name=EventName.SWITCH_CUT_OFF, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
+                            fields={"scope": scope.name, "epoch": switch.epoch, "took_us": took_us,
+                                    "entities": len(entities)},
+                        )
+                    )  # fmt: skip
+                current = await tx.one(_READ, scope=scope.name)
+    except (TimeoutError, ByokeepError):
+        raise Unavailable(
+            "store_cut_off_pending",
+            next_step="The switch is closed and nothing is served by us; the store is tried again by itself.",
+            scope=scope.name.replace(":", "/"), epoch=switch.epoch,
+        ) from None  # fmt: skip
+    return current
+
+
+async def _each(app: BrokerApp, entity_ids: list[str], *, enable: bool) -> None:
+    """Switch every entity; all are tried, then the first failure is raised."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(entity_id: str) -> None:
+        async with gate:
+            await (app.cutoff.enable(entity_id) if enable else app.cutoff.disable(entity_id))
+
+    results = await asyncio.gather(*(one(entity_id) for entity_id in entity_ids), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+async def cut_off_pending(app: BrokerApp) -> int:
+    """Try again whatever cut-off the store has not confirmed; returns how many hold now.
+
+    The broker runs it at its start and every second: only its identity may switch an entity.
+
+    Raises:
+        Unavailable: ``store_cut_off_pending`` - at least one still does not hold.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        pending = await tx.all(_PENDING)
+    failed: Unavailable | None = None
+    for switch in pending:
+        try:
+            await _cut_off(app, app.system(), scope_from_name(switch.scope), switch)
+        except Unavailable as error:
+            failed = error
+    if failed is not None:
+        raise failed
+    return len(pending)
+
+
+async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> OpenRequest:
+    """Ask for a closed switch to be opened.
+
+    Raises:
+        Rejected: ``bad_reason``.
+        NotFound: No such switch for this actor.
+        Conflict: ``switch_not_closed``.
+    """
+    authorise(actor, Verb.SWITCH_REQUEST_OPEN, client_id=scope.client_id)
+    if not _REASON.match(reason):
+        raise Rejected("bad_reason", next_step="Give a code like incident_over.")
+    async with app.db.begin(every_client=True) as tx:
+        switch = await tx.one(_READ, scope=scope.name)
+        if not switch.closed:
+            raise Conflict("switch_not_closed")
+        request = await tx.one(
+            _ASK, id=app.ids.uuid(), scope=scope.name, epoch=switch.epoch, reason=reason, requested_by=actor.id
+        )
+        await tx.append(
+            Event(
+                name=EventName.SWITCH_OPEN_REQUESTED, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
+                object_id=request.id,
+                fields={"scope": scope.name, "epoch": switch.epoch, "reason": reason},
+            )
+        )  # fmt: skip
+    return request
+
+
+async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch:
+    """Open a switch on a second person's word.
+
+    The approval is used up first, so that a crash can not let it be used twice. Then, under the switch's exclusive
+    lock, the store lets the entity in and the row opens; whoever closes meanwhile waits for that and then wins.
+
+    Raises:
+        NotFound: No such request for this actor.
+        Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``epoch_changed``.
+        Conflict: ``cut_off_pending`` - the store has not confirmed the close yet.
+        Unavailable: The store or the database; the switch is still closed.
+    """
+    authorise(actor, Verb.SWITCH_APPROVE_OPEN)
+    async with app.db.begin(every_client=True) as tx:
+        wish = await tx.one(_APPROVAL, id=request_id)
+    scope = scope_from_name(wish["scope"])
+    authorise(actor, Verb.SWITCH_APPROVE_OPEN, client_id=scope.client_id)
+    try:
+        await _use_approval(app, actor, scope, wish)
+        return await _open(app, actor, scope, wish)
+    except Denied as refusal:
+        await record_refusal(
+            app, actor, EventName.SWITCH_OPENED, refusal, client_id=scope.client_id, object_id=request_id,
+            fields={"scope": scope.name, "epoch": wish["epoch"]},
+        )  # fmt: skip
+        raise
+
+
+async def _use_approval(app: BrokerApp, actor: Actor, scope: Scope, wish: Row) -> None:
+    if wish["requested_by"] == actor.id:
+        raise Denied("same_person", next_step="Another approver must confirm.")
+    async with app.db.begin(every_client=True) as tx:
+        if await tx.maybe(_USE, id=wish["id"], approved_by=actor.id) is None:
+            used = wish["used_at"] is not None or wish["unexpired"]
+            raise Denied("approval_used" if used else "approval_expired", next_step="Ask again.")
+        await tx.append(
+            Event(
+                name=EventName.SWITCH_OPENED, actor=actor, outcome=Outcome.INTENDED, client_id=scope.client_id,
+                object_id=wish["id"], fields={"scope": scope.name, "epoch": wish["epoch"]},
+            )
+        )  # fmt: skip
+
+
+async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Row) -> Switch:
+    entered: list[str] = []
+    try:
+        async with asyncio.timeout(CUT_OFF_WITHIN_S), app.db.begin(every_client=True) as tx:
+            await _lock(tx, scope)
+            seen = await tx.one(_READ, scope=scope.name)
+            if not seen.closed or seen.epoch != wish["epoch"] or seen.installation_id != app.installation_id:
+                raise Denied("epoch_changed", next_step="The switch changed since; look at it and ask again.")
+            if scope.cuts_store and not seen.store_cut_off:
+                raise Conflict("cut_off_pending", next_step="Wait until the store has confirmed the close.")
+            if scope.cuts_store:
+                entities = await tx.all(_ENTITIES, client_id=scope.client_id, opening=scope.name)
+                entered = [entity.entity_id for entity in entities if entity.may_enter]
+                await _each(app, entered, enable=True)
+            switch = await tx.one(
+                _OPEN, scope=scope.name, epoch=wish["epoch"], reason=wish["reason"], by=actor.id,
+                installation_id=app.installation_id,
+            )  # fmt: skip
+            await tx.append(
+                Event(
+                    name=EventName.SWITCH_OPENED, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
+                    object_id=wish["id"],
+                    fields={"scope": scope.name, "epoch": switch.epoch, "reason": wish["reason"]},
+                )
+            )  # fmt: skip
+    except BaseException as error:
+        # The row did not open, or nobody knows: the store must not be wider than the row.
+        await asyncio.shield(_put_out(app, entered))
+        if isinstance(error, TimeoutError):
+            raise Unavailable("store_timeout", next_step="The switch is still closed; ask again.") from None
+        raise
+    return switch
+
+
+async def _put_out(app: BrokerApp, entity_ids: list[str]) -> None:
+    with suppress(ByokeepError):
+        await _each(app, entity_ids, enable=False)
+
+
+async def _lock(tx: Tx, scope: Scope) -> None:
+    """Lock a scope for change, and hold what is wider as it is."""
+    if scope.wider:
+        await hold_open(tx, scope.wider)
+    await tx.all(_LOCK, scope=scope.name)
+
+
+async def list_switches(app: BrokerApp, actor: Actor) -> list[Switch]:
+    """Return the global switch and those of the actor's clients.
+
+    Raises:
+        Unavailable: ``switch_missing`` - there is no global switch, so everything counts as closed.
+    """
+    authorise(actor, Verb.SWITCH_READ)
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.all(_LIST, clients=None if actor.clients is None else sorted(actor.clients, key=str))
+    if not any(switch.scope == GLOBAL for switch in found):
+        raise Unavailable("switch_missing", next_step="The global switch is missing; everything counts as closed.")
+    return found
