@@ -177,7 +177,7 @@ FAULTS: dict[str, tuple[dict[str, Any], OutcomeStatus, int]] = {
     "418": ({"kind": "status", "status": 418}, S.UNEXPECTED_STATUS, 1),
     "201": ({"kind": "status", "status": 201}, S.MALFORMED, 1),
     "hang": ({"kind": "hang", "delay_s": 2}, S.TIMEOUT, 1),
-    "drip": ({"kind": "slow", "delay_s": 5}, S.TIMEOUT, 1),
+    "drip": ({"kind": "slow", "delay_s": 2}, S.TIMEOUT, 1),
     "reset": ({"kind": "reset"}, S.PROVIDER_DOWN, 1),
     "garbage": ({"kind": "garbage"}, S.MALFORMED, 1),
     "html": ({"kind": "html"}, S.MALFORMED, 1),
@@ -317,6 +317,25 @@ async def test_a_descriptor_that_puts_the_key_into_the_url_is_refused_before_sen
         assert refused.value.code == code
         assert key not in str(refused.value)
     assert bench.sim.book.log.seen == 0
+
+
+async def test_a_key_with_reserved_characters_is_found_in_a_url(bench: Bench) -> None:
+    """A base64 key is recognised in a path as it stands and in a query as it is written there."""
+    key = "QWxh+GRpbjpvcG/VuIHNlc2FtZQ=="
+    good = DESCRIPTORS["heygen"]
+    bench.sim.book.keys.put("heygen", key, simulator.KeyState.VALID, None)
+    assert (await bench.ask("heygen", key)).verified
+    for descriptor in (replace(good, path=f"/v3/{key}"), replace(good, query={"k": key})):
+        with pytest.raises(Rejected, match="secret_in_url"):
+            await identify(
+                descriptor,
+                Secret(key),
+                base_url=bench.sim.base_url("heygen"),
+                http=bench.http,
+                account_hasher=hasher,
+                allow_loopback=True,
+            )
+    assert bench.sim.book.log.seen == 1
 
 
 async def test_the_http_library_is_silent_even_when_logging_is_turned_up(

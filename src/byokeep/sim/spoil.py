@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import random
 import socket
 import struct
@@ -24,6 +23,8 @@ from byokeep.sim.reply import Reply
 
 HUGE_BYTES: Final = 8 * 1024 * 1024
 _PIECES: Final = 10
+_BLANKS: Final = b" " * (64 * 1024)
+_NEEDS_ANSWER: Final = (Kind.SLOW, Kind.ECHO_KEY, Kind.TRUNCATED, Kind.HUGE)
 _HTML: Final = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
 
 
@@ -53,7 +54,7 @@ async def spoiled(
         key: The presented credential, for ``echo_key``.
         chance: Seeded source of garbage.
     """
-    true = answer() if fault.after or fault.kind in (Kind.SLOW, Kind.ECHO_KEY, Kind.TRUNCATED) else None
+    true = answer() if fault.after or fault.kind in _NEEDS_ANSWER else None
     match fault.kind:
         case Kind.HANG:
             await asyncio.sleep(fault.delay_s)
@@ -68,8 +69,8 @@ async def spoiled(
             return await _cut(request, true)
         case Kind.ECHO_KEY if true is not None:
             return _echoed(true, key, fault)
-        case Kind.HUGE:
-            return await _huge(request)
+        case Kind.HUGE if true is not None:
+            return await _huge(request, true)
         case _:
             return _canned(fault, error, chance)
 
@@ -146,16 +147,15 @@ async def _cut(request: web.Request, reply: Reply) -> web.StreamResponse:
     return response
 
 
-async def _huge(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(status=200)
+async def _huge(request: web.Request, reply: Reply) -> web.StreamResponse:
+    # The true answer and then megabytes of blanks: valid JSON, so that only a reader's own bound refuses it.
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
     response.content_type = "application/json"
-    chunk = json.dumps("x" * (64 * 1024 - 2)).encode() + b","
     try:
         await response.prepare(request)
-        await response.write(b'{"data":[')
-        for _ in range(HUGE_BYTES // len(chunk)):
-            await response.write(chunk)
-        await response.write(b'"end"]}')
+        await response.write(reply.encoded())
+        for _ in range(HUGE_BYTES // len(_BLANKS)):
+            await response.write(_BLANKS)
         await response.write_eof()
     except ConnectionError:
         return response
