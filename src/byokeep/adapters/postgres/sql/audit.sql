@@ -9,8 +9,8 @@ SELECT chain, seq, hash FROM byokeep.audit_head WHERE seq > 0 ORDER BY chain;
 -- name: audit_head
 SELECT chain, seq, hash FROM byokeep.audit_head WHERE chain = :chain AND seq > 0;
 
--- Records after given places and up to given places, in the order of each chain.
 -- name: audit_segments
+-- Records after given places and up to given places, in the order of each chain.
 SELECT r.chain, r.seq, (extract(epoch FROM r.at) * 1000000)::bigint AS at_us, r.writer, r.payload, r.hash,
        r.event, r.actor_id, r.object_id, r.request_id, r.outcome
   FROM unnest(CAST(:chains AS uuid[]), CAST(:after AS bigint[]), CAST(:upto AS bigint[])) AS want (chain, after, upto)
@@ -39,26 +39,18 @@ RETURNING number;
 -- name: audit_epoch_age
 SELECT extract(epoch FROM clock_timestamp() - max(at))::double precision AS age_s FROM byokeep.audit_epoch;
 
--- One open alert for each key; another occurrence counts up.
 -- name: audit_alert
+-- One open alert for each key; another occurrence counts up.
 INSERT INTO byokeep.alert (id, client_id, object_id, reason, severity, dedup_key, opened_at)
 VALUES (:id, :client_id, :object_id, :reason, :severity, :dedup_key, clock_timestamp())
 ON CONFLICT (dedup_key) WHERE closed_at IS NULL DO UPDATE SET count = byokeep.alert.count + 1
 RETURNING id, count;
 
--- Leases whose login token could have been used in a span of time. An enrolment has no lease row; its record says
--- what was signed.
 -- name: audit_leases_between
-SELECT id, client_id, job_id, kind, secrets, jwt_iat, jwt_exp, issued_at
+-- Leases whose login token could have been used in a span of time; an enrolment has one too.
+SELECT id, client_id, job_id, kind, secrets, jwt_iat, jwt_exp, issued_at, expires_at
   FROM byokeep.lease
- WHERE issued_at BETWEEN :first AND :last
-UNION ALL
-SELECT (said.f ->> 'lease')::uuid, r.chain, (said.f ->> 'job')::uuid, 'enroll', CAST('{}' AS text[]),
-       (said.f ->> 'jwt_iat')::bigint, (said.f ->> 'jwt_exp')::bigint, r.at
-  FROM byokeep.audit_record r
- CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
- WHERE r.event = 'client.enrolled' AND r.at BETWEEN :first AND :last
-   AND said.f ?& ARRAY['lease', 'job', 'jwt_iat', 'jwt_exp'];
+ WHERE issued_at BETWEEN :first AND :last;
 
 -- name: audit_store_requests
 SELECT DISTINCT said.f ->> 'store_request' AS store_request, r.chain AS client_id, said.f ->> 'path' AS path
@@ -67,8 +59,8 @@ SELECT DISTINCT said.f ->> 'store_request' AS store_request, r.chain AS client_i
  WHERE r.event IN ('key.write', 'key.stored') AND r.at BETWEEN :first AND :last
    AND said.f ->> 'store_request' = ANY (CAST(:requests AS text[]));
 
--- Times at which the store was set up or changed on purpose.
 -- name: audit_config_times
+-- Times at which the store was set up or changed on purpose.
 SELECT at FROM byokeep.audit_record
  WHERE event IN ('installation.created', 'service.started', 'config.changed') AND at BETWEEN :first AND :last
  ORDER BY at;

@@ -1,0 +1,263 @@
+"""Signed evidence that an onboarding (SOP 5.1) was done: an in-toto Statement in a DSSE envelope.
+
+Rules
+- The three items (write, verification, onboarding) and the leak check are audit records, verbatim, in one unbroken
+  piece of the client's chain that ends in a signed checkpoint: nothing in the bundle has to be believed (S-TLOG-9).
+- An item counts only for the same client, reference, version and procedure, with outcome *ok* (R5.1-12 to R5.1-15).
+- A missing item is named; a record that does not belong is not evidence at all but tampering.
+
+It may not hold a value, nor anything about another client.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.audit import ChainHead, Facts, Record, parse_line, read_payload, verify_chain
+from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.epoch import Inclusion, parse_inclusion
+from byokeep.core.errors import Integrity
+from byokeep.core.model import ClientId, Provider
+from byokeep.core.note import NoteKey, verifies
+from byokeep.core.ref import SecretRef
+
+STATEMENT: Final = "https://in-toto.io/Statement/v1"
+PREDICATE: Final = "https://byokeep.dev/evidence/onboard-key/v1"
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+WRITE: Final = "vault_write_event"
+VERIFICATION: Final = "verification_success"
+LEAK_CHECK: Final = "leak_check_pass"
+DONE: Final = "onboarding_event"
+# Item -> the event that proves it.
+ITEMS: Final[Mapping[str, str]] = {
+    WRITE: "key.stored",
+    VERIFICATION: "key.verified",
+    LEAK_CHECK: "key.leak_checked",
+    DONE: "client_key_onboarded",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Onboarding:
+    """What the bundle is about. ``items`` holds the sequence number of each record that there is."""
+
+    origin: str
+    sop: UUID
+    client: UUID
+    provider: Provider
+    ref: UUID
+    version: int
+    items: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceReport:
+    """What a verified bundle shows. ``missing`` names the items without which the SOP is not complete."""
+
+    onboarding: Onboarding
+    missing: tuple[str, ...]
+    stored_at_us: int
+    epoch: int
+    signed_by: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether all items are there."""
+        return not self.missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceKeys:
+    """Public keys: of evidence (key id -> 32 raw bytes), and of the log."""
+
+    evidence: Mapping[str, bytes]
+    log: Sequence[NoteKey]
+
+
+def statement(about: Onboarding, *, before: ChainHead, lines: Sequence[bytes], inclusion: Inclusion) -> bytes:
+    """Return the Statement's bytes, to be signed as :func:`pae` says.
+
+    Args:
+        about: The onboarding.
+        before: Where the client's chain stood before the first line.
+        lines: Export lines from the first item to the head that ``inclusion`` proves, without a gap.
+        inclusion: Proof of that head.
+    """
+    last = about.items.get(DONE) or max(about.items.values(), default=before.seq + 1)
+    digest = parse_line(lines[last - before.seq - 1]).hash.hex()
+    return canonical_json(
+        {
+            "_type": STATEMENT,
+            "subject": [{"name": f"ref:{about.ref}", "digest": {"sha256": digest}}],
+            "predicateType": PREDICATE,
+            "predicate": {
+                "v": 1, "origin": about.origin, "sop": str(about.sop), "client": str(about.client),
+                "provider": about.provider.value, "ref": str(about.ref), "version": about.version,
+                "items": dict(about.items),
+                "before": {"seq": before.seq, "hash": before.hash.hex()},
+                "records": [line.decode() for line in lines],
+                "inclusion": inclusion.members(),
+            },
+        }
+    )  # fmt: skip
+
+
+def pae(payload: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
+    """Return DSSE's pre-authentication encoding: the bytes that are signed."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def envelope(payload: bytes, *, signature: bytes, key_id: str) -> bytes:
+    """Return the DSSE envelope's bytes."""
+    return canonical_json(
+        {
+            "payload": b64encode(payload).decode(),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [{"keyid": key_id, "sig": b64encode(signature).decode()}],
+        }
+    )
+
+
+def open_envelope(data: bytes, keys: Mapping[str, bytes]) -> tuple[bytes, str]:
+    """Verify an envelope; returns its payload and the key id that signed it.
+
+    Raises:
+        Integrity: ``bad_envelope`` (malformed), ``unknown_evidence_key``, ``bad_evidence_signature``.
+    """
+    try:
+        found = _members(parse_canonical(data), "payload", "payloadType", "signatures")
+        (signed,) = found["signatures"]
+        signature, key_id = _base64(_members(signed, "keyid", "sig")["sig"]), str(signed["keyid"])
+        payload = _base64(found["payload"])
+        if found["payloadType"] != PAYLOAD_TYPE:
+            raise ValueError("payload type")
+    except (ValueError, TypeError):
+        raise Integrity("bad_envelope") from None
+    if key_id not in keys:
+        raise Integrity("unknown_evidence_key", next_step="Give the key as `byokeep audit keys` prints it.")
+    if not verifies(keys[key_id], signature, pae(payload)):
+        raise Integrity("bad_evidence_signature")
+    return payload, key_id
+
+
+def verify_evidence(bundle: bytes, keys: EvidenceKeys) -> EvidenceReport:
+    """Check a bundle with nothing but public keys.
+
+    Raises:
+        Integrity: Malformed, a bad signature, a broken or unproved piece of chain, or a record that is not this
+            client's, reference's, version's or procedure's (``foreign_evidence`` with the item's name).
+    """
+    payload, key_id = open_envelope(bundle, keys.evidence)
+    about, before, lines, inclusion, digest = _parse_statement(payload)
+    inclusion.verify([key for key in keys.log if key.name == about.origin], origin=about.origin)
+    head = inclusion.head
+    if head.chain != about.client:
+        raise Integrity("foreign_evidence", item="chain")
+    records = [parse_line(line) for line in lines]
+    if verify_chain(records, chain=about.client, start=before, through={head.seq: head.hash}) != head:
+        raise Integrity("bad_statement")
+    found = {name: _item(about, name, records, before.seq) for name in about.items}
+    last = found.get(DONE) or max(found.values(), key=lambda record: record.seq, default=records[0])
+    if last.seq != max(about.items.values(), default=last.seq) or about.items.get(WRITE, 0) > last.seq:
+        raise Integrity("foreign_evidence", item=DONE)
+    if digest != last.hash.hex():
+        raise Integrity("bad_statement")
+    return EvidenceReport(
+        onboarding=about, missing=tuple(name for name in ITEMS if name not in found), epoch=inclusion.epoch,
+        stored_at_us=found[WRITE].at_us if WRITE in found else 0, signed_by=key_id,
+    )  # fmt: skip
+
+
+def _item(about: Onboarding, name: str, records: Sequence[Record], before: int) -> Record:
+    """Return the item's record if it proves what the item claims."""
+    index = about.items[name] - before - 1
+    if not 0 <= index < len(records):
+        raise Integrity("foreign_evidence", item=name)
+    record = records[index]
+    said = read_payload(record.payload)
+    fields = said.fields
+    same = (
+        said.event == ITEMS[name] and said.outcome == "ok" and said.client == about.client
+        and said.object == about.ref and fields.get("version") == about.version
+        and fields.get("provider") == about.provider.value
+        and (name == WRITE or fields.get("sop") == str(about.sop))  # a write stands for later runs too
+    )  # fmt: skip
+    if not same or not _PROOFS[name](about, said):
+        raise Integrity("foreign_evidence", item=name)
+    return record
+
+
+def _proves_write(about: Onboarding, said: Facts) -> bool:
+    """The store's own request id and the one path of this client and provider (R5.1-12)."""
+    path = SecretRef(ClientId(about.client), about.provider).path
+    return bool(said.fields.get("store_request")) and said.fields.get("path") == path
+
+
+def _proves_verification(_: Onboarding, said: Facts) -> bool:
+    """A job asked a named endpoint and was answered with success (R5.1-13)."""
+    status = said.fields.get("http_status")
+    return type(status) is int and 200 <= status < 300 and bool(said.fields.get("job") and said.fields.get("endpoint"))
+
+
+def _proves_leak_check(_: Onboarding, said: Facts) -> bool:
+    """Something was scanned and nothing was found (R5.1-11)."""
+    scanned = said.fields.get("lines")
+    return said.fields.get("found") == 0 and type(scanned) is int and scanned > 0
+
+
+def _proves_onboarding(_: Onboarding, __: Facts) -> bool:
+    return True
+
+
+_PROOFS: Final = {
+    WRITE: _proves_write,
+    VERIFICATION: _proves_verification,
+    LEAK_CHECK: _proves_leak_check,
+    DONE: _proves_onboarding,
+}
+
+
+def _parse_statement(payload: bytes) -> tuple[Onboarding, ChainHead, list[bytes], Inclusion, str]:
+    try:
+        found = _members(parse_canonical(payload), "_type", "predicate", "predicateType", "subject")
+        said = _members(
+            found["predicate"], "before", "client", "inclusion", "items", "origin", "provider", "records", "ref",
+            "sop", "v", "version",
+        )  # fmt: skip
+        if (found["_type"], found["predicateType"], said["v"]) != (STATEMENT, PREDICATE, 1):
+            raise ValueError("type")
+        items = {name: int(said["items"][name]) for name in ITEMS if name in said["items"]}
+        about = Onboarding(
+            origin=str(said["origin"]), sop=UUID(said["sop"]), client=UUID(said["client"]),
+            provider=Provider(said["provider"]), ref=UUID(said["ref"]), version=int(said["version"]), items=items,
+        )  # fmt: skip
+        (subject,) = found["subject"]
+        digest = str(_members(_members(subject, "digest", "name")["digest"], "sha256")["sha256"])
+        if subject["name"] != f"ref:{about.ref}" or len(items) != len(said["items"]):
+            raise ValueError("subject or items")
+        start = _members(said["before"], "hash", "seq")
+        before = ChainHead(about.client, int(start["seq"]), bytes.fromhex(start["hash"]))
+        lines = [str(line).encode() for line in said["records"]]
+        if not lines or before.seq < 0 or len(before.hash) != 32:
+            raise ValueError("records")
+        return about, before, lines, parse_inclusion(said["inclusion"]), digest
+    except (ValueError, TypeError, AttributeError):
+        raise Integrity("bad_statement") from None
+
+
+def _members(value: Any, *names: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or sorted(value) != sorted(names):
+        raise ValueError("not the members expected")
+    return value
+
+
+def _base64(text: Any) -> bytes:
+    data = b64decode(text, validate=True)
+    if b64encode(data).decode() != text:
+        raise ValueError("not canonical base64")
+    return data
