@@ -90,8 +90,7 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
     await _lease_method(admin, desired)
     for machine in layout.MACHINES:
         await admin("POST", f"auth/approle/role/{machine}", layout.machine_role(machine))
-    for name, quota in layout.quotas(desired).items():
-        await admin("POST", f"sys/quotas/rate-limit/{name}", quota)
+    await _quotas(admin, layout.quotas(desired))
     await _token_key(admin)
     for machine in layout.MACHINES:
         await _credentials(admin, machine, private_dir(credentials_dir))
@@ -205,6 +204,14 @@ async def _lease_method(admin: _Admin, desired: Desired) -> None:
         # Writing a role again keeps fields that are not named, so an old role goes first. Logins fail for that moment.
         await admin("DELETE", path)
         await admin("POST", path, body)
+
+
+async def _quotas(admin: _Admin, wanted: Mapping[str, Mapping[str, Any]]) -> None:
+    for name in await admin.names("sys/quotas/rate-limit"):
+        if name.startswith("byokeep-") and name not in wanted:
+            await admin("DELETE", f"sys/quotas/rate-limit/{name}")
+    for name, quota in wanted.items():
+        await admin("POST", f"sys/quotas/rate-limit/{name}", quota)
 
 
 async def _token_key(admin: _Admin) -> None:

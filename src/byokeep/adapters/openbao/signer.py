@@ -21,6 +21,7 @@ from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import Rejected, Unavailable
 
 SETTLE_S: Final = 120  # seconds
+MAX_JWT_LIFE_S: Final = 30  # seconds
 _KEEP_S: Final = 60.0  # seconds for which a list of versions is believed; less than SETTLE_S
 _PURPOSES: Final = frozenset({"leases", "checkpoints", "evidence"})
 
@@ -44,11 +45,12 @@ class TransitSigner:
         """Return a compact EdDSA JWT, typ ``byokeep-lease+jwt``, kid = key version; the same for the same claims.
 
         Raises:
-            Rejected: ``bad_claims``: no integer ``iat``.
+            Rejected: ``bad_claims``: no integer ``iat`` and ``exp``, or more than 30 s between them. The store itself
+                sets no bound to a token's life.
             Unavailable: Not signed.
         """
-        issued = claims.get("iat")
-        if type(issued) is not int:
+        issued, expires = claims.get("iat"), claims.get("exp")
+        if type(issued) is not int or type(expires) is not int or not 0 < expires - issued <= MAX_JWT_LIFE_S:
             raise Rejected("bad_claims")
         versions = await self._versions("leases")
         settled = [v for v in versions if v.created + SETTLE_S <= issued] or versions[:1]
