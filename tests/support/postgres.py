@@ -12,17 +12,20 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import TextClause
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.migrations import migrate
+from byokeep.adapters.postgres.queries import parse
 from byokeep.adapters.postgres.tables import metadata
 
 _TEMPLATE = "byokeep_template"
@@ -104,6 +107,12 @@ def tables_as_sql() -> str:
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
         parts += [str(CreateIndex(index).compile(dialect=dialect)).strip() + ";" for index in indexes]
     return "\n\n".join("\n".join(line.rstrip() for line in part.splitlines()) for part in parts) + "\n"
+
+
+def statements(own: str = "") -> Mapping[str, TextClause]:
+    """The statements that the transactions themselves need, and a test's own (``-- name: x`` blocks)."""
+    core = resources.files("byokeep.adapters.postgres").joinpath("sql", "core.sql").read_text()
+    return parse([("core.sql", core), ("test", f"-- A test's own.\n{own}")])
 
 
 @pytest.fixture(scope="session")

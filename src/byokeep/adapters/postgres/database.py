@@ -59,10 +59,13 @@ class PostgresDatabase:
     Args:
         url: SQLAlchemy URL, ``postgresql+psycopg://role@/database?host=...``.
         pool_size: Connections at most.
+        statements: Named statements; the packaged ones unless given.
     """
 
-    def __init__(self, url: str, *, pool_size: int = _POOL) -> None:
-        self._queries = queries.load()
+    def __init__(
+        self, url: str, *, pool_size: int = _POOL, statements: Mapping[str, TextClause] | None = None
+    ) -> None:
+        self._queries = queries.load() if statements is None else statements
         self._enqueuer = Enqueuer()
         # The driver commits by itself; begin() sends BEGIN together with the client's scope in one round trip.
         self._engine: AsyncEngine = create_async_engine(

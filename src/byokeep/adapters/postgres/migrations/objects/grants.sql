@@ -63,7 +63,8 @@ GRANT SELECT ON byokeep.subject_client TO byokeep_auditor;
 
 -- The queue: web and broker put jobs in, the worker runs them, the auditor has no business there.
 GRANT USAGE ON SCHEMA procrastinate TO byokeep_web, byokeep_broker, byokeep_worker;
-GRANT SELECT (id), INSERT ON procrastinate.procrastinate_jobs TO byokeep_web, byokeep_broker;
+-- queueing_lock: the queue reads from the refusal which key waits already, and the refusal shows only readable columns.
+GRANT SELECT (id, queueing_lock), INSERT ON procrastinate.procrastinate_jobs TO byokeep_web, byokeep_broker;
 GRANT INSERT ON procrastinate.procrastinate_events TO byokeep_web, byokeep_broker;
 GRANT USAGE ON SEQUENCE procrastinate.procrastinate_jobs_id_seq, procrastinate.procrastinate_events_id_seq
     TO byokeep_web, byokeep_broker;
