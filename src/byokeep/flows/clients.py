@@ -93,9 +93,7 @@ async def suspend_client(app: App, actor: Actor, client_id: ClientId) -> Client:
     Raises:
         Conflict: ``client_state``: it is not active.
     """
-    return await _change(
-        app, actor, client_id, ClientState.ACTIVE, ClientState.SUSPENDED, EventName.CLIENT_SUSPENDED
-    )
+    return await _change(app, actor, client_id, ClientState.ACTIVE, ClientState.SUSPENDED, EventName.CLIENT_SUSPENDED)
 
 
 async def resume_client(app: App, actor: Actor, client_id: ClientId) -> Client:
@@ -141,9 +139,7 @@ async def _change(
         if before is not None:
             after = await tx.maybe(_SET_STATE, id=client_id, state_from=old.value, state_to=new.value)
             if after is None:
-                raise Conflict(
-                    "client_state", next_step="Look at the client's state first.", state=before.state.value
-                )
+                raise Conflict("client_state", next_step="Look at the client's state first.", state=before.state.value)
             await _record(tx, actor, event, after)
             return after
     raise await absent(app, actor, Verb.CLIENT_CHANGE, client_id)

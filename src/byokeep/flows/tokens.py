@@ -146,8 +146,7 @@ async def log_in(app: WebApp, passwords: PasswordCheck, *, name: str, password: 
         raise Unauthenticated("bad_login", next_step="Check name and password; an admin can reset it.")
     actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
     async with app.db.begin(every_client=True) as tx:
-        issued = await new_token(tx, app, actor, subject, kind="session", life_s=SESSION_S, event=EventName.LOGIN)
-    return issued
+        return await new_token(tx, app, actor, subject, kind="session", life_s=SESSION_S, event=EventName.LOGIN)
 
 
 async def log_out(app: WebApp, actor: Actor, shown: str) -> None:

@@ -13,9 +13,11 @@ VALUES (:id, :client_id, :provider, :kind, :environment, :secret_ref, :version, 
 RETURNING *;
 
 -- name: ref_renew
--- A new value under the same reference: unusable until it is verified.
+-- A new value under the same reference: unusable until it is verified. Who and when speak of the value that is pinned;
+-- those before it are in the audit log.
 UPDATE byokeep.credential_ref
-   SET version = :version, verification = 'pending', risk = :risk, rotation_due_at = :rotation_due_at
+   SET version = :version, verification = 'pending', risk = :risk, rotation_due_at = :rotation_due_at,
+       created_at = :created_at, created_by = :created_by
  WHERE client_id = :client_id AND id = :id AND state IN ('pre_activation', 'active', 'suspended')
 RETURNING *;
 

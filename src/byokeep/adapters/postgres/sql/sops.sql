@@ -63,15 +63,22 @@ UPDATE byokeep.sop_run SET reason = :reason_to
 RETURNING *;
 
 -- name: versions_on_record
--- Every version of one place whose write was recorded.
+-- Every version of one place whose write was recorded, or announced by a run that goes on.
 SELECT DISTINCT version FROM byokeep.sop_run
- WHERE client_id = :client_id AND provider = :provider AND write_seq IS NOT NULL;
+ WHERE client_id = :client_id AND provider = :provider AND (write_seq IS NOT NULL OR state = 'running');
 
--- name: audit_at
+-- name: custody_job_open
+-- A job under which this one secret may be looked after now.
+SELECT id FROM byokeep.job
+ WHERE client_id = :client_id AND kind = 'custody' AND secrets = ARRAY[CAST(:provider AS text)]
+   AND state = 'open' AND expires_at > clock_timestamp() + interval '10 seconds'
+ ORDER BY expires_at DESC LIMIT 1;
+
+-- name: evidence_records
 SELECT seq, event, outcome, object_id, payload, at FROM byokeep.audit_record
  WHERE chain = :chain AND seq = ANY(CAST(:seqs AS bigint[]));
 
--- name: audit_page
+-- name: audit_browse
 SELECT seq, event, outcome, object_id, actor_id, request_id, payload, hash, at FROM byokeep.audit_record
  WHERE chain = :chain AND seq > :after
    AND (CAST(:since AS timestamptz) IS NULL OR at >= CAST(:since AS timestamptz))

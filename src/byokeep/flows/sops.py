@@ -1,0 +1,161 @@
+"""Runs of a procedure: which evidence a run has, and whether it belongs together.
+
+Rules
+- A run is complete when three records stand in its client's own chain and speak of the same reference and version:
+  the write, a successful verification, a leak check that looked at something and found nothing (R5.1-12..15).
+- The state of a run is computed from the records each time; a column alone proves nothing.
+- Missing, foreign or unreadable evidence makes a run incomplete, never complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.canonical import parse_canonical
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.model import Actor, ClientId, Provider, SopId
+from byokeep.core.policy import Verb
+from byokeep.flows.app import App
+from byokeep.flows.permission import absent, permit
+from byokeep.ports import Query, Row, Tx
+
+WRITE: Final = "vault_write_event"
+VERIFICATION: Final = "verification_success"
+LEAK_CHECK: Final = "leak_check_pass"
+DONE: Final = "onboarding_event"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SopRun:
+    """One run of SOP 5.1. ``*_seq`` are places in the client's audit chain."""
+
+    id: SopId
+    client_id: ClientId
+    sop: str
+    provider: Provider
+    ref_id: UUID
+    version: int
+    state: str
+    reason: str
+    started_at: datetime
+    closed_at: datetime | None
+    started_by: UUID
+    write_seq: int | None
+    verify_seq: int | None
+    leak_seq: int | None
+    done_seq: int | None
+    store_request: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """An audit record as evidence."""
+
+    seq: int
+    event: str
+    outcome: str
+    object_id: UUID | None
+    at: datetime
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SopStatus:
+    """A run and what is missing; ``state`` is ``complete``, ``incomplete`` or ``failed``."""
+
+    run: SopRun
+    state: str
+    missing: tuple[str, ...]
+    evidence: Mapping[str, Record]
+
+
+def sop_from(row: Row) -> SopRun:
+    """Build the noun from a row of ``sop_run``."""
+    names = {name: row[name] for name in SopRun.__dataclass_fields__}
+    return SopRun(**{**names, "provider": Provider(row["provider"])})
+
+
+def _record(row: Row) -> Record:
+    return Record(
+        seq=row["seq"],
+        event=row["event"],
+        outcome=row["outcome"],
+        object_id=row["object_id"],
+        at=row["at"],
+        payload=bytes(row["payload"]),
+    )
+
+
+GET: Final = Query("sop_get", sop_from)
+LOCK: Final = Query("sop_lock", sop_from)
+INSERT: Final = Query("sop_insert", sop_from)
+OF_VERSION: Final = Query("sop_of_version", sop_from)
+FAIL: Final = Query("sop_fail", sop_from)
+_RECORDS: Final = Query("evidence_records", _record)
+
+
+async def sop_status(app: App, actor: Actor, sop_id: UUID) -> SopStatus:
+    """Return a run with the evidence it has and lacks.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``, also for another client's run.
+    """
+    await permit(app, actor, Verb.SOP_READ)
+    async with app.db.begin(every_client=True) as tx:
+        run = await tx.maybe(GET, id=sop_id)
+    if run is None:
+        raise await absent(app, actor, Verb.SOP_READ, sop_id)
+    await permit(app, actor, Verb.SOP_READ, client_id=run.client_id)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        return await status_of(tx, run)
+
+
+async def status_of(tx: Tx, run: SopRun) -> SopStatus:
+    """Compute a run's state from the records themselves."""
+    seqs = [seq for seq in (run.write_seq, run.verify_seq, run.leak_seq, run.done_seq) if seq is not None]
+    rows = {record.seq: record for record in await tx.all(_RECORDS, chain=run.client_id, seqs=seqs)}
+    wanted = {
+        WRITE: (run.write_seq, EventName.KEY_STORED),
+        VERIFICATION: (run.verify_seq, EventName.KEY_VERIFIED),
+        LEAK_CHECK: (run.leak_seq, EventName.KEY_LEAK_CHECKED),
+        DONE: (run.done_seq, EventName.KEY_ONBOARDED),
+    }
+    found: dict[str, Record] = {}
+    for item, (seq, event) in wanted.items():
+        record = rows.get(seq) if seq is not None else None
+        if record is not None and _proves(run, item, event, record):
+            found[item] = record
+    missing = tuple(item for item in wanted if item not in found)
+    state = "failed" if run.state == "failed" else "incomplete" if missing else "complete"
+    return SopStatus(run=run, state=state, missing=missing, evidence=found)
+
+
+def ready(status: SopStatus) -> bool:
+    """Whether only the closing event is missing."""
+    return status.run.state == "running" and status.missing == (DONE,)
+
+
+def _proves(run: SopRun, item: str, event: EventName, record: Record) -> bool:
+    try:
+        said: Any = parse_canonical(record.payload)
+        fields: Mapping[str, Any] = said["fields"]
+        same = (
+            said["event"] == record.event == event.value
+            and said["outcome"] == record.outcome == Outcome.OK.value
+            and said["client"] == str(run.client_id)
+            and said["object"] == str(record.object_id) == str(run.ref_id)
+            and fields["version"] == run.version
+            and fields["provider"] == run.provider.value
+        )
+        if item != WRITE:  # a write stands for every later run over the same version
+            same = same and fields["sop"] == str(run.id)
+        if item == LEAK_CHECK:
+            same = same and fields["lines"] > 0 and fields["found"] == 0
+    except (ValueError, KeyError, TypeError):
+        return False
+    return bool(same)

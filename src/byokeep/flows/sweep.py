@@ -1,0 +1,99 @@
+"""What a cut-off onboarding leaves behind is found and destroyed.
+
+Rules
+- First the run is ended in the database, so that its late end can no longer be recorded; then the store is cleaned.
+- A version is strange only if, after it was seen in the store, no run is found that wrote or announced it.
+- Found is recorded before it is destroyed, destroyed after. A sweep that is cut off itself starts again.
+- No standing right: the sweep works under the custody job that the onboarding opened.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.ref import SecretRef
+from byokeep.flows import sops
+from byokeep.flows.jobs import close_job
+from byokeep.flows.refusal import raise_alert
+from byokeep.flows.sops import SopRun
+from byokeep.flows.worker_app import WorkerApp
+from byokeep.ports import Query, Tx
+
+CUT_OFF_S: Final = 120  # seconds without a record after which an announced write counts as cut off
+_AT_ONCE: Final = 100
+_CUT_OFF: Final = Query("sops_cut_off", sops.sop_from)
+_SET_REASON: Final = Query("sop_set_reason", lambda _: None)
+_ON_RECORD: Final = Query("versions_on_record", lambda row: int(row["version"]))
+_JOB: Final = Query("custody_job_open", lambda row: UUID(str(row["id"])))
+
+
+async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int:
+    """End cut-off runs and destroy what they wrote; returns the number of versions destroyed.
+
+    A place that can not be cleaned now raises an alert and is tried again by the next sweep.
+
+    Raises:
+        Unavailable: The database is away.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        runs = await tx.all(_CUT_OFF, older_than_s=older_than_s, limit=_AT_ONCE)
+    destroyed = 0
+    for run in runs:
+        await _end(app, run)
+        try:
+            destroyed += await _clean(app, run)
+        except ByokeepError as error:
+            async with app.db.begin(client_id=run.client_id) as tx:
+                await raise_alert(
+                    tx, app, app.system(), reason=f"orphan_{error.code}"[:60], client_id=run.client_id,
+                    object_id=run.ref_id,
+                )  # fmt: skip
+    return destroyed
+
+
+async def _end(app: WorkerApp, run: SopRun) -> None:
+    if run.state != "running":
+        return
+    async with app.db.begin(client_id=run.client_id) as tx:
+        if await tx.maybe(sops.FAIL, client_id=run.client_id, id=run.id, reason="cut_off"):
+            await _append(tx, app, EventName.KEY_ONBOARDING_FAILED, Outcome.FAILED, run, reason="cut_off")
+
+
+async def _clean(app: WorkerApp, run: SopRun) -> int:
+    """Destroy the strange versions of a run's place; returns how many there were."""
+    place = SecretRef(run.client_id, run.provider)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        job_id = await tx.one(_JOB, client_id=run.client_id, provider=run.provider.value)
+    async with app.custodian.open(job_id) as custody:
+        live = await custody.live_versions(place)
+        async with app.db.begin(client_id=run.client_id) as tx:
+            known = set(await tx.all(_ON_RECORD, client_id=run.client_id, provider=run.provider.value))
+            strange = sorted(version for version in live if version not in known)
+            for version in strange:
+                await _append(tx, app, EventName.ORPHAN_FOUND, Outcome.OK, run, version=version)
+        if strange:
+            await custody.destroy(place, strange)
+    async with app.db.begin(client_id=run.client_id) as tx:
+        for version in strange:
+            await _append(tx, app, EventName.ORPHAN_DESTROYED, Outcome.OK, run, version=version)
+        await tx.all(_SET_REASON, client_id=run.client_id, id=run.id, reason_from="cut_off", reason_to="cut_off_swept")
+    with suppress(ByokeepError):  # an open job ends by itself
+        await close_job(app, app.system(), job_id)
+    return len(strange)
+
+
+async def _append(tx: Tx, app: WorkerApp, name: EventName, outcome: Outcome, run: SopRun, **fields: FieldValue) -> None:
+    await tx.append(
+        Event(
+            name=name,
+            actor=app.system(),
+            outcome=outcome,
+            client_id=run.client_id,
+            object_id=run.ref_id,
+            fields={"provider": run.provider.value, "version": run.version, "sop": str(run.id), **fields},
+        )
+    )

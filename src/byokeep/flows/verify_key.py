@@ -1,0 +1,250 @@
+"""SOP 5.1 steps 5 and 6, in the worker: read under a custody lease, ask the provider, search the logs, close the run.
+
+Rules
+- The value is wiped before anything is recorded; the record holds allow-listed outcomes only (R5.1-8).
+- Verification, leak check and what follows from them commit together: a key found in a log is never usable,
+  not for a moment.
+- What may end differently later is asked again, a few times; then the run fails and the key stays pending.
+- The run closes with ``client_key_onboarded`` only when its three records prove it (:mod:`byokeep.flows.sops`).
+
+It may not cause an effect: a custody lease can not ask for one.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, Unavailable
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import ClientId, CredentialRef, Verification
+from byokeep.core.ref import SecretRef
+from byokeep.flows import leak_check, refs, sops
+from byokeep.flows.jobs import close_job
+from byokeep.flows.leak_check import LeakVerdict
+from byokeep.flows.refusal import raise_alert
+from byokeep.flows.sops import SopRun
+from byokeep.flows.worker_app import IdentityNote, LeakCount, WorkerApp
+from byokeep.ports import Query, Tx
+
+_EVIDENCE: Final = Query("sop_evidence", sops.sop_from)
+_COMPLETE: Final = Query("sop_complete", sops.sop_from)
+_SET_VERIFICATION: Final = Query("ref_set_verification", refs.ref_from)
+_SHARERS: Final = Query("fingerprint_sharers", lambda row: UUID(str(row["ref_id"])))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """The ids that a queued verification consists of."""
+
+    client_id: ClientId
+    ref_id: UUID
+    version: int
+    sop_id: UUID
+    job_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What came of looking: a note and a count, or the reason why nobody looked."""
+
+    note: IdentityNote | None
+    count: LeakCount | None
+    failure: str = ""
+
+
+async def verify_key(app: WorkerApp, task: Task, *, last_attempt: bool) -> str:
+    """Verify one version and close its run as far as the evidence goes; returns how it ended, as a code.
+
+    Args:
+        last_attempt: What could not be decided now will not be asked again.
+
+    Raises:
+        Unavailable: To be tried again later; nothing was recorded. Not raised on the last attempt unless the
+            database itself is away.
+    """
+    async with app.db.begin(client_id=task.client_id) as tx:
+        run, ref = await tx.maybe(sops.GET, id=task.sop_id), await tx.maybe(refs.GET, id=task.ref_id)
+    if run is None or ref is None or run.state != "running" or not _belongs(task, run, ref):
+        return "superseded"
+    await find_shared_value(app, task)
+    seen = await _look(app, task, ref, run, last_attempt=last_attempt)
+    result = await _record(app, task, seen)
+    with suppress(ByokeepError):  # an open job ends by itself
+        await close_job(app, app.system(), task.job_id)
+    return result
+
+
+async def find_shared_value(app: WorkerApp, task: Task) -> None:
+    """Tell operators of the platform, and nobody else, when another reference holds the same value (R1.3-4).
+
+    Runs for every verification, in the worker, so that no answer to a tenant takes longer or says more.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        sharers = await tx.all(_SHARERS, ref_id=task.ref_id, version=task.version)
+        if not sharers:
+            return
+        actor = app.system()
+        await raise_alert(tx, app, actor, reason="shared_value", severity="warning", object_id=task.ref_id)
+        await tx.append(
+            Event(
+                name=EventName.KEY_SHARED_VALUE,
+                actor=actor,
+                outcome=Outcome.OK,
+                object_id=task.ref_id,
+                fields={"ref": str(sharers[0]), "count": len(sharers), "version": task.version},
+            )
+        )
+
+
+async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, last_attempt: bool) -> _Seen:
+    place = SecretRef(ref.client_id, ref.provider)
+    try:
+        async with app.custodian.open(task.job_id) as custody:
+            value = await custody.read(place, task.version)
+            try:
+                note = await app.identify(ref.provider, value)
+                count = await leak_check.search(app, value, run.started_at)
+            finally:
+                value.wipe()
+    except Unavailable as error:
+        if not last_attempt:
+            raise
+        return _Seen(None, None, error.code)
+    except ByokeepError as error:
+        return _Seen(None, None, error.code)
+    if note.again and not last_attempt and leak_check.verdict(count) is not LeakVerdict.FOUND:
+        raise Unavailable("ask_again", next_step="The queue asks again by itself.")
+    return _Seen(note, count)
+
+
+async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
+    """Write down what was seen and everything that follows from it, in one transaction."""
+    async with app.db.begin(client_id=task.client_id) as tx:
+        ref = await tx.maybe(refs.LOCK_ROW, client_id=task.client_id, id=task.ref_id)
+        run = await tx.maybe(sops.LOCK, client_id=task.client_id, id=task.sop_id)
+        if ref is None or run is None or run.state != "running" or not _belongs(task, run, ref):
+            return "superseded"
+        book = _Book(tx, app, task, run, ref)
+        verify_seq = await book.verification(seen)
+        leak, leak_seq = await book.leak(seen.count)
+        run = await tx.one(_EVIDENCE, client_id=run.client_id, id=run.id, verify_seq=verify_seq, leak_seq=leak_seq)
+        if leak is LeakVerdict.FOUND:
+            await book.mark(Verification.QUARANTINED)
+            await book.alarm("secret_in_logs")
+            return await book.fail("secret_in_logs")
+        if verify_seq is None:
+            return await book.not_verified(seen)
+        await book.mark(Verification.VERIFIED)
+        if ref.state == KeyState.PRE_ACTIVATION:
+            await refs.move(tx, app, book.actor, ref, to=KeyState.ACTIVE, reason="verified")
+        if leak is LeakVerdict.UNKNOWN:
+            await book.alarm("leak_check_unknown", severity="warning")
+            return "leak_check_unknown"
+        return await book.complete(run)
+
+
+class _Book:
+    """The entries of one recording transaction."""
+
+    def __init__(self, tx: Tx, app: WorkerApp, task: Task, run: SopRun, ref: CredentialRef) -> None:
+        self.actor = app.system()
+        self._tx, self._app, self._task, self._run, self._ref = tx, app, task, run, ref
+
+    async def verification(self, seen: _Seen) -> int | None:
+        """Record the outcome of the identity call; the sequence number when it proves the key."""
+        note = seen.note
+        if note is None:
+            await self._append(EventName.KEY_VERIFIED, Outcome.FAILED, reason=seen.failure)
+            return None
+        fields: dict[str, FieldValue] = {
+            "verification": note.status,
+            "endpoint": note.endpoint,
+            "latency_ms": note.latency_ms,
+            "attempts": note.attempts,
+        }
+        if note.http_status is not None:
+            fields["http_status"] = note.http_status
+        if note.account_hash is not None:
+            fields["account_hash"] = note.account_hash
+        seq = await self._append(EventName.KEY_VERIFIED, Outcome.OK if note.verified else Outcome.FAILED, **fields)
+        return seq if note.verified else None
+
+    async def leak(self, count: LeakCount | None) -> tuple[LeakVerdict, int | None]:
+        """Record the leak check; the sequence number when it passed."""
+        if count is None:
+            return LeakVerdict.UNKNOWN, None
+        result = leak_check.verdict(count)
+        passed = result is LeakVerdict.PASS
+        seq = await self._append(
+            EventName.KEY_LEAK_CHECKED, Outcome.OK if passed else Outcome.FAILED, **leak_check.fields(count)
+        )
+        return result, seq if passed else None
+
+    async def not_verified(self, seen: _Seen) -> str:
+        """Close a run whose key was not verified: failed for good, or pending when nobody could tell."""
+        note = seen.note
+        if note is not None and not note.again:
+            await self.mark(Verification.FAILED)
+        if note is not None and note.alarming:
+            await self.alarm(f"key_{note.status}")
+        return await self.fail(note.status if note is not None else seen.failure)
+
+    async def mark(self, verification: Verification) -> None:
+        """Set what is known of the pinned version."""
+        await self._tx.one(
+            _SET_VERIFICATION, client_id=self._ref.client_id, id=self._ref.id, version=self._task.version,
+            verification=verification.value,
+        )  # fmt: skip
+
+    async def alarm(self, reason: str, severity: str = "critical") -> None:
+        """Raise an alert about the reference."""
+        await raise_alert(
+            self._tx, self._app, self.actor, reason=reason, severity=severity, client_id=self._ref.client_id,
+            object_id=self._ref.id,
+        )  # fmt: skip
+
+    async def fail(self, reason: str) -> str:
+        """End the run without success."""
+        await self._append(EventName.KEY_ONBOARDING_FAILED, Outcome.FAILED, reason=reason)
+        await self._tx.one(sops.FAIL, client_id=self._run.client_id, id=self._run.id, reason=reason)
+        return reason
+
+    async def complete(self, run: SopRun) -> str:
+        """End the run with success when its records prove it, else leave it open."""
+        if not sops.ready(await sops.status_of(self._tx, run)):
+            await self.alarm("evidence_missing")
+            return "evidence_missing"
+        seq = await self._append(EventName.KEY_ONBOARDED, Outcome.OK)
+        await self._tx.one(_COMPLETE, client_id=run.client_id, id=run.id, done_seq=seq)
+        return "complete"
+
+    async def _append(self, name: EventName, outcome: Outcome, **fields: FieldValue) -> int:
+        receipt = await self._tx.append(
+            Event(
+                name=name,
+                actor=self.actor,
+                outcome=outcome,
+                client_id=self._ref.client_id,
+                object_id=self._ref.id,
+                fields={
+                    "provider": self._ref.provider.value,
+                    "version": self._task.version,
+                    "sop": str(self._run.id),
+                    "job": str(self._task.job_id),
+                    **fields,
+                },
+            )
+        )
+        return receipt.seq
+
+
+def _belongs(task: Task, run: SopRun, ref: CredentialRef) -> bool:
+    return (
+        run.client_id == ref.client_id == task.client_id
+        and run.ref_id == ref.id == task.ref_id
+        and run.version == ref.version == task.version
+    )
