@@ -1,0 +1,199 @@
+"""What explains a request in the store's own audit log. Pure rules; :mod:`byokeep.flows.reconcile` feeds them.
+
+Rules
+- A login is explained by the lease whose signed token it showed, and by nothing else; a header is a hint, not proof.
+- A read is explained by a login of the lease it names, by the same entity, for this client and provider, in time.
+- A write is explained by the record that carries the store's own request id, or by a custody lease.
+- Everything else must be on the list below. What is on no list is a finding.
+
+It may not excuse a request because it can not explain it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from byokeep.ports import StoreEntry
+
+LOGIN: Final = "auth/lease/login"
+SLACK: Final = timedelta(seconds=1)  # the store rounds times; a token's end is checked to the second
+SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
+
+_UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_VALUE: Final = re.compile(rf"kv/(data|delete|undelete|destroy|metadata)/clients/({_UUID})/providers/([a-z]+)\Z")
+
+# Requests that processes make by themselves: operations, path, why it is harmless. No client's value is among them.
+_LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
+    (frozenset(operations.split()), re.compile(path + r"\Z"))
+    for operations, path in (
+        ("update", r"auth/approle/login"),  # a process shows who it is
+        ("read update", r"auth/token/(lookup|renew|revoke)-self"),
+        ("update", r"transit/sign/(leases|checkpoints|evidence)"),  # a signed lease shows as a login
+        ("read", r"transit/keys/(leases|checkpoints|evidence|probe)"),  # public keys, health probe
+        ("update", r"transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of a value on its way in
+        ("read", r"kv/data/platform/token-key"),  # pepper of the token hashes
+        ("read", rf"kv/metadata/clients/{_UUID}/providers/[a-z]+"),  # version numbers
+        ("update", rf"identity/entity/id/{_UUID}"),  # cut off and let in again; both are records of ours
+        ("update", r"sys/audit-hash/[a-z]+"),  # this reconciliation
+        ("update", r"sys/wrapping/(wrap|unwrap|lookup)"),
+        ("read", r"sys/(health|seal-status|leader|internal/ui/mounts(/.*)?)"),  # health probes
+    )
+)
+# What sets the store up. Explained by a record of ours that says so, near in time.
+_SETUP: Final = re.compile(
+    r"(sys/(init|unseal|seal|mounts|remount|auth|policies|policy|config|quotas|audit|generate-root|rekey|rotate|plugins)"
+    r"|auth/(lease|approle)/(config|role)|auth/token/(create|revoke|accessors)|transit/keys|kv/config"
+    r"|kv/data/platform/token-key|identity/(entity|group|lookup))(/.*|-[a-z]+.*)?\Z"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRow:
+    """A lease as issued: enough to sign its token again."""
+
+    id: UUID
+    client_id: UUID
+    job_id: UUID
+    kind: str
+    secrets: tuple[str, ...]
+    jwt_iat: int
+    jwt_exp: int
+    issued_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request at the store, as all devices that have it say."""
+
+    id: str
+    at: datetime
+    operation: str
+    path: str
+    entity_id: str
+    lease_header: str
+    refused: bool
+    login_hashes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that nothing explains. ``request_id`` is the store's."""
+
+    reason: str
+    severity: str
+    at: datetime
+    request_id: str = ""
+    device: str = ""
+    client_id: UUID | None = None
+    lease_id: UUID | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Known:
+    """What is known from our own records. ``logins``: (lease, entity) -> times of explained logins."""
+
+    leases: Mapping[UUID, LeaseRow]
+    token_ttl: timedelta
+    writes: Mapping[str, tuple[UUID, str]] = field(default_factory=dict)
+    setups: Sequence[datetime] = ()
+    logins: dict[tuple[UUID, str], list[datetime]] = field(default_factory=dict)
+
+
+def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[Finding]]:
+    """Join what the devices say of each request, in order of time; where they disagree, that is a finding (R8.2-4)."""
+    by_request: dict[str, list[StoreEntry]] = {}
+    for entry in entries:
+        by_request.setdefault(entry.request_id, []).append(entry)
+    requests, findings = [], []
+    for request_id, said in by_request.items():
+        requests.append(_joined(request_id, said))
+        facts: dict[str, set[tuple[str, str, str, str, bool]]] = {}
+        for e in said:
+            fact = (e.operation, e.path, e.entity_id, e.lease_header, e.status_error)
+            facts.setdefault(e.kind, set()).add(fact)
+        if any(len(versions) > 1 for versions in facts.values()):
+            findings.append(
+                Finding(reason="devices_disagree", severity="critical", at=said[0].at, request_id=request_id)
+            )
+    return sorted(requests, key=lambda request: request.at), findings
+
+
+def _joined(request_id: str, said: Sequence[StoreEntry]) -> Request:
+    """A request without a response counts as done: only a recorded error says that nothing was given out."""
+    responses = [entry for entry in said if entry.kind == "response"]
+    best = (responses or list(said))[0]
+    return Request(
+        id=request_id, at=best.at, operation=best.operation, path=best.path,
+        entity_id=best.entity_id or next((e.entity_id for e in said if e.entity_id), ""),
+        lease_header=best.lease_header, refused=bool(responses) and all(e.status_error for e in responses),
+        login_hashes={e.device: e.login_jwt_hash for e in said if e.login_jwt_hash},
+    )  # fmt: skip
+
+
+def gaps(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime, last: datetime) -> list[Finding]:
+    """Return one finding for each device that lacks requests another device has, away from the edges of the span."""
+    seen: dict[str, dict[str, datetime]] = {device: {} for device in devices}
+    for entry in entries:
+        if entry.device in seen:
+            seen[entry.device][entry.request_id] = entry.at
+    everywhere = {key: at for found in seen.values() for key, at in found.items() if first <= at <= last}
+    findings = []
+    for device, found in seen.items():
+        missing = {key: at for key, at in everywhere.items() if key not in found}
+        if missing:
+            when = min(missing.values())
+            findings.append(Finding(reason="device_gap", severity="warning", at=when, device=device))
+    return findings
+
+
+def explain(request: Request, known: Known) -> Finding | None:
+    """Return why nothing explains a request other than a login; None when something does. A refused one did nothing."""
+    if request.refused:
+        return None
+    value = _VALUE.match(request.path)
+    if value and value.group(1) != "metadata":
+        return _explain_value(request, known, UUID(value.group(2)), value.group(3))
+    if any(request.operation in operations and path.match(request.path) for operations, path in _LISTED):
+        return None
+    if _SETUP.match(request.path):
+        if any(abs(request.at - at) <= SETUP_FOR for at in known.setups):
+            return None
+        return finding("store_setup_changed", request)
+    return finding("unlisted_request", request)
+
+
+def _explain_value(request: Request, known: Known, client_id: UUID, provider: str) -> Finding | None:
+    reads = request.operation == "read" and request.path.startswith("kv/data/")
+    if not reads and not request.lease_header:
+        if known.writes.get(request.id) == (client_id, f"kv/clients/{client_id}/providers/{provider}"):
+            return None
+        return finding("write_unexplained", request, client_id)
+    if not request.lease_header:
+        return finding("read_without_lease", request, client_id)
+    lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
+    times = known.logins.get((lease.id, request.entity_id), []) if lease else []
+    if lease is None or lease.client_id != client_id or provider not in lease.secrets or not times:
+        return finding("lease_header_forged", request, client_id)
+    if not reads and lease.kind != "custody":
+        return finding("write_under_use_lease", request, client_id, lease.id)
+    if not any(-SLACK <= request.at - at <= known.token_ttl + SLACK for at in times):
+        return finding("use_outside_lease", request, client_id, lease.id)
+    return None
+
+
+def finding(reason: str, request: Request, client_id: UUID | None = None, lease_id: UUID | None = None) -> Finding:
+    """Return a critical finding about a request."""
+    return Finding(
+        reason=reason, severity="critical", at=request.at, request_id=request.id, client_id=client_id,
+        lease_id=lease_id,
+    )  # fmt: skip
+
+
+def as_uuid(text: str) -> UUID | None:
+    """Parse a canonical UUID; None for anything else."""
+    return UUID(text) if re.fullmatch(_UUID, text, re.ASCII) else None

@@ -1,0 +1,197 @@
+"""Hold the store's own audit log against ours: every login, read and write must be explained (runbook 8.2).
+
+Rules
+- A login is matched by signing the lease's claims again and hashing the result as the store did: Ed25519 is
+  deterministic, so the same lease gives the same bytes, and nobody can forge the match.
+- What could not be read is *unknown*, and unknown is not clean. Nothing read is unknown too.
+- A finding opens an alert; the run itself is on record, whatever it found.
+
+It may not act on a finding: people do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Unavailable
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor
+from byokeep.core.policy import Verb, authorise
+from byokeep.core.secret import Secret
+from byokeep.flows.alarm import Severity, alert_in
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.explain import LOGIN, Finding, Known, LeaseRow, Request, as_uuid, explain, finding, gaps, merge
+from byokeep.flows.lease import claims
+from byokeep.ports import Query, Row, StoreEntry, Tx
+
+LOOK_BACK: Final = timedelta(seconds=60)  # a store token's longest life: its login may stand before the span
+SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; younger requests are judged next time
+NEAR: Final = timedelta(seconds=30)  # between a lease's issue and its login, clocks included
+MAX_ALERTS: Final = 50  # of one run; the count is in the result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """What was found. ``state`` is ``clean``, ``findings`` or ``unknown``; ``unread`` names devices not read."""
+
+    state: str
+    findings: tuple[Finding, ...]
+    unread: tuple[str, ...]
+    requests: int
+    logins: int
+    until: datetime
+
+
+def _lease(row: Row) -> LeaseRow:
+    return LeaseRow(
+        id=row["id"], client_id=row["client_id"], job_id=row["job_id"], kind=row["kind"],
+        secrets=tuple(row["secrets"]), jwt_iat=row["jwt_iat"], jwt_exp=row["jwt_exp"], issued_at=row["issued_at"],
+    )  # fmt: skip
+
+
+_LEASES: Final = Query("audit_leases_between", _lease)
+_WRITES: Final = Query(
+    "audit_store_requests", lambda row: (str(row["store_request"]), UUID(str(row["client_id"])), str(row["path"]))
+)
+_SETUPS: Final = Query("audit_config_times", lambda row: row["at"])
+
+
+async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconciliation:
+    """Explain everything the store recorded from ``since`` until ten seconds ago.
+
+    Args:
+        app: The broker.
+        actor: An auditor, or the broker itself each minute.
+        since: Start of the span; give the last run's ``until``.
+
+    Raises:
+        Denied: Not the actor's to run.
+        Unavailable: The database could not be read, or the result could not be recorded.
+    """
+    authorise(actor, Verb.AUDIT_RUN)
+    until = app.clock.now() - SETTLE
+    entries, read, unread = await _entries(app, since - LOOK_BACK, until)
+    requests, found = merge(entries)
+    found += gaps(entries, read, first=since, last=until) if len(read) > 1 else []
+    judged = [request for request in requests if request.at >= since]
+    logins = [request for request in requests if request.path == LOGIN and not request.refused]
+    async with app.db.begin(every_client=True) as tx:
+        known = await _known(tx, app, requests, since, until)
+    matcher = _Matcher(app, known)
+    for login in logins:
+        missing = await matcher.explain_login(login)
+        if missing and login.at >= since:
+            found.append(missing)
+    for request in judged:
+        if request.path != LOGIN and (missing := explain(request, known)):
+            found.append(missing)
+    state = "unknown" if unread or not entries else "findings" if found else "clean"
+    result = Reconciliation(
+        state=state, findings=tuple(found), unread=unread, requests=len(judged),
+        logins=sum(login.at >= since for login in logins), until=until,
+    )  # fmt: skip
+    await _record(app, actor, result)
+    return result
+
+
+async def _entries(
+    app: BrokerApp, first: datetime, until: datetime
+) -> tuple[list[StoreEntry], list[str], tuple[str, ...]]:
+    """Return what all readable devices hold, and which could be read and which not."""
+    entries: list[StoreEntry] = []
+    read, unread = [], []
+    try:
+        names = [device.name for device in await app.store_audit.devices()]
+    except Unavailable:
+        return [], [], ("all",)
+    for name in names:
+        try:
+            of_device = [entry async for entry in app.store_audit.entries(name, since=first)]
+        except Unavailable:
+            unread.append(name)
+            continue
+        read.append(name)
+        entries += [entry for entry in of_device if entry.at <= until]
+    return entries, read, tuple(unread)
+
+
+async def _known(tx: Tx, app: BrokerApp, requests: Sequence[Request], since: datetime, until: datetime) -> Known:
+    first, last = since - LOOK_BACK - NEAR, until + SETTLE + NEAR
+    leases = await tx.all(_LEASES, first=first, last=last)
+    writes = await tx.all(_WRITES, first=first, last=last, requests=[request.id for request in requests])
+    return Known(
+        leases={lease.id: lease for lease in leases},
+        token_ttl=timedelta(seconds=app.limits.lease_token_ttl_s),
+        writes={request: (client, path) for request, client, path in writes},
+        setups=await tx.all(_SETUPS, first=first - timedelta(minutes=10), last=last),
+    )
+
+
+class _Matcher:
+    """Finds the lease whose token a login showed. Signs each candidate once, hashes it once for each device."""
+
+    def __init__(self, app: BrokerApp, known: Known) -> None:
+        self._app, self._known = app, known
+        self._tokens: dict[UUID, Secret] = {}
+        self._hashes: dict[tuple[UUID, str], str] = {}
+
+    async def explain_login(self, login: Request) -> Finding | None:
+        """Note an explained login in what is known; return a finding for any other."""
+        lease = await self._lease_of(login)
+        if lease is None:
+            return finding("login_unexplained", login)
+        self._known.logins.setdefault((lease.id, login.entity_id), []).append(login.at)
+        if login.lease_header and login.lease_header != str(lease.id):
+            return finding("lease_header_forged", login, lease.client_id, lease.id)
+        return None
+
+    async def _lease_of(self, login: Request) -> LeaseRow | None:
+        near = [lease for lease in self._known.leases.values() if abs(lease.issued_at - login.at) <= NEAR]
+        hint = as_uuid(login.lease_header)
+        near.sort(key=lambda lease: (lease.id != hint, abs(lease.issued_at - login.at)))
+        for lease in near:
+            for device, expected in login.login_hashes.items():
+                if await self._hash(lease, device) == expected:
+                    return lease
+        return None
+
+    async def _hash(self, lease: LeaseRow, device: str) -> str:
+        if lease.id not in self._tokens:
+            said = claims(
+                self._app, client_id=lease.client_id, job_id=lease.job_id, lease_id=lease.id, kind=lease.kind,
+                secrets=list(lease.secrets), iat=lease.jwt_iat,
+            )  # fmt: skip
+            self._tokens[lease.id] = Secret(await self._app.signer.sign_jwt({**said, "exp": lease.jwt_exp}))
+        if (lease.id, device) not in self._hashes:
+            self._hashes[lease.id, device] = await self._app.store_audit.hash(device, self._tokens[lease.id])
+        return self._hashes[lease.id, device]
+
+
+async def _record(app: BrokerApp, actor: Actor, result: Reconciliation) -> None:
+    outcome = Outcome.OK if result.state == "clean" else Outcome.FAILED
+    facts = {
+        "reason": result.state,
+        "rows": result.requests,
+        "count": result.logins,
+        "found": len(result.findings),
+    }
+    async with app.db.begin(every_client=True) as tx:
+        # Chains of clients before the platform's: the order in which everybody locks them.
+        ordered = sorted(result.findings[:MAX_ALERTS], key=lambda one: (one.client_id is None, str(one.client_id)))
+        for one in ordered:
+            whose = one.client_id or one.device or "platform"
+            severity: Severity = "critical" if one.severity == "critical" else "warning"
+            await alert_in(
+                tx, app, reason=one.reason, key=f"reconcile/{one.reason}/{whose}", severity=severity,
+                client_id=one.client_id, object_id=one.lease_id,
+            )  # fmt: skip
+        if result.state == "unknown":
+            await alert_in(
+                tx, app, reason="store_audit_unread", key="reconcile/unread", severity="critical", client_id=None,
+                object_id=None,
+            )  # fmt: skip
+        await tx.append(Event(name=EventName.AUDIT_RECONCILED, actor=actor, outcome=outcome, fields=facts))
