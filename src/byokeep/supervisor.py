@@ -25,7 +25,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import aiohttp
 
@@ -34,7 +34,7 @@ from byokeep.core.errors import Conflict, Unavailable
 from byokeep.process import child_setup, clean_environment
 from byokeep.settings import Settings
 from byokeep.telemetry.log import get_log
-from byokeep.wiring import embedded_database, embedded_store, install
+from byokeep.wiring import EmbeddedStore, embedded_database, embedded_store, install
 
 READY_WITHIN_S: Final = 20.0
 STOP_WITHIN_S: Final = 10.0
@@ -46,8 +46,8 @@ class Part(Protocol):
     """A server that we start: the embedded OpenBao, the embedded PostgreSQL."""
 
     @property
-    def pid(self) -> int:
-        """Process id; raises Unavailable or returns a dead pid when it does not run."""
+    def pid(self) -> int | None:
+        """Process id; None or 0 when it does not run."""
 
     async def start(self) -> None:
         """Start and wait until it answers."""
@@ -80,6 +80,7 @@ class Stack:
         self._lock: int | None = None
         self._children: dict[str, Child] = {}
         self._parts: dict[str, Part] = {}
+        self._store: EmbeddedStore | None = None
         self._stopping = asyncio.Event()
 
     @property
@@ -96,7 +97,7 @@ class Stack:
         """Return the pid of ``store``, ``database``, ``broker``, ``web`` or ``worker``."""
         if name in self._children:
             return self._children[name].process.pid
-        return self._parts[name].pid
+        return self._parts[name].pid or 0
 
     async def start(self) -> None:
         """Start everything and return when it answers.
@@ -109,7 +110,7 @@ class Stack:
         try:
             await self._start_parts()
             self._say("provisioning")
-            await install(self.settings)
+            await install(self.settings, self._store)
             for name in _OURS:
                 self._say(f"starting {name}")
                 self._spawn(name)
@@ -169,7 +170,7 @@ class Stack:
 
     async def _start_parts(self) -> None:
         if self.settings.embedded_store:
-            self._parts["store"] = embedded_store(self.settings)
+            self._parts["store"] = self._store = embedded_store(self.settings)
         if self.settings.embedded_database:
             self._parts["database"] = embedded_database(self.settings)
         for name in self._parts:
@@ -270,7 +271,7 @@ async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable
 
 def _with_ports(settings: Settings) -> Settings:
     """Replace port 0 by a free one, so that every child can be told all addresses before it starts."""
-    chosen = {}
+    chosen: dict[str, Any] = {}
     for name in ("web_listen", "broker_listen"):
         host, _, port = str(getattr(settings, name)).rpartition(":")
         if port == "0":
@@ -281,12 +282,14 @@ def _with_ports(settings: Settings) -> Settings:
 
 
 def _alive(part: Part) -> bool:
+    pid = part.pid
+    if not pid:
+        return False
     try:
-        pid = part.pid
         # A zombie answers kill(0), so look at the state the kernel reports.
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] if Path("/proc").is_dir() else "R"
         os.kill(pid, 0)
-    except (Unavailable, OSError, IndexError):
+    except (OSError, IndexError):
         return False
     return state not in {"Z", "X"}
 

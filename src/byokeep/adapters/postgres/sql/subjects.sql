@@ -20,6 +20,10 @@ SELECT s.*, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.su
 SELECT s.*, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients
   FROM byokeep.subject s WHERE s.name = :name AND s.kind = 'operator';
 
+-- name: machine_named
+SELECT s.*, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients
+  FROM byokeep.subject s WHERE s.name = :name AND s.kind = 'machine';
+
 -- name: subjects_list
 SELECT s.*, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients
   FROM byokeep.subject s ORDER BY s.kind, s.name LIMIT :limit;

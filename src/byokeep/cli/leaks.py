@@ -1,0 +1,44 @@
+"""``byokeep leaks``: search files and processes for values that must not be there."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Final
+
+from cyclopts import App
+
+from byokeep.cli.intake import read_secret
+from byokeep.cli.terminal import show
+from byokeep.core.errors import Integrity, Rejected, Unavailable
+
+app: Final = App(name="leaks", help="Search files and processes for values that must not be there.")
+
+
+@app.command
+def sweep(*paths: Path, fd: int | None = None, processes: bool = True) -> int:
+    """Search for one value in every encoding: base64, hex, URL, JSON, UTF-16, in archives and databases.
+
+    The value is read from standard input, --fd or a prompt. Exit code 0 means searched and clean, 5 found,
+    4 not everything could be read.
+
+    Example: byokeep leaks sweep /var/log /srv/app < suspected-key.txt
+
+    Args:
+        processes: Search command lines and environments of processes too.
+    """
+    if not paths and not processes:
+        raise Rejected("nothing_to_sweep", next_step="Name files or directories.")
+    value = read_secret(prompt="Value", fd=fd)
+    scan = importlib.import_module("byokeep.redact.scan")
+    canaries = [scan.Canary("value", value.reveal())]
+    value.wipe()
+    report = scan.scan_paths(list(paths), canaries) if paths else None
+    if processes:
+        seen = scan.scan_proc(canaries)
+        report = seen if report is None else report.merged(seen)
+    show(json.loads(report.to_json()), title="Sweep")
+    if report.findings:
+        return Integrity.exit_code
+    return 0 if report.clean else Unavailable.exit_code

@@ -1,0 +1,107 @@
+"""The first minutes of an installation: its id, its first admin, the machine identities of the embedded stack.
+
+Rules
+- An installation has one id and one environment for ever; a copy that says another environment is refused.
+- Nothing here gives a person rights: the first admin's token lives a day and can only name others (S-ASVS-23).
+- Tokens of local machines are renewed at a start when they are older than the runbook's 30 days (6.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor, Environment, Role
+from byokeep.core.secret import Secret
+from byokeep.flows.app import WebApp
+from byokeep.flows.subjects import INSERT, LOCK, MACHINE_NAMED, UPDATE
+from byokeep.flows.tokens import new_token, revoke_all
+from byokeep.ports import Database, Ids, Query, Row
+
+LOCAL_TOKEN_S: Final = 60 * 24 * 3600  # renewed after 30 days, so a stack that rests for a month still starts
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Which installation this is."""
+
+    id: UUID
+    environment: Environment
+
+
+def _installation(row: Row) -> Installation:
+    return Installation(id=row["id"], environment=Environment(row["environment"]))
+
+
+_GET: Final = Query("installation_get", _installation)
+_CREATE: Final = Query("installation_create", _installation)
+
+
+async def installation(db: Database, ids: Ids, environment: Environment) -> Installation:
+    """Return this installation, creating it at the very first start; event 0 of its chain says so (R1.4-2).
+
+    Raises:
+        Conflict: ``other_environment``: the database belongs to another environment.
+    """
+    async with db.begin() as tx:
+        found = await tx.maybe(_GET)
+    if found is None:
+        async with db.begin() as tx:
+            found = await tx.maybe(_CREATE, id=ids.uuid(), environment=environment.value)
+            if found is not None:
+                actor = Actor(id=found.id, roles=frozenset({Role.SYSTEM}), clients=None, request_id=ids.uuid())
+                fields = {"installation": str(found.id), "environment": environment.value}
+                await tx.append(
+                    Event(name=EventName.INSTALLED, actor=actor, outcome=Outcome.OK, object_id=found.id, fields=fields)
+                )
+        if found is None:
+            async with db.begin() as tx:
+                found = await tx.one(_GET)
+    if found.environment is not environment:
+        raise Conflict(
+            "other_environment",
+            next_step="This database belongs to another environment; settings and data must agree.",
+            stored=found.environment.value,
+            configured=environment.value,
+        )
+    return found
+
+
+async def known_installation(db: Database) -> Installation:
+    """Return this installation.
+
+    Raises:
+        NotFound: Nothing was installed yet.
+    """
+    async with db.begin() as tx:
+        return await tx.one(_GET)
+
+
+async def local_machine(app: WebApp, *, name: str, role: Role) -> Secret:
+    """Make sure that a machine of the embedded stack exists, and give it a new token; older ones end.
+
+    Returns:
+        The token, for a file that only the machine reads.
+    """
+    actor = app.system()
+    async with app.db.begin(every_client=True) as tx:
+        await tx.all(LOCK)
+        subject = await tx.maybe(MACHINE_NAMED, name=name)
+        if subject is None:
+            subject = await tx.one(
+                INSERT, id=app.ids.uuid(), kind="machine", name=name, roles=[role.value], all_clients=True,
+                created_by=actor.id,
+            )  # fmt: skip
+            fields = {"subject": str(subject.id), "roles": role.value}
+            await tx.append(
+                Event(name=EventName.MACHINE_CREATED, actor=actor, outcome=Outcome.OK, object_id=subject.id,
+                      fields=fields)
+            )  # fmt: skip
+        elif subject.roles != frozenset({role}) or subject.state != "active":
+            await tx.one(UPDATE, id=subject.id, roles=[role.value], state="active", all_clients=True)
+        await revoke_all(tx, actor, subject.id)
+        issued = await new_token(tx, app, actor, subject, kind="api", life_s=LOCAL_TOKEN_S)
+    return issued.value

@@ -1,0 +1,226 @@
+"""Puts the processes together: settings -> adapters -> the ports of one process. The only importer of adapters.
+
+Rules
+- Each process gets the ports of its own identity and no more (see :mod:`byokeep.flows.app`).
+- Nothing is created when a module is imported; everything is closed again in reverse order.
+
+It may not contain a procedure: those are flows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.adapters.files.checkpoints import CheckpointDirectory
+from byokeep.adapters.openbao.audit import FileStoreAudit
+from byokeep.adapters.openbao.cutoff import EntityCutoff
+from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
+from byokeep.adapters.openbao.files import private_dir, write_private
+from byokeep.adapters.openbao.intake import BaoIntake
+from byokeep.adapters.openbao.layout import TOKEN_KEY_PATH, Desired
+from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.adapters.openbao.provision import provision
+from byokeep.adapters.openbao.signer import TransitSigner
+from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.adapters.postgres.embedded import EmbeddedPostgres
+from byokeep.adapters.postgres.migrations import migrate
+from byokeep.adapters.providers import DESCRIPTORS, check_format
+from byokeep.adapters.system import SystemClock, SystemIds
+from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.model import Environment, Role
+from byokeep.core.secret import Secret
+from byokeep.flows import bootstrap, operators, switches
+from byokeep.flows.app import BrokerApp, Limits, WebApp
+from byokeep.settings import Settings
+from byokeep.wire.bao_http import BaoHttp
+
+EmbeddedStore = EmbeddedOpenBao
+MACHINES: Final = {"worker": Role.CUSTODIAN, "dispatcher": Role.DISPATCHER, "runner": Role.RUNNER}
+_RENEW_AFTER_S: Final = 30 * 24 * 3600
+
+
+def embedded_store(settings: Settings) -> EmbeddedOpenBao:
+    """Return the OpenBao of this home, not started."""
+    return EmbeddedOpenBao(settings.home.absolute())
+
+
+def embedded_database(settings: Settings) -> EmbeddedPostgres:
+    """Return the PostgreSQL of this home, not started."""
+    return EmbeddedPostgres(settings.home.absolute())
+
+
+def store_address(settings: Settings) -> str:
+    """Return where the secret store is."""
+    return settings.store_address or embedded_store(settings).address
+
+
+def store_audit_files(settings: Settings) -> dict[str, Path]:
+    """Return the store's audit logs on this host, by device.
+
+    Raises:
+        Rejected: ``bad_setting`` when ``store_audit_files`` is not ``device=path,...``.
+    """
+    if not settings.store_audit_files:
+        return audit_files(settings.home.absolute()) if settings.embedded_store else {}
+    found = {}
+    for part in settings.store_audit_files.split(","):
+        device, _, path = part.strip().partition("=")
+        if not device or not path.startswith("/"):
+            raise Rejected("bad_setting", next_step="Write device=/path,device=/path.", setting="store_audit_files")
+        found[device] = Path(path)
+    return found
+
+
+def database_url(settings: Settings, role: str) -> str:
+    """Return the SQLAlchemy URL of a role, ``byokeep_web`` and so on; it holds no password."""
+    if settings.embedded_database:
+        return embedded_database(settings).url(role)
+    scheme, _, rest = settings.database_url.partition("://")
+    return f"{scheme}://{role}@{rest}"
+
+
+def limits(settings: Settings) -> Limits:
+    """Return the figures of the procedures."""
+    days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
+    return Limits(rotation_default_days=days)
+
+
+def _store(settings: Settings) -> BaoHttp:
+    return BaoHttp(store_address(settings), ca_file=Path(settings.store_ca_file) if settings.store_ca_file else None)
+
+
+async def _token_key(login: AppRoleLogin) -> Callable[[bytes], bytes]:
+    reply = await login.request("GET", TOKEN_KEY_PATH)
+    value = (reply.data.get("data") or {}).get("value")
+    if not isinstance(value, str) or len(value) < 43:  # noqa: PLR2004 - 256 bits in base64
+        raise Unavailable("token_key_missing", next_step="Provision the store again: `byokeep up` or `byokeep init`.")
+    key = Secret(value)
+    # The key stays in a Secret; the closure reveals it for the length of one HMAC.
+    return lambda token: hmac.digest(key.reveal(), token, hashlib.sha256)
+
+
+@asynccontextmanager
+async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
+    """Build ``byokeep web``'s ports; closes them at the end."""
+    async with AsyncExitStack() as stack:
+        db = PostgresDatabase(database_url(settings, "byokeep_web"))
+        stack.push_async_callback(db.close)
+        login = await _login(stack, settings, "web")
+        ids = SystemIds()
+        found = await bootstrap.installation(db, ids, settings.environment)
+        yield WebApp(
+            db=db,
+            clock=SystemClock(),
+            ids=ids,
+            installation_id=found.id,
+            environment=settings.environment,
+            limits=limits(settings),
+            intake=BaoIntake(login),
+            token_key=await _token_key(login),
+            check_format=check_format,
+        )
+
+
+@asynccontextmanager
+async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
+    """Build ``byokeep broker``'s ports; closes them at the end."""
+    async with AsyncExitStack() as stack:
+        db = PostgresDatabase(database_url(settings, "byokeep_broker"), pool_size=16)
+        stack.push_async_callback(db.close)
+        login = await _login(stack, settings, "broker")
+        ids = SystemIds()
+        found = await _known_installation(db, settings.environment)
+        checkpoints = CheckpointDirectory(settings.path("checkpoint_dir").absolute(), origin=f"byokeep/{found}")
+        stack.callback(checkpoints.close)
+        yield BrokerApp(
+            db=db,
+            clock=SystemClock(),
+            ids=ids,
+            installation_id=found,
+            environment=settings.environment,
+            limits=limits(settings),
+            signer=TransitSigner(login),
+            cutoff=EntityCutoff(login),
+            store_audit=FileStoreAudit(login, store_audit_files(settings)),
+            checkpoints=checkpoints,
+            token_key=await _token_key(login),
+            store_address=store_address(settings),
+        )
+
+
+async def _login(stack: AsyncExitStack, settings: Settings, machine: str) -> AppRoleLogin:
+    http = await stack.enter_async_context(_store(settings))
+    login = AppRoleLogin(http, settings.path("credentials_dir").absolute() / f"{machine}.approle")
+    stack.push_async_callback(login.close)
+    return login
+
+
+async def _known_installation(db: PostgresDatabase, environment: Environment) -> UUID:
+    found = await bootstrap.known_installation(db)
+    if found.environment is not environment:
+        raise Conflict("other_environment", next_step="Settings and data must name the same environment.",
+                       stored=found.environment.value, configured=environment.value)  # fmt: skip
+    return found.id
+
+
+async def install(settings: Settings, store: EmbeddedOpenBao | None) -> None:
+    """Migrate, provision, and make the first identities. Repeating it changes nothing that is right already.
+
+    Args:
+        settings: Of this installation.
+        store: The running embedded node; ``None`` when an operator provisions the store with ``byokeep init``.
+    """
+    await asyncio.to_thread(migrate, database_url(settings, "byokeep_owner"))
+    db = PostgresDatabase(database_url(settings, "byokeep_web"))
+    try:
+        found = await bootstrap.installation(db, SystemIds(), settings.environment)
+    finally:
+        await db.close()
+    if store is not None:
+        desired = Desired(installation_id=found.id, lease_token_ttl_s=Limits().lease_token_ttl_s)
+        await bring_up(store, desired)
+    await _first_identities(settings)
+    async with broker_app(settings) as app, app.db.begin(every_client=True) as tx:
+        await switches.install(tx, app)
+
+
+async def _first_identities(settings: Settings) -> None:
+    place = private_dir(settings.path("credentials_dir").absolute())
+    async with web_app(settings) as app:
+        with contextlib.suppress(Conflict):  # somebody is set up already
+            token = await operators.bootstrap(app)
+            await asyncio.to_thread(write_private, place / "admin.token", token.reveal() + b"\n")
+        for name, role in MACHINES.items():
+            file = place / f"{name}.token"
+            if file.is_file() and time.time() - file.stat().st_mtime < _RENEW_AFTER_S:
+                continue
+            token = await bootstrap.local_machine(app, name=f"local-{name}", role=role)
+            await asyncio.to_thread(write_private, file, token.reveal() + b"\n")
+
+
+async def provision_external(settings: Settings, admin_token: Secret) -> dict[str, Any]:
+    """Provision an agency's own store and database (``byokeep init``).
+
+    Returns:
+        ``installation``, ``changed``, ``audit_devices``.
+    """
+    await asyncio.to_thread(migrate, database_url(settings, "byokeep_owner"))
+    db = PostgresDatabase(database_url(settings, "byokeep_web"))
+    try:
+        found = await bootstrap.installation(db, SystemIds(), settings.environment)
+    finally:
+        await db.close()
+    place = private_dir(settings.path("credentials_dir").absolute())
+    async with _store(settings) as http:
+        done = await provision(http, admin_token, Desired(installation_id=found.id), credentials_dir=place)
+    await install(settings, None)
+    return {"installation": str(found.id), "changed": done.changed, "audit_devices": list(done.audit_devices)}
