@@ -41,9 +41,11 @@ async def alert_in(
         dedup_key=key,
     )  # fmt: skip
     if count == 1:
+        # On the platform's chain: the client an alert speaks of may be one that an intruder made up.
         await tx.append(
             Event(
-                name=EventName.ALERT_RAISED, actor=app.system(), outcome=Outcome.OK, client_id=client_id,
-                object_id=object_id, fields={"alert": str(alert), "reason": reason, "severity": severity},
+                name=EventName.ALERT_RAISED, actor=app.system(), outcome=Outcome.OK,
+                object_id=object_id or client_id,
+                fields={"alert": str(alert), "reason": reason, "severity": severity},
             )
         )  # fmt: skip

@@ -24,6 +24,7 @@ from byokeep.core.errors import Integrity
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.note import NoteKey, open_checkpoint, write_note
+from byokeep.core.policy import Verb, authorise
 from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import App, BrokerApp
 from byokeep.ports import Query, Row, Tx
@@ -85,12 +86,15 @@ async def checkpoint(app: BrokerApp, actor: Actor | None = None) -> Signed:
     """Commit to all chains as they stand now, sign and publish. Run each minute, also when nothing happened.
 
     Raises:
+        Denied: Not the actor's to run.
         Integrity: ``checkpoint_inconsistent`` or ``audit_chain_broken``; nothing was signed, an alert is open.
         Unavailable: Signer, database or checkpoint directory; the next run goes on from there.
     """
+    by = actor or app.system()
+    authorise(by, Verb.AUDIT_RUN)
     try:
         while True:
-            signed, caught_up = await _next_epoch(app, actor or app.system())
+            signed, caught_up = await _next_epoch(app, by)
             if caught_up:
                 return signed
     except Integrity as error:

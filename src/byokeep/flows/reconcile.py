@@ -18,7 +18,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Unavailable
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.secret import Secret
@@ -173,16 +173,14 @@ class _Matcher:
 
 async def _record(app: BrokerApp, actor: Actor, result: Reconciliation) -> None:
     outcome = Outcome.OK if result.state == "clean" else Outcome.FAILED
-    facts = {
+    facts: dict[str, FieldValue] = {
         "reason": result.state,
         "rows": result.requests,
         "count": result.logins,
         "found": len(result.findings),
     }
     async with app.db.begin(every_client=True) as tx:
-        # Chains of clients before the platform's: the order in which everybody locks them.
-        ordered = sorted(result.findings[:MAX_ALERTS], key=lambda one: (one.client_id is None, str(one.client_id)))
-        for one in ordered:
+        for one in result.findings[:MAX_ALERTS]:
             whose = one.client_id or one.device or "platform"
             severity: Severity = "critical" if one.severity == "critical" else "warning"
             await alert_in(
