@@ -62,9 +62,7 @@ class PostgresDatabase:
         statements: Named statements; the packaged ones unless given.
     """
 
-    def __init__(
-        self, url: str, *, pool_size: int = _POOL, statements: Mapping[str, TextClause] | None = None
-    ) -> None:
+    def __init__(self, url: str, *, pool_size: int = _POOL, statements: Mapping[str, TextClause] | None = None) -> None:
         self._queries = queries.load() if statements is None else statements
         self._enqueuer = Enqueuer()
         # The driver commits by itself; begin() sends BEGIN together with the client's scope in one round trip.

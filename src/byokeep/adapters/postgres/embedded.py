@@ -39,7 +39,6 @@ DATABASE: Final = "byokeep"
 ROLES: Final = ("byokeep_owner", "byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_auditor")
 _SUPERUSER: Final = "postgres"
 _READY_S: Final = 60.0  # a crash recovery may need long; a server that dies is noticed at once
-_FAST_STOP_S: Final = 10.0
 _KILL_WAIT_S: Final = 5.0
 _INIT_S: Final = 120.0
 _SOCKET_LIMIT: Final = 100  # bytes; the kernel's own limit is 107
@@ -78,6 +77,7 @@ log_line_prefix = '%m [%p] %q%u@%d '
 log_statement = 'none'
 log_duration = off
 log_min_duration_statement = -1
+log_min_messages = log
 log_min_error_statement = panic
 log_error_verbosity = terse
 log_parameter_max_length = 0
@@ -99,6 +99,8 @@ class EmbeddedPostgres:
         home: State of the installation; see the layout in the operator's guide.
         run_as: User for the server when we are root and the data directory is new; default ``nobody``.
     """
+
+    FAST_STOP_S: float = 10.0  # seconds until a server that does not obey is killed
 
     def __init__(self, home: Path, *, run_as: str | None = None) -> None:
         self._home = home.absolute()
@@ -151,7 +153,7 @@ class EmbeddedPostgres:
         process = self._process
         if process is not None and process.poll() is None:
             send(process.pid, signal.SIGINT)
-            if not await _gone(process, _FAST_STOP_S):
+            if not await _gone(process, self.FAST_STOP_S):
                 send(process.pid, signal.SIGKILL)
                 await _gone(process, _KILL_WAIT_S)
         if process is not None:

@@ -24,7 +24,7 @@ _AUDIT_RULES: Final = MappingProxyType(
     {"BK001": "append_only", "BK002": "unknown_event", "BK003": "not_this_writer", "BK004": "payload_differs"}
 )
 _BUSY: Final = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement timeout, deadlock, serialization
-_GONE: Final = frozenset({"08", "53", "57", "58", "XX"})
+_GONE: Final = frozenset({"08", "53", "57", "58"})
 
 
 def unavailable() -> Unavailable:

@@ -17,6 +17,10 @@ BEGIN
 END
 $roles$;
 
+-- An error message can quote the value it is about, so the server logs no errors of the services (theirs are in their own
+-- logs, as codes). Migrations handle no values; what goes wrong there must be found.
+ALTER ROLE byokeep_owner SET log_min_messages = 'warning';
+
 SELECT 'CREATE DATABASE byokeep OWNER byokeep_owner'
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'byokeep') \gexec
 

@@ -123,7 +123,7 @@ CREATE TABLE byokeep.subject (
     CONSTRAINT subject_kind_ck CHECK (kind IN ('operator', 'machine')),
     CONSTRAINT subject_state_ck CHECK (state IN ('active', 'disabled')),
     CONSTRAINT subject_roles_ck CHECK (kind = 'operator' AND roles <@ ARRAY['admin','operator','approver','auditor'] OR kind = 'machine' AND roles <@ ARRAY['dispatcher','runner','custodian'] AND cardinality(roles) = 1),
-    CONSTRAINT subject_password_phc_ck CHECK (password_phc IS NULL OR password_phc LIKE '$argon2id$%%')
+    CONSTRAINT subject_password_phc_ck CHECK (password_phc IS NULL OR password_phc LIKE '$argon2id$%')
 );
 
 CREATE TABLE byokeep.value_fingerprint (

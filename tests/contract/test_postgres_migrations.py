@@ -1,0 +1,188 @@
+"""Migrations on a real server: they add up to the tables in the code, run once, never back, and never race."""
+
+# ruff: noqa: S608 - statements are put together from names of tables
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from procrastinate.schema import SchemaManager
+from sqlalchemy import Column, MetaData, Text, create_engine, pool
+
+from byokeep.adapters.postgres.embedded import EmbeddedPostgres
+from byokeep.adapters.postgres.migrations import configuration, migrate
+from byokeep.adapters.postgres.tables import SCHEMA, metadata
+from byokeep.adapters.postgres.vocabulary import WRITERS
+from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.events import EventName
+from tests.support.postgres import FreshDatabase, drop_database, empty_database, fresh_database
+from tests.support.postgres_rows import populate
+
+pytest_plugins = ["tests.support.postgres_fixtures"]
+
+# Dumps of databases as a release left them, one for each released revision, made by `dump` below at the release.
+RELEASES = Path(__file__).parent / "releases"
+
+CATALOG = """
+SELECT 'column', table_name, column_name, data_type, is_nullable, coalesce(column_default, '')
+  FROM information_schema.columns WHERE table_schema = 'byokeep' AND table_name <> 'alembic_version'
+UNION ALL
+SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid), contype::text, ''
+  FROM pg_constraint WHERE connamespace = 'byokeep'::regnamespace AND conrelid::regclass::text NOT LIKE '%alembic%'
+UNION ALL
+SELECT 'index', tablename, indexname, indexdef, '', ''
+  FROM pg_indexes WHERE schemaname = 'byokeep' AND tablename <> 'alembic_version'
+ORDER BY 1, 2, 3
+"""
+
+
+def differences(database: FreshDatabase, wanted: MetaData) -> list[Any]:
+    """What alembic sees between a database and the code's tables."""
+    engine = create_engine(database.url("byokeep_owner"), poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "include_schemas": True,
+                "include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA,
+                "version_table_schema": SCHEMA,
+                "compare_type": True,
+                "compare_server_default": True,
+            },
+        )
+        return list(compare_metadata(context, wanted))
+
+
+def counts(database: FreshDatabase) -> dict[str, int]:
+    """Rows of every table, as superuser."""
+    tables = [table.name for table in metadata.sorted_tables]
+    lines = database.sql("\n".join(f"SELECT count(*) FROM byokeep.{name};" for name in tables)).split()
+    return dict(zip(tables, map(int, lines), strict=True))
+
+
+def dump(database: FreshDatabase) -> bytes:
+    """A database as SQL, rights and data included."""
+    return database.server.run_tool("pg_dump", "-d", database.name, "--inserts")
+
+
+def restored(server: EmbeddedPostgres, name: str, sql: bytes) -> FreshDatabase:
+    """A new database from a dump."""
+    database = empty_database(server, name)
+    server.run_tool("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", name, stdin=sql)
+    return database
+
+
+def test_postgres_migrations_add_up_to_the_tables(shared_postgres: FreshDatabase) -> None:
+    """Alembic finds no difference between the migrated database and the code, and would find one if there were."""
+    assert differences(shared_postgres, metadata) == []
+    changed = MetaData(schema=SCHEMA)
+    for table in metadata.sorted_tables:
+        copied = table.to_metadata(changed)
+        if table.name == "client":
+            copied.append_column(Column("nickname", Text))
+    assert [found[0] for found in differences(shared_postgres, changed)] == ["add_column"]
+
+
+def test_postgres_constraints_equal_the_tables(shared_postgres: FreshDatabase) -> None:
+    """Every column, check, key and index is what the code's tables would create, which alembic alone does not see."""
+    made = empty_database(shared_postgres.server, "from_metadata")
+    made.sql("CREATE SCHEMA byokeep AUTHORIZATION byokeep_owner")
+    metadata.create_all(create_engine(made.url("byokeep_owner"), poolclass=pool.NullPool))
+    wanted = made.sql(CATALOG)
+    assert wanted.count("constraint|") > 60
+    assert shared_postgres.sql(CATALOG) == wanted
+    made.sql("ALTER TABLE byokeep.credential_ref DROP CONSTRAINT credential_ref_secret_ref_ck")
+    assert made.sql(CATALOG) != wanted
+    drop_database(made)
+
+
+def test_postgres_vocabulary_equals_the_code(shared_postgres: FreshDatabase) -> None:
+    """The database knows exactly the events of the code, each with at least one role that may write it."""
+    stored = dict(
+        line.split("|") for line in shared_postgres.sql("SELECT event, writers FROM byokeep.audit_vocabulary").split()
+    )
+    assert set(stored) == {event.value for event in EventName}
+    assert set(WRITERS) == set(EventName)
+    assert all(stored[event.value] == "{" + ",".join(writers) + "}" and writers for event, writers in WRITERS.items())
+
+
+def test_postgres_declared_objects_are_laid_again_when_they_differ(postgres: FreshDatabase) -> None:
+    """A trigger lost together with the digest is back after the next migration; with the digest nothing is done."""
+    triggers = "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = 'byokeep.audit_record'::regclass"
+    before = postgres.sql("SELECT max(xmin::text::bigint) FROM byokeep.audit_vocabulary")
+    migrate(postgres.url("byokeep_owner"))
+    assert postgres.sql("SELECT max(xmin::text::bigint) FROM byokeep.audit_vocabulary") == before
+    postgres.sql("DROP TRIGGER audit_record_append_only ON byokeep.audit_record; DELETE FROM byokeep.schema_objects")
+    assert postgres.sql(triggers) == "0"
+    migrate(postgres.url("byokeep_owner"))
+    assert postgres.sql(triggers) == "1"
+
+
+def test_postgres_downgrade_is_refused(postgres: FreshDatabase) -> None:
+    """There is no way back but a backup: a downgrade raises and leaves the revision as it was."""
+    engine = create_engine(postgres.url("byokeep_owner"), poolclass=pool.NullPool)
+    with pytest.raises(Rejected, match="downgrade_refused"), engine.begin() as connection:
+        command.downgrade(configuration(connection), "base")
+    assert postgres.sql("SELECT version_num FROM byokeep.alembic_version") == "0001"
+    assert counts(postgres)["audit_vocabulary"] == len(EventName)
+
+
+async def test_postgres_two_migrators_do_not_race(postgres_server: EmbeddedPostgres) -> None:
+    """Four starters on an empty database all succeed and one of them did the work."""
+    database = empty_database(postgres_server, "raced")
+    await asyncio.gather(*(asyncio.to_thread(migrate, database.url("byokeep_owner")) for _ in range(4)))
+    assert database.sql("SELECT count(*) FROM byokeep.alembic_version") == "1"
+    assert differences(database, metadata) == []
+    drop_database(database)
+
+
+def test_postgres_upgrade_keeps_the_rows_of_every_release(postgres_server: EmbeddedPostgres) -> None:
+    """A full database of each release, dumped and restored, migrates to this release with all its rows, twice."""
+    source = fresh_database(postgres_server)
+    populate(source)
+    full = counts(source)
+    assert min(number for name, number in full.items() if not name.startswith("audit_")) >= 1
+    dumps = {"this_release": dump(source)} | {path.stem: path.read_bytes() for path in sorted(RELEASES.glob("*.sql"))}
+    for name, sql in dumps.items():
+        database = restored(postgres_server, f"restored_{name}", sql)
+        before = counts(database) if name == "this_release" else {}
+        for _ in range(2):
+            migrate(database.url("byokeep_owner"))
+            after = counts(database)
+            assert before in ({}, after)
+            assert after["client"] >= 1
+        assert database.sql(CATALOG) == source.sql(CATALOG)
+        assert differences(database, metadata) == []
+        drop_database(database)
+    drop_database(source)
+
+
+def test_postgres_migrated_by_a_later_release_is_refused(postgres: FreshDatabase) -> None:
+    """A database that a later release migrated is left alone, with a code that says so."""
+    postgres.sql("UPDATE byokeep.alembic_version SET version_num = '9999'")
+    with pytest.raises(Conflict, match="schema_newer"):
+        migrate(postgres.url("byokeep_owner"))
+    assert postgres.sql("SELECT version_num FROM byokeep.alembic_version") == "9999"
+
+
+def test_postgres_migration_needs_the_owner(postgres_server: EmbeddedPostgres) -> None:
+    """A service's role can not migrate; nothing answering is Unavailable."""
+    database = empty_database(postgres_server, "not_owned")
+    with pytest.raises(Conflict, match="migration_failed"):
+        migrate(database.url("byokeep_web"))
+    assert database.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'byokeep'") == "0"
+    drop_database(database)
+    with pytest.raises(Unavailable, match="database_unavailable"):
+        migrate("postgresql+psycopg://byokeep_owner@/byokeep?host=/nonexistent")
+
+
+def test_postgres_queue_schema_is_the_one_migrated() -> None:
+    """A release of the queue with another schema fails here until a revision brings its changes."""
+    digest = hashlib.sha256(SchemaManager.get_schema().encode()).hexdigest()
+    assert digest == "c70ec4b400a60ad9592787653aae5ae77ae41bf801d56b5bd2712751a07f2009"

@@ -1,0 +1,79 @@
+"""Rows for tests of the database: one made-up row for every table, with plain SQL as its owner's superuser."""
+
+# ruff: noqa: S608 - statements are put together from made-up values
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor, Role
+from tests.support.postgres import FreshDatabase
+
+OPERATOR = UUID("00000000-0000-4000-8000-000000000001")
+RUNNER = UUID("00000000-0000-4000-8000-000000000002")
+INSTALLATION = UUID("00000000-0000-4000-8000-000000000003")
+
+
+def installation_sql() -> str:
+    """An installation, an operator and a runner."""
+    return f"""
+    INSERT INTO byokeep.installation (id, environment) VALUES ('{INSTALLATION}', 'development');
+    INSERT INTO byokeep.subject (id, kind, name, roles) VALUES
+        ('{OPERATOR}', 'operator', 'Ada', '{{operator}}'), ('{RUNNER}', 'machine', 'Runner 1', '{{runner}}');
+    """
+
+
+def client_sql(client: UUID) -> str:
+    """A client with one row in each table that is his."""
+    ref, job, lease = uuid4(), uuid4(), uuid4()
+    return f"""
+    INSERT INTO byokeep.client (id, name, created_by) VALUES ('{client}', 'Client {client.hex[:8]}', '{OPERATOR}');
+    INSERT INTO byokeep.subject_client (subject_id, client_id) VALUES ('{OPERATOR}', '{client}');
+    INSERT INTO byokeep.credential_ref
+        (id, client_id, provider, kind, environment, secret_ref, version, state, verification, risk, created_by,
+         rotation_due_at)
+    VALUES ('{ref}', '{client}', 'openai', 'provider_api_key', 'development',
+        'vault://kv/clients/{client}/providers/openai', 1, 'active', 'verified', 'standard', '{OPERATOR}',
+        now() + interval '90 days');
+    INSERT INTO byokeep.sop_run (id, client_id, sop, provider, started_by)
+    VALUES ('{uuid4()}', '{client}', 'onboard_key', 'openai', '{OPERATOR}');
+    INSERT INTO byokeep.platform_account (id, client_id, platform, account, username, display_name, created_by)
+    VALUES ('{uuid4()}', '{client}', 'tiktok', 'acct1', 'acct', 'Acct', '{OPERATOR}');
+    INSERT INTO byokeep.job (id, client_id, dispatcher_id, runner_id, kind, secrets, expires_at)
+    VALUES ('{job}', '{client}', '{RUNNER}', '{RUNNER}', 'use', '{{openai}}', now() + interval '1 hour');
+    INSERT INTO byokeep.lease (id, client_id, job_id, runner_id, kind, secrets, jwt_iat, jwt_exp)
+    VALUES ('{lease}', '{client}', '{job}', '{RUNNER}', 'use', '{{openai}}', 1, 4);
+    INSERT INTO byokeep.permit (id, client_id, job_id, lease_id, platform, account, lane, effect, idempotency_key)
+    VALUES ('{uuid4()}', '{client}', '{job}', '{lease}', 'tiktok', 'acct1', 'api', 'publish', 'key-{client.hex[:8]}');
+    INSERT INTO byokeep.key_transition (id, client_id, ref_id, state_from, state_to, reason, by)
+    VALUES ('{uuid4()}', '{client}', '{ref}', 'pre_activation', 'active', 'verified', '{OPERATOR}');
+    INSERT INTO byokeep.value_fingerprint (ref_id, version, fingerprint) VALUES ('{ref}', 1, repeat('0a', 32));
+    INSERT INTO byokeep.alert (id, client_id, reason, severity, dedup_key)
+    VALUES ('{uuid4()}', '{client}', 'test', 'info', '{client}');
+    """
+
+
+def platform_sql() -> str:
+    """The rows that belong to no client."""
+    return f"""
+    INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at)
+    VALUES ('{uuid4()}', '{OPERATOR}', sha256('made up'), 'api', now() + interval '1 day');
+    INSERT INTO byokeep.switch (scope, closed, epoch, reason, by, installation_id)
+    VALUES ('global', false, 1, 'opened_at_start', '{OPERATOR}', '{INSTALLATION}');
+    INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by)
+    VALUES ('{uuid4()}', 'open_switch', 'global', 1, 'drill', '{OPERATOR}');
+    INSERT INTO byokeep.audit_epoch (number, leaf, heads) VALUES (0, '\\x7b7d', '\\x7b7d');
+    """
+
+
+def populate(database: FreshDatabase) -> UUID:
+    """Put one row into every table; returns the client."""
+    client = uuid4()
+    database.sql(installation_sql() + client_sql(client) + platform_sql())
+    return client
+
+
+def event(client: UUID | None, name: EventName = EventName.LEASE_ISSUED) -> Event:
+    """An event of the system's own, in a client's chain or the platform's."""
+    actor = Actor(id=uuid4(), roles=frozenset({Role.SYSTEM}), clients=None, request_id=uuid4())
+    return Event(name=name, actor=actor, outcome=Outcome.OK, client_id=client, fields={"lease": str(uuid4())})
