@@ -21,8 +21,9 @@ from byokeep.core.audit import ChainHead, Facts, Record, parse_line, read_payloa
 from byokeep.core.canonical import canonical_json, parse_canonical
 from byokeep.core.epoch import Inclusion, parse_inclusion
 from byokeep.core.errors import Integrity
+from byokeep.core.keys import PublicKeys
 from byokeep.core.model import ClientId, Provider
-from byokeep.core.note import NoteKey, verifies
+from byokeep.core.note import verifies
 from byokeep.core.ref import SecretRef
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
@@ -68,14 +69,6 @@ class EvidenceReport:
     def complete(self) -> bool:
         """Whether all items are there."""
         return not self.missing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvidenceKeys:
-    """Public keys: of evidence (key id -> 32 raw bytes), and of the log."""
-
-    evidence: Mapping[str, bytes]
-    log: Sequence[NoteKey]
 
 
 def statement(about: Onboarding, *, before: ChainHead, lines: Sequence[bytes], inclusion: Inclusion) -> bytes:
@@ -145,7 +138,7 @@ def open_envelope(data: bytes, keys: Mapping[str, bytes]) -> tuple[bytes, str]:
     return payload, key_id
 
 
-def verify_evidence(bundle: bytes, keys: EvidenceKeys) -> EvidenceReport:
+def verify_evidence(bundle: bytes, keys: PublicKeys) -> EvidenceReport:
     """Check a bundle with nothing but public keys.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core import merkle
-from byokeep.core.audit import ChainHead, Record, empty, export_line
+from byokeep.core.audit import ChainHead, Record, empty, export_line, verify_log
 from byokeep.core.epoch import Inclusion, include
 from byokeep.core.errors import Integrity, NotFound, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
@@ -91,11 +91,19 @@ def _exported(actor: Actor, chain: UUID, client_id: UUID | None, last: int) -> E
 
 
 async def _lines(app: BrokerApp, head: ChainHead) -> AsyncIterator[bytes]:
-    heads: dict[UUID, ChainHead] = {}
-    async with app.db.begin(every_client=True) as tx:
-        async for records in segments(tx, {}, [head]):
-            for line in export_lines(records, heads):
-                yield line + b"\n"
+    """Each batch in a transaction of its own: a slow reader holds none open."""
+    heads = {head.chain: empty(head.chain)}
+    while heads[head.chain].seq < head.seq:
+        batch: list[Record] = []
+        async with app.db.begin(every_client=True) as tx:
+            async for batch in segments(tx, dict(heads), [head]):
+                break
+        if not batch:
+            break
+        for line in export_lines(batch, heads):
+            yield line + b"\n"
+    if heads[head.chain] != head:
+        verify_log((), starts=heads, through={head.chain: {head.seq: head.hash}})
 
 
 async def client_proof(app: BrokerApp, actor: Actor, client_id: UUID) -> bytes:

@@ -17,11 +17,11 @@ from byokeep.core import evidence
 from byokeep.core.audit import empty
 from byokeep.core.errors import Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.evidence import EvidenceKeys, Onboarding
+from byokeep.core.evidence import Onboarding
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.audit import AT, note_keys, origin
+from byokeep.flows.audit import AT, origin, public_keys
 from byokeep.flows.audit_out import lines_between, prove_inclusion
 from byokeep.flows.sops import GET, SopRun, status_of
 
@@ -68,8 +68,7 @@ async def _bundle(app: BrokerApp, actor: Actor, about: Onboarding) -> bytes:
     payload = evidence.statement(about, before=before, lines=lines, inclusion=inclusion)
     signature, key_id = await app.signer.sign(PURPOSE, evidence.pae(payload))
     bundle = evidence.envelope(payload, signature=signature, key_id=key_id)
-    keys = EvidenceKeys(evidence=await app.signer.public_keys(PURPOSE), log=await note_keys(app))
-    if not evidence.verify_evidence(bundle, keys).complete:
+    if not evidence.verify_evidence(bundle, await public_keys(app)).complete:
         raise Integrity("evidence_incomplete", sop=about.sop)
     return bundle
 

@@ -1,0 +1,178 @@
+"""Check files of byokeep with nothing but public keys: no network, no database, no trust in who made them.
+
+Rules
+- A function returns what it checked, in numbers; anything that does not hold raises. Nothing checked is not a pass.
+- Without the file of epochs a cut tail can not be seen; the report says how many records a checkpoint covers.
+
+It may not print: the command line does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from byokeep.core import merkle
+from byokeep.core.audit import parse_lines, verify_log
+from byokeep.core.epoch import LogState, SignedEpoch, parse_epoch_line, parse_heads, replay
+from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.evidence import EvidenceReport
+from byokeep.core.evidence import verify_evidence as check_evidence
+from byokeep.core.keys import PublicKeys, parse_keys
+from byokeep.core.note import open_checkpoint
+from byokeep.core.proof import ClientProof, verify_client_proof
+
+MAX_FILE: Final = 1 << 30  # bytes of a file that is read whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What an export held. ``covered`` of its ``records`` stand in a signed checkpoint; later ones are only chained."""
+
+    chains: int
+    records: int
+    epochs: int
+    covered: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsistencyReport:
+    """The newer checkpoint only added to the older one."""
+
+    origin: str
+    old_size: int
+    new_size: int
+
+
+def read_keys(path: Path) -> PublicKeys:
+    """Read a file of public keys. Raises Rejected(``bad_key_file``, ``unreadable_file``)."""
+    try:
+        return parse_keys(_read(path).decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Rejected("bad_key_file") from None
+
+
+def verify_export(paths: Sequence[Path], keys: PublicKeys, *, epochs: Path | None = None) -> ExportReport:
+    """Check exports or the second copy, against the published epochs when their file is given.
+
+    Args:
+        paths: Files of export lines, in the order in which they follow each other.
+        keys: Public keys of the log.
+        epochs: ``epochs.jsonl`` of the checkpoint directory. Every chain of the export must then pass through
+            every head that was published; chains that are not in the export are not asked for when ``paths`` hold
+            one chain only.
+
+    Raises:
+        Integrity: The first thing that does not hold, with chain and sequence number.
+        Rejected: ``nothing_to_verify``, ``unreadable_file``.
+    """
+    state, known = LogState(), dict[UUID, dict[int, bytes]]()
+    if epochs is not None:
+        state, known = _published(epochs, keys)
+    heads = verify_log(parse_lines(_lines(paths)))
+    if not heads:
+        raise Rejected("nothing_to_verify", next_step="Name files that hold records.")
+    if len(heads) == 1:
+        known = {chain: points for chain, points in known.items() if chain in heads}
+    if known:
+        heads = verify_log(parse_lines(_lines(paths)), through=known)
+    return ExportReport(
+        chains=len(heads), records=sum(head.seq for head in heads.values()), epochs=state.size,
+        covered=sum(state.heads[chain].seq for chain in heads if chain in state.heads),
+    )  # fmt: skip
+
+
+def verify_epochs(path: Path, keys: PublicKeys) -> LogState:
+    """Replay a file of epochs with all signatures; returns the state it ends in.
+
+    Raises:
+        Integrity: What does not hold.
+        Rejected: ``nothing_to_verify``.
+    """
+    return _published(path, keys)[0]
+
+
+def verify_consistency(old: Path, new: Path, epochs: Path, keys: PublicKeys) -> ConsistencyReport:
+    """Check that a newer signed checkpoint only adds to an older one (S-TLOG-4).
+
+    Args:
+        old: The older note.
+        new: The newer note.
+        epochs: ``epochs.jsonl``; only its leaves are used, for the proof.
+        keys: Public keys of the log.
+
+    Raises:
+        Integrity: ``bad_consistency_proof``, ``checkpoint_inconsistent``, or what is wrong with a note or an epoch.
+    """
+    origin = _origin(keys)
+    first = open_checkpoint(_read(old), keys.log, origin=origin)
+    last = open_checkpoint(_read(new), keys.log, origin=origin)
+    leaves = [merkle.leaf_hash(epoch.leaf) for epoch in _epochs(epochs)]
+    if not 1 <= first.size <= last.size <= len(leaves):
+        raise Integrity("bad_consistency_proof", next_step="The newer checkpoint is the smaller one, or epochs lack.")
+    proof = merkle.consistency_proof(leaves[: last.size], first.size)
+    merkle.verify_consistency(
+        old=first.size, old_root=first.root, new=last.size, new_root=last.root, proof=proof
+    )  # fmt: skip
+    if merkle.root(leaves[: last.size]) != last.root:
+        raise Integrity("bad_consistency_proof")
+    return ConsistencyReport(origin=origin, old_size=first.size, new_size=last.size)
+
+
+def verify_proof(path: Path, keys: PublicKeys) -> ClientProof:
+    """Check a client's proof. Raises Integrity, Rejected(``unreadable_file``)."""
+    return verify_client_proof(_read(path), keys.log)
+
+
+def verify_evidence(path: Path, keys: PublicKeys) -> EvidenceReport:
+    """Check a bundle of evidence; look at ``complete`` and ``missing``. Raises Integrity, Rejected."""
+    return check_evidence(_read(path), keys)
+
+
+def _published(path: Path, keys: PublicKeys) -> tuple[LogState, dict[UUID, dict[int, bytes]]]:
+    origin, state = _origin(keys), LogState()
+    known: dict[UUID, dict[int, bytes]] = {}
+    for epoch in _epochs(path):
+        state = replay(state, epoch, origin=origin, keys=keys.log)
+        for head in parse_heads(epoch.heads):
+            known.setdefault(head.chain, {})[head.seq] = head.hash
+    if not state.size:
+        raise Rejected("nothing_to_verify", next_step="The file of epochs is empty.")
+    return state, known
+
+
+def _epochs(path: Path) -> Iterator[SignedEpoch]:
+    for line in _lines([path]):
+        if not line.endswith(b"\n"):
+            raise Integrity("bad_epoch")
+        yield parse_epoch_line(line[:-1])
+
+
+def _origin(keys: PublicKeys) -> str:
+    names = {key.name for key in keys.log}
+    if len(names) != 1:
+        raise Rejected("bad_key_file", next_step="Give the keys of exactly one log.")
+    return names.pop()
+
+
+def _lines(paths: Sequence[Path]) -> Iterator[bytes]:
+    try:
+        for path in paths:
+            with path.open("rb") as file:
+                yield from file
+    except OSError:
+        raise Rejected("unreadable_file", next_step="Name files that exist and that you may read.") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError:
+        raise Rejected("unreadable_file", next_step="Name files that exist and that you may read.") from None
+    if len(data) > MAX_FILE:
+        raise Rejected("file_too_large")
+    return data
