@@ -13,7 +13,7 @@ It may not read a value.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -23,7 +23,6 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, LeaseId, LeaseKind, Provider, Role
 from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb, authorise
 from byokeep.core.ref import SecretRef, parse
-from byokeep.core.secret import Secret
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.locate import client_of, remember
 from byokeep.flows.refusal import record_refusal
@@ -60,7 +59,7 @@ class Grant:
 
     lease_id: LeaseId
     kind: LeaseKind
-    jwt: Secret
+    jwt: str = field(repr=False)
     store_address: str
     roles: Mapping[str, str]
     secrets: Mapping[str, Pin]
@@ -131,7 +130,7 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
                secrets=list(row["secrets"]), iat=row["now_s"])
     )  # fmt: skip
     return Grant(
-        lease_id=lease_id, kind=LeaseKind(row["kind"]), jwt=Secret(signed), store_address=app.store_address,
+        lease_id=lease_id, kind=LeaseKind(row["kind"]), jwt=signed, store_address=app.store_address,
         roles={provider: f"{row['kind']}-{provider}" for provider in row["secrets"]}, secrets=pins,
         expires_at=row["expires_at"], life_s=app.limits.lease_life_s, epoch=row["now_s"],
     )  # fmt: skip

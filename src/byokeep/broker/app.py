@@ -1,0 +1,77 @@
+"""The broker as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from fastapi import Depends, FastAPI
+
+from byokeep import __version__
+from byokeep.broker import effects, jobs, switches
+from byokeep.core.errors import ByokeepError, Unavailable
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.switches import cut_off_pending
+from byokeep.http.body import no_query
+from byokeep.http.guard import Guard
+from byokeep.http.problems import install
+from byokeep.http.token import Authenticator
+from byokeep.telemetry.log import get_log
+
+RETRY_CUT_OFF_S: Final = 1.0  # seconds between two looks for a cut-off the store has not confirmed
+
+
+async def keep_cutting_off(app: BrokerApp) -> None:
+    """Finish every cut-off that the store has not confirmed, for ever; the first look is at once after a crash."""
+    while True:
+        try:
+            if done := await cut_off_pending(app):
+                get_log().warning("cut_off_finished", count=done)
+        except ByokeepError as error:
+            get_log().error("cut_off_pending", code=error.code)
+        await asyncio.sleep(RETRY_CUT_OFF_S)
+
+
+def create_app(app: BrokerApp, auth: Authenticator) -> FastAPI:
+    """Build the broker's application.
+
+    Args:
+        app: Its ports.
+        auth: Token and request id to actor (:func:`byokeep.flows.authenticate.authenticate`).
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watch = asyncio.create_task(keep_cutting_off(app))
+        try:
+            yield
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+
+    api = FastAPI(
+        title="byokeep broker", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        redirect_slashes=False, dependencies=[Depends(no_query)],
+    )  # fmt: skip
+    install(api)
+    for room in (jobs, effects, switches):
+        api.include_router(room.router(app, auth))
+
+    @api.get("/healthz", include_in_schema=False)
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @api.get("/readyz", include_in_schema=False)
+    async def readyz() -> dict[str, str]:
+        """Database and store answer."""
+        await app.db.ping()
+        if not await app.signer.public_keys("leases"):
+            raise Unavailable("store_unreachable")
+        return {"status": "ready"}
+
+    api.add_middleware(Guard)
+    return api

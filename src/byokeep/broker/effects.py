@@ -1,0 +1,66 @@
+"""Routes of the side-effect gate: permits, identity, its published schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from byokeep.broker.words import CloseBody, PermitBody, SeenBody
+from byokeep.core.errors import Rejected
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.policy import gate_schema
+from byokeep.flows import effect
+from byokeep.flows.app import BrokerApp
+from byokeep.http.body import PathId, describe, json_body
+from byokeep.http.token import Authenticator, caller
+
+
+async def _wish(request: Request) -> effect.Wish | None:
+    """Read a wish; None when it can not be understood: the gate answers that itself, with a denial."""
+    try:
+        body = await json_body(PermitBody)(request)
+    except Rejected:
+        return None
+    return effect.Wish(**body.model_dump())
+
+
+def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v1", tags=["effects"])
+    who = Depends(caller(auth))
+    close_body = Depends(json_body(CloseBody))
+    seen_body = Depends(json_body(SeenBody))
+    wish_body = Depends(_wish)
+
+    @routes.get("/gate/schema")
+    async def schema() -> dict[str, Any]:
+        """Return the gate's schema: inputs, effects, lanes, reasons."""
+        return gate_schema()
+
+    @routes.post("/leases/{lease_id}/permits", status_code=201, openapi_extra=describe(PermitBody))
+    async def issue_permit(lease_id: PathId, actor: Actor = who, wish: effect.Wish | None = wish_body) -> JSONResponse:
+        """Ask for leave to cause one effect."""
+        permit = await effect.issue_permit(app, actor, lease_id, wish)
+        return JSONResponse(
+            {"permit_id": str(permit.id), "expires_at": permit.expires_at.isoformat(), "ttl_s": permit.ttl_s}, 201
+        )
+
+    @routes.post("/permits/{permit_id}/close", openapi_extra=describe(CloseBody))
+    async def close_permit(permit_id: PathId, actor: Actor = who, body: CloseBody = close_body) -> dict[str, Any]:
+        """Say whether the effect happened."""
+        return {"state": await effect.close_permit(app, actor, permit_id, body.outcome)}
+
+    @routes.post("/accounts/{client_id}/{platform}/{account}/identity", openapi_extra=describe(SeenBody))
+    async def report_identity(
+        request: Request, client_id: PathId, platform: str, account: str, actor: Actor = who,
+        body: SeenBody = seen_body,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Report what the platform says about an account; the broker compares."""
+        request.scope["state"]["tenant"] = client_id
+        seen = effect.Seen(id=body.id, username=body.username, display_name=body.display_name)
+        found = await effect.report_identity(app, actor, ClientId(client_id), platform, account, body.lease_id, seen)
+        return {"identity": found}
+
+    return routes

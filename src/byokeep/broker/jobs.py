@@ -1,0 +1,60 @@
+"""Routes of jobs and leases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from byokeep.broker.words import JobBody, job_out, lease_out
+from byokeep.core.model import Actor, ClientId, LeaseKind
+from byokeep.flows import jobs, lease
+from byokeep.flows.app import BrokerApp
+from byokeep.http.body import PathId, describe, json_body
+from byokeep.http.token import Authenticator, caller
+
+
+def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v1", tags=["jobs"])
+    who = Depends(caller(auth))
+    job_body = Depends(json_body(JobBody))
+
+    @routes.post("/jobs", status_code=201, openapi_extra=describe(JobBody))
+    async def open_job(request: Request, actor: Actor = who, body: JobBody = job_body) -> JSONResponse:
+        """Open a job for one client and one runner."""
+        request.scope["state"]["tenant"] = body.client_id
+        spec = jobs.JobSpec(
+            client_id=ClientId(body.client_id), runner_id=body.runner_id, kind=LeaseKind(body.kind),
+            secrets=tuple(body.secrets), platforms=tuple(body.platforms), lanes=tuple(body.lanes),
+            effects=tuple(body.effects), ttl_s=body.ttl_s,
+        )  # fmt: skip
+        return JSONResponse(job_out(await jobs.dispatch(app, actor, spec)), 201)
+
+    @routes.get("/jobs/{job_id}")
+    async def read_job(job_id: PathId, actor: Actor = who) -> JSONResponse:
+        """Look at a job."""
+        return JSONResponse(job_out(await jobs.read_job(app, actor, job_id)))
+
+    @routes.post("/jobs/{job_id}/close")
+    async def close_job(job_id: PathId, actor: Actor = who) -> JSONResponse:
+        """End a job."""
+        return JSONResponse(job_out(await jobs.close_job(app, actor, job_id)))
+
+    @routes.post("/jobs/{job_id}/leases", status_code=201)
+    async def issue_lease(job_id: PathId, actor: Actor = who) -> JSONResponse:
+        """Lease a job's secrets; the reply holds a login token for the store."""
+        return JSONResponse(lease_out(await lease.issue_lease(app, actor, job_id)), 201)
+
+    @routes.get("/leases/{lease_id}")
+    async def heartbeat(lease_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Ask whether a lease still holds, and for how long."""
+        return {"valid_for_s": await lease.heartbeat(app, actor, lease_id)}
+
+    @routes.get("/self")
+    async def me(actor: Actor = who) -> dict[str, Any]:
+        """Tell a caller who it is."""
+        return {"id": str(actor.id), "roles": sorted(actor.roles)}
+
+    return routes

@@ -1,0 +1,55 @@
+"""Routes of the kill switches and of enrolment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from byokeep.broker.words import ScopeBody, request_out, switch_out
+from byokeep.core.model import Actor, ClientId
+from byokeep.flows import enroll, switches
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.scopes import parse_scope
+from byokeep.http.body import PathId, describe, json_body
+from byokeep.http.token import Authenticator, caller
+
+
+def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v1", tags=["switches"])
+    who = Depends(caller(auth))
+    scope_body = Depends(json_body(ScopeBody))
+
+    @routes.get("/switches")
+    async def list_switches(actor: Actor = who) -> dict[str, Any]:
+        """List the switches the caller may see."""
+        return {"switches": [switch_out(found) for found in await switches.list_switches(app, actor)]}
+
+    @routes.post("/switches/close", openapi_extra=describe(ScopeBody))
+    async def close(request: Request, actor: Actor = who, body: ScopeBody = scope_body) -> dict[str, Any]:
+        """Kill: acknowledged when nothing can start any more, in the store as well."""
+        request.scope["state"]["tenant"] = body.client_id
+        scope = parse_scope(body.client_id, body.platform, body.lane)
+        return switch_out(await switches.close(app, actor, scope, body.reason))
+
+    @routes.post("/switches/open-requests", status_code=201, openapi_extra=describe(ScopeBody))
+    async def request_open(request: Request, actor: Actor = who, body: ScopeBody = scope_body) -> JSONResponse:
+        """Ask to open a switch; another person must approve."""
+        request.scope["state"]["tenant"] = body.client_id
+        scope = parse_scope(body.client_id, body.platform, body.lane)
+        return JSONResponse(request_out(await switches.request_open(app, actor, scope, body.reason)), 201)
+
+    @routes.post("/switches/open-requests/{request_id}/approve")
+    async def approve_open(request_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Open a switch as the second person."""
+        return switch_out(await switches.approve_open(app, actor, request_id))
+
+    @routes.post("/clients/{client_id}/enroll")
+    async def enroll_client(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Bring a new client to life at the store."""
+        request.scope["state"]["tenant"] = client_id
+        return {"state": await enroll.enroll_client(app, actor, ClientId(client_id))}
+
+    return routes

@@ -1,0 +1,104 @@
+"""Bodies and replies of the broker: the wire form of the nouns."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from byokeep.core.model import Job
+from byokeep.flows.lease import Grant
+from byokeep.flows.switches import OpenRequest, Switch
+from byokeep.http.body import Id, Strict
+
+Word = Annotated[str, Field(max_length=64)]
+Words = Annotated[list[Word], Field(max_length=16)]
+
+
+class JobBody(Strict):
+    """Open a job. Lists left out are empty: undeclared = none."""
+
+    client_id: Id
+    runner_id: Id
+    kind: Literal["use", "custody"] = "use"
+    secrets: Words = Field(default_factory=list)
+    platforms: Words = Field(default_factory=list)
+    lanes: Words = Field(default_factory=list)
+    effects: Words = Field(default_factory=list)
+    ttl_s: int | None = None
+
+
+class PermitBody(Strict):
+    """Ask for one effect; version 1 of the gate's request."""
+
+    version: int
+    effect: Word
+    platform: Word
+    account: Word
+    lane: Word
+    idempotency_key: Word
+
+
+class CloseBody(Strict):
+    """Say how an act ended."""
+
+    outcome: Literal["done", "failed"]
+
+
+class SeenBody(Strict):
+    """What a platform said about an account; null = nothing usable, which is never a match."""
+
+    lease_id: Id
+    id: Annotated[str, Field(max_length=256)] | None = None
+    username: Annotated[str, Field(max_length=256)] | None = None
+    display_name: Annotated[str, Field(max_length=256)] | None = None
+
+
+class ScopeBody(Strict):
+    """Name a switch: nothing = global, a client, a client's platform, or a client's lane; and a reason code."""
+
+    client_id: Id | None = None
+    platform: Word | None = None
+    lane: Word | None = None
+    reason: Word
+
+
+def job_out(job: Job) -> dict[str, Any]:
+    """Return the wire form of a job."""
+    return {
+        "id": str(job.id), "client_id": str(job.client_id), "dispatcher_id": str(job.dispatcher_id),
+        "runner_id": str(job.runner_id), "kind": job.kind.value, "secrets": list(job.secrets),
+        "platforms": list(job.platforms), "lanes": list(job.lanes), "effects": list(job.effects), "state": job.state,
+        "opened_at": job.opened_at.isoformat(), "expires_at": job.expires_at.isoformat(),
+    }  # fmt: skip
+
+
+def lease_out(grant: Grant) -> dict[str, Any]:
+    """Return the wire form of a lease, with its login token."""
+    return {
+        "lease_id": str(grant.lease_id),
+        "kind": grant.kind.value,
+        "jwt": grant.jwt,
+        "store": {"address": grant.store_address, "roles": dict(grant.roles)},
+        "secrets": {name: {"path": pin.path, "version": pin.version} for name, pin in grant.secrets.items()},
+        "expires_at": grant.expires_at.isoformat(),
+        "life_s": grant.life_s,
+        "epoch": grant.epoch,
+    }
+
+
+def switch_out(switch: Switch) -> dict[str, Any]:
+    """Return the wire form of a switch."""
+    return {
+        "scope": switch.scope, "client_id": None if switch.client_id is None else str(switch.client_id),
+        "closed": switch.closed, "epoch": switch.epoch, "reason": switch.reason, "by": str(switch.by),
+        "at": switch.at.isoformat(), "store_cut_off": switch.store_cut_off,
+    }  # fmt: skip
+
+
+def request_out(request: OpenRequest) -> dict[str, Any]:
+    """Return the wire form of a request to open."""
+    return {
+        "id": str(request.id), "scope": request.scope, "epoch": request.epoch,
+        "requested_by": str(request.requested_by), "expires_at": request.expires_at.isoformat(),
+    }  # fmt: skip

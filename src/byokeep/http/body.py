@@ -1,0 +1,151 @@
+"""What comes in: strict JSON of bounded size, canonical ids, no query.
+
+Rules
+- A body has one meaning: a repeated key, an unknown field, a number that is no integer, deep nesting, another
+  encoding or media type is refused. Nothing of it stands in the refusal.
+- An id in a path has one spelling (R4.1-5).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final, NoReturn, TypeVar
+from uuid import UUID
+
+from fastapi import Path
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from starlette.requests import Request
+
+from byokeep.core.errors import Rejected
+
+MAX_BODY: Final = 16 * 1024  # bytes
+MAX_DEPTH: Final = 6
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+M = TypeVar("M", bound="Strict")
+
+
+class Strict(BaseModel):
+    """A request body: known fields only, no coercion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+def canonical_id(value: object) -> UUID:
+    """Accept a UUID in its lower-case canonical spelling only.
+
+    Raises:
+        ValueError: Any other spelling.
+    """
+    if isinstance(value, UUID):
+        return value
+    if isinstance(value, str) and len(value) == 36 and _UUID.match(value):
+        return UUID(value)
+    raise ValueError("not a canonical id")
+
+
+Id = Annotated[UUID, BeforeValidator(canonical_id)]
+PathId = Annotated[UUID, BeforeValidator(canonical_id), Path()]
+
+
+def _refused(code: str, step: str = "Send one JSON object as the API describes it; see /openapi.json.") -> Rejected:
+    return Rejected(code, next_step=step)
+
+
+async def read_bytes(request: Request, *, limit: int = MAX_BODY) -> bytes:
+    """Return the body.
+
+    Raises:
+        Rejected: ``body_too_large``, ``content_encoding``.
+    """
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise _refused("content_encoding", "Send the body as it is, without compression.")
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > limit:
+            raise Rejected("body_too_large", next_step="Send less.", limit=limit)
+    return bytes(raw)
+
+
+def no_query(request: Request) -> None:
+    """Refuse any query string: nothing here is asked by one.
+
+    Raises:
+        Rejected: ``unexpected_query``.
+    """
+    if request.scope.get("query_string"):
+        raise Rejected("unexpected_query", next_step="This route takes no query.")
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """Parse one JSON object strictly.
+
+    Raises:
+        Rejected: ``bad_json``.
+    """
+    try:
+        value = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no, parse_float=_no, parse_int=_integer
+        )
+    except (ValueError, RecursionError):
+        raise _refused("bad_json") from None
+    if not isinstance(value, dict) or _depth(value) > MAX_DEPTH:
+        raise _refused("bad_json")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def _no(_: str) -> NoReturn:
+    raise ValueError
+
+
+def _integer(text: str) -> int:
+    if len(text) > 16:
+        raise ValueError
+    return int(text)
+
+
+def _depth(value: object) -> int:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max((_depth(item) for item in items), default=0) if isinstance(value, dict | list) else 0
+
+
+def shape(model: type[M], value: dict[str, Any]) -> M:
+    """Give an object its type.
+
+    Raises:
+        Rejected: ``bad_request``; it names the field only where the field is one of ours.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
+        name = str(first[0]) if first else ""
+        known = {"field": name} if name in model.model_fields else {}
+    raise Rejected("bad_request", next_step="Check names and types; see /openapi.json.", **known)
+
+
+def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
+    """Return the dependency that reads a body as ``model``."""
+
+    async def read(request: Request) -> M:
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media != "application/json":
+            raise _refused("unsupported_media_type", "Send Content-Type: application/json.")
+        return shape(model, parse_object(await read_bytes(request)))
+
+    return read
+
+
+def describe(model: type[Strict]) -> dict[str, Any]:
+    """Return the OpenAPI entry of a body read by :func:`json_body`, for a route's ``openapi_extra``."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -1,0 +1,94 @@
+"""The outermost layer of a surface: request id, security headers, last-resort answer, access log.
+
+Rules
+- The request id is ours; one sent by the caller is not read.
+- The log names the route's template, never the path or query, which may hold ids of others or worse.
+- Whatever breaks further in, the caller gets a problem document and the log the exception's class.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from byokeep.http.problems import INTERNAL, problem
+from byokeep.telemetry.log import get_log
+
+_HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+
+
+class Guard:
+    """ASGI middleware; wrap the finished application in it.
+
+    Args:
+        app: What it guards.
+        log: Write an access log line for each request.
+    """
+
+    def __init__(self, app: ASGIApp, *, log: bool = True) -> None:
+        self._app = app
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        request_id = uuid4()
+        state: dict[str, Any] = {**scope.get("state", {}), "request_id": request_id}
+        scope["state"] = state
+        started, status = time.perf_counter(), 0
+
+        async def guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": _headers(message.get("headers", ()), request_id)}
+            await send(message)
+
+        error = ""
+        try:
+            await self._app(scope, receive, guarded)
+        except Exception as failure:
+            error = type(failure).__name__
+            if status == 0:
+                await problem(INTERNAL, request_id)(scope, receive, guarded)
+        if self._log:
+            self._write(scope, state, request_id, status, started, error)
+
+    def _write(
+        self, scope: Scope, state: dict[str, Any], request_id: UUID, status: int, started: float, error: str
+    ) -> None:
+        route = scope.get("route")
+        log = get_log()
+        write = log.error if error or status >= 500 else log.info
+        write(
+            "request",
+            method=scope["method"],
+            route=getattr(route, "path", None),
+            status=status,
+            took_ms=round((time.perf_counter() - started) * 1000, 2),
+            request_id=request_id,
+            actor=state.get("actor"),
+            tenant=state.get("tenant"),
+            outcome="ok" if status < 400 else "refused" if status < 500 else "failed",
+            code=state.get("code"),
+            error=error or None,
+        )
+
+
+def _headers(found: Any, request_id: UUID) -> list[tuple[bytes, bytes]]:
+    """The reply's headers plus ours; a room may set its own policy header."""
+    kept = [(name, value) for name, value in found if name.lower() not in (b"cache-control", b"server")]
+    names = {name.lower() for name, _ in kept}
+    kept += [(name, value) for name, value in _HEADERS if name not in names]
+    return [*kept, (b"x-request-id", str(request_id).encode())]
