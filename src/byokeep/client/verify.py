@@ -55,15 +55,16 @@ def read_keys(path: Path) -> PublicKeys:
         raise Rejected("bad_key_file") from None
 
 
-def verify_export(paths: Sequence[Path], keys: PublicKeys, *, epochs: Path | None = None) -> ExportReport:
+def verify_export(
+    paths: Sequence[Path], keys: PublicKeys, *, epochs: Path | None = None, chain: UUID | None = None
+) -> ExportReport:
     """Check exports or the second copy, against the published epochs when their file is given.
 
     Args:
         paths: Files of export lines, in the order in which they follow each other.
         keys: Public keys of the log.
-        epochs: ``epochs.jsonl`` of the checkpoint directory. Every chain of the export must then pass through
-            every head that was published; chains that are not in the export are not asked for when ``paths`` hold
-            one chain only.
+        epochs: ``epochs.jsonl`` of the checkpoint directory: every chain must pass through every head published.
+        chain: The one chain that ``paths`` hold; None = all chains of the log.
 
     Raises:
         Integrity: The first thing that does not hold, with chain and sequence number.
@@ -72,16 +73,16 @@ def verify_export(paths: Sequence[Path], keys: PublicKeys, *, epochs: Path | Non
     state, known = LogState(), dict[UUID, dict[int, bytes]]()
     if epochs is not None:
         state, known = _published(epochs, keys)
-    heads = verify_log(parse_lines(_lines(paths)))
+    if chain is not None:
+        known = {chain: known.get(chain, {})}
+    heads = verify_log(parse_lines(_lines(paths)), through=known)
     if not heads:
         raise Rejected("nothing_to_verify", next_step="Name files that hold records.")
-    if len(heads) == 1:
-        known = {chain: points for chain, points in known.items() if chain in heads}
-    if known:
-        heads = verify_log(parse_lines(_lines(paths)), through=known)
+    if chain is not None and set(heads) != {chain}:
+        raise Integrity("audit_chain_broken", chain=chain, seq=1, reason="foreign_chain")
     return ExportReport(
         chains=len(heads), records=sum(head.seq for head in heads.values()), epochs=state.size,
-        covered=sum(state.heads[chain].seq for chain in heads if chain in state.heads),
+        covered=sum(state.heads[name].seq for name in heads if name in state.heads),
     )  # fmt: skip
 
 

@@ -201,15 +201,21 @@ async def segments(tx: Tx, starts: Mapping[UUID, ChainHead], ends: Iterable[Chai
     for chain, head in goals.items():
         if head.seq < at[chain].seq:
             raise inconsistent("chain_went_back", chain=chain, seq=head.seq)
-    while open_ := [chain for chain, head in goals.items() if at[chain].seq < head.seq]:
-        records = await tx.all(
-            SEGMENTS, chains=open_, after=[at[c].seq for c in open_], upto=[goals[c].seq for c in open_], limit=BATCH
-        )
+    while any(at[chain].seq < head.seq for chain, head in goals.items()):
+        records = await records_after(tx, at, goals)
         at = verify_log(records, starts=at)
         yield records
         if len(records) < BATCH:
             break
     verify_log((), starts=at, through={c: {head.seq: head.hash} for c, head in goals.items() if at[c] != head})
+
+
+async def records_after(tx: Tx, at: Mapping[UUID, ChainHead], goals: Mapping[UUID, ChainHead]) -> list[Record]:
+    """Return the next records between two sets of heads as they are stored, not yet verified."""
+    chains = [chain for chain, head in goals.items() if at[chain].seq < head.seq]
+    return await tx.all(
+        SEGMENTS, chains=chains, after=[at[c].seq for c in chains], upto=[goals[c].seq for c in chains], limit=BATCH
+    )
 
 
 async def _sign(app: BrokerApp, state: LogState, epoch: SignedEpoch) -> Signed:

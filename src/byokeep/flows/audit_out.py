@@ -24,7 +24,7 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.core.proof import client_proof_data
 from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.audit import HEAD, HEADS, checkpoint, must_hold, origin, segments
+from byokeep.flows.audit import HEAD, HEADS, checkpoint, must_hold, origin, records_after, segments
 from byokeep.ports import Tx
 
 MAX_PROOF: Final = 200_000  # records of one client in one file
@@ -94,10 +94,9 @@ async def _lines(app: BrokerApp, head: ChainHead) -> AsyncIterator[bytes]:
     """Each batch in a transaction of its own: a slow reader holds none open."""
     heads = {head.chain: empty(head.chain)}
     while heads[head.chain].seq < head.seq:
-        batch: list[Record] = []
         async with app.db.begin(every_client=True) as tx:
-            async for batch in segments(tx, dict(heads), [head]):
-                break
+            batch = await records_after(tx, heads, {head.chain: head})
+        verify_log(batch, starts=heads)
         if not batch:
             break
         for line in export_lines(batch, heads):
