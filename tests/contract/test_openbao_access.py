@@ -1,0 +1,179 @@
+"""The wall between tenants, on the real server: who may do what, and that no spelling of a path gets around it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import pytest
+
+from byokeep.core.errors import Denied
+from byokeep.core.secret import Secret
+from byokeep.wire.openbao import lease_login, read_secret
+from tests.support.openbao import Bao
+from tests.support.openbao_access import COLUMNS, PATHS, documented, measure
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def _store(bao: Bao, client: uuid.UUID, provider: str, value: str) -> None:
+    body = {"options": {"cas": 0}, "data": {"value": value}}
+    await bao.web.request("POST", f"kv/data/clients/{client}/providers/{provider}", body=body)
+
+
+@pytest.mark.req("R3.1-2", "R4.1-10")
+async def test_every_cell_is_as_documented(bao: Bao) -> None:
+    """Every identity, path and verb gives what docs/openbao-access.md says, and nothing else."""
+    expected = documented()
+    found = await measure(bao)
+    assert set(expected) == set(PATHS)
+    differences = {
+        (path, column): (expected[path][column], found[path][column])
+        for path in PATHS
+        for column in COLUMNS
+        if expected[path][column] != found[path][column]
+    }
+    assert not differences
+    own, other = "kv/data/clients/{own}/providers/openai", "kv/data/clients/{other}/providers/openai"
+    assert found[own]["use-openai"] == "r"
+    assert found[own]["custody-openai"] == "rw"
+    assert all(found[other][column] == "-" for column in COLUMNS if column != "web")
+    assert all(cells[column] == "-" for path, cells in found.items() for column in ("use-openai",) if "{other}" in path)
+
+
+SPELLINGS = (
+    "kv/data/clients/{own}/../{other}/providers/openai",
+    "kv/data/clients/{own}/providers/openai/../../../{other}/providers/openai",
+    "kv/data/clients/{own}/providers/../../{other}/providers/openai",
+    "kv/data/clients/{own}/%2e%2e/{other}/providers/openai",
+    "kv/data/clients/{own}/%252e%252e/{other}/providers/openai",
+    "kv/data/clients/{own}/..%2f{other}/providers/openai",
+    "kv/data/clients/{own}%2f..%2f{other}/providers/openai",
+    "kv/data/clients/{own}/providers/openai%2f..%2fanthropic",
+    "kv/data/clients/{own}/providers/openai/../anthropic",
+    "kv/data/clients/{own}//../{other}/providers/openai",
+    "kv/data/clients//{other}/providers/openai",
+    "kv//data/clients/{other}/providers/openai",
+    "kv/data/./clients/{other}/providers/openai",
+    "kv/data/clients/./{other}/providers/openai",
+    "kv/data/clients/{other}/providers/openai/",
+    "kv/data/clients/{own}/providers/anthropic/",
+    "kv/data/clients/{own}/providers/openai%00/../anthropic",
+    "kv/data/clients/{other}/providers/openai%00",
+    "kv/data/clients/{other}/providers/openai%20",
+    "kv/data/clients/{other}/providers/openai;{own}",
+    "kv/data/clients/{other}/providers/openai%3f",
+    "kv/data/clients/{own}%5c..%5c{other}/providers/openai",
+    "kv/data/clients/{own}\\..\\{other}/providers/openai",
+    "kv/data/clients/{own}/%ef%bc%8e%ef%bc%8e/{other}/providers/openai",
+    "kv/data/clients/{own}/%c0%ae%c0%ae/{other}/providers/openai",
+    "kv/data/clients/{OTHER}/providers/openai",
+    "kv/data/clients/{OWN}/providers/anthropic",
+    "kv/data/clients/*/providers/openai",
+    "kv/data/clients/+/providers/openai",
+    "kv/data/clients/{own}/providers/*",
+    "kv/data/clients/{own}/providers/+",
+    "kv/data/clients/%7b%7bidentity.entity.name%7d%7d/providers/openai",
+    "KV/data/clients/{other}/providers/openai",
+    "kv/DATA/clients/{other}/providers/openai",
+    "kv/data/clients/{own}/providers/openai?version=1&list=true&path=clients/{other}",
+    "kv/metadata/clients/{own}/../{other}/providers/?list=true",
+    "kv/metadata/clients/?list=true",
+    "kv/metadata/clients/?scan=true",
+    "kv/metadata/?scan=true",
+)
+
+
+@pytest.mark.req("R4.1-5")
+async def test_no_spelling_of_a_path_opens_another_secret(bao: Bao) -> None:
+    """Encoded, doubled, dotted, cased and wildcard spellings never return another object, and never fail the server."""
+    own, other = uuid.uuid4(), uuid.uuid4()
+    for client in (own, other):
+        await bao.enroll(client)
+        for provider in ("openai", "anthropic"):
+            mine = client == own and provider == "openai"
+            await _store(bao, client, provider, "canary-own-openai" if mine else "canary-not-yours")
+    for kind in ("use", "custody"):
+        for spelling in SPELLINGS:
+            path = spelling.format(own=own, other=other, OWN=str(own).upper(), OTHER=str(other).upper())
+            for method in ("GET", "LIST", "SCAN"):
+                status, body = await bao.raw(method, path, await bao.lease(own, kind, "openai"))
+                assert status < 500, (spelling, method)
+                assert b"canary-not-yours" not in body, (spelling, method)
+                assert str(other).encode() not in body or status >= 300, (spelling, method)
+                if status < 300:
+                    assert json.loads(body)["data"]["data"]["value"] == "canary-own-openai", (spelling, method)
+
+
+async def test_web_and_broker_read_no_value_by_any_spelling(bao: Bao) -> None:
+    """The processes that may write or see versions get no value out, whatever the path looks like."""
+    own, other = uuid.uuid4(), uuid.uuid4()
+    for client in (own, other):
+        await _store(bao, client, "openai", "canary-value")
+    for login in (bao.web, bao.broker):
+        token = await login.token()
+        for spelling in (
+            *SPELLINGS,
+            "kv/data/clients/{own}/providers/openai",
+            "kv/subkeys/clients/{own}/providers/openai",
+        ):
+            path = spelling.format(own=own, other=other, OWN=str(own).upper(), OTHER=str(other).upper())
+            for method in ("GET", "LIST", "SCAN"):
+                status, body = await bao.raw(method, path, token)
+                assert status < 500, (spelling, method)
+                assert b"canary" not in body, (spelling, method)
+
+
+@pytest.mark.req("R4.1-4")
+async def test_only_declared_secrets_open(bao: Bao) -> None:
+    """A lease that declared one secret opens that one; one that declared none opens none."""
+    client = uuid.uuid4()
+    for provider in ("openai", "heygen"):
+        await _store(bao, client, provider, f"value-{provider}")
+    path = f"kv/clients/{client}/providers/"
+    token = await bao.lease(client, "use", "openai")
+    assert (await read_secret(bao.http, token, path + "openai", 1, "lease-1")).matches(b"value-openai")
+    with pytest.raises(Denied, match="store_denied"):
+        await read_secret(bao.http, token, path + "heygen", 1, "lease-1")
+    with pytest.raises(Denied, match="lease_refused"):
+        await lease_login(bao.http, await bao.jwt(client, "use", "openai"), "use-heygen")
+    with pytest.raises(Denied, match="lease_refused"):
+        await lease_login(bao.http, await bao.jwt(client, "use"), "use-openai")
+    both = await bao.jwt(client, "use", "openai", "heygen")
+    token = await lease_login(bao.http, both, "use-heygen")
+    assert (await read_secret(bao.http, token, path + "heygen", 1, "lease-2")).matches(b"value-heygen")
+    with pytest.raises(Denied, match="store_denied"):
+        await read_secret(bao.http, token, path + "openai", 1, "lease-2")
+
+
+@pytest.mark.parametrize(
+    "name", ["*", "+", "{own}/../{other}", "../{other}", "{other}/providers/openai/..", "", " {other}"]
+)
+async def test_a_client_id_that_is_no_uuid_widens_nothing(bao: Bao, name: str) -> None:
+    """Even a lease signed for a client id of wildcards or separators opens no client's secret."""
+    own, other = uuid.uuid4(), uuid.uuid4()
+    for client in (own, other):
+        await _store(bao, client, "openai", "canary-value")
+    jwt = await bao.jwt(own, "use", "openai", client_id=name.format(own=own, other=other))
+    status, body = await bao.raw("POST", "auth/lease/login", json={"role": "use-openai", "jwt": jwt.reveal().decode()})
+    if status == 200:
+        token = Secret(json.loads(body)["auth"]["client_token"])
+        for client in (own, other):
+            status, body = await bao.raw("GET", f"kv/data/clients/{client}/providers/openai", token)
+            assert status in (400, 403)
+            assert b"canary" not in body
+    else:
+        assert status >= 400
+
+
+async def test_the_broker_changes_nothing_of_an_entity_but_disabled(bao: Bao) -> None:
+    """Policies, names, metadata, aliases and new entities are refused to the broker, alone or beside `disabled`."""
+    entity = await bao.enroll(uuid.uuid4())
+    token = await bao.broker.token()
+    for field in ("policies", "name", "metadata", "id", "Disabled ", "group_ids", "external_entity"):
+        for body in ({field: ["web"]}, {"disabled": False, field: ["web"]}):
+            status, _ = await bao.raw("POST", f"identity/entity/id/{entity}", token, json=body)
+            assert status == 403, body
+    status, _ = await bao.raw("POST", f"identity/entity/id/{uuid.uuid4()}", token, json={"disabled": False})
+    assert status == 400
+    assert (await bao.raw("POST", f"identity/entity/id/{entity}", token, json={"disabled": False}))[0] == 204
