@@ -1,0 +1,175 @@
+"""Calls to the broker: one connection pool, one deadline, errors by code.
+
+Rules
+- Redirects are not followed, cookies and proxies of the environment not used, bodies are bounded.
+- A problem document becomes the same error class here, with its code and safe fields; its text is dropped.
+- A retry follows only Unavailable; it is bounded, spaced, and jittered (R1.5-6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import aiohttp
+
+from byokeep.client.settings import ClientSettings, parse_address
+from byokeep.core.errors import (
+    ByokeepError,
+    Conflict,
+    Denied,
+    Integrity,
+    NotFound,
+    RateLimited,
+    Rejected,
+    Unauthenticated,
+    Unavailable,
+)
+from byokeep.core.secret import Secret
+
+T = TypeVar("T")
+MAX_BODY: Final = 256 * 1024  # bytes of a reply
+FIRST_PAUSE_S: Final = 0.05
+LAST_PAUSE_S: Final = 1.0
+_KINDS: Final[dict[str, type[ByokeepError]]] = {
+    "rejected": Rejected, "denied": Denied, "unauthenticated": Unauthenticated, "not_found": NotFound,
+    "unavailable": Unavailable, "rate_limited": RateLimited, "integrity": Integrity, "conflict": Conflict,
+}  # fmt: skip
+_BY_STATUS: Final[dict[int, type[ByokeepError]]] = {
+    400: Rejected, 401: Unauthenticated, 403: Denied, 404: NotFound, 405: Rejected, 409: Conflict, 422: Rejected,
+    429: RateLimited,
+}  # fmt: skip
+_FIELDS: Final = ("permit", "provider", "retry_after_s", "field", "epoch", "scope", "max_s", "request_id")
+_STEP: Final = re.compile(r"[A-Za-z0-9 .,;:/`<>'=_{}()-]{0,200}\Z")
+
+
+class Broker:
+    """The broker as the SDK sees it.
+
+    Args:
+        settings: Address, deadline, attempts.
+    """
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._socket, self._base = parse_address(settings.broker_url)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def call(
+        self, method: str, path: str, token: Secret, body: Mapping[str, Any] | None = None,
+        *, timeout_s: float | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Make one call; return the reply's object.
+
+        Args:
+            method: HTTP method.
+            path: Path of the route; ids in it are ours.
+            token: The caller's token.
+            body: JSON object.
+            timeout_s: Another deadline than the setting.
+
+        Raises:
+            ByokeepError: As the broker answered; ``broker_unreachable``, ``broker_timeout``, ``broker_garbage``.
+        """
+        headers = {"Authorization": "Bearer " + token.reveal().decode("ascii"), "Accept-Encoding": "identity"}
+        data = None
+        if body is not None:
+            data = json.dumps(body, separators=(",", ":")).encode()
+            headers["Content-Type"] = "application/json"
+        code = "broker_unreachable"
+        try:
+            async with self._open().request(
+                method, self._base + path, data=data, headers=headers, allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout_s or self._settings.timeout_s),
+            ) as reply:  # fmt: skip
+                status, raw = reply.status, await _bounded(reply)
+            return _decode(status, raw)
+        except ByokeepError:
+            raise
+        except TimeoutError:
+            code = "broker_timeout"
+        except aiohttp.ClientSSLError:
+            code = "broker_tls_failed"
+        except (aiohttp.ClientError, OSError, ValueError):
+            pass
+        raise Unavailable(code, next_step="See that the broker runs and is reachable from here.") from None
+
+    async def persist(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Try an act again while it ends in Unavailable, at most ``attempts`` times in all.
+
+        Raises:
+            ByokeepError: The last Unavailable, or at once what is no Unavailable.
+        """
+        pause = FIRST_PAUSE_S
+        for attempt in range(1, self._settings.attempts + 1):
+            try:
+                return await act()
+            except Unavailable as error:
+                if attempt == self._settings.attempts:
+                    raise
+                told = error.fields.get("retry_after_s")
+                wait = min(float(told), LAST_PAUSE_S) if isinstance(told, int) else pause
+            await asyncio.sleep(wait * (0.5 + secrets.randbelow(1000) / 1000))
+            pause = min(pause * 2, LAST_PAUSE_S)
+        raise Unavailable("no_attempts")
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            connector: aiohttp.BaseConnector
+            if self._socket is not None:
+                connector = aiohttp.UnixConnector(self._socket)
+            else:
+                connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=self._settings.broker_ca_file))
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
+            )
+        return self._session
+
+
+async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
+    raw = bytearray()
+    async for chunk in reply.content.iter_chunked(1 << 16):
+        raw += chunk
+        if len(raw) > MAX_BODY:
+            raise Unavailable("broker_garbage")
+    return bytes(raw)
+
+
+def _decode(status: int, raw: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(raw) if raw else {}
+    except (ValueError, RecursionError):
+        document = None
+    if 200 <= status < 300 and isinstance(document, dict):
+        return document
+    if not isinstance(document, dict):
+        document = {}
+        if status not in _BY_STATUS:
+            raise Unavailable("broker_garbage")
+    raise error_from(status, document)
+
+
+def error_from(status: int, document: Mapping[str, Any]) -> ByokeepError:
+    """Rebuild the error that a broker named; what does not look like ours becomes Unavailable or its status's class."""
+    name = str(document.get("type", "")).removeprefix("urn:byokeep:problem:")
+    kind = _KINDS.get(name) or _BY_STATUS.get(status, Unavailable)
+    fields = {field: document[field] for field in _FIELDS if isinstance(document.get(field), str | int)}
+    step = document.get("next_step")
+    try:
+        return kind(
+            str(document.get("code", "")), next_step=step if isinstance(step, str) and _STEP.match(step) else "",
+            **fields,
+        )  # fmt: skip
+    except ValueError:
+        return kind("broker_garbage")

@@ -1,0 +1,248 @@
+"""What a runner does inside a job: read declared secrets, identify accounts, cause permitted effects.
+
+Rules
+- An effect without a permit can not be written: the act stands inside ``async with job.effect(...)``.
+- A permit is closed *done* when the block ends, *failed* only when the block says :class:`NotDone`; any other
+  exception leaves it open, and the broker calls it *unknown*: a person looks before it is repeated.
+- A batch stops at its first failure and says of every item what is known of it (R1.5-5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+from uuid import UUID
+
+from byokeep.client.http import Broker
+from byokeep.client.lease import HeldLease, now
+from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
+from byokeep.core.secret import Secret
+
+T = TypeVar("T")
+Status = Literal["done", "blocked", "unknown"]
+_HELD_KEY: Final = frozenset({"in_progress", "outcome_unknown"})
+
+
+class NotDone(Exception):
+    """Raise it inside ``job.effect`` to say that the act surely did not happen; it frees the key.
+
+    Args:
+        reason: A short code of yours; it is not sent anywhere.
+    """
+
+    def __init__(self, reason: str = "not_done") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave for one act.
+
+    Attributes:
+        id: For your own records.
+        use_by: Begin the act before this moment of :data:`byokeep.client.lease.now`.
+    """
+
+    id: UUID
+    use_by: float
+
+    @property
+    def live(self) -> bool:
+        """Whether the act may still begin."""
+        return now() < self.use_by
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What is known of one item of a batch.
+
+    Attributes:
+        status: ``done``; ``blocked`` = surely not done; ``unknown`` = look before you repeat.
+        reason: A code; empty when done.
+    """
+
+    status: Status
+    reason: str = ""
+
+
+class Job:
+    """A job that is being done. Made by :meth:`byokeep.client.Keep.job` and :meth:`~byokeep.client.Keep.attach`."""
+
+    def __init__(self, job_id: UUID, client_id: UUID, broker: Broker, token: Secret, lease: HeldLease) -> None:
+        self.id = job_id
+        self.client_id = client_id
+        self.lease = lease
+        self._broker, self._token = broker, token
+
+    def __repr__(self) -> str:
+        return f"Job(id={self.id}, client={self.client_id})"
+
+    async def secret(self, provider: str) -> Secret:
+        """Return a declared secret. Within the lease's life a repeat costs no call.
+
+        The object is wiped when the lease ends; fetch it again for each use instead of keeping it.
+
+        Raises:
+            Denied: ``not_declared``, ``missing_credential``, ``credential_not_usable``, ``switch_closed``, ...
+            Unavailable: Could not be read; no older value is returned.
+        """
+        return await self.lease.secret(provider)
+
+    async def identify(self, platform: str, account: str, seen: Mapping[str, Any] | Iterable[Any] | None) -> str:
+        """Report what the platform says about the account; the broker compares it with what was registered.
+
+        Args:
+            platform: As registered.
+            account: As registered.
+            seen: ``{"id":, "username":, "display_name":}``; a list of accounts; or ``None`` = nothing usable.
+                Anything but exactly one complete account counts as unknown.
+
+        Returns:
+            ``match``, ``mismatch`` or ``unknown``; the gate lets effects pass after a match only.
+        """
+        lease_id = await self.lease.renewed()
+        body: dict[str, Any] = {"lease_id": lease_id, **_one_account(seen)}
+        path = f"/v1/accounts/{self.client_id}/{_plain(platform)}/{_plain(account)}/identity"
+        reply = await self._broker.persist(lambda: self._broker.call("POST", path, self._token, body))
+        return str(reply.get("identity", "unknown"))
+
+    @asynccontextmanager
+    async def effect(
+        self, effect: str, *, platform: str, account: str, key: str, lane: str = "api"
+    ) -> AsyncIterator[Permit]:
+        """Ask for leave, let the block act, and say how it ended.
+
+        Args:
+            effect: ``publish``, ``comment``, ...
+            platform: Where.
+            account: As which account.
+            key: Your idempotency key, 8 to 64 characters: the same act carries the same key, also after a crash.
+            lane: ``api`` or ``browser``.
+
+        Raises:
+            Denied: The gate's reason; the block is not entered.
+            Conflict: ``already_done``, ``in_progress``, ``outcome_unknown``; the block is not entered.
+            Unavailable: The gate could not be asked; the block is not entered. Or, after the block:
+                ``outcome_not_recorded`` - the act happened but that could not be said.
+        """
+        permit = await self._ask(effect, platform, account, key, lane)
+        try:
+            yield permit
+        except NotDone:
+            await self._say(permit, "failed")
+            raise
+        await self._say(permit, "done")
+
+    async def batch(
+        self,
+        items: Mapping[str, T],
+        act: Callable[[T], Awaitable[object]],
+        *,
+        effect: str,
+        platform: str,
+        account: str,
+        lane: str = "api",
+        secrets: Iterable[str] = (),
+    ) -> dict[str, ItemResult]:
+        """Do many acts one after the other and stop at the first that fails.
+
+        Each item passes the gate by itself. Run it again with the same keys and what is done is not repeated.
+
+        Args:
+            items: Idempotency key -> item, in order.
+            act: Does one item; raises :class:`NotDone` when it surely did not happen.
+            effect, platform, account, lane: As for :meth:`effect`.
+            secrets: Declared secrets that must be at hand before an item is begun.
+
+        Returns:
+            A result for every key.
+        """
+        results: dict[str, ItemResult] = {}
+        stop = ""
+        for key, item in items.items():
+            if stop:
+                results[key] = ItemResult("blocked", stop)
+                continue
+            result = await self._item(key, item, act, effect, platform, account, lane, tuple(secrets))
+            results[key] = result
+            stop = "" if result.status == "done" else f"after_{result.reason}"
+        return results
+
+    async def _item(
+        self, key: str, item: T, act: Callable[[T], Awaitable[object]], effect: str, platform: str, account: str,
+        lane: str, secrets: tuple[str, ...],
+    ) -> ItemResult:  # fmt: skip
+        try:
+            for provider in secrets:
+                await self.secret(provider)
+            permit = await self._ask(effect, platform, account, key, lane)
+        except Conflict as error:
+            if error.code == "already_done":
+                return ItemResult("done")
+            return ItemResult("unknown" if error.code in _HELD_KEY else "blocked", error.code)
+        except ByokeepError as error:
+            return ItemResult("blocked", error.code)
+        try:
+            await act(item)
+        except NotDone as said:
+            await self._say(permit, "failed")
+            return ItemResult("blocked", said.reason)
+        except Exception:  # whatever an act raises, nobody knows how far it got
+            return ItemResult("unknown", "act_failed")
+        try:
+            await self._say(permit, "done")
+        except ByokeepError as error:
+            return ItemResult("unknown", error.code)
+        return ItemResult("done")
+
+    async def _ask(self, effect: str, platform: str, account: str, key: str, lane: str) -> Permit:
+        body = {
+            "version": 1, "effect": effect, "platform": platform, "account": account, "lane": lane,
+            "idempotency_key": key,
+        }  # fmt: skip
+        lease_id = await self.lease.renewed()
+        asked_at = now()
+
+        async def ask() -> dict[str, Any]:
+            nonlocal lease_id, asked_at
+            lease_id, asked_at = await self.lease.renewed(), now()
+            return await self._broker.call("POST", f"/v1/leases/{lease_id}/permits", self._token, body)
+
+        reply = await self._broker.persist(ask)
+        try:
+            permit = Permit(UUID(reply["permit_id"]), asked_at + float(reply["ttl_s"]))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise Unavailable("broker_garbage") from None
+        if not self.lease.holds:
+            await self._say(permit, "failed")
+            raise Unavailable("lease_lapsed")
+        return permit
+
+    async def _say(self, permit: Permit, outcome: str) -> None:
+        path, body = f"/v1/permits/{permit.id}/close", {"outcome": outcome}
+        try:
+            await asyncio.shield(self._broker.persist(lambda: self._broker.call("POST", path, self._token, body)))
+        except ByokeepError:
+            if outcome == "done":
+                raise Unavailable(
+                    "outcome_not_recorded", next_step="The act happened; do not repeat it.", permit=permit.id
+                ) from None
+            # A failure that could not be said ends as unknown at the broker, which is the safe side.
+
+
+def _one_account(seen: Mapping[str, Any] | Iterable[Any] | None) -> dict[str, str | None]:
+    if seen is not None and not isinstance(seen, Mapping):
+        accounts = list(seen)
+        seen = accounts[0] if len(accounts) == 1 and isinstance(accounts[0], Mapping) else None
+    found = {name: None if seen is None else seen.get(name) for name in ("id", "username", "display_name")}
+    return {name: text if isinstance(text, str) and len(text) <= 256 else None for name, text in found.items()}
+
+
+def _plain(part: str) -> str:
+    if not part or len(part) > 64 or not all(c.isascii() and (c.isalnum() or c in "_.-") for c in part) or ".." in part:
+        raise Rejected("bad_account", next_step="Use the platform and account as they were registered.")
+    return part

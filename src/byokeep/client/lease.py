@@ -1,0 +1,241 @@
+"""A lease as its holder keeps it: renewed while the broker says so, its secrets wiped the moment it does not.
+
+Rules
+- Life is counted from when a renewal was *asked for*, on a clock that also runs while the machine sleeps. So whoever
+  is cut off from the broker stops within ``life_s`` of the broker's last yes.
+- A denial ends the lease for good. A silence ends it when life runs out; going on then takes a new lease.
+- A login token is used within ``LOGIN_WITHIN_S`` of its issue or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.client.http import Broker
+from byokeep.core.errors import ByokeepError, Denied, Unavailable
+from byokeep.core.secret import Secret
+from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.openbao import lease_login, read_secret
+
+LOGIN_WITHIN_S: Final = 2.0  # seconds; the token itself lives a little longer
+
+
+def _boot_clock() -> Callable[[], float]:
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    if clock is None:
+        return time.monotonic
+    return lambda: time.clock_gettime(clock)
+
+
+now: Final = _boot_clock()
+
+
+class HeldLease:
+    """The current lease of one job, and the secrets read under it.
+
+    Args:
+        broker: Where leases come from.
+        token: The runner's token.
+        job_id: The job.
+        store_ca_file: CA of the store.
+        timeout_s: Deadline of one call to the store.
+    """
+
+    def __init__(
+        self, broker: Broker, token: Secret, job_id: UUID, *, store_ca_file: Path | None = None, timeout_s: float = 2.0
+    ) -> None:
+        self.valid_until = 0.0
+        self.cached: dict[str, Secret] = {}
+        self._broker, self._token, self._job_id = broker, token, job_id
+        self._ca, self._timeout_s = store_ca_file, timeout_s
+        self._id = ""
+        self._jwt: Secret | None = None
+        self._asked_at = 0.0
+        self._pins: dict[str, tuple[str, int]] = {}
+        self._roles: dict[str, str] = {}
+        self._store: BaoHttp | None = None
+        self._address = ""
+        self._life_s = 5.0
+        self._over: ByokeepError | None = None
+        self._turn = asyncio.Lock()
+        self._beat: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"HeldLease(job={self._job_id}, lease={self._id or None})"
+
+    @property
+    def id(self) -> str:
+        """Id of the current lease; empty before the first."""
+        return self._id
+
+    @property
+    def holds(self) -> bool:
+        """Whether the lease may be used right now."""
+        return self._over is None and now() < self.valid_until
+
+    async def open(self) -> None:
+        """Take the first lease and begin to renew it. Raises as :meth:`renewed`."""
+        await self.renewed()
+        self._beat = asyncio.create_task(self._keep_alive())
+
+    async def close(self) -> None:
+        """End it: wipe every secret and stop renewing. Calling it twice is fine."""
+        self._end(Denied("lease_closed"))
+        if self._beat is not None:
+            self._beat.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._beat
+            self._beat = None
+        if self._store is not None:
+            await self._store.close()
+
+    async def renewed(self) -> str:
+        """Return the id of a lease that holds, taking a new one if the current does not.
+
+        Raises:
+            Denied: The broker refuses; or the lease was ended by a denial before.
+            Unavailable: Could not be asked in a few attempts.
+        """
+        if not self.holds:
+            async with self._turn:
+                if not self.holds:
+                    await self._take()
+        return self._id
+
+    async def secret(self, provider: str) -> Secret:
+        """Return a declared secret, from memory while the lease holds.
+
+        Raises:
+            Denied: ``not_declared``, ``missing_credential``, or the broker or store refuses.
+            Unavailable: Could not be read in a few attempts; nothing older is returned.
+        """
+        if now() < self.valid_until and (found := self.cached.get(provider)) is not None:
+            return found
+        async with self._turn:
+            if self.holds and (found := self.cached.get(provider)) is not None:
+                return found
+            return await self._broker.persist(lambda: self._fetch(provider))
+
+    async def login(self, provider: str) -> tuple[BaoHttp, Secret, str, int]:
+        """Log in at the store for one provider; returns (store, token, path, pinned version or 0).
+
+        For custody, which does more than read. Raises as :meth:`secret`.
+        """
+        async with self._turn:
+            return await self._broker.persist(lambda: self._log_in(provider))
+
+    async def _fetch(self, provider: str) -> Secret:
+        store, token, path, version = await self._log_in(provider)
+        if version < 1:
+            raise Denied("missing_credential", next_step="Put this client's own key in first.")
+        try:
+            value = await read_secret(store, token, path, version, self._id)
+        finally:
+            token.wipe()
+        if not self.holds:
+            value.wipe()
+            raise self._over or Unavailable("lease_lapsed")
+        self.cached[provider] = value
+        return value
+
+    async def _log_in(self, provider: str) -> tuple[BaoHttp, Secret, str, int]:
+        if self._over is not None:
+            raise self._over
+        if self._jwt is None or now() - self._asked_at > LOGIN_WITHIN_S or not self.holds:
+            await self._take_once()
+        if provider not in self._pins or self._jwt is None or self._store is None:
+            raise Denied("not_declared", next_step="Declare the secret when the job is opened.")
+        path, version = self._pins[provider]
+        token = await lease_login(self._store, self._jwt, self._roles[provider], lease_id=self._id)
+        return self._store, token, path, version
+
+    async def _take(self) -> None:
+        await self._broker.persist(self._take_once)
+
+    async def _take_once(self) -> None:
+        if self._over is not None:
+            raise self._over
+        asked_at = now()
+        try:
+            reply = await self._broker.call("POST", f"/v1/jobs/{self._job_id}/leases", self._token)
+        except Denied as error:
+            self._end(error)
+            raise
+        await self._adopt(reply, asked_at)
+
+    async def _adopt(self, reply: dict[str, Any], asked_at: float) -> None:
+        try:
+            pins = {name: (str(pin["path"]), int(pin["version"])) for name, pin in reply["secrets"].items()}
+            lease_id, jwt, life_s = str(UUID(reply["lease_id"])), Secret(str(reply["jwt"])), float(reply["life_s"])
+            address = str(reply["store"]["address"])
+            roles = {str(name): str(role) for name, role in reply["store"]["roles"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise Unavailable("broker_garbage") from None
+        if not 0 < life_s <= 60 or set(roles) != set(pins):
+            raise Unavailable("broker_garbage")
+        for name in [name for name in self.cached if pins.get(name) != self._pins.get(name)]:
+            self.cached.pop(name).wipe()
+        if self._jwt is not None:
+            self._jwt.wipe()
+        if self._store is None or address != self._address:
+            if self._store is not None:
+                await self._store.close()
+            self._store = BaoHttp(address, ca_file=self._ca, timeout_s=self._timeout_s)
+        self._id, self._jwt, self._pins, self._roles, self._address = lease_id, jwt, pins, roles, address
+        self._asked_at, self._life_s = asked_at, life_s
+        self._live_until(asked_at + life_s)
+
+    def _live_until(self, moment: float) -> None:
+        self.valid_until = moment
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_later(max(moment - now(), 0), self._lapse)
+
+    def _lapse(self) -> None:
+        if not self.holds:
+            self._wipe()
+
+    async def _keep_alive(self) -> None:
+        """Renew at every third of the life."""
+        while self._over is None:
+            await asyncio.sleep(self._life_s / 3)
+            await self._beat_once()
+
+    async def _beat_once(self) -> None:
+        lease_id, asked_at = self._id, now()
+        try:
+            reply = await self._broker.call("GET", f"/v1/leases/{lease_id}", self._token, timeout_s=self._life_s / 3)
+            life_s = reply.get("valid_for_s")
+            if lease_id == self._id and isinstance(life_s, int) and 0 < life_s <= 60:
+                self._prolong(asked_at + life_s)
+        except Denied as error:
+            if lease_id == self._id:
+                self._end(error)
+        except ByokeepError:
+            pass  # silence: life runs out by itself
+
+    def _prolong(self, moment: float) -> None:
+        # A yes to a lease that has lapsed meanwhile does not bring it back: its secrets are gone.
+        if self.holds and moment > self.valid_until:
+            self._live_until(moment)
+
+    def _end(self, reason: ByokeepError) -> None:
+        self._over = self._over or reason
+        self.valid_until = 0.0
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._wipe()
+        if self._jwt is not None:
+            self._jwt.wipe()
+            self._jwt = None
+
+    def _wipe(self) -> None:
+        while self.cached:
+            self.cached.popitem()[1].wipe()

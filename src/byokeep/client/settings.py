@@ -1,0 +1,147 @@
+"""Where the broker is and which files hold the tokens. Names only, never values.
+
+Rules
+- From arguments, else ``BYOKEEP_*``, else the local stack's ``stack.json`` and ``credentials``.
+- A token file is a regular file of mode 0600 or narrower, owned by this user or root.
+- Addresses: ``https://``, ``unix:///path``, or ``http://`` on a numeric loopback address.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from byokeep.core.errors import Denied, Rejected, Unavailable
+from byokeep.core.secret import Secret
+
+_TOKEN: Final = re.compile(rb"bk[a-z]_[A-Za-z0-9_-]{43}\Z")
+_MAX_FILE: Final = 4096  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """Settings of the SDK.
+
+    Attributes:
+        broker_url: Address of the broker.
+        runner_token_file: Token of the machine that does the work.
+        dispatcher_token_file: Token that opens jobs; ``None`` for a runner that only attaches to them.
+        broker_ca_file: PEM of the broker's issuer; ``None`` = the system's.
+        store_ca_file: PEM of the store's issuer; ``None`` = the system's.
+        attempts: How often a call is made at most when the answer is "could not be done".
+        timeout_s: Deadline of one call, seconds.
+    """
+
+    broker_url: str
+    runner_token_file: Path
+    dispatcher_token_file: Path | None = None
+    broker_ca_file: Path | None = None
+    store_ca_file: Path | None = None
+    attempts: int = 4
+    timeout_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        parse_address(self.broker_url)
+        if not 1 <= self.attempts <= 10 or not 0.1 <= self.timeout_s <= 30:
+            raise Rejected("bad_setting", next_step="1 to 10 attempts, 0.1 to 30 seconds.")
+
+
+def from_environment() -> ClientSettings:
+    """Read the settings of this process.
+
+    Raises:
+        Unavailable: ``no_broker`` - nothing is named and no local stack is running.
+        Rejected: ``bad_address``, ``insecure_address``.
+    """
+    home = Path(os.environ.get("BYOKEEP_HOME") or _default_home())
+    url = os.environ.get("BYOKEEP_BROKER_URL") or _stack_url(home)
+    if not url:
+        raise Unavailable("no_broker", next_step="Set BYOKEEP_BROKER_URL, or start a stack with `byokeep up`.")
+    credentials = home / "credentials"
+    dispatcher = Path(os.environ.get("BYOKEEP_DISPATCHER_TOKEN_FILE") or credentials / "dispatcher.token")
+    store_ca = os.environ.get("BYOKEEP_STORE_CA_FILE")
+    return ClientSettings(
+        broker_url=url,
+        runner_token_file=Path(os.environ.get("BYOKEEP_RUNNER_TOKEN_FILE") or credentials / "runner.token"),
+        dispatcher_token_file=dispatcher if dispatcher.exists() else None,
+        store_ca_file=Path(store_ca) if store_ca else None,
+    )
+
+
+def _default_home() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/byokeep")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "byokeep"
+
+
+def _stack_url(home: Path) -> str:
+    try:
+        found = json.loads((home / "stack.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    url = found.get("broker_url") if isinstance(found, dict) else None
+    return url if isinstance(url, str) else ""
+
+
+def parse_address(address: str) -> tuple[str | None, str]:
+    """Return (socket path or None, base URL).
+
+    Raises:
+        Rejected: ``bad_address``, ``insecure_address``.
+    """
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise Rejected("bad_address") from None
+    if parts.query or parts.fragment or "@" in address or parts.scheme not in ("unix", "http", "https"):
+        raise Rejected("bad_address", next_step="Use https://host:port or unix:///path, and nothing after it.")
+    if parts.scheme == "unix":
+        if host or not parts.path.startswith("/"):
+            raise Rejected("bad_address", next_step="Use unix:///absolute/path.")
+        return parts.path, "http://broker"
+    if not host or parts.path not in ("", "/"):
+        raise Rejected("bad_address", next_step="Use https://host:port or unix:///path, and nothing after it.")
+    if parts.scheme == "http" and not _loopback(host):
+        raise Rejected("insecure_address", next_step="Use https; plain http is for a loopback address only.")
+    shown = f"[{host}]" if ":" in host else host
+    return None, f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
+
+
+def _loopback(host: str) -> bool:
+    # Numeric only: what `localhost` means is decided by a file or by DNS.
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_token(path: Path) -> Secret:
+    """Read a token file.
+
+    Raises:
+        Unavailable: ``token_file_unreadable``.
+        Denied: ``token_file_too_open`` - others could read it; nothing was read.
+        Rejected: ``bad_token_file``.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        raise Unavailable("token_file_unreadable", next_step="Check the token file's path and owner.") from None
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise Rejected("bad_token_file", next_step="The token file must be a regular file.")
+        if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid not in (0, os.geteuid()):
+            raise Denied("token_file_too_open", next_step="chmod 600 the token file; it must be yours.")
+        content = file.read(_MAX_FILE).strip()
+    if not _TOKEN.match(content):
+        raise Rejected("bad_token_file", next_step="The file must hold one token and nothing else.")
+    return Secret(content)
