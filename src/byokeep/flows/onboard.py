@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -31,7 +32,7 @@ from byokeep.core.model import (
     SopId,
 )
 from byokeep.core.policy import Verb
-from byokeep.core.ref import SecretRef
+from byokeep.core.ref import SecretRef, parse_provider
 from byokeep.core.rotation import RotationDue, rotation_due
 from byokeep.core.secret import Secret
 from byokeep.flows import sops
@@ -81,6 +82,7 @@ class Onboarded:
     state: str
     verification: str
     rule: str
+    due_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ async def onboard(
     actor: Actor,
     *,
     client_id: ClientId,
-    provider: Provider,
+    provider: str,
     value: Secret,
     check: Callable[[], None],
     wish: Wish,
@@ -105,31 +107,36 @@ async def onboard(
     """Store a key and queue its verification. Wipes ``value``.
 
     Args:
+        provider: The provider's published name.
         check: Looks at the form of the value; raises :class:`Rejected`. Called before anything is stored.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
-        Rejected: ``client_not_active``, ``not_an_api_provider``, ``rotation_days_out_of_range``, a code of ``check``.
+        Rejected: ``unknown_provider``, ``not_an_api_provider``, ``client_not_active``,
+            ``rotation_days_out_of_range``, a code of ``check``.
         Conflict: ``onboarding_in_progress``, ``stale_version``, ``superseded``; the value is stored nowhere or was
             destroyed.
         Unavailable: Store or database; ``no_custodian``. Repeating the same call is safe.
     """
     try:
         await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
-        fields: dict[str, FieldValue] = {"provider": provider.value}
-        async with recorded_rejections(app, actor, EventName.KEY_WRITE, client_id=client_id, fields=fields):
-            if provider not in API_PROVIDERS:
+        async with recorded_rejections(app, actor, EventName.KEY_WRITE, client_id=client_id):
+            known = parse_provider(provider)
+            if known not in API_PROVIDERS:
                 raise Rejected("not_an_api_provider", next_step="Platforms are connected, not pasted.")
             check()
-            plan = await _announce(app, actor, SecretRef(client_id, provider), value, wish)
+            plan = await _announce(app, actor, SecretRef(client_id, known), value, wish)
         written = await _write(app, actor, plan, value)
     finally:
         value.wipe()
     return await _record(app, actor, plan, written)
 
 
-async def verify_again(app: WebApp, actor: Actor, ref_id: UUID) -> SopRun:
+async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Callable[[ClientId], None]) -> SopRun:
     """Queue another verification of a reference's current version; a run that has ended is followed by a new one.
+
+    Args:
+        before: Called with the client once the actor is known to be allowed; may refuse.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.refs.get_ref`.
@@ -137,6 +144,7 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID) -> SopRun:
         Conflict: ``nothing_on_record``: the write has no record.
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_VERIFY)
+    before(ref.client_id)
     async with recorded_rejections(app, actor, EventName.ACCESS, client_id=ref.client_id, object_id=ref_id):
         if ref.verification == "quarantined":
             raise Rejected("credential_quarantined", next_step="Onboard a new value; this one was seen in a log.")
@@ -267,6 +275,7 @@ async def _record(app: WebApp, actor: Actor, plan: _Plan, written: Written) -> O
     return Onboarded(
         ref_id=row.id, sop_id=run.id, version=run.version, state=row.state, verification=row.verification.value,
         rule=plan.due.rule,
+        due_at=plan.due.due_at,
     )  # fmt: skip
 
 

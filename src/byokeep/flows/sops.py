@@ -65,7 +65,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SopStatus:
-    """A run and what is missing; ``state`` is ``complete``, ``incomplete`` or ``failed``."""
+    """A run and what is missing.
+
+    ``state`` is ``complete``, ``failed``, ``running`` (not verified yet) or ``incomplete`` (what is missing will not
+    come by itself).
+    """
 
     run: SopRun
     state: str
@@ -131,8 +135,15 @@ async def status_of(tx: Tx, run: SopRun) -> SopStatus:
         if record is not None and _proves(run, item, event, record):
             found[item] = record
     missing = tuple(item for item in wanted if item not in found)
-    state = "failed" if run.state == "failed" else "incomplete" if missing else "complete"
-    return SopStatus(run=run, state=state, missing=missing, evidence=found)
+    return SopStatus(run=run, state=_state(run, missing), missing=missing, evidence=found)
+
+
+def _state(run: SopRun, missing: tuple[str, ...]) -> str:
+    if run.state == "failed":
+        return "failed"
+    if not missing:
+        return "complete"
+    return "running" if run.state == "running" and run.verify_seq is None else "incomplete"
 
 
 def ready(status: SopStatus) -> bool:

@@ -10,7 +10,7 @@ It may not decide: that is :mod:`byokeep.flows.operators` and :mod:`byokeep.flow
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -57,7 +57,12 @@ class Issued:
     """A new token, whose value is shown this once."""
 
     token: Token
-    value: Secret
+    text: str = field(repr=False)
+
+    @property
+    def value(self) -> Secret:
+        """The token, wrapped."""
+        return Secret(self.text)
 
 
 def _subject(row: Row) -> Subject:
@@ -87,7 +92,6 @@ LIST: Final = Query("subjects_list", _subject)
 UPDATE: Final = Query("subject_update", _subject)
 ADMINS_LEFT: Final = Query("admins_left", lambda row: int(row["found"]))
 SET_PASSWORD: Final = Query("subject_set_password", lambda row: UUID(str(row["id"])))
-PASSWORD_OF: Final = Query("subject_get", lambda row: row["password_phc"])
 MACHINE_NAMED: Final = Query("machine_named", _subject)
 BY_NAME: Final = Query("subject_named", lambda row: (_subject(row), row["password_phc"]))
 TOKEN_INSERT: Final = Query("token_insert", _token)

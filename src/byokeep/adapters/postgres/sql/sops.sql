@@ -79,11 +79,11 @@ SELECT seq, event, outcome, object_id, payload, at FROM byokeep.audit_record
  WHERE chain = :chain AND seq = ANY(CAST(:seqs AS bigint[]));
 
 -- name: audit_browse
-SELECT seq, event, outcome, object_id, actor_id, request_id, payload, hash, at FROM byokeep.audit_record
- WHERE chain = :chain AND seq > :after
+SELECT seq, at, payload, hash FROM byokeep.audit_record
+ WHERE chain = :chain AND (CAST(:before AS bigint) IS NULL OR seq < :before)
    AND (CAST(:since AS timestamptz) IS NULL OR at >= CAST(:since AS timestamptz))
    AND (CAST(:until AS timestamptz) IS NULL OR at < CAST(:until AS timestamptz))
- ORDER BY seq LIMIT :limit;
+ ORDER BY seq DESC LIMIT :limit;
 
 -- name: audit_count_denied
 SELECT count(*) AS found FROM byokeep.audit_record

@@ -1,0 +1,85 @@
+"""``byokeep web`` as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from fastapi import Depends, FastAPI
+
+from byokeep import __version__
+from byokeep.core.model import Actor, ClientId, Environment, Provider
+from byokeep.core.ref import SecretRef
+from byokeep.flows.app import WebApp
+from byokeep.flows.tokens import PasswordCheck
+from byokeep.http.guard import Guard
+from byokeep.http.problems import install
+from byokeep.http.token import Authenticator, caller
+from byokeep.web import clients, forward, keys, people, watch
+from byokeep.web.limits import Budget, LoginBrake
+
+_NOBODY = ClientId(UUID(int=0))
+
+
+def create_app(app: WebApp, auth: Authenticator, *, passwords: PasswordCheck, broker_address: str) -> FastAPI:
+    """Build the application.
+
+    Args:
+        app: Its ports.
+        auth: Token and request id to actor (:func:`byokeep.flows.authenticate.authenticate`).
+        passwords: Makes and checks Argon2id strings.
+        broker_address: Where the broker is, for the routes that are passed on.
+    """
+    door = forward.BrokerDoor(broker_address)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await door.close()
+
+    api = FastAPI(
+        title="byokeep web", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
+    install(api)
+    writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
+    for routes in (
+        people.sessions(app, auth, passwords, LoginBrake(app.clock)),
+        people.router(app, auth, passwords),
+        clients.router(app, auth, writes),
+        keys.values(app, auth, writes),
+        keys.router(app, auth, writes),
+        watch.router(app, auth),
+        forward.router(door),
+    ):
+        api.include_router(routes)
+    _add_health(api, app)
+    if app.environment is not Environment.PRODUCTION:
+        _add_description(api, auth)
+    api.add_middleware(Guard)
+    return api
+
+
+def _add_health(api: FastAPI, app: WebApp) -> None:
+    @api.get("/healthz", include_in_schema=False)
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @api.get("/readyz", include_in_schema=False)
+    async def readyz() -> dict[str, str]:
+        """Database and store answer."""
+        await app.db.ping()
+        await app.intake.current_version(SecretRef(_NOBODY, Provider.OPENAI))
+        return {"status": "ready"}
+
+
+def _add_description(api: FastAPI, auth: Authenticator) -> None:
+    who = Depends(caller(auth))
+
+    @api.get("/openapi.json", include_in_schema=False)
+    async def openapi(_: Actor = who) -> dict[str, Any]:
+        """Describe the API; not in production, and never to strangers."""
+        return api.openapi()

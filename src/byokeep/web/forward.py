@@ -1,0 +1,124 @@
+"""The broker's operator-facing routes, passed on.
+
+Rules
+- A fixed list of methods and paths; ids are checked before they become part of a path.
+- The caller's own ``Authorization`` goes along, nothing else of the caller's headers does: the broker authenticates
+  the caller itself, so ``web`` can not do here what its caller may not.
+- Status and body come back as they are, bounded in size and time; no broker means 503.
+
+It may not hold a token of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+from uuid import UUID
+
+import aiohttp
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from yarl import URL
+
+from byokeep.core.errors import Rejected, Unavailable
+from byokeep.http.body import MAX_BODY, canonical_id, no_query, read_bytes
+from byokeep.http.token import bearer
+
+MAX_REPLY: Final = 64 * 1024 * 1024  # bytes: an export of a client's whole audit log
+ROUTES: Final = (
+    ("POST", "/v1/clients/{client_id}/enroll"),
+    ("GET", "/v1/switches"),
+    ("POST", "/v1/switches/close"),
+    ("POST", "/v1/switches/open-requests"),
+    ("POST", "/v1/switches/open-requests/{request_id}/approve"),
+    ("GET", "/v1/jobs/{job_id}"),
+    ("GET", "/v1/gate/schema"),
+    ("POST", "/v1/evidence/{sop_id}"),
+    ("POST", "/v1/audit/checkpoint"),
+    ("POST", "/v1/audit/verify"),
+    ("POST", "/v1/audit/reconcile"),
+    ("POST", "/v1/audit/hash"),
+    ("POST", "/v1/audit/export"),
+    ("POST", "/v1/audit/proof/{client_id}"),
+    ("GET", "/v1/audit/health"),
+    ("GET", "/v1/audit/keys"),
+)
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=2)
+_PASSED_ON: Final = ("content-type",)
+_PASSED_BACK: Final = ("content-type", "retry-after", "www-authenticate")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class BrokerDoor:
+    """A connection pool to the broker.
+
+    Args:
+        address: ``http://127.0.0.1:8421``, ``https://...`` or ``unix:///path``.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._socket = address.removeprefix("unix://") if address.startswith("unix://") else None
+        self._base = "http://broker" if self._socket else address.rstrip("/")
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            connector = aiohttp.UnixConnector(self._socket) if self._socket else aiohttp.TCPConnector()
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+            )
+        return self._session
+
+    async def pass_on(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
+        """Send one call and return the broker's answer.
+
+        Raises:
+            Unavailable: ``broker_unreachable``, ``broker_reply_too_large``.
+        """
+        try:
+            async with self._open().request(
+                method, URL(self._base + path, encoded=True), data=body or None, headers=headers,
+                allow_redirects=False,
+            ) as reply:  # fmt: skip
+                content = bytearray()
+                async for chunk in reply.content.iter_chunked(1 << 16):
+                    content += chunk
+                    if len(content) > MAX_REPLY:
+                        raise Unavailable("broker_reply_too_large", next_step="Ask for less.")
+                kept = {name: reply.headers[name] for name in _PASSED_BACK if name in reply.headers}
+                return Response(bytes(content), reply.status, kept)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            pass
+        raise Unavailable("broker_unreachable", next_step="Nothing was done, or it can not be told; look, then retry.")
+
+
+def router(door: BrokerDoor) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["broker"], dependencies=[Depends(no_query)])
+    for method, path in ROUTES:
+        routes.add_api_route(path, _handler(door, method, path), methods=[method], response_class=Response)
+    return routes
+
+
+def _handler(door: BrokerDoor, method: str, path: str) -> Handler:
+    async def forward(request: Request) -> Response:
+        token = bearer(request)
+        given: dict[str, UUID] = {}
+        for name, text in request.path_params.items():
+            try:
+                given[name] = canonical_id(text)
+            except ValueError:
+                raise Rejected("bad_request", next_step="Use ids as they are printed.") from None
+        headers = {"Authorization": f"Bearer {token}"}
+        headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        body = await read_bytes(request, limit=MAX_BODY)
+        return await door.pass_on(method, path.format(**given), headers, body)
+
+    forward.__doc__ = "Passed on to the broker, with the caller's own token."
+    forward.__name__ = "forward_" + path.strip("/").replace("/", "_").replace("{", "").replace("}", "")
+    return forward

@@ -1,0 +1,256 @@
+"""Bodies and replies of ``web``: the wire form of the nouns, and the few queries that are allowed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+from starlette.requests import Request
+
+from byokeep.core.errors import Rejected
+from byokeep.core.model import Client, CredentialRef
+from byokeep.flows.accounts import PlatformAccount
+from byokeep.flows.alerts import Alert
+from byokeep.flows.audit_read import Shown
+from byokeep.flows.refs import Inventory, InventoryItem, Transition
+from byokeep.flows.sops import SopStatus
+from byokeep.flows.subjects import Issued, Subject, Token
+from byokeep.http.body import Id, Strict
+
+Name = Annotated[str, Field(max_length=200)]
+Ids = Annotated[list[Id], Field(max_length=1000)]
+Roles = Annotated[list[Literal["admin", "operator", "approver", "auditor"]], Field(max_length=4)]
+MachineRoles = Annotated[list[Literal["dispatcher", "runner", "custodian"]], Field(max_length=1)]
+_MAX_INT: Final = 9  # digits
+
+
+class LoginBody(Strict):
+    """Log in."""
+
+    name: Name
+    password: Annotated[str, Field(max_length=256, repr=False)]
+
+
+class OperatorBody(Strict):
+    """Create a person."""
+
+    name: Name
+    roles: Roles
+    clients: Ids = Field(default_factory=list)
+    all_clients: bool = False
+
+
+class MachineBody(Strict):
+    """Create a machine."""
+
+    name: Name
+    role: Literal["dispatcher", "runner", "custodian"]
+    clients: Ids = Field(default_factory=list)
+    all_clients: bool = False
+
+
+class ChangeBody(Strict):
+    """Change a person or a machine; what is left out stays."""
+
+    roles: Roles | MachineRoles | None = None
+    state: Literal["active", "disabled"] | None = None
+    clients: Ids | None = None
+    all_clients: bool | None = None
+
+
+class TokenBody(Strict):
+    """Issue a token."""
+
+    days: int = 30
+    overlap_s: int = 0
+
+
+class ClientBody(Strict):
+    """Create a client."""
+
+    name: Name
+    risk: Literal["standard", "high"] = "standard"
+
+
+class AccountBody(Strict):
+    """Register an account."""
+
+    platform: Annotated[str, Field(max_length=32)]
+    account: Name
+    username: Name
+    display_name: Name
+
+
+class LanesBody(Strict):
+    """Set an account's lanes."""
+
+    lanes: Annotated[list[Literal["api", "browser"]], Field(max_length=2)]
+
+
+class StateBody(Strict):
+    """Change a key's state."""
+
+    to: Literal["pre_activation", "active", "suspended", "deactivated", "compromised", "destroyed"]
+    reason: Annotated[str, Field(max_length=63)]
+
+
+def query_of(request: Request, *allowed: str) -> dict[str, str]:
+    """Return the query, of which every name is allowed and stands once.
+
+    Raises:
+        Rejected: ``unexpected_query``.
+    """
+    found = request.query_params.multi_items()
+    names = [name for name, _ in found]
+    if len(set(names)) != len(names) or not set(names) <= set(allowed):
+        raise Rejected("unexpected_query", next_step="This route takes: " + ", ".join(allowed) + "; each once.")
+    return dict(found)
+
+
+def whole_number(name: str, text: str | None) -> int | None:
+    """Parse decimal digits; ``None`` stays ``None``.
+
+    Raises:
+        Rejected: ``bad_number`` with the name.
+    """
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_INT):
+        raise Rejected("bad_number", next_step="Use decimal digits.", field=name)
+    return int(text)
+
+
+def instant(name: str, text: str | None) -> datetime | None:
+    """Parse an RFC 3339 time with an offset; ``None`` stays ``None``.
+
+    Raises:
+        Rejected: ``bad_time`` with the name.
+    """
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    else:
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    raise Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name)
+
+
+def at_out(at: datetime | None) -> str | None:
+    """Return the wire form of a time."""
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def issued_out(issued: Issued) -> dict[str, Any]:
+    """Return the wire form of a new token, with the token; this once."""
+    return {**token_out(issued.token), "token": issued.text}
+
+
+def token_out(token: Token) -> dict[str, Any]:
+    """Return the wire form of a token's row."""
+    return {
+        "id": str(token.id), "subject_id": str(token.subject_id), "kind": token.kind,
+        "created_at": at_out(token.created_at), "expires_at": at_out(token.expires_at),
+        "revoked_at": at_out(token.revoked_at),
+    }  # fmt: skip
+
+
+def subject_out(subject: Subject) -> dict[str, Any]:
+    """Return the wire form of a person or machine."""
+    return {
+        "id": str(subject.id), "kind": subject.kind, "name": subject.name,
+        "roles": sorted(role.value for role in subject.roles), "state": subject.state,
+        "all_clients": subject.all_clients, "clients": sorted(str(client) for client in subject.clients),
+        "has_password": subject.has_password, "created_at": at_out(subject.created_at),
+        "created_by": None if subject.created_by is None else str(subject.created_by),
+    }  # fmt: skip
+
+
+def client_out(client: Client) -> dict[str, Any]:
+    """Return the wire form of a client."""
+    return {
+        "id": str(client.id), "name": client.name, "state": client.state.value, "risk": client.risk.value,
+        "created_at": at_out(client.created_at), "created_by": str(client.created_by),
+    }  # fmt: skip
+
+
+def account_out(account: PlatformAccount) -> dict[str, Any]:
+    """Return the wire form of an account."""
+    return {
+        "id": str(account.id), "client_id": str(account.client_id), "platform": account.platform.value,
+        "account": account.account, "username": account.username, "display_name": account.display_name,
+        "lanes": list(account.lanes), "identity": account.identity, "identified_at": at_out(account.identified_at),
+        "created_at": at_out(account.created_at), "created_by": str(account.created_by),
+    }  # fmt: skip
+
+
+def ref_out(ref: CredentialRef) -> dict[str, Any]:
+    """Return the wire form of a reference (runbook 3.2, R3.2-1)."""
+    return {
+        "id": str(ref.id), "client_id": str(ref.client_id), "provider": ref.provider.value, "kind": ref.kind.value,
+        "purpose": ref.purpose, "environment": ref.environment.value, "secret_ref": ref.secret_ref,
+        "version": ref.version, "state": ref.state, "verification": ref.verification.value, "risk": ref.risk.value,
+        "created_at": at_out(ref.created_at), "created_by": str(ref.created_by),
+        "rotation_due_at": at_out(ref.rotation_due_at), "expires_at": at_out(ref.expires_at),
+    }  # fmt: skip
+
+
+def transition_out(change: Transition) -> dict[str, Any]:
+    """Return the wire form of a change of state."""
+    return {
+        "ref_id": str(change.ref_id), "state_from": change.state_from, "state_to": change.state_to,
+        "reason": change.reason, "at": at_out(change.at), "by": str(change.by),
+    }  # fmt: skip
+
+
+def item_out(item: InventoryItem) -> dict[str, Any]:
+    """Return the wire form of a line of the inventory."""
+    return {
+        **ref_out(item.ref), "client": item.client_name, "owner": item.owner,
+        "last_leased_at": at_out(item.last_leased_at), "store": item.store,
+    }  # fmt: skip
+
+
+def inventory_out(inventory: Inventory) -> dict[str, Any]:
+    """Return the wire form of the inventory."""
+    return {
+        "result": inventory.result,
+        "items": [item_out(item) for item in inventory.items],
+        "orphans": [
+            {"client_id": str(one.client_id), "provider": one.provider.value, "versions": list(one.versions)}
+            for one in inventory.orphans
+        ],
+    }
+
+
+def sop_out(status: SopStatus) -> dict[str, Any]:
+    """Return the wire form of a run with its evidence."""
+    run = status.run
+    return {
+        "id": str(run.id), "sop": run.sop, "client_id": str(run.client_id), "provider": run.provider.value,
+        "ref": str(run.ref_id), "version": run.version, "state": status.state, "missing": list(status.missing),
+        "reason": run.reason, "started_at": at_out(run.started_at), "started_by": str(run.started_by),
+        "closed_at": at_out(run.closed_at), "store_request": run.store_request,
+        "evidence": {
+            item: {"seq": record.seq, "event": record.event, "at": at_out(record.at)}
+            for item, record in status.evidence.items()
+        },
+    }  # fmt: skip
+
+
+def alert_out(alert: Alert) -> dict[str, Any]:
+    """Return the wire form of an alert."""
+    return {
+        "id": str(alert.id), "client_id": None if alert.client_id is None else str(alert.client_id),
+        "object_id": None if alert.object_id is None else str(alert.object_id), "reason": alert.reason,
+        "severity": alert.severity, "count": alert.count, "opened_at": at_out(alert.opened_at),
+        "closed_at": at_out(alert.closed_at), "closed_by": None if alert.closed_by is None else str(alert.closed_by),
+    }  # fmt: skip
+
+
+def record_out(record: Shown) -> dict[str, Any]:
+    """Return the wire form of an audit record."""
+    return {"seq": record.seq, "at": at_out(record.at), **record.said, "hash": record.hash_hex}
