@@ -18,8 +18,7 @@ from importlib import resources
 from itertools import count
 from pathlib import Path
 
-from sqlalchemy import TextClause
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import TextClause, create_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from byokeep.adapters.postgres.embedded import ROLES, EmbeddedPostgres
@@ -96,7 +95,7 @@ def drop_database(database: FreshDatabase) -> None:
 
 def tables_as_sql() -> str:
     """The tables, constraints and indexes of the metadata as SQL."""
-    dialect = postgresql.dialect()
+    dialect = create_engine("postgresql+psycopg://").dialect
     parts = []
     for table in metadata.sorted_tables:
         parts.append(str(CreateTable(table).compile(dialect=dialect)).strip().replace("\t", "    ") + ";")

@@ -1,0 +1,247 @@
+"""Who may do what in the database: roles, row policies, and the audit trail that nobody rewrites."""
+
+# ruff: noqa: S608 - statements are put together from names of tables
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.adapters.postgres.embedded import ROLES
+from byokeep.core.errors import Denied
+from byokeep.core.events import EventName
+from byokeep.ports import Query
+from tests.support.postgres import FreshDatabase, drop_database, fresh_database, statements
+from tests.support.postgres_rows import OPERATOR, client_sql, event, populate
+
+pytest_plugins = ["tests.support.postgres_fixtures"]
+
+SERVICES = [role for role in ROLES if role != "byokeep_owner"]
+WALLED = {
+    "client": "id", "credential_ref": "client_id", "sop_run": "client_id", "platform_account": "client_id",
+    "job": "client_id", "lease": "client_id", "permit": "client_id", "key_transition": "client_id",
+    "alert": "client_id", "audit_record": "chain", "audit_head": "chain",
+}  # fmt: skip
+# Tables with a client_id and no wall: see objects/walls.sql.
+NOT_WALLED = {"switch", "subject_client"}
+
+ANYTHING = "00000000-0000-4000-8000-00000000000f"
+REFUSED_TO_ALL = (
+    "INSERT INTO byokeep.audit_record SELECT * FROM byokeep.audit_record",
+    "UPDATE byokeep.audit_record SET outcome = 'ok'",
+    "DELETE FROM byokeep.audit_record",
+    "TRUNCATE byokeep.audit_record",
+    "UPDATE byokeep.audit_head SET seq = 0",
+    f"INSERT INTO byokeep.audit_head (chain, seq, hash) VALUES ('{ANYTHING}', 0, '')",
+    "DELETE FROM byokeep.audit_epoch",
+    "UPDATE byokeep.audit_vocabulary SET writers = '{byokeep_web}'",
+    "UPDATE byokeep.key_transition SET reason = 'x'",
+    "DELETE FROM byokeep.credential_ref",
+    "DELETE FROM byokeep.switch",
+    "UPDATE byokeep.credential_ref SET secret_ref = 'x'",
+    "ALTER TABLE byokeep.audit_record DISABLE TRIGGER ALL",
+    "DROP TABLE byokeep.audit_record",
+    "CREATE TABLE byokeep.mine (id int)",
+    "CREATE TABLE public.mine (id int)",
+    "CREATE TEMP TABLE mine (id int)",
+    "SET ROLE byokeep_owner",
+    "SET session_replication_role = replica",
+)
+REFUSED = {
+    "byokeep_web": (
+        "INSERT INTO byokeep.job DEFAULT VALUES", "INSERT INTO byokeep.lease DEFAULT VALUES",
+        "INSERT INTO byokeep.permit DEFAULT VALUES", "INSERT INTO byokeep.switch DEFAULT VALUES",
+        "UPDATE byokeep.switch SET closed = false", "INSERT INTO byokeep.approval DEFAULT VALUES",
+        "INSERT INTO byokeep.audit_epoch DEFAULT VALUES", "SELECT args FROM procrastinate.procrastinate_jobs",
+        "UPDATE byokeep.client SET created_by = id", "UPDATE byokeep.api_token SET expires_at = now()",
+    ),
+    "byokeep_broker": (
+        "INSERT INTO byokeep.subject DEFAULT VALUES", "UPDATE byokeep.subject SET roles = '{admin}'",
+        "INSERT INTO byokeep.api_token DEFAULT VALUES", "INSERT INTO byokeep.client DEFAULT VALUES",
+        "INSERT INTO byokeep.credential_ref DEFAULT VALUES", "UPDATE byokeep.credential_ref SET state = 'active'",
+        "SELECT * FROM byokeep.value_fingerprint", "DELETE FROM procrastinate.procrastinate_jobs",
+    ),
+    "byokeep_worker": (
+        "INSERT INTO byokeep.job DEFAULT VALUES", "INSERT INTO byokeep.lease DEFAULT VALUES",
+        "INSERT INTO byokeep.permit DEFAULT VALUES", "INSERT INTO byokeep.credential_ref DEFAULT VALUES",
+        "SELECT keyed_hash FROM byokeep.api_token", "SELECT password_phc FROM byokeep.subject",
+        "UPDATE byokeep.switch SET closed = false", "UPDATE byokeep.client SET state = 'active'",
+    ),
+    "byokeep_auditor": (
+        "SELECT keyed_hash FROM byokeep.api_token", "SELECT password_phc FROM byokeep.subject",
+        "UPDATE byokeep.alert SET closed_at = now()", "INSERT INTO byokeep.client DEFAULT VALUES",
+        "SELECT id FROM procrastinate.procrastinate_jobs", "UPDATE byokeep.switch SET closed = true",
+        "SELECT * FROM byokeep.value_fingerprint",
+    ),
+}  # fmt: skip
+ALLOWED = {
+    "byokeep_web": ("SELECT * FROM byokeep.api_token", "UPDATE byokeep.api_token SET revoked_at = now()"),
+    "byokeep_broker": ("UPDATE byokeep.switch SET closed = true", "SELECT keyed_hash FROM byokeep.api_token"),
+    "byokeep_worker": ("UPDATE byokeep.credential_ref SET verification = 'failed'", "SELECT * FROM byokeep.switch"),
+    "byokeep_auditor": ("SELECT name, roles FROM byokeep.subject", "SELECT * FROM byokeep.audit_record"),
+}
+
+
+@pytest.fixture(scope="module")
+def full(request: pytest.FixtureRequest) -> Iterator[tuple[FreshDatabase, UUID, UUID]]:
+    """A database with a row in every table and two clients."""
+    database = fresh_database(request.getfixturevalue("postgres_server"))
+    mine, other = populate(database), uuid4()
+    database.sql(client_sql(other))
+    yield database, mine, other
+    drop_database(database)
+
+
+def attempt(database: FreshDatabase, role: str, statement: str) -> str:
+    """Run a statement as a role and roll it back; returns the refusal's SQLSTATE, or nothing."""
+    with psycopg.connect(database.conninfo(role)) as connection:
+        try:
+            connection.execute("SET LOCAL byokeep.scope = 'all'")
+            connection.execute(statement.encode())
+        except psycopg.Error as refused:
+            return refused.sqlstate or "gone"
+        finally:
+            connection.rollback()
+    return ""
+
+
+@pytest.mark.req("S-ASVS-32")
+@pytest.mark.parametrize("role", SERVICES)
+def test_postgres_roles_can_not_stand_in_for_each_other(full: tuple[FreshDatabase, UUID, UUID], role: str) -> None:
+    """Each role is refused what is another's, for want of the right, and allowed what is its own."""
+    for statement in (*REFUSED_TO_ALL, *REFUSED[role]):
+        assert attempt(full[0], role, statement) == "42501", statement
+    for statement in ALLOWED[role]:
+        assert attempt(full[0], role, statement) == "", statement
+
+
+@pytest.mark.req("S-ASVS-32")
+def test_postgres_grants_are_least(shared_postgres: FreshDatabase) -> None:
+    """No service has TRUNCATE, REFERENCES, TRIGGER or a way to another role; one table lets rows go."""
+    listed = shared_postgres.sql(
+        "SELECT grantee, privilege_type, table_name FROM information_schema.role_table_grants"
+        " WHERE table_schema = 'byokeep' AND grantee LIKE 'byokeep\\_%' AND grantee <> 'byokeep_owner'"
+    ).splitlines()
+    assert len(listed) > 50, "no grants were looked at"
+    rights = {tuple(line.split("|")) for line in listed}
+    assert {right[1] for right in rights} == {"SELECT", "INSERT", "UPDATE", "DELETE"}
+    assert {right for right in rights if right[1] == "DELETE"} == {("byokeep_web", "DELETE", "subject_client")}
+    assert not [right for right in rights if right[1] != "SELECT" and right[2] in ("audit_record", "audit_head")]
+    assert shared_postgres.sql("SELECT count(*) FROM pg_auth_members WHERE roleid >= 16384 OR member >= 16384") == "0"
+    assert shared_postgres.sql(
+        "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'byokeep\\_%'"
+        " AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)"
+    ) == "0"  # fmt: skip
+    open_functions = (
+        "SELECT count(*) FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND proacl::text ~ '[{,]=X'"
+    )
+    assert shared_postgres.sql(open_functions) == "0"
+
+
+@pytest.mark.req("S-OWASP-15")
+async def test_postgres_audit_trail_is_append_only(full: tuple[FreshDatabase, UUID, UUID]) -> None:
+    """UPDATE, DELETE and TRUNCATE of the trail fail for every role, for the owner and for a superuser."""
+    database, mine, _ = full
+    broker = PostgresDatabase(database.url("byokeep_broker"), statements=statements())
+    async with broker.begin(client_id=mine) as tx:
+        await tx.append(event(mine))
+    await broker.close()
+    before = database.sql("SELECT count(*), sum(seq) FROM byokeep.audit_record")
+    for table, change in (("audit_record", "outcome = 'ok'"), ("audit_epoch", "leaf = ''")):
+        for statement in (
+            f"UPDATE byokeep.{table} SET {change}", f"DELETE FROM byokeep.{table}", f"TRUNCATE byokeep.{table}"
+        ):  # fmt: skip
+            for role in SERVICES:
+                assert attempt(database, role, statement) == "42501", (role, statement)
+            assert attempt(database, "byokeep_owner", statement) == "BK001", statement
+            guarded = f"DO $$ BEGIN SET session_replication_role = replica; {statement};" + (
+                " RAISE 'it went through'; EXCEPTION WHEN SQLSTATE 'BK001' THEN NULL; END $$"
+            )
+            database.sql(guarded)
+    for statement in ("UPDATE byokeep.audit_head SET seq = 0", "DELETE FROM byokeep.audit_head"):
+        assert attempt(database, "byokeep_owner", statement) == "BK001", statement
+    assert attempt(database, "byokeep_owner", "TRUNCATE byokeep.audit_head") == "BK001"
+    assert database.sql("SELECT count(*), sum(seq) FROM byokeep.audit_record") == before
+
+
+@pytest.mark.req("S-ASVS-32")
+async def test_postgres_audit_events_have_their_writers(full: tuple[FreshDatabase, UUID, UUID]) -> None:
+    """A role can not record another process's event, an unknown event, or columns that its payload does not say."""
+    database, mine, other = full
+    for role, name in (
+        ("byokeep_web", EventName.LEASE_ISSUED), ("byokeep_broker", EventName.LOGIN),
+        ("byokeep_worker", EventName.SWITCH_OPENED), ("byokeep_auditor", EventName.KEY_STORED),
+    ):  # fmt: skip
+        opened = PostgresDatabase(database.url(role), statements=statements())
+        with pytest.raises(Denied, match="audit_refused rule=not_this_writer"):
+            async with opened.begin(client_id=mine) as tx:
+                await tx.append(event(mine, name))
+        await opened.close()
+    said = '{"event":"job.opened","outcome":"ok","actor":"%(a)s","object":null,"request":"%(a)s","client":"%(c)s"}'
+    call = "SELECT * FROM byokeep.audit_append('%s', '%s', '%s', NULL, '%s', '%s', convert_to('%s', 'UTF8'))"
+    a, payload = ANYTHING, said % {"a": ANYTHING, "c": mine}
+    assert attempt(database, "byokeep_broker", call % (mine, "job.opened", a, a, "ok", payload)) == ""
+    for chain, said_event, actor, outcome, state in (
+        (mine, "job.closed", a, "ok", "BK004"), (mine, "job.opened", OPERATOR, "ok", "BK004"),
+        (mine, "job.opened", a, "denied", "BK004"), (other, "job.opened", a, "ok", "BK004"),
+        (mine, "job.invented", a, "ok", "BK002"),
+    ):  # fmt: skip
+        assert attempt(database, "byokeep_broker", call % (chain, said_event, actor, a, outcome, payload)) == state
+    assert attempt(database, "byokeep_broker", call % (mine, "job.opened", a, a, "ok", "no json")) == "22P02"
+
+
+def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase) -> None:
+    """A table with a client's id has a row policy or a reason not to; the functions pin their search path."""
+    named = shared_postgres.sql(
+        "SELECT table_name FROM information_schema.columns WHERE table_schema = 'byokeep' AND column_name = 'client_id'"
+    ).split()
+    assert set(named) - NOT_WALLED == {table for table, column in WALLED.items() if column == "client_id"}
+    walled = shared_postgres.sql(
+        "SELECT relname FROM pg_class JOIN pg_policy ON polrelid = pg_class.oid WHERE relrowsecurity"
+    ).split()
+    assert sorted(walled) == sorted(WALLED)
+    unpinned = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND proconfig IS NULL"
+    assert shared_postgres.sql(unpinned) == "0"
+    definers = "SELECT proname FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND prosecdef"
+    assert shared_postgres.sql(definers) == "audit_append"
+
+
+@pytest.mark.req("S-OWASP-23")
+async def test_postgres_without_a_client_sees_nothing(full: tuple[FreshDatabase, UUID, UUID]) -> None:
+    """Opened for no client the data layer shows no client's row and writes none; for one, his alone; for all, all."""
+    database, mine, other = full
+    counting = "\n".join(
+        f"-- name: of_{t}\nSELECT DISTINCT {column} AS id FROM byokeep.{t}" for t, column in WALLED.items()
+    )
+    change = "\n-- name: rename\nUPDATE byokeep.client SET risk = 'high' WHERE id = :id RETURNING id"
+    foreign = (
+        "\n-- name: raise_for\nINSERT INTO byokeep.alert (id, client_id, reason, severity, dedup_key)"
+        " VALUES (:id, :client, 'x', 'info', 'y')"
+    )
+    web = PostgresDatabase(database.url("byokeep_web"), statements=statements(counting + change + foreign))
+    broker = PostgresDatabase(database.url("byokeep_broker"), statements=statements())
+    for client in (mine, other):
+        async with broker.begin(client_id=client) as tx:
+            await tx.append(event(client))
+
+    for scope, expected in (({}, set()), ({"client_id": mine}, {mine}), ({"every_client": True}, {mine, other})):
+        async with web.begin(**scope) as tx:
+            for table in WALLED:
+                seen = {row["id"] for row in await tx.all(Query(f"of_{table}", dict))}
+                assert seen == expected, (table, scope)
+    async with web.begin(client_id=mine) as tx:
+        assert await tx.all(Query("rename", dict), id=other) == []
+    async with web.begin() as tx:
+        assert await tx.all(Query("rename", dict), id=mine) == []
+    for scope in ({}, {"client_id": mine}):
+        with pytest.raises(Denied, match="database_denied"):
+            async with web.begin(**scope) as tx:  # type: ignore[arg-type]
+                await tx.all(Query("raise_for", dict), id=uuid4(), client=other)
+    with pytest.raises(ValueError, match="not both"):
+        async with web.begin(client_id=mine, every_client=True):
+            pass
+    await web.close()
+    await broker.close()
