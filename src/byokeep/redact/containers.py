@@ -27,6 +27,7 @@ _MAGIC = re.compile(STRONG_MAGIC.pattern + rb"|x[\x01\x5e\x9c\xda]", re.DOTALL)
 _ZIP_HEADER = struct.Struct("<4sHHHHHIIIHH")
 _ZIP_SELF_EVIDENT = {0, 12, 93, 95}  # stored as it is, or as a stream with its own magic
 _ZIP_METHODS = _ZIP_SELF_EVIDENT | {1, 2, 3, 4, 5, 6, 8, 9, 10, 14, 18, 19, 94, 96, 97, 98, 99}
+_ZSTD_BLOCK = 1 << 17
 _SHORTEST_OUTPUT = 12
 
 
@@ -173,10 +174,15 @@ def _open_zip_member(haystack: Haystack, at: int, room: int) -> Opened | None:
 
 
 def _open_zstd(haystack: Haystack, at: int, room: int) -> Opened | None:
+    head = haystack.read(at, 32)
     try:
-        frame = zstandard.get_frame_parameters(haystack.read(at, 18))
+        frame = zstandard.get_frame_parameters(head)
+        block_at = zstandard.frame_header_size(head)
     except zstandard.ZstdError:
         return None
+    block = int.from_bytes(head[block_at : block_at + 3], "little")
+    if block >> 1 & 3 == 3 or block >> 3 > _ZSTD_BLOCK:
+        return None  # the magic by chance, as in a program that knows it
     if frame.dict_id or frame.window_size > _MEMORY:
         return Opened("zstd", at, b"", "zstd_needs_dictionary" if frame.dict_id else "memory_limit")
     out: list[bytes] = []

@@ -19,6 +19,7 @@ from byokeep.redact.containers import STRONG_MAGIC, Haystack, Opened, open_bare_
 from byokeep.redact.needles import Engine, Hit, NeedleSet, Squeezed
 from byokeep.redact.views import Layer, views
 
+_ONE_SIGHTING = 24  # bytes: the same canary seen again this close, through another view, is the same leak
 _RUN_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n: \\")
 
 
@@ -73,7 +74,11 @@ class ControlResult:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of a search. `denied` counts processes of other users that this user may not look into."""
+    """The outcome of a search.
+
+    `findings_dropped` counts what was seen after the limit of findings was reached, once per view that shows it;
+    `denied` counts processes of other users that this user may not look into.
+    """
 
     findings: tuple[Finding, ...] = ()
     sources_scanned: int = 0
@@ -119,7 +124,7 @@ class _Search:
     opened_left: int
     view_left: int = 0
     dropped: int = 0
-    findings: dict[tuple[str, int], Finding] = field(default_factory=dict)
+    findings: dict[tuple[str, int], Finding] = field(default_factory=dict)  # by label and offset // _ONE_SIGHTING
     troubles: dict[str, None] = field(default_factory=dict)
 
     def input(self, read: _Reader, layer_of: Callable[[bytes, int], Layer]) -> int:
@@ -198,19 +203,19 @@ class _Search:
             self.input(lambda at, size: data[at : at + size], layer_of)
 
     def _found(self, layer: Layer, squeezed: Squeezed, hit: Hit) -> None:
+        if len(self.findings) >= self.limits.findings:
+            self.dropped += 1
+            return
         start, end = squeezed.origin(hit.start), squeezed.origin(hit.end - 1) + 1
         offset, names = layer.chain(start, end - start)
         if end - start > hit.end - hit.start:
             names.append("utf16" if b"\0" in layer.data[start:end] else "split")
         if hit.encoding != "raw" or not names:
             names.append(hit.encoding)
-        key = hit.label, offset
-        if key in self.findings:
-            return
-        if len(self.findings) >= self.limits.findings:
-            self.dropped += 1
-            return
-        self.findings[key] = Finding(hit.label, self.source, offset, ">".join(names))
+        place = offset // _ONE_SIGHTING
+        near = [self.findings.get((hit.label, place + step)) for step in (-1, 0, 1)]
+        if not any(seen and abs(seen.offset - offset) < _ONE_SIGHTING for seen in near):
+            self.findings[hit.label, place] = Finding(hit.label, self.source, offset, ">".join(names))
 
     def report(self, size: int) -> Report:
         return Report(

@@ -11,6 +11,7 @@ import binascii
 import html
 import re
 import string
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -82,14 +83,23 @@ def _meaning(escape: bytes) -> bytes:
     kind, rest = escape[:1], escape[1:]
     if kind == b"%":
         return bytes([int(rest, 16)])
+    if rest[:1] == b"#":
+        digits = rest[1:].rstrip(b";")
+        return _character(int(digits[1:], 16) if digits[:1] in b"xX" else int(digits), escape)
     if kind == b"&":
         return html.unescape(escape.decode("ascii")).encode("utf-8", "replace")
     if rest[:1] in (b"u", b"x") and len(rest) > 1:
-        code = int(rest[1:], 16)
-        return bytes([code]) if code < 256 else chr(code).encode("utf-8", "replace")
+        return _character(int(rest[1:], 16), escape)
     if rest[:1].isdigit():
         return bytes([int(rest, 8) & 0xFF])
     return _LETTERS.get(rest, rest)
+
+
+def _character(code: int, escape: bytes) -> bytes:
+    """A code below 256 is that byte (escaped binary), a higher one UTF-8 text, an impossible one stays as it is."""
+    if code < 256:
+        return bytes([code])
+    return chr(code).encode("utf-8", "replace") if code <= sys.maxunicode else escape
 
 
 def _unescaped(layer: Layer) -> Iterator[Layer]:

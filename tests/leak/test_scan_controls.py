@@ -1,0 +1,48 @@
+"""The positive control: a leak search is believed only after it found everything that was planted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from byokeep.redact import control as control_module
+from byokeep.redact.canary import PROVIDERS
+from byokeep.redact.needles import Engine, NeedleSet
+from byokeep.redact.scan import Canary, ControlResult, Limits, Sweep, new_canary, positive_control
+
+
+@pytest.mark.parametrize("engine", ["grams", "hyperscan"])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_everything_planted_is_found(provider: str, engine: Engine) -> None:
+    """Every encoding in every kind of place is found, for keys of every provider, by both engines."""
+    result = positive_control(lambda: new_canary(provider), engine=engine)
+    assert result.missed == ()
+    assert result.planted == len(control_module.ENCODINGS) * 8
+    assert result.passed
+
+
+def test_search_that_cannot_open_archives_fails_its_control() -> None:
+    """A search whose limits keep it from opening anything misses what is packed, and its reports are void."""
+    result = positive_control(lambda: new_canary("anthropic"), limits=Limits(opened_bytes=0, stream_bytes=0))
+    assert "old.log.gz/raw" in result.missed
+    assert "text.log/gzip" in result.missed
+    assert "text.log/raw" not in result.missed
+    report = Sweep([Canary("x", new_canary("kie"))]).scan_bytes(b"words", source="s")
+    assert report.clean
+    void = dataclasses.replace(report, control=result)
+    assert void.void
+    assert not void.clean
+
+
+def test_search_that_finds_nothing_fails_its_control(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken engine that never finds anything misses all that was planted."""
+    monkeypatch.setattr(NeedleSet, "search", lambda _self, _haystack: [])
+    result = positive_control(lambda: new_canary("kie"))
+    assert len(result.missed) == result.planted
+    assert not result.passed
+
+
+def test_control_that_planted_nothing_has_not_passed() -> None:
+    """Zero planted and zero missed is no proof."""
+    assert not ControlResult(0, ()).passed

@@ -1,0 +1,195 @@
+"""The leak search on files, trees, processes and the command line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from byokeep.redact.control import planted_process
+from byokeep.redact.scan import Canary, Sweep, Unreadable, new_canary
+
+SRC = Path(__file__).parents[2] / "src"
+
+
+@pytest.fixture
+def canary() -> Canary:
+    """A fresh canary."""
+    return Canary("planted", new_canary("anthropic"))
+
+
+def test_tree_is_searched_to_the_last_file(tmp_path: Path, canary: Canary) -> None:
+    """Files in nested folders are searched, and the finding says which file and where."""
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    (tmp_path / "fine.txt").write_bytes(b"words")
+    (deep / "old.gz").write_bytes(gzip.compress(b"words " * 50 + canary.value))
+    report = Sweep([canary]).scan_paths([tmp_path])
+    assert report.sources_scanned == 2
+    assert [(f.source, f.encoding) for f in report.findings] == [(str(deep / "old.gz"), "gzip")]
+
+
+def test_missing_and_unreadable_make_the_report_not_clean(tmp_path: Path, canary: Canary) -> None:
+    """A path that is not there, or is no file, is listed and the report is not clean, whatever else was fine."""
+    (tmp_path / "fine.txt").write_bytes(b"words")
+    os.mkfifo(tmp_path / "pipe")
+    sweep = Sweep([canary])
+    assert sweep.scan_paths([tmp_path]).clean
+    missing = sweep.scan_paths([tmp_path, tmp_path / "gone"])
+    assert missing.unreadable == (Unreadable(str(tmp_path / "gone"), "enoent"),)
+    assert not missing.clean
+    pipe = sweep.scan_paths([tmp_path / "fine.txt", tmp_path / "pipe"])
+    assert pipe.unreadable == (Unreadable(str(tmp_path / "pipe"), "not_a_regular_file"),)
+    assert not pipe.clean
+
+
+def test_read_error_half_way_makes_the_report_not_clean(canary: Canary) -> None:
+    """A file that opens and then fails to read is listed."""
+    report = Sweep([canary]).scan_file("/proc/self/mem")
+    assert report.unreadable == (Unreadable("/proc/self/mem", "eio"),)
+    assert not report.clean
+
+
+@pytest.fixture
+def as_ordinary_user() -> Iterator[Path]:
+    """A folder for a user without privileges, who this process is for the length of the test."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory(prefix="scan-") as folder:
+        if root:
+            os.chown(folder, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+def test_forbidden_file_makes_the_report_not_clean(as_ordinary_user: Path, canary: Canary) -> None:
+    """A file and a folder that an ordinary user may not read are both listed, not passed over."""
+    (as_ordinary_user / "fine.txt").write_bytes(b"words")
+    (as_ordinary_user / "secret.txt").write_bytes(canary.value)
+    (as_ordinary_user / "secret.txt").chmod(0)
+    (as_ordinary_user / "folder").mkdir(mode=0)
+    report = Sweep([canary]).scan_paths([as_ordinary_user])
+    (as_ordinary_user / "folder").chmod(0o700)
+    assert {(Path(u.source).name, u.reason) for u in report.unreadable} == {
+        ("folder", "eacces"),
+        ("secret.txt", "eacces"),
+    }
+    assert not report.clean
+
+
+def test_canary_in_a_name_is_found_and_not_repeated(tmp_path: Path, canary: Canary) -> None:
+    """A file name and a link target are places too; the report shows the label in their stead."""
+    (tmp_path / canary.value.decode()).write_bytes(b"words")
+    (tmp_path / "link").symlink_to("/nowhere/" + canary.value.decode())
+    report = Sweep([canary]).scan_paths([tmp_path])
+    assert {f.source for f in report.findings} == {
+        str(tmp_path / "[planted] (name)"),
+        str(tmp_path / "link (link target)"),
+    }
+    assert canary.value.decode() not in repr(report)
+
+
+def test_large_file_is_read_in_windows(tmp_path: Path, canary: Canary) -> None:
+    """A file of twenty megabytes with the canary near its end is searched within seconds."""
+    path = tmp_path / "big.log"
+    line = b'2026-03-01T12:00:00Z INFO "words and words" path=/v1/x status=200, 12 ms\n'
+    with path.open("wb") as out:
+        for _ in range(20):
+            out.write(line * (1_000_000 // len(line)))
+        place = out.tell()
+        out.write(canary.value + b"\n" + line)
+    report = Sweep([canary], engine="grams").scan_file(path)
+    assert report.bytes_scanned == path.stat().st_size
+    assert place <= report.findings[0].offset < place + 20
+
+
+@pytest.mark.parametrize("location", ["environ", "cmdline"])
+def test_process_of_a_child_is_searched(location: str, canary: Canary) -> None:
+    """A value in a child's environment or arguments is found while it runs; a process that is gone is passed over."""
+    sweep = Sweep([canary])
+    with planted_process({"x": canary.value}, location) as pid:
+        report = sweep.scan_proc()
+    assert f"/proc/{pid}/{location}" in {f.source for f in report.findings}
+    assert sweep.scan_proc([pid]).sources_scanned == 0
+    assert not sweep.scan_proc([pid]).clean
+
+
+_UNREADABLE_CHILD = (
+    "import ctypes, sys; ctypes.CDLL(None).prctl(4, 0); sys.stdout.write('+'); sys.stdout.flush(); sys.stdin.read()"
+)
+
+
+@pytest.fixture
+def hidden_child() -> Iterator[int]:
+    """The pid of a child that lets no ordinary user read its environment."""
+    command = [sys.executable, "-I", "-S", "-c", _UNREADABLE_CHILD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.read(1) == b"+"
+        yield child.pid
+
+
+@pytest.mark.usefixtures("hidden_child", "as_ordinary_user")
+def test_process_that_will_not_be_read_is_not_clean_unless_it_is_anothers(
+    hidden_child: int, canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An own process that hides its environment spoils the report; a stranger's is counted as out of reach."""
+    own = Sweep([canary]).scan_proc([hidden_child])
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    strangers = Sweep([canary]).scan_proc([hidden_child])
+    assert own.unreadable == (Unreadable(f"/proc/{hidden_child}/environ", "eacces"),)
+    assert not own.clean
+    assert (strangers.unreadable, strangers.denied) == ((), 1)
+
+
+def _command(canaries: bytes, *paths: Path) -> tuple[int, dict[str, object]]:
+    read_end, write_end = os.pipe()
+    os.write(write_end, canaries)
+    os.close(write_end)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "byokeep.redact.scan", "--canaries-fd", str(read_end), *map(str, paths)],
+            env={"PYTHONPATH": str(SRC)},
+            pass_fds=[read_end],
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(read_end)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_command_exit_codes(tmp_path: Path, canary: Canary) -> None:
+    """The command says 0 for clean, 1 for found and 4 for unknown, and never prints a value."""
+    line = b"planted\t" + canary.value + b"\n"
+    (tmp_path / "fine.txt").write_bytes(b"words")
+    (tmp_path / "leak.txt").write_bytes(b"words " + canary.value)
+
+    code, clean = _command(line, tmp_path / "fine.txt")
+    assert (code, clean["clean"], clean["void"], clean["sources_scanned"]) == (0, True, False, 1)
+    code, found = _command(line, tmp_path)
+    assert (code, found["clean"]) == (1, False)
+    assert canary.value.decode() not in json.dumps(found)
+    code, gone = _command(line, tmp_path / "fine.txt", tmp_path / "gone")
+    assert (code, gone["clean"]) == (4, False)
+
+
+@pytest.mark.parametrize(
+    ("canaries", "error"),
+    [(b"", "no_canaries"), (b"no tab here\n", "line_without_tab"), (b"x\tshort\n", "canary_too_short")],
+)
+def test_command_with_bad_canaries_is_unknown(tmp_path: Path, canaries: bytes, error: str) -> None:
+    """Without usable canaries the outcome is unknown, never clean."""
+    (tmp_path / "fine.txt").write_bytes(b"words")
+    assert _command(canaries, tmp_path) == (4, {"clean": False, "error": error})
