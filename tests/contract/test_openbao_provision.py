@@ -1,0 +1,253 @@
+"""Provisioning a real store, embedded or somebody else's: what it refuses, what it repeats, and the death of root."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import uuid
+from pathlib import Path
+
+import pytest
+
+from byokeep.adapters.openbao import layout
+from byokeep.adapters.openbao.embedded import bring_up
+from byokeep.adapters.openbao.layout import Desired
+from byokeep.adapters.openbao.login import AppRoleLogin, log_in
+from byokeep.adapters.openbao.provision import prove_audit, provision, rotate_credentials
+from byokeep.adapters.openbao.root import generate_root, retire_roots
+from byokeep.adapters.openbao.signer import TransitSigner
+from byokeep.core.errors import Denied, Integrity, NotFound, RateLimited, Rejected, Unavailable
+from byokeep.core.secret import Secret
+from byokeep.wire.bao_http import BaoHttp
+from tests.support.openbao import Bao, lease_claims, plain_openbao, running_openbao
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def _desired(**changed: object) -> Desired:
+    return dataclasses.replace(Desired(installation_id=uuid.uuid4()), **changed)  # type: ignore[arg-type]
+
+
+async def test_without_an_audit_device_nothing_is_written(tmp_path: Path) -> None:
+    """A store that records nothing gets no mount, no key, no credentials."""
+    async with plain_openbao(tmp_path, audit=False) as (http, root):
+        with pytest.raises(Unavailable) as refused:
+            await provision(http, root, _desired(), credentials_dir=tmp_path / "credentials")
+        assert refused.value.code == "no_audit_device"
+        mounts = await http.request("GET", "sys/mounts", token=root)
+        assert "kv/" not in mounts.data
+        assert "transit/" not in mounts.data
+        assert not (tmp_path / "credentials").exists()
+
+
+async def test_a_device_that_logs_in_clear_is_no_audit_device(tmp_path: Path) -> None:
+    """log_raw writes values into the log, so it counts as a fault."""
+    async with plain_openbao(tmp_path, audit=True, log_raw=True) as (http, root):
+        with pytest.raises(Unavailable) as refused:
+            await prove_audit(http, root)
+        assert refused.value.code == "audit_device_raw"
+
+
+@pytest.mark.req("S-JWT-5")
+async def test_somebody_elses_mounts_and_keys_are_not_taken_over(tmp_path: Path) -> None:
+    """A mount of another type, a signing key of another kind or one that can be copied out: refused."""
+    credentials = tmp_path / "credentials"
+    async with plain_openbao(tmp_path, audit=True) as (http, root):
+        await http.request("POST", "sys/mounts/kv", token=root, body={"type": "kv", "options": {"version": "1"}})
+        with pytest.raises(Integrity, match="store_mount_foreign"):
+            await provision(http, root, _desired(), credentials_dir=credentials)
+        await http.request("DELETE", "sys/mounts/kv", token=root)
+        await http.request("POST", "sys/mounts/transit", token=root, body={"type": "transit"})
+        for body in ({"type": "hmac", "key_size": 32}, {"type": "ed25519", "exportable": True}, {"type": "rsa-2048"}):
+            await http.request("POST", "transit/keys/leases", token=root, body=body)
+            with pytest.raises(Integrity, match="store_key_foreign"):
+                await provision(http, root, _desired(), credentials_dir=credentials)
+            await http.request("POST", "transit/keys/leases/config", token=root, body={"deletion_allowed": True})
+            await http.request("DELETE", "transit/keys/leases", token=root)
+        assert not credentials.exists()
+
+
+async def test_a_second_run_leaves_no_old_field_role_or_policy(tmp_path: Path) -> None:
+    """Widened roles, extra roles and extra policies are gone after the next run; keys, pepper and credentials stay."""
+    credentials, desired = tmp_path / "credentials", _desired()
+    async with plain_openbao(tmp_path, audit=True) as (http, root):
+        await provision(http, root, desired, credentials_dir=credentials)
+        before = {path.name: path.read_bytes() for path in credentials.iterdir()}
+        pepper = (await http.request("GET", layout.TOKEN_KEY_PATH, token=root)).data["data"]["value"]
+        clean = (await http.request("GET", "auth/lease/role/use-kie", token=root)).data
+        widened = layout.lease_roles(desired)["use-kie"] | {"claim_mappings": {"job_id": "job"}, "token_num_uses": 3}
+        await http.request("POST", "auth/lease/role/use-kie", token=root, body=widened | {"token_type": "service"})
+        await http.request(
+            "POST", "auth/lease/role/use-forgotten", token=root, body=layout.lease_roles(desired)["enroll"]
+        )
+        await http.request("POST", "sys/policies/acl/use-forgotten", token=root, body={"policy": 'path "x" {}'})
+        await http.request("POST", "auth/approle/role/web", token=root, body={"token_policies": ["broker", "web"]})
+        await provision(http, root, desired, credentials_dir=credentials)
+        assert (await http.request("GET", "auth/lease/role/use-kie", token=root)).data == clean
+        assert (await http.request("GET", "auth/approle/role/web", token=root)).data["token_policies"] == ["web"]
+        for gone in ("auth/lease/role/use-forgotten", "sys/policies/acl/use-forgotten"):
+            with pytest.raises(NotFound):
+                await http.request("GET", gone, token=root)
+        assert (await http.request("GET", layout.TOKEN_KEY_PATH, token=root)).data["data"]["value"] == pepper
+        assert {path.name: path.read_bytes() for path in credentials.iterdir()} == before
+        assert all(path.stat().st_mode & 0o777 == 0o600 for path in credentials.iterdir())
+
+
+async def test_the_rate_of_signatures_and_logins_has_a_cap(tmp_path: Path) -> None:
+    """Over TCP a quota cuts a flood of signatures and logins off with 429."""
+    credentials = tmp_path / "credentials"
+    async with plain_openbao(tmp_path, audit=True) as (http, root):
+        await provision(http, root, _desired(per_second=5), credentials_dir=credentials)
+        broker, _ = await log_in(http, credentials / "broker.approle")
+        body: dict[str, object] = {"input": "aGk="}
+        flood = [http.request("POST", "transit/sign/leases", token=broker, body=body) for _ in range(30)]
+        outcomes = await asyncio.gather(*flood, return_exceptions=True)
+        limited = [outcome for outcome in outcomes if isinstance(outcome, RateLimited)]
+        assert limited
+        assert len(outcomes) - len(limited) >= 5
+        logins = [http.request("POST", "auth/lease/login", body={"role": "enroll", "jwt": "x"}) for _ in range(30)]
+        outcomes = await asyncio.gather(*logins, return_exceptions=True)
+        assert any(isinstance(outcome, RateLimited) for outcome in outcomes)
+        await provision(http, root, _desired(), credentials_dir=credentials)
+        flood = [http.request("POST", "transit/sign/leases", token=broker, body=body) for _ in range(30)]
+        assert not [o for o in await asyncio.gather(*flood, return_exceptions=True) if isinstance(o, Exception)]
+
+
+async def test_a_machines_old_secret_id_dies_with_its_rotation(tmp_path: Path) -> None:
+    """After rotation the new file logs in and the old secret id is refused; an unknown machine is rejected."""
+    credentials = tmp_path / "credentials"
+    async with plain_openbao(tmp_path, audit=True) as (http, root):
+        await provision(http, root, _desired(), credentials_dir=credentials)
+        old = tmp_path / "old.approle"
+        old.write_bytes((credentials / "web.approle").read_bytes())
+        old.chmod(0o600)
+        await log_in(http, old)
+        await rotate_credentials(http, root, "web", credentials)
+        await log_in(http, credentials / "web.approle")
+        with pytest.raises(Unavailable, match="credentials_refused"):
+            await log_in(http, old)
+        with pytest.raises(Rejected, match="unknown_machine"):
+            await rotate_credentials(http, root, "admin", credentials)
+
+
+async def test_credentials_open_to_others_are_not_used(bao: Bao, tmp_path: Path) -> None:
+    """A credentials file that others may read, a link, a cut file: no login."""
+    good = (bao.credentials / "web.approle").read_bytes()
+    path = tmp_path / "web.approle"
+    path.write_bytes(good)
+    path.chmod(0o640)
+    link = tmp_path / "link.approle"
+    link.symlink_to(bao.credentials / "web.approle")
+    cut = tmp_path / "cut.approle"
+    cut.write_bytes(good[:-5])
+    cut.chmod(0o600)
+    for unsafe in (path, link, cut):
+        with pytest.raises(Unavailable, match="credentials_unsafe"):
+            await log_in(bao.http, unsafe)
+    with pytest.raises(Unavailable, match="credentials_missing"):
+        await log_in(bao.http, tmp_path / "none.approle")
+
+
+async def test_one_login_serves_many_callers_and_survives_revocation(bao: Bao) -> None:
+    """Forty callers share one login; when the token is revoked behind its back, one more login puts it right."""
+    login = AppRoleLogin(bao.http, bao.credentials / "broker.approle")
+    tokens = await asyncio.gather(*(login.token() for _ in range(40)))
+    assert len({id(token) for token in tokens}) == 1
+    await bao.http.request("POST", "auth/token/revoke-self", token=tokens[0])
+    await asyncio.sleep(1.1)
+    replies = await asyncio.gather(*(login.request("GET", "transit/keys/leases") for _ in range(40)))
+    assert all(reply.status == 200 for reply in replies)
+    renewed = await login.token()
+    assert renewed is not tokens[0]
+    with pytest.raises(Denied, match="store_denied"):
+        await login.request("GET", "kv/metadata/platform/provisioning")
+    assert await login.token() is renewed
+    await login.close()
+
+
+async def test_changed_content_is_provisioned_again_and_equal_content_skipped(bao: Bao) -> None:
+    """`up` skips what is already so, and otherwise makes a root token, uses it and kills it."""
+    assert not (await bring_up(bao.server, bao.desired)).changed
+    wider = dataclasses.replace(bao.desired, lease_token_ttl_s=9)
+    done = await bring_up(bao.server, wider)
+    assert done.changed
+    assert done.audit_devices == ("a", "b")
+    assert not (await bring_up(bao.server, wider)).changed
+    assert (await bring_up(bao.server, bao.desired)).changed
+    assert not bao.server.root_live.exists()
+
+
+@pytest.mark.req("S-VAULT-13")
+async def test_root_is_dead_after_setup_and_needs_a_quorum_to_come_back(tmp_path: Path) -> None:
+    """The first root token is refused after set-up; two of three recovery keys make one, fewer or wrong ones do not."""
+    seen: list[Secret] = []
+    desired = _desired()
+    async with running_openbao(tmp_path, desired=desired, recovery_shares=3, recovery_threshold=2, seen=seen) as bao:
+        with pytest.raises(Denied, match="store_denied"):
+            await bao.http.request("GET", "auth/token/lookup-self", token=seen[0])
+        assert bao.server.initial_root is None
+        shares = bao.server.recovery_keys()
+        provisioner, _ = await log_in(bao.http, bao.credentials / "provisioner.approle")
+        wrong = Secret(bytes(reversed(shares[1].reveal())))
+        for too_few in ([], shares[:1], [shares[0], wrong], [shares[0], shares[0]]):
+            with pytest.raises(Denied, match="recovery_quorum_missing"):
+                await generate_root(bao.http, provisioner, too_few)
+        web = await bao.web.token()
+        for other in (web, await bao.broker.token()):
+            with pytest.raises(Denied, match="store_denied"):
+                await generate_root(bao.http, other, shares)
+        first = await generate_root(bao.http, provisioner, shares[1:])
+        second = await generate_root(bao.http, provisioner, shares[:2])
+        await retire_roots(bao.http, second)
+        for root in (first, second):
+            with pytest.raises(Denied, match="store_denied"):
+                await bao.http.request("GET", "sys/mounts", token=root)
+
+
+async def test_a_crash_between_making_and_killing_root_is_made_good(bao: Bao) -> None:
+    """A root token that a crashed run left alive is dead after the next run, though the content had not changed."""
+    root = await bao.root()
+    bao.server.root_live.write_bytes(b"")
+    assert (await bring_up(bao.server, bao.desired)).changed
+    with pytest.raises(Denied, match="store_denied"):
+        await bao.http.request("GET", "sys/mounts", token=root)
+    assert not bao.server.root_live.exists()
+
+
+async def test_content_hash_moves_with_every_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another issuer, life, network, cap or policy text gives another hash."""
+    base = _desired()
+    others = [
+        dataclasses.replace(base, installation_id=uuid.uuid4()),
+        dataclasses.replace(base, lease_token_ttl_s=3),
+        dataclasses.replace(base, lease_cidrs=("10.0.0.0/8",)),
+        dataclasses.replace(base, per_second=7),
+    ]
+    hashes = {layout.content_hash(one) for one in (base, *others)}
+    wider = {name: text + "\n" for name, text in layout.policies("<<lease_accessor>>").items()}
+    monkeypatch.setattr(layout, "policies", lambda _: wider)
+    hashes.add(layout.content_hash(base))
+    assert len(hashes) == 6
+    for life in (0, 61):
+        with pytest.raises(Rejected, match="bad_lease_token_ttl"):
+            _desired(lease_token_ttl_s=life)
+
+
+async def test_leases_are_bound_to_the_runners_networks(tmp_path: Path) -> None:
+    """With lease_cidrs a lease that comes from elsewhere cannot log in."""
+    async with plain_openbao(tmp_path, audit=True) as (http, root):
+        for network, welcome in (("10.9.0.0/16", False), ("127.0.0.0/8", True)):
+            desired = _desired(lease_cidrs=(network,))
+            await provision(http, root, desired, credentials_dir=tmp_path / "credentials")
+            jwt = await _jwt(http, tmp_path / "credentials", desired)
+            attempt = http.request("POST", "auth/lease/login", body={"role": "enroll", "jwt": jwt})
+            if welcome:
+                assert (await attempt).auth["entity_id"]
+            else:
+                with pytest.raises((Denied, Rejected)):
+                    await attempt
+
+
+async def _jwt(http: BaoHttp, credentials: Path, desired: Desired) -> Secret:
+    signer = TransitSigner(AppRoleLogin(http, credentials / "broker.approle"))
+    return Secret(await signer.sign_jwt(lease_claims(desired, uuid.uuid4(), "enroll")))
