@@ -1,0 +1,71 @@
+"""The custodian: a machine identity that obtains custody leases from the broker and uses them at the store.
+
+Rules
+- The SDK keeps the lease: it renews, and it ends the moment the broker or the store says no.
+- Each act logs in anew and names the lease, so the store's own log explains it.
+- A place that is not the lease's own is refused here before the store refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from byokeep.client.job import Job
+from byokeep.client.keep import Keep
+from byokeep.client.settings import ClientSettings
+from byokeep.core.errors import Denied
+from byokeep.core.ref import SecretRef
+from byokeep.core.secret import Secret
+from byokeep.telemetry.spans import span
+from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.openbao import destroy_versions, live_versions, read_secret
+
+
+class BrokerCustodian:
+    """:class:`byokeep.flows.worker_app.Custodian` through the broker.
+
+    Args:
+        settings: Where the broker is; ``runner_token_file`` is the custodian's.
+    """
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+
+    @asynccontextmanager
+    async def open(self, job_id: UUID) -> AsyncIterator[LeasedCustody]:
+        """Hold a custody lease of a job for the length of the block."""
+        async with Keep(self._settings) as keep, keep.attach(job_id) as job:
+            yield LeasedCustody(job)
+
+
+class LeasedCustody:
+    """:class:`byokeep.flows.worker_app.Custody` of a held lease."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    async def read(self, ref: SecretRef, version: int) -> Secret:
+        """Return exactly this version."""
+        with span("custody_read", job=self._job.id, provider=ref.provider.value, version=version):
+            store, token, path = await self._log_in(ref)
+            return await read_secret(store, token, path, version, self._job.lease.id)
+
+    async def live_versions(self, ref: SecretRef) -> list[int]:
+        """Return versions neither deleted nor destroyed."""
+        store, token, path = await self._log_in(ref)
+        _, live = await live_versions(store, token, path, lease_id=self._job.lease.id)
+        return live
+
+    async def destroy(self, ref: SecretRef, versions: list[int]) -> None:
+        """Destroy versions for good."""
+        with span("custody_destroy", job=self._job.id, provider=ref.provider.value, count=len(versions)):
+            store, token, path = await self._log_in(ref)
+            await destroy_versions(store, token, path, versions, lease_id=self._job.lease.id)
+
+    async def _log_in(self, ref: SecretRef) -> tuple[BaoHttp, Secret, str]:
+        store, token, path, _ = await self._job.lease.login(ref.provider.value)
+        if path != ref.path:
+            raise Denied("not_declared", next_step="A custody job is for one client and one provider.")
+        return store, token, path

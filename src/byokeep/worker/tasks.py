@@ -1,0 +1,85 @@
+"""The tasks of the queue and their timing.
+
+Rules
+- A task names a flow; it holds no sequence of its own.
+- Only Unavailable is tried again. The last try is told so, and records what it could not decide.
+- A task whose worker died is taken up again by another (no task is lost, none is trusted to run once).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from procrastinate import App as Queue
+from procrastinate import JobContext, RetryStrategy
+
+from byokeep.core.errors import Unavailable
+from byokeep.core.model import ClientId
+from byokeep.flows.sweep import sweep_orphans
+from byokeep.flows.verify_key import Task, verify_key
+from byokeep.flows.worker_app import WorkerApp
+from byokeep.telemetry.log import get_log
+from byokeep.telemetry.spans import span
+
+TRIES: Final = 5
+DEAD_S: Final = 60  # seconds without a sign of life after which a worker counts as dead
+CONCURRENCY: Final = 8
+_EVERY_MINUTE: Final = "* * * * *"
+
+
+def register(queue: Queue, app: WorkerApp) -> None:
+    """Make the tasks known to a queue.
+
+    Args:
+        queue: Not yet opened.
+        app: The worker's ports.
+    """
+    retry = RetryStrategy(max_attempts=TRIES - 1, exponential_wait=2, retry_exceptions={Unavailable})
+
+    @queue.task(name="verify_key", retry=retry, pass_context=True)
+    async def verify(
+        context: JobContext, *, client_id: str, ref_id: str, version: str, sop_id: str, job_id: str
+    ) -> None:
+        attempts = context.job.attempts
+        task = Task(
+            client_id=ClientId(UUID(client_id)), ref_id=UUID(ref_id), version=int(version), sop_id=UUID(sop_id),
+            job_id=UUID(job_id),
+        )  # fmt: skip
+        with span("verify_key", sop=task.sop_id, ref=task.ref_id, version=task.version):
+            result = await verify_key(app, task, last_attempt=attempts >= TRIES - 1)
+        get_log().info("key_verification", tenant=task.client_id, ref=task.ref_id, sop=task.sop_id, outcome=result,
+                       attempt=attempts + 1)  # fmt: skip
+
+    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.task(name="sweep_orphans", queueing_lock="sweep_orphans", lock="sweep_orphans")
+    async def sweep(timestamp: int) -> None:
+        with span("sweep_orphans", epoch=timestamp):
+            destroyed = await sweep_orphans(app)
+        if destroyed:
+            get_log().warning("orphans_destroyed", count=destroyed)
+
+    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.task(name="retry_stalled", queueing_lock="retry_stalled", lock="retry_stalled")
+    async def retry_stalled(timestamp: int) -> None:
+        del timestamp
+        for job in await queue.job_manager.get_stalled_jobs(seconds_since_heartbeat=DEAD_S):
+            get_log().warning("task_taken_up_again", task=job.task_name)
+            await queue.job_manager.retry_job(job)
+
+
+async def run(queue: Queue, app: WorkerApp) -> None:
+    """Run tasks until SIGTERM or SIGINT; tasks under way get ten seconds.
+
+    Args:
+        queue: Not yet opened; it is closed at the end.
+        app: The worker's ports.
+    """
+    register(queue, app)
+    async with queue.open_async():
+        await queue.run_worker_async(
+            concurrency=CONCURRENCY,
+            delete_jobs="successful",
+            shutdown_graceful_timeout=10,
+            install_signal_handlers=True,
+        )
