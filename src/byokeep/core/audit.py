@@ -113,7 +113,7 @@ def read_payload(payload: bytes) -> Facts:
             event=_text(found.pop("event")),
             outcome=_text(found.pop("outcome")),
             actor=_uuid(found.pop("actor")),
-            roles=tuple(_text(role) for role in found.pop("roles")),
+            roles=_texts(found.pop("roles")),
             client=_uuid_or_none(found.pop("client")),
             object=_uuid_or_none(found.pop("object")),
             request=_uuid(found.pop("request")),
@@ -331,6 +331,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("not text")
     return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError("not a list")
+    return tuple(_text(item) for item in value)
 
 
 def _plain(value: Any) -> str | int:
