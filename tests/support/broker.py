@@ -1,0 +1,318 @@
+"""A broker on real HTTP, a real PostgreSQL and a real OpenBao, and what a test needs to play every part.
+
+Use it with ``pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]`` and the fixture ``stand``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import secrets
+import shutil
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import aiohttp
+import pytest
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from byokeep.adapters.files.checkpoints import CheckpointDirectory
+from byokeep.adapters.openbao.audit import FileStoreAudit
+from byokeep.adapters.openbao.cutoff import EntityCutoff
+from byokeep.adapters.openbao.embedded import audit_files
+from byokeep.adapters.openbao.intake import BaoIntake
+from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.adapters.openbao.signer import TransitSigner
+from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.adapters.postgres.embedded import EmbeddedPostgres
+from byokeep.adapters.system import SystemClock, SystemIds
+from byokeep.broker.app import create_app
+from byokeep.client import ClientSettings, Keep
+from byokeep.core.model import ClientId, Environment, Provider
+from byokeep.core.ref import SecretRef
+from byokeep.core.secret import Secret
+from byokeep.flows.app import BrokerApp, Limits
+from byokeep.flows.authenticate import authenticate
+from byokeep.wire.bao_http import BaoHttp
+from tests.support.openbao import Bao, running_openbao
+from tests.support.postgres import FreshDatabase, drop_database, fresh_database, short_home
+
+KEY = b"a pepper made up for tests"
+PREFIX = {"dispatcher": "bkd_", "runner": "bkr_", "custodian": "bkc_"}
+
+
+def token_key(token: bytes) -> bytes:
+    return hmac.digest(KEY, token, hashlib.sha256)
+
+
+@dataclass(frozen=True)
+class Store:
+    """The shared OpenBao. ``bao`` belongs to another loop: use its paths and figures only."""
+
+    bao: Bao
+    home: Path
+
+    @property
+    def address(self) -> str:
+        return str(self.bao.server.address)
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    """One OpenBao for the session, run by a thread's own loop."""
+    home, ready, done = short_home(), threading.Event(), threading.Event()
+    made: list[Bao] = []
+    failed: list[BaseException] = []
+
+    async def run() -> None:
+        try:
+            async with running_openbao(home) as bao:
+                made.append(bao)
+                ready.set()
+                while not done.is_set():
+                    await asyncio.sleep(0.1)
+        except BaseException as error:
+            failed.append(error)
+            raise
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    thread.start()
+    ready.wait(60)
+    if not made:
+        raise RuntimeError("OpenBao did not start") from (failed[0] if failed else None)
+    yield Store(made[0], home)
+    done.set()
+    thread.join(30)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@dataclass
+class Person:
+    """A subject and its token."""
+
+    id: UUID
+    token: str = field(repr=False)
+
+
+@dataclass
+class Stand:
+    """One broker with its own database."""
+
+    db: FreshDatabase
+    store: Store
+    app: BrokerApp
+    intake: BaoIntake
+    url: str
+    home: Path
+    http: aiohttp.ClientSession
+    people: dict[str, Person] = field(default_factory=dict)
+
+    def subject(self, role: str, name: str = "", *, clients: tuple[UUID, ...] | None = None) -> Person:
+        """A person or machine with a token; assigned to all clients unless some are named."""
+        person = Person(uuid4(), PREFIX.get(role, "bko_") + secrets.token_urlsafe(32))
+        kind = "machine" if role in PREFIX else "operator"
+        every = "true" if clients is None else "false"
+        self.db.sql(
+            f"INSERT INTO byokeep.subject (id, kind, name, roles, all_clients) VALUES ('{person.id}', '{kind}',"
+            f" '{name or role} {person.id.hex[:6]}', ARRAY['{role}'], {every});"
+            f"INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at) VALUES ('{uuid4()}',"
+            f" '{person.id}', '\\x{token_key(person.token.encode()).hex()}', 'api', now() + interval '1 day');"
+            + "".join(f"INSERT INTO byokeep.subject_client VALUES ('{person.id}', '{c}');" for c in clients or ())
+        )
+        self.people.setdefault(role, person)
+        return person
+
+    async def client(self, *providers: str) -> UUID:
+        """An active client, enrolled at the store, with one verified key for each provider."""
+        client = uuid4()
+        admin = self.people["admin"]
+        self.db.sql(
+            f"INSERT INTO byokeep.client (id, name, created_by) VALUES ('{client}', 'Client {client.hex[:8]}',"
+            f" '{admin.id}')"
+        )
+        status, reply = await self.call("POST", f"/v1/clients/{client}/enroll", "admin")
+        assert (status, reply) == (200, {"state": "active"})
+        for provider in providers:
+            await self.key(client, provider)
+        return client
+
+    async def key(self, client: UUID, provider: str, value: str = "", *, version: int = 1) -> str:
+        """Put a value as ``web`` does and pin it; returns the value."""
+        value = value or f"value-of-{provider}-{secrets.token_hex(8)}"
+        ref = SecretRef(ClientId(client), Provider(provider))
+        await self.intake.put(ref, Secret(value), cas=version - 1)
+        if version == 1:
+            self.db.sql(
+                "INSERT INTO byokeep.credential_ref (id, client_id, provider, kind, environment, secret_ref, version,"
+                " state, verification, risk, created_by, rotation_due_at) VALUES"
+                f" ('{uuid4()}', '{client}', '{provider}', 'provider_api_key', 'development', '{ref}', 1, 'active',"
+                f" 'verified', 'standard', '{self.people['admin'].id}', now() + interval '90 days')"
+            )
+        else:
+            self.db.sql(
+                f"UPDATE byokeep.credential_ref SET version = {version}"
+                f" WHERE client_id = '{client}' AND provider = '{provider}'"
+            )
+        return value
+
+    def account(
+        self, client: UUID, platform: str = "x", account: str = "acme", *, lanes: str = "api", identity: str = "match"
+    ) -> UUID:
+        """A registered account whose identity was just compared."""
+        account_id = uuid4()
+        self.db.sql(
+            "INSERT INTO byokeep.platform_account (id, client_id, platform, account, username, display_name, lanes,"
+            f" identity, identified_at, created_by) VALUES ('{account_id}', '{client}', '{platform}', '{account}',"
+            f" '{account}', 'Acme Ltd', '{{{lanes}}}', '{identity}', now(), '{self.people['admin'].id}')"
+        )
+        return account_id
+
+    async def call(
+        self, method: str, path: str, who: str | Person | None = None, body: Any = None, *, raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Any]:  # fmt: skip
+        """One HTTP call; returns status and JSON."""
+        sent = dict(headers or {})
+        person = self.people[who] if isinstance(who, str) else who
+        if person is not None:
+            sent.setdefault("Authorization", f"Bearer {person.token}")
+        if raw is not None:
+            sent.setdefault("Content-Type", "application/json")
+        async with self.http.request(method, "http://broker" + path, json=body, data=raw, headers=sent) as reply:
+            return reply.status, await reply.json(content_type=None)
+
+    async def job(self, client: UUID, *, who: str | Person = "dispatcher", **spec: Any) -> UUID:
+        """A job for the runner that may publish on x with the openai key."""
+        body = {
+            "client_id": str(client), "runner_id": str(self.people["runner"].id), "secrets": ["openai"],
+            "platforms": ["x"], "lanes": ["api"], "effects": ["publish"],
+        }  # fmt: skip
+        status, reply = await self.call("POST", "/v1/jobs", who, body | spec)
+        assert status == 201, reply
+        return UUID(reply["id"])
+
+    async def lease(self, job: UUID, who: str | Person = "runner") -> dict[str, Any]:
+        status, reply = await self.call("POST", f"/v1/jobs/{job}/leases", who)
+        assert status == 201, reply
+        return dict(reply)
+
+    async def permit(self, lease: str, key: str = "", who: str | Person = "runner", **wish: Any) -> tuple[int, Any]:
+        body = {
+            "version": 1, "effect": "publish", "platform": "x", "account": "acme", "lane": "api",
+            "idempotency_key": key or f"key-{secrets.token_hex(8)}",
+        }  # fmt: skip
+        return await self.call("POST", f"/v1/leases/{lease}/permits", who, body | wish)
+
+    def events(self, name: str, outcome: str = "") -> list[str]:
+        """Payloads of an event in the audit log, oldest first."""
+        also = f" AND outcome = '{outcome}'" if outcome else ""
+        rows = self.db.sql(
+            f"SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record WHERE event = '{name}'{also} ORDER BY at"
+        )
+        return rows.splitlines()
+
+    def alerts(self) -> list[str]:
+        return self.db.sql("SELECT reason FROM byokeep.alert WHERE closed_at IS NULL ORDER BY reason").splitlines()
+
+    def keep(self, **settings: Any) -> Keep:
+        """The SDK, as a customer would set it up."""
+        files = {}
+        for role in ("runner", "dispatcher"):
+            files[role] = self.home / f"{role}.token"
+            files[role].touch(mode=0o600)
+            files[role].write_text(self.people[role].token)
+        return Keep(
+            ClientSettings(
+                broker_url=settings.pop("broker_url", self.url), runner_token_file=files["runner"],
+                dispatcher_token_file=files["dispatcher"], **settings,
+            )  # fmt: skip
+        )
+
+
+@contextlib.asynccontextmanager
+async def serving(app: BrokerApp, socket: Path) -> AsyncIterator[str]:
+    """Serve a broker on a unix socket; returns its address."""
+    server = Server(
+        create_app(app, partial(authenticate, app)), uds=socket, interface=Interfaces.ASGI, log_enabled=False
+    )
+    task = asyncio.create_task(server.serve())
+    for _ in range(200):
+        if socket.exists():
+            break
+        await asyncio.sleep(0.02)
+    try:
+        yield f"unix://{socket}"
+    finally:
+        server.stop()
+        await task
+        socket.unlink(missing_ok=True)
+
+
+@contextlib.asynccontextmanager
+async def broker_ports(database: FreshDatabase, store: Store, home: Path, **changed: Any) -> AsyncIterator[BrokerApp]:
+    """The ports of a broker in this loop."""
+    async with contextlib.AsyncExitStack() as stack:
+        http = await stack.enter_async_context(BaoHttp(store.address, timeout_s=5))
+        login = AppRoleLogin(http, store.home / "credentials" / "broker.approle")
+        stack.push_async_callback(login.close)
+        db = PostgresDatabase(database.url("byokeep_broker"), pool_size=16)
+        stack.push_async_callback(db.close)
+        installation = store.bao.desired.installation_id
+        checkpoints = CheckpointDirectory(home / "checkpoints", origin=f"byokeep/{installation}")
+        stack.callback(checkpoints.close)
+        app = BrokerApp(
+            db=db, clock=SystemClock(), ids=SystemIds(), installation_id=installation,
+            environment=Environment.DEVELOPMENT, limits=Limits(), signer=TransitSigner(login),
+            cutoff=EntityCutoff(login), store_audit=FileStoreAudit(login, audit_files(store.home)),
+            checkpoints=checkpoints, token_key=token_key, store_address=store.address,
+        )  # fmt: skip
+        yield replace(app, **changed)
+
+
+@contextlib.asynccontextmanager
+async def standing(database: FreshDatabase, store: Store, **changed: Any) -> AsyncIterator[Stand]:
+    """A whole stand: rows of an installation, one identity for each role, a served broker."""
+    home = short_home()
+    home.chmod(0o700)
+    installation = store.bao.desired.installation_id
+    database.sql(
+        f"INSERT INTO byokeep.installation (id, environment) VALUES ('{installation}', 'development');"
+        "INSERT INTO byokeep.switch (scope, closed, epoch, reason, by, installation_id) VALUES"
+        f" ('global', false, 0, 'installed', '{installation}', '{installation}');"
+    )
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            app = await stack.enter_async_context(broker_ports(database, store, home, **changed))
+            url = await stack.enter_async_context(serving(app, home / "b.sock"))
+            http = await stack.enter_async_context(
+                aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(home / "b.sock"), limit=0))
+            )
+            bao = await stack.enter_async_context(BaoHttp(store.address, timeout_s=5))
+            web = AppRoleLogin(bao, store.home / "credentials" / "web.approle")
+            stack.push_async_callback(web.close)
+            stand = Stand(database, store, app, BaoIntake(web), url, home, http)
+            for role in ("admin", "operator", "approver", "auditor", "dispatcher", "runner", "custodian"):
+                stand.subject(role)
+            yield stand
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+async def stand(postgres_server: EmbeddedPostgres, store: Store) -> AsyncIterator[Stand]:
+    database = fresh_database(postgres_server)
+    try:
+        async with standing(database, store) as made:
+            yield made
+    finally:
+        drop_database(database)
