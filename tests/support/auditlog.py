@@ -50,14 +50,24 @@ class MemoryLog:
         return PublicKeys(log=log, evidence=self.signer.public_now("evidence"))
 
     def append(
-        self, chain: UUID, event: EventName, fields: Mapping[str, str | int] | None = None, *,
-        outcome: Outcome = Outcome.OK, object_id: UUID | None = None, actor: Actor = ACTOR,
+        self,
+        chain: UUID,
+        event: EventName,
+        fields: Mapping[str, str | int] | None = None,
+        *,
+        outcome: Outcome = Outcome.OK,
+        object_id: UUID | None = None,
+        actor: Actor = ACTOR,
     ) -> Record:
         """Append a record as the database would."""
         payload = canonical_payload(
             Event(
-                name=event, actor=actor, outcome=outcome, client_id=None if chain == self.installation else chain,
-                object_id=object_id, fields=fields or {},
+                name=event,
+                actor=actor,
+                outcome=outcome,
+                client_id=None if chain == self.installation else chain,
+                object_id=object_id,
+                fields=fields or {},
             )
         )
         return self.append_payload(chain, payload)
@@ -69,7 +79,13 @@ class MemoryLog:
         self.now_us += 1_234_567
         place = {"prev": prev, "chain": chain, "seq": seq, "at_us": self.now_us, "writer": "byokeep_broker"}
         record = Record(
-            chain, seq, self.now_us, "byokeep_broker", payload, chain_hash(**place, payload=payload), prev  # type: ignore[arg-type]
+            chain,
+            seq,
+            self.now_us,
+            "byokeep_broker",
+            payload,
+            chain_hash(**place, payload=payload),
+            prev,  # type: ignore[arg-type]
         )
         records.append(record)
         return record

@@ -141,7 +141,12 @@ def test_a_payload_with_members_missing_or_of_another_type_is_refused() -> None:
 def test_the_chain_hashes_stored_bytes_whatever_they_are() -> None:
     """A payload of another era (floats, other key order, unicode) keeps verifying: nothing is encoded anew."""
     log = MemoryLog()
-    for payload in (b'{"b":1.50,"a":"\xc3\xa9"}', b'{"v":9,"new":true}', b"not json at all \\ \" \x7f", "\u2028".encode()):
+    for payload in (
+        b'{"b":1.50,"a":"\xc3\xa9"}',
+        b'{"v":9,"new":true}',
+        b'not json at all \\ " \x7f',
+        "\u2028".encode(),
+    ):
         log.append_payload(ALICE, payload)
     lines = [line + b"\n" for line in log.lines(ALICE)]
     assert verify_chain(parse_lines(lines), chain=ALICE) == log.head(ALICE)

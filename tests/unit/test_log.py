@@ -76,7 +76,7 @@ def test_an_uncaught_error_prints_no_text(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from byokeep.telemetry import log;"
         f"log.configure('t', path=Path({str(path)!r})); raise RuntimeError('sk-proj-' + 'Zq8v' * 8)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
     assert done.returncode == 1
     assert "Zq8v" not in done.stderr + path.read_text()
     assert json.loads(path.read_text())["error"] == "RuntimeError"

@@ -83,9 +83,7 @@ def test_proofs_equal_the_recursive_ones_and_verify(size: int, data: st.DataObje
     old = data.draw(st.integers(1, size))
     path = merkle.inclusion_proof(hashes, index)
     assert path == naive_path(index, leaves)
-    merkle.verify_inclusion(
-        leaf=hashes[index], index=index, size=size, proof=path, tree_root=naive_root(leaves)
-    )
+    merkle.verify_inclusion(leaf=hashes[index], index=index, size=size, proof=path, tree_root=naive_root(leaves))
     proof = merkle.consistency_proof(hashes, old)
     assert proof == naive_consistency(old, leaves)
     merkle.verify_consistency(

@@ -185,7 +185,12 @@ def test_a_key_file_names_the_line_that_is_wrong() -> None:
     """The file of public keys round-trips; a line of any other kind is refused by its number."""
     keys = PublicKeys(log=(KEY,), evidence={"1": OTHER.public})
     assert parse_keys(str(keys)) == keys
-    for wrong in ("log x\n", f"{keys}evidence 1 {b64encode(OTHER.public).decode()}\n", f"{keys}evidence 2 AAAA\n", "key\n"):
+    for wrong in (
+        "log x\n",
+        f"{keys}evidence 1 {b64encode(OTHER.public).decode()}\n",
+        f"{keys}evidence 2 AAAA\n",
+        "key\n",
+    ):
         with pytest.raises(Rejected, match="bad_key_file") as caught:
             parse_keys(wrong)
         assert caught.value.fields["line"] == len(wrong.splitlines())

@@ -33,7 +33,7 @@ def test_nothing_else_parses(text: str) -> None:
         assert str(parse(text)) == text
     except Rejected as error:
         assert error.code == "bad_secret_ref"
-        assert len(text) < 12 or text not in str(error)  # noqa: PLR2004 - short texts occur in the code by chance
+        assert len(text) < 12 or text not in str(error)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_nothing_else_parses(text: str) -> None:
         GOOD.replace("/providers", "/../providers"),
         GOOD.replace("clients/", "clients/%2e%2e/"),
         GOOD.replace("clients/", "clients//"),
-        f"vault://kv/clients/*/providers/openai",
-        f"vault://kv/clients/{{{{identity.entity.id}}}}/providers/openai",
+        "vault://kv/clients/*/providers/openai",
+        "vault://kv/clients/{{identity.entity.id}}/providers/openai",
         f"vault://kv/clients/{CLIENT}/providers/openai\x00",
         "vault://" + "a" * 10_000,
         "kms://aws/../x",

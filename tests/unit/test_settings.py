@@ -15,7 +15,7 @@ KEY = "sk-ant-api03-" + "Zq8vT1nW4xY7" * 4
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Start from an empty environment and an empty home."""
-    import os  # noqa: PLC0415 - only here
+    import os
 
     for name in [name for name in os.environ if name.startswith("BYOKEEP_")]:
         monkeypatch.delenv(name)

@@ -16,7 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core import merkle
-from byokeep.core.audit import parse_lines, verify_log
+from byokeep.core.audit import parse_lines, verify_chain, verify_log
 from byokeep.core.epoch import LogState, SignedEpoch, parse_epoch_line, parse_heads, replay
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.evidence import EvidenceReport
@@ -73,13 +73,13 @@ def verify_export(
     state, known = LogState(), dict[UUID, dict[int, bytes]]()
     if epochs is not None:
         state, known = _published(epochs, keys)
-    if chain is not None:
-        known = {chain: known.get(chain, {})}
-    heads = verify_log(parse_lines(_lines(paths)), through=known)
-    if not heads:
+    records = parse_lines(_lines(paths))
+    if chain is None:
+        heads = verify_log(records, through=known)
+    else:
+        heads = {chain: verify_chain(records, chain=chain, through=known.get(chain))}
+    if not sum(head.seq for head in heads.values()):
         raise Rejected("nothing_to_verify", next_step="Name files that hold records.")
-    if chain is not None and set(heads) != {chain}:
-        raise Integrity("audit_chain_broken", chain=chain, seq=1, reason="foreign_chain")
     return ExportReport(
         chains=len(heads), records=sum(head.seq for head in heads.values()), epochs=state.size,
         covered=sum(state.heads[name].seq for name in heads if name in state.heads),

@@ -1,0 +1,176 @@
+"""The published vectors: the product's verifier and an independent one agree on every file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from byokeep.client.verify import (
+    read_keys,
+    verify_consistency,
+    verify_epochs,
+    verify_evidence,
+    verify_export,
+    verify_proof,
+)
+from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.evidence import ITEMS
+from byokeep.core.note import open_checkpoint
+from byokeep.core.ref import parse
+from tests.support.auditlog import ALICE, BOB
+from tests.vectors.make_audit import all_vectors
+
+FOLDER = Path(__file__).parent.parent / "vectors"
+SECOND = FOLDER / "independent_verify.py"
+KEYS = read_keys(FOLDER / "checkpoint" / "keys.txt")
+EPOCHS = FOLDER / "checkpoint" / "epochs.jsonl"
+
+
+def cases(folder: str) -> list[Any]:
+    """(file name, what is expected) of a folder."""
+    found = json.loads((FOLDER / folder / "cases.json").read_text())
+    assert found
+    return [pytest.param(FOLDER / folder / name, want, id=name) for name, want in found.items()]
+
+
+def second_agrees(good: bool, *arguments: str | Path) -> None:
+    """Run the independent verifier in a process of its own, without the product on its path."""
+    command = [sys.executable, "-I", str(SECOND), str(FOLDER / "checkpoint" / "keys.txt"), *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert (result.returncode == 0) == good, result.stderr.decode()
+
+
+def test_vectors_are_what_the_generator_writes() -> None:
+    """A format that changed by accident shows here; every generated file is listed in its folder's cases."""
+    made = all_vectors()
+    kept = {
+        f"{folder}/{file.name}": file.read_bytes()
+        for folder in ("ref", "audit", "checkpoint", "evidence")
+        for file in (FOLDER / folder).iterdir()
+    }
+    assert kept == made
+
+
+def test_the_second_verifier_shares_no_code() -> None:
+    """It imports the standard library and one cryptographic primitive."""
+    text = SECOND.read_text()
+    imports = [line for line in text.splitlines() if line.startswith(("import ", "from "))]
+    assert not [line for line in imports if "byokeep" in line or "tests" in line]
+
+
+@pytest.mark.req("S-TLOG-1", "S-TLOG-4", "S-TLOG-10")
+@pytest.mark.parametrize(("path", "want"), cases("audit"))
+def test_exports(path: Path, want: dict[str, Any]) -> None:
+    """Good exports pass both verifiers; each tampered one fails both, ours naming the first bad place and the reason."""
+    chain = None if want.get("whole") else ALICE
+    second_agrees(not want["code"], "--epochs", EPOCHS, "--export", path, *(["--whole"] if chain is None else []))
+    if not want["code"]:
+        report = verify_export([path], KEYS, epochs=EPOCHS, chain=chain)
+        assert report.covered == report.records > 0
+        assert report.epochs == 3
+        return
+    with pytest.raises(Integrity) as caught:
+        verify_export([path], KEYS, epochs=EPOCHS, chain=chain)
+    expected = {name: value for name, value in want.items() if name in ("seq", "reason", "line")}
+    assert caught.value.code == want["code"]
+    assert {name: caught.value.fields.get(name) for name in expected} == expected
+
+
+@pytest.mark.req("S-TLOG-1", "S-TLOG-2", "S-TLOG-3", "S-TLOG-6", "S-TLOG-9")
+@pytest.mark.parametrize(("path", "want"), cases("checkpoint"))
+def test_checkpoints_and_proofs(path: Path, want: dict[str, Any]) -> None:
+    """Notes, files of epochs and a client's proof: both verifiers accept the good and refuse each forgery."""
+    second_agrees(not want["code"], f"--{want['kind']}", path)
+
+    def check() -> None:
+        if want["kind"] == "note":
+            open_checkpoint(path.read_bytes(), KEYS.log, origin=KEYS.log[0].name)
+        elif want["kind"] == "epochs":
+            assert verify_epochs(path, KEYS).size == 3
+        else:
+            proof = verify_proof(path, KEYS)
+            assert (proof.chain, proof.records, proof.log_size) == (ALICE, 6, 3)
+
+    if not want["code"]:
+        check()
+        return
+    with pytest.raises(Integrity) as caught:
+        check()
+    assert caught.value.code == want["code"]
+
+
+@pytest.mark.req("R5.1-12", "R5.1-13", "R5.1-15", "S-TLOG-9")
+@pytest.mark.parametrize(("path", "want"), cases("evidence"))
+def test_evidence(path: Path, want: dict[str, Any]) -> None:
+    """A complete bundle is complete; a missing item is named; a record that does not belong is refused by its item."""
+    keys = read_keys(FOLDER / "evidence" / "keys.txt")
+    if not want["code"]:
+        report = verify_evidence(path, keys)
+        assert list(report.missing) == want["missing"]
+        assert report.complete == (not want["missing"])
+        assert set(report.onboarding.items) | set(report.missing) == set(ITEMS)
+        return
+    with pytest.raises(Integrity) as caught:
+        verify_evidence(path, keys)
+    assert caught.value.code == want["code"]
+    assert caught.value.fields.get("item") == want.get("item")
+
+
+def test_refs() -> None:
+    """Every accepted reference comes back byte for byte; every other spelling is refused without an echo."""
+    found = json.loads((FOLDER / "ref" / "refs.json").read_text())
+    for text in found["accepted"]:
+        assert str(parse(text)) == text
+    for text in found["refused"]:
+        with pytest.raises(Rejected) as caught:
+            parse(text)
+        assert not text or text not in f"{caught.value} {caught.value.next_step}"
+
+
+@pytest.mark.req("S-TLOG-4")
+def test_an_older_and_a_newer_checkpoint_are_compared(tmp_path: Path) -> None:
+    """The newer only added to the older; swapped, or with an epoch changed or missing, they do not fit."""
+    old, new = FOLDER / "checkpoint" / "old-checkpoint", FOLDER / "checkpoint" / "checkpoint"
+    report = verify_consistency(old, new, EPOCHS, KEYS)
+    assert (report.old_size, report.new_size) == (1, 3)
+    with pytest.raises(Integrity, match="bad_consistency_proof"):
+        verify_consistency(new, old, EPOCHS, KEYS)
+    lines = EPOCHS.read_bytes().splitlines(keepends=True)
+    for broken in (lines[:2], [lines[1], lines[1], lines[2]], [lines[0], lines[2], lines[1]]):
+        (tmp_path / "epochs.jsonl").write_bytes(b"".join(broken))
+        with pytest.raises(Integrity, match="bad_consistency_proof"):
+            verify_consistency(old, new, tmp_path / "epochs.jsonl", KEYS)
+    (tmp_path / "torn.jsonl").write_bytes(EPOCHS.read_bytes()[:-1])
+    with pytest.raises(Integrity, match="bad_epoch"):
+        verify_consistency(old, new, tmp_path / "torn.jsonl", KEYS)
+
+
+def test_a_proof_of_one_client_says_nothing_of_another() -> None:
+    """Neither the id nor any hash of another client's records stands in a proof."""
+    proof = (FOLDER / "checkpoint" / "proof.json").read_text()
+    assert str(ALICE) in proof
+    assert str(BOB) not in proof
+    for line in (FOLDER / "audit" / "whole-log.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        assert (record["hash"] in proof) == (record["chain"] == str(ALICE))
+
+
+def test_nothing_checked_is_not_a_pass(tmp_path: Path) -> None:
+    """Empty files, missing files and keys of no log or of two logs are refused, never reported as sound."""
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"")
+    for call in (
+        lambda: verify_export([empty], KEYS), lambda: verify_export([], KEYS), lambda: verify_epochs(empty, KEYS),
+        lambda: verify_export([FOLDER / "audit" / "good.jsonl"], KEYS, epochs=empty),
+        lambda: verify_export([tmp_path / "missing"], KEYS), lambda: verify_proof(tmp_path / "missing", KEYS),
+        lambda: verify_epochs(EPOCHS, read_keys(empty)),
+    ):  # fmt: skip
+        with pytest.raises(Rejected):
+            call()
+    with pytest.raises(Integrity, match="foreign_chain"):
+        verify_export([FOLDER / "audit" / "good.jsonl"], KEYS, chain=BOB)
