@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import psycopg
 from procrastinate import App, PsycopgConnector
+from procrastinate.app import WorkerOptions
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
 from byokeep.adapters.postgres.session import CONNECT_S, driver_arguments
@@ -34,7 +35,7 @@ def build_app(url: str) -> App:
     connector = PsycopgConnector(
         kwargs=driver_arguments(url, "byokeep-queue"), min_size=1, max_size=_CONNECTIONS, timeout=CONNECT_S
     )
-    return App(connector=connector, worker_defaults={"worker_middleware": [own_errors_only]})
+    return App(connector=connector, worker_defaults=_WORKER)
 
 
 def quiet() -> None:
@@ -53,6 +54,10 @@ async def own_errors_only(call_next: Callable[[], Awaitable[Any]], _context: Any
     except Exception as error:
         failure = Unavailable("task_failed", error=type(error).__name__)
     raise failure.with_traceback(None)
+
+
+# A commit wakes the worker; the poll is for what was committed while the worker was not listening yet.
+_WORKER: Final[WorkerOptions] = {"worker_middleware": [own_errors_only], "fetch_job_polling_interval": 2.0}
 
 
 class Enqueuer:

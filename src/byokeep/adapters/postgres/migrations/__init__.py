@@ -5,7 +5,7 @@ Rules
 - Functions, triggers, row policies and grants (``objects/*.sql``) are declared, not changed: they are laid down anew,
   in one transaction with the revisions, whenever their text differs from what stands in the database.
 - Two starters do not race: the second waits for an advisory lock and finds nothing to do.
-- No downgrade: a backup is the way back (docs/spec/migrations.md).
+- No downgrade: a backup is the way back.
 
 It may not run as any role but the owner.
 """

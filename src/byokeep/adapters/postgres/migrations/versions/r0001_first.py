@@ -13,12 +13,15 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# Arguments of tasks are ids and scopes: no place for a value, whatever a caller hands over.
+# Arguments of tasks are ids and scopes: no place for a value, whatever a caller hands over. `strict`, because a lax
+# path would look into an array and find its strings fine.
 _IDS_ONLY = """
 ALTER TABLE procrastinate.procrastinate_jobs ADD CONSTRAINT procrastinate_jobs_args_are_ids CHECK (
     jsonb_typeof(args) = 'object'
-    AND NOT jsonb_path_exists(args, '$.* ? (@.type() != "string" && @.type() != "number")')
-    AND NOT jsonb_path_exists(args, '$.* ? (@.type() == "string" && !(@ like_regex "^[a-z0-9_:./-]{0,128}$"))')
+    AND NOT jsonb_path_exists(args, 'strict $.* ? (@.type() != "string" && @.type() != "number")', '{}', true)
+    AND NOT jsonb_path_exists(
+        args, 'strict $.* ? (@.type() == "string" && !(@ like_regex "^[a-z0-9_:./-]{0,128}$"))', '{}', true
+    )
 );
 """
 
