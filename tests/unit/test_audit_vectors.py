@@ -66,7 +66,7 @@ def test_the_second_verifier_shares_no_code() -> None:
 @pytest.mark.req("S-TLOG-1", "S-TLOG-4", "S-TLOG-10")
 @pytest.mark.parametrize(("path", "want"), cases("audit"))
 def test_exports(path: Path, want: dict[str, Any]) -> None:
-    """Good exports pass both verifiers; each tampered one fails both, ours naming the first bad place and the reason."""
+    """Good exports pass both verifiers; each tampered one fails both, ours naming the first bad place and why."""
     chain = None if want.get("whole") else ALICE
     second_agrees(not want["code"], "--epochs", EPOCHS, "--export", path, *(["--whole"] if chain is None else []))
     if not want["code"]:

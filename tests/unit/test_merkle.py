@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -121,11 +122,11 @@ def test_every_tree_that_does_not_continue_the_older_one_is_refused() -> None:
     fork = [merkle.leaf_hash(b"fork"), *hashes[1:]]
     for new in range(1, 18):
         for old in range(1, new + 1):
-            good = {"old": old, "old_root": merkle.root(hashes[:old]), "new": new,
-                    "new_root": merkle.root(hashes[:new]), "proof": merkle.consistency_proof(hashes[:new], old)}  # fmt: skip
-            merkle.verify_consistency(**good)  # type: ignore[arg-type]
-            proof = list(good["proof"])  # type: ignore[call-overload]
-            wrong = [
+            good: dict[str, Any] = {"old": old, "old_root": merkle.root(hashes[:old]), "new": new}
+            good |= {"new_root": merkle.root(hashes[:new]), "proof": merkle.consistency_proof(hashes[:new], old)}
+            merkle.verify_consistency(**good)
+            proof = list(good["proof"])
+            wrong: list[dict[str, Any]] = [
                 {"old_root": merkle.root(fork[:old])}, {"new_root": merkle.root(fork[:new])},
                 {"proof": [*proof, hashes[0]]}, {"old": new, "new": old - 1}, {"old": -1},
             ]  # fmt: skip
@@ -133,17 +134,18 @@ def test_every_tree_that_does_not_continue_the_older_one_is_refused() -> None:
             wrong += [{"proof": proof[:i] + proof[i + 1 :]} for i in range(len(proof))]
             for change in wrong:
                 with pytest.raises(Integrity, match="bad_consistency_proof"):
-                    merkle.verify_consistency(**{**good, **change})  # type: ignore[arg-type]
+                    merkle.verify_consistency(**{**good, **change})
 
 
 def test_an_empty_tree_is_a_prefix_of_every_tree_but_only_as_the_empty_root() -> None:
     """Size 0 needs no proof and no other root than that of nothing."""
     tree_root = merkle.root(HASHES)
     merkle.verify_consistency(old=0, old_root=merkle.EMPTY_ROOT, new=8, new_root=tree_root, proof=[])
-    for change in ({"old_root": tree_root}, {"proof": [tree_root]}):
-        good = {"old": 0, "old_root": merkle.EMPTY_ROOT, "new": 8, "new_root": tree_root, "proof": []}
+    changes: list[dict[str, Any]] = [{"old_root": tree_root}, {"proof": [tree_root]}]
+    for change in changes:
+        good: dict[str, Any] = {"old": 0, "old_root": merkle.EMPTY_ROOT, "new": 8, "new_root": tree_root, "proof": []}
         with pytest.raises(Integrity):
-            merkle.verify_consistency(**{**good, **change})  # type: ignore[arg-type]
+            merkle.verify_consistency(**{**good, **change})
 
 
 def test_asking_for_a_proof_that_can_not_be_is_an_error_of_the_caller() -> None:

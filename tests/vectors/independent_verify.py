@@ -30,7 +30,8 @@ def mth(leaves):
 def root_from(leaf, index, size, path):
     """RFC 6962 path, evaluated from the top down."""
     if size == 1:
-        assert index == 0 and not path
+        assert index == 0
+        assert not path
         return leaf
     k = 1 << (size - 1).bit_length() - 1
     if index < k:
@@ -51,7 +52,9 @@ def keys_of(path):
         if line.startswith("log "):
             name, key_id, data = line[4:].split("+", 2)
             raw = base64.b64decode(data, validate=True)
-            assert sha(name.encode(), b"\n", raw)[:4].hex() == key_id and raw[0] == 1 and len(raw) == 33
+            assert sha(name.encode(), b"\n", raw)[:4].hex() == key_id
+            assert raw[0] == 1
+            assert len(raw) == 33
             keys[name, raw[1:]] = bytes.fromhex(key_id)
     return keys
 
@@ -61,7 +64,9 @@ def checkpoint(note, keys):
     assert "\r" not in note
     text, signatures = note[: note.rindex("\n\n") + 1], note[note.rindex("\n\n") + 2 :]
     origin, size, root, rest = text.split("\n")
-    assert rest == "" and signatures.endswith("\n") and str(int(size)) == size
+    assert rest == ""
+    assert signatures.endswith("\n")
+    assert str(int(size)) == size
     found = []
     for line in signatures[:-1].split("\n"):
         dash, name, blob = line.split(" ")
@@ -71,7 +76,8 @@ def checkpoint(note, keys):
             if (name, blob[:4]) == (key_name, key_id):
                 Ed25519PublicKey.from_public_bytes(public).verify(blob[4:], text.encode())
                 found.append(key_name)
-    assert found == [origin] and len(base64.b64decode(root, validate=True)) == 32
+    assert found == [origin]
+    assert len(base64.b64decode(root, validate=True)) == 32
     return int(size), base64.b64decode(root)
 
 
@@ -93,7 +99,8 @@ def epochs_of(path, keys):
             heads[head["chain"]] = head
             known.setdefault(head["chain"], {})[head["seq"]] = head["hash"]
         said = exact(epoch["leaf"])
-        assert said["epoch"] == len(leaves) and said["chains"] == len(heads)
+        assert said["epoch"] == len(leaves)
+        assert said["chains"] == len(heads)
         assert said["heads_root"] == mth([leaf_of(canonical(heads[chain])) for chain in sorted(heads)]).hex()
         leaves.append(leaf_of(epoch["leaf"]))
         assert checkpoint(epoch["note"], keys) == (len(leaves), mth(leaves))
@@ -107,7 +114,9 @@ def chain_of(lines):
     for line in lines:
         r = exact(line)
         done = hashes.setdefault(r["chain"], {0: "00" * 32})
-        assert r["v"] == 1 and r["seq"] == len(done) and r["prev"] == done[len(done) - 1]
+        assert r["v"] == 1
+        assert r["seq"] == len(done)
+        assert r["prev"] == done[len(done) - 1]
         place = struct.pack(">16sqqi", uuid.UUID(r["chain"]).bytes, r["seq"], r["at_us"], len(r["writer"].encode()))
         done[r["seq"]] = sha(
             b"byokeep/audit/v1\x00", bytes.fromhex(r["prev"]), place, r["writer"].encode(), r["payload"].encode()
@@ -127,7 +136,8 @@ def check_export(path, known, whole):
 
 def check_proof(path, keys):
     proof = exact(Path(path).read_text(encoding="utf-8"))
-    assert proof["v"] == 1 and proof["type"] == "byokeep/client-proof/v1"
+    assert proof["v"] == 1
+    assert proof["type"] == "byokeep/client-proof/v1"
     assert sorted(proof) == ["inclusion", "origin", "records", "type", "v"]
     shown, head = proof["inclusion"], proof["inclusion"]["head"]
     size, root = checkpoint(shown["checkpoint"], {key: kid for key, kid in keys.items() if key[0] == proof["origin"]})
@@ -137,10 +147,13 @@ def check_proof(path, keys):
     heads_root = root_from(leaf_of(canonical(head)), shown["position"], leaf["chains"], path_of["heads_path"])
     assert heads_root.hex() == leaf["heads_root"]
     hashes = chain_of(proof["records"])
-    assert list(hashes) == [head["chain"]] and list(hashes[head["chain"]].items())[-1] == (head["seq"], head["hash"])
+    assert list(hashes) == [head["chain"]]
+    assert list(hashes[head["chain"]].items())[-1] == (head["seq"], head["hash"])
 
 
 if __name__ == "__main__":
+    if not __debug__:
+        raise SystemExit("run it without -O: its checks are assertions")
     parser = argparse.ArgumentParser()
     parser.add_argument("keys")
     for option in ("--note", "--epochs", "--export", "--proof"):

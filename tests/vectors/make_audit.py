@@ -84,7 +84,8 @@ def audit_vectors() -> Files:
              for name, (_, want) in files.items()}  # fmt: skip
     spelled = {
         "space-added": lines[0].replace(b'"v":1', b'"v": 1'), "key-order": b'{"v":1,' + lines[0][1:-1] + b"}",
-        "unknown-version": lines[0].replace(b'"v":1', b'"v":2'), "leading-zero": lines[0].replace(b'"seq":1', b'"seq":01'),
+        "unknown-version": lines[0].replace(b'"v":1', b'"v":2'),
+        "leading-zero": lines[0].replace(b'"seq":1', b'"seq":01'),
         "upper-case-hash": lines[0].replace(records[0].hash.hex().encode(), records[0].hash.hex().upper().encode()),
         "other-escape": lines[0].replace(b'{\\"actor', b'\\u007b\\"actor'),
     }  # fmt: skip
