@@ -12,6 +12,7 @@ import resource
 import shutil
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -77,13 +78,14 @@ def _audit_files(settings: Settings) -> Iterator[Row]:
 
 
 async def _store(settings: Settings) -> Row:
+    ca_file = Path(settings.store_ca_file) if settings.store_ca_file else None
     try:
-        async with BaoHttp(store_address(settings), ca_file=settings.store_ca_file or None) as http:
+        async with BaoHttp(store_address(settings), ca_file=ca_file) as http:
             reply = await http.request("GET", "sys/seal-status")
     except ByokeepError as error:
         return _row("secret store", "failed", error.code)
-    sealed: Any = reply.document.get("sealed")
-    version = str(reply.document.get("version", "?"))
+    sealed: Any = reply.data.get("sealed")
+    version = str(reply.data.get("version", "?"))
     return _row("secret store", "ok" if sealed is False else "failed", f"version {version}")
 
 
@@ -93,7 +95,7 @@ async def _ready(name: str, url: str) -> Row:
     try:
         timeout = aiohttp.ClientTimeout(total=3)
         async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url}/readyz") as reply:
-            ready = reply.status == 200  # noqa: PLR2004 - HTTP OK
+            ready = reply.status == 200
     except (aiohttp.ClientError, TimeoutError, OSError):
         return _row(name, "failed", "does not answer")
     return _row(name, "ok" if ready else "failed", "ready" if ready else "not ready")

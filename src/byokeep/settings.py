@@ -10,6 +10,7 @@ Rules
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -205,11 +206,9 @@ def check_address(name: str, value: str) -> None:
     if not value:
         return
     parts = urlsplit(value)
-    loopback = parts.hostname == "localhost"
-    try:
-        loopback = loopback or ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        pass
+    loopback = False  # numeric only: what a name means is decided by a file or by DNS
+    with contextlib.suppress(ValueError):
+        loopback = ipaddress.ip_address(parts.hostname or "").is_loopback
     good = parts.scheme == "https" or parts.scheme == "unix" or (parts.scheme == "http" and loopback)
     if not good or parts.username or parts.password or parts.query or parts.fragment:
         raise Rejected("insecure_address", next_step="Use https://, unix:///path, or http:// on loopback only.",

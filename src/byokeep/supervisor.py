@@ -192,7 +192,7 @@ class Stack:
         log = settings.path("log_dir")
         log.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (log / f"{name}.err").open("ab") as errors:
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
                 env=clean_environment(**extra), preexec_fn=child_setup(), start_new_session=True,  # noqa: PLW1509
             )  # fmt: skip
@@ -226,7 +226,7 @@ class Stack:
                     break
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
                     async with http.get(f"{url}/readyz") as reply:
-                        if reply.status == 200:  # noqa: PLR2004 - HTTP OK
+                        if reply.status == 200:
                             return
                 await asyncio.sleep(0.05)
         raise Unavailable("part_not_ready", next_step="See the .err file of this part in the log directory.", part=name)
@@ -297,9 +297,8 @@ def _alive(part: Part) -> bool:
 async def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
-        deadline = time.monotonic() + STOP_WITHIN_S
-        while process.poll() is None and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        if process.poll() is None:
+        try:
+            await asyncio.to_thread(process.wait, STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
             process.kill()
     process.wait()

@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from procrastinate import App as Queue
+
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
-from byokeep.adapters.openbao.files import private_dir, write_private
+from byokeep.adapters.openbao.files import private_dir, read_private, write_private
 from byokeep.adapters.openbao.intake import BaoIntake
 from byokeep.adapters.openbao.layout import TOKEN_KEY_PATH, Desired
 from byokeep.adapters.openbao.login import AppRoleLogin
@@ -33,18 +35,25 @@ from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.migrations import migrate
-from byokeep.adapters.providers import DESCRIPTORS, check_format
+from byokeep.adapters.postgres.queue import build_app
+from byokeep.adapters.providers import DESCRIPTORS, Outcome, check_format, identify, new_http_client
 from byokeep.adapters.system import SystemClock, SystemIds
+from byokeep.client.settings import ClientSettings
 from byokeep.core.errors import Conflict, Rejected, Unavailable
-from byokeep.core.model import Environment, Role
+from byokeep.core.model import Environment, Provider, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import bootstrap, operators, switches
 from byokeep.flows.app import BrokerApp, Limits, WebApp
+from byokeep.flows.worker_app import WorkerApp
 from byokeep.settings import Settings
 from byokeep.wire.bao_http import BaoHttp
+from byokeep.worker.custodian import BrokerCustodian
+from byokeep.worker.identity import account_hasher, noted
+from byokeep.worker.log_files import LogFiles
 
 EmbeddedStore = EmbeddedOpenBao
 MACHINES: Final = {"worker": Role.CUSTODIAN, "dispatcher": Role.DISPATCHER, "runner": Role.RUNNER}
+_ACCOUNT_KEY: Final = "account-hash.key"  # keys the digest of providers' account ids; not in the database
 _RENEW_AFTER_S: Final = 30 * 24 * 3600
 
 
@@ -101,7 +110,7 @@ def _store(settings: Settings) -> BaoHttp:
 async def _token_key(login: AppRoleLogin) -> Callable[[bytes], bytes]:
     reply = await login.request("GET", TOKEN_KEY_PATH)
     value = (reply.data.get("data") or {}).get("value")
-    if not isinstance(value, str) or len(value) < 43:  # noqa: PLR2004 - 256 bits in base64
+    if not isinstance(value, str) or len(value) < 43:
         raise Unavailable("token_key_missing", next_step="Provision the store again: `byokeep up` or `byokeep init`.")
     key = Secret(value)
     # The key stays in a Secret; the closure reveals it for the length of one HMAC.
@@ -157,6 +166,49 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
         )
 
 
+@asynccontextmanager
+async def worker_app(settings: Settings) -> AsyncIterator[tuple[Queue, WorkerApp]]:
+    """Build ``byokeep worker``'s queue (not opened) and ports; closes them at the end."""
+    async with AsyncExitStack() as stack:
+        url = database_url(settings, "byokeep_worker")
+        db = PostgresDatabase(url)
+        stack.push_async_callback(db.close)
+        found = await _known_installation(db, settings.environment)
+        place = settings.path("credentials_dir").absolute()
+        http = await stack.enter_async_context(new_http_client())
+        hasher = account_hasher(Secret(read_private(place / _ACCOUNT_KEY)))
+
+        async def ask(provider: Provider, secret: Secret) -> Outcome:
+            return await identify(
+                DESCRIPTORS[provider.value], secret, base_url=settings.provider_urls.get(provider.value), http=http,
+                account_hasher=hasher, allow_loopback=settings.environment is not Environment.PRODUCTION,
+            )  # fmt: skip
+
+        broker = settings.broker_url or f"http://{settings.broker_listen}"
+        yield (
+            build_app(url),
+            WorkerApp(
+                db=db,
+                clock=SystemClock(),
+                ids=SystemIds(),
+                installation_id=found,
+                environment=settings.environment,
+                limits=limits(settings),
+                custodian=BrokerCustodian(ClientSettings(broker_url=broker, runner_token_file=place / "worker.token")),
+                identify=noted(ask),
+                search_logs=_log_files(settings).search,
+            ),
+        )
+
+
+def _log_files(settings: Settings) -> LogFiles:
+    place = settings.path("log_dir")
+    names = ["web.log", "broker.log", "worker.log"]
+    names += ["openbao.log"] if settings.embedded_store else []
+    names += ["postgres.log"] if settings.embedded_database else []
+    return LogFiles(logs=[place / name for name in names], spans=[place / "spans.jsonl"])
+
+
 async def _login(stack: AsyncExitStack, settings: Settings, machine: str) -> AppRoleLogin:
     http = await stack.enter_async_context(_store(settings))
     login = AppRoleLogin(http, settings.path("credentials_dir").absolute() / f"{machine}.approle")
@@ -195,6 +247,8 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> None:
 
 async def _first_identities(settings: Settings) -> None:
     place = private_dir(settings.path("credentials_dir").absolute())
+    if not (place / _ACCOUNT_KEY).exists():
+        await asyncio.to_thread(write_private, place / _ACCOUNT_KEY, SystemIds().token().encode())
     async with web_app(settings) as app:
         with contextlib.suppress(Conflict):  # somebody is set up already
             token = await operators.bootstrap(app)

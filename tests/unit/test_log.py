@@ -36,7 +36,9 @@ def test_every_line_has_the_required_fields(lines: Any) -> None:
     assert line["at"].endswith("Z")
 
 
-@pytest.mark.parametrize("text", ["a\r\nb", "\x1b[31mred", "line\u2028sep", "x" * 1_000_000, '","level":"error', VALUE + "\n"])
+@pytest.mark.parametrize(
+    "text", ["a\r\nb", "\x1b[31mred", "line\u2028sep", "x" * 1_000_000, '","level":"error', VALUE + "\n"]
+)
 def test_hostile_text_stays_one_line_without_content(lines: Any, text: str) -> None:
     """Control characters, megabytes and injections become the name of their type."""
     log.get_log().info("event", code=text)

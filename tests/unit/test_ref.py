@@ -29,11 +29,13 @@ def test_round_trip(client: UUID, provider: Provider) -> None:
 @given(st.text(max_size=220))
 def test_nothing_else_parses(text: str) -> None:
     """Arbitrary text is refused, or is exactly its own canonical form."""
+    refusal = None
     try:
         assert str(parse(text)) == text
     except Rejected as error:
-        assert error.code == "bad_secret_ref"
-        assert len(text) < 12 or text not in str(error)
+        refusal = error
+    # Short texts occur in the code by chance.
+    assert refusal is None or (refusal.code == "bad_secret_ref" and (len(text) < 12 or text not in str(refusal)))
 
 
 @pytest.mark.parametrize(

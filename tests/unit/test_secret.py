@@ -57,7 +57,7 @@ def test_a_traceback_with_locals_masks(caplog: pytest.LogCaptureFixture) -> None
         raise RuntimeError("boom")
     except RuntimeError as error:
         shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-        logging.getLogger("t").error("failed %s", secret, exc_info=True)
+        logging.getLogger("t").exception("failed %s", secret)
     assert "secret = Secret(***)" in shown
     # The module constant is not a local; only the wrapped value counts here.
     assert "N0tF" not in shown

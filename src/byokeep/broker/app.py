@@ -10,7 +10,7 @@ from typing import Final
 from fastapi import Depends, FastAPI
 
 from byokeep import __version__
-from byokeep.broker import effects, jobs, switches
+from byokeep.broker import audit, effects, jobs, switches
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.switches import cut_off_pending
@@ -57,7 +57,7 @@ def create_app(app: BrokerApp, auth: Authenticator) -> FastAPI:
         redirect_slashes=False, dependencies=[Depends(no_query)],
     )  # fmt: skip
     install(api)
-    for room in (jobs, effects, switches):
+    for room in (jobs, effects, switches, audit):
         api.include_router(room.router(app, auth))
 
     @api.get("/healthz", include_in_schema=False)

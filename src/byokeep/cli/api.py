@@ -1,4 +1,4 @@
-"""Calls to ``byokeep web`` (and, for runners, the broker) with the caller's own token.
+"""Calls to ``byokeep web`` with the caller's own token.
 
 Rules
 - Errors of the server become the same classes here, by code; bodies are never printed.
@@ -17,28 +17,14 @@ import aiohttp
 
 from byokeep.cli.intake import read_token_file
 from byokeep.cli.terminal import session
-from byokeep.core.errors import (
-    ByokeepError,
-    Conflict,
-    Denied,
-    Integrity,
-    NotFound,
-    RateLimited,
-    Rejected,
-    Unauthenticated,
-    Unavailable,
-)
+from byokeep.client.http import error_from
+from byokeep.core.errors import Unavailable
 from byokeep.core.secret import Secret
 from byokeep.settings import check_address
 
 T = TypeVar("T")
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=3)
-_LIMIT: Final = 64 * 1024 * 1024
-_BY_STATUS: Final[dict[int, type[ByokeepError]]] = {
-    400: Rejected, 401: Unauthenticated, 403: Denied, 404: NotFound, 405: Rejected, 409: Conflict, 413: Rejected,
-    415: Rejected, 422: Rejected, 429: RateLimited,
-}  # fmt: skip
-_META: Final = frozenset({"type", "title", "status", "code", "next_step", "detail", "instance"})
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=60, connect=3)
+_LIMIT: Final = 256 * 1024 * 1024  # bytes of a reply: exports are the largest
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -62,11 +48,11 @@ def web_url() -> str:
         Unavailable: ``no_stack`` - nothing named and nothing running.
     """
     settings = session().settings
-    url = settings.web_url or stack(settings.home).get("web_url", "")
+    url = settings.web_url or str(stack(settings.home).get("web_url", ""))
     if not url:
         raise Unavailable("no_stack", next_step="Start one with `byokeep up`, or name one with --url.")
     check_address("web_url", url)
-    return str(url).rstrip("/")
+    return url.rstrip("/")
 
 
 def own_token() -> Secret:
@@ -82,7 +68,6 @@ async def call(
     *,
     body: Any = None,
     raw: Secret | None = None,
-    headers: dict[str, str] | None = None,
     token: Secret | None = None,
     anonymous: bool = False,
     params: dict[str, str] | None = None,
@@ -90,57 +75,70 @@ async def call(
     """Call the server and return the decoded JSON (``None`` for an empty reply).
 
     Args:
+        method: HTTP method.
+        path: Path of the route.
         body: JSON body.
         raw: Secret to send as the whole body.
         token: Another token than the caller's own.
         anonymous: Send no token.
+        params: Query; never a value.
 
     Raises:
-        ByokeepError: As the server answered, or Unavailable(``server_unreachable``).
+        ByokeepError: As the server answered, or Unavailable(``server_unreachable``, ``server_garbage``).
     """
-    sent = dict(headers or {})
+    content = await fetch(method, path, body=body, raw=raw, token=token, anonymous=anonymous, params=params)
+    return _document(content)
+
+
+async def fetch(
+    method: str,
+    path: str,
+    *,
+    body: Any = None,
+    raw: Secret | None = None,
+    token: Secret | None = None,
+    anonymous: bool = False,
+    params: dict[str, str] | None = None,
+) -> bytes:
+    """Call the server and return the reply's bytes as they came. Arguments and errors as :func:`call`."""
+    headers: dict[str, str] = {}
     if not anonymous:
-        sent["Authorization"] = "Bearer " + (token or own_token()).reveal().decode()
+        headers["Authorization"] = "Bearer " + (own_token() if token is None else token).reveal().decode()
     data: bytes | None = None
     if raw is not None:
         data = raw.reveal()
-        sent["Content-Type"] = "application/octet-stream"
+        headers["Content-Type"] = "application/octet-stream"
     elif body is not None:
         data = json.dumps(body).encode()
-        sent["Content-Type"] = "application/json"
+        headers["Content-Type"] = "application/json"
     try:
         async with (
             aiohttp.ClientSession(timeout=_TIMEOUT) as http,
             http.request(
-                method, web_url() + path, data=data, headers=sent, params=params, allow_redirects=False
+                method, web_url() + path, data=data, headers=headers, params=params, allow_redirects=False
             ) as reply,
         ):
-            content = await reply.content.read(_LIMIT)
+            content = await _bounded(reply)
             status = reply.status
     except (aiohttp.ClientError, TimeoutError, OSError):
         raise Unavailable("server_unreachable", next_step="Is the stack up? Try `byokeep doctor`.") from None
-    return _decode(status, content)
+    if 200 <= status < 300:
+        return content
+    problem = _document(content)
+    raise error_from(status, problem if isinstance(problem, dict) else {})
 
 
-def _decode(status: int, content: bytes) -> Any:
+async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for chunk in reply.content.iter_chunked(1 << 16):
+        content += chunk
+        if len(content) > _LIMIT:
+            raise Unavailable("server_garbage", next_step="The reply is too large.")
+    return bytes(content)
+
+
+def _document(content: bytes) -> Any:
     try:
-        decoded = json.loads(content) if content else None
+        return json.loads(content) if content else None
     except ValueError:
         raise Unavailable("server_garbage", next_step="This is not a byokeep server.") from None
-    if 200 <= status < 300:
-        return decoded
-    problem = decoded if isinstance(decoded, dict) else {}
-    raise error_from(status, problem)
-
-
-def error_from(status: int, problem: dict[str, Any]) -> ByokeepError:
-    """Rebuild the error a server named."""
-    kind = _BY_STATUS.get(status, Unavailable)
-    code = str(problem.get("code", "server_error"))
-    if kind is Conflict and ("integrity" in code or "tamper" in code or problem.get("title") == "Integrity"):
-        kind = Integrity
-    fields = {name: value for name, value in problem.items() if name not in _META and isinstance(value, str | int)}
-    try:
-        return kind(code, next_step=str(problem.get("next_step", "")), **fields)
-    except ValueError:
-        return kind("server_error")

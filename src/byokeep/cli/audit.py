@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 from cyclopts import App
 
-from byokeep.cli.api import call, run
+from byokeep.cli.api import call, fetch, run
 from byokeep.cli.intake import read_secret
-from byokeep.cli.terminal import err, show
+from byokeep.cli.terminal import facts, say, show
 from byokeep.client import verify as offline
-from byokeep.core.errors import Integrity, Unavailable
+from byokeep.core.errors import Integrity, Rejected, Unavailable
 
 app: Final = App(name="audit", help="Read, verify, reconcile and export the audit.")
 
@@ -29,22 +28,23 @@ def list_(*, client: str | None = None, since: str | None = None, limit: int = 5
 
 
 @app.command
-def verify(*files: Path, keys: Path | None = None, checkpoints: Path | None = None) -> int:
-    """Verify the whole log: online without files, offline with exported files and public keys.
+def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None) -> None:
+    """Verify the log: online without files, offline with exported files and public keys. Exit code 5 = broken.
 
     Example: byokeep audit verify
-    Example: byokeep audit verify export.jsonl --keys public-keys.json --checkpoints checkpoints/
+    Example: byokeep audit verify platform.jsonl --keys public-keys.txt --epochs checkpoints/epochs.jsonl
+
+    Args:
+        files: What `byokeep audit export` wrote; none = ask the server to verify everything.
+        keys: Public keys as `byokeep audit keys` writes them.
+        epochs: The published checkpoints, kept outside the database.
     """
     if not files:
-        report = run(call("POST", "/v1/audit/verify"))
-        show(report, title="Audit")
-        return 0 if report["ok"] else Integrity.exit_code
+        show(run(call("POST", "/v1/audit/verify")), title="Audit")
+        return
     if keys is None:
-        err.print("--keys FILE is needed to verify files")
-        return 2
-    result = offline.verify_export(list(files), offline.load_keys(keys), checkpoints=checkpoints)
-    show(result.as_dict(), title="Audit")
-    return result.exit_code
+        raise Rejected("keys_missing", next_step="Give --keys FILE, as `byokeep audit keys` writes it.")
+    show(facts(offline.verify_export(files, offline.read_keys(keys), epochs=epochs)), title="Audit")
 
 
 @app.command
@@ -55,7 +55,7 @@ def reconcile(*, minutes: int = 60) -> int:
     """
     report = run(call("POST", "/v1/audit/reconcile", body={"minutes": minutes}))
     findings = report.pop("findings", [])
-    show(report if not findings else findings, title="Reconciliation")
+    show(findings or report, title="Reconciliation")
     if report.get("state") == "clean":
         return 0
     return Integrity.exit_code if findings else Unavailable.exit_code
@@ -99,10 +99,10 @@ def checkpoint() -> None:
 def keys(file: Path) -> None:
     """Write the public keys that evidence and checkpoints are verified with.
 
-    Example: byokeep audit keys public-keys.json
+    Example: byokeep audit keys public-keys.txt
     """
-    file.write_text(json.dumps(run(call("GET", "/v1/audit/keys")), indent=1) + "\n", encoding="utf-8")
-    err.print(f"wrote {file}")
+    file.write_bytes(run(fetch("GET", "/v1/audit/keys")))
+    say(f"wrote {file}")
 
 
 @app.command
@@ -111,9 +111,9 @@ def export(file: Path, *, client: str | None = None) -> None:
 
     Example: byokeep audit export platform.jsonl
     """
-    reply = run(call("POST", "/v1/audit/export", body={"client_id": client}))
-    file.write_text("".join(line + "\n" for line in reply["lines"]), encoding="utf-8")
-    err.print(f"wrote {len(reply['lines'])} records to {file}")
+    body = {"client_id": client} if client else {}
+    file.write_bytes(run(fetch("POST", "/v1/audit/export", body=body)))
+    say(f"wrote {file}")
 
 
 @app.command
@@ -122,17 +122,14 @@ def proof(client: str, file: Path) -> None:
 
     Example: byokeep audit proof 7f0c9b1e-... acme-proof.json
     """
-    reply = run(call("POST", f"/v1/audit/proof/{client}"))
-    file.write_text(json.dumps(reply, indent=1) + "\n", encoding="utf-8")
-    err.print(f"wrote {file}")
+    file.write_bytes(run(fetch("POST", f"/v1/audit/proof/{client}")))
+    say(f"wrote {file}")
 
 
 @app.command(name="check-proof")
-def check_proof(file: Path, *, keys: Path) -> int:
-    """Check a client's proof offline, with the public keys only.
+def check_proof(file: Path, *, keys: Path) -> None:
+    """Check a client's proof offline, with the public keys only. Exit code 5 = it does not hold.
 
-    Example: byokeep audit check-proof acme-proof.json --keys public-keys.json
+    Example: byokeep audit check-proof acme-proof.json --keys public-keys.txt
     """
-    result = offline.verify_proof(file, offline.load_keys(keys))
-    show(result.as_dict(), title="Proof")
-    return result.exit_code
+    show(facts(offline.verify_proof(file, offline.read_keys(keys))), title="Proof")

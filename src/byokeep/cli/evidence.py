@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
 
 from cyclopts import App
 
-from byokeep.cli.api import call, run
-from byokeep.cli.terminal import err, show
+from byokeep.cli.api import call, fetch, run
+from byokeep.cli.terminal import facts, say, show
 from byokeep.client import verify as offline
 
 app: Final = App(name="evidence", help="Show, export and verify the evidence of a procedure.")
@@ -30,20 +29,18 @@ def export(sop: str, file: Path) -> None:
 
     Example: byokeep evidence export 5b7e... evidence.json
     """
-    bundle = run(call("POST", f"/v1/evidence/{sop}"))
-    file.write_text(json.dumps(bundle, indent=1) + "\n", encoding="utf-8")
-    err.print(f"wrote {file}")
+    file.write_bytes(run(fetch("POST", f"/v1/evidence/{sop}")))
+    say(f"wrote {file}")
 
 
 @app.command
-def verify(file: Path, *, keys: Path) -> int:
+def verify(file: Path, *, keys: Path) -> None:
     """Check exported evidence offline, with the public keys only.
 
-    Example: byokeep evidence verify evidence.json --keys public-keys.json
+    Example: byokeep evidence verify evidence.json --keys public-keys.txt
 
     Args:
+        file: What `byokeep evidence export` wrote.
         keys: Public keys as `byokeep audit keys` writes them.
     """
-    report = offline.verify_evidence(file, offline.load_keys(keys))
-    show(report.as_dict(), title="Evidence")
-    return report.exit_code
+    show(facts(offline.verify_evidence(file, offline.read_keys(keys))), title="Evidence")

@@ -16,14 +16,8 @@ app: Final = App(name="kill", help="Stop leases, reads and effects at once; show
 def _scope(client: str | None, platform: str | None, lane: str | None, everything: bool) -> dict[str, str]:
     if everything == bool(client) or (platform and lane) or ((platform or lane) and not client):
         raise Rejected("bad_scope", next_step="Give --client C (with --platform P or --lane L), or --everything.")
-    if everything:
-        return {"scope": "global"}
-    scope = {"scope": "client", "client_id": str(client)}
-    if platform:
-        scope |= {"scope": "platform", "platform": platform}
-    if lane:
-        scope |= {"scope": "lane", "lane": lane}
-    return scope
+    named = (("client_id", client), ("platform", platform), ("lane", lane))
+    return {name: value for name, value in named if value}
 
 
 @app.command

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 from typing import Final
 
 from cyclopts import App
 
 from byokeep.cli.intake import read_secret
-from byokeep.cli.terminal import show
+from byokeep.cli.terminal import session, show
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 
 app: Final = App(name="leaks", help="Search files and processes for values that must not be there.")
@@ -32,13 +31,17 @@ def sweep(*paths: Path, fd: int | None = None, processes: bool = True) -> int:
         raise Rejected("nothing_to_sweep", next_step="Name files or directories.")
     value = read_secret(prompt="Value", fd=fd)
     scan = importlib.import_module("byokeep.redact.scan")
-    canaries = [scan.Canary("value", value.reveal())]
+    sweep = scan.Sweep([scan.Canary("value", value.reveal())])
     value.wipe()
-    report = scan.scan_paths(list(paths), canaries) if paths else None
+    report = sweep.scan_paths(list(paths))
     if processes:
-        seen = scan.scan_proc(canaries)
-        report = seen if report is None else report.merged(seen)
-    show(json.loads(report.to_json()), title="Sweep")
-    if report.findings:
-        return Integrity.exit_code
+        report = report + sweep.scan_proc()
+    found = [{"source": item.source, "offset": item.offset, "encoding": str(item.encoding)} for item in report.findings]
+    unread = [{"source": str(item.source), "reason": str(item.reason)} for item in report.unreadable]
+    show({"found": len(found), "sources": report.sources_scanned, "bytes": report.bytes_scanned,
+          "unreadable": len(unread)} if not session().as_json else
+         {"findings": found, "unreadable": unread, "sources": report.sources_scanned, "bytes": report.bytes_scanned},
+         title="Sweep")  # fmt: skip
+    if found:
+        return int(Integrity.exit_code)
     return 0 if report.clean else Unavailable.exit_code

@@ -99,9 +99,10 @@ def run(argv: list[str]) -> int:
         return 130
     except BrokenPipeError:
         return 1
-    except Exception as error:  # noqa: BLE001 - foreign text must not reach the terminal
+    except Exception as error:
         err.print(f"unexpected {type(error).__name__}")
-        return fail(Unavailable("internal_error", next_step="Nothing more was done. Please report it."), as_json=as_json)
+        failure = Unavailable("internal_error", next_step="Nothing more was done. Please report it.")
+        return fail(failure, as_json=as_json)
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
 

@@ -49,7 +49,8 @@ def machine(name: str, *, role: str, client: list[str] | None = None, all_client
     Example: byokeep operator machine runner-1 --role runner --all-clients
     """
     body = {"name": name, "role": role, "clients": client or [], "all_clients": all_clients}
-    show(run(call("POST", "/v1/machines", body=body)), title="Machine", note="Next: byokeep operator token ID --machine")
+    made = run(call("POST", "/v1/machines", body=body))
+    show(made, title="Machine", note="Next: byokeep operator token ID --machine")
 
 
 @app.command

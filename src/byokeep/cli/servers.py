@@ -59,7 +59,7 @@ def _say(text: str) -> None:
 
 def _serve(name: str) -> None:
     harden()
-    _load("byokeep.wiring").serve(name, session().settings)
+    _load("byokeep.serve").serve(name, session().settings)
 
 
 def web() -> None:

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rich.console import Console
@@ -72,6 +72,11 @@ def show(data: Any, *, title: str = "", columns: Sequence[str] = (), note: str =
         _rows(data, title, columns or tuple(data[0]))
     if note:
         say(note)
+
+
+def facts(report: Any) -> dict[str, Any]:
+    """Return a report (a dataclass) as fields, led by ``state: ok``: a report that exists is a check that held."""
+    return {"state": "ok"} | {spec.name: getattr(report, spec.name) for spec in fields(report)}
 
 
 def _fields(data: Json, title: str) -> None:

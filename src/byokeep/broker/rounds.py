@@ -1,0 +1,107 @@
+"""What the broker does by itself, again and again: checkpoint, second copy, reconciliation, probe, expiry.
+
+Rules
+- Each round stands alone: one that fails is logged with its code, raises its alert, and the next comes on time.
+- The span of a reconciliation begins where the last complete one ended, so that nothing falls between two.
+- A device that can not record is an alert within a minute (R8.2-2); the disk reserve is held while there is room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from byokeep.core.errors import ByokeepError
+from byokeep.flows.alarm import raise_alert
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.audit import checkpoint
+from byokeep.flows.audit_out import copy
+from byokeep.flows.expire import expire
+from byokeep.flows.reconcile import reconcile
+from byokeep.telemetry.log import get_log
+
+CHECKPOINT_S: Final = 60.0
+COPY_S: Final = 5.0
+RECONCILE_S: Final = 20.0
+PROBE_S: Final = 20.0
+EXPIRE_S: Final = 5.0
+RESERVE_S: Final = 10.0
+FIRST_LOOK_BACK: Final = timedelta(minutes=5)
+
+
+class Reserve(Protocol):
+    """Disk space set aside for the emergency."""
+
+    def hold(self) -> bool:
+        """Set it aside; False when there is no room."""
+
+
+class Rounds:
+    """The broker's own tasks.
+
+    Args:
+        app: Its ports.
+        reserve: Space on the disk that the audit needs.
+    """
+
+    def __init__(self, app: BrokerApp, reserve: Reserve) -> None:
+        self._app = app
+        self._reserve = reserve
+        self._reconciled: datetime = app.clock.now() - FIRST_LOOK_BACK
+
+    async def run(self) -> None:
+        """Run all rounds until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for name, every_s, work in (
+                ("checkpoint", CHECKPOINT_S, self._checkpoint),
+                ("copy", COPY_S, self._copy),
+                ("reconcile", RECONCILE_S, self._reconcile),
+                ("probe", PROBE_S, self._probe),
+                ("expire", EXPIRE_S, self._expire),
+                ("reserve", RESERVE_S, self._hold),
+            ):
+                group.create_task(_every(name, every_s, work))
+
+    async def _checkpoint(self) -> None:
+        await checkpoint(self._app)
+
+    async def _copy(self) -> None:
+        await copy(self._app)
+
+    async def _reconcile(self) -> None:
+        found = await reconcile(self._app, self._app.system(), since=self._reconciled)
+        if found.state == "unknown":
+            await raise_alert(self._app, reason="reconcile_unknown", key="audit/reconcile", severity="warning")
+            return
+        self._reconciled = found.until
+
+    async def _probe(self) -> None:
+        devices = await self._app.store_audit.devices()
+        if not devices:
+            await raise_alert(self._app, reason="no_audit_device", key="audit/devices", severity="critical")
+        for device in devices:
+            if not device.healthy:
+                get_log().warning("audit_device_unhealthy", component=device.name, reason=device.reason)
+                await raise_alert(
+                    self._app, reason="audit_device_unhealthy", key=f"audit/device/{device.name}", severity="critical"
+                )
+
+    async def _expire(self) -> None:
+        await expire(self._app)
+
+    async def _hold(self) -> None:
+        if not await asyncio.to_thread(self._reserve.hold):
+            await raise_alert(self._app, reason="disk_reserve_missing", key="disk/reserve", severity="critical")
+
+
+async def _every(name: str, every_s: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except ByokeepError as error:
+            get_log().warning("round_failed", component=name, code=error.code)
+        except Exception as error:
+            get_log().error("round_failed", component=name, error=type(error).__name__)
+        await asyncio.sleep(every_s)

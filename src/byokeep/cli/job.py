@@ -1,0 +1,151 @@
+"""``byokeep job``: run a command with a client's secret, without showing it to anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from cyclopts import App
+
+from byokeep.cli.api import call, run, stack
+from byokeep.cli.terminal import err, session, show
+from byokeep.client import ClientSettings, Job, Keep
+from byokeep.core.errors import ByokeepError, Rejected, Unavailable
+from byokeep.process import clean_environment
+
+app: Final = App(name="job", help="Run commands inside a job; look at jobs.")
+_GRACE_S: Final = 2.0
+_LOOK_S: Final = 0.2
+_STOPPED: Final = 3
+
+
+@app.command(name="run")
+def run_(
+    *,
+    client: str,
+    secret: list[str],
+    platform: list[str] | None = None,
+    effect: list[str] | None = None,
+    ttl_s: int | None = None,
+) -> int:
+    """Run a command that may read a client's secrets.
+
+    Each secret is put into a private memory file that only the command inherits. Write {openai} where the command
+    wants a file name; the command also finds the names in BYOKEEP_SECRET_OPENAI_FILE. The value is in no argument
+    and no environment. When the job is killed or its lease ends, the command is ended too.
+
+    Example: byokeep job run --client 7f0c9b1e-... --secret openai -- python post.py --key-file {openai}
+
+    Args:
+        client: Client id.
+        secret: Providers whose secret the command may read.
+        platform: Platforms it may act on.
+        effect: Effects it may cause.
+        ttl_s: Life of the job at the longest.
+    """
+    command = session().rest
+    if not command:
+        raise Rejected("no_command", next_step="Put the command after --, e.g. `-- python post.py`.")
+    return run(_run(command, client, secret, platform or [], effect or [], ttl_s))
+
+
+def client_settings() -> ClientSettings:
+    """Return the SDK's settings of this call.
+
+    Raises:
+        Unavailable: ``no_broker``.
+    """
+    settings = session().settings
+    url = settings.broker_url or str(stack(settings.home).get("broker_url", ""))
+    if not url:
+        raise Unavailable("no_broker", next_step="Start a stack with `byokeep up`, or set BYOKEEP_BROKER_URL.")
+    place = settings.path("credentials_dir")
+    return ClientSettings(
+        broker_url=url,
+        runner_token_file=Path(settings.runner_token_file or place / "runner.token"),
+        dispatcher_token_file=Path(settings.dispatcher_token_file or place / "dispatcher.token"),
+    )
+
+
+async def _run(
+    command: Sequence[str], client: str, secrets: list[str], platforms: list[str], effects: list[str], ttl_s: int | None
+) -> int:
+    async with (
+        Keep(client_settings()) as keep,
+        keep.job(client=client, secrets=secrets, platforms=platforms, effects=effects, ttl_s=ttl_s) as job,
+    ):
+        files = {}
+        try:
+            for provider in secrets:
+                files[provider] = _memory_file(provider, (await job.secret(provider)).reveal())
+            return await _child(job, command, files)
+        finally:
+            for descriptor in files.values():
+                os.ftruncate(descriptor, 0)  # what the command still holds open is empty now
+                os.close(descriptor)
+
+
+def _memory_file(name: str, value: bytes) -> int:
+    descriptor = os.memfd_create(f"byokeep-{name}", os.MFD_CLOEXEC)
+    os.write(descriptor, value)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+async def _child(job: Job, command: Sequence[str], files: dict[str, int]) -> int:
+    names = {provider: f"/dev/fd/{descriptor}" for provider, descriptor in files.items()}
+    words = [_fill(word, names) for word in command]
+    extra = {f"BYOKEEP_SECRET_{provider.upper()}_FILE": name for provider, name in names.items()}
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *words, env=clean_environment(HOME=os.environ.get("HOME", "/"), BYOKEEP_JOB=str(job.id), **extra),
+            pass_fds=tuple(files.values()),
+        )  # fmt: skip
+    except OSError:
+        raise Rejected("command_not_started", next_step="Check the command's name and mode.") from None
+    ended = asyncio.create_task(process.wait())
+    while True:
+        await asyncio.wait({ended}, timeout=_LOOK_S)
+        if ended.done():
+            return ended.result() if ended.result() >= 0 else 128 - ended.result()
+        if not job.lease.holds and not await _still_leased(job, list(files)):
+            err.print("The job was stopped: ending the command.", style="red")
+            await _end(process, ended)
+            return _STOPPED
+
+
+async def _still_leased(job: Job, providers: list[str]) -> bool:
+    try:
+        for provider in providers:
+            await job.secret(provider)
+    except ByokeepError:
+        return False
+    return True
+
+
+async def _end(process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
+    process.send_signal(signal.SIGTERM)
+    await asyncio.wait({ended}, timeout=_GRACE_S)
+    if not ended.done():
+        process.kill()
+        await ended
+
+
+def _fill(word: str, names: dict[str, str]) -> str:
+    for provider, name in names.items():
+        word = word.replace("{" + provider + "}", name)
+    return word
+
+
+@app.command(name="show")
+def show_(job: str) -> None:
+    """Show a job.
+
+    Example: byokeep job show 4c1b...
+    """
+    reply: Any = run(call("GET", f"/v1/jobs/{job}"))
+    show(reply, title="Job")

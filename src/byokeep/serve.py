@@ -1,0 +1,83 @@
+"""Runs one process: ``web``, ``broker`` or ``worker``.
+
+Rules
+- Logs and spans are configured before anything that could hold a secret is built.
+- TLS between hosts is the reverse proxy's; these listeners stay on loopback or an internal network.
+- SIGTERM drains: no new request, running ones end, then the process does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, Final
+
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from byokeep import __version__
+from byokeep.adapters.files.reserve import DiskReserve
+from byokeep.adapters.passwords import Passwords
+from byokeep.broker.app import create_app as create_broker
+from byokeep.broker.rounds import Rounds
+from byokeep.flows.authenticate import authenticate
+from byokeep.settings import Settings
+from byokeep.telemetry import log, spans
+from byokeep.web.app import create_app as create_web
+from byokeep.wiring import broker_app, web_app, worker_app
+from byokeep.worker.tasks import run as run_worker
+
+_DRAIN_S: Final = 5.0
+
+
+def serve(name: str, settings: Settings) -> None:
+    """Run a process until SIGTERM or SIGINT. Blocking."""
+    place = settings.path("log_dir")
+    log.configure(name, path=place / f"{name}.log", level=logging.getLevelNamesMapping()[settings.log_level])
+    spans.configure(name, place / "spans.jsonl")
+    log.get_log().info("process_started", version=__version__)
+    run = {"web": _web, "broker": _broker, "worker": _worker}[name]
+    asyncio.run(run(settings))
+    log.get_log().info("process_stopped")
+
+
+async def _web(settings: Settings) -> None:
+    async with web_app(settings) as app:
+        broker = settings.broker_url or f"http://{settings.broker_listen}"
+        api = create_web(app, partial(authenticate, app), passwords=Passwords(), broker_address=broker)
+        await _listen(api, settings.web_listen)
+
+
+async def _broker(settings: Settings) -> None:
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(broker_app(settings))
+        rounds = asyncio.create_task(Rounds(app, DiskReserve(settings.home / "reserve.bin")).run())
+        stack.callback(rounds.cancel)
+        await _listen(create_broker(app, partial(authenticate, app)), settings.broker_listen)
+
+
+async def _worker(settings: Settings) -> None:
+    async with worker_app(settings) as (queue, app):
+        await run_worker(queue, app)
+
+
+async def _listen(api: Any, listen: str) -> None:
+    host, _, port = listen.rpartition(":")
+    server = Server(
+        api, address=host.strip("[]"), port=int(port), interface=Interfaces.ASGI, log_enabled=False, websockets=False
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if stop.is_set():
+        server.stop()  # type: ignore[no-untyped-call]
+        await asyncio.wait({serving}, timeout=_DRAIN_S)
+    stopping.cancel()
+    serving.cancel()
