@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from byokeep.broker.words import JobBody, job_out, lease_out
+from byokeep.broker.words import BlockedBody, JobBody, job_out, lease_out
 from byokeep.core.model import Actor, ClientId, LeaseKind
 from byokeep.flows import jobs, lease
 from byokeep.flows.app import BrokerApp
@@ -19,6 +19,7 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v1", tags=["jobs"])
     who = Depends(caller(auth))
+    blocked_body = Depends(json_body(BlockedBody))
     job_body = Depends(json_body(JobBody))
 
     @routes.post("/jobs", status_code=201, openapi_extra=describe(JobBody))
@@ -41,6 +42,12 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     async def close_job(job_id: PathId, actor: Actor = who) -> JSONResponse:
         """End a job."""
         return JSONResponse(job_out(await jobs.close_job(app, actor, job_id)))
+
+    @routes.post("/jobs/{job_id}/blocked", status_code=202, openapi_extra=describe(BlockedBody))
+    async def blocked(job_id: PathId, actor: Actor = who, body: BlockedBody = blocked_body) -> dict[str, Any]:
+        """Report that a job could not go on; people are told."""
+        await jobs.report_blocked(app, actor, job_id, body.reason)
+        return {"status": "told"}
 
     @routes.post("/jobs/{job_id}/leases", status_code=201)
     async def issue_lease(job_id: PathId, actor: Actor = who) -> JSONResponse:

@@ -28,6 +28,12 @@ class JobBody(Strict):
     ttl_s: int | None = None
 
 
+class BlockedBody(Strict):
+    """Say why a job could not go on."""
+
+    reason: Word
+
+
 class PermitBody(Strict):
     """Ask for one effect; version 1 of the gate's request."""
 

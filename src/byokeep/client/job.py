@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
@@ -88,9 +88,13 @@ class Job:
 
         Raises:
             Denied: ``not_declared``, ``missing_credential``, ``credential_not_usable``, ``switch_closed``, ...
-            Unavailable: Could not be read; no older value is returned.
+            Unavailable: Could not be read; no older value is returned. People are told.
         """
-        return await self.lease.secret(provider)
+        try:
+            return await self.lease.secret(provider)
+        except ByokeepError as error:
+            await self._tell(error.code)
+            raise
 
     async def identify(self, platform: str, account: str, seen: Mapping[str, Any] | Iterable[Any] | None) -> str:
         """Report what the platform says about the account; the broker compares it with what was registered.
@@ -204,15 +208,18 @@ class Job:
             "version": 1, "effect": effect, "platform": platform, "account": account, "lane": lane,
             "idempotency_key": key,
         }  # fmt: skip
-        lease_id = await self.lease.renewed()
         asked_at = now()
 
         async def ask() -> dict[str, Any]:
-            nonlocal lease_id, asked_at
-            lease_id, asked_at = await self.lease.renewed(), now()
+            nonlocal asked_at
+            lease_id, asked_at = await self.lease.held(), now()
             return await self._broker.call("POST", f"/v1/leases/{lease_id}/permits", self._token, body)
 
-        reply = await self._broker.persist(ask)
+        try:
+            reply = await self._broker.persist(ask)
+        except Unavailable as error:
+            await self._tell(error.code)
+            raise
         try:
             permit = Permit(UUID(reply["permit_id"]), asked_at + float(reply["ttl_s"]))
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -221,6 +228,11 @@ class Job:
             await self._say(permit, "failed")
             raise Unavailable("lease_lapsed")
         return permit
+
+    async def _tell(self, code: str) -> None:
+        """Let people know that this job is blocked, if the broker can be reached."""
+        with suppress(ByokeepError):
+            await self._broker.call("POST", f"/v1/jobs/{self.id}/blocked", self._token, {"reason": code})
 
     async def _say(self, permit: Permit, outcome: str) -> None:
         path, body = f"/v1/permits/{permit.id}/close", {"outcome": outcome}

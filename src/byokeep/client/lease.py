@@ -103,6 +103,10 @@ class HeldLease:
             Denied: The broker refuses; or the lease was ended by a denial before.
             Unavailable: Could not be asked in a few attempts.
         """
+        return self._id if self.holds else await self._broker.persist(self.held)
+
+    async def held(self) -> str:
+        """As :meth:`renewed`, with one attempt."""
         if not self.holds:
             async with self._turn:
                 if not self.holds:
@@ -149,7 +153,7 @@ class HeldLease:
         if self._over is not None:
             raise self._over
         if self._jwt is None or now() - self._asked_at > LOGIN_WITHIN_S or not self.holds:
-            await self._take_once()
+            await self._take()
         if provider not in self._pins or self._jwt is None or self._store is None:
             raise Denied("not_declared", next_step="Declare the secret when the job is opened.")
         path, version = self._pins[provider]
@@ -157,9 +161,6 @@ class HeldLease:
         return self._store, token, path, version
 
     async def _take(self) -> None:
-        await self._broker.persist(self._take_once)
-
-    async def _take_once(self) -> None:
         if self._over is not None:
             raise self._over
         asked_at = now()

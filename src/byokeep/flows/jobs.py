@@ -10,6 +10,7 @@ It may not hand out access: that is :mod:`byokeep.flows.lease`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -20,6 +21,7 @@ from byokeep.core.model import PLATFORMS, Actor, ClientId, EffectKind, Job, JobI
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import App
 from byokeep.flows.locate import client_of, remember
+from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
 from byokeep.ports import Query, Row, Tx
 
@@ -57,6 +59,7 @@ def job_from(row: Row) -> Job:
     )  # fmt: skip
 
 
+_REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,50}\Z")
 _FACTS: Final = Query("job_open_facts", lambda row: row)
 _RUNNER: Final = Query("job_runner", lambda row: UUID(str(row["id"])))
 _INSERT: Final = Query("job_insert", job_from)
@@ -174,6 +177,27 @@ async def close_job(app: App, actor: Actor, job_id: UUID) -> Job:
             return await tx.one(_READ, id=job_id, client_id=client_id)
         await tx.append(_event(EventName.JOB_CLOSED, actor, closed))
     return closed
+
+
+async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> None:
+    """Tell people that a job could not go on: what failed was not the broker, so only the runner knows (R1.5-1).
+
+    Args:
+        reason: The runner's error code.
+
+    Raises:
+        NotFound: Not there, or not the actor's.
+        Rejected: ``bad_reason``.
+    """
+    client_id = await client_of(app, "job", job_id)
+    authorise(actor, Verb.JOB_CLOSE, client_id=client_id)
+    if not _REASON.match(reason):
+        raise Rejected("bad_reason", next_step="Give a code like store_unreachable.")
+    async with app.db.begin(client_id=client_id) as tx:
+        _own(actor, await tx.one(_READ, id=job_id, client_id=client_id))
+        await raise_alert(
+            tx, app, actor, reason=f"blocked_{reason}", severity="warning", client_id=client_id, object_id=job_id
+        )
 
 
 def _own(actor: Actor, job: Job) -> None:
