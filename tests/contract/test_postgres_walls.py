@@ -3,12 +3,14 @@
 # ruff: noqa: S608 - statements are put together from names of tables
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
+from byokeep.adapters.postgres import queries
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import ROLES
 from byokeep.core.errors import Denied
@@ -56,7 +58,7 @@ REFUSED = {
         "INSERT INTO byokeep.permit DEFAULT VALUES", "INSERT INTO byokeep.switch DEFAULT VALUES",
         "UPDATE byokeep.switch SET closed = false", "INSERT INTO byokeep.approval DEFAULT VALUES",
         "INSERT INTO byokeep.audit_epoch DEFAULT VALUES", "SELECT args FROM procrastinate.procrastinate_jobs",
-        "UPDATE byokeep.client SET created_by = id", "UPDATE byokeep.api_token SET expires_at = now()",
+        "UPDATE byokeep.client SET created_by = id", "UPDATE byokeep.api_token SET keyed_hash = NULL",
     ),
     "byokeep_broker": (
         "INSERT INTO byokeep.subject DEFAULT VALUES", "UPDATE byokeep.subject SET roles = '{admin}'",
@@ -69,6 +71,7 @@ REFUSED = {
         "INSERT INTO byokeep.permit DEFAULT VALUES", "INSERT INTO byokeep.credential_ref DEFAULT VALUES",
         "SELECT keyed_hash FROM byokeep.api_token", "SELECT password_phc FROM byokeep.subject",
         "UPDATE byokeep.switch SET closed = false", "UPDATE byokeep.client SET state = 'active'",
+        "UPDATE byokeep.permit SET state = 'done'", "UPDATE byokeep.job SET state = 'open'",
     ),
     "byokeep_auditor": (
         "SELECT keyed_hash FROM byokeep.api_token", "SELECT password_phc FROM byokeep.subject",
@@ -245,3 +248,26 @@ async def test_postgres_without_a_client_sees_nothing(full: tuple[FreshDatabase,
             pass
     await web.close()
     await broker.close()
+
+
+def test_postgres_every_statement_fits_the_schema_and_a_role(shared_postgres: FreshDatabase) -> None:
+    """Every packaged statement can be planned, and at least one service has the rights that it needs."""
+    connections = {role: psycopg.connect(shared_postgres.conninfo(role), autocommit=True) for role in SERVICES}
+    nobody_may: dict[str, str] = {}
+    for name, statement in queries.load().items():
+        numbered, places = str(statement), list(dict.fromkeys(statement.compile().params))
+        for number, place in enumerate(places, start=1):
+            numbered = re.sub(rf"(?<!:):{place}\b", f"${number}", numbered)
+        refusals = []
+        for connection in connections.values():
+            try:
+                connection.execute(f"EXPLAIN (GENERIC_PLAN) {numbered}".encode())
+            except psycopg.Error as refused:
+                refusals.append(str(refused).splitlines()[0])
+        if len(refusals) == len(SERVICES):
+            nobody_may[name] = refusals[0]
+    for connection in connections.values():
+        connection.close()
+    assert nobody_may == {}
+    with psycopg.connect(shared_postgres.conninfo("byokeep_web")) as web, pytest.raises(psycopg.errors.UndefinedColumn):
+        web.execute("EXPLAIN (GENERIC_PLAN) SELECT no_such FROM byokeep.client WHERE id = $1")

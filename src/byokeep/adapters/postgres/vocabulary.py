@@ -30,14 +30,14 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.LOGIN, EventName.LOGOUT, EventName.TOKEN_ISSUED, EventName.TOKEN_REVOKED,
         EventName.OPERATOR_CREATED, EventName.OPERATOR_CHANGED, EventName.MACHINE_CREATED, EventName.MACHINE_CHANGED,
         EventName.CLIENT_CREATED, EventName.ACCOUNT_REGISTERED,
-        EventName.KEY_LISTED, EventName.KEY_READ_METADATA, EventName.KEY_SHARED_VALUE,
+        EventName.KEY_LISTED, EventName.KEY_READ_METADATA,
     ),
     (_WEB, _BROKER): (
         EventName.CLIENT_ENROLLED, EventName.CLIENT_SUSPENDED, EventName.CLIENT_RESUMED, EventName.EVIDENCE_READ,
     ),
     (_WEB, _WORKER): (
         EventName.KEY_WRITE, EventName.KEY_STORED, EventName.KEY_STATE_CHANGED, EventName.KEY_DESTROYED,
-        EventName.KEY_ONBOARDING_FAILED,
+        EventName.KEY_ONBOARDING_FAILED, EventName.KEY_SHARED_VALUE,
     ),
     (_WORKER,): (
         EventName.KEY_VERIFIED, EventName.KEY_LEAK_CHECKED, EventName.KEY_ONBOARDED,
@@ -45,12 +45,10 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     ),
     (_BROKER,): (
         EventName.ACCOUNT_IDENTIFIED, EventName.JOB_OPENED, EventName.LEASE_ISSUED,
-        EventName.PERMIT_ISSUED, EventName.PERMIT_CLOSED,
-        EventName.SWITCH_CLOSED, EventName.SWITCH_OPEN_REQUESTED, EventName.SWITCH_OPENED,
+        EventName.PERMIT_ISSUED, EventName.PERMIT_CLOSED, EventName.PERMIT_UNKNOWN,
+        EventName.JOB_CLOSED, EventName.JOB_EXPIRED,
+        EventName.SWITCH_CLOSED, EventName.SWITCH_CUT_OFF, EventName.SWITCH_OPEN_REQUESTED, EventName.SWITCH_OPENED,
         EventName.AUDIT_HASHED, EventName.CHECKPOINT_SIGNED, EventName.EVIDENCE_SIGNED,
-    ),
-    (_BROKER, _WORKER): (
-        EventName.JOB_CLOSED, EventName.JOB_EXPIRED, EventName.PERMIT_UNKNOWN, EventName.SWITCH_CUT_OFF,
     ),
     (_WEB, _BROKER, _AUDITOR): (EventName.AUDIT_READ, EventName.AUDIT_EXPORTED),
     (_WEB, _BROKER, _WORKER, _AUDITOR): (EventName.AUDIT_VERIFIED, EventName.AUDIT_RECONCILED),

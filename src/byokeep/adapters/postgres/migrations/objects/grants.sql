@@ -25,15 +25,16 @@ GRANT INSERT ON byokeep.installation TO byokeep_web;
 GRANT SELECT, INSERT ON byokeep.subject, byokeep.api_token TO byokeep_web;
 GRANT UPDATE (name, roles, state, password_phc, all_clients) ON byokeep.subject TO byokeep_web;
 GRANT SELECT, INSERT, DELETE ON byokeep.subject_client TO byokeep_web;
-GRANT UPDATE (revoked_at) ON byokeep.api_token TO byokeep_web;
+GRANT UPDATE (revoked_at, expires_at) ON byokeep.api_token TO byokeep_web;
 GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep.platform_account,
     byokeep.key_transition, byokeep.alert TO byokeep_web;
 GRANT UPDATE (name, state, risk, entity_id) ON byokeep.client TO byokeep_web;
-GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at) ON byokeep.credential_ref TO byokeep_web;
+GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)
+    ON byokeep.credential_ref TO byokeep_web;
 GRANT UPDATE ON byokeep.sop_run TO byokeep_web;
 GRANT UPDATE (username, display_name, lanes) ON byokeep.platform_account TO byokeep_web;
 GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_web;
-GRANT SELECT, INSERT ON byokeep.value_fingerprint TO byokeep_web;
+GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_web;
 
 -- broker: jobs, leases, permits, switches, checkpoints. It makes no person, no token, no reference.
 GRANT SELECT ON byokeep.subject, byokeep.subject_client, byokeep.api_token TO byokeep_broker;
@@ -47,14 +48,11 @@ GRANT UPDATE (closed, epoch, reason, by, at, installation_id, store_cut_off) ON 
 GRANT UPDATE (approved_by, approved_at, used_at) ON byokeep.approval TO byokeep_broker;
 GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_broker;
 
--- worker: what the queue's tasks move on: verification, expiry, the second half of a cut-off.
+-- worker: what the queue's tasks move on: verification and the sweep of orphans.
 GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;
 GRANT SELECT ON byokeep.value_fingerprint TO byokeep_worker;
 GRANT UPDATE (version, state, verification, rotation_due_at, expires_at) ON byokeep.credential_ref TO byokeep_worker;
 GRANT UPDATE ON byokeep.sop_run TO byokeep_worker;
-GRANT UPDATE (state, reason, closed_at) ON byokeep.job TO byokeep_worker;
-GRANT UPDATE (state, closed_at) ON byokeep.permit TO byokeep_worker;
-GRANT UPDATE (store_cut_off) ON byokeep.switch TO byokeep_worker;
 GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_worker;
 
 -- auditor: reads everything but credentials; its reading is on record.
