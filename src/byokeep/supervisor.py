@@ -33,6 +33,7 @@ from byokeep import __version__
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.process import child_setup, clean_environment
 from byokeep.settings import Settings
+from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
 from byokeep.wiring import EmbeddedStore, embedded_database, embedded_store, install
 
@@ -254,6 +255,7 @@ async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable
         say: Where progress lines go.
         ready: Called once when everything answers.
     """
+    log.configure("up", path=settings.path("log_dir") / "up.log")
     stack = Stack(settings, say=say)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

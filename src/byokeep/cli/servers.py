@@ -104,6 +104,7 @@ def doctor() -> int:
 
     Example: byokeep doctor
     """
+    harden()
     rows = asyncio.run(_load("byokeep.doctor").examine(session().settings))
     show(rows, title="Doctor", columns=("check", "state", "detail"))
     return 0 if all(row["state"] != "failed" for row in rows) else Unavailable.exit_code
