@@ -55,8 +55,10 @@ storage "raft" {{
 }}
 
 listener "unix" {{
-  address     = "{socket}"
-  socket_mode = "0600"
+  address      = "{socket}"
+  socket_mode  = "0600"
+  socket_user  = "{uid}"
+  socket_group = "{gid}"
 }}
 
 listener "tcp" {{
@@ -142,7 +144,8 @@ class EmbeddedOpenBao:
             Integrity: ``openbao_binary_unknown``, ``seal_key_missing``.
         """
         binary = await asyncio.to_thread(self._prepare)
-        with (self.home / "logs" / "openbao.log").open("ab") as log:
+        log_file = self.home / "logs" / "openbao.log"
+        with os.fdopen(os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 binary,
                 "server",
@@ -209,7 +212,9 @@ class EmbeddedOpenBao:
             write_private(seal_key, secrets.token_bytes(32), only_new=True)
         closed_port.write(self.home / "openbao")
         stanzas = [_AUDIT.format(name=name, path=path) for name, path in audit_files(self.home).items()]
-        config = _CONFIG.format(home=self.home, socket=self.socket, audit="\n".join(stanzas))
+        # The mode is ignored unless owner and group are named too.
+        owner = {"uid": os.geteuid(), "gid": os.getegid()}
+        config = _CONFIG.format(home=self.home, socket=self.socket, audit="\n".join(stanzas), **owner)
         write_private(self.home / "openbao" / "config.hcl", config.encode())
         return str(binary)
 
