@@ -233,8 +233,10 @@ class Stand:
             files[role].write_text(self.people[role].token)
         return Keep(
             ClientSettings(
-                broker_url=settings.pop("broker_url", self.url), runner_token_file=files["runner"],
-                dispatcher_token_file=files["dispatcher"], **settings,
+                broker_url=settings.pop("broker_url", self.url),
+                runner_token_file=files["runner"],
+                dispatcher_token_file=files["dispatcher"],
+                **settings,
             )  # fmt: skip
         )
 

@@ -1,0 +1,232 @@
+"""Leases: whose they are, what they open at the real store, and when they end."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from byokeep.adapters.openbao.embedded import audit_files
+from byokeep.core.errors import ByokeepError, Denied
+from byokeep.core.secret import Secret
+from byokeep.flows.app import Limits
+from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.openbao import lease_login, read_secret
+from tests.support.broker import Stand, standing
+from tests.support.postgres import drop_database, fresh_database
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
+
+
+async def read(lease: dict[str, Any], provider: str, path: str = "") -> bytes:
+    """Log in at the store with a lease and read, as the SDK would."""
+    async with BaoHttp(lease["store"]["address"]) as http:
+        token = await lease_login(http, Secret(lease["jwt"]), f"use-{provider}", lease_id=lease["lease_id"])
+        place = path or lease["secrets"][provider]["path"]
+        version = lease["secrets"].get(provider, {}).get("version", 1)
+        return (await read_secret(http, token, place, version, lease["lease_id"])).reveal()
+
+
+async def refused(lease: dict[str, Any], provider: str, path: str = "") -> str:
+    with pytest.raises(ByokeepError) as caught:
+        await read(lease, provider, path)
+    return caught.value.code
+
+
+def store_log(stand: Stand) -> list[dict[str, Any]]:
+    files: dict[str, Path] = audit_files(stand.store.home)
+    lines = next(iter(files.values())).read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.req("R4.1-1", "R4.1-4")
+async def test_a_lease_opens_its_clients_declared_secret_and_nothing_else(stand: Stand) -> None:
+    """The store itself refuses another client's path and an undeclared secret, and its log shows who tried."""
+    client, other = await stand.client("openai", "heygen"), await stand.client("openai")
+    # The runner may work for both clients: the lease decides.
+    lease = await stand.lease(await stand.job(client))
+    assert (await read(lease, "openai")).startswith(b"value-of-openai-")
+    theirs = f"kv/clients/{other}/providers/openai"
+    assert await refused(await stand.lease(await stand.job(client)), "openai", theirs) == "store_denied"
+    assert await refused(await stand.lease(await stand.job(client)), "heygen") == "lease_refused"
+    own_other = f"kv/clients/{client}/providers/heygen"
+    assert await refused(await stand.lease(await stand.job(client)), "openai", own_other) == "store_denied"
+    denied = [
+        entry["request"]["path"] for entry in store_log(stand)
+        if entry["type"] == "response" and "permission denied" in entry.get("error", "")
+    ]  # fmt: skip
+    assert f"kv/data/clients/{other}/providers/openai" in denied
+    assert f"kv/data/clients/{client}/providers/heygen" in denied
+
+
+@pytest.mark.req("R4.1-2", "S-VAULT-7")
+async def test_a_job_is_leased_to_its_own_runner_only(stand: Stand) -> None:
+    """Another runner with the job's or lease's id gets what no id gets, on every route, and it is recorded."""
+    client = await stand.client("openai")
+    job = await stand.job(client)
+    lease = await stand.lease(job)
+    other = stand.subject("runner")
+    routes = [
+        ("POST", f"/v1/jobs/{job}/leases"), ("GET", f"/v1/leases/{lease['lease_id']}"), ("GET", f"/v1/jobs/{job}"),
+        ("POST", f"/v1/jobs/{uuid4()}/leases"), ("GET", f"/v1/leases/{uuid4()}"),
+    ]  # fmt: skip
+    answers = [await stand.call(method, path, other) for method, path in routes]
+    assert {(status, reply["code"]) for status, reply in answers} == {(404, "not_found")}
+    assert (await stand.permit(lease["lease_id"], who=other))[0] == 404
+    assert len(stand.events("lease.issued", "denied")) >= 2
+    # What the request says about itself changes nothing.
+    headers = {"X-Tenant-ID": str(uuid4()), "X-User-ID": str(stand.people["runner"].id), "X-Forwarded-For": "10.0.0.1"}
+    assert (await stand.call("POST", f"/v1/jobs/{job}/leases", other, headers=headers))[0] == 404
+    assert (await stand.call("POST", f"/v1/jobs/{job}/leases?client_id={uuid4()}", "runner"))[0] == 422
+
+
+@pytest.mark.req("R4.1-2", "S-JWT-8")
+async def test_an_edited_lease_token_is_refused_by_the_store(stand: Stand) -> None:
+    """Changing the client, the secrets or the expiry in a lease's token makes it worthless."""
+    client, other = await stand.client("openai"), await stand.client("openai")
+    for change in ({"client_id": str(other)}, {"secrets": ["openai", "heygen"]}, {"exp": int(time.time()) + 600}):
+        lease = await stand.lease(await stand.job(client))
+        head, body, signature = lease["jwt"].split(".")
+        claims = json.loads(base64.urlsafe_b64decode(body + "==")) | change
+        forged = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+        assert await refused(lease | {"jwt": f"{head}.{forged}.{signature}"}, "openai") == "lease_refused"
+
+
+@pytest.mark.req("R4.1-3")
+@pytest.mark.parametrize("end", ["closed", "expired", "suspended", "killed", "disabled"])
+async def test_nothing_is_served_five_seconds_after_a_job_ended(stand: Stand, end: str) -> None:
+    """The broker refuses at once; a store token taken just before is dead within five seconds, by time alone."""
+    client = await stand.client("openai")
+    job = await stand.job(client)
+    lease = await stand.lease(job)
+    async with BaoHttp(lease["store"]["address"]) as http:
+        token = await lease_login(http, Secret(lease["jwt"]), "use-openai")
+        if end == "closed":
+            await stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher")
+        elif end == "expired":
+            stand.db.sql(
+                "UPDATE byokeep.job SET opened_at = now() - interval '1 hour', expires_at = now() - interval '1 s'"
+                f" WHERE id = '{job}'"
+            )
+        elif end == "suspended":
+            stand.db.sql(f"UPDATE byokeep.client SET state = 'suspended' WHERE id = '{client}'")
+        elif end == "killed":
+            status, _ = await stand.call(
+                "POST", "/v1/switches/close", "operator", {"client_id": str(client), "reason": "drill"}
+            )
+            assert status == 200
+        else:
+            stand.db.sql(f"UPDATE byokeep.subject SET state = 'disabled' WHERE id = '{stand.people['runner'].id}'")
+        ended = time.monotonic()
+        expected = {401} if end == "disabled" else {403}
+        assert (await stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] in expected
+        assert (await stand.call("GET", f"/v1/leases/{lease['lease_id']}", "runner"))[0] in expected
+        assert (await stand.permit(lease["lease_id"]))[0] in expected
+        place = lease["secrets"]["openai"]["path"]
+        while time.monotonic() - ended < 5:
+            try:
+                await read_secret(http, token, place, 1, lease["lease_id"])
+            except Denied:
+                break
+        with pytest.raises(Denied):
+            await read_secret(http, token, place, 1, lease["lease_id"])
+        while time.monotonic() - ended < 3.6:
+            pass
+        with pytest.raises(Denied):
+            await lease_login(http, Secret(lease["jwt"]), "use-openai")
+        assert time.monotonic() - ended < 5
+
+
+@pytest.mark.req("R4.1-11")
+async def test_a_client_that_is_not_known_to_be_active_gets_nothing(stand: Stand) -> None:
+    """Suspended: heartbeat, lease and permit are denied, with the reason; active again: they pass."""
+    client = await stand.client("openai")
+    stand.account(client)
+    job = await stand.job(client)
+    lease = await stand.lease(job)
+    stand.db.sql(f"UPDATE byokeep.client SET state = 'suspended' WHERE id = '{client}'")
+    for method, path in (("GET", f"/v1/leases/{lease['lease_id']}"), ("POST", f"/v1/jobs/{job}/leases")):
+        status, reply = await stand.call(method, path, "runner")
+        assert (status, reply["code"]) == (403, "client_not_active")
+    assert (await stand.permit(lease["lease_id"]))[1]["code"] == "client_not_active"
+    stand.db.sql(f"UPDATE byokeep.client SET state = 'active' WHERE id = '{client}'")
+    assert (await stand.permit(lease["lease_id"]))[0] == 201
+
+
+@pytest.mark.req("R2.1-12")
+async def test_a_missing_key_blocks_and_nothing_stands_in_for_it(stand: Stand) -> None:
+    """A client without its own key gets no lease, whatever others have; nor with a revoked or unverified one."""
+    await stand.client("openai")
+    client = await stand.client()
+    job = await stand.job(client)
+    status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert (status, reply["code"], reply["provider"]) == (403, "missing_credential", "openai")
+    await stand.key(client, "openai")
+    for change, code in (
+        ("state = 'compromised'", "missing_credential"),
+        ("state = 'suspended'", "credential_not_usable"),
+        ("state = 'active', verification = 'pending'", "credential_not_usable"),
+        ("verification = 'quarantined'", "credential_not_usable"),
+        ("verification = 'verified', expires_at = now() - interval '1 s'", "credential_not_usable"),
+        ("expires_at = NULL, environment = 'staging'", "missing_credential"),
+    ):
+        stand.db.sql(f"UPDATE byokeep.credential_ref SET {change} WHERE client_id = '{client}'")
+        status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+        assert (status, reply["code"]) == (403, code), change
+    stand.db.sql(f"UPDATE byokeep.credential_ref SET environment = 'development' WHERE client_id = '{client}'")
+    assert (await stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 201
+
+
+async def test_the_login_token_is_shown_once_and_kept_nowhere(stand: Stand) -> None:
+    """The token stands in the lease's reply and not in the database, the audit log or the lease's own noun."""
+    client = await stand.client("openai")
+    lease = await stand.lease(await stand.job(client))
+    dump = stand.db.sql(
+        "SELECT string_agg(t::text, '') FROM (SELECT l::text FROM byokeep.lease l UNION ALL"
+        " SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record) t"
+    )
+    assert lease["lease_id"] in dump
+    assert lease["jwt"].split(".")[2] not in dump
+    assert "eyJ" not in dump
+
+
+async def test_leases_are_rationed_for_each_client(postgres_server: Any, store: Any) -> None:
+    """The fourth lease within a second is refused with 429 and raises an alert; another client's is not."""
+    database = fresh_database(postgres_server)
+    try:
+        async with standing(database, store, limits=Limits(client_leases_per_second=3)) as stand:
+            busy, calm = await stand.client("openai"), await stand.client("openai")
+            job, other = await stand.job(busy), await stand.job(calm)
+            stand.db.sql("UPDATE byokeep.lease SET issued_at = issued_at - interval '1 hour'")
+            answers = [await stand.call("POST", f"/v1/jobs/{job}/leases", "runner") for _ in range(4)]
+            assert [status for status, _ in answers] == [201, 201, 201, 429]
+            assert (await stand.call("POST", f"/v1/jobs/{other}/leases", "runner"))[0] == 201
+            assert stand.alerts() == ["lease_storm"]
+    finally:
+        drop_database(database)
+
+
+async def test_custody_and_use_do_not_mix(stand: Stand) -> None:
+    """A custodian gets no use lease, a runner no custody lease; a pending key can be leased for custody only."""
+    client = await stand.client("openai")
+    use = await stand.job(client)
+    custody = await stand.job(
+        client, kind="custody", runner_id=str(stand.people["custodian"].id), platforms=[], lanes=[], effects=[]
+    )
+    assert (await stand.call("POST", f"/v1/jobs/{use}/leases", "custodian"))[0] == 404
+    assert (await stand.call("POST", f"/v1/jobs/{custody}/leases", "runner"))[0] == 404
+    stand.db.sql(
+        "UPDATE byokeep.credential_ref SET state = 'pre_activation', verification = 'pending'"
+        f" WHERE client_id = '{client}'"
+    )
+    assert (await stand.call("POST", f"/v1/jobs/{use}/leases", "runner"))[1]["code"] == "credential_not_usable"
+    lease = await stand.lease(custody, "custodian")
+    assert UUID(lease["lease_id"])
+    assert lease["secrets"]["openai"]["version"] == 1
+    for role in ("admin", "operator", "approver", "auditor", "dispatcher"):
+        assert (await stand.call("POST", f"/v1/jobs/{use}/leases", role))[0] == 403
