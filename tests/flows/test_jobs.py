@@ -1,5 +1,7 @@
 """Jobs: who opens them for whom, what they may declare, how they end."""
 
+# ruff: noqa: S608 - statements are put together from made-up ids
+
 from __future__ import annotations
 
 from typing import Any

@@ -3,6 +3,8 @@
 Use it with ``pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]`` and the fixture ``stand``.
 """
 
+# ruff: noqa: S608 - statements are put together from made-up ids
+
 from __future__ import annotations
 
 import asyncio
@@ -237,7 +239,7 @@ class Stand:
                 runner_token_file=files["runner"],
                 dispatcher_token_file=files["dispatcher"],
                 **settings,
-            )  # fmt: skip
+            )
         )
 
 
