@@ -35,7 +35,7 @@ from byokeep.process import child_setup, clean_environment
 from byokeep.settings import Settings
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
-from byokeep.wiring import EmbeddedStore, embedded_database, embedded_store, install
+from byokeep.wiring import EmbeddedDatabase, EmbeddedStore, embedded_database, embedded_store, install
 
 READY_WITHIN_S: Final = 20.0
 STOP_WITHIN_S: Final = 10.0
@@ -82,6 +82,7 @@ class Stack:
         self._children: dict[str, Child] = {}
         self._parts: dict[str, Part] = {}
         self._store: EmbeddedStore | None = None
+        self._database: EmbeddedDatabase | None = None
         self._stopping = asyncio.Event()
 
     @property
@@ -99,6 +100,29 @@ class Stack:
         if name in self._children:
             return self._children[name].process.pid
         return self._parts[name].pid or 0
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of everything that runs, by name."""
+        return {name: self.pid(name) for name in (*self._parts, *self._children)}
+
+    async def stop_part(self, name: str) -> None:
+        """Stop the store or the database alone, as a failure would; :meth:`start_part` brings it back."""
+        await self._parts[name].stop()
+
+    async def start_part(self, name: str) -> None:
+        """Start a part that was stopped."""
+        await self._parts[name].start()
+
+    def dump_database(self) -> bytes:
+        """Return a logical dump of the embedded database. Blocking.
+
+        Raises:
+            Unavailable: The database is not embedded, or does not answer.
+        """
+        if self._database is None:
+            raise Unavailable("database_not_embedded", next_step="Dump your own server with its own tools.")
+        return self._database.run_tool("pg_dump", "--dbname=byokeep")
 
     async def start(self) -> None:
         """Start everything and return when it answers.
@@ -173,7 +197,7 @@ class Stack:
         if self.settings.embedded_store:
             self._parts["store"] = self._store = embedded_store(self.settings)
         if self.settings.embedded_database:
-            self._parts["database"] = embedded_database(self.settings)
+            self._parts["database"] = self._database = embedded_database(self.settings)
         for name in self._parts:
             self._say(f"starting {name}")
         await asyncio.gather(*(part.start() for part in self._parts.values()))
@@ -234,12 +258,11 @@ class Stack:
 
     def _write_stack_file(self) -> None:
         settings = self.settings
-        parts = (*self._parts, *self._children)
         document = {
             "version": __version__,
             "web_url": self.web_url,
             "broker_url": self.broker_url,
-            "pids": {name: self.pid(name) for name in parts},
+            "pids": self.pids,
             "supervisor_pid": os.getpid(),
         }
         temporary = settings.home / ".stack.json"

@@ -52,6 +52,7 @@ from byokeep.worker.identity import account_hasher, noted
 from byokeep.worker.log_files import LogFiles
 
 EmbeddedStore = EmbeddedOpenBao
+EmbeddedDatabase = EmbeddedPostgres
 MACHINES: Final = {"worker": Role.CUSTODIAN, "dispatcher": Role.DISPATCHER, "runner": Role.RUNNER}
 _ACCOUNT_KEY: Final = "account-hash.key"  # keys the digest of providers' account ids; not in the database
 _RENEW_AFTER_S: Final = 30 * 24 * 3600

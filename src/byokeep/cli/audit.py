@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 from cyclopts import App
 
@@ -28,7 +29,9 @@ def list_(*, client: str | None = None, since: str | None = None, limit: int = 5
 
 
 @app.command
-def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None) -> None:
+def verify(
+    *files: Path, keys: Path | None = None, epochs: Path | None = None, chain: UUID | None = None
+) -> None:
     """Verify the log: online without files, offline with exported files and public keys. Exit code 5 = broken.
 
     Example: byokeep audit verify
@@ -38,13 +41,14 @@ def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None) -
         files: What `byokeep audit export` wrote; none = ask the server to verify everything.
         keys: Public keys as `byokeep audit keys` writes them.
         epochs: The published checkpoints, kept outside the database.
+        chain: The files hold this one chain (a client's id), not the whole log.
     """
     if not files:
         show(run(call("POST", "/v1/audit/verify")), title="Audit")
         return
     if keys is None:
         raise Rejected("keys_missing", next_step="Give --keys FILE, as `byokeep audit keys` writes it.")
-    show(facts(offline.verify_export(files, offline.read_keys(keys), epochs=epochs)), title="Audit")
+    show(facts(offline.verify_export(files, offline.read_keys(keys), epochs=epochs, chain=chain)), title="Audit")
 
 
 @app.command

@@ -21,6 +21,7 @@ from uuid import UUID
 from byokeep.ports import StoreEntry
 
 LOGIN: Final = "auth/lease/login"
+TORN: Final = "torn"  # what stands for a line that a crash cut off
 SLACK: Final = timedelta(seconds=1)  # the store rounds times; a token's end is checked to the second
 SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
 
@@ -44,11 +45,12 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ("read", r"sys/(health|seal-status|leader|internal/ui/mounts(/.*)?)"),  # health probes
     )
 )
+_DEVICE_TEST: Final = "sys/audit/test"  # the store tries each device alone when it enables it
 # What sets the store up. Explained by a record of ours that says so, near in time.
 _SETUP: Final = re.compile(
     r"(sys/(init|unseal|seal|mounts|remount|auth|policies|policy|config|quotas|audit|generate-root|rekey|rotate|plugins)"
-    r"|auth/(lease|approle)/(config|role)|auth/token/(create|revoke|accessors)|transit/keys|kv/config"
-    r"|kv/data/platform/token-key|identity/(entity|group|lookup))(/.*|-[a-z]+.*)?\Z"
+    r"|auth/(lease|approle)/(config|role)|auth/token/(create|revoke|lookup|accessors)|transit/(keys|config)|kv/config"
+    r"|kv/(data/platform/token-key|metadata/platform/provisioning)|identity/(entity|group|lookup))(/.*|-[a-z]+.*)?\Z"
 )
 
 
@@ -82,7 +84,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that nothing explains. ``request_id`` is the store's."""
+    """Something that nothing explains. ``request_id`` is the store's; ``count`` how many requests it stands for."""
 
     reason: str
     severity: str
@@ -91,6 +93,7 @@ class Finding:
     device: str = ""
     client_id: UUID | None = None
     lease_id: UUID | None = None
+    count: int = 1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,6 +111,8 @@ def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[Finding]]:
     """Join what the devices say of each request, in order of time; where they disagree, that is a finding (R8.2-4)."""
     by_request: dict[str, list[StoreEntry]] = {}
     for entry in entries:
+        if entry.kind == TORN:
+            continue
         by_request.setdefault(entry.request_id, []).append(entry)
     requests, findings = [], []
     for request_id, said in by_request.items():
@@ -139,16 +144,31 @@ def gaps(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: dateti
     """Return one finding for each device that lacks requests another device has, away from the edges of the span."""
     seen: dict[str, dict[str, datetime]] = {device: {} for device in devices}
     for entry in entries:
-        if entry.device in seen:
+        if entry.device in seen and entry.kind != TORN and entry.path != _DEVICE_TEST:
             seen[entry.device][entry.request_id] = entry.at
     everywhere = {key: at for found in seen.values() for key, at in found.items() if first <= at <= last}
     findings = []
     for device, found in seen.items():
         missing = {key: at for key, at in everywhere.items() if key not in found}
         if missing:
-            when = min(missing.values())
-            findings.append(Finding(reason="device_gap", severity="warning", at=when, device=device))
+            findings.append(
+                Finding(reason="device_gap", severity="warning", at=min(missing.values()), device=device,
+                        count=len(missing))
+            )  # fmt: skip
     return findings
+
+
+def torn(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime) -> list[Finding]:
+    """Return a finding for each device with lines cut off; critical when no device is whole: then a request is lost."""
+    times: dict[str, list[datetime]] = {}
+    for entry in entries:
+        if entry.kind == TORN and entry.at >= first:
+            times.setdefault(entry.device, []).append(entry.at)
+    severity = "critical" if set(times) >= set(devices) else "warning"
+    return [
+        Finding(reason="device_torn", severity=severity, at=min(at), device=device, count=len(at))
+        for device, at in times.items()
+    ]
 
 
 def explain(request: Request, known: Known) -> Finding | None:

@@ -25,7 +25,9 @@ _SERVICES: Final = (_WEB, _BROKER, _WORKER)
 _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     (_OWNER, _WEB): (EventName.INSTALLED,),
     (_OWNER, *_SERVICES): (EventName.STARTED, EventName.CONFIG_CHANGED),
-    _SERVICES: (EventName.ACCESS, EventName.ALERT_RAISED, EventName.ALERT_CLOSED, EventName.AUDIT_DEVICE),
+    _SERVICES: (
+        EventName.ACCESS, EventName.ALERT_RAISED, EventName.ALERT_CLOSED, EventName.AUDIT_DEVICE, EventName.JOB_OPENED,
+    ),
     (_WEB,): (
         EventName.LOGIN, EventName.LOGOUT, EventName.TOKEN_ISSUED, EventName.TOKEN_REVOKED,
         EventName.OPERATOR_CREATED, EventName.OPERATOR_CHANGED, EventName.MACHINE_CREATED, EventName.MACHINE_CHANGED,
@@ -44,7 +46,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.ORPHAN_FOUND, EventName.ORPHAN_DESTROYED,
     ),
     (_BROKER,): (
-        EventName.ACCOUNT_IDENTIFIED, EventName.JOB_OPENED, EventName.LEASE_ISSUED,
+        EventName.ACCOUNT_IDENTIFIED, EventName.LEASE_ISSUED,
         EventName.PERMIT_ISSUED, EventName.PERMIT_CLOSED, EventName.PERMIT_UNKNOWN,
         EventName.JOB_CLOSED, EventName.JOB_EXPIRED,
         EventName.SWITCH_CLOSED, EventName.SWITCH_CUT_OFF, EventName.SWITCH_OPEN_REQUESTED, EventName.SWITCH_OPENED,

@@ -20,7 +20,8 @@ GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep
     byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert, byokeep.key_transition
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 
--- web: people and their clients. It opens no job, issues no lease or permit, moves no switch.
+-- web: people and their clients. It opens custody jobs alone (walls.sql), issues no lease or permit, moves no switch.
+GRANT INSERT ON byokeep.job TO byokeep_web, byokeep_worker;
 GRANT INSERT ON byokeep.installation TO byokeep_web;
 GRANT SELECT, INSERT ON byokeep.subject, byokeep.api_token TO byokeep_web;
 GRANT UPDATE (name, roles, state, password_phc, all_clients) ON byokeep.subject TO byokeep_web;

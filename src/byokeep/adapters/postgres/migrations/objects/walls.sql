@@ -37,3 +37,8 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
 ) AS wall (walled, keyed, unowned);
 
 DROP FUNCTION byokeep.lay_wall(text, text, boolean);
+
+-- A verification or a sweep needs a custody job, which causes no effect; use jobs are a dispatcher's, at the broker.
+DROP POLICY IF EXISTS custody_only ON byokeep.job;
+CREATE POLICY custody_only ON byokeep.job AS RESTRICTIVE FOR INSERT TO byokeep_web, byokeep_worker
+    WITH CHECK (kind = 'custody' AND effects = '{}');

@@ -1,0 +1,246 @@
+"""The steps of the demo. Each returns what was seen, or raises."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.cli.api import fetch
+from byokeep.client import verify as offline
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Unavailable
+from byokeep.demo.scene import CLIENTS, PROVIDERS, Scene, make_key, people
+from byokeep.redact.scan import Canary, Sweep, new_canary, positive_control
+from byokeep.wire.openbao import read_secret
+
+A, B = CLIENTS
+_SOP_WITHIN_S: Final = 60.0
+_SETTLED_S: Final = 11.0
+
+
+class Broken(Exception):
+    """A claim that did not hold; the text is ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a step saw."""
+
+    claim: str
+    seen: str
+
+
+def _must(held: object, what: str) -> None:
+    if not held:
+        raise Broken(what)
+
+
+async def start_stack(stage: Scene) -> Seen:
+    """Start everything on an empty home."""
+    began = time.monotonic()
+    await stage.stack.start()
+    took = time.monotonic() - began
+    await people(stage)
+    return Seen("A fresh stack starts by itself", f"OpenBao, PostgreSQL, broker, web, worker ready in {took:.1f} s")
+
+
+async def onboard(stage: Scene) -> Seen:
+    """SOP 5.1 for two clients with six keys each."""
+    for name in CLIENTS:
+        made = await stage.api("admin", "POST", "/v1/clients", body={"name": name, "risk": "standard"})
+        stage.clients[name] = made["id"]
+        await stage.api("admin", "POST", f"/v1/clients/{made['id']}/enroll")
+        for provider in PROVIDERS:
+            key = await make_key(stage, name, provider)
+            path = f"/v1/clients/{made['id']}/providers/{provider}/value"
+            stage.sops.append((await stage.api("operator", "PUT", path, raw=key))["sop"])
+            key.wipe()
+    deadline = time.monotonic() + _SOP_WITHIN_S
+    states: dict[str, str] = {}
+    while time.monotonic() < deadline:
+        states = {sop: (await stage.api("operator", "GET", f"/v1/sops/{sop}"))["state"] for sop in stage.sops}
+        if all(state == "complete" for state in states.values()):
+            return Seen("Keys are stored once, verified, closed with evidence", f"{len(states)} of {len(states)} complete")
+        _must("failed" not in states.values(), "an onboarding failed")
+        await asyncio.sleep(0.2)
+    raise Broken(f"only {sum(state == 'complete' for state in states.values())} of {len(states)} onboardings completed")
+
+
+async def evidence(stage: Scene) -> Seen:
+    """Export signed evidence and check it with the public keys alone."""
+    keys = stage.home / "public-keys.txt"
+    keys.write_bytes(await fetch("GET", "/v1/audit/keys", token=stage.tokens["auditor"]))
+    file = stage.home / "evidence.json"
+    file.write_bytes(await fetch("POST", f"/v1/evidence/{stage.sops[0]}", token=stage.tokens["auditor"]))
+    offline.verify_evidence(file, offline.read_keys(keys))
+    changed = stage.home / "forged.json"
+    changed.write_bytes(file.read_bytes().replace(b"A", b"B", 1))
+    try:
+        offline.verify_evidence(changed, offline.read_keys(keys))
+    except ByokeepError:
+        return Seen("Evidence verifies offline; a changed byte does not", "signature, chain and checkpoint checked")
+    raise Broken("forged evidence was accepted")
+
+
+async def publish(stage: Scene) -> Seen:
+    """One job, one secret, one effect; a repeat with the same key is no second effect."""
+    client = stage.clients[A]
+    body = {"platform": "x", "account": "acme", "username": "acme", "display_name": "Acme Bakery"}
+    await stage.api("operator", "POST", f"/v1/clients/{client}/accounts", body=body)
+    await stage.api("operator", "POST", f"/v1/clients/{client}/accounts/x/acme/lanes", body={"lanes": ["api"]})
+    about = {"platform": "x", "account": "acme", "id": "acme", "username": "acme", "display_name": "Acme Bakery"}
+    async with stage.http.post(f"{stage.sim.url}/_sim/accounts", json=about) as reply:
+        reply.raise_for_status()
+    async with stage.keep() as keep:
+        work = keep.job(client=client, secrets=["openai"], platforms=["x"], effects=["publish"])
+        async with work as job:
+            key = await job.secret("openai")
+            _must(key.matches(stage.keys[A, "openai"]), "the job got another value")
+            async with stage.http.get(f"{stage.sim.platform_url}/x/acme/identity") as reply:
+                seen = await reply.json()
+            _must(await job.identify("x", "acme", seen) == "match", "the account was not recognised")
+            for _ in range(2):
+                try:
+                    async with job.effect("publish", platform="x", account="acme", key="demo-post-0001"):
+                        sent = stage.http.post(f"{stage.sim.platform_url}/x/acme/posts", json={"text": "hello"})
+                        async with sent as reply:
+                            reply.raise_for_status()
+                except Conflict:
+                    pass
+    count = await stage.effects()
+    _must(count == 1, f"{count} effects instead of one")
+    return Seen("A job reads its secret and publishes once, also when repeated", "1 effect, the repeat was refused")
+
+
+async def cross_tenant(stage: Scene) -> Seen:
+    """A lease of one client tried on the other, and on a secret it did not declare."""
+    refused = 0
+    async with stage.keep() as keep, keep.job(client=stage.clients[A], secrets=["openai"]) as job:
+        store, token, path, version = await job.lease.login("openai")
+        for other in (path.replace(stage.clients[A], stage.clients[B]), path.replace("/openai", "/anthropic")):
+            try:
+                await read_secret(store, token, other, version, job.lease.id)
+            except Denied:
+                refused += 1
+        own = await read_secret(store, token, path, version, job.lease.id)
+        _must(own.matches(stage.keys[A, "openai"]), "the lease's own secret was refused")
+        lease = job.lease.id
+    log = (stage.home / "store-audit" / "audit-a.jsonl").read_text(encoding="utf-8")
+    lines = [line for line in log.splitlines() if lease in line and "permission denied" in line and '"response"' in line]
+    _must(refused == 2, f"{refused} of 2 foreign reads were refused")
+    _must(len(lines) >= refused, "the store's own log does not show the refusals")
+    return Seen("Another client's and an undeclared secret: 403 by OpenBao itself", f"{len(lines)} refusals in its audit log")
+
+
+async def kill(stage: Scene) -> Seen:
+    """Kill one client while it works; lift it again with two people."""
+    client = stage.clients[B]
+    async with stage.keep() as keep, keep.job(client=client, secrets=["openai"]) as job:
+        store, token, path, version = await job.lease.login("openai")
+        began = time.monotonic()
+        await stage.api("operator", "POST", "/v1/switches/close", body={"client_id": client, "reason": "demo"})
+        took = (time.monotonic() - began) * 1000
+        await _refused(read_secret(store, token, path, version, job.lease.id), "a live store token still read")
+        await _refused(_lease(stage, client), "a new lease was given")
+    asked = await stage.api("operator", "POST", "/v1/switches/open-requests", body={"client_id": client, "reason": "demo"})
+    approve = f"/v1/switches/open-requests/{asked['id']}/approve"
+    await _refused(stage.api("operator", "POST", approve), "one person opened the switch alone")
+    await stage.api("approver", "POST", approve)
+    await _lease(stage, client)
+    return Seen("Kill: leases, reads and permits stop at once; two people lift it", f"acknowledged and true after {took:.0f} ms")
+
+
+async def _lease(stage: Scene, client: str) -> None:
+    async with stage.keep() as keep, keep.job(client=client, secrets=["openai"]) as job:
+        await job.secret("openai")
+
+
+async def _refused(act: Awaitable[object], otherwise: str) -> None:
+    try:
+        await act
+    except Denied:
+        return
+    raise Broken(otherwise)
+
+
+async def store_down(stage: Scene) -> Seen:
+    """Stop OpenBao: no effect, exit code 4; start it: work goes on."""
+    before = await stage.effects()
+    await stage.stack.stop_part("store")
+    code = await _job_run(stage)
+    _must(code == Unavailable.exit_code, f"exit code {code} instead of 4")
+    _must(await stage.effects() == before, "an effect happened without the store")
+    await stage.stack.start_part("store")
+    _must(await _job_run(stage) == 0, "work did not go on after the store came back")
+    return Seen("OpenBao down: nothing is served, nothing acts, exit code 4", "0 effects; went on by itself when it came back")
+
+
+async def _job_run(stage: Scene) -> int:
+    command = [sys.executable, "-m", "byokeep.cli", "job", "run", "--home", str(stage.home), "--client", stage.clients[A],
+               "--secret", "openai", "--", "sh", "-c", "test -s $0", "{openai}"]  # fmt: skip
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    return await process.wait()
+
+
+async def audit(stage: Scene) -> Seen:
+    """Verify the log, online and offline; prove one client's history; find a changed record."""
+    online = await stage.api("auditor", "POST", "/v1/audit/verify")
+    keys = offline.read_keys(stage.home / "public-keys.txt")
+    export = stage.home / "client.jsonl"
+    body = {"client_id": stage.clients[A]}
+    export.write_bytes(await fetch("POST", "/v1/audit/export", body=body, token=stage.tokens["auditor"]))
+    epochs = stage.home / "checkpoints" / "epochs.jsonl"
+    chain = UUID(stage.clients[A])
+    offline.verify_export([export], keys, epochs=epochs, chain=chain)
+    proof = stage.home / "proof.json"
+    proof.write_bytes(await fetch("POST", f"/v1/audit/proof/{stage.clients[A]}", token=stage.tokens["auditor"]))
+    offline.verify_proof(proof, keys)
+    lines = export.read_bytes().splitlines(keepends=True)
+    export.write_bytes(b"".join(lines[:3] + lines[4:]))
+    try:
+        offline.verify_export([export], keys, epochs=epochs, chain=chain)
+    except ByokeepError as error:
+        text = f"{online['records']} records, {online['epochs']} checkpoints; a removed record: {error.code}"
+        return Seen("The audit verifies offline; a removed record is found", text)
+    raise Broken("a removed record went unnoticed")
+
+
+async def reconcile(stage: Scene) -> Seen:
+    """Explain every login and read in the store's own log."""
+    await asyncio.sleep(_SETTLED_S)
+    report: Any = await stage.api("auditor", "POST", "/v1/audit/reconcile", body={"minutes": 60})
+    reasons = sorted({finding["reason"] for finding in report["findings"]})
+    _must(report["state"] != "unknown", "the store's log could not be read")
+    _must(not report["findings"], "unexplained: " + ", ".join(reasons))
+    return Seen("Every login and read in OpenBao's log is explained by a lease", f"{report['logins']} logins, 0 unexplained")
+
+
+async def sweep(stage: Scene) -> Seen:
+    """Search everything for the keys of this run, after proving that the search can find."""
+    control = await asyncio.to_thread(positive_control, partial(new_canary, "openai"))
+    canaries = [Canary(f"{client}/{provider}", value) for (client, provider), value in stage.keys.items()]
+    search = Sweep(canaries)
+    dump = stage.home / "dump.sql"
+    dump.write_bytes(await asyncio.to_thread(stage.stack.dump_database))
+    report = await asyncio.to_thread(search.scan_paths, [stage.home])
+    report = report + await asyncio.to_thread(search.scan_proc, list(stage.stack.pids.values()))
+    report = replace(report, control=control)
+    _must(control.passed, "the search missed a planted value, so it proves nothing")
+    found = sorted({Path(finding.source).name for finding in report.findings})
+    _must(not report.findings, "a key was found in " + ", ".join(found))
+    _must(report.clean, f"{len(report.unreadable)} sources could not be searched: "
+          + ", ".join(sorted({f"{Path(one.source).name} {one.reason}" for one in report.unreadable})[:5]))  # fmt: skip
+    mib = report.bytes_scanned / 2**20
+    text = f"{report.sources_scanned} files and processes, {mib:.0f} MiB; control found {control.planted} of {control.planted}"
+    return Seen("The keys are nowhere: files, database, store, logs, arguments, environments", text)
+
+
+STEPS: Final[tuple[Callable[[Scene], Awaitable[Seen]], ...]] = (
+    start_stack, onboard, evidence, publish, cross_tenant, kill, store_down, audit, reconcile, sweep,
+)  # fmt: skip
