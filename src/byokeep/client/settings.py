@@ -135,13 +135,15 @@ def read_token(path: Path) -> Secret:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         raise Unavailable("token_file_unreadable", next_step="Check the token file's path and owner.") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise Rejected("bad_token_file", next_step="The token file must be a regular file.")
         if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid not in (0, os.geteuid()):
             raise Denied("token_file_too_open", next_step="chmod 600 the token file; it must be yours.")
-        content = file.read(_MAX_FILE).strip()
+        content = os.read(descriptor, _MAX_FILE).strip()
+    finally:
+        os.close(descriptor)
     if not _TOKEN.match(content):
         raise Rejected("bad_token_file", next_step="The file must hold one token and nothing else.")
     return Secret(content)

@@ -19,6 +19,7 @@ from byokeep.telemetry.log import get_log
 
 _HEADERS: Final = (
     (b"cache-control", b"no-store"),
+    (b"server", b"byokeep"),  # or the HTTP server puts its own name
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),

@@ -1,0 +1,180 @@
+"""What every HTTP surface of ours does alike, shown on the broker."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+from unittest import mock
+from uuid import uuid4
+
+import pytest
+import structlog
+
+from byokeep.flows import jobs
+from tests.support.broker import Stand
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
+
+
+async def test_every_reply_is_ours_and_not_kept(stand: Stand) -> None:
+    """Success, refusal, unknown route and wrong method carry no-store, a request id and a problem document."""
+    for method, path, status in (
+        ("GET", "/v1/switches", 200), ("GET", f"/v1/jobs/{uuid4()}", 404), ("GET", "/v1/nothing", 404),
+        ("DELETE", "/v1/switches", 405), ("GET", "/v1/jobs/not-an-id", 422), ("GET", "/v1/switches/", 404),
+    ):  # fmt: skip
+        headers = {"Authorization": f"Bearer {stand.people['operator'].token}"}
+        async with stand.http.request(method, "http://broker" + path, headers=headers) as reply:
+            assert reply.status == status, path
+            assert reply.headers["Cache-Control"] == "no-store"
+            assert reply.headers["X-Content-Type-Options"] == "nosniff"
+            assert reply.headers["Server"] == "byokeep"
+            document = await reply.json(content_type=None)
+            if status >= 400:
+                assert reply.content_type == "application/problem+json"
+                assert document["request_id"] == reply.headers["X-Request-Id"]
+                assert document["status"] == status
+                assert document["type"].startswith("urn:byokeep:problem:")
+                assert "not-an-id" not in json.dumps(document)
+
+
+@pytest.mark.req("S-ASVS-12")
+async def test_headers_that_claim_something_are_ignored(stand: Stand) -> None:
+    """A caller is its token: headers naming a user, tenant, role, address or request change nothing."""
+    claimed = str(stand.people["admin"].id)
+    names = (
+        "X-User-ID", "X-Tenant-ID", "X-Role", "X-Forwarded-User", "X-Forwarded-For", "Forwarded", "X-Real-IP",
+        "X-Vault-Namespace", "X-Vault-Token", "X-Request-ID", "X-Original-URL", "X-HTTP-Method-Override",
+    )  # fmt: skip
+    headers = dict.fromkeys(names, claimed)
+    status, reply = await stand.call("GET", "/v1/self", "runner", headers=headers)
+    assert (status, reply["id"], reply["roles"]) == (200, str(stand.people["runner"].id), ["runner"])
+    assert (await stand.call("GET", "/v1/self", headers=headers))[0] == 401
+    body = {"reason": "drill"}
+    status, problem = await stand.call("POST", "/v1/switches/close", "runner", body, headers=headers)
+    assert (status, problem["code"]) == (403, "not_permitted")
+    assert problem["request_id"] != claimed
+
+
+async def test_a_token_is_good_only_while_everything_about_it_is(stand: Stand) -> None:
+    """Unknown, malformed, repeated, expired, revoked, disabled and role-less tokens all answer the same 401."""
+    runner = stand.people["runner"]
+    shapes = [
+        {}, {"Authorization": ""}, {"Authorization": "Bearer"}, {"Authorization": f"Basic {runner.token}"},
+        {"Authorization": f"Bearer {runner.token}x"}, {"Authorization": f"Bearer {runner.token[:-1]}"},
+        {"Authorization": "Bearer bkr_" + secrets.token_urlsafe(32)}, {"Authorization": "Bearer " + "x" * 5000},
+        {"Authorization": f"Bearer bko_{runner.token[4:]}"},
+        {"Authorization": "Bearer eyJhbGciOiJub25lIn0.eyJyb2xlIjoiYWRtaW4ifQ."},
+    ]  # fmt: skip
+    codes = set()
+    for headers in shapes:
+        status, reply = await stand.call("GET", "/v1/self", headers=headers)
+        assert status == 401, headers
+        codes.add(reply["code"])
+    assert codes == {"no_token", "bad_token"}
+    assert (await stand.call("GET", f"/v1/self?token={runner.token}"))[0] in (401, 422)
+    for change, undo in (
+        ("api_token SET revoked_at = now()", "api_token SET revoked_at = NULL"),
+        ("api_token SET created_at = now() - interval '2 days', expires_at = now()",
+         "api_token SET expires_at = now() + interval '1 day'"),
+        ("subject SET state = 'disabled'", "subject SET state = 'active'"),
+        ("subject SET roles = '{dispatcher}'", "subject SET roles = '{runner}'"),
+    ):  # fmt: skip
+        key = "subject_id" if change.startswith("api") else "id"
+        stand.db.sql(f"UPDATE byokeep.{change} WHERE {key} = '{runner.id}'")
+        assert (await stand.call("GET", "/v1/self", "runner"))[1]["code"] == "bad_token"
+        stand.db.sql(f"UPDATE byokeep.{undo} WHERE {key} = '{runner.id}'")
+        assert (await stand.call("GET", "/v1/self", "runner"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"", b"x", b"[]", b"1", b"null", b'{"reason": "drill", "reason": "drill"}', b'{"reason": "drill", "x": 1}',
+        b'{"reason": NaN}', b'{"reason": 1.5}', b'{"reason": 99999999999999999999}', b'{"reason": true}',
+        b"[" * 9000, b'{"a":' * 3000, b'{"reason": "\xff"}', b'{"reason": "drill"} {}',
+        b'\xef\xbb\xbf{"reason": "drill"}',
+        b'{"reason": "' + b"a" * 20_000 + b'"}',
+    ],
+)  # fmt: skip
+async def test_a_body_has_one_meaning(stand: Stand, raw: bytes) -> None:
+    """Anything but one strict JSON object of known fields is refused without being shown, and changes nothing."""
+    status, reply = await stand.call("POST", "/v1/switches/close", "operator", raw=raw)
+    assert status == 422
+    assert len(json.dumps(reply)) < 600
+    assert stand.db.sql("SELECT count(*) FROM byokeep.switch WHERE closed") == "0"
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    good = b'{"reason": "drill"}'
+    assert (await stand.call("POST", "/v1/switches/close", "operator", raw=good, headers=headers))[0] == 422
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert (await stand.call("POST", "/v1/switches/close", "operator", raw=good, headers=headers))[0] == 422
+
+
+@pytest.mark.req("R4.1-5")
+async def test_an_id_has_one_spelling(stand: Stand) -> None:
+    """Other spellings of a client's or job's id in a path are refused and never reach another object."""
+    client = await stand.client("openai")
+    stand.account(client)
+    job = await stand.job(client)
+    job_text = str(job)
+    spellings = [
+        job_text.upper(), job.hex, f"{{{job_text}}}", f"urn:uuid:{job_text}", f"{job_text}%2f", f"{job_text}/",
+        f"%2e%2e/{job_text}", f"..%2f{job_text}", f"%252e%252e/{job_text}", f"{job_text}%00",
+        f"{job_text};x", f"{job_text}%20",
+        f"{job_text[:-1]}%EF%BC%90", f"/{job_text}", f"./{job_text}", f"%5c{job_text}", "*", "+", "%7B%7Bx%7D%7D",
+    ]  # fmt: skip
+    from yarl import URL
+
+    for spelling in spellings:
+        url = URL(f"http://broker/v1/jobs/{spelling}", encoded=True)
+        headers = {"Authorization": f"Bearer {stand.people['runner'].token}"}
+        async with stand.http.get(url, headers=headers) as reply:
+            assert reply.status in (404, 405, 422), spelling
+            assert (await reply.json(content_type=None))["code"] in ("not_found", "bad_request", "method_not_allowed")
+    assert (await stand.call("GET", f"/v1/jobs/{job}", "runner"))[0] == 200
+
+
+async def test_what_breaks_inside_shows_nothing_outside(stand: Stand) -> None:
+    """An exception in a flow becomes internal_error with a request id; its text is in no reply and no log line."""
+    canary = "sk-canary-" + secrets.token_hex(8)
+    job = await stand.job(await stand.client("openai"))
+    with structlog.testing.capture_logs() as lines, mock.patch.object(jobs, "read_job", side_effect=KeyError(canary)):
+        status, reply = await stand.call("GET", f"/v1/jobs/{job}", "runner")
+    assert (status, reply["code"]) == (503, "internal_error")
+    assert canary not in json.dumps(reply)
+    line = next(line for line in lines if line["event"] == "request")
+    assert (line["error"], line["route"], line["status"]) == ("KeyError", "/v1/jobs/{job_id}", 503)
+    assert canary not in str(lines)
+    assert str(job) not in str(lines)
+
+
+async def test_the_access_log_names_routes_not_paths(stand: Stand) -> None:
+    """A line has method, route template, status, actor and request id; no path, query, header or body."""
+    client = await stand.client("openai")
+    with structlog.testing.capture_logs() as lines:
+        job = await stand.job(client)
+        await stand.lease(job)
+        await stand.call("GET", f"/v1/anything/{client}?q=secretvalue", "runner")
+    requests: list[dict[str, Any]] = [dict(line) for line in lines if line["event"] == "request"]
+    assert [(line["route"], line["status"]) for line in requests] == [
+        ("/v1/jobs", 201), ("/v1/jobs/{job_id}/leases", 201), (None, 404),
+    ]  # fmt: skip
+    assert requests[0]["tenant"] == client
+    assert requests[1]["actor"] == stand.people["runner"].id
+    text = str(lines)
+    assert "secretvalue" not in text
+    assert "Bearer" not in text
+    assert "eyJ" not in text
+    assert stand.people["runner"].token not in text
+
+
+async def test_health_and_readiness(stand: Stand) -> None:
+    """The process is alive without the database; it is ready only with database and store; the schema is served."""
+    assert (await stand.call("GET", "/healthz"))[0] == 200
+    assert (await stand.call("GET", "/readyz"))[0] == 200
+    status, schema = await stand.call("GET", "/openapi.json")
+    assert status == 200
+    assert schema["paths"]["/v1/jobs"]["post"]["requestBody"]
+    with mock.patch.object(type(stand.app.db), "ping", side_effect=OSError("down")):
+        assert (await stand.call("GET", "/readyz"))[0] == 503
+    assert (await stand.call("GET", "/docs"))[0] == 404
