@@ -24,7 +24,7 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.core.secret import Secret
 from byokeep.flows.alarm import Severity, alert_in
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.explain import LOGIN, Finding, Known, LeaseRow, Request, as_uuid, explain, finding, gaps, merge
+from byokeep.flows.explain import LOGIN, Finding, Known, LeaseRow, Request, as_uuid, explain, finding, gaps, merge, torn
 from byokeep.flows.lease import claims
 from byokeep.ports import Query, Row, StoreEntry, Tx
 
@@ -76,7 +76,7 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconci
     until = app.clock.now() - SETTLE
     entries, read, unread = await _entries(app, since - LOOK_BACK, until)
     requests, found = merge(entries)
-    found += gaps(entries, read, first=since, last=until) if len(read) > 1 else []
+    found += gaps(entries, read, first=since, last=until) + torn(entries, read, first=since)
     judged = [request for request in requests if request.at >= since]
     logins = [request for request in requests if request.path == LOGIN and not request.refused]
     async with app.db.begin(every_client=True) as tx:
@@ -89,7 +89,7 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconci
     for request in judged:
         if request.path != LOGIN and (missing := explain(request, known)):
             found.append(missing)
-    state = "unknown" if unread or not entries else "findings" if found else "clean"
+    state = "unknown" if unread or not requests else "findings" if found else "clean"
     result = Reconciliation(
         state=state, findings=tuple(found), unread=unread, requests=len(judged),
         logins=sum(login.at >= since for login in logins), until=until,

@@ -1,0 +1,358 @@
+"""The store's audit log against ours: what is explained, what is found, and what is unknown."""
+
+# ruff: noqa: S608 - statements are put together from made-up values
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from byokeep.core.errors import Denied
+from byokeep.core.events import EventName
+from byokeep.core.model import Actor, Role
+from byokeep.core.secret import Secret
+from byokeep.flows.lease import claims
+from byokeep.flows.reconcile import Reconciliation, reconcile
+from tests.support.audit_broker import Broker, audit_broker
+from tests.support.postgres import FreshDatabase
+from tests.support.postgres_rows import RUNNER, installation_sql
+
+pytest_plugins = ["tests.support.postgres_fixtures"]
+
+
+class Scene:
+    """A broker, two clients with a lease each, and the store's log as honest runners leave it."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.alice, self.bob = uuid4(), uuid4()
+        self.entity = {self.alice: str(uuid4()), self.bob: str(uuid4())}
+        self.since = broker.clock.now() - timedelta(minutes=2)
+        self.at = broker.clock.now() - timedelta(minutes=1)
+        self.lease = dict.fromkeys((self.alice, self.bob), uuid4())
+
+    def path(self, client: UUID, provider: str = "openai", part: str = "data") -> str:
+        return f"kv/{part}/clients/{client}/providers/{provider}"
+
+    def after(self, seconds: float) -> datetime:
+        return self.at + timedelta(seconds=seconds)
+
+    async def give_lease(self, client: UUID, *, kind: str = "use", at: datetime | None = None) -> UUID:
+        """A job and a lease row, issued at a given time."""
+        job, lease, issued = uuid4(), uuid4(), at or self.at
+        iat = int(issued.timestamp())
+        await self.broker.sql(
+            f"INSERT INTO byokeep.client (id, name, created_by) VALUES ('{client}', 'Client {client.hex[:8]}',"
+            f" '{RUNNER}') ON CONFLICT DO NOTHING;"
+            f"INSERT INTO byokeep.job (id, client_id, dispatcher_id, runner_id, kind, secrets, expires_at) VALUES"
+            f" ('{job}', '{client}', '{RUNNER}', '{RUNNER}', 'use', '{{openai}}', now() + interval '1 hour');"
+            f"INSERT INTO byokeep.lease (id, client_id, job_id, runner_id, kind, secrets, jwt_iat, jwt_exp, issued_at,"
+            f" expires_at) VALUES ('{lease}', '{client}', '{job}', '{RUNNER}', '{kind}', '{{openai}}', {iat},"
+            f" {iat + 3}, '{issued.isoformat()}', '{issued.isoformat()}')"
+        )
+        said = claims(self.broker.app, client_id=client, job_id=job, lease_id=lease, kind=kind, secrets=["openai"],
+                      iat=iat)  # fmt: skip
+        self.jwt = await self.broker.signer.sign_jwt(said)
+        self.lease[client] = lease
+        return lease
+
+    async def hashes(self, jwt: str) -> dict[str, str]:
+        return {name: await self.broker.store.hash(name, Secret(jwt)) for name in self.broker.store.names}
+
+    async def login(self, client: UUID, *, jwt: str = "", seconds: float = 1, lease: str | None = None,
+                    entity: str | None = None, error: bool = False) -> None:  # fmt: skip
+        self.broker.store.write(
+            str(uuid4()), self.after(seconds), "update", "auth/lease/login", hashes=await self.hashes(jwt or self.jwt),
+            entity=self.entity[client] if entity is None else entity, error=error,
+            lease=str(self.lease[client]) if lease is None else lease,
+        )  # fmt: skip
+
+    def read(self, client: UUID, *, seconds: float = 1.5, lease: str | None = None, by: UUID | None = None,
+             provider: str = "openai", operation: str = "read", error: bool = False) -> None:  # fmt: skip
+        self.broker.store.write(
+            str(uuid4()), self.after(seconds), operation, self.path(client, provider), entity=self.entity[by or client],
+            lease=str(self.lease[by or client]) if lease is None else lease, error=error,
+        )  # fmt: skip
+
+    async def honest(self) -> None:
+        """A lease, its login and its reads for Alice; a lease and a login for Bob."""
+        for client in (self.alice, self.bob):
+            await self.give_lease(client)
+            await self.login(client)
+        self.read(self.alice)
+        self.read(self.alice, seconds=2.5)
+
+    async def run(self) -> Reconciliation:
+        return await reconcile(self.broker.app, self.broker.auditor, since=self.since)
+
+    async def reasons(self) -> list[str]:
+        return sorted(finding.reason for finding in (await self.run()).findings)
+
+
+@pytest.fixture
+async def scene(postgres: FreshDatabase, tmp_path: Path) -> AsyncIterator[Scene]:
+    await postgres.server.as_superuser(installation_sql(), database=postgres.name)
+    async with audit_broker(postgres, tmp_path / "checkpoints") as broker:
+        found = Scene(broker)
+        await found.honest()
+        yield found
+
+
+async def test_what_honest_runners_do_is_explained(scene: Scene) -> None:
+    """Logins, reads, a refused read, a write of ours and the processes' own calls: clean, and on record as such."""
+    store, request = scene.broker.store, str(uuid4())
+    await scene.broker.record(
+        scene.alice, EventName.KEY_STORED, role="byokeep_web", store_request=request,
+        path=f"kv/clients/{scene.alice}/providers/openai",
+    )  # fmt: skip
+    store.write(request, scene.after(3), "update", scene.path(scene.alice))
+    scene.read(scene.bob, by=scene.alice, error=True)
+    for operation, path in (
+        ("update", "auth/approle/login"), ("update", "transit/sign/leases"), ("read", "transit/keys/leases"),
+        ("read", "kv/data/platform/token-key"), ("read", scene.path(scene.alice, part="metadata")),
+        ("update", f"identity/entity/id/{scene.entity[scene.bob]}"), ("update", "sys/audit-hash/a"),
+        ("update", "transit/hmac/fingerprints/sha2-256"), ("read", "sys/health"), ("update", "sys/wrapping/wrap"),
+    ):  # fmt: skip
+        store.write(str(uuid4()), scene.after(4), operation, path)
+    result = await scene.run()
+    assert result.findings == ()
+    assert (result.state, result.logins, result.requests) == ("clean", 2, 16)
+    assert await scene.broker.alerts() == []
+    outcome = await scene.broker.sql("SELECT outcome FROM byokeep.audit_record WHERE event = 'audit.reconciled'")
+    assert outcome == "ok"
+
+
+async def _foreign_login(scene: Scene) -> None:
+    await scene.login(scene.alice, jwt="header.claims.signature", lease="")
+
+
+async def _login_of_a_lease_long_gone(scene: Scene) -> None:
+    await scene.give_lease(scene.alice, at=scene.at - timedelta(seconds=40))
+    await scene.login(scene.alice, seconds=10)
+
+
+async def _login_under_another_name(scene: Scene) -> None:
+    lease = scene.lease[scene.bob]
+    await scene.give_lease(scene.alice)
+    await scene.login(scene.alice, lease=str(lease))
+
+
+async def _read_without_header(scene: Scene) -> None:
+    scene.read(scene.alice, lease="")
+
+
+async def _read_in_anothers_name(scene: Scene) -> None:
+    scene.read(scene.alice, by=scene.bob, lease=str(scene.lease[scene.alice]))
+
+
+async def _read_of_anothers_client(scene: Scene) -> None:
+    scene.read(scene.bob, by=scene.alice)
+
+
+async def _read_of_an_undeclared_secret(scene: Scene) -> None:
+    scene.read(scene.alice, provider="anthropic")
+
+
+async def _read_with_a_made_up_lease(scene: Scene) -> None:
+    scene.read(scene.alice, lease=str(uuid4()))
+
+
+async def _read_with_a_header_that_is_no_id(scene: Scene) -> None:
+    scene.read(scene.alice, lease="x" * 36)
+
+
+async def _read_of_a_lease_that_never_logged_in(scene: Scene) -> None:
+    await scene.give_lease(scene.alice)
+    scene.read(scene.alice)
+
+
+async def _read_too_late(scene: Scene) -> None:
+    scene.read(scene.alice, seconds=9)
+
+
+async def _read_too_early(scene: Scene) -> None:
+    scene.read(scene.alice, seconds=-3)
+
+
+async def _write_without_record(scene: Scene) -> None:
+    scene.broker.store.write(str(uuid4()), scene.after(1), "update", scene.path(scene.alice))
+
+
+async def _write_recorded_for_another_client(scene: Scene) -> None:
+    request = str(uuid4())
+    await scene.broker.record(
+        scene.alice, EventName.KEY_STORED, role="byokeep_web", store_request=request,
+        path=f"kv/clients/{scene.alice}/providers/openai",
+    )  # fmt: skip
+    scene.broker.store.write(request, scene.after(1), "update", scene.path(scene.bob))
+
+
+async def _write_under_a_use_lease(scene: Scene) -> None:
+    scene.read(scene.alice, operation="update")
+
+
+async def _set_up_changed(scene: Scene) -> None:
+    scene.broker.store.write(str(uuid4()), scene.after(1), "update", "sys/policies/acl/use-openai")
+
+
+async def _clients_listed(scene: Scene) -> None:
+    scene.broker.store.write(str(uuid4()), scene.after(1), "list", "kv/metadata/clients")
+
+
+async def _unknown_path(scene: Scene) -> None:
+    scene.broker.store.write(str(uuid4()), scene.after(1), "read", "cubbyhole/x")
+
+
+async def _only_on_one_device(scene: Scene) -> None:
+    scene.broker.store.write(str(uuid4()), scene.after(1), "read", "sys/health", only=("a",))
+
+
+async def _devices_tell_two_stories(scene: Scene) -> None:
+    log = scene.broker.store.logs["b"]
+    log[-1] = replace(log[-1], lease_header=str(uuid4()))
+
+
+async def _a_line_torn(scene: Scene) -> None:
+    log = scene.broker.store.logs["b"]
+    log.append(replace(log[-1], kind="torn", request_id="", path="", status_error=True))
+
+
+async def _a_request_without_response(scene: Scene) -> None:
+    scene.read(scene.alice, lease="")
+    for log in scene.broker.store.logs.values():
+        log.pop()
+
+
+CASES: list[tuple[Callable[[Scene], Awaitable[None]], str, str]] = [
+    (_foreign_login, "login_unexplained", "critical"),
+    (_login_of_a_lease_long_gone, "login_unexplained", "critical"),
+    (_login_under_another_name, "lease_header_forged", "critical"),
+    (_read_without_header, "read_without_lease", "critical"),
+    (_read_in_anothers_name, "lease_header_forged", "critical"),
+    (_read_of_anothers_client, "lease_header_forged", "critical"),
+    (_read_of_an_undeclared_secret, "lease_header_forged", "critical"),
+    (_read_with_a_made_up_lease, "lease_header_forged", "critical"),
+    (_read_with_a_header_that_is_no_id, "lease_header_forged", "critical"),
+    (_read_of_a_lease_that_never_logged_in, "lease_header_forged", "critical"),
+    (_read_too_late, "use_outside_lease", "critical"),
+    (_read_too_early, "use_outside_lease", "critical"),
+    (_write_without_record, "write_unexplained", "critical"),
+    (_write_recorded_for_another_client, "write_unexplained", "critical"),
+    (_write_under_a_use_lease, "write_under_use_lease", "critical"),
+    (_set_up_changed, "store_setup_changed", "critical"),
+    (_clients_listed, "unlisted_request", "critical"),
+    (_unknown_path, "unlisted_request", "critical"),
+    (_only_on_one_device, "device_gap", "warning"),
+    (_devices_tell_two_stories, "devices_disagree", "critical"),
+    (_a_line_torn, "device_torn", "warning"),
+    (_a_request_without_response, "read_without_lease", "critical"),
+]
+
+
+@pytest.mark.parametrize(("act", "reason", "severity"), CASES, ids=[act.__name__[1:] for act, _, _ in CASES])
+async def test_what_nothing_explains_is_found(
+    scene: Scene, act: Callable[[Scene], Awaitable[None]], reason: str, severity: str
+) -> None:
+    """Beside honest traffic one act: exactly one finding, one open alert (also after a second run), a failed record."""
+    await act(scene)
+    result = await scene.run()
+    assert [(finding.reason, finding.severity) for finding in result.findings] == [(reason, severity)]
+    assert result.state == "findings"
+    assert await scene.reasons() == [reason]
+    assert await scene.broker.alerts() == [reason]
+    outcomes = await scene.broker.sql("SELECT outcome FROM byokeep.audit_record WHERE event = 'audit.reconciled'")
+    assert outcomes.split() == ["failed", "failed"]
+
+
+@pytest.mark.req("R8.2-4")
+async def test_a_gap_of_one_device_and_a_disagreement_are_told_apart(scene: Scene) -> None:
+    """What one device lacks is counted against it; two stories of one request are tamper suspicion, critical."""
+    for _ in range(3):
+        await _only_on_one_device(scene)
+    await _devices_tell_two_stories(scene)
+    findings = {finding.reason: finding for finding in (await scene.run()).findings}
+    gap, suspicion = findings["device_gap"], findings["devices_disagree"]
+    assert (gap.device, gap.count, gap.severity) == ("b", 3, "warning")
+    assert (suspicion.severity, bool(suspicion.request_id)) == ("critical", True)
+
+
+async def test_a_custody_lease_explains_writes_and_reads(scene: Scene) -> None:
+    """Under a custody lease its own client's secret may be written, read and destroyed, in time only."""
+    await scene.give_lease(scene.alice, kind="custody")
+    await scene.login(scene.alice)
+    scene.read(scene.alice, operation="update")
+    scene.read(scene.alice)
+    scene.broker.store.write(
+        str(uuid4()), scene.after(2), "update", scene.path(scene.alice, part="destroy"),
+        entity=scene.entity[scene.alice], lease=str(scene.lease[scene.alice]),
+    )  # fmt: skip
+    assert await scene.reasons() == []
+    scene.read(scene.alice, operation="update", seconds=8)
+    assert await scene.reasons() == ["use_outside_lease"]
+
+
+async def test_a_change_of_set_up_is_explained_by_its_record(scene: Scene) -> None:
+    """A policy written near a recorded start or change of configuration is ours."""
+    await _set_up_changed(scene)
+    assert await scene.reasons() == ["store_setup_changed"]
+    await scene.broker.record(None, EventName.CONFIG_CHANGED)
+    assert await scene.reasons() == []
+
+
+async def test_a_login_before_the_span_explains_a_read_within_it(scene: Scene) -> None:
+    """Spans that follow each other leave no read unexplained at the seam, and judge none twice."""
+    scene.since = scene.after(1.2)
+    result = await scene.run()
+    assert (result.state, result.logins, result.requests) == ("clean", 0, 2)
+
+
+async def test_the_newest_requests_wait_for_their_records(scene: Scene) -> None:
+    """A write of a moment ago is not judged before its record had time to be committed."""
+    scene.broker.store.write(str(uuid4()), scene.broker.clock.now() - timedelta(seconds=3), "update",
+                             scene.path(scene.alice))  # fmt: skip
+    assert await scene.reasons() == []
+    scene.broker.clock.ahead = timedelta(seconds=15)
+    assert await scene.reasons() == ["write_unexplained"]
+
+
+@pytest.mark.req("R8.2-4")
+@pytest.mark.parametrize("fault", ["one device", "all devices", "no device", "nothing recorded", "store down"])
+async def test_what_could_not_be_read_is_unknown_never_clean(scene: Scene, fault: str) -> None:
+    """One unreadable device, all of them, none declared, an empty log: unknown, with an alert and a failed record."""
+    store = scene.broker.store
+    if fault in ("one device", "all devices"):
+        store.unreadable = {"a"} if fault == "one device" else {"a", "b"}
+    elif fault == "no device":
+        store.names = ()
+    elif fault == "nothing recorded":
+        store.logs.clear()
+    else:
+        store.down = True
+    await _read_without_header(scene)
+    if fault == "nothing recorded":
+        store.logs.clear()
+    result = await scene.run()
+    assert result.state == "unknown"
+    assert "store_audit_unread" in await scene.broker.alerts()
+    assert [finding.reason for finding in result.findings] == (["read_without_lease"] if fault == "one device" else [])
+
+
+async def test_findings_of_a_made_up_client_make_no_chain(scene: Scene) -> None:
+    """An intruder's path names a client that does not exist: the alert names it, the audit log gains no chain."""
+    stranger = uuid4()
+    scene.broker.store.write(str(uuid4()), scene.after(1), "update", scene.path(stranger))
+    assert await scene.reasons() == ["write_unexplained"]
+    assert await scene.broker.sql(f"SELECT count(*) FROM byokeep.audit_head WHERE chain = '{stranger}'") == "0"
+    assert await scene.broker.sql(f"SELECT count(*) FROM byokeep.alert WHERE client_id = '{stranger}'") == "1"
+
+
+async def test_only_an_auditor_or_the_broker_itself_may_reconcile(scene: Scene) -> None:
+    """Other roles are denied before anything is read."""
+    for role in (Role.OPERATOR, Role.ADMIN, Role.RUNNER):
+        actor = Actor(id=uuid4(), roles=frozenset({role}), clients=None, request_id=uuid4())
+        with pytest.raises(Denied, match="not_permitted"):
+            await reconcile(scene.broker.app, actor, since=scene.since)
