@@ -28,6 +28,7 @@ from byokeep.core.policy import DenyReason, GateInput, Verb, authorise, check_ef
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
 from byokeep.flows.locate import client_of, remember
+from byokeep.flows.record import record_params
 from byokeep.flows.refusal import raise_alert, record_refusal
 from byokeep.flows.scopes import effect_scopes, hold_open, switches_open
 from byokeep.ports import Query, Row
@@ -166,17 +167,17 @@ async def _decide(app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: U
                 raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.",
                                permit=row["held_by"])  # fmt: skip
             raise _same_key(row["held_by"], row["held_state"])
-        expires_at = await tx.maybe(_INSERT, id=permit_id, job_id=row["job_id"], ttl_s=app.limits.permit_ttl_s, **place)
+        event = Event(
+            name=EventName.PERMIT_ISSUED, actor=actor, outcome=Outcome.INTENDED, client_id=client_id,
+            object_id=permit_id,
+            fields={**_what(wish), "lease": str(lease_id), "job": str(row["job_id"]),
+                    "account": str(row["account_id"])},
+        )  # fmt: skip
+        expires_at = await tx.maybe(
+            _INSERT, id=permit_id, job_id=row["job_id"], ttl_s=app.limits.permit_ttl_s, **place, **record_params(event)
+        )
         if expires_at is None:  # another transaction took the key between the two statements
             raise _same_key(*await tx.one(_HOLDER, client_id=client_id, idempotency_key=wish.idempotency_key))
-        await tx.append(
-            Event(
-                name=EventName.PERMIT_ISSUED, actor=actor, outcome=Outcome.INTENDED, client_id=client_id,
-                object_id=permit_id,
-                fields={**_what(wish), "lease": str(lease_id), "job": str(row["job_id"]),
-                        "account": str(row["account_id"])},
-            )
-        )  # fmt: skip
     remember(permit_id, client_id)
     return Permit(permit_id, expires_at, app.limits.permit_ttl_s)
 

@@ -18,6 +18,7 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import claims
+from byokeep.flows.record import record_params
 from byokeep.flows.scopes import client_scopes, hold_open, require_open, switches_open
 from byokeep.ports import Query, Row
 
@@ -55,8 +56,8 @@ async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> st
         await tx.one(
             _LEASE, id=lease_id, client_id=client_id, job_id=job_id, runner_id=actor.id, kind="enroll", secrets=[],
             jwt_iat=row["now_s"], jwt_exp=row["now_s"] + app.limits.lease_jwt_ttl_s, expires_at=row["now"],
+            **record_params(_event(actor, client_id, Outcome.INTENDED, job_id, lease_id)),
         )  # fmt: skip
-        await tx.append(_event(actor, client_id, Outcome.INTENDED, job_id, lease_id))
     token = await app.signer.sign_jwt(
         claims(app, client_id=client_id, job_id=job_id, lease_id=lease_id, kind="enroll", secrets=[],
                iat=row["now_s"])

@@ -25,6 +25,7 @@ from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb, authorise
 from byokeep.core.ref import SecretRef, parse
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.locate import client_of, remember
+from byokeep.flows.record import record_params
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
 from byokeep.ports import Query, Row
@@ -148,24 +149,16 @@ async def _record(
             environment=app.environment.value,
         )  # fmt: skip
         pins = decide(app, actor, client_id, row)
-        secrets = list(row["secrets"])
+        iat, exp = row["now_s"], row["now_s"] + app.limits.lease_jwt_ttl_s
+        event = Event(
+            name=EventName.LEASE_ISSUED, actor=actor, outcome=Outcome.INTENDED, client_id=client_id, object_id=lease_id,
+            fields={"job": str(job_id), "kind": row["kind"], "secrets": ",".join(row["secrets"]), "jwt_iat": iat,
+                    "jwt_exp": exp},
+        )  # fmt: skip
         await tx.one(
             _INSERT, id=lease_id, client_id=client_id, job_id=job_id, runner_id=actor.id, kind=row["kind"],
-            secrets=secrets, jwt_iat=row["now_s"], jwt_exp=row["now_s"] + app.limits.lease_jwt_ttl_s,
-            expires_at=row["expires_at"],
-        )  # fmt: skip
-        await tx.append(
-            Event(
-                name=EventName.LEASE_ISSUED,
-                actor=actor,
-                outcome=Outcome.INTENDED,
-                client_id=client_id,
-                object_id=lease_id,
-                fields={
-                    "job": str(job_id), "kind": row["kind"], "secrets": ",".join(secrets),
-                    "jwt_iat": row["now_s"], "jwt_exp": row["now_s"] + app.limits.lease_jwt_ttl_s,
-                },
-            )
+            secrets=list(row["secrets"]), jwt_iat=iat, jwt_exp=exp, expires_at=row["expires_at"],
+            **record_params(event),
         )  # fmt: skip
     return row, pins
 

@@ -24,10 +24,14 @@ SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets,
  WHERE j.client_id = :client_id AND j.id = :job_id;
 
 -- name: lease_insert
+-- Row and record in one round trip.
+WITH made AS (
 INSERT INTO byokeep.lease (id, client_id, job_id, runner_id, kind, secrets, jwt_iat, jwt_exp, issued_at, expires_at)
 VALUES (:id, :client_id, :job_id, :runner_id, :kind, CAST(:secrets AS text[]), :jwt_iat, :jwt_exp,
         clock_timestamp(), :expires_at)
-RETURNING id;
+RETURNING id)
+SELECT made.id, record.seq
+  FROM made, byokeep.audit_append(:client_id, :event, :actor, :object, :request, :outcome, :payload) AS record;
 
 -- name: lease_heartbeat
 SELECT l.runner_id,

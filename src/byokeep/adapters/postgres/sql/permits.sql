@@ -29,13 +29,17 @@ SELECT t.now, j.id AS job_id, l.runner_id, l.kind AS lease_kind, l.expires_at > 
  WHERE l.client_id = :client_id AND l.id = :lease_id;
 
 -- name: permit_insert
+-- Row and record in one round trip; a taken key makes neither.
+WITH made AS (
 INSERT INTO byokeep.permit (id, client_id, job_id, lease_id, platform, account, lane, effect, idempotency_key,
                             state, issued_at, expires_at)
 SELECT :id, :client_id, :job_id, :lease_id, :platform, :account, :lane, :effect, :idempotency_key, 'issued', t.now,
        t.now + make_interval(secs => CAST(:ttl_s AS double precision))
   FROM (SELECT clock_timestamp() AS now) t
 ON CONFLICT (client_id, idempotency_key) WHERE state <> 'failed' DO NOTHING
-RETURNING expires_at;
+RETURNING expires_at)
+SELECT made.expires_at, record.seq
+  FROM made, byokeep.audit_append(:client_id, :event, :actor, :object, :request, :outcome, :payload) AS record;
 
 -- name: permit_holder
 SELECT id, state FROM byokeep.permit
