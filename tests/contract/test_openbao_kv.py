@@ -100,7 +100,7 @@ async def test_twenty_versions_are_kept(bao: Bao) -> None:
 
 
 async def test_a_wrapping_token_opens_once_and_nothing_else(bao: Bao) -> None:
-    """Looking does not use it up; it unwraps once; as a bearer elsewhere, or shown twice, it opens nothing and is burnt."""
+    """Looking does not use it up; it unwraps once; as a bearer elsewhere, or shown twice, it is burnt unopened."""
 
     async def wrap() -> Secret:
         with pytest.raises(Rejected):  # no life given

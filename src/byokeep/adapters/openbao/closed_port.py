@@ -28,8 +28,8 @@ def write(directory: Path) -> None:
     forgotten = generate_private_key(SECP256R1())
     pem, key = Encoding.PEM, server.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     write_private(directory / "closed-port.key", key)
-    write_private(directory / "closed-port.pem", _self_signed(server, "byokeep closed port").public_bytes(pem))
-    write_private(directory / "closed-port-ca.pem", _self_signed(forgotten, "byokeep nobody").public_bytes(pem))
+    write_private(directory / "closed-port.pem", _self_signed(server, "closed-port.invalid").public_bytes(pem))
+    write_private(directory / "closed-port-ca.pem", _self_signed(forgotten, "nobody.invalid").public_bytes(pem))
 
 
 def _self_signed(key: EllipticCurvePrivateKey, name: str) -> x509.Certificate:
@@ -43,6 +43,7 @@ def _self_signed(key: EllipticCurvePrivateKey, name: str) -> x509.Certificate:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + _LIFE)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, SHA256())
     )
