@@ -17,7 +17,7 @@ from byokeep.core.errors import Denied
 from byokeep.core.events import EventName
 from byokeep.ports import Query
 from tests.support.postgres import FreshDatabase, drop_database, fresh_database, statements
-from tests.support.postgres_rows import OPERATOR, client_sql, event, populate
+from tests.support.postgres_rows import OPERATOR, RUNNER, client_sql, event, populate
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 
@@ -54,7 +54,7 @@ REFUSED_TO_ALL = (
 )
 REFUSED = {
     "byokeep_web": (
-        "INSERT INTO byokeep.job DEFAULT VALUES", "INSERT INTO byokeep.lease DEFAULT VALUES",
+        "INSERT INTO byokeep.lease DEFAULT VALUES",
         "INSERT INTO byokeep.permit DEFAULT VALUES", "INSERT INTO byokeep.switch DEFAULT VALUES",
         "UPDATE byokeep.switch SET closed = false", "INSERT INTO byokeep.approval DEFAULT VALUES",
         "INSERT INTO byokeep.audit_epoch DEFAULT VALUES", "SELECT args FROM procrastinate.procrastinate_jobs",
@@ -67,7 +67,7 @@ REFUSED = {
         "SELECT * FROM byokeep.value_fingerprint", "DELETE FROM procrastinate.procrastinate_jobs",
     ),
     "byokeep_worker": (
-        "INSERT INTO byokeep.job DEFAULT VALUES", "INSERT INTO byokeep.lease DEFAULT VALUES",
+        "INSERT INTO byokeep.lease DEFAULT VALUES",
         "INSERT INTO byokeep.permit DEFAULT VALUES", "INSERT INTO byokeep.credential_ref DEFAULT VALUES",
         "SELECT keyed_hash FROM byokeep.api_token", "SELECT password_phc FROM byokeep.subject",
         "UPDATE byokeep.switch SET closed = false", "UPDATE byokeep.client SET state = 'active'",
@@ -203,7 +203,8 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
     ).split()
     assert set(named) - NOT_WALLED == {table for table, column in WALLED.items() if column == "client_id"}
     walled = shared_postgres.sql(
-        "SELECT relname FROM pg_class JOIN pg_policy ON polrelid = pg_class.oid WHERE relrowsecurity"
+        "SELECT relname FROM pg_class JOIN pg_policy ON polrelid = pg_class.oid"
+        " WHERE relrowsecurity AND polname = 'client_wall'"
     ).split()
     assert sorted(walled) == sorted(WALLED)
     unpinned = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND proconfig IS NULL"
@@ -248,6 +249,20 @@ async def test_postgres_without_a_client_sees_nothing(full: tuple[FreshDatabase,
             pass
     await web.close()
     await broker.close()
+
+
+@pytest.mark.parametrize("role", ["byokeep_web", "byokeep_worker"])
+def test_postgres_only_the_broker_opens_use_jobs(full: tuple[FreshDatabase, UUID, UUID], role: str) -> None:
+    """Web and worker open custody jobs alone; a job that may use a key is refused to them and not to the broker."""
+    database, mine, _ = full
+    job = (
+        "INSERT INTO byokeep.job (id, client_id, dispatcher_id, runner_id, kind, effects, expires_at)"
+        f" VALUES ('{uuid4()}', '{mine}', '{RUNNER}', '{RUNNER}', '%s', '%s', now() + interval '1 hour')"
+    )
+    assert attempt(database, role, job % ("custody", "{}")) == ""
+    for kind, effects in (("use", "{}"), ("use", "{publish}")):
+        assert attempt(database, role, job % (kind, effects)) == "42501"
+        assert attempt(database, "byokeep_broker", job % (kind, effects)) == ""
 
 
 def test_postgres_every_statement_fits_the_schema_and_a_role(shared_postgres: FreshDatabase) -> None:
