@@ -3,7 +3,7 @@
 Rules
 - Only a complete run is signed; what is missing is named (R5.1-15).
 - The bundle carries its records verbatim and the proof that a published checkpoint covers them (S-TLOG-9).
-- Signing is on record before the key signs; reading a bundle is an event of its own.
+- Each bundle is on its client's record before the key signs it.
 
 It may not judge a record by a column: the records themselves decide.
 """

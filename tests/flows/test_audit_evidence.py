@@ -1,0 +1,159 @@
+"""Signed evidence of an onboarding, from a real database to a stranger's verifier."""
+
+# ruff: noqa: S608 - statements are put together from made-up values
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from byokeep.client.verify import read_keys, verify_evidence
+from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Unavailable
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.model import Actor, Role
+from byokeep.flows.audit import public_keys
+from byokeep.flows.evidence import sign_evidence
+from tests.support.audit_broker import Broker, audit_broker
+from tests.support.postgres import FreshDatabase
+from tests.support.postgres_rows import OPERATOR, installation_sql
+
+pytest_plugins = ["tests.support.postgres_fixtures"]
+STEPS = {
+    "write_seq": ("byokeep_web", EventName.KEY_STORED),
+    "verify_seq": ("byokeep_worker", EventName.KEY_VERIFIED),
+    "leak_seq": ("byokeep_worker", EventName.KEY_LEAK_CHECKED),
+    "done_seq": ("byokeep_worker", EventName.KEY_ONBOARDED),
+}
+ITEM = {
+    "write_seq": "vault_write_event", "verify_seq": "verification_success", "leak_seq": "leak_check_pass",
+    "done_seq": "onboarding_event",
+}  # fmt: skip
+
+
+class Run:
+    """One onboarding with all its records."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.client, self.ref, self.sop, self.job = uuid4(), uuid4(), uuid4(), uuid4()
+        self.operator = Actor(
+            id=OPERATOR, roles=frozenset({Role.OPERATOR}), clients=frozenset({self.client}), request_id=uuid4()
+        )
+
+    async def make(self, *, without: str = "") -> dict[str, int]:
+        """Append the records and the row that names them; returns their numbers."""
+        path = f"kv/clients/{self.client}/providers/openai"
+        facts: dict[str, dict[str, str | int]] = {
+            "write_seq": {"path": path, "store_request": str(uuid4())},
+            "verify_seq": {"job": str(self.job), "endpoint": "openai.models", "http_status": 200},
+            "leak_seq": {"lines": 12, "spans": 3, "found": 0},
+            "done_seq": {"job": str(self.job)},
+        }
+        await self.broker.record(self.client, EventName.JOB_OPENED, object_id=self.job)
+        seqs = {}
+        for column, (role, event) in STEPS.items():
+            seqs[column] = await self.broker.record(
+                self.client, event, role=role, object_id=self.ref, outcome=Outcome.OK, provider="openai", version=1,
+                sop=str(self.sop), **facts[column],
+            )  # fmt: skip
+        columns = {name: seq for name, seq in seqs.items() if name != without}
+        await self.broker.sql(
+            f"INSERT INTO byokeep.client (id, name, created_by) VALUES ('{self.client}',"
+            f" 'Client {self.client.hex[:8]}', '{OPERATOR}'); INSERT INTO byokeep.sop_run (id, client_id, sop, provider, ref_id, version, started_by,"
+            f" state, {', '.join(columns)}) VALUES ('{self.sop}', '{self.client}', 'onboard_key', 'openai',"
+            f" '{self.ref}', 1, '{OPERATOR}', 'complete', {', '.join(map(str, columns.values()))})"
+        )
+        return seqs
+
+
+@pytest.fixture
+async def run(postgres: FreshDatabase, tmp_path: Path) -> AsyncIterator[Run]:
+    await postgres.server.as_superuser(installation_sql(), database=postgres.name)
+    async with audit_broker(postgres, tmp_path / "checkpoints") as broker:
+        yield Run(broker)
+
+
+@pytest.mark.req("R5.1-12", "S-TLOG-9")
+async def test_a_bundle_verifies_with_the_public_keys_alone(run: Run, tmp_path: Path) -> None:
+    """Write, verification, leak check and onboarding stand in it; one changed byte or another key is refused."""
+    seqs = await run.make()
+    bundle = await sign_evidence(run.broker.app, run.operator, run.sop)
+    path, keys_path = tmp_path / "bundle.json", tmp_path / "keys.txt"
+    path.write_bytes(bundle)
+    keys_path.write_text(str(await public_keys(run.broker.app)))
+    report = verify_evidence(path, read_keys(keys_path))
+    about = report.onboarding
+    assert report.complete
+    assert (about.client, about.ref, about.sop, about.version) == (run.client, run.ref, run.sop, 1)
+    assert about.items == {ITEM[column]: seq for column, seq in seqs.items()}
+    path.write_bytes(bundle.replace(b"A", b"B", 1))
+    with pytest.raises(Integrity):
+        verify_evidence(path, read_keys(keys_path))
+    signed = await run.broker.sql(
+        f"SELECT count(*) FROM byokeep.audit_record WHERE chain = '{run.client}' AND event = 'evidence.signed'"
+    )
+    assert signed == "1"
+
+
+@pytest.mark.req("R5.1-15")
+@pytest.mark.parametrize("missing", STEPS)
+async def test_a_run_without_an_item_is_not_signed_and_the_item_is_named(run: Run, missing: str) -> None:
+    """Each of the four withheld in turn: refused with its name, nothing signed, nothing on record."""
+    await run.make(without=missing)
+    with pytest.raises(Conflict, match="sop_incomplete") as caught:
+        await sign_evidence(run.broker.app, run.operator, run.sop)
+    assert caught.value.fields["missing"] == ITEM[missing]
+    assert await run.broker.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'evidence.signed'") == "0"
+
+
+@pytest.mark.req("R5.1-15")
+async def test_a_record_of_another_client_is_no_evidence(run: Run) -> None:
+    """A row that names a number at which another client's or another event's record stands is incomplete."""
+    seqs = await run.make()
+    other = Run(run.broker)
+    await other.make()
+    for column in STEPS:
+        elsewhere = seqs["write_seq"] - 1  # the job's record
+        await run.broker.sql(f"UPDATE byokeep.sop_run SET {column} = {elsewhere} WHERE id = '{run.sop}'")
+        with pytest.raises(Conflict, match="sop_incomplete"):
+            await sign_evidence(run.broker.app, run.operator, run.sop)
+        await run.broker.sql(f"UPDATE byokeep.sop_run SET {column} = {seqs[column]} WHERE id = '{run.sop}'")
+    await run.broker.sql(f"UPDATE byokeep.sop_run SET ref_id = '{other.ref}' WHERE id = '{run.sop}'")
+    with pytest.raises(Conflict, match="sop_incomplete"):
+        await sign_evidence(run.broker.app, run.operator, run.sop)
+
+
+async def test_a_tampered_chain_gives_no_evidence(run: Run) -> None:
+    """The record between two items was edited: the log does not verify, nothing is signed."""
+    await run.make()
+    await run.broker.tamper(
+        f"UPDATE byokeep.audit_record SET at = at + interval '1 second' WHERE chain = '{run.client}' AND seq = 3"
+    )
+    with pytest.raises(Integrity, match="audit_chain_broken"):
+        await sign_evidence(run.broker.app, run.operator, run.sop)
+
+
+async def test_who_may_not_read_evidence_gets_none(run: Run) -> None:
+    """Roles without the verb are denied; another client's run answers like one that does not exist."""
+    await run.make()
+
+    def actor(role: Role, clients: frozenset[UUID] | None) -> Actor:
+        return Actor(id=uuid4(), roles=frozenset({role}), clients=clients, request_id=uuid4())
+
+    with pytest.raises(Denied, match="not_permitted"):
+        await sign_evidence(run.broker.app, actor(Role.RUNNER, None), run.sop)
+    for who, sop in ((actor(Role.OPERATOR, frozenset({uuid4()})), run.sop), (run.operator, uuid4())):
+        with pytest.raises(NotFound):
+            await sign_evidence(run.broker.app, who, sop)
+
+
+async def test_a_signer_that_is_down_gives_no_evidence(run: Run) -> None:
+    """Unavailable, and the next call goes on."""
+    await run.make()
+    run.broker.signer.down = True
+    with pytest.raises(Unavailable):
+        await sign_evidence(run.broker.app, run.operator, run.sop)
+    run.broker.signer.down = False
+    assert await sign_evidence(run.broker.app, run.operator, run.sop)
