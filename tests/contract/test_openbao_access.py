@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 
+from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.core.errors import Denied
 from byokeep.core.secret import Secret
 from byokeep.wire.openbao import lease_login, read_secret
@@ -24,7 +26,7 @@ async def _store(bao: Bao, client: uuid.UUID, provider: str, value: str) -> None
 @pytest.mark.req("R3.1-2", "R4.1-10")
 async def test_every_cell_is_as_documented(bao: Bao) -> None:
     """Every identity, path and verb gives what docs/openbao-access.md says, and nothing else."""
-    expected = documented()
+    expected, since = documented(), datetime.now(UTC)
     found = await measure(bao)
     assert set(expected) == set(PATHS)
     differences = {
@@ -39,6 +41,12 @@ async def test_every_cell_is_as_documented(bao: Bao) -> None:
     assert found[own]["custody-openai"] == "rw"
     assert all(found[other][column] == "-" for column in COLUMNS if column != "web")
     assert all(cells[column] == "-" for path, cells in found.items() for column in ("use-openai",) if "{other}" in path)
+    # What leases were refused stands in the store's own trail, with the entity.
+    trail = FileStoreAudit(bao.broker, bao.audit_files).entries("a", since=since)
+    refused = [entry async for entry in trail if entry.status_error and entry.entity_id]
+    for part, operations in (("data", {"update", "delete"}), ("metadata", {"list", "delete"}), ("destroy", {"update"})):
+        seen = {entry.operation for entry in refused if entry.path.startswith(f"kv/{part}/clients/")}
+        assert operations <= seen, part
 
 
 SPELLINGS = (
