@@ -61,7 +61,8 @@ class Run:
         columns = {name: seq for name, seq in seqs.items() if name != without}
         await self.broker.sql(
             f"INSERT INTO byokeep.client (id, name, created_by) VALUES ('{self.client}',"
-            f" 'Client {self.client.hex[:8]}', '{OPERATOR}'); INSERT INTO byokeep.sop_run (id, client_id, sop, provider, ref_id, version, started_by,"
+            f" 'Client {self.client.hex[:8]}', '{OPERATOR}');"
+            f"INSERT INTO byokeep.sop_run (id, client_id, sop, provider, ref_id, version, started_by,"
             f" state, {', '.join(columns)}) VALUES ('{self.sop}', '{self.client}', 'onboard_key', 'openai',"
             f" '{self.ref}', 1, '{OPERATOR}', 'complete', {', '.join(map(str, columns.values()))})"
         )

@@ -204,18 +204,13 @@ def test_nine_mutations_at_a_thousand_places() -> None:
     """Every kind at every place of a long chain is found."""
     records, foreign = chain(1_000), chain(1_000, of=BOB)
     head = {1_000: records[-1].hash}
-    missed = []
     for place in range(1_000):
         for name, (tampered, first_bad) in mutations(records, place, foreign[place]).items():
             # Of the last record, removal is a cut tail and a swap is no change.
             if name == "reordered" and place == 999:
                 continue
-            try:
+            with pytest.raises(Integrity, match=f"audit_chain_broken .* seq={first_bad}$"):
                 verify_chain(tampered, chain=ALICE, through=head)
-                missed.append((name, place))
-            except Integrity as error:
-                assert error.fields["seq"] == first_bad, (name, place)
-    assert not missed
 
 
 @pytest.mark.req("S-TLOG-10")
