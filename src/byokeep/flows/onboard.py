@@ -45,12 +45,14 @@ from byokeep.flows.sops import SopRun, sop_from
 from byokeep.ports import Query, Tx, Written
 
 DEFAULT_DAYS: Final = 90
+UNDER_WAY_S: Final = 30  # how long a stored value that is being verified keeps another one waiting
 CUSTODY_S: Final = 3600  # life of the custody job, should the worker be late
 _LOCK: Final = Query("ref_lock", lambda _: None)
 _LIVE: Final = Query("ref_live", ref_from)
 _INSERT: Final = Query("ref_insert", ref_from)
 _RENEW: Final = Query("ref_renew", ref_from)
 _PENDING: Final = Query("sop_open_write", sop_from)
+_UNDER_WAY: Final = Query("sop_under_way", sop_from)
 _STORED: Final = Query("sop_stored", sop_from)
 _SUPERSEDE: Final = Query("sop_supersede", sop_from)
 _FINGERPRINT_PUT: Final = Query("fingerprint_put", lambda _: None)
@@ -193,18 +195,24 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
 
 
 async def _adopt(tx: Tx, ref: SecretRef, fingerprint: str) -> SopRun | None:
-    """Return the announced write of this very value that was cut off, None when there is no announced write."""
-    pending = await tx.maybe(_PENDING, client_id=ref.client_id, provider=ref.provider.value)
-    if pending is None:
-        return None
-    known = await tx.maybe(_FINGERPRINT, ref_id=pending.ref_id, version=pending.version)
-    if known != fingerprint:
-        raise Conflict(
-            "onboarding_in_progress",
-            next_step="Another value is being stored for this provider; look at its result, or wait two minutes.",
-            sop=pending.id,
-        )
-    return pending
+    """Return the announced write of this very value that was cut off, None when nobody else is at this place."""
+    place = {"client_id": ref.client_id, "provider": ref.provider.value}
+    pending = await tx.maybe(_PENDING, **place)
+    if pending is not None:
+        if await tx.maybe(_FINGERPRINT, ref_id=pending.ref_id, version=pending.version) == fingerprint:
+            return pending
+        raise _in_progress(pending)
+    if (under_way := await tx.maybe(_UNDER_WAY, **place, within_s=UNDER_WAY_S)) is not None:
+        raise _in_progress(under_way)
+    return None
+
+
+def _in_progress(run: SopRun) -> Conflict:
+    return Conflict(
+        "onboarding_in_progress",
+        next_step="A value is being stored for this provider; look at its result, or wait two minutes.",
+        sop=run.id,
+    )
 
 
 async def _reserve(

@@ -17,7 +17,6 @@ from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.ref import SecretRef
 from byokeep.flows import sops
-from byokeep.flows.jobs import close_job
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.sops import SopRun
 from byokeep.flows.worker_app import WorkerApp
@@ -41,17 +40,24 @@ async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int
     """
     async with app.db.begin(every_client=True) as tx:
         runs = await tx.all(_CUT_OFF, older_than_s=older_than_s, limit=_AT_ONCE)
-    destroyed = 0
+    places: dict[SecretRef, list[SopRun]] = {}
     for run in runs:
         await _end(app, run)
+        places.setdefault(SecretRef(run.client_id, run.provider), []).append(run)
+    destroyed = 0
+    for place, ended in places.items():
         try:
-            destroyed += await _clean(app, run)
-        except ByokeepError as error:
-            async with app.db.begin(client_id=run.client_id) as tx:
+            destroyed += await _clean(app, place, ended)
+        except ByokeepError:
+            async with app.db.begin(client_id=place.client_id) as tx:
                 await raise_alert(
-                    tx, app, app.system(), reason=f"orphan_{error.code}"[:60], client_id=run.client_id,
-                    object_id=run.ref_id,
-                )  # fmt: skip
+                    tx,
+                    app,
+                    app.system(),
+                    reason="orphan_not_destroyed",
+                    client_id=place.client_id,
+                    object_id=ended[-1].ref_id,
+                )
     return destroyed
 
 
@@ -63,26 +69,27 @@ async def _end(app: WorkerApp, run: SopRun) -> None:
             await _append(tx, app, EventName.KEY_ONBOARDING_FAILED, Outcome.FAILED, run, reason="cut_off")
 
 
-async def _clean(app: WorkerApp, run: SopRun) -> int:
-    """Destroy the strange versions of a run's place; returns how many there were."""
-    place = SecretRef(run.client_id, run.provider)
-    async with app.db.begin(client_id=run.client_id) as tx:
-        job_id = await tx.one(_JOB, client_id=run.client_id, provider=run.provider.value)
+async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
+    """Destroy the strange versions of a place; returns how many there were. ``ended`` = its runs, oldest first."""
+    client_id, provider, run = place.client_id, place.provider.value, ended[-1]
+    async with app.db.begin(client_id=client_id) as tx:
+        job_id = await tx.one(_JOB, client_id=client_id, provider=provider)
     async with app.custodian.open(job_id) as custody:
         live = await custody.live_versions(place)
-        async with app.db.begin(client_id=run.client_id) as tx:
-            known = set(await tx.all(_ON_RECORD, client_id=run.client_id, provider=run.provider.value))
+        async with app.db.begin(client_id=client_id) as tx:
+            known = set(await tx.all(_ON_RECORD, client_id=client_id, provider=provider))
             strange = sorted(version for version in live if version not in known)
             for version in strange:
                 await _append(tx, app, EventName.ORPHAN_FOUND, Outcome.OK, run, version=version)
         if strange:
             await custody.destroy(place, strange)
-    async with app.db.begin(client_id=run.client_id) as tx:
+    async with app.db.begin(client_id=client_id) as tx:
         for version in strange:
             await _append(tx, app, EventName.ORPHAN_DESTROYED, Outcome.OK, run, version=version)
-        await tx.all(_SET_REASON, client_id=run.client_id, id=run.id, reason_from="cut_off", reason_to="cut_off_swept")
+        for one in ended:
+            await tx.all(_SET_REASON, client_id=client_id, id=one.id, reason_from="cut_off", reason_to="cut_off_swept")
     with suppress(ByokeepError):  # an open job ends by itself
-        await close_job(app, app.system(), job_id)
+        await app.custodian.close(job_id)
     return len(strange)
 
 

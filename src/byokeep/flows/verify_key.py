@@ -23,7 +23,6 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import ClientId, CredentialRef, Verification
 from byokeep.core.ref import SecretRef
 from byokeep.flows import leak_check, refs, sops
-from byokeep.flows.jobs import close_job
 from byokeep.flows.leak_check import LeakVerdict
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.sops import SopRun
@@ -74,7 +73,7 @@ async def verify_key(app: WorkerApp, task: Task, *, last_attempt: bool) -> str:
     seen = await _look(app, task, ref, run, last_attempt=last_attempt)
     result = await _record(app, task, seen)
     with suppress(ByokeepError):  # an open job ends by itself
-        await close_job(app, app.system(), task.job_id)
+        await app.custodian.close(task.job_id)
     return result
 
 

@@ -42,6 +42,9 @@ class Custodian(Protocol):
         Raises Denied when the job, client or switches do not allow it, Unavailable when that could not be asked.
         """
 
+    async def close(self, job_id: UUID) -> None:
+        """End a job. Raises Unavailable, Denied."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityNote:

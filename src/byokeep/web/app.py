@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,9 @@ from byokeep.web.limits import Budget, LoginBrake
 _NOBODY = ClientId(UUID(int=0))
 
 
-def create_app(app: WebApp, auth: Authenticator, *, passwords: PasswordCheck, broker_address: str) -> FastAPI:
+def create_app(
+    app: WebApp, auth: Authenticator, *, passwords: PasswordCheck, broker_address: str, broker_ca_file: Path | None = None
+) -> FastAPI:
     """Build the application.
 
     Args:
@@ -31,8 +34,9 @@ def create_app(app: WebApp, auth: Authenticator, *, passwords: PasswordCheck, br
         auth: Token and request id to actor (:func:`byokeep.flows.authenticate.authenticate`).
         passwords: Makes and checks Argon2id strings.
         broker_address: Where the broker is, for the routes that are passed on.
+        broker_ca_file: PEM of the only issuer to trust for it; default the system's.
     """
-    door = forward.BrokerDoor(broker_address)
+    door = forward.BrokerDoor(broker_address, ca_file=broker_ca_file)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -47,8 +51,10 @@ def create_app(app: WebApp, auth: Authenticator, *, passwords: PasswordCheck, br
     writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
     for routes in (
         people.sessions(app, auth, passwords, LoginBrake(app.clock)),
-        people.router(app, auth, passwords),
-        clients.router(app, auth, writes),
+        people.router(app, auth),
+        people.credentials(app, auth, passwords),
+        clients.router(app, auth),
+        clients.account_router(app, auth, writes),
         keys.values(app, auth, writes),
         keys.router(app, auth, writes),
         watch.router(app, auth),

@@ -35,13 +35,11 @@ def spend(request: Request, budget: Budget, actor: Actor, client_id: ClientId) -
         budget.spend(str(client_id))
 
 
-def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
-    """Return the routes."""
+def router(app: WebApp, auth: Authenticator) -> APIRouter:
+    """Return the routes of clients."""
     routes = APIRouter(prefix="/v1/clients", tags=["clients"], dependencies=[Depends(no_query)])
     who = Depends(caller(auth))
     client_body = Depends(json_body(ClientBody))
-    account_body = Depends(json_body(AccountBody))
-    lanes_body = Depends(json_body(LanesBody))
 
     @routes.post("", status_code=201, openapi_extra=describe(ClientBody))
     async def create(actor: Actor = who, body: ClientBody = client_body) -> JSONResponse:
@@ -74,12 +72,23 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     async def export(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Give out everything known of a client's keys, without a value: to move to another store."""
         one = ClientId(client_id)
+        found = [ref_out(ref) for ref in await refs.list_refs(app, actor, one)]
         return {
             "client": client_out(await clients.get_client(app, actor, one)),
-            "refs": [ref_out(ref) for ref in await refs.list_refs(app, actor, one)],
+            "refs": found,
             "transitions": [transition_out(change) for change in await refs.transitions(app, actor, one)],
             "accounts": [account_out(account) for account in await accounts.list_accounts(app, actor, one)],
         }
+
+    return routes
+
+
+def account_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
+    """Return the routes of platform accounts."""
+    routes = APIRouter(prefix="/v1/clients", tags=["accounts"], dependencies=[Depends(no_query)])
+    who = Depends(caller(auth))
+    account_body = Depends(json_body(AccountBody))
+    lanes_body = Depends(json_body(LanesBody))
 
     @routes.post("/{client_id}/accounts", status_code=201, openapi_extra=describe(AccountBody))
     async def register(

@@ -11,7 +11,9 @@ It may not hold a token of its own.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -54,9 +56,11 @@ class BrokerDoor:
 
     Args:
         address: ``http://127.0.0.1:8421``, ``https://...`` or ``unix:///path``.
+        ca_file: PEM of the only issuer to trust; default the system's.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, ca_file: Path | None = None) -> None:
+        self._ca_file = ca_file
         self._socket = address.removeprefix("unix://") if address.startswith("unix://") else None
         self._base = "http://broker" if self._socket else address.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
@@ -68,7 +72,11 @@ class BrokerDoor:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
-            connector = aiohttp.UnixConnector(self._socket) if self._socket else aiohttp.TCPConnector()
+            connector: aiohttp.BaseConnector
+            if self._socket:
+                connector = aiohttp.UnixConnector(self._socket)
+            else:
+                connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=self._ca_file))
             self._session = aiohttp.ClientSession(
                 connector=connector, timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
             )

@@ -66,14 +66,13 @@ def sessions(app: WebApp, auth: Authenticator, passwords: PasswordCheck, brake: 
     return routes
 
 
-def router(app: WebApp, auth: Authenticator, passwords: PasswordCheck) -> APIRouter:
-    """Return the routes of people, machines and their tokens."""
+def router(app: WebApp, auth: Authenticator) -> APIRouter:
+    """Return the routes of people and machines."""
     routes = APIRouter(prefix="/v1", tags=["people"], dependencies=[Depends(no_query)])
     who = Depends(caller(auth))
     operator_body = Depends(json_body(OperatorBody))
     machine_body = Depends(json_body(MachineBody))
     change_body = Depends(json_body(ChangeBody))
-    token_body = Depends(json_body(TokenBody))
 
     @routes.post("/operators", status_code=201, openapi_extra=describe(OperatorBody))
     async def create_operator(actor: Actor = who, body: OperatorBody = operator_body) -> JSONResponse:
@@ -108,6 +107,21 @@ def router(app: WebApp, auth: Authenticator, passwords: PasswordCheck) -> APIRou
         )  # fmt: skip
         return subject_out(changed)
 
+    for room in ("operators", "machines"):
+        routes.add_api_route(
+            f"/{room}/{{subject_id}}", change, methods=["PATCH"], name=f"change_{room}",
+            openapi_extra=describe(ChangeBody),
+        )  # fmt: skip
+
+    return routes
+
+
+def credentials(app: WebApp, auth: Authenticator, passwords: PasswordCheck) -> APIRouter:
+    """Return the routes of tokens and passwords."""
+    routes = APIRouter(prefix="/v1", tags=["credentials"], dependencies=[Depends(no_query)])
+    who = Depends(caller(auth))
+    token_body = Depends(json_body(TokenBody))
+
     async def issue(subject_id: PathId, actor: Actor = who, body: TokenBody = token_body) -> JSONResponse:
         """Issue a token, shown this once; older ones end after `overlap_s`."""
         issued = await tokens.issue_token(app, actor, subject_id, days=body.days, overlap_s=body.overlap_s)
@@ -118,13 +132,11 @@ def router(app: WebApp, auth: Authenticator, passwords: PasswordCheck) -> APIRou
         return {"tokens": [token_out(found) for found in await tokens.list_tokens(app, actor, subject_id)]}
 
     for room in ("operators", "machines"):
-        one = f"/{room}/{{subject_id}}"
-        routes.add_api_route(one, change, methods=["PATCH"], name=f"change_{room}", openapi_extra=describe(ChangeBody))
+        path = f"/{room}/{{subject_id}}/tokens"
         routes.add_api_route(
-            f"{one}/tokens", issue, methods=["POST"], status_code=201, name=f"issue_{room}",
-            openapi_extra=describe(TokenBody),
-        )  # fmt: skip
-        routes.add_api_route(f"{one}/tokens", list_tokens, methods=["GET"], name=f"tokens_{room}")
+            path, issue, methods=["POST"], status_code=201, name=f"issue_{room}", openapi_extra=describe(TokenBody)
+        )
+        routes.add_api_route(path, list_tokens, methods=["GET"], name=f"tokens_{room}")
 
     @routes.put("/operators/{subject_id}/password", status_code=204)
     async def set_password(request: Request, subject_id: PathId, actor: Actor = who) -> Response:

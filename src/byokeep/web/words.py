@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 from starlette.requests import Request
 
+from byokeep.core import next_steps
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Client, CredentialRef
 from byokeep.flows.accounts import PlatformAccount
@@ -232,7 +233,8 @@ def sop_out(status: SopStatus) -> dict[str, Any]:
     return {
         "id": str(run.id), "sop": run.sop, "client_id": str(run.client_id), "provider": run.provider.value,
         "ref": str(run.ref_id), "version": run.version, "state": status.state, "missing": list(status.missing),
-        "reason": run.reason, "started_at": at_out(run.started_at), "started_by": str(run.started_by),
+        "reason": run.reason, "next_step": next_steps.of_run(status.state, run.reason, status.missing),
+        "started_at": at_out(run.started_at), "started_by": str(run.started_by),
         "closed_at": at_out(run.closed_at), "store_request": run.store_request,
         "evidence": {
             item: {"seq": record.seq, "event": record.event, "at": at_out(record.at)}

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from byokeep.client.http import Broker
 from byokeep.client.job import Job
 from byokeep.client.keep import Keep
-from byokeep.client.settings import ClientSettings
+from byokeep.client.settings import ClientSettings, read_token
 from byokeep.core.errors import Denied
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
@@ -38,6 +39,15 @@ class BrokerCustodian:
         """Hold a custody lease of a job for the length of the block."""
         async with Keep(self._settings) as keep, keep.attach(job_id) as job:
             yield LeasedCustody(job)
+
+    async def close(self, job_id: UUID) -> None:
+        """End a job, as the custodian whose job it is."""
+        broker, token = Broker(self._settings), read_token(self._settings.runner_token_file)
+        try:
+            await broker.call("POST", f"/v1/jobs/{job_id}/close", token)
+        finally:
+            token.wipe()
+            await broker.close()
 
 
 class LeasedCustody:

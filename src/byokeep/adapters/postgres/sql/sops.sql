@@ -18,6 +18,13 @@ SELECT * FROM byokeep.sop_run
  WHERE client_id = :client_id AND provider = :provider AND state = 'running' AND write_seq IS NULL
  ORDER BY started_at DESC LIMIT 1;
 
+-- name: sop_under_way
+-- The run that has stored its value a moment ago and is not verified yet.
+SELECT * FROM byokeep.sop_run
+ WHERE client_id = :client_id AND provider = :provider AND state = 'running' AND write_seq IS NOT NULL
+   AND verify_seq IS NULL AND started_at > now() - make_interval(secs => :within_s)
+ ORDER BY started_at DESC LIMIT 1;
+
 -- name: sop_of_version
 SELECT * FROM byokeep.sop_run
  WHERE client_id = :client_id AND ref_id = :ref_id AND version = :version AND write_seq IS NOT NULL

@@ -1,0 +1,347 @@
+"""SOP 5.1 from the submitted value to the closed run, on real servers."""
+
+# ruff: noqa: S608 - statements are put together from made-up values
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from byokeep.redact.sweep import Sweep
+from byokeep.sim.reply import KeyState
+from tests.support.web import Desk
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+
+
+def payloads(desk: Desk, event: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in desk.stand.events(event)]
+
+
+@pytest.mark.req("R5.1-1", "R5.1-12", "R5.1-13", "R5.1-14")
+async def test_onboarding_ends_with_evidence(desk: Desk) -> None:
+    """A submitted key is stored at its path, verified in a job, checked for leaks, and its run is complete."""
+    client = await desk.stand.client()
+    done = await desk.onboard(client)
+    sop, ref = await desk.sop(done["sop"]), await desk.ref(done["ref"])
+    assert (sop["state"], sop["missing"]) == ("complete", []), sop
+    assert ref["secret_ref"] == f"vault://kv/clients/{client}/providers/openai"
+    assert (ref["version"], ref["state"], ref["verification"]) == (1, "active", "verified")
+    [stored], [verified], [onboarded] = (
+        payloads(desk, name) for name in ("key.stored", "key.verified", "client_key_onboarded")
+    )
+    assert stored["fields"]["path"] == f"kv/clients/{client}/providers/openai"
+    assert stored["fields"]["version"] == 1
+    assert stored["actor"] == str(desk.people["operator"].id)
+    assert verified["fields"]["endpoint"] == "openai.models"
+    assert verified["fields"]["job"]
+    assert onboarded["fields"]["sop"] == done["sop"]
+    assert sop["store_request"] == stored["fields"]["store_request"] != ""
+
+    refused = await desk.stand.client()
+    await desk.call("POST", f"/v1/clients/{refused}/suspend", "admin")
+    status, reply = await desk.put(refused, desk.canary())
+    assert (status, reply["code"]) == (422, "client_not_active")
+    status, _ = await desk.call(
+        "PUT", f"/v1/clients/{str(refused).upper()}/providers/openai/value", "operator", raw=b"x"
+    )
+    assert status == 422
+    assert await desk.stand.intake.current_version(_place(refused)) == 0
+
+
+def _place(client: Any) -> Any:
+    from byokeep.core.model import ClientId, Provider
+    from byokeep.core.ref import SecretRef
+
+    return SecretRef(ClientId(client), Provider.OPENAI)
+
+
+@pytest.mark.req("R5.1-6")
+async def test_the_value_is_read_by_the_verification_job_alone(desk: Desk) -> None:
+    """The custodian's lease of the run's own job reads the value; with the store unreachable it stays pending."""
+    client = await desk.stand.client()
+    done = await desk.onboard(client)
+    [lease] = payloads(desk, "lease.issued")
+    [verified] = payloads(desk, "key.verified")
+    assert lease["actor"] == str(desk.people["custodian"].id)
+    assert lease["fields"]["job"] == verified["fields"]["job"]
+    assert lease["fields"]["kind"] == "custody"
+    assert desk.sql(f"SELECT state FROM byokeep.job WHERE id = '{verified['fields']['job']}'") == "closed"
+
+    other = await desk.stand.client()
+    status, reply = await desk.put(other, desk.canary())
+    assert status == 202
+    good, desk.worker = desk.worker, _without_store(desk)
+    await desk.work()
+    assert (await desk.sop(reply["sop"]))["state"] == "running"
+    await desk.retry_now()
+    desk.worker = good
+    sop, ref = await desk.sop(reply["sop"]), await desk.ref(reply["ref"])
+    assert (sop["state"], sop["reason"]) == ("failed", "store_unreachable")
+    assert (ref["state"], ref["verification"]) == ("pre_activation", "pending")
+    assert [p["outcome"] for p in payloads(desk, "key.verified")] == ["ok", "failed"]
+    assert done["ref"] != reply["ref"]
+
+
+def _without_store(desk: Desk) -> Any:
+    from contextlib import asynccontextmanager
+    from dataclasses import replace
+
+    from byokeep.core.errors import Unavailable
+
+    class Away:
+        @asynccontextmanager
+        async def open(self, job_id: Any) -> Any:
+            raise Unavailable("store_unreachable")
+            yield
+
+    return replace(desk.worker, custodian=Away())
+
+
+@pytest.mark.req("R5.1-4")
+async def test_a_new_value_renews_the_same_reference(desk: Desk) -> None:
+    """The second value adds a version to the same row, which is unusable until the new version is verified."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client)
+    status, second = await desk.put(client, desk.canary())
+    assert status == 202
+    assert (second["ref"], second["version"], second["verification"]) == (first["ref"], 2, "pending")
+    job = await desk.stand.job(client)
+    status, reply = await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert (status, reply["code"]) == (403, "credential_not_usable")
+    await desk.work()
+    ref = await desk.ref(first["ref"])
+    assert (ref["version"], ref["verification"], ref["state"]) == (2, "verified", "active")
+    assert (await desk.stand.lease(job))["secrets"]["openai"]["version"] == 2
+    assert desk.sql(f"SELECT count(*) FROM byokeep.credential_ref WHERE client_id = '{client}'") == "1"
+    status, reply = await desk.put(client, desk.canary(), **{"X-Byokeep-Version": "1"})
+    assert (status, reply["code"]) == (409, "stale_version")
+
+
+@pytest.mark.req("R5.1-5", "R1.3-3")
+async def test_the_due_date_follows_provider_risk_and_wish(desk: Desk) -> None:
+    """High risk means 30 days, no wish the provider's default, a wish counts inside 30 to 90 days."""
+    client = await desk.stand.client()
+    wanted = {"?risk=high": "risk_high_30d", "": "provider_default_90d", "?rotation_days=45": "client_preference_45d"}
+    for query, rule in wanted.items():
+        status, reply = await desk.put(client, desk.canary(), query=query)
+        assert (status, reply.get("rule")) == (202, rule)
+        await desk.work()
+    assert [p["fields"]["rule"] for p in payloads(desk, "key.stored")] == list(wanted.values())
+    for days in ("29", "91", "0", "1e2", "-30", "999999999999"):
+        status, reply = await desk.put(client, desk.canary(), query=f"?rotation_days={days}")
+        assert status == 422, days
+    status, reply = await desk.put(client, desk.canary(), query="?rotation_days=91")
+    assert (reply["code"], reply["minimum"], reply["maximum"]) == ("rotation_days_out_of_range", 30, 90)
+    assert desk.sql("SELECT count(*) FROM byokeep.credential_ref WHERE rotation_due_at IS NULL") == "0"
+
+
+@pytest.mark.req("R5.1-7")
+async def test_one_get_and_no_redirect(desk: Desk) -> None:
+    """The provider sees exactly one GET with the key in its header; a redirect is not followed and fails the run."""
+    client = await desk.stand.client()
+    await desk.onboard(client)
+    [seen] = list(desk.sim.book.log.entries)
+    assert (seen["method"], seen["path"], seen["key_in_url"]) == ("GET", "/openai/v1/models", False)
+    desk.sim.faults.add({"provider": "openai", "kind": "redirect", "location": "http://127.0.0.1:1/elsewhere"})
+    done = await desk.onboard(client)
+    sop = await desk.sop(done["sop"])
+    assert (sop["state"], sop["reason"]) == ("failed", "redirect_refused")
+    assert desk.sim.book.log.seen == 2
+
+
+@pytest.mark.req("R5.1-8")
+async def test_a_reply_that_holds_the_key_is_dropped(desk: Desk) -> None:
+    """A body that reflects the key fails the run, raises an alert, and nothing of it is kept."""
+    client = await desk.stand.client()
+    desk.sim.faults.add({"provider": "openai", "kind": "echo_key"})
+    done = await desk.onboard(client)
+    assert (await desk.sop(done["sop"]))["reason"] == "reflected"
+    assert "key_reflected" in desk.stand.alerts()
+    [note] = payloads(desk, "key.verified")
+    allowed = {"provider", "version", "sop", "job", "verification", "endpoint", "http_status", "latency_ms", "attempts"}
+    assert set(note["fields"]) <= allowed | {"account_hash"}
+    await _clean(desk)
+
+
+@pytest.mark.req("R5.1-10")
+async def test_every_bad_answer_has_its_own_reason(desk: Desk) -> None:
+    """Each way an identity call can fail gives a distinct reason, and the key stays unusable."""
+    client = await desk.stand.client()
+    reasons = set()
+    for state in (KeyState.REVOKED, KeyState.RATE_LIMITED, KeyState.RESTRICTED, KeyState.GEO_BLOCKED):
+        status, reply = await desk.put(client, desk.canary(state=state.value))
+        assert status == 202
+        await desk.work()
+        await desk.retry_now()
+        reasons.add((await desk.sop(reply["sop"]))["reason"])
+    for fault in ({"kind": "status", "status": 404}, {"kind": "status", "status": 500}, {"kind": "garbage"}):
+        desk.sim.faults.clear()
+        desk.sim.faults.add({"provider": "openai", "times": 99, **fault})
+        status, reply = await desk.put(client, desk.canary())
+        await desk.work()
+        await desk.retry_now()
+        sop, ref = await desk.sop(reply["sop"]), await desk.ref(reply["ref"])
+        reasons.add(sop["reason"])
+        assert sop["state"] == "failed"
+        assert ref["verification"] in ("pending", "failed")
+        assert ref["state"] != "active"
+    assert len(reasons) == 7, reasons
+    assert payloads(desk, "client_key_onboarded") == []
+    job = await desk.stand.job(client)
+    status, reply = await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert (status, reply["code"]) == (403, "credential_not_usable")
+
+
+@pytest.mark.req("R5.1-11")
+async def test_a_key_in_a_log_is_quarantined(desk: Desk) -> None:
+    """The key planted in a log line fails the run, quarantines the credential and raises an alert."""
+    client = await desk.stand.client()
+    value = desk.canary()
+    status, reply = await desk.put(client, value)
+    with (desk.files / "web.log").open("ab") as file:
+        file.write(b'{"at": "2999-01-01T00:00:00Z", "event": "' + value + b'"}\n')
+    await desk.work()
+    sop, ref = await desk.sop(reply["sop"]), await desk.ref(reply["ref"])
+    assert (sop["state"], sop["reason"], ref["verification"]) == ("failed", "secret_in_logs", "quarantined")
+    assert "secret_in_logs" in desk.stand.alerts()
+    assert payloads(desk, "client_key_onboarded") == []
+    status, reply = await desk.call("POST", f"/v1/refs/{ref['id']}/verify", "operator")
+    assert (status, reply["code"]) == (422, "credential_quarantined")
+
+
+@pytest.mark.req("R5.1-11")
+async def test_nothing_searched_is_no_pass(desk: Desk) -> None:
+    """A log that can not be read leaves the run incomplete; once it can, verifying again completes it."""
+    client = await desk.stand.client()
+    status, reply = await desk.put(client, desk.canary())
+    hidden = desk.files / "elsewhere"
+    (desk.files / "spans.jsonl").rename(hidden)
+    await desk.work()
+    sop = await desk.sop(reply["sop"])
+    assert (sop["state"], sop["missing"]) == ("incomplete", ["leak_check_pass", "onboarding_event"])
+    [check] = payloads(desk, "key.leak_checked")
+    assert (check["outcome"], check["fields"]["verification"]) == ("failed", "unknown")
+    hidden.rename(desk.files / "spans.jsonl")
+    status, again = await desk.call("POST", f"/v1/refs/{reply['ref']}/verify", "operator")
+    assert (status, again["sop"]) == (202, reply["sop"])
+    await desk.work()
+    assert (await desk.sop(reply["sop"]))["state"] == "complete"
+    passed = payloads(desk, "key.leak_checked")[-1]["fields"]
+    assert passed["lines"] > 0
+    assert passed["spans"] > 0
+    assert passed["found"] == 0
+
+
+@pytest.mark.req("R5.1-15")
+async def test_withheld_or_foreign_evidence_is_named(desk: Desk) -> None:
+    """With each piece of evidence taken away, or another run's in its place, the run says which one is missing."""
+    client, other = await desk.stand.client(), await desk.stand.client()
+    done = await desk.onboard(client)
+    foreign = await desk.onboard(other, provider="anthropic")
+    names = {
+        "write_seq": "vault_write_event", "verify_seq": "verification_success", "leak_seq": "leak_check_pass",
+        "done_seq": "onboarding_event",
+    }  # fmt: skip
+    for column, name in names.items():
+        kept = desk.sql(f"SELECT {column} FROM byokeep.sop_run WHERE id = '{done['sop']}'")
+        theirs = desk.sql(f"SELECT {column} FROM byokeep.sop_run WHERE id = '{foreign['sop']}'")
+        for wrong in ("NULL", "1", theirs if theirs != kept else "2"):
+            desk.sql(f"UPDATE byokeep.sop_run SET {column} = {wrong} WHERE id = '{done['sop']}'")
+            sop = await desk.sop(done["sop"])
+            assert sop["state"] != "complete", (column, wrong)
+            assert name in sop["missing"], (column, wrong, sop)
+        desk.sql(f"UPDATE byokeep.sop_run SET {column} = {kept} WHERE id = '{done['sop']}'")
+    assert (await desk.sop(done["sop"]))["state"] == "complete"
+
+
+@pytest.mark.req("R5.1-16", "R5.1-3")
+async def test_what_is_no_key_is_refused_and_not_echoed(desk: Desk) -> None:
+    """Wrong forms are refused with a code, nothing is stored, and neither reply, log nor record shows the value."""
+    client = await desk.stand.client()
+    key = desk.canary()
+    bad = {
+        b"": "empty_value", b"x": "too_short", b"   ": "empty_value", key + b"\n": "trailing_newline",
+        key[:20] + b"\0" + key[20:]: "control_characters", key[:9] + b"\x1b" + key[9:]: "control_characters",
+        key + "\u200b".encode(): "invisible_characters", "“".encode() + key: "not_ascii",
+        key.replace(b"s", "\u0455".encode(), 1): "not_ascii", b"```" + key + b"```": "code_fence",
+        b'{"key": "' + key + b'"}': "json_not_key", b"-----BEGIN RSA PRIVATE KEY-----\n" + key: "pem_not_key",
+        key * 8: "too_long", key * 400: "body_too_large", desk.canary("anthropic"): "format_mismatch",
+    }  # fmt: skip
+    for value, code in bad.items():
+        status, reply = await desk.put(client, value)
+        assert (status, reply["code"]) == (422, code), code
+        assert key.decode()[10:30] not in json.dumps(reply)
+    status, reply = await desk.call(
+        "PUT",
+        f"/v1/clients/{client}/providers/openai/value",
+        "operator",
+        raw=key,
+        headers={"Content-Type": "text/plain"},
+    )
+    assert (status, reply["code"]) == (422, "unsupported_media_type")
+    assert await desk.stand.intake.current_version(_place(client)) == 0
+    refused = [p for p in payloads(desk, "key.write") if p["outcome"] == "rejected"]
+    assert [p["fields"]["reason"] for p in refused] == [*bad.values(), "unsupported_media_type"]
+    await _clean(desk)
+
+
+@pytest.mark.req("R5.1-17")
+async def test_of_two_onboardings_at_once_one_wins(desk: Desk) -> None:
+    """Of parallel submissions one is stored and the others conflict; the store holds one version."""
+    client = await desk.stand.client()
+    replies = await asyncio.gather(*(desk.put(client, desk.canary()) for _ in range(4)))
+    assert sorted(status for status, _ in replies) == [202, 409, 409, 409], replies
+    assert await desk.stand.intake.live_versions(_place(client)) == [1]
+    await desk.work()
+    live = desk.sql(f"SELECT count(*), max(version) FROM byokeep.credential_ref WHERE client_id = '{client}'")
+    assert live == "1|1"
+    [winner] = [reply for status, reply in replies if status == 202]
+    assert (await desk.sop(winner["sop"]))["state"] == "complete"
+    await _clean(desk)
+
+
+@pytest.mark.req("R1.3-4")
+async def test_one_value_at_two_clients_is_told_to_operators_of_all(desk: Desk) -> None:
+    """The same key under two clients raises a platform alert that no one assigned to one client can see."""
+    first, second = await desk.stand.client(), await desk.stand.client()
+    value = desk.canary()
+    one, two = await desk.onboard(first, value), await desk.onboard(second, value)
+    assert {**one, "ref": 0, "sop": 0, "rotation_due_at": 0} == {**two, "ref": 0, "sop": 0, "rotation_due_at": 0}
+    own = desk.stand.subject("operator", "of one", clients=(second,))
+    for who, sees in (("operator", True), (own, False)):
+        status, reply = await desk.call("GET", "/v1/alerts", who)
+        assert status == 200
+        assert ("shared_value" in [alert["reason"] for alert in reply["alerts"]]) is sees
+    [event] = payloads(desk, "key.shared_value_found")
+    assert (event["client"], event["object"], event["fields"]["ref"]) == (None, two["ref"], one["ref"])
+    assert (await desk.sop(two["sop"]))["state"] == "complete"
+
+
+@pytest.mark.req("R1.1-1")
+async def test_the_database_and_the_logs_hold_no_value(desk: Desk) -> None:
+    """After onboardings, good and bad, no key is in a dump of the database or in a log; a planted one is found."""
+    client = await desk.stand.client()
+    for provider in ("openai", "anthropic", "google", "openrouter", "kie", "heygen"):
+        done = await desk.onboard(client, provider=provider)
+        assert (await desk.sop(done["sop"]))["state"] == "complete", provider
+    await desk.onboard(client, desk.canary(state="revoked"))
+    await _clean(desk)
+    planted = desk.canaries[0].value.decode()
+    desk.sql(f"COMMENT ON TABLE byokeep.client IS '{planted}'")
+    assert not Sweep(desk.canaries).scan_bytes(_dump(desk), source="dump").clean
+
+
+def _dump(desk: Desk) -> bytes:
+    return desk.stand.db.server.run_tool("pg_dump", "-d", desk.stand.db.name, "--inserts")
+
+
+async def _clean(desk: Desk) -> None:
+    """No canary in the dump, the logs and the spans."""
+    sweep = Sweep(desk.canaries)
+    dump = _dump(desk)
+    assert b"audit_record" in dump
+    report = sweep.scan_bytes(dump, source="dump") + sweep.scan_paths([desk.files])
+    assert report.clean, report

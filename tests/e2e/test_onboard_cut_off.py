@@ -1,0 +1,184 @@
+"""SOP 5.1 cut off at its worst moments: between the store's write and the database's commit, and around it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from byokeep.core.errors import ByokeepError, Conflict, Unavailable
+from byokeep.core.model import Actor, ClientId, Provider, Role
+from byokeep.core.ref import SecretRef
+from byokeep.core.secret import Secret
+from byokeep.flows.onboard import Onboarded, Wish, onboard
+from byokeep.flows.sweep import sweep_orphans
+from byokeep.flows.verify_key import Task, verify_key
+from byokeep.redact.sweep import Sweep
+from tests.support.web import Desk
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+
+
+class CutOffIntake:
+    """Writes, and loses the answer."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def put(self, ref: SecretRef, value: Secret, *, cas: int) -> Any:
+        await self._real.put(ref, value, cas=cas)
+        raise Unavailable("store_timeout")
+
+
+class DatabaseDown:
+    """Works for a number of transactions, then no more."""
+
+    def __init__(self, real: Any, good: int) -> None:
+        self._real, self._good = real, good
+
+    def begin(self, **scope: Any) -> Any:
+        self._good -= 1
+        if self._good < 0:
+            raise Unavailable("database_unavailable")
+        return self._real.begin(**scope)
+
+
+async def submit(desk: Desk, client: UUID, value: bytes, **changed: Any) -> Onboarded:
+    actor = Actor(id=desk.people["operator"].id, roles=frozenset({Role.OPERATOR}), clients=None, request_id=uuid4())
+    return await onboard(
+        replace(desk.web, **changed), actor, client_id=ClientId(client), provider="openai", value=Secret(value),
+        check=lambda: None, wish=Wish(),
+    )  # fmt: skip
+
+
+def place(client: UUID) -> SecretRef:
+    return SecretRef(ClientId(client), Provider.OPENAI)
+
+
+@pytest.mark.req("R1.1-5")
+async def test_repeating_a_cut_off_onboarding_stores_no_second_version(desk: Desk) -> None:
+    """With the database gone after the write there is no success; the same call later adopts what was written."""
+    client = await desk.stand.client()
+    value = desk.canary()
+    with pytest.raises(Unavailable):
+        await submit(desk, client, value, db=DatabaseDown(desk.web.db, 1))
+    assert await desk.stand.intake.live_versions(place(client)) == [1]
+    assert desk.sql("SELECT count(*) FROM byokeep.credential_ref") == "0"
+    _status, inventory = await desk.call("GET", "/v1/inventory", "operator")
+    assert inventory["result"] == "match"  # announced, so explained
+    done = await submit(desk, client, value)
+    assert done.version == 1
+    assert await desk.stand.intake.live_versions(place(client)) == [1]
+    await desk.work()
+    assert (await desk.sop(str(done.sop_id)))["state"] == "complete"
+    dump = desk.stand.db.server.run_tool("pg_dump", "-d", desk.stand.db.name, "--inserts")
+    assert Sweep(desk.canaries).scan_bytes(dump, source="dump").clean
+
+
+async def test_a_lost_answer_of_the_store_is_adopted_too(desk: Desk) -> None:
+    """When the store wrote but its answer was lost, repeating the call finds the version and records it."""
+    client = await desk.stand.client()
+    value = desk.canary()
+    with pytest.raises(Unavailable):
+        await submit(desk, client, value, intake=CutOffIntake(desk.web.intake))
+    done = await submit(desk, client, value)
+    assert (done.version, await desk.stand.intake.live_versions(place(client))) == (1, [1])
+
+
+@pytest.mark.req("R5.1-4")
+async def test_no_write_no_row(desk: Desk) -> None:
+    """With the store away nothing is stored and no reference exists."""
+
+    class Away:
+        def __getattr__(self, name: str) -> Any:
+            async def away(*_: Any, **__: Any) -> Any:
+                raise Unavailable("store_unreachable")
+
+            return away
+
+    client = await desk.stand.client()
+    with pytest.raises(Unavailable):
+        await submit(desk, client, desk.canary(), intake=Away())
+    assert desk.sql("SELECT count(*) FROM byokeep.credential_ref") == "0"
+    assert await desk.stand.intake.current_version(place(client)) == 0
+
+
+async def test_another_value_waits_until_the_sweep_has_cleaned_up(desk: Desk) -> None:
+    """A cut-off value blocks another one with a conflict; the sweep destroys it, says so, and frees the place."""
+    client = await desk.stand.client()
+    first, second = desk.canary(), desk.canary()
+    with pytest.raises(Unavailable):
+        await submit(desk, client, first, intake=CutOffIntake(desk.web.intake))
+    with pytest.raises(Conflict) as refused:
+        await submit(desk, client, second)
+    assert refused.value.code == "onboarding_in_progress"
+    assert await sweep_orphans(desk.worker) == 0  # too young to count as cut off
+    assert await sweep_orphans(desk.worker, older_than_s=0) == 1
+    assert await desk.stand.intake.live_versions(place(client)) == []
+    assert len(desk.stand.events("key.orphan_found")) == len(desk.stand.events("key.orphan_destroyed")) == 1
+    assert len(desk.stand.events("client_key_onboarding_failed")) == 1
+    assert await sweep_orphans(desk.worker, older_than_s=0) == 0
+    done = await submit(desk, client, second)
+    assert (done.version, await desk.stand.intake.live_versions(place(client))) == (2, [2])
+
+
+async def test_the_sweep_spares_what_is_on_record(desk: Desk) -> None:
+    """Beside an orphan the pinned version and an older one stay as they are."""
+    client = await desk.stand.client()
+    await desk.onboard(client)
+    await desk.onboard(client)
+    with pytest.raises(Unavailable):
+        await submit(desk, client, desk.canary(), intake=CutOffIntake(desk.web.intake))
+    assert await desk.stand.intake.live_versions(place(client)) == [1, 2, 3]
+    assert await sweep_orphans(desk.worker, older_than_s=0) == 1
+    assert await desk.stand.intake.live_versions(place(client)) == [1, 2]
+
+
+async def test_a_sweep_that_can_not_clean_raises_an_alert_and_tries_again(desk: Desk) -> None:
+    """Without a custody job to work under, the orphan stays, people are told, and a later sweep destroys it."""
+    client = await desk.stand.client()
+    value = desk.canary()
+    with pytest.raises(Unavailable):
+        await submit(desk, client, value, intake=CutOffIntake(desk.web.intake))
+    desk.sql("UPDATE byokeep.job SET state = 'closed'")
+    assert await sweep_orphans(desk.worker, older_than_s=0) == 0
+    assert "orphan_not_destroyed" in desk.stand.alerts()
+    with pytest.raises(ByokeepError):
+        await submit(desk, client, value, db=DatabaseDown(desk.web.db, 1))
+    assert await sweep_orphans(desk.worker, older_than_s=0) == 2
+    assert await desk.stand.intake.live_versions(place(client)) == []
+
+
+async def test_a_run_that_was_swept_can_not_be_recorded_late(desk: Desk) -> None:
+    """An onboarding that comes back after the sweep ended its run conflicts and leaves no reference."""
+    client = await desk.stand.client()
+
+    class SweptMeanwhile(CutOffIntake):
+        async def put(self, ref: SecretRef, value: Secret, *, cas: int) -> Any:
+            written = await self._real.put(ref, value, cas=cas)
+            assert await sweep_orphans(desk.worker, older_than_s=0) == 1
+            return written
+
+    with pytest.raises(Conflict) as late:
+        await submit(desk, client, desk.canary(), intake=SweptMeanwhile(desk.web.intake))
+    assert late.value.code == "superseded"
+    assert desk.sql("SELECT count(*) FROM byokeep.credential_ref") == "0"
+
+
+async def test_a_task_that_runs_twice_changes_nothing_the_second_time(desk: Desk) -> None:
+    """A repeated verification of a closed run, or of a version no longer pinned, is called superseded."""
+    client = await desk.stand.client()
+    done = await desk.onboard(client)
+    job = desk.sql("SELECT id FROM byokeep.job LIMIT 1")
+    task = Task(
+        client_id=ClientId(client), ref_id=UUID(done["ref"]), version=1, sop_id=UUID(done["sop"]), job_id=UUID(job)
+    )
+    assert await verify_key(desk.worker, task, last_attempt=True) == "superseded"
+    assert await verify_key(desk.worker, replace(task, version=2), last_attempt=True) == "superseded"
+    assert await verify_key(desk.worker, replace(task, client_id=ClientId(uuid4())), last_attempt=True) == "superseded"
+    assert len(desk.stand.events("client_key_onboarded")) == 1

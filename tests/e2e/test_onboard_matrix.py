@@ -1,0 +1,213 @@
+"""Who may do what on every route of ``web``: all roles, own and other client, from the application's route table."""
+
+# ruff: noqa: S608 - statements are put together from made-up values
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.support.broker import Person
+from tests.support.web import Desk
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+
+ROLES = ("admin", "operator", "approver", "auditor", "dispatcher", "runner", "custodian")
+A, O, P, U, D, R, C = ROLES  # noqa: E741 - the columns of the matrix
+ANYBODY, STRANGER = frozenset(ROLES), frozenset({*ROLES, ""})
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who passes; ``tenant`` = the path names an object of a client; ``body`` = what to send."""
+
+    roles: frozenset[str]
+    tenant: bool = False
+    body: Any = None
+    raw: bytes | None = None
+
+
+def rule(*roles: str, tenant: bool = False, body: Any = None, raw: bytes | None = None) -> Rule:
+    return Rule(frozenset(roles), tenant, body, raw)
+
+
+NAME = {"name": "Somebody new"}
+RULES = {
+    "POST /v1/session": Rule(STRANGER, body={"name": "x", "password": "y"}),
+    "DELETE /v1/session": Rule(ANYBODY),
+    "GET /v1/self": Rule(ANYBODY),
+    "POST /v1/operators": rule(A, body={**NAME, "roles": []}),
+    "POST /v1/machines": rule(A, body={**NAME, "role": "runner", "clients": [str(UUID(int=5))]}),
+    "GET /v1/operators": rule(A, U),
+    **{
+        f"{method} /v1/{room}/{{subject_id}}{tail}": rule(*roles, body=body)
+        for room in ("operators", "machines")
+        for method, tail, roles, body in (
+            ("PATCH", "", (A,), {"state": "active"}),
+            ("POST", "/tokens", (A,), {"days": 0}),
+            ("GET", "/tokens", (A, U), None),
+        )
+    },
+    "PUT /v1/operators/{subject_id}/password": rule(A, raw=b"short"),
+    "DELETE /v1/tokens/{token_id}": rule(A),
+    "POST /v1/clients": rule(A, body={"name": "root"}),
+    "GET /v1/clients": rule(A, O, P, U),
+    "GET /v1/clients/{client_id}": rule(A, O, P, U, tenant=True),
+    "POST /v1/clients/{client_id}/suspend": rule(A, tenant=True),
+    "POST /v1/clients/{client_id}/resume": rule(A, tenant=True),
+    "GET /v1/clients/{client_id}/export": rule(O, P, U, tenant=True),
+    "POST /v1/clients/{client_id}/accounts": rule(
+        O, tenant=True, body={"platform": "x", "account": "a", "username": "a", "display_name": ""}
+    ),
+    "GET /v1/clients/{client_id}/accounts": rule(A, O, P, U, tenant=True),
+    "POST /v1/clients/{client_id}/accounts/{platform}/{account}/lanes": rule(O, tenant=True, body={"lanes": ["api"]}),
+    "PUT /v1/clients/{client_id}/providers/{provider}/value": rule(O, tenant=True, raw=b"no key"),
+    "GET /v1/clients/{client_id}/refs": rule(O, P, U, tenant=True),
+    "GET /v1/refs/{ref_id}": rule(O, P, U, tenant=True),
+    "POST /v1/refs/{ref_id}/verify": rule(O, tenant=True),
+    "POST /v1/refs/{ref_id}/state": rule(O, tenant=True, body={"to": "destroyed", "reason": "a_test"}),
+    "GET /v1/sops/{sop_id}": rule(O, P, U, tenant=True),
+    "GET /v1/inventory": rule(O, P, U),
+    "GET /v1/alerts": rule(A, O, P, U),
+    "POST /v1/alerts/{alert_id}/close": rule(A, O, tenant=True),
+    "GET /v1/audit": rule(U),
+    "POST /v1/clients/{client_id}/enroll": rule(A, tenant=True),
+    "GET /v1/switches": rule(A, O, P, U, D, R),
+    "POST /v1/switches/close": rule(A, O, P, body={"reason": "a_test"}),
+    "POST /v1/switches/open-requests": rule(O, body={"reason": "a_test"}),
+    "POST /v1/switches/open-requests/{request_id}/approve": rule(P),
+    "GET /v1/jobs/{job_id}": rule(O, U, D, R, C, tenant=True),
+    "GET /v1/gate/schema": Rule(ANYBODY),
+    "POST /v1/evidence/{sop_id}": rule(O, P, U, tenant=True),
+    "POST /v1/audit/checkpoint": rule(U),
+    "POST /v1/audit/verify": rule(U),
+    "POST /v1/audit/reconcile": rule(U, body={"minutes": 1}),
+    "POST /v1/audit/hash": rule(U, raw=b"a value"),
+    "POST /v1/audit/export": rule(U, body={}),
+    "POST /v1/audit/proof/{client_id}": rule(U, tenant=True),
+    "GET /v1/audit/health": rule(A, O, P, U),
+    "GET /v1/audit/keys": rule(A, O, P, U, D, R),
+    "GET /healthz": Rule(STRANGER),
+    "GET /readyz": Rule(STRANGER),
+    "GET /openapi.json": Rule(ANYBODY),
+}
+# What the broker decides: web only passes it on. A caller without the role is refused there just the same.
+PASSED_ON = ("/enroll", "/v1/switches", "/v1/jobs", "/v1/gate", "/v1/evidence", "/v1/audit/")
+
+
+def table(api: Any) -> set[str]:
+    """Every method and path of the application."""
+    found: set[str] = set()
+
+    def walk(routes: Any) -> None:
+        for route in routes:
+            if getattr(route, "methods", None):
+                found.update(f"{method} {route.path}" for method in route.methods)
+            else:
+                inner = getattr(route, "routes", None) or getattr(getattr(route, "original_router", None), "routes", ())
+                walk(inner)
+
+    walk(api.routes)
+    return found
+
+
+@pytest.fixture
+async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
+    """Objects of two clients: path parameters by name."""
+    own, other = {}, {}
+    for ids in (own, other):
+        client = await desk.stand.client()
+        done = await desk.onboard(client)
+        alert = uuid4()
+        desk.sql(
+            "INSERT INTO byokeep.alert (id, client_id, reason, severity, dedup_key) VALUES"
+            f" ('{alert}', '{client}', 'a_test', 'info', '{alert}')"
+        )
+        desk.stand.account(client, account="acme")
+        ids |= {
+            "client_id": str(client), "ref_id": done["ref"], "sop_id": done["sop"], "alert_id": str(alert),
+            "job_id": desk.sql(f"SELECT id FROM byokeep.job WHERE client_id = '{client}' LIMIT 1"),
+            "provider": "openai",
+            "platform": "x", "account": "acme", "subject_id": str(uuid4()), "token_id": str(uuid4()),
+            "request_id": str(uuid4()),
+        }  # fmt: skip
+    return own, other
+
+
+def test_every_route_has_its_row(desk: Desk) -> None:
+    """A route that the matrix does not know fails here, and so does a row without a route."""
+    assert table(desk.api) == set(RULES)
+
+
+async def attempt(desk: Desk, key: str, ids: dict[str, str], who: Person | None) -> tuple[int, str]:
+    method, _, path = key.partition(" ")
+    wanted = RULES[key]
+    status, reply = await desk.call(method, path.format(**ids), who, wanted.body, raw=wanted.raw)
+    return status, reply.get("code", "") if isinstance(reply, dict) else ""
+
+
+def judge(key: str, role: str, status: int, code: str, *, own: bool) -> str:
+    """Why an answer is wrong; empty when it is right."""
+    wanted = RULES[key]
+    if role not in wanted.roles:
+        right = (
+            (status, code) == (401, "no_token")
+            if role == ""
+            else (status, code) in ((403, "not_permitted"), (404, "not_found"))
+        )
+        if right and status == 404 and not any(part in key for part in PASSED_ON):
+            right = False  # web's own routes say that the role is missing before they look for the object
+        return "" if right else "passed without the role"
+    if wanted.tenant and not own:
+        return "" if (status, code) == (404, "not_found") else "reached another client's object"
+    if status in (401, 403, 405) and code not in ("bad_login", "no_session"):
+        return "refused in spite of the role"
+    if wanted.tenant and status == 404 and not any(part in key for part in PASSED_ON):
+        return "does not reach its own client's object"
+    return ""
+
+
+@pytest.mark.req("S-OWASP-32", "S-ASVS-28", "R4.1-10")
+async def test_every_role_on_every_route(desk: Desk, tenants: tuple[dict[str, str], dict[str, str]]) -> None:
+    """Each role passes where its row says and nowhere else; another client's object answers like none at all."""
+    own, other = tenants
+    clients = (UUID(own["client_id"]),)
+    people: dict[str, Person | None] = {role: desk.stand.subject(role, "one client", clients=clients) for role in ROLES}
+    wrong = []
+    last = ("POST /v1/clients/{client_id}/suspend", "POST /v1/switches/close")  # these stop what the others need
+    keys = sorted(set(RULES) - set(last)) + list(last)
+    for key in keys:
+        for role, who in {**people, "": None}.items():
+            for ids, is_own in ((own, True), (other, False)):
+                status, code = await attempt(desk, key, ids, who)
+                if fault := judge(key, role, status, code, own=is_own):
+                    wrong.append(f"{key} {role or 'stranger'} {'own' if is_own else 'other'}: {status} {code}: {fault}")
+    assert not wrong, "\n".join(wrong)
+    changed = desk.sql(
+        f"SELECT state, verification, version FROM byokeep.credential_ref WHERE client_id = '{other['client_id']}'"
+    )
+    assert changed == "active|verified|1"
+
+
+async def test_another_clients_object_answers_like_none(
+    desk: Desk, tenants: tuple[dict[str, str], dict[str, str]]
+) -> None:
+    """For an id of another client and an id of nobody the replies are the same but for the request id."""
+    own, other = tenants
+    who = desk.stand.subject("operator", "one client", clients=(UUID(own["client_id"]),))
+    nobody = {name: str(uuid4()) if len(value) == 36 else value for name, value in other.items()}
+    compared = 0
+    for key, wanted in RULES.items():
+        if not wanted.tenant or "operator" not in wanted.roles:
+            continue
+        method, _, path = key.partition(" ")
+        replies = []
+        for ids in (other, nobody):
+            status, reply = await desk.call(method, path.format(**ids), who, wanted.body, raw=wanted.raw)
+            replies.append((status, json.dumps({**reply, "request_id": ""})))
+        assert replies[0] == replies[1], key
+        compared += 1
+    assert compared >= 12

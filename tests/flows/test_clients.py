@@ -1,0 +1,126 @@
+"""Clients and accounts: names, states, and text that may not hold secrets."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from byokeep.redact.canary import PROVIDERS
+from tests.support.web import Desk
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+
+
+@pytest.mark.req("S-VAULT-9")
+@pytest.mark.parametrize(
+    "name",
+    [" Root", "ROOT", "ro\u200bot", "platform", "Pl\u0430tform", "\uff32\uff4f\uff4f\uff54", "r00t", "ad min",
+     "S.y.s.t.e.m",
+     "syst\u00e9m", "adm\u0456n", "p1atform"],
+)  # fmt: skip
+async def test_names_of_ours_can_not_be_taken(desk: Desk, name: str) -> None:
+    """A reserved name is refused in every spelling, for a client, a person and a machine."""
+    for path, body in (
+        ("/v1/clients", {"name": name}),
+        ("/v1/operators", {"name": name, "roles": ["operator"]}),
+        ("/v1/machines", {"name": name, "role": "runner"}),
+    ):
+        status, reply = await desk.call("POST", path, "admin", body)
+        assert (status, reply["code"]) == (422, "reserved_name"), path
+    assert desk.sql("SELECT count(*) FROM byokeep.client") == "0"
+
+
+async def test_a_client_lives_and_rests(desk: Desk) -> None:
+    """A client is created, enrolled through web at the broker, suspended and resumed; a name is taken once."""
+    status, client = await desk.call("POST", "/v1/clients", "admin", {"name": "Acme & Söhne (EU)", "risk": "high"})
+    assert (status, client["state"], client["risk"]) == (201, "enrolling", "high")
+    status, reply = await desk.call("POST", "/v1/clients", "admin", {"name": "Acme & Söhne (EU)"})
+    assert (status, reply["code"]) == (409, "conflict")
+    status, reply = await desk.call("POST", f"/v1/clients/{client['id']}/enroll", "admin")
+    assert (status, reply["state"]) == (200, "active")
+    status, reply = await desk.call("POST", f"/v1/clients/{client['id']}/resume", "admin")
+    assert (status, reply["code"]) == (409, "client_state")
+    assert (await desk.call("POST", f"/v1/clients/{client['id']}/suspend", "admin"))[1]["state"] == "suspended"
+    assert (await desk.call("POST", f"/v1/clients/{client['id']}/resume", "admin"))[1]["state"] == "active"
+    for event in ("client.created", "client.suspended", "client.resumed"):
+        assert len(desk.stand.events(event)) == 1
+
+
+@pytest.mark.req("R4.1-11")
+async def test_a_suspended_client_gets_no_lease_and_no_write(desk: Desk) -> None:
+    """Suspending in the middle of a job refuses the next lease and the next write."""
+    client = await desk.stand.client("openai")
+    job = await desk.stand.job(client)
+    await desk.stand.lease(job)
+    await desk.call("POST", f"/v1/clients/{client}/suspend", "admin")
+    status, reply = await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert (status, reply["code"]) == (403, "client_not_active")
+    status, reply = await desk.put(client, desk.canary())
+    assert (status, reply["code"]) == (422, "client_not_active")
+
+
+@pytest.mark.req("R1.1-4")
+async def test_text_fields_refuse_secrets_and_name_the_field(desk: Desk) -> None:
+    """A key in any text field is refused with the field's name, never with the text, and stored nowhere."""
+    client = await desk.stand.client()
+    account = {"platform": "x", "account": "acme", "username": "acme", "display_name": "Acme"}
+    for provider in PROVIDERS:
+        key = desk.canary(provider, state="").decode()
+        for path, who, body, field in (
+            ("/v1/clients", "admin", {"name": key}, "name"),
+            ("/v1/clients", "admin", {"name": f"Acme {key}"[:80]}, "name"),
+            ("/v1/operators", "admin", {"name": key, "roles": ["operator"]}, "name"),
+            ("/v1/machines", "admin", {"name": key, "role": "runner"}, "name"),
+            *((f"/v1/clients/{client}/accounts", "operator", account | {name: key[:190]}, name)
+              for name in ("account", "username", "display_name")),
+        ):  # fmt: skip
+            status, reply = await desk.call("POST", path, who, body)
+            assert (status, reply["code"], reply["field"]) == (422, "secret_like_content", field), (path, provider)
+            assert key[8:20] not in json.dumps(reply)
+    for text in ("Bearer abc", "session=abc; path=/", "-----BEGIN KEY", "eyJhbGciOi", "https://user:pw@host"):
+        status, reply = await desk.call("POST", "/v1/clients", "admin", {"name": text})
+        assert (status, reply["code"]) == (422, "secret_like_content"), text
+    assert (await desk.call("POST", f"/v1/refs/{client}/state", "operator", {"to": "active", "reason": "A b"}))[
+        0
+    ] == 404
+    assert desk.sql("SELECT count(*) FROM byokeep.platform_account") == "0"
+
+
+async def test_an_account_has_no_lane_until_one_is_enabled(desk: Desk) -> None:
+    """A registered account has all lanes off; lanes are set by a call of their own."""
+    client = await desk.stand.client()
+    account = {"platform": "x", "account": "acme", "username": "acme", "display_name": "Acme Ltd"}
+    status, made = await desk.call("POST", f"/v1/clients/{client}/accounts", "operator", account)
+    assert (status, made["lanes"], made["identity"]) == (201, [], "unchecked")
+    path = f"/v1/clients/{client}/accounts/x/acme/lanes"
+    status, reply = await desk.call("POST", path, "operator", {"lanes": ["api"]})
+    assert (status, reply["lanes"]) == (200, ["api"])
+    assert (await desk.call("POST", path, "operator", {"lanes": ["teleport"]}))[0] == 422
+    assert (await desk.call("POST", path.replace("acme", "other"), "operator", {"lanes": []}))[0] == 404
+    status, reply = await desk.call("POST", f"/v1/clients/{client}/accounts", "operator", account)
+    assert (status, reply["code"]) == (409, "conflict")
+    status, reply = await desk.call(
+        "POST", f"/v1/clients/{client}/accounts", "operator", account | {"platform": "openai"}
+    )
+    assert (status, reply["code"]) == (422, "not_a_platform")
+    status, reply = await desk.call("GET", f"/v1/clients/{client}/accounts", "operator")
+    assert [one["account"] for one in reply["accounts"]] == ["acme"]
+
+
+@pytest.mark.req("S-OWASP-25")
+async def test_one_client_at_its_limit_leaves_others_alone(desk: Desk) -> None:
+    """A client's writes are limited to so many a minute with 429; another client's go on, an outsider uses up none."""
+    one, two = await desk.stand.client(), await desk.stand.client()
+    outsider = desk.stand.subject("operator", "outsider", clients=(two,))
+    for _ in range(70):
+        assert (await desk.put(one, b"x", who=outsider))[0] == 404
+    seen = [(await desk.put(one, b"x"))[0] for _ in range(70)]
+    assert seen[:60] == [422] * 60
+    assert 429 in seen[60:]
+    status, headers, reply = await desk.exchange(
+        "PUT", f"/v1/clients/{one}/providers/openai/value", "operator", raw=b"x"
+    )
+    assert (status, reply["code"]) == (429, "too_many_requests")
+    assert int(headers["Retry-After"]) >= 1
+    assert (await desk.put(two, desk.canary()))[0] == 202

@@ -1,0 +1,253 @@
+"""People, machines, tokens and sessions, over HTTP on a real database."""
+
+# ruff: noqa: S608 - statements are put together from made-up values
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from byokeep.adapters.passwords import Passwords
+from byokeep.core.errors import Conflict
+from byokeep.core.secret import Secret
+from byokeep.flows.operators import bootstrap
+from tests.support.broker import Person
+from tests.support.web import Desk
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+PASSWORD = "a long enough pass phrase"
+
+
+async def create(desk: Desk, name: str, *roles: str, **more: Any) -> dict[str, Any]:
+    status, reply = await desk.call("POST", "/v1/operators", "admin", {"name": name, "roles": list(roles), **more})
+    assert status == 201, reply
+    return dict(reply)
+
+
+async def token_for(desk: Desk, subject: str, room: str = "operators", **body: Any) -> Person:
+    status, reply = await desk.call("POST", f"/v1/{room}/{subject}/tokens", "admin", body)
+    assert status == 201, reply
+    return Person(UUID(subject), reply["token"])
+
+
+@pytest.mark.req("S-ASVS-23")
+async def test_the_first_admin_is_made_once_with_a_token_for_a_day(desk: Desk) -> None:
+    """A fresh database has no identity; bootstrap gives one random, expiring token and then never again."""
+    desk.sql("DELETE FROM byokeep.api_token; DELETE FROM byokeep.subject;")
+    status, _ = await desk.call("GET", "/v1/operators", "admin")
+    assert status == 401
+    results = await asyncio.gather(bootstrap(desk.web), bootstrap(desk.web), return_exceptions=True)
+    [token] = [found for found in results if isinstance(found, Secret)]
+    [error] = [found for found in results if isinstance(found, Conflict)]
+    assert error.code == "already_set_up"
+    first = Person(uuid4(), token.reveal().decode())
+    assert len(first.token) == 47
+    assert first.token.startswith("bko_")
+    status, reply = await desk.call("GET", "/v1/self", first)
+    assert (status, reply["roles"]) == (200, ["admin"])
+    assert desk.sql("SELECT expires_at - created_at FROM byokeep.api_token") == "1 day"
+    desk.sql("UPDATE byokeep.api_token SET created_at = now() - interval '25 hours', expires_at = now()")
+    assert (await desk.call("GET", "/v1/self", first))[0] == 401
+
+
+@pytest.mark.req("R4.1-12")
+async def test_duties_do_not_meet_in_one_hand(desk: Desk) -> None:
+    """Forbidden pairs are refused whole, nobody changes their own rights, and a change holds for a live token."""
+    for roles in (["operator", "approver"], ["admin", "operator"], ["operator", "auditor"], ["admin", "approver"]):
+        status, reply = await desk.call("POST", "/v1/operators", "admin", {"name": "Ann", "roles": roles})
+        assert (status, reply["code"]) == (422, "forbidden_role_pair"), roles
+    for roles in (["runner"], ["operator", "runner"], ["system"]):
+        status, reply = await desk.call("POST", "/v1/operators", "admin", {"name": "Ann", "roles": roles})
+        assert (status, reply["code"]) == (422, "bad_request"), roles
+    status, reply = await desk.call("POST", "/v1/operators", "admin", {"name": "Ann", "roles": []})
+    assert (status, reply["code"]) == (422, "no_roles")
+    admin = desk.people["admin"].id
+    for body in ({"roles": ["operator"]}, {"all_clients": True}, {"state": "active"}, {"clients": []}):
+        status, reply = await desk.call("PATCH", f"/v1/operators/{admin}", "admin", body)
+        assert (status, reply["code"]) == (403, "own_rights"), body
+    ann = await create(desk, "Ann", "operator")
+    who = await token_for(desk, ann["id"])
+    status, reply = await desk.call("PATCH", f"/v1/operators/{ann['id']}", who, {"roles": ["admin"]})
+    assert (status, reply["code"]) == (403, "not_permitted")
+    status, reply = await desk.call("PATCH", f"/v1/operators/{ann['id']}", "admin", {"roles": ["operator", "approver"]})
+    assert (status, reply["code"]) == (422, "forbidden_role_pair")
+    assert (await desk.call("GET", "/v1/audit", who))[0] == 403
+    assert (await desk.call("PATCH", f"/v1/operators/{ann['id']}", "admin", {"roles": ["auditor"]}))[0] == 200
+    assert (await desk.call("GET", "/v1/self", who))[1]["roles"] == ["auditor"]
+
+
+async def test_the_last_admin_stays(desk: Desk) -> None:
+    """Of two admins who take each other's role away at once, one fails, and one admin is left."""
+    other = desk.stand.subject("admin", "other")
+    status, _reply = await desk.call("PATCH", f"/v1/operators/{other.id}", "admin", {"roles": ["auditor"]})
+    assert status == 200
+    other = desk.stand.subject("admin", "third")
+    first = desk.people["admin"]
+    replies = await asyncio.gather(
+        desk.call("PATCH", f"/v1/operators/{other.id}", first, {"state": "disabled"}),
+        desk.call("PATCH", f"/v1/operators/{first.id}", other, {"state": "disabled"}),
+    )
+    assert sorted(status for status, _ in replies) != [200, 200], replies
+    left = desk.sql("SELECT count(*) FROM byokeep.subject WHERE 'admin' = ANY(roles) AND state = 'active'")
+    assert left == "1"
+
+
+@pytest.mark.req("S-ASVS-26", "R4.1-8")
+async def test_what_is_taken_away_is_gone_at_the_next_call(desk: Desk) -> None:
+    """Disabling, unassigning and revoking hold for the very next call of a live token."""
+    client = await desk.stand.client()
+    ann = await create(desk, "Ann", "operator", clients=[str(client)])
+    who = await token_for(desk, ann["id"])
+    assert (await desk.put(client, desk.canary(), who=who))[0] == 202
+    other = await desk.stand.client()
+    status, reply = await desk.put(other, desk.canary(), who=who)
+    assert (status, reply["code"]) == (404, "not_found")
+    await desk.call("PATCH", f"/v1/operators/{ann['id']}", "admin", {"clients": []})
+    assert (await desk.put(client, desk.canary(), who=who))[0] == 404
+    await desk.call("PATCH", f"/v1/operators/{ann['id']}", "admin", {"state": "disabled"})
+    assert (await desk.put(client, desk.canary(), who=who))[0] == 401
+    status, reply = await desk.call("POST", f"/v1/operators/{ann['id']}/tokens", "admin", {})
+    assert (status, reply["code"]) == (422, "subject_disabled")
+    await desk.call("PATCH", f"/v1/operators/{ann['id']}", "admin", {"state": "active"})
+    assert (await desk.put(client, desk.canary(), who=who))[0] == 401
+    again = await token_for(desk, ann["id"])
+    status, reply = await desk.call("GET", f"/v1/operators/{ann['id']}/tokens", "admin")
+    [live] = reply["tokens"]
+    assert "token" not in live
+    assert (await desk.call("DELETE", f"/v1/tokens/{live['id']}", "admin"))[0] == 200
+    assert (await desk.call("GET", "/v1/self", again))[0] == 401
+
+
+async def test_rotation_overlaps_as_long_as_was_asked(desk: Desk) -> None:
+    """A new token ends the older ones at once, or lets them run out after the overlap."""
+    made = {"name": "Runner one", "role": "runner", "all_clients": True}
+    status, machine = await desk.call("POST", "/v1/machines", "admin", made)
+    assert status == 201
+    first = await token_for(desk, machine["id"], "machines")
+    assert first.token.startswith("bkr_")
+    second = await token_for(desk, machine["id"], "machines", overlap_s=2)
+    assert [(await desk.call("GET", "/v1/self", who))[0] for who in (first, second)] == [200, 200]
+    await asyncio.sleep(2.2)
+    assert [(await desk.call("GET", "/v1/self", who))[0] for who in (first, second)] == [401, 200]
+    third = await token_for(desk, machine["id"], "machines")
+    assert [(await desk.call("GET", "/v1/self", who))[0] for who in (second, third)] == [401, 200]
+    for body in ({"days": 0}, {"days": 91}, {"overlap_s": -1}, {"overlap_s": 999999}):
+        assert (await desk.call("POST", f"/v1/machines/{machine['id']}/tokens", "admin", body))[0] == 422
+
+
+@pytest.mark.req("S-ASVS-3")
+async def test_the_database_holds_no_usable_credential(desk: Desk) -> None:
+    """Passwords stand as Argon2id strings with parameters; a stolen token column opens nothing."""
+    ann = await create(desk, "Ann", "operator")
+    who = await token_for(desk, ann["id"])
+    path = f"/v1/operators/{ann['id']}/password"
+    assert (await desk.exchange("PUT", path, who, raw=PASSWORD.encode()))[0] == 204
+    phc = desk.sql(f"SELECT password_phc FROM byokeep.subject WHERE id = '{ann['id']}'")
+    assert phc.startswith("$argon2id$v=19$m=")
+    assert PASSWORD not in phc
+    assert Passwords()._hasher.memory_cost >= 19 * 1024
+    assert Passwords()._hasher.time_cost >= 2
+    stored = desk.sql(
+        "SELECT string_agg(encode(keyed_hash, 'hex') || ' ' || encode(keyed_hash, 'base64'), ' ')"
+        " FROM byokeep.api_token"
+    )
+    for text in stored.split():
+        assert (await desk.call("GET", "/v1/self", Person(uuid4(), text)))[0] == 401
+        assert (await desk.call("GET", "/v1/self", Person(uuid4(), "bko_" + text[:43])))[0] == 401
+    for short in (b"", b"eleven char", b"x" * 257):
+        assert (await desk.call("PUT", path, who, raw=short))[0] == 422
+    status, reply = await desk.call("PUT", path, "operator", raw=PASSWORD.encode())
+    assert (status, reply["code"]) == (403, "not_permitted")
+
+
+async def login(desk: Desk, name: str, password: str) -> tuple[int, Any]:
+    return await desk.call("POST", "/v1/session", None, {"name": name, "password": password})
+
+
+async def with_password(desk: Desk, name: str) -> dict[str, Any]:
+    made = await create(desk, name, "auditor", all_clients=True)
+    await desk.exchange("PUT", f"/v1/operators/{made['id']}/password", "admin", raw=PASSWORD.encode())
+    return made
+
+
+@pytest.mark.req("S-ASVS-19", "S-ASVS-20", "S-ASVS-21")
+async def test_a_session_is_new_each_time_and_ends(desk: Desk) -> None:
+    """Each login makes another token; logout, a new password, a role change and 8 hours end it."""
+    ann = await with_password(desk, "Ann")
+    who = [Person(UUID(ann["id"]), (await login(desk, "Ann", PASSWORD))[1]["token"]) for _ in range(4)]
+    assert len({person.token for person in who}) == 4
+    assert len(who[0].token) == 47
+    assert desk.sql("SELECT max(expires_at - created_at) FROM byokeep.api_token WHERE kind = 'session'") == "08:00:00"
+    assert (await desk.exchange("DELETE", "/v1/session", who[0]))[0] == 204
+    assert [(await desk.call("GET", "/v1/self", person))[0] for person in who] == [401, 200, 200, 200]
+    desk.sql("UPDATE byokeep.api_token SET created_at = now() - interval '8 hours', expires_at = now()"
+             " WHERE created_at = (SELECT min(created_at) FROM byokeep.api_token"
+             " WHERE kind = 'session' AND revoked_at IS NULL)")  # fmt: skip
+    assert [(await desk.call("GET", "/v1/self", person))[0] for person in who] == [401, 401, 200, 200]
+    await desk.exchange("PUT", f"/v1/operators/{ann['id']}/password", "admin", raw=PASSWORD.encode() + b"!")
+    assert [(await desk.call("GET", "/v1/self", person))[0] for person in who] == [401, 401, 401, 401]
+    assert (await login(desk, "Ann", PASSWORD))[0] == 401
+    new = Person(UUID(ann["id"]), (await login(desk, "Ann", PASSWORD + "!"))[1]["token"])
+    await desk.call("PATCH", f"/v1/operators/{ann['id']}", "admin", {"roles": ["approver"]})
+    assert (await desk.call("GET", "/v1/self", new))[0] == 401
+
+
+@pytest.mark.req("S-ASVS-8")
+async def test_guessing_is_braked_and_locks_nobody_else_out(desk: Desk) -> None:
+    """After five failures a name is braked with 429; other names log in as before."""
+    await with_password(desk, "Ann")
+    await with_password(desk, "Bob")
+    seen = [(await login(desk, "Ann", "wrong password"))[0] for _ in range(7)]
+    assert seen == [401] * 5 + [429] * 2
+    status, headers, reply = await desk.exchange("POST", "/v1/session", None, {"name": "ann", "password": PASSWORD})
+    assert (status, reply["code"]) == (429, "too_many_requests")
+    assert int(headers["Retry-After"]) >= 1
+    assert (await login(desk, "Bob", PASSWORD))[0] == 201
+    events = desk.stand.events("session.login", "denied")
+    assert len(events) == 5
+
+
+@pytest.mark.req("S-ASVS-24")
+async def test_a_name_that_does_not_exist_answers_the_same_at_the_same_cost(desk: Desk) -> None:
+    """Unknown, disabled and wrong all answer alike, and a password is worked on every time."""
+    ann = await with_password(desk, "Ann")
+    gone = await with_password(desk, "Gone")
+    await desk.call("PATCH", f"/v1/operators/{gone['id']}", "admin", {"state": "disabled"})
+    await create(desk, "No password", "operator")
+    bodies = []
+    for name, password in (("Ann", "wrong password"), ("Nobody", PASSWORD), ("Gone", PASSWORD), ("No password", "")):
+        status, reply = await login(desk, name, password)
+        assert status == 401
+        bodies.append({**reply, "request_id": ""})
+    assert all(body == bodies[0] for body in bodies), ann
+    calls = []
+
+    class Counting(Passwords):
+        def _check(self, phc: str, password: Secret) -> bool:
+            calls.append(phc.split("$")[3])
+            return super()._check(phc, password)
+
+    counting = Counting(memory_kib=64, time_cost=1)
+    real = await counting.hash(Secret(PASSWORD))
+    assert await counting.matches(real, Secret(PASSWORD)) is True
+    assert await counting.matches(None, Secret("no such person")) is False
+    assert calls[0] == calls[1]
+
+
+async def test_a_machine_has_no_password_and_one_role(desk: Desk) -> None:
+    """A machine can not log in, and its role is what it was created with."""
+    made = {"name": "Runner one", "role": "runner"}
+    _, machine = await desk.call("POST", "/v1/machines", "admin", made)
+    status, reply = await desk.call("PUT", f"/v1/operators/{machine['id']}/password", "admin", raw=PASSWORD.encode())
+    assert (status, reply["code"]) == (422, "machine_has_no_password")
+    status, reply = await desk.call("PATCH", f"/v1/machines/{machine['id']}", "admin", {"roles": ["custodian"]})
+    assert (status, reply["code"]) == (422, "role_is_fixed")
+    status, reply = await desk.call("PATCH", f"/v1/machines/{machine['id']}", "admin", {"roles": ["operator"]})
+    assert (status, reply["code"]) == (422, "wrong_kind_of_role")
+    status, reply = await desk.call(
+        "POST", "/v1/machines", "admin", {"name": "Two", "role": "runner", "clients": [str(uuid4())]}
+    )
+    assert (status, reply["code"]) == (422, "unknown_client")
+    assert desk.sql("SELECT count(*) FROM byokeep.subject WHERE name = 'Two'") == "0"

@@ -1,0 +1,249 @@
+"""``web`` and ``worker`` beside the broker's stand: real HTTP, queue, PostgreSQL and OpenBao, simulated vendors.
+
+Use it with ``pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]`` and
+the fixture ``desk``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import httpx2
+import pytest
+from fastapi import FastAPI
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from byokeep.adapters.passwords import Passwords
+from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.adapters.postgres.embedded import EmbeddedPostgres
+from byokeep.adapters.postgres.queue import build_app
+from byokeep.adapters.providers import DESCRIPTORS, Outcome, check_format, identify, new_http_client
+from byokeep.client import ClientSettings
+from byokeep.core.model import Provider
+from byokeep.core.secret import Secret
+from byokeep.flows.app import WebApp
+from byokeep.flows.authenticate import authenticate
+from byokeep.flows.worker_app import WorkerApp
+from byokeep.redact.canary import Canary, marker_of, new_canary
+from byokeep.sim.server import Sim, start
+from byokeep.telemetry import log, spans
+from byokeep.web.app import create_app
+from byokeep.worker.custodian import BrokerCustodian
+from byokeep.worker.identity import account_hasher, noted
+from byokeep.worker.log_files import LogFiles
+from byokeep.worker.tasks import register
+from tests.support.broker import Person, Stand, Store, standing, token_key
+from tests.support.postgres import drop_database, fresh_database
+
+# What onboarding needs of the database beyond the migrations' grants, asked for and applied here until it stands there.
+RIGHTS = """
+GRANT INSERT ON byokeep.job TO byokeep_web;
+DROP POLICY IF EXISTS web_opens_custody_only ON byokeep.job;
+CREATE POLICY web_opens_custody_only ON byokeep.job AS RESTRICTIVE FOR INSERT TO byokeep_web
+    WITH CHECK (kind = 'custody');
+UPDATE byokeep.audit_vocabulary SET writers = ARRAY['byokeep_web', 'byokeep_broker'] WHERE event = 'job.opened';
+"""
+
+
+@dataclass
+class Desk:
+    """One ``web`` and one worker on a stand."""
+
+    stand: Stand
+    web: WebApp
+    worker: WorkerApp
+    api: FastAPI
+    sim: Sim
+    http: aiohttp.ClientSession
+    files: Path
+    canaries: list[Canary] = field(default_factory=list)
+
+    @property
+    def people(self) -> dict[str, Person]:
+        return self.stand.people
+
+    def sql(self, statement: str) -> str:
+        return self.stand.db.sql(statement)
+
+    async def call(
+        self, method: str, path: str, who: str | Person | None = None, body: Any = None, *, raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Any]:  # fmt: skip
+        """One HTTP call to ``web``; returns status and JSON."""
+        status, _, reply = await self.exchange(method, path, who, body, raw=raw, headers=headers)
+        return status, reply
+
+    async def exchange(
+        self, method: str, path: str, who: str | Person | None = None, body: Any = None, *, raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Mapping[str, str], Any]:  # fmt: skip
+        """One HTTP call to ``web``; returns status, headers and JSON, or the text of a reply that is none."""
+        sent = dict(headers or {})
+        person = self.people[who] if isinstance(who, str) else who
+        if person is not None:
+            sent.setdefault("Authorization", f"Bearer {person.token}")
+        if raw is not None:
+            sent.setdefault("Content-Type", "application/octet-stream")
+        async with self.http.request(method, "http://web" + path, json=body, data=raw, headers=sent) as reply:
+            raw = await reply.read()
+            is_json = reply.content_type in ("application/json", "application/problem+json") and raw.strip()
+            return reply.status, reply.headers, json.loads(raw) if is_json else raw.decode()
+
+    def canary(self, provider: str = "openai", *, state: str = "valid") -> bytes:
+        """A new key in the provider's shape; the simulator knows it in this state."""
+        from byokeep.sim.reply import KeyState
+
+        value = new_canary(provider)
+        self.canaries.append(Canary(f"{provider}-{len(self.canaries)}", value, marker_of(value)))
+        if state:
+            self.sim.book.keys.put(provider, value.decode(), KeyState(state), None)
+        return value
+
+    async def put(
+        self, client: UUID, value: bytes, provider: str = "openai", who: str | Person = "operator", query: str = "",
+        **headers: str,
+    ) -> tuple[int, Any]:  # fmt: skip
+        """Submit a value."""
+        path = f"/v1/clients/{client}/providers/{provider}/value{query}"
+        return await self.call("PUT", path, who, raw=value, headers=headers)
+
+    async def work(self) -> None:
+        """Run what waits in the queue, and what that puts there for now, until nothing is due."""
+        queue = build_app(self.stand.db.url("byokeep_worker"))
+        register(queue, self.worker)
+        queue.periodic_registry.periodic_tasks.clear()
+        async with queue.open_async():
+            await queue.run_worker_async(wait=False, install_signal_handlers=False, listen_notify=False)
+
+    async def retry_now(self, times: int = 5) -> None:
+        """Let the queue's waits pass, again and again."""
+        for _ in range(times):
+            self.sql("UPDATE procrastinate.procrastinate_jobs SET scheduled_at = NULL WHERE status = 'todo'")
+            await self.work()
+
+    async def onboard(self, client: UUID, value: bytes | None = None, provider: str = "openai") -> dict[str, Any]:
+        """Submit a value and let the worker finish; returns the reply to the submission."""
+        status, reply = await self.put(client, value or self.canary(provider), provider)
+        assert status == 202, reply
+        await self.work()
+        return dict(reply)
+
+    async def sop(self, sop: str, who: str | Person = "operator") -> dict[str, Any]:
+        status, reply = await self.call("GET", f"/v1/sops/{sop}", who)
+        assert status == 200, reply
+        return dict(reply)
+
+    async def ref(self, ref: str, who: str | Person = "operator") -> dict[str, Any]:
+        status, reply = await self.call("GET", f"/v1/refs/{ref}", who)
+        assert status == 200, reply
+        return dict(reply)
+
+
+@contextlib.asynccontextmanager
+async def serving_web(api: FastAPI, socket: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    """Serve ``web`` on a unix socket; yields a client of it."""
+    server = Server(api, uds=socket, interface=Interfaces.ASGI, log_enabled=False)
+    task = asyncio.create_task(server.serve())
+    for _ in range(200):
+        if socket.exists():
+            break
+        await asyncio.sleep(0.02)
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket), limit=0)) as http:
+            yield http
+    finally:
+        server.stop()
+        await task
+        socket.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def telemetry_in(place: Path) -> Any:
+    """Write logs and spans of this process below ``place`` for the length of the block."""
+    handlers = list(logging.getLogger().handlers)
+    level, tracer = logging.getLogger().level, spans._tracer
+    log.configure("test", path=place / "web.log", level=logging.DEBUG)
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans._Lines(place / "spans.jsonl")))
+    spans._tracer = provider.get_tracer("byokeep")  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        provider.shutdown()
+        spans._tracer = tracer  # type: ignore[misc]
+        logging.getLogger().handlers[:] = handlers
+        logging.getLogger().setLevel(level)
+
+
+def worker_app(stand: Stand, sim: Sim, http: httpx2.AsyncClient, db: PostgresDatabase, files: Path) -> WorkerApp:
+    """The ports of a worker whose identity calls go to the simulator."""
+    token = stand.home / "custodian.token"
+    token.touch(mode=0o600)
+    token.write_text(stand.people["custodian"].token)
+
+    async def ask(provider: Provider, secret: Secret) -> Outcome:
+        return await identify(
+            DESCRIPTORS[provider], secret, base_url=sim.base_url(provider), http=http, allow_loopback=True,
+            account_hasher=account_hasher(Secret(b"k" * 32)), deadline_s=3.0,
+        )  # fmt: skip
+
+    return WorkerApp(
+        db=db, clock=stand.app.clock, ids=stand.app.ids, installation_id=stand.app.installation_id,
+        environment=stand.app.environment, limits=stand.app.limits,
+        custodian=BrokerCustodian(ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1)),
+        identify=noted(ask),
+        search_logs=LogFiles(logs=[files / "web.log"], spans=[files / "spans.jsonl"]).search,
+    )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def desk_on(stand: Stand, **changed: Any) -> AsyncIterator[Desk]:
+    """Put ``web`` and a worker on a stand."""
+    files = stand.home / "logs"
+    stand.db.sql(RIGHTS)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(telemetry_in(files))
+        dbs = {}
+        for role in ("byokeep_web", "byokeep_worker"):
+            dbs[role] = PostgresDatabase(stand.db.url(role))
+            stack.push_async_callback(dbs[role].close)
+        sim = await start()
+        stack.push_async_callback(sim.stop)
+        providers = await stack.enter_async_context(new_http_client())
+        days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
+        web = WebApp(
+            db=dbs["byokeep_web"], clock=stand.app.clock, ids=stand.app.ids,
+            installation_id=stand.app.installation_id, environment=stand.app.environment,
+            limits=replace(stand.app.limits, rotation_default_days=days), intake=stand.intake, token_key=token_key,
+            check_format=check_format,
+        )  # fmt: skip
+        web = replace(web, **changed)
+        api = create_app(
+            web, partial(authenticate, web), passwords=Passwords(memory_kib=64, time_cost=1), broker_address=stand.url
+        )
+        http = await stack.enter_async_context(serving_web(api, stand.home / "w.sock"))
+        worker = worker_app(stand, sim, providers, dbs["byokeep_worker"], files)
+        yield Desk(stand, web, worker, api, sim, http, files)
+
+
+@pytest.fixture
+async def desk(postgres_server: EmbeddedPostgres, store: Store) -> AsyncIterator[Desk]:
+    database = fresh_database(postgres_server)
+    try:
+        async with standing(database, store) as stand, desk_on(stand) as made:
+            yield made
+    finally:
+        drop_database(database)
