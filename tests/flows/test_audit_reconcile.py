@@ -319,7 +319,6 @@ async def test_the_newest_requests_wait_for_their_records(scene: Scene) -> None:
     assert await scene.reasons() == ["write_unexplained"]
 
 
-@pytest.mark.req("R8.2-4")
 @pytest.mark.parametrize("fault", ["one device", "all devices", "no device", "nothing recorded", "store down"])
 async def test_what_could_not_be_read_is_unknown_never_clean(scene: Scene, fault: str) -> None:
     """One unreadable device, all of them, none declared, an empty log: unknown, with an alert and a failed record."""
