@@ -7,11 +7,12 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
+
+from byokeep.core.next_steps import OF_OUTCOME
 
 
 class OutcomeStatus(StrEnum):
@@ -41,29 +42,7 @@ class OutcomeStatus(StrEnum):
 _VERIFIED: Final = frozenset({OutcomeStatus.VERIFIED, OutcomeStatus.VERIFIED_NO_QUOTA})
 _ALERTS: Final = frozenset({OutcomeStatus.LEAKED, OutcomeStatus.REFLECTED})
 
-NEXT_STEPS: Final[Mapping[OutcomeStatus, str]] = MappingProxyType(
-    {
-        OutcomeStatus.VERIFIED: "Nothing to do.",
-        OutcomeStatus.VERIFIED_NO_QUOTA: "The key is good but its balance is used up; ask the client to top up.",
-        OutcomeStatus.INVALID_KEY: "The provider does not know this key; ask the client for a new one.",
-        OutcomeStatus.DISABLED: "The key was switched off at the provider; ask the client to enable or replace it.",
-        OutcomeStatus.RESTRICTED_BUT_LIVE: "The key is alive but may not answer the check; allow it to list models.",
-        OutcomeStatus.LEAKED: "The provider reports this key as leaked; start the leaked-key procedure now.",
-        OutcomeStatus.NO_CREDIT: "The key is known but the account has no credit; top up, then verify again.",
-        OutcomeStatus.RATE_LIMITED: "The provider limits calls; verify again later.",
-        OutcomeStatus.PROVIDER_DOWN: "The provider did not work; verify again later.",
-        OutcomeStatus.TIMEOUT: "The provider did not answer in time; verify again later.",
-        OutcomeStatus.TLS_ERROR: "The provider's certificate could not be trusted; check the network between.",
-        OutcomeStatus.REDIRECT_REFUSED: "The provider's address answered with a redirect; it was not followed.",
-        OutcomeStatus.MALFORMED: "The answer was not what the provider publishes; verify again or check the address.",
-        OutcomeStatus.REFLECTED: "The answer held the key itself; treat the key as exposed and replace it.",
-        OutcomeStatus.FORBIDDEN: "The provider refuses this caller; check the key's permissions and address list.",
-        OutcomeStatus.GEO_BLOCKED: "The provider refuses this region or plan; run from another one or enable billing.",
-        OutcomeStatus.NOT_FOUND: "The provider's address has no such endpoint; check the configured address.",
-        OutcomeStatus.WRONG_KEY_KIND: "This key administers the account; ask the client for a plain API key.",
-        OutcomeStatus.UNEXPECTED_STATUS: "The answer says nothing about the key; verify again later.",
-    }
-)
+NEXT_STEPS: Final = MappingProxyType({status: OF_OUTCOME[status.value] for status in OutcomeStatus})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
