@@ -48,15 +48,6 @@ from byokeep.worker.tasks import register
 from tests.support.broker import Person, Stand, Store, standing, token_key
 from tests.support.postgres import drop_database, fresh_database
 
-# What onboarding needs of the database beyond the migrations' grants, asked for and applied here until it stands there.
-RIGHTS = """
-GRANT INSERT ON byokeep.job TO byokeep_web;
-DROP POLICY IF EXISTS web_opens_custody_only ON byokeep.job;
-CREATE POLICY web_opens_custody_only ON byokeep.job AS RESTRICTIVE FOR INSERT TO byokeep_web
-    WITH CHECK (kind = 'custody');
-UPDATE byokeep.audit_vocabulary SET writers = ARRAY['byokeep_web', 'byokeep_broker'] WHERE event = 'job.opened';
-"""
-
 
 @dataclass
 class Desk:
@@ -213,7 +204,6 @@ def worker_app(stand: Stand, sim: Sim, http: httpx2.AsyncClient, db: PostgresDat
 async def desk_on(stand: Stand, **changed: Any) -> AsyncIterator[Desk]:
     """Put ``web`` and a worker on a stand."""
     files = stand.home / "logs"
-    stand.db.sql(RIGHTS)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(telemetry_in(files))
         dbs = {}
