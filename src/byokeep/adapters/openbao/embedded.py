@@ -35,6 +35,7 @@ from byokeep.adapters.openbao.provision import Provisioned, provision, recorded_
 from byokeep.adapters.openbao.root import generate_root, retire_roots
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.process import child_setup
 from byokeep.wire.bao_http import BaoHttp
 
 START_S: Final = 30.0  # seconds until a node must be active
@@ -155,6 +156,7 @@ class EmbeddedOpenBao:
                 stderr=log,
                 env={"HOME": "/nonexistent"},
                 start_new_session=True,
+                preexec_fn=child_setup(),
             )
         if hasattr(resource, "prlimit"):
             with contextlib.suppress(ProcessLookupError):

@@ -34,6 +34,7 @@ from byokeep.adapters.postgres.binaries import (
 )
 from byokeep.adapters.postgres.processes import POLL_S, end_leftovers, kill_all, pid_file, send
 from byokeep.core.errors import Conflict, Unavailable
+from byokeep.process import child_setup
 
 DATABASE: Final = "byokeep"
 ROLES: Final = ("byokeep_owner", "byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_auditor")
@@ -134,14 +135,18 @@ class EmbeddedPostgres:
     async def start(self) -> None:
         """Make the cluster if there is none, start it, and create the roles and the database where missing.
 
+        A server that has died may be started again.
+
         Raises:
             Conflict: ``postgres_in_use``, another process owns this data directory.
             Rejected: ``home_not_reachable`` and others of :mod:`byokeep.adapters.postgres.binaries`.
             Unavailable: ``postgres_not_installed``, ``postgres_init_failed``, ``postgres_start_failed``.
         """
+        if self._process is not None and self._process.poll() is not None:
+            await self.stop()  # it died by itself: let go of the lock and of what it left behind
         await asyncio.to_thread(self._prepare)
         try:
-            await asyncio.to_thread(self._spawn)
+            self._spawn()  # in this thread, with which the server ends: see child_setup
             await self._until_ready()
             await self.as_superuser(_provisioning())
         except BaseException:
@@ -274,6 +279,7 @@ class EmbeddedPostgres:
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", 'ulimit -c 0; exec "$@"', "sh", str(self._bin / "postgres"), config],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=_ENVIRONMENT, start_new_session=True,
+                preexec_fn=child_setup(death_signal=signal.SIGINT),  # noqa: PLW1509 - a fast stop when we die
                 **_identity(self._account),
             )  # fmt: skip
         except OSError:

@@ -1,0 +1,312 @@
+"""A whole stack with simulators and people, run by the test: what an operator's ``byokeep up`` is.
+
+Everything goes through the outside: the operator API, the SDK, the command line, process ids. ``running_stack`` ends
+what it started, also what was stopped or killed meanwhile, and says so when something was left over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from byokeep.client import ClientSettings, Keep
+from byokeep.core.errors import ByokeepError
+from byokeep.redact.canary import new_canary
+from byokeep.settings import load
+from byokeep.sim import Sim, start
+from byokeep.supervisor import Stack
+
+PROVIDERS = ("anthropic", "openai", "google", "openrouter", "kie", "heygen")
+PEOPLE = ("operator", "approver", "auditor")
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the operator API said. ``status`` 0 = nothing came back."""
+
+    status: int
+    document: Any
+    took_s: float
+
+    @property
+    def code(self) -> str:
+        """The problem's code."""
+        return str(self.document.get("code", "")) if isinstance(self.document, dict) else ""
+
+
+@dataclass
+class World:
+    """A home, its stack, a simulated world of vendors, and people with tokens."""
+
+    home: Path
+    stack: Stack
+    sim: Sim
+    http: aiohttp.ClientSession
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    async def ask(
+        self, who: str, method: str, path: str, body: Any = None, *, raw: bytes | None = None, within_s: float = 40.0
+    ) -> Answer:
+        """Call the operator API; never raises for what a server does."""
+        headers, began = {"Authorization": f"Bearer {self.tokens[who]}"}, time.monotonic()
+        sent: dict[str, Any] = {"json": body} if body is not None else {}
+        if raw is not None:
+            sent, headers["Content-Type"] = {"data": raw}, "application/octet-stream"
+        try:
+            async with self.http.request(
+                method, self.stack.web_url + path, headers=headers, timeout=aiohttp.ClientTimeout(total=within_s), **sent
+            ) as reply:
+                document = await reply.json(content_type=None)
+                return Answer(reply.status, document, time.monotonic() - began)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return Answer(0, None, time.monotonic() - began)
+
+    async def must(self, who: str, method: str, path: str, body: Any = None, *, raw: bytes | None = None) -> Any:
+        """Call the operator API; anything but success fails the test."""
+        answer = await self.ask(who, method, path, body, raw=raw)
+        assert 200 <= answer.status < 300, (method, path, answer.status, answer.code)
+        return answer.document
+
+    async def people(self) -> None:
+        """Make an operator, an approver and an auditor with the first admin's token."""
+        self.tokens["admin"] = (self.home / "credentials" / "admin.token").read_text().strip()
+        for role in PEOPLE:
+            body = {"name": f"{role}-{secrets.token_hex(3)}", "roles": [role], "clients": [], "all_clients": True}
+            made = await self.must("admin", "POST", "/v1/operators", body)
+            token = await self.must("admin", "POST", f"/v1/operators/{made['id']}/tokens", {"days": 1})
+            self.tokens[role] = token["token"]
+            self.token_file(role)
+
+    def token_file(self, who: str) -> Path:
+        """Where a person's token lies, as the command line wants it."""
+        path = self.home / "credentials" / f"{who}.token"
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(self.tokens[who] + "\n")
+        return path
+
+    async def client(self, name: str = "") -> str:
+        """Make a client and bring it to life; returns its id."""
+        body = {"name": name or f"Client {secrets.token_hex(4)}", "risk": "standard"}
+        made = str((await self.must("admin", "POST", "/v1/clients", body))["id"])
+        await self.must("admin", "POST", f"/v1/clients/{made}/enroll")
+        return made
+
+    async def new_key(self, provider: str) -> bytes:
+        """Make a key that the simulated vendor knows."""
+        value: bytes = new_canary(provider)
+        known = {"provider": provider, "key": value.decode(), "state": "valid", "account_id": secrets.token_hex(4)}
+        async with self.http.post(f"{self.sim.url}/_sim/keys", json=known) as reply:
+            reply.raise_for_status()
+        return value
+
+    async def put(self, client: str, provider: str, value: bytes, *, within_s: float = 40.0) -> Answer:
+        """Hand in a key."""
+        path = f"/v1/clients/{client}/providers/{provider}/value"
+        return await self.ask("operator", "PUT", path, raw=value, within_s=within_s)
+
+    async def onboard(self, client: str, provider: str = "openai") -> bytes:
+        """Hand in a new key and wait for the end of its procedure; returns the value."""
+        value = await self.new_key(provider)
+        answer = await self.put(client, provider, value)
+        assert answer.status == 202, (answer.status, answer.code)
+        await until(lambda: self.complete(answer.document["sop"]), 40)
+        return value
+
+    async def complete(self, sop: str) -> bool:
+        """Whether a procedure is complete."""
+        answer = await self.ask("operator", "GET", f"/v1/sops/{sop}")
+        assert answer.status != 200 or answer.document["state"] != "failed", answer.document
+        return answer.status == 200 and answer.document["state"] == "complete"
+
+    async def account(self, client: str, name: str) -> None:
+        """Register an account on the simulated platform X, here and there."""
+        shown = {"username": name, "display_name": name.title()}
+        await self.must("operator", "POST", f"/v1/clients/{client}/accounts", {"platform": "x", "account": name, **shown})
+        await self.must("operator", "POST", f"/v1/clients/{client}/accounts/x/{name}/lanes", {"lanes": ["api"]})
+        about = {"platform": "x", "account": name, "id": name, **shown}
+        async with self.http.post(f"{self.sim.url}/_sim/accounts", json=about) as reply:
+            reply.raise_for_status()
+
+    def keep(self, *, timeout_s: float = 5.0, attempts: int = 2) -> Keep:
+        """The SDK with this home's machine identities."""
+        place = self.home / "credentials"
+        return Keep(
+            ClientSettings(
+                broker_url=self.stack.broker_url, runner_token_file=place / "runner.token",
+                dispatcher_token_file=place / "dispatcher.token", timeout_s=timeout_s, attempts=attempts,
+            )
+        )  # fmt: skip
+
+    async def act(self, client: str, account: str, key: str, *, expected: bytes, provider: str = "openai") -> None:
+        """One job: secret, identity, effect. Raises what the SDK raises."""
+        url = f"{self.sim.platform_url}/x/{account}"
+        async with (
+            self.keep() as keep,
+            keep.job(client=client, secrets=[provider], platforms=["x"], effects=["publish"]) as job,
+        ):
+            assert (await job.secret(provider)).matches(expected), "the job got another value"
+            async with self.http.get(f"{url}/identity") as reply:
+                seen = await reply.json()
+            assert await job.identify("x", account, seen) == "match"
+            async with job.effect("publish", platform="x", account=account, key=key):
+                (await self.http.post(f"{url}/posts", json={"text": "hello"})).raise_for_status()
+
+    async def reads(self, client: str, provider: str, expected: bytes) -> bool:
+        """Whether a job reads exactly this value now; False when it was refused."""
+        try:
+            async with self.keep() as keep, keep.job(client=client, secrets=[provider]) as job:
+                return (await job.secret(provider)).matches(expected)
+        except ByokeepError:
+            return False
+
+    async def effects(self) -> int:
+        """How many effects the simulated platform has seen."""
+        async with self.http.get(f"{self.sim.url}/_sim/effects") as reply:
+            return int((await reply.json())["total"])
+
+    async def cli(self, *words: str, within_s: float = 60.0, token: str = "operator") -> tuple[int, float, bytes]:
+        """Run ``byokeep ...``; returns exit code, seconds and standard error. A run over time is killed: code -9."""
+        command = [sys.executable, "-m", "byokeep.cli", *_placed(self.home, self.token_file(token), words)]
+        began = time.monotonic()
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment()
+        )
+        try:
+            _, said = await asyncio.wait_for(process.communicate(), within_s)
+        except TimeoutError:
+            process.kill()
+            _, said = await process.communicate()
+        return process.returncode or 0, time.monotonic() - began, said
+
+    async def job_run(self, client: str, *, within_s: float = 60.0) -> tuple[int, float]:
+        """``byokeep job run`` of a command that looks whether it got a secret."""
+        words = ("job", "run", "--client", client, "--secret", "openai", "--", "sh", "-c", "test -s $0", "{openai}")
+        code, took, _ = await self.cli(*words, within_s=within_s)
+        return code, took
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """SIGSTOP a part and all its processes; SIGCONT at the end."""
+        pids = family(self.stack.pid(name))
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+
+def _placed(home: Path, token: Path, words: tuple[str, ...]) -> list[str]:
+    """Put the shared flags before a ``--``."""
+    at = words.index("--") if "--" in words else len(words)
+    return [*words[:at], "--home", str(home), "--token-file", str(token), *words[at:]]
+
+
+def environment() -> dict[str, str]:
+    """A child's environment: nothing of ours, but our source."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("BYOKEEP_")}
+    return kept | {"PYTHONPATH": str(SOURCE)}
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def family(pid: int) -> list[int]:
+    """A process and everything below it."""
+    return [pid, *(below for child in children(pid) for below in family(child))]
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (OSError, IndexError):
+        return False
+
+
+async def until(holds: Callable[[], Any], within_s: float, what: str = "") -> None:
+    """Wait until something holds (an awaitable or a plain truth); fails the test when time is up."""
+    deadline = time.monotonic() + within_s
+    while True:
+        found = holds()
+        if await found if asyncio.iscoroutine(found) else found:
+            return
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        await asyncio.sleep(0.1)
+
+
+def new_home(home: Path | None = None) -> Path:
+    """Make a home that the database's own user can reach."""
+    home = home or Path(tempfile.mkdtemp(prefix="byk-"))
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o711)
+    return home
+
+
+def configure(home: Path, sim: Sim) -> None:
+    """Point a home at the simulated vendors."""
+    urls = "".join(f'{name} = "{sim.base_url(name)}"\n' for name in PROVIDERS)
+    (home / "config.toml").write_text(f"[provider_urls]\n{urls}")
+
+
+@asynccontextmanager
+async def running_stack(home: Path | None = None, *, revive: bool = False) -> AsyncIterator[World]:
+    """Start a stack with simulators and people; end all of it afterwards.
+
+    Args:
+        home: An existing directory, kept; default a new one, removed.
+        revive: Also run the supervisor's loop, which starts again what dies.
+    """
+    place = new_home(home)
+    sim = await start()
+    configure(place, sim)
+    stack = Stack(load(home=place, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
+    watch: asyncio.Task[None] | None = None
+    seen: set[int] = set()
+    try:
+        await stack.start()
+        watch = asyncio.create_task(stack.run()) if revive else None
+        async with aiohttp.ClientSession() as http:
+            world = World(place, stack, sim, http)
+            await world.people()
+            yield world
+            seen = {below for pid in stack.pids.values() if pid for below in family(pid)}
+        assert watch is None or not watch.done(), "the supervisor ended by itself"
+    finally:
+        for pid in seen:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        stack.ask_to_stop()
+        if watch is not None:
+            await asyncio.wait({watch}, timeout=30)
+        await stack.stop()
+        await sim.stop()
+        if home is None:
+            shutil.rmtree(place, ignore_errors=True)
+    assert not [pid for pid in seen if lives(pid)], "something was left running"
