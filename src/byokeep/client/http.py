@@ -1,4 +1,4 @@
-"""Calls to the broker: one connection pool, one deadline, errors by code.
+"""Calls to the broker and the way to the store: one connection pool each, one deadline, errors by code.
 
 Rules
 - Redirects are not followed, cookies and proxies of the environment not used, bodies are bounded.
@@ -31,6 +31,7 @@ from byokeep.core.errors import (
     Unavailable,
 )
 from byokeep.core.secret import Secret
+from byokeep.wire.bao_http import BaoHttp
 
 T = TypeVar("T")
 MAX_BODY: Final = 256 * 1024  # bytes of a reply
@@ -59,12 +60,26 @@ class Broker:
         self._settings = settings
         self._socket, self._base = parse_address(settings.broker_url)
         self._session: aiohttp.ClientSession | None = None
+        self._stores: dict[str, BaoHttp] = {}
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, those to the store too."""
+        while self._stores:
+            await self._stores.popitem()[1].close()
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
+
+    def store(self, address: str) -> BaoHttp:
+        """Return the connections to a store, shared by all leases of this process.
+
+        Raises:
+            Rejected: ``bad_store_address``, ``store_address_insecure``.
+        """
+        if address not in self._stores:
+            settings = self._settings
+            self._stores[address] = BaoHttp(address, ca_file=settings.store_ca_file, timeout_s=settings.timeout_s)
+        return self._stores[address]
 
     async def call(
         self, method: str, path: str, token: Secret, body: Mapping[str, Any] | None = None,

@@ -120,10 +120,7 @@ class Keep:
         if self._runner is None:
             raise Unavailable("keep_not_open", next_step="Use `async with Keep.from_settings() as keep`.")
         found = await self._broker.persist(self._call("GET", f"/v1/jobs/{UUID(str(job_id))}"))
-        lease = HeldLease(
-            self._broker, self._runner, _id(found), store_ca_file=self._settings.store_ca_file,
-            timeout_s=self._settings.timeout_s,
-        )  # fmt: skip
+        lease = HeldLease(self._broker, self._runner, _id(found))
         try:
             await lease.open()
             yield Job(_id(found), _id(found, "client_id"), self._broker, self._runner, lease)

@@ -13,7 +13,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -43,24 +42,18 @@ class HeldLease:
         broker: Where leases come from.
         token: The runner's token.
         job_id: The job.
-        store_ca_file: CA of the store.
-        timeout_s: Deadline of one call to the store.
     """
 
-    def __init__(
-        self, broker: Broker, token: Secret, job_id: UUID, *, store_ca_file: Path | None = None, timeout_s: float = 2.0
-    ) -> None:
+    def __init__(self, broker: Broker, token: Secret, job_id: UUID) -> None:
         self.valid_until = 0.0
         self.cached: dict[str, Secret] = {}
         self._broker, self._token, self._job_id = broker, token, job_id
-        self._ca, self._timeout_s = store_ca_file, timeout_s
         self._id = ""
         self._jwt: Secret | None = None
         self._asked_at = 0.0
         self._pins: dict[str, tuple[str, int]] = {}
         self._roles: dict[str, str] = {}
         self._store: BaoHttp | None = None
-        self._address = ""
         self._life_s = 5.0
         self._over: ByokeepError | None = None
         self._turn = asyncio.Lock()
@@ -93,8 +86,6 @@ class HeldLease:
             with suppress(asyncio.CancelledError):
                 await self._beat
             self._beat = None
-        if self._store is not None:
-            await self._store.close()
 
     async def renewed(self) -> str:
         """Return the id of a lease that holds, taking a new one if the current does not.
@@ -169,13 +160,13 @@ class HeldLease:
         except Denied as error:
             self._end(error)
             raise
-        await self._adopt(reply, asked_at)
+        self._adopt(reply, asked_at)
 
-    async def _adopt(self, reply: dict[str, Any], asked_at: float) -> None:
+    def _adopt(self, reply: dict[str, Any], asked_at: float) -> None:
         try:
             pins = {name: (str(pin["path"]), int(pin["version"])) for name, pin in reply["secrets"].items()}
             lease_id, jwt, life_s = str(UUID(reply["lease_id"])), Secret(str(reply["jwt"])), float(reply["life_s"])
-            address = str(reply["store"]["address"])
+            store = self._broker.store(str(reply["store"]["address"]))
             roles = {str(name): str(role) for name, role in reply["store"]["roles"].items()}
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Unavailable("broker_garbage") from None
@@ -185,11 +176,7 @@ class HeldLease:
             self.cached.pop(name).wipe()
         if self._jwt is not None:
             self._jwt.wipe()
-        if self._store is None or address != self._address:
-            if self._store is not None:
-                await self._store.close()
-            self._store = BaoHttp(address, ca_file=self._ca, timeout_s=self._timeout_s)
-        self._id, self._jwt, self._pins, self._roles, self._address = lease_id, jwt, pins, roles, address
+        self._id, self._jwt, self._pins, self._roles, self._store = lease_id, jwt, pins, roles, store
         self._asked_at, self._life_s = asked_at, life_s
         self._live_until(asked_at + life_s)
 
