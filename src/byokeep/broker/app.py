@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from fastapi import Depends, FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from byokeep import __version__
 from byokeep.broker import audit, effects, jobs, switches
 from byokeep.core.errors import ByokeepError, Unavailable
+from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.switches import cut_off_pending
 from byokeep.http.body import no_query
@@ -20,6 +22,8 @@ from byokeep.http.problems import install
 from byokeep.http.token import Authenticator
 from byokeep.telemetry.log import get_log
 
+# The framework's own spans would carry paths and addresses into our span file; only spans that we open may go there.
+NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 RETRY_CUT_OFF_S: Final = 1.0  # seconds between two looks for a cut-off the store has not confirmed
 
 
@@ -54,7 +58,8 @@ def create_app(app: BrokerApp, auth: Authenticator) -> FastAPI:
 
     api = FastAPI(
         title="byokeep broker", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
-        redirect_slashes=False, dependencies=[Depends(no_query)],
+        openapi_url=None if app.environment is Environment.PRODUCTION else "/openapi.json",
+        redirect_slashes=False, dependencies=[Depends(no_query)], telemetry=NO_TELEMETRY,
     )  # fmt: skip
     install(api)
     for room in (jobs, effects, switches, audit):

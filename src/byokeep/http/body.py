@@ -18,7 +18,7 @@ from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from starlette.requests import Request
 
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, Unauthenticated
 
 MAX_BODY: Final = 16 * 1024  # bytes
 MAX_DEPTH: Final = 6
@@ -69,13 +69,16 @@ async def read_bytes(request: Request, *, limit: int = MAX_BODY) -> bytes:
     return bytes(raw)
 
 
-def no_query(request: Request) -> None:
-    """Refuse any query string: nothing here is asked by one.
+async def no_query(request: Request) -> None:
+    """Refuse any query string: nothing here is asked by one. Async, or each request would visit a thread for it.
 
     Raises:
+        Unauthenticated: ``no_token``, for a caller without the header: a token may have been meant (S-ASVS-14).
         Rejected: ``unexpected_query``.
     """
     if request.scope.get("query_string"):
+        if "authorization" not in request.headers:
+            raise Unauthenticated("no_token", next_step="Send one header `Authorization: Bearer <token>`.")
         raise Rejected("unexpected_query", next_step="This route takes no query.")
 
 
