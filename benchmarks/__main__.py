@@ -1,0 +1,70 @@
+"""`python -m benchmarks [--record] [name ...]`: measure, print, write ``build/benchmarks.json``.
+
+``--record`` also writes the figures into docs/benchmarks.md. Exits 1 when an aim is missed or a run is void.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from benchmarks import audit, kill, lease, permit, report, start
+from benchmarks.report import Row
+from benchmarks.stage import Stage, stage
+
+ON_A_STACK: Final[dict[str, Callable[[Stage], Awaitable[list[Row]]]]] = {
+    "lease": lease.lease, "repeat": lease.repeat, "permit": permit.permit, "kill": kill.kill, "audit": audit.audit,
+    "verify": audit.verify,
+}  # fmt: skip
+NAMES: Final = ("start", *ON_A_STACK)
+
+
+async def measure(names: list[str]) -> list[Row]:
+    """Run the named benchmarks; each shows its rows when it is done."""
+    rows: list[Row] = []
+    if "start" in names:
+        rows += _show("start", await start.start())
+    wanted = {name: work for name, work in ON_A_STACK.items() if name in names}
+    if wanted:
+        async with stage() as ready:
+            for name, work in wanted.items():
+                rows += _show(name, await work(ready))
+    return rows
+
+
+def _show(name: str, rows: list[Row]) -> list[Row]:
+    print(f"\n{name}")
+    for row in rows:
+        mark = {True: "+", False: "-", None: " "}[row.held]
+        callers = f"{row.callers} callers" if row.callers else ""
+        print(f" {mark} {row.what:<62} {callers:>10} {row.p50:>10} {row.p99:>10} {row.rate:>12}  {row.ratio} {row.aim}")
+        if row.note:
+            print(f"     CPU ms a call: {row.note}")
+    sys.stdout.flush()
+    return rows
+
+
+def main() -> int:
+    names = [name for name in sys.argv[1:] if name != "--record"] or list(NAMES)
+    if unknown := set(names) - set(NAMES):
+        print(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    about, began = report.machine(), time.monotonic()
+    try:
+        rows = asyncio.run(measure(names))
+    except Exception:
+        traceback.print_exc()  # the product's own logging keeps what is uncaught out of the terminal
+        return 2
+    about |= {"load_after": [round(one, 2) for one in os.getloadavg()], "seconds": round(time.monotonic() - began)}
+    print("\n" + report.facts(about))
+    report.write(rows, about, record="--record" in sys.argv)
+    return 1 if any(row.held is False for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

