@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final
 
+import uvloop
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
@@ -26,8 +27,9 @@ from byokeep.broker.rounds import Rounds
 from byokeep.flows.authenticate import authenticate
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
+from byokeep.telemetry.output import no_loose_output
 from byokeep.web.app import create_app as create_web
-from byokeep.wiring import broker_app, web_app, worker_app
+from byokeep.wiring import broker_app, broker_url, web_app, worker_app
 from byokeep.worker.tasks import run as run_worker
 
 _DRAIN_S: Final = 5.0
@@ -40,14 +42,17 @@ def serve(name: str, settings: Settings) -> None:
     spans.configure(name, place / "spans.jsonl")
     log.get_log().info("process_started", version=__version__)
     run = {"web": _web, "broker": _broker, "worker": _worker}[name]
-    asyncio.run(run(settings))
+    with no_loose_output():
+        uvloop.run(run(settings))
     log.get_log().info("process_stopped")
 
 
 async def _web(settings: Settings) -> None:
     async with web_app(settings) as app:
-        broker = settings.broker_url or f"http://{settings.broker_listen}"
-        api = create_web(app, partial(authenticate, app), passwords=Passwords(), broker_address=broker)
+        api = create_web(
+            app, partial(authenticate, app), passwords=Passwords(), broker_address=broker_url(settings),
+            broker_ca_file=settings.file("broker_ca_file"),
+        )  # fmt: skip
         await _listen(api, settings.web_listen)
 
 

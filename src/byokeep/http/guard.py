@@ -3,20 +3,25 @@
 Rules
 - The request id is ours; one sent by the caller is not read.
 - The log names the route's template, never the path or query, which may hold ids of others or worse.
+- Refused requests are logged one by one up to a rate, beyond it counted: a flood fills no disk (S-OWASP-16).
 - Whatever breaks further in, the caller gets a problem document and the log the exception's class.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from byokeep.core.bucket import Buckets
 from byokeep.http.problems import INTERNAL, problem
 from byokeep.telemetry.log import get_log
 
+REFUSED_AT_ONCE: Final = 1200  # lines of refused requests in a burst
+REFUSED_PER_MINUTE: Final = 300  # and as many go on being written in a flood
 _HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"server", b"byokeep"),  # or the HTTP server puts its own name
@@ -37,6 +42,8 @@ class Guard:
     def __init__(self, app: ASGIApp, *, log: bool = True) -> None:
         self._app = app
         self._log = log
+        self._refused = Buckets(per_minute=REFUSED_PER_MINUTE, size=REFUSED_AT_ONCE)
+        self._unlogged = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -69,6 +76,10 @@ class Guard:
     def _write(
         self, scope: Scope, state: dict[str, Any], request_id: UUID, status: int, started: float, error: str
     ) -> None:
+        if 400 <= status < 500 and self._refused.take("", time.monotonic()):
+            self._unlogged += 1
+            return
+        unlogged, self._unlogged = self._unlogged, 0
         route = scope.get("route")
         log = get_log()
         write = log.error if error or status >= 500 else log.info
@@ -80,11 +91,19 @@ class Guard:
             took_ms=round((time.perf_counter() - started) * 1000, 2),
             request_id=request_id,
             actor=state.get("actor"),
-            tenant=state.get("tenant"),
+            tenant=state.get("tenant") or _tenant(scope),
             outcome="ok" if status < 400 else "refused" if status < 500 else "failed",
             code=state.get("code"),
             error=error or None,
+            count=unlogged or None,
         )
+
+
+def _tenant(scope: Scope) -> UUID | None:
+    """The client named in the path, when it is an id: the room need not say it again."""
+    with suppress(ValueError):
+        return UUID(str(scope.get("path_params", {}).get("client_id", "")))
+    return None
 
 
 def _headers(found: Any, request_id: UUID) -> list[tuple[bytes, bytes]]:

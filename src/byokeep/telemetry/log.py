@@ -1,7 +1,7 @@
 """One log line: UTC time, level, event, process, actor, tenant, request, outcome, and allow-listed fields.
 
 Rules
-- ``event`` is a constant of the program; there is no message text and no formatting.
+- ``event`` is a constant of the program (:mod:`byokeep.telemetry.catalogue`); there is no message text.
 - Values are ids, enums, integers and short tokens; anything else becomes its type's name.
 - If writing fails the record is dropped and counted: logs may be lost, work may not (see G-17 in the runbook's gaps).
 """
@@ -18,15 +18,8 @@ from uuid import UUID
 
 import structlog
 
-FIELDS: Final = frozenset(
-    {
-        "actor", "tenant", "request_id", "outcome", "code", "route", "method", "status", "took_ms", "process",
-        "component", "pid", "version", "task", "attempt", "job", "lease", "permit", "ref", "sop", "scope",
-        "provider", "count", "state", "logger", "place", "error", "signal", "exit_code", "url", "port", "size",
-        "dropped", "reason", "entities", "seq", "epoch",
-    }
-)  # fmt: skip
-_REQUIRED: Final = ("actor", "tenant", "request_id", "outcome")
+from byokeep.telemetry.catalogue import EVENTS, REDACTION_ERROR, REQUIRED, UNLISTED
+
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.:/{}+ -]{0,160}\Z")
 dropped_fields = 0
 _process = "unnamed"
@@ -34,19 +27,31 @@ _process = "unnamed"
 
 def _allow_list(_: object, __: str, record: MutableMapping[str, Any]) -> Mapping[str, Any]:
     global dropped_fields
-    line: dict[str, Any] = {
-        "at": record["timestamp"],
-        "level": record["level"],
-        "event": _plain(record["event"]),
-        "process": _process,
-    }
-    line |= dict.fromkeys(_REQUIRED)
-    for name, value in record.items():
-        if name in FIELDS:
-            line[name] = _plain(value)
-        elif name not in {"timestamp", "level", "event"}:
+    front = {"at": record["timestamp"], "level": record["level"]}
+    try:
+        return front | _listed(record)
+    except Exception:  # better no line than a raw one
+        dropped_fields += 1
+        return front | _empty(REDACTION_ERROR)
+
+
+def _listed(record: Mapping[str, Any]) -> dict[str, Any]:
+    global dropped_fields
+    name = record["event"]
+    event = name if isinstance(name, str) and name in EVENTS else UNLISTED
+    line = _empty(event)
+    for field, value in record.items():
+        if field in EVENTS[event] or (field in REQUIRED and event != UNLISTED):
+            line[field] = _plain(value)
+        elif field not in {"timestamp", "level", "event"}:
             dropped_fields += 1
+    if event != name:
+        dropped_fields += 1
     return line
+
+
+def _empty(event: str) -> dict[str, Any]:
+    return {"event": event, "process": _process} | dict.fromkeys(REQUIRED)
 
 
 def _plain(value: object) -> str | int | float | None:
@@ -69,7 +74,7 @@ class _Foreign(logging.Handler):
             place = f"{record.module}:{record.lineno}"
             write = self._logger.warning if record.levelno >= logging.WARNING else self._logger.debug
             write("library_log", logger=record.name, place=place, error=error)
-        except Exception:  # noqa: BLE001 - a log line may be lost, the work may not
+        except Exception:
             global dropped_fields
             dropped_fields += 1
 
@@ -110,6 +115,6 @@ def configure(process: str, *, path: Path | None = None, level: int = logging.IN
 
 
 def get_log() -> structlog.typing.FilteringBoundLogger:
-    """Return the logger. Use: ``get_log().info("job_opened", job=job.id)``."""
+    """Return the logger. Use: ``get_log().info("process_started", version=__version__)``."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return logger

@@ -20,7 +20,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
-from byokeep.telemetry.log import FIELDS
+from byokeep.telemetry.catalogue import SPAN_FIELDS
 
 _tracer: Final = trace.get_tracer("byokeep")
 
@@ -61,6 +61,6 @@ def span(name: str, **attributes: str | int | UUID) -> Iterator[None]:
     """Open a span. Attributes outside the allow-list are dropped."""
     with _tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as current:
         for key, value in attributes.items():
-            if key in FIELDS:
+            if key in SPAN_FIELDS:
                 current.set_attribute(key, str(value) if isinstance(value, UUID) else value)
         yield
