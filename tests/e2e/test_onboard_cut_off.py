@@ -140,17 +140,25 @@ async def test_the_sweep_spares_what_is_on_record(desk: Desk) -> None:
 
 
 async def test_a_sweep_that_can_not_clean_raises_an_alert_and_tries_again(desk: Desk) -> None:
-    """Without a custody job to work under, the orphan stays, people are told, and a later sweep destroys it."""
+    """While no custody lease can be had the orphan stays, people are told, and a later sweep destroys it."""
     client = await desk.stand.client()
-    value = desk.canary()
     with pytest.raises(Unavailable):
-        await submit(desk, client, value, intake=CutOffIntake(desk.web.intake))
-    desk.sql("UPDATE byokeep.job SET state = 'closed'")
+        await submit(desk, client, desk.canary(), intake=CutOffIntake(desk.web.intake))
+    desk.sql("UPDATE byokeep.client SET state = 'suspended'")
     assert await sweep_orphans(desk.worker, older_than_s=0) == 0
     assert "orphan_not_destroyed" in desk.stand.alerts()
-    with pytest.raises(ByokeepError):
-        await submit(desk, client, value, db=DatabaseDown(desk.web.db, 1))
-    assert await sweep_orphans(desk.worker, older_than_s=0) == 2
+    desk.sql("UPDATE byokeep.client SET state = 'active'")
+    assert await sweep_orphans(desk.worker, older_than_s=0) == 1
+    assert await desk.stand.intake.live_versions(place(client)) == []
+
+
+async def test_a_sweep_after_the_runs_own_job_opens_another(desk: Desk) -> None:
+    """A worker that was away until the onboarding's job had ended still cleans up."""
+    client = await desk.stand.client()
+    with pytest.raises(Unavailable):
+        await submit(desk, client, desk.canary(), intake=CutOffIntake(desk.web.intake))
+    desk.sql("UPDATE byokeep.job SET state = 'expired'")
+    assert await sweep_orphans(desk.worker, older_than_s=0) == 1
     assert await desk.stand.intake.live_versions(place(client)) == []
 
 

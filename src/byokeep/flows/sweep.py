@@ -4,7 +4,7 @@ Rules
 - First the run is ended in the database, so that its late end can no longer be recorded; then the store is cleaned.
 - A version is strange only if, after it was seen in the store, no run is found that wrote or announced it.
 - Found is recorded before it is destroyed, destroyed after. A sweep that is cut off itself starts again.
-- No standing right: the sweep works under the custody job that the onboarding opened.
+- No standing right: the sweep works under the custody job that the onboarding opened, or opens its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import LeaseKind
 from byokeep.core.ref import SecretRef
 from byokeep.flows import sops
+from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.sops import SopRun
 from byokeep.flows.worker_app import WorkerApp
@@ -73,7 +75,10 @@ async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
     """Destroy the strange versions of a place; returns how many there were. ``ended`` = its runs, oldest first."""
     client_id, provider, run = place.client_id, place.provider.value, ended[-1]
     async with app.db.begin(client_id=client_id) as tx:
-        job_id = await tx.one(_JOB, client_id=client_id, provider=provider)
+        job_id = await tx.maybe(_JOB, client_id=client_id, provider=provider)
+        if job_id is None:  # the run's own job has ended: a worker that was away for long
+            spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(provider,))
+            job_id = (await open_job(tx, app, app.system(), spec)).id
     async with app.custodian.open(job_id) as custody:
         live = await custody.live_versions(place)
         async with app.db.begin(client_id=client_id) as tx:

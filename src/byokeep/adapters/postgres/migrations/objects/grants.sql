@@ -51,7 +51,8 @@ GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep
 
 -- worker: what the queue's tasks move on: verification and the sweep of orphans.
 GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;
-GRANT SELECT ON byokeep.value_fingerprint TO byokeep_worker;
+GRANT SELECT ON byokeep.value_fingerprint, byokeep.subject_client TO byokeep_worker;
+GRANT SELECT (id, kind, roles, state, all_clients, created_at) ON byokeep.subject TO byokeep_worker;
 GRANT UPDATE (version, state, verification, rotation_due_at, expires_at) ON byokeep.credential_ref TO byokeep_worker;
 GRANT UPDATE ON byokeep.sop_run TO byokeep_worker;
 GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_worker;
