@@ -16,11 +16,14 @@ from procrastinate import JobContext, RetryStrategy
 
 from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId
+from byokeep.flows.clock_watch import ClockWatch
+from byokeep.flows.audit import check_heartbeat
 from byokeep.flows.sweep import sweep_orphans
 from byokeep.flows.verify_key import Task, verify_key
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
+from byokeep.worker import identity
 
 TRIES: Final = 5
 DEAD_S: Final = 60  # seconds without a sign of life after which a worker counts as dead
@@ -39,17 +42,19 @@ def register(queue: Queue, app: WorkerApp) -> None:
 
     @queue.task(name="verify_key", retry=retry, pass_context=True)
     async def verify(
-        context: JobContext, *, client_id: str, ref_id: str, version: str, sop_id: str, job_id: str
-    ) -> None:
+        context: JobContext, *, client_id: str, ref_id: str, version: str, sop_id: str, job_id: str,
+        request_id: str = "",
+    ) -> None:  # fmt: skip
         attempts = context.job.attempts
         task = Task(
             client_id=ClientId(UUID(client_id)), ref_id=UUID(ref_id), version=int(version), sop_id=UUID(sop_id),
-            job_id=UUID(job_id),
+            job_id=UUID(job_id), request_id=UUID(request_id) if request_id else None,
         )  # fmt: skip
-        with span("verify_key", sop=task.sop_id, ref=task.ref_id, version=task.version):
+        identity.asked_by.set(task.request_id)
+        with span("verify_key", sop=task.sop_id, ref=task.ref_id, version=task.version, request=request_id):
             result = await verify_key(app, task, last_attempt=attempts >= TRIES - 1)
         get_log().info("key_verification", tenant=task.client_id, ref=task.ref_id, sop=task.sop_id, outcome=result,
-                       attempt=attempts + 1)  # fmt: skip
+                       attempt=attempts + 1, request_id=task.request_id)  # fmt: skip
 
     @queue.periodic(cron=_EVERY_MINUTE)
     @queue.task(name="sweep_orphans", queueing_lock="sweep_orphans", lock="sweep_orphans")
@@ -58,6 +63,21 @@ def register(queue: Queue, app: WorkerApp) -> None:
             destroyed = await sweep_orphans(app)
         if destroyed:
             get_log().warning("orphans_destroyed", count=destroyed)
+
+    watch = ClockWatch(app)
+
+    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.task(name="look_at_clock", queueing_lock="look_at_clock", lock="look_at_clock")
+    async def look_at_clock(timestamp: int) -> None:
+        del timestamp
+        await watch.look()
+
+    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.task(name="watch_checkpoints", queueing_lock="watch_checkpoints")
+    async def watch_checkpoints(timestamp: int) -> None:
+        # Here and not in the broker, which makes them: a broker that is gone can not say so (S-TLOG-10).
+        with span("watch_checkpoints", epoch=timestamp):
+            await check_heartbeat(app)
 
     @queue.periodic(cron=_EVERY_MINUTE)
     @queue.task(name="retry_stalled", queueing_lock="retry_stalled", lock="retry_stalled")
