@@ -232,3 +232,66 @@ async def test_custody_and_use_do_not_mix(stand: Stand) -> None:
     assert lease["secrets"]["openai"]["version"] == 1
     for role in ("admin", "operator", "approver", "auditor", "dispatcher"):
         assert (await stand.call("POST", f"/v1/jobs/{use}/leases", role))[0] == 403
+
+
+@pytest.mark.req("R4.1-10")
+async def test_a_runner_reads_and_does_nothing_else_at_the_store(stand: Stand) -> None:
+    """With a use lease every verb but reading its secret is refused, and stands in the store's log."""
+    client, other = await stand.client("openai"), await stand.client("openai")
+    job = await stand.job(client)
+    own, theirs = f"clients/{client}/providers/openai", f"clients/{other}/providers/openai"
+    attempts = [
+        ("POST", f"kv/data/{own}", {"options": {"cas": 1}, "data": {"value": "x"}}),
+        ("POST", f"kv/destroy/{own}", {"versions": [1]}), ("POST", f"kv/delete/{own}", {"versions": [1]}),
+        ("DELETE", f"kv/data/{own}", None), ("DELETE", f"kv/metadata/{own}", None), ("GET", f"kv/metadata/{own}", None),
+        ("LIST", f"kv/metadata/clients/{client}/providers", None), ("LIST", "kv/metadata/clients", None),
+        ("GET", f"kv/metadata/{theirs}", None), ("GET", f"kv/data/{theirs}", None),
+        ("POST", "transit/sign/leases", {"input": "eA=="}),
+    ]  # fmt: skip
+    for method, path, body in attempts:
+        lease = await stand.lease(job)
+        async with BaoHttp(lease["store"]["address"]) as http:
+            token = await lease_login(http, Secret(lease["jwt"]), "use-openai", lease_id=lease["lease_id"])
+            with pytest.raises(Denied):
+                await http.request(method, path, token=token, body=body, lease_header=lease["lease_id"])
+    denied = {
+        entry["request"]["path"]
+        for entry in store_log(stand)
+        if entry["type"] == "response" and "permission denied" in entry.get("error", "")
+    }
+    assert {path.rstrip("/") for _, path, _ in attempts} <= {path.rstrip("/") for path in denied}
+    assert (await read(await stand.lease(job), "openai")).startswith(b"value-of-openai-")
+
+
+@pytest.mark.req("S-ASVS-27")
+async def test_a_runner_is_limited_to_its_job_whoever_stands_between(stand: Stand) -> None:
+    """The broker decides on the caller's own token: a runner of many clients gets, under one job, one client."""
+    first, second = await stand.client("openai"), await stand.client("openai")
+    stand.account(first)
+    stand.account(second)
+    lease = await stand.lease(await stand.job(first))
+    headers = {"X-Tenant-ID": str(second), "X-Byokeep-Client": str(second)}
+    body = {"version": 1, "effect": "publish", "platform": "x", "account": "acme", "lane": "api",
+            "idempotency_key": "post-0001"}  # fmt: skip
+    status, _ = await stand.call("POST", f"/v1/leases/{lease['lease_id']}/permits", "runner", body, headers=headers)
+    assert status == 201
+    assert stand.db.sql("SELECT client_id FROM byokeep.permit") == str(first)
+    seen = {"lease_id": lease["lease_id"], "id": "acme", "username": "acme", "display_name": "Acme Ltd"}
+    assert (await stand.call("POST", f"/v1/accounts/{second}/x/acme/identity", "runner", seen))[0] == 404
+    assert str(second) not in json.dumps(lease)
+
+
+@pytest.mark.req("S-VAULT-15")
+async def test_revoking_a_client_ends_its_tokens_and_leaves_the_other(stand: Stand) -> None:
+    """A cut-off ends every live store token of the client within five seconds, and none of another client."""
+    first, second = await stand.client("openai"), await stand.client("openai")
+    leases = [await stand.lease(await stand.job(client)) for client in (first, first, second)]
+    async with BaoHttp(leases[0]["store"]["address"]) as http:
+        tokens = [await lease_login(http, Secret(lease["jwt"]), "use-openai") for lease in leases]
+        body = {"client_id": str(first), "reason": "suspected_leak"}
+        assert (await stand.call("POST", "/v1/switches/close", "operator", body))[0] == 200
+        for lease, token in zip(leases[:2], tokens[:2], strict=True):
+            with pytest.raises(Denied):
+                await read_secret(http, token, lease["secrets"]["openai"]["path"], 1, lease["lease_id"])
+        value = await read_secret(http, tokens[2], leases[2]["secrets"]["openai"]["path"], 1, leases[2]["lease_id"])
+        assert value.reveal()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from dataclasses import replace
 from typing import Any
@@ -17,10 +18,12 @@ from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import switches
+from byokeep.flows.app import Limits
 from byokeep.flows.scopes import parse_scope
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
-from tests.support.broker import Stand
+from tests.support.broker import Stand, broker_ports, standing
+from tests.support.postgres import drop_database, fresh_database, short_home
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 
@@ -333,3 +336,44 @@ async def test_killing_with_two_hundred_leases_is_quick(stand: Stand) -> None:
         assert (await close(stand, client_id=str(client)))[0] == 200
         times.append(time.monotonic() - started)
     assert max(times) < 1.0, sorted(times)
+
+
+@pytest.mark.req("S-ASVS-33")
+async def test_two_hundred_callers_of_a_slow_store_do_not_hold_a_kill(postgres_server: Any, store: Any) -> None:
+    """While two hundred leases wait for a signature, a kill is acknowledged at once and permits are still decided."""
+
+    class SlowSigner:
+        def __init__(self, real: Any) -> None:
+            self.real, self.slow = real, False
+
+        async def sign_jwt(self, claims: dict[str, Any]) -> str:
+            if self.slow:
+                await asyncio.sleep(4)
+                raise Unavailable("store_timeout")
+            return str(await self.real.sign_jwt(claims))
+
+    signer, home = SlowSigner(None), short_home()
+    database = fresh_database(postgres_server)
+    try:
+        async with (
+            broker_ports(database, store, home) as ports,
+            standing(database, store, signer=signer, limits=Limits(client_leases_per_second=10_000)) as stand,
+        ):
+            signer.real = ports.signer
+            client, lease = await ready(stand)
+            _, other_lease = await ready(stand)
+            job = await stand.job(client)
+            signer.slow = True
+            started = time.monotonic()
+            calls = [asyncio.create_task(stand.call("POST", f"/v1/jobs/{job}/leases", "runner")) for _ in range(200)]
+            await asyncio.sleep(1)
+            asked = time.monotonic()
+            assert (await close(stand, client_id=str(client)))[0] == 200
+            assert time.monotonic() - asked < 3
+            assert (await stand.permit(other_lease["lease_id"]))[0] == 201
+            assert {status for status, _ in await asyncio.gather(*calls)} <= {503, 403}
+            assert time.monotonic() - started < 20
+            assert (await stand.permit(lease["lease_id"]))[1]["code"] == "switch_closed"
+    finally:
+        drop_database(database)
+        shutil.rmtree(home, ignore_errors=True)

@@ -247,7 +247,13 @@ class Stand:
 async def serving(app: BrokerApp, socket: Path) -> AsyncIterator[str]:
     """Serve a broker on a unix socket; returns its address."""
     server = Server(
-        create_app(app, partial(authenticate, app)), uds=socket, interface=Interfaces.ASGI, log_enabled=False
+        create_app(app, partial(authenticate, app)),
+        uds=socket,
+        interface=Interfaces.ASGI,
+        log_enabled=False,
+        # It counts connections, idle ones too: at the default of 128 as many resting runners would keep a kill out.
+        backlog=1024,
+        backpressure=4096,
     )
     task = asyncio.create_task(server.serve())
     for _ in range(200):
