@@ -2,24 +2,27 @@
 
 Rules
 - Each check answers ok, failed or unknown; "could not look" is unknown, never ok.
+- What is said of a process was looked up at that process, not at this one.
 - It reads modes, sizes and health, never a value.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import resource
 import shutil
+import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 
+from byokeep import __version__
 from byokeep.cli.api import stack
 from byokeep.core.errors import ByokeepError
-from byokeep.settings import Settings
+from byokeep.settings import Settings, check_address
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wiring import store_address, store_audit_files
 
@@ -33,34 +36,66 @@ def _row(check: str, state: str, detail: str) -> Row:
 
 async def examine(settings: Settings) -> list[Row]:
     """Return one row a check: ``check``, ``state`` (ok, failed, unknown, note), ``detail``."""
-    rows = list(_files(settings)) + list(_process()) + list(_disk(settings)) + list(_audit_files(settings))
-    rows.append(await _store(settings))
     found = stack(settings.home)
+    rows = list(_files(settings)) + list(_processes(found)) + list(_disk(settings)) + list(_audit_files(settings))
+    rows.append(await _store(settings))
     for name in ("web", "broker"):
-        rows.append(await _ready(name, str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", ""))))
-    rows += _limits(settings)
-    return rows
+        url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", ""))
+        rows.append(await _ready(name, url, settings.file(f"{name}_ca_file")))
+    return rows + list(_limits(settings))
 
 
 def _files(settings: Settings) -> Iterator[Row]:
-    for name in ("keys", "credentials"):
-        place = settings.path("credentials_dir") if name == "credentials" else settings.home / name
-        if not place.is_dir():
-            yield _row(f"{name} directory", "unknown", "not there yet; run `byokeep up` or `byokeep init`")
-            continue
-        bad = [path for path in (place, *place.rglob("*")) if stat.S_IMODE(path.lstat().st_mode) & 0o077]
-        detail = "readable by others: " + ", ".join(path.name for path in bad[:3]) if bad else "only its owner can read"
-        yield _row(f"{name} directory", "failed" if bad else "ok", detail)
+    places = {"credentials": settings.path("credentials_dir")}
+    if settings.embedded_store:
+        places["keys"] = settings.home / "keys"
+    for name, place in places.items():
+        try:
+            yield _private(f"{name} directory", place)
+        except OSError:
+            yield _row(f"{name} directory", "unknown", "can not be looked at by this user")
     first = settings.path("credentials_dir") / "admin.token"
-    if first.exists():
-        yield _row("first admin token", "note", "still on disk; delete it once you have an account of your own")
+    with contextlib.suppress(OSError):
+        if first.exists():
+            yield _row("first admin token", "note", "still on disk; delete it once you have an account of your own")
 
 
-def _process() -> Iterator[Row]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    yield _row("core dumps", "ok" if (soft, hard) == (0, 0) else "failed", "switched off for our processes")
+def _private(check: str, place: Path) -> Row:
+    if not place.is_dir():
+        return _row(check, "unknown", "not there yet; run `byokeep up` or `byokeep init`")
+    bad = [path for path in (place, *place.rglob("*")) if stat.S_IMODE(path.lstat().st_mode) & 0o077]
+    if bad:
+        return _row(check, "failed", "open to others, chmod go-rwx: " + ", ".join(path.name for path in bad[:3]))
+    return _row(check, "ok", "only its owner can read")
+
+
+def _processes(found: Mapping[str, Any]) -> Iterator[Row]:
+    pids = found.get("pids")
+    if not isinstance(pids, dict) or not pids:
+        yield _row("core dumps", "unknown", "no stack of this home is running")
+        return
+    if found.get("version") != __version__:
+        yield _row("version", "failed", f"this is {__version__}, the running stack another: restart it")
+    states = {str(name): _dumps(pid) for name, pid in pids.items()}
+    unknown = [name for name, state in states.items() if state is None]
+    bad = [name for name, state in states.items() if state]
+    if bad or unknown:
+        names = ", ".join(bad or unknown)
+        yield _row("core dumps", "failed" if bad else "unknown", f"{'not off' if bad else 'could not look'}: {names}")
+    else:
+        yield _row("core dumps", "ok", f"off in all {len(states)} processes")
     if os.geteuid() == 0:
         yield _row("user", "note", "running as root; production units run each process as its own user")
+
+
+def _dumps(pid: object) -> bool | None:
+    """Whether a process may write a core dump; ``None`` when nobody can tell."""
+    try:
+        limits = Path(f"/proc/{pid}/limits").read_text()
+    except OSError:
+        return None
+    line = next((line for line in limits.splitlines() if line.startswith("Max core file size")), "")
+    return None if not line else line.split()[4:6] != ["0", "0"]
 
 
 def _disk(settings: Settings) -> Iterator[Row]:
@@ -72,15 +107,21 @@ def _disk(settings: Settings) -> Iterator[Row]:
 
 
 def _audit_files(settings: Settings) -> Iterator[Row]:
-    for device, path in store_audit_files(settings).items():
-        state = "ok" if path.is_file() and path.stat().st_size else "failed"
-        yield _row(f"store audit device {device}", state, "log is there" if state == "ok" else "no log at its path")
+    devices = store_audit_files(settings)
+    if not devices:
+        yield _row("store audit", "unknown", "store_audit_files names none, so nothing can be reconciled")
+    for device, path in devices.items():
+        try:
+            state = "ok" if path.is_file() and path.stat().st_size else "failed"
+        except OSError:
+            state = "unknown"
+        text = {"ok": "log is there", "failed": "no log at its path", "unknown": "can not be looked at by this user"}
+        yield _row(f"store audit device {device}", state, text[state])
 
 
 async def _store(settings: Settings) -> Row:
-    ca_file = Path(settings.store_ca_file) if settings.store_ca_file else None
     try:
-        async with BaoHttp(store_address(settings), ca_file=ca_file) as http:
+        async with BaoHttp(store_address(settings), ca_file=settings.file("store_ca_file")) as http:
             reply = await http.request("GET", "sys/seal-status")
     except ByokeepError as error:
         return _row("secret store", "failed", error.code)
@@ -89,23 +130,28 @@ async def _store(settings: Settings) -> Row:
     return _row("secret store", "ok" if sealed is False else "failed", f"version {version}")
 
 
-async def _ready(name: str, url: str) -> Row:
+async def _ready(name: str, url: str, ca_file: Path | None) -> Row:
     if not url:
         return _row(name, "unknown", "no address; is the stack up?")
     try:
-        timeout = aiohttp.ClientTimeout(total=3)
-        async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url}/readyz") as reply:
+        check_address(f"{name}_url", url)
+        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca_file))
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=3)) as http,
+            http.get(f"{url}/readyz", allow_redirects=False) as reply,
+        ):
             ready = reply.status == 200
+    except ByokeepError as error:
+        return _row(name, "failed", error.code)
     except (aiohttp.ClientError, TimeoutError, OSError):
         return _row(name, "failed", "does not answer")
-    return _row(name, "ok" if ready else "failed", "ready" if ready else "not ready")
+    return _row(name, "ok" if ready else "failed", "ready" if ready else "answers, but is not ready")
 
 
-def _limits(settings: Settings) -> list[Row]:
-    rows = [_row("memory", "note", "Python can not wipe every copy of a value; lives are short instead")]
+def _limits(settings: Settings) -> Iterator[Row]:
+    yield _row("memory", "note", "Python can not wipe every copy of a value; lives are short instead")
     if settings.embedded_store:
         text = "single host: store, its seal key and all processes share one machine and one user"
-        rows.append(_row("embedded store", "note", text))
-    return rows
+        yield _row("embedded store", "note", text)
 
 

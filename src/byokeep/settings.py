@@ -2,7 +2,8 @@
 
 Rules
 - An unknown setting refuses to start. So does an environment variable that starts with ``BYOKEEP_`` and is
-  not listed, and one that holds something shaped like a secret (R3.3-10).
+  not listed, and one that holds something shaped like a secret (R3.3-10). The two kinds of variables that
+  ``byokeep job run`` gives its child are listed and not read, so that the child may run ``byokeep`` too.
 - Settings name files, sockets and addresses, never values. A URL with a password in it is refused.
 - What exists for tests and demos (provider addresses) refuses to start in production (S-ASVS-31).
 - Everything is derived from ``home`` unless named.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
 import os
 import re
 import tomllib
@@ -19,19 +21,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from byokeep.core.errors import Rejected
-from byokeep.core.model import API_PROVIDERS, Environment
+from byokeep.core.model import API_PROVIDERS, Environment, Provider
 
 _ENV: Final = "BYOKEEP_"
-_LISTEN: Final = re.compile(r"(127\.0\.0\.1|\[::1\]|0\.0\.0\.0|[0-9.]+|unix:/[^\s]+):?(\d{1,5})?\Z")
-_SECRET_SHAPED: Final = re.compile(r"sk-|sk_|AIza|AQ\.|\bs\.[A-Za-z0-9]{24}|hv[sbr]\.|bk[odrc]_|eyJ[A-Za-z0-9_-]{10}")
+_LISTEN: Final = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:]{2,39}\]):\d{1,5}\Z")
+SECRET_SHAPED: Final = re.compile(
+    r"(?<![A-Za-z0-9])sk[-_][A-Za-z0-9_-]{6}|AIza[A-Za-z0-9_-]{10}|AQ\.[A-Za-z0-9_-]{20}"
+    r"|\bs\.[A-Za-z0-9]{24}|hv[sbr]\.[A-Za-z0-9]|bk[odrc]_[A-Za-z0-9_-]{20}|eyJ[A-Za-z0-9_-]{10}|-----BEGIN"
+)
 TEXT_SETTINGS: Final = (
-    "home", "environment", "web_listen", "broker_listen", "web_url", "broker_url", "store_address", "store_ca_file",
-    "store_audit_files", "database_url", "database_host", "credentials_dir", "log_dir", "checkpoint_dir", "copy_dir",
-    "token_file", "dispatcher_token_file", "runner_token_file", "log_level", "public_keys_file",
+    "home", "environment", "web_listen", "broker_listen", "web_url", "web_ca_file", "broker_url", "broker_ca_file",
+    "store_address", "store_ca_file", "store_audit_files", "lease_cidrs", "database_url", "credentials_dir", "log_dir",
+    "checkpoint_dir", "copy_dir", "token_file", "dispatcher_token_file", "runner_token_file", "log_level",
 )  # fmt: skip
+NUMBER_SETTINGS: Final = {"store_calls_per_second": 1_000_000}  # name -> the largest allowed
+_FROM_JOB_RUN: Final = frozenset({"job"} | {f"secret_{provider.value}_file" for provider in Provider})
+_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 def default_home() -> Path:
@@ -51,10 +59,12 @@ class Settings:
         environment: ``production``, ``staging`` or ``development``.
         web_listen, broker_listen: ``host:port``; port 0 = any free one (embedded only).
         web_url, broker_url: Where clients find them; empty = read from ``home/stack.json``.
+        web_ca_file, broker_ca_file: PEM of the issuer of their certificates; empty = the system's.
         store_address: ``unix:///path``, ``https://host:port`` or ``http://`` on loopback; empty = embedded.
         store_ca_file: PEM of the store's issuer; empty = the system's.
         store_audit_files: Comma-separated paths of the store's audit logs, as device=path; empty = embedded.
-        database_host: Socket directory or host of PostgreSQL; empty = embedded.
+        lease_cidrs: Comma-separated networks from which a lease may be used; empty = any. Needs TCP to the store.
+        store_calls_per_second: Cap of signatures, and of logins, for each address; 0 = none. Needs TCP to the store.
         database_url: SQLAlchemy URL without user or password, e.g. ``postgresql+psycopg://host:5432/byokeep``.
         credentials_dir: Where the 0600 files of machine identities are.
         token_file: The CLI user's own API token.
@@ -66,12 +76,15 @@ class Settings:
     web_listen: str = "127.0.0.1:8420"
     broker_listen: str = "127.0.0.1:8421"
     web_url: str = ""
+    web_ca_file: str = ""
     broker_url: str = ""
+    broker_ca_file: str = ""
     store_address: str = ""
     store_ca_file: str = ""
     store_audit_files: str = ""
+    lease_cidrs: str = ""
+    store_calls_per_second: int = 0
     database_url: str = ""
-    database_host: str = ""
     credentials_dir: str = ""
     log_dir: str = ""
     checkpoint_dir: str = ""
@@ -79,7 +92,6 @@ class Settings:
     token_file: str = ""
     dispatcher_token_file: str = ""
     runner_token_file: str = ""
-    public_keys_file: str = ""
     log_level: str = "INFO"
     provider_urls: Mapping[str, str] = field(default_factory=dict)
 
@@ -92,6 +104,16 @@ class Settings:
     def embedded_database(self) -> bool:
         """Whether PostgreSQL is ours to start."""
         return not self.database_url
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """``lease_cidrs`` in parts."""
+        return tuple(part.strip() for part in self.lease_cidrs.split(",") if part.strip())
+
+    def file(self, name: str) -> Path | None:
+        """Return a file setting; ``None`` when it is empty."""
+        named: str = getattr(self, name)
+        return Path(named) if named else None
 
     def path(self, name: str) -> Path:
         """Return a directory or file setting, derived from ``home`` when not named."""
@@ -125,12 +147,26 @@ def load(config: Path | None = None, **overrides: object) -> Settings:
     if config is not None:
         given |= _read(config)
     for name, value in environment.items():
-        if name not in TEXT_SETTINGS:
+        if name in _FROM_JOB_RUN:
+            continue
+        if name not in TEXT_SETTINGS and name not in NUMBER_SETTINGS:
             raise Rejected("unknown_setting", next_step="Unset this variable or see docs/settings.md.",
                            setting=_safe(f"{_ENV}{name.upper()}"))  # fmt: skip
         given[name] = value
     given |= {name: value for name, value in overrides.items() if value is not None}
     return check(_build(given))
+
+
+def to_toml(settings: Settings) -> str:
+    """Return a settings file that :func:`load` reads as these settings."""
+    lines = [f"{name} = {_toml(str(getattr(settings, name)))}\n" for name in TEXT_SETTINGS]
+    lines += [f"{name} = {getattr(settings, name)}\n" for name in NUMBER_SETTINGS]
+    urls = [f"{name} = {_toml(url)}\n" for name, url in settings.provider_urls.items()]
+    return "".join([*lines, "[provider_urls]\n", *urls])
+
+
+def _toml(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _safe(name: str) -> str:
@@ -163,11 +199,20 @@ def _build(given: Mapping[str, object]) -> Settings:
             if value not in set(Environment):
                 raise Rejected("bad_setting", next_step="Use production, staging or development.", setting=name)
             typed[name] = Environment(str(value))
+        elif name in NUMBER_SETTINGS:
+            typed[name] = _number(name, value)
         elif isinstance(value, str | Path):
             typed[name] = str(value)
         else:
             raise Rejected("bad_setting", next_step="Settings are text.", setting=name)
     return replace(Settings(), **typed)
+
+
+def _number(name: str, value: object) -> int:
+    text = str(value)
+    if isinstance(value, bool) or not (text.isascii() and text.isdecimal()) or int(text) > NUMBER_SETTINGS[name]:
+        raise Rejected("bad_setting", next_step=f"Give a number from 0 to {NUMBER_SETTINGS[name]}.", setting=name)
+    return int(text)
 
 
 def check(settings: Settings) -> Settings:
@@ -177,24 +222,70 @@ def check(settings: Settings) -> Settings:
         Rejected: As :func:`load`.
     """
     for name in TEXT_SETTINGS:
-        value = str(getattr(settings, name))
-        if _SECRET_SHAPED.search(value):
+        if SECRET_SHAPED.search(str(getattr(settings, name))):
             raise Rejected("secret_in_setting", next_step="Settings name files; put the value in a 0600 file.",
                            setting=name)  # fmt: skip
     for name in ("web_listen", "broker_listen"):
         if not _LISTEN.match(getattr(settings, name)):
             raise Rejected("bad_setting", next_step="Use host:port, e.g. 127.0.0.1:8420.", setting=name)
+    if settings.log_level not in _LEVELS:
+        raise Rejected("bad_setting", next_step="Use one of " + ", ".join(_LEVELS) + ".", setting="log_level")
     for name in ("store_address", "web_url", "broker_url"):
         check_address(name, getattr(settings, name))
-    if settings.database_url and (urlsplit(settings.database_url).username or urlsplit(settings.database_url).password):
-        raise Rejected("bad_setting", next_step="No user or password in the URL; use peer, a service or a passfile.",
-                       setting="database_url")  # fmt: skip
+    _check_database(settings.database_url)
+    _check_network(settings)
     if settings.environment is Environment.PRODUCTION and settings.provider_urls:
         raise Rejected("test_hook_in_production", next_step="Remove provider_urls.", setting="provider_urls")
     for provider in settings.provider_urls:
         if provider not in API_PROVIDERS:
             raise Rejected("bad_setting", next_step="provider_urls names unknown providers.", setting="provider_urls")
     return settings
+
+
+def _check_database(url: str) -> None:
+    """No credential in the URL, and no connection to another host that is not TLS with a verified name."""
+    if not url:
+        return
+    parts = _split("database_url", url)
+    query = parse_qs(parts.query, keep_blank_values=True)
+    if parts.username or parts.password or not {"user", "password"}.isdisjoint(query):
+        raise Rejected("bad_setting", next_step="No user or password in the URL; use peer, a service or a passfile.",
+                       setting="database_url")  # fmt: skip
+    hosts = [parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])]
+    local = all(not host or host.startswith("/") or _loopback(host) for host in hosts)
+    if not local and query.get("sslmode") != ["verify-full"]:
+        raise Rejected("insecure_address", next_step="Add ?sslmode=verify-full, and sslrootcert=FILE for your own CA.",
+                       setting="database_url")  # fmt: skip
+
+
+def _check_network(settings: Settings) -> None:
+    for network in settings.networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise Rejected("bad_setting", next_step="Write networks as 10.0.0.0/8,192.0.2.7/32.",
+                           setting="lease_cidrs") from None  # fmt: skip
+    over_tcp = settings.store_address.startswith("http")
+    for name in ("lease_cidrs", "store_calls_per_second"):
+        if getattr(settings, name) and not over_tcp:
+            raise Rejected("bad_setting", next_step="This needs a store that is reached over TCP: set store_address.",
+                           setting=name)  # fmt: skip
+
+
+def _split(name: str, address: str) -> SplitResult:
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:
+        raise Rejected("bad_setting", next_step="This is not an address.", setting=name) from None
+    return parts
+
+
+def _loopback(host: str) -> bool:
+    # Numeric only: what a name means is decided by a file or by DNS.
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
 
 
 def check_address(name: str, value: str) -> None:
@@ -205,10 +296,8 @@ def check_address(name: str, value: str) -> None:
     """
     if not value:
         return
-    parts = urlsplit(value)
-    loopback = False  # numeric only: what a name means is decided by a file or by DNS
-    with contextlib.suppress(ValueError):
-        loopback = ipaddress.ip_address(parts.hostname or "").is_loopback
+    parts = _split(name, value)
+    loopback = _loopback(parts.hostname or "")
     good = parts.scheme == "https" or parts.scheme == "unix" or (parts.scheme == "http" and loopback)
     if not good or parts.username or parts.password or parts.query or parts.fragment:
         raise Rejected("insecure_address", next_step="Use https://, unix:///path, or http:// on loopback only.",

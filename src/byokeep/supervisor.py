@@ -30,9 +30,9 @@ from typing import Any, Final, Protocol
 import aiohttp
 
 from byokeep import __version__
-from byokeep.core.errors import Conflict, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.process import child_setup, clean_environment
-from byokeep.settings import Settings
+from byokeep.settings import Settings, to_toml
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
 from byokeep.wiring import EmbeddedDatabase, EmbeddedStore, embedded_database, embedded_store, install
@@ -40,6 +40,7 @@ from byokeep.wiring import EmbeddedDatabase, EmbeddedStore, embedded_database, e
 READY_WITHIN_S: Final = 20.0
 STOP_WITHIN_S: Final = 10.0
 _OURS: Final = ("broker", "web", "worker")
+_RUN_SETTINGS: Final = "run-settings.toml"  # what our processes are started with, whatever it was made from
 Say = Callable[[str], None]
 
 
@@ -128,14 +129,17 @@ class Stack:
         """Start everything and return when it answers.
 
         Raises:
-            Conflict: ``already_running`` with the pid.
+            Conflict: ``already_running`` with the pid, ``port_not_free``.
+            Rejected: ``home_too_open``.
             Unavailable: A part did not come up; what was started is stopped again.
         """
         self._take_home()
         try:
+            self._check_ports()
             await self._start_parts()
             self._say("provisioning")
             await install(self.settings, self._store)
+            _write(self.settings.home / _RUN_SETTINGS, to_toml(self.settings))
             for name in _OURS:
                 self._say(f"starting {name}")
                 self._spawn(name)
@@ -176,6 +180,9 @@ class Stack:
         try:
             # Root's home must let the database's own user through to its data directory.
             home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+            found = home.stat()
+            if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
+                raise Rejected("home_too_open", next_step="Only you may own and write the home: chmod go-w.")
             lock = os.open(home / "byokeep.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
             raise Unavailable("home_unusable", next_step="Name a directory of yours with --home.") from None
@@ -193,6 +200,17 @@ class Stack:
         os.write(lock, f"{os.getpid()}\n".encode())
         self._lock = lock
 
+    def _check_ports(self) -> None:
+        for name in ("web_listen", "broker_listen"):
+            host, _, port = str(getattr(self.settings, name)).rpartition(":")
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host.strip("[]"), int(port)))
+                except (OSError, OverflowError):
+                    step = f"Stop what listens there, or set BYOKEEP_{name.upper()}; port 0 takes a free one."
+                    raise Conflict("port_not_free", next_step=step, setting=name) from None
+
     async def _start_parts(self) -> None:
         if self.settings.embedded_store:
             self._parts["store"] = self._store = embedded_store(self.settings)
@@ -204,22 +222,14 @@ class Stack:
 
     def _spawn(self, name: str) -> None:
         settings = self.settings
-        command = [sys.executable, "-m", "byokeep.cli", name, "--home", str(settings.home)]
+        command = [sys.executable, "-m", "byokeep.cli", name, "--config", str(settings.home / _RUN_SETTINGS)]
         listen = {"web": settings.web_listen, "broker": settings.broker_listen}.get(name)
-        extra = {"BYOKEEP_WEB_LISTEN": settings.web_listen, "BYOKEEP_BROKER_LISTEN": settings.broker_listen,
-                 "BYOKEEP_BROKER_URL": self.broker_url, "BYOKEEP_LOG_LEVEL": settings.log_level}  # fmt: skip
-        for key in ("store_address", "database_url", "database_host", "store_audit_files", "store_ca_file"):
-            if value := getattr(settings, key):
-                extra[f"BYOKEEP_{key.upper()}"] = value
-        config = settings.home / "config.toml"
-        if config.is_file():
-            extra["BYOKEEP_CONFIG"] = str(config)
         log = settings.path("log_dir")
         log.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (log / f"{name}.err").open("ab") as errors:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-                env=clean_environment(**extra), preexec_fn=child_setup(), start_new_session=True,  # noqa: PLW1509
+                env=clean_environment(), preexec_fn=child_setup(), start_new_session=True,  # noqa: PLW1509
             )  # fmt: skip
         deaths = self._children[name].deaths if name in self._children else 0
         self._children[name] = Child(name, process, time.monotonic(), deaths)
@@ -230,8 +240,11 @@ class Stack:
             if not _alive(part):
                 get_log().warning("part_died", component=name)
                 self._say(f"{name} died: starting it again")
-                with contextlib.suppress(Unavailable):
+                try:
                     await part.start()
+                except (ByokeepError, OSError) as error:  # a full disk, say: the next look tries again
+                    code = error.code if isinstance(error, ByokeepError) else f"errno/{error.errno}"
+                    get_log().error("part_not_started", component=name, code=code)
         for name, child in list(self._children.items()):
             if child.process.poll() is None:
                 continue
@@ -265,9 +278,7 @@ class Stack:
             "pids": self.pids,
             "supervisor_pid": os.getpid(),
         }
-        temporary = settings.home / ".stack.json"
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(settings.home / "stack.json")
+        _write(settings.home / "stack.json", json.dumps(document, indent=1) + "\n")
 
 
 async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable[None] | None]) -> None:
@@ -294,14 +305,20 @@ async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable
         await stack.stop()
 
 
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
 def _with_ports(settings: Settings) -> Settings:
     """Replace port 0 by a free one, so that every child can be told all addresses before it starts."""
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Any] = {"home": settings.home.absolute()}
     for name in ("web_listen", "broker_listen"):
         host, _, port = str(getattr(settings, name)).rpartition(":")
         if port == "0":
-            with socket.socket() as probe:
-                probe.bind((host, 0))
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+                probe.bind((host.strip("[]"), 0))
                 chosen[name] = f"{host}:{probe.getsockname()[1]}"
     return replace(settings, **chosen)
 

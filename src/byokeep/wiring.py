@@ -16,6 +16,7 @@ import hmac
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -98,6 +99,16 @@ def database_url(settings: Settings, role: str) -> str:
     return f"{scheme}://{role}@{rest}"
 
 
+def database_sql() -> str:
+    """Return the SQL with which a superuser makes the database and its roles; safe to repeat."""
+    return (resources.files("byokeep.adapters.postgres") / "provision.sql").read_text("utf-8")
+
+
+def broker_url(settings: Settings) -> str:
+    """Return where ``web`` and the worker find the broker."""
+    return settings.broker_url or f"http://{settings.broker_listen}"
+
+
 def limits(settings: Settings) -> Limits:
     """Return the figures of the procedures."""
     days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
@@ -105,7 +116,7 @@ def limits(settings: Settings) -> Limits:
 
 
 def _store(settings: Settings) -> BaoHttp:
-    return BaoHttp(store_address(settings), ca_file=Path(settings.store_ca_file) if settings.store_ca_file else None)
+    return BaoHttp(store_address(settings), ca_file=settings.file("store_ca_file"))
 
 
 async def _token_key(login: AppRoleLogin) -> Callable[[bytes], bytes]:
@@ -185,7 +196,10 @@ async def worker_app(settings: Settings) -> AsyncIterator[tuple[Queue, WorkerApp
                 account_hasher=hasher, allow_loopback=settings.environment is not Environment.PRODUCTION,
             )  # fmt: skip
 
-        broker = settings.broker_url or f"http://{settings.broker_listen}"
+        client = ClientSettings(
+            broker_url=broker_url(settings), runner_token_file=place / "worker.token",
+            broker_ca_file=settings.file("broker_ca_file"), store_ca_file=settings.file("store_ca_file"),
+        )  # fmt: skip
         yield (
             build_app(url),
             WorkerApp(
@@ -195,7 +209,7 @@ async def worker_app(settings: Settings) -> AsyncIterator[tuple[Queue, WorkerApp
                 installation_id=found,
                 environment=settings.environment,
                 limits=limits(settings),
-                custodian=BrokerCustodian(ClientSettings(broker_url=broker, runner_token_file=place / "worker.token")),
+                custodian=BrokerCustodian(client),
                 identify=noted(ask),
                 search_logs=_log_files(settings).search,
             ),
@@ -239,11 +253,19 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> None:
     finally:
         await db.close()
     if store is not None:
-        desired = Desired(installation_id=found.id, lease_token_ttl_s=Limits().lease_token_ttl_s)
-        await bring_up(store, desired)
+        await bring_up(store, _desired(settings, found.id))
     await _first_identities(settings)
     async with broker_app(settings) as app, app.db.begin(every_client=True) as tx:
         await switches.install(tx, app)
+
+
+def _desired(settings: Settings, installation: UUID) -> Desired:
+    return Desired(
+        installation_id=installation,
+        lease_token_ttl_s=limits(settings).lease_token_ttl_s,
+        lease_cidrs=settings.networks,
+        per_second=settings.store_calls_per_second or None,
+    )
 
 
 async def _first_identities(settings: Settings) -> None:
@@ -276,6 +298,6 @@ async def provision_external(settings: Settings, admin_token: Secret) -> dict[st
         await db.close()
     place = private_dir(settings.path("credentials_dir").absolute())
     async with _store(settings) as http:
-        done = await provision(http, admin_token, Desired(installation_id=found.id), credentials_dir=place)
+        done = await provision(http, admin_token, _desired(settings, found.id), credentials_dir=place)
     await install(settings, None)
     return {"installation": str(found.id), "changed": done.changed, "audit_devices": list(done.audit_devices)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from byokeep.core.errors import Rejected
-from byokeep.settings import check_address, load
+from byokeep.settings import check_address, load, to_toml
 
 KEY = "sk-ant-api03-" + "Zq8vT1nW4xY7" * 4
 
@@ -83,6 +83,77 @@ def test_test_hooks_refuse_in_production(tmp_path: Path) -> None:
     refused("test_hook_in_production")
 
 
-def test_a_password_in_the_database_url_refuses() -> None:
+@pytest.mark.parametrize("url", ["//u:p@db.example.org/b", "//u@example.org/b", "//db/b?password=x", "//db/b?user=x"])
+def test_a_credential_in_the_database_url_refuses(url: str) -> None:
     """Database credentials live in a service or pass file."""
-    refused("bad_setting", database_url="postgresql+psycopg://u:p@db.example.org/byokeep")
+    assert refused("bad_setting", database_url=f"postgresql+psycopg:{url}").fields["setting"] == "database_url"
+
+
+@pytest.mark.parametrize("url", ["//db.example.org/b", "//10.0.0.9/b?sslmode=require", "///b?host=db.example.org",
+                                 "///b?host=/run&host=10.0.0.9", "//db/b?sslmode=verify-full&sslmode=x"])  # fmt: skip
+def test_a_database_elsewhere_needs_verified_tls(url: str) -> None:
+    """Another host is reached over TLS whose name is checked, or not at all."""
+    assert refused("insecure_address", database_url=f"postgresql+psycopg:{url}").fields["setting"] == "database_url"
+
+
+@pytest.mark.parametrize("url", ["//db.example.org/b?sslmode=verify-full", "//127.0.0.1:5433/b", "///b?host=/run/pg"])
+def test_a_database_with_verified_tls_or_on_this_host_passes(url: str) -> None:
+    """Unix sockets and loopback need no TLS."""
+    assert load(database_url=f"postgresql+psycopg:{url}").embedded_database is False
+
+
+@pytest.mark.parametrize("text", ["http://[::1", "https://h:99999", "https://h:x"])
+def test_what_is_no_address_refuses(text: str) -> None:
+    """A broken address is a rejection, not a traceback."""
+    refused("bad_setting", store_address=text)
+
+
+def test_the_variables_of_a_job_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command under `byokeep job run` may run byokeep itself; a name beside the listed ones still refuses."""
+    monkeypatch.setenv("BYOKEEP_JOB", "6f1c")
+    monkeypatch.setenv("BYOKEEP_SECRET_OPENAI_FILE", "/dev/fd/7")
+    load()
+    for name in ("BYOKEEP_SECRET_OPENAI", "BYOKEEP_SECRET_NOBODY_FILE", "BYOKEEP_JOBS"):
+        monkeypatch.setenv(name, "x")
+        assert refused("unknown_setting").fields["setting"] == name
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("path", ["/srv/task-force-one", "/srv/risk_accepted", "/srv/desk-1"])
+def test_words_that_only_hold_sk_pass(path: str) -> None:
+    """The shape of a key begins where a word begins."""
+    assert str(load(home=path).home) == path
+
+
+@pytest.mark.parametrize("value", ["300.0.0.0/8", "10.0.0.1/8", "anywhere"])
+def test_networks_that_are_none_refuse(value: str) -> None:
+    """A typo in the networks does not mean "from anywhere"."""
+    given = {"store_address": "https://bao.example.org", "lease_cidrs": value}
+    assert refused("bad_setting", **given).fields["setting"] == "lease_cidrs"
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "many", "99999999", True])
+def test_numbers_that_are_none_refuse(value: object) -> None:
+    """A cap that can not be read is not "no cap"."""
+    given: dict[str, object] = {"store_address": "https://bao.example.org", "store_calls_per_second": value}
+    assert refused("bad_setting", **given).fields["setting"] == "store_calls_per_second"
+
+
+@pytest.mark.parametrize("given", [{"lease_cidrs": "10.0.0.0/8"}, {"store_calls_per_second": 5}])
+@pytest.mark.parametrize("address", ["", "unix:///run/bao.sock"])
+def test_bounds_by_address_refuse_where_there_is_no_address(given: dict[str, object], address: str) -> None:
+    """A unix socket has no client address, so a bound on it would hold nobody or everybody."""
+    refused("bad_setting", store_address=address, **given)
+
+
+def test_the_settings_file_that_is_handed_on_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the supervisor writes for its processes reads back as its own settings."""
+    monkeypatch.delenv("BYOKEEP_HOME")
+    given = load(
+        home=tmp_path / "a \"quoted\" place", environment="staging", store_address="https://bao.example.org",
+        lease_cidrs="10.0.0.0/8, 192.0.2.0/24", store_calls_per_second=7, provider_urls={"openai": "http://127.0.0.1:1"},
+    )  # fmt: skip
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(given))
+    assert load(file) == given
+    assert given.networks == ("10.0.0.0/8", "192.0.2.0/24")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from uuid import UUID
 
 from cyclopts import App
 
@@ -19,13 +20,13 @@ def list_() -> None:
     Example: byokeep alert list
     """
     show(run(call("GET", "/v1/alerts"))["alerts"], title="Alerts",
-         columns=("id", "severity", "reason", "client_id", "object_id", "count", "opened_at"))  # fmt: skip
+         columns=("id", "severity", "reason", "count", "opened_at", "client_id", "object_id"))  # fmt: skip
 
 
 @app.command
-def close(alert: str) -> None:
+def close(alert: UUID) -> None:
     """Close an alert after it was dealt with.
 
-    Example: byokeep alert close 99a0...
+    Example: byokeep alert close $ALERT
     """
     show(run(call("POST", f"/v1/alerts/{alert}/close")), title="Alert")

@@ -2,23 +2,25 @@
 
 Rules
 - Errors of the server become the same classes here, by code; bodies are never printed.
-- Redirects are not followed; addresses are https, or http on loopback.
+- Redirects are not followed; addresses are https with a verified certificate, or http on loopback.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 
 from byokeep.cli.intake import read_token_file
 from byokeep.cli.terminal import session
 from byokeep.client.http import error_from
-from byokeep.core.errors import Unavailable
+from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.settings import check_address
 
@@ -30,6 +32,11 @@ _LIMIT: Final = 256 * 1024 * 1024  # bytes of a reply: exports are the largest
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end."""
     return asyncio.run(work)
+
+
+def segment(text: str) -> str:
+    """Return text as one part of a path."""
+    return quote(text, safe="")
 
 
 def stack(home: Path) -> dict[str, Any]:
@@ -113,19 +120,29 @@ async def fetch(
         headers["Content-Type"] = "application/json"
     try:
         async with (
-            aiohttp.ClientSession(timeout=_TIMEOUT) as http,
+            aiohttp.ClientSession(connector=_connector(), timeout=_TIMEOUT, trust_env=False) as http,
             http.request(
                 method, web_url() + path, data=data, headers=headers, params=params, allow_redirects=False
             ) as reply,
         ):
             content = await _bounded(reply)
             status = reply.status
+    except aiohttp.ClientSSLError:
+        raise Unavailable("server_certificate_refused", next_step="Name the issuer's PEM in web_ca_file.") from None
     except (aiohttp.ClientError, TimeoutError, OSError):
         raise Unavailable("server_unreachable", next_step="Is the stack up? Try `byokeep doctor`.") from None
     if 200 <= status < 300:
         return content
     problem = _document(content)
     raise error_from(status, problem if isinstance(problem, dict) else {})
+
+
+def _connector() -> aiohttp.BaseConnector:
+    ca_file = session().settings.file("web_ca_file")
+    try:
+        return aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca_file))
+    except (OSError, ssl.SSLError):
+        raise Rejected("bad_setting", next_step="This must be a PEM file.", setting="web_ca_file") from None
 
 
 async def _bounded(reply: aiohttp.ClientResponse) -> bytes:

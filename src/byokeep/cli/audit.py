@@ -9,8 +9,8 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli.api import call, fetch, run
-from byokeep.cli.intake import read_secret
-from byokeep.cli.terminal import facts, say, show
+from byokeep.cli.intake import read_secret, write_result
+from byokeep.cli.terminal import facts, session, show
 from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 
@@ -18,12 +18,12 @@ app: Final = App(name="audit", help="Read, verify, reconcile and export the audi
 
 
 @app.command(name="list")
-def list_(*, client: str | None = None, since: str | None = None, limit: int = 50) -> None:
+def list_(*, client: UUID | None = None, since: str | None = None, limit: int = 50) -> None:
     """Show records, newest first. Reading is itself recorded.
 
-    Example: byokeep audit list --client 7f0c9b1e-... --limit 20
+    Example: byokeep audit list --client $CLIENT --limit 20
     """
-    given = (("client_id", client), ("since", since), ("limit", str(limit)))
+    given = (("client_id", str(client) if client else None), ("since", since), ("limit", str(limit)))
     rows = run(call("GET", "/v1/audit", params={name: value for name, value in given if value}))["records"]
     show(rows, title="Audit", columns=("seq", "at", "event", "outcome", "actor", "object"))
 
@@ -35,6 +35,7 @@ def verify(
     """Verify the log: online without files, offline with exported files and public keys. Exit code 5 = broken.
 
     Example: byokeep audit verify
+
     Example: byokeep audit verify platform.jsonl --keys public-keys.txt --epochs checkpoints/epochs.jsonl
 
     Args:
@@ -58,8 +59,13 @@ def reconcile(*, minutes: int = 60) -> int:
     Example: byokeep audit reconcile --minutes 5
     """
     report = run(call("POST", "/v1/audit/reconcile", body={"minutes": minutes}))
-    findings = report.pop("findings", [])
-    show(findings or report, title="Reconciliation")
+    findings = report["findings"]
+    if session().as_json:
+        show(report)
+    else:
+        show({name: value for name, value in report.items() if name != "findings"}, title="Reconciliation")
+        if findings:
+            show(findings, title="Findings")
     if report.get("state") == "clean":
         return 0
     return Integrity.exit_code if findings else Unavailable.exit_code
@@ -105,29 +111,26 @@ def keys(file: Path) -> None:
 
     Example: byokeep audit keys public-keys.txt
     """
-    file.write_bytes(run(fetch("GET", "/v1/audit/keys")))
-    say(f"wrote {file}")
+    write_result(file, run(fetch("GET", "/v1/audit/keys")))
 
 
 @app.command
-def export(file: Path, *, client: str | None = None) -> None:
+def export(file: Path, *, client: UUID | None = None) -> None:
     """Write a chain (a client's, or the platform's) as JSON lines. Exporting is itself recorded.
 
     Example: byokeep audit export platform.jsonl
     """
-    body = {"client_id": client} if client else {}
-    file.write_bytes(run(fetch("POST", "/v1/audit/export", body=body)))
-    say(f"wrote {file}")
+    body = {"client_id": str(client)} if client else {}
+    write_result(file, run(fetch("POST", "/v1/audit/export", body=body)))
 
 
 @app.command
-def proof(client: str, file: Path) -> None:
+def proof(client: UUID, file: Path) -> None:
     """Write a proof of one client's whole history that a stranger can check.
 
-    Example: byokeep audit proof 7f0c9b1e-... acme-proof.json
+    Example: byokeep audit proof $CLIENT acme-proof.json
     """
-    file.write_bytes(run(fetch("POST", f"/v1/audit/proof/{client}")))
-    say(f"wrote {file}")
+    write_result(file, run(fetch("POST", f"/v1/audit/proof/{client}")))
 
 
 @app.command(name="check-proof")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 from cyclopts import App
 
 from byokeep.cli.api import call, run
+from byokeep.cli.choices import Risk
 from byokeep.cli.terminal import show
 
 app: Final = App(name="client", help="Create, list, suspend and resume clients.")
-_COLUMNS: Final = ("id", "name", "state", "risk", "created_at")
+_COLUMNS: Final = ("id", "name", "state", "risk")
 
 
 @app.command
-def create(name: str, *, risk: str = "standard") -> None:
+def create(name: str, *, risk: Risk = "standard") -> None:
     """Create a client and enrol it at the secret store.
 
     Example: byokeep client create "Acme Bakery" --risk high
@@ -23,20 +25,21 @@ def create(name: str, *, risk: str = "standard") -> None:
         name: Display name, unique.
         risk: `standard` or `high`; high shortens rotation to 30 days.
     """
-    show(run(_create(name, risk)), title="Client", note="Next: byokeep key add CLIENT PROVIDER")
+    made = run(_create(name, risk))
+    show(made, title="Client", note=f"Next: byokeep key add {made['id']} PROVIDER < key.txt")
 
 
-async def _create(name: str, risk: str) -> object:
+async def _create(name: str, risk: str) -> Any:
     made = await call("POST", "/v1/clients", body={"name": name, "risk": risk})
     await call("POST", f"/v1/clients/{made['id']}/enroll")
     return await call("GET", f"/v1/clients/{made['id']}")
 
 
 @app.command
-def enroll(client: str) -> None:
+def enroll(client: UUID) -> None:
     """Finish a creation that was cut before the store knew the client.
 
-    Example: byokeep client enroll 7f0c9b1e-...
+    Example: byokeep client enroll $CLIENT
     """
     show(run(call("POST", f"/v1/clients/{client}/enroll")), title="Client")
 
@@ -51,27 +54,27 @@ def list_() -> None:
 
 
 @app.command(name="show")
-def show_(client: str) -> None:
+def show_(client: UUID) -> None:
     """Show one client.
 
-    Example: byokeep client show 7f0c9b1e-...
+    Example: byokeep client show $CLIENT
     """
     show(run(call("GET", f"/v1/clients/{client}")), title="Client")
 
 
 @app.command
-def suspend(client: str) -> None:
+def suspend(client: UUID) -> None:
     """Suspend a client: no lease, no permit, no new key.
 
-    Example: byokeep client suspend 7f0c9b1e-...
+    Example: byokeep client suspend $CLIENT
     """
     show(run(call("POST", f"/v1/clients/{client}/suspend")), title="Client")
 
 
 @app.command
-def resume(client: str) -> None:
+def resume(client: UUID) -> None:
     """Resume a suspended client.
 
-    Example: byokeep client resume 7f0c9b1e-...
+    Example: byokeep client resume $CLIENT
     """
     show(run(call("POST", f"/v1/clients/{client}/resume")), title="Client")

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from cyclopts import App
 
 from byokeep.cli.api import call, fetch, run
-from byokeep.cli.terminal import facts, say, show
+from byokeep.cli.intake import write_result
+from byokeep.cli.terminal import facts, show
 from byokeep.client import verify as offline
 
 app: Final = App(name="evidence", help="Show, export and verify the evidence of a procedure.")
 
 
 @app.command(name="show")
-def show_(sop: str) -> None:
+def show_(sop: UUID) -> None:
     """Show which evidence items a procedure has.
 
-    Example: byokeep evidence show 5b7e...
+    Example: byokeep evidence show $SOP
     """
-    show(run(call("GET", f"/v1/sops/{sop}")), title="Evidence")
+    show(run(call("GET", f"/v1/sops/{sop}")), title="Evidence", note=f"Next: byokeep evidence export {sop} FILE")
 
 
 @app.command
-def export(sop: str, file: Path) -> None:
+def export(sop: UUID, file: Path) -> None:
     """Write the signed evidence (in-toto statement in a DSSE envelope) to a file.
 
-    Example: byokeep evidence export 5b7e... evidence.json
+    Example: byokeep evidence export $SOP evidence.json
     """
-    file.write_bytes(run(fetch("POST", f"/v1/evidence/{sop}")))
-    say(f"wrote {file}")
+    write_result(file, run(fetch("POST", f"/v1/evidence/{sop}")))
 
 
 @app.command

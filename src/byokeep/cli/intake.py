@@ -13,10 +13,11 @@ import getpass
 import os
 import stat
 import sys
+import warnings
 from pathlib import Path
 from typing import Final
 
-from byokeep.cli.terminal import say
+from byokeep.cli.terminal import say, show
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 
@@ -33,8 +34,8 @@ def read_secret(*, prompt: str, fd: int | None = None) -> Secret:
     Raises:
         Rejected: ``empty_value``, ``too_long``, ``bad_descriptor``.
     """
-    if fd is None and sys.stdin.isatty():
-        raw = getpass.getpass(f"{prompt} (not shown): ").encode()
+    if fd is None and sys.stdin is not None and sys.stdin.isatty():
+        raw = _prompt(f"{prompt} (not shown): ")
     else:
         raw = _drain(0 if fd is None else fd)
         if raw.endswith(b"\n"):
@@ -43,6 +44,15 @@ def read_secret(*, prompt: str, fd: int | None = None) -> Secret:
     if not raw:
         raise Rejected("empty_value", next_step="Pipe the key in, give --fd N, or type it at the prompt.")
     return Secret(raw)
+
+
+def _prompt(text: str) -> bytes:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            return getpass.getpass(text).encode("utf-8", "surrogateescape")
+    except (getpass.GetPassWarning, EOFError):
+        raise Rejected("no_hidden_prompt", next_step="The terminal can not hide input; pipe the value in.") from None
 
 
 def _drain(fd: int) -> bytes:
@@ -80,6 +90,21 @@ def read_token_file(path: Path) -> Secret:
     if not token:
         raise Rejected("token_file_empty", next_step="Issue a new token with `byokeep operator token`.")
     return Secret(token)
+
+
+def write_result(path: Path, content: bytes) -> None:
+    """Write what a command fetched, whole or not at all, and say so.
+
+    Raises:
+        Rejected: ``cannot_write_file``.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        raise Rejected("cannot_write_file", next_step="Check that the directory exists and is yours.") from None
+    show({"file": str(path), "bytes": len(content)})
 
 
 def write_private(path: Path, secret: Secret) -> None:

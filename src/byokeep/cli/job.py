@@ -8,10 +8,12 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 from cyclopts import App
 
 from byokeep.cli.api import call, run, stack
+from byokeep.cli.choices import ApiProvider, Effect, Platform
 from byokeep.cli.terminal import err, session, show
 from byokeep.client import ClientSettings, Job, Keep
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
@@ -26,10 +28,10 @@ _STOPPED: Final = 3
 @app.command(name="run")
 def run_(
     *,
-    client: str,
-    secret: list[str],
-    platform: list[str] | None = None,
-    effect: list[str] | None = None,
+    client: UUID,
+    secret: list[ApiProvider],
+    platform: list[Platform] | None = None,
+    effect: list[Effect] | None = None,
     ttl_s: int | None = None,
 ) -> int:
     """Run a command that may read a client's secrets.
@@ -38,7 +40,7 @@ def run_(
     wants a file name; the command also finds the names in BYOKEEP_SECRET_OPENAI_FILE. The value is in no argument
     and no environment. When the job is killed or its lease ends, the command is ended too.
 
-    Example: byokeep job run --client 7f0c9b1e-... --secret openai -- python post.py --key-file {openai}
+    Example: byokeep job run --client $CLIENT --secret openai -- python post.py --key-file {openai}
 
     Args:
         client: Client id.
@@ -50,7 +52,7 @@ def run_(
     command = session().rest
     if not command:
         raise Rejected("no_command", next_step="Put the command after --, e.g. `-- python post.py`.")
-    return run(_run(command, client, secret, platform or [], effect or [], ttl_s))
+    return run(_run(command, str(client), secret, platform or [], effect or [], ttl_s))
 
 
 def client_settings() -> ClientSettings:
@@ -68,11 +70,18 @@ def client_settings() -> ClientSettings:
         broker_url=url,
         runner_token_file=Path(settings.runner_token_file or place / "runner.token"),
         dispatcher_token_file=Path(settings.dispatcher_token_file or place / "dispatcher.token"),
+        broker_ca_file=settings.file("broker_ca_file"),
+        store_ca_file=settings.file("store_ca_file"),
     )
 
 
 async def _run(
-    command: Sequence[str], client: str, secrets: list[str], platforms: list[str], effects: list[str], ttl_s: int | None
+    command: Sequence[str],
+    client: str,
+    secrets: Sequence[str],
+    platforms: Sequence[str],
+    effects: Sequence[str],
+    ttl_s: int | None,
 ) -> int:
     async with (
         Keep(client_settings()) as keep,
@@ -142,10 +151,10 @@ def _fill(word: str, names: dict[str, str]) -> str:
 
 
 @app.command(name="show")
-def show_(job: str) -> None:
+def show_(job: UUID) -> None:
     """Show a job.
 
-    Example: byokeep job show 4c1b...
+    Example: byokeep job show $JOB
     """
     reply: Any = run(call("GET", f"/v1/jobs/{job}"))
     show(reply, title="Job")

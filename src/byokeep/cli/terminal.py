@@ -1,18 +1,22 @@
-"""What a command prints: one JSON document, or a table a person can read.
+"""What a command prints: one JSON document, or text a person can read.
 
 Rules
 - Foreign text never reaches the terminal raw: Rich markup is off for data, control characters are dropped.
+- An id is never broken over two lines: rows that do not fit side by side are shown as blocks.
+- Without a terminal nothing is wrapped and nothing moves: a row is a line.
 - Errors print their code, their safe fields and the next step.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +26,9 @@ from byokeep.core.errors import ByokeepError
 from byokeep.settings import Settings
 
 Json = Mapping[str, Any]
+_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)\Z")
+_GAP: Final = 2  # blanks between columns
+_UNBOUNDED: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +51,18 @@ def session() -> Session:
 
 
 def clean(value: object) -> str:
-    """Return a value as printable text."""
-    if value is None:
-        return "-"
-    if isinstance(value, list | tuple):
-        return ", ".join(clean(item) for item in value) or "-"
+    """Return a value as printable text of one line."""
+    match value:
+        case None | "":
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join(clean(item) for item in value) or "-"
+        case Mapping():
+            return "  ".join(clean(item) for item in value.values()) or "-"
+        case str() if found := _TIME.match(value):
+            return f"{found[1]} {found[2]}Z"
     return "".join(char if char.isprintable() else "?" for char in str(value))
 
 
@@ -57,19 +71,21 @@ def show(data: Any, *, title: str = "", columns: Sequence[str] = (), note: str =
 
     Args:
         data: A mapping (shown as field/value rows) or a list of mappings (shown as a table).
-        title: Heading of the table.
+        title: Heading.
         columns: Which keys, in order; empty = all of the first row.
-        note: One line after the table, on standard error; not printed with ``--json``.
+        note: A line after it, on standard error; not printed with ``--json``.
     """
     if session().as_json:
         out.print_json(json.dumps(data, default=str), indent=None if not out.is_terminal else 2)
         return
     if isinstance(data, Mapping):
-        _fields(data, title)
+        _heading(title)
+        _fields(data)
     elif not data:
-        err.print(Text(f"No {title.lower() or 'rows'}.", style="dim"))
+        say(f"No {title.lower() or 'rows'}.")
     else:
-        _rows(data, title, columns or tuple(data[0]))
+        _heading(title)
+        _rows(data, columns or tuple(data[0]))
     if note:
         say(note)
 
@@ -79,40 +95,92 @@ def facts(report: Any) -> dict[str, Any]:
     return {"state": "ok"} | {spec.name: getattr(report, spec.name) for spec in fields(report)}
 
 
-def _fields(data: Json, title: str) -> None:
-    table = Table(title=title or None, title_justify="left", show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+def _heading(title: str) -> None:
+    if title and out.is_terminal:
+        out.print(Text(title, style="bold underline"))
+
+
+def _label(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _width() -> int:
+    return out.width if out.is_terminal else _UNBOUNDED
+
+
+def _line(text: Text) -> None:
+    out.print(text, soft_wrap=True)
+
+
+def _fields(data: Json) -> None:
+    names = max((len(key) for key in data), default=0)
     for key, value in data.items():
-        table.add_row(key.replace("_", " "), Text(clean(value)))
-    out.print(table)
+        nested = value if isinstance(value, Mapping) and value else {"": value}
+        inner = max(len(name) for name in nested)
+        for at, (name, item) in enumerate(nested.items()):
+            text = Text((_label(key) if at == 0 else "").ljust(names + _GAP), style="bold")
+            if name:
+                text.append(_label(name).ljust(inner + _GAP), style="not bold dim")
+            text.append(clean(item), style="not bold " + _style(item))
+            _line(text)
 
 
-def _rows(rows: Iterable[Json], title: str, columns: Sequence[str]) -> None:
-    table = Table(title=title or None, title_justify="left", header_style="bold", pad_edge=False)
+def _rows(rows: Sequence[Json], columns: Sequence[str]) -> None:
+    cells = [[clean(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(_label(columns[at])), *(len(line[at]) for line in cells)) for at in range(len(columns))]
+    if sum(widths) + _GAP * (len(widths) - 1) > _width():
+        for row in rows:
+            _block(row, columns)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(clean(row.get(column)), style=_style(row.get(column))) for column in columns))
-    out.print(table)
+        table.add_column(_label(column), no_wrap=True)
+    for row, line in zip(rows, cells, strict=True):
+        styled = zip(line, columns, strict=True)
+        table.add_row(*(Text(text, style=_style(row.get(column))) for text, column in styled))
+    out.print(table, width=sum(widths) + _GAP * len(widths), crop=False, soft_wrap=not out.is_terminal)
+
+
+def _block(row: Json, columns: Sequence[str]) -> None:
+    """One row as a headline and indented pairs; a pair moves to the next line as a whole."""
+    _line(Text(clean(row.get(columns[0])), style="bold"))
+    line = Text("  ")
+    for column in columns[1:]:
+        value = clean(row.get(column))
+        if value == "-":
+            continue
+        pair = Text.assemble((_label(column) + " ", "dim"), (value, _style(row.get(column))))
+        if line.plain.strip() and len(line) + len(pair) + _GAP > _width():
+            _line(line)
+            line = Text("  ")
+        line.append("  " if line.plain.strip() else "").append_text(pair)
+    if line.plain.strip():
+        _line(line)
 
 
 def _style(value: object) -> str:
     match value:
-        case "ok" | "verified" | "active" | "complete" | "pass" | "match" | "open" | "healthy" | True:
+        case "ok" | "verified" | "active" | "complete" | "pass" | "match" | "open" | "healthy" | "clean":
             return "green"
-        case "failed" | "closed" | "quarantined" | "mismatch" | "killed" | "critical" | "unhealthy":
+        case "failed" | "closed" | "quarantined" | "mismatch" | "killed" | "critical" | "unhealthy" | "findings":
             return "red"
-        case "pending" | "running" | "unknown" | "enrolling" | "warning" | "suspended":
+        case "pending" | "running" | "unknown" | "enrolling" | "warning" | "suspended" | "incomplete":
             return "yellow"
         case _:
             return ""
 
 
 def say(text: str) -> None:
-    """Print a hint to standard error, unless output is JSON."""
+    """Print a hint to standard error, unless output is JSON. A command in it stays on one line, to be copied."""
     if not session().as_json:
-        err.print(Text(text, style="dim"))
+        err.print(Text(text, style="dim"), soft_wrap=True)
+
+
+def busy(text: str) -> contextlib.AbstractContextManager[Any]:
+    """Show that something goes on, while the block lasts; on a terminal only."""
+    if session().as_json or not err.is_terminal:
+        return contextlib.nullcontext()
+    return err.status(Text(text))
 
 
 def fail(error: ByokeepError, *, as_json: bool) -> int:
@@ -120,8 +188,8 @@ def fail(error: ByokeepError, *, as_json: bool) -> int:
     if as_json:
         problem = {"code": error.code, "next_step": error.next_step, **error.fields}
         sys.stdout.write(json.dumps({"error": problem}, sort_keys=True) + "\n")
-    kind = type(error).__name__
-    err.print(Text.assemble((f"{kind.lower()}: ", "bold red"), str(error)))
+    kind = re.sub(r"(?<!^)(?=[A-Z])", " ", type(error).__name__).lower()
+    err.print(Text.assemble((f"{kind}: ", "bold red"), str(error)), soft_wrap=True)
     if error.next_step:
-        err.print(Text(error.next_step))
+        err.print(Text(error.next_step), soft_wrap=True)
     return error.exit_code

@@ -66,11 +66,12 @@ def from_environment() -> ClientSettings:
         raise Unavailable("no_broker", next_step="Set BYOKEEP_BROKER_URL, or start a stack with `byokeep up`.")
     credentials = home / "credentials"
     dispatcher = Path(os.environ.get("BYOKEEP_DISPATCHER_TOKEN_FILE") or credentials / "dispatcher.token")
-    store_ca = os.environ.get("BYOKEEP_STORE_CA_FILE")
+    broker_ca, store_ca = os.environ.get("BYOKEEP_BROKER_CA_FILE"), os.environ.get("BYOKEEP_STORE_CA_FILE")
     return ClientSettings(
         broker_url=url,
         runner_token_file=Path(os.environ.get("BYOKEEP_RUNNER_TOKEN_FILE") or credentials / "runner.token"),
         dispatcher_token_file=dispatcher if dispatcher.exists() else None,
+        broker_ca_file=Path(broker_ca) if broker_ca else None,
         store_ca_file=Path(store_ca) if store_ca else None,
     )
 

@@ -66,7 +66,8 @@ async def onboard(stage: Scene) -> Seen:
     while time.monotonic() < deadline:
         states = {sop: (await stage.api("operator", "GET", f"/v1/sops/{sop}"))["state"] for sop in stage.sops}
         if all(state == "complete" for state in states.values()):
-            return Seen("Keys are stored once, verified, closed with evidence", f"{len(states)} of {len(states)} complete")
+            text = f"{len(states)} of {len(states)} complete"
+            return Seen("Keys are stored once, verified, closed with evidence", text)
         _must("failed" not in states.values(), "an onboarding failed")
         await asyncio.sleep(0.2)
     raise Broken(f"only {sum(state == 'complete' for state in states.values())} of {len(states)} onboardings completed")
@@ -132,10 +133,12 @@ async def cross_tenant(stage: Scene) -> Seen:
         _must(own.matches(stage.keys[A, "openai"]), "the lease's own secret was refused")
         lease = job.lease.id
     log = (stage.home / "store-audit" / "audit-a.jsonl").read_text(encoding="utf-8")
-    lines = [line for line in log.splitlines() if lease in line and "permission denied" in line and '"response"' in line]
+    of_lease = [line for line in log.splitlines() if lease in line and '"response"' in line]
+    lines = [line for line in of_lease if "permission denied" in line]
     _must(refused == 2, f"{refused} of 2 foreign reads were refused")
     _must(len(lines) >= refused, "the store's own log does not show the refusals")
-    return Seen("Another client's and an undeclared secret: 403 by OpenBao itself", f"{len(lines)} refusals in its audit log")
+    text = f"{len(lines)} refusals in its audit log"
+    return Seen("Another client's and an undeclared secret: 403 by OpenBao itself", text)
 
 
 async def kill(stage: Scene) -> Seen:
@@ -148,12 +151,14 @@ async def kill(stage: Scene) -> Seen:
         took = (time.monotonic() - began) * 1000
         await _refused(read_secret(store, token, path, version, job.lease.id), "a live store token still read")
         await _refused(_lease(stage, client), "a new lease was given")
-    asked = await stage.api("operator", "POST", "/v1/switches/open-requests", body={"client_id": client, "reason": "demo"})
+    wish = {"client_id": client, "reason": "demo"}
+    asked = await stage.api("operator", "POST", "/v1/switches/open-requests", body=wish)
     approve = f"/v1/switches/open-requests/{asked['id']}/approve"
     await _refused(stage.api("operator", "POST", approve), "one person opened the switch alone")
     await stage.api("approver", "POST", approve)
     await _lease(stage, client)
-    return Seen("Kill: leases, reads and permits stop at once; two people lift it", f"acknowledged and true after {took:.0f} ms")
+    text = f"acknowledged and true after {took:.0f} ms"
+    return Seen("Kill: leases, reads and permits stop at once; two people lift it", text)
 
 
 async def _lease(stage: Scene, client: str) -> None:
@@ -178,12 +183,13 @@ async def store_down(stage: Scene) -> Seen:
     _must(await stage.effects() == before, "an effect happened without the store")
     await stage.stack.start_part("store")
     _must(await _job_run(stage) == 0, "work did not go on after the store came back")
-    return Seen("OpenBao down: nothing is served, nothing acts, exit code 4", "0 effects; went on by itself when it came back")
+    text = "0 effects; went on by itself when it came back"
+    return Seen("OpenBao down: nothing is served, nothing acts, exit code 4", text)
 
 
 async def _job_run(stage: Scene) -> int:
-    command = [sys.executable, "-m", "byokeep.cli", "job", "run", "--home", str(stage.home), "--client", stage.clients[A],
-               "--secret", "openai", "--", "sh", "-c", "test -s $0", "{openai}"]  # fmt: skip
+    job = ["job", "run", "--home", str(stage.home), "--client", stage.clients[A], "--secret", "openai"]
+    command = [sys.executable, "-m", "byokeep.cli", *job, "--", "sh", "-c", "test -s $0", "{openai}"]
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
     return await process.wait()
 
@@ -218,7 +224,8 @@ async def reconcile(stage: Scene) -> Seen:
     reasons = sorted({finding["reason"] for finding in report["findings"]})
     _must(report["state"] != "unknown", "the store's log could not be read")
     _must(not report["findings"], "unexplained: " + ", ".join(reasons))
-    return Seen("Every login and read in OpenBao's log is explained by a lease", f"{report['logins']} logins, 0 unexplained")
+    text = f"{report['logins']} logins, 0 unexplained"
+    return Seen("Every login and read in OpenBao's log is explained by a lease", text)
 
 
 async def sweep(stage: Scene) -> Seen:
@@ -237,7 +244,7 @@ async def sweep(stage: Scene) -> Seen:
     _must(report.clean, f"{len(report.unreadable)} sources could not be searched: "
           + ", ".join(sorted({f"{Path(one.source).name} {one.reason}" for one in report.unreadable})[:5]))  # fmt: skip
     mib = report.bytes_scanned / 2**20
-    text = f"{report.sources_scanned} files and processes, {mib:.0f} MiB; control found {control.planted} of {control.planted}"
+    text = f"{report.sources_scanned} files and processes, {mib:.0f} MiB; control: {control.planted} planted, all found"
     return Seen("The keys are nowhere: files, database, store, logs, arguments, environments", text)
 
 

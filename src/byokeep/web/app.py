@@ -25,7 +25,12 @@ _NOBODY = ClientId(UUID(int=0))
 
 
 def create_app(
-    app: WebApp, auth: Authenticator, *, passwords: PasswordCheck, broker_address: str, broker_ca_file: Path | None = None
+    app: WebApp,
+    auth: Authenticator,
+    *,
+    passwords: PasswordCheck,
+    broker_address: str,
+    broker_ca_file: Path | None = None,
 ) -> FastAPI:
     """Build the application.
 

@@ -1,0 +1,15 @@
+"""The words that arguments may be. They are shown in `--help` and refused before anything is sent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ApiProvider = Literal["anthropic", "google", "heygen", "kie", "openai", "openrouter"]
+Platform = Literal["linkedin", "meta", "skool", "tiktok", "x", "youtube"]
+Lane = Literal["api", "browser"]
+Effect = Literal["comment", "delete", "dm", "engage", "other", "profile_edit", "publish"]
+Risk = Literal["standard", "high"]
+PersonRole = Literal["admin", "operator", "approver", "auditor"]
+MachineRole = Literal["dispatcher", "runner", "custodian"]
+SubjectState = Literal["active", "disabled"]
+KeyStateChange = Literal["suspended", "active", "deactivated", "compromised", "destroyed"]
