@@ -1,4 +1,4 @@
-"""What the broker does by itself, again and again: checkpoint, second copy, reconciliation, probe, expiry.
+"""What the broker does by itself, again and again: checkpoint, second copy, reconciliation, probe, expiry, clocks.
 
 Rules
 - Each round stands alone: one that fails is logged with its code, raises its alert, and the next comes on time.
@@ -18,6 +18,7 @@ from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.audit import checkpoint
 from byokeep.flows.audit_out import copy
+from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.expire import expire
 from byokeep.flows.reconcile import reconcile
 from byokeep.telemetry.log import get_log
@@ -28,6 +29,7 @@ RECONCILE_S: Final = 20.0
 PROBE_S: Final = 20.0
 EXPIRE_S: Final = 5.0
 RESERVE_S: Final = 10.0
+CLOCK_S: Final = 10.0
 FIRST_LOOK_BACK: Final = timedelta(minutes=5)
 
 
@@ -49,6 +51,7 @@ class Rounds:
     def __init__(self, app: BrokerApp, reserve: Reserve) -> None:
         self._app = app
         self._reserve = reserve
+        self._clock = ClockWatch(app)
         self._reconciled: datetime = app.clock.now() - FIRST_LOOK_BACK
 
     async def run(self) -> None:
@@ -61,6 +64,7 @@ class Rounds:
                 ("probe", PROBE_S, self._probe),
                 ("expire", EXPIRE_S, self._expire),
                 ("reserve", RESERVE_S, self._hold),
+                ("clock", CLOCK_S, self._look_at_clock),
             ):
                 group.create_task(_every(name, every_s, work))
 
@@ -90,6 +94,9 @@ class Rounds:
 
     async def _expire(self) -> None:
         await expire(self._app)
+
+    async def _look_at_clock(self) -> None:
+        await self._clock.look()
 
     async def _hold(self) -> None:
         if not await asyncio.to_thread(self._reserve.hold):

@@ -3,6 +3,7 @@
 Rules
 - The database holds ``HMAC(token-key, token)`` only; a token is looked up by it, so no comparison of ours takes time
   that depends on the token. An unknown, malformed, expired or revoked token costs the same and answers the same.
+- A token that was one once and has ended raises an alert: somebody kept it (S-OWASP-1).
 - Roles, state and assignments are read at every call: a change holds for the next request (R4.1-12).
 - What a request says about itself (headers, body) never adds to the actor (S-ASVS-12).
 
@@ -12,11 +13,13 @@ It may not create or prolong a token.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.errors import Unauthenticated
+from byokeep.core.errors import ByokeepError, Unauthenticated
 from byokeep.core.model import HUMAN_ROLES, Actor, Role
+from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import BrokerApp, WebApp
 from byokeep.ports import Query, Row
 
@@ -47,6 +50,11 @@ async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) ->
     keyed_hash = app.token_key(token[:MAX_TOKEN].encode("utf-8", "replace"))
     async with app.db.begin(every_client=True) as tx:
         found = await tx.maybe(_TOKEN, keyed_hash=keyed_hash)
+    if found is not None and found["live"] is not True:
+        with suppress(ByokeepError):  # the refusal stands, recorded or not
+            await raise_alert(app, reason="token_reuse", key=f"token/{found['token_id']}", severity="warning",
+                              object_id=found["subject_id"])  # fmt: skip
+        found = None
     if found is None or not _SHAPE.match(token):
         raise Unauthenticated("bad_token", next_step="Show a valid token; an admin can issue one.")
     roles = frozenset(Role(name) for name in found["roles"])

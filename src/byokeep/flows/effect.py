@@ -12,7 +12,6 @@ It may not act: the runner does, after it has the permit.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -118,7 +117,7 @@ async def _record_denial(
 ) -> None:
     known: dict[str, FieldValue] = {"lease": str(lease_id)}
     if wish is not None and _well_formed(wish):
-        known |= _what(wish)
+        known |= _what(app, client_id, wish)
     alert = refusal.code if refusal.code in (DenyReason.GATE_ERROR, DenyReason.SWITCH_UNKNOWN) else ""
     await record_refusal(
         app, actor, EventName.PERMIT_ISSUED, refusal, client_id=client_id, object_id=lease_id, fields=known, alert=alert
@@ -135,9 +134,9 @@ def _well_formed(wish: Wish) -> bool:
     )
 
 
-def _what(wish: Wish) -> dict[str, FieldValue]:
-    """The wish as audit fields. A key may say anything, so its digest stands for it."""
-    digest = hashlib.sha256(wish.idempotency_key.encode()).hexdigest()
+def _what(app: BrokerApp, client_id: ClientId, wish: Wish) -> dict[str, FieldValue]:
+    """The wish as audit fields. A key may say anything and be guessed, so a keyed digest stands for it (S-TLOG-11)."""
+    digest = app.token_key(f"idempotency/{client_id}/{wish.idempotency_key}".encode()).hex()
     return {"effect": wish.effect, "platform": wish.platform, "lane": wish.lane, "idempotency": digest}
 
 
@@ -170,7 +169,7 @@ async def _decide(app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: U
         event = Event(
             name=EventName.PERMIT_ISSUED, actor=actor, outcome=Outcome.INTENDED, client_id=client_id,
             object_id=permit_id,
-            fields={**_what(wish), "lease": str(lease_id), "job": str(row["job_id"]),
+            fields={**_what(app, client_id, wish), "lease": str(lease_id), "job": str(row["job_id"]),
                     "account": str(row["account_id"])},
         )  # fmt: skip
         expires_at = await tx.maybe(

@@ -13,12 +13,13 @@ It may not read a value.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.errors import Denied, NotFound, RateLimited
+from byokeep.core.errors import ByokeepError, Denied, NotFound, RateLimited
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, LeaseId, LeaseKind, Provider, Role
 from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb, authorise
@@ -33,6 +34,7 @@ from byokeep.ports import Query, Row
 AUDIENCE: Final = "openbao"
 _FACTS: Final = Query("lease_facts", lambda row: row)
 _INSERT: Final = Query("lease_insert", lambda _: None)
+_ENDED: Final = Query("lease_ended_secret", lambda row: row["reason"])
 _HEARTBEAT: Final = Query("lease_heartbeat", lambda row: row)
 _CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed"})
 
@@ -122,7 +124,7 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
     except (Denied, RateLimited) as refusal:
         await record_refusal(
             app, actor, EventName.LEASE_ISSUED, refusal, client_id=client_id, object_id=job_id,
-            alert="lease_storm" if isinstance(refusal, RateLimited) else "",
+            alert=await _alarm(app, client_id, job_id, refusal),
         )  # fmt: skip
         raise
     remember(lease_id, client_id)
@@ -135,6 +137,19 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
         roles={provider: f"{row['kind']}-{provider}" for provider in row["secrets"]}, secrets=pins,
         expires_at=row["expires_at"], life_s=app.limits.lease_life_s, epoch=row["now_s"],
     )  # fmt: skip
+
+
+async def _alarm(app: BrokerApp, client_id: ClientId, job_id: UUID, refusal: Denied | RateLimited) -> str:
+    """The alert that a refusal deserves: a storm, or a secret asked for after its end (S-OWASP-1); empty for none."""
+    if isinstance(refusal, RateLimited):
+        return "lease_storm"
+    if refusal.code not in ("missing_credential", DenyReason.CREDENTIAL_NOT_USABLE):
+        return ""
+    with suppress(ByokeepError):  # the refusal stands, whatever becomes of its reason
+        async with app.db.begin(client_id=client_id) as tx:
+            ended = await tx.one(_ENDED, client_id=client_id, job_id=job_id, environment=app.environment.value)
+            return str(ended)
+    return ""
 
 
 async def _record(

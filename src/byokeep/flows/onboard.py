@@ -164,7 +164,8 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
                     ref_id=ref_id, version=ref.version, started_by=actor.id, write_seq=run.write_seq,
                     store_request=run.store_request,
                 )  # fmt: skip
-            await _queue(tx, run, await _open_custody(tx, app, ref.client_id, ref.provider, actor.request_id))
+            job_id = await _open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
+            await _queue(tx, run, job_id, actor.request_id)
     return run
 
 
@@ -279,7 +280,7 @@ async def _record(app: WebApp, actor: Actor, plan: _Plan, written: Written) -> O
             raise Conflict("superseded", next_step="This onboarding was ended meanwhile; start again.", sop=run.id)
         row = await _put_ref(tx, app, actor, plan)
         await tx.all(_SUPERSEDE, client_id=ref.client_id, ref_id=run.ref_id, id=run.id)
-        await _queue(tx, stored, plan.job_id)
+        await _queue(tx, stored, plan.job_id, actor.request_id)
     return Onboarded(
         ref_id=row.id, sop_id=run.id, version=run.version, state=row.state, verification=row.verification.value,
         rule=plan.due.rule,
@@ -300,7 +301,7 @@ async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _Plan) -> CredentialRef
     )  # fmt: skip
 
 
-async def _queue(tx: Tx, run: SopRun, job_id: UUID) -> None:
+async def _queue(tx: Tx, run: SopRun, job_id: UUID, request_id: UUID) -> None:
     await tx.defer(
         "verify_key",
         client_id=str(run.client_id),
@@ -308,6 +309,7 @@ async def _queue(tx: Tx, run: SopRun, job_id: UUID) -> None:
         version=str(run.version),
         sop_id=str(run.id),
         job_id=str(job_id),
+        request_id=str(request_id),
     )
 
 

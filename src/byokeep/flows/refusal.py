@@ -2,6 +2,7 @@
 
 Rules
 - A refusal is recorded in its own short transaction, because the refused one is rolled back.
+- One actor's refusals are recorded up to a rate, beyond it counted on an alert: a flood fills no log (S-OWASP-16).
 - If the record can not be written the refusal stands all the same: refusing needs no permission.
 """
 
@@ -12,12 +13,16 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 from uuid import UUID
 
+from byokeep.core.bucket import Buckets
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.flows.app import App
 from byokeep.ports import Query, Tx
 
+AT_ONCE: Final = 1200  # refusals of one actor that are recorded in a burst
+PER_MINUTE: Final = 60  # and as many go on being recorded in a flood
+_recorded: Final = Buckets(per_minute=PER_MINUTE, size=AT_ONCE)
 _RAISE: Final = Query("permit_alert", lambda row: bool(row["fresh"]))
 
 
@@ -87,6 +92,10 @@ async def record_refusal(
         fields={**(fields or {}), "reason": error.code},
     )
     with suppress(ByokeepError):
+        if _recorded.take(str(actor.id), app.clock.monotonic()):
+            async with app.db.begin(every_client=True) as tx:
+                await raise_alert(tx, app, actor, reason="refusals_not_recorded", object_id=actor.id)
+            return
         async with _begin(app, client_id) as tx:
             if alert:
                 await raise_alert(tx, app, actor, reason=alert, client_id=client_id, object_id=object_id)

@@ -37,13 +37,14 @@ _SHARERS: Final = Query("fingerprint_sharers", lambda row: UUID(str(row["ref_id"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """The ids that a queued verification consists of."""
+    """The ids that a queued verification consists of; ``request_id`` is the call that asked for it (S-OWASP-13)."""
 
     client_id: ClientId
     ref_id: UUID
     version: int
     sop_id: UUID
     job_id: UUID
+    request_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ async def find_shared_value(app: WorkerApp, task: Task) -> None:
         sharers = await tx.all(_SHARERS, ref_id=task.ref_id, version=task.version)
         if not sharers:
             return
-        actor = app.system()
+        actor = app.system(task.request_id)
         await raise_alert(tx, app, actor, reason="shared_value", severity="warning", object_id=task.ref_id)
         await tx.append(
             Event(
@@ -150,7 +151,7 @@ class _Book:
     """The entries of one recording transaction."""
 
     def __init__(self, tx: Tx, app: WorkerApp, task: Task, run: SopRun, ref: CredentialRef) -> None:
-        self.actor = app.system()
+        self.actor = app.system(task.request_id)
         self._tx, self._app, self._task, self._run, self._ref = tx, app, task, run, ref
 
     async def verification(self, seen: _Seen) -> int | None:

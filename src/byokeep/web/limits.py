@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from byokeep.core.bucket import MAX_KEYS, Buckets
 from byokeep.core.errors import RateLimited
 from byokeep.ports import Clock
 
-MAX_KEYS: Final = 10_000
 FREE_FAILURES: Final = 5
 MAX_WAIT_S: Final = 900
 LOGINS_PER_MINUTE: Final = 120  # of one source, all names together
@@ -29,8 +29,7 @@ class Budget:
 
     def __init__(self, clock: Clock, *, per_minute: int) -> None:
         self._clock = clock
-        self._size = float(per_minute)
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets = Buckets(per_minute=per_minute)
 
     def spend(self, key: str) -> None:
         """Take one call from a key's budget.
@@ -38,18 +37,9 @@ class Budget:
         Raises:
             RateLimited: ``too_many_requests`` with ``retry_after_s``.
         """
-        now = self._clock.monotonic()
-        left, then = self._left.pop(key, (self._size, now))
-        left = min(self._size, left + (now - then) * self._size / 60)
-        fits = left >= 1
-        self._left[key] = (left - 1 if fits else left, now)
-        if len(self._left) > MAX_KEYS:
-            self._left.popitem(last=False)
-        if not fits:
+        if wait := self._buckets.take(key, self._clock.monotonic()):
             raise RateLimited(
-                "too_many_requests",
-                next_step="Wait, then go on.",
-                retry_after_s=max(1, int((1 - left) * 60 / self._size) + 1),
+                "too_many_requests", next_step="Wait, then go on.", retry_after_s=max(1, int(wait) + 1)
             )
 
 

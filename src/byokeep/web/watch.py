@@ -1,4 +1,4 @@
-"""Routes of alerts and of the audit log."""
+"""Routes of alerts, of the audit log, and of one key's history in it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from fastapi import APIRouter, Depends, Request
 
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
-from byokeep.flows import alerts, audit_read
+from byokeep.flows import alerts, audit_read, history
 from byokeep.flows.app import WebApp
-from byokeep.flows.audit_read import DEFAULT_RECORDS
 from byokeep.http.body import PathId, no_query
 from byokeep.http.token import Authenticator, caller
-from byokeep.web.words import alert_out, instant, query_of, record_out, whole_number
+from byokeep.web.words import alert_out, history_out, query_of, record_out, window_of
 
 
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
@@ -36,13 +35,14 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
         """Read audit records, newest first; the reading is on record."""
         given = query_of(request, "client_id", "since", "until", "before", "limit")
         client = given.get("client_id")
-        window = audit_read.Window(
-            since=instant("since", given.get("since")),
-            until=instant("until", given.get("until")),
-            before=whole_number("before", given.get("before")),
-            limit=whole_number("limit", given.get("limit")) or DEFAULT_RECORDS,
-        )
         chain = None if client is None else ClientId(parse_client_id(client))
-        return {"records": [record_out(found) for found in await audit_read.read_audit(app, actor, chain, window)]}
+        found = await audit_read.read_audit(app, actor, chain, window_of(given))
+        return {"records": [record_out(record) for record in found]}
+
+    @routes.get("/refs/{ref_id}/history")
+    async def key_history(request: Request, ref_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Tell who had access to a key, when it was used and last rotated; the reading is on record."""
+        window = window_of(query_of(request, "since", "until", "before", "limit"))
+        return history_out(await history.key_history(app, actor, ref_id, window))
 
     return routes

@@ -13,7 +13,8 @@ from byokeep.core.errors import Rejected
 from byokeep.core.model import Client, CredentialRef
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.alerts import Alert
-from byokeep.flows.audit_read import Shown
+from byokeep.flows.audit_read import DEFAULT_RECORDS, Shown, Window
+from byokeep.flows.history import KeyHistory
 from byokeep.flows.refs import Inventory, InventoryItem, Transition
 from byokeep.flows.sops import SopStatus
 from byokeep.flows.subjects import Issued, Subject, Token
@@ -250,6 +251,37 @@ def alert_out(alert: Alert) -> dict[str, Any]:
         "object_id": None if alert.object_id is None else str(alert.object_id), "reason": alert.reason,
         "severity": alert.severity, "count": alert.count, "opened_at": at_out(alert.opened_at),
         "closed_at": at_out(alert.closed_at), "closed_by": None if alert.closed_by is None else str(alert.closed_by),
+    }  # fmt: skip
+
+
+def window_of(given: dict[str, str]) -> Window:
+    """Return the window that ``since``, ``until``, ``before`` and ``limit`` of a query name.
+
+    Raises:
+        Rejected: ``bad_time``, ``bad_number``.
+    """
+    return Window(
+        since=instant("since", given.get("since")),
+        until=instant("until", given.get("until")),
+        before=whole_number("before", given.get("before")),
+        limit=whole_number("limit", given.get("limit")) or DEFAULT_RECORDS,
+    )
+
+
+def history_out(history: KeyHistory) -> dict[str, Any]:
+    """Return the wire form of a key's history."""
+    return {
+        "ref": ref_out(history.ref),
+        "last_used_at": at_out(history.last_used_at), "last_rotated_at": at_out(history.last_rotated_at),
+        "refused": history.refused,
+        "access": [
+            {"actor": str(one.actor), "name": one.name, "leases": one.leases, "first_at": at_out(one.first_at),
+             "last_at": at_out(one.last_at)}
+            for one in history.holders
+        ],
+        "records": [
+            {"seq": one.seq, "at": at_out(one.at), "actor_name": one.actor_name, **one.said} for one in history.entries
+        ],
     }  # fmt: skip
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Final, Protocol
+from uuid import UUID
 
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
@@ -18,6 +20,8 @@ from byokeep.flows.worker_app import IdentityNote
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
 
+# The request that a task goes back to, so that the log line of a provider's call names it too.
+asked_by: ContextVar[UUID | None] = ContextVar("asked_by", default=None)
 ASK_AGAIN: Final = frozenset({"rate_limited", "provider_down", "timeout"})
 
 
@@ -68,7 +72,8 @@ def noted(ask: Ask) -> Callable[[Provider, Secret], Awaitable[IdentityNote]]:
             answer = await ask(provider, secret)
         status = str(answer.status)
         get_log().info("identity_call", provider=provider.value, outcome=status, status=answer.http_status,
-                       took_ms=answer.latency_ms, attempt=answer.attempts)  # fmt: skip
+                       took_ms=answer.latency_ms, attempt=answer.attempts,
+                       request_id=asked_by.get())  # fmt: skip
         return IdentityNote(
             status=status,
             verified=answer.verified,

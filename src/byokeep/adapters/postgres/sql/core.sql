@@ -18,3 +18,6 @@ SELECT count(pg_advisory_xact_lock_shared(scope.key)) AS locked
 -- name: lock_scope_exclusive
 -- Waits until everybody who holds the scope has committed; newcomers wait behind it. Held until commit.
 SELECT pg_advisory_xact_lock(byokeep.scope_lock_key(:scope)) IS NULL AS locked
+
+-- name: clock_now
+SELECT clock_timestamp() AS now

@@ -23,6 +23,19 @@ SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets,
  CROSS JOIN (SELECT clock_timestamp() AS now) t
  WHERE j.client_id = :client_id AND j.id = :job_id;
 
+-- name: lease_ended_secret
+-- Whether a job asks for a secret after its end: expired, or revoked (S-OWASP-1).
+SELECT CASE WHEN bool_or(r.state IN ('pre_activation', 'active', 'suspended') AND r.expires_at <= clock_timestamp())
+                 THEN 'secret_reuse_expired'
+            WHEN bool_or(r.state IN ('deactivated', 'compromised', 'destroyed'))
+                 AND NOT bool_or(r.state IN ('pre_activation', 'active', 'suspended')) THEN 'secret_reuse_revoked'
+            ELSE '' END AS reason
+  FROM byokeep.job j
+  LEFT JOIN byokeep.credential_ref r
+    ON r.client_id = j.client_id AND r.provider = ANY (j.secrets) AND r.purpose = 'default'
+   AND r.environment = :environment
+ WHERE j.client_id = :client_id AND j.id = :job_id;
+
 -- name: lease_insert
 -- Row and record in one round trip.
 WITH made AS (
