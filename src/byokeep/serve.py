@@ -20,16 +20,17 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from byokeep import __version__
-from byokeep.adapters.files.reserve import DiskReserve
+from byokeep.adapters.files.reserve import Reserves
 from byokeep.adapters.passwords import Passwords
 from byokeep.broker.app import create_app as create_broker
 from byokeep.broker.rounds import Rounds
 from byokeep.flows.authenticate import authenticate
+from byokeep.http.emergency import Emergency
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.output import no_loose_output
 from byokeep.web.app import create_app as create_web
-from byokeep.wiring import broker_app, broker_url, web_app, worker_app
+from byokeep.wiring import broker_app, broker_url, store_audit_files, web_app, worker_app
 from byokeep.worker.tasks import run as run_worker
 
 _DRAIN_S: Final = 5.0
@@ -59,9 +60,10 @@ async def _web(settings: Settings) -> None:
 async def _broker(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(broker_app(settings))
-        rounds = asyncio.create_task(Rounds(app, DiskReserve(settings.home / "reserve.bin")).run())
+        emergency = Emergency(Reserves(settings.home, store_audit_files(settings).values()))
+        rounds = asyncio.create_task(Rounds(app, emergency).run())
         stack.callback(rounds.cancel)
-        await _listen(create_broker(app, partial(authenticate, app)), settings.broker_listen)
+        await _listen(create_broker(app, partial(authenticate, app), emergency), settings.broker_listen)
 
 
 async def _worker(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.switches import cut_off_pending
 from byokeep.http.body import no_query
+from byokeep.http.emergency import Emergency
 from byokeep.http.guard import Guard
 from byokeep.http.problems import install
 from byokeep.http.token import Authenticator
@@ -38,13 +39,15 @@ async def keep_cutting_off(app: BrokerApp) -> None:
         await asyncio.sleep(RETRY_CUT_OFF_S)
 
 
-def create_app(app: BrokerApp, auth: Authenticator) -> FastAPI:
+def create_app(app: BrokerApp, auth: Authenticator, emergency: Emergency | None = None) -> FastAPI:
     """Build the broker's application.
 
     Args:
         app: Its ports.
         auth: Token and request id to actor (:func:`byokeep.flows.authenticate.authenticate`).
+        emergency: What happens on a full disk; ``None`` = no space is kept.
     """
+    room = emergency or Emergency()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -62,8 +65,11 @@ def create_app(app: BrokerApp, auth: Authenticator) -> FastAPI:
         redirect_slashes=False, dependencies=[Depends(no_query)], telemetry=NO_TELEMETRY,
     )  # fmt: skip
     install(api)
-    for room in (jobs, effects, switches, audit):
-        api.include_router(room.router(app, auth))
+    for routes in (
+        jobs.router(app, auth, room), effects.router(app, auth, room), switches.router(app, auth, room),
+        audit.router(app, auth),
+    ):  # fmt: skip
+        api.include_router(routes)
 
     @api.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:

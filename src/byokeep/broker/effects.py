@@ -14,6 +14,7 @@ from byokeep.core.policy import gate_schema
 from byokeep.flows import effect
 from byokeep.flows.app import BrokerApp
 from byokeep.http.body import PathId, describe, json_body
+from byokeep.http.emergency import Emergency
 from byokeep.http.token import Authenticator, caller
 
 
@@ -26,7 +27,7 @@ async def _wish(request: Request) -> effect.Wish | None:
     return effect.Wish(**body.model_dump())
 
 
-def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
+def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v1", tags=["effects"])
     who = Depends(caller(auth))
@@ -42,6 +43,7 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     @routes.post("/leases/{lease_id}/permits", status_code=201, openapi_extra=describe(PermitBody))
     async def issue_permit(lease_id: PathId, actor: Actor = who, wish: effect.Wish | None = wish_body) -> JSONResponse:
         """Ask for leave to cause one effect."""
+        emergency.require_room()
         permit = await effect.issue_permit(app, actor, lease_id, wish)
         return JSONResponse(
             {"permit_id": str(permit.id), "expires_at": permit.expires_at.isoformat(), "ttl_s": permit.ttl_s}, 201

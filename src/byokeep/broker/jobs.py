@@ -12,10 +12,11 @@ from byokeep.core.model import Actor, ClientId, LeaseKind
 from byokeep.flows import jobs, lease
 from byokeep.flows.app import BrokerApp
 from byokeep.http.body import PathId, describe, json_body
+from byokeep.http.emergency import Emergency
 from byokeep.http.token import Authenticator, caller
 
 
-def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
+def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v1", tags=["jobs"])
     who = Depends(caller(auth))
@@ -26,6 +27,7 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     async def open_job(request: Request, actor: Actor = who, body: JobBody = job_body) -> JSONResponse:
         """Open a job for one client and one runner."""
         request.scope["state"]["tenant"] = body.client_id
+        emergency.require_room()
         spec = jobs.JobSpec(
             client_id=ClientId(body.client_id), runner_id=body.runner_id, kind=LeaseKind(body.kind),
             secrets=tuple(body.secrets), platforms=tuple(body.platforms), lanes=tuple(body.lanes),
@@ -52,6 +54,7 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     @routes.post("/jobs/{job_id}/leases", status_code=201)
     async def issue_lease(job_id: PathId, actor: Actor = who) -> JSONResponse:
         """Lease a job's secrets; the reply holds a login token for the store."""
+        emergency.require_room()
         return JSONResponse(lease_out(await lease.issue_lease(app, actor, job_id)), 201)
 
     @routes.get("/leases/{lease_id}")

@@ -13,10 +13,11 @@ from byokeep.flows import enroll, switches
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.scopes import parse_scope
 from byokeep.http.body import PathId, describe, json_body
+from byokeep.http.emergency import Emergency
 from byokeep.http.token import Authenticator, caller
 
 
-def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
+def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v1", tags=["switches"])
     who = Depends(caller(auth))
@@ -32,7 +33,7 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
         """Kill: acknowledged when nothing can start any more, in the store as well."""
         request.scope["state"]["tenant"] = body.client_id
         scope = parse_scope(body.client_id, body.platform, body.lane)
-        return switch_out(await switches.close(app, actor, scope, body.reason))
+        return switch_out(await emergency.stopping(lambda: switches.close(app, actor, scope, body.reason)))
 
     @routes.post("/switches/open-requests", status_code=201, openapi_extra=describe(ScopeBody))
     async def request_open(request: Request, actor: Actor = who, body: ScopeBody = scope_body) -> JSONResponse:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from byokeep.adapters.files.append import sync_directory, unusable
 
-DEFAULT_BYTES: Final = 32 * 1024 * 1024
+DEFAULT_BYTES: Final = 32 * 1024 * 1024  # two segments of the database's log
+AUDIT_BYTES: Final = 4 * 1024 * 1024  # some thousand entries of the store's log
 
 
 class DiskReserve:
@@ -61,6 +63,18 @@ class DiskReserve:
             raise unusable(error) from None
         return True
 
+    def short(self) -> bool:
+        """Return whether there is less room than the reserve keeps.
+
+        Raises:
+            Unavailable: ``file_unusable``.
+        """
+        try:
+            system = os.statvfs(self._path.parent)
+        except OSError as error:
+            raise unusable(error) from None
+        return system.f_bavail * system.f_frsize < self._size
+
     def release(self) -> int:
         """Give the space back; returns how many bytes that were.
 
@@ -74,3 +88,34 @@ class DiskReserve:
             raise unusable(error) from None
         sync_directory(self._path.parent)
         return held
+
+
+class Reserves:
+    """The reserves of all file systems that an act must be recorded on, as one.
+
+    Args:
+        home: Where the database's files are; its reserve is ``reserve.bin``.
+        audit_logs: Files that the store must append to. One on a file system of its own gets a smaller reserve
+            beside it.
+    """
+
+    def __init__(self, home: Path, audit_logs: Iterable[Path]) -> None:
+        self._parts = [DiskReserve(home / "reserve.bin")]
+        seen = {home.stat().st_dev}
+        for log in audit_logs:
+            if log.parent.is_dir() and log.parent.stat().st_dev not in seen:
+                seen.add(log.parent.stat().st_dev)
+                self._parts.append(DiskReserve(log.parent / "reserve.bin", size=AUDIT_BYTES))
+
+    def hold(self) -> bool:
+        """Set all of them aside; False when one has no room. Raises as :meth:`DiskReserve.hold`."""
+        held = [part.hold() for part in self._parts]  # all are tried
+        return all(held)
+
+    def short(self) -> bool:
+        """Return whether any file system is short. Raises as :meth:`DiskReserve.short`."""
+        return any(part.short() for part in self._parts)
+
+    def release(self) -> int:
+        """Give back those whose file system is short. Raises as :meth:`DiskReserve.release`."""
+        return sum(part.release() for part in self._parts if part.short())

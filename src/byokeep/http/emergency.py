@@ -1,0 +1,102 @@
+"""A full disk: what stops things must still work, and what starts things must not use up the room for it.
+
+Rules
+- The reserve is given back only when an act that stops something could not be recorded and the disk is short.
+- From then on, and whenever the reserve is not held, nothing new is started: no job, no lease, no permit.
+- The reserve is taken again by the broker's rounds as soon as there is room; then work goes on by itself.
+
+It may not judge an act: a refusal is not tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeVar
+
+from byokeep.core.errors import ByokeepError, Unavailable
+from byokeep.telemetry.log import get_log
+
+T = TypeVar("T")
+_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)  # a database that fell over for want of room needs a moment
+
+
+class Reserve(Protocol):
+    """Disk space set aside for the emergency."""
+
+    def hold(self) -> bool:
+        """Set it aside; False when there is no room."""
+
+    def short(self) -> bool:
+        """Whether there is less room than the reserve keeps."""
+
+    def release(self) -> int:
+        """Give it back; returns how many bytes that were."""
+
+
+class Emergency:
+    """Whether the disk has room, and what to do when it has not.
+
+    Args:
+        reserve: The space; ``None`` = this process keeps none, so it never refuses work for want of room.
+    """
+
+    def __init__(self, reserve: Reserve | None = None) -> None:
+        self._reserve = reserve
+        self._short = False
+
+    def hold(self) -> bool:
+        """Take the reserve if there is room; False = there is not, and no work is started meanwhile. Blocking.
+
+        Raises:
+            Unavailable: ``file_unusable``.
+        """
+        if self._reserve is None:
+            return True
+        held = self._reserve.hold()
+        self._short = not held
+        return held
+
+    def require_room(self) -> None:
+        """Refuse to start something while the reserve is not held.
+
+        Raises:
+            Unavailable: ``disk_full``.
+        """
+        if self._short:
+            raise Unavailable(
+                "disk_full", next_step="Free disk space; kill and revoke still work, the rest goes on by itself then."
+            )
+
+    async def stopping(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Do what stops something; on a full disk, give the reserve back and try again for some seconds.
+
+        Raises:
+            ByokeepError: What ``act`` raised last.
+        """
+        try:
+            return await act()
+        except Unavailable as error:
+            failure: Unavailable = error
+        if not await self._give_back():
+            raise failure
+        for pause in _PAUSES_S:
+            try:
+                return await act()
+            except Unavailable as error:
+                failure = error
+            await asyncio.sleep(pause)
+        raise failure
+
+    async def _give_back(self) -> bool:
+        reserve = self._reserve
+        try:
+            if reserve is None or not await asyncio.to_thread(reserve.short):
+                return False
+            self._short = True
+            freed = await asyncio.to_thread(reserve.release)
+        except ByokeepError as error:
+            get_log().error("disk_reserve_kept", code=error.code)
+            return False
+        get_log().error("disk_reserve_given_back", size=freed)
+        return True
