@@ -252,11 +252,16 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> None:
         found = await bootstrap.installation(db, SystemIds(), settings.environment)
     finally:
         await db.close()
-    if store is not None:
-        await bring_up(store, _desired(settings, found.id))
+    if store is not None and (await bring_up(store, _desired(settings, found.id))).changed:
+        await _record_provisioning(settings)
     await _first_identities(settings)
     async with broker_app(settings) as app, app.db.begin(every_client=True) as tx:
         await switches.install(tx, app)
+
+
+async def _record_provisioning(settings: Settings) -> None:
+    async with web_app(settings) as app:
+        await bootstrap.store_provisioned(app)
 
 
 def _desired(settings: Settings, installation: UUID) -> Desired:
@@ -299,5 +304,7 @@ async def provision_external(settings: Settings, admin_token: Secret) -> dict[st
     place = private_dir(settings.path("credentials_dir").absolute())
     async with _store(settings) as http:
         done = await provision(http, admin_token, _desired(settings, found.id), credentials_dir=place)
+    if done.changed:
+        await _record_provisioning(settings)
     await install(settings, None)
     return {"installation": str(found.id), "changed": done.changed, "audit_devices": list(done.audit_devices)}

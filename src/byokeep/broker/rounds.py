@@ -20,12 +20,13 @@ from byokeep.flows.audit import checkpoint
 from byokeep.flows.audit_out import copy
 from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.expire import expire
-from byokeep.flows.reconcile import reconcile
+from byokeep.flows.reconcile import SETTLE, reconcile
 from byokeep.telemetry.log import get_log
 
 CHECKPOINT_S: Final = 60.0
 COPY_S: Final = 5.0
 RECONCILE_S: Final = 20.0
+FIRST_RECONCILE_S: Final = SETTLE.total_seconds() + 2.0
 PROBE_S: Final = 20.0
 EXPIRE_S: Final = 5.0
 RESERVE_S: Final = 10.0
@@ -66,7 +67,9 @@ class Rounds:
                 ("reserve", RESERVE_S, self._hold),
                 ("clock", CLOCK_S, self._look_at_clock),
             ):
-                group.create_task(_every(name, every_s, work))
+                # At once the store's log would hold nothing yet that may be judged, and nothing read is an alarm.
+                first_s = FIRST_RECONCILE_S if name == "reconcile" else 0.0
+                group.create_task(_every(name, every_s, work, first_s))
 
     async def _checkpoint(self) -> None:
         await checkpoint(self._app)
@@ -103,7 +106,8 @@ class Rounds:
             await raise_alert(self._app, reason="disk_reserve_missing", key="disk/reserve", severity="critical")
 
 
-async def _every(name: str, every_s: float, work: Callable[[], Awaitable[None]]) -> None:
+async def _every(name: str, every_s: float, work: Callable[[], Awaitable[None]], first_s: float) -> None:
+    await asyncio.sleep(first_s)
     while True:
         try:
             await work()

@@ -2,7 +2,8 @@
 
 Rules
 - Foreign text never reaches the terminal raw: Rich markup is off for data, control characters are dropped.
-- An id is never broken over two lines: rows that do not fit side by side are shown as blocks.
+- An id is never broken over two lines: rows that do not fit side by side are shown as blocks. Prose at a row's end
+  may be.
 - Without a terminal nothing is wrapped and nothing moves: a row is a line.
 - Errors print their code, their safe fields and the next step.
 """
@@ -13,13 +14,14 @@ import contextlib
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from byokeep.core.errors import ByokeepError
@@ -28,6 +30,7 @@ from byokeep.settings import Settings
 Json = Mapping[str, Any]
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)\Z")
 _GAP: Final = 2  # blanks between columns
+_LEAST_LAST: Final = 30  # columns of the terminal in which the last column of a table may still be wrapped
 _UNBOUNDED: Final = 100_000
 
 
@@ -127,35 +130,44 @@ def _fields(data: Json) -> None:
 
 def _rows(rows: Sequence[Json], columns: Sequence[str]) -> None:
     cells = [[clean(row.get(column)) for column in columns] for row in rows]
-    widths = [max(len(_label(columns[at])), *(len(line[at]) for line in cells)) for at in range(len(columns))]
-    if sum(widths) + _GAP * (len(widths) - 1) > _width():
+    heads = [_label(column) for column in columns]
+    widths = [max(cell_len(heads[at]), *(cell_len(line[at]) for line in cells)) for at in range(len(columns))]
+    room = _width() - sum(widths[:-1]) - _GAP * (len(widths) - 1)
+    if room < widths[-1] and (room < _LEAST_LAST or not any(" " in line[-1] for line in cells)):
         for row in rows:
             _block(row, columns)
         return
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(_label(column), no_wrap=True)
+    _line(_side_by_side(heads, ["bold"] * len(heads), widths))
     for row, line in zip(rows, cells, strict=True):
-        styled = zip(line, columns, strict=True)
-        table.add_row(*(Text(text, style=_style(row.get(column))) for text, column in styled))
-    out.print(table, width=sum(widths) + _GAP * len(widths), crop=False, soft_wrap=not out.is_terminal)
+        styles = [_style(row.get(column)) for column in columns]
+        first, *more = textwrap.wrap(line[-1], room) if room < widths[-1] else [line[-1]]
+        _line(_side_by_side([*line[:-1], first], styles, widths))
+        for rest in more:
+            _line(Text(" " * (sum(widths[:-1]) + _GAP * (len(widths) - 1)) + rest))
+
+
+def _side_by_side(line: Sequence[str], styles: Sequence[str], widths: Sequence[int]) -> Text:
+    text = Text()
+    for at, (word, style) in enumerate(zip(line, styles, strict=True)):
+        text.append(word, style=style)
+        if at < len(line) - 1:
+            text.append(" " * (widths[at] - cell_len(word) + _GAP))
+    return text
 
 
 def _block(row: Json, columns: Sequence[str]) -> None:
-    """One row as a headline and indented pairs; a pair moves to the next line as a whole."""
-    _line(Text(clean(row.get(columns[0])), style="bold"))
-    line = Text("  ")
+    """One row as a first word and pairs; a pair moves to the next line as a whole."""
+    line = Text(clean(row.get(columns[0])), style="bold")
     for column in columns[1:]:
         value = clean(row.get(column))
         if value == "-":
             continue
-        pair = Text.assemble((_label(column) + " ", "dim"), (value, _style(row.get(column))))
-        if line.plain.strip() and len(line) + len(pair) + _GAP > _width():
+        pair = Text.assemble((_label(column) + " ", "not bold dim"), (value, "not bold " + _style(row.get(column))))
+        if cell_len(line.plain) + cell_len(pair.plain) + _GAP > _width():
             _line(line)
-            line = Text("  ")
-        line.append("  " if line.plain.strip() else "").append_text(pair)
-    if line.plain.strip():
-        _line(line)
+            line = Text(" ")
+        line.append("  " if line.plain.strip() else " ").append_text(pair)
+    _line(line)
 
 
 def _style(value: object) -> str:

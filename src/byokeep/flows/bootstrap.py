@@ -80,6 +80,16 @@ async def known_installation(db: Database) -> Installation:
         return await tx.one(_GET)
 
 
+async def store_provisioned(app: WebApp) -> None:
+    """Put on record that the store was set up or changed; it is what explains those requests in the store's own log."""
+    event = Event(
+        name=EventName.CONFIG_CHANGED, actor=app.system(), outcome=Outcome.OK, object_id=app.installation_id,
+        fields={"component": "store"},
+    )  # fmt: skip
+    async with app.db.begin() as tx:
+        await tx.append(event)
+
+
 async def local_machine(app: WebApp, *, name: str, role: Role) -> Secret:
     """Make sure that a machine of the embedded stack exists, and give it a new token; older ones end.
 

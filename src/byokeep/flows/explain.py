@@ -38,6 +38,7 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ("read", r"transit/keys/(leases|checkpoints|evidence|probe)"),  # public keys, health probe
         ("update", r"transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of a value on its way in
         ("read", r"kv/data/platform/token-key"),  # pepper of the token hashes
+        ("read", r"kv/metadata/platform/provisioning"),  # each start looks whether the set-up is the wanted one
         ("read", rf"kv/metadata/clients/{_UUID}/providers/[a-z]+"),  # version numbers
         ("update", rf"identity/entity/id/{_UUID}"),  # cut off and let in again; both are records of ours
         ("update", r"sys/audit-hash/[a-z]+"),  # this reconciliation
