@@ -1,0 +1,190 @@
+"""Every command by itself: its help, its words, what it refuses and never prints back. No server is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, get_args
+
+import pytest
+from cyclopts import App
+from rich.console import Console
+
+from byokeep.cli import choices, terminal
+from byokeep.cli.main import app, run
+from byokeep.core import model
+from byokeep.redact.canary import PROVIDERS, new_canary
+from byokeep.settings import Settings
+
+
+def commands(tree: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command that does something, by its words."""
+    for name in tree:
+        if name.startswith("-"):
+            continue
+        below = tree[name]
+        found = list(commands(below, (*path, name)))
+        yield from found or [(*path, name)]
+
+
+ALL = sorted(commands(app))
+
+
+@pytest.fixture(autouse=True)
+def _no_home(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYOKEEP_HOME", str(tmp_path / "none"))
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def test_the_tree_is_walked() -> None:
+    """The walk below really meets the commands, nested ones too."""
+    assert len(ALL) > 40
+    assert ("key", "add") in ALL
+    assert ("up",) in ALL
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` says what the command does and shows an example that begins with the command itself."""
+    assert run([*words, "--help"]) == 0
+    shown = capsys.readouterr()
+    assert f"Usage: byokeep {' '.join(words)}" in shown.out
+    assert f"Example: byokeep {' '.join(words)}" in " ".join(shown.out.split())
+    assert shown.err == ""
+    assert max(map(len, shown.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_no_command_takes_a_key_as_an_argument(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key among the arguments ends with exit code 2 and advice; it is not printed back, in no part."""
+    forms = (["{}"], ["--value={}"], ["--nope={}"], ["--client={}"], ["x={}", "--json"])
+    for provider, form in product(PROVIDERS, forms):
+        key = new_canary(provider).decode()
+        assert run([*words, *(word.format(key) for word in form)]) == 2
+        shown = capsys.readouterr()
+        assert key[-12:] not in shown.out + shown.err
+        assert key[10:22] not in shown.out + shown.err
+        assert "secret_in_argument" in shown.err
+        assert "stay in histories" in shown.err
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_flags_that_ask_for_a_value_refuse_whatever_stands_there(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A word without any shape of a key is refused too where only a value could stand."""
+    flags = ("--value", "--token", "--password", "--secret-value", "--api-key")
+    for flag, form in product(flags, (("{}", "hunter2hunter2"), ("{}=hunter2hunter2",))):
+        assert run([*words, *(word.format(flag) for word in form)]) == 2
+        shown = capsys.readouterr()
+        assert "hunter2" not in shown.out + shown.err
+        assert "secret_in_argument" in shown.err
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_words_that_do_not_parse_are_not_printed_back(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An argument too many may be a pasted secret of an unknown shape."""
+    extra = ["zzpasted"] * 6 + ["--unheard-of=zzpasted"]
+    code = run([*words, *extra, "--json"])
+    shown = capsys.readouterr()
+    assert code == 2
+    assert "zzpasted" not in shown.out + shown.err
+    assert json.loads(shown.out)["error"]["code"] == "usage"
+    assert f"See `byokeep {' '.join(words)} --help`." in shown.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["frob"], "Commands: account, alert, "),
+        (["key", "frob"], "Commands: add, inventory, list, show, state, verify."),
+        (["key", "add"], "argument=CLIENT problem=missing_argument"),
+        (["key", "add", "acme", "openai"], "argument=CLIENT problem=coercion"),
+        (["key", "add", "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e", "openia"], "Use one of: anthropic, google, "),
+        (["key", "add", "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e", "openai", "--fd", "x"], "Give a whole number."),
+        (["operator", "create", "x", "--role", "god"], "Use one of: admin, operator, approver, auditor."),
+        (["job", "run", "--secret", "openai"], "argument=--client problem=missing_argument"),
+        (["kill", "on"], "bad_scope"),
+        (["kill", "on", "--everything", "--client", "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"], "bad_scope"),
+        (["audit", "verify", "nothing-here.jsonl"], "keys_missing"),
+        (["evidence", "verify", "/none", "--keys", "/none"], "unreadable_file"),
+        (["init"], "admin_token_missing"),
+        (["job", "run", "--client", "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e", "--secret", "x.y"], "Use one of: "),
+    ],
+)
+def test_a_mistake_is_told_by_names_of_ours(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The parameter, the words it may be, and where to read on; exit code 2."""
+    assert run(words) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_without_a_stack_commands_say_where_to_get_one(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
+    """Exit code 4 and the two ways on."""
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text("bko_x\n")
+    assert run(["client", "list", "--token-file", str(token)]) == 4
+    assert "byokeep up" in capsys.readouterr().err
+
+
+def test_help_works_whatever_the_settings_say(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken environment breaks commands, with a reason; not their help."""
+    monkeypatch.setenv("BYOKEEP_STORE_ADRESS", "x")
+    assert run(["--help"]) == 0
+    assert run(["client", "list"]) == 2
+    assert "unknown_setting" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (choices.ApiProvider, {one.value for one in model.API_PROVIDERS}),
+        (choices.Platform, {one.value for one in model.PLATFORMS}),
+        (choices.Lane, {one.value for one in model.Lane}),
+        (choices.Effect, {one.value for one in model.EffectKind}),
+        (choices.Risk, {one.value for one in model.Risk}),
+    ],
+)
+def test_the_words_are_those_of_the_model(words: Any, values: set[str]) -> None:
+    """A provider, platform, lane or effect that is added can be named on the command line too."""
+    assert set(get_args(words)) == values
+
+
+IDS = ["7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e", "13368a8d-8e06-4d00-8d2c-3cbfae2f170f"]
+ROWS = [
+    {"id": one, "client_id": IDS[0], "object_id": IDS[1], "name": "A name with words", "at": "2026-01-31T12:00:00.5Z"}
+    for one in IDS
+]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_ids_are_never_broken(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal that is too narrow for a table every id still stands on one line, and no line is too long."""
+    monkeypatch.setattr(terminal, "out", Console(width=width, force_terminal=True, color_system=None, highlight=False))
+    terminal.current.set(terminal.Session(settings=Settings(), as_json=False))
+    terminal.show(ROWS, title="Things")
+    shown = capsys.readouterr().out
+    for row in ROWS:
+        for name in ("id", "client_id", "object_id"):
+            assert row[name] in shown
+    assert "2026-01-31 12:00:00Z" in shown
+    assert max(map(len, shown.splitlines())) <= width
+
+
+def test_foreign_text_can_not_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters become question marks, markup stays text, a line stays a line."""
+    terminal.current.set(terminal.Session(settings=Settings(), as_json=False))
+    terminal.show([{"id": IDS[0], "name": "a\x1b[2Jb\r\nc\u2028d [red]e[/red]"}])
+    shown = capsys.readouterr().out
+    assert "a?[2Jb??c?d [red]e[/red]" in shown
+    assert "\x1b" not in shown
+    assert len(shown.splitlines()) == 2
