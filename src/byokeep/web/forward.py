@@ -45,7 +45,12 @@ ROUTES: Final = (
     ("GET", "/v1/audit/health"),
     ("GET", "/v1/audit/keys"),
 )
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=2)
+_ANSWER_S: Final = 5.0  # seconds for an answer: a broker that hangs must not hang its callers
+_SLOW_S: Final = {  # what waits for the store, or reads whole logs
+    "/v1/switches/close": 10.0, "/v1/switches/open-requests/{request_id}/approve": 10.0,
+    "/v1/clients/{client_id}/enroll": 10.0, "/v1/audit/checkpoint": 30.0, "/v1/audit/verify": 30.0,
+    "/v1/audit/reconcile": 30.0, "/v1/audit/export": 30.0, "/v1/audit/proof/{client_id}": 30.0,
+}  # fmt: skip
 _PASSED_ON: Final = ("content-type",)
 _PASSED_BACK: Final = ("content-type", "retry-after", "www-authenticate")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -78,11 +83,13 @@ class BrokerDoor:
             else:
                 connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=self._ca_file))
             self._session = aiohttp.ClientSession(
-                connector=connector, timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
             )
         return self._session
 
-    async def pass_on(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
+    async def pass_on(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, *, within_s: float = _ANSWER_S
+    ) -> Response:
         """Send one call and return the broker's answer.
 
         Raises:
@@ -91,7 +98,7 @@ class BrokerDoor:
         try:
             async with self._open().request(
                 method, URL(self._base + path, encoded=True), data=body or None, headers=headers,
-                allow_redirects=False,
+                allow_redirects=False, timeout=aiohttp.ClientTimeout(total=within_s, connect=2),
             ) as reply:  # fmt: skip
                 content = bytearray()
                 async for chunk in reply.content.iter_chunked(1 << 16):
@@ -125,7 +132,7 @@ def _handler(door: BrokerDoor, method: str, path: str) -> Handler:
         headers = {"Authorization": f"Bearer {token}"}
         headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         body = await read_bytes(request, limit=MAX_BODY)
-        return await door.pass_on(method, path.format(**given), headers, body)
+        return await door.pass_on(method, path.format(**given), headers, body, within_s=_SLOW_S.get(path, _ANSWER_S))
 
     forward.__doc__ = "Passed on to the broker, with the caller's own token."
     forward.__name__ = "forward_" + path.strip("/").replace("/", "_").replace("{", "").replace("}", "")
