@@ -94,18 +94,21 @@ class Reserves:
     """The reserves of all file systems that an act must be recorded on, as one.
 
     Args:
-        home: Where the database's files are; its reserve is ``reserve.bin``.
-        audit_logs: Files that the store must append to. One on a file system of its own gets a smaller reserve
-            beside it.
+        home: Of the installation; the first reserve is ``reserve.bin`` in it.
+        audit_logs: Files that the store must append to.
+
+    The embedded database and the store's logs get one of their own where they lie on file systems of their own.
     """
 
     def __init__(self, home: Path, audit_logs: Iterable[Path]) -> None:
-        self._parts = [DiskReserve(home / "reserve.bin")]
-        seen = {home.stat().st_dev}
-        for log in audit_logs:
-            if log.parent.is_dir() and log.parent.stat().st_dev not in seen:
-                seen.add(log.parent.stat().st_dev)
-                self._parts.append(DiskReserve(log.parent / "reserve.bin", size=AUDIT_BYTES))
+        self._parts: list[DiskReserve] = []
+        seen: set[int] = set()
+        places = [(home, DEFAULT_BYTES), (home / "postgres", DEFAULT_BYTES)]
+        places += [(log.parent, AUDIT_BYTES) for log in audit_logs]
+        for place, size in places:
+            if place.is_dir() and place.stat().st_dev not in seen:
+                seen.add(place.stat().st_dev)
+                self._parts.append(DiskReserve(place / "reserve.bin", size=size))
 
     def hold(self) -> bool:
         """Set all of them aside; False when one has no room. Raises as :meth:`DiskReserve.hold`."""
