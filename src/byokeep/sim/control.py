@@ -54,6 +54,15 @@ def _guarded(handler: Handler) -> Handler:
 def routes(book: Book, faults: FaultList) -> list[web.RouteDef]:
     """Return the control routes over this memory."""
 
+    async def reset(_: web.Request) -> web.Response:
+        book.reset()
+        faults.clear()
+        return web.json_response({"reset": True})
+
+    return [*_what_is_known(book), *_what_goes_wrong(faults), *_what_was_seen(book), web.post("/_sim/reset", reset)]
+
+
+def _what_is_known(book: Book) -> list[web.RouteDef]:
     async def put_key(request: web.Request) -> web.Response:
         spec = await _object(request, "provider", "key", "state", "account_id")
         vendor = VENDORS[choice(spec, "provider", VENDORS)]
@@ -69,6 +78,10 @@ def routes(book: Book, faults: FaultList) -> list[web.RouteDef]:
         book.accounts.put(_needed(spec, "platform", 64), _needed(spec, "account", 64), identity)
         return web.json_response(identity)
 
+    return [web.post("/_sim/keys", _guarded(put_key)), web.post("/_sim/accounts", _guarded(put_account))]
+
+
+def _what_goes_wrong(faults: FaultList) -> list[web.RouteDef]:
     async def get_faults(_: web.Request) -> web.Response:
         return web.json_response({"faults": [fault.report() for fault in faults.active]})
 
@@ -78,6 +91,14 @@ def routes(book: Book, faults: FaultList) -> list[web.RouteDef]:
     async def delete_faults(_: web.Request) -> web.Response:
         return web.json_response({"removed": faults.clear()})
 
+    return [
+        web.get("/_sim/faults", get_faults),
+        web.post("/_sim/faults", _guarded(post_fault)),
+        web.delete("/_sim/faults", delete_faults),
+    ]
+
+
+def _what_was_seen(book: Book) -> list[web.RouteDef]:
     async def get_requests(_: web.Request) -> web.Response:
         return web.json_response({"seen": book.log.seen, "requests": list(book.log.entries)})
 
@@ -88,19 +109,8 @@ def routes(book: Book, faults: FaultList) -> list[web.RouteDef]:
     async def get_effects(_: web.Request) -> web.Response:
         return web.json_response(book.effects.report())
 
-    async def reset(_: web.Request) -> web.Response:
-        book.reset()
-        faults.clear()
-        return web.json_response({"reset": True})
-
     return [
-        web.post("/_sim/keys", _guarded(put_key)),
-        web.post("/_sim/accounts", _guarded(put_account)),
-        web.get("/_sim/faults", get_faults),
-        web.post("/_sim/faults", _guarded(post_fault)),
-        web.delete("/_sim/faults", delete_faults),
         web.get("/_sim/requests", get_requests),
         web.post("/_sim/hash", _guarded(post_hash)),
         web.get("/_sim/effects", get_effects),
-        web.post("/_sim/reset", reset),
     ]

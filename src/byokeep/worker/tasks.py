@@ -56,6 +56,12 @@ def register(queue: Queue, app: WorkerApp) -> None:
         get_log().info("key_verification", tenant=task.client_id, ref=task.ref_id, sop=task.sop_id, outcome=result,
                        attempt=attempts + 1, request_id=task.request_id)  # fmt: skip
 
+    _register_rounds(queue, app)
+
+
+def _register_rounds(queue: Queue, app: WorkerApp) -> None:
+    """What is done every minute, by whichever worker is first."""
+
     @queue.periodic(cron=_EVERY_MINUTE)
     @queue.task(name="sweep_orphans", queueing_lock="sweep_orphans", lock="sweep_orphans")
     async def sweep(timestamp: int) -> None:
