@@ -30,7 +30,7 @@ from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.output import no_loose_output
 from byokeep.web.app import create_app as create_web
-from byokeep.wiring import broker_app, broker_url, store_audit_files, web_app, worker_app
+from byokeep.wiring import broker_app, broker_url, kill_lane, store_audit_files, web_app, worker_app
 from byokeep.worker.tasks import run as run_worker
 
 _DRAIN_S: Final = 5.0
@@ -63,7 +63,9 @@ async def _broker(settings: Settings) -> None:
         emergency = Emergency(Reserves(settings.home, store_audit_files(settings).values()))
         rounds = asyncio.create_task(Rounds(app, emergency).run())
         stack.callback(rounds.cancel)
-        await _listen(create_broker(app, partial(authenticate, app), emergency), settings.broker_listen)
+        lane = await stack.enter_async_context(kill_lane(settings, app))
+        api = create_broker(app, partial(authenticate, app), emergency, lane=(lane, partial(authenticate, lane)))
+        await _listen(api, settings.broker_listen)
 
 
 async def _worker(settings: Settings) -> None:

@@ -16,6 +16,7 @@ import hmac
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -176,6 +177,16 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             token_key=await _token_key(login),
             store_address=store_address(settings),
         )
+
+
+@asynccontextmanager
+async def kill_lane(settings: Settings, app: BrokerApp) -> AsyncIterator[BrokerApp]:
+    """Yield ``app`` over a few database connections of its own, which nothing but the kill switch is given."""
+    db = PostgresDatabase(database_url(settings, "byokeep_broker"), pool_size=4)
+    try:
+        yield replace(app, db=db)
+    finally:
+        await db.close()
 
 
 @asynccontextmanager

@@ -39,19 +39,25 @@ async def keep_cutting_off(app: BrokerApp) -> None:
         await asyncio.sleep(RETRY_CUT_OFF_S)
 
 
-def create_app(app: BrokerApp, auth: Authenticator, emergency: Emergency | None = None) -> FastAPI:
+def create_app(
+    app: BrokerApp, auth: Authenticator, emergency: Emergency | None = None,
+    *, lane: tuple[BrokerApp, Authenticator] | None = None,
+) -> FastAPI:  # fmt: skip
     """Build the broker's application.
 
     Args:
         app: Its ports.
         auth: Token and request id to actor (:func:`byokeep.flows.authenticate.authenticate`).
         emergency: What happens on a full disk; ``None`` = no space is kept.
+        lane: ``app`` and ``auth`` over database connections of their own, for the switches: a kill must not wait for a
+            connection behind the calls that it stops. ``None`` = they share.
     """
     room = emergency or Emergency()
+    kill_app, kill_auth = lane or (app, auth)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(keep_cutting_off(app))
+        watch = asyncio.create_task(keep_cutting_off(kill_app))
         try:
             yield
         finally:
@@ -66,7 +72,7 @@ def create_app(app: BrokerApp, auth: Authenticator, emergency: Emergency | None 
     )  # fmt: skip
     install(api)
     for routes in (
-        jobs.router(app, auth, room), effects.router(app, auth, room), switches.router(app, auth, room),
+        jobs.router(app, auth, room), effects.router(app, auth, room), switches.router(kill_app, kill_auth, room),
         audit.router(app, auth),
     ):  # fmt: skip
         api.include_router(routes)
