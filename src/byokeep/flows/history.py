@@ -91,7 +91,7 @@ async def key_history(app: App, actor: Actor, ref_id: UUID, window: Window) -> K
     async with app.db.begin(client_id=ref.client_id) as tx:
         await tx.append(
             Event(name=EventName.AUDIT_READ, actor=actor, outcome=Outcome.OK, client_id=ref.client_id,
-                  object_id=ref_id, fields={"chain": str(ref.client_id), "ref": str(ref_id), "count": limit})
+                  object_id=ref_id, fields={"chain": str(ref.client_id), "count": limit})
         )  # fmt: skip
     about = {"chain": ref.client_id, "ref_id": ref_id, "provider": ref.provider.value, "since": window.since,
              "until": window.until}  # fmt: skip
