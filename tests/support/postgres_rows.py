@@ -76,4 +76,4 @@ def populate(database: FreshDatabase) -> UUID:
 def event(client: UUID | None, name: EventName = EventName.LEASE_ISSUED) -> Event:
     """An event of the system's own, in a client's chain or the platform's."""
     actor = Actor(id=uuid4(), roles=frozenset({Role.SYSTEM}), clients=None, request_id=uuid4())
-    return Event(name=name, actor=actor, outcome=Outcome.OK, client_id=client, fields={"lease": str(uuid4())})
+    return Event(name=name, actor=actor, outcome=Outcome.OK, client_id=client, fields={"reason": f"test_{uuid4().hex}"})

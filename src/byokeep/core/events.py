@@ -100,18 +100,68 @@ FieldValue = str | int
 # Lower-case tokens, ids, digests, paths of the ref grammar and RFC 3339 times fit; prose, e-mail, keys do not.
 _VALUE: Final = re.compile(r"[a-z0-9][a-zA-Z0-9_.:/,+-]{0,127}\Z")
 
-FIELDS: Final[frozenset[str]] = frozenset(
-    {
-        "provider", "purpose", "kind", "path", "version", "state_from", "state_to", "reason", "rule", "due_at",
-        "risk", "verification", "endpoint", "http_status", "latency_ms", "account_hash", "attempts",
-        "lines", "spans", "sources", "found", "store_request", "sop", "job", "lease", "permit", "ref",
-        "secrets", "effects", "platforms", "lanes", "runner", "role", "roles", "subject", "token",
-        "expires_at", "effect", "platform", "account", "lane", "scope", "epoch", "took_us", "entities",
-        "idempotency", "verb", "route", "surface", "chain", "size", "count", "rows", "root", "digest", "checkpoint",
-        "device", "request", "severity", "alert", "component", "environment", "installation", "schema",
-        "first_seq", "last_seq", "jwt_iat", "jwt_exp",
-    }
-)  # fmt: skip
+_KEY: Final = "provider version sop job path"
+_SUBJECT: Final = "subject token kind roles"
+_LISTED: Final[Mapping[EventName, str]] = {
+    EventName.INSTALLED: "installation environment",
+    EventName.STARTED: "component schema",
+    EventName.CONFIG_CHANGED: "component",
+    EventName.LOGIN: _SUBJECT,
+    EventName.LOGOUT: _SUBJECT,
+    EventName.TOKEN_ISSUED: _SUBJECT,
+    EventName.TOKEN_REVOKED: _SUBJECT,
+    EventName.OPERATOR_CREATED: _SUBJECT,
+    EventName.OPERATOR_CHANGED: _SUBJECT,
+    EventName.MACHINE_CREATED: _SUBJECT,
+    EventName.MACHINE_CHANGED: _SUBJECT,
+    EventName.ACCESS: "verb",
+    EventName.CLIENT_CREATED: "risk",
+    EventName.CLIENT_ENROLLED: "job lease",
+    EventName.CLIENT_SUSPENDED: "risk",
+    EventName.CLIENT_RESUMED: "risk",
+    EventName.ACCOUNT_REGISTERED: "platform lanes",
+    EventName.ACCOUNT_IDENTIFIED: "platform job lease",
+    EventName.KEY_WRITE: _KEY,
+    EventName.KEY_STORED: f"{_KEY} rule risk due_at store_request",
+    EventName.KEY_VERIFIED: f"{_KEY} verification endpoint http_status latency_ms attempts account_hash",
+    EventName.KEY_LEAK_CHECKED: f"{_KEY} verification sources lines spans found",
+    EventName.KEY_ONBOARDED: _KEY,
+    EventName.KEY_ONBOARDING_FAILED: _KEY,
+    EventName.KEY_STATE_CHANGED: "state_from state_to version",
+    EventName.KEY_LISTED: "count",
+    EventName.KEY_READ_METADATA: "version",
+    EventName.KEY_DESTROYED: _KEY,
+    EventName.KEY_SHARED_VALUE: "ref count version",
+    EventName.ORPHAN_FOUND: _KEY,
+    EventName.ORPHAN_DESTROYED: _KEY,
+    EventName.JOB_OPENED: "kind runner secrets platforms lanes effects expires_at",
+    EventName.JOB_CLOSED: "kind runner",
+    EventName.JOB_EXPIRED: "kind runner",
+    EventName.LEASE_ISSUED: "job lease kind secrets jwt_iat jwt_exp",
+    EventName.PERMIT_ISSUED: "job lease effect platform account lane idempotency",
+    EventName.PERMIT_CLOSED: "job lease",
+    EventName.PERMIT_UNKNOWN: "job lease",
+    EventName.SWITCH_CLOSED: "scope epoch count",
+    EventName.SWITCH_CUT_OFF: "scope epoch took_us entities",
+    EventName.SWITCH_OPEN_REQUESTED: "scope epoch",
+    EventName.SWITCH_OPENED: "scope epoch",
+    EventName.AUDIT_READ: "chain count",
+    EventName.AUDIT_EXPORTED: "chain first_seq last_seq count",
+    EventName.AUDIT_VERIFIED: "size count rows",
+    EventName.AUDIT_RECONCILED: "rows count found",
+    EventName.AUDIT_HASHED: "",
+    EventName.AUDIT_DEVICE: "device",
+    EventName.CHECKPOINT_SIGNED: "epoch size count root",
+    EventName.EVIDENCE_SIGNED: "sop version provider",
+    EventName.EVIDENCE_READ: "sop",
+    EventName.ALERT_RAISED: "alert severity",
+    EventName.ALERT_CLOSED: "alert",
+}
+# Any event may also say why: ``reason`` is a code of ours.
+FIELDS_OF: Final[Mapping[EventName, frozenset[str]]] = MappingProxyType(
+    {name: frozenset(listed.split()) | {"reason"} for name, listed in _LISTED.items()}
+)
+FIELDS: Final = frozenset[str]().union(*FIELDS_OF.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +181,8 @@ class Event:
 
     def __post_init__(self) -> None:
         for name, value in self.fields.items():
-            if name not in FIELDS:
-                raise ValueError(f"audit field {name} is not in the vocabulary")
+            if name not in FIELDS_OF[self.name]:
+                raise ValueError(f"audit field {name} is not in the vocabulary of {self.name.value}")
             if isinstance(value, bool) or not isinstance(value, str | int):
                 raise ValueError(f"audit field {name} must be text or an integer")
             if isinstance(value, str) and value and not _VALUE.match(value):

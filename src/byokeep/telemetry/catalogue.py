@@ -33,6 +33,8 @@ _FIELDS: Final = {
     "round_failed": "component code error",
     "cut_off_finished": "count",
     "cut_off_pending": "code",
+    "disk_reserve_given_back": "size",
+    "disk_reserve_kept": "code",
     "library_log": "logger place error",
     "loose_output": "size",
     "uncaught_error": "error",
