@@ -155,6 +155,23 @@ async def test_a_holder_cut_off_from_the_broker_stops_within_its_life(stand: Sta
             await job.secret("openai")
 
 
+@pytest.mark.req("R1.5-3")
+async def test_a_program_that_stood_still_does_not_go_on_with_what_it_held(stand: Stand) -> None:
+    """After the whole process stood still for longer than a lease lives, the first use is a fresh read or a refusal."""
+    client = await ready(stand)
+    async with stand.keep(attempts=1) as keep, keep.job(client=client, **USE) as job:
+        key = await job.secret("openai")
+        time.sleep(5.2)  # nothing of ours runs meanwhile, no timer either
+        again = await job.secret("openai")
+        assert again is not key
+        assert key.wiped
+        stand.db.sql(f"UPDATE byokeep.client SET state = 'suspended' WHERE id = '{client}'")
+        time.sleep(5.2)
+        with pytest.raises(Denied):
+            await job.secret("openai")
+        assert again.wiped
+
+
 FAULTS = ["403", "500", "garbage", "truncated", "empty", "no_value", "other_version", "deleted", "redirect", "slow",
           "login_500", "down"]  # fmt: skip
 

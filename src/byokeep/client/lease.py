@@ -154,6 +154,8 @@ class HeldLease:
     async def _take(self) -> None:
         if self._over is not None:
             raise self._over
+        if not self.holds:
+            self._wipe()
         asked_at = now()
         try:
             reply = await self._broker.call("POST", f"/v1/jobs/{self._job_id}/leases", self._token)
