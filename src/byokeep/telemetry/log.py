@@ -9,11 +9,12 @@ Rules
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -22,6 +23,7 @@ from byokeep.telemetry.catalogue import EVENTS, REDACTION_ERROR, REQUIRED, UNLIS
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.:/{}+ -]{0,160}\Z")
 dropped_fields = 0
+dropped_records = 0
 _process = "unnamed"
 
 
@@ -61,6 +63,28 @@ def _plain(value: object) -> str | int | float | None:
     return text if text is not None and _TOKEN.match(text) else f"<{type(value).__name__}>"
 
 
+class _Lossy:
+    """A log file that loses lines rather than work: what the disk does not take is dropped and counted."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._torn = False
+
+    def write(self, text: str) -> None:
+        global dropped_records
+        line = ("\n" + text if self._torn else text).encode()
+        try:
+            written = os.write(self._descriptor, line)
+        except OSError:
+            dropped_records += 1
+            return
+        self._torn = written < len(line)
+        dropped_records += self._torn
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
 class _Foreign(logging.Handler):
     """Keeps where a library logged and drops what it said."""
 
@@ -89,11 +113,10 @@ def configure(process: str, *, path: Path | None = None, level: int = logging.IN
     """
     global _process
     _process = process
-    stream: TextIO = sys.stderr
+    stream: Any = sys.stderr
     if path is not None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        stream = path.open("a", buffering=1, encoding="utf-8")
+        stream = _Lossy(path)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
