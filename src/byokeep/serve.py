@@ -20,17 +20,14 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from byokeep import __version__
-from byokeep.adapters.files.reserve import Reserves
-from byokeep.adapters.passwords import Passwords
 from byokeep.broker.app import create_app as create_broker
 from byokeep.broker.rounds import Rounds
 from byokeep.flows.authenticate import authenticate
-from byokeep.http.emergency import Emergency
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.output import no_loose_output
 from byokeep.web.app import create_app as create_web
-from byokeep.wiring import broker_app, broker_url, kill_lane, store_audit_files, web_app, worker_app
+from byokeep.wiring import broker_app, broker_url, emergency_of, kill_lane, passwords, web_app, worker_app
 from byokeep.worker.tasks import run as run_worker
 
 _DRAIN_S: Final = 5.0
@@ -51,7 +48,7 @@ def serve(name: str, settings: Settings) -> None:
 async def _web(settings: Settings) -> None:
     async with web_app(settings) as app:
         api = create_web(
-            app, partial(authenticate, app), passwords=Passwords(), broker_address=broker_url(settings),
+            app, partial(authenticate, app), passwords=passwords(), broker_address=broker_url(settings),
             broker_ca_file=settings.file("broker_ca_file"),
         )  # fmt: skip
         await _listen(api, settings.web_listen)
@@ -60,7 +57,7 @@ async def _web(settings: Settings) -> None:
 async def _broker(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(broker_app(settings))
-        emergency = Emergency(Reserves(settings.home, store_audit_files(settings).values()))
+        emergency = emergency_of(settings)
         rounds = asyncio.create_task(Rounds(app, emergency).run())
         stack.callback(rounds.cancel)
         lane = await stack.enter_async_context(kill_lane(settings, app))
@@ -76,8 +73,11 @@ async def _worker(settings: Settings) -> None:
 async def _listen(api: Any, listen: str) -> None:
     host, _, port = listen.rpartition(":")
     server = Server(
-        api, address=host.strip("[]"), port=int(port), interface=Interfaces.ASGI, log_enabled=False, websockets=False
-    )
+        api, address=host.strip("[]"), port=int(port), interface=Interfaces.ASGI, log_enabled=False, websockets=False,
+        backlog=1024,
+        # It counts connections, idle ones too: at the default, runners that keep theirs open would keep a kill out.
+        backpressure=4096,
+    )  # fmt: skip
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -25,6 +25,7 @@ from uuid import UUID
 from procrastinate import App as Queue
 
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
+from byokeep.adapters.files.reserve import Reserves
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
@@ -34,6 +35,7 @@ from byokeep.adapters.openbao.layout import TOKEN_KEY_PATH, Desired
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.provision import provision
 from byokeep.adapters.openbao.signer import TransitSigner
+from byokeep.adapters.passwords import Passwords
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.migrations import migrate
@@ -47,6 +49,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows import bootstrap, operators, switches
 from byokeep.flows.app import BrokerApp, Limits, WebApp
 from byokeep.flows.worker_app import WorkerApp
+from byokeep.http.emergency import Emergency
 from byokeep.settings import Settings
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.worker.custodian import BrokerCustodian
@@ -225,6 +228,16 @@ async def worker_app(settings: Settings) -> AsyncIterator[tuple[Queue, WorkerApp
                 search_logs=_log_files(settings).search,
             ),
         )
+
+
+def passwords() -> Passwords:
+    """Return the maker and checker of people's passwords."""
+    return Passwords()
+
+
+def emergency_of(settings: Settings) -> Emergency:
+    """Return what frees the disk reserves when an act that must be recorded finds the disk full."""
+    return Emergency(Reserves(settings.home, store_audit_files(settings).values()))
 
 
 def _log_files(settings: Settings) -> LogFiles:

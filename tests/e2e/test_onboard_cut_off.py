@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.core.errors import ByokeepError, Conflict, Unavailable
+from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import Actor, ClientId, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret

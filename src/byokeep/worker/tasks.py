@@ -16,8 +16,8 @@ from procrastinate import JobContext, RetryStrategy
 
 from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId
-from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.audit import check_heartbeat
+from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.sweep import sweep_orphans
 from byokeep.flows.verify_key import Task, verify_key
 from byokeep.flows.worker_app import WorkerApp
