@@ -28,7 +28,7 @@ from byokeep.flows.explain import LOGIN, Finding, Known, LeaseRow, Request, as_u
 from byokeep.flows.lease import claims
 from byokeep.ports import Query, Row, StoreEntry, Tx
 
-LOOK_BACK: Final = timedelta(seconds=60)  # a store token's longest life: its login may stand before the span
+BEFORE: Final = timedelta(seconds=10)  # on top of a store token's life: its login may stand before the span
 SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; younger requests are judged next time
 NEAR: Final = timedelta(seconds=30)  # between a lease's issue and its login, clocks included
 MAX_ALERTS: Final = 50  # of one run; the count is in the result
@@ -74,13 +74,14 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconci
     """
     authorise(actor, Verb.AUDIT_RUN)
     until = app.clock.now() - SETTLE
-    entries, read, unread = await _entries(app, since - LOOK_BACK, until)
+    first = since - timedelta(seconds=app.limits.lease_token_ttl_s) - BEFORE
+    entries, read, unread = await _entries(app, first, until)
     requests, found = merge(entries)
     found += gaps(entries, read, first=since, last=until) + torn(entries, read, first=since)
     judged = [request for request in requests if request.at >= since]
     logins = [request for request in requests if request.path == LOGIN and not request.refused]
     async with app.db.begin(every_client=True) as tx:
-        known = await _known(tx, app, requests, since, until)
+        known = await _known(tx, app, requests, first, until)
     matcher = _Matcher(app, known)
     for login in logins:
         missing = await matcher.explain_login(login)
@@ -120,7 +121,7 @@ async def _entries(
 
 
 async def _known(tx: Tx, app: BrokerApp, requests: Sequence[Request], since: datetime, until: datetime) -> Known:
-    first, last = since - LOOK_BACK - NEAR, until + SETTLE + NEAR
+    first, last = since - NEAR, until + SETTLE + NEAR
     leases = await tx.all(_LEASES, first=first, last=last)
     writes = await tx.all(_WRITES, first=first, last=last, requests=[request.id for request in requests])
     return Known(
@@ -150,14 +151,23 @@ class _Matcher:
         return None
 
     async def _lease_of(self, login: Request) -> LeaseRow | None:
+        # The header is right nearly always. Trying it first keeps the work of a span in step with its logins; looking
+        # through all leases for each login would stop the broker for seconds when it is busy.
+        hint = self._known.leases.get(as_uuid(login.lease_header) or UUID(int=0))
+        if hint is not None and abs(hint.issued_at - login.at) <= NEAR and await self._showed(login, hint):
+            return hint
         near = [lease for lease in self._known.leases.values() if abs(lease.issued_at - login.at) <= NEAR]
-        hint = as_uuid(login.lease_header)
-        near.sort(key=lambda lease: (lease.id != hint, abs(lease.issued_at - login.at)))
-        for lease in near:
-            for device, expected in login.login_hashes.items():
-                if await self._hash(lease, device) == expected:
-                    return lease
+        for lease in sorted(near, key=lambda lease: abs(lease.issued_at - login.at)):
+            if await self._showed(login, lease):
+                return lease
         return None
+
+    async def _showed(self, login: Request, lease: LeaseRow) -> bool:
+        """Whether a login showed this lease's token."""
+        for device, expected in login.login_hashes.items():
+            if await self._hash(lease, device) == expected:
+                return True
+        return False
 
     async def _hash(self, lease: LeaseRow, device: str) -> str:
         if lease.id not in self._tokens:
