@@ -96,10 +96,11 @@ class Shell:
         return ran
 
     def _on_terminal(self, words: Sequence[str], token: Path, prompt: str, text: str) -> Ran:
+        command, variables = self.command(words, token), environment() | {"TERM": "xterm", "COLUMNS": "80"}
         pid, terminal = pty.fork()
         if pid == 0:  # the child: the terminal is its controlling one
             with contextlib.suppress(BaseException):
-                os.execve(sys.executable, self.command(words, token), environment() | {"TERM": "xterm", "COLUMNS": "80"})
+                os.execve(sys.executable, command, variables)  # noqa: S606 - a fixed program
             os._exit(127)
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, b"\x28\x00\x50\x00\x00\x00\x00\x00")  # 40 x 80
         shown = b""

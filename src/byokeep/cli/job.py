@@ -17,12 +17,13 @@ from byokeep.cli.choices import ApiProvider, Effect, Platform
 from byokeep.cli.terminal import err, session, show
 from byokeep.client import ClientSettings, Job, Keep
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
-from byokeep.process import clean_environment
+from byokeep.process import child_setup, clean_environment
 
 app: Final = App(name="job", help="Run commands inside a job; look at jobs.")
 _GRACE_S: Final = 2.0
 _LOOK_S: Final = 0.2
 _STOPPED: Final = 3
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @app.command(name="run")
@@ -38,7 +39,7 @@ def run_(
 
     Each secret is put into a private memory file that only the command inherits. Write {openai} where the command
     wants a file name; the command also finds the names in BYOKEEP_SECRET_OPENAI_FILE. The value is in no argument
-    and no environment. When the job is killed or its lease ends, the command is ended too.
+    and no environment. When the job is killed, its lease ends or byokeep is stopped, the command is ended too.
 
     Example: byokeep job run --client $CLIENT --secret openai -- python post.py --key-file {openai}
 
@@ -109,21 +110,34 @@ async def _child(job: Job, command: Sequence[str], files: dict[str, int]) -> int
     names = {provider: f"/dev/fd/{descriptor}" for provider, descriptor in files.items()}
     words = [_fill(word, names) for word in command]
     extra = {f"BYOKEEP_SECRET_{provider.upper()}_FILE": name for provider, name in names.items()}
+    told: list[int] = []
+    loop = asyncio.get_running_loop()
+    for number in _ENDING:
+        loop.add_signal_handler(number, told.append, int(number))
     try:
         process = await asyncio.create_subprocess_exec(
             *words, env=clean_environment(HOME=os.environ.get("HOME", "/"), BYOKEEP_JOB=str(job.id), **extra),
-            pass_fds=tuple(files.values()),
+            pass_fds=tuple(files.values()), preexec_fn=child_setup(death_signal=signal.SIGKILL),
         )  # fmt: skip
     except OSError:
         raise Rejected("command_not_started", next_step="Check the command's name and mode.") from None
     ended = asyncio.create_task(process.wait())
+    try:
+        return await _watch(job, list(files), ended, told)
+    finally:
+        await _end(process, ended)
+
+
+async def _watch(job: Job, providers: list[str], ended: asyncio.Task[int], told: list[int]) -> int:
+    """Return the exit code once the command ended, the lease did, or somebody told us to stop."""
     while True:
         await asyncio.wait({ended}, timeout=_LOOK_S)
         if ended.done():
             return ended.result() if ended.result() >= 0 else 128 - ended.result()
-        if not job.lease.holds and not await _still_leased(job, list(files)):
+        if told:
+            return 128 + told[0]
+        if not job.lease.holds and not await _still_leased(job, providers):
             err.print("The job was stopped: ending the command.", style="red")
-            await _end(process, ended)
             return _STOPPED
 
 
@@ -137,6 +151,8 @@ async def _still_leased(job: Job, providers: list[str]) -> bool:
 
 
 async def _end(process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
+    if ended.done():
+        return
     process.send_signal(signal.SIGTERM)
     await asyncio.wait({ended}, timeout=_GRACE_S)
     if not ended.done():

@@ -37,6 +37,7 @@ _BACK: Final = re.compile(rb'([0-9a-f]{64})","seq":([1-9][0-9]{0,15}),"v":1,"wri
 _NOT_PRINTABLE: Final = bytes(range(32)) + bytes(range(127, 256))
 _SEAM: Final = b'","prev":"'
 _NEXT: Final = "Treat the log as tampered with: keep both copies and compare them from this place on."
+_NEXT_CUT: Final = "Export again: an export must be younger than the checkpoints. If it still ends there, it was cut."
 
 
 class Record(NamedTuple):
@@ -244,7 +245,8 @@ def _misplaced(record: Record, rest: Iterator[Record], chain: UUID, seq: int) ->
 
 
 def _broken(chain: UUID, seq: int, reason: str) -> Integrity:
-    return Integrity("audit_chain_broken", next_step=_NEXT, chain=chain, seq=seq, reason=reason)
+    step = _NEXT_CUT if reason == "tail_cut" else _NEXT
+    return Integrity("audit_chain_broken", next_step=step, chain=chain, seq=seq, reason=reason)
 
 
 def export_line(record: Record, *, prev: bytes) -> bytes:

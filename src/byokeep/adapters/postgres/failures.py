@@ -48,7 +48,7 @@ def translate(error: BaseException) -> ByokeepError:
         return unavailable()
     named = {"constraint": constraint} if _NAME.match(constraint) else {}
     if state in ("23505", "23P01"):
-        return Conflict("conflict", **named)
+        return Conflict("conflict", next_step="It is there already: look it up, or use another name.", **named)
     if state[:2] == "23":
         return Rejected("constraint_violated", **named)
     if state[:2] == "22":

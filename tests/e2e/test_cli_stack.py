@@ -1,0 +1,325 @@
+"""The command line on a real stack: every command, good input and bad, text and JSON; keys come in and never show."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from byokeep.redact.canary import new_canary
+from tests.support.cli import Ran, Shell, Watch, pipe_with
+from tests.support.stack import World, running_stack
+
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@pytest.fixture(scope="module")
+async def world() -> AsyncIterator[World]:
+    async with running_stack() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def shell(world: World) -> Shell:
+    return Shell(world.home)
+
+
+def done(ran: Ran) -> Ran:
+    """A command that went well and printed no traceback."""
+    assert ran.code == 0, ran.said
+    assert "Traceback" not in ran.said
+    return ran
+
+
+class Desk:
+    """The shell with people's tokens at hand."""
+
+    def __init__(self, world: World, shell: Shell) -> None:
+        self.world, self.shell = world, shell
+
+    async def ok(self, *words: str, who: str = "operator", stdin: bytes | None = None) -> Ran:
+        """Run as a person; must go well as text and print nothing but text."""
+        return done(await self.shell.run(*words, token=self.world.token_file(who), stdin=stdin))
+
+    async def json(self, *words: str, who: str = "operator", stdin: bytes | None = None) -> object:
+        """Run with --json; standard output is one document and standard error is empty."""
+        ran = done(await self.shell.run(*words, "--json", token=self.world.token_file(who), stdin=stdin))
+        assert ran.err == ""
+        return ran.document
+
+    async def no(self, code: int, reason: str, *words: str, who: str = "operator", stdin: bytes | None = None) -> Ran:
+        """Run; must end with this exit code and reason, in text and in JSON."""
+        ran = await self.shell.run(*words, "--json", token=self.world.token_file(who), stdin=stdin)
+        assert (ran.code, ran.document["error"]["code"]) == (code, reason), ran.said
+        assert reason in ran.err
+        assert "Traceback" not in ran.said
+        return ran
+
+
+@pytest.fixture
+def desk(world: World, shell: Shell) -> Desk:
+    return Desk(world, shell)
+
+
+def ids(document: object, name: str = "id") -> str:
+    assert isinstance(document, dict)
+    assert UUID.fullmatch(document[name]), document
+    return str(document[name])
+
+
+@pytest.mark.req("R5.1-2")
+@pytest.mark.parametrize("way", ["stdin", "fd", "prompt"])
+async def test_a_key_comes_in_without_being_seen(desk: Desk, way: str) -> None:
+    """By each way the key is in no argument, no environment and no output while it is stored, verified and searched."""
+    client, key = await desk.world.client(), await desk.world.new_key("openai")
+    words, token = ("key", "add", client, "openai"), desk.world.token_file("operator")
+    with Watch(key, key[20:44]) as watch:
+        if way == "stdin":
+            ran = await desk.shell.run(*words, token=token, stdin=key + b"\n")
+        elif way == "fd":
+            with pipe_with(key) as fd:
+                ran = await desk.shell.run(*words, "--fd", str(fd), token=token, fds=[fd])
+        else:
+            ran = await desk.shell.typed(*words, token=token, prompt="(not shown)", text=key.decode())
+    assert watch.saw("byokeep.cli", "add", client), "nobody looked at the command itself"
+    assert watch.found == []
+    assert "complete" in done(ran).out
+    assert key[20:44].decode() not in ran.said
+    assert await desk.world.reads(client, "openai", key)
+
+
+@pytest.mark.req("R5.1-2")
+@pytest.mark.parametrize("form", [("{}",), ("--value", "{}"), ("--value={}",), ("--key={}",)])
+async def test_a_key_as_an_argument_is_refused_and_not_printed(desk: Desk, form: tuple[str, ...]) -> None:
+    """Exit code 2 with advice; nothing was sent, and the key is not in what was printed."""
+    client, key = await desk.world.client(), await desk.world.new_key("openai")
+    words = [word.format(key.decode()) for word in form]
+    ran = await desk.shell.run("key", "add", client, "openai", *words, token=desk.world.token_file("operator"))
+    assert ran.code == 2
+    assert "--fd N" in ran.err
+    assert key[20:32].decode() not in ran.said
+    assert await desk.json("key", "list", client) == []
+
+
+async def test_the_watcher_finds_what_is_there(desk: Desk) -> None:
+    """Positive control: a key in an argument is seen by the watcher while the command refuses it."""
+    key = new_canary("openai")
+    with Watch(key) as watch:
+        ran = await desk.shell.run("key", "add", "x", "openai", f"--value={key.decode()}")
+    assert ran.code == 2
+    assert watch.found
+
+
+async def test_clients_keys_and_evidence(desk: Desk, tmp_path: Path) -> None:
+    """A client's first day: created, key in, looked at, verified again, suspended, its evidence checked offline."""
+    made = await desk.json("client", "create", "Acme Bakery", "--risk", "high", who="admin")
+    client = ids(made)
+    taken = await desk.no(6, "conflict", "client", "create", "Acme Bakery", who="admin")
+    assert "use another name" in taken.err
+    await desk.ok("client", "enroll", client, who="admin")
+    assert client in (await desk.ok("client", "list", who="admin")).out
+    assert (await desk.json("client", "show", client))["risk"] == "high"  # type: ignore[index]
+    key = await desk.world.new_key("anthropic")
+    sop = ids(await desk.json("key", "add", client, "anthropic", stdin=key))
+    listed = await desk.json("key", "list", client)
+    assert [(one["state"], one["verification"]) for one in listed] == [("active", "verified")]  # type: ignore[attr-defined]
+    ref = ids(listed[0])  # type: ignore[index]
+    shown = (await desk.ok("key", "show", ref)).out
+    assert f"vault://kv/clients/{client}/providers/anthropic" in shown
+    again = await desk.ok("key", "verify", ref)
+    assert "client_key_onboarded" in again.out
+    assert "Next: byokeep evidence export" in again.err
+    assert ref in json.dumps(await desk.json("key", "inventory"))
+    await desk.ok("key", "inventory")
+    assert "leak check pass" in (await desk.ok("evidence", "show", sop, who="auditor")).out
+
+    keys, file = str(tmp_path / "keys.txt"), str(tmp_path / "evidence.json")
+    await desk.ok("audit", "keys", keys, who="auditor")
+    await desk.ok("evidence", "export", sop, file, who="auditor")
+    assert (await desk.json("evidence", "verify", file, "--keys", keys))["state"] == "ok"  # type: ignore[index]
+    Path(file).write_bytes(Path(file).read_bytes().replace(b"A", b"B", 1))
+    assert (await desk.shell.run("evidence", "verify", file, "--keys", keys)).code == 5
+
+    await desk.no(2, "bad_reason", "key", "state", ref, "suspended", "--reason", "x")
+    assert (await desk.json("key", "state", ref, "suspended", "--reason", "seen_in_chat"))["state"] == "suspended"  # type: ignore[index]
+    await desk.no(2, "key_state", "key", "state", ref, "suspended", "--reason", "seen_in_chat")
+    assert (await desk.json("client", "suspend", client, who="admin"))["state"] == "suspended"  # type: ignore[index]
+    await desk.no(3, "client_not_active", "key", "add", client, "openai", stdin=await desk.world.new_key("openai"))
+    await desk.ok("client", "resume", client, who="admin")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "step"),
+    [("invalid", "invalid_key", "ask the client for a new one"), ("leaked", "leaked", "leaked-key procedure")],
+)
+async def test_a_key_that_is_refused_says_why_and_what_next(desk: Desk, state: str, reason: str, step: str) -> None:
+    """A failed verification ends with exit code 2, the reason on record, one sentence what to do, and how to go on."""
+    client, provider = await desk.world.client(), "google" if state == "leaked" else "openai"
+    key = new_canary(provider)
+    if state != "invalid":
+        known = {"provider": provider, "key": key.decode(), "state": state}
+        async with desk.world.http.post(f"{desk.world.sim.url}/_sim/keys", json=known) as reply:
+            reply.raise_for_status()
+    ran = await desk.shell.run(
+        "key", "add", client, provider, token=desk.world.token_file("operator"), stdin=key
+    )
+    assert ran.code == 2
+    assert f"not complete: {reason}" in ran.err
+    assert step in ran.err
+    assert re.search(r"byokeep key verify [0-9a-f-]{36}", ran.err)
+    assert key[20:32].decode() not in ran.said
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "reason"),
+    [(b"", 2, "empty_value"), (b"sk-proj-abc", 2, "too_short"), (b"x" * 9000, 2, "too_long"),
+     (b'{"key": "sk-proj-abcdefghijklmnop"}', 2, "json_not_key"), (b"```\nsk-proj-abcdefghijk\n```", 2, "code_fence")],
+)  # fmt: skip
+async def test_what_is_no_key_is_refused_before_it_is_stored(
+    desk: Desk, value: bytes, code: int, reason: str
+) -> None:
+    """The reason is told, the value is not."""
+    client = await desk.world.client()
+    ran = await desk.no(code, reason, "key", "add", client, "openai", stdin=value)
+    assert ran.document["error"]["next_step"]
+    assert "abc" not in ran.said.replace(client, "")
+    assert await desk.json("key", "list", client) == []
+
+
+async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
+    """Accounts are made and changed; a token is shown once, or saved; a password logs in; a revoked token ends."""
+    person = ids(await desk.json("operator", "create", "anna", "--role", "operator", "--all-clients", who="admin"))
+    listed = await desk.ok("operator", "list", who="admin")
+    assert person in listed.out
+    shown = await desk.ok("operator", "token", person, who="admin")
+    assert re.search(r"^bko_[A-Za-z0-9_-]{43}$", shown.err, re.MULTILINE)
+    assert "bko_" not in shown.out
+    assert (await desk.json("operator", "token", person, who="admin"))["token"].startswith("bko_")  # type: ignore[index]
+    file = tmp_path / "deep" / "anna.token"
+    issued = await desk.json("operator", "token", person, "--days", "2", "--save", str(file), who="admin")
+    assert "token" not in issued  # type: ignore[operator]
+    assert file.stat().st_mode & 0o777 == 0o600
+    done(await desk.shell.run("client", "list", token=file))
+    await desk.ok("operator", "revoke", ids(issued), who="admin")
+    refused = await desk.shell.run("client", "list", token=file)
+    assert refused.code == 3
+    await desk.no(2, "bad_token_days", "operator", "token", person, "--days", "4000", who="admin")
+
+    await desk.ok("operator", "password", person, who="admin", stdin=b"a long enough pass phrase 7\n")
+    wrong = await desk.shell.run("operator", "login", "anna", stdin=b"not that one at all\n")
+    assert wrong.code == 3
+    own = desk.world.home / "credentials" / "cli.token"
+    assert not own.exists()
+    logged = done(await desk.shell.run("operator", "login", "anna", stdin=b"a long enough pass phrase 7\n"))
+    assert str(own) in logged.out
+    assert own.stat().st_mode & 0o777 == 0o600
+    done(await desk.shell.run("client", "list"))  # by the saved session, without naming it
+    own.chmod(0o644)
+    assert (await desk.shell.run("client", "list")).code == 2
+    own.unlink()
+
+    assert (await desk.json("operator", "change", person, "--state", "disabled", who="admin"))["state"] == "disabled"  # type: ignore[index]
+    machine = ids(await desk.json("operator", "machine", "runner-9", "--role", "runner", "--all-clients", who="admin"))
+    token = await desk.json("operator", "token", machine, "--machine", who="admin")
+    assert token["token"].startswith("bkr_")  # type: ignore[index]
+    await desk.no(3, "not_permitted", "operator", "list", who="approver")
+
+
+async def test_accounts_and_kill_switch(desk: Desk) -> None:
+    """An account is registered; the switch stops the client until two people lift it."""
+    client, key = await desk.world.client(), await desk.world.new_key("openai")
+    await desk.ok("key", "add", client, "openai", stdin=key)
+    add = await desk.ok("account", "add", client, "x", "acme", "--username", "acme", "--display-name", "Acme Bakery")
+    assert f"Next: byokeep account lanes {client} x acme --lane api" in add.err
+    assert (await desk.json("account", "lanes", client, "x", "acme", "--lane", "api"))["lanes"] == ["api"]  # type: ignore[index]
+    assert "acme" in (await desk.ok("account", "list", client)).out
+
+    job = ("job", "run", "--client", client, "--secret", "openai", "--", "true")
+    done(await desk.shell.run(*job))
+    closed = await desk.json("kill", "on", "--client", client, "--reason", "suspected_leak")
+    assert closed["closed"] is True  # type: ignore[index]
+    assert closed["store_cut_off"] is True  # type: ignore[index]
+    stopped = await desk.shell.run(*job)
+    assert (stopped.code, "switch_closed" in stopped.err) == (3, True)
+    assert f"client:{client}" in (await desk.ok("kill", "status")).out
+    asked = await desk.ok("kill", "off", "--client", client, "--reason", "key_replaced")
+    request = UUID.findall(asked.err)[0]
+    assert f"byokeep kill approve {request}" in asked.err
+    await desk.no(3, "not_permitted", "kill", "approve", request)
+    await desk.ok("kill", "approve", request, who="approver")
+    done(await desk.shell.run(*job))
+
+
+async def test_the_audit_from_the_outside(desk: Desk, tmp_path: Path) -> None:
+    """Read, verified online and offline, proven for one client, searched by hash; a removed line is found."""
+    client = await desk.world.client()
+    await desk.ok("key", "add", client, "openai", stdin=await desk.world.new_key("openai"))
+    assert (await desk.json("audit", "health", who="auditor"))[0]["state"] == "healthy"  # type: ignore[index]
+    await desk.ok("audit", "checkpoint", who="auditor")
+    assert len(await desk.json("audit", "list", "--client", client, "--limit", "3", who="auditor")) == 3  # type: ignore[arg-type]
+    await desk.ok("audit", "list", who="auditor")
+    assert (await desk.json("audit", "verify", who="auditor"))["state"] == "ok"  # type: ignore[index]
+    await desk.no(3, "not_permitted", "audit", "list", who="operator")
+    await desk.no(2, "bad_time", "audit", "list", "--since", "yesterday", who="auditor")
+
+    keys, chain, proof, epochs = (str(tmp_path / name) for name in ("keys.txt", "chain.jsonl", "proof.json", "epochs"))
+    await desk.ok("audit", "keys", keys, who="auditor")
+    await desk.ok("audit", "proof", client, proof, who="auditor")
+    Path(epochs).write_bytes((desk.world.home / "checkpoints" / "epochs.jsonl").read_bytes())  # first, then the log
+    await desk.ok("audit", "export", chain, "--client", client, who="auditor")
+    await desk.ok("audit", "export", str(tmp_path / "platform.jsonl"), who="auditor")
+    offline = ("audit", "verify", chain, "--keys", keys, "--epochs", epochs, "--chain", client)
+    assert done(await desk.shell.run(*offline, "--json")).document["state"] == "ok"
+    done(await desk.shell.run("audit", "check-proof", proof, "--keys", keys))
+    lines = Path(chain).read_bytes().splitlines(keepends=True)
+    Path(chain).write_bytes(b"".join(lines[:2] + lines[3:]))
+    assert (await desk.shell.run(*offline)).code == 5
+    Path(proof).write_bytes(Path(proof).read_bytes().replace(b"1", b"2", 1))
+    assert (await desk.shell.run("audit", "check-proof", proof, "--keys", keys)).code in (2, 5)
+
+    hashed = await desk.json("audit", "hash", who="auditor", stdin=b"some value to look for")
+    assert "hmac-sha256:" in json.dumps(hashed)
+    missing = await desk.shell.run("audit", "export", "/nonexistent/x", token=desk.world.token_file("auditor"))
+    assert (missing.code, "cannot_write_file" in missing.err) == (2, True)
+    report = await desk.json("audit", "reconcile", "--minutes", "60", who="auditor")
+    assert report["state"] == "clean"  # type: ignore[index]
+
+
+async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
+    """Alerts are listed and closed; a planted value is found with exit code 5; the doctor finds what is wrong."""
+    client = await desk.world.client()
+    shared = await desk.world.new_key("openai")
+    for one in (client, await desk.world.client()):
+        await desk.ok("key", "add", one, "openai", stdin=shared)
+    alerts = await desk.json("alert", "list")
+    found = next(one for one in alerts if one["reason"] == "shared_value")  # type: ignore[attr-defined]
+    await desk.ok("alert", "list")
+    await desk.ok("alert", "close", found["id"])
+    assert found["id"] not in (await desk.ok("alert", "list")).out
+
+    value = new_canary("openrouter")
+    (tmp_path / "a.log").write_bytes(b"x" * 100)
+    sweep = ("leaks", "sweep", str(tmp_path), "--no-processes")
+    done(await desk.shell.run(*sweep, stdin=value))
+    (tmp_path / "b.log").write_bytes(b"key=" + value.hex().encode())
+    caught = await desk.shell.run(*sweep, "--json", stdin=value)
+    assert caught.code == 5
+    assert caught.document["findings"][0]["source"].endswith("b.log")
+    assert (await desk.shell.run("leaks", "sweep", "--no-processes", stdin=value)).code == 2
+
+    rows = {row["check"]: row["state"] for row in done(await desk.shell.run("doctor", "--json")).document}
+    assert rows["core dumps"] == rows["web"] == rows["broker"] == rows["secret store"] == "ok"
+    place = desk.world.home / "credentials"
+    place.chmod(0o755)
+    try:
+        ill = await desk.shell.run("doctor", "--json")
+    finally:
+        place.chmod(0o700)
+    assert ill.code == 4
+    assert {row["check"] for row in ill.document if row["state"] == "failed"} == {"credentials directory"}
+    nowhere = await Shell(tmp_path / "none").run("doctor", "--json")
+    assert nowhere.code == 4
+    assert {row["state"] for row in nowhere.document if row["check"] in ("web", "core dumps")} == {"unknown"}
