@@ -12,6 +12,7 @@ It may not read a value back: the flow holds it only on its way in.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -200,7 +201,8 @@ async def _adopt(tx: Tx, ref: SecretRef, fingerprint: str) -> SopRun | None:
     place = {"client_id": ref.client_id, "provider": ref.provider.value}
     pending = await tx.maybe(_PENDING, **place)
     if pending is not None:
-        if await tx.maybe(_FINGERPRINT, ref_id=pending.ref_id, version=pending.version) == fingerprint:
+        known = await tx.maybe(_FINGERPRINT, ref_id=pending.ref_id, version=pending.version)
+        if hmac.compare_digest(known or "", fingerprint):
             return pending
         raise _in_progress(pending)
     if (under_way := await tx.maybe(_UNDER_WAY, **place, within_s=UNDER_WAY_S)) is not None:
