@@ -15,7 +15,7 @@ from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 
-TURN_S = 3.0
+TURN_S = 2.0
 TURNS = 3
 
 

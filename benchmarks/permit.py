@@ -11,7 +11,7 @@ from benchmarks.report import Row, row_of
 from benchmarks.stage import CLIENTS, PLATFORM, Stage
 
 CALLERS = 16
-TURN_S = 4.0
+TURN_S = 2.0
 TURNS = 3
 AIM = 400
 

@@ -40,7 +40,7 @@ class Row:
 
 def row_of(what: str, run: Run, *, ratio: str = "", aim: str = "", held: bool | None = None) -> Row:
     """Make a row of a run; one with failures is void."""
-    note = run.cpu_ms()
+    note = f"CPU ms a call: {run.cpu_ms()}" if run.cpu else ""
     if run.failures:
         held, note = False, f"VOID: {dict(run.failures)}"
     return Row(

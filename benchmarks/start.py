@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.report import Row
 from byokeep.settings import Settings, load
 from byokeep.supervisor import Stack
+from byokeep.telemetry import log
 from byokeep.wiring import embedded_store
 
 LATER = 3
@@ -45,10 +46,12 @@ async def start() -> list[Row]:
         shutil.rmtree(home, ignore_errors=True)
     rows = _rows("OpenBao", times)
     home = _home()
+    settings = _settings(home)
+    log.configure("bench", path=home / "bench.log")
     try:
         times = []
         for _ in range(1 + LATER):
-            stack = Stack(_settings(home))
+            stack = Stack(settings)
             try:
                 times.append(await _timed(stack.start))
             finally:
