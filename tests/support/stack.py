@@ -20,7 +20,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from uuid import uuid4
 
 import aiohttp
 
@@ -70,8 +71,9 @@ class World:
             sent, headers["Content-Type"] = {"data": raw}, "application/octet-stream"
         try:
             async with self.http.request(
-                method, self.stack.web_url + path, headers=headers, timeout=aiohttp.ClientTimeout(total=within_s), **sent
-            ) as reply:
+                method, self.stack.web_url + path, headers=headers, timeout=aiohttp.ClientTimeout(total=within_s),
+                **sent,
+            ) as reply:  # fmt: skip
                 document = await reply.json(content_type=None)
                 return Answer(reply.status, document, time.monotonic() - began)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
@@ -138,8 +140,9 @@ class World:
     async def account(self, client: str, name: str) -> None:
         """Register an account on the simulated platform X, here and there."""
         shown = {"username": name, "display_name": name.title()}
-        await self.must("operator", "POST", f"/v1/clients/{client}/accounts", {"platform": "x", "account": name, **shown})
-        await self.must("operator", "POST", f"/v1/clients/{client}/accounts/x/{name}/lanes", {"lanes": ["api"]})
+        place = f"/v1/clients/{client}/accounts"
+        await self.must("operator", "POST", place, {"platform": "x", "account": name, **shown})
+        await self.must("operator", "POST", f"{place}/x/{name}/lanes", {"lanes": ["api"]})
         about = {"platform": "x", "account": name, "id": name, **shown}
         async with self.http.post(f"{self.sim.url}/_sim/accounts", json=about) as reply:
             reply.raise_for_status()
@@ -175,6 +178,37 @@ class World:
                 return (await job.secret(provider)).matches(expected)
         except ByokeepError:
             return False
+
+    async def sql(self, statement: str) -> str:
+        """Ask the database as its administrator; returns bare output."""
+        database: Any = self.stack._database
+        said: str = await database.as_superuser(statement, database="byokeep")
+        return said.strip()
+
+    async def alerts(self) -> set[str]:
+        """Reasons of the open alerts."""
+        found = await self.must("admin", "GET", "/v1/alerts")
+        return {alert["reason"] for alert in found["alerts"]}
+
+    async def sound(self, *, finding: str = "") -> None:
+        """The log verifies, and the store's own could be read and every login explained.
+
+        The last ten seconds of the store's log are judged later, so a young stack and a fresh ``finding`` are waited
+        for.
+        """
+        verified = await self.must("auditor", "POST", "/v1/audit/verify")
+        assert verified["state"] == "ok"
+        assert verified["records"] > 0
+        deadline = time.monotonic() + 20
+        while True:
+            report = await self.must("auditor", "POST", "/v1/audit/reconcile", {"minutes": 60})
+            reasons = {one["reason"] for one in report["findings"]}
+            assert "login_unexplained" not in reasons
+            assert not report["unread"]
+            if report["state"] != "unknown" and (not finding or finding in reasons):
+                return
+            assert time.monotonic() < deadline, (report["state"], reasons)
+            await asyncio.sleep(1)
 
     async def effects(self) -> int:
         """How many effects the simulated platform has seen."""
@@ -213,6 +247,48 @@ class World:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
+
+
+class Work:
+    """Jobs one after the other, "secret, identity, effect", until told to stop; what came of each.
+
+    Args:
+        world: Where.
+        client, account, value: For whom, as whom, and what the secret must be.
+    """
+
+    def __init__(self, world: World, client: str, account: str, value: bytes) -> None:
+        self._world, self._client, self._account, self._value = world, client, account, value
+        self.done: list[float] = []
+        self.refused: list[tuple[float, str]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._run()) for _ in range(2)]
+        await self.goes_on()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        broken = [result for result in results if not isinstance(result, asyncio.CancelledError)]
+        assert not broken, broken
+
+    async def goes_on(self, within_s: float = 30.0) -> None:
+        """Wait until a job that began after this call has been done."""
+        began = time.monotonic()
+        await until(lambda: any(at > began for at in self.done), within_s, f"a job; last refusals {self.refused[-3:]}")
+
+    async def _run(self) -> None:
+        while True:
+            began = time.monotonic()
+            try:
+                await self._world.act(self._client, self._account, f"post-{uuid4()}", expected=self._value)
+                self.done.append(began)
+            except ByokeepError as error:
+                self.refused.append((began, error.code))
+            await asyncio.sleep(0.05)
 
 
 def _placed(home: Path, token: Path, words: tuple[str, ...]) -> list[str]:
@@ -261,6 +337,48 @@ async def until(holds: Callable[[], Any], within_s: float, what: str = "") -> No
         await asyncio.sleep(0.1)
 
 
+@asynccontextmanager
+async def supervised(world: World) -> AsyncIterator[None]:
+    """Run the supervisor's loop, which starts again what is gone."""
+    watch = asyncio.create_task(world.stack.run())
+    try:
+        yield
+        assert not watch.done(), "the supervisor ended by itself"
+    finally:
+        watch.cancel()
+        await asyncio.wait({watch}, timeout=30)
+
+
+@contextmanager
+def small_disk(path: Path, megabytes: int, *, mode: str = "0711") -> Iterator[Path]:
+    """Mount a file system of a few megabytes; fails where that is not allowed."""
+    path.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode={mode}", "tmpfs", str(path)]
+    made = subprocess.run(command, check=False, capture_output=True)
+    assert made.returncode == 0, "these tests mount small file systems: run them as root, with CAP_SYS_ADMIN"
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@contextmanager
+def filled(path: Path) -> Iterator[None]:
+    """Use up the last byte of a file system; give the room back at the end."""
+    filler = path / "filler"
+    with filler.open("ab", buffering=0) as file:
+        for size in (1 << 20, 4096, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+    room = os.statvfs(path)
+    assert room.f_bavail * room.f_frsize == 0, "the disk is not full, so nothing would be shown"
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
 def new_home(home: Path | None = None) -> Path:
     """Make a home that the database's own user can reach."""
     home = home or Path(tempfile.mkdtemp(prefix="byk-"))
@@ -287,24 +405,16 @@ async def running_stack(home: Path | None = None, *, revive: bool = False) -> As
     sim = await start()
     configure(place, sim)
     stack = Stack(load(home=place, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
-    watch: asyncio.Task[None] | None = None
     seen: set[int] = set()
     try:
         await stack.start()
-        watch = asyncio.create_task(stack.run()) if revive else None
         async with aiohttp.ClientSession() as http:
             world = World(place, stack, sim, http)
             await world.people()
-            yield world
+            async with supervised(world) if revive else contextlib.nullcontext():
+                yield world
             seen = {below for pid in stack.pids.values() if pid for below in family(pid)}
-        assert watch is None or not watch.done(), "the supervisor ended by itself"
     finally:
-        for pid in seen:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-        stack.ask_to_stop()
-        if watch is not None:
-            await asyncio.wait({watch}, timeout=30)
         await stack.stop()
         await sim.stop()
         if home is None:

@@ -1,0 +1,200 @@
+"""One part of a real stack taken away at a time, under work: nothing acts, nothing hangs, work goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import pytest_asyncio
+
+from byokeep.core.errors import Unavailable
+from tests.support.stack import Work, World, running_stack, supervised, until
+
+JOB_WITHIN_S = 15.0
+API_WITHIN_S = 6.0
+SETTLED_S = 0.6  # what had its permit before the outage has acted by then
+# What a person may try meanwhile, and what surely needs the part.
+CALLS: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "store": (("auditor", "POST", "/v1/audit/verify"), ("auditor", "POST", "/v1/audit/checkpoint")),
+    "database": (("operator", "GET", "/v1/inventory"), ("operator", "GET", "/v1/switches")),
+    "broker": (("operator", "GET", "/v1/switches"), ("auditor", "GET", "/v1/audit/health")),
+}
+
+
+class Site:
+    """A stack with one client at work."""
+
+    def __init__(self, world: World, client: str, value: bytes) -> None:
+        self.world, self.client, self.value = world, client, value
+
+    def work(self) -> Work:
+        """Jobs of that client, on and on."""
+        return Work(self.world, self.client, "acme", self.value)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def site() -> AsyncIterator[Site]:
+    async with running_stack() as world:
+        client = await world.client()
+        value = await world.onboard(client)
+        await world.account(client, "acme")
+        yield Site(world, client, value)
+
+
+@asynccontextmanager
+async def outage(world: World, part: str, how: str) -> AsyncIterator[None]:
+    """Take a part away, and bring it back the way it comes back by itself."""
+    if how == "hung":
+        with world.frozen(part):
+            yield
+        return
+    if part == "broker":
+        pid = world.stack.pid("broker")
+        os.kill(pid, signal.SIGTERM)
+        await until(lambda: world.stack._children["broker"].process.poll() is not None, 15, "the broker's end")
+    else:
+        await world.stack.stop_part(part)
+    try:
+        yield
+    finally:
+        async with supervised(world):
+            await until(lambda: answers(world), 30, f"{part} back")
+
+
+async def answers(world: World) -> bool:
+    """Whether web, broker, database and store all answer."""
+    for call in (*CALLS["store"][1:], *CALLS["database"]):
+        if (await world.ask(*call)).status not in (200, 201):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("how", ["stopped", "hung"])
+@pytest.mark.parametrize("part", ["store", "database", "broker"])
+async def test_without_a_part_nothing_acts_and_nothing_hangs(site: Site, part: str, how: str) -> None:
+    """Stopped or hung, under work: no effect, exit code 4, 503 in time, and afterwards work goes on by itself."""
+    world, first = site.world, await site.world.effects()
+    other = await world.client()
+    value = await world.new_key("kie")
+    async with site.work() as work:
+        async with outage(world, part, how):
+            await asyncio.sleep(SETTLED_S)
+            before, done, refused = await world.effects(), len(work.done), len(work.refused)
+            (code, took), *answered = await asyncio.gather(
+                world.job_run(site.client), *(world.ask(*call) for call in CALLS[part]),
+                *([world.put(other, "kie", value)] if part != "broker" else []),
+            )  # fmt: skip
+            assert code == Unavailable.exit_code
+            assert took < JOB_WITHIN_S
+            assert [answer.status for answer in answered] == [503] * len(answered)
+            assert max(answer.took_s for answer in answered) < API_WITHIN_S
+            await until(lambda: len(work.refused) > refused, JOB_WITHIN_S, "a job that was tried")
+            assert await world.effects() == before, "an effect without the part"
+            assert len(work.done) == done
+        await work.goes_on()
+    assert len(work.done) <= await world.effects() - first <= len(work.done) + len(work.refused) + 2
+    assert (await world.job_run(site.client))[0] == 0
+    again = await world.put(other, "kie", await world.new_key("kie"))
+    assert (again.status, again.document["version"]) == (202, 1), "what failed left something behind"
+    await world.sound()
+
+
+@pytest.mark.req("S-VAULT-2")
+async def test_a_hung_audit_device_is_counted_as_failed(site: Site) -> None:
+    """With a store that accepts and never answers, health says hung within its deadline and a kill still holds."""
+    world = site.world
+    client = await world.client()
+    value = await world.onboard(client)
+    with world.frozen("store"):
+        health = await world.ask("auditor", "GET", "/v1/audit/health")
+        assert health.status == 200
+        assert health.took_s < API_WITHIN_S
+        assert health.document["healthy"] is False
+        assert [device["reason"] for device in health.document["devices"]] == ["hung", "hung"]
+        killed = await world.ask("operator", "POST", "/v1/switches/close", {"client_id": client, "reason": "drill"})
+        assert (killed.status, killed.code) == (503, "store_cut_off_pending")
+        assert killed.took_s < 5
+    assert not await world.reads(client, "openai", value)
+
+    async def cut_off() -> bool:
+        found = (await world.must("operator", "GET", "/v1/switches"))["switches"]
+        return any(switch["client_id"] == client and switch["store_cut_off"] for switch in found)
+
+    await until(cut_off, 10, "the cut-off, by itself")
+    assert (await world.must("auditor", "GET", "/v1/audit/health"))["healthy"] is True
+    assert await world.reads(site.client, "openai", site.value)
+
+
+APPEND = "FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea)"
+WRITERS = "byokeep_web, byokeep_broker, byokeep_worker"
+REFUSALS = {
+    "not_allowed": (f"REVOKE EXECUTE ON {APPEND} FROM {WRITERS}", f"GRANT EXECUTE ON {APPEND} TO {WRITERS}"),
+    "broken": (
+        "ALTER TABLE byokeep.audit_head ADD CONSTRAINT drill CHECK (false) NOT VALID",
+        "ALTER TABLE byokeep.audit_head DROP CONSTRAINT drill",
+    ),
+}
+
+
+@pytest.mark.req("R1.4-3")
+@pytest.mark.parametrize("why", sorted(REFUSALS))
+async def test_what_can_not_be_recorded_does_not_happen(site: Site, why: str) -> None:
+    """While the audit takes nothing: no value is read, no version written, no effect, no switch, no success."""
+    world = site.world
+    client = await world.client()
+    refuse, allow = REFUSALS[why]
+    async with site.work() as work:
+        await world.sql(refuse)
+        try:
+            await asyncio.sleep(SETTLED_S)
+            before, done = await world.effects(), len(work.done)
+            put = await world.put(client, "kie", await world.new_key("kie"))
+            made = await world.ask("admin", "POST", "/v1/clients", {"name": "Nobody", "risk": "standard"})
+            killed = await world.ask("operator", "POST", "/v1/switches/close", {"client_id": client, "reason": "drill"})
+            code, _ = await world.job_run(site.client)
+            assert [answer.status >= 400 for answer in (put, made, killed)] == [True] * 3
+            assert code in (2, 3, 4)
+            assert not await world.reads(site.client, "openai", site.value)
+            assert (await world.effects(), len(work.done)) == (before, done)
+        finally:
+            await world.sql(allow)
+        await work.goes_on()
+    again = await world.put(client, "kie", await world.new_key("kie"))
+    assert (again.status, again.document["version"]) == (202, 1), "a version was written without a record"
+    names = [one["name"] for one in (await world.must("operator", "GET", "/v1/clients"))["clients"]]
+    assert "Nobody" not in names
+    await world.sound()
+
+
+@pytest.mark.req("R8.2-2")
+async def test_a_log_replaced_under_the_store_is_an_alert_within_a_minute(site: Site) -> None:
+    """One of two device files swapped for an empty one: health says so at once, people are told, service goes on."""
+    world = site.world
+    log = world.home / "store-audit" / "store-audit-b" / "audit-b.jsonl"
+    aside = log.with_suffix(".aside")
+    healthy = await world.must("auditor", "GET", "/v1/audit/health")
+    assert healthy["healthy"] is True
+    assert all(device["last_write_at"] and device["size_bytes"] for device in healthy["devices"])
+    log.rename(aside)
+    log.touch(mode=0o600)
+    try:
+        health = await world.must("auditor", "GET", "/v1/audit/health")
+        assert health["healthy"] is False
+        assert {one["name"]: one["reason"] for one in health["devices"]} == {"a": "", "b": "inode_changed"}
+
+        async def told() -> bool:
+            return "audit_device_unhealthy" in await world.alerts()
+
+        await until(told, 60, "an alert")
+        assert await world.reads(site.client, "openai", site.value)
+        log.unlink()
+        gone = await world.must("auditor", "GET", "/v1/audit/health")
+        assert {one["name"]: one["reason"] for one in gone["devices"]} == {"a": "", "b": "missing"}
+        assert await world.reads(site.client, "openai", site.value)
+    finally:
+        aside.rename(log)
+    assert (await world.must("auditor", "GET", "/v1/audit/health"))["healthy"] is True
