@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import time
 from typing import Final
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from byokeep.telemetry.spans import span
 from byokeep.worker import identity
 
 TRIES: Final = 5
+SETTLED_S: Final = 60.0  # after the start of a worker
 DEAD_S: Final = 60  # seconds without a sign of life after which a worker counts as dead
 CONCURRENCY: Final = 8
 _EVERY_MINUTE: Final = "* * * * *"
@@ -70,7 +72,7 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
         if destroyed:
             get_log().warning("orphans_destroyed", count=destroyed)
 
-    watch = ClockWatch(app)
+    watch, began = ClockWatch(app), time.monotonic()
 
     @queue.periodic(cron=_EVERY_MINUTE)
     @queue.task(name="look_at_clock", queueing_lock="look_at_clock", lock="look_at_clock")
@@ -81,7 +83,10 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
     @queue.periodic(cron=_EVERY_MINUTE)
     @queue.task(name="watch_checkpoints", queueing_lock="watch_checkpoints")
     async def watch_checkpoints(timestamp: int) -> None:
-        # Here and not in the broker, which makes them: a broker that is gone can not say so (S-TLOG-10).
+        # Here and not in the broker, which makes them: a broker that is gone can not say so (S-TLOG-10). After a rest
+        # of the whole stack the newest is old; the broker gets a moment for the next before anybody is called.
+        if time.monotonic() - began < SETTLED_S:
+            return
         with span("watch_checkpoints", epoch=timestamp):
             await check_heartbeat(app)
 
