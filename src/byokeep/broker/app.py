@@ -39,6 +39,17 @@ async def keep_cutting_off(app: BrokerApp) -> None:
         await asyncio.sleep(RETRY_CUT_OFF_S)
 
 
+@asynccontextmanager
+async def _cutting_off(app: BrokerApp) -> AsyncIterator[None]:
+    watch = asyncio.create_task(keep_cutting_off(app))
+    try:
+        yield
+    finally:
+        watch.cancel()
+        with suppress(asyncio.CancelledError):
+            await watch
+
+
 def create_app(
     app: BrokerApp, auth: Authenticator, emergency: Emergency | None = None,
     *, lane: tuple[BrokerApp, Authenticator] | None = None,
@@ -55,18 +66,8 @@ def create_app(
     room = emergency or Emergency()
     kill_app, kill_auth = lane or (app, auth)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(keep_cutting_off(kill_app))
-        try:
-            yield
-        finally:
-            watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await watch
-
     api = FastAPI(
-        title="byokeep broker", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        title="byokeep broker", version=__version__, lifespan=lambda _: _cutting_off(kill_app), docs_url=None, redoc_url=None,
         openapi_url=None if app.environment is Environment.PRODUCTION else "/openapi.json",
         redirect_slashes=False, dependencies=[Depends(no_query)], telemetry=NO_TELEMETRY,
     )  # fmt: skip
