@@ -67,7 +67,8 @@ def create_app(
     kill_app, kill_auth = lane or (app, auth)
 
     api = FastAPI(
-        title="byokeep broker", version=__version__, lifespan=lambda _: _cutting_off(kill_app), docs_url=None, redoc_url=None,
+        title="byokeep broker", version=__version__, docs_url=None, redoc_url=None,
+        lifespan=lambda _: _cutting_off(kill_app),
         openapi_url=None if app.environment is Environment.PRODUCTION else "/openapi.json",
         redirect_slashes=False, dependencies=[Depends(no_query)], telemetry=NO_TELEMETRY,
     )  # fmt: skip
