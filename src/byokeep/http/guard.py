@@ -27,6 +27,7 @@ _HEADERS: Final = (
     (b"server", b"byokeep"),  # or the HTTP server puts its own name
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
+    (b"strict-transport-security", b"max-age=31536000"),  # counts behind the TLS of a reverse proxy only
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
