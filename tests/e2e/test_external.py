@@ -1,0 +1,276 @@
+"""byokeep on an agency's own OpenBao (TLS) and PostgreSQL (SCRAM), as separate processes with separate identities."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from byokeep.redact.canary import new_canary
+from byokeep.sim import Sim, start
+from tests.support.cli import Ran, Shell, ended, pipe_with
+from tests.support.external import (
+    Authority,
+    Database,
+    Store,
+    false_store_with,
+    free_port,
+    give_passwords,
+    their_database,
+    their_store,
+)
+from tests.support.stack import PROVIDERS, until
+
+FILES = {  # which of the identities each process is given
+    "web": ("web.approle",),
+    "broker": ("broker.approle",),
+    "worker": ("worker.token", "account-hash.key"),
+    "jobs": ("dispatcher.token", "runner.token"),
+}
+
+
+@dataclass
+class Site:
+    """The agency's servers, and the places of our processes."""
+
+    place: Path
+    authority: Authority
+    store: Store
+    database: Database
+    sim: Sim
+    broker_port: int
+    web_port: int
+
+    def settings(self, name: str, **changed: object) -> Path:
+        """Write a process's settings file; ``credentials_dir`` is its own unless changed."""
+        given: dict[str, object] = {
+            "home": str(self.place / "homes" / name), "environment": "staging",
+            "store_address": self.store.address, "store_ca_file": str(self.store.ca),
+            "store_audit_files": self.store.audit_files, "database_url": self.database.url,
+            "web_listen": f"127.0.0.1:{self.web_port}", "broker_listen": f"127.0.0.1:{self.broker_port}",
+            "web_url": f"http://127.0.0.1:{self.web_port}", "broker_url": f"http://127.0.0.1:{self.broker_port}",
+            "log_dir": str(self.place / "logs"), "credentials_dir": str(self.place / name),
+            "checkpoint_dir": str(self.place / "checkpoints"), "copy_dir": str(self.place / "copy"),
+            "lease_cidrs": "127.0.0.0/8", "store_calls_per_second": 500,
+        } | changed  # fmt: skip
+        lines = [f"{key} = {json.dumps(value)}" for key, value in given.items()]
+        urls = [f'{provider} = "{self.sim.base_url(provider)}"' for provider in PROVIDERS]
+        file = self.place / f"{name}.toml"
+        file.write_text("\n".join([*lines, "[provider_urls]", *urls]) + "\n")
+        return file
+
+    async def run(self, *words: str, **given: object) -> Ran:
+        """Run a command with the settings of a person's machine, which has the identities for jobs."""
+        at = words.index("--") if "--" in words else len(words)
+        config = ("--config", str(self.place / "jobs.toml"))
+        return await Shell(self.place / "homes" / "jobs").run(*words[:at], *config, *words[at:], **given)  # type: ignore[arg-type]
+
+    async def init(self, **changed: object) -> Ran:
+        """``byokeep init`` with the store's admin token on a descriptor."""
+        config = self.settings("init", **changed)
+        with pipe_with(self.store.admin_token.encode() + b"\n") as fd:
+            shell = Shell(self.place / "homes" / "init")
+            words = ("init", "--config", str(config), "--admin-token-fd", str(fd), "--json")
+            return await shell.run(*words, fds=[fd])
+
+
+@asynccontextmanager
+async def process(site: Site, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run one of our processes by its settings file."""
+    (site.place / "homes" / name).mkdir(parents=True, exist_ok=True)
+    made = await Shell(site.place / "homes" / name).start(name, "--config", str(site.settings(name)))
+    try:
+        yield made
+        assert made.returncode is None, "the process ended by itself"
+        made.terminate()
+        assert await asyncio.wait_for(made.wait(), 20) == 0
+    finally:
+        await ended(made)
+
+
+async def ready(url: str) -> bool:
+    async with aiohttp.ClientSession() as http:
+        try:
+            async with http.get(f"{url}/readyz") as reply:
+                return reply.status == 200
+        except aiohttp.ClientError:
+            return False
+
+
+@pytest.fixture(scope="module")
+async def site() -> AsyncIterator[Site]:
+    """Their servers, provisioned by ``byokeep init``; our processes are not running yet."""
+    place = Path(tempfile.mkdtemp(prefix="byk-"))
+    place.chmod(0o711)
+    async with AsyncExitStack() as stack:
+        stack.callback(shutil.rmtree, place, ignore_errors=True)
+        authority = Authority(place)
+        sim = await start()
+        stack.push_async_callback(sim.stop)
+        store = await stack.enter_async_context(their_store(place / "bao", authority))
+        database = stack.enter_context(their_database(place / "pg"))
+        made = Site(place, authority, store, database, sim, free_port(), free_port())
+        sql = await Shell(place / "homes" / "init").run("init", "--database-sql")
+        assert sql.code == 0, sql.said
+        database.psql(sql.out)
+        give_passwords(database)
+        ran = await made.init()
+        assert ran.code == 0, ran.said
+        assert ran.document["audit_devices"] == ["first", "second"]
+        for name, files in FILES.items():
+            (place / name).mkdir(mode=0o700)
+            for file in files:
+                shutil.copy2(place / "init" / file, place / name / file)
+        made.settings("jobs")
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def running(site: Site) -> AsyncIterator[Site]:
+    """Broker, web and worker of the site."""
+    async with AsyncExitStack() as stack:
+        for name in ("broker", "web", "worker"):
+            await stack.enter_async_context(process(site, name))
+        for port in (site.broker_port, site.web_port):
+            await until(lambda port=port: ready(f"http://127.0.0.1:{port}"), 60, "a process is not ready")
+        yield site
+
+
+async def person(site: Site, role: str) -> Path:
+    """Make a person with the first admin's token; returns the token's file."""
+    first, file = site.place / "init" / "admin.token", site.place / f"{role}.token"
+    if not file.exists():
+        words = ("operator", "create", role, "--role", role, "--all-clients", "--json")
+        made = await site.run(*words, token=first)
+        assert made.code == 0, made.said
+        issued = await site.run("operator", "token", made.document["id"], "--save", str(file), token=first)
+        assert issued.code == 0, issued.said
+    return file
+
+
+async def onboarded(site: Site) -> tuple[str, bytes]:
+    """A client with a verified key."""
+    first = site.place / "init" / "admin.token"
+    client = await site.run("client", "create", f"Client {new_canary('kie')[:6].decode()}", "--json", token=first)
+    assert client.code == 0, client.said
+    key = new_canary("openai")
+    async with aiohttp.ClientSession() as http:
+        known = {"provider": "openai", "key": key.decode(), "state": "valid"}
+        (await http.post(f"{site.sim.url}/_sim/keys", json=known)).raise_for_status()
+    token = await person(site, "operator")
+    added = await site.run("key", "add", client.document["id"], "openai", token=token, stdin=key)
+    assert added.code == 0, added.said
+    return client.document["id"], key
+
+
+async def test_onboard_work_and_audit_on_their_servers(running: Site, tmp_path: Path) -> None:
+    """A key comes in, a job uses it, the audit verifies and reconciles with their own log."""
+    client, key = await onboarded(running)
+    copy = tmp_path / "copy"
+    job = ("job", "run", "--client", client, "--secret", "openai", "--", "cp", "{openai}", str(copy))
+    ran = await running.run(*job)
+    assert ran.code == 0, ran.said
+    assert copy.read_bytes() == key
+    auditor = await person(running, "auditor")
+    verified = await running.run("audit", "verify", "--json", token=auditor)
+    assert (verified.code, verified.document["state"]) == (0, "ok"), verified.said
+    health = await running.run("audit", "health", "--json", token=auditor)
+    assert {one["name"]: one["state"] for one in health.document} == {"first": "healthy", "second": "healthy"}
+    await asyncio.sleep(11)  # younger requests are judged by the next reconciliation
+    report = await running.run("audit", "reconcile", "--minutes", "10", "--json", token=auditor)
+    reasons = {one["reason"] for one in report.document["findings"]}
+    assert reasons <= {"unlisted_request", "store_setup_changed"}, report.said  # the test reads as their root
+    assert report.document["logins"] > 0
+    assert key not in (running.place / "bao" / "first.jsonl").read_bytes()
+
+
+async def test_settings_reach_the_store(running: Site) -> None:
+    """Networks and caps of the settings stand at the store; a network that is not ours shuts the lease out."""
+    role = await running.store.read("auth/lease/role/use-openai")
+    assert role["token_bound_cidrs"] == ["127.0.0.0/8"]
+    quota = await running.store.read("sys/quotas/rate-limit/byokeep-login")
+    assert quota["rate"] == 500
+    client, _ = await onboarded(running)
+    job = ("job", "run", "--client", client, "--secret", "openai", "--", "true")
+    assert (await running.init(lease_cidrs="192.0.2.0/24")).code == 0
+    try:
+        assert (await running.run(*job)).code in (3, 4)
+    finally:
+        assert (await running.init()).code == 0
+    assert (await running.run(*job)).code == 0
+
+
+async def test_init_again_changes_no_identity(running: Site) -> None:
+    """A repeated init keeps installation, credentials and data."""
+    before = {file.name: file.read_bytes() for file in (running.place / "init").iterdir()}
+    again = await running.init()
+    assert again.code == 0, again.said
+    after = {file.name: file.read_bytes() for file in (running.place / "init").iterdir()}
+    assert {name for name in before if before[name] != after[name]} == set()
+
+
+@pytest.mark.req("S-OWASP-5")
+@pytest.mark.parametrize("fault", ["self_signed", "wrong_host", "expired", "other_issuer"])
+async def test_a_store_that_can_not_prove_its_name_gets_nothing(site: Site, fault: str, tmp_path: Path) -> None:
+    """No request, and so no token, is sent to a store whose certificate does not hold; exit code 4."""
+    authority = Authority(tmp_path) if fault == "other_issuer" else site.authority
+    hosts = ("other.example.org",) if fault == "wrong_host" else ("127.0.0.1",)
+    cert, key = authority.issue(fault, *hosts, expired=fault == "expired", own=fault == "self_signed")
+    async with false_store_with(cert, key) as (address, heard):
+        ran = await site.init(store_address=address)
+        assert (ran.code, ran.document["error"]["code"]) == (4, "store_tls_failed"), ran.said
+        for name in ("web", "broker"):
+            config = site.settings(f"{name}-false", store_address=address, credentials_dir=str(site.place / name))
+            started = await Shell(site.place / "homes" / name).run(name, "--json", "--config", str(config))
+            assert (started.code, "Traceback" in started.said) == (4, False), started.said
+    assert heard == []
+
+
+@pytest.mark.req("S-OWASP-5")
+async def test_the_false_store_hears_who_trusts_it(site: Site) -> None:
+    """Positive control: with a certificate that holds, the same stand is sent the request; its answer is refused."""
+    cert, key = site.authority.issue("holds", "127.0.0.1")
+    async with false_store_with(cert, key) as (address, heard):
+        ran = await site.init(store_address=address)
+    assert ran.code != 0
+    assert heard
+
+
+@pytest.mark.req("S-OWASP-5")
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("store_address", "http://bao.example.org:8200"),
+        ("store_address", "http://10.0.0.5:8200"),
+        ("broker_url", "http://broker.example.org:8421"),
+        ("web_url", "http://10.0.0.5:8420"),
+        ("database_url", "postgresql+psycopg://10.0.0.5/byokeep"),
+    ],
+)
+async def test_plain_connections_to_other_hosts_are_refused(site: Site, setting: str, value: str) -> None:
+    """Every process and every command refuses to start with an address that is not protected; exit code 2."""
+    ran = await site.init(**{setting: value})
+    assert (ran.code, ran.document["error"]["code"]) == (2, "insecure_address"), ran.said
+    assert ran.document["error"]["setting"] == setting
+    config = site.settings("plain", **{setting: value})
+    for words in (("broker",), ("web",), ("worker",), ("client", "list")):
+        started = await Shell(site.place / "homes" / "plain").run(*words, "--json", "--config", str(config))
+        assert (started.code, started.document["error"]["code"]) == (2, "insecure_address")
+
+
+async def test_a_process_without_its_identity_does_not_start(site: Site) -> None:
+    """Web's credentials do not make a broker, and the other way round."""
+    for name, other in (("web", "broker"), ("broker", "web")):
+        config = site.settings(f"{name}-bare", credentials_dir=str(site.place / other))
+        ran = await Shell(site.place / "homes" / name).run(name, "--json", "--config", str(config))
+        assert (ran.code, ran.document["error"]["code"]) == (4, "credentials_missing"), ran.said
+
+
