@@ -98,7 +98,8 @@ def test_every_line_of_the_program_is_of_the_catalogue() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "get_log().info('made_up')", "get_log().warning('request', body=body)", "get_log().info('request', **everything)",
+        "get_log().info('made_up')", "get_log().warning('request', body=body)",
+        "get_log().info('request', **everything)",
         "log.info(text)", "logger.error(f'failed for {key}')", "write('request', headers=1)",
         "log.info('request', vars(self))", "self._logger.debug('process_started', port=1)",
     ],
