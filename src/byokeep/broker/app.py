@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from fastapi import Depends, FastAPI
-from fastapi.telemetry import TelemetryConfig
 
 from byokeep import __version__
 from byokeep.broker import audit, effects, jobs, switches
@@ -18,13 +17,11 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.switches import cut_off_pending
 from byokeep.http.body import no_query
 from byokeep.http.emergency import Emergency
-from byokeep.http.guard import Guard
+from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.problems import install
 from byokeep.http.token import Authenticator
 from byokeep.telemetry.log import get_log
 
-# The framework's own spans would carry paths and addresses into our span file; only spans that we open may go there.
-NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 RETRY_CUT_OFF_S: Final = 1.0  # seconds between two looks for a cut-off the store has not confirmed
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from byokeep.core.bucket import Buckets
@@ -30,6 +31,9 @@ _HEADERS: Final = (
     (b"strict-transport-security", b"max-age=31536000"),  # counts behind the TLS of a reverse proxy only
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+
+# The framework's own spans would carry paths and addresses into our span file; only spans that we open may go there.
+NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 
 class Guard:

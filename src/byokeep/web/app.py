@@ -15,7 +15,7 @@ from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.flows.app import WebApp
 from byokeep.flows.tokens import PasswordCheck
-from byokeep.http.guard import Guard
+from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.problems import install
 from byokeep.http.token import Authenticator, caller
 from byokeep.web import clients, forward, keys, people, watch
@@ -50,7 +50,7 @@ def create_app(
 
     api = FastAPI(
         title="byokeep web", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
-        redirect_slashes=False,
+        redirect_slashes=False, telemetry=NO_TELEMETRY,
     )  # fmt: skip
     install(api)
     writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
