@@ -129,7 +129,7 @@ class Cutoff(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceHealth:
-    """State of one audit device. ``reason`` is a code, empty when healthy."""
+    """State of one audit device. ``reason`` is a code, empty when healthy; its file holds entries since then."""
 
     name: str
     healthy: bool
@@ -137,6 +137,7 @@ class DeviceHealth:
     last_write_at: datetime | None
     size_bytes: int
     disk_free_bytes: int
+    recording_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

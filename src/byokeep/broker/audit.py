@@ -12,11 +12,12 @@ from pydantic import Field
 from byokeep.core.errors import Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
-from byokeep.core.policy import Verb, authorise
+from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
 from byokeep.flows import audit, audit_out, audit_verify, evidence, reconcile
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.explain import Finding
+from byokeep.flows.permission import on_record, permit
 from byokeep.http.body import Id, PathId, Strict, describe, json_body, read_bytes
 from byokeep.http.token import Authenticator, caller
 
@@ -51,13 +52,13 @@ def _runs(routes: APIRouter, app: BrokerApp, who: Any) -> None:
     @routes.post("/audit/checkpoint")
     async def checkpoint(actor: Actor = who) -> dict[str, Any]:
         """Sign and publish a checkpoint over all chains as they stand."""
-        signed = await audit.checkpoint(app, actor)
+        signed = await on_record(app, actor, Verb.AUDIT_RUN, None, audit.checkpoint(app, actor))
         return {"size": signed.size, "chains": signed.chains, "root": signed.root_hex}
 
     @routes.post("/audit/verify")
     async def verify(actor: Actor = who) -> dict[str, Any]:
         """Verify the whole log against all checkpoints."""
-        await audit.checkpoint(app, actor)
+        await on_record(app, actor, Verb.AUDIT_RUN, None, audit.checkpoint(app, actor))
         found = await audit_verify.verify(app, actor)
         return {"state": "ok", "epochs": found.epochs, "chains": found.chains, "records": found.records,
                 "newer_than_checkpoint": found.uncovered}  # fmt: skip
@@ -66,7 +67,7 @@ def _runs(routes: APIRouter, app: BrokerApp, who: Any) -> None:
     async def run_reconcile(actor: Actor = who, body: ReconcileBody = span) -> dict[str, Any]:
         """Explain everything the store recorded in the last minutes."""
         since = app.clock.now() - timedelta(minutes=body.minutes)
-        found = await reconcile.reconcile(app, actor, since=since)
+        found = await on_record(app, actor, Verb.AUDIT_RUN, None, reconcile.reconcile(app, actor, since=since))
         return {"state": found.state, "requests": found.requests, "logins": found.logins,
                 "unread": list(found.unread), "until": found.until.isoformat(),
                 "findings": [finding_out(item) for item in found.findings]}  # fmt: skip
@@ -74,12 +75,13 @@ def _runs(routes: APIRouter, app: BrokerApp, who: Any) -> None:
     @routes.get("/audit/health")
     async def health(actor: Actor = who) -> dict[str, Any]:
         """Probe the store's audit devices now."""
-        authorise(actor, Verb.ALERT_READ)
+        await permit(app, actor, Verb.ALERT_READ)
         devices = await app.store_audit.devices()
         return {
             "healthy": bool(devices) and all(device.healthy for device in devices),
             "devices": [
                 {"name": device.name, "state": "healthy" if device.healthy else "unhealthy", "reason": device.reason,
+                 "recording_since": device.recording_since.isoformat() if device.recording_since else None,
                  "last_write_at": device.last_write_at.isoformat() if device.last_write_at else None,
                  "size_bytes": device.size_bytes, "disk_free_bytes": device.disk_free_bytes}
                 for device in devices
@@ -106,29 +108,31 @@ def _files(routes: APIRouter, app: BrokerApp, who: Any) -> None:
     @routes.post("/evidence/{sop_id}")
     async def sign(sop_id: PathId, actor: Actor = who) -> Response:
         """Sign the evidence of a complete procedure."""
-        return Response(await evidence.sign_evidence(app, actor, sop_id), media_type=_JSON)
+        signed = evidence.sign_evidence(app, actor, sop_id)
+        return Response(await on_record(app, actor, Verb.EVIDENCE_READ, sop_id, signed), media_type=_JSON)
 
     @routes.post("/audit/export", openapi_extra=describe(ExportBody))
     async def export(actor: Actor = who, body: ExportBody = chosen) -> Response:
         """Return a chain, one record a line."""
-        lines = await audit_out.export(app, actor, body.client_id or app.installation_id)
-        return StreamingResponse(lines, media_type=_LINES)
+        lines = audit_out.export(app, actor, body.client_id or app.installation_id)
+        return StreamingResponse(await on_record(app, actor, Verb.AUDIT_READ, body.client_id, lines), media_type=_LINES)
 
     @routes.post("/audit/proof/{client_id}")
     async def proof(client_id: PathId, actor: Actor = who) -> Response:
         """Return a proof of one client's whole history, for a stranger with the public keys."""
-        return Response(await audit_out.client_proof(app, actor, client_id), media_type=_JSON)
+        proved = audit_out.client_proof(app, actor, client_id)
+        return Response(await on_record(app, actor, Verb.AUDIT_READ, client_id, proved), media_type=_JSON)
 
     @routes.get("/audit/keys")
     async def keys(actor: Actor = who) -> Response:
         """Return the public keys of log and evidence."""
-        authorise(actor, Verb.SWITCH_READ)
+        await permit(app, actor, Verb.SWITCH_READ)
         return PlainTextResponse(str(await audit.public_keys(app)))
 
     @routes.post("/audit/hash")
     async def hash_value(request: Request, actor: Actor = who) -> JSONResponse:
         """Return the keyed hash of the raw body, as each device would write it (R8.2-6)."""
-        authorise(actor, Verb.AUDIT_HASH)
+        await permit(app, actor, Verb.AUDIT_HASH)
         value = Secret(await read_bytes(request, limit=MAX_VALUE))
         try:
             async with app.db.begin() as tx:

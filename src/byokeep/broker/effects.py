@@ -10,9 +10,10 @@ from fastapi.responses import JSONResponse
 from byokeep.broker.words import CloseBody, PermitBody, SeenBody
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
-from byokeep.core.policy import gate_schema
+from byokeep.core.policy import Verb, gate_schema
 from byokeep.flows import effect
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.permission import on_record
 from byokeep.http.body import PathId, describe, json_body
 from byokeep.http.emergency import Emergency
 from byokeep.http.token import Authenticator, caller
@@ -36,8 +37,10 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     wish_body = Depends(_wish)
 
     @routes.get("/gate/schema")
-    async def schema() -> dict[str, Any]:
-        """Return the gate's schema: inputs, effects, lanes, reasons."""
+    async def schema(request: Request) -> dict[str, Any]:
+        """Return the gate's schema: inputs, effects, lanes, reasons. Public; a shown credential must be good."""
+        if "authorization" in request.headers:
+            await caller(auth)(request)
         return gate_schema()
 
     @routes.post("/leases/{lease_id}/permits", status_code=201, openapi_extra=describe(PermitBody))
@@ -52,7 +55,8 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     @routes.post("/permits/{permit_id}/close", openapi_extra=describe(CloseBody))
     async def close_permit(permit_id: PathId, actor: Actor = who, body: CloseBody = close_body) -> dict[str, Any]:
         """Say whether the effect happened."""
-        return {"state": await effect.close_permit(app, actor, permit_id, body.outcome)}
+        done = effect.close_permit(app, actor, permit_id, body.outcome)
+        return {"state": await on_record(app, actor, Verb.PERMIT, permit_id, done)}
 
     @routes.post("/accounts/{client_id}/{platform}/{account}/identity", openapi_extra=describe(SeenBody))
     async def report_identity(
@@ -62,7 +66,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
         """Report what the platform says about an account; the broker compares."""
         request.scope["state"]["tenant"] = client_id
         seen = effect.Seen(id=body.id, username=body.username, display_name=body.display_name)
-        found = await effect.report_identity(app, actor, ClientId(client_id), platform, account, body.lease_id, seen)
-        return {"identity": found}
+        found = effect.report_identity(app, actor, ClientId(client_id), platform, account, body.lease_id, seen)
+        return {"identity": await on_record(app, actor, Verb.PERMIT, client_id, found)}
 
     return routes

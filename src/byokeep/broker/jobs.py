@@ -9,8 +9,10 @@ from fastapi.responses import JSONResponse
 
 from byokeep.broker.words import BlockedBody, JobBody, job_out, lease_out
 from byokeep.core.model import Actor, ClientId, LeaseKind
+from byokeep.core.policy import Verb
 from byokeep.flows import jobs, lease
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.permission import on_record
 from byokeep.http.body import PathId, describe, json_body
 from byokeep.http.emergency import Emergency
 from byokeep.http.token import Authenticator, caller
@@ -33,22 +35,29 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
             secrets=tuple(body.secrets), platforms=tuple(body.platforms), lanes=tuple(body.lanes),
             effects=tuple(body.effects), ttl_s=body.ttl_s,
         )  # fmt: skip
-        return JSONResponse(job_out(await jobs.dispatch(app, actor, spec)), 201)
+        return JSONResponse(
+            job_out(await on_record(app, actor, Verb.JOB_OPEN, spec.client_id, jobs.dispatch(app, actor, spec))), 201
+        )
 
     @routes.get("/jobs/{job_id}")
     async def read_job(job_id: PathId, actor: Actor = who) -> JSONResponse:
         """Look at a job."""
-        return JSONResponse(job_out(await jobs.read_job(app, actor, job_id)))
+        return JSONResponse(
+            job_out(await on_record(app, actor, Verb.JOB_READ, job_id, jobs.read_job(app, actor, job_id)))
+        )
 
     @routes.post("/jobs/{job_id}/close")
     async def close_job(job_id: PathId, actor: Actor = who) -> JSONResponse:
         """End a job."""
-        return JSONResponse(job_out(await jobs.close_job(app, actor, job_id)))
+        return JSONResponse(
+            job_out(await on_record(app, actor, Verb.JOB_CLOSE, job_id, jobs.close_job(app, actor, job_id)))
+        )
 
     @routes.post("/jobs/{job_id}/blocked", status_code=202, openapi_extra=describe(BlockedBody))
     async def blocked(job_id: PathId, actor: Actor = who, body: BlockedBody = blocked_body) -> dict[str, Any]:
         """Report that a job could not go on; people are told."""
-        await jobs.report_blocked(app, actor, job_id, body.reason)
+        told = jobs.report_blocked(app, actor, job_id, body.reason)
+        await on_record(app, actor, Verb.JOB_CLOSE, job_id, told)
         return {"status": "told"}
 
     @routes.post("/jobs/{job_id}/leases", status_code=201)

@@ -9,8 +9,10 @@ from fastapi.responses import JSONResponse
 
 from byokeep.broker.words import ScopeBody, request_out, switch_out
 from byokeep.core.model import Actor, ClientId
+from byokeep.core.policy import Verb
 from byokeep.flows import enroll, switches
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.permission import on_record
 from byokeep.flows.scopes import parse_scope
 from byokeep.http.body import PathId, describe, json_body
 from byokeep.http.emergency import Emergency
@@ -26,21 +28,26 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     @routes.get("/switches")
     async def list_switches(actor: Actor = who) -> dict[str, Any]:
         """List the switches the caller may see."""
-        return {"switches": [switch_out(found) for found in await switches.list_switches(app, actor)]}
+        found = await on_record(app, actor, Verb.SWITCH_READ, None, switches.list_switches(app, actor))
+        return {"switches": [switch_out(one) for one in found]}
 
     @routes.post("/switches/close", openapi_extra=describe(ScopeBody))
     async def close(request: Request, actor: Actor = who, body: ScopeBody = scope_body) -> dict[str, Any]:
         """Kill: acknowledged when nothing can start any more, in the store as well."""
         request.scope["state"]["tenant"] = body.client_id
         scope = parse_scope(body.client_id, body.platform, body.lane)
-        return switch_out(await emergency.stopping(lambda: switches.close(app, actor, scope, body.reason)))
+        closed = emergency.stopping(lambda: switches.close(app, actor, scope, body.reason))
+        return switch_out(await on_record(app, actor, Verb.SWITCH_CLOSE, body.client_id, closed))
 
     @routes.post("/switches/open-requests", status_code=201, openapi_extra=describe(ScopeBody))
     async def request_open(request: Request, actor: Actor = who, body: ScopeBody = scope_body) -> JSONResponse:
         """Ask to open a switch; another person must approve."""
         request.scope["state"]["tenant"] = body.client_id
         scope = parse_scope(body.client_id, body.platform, body.lane)
-        return JSONResponse(request_out(await switches.request_open(app, actor, scope, body.reason)), 201)
+        asked = switches.request_open(app, actor, scope, body.reason)
+        return JSONResponse(
+            request_out(await on_record(app, actor, Verb.SWITCH_REQUEST_OPEN, body.client_id, asked)), 201
+        )
 
     @routes.post("/switches/open-requests/{request_id}/approve")
     async def approve_open(request_id: PathId, actor: Actor = who) -> dict[str, Any]:
@@ -51,6 +58,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     async def enroll_client(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Bring a new client to life at the store."""
         request.scope["state"]["tenant"] = client_id
-        return {"state": await enroll.enroll_client(app, actor, ClientId(client_id))}
+        enrolled = enroll.enroll_client(app, actor, ClientId(client_id))
+        return {"state": await on_record(app, actor, Verb.CLIENT_CHANGE, client_id, enrolled)}
 
     return routes

@@ -96,13 +96,13 @@ async def register_account(
         _shaped("account", account, _ACCOUNT)
         _shaped("username", username, _USERNAME)
         check_name("display_name", display_name)
-    async with app.db.begin(client_id=client_id) as tx:
-        await require_active(tx, client_id)
-        row = await tx.one(
-            _INSERT, id=app.ids.uuid(), client_id=client_id, platform=known.value, account=account,
-            username=username, display_name=display_name, created_by=actor.id,
-        )  # fmt: skip
-        await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
+        async with app.db.begin(client_id=client_id) as tx:
+            await require_active(tx, client_id)
+            row = await tx.one(
+                _INSERT, id=app.ids.uuid(), client_id=client_id, platform=known.value, account=account,
+                username=username, display_name=display_name, created_by=actor.id,
+            )  # fmt: skip
+            await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
     return row
 
 

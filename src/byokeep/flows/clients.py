@@ -54,10 +54,10 @@ async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Cli
     async with recorded_rejections(app, actor, EventName.CLIENT_CREATED):
         check_not_reserved("name", name)
         check_name("name", name)
-    client_id = ClientId(app.ids.uuid())
-    async with app.db.begin(client_id=client_id) as tx:
-        client = await tx.one(_INSERT, id=client_id, name=name, risk=risk.value, created_by=actor.id)
-        await _record(tx, actor, EventName.CLIENT_CREATED, client)
+        client_id = ClientId(app.ids.uuid())
+        async with app.db.begin(client_id=client_id) as tx:
+            client = await tx.one(_INSERT, id=client_id, name=name, risk=risk.value, created_by=actor.id)
+            await _record(tx, actor, EventName.CLIENT_CREATED, client)
     return client
 
 
@@ -134,7 +134,7 @@ async def _change(
     app: App, actor: Actor, client_id: ClientId, old: ClientState, new: ClientState, event: EventName
 ) -> Client:
     await permit(app, actor, Verb.CLIENT_CHANGE, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
+    async with recorded_rejections(app, actor, event, object_id=client_id), app.db.begin(client_id=client_id) as tx:
         before = await tx.maybe(_GET, id=client_id)
         if before is not None:
             after = await tx.maybe(_SET_STATE, id=client_id, state_from=old.value, state_to=new.value)

@@ -27,6 +27,7 @@ from byokeep.core.policy import DenyReason, GateInput, Verb, authorise, check_ef
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
 from byokeep.flows.locate import client_of, remember
+from byokeep.flows.permission import permit
 from byokeep.flows.record import record_params
 from byokeep.flows.refusal import raise_alert, record_refusal
 from byokeep.flows.scopes import effect_scopes, hold_open, switches_open
@@ -95,7 +96,7 @@ async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: Wish 
         Conflict: ``already_done``, ``in_progress``, ``outcome_unknown``, ``idempotency_key_reused``.
         Unavailable: The database could not be asked; there is no permit.
     """
-    authorise(actor, Verb.PERMIT)
+    await permit(app, actor, Verb.PERMIT)
     try:
         client_id = await client_of(app, "lease", lease_id)
         authorise(actor, Verb.PERMIT, client_id=client_id)

@@ -26,6 +26,7 @@ from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb, authorise
 from byokeep.core.ref import SecretRef, parse
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.locate import client_of, remember
+from byokeep.flows.permission import permit
 from byokeep.flows.record import record_params
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
@@ -111,7 +112,7 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
         Unavailable: Database or store; nothing was released.
     """
     verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
-    authorise(actor, verb)
+    await permit(app, actor, verb)
     try:
         client_id = await client_of(app, "job", job_id)
         authorise(actor, verb, client_id=client_id)
@@ -236,7 +237,7 @@ async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:
             )  # fmt: skip
         if row["runner_id"] != actor.id:
             raise NotFound("not_found")
-    except NotFound as refusal:
+    except Denied as refusal:
         await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=None, object_id=lease_id)
         raise
     require_open(row)

@@ -1,4 +1,4 @@
-"""The one place where a flow of ``web`` asks whether its actor may, and where a refusal leaves its trace.
+"""The one place where a flow asks whether its actor may, and where a refusal leaves its trace.
 
 Rules
 - A refusal is recorded on the platform's chain: the refused one may not learn whose chain it would have been.
@@ -8,12 +8,12 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Denied, NotFound, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
@@ -21,6 +21,7 @@ from byokeep.flows.app import App
 from byokeep.flows.refusal import raise_alert, record_refusal
 from byokeep.ports import Query
 
+T = TypeVar("T")
 MANY: Final = 5  # refusals of one actor within ten minutes
 _DENIED: Final = Query("audit_count_denied", lambda row: int(row["found"]))
 
@@ -58,6 +59,24 @@ async def absent(app: App, actor: Actor, verb: Verb, object_id: UUID) -> NotFoun
     return error
 
 
+async def on_record(app: App, actor: Actor, verb: Verb, object_id: UUID | None, work: Awaitable[T]) -> T:
+    """Do ``work``, and record it as not done when it is refused; for a flow that does not record its refusals itself.
+
+    Args:
+        verb: What is wanted.
+        object_id: What it is about; ``None`` = the platform.
+
+    Raises:
+        What ``work`` raises.
+    """
+    try:
+        async with recorded_rejections(app, actor, EventName.ACCESS, object_id=object_id, fields={"verb": verb.value}):
+            return await work
+    except Denied as error:
+        await refuse(app, actor, verb, error, object_id=object_id)
+        raise
+
+
 @asynccontextmanager
 async def recorded_rejections(
     app: App,
@@ -68,7 +87,7 @@ async def recorded_rejections(
     object_id: UUID | None = None,
     fields: Mapping[str, FieldValue] | None = None,
 ) -> AsyncIterator[None]:
-    """Record a :class:`Rejected` that leaves the block, by its code alone, and let it go on.
+    """Record a :class:`Rejected` or :class:`Conflict` that leaves the block, by its code alone, and let it go on.
 
     Args:
         name: What was wanted.
@@ -78,11 +97,11 @@ async def recorded_rejections(
     """
     try:
         yield
-    except Rejected as error:
+    except (Rejected, Conflict) as error:
         event = Event(
             name=name,
             actor=actor,
-            outcome=Outcome.REJECTED,
+            outcome=Outcome.REJECTED if isinstance(error, Rejected) else Outcome.FAILED,
             client_id=client_id,
             object_id=object_id,
             fields={**(fields or {}), "reason": error.code},

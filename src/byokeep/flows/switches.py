@@ -25,6 +25,7 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.permission import absent, permit
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import GLOBAL, Scope, hold_open, scope_from_name
 from byokeep.ports import Query, Row, Tx
@@ -247,11 +248,13 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
         Conflict: ``cut_off_pending`` - the store has not confirmed the close yet.
         Unavailable: The store or the database; the switch is still closed.
     """
-    authorise(actor, Verb.SWITCH_APPROVE_OPEN)
+    await permit(app, actor, Verb.SWITCH_APPROVE_OPEN)
     async with app.db.begin(every_client=True) as tx:
-        wish = await tx.one(_APPROVAL, id=request_id)
+        wish = await tx.maybe(_APPROVAL, id=request_id)
+    if wish is None:
+        raise await absent(app, actor, Verb.SWITCH_APPROVE_OPEN, request_id)
     scope = scope_from_name(wish["scope"])
-    authorise(actor, Verb.SWITCH_APPROVE_OPEN, client_id=scope.client_id)
+    await permit(app, actor, Verb.SWITCH_APPROVE_OPEN, client_id=scope.client_id)
     try:
         await _use_approval(app, actor, scope, wish)
         return await _open(app, actor, scope, wish)

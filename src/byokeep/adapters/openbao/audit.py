@@ -132,6 +132,7 @@ class FileStoreAudit:
             last_write_at=datetime.fromtimestamp(after.written, UTC) if after.written else None,
             size_bytes=after.size,
             disk_free_bytes=after.free,
+            recording_since=await asyncio.to_thread(audit_entries.first_time, path),
         )
 
     async def _written(self, name: str, before: _Look, marker: str, until: float) -> str:

@@ -57,6 +57,15 @@ def first_offset(path: Path, since: datetime) -> int:
         return low
 
 
+def first_time(path: Path) -> datetime | None:
+    """Return when the first entry of a file was written; None when there is no file, no entry or no time in it."""
+    try:
+        with path.open("rb") as file:
+            return _entries("", file.readline(MAX_LINE), None)[0].at
+    except (OSError, Unavailable):
+        return None
+
+
 def batches(path: Path, device: str, offset: int, size: int = 1 << 22) -> Iterator[Batch]:
     """Yield the whole lines from ``offset`` on, about ``size`` bytes at a time. Raises Unavailable."""
     with _opened(path) as file:
