@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -188,3 +191,19 @@ def test_foreign_text_can_not_drive_the_terminal(capsys: pytest.CaptureFixture[s
     assert "a?[2Jb??c?d [red]e[/red]" in shown
     assert "\x1b" not in shown
     assert len(shown.splitlines()) == 2
+
+
+def drift(*words: str) -> int:
+    root = Path(__file__).parents[2]
+    return subprocess.run([sys.executable, "-m", "tools.help_drift", *words], cwd=root, check=False).returncode
+
+
+def test_the_page_of_commands_is_what_help_says(tmp_path: Path) -> None:
+    """docs/cli.md holds every command; a page that is missing or says something else fails the check."""
+    page = tmp_path / "cli.md"
+    assert drift() == 0
+    assert drift(str(page)) == 1
+    assert drift("--write", str(page)) == 0
+    assert all(f"## byokeep {' '.join(words)}\n" in page.read_text() for words in ALL)
+    page.write_text(page.read_text().replace("--fd INT", "--fd STR", 1))
+    assert drift(str(page)) == 1

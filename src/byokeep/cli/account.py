@@ -20,6 +20,11 @@ def add(client: UUID, platform: Platform, account: str, *, username: str, displa
     """Register an account and the identity it must show before every effect.
 
     Example: byokeep account add $CLIENT x acme --username acme --display-name "Acme Bakery"
+
+    Args:
+        account: Our name for it, such as `acme`.
+        username: The name the platform shows for it.
+        display_name: The title the platform shows for it.
     """
     body = {"platform": platform, "account": account, "username": username, "display_name": display_name}
     show(run(call("POST", f"/v1/clients/{client}/accounts", body=body)), title="Account",

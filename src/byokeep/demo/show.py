@@ -64,6 +64,8 @@ async def _one(step: Any, stage: Any, *, quiet: bool) -> dict[str, Any]:
         row = {"step": name, "ok": False, "claim": summary, "seen": str(broken)}
     except ByokeepError as error:
         row = {"step": name, "ok": False, "claim": summary, "seen": f"{error} {error.next_step}"}
+    except Exception as error:  # a simulator that fails, a file that is gone: the claim was not shown
+        row = {"step": name, "ok": False, "claim": summary, "seen": f"unexpected {type(error).__name__}"}
     return row | {"took_s": round(time.monotonic() - began, 2)}
 
 

@@ -1,0 +1,74 @@
+"""`byokeep demo`: ten claims on a fresh stack; one that does not hold makes the demo fail."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from byokeep.demo.steps import STEPS
+from tests.support.cli import Shell, ended
+from tests.support.stack import family, lives, new_home, until
+
+WITHIN_S = 150.0
+
+
+async def test_all_claims_hold(tmp_path: Path) -> None:
+    """Exit code 0, one JSON document, every step there and held; nothing is left running."""
+    ran = await Shell(tmp_path / "none").run("demo", "--json", within_s=WITHIN_S)
+    assert ran.code == 0, ran.said
+    assert ran.document["ok"] is True
+    assert [row["step"] for row in ran.document["steps"]] == [step.__name__ for step in STEPS]
+    assert all(row["ok"] and row["claim"] and row["seen"] for row in ran.document["steps"])
+    assert ran.err == ""
+
+
+async def spoil(keep: Path, fault: dict[str, Any]) -> None:
+    """Tell the demo's simulator what goes wrong, as soon as it is there."""
+    config = keep / "config.toml"
+    await until(lambda: config.exists() and "heygen" in config.read_text(), 30, "the demo has no simulator yet")
+    url = tomllib.loads(config.read_text())["provider_urls"]["openai"].rpartition("/")[0]
+    async with aiohttp.ClientSession() as http, http.post(f"{url}/_sim/faults", json=fault) as reply:
+        assert reply.status == 201, await reply.text()
+
+
+REFUSED_KEY = {"provider": "google", "kind": "status", "status": 401, "times": 50}
+BROKEN_PLATFORM = {"provider": "platform", "kind": "status", "status": 500, "times": 9, "match": {"method": "POST"}}
+
+
+@pytest.mark.parametrize(
+    ("fault", "step", "flags"), [(REFUSED_KEY, "onboard", ["--json"]), (BROKEN_PLATFORM, "publish", [])]
+)
+async def test_a_claim_that_does_not_hold_fails_the_demo(
+    tmp_path: Path, fault: dict[str, Any], step: str, flags: list[str]
+) -> None:
+    """Exit code 5; the steps after it are not run; the stack is stopped all the same."""
+    place = new_home()
+    keep, shell = place / "kept", Shell(tmp_path / "none")
+    process = await shell.start("demo", "--keep", str(keep), *flags)
+    try:
+        await spoil(keep, fault)
+        await until((keep / "stack.json").exists, WITHIN_S, "the stack did not start")
+        running = json.loads((keep / "stack.json").read_text())["pids"].values()
+        pids = [below for pid in running for below in family(pid)]
+        ran = await shell.finish(process, "demo", within_s=WITHIN_S)
+    finally:
+        await ended(process)
+        shutil.rmtree(place, ignore_errors=True)
+    assert ran.code == 5, ran.said
+    assert "Traceback" not in ran.said
+    if flags:
+        assert ran.document["ok"] is False
+        rows = ran.document["steps"]
+        assert [row["ok"] for row in rows] == [True] * (len(rows) - 1) + [False]
+        assert rows[-1]["step"] == step
+    else:
+        assert "A claim did not hold" in ran.out
+        assert "no " in ran.out
+    assert pids
+    assert not [pid for pid in pids if lives(pid)]
