@@ -35,6 +35,7 @@ campaign: $(STAMP) ## Run the long randomised tests
 
 lock: $(STAMP) ## Pin the dependencies anew (needs the network)
 	@$(PY) -m tools.check_lock --write
+	@$(PY) -m tools.sbom
 
 clean: ## Remove what the targets made
 	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
