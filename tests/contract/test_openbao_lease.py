@@ -69,7 +69,6 @@ async def test_only_the_one_algorithm_is_taken(bao: Bao) -> None:
         await _refused(bao, await _signed(bao, HEADER | {"alg": name}, claims))
 
 
-@pytest.mark.req("S-JWT-2")
 async def test_issuer_audience_and_subject_of_this_installation_only(bao: Bao) -> None:
     """Another installation's issuer, another audience, a missing one: refused."""
     client = uuid.uuid4()

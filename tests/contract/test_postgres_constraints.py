@@ -131,6 +131,25 @@ def test_postgres_rotation_is_due_within_bounds(owner: psycopg.Connection[tuple[
     assert insert(owner, client, due="soon") == "not a value of the type"
 
 
+@pytest.mark.req("R3.2-1")
+@pytest.mark.parametrize(
+    "column", ["client_id", "provider", "secret_ref", "created_at", "created_by", "rotation_due_at", "state", "version"]
+)
+def test_postgres_a_reference_lacks_nothing(
+    owner: psycopg.Connection[tuple[object, ...]], client: UUID, column: str
+) -> None:
+    """Every field of a reference must be there; a row without one is refused, a whole row is taken."""
+    whole = {
+        "id": uuid4(), "client": client, "provider": "openai", "purpose": "default", "operator": OPERATOR,
+        "ref": f"vault://kv/clients/{client}/providers/openai", "due": "90 days",
+    }  # fmt: skip
+    with owner.transaction(force_rollback=True):
+        owner.execute(INSERT_REF, whole)
+        with pytest.raises(psycopg.errors.NotNullViolation), owner.transaction():
+            owner.execute(f"UPDATE byokeep.credential_ref SET {column} = NULL WHERE id = %(id)s", whole)
+
+
+
 @pytest.mark.req("R3.2-6")
 async def test_postgres_two_creates_make_one_ref(shared_postgres: FreshDatabase, client: UUID) -> None:
     """Of two creates at the same time one wins and one is told Conflict with the constraint's name, each time."""

@@ -257,7 +257,7 @@ async def test_withheld_or_foreign_evidence_is_named(desk: Desk) -> None:
     assert (await desk.sop(done["sop"]))["state"] == "complete"
 
 
-@pytest.mark.req("R5.1-16", "R5.1-3")
+@pytest.mark.req("R5.1-16")
 async def test_what_is_no_key_is_refused_and_not_echoed(desk: Desk) -> None:
     """Wrong forms are refused with a code, nothing is stored, and neither reply, log nor record shows the value."""
     client = await desk.stand.client()

@@ -108,7 +108,6 @@ async def test_an_account_has_no_lane_until_one_is_enabled(desk: Desk) -> None:
     assert [one["account"] for one in reply["accounts"]] == ["acme"]
 
 
-@pytest.mark.req("S-OWASP-25")
 async def test_one_client_at_its_limit_leaves_others_alone(desk: Desk) -> None:
     """A client's writes are limited to so many a minute with 429; another client's go on, an outsider uses up none."""
     one, two = await desk.stand.client(), await desk.stand.client()
