@@ -15,7 +15,8 @@ import pytest
 import pytest_asyncio
 
 from byokeep.core.errors import Unavailable
-from tests.support.stack import Work, World, environment, filled, new_home, running_stack, small_disk, until
+from tests.support.disk import filled, small_disk
+from tests.support.stack import Work, World, environment, new_home, running_stack, until
 
 BACK_WITHIN_S = 40.0
 

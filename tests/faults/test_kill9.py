@@ -1,0 +1,174 @@
+"""kill -9, again and again: what was acknowledged is there, what was not is explained, nothing happened twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from byokeep.adapters.openbao.login import log_in
+from byokeep.adapters.openbao.root import generate_root
+from byokeep.core.errors import ByokeepError
+from byokeep.core.secret import Secret
+from byokeep.wire.bao_http import BaoHttp
+from tests.support.stack import World, running_stack, until
+from tests.support.storm import Storm
+
+CI_KILLS, CAMPAIGN_KILLS = 30, 200
+CI_SWITCHES, CAMPAIGN_SWITCHES = 20, 200
+CI_SEED = 20261125
+
+
+@pytest_asyncio.fixture(scope="module")
+async def world() -> AsyncIterator[World]:
+    async with running_stack(revive=True) as made:
+        yield made
+
+
+def seed_of_campaign() -> int:
+    """A new one each time, unless a run is to be repeated."""
+    return int(os.environ.get("FAULT_SEED", "0")) or secrets.randbits(32)
+
+
+async def settled(world: World, storm: Storm) -> None:
+    """Every acknowledged key is complete: those whose worker was killed are asked for again, as a person would."""
+    for ref in storm.ledger.refs.values():
+        if (await world.must("operator", "GET", f"/v1/refs/{ref}"))["verification"] != "verified":
+            await world.ask("operator", "POST", f"/v1/refs/{ref}/verify")
+
+    async def verified() -> bool:
+        found = [await world.must("operator", "GET", f"/v1/refs/{ref}") for ref in storm.ledger.refs.values()]
+        return all(ref["verification"] == "verified" for ref in found)
+
+    await until(verified, 60, "every acknowledged key verified")
+
+
+async def nothing_lost(world: World, storm: Storm) -> None:
+    """Every acknowledged value is read byte for byte, and every acknowledged effect happened."""
+    assert storm.ledger.values
+    for (client, provider), value in storm.ledger.values.items():
+        if (client, provider) not in storm.ledger.open:  # a newer value, not acknowledged, may stand there
+            assert await world.reads(client, provider, value), (client, provider)
+    assert storm.ledger.effects
+    assert [key for key in storm.ledger.effects if storm.acted[key] != 1] == []
+
+
+async def nothing_unexplained(world: World, storm: Storm) -> None:
+    """No effect twice; no version in the store that neither a reference nor an announced write explains."""
+    assert [key for key, count in storm.acted.items() if count > 1] == []
+    inventory = await world.must("operator", "GET", "/v1/inventory")
+    assert inventory["result"] != "unknown"
+    assert {item["store"] for item in inventory["items"]} <= {"present"}
+    for orphan in inventory["orphans"]:
+        place = (orphan["client_id"], orphan["provider"])
+        assert place in storm.ledger.abandoned | storm.ledger.open, "a version out of nothing"
+        announced = await world.sql(
+            f"SELECT count(*) FROM byokeep.sop_run WHERE client_id = '{place[0]}' AND provider = '{place[1]}'"  # noqa: S608
+            " AND (state = 'running' OR reason LIKE 'cut_off%')"
+        )
+        assert int(announced) > 0, "the sweep would not find it"
+    await world.sound()
+
+
+async def storm_over(world: World, kills: int, seed: int) -> Storm:
+    storm = Storm(world, seed)
+    async with storm.work():
+        await storm.kill(kills)
+    acknowledged = f"{len(storm.ledger.values)} keys, {len(storm.ledger.effects)} effects"
+    sys.stdout.write(f"kills {storm.kills.total()} {dict(storm.kills)}; acknowledged: {acknowledged}\n")
+    assert storm.kills.total() >= kills
+    assert set(storm.kills) == {"store", "database", "broker", "web", "worker", "client"}
+    await settled(world, storm)
+    await nothing_lost(world, storm)
+    await nothing_unexplained(world, storm)
+    return storm
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.req("S-ASVS-5", "R1.4-3")
+async def test_kills_lose_nothing_that_was_acknowledged(world: World) -> None:
+    """Random kills of every part under work: no key lost, no effect twice, no version or login unexplained."""
+    await storm_over(world, CI_KILLS, CI_SEED)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+async def test_two_hundred_kills_lose_nothing(world: World) -> None:
+    """The same with 200 kills, and afterwards the sweep has destroyed what nobody came back for."""
+    await storm_over(world, CAMPAIGN_KILLS, seed_of_campaign())
+
+    async def swept() -> bool:
+        return not (await world.must("operator", "GET", "/v1/inventory"))["orphans"]
+
+    await until(swept, 300, "orphans destroyed")
+
+
+async def closed_after_kills(world: World, count: int, seed: int) -> None:
+    """Close a client's switch, kill right after the acknowledgement, look after the restart."""
+    chance = random.Random(seed)
+    sys.stdout.write(f"seed {seed}, {count} kills\n")
+    clients = [await world.client() for _ in range(count)]
+    assert await refusal(world, clients[0]) == "missing_credential", "nothing would be shown"
+    for client in clients:
+        killed = await world.ask("operator", "POST", "/v1/switches/close", {"client_id": client, "reason": "drill"})
+        part = chance.choice(("broker", "broker", "database", "store"))
+        os.kill(world.stack.pid(part), signal.SIGKILL)
+        assert killed.status == 200, killed.code
+        assert killed.document["store_cut_off"] is True
+        for child in world.stack._children.values():
+            child.deaths = 0
+        await until(lambda: answers(world), 60, "everything back")
+        assert await refusal(world, client) == "switch_closed"
+    found = (await world.must("operator", "GET", "/v1/switches"))["switches"]
+    closed = {one["client_id"] for one in found if one["closed"] and one["store_cut_off"]}
+    assert set(clients) <= closed
+    assert await disabled(world, clients) == count
+
+
+async def refusal(world: World, client: str) -> str:
+    """The code with which a job for this client is refused; empty when it is not."""
+    try:
+        async with world.keep() as keep, keep.job(client=client, secrets=["openai"]):
+            return ""
+    except ByokeepError as error:
+        return error.code
+
+
+async def answers(world: World) -> bool:
+    reply = await world.ask("auditor", "POST", "/v1/audit/checkpoint", within_s=3)
+    return reply.status == 200
+
+
+async def disabled(world: World, clients: list[str]) -> int:
+    """How many of the clients' entities the store itself has disabled; asked as root, from the recovery key."""
+    home = world.home
+    key = (home / "keys" / "recovery.key").read_bytes().strip()
+    count = 0
+    async with BaoHttp(f"unix://{home}/openbao/bao.sock") as http:
+        provisioner, _ = await log_in(http, home / "credentials" / "provisioner.approle")
+        root = await generate_root(http, provisioner, [Secret(key)])
+        for client in clients:
+            entity = await world.sql(f"SELECT entity_id FROM byokeep.client WHERE id = '{client}'")  # noqa: S608
+            reply = await http.request("GET", f"identity/entity/id/{entity}", token=root)
+            count += reply.data["disabled"] is True
+        await http.request("POST", "auth/token/revoke-self", token=root)
+    return count
+
+
+@pytest.mark.timeout(300)
+async def test_a_kill_right_after_the_kill_switch_leaves_it_closed(world: World) -> None:
+    """Twenty times: acknowledged, then kill -9; after the restart it is closed, here and in the store."""
+    await closed_after_kills(world, CI_SWITCHES, CI_SEED)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+async def test_two_hundred_kills_right_after_the_kill_switch(world: World) -> None:
+    """The same two hundred times."""
+    await closed_after_kills(world, CAMPAIGN_SWITCHES, seed_of_campaign())
