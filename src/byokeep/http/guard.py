@@ -2,7 +2,8 @@
 
 Rules
 - The request id is ours; one sent by the caller is not read.
-- The log names the route's template, never the path or query, which may hold ids of others or worse.
+- The log names the route's template, never the path or query, which may hold ids of others or worse: a key of 32 hex
+  digits reads as an id, and a method is text of the caller's choice. Both stand there only in our own spelling.
 - Refused requests are logged one by one up to a rate, beyond it counted: a flood fills no disk (S-OWASP-16).
 - Whatever breaks further in, the caller gets a problem document and the log the exception's class.
 """
@@ -18,11 +19,13 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from byokeep.core.bucket import Buckets
+from byokeep.http.body import canonical_id
 from byokeep.http.problems import INTERNAL, problem
 from byokeep.telemetry.log import get_log
 
 REFUSED_AT_ONCE: Final = 1200  # lines of refused requests in a burst
 REFUSED_PER_MINUTE: Final = 300  # and as many go on being written in a flood
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"server", b"byokeep"),  # or the HTTP server puts its own name
@@ -90,7 +93,7 @@ class Guard:
         write = log.error if error or status >= 500 else log.info
         write(
             "request",
-            method=scope["method"],
+            method=scope["method"] if scope["method"] in _METHODS else "OTHER",
             route=getattr(route, "path", None),
             status=status,
             took_ms=round((time.perf_counter() - started) * 1000, 2),
@@ -105,9 +108,9 @@ class Guard:
 
 
 def _tenant(scope: Scope) -> UUID | None:
-    """The client named in the path, when it is an id: the room need not say it again."""
+    """The client named in the path, when it is an id as we write it: the room need not say it again."""
     with suppress(ValueError):
-        return UUID(str(scope.get("path_params", {}).get("client_id", "")))
+        return canonical_id(str(scope.get("path_params", {}).get("client_id", "")))
     return None
 
 
