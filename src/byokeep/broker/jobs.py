@@ -22,6 +22,12 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     """Return the routes."""
     routes = APIRouter(prefix="/v1", tags=["jobs"])
     who = Depends(caller(auth))
+    _jobs(routes, app, who, emergency)
+    _leases(routes, app, who, emergency)
+    return routes
+
+
+def _jobs(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
     blocked_body = Depends(json_body(BlockedBody))
     job_body = Depends(json_body(JobBody))
 
@@ -60,6 +66,8 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
         await on_record(app, actor, Verb.JOB_CLOSE, job_id, told)
         return {"status": "told"}
 
+
+def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
     @routes.post("/jobs/{job_id}/leases", status_code=201)
     async def issue_lease(job_id: PathId, actor: Actor = who) -> JSONResponse:
         """Lease a job's secrets; the reply holds a login token for the store."""
@@ -75,5 +83,3 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     async def me(actor: Actor = who) -> dict[str, Any]:
         """Tell a caller who it is."""
         return {"id": str(actor.id), "roles": sorted(actor.roles)}
-
-    return routes
