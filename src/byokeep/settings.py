@@ -35,7 +35,7 @@ SECRET_SHAPED: Final = re.compile(
 TEXT_SETTINGS: Final = (
     "home", "environment", "web_listen", "broker_listen", "web_url", "web_ca_file", "broker_url", "broker_ca_file",
     "store_address", "store_ca_file", "store_audit_files", "lease_cidrs", "database_url", "credentials_dir", "log_dir",
-    "checkpoint_dir", "copy_dir", "token_file", "dispatcher_token_file", "runner_token_file", "log_level",
+    "checkpoint_dir", "token_file", "dispatcher_token_file", "runner_token_file", "log_level",
 )  # fmt: skip
 NUMBER_SETTINGS: Final = {"store_calls_per_second": 1_000_000}  # name -> the largest allowed
 _FROM_JOB_RUN: Final = frozenset({"job"} | {f"secret_{provider.value}_file" for provider in Provider})
@@ -88,7 +88,6 @@ class Settings:
     credentials_dir: str = ""
     log_dir: str = ""
     checkpoint_dir: str = ""
-    copy_dir: str = ""
     token_file: str = ""
     dispatcher_token_file: str = ""
     runner_token_file: str = ""
@@ -121,7 +120,6 @@ class Settings:
             "credentials_dir": "credentials",
             "log_dir": "logs",
             "checkpoint_dir": "checkpoints",
-            "copy_dir": "audit-copy",
         }
         named: str = getattr(self, name)
         return Path(named) if named else self.home / defaults[name]

@@ -58,7 +58,7 @@ class Site:
             "web_listen": f"127.0.0.1:{self.web_port}", "broker_listen": f"127.0.0.1:{self.broker_port}",
             "web_url": f"http://127.0.0.1:{self.web_port}", "broker_url": f"http://127.0.0.1:{self.broker_port}",
             "log_dir": str(self.place / "logs"), "credentials_dir": str(self.place / name),
-            "checkpoint_dir": str(self.place / "checkpoints"), "copy_dir": str(self.place / "copy"),
+            "checkpoint_dir": str(self.place / "checkpoints"),
             "lease_cidrs": "127.0.0.0/8", "store_calls_per_second": 500,
         } | changed  # fmt: skip
         lines = [f"{key} = {json.dumps(value)}" for key, value in given.items()]
