@@ -252,13 +252,18 @@ async def test_a_lost_seal_key_is_not_made_anew(rested: Path) -> None:
         aside.rename(seal)
 
 
-async def test_settings_of_the_start_reach_every_process(home: Path) -> None:
-    """What `up` was told by environment and flags, broker, web and worker are told too."""
+@pytest.mark.req("S-ASVS-31")
+async def test_production_is_production_in_every_process(home: Path) -> None:
+    """What `up` was told, broker, web and worker are told too; in production nothing describes or debugs itself."""
     (home / "config.toml").unlink()
     place = home / "other-logs"
-    async with up(Shell(home), BYOKEEP_ENVIRONMENT="staging", BYOKEEP_LOG_DIR=str(place), BYOKEEP_LOG_LEVEL="DEBUG"):
+    told = {"BYOKEEP_ENVIRONMENT": "production", "BYOKEEP_LOG_DIR": str(place), "BYOKEEP_LOG_LEVEL": "DEBUG"}
+    async with up(Shell(home), **told) as running, aiohttp.ClientSession() as http:
         await until(lambda: all((place / f"{name}.log").exists() for name in ("web", "broker", "worker")), 20)
-        assert 'environment = "staging"' in (home / "run-settings.toml").read_text()
+        assert 'environment = "production"' in (home / "run-settings.toml").read_text()
+        for name in ("web", "broker"):
+            for hidden in ("docs", "redoc", "openapi.json", "metrics", "debug", "_sim/faults"):
+                assert (await http.get(f"{running.ready[name]}/{hidden}")).status == 404, (name, hidden)
 
 
 class Lowered(Shell):

@@ -104,6 +104,7 @@ async def flows() -> AsyncIterator[Flows]:
     configure(home, sim)
     stack = Stack(load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0", log_level="DEBUG"))
     made: Flows | None = None
+    watch: asyncio.Task[None] | None = None
     try:
         await stack.start()
         async with aiohttp.ClientSession() as http:
@@ -115,9 +116,13 @@ async def flows() -> AsyncIterator[Flows]:
             await verifications(made)
             await jobs(made, client)
             await store_down(made, client)
+            watch = asyncio.create_task(stack.run())  # from here on what ended with the database is started again
             await outputs(made, client)
             yield made
     finally:
+        stack.ask_to_stop()
+        if watch is not None:
+            await asyncio.wait({watch}, timeout=30)
         os.environ.pop("TMPDIR") if outer is None else os.environ.update(TMPDIR=outer)
         await stack.stop()
         await sim.stop()
@@ -262,7 +267,7 @@ async def jobs(flows: Flows, client: str) -> None:
 
 
 async def store_down(flows: Flows, client: str) -> None:
-    """With the store stopped: a key comes in, a job asks, the service is asked anything."""
+    """With the store stopped, and with the database stopped: a key comes in, a job asks."""
     world = flows.world
     await world.stack.stop_part("store")
     try:
@@ -276,6 +281,14 @@ async def store_down(flows: Flows, client: str) -> None:
         await flows.command("doctor")
     finally:
         await world.stack.start_part("store")
+    await world.stack.stop_part("database")
+    try:
+        key = flows.canary("openai", "database-down-http")
+        assert await flows.send("PUT", url, headers=auth, data=key) == 503
+        value = flows.canary("heygen", "database-down")
+        assert await flows.command("key", "add", client, "heygen", stdin=value) == 4
+    finally:
+        await world.stack.start_part("database")
 
 
 async def outputs(flows: Flows, client: str) -> None:
@@ -314,14 +327,15 @@ def places(flows: Flows) -> dict[str, Path]:
     return {
         "database files": home / "postgres" / "data", "store": home / "openbao" / "data",
         "store audit a": home / "store-audit", "store audit b": home / "store-audit" / "store-audit-b",
-        "logs and spans": home / "logs", "checkpoints": home / "checkpoints", "audit copy": home / "checkpoints" / "copy",
+        "logs and spans": home / "logs", "checkpoints": home / "checkpoints",
+        "audit copy": home / "checkpoints" / "copy",
         "temporary files": flows.temporary, "dump, exports, evidence": flows.out,
     }  # fmt: skip
 
 
-@pytest.mark.req("R1.1-1", "R1.2-1", "R1.2-2")
+@pytest.mark.req("R1.1-1")
 async def test_no_value_is_at_rest_anywhere(flows: Flows) -> None:
-    """Database and dump, store, both audit logs, logs, spans, checkpoints, copies, exports: searched, all clean."""
+    """Database, dump, store and its logs, our logs, spans, checkpoints, copies, exports: searched, clean."""
     (flows.out / "dump.sql").write_bytes(await asyncio.to_thread(flows.world.stack.dump_database))
     assert b"COPY byokeep." in (flows.out / "dump.sql").read_bytes()
     for name, place in places(flows).items():
@@ -349,7 +363,6 @@ async def test_the_search_of_these_places_would_have_found(flows: Flows) -> None
     assert {Path(one.source).name for one in report.findings} == {file.name for file in planted.values()}
 
 
-@pytest.mark.req("R1.2-1")
 async def test_the_logs_were_at_debug_and_spoke(flows: Flows) -> None:
     """The search had something to look at: DEBUG lines, spans of the onboarding, the refused requests."""
     logs = flows.world.home / "logs"
@@ -359,7 +372,6 @@ async def test_the_logs_were_at_debug_and_spoke(flows: Flows) -> None:
     assert (logs / "spans.jsonl").stat().st_size > 0
 
 
-@pytest.mark.req("S-ASVS-39")
 async def test_no_answer_gave_a_value_back(flows: Flows) -> None:
     """Bodies and headers of the answers to bad requests, and all that commands printed; every process lives."""
     printed = "\n".join(ran.said for ran in flows.shell.ran).encode()
@@ -376,7 +388,6 @@ async def test_no_answer_gave_a_value_back(flows: Flows) -> None:
             assert (await http.get(f"{url}/readyz")).status == 200
 
 
-@pytest.mark.req("R1.1-1")
 async def test_no_process_holds_a_value_where_others_look(flows: Flows) -> None:
     """Arguments and environments of all processes of the stack, and of a job's command while it ran."""
     search = Sweep(flows.canaries)
@@ -389,3 +400,17 @@ async def test_no_process_holds_a_value_where_others_look(flows: Flows) -> None:
     assert report.clean, report.findings[:5]
     assert not report.denied
     assert flows.children.clean, flows.children.findings[:5]
+
+
+@pytest.mark.req("R1.1-1")
+async def test_a_value_in_a_text_column_would_have_been_found(flows: Flows) -> None:
+    """Positive control: a value that somebody wrote into a table is found in the files and in the dump."""
+    value = new_canary("anthropic")
+    database = flows.world.stack._database
+    assert database is not None
+    sql = "CREATE TABLE public.note (body text); INSERT INTO public.note VALUES ('VALUE'); CHECKPOINT;"
+    await database.as_superuser(sql.replace("VALUE'", f"{value.decode()}'"), database="byokeep")
+    search = Sweep([Canary("planted", value)])
+    at_rest = await asyncio.to_thread(search.scan_paths, [flows.world.home / "postgres" / "data" / "base"])
+    assert at_rest.findings
+    assert search.scan_bytes(await asyncio.to_thread(flows.world.stack.dump_database), source="dump").findings
