@@ -17,7 +17,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from rich.cells import cell_len
@@ -62,8 +62,10 @@ def clean(value: object) -> str:
             return "yes" if value else "no"
         case list() | tuple():
             return ", ".join(clean(item) for item in value) or "-"
+        case Mapping() if all(isinstance(item, int) for item in value.values()):
+            return ", ".join(f"{_label(str(name))} {item}" for name, item in value.items()) or "-"
         case Mapping():
-            return "  ".join(clean(item) for item in value.values()) or "-"
+            return "  ".join(clean(item) for item in value.values())
         case str() if found := _TIME.match(value):
             return f"{found[1]} {found[2]}Z"
     return "".join(char if char.isprintable() else "?" for char in str(value))
@@ -95,7 +97,7 @@ def show(data: Any, *, title: str = "", columns: Sequence[str] = (), note: str =
 
 def facts(report: Any) -> dict[str, Any]:
     """Return a report (a dataclass) as fields, led by ``state: ok``: a report that exists is a check that held."""
-    return {"state": "ok"} | {spec.name: getattr(report, spec.name) for spec in fields(report)}
+    return {"state": "ok"} | asdict(report)
 
 
 def _heading(title: str) -> None:
