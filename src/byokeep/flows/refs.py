@@ -162,6 +162,21 @@ async def get_ref(app: App, actor: Actor, ref_id: UUID, verb: Verb = Verb.KEY_ME
     return ref
 
 
+async def read_ref(app: App, actor: Actor, ref_id: UUID) -> CredentialRef:
+    """Return one reference to somebody who looks at it; the look is on record before it is shown.
+
+    Raises:
+        Denied, NotFound: As :func:`get_ref`.
+    """
+    ref = await get_ref(app, actor, ref_id)
+    async with app.db.begin(client_id=ref.client_id) as tx:
+        await tx.append(
+            Event(name=EventName.KEY_READ_METADATA, actor=actor, outcome=Outcome.OK, client_id=ref.client_id,
+                  object_id=ref.id, fields={"version": ref.version})
+        )  # fmt: skip
+    return ref
+
+
 async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, reason: str) -> CredentialRef:
     """Move a reference to another key state.
 

@@ -96,7 +96,7 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     @routes.get("/refs/{ref_id}")
     async def get_ref(ref_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Look at a reference."""
-        return ref_out(await refs.get_ref(app, actor, ref_id))
+        return ref_out(await refs.read_ref(app, actor, ref_id))
 
     @routes.post("/refs/{ref_id}/verify", status_code=202)
     async def verify(request: Request, ref_id: PathId, actor: Actor = who) -> JSONResponse:
