@@ -23,6 +23,7 @@ from byokeep import __version__
 from byokeep.broker.app import create_app as create_broker
 from byokeep.broker.rounds import Rounds
 from byokeep.flows.authenticate import authenticate
+from byokeep.preflight import must_record, no_signing_key
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.output import no_loose_output
@@ -38,6 +39,7 @@ def serve(name: str, settings: Settings) -> None:
     place = settings.path("log_dir")
     log.configure(name, path=place / f"{name}.log", level=logging.getLevelNamesMapping()[settings.log_level])
     spans.configure(name, place / "spans.jsonl")
+    no_signing_key(settings)
     log.get_log().info("process_started", version=__version__)
     run = {"web": _web, "broker": _broker, "worker": _worker}[name]
     with no_loose_output():
@@ -57,6 +59,7 @@ async def _web(settings: Settings) -> None:
 async def _broker(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(broker_app(settings))
+        await must_record(app)
         emergency = emergency_of(settings)
         rounds = asyncio.create_task(Rounds(app, emergency).run())
         stack.callback(rounds.cancel)

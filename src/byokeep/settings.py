@@ -32,6 +32,8 @@ SECRET_SHAPED: Final = re.compile(
     r"(?<![A-Za-z0-9])sk[-_][A-Za-z0-9_-]{6}|AIza[A-Za-z0-9_-]{10}|AQ\.[A-Za-z0-9_-]{20}"
     r"|\bs\.[A-Za-z0-9]{24}|hv[sbr]\.[A-Za-z0-9]|bk[odrc]_[A-Za-z0-9_-]{20}|eyJ[A-Za-z0-9_-]{10}|-----BEGIN"
 )
+_DEVICE: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
+_PLAIN_PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9_./ @+-]{1,254}\Z")
 TEXT_SETTINGS: Final = (
     "home", "environment", "web_listen", "broker_listen", "web_url", "web_ca_file", "broker_url", "broker_ca_file",
     "store_address", "store_ca_file", "store_audit_files", "lease_cidrs", "database_url", "credentials_dir", "log_dir",
@@ -232,12 +234,29 @@ def check(settings: Settings) -> Settings:
         check_address(name, getattr(settings, name))
     _check_database(settings.database_url)
     _check_network(settings)
+    parse_audit_files(settings.store_audit_files)
     if settings.environment is Environment.PRODUCTION and settings.provider_urls:
         raise Rejected("test_hook_in_production", next_step="Remove provider_urls.", setting="provider_urls")
     for provider in settings.provider_urls:
         if provider not in API_PROVIDERS:
             raise Rejected("bad_setting", next_step="provider_urls names unknown providers.", setting="provider_urls")
     return settings
+
+
+def parse_audit_files(text: str) -> dict[str, Path]:
+    """Return the devices of ``store_audit_files`` and their files. They are read, never made.
+
+    Raises:
+        Rejected: ``bad_setting``: not ``device=/path,...``, a device twice, or a path that is not its plain self.
+    """
+    found: dict[str, Path] = {}
+    for part in text.split(",") if text else ():
+        device, _, path = part.strip().partition("=")
+        plain = _PLAIN_PATH.match(path) and os.path.normpath(path) == path
+        if not plain or not _DEVICE.match(device) or device in found:
+            raise Rejected("bad_setting", next_step="Write device=/path,device=/path.", setting="store_audit_files")
+        found[device] = Path(path)
+    return found
 
 
 def _check_database(url: str) -> None:

@@ -31,6 +31,7 @@ import aiohttp
 
 from byokeep import __version__
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
+from byokeep.preflight import no_signing_key
 from byokeep.process import child_setup, clean_environment
 from byokeep.settings import Settings, to_toml
 from byokeep.telemetry import log
@@ -130,12 +131,13 @@ class Stack:
 
         Raises:
             Conflict: ``already_running`` with the pid, ``port_not_free``.
-            Rejected: ``home_too_open``.
+            Rejected: ``home_too_open``, ``signing_key_on_disk``.
             Unavailable: A part did not come up; what was started is stopped again.
         """
         self._take_home()
         try:
             self._check_ports()
+            no_signing_key(self.settings)
             await self._start_parts()
             self._say("provisioning")
             await install(self.settings, self._store)

@@ -43,14 +43,14 @@ from byokeep.adapters.postgres.queue import build_app
 from byokeep.adapters.providers import DESCRIPTORS, Outcome, check_format, identify, new_http_client
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.client.settings import ClientSettings
-from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import Environment, Provider, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import bootstrap, operators, switches
 from byokeep.flows.app import BrokerApp, Limits, WebApp
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.http.emergency import Emergency
-from byokeep.settings import Settings
+from byokeep.settings import Settings, parse_audit_files
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.worker.custodian import BrokerCustodian
 from byokeep.worker.identity import account_hasher, noted
@@ -79,20 +79,10 @@ def store_address(settings: Settings) -> str:
 
 
 def store_audit_files(settings: Settings) -> dict[str, Path]:
-    """Return the store's audit logs on this host, by device.
-
-    Raises:
-        Rejected: ``bad_setting`` when ``store_audit_files`` is not ``device=path,...``.
-    """
+    """Return the store's audit logs on this host, by device."""
     if not settings.store_audit_files:
         return audit_files(settings.home.absolute()) if settings.embedded_store else {}
-    found = {}
-    for part in settings.store_audit_files.split(","):
-        device, _, path = part.strip().partition("=")
-        if not device or not path.startswith("/"):
-            raise Rejected("bad_setting", next_step="Write device=/path,device=/path.", setting="store_audit_files")
-        found[device] = Path(path)
-    return found
+    return parse_audit_files(settings.store_audit_files)
 
 
 def database_url(settings: Settings, role: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -26,6 +27,8 @@ MACHINES: Final = ("web", "broker", "provisioner")
 MACHINE_TTL_S: Final = 20 * 60
 KV_MAX_VERSIONS: Final = 20
 TOKEN_KEY_PATH: Final = "kv/data/platform/token-key"  # noqa: S105 - a path
+_POLICY_BLOCK: Final = re.compile(r"^[^#\n]*\bpath\b", re.MULTILINE)
+_POLICY_PATH: Final = re.compile(r'^path "([^"]*)" \{$', re.MULTILINE)
 RECORD_PATH: Final = "kv/metadata/platform/provisioning"
 
 MOUNTS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -118,14 +121,32 @@ def machine_role(name: str) -> dict[str, Any]:
 
 
 def policies(lease_accessor: str) -> dict[str, str]:
-    """Policy name -> HCL text. ``lease_accessor`` is that of the auth mount ``lease``."""
+    """Policy name -> HCL text. ``lease_accessor`` is that of the auth mount ``lease``.
+
+    Raises:
+        Rejected: ``lease_policy_too_wide``, ``lease_policy_unreadable``: a lease's policy reaches beyond its client.
+    """
     sources = files(__package__) / "policies"
     found = {name: (sources / f"{name}.hcl").read_text("utf-8") for name in MACHINES}
     for kind in LeaseKind:
         text = (sources / f"{kind.value}.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
         for provider in Provider:
-            found[f"{kind.value}-{provider.value}"] = text.replace("<<provider>>", provider.value)
+            one = text.replace("<<provider>>", provider.value)
+            found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor)
     return found
+
+
+def _narrow(text: str, lease_accessor: str) -> str:
+    """Return a lease's policy unchanged, if each of its paths is one secret of the client that the lease names."""
+    own = f"clients/{{{{identity.entity.aliases.{lease_accessor}.name}}}}/providers/"
+    paths = _POLICY_PATH.findall(text)
+    if not paths or len(paths) != len(_POLICY_BLOCK.findall(text)):
+        raise Rejected("lease_policy_unreadable")
+    for path in paths:
+        _, found, provider = path.partition(own)
+        if not found or provider not in set(Provider) or "*" in path or "+" in path:
+            raise Rejected("lease_policy_too_wide")
+    return text
 
 
 def quotas(desired: Desired) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,80 @@
+"""What must hold before a process serves, beyond its settings.
+
+Rules
+- Keys that sign leases, checkpoints and evidence live inside the store. A private key beside our credentials means
+  that somebody signs past it, so nothing starts.
+- In production the broker starts only while the store's audit is seen to record (R3.1-3); everywhere else a device
+  that does not is an alert within a minute.
+
+It may not mend anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.model import Environment
+from byokeep.flows.app import BrokerApp
+from byokeep.settings import Settings
+
+_PRIVATE: Final = (b"PRIVATE KEY-----", b'"kty"')  # PEM and JWK
+_LOOKED_AT: Final = 64 * 1024  # bytes of a file
+
+
+def no_signing_key(settings: Settings) -> None:
+    """Refuse a private key in a place that a process of ours reads credentials from.
+
+    Raises:
+        Rejected: ``signing_key_on_disk``.
+    """
+    places = {"home": settings.home, "keys": settings.home / "keys", "credentials": settings.path("credentials_dir")}
+    for name, place in places.items():
+        if any(_holds_key(path) for path in _files(place)):
+            raise Rejected(
+                "signing_key_on_disk",
+                next_step="Leases, checkpoints and evidence are signed inside the store; move this key elsewhere.",
+                place=name,
+            )
+
+
+def _files(place: Path) -> list[Path]:
+    try:
+        return [path for path in place.iterdir() if path.is_file() and not path.is_symlink()]
+    except OSError:
+        return []
+
+
+def _holds_key(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LOOKED_AT)
+    except OSError:
+        return False
+    return any(mark in start for mark in _PRIVATE)
+
+
+async def must_record(app: BrokerApp, *, again_after_s: float = 0.5) -> None:
+    """Refuse to serve in production while no audit device of the store records.
+
+    Args:
+        again_after_s: A store that has just started is asked once more after so many seconds.
+
+    Raises:
+        Unavailable: ``no_audit_device``, or ``audit_not_recording`` with the first device and why.
+    """
+    if app.environment is not Environment.PRODUCTION:
+        return
+    devices = await app.store_audit.devices()
+    if devices and not any(device.healthy for device in devices):
+        await asyncio.sleep(again_after_s)
+        devices = await app.store_audit.devices()
+    if not devices:
+        raise Unavailable("no_audit_device", next_step="Name the store's audit logs in store_audit_files.")
+    if not any(device.healthy for device in devices):
+        raise Unavailable(
+            "audit_not_recording", next_step="See `byokeep doctor`; nothing is served before the audit records.",
+            device=devices[0].name, reason=devices[0].reason,
+        )  # fmt: skip
