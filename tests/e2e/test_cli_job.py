@@ -16,6 +16,8 @@ from byokeep.core.errors import Denied, Unavailable
 from tests.support.cli import Shell, Watch, ended
 from tests.support.stack import World, family, lives, running_stack, until
 
+pytestmark = pytest.mark.timeout(300)  # a whole stack starts; how fast is a benchmark
+
 
 @pytest.fixture(scope="module")
 async def world() -> AsyncIterator[World]:

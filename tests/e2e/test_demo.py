@@ -15,6 +15,7 @@ from byokeep.demo.steps import STEPS
 from tests.support.cli import Shell, ended
 from tests.support.stack import family, lives, new_home, until
 
+pytestmark = pytest.mark.timeout(400)  # whole stacks start; how fast is a benchmark
 WITHIN_S = 150.0
 
 

@@ -29,6 +29,7 @@ from tests.support.external import (
 )
 from tests.support.stack import PROVIDERS, until
 
+pytestmark = pytest.mark.timeout(400)  # whole stacks start; how fast is a benchmark
 FILES = {  # which of the identities each process is given
     "web": ("web.approle",),
     "broker": ("broker.approle",),

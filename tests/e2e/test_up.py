@@ -27,6 +27,7 @@ from byokeep.sim import Sim, start
 from tests.support.cli import Ran, Shell, ended
 from tests.support.stack import SOURCE, configure, family, lives, new_home, until
 
+pytestmark = pytest.mark.timeout(400)  # whole stacks start; how fast is a benchmark
 READY_WITHIN_S = 90.0  # of a busy machine; how long it takes on an idle one is a benchmark
 FREE = {"BYOKEEP_WEB_LISTEN": "127.0.0.1:0", "BYOKEEP_BROKER_LISTEN": "127.0.0.1:0"}
 NOBODY = "nobody"
