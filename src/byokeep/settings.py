@@ -251,7 +251,7 @@ def parse_audit_files(text: str) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for part in text.split(",") if text else ():
-        device, _, path = part.strip().partition("=")
+        device, _, path = part.strip(" ").partition("=")
         plain = _PLAIN_PATH.match(path) and os.path.normpath(path) == path
         if not plain or not _DEVICE.match(device) or device in found:
             raise Rejected("bad_setting", next_step="Write device=/path,device=/path.", setting="store_audit_files")

@@ -12,6 +12,7 @@ It may not excuse a request because it can not explain it.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from byokeep.ports import StoreEntry
 LOGIN: Final = "auth/lease/login"
 TORN: Final = "torn"  # what stands for a line that a crash cut off
 SLACK: Final = timedelta(seconds=1)  # the store rounds times; a token's end is checked to the second
+MANY_REFUSED: Final = 10  # by one entity in one span; a process of ours that works as it should is refused nothing
 SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -186,6 +188,12 @@ def explain(request: Request, known: Known) -> Finding | None:
             return None
         return finding("store_setup_changed", request)
     return finding("unlisted_request", request)
+
+
+def probing(requests: Iterable[Request]) -> list[UUID]:
+    """Return who was refused so often that they look for a way in: entities of the store, of machines and clients."""
+    refused = Counter(request.entity_id for request in requests if request.refused)
+    return [entity for text, count in refused.items() if count >= MANY_REFUSED and (entity := as_uuid(text))]
 
 
 def _explain_value(request: Request, known: Known, client_id: UUID, provider: str) -> Finding | None:

@@ -24,7 +24,20 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.core.secret import Secret
 from byokeep.flows.alarm import Severity, alert_in
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.explain import LOGIN, Finding, Known, LeaseRow, Request, as_uuid, explain, finding, gaps, merge, torn
+from byokeep.flows.explain import (
+    LOGIN,
+    Finding,
+    Known,
+    LeaseRow,
+    Request,
+    as_uuid,
+    explain,
+    finding,
+    gaps,
+    merge,
+    probing,
+    torn,
+)
 from byokeep.flows.lease import claims
 from byokeep.ports import Query, Row, StoreEntry, Tx
 
@@ -95,7 +108,7 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconci
         state=state, findings=tuple(found), unread=unread, requests=len(judged),
         logins=sum(login.at >= since for login in logins), until=until,
     )  # fmt: skip
-    await _record(app, actor, result)
+    await _record(app, actor, result, probing(judged))
     return result
 
 
@@ -181,7 +194,7 @@ class _Matcher:
         return self._hashes[lease.id, device]
 
 
-async def _record(app: BrokerApp, actor: Actor, result: Reconciliation) -> None:
+async def _record(app: BrokerApp, actor: Actor, result: Reconciliation, refused: Sequence[UUID]) -> None:
     outcome = Outcome.OK if result.state == "clean" else Outcome.FAILED
     facts: dict[str, FieldValue] = {
         "reason": result.state,
@@ -196,6 +209,11 @@ async def _record(app: BrokerApp, actor: Actor, result: Reconciliation) -> None:
             await alert_in(
                 tx, app, reason=one.reason, key=f"reconcile/{one.reason}/{whose}", severity=severity,
                 client_id=one.client_id, object_id=one.lease_id,
+            )  # fmt: skip
+        for entity in refused[:MAX_ALERTS]:
+            await alert_in(
+                tx, app, reason="store_denials", key=f"reconcile/store_denials/{entity}", severity="warning",
+                client_id=None, object_id=entity,
             )  # fmt: skip
         if result.state == "unknown":
             await alert_in(
