@@ -2,7 +2,8 @@
 
 Rules
 - Every source is read to its end or the search is not readable; a source that is not there is not readable.
-- A line counts when its own time says that it is of the span; everything at hand is searched, counted or not.
+- A line counts when its own time says that it is of the span; all from a little before it on is searched, counted or
+  not, and nothing older: the cost follows what was written, not what the logs have grown to.
 - Counts leave, nothing else: no line, no place in a line.
 """
 
@@ -12,7 +13,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from byokeep.redact.canary import Canary
 from byokeep.redact.sweep import Sweep
 
 TAIL: Final = 64 << 20  # bytes of a source that are looked at
+EARLIER: Final = timedelta(seconds=10)  # lines of several writers may stand in another order than their times
+_CLOSE: Final = 1 << 16  # bytes: no need to look closer than this
 _TIMES: Final = ("at", "@timestamp", "time", "timestamp")
 
 
@@ -57,6 +60,7 @@ class LogFiles:
                 if tail is None:
                     readable = False
                     continue
+                tail = tail[_begin(tail, since - EARLIER) :]
                 report = sweep.scan_bytes(tail, source=path.name)
                 found += len(report.findings)
                 readable = readable and not report.unreadable
@@ -80,6 +84,34 @@ def _tail(path: Path, since: datetime) -> bytes | None:
         return data
     first = next((at for line in data.splitlines()[1:] if (at := _time_of(line)) is not None), None)
     return data if first is not None and first < since else None
+
+
+def _begin(data: bytes, since: datetime) -> int:
+    """Return where the lines since a time begin, or a little before; 0 for lines without times.
+
+    So a search costs what was written since, not what all the logs have grown to.
+    """
+    low, high = 0, len(data)  # what stands at low is older than since, or is the very beginning
+    while high - low > _CLOSE:
+        middle = (low + high) // 2
+        start = data.find(b"\n", middle, high) + 1
+        at = _first_time(data, start, high) if start else None
+        if at is not None and at < since:
+            low = start
+        else:
+            high = middle
+    return low
+
+
+def _first_time(data: bytes, start: int, end: int) -> datetime | None:
+    while 0 <= start < end:
+        stop = data.find(b"\n", start, end)
+        if stop < 0:
+            return None
+        if (at := _time_of(data[start:stop])) is not None:
+            return at
+        start = stop + 1
+    return None
 
 
 def _lines_since(data: bytes, since: datetime) -> int:
