@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.core.errors import Denied
-from byokeep.core.events import EventName
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows.lease import claims
@@ -41,7 +41,9 @@ class Scene:
     def after(self, seconds: float) -> datetime:
         return self.at + timedelta(seconds=seconds)
 
-    async def give_lease(self, client: UUID, *, kind: str = "use", at: datetime | None = None) -> UUID:
+    async def give_lease(
+        self, client: UUID, *, kind: str = "use", at: datetime | None = None, recorded: bool = True
+    ) -> UUID:
         """A job and a lease row, issued at a given time."""
         job, lease, issued = uuid4(), uuid4(), at or self.at
         iat = int(issued.timestamp())
@@ -54,6 +56,8 @@ class Scene:
             f" expires_at) VALUES ('{lease}', '{client}', '{job}', '{RUNNER}', '{kind}', '{{openai}}', {iat},"
             f" {iat + 3}, '{issued.isoformat()}', '{issued.isoformat()}')"
         )
+        if recorded:
+            await self.broker.record(client, outcome=Outcome.INTENDED, object_id=lease)
         said = claims(self.broker.app, client_id=client, job_id=job, lease_id=lease, kind=kind, secrets=["openai"],
                       iat=iat)  # fmt: skip
         self.jwt = await self.broker.signer.sign_jwt(said)
@@ -301,6 +305,34 @@ async def test_a_change_of_set_up_is_explained_by_its_record(scene: Scene) -> No
     assert await scene.reasons() == ["store_setup_changed"]
     await scene.broker.record(None, EventName.CONFIG_CHANGED)
     assert await scene.reasons() == []
+
+
+async def test_a_lease_that_nobody_recorded_explains_nothing(scene: Scene) -> None:
+    """A row written past us, and one whose token would live for minutes, explain no login; the rest is judged."""
+    await scene.give_lease(scene.bob, recorded=False)
+    await scene.login(scene.bob, seconds=3)
+    assert await scene.reasons() == ["login_unexplained"]
+    lease = await scene.give_lease(scene.bob)
+    await scene.login(scene.bob, seconds=4)
+    assert await scene.reasons() == ["login_unexplained"]
+    await scene.broker.sql(f"UPDATE byokeep.lease SET jwt_exp = jwt_iat + 600 WHERE id = '{lease}'")
+    assert await scene.reasons() == ["login_unexplained"] * 2
+
+
+async def test_a_switch_moved_past_its_record_is_found(scene: Scene) -> None:
+    """A switch closed on record is no finding; the same row opened by hand is."""
+    scope = f"client:{scene.alice}"
+    await scene.broker.sql(
+        "INSERT INTO byokeep.switch (scope, client_id, closed, epoch, reason, by, installation_id) VALUES"
+        f" ('{scope}', '{scene.alice}', true, 1, 'test', '{RUNNER}', '{scene.broker.app.installation_id}')"
+    )
+    await scene.broker.record(scene.alice, EventName.SWITCH_CLOSED, scope=scope, epoch=1, reason="test")
+    assert await scene.reasons() == []
+    await scene.broker.sql("UPDATE byokeep.switch SET closed = false, epoch = 2")
+    found = (await scene.run()).findings
+    assert [(one.reason, one.severity, one.client_id) for one in found] == [
+        ("switch_unrecorded", "critical", scene.alice)
+    ]
 
 
 async def test_a_login_before_the_span_explains_a_read_within_it(scene: Scene) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from byokeep.core.errors import Denied, Unavailable
@@ -220,6 +221,21 @@ async def test_an_unreachable_store_leaves_the_switch_closed_and_is_tried_again(
     assert stand.db.sql("SELECT store_cut_off FROM byokeep.switch WHERE closed") == "t"
     assert await switches.cut_off_pending(stand.app) == 0
     assert len(stand.events("switch.store_cut_off")) == 1
+
+
+async def test_whoever_holds_the_lock_can_not_keep_a_kill_out(stand: Stand) -> None:
+    """A session that sits on the scope's lock delays a kill by seconds; it holds all the same, and people are told."""
+    client, lease = await ready(stand)
+    key = f"byokeep.scope_lock_key('client:{client}')"
+    async with await psycopg.AsyncConnection.connect(stand.db.conninfo("byokeep_broker"), autocommit=True) as holder:
+        await holder.execute(f"SELECT pg_advisory_lock_shared({key})")
+        started = time.monotonic()
+        status, reply = await close(stand, client_id=str(client))
+        assert (status, reply["closed"], reply["store_cut_off"]) == (200, True, True), reply
+        assert time.monotonic() - started < 12
+    assert not await store_serves(lease)
+    assert (await stand.permit(lease["lease_id"]))[1]["code"] == "switch_closed"
+    assert "switch_lock_held" in stand.alerts()
 
 
 async def test_a_slow_store_does_not_hold_a_kill_for_long(stand: Stand) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -69,7 +70,7 @@ class Rounds:
             ):
                 # At once the store's log would hold nothing yet that may be judged, and nothing read is an alarm.
                 first_s = FIRST_RECONCILE_S if name == "reconcile" else 0.0
-                group.create_task(_every(name, every_s, work, first_s))
+                group.create_task(self._every(name, every_s, work, first_s))
 
     async def _checkpoint(self) -> None:
         await checkpoint(self._app)
@@ -106,13 +107,20 @@ class Rounds:
             await raise_alert(self._app, reason="disk_reserve_missing", key="disk/reserve", severity="critical")
 
 
-async def _every(name: str, every_s: float, work: Callable[[], Awaitable[None]], first_s: float) -> None:
-    await asyncio.sleep(first_s)
-    while True:
-        try:
-            await work()
-        except ByokeepError as error:
-            get_log().warning("round_failed", component=name, code=error.code)
-        except Exception as error:
-            get_log().error("round_failed", component=name, error=type(error).__name__)
-        await asyncio.sleep(every_s)
+    async def _every(self, name: str, every_s: float, work: Callable[[], Awaitable[None]], first_s: float) -> None:
+        await asyncio.sleep(first_s)
+        while True:
+            try:
+                await work()
+            except ByokeepError as error:
+                get_log().warning("round_failed", component=name, code=error.code)
+                await self._tell(name)
+            except Exception as error:
+                get_log().error("round_failed", component=name, error=type(error).__name__)
+                await self._tell(name)
+            await asyncio.sleep(every_s)
+
+    async def _tell(self, name: str) -> None:
+        """A watch that does not run is itself something to look at; one alert a round, counted."""
+        with suppress(ByokeepError):  # the database is away: whoever needs it says so
+            await raise_alert(self._app, reason="round_failed", key=f"round/{name}", severity="critical")

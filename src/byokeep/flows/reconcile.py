@@ -70,6 +70,7 @@ _LEASES: Final = Query("audit_leases_between", _lease)
 _WRITES: Final = Query(
     "audit_store_requests", lambda row: (str(row["store_request"]), UUID(str(row["client_id"])), str(row["path"]))
 )
+_MOVED_SWITCHES: Final = Query("audit_switches_unrecorded", lambda row: row["client_id"])
 _SETUPS: Final = Query("audit_config_times", lambda row: row["at"])
 
 
@@ -95,6 +96,8 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconci
     logins = [request for request in requests if request.path == LOGIN and not request.refused]
     async with app.db.begin(every_client=True) as tx:
         known = await _known(tx, app, requests, first, until)
+        for client_id in await tx.all(_MOVED_SWITCHES):
+            found.append(Finding(reason="switch_unrecorded", severity="critical", at=until, client_id=client_id))
     matcher = _Matcher(app, known)
     for login in logins:
         missing = await matcher.explain_login(login)

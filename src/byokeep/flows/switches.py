@@ -24,6 +24,7 @@ from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavai
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
+from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import absent, permit
 from byokeep.flows.refusal import record_refusal
@@ -31,6 +32,7 @@ from byokeep.flows.scopes import GLOBAL, Scope, hold_open, scope_from_name
 from byokeep.ports import Query, Row, Tx
 
 CUT_OFF_WITHIN_S: Final = 3.0  # seconds the store has before the caller is told that it is pending
+DECISIONS_END_S: Final = 3.2  # seconds after which a statement of a decision under way has ended or was cut
 _AT_ONCE: Final = 32  # entities switched side by side
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
 
@@ -124,10 +126,28 @@ async def close(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Swit
     authorise(actor, Verb.SWITCH_CLOSE, client_id=scope.client_id)
     if not _REASON.match(reason):
         raise Rejected("bad_reason", next_step="Give a code like suspected_leak.")
+    locked = True
+    try:
+        switch = await _close_row(app, actor, scope, reason, locked=True)
+    except Unavailable as error:
+        if error.code != "database_busy":
+            raise
+        # Whoever holds the scope may not keep a kill out: the row is closed without its lock, the store refuses, and
+        # the answer waits until a decision that still read the row as open is over.
+        switch, locked = await _close_row(app, actor, scope, reason, locked=False), False
+    if scope.cuts_store:
+        switch = await _cut_off(app, actor, scope, switch)
+    if not locked:
+        await asyncio.sleep(DECISIONS_END_S)
+    return switch
+
+
+async def _close_row(app: BrokerApp, actor: Actor, scope: Scope, reason: str, *, locked: bool) -> Switch:
     async with app.db.begin(every_client=True) as tx:
         if scope.client_id is not None:
             await tx.one(_CLIENT, client_id=scope.client_id)
-        await _lock(tx, scope)
+        if locked:
+            await _lock(tx, scope)
         switch = await tx.one(
             _CLOSE, scope=scope.name, client_id=scope.client_id, reason=reason, by=actor.id,
             installation_id=app.installation_id,
@@ -139,9 +159,10 @@ async def close(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Swit
                 fields={"scope": scope.name, "epoch": switch.epoch, "reason": reason, "count": len(killed)},
             )
         )  # fmt: skip
-    if not scope.cuts_store:
-        return switch
-    return await _cut_off(app, actor, scope, switch)
+        if not locked:
+            await alert_in(tx, app, reason="switch_lock_held", key=f"switch/{scope.name}", severity="critical",
+                           client_id=scope.client_id, object_id=None)  # fmt: skip
+    return switch
 
 
 async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch) -> Switch:

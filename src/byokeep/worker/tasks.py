@@ -91,7 +91,8 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
             await check_heartbeat(app)
 
     @queue.periodic(cron=_EVERY_MINUTE)
-    @queue.task(name="retry_stalled", queueing_lock="retry_stalled", lock="retry_stalled")
+    # No lock: one held by a worker that died in this very task would never be given back.
+    @queue.task(name="retry_stalled", queueing_lock="retry_stalled")
     async def retry_stalled(timestamp: int) -> None:
         del timestamp
         for job in await queue.job_manager.get_stalled_jobs(seconds_since_heartbeat=DEAD_S):

@@ -47,10 +47,26 @@ ON CONFLICT (dedup_key) WHERE closed_at IS NULL DO UPDATE SET count = byokeep.al
 RETURNING id, count;
 
 -- name: audit_leases_between
--- Leases whose login token could have been used in a span of time; an enrolment has one too.
-SELECT id, client_id, job_id, kind, secrets, jwt_iat, jwt_exp, issued_at, expires_at
-  FROM byokeep.lease
- WHERE issued_at BETWEEN :first AND :last;
+-- Leases whose login token could have been used in a span of time; an enrolment has one too. A row that no record
+-- speaks of, or whose token would live longer than any of ours, was not made by us and explains nothing.
+SELECT l.id, l.client_id, l.job_id, l.kind, l.secrets, l.jwt_iat, l.jwt_exp, l.issued_at, l.expires_at
+  FROM byokeep.lease l
+ WHERE l.issued_at BETWEEN :first AND :last AND l.jwt_exp - l.jwt_iat BETWEEN 1 AND 30
+   AND EXISTS (SELECT FROM byokeep.audit_record r
+                WHERE r.chain = l.client_id AND r.outcome = 'intended'
+                  AND (r.event = 'lease.issued' AND r.object_id = l.id
+                       OR l.kind = 'enroll' AND r.event = 'client.enrolled' AND r.object_id = l.client_id));
+
+-- name: audit_switches_unrecorded
+-- Switches that do not stand as their last record says: somebody moved the row past us.
+SELECT s.scope, s.client_id
+  FROM byokeep.switch s
+ WHERE s.epoch > 0 AND NOT EXISTS (
+       SELECT FROM byokeep.audit_record r
+        CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+        WHERE r.chain = coalesce(s.client_id, (SELECT id FROM byokeep.installation)) AND r.outcome = 'ok'
+          AND r.event = CASE WHEN s.closed THEN 'switch.closed' ELSE 'switch.opened' END
+          AND said.f ->> 'scope' = s.scope AND said.f ->> 'epoch' = s.epoch::text);
 
 -- name: audit_store_requests
 SELECT DISTINCT said.f ->> 'store_request' AS store_request, r.chain AS client_id, said.f ->> 'path' AS path
