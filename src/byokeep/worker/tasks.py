@@ -14,6 +14,7 @@ from uuid import UUID
 
 from procrastinate import App as Queue
 from procrastinate import JobContext, RetryStrategy
+from procrastinate.jobs import Status
 
 from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId
@@ -95,9 +96,22 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
     @queue.task(name="retry_stalled", queueing_lock="retry_stalled")
     async def retry_stalled(timestamp: int) -> None:
         del timestamp
-        for job in await queue.job_manager.get_stalled_jobs(seconds_since_heartbeat=DEAD_S):
-            get_log().warning("task_taken_up_again", task=job.task_name)
+        await take_up_again(queue)
+
+
+async def take_up_again(queue: Queue) -> int:
+    """Give the tasks of workers that died to others; returns how many.
+
+    What comes by the clock is ended instead: its next one is on its way, and two of a kind may not wait side by side.
+    """
+    stalled = list(await queue.job_manager.get_stalled_jobs(seconds_since_heartbeat=DEAD_S))
+    for job in stalled:
+        get_log().warning("task_taken_up_again", task=job.task_name)
+        if job.queueing_lock:
+            await queue.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+        else:
             await queue.job_manager.retry_job(job)
+    return len(stalled)
 
 
 async def run(queue: Queue, app: WorkerApp) -> None:
