@@ -1,0 +1,214 @@
+"""A whole stack: one source of secrets, one form of log lines, and in production nothing without a recording audit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from byokeep.core.errors import Rejected, Unavailable
+from byokeep.settings import load
+from byokeep.supervisor import Stack
+from byokeep.telemetry.catalogue import EVENTS, REQUIRED
+from tests.support.stack import World, environment, new_home, running_stack
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+# Web passes these on with the caller's token and does not look who it is; the broker does, and its line says so.
+PASSED_ON = ("/v1/clients/{client_id}/enroll", "/v1/switches", "/v1/jobs", "/v1/gate", "/v1/evidence", "/v1/audit/")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world() -> AsyncIterator[World]:
+    async with running_stack() as running:
+        yield running
+
+
+async def run(*words: str, cwd: Path, **variables: str) -> tuple[int, str]:
+    """``byokeep ...`` in a directory, with variables; returns exit code and standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "byokeep.cli", *words, cwd=cwd, env=environment() | variables,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        _, said = await asyncio.wait_for(process.communicate(), 30)
+    except TimeoutError:
+        process.kill()
+        _, said = await process.communicate()
+    return process.returncode or 0, said.decode()
+
+
+async def calls(world: World) -> int:
+    """How many calls the simulated vendors have seen."""
+    async with world.http.get(f"{world.sim.url}/_sim/requests") as reply:
+        return int((await reply.json())["seen"])
+
+
+@pytest.mark.req("R1.2-4")
+async def test_every_line_of_a_full_run_has_its_form(world: World) -> None:
+    """Each line of each process is one JSON object of the catalogue, with time, level, actor, tenant and outcome."""
+    client = await world.client()
+    value = await world.onboard(client)
+    await world.account(client, "acme")
+    await world.act(client, "acme", "form-of-lines-1", expected=value)
+    strange = f"/v1/clients/{client}/refs?a=%0d%0a%1b[31m%e2%80%a8{'x' * 4000}"
+    assert (await world.ask("operator", "GET", strange)).status in (400, 404, 422)
+    assert (await world.ask("auditor", "PUT", f"/v1/clients/{client}/providers/kie/value", raw=b"x" * 40)).status == 403
+    await asyncio.sleep(0.5)
+    events, tenants, answered = set(), set(), set()
+    for name in ("web", "broker", "worker"):
+        raw = (world.home / "logs" / f"{name}.log").read_bytes()
+        lines = raw.splitlines(keepends=True)
+        assert len(lines) > 1, name
+        assert len(raw.decode("ascii").splitlines()) == len(lines), name  # no other line end of Unicode, no escapes
+        for line in lines:
+            assert line.endswith(b"\n"), name
+            assert len(line) < 4096, name
+            said = json.loads(line)
+            assert {"at", "level", "event", "process", *REQUIRED} <= set(said) <= {
+                "at", "level", "event", "process", *REQUIRED, *EVENTS[said["event"]],
+            }, said  # fmt: skip
+            assert datetime.fromisoformat(said["at"]).utcoffset().total_seconds() == 0  # type: ignore[union-attr]
+            assert said["at"].endswith("Z")
+            assert said["level"] in ("debug", "info", "warning", "error", "critical")
+            assert said["process"] == name
+            assert not re.search(r"[\x00-\x1f\x7f]", "".join(str(text) for text in said.values()))
+            events.add(said["event"])
+            if said["event"] == "request":
+                assert UUID(said["request_id"])
+                assert said["outcome"] in ("ok", "refused", "failed")
+                passed_on = name == "web" and (said["route"] or "").startswith(PASSED_ON)
+                early = said["outcome"] == "refused" and said["status"] in (
+                    400,
+                    401,
+                    422,
+                )  # before anybody was asked for
+                nobody = said["route"] in ("/healthz", "/readyz", None) or early
+                assert said["actor"] or nobody or passed_on, said
+                tenants.add(said["tenant"])
+                if name == "broker" and said["actor"]:
+                    answered.add(said["route"])
+    assert {"process_started", "request", "identity_call", "key_verification"} <= events
+    assert client in tenants
+    assert "/v1/clients/{client_id}/enroll" in answered
+
+
+@pytest.mark.req("R1.3-1")
+async def test_a_key_that_lies_elsewhere_is_never_taken(world: World, tmp_path: Path) -> None:
+    """With the store stopped, valid keys in the environment, in dot files and in settings serve nobody anywhere."""
+    client = await world.client()
+    value = await world.onboard(client)
+    text = value.decode()
+    known = {
+        "OPENAI_API_KEY": text, "ANTHROPIC_API_KEY": text, "GOOGLE_API_KEY": text, "BAO_TOKEN": text,
+        "VAULT_TOKEN": text,
+    }  # fmt: skip
+    for place in (tmp_path, world.home, world.home / "credentials"):
+        (place / ".env").write_text("".join(f"{name}={key}\n" for name, key in known.items()))
+        (place / ".netrc").write_text(f"machine api.openai.com login x password {text}\n")
+        (place / "openai").write_text(text)
+    pasted = tmp_path / "config.toml"
+    pasted.write_text(
+        (world.home / "config.toml").read_text().replace("[provider", f'openai_api_key = "{text}"\n[provider')
+    )
+    with pytest.raises(Rejected, match="unknown_setting"):
+        load(pasted)
+    for name in ("BYOKEEP_OPENAI_API_KEY", "BYOKEEP_STORE_TOKEN"):
+        code, said = await run("client", "list", "--home", str(world.home), cwd=tmp_path, **{name: text})
+        assert code == 2, name
+        assert text not in said
+    words = ("job", "run", "--home", str(world.home), "--client", client, "--secret", "openai", "--", "true")
+    assert (await run(*words, cwd=tmp_path, HOME=str(tmp_path), **known))[0] == 0
+    before = await calls(world)
+    await world.stack.stop_part("store")
+    try:
+        code, said = await run(*words, cwd=tmp_path, HOME=str(tmp_path), **known)
+        assert (code, text in said) == (Unavailable.exit_code, False)
+        codes = {
+            "runner": await _reason(world, client),
+            "cli": "store_unreachable" if "store_unreachable" in said else said,
+        }
+        answer = await world.put(client, "anthropic", await world.new_key("anthropic"))
+        codes["web"] = f"{answer.code}" if answer.status == 503 else f"{answer.status}"
+        async with world.http.get(f"{world.stack.web_url}/readyz") as reply:
+            codes["web ready"] = (await reply.json())["code"] if reply.status == 503 else f"{reply.status}"
+        assert set(codes.values()) == {"store_unreachable"}, codes
+        assert await calls(world) == before
+    finally:
+        await world.stack.start_part("store")
+    for place in (tmp_path, world.home, world.home / "credentials"):
+        for name in (".env", ".netrc", "openai"):
+            (place / name).unlink()
+    assert await world.reads(client, "openai", value)
+
+
+async def _reason(world: World, client: str) -> str:
+    try:
+        async with world.keep(attempts=1) as keep, keep.job(client=client, secrets=["openai"]) as job:
+            await job.secret("openai")
+    except Unavailable as error:
+        return error.code
+    return "served"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.req("R3.1-3", "R1.4-2")
+async def test_production_starts_with_a_recording_audit_or_not_at_all(tmp_path: Path) -> None:
+    """Record 1 is the bootstrap; a production broker serves with a recording device and exits without one."""
+    home = new_home()
+    stack = Stack(load(home=home, environment="production", web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0"))
+    try:
+        await stack.start()
+        async with aiohttp.ClientSession() as http:
+            world = World(home, stack, None, http)  # type: ignore[arg-type]
+            await world.people()
+            headers = {"Authorization": f"Bearer {world.tokens['auditor']}"}
+            async with http.post(f"{stack.web_url}/v1/audit/export", json={}, headers=headers) as reply:
+                first = json.loads((await reply.text()).splitlines()[0])
+            assert first["seq"] == 1
+            assert json.loads(first["payload"])["event"] == "installation.created"
+            await _refused_without_audit(home, tmp_path)
+    finally:
+        await stack.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def written(home: Path, tmp_path: Path, **changed: Any) -> str:
+    """The settings the stack's own broker runs with, changed; returns the file."""
+    text = (home / "run-settings.toml").read_text()
+    for name, value in {"broker_listen": f"127.0.0.1:{free_port()}", "log_dir": str(tmp_path), **changed}.items():
+        line = f"{name} = {json.dumps(value)}\n"
+        text, found = re.subn(rf"(?m)^{name} = .*\n", lambda _, line=line: line, text)
+        text = text if found else line + text
+    path = tmp_path / "broker.toml"
+    path.write_text(text)
+    return str(path)
+
+
+async def _refused_without_audit(home: Path, tmp_path: Path) -> None:
+    sock = f"unix://{next(iter(home.rglob('bao.sock')))}"
+    for changed, code, reason in (
+        ({"store_audit_files": f"a={tmp_path}/missing.jsonl"}, 4, "audit_not_recording"),
+        ({"store_address": sock}, 4, "no_audit_device"),  # a store of one's own, and no device named
+        ({"audit": False}, 2, "unknown_setting"),
+    ):  # fmt: skip
+        found, said = await run("broker", "--config", written(home, tmp_path, **changed), cwd=tmp_path)
+        assert (found, reason in said) == (code, True), (changed, said)
