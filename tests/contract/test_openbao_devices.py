@@ -56,7 +56,7 @@ async def test_the_trail_begins_before_the_first_secret(tmp_path: Path) -> None:
             assert began <= device.recording_since == first < datetime.fromisoformat(lines[writes[0]]["time"])
 
 
-@pytest.mark.req("R8.2-1")
+@pytest.mark.req("R8.2-1", "R1.4-2")
 async def test_without_a_device_no_secret_gets_in(tmp_path: Path) -> None:
     """A store that records nothing is not set up, so a write finds no place and no identity: unavailable, unwritten."""
     credentials = tmp_path / "credentials"

@@ -36,6 +36,7 @@ def test_every_line_has_the_required_fields(lines: Any) -> None:
     assert line["at"].endswith("Z")
 
 
+@pytest.mark.req("R1.2-4")
 @pytest.mark.parametrize(
     "text", ["a\r\nb", "\x1b[31mred", "line\u2028sep", "x" * 1_000_000, '","level":"error', VALUE + "\n"]
 )
