@@ -12,7 +12,7 @@ import pytest
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.redact.sweep import Sweep
-from tests.support.audit_table import DENIED, Call, Case, Scene, broker_calls, fresh, through
+from tests.support.audit_table import DENIED, Call, Case, Scene, broker_calls, expect_each, fresh
 from tests.support.broker import Person
 from tests.support.web import Desk
 
@@ -79,7 +79,7 @@ async def test_operations_on_keys(scene: Scene) -> None:
                  ("key.state_changed rejected",)),
         ],
     }  # fmt: skip
-    await through(scene, table)
+    await expect_each(scene, table)
     assert {"key.write", "key.stored", "key.listed", "key.metadata_read", "key.state_changed"} <= scene.seen
 
 
@@ -88,17 +88,17 @@ async def test_operations_on_people_tokens_and_sessions(scene: Scene) -> None:
     """Grants, changes of rights, tokens, log in and log out: each form leaves its one record."""
     desk = scene.desk
     admin = fresh(scene, "admin")
-    ann = await scene.run("grant", Case("success", "admin", Call("POST", "/v1/operators", {
+    ann = await scene.expect_record("grant", Case("success", "admin", Call("POST", "/v1/operators", {
         "name": "Ann", "roles": ["auditor"], "all_clients": True}), 201, ("operator.created ok",)))  # fmt: skip
-    bot = await scene.run("grant", Case("machine", "admin", Call("POST", "/v1/machines", {
+    bot = await scene.expect_record("grant", Case("machine", "admin", Call("POST", "/v1/machines", {
         "name": "Bot", "role": "runner"}), 201, ("machine.created ok",)))  # fmt: skip
     room, words = f"/v1/operators/{ann['id']}", {"name": "Ann", "password": PASSWORD}
-    issued = await scene.run(
+    issued = await scene.expect_record(
         "token", Case("success", "admin", Call("POST", f"{room}/tokens", {"days": 1}), 201, ("token.issued ok",))
     )
     password = Call("PUT", f"{room}/password", raw=PASSWORD.encode())
-    await scene.run("password", Case("success", "admin", password, 204, ("operator.changed ok",)))
-    session = await scene.run("login", Case("success", None, Call("POST", "/v1/session", words), 201,
+    await scene.expect_record("password", Case("success", "admin", password, 204, ("operator.changed ok",)))
+    session = await scene.expect_record("login", Case("success", None, Call("POST", "/v1/session", words), 201,
                                             ("session.login ok",)))  # fmt: skip
     known = Person(UUID(ann["id"]), session["token"])
     table = {
@@ -143,18 +143,18 @@ async def test_operations_on_people_tokens_and_sessions(scene: Scene) -> None:
         "logout": [Case("success", known, Call("DELETE", "/v1/session"), 204, ("session.logout ok",))],
     }  # fmt: skip
     scene.cases = 0
-    await through(scene, table)
+    await expect_each(scene, table)
     live = (await desk.call("GET", f"{room}/tokens", "admin"))[1]["tokens"]
     ended = Call("DELETE", f"/v1/tokens/{live[0]['id']}")
-    await scene.run("revoke", Case("success", "admin", ended, 200, ("token.revoked ok",)))
+    await scene.expect_record("revoke", Case("success", "admin", ended, 200, ("token.revoked ok",)))
 
 
 @pytest.mark.req("R1.4-1")
 async def test_operations_on_clients_accounts_and_switches(scene: Scene) -> None:
     """Clients, accounts, kill and its lifting, alerts: each form leaves its records, from web and from the broker."""
     desk, client = scene.desk, scene.client
-    made = await scene.run("create", Case("success", "admin", Call("POST", "/v1/clients", {"name": "Acme"}), 201,
-                                          ("client.created ok",)))  # fmt: skip
+    call = Call("POST", "/v1/clients", {"name": "Acme"})
+    made = await scene.expect_record("create", Case("success", "admin", call, 201, ("client.created ok",)))
     one, kill = f"/v1/clients/{made['id']}", {"client_id": str(client), "reason": "a_test"}
     account = {"platform": "x", "account": "new", "username": "new", "display_name": "New"}
     accounts = f"/v1/clients/{client}/accounts"
@@ -210,23 +210,23 @@ async def test_operations_on_clients_accounts_and_switches(scene: Scene) -> None
         ],
     }  # fmt: skip
     scene.cases = 0
-    await through(scene, table)
+    await expect_each(scene, table)
     await _lifted(scene, kill)
 
 
 async def _lifted(scene: Scene, kill: dict[str, str]) -> None:
     """Lifting a kill: asked for by one, refused to the wrong ones, approved by another, and only once."""
     ask, asked = "/v1/switches/open-requests", ("switch.open_requested ok",)
-    await scene.run("lift", Case("denied", fresh(scene, "auditor"), Call("POST", ask, kill), 403, DENIED))
-    wish = await scene.run("lift", Case("asked", "operator", Call("POST", ask, kill), 201, asked))
+    await scene.expect_record("lift", Case("denied", fresh(scene, "auditor"), Call("POST", ask, kill), 403, DENIED))
+    wish = await scene.expect_record("lift", Case("asked", "operator", Call("POST", ask, kill), 201, asked))
     approve, opened = Call("POST", f"{ask}/{wish['id']}/approve"), ("switch.opened intended", "switch.opened ok")
-    await scene.run("lift", Case("role", fresh(scene, "operator"), approve, 403, DENIED))
+    await scene.expect_record("lift", Case("role", fresh(scene, "operator"), approve, 403, DENIED))
     absent = Call("POST", f"{ask}/{uuid4()}/approve")
-    await scene.run("lift", Case("absent", fresh(scene, "approver"), absent, 404, DENIED))
-    await scene.run("lift", Case("approved", "approver", approve, 200, opened))
-    await scene.run("lift", Case("again", fresh(scene, "approver"), approve, 403, ("switch.opened denied",)))
+    await scene.expect_record("lift", Case("absent", fresh(scene, "approver"), absent, 404, DENIED))
+    await scene.expect_record("lift", Case("approved", "approver", approve, 200, opened))
+    await scene.expect_record("lift", Case("again", fresh(scene, "approver"), approve, 403, ("switch.opened denied",)))
     again = Call("POST", ask, kill)
-    await scene.run("lift", Case("failed", "operator", again, 409, ("access.decided failed",)))
+    await scene.expect_record("lift", Case("failed", "operator", again, 409, ("access.decided failed",)))
 
 
 @pytest.mark.req("R1.4-1")
@@ -237,44 +237,52 @@ async def test_operations_of_jobs_leases_and_permits(scene: Scene) -> None:
         "client_id": str(client), "runner_id": str(desk.people["runner"].id), "secrets": ["openai"],
         "platforms": ["x"], "lanes": ["api"], "effects": ["publish"],
     }  # fmt: skip
-    run = broker_calls(scene)
-    job = await run("job", "success", "dispatcher", "POST", "/v1/jobs", spec, 201, "job.opened ok")
-    await run("job", "denied", fresh(scene, "runner"), "POST", "/v1/jobs", spec, 403, *DENIED)
+    expect_record = broker_calls(scene)
+    job = await expect_record("job", "success", "dispatcher", "POST", "/v1/jobs", spec, 201, "job.opened ok")
+    await expect_record("job", "denied", fresh(scene, "runner"), "POST", "/v1/jobs", spec, 403, *DENIED)
     foreign = fresh(scene, "dispatcher", await desk.stand.client())
-    await run("job", "foreign", foreign, "POST", "/v1/jobs", spec, 404, *DENIED)
+    await expect_record("job", "foreign", foreign, "POST", "/v1/jobs", spec, 404, *DENIED)
     wrong = spec | {"secrets": ["openai", "openai"]}
-    await run("job", "rejected", "dispatcher", "POST", "/v1/jobs", wrong, 422, "access.decided rejected")
+    await expect_record("job", "rejected", "dispatcher", "POST", "/v1/jobs", wrong, 422, "access.decided rejected")
     leases = f"/v1/jobs/{job['id']}/leases"
-    lease = await run("lease", "success", "runner", "POST", leases, None, 201, "lease.issued intended")
-    await run("lease", "denied", fresh(scene, "operator"), "POST", leases, None, 403, *DENIED)
-    await run("lease", "foreign", fresh(scene, "runner"), "POST", leases, None, 404, "lease.issued denied")
-    kie = await run("job", "other", "dispatcher", "POST", "/v1/jobs", spec | {"secrets": ["kie"]}, 201, "job.opened ok")
+    lease = await expect_record("lease", "success", "runner", "POST", leases, None, 201, "lease.issued intended")
+    await expect_record("lease", "denied", fresh(scene, "operator"), "POST", leases, None, 403, *DENIED)
+    await expect_record("lease", "foreign", fresh(scene, "runner"), "POST", leases, None, 404, "lease.issued denied")
+    kie = await expect_record(
+        "job", "other", "dispatcher", "POST", "/v1/jobs", spec | {"secrets": ["kie"]}, 201, "job.opened ok"
+    )
     missing = f"/v1/jobs/{kie['id']}/leases"
-    await run("lease", "failed", "runner", "POST", missing, None, 403, "lease.issued denied")
+    await expect_record("lease", "failed", "runner", "POST", missing, None, 403, "lease.issued denied")
     beat, permits = f"/v1/leases/{lease['lease_id']}", f"/v1/leases/{lease['lease_id']}/permits"
-    await run("heartbeat", "foreign", fresh(scene, "runner"), "GET", beat, None, 404, *DENIED)
-    await run("heartbeat", "denied", fresh(scene, "auditor"), "GET", beat, None, 403, *DENIED)
+    await expect_record("heartbeat", "foreign", fresh(scene, "runner"), "GET", beat, None, 404, *DENIED)
+    await expect_record("heartbeat", "denied", fresh(scene, "auditor"), "GET", beat, None, 403, *DENIED)
     who = f"/v1/accounts/{client}/x/acme/identity"
     said = {"lease_id": lease["lease_id"], "id": "acme", "username": "acme", "display_name": "Acme Ltd"}
-    await run("identity", "success", "runner", "POST", who, said, 200, "account.identified ok")
-    await run("identity", "foreign", fresh(scene, "runner"), "POST", who, said, 404, *DENIED)
+    await expect_record("identity", "success", "runner", "POST", who, said, 200, "account.identified ok")
+    await expect_record("identity", "foreign", fresh(scene, "runner"), "POST", who, said, 404, *DENIED)
     wish = {"version": 1, "effect": "publish", "platform": "x", "account": "acme", "lane": "api",
             "idempotency_key": "a-test-of-records"}  # fmt: skip
-    permit = await run("permit", "success", "runner", "POST", permits, wish, 201, "permit.issued intended")
-    await run("permit", "failed", "runner", "POST", permits, wish, 409, "permit.issued denied")
-    await run("permit", "denied", "runner", "POST", permits, wish | {"effect": "comment"}, 403, "permit.issued denied")
-    await run("permit", "role", fresh(scene, "operator"), "POST", permits, wish, 403, *DENIED)
-    await run("permit", "foreign", fresh(scene, "runner"), "POST", permits, wish, 404, "permit.issued denied")
+    permit = await expect_record("permit", "success", "runner", "POST", permits, wish, 201, "permit.issued intended")
+    await expect_record("permit", "failed", "runner", "POST", permits, wish, 409, "permit.issued denied")
+    await expect_record(
+        "permit", "denied", "runner", "POST", permits, wish | {"effect": "comment"}, 403, "permit.issued denied"
+    )
+    await expect_record("permit", "role", fresh(scene, "operator"), "POST", permits, wish, 403, *DENIED)
+    await expect_record("permit", "foreign", fresh(scene, "runner"), "POST", permits, wish, 404, "permit.issued denied")
     close = f"/v1/permits/{permit['permit_id']}/close"
-    await run("close", "foreign", fresh(scene, "runner"), "POST", close, {"outcome": "done"}, 404, *DENIED)
-    await run("close", "success", "runner", "POST", close, {"outcome": "done"}, 200, "permit.closed ok")
-    await run("close", "failed", "runner", "POST", close, {"outcome": "failed"}, 409, "access.decided failed")
+    await expect_record("close", "foreign", fresh(scene, "runner"), "POST", close, {"outcome": "done"}, 404, *DENIED)
+    await expect_record("close", "success", "runner", "POST", close, {"outcome": "done"}, 200, "permit.closed ok")
+    await expect_record("close", "failed", "runner", "POST", close, {"outcome": "failed"}, 409, "access.decided failed")
     end = f"/v1/jobs/{job['id']}/close"
-    await run("end", "foreign", fresh(scene, "runner"), "POST", end, None, 404, *DENIED)
-    await run("end", "absent", fresh(scene, "runner"), "POST", f"/v1/jobs/{uuid4()}/close", None, 404, *DENIED)
-    await run("end", "success", "dispatcher", "POST", end, None, 200, "job.closed ok")
-    await run("lease", "ended", "runner", "POST", leases, None, 403, "lease.issued denied")
-    await run("kill", "role", fresh(scene, "runner"), "POST", "/v1/switches/close", {"reason": "a_test"}, 403, *DENIED)
+    await expect_record("end", "foreign", fresh(scene, "runner"), "POST", end, None, 404, *DENIED)
+    await expect_record(
+        "end", "absent", fresh(scene, "runner"), "POST", f"/v1/jobs/{uuid4()}/close", None, 404, *DENIED
+    )
+    await expect_record("end", "success", "dispatcher", "POST", end, None, 200, "job.closed ok")
+    await expect_record("lease", "ended", "runner", "POST", leases, None, 403, "lease.issued denied")
+    await expect_record(
+        "kill", "role", fresh(scene, "runner"), "POST", "/v1/switches/close", {"reason": "a_test"}, 403, *DENIED
+    )
 
 
 @pytest.mark.req("R1.4-1")
@@ -301,9 +309,9 @@ async def test_operations_on_the_audit_itself(scene: Scene) -> None:
         Case("read", narrow, Call("GET", f"/v1/audit?client_id={scene.client}"), 404, DENIED),
         Case("proof", narrow, Call("POST", f"/v1/audit/proof/{scene.client}"), 404, DENIED),
     ]
-    await through(scene, table)
+    await expect_each(scene, table)
     reconcile = Call("POST", "/v1/audit/reconcile", {"minutes": 1})
-    await scene.run("reconcile", Case("denied", fresh(scene, "operator"), reconcile, 403, DENIED))
+    await scene.expect_record("reconcile", Case("denied", fresh(scene, "operator"), reconcile, 403, DENIED))
 
 
 @pytest.mark.req("R8.2-6")

@@ -83,7 +83,7 @@ class Scene:
         )
         return status, reply, headers.get("X-Request-Id", "")
 
-    async def run(self, operation: str, case: Case) -> Any:
+    async def expect_record(self, operation: str, case: Case) -> Any:
         """Make a call and hold what it left against the table."""
         before = self.known()
         status, reply, request_id = await self.send(case)
@@ -133,10 +133,10 @@ def fresh(scene: Scene, role: str, *clients: UUID) -> Person:
     return scene.desk.stand.subject(role, "fresh", clients=clients or None)
 
 
-async def through(scene: Scene, table: Mapping[str, list[Case]]) -> None:
+async def expect_each(scene: Scene, table: Mapping[str, list[Case]]) -> None:
     for operation, cases in table.items():
         for case in cases:
-            await scene.run(operation, case)
+            await scene.expect_record(operation, case)
     assert scene.cases == sum(len(cases) for cases in table.values()) > 0
 
 
@@ -144,6 +144,8 @@ def broker_calls(scene: Scene) -> Callable[..., Awaitable[Any]]:
     async def run(
         operation: str, form: str, who: str | Person, method: str, path: str, body: Any, status: int, *leaves: str
     ) -> Any:
-        return await scene.run(operation, Case(form, who, Call(method, path, body, broker=True), status, leaves))
+        return await scene.expect_record(
+            operation, Case(form, who, Call(method, path, body, broker=True), status, leaves)
+        )
 
     return run
