@@ -22,7 +22,7 @@ from byokeep.wire.bao_http import BaoHttp
 from tests.support.stack import World, running_stack, until
 from tests.support.storm import Storm
 
-CI_KILLS, CAMPAIGN_KILLS = 30, 200
+CI_KILLS, CAMPAIGN_KILLS = 24, 200
 CI_SWITCHES, CAMPAIGN_SWITCHES = 20, 200
 CI_SEED = 20261125
 

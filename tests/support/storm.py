@@ -89,6 +89,7 @@ class Storm:
         self.kills: Counter[str] = Counter()
         self.acted: Counter[str] = Counter()  # by idempotency key, as the platform saw it
         self._random = random.Random(seed)
+        self._kill_random = random.Random(seed + 1)  # of its own: the order of kills does not depend on the work
         self._over = False
         self._url = self._client = ""
         self._value = b""
@@ -122,10 +123,10 @@ class Storm:
     async def kill(self, count: int) -> None:
         """Kill that many times, each time with everything up and at work, or with the last one still coming back."""
         while self.kills.total() < count:
-            if self._random.random() < 0.8:
+            if self._kill_random.random() < 0.8:
                 await until(self._answers, 60, "everything back")
-            await asyncio.sleep(self._random.random() * 0.8)
-            part = self._random.choice(PARTS)
+            await asyncio.sleep(self._kill_random.random() * 0.8)
+            part = self._kill_random.choice(PARTS)
             pid = (self._runner.pid if self._runner else 0) if part == "client" else self.world.stack.pid(part)
             for child in self.world.stack._children.values():
                 child.deaths = 0  # the growing pause of a crash loop is not what is looked at here
