@@ -17,7 +17,6 @@ from uuid import UUID
 from byokeep.core.audit import ChainHead
 from byokeep.core.epoch import LogState, SignedEpoch
 from byokeep.core.events import Event
-from byokeep.core.model import LeaseKind
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 
@@ -193,16 +192,6 @@ class CheckpointStore(Protocol):
 
     async def copy_append(self, lines: Sequence[bytes]) -> None:
         """Add export lines (without line ends) to the copy, durably: all of them or none. Raises Unavailable."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoginTicket:
-    """What a runner needs to log in at the store by itself."""
-
-    lease_id: UUID
-    kind: LeaseKind
-    jwt: Secret
-    expires_at: datetime
 
 
 class Clock(Protocol):

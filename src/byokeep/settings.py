@@ -11,7 +11,6 @@ Rules
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
 import os
@@ -25,6 +24,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import API_PROVIDERS, Environment, Provider
+from byokeep.wire.address import is_loopback
 
 _ENV: Final = "BYOKEEP_"
 _LISTEN: Final = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:]{2,39}\]):\d{1,5}\Z")
@@ -269,7 +269,7 @@ def _check_database(url: str) -> None:
         raise Rejected("bad_setting", next_step="No user or password in the URL; use peer, a service or a passfile.",
                        setting="database_url")  # fmt: skip
     hosts = [parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])]
-    local = all(not host or host.startswith("/") or _loopback(host) for host in hosts)
+    local = all(not host or host.startswith("/") or is_loopback(host) for host in hosts)
     if not local and query.get("sslmode") != ["verify-full"]:
         raise Rejected("insecure_address", next_step="Add ?sslmode=verify-full, and sslrootcert=FILE for your own CA.",
                        setting="database_url")  # fmt: skip
@@ -298,13 +298,6 @@ def _split(name: str, address: str) -> SplitResult:
     return parts
 
 
-def _loopback(host: str) -> bool:
-    # Numeric only: what a name means is decided by a file or by DNS.
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
-
-
 def check_address(name: str, value: str) -> None:
     """Accept ``https``, ``unix``, or ``http`` on loopback (S-OWASP-5).
 
@@ -314,7 +307,7 @@ def check_address(name: str, value: str) -> None:
     if not value:
         return
     parts = _split(name, value)
-    loopback = _loopback(parts.hostname or "")
+    loopback = is_loopback(parts.hostname or "")
     good = parts.scheme == "https" or parts.scheme == "unix" or (parts.scheme == "http" and loopback)
     if not good or parts.username or parts.password or parts.query or parts.fragment:
         raise Rejected("insecure_address", next_step="Use https://, unix:///path, or http:// on loopback only.",

@@ -20,10 +20,10 @@ import aiohttp
 
 from byokeep.client.settings import ClientSettings, parse_address
 from byokeep.core.errors import (
+    KINDS,
     ByokeepError,
     Conflict,
     Denied,
-    Integrity,
     NotFound,
     RateLimited,
     Rejected,
@@ -37,10 +37,6 @@ T = TypeVar("T")
 MAX_BODY: Final = 256 * 1024  # bytes of a reply
 FIRST_PAUSE_S: Final = 0.05
 LAST_PAUSE_S: Final = 1.0
-_KINDS: Final[dict[str, type[ByokeepError]]] = {
-    "rejected": Rejected, "denied": Denied, "unauthenticated": Unauthenticated, "not_found": NotFound,
-    "unavailable": Unavailable, "rate_limited": RateLimited, "integrity": Integrity, "conflict": Conflict,
-}  # fmt: skip
 _BY_STATUS: Final[dict[int, type[ByokeepError]]] = {
     400: Rejected, 401: Unauthenticated, 403: Denied, 404: NotFound, 405: Rejected, 409: Conflict, 422: Rejected,
     429: RateLimited,
@@ -178,7 +174,7 @@ def _decode(status: int, raw: bytes) -> dict[str, Any]:
 def error_from(status: int, document: Mapping[str, Any]) -> ByokeepError:
     """Rebuild the error that a broker named; what does not look like ours becomes Unavailable or its status's class."""
     name = str(document.get("type", "")).removeprefix("urn:byokeep:problem:")
-    kind = _KINDS.get(name) or _BY_STATUS.get(status, Unavailable)
+    kind = KINDS.get(name) or _BY_STATUS.get(status, Unavailable)
     fields = {field: document[field] for field in _FIELDS if isinstance(document.get(field), str | int)}
     step = document.get("next_step")
     try:

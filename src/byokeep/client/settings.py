@@ -13,13 +13,12 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.wire import address as wire_address
 
 _TOKEN: Final = re.compile(rb"bk[a-z]_[A-Za-z0-9_-]{43}\Z")
 _MAX_FILE: Final = 4096  # bytes
@@ -92,36 +91,12 @@ def _stack_url(home: Path) -> str:
 
 
 def parse_address(address: str) -> tuple[str | None, str]:
-    """Return (socket path or None, base URL).
+    """Return (socket path or None, base URL) of a broker.
 
     Raises:
         Rejected: ``bad_address``, ``insecure_address``.
     """
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise Rejected("bad_address") from None
-    if parts.query or parts.fragment or "@" in address or parts.scheme not in ("unix", "http", "https"):
-        raise Rejected("bad_address", next_step="Use https://host:port or unix:///path, and nothing after it.")
-    if parts.scheme == "unix":
-        if host or not parts.path.startswith("/"):
-            raise Rejected("bad_address", next_step="Use unix:///absolute/path.")
-        return parts.path, "http://broker"
-    if not host or parts.path not in ("", "/"):
-        raise Rejected("bad_address", next_step="Use https://host:port or unix:///path, and nothing after it.")
-    if parts.scheme == "http" and not _loopback(host):
-        raise Rejected("insecure_address", next_step="Use https; plain http is for a loopback address only.")
-    shown = f"[{host}]" if ":" in host else host
-    return None, f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
-
-
-def _loopback(host: str) -> bool:
-    # Numeric only: what `localhost` means is decided by a file or by DNS.
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return wire_address.parse_address(address, base="http://broker", bad="bad_address", insecure="insecure_address")
 
 
 def read_token(path: Path) -> Secret:

@@ -11,6 +11,8 @@ It may not hold a cause: raise with ``from None``.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, Final
 from uuid import UUID
 
@@ -105,3 +107,12 @@ class Conflict(ByokeepError):
 
     exit_code = 6
     http_status = 409
+
+
+# What the classes are called on the wire (RFC 9457 ``type``), the narrower before the wider.
+KINDS: Final[Mapping[str, type[ByokeepError]]] = MappingProxyType(
+    {
+        "rejected": Rejected, "unauthenticated": Unauthenticated, "not_found": NotFound, "denied": Denied,
+        "rate_limited": RateLimited, "unavailable": Unavailable, "integrity": Integrity, "conflict": Conflict,
+    }
+)  # fmt: skip

@@ -13,22 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from byokeep.core.errors import (
+    KINDS,
     ByokeepError,
-    Conflict,
-    Denied,
-    Integrity,
     NotFound,
     RateLimited,
     Rejected,
-    Unauthenticated,
     Unavailable,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
-_NAMES: Final[dict[type[ByokeepError], str]] = {
-    Rejected: "rejected", Unauthenticated: "unauthenticated", NotFound: "not_found", Denied: "denied",
-    RateLimited: "rate_limited", Unavailable: "unavailable", Integrity: "integrity", Conflict: "conflict",
-}  # fmt: skip
 _TAKEN: Final = frozenset({"type", "title", "status", "code", "request_id", "next_step"})
 INTERNAL: Final = Unavailable("internal_error", next_step="Nothing was released. Tell us the request id.")
 
@@ -47,7 +40,7 @@ def problem(error: ByokeepError, about: UUID, *, status: int | None = None) -> R
         about: The request's id.
         status: Another HTTP status than the class's.
     """
-    name = next((name for kind, name in _NAMES.items() if isinstance(error, kind)), "error")
+    name = next((name for name, kind in KINDS.items() if isinstance(error, kind)), "error")
     status = status or error.http_status
     document: dict[str, object] = {
         "type": f"urn:byokeep:problem:{name}",

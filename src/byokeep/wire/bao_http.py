@@ -16,17 +16,16 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, cast
-from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.wire.address import parse_address
 
 MAX_BODY: Final = 1 << 20  # bytes of a reply
 LEASE_HEADER: Final = "X-Byokeep-Lease"
@@ -72,7 +71,9 @@ class BaoHttp:
     def __init__(
         self, address: str, *, ca_file: Path | None = None, timeout_s: float = 2.0, connections: int = 64
     ) -> None:
-        self._socket, self._base = _parse_address(address)
+        self._socket, self._base = parse_address(
+            address, base="http://openbao", bad="bad_store_address", insecure="store_address_insecure"
+        )
         self._ca_file = ca_file
         self._timeout_s = timeout_s
         self._connections = connections
@@ -185,35 +186,6 @@ class BaoHttp:
         except (aiohttp.ClientError, OSError, ValueError):
             code = "store_unreachable"
         raise Unavailable(code) from None
-
-
-def _parse_address(address: str) -> tuple[str | None, str]:
-    """Return (socket path or None, base URL)."""
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise Rejected("bad_store_address") from None
-    if parts.query or parts.fragment or parts.username is not None or parts.password is not None or "@" in address:
-        raise Rejected("bad_store_address")
-    if parts.scheme == "unix":
-        if host or not parts.path.startswith("/"):
-            raise Rejected("bad_store_address", next_step="Use unix:///absolute/path/of/bao.sock.")
-        return parts.path, "http://openbao"
-    if parts.scheme not in ("http", "https") or not host or parts.path not in ("", "/"):
-        raise Rejected("bad_store_address", next_step="Use https://host:port or unix:///path.")
-    if parts.scheme == "http" and not _loopback(host):
-        raise Rejected("store_address_insecure", next_step="Use https; plain http is for loopback only.")
-    shown = f"[{host}]" if ":" in host else host
-    return None, f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
-
-
-def _loopback(host: str) -> bool:
-    # Numeric only: what `localhost` means is decided by a file or by DNS.
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _headers(token: Secret | None, lease_header: str | None, wrap_ttl_s: int | None) -> dict[str, str]:
