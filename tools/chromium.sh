@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Installs the Chromium that the browser tests drive, from the distribution, when this machine has none.
+# Called by the Makefile after .venv is made.
+set -euo pipefail
+
+found() { .venv/bin/python -c 'from byokeep.chromium import find_chromium; find_chromium()' 2>/dev/null; }
+if found; then exit 0; fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+as_root=()
+if [ "$(id -u)" != 0 ]; then as_root=(sudo -n); fi
+install() {
+    "${as_root[@]}" apt-get update -qq &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
+}
+if command -v apt-get >/dev/null 2>&1; then
+    echo "Chromium is missing: installing it with apt-get"
+    install >"$log" 2>&1 </dev/null || true
+    if found; then exit 0; fi
+    tail -n 5 "$log" >&2
+fi
+echo "The tests need Chromium, and it could not be installed from here." >&2
+echo "Install it (Debian: apt-get install --no-install-recommends chromium) and try again." >&2
+exit 1
