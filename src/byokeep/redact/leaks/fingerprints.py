@@ -209,7 +209,7 @@ def _pair(row: object) -> tuple[str, bytes]:
 
 
 def _hex(text: object, size: int, part: str) -> bytes:
-    if not isinstance(text, str) or not len(text) != 2 * size or not _LOWER_HEX.fullmatch(text):
+    if not isinstance(text, str) or len(text) != 2 * size or not _LOWER_HEX.fullmatch(text):
         raise _bad(part)
     return bytes.fromhex(text)
 
