@@ -24,7 +24,6 @@ from byokeep.core.errors import Rejected
 
 VERSION: Final = 1
 FORMAT: Final = f"byokeep-leak-fingerprints/{VERSION}"
-_LOWER_HEX: Final = re.compile(r"[0-9a-f]+")
 WINDOW: Final = 16  # bytes
 DIGEST: Final = 16  # bytes
 KEY: Final = 32  # bytes
