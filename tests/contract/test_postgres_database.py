@@ -243,22 +243,22 @@ async def test_postgres_append_dies_with_its_transaction(shared_postgres: FreshD
 
 async def test_postgres_scope_locks(shared_postgres: FreshDatabase) -> None:
     """Shared holders of a scope go side by side; who closes it waits for them, and newcomers wait for the closer."""
-    shared, closing = Query("lock_scopes_shared", dict), Query("lock_scope_exclusive", dict)
+    shared, closing = Query("switch_lock_shared", dict), Query("switch_lock_exclusive", dict)
     done: list[str] = []
     async with opened(shared_postgres, "byokeep_broker") as database:
 
         async def close() -> None:
             async with database.begin() as tx:
-                await tx.one(closing, scope="client:a")
+                await tx.all(closing, scope="client:a")
                 done.append("closed")
 
         async def enter() -> None:
             async with database.begin() as tx:
-                await tx.one(shared, scopes=["global", "client:a"])
+                await tx.all(shared, scopes=["client:a", "global"])
                 done.append("entered")
 
         async with database.begin() as first:
-            assert await first.one(shared, scopes=("client:a", "global", "client:a")) == {"locked": 2}
+            assert len(await first.all(shared, scopes=["client:a", "global"])) == 2
             await enter()
             closer = asyncio.create_task(close())
             await asyncio.sleep(0.1)

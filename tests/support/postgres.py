@@ -106,9 +106,10 @@ def tables_as_sql() -> str:
 
 
 def statements(own: str = "") -> Mapping[str, TextClause]:
-    """The statements that the transactions themselves need, and a test's own (``-- name: x`` blocks)."""
-    core = resources.files("byokeep.adapters.postgres").joinpath("sql", "core.sql").read_text()
-    return parse([("core.sql", core), ("test", f"-- A test's own.\n{own}")])
+    """The statements that the transactions themselves need, the switches', and a test's own (``-- name: x`` blocks)."""
+    folder = resources.files("byokeep.adapters.postgres").joinpath("sql")
+    files = [(name, folder.joinpath(name).read_text()) for name in ("core.sql", "switches.sql")]
+    return parse([*files, ("test", f"-- A test's own.\n{own}")])
 
 
 if __name__ == "__main__":
