@@ -7,13 +7,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from unittest import mock
 from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.adapters.system import SystemClock
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.model import API_PROVIDERS
 from byokeep.core.secret import Secret
@@ -21,7 +23,7 @@ from byokeep.flows import effect
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 from tests.support.broker import Person, Stand
-from tests.support.web import Desk
+from tests.support.web import Desk, desk_on
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 
@@ -104,17 +106,19 @@ async def test_fifty_at_once_are_one(desk: Desk) -> None:
     client, lease = await ready(stand)
     fresh = await stand.client()
     values = [desk.canary() for _ in range(50)]
-    answers = await asyncio.gather(*(desk.put(fresh, value) for value in values))
+    answers = await asyncio.gather(*(answered(partial(desk.put, fresh, value)) for value in values))
     assert sorted(status for status, _ in answers) == [202] + [409] * 49
     assert desk.sql(f"SELECT count(*), max(version) FROM byokeep.credential_ref WHERE client_id = '{fresh}'") == "1|1"
     await desk.work()
     assert await stand.intake.current_version(_place(fresh)) == 1
-    permits = await asyncio.gather(*(stand.permit(lease["lease_id"], "one-key-for-all") for _ in range(50)))
+    asks = (answered(partial(stand.permit, lease["lease_id"], "one-key-for-all")) for _ in range(50))
+    permits = await asyncio.gather(*asks)
     assert sorted(status for status, _ in permits) == [201] + [409] * 49
     permit = next(reply["permit_id"] for status, reply in permits if status == 201)
+    place = f"/v1/permits/{permit}/close"
     closes = await asyncio.gather(
         *(
-            stand.call("POST", f"/v1/permits/{permit}/close", "runner", {"outcome": outcome})
+            answered(partial(stand.call, "POST", place, "runner", {"outcome": outcome}))
             for outcome in ("done", "failed") * 25
         )
     )
@@ -122,9 +126,19 @@ async def test_fifty_at_once_are_one(desk: Desk) -> None:
     assert len(stand.events("permit.closed")) == 1
     await close(stand, client)
     wish = await ask_to_open(stand, client)
-    approvals = await asyncio.gather(*(approve(stand, wish["id"]) for _ in range(50)))
+    approvals = await asyncio.gather(*(answered(partial(approve, stand, wish["id"])) for _ in range(50)))
     assert sorted(approvals) == [(200, "")] + [(403, "approval_used")] * 49
     assert len(stand.events("switch.opened", "ok")) == 1
+
+
+async def answered(act: Callable[[], Awaitable[tuple[int, Any]]]) -> tuple[int, Any]:
+    """What somebody gets who asks again as long as the answer is that nothing was done: busy, or too many calls."""
+    async with asyncio.timeout(90):
+        while True:
+            status, reply = await act()
+            if status not in (429, 503):
+                return status, reply
+            await asyncio.sleep(1.0)
 
 
 def _place(client: UUID) -> Any:
@@ -253,17 +267,28 @@ async def test_ending_a_parent_ends_all_below_and_nothing_beside(stand: Stand) -
 
 
 @pytest.mark.req("S-VAULT-20")
-async def test_one_clients_flood_is_its_own(desk: Desk) -> None:
+async def test_one_clients_flood_is_its_own(stand: Stand) -> None:
     """A client's writes over its budget get 429 with a time to wait; another client's are served meanwhile."""
+    async with desk_on(stand, clock=StillClock()) as desk:  # all in one moment, however slow the machine is
+        await _flood(desk)
+
+
+class StillClock(SystemClock):
+    """No time passes between two calls."""
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+async def _flood(desk: Desk) -> None:
     stand = desk.stand
     busy, calm = await stand.client("openai"), await stand.client("openai")
     path = "/v1/clients/{}/accounts"
     body = {"platform": "skool", "account": "bad name!", "username": "a", "display_name": "A"}
     limit = desk.web.limits.client_writes_per_minute
     answers = [await desk.call("POST", path.format(busy), "operator", body) for _ in range(limit + 5)]
-    assert [status for status, _ in answers[:limit]] == [422] * limit
+    assert [status for status, _ in answers] == [422] * limit + [429] * 5
     late = [reply for status, reply in answers if status == 429]
-    assert len(late) >= 4
     assert all(reply["retry_after_s"] >= 1 for reply in late)
     assert (await desk.call("POST", path.format(calm), "operator", body))[0] == 422
     assert (await desk.put(calm, desk.canary()))[0] == 202

@@ -269,6 +269,7 @@ async def test_a_slow_store_does_not_hold_a_kill_for_long(stand: Stand) -> None:
 async def test_no_permit_is_issued_after_the_acknowledgement(stand: Stand, scope: str) -> None:
     """Sixteen loops ask for permits while a close runs: it is quick, and not one permit is younger than its record."""
     client, lease = await ready(stand)
+    idle = await stand.client()
     acked = 0.0
     late = 0
     issued = 0
@@ -289,6 +290,9 @@ async def test_no_permit_is_issued_after_the_acknowledgement(stand: Stand, scope
     async with asyncio.timeout(20):  # a busy machine may need longer to be in the thick of it
         while issued <= 16:
             await asyncio.sleep(0.01)
+    started = time.monotonic()
+    assert (await close(stand, client_id=str(idle)))[0] == 200
+    unhindered = time.monotonic() - started  # what a close costs this machine now, with nobody in its way
     body: dict[str, Any] = {} if scope == "global" else {"client_id": str(client)}
     if scope == "platform":
         body["platform"] = "x"
@@ -298,10 +302,10 @@ async def test_no_permit_is_issued_after_the_acknowledgement(stand: Stand, scope
     await asyncio.gather(*loops)
     assert (status, late) == (200, 0)
     assert issued > 16
-    assert acked - started < 1.0
+    assert acked - started < max(1.0, 3 * unhindered)
     order = stand.db.sql(
-        "SELECT count(*) FROM byokeep.permit p, byokeep.audit_record c WHERE c.event = 'switch.closed'"
-        " AND p.issued_at > c.at"
+        "SELECT count(*) FROM byokeep.permit"
+        " WHERE issued_at > (SELECT max(at) FROM byokeep.audit_record WHERE event = 'switch.closed')"
     )
     assert order == "0"
 

@@ -141,13 +141,19 @@ def test_finding_names_place_and_encoding_and_never_the_value() -> None:
     assert marker_of(canary.value).decode() not in repr(finding) + repr(canary)
 
 
+def _letters_everywhere(marker: bytes) -> bool:
+    """Whether each twelve bytes in a row have a letter in their hex form."""
+    return all(set(marker[at : at + 12].hex()) & set("abcdef") for at in range(len(marker) - 11))
+
+
 @pytest.mark.parametrize(
     ("encoding", "chain"),
     [("raw", "raw"), ("utf16le", "utf16"), ("json-u", "json"), ("url", "url"), ("html-hex", "html"), ("hex", "hex")],
 )
 def test_offset_is_where_the_encoded_marker_starts(encoding: str, chain: str) -> None:
     """Offsets survive separators and escapes before the finding."""
-    canary = _canary()
+    # Twelve bytes without a letter among their hex digits are the same in both cases, so either may be named.
+    canary = next(one for one in iter(_canary, None) if _letters_everywhere(marker_of(one.value)))
     before = b'{"a b": "c\\n", "d": 1}\n' * 5000
     marker = ENCODINGS[encoding](marker_of(canary.value))
     (finding,) = scan_bytes(before + marker + b"\n", [canary], source="s")
