@@ -1,11 +1,11 @@
 """Fingerprints of a live value: how a scanner can know it when it sees it, and hold nothing to know it from.
 
 Rules
-- A value gives a few windows of 16 bytes that do not overlap; what travels and rests is their keyed BLAKE2b. The
+- A value gives a few windows of 16 bytes that do not overlap; what travels and rests are keyed digests of them. The
   scanner slides over the haystack, not the value: overlapping windows would let a thief of key and digests find a
   value character by character (docs/adr/0019-fingerprints-of-live-values.md).
-- A window starts where an odd byte is followed by an even one, so that the scanner need not hash at every place
-  (docs/spec/leak-fingerprints.md).
+- A digest is a filter, which a scanner computes for every place of a text at once, and a proof, which it computes where
+  the filter agrees (docs/spec/leak-fingerprints.md).
 - What all values of a kind share (prefixes, headers of tokens, public halves of keys) is never fingerprinted; a value
   without a window that is random enough is refused, not watched badly.
 
@@ -20,22 +20,22 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Final
 
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 from byokeep.core.errors import Rejected
 
 VERSION: Final = 1
 FORMAT: Final = f"byokeep-leak-fingerprints/{VERSION}"
 WINDOW: Final = 16  # bytes
-DIGEST: Final = 16  # bytes
+FILTER: Final = 4  # bytes
+DIGEST: Final = 16  # bytes: the filter, then the proof
 KEY: Final = 32  # bytes
 MOST_WINDOWS: Final = 4  # of one value
-_PERSON: Final = b"byokeep-leaks-1"
+_FILTER_PERSON: Final = b"byokeep-filter-1"
+_PROOF_PERSON: Final = b"byokeep-proof-1"
 
 TOKEN_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/"
 _TOKEN: Final = b"[A-Za-z0-9_+/-]"
-_ODD: Final = b"[" + re.escape(bytes(sorted(byte for byte in TOKEN_BYTES if byte & 1))) + b"]"
-_EVEN: Final = b"[" + re.escape(bytes(sorted(byte for byte in TOKEN_BYTES if not byte & 1))) + b"]"
-# Every window of a run that a fingerprint may be of: at each step from odd to even.
-WINDOWS: Final = re.compile(b"(?<=" + _ODD + b")(?=(" + _EVEN + _TOKEN + b"{%d}))" % (WINDOW - 1))
 _RUN: Final = re.compile(_TOKEN + b"{%d,}" % WINDOW)
 
 _PEM: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----(.+?)-----END ", re.DOTALL)
@@ -50,15 +50,33 @@ _LEAST_DISTINCT: Final = 7
 _LEAST_CHANGES: Final = 3
 
 
-def digest_of(window: bytes, key: bytes) -> bytes:
-    """Return the keyed digest (16 bytes) of one window.
+class Digester:
+    """Makes the digests of windows under one key.
+
+    Args:
+        key: 32 bytes.
 
     Raises:
         ValueError: A key that is not 32 bytes.
     """
-    if len(key) != KEY:
-        raise ValueError("key must be 32 bytes")
-    return hashlib.blake2b(window, digest_size=DIGEST, key=key, person=_PERSON).digest()
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEY:
+            raise ValueError("key must be 32 bytes")
+        filter_key = hashlib.blake2b(key=key, digest_size=32, person=_FILTER_PERSON).digest()
+        # One block at a time is what is wanted here: the first bytes of each block are a keyed hash of one window.
+        self._blocks = Cipher(algorithms.AES256(filter_key), modes.ECB()).encryptor()  # noqa: S305
+        self._proof = hashlib.blake2b(key=key, digest_size=DIGEST - FILTER, person=_PROOF_PERSON)
+
+    def blocks(self, windows: bytes | memoryview) -> bytes:
+        """Return 16 bytes for each window of 16; only the first four of each, the filter, mean anything."""
+        return self._blocks.update(windows)
+
+    def digest(self, window: bytes) -> bytes:
+        """Return the digest (16 bytes) of one window."""
+        proof = self._proof.copy()
+        proof.update(window)
+        return self.blocks(window)[:FILTER] + proof.digest()
 
 
 def fingerprints_of(value: bytes, key: bytes) -> list[bytes]:
@@ -72,25 +90,19 @@ def fingerprints_of(value: bytes, key: bytes) -> list[bytes]:
         Rejected: ``value_too_weak_to_watch``: no 16 bytes of it are random enough to be known again.
         ValueError: A key that is not 32 bytes.
     """
+    digester = Digester(key)
     places = _spread(list(_disjoint(_candidates(value))))
     if not places:
         raise Rejected("value_too_weak_to_watch", next_step="Only values with 16 random bytes in a row can be watched.")
-    return [digest_of(value[at : at + WINDOW], key) for at in places]
+    return [digester.digest(value[at : at + WINDOW]) for at in places]
 
 
 def _candidates(value: bytes) -> Iterator[int]:
     """Yield places of `value`, in order, at which a window may be taken."""
-    start, end = _private_part(value)
-    found = False
-    for run in _RUN.finditer(value, start, end):
-        for match in WINDOWS.finditer(value, run.start(), run.end()):
-            if match.start() > run.start() and random_enough(match[1]):
-                found = True
-                yield match.start()
-    if not found:  # a run without a step from odd to even: known where it stands alone
-        first = _RUN.search(value)
-        if first and first.start() >= start and random_enough(value[first.start() :][:WINDOW]):
-            yield first.start()
+    for run in _RUN.finditer(value, *_private_part(value)):
+        for at in range(run.start(), run.end() - WINDOW + 1):
+            if random_enough(value[at : at + WINDOW]):
+                yield at
 
 
 def _private_part(value: bytes) -> tuple[int, int]:

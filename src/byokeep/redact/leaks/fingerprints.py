@@ -1,6 +1,6 @@
 """Fingerprints of live values: how a scanner can know a value when it sees it, and hold nothing to know it from.
 
-Which windows of a value are digested, and how, is :mod:`byokeep.core.fingerprint`, for the server makes them too; here is
+Which windows of a value are digested, and how, says :mod:`byokeep.core.fingerprint`, for the server makes them; here is
 the document that travels (docs/spec/leak-fingerprints.md).
 
 Rules: what is read from outside is read strictly.
@@ -15,23 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from byokeep.core.errors import Rejected
-from byokeep.core.fingerprint import (
-    DIGEST,
-    FORMAT,
-    KEY,
-    MOST_WINDOWS,
-    TOKEN_BYTES,
-    WINDOW,
-    WINDOWS,
-    digest_of,
-    fingerprints_of,
-    random_enough,
-)
+from byokeep.core.fingerprint import DIGEST, FORMAT, KEY, WINDOW, fingerprints_of
 
-__all__ = [
-    "DIGEST", "FORMAT", "KEY", "MOST_DIGESTS", "MOST_WINDOWS", "TOKEN_BYTES", "WINDOW", "WINDOWS", "Fingerprints",
-    "digest_of", "fingerprints_from", "fingerprints_of", "parse", "random_enough",
-]  # fmt: skip
+__all__ = ["MOST_DIGESTS", "Fingerprints", "fingerprints_from", "fingerprints_of", "parse"]
 
 MOST_DIGESTS: Final = 1_000_000
 _LOWER_HEX: Final = re.compile(r"[0-9a-f]+")
