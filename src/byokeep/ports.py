@@ -99,6 +99,9 @@ class Intake(Protocol):
     async def value_fingerprint(self, value: Secret) -> str:
         """Return a keyed HMAC (hex) under a key that never leaves the store (R1.3-4)."""
 
+    async def scan_key(self) -> Secret:
+        """Return the 32 bytes that key the leak fingerprints; read anew each time. Raises Unavailable."""
+
 
 class Signer(Protocol):
     """What ``broker`` may sign with. Private keys stay in the store (S-JWT-5, S-TLOG-8)."""

@@ -25,7 +25,7 @@ SERVICES = [role for role in ROLES if role != "byokeep_owner"]
 WALLED = {
     "client": "id", "credential_ref": "client_id", "sop_run": "client_id", "platform_account": "client_id",
     "job": "client_id", "lease": "client_id", "permit": "client_id", "key_transition": "client_id",
-    "alert": "client_id", "audit_record": "chain", "audit_head": "chain",
+    "alert": "client_id", "leak_fingerprint": "client_id", "audit_record": "chain", "audit_head": "chain",
 }  # fmt: skip
 # Tables with a client_id and no wall: see objects/walls.sql.
 NOT_WALLED = {"switch", "subject_client"}
@@ -58,6 +58,7 @@ REFUSED = {
         "INSERT INTO byokeep.permit DEFAULT VALUES", "INSERT INTO byokeep.switch DEFAULT VALUES",
         "UPDATE byokeep.switch SET closed = false", "INSERT INTO byokeep.approval DEFAULT VALUES",
         "INSERT INTO byokeep.audit_epoch DEFAULT VALUES", "SELECT args FROM procrastinate.procrastinate_jobs",
+        "DELETE FROM byokeep.leak_fingerprint", "UPDATE byokeep.leak_fingerprint SET ref_id = client_id",
         "UPDATE byokeep.client SET created_by = id", "UPDATE byokeep.api_token SET keyed_hash = NULL",
     ),
     "byokeep_broker": (
@@ -65,6 +66,7 @@ REFUSED = {
         "INSERT INTO byokeep.api_token DEFAULT VALUES", "INSERT INTO byokeep.client DEFAULT VALUES",
         "INSERT INTO byokeep.credential_ref DEFAULT VALUES", "UPDATE byokeep.credential_ref SET state = 'active'",
         "SELECT * FROM byokeep.value_fingerprint", "DELETE FROM procrastinate.procrastinate_jobs",
+        "SELECT * FROM byokeep.leak_fingerprint",
     ),
     "byokeep_worker": (
         "INSERT INTO byokeep.lease DEFAULT VALUES",
@@ -72,12 +74,13 @@ REFUSED = {
         "SELECT keyed_hash FROM byokeep.api_token", "SELECT password_phc FROM byokeep.subject",
         "UPDATE byokeep.switch SET closed = false", "UPDATE byokeep.client SET state = 'active'",
         "UPDATE byokeep.permit SET state = 'done'", "UPDATE byokeep.job SET state = 'open'",
+        "SELECT * FROM byokeep.leak_fingerprint", "INSERT INTO byokeep.leak_fingerprint DEFAULT VALUES",
     ),
     "byokeep_auditor": (
         "SELECT keyed_hash FROM byokeep.api_token", "SELECT password_phc FROM byokeep.subject",
         "UPDATE byokeep.alert SET closed_at = now()", "INSERT INTO byokeep.client DEFAULT VALUES",
         "SELECT id FROM procrastinate.procrastinate_jobs", "UPDATE byokeep.switch SET closed = true",
-        "SELECT * FROM byokeep.value_fingerprint",
+        "SELECT * FROM byokeep.value_fingerprint", "SELECT * FROM byokeep.leak_fingerprint",
     ),
 }  # fmt: skip
 ALLOWED = {

@@ -48,6 +48,8 @@ def client_sql(client: UUID) -> str:
     INSERT INTO byokeep.key_transition (id, client_id, ref_id, state_from, state_to, reason, by)
     VALUES ('{uuid4()}', '{client}', '{ref}', 'pre_activation', 'active', 'verified', '{OPERATOR}');
     INSERT INTO byokeep.value_fingerprint (ref_id, version, fingerprint) VALUES ('{ref}', 1, repeat('0a', 32));
+    INSERT INTO byokeep.leak_fingerprint (client_id, ref_id, version, format, digests)
+    VALUES ('{client}', '{ref}', 1, 1, ARRAY[repeat('0b', 16), repeat('0c', 16)]);
     INSERT INTO byokeep.alert (id, client_id, reason, severity, dedup_key)
     VALUES ('{uuid4()}', '{client}', 'test', 'info', '{client}');
     """

@@ -88,6 +88,7 @@ class EventName(StrEnum):
     AUDIT_VERIFIED = "audit.verified"
     AUDIT_RECONCILED = "audit.reconciled"
     AUDIT_HASHED = "audit.hashed"
+    LEAK_FINGERPRINTS_READ = "leaks.fingerprints_read"
     AUDIT_DEVICE = "audit.device_changed"
     CHECKPOINT_SIGNED = "checkpoint.signed"
     EVIDENCE_SIGNED = "evidence.signed"
@@ -150,6 +151,7 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.AUDIT_VERIFIED: "size count rows",
     EventName.AUDIT_RECONCILED: "rows count found",
     EventName.AUDIT_HASHED: "",
+    EventName.LEAK_FINGERPRINTS_READ: "count unknown",
     EventName.AUDIT_DEVICE: "device",
     EventName.CHECKPOINT_SIGNED: "epoch size count root",
     EventName.EVIDENCE_SIGNED: "sop version provider",

@@ -39,6 +39,11 @@ TRANSITIONS: Final[Mapping[KeyState, frozenset[KeyState]]] = MappingProxyType(
 )
 
 
+# A value in one of these states may still open something: replaced in order or destroyed it does not count. A
+# compromised one stays until it is destroyed, for it is the one that is looked for.
+LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.COMPROMISED})
+
+
 def check_transition(old: KeyState, new: KeyState) -> None:
     """Return when ``old -> new`` is legal.
 

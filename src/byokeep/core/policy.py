@@ -54,6 +54,7 @@ class Verb(StrEnum):
     AUDIT_READ = "audit.read"
     AUDIT_RUN = "audit.run"
     AUDIT_HASH = "audit.hash"
+    LEAK_FINGERPRINTS = "leak.fingerprints"
     ALERT_READ = "alert.read"
     SUBJECT_CREATE = "subject.create"
     SUBJECT_CHANGE = "subject.change"
@@ -93,6 +94,7 @@ GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType(
         Verb.AUDIT_READ: frozenset({_U}),
         Verb.AUDIT_RUN: frozenset({_U, _S}),
         Verb.AUDIT_HASH: frozenset({_U}),
+        Verb.LEAK_FINGERPRINTS: frozenset({_U}),
         Verb.ALERT_READ: frozenset({_A, _O, _P, _U}),
         Verb.SUBJECT_CREATE: frozenset({_A}),
         Verb.SUBJECT_CHANGE: frozenset({_A}),

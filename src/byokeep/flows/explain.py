@@ -40,6 +40,7 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ("read", r"transit/keys/(leases|checkpoints|evidence|probe)"),  # public keys, health probe
         ("update", r"transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of a value on its way in
         ("read", r"kv/data/platform/token-key"),  # pepper of the token hashes
+        ("read", r"kv/data/platform/scan-key"),  # keys the fingerprints that leaks are looked for with
         ("read", r"kv/metadata/platform/provisioning"),  # each start looks whether the set-up is the wanted one
         ("read", rf"kv/metadata/clients/{_UUID}/providers/[a-z]+"),  # version numbers
         ("update", rf"identity/entity/id/{_UUID}"),  # cut off and let in again; both are records of ours
@@ -53,7 +54,7 @@ _DEVICE_TEST: Final = "sys/audit/test"  # the store tries each device alone when
 _SETUP: Final = re.compile(
     r"(sys/(init|unseal|seal|mounts|remount|auth|policies|policy|config|quotas|audit|generate-root|rekey|rotate|plugins)"
     r"|auth/(lease|approle)/(config|role)|auth/token/(create|revoke|lookup|accessors)|transit/(keys|config)|kv/config"
-    r"|kv/(data/platform/token-key|metadata/platform/provisioning)|identity/(entity|group|lookup))(/.*|-[a-z]+.*)?\Z"
+    r"|kv/(data/platform/(token|scan)-key|metadata/platform/provisioning)|identity/(entity|group|lookup))(/.*|-[a-z]+.*)?\Z"
 )
 
 

@@ -6,6 +6,7 @@ Rules
 - Cut off after the write: repeating the same call adopts the version that was written; otherwise the sweep
   destroys it (:mod:`byokeep.flows.sweep`).
 - A new value under an existing reference makes it unusable until the new value is verified.
+- Before the value is written its leak fingerprints are on record: what the store holds can be looked for.
 
 It may not read a value back: the flow holds it only on its way in.
 """
@@ -39,6 +40,8 @@ from byokeep.core.secret import Secret
 from byokeep.flows import sops
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.clients import require_active
+from byokeep.flows.fingerprints import PUT as WATCH
+from byokeep.flows.fingerprints import digests_of
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.permission import permit, recorded_rejections
 from byokeep.flows.refs import get_ref, ref_from
@@ -173,6 +176,7 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
 async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wish: Wish) -> _Plan:
     """Reserve the place and put the intent on record, committed, before the store is touched."""
     fingerprint = await app.intake.value_fingerprint(value)
+    watched = await digests_of(app, value)
     current = await app.intake.current_version(ref)
     async with app.db.begin(client_id=ref.client_id) as tx:
         await tx.all(_LOCK, client_id=ref.client_id, provider=ref.provider.value)
@@ -193,6 +197,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
             if wish.version is not None and wish.version != current:
                 raise Conflict("stale_version", next_step="Read the reference again.", version=current)
             run = await _reserve(tx, app, actor, ref, live.id if live else app.ids.uuid(), current + 1, fingerprint)
+        await tx.one(WATCH, client_id=ref.client_id, ref_id=run.ref_id, version=run.version, **watched)
     return _Plan(ref=ref, run=run, due=due, risk=risk, job_id=job_id)
 
 

@@ -18,7 +18,7 @@ from byokeep.flows.tokens import PasswordCheck
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.problems import install
 from byokeep.http.token import Authenticator, caller
-from byokeep.web import clients, forward, keys, people, watch
+from byokeep.web import clients, forward, keys, leaks, people, watch
 from byokeep.web.limits import Budget, LoginBrake
 
 _NOBODY = ClientId(UUID(int=0))
@@ -63,6 +63,7 @@ def create_app(
         keys.values(app, auth, writes),
         keys.router(app, auth, writes),
         watch.router(app, auth),
+        leaks.router(app, auth),
         forward.router(door),
     ):
         api.include_router(routes)

@@ -27,6 +27,7 @@ MACHINES: Final = ("web", "broker", "provisioner")
 MACHINE_TTL_S: Final = 20 * 60
 KV_MAX_VERSIONS: Final = 20
 TOKEN_KEY_PATH: Final = "kv/data/platform/token-key"  # noqa: S105 - a path
+SCAN_KEY_PATH: Final = "kv/data/platform/scan-key"
 _POLICY_BLOCK: Final = re.compile(r"^[^#\n]*\bpath\b", re.MULTILINE)
 _POLICY_PATH: Final = re.compile(r'^path "([^"]*)" \{$', re.MULTILINE)
 RECORD_PATH: Final = "kv/metadata/platform/provisioning"

@@ -91,7 +91,8 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
     for machine in layout.MACHINES:
         await admin("POST", f"auth/approle/role/{machine}", layout.machine_role(machine))
     await _quotas(admin, layout.quotas(desired))
-    await _token_key(admin)
+    for path in (layout.TOKEN_KEY_PATH, layout.SCAN_KEY_PATH):
+        await _platform_key(admin, path)
     for machine in layout.MACHINES:
         await _credentials(admin, machine, private_dir(credentials_dir))
     content = layout.content_hash(desired)
@@ -214,10 +215,10 @@ async def _quotas(admin: _Admin, wanted: Mapping[str, Mapping[str, Any]]) -> Non
         await admin("POST", f"sys/quotas/rate-limit/{name}", quota)
 
 
-async def _token_key(admin: _Admin) -> None:
-    pepper = Secret(base64.b64encode(secrets.token_bytes(32)))
-    with suppress(Conflict):  # it is there, and stays: every token's hash depends on it
-        await admin("POST", layout.TOKEN_KEY_PATH, {"options": {"cas": 0}, "data": {"value": pepper}})
+async def _platform_key(admin: _Admin, path: str) -> None:
+    key = Secret(base64.b64encode(secrets.token_bytes(32)))
+    with suppress(Conflict):  # it is there, and stays: every digest made with it depends on it
+        await admin("POST", path, {"options": {"cas": 0}, "data": {"value": key}})
 
 
 async def _credentials(admin: _Admin, machine: str, directory: Path) -> None:

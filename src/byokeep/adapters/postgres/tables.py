@@ -260,6 +260,22 @@ value_fingerprint = Table(
     CheckConstraint("fingerprint ~ '^[0-9a-f]{64}$'", name="fingerprint"),
 )  # fmt: skip
 
+# Keyed digests of a few windows of a value, by which a copy of it is found (docs/spec/leak-fingerprints.md). Announced
+# with the write, so before there is a reference; a version written by an earlier release has no row.
+leak_fingerprint = Table(
+    "leak_fingerprint", metadata,
+    Column("client_id", Uuid, ForeignKey("byokeep.client.id"), nullable=False),
+    Column("ref_id", Uuid, nullable=False), Column("version", Integer, nullable=False),
+    Column("format", Integer, nullable=False), _words("digests"), _at("made_at"),
+    PrimaryKeyConstraint("client_id", "ref_id", "version"),
+    CheckConstraint("version >= 1", name="version"), CheckConstraint("format >= 1", name="format"),
+    CheckConstraint(
+        "cardinality(digests) <= 16"
+        " AND array_to_string(digests, ',', 'null') ~ '^([0-9a-f]{32}(,[0-9a-f]{32})*)?$'",
+        name="digests",
+    ),
+)  # fmt: skip
+
 key_transition = Table(
     "key_transition", metadata, _id(),
     Column("client_id", Uuid, nullable=False), Column("ref_id", Uuid, nullable=False),

@@ -32,7 +32,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.LOGIN, EventName.LOGOUT, EventName.TOKEN_ISSUED, EventName.TOKEN_REVOKED,
         EventName.OPERATOR_CREATED, EventName.OPERATOR_CHANGED, EventName.MACHINE_CREATED, EventName.MACHINE_CHANGED,
         EventName.CLIENT_CREATED, EventName.ACCOUNT_REGISTERED,
-        EventName.KEY_LISTED, EventName.KEY_READ_METADATA,
+        EventName.KEY_LISTED, EventName.KEY_READ_METADATA, EventName.LEAK_FINGERPRINTS_READ,
     ),
     (_WEB, _BROKER): (
         EventName.CLIENT_ENROLLED, EventName.CLIENT_SUSPENDED, EventName.CLIENT_RESUMED, EventName.EVIDENCE_READ,

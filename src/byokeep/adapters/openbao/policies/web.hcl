@@ -8,6 +8,10 @@ path "kv/metadata/clients/+/providers/+" {
 path "kv/data/platform/token-key" {
   capabilities = ["read"]
 }
+# Keys the fingerprints by which a copy of a live value is found: made when the value comes in, handed to auditors.
+path "kv/data/platform/scan-key" {
+  capabilities = ["read"]
+}
 path "transit/hmac/fingerprints/+" {
   capabilities = ["update"]
 }

@@ -36,6 +36,8 @@ GRANT UPDATE ON byokeep.sop_run TO byokeep_web;
 GRANT UPDATE (username, display_name, lanes) ON byokeep.platform_account TO byokeep_web;
 GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_web;
 GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_web;
+-- Nobody else: digests and the key that they are made with are kept apart from every other role.
+GRANT SELECT, INSERT, UPDATE (format, digests, made_at) ON byokeep.leak_fingerprint TO byokeep_web;
 
 -- broker: jobs, leases, permits, switches, checkpoints. It makes no person, no token, no reference.
 GRANT SELECT ON byokeep.subject, byokeep.subject_client, byokeep.api_token TO byokeep_broker;

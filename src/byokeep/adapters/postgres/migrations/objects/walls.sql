@@ -31,6 +31,7 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
     ('lease', 'client_id', false),
     ('permit', 'client_id', false),
     ('key_transition', 'client_id', false),
+    ('leak_fingerprint', 'client_id', false),
     ('alert', 'client_id', true),
     ('audit_record', 'chain', false),
     ('audit_head', 'chain', false)

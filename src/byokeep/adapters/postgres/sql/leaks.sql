@@ -1,0 +1,18 @@
+-- Keyed digests of windows of live values, by which a copy of one is found (docs/spec/leak-fingerprints.md).
+
+-- name: leak_fingerprint_put
+-- Again for the same version when a cut-off onboarding is repeated: the value is the same, so is the row.
+INSERT INTO byokeep.leak_fingerprint AS f (client_id, ref_id, version, format, digests)
+VALUES (:client_id, :ref_id, :version, :format, CAST(:digests AS text[]))
+ON CONFLICT (client_id, ref_id, version)
+DO UPDATE SET format = EXCLUDED.format, digests = EXCLUDED.digests, made_at = now()
+RETURNING f.ref_id;
+
+-- name: leak_live
+-- Every reference in one of the states, once for each of its versions that has digests of this format, or once without.
+SELECT r.client_id, r.id AS ref_id, r.provider, r.version AS pinned, f.version, f.digests
+  FROM byokeep.credential_ref r
+  LEFT JOIN byokeep.leak_fingerprint f ON f.client_id = r.client_id AND f.ref_id = r.id AND f.format = :format
+ WHERE r.state = ANY(CAST(:states AS text[]))
+   AND (CAST(:ids AS uuid[]) IS NULL OR r.client_id = ANY(CAST(:ids AS uuid[])))
+ ORDER BY r.client_id, r.id, f.version;

@@ -1,0 +1,157 @@
+"""Leak fingerprints of the live values: made while a value comes in, given to auditors who look for copies.
+
+Rules
+- Digests rest in the database, their key in the store; only this process reads both, and keeps neither
+  (docs/adr/0019-fingerprints-of-live-values.md).
+- A live value without fingerprints is named, never skipped; when store or database can not be asked, nothing is given.
+- Giving them out is on record before they are shown.
+
+It may not see a value but on its way in: what was stored before there were fingerprints gets none until it is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Rejected
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.fingerprint import VERSION, fingerprints_of
+from byokeep.core.keystate import LIVE
+from byokeep.core.model import Actor, ClientId, Provider
+from byokeep.core.policy import Verb
+from byokeep.core.ref import SecretRef
+from byokeep.core.secret import Secret
+from byokeep.flows.app import WebApp
+from byokeep.flows.clients import scope_of
+from byokeep.flows.permission import permit
+from byokeep.ports import Query, Row
+
+_AT_ONCE: Final = 8  # questions to the store in flight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A live value and its digests (hex), of which there is at least one."""
+
+    place: SecretRef
+    ref_id: UUID
+    version: int
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unwatched:
+    """A live value that can not be looked for. ``reason`` is ``earlier_release`` or ``too_weak``."""
+
+    place: SecretRef
+    ref_id: UUID
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveValues:
+    """Everything to look for.
+
+    Attributes:
+        key: 32 bytes; whoever was given this wipes it.
+        watched: Values with digests: the pinned version of each live reference, and replaced ones that the store holds.
+        unknown: Live references whose pinned version has none.
+        replaced_unknown: How many replaced versions the store still holds that have none.
+        all_clients: False when the actor is assigned to some clients only.
+    """
+
+    key: Secret
+    watched: tuple[Watched, ...]
+    unknown: tuple[Unwatched, ...]
+    replaced_unknown: int
+    all_clients: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    place: SecretRef
+    ref_id: UUID
+    pinned: int
+    version: int | None
+    digests: tuple[str, ...]
+
+
+def _line(row: Row) -> _Line:
+    return _Line(
+        place=SecretRef(ClientId(row["client_id"]), Provider(row["provider"])), ref_id=row["ref_id"],
+        pinned=row["pinned"], version=row["version"], digests=tuple(row["digests"] or ()),
+    )  # fmt: skip
+
+
+PUT: Final = Query("leak_fingerprint_put", lambda row: UUID(str(row["ref_id"])))
+_LIVE: Final = Query("leak_live", _line)
+
+
+async def digests_of(app: WebApp, value: Secret) -> Mapping[str, object]:
+    """Return what :data:`PUT` records of a value on its way in; no digests when it is too weak to be known again.
+
+    Raises:
+        Unavailable: The key could not be read; the value may not be stored without.
+    """
+    key = await app.intake.scan_key()
+    try:
+        digests = [digest.hex() for digest in fingerprints_of(value.reveal(), key.reveal())]
+    except Rejected:  # it can be stored, not looked for: it is listed as unknown
+        digests = []
+    finally:
+        key.wipe()
+    return {"format": VERSION, "digests": digests}
+
+
+async def live_values(app: WebApp, actor: Actor) -> LiveValues:
+    """Return the fingerprints of every value that is live.
+
+    Live are the references in the states of :data:`byokeep.core.keystate.LIVE`: their pinned version, whatever the
+    store says, and every other version that the store still holds.
+
+    Raises:
+        Denied: ``not_permitted``.
+        Unavailable: Store or database; nothing can be said then.
+    """
+    await permit(app, actor, Verb.LEAK_FINGERPRINTS)
+    async with app.db.begin(every_client=True) as tx:
+        lines = await tx.all(_LIVE, format=VERSION, states=sorted(LIVE), ids=scope_of(actor))
+    refs = [list(group) for _, group in groupby(lines, key=lambda line: line.ref_id)]
+    slots = asyncio.Semaphore(_AT_ONCE)
+    held = await asyncio.gather(*(_held(app, slots, ref) for ref in refs))
+    watched: list[Watched] = []
+    unknown: list[Unwatched] = []
+    replaced = 0
+    for ref, versions in zip(refs, held, strict=True):
+        known = {line.version: line.digests for line in ref}
+        place, ref_id, pinned = ref[0].place, ref[0].ref_id, ref[0].pinned
+        for version in sorted({pinned, *versions}):
+            if digests := known.get(version):
+                watched.append(Watched(place=place, ref_id=ref_id, version=version, digests=digests))
+            elif version == pinned:
+                reason = "too_weak" if version in known else "earlier_release"
+                unknown.append(Unwatched(place=place, ref_id=ref_id, version=version, reason=reason))
+            else:
+                replaced += 1
+    key = await app.intake.scan_key()
+    async with app.db.begin(every_client=True) as tx:
+        fields = {"count": len(watched), "unknown": len(unknown)}
+        await tx.append(Event(name=EventName.LEAK_FINGERPRINTS_READ, actor=actor, outcome=Outcome.OK, fields=fields))
+    return LiveValues(
+        key=key, watched=tuple(watched), unknown=tuple(unknown), replaced_unknown=replaced,
+        all_clients=actor.clients is None,
+    )  # fmt: skip
+
+
+async def _held(app: WebApp, slots: asyncio.Semaphore, ref: list[_Line]) -> list[int]:
+    """Return the versions that the store holds; it is not asked about a reference that never had but one."""
+    if ref[0].pinned == 1 and all(line.version in (None, 1) for line in ref):
+        return [1]
+    async with slots:
+        return await app.intake.live_versions(ref[0].place)

@@ -1,0 +1,54 @@
+"""The route on which an auditor takes the fingerprints of the live values, to look for copies of them elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import APIRouter, Depends
+
+from byokeep.core.fingerprint import FORMAT, WINDOW
+from byokeep.core.model import Actor
+from byokeep.flows.app import WebApp
+from byokeep.flows.fingerprints import LiveValues, Watched, live_values
+from byokeep.http.body import no_query
+from byokeep.http.token import Authenticator, caller
+from byokeep.web.limits import Budget
+
+PER_MINUTE: Final = 10  # of one auditor
+
+
+def router(app: WebApp, auth: Authenticator) -> APIRouter:
+    """Return the route."""
+    routes = APIRouter(prefix="/v1/leaks", tags=["leaks"], dependencies=[Depends(no_query)])
+    who = Depends(caller(auth))
+    budget = Budget(app.clock, per_minute=PER_MINUTE)
+
+    @routes.get("/fingerprints")
+    async def fingerprints(actor: Actor = who) -> dict[str, Any]:
+        """Give out keyed fingerprints of the live values, never a value; it is on record."""
+        budget.spend(str(actor.id))
+        return _out(await live_values(app, actor))
+
+    return routes
+
+
+def _out(live: LiveValues) -> dict[str, Any]:
+    """Return the wire form; ``fingerprints`` is the document of docs/spec/leak-fingerprints.md."""
+    rows = [{"label": _label(one), "digest": digest} for one in live.watched for digest in one.digests]
+    key = live.key.reveal().hex()
+    live.key.wipe()
+    return {
+        "fingerprints": {"format": FORMAT, "key": key, "window": WINDOW, "digests": rows},
+        "values": len(live.watched),
+        "unknown": [
+            {"client_id": str(one.place.client_id), "ref": str(one.ref_id), "provider": one.place.provider.value,
+             "version": one.version, "reason": one.reason}
+            for one in live.unknown
+        ],
+        "replaced_unknown": live.replaced_unknown,
+        "all_clients": live.all_clients,
+    }  # fmt: skip
+
+
+def _label(one: Watched) -> str:
+    return f"{one.place.provider.value} v{one.version} ref={one.ref_id} client={one.place.client_id}"
