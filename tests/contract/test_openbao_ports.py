@@ -98,6 +98,7 @@ async def test_a_store_that_is_gone_is_unavailable_to_every_port(bao: Bao) -> No
         intake.current_version(ref),
         intake.live_versions(ref),
         intake.value_fingerprint(Secret("x")),
+        intake.scan_key(),
         signer.sign_jwt({"iat": now, "exp": now + 3}),
         signer.sign("evidence", b"x"),
         signer.public_keys("leases"),

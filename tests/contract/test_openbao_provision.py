@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from byokeep.adapters.openbao import layout
 from byokeep.adapters.openbao.embedded import bring_up
+from byokeep.adapters.openbao.intake import BaoIntake
 from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
 from byokeep.adapters.openbao.provision import prove_audit, provision, rotate_credentials
@@ -22,6 +25,10 @@ from byokeep.wire.bao_http import BaoHttp
 from tests.support.openbao import Bao, lease_claims, plain_openbao, running_openbao
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def _platform_key(http: BaoHttp, root: Secret, path: str) -> str:
+    return str((await http.request("GET", path, token=root)).data["data"]["value"])
 
 
 def _desired(**changed: object) -> Desired:
@@ -73,7 +80,8 @@ async def test_a_second_run_leaves_no_old_field_role_or_policy(tmp_path: Path) -
     async with plain_openbao(tmp_path, audit=True) as (http, root):
         await provision(http, root, desired, credentials_dir=credentials)
         before = {path.name: path.read_bytes() for path in credentials.iterdir()}
-        pepper = (await http.request("GET", layout.TOKEN_KEY_PATH, token=root)).data["data"]["value"]
+        keys = [await _platform_key(http, root, path) for path in (layout.TOKEN_KEY_PATH, layout.SCAN_KEY_PATH)]
+        assert len(set(keys)) == 2
         clean = (await http.request("GET", "auth/lease/role/use-kie", token=root)).data
         widened = layout.lease_roles(desired)["use-kie"] | {"claim_mappings": {"job_id": "job"}, "token_num_uses": 3}
         await http.request("POST", "auth/lease/role/use-kie", token=root, body=widened | {"token_type": "service"})
@@ -88,9 +96,35 @@ async def test_a_second_run_leaves_no_old_field_role_or_policy(tmp_path: Path) -
         for gone in ("auth/lease/role/use-forgotten", "sys/policies/acl/use-forgotten"):
             with pytest.raises(NotFound):
                 await http.request("GET", gone, token=root)
-        assert (await http.request("GET", layout.TOKEN_KEY_PATH, token=root)).data["data"]["value"] == pepper
+        again = [await _platform_key(http, root, path) for path in (layout.TOKEN_KEY_PATH, layout.SCAN_KEY_PATH)]
+        assert again == keys
         assert {path.name: path.read_bytes() for path in credentials.iterdir()} == before
         assert all(path.stat().st_mode & 0o777 == 0o600 for path in credentials.iterdir())
+
+
+async def test_a_store_of_the_first_release_is_given_its_scan_key(tmp_path: Path, monkeypatch: Any) -> None:
+    """Without a scan key or the right to it intake says so; the next set-up makes the key, and changes no other."""
+    credentials, desired = tmp_path / "credentials", _desired()
+    now = layout.policies("<<lease_accessor>>")["web"]
+    before = re.sub(r'#[^\n]*\n#?[^\n]*path "kv/data/platform/scan-key" \{[^}]*\}\n', "", now)
+    assert before != now
+    async with plain_openbao(tmp_path, audit=True) as (http, root):
+        made = await provision(http, root, desired, credentials_dir=credentials)
+        pepper = await _platform_key(http, root, layout.TOKEN_KEY_PATH)
+        await http.request("POST", "sys/policies/acl/web", token=root, body={"policy": before})
+        await http.request("DELETE", layout.SCAN_KEY_PATH.replace("/data/", "/metadata/"), token=root)
+        intake = BaoIntake(AppRoleLogin(http, credentials / "web.approle"))
+        with pytest.raises(Unavailable, match="scan_key_missing"):
+            await intake.scan_key()
+        await http.request("POST", "sys/policies/acl/web", token=root, body={"policy": now})
+        with pytest.raises(Unavailable, match="scan_key_missing"):
+            await intake.scan_key()
+        assert (await provision(http, root, desired, credentials_dir=credentials)).content == made.content
+        assert len((await intake.scan_key()).reveal()) == 32
+        assert await _platform_key(http, root, layout.TOKEN_KEY_PATH) == pepper
+        policies = layout.policies
+        monkeypatch.setattr(layout, "policies", lambda accessor: policies(accessor) | {"web": before})
+        assert layout.content_hash(desired) != made.content  # so `up` on such a home does not skip it
 
 
 async def test_the_rate_of_signatures_and_logins_has_a_cap(tmp_path: Path) -> None:

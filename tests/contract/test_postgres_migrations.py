@@ -163,6 +163,20 @@ def test_postgres_upgrade_keeps_the_rows_of_every_release(postgres_server: Embed
     drop_database(source)
 
 
+def test_postgres_values_of_the_first_release_have_no_leak_fingerprints(postgres_server: EmbeddedPostgres) -> None:
+    """What was stored before there were fingerprints is kept as it was, and has none: it can be told as unknown."""
+    database = restored(postgres_server, "without_fingerprints", (RELEASES / "r0001.sql").read_bytes())
+    refs = "SELECT id, client_id, version, state, verification FROM byokeep.credential_ref ORDER BY id"
+    before = database.sql(refs)
+    assert before
+    assert database.sql("SELECT to_regclass('byokeep.leak_fingerprint') IS NULL") == "t"
+    migrate(database.url("byokeep_owner"))
+    assert database.sql(refs) == before
+    joined = "credential_ref r LEFT JOIN byokeep.leak_fingerprint f ON f.ref_id = r.id"
+    assert database.sql(f"SELECT count(*) FROM byokeep.{joined} WHERE f.ref_id IS NULL") == str(len(before.split()))
+    drop_database(database)
+
+
 def test_postgres_migrated_by_a_later_release_is_refused(postgres: FreshDatabase) -> None:
     """A database that a later release migrated is left alone, with a code that says so."""
     postgres.sql("UPDATE byokeep.alembic_version SET version_num = '9999'")
