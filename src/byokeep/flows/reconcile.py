@@ -11,6 +11,7 @@ It may not act on a finding: people do.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -90,12 +91,11 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconci
     until = app.clock.now() - SETTLE
     first = since - timedelta(seconds=app.limits.lease_token_ttl_s) - BEFORE
     entries, read, unread = await _entries(app, first, until)
-    requests, found = merge(entries)
-    found += gaps(entries, read, first=since, last=until) + torn(entries, read, first=since)
+    requests, found = await asyncio.to_thread(_joined, entries, read, since, until)
     judged = [request for request in requests if request.at >= since]
     logins = [request for request in requests if request.path == LOGIN and not request.refused]
     async with app.db.begin(every_client=True) as tx:
-        known = await _known(tx, app, requests, first, until)
+        known = await _known(tx, app, first, until)
         for client_id in await tx.all(_MOVED_SWITCHES):
             found.append(Finding(reason="switch_unrecorded", severity="critical", at=until, client_id=client_id))
     matcher = _Matcher(app, known)
@@ -103,9 +103,7 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconci
         missing = await matcher.explain_login(login)
         if missing and login.at >= since:
             found.append(missing)
-    for request in judged:
-        if request.path != LOGIN and (missing := explain(request, known)):
-            found.append(missing)
+    found += await asyncio.to_thread(_unexplained, judged, known)
     state = "unknown" if unread or not requests else "findings" if found else "clean"
     result = Reconciliation(
         state=state, findings=tuple(found), unread=unread, requests=len(judged),
@@ -113,6 +111,19 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconci
     )  # fmt: skip
     await _record(app, actor, result, probing(judged))
     return result
+
+
+def _joined(
+    entries: list[StoreEntry], read: list[str], since: datetime, until: datetime
+) -> tuple[list[Request], list[Finding]]:
+    """Run in a thread: an hour of a busy store is seconds of work, and permits and kills wait for the loop."""
+    requests, found = merge(entries)
+    return requests, found + gaps(entries, read, first=since, last=until) + torn(entries, read, first=since)
+
+
+def _unexplained(judged: Sequence[Request], known: Known) -> list[Finding]:
+    """Run in a thread, as :func:`_joined`."""
+    return [missing for one in judged if one.path != LOGIN and (missing := explain(one, known))]
 
 
 async def _entries(
@@ -136,10 +147,10 @@ async def _entries(
     return entries, read, tuple(unread)
 
 
-async def _known(tx: Tx, app: BrokerApp, requests: Sequence[Request], since: datetime, until: datetime) -> Known:
+async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Known:
     first, last = since - NEAR, until + SETTLE + NEAR
     leases = await tx.all(_LEASES, first=first, last=last)
-    writes = await tx.all(_WRITES, first=first, last=last, requests=[request.id for request in requests])
+    writes = await tx.all(_WRITES, first=first, last=last)
     return Known(
         leases={lease.id: lease for lease in leases},
         token_ttl=timedelta(seconds=app.limits.lease_token_ttl_s),

@@ -41,6 +41,7 @@ from byokeep.ports import Query, Receipt, Row
 T = TypeVar("T")
 
 CALL_S: Final = 3.2  # seconds a statement may take before its connection is cut; just over the lock timeout
+_GRACE_S: Final = 0.05  # of them: for an answer that came while the loop was busy elsewhere
 _POOL: Final = 10
 _TASK: Final = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _ID: Final = re.compile(r"[a-z0-9_:./-]{1,128}\Z")
@@ -255,7 +256,8 @@ class PostgresTransaction:
 class _Watch:
     """Cuts a connection's socket when time is up: the driver then sees its end at once, whatever the server does.
 
-    Cancelling instead would make the driver ask the hung server to cancel, and wait for that.
+    Cancelling instead would make the driver ask the hung server to cancel, and wait for that. When time is up because
+    this process did not come round to its loop, an answer that lies there meanwhile is taken first.
     """
 
     def __init__(self, connection: AsyncConnection) -> None:
@@ -264,10 +266,14 @@ class _Watch:
         self._descriptor = -1 if raw.closed else raw.fileno()
 
     def __enter__(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(CALL_S, self._cut)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(CALL_S - _GRACE_S, self._due, loop)
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
+
+    def _due(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(_GRACE_S, self._cut)
 
     def _cut(self) -> None:
         self.expired = True

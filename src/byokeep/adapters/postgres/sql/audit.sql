@@ -73,7 +73,7 @@ SELECT DISTINCT said.f ->> 'store_request' AS store_request, r.chain AS client_i
   FROM byokeep.audit_record r
  CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
  WHERE r.event IN ('key.write', 'key.stored') AND r.at BETWEEN :first AND :last
-   AND said.f ->> 'store_request' = ANY (CAST(:requests AS text[]));
+   AND said.f ->> 'store_request' IS NOT NULL;
 
 -- name: audit_config_times
 -- Times at which the store was set up or changed on purpose.
