@@ -26,11 +26,16 @@ _PAD = b"\xff" * 16
 
 
 class Squeezed:
-    """A haystack without separators, padded for the engines, that can say where a byte came from."""
+    """A haystack without separators, padded for the engines, that can say where a byte came from.
 
-    def __init__(self, data: bytes) -> None:
+    `out` are the separators; `block` is the grain, in bytes, of the map back to the original.
+    """
+
+    def __init__(self, data: bytes, out: bytes = SQUEEZED_OUT, block: int = _BLOCK) -> None:
         self._origin = data
-        text = data.translate(None, SQUEEZED_OUT)
+        self._out = out
+        self._block = block
+        text = data.translate(None, out)
         self.size = len(text)
         self.padded = text + _PAD
         self._ends: list[int] = []
@@ -41,16 +46,16 @@ class Squeezed:
             return position
         if not self._ends:
             total = 0
-            for at in range(0, len(self._origin), _BLOCK):
-                total += len(self._origin[at : at + _BLOCK].translate(None, SQUEEZED_OUT))
+            for at in range(0, len(self._origin), self._block):
+                total += len(self._origin[at : at + self._block].translate(None, self._out))
                 self._ends.append(total)
         block = bisect_right(self._ends, position)
-        start = block * _BLOCK
+        start = block * self._block
         wanted = position - (self._ends[block - 1] if block else 0)
-        low, high = start, min(start + _BLOCK, len(self._origin)) - 1
+        low, high = start, min(start + self._block, len(self._origin)) - 1
         while low < high:
             middle = (low + high) // 2
-            if len(self._origin[start : middle + 1].translate(None, SQUEEZED_OUT)) > wanted:
+            if len(self._origin[start : middle + 1].translate(None, self._out)) > wanted:
                 high = middle
             else:
                 low = middle + 1
@@ -82,14 +87,22 @@ class Hit:
     encoding: str
 
 
+def radix_cuts(starts: Iterable[int], shift: int, bits: int) -> tuple[int, list[tuple[int, int]]]:
+    """Say which characters of a base64 (`bits` 6) or base32 (5) text depend on 12 given bytes alone.
+
+    `starts` are the places of such bytes in a value that stands `shift` bytes into a group. Returns the first character
+    that depends on the value alone, and the [start, end) of each part, counted from there.
+    """
+    first = -(-8 * shift // bits)
+    return first, [
+        (-(-8 * (shift + at) // bits) - first, 8 * (shift + at + FRAGMENT_BYTES) // bits - first) for at in starts
+    ]
+
+
 def _radix(needle: bytes, shift: int, bits: int, encoded: bytes, name: str, label: str) -> Form:
     """A base64 or base32 form whose first byte stands `shift` bytes into a group, less the characters at its edges."""
-    first = -(-8 * shift // bits)
-    cuts = tuple(
-        (-(-8 * (shift + at) // bits) - first, 8 * (shift + at + FRAGMENT_BYTES) // bits - first)
-        for at in range(len(needle) - FRAGMENT_BYTES + 1)
-    )
-    return Form(label, name, encoded[first : first + cuts[-1][1]], cuts)
+    first, cuts = radix_cuts(range(len(needle) - FRAGMENT_BYTES + 1), shift, bits)
+    return Form(label, name, encoded[first : first + cuts[-1][1]], tuple(cuts))
 
 
 def forms(canary: Canary) -> list[Form]:

@@ -41,8 +41,9 @@ _HEX_MASK = bytes(65 if code in string.hexdigits.encode() else 32 for code in ra
 class Layer:
     """Bytes to search, and how they came out of their parent (None for the input itself).
 
-    `locate` maps a position here to one in the parent (for the input: to an offset in it); `name_at` names the
-    encoding. `deflate_at` are the places where a raw deflate stream may begin.
+    `locate` maps a position here to one in the parent (for the input: to an offset in it), `reach` a range to all of
+    the parent that made it; `name_at` names the encoding. `deflate_at` are the places where a raw deflate stream may
+    begin.
     """
 
     data: bytes
@@ -51,6 +52,15 @@ class Layer:
     name_at: Callable[[int, int], str] = field(default=lambda _at, _size: "")
     parent: Layer | None = None
     deflate_at: tuple[int, ...] = ()
+    reach: Callable[[int, int], tuple[int, int]] | None = None
+
+    def origin(self, start: int, end: int) -> tuple[int, int]:
+        """Return the [start, end) of the input that [start, end) of this layer came from, nothing cut short."""
+        layer = self
+        while layer.parent is not None:
+            start, end = layer.reach(start, end) if layer.reach else (layer.locate(start), layer.locate(end - 1) + 1)
+            layer = layer.parent
+        return start, end
 
     def chain(self, at: int, size: int) -> tuple[int, list[str]]:
         """Return (offset in the input, encodings from the outside in) of `size` bytes at `at`."""
@@ -65,8 +75,8 @@ class Layer:
 
 def views(layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
     """Yield each view of `layer`, one level deeper. `squeezed` is the layer's own squeezed form."""
-    yield from _unescaped(layer)
-    yield from _narrowed(layer)
+    yield from unescaped(layer)
+    yield from narrowed(layer)
     yield from _from_base64(layer)
     yield from _from_hex(layer, squeezed)
 
@@ -102,7 +112,8 @@ def _character(code: int, escape: bytes) -> bytes:
     return chr(code).encode("utf-8", "replace") if code <= sys.maxunicode else escape
 
 
-def _unescaped(layer: Layer) -> Iterator[Layer]:
+def unescaped(layer: Layer) -> Iterator[Layer]:
+    """Yield the layer with its URL, JSON, C and HTML escapes taken off, if it has any."""
     data = layer.data
     if not (b"%" in data or b"\\" in data or b"&" in data):
         return
@@ -129,11 +140,18 @@ def _unescaped(layer: Layer) -> Iterator[Layer]:
         match = _ESCAPE.search(data, locate(at), locate(at + size))
         return _ESCAPE_NAMES[match[0][:1]] if match else ""
 
-    yield Layer(out, layer.depth + 1, locate, name_at, layer)
+    yield Layer(
+        out,
+        layer.depth + 1,
+        locate,
+        name_at,
+        layer,
+        reach=lambda start, end: (locate(start), locate(end)),
+    )
 
 
-def _narrowed(layer: Layer) -> Iterator[Layer]:
-    """UTF-16 text as single bytes (the needles need no help with it, but what is encoded inside does)."""
+def narrowed(layer: Layer) -> Iterator[Layer]:
+    """Yield UTF-16 text as single bytes (the needles need no help with it, but what is encoded inside does)."""
     data = layer.data
     if b"\0" not in data or _WIDE_RUN not in data.translate(_WIDE_MASK):
         return

@@ -1,0 +1,264 @@
+"""The redactor: finds secrets in text by two walls, known values first and shapes second, and puts masks over them.
+
+A record is looked at once by cheap marks (`nominate`); only a record that sets one off is read closely: as it is, and
+as every text it turns into when its encodings are taken off. What is found is masked, and what is left between masks is
+read again by itself, so that redacting redacted text changes nothing.
+Rules: a redactor that fails raises RedactionFailed, which names nothing of the text; what could not be read to the end
+is masked; both engines nominate and the same code decides, so they give the same result.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+from byokeep.core.errors import ByokeepError
+from byokeep.core.secret import Secret
+from byokeep.redact.known import KnownHit, KnownValues, Registration
+from byokeep.redact.mask import MASKED, Mask, truncated
+from byokeep.redact.rules import Rules, default_rules
+from byokeep.redact.structures import redacted
+from byokeep.redact.unwrap import DEPTH, inner, marked
+from byokeep.redact.views import Layer
+
+Engine = Literal["auto", "hyperscan", "pure"]
+LEAST_LINE: Final = 1 << 10
+_MARK_ROOM: Final = 40
+_WORK: Final = 8  # decoded text may come to this many times the text it was in
+_WORK_LEAST: Final = 1 << 16
+
+
+class RedactionFailed(ByokeepError):
+    """The record could not be redacted and must be dropped."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A secret at [start, end) of the input. `rule` is the rule, or `known/<form>` of a known value."""
+
+    start: int
+    end: int
+    kind: str
+    rule: str
+    mark: str
+
+
+class Redactor:
+    """Redacts text, bytes and structures. Safe to use from many threads.
+
+    Args:
+        rules: Shapes; the packaged ones unless given.
+        key: Key of the fingerprints in masks, at least 16 bytes; drawn afresh unless given.
+        engine: What nominates. "auto" takes hyperscan where it is installed; the results are the same.
+        max_line: Bytes (characters for `text`) of one line or record; the rest is cut off and marked.
+
+    Raises:
+        RuleError: The rules cannot be used.
+        ImportError: `engine` is "hyperscan" and it is not installed.
+        ValueError: `key` is too short or `max_line` below 1024.
+    """
+
+    def __init__(
+        self, rules: Rules | None = None, *, key: bytes | None = None, engine: Engine = "auto", max_line: int = 1 << 20
+    ) -> None:
+        if max_line < LEAST_LINE:
+            raise ValueError("max_line_too_short")
+        self.rules = default_rules() if rules is None else rules
+        self.mask = Mask(key)
+        self.known = KnownValues(self.mask.fingerprint)
+        self.max_line = max_line
+        self.failures = 0
+        self._counts: Counter[str] = Counter()
+        self._counting = threading.Lock()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Masks written so far, by kind."""
+        with self._counting:
+            return dict(self._counts)
+
+    def register(self, value: Secret | bytes | bytearray | str, kind: str = "secret") -> Registration:
+        """Make a value known; see KnownValues.register."""
+        return self.known.register(value, kind)
+
+    def find(self, data: bytes) -> list[Span]:
+        """Return the secrets in `data`: disjoint, in order. Raises RedactionFailed."""
+        try:
+            return sorted(self._closely(data))
+        except Exception:
+            raise self._failed() from None
+
+    def text(self, text: str) -> str:
+        """Return `text` with every secret masked; the same object if there is none. Raises RedactionFailed."""
+        try:
+            if len(text) > self.max_line:
+                return self._shortened(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
+            data = text.encode("utf-8", "surrogatepass")
+            spans = sorted(self._closely(data))
+            return self._masked(data, spans).decode("utf-8", "surrogatepass") if spans else text
+        except Exception:
+            raise self._failed() from None
+
+    def data(self, data: bytes) -> bytes:
+        """Return `data` with every secret masked and lines over `max_line` bytes cut. Raises RedactionFailed."""
+        try:
+            if len(data) > self.max_line and any(len(line) > self.max_line for line in data.split(b"\n")):
+                return b"\n".join(
+                    self._shortened(line) if len(line) > self.max_line else self.data(line)
+                    for line in data.split(b"\n")
+                )
+            return self._masked(data, sorted(self._closely(data)))
+        except Exception:
+            raise self._failed() from None
+
+    def value(self, value: Any) -> Any:
+        """Return a structure with every secret masked: keys, leaves, and values split over several of them.
+
+        Raises RedactionFailed.
+        """
+        try:
+            return redacted(self, value)
+        except Exception:
+            raise self._failed() from None
+
+    def secret_name(self, name: str) -> bool:
+        """Return whether a field of this name holds a secret whatever its value looks like."""
+        return self.rules.secret_name(name)
+
+    def is_mask(self, data: bytes) -> bool:
+        """Return whether `data` is a mask and nothing else."""
+        return MASKED.fullmatch(data) is not None and not self.known.search(data)
+
+    def mask_of(self, value: bytes, kind: str) -> str:
+        """Return the mask of a value that is a secret for certain, and count it."""
+        with self._counting:
+            self._counts[kind] += 1
+        return self.mask.of(value, kind).decode("ascii")
+
+    def write(self, span: Span) -> bytes:
+        """Return the mask for a span that `find` returned."""
+        return b"[redacted:%b:%b]" % (span.kind.encode(), span.mark.encode())
+
+    def _failed(self) -> RedactionFailed:
+        with self._counting:
+            self.failures += 1
+        return RedactionFailed("redaction_failed", next_step="Drop the record and report the failure.")
+
+    def _shortened(self, data: bytes) -> bytes:
+        """Return the masked start of a long line, itself no longer than a line, and how much of it was left out."""
+        size = len(data)
+        keep = self.max_line - _MARK_ROOM
+        while True:
+            data = data[:keep]
+            out = self._masked(data, sorted(self._closely(data)))
+            if len(out) <= self.max_line - _MARK_ROOM:
+                return out + truncated(size - len(data))
+            keep -= max(len(out) - len(data), _MARK_ROOM)
+            if keep <= 0:
+                return truncated(size)
+
+    def _masked(self, data: bytes, spans: list[Span]) -> bytes:
+        if not spans:
+            return data
+        parts: list[bytes] = []
+        at = 0
+        for span in spans:
+            parts += (data[at : span.start], self.write(span))
+            at = span.end
+        parts.append(data[at:])
+        with self._counting:
+            self._counts.update(span.kind for span in spans)
+        return b"".join(parts)
+
+    def _closely(self, data: bytes) -> Iterator[Span]:
+        """Yield the spans of `data`; what lies between two masks, old or new, is read by itself."""
+        todo = list(self._between_masks(data, 0, len(data)))
+        while todo:
+            start, end = todo.pop()
+            at = start
+            spans = self._whole(data[start:end], start)
+            for span in spans:
+                yield span
+                todo.append((at, span.start))
+                at = span.end
+            if spans:
+                todo.append((at, end))
+
+    def _between_masks(self, data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+        for mask in MASKED.finditer(data, start, end):
+            if self.known.search(mask[0]):
+                continue
+            yield start, mask.start()
+            start = mask.end()
+        yield start, end
+
+    def _whole(self, data: bytes, base: int) -> list[Span]:
+        """Return the disjoint spans of a text without masks, `base` added to their offsets."""
+        if not data:
+            return []
+        raw: list[tuple[int, int, str, str, str]] = []
+        left = max(_WORK_LEAST, _WORK * len(data))
+        layers = [Layer(data, 0, lambda at: at)]
+        while layers:
+            layer = layers.pop()
+            raw += ((*layer.origin(s, e), kind, rule, mark) for s, e, kind, rule, mark in self._layer(layer.data))
+            names = marked(layer.data)
+            if not names:
+                continue
+            if layer.depth == DEPTH or left < 0:
+                start, end = layer.origin(0, len(layer.data))
+                if layer.depth and names - {"escape"}:
+                    raw.append((start, end, "unread", "unread", ""))
+                continue
+            unread: list[tuple[int, int]] = []
+            for deeper in inner(layer, names, unread):
+                left -= len(deeper.data)
+                layers.append(deeper)
+            raw += ((*layer.origin(start, end), "unread", "unread", "") for start, end in unread)
+        return self._disjoint(data, raw, base)
+
+    def _layer(self, data: bytes) -> Iterator[tuple[int, int, str, str, str]]:
+        for start, end, hit in self.known.search(data):
+            yield start, end, hit.kind, f"known/{hit.form}", hit.mark
+        for found in self.rules.find(data):
+            yield found.start, found.end, found.kind, found.rule, ""
+
+    def _disjoint(self, data: bytes, raw: list[tuple[int, int, str, str, str]], base: int) -> list[Span]:
+        """Merge what overlaps. A known value names the whole; of two shapes the first does."""
+        merged: list[list[Any]] = []
+        for first, last_end, kind, rule, mark in sorted(raw):
+            start, end = _whole_characters(data, first, last_end)
+            if merged and start < merged[-1][1]:
+                last = merged[-1]
+                last[1] = max(last[1], end)
+                if mark and not last[4]:
+                    last[2:] = kind, rule, mark
+            else:
+                merged.append([start, end, kind, rule, mark])
+        return [
+            Span(base + start, base + end, kind, rule, mark or self.mask.fingerprint(data[start:end]))
+            for start, end, kind, rule, mark in merged
+        ]
+
+
+def _whole_characters(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """Widen a span so that it does not cut a UTF-8 character."""
+    for _ in range(3):
+        if start > 0 and data[start] & 0xC0 == 0x80:
+            start -= 1
+        if end < len(data) and data[end] & 0xC0 == 0x80:
+            end += 1
+    return start, end
+
+
+@lru_cache(maxsize=1)
+def default() -> Redactor:
+    """Return the redactor of this process, which hooks use and leases register with. Raises RuleError."""
+    return Redactor()
+
+
+__all__ = ["Engine", "KnownHit", "RedactionFailed", "Redactor", "Registration", "Span", "default"]

@@ -1,0 +1,293 @@
+"""Known values: the secrets that are live in this process, found in any text in whatever form they were written.
+
+A value is registered by whoever holds it and forgotten when it is let go. Every 4-byte word of every form of it stands
+in one table; a text is sampled at each 8th byte, so that the time does not depend on how many values are known. Words
+only nominate; a place counts when at least 12 bytes in a row of the value stand there.
+Rules: what chance would find is refused; a forgotten value leaves no readable byte here; nothing here prints a value.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from hmac import digest
+from types import TracebackType
+from typing import Final, Self
+
+from byokeep.core.errors import Rejected
+from byokeep.core.secret import Secret
+from byokeep.redact.canary import FRAGMENT_BYTES
+from byokeep.redact.needles import Squeezed, radix_cuts
+
+SQUEEZED: Final = b"\r\n\t \0:\\\"',[](){}<>;|`"
+LONGEST: Final = 1 << 15
+"""Bytes; a longer value is refused, for its table would be larger than the process."""
+_LEAST_DISTINCT: Final = 5
+_WORD: Final = 4
+_STRIDE: Final = 8
+_GRAIN: Final = 2048
+
+# What all keys of a kind share says nothing about one of them: it is neither searched for nor counted as entropy.
+_PUBLIC: Final = re.compile(
+    rb"\A(?:sk-(?:ant-[a-z]+[0-9]{2}-|proj-|svcacct-|admin-|or-v1-)|sk_(?:live|test)_|sk_V2_hgu_k?|AQ\.Ab8RN6|AIza|ya29\."
+    rb"|github_pat_|gh[pousr]_|xox[abprs]-|hv[sbr]\.|eyJ[A-Za-z0-9_-]+\.)"
+    rb"|-----(?:BEGIN|END) [A-Z ]{1,40}-----"
+    rb"|(?<![A-Za-z0-9+/])(?:MII[A-Za-z0-9+/]{3}IBADANBgkqhkiG9w0BAQEFAASC[A-Za-z0-9+/]{22}(?:AoI[A-Za-z0-9+/]{4})?"
+    rb"|MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg|MC4CAQAwBQYDK2VwBCIEI)"
+)
+
+
+class KnownValueRefused(Rejected):
+    """The value cannot be registered: code known_value_too_weak or known_value_too_long."""
+
+
+class _Form:
+    """A value in one encoding. `starts` maps the start of each part that stands for 12 bytes to its end."""
+
+    __slots__ = ("caseless", "cuts", "entry", "name", "text")
+
+    def __init__(self, entry: _Entry, name: str, text: bytes, cuts: list[tuple[int, int]], caseless: bool = False):
+        self.entry = entry
+        self.name = name
+        self.text = bytearray(text)
+        self.cuts = cuts
+        self.caseless = caseless
+
+    def words(self) -> Iterator[tuple[int, int]]:
+        """Yield (word as an integer, offset) of every word that a part holds."""
+        useful = bytearray(len(self.text))
+        for start, end in self.cuts:
+            useful[start:end] = b"\1" * (end - start)
+        for at in range(len(self.text) - _WORD + 1):
+            if not useful[at] or not useful[at + _WORD - 1]:
+                continue
+            word = self.text[at : at + _WORD]
+            if not self.caseless:
+                yield int.from_bytes(word, sys.byteorder), at
+                continue
+            for low in _CASES[bytes(word[:2])]:
+                for high in _CASES[bytes(word[2:])]:
+                    yield int.from_bytes(low + high, sys.byteorder), at
+
+
+def _cases(pair: bytes) -> tuple[bytes, ...]:
+    first, second = ({bytes([byte]).lower(), bytes([byte]).upper()} for byte in pair)
+    return tuple(sorted(a + b for a in first for b in second))
+
+
+_CASES: Final = {pair: _cases(pair) for pair in (f"{number:02x}".encode() for number in range(256))}
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    kind: str
+    mark: str
+    count: int = 1
+    forms: list[_Form] = field(default_factory=list, repr=False)
+
+    def wipe(self) -> None:
+        for form in self.forms:
+            form.text[:] = bytes(len(form.text))
+            form.cuts.clear()
+        self.forms.clear()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class KnownHit:
+    """A known value, or 12 or more bytes in a row of it, at [start, end) of the squeezed text."""
+
+    start: int
+    end: int
+    kind: str
+    mark: str
+    form: str
+
+
+class Registration:
+    """Keeps a value known until `forget` is called or the `with` block ends; both may happen more than once."""
+
+    __slots__ = ("_forget",)
+
+    def __init__(self, forget: Callable[[], None]) -> None:
+        self._forget: Callable[[], None] | None = forget
+
+    def forget(self) -> None:
+        """Give up this claim; the value is wiped with the last one."""
+        forget, self._forget = self._forget, None
+        if forget is not None:
+            forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.forget()
+
+
+class KnownValues:
+    """The values known now. `mark` makes the keyed fingerprint that masks show. Safe to use from many threads."""
+
+    def __init__(self, mark: Callable[[bytes], str]) -> None:
+        self._mark = mark
+        self._key = secrets.token_bytes(32)
+        self._lock = threading.RLock()  # a signal handler may log, and so search or forget, in the middle of a call
+        self._entries: dict[bytes, _Entry] = {}
+        self.table: dict[int, tuple[tuple[_Form, int], ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def register(self, value: Secret | bytes | bytearray | str, kind: str = "secret") -> Registration:
+        """Make a value known. One value may be registered many times and is known until all are forgotten.
+
+        Raises KnownValueRefused: `known_value_too_weak` when fewer than 12 bytes of it tell it from other text,
+        `known_value_too_long` above 32 KiB.
+        """
+        plain = (
+            value.reveal() if isinstance(value, Secret) else value.encode() if isinstance(value, str) else bytes(value)
+        )
+        name = digest(self._key, plain, sha256)
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is None:
+                entry = self._entries[name] = self._entry(plain, kind)
+                self._index(entry)
+            else:
+                entry.count += 1
+        return Registration(lambda: self._forget(name))
+
+    def _entry(self, plain: bytes, kind: str) -> _Entry:
+        if len(plain) > LONGEST:
+            raise KnownValueRefused("known_value_too_long", limit=LONGEST)
+        entry = _Entry(kind, self._mark(plain))
+        entry.forms = [form for part in private_parts(plain) for form in _forms(entry, part)]
+        if not any(form.name == "raw" for form in entry.forms):
+            raise KnownValueRefused(
+                "known_value_too_weak", next_step="Register only values of 12 or more characters drawn by chance."
+            )
+        return entry
+
+    def _index(self, entry: _Entry) -> None:
+        table = self.table
+        for form in entry.forms:
+            for word, at in form.words():
+                table[word] = (*table.get(word, ()), (form, at))
+
+    def _forget(self, name: bytes) -> None:
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is None:
+                return
+            entry.count -= 1
+            if entry.count:
+                return
+            del self._entries[name]
+            for form in entry.forms:
+                for word, _ in form.words():
+                    if left := tuple(place for place in self.table.get(word, ()) if place[0].entry is not entry):
+                        self.table[word] = left
+                    else:
+                        self.table.pop(word, None)
+            entry.wipe()
+
+    def nominated(self, squeezed: Squeezed) -> bool:
+        """Return whether any sampled word of the text stands in the table. False: the text holds no known value."""
+        size = squeezed.size // _WORD * _WORD
+        return not self.table.keys().isdisjoint(memoryview(squeezed.padded)[:size].cast("I")[::2])
+
+    def search(self, data: bytes) -> list[tuple[int, int, KnownHit]]:
+        """Return (start, end, hit) of every place in `data`, in order; they may overlap."""
+        if not self._entries or len(data) < FRAGMENT_BYTES:
+            return []
+        squeezed = Squeezed(data, SQUEEZED, _GRAIN)
+        if not self.nominated(squeezed):
+            return []
+        return [(squeezed.origin(hit.start), squeezed.origin(hit.end - 1) + 1, hit) for hit in self._verified(squeezed)]
+
+    def _verified(self, squeezed: Squeezed) -> list[KnownHit]:
+        hits: set[KnownHit] = set()
+        done: dict[tuple[int, int], int] = {}
+        folded = b""
+        size = squeezed.size // _WORD * _WORD
+        samples = memoryview(squeezed.padded)[:size].cast("I")[::2]
+        table = self.table
+        for number, word in enumerate(samples):
+            if word not in table:
+                continue
+            position = number * _STRIDE
+            for form, offset in table.get(word, ()):
+                known = (id(form), position - offset)
+                if done.get(known, -1) >= position:
+                    continue
+                if form.caseless:
+                    folded = folded or squeezed.padded.lower()
+                left, right = _agree(
+                    form.text, offset, folded if form.caseless else squeezed.padded, position, squeezed.size
+                )
+                if any(left <= start and end <= right for start, end in form.cuts):
+                    base = position - offset
+                    hits.add(KnownHit(base + left, base + right, form.entry.kind, form.entry.mark, form.name))
+                    done[known] = base + right
+        return sorted(hits)
+
+
+def _agree(text: bytearray, offset: int, data: bytes, position: int, size: int) -> tuple[int, int]:
+    """Grow a word that agrees; return the [left, right) of the form that stands in the data around it."""
+    base = position - offset
+    left, right = offset, offset + _WORD
+    if bytes(text[left:right]) != data[position : position + _WORD]:
+        return 0, 0
+    while left and base + left > 0 and data[base + left - 1] == text[left - 1]:
+        left -= 1
+    last = min(len(text), size - base)
+    while right < last and data[base + right] == text[right]:
+        right += 1
+    return left, min(right, last)
+
+
+def private_parts(value: bytes) -> list[bytes]:
+    """Return what is left of a value without public starts, PEM frames and the constants inside keys."""
+    return [part for part in _PUBLIC.sub(b"\0\0\0\0", value).split(b"\0\0\0\0") if len(part) >= FRAGMENT_BYTES]
+
+
+def _strong(window: bytes) -> bool:
+    return len(set(window)) >= _LEAST_DISTINCT
+
+
+def _one_class(text: bytes) -> bool:
+    return text.isdigit() or (text.isalpha() and (text.islower() or text.isupper()))
+
+
+def _forms(entry: _Entry, part: bytes) -> Iterator[_Form]:
+    plain = part.translate(None, SQUEEZED)
+    if len(plain) < FRAGMENT_BYTES or (len(plain) < 20 and _one_class(plain)):
+        return
+    cuts = _windows(plain)
+    if not cuts:
+        return
+    yield _Form(entry, "raw", plain, cuts)
+    mirrored = plain[::-1]
+    yield _Form(entry, "reversed", mirrored, _windows(mirrored))
+    strong = [at for at, _ in _windows(part)]
+    yield _Form(entry, "hex", part.hex().encode(), [(2 * at, 2 * (at + FRAGMENT_BYTES)) for at in strong], True)
+    for shift in range(3):
+        shifted = b"\0" * shift + part + b"\0" * 3
+        first, parts = radix_cuts(strong, shift, 6)
+        if not parts:
+            continue
+        standard = base64.b64encode(shifted)[first : first + parts[-1][1]]
+        yield _Form(entry, f"base64@{shift}", standard, parts)
+        url_safe = base64.urlsafe_b64encode(shifted)[first : first + parts[-1][1]]
+        if url_safe != standard:
+            yield _Form(entry, f"base64url@{shift}", url_safe, parts)
+
+
+def _windows(text: bytes) -> list[tuple[int, int]]:
+    last = len(text) - FRAGMENT_BYTES
+    return [(at, at + FRAGMENT_BYTES) for at in range(last + 1) if _strong(text[at : at + FRAGMENT_BYTES])]

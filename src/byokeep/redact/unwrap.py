@@ -1,0 +1,178 @@
+"""What a text holds one encoding further in: only where a trigger says that something readable is there.
+
+A text is not decoded at every place and phase: base64 of text, hex of text, base32, packed data and escapes each have a
+mark that chance rarely makes, and only marked runs are undone. So a record without any costs nothing more.
+Rules: what cannot be undone to the end (a bomb, too many layers) is reported as a run to be masked, never passed over;
+every layer maps its bytes back to the text it came from, outward to whole escapes and whole runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+from byokeep.redact.views import Layer, narrowed, unescaped
+
+DEPTH: Final = 4
+_STREAM_BYTES: Final = 1 << 20
+_GAP: Final = b"\xff\xff\xff"
+
+_ANY = rb"[A-Za-z0-9+/_-]"
+# Four characters that decode to three bytes below 0x80 of which the first two are printable.
+_TEXT_GROUP = rb"[I-Za-f][C-HS-Xi-ny-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]" + _ANY
+_WIDE_GROUP = rb"[I-Za-f][AQgw][AB]" + _ANY + rb"A[C-H][AEIMQUYcgkosw048]A"
+_PACKED = rb"H4sI[A-Za-z0-9+/_-]|[BRhx][+-]LC[A-D]|fiw[g-j]|eJ[wxyz0-5]|eN[opqrs]|eA[EFG]"
+
+# The marks, in the subset that hyperscan reads too; the name says which of the functions below takes them up.
+TRIGGERS: Final[dict[str, bytes]] = {
+    "escape": rb"%[0-9A-Fa-f]{2}|\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
+    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)",
+    "wide": rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
+    "base64": rb"(?:%b){4}|(?:%b){2}" % (_TEXT_GROUP, _WIDE_GROUP),
+    "packed": rb"(?:%b)%b{16}" % (_PACKED, _ANY),
+    "hex": rb"(?:[2-7][0-9A-Fa-f]){12}",
+    "base32": rb"[A-Z2-7]{20}",
+    "stream": rb"\x1f\x8b\x08|x[\x01\x5e\x9c\xda]",
+}
+_FOUND: Final = {name: re.compile(pattern) for name, pattern in TRIGGERS.items()}
+_RUN64: Final = re.compile(rb"(?:%b{40,}[ \t]?(?:\r?\n|\\r\\n|\\n)[ \t]?)*%b+={0,2}" % (_ANY, _ANY))
+_RUN64_LEAST: Final = 16
+_RUN16: Final = re.compile(rb"[0-9A-Fa-f]+")
+_RUN32: Final = re.compile(rb"[A-Z2-7]{20,}={0,6}")
+_NOT64: Final = bytes(
+    sorted(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"))
+)
+_TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes that the run [start, end) of a text decodes to."""
+
+    data: bytes
+    start: int
+    end: int
+
+
+Unread = list[tuple[int, int]]
+
+
+def marked(data: bytes) -> frozenset[str]:
+    """Return the names of the triggers that `data` sets off."""
+    return frozenset(name for name, pattern in _FOUND.items() if pattern.search(data))
+
+
+def inner(layer: Layer, names: frozenset[str], unread: Unread) -> Iterator[Layer]:
+    """Yield the layers inside `layer` for the triggers `names`. Runs that could not be undone are put in `unread`."""
+    if "escape" in names:
+        yield from unescaped(layer)
+    if "wide" in names:
+        yield from narrowed(layer)
+    pieces: list[Piece] = []
+    if "base64" in names or "packed" in names:
+        pieces += _from_base64(layer.data, unread)
+    if "hex" in names:
+        pieces += _from_hex(layer.data)
+    if "base32" in names:
+        pieces += _from_base32(layer.data)
+    if "stream" in names:
+        pieces += _from_streams(layer.data, unread)
+    if pieces:
+        yield _joined(layer, pieces)
+
+
+def _joined(layer: Layer, pieces: list[Piece]) -> Layer:
+    starts = [0, *accumulate(len(piece.data) + len(_GAP) for piece in pieces)][:-1]
+
+    def piece(at: int) -> Piece:
+        return pieces[bisect_right(starts, at) - 1]
+
+    return Layer(
+        _GAP.join(piece.data for piece in pieces),
+        layer.depth + 1,
+        lambda at: piece(at).start,
+        parent=layer,
+        reach=lambda start, end: (piece(start).start, piece(end - 1).end),
+    )
+
+
+def _from_base64(data: bytes, unread: Unread) -> Iterator[Piece]:
+    for run in _RUN64.finditer(data):
+        if run.end() - run.start() < _RUN64_LEAST:
+            continue
+        text = re.sub(rb"\\r|\\n", b"", run[0]).translate(None, _NOT64)
+        for phase in sorted({found.start() % 4 for found in _FOUND["base64"].finditer(text)}):
+            yield Piece(_base64(text[phase:]), run.start(), run.end())
+        for found in _FOUND["packed"].finditer(text):
+            lead = {b"H": 0, b"f": 2, b"e": 0}.get(found[0][:1], 1)
+            begin = max(0, found.start() - 2) if lead == 2 else found.start()
+            packed = _base64(text[begin:])[lead:] if lead != 2 or found.start() >= 2 else b""
+            opened = _inflated(packed)
+            if len(opened) >= _STREAM_BYTES:
+                unread.append(run.span())
+            if opened:
+                yield Piece(opened, run.start(), run.end())
+
+
+def _base64(text: bytes) -> bytes:
+    text = text[: len(text) - 1] if len(text) % 4 == 1 else text
+    return binascii.a2b_base64(text.translate(_TO_STANDARD) + b"=" * (-len(text) % 4))
+
+
+def _from_hex(data: bytes) -> Iterator[Piece]:
+    for run in _RUN16.finditer(data):
+        if run.end() - run.start() < 24:
+            continue
+        for phase in sorted({found.start() % 2 for found in _FOUND["hex"].finditer(run[0])}):
+            text = run[0][phase:]
+            yield Piece(binascii.unhexlify(text[: len(text) // 2 * 2]), run.start(), run.end())
+
+
+def _from_base32(data: bytes) -> Iterator[Piece]:
+    for run in _RUN32.finditer(data):
+        text = run[0].rstrip(b"=")
+        for phase in range(8):
+            part = text[phase:]
+            yield Piece(base64.b32decode(part + b"A" * (-len(part) % 8)), run.start(), run.end())
+
+
+def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:
+    at = 0
+    while found := _FOUND["stream"].search(data, at):
+        at = found.end()
+        opened = _inflated(data[found.start() :])
+        if len(opened) >= _STREAM_BYTES:
+            unread.append((found.start(), len(data)))
+        if opened:
+            yield Piece(opened, found.start(), len(data))
+            return
+
+
+def _inflated(data: bytes) -> bytes:
+    """Return what a stream at the start of `data` holds, at most _STREAM_BYTES of it; nothing if it is no stream."""
+    bits = 31 if data[:1] == b"\x1f" else 15
+    try:
+        return zlib.decompressobj(bits).decompress(data, _STREAM_BYTES)
+    except zlib.error:
+        return _salvaged(data, bits)
+
+
+def _salvaged(data: bytes, bits: int) -> bytes:
+    """Return what a stream gives before the place where it breaks."""
+    stream = zlib.decompressobj(bits)
+    out = bytearray()
+    try:
+        for at in range(0, len(data), 64):
+            out += stream.decompress(data[at : at + 64], _STREAM_BYTES)
+            if len(out) > _STREAM_BYTES:
+                break
+    except zlib.error:
+        pass
+    return bytes(out)
