@@ -19,8 +19,16 @@ API_WITHIN_S = 8.0
 SETTLED_S = 0.6  # what had its permit before the outage has acted by then
 # What a person may try meanwhile, and what surely needs the part.
 CALLS: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "store": (("auditor", "POST", "/v1/audit/verify"), ("auditor", "POST", "/v1/audit/checkpoint")),
-    "database": (("operator", "GET", "/v1/inventory"), ("operator", "GET", "/v1/switches")),
+    "store": (
+        ("auditor", "POST", "/v1/audit/verify"),
+        ("auditor", "POST", "/v1/audit/checkpoint"),
+        ("auditor", "GET", "/v1/leaks/fingerprints"),
+    ),
+    "database": (
+        ("operator", "GET", "/v1/inventory"),
+        ("operator", "GET", "/v1/switches"),
+        ("auditor", "GET", "/v1/leaks/fingerprints"),
+    ),
     "broker": (("operator", "GET", "/v1/switches"), ("auditor", "GET", "/v1/audit/health")),
 }
 
