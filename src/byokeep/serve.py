@@ -52,6 +52,7 @@ async def _web(settings: Settings) -> None:
         api = create_web(
             app, partial(authenticate, app), passwords=passwords(), broker_address=broker_url(settings),
             broker_ca_file=settings.file("broker_ca_file"),
+            emergency=emergency_of(settings) if settings.embedded_database else None,
         )  # fmt: skip
         await _listen(api, settings.web_listen)
 

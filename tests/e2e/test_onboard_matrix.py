@@ -80,6 +80,8 @@ RULES = {
     "POST /v1/switches/close": rule(A, O, P, body={"reason": "a_test"}),
     "POST /v1/switches/open-requests": rule(O, body={"reason": "a_test"}),
     "POST /v1/switches/open-requests/{request_id}/approve": rule(P),
+    "GET /v1/clients/{client_id}/jobs": rule(O, U, D, R, C, tenant=True),
+    "POST /v1/names": rule(A, O, P, U, body={"ids": []}),
     "GET /v1/jobs/{job_id}": rule(O, U, D, R, C, tenant=True),
     "GET /v1/gate/schema": Rule(ANYBODY),
     "POST /v1/evidence/{sop_id}": rule(O, P, U, tenant=True),
@@ -96,7 +98,7 @@ RULES = {
     "GET /openapi.json": Rule(ANYBODY),
 }
 # What the broker decides: web only passes it on. A caller without the role is refused there just the same.
-PASSED_ON = ("/enroll", "/v1/switches", "/v1/jobs", "/v1/gate", "/v1/evidence", "/v1/audit/")
+PASSED_ON = ("/enroll", "/v1/switches", "/jobs", "/v1/gate", "/v1/evidence", "/v1/audit/")
 
 
 def table(api: Any) -> set[str]:

@@ -221,7 +221,7 @@ async def test_a_key_that_is_no_longer_good_blocks(stand: Stand) -> None:
     client = await ready(stand)
     row = f"WHERE client_id = '{client}'"
     for change, undo, code in (
-        ("state = 'compromised'", "state = 'active'", "missing_credential"),
+        ("state = 'compromised'", "state = 'active'", "credential_not_usable"),
         ("verification = 'failed'", "verification = 'verified'", "credential_not_usable"),
         ("expires_at = now()", "expires_at = NULL", "credential_not_usable"),
         ("version = 7", "version = 1", "store_not_found"),

@@ -200,7 +200,7 @@ async def test_operations_on_clients_accounts_and_switches(scene: Scene) -> None
             Case("denied", fresh(scene, "auditor"), Call("POST", "/v1/switches/close", kill), 403, DENIED),
             Case("rejected", "operator", Call("POST", "/v1/switches/close", kill | {"reason": "No Code"}), 422,
                  ("access.decided rejected",)),
-            Case("failed", "operator", Call("POST", "/v1/switches/open-requests", kill), 404, DENIED),
+            Case("failed", "operator", Call("POST", "/v1/switches/open-requests", kill), 409, ("access.decided failed",)),
             Case("success", "operator", Call("POST", "/v1/switches/close", kill), 200,
                  ("switch.closed ok", "switch.store_cut_off ok")),
         ],

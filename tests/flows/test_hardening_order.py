@@ -168,6 +168,7 @@ async def test_opening_takes_two_people_for_exactly_what_was_asked(stand: Stand)
     assert await approve(stand, wish["id"]) == (403, "same_person")
     with pytest.raises(Unavailable):
         stand.db.sql(f"UPDATE byokeep.approval SET approved_by = '{both.id}' WHERE id = '{wish['id']}'")
+    stand.db.sql(f"UPDATE byokeep.approval SET expires_at = now() WHERE id = '{wish['id']}'")
     # changed between asking and executing: closed again, so another state than the one that was approved
     wish = await ask_to_open(stand, client)
     await close(stand, client)

@@ -64,7 +64,7 @@ async def test_ends_rejections_and_reuse_are_on_record(desk: Desk) -> None:
     assert await lease_of(desk, job) == (403, "credential_not_usable")
     assert stand.alerts() == ["secret_reuse_expired"]
     desk.sql(f"UPDATE byokeep.credential_ref SET expires_at = NULL, state = 'compromised' {where}")
-    assert await lease_of(desk, job) == (403, "missing_credential")
+    assert await lease_of(desk, job) == (403, "credential_not_usable")
     assert stand.alerts() == ["secret_reuse_expired", "secret_reuse_revoked"]
     raised = [json.loads(text)["fields"]["reason"] for text in stand.events("alert.raised")]
     assert raised == ["secret_reuse_expired", "secret_reuse_revoked"]

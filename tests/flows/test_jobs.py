@@ -28,6 +28,27 @@ async def test_a_job_is_opened_read_and_closed_once(stand: Stand) -> None:
     assert len(stand.events("job.opened", "ok")) == len(stand.events("job.closed", "ok")) == 1
 
 
+async def test_jobs_are_listed_to_whom_they_concern(stand: Stand) -> None:
+    """An operator sees a client's jobs, newest first; a runner its own; others nothing, nor any of another client."""
+    client, other = await stand.client("openai"), await stand.client("openai")
+    second = stand.subject("runner", "second")
+    jobs = [await stand.job(client), await stand.job(client, runner_id=str(second.id))]
+    await stand.job(other)
+    await stand.call("POST", f"/v1/jobs/{jobs[0]}/close", "dispatcher")
+
+    async def seen(who: Any, of: Any = client) -> Any:
+        status, reply = await stand.call("GET", f"/v1/clients/{of}/jobs", who)
+        use = [one for one in reply.get("jobs", []) if one["kind"] == "use"]
+        return [(one["id"], one["state"]) for one in use] if status == 200 else (status, reply["code"])
+
+    both = [(str(jobs[1]), "open"), (str(jobs[0]), "closed")]
+    assert await seen("operator") == await seen("auditor") == await seen("dispatcher") == both
+    assert await seen(second) == both[:1]
+    assert await seen("admin") == (403, "not_permitted")
+    assert await seen(stand.subject("operator", "narrow", clients=(other,))) == (404, "not_found")
+    assert await seen("operator", uuid4()) == []
+
+
 @pytest.mark.parametrize(
     ("spec", "code"),
     [

@@ -170,7 +170,7 @@ async def test_a_missing_key_blocks_and_nothing_stands_in_for_it(stand: Stand) -
     assert (status, reply["code"], reply["provider"]) == (403, "missing_credential", "openai")
     await stand.key(client, "openai")
     for change, code in (
-        ("state = 'compromised'", "missing_credential"),
+        ("state = 'compromised'", "credential_not_usable"),
         ("state = 'suspended'", "credential_not_usable"),
         ("state = 'active', verification = 'pending'", "credential_not_usable"),
         ("verification = 'quarantined'", "credential_not_usable"),
@@ -180,6 +180,7 @@ async def test_a_missing_key_blocks_and_nothing_stands_in_for_it(stand: Stand) -
         stand.db.sql(f"UPDATE byokeep.credential_ref SET {change} WHERE client_id = '{client}'")
         status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
         assert (status, reply["code"]) == (403, code), change
+        assert ("byokeep key list" in reply["next_step"]) == (code == "credential_not_usable")
     stand.db.sql(f"UPDATE byokeep.credential_ref SET environment = 'development' WHERE client_id = '{client}'")
     assert (await stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 201
 

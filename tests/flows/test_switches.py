@@ -159,7 +159,10 @@ async def test_opening_needs_two_people_once_and_in_time(stand: Stand) -> None:
     """The asker can not approve, an approval works once, within fifteen minutes, for the state that was seen."""
     client = str((await ready(stand))[0])
     wish_body = {"client_id": client, "reason": "incident_over"}
-    assert (await stand.call("POST", "/v1/switches/open-requests", "operator", wish_body))[0] == 404
+    status, refused = await stand.call("POST", "/v1/switches/open-requests", "operator", wish_body)
+    assert (status, refused["code"], "open already" in refused["next_step"]) == (409, "switch_not_closed", True)
+    unknown = {"client_id": str(uuid4()), "reason": "incident_over"}
+    assert (await stand.call("POST", "/v1/switches/open-requests", "operator", unknown))[0] == 404
     await close(stand, client_id=client)
 
     async def ask() -> str:
@@ -172,6 +175,7 @@ async def test_opening_needs_two_people_once_and_in_time(stand: Stand) -> None:
         assert (await stand.call("POST", first, role))[0] == expected
     stand.db.sql("UPDATE byokeep.approval SET requested_by = '" + str(stand.people["approver"].id) + "'")
     assert (await stand.call("POST", first, "approver"))[1]["code"] == "same_person"
+    stand.db.sql("UPDATE byokeep.approval SET expires_at = now()")
     second = await ask()
     assert (await close(stand, client_id=client))[1]["epoch"] == 2
     assert (await stand.call("POST", second, "approver"))[1]["code"] == "epoch_changed"
@@ -188,6 +192,48 @@ async def test_opening_needs_two_people_once_and_in_time(stand: Stand) -> None:
     )
     assert len(stand.events("switch.opened", "ok")) == 1
     assert len(stand.events("switch.opened", "denied")) >= 4
+
+
+async def test_a_closed_switch_has_one_request_to_open(stand: Stand) -> None:
+    """Asking again, by many at once, names the request that waits; it is listed until it is void, used or too old."""
+    client, other = str(await stand.client()), str(await stand.client())
+    second = stand.subject("operator", "second")
+    narrow = stand.subject("operator", "narrow", clients=(UUID(other),))
+
+    async def listed(who: Any = "approver") -> list[Any]:
+        return list((await stand.call("GET", "/v1/switches", who))[1]["requests"])
+
+    for ends in ("close", "expire", "approve"):
+        await close(stand, client_id=client)
+        assert await listed() == []
+        body = {"client_id": client, "reason": "incident_over"}
+        answers = await asyncio.gather(
+            *(stand.call("POST", "/v1/switches/open-requests", who, body) for who in ["operator", second] * 4)
+        )
+        assert sorted((status, reply["repeated"]) for status, reply in answers) == [(200, True)] * 7 + [(201, False)]
+        (wish,) = {reply["id"] for _, reply in answers}
+        (shown,) = await listed()
+        assert (shown["id"], shown["scope"], shown["reason"]) == (wish, f"client:{client}", "incident_over")
+        assert await listed(narrow) == []
+        if ends == "expire":
+            stand.db.sql(f"UPDATE byokeep.approval SET expires_at = now() WHERE id = '{wish}'")
+            assert await listed() == []
+        elif ends == "approve":
+            assert (await stand.call("POST", f"/v1/switches/open-requests/{wish}/approve", "approver"))[0] == 200
+            assert await listed() == []
+    assert len(stand.events("switch.open_requested", "ok")) == 3
+
+
+async def test_the_rule_of_reasons_is_in_the_refusal(stand: Stand) -> None:
+    """A reason that is no code is refused with what a code is; an open switch is said to be open whatever the reason."""
+    client = str(await stand.client())
+    for reason in ("x", "Because I say so", "a" * 64):
+        status, reply = await close(stand, client_id=client, reason=reason)
+        assert (status, reply["code"], "2 to 63" in reply["next_step"]) == (422, "bad_reason", True)
+    status, reply = await stand.call(
+        "POST", "/v1/switches/open-requests", "operator", {"client_id": client, "reason": "x"}
+    )
+    assert (status, reply["code"]) == (409, "switch_not_closed")
 
 
 async def test_an_unreachable_store_leaves_the_switch_closed_and_is_tried_again(stand: Stand) -> None:

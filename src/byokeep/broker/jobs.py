@@ -45,6 +45,14 @@ def _jobs(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> 
             job_out(await on_record(app, actor, Verb.JOB_OPEN, spec.client_id, jobs.dispatch(app, actor, spec))), 201
         )
 
+    @routes.get("/clients/{client_id}/jobs")
+    async def list_jobs(request: Request, client_id: PathId, actor: Actor = who) -> JSONResponse:
+        """List a client's newest jobs."""
+        request.scope["state"]["tenant"] = client_id
+        listed = jobs.list_jobs(app, actor, ClientId(client_id))
+        found = await on_record(app, actor, Verb.JOB_READ, client_id, listed)
+        return JSONResponse({"jobs": [job_out(one) for one in found]})
+
     @routes.get("/jobs/{job_id}")
     async def read_job(job_id: PathId, actor: Actor = who) -> JSONResponse:
         """Look at a job."""

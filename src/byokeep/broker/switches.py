@@ -27,9 +27,10 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
 
     @routes.get("/switches")
     async def list_switches(actor: Actor = who) -> dict[str, Any]:
-        """List the switches the caller may see."""
+        """List the switches the caller may see, and the requests to open them that wait for an approver."""
         found = await on_record(app, actor, Verb.SWITCH_READ, None, switches.list_switches(app, actor))
-        return {"switches": [switch_out(one) for one in found]}
+        waiting = await switches.list_requests(app, actor)
+        return {"switches": [switch_out(one) for one in found], "requests": [request_out(one) for one in waiting]}
 
     @routes.post("/switches/close", openapi_extra=describe(ScopeBody))
     async def close(request: Request, actor: Actor = who, body: ScopeBody = scope_body) -> dict[str, Any]:
@@ -41,13 +42,12 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
 
     @routes.post("/switches/open-requests", status_code=201, openapi_extra=describe(ScopeBody))
     async def request_open(request: Request, actor: Actor = who, body: ScopeBody = scope_body) -> JSONResponse:
-        """Ask to open a switch; another person must approve."""
+        """Ask to open a switch; another person must approve. 200 with the request that waits already, if one does."""
         request.scope["state"]["tenant"] = body.client_id
         scope = parse_scope(body.client_id, body.platform, body.lane)
         asked = switches.request_open(app, actor, scope, body.reason)
-        return JSONResponse(
-            request_out(await on_record(app, actor, Verb.SWITCH_REQUEST_OPEN, body.client_id, asked)), 201
-        )
+        request_ = await on_record(app, actor, Verb.SWITCH_REQUEST_OPEN, body.client_id, asked)
+        return JSONResponse(request_out(request_), 200 if request_.repeated else 201)
 
     @routes.post("/switches/open-requests/{request_id}/approve")
     async def approve_open(request_id: PathId, actor: Actor = who) -> dict[str, Any]:

@@ -105,6 +105,7 @@ def switch_out(switch: Switch) -> dict[str, Any]:
 def request_out(request: OpenRequest) -> dict[str, Any]:
     """Return the wire form of a request to open."""
     return {
-        "id": str(request.id), "scope": request.scope, "epoch": request.epoch,
+        "id": str(request.id), "scope": request.scope, "epoch": request.epoch, "reason": request.reason,
         "requested_by": str(request.requested_by), "expires_at": request.expires_at.isoformat(),
+        "repeated": request.repeated,
     }  # fmt: skip

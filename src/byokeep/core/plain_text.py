@@ -17,6 +17,7 @@ from typing import Final
 from byokeep.core.errors import Rejected
 
 MAX_NAME: Final = 80  # characters
+_REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
 RESERVED: Final = frozenset({"root", "admin", "system", "platform"})
 
 _PUNCTUATION: Final = frozenset(" ._&'()-")
@@ -102,6 +103,21 @@ def _mixed(text: str) -> bool:
         if all(kinds) and sum(char.isdigit() for char in run) >= 3:
             return True
     return False
+
+
+def check_reason(reason: str, *, example: str) -> None:
+    """Accept a reason that people give for an act: a code, so that nothing else can stand in a record.
+
+    Args:
+        reason: What was given.
+        example: A code that fits the act.
+
+    Raises:
+        Rejected: ``bad_reason``, with the rule.
+    """
+    if not _REASON.match(reason):
+        rule = "A reason is a code of 2 to 63 characters: small letters, digits and _, a letter first"
+        raise Rejected("bad_reason", next_step=f"{rule}; such as {example}.", field="reason")
 
 
 def check_not_reserved(field: str, text: str) -> None:

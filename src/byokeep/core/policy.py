@@ -292,7 +292,7 @@ NEXT_STEPS: Final[Mapping[DenyReason, str]] = MappingProxyType(
         DenyReason.PLATFORM_NOT_DECLARED: "Declare the platform when the job is opened.",
         DenyReason.LANE_NOT_DECLARED: "Declare the lane when the job is opened.",
         DenyReason.LANE_NOT_ENABLED: "An operator enables the lane with `byokeep account lanes`.",
-        DenyReason.CREDENTIAL_NOT_USABLE: "A declared secret is not active and verified; see `byokeep key list`.",
+        DenyReason.CREDENTIAL_NOT_USABLE: "There is no usable key; `byokeep key list CLIENT` shows its state.",
         DenyReason.IDENTITY_UNPROVEN: "Identify the account in this job before the first effect.",
         DenyReason.IDENTITY_MISMATCH: "The account is not the registered one. Stop and call an operator.",
         DenyReason.IDENTITY_STALE: "Identify the account again; the last proof is too old.",

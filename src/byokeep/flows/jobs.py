@@ -17,7 +17,19 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.model import PLATFORMS, Actor, ClientId, EffectKind, Job, JobId, Lane, LeaseKind, Provider, Role
+from byokeep.core.model import (
+    MACHINE_ROLES,
+    PLATFORMS,
+    Actor,
+    ClientId,
+    EffectKind,
+    Job,
+    JobId,
+    Lane,
+    LeaseKind,
+    Provider,
+    Role,
+)
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import App
 from byokeep.flows.locate import client_of, remember
@@ -65,6 +77,8 @@ _RUNNER: Final = Query("job_runner", lambda row: UUID(str(row["id"])))
 _INSERT: Final = Query("job_insert", job_from)
 _READ: Final = Query("job_read", job_from)
 _CLOSE: Final = Query("job_close", job_from)
+_NEWEST: Final = Query("jobs_newest", job_from)
+MAX_JOBS: Final = 100
 _KNOWN: Final = {
     "secrets": frozenset(Provider),
     "platforms": PLATFORMS,
@@ -162,6 +176,19 @@ async def read_job(app: App, actor: Actor, job_id: UUID) -> Job:
     return job
 
 
+async def list_jobs(app: App, actor: Actor, client_id: ClientId) -> list[Job]:
+    """Return a client's newest jobs, at most ``MAX_JOBS``; to a machine those that it opened or runs.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: The client is not one of the actor's.
+    """
+    authorise(actor, Verb.JOB_READ, client_id=client_id)
+    machine = actor.id if actor.roles & MACHINE_ROLES else None
+    async with app.db.begin(client_id=client_id) as tx:
+        return await tx.all(_NEWEST, client_id=client_id, machine=machine, limit=MAX_JOBS)
+
+
 async def close_job(app: App, actor: Actor, job_id: UUID) -> Job:
     """End a job; closing an ended job changes nothing and returns it as it is.
 
@@ -202,7 +229,7 @@ async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> N
 
 def _own(actor: Actor, job: Job) -> None:
     """A machine sees the jobs it opened or runs; another machine's job answers like none (S-VAULT-7)."""
-    if actor.roles & {Role.DISPATCHER, Role.RUNNER, Role.CUSTODIAN} and actor.id not in (
+    if actor.roles & MACHINE_ROLES and actor.id not in (
         job.dispatcher_id,
         job.runner_id,
     ):

@@ -197,26 +197,34 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
     if row["recent"] >= app.limits.client_leases_per_second:
         raise RateLimited("too_many_leases", next_step="Keep one lease for a job and renew it.", retry_after_s=1)
     refs = {ref["provider"]: ref for ref in row["refs"]}
-    return {provider: _pin(row["kind"], client_id, provider, refs.get(provider)) for provider in row["secrets"]}
+    return {
+        provider: _pin(row["kind"], client_id, provider, refs.get(provider), ended=provider in row["ended"])
+        for provider in row["secrets"]
+    }
 
 
-def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] | None) -> Pin:
+def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] | None, *, ended: bool) -> Pin:
     place = SecretRef(client_id, Provider(provider))
     custody = kind == LeaseKind.CUSTODY
     if ref is None:
         if custody:
             return Pin(place.path, 0)
+        if ended:
+            raise _unusable(provider)
         raise Denied("missing_credential", next_step="Put this client's own key in first; there is no fallback.",
                      provider=provider)  # fmt: skip
     if parse(ref["ref"]) != place:
         raise deny(DenyReason.CREDENTIAL_NOT_USABLE)
     usable = ref["state"] == "active" and ref["verification"] == "verified" and ref["unexpired"] is True
     if not (ref["verification"] in _CUSTODY_STATES if custody else usable):
-        raise Denied(
-            DenyReason.CREDENTIAL_NOT_USABLE.value, next_step=NEXT_STEPS[DenyReason.CREDENTIAL_NOT_USABLE],
-            provider=provider,
-        )  # fmt: skip
+        raise _unusable(provider)
     return Pin(place.path, int(ref["version"]))
+
+
+def _unusable(provider: str) -> Denied:
+    """There is a key, and it may not be used: not verified, suspended, expired, revoked or compromised."""
+    reason = DenyReason.CREDENTIAL_NOT_USABLE
+    return Denied(reason.value, next_step=NEXT_STEPS[reason], provider=provider)
 
 
 async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:

@@ -10,7 +10,6 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -31,6 +30,7 @@ from byokeep.core.model import (
     SecretKind,
     Verification,
 )
+from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretRef
 from byokeep.flows.app import App, WebApp
@@ -38,7 +38,6 @@ from byokeep.flows.clients import MAX_ROWS, scope_of
 from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.ports import Query, Row, Tx
 
-_REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
 _AT_ONCE: Final = 8  # questions to the store in flight
 
 
@@ -192,8 +191,7 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_STATE)
     async with recorded_rejections(app, actor, EventName.KEY_STATE_CHANGED, client_id=ref.client_id, object_id=ref_id):
-        if not _REASON.match(reason):
-            raise Rejected("bad_reason", next_step="Give a code such as suspected_leak.", field="reason")
+        check_reason(reason, example="suspected_leak")
         async with app.db.begin(client_id=ref.client_id) as tx:
             ref = await tx.one(LOCK_ROW, client_id=ref.client_id, id=ref_id)
             check_transition(KeyState(ref.state), to)

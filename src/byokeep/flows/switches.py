@@ -13,9 +13,8 @@ It may not judge why: a reason is a code.
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -23,6 +22,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
+from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
@@ -34,7 +34,6 @@ from byokeep.ports import Query, Row, Tx
 CUT_OFF_WITHIN_S: Final = 3.0  # seconds the store has before the caller is told that it is pending
 DECISIONS_END_S: Final = 3.2  # seconds after which a statement of a decision under way has ended or was cut
 _AT_ONCE: Final = 32  # entities switched side by side
-_REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +53,15 @@ class Switch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRequest:
-    """A wish to open, waiting for a second person."""
+    """A wish to open, waiting for a second person. ``repeated`` = it was there before it was asked for."""
 
     id: UUID
     scope: str
     epoch: int
+    reason: str
     requested_by: UUID
     expires_at: datetime
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def _switch(row: Row) -> Switch:
 
 
 def _request(row: Row) -> OpenRequest:
-    return OpenRequest(**{name: row[name] for name in OpenRequest.__dataclass_fields__})
+    return OpenRequest(**{name: row[name] for name in OpenRequest.__dataclass_fields__ if name != "repeated"})
 
 
 def _entity(row: Row) -> _Entity:
@@ -88,6 +89,7 @@ _INSTALL: Final = Query("switch_install", lambda row: str(row["scope"]))
 _CLOSE: Final = Query("switch_close", _switch)
 _OPEN: Final = Query("switch_open", _switch)
 _READ: Final = Query("switch_read", _switch)
+_HOLD_ROW: Final = Query("switch_hold_row", _switch)
 _LIST: Final = Query("switch_list", _switch)
 _PENDING: Final = Query("switch_pending_cut_off", _switch)
 _MARK: Final = Query("switch_mark_cut_off", lambda row: str(row["scope"]))
@@ -95,6 +97,7 @@ _KILL_JOBS: Final = Query("switch_kill_jobs", lambda row: row["id"])
 _ENTITIES: Final = Query("switch_entities", _entity)
 _CLIENT: Final = Query("switch_client_known", lambda row: row["id"])
 _ASK: Final = Query("switch_request_open", _request)
+_WAITING: Final = Query("switch_requests_live", _request)
 _APPROVAL: Final = Query("switch_approval", lambda row: row)
 _USE: Final = Query("switch_use_approval", lambda row: row["id"])
 
@@ -124,8 +127,7 @@ async def close(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Swit
             confirmed; the broker tries again until it does. Or ``database_unavailable``: nothing is served then either.
     """
     authorise(actor, Verb.SWITCH_CLOSE, client_id=scope.client_id)
-    if not _REASON.match(reason):
-        raise Rejected("bad_reason", next_step="Give a code like suspected_leak.")
+    check_reason(reason, example="suspected_leak")
     locked = True
     try:
         switch = await _close_row(app, actor, scope, reason, locked=True)
@@ -230,20 +232,23 @@ async def cut_off_pending(app: BrokerApp) -> int:
 
 
 async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> OpenRequest:
-    """Ask for a closed switch to be opened.
+    """Ask for a closed switch to be opened. A state has one live request: asking again returns that one.
 
     Raises:
-        Rejected: ``bad_reason``.
-        NotFound: No such switch for this actor.
+        NotFound: No such client for this actor.
         Conflict: ``switch_not_closed``.
+        Rejected: ``bad_reason``.
     """
     authorise(actor, Verb.SWITCH_REQUEST_OPEN, client_id=scope.client_id)
-    if not _REASON.match(reason):
-        raise Rejected("bad_reason", next_step="Give a code like incident_over.")
     async with app.db.begin(every_client=True) as tx:
-        switch = await tx.one(_READ, scope=scope.name)
-        if not switch.closed:
-            raise Conflict("switch_not_closed")
+        switch = await tx.maybe(_HOLD_ROW, scope=scope.name)
+        if switch is None and scope.client_id is not None:
+            await tx.one(_CLIENT, client_id=scope.client_id)
+        if switch is None or not switch.closed:
+            raise Conflict("switch_not_closed", next_step="This switch is open already; there is nothing to do.")
+        check_reason(reason, example="incident_over")
+        if waiting := await tx.all(_WAITING, scope=scope.name, clients=None):
+            return replace(waiting[0], repeated=True)
         request = await tx.one(
             _ASK, id=app.ids.uuid(), scope=scope.name, epoch=switch.epoch, reason=reason, requested_by=actor.id
         )
@@ -348,6 +353,17 @@ async def _lock(tx: Tx, scope: Scope) -> None:
     await tx.all(_LOCK, scope=scope.name)
 
 
+async def list_requests(app: BrokerApp, actor: Actor) -> list[OpenRequest]:
+    """Return the requests to open that an approver could approve now, of the switches the actor may see."""
+    authorise(actor, Verb.SWITCH_READ)
+    async with app.db.begin(every_client=True) as tx:
+        return await tx.all(_WAITING, scope=None, clients=_clients_of(actor))
+
+
+def _clients_of(actor: Actor) -> list[UUID] | None:
+    return None if actor.clients is None else sorted(actor.clients, key=str)
+
+
 async def list_switches(app: BrokerApp, actor: Actor) -> list[Switch]:
     """Return the global switch and those of the actor's clients.
 
@@ -356,7 +372,7 @@ async def list_switches(app: BrokerApp, actor: Actor) -> list[Switch]:
     """
     authorise(actor, Verb.SWITCH_READ)
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(_LIST, clients=None if actor.clients is None else sorted(actor.clients, key=str))
+        found = await tx.all(_LIST, clients=_clients_of(actor))
     if not any(switch.scope == GLOBAL for switch in found):
         raise Unavailable("switch_missing", next_step="The global switch is missing; everything counts as closed.")
     return found

@@ -2,7 +2,8 @@
 
 Rules
 - The reserve is given back only when an act that stops something could not be recorded and the disk is short.
-- From then on, and whenever the reserve is not held, nothing new is started: no job, no lease, no permit.
+- From then on, and whenever the reserve is not held, nothing new is started: no job, no lease, no permit. Another
+  process may have given it back: a key's revocation is recorded by ``web``, a kill by the broker.
 - The reserve is taken again by the broker's rounds as soon as there is room; then work goes on by itself.
 
 It may not judge an act: a refusal is not tried again.
@@ -27,6 +28,9 @@ class Reserve(Protocol):
     def hold(self) -> bool:
         """Set it aside; False when there is no room."""
 
+    def kept(self) -> bool:
+        """Whether it is still there, wherever it was set aside; a look at the file's name."""
+
     def short(self) -> bool:
         """Whether there is less room than the reserve keeps."""
 
@@ -44,6 +48,7 @@ class Emergency:
     def __init__(self, reserve: Reserve | None = None) -> None:
         self._reserve = reserve
         self._short = False
+        self._held = False
 
     def hold(self) -> bool:
         """Take the reserve if there is room; False = there is not, and no work is started meanwhile. Blocking.
@@ -54,7 +59,7 @@ class Emergency:
         if self._reserve is None:
             return True
         held = self._reserve.hold()
-        self._short = not held
+        self._short, self._held = not held, held
         return held
 
     def require_room(self) -> None:
@@ -63,7 +68,7 @@ class Emergency:
         Raises:
             Unavailable: ``disk_full``.
         """
-        if self._short:
+        if self._short or (self._held and self._reserve is not None and not self._reserve.kept()):
             raise Unavailable(
                 "disk_full", next_step="Free disk space; kill and revoke still work, the rest goes on by itself then."
             )

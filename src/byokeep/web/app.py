@@ -15,10 +15,11 @@ from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.flows.app import WebApp
 from byokeep.flows.tokens import PasswordCheck
+from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.problems import install
 from byokeep.http.token import Authenticator, caller
-from byokeep.web import clients, forward, keys, leaks, people, watch
+from byokeep.web import clients, forward, keys, leaks, names, people, watch
 from byokeep.web.limits import Budget, LoginBrake
 
 _NOBODY = ClientId(UUID(int=0))
@@ -31,6 +32,7 @@ def create_app(
     passwords: PasswordCheck,
     broker_address: str,
     broker_ca_file: Path | None = None,
+    emergency: Emergency | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -40,6 +42,7 @@ def create_app(
         passwords: Makes and checks Argon2id strings.
         broker_address: Where the broker is, for the routes that are passed on.
         broker_ca_file: PEM of the only issuer to trust for it; default the system's.
+        emergency: What frees space on a full disk, so that a key can still be revoked; ``None`` = nothing does.
     """
     door = forward.BrokerDoor(broker_address, ca_file=broker_ca_file)
 
@@ -61,8 +64,9 @@ def create_app(
         clients.router(app, auth),
         clients.account_router(app, auth, writes),
         keys.values(app, auth, writes),
-        keys.router(app, auth, writes),
+        keys.router(app, auth, writes, emergency or Emergency()),
         watch.router(app, auth),
+        names.router(app, auth),
         leaks.router(app, auth),
         forward.router(door),
     ):

@@ -33,6 +33,7 @@ ROUTES: Final = (
     ("POST", "/v1/switches/close"),
     ("POST", "/v1/switches/open-requests"),
     ("POST", "/v1/switches/open-requests/{request_id}/approve"),
+    ("GET", "/v1/clients/{client_id}/jobs"),
     ("GET", "/v1/jobs/{job_id}"),
     ("GET", "/v1/gate/schema"),
     ("POST", "/v1/evidence/{sop_id}"),

@@ -15,6 +15,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows import onboard, refs, sops
 from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, describe, json_body, no_query, read_bytes
+from byokeep.http.emergency import Emergency
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
@@ -22,6 +23,7 @@ from byokeep.web.words import StateBody, at_out, inventory_out, query_of, ref_ou
 
 MAX_VALUE: Final = 8 * 1024  # bytes
 VERSION_HEADER: Final = "x-byokeep-version"
+_GOES_ON: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE})  # the others end the key's use
 _RAW: Final = {
     "requestBody": {
         "required": True,
@@ -82,7 +84,7 @@ def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     return routes
 
 
-def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
+def router(app: WebApp, auth: Authenticator, writes: Budget, emergency: Emergency) -> APIRouter:
     """Return the routes of references and runs."""
     routes = APIRouter(prefix="/v1", tags=["keys"], dependencies=[Depends(no_query)])
     who = Depends(caller(auth))
@@ -106,8 +108,9 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 
     @routes.post("/refs/{ref_id}/state", openapi_extra=describe(StateBody))
     async def change_state(ref_id: PathId, actor: Actor = who, body: StateBody = state_body) -> dict[str, Any]:
-        """Move a key to another state of its life."""
-        return ref_out(await refs.change_state(app, actor, ref_id, to=KeyState(body.to), reason=body.reason))
+        """Move a key to another state of its life; what stops its use works on a full disk, too."""
+        change = partial(refs.change_state, app, actor, ref_id, to=KeyState(body.to), reason=body.reason)
+        return ref_out(await (change() if body.to in _GOES_ON else emergency.stopping(change)))
 
     @routes.get("/sops/{sop_id}")
     async def get_sop(sop_id: PathId, actor: Actor = who) -> dict[str, Any]:

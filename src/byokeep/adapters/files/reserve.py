@@ -115,6 +115,10 @@ class Reserves:
         held = [part.hold() for part in self._parts]  # all are tried
         return all(held)
 
+    def kept(self) -> bool:
+        """Return whether none of the files is gone."""
+        return all(part.held() for part in self._parts)
+
     def short(self) -> bool:
         """Return whether any file system is short. Raises as :meth:`DiskReserve.short`."""
         return any(part.short() for part in self._parts)

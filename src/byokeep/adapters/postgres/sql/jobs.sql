@@ -38,6 +38,16 @@ SELECT id, client_id, dispatcher_id, runner_id, kind, secrets, platforms, lanes,
   FROM byokeep.job
  WHERE client_id = :client_id AND id = :id;
 
+-- name: jobs_newest
+-- :machine is null for people; a machine sees what it opened or runs.
+SELECT id, client_id, dispatcher_id, runner_id, kind, secrets, platforms, lanes, effects,
+       CASE WHEN state = 'open' AND expires_at <= clock_timestamp() THEN 'expired' ELSE state END AS state,
+       opened_at, expires_at
+  FROM byokeep.job
+ WHERE client_id = :client_id
+   AND (CAST(:machine AS uuid) IS NULL OR CAST(:machine AS uuid) IN (dispatcher_id, runner_id))
+ ORDER BY opened_at DESC, id LIMIT :limit;
+
 -- name: job_close
 UPDATE byokeep.job SET state = 'closed', reason = 'closed', closed_at = clock_timestamp()
  WHERE client_id = :client_id AND id = :id AND state = 'open'

@@ -17,7 +17,11 @@ SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets,
                    'verification', r.verification, 'unexpired', r.expires_at IS NULL OR r.expires_at > t.now)), '[]')
           FROM byokeep.credential_ref r
          WHERE r.client_id = j.client_id AND r.provider = ANY (j.secrets) AND r.purpose = 'default'
-           AND r.environment = :environment AND r.state IN ('pre_activation', 'active', 'suspended')) AS refs
+           AND r.environment = :environment AND r.state IN ('pre_activation', 'active', 'suspended')) AS refs,
+       ARRAY(SELECT r.provider FROM byokeep.credential_ref r
+              WHERE r.client_id = j.client_id AND r.provider = ANY (j.secrets) AND r.purpose = 'default'
+                AND r.environment = :environment
+                AND r.state IN ('deactivated', 'compromised', 'destroyed')) AS ended
   FROM byokeep.job j
   JOIN byokeep.client c ON c.id = j.client_id
  CROSS JOIN (SELECT clock_timestamp() AS now) t

@@ -37,6 +37,11 @@ RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, instal
 SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id
   FROM byokeep.switch WHERE scope = :scope;
 
+-- name: switch_hold_row
+-- Whoever asks for opening stands in line here, so that one state has one request.
+SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id
+  FROM byokeep.switch WHERE scope = :scope FOR UPDATE;
+
 -- name: switch_list
 SELECT scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id
   FROM byokeep.switch
@@ -70,7 +75,17 @@ SELECT id FROM byokeep.client WHERE id = :client_id;
 INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by, requested_at, expires_at)
 VALUES (:id, 'open_switch', :scope, :epoch, :reason, :requested_by, clock_timestamp(),
         clock_timestamp() + interval '15 minutes')
-RETURNING id, scope, epoch, requested_by, expires_at;
+RETURNING id, scope, epoch, reason, requested_by, expires_at;
+
+-- name: switch_requests_live
+-- What somebody may approve now: unused, in time, and for the state that the switch is in.
+SELECT a.id, a.scope, a.epoch, a.reason, a.requested_by, a.expires_at
+  FROM byokeep.approval a
+  JOIN byokeep.switch s ON s.scope = a.scope AND s.epoch = a.epoch AND s.closed
+ WHERE a.action = 'open_switch' AND a.used_at IS NULL AND a.expires_at > clock_timestamp()
+   AND (CAST(:scope AS text) IS NULL OR a.scope = :scope)
+   AND (s.client_id IS NULL OR CAST(:clients AS uuid[]) IS NULL OR s.client_id = ANY (CAST(:clients AS uuid[])))
+ ORDER BY a.requested_at;
 
 -- name: switch_approval
 SELECT id, scope, epoch, reason, requested_by, expires_at, used_at,

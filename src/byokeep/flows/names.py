@@ -1,0 +1,32 @@
+"""Names behind ids that somebody already holds: of people, machines and clients.
+
+Rules
+- Who asks names the ids; nobody lists people here. A client that is not the actor's stays without a name.
+- An id without a name is left out: nothing can be told from its absence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.model import Actor
+from byokeep.core.policy import Verb
+from byokeep.flows.app import App
+from byokeep.flows.clients import scope_of
+from byokeep.flows.permission import permit
+from byokeep.ports import Query
+
+_NAMES: Final = Query("names_known", lambda row: (UUID(str(row["id"])), str(row["name"])))
+
+
+async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID, str]:
+    """Return the names of those ids that have one for this actor.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    await permit(app, actor, Verb.CLIENT_READ)
+    async with app.db.begin(every_client=True) as tx:
+        return dict(await tx.all(_NAMES, wanted=sorted(set(wanted), key=str), clients=scope_of(actor)))
