@@ -20,10 +20,13 @@ from byokeep.redact.canary import PROVIDERS
 from byokeep.redact.leaks.fingerprints import parse
 from byokeep.web.leaks import PER_MINUTE
 from byokeep.wire.bao_http import BaoHttp
+from tests.support.audit_table import DENIED, Call, Case, Scene, expect_each, fresh
 from tests.support.broker import Person
 from tests.support.web import Desk
 
-pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+pytest_plugins = [
+    "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.audit_table",
+]  # fmt: skip
 PATH = "/v1/leaks/fingerprints"
 
 
@@ -144,6 +147,24 @@ async def test_destroyed_and_revoked_values_leave_the_list(desk: Desk) -> None:
         assert bool(labels_of(await taken(desk), new)) is there, to
 
 
+async def test_references_that_follow_each_other_keep_to_their_own_versions(desk: Desk) -> None:
+    """A new reference at the place of a revoked one does not bring that one's value back, nor count it."""
+    client = await desk.stand.client()
+    leaked, ended, now = desk.canary(), desk.canary(), desk.canary()
+    refs = []
+    for value, state in ((leaked, "compromised"), (ended, "deactivated"), (now, "")):
+        refs.append((await desk.onboard(client, value))["ref"])
+        if state:
+            body = {"to": state, "reason": "a_test"}
+            assert (await desk.call("POST", f"/v1/refs/{refs[-1]}/state", "operator", body))[0] == 200
+    assert len(set(refs)) == 3
+    reply = await taken(desk)
+    assert (reply["values"], reply["unknown"], reply["replaced_unknown"]) == (2, [], 0)
+    assert labels_of(reply, leaked) == {f"openai v1 ref={refs[0]} client={client}"}
+    assert labels_of(reply, ended) == set()
+    assert labels_of(reply, now) == {f"openai v3 ref={refs[2]} client={client}"}
+
+
 async def test_a_value_too_weak_to_be_known_again_is_told(desk: Desk) -> None:
     """It is stored, it has a row without digests, and it is listed as unknown with the reason."""
     client = await desk.stand.client()
@@ -253,3 +274,14 @@ async def test_a_reading_that_can_not_be_recorded_does_not_happen(desk: Desk) ->
     status, reply = await desk.call("GET", PATH, "auditor")
     assert status >= 400
     assert "fingerprints" not in reply
+
+
+@pytest.mark.req("R1.4-1")
+async def test_taking_them_leaves_one_record(scene: Scene) -> None:
+    """Taken by an auditor: one record of that person in the platform's chain; refused: the refusal alone."""
+    call = Call("GET", PATH)
+    await expect_each(scene, {"fingerprints": [
+        Case("success", "auditor", call, 200, ("leaks.fingerprints_read ok",)),
+        Case("narrow", fresh(scene, "auditor", scene.client), call, 200, ("leaks.fingerprints_read ok",)),
+        Case("denied", fresh(scene, "admin"), call, 403, DENIED),
+    ]})  # fmt: skip

@@ -79,13 +79,14 @@ class _Line:
     ref_id: UUID
     pinned: int
     version: int | None
-    digests: tuple[str, ...]
+    digests: tuple[str, ...] | None
 
 
 def _line(row: Row) -> _Line:
     return _Line(
         place=SecretRef(ClientId(row["client_id"]), Provider(row["provider"])), ref_id=row["ref_id"],
-        pinned=row["pinned"], version=row["version"], digests=tuple(row["digests"] or ()),
+        pinned=row["pinned"], version=row["version"],
+        digests=None if row["digests"] is None else tuple(row["digests"]),
     )  # fmt: skip
 
 
@@ -131,11 +132,11 @@ async def live_values(app: WebApp, actor: Actor) -> LiveValues:
     for ref, versions in zip(refs, held, strict=True):
         known = {line.version: line.digests for line in ref}
         place, ref_id, pinned = ref[0].place, ref[0].ref_id, ref[0].pinned
-        for version in sorted({pinned, *versions}):
+        for version in sorted(versions):
             if digests := known.get(version):
                 watched.append(Watched(place=place, ref_id=ref_id, version=version, digests=digests))
             elif version == pinned:
-                reason = "too_weak" if version in known else "earlier_release"
+                reason = "earlier_release" if known.get(version) is None else "too_weak"
                 unknown.append(Unwatched(place=place, ref_id=ref_id, version=version, reason=reason))
             else:
                 replaced += 1
@@ -149,9 +150,11 @@ async def live_values(app: WebApp, actor: Actor) -> LiveValues:
     )  # fmt: skip
 
 
-async def _held(app: WebApp, slots: asyncio.Semaphore, ref: list[_Line]) -> list[int]:
-    """Return the versions that the store holds; it is not asked about a reference that never had but one."""
-    if ref[0].pinned == 1 and all(line.version in (None, 1) for line in ref):
-        return [1]
+async def _held(app: WebApp, slots: asyncio.Semaphore, ref: list[_Line]) -> set[int]:
+    """Return the pinned version and those others of the reference that the store holds; asked only if there are any."""
+    pinned = ref[0].pinned
+    others = {line.version for line in ref if line.version is not None} - {pinned}
+    if not others:
+        return {pinned}
     async with slots:
-        return await app.intake.live_versions(ref[0].place)
+        return {pinned} | others.intersection(await app.intake.live_versions(ref[0].place))

@@ -9,10 +9,13 @@ DO UPDATE SET format = EXCLUDED.format, digests = EXCLUDED.digests, made_at = no
 RETURNING f.ref_id;
 
 -- name: leak_live
--- Every reference in one of the states, once for each of its versions that has digests of this format, or once without.
-SELECT r.client_id, r.id AS ref_id, r.provider, r.version AS pinned, f.version, f.digests
+-- Every reference in one of the states, once for each version that was ever announced under it, with the digests of this
+-- format if there are any. References that follow each other share their place in the store, but no version.
+SELECT r.client_id, r.id AS ref_id, r.provider, r.version AS pinned, v.version, f.digests
   FROM byokeep.credential_ref r
-  LEFT JOIN byokeep.leak_fingerprint f ON f.client_id = r.client_id AND f.ref_id = r.id AND f.format = :format
+  LEFT JOIN byokeep.value_fingerprint v ON v.ref_id = r.id
+  LEFT JOIN byokeep.leak_fingerprint f
+         ON f.client_id = r.client_id AND f.ref_id = r.id AND f.version = v.version AND f.format = :format
  WHERE r.state = ANY(CAST(:states AS text[]))
    AND (CAST(:ids AS uuid[]) IS NULL OR r.client_id = ANY(CAST(:ids AS uuid[])))
- ORDER BY r.client_id, r.id, f.version;
+ ORDER BY r.client_id, r.id, v.version;
