@@ -225,7 +225,7 @@ async def test_a_closed_switch_has_one_request_to_open(stand: Stand) -> None:
 
 
 async def test_the_rule_of_reasons_is_in_the_refusal(stand: Stand) -> None:
-    """A reason that is no code is refused with what a code is; an open switch is said to be open whatever the reason."""
+    """A reason that is no code is refused with the rule; an open switch is said to be open whatever the reason."""
     client = str(await stand.client())
     for reason in ("x", "Because I say so", "a" * 64):
         status, reply = await close(stand, client_id=client, reason=reason)

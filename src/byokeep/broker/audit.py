@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
 from byokeep.core.errors import Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor

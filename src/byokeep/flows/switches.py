@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.plain_text import check_reason
