@@ -354,8 +354,8 @@ async def test_postgres_kill_9_loses_no_acknowledged_record(own_server: FreshDat
 
 def test_postgres_loader_refuses_what_it_could_misread() -> None:
     """Doubled, nameless, empty and doubled-up statements, and files that do not say what they are, are refused."""
-    good = "-- About.\n\n-- name: one_thing\n-- Why.\nSELECT :x::int;\n"
-    assert str(queries.parse([("a.sql", good)])["one_thing"]) == "SELECT :x::int"
+    good = "-- About.\n\n-- name: one_thing\n-- Why.\nSELECT :x::int, 7 % :y;\n"
+    assert queries.parse([("a.sql", good)])["one_thing"] == "SELECT %(x)s::int, 7 %% %(y)s"
     for bad in (
         "SELECT 1", "-- name: no_title\nSELECT 1", "-- About.\nSELECT 1", "-- About.\n-- name: empty\n",
         "-- About.\n-- name: two\nSELECT 1; SELECT 2", "-- About.\n-- name: Bad\nSELECT 1",

@@ -18,7 +18,7 @@ from importlib import resources
 from itertools import count
 from pathlib import Path
 
-from sqlalchemy import TextClause, create_engine
+from sqlalchemy import create_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from byokeep.adapters.postgres.embedded import ROLES, EmbeddedPostgres
@@ -105,7 +105,7 @@ def tables_as_sql() -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def statements(own: str = "") -> Mapping[str, TextClause]:
+def statements(own: str = "") -> Mapping[str, str]:
     """The statements that the transactions themselves need, the switches', and a test's own (``-- name: x`` blocks)."""
     folder = resources.files("byokeep.adapters.postgres").joinpath("sql")
     files = [(name, folder.joinpath(name).read_text()) for name in ("core.sql", "switches.sql")]

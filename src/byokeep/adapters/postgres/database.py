@@ -25,14 +25,12 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import CursorResult, TextClause
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from psycopg.pq import TransactionStatus
 
 from byokeep.adapters.postgres import queries
-from byokeep.adapters.postgres.failures import is_disconnect, translate, unavailable
+from byokeep.adapters.postgres.connections import Connection, Connections
+from byokeep.adapters.postgres.failures import translate, unavailable
 from byokeep.adapters.postgres.queue import Enqueuer
-from byokeep.adapters.postgres.session import CONNECT_S, session_arguments
 from byokeep.core.audit import canonical_payload
 from byokeep.core.errors import ByokeepError, Integrity, NotFound, Unavailable
 from byokeep.core.events import Event
@@ -42,6 +40,7 @@ T = TypeVar("T")
 
 CALL_S: Final = 3.2  # seconds a statement may take before its connection is cut; just over the lock timeout
 _GRACE_S: Final = 0.05  # of them: for an answer that came while the loop was busy elsewhere
+_CAN_ROLL_BACK: Final = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
 _POOL: Final = 10
 _TASK: Final = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _ID: Final = re.compile(r"[a-z0-9_:./-]{1,128}\Z")
@@ -63,20 +62,11 @@ class PostgresDatabase:
         statements: Named statements; the packaged ones unless given.
     """
 
-    def __init__(self, url: str, *, pool_size: int = _POOL, statements: Mapping[str, TextClause] | None = None) -> None:
+    def __init__(self, url: str, *, pool_size: int = _POOL, statements: Mapping[str, str] | None = None) -> None:
         self._queries = queries.load() if statements is None else statements
         self._enqueuer = Enqueuer()
         # The driver commits by itself; begin() sends BEGIN together with the client's scope in one round trip.
-        self._engine: AsyncEngine = create_async_engine(
-            url,
-            isolation_level="AUTOCOMMIT",
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=CONNECT_S,
-            hide_parameters=True,
-            use_native_hstore=False,
-            connect_args=session_arguments("byokeep"),
-        )
+        self._connections = Connections(url, size=pool_size, name="byokeep")
 
     @asynccontextmanager
     async def begin(
@@ -94,7 +84,7 @@ class PostgresDatabase:
             ValueError: Both scopes at once.
         """
         connection = await self._open(_opening(client_id, every_client))
-        transaction = PostgresTransaction(connection, self._queries, self._enqueuer)
+        transaction = PostgresTransaction(connection, self._connections, self._queries, self._enqueuer)
         try:
             yield transaction
         except BaseException:
@@ -109,41 +99,38 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._engine.dispose()
+        await self._connections.close()
 
-    async def _open(self, opening: str) -> AsyncConnection:
-        failure: ByokeepError = unavailable()
-        # A pooled connection may have died with a server that is back by now: nothing was sent, so once more is safe.
-        for _ in range(2):
-            connection = await self._connect()
-            watch, again = _Watch(connection), False
+    async def _open(self, opening: str) -> Connection:
+        failure: ByokeepError
+        while True:
+            connection, new = await self._connections.take()
+            watch = _Watch(connection)
             try:
                 with watch:
-                    await connection.exec_driver_sql(opening, execution_options={"no_parameters": True})
+                    await connection.execute(opening)
                 return connection
-            except SQLAlchemyError as error:
-                failure, again = translate(error), is_disconnect(error) and not watch.expired
-                await _drop(connection)
+            except psycopg.Error as error:
+                failure = translate(error)
+                died = connection.closed and not watch.expired
+                self._connections.drop(connection)
             except BaseException:
-                await _drop(connection)
+                self._connections.drop(connection)
                 raise
-            if not again:
+            # An idle one may have died with a server that is back by now: nothing was begun, so another is safe.
+            if new or not died:
                 break
-        raise failure
-
-    async def _connect(self) -> AsyncConnection:
-        try:
-            return await self._engine.connect()
-        except (SQLAlchemyError, psycopg.Error, OSError) as error:
-            failure = translate(error)
         raise failure
 
 
 class PostgresTransaction:
     """:class:`byokeep.ports.Tx`; made by :meth:`PostgresDatabase.begin` only."""
 
-    def __init__(self, connection: AsyncConnection, statements: Mapping[str, TextClause], enqueuer: Enqueuer) -> None:
+    def __init__(
+        self, connection: Connection, pool: Connections, statements: Mapping[str, str], enqueuer: Enqueuer
+    ) -> None:
         self._connection = connection
+        self._pool = pool
         self._statements = statements
         self._enqueuer = enqueuer
         self._failure: ByokeepError | None = None
@@ -174,8 +161,8 @@ class PostgresTransaction:
             Unavailable: ``database_unavailable``, ``database_busy``.
         """
         statement = self._statements[query.name]
-        result = await self._run(statement, {name: _plain(value) for name, value in params.items()})
-        return [query.into(dict(row)) for row in result.mappings()] if result.returns_rows else []
+        rows = await self._run(statement, {name: _plain(value) for name, value in params.items()})
+        return [query.into(row) for row in rows]
 
     async def append(self, event: Event) -> Receipt:
         """Append to the chain of ``event.client_id``, or the platform's, in this transaction.
@@ -204,10 +191,9 @@ class PostgresTransaction:
         if not _TASK.match(task) or any(not _ID.match(value) for value in (*ids.values(), *([key] if key else []))):
             raise ValueError("tasks take ids only")
         at = datetime.now(UTC) + timedelta(seconds=delay_s) if delay_s else None
-        raw = _driver(self._connection)
         try:
             with _Watch(self._connection):
-                await self._enqueuer.enqueue(raw, task, ids, key=key, at=at)
+                await self._enqueuer.enqueue(self._connection, task, ids, key=key, at=at)
             return
         except psycopg.Error as error:
             self._failure = translate(error)
@@ -218,35 +204,41 @@ class PostgresTransaction:
         if self._failure is not None:
             await self.undo()
             raise self._failure
-        lost = False
         try:
             with _Watch(self._connection):
-                await self._connection.commit()
-        except SQLAlchemyError:
-            lost = True
+                await self._connection.execute("COMMIT")
+            self._pool.give(self._connection)
+            return
+        except psycopg.Error:
+            self._pool.drop(self._connection)
         except BaseException:
-            await _drop(self._connection)
+            self._pool.drop(self._connection)
             raise
-        if lost:
-            await _drop(self._connection)
-            raise Unavailable("commit_outcome_unknown", next_step="Look whether it happened before trying again.")
-        await self._connection.close()
+        raise Unavailable("commit_outcome_unknown", next_step="Look whether it happened before trying again.")
 
     async def undo(self) -> None:
         """Roll back, or drop a connection that can not; for :meth:`PostgresDatabase.begin`."""
+        if self._connection.pgconn.transaction_status not in _CAN_ROLL_BACK:
+            self._pool.drop(self._connection)
+            return
         try:
             with _Watch(self._connection):
-                await self._connection.rollback()
-            await self._connection.close()
-        except (SQLAlchemyError, psycopg.Error, Unavailable):
-            await _drop(self._connection)
+                await self._connection.execute("ROLLBACK")
+            self._pool.give(self._connection)
+            return
+        except psycopg.Error:
+            self._pool.drop(self._connection)
+        except BaseException:
+            self._pool.drop(self._connection)
+            raise
 
-    async def _run(self, statement: TextClause, params: Mapping[str, object]) -> CursorResult[Any]:
+    async def _run(self, statement: str, params: Mapping[str, object]) -> list[dict[str, Any]]:
         watch = _Watch(self._connection)
         try:
             with watch:
-                return await self._connection.execute(statement, params)
-        except DBAPIError as error:
+                cursor = await self._connection.execute(statement, params)
+                return await cursor.fetchall() if cursor.description else []
+        except psycopg.Error as error:
             failure = unavailable() if watch.expired else translate(error)
         # Raised out here, so that the driver's exception is not even a context of ours.
         self._failure = failure
@@ -260,10 +252,9 @@ class _Watch:
     this process did not come round to its loop, an answer that lies there meanwhile is taken first.
     """
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        raw = _driver(connection)
+    def __init__(self, connection: Connection) -> None:
         self.expired = False
-        self._descriptor = -1 if raw.closed else raw.fileno()
+        self._descriptor = -1 if connection.closed else connection.fileno()
 
     def __enter__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -279,23 +270,6 @@ class _Watch:
         self.expired = True
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as end:
             end.shutdown(socket.SHUT_RDWR)
-
-
-def _driver(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
-    """The driver's own connection below SQLAlchemy's."""
-    pooled = connection.sync_connection
-    raw = None if pooled is None or pooled.invalidated else pooled.connection.driver_connection
-    if not isinstance(raw, psycopg.AsyncConnection):
-        raise unavailable()
-    return raw
-
-
-async def _drop(connection: AsyncConnection) -> None:
-    """Throw a connection away without asking its server anything."""
-    with contextlib.suppress(SQLAlchemyError, psycopg.Error):
-        await connection.invalidate()
-    with contextlib.suppress(SQLAlchemyError, psycopg.Error):
-        await connection.close()
 
 
 def _opening(client_id: UUID | None, every_client: bool) -> str:

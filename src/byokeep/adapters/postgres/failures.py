@@ -13,8 +13,6 @@ from types import MappingProxyType
 from typing import Final
 
 import psycopg
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 
@@ -32,18 +30,20 @@ def unavailable() -> Unavailable:
     return Unavailable("database_unavailable", next_step="Try again; if it stays, see that PostgreSQL runs.")
 
 
+def busy() -> Unavailable:
+    """The database works for others; the same question may be answered in a moment."""
+    return Unavailable("database_busy", next_step="Try again in a moment.")
+
+
 def translate(error: BaseException) -> ByokeepError:
-    """Return our error for a driver's or pool's."""
-    if isinstance(error, PoolTimeout):
-        return Unavailable("database_busy", next_step="Try again in a moment.")
-    found = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(found, psycopg.Error) or not found.sqlstate:
+    """Return our error for a driver's."""
+    if not isinstance(error, psycopg.Error) or not error.sqlstate:
         return unavailable()
-    state, constraint = found.sqlstate, found.diag.constraint_name or ""
+    state, constraint = error.sqlstate, error.diag.constraint_name or ""
     if state in _AUDIT_RULES:
         return Denied("audit_refused", rule=_AUDIT_RULES[state])
     if state in _BUSY:
-        return Unavailable("database_busy", next_step="Try again in a moment.")
+        return busy()
     if state[:2] in _GONE:
         return unavailable()
     named = {"constraint": constraint} if _NAME.match(constraint) else {}
@@ -56,8 +56,3 @@ def translate(error: BaseException) -> ByokeepError:
     if state == "42501":
         return Denied("database_denied")
     return Unavailable("database_error", state=state)
-
-
-def is_disconnect(error: BaseException) -> bool:
-    """True when the connection was already dead: nothing of the statement reached a server."""
-    return isinstance(error, DBAPIError) and error.connection_invalidated

@@ -14,13 +14,12 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Final
 
-from sqlalchemy import TextClause, text
-
 _NAME: Final = re.compile(r"-- name: ([a-z][a-z0-9_]{1,62})\Z")
+_BIND: Final = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 
-def load() -> Mapping[str, TextClause]:
-    """Return every packaged statement by name.
+def load() -> Mapping[str, str]:
+    """Return every packaged statement by name, its binds in the driver's spelling.
 
     Raises:
         ValueError: A file breaks the rules above.
@@ -30,16 +29,16 @@ def load() -> Mapping[str, TextClause]:
     return parse((entry.name, entry.read_text(encoding="utf-8")) for entry in files)
 
 
-def parse(files: Iterable[tuple[str, str]]) -> Mapping[str, TextClause]:
+def parse(files: Iterable[tuple[str, str]]) -> Mapping[str, str]:
     """Return the statements of (file name, content) pairs. Raises ValueError as :func:`load`."""
-    found: dict[str, TextClause] = {}
+    found: dict[str, str] = {}
     for file, content in files:
         if not content.startswith("-- ") or content.startswith("-- name:"):
             raise ValueError(f"{file}: the first line says what the file is about")
         for name, statement in _statements(file, content):
             if name in found:
                 raise ValueError(f"{file}: {name} exists already")
-            found[name] = text(statement)
+            found[name] = _BIND.sub(r"%(\1)s", statement.replace("%", "%%"))
     return MappingProxyType(found)
 
 
