@@ -74,6 +74,7 @@ RULES = {
     "GET /v1/alerts": rule(A, O, P, U),
     "POST /v1/alerts/{alert_id}/close": rule(A, O, tenant=True),
     "GET /v1/audit": rule(U),
+    "GET /v1/leaks/fingerprints": rule(U),
     "GET /v1/refs/{ref_id}/history": rule(U, tenant=True),
     "POST /v1/clients/{client_id}/enroll": rule(A, tenant=True),
     "GET /v1/switches": rule(A, O, P, U, D, R),
