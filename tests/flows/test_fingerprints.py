@@ -3,14 +3,23 @@
 # ruff: noqa: S608 - statements are put together from made-up ids
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from granian.constants import Interfaces
+from granian.server.embed import Server
 
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.core.errors import Unavailable
+from byokeep.cli import live
+from byokeep.cli.terminal import Session, current
+from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.fingerprint import WINDOW, Digester
 from byokeep.core.keystate import LIVE, KeyState
 from byokeep.core.model import ClientId, Provider
@@ -18,6 +27,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.redact.canary import PROVIDERS
 from byokeep.redact.leaks.fingerprints import parse
+from byokeep.settings import Settings
 from byokeep.web.leaks import PER_MINUTE
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.audit_table import DENIED, Call, Case, Scene, expect_each, fresh
@@ -285,3 +295,53 @@ async def test_taking_them_leaves_one_record(scene: Scene) -> None:
         Case("narrow", fresh(scene, "auditor", scene.client), call, 200, ("leaks.fingerprints_read ok",)),
         Case("denied", fresh(scene, "admin"), call, 403, DENIED),
     ]})  # fmt: skip
+
+
+@asynccontextmanager
+async def on_loopback(desk: Desk) -> AsyncIterator[str]:
+    """Serve ``web`` where the command line can reach it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Server(desk.api, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False)
+    task = asyncio.create_task(server.serve())
+    for _ in range(200):
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 0.1).close()
+            break
+        await asyncio.sleep(0.02)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop()
+        await task
+
+
+async def test_the_command_line_fetches_what_a_scan_compares_with(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Document and counts arrive; another role, a store that is away and a stranger's reply are errors, never empty."""
+    client, value = await desk.stand.client(), desk.canary()
+    await desk.onboard(client, value)
+    await desk.put(client, b"0" * 32, "kie")
+    file = tmp_path / "token"
+    file.touch(mode=0o600)
+    file.write_text(desk.people["auditor"].token)
+    async with on_loopback(desk) as url:
+        current.set(Session(settings=Settings(web_url=url, token_file=str(file)), as_json=True))
+        found = await live.fetch_fingerprints()
+        assert (found.values, found.unknown, found.replaced_unknown, found.all_clients) == (1, 1, 0, True)
+        assert labels_of({"fingerprints": json.loads(found.document)}, value)
+        assert parse(found.document).key.hex() not in repr(found)
+        with pytest.raises(Denied, match="not_permitted"):
+            await live.fetch_fingerprints(token=Secret(desk.people["operator"].token))
+        with monkeypatch.context() as other:
+            other.setattr(live, "PATH", "/v1/self")
+            with pytest.raises(Unavailable, match="server_garbage"):
+                await live.fetch_fingerprints()
+        desk.web.intake._login._credentials = tmp_path / "none"  # type: ignore[attr-defined]
+        desk.web.intake._login._token = None  # type: ignore[attr-defined]
+        with pytest.raises(Unavailable, match="credentials_missing"):
+            await live.fetch_fingerprints()
+    with pytest.raises(Unavailable, match="server_unreachable"):
+        await live.fetch_fingerprints()
