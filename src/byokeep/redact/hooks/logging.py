@@ -1,0 +1,208 @@
+"""The hook into :mod:`logging`: every record of every logger, before any handler sees it.
+
+Rules
+- Records are cleaned where loggers hand them out and again after a handler's own filters; the text a formatter makes of
+  a record is cleaned once more. So it does not matter who set up which handler when, or whether loggers propagate.
+- The arguments stay where a formatter may want them one by one (uvicorn's does), as long as what they make is clean.
+- Handlers that want an exception get one without frames and without its text.
+- A message that does not fit its arguments is written as it is, cleaned; it is not dumped on standard error.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from weakref import WeakSet
+
+from byokeep.redact.hooks.patches import Patches
+from byokeep.redact.hooks.wall import REDACTION_ERROR, Told, Wall, one_line, shown
+
+_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_NAMES: Final = ("name", "threadName", "processName", "taskName", "funcName", "module", "filename", "pathname")
+_DATA: Final = (str, bytes, list, tuple, Mapping, int, float, complex)
+
+
+class LoggingHook:
+    """Puts the wall between loggers and handlers."""
+
+    def __init__(self, wall: Wall) -> None:
+        self._wall = wall
+        self._patches = Patches()
+        self._cleaned: WeakSet[logging.LogRecord] = WeakSet()
+
+    def place(self) -> None:
+        """Take the choke points of the module."""
+        put = self._patches.put
+        put(logging.Logger, "callHandlers", self._call_handlers)
+        put(logging.Handler, "handle", self._handle)
+        put(logging.Handler, "format", self._format)
+        put(logging.Handler, "handleError", self._handle_error)
+        put(logging.Formatter, "formatException", self._format_exception)
+
+    def remove(self) -> None:
+        """Give them back."""
+        self._patches.undo()
+
+    def clean(self, record: logging.LogRecord) -> None:
+        """Take the secrets out of a record, in place; one that can not be cleaned keeps its place and level alone."""
+        if not self._wall.on:
+            return
+        try:
+            self._names(record)
+            self._message(record)
+            self._exception(record)
+        except Exception:  # better no record than a raw one
+            _blank(record)
+
+    def _names(self, record: logging.LogRecord) -> None:
+        found = {name: record.__dict__[name] for name in _NAMES if isinstance(record.__dict__.get(name), str)}
+        extra = {name: item for name, item in record.__dict__.items() if name not in _STANDARD and not _passes(item)}
+        clean = self._wall.fields(found | extra)
+        for name in found:
+            record.__dict__[name] = one_line(clean[name])
+        if extra:
+            for name in extra:
+                del record.__dict__[name]
+            record.__dict__.update({name: item for name, item in clean.items() if name not in found})
+
+    def _message(self, record: logging.LogRecord) -> None:
+        wall = self._wall
+        if isinstance(record.msg, Mapping) and not record.args:  # structlog's, on its way to its own formatter
+            record.msg = wall.fields(record.msg)
+            return
+        try:
+            said = record.getMessage()
+        except Exception:  # the message does not fit its arguments
+            said = f"{record.msg} [arguments that do not fit: {shown(record.args)}]"
+            record.msg, record.args = wall.line(said), ()
+            return
+        clean = wall.line(said)
+        if record.args:
+            record.msg, record.args = self._by_parts(record, clean)
+        else:
+            record.msg = clean
+
+    def _by_parts(self, record: logging.LogRecord, clean: str) -> tuple[str, Any]:
+        """Return message and arguments of which both the parts and the whole are clean."""
+        wall, args = self._wall, record.args
+        template = wall.line(record.msg) if isinstance(record.msg, str) else ""
+        if isinstance(args, Mapping):
+            kept: Any = {name: _lined(item) for name, item in wall.value(_shown_parts(args)).items()}
+        else:
+            kept = tuple(_lined(item) for item in wall.value(tuple(_shown_part(item) for item in args or ())))
+        try:
+            whole = template % kept
+        except Exception:  # a part has become text where the template wants a number
+            return clean, ()
+        return (template, kept) if template and whole == clean else (clean, ())
+
+    def _exception(self, record: logging.LogRecord) -> None:
+        wall, found = self._wall, record.exc_info
+        if found and isinstance(found[1], BaseException):
+            if not isinstance(found[1], Told):
+                told = wall.told(found[1])
+                record.exc_info, record.exc_text = (type(told), told, None), told.report
+        elif record.exc_text:
+            record.exc_text = wall.text(record.exc_text)
+        if record.stack_info:
+            record.stack_info = wall.text(record.stack_info)
+
+    def _call_handlers(self, original: Callable[..., None]) -> Callable[..., None]:
+        def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+            self.clean(record)
+            self._cleaned.add(record)
+            original(logger, record)
+
+        return call_handlers
+
+    def _handle(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def handle(handler: logging.Handler, record: logging.LogRecord) -> Any:
+            if not self._wall.on:
+                return original(handler, record)
+            passed: Any = handler.filter(record)
+            if passed:
+                record = passed if isinstance(passed, logging.LogRecord) else record
+                if handler.filters or record not in self._cleaned:
+                    self.clean(record)
+                handler.acquire()
+                try:
+                    handler.emit(record)
+                finally:
+                    handler.release()
+            return passed
+
+        return handle
+
+    def _format(self, original: Callable[..., str]) -> Callable[..., str]:
+        def format_(handler: logging.Handler, record: logging.LogRecord) -> str:
+            text = original(handler, record)
+            try:
+                return self._wall.text(text)
+            except Exception:
+                return REDACTION_ERROR
+
+        return format_
+
+    def _format_exception(self, original: Callable[..., str]) -> Callable[..., str]:
+        def format_exception(formatter: logging.Formatter, found: Any) -> str:
+            error = found[1] if isinstance(found, tuple) else None
+            if not self._wall.on:
+                return original(formatter, found)
+            try:
+                if isinstance(error, Told):
+                    return error.report
+                return self._wall.text(original(formatter, found))
+            except Exception:
+                return REDACTION_ERROR
+
+        return format_exception
+
+    def _handle_error(self, original: Callable[..., None]) -> Callable[..., None]:
+        def handle_error(handler: logging.Handler, record: logging.LogRecord) -> None:
+            if not self._wall.on:
+                original(handler, record)
+            elif logging.raiseExceptions and sys.stderr:
+                try:
+                    error = sys.exc_info()[1]
+                    stack = "".join(traceback.format_stack(limit=8))
+                    said = self._wall.report(error) if error is not None else ""
+                    text = self._wall.text(f"--- Logging error ---\n{said}\nCall stack:\n{stack}")
+                except Exception:
+                    text = REDACTION_ERROR + "\n"
+                sys.stderr.write(text)
+
+        return handle_error
+
+
+def _passes(item: object) -> bool:
+    """Whether an extra stays the object it is: loggers, which structlog passes to its own formatter."""
+    return isinstance(item, logging.Logger) or type(item).__module__.partition(".")[0] == "structlog"
+
+
+def _shown_part(item: object) -> object:
+    return item if isinstance(item, _DATA) else _text_of(item)
+
+
+def _shown_parts(args: Mapping[str, object]) -> dict[str, object]:
+    return {name: _shown_part(item) for name, item in args.items()}
+
+
+def _text_of(item: object) -> str:
+    try:
+        return str(item)
+    except Exception:
+        return shown(item)
+
+
+def _lined(item: object) -> object:
+    return one_line(item) if isinstance(item, str) else item
+
+
+def _blank(record: logging.LogRecord) -> None:
+    kept = {"levelno": record.levelno, "levelname": logging.getLevelName(record.levelno), "created": record.created}
+    fresh = logging.LogRecord(REDACTION_ERROR, record.levelno, "", 0, REDACTION_ERROR, (), None)
+    record.__dict__.clear()
+    record.__dict__.update(fresh.__dict__ | kept | {"threadName": "", "processName": "", "taskName": None})
