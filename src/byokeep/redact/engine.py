@@ -12,24 +12,28 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from byokeep.core.errors import ByokeepError
 from byokeep.core.secret import Secret
 from byokeep.redact.known import KnownHit, KnownValues, Registration
 from byokeep.redact.mask import MASKED, Mask, truncated
-from byokeep.redact.rules import Rules, default_rules
+from byokeep.redact.nominate import Engine, Pure, Waiting, confirmed, nominator
+from byokeep.redact.pages import PAGE, groups, pages
+from byokeep.redact.rules import Rule, Rules, default_rules
 from byokeep.redact.structures import redacted
-from byokeep.redact.unwrap import DEPTH, inner, marked
+from byokeep.redact.unwrap import DEPTH, inner
 from byokeep.redact.views import Layer
 
-Engine = Literal["auto", "hyperscan", "pure"]
 LEAST_LINE: Final = 1 << 10
+MASK_STARTS: Final = b"[redacted:"
 _MARK_ROOM: Final = 40
 _WORK: Final = 8  # decoded text may come to this many times the text it was in
 _WORK_LEAST: Final = 1 << 16
+
+_Raw = tuple[int, int, str, str, str]
 
 
 class RedactionFailed(ByokeepError):
@@ -69,7 +73,8 @@ class Redactor:
             raise ValueError("max_line_too_short")
         self.rules = default_rules() if rules is None else rules
         self.mask = Mask(key)
-        self.known = KnownValues(self.mask.fingerprint)
+        self._nominator = nominator(self.rules, engine)
+        self.known = KnownValues(self.mask.fingerprint, compiled=not isinstance(self._nominator, Pure))
         self.max_line = max_line
         self.failures = 0
         self._counts: Counter[str] = Counter()
@@ -85,33 +90,44 @@ class Redactor:
         """Make a value known; see KnownValues.register."""
         return self.known.register(value, kind)
 
+    def warm(self) -> None:
+        """Start hyperscan now rather than after some hundred records. Takes a second; nothing without hyperscan."""
+        if isinstance(self._nominator, Waiting):
+            self._nominator.warm()
+
     def find(self, data: bytes) -> list[Span]:
         """Return the secrets in `data`: disjoint, in order. Raises RedactionFailed."""
         try:
-            return sorted(self._closely(data))
+            return list(self._spans(data))
         except Exception:
             raise self._failed() from None
 
     def text(self, text: str) -> str:
         """Return `text` with every secret masked; the same object if there is none. Raises RedactionFailed."""
         try:
-            if len(text) > self.max_line:
-                return self._shortened(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
             data = text.encode("utf-8", "surrogatepass")
-            spans = sorted(self._closely(data))
+            if len(data) > self.max_line:
+                return self._shortened(data).decode("utf-8", "replace")
+            if self.clean(data):
+                return text
+            spans = list(self._spans(data))
             return self._masked(data, spans).decode("utf-8", "surrogatepass") if spans else text
         except Exception:
             raise self._failed() from None
 
+    def clean(self, data: bytes) -> bool:
+        """Return whether nothing in `data`, up to a page of it, calls for reading it closely."""
+        return len(data) <= PAGE and not self._nominator.scan(data) and not self.known.nominated(data)
+
     def data(self, data: bytes) -> bytes:
         """Return `data` with every secret masked and lines over `max_line` bytes cut. Raises RedactionFailed."""
         try:
-            if len(data) > self.max_line and any(len(line) > self.max_line for line in data.split(b"\n")):
+            if len(data) > self.max_line and _longest_line(data) > self.max_line:
                 return b"\n".join(
-                    self._shortened(line) if len(line) > self.max_line else self.data(line)
+                    self._shortened(line) if len(line) > self.max_line else self._masked(line, list(self._spans(line)))
                     for line in data.split(b"\n")
                 )
-            return self._masked(data, sorted(self._closely(data)))
+            return self._masked(data, list(self._spans(data)))
         except Exception:
             raise self._failed() from None
 
@@ -154,7 +170,7 @@ class Redactor:
         keep = self.max_line - _MARK_ROOM
         while True:
             data = data[:keep]
-            out = self._masked(data, sorted(self._closely(data)))
+            out = self._masked(data, list(self._spans(data)))
             if len(out) <= self.max_line - _MARK_ROOM:
                 return out + truncated(size - len(data))
             keep -= max(len(out) - len(data), _MARK_ROOM)
@@ -174,13 +190,32 @@ class Redactor:
             self._counts.update(span.kind for span in spans)
         return b"".join(parts)
 
+    def _spans(self, data: bytes) -> Iterator[Span]:
+        """Yield the spans of `data`, page by page."""
+        at = 0
+        for start, end, limit in pages(data):
+            if at >= end:
+                continue
+            first = max(at, start)
+            page = data[first:limit] if first or limit < len(data) else data
+            if not self._nominator.scan(page) and not self.known.nominated(page):
+                continue
+            for span in sorted(self._closely(page)):
+                if first + span.start >= end:
+                    break
+                at = first + span.end
+                yield replace(span, start=first + span.start, end=at) if first else span
+
     def _closely(self, data: bytes) -> Iterator[Span]:
-        """Yield the spans of `data`; what lies between two masks, old or new, is read by itself."""
-        todo = list(self._between_masks(data, 0, len(data)))
+        """Yield the spans of a page; what lies between two masks, old or new, is read by itself."""
+        todo = list(self._between_masks(data))
         while todo:
             start, end = todo.pop()
+            part = data[start:end]
+            if not part or (not self._nominator.scan(part) and not self.known.nominated(part)):
+                continue
+            spans = self._read(part, start)
             at = start
-            spans = self._whole(data[start:end], start)
             for span in spans:
                 yield span
                 todo.append((at, span.start))
@@ -188,46 +223,58 @@ class Redactor:
             if spans:
                 todo.append((at, end))
 
-    def _between_masks(self, data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-        for mask in MASKED.finditer(data, start, end):
+    def _between_masks(self, data: bytes) -> Iterator[tuple[int, int]]:
+        start = 0
+        for mask in MASKED.finditer(data) if MASK_STARTS in data else ():
             if self.known.search(mask[0]):
                 continue
             yield start, mask.start()
             start = mask.end()
-        yield start, end
+        yield start, len(data)
 
-    def _whole(self, data: bytes, base: int) -> list[Span]:
+    def _read(self, data: bytes, base: int) -> list[Span]:
         """Return the disjoint spans of a text without masks, `base` added to their offsets."""
-        if not data:
-            return []
-        raw: list[tuple[int, int, str, str, str]] = []
+        raw = [(start, end, hit.kind, f"known/{hit.form}", hit.mark) for start, end, hit in self.known.search(data)]
+        for start, end in groups(data, lambda part: any(self._confirmed(part))):
+            part = data[start:end] if start or end < len(data) else data
+            raw += ((start + s, start + e, kind, rule, mark) for s, e, kind, rule, mark in self._layers(part))
+        return self._disjoint(data, raw, base)
+
+    def _confirmed(self, data: bytes) -> tuple[list[Rule], frozenset[str]]:
+        numbers = self._nominator.scan(data)
+        return confirmed(self.rules, numbers, data) if numbers else ([], frozenset())
+
+    def _layers(self, data: bytes) -> Iterator[_Raw]:
+        """Yield what the shapes find in a text, and both walls in the texts inside it."""
         left = max(_WORK_LEAST, _WORK * len(data))
         layers = [Layer(data, 0, lambda at: at)]
         while layers:
             layer = layers.pop()
-            raw += ((*layer.origin(s, e), kind, rule, mark) for s, e, kind, rule, mark in self._layer(layer.data))
-            names = marked(layer.data)
-            if not names:
-                continue
-            if layer.depth == DEPTH or left < 0:
-                start, end = layer.origin(0, len(layer.data))
-                if layer.depth and names - {"escape"}:
-                    raw.append((start, end, "unread", "unread", ""))
+            rules, triggers = self._confirmed(layer.data)
+            for found in self._by_shape(layer.data, rules):
+                yield (*layer.origin(found[0], found[1]), *found[2:])
+            if layer.depth:
+                for start, end, hit in self.known.search(layer.data):
+                    yield (*layer.origin(start, end), hit.kind, f"known/{hit.form}", hit.mark)
+            if layer.depth >= DEPTH or left < 0:
+                if triggers - {"escape"}:
+                    yield (*layer.origin(0, len(layer.data)), "unread", "unread", "")
                 continue
             unread: list[tuple[int, int]] = []
-            for deeper in inner(layer, names, unread):
+            for deeper in inner(layer, triggers, unread) if triggers else ():
                 left -= len(deeper.data)
                 layers.append(deeper)
-            raw += ((*layer.origin(start, end), "unread", "unread", "") for start, end in unread)
-        return self._disjoint(data, raw, base)
+            for start, end in unread:
+                yield (*layer.origin(start, end), "unread", "unread", "")
 
-    def _layer(self, data: bytes) -> Iterator[tuple[int, int, str, str, str]]:
-        for start, end, hit in self.known.search(data):
-            yield start, end, hit.kind, f"known/{hit.form}", hit.mark
-        for found in self.rules.find(data):
-            yield found.start, found.end, found.kind, found.rule, ""
+    def _by_shape(self, data: bytes, rules: list[Rule]) -> Iterator[_Raw]:
+        for rule in rules:
+            for match in rule.compiled.finditer(data):
+                for start, end in rule.spans(match):
+                    if not self.rules.allowed(rule.name, data, start, end):
+                        yield start, end, rule.kind, rule.name, ""
 
-    def _disjoint(self, data: bytes, raw: list[tuple[int, int, str, str, str]], base: int) -> list[Span]:
+    def _disjoint(self, data: bytes, raw: list[_Raw], base: int) -> list[Span]:
         """Merge what overlaps. A known value names the whole; of two shapes the first does."""
         merged: list[list[Any]] = []
         for first, last_end, kind, rule, mark in sorted(raw):
@@ -243,6 +290,10 @@ class Redactor:
             Span(base + start, base + end, kind, rule, mark or self.mask.fingerprint(data[start:end]))
             for start, end, kind, rule, mark in merged
         ]
+
+
+def _longest_line(data: bytes) -> int:
+    return max(len(line) for line in data.split(b"\n"))
 
 
 def _whole_characters(data: bytes, start: int, end: int) -> tuple[int, int]:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import base64
 import re
 import secrets
+import struct
 import sys
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -24,6 +26,7 @@ from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.redact.canary import FRAGMENT_BYTES
 from byokeep.redact.needles import Squeezed, radix_cuts
+from byokeep.redact.nominate import HS_CASELESS, HS_SINGLEMATCH, Automaton
 
 SQUEEZED: Final = b"\r\n\t \0:\\\"',[](){}<>;|`"
 LONGEST: Final = 1 << 15
@@ -32,6 +35,10 @@ _LEAST_DISTINCT: Final = 5
 _WORD: Final = 4
 _STRIDE: Final = 8
 _GRAIN: Final = 2048
+_SAMPLERS: Final = [struct.Struct(f"@{'I4x' * (words - 1)}I" if words else "@") for words in range(160)]
+_COMPILE_NS: Final = 3_000_000  # for each value
+_BULK: Final = 1 << 12
+_FEW: Final = 8
 
 # What all keys of a kind share says nothing about one of them: it is neither searched for nor counted as entropy.
 _PUBLIC: Final = re.compile(
@@ -131,13 +138,19 @@ class Registration:
 
 
 class KnownValues:
-    """The values known now. `mark` makes the keyed fingerprint that masks show. Safe to use from many threads."""
+    """The values known now. Safe to use from many threads.
 
-    def __init__(self, mark: Callable[[bytes], str]) -> None:
+    `mark` makes the keyed fingerprint that masks show; `compiled` lets hyperscan nominate where that is worth it.
+    """
+
+    def __init__(self, mark: Callable[[bytes], str], *, compiled: bool = False) -> None:
         self._mark = mark
         self._key = secrets.token_bytes(32)
         self._lock = threading.RLock()  # a signal handler may log, and so search or forget, in the middle of a call
         self._entries: dict[bytes, _Entry] = {}
+        self._compiled = compiled
+        self._automaton: Automaton | None = None
+        self._spent = 0
         self.table: dict[int, tuple[tuple[_Form, int], ...]] = {}
 
     def __len__(self) -> int:
@@ -158,6 +171,7 @@ class KnownValues:
             if entry is None:
                 entry = self._entries[name] = self._entry(plain, kind)
                 self._index(entry)
+                self._automaton = None
             else:
                 entry.count += 1
         return Registration(lambda: self._forget(name))
@@ -188,6 +202,7 @@ class KnownValues:
             if entry.count:
                 return
             del self._entries[name]
+            self._automaton = None
             for form in entry.forms:
                 for word, _ in form.words():
                     if left := tuple(place for place in self.table.get(word, ()) if place[0].entry is not entry):
@@ -196,28 +211,48 @@ class KnownValues:
                         self.table.pop(word, None)
             entry.wipe()
 
-    def nominated(self, squeezed: Squeezed) -> bool:
-        """Return whether any sampled word of the text stands in the table. False: the text holds no known value."""
-        size = squeezed.size // _WORD * _WORD
-        return not self.table.keys().isdisjoint(memoryview(squeezed.padded)[:size].cast("I")[::2])
+    def nominated(self, data: bytes) -> bool:
+        """Return whether `data` may hold a known value. False: it holds none."""
+        if not self._entries:
+            return False
+        text = data.translate(None, SQUEEZED)
+        automaton = self._automaton
+        if automaton is None:
+            automaton = self._worth(len(text))
+        if automaton is not None:
+            return bool(automaton.scan(text))
+        words = (len(text) + _WORD) // _STRIDE
+        if words < len(_SAMPLERS):
+            return not self.table.keys().isdisjoint(_SAMPLERS[words].unpack_from(text))
+        return not self.table.keys().isdisjoint(_sampled(text, len(text)))
+
+    def _worth(self, size: int) -> Automaton | None:
+        """Compile an automaton of the values once the texts searched without one have cost as much as it does."""
+        if not self._compiled:
+            return None
+        self._spent += 1000 + 3 * size
+        if self._spent < _COMPILE_NS * len(self._entries) or (size < _BULK and len(self._entries) > _FEW):
+            return None
+        with self._lock:
+            self._automaton = _automaton([form for entry in self._entries.values() for form in entry.forms])
+            self._spent = 0
+            return self._automaton
 
     def search(self, data: bytes) -> list[tuple[int, int, KnownHit]]:
         """Return (start, end, hit) of every place in `data`, in order; they may overlap."""
         if not self._entries or len(data) < FRAGMENT_BYTES:
             return []
-        squeezed = Squeezed(data, SQUEEZED, _GRAIN)
-        if not self.nominated(squeezed):
+        if not self.nominated(data):
             return []
+        squeezed = Squeezed(data, SQUEEZED, _GRAIN)
         return [(squeezed.origin(hit.start), squeezed.origin(hit.end - 1) + 1, hit) for hit in self._verified(squeezed)]
 
     def _verified(self, squeezed: Squeezed) -> list[KnownHit]:
         hits: set[KnownHit] = set()
         done: dict[tuple[int, int], int] = {}
         folded = b""
-        size = squeezed.size // _WORD * _WORD
-        samples = memoryview(squeezed.padded)[:size].cast("I")[::2]
         table = self.table
-        for number, word in enumerate(samples):
+        for number, word in enumerate(_sampled(squeezed.padded, squeezed.size)):
             if word not in table:
                 continue
             position = number * _STRIDE
@@ -230,11 +265,31 @@ class KnownValues:
                 left, right = _agree(
                     form.text, offset, folded if form.caseless else squeezed.padded, position, squeezed.size
                 )
-                if any(left <= start and end <= right for start, end in form.cuts):
+                if _holds(form.cuts, left, right):
                     base = position - offset
                     hits.add(KnownHit(base + left, base + right, form.entry.kind, form.entry.mark, form.name))
                     done[known] = base + right
         return sorted(hits)
+
+
+def _sampled(text: bytes, size: int) -> memoryview:
+    """Return the word at each 8th byte of the first `size` bytes."""
+    return memoryview(text)[: size // _WORD * _WORD].cast("I")[::2]
+
+
+def _automaton(forms: list[_Form]) -> Automaton | None:
+    """Return an automaton of pieces of which every part of a form that counts holds one; None if there are no forms."""
+    pieces: dict[tuple[bytes, int], None] = {}
+    for form in forms:
+        shortest = min(end - start for start, end in form.cuts)
+        step = shortest // 2
+        size = shortest - step + 1
+        for at in range(0, len(form.text) - size + 1, step):
+            pieces[bytes(form.text[at : at + size]), HS_CASELESS if form.caseless else 0] = None
+    if not pieces:
+        return None
+    expressions = ["".join(f"\\x{byte:02x}" for byte in text).encode() for text, _ in pieces]
+    return Automaton(expressions, range(len(expressions)), [flag | HS_SINGLEMATCH for _, flag in pieces])
 
 
 def _agree(text: bytearray, offset: int, data: bytes, position: int, size: int) -> tuple[int, int]:
@@ -249,6 +304,12 @@ def _agree(text: bytearray, offset: int, data: bytes, position: int, size: int) 
     while right < last and data[base + right] == text[right]:
         right += 1
     return left, min(right, last)
+
+
+def _holds(cuts: list[tuple[int, int]], left: int, right: int) -> bool:
+    """Return whether a part lies in [left, right): the first that starts there ends first."""
+    at = bisect_left(cuts, (left, 0))
+    return at < len(cuts) and cuts[at][1] <= right
 
 
 def private_parts(value: bytes) -> list[bytes]:
