@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -72,7 +73,8 @@ async def test_the_secret_is_a_file_in_memory_and_nothing_else(
     names = {line.split(b"=")[0] for line in (tmp_path / "copy.env").read_bytes().split(b"\0") if line}
     assert b"AWS_SECRET_ACCESS_KEY" not in names
     assert {name for name in names if name.startswith(b"BYOKEEP")} == {b"BYOKEEP_JOB", b"BYOKEEP_SECRET_OPENAI_FILE"}
-    assert ran.said == ""
+    assert ran.out == ""
+    assert re.fullmatch(r"job [0-9a-f-]{36}\n", ran.err)
 
 
 async def test_a_command_of_a_job_may_be_byokeep_itself(world: World, shell: Shell, client: str, key: bytes) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import shlex
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 
 from byokeep.redact.canary import new_canary
 from tests.support.cli import Ran, Shell, Watch, pipe_with
-from tests.support.stack import World, running_stack
+from tests.support.stack import World, environment, running_stack
 
 pytestmark = pytest.mark.timeout(300)  # many commands; how long each takes on an idle machine is a benchmark
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -153,11 +156,17 @@ async def test_clients_keys_and_evidence(desk: Desk, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "reason", "step"),
-    [("invalid", "invalid_key", "ask the client for a new one"), ("leaked", "leaked", "leaked-key procedure")],
+    ("state", "reason", "step", "goes_on"),
+    [
+        ("invalid", "invalid_key", "ask the client for a new one", "key add"),
+        ("leaked", "leaked", "leaked-key procedure", "key add"),
+        ("restricted", "restricted_but_live", "allow it to list models", "key verify"),
+    ],
 )
-async def test_a_key_that_is_refused_says_why_and_what_next(desk: Desk, state: str, reason: str, step: str) -> None:
-    """A failed verification ends with exit code 2, the reason on record, one sentence what to do, and how to go on."""
+async def test_a_key_that_is_refused_says_why_and_what_next(
+    desk: Desk, state: str, reason: str, step: str, goes_on: str
+) -> None:
+    """A failed verification ends with exit code 2, the reason on record, what to do, and the one command after it."""
     client, provider = await desk.world.client(), "google" if state == "leaked" else "openai"
     key = new_canary(provider)
     if state != "invalid":
@@ -170,7 +179,7 @@ async def test_a_key_that_is_refused_says_why_and_what_next(desk: Desk, state: s
     assert ran.code == 2
     assert f"not complete: {reason}" in ran.err
     assert step in ran.err
-    assert re.search(r"byokeep key verify [0-9a-f-]{36}", ran.err)
+    assert re.findall(r"byokeep (key \w+) [0-9a-f-]{36}", ran.err) == [goes_on]
     assert key[20:32].decode() not in ran.said
 
 
@@ -203,7 +212,12 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     issued = await desk.json("operator", "token", person, "--days", "2", "--save", str(file), who="admin")
     assert "token" not in issued  # type: ignore[operator]
     assert file.stat().st_mode & 0o777 == 0o600
-    done(await desk.shell.run("client", "list", token=file))
+    before = file.read_bytes()
+    await desk.no(2, "file_exists", "operator", "token", person, "--save", str(file), who="admin")
+    assert file.read_bytes() == before
+    done(await desk.shell.run("client", "list", token=file))  # nothing was issued, so this one did not end
+    issued = await desk.json("operator", "token", person, "--save", str(file), "--replace", who="admin")
+    assert file.read_bytes() != before
     await desk.ok("operator", "revoke", ids(issued), who="admin")
     refused = await desk.shell.run("client", "list", token=file)
     assert refused.code == 3
@@ -245,13 +259,52 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     assert closed["store_cut_off"] is True  # type: ignore[index]
     stopped = await desk.shell.run(*job)
     assert (stopped.code, "switch_closed" in stopped.err) == (3, True)
-    assert f"client:{client}" in (await desk.ok("kill", "status")).out
     asked = await desk.ok("kill", "off", "--client", client, "--reason", "key_replaced")
     request = UUID.findall(asked.err)[0]
-    assert f"byokeep kill approve {request}" in asked.err
+    assert f"byokeep kill approve {request} --home {desk.world.home}" in asked.err
+    again = await desk.ok("kill", "off", "--client", client, "--reason", "key_replaced")
+    assert (f"kill approve {request}" in again.err, "asked for already" in again.err) == (True, True)
+    status = (await desk.ok("kill", "status")).out
+    assert request in status
+    assert client not in status, "a name stands in the place of the client's id"
+    assert [one["id"] for one in (await desk.json("kill", "status"))["requests"]] == [request]  # type: ignore[index]
     await desk.no(3, "not_permitted", "kill", "approve", request)
     await desk.ok("kill", "approve", request, who="approver")
+    await desk.no(6, "switch_not_closed", "kill", "off", "--client", client, "--reason", "x")
     done(await desk.shell.run(*job))
+
+
+async def test_the_next_command_works_as_it_is_printed(desk: Desk, tmp_path: Path) -> None:
+    """It carries the home and, for the same person, the token file; an account without clients says how to get some."""
+    client = await desk.world.client()
+    add = await desk.ok("account", "add", client, "x", "acme", "--username", "acme", "--display-name", "Acme Bakery")
+    made = await desk.ok("operator", "create", "ole", "--role", "operator", who="admin")
+    assign = next(line for line in made.err.splitlines() if line.startswith("byokeep operator change"))
+    issue = made.err.partition("Next: ")[2].replace("FILE", str(tmp_path / "ole.token"))
+    for line in (add.err.partition("Next: ")[2], assign.replace(" CLIENT", f" {client}"), issue):
+        program, *words = shlex.split(line)
+        ran = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "byokeep.cli", *words, env=environment(), stdout=asyncio.subprocess.DEVNULL
+        )
+        assert (program, await ran.wait()) == ("byokeep", 0), line
+    mine = done(await desk.shell.run("client", "list", "--json", token=tmp_path / "ole.token")).document
+    assert [one["id"] for one in mine] == [client]
+
+
+async def test_jobs_are_listed_with_names(desk: Desk) -> None:
+    """`job run` says its id, `job list` shows it with the runner's name; a revoked key is said to be unusable."""
+    client = await desk.world.client()
+    await desk.ok("key", "add", client, "openai", stdin=await desk.world.new_key("openai"))
+    ran = done(await desk.shell.run("job", "run", "--client", client, "--secret", "openai", "--", "true"))
+    (job,) = UUID.findall(ran.err)
+    listed = next(line for line in (await desk.ok("job", "list", client)).out.splitlines() if line.startswith(job))
+    assert "closed" in listed
+    assert "local-runner" in listed
+    assert job in [one["id"] for one in await desk.json("job", "list", client)]  # type: ignore[attr-defined]
+    (ref,) = [one["id"] for one in await desk.json("key", "list", client)]  # type: ignore[attr-defined]
+    await desk.ok("key", "state", ref, "compromised", "--reason", "seen_in_chat")
+    refused = await desk.shell.run("job", "run", "--client", client, "--secret", "openai", "--", "true")
+    assert (refused.code, "credential_not_usable" in refused.err, "key list" in refused.err) == (3, True, True)
 
 
 async def test_the_audit_from_the_outside(desk: Desk, tmp_path: Path) -> None:
@@ -274,6 +327,10 @@ async def test_the_audit_from_the_outside(desk: Desk, tmp_path: Path) -> None:
     await desk.ok("audit", "export", str(tmp_path / "platform.jsonl"), who="auditor")
     offline = ("audit", "verify", chain, "--keys", keys, "--epochs", epochs, "--chain", client)
     assert done(await desk.shell.run(*offline, "--json")).document["state"] == "ok"
+    alone = await desk.shell.run(*offline[:-2])
+    assert (alone.code, f"add --chain {client}" in alone.err) == (2, True)
+    wrong = await desk.shell.run("evidence", "verify", proof, "--keys", keys)
+    assert (wrong.code, "byokeep audit check-proof" in wrong.err) == (2, True)
     done(await desk.shell.run("audit", "check-proof", proof, "--keys", keys))
     lines = Path(chain).read_bytes().splitlines(keepends=True)
     Path(chain).write_bytes(b"".join(lines[:2] + lines[3:]))
@@ -285,6 +342,8 @@ async def test_the_audit_from_the_outside(desk: Desk, tmp_path: Path) -> None:
     assert "hmac-sha256:" in json.dumps(hashed)
     missing = await desk.shell.run("audit", "export", "/nonexistent/x", token=desk.world.token_file("auditor"))
     assert (missing.code, "cannot_write_file" in missing.err) == (2, True)
+    range_ = await desk.no(2, "bad_minutes", "audit", "reconcile", "--minutes", "2881", who="auditor")
+    assert "From 1 to 2880 minutes" in range_.err
     report = await desk.json("audit", "reconcile", "--minutes", "60", who="auditor")
     assert report["state"] == "clean"  # type: ignore[index]
 
@@ -321,6 +380,7 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
         place.chmod(0o700)
     assert ill.code == 4
     assert {row["check"] for row in ill.document if row["state"] == "failed"} == {"credentials directory"}
+    (tmp_path / "none").mkdir()
     nowhere = await Shell(tmp_path / "none").run("doctor", "--json")
     assert nowhere.code == 4
     assert {row["state"] for row in nowhere.document if row["check"] in ("web", "core dumps")} == {"unknown"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,23 +102,30 @@ def test_words_that_do_not_parse_are_not_printed_back(
     assert f"See `byokeep {' '.join(words)} --help`." in shown.err
 
 
+ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["frob"], "Commands: account, alert, "),
         (["key", "frob"], "Commands: add, inventory, list, show, state, verify."),
         (["key", "add"], "argument=CLIENT problem=missing_argument"),
-        (["key", "add", "acme", "openai"], "argument=CLIENT problem=coercion"),
-        (["key", "add", "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e", "openia"], "Use one of: anthropic, google, "),
-        (["key", "add", "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e", "openai", "--fd", "x"], "Give a whole number."),
-        (["operator", "create", "x", "--role", "god"], "Use one of: admin, operator, approver, auditor."),
+        (["key", "add", "acme", "openai"], "argument=CLIENT problem=bad_value"),
+        (["key", "add", ID, "openia"], "PROVIDER can not be read: use one of anthropic, google, "),
+        (["key", "add", ID, "openai", "--fd", "x"], "--fd can not be read: give a whole number. "),
+        (["operator", "create", "x", "--role", "god"], "--role can not be read: use one of admin, operator, "),
         (["job", "run", "--secret", "openai"], "argument=--client problem=missing_argument"),
+        (["key", "list", ID, "more"], "There are more words than this command takes."),
+        (["client", "list", "--loud"], "There is no such option here."),
+        (["audit", "list", "--limit"], "--limit is missing, or its value is."),
+        (["kill", "on", "--everything=perhaps"], "--everything can not be read: it takes no value."),
         (["kill", "on"], "bad_scope"),
-        (["kill", "on", "--everything", "--client", "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"], "bad_scope"),
+        (["kill", "on", "--everything", "--client", ID], "bad_scope"),
         (["audit", "verify", "nothing-here.jsonl"], "keys_missing"),
         (["evidence", "verify", "/none", "--keys", "/none"], "unreadable_file"),
         (["init"], "admin_token_missing"),
-        (["job", "run", "--client", "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e", "--secret", "x.y"], "Use one of: "),
+        (["job", "run", "--client", ID, "--secret", "x.y"], "use one of anthropic, "),
     ],
 )
 def test_a_mistake_is_told_by_names_of_ours(
@@ -133,8 +141,18 @@ def test_without_a_stack_commands_say_where_to_get_one(capsys: pytest.CaptureFix
     token = tmp_path / "token"
     token.touch(mode=0o600)
     token.write_text("bko_x\n")
-    assert run(["client", "list", "--token-file", str(token)]) == 4
-    assert "byokeep up" in capsys.readouterr().err
+    nowhere = tmp_path / "not here"
+    for words, code in (
+        (["client", "list", "--token-file", str(token)], "no_stack"), (["doctor"], "home_missing"),
+        (["job", "run", "--client", IDS[0], "--secret", "openai"], "no_broker"),
+    ):  # fmt: skip
+        argv = [*words, "--home", str(nowhere), *(["--", "true"] if words[0] == "job" else [])]
+        assert run(argv) == 4
+        said = capsys.readouterr().err
+        assert code in said
+        assert f"`byokeep up --home '{nowhere}'`" in said
+        assert "BYOKEEP_HOME" in said
+        assert len(said.splitlines()) == 2
 
 
 def test_help_works_whatever_the_settings_say(
@@ -162,7 +180,7 @@ def test_the_words_are_those_of_the_model(words: Any, values: set[str]) -> None:
     assert set(get_args(words)) == values
 
 
-IDS = ["7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e", "13368a8d-8e06-4d00-8d2c-3cbfae2f170f"]
+IDS = [ID, "13368a8d-8e06-4d00-8d2c-3cbfae2f170f"]
 ROWS = [
     {"id": one, "client_id": IDS[0], "object_id": IDS[1], "name": "A name with words", "at": "2026-01-31T12:00:00.5Z"}
     for one in IDS
@@ -181,6 +199,41 @@ def test_ids_are_never_broken(width: int, monkeypatch: pytest.MonkeyPatch, capsy
             assert row[name] in shown
     assert "2026-01-31 12:00:00Z" in shown
     assert max(map(len, shown.splitlines())) <= width
+
+
+def test_sizes_and_times_are_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes as KiB, MiB and GiB, microseconds as a time of day in UTC; other numbers as they are."""
+    terminal.current.set(terminal.Session(settings=Settings(), as_json=False))
+    data = {"stored_at_us": 1_769_860_800_000_000, "disk_free_bytes": 3 * 2**29, "bytes": 700, "took_us": 5, "seq": 9}
+    terminal.show(data)
+    terminal.show([data])
+    shown = capsys.readouterr().out
+    for words in ("2026-01-31 12:00:00Z", "1.5 GiB", "700 bytes", "stored at", "disk free"):
+        assert shown.count(words) == 2
+    assert "_" not in shown
+    terminal.current.set(terminal.Session(settings=Settings(), as_json=True))
+    terminal.show(data)
+    assert json.loads(capsys.readouterr().out) == data
+
+
+def test_hints_fit_the_terminal_and_can_be_copied(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 80 columns a hint breaks before its command and before options, as a shell reads it; no word is cut."""
+    monkeypatch.setattr(
+        terminal, "err", Console(width=80, stderr=True, force_terminal=True, color_system=None, highlight=False)
+    )
+    given = {"home": "/srv/a home", "token-file": "/root/byokeep-tokens/of-maria.token", "url": "https://keep.example"}
+    terminal.current.set(terminal.Session(settings=Settings(), as_json=False, given=given))
+    terminal.say("Next, by an operator of this client: " + terminal.again(f"key add {IDS[0]} PROVIDER"))
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == "Next, by an operator of this client:"
+    assert max(map(len, lines)) <= 80
+    assert shlex.split("\n".join(lines).replace("\\\n", "")) == [
+        "byokeep", "key", "add", IDS[0], "PROVIDER", "--home", "/srv/a home", "--url", "https://keep.example",
+        "--token-file", "/root/byokeep-tokens/of-maria.token",
+    ]  # fmt: skip
+    assert "--token-file" not in terminal.again("kill approve X", own_token=False)
 
 
 def test_foreign_text_can_not_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

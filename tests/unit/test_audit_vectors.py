@@ -20,6 +20,7 @@ from byokeep.client.verify import (
 )
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.evidence import ITEMS
+from byokeep.core.evidence import verify_evidence as verify_bundle
 from byokeep.core.note import open_checkpoint
 from byokeep.core.ref import parse
 from tests.support.auditlog import ALICE, BOB
@@ -116,7 +117,7 @@ def test_evidence(path: Path, want: dict[str, Any]) -> None:
         assert set(report.onboarding.items) | set(report.missing) == set(ITEMS)
         return
     with pytest.raises(Integrity) as caught:
-        verify_evidence(path, keys)
+        verify_bundle(path.read_bytes(), keys)
     assert caught.value.code == want["code"]
     assert caught.value.fields.get("item") == want.get("item")
 

@@ -10,7 +10,8 @@ from cyclopts import App
 
 from byokeep.cli.api import call, run, segment
 from byokeep.cli.choices import Lane, Platform
-from byokeep.cli.terminal import show
+from byokeep.cli.names import tell
+from byokeep.cli.terminal import again
 
 app: Final = App(name="account", help="Register platform accounts and enable their lanes.")
 
@@ -27,8 +28,8 @@ def add(client: UUID, platform: Platform, account: str, *, username: str, displa
         display_name: The title the platform shows for it.
     """
     body = {"platform": platform, "account": account, "username": username, "display_name": display_name}
-    show(run(call("POST", f"/v1/clients/{client}/accounts", body=body)), title="Account",
-         note=f"Next: byokeep account lanes {client} {platform} {quote(account)} --lane api")  # fmt: skip
+    tell(run(call("POST", f"/v1/clients/{client}/accounts", body=body)), title="Account",
+         note="Next: " + again(f"account lanes {client} {platform} {quote(account)} --lane api"))  # fmt: skip
 
 
 @app.command
@@ -38,7 +39,7 @@ def lanes(client: UUID, platform: Platform, account: str, *, lane: list[Lane]) -
     Example: byokeep account lanes $CLIENT x acme --lane api
     """
     path = f"/v1/clients/{client}/accounts/{platform}/{segment(account)}/lanes"
-    show(run(call("POST", path, body={"lanes": lane})), title="Account")
+    tell(run(call("POST", path, body={"lanes": lane})), title="Account")
 
 
 @app.command(name="list")
@@ -47,5 +48,5 @@ def list_(client: UUID) -> None:
 
     Example: byokeep account list $CLIENT
     """
-    show(run(call("GET", f"/v1/clients/{client}/accounts"))["accounts"], title="Accounts",
+    tell(run(call("GET", f"/v1/clients/{client}/accounts"))["accounts"], title="Accounts",
          columns=("platform", "account", "username", "lanes", "identity", "identified_at"))  # fmt: skip

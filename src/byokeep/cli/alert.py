@@ -8,7 +8,7 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli.api import call, run
-from byokeep.cli.terminal import show
+from byokeep.cli.names import tell
 
 app: Final = App(name="alert", help="List and close alerts.")
 
@@ -19,7 +19,7 @@ def list_() -> None:
 
     Example: byokeep alert list
     """
-    show(run(call("GET", "/v1/alerts"))["alerts"], title="Alerts",
+    tell(run(call("GET", "/v1/alerts"))["alerts"], title="Alerts",
          columns=("id", "severity", "reason", "count", "opened_at", "client_id", "object_id"))  # fmt: skip
 
 
@@ -29,4 +29,4 @@ def close(alert: UUID) -> None:
 
     Example: byokeep alert close $ALERT
     """
-    show(run(call("POST", f"/v1/alerts/{alert}/close")), title="Alert")
+    tell(run(call("POST", f"/v1/alerts/{alert}/close")), title="Alert")

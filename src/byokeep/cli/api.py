@@ -18,7 +18,7 @@ from urllib.parse import quote
 import aiohttp
 
 from byokeep.cli.intake import read_token_file
-from byokeep.cli.terminal import session
+from byokeep.cli.terminal import again, clean, session
 from byokeep.client.http import error_from
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
@@ -48,6 +48,12 @@ def stack(home: Path) -> dict[str, Any]:
     return found
 
 
+def no_stack_here() -> str:
+    """Say where a stack was looked for, how to start one, and the beginning of how else to name one."""
+    place, start = clean(str(session().settings.home)), again("up", own_token=False)
+    return f"No stack runs in {place}. Start one with `{start}`, or name another's home (--home, BYOKEEP_HOME) or "
+
+
 def web_url() -> str:
     """Where ``byokeep web`` is.
 
@@ -57,7 +63,7 @@ def web_url() -> str:
     settings = session().settings
     url = settings.web_url or str(stack(settings.home).get("web_url", ""))
     if not url:
-        raise Unavailable("no_stack", next_step="Start one with `byokeep up`, or name one with --url.")
+        raise Unavailable("no_stack", next_step=no_stack_here() + "its address with --url.")
     check_address("web_url", url)
     return url.rstrip("/")
 
@@ -130,7 +136,7 @@ async def fetch(
     except aiohttp.ClientSSLError:
         raise Unavailable("server_certificate_refused", next_step="Name the issuer's PEM in web_ca_file.") from None
     except (aiohttp.ClientError, TimeoutError, OSError):
-        raise Unavailable("server_unreachable", next_step="Is the stack up? Try `byokeep doctor`.") from None
+        raise Unavailable("server_unreachable", next_step=f"Is the stack up? Try `{again('doctor')}`.") from None
     if 200 <= status < 300:
         return content
     problem = _document(content)

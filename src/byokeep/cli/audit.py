@@ -10,6 +10,7 @@ from cyclopts import App
 
 from byokeep.cli.api import call, fetch, run
 from byokeep.cli.intake import read_secret, write_result
+from byokeep.cli.names import tell
 from byokeep.cli.terminal import facts, session, show
 from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity, Rejected, Unavailable
@@ -22,10 +23,14 @@ def list_(*, client: UUID | None = None, since: str | None = None, limit: int = 
     """Show records, newest first. Reading is itself recorded.
 
     Example: byokeep audit list --client $CLIENT --limit 20
+
+    Args:
+        since: A time such as 2026-01-31T12:00:00Z.
+        limit: Records at most, up to 500.
     """
     given = (("client_id", str(client) if client else None), ("since", since), ("limit", str(limit)))
     rows = run(call("GET", "/v1/audit", params={name: value for name, value in given if value}))["records"]
-    show(rows, title="Audit", columns=("seq", "at", "event", "outcome", "actor", "object"))
+    tell(rows, title="Audit", columns=("seq", "at", "event", "outcome", "actor", "object"))
 
 
 @app.command
@@ -36,13 +41,13 @@ def verify(
 
     Example: byokeep audit verify
 
-    Example: byokeep audit verify platform.jsonl --keys public-keys.txt --epochs checkpoints/epochs.jsonl
+    Example: byokeep audit verify acme.jsonl --keys public-keys.txt --epochs epochs.jsonl --chain $CLIENT
 
     Args:
         files: What `byokeep audit export` wrote; none = ask the server to verify everything.
         keys: Public keys as `byokeep audit keys` writes them.
         epochs: The published checkpoints, kept outside the database.
-        chain: The files hold this one chain (a client's id), not the whole log.
+        chain: The files hold this one chain: a client's id, or the platform's. Needed for what one export wrote.
     """
     if not files:
         show(run(call("POST", "/v1/audit/verify")), title="Audit")
@@ -57,6 +62,9 @@ def reconcile(*, minutes: int = 60) -> int:
     """Join the store's own audit with ours: every login, read and write must be explained.
 
     Example: byokeep audit reconcile --minutes 5
+
+    Args:
+        minutes: How far back, 1 to 2880 (two days).
     """
     report = run(call("POST", "/v1/audit/reconcile", body={"minutes": minutes}))
     findings = report["findings"]
@@ -65,7 +73,7 @@ def reconcile(*, minutes: int = 60) -> int:
     else:
         show({name: value for name, value in report.items() if name != "findings"}, title="Reconciliation")
         if findings:
-            show(findings, title="Findings")
+            tell(findings, title="Findings")
     if report.get("state") == "clean":
         return 0
     return Integrity.exit_code if findings else Unavailable.exit_code

@@ -9,7 +9,8 @@ from cyclopts import App
 
 from byokeep.cli.api import call, run
 from byokeep.cli.choices import Risk
-from byokeep.cli.terminal import show
+from byokeep.cli.names import tell
+from byokeep.cli.terminal import again
 
 app: Final = App(name="client", help="Create, list, suspend and resume clients.")
 _COLUMNS: Final = ("id", "name", "state", "risk")
@@ -26,7 +27,8 @@ def create(name: str, *, risk: Risk = "standard") -> None:
         risk: `standard` or `high`; high shortens rotation to 30 days.
     """
     made = run(_create(name, risk))
-    show(made, title="Client", note=f"Next: byokeep key add {made['id']} PROVIDER < key.txt")
+    step = again(f"key add {made['id']} PROVIDER", own_token=False)
+    tell(made, title="Client", note=f"Next, by an operator of this client: {step} < key.txt")
 
 
 async def _create(name: str, risk: str) -> Any:
@@ -41,7 +43,7 @@ def enroll(client: UUID) -> None:
 
     Example: byokeep client enroll $CLIENT
     """
-    show(run(call("POST", f"/v1/clients/{client}/enroll")), title="Client")
+    tell(run(call("POST", f"/v1/clients/{client}/enroll")), title="Client")
 
 
 @app.command(name="list")
@@ -50,7 +52,7 @@ def list_() -> None:
 
     Example: byokeep client list --json
     """
-    show(run(call("GET", "/v1/clients"))["clients"], title="Clients", columns=_COLUMNS)
+    tell(run(call("GET", "/v1/clients"))["clients"], title="Clients", columns=_COLUMNS)
 
 
 @app.command(name="show")
@@ -59,7 +61,7 @@ def show_(client: UUID) -> None:
 
     Example: byokeep client show $CLIENT
     """
-    show(run(call("GET", f"/v1/clients/{client}")), title="Client")
+    tell(run(call("GET", f"/v1/clients/{client}")), title="Client")
 
 
 @app.command
@@ -68,7 +70,7 @@ def suspend(client: UUID) -> None:
 
     Example: byokeep client suspend $CLIENT
     """
-    show(run(call("POST", f"/v1/clients/{client}/suspend")), title="Client")
+    tell(run(call("POST", f"/v1/clients/{client}/suspend")), title="Client")
 
 
 @app.command
@@ -77,4 +79,4 @@ def resume(client: UUID) -> None:
 
     Example: byokeep client resume $CLIENT
     """
-    show(run(call("POST", f"/v1/clients/{client}/resume")), title="Client")
+    tell(run(call("POST", f"/v1/clients/{client}/resume")), title="Client")

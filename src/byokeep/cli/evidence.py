@@ -10,7 +10,8 @@ from cyclopts import App
 
 from byokeep.cli.api import call, fetch, run
 from byokeep.cli.intake import write_result
-from byokeep.cli.terminal import facts, show
+from byokeep.cli.names import tell
+from byokeep.cli.terminal import again, facts, show
 from byokeep.client import verify as offline
 
 app: Final = App(name="evidence", help="Show, export and verify the evidence of a procedure.")
@@ -22,7 +23,8 @@ def show_(sop: UUID) -> None:
 
     Example: byokeep evidence show $SOP
     """
-    show(run(call("GET", f"/v1/sops/{sop}")), title="Evidence", note=f"Next: byokeep evidence export {sop} FILE")
+    step = again(f"evidence export {sop} FILE")
+    tell(run(call("GET", f"/v1/sops/{sop}")), title="Evidence", note=f"Next: {step}")
 
 
 @app.command

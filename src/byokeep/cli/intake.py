@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Final
 
-from byokeep.cli.terminal import say, show
+from byokeep.cli.terminal import again, clean, say, show
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 
@@ -78,7 +78,8 @@ def read_token_file(path: Path) -> Secret:
     except OSError:
         raise Rejected(
             "token_file_missing",
-            next_step="Name it with --token-file, or run `byokeep operator login`.",
+            next_step=f"There is none at {clean(str(path))}. Name yours with --token-file or BYOKEEP_TOKEN_FILE, or "
+            f"run `{again('operator login NAME', own_token=False)}`.",
         ) from None
     try:
         mode = os.fstat(fd).st_mode

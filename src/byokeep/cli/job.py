@@ -12,14 +12,16 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import call, run, stack
+from byokeep.cli.api import call, no_stack_here, run, stack
 from byokeep.cli.choices import ApiProvider, Effect, Platform
-from byokeep.cli.terminal import err, session, show
+from byokeep.cli.names import tell
+from byokeep.cli.terminal import err, say, session
 from byokeep.client import ClientSettings, Job, Keep
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.process import child_setup, clean_environment
 
 app: Final = App(name="job", help="Run commands inside a job; look at jobs.")
+_COLUMNS: Final = ("id", "state", "opened_at", "expires_at", "kind", "secrets", "platforms", "effects", "runner_id")
 _GRACE_S: Final = 2.0
 _LOOK_S: Final = 0.2
 _STOPPED: Final = 3
@@ -37,9 +39,10 @@ def run_(
 ) -> int:
     """Run a command that may read a client's secrets.
 
-    Each secret is put into a private memory file that only the command inherits. Write {openai} where the command
-    wants a file name; the command also finds the names in BYOKEEP_SECRET_OPENAI_FILE. The value is in no argument
-    and no environment. When the job is killed, its lease ends or byokeep is stopped, the command is ended too.
+    Each secret is put into a private memory file that only the command inherits. Write {openai} where the
+    command wants a file name; the command also finds the names in BYOKEEP_SECRET_OPENAI_FILE. The value is in
+    no argument and no environment. The job's id stands on standard error. When the job is killed, its lease
+    ends or byokeep is stopped, the command is ended too.
 
     Example: byokeep job run --client $CLIENT --secret openai -- python post.py --key-file {openai}
 
@@ -65,7 +68,7 @@ def client_settings() -> ClientSettings:
     settings = session().settings
     url = settings.broker_url or str(stack(settings.home).get("broker_url", ""))
     if not url:
-        raise Unavailable("no_broker", next_step="Start a stack with `byokeep up`, or set BYOKEEP_BROKER_URL.")
+        raise Unavailable("no_broker", next_step=no_stack_here() + "its broker with BYOKEEP_BROKER_URL.")
     place = settings.path("credentials_dir")
     return ClientSettings(
         broker_url=url,
@@ -88,6 +91,7 @@ async def _run(
         Keep(client_settings()) as keep,
         keep.job(client=client, secrets=secrets, platforms=platforms, effects=effects, ttl_s=ttl_s) as job,
     ):
+        say(f"job {job.id}")
         files = {}
         try:
             for provider in secrets:
@@ -173,4 +177,13 @@ def show_(job: UUID) -> None:
     Example: byokeep job show $JOB
     """
     reply: Any = run(call("GET", f"/v1/jobs/{job}"))
-    show(reply, title="Job")
+    tell(reply, title="Job")
+
+
+@app.command(name="list")
+def list_(client: UUID) -> None:
+    """List a client's newest jobs.
+
+    Example: byokeep job list $CLIENT
+    """
+    tell(run(call("GET", f"/v1/clients/{client}/jobs"))["jobs"], title="Jobs", columns=_COLUMNS)

@@ -13,7 +13,9 @@ from rich.text import Text
 from byokeep.cli.api import call, run
 from byokeep.cli.choices import ApiProvider, KeyStateChange, Risk
 from byokeep.cli.intake import read_secret
-from byokeep.cli.terminal import busy, clean, err, say, session, show
+from byokeep.cli.names import tell
+from byokeep.cli.terminal import again, busy, clean, err, say, session, show
+from byokeep.core import next_steps
 from byokeep.core.errors import Rejected, Unavailable
 
 app: Final = App(name="key", help="Onboard, list and verify clients' provider keys.")
@@ -77,15 +79,19 @@ def _finish(sop: str, *, wait: bool) -> int:
     state, step = result["state"], result.get("next_step", "")
     show(result if session().as_json else {name: result[name] for name in _SHOWN if result.get(name)}, title="SOP 5.1")
     if state == "complete":
-        say(f"Next: byokeep evidence export {sop} FILE")
+        say("Next: " + again(f"evidence export {sop} FILE"))
         return 0
     if not wait and state == "running":
-        say(f"Next: byokeep evidence show {sop}")
+        say("Next: " + again(f"evidence show {sop}"))
         return 0
     if not session().as_json:
         err.print(Text.assemble(("not complete: ", "bold red"), clean(result["reason"] or state)), soft_wrap=True)
         err.print(Text(step), soft_wrap=True)
-    say("Until then no job gets this key. To verify again: byokeep key verify " + str(result["ref"]))
+    if result["reason"] in next_steps.NEEDS_NEW_KEY:
+        step = again(f"key add {result['client_id']} {result['provider']}")
+        say(f"No job gets this key. Next, with a new one: {step} < key.txt")
+    else:
+        say("Until then no job gets this key. Next, once that is done: " + again(f"key verify {result['ref']}"))
     bad = result.get("verification") in ("failed", "quarantined")
     return Rejected.exit_code if bad else Unavailable.exit_code
 
@@ -117,7 +123,7 @@ def show_(ref: UUID) -> None:
 
     Example: byokeep key show $REF
     """
-    show(run(call("GET", f"/v1/refs/{ref}")), title="Key")
+    tell(run(call("GET", f"/v1/refs/{ref}")), title="Key")
 
 
 @app.command
@@ -128,9 +134,9 @@ def state(ref: UUID, to: KeyStateChange, *, reason: str) -> None:
 
     Args:
         to: The next state; some changes are refused.
-        reason: A short code such as `seen_in_chat`.
+        reason: A code of 2 to 63 characters: small letters, digits and _, a letter first; such as `seen_in_chat`.
     """
-    show(run(call("POST", f"/v1/refs/{ref}/state", body={"to": to, "reason": reason})), title="Key")
+    tell(run(call("POST", f"/v1/refs/{ref}/state", body={"to": to, "reason": reason})), title="Key")
 
 
 @app.command
@@ -145,4 +151,4 @@ def inventory() -> None:
         return
     show(found["items"], title="Inventory", columns=_INVENTORY)
     if found["orphans"]:
-        show(found["orphans"], title="Stored without a reference; the next sweep destroys them")
+        tell(found["orphans"], title="Stored without a reference; the next sweep destroys them")

@@ -9,7 +9,8 @@ from cyclopts import App
 
 from byokeep.cli.api import call, run
 from byokeep.cli.choices import Lane, Platform
-from byokeep.cli.terminal import show
+from byokeep.cli.names import tell
+from byokeep.cli.terminal import again, say, session, show
 from byokeep.core.errors import Rejected
 
 app: Final = App(name="kill", help="Stop leases, reads and effects at once; show and lift the stop.")
@@ -42,11 +43,14 @@ def on(
         platform: Stop one platform of that client.
         lane: Stop one lane (api, browser) of that client.
         everything: Stop all clients.
-        reason: A short code, kept in the audit.
+        reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
     """
-    body = _scope(client, platform, lane, everything) | {"reason": reason}
-    show(run(call("POST", "/v1/switches/close", body=body)), title="Kill switch",
-         note="Lifting it takes two people: `byokeep kill off`, then `byokeep kill approve`.")  # fmt: skip
+    scope = _scope(client, platform, lane, everything)
+    closed = run(call("POST", "/v1/switches/close", body=scope | {"reason": reason}))
+    words = " ".join(f"--{name.removesuffix('_id')} {value}" for name, value in scope.items()) or "--everything"
+    step = again(f"kill off {words} --reason CODE", own_token=False)
+    note = f"Lifting it takes two people. An operator: {step}\nThen an approver: byokeep kill approve REQUEST"
+    tell(closed, title="Kill switch", note=note)
 
 
 @app.command
@@ -58,13 +62,24 @@ def off(
     everything: bool = False,
     reason: str = "cause_removed",
 ) -> None:
-    """Ask for the switch to be lifted; another person with the approver role must approve.
+    """Ask for the switch to be lifted; another person with the approver role must approve, within 15 minutes.
+
+    Asking again while a request waits names that one.
 
     Example: byokeep kill off --client $CLIENT --reason key_replaced
+
+    Args:
+        client: Lift the stop of one client.
+        platform: Of one platform of that client.
+        lane: Of one lane (api, browser) of that client.
+        everything: Of all clients.
+        reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
     """
     body = _scope(client, platform, lane, everything) | {"reason": reason}
     asked: Any = run(call("POST", "/v1/switches/open-requests", body=body))
-    show(asked, title="Request", note=f"Next, by an approver: byokeep kill approve {asked['id']}")
+    step = again(f"kill approve {asked['id']}", own_token=False)
+    said = "This was asked for already. " if asked["repeated"] else ""
+    tell(asked, title="Request", note=f"{said}Next, by an approver: {step}")
 
 
 @app.command
@@ -73,14 +88,22 @@ def approve(request: UUID) -> None:
 
     Example: byokeep kill approve $REQUEST
     """
-    show(run(call("POST", f"/v1/switches/open-requests/{request}/approve")), title="Kill switch")
+    tell(run(call("POST", f"/v1/switches/open-requests/{request}/approve")), title="Kill switch")
 
 
 @app.command
 def status() -> None:
-    """Show all switches.
+    """Show all switches, and the requests to lift one that wait for an approver.
 
     Example: byokeep kill status
     """
-    show(run(call("GET", "/v1/switches"))["switches"], title="Switches",
-         columns=("scope", "closed", "reason", "epoch", "at"))  # fmt: skip
+    found: Any = run(call("GET", "/v1/switches"))
+    if session().as_json:
+        show(found)
+        return
+    tell(found["switches"], title="Switches", columns=("scope", "closed", "reason", "at", "by", "store_cut_off"))
+    if found["requests"]:
+        say("")
+        step = again(f"kill approve {found['requests'][0]['id']}", own_token=False)
+        tell(found["requests"], title="Waiting for an approver", note=f"Next, by an approver: {step}",
+             columns=("id", "scope", "reason", "requested_by", "expires_at"))  # fmt: skip

@@ -15,7 +15,19 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, get_args, get_origin
 from uuid import UUID
 
-from cyclopts import App, CoercionError, CycloptsError, Group, Parameter, UnknownCommandError
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    Group,
+    MissingArgumentError,
+    Parameter,
+    RepeatArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+    ValidationError,
+)
 
 from byokeep import __version__
 from byokeep.cli import (
@@ -62,6 +74,20 @@ for group, rooms in (
 servers.register(app, _SERVERS)
 app["--help"].group = app["--version"].group = _OTHER
 
+_WANTED: Final[dict[object, str]] = {
+    int: "give a whole number",
+    bool: "it takes no value",
+    UUID: "an id looks like 7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e",
+}
+_CALLED: Final = {"coercion": "bad_value", "unused_cli_tokens": "too_many_words", "repeat_argument": "given_twice"}
+_SAID: Final = (
+    (MissingArgumentError, "{argument} is missing, or its value is. "),
+    (RepeatArgumentError, "{argument} stands there twice. "),
+    (UnknownOptionError, "There is no such option here. "),
+    (UnusedCliTokensError, "There are more words than this command takes. "),
+    (ValidationError, "{argument} is outside of what is allowed. "),
+)
+
 _SHARED: Final = Group("Shared flags", sort_key=9)
 _SECRET_FLAGS: Final = frozenset({"--value", "--secret-value", "--token", "--password", "--key", "--api-key"})
 _BARE_HEX: Final = re.compile(r"(?<![/A-Fa-f0-9-])[A-Fa-f0-9]{32}\Z")  # a key without any mark of its own
@@ -87,7 +113,10 @@ def _launch(
     """
     previous = current.get()
     settings = load(config, home=home, web_url=url, token_file=str(token_file) if token_file else None)
-    current.set(Session(settings=settings, as_json=json, rest=previous.rest))
+    flags = {"home": home and settings.home.absolute(), "url": url, "config": config and config.absolute(),
+             "token-file": token_file and token_file.absolute()}  # fmt: skip
+    given = {name: str(value) for name, value in flags.items() if value}
+    current.set(Session(settings=settings, as_json=json, rest=previous.rest, given=given))
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 
 
@@ -141,27 +170,30 @@ def _refuse_secrets(argv: list[str]) -> None:
 
 def _usage(error: CycloptsError) -> Rejected:
     kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
+    kind = _CALLED.get(kind, kind)
     about = {}
     if error.argument is not None and (name := error.argument.name):
         about["argument"] = name if name.startswith("-") and not error.argument.field_info.is_positional else (
             name.lstrip("-").upper().replace("-", "_")
         )
     command = " ".join(["byokeep", *(error.command_chain or ())])
-    return Rejected("usage", next_step=f"{_hint(error)}See `{command} --help`.", problem=kind, **about)
+    hint = _hint(error, about.get("argument", ""))
+    return Rejected("usage", next_step=f"{hint}See `{command} --help`.", problem=kind, **about)
 
 
-def _hint(error: CycloptsError) -> str:
+def _hint(error: CycloptsError, argument: str) -> str:
+    """Say what is wrong, in words of ours and with names of ours alone."""
     if isinstance(error, UnknownCommandError) and error.app is not None:
         known = sorted(name for name in error.app if not name.startswith("-"))
         return "Commands: " + ", ".join(known) + ". "
-    if not isinstance(error, CoercionError):
-        return ""
+    if isinstance(error, CoercionError):
+        return f"{argument or 'A value'} can not be read: {_WANTED.get(error.target_type) or _words_of(error)}. "
+    return next((text.format(argument=argument or "A value") for kind, text in _SAID if isinstance(error, kind)), "")
+
+
+def _words_of(error: CoercionError) -> str:
     wanted = error.target_type
-    if get_origin(wanted) is Literal:
-        return "Use one of: " + ", ".join(get_args(wanted)) + ". "
-    if wanted is UUID:
-        return "An id looks like 7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e. "
-    return "Give a whole number. " if wanted is int else ""
+    return "use one of " + ", ".join(get_args(wanted)) if get_origin(wanted) is Literal else "see its form in the help"
 
 
 if __name__ == "__main__":

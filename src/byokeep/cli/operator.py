@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -11,7 +12,9 @@ from cyclopts import App
 from byokeep.cli.api import call, run
 from byokeep.cli.choices import MachineRole, PersonRole, SubjectState
 from byokeep.cli.intake import read_secret, write_private
-from byokeep.cli.terminal import err, say, session, show
+from byokeep.cli.names import tell
+from byokeep.cli.terminal import again, err, say, session, show
+from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 
 app: Final = App(name="operator", help="Accounts of people and machines, their roles and tokens.")
@@ -25,11 +28,11 @@ def _keep(reply: dict[str, Any], save: Path | None) -> None:
     token = Secret(str(reply.pop("token")))
     if save is not None:
         write_private(save, token)
-        show(reply | {"saved_to": str(save)}, title="Token")
+        tell(reply | {"saved_to": str(save)}, title="Token")
         return
     # The one moment a token is shown (R2.2-3): in the document, or after the table.
     text = token.reveal().decode()
-    show(reply | ({"token": text} if session().as_json else {}), title="Token")
+    tell(reply | ({"token": text} if session().as_json else {}), title="Token")
     if not session().as_json:
         err.print(text, markup=False, soft_wrap=True)
         say("This is shown once. Keep it in a 0600 file; `--save FILE` writes one.")
@@ -50,7 +53,8 @@ def create(
     """
     body = {"name": name, "roles": role, "clients": _ids(client), "all_clients": all_clients}
     made = run(call("POST", "/v1/operators", body=body))
-    show(made, title="Operator", note=f"Next: byokeep operator token {made['id']} --save FILE")
+    step = again(f"operator token {made['id']} --save FILE")
+    tell(made, title="Operator", note=f"{_without_clients(made)}Next: {step}")
 
 
 @app.command
@@ -63,12 +67,26 @@ def machine(
     """
     body = {"name": name, "role": role, "clients": _ids(client), "all_clients": all_clients}
     made = run(call("POST", "/v1/machines", body=body))
-    show(made, title="Machine", note=f"Next: byokeep operator token {made['id']} --machine --save FILE")
+    step = again(f"operator token {made['id']} --machine --save FILE")
+    tell(made, title="Machine", note=f"{_without_clients(made)}Next: {step}")
+
+
+def _without_clients(made: dict[str, Any]) -> str:
+    if made["all_clients"] or made["clients"]:
+        return ""
+    step = again(f"operator change {made['id']} --client CLIENT")
+    return f"Assigned to no client: none can be seen or worked for. To assign one, or with --all-clients all:\n{step}\n"
 
 
 @app.command
 def token(
-    subject: UUID, *, machine: bool = False, days: int = 30, overlap_s: int = 0, save: Path | None = None
+    subject: UUID,
+    *,
+    machine: bool = False,
+    days: int = 30,
+    overlap_s: int = 0,
+    save: Path | None = None,
+    replace: bool = False,
 ) -> None:
     """Issue a token, shown once. Older tokens of the subject end after --overlap-s.
 
@@ -79,7 +97,11 @@ def token(
         days: Life of the token, 1 to 90.
         overlap_s: How long older tokens keep working.
         save: Write it to this file (0600) instead of showing it.
+        replace: The file may be there; what it holds is replaced.
     """
+    if save is not None and not replace and os.path.lexists(save):
+        # Before anything is issued: a new token ends the older ones.
+        raise Rejected("file_exists", next_step="Name another file, or give --replace to replace what it holds.")
     room = "machines" if machine else "operators"
     body = {"days": days, "overlap_s": overlap_s}
     _keep(run(call("POST", f"/v1/{room}/{subject}/tokens", body=body)), save)
@@ -94,7 +116,7 @@ def password(subject: UUID) -> None:
     value = read_secret(prompt="New password")
     run(call("PUT", f"/v1/operators/{subject}/password", raw=value))
     value.wipe()
-    show({"id": str(subject), "password": "set"}, note="Next: byokeep operator login NAME")
+    show({"id": str(subject), "password": "set"}, note="Next: " + again("operator login NAME", own_token=False))
 
 
 @app.command
@@ -116,8 +138,10 @@ def list_() -> None:
 
     Example: byokeep operator list
     """
-    show(run(call("GET", "/v1/operators"))["operators"], title="Operators",
-         columns=("id", "name", "kind", "roles", "state", "all_clients"))  # fmt: skip
+    found = run(call("GET", "/v1/operators"))["operators"]
+    if not session().as_json:
+        found = [one | {"clients": "all" if one["all_clients"] else one["clients"]} for one in found]
+    tell(found, title="Operators", columns=("id", "name", "kind", "roles", "state", "clients"))
 
 
 @app.command
@@ -127,14 +151,22 @@ def change(
     role: list[PersonRole] | None = None,
     client: list[UUID] | None = None,
     state: SubjectState | None = None,
+    all_clients: bool | None = None,
 ) -> None:
     """Change roles, clients or state; takes effect at the next call.
 
     Example: byokeep operator change $ID --state disabled
+
+    Args:
+        role: The roles from now on, all of them.
+        client: The clients from now on, all of them.
+        all_clients: Works for every client, or not.
     """
     given = (("roles", role), ("clients", _ids(client)), ("state", state))
-    body = {name: value for name, value in given if value}
-    show(run(call("PATCH", f"/v1/operators/{subject}", body=body)), title="Operator")
+    body: dict[str, Any] = {name: value for name, value in given if value}
+    if all_clients is not None:
+        body["all_clients"] = all_clients
+    tell(run(call("PATCH", f"/v1/operators/{subject}", body=body)), title="Operator")
 
 
 @app.command

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from cyclopts import App, Group
 
-from byokeep.cli.terminal import err, session, show
+from byokeep.cli.terminal import again, clean, err, session, show
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.process import harden
+from byokeep.settings import default_home
 
 _EXTRA: Final = "Install the server parts: pip install 'byokeep[server,embedded]'."
 
@@ -43,13 +44,15 @@ def up() -> None:
 
     def ready(stack: Any) -> None:
         first = stack.settings.path("credentials_dir") / "admin.token"
-        facts = {"web": stack.web_url, "broker": stack.broker_url, "home": str(stack.settings.home)}
+        home = stack.settings.home
+        facts = {"web": stack.web_url, "broker": stack.broker_url, "home": str(home)}
+        words = "byokeep client list"
         if first.exists():
-            facts["first_admin_token"] = f"{first} (ends 24 hours after it was made)"
-            note = f"byokeep operator create YOU --role admin --all-clients --token-file {shlex.quote(str(first))}"
-        else:
-            note = "byokeep client list"
-        show(facts, title="byokeep is up", note=f"Ctrl-C stops it. Next, in another terminal: {note}")
+            facts["first_admin_token"] = str(first)
+            facts["it_ends"] = "24 hours after it was made"
+            words = f"byokeep operator create YOU --role admin --all-clients --token-file {shlex.quote(str(first))}"
+        at = "" if home == default_home() else f"export BYOKEEP_HOME={shlex.quote(str(home))}\n"
+        show(facts, title="byokeep is up", note=f"Ctrl-C stops it. Next, in another terminal:\n{at}{words}")
 
     asyncio.run(supervisor.up(session().settings, say=_say, ready=ready))
 
@@ -122,6 +125,13 @@ def doctor() -> int:
     Example: byokeep doctor
     """
     harden()
+    settings = session().settings
+    if settings.embedded_store and settings.embedded_database and not settings.home.is_dir():
+        raise Unavailable(
+            "home_missing",
+            next_step=f"There is no home at {clean(str(settings.home))}: start a stack with "
+            f"`{again('up', own_token=False)}`, or name its home with --home or BYOKEEP_HOME.",
+        )
     rows = asyncio.run(_load("byokeep.doctor").examine(session().settings))
     show(rows, title="Doctor", columns=("check", "state", "detail"))
     return 0 if all(row["state"] in ("ok", "note") for row in rows) else Unavailable.exit_code

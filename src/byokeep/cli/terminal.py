@@ -13,11 +13,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from rich.cells import cell_len
@@ -36,11 +38,12 @@ _UNBOUNDED: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The flags every command shares."""
+    """The flags every command shares. ``given`` = those of them that the caller wrote, by name."""
 
     settings: Settings
     as_json: bool
     rest: tuple[str, ...] = ()
+    given: Mapping[str, str] = field(default_factory=dict)
 
 
 current: ContextVar[Session] = ContextVar("session")
@@ -51,6 +54,18 @@ err = Console(stderr=True, highlight=False)
 def session() -> Session:
     """Return the flags of this call."""
     return current.get()
+
+
+def again(words: str, *, own_token: bool = True) -> str:
+    """Return a command to type next, with the flags of this call that it needs to reach the same place.
+
+    Args:
+        words: The command without ``byokeep``; ids and names in it are ours or quoted.
+        own_token: The same person goes on, so that the same token file is named.
+    """
+    flags = [name for name in ("home", "url", "config", "token-file") if name != "token-file" or own_token]
+    given = session().given
+    return " ".join(["byokeep", words, *(f"--{name} {shlex.quote(given[name])}" for name in flags if name in given)])
 
 
 def clean(value: object) -> str:
@@ -69,6 +84,23 @@ def clean(value: object) -> str:
         case str() if found := _TIME.match(value):
             return f"{found[1]} {found[2]}Z"
     return "".join(char if char.isprintable() else "?" for char in str(value))
+
+
+def _cell(field_name: str, value: object) -> str:
+    """Return a value as :func:`clean` does, a size or a time in microseconds by its field's name as people read it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if field_name.endswith("at_us"):
+            return clean(datetime.fromtimestamp(value // 1_000_000, UTC).isoformat()) if value else "-"
+        if field_name == "bytes" or field_name.endswith("_bytes"):
+            return _size(value)
+    return clean(value)
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
 
 
 def show(data: Any, *, title: str = "", columns: Sequence[str] = (), note: str = "") -> None:
@@ -106,7 +138,7 @@ def _heading(title: str) -> None:
 
 
 def _label(key: str) -> str:
-    return key.replace("_", " ")
+    return "size" if key == "bytes" else key.removesuffix("_us").removesuffix("_bytes").replace("_", " ")
 
 
 def _width() -> int:
@@ -118,20 +150,20 @@ def _line(text: Text) -> None:
 
 
 def _fields(data: Json) -> None:
-    names = max((len(key) for key in data), default=0)
+    names = max((len(_label(key)) for key in data), default=0)
     for key, value in data.items():
         nested = value if isinstance(value, Mapping) and value else {"": value}
-        inner = max(len(name) for name in nested)
+        inner = max(len(_label(name)) for name in nested)
         for at, (name, item) in enumerate(nested.items()):
             text = Text((_label(key) if at == 0 else "").ljust(names + _GAP), style="bold")
             if name:
                 text.append(_label(name).ljust(inner + _GAP), style="not bold dim")
-            text.append(clean(item), style="not bold " + _style(item))
+            text.append(_cell(name or key, item), style="not bold " + _style(item))
             _line(text)
 
 
 def _rows(rows: Sequence[Json], columns: Sequence[str]) -> None:
-    cells = [[clean(row.get(column)) for column in columns] for row in rows]
+    cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
     heads = [_label(column) for column in columns]
     widths = [max(cell_len(heads[at]), *(cell_len(line[at]) for line in cells)) for at in range(len(columns))]
     room = _width() - sum(widths[:-1]) - _GAP * (len(widths) - 1)
@@ -161,7 +193,7 @@ def _block(row: Json, columns: Sequence[str]) -> None:
     """One row as a first word and pairs; a pair moves to the next line as a whole."""
     line = Text(clean(row.get(columns[0])), style="bold")
     for column in columns[1:]:
-        value = clean(row.get(column))
+        value = _cell(column, row.get(column))
         if value == "-":
             continue
         pair = Text.assemble((_label(column) + " ", "not bold dim"), (value, "not bold " + _style(row.get(column))))
@@ -185,9 +217,21 @@ def _style(value: object) -> str:
 
 
 def say(text: str) -> None:
-    """Print a hint to standard error, unless output is JSON. A command in it stays on one line, to be copied."""
+    """Print a hint to standard error, unless output is JSON. A command in it can be copied as it stands there."""
     if not session().as_json:
-        err.print(Text(text, style="dim"), soft_wrap=True)
+        lines = (_fitted(line) for line in text.splitlines()) if err.is_terminal else [text]
+        err.print(Text("\n".join(lines), style="dim"), soft_wrap=True)
+
+
+def _fitted(line: str) -> str:
+    """Break a line that is too long for the terminal before its command, and before an option as a shell reads it."""
+    kept: list[str] = []
+    if cell_len(line) > err.width and (at := line.find(": byokeep ")) > 0:
+        kept, line = [line[: at + 1]], line[at + 2 :]
+    while cell_len(line) > err.width and (at := line.rfind(" --", 0, err.width - 2)) > 0 and line[:at].strip():
+        kept.append(line[:at] + " \\")
+        line = "   " + line[at:]
+    return "\n".join([*kept, line])
 
 
 def busy(text: str) -> contextlib.AbstractContextManager[Any]:
@@ -205,5 +249,5 @@ def fail(error: ByokeepError, *, as_json: bool) -> int:
     kind = re.sub(r"(?<!^)(?=[A-Z])", " ", type(error).__name__).lower()
     err.print(Text.assemble((f"{kind}: ", "bold red"), str(error)), soft_wrap=True)
     if error.next_step:
-        err.print(Text(error.next_step), soft_wrap=True)
+        err.print(Text(error.next_step), soft_wrap=not err.is_terminal)
     return error.exit_code

@@ -9,12 +9,14 @@ It may not print: the command line does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from byokeep.client.file_kind import HEAD, Kind, expect
 from byokeep.core import merkle
 from byokeep.core.audit import parse_lines, verify_chain, verify_log
 from byokeep.core.epoch import LogState, SignedEpoch, parse_epoch_line, parse_heads, replay
@@ -48,9 +50,9 @@ class ConsistencyReport:
 
 
 def read_keys(path: Path) -> PublicKeys:
-    """Read a file of public keys. Raises Rejected(``bad_key_file``, ``unreadable_file``)."""
+    """Read a file of public keys. Raises Rejected(``bad_key_file``, ``unreadable_file``, and as :func:`expect`)."""
     try:
-        return parse_keys(_read(path).decode("utf-8"))
+        return parse_keys(_read(path, "keys").decode("utf-8"))
     except UnicodeDecodeError:
         raise Rejected("bad_key_file") from None
 
@@ -68,14 +70,22 @@ def verify_export(
 
     Raises:
         Integrity: The first thing that does not hold, with chain and sequence number.
-        Rejected: ``nothing_to_verify``, ``unreadable_file``.
+        Rejected: ``nothing_to_verify``, ``unreadable_file``, and as :func:`expect`; ``one_chain``: the files hold one
+            chain alone, and ``chain`` does not name it.
     """
+    for path in paths:
+        if start := _head(path):
+            expect("export", start)
     state, known = LogState(), dict[UUID, dict[int, bytes]]()
     if epochs is not None:
         state, known = _published(epochs, keys)
     records = parse_lines(_lines(paths))
     if chain is None:
-        heads = verify_log(records, through=known)
+        try:
+            heads = verify_log(records, through=known)
+        except Integrity:
+            _say_if_alone(paths, known)
+            raise
     else:
         heads = {chain: verify_chain(records, chain=chain, through=known.get(chain))}
     if not sum(head.seq for head in heads.values()):
@@ -84,6 +94,15 @@ def verify_export(
         chains=len(heads), records=sum(head.seq for head in heads.values()), epochs=state.size,
         covered=sum(state.heads[name].seq for name in heads if name in state.heads),
     )  # fmt: skip
+
+
+def _say_if_alone(paths: Sequence[Path], known: Mapping[UUID, object]) -> None:
+    """Tell the mistake from the damage: one chain's export against the checkpoints of many."""
+    with suppress(Integrity):
+        chains = {record.chain for record in parse_lines(_lines(paths))}
+        if len(chains) == 1 and len(known) > 1:
+            (chain,) = chains
+            raise Rejected("one_chain", next_step=f"The files hold one chain of the log: add --chain {chain}.")
 
 
 def verify_epochs(path: Path, keys: PublicKeys) -> LogState:
@@ -124,18 +143,20 @@ def verify_consistency(old: Path, new: Path, epochs: Path, keys: PublicKeys) -> 
 
 
 def verify_proof(path: Path, keys: PublicKeys) -> ClientProof:
-    """Check a client's proof. Raises Integrity, Rejected(``unreadable_file``)."""
-    return verify_client_proof(_read(path), keys.log)
+    """Check a client's proof. Raises Integrity, Rejected(``unreadable_file``, and as :func:`expect`)."""
+    return verify_client_proof(_read(path, "proof"), keys.log)
 
 
 def verify_evidence(path: Path, keys: PublicKeys) -> EvidenceReport:
     """Check a bundle of evidence; look at ``complete`` and ``missing``. Raises Integrity, Rejected."""
-    return check_evidence(_read(path), keys)
+    return check_evidence(_read(path, "evidence"), keys)
 
 
 def _published(path: Path, keys: PublicKeys) -> tuple[LogState, dict[UUID, dict[int, bytes]]]:
     origin, state = _origin(keys), LogState()
     known: dict[UUID, dict[int, bytes]] = {}
+    if start := _head(path):
+        expect("epochs", start)
     for epoch in _epochs(path):
         state = replay(state, epoch, origin=origin, keys=keys.log)
         for head in parse_heads(epoch.heads):
@@ -165,15 +186,29 @@ def _lines(paths: Sequence[Path]) -> Iterator[bytes]:
             with path.open("rb") as file:
                 yield from file
     except OSError:
-        raise Rejected("unreadable_file", next_step="Name files that exist and that you may read.") from None
+        raise _unreadable() from None
 
 
-def _read(path: Path) -> bytes:
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        raise _unreadable() from None
+
+
+def _unreadable() -> Rejected:
+    return Rejected("unreadable_file", next_step="Name files that exist and that you may read.")
+
+
+def _read(path: Path, wanted: Kind | None = None) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)
     except OSError:
-        raise Rejected("unreadable_file", next_step="Name files that exist and that you may read.") from None
+        raise _unreadable() from None
     if len(data) > MAX_FILE:
         raise Rejected("file_too_large")
+    if wanted is not None:
+        expect(wanted, data)
     return data

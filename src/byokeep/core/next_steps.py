@@ -40,6 +40,8 @@ _OTHERS: Final = {
     "secret_in_logs": "The key stands in a log: treat it as exposed, replace it at the provider, add the new one.",
     "superseded": "A newer value was put in meanwhile; look at that one.",
 }
+# What no repeated verification of the same value can put right.
+NEEDS_NEW_KEY: Final = frozenset({"invalid_key", "leaked", "reflected", "wrong_key_kind", "secret_in_logs"})
 _UNDECIDED: Final = "Nobody could tell whether the key is good; remove the cause, then verify again."
 _UNSEARCHED: Final = "Not every log could be searched for the key; see the alerts, then verify again."
 _UNPROVEN: Final = "A record that proves this run is missing; see the alerts, then verify again."
