@@ -1,7 +1,8 @@
-"""Checks: what a regular expression can not say about a match, by the names that rules give them.
+"""Checks: what a regular expression can not say about a match, by the names that the rule file gives them.
 
-A check may look at the bytes around a match, at most CONTEXT of them. A split says which parts of a match are the
-secrets. Rules: no check takes longer than the match is long; none may raise.
+A check says whether the matched value is a secret. A split says which parts of it are. A proof says whether something
+of our own formats is what it looks like. All may look at the bytes around a match.
+Rules: none takes longer than the match is long; none raises, whatever the bytes; what a check can not tell is a secret.
 """
 
 from __future__ import annotations
@@ -10,36 +11,61 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from typing import Final
 
 from byokeep.redact.chance import drawn
 
 Check = Callable[["re.Match[bytes]", int], bool]
 Split = Callable[["re.Match[bytes]", int], list[tuple[int, int]]]
+Clean = Callable[[bytes], bool]
+Proof = Callable[[bytes, int, int, Clean], bool]
 
 _PLACEHOLDER: Final = re.compile(
-    rb"(?i)(?:\[?redacted.*|\[truncated.*|none|null|nil|true|false|undefined|unset|empty|n/a|required|optional|missing|"
-    rb"invalid|expired|revoked|unknown|masked|hidden|string|str|bytes|secret|password|token|bearer|basic|"
-    rb"[*.xX#_-]+|\$.*|\{.*|<.*|%[(sdrv{].*|&.*)",
+    rb"(?i)(?:\[?redacted(?:\]|:[a-z0-9_]+:[0-9a-f]{8}.*)?|\[truncated:.*|none|null|nil|true|false|undefined|unset|not[_-]?set|empty|"
+    rb"n/a|required|optional|missing|invalid|expired|revoked|unknown|masked|hidden|string|str|bytes|secret|password|token|"
+    rb"(?:your|my|the|an?)[_-].*|change[_-]?me.*|example.*|[*.xX#_\xe2\x80\xa6-]+|\$.*|\{.*|<.*|%[(sdrv{].*)",
     re.S,
 )
 _HEX: Final = re.compile(rb"(?:[0-9a-f]+|[0-9A-F]+)")
 _UUID: Final = re.compile(rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
-_WORDS: Final = re.compile(rb"[A-Za-z]+(?:[ _./:-]?[A-Za-z]+)*")
-_SEGMENTS: Final = re.compile(rb"[^/]+")
-_PIECES: Final = re.compile(rb"[A-Za-z0-9]+")
-_STATEMENT: Final = re.compile(r"https://byokeep\.dev/")
-_LEAST_OPAQUE: Final = 32
+_WORDS: Final = re.compile(rb"[A-Za-z]+(?:[ _./:,-]{1,2}[A-Za-z]+)*[.:!?]?")
+_PLACE: Final = re.compile(rb"(?:/|\./|~/|[a-z]{1,10}://)[A-Za-z0-9_./:@{}*-]+|[A-Za-z]:\\.*")
+_CODE: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*(?:(?:\.|->)[A-Za-z_][A-Za-z0-9_]*)*(?:[(\[{].*|=.*|\.{3}.*)?", re.S)
+_CHALLENGE: Final = re.compile(
+    rb"(?i)(?:realm|error|error_description|error_uri|scope|charset|resource_metadata|algs?)=.*", re.S
+)
+_PUBLIC: Final = re.compile(
+    rb"(?i)[^A-Za-z0-9]?(?:[A-Za-z0-9]+[_-])*(?:public|primary|foreign|cache|sort|partition|idempotency|routing|object|row|"
+    rb"dedup|index|unique|verify|verifier|client|status|error|exit|country|language|zip|postal|host|group|map|group|s3)"
+    rb"[_-](?:key|code|signature).*",
+    re.S,
+)
+_APPLE: Final = re.compile(rb"[a-p]{32}")  # the id of a Chromium extension
+_STATEMENT: Final = "https://byokeep.dev/"
+_LEAST_RUN: Final = 32
+_LEAST_END: Final = 16
+_CERTAIN: Final = 12.0
 
 
-def _value(match: re.Match[bytes], group: int) -> bytes:
-    return match[group]
+def _chance(value: bytes) -> bool:
+    return len(set(value)) >= 8 and drawn(value)
 
 
 def opaque(match: re.Match[bytes], group: int) -> bool:
+    """Whether the value was drawn by chance and is no digest."""
+    return _chance(match[group]) and not _HEX.fullmatch(match[group])
+
+
+def opaque_or_hex(match: re.Match[bytes], group: int) -> bool:
     """Whether the value was drawn by chance."""
-    return drawn(match[group].translate(None, b"-_."))
+    return _chance(match[group]) or (_HEX.fullmatch(match[group]) is not None and len(set(match[group])) >= 6)
+
+
+def mixed(match: re.Match[bytes], group: int) -> bool:
+    """Whether the value is more than one character again and again."""
+    return len(set(match[group])) >= 12
 
 
 def filled(match: re.Match[bytes], group: int) -> bool:
@@ -48,47 +74,39 @@ def filled(match: re.Match[bytes], group: int) -> bool:
 
 
 def keyed(match: re.Match[bytes], group: int) -> bool:
-    """Whether a value under a name such as `token` is one: no placeholder, no word, no short number, no code."""
+    """Whether a value under a name such as `token` is one: no placeholder, word, number, path, piece of a program."""
     value = match[group]
-    if len(value) < 6 or _PLACEHOLDER.fullmatch(value) or b" " in value:
-        return False
-    if value.isdigit():
+    if (
+        len(value) < 6
+        or value.isdigit()
+        or b" " in value
+        or _PLACEHOLDER.fullmatch(value)
+        or _CHALLENGE.fullmatch(value)
+    ):
         return False
     if _WORDS.fullmatch(value):
-        return len(value) >= 16 and drawn(value)
+        return len(value) >= 16 and _chance(value)
+    if _PLACE.fullmatch(value) or (_CODE.fullmatch(value) and re.search(rb"[_.(\[{=>]", value)):
+        return len(value) >= 16 and drawn(value, _CERTAIN)
     return True
 
 
 def weakly_keyed(match: re.Match[bytes], group: int) -> bool:
     """Whether a value under a name that says little (`key`, `code`) is a secret: long hex, or drawn by chance."""
     value = match[group]
-    if len(value) < 16 or _PLACEHOLDER.fullmatch(value):
+    if _PLACEHOLDER.fullmatch(value) or _PUBLIC.match(match[0]):
         return False
     if _HEX.fullmatch(value):
-        return len(value) >= 32
-    return drawn(value.translate(None, b"-_.~%+/="))
+        return len(value) >= 32 and len(set(value)) >= 6
+    return not _PLACE.fullmatch(value) and len(set(value)) >= 8 and drawn(value, _CERTAIN)
 
 
-def run(match: re.Match[bytes], group: int) -> bool:
-    """Whether a long run of base64 letters holds enough that was drawn by chance, hex and ids put aside."""
-    return bool(cut_run(match, group))
-
-
-def cut_run(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
-    """Return the run without the path segments before it that people wrote."""
-    start, end = match.span(group)
-    text = match[group]
-    for segment in _SEGMENTS.finditer(text):
-        if _chance_bytes(segment[0]) >= min(12, len(segment[0])):
-            rest = text[segment.start() :]
-            return [(start + segment.start(), end)] if _chance_bytes(rest) >= _LEAST_OPAQUE else []
-    return []
-
-
-def _chance_bytes(text: bytes) -> int:
-    kept = [p for p in _PIECES.findall(_UUID.sub(b"-", text)) if not (len(p) >= 6 and _HEX.fullmatch(p))]
-    joined = b"".join(kept)
-    return len(joined) if drawn(joined) else 0
+def query(match: re.Match[bytes], group: int) -> bool:
+    """Whether a parameter of an address is a secret: drawn by chance, or a mixture of letters and digits."""
+    value = match[group]
+    if len(value) < 8 or value.isdigit() or _PLACEHOLDER.fullmatch(value) or _WORDS.fullmatch(value):
+        return len(value) >= 16 and _chance(value)
+    return _chance(value) or len(value) >= 16 or re.search(rb"[0-9][A-Za-z]|[A-Za-z][0-9]", value) is not None
 
 
 def jwt(match: re.Match[bytes], group: int) -> bool:
@@ -97,82 +115,209 @@ def jwt(match: re.Match[bytes], group: int) -> bool:
     if not dot:
         return False
     try:
-        header = json.loads(base64.urlsafe_b64decode(head[:2048] + b"=" * (-len(head) % 4)))
+        header = json.loads(base64.urlsafe_b64decode(head[:4096] + b"=" * (-len(head[:4096]) % 4)))
     except (ValueError, RecursionError):
         return False
-    return isinstance(header, dict) and bool({"alg", "enc", "typ"} & header.keys())
-
-
-def pem(match: re.Match[bytes], group: int) -> bool:
-    """Whether something follows the BEGIN line."""
-    return re.search(rb"[A-Za-z0-9+/]{16}", match[group].split(b"KEY", 1)[-1]) is not None
-
-
-def userinfo(match: re.Match[bytes], group: int) -> bool:
-    """Whether a word alone before the @ of an address is a secret."""
-    return len(match[group]) >= 16 and (drawn(match[group]) or _HEX.fullmatch(match[group]) is not None)
+    return isinstance(header, dict) and bool({"alg", "enc", "typ", "kid"} & header.keys())
 
 
 def basic(match: re.Match[bytes], group: int) -> bool:
     """Whether the value decodes to `user:password`."""
-    value = match[group]
+    value = match[group].rstrip(b"=")[:4096]
     try:
         plain = base64.b64decode(value + b"=" * (-len(value) % 4), altchars=b"-_")
     except (binascii.Error, ValueError):
         return False
-    return b":" in plain
+    return b":" in plain and plain.isascii() and plain.decode("ascii").isprintable()
+
+
+# --- Splits -----------------------------------------------------------------------------------------------------------
+
+
+_SEGMENTS: Final = re.compile(rb"[^/]+")
+_PIECES: Final = re.compile(rb"[A-Za-z0-9]+")
+_GLUE: Final = re.compile(rb"(?:\\(?:[abfnrtv0]|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})|%[0-9A-Fa-f]{2})")
+
+
+def _unglued(text: bytes, start: int) -> int:
+    """Return where a run begins whose first letters belong to an escape, as in `\\nVGhl`."""
+    glue = _GLUE.match(text, start - 1) if start else None
+    return glue.end() if glue else start
+
+
+def run(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return a long run of base64 if it was drawn, without the path before it; hex and ids do not count."""
+    start, end = match.span(group)
+    start = min(_unglued(match.string, start), end)
+    text = match.string[start:end]
+    for segment in _SEGMENTS.finditer(text):
+        if 2 * _chance_bytes(segment[0]) >= len(segment[0]):
+            if _chance_bytes(text[segment.start() :]) >= _LEAST_RUN:
+                return [(start + segment.start(), end)]
+            return []
+    return []
+
+
+def _chance_bytes(text: bytes) -> int:
+    """Return how many bytes of `text` were drawn by chance and are neither hex nor an id."""
+    kept = [
+        piece
+        for piece in _PIECES.findall(_UUID.sub(b"-", text))
+        if not (len(piece) >= 6 and _HEX.fullmatch(piece)) and not _APPLE.fullmatch(piece)
+    ]
+    joined = b"".join(kept)
+    return len(joined) if len(set(joined)) >= 8 and drawn(b"-".join(kept)) else 0
+
+
+def wrapped(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return wrapped base64, with its last line unless that is a word of the next sentence."""
+    start, end = match.span(group)
+    text = match[group]
+    body = max(text.rfind(b"\n"), text.rfind(b"\\n") + 1) + 1
+    first = text[:60]
+    if _HEX.fullmatch(first) or not _chance(first):
+        return []
+    last = text[body:].lstrip(b" \t")
+    if last.endswith(b"=") or (len(last) >= _LEAST_END and drawn(last)):
+        return [(start, end)]
+    return [(start, start + len(text[:body].rstrip(b"\r\n\t \\nr")) if body < len(text) else end)]
+
+
+def pem(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return the whole block; one without an end ends with its last long run of base64."""
+    start, end = match.span(group)
+    text = match[group]
+    begin = re.compile(rb"KEY(?:[ +]BLOCK|%20BLOCK|\\tBLOCK)?-----").search(text)
+    if begin is None:
+        return [(start, end)]
+    runs = [found.end() for found in re.finditer(rb"[A-Za-z0-9+/%]{16,}={0,2}", text[begin.end() :])]
+    if not runs:
+        return []
+    return [(start, end if text.endswith(b"-----") else start + begin.end() + runs[-1])]
+
+
+_SCHEME: Final = re.compile(
+    rb"(?i)(bearer|basic|dpop|token|apikey|api-key|key|negotiate|ntlm|oauth|digest|hawk|mac|signature|aws4-[a-z0-9-]+|gnap|"
+    rb"privatetoken|goog4-[a-z0-9-]+|sso-key|hoba|mutual|scram-[a-z0-9-]+|vapid|bot|jwt|zoho-oauthtoken|klaviyo-api-key)"
+    rb"(?:(?:[ \t]|%20|\+|\\t)+|[ \t]*\r?\n[ \t]+|(?:\\r)?\\n[ \t]+|$)"
+)
+_WHOLE: Final = frozenset((b"digest", b"hawk", b"mac", b"signature", b"oauth", b"gnap", b"hoba", b"mutual", b"vapid"))
+_WORD: Final = re.compile(rb"[^\x00-\x20\"',;)\]}<>|`\\]+")
+_TOKEN_IS: Final = re.compile(rb"token=\\{0,7}[\"']?")
+_LINE: Final = re.compile(rb"[^\r\n]*[^\r\n \t,;)\]}\"'\\]")
+
+
+def authorization(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return the credentials after the scheme of an Authorization header, to the end of it."""
+    text = match.string
+    start, end = match.span(group)
+    quote = text[start - 1 : start]
+    if quote in (b'"', b"'"):
+        closing = re.compile(rb"(?<!\\)" + quote).search(text, start, end)
+        end = closing.start() if closing else end
+    scheme = _SCHEME.match(text, start, end)
+    word = scheme[1].lower() if scheme else b""
+    at = scheme.end() if scheme else start
+    token = _TOKEN_IS.match(text, at, end)
+    at = token.end() if token else at
+    whole = word in _WHOLE or word.startswith((b"aws4", b"goog4", b"scram"))
+    value = (_LINE if whole else _WORD).match(text, at, end)
+    if value is None or _PLACEHOLDER.fullmatch(value[0]) or _CHALLENGE.fullmatch(value[0]):
+        return []
+    shown = value[0].rstrip(b".:")
+    if _chance(shown) and len(shown) >= _LEAST_END:
+        return [value.span()]
+    if scheme is None and (shown.isdigit() or len(shown) < 6 or _CODE.fullmatch(shown)):
+        return []
+    return [] if _WORDS.fullmatch(shown) and quote not in (b'"', b"'") else [value.span()]
 
 
 _ATTRIBUTES: Final = frozenset(
-    (
-        b"path",
-        b"domain",
-        b"expires",
-        b"max-age",
-        b"samesite",
-        b"priority",
-        b"version",
-        b"comment",
-        b"secure",
-        b"httponly",
-    )
+    b"path domain expires max-age samesite priority version comment secure httponly partitioned status took".split()
 )
+_COOKIE_VALUE: Final = rb"(?:[^;\s\"'\\,]|\\[^nrt\"'\\]|,(?=[^\s\"']))"
 _PAIR: Final = re.compile(
-    rb"([^=;,\s\"'{}\[\]()\\:]{1,256})[\"'\\]{0,4}(?:=|:[ ]?)[\"'\\]{0,4}([^;\s\"'\\,}&]{1,8192})"
+    rb"([^=;,\s\"'{}\[\]()\\:]{1,256})[ ]?=[ ]?(?:\\{0,7}[\"'])?(" + _COOKIE_VALUE + rb"{1,8192})"
 )
+_ENTRY: Final = re.compile(
+    rb"\\{0,7}[\"']?([^=;,\s\"'{}()\\:]{1,256})\\{0,7}[\"']?\s?[:=]\s?\\{0,7}[\"']?(" + _COOKIE_VALUE + rb"{1,8192})"
+)
+_STORED: Final = re.compile(rb"value\\{0,7}[\"'][ \t]{0,4}:[ \t]{0,4}(\\{0,7}[\"'])")
+
+
+def _pairs(pattern: re.Pattern[bytes], match: re.Match[bytes], group: int) -> Iterator[tuple[int, int]]:
+    for pair in pattern.finditer(match.string, match.start(group), match.end(group)):
+        if pair[1].lower() not in _ATTRIBUTES and not _PLACEHOLDER.fullmatch(pair[2]):
+            yield pair.span(2)
 
 
 def cookies(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
-    """Return the value of each `name=value` pair that is no attribute of a cookie and no placeholder."""
-    at = match.start(group)
-    return [
-        (at + pair.start(2), at + pair.end(2))
-        for pair in _PAIR.finditer(match[group])
-        if pair[1].lower() not in _ATTRIBUTES and not _PLACEHOLDER.fullmatch(pair[2])
-    ]
+    """Return the value of each `name=value` that is no attribute of a cookie and no placeholder."""
+    return list(_pairs(_PAIR, match, group))
 
 
-def statement(encoded: bytes) -> bytes | None:
-    """Return what a DSSE payload of ours says, or None if it is none of ours."""
+def cookie_dict(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return the value of each entry of a mapping of cookies."""
+    return list(_pairs(_ENTRY, match, group))
+
+
+def storage(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return what stands under each `value` of a local storage."""
+    found = []
+    at, end = match.span(group)
+    while (opening := _STORED.search(match.string, at, end)) is not None:
+        closing = re.compile(rb"(?<!\\)" + re.escape(opening[1])).search(match.string, opening.end(), end)
+        at = closing.start() if closing else end
+        if not _PLACEHOLDER.fullmatch(match.string, opening.end(), at) and at > opening.end():
+            found.append((opening.end(), at))
+    return found
+
+
+# --- Proofs -----------------------------------------------------------------------------------------------------------
+
+
+def statement(data: bytes, start: int, end: int, clean: Clean) -> bool:
+    """Whether a DSSE payload is a statement of ours that says nothing a rule would mask."""
     try:
-        inside = base64.b64decode(encoded, validate=True)
+        inside = base64.b64decode(data[start:end], validate=True)
         document = json.loads(inside)
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict) or not _STATEMENT.match(str(document.get("predicateType"))):
-        return None
-    return inside
+        return False
+    kind = document.get("predicateType") if isinstance(document, dict) else None
+    return isinstance(kind, str) and kind.startswith(_STATEMENT) and clean(inside)
+
+
+def verifier_key(data: bytes, start: int, end: int, _clean: Clean) -> bool:
+    """Whether `name+id+key` is a verifier key of a signed note: the id is made from the name and the key."""
+    before = re.search(rb"[^\s\"'\\]*\Z", data[max(0, start - 300) : start])
+    whole = (before[0] if before else b"") + data[start:end]
+    name, _, rest = whole.partition(b"+")
+    identifier, _, key = rest.partition(b"+")
+    try:
+        public = base64.b64decode(key, validate=True)
+    except ValueError:
+        return False
+    return len(public) == 33 and sha256(name + b"\n" + public).hexdigest()[:8].encode() == identifier
 
 
 CHECKS: Final[dict[str, Check]] = {
     "opaque": opaque,
+    "opaque-or-hex": opaque_or_hex,
+    "mixed": mixed,
     "filled": filled,
     "keyed": keyed,
     "weakly-keyed": weakly_keyed,
-    "run": run,
+    "query": query,
     "jwt": jwt,
-    "pem": pem,
-    "userinfo": userinfo,
     "basic": basic,
 }
-SPLITS: Final[dict[str, Split]] = {"cookies": cookies, "run": cut_run}
+SPLITS: Final[dict[str, Split]] = {
+    "run": run,
+    "wrapped": wrapped,
+    "pem": pem,
+    "authorization": authorization,
+    "cookies": cookies,
+    "cookie-dict": cookie_dict,
+    "storage": storage,
+}
+PROOFS: Final[dict[str, Proof]] = {"statement": statement, "verifier-key": verifier_key}

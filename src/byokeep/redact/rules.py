@@ -2,8 +2,8 @@
 
 A rule is a regular expression on bytes, in the subset that hyperscan and `re` read alike, and the name of a check that
 may look at what was matched. A rule never needs anything after an endless repeat, so that no text makes it slow.
-Rule of the room: a file that is missing, empty, of another version or says a word this module does not know is refused;
-there is no set of rules that finds nothing. This module finds (slowly, and as the measure for engines); it masks nothing.
+Rule of the room: a file that is missing, empty, of another version or that says a word this module does not know is
+refused; there is no set of rules that finds nothing. It finds (slowly, as the measure for engines); it masks nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from byokeep.core.errors import Rejected
-from byokeep.redact.checks import CHECKS, SPLITS, Check, Split
+from byokeep.redact.checks import CHECKS, PROOFS, SPLITS, Check, Proof, Split
 from byokeep.redact.mask import KIND
 
 VERSION: Final = 1
@@ -82,10 +82,10 @@ class AllowRule:
     value: re.Pattern[bytes] = field(repr=False)
     before: re.Pattern[bytes] | None = field(repr=False)
     after: re.Pattern[bytes] | None = field(repr=False)
-    statement: bool
+    proof: Proof | None = field(repr=False)
 
     def fits(self, data: bytes, start: int, end: int) -> bool:
-        """Return whether data[start:end] has this shape at this place. What a statement says is not looked at here."""
+        """Return whether data[start:end] has this shape at this place; its proof is not asked here."""
         if not self.value.fullmatch(data, start, end):
             return False
         if self.before is not None and not self.before.search(data[max(0, start - CONTEXT) : start]):
@@ -136,7 +136,7 @@ class Rules:
     def allowed(self, rule: str, data: bytes, start: int, end: int) -> bool:
         """Return whether data[start:end], matched by `rule`, is a shape that survives there."""
         return any(
-            allow.fits(data, start, end) and (not allow.statement or self._harmless(data, start, end))
+            allow.fits(data, start, end) and (allow.proof is None or allow.proof(data, start, end, self._clean))
             for allow in self._by_rule[rule]
         )
 
@@ -156,12 +156,9 @@ class Rules:
         folded = _JOINT.sub("_", name[:_LONGEST_NAME].strip()).lower()
         return self._secret.fullmatch(folded) is not None and self._public.fullmatch(folded) is None
 
-    def _harmless(self, data: bytes, start: int, end: int) -> bool:
-        """Return whether a signed statement says nothing that would be masked if it stood there in clear."""
-        from byokeep.redact.checks import statement
-
-        inside = statement(data[start:end])
-        return inside is not None and next(self.find(inside), None) is None
+    def _clean(self, data: bytes) -> bool:
+        """Return whether no rule finds anything in `data`."""
+        return next(self.find(data), None) is None
 
 
 @lru_cache(maxsize=1)
@@ -192,7 +189,7 @@ class _Reader:
         "value": str,
         "before": str,
         "after": str,
-        "statement": bool,
+        "proof": str,
     }
 
     def __init__(self, document: dict[str, Any]) -> None:
@@ -261,6 +258,8 @@ class _Reader:
         name = given["name"]
         if not given["rules"] or not set(given["rules"]) <= known:
             raise RuleError("rule_field_wrong", rule=name, field="rules")
+        if "proof" in given and given["proof"] not in PROOFS:
+            raise RuleError("rule_field_wrong", rule=name, field="proof")
         before = given.get("before")
         after = given.get("after")
         return AllowRule(
@@ -270,7 +269,7 @@ class _Reader:
             value=_compiled(self._pattern(given["value"], name), name),
             before=None if before is None else _compiled(b"(?:%b)\\Z" % self._pattern(before, name), name),
             after=None if after is None else _compiled(self._pattern(after, name), name),
-            statement=given.get("statement", False),
+            proof=PROOFS[given["proof"]] if "proof" in given else None,
         )
 
     def _entry(self, entry: object, fields: Mapping[str, type], needed: tuple[str, ...]) -> dict[str, Any]:
