@@ -1,0 +1,153 @@
+"""What secrets look like, by the rules of the redactor, in one layer at a time.
+
+The redactor decodes by itself and only says what to mask; a scanner must say how a value was hidden, so here the rules
+look at one layer as it is and the walk brings the layers. hyperscan nominates the end of a match where it is installed,
+and the rule's own expression decides; without it every rule with one of its words in the text is tried, and the result
+is the same. Rules: nothing here repeats what it found; a fingerprint is keyed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, Final
+
+from byokeep.redact.chance import drawn
+from byokeep.redact.mask import MASKED, Mask
+from byokeep.redact.needles import Engine
+from byokeep.redact.rules import Rules, default_rules
+from byokeep.redact.walk import Seen
+
+_LONG_REPEAT: Final = re.compile(rb"\{(\d+),\d{3,}\}")  # endless ones nominate more and are far smaller
+_PLAIN_RUN: Final = re.compile(rb"(\[[^\]]+\])\{(\d+),\}(?:=\{0,2\})?")  # a rule that is one run and nothing else
+_UUID: Final = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+_LONG_PIECE: Final = re.compile(rb"[a-z0-9]{12}")
+_PIECE: Final = re.compile(rb"[A-Za-z0-9_+/-]{10,}")
+_HEX: Final = re.compile(rb"[0-9a-f]{20}|[0-9A-F]{20}")
+_LEAST_DISTINCT: Final = 7
+_BITS: Final = 4.0
+_Place = tuple[int, int, int]  # start, end, number of the rule
+
+
+class Shapes:
+    """Finds what looks like a secret. `mask` makes the fingerprints; `weak` keeps values that were not drawn by chance.
+
+    The redactor masks `password=changeme` rather than think about it; a scan that reported it would not be read.
+
+    Raises:
+        RuleError: The rules cannot be used.
+        ImportError: `engine` is "hyperscan" and it is not installed.
+    """
+
+    def __init__(self, mask: Mask, rules: Rules | None = None, engine: Engine = "auto", *, weak: bool = False) -> None:
+        self._weak = weak
+        self._rules = default_rules() if rules is None else rules
+        self._mask = mask
+        self._plain = {
+            number: (_mask_of(plain[1]), int(plain[2]))
+            for number, rule in enumerate(self._rules.rules)
+            if (plain := _PLAIN_RUN.fullmatch(rule.pattern))
+        }
+        self._nominees = [number for number in range(len(self._rules.rules)) if number not in self._plain]
+        patterns = [self._rules.rules[number].pattern for number in self._nominees]
+        self._database: Any = None if engine == "grams" else _database(patterns, engine)
+
+    def find(self, data: bytes) -> Iterator[Seen]:
+        """Yield what looks like a secret, in order of place; of those that overlap, the first and longest."""
+        last = 0
+        found = self._everywhere(data) if self._database is None else self._nominated(data)
+        for number, (kinds, least) in self._plain.items():
+            self._runs(data, number, data.translate(kinds), least, found)
+        for start, end, number in sorted(found, key=lambda one: (one[0], -one[1], one[2])):
+            if start < last:
+                continue
+            if not self._weak and not looks_random(data[start:end]):
+                continue
+            last = end
+            rule = self._rules.rules[number]
+            yield Seen(start, end, rule.name, kind=rule.kind, fingerprint=self._mask.fingerprint(data[start:end]))
+
+    def _everywhere(self, data: bytes) -> set[_Place]:
+        found: set[_Place] = set()
+        folded = data.lower()
+        for number in self._nominees:
+            rule = self._rules.rules[number]
+            if not rule.literals or any(literal in folded for literal in rule.literals):
+                self._match(data, number, 0, len(data), found)
+        return found
+
+    def _nominated(self, data: bytes) -> set[_Place]:
+        found: set[_Place] = set()
+        done = [0] * len(self._rules.rules)  # up to where a rule has been tried
+
+        def seen(nominee: int, _start: int, end: int, _flags: int, _context: object) -> None:
+            number = self._nominees[nominee]
+            if end > done[number]:
+                first = max(done[number], end - self._rules.rules[number].reach, 0)
+                done[number] = self._match(data, number, first, end, found)
+
+        self._database.scan(data, match_event_handler=seen)
+        return found
+
+    def _runs(self, data: bytes, number: int, mask: bytes, least: int, found: set[_Place]) -> None:
+        """Try a rule for runs of one class at each run of at least `least` bytes."""
+        at = 0
+        while (at := mask.find(b"A" * least, at)) >= 0:
+            end = mask.find(b" ", at)
+            end = len(data) if end < 0 else end
+            if not _is_path(data[at:end]):
+                self._match(data, number, at, end, found)
+            at = end
+
+    def _match(self, data: bytes, number: int, first: int, last: int, found: set[_Place]) -> int:
+        """Add the secrets of the matches of a rule that start in [first, last); return up to where it was tried."""
+        rule = self._rules.rules[number]
+        for match in rule.compiled.finditer(data, first):
+            if match.start() >= last:
+                break
+            last = max(last, match.end())
+            for start, end in rule.spans(match):
+                if not MASKED.fullmatch(data, start, end) and not self._rules.allowed(rule.name, data, start, end):
+                    found.add((start, end, number))
+        return last
+
+
+def _mask_of(kinds: bytes) -> bytes:
+    """Return the table that turns bytes of a class into A and all others into blanks."""
+    compiled = re.compile(kinds)
+    return bytes(65 if compiled.match(bytes([code])) else 32 for code in range(256))
+
+
+def looks_random(value: bytes) -> bool:
+    """Return whether a piece of a value was drawn by chance: not a placeholder, a sentence, code or an alphabet."""
+    return any(
+        len(set(piece)) >= _LEAST_DISTINCT
+        and (drawn(piece, _BITS) or _HEX.search(piece))
+        and 3 * sum(right - left == 1 for left, right in pairwise(piece)) < len(piece)
+        for piece in _PIECE.findall(value)
+    )
+
+
+def _is_path(run: bytes) -> bool:
+    """Return whether a run is words, numbers and UUIDs in small letters. Only then: this is here to save time."""
+    return run.islower() and not _LONG_PIECE.search(_UUID.sub(b"-", run))
+
+
+def _database(patterns: list[bytes], engine: Engine) -> Any:
+    """Return the compiled database of all patterns, or None where hyperscan is not installed."""
+    try:
+        library = importlib.import_module("hyperscan")
+    except ImportError:
+        if engine == "hyperscan":
+            raise
+        return None
+    database = library.Database(mode=library.HS_MODE_BLOCK)
+    database.compile(
+        expressions=[_LONG_REPEAT.sub(rb"{\1,}", pattern) for pattern in patterns],
+        ids=list(range(len(patterns))),
+        elements=len(patterns),
+        flags=0,
+    )
+    return database
