@@ -297,6 +297,8 @@ audit_record = Table(
     Column("payload", LargeBinary, nullable=False), Column("hash", LargeBinary, nullable=False),
     PrimaryKeyConstraint("chain", "seq"),
     Index("audit_record_at_ix", "at"), Index("audit_record_object_ix", "chain", "object_id"),
+    Index("audit_record_switch_ix", "chain", "seq",
+          postgresql_where=text("event IN ('switch.closed', 'switch.opened')")),
 )  # fmt: skip
 
 audit_epoch = Table(

@@ -65,6 +65,7 @@ SELECT s.scope, s.client_id
        SELECT FROM byokeep.audit_record r
         CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
         WHERE r.chain = coalesce(s.client_id, (SELECT id FROM byokeep.installation)) AND r.outcome = 'ok'
+          AND r.event IN ('switch.closed', 'switch.opened')  -- its index
           AND r.event = CASE WHEN s.closed THEN 'switch.closed' ELSE 'switch.opened' END
           AND said.f ->> 'scope' = s.scope AND said.f ->> 'epoch' = s.epoch::text);
 
