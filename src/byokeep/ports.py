@@ -99,8 +99,15 @@ class Intake(Protocol):
     async def value_fingerprint(self, value: Secret) -> str:
         """Return a keyed HMAC (hex) under a key that never leaves the store (R1.3-4)."""
 
-    async def scan_key(self) -> Secret:
-        """Return the 32 bytes that key the leak fingerprints; read anew each time. Raises Unavailable."""
+
+class ScanKey(Protocol):
+    """The key of the leak fingerprints: what it makes may be kept, the key itself may not."""
+
+    async def digests(self, value: Secret) -> list[str]:
+        """Return the digests (hex) of a value's windows; none when it is too weak. Raises Unavailable."""
+
+    async def shown(self) -> str:
+        """Return the key as 64 hex digits, for somebody who may have it. Raises Unavailable."""
 
 
 class Signer(Protocol):

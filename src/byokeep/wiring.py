@@ -34,6 +34,7 @@ from byokeep.adapters.openbao.intake import BaoIntake
 from byokeep.adapters.openbao.layout import TOKEN_KEY_PATH, Desired
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.provision import provision
+from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.adapters.passwords import Passwords
 from byokeep.adapters.postgres.database import PostgresDatabase
@@ -140,6 +141,7 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
             environment=settings.environment,
             limits=limits(settings),
             intake=BaoIntake(login),
+            scan_key=BaoScanKey(login),
             token_key=await _token_key(login),
             check_format=check_format,
         )

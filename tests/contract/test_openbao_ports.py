@@ -11,6 +11,7 @@ from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import bring_up
 from byokeep.adapters.openbao.intake import BaoIntake
 from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import SETTLE_S, TransitSigner
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.model import ClientId, Provider
@@ -98,7 +99,8 @@ async def test_a_store_that_is_gone_is_unavailable_to_every_port(bao: Bao) -> No
         intake.current_version(ref),
         intake.live_versions(ref),
         intake.value_fingerprint(Secret("x")),
-        intake.scan_key(),
+        BaoScanKey(nowhere).shown(),
+        BaoScanKey(nowhere).digests(Secret("x")),
         signer.sign_jwt({"iat": now, "exp": now + 3}),
         signer.sign("evidence", b"x"),
         signer.public_keys("leases"),

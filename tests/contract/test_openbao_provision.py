@@ -13,11 +13,11 @@ import pytest
 
 from byokeep.adapters.openbao import layout
 from byokeep.adapters.openbao.embedded import bring_up
-from byokeep.adapters.openbao.intake import BaoIntake
 from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
 from byokeep.adapters.openbao.provision import prove_audit, provision, rotate_credentials
 from byokeep.adapters.openbao.root import generate_root, retire_roots
+from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.core.errors import Denied, Integrity, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.secret import Secret
@@ -113,14 +113,14 @@ async def test_a_store_of_the_first_release_is_given_its_scan_key(tmp_path: Path
         pepper = await _platform_key(http, root, layout.TOKEN_KEY_PATH)
         await http.request("POST", "sys/policies/acl/web", token=root, body={"policy": before})
         await http.request("DELETE", layout.SCAN_KEY_PATH.replace("/data/", "/metadata/"), token=root)
-        intake = BaoIntake(AppRoleLogin(http, credentials / "web.approle"))
+        scan_key = BaoScanKey(AppRoleLogin(http, credentials / "web.approle"))
         with pytest.raises(Unavailable, match="scan_key_missing"):
-            await intake.scan_key()
+            await scan_key.shown()
         await http.request("POST", "sys/policies/acl/web", token=root, body={"policy": now})
         with pytest.raises(Unavailable, match="scan_key_missing"):
-            await intake.scan_key()
+            await scan_key.shown()
         assert (await provision(http, root, desired, credentials_dir=credentials)).content == made.content
-        assert len((await intake.scan_key()).reveal()) == 32
+        assert len(bytes.fromhex(await scan_key.shown())) == 32
         assert await _platform_key(http, root, layout.TOKEN_KEY_PATH) == pepper
         policies = layout.policies
         monkeypatch.setattr(layout, "policies", lambda accessor: policies(accessor) | {"web": before})

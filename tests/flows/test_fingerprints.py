@@ -249,7 +249,8 @@ async def test_without_the_store_nothing_is_given_and_nothing_comes_in(
     runs = desk.sql("SELECT count(*) FROM byokeep.sop_run")
     async with BaoHttp(f"unix://{desk.files}/none.sock") as nowhere:
         login = AppRoleLogin(nowhere, desk.stand.store.home / "credentials" / "web.approle")
-        monkeypatch.setattr(desk.web.intake, "_login", login)
+        for port in (desk.web.intake, desk.web.scan_key):
+            monkeypatch.setattr(port, "_login", login)
         status, reply = await desk.call("GET", PATH, "auditor")
         assert (status, reply["code"]) == (503, "store_unreachable")
         assert set(reply) <= {"type", "title", "status", "code", "request_id", "next_step"}
@@ -262,11 +263,8 @@ async def test_without_the_store_nothing_is_given_and_nothing_comes_in(
 async def test_without_the_key_no_value_comes_in(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that could not be looked for is not stored: 503, no version in the store, no reference."""
 
-    async def missing() -> Secret:
-        raise Unavailable("scan_key_missing")
-
     client = await desk.stand.client()
-    monkeypatch.setattr(desk.web.intake, "scan_key", missing)
+    monkeypatch.setattr("byokeep.adapters.openbao.scan_key.SCAN_KEY_PATH", "kv/data/platform/none")
     status, reply = await desk.put(client, desk.canary())
     assert (status, reply["code"]) == (503, "scan_key_missing")
     status, reply = await desk.call("GET", PATH, "auditor")
@@ -339,8 +337,8 @@ async def test_the_command_line_fetches_what_a_scan_compares_with(
             other.setattr(live, "PATH", "/v1/self")
             with pytest.raises(Unavailable, match="server_garbage"):
                 await live.fetch_fingerprints()
-        desk.web.intake._login._credentials = tmp_path / "none"  # type: ignore[attr-defined]
-        desk.web.intake._login._token = None  # type: ignore[attr-defined]
+        desk.web.scan_key._login._credentials = tmp_path / "none"  # type: ignore[attr-defined]
+        desk.web.scan_key._login._token = None  # type: ignore[attr-defined]
         with pytest.raises(Unavailable, match="credentials_missing"):
             await live.fetch_fingerprints()
     with pytest.raises(Unavailable, match="server_unreachable"):

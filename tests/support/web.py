@@ -26,6 +26,7 @@ from granian.server.embed import Server
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.passwords import Passwords
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
@@ -218,6 +219,7 @@ async def desk_on(stand: Stand, **changed: Any) -> AsyncIterator[Desk]:
             db=dbs["byokeep_web"], clock=stand.app.clock, ids=stand.app.ids,
             installation_id=stand.app.installation_id, environment=stand.app.environment,
             limits=replace(stand.app.limits, rotation_default_days=days), intake=stand.intake, token_key=token_key,
+            scan_key=BaoScanKey(stand.intake._login),
             check_format=check_format,
         )  # fmt: skip
         web = replace(web, **changed)

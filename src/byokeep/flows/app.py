@@ -13,7 +13,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from byokeep.core.model import Actor, Environment, Role
-from byokeep.ports import CheckpointStore, Clock, Cutoff, Database, Ids, Intake, Signer, StoreAudit
+from byokeep.ports import CheckpointStore, Clock, Cutoff, Database, Ids, Intake, ScanKey, Signer, StoreAudit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,7 @@ class WebApp(App):
     """``byokeep web``: takes secrets in, can not read one."""
 
     intake: Intake
+    scan_key: ScanKey
     token_key: Callable[[bytes], bytes]
     check_format: Callable[[str, bytes], None]
 

@@ -12,20 +12,17 @@ It may not see a value but on its way in: what was stored before there were fing
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Rejected
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.fingerprint import VERSION, fingerprints_of
+from byokeep.core.fingerprint import VERSION
 from byokeep.core.keystate import LIVE
 from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretRef
-from byokeep.core.secret import Secret
 from byokeep.flows.app import WebApp
 from byokeep.flows.clients import scope_of
 from byokeep.flows.permission import permit
@@ -59,14 +56,14 @@ class LiveValues:
     """Everything to look for.
 
     Attributes:
-        key: 32 bytes; whoever was given this wipes it.
+        key: What the digests were made with, 64 hex digits; for the caller, never for a log.
         watched: Values with digests: the pinned version of each live reference, and replaced ones that the store holds.
         unknown: Live references whose pinned version has none.
         replaced_unknown: How many replaced versions the store still holds that have none.
         all_clients: False when the actor is assigned to some clients only.
     """
 
-    key: Secret
+    key: str = field(repr=False)
     watched: tuple[Watched, ...]
     unknown: tuple[Unwatched, ...]
     replaced_unknown: int
@@ -90,24 +87,9 @@ def _line(row: Row) -> _Line:
     )  # fmt: skip
 
 
+# Of a value on its way in, by the transaction that announces it: its place, VERSION and the digests of the port.
 PUT: Final = Query("leak_fingerprint_put", lambda row: UUID(str(row["ref_id"])))
 _LIVE: Final = Query("leak_live", _line)
-
-
-async def digests_of(app: WebApp, value: Secret) -> Mapping[str, object]:
-    """Return what :data:`PUT` records of a value on its way in; no digests when it is too weak to be known again.
-
-    Raises:
-        Unavailable: The key could not be read; the value may not be stored without.
-    """
-    key = await app.intake.scan_key()
-    try:
-        digests = [digest.hex() for digest in fingerprints_of(value.reveal(), key.reveal())]
-    except Rejected:  # it can be stored, not looked for: it is listed as unknown
-        digests = []
-    finally:
-        key.wipe()
-    return {"format": VERSION, "digests": digests}
 
 
 async def live_values(app: WebApp, actor: Actor) -> LiveValues:
@@ -140,7 +122,7 @@ async def live_values(app: WebApp, actor: Actor) -> LiveValues:
                 unknown.append(Unwatched(place=place, ref_id=ref_id, version=version, reason=reason))
             else:
                 replaced += 1
-    key = await app.intake.scan_key()
+    key = await app.scan_key.shown()
     async with app.db.begin(every_client=True) as tx:
         fields = {"count": len(watched), "unknown": len(unknown)}
         await tx.append(Event(name=EventName.LEAK_FINGERPRINTS_READ, actor=actor, outcome=Outcome.OK, fields=fields))

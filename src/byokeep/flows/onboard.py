@@ -22,6 +22,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.fingerprint import VERSION
 from byokeep.core.model import (
     API_PROVIDERS,
     Actor,
@@ -41,7 +42,6 @@ from byokeep.flows import sops
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.clients import require_active
 from byokeep.flows.fingerprints import PUT as WATCH
-from byokeep.flows.fingerprints import digests_of
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.permission import permit, recorded_rejections
 from byokeep.flows.refs import get_ref, ref_from
@@ -176,7 +176,7 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
 async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wish: Wish) -> _Plan:
     """Reserve the place and put the intent on record, committed, before the store is touched."""
     fingerprint = await app.intake.value_fingerprint(value)
-    watched = await digests_of(app, value)
+    digests = await app.scan_key.digests(value)
     current = await app.intake.current_version(ref)
     async with app.db.begin(client_id=ref.client_id) as tx:
         await tx.all(_LOCK, client_id=ref.client_id, provider=ref.provider.value)
@@ -197,7 +197,9 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
             if wish.version is not None and wish.version != current:
                 raise Conflict("stale_version", next_step="Read the reference again.", version=current)
             run = await _reserve(tx, app, actor, ref, live.id if live else app.ids.uuid(), current + 1, fingerprint)
-        await tx.one(WATCH, client_id=ref.client_id, ref_id=run.ref_id, version=run.version, **watched)
+        await tx.one(
+            WATCH, client_id=ref.client_id, ref_id=run.ref_id, version=run.version, format=VERSION, digests=digests
+        )
     return _Plan(ref=ref, run=run, due=due, risk=risk, job_id=job_id)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from byokeep import __version__
 from byokeep.core.model import Actor, ClientId, Environment, Provider
@@ -56,26 +56,30 @@ def create_app(
         redirect_slashes=False, telemetry=NO_TELEMETRY,
     )  # fmt: skip
     install(api)
-    writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
-    for routes in (
-        people.sessions(app, auth, passwords, LoginBrake(app.clock)),
-        people.router(app, auth),
-        people.credentials(app, auth, passwords),
-        clients.router(app, auth),
-        clients.account_router(app, auth, writes),
-        keys.values(app, auth, writes),
-        keys.router(app, auth, writes, emergency or Emergency()),
-        watch.router(app, auth),
-        names.router(app, auth),
-        leaks.router(app, auth),
-        forward.router(door),
-    ):
+    for routes in (*_rooms(app, auth, passwords, emergency or Emergency()), forward.router(door)):
         api.include_router(routes)
     _add_health(api, app)
     if app.environment is not Environment.PRODUCTION:
         _add_description(api, auth)
     api.add_middleware(Guard)
     return api
+
+
+def _rooms(app: WebApp, auth: Authenticator, passwords: PasswordCheck, emergency: Emergency) -> tuple[APIRouter, ...]:
+    """The routes that are this process's own."""
+    writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
+    return (
+        people.sessions(app, auth, passwords, LoginBrake(app.clock)),
+        people.router(app, auth),
+        people.credentials(app, auth, passwords),
+        clients.router(app, auth),
+        clients.account_router(app, auth, writes),
+        keys.values(app, auth, writes),
+        keys.router(app, auth, writes, emergency),
+        watch.router(app, auth),
+        names.router(app, auth),
+        leaks.router(app, auth),
+    )
 
 
 def _add_health(api: FastAPI, app: WebApp) -> None:

@@ -35,10 +35,8 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
 def _out(live: LiveValues) -> dict[str, Any]:
     """Return the wire form; ``fingerprints`` is the document of docs/spec/leak-fingerprints.md."""
     rows = [{"label": _label(one), "digest": digest} for one in live.watched for digest in one.digests]
-    key = live.key.reveal().hex()
-    live.key.wipe()
     return {
-        "fingerprints": {"format": FORMAT, "key": key, "window": WINDOW, "digests": rows},
+        "fingerprints": {"format": FORMAT, "key": live.key, "window": WINDOW, "digests": rows},
         "values": len(live.watched),
         "unknown": [
             {"client_id": str(one.place.client_id), "ref": str(one.ref_id), "provider": one.place.provider.value,

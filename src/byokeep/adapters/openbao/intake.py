@@ -1,16 +1,12 @@
-"""Port Intake: what ``web`` may do at the store. It writes and looks at versions; it has no right to read a value.
-
-The key of the leak fingerprints is the one thing it reads: no client's value, and not kept between two uses.
-"""
+"""Port Intake: what ``web`` may do at the store. It writes and looks at versions; it has no right to read a value."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 
-from byokeep.adapters.openbao.layout import SCAN_KEY_PATH
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.core.errors import Denied, Unavailable
+from byokeep.core.errors import Unavailable
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.ports import Written
@@ -58,21 +54,6 @@ class BaoIntake:
         if not prefix.startswith("vault:v") or len(digest) != 32:
             raise Unavailable("store_garbage")
         return digest.hex()
-
-    async def scan_key(self) -> Secret:
-        """Return the 32 bytes that key the leak fingerprints.
-
-        Raises:
-            Unavailable: ``scan_key_missing`` - the store was set up by a release that had none; or the store is away.
-        """
-        try:
-            reply = await self._login.request("GET", SCAN_KEY_PATH)
-            key = base64.b64decode(str((reply.data.get("data") or {}).get("value")), validate=True)
-        except (Denied, binascii.Error, ValueError):
-            key = b""
-        if len(key) != 32:
-            raise Unavailable("scan_key_missing", next_step="Provision the store again: `byokeep up` or `init`.")
-        return Secret(key)
 
     async def _versions(self, ref: SecretRef) -> tuple[int, list[int]]:
         return await self._login.retrying(lambda token: wire.live_versions(self._login.http, token, ref.path))
