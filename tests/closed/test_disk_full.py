@@ -162,6 +162,30 @@ async def test_on_a_full_disk_kill_and_revoke_work_and_are_recorded(together: Si
     await world.sound()
 
 
+async def test_on_a_full_disk_a_revocation_needs_no_kill_before_it(together: Site) -> None:
+    """The first act on a full disk is a key's revocation: it is done and recorded, and its room starts nothing new."""
+    world = together.world
+    leaked = await world.client()
+    bad = await world.onboard(leaked, "kie")
+    ref = (await world.must("operator", "GET", f"/v1/clients/{leaked}/refs"))["refs"][0]["id"]
+    assert (world.home / "reserve.bin").exists()
+    async with together.work() as work:
+        with filled(world.home):
+            words = ("key", "state", ref, "compromised", "--reason", "seen_in_chat")
+            code, took, said = await world.cli(*words, token="operator")
+            assert code == 0, said
+            assert took < 12
+            assert not (world.home / "reserve.bin").exists()
+            await stopped(together, work)
+            assert {code for _, code in work.refused[-3:]} == {"disk_full"}
+        await work.goes_on(BACK_WITHIN_S)
+    assert not await world.reads(leaked, "kie", bad)
+    assert (await world.must("operator", "GET", f"/v1/refs/{ref}"))["state"] == "compromised"
+    await on_record(world, leaked, "key.state_changed")
+    await until((world.home / "reserve.bin").exists, 20, "the reserve again")
+    await world.sound()
+
+
 LOGGER = """
 import sys
 from pathlib import Path
