@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import string
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from byokeep.core.errors import Rejected
 from byokeep.core.fingerprint import DIGEST, MOST_WINDOWS, WINDOW, Digester, fingerprints_of
 from byokeep.redact.canary import PROVIDERS, new_canary
 
+VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "leak-fingerprints"
 ALPHABET = (string.ascii_letters + string.digits + "-_").encode()
 
 
@@ -66,6 +71,29 @@ def test_what_many_values_could_share_is_refused(value: bytes) -> None:
     """A value without 16 random bytes in a row can not be watched, and that is said."""
     with pytest.raises(Rejected, match="value_too_weak_to_watch"):
         fingerprints_of(value, bytes(32))
+
+
+def test_the_vectors_are_what_the_description_says() -> None:
+    """The published digests come out, and each is that of a window computed from the description alone."""
+    vectors = json.loads((VECTORS / "digests.json").read_text())
+    key = bytes.fromhex(vectors["key"])
+    assert len(vectors["values"]) >= 6
+    for row in vectors["values"]:
+        value = "".join(row["parts"]).encode()
+        assert [digest.hex() for digest in fingerprints_of(value, key)] == row["digests"]
+        found = [described(value[at : at + 16], key).hex() for at in range(len(value) - 15)]
+        starts = [found.index(digest) for digest in row["digests"]]
+        assert all(later - earlier >= 16 for earlier, later in pairwise(starts))
+    for value in vectors["refused"]:
+        with pytest.raises(Rejected, match="value_too_weak_to_watch"):
+            fingerprints_of(value.encode(), key)
+
+
+def described(window: bytes, key: bytes) -> bytes:
+    """A digest as docs/spec/leak-fingerprints.md puts it."""
+    filter_key = hashlib.blake2b(b"", digest_size=32, key=key, person=b"byokeep-filter-1").digest()
+    block = Cipher(algorithms.AES256(filter_key), modes.ECB()).encryptor().update(window)  # noqa: S305
+    return block[:4] + hashlib.blake2b(window, digest_size=12, key=key, person=b"byokeep-proof-1").digest()
 
 
 def test_a_key_of_another_size_is_no_key() -> None:
