@@ -51,6 +51,11 @@ def _fails(log: Any, value: str) -> None:
         log.exception("it failed")
 
 
+def _named(log: Any, value: str) -> None:
+    say = log.info
+    say("seen", **{value: 1})
+
+
 def _with_context(log: Any, value: str) -> None:
     with structlog.contextvars.bound_contextvars(reply=value):
         log.info("seen")
@@ -61,7 +66,7 @@ SAYINGS: dict[str, Callable[[Any, str], None]] = {
     "field": lambda log, value: log.info("seen", reply=value),
     "bound": lambda log, value: log.bind(reply=value).info("seen"),
     "nested": lambda log, value: log.info("seen", reply={"a": [{"b": (value,)}], value: 1}),
-    "field's name": lambda log, value: log.info("seen", **{value: 1}),
+    "field's name": _named,
     "error": lambda log, value: log.info("seen", error=ValueError(value)),
     "object": lambda log, value: log.info("seen", holder=Holder(value)),
     "bytes": lambda log, value: log.info("seen", body=value.encode()),

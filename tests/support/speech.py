@@ -24,8 +24,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def opaque(size: int = 64) -> str:
-    """A value that no shape gives away."""
+    """A value without a vendor's shape: 64 random characters."""
     return "".join(secrets.choice(string.ascii_letters + string.digits + "-_") for _ in range(size))
+
+
+def phrase() -> str:
+    """A value that only those who know it recognise: made-up words."""
+    return ".".join("".join(secrets.choice(part) for part in ("bdfgklmnprstvz", "aeiou") * 2) for _ in range(9))
 
 
 def shaped() -> str:

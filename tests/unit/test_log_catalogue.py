@@ -85,6 +85,8 @@ def test_every_line_of_the_program_is_of_the_catalogue() -> None:
     """Each logging call names a listed event with listed fields, and each listed event is written somewhere."""
     found: list[Said] = []
     for path in sorted(SOURCE.rglob("*.py")):
+        if "redact" in path.relative_to(SOURCE).parts:
+            continue  # it may not import the program's log: the loggers it calls are those it guards, and its controls
         text = path.read_text("utf-8")
         found += calls(text, str(path.relative_to(SOURCE)))
         assert loose_loggers(text) == 0, path

@@ -5,6 +5,8 @@ Rules
   is cut off from the broker stops within ``life_s`` of the broker's last yes.
 - A denial ends the lease for good. A silence ends it when life runs out; going on then takes a new lease.
 - A login token is used within ``LOGIN_WITHIN_S`` of its issue or not at all.
+- While a value is held, this process's redactor knows it; where :func:`byokeep.redact.install` has been called, it can
+  not be logged in any encoding. It is forgotten in the moment it is wiped.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from uuid import UUID
 from byokeep.client.http import Broker
 from byokeep.core.errors import ByokeepError, Denied, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.redact.engine import default
+from byokeep.redact.known import KnownValueRefused, Registration
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 
@@ -47,6 +51,7 @@ class HeldLease:
     def __init__(self, broker: Broker, token: Secret, job_id: UUID) -> None:
         self.valid_until = 0.0
         self.cached: dict[str, Secret] = {}
+        self._known: dict[str, Registration] = {}
         self._broker, self._token, self._job_id = broker, token, job_id
         self._id = ""
         self._jwt: Secret | None = None
@@ -137,8 +142,18 @@ class HeldLease:
         if not self.holds:
             value.wipe()
             raise self._over or Unavailable("lease_lapsed")
-        self.cached[provider] = value
+        self._keep(provider, value)
         return value
+
+    def _keep(self, provider: str, value: Secret) -> None:
+        with suppress(KnownValueRefused):  # too short, too plain or too long to be looked for; its shape still is
+            self._known[provider] = default().register(value, kind="secret")
+        self.cached[provider] = value
+
+    def _drop(self, provider: str) -> None:
+        if (registration := self._known.pop(provider, None)) is not None:
+            registration.forget()
+        self.cached.pop(provider).wipe()
 
     async def _log_in(self, provider: str) -> tuple[BaoHttp, Secret, str, int]:
         if self._over is not None:
@@ -175,7 +190,7 @@ class HeldLease:
         if not 0 < life_s <= 60 or set(roles) != set(pins):
             raise Unavailable("broker_garbage")
         for name in [name for name in self.cached if pins.get(name) != self._pins.get(name)]:
-            self.cached.pop(name).wipe()
+            self._drop(name)
         if self._jwt is not None:
             self._jwt.wipe()
         self._id, self._jwt, self._pins, self._roles, self._store = lease_id, jwt, pins, roles, store
@@ -227,5 +242,5 @@ class HeldLease:
             self._jwt = None
 
     def _wipe(self) -> None:
-        while self.cached:
-            self.cached.popitem()[1].wipe()
+        for provider in list(self.cached):
+            self._drop(provider)

@@ -3,6 +3,8 @@
 Rules
 - ``event`` is a constant of the program (:mod:`byokeep.telemetry.catalogue`); there is no message text.
 - Values are ids, enums, integers and short tokens; anything else becomes its type's name.
+- Behind the list stands the redactor: what passed the one and is a secret by its shape or is known to be one does not
+  pass the other. It guards this whole process, its libraries and crashes too. Without its rules nothing is configured.
 - If writing fails the record is dropped and counted: logs may be lost, work may not (see G-17 in the runbook's gaps).
 """
 
@@ -19,6 +21,10 @@ from uuid import UUID
 
 import structlog
 
+from byokeep.redact.engine import default
+from byokeep.redact.hooks.structlog import StructlogWall
+from byokeep.redact.hooks.wall import Wall
+from byokeep.redact.install import install
 from byokeep.telemetry.catalogue import EVENTS, REDACTION_ERROR, REQUIRED, UNLISTED
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.:/{}+ -]{0,160}\Z")
@@ -28,13 +34,17 @@ _process = "unnamed"
 
 
 def _allow_list(_: object, __: str, record: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    global dropped_fields
     front = {"at": record["timestamp"], "level": record["level"]}
     try:
         return front | _listed(record)
     except Exception:  # better no line than a raw one
-        dropped_fields += 1
-        return front | _empty(REDACTION_ERROR)
+        return _not_redacted(front)
+
+
+def _not_redacted(record: Mapping[str, Any]) -> dict[str, Any]:
+    global dropped_fields
+    dropped_fields += 1
+    return {"at": record["at"], "level": record["level"]} | _empty(REDACTION_ERROR)
 
 
 def _listed(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,8 +120,12 @@ def configure(process: str, *, path: Path | None = None, level: int = logging.IN
         process: Name that each line carries.
         path: Log file; ``None`` = standard error.
         level: Lowest level kept. Audit is not affected by it.
+
+    Raises:
+        RuleError: There are no rules to redact by; the process must not start.
     """
     global _process
+    install()
     _process = process
     stream: Any = sys.stderr
     if path is not None:
@@ -122,6 +136,7 @@ def configure(process: str, *, path: Path | None = None, level: int = logging.IN
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _allow_list,
+            StructlogWall(Wall(default()), one_line=False, failed=_not_redacted),
             structlog.processors.JSONRenderer(ensure_ascii=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

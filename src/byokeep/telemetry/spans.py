@@ -3,6 +3,7 @@
 Rules
 - Only spans we open are exported; their attributes are ids, enums and integers.
 - No exception text, no events, no baggage: a span says where, how long, and which code.
+- What passes the list passes the redactor next, as log lines do.
 - When the file can not be written, spans are dropped, not printed.
 """
 
@@ -20,6 +21,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
+from byokeep.redact.engine import default
+from byokeep.redact.hooks.otel import RedactingExporter
+from byokeep.redact.hooks.wall import Wall
 from byokeep.telemetry.catalogue import SPAN_FIELDS
 
 _tracer: Final = trace.get_tracer("byokeep")
@@ -52,7 +56,7 @@ class _Lines(SpanExporter):
 def configure(process: str, path: Path) -> None:
     """Export this process's spans to ``path`` (JSON lines, created 0600)."""
     provider = TracerProvider(resource=Resource({"service.name": f"byokeep-{process}"}))
-    provider.add_span_processor(SimpleSpanProcessor(_Lines(path)))
+    provider.add_span_processor(SimpleSpanProcessor(RedactingExporter(_Lines(path), Wall(default()))))
     trace.set_tracer_provider(provider)
 
 

@@ -4,12 +4,13 @@ Rules
 - The SDK keeps the lease: it renews, and it ends the moment the broker or the store says no.
 - Each act logs in anew and names the lease, so the store's own log explains it.
 - A place that is not the lease's own is refused here before the store refuses it.
+- This process's redactor knows a value from the moment it is read until custody ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
 from byokeep.client.http import Broker
@@ -19,6 +20,8 @@ from byokeep.client.settings import ClientSettings, read_token
 from byokeep.core.errors import Denied
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
+from byokeep.redact.engine import default
+from byokeep.redact.known import KnownValueRefused, Registration
 from byokeep.telemetry.spans import span
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import destroy_versions, live_versions, read_secret
@@ -38,7 +41,11 @@ class BrokerCustodian:
     async def open(self, job_id: UUID) -> AsyncIterator[LeasedCustody]:
         """Hold a custody lease of a job for the length of the block."""
         async with Keep(self._settings) as keep, keep.attach(job_id) as job:
-            yield LeasedCustody(job)
+            custody = LeasedCustody(job)
+            try:
+                yield custody
+            finally:
+                custody.forget()
 
     async def close(self, job_id: UUID) -> None:
         """End a job, as the custodian whose job it is."""
@@ -55,12 +62,21 @@ class LeasedCustody:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._known: list[Registration] = []
+
+    def forget(self) -> None:
+        """Let the redactor forget what was read; the values themselves are wiped by whoever asked for them."""
+        while self._known:
+            self._known.pop().forget()
 
     async def read(self, ref: SecretRef, version: int) -> Secret:
         """Return exactly this version."""
         with span("custody_read", job=self._job.id, provider=ref.provider.value, version=version):
             store, token, path = await self._log_in(ref)
-            return await read_secret(store, token, path, version, self._job.lease.id)
+            value = await read_secret(store, token, path, version, self._job.lease.id)
+            with suppress(KnownValueRefused):  # too short, too plain or too long to be looked for; its shape still is
+                self._known.append(default().register(value, kind="secret"))
+            return value
 
     async def live_versions(self, ref: SecretRef) -> list[int]:
         """Return versions neither deleted nor destroyed."""

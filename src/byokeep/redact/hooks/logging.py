@@ -22,6 +22,10 @@ from byokeep.redact.hooks.wall import REDACTION_ERROR, Told, Wall, one_line, sho
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _NAMES: Final = ("name", "threadName", "processName", "taskName", "funcName", "module", "filename", "pathname")
+# Of a record without anything of its own: how many fields it has, which are text, and what its arguments may be.
+_FIELDS: Final = len(logging.makeLogRecord({}).__dict__)
+_NAMED: Final = ("name", "threadName", "processName", "funcName", "module", "pathname")
+_SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _DATA: Final = (str, bytes, list, tuple, Mapping, int, float, complex)
 
 
@@ -51,11 +55,31 @@ class LoggingHook:
         if not self._wall.on:
             return
         try:
+            if self._quiet(record):
+                return
             self._names(record)
             self._message(record)
             self._exception(record)
         except Exception:  # better no record than a raw one
             _blank(record)
+
+    def _quiet(self, record: logging.LogRecord) -> bool:
+        """Whether a plain record holds no secret, at the cost of one look; ``False`` = look closely."""
+        fields, args = record.__dict__, record.args
+        if len(fields) > _FIELDS or record.exc_info or record.stack_info or type(record.msg) is not str:
+            return False
+        parts = [str(fields[name]) for name in _NAMED]
+        if args:
+            if type(args) is not tuple or not _SIMPLE.issuperset(map(type, args)):
+                return False
+            parts += [str(item) for item in args]
+        try:
+            said = record.getMessage()
+        except Exception:  # the message does not fit its arguments
+            return False
+        parts += [record.msg, said]
+        text = "\n".join(parts)
+        return said.isprintable() and self._wall.text(text) is text
 
     def _names(self, record: logging.LogRecord) -> None:
         found = {name: record.__dict__[name] for name in _NAMES if isinstance(record.__dict__.get(name), str)}

@@ -37,10 +37,12 @@ class StructlogWall:
     ) -> None:
         self.wall, self._one_line, self._failed = wall, one_line, failed or _failed
 
-    def __call__(self, _: object, __: str, record: MutableMapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, _: object, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Return the record without secrets."""
         try:
-            return self._clean(record) if self.wall.on else dict(record)
+            if not self.wall.on or self.wall.quiet(record, controls=not self._one_line):
+                return record
+            return self._clean(record)
         except Exception:  # better no record than a raw one
             return self._failed(record)
 

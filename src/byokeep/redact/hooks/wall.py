@@ -19,8 +19,10 @@ from byokeep.redact.engine import Redactor
 
 REDACTION_ERROR: Final = "redaction_error"
 _DEPTH: Final = 6
-_NAMES: Final = 4096  # names of fields that are remembered
-_LONG_NAME: Final = 64
+_SHAPES: Final = 1024  # kinds of records that are remembered, by the names of their fields
+_LONG_SHAPE: Final = 1024  # characters of names in one
+# Fields that hold exceptions and other objects, and what was made of them.
+_CLOSE: Final = frozenset({"exc_info", "exception", "stack", "stack_info", "_record", "_logger", "_from_structlog"})
 _SMALL: Final = 10**11  # greater numbers may be secrets, and are looked at as text
 _SCALARS: Final = frozenset({float, bool, type(None)})
 _SHOWN: Final = frozenset({"URL", "IPv4Address", "IPv6Address", "SplitResult", "ParseResult"})
@@ -59,7 +61,7 @@ class Wall:
     def __init__(self, redactor: Redactor) -> None:
         self.redactor = redactor
         self.on = True
-        self._harmless: dict[str, bool] = {}
+        self._harmless: dict[tuple[Any, ...], str] = {}
 
     def text(self, text: str) -> str:
         """Return text without secrets."""
@@ -78,8 +80,8 @@ class Wall:
         return cast(str, self.redactor.value({name: value})[name])
 
     def fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return named fields without secrets, every value plain data. The result may be the same mapping's items."""
-        if self._quiet(fields):
+        """Return named fields without secrets, every value plain data."""
+        if self.quiet(fields, controls=True):
             return dict(fields)
         return cast(dict[str, Any], self.value(fields))
 
@@ -87,30 +89,39 @@ class Wall:
         """Return a structure without secrets; an object of an unknown type becomes its type's name."""
         return self.redactor.value(self._told_of(value, _DEPTH))
 
-    def _quiet(self, fields: Mapping[str, Any]) -> bool:
-        """Whether flat fields hold no secret, at the cost of one look; False = look closely."""
-        parts = list(fields)
-        if not self._harmless_names(parts):
+    def quiet(self, fields: Mapping[str, Any], *, controls: bool) -> bool:
+        """Whether flat fields hold no secret and, unless ``controls`` may be there, nothing but printable text.
+
+        That is one look of the redactor at all of a record; ``False`` means that it must be looked at closely.
+        """
+        shape = tuple(fields)
+        names = self._harmless.get(shape)
+        if names is None:
+            names = self._learn(shape)
+        if not names:
             return False
+        parts = [names]
         for item in fields.values():
             kind = type(item)
             if kind is str:
                 parts.append(item)
-            elif kind not in _SCALARS and not (kind is int and -_SMALL < item < _SMALL):
+            elif kind is int:
+                if not -_SMALL < item < _SMALL:
+                    return False
+            elif kind not in _SCALARS:
                 return False
         text = "\n".join(parts)
-        return self.redactor.text(text) is text
+        return self.redactor.text(text) is text and (controls or "".join(parts).isprintable())
 
-    def _harmless_names(self, names: list[str]) -> bool:
-        return all(self._harmless.get(name) or self._learn(name) for name in names)
-
-    def _learn(self, name: object) -> bool:
-        harmless = type(name) is str and not self.secret_name(name)
-        if len(self._harmless) >= _NAMES:
+    def _learn(self, shape: tuple[Any, ...]) -> str:
+        """Remember the names of a kind of record: joined where none asks for a closer look, else nothing."""
+        harmless = all(type(name) is str and not (name in _CLOSE or self.secret_name(name)) for name in shape)
+        names = " ".join(shape) if harmless else ""
+        if len(self._harmless) >= _SHAPES:
             self._harmless.clear()
-        if type(name) is str and len(name) <= _LONG_NAME:
-            self._harmless[name] = harmless
-        return harmless
+        if sum(len(str(name)) for name in shape) <= _LONG_SHAPE:
+            self._harmless[shape] = names
+        return names
 
     def _told_of(self, value: object, depth: int) -> Any:
         """Put text in the place of exceptions and addresses, the objects that logs are full of."""
