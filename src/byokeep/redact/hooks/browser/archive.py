@@ -107,6 +107,7 @@ class _Members:
     def member(self, info: zipfile.ZipInfo) -> None:
         name = self.walk.handling.text(info.filename)
         if name.endswith(_PICTURES) and not self.keep_pictures:
+            self.walk.handling.dropped("picture")
             return
         with self.old.open(info) as member:
             if name.endswith(_LINES):

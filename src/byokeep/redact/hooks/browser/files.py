@@ -7,6 +7,7 @@ not recognised, not whole or over a limit is not written: RedactionFailed, which
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import secrets
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 from byokeep.core.errors import Rejected
 from byokeep.redact import engine
@@ -121,9 +122,11 @@ def changes_of(source: Path, redactor: Redactor | None = None, *, limits: Limits
 
     Raises RedactionFailed.
     """
-    with failing_closed(), Path(os.devnull).open("wb") as nowhere:
+    with failing_closed(), _Nowhere() as nowhere:
         kind = kind_of(source)
-        done = _passes(source, kind, nowhere, redactor or engine.default(), Policy("keep"), limits or Limits())
+        done = _passes(
+            source, kind, cast(IO[bytes], nowhere), redactor or engine.default(), Policy("keep"), limits or Limits()
+        )
         return done.masked + done.dropped
 
 
@@ -158,8 +161,8 @@ def _passes(source: Path, kind: Kind, out: IO[bytes], redactor: Redactor, policy
     write = _WRITERS[kind]
     work = _Work(limits)
     seen = Learn()
-    with Path(os.devnull).open("wb") as nowhere:
-        write(source, nowhere, seen, work)
+    with _Nowhere() as nowhere:
+        write(source, cast(IO[bytes], nowhere), seen, work)
     with learned(redactor, seen.values, policy) as scrub:
         write(source, out, scrub, work)
         return Scrubbed(kind, scrub.masked, scrub.dropped_parts)
@@ -218,6 +221,16 @@ _WRITERS: Final[dict[Kind, Callable[[Path, IO[bytes], Handling, _Work], None]]] 
     Kind.TRACE: _zip_file,
     Kind.PICTURE: _picture_file,
 }
+
+
+class _Nowhere(io.RawIOBase):
+    """Where the first pass writes."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return len(data)
 
 
 @contextlib.contextmanager

@@ -208,9 +208,8 @@ async def _set_marks(session: CDPSession, found: Found) -> None:
 
 async def _unmark(page: Page) -> None:
     for frame in page.frames:
-        for element in await frame.locator(f"[{MARK}]").all():
-            with contextlib.suppress(Exception):  # it left the page by itself
-                await element.evaluate(f"element => element.removeAttribute({MARK!r})", timeout=1000)
+        with contextlib.suppress(Exception):  # the frame left the page, and the marks in it with it
+            await frame.locator(f"[{MARK}]").evaluate_all(f"all => all.forEach(one => one.removeAttribute({MARK!r}))")
 
 
 @contextlib.asynccontextmanager

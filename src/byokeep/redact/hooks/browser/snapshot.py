@@ -72,14 +72,16 @@ class _Document:
         }
         pseudo = {at for at, _ in _pairs(nodes["pseudoType"])}
         layout = document["layout"]
-        painted = zip(layout["nodeIndex"], layout["text"], strict=True)
-        self._generated = {
-            at: self._string(text) for at, text in painted if at in pseudo or self._names[at][:2] == "::"
-        }
+        painted = {at: self._string(text) for at, text in zip(layout["nodeIndex"], layout["text"], strict=True)}
+        self._painted = painted.keys()
+        self._generated = {at: text for at, text in painted.items() if at in pseudo or self._names[at][:2] == "::"}
         self._children: list[list[int]] = [[] for _ in self._parents]
+        self._hidden: set[int] = set()
         for at, parent in enumerate(self._parents):
             if parent >= 0:
                 self._children[parent].append(at)
+            if self._names[at] in _NOT_SHOWN or parent in self._hidden:
+                self._hidden.add(at)
 
     def _string(self, at: int) -> str:
         return self._strings[at] if at >= 0 else ""
@@ -94,7 +96,8 @@ class _Document:
             if self._must_cover(at, attributes):
                 if self._learn is not None and (typed := self._typed.get(at) or attributes.get("value")):
                     self._learn.value("password", typed)
-                self._cover(at, covered)
+                if at in self._painted:
+                    self._cover(at, covered)
         if self._shows is not None:
             for at, parent in enumerate(self._parents):
                 if parent < 0:
@@ -114,10 +117,8 @@ class _Document:
         return {self._string(listed[i]).lower(): self._string(listed[i + 1]) for i in range(0, len(listed) - 1, 2)}
 
     def _cover(self, at: int, covered: set[int]) -> None:
-        """Cover the node itself if it is an element that can be reached from outside, else the nearest that can."""
-        while at >= 0 and (
-            self._types[at] != _ELEMENT or self._shadow.get(at, "open") != "open" or self._names[at].startswith("::")
-        ):
+        """Cover the node itself if it can be, else the nearest around it that can."""
+        while at >= 0 and not self._can_be_covered(at):
             at = self._parents[at]
         if at < 0:
             raise ValueError("nothing_to_cover")
@@ -125,13 +126,19 @@ class _Document:
             covered.add(at)
             self._found.nodes.append(self._ids[at])
 
+    def _can_be_covered(self, at: int) -> bool:
+        """Options and what has `display: contents` are painted by others; a closed shadow root lets no selector in."""
+        name = self._names[at]
+        element = self._types[at] == _ELEMENT and name[:2] != "::" and name not in ("OPTION", "OPTGROUP")
+        return element and at in self._painted and self._shadow.get(at, "open") == "open"
+
     def _innermost(self, root: int, covered: set[int]) -> None:
         """Post-order without recursion: a page may be nested deeper than Python's stack."""
         if not self._shown(self._text(root, covered)):
             return
         # Indices are in document order, so children come after their parents.
         for at in range(len(self._parents) - 1, root - 1, -1):
-            if self._names[at] not in _NOT_SHOWN and at not in covered and self._shown(self._text(at, covered)):
+            if at not in self._hidden and at not in covered and self._shown(self._text(at, covered)):
                 self._cover(at, covered)
 
     def _shown(self, text: str) -> bool:
@@ -147,14 +154,14 @@ class _Document:
                 out.append(node)
                 continue
             name = self._names[node]
-            if node in covered or name in _NOT_SHOWN:
+            if node in covered or node in self._hidden:
                 continue
             gap = "" if self._types[node] != _ELEMENT or name in _INLINE or name.startswith("::") else "\n"
             out.append(gap)
-            if self._types[node] == _TEXT:
+            if self._types[node] == _TEXT and (node in self._painted or self._names[self._parents[node]] == "OPTION"):
                 out.append(self._string(self._values[node]))
             out.append(self._generated.get(node, ""))
-            if self._types[node] == _ELEMENT and name in _FIELDS | {"BUTTON", "OPTION"}:
+            if name in _FIELDS and node in self._painted:
                 attributes = self._attributes_of(node)
                 out.append(self._typed.get(node) or attributes.get("value") or attributes.get("placeholder", ""))
             open_nodes.append(gap)
