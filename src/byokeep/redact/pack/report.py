@@ -82,6 +82,12 @@ class Result:
         verdicts = {self.verdict(group) for group in self.groups()} or {"unknown"}
         return "found" if "found" in verdicts else "unknown" if "unknown" in verdicts else "clean"
 
+    def doubts(self) -> list[str]:
+        """Return why the pack as a whole proves nothing: sinks that could not run, controls that did not hold."""
+        states = [f"sink {name}: {state}" for name, state in self.sinks.items() if state.startswith("failed")]
+        missed = [f"not found where planted: {one}" for one in self.missed]
+        return states + missed + [f"pack rejected: {one}" for one in self.rejected]
+
     def to_json(self) -> str:
         """Return the run as one JSON document."""
         return json.dumps(asdict(self) | {"verdict": self.overall()}, sort_keys=True)
@@ -103,9 +109,7 @@ class Result:
                     f"  {row.sink}: {row.samples} samples, {row.leaked} leaked, {row.altered} altered,"
                     f" {row.unseen} unseen" + (f": {shown}" if shown else "")
                 )
-        lines += [f"  sink {name}: {state}" for name, state in self.sinks.items() if state.startswith("failed")]
-        lines += [f"  not found where planted: {one}" for one in self.missed if one.startswith(f"{group}/")]
-        lines += [f"  pack rejected: {one}" for one in self.rejected]
+        lines += [f"  {doubt}" for doubt in self.doubts()]
         if not sum(row.samples for row in self.of(group)):
             lines.append("  no samples")
         return "\n".join(lines)
