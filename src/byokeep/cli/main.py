@@ -41,6 +41,7 @@ from byokeep.cli import (
     kill,
     leaks,
     operator,
+    redact,
     servers,
 )
 from byokeep.cli.terminal import Session, current, err, fail
@@ -71,6 +72,7 @@ for group, rooms in (
     for room in rooms:
         room.app.group = group
         app.command(room.app)
+redact.register(app, _PROOF)
 servers.register(app, _SERVERS)
 app["--help"].group = app["--version"].group = _OTHER
 

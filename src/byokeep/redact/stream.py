@@ -192,3 +192,13 @@ def pump(source: int, write: Callable[[bytes], None], through: StreamFilter, sto
     if out := through.end():
         write(out)
     return size
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data` to a descriptor, waiting where it would block. Raises OSError, BrokenPipeError among them."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])

@@ -1,0 +1,178 @@
+"""``byokeep redact``: a filter that takes secrets out of what a program writes.
+
+Rules
+- What comes out was redacted, or it does not come out: a piece that failed is replaced and ends in exit code 4.
+- A file is changed only with ``--in-place``, as a whole or not at all.
+- The first interrupt is the program's before the pipe: its last words are still passed on. The second ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from cyclopts import App
+
+from byokeep.cli.terminal import session
+from byokeep.core.errors import Rejected, Unavailable
+
+if TYPE_CHECKING:
+    from byokeep.redact.engine import Redactor
+    from byokeep.redact.stream import StreamFilter
+
+_MOST_VALUES: Final = 1 << 20  # bytes
+
+
+def register(app: App, group: Any) -> None:
+    """Add the command to the tree."""
+    app.command(redact, group=group)
+
+
+def redact(
+    *files: Path, report: bool = False, report_file: Path | None = None, values_fd: int | None = None,
+    rules: Path | None = None, in_place: bool = False,
+) -> int:  # fmt: skip
+    """Mask secrets in a stream or in files: API keys, tokens, cookies, private keys, in any encoding.
+
+    Without FILES, standard input is passed to standard output as it comes: whole lines at once, the beginning of a line
+    when its writer pauses. Each secret becomes [redacted:KIND:FINGERPRINT]; the fingerprint is the same for the same
+    value within one run. With FILES, they are written to standard output one after the other.
+
+    Exit codes: 0 done, 4 a piece could not be redacted and was left out (`redaction_error` stands in its place).
+
+    Example: app 2>&1 | byokeep redact --report
+
+    Args:
+        files: Read these instead of standard input.
+        report: Say at the end, on standard error, how many were masked, by kind. JSON with --json.
+        report_file: Write that report to this file as JSON.
+        values_fd: File descriptor with values to mask whatever they look like, one a line.
+        rules: Rule file to use instead of the packaged one.
+        in_place: Replace each of FILES by its redacted form.
+    """
+    if in_place and not files:
+        raise Rejected("nothing_to_redact", next_step="Name the files to redact in place.")
+    engine = importlib.import_module("byokeep.redact.engine")
+    shapes = importlib.import_module("byokeep.redact.rules")
+    redactor: Redactor = engine.Redactor(shapes.Rules.load(rules))
+    if values_fd is not None:
+        _register_values(redactor, values_fd)
+    total = {"bytes": 0, "masked": {}, "dropped": 0}
+    for source in files or (None,):
+        _one(redactor, source, total, in_place=in_place)
+    if report_file is not None:
+        _write_report(report_file, total)
+    if report:
+        _say_report(total)
+    return Unavailable.exit_code if total["dropped"] else 0
+
+
+def _one(redactor: Redactor, source: Path | None, total: dict[str, Any], *, in_place: bool) -> None:
+    stream = importlib.import_module("byokeep.redact.stream")
+    through: StreamFilter = stream.StreamFilter(redactor)
+    if source is None:
+        with _interrupts() as interrupted:
+            total["bytes"] += stream.pump(0, _write_out, through, lambda: len(interrupted) > 1)
+    else:
+        try:
+            handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            raise Rejected("cannot_read_file", next_step="Check that the file exists and is yours.") from None
+        try:
+            if in_place:
+                total["bytes"] += _replace(source, handle, through)
+            else:
+                total["bytes"] += stream.pump(handle, _write_out, through, lambda: False)
+        except IsADirectoryError:
+            raise Rejected("cannot_read_file", next_step="Name files, not directories.") from None
+        finally:
+            os.close(handle)
+    total["dropped"] += through.failures
+    for kind, count in through.counts.items():
+        total["masked"][kind] = total["masked"].get(kind, 0) + count
+
+
+def _replace(source: Path, handle: int, through: StreamFilter) -> int:
+    """Put the redacted form in a file's place; with a piece that failed, leave the file as it is."""
+    stream = importlib.import_module("byokeep.redact.stream")
+    target = source.resolve()
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as beside:
+            try:
+                size = int(stream.pump(handle, lambda data: _write_all(beside.fileno(), data), through, lambda: False))
+                if through.failures:
+                    return size
+                shutil.copymode(target, beside.name)
+                os.fsync(beside.fileno())
+                Path(beside.name).replace(target)
+                return size
+            finally:
+                Path(beside.name).unlink(missing_ok=True)
+    except IsADirectoryError:
+        raise
+    except OSError:
+        raise Rejected("cannot_write_file", next_step="Check that the file and its directory are yours.") from None
+
+
+def _register_values(redactor: Redactor, descriptor: int) -> None:
+    try:
+        with os.fdopen(descriptor, "rb") as lines:
+            data = lines.read(_MOST_VALUES + 1)
+    except OSError:
+        raise Rejected("bad_descriptor", next_step="The descriptor must be open for reading.") from None
+    values = [line.rstrip(b"\r") for line in data.split(b"\n") if line.strip()]
+    if not values:
+        raise Rejected("empty_value", next_step="Write one value a line to the descriptor.")
+    if len(data) > _MOST_VALUES:
+        raise Rejected("too_long", next_step="Values come to at most 1 MiB.")
+    for value in values:
+        redactor.register(value)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Give a list that grows with each interrupt while the block lasts; a request to end counts as two."""
+    seen: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda signum, _frame: seen.extend([signum] * (1 + (signum == signal.SIGTERM))))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield seen
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _write_out(data: bytes) -> None:
+    _write_all(sys.stdout.fileno(), data)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    stream = importlib.import_module("byokeep.redact.stream")
+    stream.write_all(descriptor, data)
+
+
+def _write_report(path: Path, total: dict[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(total, sort_keys=True) + "\n")
+    except OSError:
+        raise Rejected("cannot_write_file", next_step="Check that the directory exists and is yours.") from None
+
+
+def _say_report(total: dict[str, Any]) -> None:
+    if session().as_json:
+        sys.stderr.write(json.dumps(total, sort_keys=True) + "\n")
+        return
+    masked = ", ".join(f"{kind} {count}" for kind, count in sorted(total["masked"].items())) or "nothing"
+    dropped = f"; {total['dropped']} pieces could not be redacted and were left out" if total["dropped"] else ""
+    sys.stderr.write(f"masked: {masked} (of {total['bytes']} bytes){dropped}\n")
