@@ -7,7 +7,7 @@ masked; nothing searched is not clean; a file that cannot be read is listed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -51,6 +51,7 @@ class Scanner(Places):
         exclude: Globs; a path inside a tree is left out when one fits its name or the whole path.
         weak: Report values that were not drawn by chance too, such as `password=changeme`.
         engine: "auto" takes hyperscan where it is installed; the results are the same.
+        watch: Told the size of each file when it is done.
 
     Raises:
         RuleError: The rules cannot be used.
@@ -67,7 +68,9 @@ class Scanner(Places):
         weak: bool = False,
         engine: Engine = "auto",
         limits: Limits | None = None,
+        watch: Callable[[int], None] | None = None,
     ) -> None:
+        self._watch = watch
         live = None if fingerprints is None else LiveValues(fingerprints)
         self._shapes = Shapes(Mask(key), rules, engine, weak=weak)
         super().__init__(_Detector(self._shapes, live, Hidden(engine)), limits)
@@ -77,6 +80,8 @@ class Scanner(Places):
     def scan_file(self, path: Path | str) -> Report:
         """Search one regular file, its name included; findings in text get their line."""
         report = super().scan_file(path)
+        if self._watch is not None:
+            self._watch(report.bytes_scanned)
         return replace(report, findings=_with_lines(Path(path), report.findings)) if report.findings else report
 
     def passes_over(self, path: Path) -> bool:
@@ -86,11 +91,16 @@ class Scanner(Places):
         return fits
 
     def _shown(self, path: Path) -> str:
-        """Return the path with every secret in it masked."""
-        data = os.fsencode(path)
-        for seen in sorted(self._detector.seen(Layer(data, 0, int), Squeezed(data)), key=lambda one: -one.start):
-            data = data[: seen.start] + f"[{seen.kind}:{seen.fingerprint}]".encode() + data[seen.end :]
-        return data.decode("utf-8", "backslashreplace")
+        """Return the path with every part that holds a secret replaced by what it is."""
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        if self._mark_of(os.fsencode(path)) is None:
+            return shown
+        shown = str(Path(*(self._mark_of(os.fsencode(part)) or part for part in path.parts)))
+        return self._mark_of(os.fsencode(shown)) or os.fsencode(shown).decode("utf-8", "backslashreplace")
+
+    def _mark_of(self, name: bytes) -> str | None:
+        found = self.scan_bytes(name, source="").findings
+        return f"[{found[0].kind}:{found[0].fingerprint}]" if found else None
 
 
 def _with_lines(path: Path, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

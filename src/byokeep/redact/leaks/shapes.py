@@ -17,10 +17,10 @@ from typing import Any, Final
 from byokeep.redact.chance import drawn
 from byokeep.redact.mask import MASKED, Mask
 from byokeep.redact.needles import Engine
+from byokeep.redact.nominate import weakened
 from byokeep.redact.rules import Rules, default_rules
 from byokeep.redact.walk import Seen
 
-_LONG_REPEAT: Final = re.compile(rb"\{(\d+),\d{3,}\}")  # endless ones nominate more and are far smaller
 _PLAIN_RUN: Final = re.compile(rb"(\[[^\]]+\])\{(\d+),\}(?:=\{0,2\})?")  # a rule that is one run and nothing else
 _UUID: Final = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _LONG_PIECE: Final = re.compile(rb"[a-z0-9]{12}")
@@ -28,6 +28,7 @@ _PIECE: Final = re.compile(rb"[A-Za-z0-9_+/-]{10,}")
 _HEX: Final = re.compile(rb"[0-9a-f]{20}|[0-9A-F]{20}")
 _LEAST_DISTINCT: Final = 7
 _BITS: Final = 4.0
+_NEAR, _FAR = 512, 1 << 15  # bytes before the end of a match in which it is looked for
 _Place = tuple[int, int, int]  # start, end, number of the rule
 
 
@@ -85,8 +86,12 @@ class Shapes:
         def seen(nominee: int, _start: int, end: int, _flags: int, _context: object) -> None:
             number = self._nominees[nominee]
             if end > done[number]:
-                first = max(done[number], end - self._rules.rules[number].reach, 0)
-                done[number] = self._match(data, number, first, end, found)
+                for reach in (_NEAR, _FAR):
+                    first = max(done[number], end - reach)
+                    tried = self._match(data, number, first, end, found)
+                    if tried >= end or first == done[number]:
+                        break
+                done[number] = max(tried, end)
 
         self._database.scan(data, match_event_handler=seen)
         return found
@@ -102,16 +107,16 @@ class Shapes:
             at = end
 
     def _match(self, data: bytes, number: int, first: int, last: int, found: set[_Place]) -> int:
-        """Add the secrets of the matches of a rule that start in [first, last); return up to where it was tried."""
-        rule = self._rules.rules[number]
+        """Add the secrets of the matches of a rule that start in [first, last); return where the last of them ends."""
+        rule, tried = self._rules.rules[number], first
         for match in rule.compiled.finditer(data, first):
             if match.start() >= last:
                 break
-            last = max(last, match.end())
+            tried = match.end()
             for start, end in rule.spans(match):
                 if not MASKED.fullmatch(data, start, end) and not self._rules.allowed(rule.name, data, start, end):
                     found.add((start, end, number))
-        return last
+        return tried
 
 
 def _mask_of(kinds: bytes) -> bytes:
@@ -145,7 +150,7 @@ def _database(patterns: list[bytes], engine: Engine) -> Any:
         return None
     database = library.Database(mode=library.HS_MODE_BLOCK)
     database.compile(
-        expressions=[_LONG_REPEAT.sub(rb"{\1,}", pattern) for pattern in patterns],
+        expressions=[weakened(pattern) for pattern in patterns],
         ids=list(range(len(patterns))),
         elements=len(patterns),
         flags=0,
