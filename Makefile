@@ -24,7 +24,8 @@ test: chromium check ## Run the checks and the tests
 check: $(STAMP) ## Run the checks alone: style, types, who imports whom, sizes, house rules, documents, pins
 	@$(PY) -m tools.check
 
-bench: $(STAMP) ## Measure
+bench: $(STAMP) ## Measure, beside the peers and the bare engines
+	@PYTHON='$(PYTHON)' bash tools/peers.sh
 	@$(PY) -m benchmarks
 
 requirements: $(STAMP) ## Write docs/requirements.md: which requirement is asserted by which test
@@ -41,7 +42,7 @@ lock: $(STAMP) ## Pin the dependencies anew (needs the network)
 	@$(PY) -m tools.sbom
 
 clean: ## Remove what the targets made
-	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-peers build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(STAMP): $(MADE_FROM)
 	@PYTHON='$(PYTHON)' STAMP='$@' bash tools/bootstrap.sh

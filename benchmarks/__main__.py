@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from benchmarks import audit, kill, lease, permit, report, start
+from benchmarks import audit, kill, lease, permit, redaction, report, start
 from benchmarks.report import Row
 from benchmarks.stage import Stage, stage
 from byokeep.core.errors import ByokeepError
@@ -22,14 +22,16 @@ ON_A_STACK: Final[dict[str, Callable[[Stage], Awaitable[list[Row]]]]] = {
     "kill": kill.kill, "permit": permit.permit, "lease": lease.lease, "repeat": lease.repeat, "audit": audit.audit,
     "verify": audit.verify,
 }  # fmt: skip
-NAMES: Final = ("start", *ON_A_STACK)
+ALONE: Final[dict[str, Callable[[], Awaitable[list[Row]]]]] = {"redaction": redaction.redaction, "start": start.start}
+NAMES: Final = (*ALONE, *ON_A_STACK)
 
 
 async def measure(names: list[str]) -> list[Row]:
     """Run the named benchmarks; each shows its rows when it is done."""
     rows: list[Row] = []
-    if "start" in names:
-        rows += _show("start", await start.start())
+    for name, alone in ALONE.items():
+        if name in names:
+            rows += _show(name, await alone())
     wanted = {name: work for name, work in ON_A_STACK.items() if name in names}
     if wanted:
         async with stage() as ready:

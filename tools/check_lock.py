@@ -20,7 +20,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
-BOOTSTRAP = "bootstrap"
+# Files made from a list of their own: what installs the rest, and what the benchmarks measure against.
+STANDALONE = ("bootstrap", "peers")
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(\[[^\]]*\])?==(?P<version>[^ ;\\]+)")
 ADDRESS = re.compile(r"^\s*--(index-url|extra-index-url|find-links|trusted-host)|[a-z]+://")
 
@@ -87,8 +88,10 @@ def check(root: Path) -> list[str]:
         for package, versions in pins_of(text).items():
             if versions != pinned.setdefault(package, versions):
                 faults.append(f"{path.name}: {package} has another version than in another file")
-    bootstrap = root / "requirements" / f"{BOOTSTRAP}.txt"
-    faults += faults_of(bootstrap.name, bootstrap.read_text(), [Requirement("uv")])
+    for name in STANDALONE:
+        listed, pinned_in = (root / "requirements" / f"{name}.{ending}" for ending in ("in", "txt"))
+        wanted = [line for line in listed.read_text().splitlines() if line and not line.startswith("#")]
+        faults += faults_of(pinned_in.name, pinned_in.read_text(), [Requirement(line) for line in wanted])
     return faults
 
 
@@ -105,8 +108,9 @@ def write(root: Path, uv: str) -> None:
         target = ["-o", f"requirements/{name}.txt", "pyproject.toml"]
         command = [uv, "pip", "compile", *options, "--python-version=3.11", *bound, *chosen, *target]
         subprocess.run(command, cwd=root, check=True)
-    target = ["-o", f"requirements/{BOOTSTRAP}.txt", f"requirements/{BOOTSTRAP}.in"]
-    subprocess.run([uv, "pip", "compile", *options, *target], cwd=root, check=True)
+    for name in STANDALONE:
+        target = ["-o", f"requirements/{name}.txt", f"requirements/{name}.in"]
+        subprocess.run([uv, "pip", "compile", *options, "--python-version=3.11", *target], cwd=root, check=True)
 
 
 def main(argv: list[str] | None = None) -> int:
