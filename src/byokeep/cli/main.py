@@ -40,6 +40,7 @@ from byokeep.cli import (
     key,
     kill,
     leaks,
+    leaks_pack,
     operator,
     redact,
     servers,
@@ -73,6 +74,7 @@ for group, rooms in (
         room.app.group = group
         app.command(room.app)
 redact.register(app, _PROOF)
+leaks.app.command(leaks_pack.pack)
 servers.register(app, _SERVERS)
 app["--help"].group = app["--version"].group = _OTHER
 

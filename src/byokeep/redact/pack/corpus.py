@@ -50,7 +50,8 @@ def shapes(seed: str, group: str) -> list[Sample]:
 _Made = Iterator[tuple[str, ...]]
 
 _SK_PREFIXES: Final = {
-    "sk": ("sk-", ALNUM, 48), "sk-svcacct": ("sk-svcacct-", URL_SAFE, 74), "sk-admin": ("sk-admin-", URL_SAFE, 58),
+    "sk": ("sk-", ALNUM, 48), "sk-hex": ("sk-", HEX, 48), "sk-svcacct": ("sk-svcacct-", URL_SAFE, 74),
+    "sk-admin": ("sk-admin-", URL_SAFE, 58),
     "sk-ant-api": ("sk-ant-api03-", URL_SAFE, 93), "sk-ant-admin": ("sk-ant-admin01-", URL_SAFE, 93),
     "sk-or": ("sk-or-v1-", HEX, 64), "sk_live": ("sk_live_", ALNUM, 24), "sk_test": ("sk_test_", ALNUM, 24),
     "rk_live": ("rk_live_", ALNUM, 24), "sk_v2": ("sk_V2_hgu_k", ALNUM, 43), "upper-case": ("SK-PROJ-", UPPER, 74),
