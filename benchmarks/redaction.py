@@ -39,6 +39,11 @@ RUNBOOK: Final = (
     rb"[Cc]ookie: [^\r\n\"]+",
 )  # fmt: skip
 
+HOSTILE: Final = {
+    "sk-": b"sk-", "equals": b"a=b;", "Bearer": b"Bearer ", "eyJ": b"eyJ.", "percent": b"%25", "backslash-u": b"\\u0041",
+    "base64": b"QUFB", "PEM": b"-----BEGIN ", "quotes": b'"\\',
+}  # fmt: skip
+
 
 @dataclass
 class Verdict:
@@ -251,8 +256,7 @@ def hostile() -> list[Row]:
         redactor = Redactor(engine=engine)  # type: ignore[arg-type]
         redactor.warm()
         worst, name = 0.0, ""
-        for what, unit in (("sk-", b"sk-"), ("equals", b"a=b;"), ("Bearer", b"Bearer "), ("eyJ", b"eyJ."), ("%", b"%25"),
-                           ("\\u", b"\\u0041"), ("base64", b"QUFB"), ("PEM", b"-----BEGIN "), ("quotes", b'"\\')):  # fmt: skip
+        for what, unit in HOSTILE.items():
             line = (unit * (1 << 20))[: 1 << 20]
             began = time.perf_counter()
             redactor.data(line)

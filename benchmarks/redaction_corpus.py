@@ -43,8 +43,8 @@ class Source:
     def clean(self, number: int) -> Line:
         """A line without a secret: ids, digests, checkpoints, times, paths - what must survive."""
         said: dict[str, object] = {
-            "at": f"2026-11-25T03:{number // 60 % 60:02}:{number % 60:02}.{self.draw(6, string.digits)}Z", "level": "info",
-            "event": self.random.choice(("request", "lease_issued", "permit_closed", "round_done")),
+            "at": f"2026-11-25T03:{number // 60 % 60:02}:{number % 60:02}.{self.draw(6, string.digits)}Z",
+            "level": "info", "event": self.random.choice(("request", "lease_issued", "permit_closed", "round_done")),
             "process": "broker", "actor": self.uuid(), "tenant": self.uuid(), "request_id": self.uuid(),
         }  # fmt: skip
         said |= self.random.choice(_CLEAN)(self)
