@@ -22,7 +22,7 @@ from byokeep.http.token import Authenticator, caller
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v1", tags=["switches"])
-    who = Depends(caller(auth))
+    who, who_stops = Depends(caller(auth)), Depends(caller(emergency.admitting(auth)))
     scope_body = Depends(json_body(ScopeBody))
 
     @routes.get("/switches")
@@ -33,7 +33,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
         return {"switches": [switch_out(one) for one in found], "requests": [request_out(one) for one in waiting]}
 
     @routes.post("/switches/close", openapi_extra=describe(ScopeBody))
-    async def close(request: Request, actor: Actor = who, body: ScopeBody = scope_body) -> dict[str, Any]:
+    async def close(request: Request, actor: Actor = who_stops, body: ScopeBody = scope_body) -> dict[str, Any]:
         """Kill: acknowledged when nothing can start any more, in the store as well."""
         request.scope["state"]["tenant"] = body.client_id
         scope = parse_scope(body.client_id, body.platform, body.lane)

@@ -14,8 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeVar
+from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Unavailable
+from byokeep.core.model import Actor
+from byokeep.http.token import Authenticator
 from byokeep.telemetry.log import get_log
 
 T = TypeVar("T")
@@ -72,6 +75,18 @@ class Emergency:
             raise Unavailable(
                 "disk_full", next_step="Free disk space; kill and revoke still work, the rest goes on by itself then."
             )
+
+    def admitting(self, auth: Authenticator) -> Authenticator:
+        """Return ``auth`` for acts that stop something: a database that fell over for want of room gets it back first.
+
+        Nobody can be known without the database. So a stranger, too, may cause the reserve to be given back, while the
+        database is away and the disk is full; that starts nothing and lets nobody in.
+        """
+
+        async def admit(token: str, request_id: UUID) -> Actor:
+            return await self.stopping(lambda: auth(token, request_id))
+
+        return admit
 
     async def stopping(self, act: Callable[[], Awaitable[T]]) -> T:
         """Do what stops something; on a full disk, give the reserve back and try again for some seconds.

@@ -87,7 +87,7 @@ def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 def router(app: WebApp, auth: Authenticator, writes: Budget, emergency: Emergency) -> APIRouter:
     """Return the routes of references and runs."""
     routes = APIRouter(prefix="/v1", tags=["keys"], dependencies=[Depends(no_query)])
-    who = Depends(caller(auth))
+    who, who_stops = Depends(caller(auth)), Depends(caller(emergency.admitting(auth)))
     state_body = Depends(json_body(StateBody))
 
     @routes.get("/clients/{client_id}/refs")
@@ -107,7 +107,7 @@ def router(app: WebApp, auth: Authenticator, writes: Budget, emergency: Emergenc
         return JSONResponse({"ref": str(ref_id), "sop": str(run.id), "version": run.version}, 202)
 
     @routes.post("/refs/{ref_id}/state", openapi_extra=describe(StateBody))
-    async def change_state(ref_id: PathId, actor: Actor = who, body: StateBody = state_body) -> dict[str, Any]:
+    async def change_state(ref_id: PathId, actor: Actor = who_stops, body: StateBody = state_body) -> dict[str, Any]:
         """Move a key to another state of its life; what stops its use works on a full disk, too."""
         change = partial(refs.change_state, app, actor, ref_id, to=KeyState(body.to), reason=body.reason)
         return ref_out(await (change() if body.to in _GOES_ON else emergency.stopping(change)))
