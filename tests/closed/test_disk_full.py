@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import sys
@@ -162,6 +163,13 @@ async def test_on_a_full_disk_kill_and_revoke_work_and_are_recorded(together: Si
     await world.sound()
 
 
+async def down(world: World) -> None:
+    """Use up the room that the database has set aside for itself, until it falls over."""
+    with contextlib.suppress(Unavailable):
+        while True:
+            await world.sql("SELECT pg_logical_emit_message(true, 'filler', repeat('x', 1000000))")
+
+
 @pytest.mark.parametrize("first", ["revoke", "kill"])
 async def test_what_stops_things_brings_back_a_database_that_fell_over(together: Site, first: str) -> None:
     """No room and the database down: the first act, whichever it is, is done and recorded, and nothing new starts."""
@@ -171,9 +179,7 @@ async def test_what_stops_things_brings_back_a_database_that_fell_over(together:
     ref = (await world.must("operator", "GET", f"/v1/clients/{client}/refs"))["refs"][0]["id"]
     await until((world.home / "reserve.bin").exists, 20, "the reserve")
     with filled(world.home):
-        with pytest.raises(Unavailable):  # whatever room the database had set aside for itself is used up
-            while True:
-                await world.sql("SELECT pg_logical_emit_message(true, 'filler', repeat('x', 1000000))")
+        await down(world)
         assert (await world.ask("operator", "GET", f"/v1/refs/{ref}")).status == 503
         if first == "kill":
             await killed(together, client)

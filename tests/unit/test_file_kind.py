@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from byokeep.client.file_kind import Kind
 from byokeep.client.verify import read_keys, verify_epochs, verify_evidence, verify_export, verify_proof
 from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.file_kind import Kind
 from tests.support.auditlog import ALICE
 
 FOLDER = Path(__file__).parent.parent / "vectors"

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from byokeep.client.file_kind import HEAD, Kind, expect
 from byokeep.core import merkle
 from byokeep.core.audit import parse_lines, verify_chain, verify_log
 from byokeep.core.epoch import LogState, SignedEpoch, parse_epoch_line, parse_heads, replay
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.evidence import EvidenceReport
 from byokeep.core.evidence import verify_evidence as check_evidence
+from byokeep.core.file_kind import HEAD, Kind, expect
 from byokeep.core.keys import PublicKeys, parse_keys
 from byokeep.core.note import open_checkpoint
 from byokeep.core.proof import ClientProof, verify_client_proof
