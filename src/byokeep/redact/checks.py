@@ -24,13 +24,15 @@ Proof = Callable[[bytes, int, int, Clean], bool]
 
 _PLACEHOLDER: Final = re.compile(
     rb"(?i)(?:\[?redacted(?:\]|:[a-z0-9_]+:[0-9a-f]{8}.*)?|\[truncated:.*|none|null|nil|true|false|undefined|unset|not[_-]?set|empty|"
-    rb"n/a|required|optional|missing|invalid|expired|revoked|unknown|masked|hidden|string|str|bytes|secret|password|token|"
+    rb"n/a|\[?required\]?|\[default.*|optional|missing|invalid|expired|revoked|unknown|masked|hidden|string|str|bytes|secret|password|token|"
     rb"(?:your|my|the|an?)[_-].*|change[_-]?me.*|example.*|[*.xX#_\xe2\x80\xa6-]+|\$.*|\{.*|<.*|%[(sdrv{].*)",
     re.S,
 )
+_MASK: Final = re.compile(rb"\[?redacted(?:\]|:[a-z0-9_]+:[0-9a-f]{8}.*)?|\[truncated:.*|null|None|[*.xX#-]+", re.S)
 _HEX: Final = re.compile(rb"(?:[0-9a-f]+|[0-9A-F]+)")
+_LONG_HEX: Final = re.compile(rb"(?:[0-9a-f]{24,}|[0-9A-F]{24,})")
 _UUID: Final = re.compile(rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
-_WORDS: Final = re.compile(rb"[A-Za-z]+(?:[ _./:,-]{1,2}[A-Za-z]+)*[.:!?]?")
+_WORDS: Final = re.compile(rb"-{0,2}[A-Za-z]+(?:[ _./:,-]{1,2}[A-Za-z]+)*[.:!?-]?")
 _PLACE: Final = re.compile(rb"(?:/|\./|~/|[a-z]{1,10}://)[A-Za-z0-9_./:@{}*-]+|[A-Za-z]:\\.*")
 _CODE: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*(?:(?:\.|->)[A-Za-z_][A-Za-z0-9_]*)*(?:[(\[{].*|=.*|\.{3}.*)?", re.S)
 _CHALLENGE: Final = re.compile(
@@ -47,10 +49,14 @@ _STATEMENT: Final = "https://byokeep.dev/"
 _LEAST_RUN: Final = 32
 _LEAST_END: Final = 16
 _CERTAIN: Final = 12.0
+_WRITTEN: Final = 6.0
 
 
 def _chance(value: bytes) -> bool:
-    return len(set(value)) >= 8 and drawn(value)
+    """Whether `value` was drawn; hex has so many digits side by side that it looks written, so it is asked apart."""
+    if len(set(value)) < 8:
+        return False
+    return drawn(value) or any(re.search(rb"[a-fA-F]", part) for part in _LONG_HEX.findall(value))
 
 
 def opaque(match: re.Match[bytes], group: int) -> bool:
@@ -71,6 +77,11 @@ def mixed(match: re.Match[bytes], group: int) -> bool:
 def filled(match: re.Match[bytes], group: int) -> bool:
     """Whether the value is there: no placeholder, no mask."""
     return not _PLACEHOLDER.fullmatch(match[group])
+
+
+def present(match: re.Match[bytes], group: int) -> bool:
+    """Whether anything stands there but a mask, whatever it looks like."""
+    return not _MASK.fullmatch(match[group])
 
 
 def keyed(match: re.Match[bytes], group: int) -> bool:
@@ -135,6 +146,7 @@ def basic(match: re.Match[bytes], group: int) -> bool:
 
 
 _SEGMENTS: Final = re.compile(rb"[^/]+")
+_ENTIRE: Final = re.compile(rb"[^/].*=|.*\+[0-9a-f]{8}\+.{44}", re.S)
 _PIECES: Final = re.compile(rb"[A-Za-z0-9]+")
 _GLUE: Final = re.compile(rb"(?:\\(?:[abfnrtv0]|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})|%[0-9A-Fa-f]{2})")
 
@@ -150,12 +162,13 @@ def run(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
     start, end = match.span(group)
     start = min(_unglued(match.string, start), end)
     text = match.string[start:end]
-    for segment in _SEGMENTS.finditer(text):
-        if 2 * _chance_bytes(segment[0]) >= len(segment[0]):
-            if _chance_bytes(text[segment.start() :]) >= _LEAST_RUN:
-                return [(start + segment.start(), end)]
-            return []
-    return []
+    at = 0
+    if not _ENTIRE.fullmatch(text) or len(text) % 4:
+        for segment in _SEGMENTS.finditer(text):
+            at = segment.start() if at or segment.start() > 1 else 0
+            if not _HEX.fullmatch(segment[0]) and (len(segment[0]) < 3 or drawn(segment[0], -_WRITTEN)):
+                break
+    return [(start + at, end)] if _chance_bytes(text[at:]) >= _LEAST_RUN else []
 
 
 def _chance_bytes(text: bytes) -> int:
@@ -166,7 +179,7 @@ def _chance_bytes(text: bytes) -> int:
         if not (len(piece) >= 6 and _HEX.fullmatch(piece)) and not _APPLE.fullmatch(piece)
     ]
     joined = b"".join(kept)
-    return len(joined) if len(set(joined)) >= 8 and drawn(b"-".join(kept)) else 0
+    return len(joined) if len(set(joined)) >= 8 and drawn(b"-".join(kept), _CERTAIN) else 0
 
 
 def wrapped(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
@@ -178,7 +191,7 @@ def wrapped(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
     if _HEX.fullmatch(first) or not _chance(first):
         return []
     last = text[body:].lstrip(b" \t")
-    if last.endswith(b"=") or (len(last) >= _LEAST_END and drawn(last)):
+    if last.endswith(b"=") or (last and drawn(last)):
         return [(start, end)]
     return [(start, start + len(text[:body].rstrip(b"\r\n\t \\nr")) if body < len(text) else end)]
 
@@ -227,11 +240,12 @@ def authorization(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
     shown = value[0].rstrip(b".:")
     if _chance(shown) and len(shown) >= _LEAST_END:
         return [value.span()]
-    if scheme is None and (shown.isdigit() or len(shown) < 6 or _CODE.fullmatch(shown)):
+    if scheme is None and (shown.isdigit() or len(shown) < 6 or _CODE.fullmatch(shown) or _WORDS.fullmatch(shown)):
         return []
     return [] if _WORDS.fullmatch(shown) and quote not in (b'"', b"'") else [value.span()]
 
 
+_CALL: Final = re.compile(rb"[A-Za-z_.]{1,80}\(.*|\{[A-Za-z_.]{0,80}\}.*", re.S)
 _ATTRIBUTES: Final = frozenset(
     b"path domain expires max-age samesite priority version comment secure httponly partitioned status took".split()
 )
@@ -247,7 +261,7 @@ _STORED: Final = re.compile(rb"value\\{0,7}[\"'][ \t]{0,4}:[ \t]{0,4}(\\{0,7}[\"
 
 def _pairs(pattern: re.Pattern[bytes], match: re.Match[bytes], group: int) -> Iterator[tuple[int, int]]:
     for pair in pattern.finditer(match.string, match.start(group), match.end(group)):
-        if pair[1].lower() not in _ATTRIBUTES and not _PLACEHOLDER.fullmatch(pair[2]):
+        if pair[1].lower() not in _ATTRIBUTES and not _MASK.fullmatch(pair[2]) and not _CALL.fullmatch(pair[2]):
             yield pair.span(2)
 
 
@@ -268,7 +282,7 @@ def storage(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
     while (opening := _STORED.search(match.string, at, end)) is not None:
         closing = re.compile(rb"(?<!\\)" + re.escape(opening[1])).search(match.string, opening.end(), end)
         at = closing.start() if closing else end
-        if not _PLACEHOLDER.fullmatch(match.string, opening.end(), at) and at > opening.end():
+        if not _MASK.fullmatch(match.string, opening.end(), at) and at > opening.end():
             found.append((opening.end(), at))
     return found
 
@@ -305,6 +319,7 @@ CHECKS: Final[dict[str, Check]] = {
     "opaque-or-hex": opaque_or_hex,
     "mixed": mixed,
     "filled": filled,
+    "present": present,
     "keyed": keyed,
     "weakly-keyed": weakly_keyed,
     "query": query,

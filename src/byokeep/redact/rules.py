@@ -45,7 +45,6 @@ class Rule:
 
     value: groups that may hold the secret; the first one that took part is it. 0 is the whole match.
     literals: lower-case; each match holds one of them, letter case put aside. Empty: no such word is known.
-    reach: a match's earliest possible end lies at most this many bytes after its start.
     check, split: what may refuse a match, and what cuts it into several secrets; None: nothing does.
     """
 
@@ -56,7 +55,6 @@ class Rule:
     compiled: re.Pattern[bytes] = field(repr=False)
     value: tuple[int, ...]
     literals: tuple[bytes, ...]
-    reach: int
     check: Check | None = field(repr=False)
     split: Split | None = field(repr=False)
 
@@ -178,7 +176,6 @@ class _Reader:
         "pattern": str,
         "value": list,
         "literals": list,
-        "reach": int,
         "check": str,
         "split": str,
     }
@@ -216,7 +213,7 @@ class _Reader:
         names = self._document["names"]
         self._known(names, {"secret": str, "public": str}, ("secret", "public"), "names")
         secret, public = (
-            re.compile(_compiled(self._pattern(names[word], "names"), "names").pattern.decode("ascii"))
+            re.compile(_compiled(self._expand(names[word], "names"), "names").pattern.decode("ascii"))
             for word in ("secret", "public")
         )
         return Rules(VERSION, rules, allows, secret, public)
@@ -227,16 +224,15 @@ class _Reader:
         if not KIND.match(given["kind"]):
             raise RuleError("rule_field_wrong", rule=name, field="kind")
         pattern = self._pattern(given["pattern"], name)
-        compiled = _compiled(pattern, name)
+        compiled = _compiled(pattern.decode("ascii"), name)
+        if any(match.start() == match.end() for probe in _PROBES for match in compiled.finditer(probe)):
+            raise RuleError("rule_matches_nothing", rule=name, next_step="A rule may not match the empty string.")
         value = tuple(given.get("value", [0]))
         if not value or any(type(number) is not int or not 0 <= number <= compiled.groups for number in value):
             raise RuleError("rule_field_wrong", rule=name, field="value")
         literals = given.get("literals", [])
         if any(not isinstance(text, str) or not text or text != text.lower() for text in literals):
             raise RuleError("rule_field_wrong", rule=name, field="literals")
-        reach = given.get("reach", 512)
-        if not 1 <= reach <= 1 << 16:
-            raise RuleError("rule_field_wrong", rule=name, field="reach")
         for word, table in (("check", CHECKS), ("split", SPLITS)):
             if word in given and given[word] not in table:
                 raise RuleError("rule_field_wrong", rule=name, field=word)
@@ -248,7 +244,6 @@ class _Reader:
             compiled=compiled,
             value=value,
             literals=tuple(text.encode("utf-8") for text in literals),
-            reach=reach,
             check=CHECKS[given["check"]] if "check" in given else None,
             split=SPLITS[given["split"]] if "split" in given else None,
         )
@@ -266,9 +261,9 @@ class _Reader:
             name=name,
             description=given["description"],
             rules=frozenset(given["rules"]),
-            value=_compiled(self._pattern(given["value"], name), name),
-            before=None if before is None else _compiled(b"(?:%b)\\Z" % self._pattern(before, name), name),
-            after=None if after is None else _compiled(self._pattern(after, name), name),
+            value=_compiled(self._expand(given["value"], name), name),
+            before=None if before is None else _compiled(f"(?:{self._expand(before, name)})\\Z", name),
+            after=None if after is None else _compiled(self._expand(after, name), name),
             proof=PROOFS[given["proof"]] if "proof" in given else None,
         )
 
@@ -308,14 +303,11 @@ class _Reader:
         return expanded.encode("ascii")
 
 
-def _compiled(pattern: bytes, name: str) -> re.Pattern[bytes]:
+def _compiled(pattern: str, name: str) -> re.Pattern[bytes]:
     try:
-        compiled = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError):
+        return re.compile(pattern.encode("ascii"))
+    except (re.error, OverflowError, RecursionError, ValueError):
         raise RuleError("rule_pattern_wrong", rule=name) from None
-    if any(match.start() == match.end() for probe in _PROBES for match in compiled.finditer(probe)):
-        raise RuleError("rule_matches_nothing", rule=name, next_step="A rule may not match the empty string.")
-    return compiled
 
 
 def _no_twins(names: list[str]) -> None:
