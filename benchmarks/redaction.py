@@ -40,8 +40,8 @@ RUNBOOK: Final = (
 )  # fmt: skip
 
 HOSTILE: Final = {
-    "sk-": b"sk-", "equals": b"a=b;", "Bearer": b"Bearer ", "eyJ": b"eyJ.", "percent": b"%25", "backslash-u": b"\\u0041",
-    "base64": b"QUFB", "PEM": b"-----BEGIN ", "quotes": b'"\\',
+    "sk-": b"sk-", "equals": b"a=b;", "Bearer": b"Bearer ", "eyJ": b"eyJ.", "percent": b"%25",
+    "backslash-u": b"\\u0041", "base64": b"QUFB", "PEM": b"-----BEGIN ", "quotes": b'"\\',
 }  # fmt: skip
 
 
