@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from playwright.async_api import async_playwright
 
 from byokeep.chromium import find_chromium
@@ -183,12 +185,17 @@ async def test_cookie_shapes_lose_their_values() -> None:
         "storage state": state,
     }
     for name, shape in shapes.items():
-        assert not sweep.scan_bytes(json.dumps(shape).encode(), source=name).clean, "the control"
+        raw = sweep.scan_bytes(json.dumps(shape).encode(), source=name)
+        assert [finding.label for finding in raw.findings] == ["cookie"], "the control: a survivor fails the check"
+        assert VALUE not in repr(raw), "and is reported by its class"
         kept = json.dumps(hook.scrub_document(shape, redactor))
-        report = sweep.scan_bytes(kept.encode(), source=name)
-        assert report.clean, f"{name}: a value survived"
+        assert sweep.scan_bytes(kept.encode(), source=name).clean, f"{name}: a value survived"
         assert "sid" in kept
-        assert VALUE not in repr(report)
+    lines = f"Cookie: sid={VALUE}; a=1\nSet-Cookie: sid={VALUE}; Path=/\ndocument.cookie = 'sid={VALUE}'\n{NETSCAPE}"
+    assert len(sweep.scan_bytes(lines.encode(), source="log").findings) == 4
+    kept = redactor.text(lines)
+    assert sweep.scan_bytes(kept.encode(), source="log").clean
+    assert kept.count("sid") == 4
 
 
 def test_a_cookie_jar_keeps_its_form(tmp_path: Path) -> None:
@@ -320,3 +327,34 @@ def test_names_are_read_by_words(name: str, counts: bool) -> None:
     assert is_credential_header(f"{name}-Token")
     assert is_credential_parameter("code")
     assert not is_credential("code")
+
+
+FORMS = (
+    "{}",
+    "said {} twice: {}",
+    "https://a.example/{}?a={}",
+    "<p class='{}'>",
+    "token={}&b=1",
+    '{"in": ["{}"]}',
+    "/{}",
+)
+NAMES = ("headers", "cookies", "postData", "params", "value", "text", "name", "mimeType", "opcode", "method", "body",
+         "localStorage", "indexedDB", "data", "type", "encoding", "DIV", VALUE)  # fmt: skip
+LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=12) | st.sampled_from(
+    [form.replace("{}", VALUE) for form in FORMS]
+)  # fmt: skip
+KEYS = st.text(max_size=8) | st.sampled_from(NAMES)
+DOCUMENTS = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
+)
+
+
+@given(document=DOCUMENTS)
+def test_a_cookie_is_masked_wherever_else_it_stands(document: Any) -> None:
+    """Any JSON beside a cookie, with its value anywhere in it, comes out without it, and the same a second time."""
+    redactor = Redactor()
+    kept = hook.scrub_document({"cookies": [COOKIE], "rest": document}, redactor)
+    text = json.dumps(kept)
+    assert VALUE not in text
+    assert Sweep([Canary("cookie", VALUE.encode())]).scan_bytes(text.encode(), source="kept").clean
+    assert hook.scrub_document(kept, redactor) == kept

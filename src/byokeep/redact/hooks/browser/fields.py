@@ -28,6 +28,8 @@ _ALL_VALUES: Final = {"localstorage": "storage", "sessionstorage": "storage", "c
                       "multipartdata": "field"}  # fmt: skip
 _ALL_LEAVES: Final = {"indexeddb": "storage", "credentials": "passkey", "payloads": "upload"}
 _COOKIE_MARKS: Final = {"domain", "httpOnly", "sameSite", "path", "expires"}
+_FORM_MEDIA: Final = "application/x-www-form-urlencoded"
+_HOLDING: Final = {"value", "raw", "text", "content", "data"}
 _STORAGE_ITEM: Final = {"newValue", "oldValue"}
 _PARAMETER: Final = re.compile(r"([?&#;])([A-Za-z0-9_.~\[\]%-]{1,100})=((?:\[redacted:[^\]\s]*\]|[^&#;\s\"'<>\\)`])+)")
 _USERINFO: Final = re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)([^/\s:@\"'<>]*):([^/\s@\"'<>]+)@", re.IGNORECASE)
@@ -158,17 +160,25 @@ class Walk:
         if low in _ALL_LEAVES:
             return [self._leaves(item, _ALL_LEAVES[low], depth + 1) for item in node]
         if len(node) > 1 and isinstance(node[0], str) and isinstance(node[1], dict) and node[0].isupper():
-            return [node[0], self._element(node[1]), *(self.node(item, "", depth + 1) for item in node[2:])]
+            return [
+                self.handling.text(node[0]),
+                self._element(node[1]),
+                *(self.node(item, "", depth + 1) for item in node[2:]),
+            ]
         return [self.node(item, key, depth + 1) for item in node]
 
     def _mapping(self, node: dict[str, Any], key: str, depth: int) -> dict[str, Any]:
         low = key.lower()
         if low.endswith("headers") and isinstance(node.get("name"), str) and isinstance(node.get("value"), str):
-            return {**node, "value": self.header(node["name"], node["value"])}
+            header = self.header(node["name"], node["value"])
+            return {self.handling.text(name): header if name == "value" else self.node(item, "", depth + 1)
+                    for name, item in node.items()}  # fmt: skip
         if low.endswith("headers") and all(isinstance(value, str) for value in node.values()):
-            return {name: self.header(name, value) for name, value in node.items()}
+            return {self.handling.text(name): self.header(name, value) for name, value in node.items()}
         if low in _ALL_LEAVES:
-            return {name: self._leaves(item, _ALL_LEAVES[low], depth + 1) for name, item in node.items()}
+            return {
+                self.handling.text(name): self._leaves(item, _ALL_LEAVES[low], depth + 1) for name, item in node.items()
+            }
         if low == "postdata" or ("mimeType" in node and ("text" in node or "_sha1" in node or "_file" in node)):
             return self._content(node, posting=low == "postdata", depth=depth)
         special = self._special(node, low)
@@ -179,6 +189,10 @@ class Walk:
 
     def _special(self, node: Mapping[str, Any], key: str) -> dict[str, Any]:
         """The members of a mapping that are handled by what stands beside them."""
+        return self._named(node, key) | self._carried(node, key) | self._acted(node)
+
+    def _named(self, node: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """A value beside its name: cookies, stored items, parameters, what a credential's name is given to."""
         found: dict[str, Any] = {}
         name, value = node.get("name"), node.get("value")
         if isinstance(name, str) and isinstance(value, str):
@@ -186,29 +200,42 @@ class Walk:
                 found["value"] = self._whole(_ALL_VALUES.get(key, "cookie"), value)
             elif is_credential_parameter(name):
                 found["value"] = self._whole("field", value)
+        held = _STORAGE_ITEM | (_HOLDING if key and is_credential(key) else set())
+        for member in held & node.keys() - found.keys():
+            if isinstance(node[member], str):
+                found[member] = self._whole("storage" if member in _STORAGE_ITEM else "field", node[member])
+        return found
+
+    def _carried(self, node: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """Bodies of protocol events and web socket messages."""
+        found: dict[str, Any] = {}
         if isinstance(node.get("base64Encoded"), bool) and isinstance(node.get("body"), str):
-            found["body"] = self._encoded(node["body"], "", base64=node["base64Encoded"])
+            found["body"] = body(self, node["body"], "", base64=node["base64Encoded"])
         if "opcode" in node:
             for member in ("data", "payloadData"):
                 if isinstance(node.get(member), str):
                     found[member] = websocket_data(self, node[member], binary=node["opcode"] != 1)
-        if "bytes" in node and key == "postdataentries":
-            found["bytes"] = self._encoded(str(node["bytes"]), "application/x-www-form-urlencoded", base64=True)
-        found |= {member: self._whole("storage", node[member]) for member in _STORAGE_ITEM & node.keys()
-                  if isinstance(node[member], str)}  # fmt: skip
+        if key == "postdataentries" and isinstance(node.get("bytes"), str):
+            found["bytes"] = body(self, node["bytes"], _FORM_MEDIA, base64=True)
         if isinstance(node.get("postData"), str):
-            media = _media_of(node.get("headers"))
-            found["postData"] = posted(self, node["postData"], media)
-        if node.get("method") in _TYPED and isinstance(node.get("params"), dict):
-            found["params"] = self._typed(node["params"])
-        if node.get("type") == "log" and isinstance(node.get("message"), str):
-            found["message"] = self.string(_TYPED_LOG.sub(self._typed_log, node["message"]))
+            found["postData"] = posted(self, node["postData"], _media_of(node.get("headers")))
+        return found
+
+    def _acted(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        """What a script typed, as an action of a trace and in its log."""
+        method, params, message = node.get("method"), node.get("params"), node.get("message")
+        found: dict[str, Any] = {}
+        if isinstance(method, str) and method in _TYPED and isinstance(params, dict):
+            found["params"] = self._typed(params)
+        if node.get("type") == "log" and isinstance(message, str):
+            found["message"] = self.string(_TYPED_LOG.sub(self._typed_log, message))
         return found
 
     def _typed(self, params: dict[str, Any]) -> dict[str, Any]:
         typed = {member: self._whole("typed", params[member]) for member in ("value", "text", "key")
                  if isinstance(params.get(member), str)}  # fmt: skip
-        return {name: typed[name] if name in typed else self.node(item, name) for name, item in params.items()}
+        return {self.handling.text(name): typed[name] if name in typed else self.node(item, name)
+                for name, item in params.items()}  # fmt: skip
 
     def _typed_log(self, found: re.Match[str]) -> str:
         return f'{found[1]}"{self._whole("typed", found[2])}"{found[3]}'
@@ -220,27 +247,23 @@ class Walk:
 
         def one(name: str, value: Any) -> Any:
             if not isinstance(value, str):
-                return value
+                return self.node(value)
             if secret and name in ("value", "__playwright_value_", "content", "defaultValue"):
                 return self._whole("field", value)
             return self.string(value, name if name.startswith("data-") else "")
 
-        return {name: one(name, value) for name, value in attributes.items()}
+        return {self.handling.text(name): one(name, value) for name, value in attributes.items()}
 
     def _leaves(self, node: Any, kind: str, depth: int) -> Any:
         """Every text and number below is a value; what names things (`name`, `keyPath`) stays."""
         if depth > MAX_DEPTH:
             raise ValueError("too_deep")
         if isinstance(node, dict):
-            return {name: item if name in _STRUCTURE else self._leaves(item, kind, depth + 1)
-                    for name, item in node.items()}  # fmt: skip
+            return {self.handling.text(name): self.node(item, "", depth + 1) if name in _STRUCTURE
+                    else self._leaves(item, kind, depth + 1) for name, item in node.items()}  # fmt: skip
         if isinstance(node, list):
             return [self._leaves(item, kind, depth + 1) for item in node]
-        return (
-            self._whole(kind, str(node))
-            if isinstance(node, str | int | float) and node is not True and node is not False
-            else node
-        )
+        return node if node is None or isinstance(node, bool) else self._whole(kind, str(node))
 
     def _content(self, node: dict[str, Any], *, posting: bool, depth: int) -> dict[str, Any]:
         """A body with its media type: content of a reply, or data that was posted."""
@@ -250,23 +273,27 @@ class Walk:
                 self.mimes[node[member]] = f"posted {media}" if posting else media
         out: dict[str, Any] = {}
         for name, item in node.items():
-            if name == "text" and isinstance(item, str):
-                out[name] = (
-                    posted(self, item, media)
-                    if posting
-                    else self._encoded(item, media, base64=node.get("encoding") == "base64")
-                )
+            if name == "text" and isinstance(item, str) and posting:
+                handled: Any = posted(self, item, media)
+            elif name == "text" and isinstance(item, str):
+                handled = body(self, item, media, base64=node.get("encoding") == "base64")
             elif name == "params" and posting and isinstance(item, list):
-                out[name] = [{**pair, "value": self._whole("field", str(pair["value"]))} if "value" in pair else pair
-                             for pair in item if isinstance(pair, dict)]  # fmt: skip
-            elif name in ("mimeType", "encoding", "_sha1", "_file"):
-                out[name] = item
+                handled = [self._field(pair, depth) for pair in item]
             else:
-                out[name] = self.node(item, name, depth + 1)
+                handled = self.node(item, "" if name in ("_sha1", "_file") else name, depth + 1)
+            out[self.handling.text(name)] = handled
         return out
 
-    def _encoded(self, text: str, media: str, *, base64: bool) -> str:
-        return body(self, text, media, base64=base64)
+    def _field(self, pair: Any, depth: int) -> Any:
+        """A field of a form that was posted; every value counts, whatever its name."""
+        if not isinstance(pair, dict):
+            return self.node(pair, "", depth + 1)
+        return {
+            self.handling.text(name): self._whole("field", item)
+            if name == "value" and isinstance(item, str)
+            else self.node(item, "", depth + 1)
+            for name, item in pair.items()
+        }
 
 
 _STRUCTURE: Final = frozenset(("name", "keyPath", "keyPathArray", "version", "autoIncrement", "multiEntry", "unique"))

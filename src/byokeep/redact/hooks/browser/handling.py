@@ -7,6 +7,7 @@ artifact it stands as a whole word.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -47,8 +48,8 @@ class Learn:
 
     def value(self, kind: str, text: str) -> str:
         """Note a credential."""
-        if text.strip() and not _marked(text) and len(text) <= LONGEST_LEARNED:
-            for learned in {text, text.strip("\"'")}:
+        if text.strip() and not _marked(text):
+            for learned in _parts(text):
                 if self.values.get(learned) not in _TYPED:
                     self.values[learned] = kind
             if len(self.values) > MOST_LEARNED:
@@ -144,6 +145,28 @@ def _any_of(words: set[str]) -> re.Pattern[str] | None:
     # The longer first: one may be the beginning of another.
     either = "|".join(re.escape(word) for word in sorted(words, key=lambda word: (-len(word), word)))
     return re.compile(rf"(?<![A-Za-z0-9])(?:{either})(?![A-Za-z0-9])")
+
+
+def _parts(text: str) -> set[str]:
+    """What to learn of a value: of JSON its texts, for its punctuation is everywhere; else the value, unquoted, too."""
+    if text[:1] + text[-1:] in ("{}", "[]"):
+        try:
+            return set(_texts(json.loads(text)))
+        except (ValueError, RecursionError):
+            pass  # it only looks like JSON
+    return {part for part in (text, text.strip("\"'")) if len(part) <= LONGEST_LEARNED}
+
+
+def _texts(node: object) -> Iterator[str]:
+    if isinstance(node, str):
+        if len(node) <= LONGEST_LEARNED:
+            yield node
+    elif isinstance(node, dict):
+        for item in node.values():
+            yield from _texts(item)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _texts(item)
 
 
 def _marked(text: str) -> bool:

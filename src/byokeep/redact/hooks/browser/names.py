@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+from byokeep.redact.mask import MASKED
+
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_MASK: Final = re.compile(MASKED.pattern.decode())
 _CREDENTIAL_WORDS: Final = frozenset(
     ("apikey", "assertion", "auth", "authenticity", "authorization", "bearer", "cookie", "credential", "credentials",
      "csrf", "csrftoken", "jwt", "mfa", "nonce", "oauth", "otp", "pass", "passcode", "passkey", "passphrase", "passwd",
@@ -41,7 +44,7 @@ _ELEMENT_NAMES: Final = ("name", "id", "aria-label", "placeholder", "data-testid
 @lru_cache(maxsize=8192)
 def is_credential(name: str) -> bool:
     """True when `name` (any case or style: `X-Api-Key`, `accessToken`, `csrf_token`) is a name for a credential."""
-    words = [word.lower() for word in _WORD.findall(name[:200])]
+    words = [word.lower() for word in _WORD.findall(_MASK.sub("", name[:200]))]  # a mask says `cookie` and is none
     if not words or "".join(words) in _PUBLIC:
         return False
     if not _CREDENTIAL_WORDS.isdisjoint(words):

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from byokeep.redact import engine
 from byokeep.redact.engine import RedactionFailed, Redactor
@@ -116,11 +116,15 @@ async def recorded(
     with raw_room() as room:
         raw = room / "traffic.har"
         context = await browser.new_context(record_har_path=raw, **options)
+        closed = asyncio.Event()
+        context.on("close", lambda _: closed.set())
         try:
             yield context
         finally:
-            async with _failing_closed(), known_to(context, redactor):
-                await context.close()
+            async with _failing_closed(), contextlib.AsyncExitStack() as held:
+                if not closed.is_set():
+                    await held.enter_async_context(known_to(context, redactor))
+                    await context.close()
                 await asyncio.to_thread(scrub_file, raw, target, redactor)
 
 
@@ -181,11 +185,22 @@ async def _mark(page: Page, redactor: Redactor) -> int:
     """Mark what is not marked yet; return how many elements that were."""
     count = 0
     async with _sessions(page) as sessions:
-        views = [await session.send("DOMSnapshot.captureSnapshot", {"computedStyles": []}) for session in sessions]
-        for session, found in zip(sessions, await asyncio.to_thread(_search, views, redactor), strict=True):
+        views = [await session.send("DOMSnapshot.captureSnapshot", {"computedStyles": []}) for _, session in sessions]
+        for (place, session), found in zip(sessions, await asyncio.to_thread(_search, views, redactor), strict=True):
             await _set_marks(session, found)
+            if found.nodes and place is not page:
+                await _mark_owners(cast("Frame", place))
             count += len(found.nodes)
     return count
+
+
+async def _mark_owners(frame: Frame) -> None:
+    """A frame in a process of its own may be painted late, so it is covered as a whole, from the page around it."""
+    inner: Frame | None = frame
+    while inner is not None and inner.parent_frame is not None:
+        owner = await inner.frame_element()
+        await owner.evaluate(f"element => element.setAttribute({MARK!r}, '')")
+        inner = inner.parent_frame
 
 
 def _search(views: list[dict[str, Any]], redactor: Redactor) -> list[Found]:
@@ -213,10 +228,10 @@ async def _unmark(page: Page) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _sessions(page: Page) -> AsyncIterator[list[CDPSession]]:
+async def _sessions(page: Page) -> AsyncIterator[list[tuple[Page | Frame, CDPSession]]]:
     """A protocol session for the page, and one for each frame that lives in a process of its own."""
     async with contextlib.AsyncExitStack() as stack:
-        opened: list[CDPSession] = []
+        opened: list[tuple[Page | Frame, CDPSession]] = []
         places: list[Page | Frame] = [page, *page.frames[1:]]
         for place in places:
             try:
@@ -226,7 +241,7 @@ async def _sessions(page: Page) -> AsyncIterator[list[CDPSession]]:
                     continue  # it is part of its parent's view
                 raise
             stack.push_async_callback(session.detach)
-            opened.append(session)
+            opened.append((place, session))
         yield opened
 
 
