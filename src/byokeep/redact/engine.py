@@ -9,9 +9,11 @@ is masked; both engines nominate and the same code decides, so they give the sam
 
 from __future__ import annotations
 
+import re
 import threading
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -20,16 +22,19 @@ from byokeep.core.errors import ByokeepError
 from byokeep.core.secret import Secret
 from byokeep.redact.known import KnownHit, KnownValues, Registration
 from byokeep.redact.mask import MASKED, Mask, truncated
-from byokeep.redact.nominate import Engine, Pure, Waiting, confirmed, nominator
+from byokeep.redact.nominate import NOTHING, Engine, Pure, Reading, Waiting, confirmed, nominator
 from byokeep.redact.pages import PAGE, groups, pages
 from byokeep.redact.rules import Rule, Rules, default_rules
-from byokeep.redact.structures import redacted
+from byokeep.redact.structures import may_name, redacted
 from byokeep.redact.unwrap import DEPTH, inner
 from byokeep.redact.views import Layer
 
 LEAST_LINE: Final = 1 << 10
+LEAST_TEXT: Final = 8  # what is shorter holds no secret: a value is longer, and so is a name with a value
+_SHORT: Final = 64
 MASK_STARTS: Final = b"[redacted:"
 _MARK_ROOM: Final = 40
+_NAMES_KEPT: Final = 4096
 _WORK: Final = 8  # decoded text may come to this many times the text it was in
 _WORK_LEAST: Final = 1 << 16
 
@@ -76,6 +81,7 @@ class Redactor:
         self._nominator = nominator(self.rules, engine)
         self.known = KnownValues(self.mask.fingerprint, compiled=not isinstance(self._nominator, Pure))
         self.max_line = max_line
+        self._plain_names: set[int] = set()
         self.failures = 0
         self._counts: Counter[str] = Counter()
         self._counting = threading.Lock()
@@ -117,12 +123,12 @@ class Redactor:
 
     def clean(self, data: bytes) -> bool:
         """Return whether nothing in `data`, up to a page of it, calls for reading it closely."""
-        return len(data) <= PAGE and not self._nominator.scan(data) and not self.known.nominated(data)
+        return len(data) <= PAGE and not self._nominator.scan(data) and not self.known.holds(data)
 
     def data(self, data: bytes) -> bytes:
         """Return `data` with every secret masked and lines over `max_line` bytes cut. Raises RedactionFailed."""
         try:
-            if len(data) > self.max_line and _longest_line(data) > self.max_line:
+            if _has_longer_line(data, self.max_line):
                 return b"\n".join(
                     self._shortened(line) if len(line) > self.max_line else self._masked(line, list(self._spans(line)))
                     for line in data.split(b"\n")
@@ -144,6 +150,18 @@ class Redactor:
     def secret_name(self, name: str) -> bool:
         """Return whether a field of this name holds a secret whatever its value looks like."""
         return self.rules.secret_name(name)
+
+    def plain_names(self, names: tuple[Any, ...]) -> bool:
+        """Return whether no field of these names asks to be masked for its name. Remembered by hash, never by name."""
+        known = hash(names)
+        if known in self._plain_names:
+            return True
+        if not all(type(name) is str and not self.secret_name(name) for name in names) or may_name(names):
+            return False
+        if len(self._plain_names) >= _NAMES_KEPT:
+            self._plain_names.clear()
+        self._plain_names.add(known)
+        return True
 
     def is_mask(self, data: bytes) -> bool:
         """Return whether `data` is a mask and nothing else."""
@@ -193,12 +211,14 @@ class Redactor:
     def _spans(self, data: bytes) -> Iterator[Span]:
         """Yield the spans of `data`, page by page."""
         at = 0
+        if len(data) > PAGE:
+            self.known.expect(len(data))
         for start, end, limit in pages(data):
             if at >= end:
                 continue
             first = max(at, start)
             page = data[first:limit] if first or limit < len(data) else data
-            if not self._nominator.scan(page) and not self.known.nominated(page):
+            if not self._nominator.scan(page) and not self.known.holds(page):
                 continue
             for span in sorted(self._closely(page)):
                 if first + span.start >= end:
@@ -209,10 +229,16 @@ class Redactor:
     def _closely(self, data: bytes) -> Iterator[Span]:
         """Yield the spans of a page; what lies between two masks, old or new, is read by itself."""
         todo = list(self._between_masks(data))
+        clean: set[bytes] = set()
         while todo:
             start, end = todo.pop()
+            if end - start < LEAST_TEXT:
+                continue
             part = data[start:end]
-            if not part or (not self._nominator.scan(part) and not self.known.nominated(part)):
+            if len(part) <= _SHORT and part in clean:
+                continue
+            if not self._nominator.scan(part) and not self.known.holds(part):
+                clean.add(part if len(part) <= _SHORT else b"")
                 continue
             spans = self._read(part, start)
             at = start
@@ -235,44 +261,66 @@ class Redactor:
     def _read(self, data: bytes, base: int) -> list[Span]:
         """Return the disjoint spans of a text without masks, `base` added to their offsets."""
         raw = [(start, end, hit.kind, f"known/{hit.form}", hit.mark) for start, end, hit in self.known.search(data)]
-        for start, end in groups(data, lambda part: any(self._confirmed(part))):
+        seen: dict[int, Reading] = {}
+
+        def sets_off(start: int, end: int) -> bool:
+            reading = self._reading(data[start:end])
+            if reading is not NOTHING:
+                seen[start << 32 | end] = reading
+            return reading is not NOTHING
+
+        for start, end in groups(data, sets_off):
             part = data[start:end] if start or end < len(data) else data
-            raw += ((start + s, start + e, kind, rule, mark) for s, e, kind, rule, mark in self._layers(part))
+            reading = seen.get(start << 32 | end) or self._reading(part)
+            raw += ((start + s, start + e, kind, rule, mark) for s, e, kind, rule, mark in self._layers(part, reading))
         return self._disjoint(data, raw, base)
 
-    def _confirmed(self, data: bytes) -> tuple[list[Rule], frozenset[str]]:
+    def _reading(self, data: bytes) -> Reading:
         numbers = self._nominator.scan(data)
-        return confirmed(self.rules, numbers, data) if numbers else ([], frozenset())
+        if not numbers:
+            return NOTHING
+        reading = confirmed(self.rules, numbers, data)
+        return reading if reading.matches or reading.triggers else NOTHING
 
-    def _layers(self, data: bytes) -> Iterator[_Raw]:
+    def _layers(self, data: bytes, reading: Reading) -> Iterator[_Raw]:
         """Yield what the shapes find in a text, and both walls in the texts inside it."""
         left = max(_WORK_LEAST, _WORK * len(data))
         layers = [Layer(data, 0, lambda at: at)]
         while layers:
             layer = layers.pop()
-            rules, triggers = self._confirmed(layer.data)
-            for found in self._by_shape(layer.data, rules):
-                yield (*layer.origin(found[0], found[1]), *found[2:])
             if layer.depth:
+                reading = self._reading(layer.data)
                 for start, end, hit in self.known.search(layer.data):
                     yield (*layer.origin(start, end), hit.kind, f"known/{hit.form}", hit.mark)
+            shapes = self._by_shape(layer.data, reading) if reading.matches else []
+            for found in shapes:
+                yield (*layer.origin(found[0], found[1]), *found[2:])
+            triggers = reading.triggers
             if layer.depth >= DEPTH or left < 0:
                 if triggers - {"escape"}:
                     yield (*layer.origin(0, len(layer.data)), "unread", "unread", "")
                 continue
             unread: list[tuple[int, int]] = []
-            for deeper in inner(layer, triggers, unread) if triggers else ():
+            for deeper in inner(layer, triggers, Cover(shapes).holds, unread) if triggers else ():
                 left -= len(deeper.data)
                 layers.append(deeper)
             for start, end in unread:
                 yield (*layer.origin(start, end), "unread", "unread", "")
 
-    def _by_shape(self, data: bytes, rules: list[Rule]) -> Iterator[_Raw]:
-        for rule in rules:
-            for match in rule.compiled.finditer(data):
+    def _by_shape(self, data: bytes, reading: Reading) -> list[_Raw]:
+        """Return what the rules find. A match whose value is covered by an earlier rule is not looked at again."""
+        spans: list[_Raw] = []
+        seen = Cover()
+        for rule, matches in reading.matches:
+            for match in matches:
+                start, end = _value_at(rule, match)
+                if start < 0 or seen.holds(start, end):
+                    continue
                 for start, end in rule.spans(match):
                     if not self.rules.allowed(rule.name, data, start, end):
-                        yield start, end, rule.kind, rule.name, ""
+                        spans.append((start, end, rule.kind, rule.name, ""))
+                        seen.add(start, end)
+        return spans
 
     def _disjoint(self, data: bytes, raw: list[_Raw], base: int) -> list[Span]:
         """Merge what overlaps. A known value names the whole; of two shapes the first does."""
@@ -292,8 +340,45 @@ class Redactor:
         ]
 
 
-def _longest_line(data: bytes) -> int:
-    return max(len(line) for line in data.split(b"\n"))
+class Cover:
+    """Spans found so far, to ask whether one of them covers a place. It may fail to know, never know wrongly."""
+
+    __slots__ = ("_ends", "_starts")
+
+    def __init__(self, spans: Iterable[_Raw] = ()) -> None:
+        pairs = sorted((span[0], span[1]) for span in spans)
+        self._starts = [start for start, _ in pairs]
+        self._ends = [end for _, end in pairs]
+
+    def add(self, start: int, end: int) -> None:
+        """Take in one more span."""
+        at = bisect_right(self._starts, start)
+        self._starts.insert(at, start)
+        self._ends.insert(at, end)
+
+    def holds(self, start: int, end: int) -> bool:
+        """Return whether the last span that starts no later covers [start, end)."""
+        at = bisect_right(self._starts, start)
+        return at > 0 and self._ends[at - 1] >= end
+
+
+def _value_at(rule: Rule, match: re.Match[bytes]) -> tuple[int, int]:
+    for group in rule.value:
+        start, end = match.span(group)
+        if start >= 0:
+            return start, end
+    return -1, -1
+
+
+def _has_longer_line(data: bytes, limit: int) -> bool:
+    """Return whether a line of `data` is longer than `limit`, by looking for one line end in each such stretch."""
+    start = 0
+    while len(data) - start > limit:
+        end = data.rfind(b"\n", start, start + limit + 1)
+        if end < 0:
+            return True
+        start = end + 1
+    return False
 
 
 def _whole_characters(data: bytes, start: int, end: int) -> tuple[int, int]:

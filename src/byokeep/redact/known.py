@@ -36,7 +36,7 @@ _WORD: Final = 4
 _STRIDE: Final = 8
 _GRAIN: Final = 2048
 _SAMPLERS: Final = [struct.Struct(f"@{'I4x' * (words - 1)}I" if words else "@") for words in range(160)]
-_COMPILE_NS: Final = 3_000_000  # for each value
+_COMPILE_NS: Final = 1_500_000  # for each value
 _BULK: Final = 1 << 12
 _FEW: Final = 8
 
@@ -226,11 +226,19 @@ class KnownValues:
             return not self.table.keys().isdisjoint(_SAMPLERS[words].unpack_from(text))
         return not self.table.keys().isdisjoint(_sampled(text, len(text)))
 
+    def holds(self, data: bytes) -> bool:
+        """Return whether a known value stands in `data`, encodings that hide others apart."""
+        return self.nominated(data) and bool(self._verified(Squeezed(data, SQUEEZED, _GRAIN)))
+
+    def expect(self, size: int) -> None:
+        """Say that `size` bytes are about to be searched, so that an automaton is compiled before and not after."""
+        self._spent += 4 * size
+
     def _worth(self, size: int) -> Automaton | None:
         """Compile an automaton of the values once the texts searched without one have cost as much as it does."""
         if not self._compiled:
             return None
-        self._spent += 1000 + 3 * size
+        self._spent += 1000 + 4 * size
         if self._spent < _COMPILE_NS * len(self._entries) or (size < _BULK and len(self._entries) > _FEW):
             return None
         with self._lock:

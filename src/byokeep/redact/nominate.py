@@ -12,6 +12,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal, Protocol
 
@@ -24,6 +25,11 @@ HS_CASELESS: Final = 1
 HS_SINGLEMATCH: Final = 8
 _MANY: Final = re.compile(rb"(?<!\\)\{(\d+),\d{3,}\}")
 _LAST: Final = re.compile(rb"(?<!\\)\{(\d+),\}(\)*)\Z")
+# What lower-casing a pattern would change: classes by a capital letter, letters by number, ranges from kind to kind.
+_CASED: Final = re.compile(
+    rb"\\[A-Z]|\\x(?:[46][0-9A-Fa-f]|[57][0-9Aa])"
+    rb"|\[[^\]]*?(?:[^A-Z]-[A-Z]|[A-Z]-[^A-Z\]]|[^a-z]-[a-z]|[a-z]-[^a-z\]])[^\]]*\]"
+)
 # A rule whose every match holds one of another rule, which costs less to look for.
 _WITHIN: Final = {"wrapped-base64": "long-base64"}
 _WARM_RECORDS: Final = 500
@@ -186,12 +192,48 @@ def nominator(rules: Rules, engine: Engine) -> Nominator:
     return Waiting(rules)
 
 
-def confirmed(rules: Rules, numbers: Sequence[int], data: bytes) -> tuple[list[Rule], frozenset[str]]:
-    """Return the rules and the names of the triggers that `data` does set off, of those nominated."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a text does set off: each rule with its matches, and the names of the triggers."""
+
+    matches: tuple[tuple[Rule, tuple[re.Match[bytes], ...]], ...]
+    triggers: frozenset[str]
+
+
+def confirmed(rules: Rules, numbers: Sequence[int], data: bytes) -> Reading:
+    """Return what `data` does set off of what was nominated."""
     count = len(rules.rules)
-    seen = [rules.rules[number] for number in sorted(numbers) if number < count]
-    triggers = frozenset(_NAMES[number - count] for number in numbers if number >= count)
-    return [rule for rule in seen if rule.compiled.search(data)], triggers
+    folded = data.lower()
+    found = []
+    for number in sorted(numbers):
+        if number < count and (matches := _matches(rules.rules[number], data, folded)):
+            found.append((rules.rules[number], matches))
+    return Reading(tuple(found), frozenset(_NAMES[number - count] for number in numbers if number >= count))
 
 
+def _matches(rule: Rule, data: bytes, folded: bytes) -> tuple[re.Match[bytes], ...]:
+    """Return what `rule.compiled.finditer(data)` does, in a third of the time for most rules without letter case."""
+    quick = _folding(rule.pattern)
+    if quick is None:
+        return tuple(rule.compiled.finditer(data))
+    matches = []
+    at = 0
+    while found := quick.search(folded, at):
+        match = rule.compiled.match(data, found.start())
+        if match is None or match.end() != found.end():
+            return tuple(rule.compiled.finditer(data))
+        matches.append(match)
+        at = match.end()
+    return tuple(matches)
+
+
+@lru_cache(maxsize=1024)
+def _folding(pattern: bytes) -> re.Pattern[bytes] | None:
+    """Return a pattern for folded text, which `re` looks for by first letters, unlike one that puts case aside."""
+    if not pattern.startswith(b"(?i)") or _CASED.search(pattern):
+        return None
+    return re.compile(pattern[4:].lower())
+
+
+NOTHING: Final = Reading((), frozenset())
 _NAMES: Final = tuple(TRIGGERS)

@@ -8,13 +8,19 @@ Rule: where a cut falls depends on the text alone, never on the engine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-PAGE: Final = 1 << 13
+PAGE: Final = 1 << 12
 _OVER: Final = 1 << 13
 _LEAST_CUT: Final = 1 << 10
-_RECORD: Final = b"\n{"
+_PEEK: Final = 20
+_TAIL: Final = 1 << 10
+# How a new record plainly starts; no wrapped or folded value goes on like that.
+_RECORD: Final = re.compile(
+    rb"\n(?=[{\[]|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]|[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:|[0-9]{1,3}(?:\.[0-9]{1,3}){3} )"
+)
 
 
 def pages(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -31,9 +37,11 @@ def pages(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _page_end(data: bytes, start: int, size: int) -> tuple[int, int]:
-    at = data.rfind(_RECORD, start + 1, start + PAGE)
-    if at >= 0:
-        return at + 1, at + 1
+    last = start + PAGE
+    for near in (last - _TAIL, start):
+        ends = [found.end() for found in _RECORD.finditer(data, near, last + _PEEK) if start < found.end() <= last]
+        if ends:
+            return ends[-1], ends[-1]
     at = data.rfind(b"\n", start + 1, start + PAGE)
     if at < 0:
         at = data.find(b"\n", start + PAGE)
@@ -46,8 +54,8 @@ def _page_end(data: bytes, start: int, size: int) -> tuple[int, int]:
     return end, size if over < 0 else over + 1
 
 
-def groups(data: bytes, marked: Callable[[bytes], bool]) -> Iterator[tuple[int, int]]:
-    """Yield the [start, end) of each part of `data` to be read closely. `marked` says whether a part sets anything off.
+def groups(data: bytes, marked: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
+    """Yield the [start, end) of each part of `data` to be read closely. `marked` says whether it sets anything off.
 
     The parts are disjoint and in order.
     """
@@ -55,14 +63,14 @@ def groups(data: bytes, marked: Callable[[bytes], bool]) -> Iterator[tuple[int, 
         yield 0, len(data)
         return
     lines = _lines(data)
-    chosen = [marked(data[start:end]) for start, end in lines]
+    chosen = [marked(start, end) for start, end in lines]
     taken = list(chosen)
     for number, hit in enumerate(chosen):
         if not hit:
             continue
-        if number and data[lines[number][0]] != 0x7B:
+        if number and not _RECORD.match(data, lines[number][0] - 1):
             taken[number - 1] = True
-        if number + 1 < len(lines) and data[lines[number + 1][0]] != 0x7B:
+        if number + 1 < len(lines) and not _RECORD.match(data, lines[number + 1][0] - 1):
             taken[number + 1] = True
     number = 0
     while number < len(lines):
@@ -70,7 +78,7 @@ def groups(data: bytes, marked: Callable[[bytes], bool]) -> Iterator[tuple[int, 
         while last + 1 < len(lines) and taken[last + 1] == taken[number]:
             last += 1
         start, end = lines[number][0], lines[last][1]
-        if taken[number] or (last > number and marked(data[start:end])):
+        if taken[number] or (last > number and marked(start, end)):
             yield start, end
         number = last + 1
 

@@ -26,6 +26,7 @@ DEPTH: Final = 32
 TOO_DEEP: Final = "[too deep]"
 CIRCLE: Final = "[circle]"
 _PLAIN = (type(None), bool, float, uuid.UUID, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
+_SCALARS: Final = frozenset({float, bool, type(None)})
 _LONG_NUMBER: Final = 10**11
 _NAME_KEYS: Final = frozenset({"name", "key", "header"})
 
@@ -145,12 +146,33 @@ class _Walk:
 
 
 def redacted(redactor: Redactor, value: Any) -> Any:
-    """Return `value` with every secret masked."""
+    """Return `value` with every secret masked; a plain dict without any comes back as the same object."""
+    if type(value) is dict and _clean(redactor, value):
+        return value
     walk = _Walk(redactor)
     shape = walk.shape(value, 0, False)
     leaves = [*walk.leaves, *walk.keys]
     _mask_leaves(redactor, leaves)
     return _filled(shape)
+
+
+def _clean(redactor: Redactor, value: dict[Any, Any]) -> bool:
+    """Return whether a flat dict of texts and numbers, as events are, calls for no closer look."""
+    texts = []
+    for item in value.values():
+        kind = type(item)
+        if kind is str:
+            texts.append(item)
+        elif kind is int:
+            if not -_LONG_NUMBER < item < _LONG_NUMBER:
+                return False
+        elif kind not in _SCALARS:
+            return False
+    names = tuple(value)
+    if not redactor.plain_names(names):
+        return False
+    texts += names
+    return redactor.clean("\n".join(texts).encode("utf-8", "surrogatepass"))
 
 
 def _mask_leaves(redactor: Redactor, leaves: list[_Leaf]) -> None:
@@ -204,6 +226,11 @@ def _filled(shape: Any) -> Any:
     if isinstance(shape, tuple) and type(shape) is tuple:
         return tuple(_filled(item) for item in shape)
     return shape
+
+
+def may_name(names: tuple[str, ...]) -> bool:
+    """Return whether one of these fields may hold the name of another, as in `{"name": ..., "value": ...}`."""
+    return "value" in {name.lower() for name in names}
 
 
 def _key_text(key: object) -> str | None:

@@ -13,7 +13,7 @@ import binascii
 import re
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
@@ -35,17 +35,25 @@ TRIGGERS: Final[dict[str, bytes]] = {
     "escape": rb"%[0-9A-Fa-f]{2}|\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
     rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)",
     "wide": rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
-    "base64": rb"(?:%b){4}|(?:%b){2}" % (_TEXT_GROUP, _WIDE_GROUP),
+    "base64": rb"%b{40}" % _ANY,  # shorter runs hold 12 bytes of a value only once encoded, and that form is known
     "packed": rb"(?:%b)%b{16}" % (_PACKED, _ANY),
     "hex": rb"(?:[2-7][0-9A-Fa-f]){12}",
     "base32": rb"[A-Z2-7]{20}",
     "stream": rb"\x1f\x8b\x08|x[\x01\x5e\x9c\xda]",
 }
 _FOUND: Final = {name: re.compile(pattern) for name, pattern in TRIGGERS.items()}
-_RUN64: Final = re.compile(rb"(?:%b{40,}[ \t]?(?:\r?\n|\\r\\n|\\n)[ \t]?)*%b+={0,2}" % (_ANY, _ANY))
-_RUN64_LEAST: Final = 16
+_TEXT64: Final = re.compile(rb"(?:%b){4}|(?:%b){2}" % (_TEXT_GROUP, _WIDE_GROUP))
+_RUN64: Final = b"A" * 20
+_LINE64: Final = 40
+_END64: Final = re.compile(rb"[^A]")
+_WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b)" % _ANY)
 _RUN16: Final = re.compile(rb"[0-9A-Fa-f]+")
+_LONG32: Final = 1 << 12
+_TEXT: Final = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xf4]{12,}")
 _RUN32: Final = re.compile(rb"[A-Z2-7]{20,}={0,6}")
+_MASK64: Final = bytes(
+    65 if code in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_" else 32 for code in range(256)
+)
 _NOT64: Final = bytes(
     sorted(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"))
 )
@@ -64,20 +72,19 @@ class Piece:
 Unread = list[tuple[int, int]]
 
 
-def marked(data: bytes) -> frozenset[str]:
-    """Return the names of the triggers that `data` sets off."""
-    return frozenset(name for name, pattern in _FOUND.items() if pattern.search(data))
+def inner(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Layer]:
+    """Yield the layers inside `layer` for the triggers `names`.
 
-
-def inner(layer: Layer, names: frozenset[str], unread: Unread) -> Iterator[Layer]:
-    """Yield the layers inside `layer` for the triggers `names`. Runs that could not be undone are put in `unread`."""
+    A run of which `covered` says that all of it is masked anyway is left alone; one that could not be undone to its end
+    is put in `unread`.
+    """
     if "escape" in names:
         yield from unescaped(layer)
     if "wide" in names:
         yield from narrowed(layer)
     pieces: list[Piece] = []
     if "base64" in names or "packed" in names:
-        pieces += _from_base64(layer.data, unread)
+        pieces += _from_base64(layer.data, covered, unread)
     if "hex" in names:
         pieces += _from_hex(layer.data)
     if "base32" in names:
@@ -103,22 +110,39 @@ def _joined(layer: Layer, pieces: list[Piece]) -> Layer:
     )
 
 
-def _from_base64(data: bytes, unread: Unread) -> Iterator[Piece]:
-    for run in _RUN64.finditer(data):
-        if run.end() - run.start() < _RUN64_LEAST:
+def _from_base64(data: bytes, covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Piece]:
+    for start, end in _runs64(data):
+        if covered(start, end):
             continue
-        text = re.sub(rb"\\r|\\n", b"", run[0]).translate(None, _NOT64)
-        for phase in sorted({found.start() % 4 for found in _FOUND["base64"].finditer(text)}):
-            yield Piece(_base64(text[phase:]), run.start(), run.end())
+        text = data[start:end].translate(None, _NOT64)
+        for phase in sorted({found.start() % 4 for found in _TEXT64.finditer(text)}):
+            yield Piece(_base64(text[phase:]), start, end)
         for found in _FOUND["packed"].finditer(text):
             lead = {b"H": 0, b"f": 2, b"e": 0}.get(found[0][:1], 1)
             begin = max(0, found.start() - 2) if lead == 2 else found.start()
             packed = _base64(text[begin:])[lead:] if lead != 2 or found.start() >= 2 else b""
             opened = _inflated(packed)
             if len(opened) >= _STREAM_BYTES:
-                unread.append(run.span())
+                unread.append((start, end))
             if opened:
-                yield Piece(opened, run.start(), run.end())
+                yield Piece(opened, start, end)
+
+
+def _runs64(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the [start, end) of runs of base64 letters, wrapped ones whole."""
+    mask = data.translate(_MASK64)
+    at = 0
+    while (start := mask.find(_RUN64, at)) >= 0:
+        at = start
+        while True:
+            found = _END64.search(mask, at)
+            end = found.start() if found else len(mask)
+            more = _WRAP64.match(data, end) if end - at >= _LINE64 else None
+            if more is None:
+                break
+            at = more.end()
+        at = end
+        yield start, end
 
 
 def _base64(text: bytes) -> bytes:
@@ -140,7 +164,13 @@ def _from_base32(data: bytes) -> Iterator[Piece]:
         text = run[0].rstrip(b"=")
         for phase in range(8):
             part = text[phase:]
-            yield Piece(base64.b32decode(part + b"A" * (-len(part) % 8)), run.start(), run.end())
+            decoded = base64.b32decode(part + b"A" * (-len(part) % 8))
+            yield Piece(decoded if len(run[0]) < _LONG32 else _readable(decoded), run.start(), run.end())
+
+
+def _readable(data: bytes) -> bytes:
+    """Return the stretches of text in bytes that are mostly none."""
+    return _GAP.join(_TEXT.findall(data))
 
 
 def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:

@@ -1,0 +1,292 @@
+"""The redactor: values registered with it do not come through in any encoding, and nothing else is harmed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import secrets
+import string
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from byokeep.core.secret import Secret
+from byokeep.redact import RedactionFailed, Redactor, Span
+from byokeep.redact.encodings import ENCODINGS, recoverable
+from byokeep.redact.mask import MASKED
+from byokeep.redact.nominate import Engine
+
+ENGINES: tuple[Engine, ...] = ("hyperscan", "pure")
+
+
+def _opaque() -> bytes:
+    return "".join(secrets.choice(string.ascii_letters + string.digits + "-_") for _ in range(64)).encode()
+
+
+def _pem() -> bytes:
+    key = generate_private_key(SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+KEYS: dict[str, Callable[[], bytes]] = {
+    "prefixed": lambda: b"sk-proj-" + _opaque(),
+    "opaque": _opaque,
+    "cookie": lambda: b"sessionid=" + _opaque() + b"; Path=/",
+    "pem": _pem,
+}
+
+
+@pytest.fixture(params=ENGINES)
+def redactor(request: pytest.FixtureRequest) -> Redactor:
+    return Redactor(engine=request.param)
+
+
+def _leaks(redactor: Redactor, make: Callable[[], bytes], encoding: str, count: int) -> int:
+    leaked = 0
+    for _ in range(count):
+        value = make()
+        text = b'{"event":"x","detail":"' + ENCODINGS[encoding](value) + b'","n":1}\n'
+        assert recoverable(text, value), encoding
+        with redactor.register(value, "test"):
+            shown = redactor.data(text)
+            assert redactor.data(shown) == shown
+        leaked += recoverable(shown, value)
+    return leaked
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_registered_value_does_not_come_through(redactor: Redactor, encoding: str, kind: str) -> None:
+    """None of 20 fresh keys of a kind can be got back from redacted text, however it was written."""
+    assert len(ENCODINGS) == 27
+    assert _leaks(redactor, KEYS[kind], encoding, 20) == 0
+
+
+def test_judge_sees_what_a_blind_redactor_lets_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the redactor off, every encoding of every kind of key counts as a leak."""
+    redactor = Redactor(engine="pure")
+    monkeypatch.setattr(Redactor, "_spans", lambda _self, _data: iter(()))
+    for encoding in ENCODINGS:
+        assert all(_leaks(redactor, make, encoding, 1) == 1 for make in KEYS.values()), encoding
+
+
+@pytest.mark.parametrize("size", [12, 13, 20, 40])
+def test_fragment_of_a_registered_value_is_masked(redactor: Redactor, size: int) -> None:
+    """Any 12 characters in a row of a value are masked, wherever they stand in it."""
+    value = _opaque()
+    with redactor.register(value):
+        for at in range(0, len(value) - size, 7):
+            assert value[at : at + size] not in redactor.data(b"see " + value[at : at + size] + b" there")
+
+
+def test_eleven_characters_are_no_leak_and_other_text_stays(redactor: Redactor) -> None:
+    """What is too short to be told from chance is left, and so is a value that is no longer registered."""
+    value = b"q7Wz-LmP0aXv9TtR4s_K"
+    with redactor.register(value):
+        assert redactor.text("id q7Wz-LmP0aX end") == "id q7Wz-LmP0aX end"
+        assert "q7Wz" not in redactor.text("id q7Wz-LmP0aXv end")
+    assert redactor.text("id q7Wz-LmP0aXv end") == "id q7Wz-LmP0aXv end"
+
+
+def test_one_value_has_one_mask_in_every_form() -> None:
+    """The fingerprint in a mask tells that two places hold one value, and differs between processes."""
+    value = _opaque()
+    first, second = Redactor(key=b"k" * 32), Redactor()
+    with first.register(value, "lease"), second.register(value, "lease"):
+        masks = {
+            MASKED.findall(first.data(b"<" + ENCODINGS[name](value) + b">"))[0] for name in ("plain", "hex", "utf16le")
+        }
+        assert len(masks) == 1
+        assert masks != set(MASKED.findall(second.data(value)))
+    assert first.counts == {"lease": 3}
+
+
+def test_find_gives_disjoint_spans_in_input_offsets(redactor: Redactor) -> None:
+    """Spans are sorted, apart, and cover exactly what was planted; `find` masks and counts nothing."""
+    value = _opaque()
+    text = b"x" * 5000 + b"\n" + value + b"\n" + b"y " * 3000 + value.hex().encode() + b" end"
+    with redactor.register(value, "test"):
+        spans = redactor.find(text)
+    places = [(text.find(value), value), (text.find(value.hex().encode()), value.hex().encode())]
+    assert [(span.start, span.end) for span in spans] == [(at, at + len(form)) for at, form in places]
+    assert {span.kind for span in spans} == {"test"}
+    assert redactor.counts == {}
+    assert isinstance(spans[0], Span)
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\n  "])
+def test_value_wrapped_over_pages_is_found(redactor: Redactor, ending: bytes) -> None:
+    """A value on many lines is masked wherever the cut between two pages falls."""
+    value = _pem()
+    for before in range(3000, 4300, 130):
+        text = b"word " * (before // 5) + b"\n" + value.replace(b"\n", ending) + b"tail\n" * 2000
+        with redactor.register(value):
+            assert not recoverable(redactor.data(text)[before - 400 : before + 1500], value)
+
+
+def test_shapes_inside_encodings_are_masked(redactor: Redactor) -> None:
+    """A key nobody registered is found under escapes, in base64 and in hex."""
+    key = b"sk-proj-" + _opaque()
+    for name in (
+        "plain",
+        "url-all",
+        "url-double",
+        "json-u",
+        "json-in-json",
+        "backslash-x",
+        "html-hex",
+        "base64@1",
+        "hex",
+    ):
+        text = b'{"note": "' + ENCODINGS[name](b"key " + key + b" end") + b'"}'
+        assert not recoverable(redactor.data(text), key), name
+
+
+@pytest.mark.req("R8.3-2")
+def test_over_long_text_is_cut_before_matching_and_says_so(redactor: Redactor) -> None:
+    """A text over the limit is cut and marked, stays below it, and is left alone the second time."""
+    value = _opaque()
+    redactor = Redactor(max_line=2048, engine="pure")
+    with redactor.register(value):
+        for text in ("a b " * 3000, value.decode() * 300, "é" * 4000, (value.decode() + " ") * 100):
+            shown = redactor.text(text)
+            assert len(shown.encode()) <= 2048
+            assert "[truncated:" in shown
+            assert redactor.text(shown) == shown
+            lines = redactor.data(b"short\n" + text.encode() + b"\nshort")
+            assert lines.startswith(b"short\n")
+            assert lines.endswith(b"]\nshort")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_failure_drops_the_record_and_says_nothing_of_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault inside becomes RedactionFailed without a word of the text or of the fault, and is counted."""
+    redactor = Redactor(engine=engine)
+
+    def broken(_self: Redactor, _data: bytes) -> bool:
+        raise ValueError("canary-text-of-a-driver")
+
+    monkeypatch.setattr(type(redactor.known), "holds", broken)
+    calls: list[Callable[[], object]] = [
+        lambda: redactor.text("canary-text"),
+        lambda: redactor.data(b"canary-text"),
+        lambda: redactor.find(b"canary-text"),
+        lambda: redactor.value({"a": "canary-text"}),
+    ]
+    for call in calls:
+        with pytest.raises(RedactionFailed) as raised:
+            call()
+        assert "canary" not in str(raised.value) + repr(raised.value)
+        assert raised.value.__cause__ is None
+        assert raised.value.__suppress_context__
+    assert redactor.failures == len(calls)
+
+
+def test_arbitrary_bytes_and_broken_text_pass(redactor: Redactor) -> None:
+    """Nothing in random bytes, lone surrogates or half encodings makes the redactor fail."""
+    chance = random.Random(11)
+    with redactor.register(_opaque()):
+        for size in [0, 1, 2, 3, 11, 12, *(chance.randrange(5000) for _ in range(60))]:
+            redactor.data(chance.randbytes(size))
+        for text in (
+            "\ud800 lone",
+            "%",
+            "\\u",
+            "\\x4",
+            "&#;",
+            "&#99999999;",
+            "H4sI" + "A" * 60,
+            "[redacted:",
+            "\0" * 40,
+        ):
+            assert isinstance(redactor.text(text * 3), str)
+    assert redactor.failures == 0
+
+
+ADVERSARIAL: dict[str, Callable[[int], bytes]] = {
+    "one letter": lambda size: b"a" * size,
+    "percent": lambda size: b"%25" * (size // 3),
+    "escapes": lambda size: b"\\u005c" * (size // 6),
+    "backslashes": lambda size: b"\\" * size,
+    "quotes": lambda size: b"\"'," * (size // 3),
+    "base64": lambda size: base64.b64encode(random.Random(1).randbytes(size * 3 // 4)),
+    "base64 of text": lambda size: base64.b64encode(b"password=abc " * (size * 3 // 52)),
+    "hex of text": lambda size: (b"log line " * (size // 18)).hex().encode(),
+    "base32": lambda size: base64.b32encode(random.Random(1).randbytes(size * 5 // 8)),
+    "keys": lambda size: b"password=" * (size // 9),
+    "many keys": lambda size: b'{"token":"abcdefgh1234567"},' * (size // 28),
+    "begin": lambda size: b"-----BEGIN PRIVATE KEY-----" * (size // 27),
+    "cookies": lambda size: b"Cookie: " + b"a=b; " * (size // 5),
+    "gzip": lambda size: b"H4sIAAAAAAAA" * (size // 12),
+    "jwt": lambda size: b"eyJhbGciOiJub25lIn0." * (size // 20),
+    "masks": lambda size: b"[redacted:secret:12345678]" * (size // 26),
+    "half masks": lambda size: b"[redacted:" * (size // 10),
+    "zeros": lambda size: b"0" * size,
+    "nul": lambda size: b"\0a" * (size // 2),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("shape", ADVERSARIAL)
+def test_adversarial_line_costs_no_more_than_another(shape: str, engine: Engine) -> None:
+    """Four times the text takes at most some four times as long: nothing grows faster than the line."""
+    redactor = Redactor(engine=engine)
+    with redactor.register(_opaque()):
+        small, large = ADVERSARIAL[shape](1 << 15), ADVERSARIAL[shape](1 << 17)
+        spent = []
+        for text in (small, large):
+            best = 9e9
+            for _ in range(2):
+                started = time.process_time()
+                redactor.data(text)
+                best = min(best, time.process_time() - started)
+            spent.append(best)
+    assert spent[1] < 10 * spent[0] + 0.02
+    assert spent[1] < 0.5
+
+
+def test_scans_go_on_while_values_come_and_go() -> None:
+    """Threads that register and forget do not disturb threads that scan; a value is masked while it is registered."""
+    redactor = Redactor(engine="hyperscan")
+    fixed = _opaque()
+    text = b'{"a":"' + fixed + b'"}'
+    wrong: list[object] = []
+    stop = time.monotonic() + 1.5
+
+    def churn() -> None:
+        while time.monotonic() < stop:
+            value = _opaque()
+            with redactor.register(value):
+                if value in redactor.data(b"x " + value + b" y"):
+                    wrong.append("missed")
+
+    def scan() -> None:
+        try:
+            while time.monotonic() < stop:
+                if fixed in redactor.data(text):
+                    wrong.append("missed fixed")
+        except Exception as error:
+            wrong.append(error)
+
+    with redactor.register(fixed):
+        threads = [threading.Thread(target=target) for target in (churn, churn, scan, scan)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+    assert len(redactor.known) == 0
+
+
+def test_secret_objects_are_taken(redactor: Redactor) -> None:
+    """A Secret registers its bytes; wiping the Secret afterwards changes nothing."""
+    plain = _opaque()
+    secret = Secret(plain)
+    with redactor.register(secret):
+        secret.wipe()
+        assert plain.decode() not in redactor.text(json.dumps({"a": plain.decode()}))
