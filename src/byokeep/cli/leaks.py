@@ -1,26 +1,230 @@
-"""``byokeep leaks``: search files and processes for values that must not be there."""
+"""``byokeep leaks``: search files and processes for secrets that must not be there.
+
+Rules
+- One rule of exit codes for both searches: 0 clean, 1 found, 4 not known. What was found outweighs what could not be
+  read; nothing searched, or nothing to compare with when asked for live values, is never clean.
+- No value is printed, nor a name that holds one.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import App
 
+from byokeep.cli.api import run
 from byokeep.cli.intake import read_secret
-from byokeep.cli.terminal import session, show
-from byokeep.core.errors import Integrity, Rejected, Unavailable
+from byokeep.cli.live import fetch_fingerprints
+from byokeep.cli.terminal import err, say, session, show
+from byokeep.core.errors import ByokeepError, Rejected
 
-app: Final = App(name="leaks", help="Search files and processes for values that must not be there.")
+if TYPE_CHECKING:
+    from byokeep.redact.leaks.baseline import Baseline, Entry
+    from byokeep.redact.leaks.fingerprints import Fingerprints
+    from byokeep.redact.walk import Finding, Report
+
+CLEAN, FOUND, UNKNOWN = 0, 1, 4
+_MOST_DOCUMENT: Final = 256 << 20  # bytes
+app: Final = App(name="leaks", help="Search files and processes for secrets that must not be there.")
+
+
+@app.command
+def scan(
+    *paths: Path, live: bool = False, fingerprints_fd: int | None = None, baseline: Path | None = None,
+    write_baseline: bool = False, sarif: Path | None = None, exclude: list[str] | None = None, weak: bool = False,
+    rules: Path | None = None,
+) -> int:  # fmt: skip
+    """Search files and trees for what looks like a secret, however it is encoded or packed.
+
+    Looked into: base64, hex, URL and JSON escapes, UTF-16, gzip, zlib (git objects, PNG text), zip, tar, zstd, bzip2,
+    xz, inside each other; SQLite files with their log and freed pages; names of files. Each finding has its place, its
+    type and a fingerprint, never the value. With --live, values that byokeep keeps are found whatever they look like,
+    by fingerprints from the server.
+
+    Exit codes: 0 clean, 1 found, 4 not known: something could not be read, nothing was there to search, or live values
+    could not be looked for.
+
+    Example: byokeep leaks scan . --baseline leaks.json
+
+    Example: byokeep leaks scan /var/log /srv/app --live
+
+    Args:
+        live: Look for live values too; asks the server for their fingerprints (auditors may).
+        fingerprints_fd: File descriptor with such fingerprints, instead of asking.
+        baseline: File of known findings, which are not reported again.
+        write_baseline: Write what is found to the baseline; exit code 0 when all could be read.
+        sarif: Write the result to this file as SARIF 2.1.0.
+        exclude: Glob of names or paths inside the trees to leave out; may be given several times.
+        weak: Report values that were not drawn by chance too, such as password=changeme.
+        rules: Rule file to use instead of the packaged one.
+    """
+    if not paths:
+        raise Rejected("nothing_to_scan", next_step="Name files or directories.")
+    if write_baseline and baseline is None:
+        raise Rejected("no_baseline_named", next_step="Name the file with --baseline.")
+    known = _baseline(baseline, write=write_baseline)
+    prints, unsure = _fingerprints(live=live, descriptor=fingerprints_fd)
+    scanner = importlib.import_module("byokeep.redact.leaks.scanner")
+    shapes = importlib.import_module("byokeep.redact.rules")
+    with _progress(paths) as watch:
+        search = scanner.Scanner(
+            fingerprints=prints, rules=shapes.Rules.load(rules), key=known.key, exclude=exclude or (), weak=weak,
+            watch=watch,
+        )  # fmt: skip
+        report: Report = search.scan_paths(paths)
+    result = _judged(report, known, baseline, paths, unsure)
+    if write_baseline and baseline is not None:
+        _write_baseline(result, known, baseline)
+    if sarif is not None:
+        forms = importlib.import_module("byokeep.redact.leaks.sarif")
+        log = forms.document(report, {finding: entry.reason for finding, entry in result.known.items()},
+                             keyed=baseline is not None)  # fmt: skip
+        _write(sarif, json.dumps(log, indent=1) + "\n")
+    _print(result, search.excluded, live=prints is not None)
+    return result.code
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A scan, held against a baseline. `unsure` are codes of why live values were not, or not all, looked for."""
+
+    report: Report
+    new: list[Finding]
+    known: dict[Finding, Entry]
+    stale: list[Entry]
+    unsure: list[str]
+
+    @property
+    def code(self) -> int:
+        if self.new:
+            return FOUND
+        read_all = self.report.sources_scanned and self.report.bytes_scanned and not self.report.unreadable
+        return CLEAN if read_all and not self.unsure and not self.report.findings_dropped else UNKNOWN
+
+
+def _judged(report: Report, known: Baseline, file: Path | None, paths: tuple[Path, ...], unsure: list[str]) -> _Result:
+    folder = file.parent if file is not None else Path()
+    fits = {finding: entry for finding in report.findings if (entry := known.known(finding, folder)) is not None}
+    tops = [os.path.relpath(path, folder) for path in paths]
+    stale = [
+        entry
+        for entry in sorted(known.entries - set(fits.values()))
+        if any(top == "." or entry.source == top or entry.source.startswith(f"{top}/") for top in tops)
+    ]
+    return _Result(report, [one for one in report.findings if one not in fits], fits, stale, unsure)
+
+
+def _baseline(file: Path | None, *, write: bool) -> Baseline:
+    baselines = importlib.import_module("byokeep.redact.leaks.baseline")
+    if file is None or (write and not file.exists()):
+        return baselines.Baseline.new()  # type: ignore[no-any-return]
+    return baselines.read(file)  # type: ignore[no-any-return]
+
+
+def _write_baseline(result: _Result, known: Baseline, file: Path) -> None:
+    baselines = importlib.import_module("byokeep.redact.leaks.baseline")
+    made = baselines.written(result.report.findings, file.parent, known)
+    _write(file, made.document())
+    fresh = [one for one in result.new if made.known(one, file.parent) is not None]
+    result.new[:] = [one for one in result.new if one not in fresh]
+    say(f"{len(made.entries)} findings are in the baseline; give each a reason in the file.")
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text)
+    except OSError:
+        raise Rejected("cannot_write_file", next_step="Check that the directory exists and is yours.") from None
+
+
+def _fingerprints(*, live: bool, descriptor: int | None) -> tuple[Fingerprints | None, list[str]]:
+    """Return what live values are known by, and codes of what is not."""
+    prints = importlib.import_module("byokeep.redact.leaks.fingerprints")
+    unsure: list[str] = []
+    try:
+        if descriptor is not None:
+            with os.fdopen(descriptor, "rb") as source:
+                return prints.parse(source.read(_MOST_DOCUMENT)), unsure
+        if live:
+            answer = run(fetch_fingerprints())
+            if answer.unknown:
+                unsure.append("live_values_without_fingerprints")
+            return prints.parse(answer.document), unsure
+    except OSError:
+        return None, [*unsure, "bad_descriptor"]
+    except ByokeepError as error:
+        return None, [*unsure, error.code]
+    return None, unsure
+
+
+@contextlib.contextmanager
+def _progress(paths: tuple[Path, ...]) -> Iterator[Callable[[int], None] | None]:
+    """Show how far the scan is, on a terminal only."""
+    if session().as_json or not err.is_terminal:
+        yield None
+        return
+    progress = importlib.import_module("rich.progress")
+    total = sum(_size(path) for path in paths)
+    columns = (progress.TextColumn("Scanning"), progress.BarColumn(), progress.DownloadColumn(),
+               progress.TransferSpeedColumn())  # fmt: skip
+    with progress.Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("scan", total=total)
+        yield lambda size: bar.advance(task, size)
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else (Path(top, name) for top, _, names in os.walk(path) for name in names)
+    total = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            total += file.lstat().st_size
+    return total
+
+
+def _print(result: _Result, excluded: int, *, live: bool) -> None:
+    report = result.report
+    found = [
+        {"place": f"{one.source}:{one.line}" if one.line else f"{one.source} at byte {one.offset}",
+         "type": f"live value {one.label}" if one.kind == "live_value" else f"{one.kind} ({one.label})",
+         "encoding": one.encoding, "fingerprint": one.fingerprint}
+        for one in result.new
+    ]  # fmt: skip
+    unread = [{"source": one.source, "reason": one.reason, "state": "unknown"} for one in report.unreadable]
+    stale = [{"source": one.source, "rule": one.rule, "fingerprint": one.fingerprint} for one in result.stale]
+    totals = {"found": len(result.new), "known": len(result.known), "stale": len(stale), "unknown": len(unread),
+              "not_shown": report.findings_dropped, "files": report.sources_scanned, "bytes": report.bytes_scanned,
+              "excluded": excluded, "live_values": live, "not_looked_for": result.unsure}  # fmt: skip
+    state = {CLEAN: "clean", FOUND: "findings", UNKNOWN: "unknown"}[result.code]
+    if session().as_json:
+        rows = [{"source": one.source, "line": one.line or None, "offset": one.offset, "rule": one.label,
+                 "kind": one.kind, "encoding": one.encoding, "fingerprint": one.fingerprint}
+                for one in result.new]  # fmt: skip
+        show({"state": state, **totals, "findings": rows, "unreadable": unread, "stale_entries": stale})
+        return
+    _tables(("Found", found), ("Not read", unread), ("In the baseline, but gone", stale))
+    show({"state": state, **totals}, title="Scan")
+
+
+def _tables(*tables: tuple[str, list[dict[str, Any]]]) -> None:
+    for title, rows in tables:
+        if rows:
+            show(rows, title=title)
 
 
 @app.command
 def sweep(*paths: Path, fd: int | None = None, processes: bool = True) -> int:
     """Search for one value in every encoding: base64, hex, URL, JSON, UTF-16, in archives and databases.
 
-    The value is read from standard input, --fd or a prompt. Exit code 0 means searched and clean, 5 found,
-    4 not everything could be read.
+    The value is read from standard input, --fd or a prompt.
+
+    Exit codes: 0 searched and clean, 1 found, 4 not everything could be read.
 
     Example: byokeep leaks sweep /var/log /srv/app < suspected-key.txt
 
@@ -30,18 +234,25 @@ def sweep(*paths: Path, fd: int | None = None, processes: bool = True) -> int:
     if not paths and not processes:
         raise Rejected("nothing_to_sweep", next_step="Name files or directories.")
     value = read_secret(prompt="Value", fd=fd)
-    scan = importlib.import_module("byokeep.redact.scan")
-    sweep = scan.Sweep([scan.Canary("value", value.reveal())])
-    value.wipe()
-    report = sweep.scan_paths(list(paths))
+    module = importlib.import_module("byokeep.redact.scan")
+    try:
+        search = module.Sweep([module.Canary("value", value.reveal())])
+    except ValueError:
+        raise Rejected("value_too_short", next_step="A search needs at least 12 bytes that are not public.") from None
+    finally:
+        value.wipe()
+    report: Report = search.scan_paths(list(paths))
     if processes:
-        report = report + sweep.scan_proc()
-    found = [{"source": item.source, "offset": item.offset, "encoding": str(item.encoding)} for item in report.findings]
-    unread = [{"source": str(item.source), "reason": str(item.reason)} for item in report.unreadable]
-    show({"found": len(found), "sources": report.sources_scanned, "bytes": report.bytes_scanned,
-          "unreadable": len(unread)} if not session().as_json else
-         {"findings": found, "unreadable": unread, "sources": report.sources_scanned, "bytes": report.bytes_scanned},
-         title="Sweep")  # fmt: skip
-    if found:
-        return int(Integrity.exit_code)
-    return 0 if report.clean else Unavailable.exit_code
+        report = report + search.scan_proc()
+    found = [{"source": one.source, "offset": one.offset, "encoding": one.encoding} for one in report.findings]
+    unread = [{"source": one.source, "reason": one.reason, "state": "unknown"} for one in report.unreadable]
+    code = FOUND if found else CLEAN if report.clean else UNKNOWN
+    state = {CLEAN: "clean", FOUND: "findings", UNKNOWN: "unknown"}[code]
+    totals = {"state": state, "sources": report.sources_scanned, "bytes": report.bytes_scanned,
+              "processes_of_others": report.denied}  # fmt: skip
+    if session().as_json:
+        show({**totals, "findings": found, "unreadable": unread})
+        return code
+    _tables(("Found", found), ("Not read", unread))
+    show({"state": state, "found": len(found), "unreadable": len(unread), **totals}, title="Sweep")
+    return code

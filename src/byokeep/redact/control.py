@@ -12,7 +12,9 @@ import gzip
 import io
 import json
 import lzma
+import pickle
 import sqlite3
+import struct
 import subprocess
 import sys
 import tarfile
@@ -135,6 +137,52 @@ def _postgres_page(path: Path, planted: bytes) -> None:
     path.write_bytes(header.ljust(8192, b"\0") + page)
 
 
+def _sqlite_wal(path: Path, planted: bytes) -> None:
+    """The log of a database whose file has not seen the row yet."""
+    with tempfile.TemporaryDirectory(prefix="control-") as folder:
+        file = Path(folder, "app.sqlite")
+        with closing(sqlite3.connect(file)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body BLOB)")
+            database.execute("INSERT INTO note (body) VALUES (?)", (planted,))
+            database.commit()
+            path.write_bytes(Path(folder, "app.sqlite-wal").read_bytes())
+
+
+def _sqlite_freed(path: Path, planted: bytes) -> None:
+    """A database whose row was deleted and its page given back; the page still holds it."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("PRAGMA secure_delete=OFF")
+        database.execute("PRAGMA synchronous=OFF")
+        database.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body BLOB)")
+        rows = [(b"nothing here",)] * 500 + [(planted,)] + [(b"nothing there",)] * 500
+        database.executemany("INSERT INTO note (body) VALUES (?)", rows)
+        database.commit()
+        database.execute("DELETE FROM note")
+
+
+def _pickle(path: Path, planted: bytes) -> None:
+    path.write_bytes(pickle.dumps({"note": _PROSE.decode(), "state": [1, {"body": planted}]}))
+
+
+def _png(path: Path, planted: bytes) -> None:
+    """A picture of one pixel with a compressed text chunk."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(_PROSE + planted))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + text + chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"IEND", b""))
+
+
+def _har(path: Path, planted: bytes) -> None:
+    """A browser's network log; the answer's body stands in it as base64."""
+    body = {"mimeType": "application/octet-stream", "encoding": "base64", "text": base64.b64encode(planted).decode()}
+    entry = {"request": {"method": "GET", "url": "https://example.com/"}, "response": {"status": 200, "content": body}}
+    path.write_text(json.dumps({"log": {"version": "1.2", "entries": [entry]}}))
+
+
 def _gzip_file(path: Path, planted: bytes) -> None:
     path.write_bytes(gzip.compress(_PROSE + planted))
 
@@ -155,6 +203,11 @@ LOCATIONS: dict[str, Callable[[Path, bytes], None]] = {
     "bundle.zip": _zip_file,
     "profile.zst": _zstd_file,
     "base.16384": _postgres_page,
+    "app.sqlite-wal": _sqlite_wal,
+    "freed.sqlite": _sqlite_freed,
+    "state.pickle": _pickle,
+    "shot.png": _png,
+    "net.har": _har,
 }
 PROCESS_LOCATIONS = ("environ", "cmdline")
 _WAIT = "import sys; sys.stdout.write('+'); sys.stdout.flush(); sys.stdin.read()"

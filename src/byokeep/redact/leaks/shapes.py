@@ -86,6 +86,7 @@ class Shapes:
         def seen(nominee: int, _start: int, end: int, _flags: int, _context: object) -> None:
             number = self._nominees[nominee]
             if end > done[number]:
+                tried = 0
                 for reach in (_NEAR, _FAR):
                     first = max(done[number], end - reach)
                     tried = self._match(data, number, first, end, found)
