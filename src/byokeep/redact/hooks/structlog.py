@@ -20,7 +20,7 @@ from byokeep.redact.hooks.patches import Patches
 from byokeep.redact.hooks.wall import REDACTION_ERROR, Wall, one_line
 
 _MULTILINE: Final = frozenset({"exception", "stack"})
-_PASSING: Final = frozenset({"_record", "_logger", "_from_structlog"})
+_PASSING: Final = ("_record", "_logger", "_from_structlog")
 
 
 class StructlogWall:
@@ -40,26 +40,30 @@ class StructlogWall:
     def __call__(self, _: object, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Return the record without secrets."""
         try:
-            if not self.wall.on or self.wall.quiet(record, controls=not self._one_line):
+            if not self.wall.on:
                 return record
-            return self._clean(record)
+            if "exc_info" in record or "exception" in record or "_record" in record:
+                return self._closely(record)
+            clean: dict[str, Any] = self.wall.value(record)
+            return self._lined(clean) if self._one_line else clean
         except Exception:  # better no record than a raw one
             return self._failed(record)
 
-    def _clean(self, record: MutableMapping[str, Any]) -> dict[str, Any]:
-        if "exc_info" in record:
-            error = _error_of(record.pop("exc_info"))
-            if error is not None:
-                record["exception"] = self.wall.report(error)
+    def _closely(self, record: MutableMapping[str, Any]) -> dict[str, Any]:
+        error = _error_of(record.pop("exc_info", None))
+        if error is not None:
+            record["exception"] = self.wall.report(error)
         if isinstance(record.get("exception"), list | tuple):
             record["exception"] = _without_locals(record["exception"])
         passing = {name: record[name] for name in _PASSING if name in record}
         clean = self.wall.fields({name: item for name, item in record.items() if name not in passing})
-        if self._one_line:
-            for name, item in clean.items():
-                if type(item) is str and name not in _MULTILINE:
-                    clean[name] = one_line(item)
-        return clean | passing if passing else clean
+        return (self._lined(clean) if self._one_line else clean) | passing
+
+    def _lined(self, clean: dict[str, Any]) -> dict[str, Any]:
+        for name, item in clean.items():
+            if type(item) is str and not item.isprintable() and name not in _MULTILINE:
+                clean[name] = one_line(item)
+        return clean
 
 
 def _error_of(found: object) -> BaseException | None:

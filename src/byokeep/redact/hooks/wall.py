@@ -19,12 +19,6 @@ from byokeep.redact.engine import Redactor
 
 REDACTION_ERROR: Final = "redaction_error"
 _DEPTH: Final = 6
-_SHAPES: Final = 1024  # kinds of records that are remembered, by the names of their fields
-_LONG_SHAPE: Final = 1024  # characters of names in one
-# Fields that hold exceptions and other objects, and what was made of them.
-_CLOSE: Final = frozenset({"exc_info", "exception", "stack", "stack_info", "_record", "_logger", "_from_structlog"})
-_SMALL: Final = 10**11  # greater numbers may be secrets, and are looked at as text
-_SCALARS: Final = frozenset({float, bool, type(None)})
 _SHOWN: Final = frozenset({"URL", "IPv4Address", "IPv6Address", "SplitResult", "ParseResult"})
 # C0 without the tab, C1, line and paragraph separators, and what turns the direction of writing.
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -61,7 +55,6 @@ class Wall:
     def __init__(self, redactor: Redactor) -> None:
         self.redactor = redactor
         self.on = True
-        self._harmless: dict[tuple[Any, ...], str] = {}
 
     def text(self, text: str) -> str:
         """Return text without secrets."""
@@ -80,59 +73,15 @@ class Wall:
         return cast(str, self.redactor.value({name: value})[name])
 
     def fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return named fields without secrets, every value plain data."""
-        if self.quiet(fields, controls=True):
-            return dict(fields)
+        """Return named fields without secrets, every value plain data; the same dict if there is nothing to change."""
         return cast(dict[str, Any], self.value(fields))
 
     def value(self, value: object) -> Any:
         """Return a structure without secrets; an object of an unknown type becomes its type's name."""
-        return self.redactor.value(self._told_of(value, _DEPTH))
-
-    def quiet(self, fields: Mapping[str, Any], *, controls: bool) -> bool:
-        """Whether flat fields hold no secret and, unless ``controls`` may be there, nothing but printable text.
-
-        That is one look of the redactor at all of a record; ``False`` means that it must be looked at closely.
-        """
-        shape = tuple(fields)
-        names = self._harmless.get(shape)
-        if names is None:
-            names = self._learn(shape)
-        if not names:
-            return False
-        parts = [names]
-        for item in fields.values():
-            kind = type(item)
-            if kind is str:
-                parts.append(item)
-            elif kind is int:
-                if not -_SMALL < item < _SMALL:
-                    return False
-            elif kind not in _SCALARS:
-                return False
-        text = "\n".join(parts)
-        return self.redactor.text(text) is text and (controls or "".join(parts).isprintable())
-
-    def _learn(self, shape: tuple[Any, ...]) -> str:
-        """Remember the names of a kind of record: joined where none asks for a closer look, else nothing."""
-        harmless = all(type(name) is str and not (name in _CLOSE or self.secret_name(name)) for name in shape)
-        names = " ".join(shape) if harmless else ""
-        if len(self._harmless) >= _SHAPES:
-            self._harmless.clear()
-        if sum(len(str(name)) for name in shape) <= _LONG_SHAPE:
-            self._harmless[shape] = names
-        return names
-
-    def _told_of(self, value: object, depth: int) -> Any:
-        """Put text in the place of exceptions and addresses, the objects that logs are full of."""
-        if depth and isinstance(value, dict):
-            return {key: self._told_of(item, depth - 1) for key, item in value.items()}
-        if depth and type(value) in (list, tuple):
-            parts = [self._told_of(item, depth - 1) for item in cast(list[Any], value)]
-            return parts if type(value) is list else tuple(parts)
-        if isinstance(value, BaseException):
-            return f"{type(value).__name__}: {_said(value)}"
-        return str(value) if type(value).__name__ in _SHOWN else value
+        clean = self.redactor.value(value)
+        if clean is value or not _speaks(value, _DEPTH):
+            return clean
+        return self.redactor.value(_told_of(value, _DEPTH))
 
     def report(self, error: BaseException) -> str:
         """Return the traceback of an exception and its causes: no locals, no secrets, no forged lines."""
@@ -148,6 +97,27 @@ class Wall:
         made.report = self.report(error)
         made.__suppress_context__ = True
         return made
+
+
+def _speaks(value: object, depth: int) -> bool:
+    """Whether there is an exception or an address in a structure, the objects that logs are full of."""
+    if depth and isinstance(value, dict):
+        return any(_speaks(item, depth - 1) for item in value.values())
+    if depth and isinstance(value, list | tuple):
+        return any(_speaks(item, depth - 1) for item in value)
+    return isinstance(value, BaseException) or type(value).__name__ in _SHOWN
+
+
+def _told_of(value: object, depth: int) -> Any:
+    """Put text in the place of exceptions and addresses."""
+    if depth and isinstance(value, dict):
+        return {key: _told_of(item, depth - 1) for key, item in value.items()}
+    if depth and type(value) in (list, tuple):
+        parts = [_told_of(item, depth - 1) for item in cast(list[Any], value)]
+        return parts if type(value) is list else tuple(parts)
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {_said(value)}"
+    return str(value) if type(value).__name__ in _SHOWN else value
 
 
 def _said(error: BaseException) -> str:
