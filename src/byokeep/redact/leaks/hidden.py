@@ -9,6 +9,7 @@ installed, `re` where it is not, and they find the same. Rule: a part is cut out
 
 from __future__ import annotations
 
+import base64
 import importlib
 import re
 from bisect import bisect_right
@@ -33,7 +34,10 @@ MARKS: Final = (
     rb"(?:[2-7][0-9A-Fa-f][ :,-]?){12}",
     _ESCAPE,
     rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
+    rb"(?:[A-P][A-Z2-7]{7}){3}",
 )
+_BASE32: Final = re.compile(rb"[A-Z2-7]{24,}")
+_GAP: Final = b"\xff\xff\xff"
 _SPREAD: Final = (
     rb"[A-Za-z0-9_+/-]{20}[\\]?\r?\n[ \t]{0,32}[A-Za-z0-9_+/-]{8}",
     rb"(?:['\x22][\x21-\x7e]['\x22][ ,\r\n\t]{1,8}){12}",
@@ -120,6 +124,7 @@ class Hidden:
         if marked:
             cut = _cut(layer, marked)
             yield from views(cut, Squeezed(cut.data))
+            yield from _from_base32(cut)
         spread = self._spread.parts(layer.data, _around(layer.data, _SPREAD_WORD))
         if spread:
             yield _put_together(layer, spread)
@@ -148,6 +153,32 @@ def _cut(layer: Layer, parts: list[_Part]) -> Layer:
         return min(start + at - starts[number], end - 1)
 
     return Layer(_BETWEEN.join(layer.data[start:end] for start, end in parts), layer.depth, locate, parent=layer)
+
+
+def _from_base32(layer: Layer) -> Iterator[Layer]:
+    """Yield what the runs of base32 stand for, at all of their eight phases, as one layer."""
+    pieces: list[bytes] = []
+    origins: list[int] = []
+    for run in _BASE32.finditer(layer.data):
+        for phase in range(8):
+            text = run[0][phase:]
+            pieces.append(base64.b32decode(text[: len(text) // 8 * 8] + _tail(text)))
+            origins.append(run.start() + phase)
+    if not pieces:
+        return
+    starts = [0, *accumulate(len(piece) + len(_GAP) for piece in pieces)]
+
+    def locate(at: int) -> int:
+        number = min(bisect_right(starts, at), len(pieces)) - 1
+        return min(origins[number] + (at - starts[number]) * 8 // 5, len(layer.data) - 1)
+
+    yield Layer(_GAP.join(pieces), layer.depth + 1, locate, lambda _at, _size: "base32", layer)
+
+
+def _tail(text: bytes) -> bytes:
+    """Return the last, short group of base32, filled up so that it decodes; nothing if it cannot be one."""
+    rest = text[len(text) // 8 * 8 :]
+    return rest + b"A" * (8 - len(rest)) if rest else b""
 
 
 def _put_together(layer: Layer, parts: list[_Part]) -> Layer:
