@@ -30,6 +30,7 @@ _PLACEHOLDER: Final = re.compile(
 )
 _MASK: Final = re.compile(rb"\[?redacted(?:\]|:[a-z0-9_]+:[0-9a-f]{8}.*)?|\[truncated:.*|null|None|[*.xX#-]+", re.S)
 _HEX: Final = re.compile(rb"(?:[0-9a-f]+|[0-9A-F]+)")
+_IN_MASK: Final = re.compile(rb"\[redacted:[a-z][a-z0-9_]{0,31}:\Z")
 _LONG_HEX: Final = re.compile(rb"(?:[0-9a-f]{24,}|[0-9A-F]{24,})")
 _UUID: Final = re.compile(rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _WORDS: Final = re.compile(rb"-{0,2}[A-Za-z]+(?:[ _./:,-]{1,2}[A-Za-z]+)*[.:!?-]?")
@@ -47,7 +48,7 @@ _PUBLIC: Final = re.compile(
 _APPLE: Final = re.compile(rb"[a-p]{32}")  # the id of a Chromium extension
 _STATEMENT: Final = "https://byokeep.dev/"
 _LEAST_RUN: Final = 32
-_LEAST_END: Final = 16
+_LEAST_CERTAIN: Final = 16
 _CERTAIN: Final = 12.0
 _WRITTEN: Final = 6.0
 
@@ -94,6 +95,8 @@ def keyed(match: re.Match[bytes], group: int) -> bool:
         or _PLACEHOLDER.fullmatch(value)
         or _CHALLENGE.fullmatch(value)
     ):
+        return False
+    if len(value) >= 8 and _IN_MASK.search(match.string[max(0, match.start(group) - 48) : match.start(group)]):
         return False
     if _WORDS.fullmatch(value):
         return len(value) >= 16 and _chance(value)
@@ -183,17 +186,13 @@ def _chance_bytes(text: bytes) -> int:
 
 
 def wrapped(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
-    """Return wrapped base64, with its last line unless that is a word of the next sentence."""
-    start, end = match.span(group)
+    """Return wrapped base64 with its last line; nothing if that is a word of the next sentence: long lines are runs."""
     text = match[group]
     body = max(text.rfind(b"\n"), text.rfind(b"\\n") + 1) + 1
-    first = text[:60]
-    if _HEX.fullmatch(first) or not _chance(first):
-        return []
     last = text[body:].lstrip(b" \t")
-    if last.endswith(b"=") or (last and drawn(last)):
-        return [(start, end)]
-    return [(start, start + len(text[:body].rstrip(b"\r\n\t \\nr")) if body < len(text) else end)]
+    if _HEX.fullmatch(text[:60]) or not _chance(text[:60]) or not (last.endswith(b"=") or (last and drawn(last))):
+        return []
+    return [match.span(group)]
 
 
 def pem(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
@@ -238,7 +237,7 @@ def authorization(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
     if value is None or _PLACEHOLDER.fullmatch(value[0]) or _CHALLENGE.fullmatch(value[0]):
         return []
     shown = value[0].rstrip(b".:")
-    if _chance(shown) and len(shown) >= _LEAST_END:
+    if _chance(shown) and len(shown) >= _LEAST_CERTAIN:
         return [value.span()]
     if scheme is None and (shown.isdigit() or len(shown) < 6 or _CODE.fullmatch(shown) or _WORDS.fullmatch(shown)):
         return []

@@ -1,0 +1,290 @@
+"""The rule file: what it must find, what must survive, what it refuses to be, and that no text makes it slow."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import re
+import string
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import hyperscan
+import pytest
+
+from byokeep.redact.chance import drawn, written
+from byokeep.redact.engine import Engine, Redactor
+from byokeep.redact.mask import MASKED, Mask, truncated
+from byokeep.redact.rules import RuleError, Rules, default_rules
+from tests.support.redact_samples import clean, filled, marked, secrets
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+RULES = default_rules()
+NAMES = [rule.name for rule in RULES.rules]
+SAMPLES: dict[str, list[str]] = defaultdict(list)
+for _rule, _template in secrets():
+    SAMPLES[_rule].append(_template)
+ENGINES: list[Engine] = ["pure", "hyperscan"]
+GOOD = """
+version = 1
+[names]
+secret = 'token'
+public = 'key'
+[[rule]]
+name = "a-rule"
+kind = "token"
+description = "A rule"
+pattern = 'tok_[a-z]{4,}'
+literals = ["tok_"]
+"""
+
+
+def _covered(found: list[tuple[int, int]], spans: list[tuple[int, int]], size: int) -> bool:
+    seen = bytearray(size)
+    for start, end in found:
+        seen[start:end] = b"\1" * (end - start)
+    return bool(spans) and all(all(seen[start:end]) for start, end in spans)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def redactor(request: pytest.FixtureRequest) -> Redactor:
+    return Redactor(key=b"k" * 32, engine=request.param)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_rule_finds_its_samples(name: str) -> None:
+    """Each rule has at least five labelled samples, names each of them, and the rules together cover them whole."""
+    assert len(SAMPLES[name]) >= 5
+    for template in SAMPLES[name]:
+        for seed in range(2):
+            data, spans = marked(filled(template, seed))
+            found = list(RULES.find(data))
+            assert name in {one.rule for one in found}, template
+            assert _covered([(one.start, one.end) for one in found], spans, len(data)), template
+
+
+def test_samples_name_only_rules_there_are() -> None:
+    """The corpus has no sample of a rule that is gone."""
+    assert set(SAMPLES) == set(NAMES)
+
+
+def test_the_redactor_masks_every_sample(redactor: Redactor) -> None:
+    """Both engines mask each sample whole, leave the text around it, and masking again changes nothing."""
+    for templates in SAMPLES.values():
+        for template in templates:
+            data, spans = marked(filled(template, "engine"))
+            found = redactor.find(data)
+            assert _covered([(one.start, one.end) for one in found], spans, len(data)), template
+            masked = redactor.data(data)
+            assert redactor.data(masked) == masked, template
+
+
+def test_clean_lines_survive(redactor: Redactor) -> None:
+    """No line of logs, traces, sources, locks or of our own formats is altered, whatever ids stand in it."""
+    lines = [filled(template, seed).encode() for template in clean() for seed in range(4)]
+    assert len(lines) >= 500
+    assert [line for line in lines if redactor.data(line) != line] == []
+
+
+def _signed_formats() -> list[Path]:
+    names = ["audit/good.jsonl", "audit/whole-log.jsonl", "checkpoint/checkpoint", "checkpoint/epochs.jsonl"]
+    names += ["checkpoint/proof.json", "checkpoint/keys.txt", "evidence/complete.json", "evidence/keys.txt"]
+    return [VECTORS / name for name in names]
+
+
+@pytest.mark.req("R8.3-8")
+@pytest.mark.parametrize("path", _signed_formats(), ids=lambda path: path.name)
+def test_signed_formats_survive(redactor: Redactor, path: Path) -> None:
+    """Audit, checkpoints, proofs, keys and evidence stay verifiable; in a JSON string no rule minds them."""
+    data = path.read_bytes()
+    assert redactor.data(data) == data
+    assert b"\n".join(redactor.data(line) for line in data.split(b"\n")) == data
+    quoted = json.dumps({"body": data.decode()}, ensure_ascii=False).encode()
+    assert list(RULES.find(quoted)) == []
+
+
+@pytest.mark.req("R8.3-8")
+def test_a_secret_inside_a_signed_format_is_none_of_its_structure(redactor: Redactor) -> None:
+    """What looks like evidence, a signature or a key of ours and is not, or says a secret, is masked."""
+    secret = filled("sk-proj-<id:60>", 1)
+    envelope = json.loads((VECTORS / "evidence" / "complete.json").read_bytes())
+    document = json.loads(base64.b64decode(envelope["payload"]))
+    document["predicate"]["note"] = secret
+    told = dict(envelope, payload=base64.b64encode(json.dumps(document).encode()).decode())
+    foreign = dict(envelope, payloadType="application/json")
+    note = (VECTORS / "checkpoint" / "checkpoint").read_bytes()
+    key = (VECTORS / "checkpoint" / "keys.txt").read_bytes().splitlines()[0]
+    for text in (
+        json.dumps(told, separators=(",", ":")).encode(),
+        json.dumps(foreign, separators=(",", ":")).encode(),
+        note.replace("— ".encode(), b"- "),
+        key.replace(b"+f6d57322+", b"+f6d57323+"),
+        filled("<b64:48>", 1).encode(),
+    ):
+        assert b"[redacted:" in redactor.data(text)
+
+
+def test_every_match_holds_a_literal() -> None:
+    """The words of a rule never hide a match of it."""
+    for rule in RULES.rules:
+        for template in SAMPLES[rule.name]:
+            data, _ = marked(filled(template, "literal"))
+            for match in rule.compiled.finditer(data):
+                assert not rule.literals or any(word in match[0].lower() for word in rule.literals), (rule.name, match)
+
+
+def test_hyperscan_and_re_read_the_patterns_alike() -> None:
+    """On samples, clean lines and damaged ones, both engines say the same of every rule."""
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    numbers = list(range(len(RULES.rules)))
+    database.compile(
+        expressions=[rule.pattern for rule in RULES.rules],
+        ids=numbers,
+        elements=len(numbers),
+        flags=[hyperscan.HS_FLAG_SINGLEMATCH] * len(numbers),
+    )
+    chance = random.Random(3)
+    texts = [marked(filled(template, "alike"))[0] for templates in SAMPLES.values() for template in templates]
+    texts += [filled(template, "alike").encode() for template in clean()]
+    for text in texts:
+        damaged = bytearray(text)
+        for _ in range(3):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        for data in (text, bytes(damaged)):
+            seen: set[int] = set()
+            database.scan(data, match_event_handler=lambda number, *_rest, into=seen: into.add(number))
+            assert seen == {n for n, rule in enumerate(RULES.rules) if rule.compiled.search(data)}, data
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_makes_a_rule_slow(name: str) -> None:
+    """64 KiB of the starts of a rule's own matches again and again are read at once: nothing grows with its square."""
+    rule = next(rule for rule in RULES.rules if rule.name == name)
+    units = set(rule.literals) | {word + b"A1-" for word in rule.literals} | {b"A", b"Zq9xT4", b'"', b"\\"}
+    for template in SAMPLES[name][:2]:
+        data, _ = marked(filled(template, "slow"))
+        units |= {data[:20], data[: len(data) // 2], data[:-1]}
+    for unit in units:
+        text = (unit * ((1 << 16) // len(unit) + 1))[: 1 << 16]
+        started = time.process_time()
+        for match in rule.compiled.finditer(text):
+            for start, end in rule.spans(match):
+                RULES.allowed(name, text, start, end)
+        assert time.process_time() - started < 0.5, unit
+
+
+def test_the_packaged_file_loads_and_names_are_kept() -> None:
+    """There is one packaged rule file, of this version, without doubles."""
+    assert Rules.load().version == 1
+    assert len(set(NAMES)) == len(NAMES) >= 40
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("", "rules_empty"),
+        ("version = 1\n[names]\nsecret='a'\npublic='b'\n", "rule_field_missing"),
+        ("version = 1\nrule = []\n[names]\nsecret='a'\npublic='b'\n", "rules_empty"),
+        ("not toml", "rules_not_toml"),
+        ("\udcff", "rules_not_toml"),
+        (GOOD.replace("version = 1", ""), "rules_version_unknown"),
+        (GOOD.replace("version = 1", "version = 2"), "rules_version_unknown"),
+        (GOOD.replace("version = 1", "version = true"), "rules_version_unknown"),
+        (GOOD + "[other]\n", "rule_field_unknown"),
+        (GOOD + "surprise = 1\n", "rule_field_unknown"),
+        (GOOD.replace('kind = "token"\n', ""), "rule_field_missing"),
+        (GOOD.replace('kind = "token"', "kind = 1"), "rule_field_wrong"),
+        (GOOD.replace('kind = "token"', 'kind = "To ken"'), "rule_field_wrong"),
+        (GOOD.replace('"a-rule"', '"A Rule"'), "rule_field_wrong"),
+        (GOOD + 'check = "no-such-check"\n', "rule_field_wrong"),
+        (GOOD + "value = [1]\n", "rule_field_wrong"),
+        (GOOD.replace('["tok_"]', '["Tok_"]'), "rule_field_wrong"),
+        (GOOD.replace("{4,}'", "{4,}('"), "rule_pattern_wrong"),
+        (GOOD.replace("'tok_[a-z]{4,}'", "'[a-z]{0,}'"), "rule_matches_nothing"),
+        (GOOD.replace("'tok_[a-z]{4,}'", r"'(?=tok_)tok'"), "rule_pattern_outside"),
+        (GOOD.replace("'tok_[a-z]{4,}'", r"'(tok)\1'"), "rule_pattern_outside"),
+        (GOOD.replace("'tok_[a-z]{4,}'", r"'tok\s'"), "rule_pattern_outside"),
+        (GOOD.replace("'tok_[a-z]{4,}'", "'tok_[a-z]++'"), "rule_pattern_outside"),
+        (GOOD.replace("'tok_[a-z]{4,}'", "'tok$'"), "rule_pattern_outside"),
+        (GOOD.replace("'tok_[a-z]{4,}'", "'{{nothing}}'"), "rule_part_unknown"),
+        (GOOD + GOOD.split("public = 'key'")[1], "rule_twice"),
+        (GOOD + "[[allow]]\nname='b'\ndescription='b'\nrules=['nobody']\nvalue='x'\n", "rule_field_wrong"),
+        (GOOD + "[[allow]]\nname='b'\ndescription='b'\nrules=['a-rule']\nvalue='('\n", "rule_pattern_wrong"),
+        (
+            GOOD + "[[allow]]\nname='b'\ndescription='b'\nrules=['a-rule']\nvalue='x'\nproof='none'\n",
+            "rule_field_wrong",
+        ),
+        (GOOD + "[[allow]]\nname='a-rule'\ndescription='b'\nrules=['a-rule']\nvalue='x'\n", "rule_twice"),
+    ],
+)
+def test_a_wrong_rule_file_is_refused(tmp_path: Path, change: str, code: str) -> None:
+    """A file that is empty, of another version, or says anything that is not understood does not load."""
+    path = tmp_path / "rules.toml"
+    path.write_bytes(change.encode("utf-8", "surrogateescape"))
+    with pytest.raises(RuleError) as refused:
+        Rules.load(path)
+    assert refused.value.code == code
+
+
+def test_a_missing_rule_file_is_refused(tmp_path: Path) -> None:
+    """A redactor without its rules does not start."""
+    with pytest.raises(RuleError) as refused:
+        Rules.load(tmp_path / "none.toml")
+    assert refused.value.code == "rules_unreadable"
+
+
+def test_a_good_rule_file_loads(tmp_path: Path) -> None:
+    """The nearest file to the refused ones is taken, and finds."""
+    path = tmp_path / "rules.toml"
+    path.write_text(GOOD + "[[allow]]\nname='b'\ndescription='b'\nrules=['a-rule']\nvalue='tok_fine'\n")
+    rules = Rules.load(path)
+    assert [(one.start, one.end) for one in rules.find(b"tok_fine tok_secret")] == [(9, 19)]
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        *((name, True) for name in ("Authorization", "proxy-authorization", "Cookie", "set-cookie", "X-Api-Key")),
+        *((name, True) for name in ("x-goog-api-key", "x-vault-token", "accessToken", "refresh_token", "clientSecret")),
+        *(
+            (name, True)
+            for name in ("x-foo-token", "x-foo-key", "x-foo-secret", "password", "secret_id", "OPENAI_API_KEY")
+        ),
+        *((name, False) for name in ("max_tokens", "token_type", "key", "public_key", "idempotency-key", "key_id")),
+        *((name, False) for name in ("content-type", "secret_ref", "tokens", "author", "cookie_name", "monkey", "")),
+    ],
+)
+def test_names_of_secrets(name: str, secret: bool) -> None:
+    """A field named like a credential holds one, whatever the style of its name; near misses do not."""
+    assert RULES.secret_name(name) is secret
+
+
+def test_chance_tells_drawn_from_written() -> None:
+    """Of 2,000 tokens of 24 letters and digits each is drawn; identifiers, paths, words and numbers are written."""
+    chance = random.Random(5)
+    letters = string.ascii_letters + string.digits
+    assert all(drawn("".join(chance.choices(letters, k=24)).encode()) for _ in range(2000))
+    for text in (
+        b"getElementsByTagName2",
+        b"/usr/lib/python3/dist-packages",
+        b"invalid_request_error",
+        b"2026-11-25T03-18-43",
+    ):
+        assert written(text) > 0
+
+
+def test_masks_keep_kind_and_fingerprint_only() -> None:
+    """One value has one mask under one key, another under another; nothing of the value is in it."""
+    mask, other = Mask(b"k" * 32), Mask(b"j" * 32)
+    value = b"hunter2-hunter2"
+    assert mask.of(value, "api_key") == mask.of(value, "api_key") != other.of(value, "api_key")
+    assert mask.of(value, "api_key") != mask.of(value + b"x", "api_key")
+    assert MASKED.fullmatch(mask.of(value, "api_key"))
+    assert re.fullmatch(rb"\[redacted:api_key:[0-9a-f]{8}\]", mask.of(value, "api_key"))
+    assert truncated(17) == b"[truncated:17]"
+    assert Mask().of(value, "a") != Mask().of(value, "a")
+    assert "k" * 8 not in repr(mask)
+    with pytest.raises(ValueError, match="mask_key_too_short"):
+        Mask(b"short")
