@@ -84,6 +84,7 @@ REFUSED: dict[str, tuple[bytes, Kind]] = {
     "saved passwords": (database("logins"), Kind.COOKIE_DATABASE),
     "cookies in a tar": (tarred({"Default/Cookies": database("cookies")}), Kind.PROFILE),
     "cookies in a tar under another name": (tarred({"a.bin": database("cookies")}), Kind.COOKIE_DATABASE),
+    "video": (bytes.fromhex("1a45dfa3") + bytes(60), Kind.VIDEO),
     "cut har": (json.dumps(HAR).encode()[:-9], Kind.UNREADABLE),
     "cut gzip": (gzip.compress(json.dumps(HAR).encode())[:-9], Kind.UNREADABLE),
     "deep gzip": (gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"x")))), Kind.UNREADABLE),
@@ -262,6 +263,16 @@ def test_a_lying_archive_is_counted_as_it_comes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """A link to a recording is refused: what it leads to would stay raw."""
+    real, link = tmp_path / "real.har", tmp_path / "link.har"
+    real.write_text(json.dumps(HAR))
+    link.symlink_to(real)
+    with pytest.raises(RedactionFailed):
+        hook.scrub_file(link, tmp_path / "kept.har", Redactor())
+    assert not (tmp_path / "kept.har").exists()
+
+
 def test_a_redactor_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half way through, the redactor breaks: no raw file, no half of a scrubbed one, nothing known any more."""
     redactor = Redactor()
@@ -283,11 +294,13 @@ def test_bodies_in_every_form(tmp_path: Path) -> None:
     """Forms, multipart, JSON in strings, base64, web sockets: values go, also short ones; bytes are dropped."""
     import base64
 
-    short = "hunter-22"
+    short, basic = "hunter-22", secrets.token_urlsafe(24)
+    pair = base64.b64encode(f"me:{basic}".encode()).decode()
     multipart = f'--xx\r\nContent-Disposition: form-data; name="password"\r\n\r\n{VALUE}\r\n--xx--\r\n'
     entry = {
         "request": {
             "url": f"https://user:{VALUE}@example.com/a?b=1&api_key={VALUE}#access_token={VALUE}",
+            "headers": [{"name": "Authorization", "value": f"Basic {pair}"}],
             "postData": {"mimeType": "multipart/form-data; boundary=xx", "text": multipart, "params": []},
         },
         "response": {
@@ -297,7 +310,7 @@ def test_bodies_in_every_form(tmp_path: Path) -> None:
         },
         "_webSocketMessages": [{"opcode": 1, "data": json.dumps({"inner": json.dumps({"token": VALUE})})},
                                {"opcode": 2, "data": base64.b64encode(bytes(range(256))).decode()}],
-        "comment": f"the page said: {short}!",
+        "comment": f"the page said: {short} and {basic}!",
     }  # fmt: skip
     form = {"request": {"postData": {"mimeType": "application/x-www-form-urlencoded", "text": f"user=me&pw={short}"}}}
     path = tmp_path / "x.har"
@@ -306,6 +319,7 @@ def test_bodies_in_every_form(tmp_path: Path) -> None:
     text = path.read_text()
     assert VALUE not in text
     assert short not in text
+    assert basic not in text
     assert base64.b64encode(short.encode())[:8].decode() not in text
     kept = json.loads(text)["log"]["entries"]
     assert "&api_key=[redacted:" in kept[0]["request"]["url"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ from playwright.async_api import Page
 from byokeep.core.errors import Rejected
 from byokeep.redact.engine import Redactor
 from byokeep.redact.hooks import browser as hook
-from byokeep.redact.hooks.browser import Kind, Verdict
+from byokeep.redact.hooks.browser import Kind, Policy, Verdict
 from byokeep.redact.sweep import Report, Sweep
 from tests.support.browser_site import Site, chromium, serving
 
@@ -186,6 +188,18 @@ async def test_a_scrubbed_trace_still_opens(recorded: Recorded, tmp_path: Path) 
     assert json.loads(after["trace.stacks"]) == json.loads(before["trace.stacks"])
 
 
+async def test_pictures_stay_in_a_trace_only_when_asked_for(recorded: Recorded, tmp_path: Path) -> None:
+    """With `pictures="keep"` each picture is still there, where the trace says, and the rest is scrubbed as ever."""
+    target = tmp_path / "out.zip"
+    hook.scrub_file(recorded.raw("trace.zip", tmp_path), target, Redactor(), policy=Policy(pictures="keep"))
+    after = members(target)
+    events = [json.loads(line) for line in after["trace.trace"].splitlines()]
+    shown = [event["file"] for event in events if event["type"] == "screencast-frame"]
+    assert shown
+    assert all(after[name].startswith(b"\xff\xd8\xff") for name in shown)
+    assert recorded.sweep(target).clean
+
+
 @pytest.mark.req("R8.1-3")
 async def test_cookie_values_are_gone_and_names_remain(recorded: Recorded, tmp_path: Path) -> None:
     """Headers, Set-Cookie, protocol events and storage state lose the values; so do addresses, pages, error bodies."""
@@ -298,3 +312,18 @@ async def test_the_easy_ways_leave_nothing_raw(tmp_path: Path, monkeypatch: pyte
     report = Sweep(site.canaries()).scan_paths([kept])
     assert report.clean, report.findings
     assert len(redactor.known) == 0
+
+
+async def test_no_digest_of_a_body_stays_as_a_name(recorded: Recorded, tmp_path: Path) -> None:
+    """Members are named by a digest of their content, with which one could try passwords; the new names lead there."""
+    before = members(recorded.files["trace.zip"])
+    digests = {hashlib.sha1(content).hexdigest() for content in before.values()}  # noqa: S324 -- Playwright's choice
+    assert any(digest in name for digest in digests for name in before), "the control"
+    target = tmp_path / "out.zip"
+    hook.scrub_file(recorded.raw("trace.zip", tmp_path), target, Redactor())
+    after = members(target)
+    text = b"".join([*after.values(), *(name.encode() for name in after)]).decode()
+    assert not [digest for digest in digests if digest in text]
+    referred = set(re.findall(rb'"_file":"([^"]+)"', after["trace.network"]))
+    assert len(referred) > 4
+    assert {name.decode() for name in referred} <= after.keys()

@@ -105,7 +105,8 @@ class _Members:
         return [info for info in members if not info.is_dir()]
 
     def member(self, info: zipfile.ZipInfo) -> None:
-        name = self.walk.handling.text(info.filename)
+        own = info.filename.startswith("src/")  # sources are named by where they are
+        name = self.walk.handling.text(info.filename) if own else self.walk.renamed(info.filename)
         if name.endswith(_PICTURES) and not self.keep_pictures:
             self.walk.handling.dropped("picture")
             return

@@ -1,8 +1,9 @@
 """What is this file: something a browser records or keeps, and so full of credentials, or not?
 
 Rules: told by content, never by name. A dump of cookies or of a profile is refused as an artifact; a recording is to be
-put aside until it is scrubbed; what cannot be looked into (encrypted, over the limits) is put aside, too. `plain` says
-only that it is none of these: what else it may hold is for the leak search to say.
+put aside until it is scrubbed; what cannot be looked into (encrypted, over the limits) is put aside, too, and so
+is a video, in which nobody covered anything. `plain` says only that it is none of these: what else it may hold is for
+the leak search to say.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ _PICKLED_COOKIES: Final = re.compile(
 )
 _HAR_HEAD: Final = re.compile(r'\A\s*\{\s*"log"\s*:\s*\{')
 _CDP: Final = re.compile(r"(?:Network|Storage|DOMStorage|Fetch|Runtime|Page|IndexedDB)\.[a-z]\w+\Z")
+_MATROSKA: Final = bytes.fromhex("1a45dfa3")
 _PICTURE: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
@@ -61,6 +63,7 @@ class Kind(StrEnum):
 
     PLAIN = "plain"
     PICTURE = "picture"
+    VIDEO = "video"
     HAR = "har"
     HAR_ZIP = "har_zip"
     TRACE = "trace"
@@ -85,7 +88,7 @@ class Verdict(StrEnum):
 _VERDICTS: Final = {
     Kind.PLAIN: Verdict.ALLOW, Kind.PICTURE: Verdict.ALLOW,
     Kind.HAR: Verdict.QUARANTINE, Kind.HAR_ZIP: Verdict.QUARANTINE, Kind.TRACE: Verdict.QUARANTINE,
-    Kind.CDP_LOG: Verdict.QUARANTINE, Kind.UNREADABLE: Verdict.QUARANTINE,
+    Kind.CDP_LOG: Verdict.QUARANTINE, Kind.VIDEO: Verdict.QUARANTINE, Kind.UNREADABLE: Verdict.QUARANTINE,
 }  # fmt: skip
 
 
@@ -116,6 +119,8 @@ def kind_of(source: Path | bytes, nested: int = 0) -> Kind:
         return Kind.PLAIN
     if data.startswith(_PICTURE):
         return Kind.PICTURE
+    if data.startswith(_MATROSKA) or data[4:8] == b"ftyp":
+        return Kind.VIDEO
     if data.startswith(_SQLITE):
         return _database(source)
     if data.startswith(_SQLITE_SIDE):

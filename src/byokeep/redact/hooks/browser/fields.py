@@ -7,9 +7,14 @@ the credentials of an artifact, once to mask them wherever else they appear in i
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hmac
 import json
 import re
+import secrets
 from collections.abc import Mapping
+from hashlib import sha1
 from typing import Any, Final, Protocol
 
 from byokeep.redact.hooks.browser.bodies import body, posted, websocket_data
@@ -28,6 +33,8 @@ _ALL_VALUES: Final = {"localstorage": "storage", "sessionstorage": "storage", "c
                       "multipartdata": "field"}  # fmt: skip
 _ALL_LEAVES: Final = {"indexeddb": "storage", "credentials": "passkey", "payloads": "upload"}
 _COOKIE_MARKS: Final = {"domain", "httpOnly", "sameSite", "path", "expires"}
+_FILE_NAMES: Final = ("_file", "file", "_sha1", "sha1")
+_DIGEST: Final = re.compile(r"[0-9a-f]{32,64}")
 _FORM_MEDIA: Final = "application/x-www-form-urlencoded"
 _HOLDING: Final = {"value", "raw", "text", "content", "data"}
 _STORAGE_ITEM: Final = {"newValue", "oldValue"}
@@ -63,6 +70,7 @@ class Walk:
     def __init__(self, handling: Handling, mimes: dict[str, str] | None = None) -> None:
         self.handling = handling
         self.mimes = {} if mimes is None else mimes
+        self._key = secrets.token_bytes(32)
 
     def node(self, node: Any, key: str = "", depth: int = 0) -> Any:
         """Return `node`, the value at `key` of its parent, with everything in it handled.
@@ -86,6 +94,8 @@ class Walk:
         if not text:
             return text
         low = key.lower()
+        if low in _FILE_NAMES:
+            return self.renamed(text)
         if low.endswith("headerstext"):
             return self.handling.text(_HEADER_LINE.sub(self._header_line, text))
         if low in ("cookieline", "cookie", "rawcookie", "documentcookie"):
@@ -94,6 +104,13 @@ class Walk:
             return self.handling.value("field", text)
         inner = self._json_inside(text)
         return self.handling.text(self.address(text)) if inner is None else inner
+
+    def renamed(self, name: str) -> str:
+        """Return another name for a file named by a digest of what was in it: with a digest one can try passwords."""
+        stem, dot, ending = name.rpartition("/")[2].partition(".")
+        if not _DIGEST.fullmatch(stem):
+            return self.handling.text(self.address(name))
+        return f"{name[: -len(stem + dot + ending)]}{hmac.digest(self._key, stem.encode(), sha1).hex()}{dot}{ending}"
 
     def address(self, text: str) -> str:
         """Return text with credentials in the addresses in it handled: parameters, fragments, user information."""
@@ -112,8 +129,16 @@ class Walk:
             return self.cookies(value, sent=low.startswith("cookie"))
         if is_credential_header(name):
             scheme = _SCHEME.match(value) if "auth" in low else None
+            if scheme and scheme[1].lower() == "basic":
+                self._basic(scheme[2])
             return f"{scheme[1]} {self.handling.value('header', scheme[2])}" if scheme else self._whole("header", value)
         return self.handling.text(self.address(value))
+
+    def _basic(self, encoded: str) -> None:
+        """The password in a Basic header may stand elsewhere by itself."""
+        with contextlib.suppress(ValueError):
+            password = base64.b64decode(encoded, validate=True).decode().partition(":")[2]
+            self._whole("password", password)
 
     def cookies(self, text: str, *, sent: bool = False) -> str:
         """Return a Cookie or Set-Cookie value (or several, one a line) with values handled and names left.
@@ -280,7 +305,7 @@ class Walk:
             elif name == "params" and posting and isinstance(item, list):
                 handled = [self._field(pair, depth) for pair in item]
             else:
-                handled = self.node(item, "" if name in ("_sha1", "_file") else name, depth + 1)
+                handled = self.node(item, name, depth + 1)
             out[self.handling.text(name)] = handled
         return out
 

@@ -150,6 +150,8 @@ def admit_artifact(source: Path, redactor: Redactor | None = None, *, limits: Li
 
 
 def _scrub_to(source: Path, temporary: Path, redactor: Redactor, policy: Policy, limits: Limits) -> Scrubbed:
+    if source.is_symlink():
+        raise ValueError("not_a_file")  # what it leads to would stay
     kind = kind_of(source)
     with _fresh(temporary) as out:
         return _passes(source, kind, out, redactor, policy, limits)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST_LEARNED: Final = 4000
 LONGEST_LEARNED: Final = 16 << 10
 _SHORTEST_WORD: Final = 6
+_REPEATED: Final = 300  # characters: headers and names come back with every request
+_MOST_SEEN: Final = 20_000
 _DROPPED: Final = re.compile(r"\[dropped:[a-z]+\]")
 _TYPED: Final = frozenset(("password", "typed"))
 _PLAIN_WORDS: Final = re.compile(r"[A-Za-z]{1,12}|[a-z]{2}[-_][A-Z]{2}")
@@ -79,6 +81,7 @@ class Scrub:
     known: int = 0
     masked: int = 0
     dropped_parts: int = 0
+    _seen: dict[str, str] = field(default_factory=dict, repr=False)
 
     def value(self, kind: str, text: str) -> str:
         """Return the mask of a credential; what is masked already stays."""
@@ -91,9 +94,13 @@ class Scrub:
         """Return text with known values, and whatever a rule recognises, masked."""
         if len(text) < _SHORTEST_WORD:
             return text
-        out = self.redactor.text(text)
-        if self.words is not None:
-            out = self._words(out, self.words)
+        out = self._seen.get(text)
+        if out is None:
+            out = self.redactor.text(text)
+            if self.words is not None:
+                out = self._words(out, self.words)
+            if len(text) <= _REPEATED and len(self._seen) < _MOST_SEEN:
+                self._seen[text] = out
         self.masked += out != text
         return out
 
