@@ -184,7 +184,7 @@ def test_a_record_that_can_not_be_cleaned_is_dropped(monkeypatch: pytest.MonkeyP
                 assert not leaks(said, value), saying
 
 
-@pytest.mark.parametrize("saying", ["message", "argument", "exception", "extra"])
+@pytest.mark.parametrize("saying", ["message", "argument", "exception", "chain of causes", "group", "note", "extra"])
 def test_a_message_can_not_forge_a_line(saying: str, capsys: Any) -> None:
     """Line ends, terminal escapes and separators start no line of their own, wherever they come from."""
     for end in ("\n", "\r\n", "\u2028", "\x85", "\x1b[2K\r"):

@@ -86,6 +86,7 @@ class Wall:
     def report(self, error: BaseException) -> str:
         """Return the traceback of an exception and its causes: no locals, no secrets, no forged lines."""
         told = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=False, compact=True)
+        _indent_notes(told, set())
         return self.text("".join(_indented(part) for part in told.format()).rstrip("\n"))
 
     def told(self, error: BaseException) -> Told:
@@ -93,7 +94,7 @@ class Wall:
         kind = type(error)
         name, module = self.line(kind.__name__), self.line(kind.__module__)
         stand_in = type(name, (Told,), {"__module__": module, "__qualname__": name, "__doc__": Told.__doc__})
-        made = cast(Told, stand_in(self.line(_said(error))))
+        made = cast(Told, stand_in(self.line(_text_of(error))))
         made.report = self.report(error)
         made.__suppress_context__ = True
         return made
@@ -116,13 +117,25 @@ def _told_of(value: object, depth: int) -> Any:
         parts = [_told_of(item, depth - 1) for item in cast(list[Any], value)]
         return parts if type(value) is list else tuple(parts)
     if isinstance(value, BaseException):
-        return f"{type(value).__name__}: {_said(value)}"
+        return f"{type(value).__name__}: {_text_of(value)}"
     return str(value) if type(value).__name__ in _SHOWN else value
 
 
-def _said(error: BaseException) -> str:
+def _indent_notes(told: traceback.TracebackException, seen: set[int]) -> None:
+    """Indent what was noted on an exception and on what caused it: each line of a note is printed as it is."""
+    if id(told) in seen:
+        return
+    seen.add(id(told))
+    if isinstance(told.__notes__, list):
+        told.__notes__ = ["    " + _text_of(note).replace("\n", "\n    ") for note in told.__notes__]
+    for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
+        if other is not None:
+            _indent_notes(other, seen)
+
+
+def _text_of(value: object) -> str:
     try:
-        return str(error)
+        return str(value)
     except Exception:  # its own __str__ fails
         return "<no text>"
 
