@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
@@ -52,8 +53,10 @@ class Shapes:
             if (plain := _PLAIN_RUN.fullmatch(rule.pattern))
         }
         self._nominees = [number for number in range(len(self._rules.rules)) if number not in self._plain]
-        patterns = [self._rules.rules[number].pattern for number in self._nominees]
-        self._database: Any = None if engine == "grams" else _database(patterns, engine)
+        patterns = tuple(self._rules.rules[number].pattern for number in self._nominees)
+        self._database: Any
+        self._scratch: Any
+        self._database, self._scratch = (None, None) if engine == "grams" else _database(patterns, engine)
 
     def find(self, data: bytes) -> Iterator[Seen]:
         """Yield what looks like a secret, in order of place; of those that overlap, the first and longest."""
@@ -94,7 +97,7 @@ class Shapes:
                         break
                 done[number] = max(tried, end)
 
-        self._database.scan(data, match_event_handler=seen)
+        self._database.scan(data, match_event_handler=seen, scratch=self._scratch)
         return found
 
     def _runs(self, data: bytes, number: int, mask: bytes, least: int, found: set[_Place]) -> None:
@@ -141,14 +144,21 @@ def _is_path(run: bytes) -> bool:
     return run.islower() and not _LONG_PIECE.search(_UUID.sub(b"-", run))
 
 
-def _database(patterns: list[bytes], engine: Engine) -> Any:
-    """Return the compiled database of all patterns, or None where hyperscan is not installed."""
+def _database(patterns: tuple[bytes, ...], engine: Engine) -> tuple[Any, Any]:
+    """Return the database of all patterns and scratch space of its own, or two times None without hyperscan."""
     try:
         library = importlib.import_module("hyperscan")
     except ImportError:
         if engine == "hyperscan":
             raise
-        return None
+        return None, None
+    database = _compiled(patterns)
+    return database, library.Scratch(database)
+
+
+@lru_cache(maxsize=4)
+def _compiled(patterns: tuple[bytes, ...]) -> Any:
+    library = importlib.import_module("hyperscan")
     database = library.Database(mode=library.HS_MODE_BLOCK)
     database.compile(
         expressions=[weakened(pattern) for pattern in patterns],
