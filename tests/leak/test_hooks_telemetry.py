@@ -14,11 +14,14 @@ from uuid import uuid4
 import pytest
 import structlog
 
+from byokeep.core.model import ClientId, Provider
+from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.redact.engine import RedactionFailed, Redactor, default
 from byokeep.redact.rules import RuleError, Rules, default_rules
 from byokeep.telemetry import log
 from byokeep.telemetry.catalogue import REQUIRED
+from byokeep.worker.custodian import LeasedCustody
 from tests.support.broker import Stand
 from tests.support.speech import guarded, leaks, opaque, phrase, program, shaped
 
@@ -184,5 +187,23 @@ async def test_a_lapsed_lease_forgets(stand: Stand) -> None:
         await job.lease._beat_once()
         assert not job.lease.holds
         assert key.wiped
+        assert len(default().known) == held
+        assert default().text(value) == value
+
+
+async def test_custody_makes_what_it_reads_known_until_it_ends(stand: Stand) -> None:
+    """A value read in custody is masked until custody forgets it."""
+    client = await stand.client()
+    value = await stand.key(client, "heygen", phrase())
+    held = len(default().known)
+    async with stand.keep() as keep, keep.job(client=client, secrets=["heygen"]) as job:
+        custody = LeasedCustody(job)
+        ref = SecretRef(client_id=ClientId(client), provider=Provider("heygen"))
+        read = await custody.read(ref, 1)
+        assert read.matches(value.encode())
+        assert len(default().known) == held + 1
+        assert not leaks(default().text(f"seen {value}"), value)
+        custody.forget()
+        custody.forget()
         assert len(default().known) == held
         assert default().text(value) == value
