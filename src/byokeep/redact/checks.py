@@ -195,11 +195,14 @@ def wrapped(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
     return [match.span(group)]
 
 
+_BEGIN: Final = re.compile(rb"KEY(?:[ +]BLOCK|%20BLOCK|\\tBLOCK)?-----")
+
+
 def pem(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
     """Return the whole block; one without an end ends with its last long run of base64."""
     start, end = match.span(group)
     text = match[group]
-    begin = re.compile(rb"KEY(?:[ +]BLOCK|%20BLOCK|\\tBLOCK)?-----").search(text)
+    begin = _BEGIN.search(text)
     if begin is None:
         return [(start, end)]
     runs = [found.end() for found in re.finditer(rb"[A-Za-z0-9+/%]{16,}={0,2}", text[begin.end() :])]
