@@ -59,13 +59,14 @@ def pack() -> int:
 async def _places(live: Any) -> list[Any]:
     """Send, wait for the logs, search. What can not be searched is a place of its own."""
     probes = live.probes(json.loads(await fetch("GET", "/openapi.json")))
-    sent = await _send(probes)
+    if not probes:
+        raise Unavailable("description_empty", next_step="The server describes no operations.")
+    sent, search, home = await _send(probes), live.search_for(probes), session().settings.home
     await asyncio.sleep(_SETTLE_S)
-    places = [await asyncio.to_thread(live.judge_control), await asyncio.to_thread(live.judge_replies, sent)]
-    canaries, home = [probe.canary for probe in probes], session().settings.home
+    places = [await asyncio.to_thread(live.judge_control), await asyncio.to_thread(live.judge_replies, sent, search)]
     if str(stack(home).get("web_url", "")).rstrip("/") == web_url():
         for name, below in _PLACES.items():
-            places.append(await asyncio.to_thread(live.judge_files, name, Path(home, below), canaries))
+            places.append(await asyncio.to_thread(live.judge_files, name, Path(home, below), search))
     return places
 
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from byokeep.redact.canary import PROVIDERS, Canary, new_canary
-from byokeep.redact.control import positive_control
+from byokeep.redact.canary import PROVIDERS, Canary, marker_of, new_canary
+from byokeep.redact.control import ENCODINGS
 from byokeep.redact.pack.report import Verdict
 from byokeep.redact.sweep import Report, Sweep
 
@@ -81,8 +80,9 @@ def _for_operation(
 
     def probe(place: str, make: Any, *, with_token: bool) -> Probe:
         label = f"{method} {path} {place}"
-        canary = Canary(label, new_canary(next(kinds)))
-        text = canary.value.decode()
+        value = new_canary(next(kinds))
+        canary = Canary(label, value, marker_of(value))
+        text = value.decode()
         fields: dict[str, Any] = {"path": empty} | make(text)
         return Probe(label, method, canary=canary, with_token=with_token, **fields)
 
@@ -146,13 +146,17 @@ def _types(about: Mapping[str, Any]) -> set[str]:
     return found or {"object", "string"}  # a reference or anything goes: not known to be wrong
 
 
-def judge_replies(sent: Sequence[tuple[Probe, Reply]]) -> Place:
+def search_for(made: Sequence[Probe]) -> Sweep:
+    """Return the search for the canaries of all probes. Raises ValueError for none."""
+    return Sweep([probe.canary for probe in made])
+
+
+def judge_replies(sent: Sequence[tuple[Probe, Reply]], search: Sweep) -> Place:
     """Search every reply for every canary, and say whether each request was refused as it had to be."""
-    search = Sweep([probe.canary for probe, _ in sent]) if sent else None
     details, found, unknown = [], 0, 0
     for probe, reply in sent:
         reading = probe.method == "GET" and 200 <= reply.status < 300
-        if search is not None and reply.content:
+        if reply.content:
             report = search.scan_bytes(reply.content, source=probe.label)
             if report.findings:
                 found += 1
@@ -167,16 +171,22 @@ def judge_replies(sent: Sequence[tuple[Probe, Reply]]) -> Place:
     return Place("answers", len(sent), found, unknown, verdict, tuple(details))
 
 
-def judge_files(name: str, path: Path, canaries: Sequence[Canary]) -> Place:
+def judge_files(name: str, path: Path, search: Sweep) -> Place:
     """Search a file or directory for every canary; nothing there to search is unknown."""
-    return _place(name, Sweep(canaries).scan_paths([path]))
+    return _place(name, search.scan_paths([path]))
 
 
 def judge_control() -> Place:
-    """Plant fresh canaries in every encoding and kind of file and see that the search finds them."""
-    control = positive_control(partial(new_canary, "openai"))
-    verdict: Verdict = "clean" if control.passed else "unknown"
-    return Place("search itself", control.planted, 0, len(control.missed), verdict, control.missed)
+    """Plant fresh canaries in every encoding and see that the same search finds them."""
+    planted = {name: Canary(name, new_canary("openai")) for name in ENCODINGS}
+    search = Sweep(planted.values())
+    missed = []
+    for name, canary in planted.items():
+        found = search.scan_bytes(b"GET /v1/x " + ENCODINGS[name](canary.value) + b"\n", source=name).findings
+        if not any(one.label == name for one in found):
+            missed.append(name)
+    verdict: Verdict = "unknown" if missed or not planted else "clean"
+    return Place("search itself", len(planted), 0, len(missed), verdict, tuple(missed))
 
 
 def _place(name: str, report: Report) -> Place:

@@ -172,7 +172,7 @@ def _browser_files(out: Outlet, samples: Sequence[Marked]) -> None:
         }
         request = {
             "method": "GET", "url": f"https://example.com/?key={quote(text, safe='')}",
-            "headers": [{"name": "Cookie", "value": f"sid={text}"}, {"name": "Authorization", "value": text}],
+            "headers": [{"name": "Cookie", "value": f"sid={quote(text, safe='')}"}, {"name": "Authorization", "value": text}],
             "cookies": [{"name": "sid", "value": text}],
         }  # fmt: skip
         entries = [{"request": request, "response": {"content": {"mimeType": "text/plain", "text": text}}}]
