@@ -1,0 +1,178 @@
+"""The scanner: every encoding, every kind of place, lines, names, limits; what is found is never repeated."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+from byokeep.redact import control
+from byokeep.redact.canary import new_canary
+from byokeep.redact.encodings import ENCODINGS
+from byokeep.redact.leaks.fingerprints import Fingerprints, fingerprints_from, fingerprints_of
+from byokeep.redact.leaks.scanner import Scanner
+from byokeep.redact.needles import Engine
+from byokeep.redact.walk import Limits, Report
+
+KEY = bytes(range(32))
+PROSE = b"2026-03-01T12:00:00Z level=info request=c2ce6f44-7ed4-457b-9e2f-eb89414c343c msg='step finished' value="
+
+
+def _prints(*values: bytes) -> Fingerprints:
+    return fingerprints_from(
+        [(f"v{n}", one) for n, value in enumerate(values) for one in fingerprints_of(value, KEY)], KEY
+    )
+
+
+def _kinds(report: Report) -> set[str]:
+    return {finding.kind for finding in report.findings}
+
+
+@pytest.mark.parametrize("engine", ["hyperscan", "grams"])
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_a_key_is_found_in_every_encoding(name: str, engine: Engine) -> None:
+    """A key with a shape and one without any are found in all 27 encodings, by both engines, and not in clean text."""
+    shaped, bare = new_canary("openai"), new_canary("openai")[8:60]
+    for value, search in ((shaped, Scanner(engine=engine)), (bare, Scanner(fingerprints=_prints(bare), engine=engine))):
+        assert search.scan_bytes(PROSE * 30, source="s").clean
+        report = search.scan_bytes(PROSE * 20 + b"\n" + PROSE + ENCODINGS[name](value) + b" end\n" + PROSE, source="s")
+        assert report.findings
+        assert all(20 * len(PROSE) <= one.offset <= len(PROSE) * 21 + 4096 for one in report.findings)
+        assert value.decode() not in repr(report)
+    assert "live_value" in _kinds(report)
+
+
+@pytest.mark.parametrize("place", control.LOCATIONS)
+def test_a_key_is_found_in_every_kind_of_file(place: str, tmp_path: Path) -> None:
+    """Logs, databases with their log and freed pages, archives, pickles, pictures, HARs: shape and live value."""
+    value = new_canary("anthropic")
+    control.LOCATIONS[place](tmp_path / place, value)
+    report = Scanner(fingerprints=_prints(value)).scan_paths([tmp_path])
+    assert "live_value" in _kinds(report)
+    assert _kinds(report) & {"api_key", "base64"}
+
+
+@pytest.mark.req("R1.3-2")
+def test_sprawl_in_each_place_is_named_without_the_value(tmp_path: Path) -> None:
+    """Env file, config, git objects, database, artifact name: place, type and fingerprint; a clean tree is clean."""
+    clean = tmp_path / "clean"
+    clean.mkdir()
+    (clean / "app.py").write_text("def handler(token: str) -> None:\n    print(token is None)\n" * 40)
+    assert Scanner().scan_paths([clean]).clean
+    value = new_canary("openai").decode()
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / ".env").write_text(f"DEBUG=1\nOPENAI_API_KEY={value}\n")
+    (tree / "config.yaml").write_text(f"db: x\nopenai:\n  api_key: {value}\n")
+    (tree / f"shot-{value}.txt").write_text("a picture of nothing at all")
+    control.LOCATIONS["app.sqlite"](tree / "app.sqlite", value.encode())
+    _git_object(tree / ".git" / "objects" / "3f", f"key = '{value}'\n".encode() * 3)
+    search = Scanner()
+    report = search.scan_paths([tree])
+    places = {(Path(one.source).name.partition("-")[0], one.line) for one in report.findings}
+    assert {(".env", 2), ("config.yaml", 3), ("app.sqlite", 0)} <= places
+    assert any(one.source.endswith("(name)") for one in report.findings)
+    assert any("/.git/objects/" in one.source and one.encoding == "zlib" for one in report.findings)
+    assert len({one.fingerprint for one in report.findings if one.kind == "api_key"}) == 1
+    assert all(one.kind and len(one.fingerprint) == 8 for one in report.findings)
+    assert value not in repr(report)
+    assert value[12:40] not in repr(report)
+    missing = search.scan_paths([tmp_path / "absent"])
+    assert [one.reason for one in missing.unreadable] == ["enoent"]
+    assert not missing.clean
+
+
+def _git_object(folder: Path, text: bytes) -> None:
+    """A loose object, as git keeps one of a file that was committed and removed since."""
+    folder.mkdir(parents=True)
+    (folder / "0c5aa3d3").write_bytes(zlib.compress(b"blob %d\0" % len(text) + text, 1))
+
+
+def test_layers_inside_layers_are_opened_to_a_depth() -> None:
+    """Zip in gzip in base64 in JSON is found; what is nested deeper than the limit is said to be unknown."""
+    value = new_canary("openai")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("notes.txt", PROSE * 5 + value)
+    data = json.dumps({"body": ENCODINGS["base64@0"](gzip.compress(packed.getvalue())).decode()}).encode()
+    found = Scanner().scan_bytes(data, source="s").findings
+    assert ("sk-family", "base64>gzip>zip") in {(one.label, one.encoding) for one in found}
+    for _ in range(6):
+        packed_again = gzip.compress(PROSE * 5 + value)
+        value = packed_again
+    deep = Scanner().scan_bytes(value, source="s")
+    assert [one.reason for one in deep.unreadable] == ["nested_too_deep"]
+    assert not deep.clean
+
+
+def test_a_bomb_is_unknown_not_clean() -> None:
+    """A stream that grows past the limit is cut off and reported; memory stays bounded by the limit."""
+    bomb = zlib.compress(bytes(8 << 20))
+    report = Scanner(limits=Limits(stream_bytes=1 << 20)).scan_bytes(bomb, source="s")
+    assert [one.reason for one in report.unreadable] == ["expansion_limit"]
+    assert not report.clean
+
+
+def test_excluded_paths_are_counted(tmp_path: Path) -> None:
+    """A glob leaves out a directory with all in it and files by name, and the scanner says how many it left out."""
+    for name in ("keep.txt", "skip.log", "cache/a.txt", "cache/b.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"key " + new_canary("openai"))
+    search = Scanner(exclude=["cache", "*.log"])
+    report = search.scan_paths([tmp_path])
+    assert {Path(one.source).name for one in report.findings} == {"keep.txt"}
+    assert search.excluded == 2
+
+
+def test_what_is_no_file_is_unknown(tmp_path: Path) -> None:
+    """A pipe named outright is reported, without waiting for it, and the rest is still searched."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.txt").write_bytes(b"key " + new_canary("openai"))
+    report = Scanner().scan_paths([tmp_path / "pipe", tmp_path / "a.txt"])
+    assert [one.reason for one in report.unreadable] == ["not_a_regular_file"]
+    assert "api_key" in _kinds(report)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'password = "changeme"', "Authorization: Bearer <token>", "api_key: ${API_KEY}",
+        "sk-proj-your-key-goes-here-please",
+        "token=user.session.token", "postgres://user:password@localhost/db", "Cookie: name=value; other=value",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "src/byokeep/redact/leaks/fingerprints.py",
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", "sha256-" + "A" * 43 + "=",
+    ],
+)  # fmt: skip
+def test_placeholders_and_code_are_no_findings(text: str) -> None:
+    """What source text is full of is not reported."""
+    assert Scanner().scan_bytes(f"# {text}\n".encode() * 3, source="s").clean
+
+
+def test_weak_values_are_reported_when_asked() -> None:
+    """`weak` reports what the redactor would mask although nobody drew it by chance."""
+    text = b"DB_PASSWORD=correct-horse-battery1\n"
+    assert Scanner().scan_bytes(text, source="s").clean
+    assert Scanner(weak=True).scan_bytes(text, source="s").findings
+
+
+def test_our_own_sources_are_clean_or_in_the_baseline() -> None:
+    """A scan of this repository finds nothing that has not been looked at; every entry has a reason and still fits."""
+    from byokeep.redact.leaks.baseline import NO_REASON, read
+
+    root = Path(__file__).parents[2]
+    known = read(root / "leaks.json")
+    search = Scanner(key=known.key, exclude=["__pycache__", ".*_cache", "*.pyc"])
+    report = search.scan_paths([root / name for name in ("src", "docs", "tests", "tools", "README.md")])
+    fits = {finding: known.known(finding, root) for finding in report.findings}
+    new = [(one.source, one.line, one.label) for one, entry in fits.items() if entry is None]
+    assert not new
+    assert not report.unreadable
+    assert report.sources_scanned > 300
+    assert {entry for entry in fits.values() if entry} == known.entries
+    assert all(entry.reason != NO_REASON for entry in known.entries)
