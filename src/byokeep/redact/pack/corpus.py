@@ -199,21 +199,22 @@ MADE: Final[dict[str, Callable[[Draw], _Made]]] = {
 def survivors(seed: str) -> list[Sample]:
     """Return what a redactor may not touch: ids, digests, roots, checkpoints, times, addresses."""
     draw = Draw(seed, SURVIVE)
-    sha256, sha1 = hashlib.sha256(draw.octets(9)).hexdigest(), hashlib.sha1(draw.octets(9), usedforsecurity=False)
-    root = base64.b64encode(draw.octets(32)).decode()
-    trace, span = draw.text(HEX, 32), draw.text(HEX, 16)
+    digest, again = (hashlib.sha256(draw.octets(9)).hexdigest() for _ in range(2))
+    commit = hashlib.sha1(draw.octets(9), usedforsecurity=False).hexdigest()
+    roots = [base64.b64encode(draw.octets(32)).decode() for _ in range(3)]
     ids = {
         "uuid": ("client {} enrolled", draw.uuid()),
         "uuid-in-json": ('{{"client_id": "{}", "state": "active"}}', draw.uuid()),
         "uuid-in-url": ("GET /v1/clients/{}/providers 200", draw.uuid()),
         "request-id": ("request_id={} status=404", draw.uuid()),
         "request-id-hex": ("X-Request-Id: {}", draw.text(HEX, 32)),
-        "sha256": ("digest {} written", sha256), "sha256-image": ("pulled app@sha256:{}", sha256),
-        "git-commit": ("at commit {}", sha1.hexdigest()), "git-short": ("at commit {}", draw.text(HEX, 7)),
-        "merkle-root": ("root {} of size 18446", root), "merkle-root-json": ('{{"size": 18446, "root": "{}"}}', root),
-        "checkpoint": ("byokeep.example/audit\n18446\n{}\n", base64.b64encode(draw.octets(32)).decode()),
-        "traceparent": ("traceparent: {}", f"00-{trace}-{span}-01"),
-        "trace-id": ('{{"trace": "{}"}}', draw.text(HEX, 32)), "span-id": ('{{"span": "{}"}}', span),
+        "sha256": ("digest {} written", digest), "sha256-image": ("pulled app@sha256:{}", again),
+        "git-commit": ("at commit {}", commit), "git-short": ("at commit {}", draw.text(HEX, 7)),
+        "merkle-root": ("root {} of size 18446", roots[0]),
+        "merkle-root-json": ('{{"size": 18446, "root": "{}"}}', roots[1]),
+        "checkpoint": ("byokeep.example/audit\n18446\n{}\n", roots[2]),
+        "traceparent": ("traceparent: {}", f"00-{draw.text(HEX, 32)}-{draw.text(HEX, 16)}-01"),
+        "trace-id": ('{{"trace": "{}"}}', draw.text(HEX, 32)), "span-id": ('{{"span": "{}"}}', draw.text(HEX, 16)),
         "timestamp": ("at {} UTC", "2026-03-01T12:34:56.789012Z"),
         "timestamp-offset": ("{}", "2026-03-01T12:34:56+00:00"),
         "epoch": ("start_ns={}", "1772368496789012345"),

@@ -34,7 +34,7 @@ class Sink:
     feed: Callable[[Outlet, Sequence[Marked]], None]
     needs: tuple[str, ...] = ()
     takes: Callable[[str], bool] = lambda _text: True
-    share: int = 3
+    share: int = 4
     ours: bool = False
 
     @property

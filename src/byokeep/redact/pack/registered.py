@@ -69,6 +69,7 @@ def evading(seed: str, ways: Sequence[str]) -> list[Live]:
 
 # fragments that make a careless expression or decoder backtrack, and one longer than any line may be
 _FILLERS: Final[dict[str, Callable[[Draw], str]]] = {
+    LONG: lambda _draw: "lorem ipsum ",  # first, so that it is part of every run
     "one-letter": lambda _draw: "a",
     "prefixes": lambda _draw: "sk-",
     "bearers": lambda _draw: "Bearer ",
@@ -76,7 +77,6 @@ _FILLERS: Final[dict[str, Callable[[Draw], str]]] = {
     "base64": lambda draw: draw.text(URL_SAFE, 4096),
     "pairs": lambda _draw: '"token": ',
     "pem-heads": lambda _draw: "-----BEGIN PRIVATE KEY-----\n",
-    LONG: lambda _draw: "lorem ipsum ",
 }
 
 

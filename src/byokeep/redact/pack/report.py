@@ -128,7 +128,7 @@ def table(result: Result) -> str:
     absent = sorted(name for name, state in result.sinks.items() if state == "absent")
     lines.append(f"seed {result.seed}, engine {result.engine}, {len(ran)} sinks: {', '.join(ran)}")
     if absent:
-        lines.append(f"not installed: {', '.join(absent)}")
+        lines.append(f"not available: {', '.join(absent)}")
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ sink may raise: the stage writes down that it could not run. Sinks know nothing 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -170,9 +171,10 @@ def _browser_files(out: Outlet, samples: Sequence[Marked]) -> None:
             "cookies": [{"name": "sessionid", "value": text, "domain": ".example.com", "path": "/"}],
             "origins": [{"origin": "https://example.com", "localStorage": [{"name": "token", "value": text}]}],
         }
+        quoted = quote(text, safe="")
         request = {
-            "method": "GET", "url": f"https://example.com/?key={quote(text, safe='')}",
-            "headers": [{"name": "Cookie", "value": f"sid={quote(text, safe='')}"}, {"name": "Authorization", "value": text}],
+            "method": "GET", "url": f"https://example.com/?key={quoted}",
+            "headers": [{"name": "Cookie", "value": f"sid={quoted}"}, {"name": "Authorization", "value": text}],
             "cookies": [{"name": "sid", "value": text}],
         }  # fmt: skip
         entries = [{"request": request, "response": {"content": {"mimeType": "text/plain", "text": text}}}]
@@ -182,7 +184,8 @@ def _browser_files(out: Outlet, samples: Sequence[Marked]) -> None:
 
 def _evade(out: Outlet, samples: Sequence[Marked]) -> None:
     for mark, text, way in samples:
-        WAYS[way](out.log, mark, text)
+        with contextlib.suppress(Exception):  # logging that raises: this sample stays unseen
+            WAYS[way](out.log, mark, text)
 
 
 SINKS: Final[dict[str, Sink]] = {
@@ -209,5 +212,5 @@ SINKS: Final[dict[str, Sink]] = {
     "stream-filter": Sink(_stream_filter, share=1, ours=True),
     "browser-files": Sink(_browser_files, share=6, ours=True),
     "evasions": Sink(_evade, share=1),
-    "long-lines": Sink(_message, share=1),
+    "long-lines": Sink(_message),
 }

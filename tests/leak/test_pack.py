@@ -1,0 +1,186 @@
+"""The leak pack itself: what a run of it shows of byokeep's own redactor, and that it can fail in every way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from byokeep.core.errors import Rejected
+from byokeep.redact.engine import Redactor
+from byokeep.redact.pack import judge, plan, report
+from byokeep.redact.pack.corpus import MADE, SURVIVE, shapes, survivors
+from byokeep.redact.pack.draw import Draw, fresh_seed
+from byokeep.redact.pack.own import load_own
+from byokeep.redact.pack.registered import COST, ENCODED, EVASION
+from byokeep.redact.pack.stage import Played
+from byokeep.redact.pack.tracing import HEADERS
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+
+
+@pytest.fixture(scope="module")
+def result() -> report.Result:
+    """One run of the whole pack against a process that calls ``install()`` and nothing else."""
+    return judge.run()
+
+
+def judged(emissions: list[plan.Emission], said: dict[str, str]) -> list[report.Row]:
+    """Rows of a stage that said, at each mark, what is given here, and a stage that said everything as it was."""
+    sinks = {one.sink: "ran" for one in emissions}
+    on, off = judge._Output(Played("byokeep", sinks)), judge._Output(Played("off", sinks))
+    on.read("\n".join(f"{one.mark} {said.get(one.mark, '')}" for one in emissions if one.mark in said).encode())
+    off.read("\n".join(f"{one.mark} {one.sample.text}" for one in emissions).encode("utf-8", "surrogateescape"))
+    return judge._rows(emissions, on, off)
+
+
+def emissions(group: str) -> list[plan.Emission]:
+    """What one plain sink is fed of one class."""
+    names = {EVASION: "evasions", HEADERS: "otel-headers", COST: "long-lines"}
+    job = plan.Job(fresh_seed(), (names.get(group, "logging-message"),))
+    return [one for one in plan.plan(job) if one.sample.group == group]
+
+
+def shows_a_survivor(group: str) -> None:
+    """One survivor fails the class, and its shape is printed, not the sample."""
+    planned = emissions(group)
+    clean = {one.mark: "[redacted:secret:0a1b2c3d]" for one in planned}
+    assert report.Result("s", rows=judged(planned, clean)).verdict(group) == "clean"
+    one = planned[-1]
+    failed = report.Result("s", rows=judged(planned, clean | {one.mark: f"x {one.sample.text} y"}))
+    assert failed.verdict(group) == failed.overall() == "found"
+    shown = failed.failure(group) + failed.to_json() + report.table(failed)
+    assert one.sample.shape in shown
+    assert not any(secret[:12].decode() in shown for secret in one.sample.secrets)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        pytest.param("sk-like", marks=pytest.mark.req("R8.3-1")),
+        pytest.param("bearer", marks=pytest.mark.req("R8.3-2")),
+        pytest.param("base64", marks=pytest.mark.req("R8.3-3")),
+        pytest.param("cookie", marks=pytest.mark.req("R8.3-4")),
+        "token",
+        ENCODED,
+        pytest.param(HEADERS, marks=pytest.mark.req("R8.3-5")),
+        pytest.param(EVASION, marks=pytest.mark.req("R8.3-9")),
+    ],
+)
+def test_nothing_of_a_class_survives_and_a_survivor_would_show(result: report.Result, group: str) -> None:
+    """All samples through all sinks: none readable; one put back by hand fails the class by its shape's name."""
+    assert result.verdict(group) == "clean", result.failure(group)
+    assert sum(row.samples for row in result.of(group)) >= 20
+    shows_a_survivor(group)
+
+
+@pytest.mark.req("R8.3-8")
+def test_ids_digests_and_audit_streams_survive(result: report.Result) -> None:
+    """No allow-listed id is altered by any sink, nor a line of the published audit exports; an altered id fails."""
+    assert result.verdict(SURVIVE) == "clean", result.failure(SURVIVE)
+    redactor = Redactor()
+    for file in ("audit/good.jsonl", "audit/log-without-a-client.jsonl"):
+        for line in (VECTORS / file).read_text().splitlines():
+            assert redactor.text(line) == line
+    planned = emissions(SURVIVE)
+    kept = {one.mark: one.sample.text for one in planned}
+    rows = judged(planned, kept)
+    assert report.Result("s", rows=rows).verdict(SURVIVE) == "clean"
+    for one in planned:
+        altered = one.sample.text.replace(one.sample.keep[0], "[redacted:secret:0a1b2c3d]")
+        failed = report.Result("s", rows=judged(planned, kept | {one.mark: altered}))
+        assert failed.verdict(SURVIVE) == "found", one.sample.shape
+        assert one.sample.shape in failed.failure(SURVIVE)
+
+
+@pytest.mark.req("R8.3-10")
+def test_long_lines_cost_little_and_are_cut(result: report.Result) -> None:
+    """Adversarial lines of 1 MB take less than a second each; one over the limit comes out shorter; both can fail."""
+    assert result.verdict(COST) == "clean", (result.failure(COST), result.cost_s)
+    assert result.cost_s
+    assert max(result.cost_s.values()) < judge.LINE_S
+    row = report.Row(COST, "long-lines", samples=2, control=1)
+    judge._judge_cost(row, Played(cost_s={"pairs": 1.1, "base64": 0.2}, grown_bytes=judge.GROWTH + 1))
+    assert row.leaked == 2
+    assert row.shapes == ["pairs (too slow)", "memory"]
+    planned = emissions(COST)
+    whole = judged(planned[:1], {planned[0].mark: planned[0].sample.text.rsplit(" ", 1)[0] + " " * 80})
+    assert whole[0].leaked == 1, "a line over the limit that came out whole"
+
+
+@pytest.mark.req("R8.3-7")
+def test_the_pack_fails_in_every_class_with_the_engine_off(result: report.Result) -> None:
+    """With the redactor taken out every class leaks; a class that stays green without it rejects the whole pack."""
+    assert not result.rejected
+    assert set(result.groups()) == set(plan.GROUPS) - {plan.OWN}
+    for group in result.groups():
+        assert sum(row.control for row in result.of(group)) > 0, group
+    green = report.Result(
+        "s", rows=[report.Row("bearer", "x", samples=9)], rejected=["bearer passes with the engine off"]
+    )
+    assert green.overall() == "unknown"
+    assert report.EXIT[green.overall()] != 0
+    assert "pack rejected" in green.failure("bearer")
+
+
+@pytest.mark.req("R8.3-6")
+def test_nothing_looked_at_is_not_clean() -> None:
+    """No samples, a sink that could not run, a sample that left no trace, a criterion that is blind: unknown, not 0."""
+    fine = report.Row("bearer", "logging-message", samples=5, control=1)
+    assert report.Result("s", rows=[fine], sinks={"logging-message": "ran"}).overall() == "clean"
+    assert report.Result("s").overall() == "unknown"
+    empty = report.Row("bearer", "logging-message", control=1)
+    unseen = report.Row("bearer", "logging-message", samples=5, unseen=1, control=1)
+    for doubtful in (
+        report.Result("s", rows=[empty]),
+        report.Result("s", rows=[unseen]),
+        report.Result("s", rows=[fine], sinks={"warnings": "failed:ImportError"}),
+        report.Result("s", rows=[fine], missed=["bearer/tab"]),
+    ):
+        assert doubtful.overall() == doubtful.verdict("bearer") == "unknown"
+        assert report.EXIT["unknown"] == 4
+    found = report.Result("s", rows=[report.Row("bearer", "x", samples=5, leaked=1)], sinks={"y": "failed:OSError"})
+    assert (found.overall(), report.EXIT[found.overall()]) == ("found", 1)
+    assert report.Result.from_json(found.to_json()) == found
+
+
+def test_a_stage_that_can_not_be_set_up_is_unknown(tmp_path: Path) -> None:
+    """A set-up function that is not there: every sink failed, nothing is clean."""
+    outcome = judge.run(judge.Setup(setup="no_such_module:configure", root=tmp_path))
+    assert outcome.overall() == "unknown"
+    assert set(outcome.sinks.values()) <= {"failed:died", "absent"}
+
+
+def test_every_sink_ran_and_all_but_quiet_ones_could_leak(result: report.Result) -> None:
+    """Each sink whose library is there ran, and leaked with the engine off: what it says is no silence."""
+    assert not [state for state in result.sinks.values() if state.startswith("failed")]
+    assert not result.missed
+    leaking = {row.sink for row in result.rows if row.control}
+    assert leaking >= {name for name, state in result.sinks.items() if state == "ran"}
+
+
+def test_samples_are_fresh_and_repeat_with_their_seed() -> None:
+    """Two runs share no value; one seed draws the same twice; the families are as large as promised."""
+    one, two = fresh_seed(), fresh_seed()
+    for group in MADE:
+        assert [each.text for each in shapes(one, group)] == [each.text for each in shapes(one, group)]
+        secrets = {secret for each in shapes(one, group) for secret in each.secrets}
+        assert not secrets & {secret for each in shapes(two, group) for secret in each.secrets}
+    assert len(shapes(one, "sk-like")) >= 20
+    assert len({each.shape for each in survivors(one)}) >= 20
+    assert len(Draw(one, "x").uuid()) == 36
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[[sample]]\nshape = 'a'\ntext = 'no place'", "[[sample]]\nshape = 'a'\ntext = '{value}'\nlength = 8",
+        "[[sample]]\nshape = 'a'\ntext = '{value}'\nvalue = 'x'", "[[keep]]\nshape = 'a'\ntext = 'b'\nkeep = 'c'",
+        "[other]\nx = 1", "[[sample]]\nshape = 'a'\ntext = '{value}'\nalphabet = 'emoji'", "not toml",
+    ],
+)  # fmt: skip
+def test_a_corpus_that_is_wrong_is_refused(tmp_path: Path, text: str) -> None:
+    """Empty, without a place for the value, too short, unknown fields: refused, not run without."""
+    (tmp_path / "corpus.toml").write_text(text)
+    with pytest.raises(Rejected, match="bad_leak_corpus"):
+        load_own(tmp_path / "corpus.toml", "s")

@@ -1,0 +1,143 @@
+"""The pytest plugin, as other projects meet it: in a subprocess, against a small project with a leak and its fix."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parent / "example_project"
+SOURCE = Path(__file__).parents[2] / "src"
+PLUGIN = ("-p", "byokeep.redact.pack.plugin")
+
+
+def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a project of its own. The plugin is named once, whether or not its entry point is installed."""
+    environment = os.environ | {
+        "PYTHONPATH": f"{folder}{os.pathsep}{SOURCE}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *PLUGIN, *words]
+    return subprocess.run(
+        command, cwd=folder, env=environment | variables, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def project(folder: Path, body: str) -> Path:
+    """A project of one test file."""
+    (folder / "test_it.py").write_text(f"import base64, logging, sys\nimport pytest\n{body}")
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    return folder
+
+
+@pytest.mark.req("R8.3-6")
+def test_a_project_with_a_leak_fails_by_class() -> None:
+    """The example as it was: its own test passes, the pack fails and names classes and shapes; no sample is printed."""
+    ran = run(EXAMPLE, "-q", "--secrets-leak")
+    assert ran.returncode == 1, ran.stdout
+    for name in ("sk-like", "bearer", "cookie", "base64", "encodings", "span-headers", "own"):
+        assert f"FAILED secrets-leak::{name}" in ran.stdout, ran.stdout
+    assert "bearer-upper" in ran.stdout
+    assert "voucher" in ran.stdout
+    assert "10 failed, 3 passed" in ran.stdout  # its own test, the ids it keeps, the controls of the pack
+    assert not re.search(r"[A-Za-z0-9]{40}|voucher_", ran.stdout)
+
+
+def test_the_fixed_project_passes_under_xdist() -> None:
+    """The example with its fix, on two workers: every part passes, the pack ran once and its seed is printed."""
+    ran = run(EXAMPLE, "-q", "--secrets-leak", "-p", "xdist", "-n", "2", SHOP_FIXED="1")
+    assert ran.returncode == 0, ran.stdout
+    assert "13 passed" in ran.stdout
+    assert len(set(re.findall(r"seed [0-9a-f]{16}", ran.stdout))) == 1
+    assert "engine byokeep" in ran.stdout
+    assert re.search(r"^own +\d+ +0 +0 +0  clean$", ran.stdout, re.MULTILINE)
+
+
+def test_a_session_that_selects_no_part_of_the_pack_fails(tmp_path: Path) -> None:
+    """Asked for and deselected is an error, not a pass; without the flag the same selection passes."""
+    project(tmp_path, "def test_one():\n    pass\n")
+    ran = run(tmp_path, "-q", "--secrets-leak", "-k", "test_one")
+    assert ran.returncode == 1, ran.stdout
+    assert "no part of the pack was run" in ran.stdout
+    assert run(tmp_path, "-q", "-k", "test_one").returncode == 0
+
+
+def test_without_its_flags_the_plugin_is_inert(tmp_path: Path) -> None:
+    """No item is added, and neither engine nor pack is imported."""
+    project(
+        tmp_path,
+        "def test_one():\n"
+        "    loaded = [name for name in sys.modules if name.startswith('byokeep.redact.')]\n"
+        "    assert loaded == ['byokeep.redact.pack', 'byokeep.redact.pack.plugin']\n"
+        "    assert 'hyperscan' not in sys.modules\n",
+    )
+    ran = run(tmp_path, "-q")
+    assert ran.returncode == 0, ran.stdout
+    assert "1 passed" in ran.stdout
+
+
+WATCHED = """
+VALUE = "wJ4kPq9ZtR2vXs7LmN3bHy6DcF8gKa5TeU1oWi0Q"
+SHAPE = "sk-proj-" + VALUE + "T3BlbkFJ" + VALUE[::-1]
+
+def live(say):
+    from byokeep.redact.engine import default
+    with default().register(VALUE, "api_key"):
+        say()
+
+def test_clean():
+    print("nothing here")
+    logging.error("nor here")
+
+def test_shape_on_stdout():
+    print("key", SHAPE)
+
+def test_live_value_in_log_encoded():
+    live(lambda: logging.error("body %s", base64.b64encode(VALUE.encode()).decode()))
+
+def test_forgotten_before_the_end():
+    live(lambda: None)
+    sys.stderr.write(VALUE.encode().hex())
+
+@pytest.mark.xfail(strict=False)
+def test_expected_to_fail():
+    print("key", SHAPE)
+    assert False
+
+def test_failure_text():
+    live(lambda: None)
+    assert {"answer": VALUE} == {}
+"""
+
+
+def test_the_watch_fails_tests_that_leak(tmp_path: Path) -> None:
+    """Live values and shapes in output, logs and failure texts: class and place are named, the value never."""
+    ran = run(project(tmp_path, WATCHED), "-q", "--secrets-leak-watch", "-rA")
+    assert ran.returncode == 1, ran.stdout
+    assert "1 passed" in ran.stdout
+    assert "5 failed" in ran.stdout
+    said = ran.stdout
+    assert re.search(r"1 x api_key in captured stdout call", said), said
+    assert "1 x live api_key in captured log call" in said
+    assert "1 x live api_key in captured stderr call" in said
+    assert "live api_key in the failure's own text" in said
+    value = "wJ4kPq9ZtR2vXs7LmN3bHy6DcF8gKa5TeU1oWi0Q"
+    printed = said.replace(f'VALUE = "{value}"', "")
+    assert not any(value[at : at + 12] in printed for at in range(len(value) - 11))
+    assert value.encode().hex()[:24] not in printed
+
+
+def test_the_watch_can_be_asked_for_by_one_test(tmp_path: Path) -> None:
+    """With the fixture one test is watched and no other; without capturing the watch refuses to run blind."""
+    body = WATCHED.partition("def live")[0] + (
+        "@pytest.mark.usefixtures('secrets_leak_watch')\ndef test_watched():\n    print(SHAPE)\n\n"
+        "def test_other():\n    print(SHAPE)\n"
+    )
+    ran = run(project(tmp_path, body), "-q")
+    assert "1 failed, 1 passed" in ran.stdout, ran.stdout
+    blind = run(tmp_path, "-q", "-s", "--secrets-leak-watch")
+    assert blind.returncode == 4, blind.stdout
