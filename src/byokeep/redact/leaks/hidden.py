@@ -14,6 +14,7 @@ import importlib
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Final
 
@@ -72,13 +73,8 @@ class Marks:
             if engine == "hyperscan":
                 raise
             return
-        self._database = library.Database(mode=library.HS_MODE_BLOCK)
-        self._database.compile(
-            expressions=list(patterns),
-            ids=list(range(len(patterns))),
-            elements=len(patterns),
-            flags=library.HS_FLAG_DOTALL,
-        )
+        self._database = _database(patterns)
+        self._scratch = library.Scratch(self._database)
 
     def parts(self, data: bytes, part: Callable[[int], _Part]) -> list[_Part]:
         """Return the parts of `data` around marks, in order, apart. `part` makes one from a mark's end."""
@@ -89,7 +85,7 @@ class Marks:
                 found.append(part(end))
 
         if self._database is not None:
-            self._database.scan(data, match_event_handler=seen)
+            self._database.scan(data, match_event_handler=seen, scratch=self._scratch)
             return _merged(found)
         for compiled in self._compiled:
             own: list[_Part] = []
@@ -99,6 +95,15 @@ class Marks:
                 at = max(match.end(), own[-1][1] - _LONGEST_MARK)
             found += own
         return _merged(sorted(found))
+
+
+@lru_cache(maxsize=4)
+def _database(patterns: tuple[bytes, ...]) -> Any:
+    library = importlib.import_module("hyperscan")
+    database = library.Database(mode=library.HS_MODE_BLOCK)
+    numbers = list(range(len(patterns)))
+    database.compile(expressions=list(patterns), ids=numbers, elements=len(patterns), flags=library.HS_FLAG_DOTALL)
+    return database
 
 
 def _merged(parts: list[_Part]) -> list[_Part]:
