@@ -366,7 +366,7 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
     done(await desk.shell.run(*sweep, stdin=value))
     (tmp_path / "b.log").write_bytes(b"key=" + value.hex().encode())
     caught = await desk.shell.run(*sweep, "--json", stdin=value)
-    assert caught.code == 5
+    assert caught.code == 1
     assert caught.document["findings"][0]["source"].endswith("b.log")
     assert (await desk.shell.run("leaks", "sweep", "--no-processes", stdin=value)).code == 2
 
