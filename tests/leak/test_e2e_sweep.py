@@ -26,6 +26,9 @@ import pytest
 from byokeep.client import ClientSettings, Keep
 from byokeep.core.errors import ByokeepError
 from byokeep.redact.canary import PROVIDERS
+from byokeep.redact.leaks.fingerprints import fingerprints_from, fingerprints_of
+from byokeep.redact.leaks.live import KIND as LIVE
+from byokeep.redact.leaks.scanner import Scanner
 from byokeep.redact.scan import Canary, Report, Sweep, new_canary, positive_control
 from byokeep.settings import load
 from byokeep.sim import start
@@ -347,6 +350,37 @@ async def test_no_value_is_at_rest_anywhere(flows: Flows) -> None:
     assert not report.unreadable, report.unreadable[:9]
     assert report.findings_dropped == report.denied == 0
     assert report.clean
+
+
+@pytest.mark.req("R1.3-2")
+async def test_the_scanner_finds_nothing_at_rest_and_would_have(flows: Flows) -> None:
+    """All places by fingerprint of every value; what people and machines read by shape; each finds what is planted."""
+    strong = [one for one in flows.canaries if len(one.value) < 200]
+    key = os.urandom(32)
+    prints = fingerprints_from(
+        [(one.label, print_) for one in strong for print_ in fingerprints_of(one.value, key)], key
+    )
+    assert len(prints) > 80
+    live = await asyncio.to_thread(Scanner(fingerprints=prints).scan_paths, [flows.world.home, flows.out])
+    assert not [(one.label, one.source, one.encoding) for one in live.findings if one.kind == LIVE]
+    assert not live.unreadable, live.unreadable[:9]
+    assert live.sources_scanned > 100
+    spoken = [places(flows)[name] for name in ("logs and spans", "temporary files")]
+    by_shape = await asyncio.to_thread(Scanner().scan_paths, spoken)
+    assert by_shape.clean, [(one.label, one.source, one.line, one.encoding) for one in by_shape.findings[:9]]
+    planted = {}
+    for at, (name, place) in enumerate(places(flows).items()):
+        value = strong[at].value
+        planted[name] = place / f"planted-scan-{at}.log"
+        planted[name].write_bytes(b"x" * 1000 + b'\n{"body": "' + base64.b64encode(b"key=" + value) + b'"}\n')
+    try:
+        found = await asyncio.to_thread(Scanner(fingerprints=prints).scan_paths, [*planted.values()])
+    finally:
+        for file in planted.values():
+            file.unlink()
+    assert {Path(one.source).name for one in found.findings if one.kind == LIVE} == {
+        file.name for file in planted.values()
+    }
 
 
 async def test_the_search_of_these_places_would_have_found(flows: Flows) -> None:

@@ -83,10 +83,7 @@ def scan(
     if write_baseline and baseline is not None:
         _write_baseline(result, known, baseline)
     if sarif is not None:
-        forms = importlib.import_module("byokeep.redact.leaks.sarif")
-        log = forms.document(report, {finding: entry.reason for finding, entry in result.known.items()},
-                             keyed=baseline is not None)  # fmt: skip
-        _write(sarif, json.dumps(log, indent=1) + "\n")
+        _write_sarif(result, sarif, keyed=baseline is not None)
     _print(result, search.excluded, live=prints is not None)
     return result.code
 
@@ -135,6 +132,12 @@ def _write_baseline(result: _Result, known: Baseline, file: Path) -> None:
     fresh = [one for one in result.new if made.known(one, file.parent) is not None]
     result.new[:] = [one for one in result.new if one not in fresh]
     say(f"{len(made.entries)} findings are in the baseline; give each a reason in the file.")
+
+
+def _write_sarif(result: _Result, file: Path, *, keyed: bool) -> None:
+    forms = importlib.import_module("byokeep.redact.leaks.sarif")
+    reasons = {finding: entry.reason for finding, entry in result.known.items()}
+    _write(file, json.dumps(forms.document(result.report, reasons, keyed=keyed), indent=1) + "\n")
 
 
 def _write(file: Path, text: str) -> None:

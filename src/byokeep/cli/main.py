@@ -62,7 +62,8 @@ app: Final = App(
 
     Start with `byokeep demo`, or `byokeep up` and then `byokeep operator --help`.
 
-    Exit codes: 0 done, 1 found (`leaks`), 2 rejected input, 3 denied, 4 unavailable (nothing was done), 5 integrity, 6 conflict.
+    Exit codes: 0 done, 1 found (`leaks`), 2 rejected input, 3 denied, 4 unavailable (nothing was done), 5 integrity,
+    6 conflict.
     """,
 )
 for group, rooms in (

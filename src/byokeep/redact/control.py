@@ -12,7 +12,6 @@ import gzip
 import io
 import json
 import lzma
-import pickle
 import sqlite3
 import struct
 import subprocess
@@ -162,7 +161,9 @@ def _sqlite_freed(path: Path, planted: bytes) -> None:
 
 
 def _pickle(path: Path, planted: bytes) -> None:
-    path.write_bytes(pickle.dumps({"note": _PROSE.decode(), "state": [1, {"body": planted}]}))
+    """What a pickled dict of one entry looks like, written out: this program neither reads nor makes pickles."""
+    size = len(planted).to_bytes(4, "little")
+    path.write_bytes(b"\x80\x03}q\x00X\x04\x00\x00\x00bodyq\x01B" + size + planted + b"q\x02s.")
 
 
 def _png(path: Path, planted: bytes) -> None:
