@@ -184,3 +184,10 @@ def test_a_corpus_that_is_wrong_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "corpus.toml").write_text(text)
     with pytest.raises(Rejected, match="bad_leak_corpus"):
         load_own(tmp_path / "corpus.toml", "s")
+
+
+@pytest.mark.campaign
+def test_every_sample_through_every_sink() -> None:
+    """The whole pack at its full size."""
+    outcome = judge.run(judge.Setup(full=True))
+    assert outcome.overall() == "clean", "\n".join(outcome.failure(group) for group in outcome.groups())

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from byokeep.redact.pack import judge
+
 EXAMPLE = Path(__file__).parent / "example_project"
 SOURCE = Path(__file__).parents[2] / "src"
 PLUGIN = ("-p", "byokeep.redact.pack.plugin")
@@ -141,3 +143,35 @@ def test_the_watch_can_be_asked_for_by_one_test(tmp_path: Path) -> None:
     assert "1 failed, 1 passed" in ran.stdout, ran.stdout
     blind = run(tmp_path, "-q", "-s", "--secrets-leak-watch")
     assert blind.returncode == 4, blind.stdout
+
+
+FOREIGN = """
+import logging
+VALUES = []
+
+class Own(logging.Formatter):
+    def format(self, record):
+        text = super().format(record)
+        for value in VALUES:
+            text = text.replace(value, "***")
+        return text
+
+def configure():
+    handler = logging.StreamHandler()
+    handler.setFormatter(Own("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+"""
+
+
+def test_another_redactor_is_measured_by_its_own_registration(tmp_path: Path) -> None:
+    """A project's own redactor is given the live values its own way: it hides plain ones and loses encoded ones."""
+    (tmp_path / "ownlogs.py").write_text(FOREIGN)
+    outcome = judge.run(judge.Setup("ownlogs:configure", "ownlogs:VALUES.append", root=tmp_path))
+    assert outcome.overall() == "unknown", "a name that names no function"
+    (tmp_path / "ownlogs.py").write_text(FOREIGN + "register = VALUES.append\n")
+    outcome = judge.run(judge.Setup("ownlogs:configure", "ownlogs:register", root=tmp_path))
+    assert (outcome.engine, outcome.overall()) == ("foreign", "found")
+    row = next(row for row in outcome.of("encodings") if row.sink == "logging-message")
+    assert {"hex/opaque", "base64@0/opaque"} <= set(row.shapes)
+    assert not {"plain/opaque", "plain/prefixed"} & set(row.shapes)
+    assert row.control
