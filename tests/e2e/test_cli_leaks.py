@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 
 from byokeep.redact.canary import new_canary
+from byokeep.redact.control import LOCATIONS
 from byokeep.redact.encodings import recoverable
 from byokeep.redact.leaks.fingerprints import fingerprints_from, fingerprints_of
 from tests.support.cli import Ran, Shell, pipe_with
@@ -141,7 +144,43 @@ async def test_files_are_changed_only_when_asked(shell: Shell, tmp_path: Path) -
     assert (await shell.run("redact", "--rules", str(file), stdin=b"x\n")).code == 2
 
 
+def _plant(place: str, folder: Path, value: bytes) -> str:
+    """Plant a value in one kind of place; return the name of the file in which it is."""
+    folder.mkdir()
+    text = b"name = 'demo'\nopenai_api_key = '" + value + b"'\n"
+    if place == "name":
+        (folder / f"shot-{value.decode()}.txt").write_text("nothing inside")
+        return "(name)"  # the name itself holds the key, so it is not shown
+    if place == "database":
+        LOCATIONS["app.sqlite"](folder / "app.sqlite", b" " + value + b" ")
+        return "app.sqlite"
+    if place == "repository":
+        (folder / ".git").mkdir()
+        (folder / ".git" / "5aa3").write_bytes(zlib.compress(b"blob %d\0" % len(text) + text))
+        return "5aa3"
+    (folder / place).write_bytes(text)
+    return place
+
+
 @pytest.mark.req("R1.3-2")
+@pytest.mark.parametrize("place", [".env", "config.toml", "repository", "database", "name"])
+async def test_sprawl_in_each_place_ends_in_a_finding(shell: Shell, tmp_path: Path, place: str) -> None:
+    """Found where it is, by place, type and fingerprint, code 1; clean 0; a path that cannot be read is unknown, 4."""
+    value = new_canary("openai")
+    file = _plant(place, tmp_path / "tree", value)
+    ran = await shell.run("leaks", "scan", str(tmp_path / "tree"), "--json")
+    assert ran.code == 1
+    assert all(file in one["source"] and len(one["fingerprint"]) == 8 for one in ran.document["findings"])
+    assert {one["kind"] for one in ran.document["findings"]} <= {"api_key", "base64"}
+    assert value.decode()[12:] not in ran.said
+    shutil.rmtree(tmp_path / "tree")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "app.py").write_text("print('hello')\n")
+    assert (await shell.run("leaks", "scan", str(tmp_path / "tree"))).code == 0
+    unread = await shell.run("leaks", "scan", str(tmp_path / "tree"), str(tmp_path / "absent"))
+    assert (unread.code, "unknown" in unread.out, "absent" in unread.out) == (4, True, True)
+
+
 async def test_scan_exit_codes_and_forms(shell: Shell, tmp_path: Path) -> None:
     """Clean 0, found 1, unreadable or nothing 4; place, type, fingerprint in each form and never the value; SARIF."""
     tree = tmp_path / "tree"

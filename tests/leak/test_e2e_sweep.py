@@ -352,7 +352,6 @@ async def test_no_value_is_at_rest_anywhere(flows: Flows) -> None:
     assert report.clean
 
 
-@pytest.mark.req("R1.3-2")
 async def test_the_scanner_finds_nothing_at_rest_and_would_have(flows: Flows) -> None:
     """All places by fingerprint of every value; what people and machines read by shape; each finds what is planted."""
     strong = [one for one in flows.canaries if len(one.value) < 200]

@@ -50,7 +50,7 @@ _BEFORE, _AFTER = 256, 256  # bytes around a mark, so that the name before a val
 _LONGEST_MARK: Final = 72
 _BETWEEN: Final = b" \x01 "
 _WORD: Final = bytes(
-    65 if chr(code) in "\0\r\n%\\&#;=+/-_:" or (code < 128 and chr(code).isalnum()) else 32 for code in range(256)
+    65 if chr(code) in "\r\n%\\&#;=+/-_:" or (code < 128 and chr(code).isalnum()) else 32 for code in range(256)
 )
 _SPREAD_WORD: Final = bytes(
     65 if chr(code) in "\r\n\t \\+/-_'\"," or (code < 128 and chr(code).isalnum()) else 46 for code in range(256)
