@@ -16,7 +16,7 @@ from typing import Any, Final
 MAX_FAULTS: Final = 200
 MAX_TIMES: Final = 100_000
 MAX_DELAY_S: Final = 60.0
-_DEFAULT_DELAY_S: Final = {"hang": MAX_DELAY_S, "slow": 1.0}
+_DEFAULT_DELAY_S: Final = {"hang": MAX_DELAY_S, "slow": 1.0, "late": 1.0}
 
 
 class BadControlError(ValueError):
@@ -38,6 +38,27 @@ class Kind(StrEnum):
     ECHO_KEY = "echo_key"
     TRUNCATED = "truncated"
     WRONG_IDENTITY = "wrong_identity"
+    LATE = "late"
+    REFUSAL = "refusal"
+    NO_SCOPE = "no_scope"
+
+
+class Lie(StrEnum):
+    """How an identity is wrong."""
+
+    OTHER = "other"
+    OTHER_CASE = "other_case"
+    OTHER_NAME = "other_name"
+    LOOKALIKE = "lookalike"
+    MISSING_ID = "missing_id"
+    NULL_ID = "null_id"
+    EMPTY_ID = "empty_id"
+    NUMERIC_ID = "numeric_id"
+    TWO_ACCOUNTS = "two_accounts"
+    NO_ACCOUNT = "no_account"
+    DUPLICATE_KEYS = "duplicate_keys"
+    CUT_JSON = "cut_json"
+    ERROR_200 = "error_200"
 
 
 class Place(StrEnum):
@@ -64,18 +85,24 @@ class Fault:
     kind: Kind
     method: str = ""
     path: str = ""
+    call: str = ""
     status: int | None = None
     delay_s: float = 0.0
+    delay_max_s: float = 0.0
     location: str = ""
     retry_after_s: int | None = None
     place: Place = Place.BODY
     encoding: Encoding = Encoding.RAW
+    lie: Lie = Lie.OTHER
+    case: str = ""
     after: bool = False
     left: int = 1
 
-    def matches(self, provider: str, method: str, path: str) -> bool:
+    def matches(self, provider: str, method: str, path: str, call: str = "") -> bool:
         """Whether this fault is for that call; a path ending in ``*`` matches as a prefix."""
         if self.provider != provider or self.left <= 0 or (self.method and self.method != method):
+            return False
+        if self.call and self.call != call:
             return False
         if self.path.endswith("*"):
             return path.startswith(self.path[:-1])
@@ -86,14 +113,17 @@ class Fault:
         return {
             "id": self.id,
             "provider": self.provider,
-            "match": {"method": self.method or None, "path": self.path or None},
+            "match": {"method": self.method or None, "path": self.path or None, "call": self.call or None},
             "kind": str(self.kind),
             "status": self.status,
             "delay_s": self.delay_s,
+            "delay_max_s": self.delay_max_s,
             "location": self.location or None,
             "retry_after_s": self.retry_after_s,
             "place": str(self.place),
             "encoding": str(self.encoding),
+            "lie": str(self.lie),
+            "case": self.case or None,
             "when": "after" if self.after else "before",
             "left": self.left,
         }
@@ -101,9 +131,15 @@ class Fault:
 
 @dataclass(slots=True)
 class FaultList:
-    """The faults in force."""
+    """The faults in force.
+
+    Args:
+        targets: Providers and platforms that a fault may name.
+        cases: For each platform with an OAuth API, the refusals it knows.
+    """
 
     targets: frozenset[str]
+    cases: Mapping[str, frozenset[str]] = field(default_factory=dict)
     active: list[Fault] = field(default_factory=list)
     _made: int = 0
 
@@ -113,13 +149,16 @@ class FaultList:
             raise BadControlError(f"at most {MAX_FAULTS} faults at once")
         self._made += 1
         fault = parse(spec, self._made, self.targets)
+        _check_platform(fault, spec, self.cases)
         self.active.append(fault)
         return fault
 
-    def take(self, provider: str, method: str, path: str) -> Fault | None:
-        """Return the fault for this call and count its use."""
+    def take(
+        self, provider: str, method: str, path: str, call: str = "", barred: frozenset[Kind] = frozenset()
+    ) -> Fault | None:
+        """Return the fault for this call and count its use; one of a barred kind could not act here and waits."""
         for fault in self.active:
-            if fault.matches(provider, method, path):
+            if fault.kind not in barred and fault.matches(provider, method, path, call):
                 fault.left -= 1
                 if fault.left <= 0:
                     self.active.remove(fault)
@@ -140,10 +179,13 @@ _KNOWN: Final = frozenset(
         "kind",
         "status",
         "delay_s",
+        "delay_max_s",
         "location",
         "retry_after_s",
         "place",
         "encoding",
+        "lie",
+        "case",
         "when",
         "times",
     }
@@ -159,36 +201,51 @@ def parse(spec: Mapping[str, Any], number: int, targets: frozenset[str]) -> Faul
         raise BadControlError(f"provider must be one of {', '.join(sorted(targets))}")
     kind = Kind(choice(spec, "kind", Kind))
     match = spec.get("match") or {}
-    if not isinstance(match, dict) or set(match) - {"method", "path"}:
-        raise BadControlError("match may have method and path only")
+    if not isinstance(match, dict) or set(match) - {"method", "path", "call"}:
+        raise BadControlError("match may have method, path and call only")
     fault = Fault(
         id=number,
         provider=str(spec["provider"]),
         kind=kind,
         method=text(match, "method", 10).upper(),
         path=text(match, "path", 512),
+        call=text(match, "call", 32),
         status=number_in(spec, "status", 200, 599),
-        delay_s=_delay(spec, kind),
+        delay_s=_delay(spec, "delay_s", _DEFAULT_DELAY_S.get(kind, 0.0)),
+        delay_max_s=_delay(spec, "delay_max_s", 0.0),
         location=text(spec, "location", 2048),
         retry_after_s=number_in(spec, "retry_after_s", 0, 86_400),
         place=Place(choice(spec, "place", Place, "body")),
         encoding=Encoding(choice(spec, "encoding", Encoding, "raw")),
+        lie=Lie(choice(spec, "lie", Lie, "other")),
+        case=text(spec, "case", 32),
         after=choice(spec, "when", ("before", "after"), "before") == "after",
         left=number_in(spec, "times", 1, MAX_TIMES) or 1,
     )
     if kind is Kind.STATUS and fault.status is None:
         raise BadControlError("kind status needs status")
+    if fault.delay_max_s and fault.delay_max_s < fault.delay_s:
+        raise BadControlError("delay_max_s may not be less than delay_s")
     if kind is Kind.REDIRECT and not fault.location:
         raise BadControlError("kind redirect needs location")
     return fault
 
 
-def _delay(spec: Mapping[str, Any], kind: Kind) -> float:
-    value = spec.get("delay_s", _DEFAULT_DELAY_S.get(kind, 0.0))
+def _check_platform(fault: Fault, spec: Mapping[str, Any], cases: Mapping[str, frozenset[str]]) -> None:
+    known = cases.get(fault.provider)
+    only_there = fault.kind in (Kind.REFUSAL, Kind.NO_SCOPE) or fault.call or "lie" in spec or fault.case
+    if known is None and only_there:
+        raise BadControlError(f"refusal, no_scope, lie, case and match.call are for {', '.join(sorted(cases))}")
+    if known is not None and fault.kind is Kind.REFUSAL and fault.case not in known:
+        raise BadControlError(f"case must be one of {', '.join(sorted(known))}")
+
+
+def _delay(spec: Mapping[str, Any], name: str, default: float) -> float:
+    value = spec.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadControlError("delay_s must be a number of seconds")
+        raise BadControlError(f"{name} must be a number of seconds")
     if not 0 <= value <= MAX_DELAY_S:
-        raise BadControlError(f"delay_s must be between 0 and {MAX_DELAY_S:g}")
+        raise BadControlError(f"{name} must be between 0 and {MAX_DELAY_S:g}")
     return float(value)
 
 

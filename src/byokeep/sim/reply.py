@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -37,20 +37,22 @@ COMMON_STATES = frozenset(KeyState) - {KeyState.MANAGEMENT, KeyState.CAP_REACHED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One HTTP answer; ``body`` is sent as JSON."""
+    """One HTTP answer; ``body`` is sent as JSON, unless there are ``raw`` bytes to send instead."""
 
     status: int
     body: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
+    content_type: str = "application/json"
 
     def encoded(self) -> bytes:
-        """Return the body as UTF-8 JSON."""
-        return json.dumps(self.body).encode()
+        """Return the raw bytes, or the body as UTF-8 JSON."""
+        return json.dumps(self.body).encode() if self.raw is None else self.raw
 
     def with_headers(self, **headers: str) -> Reply:
         """Return a copy with headers added; underscores in names become dashes."""
         added = {name.replace("_", "-"): value for name, value in headers.items()}
-        return Reply(status=self.status, body=self.body, headers={**self.headers, **added})
+        return replace(self, headers={**self.headers, **added})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

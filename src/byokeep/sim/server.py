@@ -19,11 +19,14 @@ from byokeep.sim import platform, spoil
 from byokeep.sim.book import Book
 from byokeep.sim.control import routes
 from byokeep.sim.faults import FaultList
+from byokeep.sim.platforms import PLATFORMS
+from byokeep.sim.platforms.control import social_routes
+from byokeep.sim.platforms.social import Social
+from byokeep.sim.record import record
 from byokeep.sim.reply import Call, Reply, Vendor
 from byokeep.sim.vendors import VENDORS
 
 MAX_BODY: Final = 1024 * 1024
-_CREDENTIAL_HEADERS: Final = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie")
 _STRANGER: Final = "stranger-1"
 
 
@@ -34,11 +37,16 @@ class Sim:
     url: str
     book: Book
     faults: FaultList
+    social: Social
     _runner: web.AppRunner = field(repr=False)
 
     def base_url(self, provider: str) -> str:
-        """Return the base URL that stands for a vendor's host. Raises KeyError for an unknown vendor."""
-        return f"{self.url}/{VENDORS[provider].name}"
+        """Return the base URL that stands for a vendor's host, or for ``https:/`` of a social platform's hosts.
+
+        Raises:
+            KeyError: Neither a vendor nor a platform has this name.
+        """
+        return f"{self.url}/{PLATFORMS[provider].name if provider in PLATFORMS else VENDORS[provider].name}"
 
     @property
     def platform_url(self) -> str:
@@ -62,7 +70,7 @@ class _Desk:
         vendor = VENDORS.get(request.match_info["provider"])
         path = "/" + request.match_info["tail"]
         key = _presented(vendor, request) if vendor else ""
-        await self._log(request, vendor.name if vendor else "", key)
+        await record(self.book, request, vendor.name if vendor else "", key)
         if vendor is None:
             return web.json_response({"error": "no such vendor"}, status=404)
         call = self._call(vendor, request, path, key)
@@ -83,7 +91,7 @@ class _Desk:
     async def platform(self, request: web.Request) -> web.StreamResponse:
         path = "/" + request.match_info["tail"]
         _, _, token = request.headers.get("Authorization", "").rpartition(" ")
-        await self._log(request, platform.NAME, token)
+        await record(self.book, request, platform.NAME, token)
         idempotency = request.headers.get("Idempotency-Key", "")[:200]
         call = platform.PlatformCall(method=request.method, path=path, idempotency_key=idempotency)
         fault = self.faults.take(platform.NAME, request.method, path)
@@ -113,45 +121,6 @@ class _Desk:
             both_credentials="authorization" in request.headers and "authorization" not in own and bool(key),
         )
 
-    async def _log(self, request: web.Request, vendor: str, key: str) -> None:
-        body = await request.read()
-        credentials = [
-            {"header": name, "hash": self.book.keys.digest(value)} for name, value in self._credentials(request)
-        ]
-        self.book.log.add(
-            {
-                "vendor": vendor,
-                "method": request.method,
-                "host": request.host[:255],
-                "path": self._safe_path(request.path, key),
-                "query_names": sorted(request.query.keys())[:50],
-                "header_names": sorted({name.lower() for name in request.headers})[:100],
-                "auth": credentials[0] if credentials else None,
-                "other_auth": credentials[1:],
-                "key_in_url": self._key_in_url(request, key),
-                "body_length": len(body),
-            }
-        )
-
-    def _credentials(self, request: web.Request) -> list[tuple[str, str]]:
-        found = []
-        for name, value in request.headers.items():
-            bare = value.partition(" ")[2] if value.lower().startswith(("bearer ", "basic ")) else value
-            if name.lower() in _CREDENTIAL_HEADERS or self.book.keys.is_known(bare):
-                found.append((name.lower(), bare))
-        return found[:10]
-
-    def _key_in_url(self, request: web.Request, key: str) -> bool:
-        values = [*request.path.split("/"), *request.query.values()]
-        named = any(name.lower() in {"key", "api_key", "apikey", "access_token", "token"} for name in request.query)
-        return named or any(v and self.book.keys.is_known(v) for v in values) or bool(key and key in request.path_qs)
-
-    def _safe_path(self, path: str, key: str) -> str:
-        parts = [
-            "[key]" if part and (part == key or self.book.keys.is_known(part)) else part for part in path.split("/")
-        ]
-        return "/".join(parts)[:512]
-
 
 def _answer(vendor: Vendor, call: Call) -> Reply:
     return vendor.answer(call) if call.route else vendor.error(404)
@@ -178,9 +147,11 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _application(desk: _Desk) -> web.Application:
+def _application(desk: _Desk, social: Social) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
-    app.add_routes(routes(desk.book, desk.faults))
+    app.add_routes([*routes(desk.book, desk.faults, social), *social_routes(social)])
+    names = "|".join(PLATFORMS)
+    app.router.add_route("*", f"/{{platform:{names}}}/{{host:[a-z0-9.-]+}}{{tail:/.*}}", social.handle)
     app.router.add_route("*", f"/{platform.NAME}/{{tail:.*}}", desk.platform)
     app.router.add_route("*", "/{provider}/{tail:.*}", desk.vendor)
     return app
@@ -204,18 +175,21 @@ async def start(host: str = "127.0.0.1", port: int = 0, *, seed: int = 0) -> Sim
         OSError: The port is taken.
     """
     book = Book()
-    faults = FaultList(targets=frozenset({*VENDORS, platform.NAME}))
-    desk = _Desk(book=book, faults=faults, chance=random.Random(seed))  # noqa: S311 - repeatable on purpose
-    runner = web.AppRunner(_application(desk), access_log=None, shutdown_timeout=0.1)
+    cases = {name: frozenset(map(str, one.cases)) for name, one in PLATFORMS.items()}
+    faults = FaultList(targets=frozenset({*VENDORS, platform.NAME, *PLATFORMS}), cases=cases)
+    chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    social = Social(book, faults, chance)
+    desk = _Desk(book=book, faults=faults, chance=chance)
+    runner = web.AppRunner(_application(desk, social), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, _checked_host(host), port).start()
     except BaseException:
         await runner.cleanup()
         raise
-    return Sim(url=_url(runner.addresses), book=book, faults=faults, _runner=runner)
+    return Sim(url=_url(runner.addresses), book=book, faults=faults, social=social, _runner=runner)
 
 
 def described(sim: Sim) -> Mapping[str, str]:
     """Return the base URLs by vendor, for a terminal."""
-    return {**{name: sim.base_url(name) for name in VENDORS}, platform.NAME: sim.platform_url}
+    return {**{name: sim.base_url(name) for name in (*VENDORS, *PLATFORMS)}, platform.NAME: sim.platform_url}

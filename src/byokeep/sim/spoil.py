@@ -31,7 +31,7 @@ _HTML: Final = b"<!doctype html><html><head><title>Sign in</title></head><body>P
 def plain(reply: Reply) -> web.Response:
     """Return the reply unspoiled."""
     return web.Response(
-        status=reply.status, body=reply.encoded(), headers=reply.headers, content_type="application/json"
+        status=reply.status, body=reply.encoded(), headers=reply.headers, content_type=reply.content_type
     )
 
 
@@ -54,17 +54,21 @@ async def spoiled(
         key: The presented credential, for ``echo_key``.
         chance: Seeded source of garbage.
     """
+    delay_s = chance.uniform(fault.delay_s, fault.delay_max_s) if fault.delay_max_s else fault.delay_s
     true = answer() if fault.after or fault.kind in _NEEDS_ANSWER else None
     match fault.kind:
         case Kind.HANG:
-            await asyncio.sleep(fault.delay_s)
+            await asyncio.sleep(delay_s)
             return _dropped(request)
+        case Kind.LATE:
+            await asyncio.sleep(delay_s)
+            return plain(true or answer())
         case Kind.RESET:
             return _dropped(request)
         case Kind.WRONG_IDENTITY:
             return plain(stranger())
         case Kind.SLOW if true is not None:
-            return await _trickled(request, true, fault.delay_s)
+            return await _trickled(request, true, delay_s)
         case Kind.TRUNCATED if true is not None:
             return await _cut(request, true)
         case Kind.ECHO_KEY if true is not None:
@@ -117,7 +121,7 @@ def _echoed(reply: Reply, key: str, fault: Fault) -> web.Response:
 async def _trickled(request: web.Request, reply: Reply, delay_s: float) -> web.StreamResponse:
     body = reply.encoded()
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
-    response.content_type = "application/json"
+    response.content_type = reply.content_type
     response.content_length = len(body)
     size = max(1, -(-len(body) // _PIECES))
     pieces = [body[at : at + size] for at in range(0, len(body), size)]
@@ -135,7 +139,7 @@ async def _trickled(request: web.Request, reply: Reply, delay_s: float) -> web.S
 async def _cut(request: web.Request, reply: Reply) -> web.StreamResponse:
     body = reply.encoded()
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
-    response.content_type = "application/json"
+    response.content_type = reply.content_type
     response.content_length = len(body)
     try:
         await response.prepare(request)
@@ -150,7 +154,7 @@ async def _cut(request: web.Request, reply: Reply) -> web.StreamResponse:
 async def _huge(request: web.Request, reply: Reply) -> web.StreamResponse:
     # The true answer and then megabytes of blanks: valid JSON, so that only a reader's own bound refuses it.
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
-    response.content_type = "application/json"
+    response.content_type = reply.content_type
     try:
         await response.prepare(request)
         await response.write(reply.encoded())
