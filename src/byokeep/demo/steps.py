@@ -16,6 +16,7 @@ from byokeep.cli.api import fetch
 from byokeep.client import verify as offline
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Unavailable
 from byokeep.demo.scene import CLIENTS, PROVIDERS, Scene, make_key, people
+from byokeep.redact.leaks.scanner import Scanner
 from byokeep.redact.scan import Canary, Sweep, new_canary, positive_control
 from byokeep.wire.openbao import read_secret
 
@@ -243,6 +244,8 @@ async def sweep(stage: Scene) -> Seen:
     _must(not report.findings, "a key was found in " + ", ".join(found))
     _must(report.clean, f"{len(report.unreadable)} sources could not be searched: "
           + ", ".join(sorted({f"{Path(one.source).name} {one.reason}" for one in report.unreadable})[:5]))  # fmt: skip
+    spoken = await asyncio.to_thread(Scanner().scan_paths, [stage.home / "logs"])
+    _must(spoken.clean, f"{len(spoken.findings)} places in the logs look like a secret")
     mib = report.bytes_scanned / 2**20
     text = f"{report.sources_scanned} files and processes, {mib:.0f} MiB; control: {control.planted} planted, all found"
     return Seen("The keys are nowhere: files, database, store, logs, arguments, environments", text)
