@@ -54,6 +54,7 @@ class Shapes:
         }
         self._nominees = [number for number in range(len(self._rules.rules)) if number not in self._plain]
         patterns = tuple(self._rules.rules[number].pattern for number in self._nominees)
+        self._reaches = [(_NEAR, _FAR) if b",}" in weakened(pattern) else (_NEAR,) for pattern in patterns]
         self._database: Any
         self._scratch: Any
         self._database, self._scratch = (None, None) if engine == "grams" else _database(patterns, engine)
@@ -90,7 +91,7 @@ class Shapes:
             number = self._nominees[nominee]
             if end > done[number]:
                 tried = 0
-                for reach in (_NEAR, _FAR):
+                for reach in self._reaches[nominee]:
                     first = max(done[number], end - reach)
                     tried = self._match(data, number, first, end, found)
                     if tried >= end or first == done[number]:
