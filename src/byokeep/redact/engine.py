@@ -13,7 +13,7 @@ import re
 import threading
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -31,6 +31,7 @@ from byokeep.redact.views import Layer
 
 LEAST_LINE: Final = 1 << 10
 LEAST_TEXT: Final = 8  # what is shorter holds no secret: a value is longer, and so is a name with a value
+_MOST_MASKS: Final = 1000  # in a page
 _SHORT: Final = 64
 MASK_STARTS: Final = b"[redacted:"
 _MARK_ROOM: Final = 40
@@ -218,16 +219,20 @@ class Redactor:
                 continue
             first = max(at, start)
             page = data[first:limit] if first or limit < len(data) else data
-            if not self._nominator.scan(page) and not self.known.holds(page):
+            numbers = self._nominator.scan(page)
+            if not numbers and not self.known.holds(page):
                 continue
-            for span in sorted(self._closely(page)):
+            for span in sorted(self._closely(page, numbers)):
                 if first + span.start >= end:
                     break
                 at = first + span.end
                 yield replace(span, start=first + span.start, end=at) if first else span
 
-    def _closely(self, data: bytes) -> Iterator[Span]:
-        """Yield the spans of a page; what lies between two masks, old or new, is read by itself."""
+    def _closely(self, data: bytes, numbers: Sequence[int]) -> Iterator[Span]:
+        """Yield the spans of a page of which `numbers` were nominated.
+
+        What lies between two masks, old or new, is read by itself.
+        """
         todo = list(self._between_masks(data))
         clean: set[bytes] = set()
         while todo:
@@ -237,10 +242,11 @@ class Redactor:
             part = data[start:end]
             if len(part) <= _SHORT and part in clean:
                 continue
-            if not self._nominator.scan(part) and not self.known.holds(part):
+            seen = numbers if len(part) == len(data) else self._nominator.scan(part)
+            if not seen and not self.known.holds(part):
                 clean.add(part if len(part) <= _SHORT else b"")
                 continue
-            spans = self._read(part, start)
+            spans = self._read(part, start, seen)
             at = start
             for span in spans:
                 yield span
@@ -258,25 +264,30 @@ class Redactor:
             start = mask.end()
         yield start, len(data)
 
-    def _read(self, data: bytes, base: int) -> list[Span]:
-        """Return the disjoint spans of a text without masks, `base` added to their offsets."""
+    def _read(self, data: bytes, base: int, numbers: Sequence[int]) -> list[Span]:
+        """Return the disjoint spans of a text without masks, `base` added to their offsets.
+
+        `numbers` is what was nominated in it.
+        """
         raw = [(start, end, hit.kind, f"known/{hit.form}", hit.mark) for start, end, hit in self.known.search(data)]
         seen: dict[int, Reading] = {}
 
         def sets_off(start: int, end: int) -> bool:
-            reading = self._reading(data[start:end])
+            whole = end - start == len(data)
+            reading = self._reading(data, numbers) if whole else self._reading(data[start:end])
             if reading is not NOTHING:
                 seen[start << 32 | end] = reading
             return reading is not NOTHING
 
         for start, end in groups(data, sets_off):
             part = data[start:end] if start or end < len(data) else data
-            reading = seen.get(start << 32 | end) or self._reading(part)
+            known = seen.get(start << 32 | end)
+            reading = known or self._reading(part, numbers if part is data else None)
             raw += ((start + s, start + e, kind, rule, mark) for s, e, kind, rule, mark in self._layers(part, reading))
         return self._disjoint(data, raw, base)
 
-    def _reading(self, data: bytes) -> Reading:
-        numbers = self._nominator.scan(data)
+    def _reading(self, data: bytes, numbers: Sequence[int] | None = None) -> Reading:
+        numbers = self._nominator.scan(data) if numbers is None else numbers
         if not numbers:
             return NOTHING
         reading = confirmed(self.rules, numbers, data)
@@ -323,7 +334,10 @@ class Redactor:
         return spans
 
     def _disjoint(self, data: bytes, raw: list[_Raw], base: int) -> list[Span]:
-        """Merge what overlaps. A known value names the whole; of two shapes the first does."""
+        """Merge what overlaps, and everything when there is no end of it, so that masks cannot swell a line.
+
+        A known value names the whole; of two shapes the first does.
+        """
         merged: list[list[Any]] = []
         for first, last_end, kind, rule, mark in sorted(raw):
             start, end = _whole_characters(data, first, last_end)
@@ -334,6 +348,8 @@ class Redactor:
                     last[2:] = kind, rule, mark
             else:
                 merged.append([start, end, kind, rule, mark])
+        if len(merged) > _MOST_MASKS:
+            merged = [[merged[0][0], merged[-1][1], *merged[0][2:]]]
         return [
             Span(base + start, base + end, kind, rule, mark or self.mask.fingerprint(data[start:end]))
             for start, end, kind, rule, mark in merged

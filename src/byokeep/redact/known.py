@@ -37,7 +37,7 @@ _STRIDE: Final = 8
 _GRAIN: Final = 2048
 _SAMPLERS: Final = [struct.Struct(f"@{'I4x' * (words - 1)}I" if words else "@") for words in range(160)]
 _COMPILE_NS: Final = 1_500_000  # for each value
-_BULK: Final = 1 << 12
+_SCAN_NS: Final = 4  # for each byte searched without an automaton
 _FEW: Final = 8
 
 # What all keys of a kind share says nothing about one of them: it is neither searched for nor counted as entropy.
@@ -231,15 +231,22 @@ class KnownValues:
         return self.nominated(data) and bool(self._verified(Squeezed(data, SQUEEZED, _GRAIN)))
 
     def expect(self, size: int) -> None:
-        """Say that `size` bytes are about to be searched, so that an automaton is compiled before and not after."""
-        self._spent += 4 * size
+        """Say that `size` bytes are about to be searched: an automaton is compiled first where that saves time."""
+        if self._automaton is None and _SCAN_NS * size > _COMPILE_NS * len(self._entries):
+            self._compile()
 
     def _worth(self, size: int) -> Automaton | None:
-        """Compile an automaton of the values once the texts searched without one have cost as much as it does."""
-        if not self._compiled:
+        """Compile an automaton once the texts searched without one have cost as much. Many values take too long for it.
+
+        Called where no bulk is expected, so where somebody may be waiting for one record.
+        """
+        if len(self._entries) > _FEW:
             return None
-        self._spent += 1000 + 4 * size
-        if self._spent < _COMPILE_NS * len(self._entries) or (size < _BULK and len(self._entries) > _FEW):
+        self._spent += 1000 + _SCAN_NS * size
+        return self._compile() if self._spent > _COMPILE_NS * len(self._entries) else None
+
+    def _compile(self) -> Automaton | None:
+        if not self._compiled:
             return None
         with self._lock:
             self._automaton = _automaton([form for entry in self._entries.values() for form in entry.forms])

@@ -105,7 +105,11 @@ class Pure:
     """The same with `re`: words first, expressions only where one of a rule's words stands."""
 
     def __init__(self, rules: Rules) -> None:
-        self._rules = [(number, rule.literals, rule.compiled) for number, rule in enumerate(rules.rules)]
+        self._rules = [
+            (number, rule.literals, quick or rule.compiled, quick is not None)
+            for number, rule in enumerate(rules.rules)
+            for quick in [_folding(rule.pattern)]
+        ]
         self._triggers = [(len(self._rules) + n, re.compile(p)) for n, p in enumerate(TRIGGERS.values())]
 
     def scan(self, data: bytes) -> Sequence[int]:
@@ -113,10 +117,11 @@ class Pure:
         folded = data.lower()
         found = [
             number
-            for number, literals, compiled in self._rules
-            if (not literals or any(literal in folded for literal in literals)) and compiled.search(data)
+            for number, literals, pattern, folds in self._rules
+            if (not literals or any(literal in folded for literal in literals))
+            and pattern.search(folded if folds else data)
         ]
-        found += [number for number, compiled in self._triggers if compiled.search(data)]
+        found += [number for number, pattern in self._triggers if pattern.search(data)]
         return found
 
 

@@ -15,6 +15,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Final
 
@@ -22,34 +23,36 @@ from byokeep.redact.views import Layer, narrowed, unescaped
 
 DEPTH: Final = 4
 _STREAM_BYTES: Final = 1 << 20
+_MOST_STREAMS: Final = 256  # marks of packed data in one text; the rest of such a text is masked unread
+_FIRST: Final = 64  # of a stream: enough to tell most chance marks from streams; a multiple of 4
+_LARGEST: Final = 1 << 16
+_LEADS: Final = {b"H": 0, b"e": 0, b"f": 2}  # bytes of other things before the stream, by the first letter of its mark
 _GAP: Final = b"\xff\xff\xff"
 
 _ANY = rb"[A-Za-z0-9+/_-]"
 # Four characters that decode to three bytes below 0x80 of which the first two are printable.
 _TEXT_GROUP = rb"[I-Za-f][C-HS-Xi-ny-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589]" + _ANY
 _WIDE_GROUP = rb"[I-Za-f][AQgw][AB]" + _ANY + rb"A[C-H][AEIMQUYcgkosw048]A"
-_PACKED = rb"H4sI[A-Za-z0-9+/_-]|[BRhx][+-]LC[A-D]|fiw[g-j]|eJ[wxyz0-5]|eN[opqrs]|eA[EFG]"
 
 # The marks, in the subset that hyperscan reads too; the name says which of the functions below takes them up.
 TRIGGERS: Final[dict[str, bytes]] = {
     "escape": rb"%[0-9A-Fa-f]{2}|\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
     rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)",
     "wide": rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
-    "base64": rb"%b{40}" % _ANY,  # shorter runs hold 12 bytes of a value only once encoded, and that form is known
-    "packed": rb"(?:%b)%b{16}" % (_PACKED, _ANY),
-    "hex": rb"(?:[2-7][0-9A-Fa-f]){12}",
+    "run": rb"%b{40}" % _ANY,  # shorter ones hold 12 bytes of a value only if encoded once, and those forms are known
+    "packed": rb"H4sI|[BRhx][+-]LC[A-D]|fiw[g-j]|eJ[wxyz0-5]|eN[opqrs]|eA[EFG]",
     "base32": rb"[A-Z2-7]{20}",
     "stream": rb"\x1f\x8b\x08|x[\x01\x5e\x9c\xda]",
 }
 _FOUND: Final = {name: re.compile(pattern) for name, pattern in TRIGGERS.items()}
+_TEXT16: Final = re.compile(rb"(?:[2-7][0-9A-Fa-f]){12}")
 _TEXT64: Final = re.compile(rb"(?:%b){4}|(?:%b){2}" % (_TEXT_GROUP, _WIDE_GROUP))
 _RUN64: Final = b"A" * 20
 _LINE64: Final = 40
 _END64: Final = re.compile(rb"[^A]")
 _WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b)" % _ANY)
-_RUN16: Final = re.compile(rb"[0-9A-Fa-f]+")
-_LONG32: Final = 1 << 12
-_TEXT: Final = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xf4]{12,}")
+_RUN16: Final = re.compile(rb"[0-9A-Fa-f]{24,}")
+_LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
 _RUN32: Final = re.compile(rb"[A-Z2-7]{20,}={0,6}")
 _MASK64: Final = bytes(
     65 if code in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_" else 32 for code in range(256)
@@ -83,12 +86,12 @@ def inner(layer: Layer, names: frozenset[str], covered: Callable[[int, int], boo
     if "wide" in names:
         yield from narrowed(layer)
     pieces: list[Piece] = []
-    if "base64" in names or "packed" in names:
+    if "run" in names or "packed" in names:
         pieces += _from_base64(layer.data, covered, unread)
-    if "hex" in names:
+    if "run" in names:
         pieces += _from_hex(layer.data)
     if "base32" in names:
-        pieces += _from_base32(layer.data)
+        pieces += _from_base32(layer.data, unread)
     if "stream" in names:
         pieces += _from_streams(layer.data, unread)
     if pieces:
@@ -111,17 +114,26 @@ def _joined(layer: Layer, pieces: list[Piece]) -> Layer:
 
 
 def _from_base64(data: bytes, covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Piece]:
+    tries = 0
     for start, end in _runs64(data):
         if covered(start, end):
             continue
         text = data[start:end].translate(None, _NOT64)
         for phase in sorted({found.start() % 4 for found in _TEXT64.finditer(text)}):
             yield Piece(_base64(text[phase:]), start, end)
-        for found in _FOUND["packed"].finditer(text):
-            lead = {b"H": 0, b"f": 2, b"e": 0}.get(found[0][:1], 1)
-            begin = max(0, found.start() - 2) if lead == 2 else found.start()
-            packed = _base64(text[begin:])[lead:] if lead != 2 or found.start() >= 2 else b""
-            opened = _inflated(packed)
+        at = 0
+        while found := _FOUND["packed"].search(text, at):
+            at = found.end()
+            lead = _LEADS.get(found[0][:1], 1)
+            begin = found.start() - (lead == 2) * 2
+            if begin < 0:
+                continue
+            tries += 1
+            if tries > _MOST_STREAMS:
+                unread.append((start, end))
+                break
+            opened, used = _inflated(partial(_letters, text, begin), lead)
+            at = max(at, begin + used)
             if len(opened) >= _STREAM_BYTES:
                 unread.append((start, end))
             if opened:
@@ -151,58 +163,71 @@ def _base64(text: bytes) -> bytes:
 
 
 def _from_hex(data: bytes) -> Iterator[Piece]:
+    if not _TEXT16.search(data):
+        return
     for run in _RUN16.finditer(data):
-        if run.end() - run.start() < 24:
-            continue
-        for phase in sorted({found.start() % 2 for found in _FOUND["hex"].finditer(run[0])}):
+        for phase in sorted({found.start() % 2 for found in _TEXT16.finditer(run[0])}):
             text = run[0][phase:]
             yield Piece(binascii.unhexlify(text[: len(text) // 2 * 2]), run.start(), run.end())
 
 
-def _from_base32(data: bytes) -> Iterator[Piece]:
+def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:
     for run in _RUN32.finditer(data):
         text = run[0].rstrip(b"=")
+        if len(text) > _LONG32:
+            unread.append(run.span())
+            continue
         for phase in range(8):
             part = text[phase:]
-            decoded = base64.b32decode(part + b"A" * (-len(part) % 8))
-            yield Piece(decoded if len(run[0]) < _LONG32 else _readable(decoded), run.start(), run.end())
-
-
-def _readable(data: bytes) -> bytes:
-    """Return the stretches of text in bytes that are mostly none."""
-    return _GAP.join(_TEXT.findall(data))
+            yield Piece(base64.b32decode(part + b"A" * (-len(part) % 8)), run.start(), run.end())
 
 
 def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:
-    at = 0
+    at = tries = 0
     while found := _FOUND["stream"].search(data, at):
-        at = found.end()
-        opened = _inflated(data[found.start() :])
-        if len(opened) >= _STREAM_BYTES:
-            unread.append((found.start(), len(data)))
-        if opened:
-            yield Piece(opened, found.start(), len(data))
+        start = found.start()
+        tries += 1
+        if tries > _MOST_STREAMS:
+            unread.append((start, len(data)))
             return
+        opened, used = _inflated(partial(_slice, data, start), 0)
+        at = max(found.end(), start + used)
+        if len(opened) >= _STREAM_BYTES:
+            unread.append((start, len(data)))
+        if opened:
+            yield Piece(opened, start, at)
 
 
-def _inflated(data: bytes) -> bytes:
-    """Return what a stream at the start of `data` holds, at most _STREAM_BYTES of it; nothing if it is no stream."""
-    bits = 31 if data[:1] == b"\x1f" else 15
-    try:
-        return zlib.decompressobj(bits).decompress(data, _STREAM_BYTES)
-    except zlib.error:
-        return _salvaged(data, bits)
+def _slice(data: bytes, base: int, start: int, end: int) -> bytes:
+    return data[base + start : base + end]
 
 
-def _salvaged(data: bytes, bits: int) -> bytes:
-    """Return what a stream gives before the place where it breaks."""
-    stream = zlib.decompressobj(bits)
+def _letters(text: bytes, base: int, start: int, end: int) -> bytes:
+    return _base64(text[base + start : base + end])
+
+
+def _inflated(read: Callable[[int, int], bytes], skip: int) -> tuple[bytes, int]:
+    """Open a stream piece by piece; return what came out, at most _STREAM_BYTES, and where in the source it ended.
+
+    `read` returns the bytes that [start, end) of the source stands for; `skip` of them come before the stream. A stream
+    that breaks gives what stood before the break.
+    """
     out = bytearray()
+    stream = None
+    at, size = 0, _FIRST
     try:
-        for at in range(0, len(data), 64):
-            out += stream.decompress(data[at : at + 64], _STREAM_BYTES)
-            if len(out) > _STREAM_BYTES:
+        while len(out) < _STREAM_BYTES:
+            piece = read(at, at + size)[skip:]
+            skip = 0
+            if not piece:
                 break
+            if stream is None:
+                stream = zlib.decompressobj(31 if piece[:1] == b"\x1f" else 15)
+            at += size
+            out += stream.decompress(piece, _STREAM_BYTES)
+            if stream.eof:
+                break
+            size = min(size * 2, _LARGEST)
     except zlib.error:
         pass
-    return bytes(out)
+    return bytes(out), at if out else 0
