@@ -49,6 +49,7 @@ def _made(chance: random.Random, kind: str, sizes: list[int]) -> str | None:
         return "".join(chance.choices(_ALPHABETS[kind], k=sizes[0]))
     made = {
         "root": lambda: _b64(chance, 32),
+        "tgz": lambda: ".tgz",
         "b64": lambda: _b64(chance, sizes[0]),
         "b64-nopad": lambda: _b64(chance, sizes[0]).rstrip("="),
         "b64-url": lambda: _b64(chance, sizes[0]).replace("+", "%2B").replace("/", "%2F").replace("=", "%3D"),
