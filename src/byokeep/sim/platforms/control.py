@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from byokeep.sim.asked import LONGEST_SECRET, flag, guarded, needed, object_of, texts
-from byokeep.sim.faults import BadControlError, choice, text
+from byokeep.sim.faults import BadControlError, choice, number_in, text
 from byokeep.sim.platforms import PLATFORMS, people, webhooks
 from byokeep.sim.platforms.kit import Case
 from byokeep.sim.platforms.ledger import Family, Kind
@@ -39,6 +39,8 @@ _WEBHOOK_FIELDS: Final = (
     "deliver_to",
     "challenge",
     "verify_token",
+    "removed",
+    "reason",
 )
 _FAR_S: Final = 10_000_000_000
 
@@ -211,9 +213,20 @@ def _secret(social: Social, spec: dict[str, Any]) -> str:
 def _signed(social: Social, platform: str, secret: str, spec: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
     spoilt = choice(spec, "spoil", ("none", "absent", "wrong_secret", "changed_body"), "none")
     age_s = _moment(spec, "age_s", -_FAR_S) if "age_s" in spec else 0.0
-    body = json.dumps(spec.get("payload", {})).encode()
-    moment = int(social.clock.now() - age_s)
-    headers = webhooks.signature(platform, secret + ("-other" if spoilt == "wrong_secret" else ""), body, moment)
-    if spoilt == "changed_body":
-        body += b" "
-    return body, {} if spoilt == "absent" else headers
+    used, moment = secret + ("-other" if spoilt == "wrong_secret" else ""), int(social.clock.now() - age_s)
+    body, kind = json.dumps(spec.get("payload", {})).encode(), "application/json"
+    if text(spec, "removed", 64):
+        body, kind = _removal(social, platform, used, spec, moment)
+    headers = {} if spoilt == "absent" else webhooks.signature(platform, used, body, moment)
+    return body + (b" " if spoilt == "changed_body" else b""), {"Content-Type": kind, **headers}
+
+
+def _removal(social: Social, platform: str, secret: str, spec: dict[str, Any], moment: int) -> tuple[bytes, str]:
+    world = social.worlds.get(platform)
+    app = world.apps.get(text(spec, "client_id", 200)) if world else None
+    account = world.accounts.get(text(spec, "removed", 64)) if world else None
+    if app is None or account is None:
+        raise BadControlError("removed needs a seeded account and the client_id of a registered app")
+    user_id = {"meta": account.person_id, "tiktok": account.seen_by(app)}.get(platform, account.id)
+    reason = number_in(spec, "reason", 0, 5)
+    return webhooks.removal(platform, secret, app.client_id, user_id, 1 if reason is None else reason, moment)

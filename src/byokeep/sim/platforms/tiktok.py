@@ -8,7 +8,6 @@ Rules
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 from byokeep.sim.platforms.kit import API, DAY, OAUTH, PAGE, Case, Platform, Refused, Shape, Turn, endpoint
@@ -164,17 +163,6 @@ def _videos(turn: Turn) -> Reply:
         videos.append({name: everything[name] for name in names if name in everything})
     more = len(account.posts) > wanted
     return _api(200, "ok", "", {"videos": videos, "cursor": 0, "has_more": more})
-
-
-def authorization_removed(client_key: str, open_id: str, reason: int, moment: int) -> dict[str, Any]:
-    """Return the event of a person who removed the app: ``content`` is JSON in a text."""
-    return {
-        "client_key": client_key,
-        "event": "authorization.removed",
-        "create_time": moment,
-        "user_openid": open_id,
-        "content": json.dumps({"reason": reason}),
-    }
 
 
 PLATFORM: Final = Platform(

@@ -12,6 +12,7 @@ import base64
 import hmac
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import aiohttp
@@ -51,12 +52,37 @@ def signature(platform: str, secret: str, body: bytes, moment: int) -> dict[str,
             return {"signature": _mac(secret, body).hex()}
 
 
-def signed_request(secret: str, user_id: str, moment: int) -> dict[str, str]:
-    """Return the form of Meta's call after a person removed the app."""
-    document = {"algorithm": "HMAC-SHA256", "issued_at": moment, "user_id": user_id}
-    payload = base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b"=")
-    made = base64.urlsafe_b64encode(_mac(secret, payload)).rstrip(b"=")
-    return {"signed_request": (made + b"." + payload).decode()}
+def removal(platform: str, secret: str, app: str, user_id: str, reason: int, moment: int) -> tuple[bytes, str]:
+    """Return the body of the call after a person removed the app, and its content type.
+
+    Args:
+        app: Id of the app.
+        reason: TikTok's number: 0 unknown, 1 the person, 2 account deleted, 3 age, 4 banned, 5 the developer.
+
+    Raises:
+        BadControlError: The platform tells nobody.
+    """
+    match platform:
+        case "meta" | "instagram":
+            document = {"algorithm": "HMAC-SHA256", "issued_at": moment, "user_id": user_id}
+            payload = base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b"=")
+            made = base64.urlsafe_b64encode(_mac(secret, payload)).rstrip(b"=")
+            return b"signed_request=" + made + b"." + payload, "application/x-www-form-urlencoded"
+        case "tiktok":
+            event: dict[str, Any] = {
+                "client_key": app,
+                "event": "authorization.removed",
+                "create_time": moment,
+                "user_openid": user_id,
+                "content": json.dumps({"reason": reason}),
+            }
+        case "x":
+            when = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+            revoked = {"user_id": user_id, "app_id": app, "date_time": when}
+            event = {"data": {"event_type": "oauth.revoke", "filter": {"user_id": user_id}, "payload": revoked}}
+        case _:
+            raise BadControlError("meta, instagram, tiktok and x tell when a person removed the app")
+    return json.dumps(event).encode(), "application/json"
 
 
 def challenge(platform: str, secret: str, word: str, verify_token: str) -> tuple[dict[str, str], Any]:
@@ -86,8 +112,7 @@ async def deliver(url: str, body: bytes, headers: Mapping[str, str]) -> int:
     """Send a webhook and return the HTTP status, 0 when nobody answered. Raises BadControlError."""
     async with _client(url) as http:
         try:
-            sent = {"Content-Type": "application/json", **headers}
-            async with http.post(url, data=body, headers=sent, allow_redirects=False) as reply:
+            async with http.post(url, data=body, headers=headers, allow_redirects=False) as reply:
                 return reply.status
         except (aiohttp.ClientError, TimeoutError):
             return 0
