@@ -1,0 +1,178 @@
+"""Turns a call of a descriptor into an HTTP request, and sends it.
+
+Rules
+- Places are filled from a closed set of values; a place without a value means that the call can not be made.
+- What is put into a path or a query is percent-encoded as one piece; it can not add a segment or a parameter.
+- Before sending, the request is looked at once more: no secret stands in a URL that was not declared to carry it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote, quote_plus, urlencode, urlsplit
+
+import httpx2
+
+from byokeep.adapters.platforms.descriptor import Call, ClientAuth, OAuth, PlatformDescriptor, Surface
+from byokeep.adapters.platforms.load import PLACE
+from byokeep.adapters.platforms.pkce import appsecret_proof
+from byokeep.core.errors import Rejected
+from byokeep.core.secret import Secret
+from byokeep.wire.outbound import Got, NotGot, exchange, loopback_base
+
+READ_DEADLINE_S: Final = 15.0
+# A token endpoint gets long: giving up early is what loses a token that was rotated already.
+TOKEN_DEADLINE_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformApp:
+    """Our app at a platform.
+
+    Args:
+        client_id: Its public id.
+        client_secret: None for a public app, where the platform knows such.
+        redirect_uri: The address that is registered for this platform alone.
+    """
+
+    client_id: str
+    client_secret: Secret | None = field(repr=False)
+    redirect_uri: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a platform is reached. ``base``: address of a simulator on this machine, None for the platform itself."""
+
+    base: str | None = None
+
+    def at(self, url: str) -> str:
+        """Return the address of a call.
+
+        Raises:
+            Rejected: ``bad_base_url``, ``host_not_allowed``.
+        """
+        if self.base is None:
+            return url
+        split = urlsplit(url)
+        return f"{loopback_base(self.base)}/{split.netloc}{split.path}"
+
+
+Values = Mapping[str, str | Secret | None]
+
+
+def oauth_of(descriptor: PlatformDescriptor) -> OAuth:
+    """Return a platform's OAuth.
+
+    Raises:
+        Rejected: ``platform_without_oauth``: declared so, the browser lane is offered instead (R2.1-8).
+    """
+    if descriptor.oauth is None:
+        raise Rejected(
+            "platform_without_oauth",
+            next_step="This platform has no OAuth; enable its browser lane and seal a profile.",
+            platform=descriptor.id,
+        )
+    return descriptor.oauth
+
+
+def fillable(call: Call, values: Values) -> bool:
+    """Whether every place of the call has a value."""
+    texts = [call.url, *call.query.values(), *call.form.values()]
+    return all(values.get(place) is not None for text in texts for place in PLACE.findall(text))
+
+
+async def send(
+    http: httpx2.AsyncClient, oauth: OAuth, call: Call, app: PlatformApp, place: Place, values: Values
+) -> Got | NotGot:
+    """Make a call.
+
+    Args:
+        values: What the places hold; the app's own are added here.
+
+    Raises:
+        Rejected: ``call_lacks_a_value``, ``secret_in_url``, ``app_without_secret``, and what :class:`Place` and
+            :func:`~byokeep.wire.outbound.exchange` raise. Nothing was sent then.
+    """
+    known: dict[str, str | Secret | None] = {
+        "client_id": app.client_id,
+        "client_secret": app.client_secret,
+        "redirect_uri": app.redirect_uri,
+        **values,
+    }
+    if "{proof}" in call.query.values():
+        known["proof"] = _proof(app, values)
+    if not fillable(call, known):
+        raise Rejected("call_lacks_a_value", call=call.name)
+    url = _url(call, place, known)
+    _guard(call, url, known)
+    form = {name: _filled(text, known) for name, text in call.form.items()}
+    headers = dict(call.headers)
+    if call.surface is Surface.OAUTH and call.form:
+        headers |= _client(oauth, app, form)
+    if call.bearer:
+        headers["authorization"] = "Bearer " + _plain(known["access_token"])
+    content = urlencode(form).encode() if form else (call.json or "").encode()
+    if content:
+        headers["content-type"] = "application/x-www-form-urlencoded" if form else "application/json"
+    return await exchange(
+        http,
+        call.method,
+        url,
+        headers=headers,
+        content=content,
+        loopback=place.base is not None,
+        deadline_s=TOKEN_DEADLINE_S if call.surface is Surface.OAUTH else READ_DEADLINE_S,
+    )
+
+
+def _client(oauth: OAuth, app: PlatformApp, form: dict[str, str]) -> dict[str, str]:
+    """Show the app at the token endpoint, where its form fields do not."""
+    if oauth.client_auth is ClientAuth.FORM:
+        return {}
+    if app.client_secret is None:
+        form["client_id"] = app.client_id
+        return {}
+    # RFC 6749 2.3.1: both parts are form-encoded before they are joined.
+    pair = f"{quote_plus(app.client_id)}:{quote_plus(_plain(app.client_secret))}"
+    return {"authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
+def _proof(app: PlatformApp, values: Values) -> str:
+    access = values.get("access_token")
+    if app.client_secret is None or not isinstance(access, Secret):
+        raise Rejected("app_without_secret")
+    return appsecret_proof(app.client_secret, access)
+
+
+def _url(call: Call, place: Place, values: Values) -> str:
+    path = PLACE.sub(lambda found: _segment(call, _plain(values[found[1]])), call.url)
+    query = {name: _filled(text, values) for name, text in call.query.items()}
+    return place.at(path) + (f"?{urlencode(query, quote_via=quote)}" if query else "")
+
+
+def _segment(call: Call, text: str) -> str:
+    if text in ("", ".", ".."):
+        raise Rejected("call_lacks_a_value", call=call.name)
+    return quote(text, safe="")
+
+
+def _filled(text: str, values: Values) -> str:
+    return PLACE.sub(lambda found: _plain(values[found[1]]), text)
+
+
+def _plain(value: str | Secret | None) -> str:
+    if value is None:
+        raise Rejected("call_lacks_a_value")
+    return value.reveal().decode() if isinstance(value, Secret) else value
+
+
+def _guard(call: Call, url: str, values: Values) -> None:
+    if call.secret_in_query:
+        return
+    secrets = [_plain(value) for value in values.values() if isinstance(value, Secret)]
+    if any(one in url or quote(one, safe="") in url for one in secrets):
+        raise Rejected("secret_in_url", call=call.name)

@@ -1,0 +1,248 @@
+"""What can be asked of a social platform: consent, tokens, renewal, revocation, who it is, what it posted.
+
+Rules
+- One call, one request, no retry: whether an act may be repeated is decided by whoever knows what a one-time token costs.
+- Tokens come out as :class:`~byokeep.core.secret.Secret`; refusals as :class:`~byokeep.core.fault.Fault`, one word of
+  a closed list. Nothing else of a reply is kept.
+- The reply to a renewal is handed over before it is read, so that it can be landed first.
+- A revocation is proved by use, never by the answer to it (S-OAUTH-9).
+
+It may not read stores, decide what a refusal leads to, or know the time but for rate headers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+import httpx2
+
+from byokeep.adapters.platforms import read
+from byokeep.adapters.platforms.calls import Place, PlatformApp, Values, fillable, oauth_of, send
+from byokeep.adapters.platforms.descriptor import Call, MixUp, OAuth, Pkce, PlatformDescriptor, Purpose
+from byokeep.adapters.platforms.pkce import challenge
+from byokeep.core.errors import Rejected
+from byokeep.core.fault import Cause, Fault
+from byokeep.core.identity import Face
+from byokeep.core.secret import Secret
+from byokeep.core.tokens import TokenReply, TokenSet, first_set, renewed, scope_set
+from byokeep.wire.outbound import Got, NotGot
+
+_LONGEST_CODE: Final = 4096
+
+
+class Revocation(StrEnum):
+    """What is known after a revocation. ``not_offered``: the platform has no call; the person must remove the app."""
+
+    CONFIRMED = "confirmed"
+    UNCONFIRMED = "unconfirmed"
+    NOT_OFFERED = "not_offered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentPosts:
+    """The evidence of a read: how many posts the list held, and the newest one's id."""
+
+    count: int
+    newest_id: str | None
+
+
+class PlatformClient:
+    """Calls one platform as one app.
+
+    Args:
+        descriptor: The platform.
+        app: Our app there.
+        http: A client of :func:`byokeep.wire.outbound.new_outbound_client`; the caller closes it.
+        place: Where the platform is; a simulator outside production only.
+
+    Raises:
+        Rejected: ``platform_without_oauth``.
+    """
+
+    def __init__(
+        self, descriptor: PlatformDescriptor, app: PlatformApp, http: httpx2.AsyncClient, place: Place | None = None
+    ) -> None:
+        self.descriptor = descriptor
+        self.oauth: OAuth = oauth_of(descriptor)
+        self.app = app
+        self._http = http
+        self._place = place or Place()
+
+    def scopes(self, *purposes: Purpose) -> tuple[str, ...]:
+        """Return the scopes of some purposes, sorted; those of connecting are always among them."""
+        wanted = {scope for purpose in (Purpose.CONNECT, *purposes) for scope in self.oauth.scopes[purpose]}
+        return scope_set(tuple(wanted))
+
+    def authorization_url(self, *, state: Secret, verifier: Secret | None, scopes: tuple[str, ...]) -> str:
+        """Return the address to send the person's browser to.
+
+        Args:
+            state: Of :func:`~byokeep.adapters.platforms.pkce.new_state`.
+            verifier: Of :func:`~byokeep.adapters.platforms.pkce.new_verifier`; None where there is no challenge.
+
+        Raises:
+            ValueError: A verifier too many or too few, or no scopes.
+        """
+        if not scopes or (verifier is None) != (self.oauth.pkce is Pkce.NONE):
+            raise ValueError("scopes, and a verifier where the platform has challenges")
+        page = self.oauth.authorize
+        query = {
+            **page.fixed,
+            page.client_id_name: self.app.client_id,
+            "redirect_uri": self.app.redirect_uri,
+            "scope": page.scope_separator.join(scopes),
+            "state": state.reveal().decode(),
+        }
+        if verifier is not None:
+            query |= {"code_challenge": challenge(self.oauth.pkce, verifier), "code_challenge_method": "S256"}
+        return f"{self._place.at(page.url)}?{urlencode(query, quote_via=quote)}"
+
+    def check_issuer(self, iss: str | None) -> None:
+        """Let an answer pass that can not be another issuer's.
+
+        Args:
+            iss: The answer's ``iss``, None without one. Where the platform sends none, its own redirect address is
+                what tells issuers apart, and the caller has compared that.
+
+        Raises:
+            Rejected: ``wrong_issuer``.
+        """
+        needed = self.oauth.mix_up is MixUp.ISS
+        if (iss is None and needed) or (iss is not None and iss != self.oauth.issuer):
+            raise Rejected("wrong_issuer", next_step="Start the connection again.", platform=self.descriptor.id)
+
+    def clean_code(self, code: str) -> Secret:
+        """Return the code of an answer without what the platform hangs on to it.
+
+        Raises:
+            Rejected: ``bad_code``.
+        """
+        suffix = self.oauth.authorize.code_suffix
+        code = code.removesuffix(suffix) if suffix else code
+        if not 1 <= len(code) <= _LONGEST_CODE or not code.isascii() or not code.isprintable() or " " in code:
+            raise Rejected("bad_code", next_step="Start the connection again.", platform=self.descriptor.id)
+        return Secret(code)
+
+    async def exchange(
+        self, code: Secret, verifier: Secret | None, *, by: UUID, clock: Callable[[], datetime]
+    ) -> TokenSet | Fault:
+        """Redeem a code, and trade what it gives for a long-lived token where the platform has two.
+
+        Args:
+            by: The operator who began the flow.
+            clock: Returns UTC; read when the reply is there.
+        """
+        got = await self._call(self.oauth.exchange, {"code": code, "verifier": verifier})
+        reply = self._tokens(self.oauth.exchange, got, first=True)
+        if isinstance(reply, Fault):
+            return reply
+        tokens = first_set(
+            reply, platform=self.descriptor.id, issuer=self.oauth.issuer, app_id=self.app.client_id,
+            obtained_by=by, at=clock(),
+        )  # fmt: skip
+        if self.oauth.lengthen is None:
+            return tokens
+        got = await self._call(self.oauth.lengthen, {"access_token": tokens.access})
+        longer = self._tokens(self.oauth.lengthen, got, first=False)
+        return longer if isinstance(longer, Fault) else renewed(tokens, longer, at=clock())
+
+    async def refresh(
+        self, tokens: TokenSet, *, landed: Callable[[Got], Awaitable[None]], clock: Callable[[], datetime]
+    ) -> TokenSet | Fault:
+        """Renew a token set: exactly one request.
+
+        Args:
+            landed: Told of every 2xx reply before it is read; what it raises ends the call.
+            clock: Returns UTC; read when the reply is there.
+
+        Raises:
+            Rejected: ``call_lacks_a_value``: there is nothing to renew with. Nothing was sent.
+            Integrity: ``token_reply_of_another_account``.
+        """
+        got = await self._call(self.oauth.refresh, {"refresh_token": tokens.refresh, "access_token": tokens.access})
+        at = clock()
+        if isinstance(got, Got) and 200 <= got.status < 300:
+            await landed(got)
+        reply = self._tokens(self.oauth.refresh, got, first=False)
+        return reply if isinstance(reply, Fault) else renewed(tokens, reply, at=at)
+
+    def read_landed(self, tokens: TokenSet, *, status: int, body: Secret, at: datetime) -> TokenSet | Fault:
+        """Read a reply to a renewal that was landed before a crash, as :meth:`refresh` would have.
+
+        Raises:
+            Integrity: ``token_reply_of_another_account``.
+        """
+        reply = self._tokens(self.oauth.refresh, Got(status=status, body=body), first=False)
+        return reply if isinstance(reply, Fault) else renewed(tokens, reply, at=at)
+
+    async def granted(self, tokens: TokenSet) -> tuple[str, ...] | Fault | None:
+        """Return what the person granted; None when neither a token reply nor a call says so."""
+        if self.oauth.granted is None:
+            return tokens.scopes
+        document = await self._read(self.oauth.granted.call, {"access_token": tokens.access})
+        if isinstance(document, Fault):
+            return document
+        return read.granted_scopes(self.oauth.granted, document)
+
+    async def identify(self, tokens: TokenSet) -> tuple[Face, ...] | Fault:
+        """Return the accounts that the token opens, as the platform names them.
+
+        Pass them to :func:`byokeep.core.identity.compare` with ``several_allowed`` of the descriptor; a fault is
+        ``None`` there: could not be checked.
+        """
+        document = await self._read(self.oauth.identity.call, {"access_token": tokens.access})
+        if isinstance(document, Fault):
+            return document
+        found = read.faces(self.oauth.identity, document)
+        return _unreadable() if found is None else found
+
+    async def recent_posts(self, tokens: TokenSet, account: Face) -> RecentPosts | Fault:
+        """List the newest posts of an account, read-only. A grant without the scope for it is a fault of its own."""
+        posts = self.oauth.posts
+        if tokens.scopes is not None and posts.scope not in tokens.scopes:
+            return Fault(cause=Cause.MISSING_SCOPE, sent=False, answered=False)
+        values: Values = {"access_token": tokens.access, "account": account.account_id, "link": account.link}
+        document = await self._read(posts.call, values)
+        if isinstance(document, Fault):
+            return document
+        ids = read.post_ids(posts, document)
+        return _unreadable() if ids is None else RecentPosts(count=len(ids), newest_id=ids[0] if ids else None)
+
+    async def revoke(self, tokens: TokenSet) -> Revocation:
+        """End a grant at the platform, the refresh token first, and prove it by asking who we are."""
+        values: Values = {"refresh_token": tokens.refresh, "access_token": tokens.access}
+        # ``proof`` is made from the two secrets, so it is there whenever they are.
+        app: Values = {"client_id": self.app.client_id, "client_secret": self.app.client_secret, "proof": ""}
+        calls = [call for call in self.oauth.revoke if fillable(call, {**app, **values})]
+        if not calls:
+            return Revocation.NOT_OFFERED
+        for call in calls:
+            await self._call(call, values)
+        seen = await self.identify(tokens)
+        dead = isinstance(seen, Fault) and seen.answered and seen.cause in (Cause.REVOKED, Cause.EXPIRED)
+        return Revocation.CONFIRMED if dead else Revocation.UNCONFIRMED
+
+    async def _call(self, call: Call, values: Values) -> Got | NotGot:
+        return await send(self._http, self.oauth, call, self.app, self._place, values)
+
+    async def _read(self, call: Call, values: Values) -> dict[str, Any] | Fault:
+        got = await self._call(call, values)
+        fault, document = read.fault_of(self.oauth.errors, call, got, now=time.time())
+        return fault or document
+
+    def _tokens(self, call: Call, got: Got | NotGot, *, first: bool) -> TokenReply | Fault:
+        fault, document = read.fault_of(self.oauth.errors, call, got, now=time.time())
+        if fault is not None:
+            return fault
+        return read.token_reply(self.oauth.reply, document, first=first) or _unreadable()
+
+
+def _unreadable() -> Fault:
+    return Fault(cause=Cause.UNKNOWN, http_status=200, answered=False)

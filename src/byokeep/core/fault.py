@@ -1,0 +1,71 @@
+"""Why a social platform refused a call, in the few words that decide what happens next.
+
+Rules
+- The words are closed; a platform's own codes and texts become one of them in its descriptor and are dropped.
+- ``unknown`` is never read as harmless: whoever can not tell what a refusal means treats the call as failed.
+- Whether the request left, and whether an answer came back whole, is said apart from the cause: a one-time token may be
+  spent although nobody saw the answer.
+
+It may not carry text of a reply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Cause(StrEnum):
+    """What a refusal means.
+
+    ``revoked``: the grant is gone, only a person can give a new one. ``expired``: this token is over, another may be
+    had. ``lockout``: the person must act at the platform; no retry. ``missing_scope``: the grant lives, without this
+    permission. ``transient``: nothing is wrong with the token. ``rate_limited``: later. ``too_early``: the token is too
+    young to be renewed, no failure. ``app``: our own app's id, secret or set-up is refused. ``unknown``: none of these.
+    """
+
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    LOCKOUT = "lockout"
+    MISSING_SCOPE = "missing_scope"
+    TRANSIENT = "transient"
+    RATE_LIMITED = "rate_limited"
+    TOO_EARLY = "too_early"
+    APP = "app"
+    UNKNOWN = "unknown"
+
+
+# After one of these the platform is closed for the client until a person has logged in again (runbook 7.2).
+ENDS_THE_GRANT: Final = frozenset({Cause.REVOKED, Cause.LOCKOUT, Cause.MISSING_SCOPE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A call that did not give what was asked.
+
+    Args:
+        cause: What it means.
+        http_status: Status of the answer, None when there was none.
+        retry_after_s: When the platform says to come back, in seconds; None when it does not say.
+        sent: Whether bytes of the request may have reached the platform.
+        answered: Whether a whole answer came back and was understood as a refusal.
+
+    Raises:
+        ValueError: An answer to a request that was not sent.
+    """
+
+    cause: Cause
+    http_status: int | None = None
+    retry_after_s: float | None = None
+    sent: bool = True
+    answered: bool = True
+
+    def __post_init__(self) -> None:
+        if self.answered and not self.sent:
+            raise ValueError("what was not sent was not answered")
+
+    @property
+    def lost(self) -> bool:
+        """Whether the platform may have acted on the request without our learning what came of it."""
+        return self.sent and not self.answered

@@ -1,0 +1,199 @@
+"""Whether the account that answers is the one we were told to use.
+
+Rules
+- The id decides; names are secondary. An id holds within one app: another app's id proves nothing.
+- Could not be checked, no account, several accounts, no id: each is a mismatch, with its own reason.
+- The same id under another name is drift: an event, and a person confirms. A name that only looks the same is a
+  mismatch, for that is how a stand-in is made.
+- What is shown to people spells every character outside printable ASCII as its code point.
+
+It may not fetch anything.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+_SHOWN: Final = 120  # characters
+# Letters of other scripts that pass for a Latin letter or digit in common typefaces, after case folding.
+_LOOK_ALIKES: Final = {
+    "a": "\u0430\u0251\u03b1", "b": "\u044c\u0184", "c": "\u0441\u03f2", "d": "\u0501", "e": "\u0435\u04bd",
+    "g": "\u0261\u0581", "h": "\u04bb\u0570", "i": "\u0456\u0131\u03b9\u0269l1|\u04cf", "j": "\u0458",
+    "k": "\u043a\u03ba", "m": "\u043c", "n": "\u0578\u03b7", "o": "\u043e\u03bf\u03c3\u05850", "p": "\u0440\u03c1",
+    "q": "\u051b", "r": "\u0433", "s": "\u0455", "t": "\u0442\u03c4", "u": "\u057d\u03c5", "v": "\u03bd\u0475",
+    "w": "\u051d\u03c9", "x": "\u0445\u03c7", "y": "\u0443\u03b3\u04af",
+}  # fmt: skip
+_AS_LATIN: Final = {ord(other): letter for letter, others in _LOOK_ALIKES.items() for other in others}
+_UNSEEN: Final = frozenset({"Cf", "Cc", "Mn", "Me", "Zs", "Zl", "Zp"})
+
+
+class Verdict(StrEnum):
+    """What a comparison came to. Only ``match`` lets anything happen without a person."""
+
+    MATCH = "match"
+    DRIFT = "drift"
+    MISMATCH = "mismatch"
+
+
+class Why(StrEnum):
+    """The reason of a verdict."""
+
+    SAME = "same"
+    NAME_CHANGED = "name_changed"
+    LOOK_ALIKE = "look_alike"
+    OTHER_ID = "other_id"
+    OTHER_APP = "other_app"
+    NO_ACCOUNT = "no_account"
+    NO_ID = "no_id"
+    SEVERAL_ACCOUNTS = "several_accounts"
+    COULD_NOT_CHECK = "could_not_check"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Face:
+    """How an account shows itself.
+
+    Args:
+        account_id: The platform's stable id, as the platform writes it.
+        username, display_name: None where the platform tells none.
+        link: A second id that the platform needs for listing posts, such as a playlist; no part of the identity.
+    """
+
+    account_id: str
+    username: str | None
+    display_name: str | None
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """How the account must show itself, as a platform said it when the account was connected.
+
+    Args:
+        app_id: Public id of the app under which ``account_id`` holds.
+    """
+
+    account_id: str
+    username: str | None
+    display_name: str | None
+    app_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """A name that is not as expected; both texts are safe to show."""
+
+    field: str
+    expected: str
+    seen: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The verdict, its reason, and the names that differ."""
+
+    verdict: Verdict
+    why: Why
+    changed: tuple[Changed, ...] = ()
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the lane is closed until somebody has looked."""
+        return self.verdict is Verdict.MISMATCH
+
+
+def compare(
+    expected: Fingerprint, seen: Sequence[Face] | None, *, app_id: str, several_allowed: bool = False
+) -> Comparison:
+    """Compare what a platform said with what it must say.
+
+    Args:
+        expected: The stored fingerprint.
+        seen: The accounts that the platform named; None when it could not be asked.
+        app_id: Public id of the app whose token asked.
+        several_allowed: Whether one grant may open several accounts (pages); the expected one must be among them.
+    """
+    if seen is None:
+        return _mismatch(Why.COULD_NOT_CHECK)
+    if not expected.account_id or any(not face.account_id for face in seen):
+        return _mismatch(Why.NO_ID)
+    if not seen:
+        return _mismatch(Why.NO_ACCOUNT)
+    if app_id != expected.app_id:
+        return _mismatch(Why.OTHER_APP)
+    found = [face for face in seen if face.account_id == expected.account_id]
+    if len(found) > 1 or (len(seen) > 1 and not several_allowed):
+        return _mismatch(Why.SEVERAL_ACCOUNTS)
+    return _names(expected, found[0]) if found else _mismatch(Why.OTHER_ID)
+
+
+def choose(seen: Sequence[Face] | None, *, wanted: str | None) -> Face | Why:
+    """Return the account to take a fingerprint of at the first connection, or why there is none.
+
+    Args:
+        wanted: The id that a person picked out of several; None when nobody has.
+    """
+    if seen is None:
+        return Why.COULD_NOT_CHECK
+    if not seen:
+        return Why.NO_ACCOUNT
+    if any(not face.account_id for face in seen):
+        return Why.NO_ID
+    found = [face for face in seen if wanted in (None, face.account_id)]
+    if not found:
+        return Why.OTHER_ID
+    return found[0] if len(found) == 1 else Why.SEVERAL_ACCOUNTS
+
+
+def fingerprint_of(face: Face, *, app_id: str) -> Fingerprint:
+    """Return the fingerprint of an account under an app."""
+    return Fingerprint(
+        account_id=face.account_id, username=face.username, display_name=face.display_name, app_id=app_id
+    )
+
+
+def shown(text: str | None) -> str:
+    """Return a name as printable ASCII, everything else as ``<U+0430>``; ``-`` for none; cut at 120 characters."""
+    if text is None:
+        return "-"
+    parts = [char if " " <= char <= "~" and char not in "<>" else f"<U+{ord(char):04X}>" for char in text[:_SHOWN]]
+    return "".join(parts)
+
+
+def look_alike(first: str, second: str) -> bool:
+    """Whether two different texts pass for each other at a glance."""
+    return first != second and _skeleton(first) == _skeleton(second)
+
+
+def _mismatch(why: Why) -> Comparison:
+    return Comparison(verdict=Verdict.MISMATCH, why=why)
+
+
+def _names(expected: Fingerprint, face: Face) -> Comparison:
+    pairs = (
+        ("username", expected.username, face.username),
+        ("display_name", expected.display_name, face.display_name),
+    )
+    # None on our side means that the platform never told; a name that is told no more has changed.
+    different = [(field, was, now) for field, was, now in pairs if was is not None and was != now]
+    changed = tuple(Changed(field=field, expected=shown(was), seen=shown(now)) for field, was, now in different)
+    if not changed:
+        return Comparison(verdict=Verdict.MATCH, why=Why.SAME)
+    if any(now is not None and _stands_in(was, now) for _, was, now in different):
+        return Comparison(verdict=Verdict.MISMATCH, why=Why.LOOK_ALIKE, changed=changed)
+    return Comparison(verdict=Verdict.DRIFT, why=Why.NAME_CHANGED, changed=changed)
+
+
+def _stands_in(was: str, now: str) -> bool:
+    """Whether ``now`` is made to be read as ``was``. Case alone, or another encoding, is no disguise."""
+    plain_was, plain_now = (unicodedata.normalize("NFC", text).casefold() for text in (was, now))
+    return plain_was != plain_now and look_alike(was, now)
+
+
+def _skeleton(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold()).translate(_AS_LATIN)
+    return "".join(char for char in plain if unicodedata.category(char) not in _UNSEEN).replace("rn", "m")

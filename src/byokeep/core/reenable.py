@@ -1,0 +1,244 @@
+"""How a platform comes back for a client after its grant was revoked or seized (runbook 7.2).
+
+``closed -> reauthorised -> identified -> permitted -> canary 1, 2, ... -> open``. Nothing is skipped.
+
+Rules
+- Only a person's own login at the platform leaves *closed*; a renewal in the background never does.
+- Identity and permissions are checked anew; could-not-check fails, and fails back to *closed*.
+- Each stage of the canary allows a number of acts and not one more: ``taken`` counts permits given, not acts finished.
+  The state carries a revision; whoever stores the next state compares it, so that parallel jobs can not share a slot.
+- A stage ends by itself when all its acts have succeeded. One that failed, or whose outcome is unknown, closes again.
+
+It may not store, count in parallel or know the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from byokeep.core.errors import Conflict, Denied
+
+DEFAULT_STAGES: Final = (1, 5, 20)
+MAX_STAGES: Final = 10
+MAX_ACTS: Final = 10_000
+
+
+class Stage(StrEnum):
+    """Where the way back stands."""
+
+    CLOSED = "closed"
+    REAUTHORISED = "reauthorised"
+    IDENTIFIED = "identified"
+    PERMITTED = "permitted"
+    CANARY = "canary"
+    OPEN = "open"
+
+
+class Cause(StrEnum):
+    """Why a platform is closed."""
+
+    REVOKED = "revoked"
+    LOCKOUT = "lockout"
+    MISSING_SCOPE = "missing_scope"
+    CHAIN_BROKEN = "chain_broken"
+    COMPROMISED = "compromised"
+    IDENTITY_MISMATCH = "identity_mismatch"
+    IDENTITY_UNCHECKED = "identity_unchecked"
+    SCOPES_UNCHECKED = "scopes_unchecked"
+    CANARY_FAILED = "canary_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reenable:
+    """The way back of one platform of one client.
+
+    Args:
+        cause: Why it is closed, or was last.
+        stages: Acts that each stage of the canary allows.
+        number: Stage of the canary, from 0.
+        taken, done: Acts of this stage that were permitted, and that succeeded.
+        way: Which attempt at coming back this is, from 1; an act of an earlier one proves nothing of this one.
+        revision: Goes up with every change; what compare-and-set compares.
+
+    Raises:
+        ValueError: Counters or stages that contradict each other.
+    """
+
+    cause: Cause
+    stage: Stage = Stage.CLOSED
+    stages: tuple[int, ...] = DEFAULT_STAGES
+    number: int = 0
+    taken: int = 0
+    done: int = 0
+    way: int = 1
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.stages) <= MAX_STAGES or not all(1 <= acts <= MAX_ACTS for acts in self.stages):
+            raise ValueError("one to ten stages of 1 to 10000 acts")
+        if not 0 <= self.number < len(self.stages) or self.revision < 0:
+            raise ValueError("no such stage")
+        if not 0 <= self.done <= self.taken <= self.stages[self.number]:
+            raise ValueError("more acts than the stage allows")
+
+    @property
+    def acts(self) -> int:
+        """How many acts the stage of the canary allows."""
+        return self.stages[self.number]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The grant is gone, seized, or no longer to be trusted."""
+
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Reauthorised:
+    """A flow of consent ended with new tokens. ``by_person`` is False for anything but a person's login."""
+
+    by_person: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityChecked:
+    """The account was compared with its fingerprint. ``matches`` is None when it could not be checked."""
+
+    matches: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScopesChecked:
+    """The grant was compared with what is needed. ``missing`` is None when it could not be checked."""
+
+    missing: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryStarted:
+    """People decided to try; switches are opened elsewhere, by two of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """A job asks to do one act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An act ended. ``ok`` is None when nobody knows how; ``way`` and ``number`` tell where it was taken."""
+
+    ok: bool | None
+    way: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """Somebody asks for a stage, or for ``open``, before its time."""
+
+
+Event = Lost | Reauthorised | IdentityChecked | ScopesChecked | CanaryStarted | Take | Ended | Jump
+
+
+def next_state(state: Reenable, event: Event) -> Reenable:
+    """Return the state after an event; a caller stores it only if the stored revision is still ``state.revision``.
+
+    Raises:
+        Denied: ``platform_closed`` (not yet open for acts), ``canary_stage_full``, ``reauth_needs_a_person``.
+        Conflict: ``reenable_out_of_order``: a step before the one it follows, or a jump.
+    """
+    match event:
+        case Lost(cause):
+            return _closed(state, cause)
+        case Reauthorised(by_person):
+            return _reauthorised(state, by_person)
+        case IdentityChecked(matches):
+            _follows(state, Stage.REAUTHORISED)
+            if matches is not True:
+                return _closed(state, Cause.IDENTITY_UNCHECKED if matches is None else Cause.IDENTITY_MISMATCH)
+            return _moved(state, Stage.IDENTIFIED)
+        case ScopesChecked(missing):
+            _follows(state, Stage.IDENTIFIED)
+            if missing is None or missing:
+                return _closed(state, Cause.SCOPES_UNCHECKED if missing is None else Cause.MISSING_SCOPE)
+            return _moved(state, Stage.PERMITTED)
+        case CanaryStarted():
+            _follows(state, Stage.PERMITTED)
+            return _moved(state, Stage.CANARY)
+        case Take():
+            return _taken(state)
+        case Ended(ok, way, number):
+            return _ended(state, ok, current=(way, number) == (state.way, state.number))
+        case Jump():
+            raise _out_of_order(state)
+
+
+def _reauthorised(state: Reenable, by_person: bool) -> Reenable:
+    if not by_person:
+        raise Denied(
+            "reauth_needs_a_person", next_step="An operator connects the account again with `byokeep account connect`."
+        )
+    # A second login on the way starts the way again.
+    return replace(_moved(state, Stage.REAUTHORISED), number=0, taken=0, done=0, way=state.way + 1)
+
+
+def _taken(state: Reenable) -> Reenable:
+    if state.stage is Stage.OPEN:
+        return state
+    if state.stage is not Stage.CANARY:
+        raise Denied("platform_closed", next_step="The platform is closed for this client.", stage=state.stage.value)
+    if state.taken >= state.acts:
+        raise Denied("canary_stage_full", next_step="Wait until the acts of this stage have ended.", acts=state.acts)
+    return replace(state, taken=state.taken + 1, revision=state.revision + 1)
+
+
+def _ended(state: Reenable, ok: bool | None, *, current: bool) -> Reenable:
+    if state.stage is not Stage.CANARY:
+        return state
+    if ok is not True:
+        # Of an earlier stage or way as well: a failure is never too old to count.
+        return _closed(state, Cause.CANARY_FAILED)
+    if not current:
+        return state
+    if state.done >= state.taken:
+        raise Conflict("reenable_out_of_order", next_step="Every act is taken before it ends.", stage=state.stage.value)
+    state = replace(state, done=state.done + 1, revision=state.revision + 1)
+    if state.done < state.acts:
+        return state
+    if state.number + 1 == len(state.stages):
+        return replace(state, stage=Stage.OPEN)
+    return replace(state, number=state.number + 1, taken=0, done=0)
+
+
+def _closed(state: Reenable, cause: Cause) -> Reenable:
+    return replace(
+        state,
+        stage=Stage.CLOSED,
+        cause=cause,
+        number=0,
+        taken=0,
+        done=0,
+        way=state.way + 1,
+        revision=state.revision + 1,
+    )
+
+
+def _moved(state: Reenable, stage: Stage) -> Reenable:
+    return replace(state, stage=stage, revision=state.revision + 1)
+
+
+def _follows(state: Reenable, stage: Stage) -> None:
+    if state.stage is not stage:
+        raise _out_of_order(state)
+
+
+def _out_of_order(state: Reenable) -> Conflict:
+    return Conflict(
+        "reenable_out_of_order",
+        next_step="Log in again, check identity, check permissions, then the canary; no step is skipped.",
+        stage=state.stage.value,
+    )

@@ -1,0 +1,236 @@
+"""Whether a webhook came from the platform that it names: signature, time and once only.
+
+Rules
+- Only the raw bytes of the body count; who parses first verifies something else.
+- No key, no signature, a doubled signature, a wrong or old one, a repeated delivery: each is refused, none is skipped.
+- Signatures are compared in constant time, with every live key, whether or not an earlier one fitted.
+- A scheme without a timestamp can not tell an old delivery; there the memory of deliveries is all there is.
+
+It may not know the time or keep a key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from byokeep.core.errors import RateLimited, Rejected, Unauthenticated
+
+MAX_BODY: Final = 1 << 20  # bytes
+MIN_KEY: Final = 16  # bytes
+MAX_KEYS: Final = 2  # the current and the previous one
+WINDOW_S: Final = 300
+MAX_REMEMBERED: Final = 10_000
+_TIKTOK: Final = re.compile(r"t=(\d{1,12}),\s?s=([0-9a-fA-F]{64})\Z")
+
+
+class Form(StrEnum):
+    """How a signature is written down."""
+
+    HEX = "hex"
+    BASE64 = "base64"
+    TIMED_HEX = "timed_hex"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """How one sender signs.
+
+    Args:
+        header: Name of the header, lower case.
+        prefix: What stands before the signature.
+        digest: Hash of the HMAC.
+        form: ``timed_hex`` is ``t=<unix>,s=<hex>``, signed over ``<unix>.<body>``; the others sign the body alone.
+        challenge: How a test of the address is answered: ``hex`` or ``base64`` of the HMAC over the challenge, empty
+            when there is none or it holds no secret.
+        confirmed: Whether the sender's own documents say so; False = try it with a real delivery before relying on it.
+    """
+
+    name: str
+    header: str
+    prefix: str
+    digest: str
+    form: Form
+    challenge: str = ""
+    confirmed: bool = True
+
+    @property
+    def timed(self) -> bool:
+        """Whether a delivery says when it was made."""
+        return self.form is Form.TIMED_HEX
+
+
+SCHEMES: Final[Mapping[str, Scheme]] = MappingProxyType(
+    {
+        scheme.name: scheme
+        for scheme in (
+            Scheme(name="meta", header="x-hub-signature-256", prefix="sha256=", digest="sha256", form=Form.HEX),
+            Scheme(name="tiktok", header="tiktok-signature", prefix="", digest="sha256", form=Form.TIMED_HEX),
+            Scheme(
+                name="linkedin", header="x-li-signature", prefix="", digest="sha256", form=Form.HEX,
+                challenge="hex", confirmed=False,
+            ),
+            Scheme(
+                name="youtube", header="x-hub-signature", prefix="sha1=", digest="sha1", form=Form.HEX, confirmed=False
+            ),
+            Scheme(
+                name="x", header="x-twitter-webhooks-signature", prefix="sha256=", digest="sha256", form=Form.BASE64,
+                challenge="base64",
+            ),
+            Scheme(name="heygen", header="signature", prefix="", digest="sha256", form=Form.HEX, confirmed=False),
+        )
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery that was verified.
+
+    Args:
+        id: Digest of what was signed; the same delivery sent again has the same.
+        sent_at: Unix seconds that the signature covers, None for a scheme without.
+        key: Which of the given keys fitted, from 0.
+    """
+
+    id: bytes
+    sent_at: int | None
+    key: int
+
+
+class Memory:
+    """Remembers deliveries, so that none counts twice. Bounded.
+
+    A scheme with a timestamp needs memory for its window alone; when that much is full, deliveries are refused rather
+    than forgotten. Without a timestamp the oldest is forgotten first.
+
+    Args:
+        most: Deliveries remembered, at least 1.
+    """
+
+    def __init__(self, most: int = MAX_REMEMBERED) -> None:
+        if most < 1:
+            raise ValueError("a memory holds at least one delivery")
+        self._most = most
+        self._until: OrderedDict[bytes, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def claim(self, delivery: bytes, *, now: float, until: float | None) -> None:
+        """Remember a delivery.
+
+        Args:
+            now: Unix seconds.
+            until: When the delivery becomes too old to pass, Unix seconds; None = never by time.
+
+        Raises:
+            Unauthenticated: ``webhook_replayed``.
+            RateLimited: ``webhook_memory_full``.
+        """
+        if delivery in self._until:
+            raise Unauthenticated("webhook_replayed")
+        if len(self._until) >= self._most:
+            self._drop_old(now)
+        if len(self._until) >= self._most:
+            if until is not None:
+                raise RateLimited(
+                    "webhook_memory_full", next_step="The sender delivers again; give the memory more room."
+                )
+            self._until.popitem(last=False)
+        self._until[delivery] = float("inf") if until is None else until
+
+    def forget(self, delivery: bytes) -> None:
+        """Let a delivery pass again, because handling it failed."""
+        self._until.pop(delivery, None)
+
+    def _drop_old(self, now: float) -> None:
+        for delivery in [one for one, until in self._until.items() if until < now]:
+            del self._until[delivery]
+
+
+def verify(
+    scheme: Scheme,
+    headers: Iterable[tuple[str, str]],
+    body: bytes,
+    keys: Sequence[bytes],
+    *,
+    now: float,
+    window_s: int = WINDOW_S,
+) -> Delivery:
+    """Verify a delivery; :meth:`Memory.claim` is the caller's next step.
+
+    Args:
+        headers: All headers as they came; doubles are kept, for a doubled signature is refused.
+        body: The raw bytes.
+        keys: One key, or two while a secret is being replaced.
+        now: Unix seconds.
+        window_s: How old, or how far ahead, a timestamp may be, in seconds.
+
+    Raises:
+        Unauthenticated: ``webhook_no_key``, ``webhook_unsigned``, ``webhook_signature_malformed``,
+            ``webhook_signature_wrong``, ``webhook_too_old``, ``webhook_from_the_future``.
+        Rejected: ``webhook_too_large``.
+    """
+    if not 1 <= len(keys) <= MAX_KEYS or any(len(key) < MIN_KEY for key in keys):
+        raise Unauthenticated("webhook_no_key", next_step="Store the platform's webhook secret for this client.")
+    if len(body) > MAX_BODY:
+        raise Rejected("webhook_too_large", maximum=MAX_BODY)
+    given, sent_at = _signature(scheme, headers)
+    signed = body if sent_at is None else b"%d." % sent_at + body
+    fits = [hmac.compare_digest(hmac.digest(key, signed, scheme.digest), given) for key in keys]
+    if not any(fits):
+        raise Unauthenticated("webhook_signature_wrong")
+    if sent_at is not None and now - sent_at > window_s:
+        raise Unauthenticated("webhook_too_old")
+    if sent_at is not None and sent_at - now > window_s:
+        raise Unauthenticated("webhook_from_the_future")
+    return Delivery(hashlib.sha256(scheme.name.encode() + b"\0" + signed).digest(), sent_at, fits.index(True))
+
+
+def answer(scheme: Scheme, challenge: str, key: bytes) -> str:
+    """Return the answer to a platform's test of the address.
+
+    Raises:
+        Rejected: ``webhook_no_challenge`` (the platform tests in another way), ``webhook_bad_challenge``.
+        Unauthenticated: ``webhook_no_key``.
+    """
+    if not scheme.challenge:
+        raise Rejected("webhook_no_challenge")
+    # Whoever chooses the text chooses what is signed: nothing that could pass for a body of a delivery.
+    if not re.fullmatch(r"[A-Za-z0-9_=+/.-]{1,256}", challenge):
+        raise Rejected("webhook_bad_challenge")
+    if len(key) < MIN_KEY:
+        raise Unauthenticated("webhook_no_key")
+    made = hmac.digest(key, challenge.encode(), scheme.digest)
+    return made.hex() if scheme.challenge == "hex" else scheme.prefix + base64.b64encode(made).decode()
+
+
+def _signature(scheme: Scheme, headers: Iterable[tuple[str, str]]) -> tuple[bytes, int | None]:
+    found = [value.strip() for name, value in headers if name.lower() == scheme.header]
+    if not found:
+        raise Unauthenticated("webhook_unsigned")
+    if len(found) != 1 or len(found[0]) > 256 or not found[0].startswith(scheme.prefix):
+        raise Unauthenticated("webhook_signature_malformed")
+    text, sent_at = found[0][len(scheme.prefix) :], None
+    if scheme.form is Form.TIMED_HEX:
+        parts = _TIKTOK.match(text)
+        if parts is None or str(int(parts[1])) != parts[1]:
+            raise Unauthenticated("webhook_signature_malformed")
+        sent_at, text = int(parts[1]), parts[2]
+    try:
+        given = base64.b64decode(text, validate=True) if scheme.form is Form.BASE64 else binascii.unhexlify(text)
+    except ValueError:
+        raise Unauthenticated("webhook_signature_malformed") from None
+    if len(given) != hashlib.new(scheme.digest, usedforsecurity=False).digest_size:
+        raise Unauthenticated("webhook_signature_malformed")
+    return given, sent_at
