@@ -9,11 +9,9 @@ is masked; both engines nominate and the same code decides, so they give the sam
 
 from __future__ import annotations
 
-import re
 import threading
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -24,9 +22,10 @@ from byokeep.redact.known import KnownHit, KnownValues, Registration
 from byokeep.redact.mask import MASKED, Mask, truncated
 from byokeep.redact.nominate import NOTHING, Engine, Pure, Reading, Waiting, confirmed, nominator
 from byokeep.redact.pages import PAGE, groups, pages
-from byokeep.redact.rules import Rule, Rules, default_rules
+from byokeep.redact.rules import Rules, default_rules
+from byokeep.redact.spans import Cover, RawSpan, has_longer_line, value_at, whole_characters
 from byokeep.redact.structures import may_name, redacted
-from byokeep.redact.unwrap import DEPTH, inner
+from byokeep.redact.unwrap import DEPTH, hidden, inner
 from byokeep.redact.views import Layer
 
 LEAST_LINE: Final = 1 << 10
@@ -38,8 +37,6 @@ _MARK_ROOM: Final = 40
 _NAMES_KEPT: Final = 4096
 _WORK: Final = 8  # decoded text may come to this many times the text it was in
 _WORK_LEAST: Final = 1 << 16
-
-_Raw = tuple[int, int, str, str, str]
 
 
 class RedactionFailed(ByokeepError):
@@ -129,7 +126,7 @@ class Redactor:
     def data(self, data: bytes) -> bytes:
         """Return `data` with every secret masked and lines over `max_line` bytes cut. Raises RedactionFailed."""
         try:
-            if _has_longer_line(data, self.max_line):
+            if has_longer_line(data, self.max_line):
                 return b"\n".join(
                     self._shortened(line) if len(line) > self.max_line else self._masked(line, list(self._spans(line)))
                     for line in data.split(b"\n")
@@ -293,7 +290,7 @@ class Redactor:
         reading = confirmed(self.rules, numbers, data)
         return reading if reading.matches or reading.triggers else NOTHING
 
-    def _layers(self, data: bytes, reading: Reading) -> Iterator[_Raw]:
+    def _layers(self, data: bytes, reading: Reading) -> Iterator[RawSpan]:
         """Yield what the shapes find in a text, and both walls in the texts inside it."""
         left = max(_WORK_LEAST, _WORK * len(data))
         layers = [Layer(data, 0, lambda at: at)]
@@ -307,24 +304,27 @@ class Redactor:
             for found in shapes:
                 yield (*layer.origin(found[0], found[1]), *found[2:])
             triggers = reading.triggers
+            if not triggers:
+                continue
+            covered = Cover(shapes).holds
             if layer.depth >= DEPTH or left < 0:
-                if triggers - {"escape"}:
-                    yield (*layer.origin(0, len(layer.data)), "unread", "unread", "")
+                for start, end in hidden(layer, triggers, covered):
+                    yield (*layer.origin(start, end), "unread", "unread", "")
                 continue
             unread: list[tuple[int, int]] = []
-            for deeper in inner(layer, triggers, Cover(shapes).holds, unread) if triggers else ():
+            for deeper in inner(layer, triggers, covered, unread):
                 left -= len(deeper.data)
                 layers.append(deeper)
             for start, end in unread:
                 yield (*layer.origin(start, end), "unread", "unread", "")
 
-    def _by_shape(self, data: bytes, reading: Reading) -> list[_Raw]:
+    def _by_shape(self, data: bytes, reading: Reading) -> list[RawSpan]:
         """Return what the rules find. A match whose value is covered by an earlier rule is not looked at again."""
-        spans: list[_Raw] = []
+        spans: list[RawSpan] = []
         seen = Cover()
         for rule, matches in reading.matches:
             for match in matches:
-                start, end = _value_at(rule, match)
+                start, end = value_at(rule, match)
                 if start < 0 or seen.holds(start, end):
                     continue
                 for start, end in rule.spans(match):
@@ -333,14 +333,16 @@ class Redactor:
                         seen.add(start, end)
         return spans
 
-    def _disjoint(self, data: bytes, raw: list[_Raw], base: int) -> list[Span]:
+    def _disjoint(self, data: bytes, raw: list[RawSpan], base: int) -> list[Span]:
         """Merge what overlaps, and everything when there is no end of it, so that masks cannot swell a line.
 
         A known value names the whole; of two shapes the first does.
         """
         merged: list[list[Any]] = []
         for first, last_end, kind, rule, mark in sorted(raw):
-            start, end = _whole_characters(data, first, last_end)
+            if not 0 <= first < last_end <= len(data):
+                raise ValueError("span_outside")  # a place worked out wrongly would show what it should hide
+            start, end = whole_characters(data, first, last_end)
             if merged and start < merged[-1][1]:
                 last = merged[-1]
                 last[1] = max(last[1], end)
@@ -354,57 +356,6 @@ class Redactor:
             Span(base + start, base + end, kind, rule, mark or self.mask.fingerprint(data[start:end]))
             for start, end, kind, rule, mark in merged
         ]
-
-
-class Cover:
-    """Spans found so far, to ask whether one of them covers a place. It may fail to know, never know wrongly."""
-
-    __slots__ = ("_ends", "_starts")
-
-    def __init__(self, spans: Iterable[_Raw] = ()) -> None:
-        pairs = sorted((span[0], span[1]) for span in spans)
-        self._starts = [start for start, _ in pairs]
-        self._ends = [end for _, end in pairs]
-
-    def add(self, start: int, end: int) -> None:
-        """Take in one more span."""
-        at = bisect_right(self._starts, start)
-        self._starts.insert(at, start)
-        self._ends.insert(at, end)
-
-    def holds(self, start: int, end: int) -> bool:
-        """Return whether the last span that starts no later covers [start, end)."""
-        at = bisect_right(self._starts, start)
-        return at > 0 and self._ends[at - 1] >= end
-
-
-def _value_at(rule: Rule, match: re.Match[bytes]) -> tuple[int, int]:
-    for group in rule.value:
-        start, end = match.span(group)
-        if start >= 0:
-            return start, end
-    return -1, -1
-
-
-def _has_longer_line(data: bytes, limit: int) -> bool:
-    """Return whether a line of `data` is longer than `limit`, by looking for one line end in each such stretch."""
-    start = 0
-    while len(data) - start > limit:
-        end = data.rfind(b"\n", start, start + limit + 1)
-        if end < 0:
-            return True
-        start = end + 1
-    return False
-
-
-def _whole_characters(data: bytes, start: int, end: int) -> tuple[int, int]:
-    """Widen a span so that it does not cut a UTF-8 character."""
-    for _ in range(3):
-        if start > 0 and data[start] & 0xC0 == 0x80:
-            start -= 1
-        if end < len(data) and data[end] & 0xC0 == 0x80:
-            end += 1
-    return start, end
 
 
 @lru_cache(maxsize=1)

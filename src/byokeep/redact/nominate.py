@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal, Protocol
 
 from byokeep.redact.rules import Rule, Rules
-from byokeep.redact.unwrap import TRIGGERS
+from byokeep.redact.unwrap import MASK64, TRIGGERS
 
 Engine = Literal["auto", "hyperscan", "pure"]
 
@@ -32,6 +32,9 @@ _CASED: Final = re.compile(
 )
 # A rule whose every match holds one of another rule, which costs less to look for.
 _WITHIN: Final = {"wrapped-base64": "long-base64"}
+# Rules that begin at most so many bytes before 40 base64 letters in a row; what stands further left is passed over.
+_AFTER_RUN: Final = {"long-base64": 0, "wrapped-base64": 8}
+_RUN: Final = b"A" * 40
 _WARM_RECORDS: Final = 500
 _WARM_BYTES: Final = 1 << 18
 
@@ -220,7 +223,9 @@ def _matches(rule: Rule, data: bytes, folded: bytes) -> tuple[re.Match[bytes], .
     """Return what `rule.compiled.finditer(data)` does, in a third of the time for most rules without letter case."""
     quick = _folding(rule.pattern)
     if quick is None:
-        return tuple(rule.compiled.finditer(data))
+        lead = _AFTER_RUN.get(rule.name)
+        skipped = 0 if lead is None else max(0, data.translate(MASK64).find(_RUN) - lead)
+        return tuple(rule.compiled.finditer(data, skipped))
     matches = []
     at = 0
     while found := quick.search(folded, at):

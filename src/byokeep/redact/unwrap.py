@@ -47,14 +47,16 @@ TRIGGERS: Final[dict[str, bytes]] = {
 _FOUND: Final = {name: re.compile(pattern) for name, pattern in TRIGGERS.items()}
 _TEXT16: Final = re.compile(rb"(?:[2-7][0-9A-Fa-f]){12}")
 _TEXT64: Final = re.compile(rb"(?:%b){4}|(?:%b){2}" % (_TEXT_GROUP, _WIDE_GROUP))
-_RUN64: Final = b"A" * 20
+_RUN64: Final = b"A" * 40
+_PACKED64: Final = b"A" * 20
 _LINE64: Final = 40
-_END64: Final = re.compile(rb"[^A]")
+_END: Final = re.compile(rb"[^A]")
 _WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b)" % _ANY)
-_RUN16: Final = re.compile(rb"[0-9A-Fa-f]{24,}")
+_RUN16: Final = b"A" * 24
+_MASK16: Final = bytes(65 if code in b"0123456789ABCDEFabcdef" else 32 for code in range(256))
 _LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
 _RUN32: Final = re.compile(rb"[A-Z2-7]{20,}={0,6}")
-_MASK64: Final = bytes(
+MASK64: Final = bytes(
     65 if code in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_" else 32 for code in range(256)
 )
 _NOT64: Final = bytes(
@@ -85,17 +87,28 @@ def inner(layer: Layer, names: frozenset[str], covered: Callable[[int, int], boo
         yield from unescaped(layer)
     if "wide" in names:
         yield from narrowed(layer)
+    if pieces := _pieces(layer, names, covered, unread):
+        yield _joined(layer, pieces)
+
+
+def hidden(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
+    """Yield the runs of `layer` that `inner` would undo, for a layer that is the last one to be read."""
+    unread: Unread = []
+    yield from ((piece.start, piece.end) for piece in _pieces(layer, names, covered, unread))
+    yield from unread
+
+
+def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> list[Piece]:
     pieces: list[Piece] = []
     if "run" in names or "packed" in names:
-        pieces += _from_base64(layer.data, covered, unread)
+        pieces += _from_base64(layer.data, _PACKED64 if "packed" in names else _RUN64, covered, unread)
     if "run" in names:
         pieces += _from_hex(layer.data)
     if "base32" in names:
         pieces += _from_base32(layer.data, unread)
     if "stream" in names:
         pieces += _from_streams(layer.data, unread)
-    if pieces:
-        yield _joined(layer, pieces)
+    return pieces
 
 
 def _joined(layer: Layer, pieces: list[Piece]) -> Layer:
@@ -104,18 +117,23 @@ def _joined(layer: Layer, pieces: list[Piece]) -> Layer:
     def piece(at: int) -> Piece:
         return pieces[bisect_right(starts, at) - 1]
 
+    def reach(start: int, end: int) -> tuple[int, int]:
+        """Cover every piece touched: they stand here in the order in which they were found, not in that of the text."""
+        touched = pieces[bisect_right(starts, start) - 1 : bisect_right(starts, end - 1)]
+        return min(piece.start for piece in touched), max(piece.end for piece in touched)
+
     return Layer(
         _GAP.join(piece.data for piece in pieces),
         layer.depth + 1,
         lambda at: piece(at).start,
         parent=layer,
-        reach=lambda start, end: (piece(start).start, piece(end - 1).end),
+        reach=reach,
     )
 
 
-def _from_base64(data: bytes, covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Piece]:
+def _from_base64(data: bytes, least: bytes, covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Piece]:
     tries = 0
-    for start, end in _runs64(data):
+    for start, end in _runs64(data, least):
         if covered(start, end):
             continue
         text = data[start:end].translate(None, _NOT64)
@@ -140,14 +158,14 @@ def _from_base64(data: bytes, covered: Callable[[int, int], bool], unread: Unrea
                 yield Piece(opened, start, end)
 
 
-def _runs64(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the [start, end) of runs of base64 letters, wrapped ones whole."""
-    mask = data.translate(_MASK64)
+def _runs64(data: bytes, least: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the [start, end) of runs of base64 letters, wrapped ones whole, as long as `least` at the least."""
+    mask = data.translate(MASK64)
     at = 0
-    while (start := mask.find(_RUN64, at)) >= 0:
+    while (start := mask.find(least, at)) >= 0:
         at = start
         while True:
-            found = _END64.search(mask, at)
+            found = _END.search(mask, at)
             end = found.start() if found else len(mask)
             more = _WRAP64.match(data, end) if end - at >= _LINE64 else None
             if more is None:
@@ -163,12 +181,15 @@ def _base64(text: bytes) -> bytes:
 
 
 def _from_hex(data: bytes) -> Iterator[Piece]:
-    if not _TEXT16.search(data):
-        return
-    for run in _RUN16.finditer(data):
-        for phase in sorted({found.start() % 2 for found in _TEXT16.finditer(run[0])}):
-            text = run[0][phase:]
-            yield Piece(binascii.unhexlify(text[: len(text) // 2 * 2]), run.start(), run.end())
+    mask = data.translate(_MASK16)
+    at = 0
+    while (start := mask.find(_RUN16, at)) >= 0:
+        found = _END.search(mask, start)
+        at = found.start() if found else len(mask)
+        run = data[start:at]
+        for phase in sorted({found.start() % 2 for found in _TEXT16.finditer(run)}):
+            text = run[phase:]
+            yield Piece(binascii.unhexlify(text[: len(text) // 2 * 2]), start, at)
 
 
 def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:
