@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+from byokeep.sim.platforms.oauth import base64url_s256, hex_s256
 from tests.support.social import ACCOUNTS, BACK, DIALECTS, SECRET, VERIFIER, Social, arrived, running_platforms
 
 
@@ -100,6 +101,9 @@ async def test_the_verifier_must_fit_the_challenge(social: Social, platform: str
     """A missing, short, other or unasked verifier is refused."""
     for verifier in (None, "short", VERIFIER[:-1] + "1"):
         assert (await social.redeem(platform, await social.code(platform), code_verifier=verifier)).status == 400
+    short = hex_s256("short") if platform == "tiktok" else base64url_s256("short")
+    code = await social.code(platform, code_challenge=short)
+    assert (await social.redeem(platform, code, code_verifier="short")).status == 400
     if platform == "youtube":
         code = await social.code(platform, code_challenge=None, code_challenge_method=None)
         assert (await social.redeem(platform, code)).status == 400
@@ -178,7 +182,7 @@ async def test_a_refusal_has_the_platform_s_words(social: Social) -> None:
         assert denied == {**expected.get(platform, {"error": "access_denied"}), "state": "state-1"}
 
 
-GRANTED = {
+GRANTED: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "instagram": ("instagram_business_basic", lambda body: body["permissions"]),
     "tiktok": ("video.list", lambda body: body["scope"].split(",")),
     "linkedin": ("openid", lambda body: body["scope"].split(",")),
@@ -257,10 +261,13 @@ async def test_secrets_are_shown_nowhere(social: Social) -> None:
 
 async def test_a_reset_forgets_people_apps_tokens_and_time(social: Social) -> None:
     """After a reset nothing of before is known and the clock tells real time."""
-    await social.connect("x")
+    tokens = await social.connect("x")
+    await social.identity("x", tokens["access_token"])
     await social.tell("clock", advance_s=10_000_000)
     before = (await social.show("clock"))["now"]
+    assert (await social.show("usage"))["x"] != {"windows": {}, "thousandths_of_a_dollar": {}}
     await social.tell("reset")
+    assert (await social.show("usage"))["x"] == {"windows": {}, "thousandths_of_a_dollar": {}}
     assert (await social.show("clock"))["now"] < before - 9_000_000
     assert (await social.show("apps"))["x"] == []
     assert await social.families("x") == []

@@ -162,7 +162,7 @@ async def test_x_gives_a_refresh_token_for_offline_access_only(social: Social) -
 
 async def test_linkedin_renews_for_a_year_and_not_a_day_longer(social: Social) -> None:
     """The refresh token stays the same, its end stays the same, and the last access token ends with it."""
-    tokens = await social.connect("linkedin")
+    got = tokens = await social.connect("linkedin")
     for passed in range(50, 351, 50):
         await social.tell("clock", advance_s=50 * DAY)
         got = (await social.refresh("linkedin", tokens["refresh_token"])).body

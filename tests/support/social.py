@@ -158,7 +158,9 @@ class Social:
         """Consent and return the code."""
         return arrived(await self.authorize(platform, **changes))["code"]
 
-    async def redeem(self, platform: str, code: str, **changes: str | None) -> Answer:
+    async def redeem(
+        self, platform: str, code: str, *, client: str = "app", secret: str = SECRET, **changes: str | None
+    ) -> Answer:
         """Exchange a code for tokens."""
         fields: dict[str, str | None] = {
             "grant_type": "authorization_code",
@@ -166,7 +168,7 @@ class Social:
             "redirect_uri": BACK,
             "code_verifier": VERIFIER if DIALECTS[platform].pkce else None,
         }
-        return await self.token(platform, **{**fields, **changes})
+        return await self.token(platform, client=client, secret=secret, **{**fields, **changes})
 
     async def token(self, platform: str, *, client: str = "app", secret: str = SECRET, **fields: str | None) -> Answer:
         """Call the token endpoint as the app does there."""
@@ -175,7 +177,9 @@ class Social:
         if platform == "x":
             shown = {"Authorization": aiohttp.encode_basic_auth(client, secret)}
             return await self.call("POST", platform, talk.token, data=form, headers=shown)
-        return await self.call("POST", platform, talk.token, data={talk.client: client, "client_secret": secret, **form})
+        return await self.call(
+            "POST", platform, talk.token, data={talk.client: client, "client_secret": secret, **form}
+        )
 
     async def refresh(self, platform: str, value: str, **more: Any) -> Answer:
         """Present a refresh token."""
