@@ -178,3 +178,13 @@ def test_keys_that_become_alike_are_both_kept(redactor: Redactor) -> None:
     assert sorted(shown.values()) == [2, 3]
     shown = redactor.value({VALUE: 1, VALUE.encode().hex(): 2})
     assert sorted(shown.values()) == [1, 2]
+
+
+def test_name_that_becomes_a_secret_is_masked(redactor: Redactor) -> None:
+    """A field name seen and found harmless before is masked once it is a registered value."""
+    name = secrets.token_hex(6) + "quiet" + secrets.token_hex(6)
+    event = {"event": "x", name: "y"}
+    assert redactor.value(event) is event
+    with redactor.register(name):
+        assert name not in repr(redactor.value(event))
+    assert redactor.value(event) == event

@@ -92,7 +92,9 @@ class Redactor:
 
     def register(self, value: Secret | bytes | bytearray | str, kind: str = "secret") -> Registration:
         """Make a value known; see KnownValues.register."""
-        return self.known.register(value, kind)
+        registration = self.known.register(value, kind)
+        self._plain_names = set()  # a name that was harmless may be that value; a check under way fills the old set
+        return registration
 
     def warm(self) -> None:
         """Start hyperscan now rather than after some hundred records. Takes a second; nothing without hyperscan."""
@@ -150,15 +152,17 @@ class Redactor:
         return self.rules.secret_name(name)
 
     def plain_names(self, names: tuple[Any, ...]) -> bool:
-        """Return whether no field of these names asks to be masked for its name. Remembered by hash, never by name."""
-        known = hash(names)
-        if known in self._plain_names:
+        """Return whether fields of these names need no mask, nor the names. Remembered by hash alone."""
+        plain, known = self._plain_names, hash(names)
+        if known in plain:
             return True
         if not all(type(name) is str and not self.secret_name(name) for name in names) or may_name(names):
             return False
-        if len(self._plain_names) >= _NAMES_KEPT:
-            self._plain_names.clear()
-        self._plain_names.add(known)
+        if not self.clean("\n".join(names).encode("utf-8", "surrogatepass")):
+            return False
+        if len(plain) >= _NAMES_KEPT:
+            plain.clear()
+        plain.add(known)
         return True
 
     def is_mask(self, data: bytes) -> bool:

@@ -26,7 +26,7 @@ DEPTH: Final = 32
 TOO_DEEP: Final = "[too deep]"
 CIRCLE: Final = "[circle]"
 _PLAIN = (type(None), bool, float, uuid.UUID, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
-_EASY: Final = frozenset({str, int, float, bool, type(None)})
+_SCALARS: Final = frozenset({float, bool, type(None)})
 _LONG_NUMBER: Final = 10**11
 _NAME_KEYS: Final = frozenset({"name", "key", "header"})
 
@@ -158,16 +158,17 @@ def redacted(redactor: Redactor, value: Any) -> Any:
 
 def _clean(redactor: Redactor, value: dict[Any, Any]) -> bool:
     """Return whether a flat dict of texts and numbers, as events are, calls for no closer look."""
-    items = value.values()
-    kinds = set(map(type, items))
-    if not kinds <= _EASY or not redactor.plain_names(tuple(value)):
-        return False
-    if int in kinds:
-        numbers = [item for item in items if type(item) is int]
-        if max(numbers) >= _LONG_NUMBER or min(numbers) <= -_LONG_NUMBER:
+    texts = []
+    for item in value.values():
+        kind = type(item)
+        if kind is str:
+            texts.append(item)
+        elif kind is int:
+            if not -_LONG_NUMBER < item < _LONG_NUMBER:
+                return False
+        elif kind not in _SCALARS:
             return False
-    texts = [item for item in items if type(item) is str]
-    return redactor.clean("\n".join([*texts, *value]).encode("utf-8", "surrogatepass"))
+    return redactor.plain_names(tuple(value)) and redactor.clean("\n".join(texts).encode("utf-8", "surrogatepass"))
 
 
 def _mask_leaves(redactor: Redactor, leaves: list[_Leaf]) -> None:
