@@ -322,6 +322,26 @@ async def test_refusals_of_a_refresh_have_the_form_of_oauth(social: Social, plat
     assert (await social.refresh(platform, tokens["refresh_token"])).status == 200
 
 
+async def test_an_error_can_come_with_status_200(social: Social) -> None:
+    """X puts it beside the data, TikTok and Google send the error alone; a wait can be asked for."""
+    mine = {"kind": "refusal", "status": 200, "match": {"call": "identity"}}
+    access = (await social.connect("x"))["access_token"]
+    await social.tell("faults", provider="x", case="lockout", **mine)
+    answer = await social.identity("x", access)
+    (problem,) = answer.body["errors"]
+    assert (answer.status, answer.body["data"]["id"]) == (200, "2244994945")
+    assert problem["type"] == "https://api.x.com/2/problems/user-suspended"
+    tokens = await social.connect("tiktok")
+    await social.tell("faults", provider="tiktok", case="revoked", **mine)
+    answer = await social.identity("tiktok", tokens["access_token"])
+    assert (answer.status, answer.body["error"]["code"]) == (200, "access_token_invalid")
+    spec = {**mine, "match": {"call": "refresh"}, "retry_after_s": 7}
+    await social.tell("faults", provider="tiktok", case="reused", **spec)
+    answer = await social.refresh("tiktok", tokens["refresh_token"])
+    assert (answer.status, answer.body["error"], answer.headers["Retry-After"]) == (200, "invalid_grant", "7")
+    assert (await social.refresh("tiktok", tokens["refresh_token"])).status == 200
+
+
 @pytest.mark.parametrize("platform", DIALECTS)
 async def test_a_person_takes_the_app_away(social: Social, platform: str) -> None:
     """All tokens of that account and app are dead, the other account's live, and a new consent works."""

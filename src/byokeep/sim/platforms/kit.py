@@ -216,6 +216,7 @@ class Platform:
         cases: Refusals that a fault can script here.
         error: Body for an HTTP status without a cause.
         scopes: What can be asked for.
+        beside: Puts an error beside the data of a reply with status 200, where the platform does that.
         meter: Counts a call of the API by its name and account; gives rate headers and whether it may go on.
     """
 
@@ -226,6 +227,7 @@ class Platform:
     cases: frozenset[Case]
     error: Callable[[int], Reply]
     scopes: frozenset[str]
+    beside: Callable[[Reply, Reply], Reply] | None = None
     meter: Callable[[Turn, str, str], tuple[dict[str, str], bool]] | None = None
 
     def find(self, ask: Ask) -> tuple[Endpoint, Mapping[str, str]] | None:

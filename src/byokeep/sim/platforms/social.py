@@ -55,9 +55,18 @@ class _Answering:
         """Return the answer as if another account were behind the token."""
         return self._run(replace(self.turn, stranger=STRANGER), metered=False)[0]
 
-    def refusal(self, case: str) -> Reply:
-        """Return a scripted refusal."""
-        return self.platform.refuse(Case(case), self.endpoint.surface if self.endpoint else API)
+    def refusal(self, fault: Fault) -> Reply:
+        """Return a scripted refusal; with a status of 200 the error stands where the platform puts one beside data."""
+        surface = self.endpoint.surface if self.endpoint else API
+        reply = self.platform.refuse(Case(fault.case), surface)
+        beside = self.platform.beside if surface == API and fault.status == 200 else None
+        if beside is not None:
+            reply = beside(self.true(), reply)
+        elif fault.after:
+            self.true()
+        if fault.retry_after_s is not None:
+            reply = reply.with_headers(retry_after=str(fault.retry_after_s))
+        return replace(reply, status=fault.status or reply.status)
 
     def _run(self, turn: Turn, *, metered: bool) -> tuple[Reply, str]:
         if self.endpoint is None:
@@ -122,9 +131,7 @@ class Social:
 
     async def _spoiled(self, request: web.Request, one: _Answering, fault: Fault) -> web.StreamResponse:
         if fault.kind is Kind.REFUSAL:
-            if fault.after:
-                one.true()
-            return spoil.plain(one.refusal(fault.case))
+            return spoil.plain(one.refusal(fault))
         if fault.kind is Kind.NO_SCOPE:
             reply = one.true()
             kept = {name: value for name, value in reply.body.items() if name not in _SCOPE_FIELDS}

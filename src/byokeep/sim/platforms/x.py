@@ -19,7 +19,7 @@ from byokeep.sim.platforms.world import random_text
 from byokeep.sim.reply import Reply
 
 _READ: Final = ("tweet.read", "users.read")
-SCOPES: Final = frozenset({*_READ, "tweet.write", "media.write", "offline.access", "users.email"})
+SCOPES: Final = frozenset({*_READ, "tweet.write", "media.write", "offline.access", "users.email", "like.write"})
 _STYLE: Final = Style(pkce=lambda _: True, methods=("S256", "plain"), scopes=SCOPES)
 _WINDOW_S: Final = 900
 # Calls of a person in 15 minutes.
@@ -69,6 +69,11 @@ def refuse(case: Case, surface: str) -> Reply:
         return _problem(*_API_ERRORS.get(case, _DEAD_ACCESS))
     status, name, words = _OAUTH_ERRORS.get(case, _DEAD)
     return Reply(status=status, body={"error": name, "error_description": words})
+
+
+def beside(true: Reply, refusal: Reply) -> Reply:
+    """Return the reply with the error in a list beside its data."""
+    return Reply(status=200, body={**true.body, "errors": [refusal.body]}, headers=true.headers)
 
 
 def error(status: int) -> Reply:
@@ -224,5 +229,6 @@ PLATFORM: Final = Platform(
     cases=frozenset({*_API_ERRORS, *_OAUTH_ERRORS, Case.EXPIRED, Case.REVOKED, Case.REUSED}),
     error=error,
     scopes=SCOPES,
+    beside=beside,
     meter=meter,
 )
