@@ -342,6 +342,44 @@ async def test_an_error_can_come_with_status_200(social: Social) -> None:
     assert (await social.refresh("tiktok", tokens["refresh_token"])).status == 200
 
 
+REVOKING: dict[str, tuple[str, str]] = {
+    "x": ("POST", "api.x.com/2/oauth2/revoke"),
+    "tiktok": ("POST", "open.tiktokapis.com/v2/oauth/revoke/"),
+    "linkedin": ("POST", "www.linkedin.com/oauth/v2/revoke"),
+    "youtube": ("POST", "oauth2.googleapis.com/revoke"),
+    "meta": ("DELETE", "graph.facebook.com/v26.0/me/permissions"),
+}
+
+
+@pytest.mark.parametrize("platform", REVOKING)
+async def test_a_revocation_may_be_feigned_or_refused(social: Social, platform: str) -> None:
+    """A success after which the token still works; a 503 that asks to wait; then the true one ends it."""
+    method, place = REVOKING[platform]
+    access = (await social.connect(platform))["access_token"]
+
+    async def revoke() -> Answer:
+        if platform == "meta":
+            return await social.read(platform, place, access, method)
+        shown = {"Authorization": aiohttp.encode_basic_auth("app", SECRET)} if platform == "x" else {}
+        form = {"token": access, DIALECTS[platform].client: "app", "client_secret": SECRET}
+        return await social.call(method, platform, place, data=form, headers=shown)
+
+    mine = {"provider": platform, "match": {"call": "revoke"}}
+    await social.tell("faults", **mine, kind="feigned")
+    assert (await revoke()).status == 200
+    assert (await social.identity(platform, access)).status == 200
+    await social.tell("faults", **mine, kind="status", status=503, retry_after_s=30)
+    busy = await revoke()
+    assert (busy.status, busy.headers["Retry-After"]) == (503, "30")
+    if platform != "meta":
+        await social.tell("faults", **mine, kind="refusal", case="unsupported_token")
+        unable = await revoke()
+        assert (unable.status, unable.body["error"]) == (400, "unsupported_token_type")
+    assert (await social.identity(platform, access)).status == 200
+    assert (await revoke()).status == 200
+    assert (await social.identity(platform, access)).status in (400, 401)
+
+
 @pytest.mark.parametrize("platform", DIALECTS)
 async def test_a_person_takes_the_app_away(social: Social, platform: str) -> None:
     """All tokens of that account and app are dead, the other account's live, and a new consent works."""

@@ -41,6 +41,7 @@ class Kind(StrEnum):
     LATE = "late"
     REFUSAL = "refusal"
     NO_SCOPE = "no_scope"
+    FEIGNED = "feigned"
 
 
 class Lie(StrEnum):
@@ -233,9 +234,11 @@ def parse(spec: Mapping[str, Any], number: int, targets: frozenset[str]) -> Faul
 
 def _check_platform(fault: Fault, spec: Mapping[str, Any], cases: Mapping[str, frozenset[str]]) -> None:
     known = cases.get(fault.provider)
-    only_there = fault.kind in (Kind.REFUSAL, Kind.NO_SCOPE) or fault.call or "lie" in spec or fault.case
+    only_there = fault.kind in (Kind.REFUSAL, Kind.NO_SCOPE, Kind.FEIGNED) or fault.call or "lie" in spec or fault.case
     if known is None and only_there:
-        raise BadControlError(f"refusal, no_scope, lie, case and match.call are for {', '.join(sorted(cases))}")
+        raise BadControlError(
+            f"refusal, no_scope, feigned, lie, case and match.call are for {', '.join(sorted(cases))}"
+        )
     if known is not None and fault.kind is Kind.REFUSAL and fault.case not in known:
         raise BadControlError(f"case must be one of {', '.join(sorted(known))}")
 

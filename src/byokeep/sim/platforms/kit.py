@@ -69,6 +69,7 @@ class Case(StrEnum):
     BAD_REDIRECT = "bad_redirect"
     BAD_REQUEST = "bad_request"
     BAD_GRANT_TYPE = "bad_grant_type"
+    UNSUPPORTED_TOKEN = "unsupported_token"  # noqa: S105 - a cause, no password
     BAD_VERSION = "bad_version"
     BAD_PROOF = "bad_proof"
     NOT_FOUND = "not_found"

@@ -59,6 +59,7 @@ _OAUTH_ERRORS: Final[dict[Case, tuple[int, str, str]]] = {
     ),
     Case.BAD_GRANT_TYPE: (400, "unsupported_grant_type", "The grant type is not supported"),
     Case.BAD_APP: (400, "unauthorized_client", "The app may not use refresh tokens"),
+    Case.UNSUPPORTED_TOKEN: (400, "unsupported_token_type", "The token type is not supported"),
     Case.RATE_LIMITED: (429, "rate_limited", "Too many requests"),
     Case.TRANSIENT: (500, "server_error", "Internal error"),
 }

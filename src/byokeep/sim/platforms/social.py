@@ -51,6 +51,14 @@ class _Answering:
         reply, self.outcome = self._run(self.turn, metered=True)
         return reply.with_headers(date=self.turn.world.clock.http_date())
 
+    def feigned(self) -> Reply:
+        """Return the answer to a revocation that did not happen."""
+        before = [(family, family.dead, family.scopes) for family in self.turn.world.ledger.families]
+        reply = self.true()
+        for family, dead, scopes in before:
+            family.dead, family.scopes = dead, scopes
+        return reply
+
     def of_stranger(self) -> Reply:
         """Return the answer as if another account were behind the token."""
         return self._run(replace(self.turn, stranger=STRANGER), metered=False)[0]
@@ -132,6 +140,8 @@ class Social:
     async def _spoiled(self, request: web.Request, one: _Answering, fault: Fault) -> web.StreamResponse:
         if fault.kind is Kind.REFUSAL:
             return spoil.plain(one.refusal(fault))
+        if fault.kind is Kind.FEIGNED:
+            return spoil.plain(one.feigned())
         if fault.kind is Kind.NO_SCOPE:
             reply = one.true()
             kept = {name: value for name, value in reply.body.items() if name not in _SCOPE_FIELDS}
@@ -152,9 +162,13 @@ class Social:
 
 def _barred(endpoint: Endpoint | None) -> frozenset[Kind]:
     if endpoint is None or endpoint.surface == PAGE:
-        return frozenset({Kind.REFUSAL, Kind.NO_SCOPE, Kind.WRONG_IDENTITY})
-    unable = {Kind.WRONG_IDENTITY} if endpoint.shape is None else set()
-    return frozenset(unable | ({Kind.NO_SCOPE} if endpoint.surface != OAUTH else set()))
+        return frozenset({Kind.REFUSAL, Kind.NO_SCOPE, Kind.WRONG_IDENTITY, Kind.FEIGNED})
+    able = {
+        Kind.WRONG_IDENTITY: endpoint.shape is not None,
+        Kind.NO_SCOPE: endpoint.surface == OAUTH and endpoint.call != "revoke",
+        Kind.FEIGNED: endpoint.call == "revoke",
+    }
+    return frozenset(kind for kind, can in able.items() if not can)
 
 
 def _account(world: World, ask: Ask) -> str:

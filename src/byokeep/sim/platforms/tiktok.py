@@ -38,6 +38,7 @@ _OAUTH_ERRORS: Final[dict[Case, tuple[str, str]]] = {
     Case.BAD_GRANT_TYPE: ("unsupported_grant_type", "The grant type is not supported."),
     Case.BAD_REQUEST: ("invalid_request", "The request parameters are malformed."),
     Case.ABSENT: ("invalid_request", "The request parameters are malformed."),
+    Case.UNSUPPORTED_TOKEN: ("unsupported_token_type", "The token type is not supported."),
     Case.RATE_LIMITED: ("rate_limit_exceeded", "Too many requests."),
     Case.TRANSIENT: ("server_error", "The server is busy."),
 }

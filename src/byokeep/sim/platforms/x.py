@@ -34,6 +34,7 @@ _OAUTH_ERRORS: Final[dict[Case, tuple[int, str, str]]] = {
     Case.BAD_REDIRECT: (400, "invalid_request", "Value passed for the redirect uri did not match the uri of the code."),
     Case.BAD_CODE: (400, "invalid_request", "Value passed for the authorization code was invalid."),
     Case.ABSENT: (400, "invalid_request", "Missing required parameter [refresh_token]."),
+    Case.UNSUPPORTED_TOKEN: (400, "unsupported_token_type", "The type of the token is not supported."),
     Case.RATE_LIMITED: (429, "rate_limited", "Too Many Requests"),
     Case.TRANSIENT: (503, "temporarily_unavailable", "Service Unavailable"),
 }

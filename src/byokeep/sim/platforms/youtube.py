@@ -32,6 +32,7 @@ _OAUTH_ERRORS: Final[dict[Case, tuple[int, str, str]]] = {
     Case.BAD_GRANT_TYPE: (400, "unsupported_grant_type", "Invalid grant_type"),
     Case.BAD_REQUEST: (400, "invalid_request", "Missing required parameter"),
     Case.ABSENT: (400, "invalid_request", "Missing required parameter: refresh_token"),
+    Case.UNSUPPORTED_TOKEN: (400, "unsupported_token_type", "Unsupported token type"),
     Case.RATE_LIMITED: (429, "rate_limit_exceeded", "Too many requests"),
     Case.TRANSIENT: (500, "internal_failure", "Backend error"),
 }
