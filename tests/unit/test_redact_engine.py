@@ -296,3 +296,14 @@ def test_secret_objects_are_taken(redactor: Redactor) -> None:
     with redactor.register(secret):
         secret.wipe()
         assert plain.decode() not in redactor.text(json.dumps({"a": plain.decode()}))
+
+
+@pytest.mark.parametrize("encode", [bytes.hex, lambda text: base64.b64encode(text).decode()], ids=["hex", "base64"])
+def test_what_stands_between_two_encoded_secrets_stays(redactor: Redactor, encode: Callable[[bytes], str]) -> None:
+    """A shape in one decoded run does not reach into the next: the words between them are no part of it."""
+    runs = [encode(b"note: password=" + _opaque()) for _ in range(3)]
+    text = f"first {runs[0]} middle words\nsecond {runs[1]} and so on\nnext\n{runs[2]}\nlast\n"
+    shown = redactor.text(text)
+    for word in ("first ", " middle words\nsecond ", " and so on\nnext\n", "\nlast\n"):
+        assert word in shown
+    assert not any(run in shown for run in runs)

@@ -27,7 +27,7 @@ _MOST_STREAMS: Final = 256  # marks of packed data in one text; the rest of such
 _FIRST: Final = 64  # of a stream: enough to tell most chance marks from streams; a multiple of 4
 _LARGEST: Final = 1 << 16
 _LEADS: Final = {b"H": 0, b"e": 0, b"f": 2}  # bytes of other things before the stream, by the first letter of its mark
-_GAP: Final = b"\xff\xff\xff"
+_GAP: Final = b"\n\n\xff\n\n"  # between pieces: no shape goes over it, nor does a known value without its separators
 
 _ANY = rb"[A-Za-z0-9+/_-]"
 # Four characters that decode to three bytes below 0x80 of which the first two are printable.
@@ -51,7 +51,8 @@ _RUN64: Final = b"A" * 40
 _PACKED64: Final = b"A" * 20
 _LINE64: Final = 40
 _END: Final = re.compile(rb"[^A]")
-_WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b)" % _ANY)
+# A run goes on in the next line only if that line holds nothing else: what follows a token is mostly another record.
+_WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b+={0,2}(?:[\"'\r\n]|\Z))" % _ANY)
 _RUN16: Final = b"A" * 24
 _MASK16: Final = bytes(65 if code in b"0123456789ABCDEFabcdef" else 32 for code in range(256))
 _LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
