@@ -114,9 +114,9 @@ def reauth_at(rules: RefreshRules, tokens: TokenSet) -> datetime | None:
 
     None = no reply has given an end.
     """
-    if rules.model in SELF_RENEWING or not renewable(rules, tokens):
-        return tokens.access_expires_at
-    return tokens.refresh_expires_at
+    by_access = rules.model in SELF_RENEWING or not renewable(rules, tokens)
+    ends = (tokens.access_expires_at if by_access else tokens.refresh_expires_at, tokens.consent_expires_at)
+    return min((end for end in ends if end is not None), default=None)
 
 
 def alarm_at(rules: RefreshRules, tokens: TokenSet) -> datetime | None:

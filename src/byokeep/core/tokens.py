@@ -34,7 +34,7 @@ _NONE: Final = "none"
 _FIELDS: Final = frozenset(
     {
         "format", "platform", "issuer", "app_id", "account_id", "access_token", "refresh_token", "scopes",
-        "access_expires_at", "refresh_expires_at", "obtained_at", "obtained_by",
+        "access_expires_at", "refresh_expires_at", "consent_expires_at", "obtained_at", "obtained_by",
     }
 )  # fmt: skip
 
@@ -54,6 +54,7 @@ class TokenSet:
         obtained_at: When the newest tokens were received, UTC.
         obtained_by: Who gave the consent: an operator's id.
         access_expires_at, refresh_expires_at: UTC; None = the reply did not say.
+        consent_expires_at: When the person must consent again although the tokens live, UTC; None = not known.
 
     Raises:
         ValueError: A value outside its form; the message names the field alone.
@@ -70,6 +71,7 @@ class TokenSet:
     obtained_by: UUID
     access_expires_at: datetime | None
     refresh_expires_at: datetime | None
+    consent_expires_at: datetime | None = None
 
     def __post_init__(self) -> None:
         forms = (
@@ -83,7 +85,8 @@ class TokenSet:
         for name, holds in forms:
             if not holds:
                 raise ValueError(f"token set: {name}")
-        for moment in (self.obtained_at, self.access_expires_at, self.refresh_expires_at):
+        ends = (self.access_expires_at, self.refresh_expires_at, self.consent_expires_at)
+        for moment in (self.obtained_at, *ends):
             if moment is not None and (moment.utcoffset() != timedelta(0) or moment.microsecond):
                 raise ValueError("token set: times are whole seconds of UTC")
 
@@ -201,6 +204,7 @@ def fields_of(tokens: TokenSet) -> Mapping[str, str | Secret]:
         "scopes": "unknown" if tokens.scopes is None else ",".join(tokens.scopes) + ",",
         "access_expires_at": _stamp(tokens.access_expires_at),
         "refresh_expires_at": _stamp(tokens.refresh_expires_at),
+        "consent_expires_at": _stamp(tokens.consent_expires_at),
         "obtained_at": _stamp(tokens.obtained_at),
         "obtained_by": str(tokens.obtained_by),
     }
@@ -238,6 +242,7 @@ def _built(text: Mapping[str, str]) -> TokenSet:
         scopes=_scopes(text["scopes"]),
         access_expires_at=_moment(text["access_expires_at"]),
         refresh_expires_at=_moment(text["refresh_expires_at"]),
+        consent_expires_at=_moment(text["consent_expires_at"]),
         obtained_at=obtained,
         obtained_by=by,
     )

@@ -15,6 +15,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -213,6 +214,39 @@ def answer(scheme: Scheme, challenge: str, key: bytes) -> str:
         raise Unauthenticated("webhook_no_key")
     made = hmac.digest(key, challenge.encode(), scheme.digest)
     return made.hex() if scheme.challenge == "hex" else scheme.prefix + base64.b64encode(made).decode()
+
+
+def removed_user(signed_request: str, keys: Sequence[bytes], *, now: float, window_s: int = WINDOW_S) -> str:
+    """Return the account id of Meta's call after a person removed the app: the field ``signed_request`` of its form.
+
+    Args:
+        signed_request: ``<signature>.<payload>``, both base64url; the signature is over the payload as text.
+        keys: One key, or two while a secret is being replaced.
+        now: Unix seconds.
+        window_s: How old, or how far ahead, the call may be, in seconds.
+
+    Raises:
+        Unauthenticated: As :func:`verify`.
+    """
+    if not 1 <= len(keys) <= MAX_KEYS or any(len(key) < MIN_KEY for key in keys):
+        raise Unauthenticated("webhook_no_key", next_step="Store the app's secret.")
+    parts = re.fullmatch(r"([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{1,2000})", signed_request)
+    if parts is None:
+        raise Unauthenticated("webhook_signature_malformed")
+    given, payload = base64.urlsafe_b64decode(parts[1] + "="), parts[2].encode()
+    fits = [hmac.compare_digest(hmac.digest(key, payload, "sha256"), given) for key in keys]
+    if not any(fits):
+        raise Unauthenticated("webhook_signature_wrong")
+    try:
+        document = json.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
+        kind, made, user = document["algorithm"], document["issued_at"], document["user_id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Unauthenticated("webhook_signature_malformed") from None
+    if kind != "HMAC-SHA256" or type(made) is not int or not re.fullmatch(r"\d{1,32}", str(user)):
+        raise Unauthenticated("webhook_signature_malformed")
+    if abs(now - made) > window_s:
+        raise Unauthenticated("webhook_too_old" if now > made else "webhook_from_the_future")
+    return str(user)
 
 
 def _signature(scheme: Scheme, headers: Iterable[tuple[str, str]]) -> tuple[bytes, int | None]:

@@ -153,6 +153,14 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect:
+    """A call that tells when the person must consent again: Unix seconds at a path, 0 for never."""
+
+    call: Call
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRule:
     """What a refusal means. Every condition that is given must hold; the first rule that fits decides.
 
@@ -208,6 +216,7 @@ class OAuth:
     proof_of_revocation: str
     reply: ReplyFields
     granted: Granted | None
+    inspect: Inspect | None
     identity: Identity
     posts: Posts
     errors: Errors

@@ -29,6 +29,7 @@ from byokeep.adapters.platforms.descriptor import (
     Granted,
     HealthCost,
     Identity,
+    Inspect,
     MixUp,
     OAuth,
     Pkce,
@@ -130,7 +131,7 @@ def load(platform: str, document: Mapping[str, Any]) -> PlatformDescriptor:
 
 def _oauth(platform: str, table: _Table) -> OAuth:
     calls = table.table("calls")
-    lengthen, granted = calls.optional("lengthen"), table.optional("granted")
+    lengthen, granted, inspect = calls.optional("lengthen"), table.optional("granted"), table.optional("inspect")
     revoke = [calls.optional(name) for name in ("revoke", "revoke_access")]
     found = OAuth(
         issuer=_https(platform, table.take("issuer", str))[0],
@@ -147,6 +148,7 @@ def _oauth(platform: str, table: _Table) -> OAuth:
         proof_of_revocation=table.take("proof_of_revocation", str),
         reply=_reply(table.table("reply")),
         granted=None if granted is None else _granted(platform, granted),
+        inspect=None if inspect is None else _inspect(platform, inspect),
         identity=_identity(platform, table.table("identity")),
         posts=_posts(platform, table.table("posts")),
         errors=_errors(table.table("errors")),
@@ -269,6 +271,13 @@ def _granted(platform: str, table: _Table) -> Granted:
         status=table.take("status", str),
         value=table.take("value", str),
     )
+    table.done()
+    return found
+
+
+def _inspect(platform: str, table: _Table) -> Inspect:
+    call = _call(f"{platform}.inspect", table.table("call"), Surface.API)
+    found = Inspect(call=call, at=table.take("at", str))
     table.done()
     return found
 

@@ -1,9 +1,9 @@
 """What can be asked of a social platform: consent, tokens, renewal, revocation, who it is, what it posted.
 
 Rules
-- One call, one request, no retry: whether an act may be repeated is decided by whoever knows what a one-time token costs.
-- Tokens come out as :class:`~byokeep.core.secret.Secret`; refusals as :class:`~byokeep.core.fault.Fault`, one word of
-  a closed list. Nothing else of a reply is kept.
+- One call, one request, no retry: whether an act may be repeated is for whoever knows what a one-time token costs.
+- Tokens come out as Secret (``core.secret``), refusals as Fault (``core.fault``): one word of a closed list. Nothing
+  else of a reply is kept.
 - The reply to a renewal is handed over before it is read, so that it can be landed first.
 - A revocation is proved by use, never by the answer to it (S-OAUTH-9).
 
@@ -190,6 +190,13 @@ class PlatformClient:
         if isinstance(document, Fault):
             return document
         return read.granted_scopes(self.oauth.granted, document)
+
+    async def consent_end(self, tokens: TokenSet) -> datetime | Fault | None:
+        """Return when the person must consent again although the tokens live, None where no end is known."""
+        if self.oauth.inspect is None:
+            return tokens.consent_expires_at
+        document = await self._read(self.oauth.inspect.call, {"access_token": tokens.access})
+        return document if isinstance(document, Fault) else read.moment(read.at(document, self.oauth.inspect.at))
 
     async def identify(self, tokens: TokenSet) -> tuple[Face, ...] | Fault:
         """Return the accounts that the token opens, as the platform names them.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from byokeep.adapters.platforms.descriptor import (
@@ -175,6 +176,11 @@ def _life(value: Any) -> int | None:
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 < value <= MAX_LIFE_S else None
+
+
+def moment(value: Any) -> datetime | None:
+    """Return Unix seconds as UTC, None for 0 and for what is none."""
+    return datetime.fromtimestamp(value, UTC) if type(value) is int and 0 < value < 2**33 else None
 
 
 def faces(identity: Identity, document: dict[str, Any]) -> tuple[Face, ...] | None:

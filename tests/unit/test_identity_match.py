@@ -1,0 +1,163 @@
+"""The wrong-account gate: only the expected account passes, and whatever could not be checked does not."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byokeep.core.identity import (
+    Comparison,
+    Face,
+    Fingerprint,
+    Verdict,
+    Why,
+    choose,
+    compare,
+    fingerprint_of,
+    look_alike,
+    shown,
+)
+
+US = Fingerprint(account_id="104", username="acme.bakery", display_name="Acme Bakery", app_id="app")
+
+
+def face(
+    account_id: str = "104", username: str | None = "acme.bakery", display_name: str | None = "Acme Bakery"
+) -> Face:
+    return Face(account_id=account_id, username=username, display_name=display_name)
+
+
+def ask(*seen: Face, app_id: str = "app", several_allowed: bool = False) -> Comparison:
+    return compare(US, seen, app_id=app_id, several_allowed=several_allowed)
+
+
+def test_the_expected_account_matches() -> None:
+    """Same id, same names."""
+    assert ask(face()) == Comparison(verdict=Verdict.MATCH, why=Why.SAME)
+    assert not ask(face()).blocks
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (ask(face("105")), Why.OTHER_ID),
+        (ask(face("1040")), Why.OTHER_ID),
+        (ask(face("")), Why.NO_ID),
+        (ask(face("104"), face("")), Why.NO_ID),
+        (ask(), Why.NO_ACCOUNT),
+        (ask(face(), face("105")), Why.SEVERAL_ACCOUNTS),
+        (ask(face(), face()), Why.SEVERAL_ACCOUNTS),
+        (ask(face(), face(), several_allowed=True), Why.SEVERAL_ACCOUNTS),
+        (ask(face("105"), face("106"), several_allowed=True), Why.OTHER_ID),
+        (ask(face(), app_id="other"), Why.OTHER_APP),
+        (compare(US, None, app_id="app"), Why.COULD_NOT_CHECK),
+    ],
+)
+def test_anything_else_blocks_with_its_reason(found: Comparison, why: Why) -> None:
+    """Another id, none, several, another app, no answer: a mismatch, and never mere drift."""
+    assert (found.verdict, found.why, found.blocks) == (Verdict.MISMATCH, why, True)
+
+
+def test_a_fingerprint_without_an_id_matches_nobody() -> None:
+    """Not even an account without one."""
+    empty = Fingerprint(account_id="", username=None, display_name=None, app_id="app")
+    assert compare(empty, [face("")], app_id="app").why is Why.NO_ID
+    assert compare(empty, [face()], app_id="app").why is Why.NO_ID
+
+
+def test_one_of_several_pages_is_found_by_its_id() -> None:
+    """Where one grant opens several accounts, the expected one among them is enough."""
+    assert ask(face("105"), face(), several_allowed=True).verdict is Verdict.MATCH
+
+
+@pytest.mark.parametrize(
+    ("username", "display_name", "fields"),
+    [
+        ("acme.official", "Acme Bakery", ["username"]),
+        ("acme.bakery", "Acme Bakery Official", ["display_name"]),
+        ("other", "Other", ["username", "display_name"]),
+        ("ACME.bakery", "Acme Bakery", ["username"]),
+        (None, "Acme Bakery", ["username"]),
+    ],
+)
+def test_a_new_name_is_drift_for_a_person_to_confirm(
+    username: str | None, display_name: str | None, fields: list[str]
+) -> None:
+    """Same id, other name: said field by field, neither passed over nor taken for another account."""
+    found = ask(face(username=username, display_name=display_name))
+    assert (found.verdict, found.why) == (Verdict.DRIFT, Why.NAME_CHANGED)
+    assert [one.field for one in found.changed] == fields
+
+
+@pytest.mark.parametrize(
+    ("name", "spelt"),
+    [
+        ("\u0410cme Bakery", "<U+0410>cme Bakery"),
+        ("Acme Bak\u0435ry", "Acme Bak<U+0435>ry"),
+        ("Acme\u00a0Bakery", "Acme<U+00A0>Bakery"),
+        ("Acme\u200b Bakery", "Acme<U+200B> Bakery"),
+        ("Acme Bakery\u202e", "Acme Bakery<U+202E>"),
+        ("Acrne Bakery", "Acrne Bakery"),
+        ("\uff21cme Bakery", "<U+FF21>cme Bakery"),
+        ("Acm\u00e9 Bakery", "Acm<U+00E9> Bakery"),
+    ],
+)
+def test_a_name_that_only_looks_the_same_is_a_mismatch_shown_by_code_points(name: str, spelt: str) -> None:
+    """A stand-in's letters are spelt out for the person who has to see the difference."""
+    found = ask(face(display_name=name))
+    assert (found.verdict, found.why) == (Verdict.MISMATCH, Why.LOOK_ALIKE)
+    assert [(one.expected, one.seen) for one in found.changed] == [("Acme Bakery", spelt)]
+
+
+@given(st.text(max_size=200))
+def test_what_is_shown_is_printable_ascii(name: str) -> None:
+    """No character of a platform's text reaches a terminal as itself unless it is harmless there."""
+    spelt = shown(name)
+    assert spelt.isascii()
+    assert spelt.isprintable() or spelt == ""
+    assert "\x1b" not in spelt
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_looking_alike_goes_both_ways_and_never_for_the_same_text(first: str, second: str) -> None:
+    """Symmetric; equal texts do not stand in for each other."""
+    assert look_alike(first, second) == look_alike(second, first)
+    assert not look_alike(first, first)
+
+
+@given(st.text(alphabet="abcdefghijkmnopqstuvwxyz", min_size=1, max_size=12), st.data())
+def test_any_letter_swapped_for_its_twin_is_noticed(name: str, data: st.DataObject) -> None:
+    """Every Latin letter with a known twin of another script, at any place of a name."""
+    twins = {"a": "\u0430", "c": "\u0441", "e": "\u0435", "o": "\u043e", "p": "\u0440", "x": "\u0445", "i": "\u0456"}
+    places = [at for at, letter in enumerate(name) if letter in twins]
+    if places:
+        at = data.draw(st.sampled_from(places))
+        swapped = name[:at] + twins[name[at]] + name[at + 1 :]
+        ours = Fingerprint(account_id="1", username=name, display_name=None, app_id="app")
+        seen = Face(account_id="1", username=swapped, display_name=None)
+        assert compare(ours, [seen], app_id="app").why is Why.LOOK_ALIKE
+
+
+def test_another_encoding_of_the_same_letters_is_no_disguise() -> None:
+    """A composed and a decomposed accent are one name to everybody: drift, with the code points."""
+    ours = Fingerprint(account_id="1", username=None, display_name="Caf\u00e9", app_id="app")
+    seen = Face(account_id="1", username=None, display_name=unicodedata.normalize("NFD", "Caf\u00e9"))
+    found = compare(ours, [seen], app_id="app")
+    assert (found.verdict, found.changed[0].seen) == (Verdict.DRIFT, "Cafe<U+0301>")
+
+
+def test_the_first_fingerprint_needs_one_account_or_a_choice() -> None:
+    """None, several and an id that is not there are reasons, not accounts; a choice is by id."""
+    both = [face("104"), face("105")]
+    assert choose(None, wanted=None) is Why.COULD_NOT_CHECK
+    assert choose([], wanted=None) is Why.NO_ACCOUNT
+    assert choose([face("")], wanted=None) is Why.NO_ID
+    assert choose(both, wanted=None) is Why.SEVERAL_ACCOUNTS
+    assert choose(both, wanted="9") is Why.OTHER_ID
+    assert choose([face(), face()], wanted="104") is Why.SEVERAL_ACCOUNTS
+    assert choose(both, wanted="105") == both[1]
+    assert choose([face()], wanted=None) == face()
+    assert fingerprint_of(face(), app_id="app") == US

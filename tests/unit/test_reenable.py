@@ -1,0 +1,162 @@
+"""The way back after a revoked grant: no step skipped, and never one act more than a stage allows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byokeep.core.errors import Conflict, Denied
+from byokeep.core.reenable import (
+    CanaryStarted,
+    Cause,
+    Ended,
+    Event,
+    IdentityChecked,
+    Jump,
+    Lost,
+    Reauthorised,
+    Reenable,
+    ScopesChecked,
+    Stage,
+    Take,
+    next_state,
+)
+
+CLOSED = Reenable(cause=Cause.REVOKED)
+BACK: list[Event] = [Reauthorised(by_person=True), IdentityChecked(True), ScopesChecked(frozenset()), CanaryStarted()]
+
+
+def walk(*events: Event, start: Reenable = CLOSED) -> Reenable:
+    state = start
+    for event in events:
+        state = next_state(state, event)
+    return state
+
+
+def act(state: Reenable, ok: bool | None = True) -> Reenable:
+    taken = next_state(state, Take())
+    return next_state(taken, Ended(ok, state.way, state.number))
+
+
+def test_the_whole_way_opens_after_every_stage_has_succeeded() -> None:
+    """One act, five, twenty; then open, without anybody asking for it."""
+    state, acts = walk(*BACK), 0
+    while state.stage is Stage.CANARY:
+        state, acts = act(state), acts + 1
+    assert (state.stage, acts) == (Stage.OPEN, 26)
+    assert next_state(state, Take()) == state
+
+
+@pytest.mark.parametrize("stop", range(4))
+def test_no_act_before_the_canary_and_no_step_out_of_order(stop: int) -> None:
+    """At every point of the way only the next step is taken; all else is refused and changes nothing."""
+    state = walk(*BACK[:stop])
+    with pytest.raises(Denied) as closed:
+        next_state(state, Take())
+    assert closed.value.code == "platform_closed"
+    for number, event in enumerate(BACK[1:], 1):
+        if number != stop:
+            with pytest.raises(Conflict) as early:
+                next_state(state, event)
+            assert early.value.code == "reenable_out_of_order"
+
+
+def test_only_a_person_s_login_leaves_closed() -> None:
+    """A renewal in the background, a runner, an agent: refused (runbook 7.2, step 2)."""
+    with pytest.raises(Denied) as refused:
+        next_state(CLOSED, Reauthorised(by_person=False))
+    assert refused.value.code == "reauth_needs_a_person"
+
+
+@pytest.mark.parametrize(
+    ("events", "cause"),
+    [
+        ([IdentityChecked(False)], Cause.IDENTITY_MISMATCH),
+        ([IdentityChecked(None)], Cause.IDENTITY_UNCHECKED),
+        ([IdentityChecked(True), ScopesChecked(frozenset({"tweet.write"}))], Cause.MISSING_SCOPE),
+        ([IdentityChecked(True), ScopesChecked(None)], Cause.SCOPES_UNCHECKED),
+    ],
+)
+def test_a_check_that_fails_or_can_not_be_made_closes_again(events: list[Event], cause: Cause) -> None:
+    """Another account, a silent endpoint, a missing permission, an absent list: closed, with the reason."""
+    state = walk(BACK[0], *events)
+    assert (state.stage, state.cause) == (Stage.CLOSED, cause)
+
+
+@pytest.mark.parametrize("ok", [False, None])
+def test_a_failed_or_unknown_act_closes_again(ok: bool | None) -> None:
+    """Nobody knows how it ended counts as failed; the way starts anew, with a login."""
+    state = act(act(walk(*BACK)), ok)
+    assert (state.stage, state.cause, state.taken, state.number) == (Stage.CLOSED, Cause.CANARY_FAILED, 0, 0)
+
+
+def test_a_stage_can_not_be_jumped() -> None:
+    """To 100 percent, or to the next stage, from anywhere: a conflict."""
+    for stop in range(5):
+        with pytest.raises(Conflict):
+            next_state(walk(*BACK[:stop]), Jump())
+
+
+def test_an_act_of_an_earlier_way_proves_nothing() -> None:
+    """Its success is not counted in the new canary; its failure still closes."""
+    old = next_state(walk(*BACK), Take())
+    state = walk(Lost(Cause.COMPROMISED), *BACK, start=old)
+    state = next_state(state, Take())
+    late = next_state(state, Ended(True, old.way, old.number))
+    assert (late.done, late.taken) == (0, 1)
+    assert next_state(state, Ended(False, old.way, old.number)).stage is Stage.CLOSED
+    with pytest.raises(Conflict):
+        next_state(walk(*BACK), Ended(True, walk(*BACK).way, 0))
+
+
+def test_losing_the_grant_closes_from_everywhere() -> None:
+    """Also from open, and with the counters at nothing."""
+    for stop in range(5):
+        state = next_state(walk(*BACK[:stop]), Lost(Cause.LOCKOUT))
+        assert (state.stage, state.cause, state.taken, state.done) == (Stage.CLOSED, Cause.LOCKOUT, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"stages": ()}, {"stages": (0,)}, {"number": 3}, {"taken": 2}, {"taken": 1, "done": 2}, {"revision": -1}]
+)
+def test_counters_that_contradict_themselves_are_refused(wrong: dict[str, object]) -> None:
+    """A row that says more acts than the stage allows is not read as a state."""
+    with pytest.raises(ValueError, match=r"stage"):
+        replace(CLOSED, **wrong)  # type: ignore[arg-type]
+
+
+@given(
+    stages=st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple),
+    order=st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=120),
+)
+def test_parallel_jobs_never_exceed_a_stage(stages: tuple[int, ...], order: list[tuple[int, bool]]) -> None:
+    """Eight jobs read, compute and write in any order; compare-and-set keeps every stage to its number."""
+    row = walk(*BACK, start=Reenable(cause=Cause.REVOKED, stages=stages))
+    read: dict[int, Reenable] = {}
+    holding: dict[int, tuple[int, int]] = {}
+    granted: dict[tuple[int, int], int] = {}
+    for job, writes in order:
+        if not writes:
+            read[job] = row
+            continue
+        seen = read.pop(job, None)
+        if seen is None or seen.stage is not Stage.CANARY:
+            continue
+        event: Event = Ended(True, *holding[job]) if job in holding else Take()
+        try:
+            made = next_state(seen, event)
+        except Denied:
+            continue
+        if row.revision != seen.revision:
+            continue  # the compare-and-set fails; the job reads again
+        row = made
+        if isinstance(event, Take):
+            place = (seen.way, seen.number)
+            holding[job] = place
+            granted[place] = granted.get(place, 0) + 1
+        else:
+            del holding[job]
+    assert all(count <= stages[number] for (_, number), count in granted.items())

@@ -1,0 +1,220 @@
+"""Webhooks: only a signed, fresh, first delivery gets into the handler."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byokeep.client.webhooks import Webhooks
+from byokeep.core import webhook
+from byokeep.core.errors import ByokeepError, RateLimited, Rejected, Unauthenticated
+from byokeep.core.secret import Secret
+from byokeep.core.webhook import SCHEMES, Memory, answer, removed_user, verify
+
+VECTORS = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "webhooks" / "cases.json").read_text())
+KEY = b"made-up-webhook-secret-0001"
+NOW = 1_700_000_000.0
+
+
+def code(error: pytest.ExceptionInfo[Any]) -> str:
+    assert isinstance(error.value, ByokeepError)
+    return error.value.code
+
+
+@pytest.mark.parametrize(
+    "case", VECTORS["deliveries"], ids=[f"{one['scheme']}-{one['case']}" for one in VECTORS["deliveries"]]
+)
+def test_a_delivery_is_what_its_vector_says(case: dict[str, Any]) -> None:
+    """Signatures that were made without this product, and every way of spoiling one."""
+    headers = [(name, value) for name, value in case["headers"]]
+    body, keys = base64.b64decode(case["body_base64"]), [key.encode() for key in case["keys"]]
+    if case["expect"] == "ok":
+        found = verify(SCHEMES[case["scheme"]], headers, body, keys, now=case["now"])
+        assert (found.sent_at is not None) == SCHEMES[case["scheme"]].timed
+        return
+    with pytest.raises(Unauthenticated) as refused:
+        verify(SCHEMES[case["scheme"]], headers, body, keys, now=case["now"])
+    assert refused.value.code == case["expect"]
+    assert refused.value.http_status == 401
+
+
+def test_every_scheme_has_vectors_and_says_whether_it_is_confirmed() -> None:
+    """A scheme taken from the field is marked as such."""
+    assert {case["scheme"] for case in VECTORS["deliveries"]} == set(SCHEMES)
+    assert {name for name, one in SCHEMES.items() if not one.confirmed} == {"linkedin", "youtube", "heygen"}
+
+
+def test_every_key_is_tried_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that fits does not end the comparison: both are always compared, by the constant-time function."""
+    compared: list[int] = []
+    real = hmac.compare_digest
+
+    def counting(first: bytes, second: bytes) -> bool:
+        compared.append(1)
+        return real(first, second)
+
+    monkeypatch.setattr(webhook.hmac, "compare_digest", counting)  # type: ignore[attr-defined]
+    old = b"made-up-webhook-secret-0000"
+    for first in (KEY, old):
+        compared.clear()
+        headers = [("x-hub-signature-256", "sha256=" + hmac.digest(first, b"{}", "sha256").hex())]
+        assert verify(SCHEMES["meta"], headers, b"{}", [KEY, old], now=NOW).key == (first == old)
+        assert len(compared) == 2
+
+
+@given(body=st.binary(max_size=200), at=st.integers(0, 200), flip=st.integers(1, 255))
+def test_any_changed_byte_is_noticed(body: bytes, at: int, flip: int) -> None:
+    """Of the body, wherever it is."""
+    headers = [("x-hub-signature-256", "sha256=" + hmac.digest(KEY, body, "sha256").hex())]
+    verify(SCHEMES["meta"], headers, body, [KEY], now=NOW)
+    changed = bytearray(body or b"\0")
+    changed[at % len(changed)] ^= flip
+    with pytest.raises(Unauthenticated):
+        verify(SCHEMES["meta"], headers, bytes(changed), [KEY], now=NOW)
+
+
+def test_a_body_past_the_bound_is_refused_before_it_is_hashed() -> None:
+    """One mebibyte is the most."""
+    with pytest.raises(Rejected) as refused:
+        verify(SCHEMES["meta"], [], b"x" * (webhook.MAX_BODY + 1), [KEY], now=NOW)
+    assert code(refused) == "webhook_too_large"
+
+
+@pytest.mark.parametrize("case", VECTORS["challenges"], ids=["x", "linkedin"])
+def test_an_address_test_is_answered(case: dict[str, Any]) -> None:
+    """X's and LinkedIn's; the others' answer holds no secret, so there is none here."""
+    assert answer(SCHEMES[case["scheme"]], case["challenge"], case["key"].encode()) == case["expect"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"a":1}', "a b", "x" * 257, "a\n", "\u0430"])
+def test_nobody_gets_a_body_signed_by_calling_it_a_challenge(text: str) -> None:
+    """The key of the challenge signs deliveries too: what could be a body is not signed."""
+    with pytest.raises(Rejected) as refused:
+        answer(SCHEMES["x"], text, KEY)
+    assert code(refused) == "webhook_bad_challenge"
+    with pytest.raises(Rejected):
+        answer(SCHEMES["meta"], "word", KEY)
+    with pytest.raises(Unauthenticated):
+        answer(SCHEMES["x"], "word", b"")
+
+
+@pytest.mark.parametrize("case", VECTORS["removals"]["cases"], ids=lambda case: case["case"])
+def test_who_removed_the_app_is_believed_by_signature_alone(case: dict[str, Any]) -> None:
+    """Meta's signed request: the account id, or the reason why not."""
+    key, now = VECTORS["removals"]["key"].encode(), VECTORS["removals"]["now"]
+    if case["expect"].isdigit():
+        assert removed_user(case["signed_request"], [key], now=now) == case["expect"]
+        return
+    with pytest.raises(Unauthenticated) as refused:
+        removed_user(case["signed_request"], [key], now=now)
+    assert code(refused) == case["expect"]
+    with pytest.raises(Unauthenticated):
+        removed_user(case["signed_request"], [], now=now)
+
+
+def test_a_full_memory_refuses_what_can_get_old_and_forgets_what_can_not() -> None:
+    """Within a timestamp's window nothing is forgotten; without one the oldest goes."""
+    timed = Memory(2)
+    for name in (b"1", b"2"):
+        timed.claim(name, now=0, until=300)
+    with pytest.raises(RateLimited):
+        timed.claim(b"3", now=300, until=600)
+    timed.claim(b"3", now=301, until=601)
+    assert len(timed) == 1
+    untimed = Memory(2)
+    for name in (b"1", b"2", b"3"):
+        untimed.claim(name, now=0, until=None)
+    assert len(untimed) == 2
+    with pytest.raises(Unauthenticated):
+        untimed.claim(b"3", now=0, until=None)
+    untimed.claim(b"1", now=0, until=None)
+    with pytest.raises(ValueError, match="at least one"):
+        Memory(0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 400)), max_size=60))
+def test_no_delivery_passes_twice_within_its_window(calls: list[tuple[int, int]]) -> None:
+    """Whatever the order and the pauses; the memory never grows past its bound."""
+    memory, now, until = Memory(3), 0, dict.fromkeys(range(6), -1)
+    for name, pause in calls:
+        now += pause
+        try:
+            memory.claim(b"%d" % name, now=now, until=now + 300)
+        except (Unauthenticated, RateLimited):
+            pass
+        else:
+            assert until[name] < now
+            until[name] = now + 300
+        assert len(memory) <= 3
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def delivered(body: bytes = b"{}", moment: float = NOW, key: bytes = KEY) -> dict[str, str]:
+    made = hmac.digest(key, b"%d." % int(moment) + body, "sha256").hex()
+    return {"Content-Type": "application/json", "TikTok-Signature": f"t={int(moment)},s={made}"}
+
+
+def test_the_handler_runs_for_a_signed_delivery_and_for_nothing_else() -> None:
+    """Once; wrong, absent, old, replayed and keyless are 401 without the handler; two keys verify during a rotation."""
+    handled: list[str] = []
+    clock = Clock()
+    hooks = Webhooks("tiktok", [Secret(KEY), Secret(b"made-up-webhook-secret-0000")], clock=clock)
+
+    def receive(hooks: Webhooks, headers: dict[str, str], body: bytes = b"{}") -> int:
+        try:
+            with hooks.delivery(headers, body):
+                handled.append("ran")
+        except ByokeepError as error:
+            return error.http_status
+        return 200
+
+    good = delivered()
+    assert receive(hooks, good) == 200
+    assert receive(hooks, good) == 401
+    assert receive(hooks, delivered(b"{1}", key=b"made-up-webhook-secret-0000"), b"{1}") == 200
+    assert handled == ["ran", "ran"]
+    for headers in ({}, {"TikTok-Signature": good["TikTok-Signature"][:-1] + "0"}, delivered(moment=NOW - 301)):
+        assert receive(hooks, headers, b"{2}") == 401
+    assert receive(Webhooks("tiktok", [], clock=clock), delivered()) == 401
+    assert receive(Webhooks("tiktok", [Secret(b"another-client-s-secret-00")], clock=clock), delivered()) == 401
+    clock.now += 10_000
+    assert receive(hooks, good) == 401
+    assert handled == ["ran", "ran"]
+
+
+def test_a_failed_handler_lets_the_sender_try_again_and_a_running_one_does_not() -> None:
+    """A copy that arrives while the first is handled is refused; after an exception it passes."""
+    hooks = Webhooks("tiktok", [Secret(KEY)], clock=Clock())
+    with pytest.raises(RuntimeError), hooks.delivery(delivered(), b"{}"):  # noqa: PT012
+        with pytest.raises(Unauthenticated) as refused, hooks.delivery(delivered(), b"{}"):
+            raise AssertionError
+        assert code(refused) == "webhook_replayed"
+        raise RuntimeError
+    with hooks.delivery(delivered().items(), b"{}") as found:
+        assert (found.sent_at, found.key) == (int(NOW), 0)
+    assert KEY.decode() not in repr(hooks)
+
+
+def test_the_sender_must_be_known() -> None:
+    """An unknown name is refused with the list of those that are known; challenges go through the first secret."""
+    with pytest.raises(Rejected) as refused:
+        Webhooks("myspace", [Secret(KEY)])
+    assert code(refused) == "unknown_webhook_sender"
+    case = VECTORS["challenges"][0]
+    assert Webhooks("x", [Secret(case["key"])]).answer(case["challenge"]) == case["expect"]
+    with pytest.raises(Unauthenticated):
+        Webhooks("x", []).answer("word")
