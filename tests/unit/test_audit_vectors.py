@@ -18,12 +18,13 @@ from byokeep.client.verify import (
     verify_export,
     verify_proof,
 )
-from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.errors import Integrity, Rejected, Unavailable
+from byokeep.core.events import EventName
 from byokeep.core.evidence import ITEMS
 from byokeep.core.evidence import verify_evidence as verify_bundle
 from byokeep.core.note import open_checkpoint
 from byokeep.core.ref import parse
-from tests.support.auditlog import ALICE, BOB
+from tests.support.auditlog import ALICE, BOB, MemoryLog, named
 from tests.vectors.make_audit import all_vectors
 
 FOLDER = Path(__file__).parent.parent / "vectors"
@@ -173,5 +174,42 @@ def test_nothing_checked_is_not_a_pass(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(Rejected):
             call()
+
+
+@pytest.mark.req("S-TLOG-4")
+def test_an_export_without_a_checkpoint_over_it_is_not_verified(tmp_path: Path) -> None:
+    """Hashed anew, cut off, under a stranger's keys or beside checkpoints of other chains: exit code 4, never a pass."""
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(b"".join((FOLDER / "audit" / "good.jsonl").read_bytes().splitlines(keepends=True)[:2]))
+    strange = read_keys(FOLDER / "evidence" / "keys.txt")
+    new = MemoryLog()
+    for _ in range(2):
+        new.append(named("carol"), EventName.KEY_STORED)
+    uncovered = tmp_path / "uncovered.jsonl"
+    uncovered.write_bytes(b"".join(line + b"\n" for line in new.lines(named("carol"))))
+    for path, keys, epochs, chain, says in (
+        (FOLDER / "audit" / "good.jsonl", KEYS, None, ALICE, "give --epochs"),
+        (FOLDER / "audit" / "good.jsonl", KEYS, None, None, "give --epochs"),
+        (FOLDER / "audit" / "good.jsonl", strange, None, ALICE, "give --epochs"),
+        (FOLDER / "audit" / "hashed-anew.jsonl", KEYS, None, ALICE, "give --epochs"),
+        (cut, KEYS, None, ALICE, "give --epochs"),
+        (uncovered, KEYS, EPOCHS, named("carol"), "covers a record"),
+    ):
+        with pytest.raises(Unavailable, match="not_verified") as caught:
+            verify_export([path], keys, epochs=epochs, chain=chain)
+        assert (caught.value.exit_code, caught.value.fields["state"], says in caught.value.next_step) == (
+            4, "unknown", True,
+        )  # fmt: skip
+    with pytest.raises(Integrity, match="edited"):
+        verify_export([FOLDER / "audit" / "payload-edited.jsonl"], KEYS, chain=ALICE)
+
+
+def test_another_chains_export_is_a_wrong_flag() -> None:
+    """The chain that the file holds is named and nothing is called tampered; one foreign record among others is."""
+    good = FOLDER / "audit" / "good.jsonl"
+    for epochs in (EPOCHS, None):
+        with pytest.raises(Rejected, match="other_chain") as caught:
+            verify_export([good], KEYS, epochs=epochs, chain=BOB)
+        assert f"The file holds chain {ALICE}" in caught.value.next_step
     with pytest.raises(Integrity, match="foreign_chain"):
-        verify_export([FOLDER / "audit" / "good.jsonl"], KEYS, chain=BOB)
+        verify_export([FOLDER / "audit" / "of-another-client.jsonl"], KEYS, epochs=EPOCHS, chain=ALICE)

@@ -22,7 +22,7 @@ FILES: dict[Kind, Path] = {
 }
 KEYS = read_keys(FILES["keys"])
 READERS: dict[Kind, Callable[[Path], object]] = {
-    "export": lambda path: verify_export([path], KEYS),
+    "export": lambda path: verify_export([path], KEYS, epochs=FILES["epochs"], chain=ALICE),
     "proof": lambda path: verify_proof(path, KEYS),
     "evidence": lambda path: verify_evidence(path, read_keys(FOLDER / "evidence" / "keys.txt")),
     "epochs": lambda path: verify_epochs(path, KEYS),

@@ -37,7 +37,9 @@ def list_(*, client: UUID | None = None, since: str | None = None, limit: int = 
 def verify(
     *files: Path, keys: Path | None = None, epochs: Path | None = None, chain: UUID | None = None
 ) -> None:
-    """Verify the log: online without files, offline with exported files and public keys. Exit code 5 = broken.
+    """Verify the log: online without files, offline with exported files, public keys and published checkpoints.
+
+    Exit code 5 = broken, 4 = nothing wrong found, but no checkpoint looked at that covers the records: no pass.
 
     Example: byokeep audit verify
 
@@ -46,7 +48,7 @@ def verify(
     Args:
         files: What `byokeep audit export` wrote; none = ask the server to verify everything.
         keys: Public keys as `byokeep audit keys` writes them.
-        epochs: The published checkpoints, kept outside the database.
+        epochs: The published checkpoints, kept outside the database. Without them nothing passes.
         chain: The files hold this one chain: a client's id, or the platform's. Needed for what one export wrote.
     """
     if not files:

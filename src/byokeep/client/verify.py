@@ -2,7 +2,8 @@
 
 Rules
 - A function returns what it checked, in numbers; anything that does not hold raises. Nothing checked is not a pass.
-- Without the file of epochs a cut tail can not be seen; the report says how many records a checkpoint covers.
+- A chain alone proves nothing: anybody can hash one anew. Records that no signed checkpoint covers were not checked,
+  and the report says how many are.
 
 It may not print: the command line does.
 """
@@ -19,7 +20,7 @@ from uuid import UUID
 from byokeep.core import merkle
 from byokeep.core.audit import parse_lines, verify_chain, verify_log
 from byokeep.core.epoch import LogState, SignedEpoch, parse_epoch_line, parse_heads, replay
-from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.evidence import EvidenceReport
 from byokeep.core.evidence import verify_evidence as check_evidence
 from byokeep.core.file_kind import HEAD, Kind, expect
@@ -28,6 +29,11 @@ from byokeep.core.note import open_checkpoint
 from byokeep.core.proof import ClientProof, verify_client_proof
 
 MAX_FILE: Final = 1 << 30  # bytes of a file that is read whole
+_NO_CHECKPOINT: Final = (
+    "No checkpoint looked at: give --epochs, the epochs.jsonl of the checkpoints directory. The records fit each other, "
+    "which anybody can arrange."
+)
+_NOT_COVERED: Final = "No checkpoint in this file of epochs covers a record of the export: name the file of this log."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +66,7 @@ def read_keys(path: Path) -> PublicKeys:
 def verify_export(
     paths: Sequence[Path], keys: PublicKeys, *, epochs: Path | None = None, chain: UUID | None = None
 ) -> ExportReport:
-    """Check exports or the second copy, against the published epochs when their file is given.
+    """Check exports or the second copy against the published epochs. Without their file it can fail, but not pass.
 
     Args:
         paths: Files of export lines, in the order in which they follow each other.
@@ -70,8 +76,10 @@ def verify_export(
 
     Raises:
         Integrity: The first thing that does not hold, with chain and sequence number.
-        Rejected: ``nothing_to_verify``, ``unreadable_file``, and as :func:`expect`; ``one_chain``: the files hold one
-            chain alone, and ``chain`` does not name it.
+        Rejected: ``nothing_to_verify``, ``unreadable_file``, and as :func:`expect`; ``one_chain``, ``other_chain``: the
+            files hold one chain alone, and ``chain`` does not name it.
+        Unavailable: ``not_verified``: nothing is wrong in itself, but no signed checkpoint was looked at that covers
+            any of it.
     """
     for path in paths:
         if start := _head(path):
@@ -80,29 +88,39 @@ def verify_export(
     if epochs is not None:
         state, known = _published(epochs, keys)
     records = parse_lines(_lines(paths))
-    if chain is None:
-        try:
+    try:
+        if chain is None:
             heads = verify_log(records, through=known)
-        except Integrity:
-            _say_if_alone(paths, known)
-            raise
-    else:
-        heads = {chain: verify_chain(records, chain=chain, through=known.get(chain))}
-    if not sum(head.seq for head in heads.values()):
-        raise Rejected("nothing_to_verify", next_step="Name files that hold records.")
-    return ExportReport(
+        else:
+            heads = {chain: verify_chain(records, chain=chain, through=known.get(chain))}
+    except Integrity:
+        _say_if_alone(paths, known, chain)
+        raise
+    report = ExportReport(
         chains=len(heads), records=sum(head.seq for head in heads.values()), epochs=state.size,
         covered=sum(state.heads[name].seq for name in heads if name in state.heads),
     )  # fmt: skip
+    if not report.records:
+        raise Rejected("nothing_to_verify", next_step="Name files that hold records.")
+    if not report.covered:
+        raise Unavailable(
+            "not_verified", next_step=_NO_CHECKPOINT if epochs is None else _NOT_COVERED, state="unknown",
+            records=report.records, covered=0,
+        )  # fmt: skip
+    return report
 
 
-def _say_if_alone(paths: Sequence[Path], known: Mapping[UUID, object]) -> None:
-    """Tell the mistake from the damage: one chain's export against the checkpoints of many."""
+def _say_if_alone(paths: Sequence[Path], known: Mapping[UUID, object], chain: UUID | None) -> None:
+    """Tell the mistake from the damage: one chain's export, and another chain or the whole log was asked for."""
     with suppress(Integrity):
         chains = {record.chain for record in parse_lines(_lines(paths))}
-        if len(chains) == 1 and len(known) > 1:
-            (chain,) = chains
-            raise Rejected("one_chain", next_step=f"The files hold one chain of the log: add --chain {chain}.")
+        if len(chains) != 1 or chains == {chain}:
+            return
+        (held,) = chains
+        if chain is not None:
+            raise Rejected("other_chain", next_step=f"The file holds chain {held}: give --chain {held}.", chain=held)
+        if len(known) > 1:
+            raise Rejected("one_chain", next_step=f"The files hold one chain of the log: add --chain {held}.")
 
 
 def verify_epochs(path: Path, keys: PublicKeys) -> LogState:
