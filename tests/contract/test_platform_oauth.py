@@ -34,7 +34,7 @@ from byokeep.core.identity import Face, Fingerprint, Verdict, Why, choose, compa
 from byokeep.core.refresh import TokenModel, due_at, reauth_at
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes
-from byokeep.wire.outbound import Got, new_outbound_client
+from byokeep.wire.outbound import Got, NotGot, exchange, new_outbound_client
 from tests.support.social import ACCOUNTS, BACK, DAY, SECRET, Social, running_platforms
 
 PLATFORMS = sorted(ACCOUNTS)
@@ -457,6 +457,41 @@ async def test_where_a_token_may_go(bench: Bench) -> None:
     assert (await bench.social.show("requests"))["seen"] == before
     found = await client.recent_posts(tokens, Face(account_id="../users/me?x=", username=None, display_name=None))
     assert isinstance(found, Fault)
+
+
+async def test_no_token_gets_into_a_path(bench: Bench) -> None:
+    """Not even where somebody takes it for an account's id: refused before it is sent."""
+    client, tokens = await bench.connect("x")
+    before = (await bench.social.show("requests"))["seen"]
+    with pytest.raises(Rejected) as refused:
+        await client.recent_posts(
+            tokens, Face(account_id=tokens.access.reveal().decode(), username=None, display_name=None)
+        )
+    assert refused.value.code == "secret_in_url"
+    assert (await bench.social.show("requests"))["seen"] == before
+
+
+async def test_a_name_that_leads_to_a_private_address_gets_no_byte(bench: Bench) -> None:
+    """The far end is judged once the connection stands and before TLS begins."""
+    got: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.append(await reader.read(100))
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(Rejected) as refused:
+        await exchange(bench.http, "GET", f"https://localhost:{port}/", headers={"a": SECRET}, loopback=False)
+    assert refused.value.code == "host_not_allowed"
+    found = await exchange(
+        bench.http, "GET", f"http://localhost:{port}/", headers={"a": SECRET}, loopback=True, deadline_s=5
+    )
+    assert found == NotGot(sent=True)
+    server.close()
+    await server.wait_closed()
+    assert got[0] == b""
+    assert got[1].startswith(b"GET / ")
 
 
 @asynccontextmanager

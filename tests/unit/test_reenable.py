@@ -130,20 +130,20 @@ def test_counters_that_contradict_themselves_are_refused(wrong: dict[str, object
 
 @given(
     stages=st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple),
-    order=st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=120),
+    order=st.lists(st.integers(0, 3), min_size=10, max_size=100),
 )
-def test_parallel_jobs_never_exceed_a_stage(stages: tuple[int, ...], order: list[tuple[int, bool]]) -> None:
-    """Eight jobs read, compute and write in any order; compare-and-set keeps every stage to its number."""
+def test_parallel_jobs_never_exceed_a_stage(stages: tuple[int, ...], order: list[int]) -> None:
+    """Four jobs read, then write, in any order; compare-and-set on the revision keeps every stage to its number."""
     row = walk(*BACK, start=Reenable(cause=Cause.REVOKED, stages=stages))
     read: dict[int, Reenable] = {}
     holding: dict[int, tuple[int, int]] = {}
     granted: dict[tuple[int, int], int] = {}
-    for job, writes in order:
-        if not writes:
+    for job in order:
+        seen = read.pop(job, None)
+        if seen is None:
             read[job] = row
             continue
-        seen = read.pop(job, None)
-        if seen is None or seen.stage is not Stage.CANARY:
+        if seen.stage is not Stage.CANARY:
             continue
         event: Event = Ended(True, *holding[job]) if job in holding else Take()
         try:
