@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
 import pytest
 
 from byokeep.redact.engine import RedactionFailed, Redactor
 from byokeep.redact.hooks.streams import DescriptorHook, filtered
-from tests.support.speech import guarded, leaks, opaque, program, shaped
+from byokeep.redact.stream import write_all
+from tests.support.speech import ROOT, guarded, leaks, opaque, program, shaped
 
 
 async def test_a_crash_report_is_filtered_and_arrives() -> None:
@@ -76,3 +80,85 @@ async def test_bytes_that_can_not_be_cleaned_are_dropped(tmp_path: Any, monkeypa
     said = (tmp_path / "out").read_text()
     assert "redaction_error" in said
     assert not leaks(said, value)
+
+
+INSTALLED = """
+import atexit, logging, os, sys, threading, time
+VALUE = sys.stdin.readline().strip()
+{before}
+import byokeep.redact
+GUARD = byokeep.redact.install(descriptors=(1, 2))
+GUARD.redactor.register(VALUE)
+"""
+ENDS = {
+    "print": ("print('said', VALUE)", "", r"said \[redacted:\S+\]\n", 0),
+    "unended": ("print('said', VALUE, end='')", "", r"said \[redacted:\S+\]", 0),
+    "exit": ("print('said'); sys.exit(3)", "", r"said\n", 3),
+    "raise": (
+        "logging.basicConfig()\nfor n in range(2000): logging.error('line %d', n)\nraise ValueError('so ' + VALUE)", "",
+        r"(ERROR:root:line \d+\n){2000}Traceback [\s\S]*ValueError: so \[redacted:\S+\]\n", 1,
+    ),
+    "late": (
+        "print('said')", "atexit.register(lambda: print('late', VALUE, flush=True))",
+        r"said\nlate \[redacted:\S+\]\n", 0,
+    ),
+    "fork": (
+        "print('said', flush=True)\nif not (pid := os.fork()): print('child', VALUE); sys.exit()\n"
+        "os.waitpid(pid, 0)", "", r"said\nchild \[redacted:\S+\]\n", 0,
+    ),
+    "grandchild": (
+        "import subprocess; subprocess.Popen(['sleep', '3']); print('said', VALUE)", "", r"said \[redacted:\S+\]\n", 0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", list(ENDS))
+def test_a_process_that_ends_loses_nothing(end: str) -> None:
+    """However a program ends, all it printed comes out, cleaned, with its exit code; time after time."""
+    body, before, expected, code = ENDS[end]
+    command = [sys.executable, "-c", INSTALLED.replace("{before}", before) + body]
+    for _ in range(10 if end in ("print", "raise") else 2):
+        value = opaque()
+        ran = subprocess.run(
+            command, input=value.encode(), env={"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False,
+        )  # fmt: skip
+        assert re.fullmatch(expected, ran.stdout.decode()), ran.stdout[-2000:]
+        assert ran.returncode == code
+
+
+def test_halves_with_a_pause_between_do_not_pass(tmp_path: Any) -> None:
+    """A value that is written in two parts, the writer silent for longer than the filter waits, is masked whole."""
+    value = opaque()
+    with guarded(True, value) as installed, (tmp_path / "out").open("wb+") as out:
+        assert installed is not None
+        with filtered(out.fileno(), installed.redactor) as stream:
+            os.write(stream, b"seen " + value[:30].encode())
+            time.sleep(0.5)
+            assert (tmp_path / "out").read_text() == "seen "
+            os.write(stream, value[30:].encode() + b" end\n")
+        said = (tmp_path / "out").read_text()
+    assert re.fullmatch(r"seen \[redacted:\S+\] end\n", said)
+
+
+def test_a_slow_reader_is_waited_for(tmp_path: Any) -> None:
+    """At the end of a block more than a pipe holds has come out, though the reader took a while."""
+    reader, writer = os.pipe()
+    text = b"".join(b"line %d\n" % number for number in range(20_000))
+    got: list[bytes] = []
+
+    def read() -> None:
+        while data := os.read(reader, 4096):
+            got.append(data)
+            time.sleep(0.03)
+
+    slow = threading.Thread(target=read)
+    with guarded() as installed:
+        assert installed is not None
+        slow.start()
+        with filtered(writer, installed.redactor) as stream:
+            write_all(stream, text)
+        os.close(writer)
+        slow.join()
+    os.close(reader)
+    assert b"".join(got) == text

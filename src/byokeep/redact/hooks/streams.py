@@ -11,20 +11,26 @@ It may not keep what passes.
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
+import io
 import os
+import select
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Thread
-from typing import Final
+from typing import Any, Final
 
 from byokeep.redact.engine import Redactor, default
-from byokeep.redact.stream import CHUNK, StreamFilter, pump, write_all
+from byokeep.redact.stream import CHUNK, IDLE_S, StreamFilter, pump, write_all
 
 _WAIT_S: Final = 1.0  # a grandchild that outlives the child may hold the pipe open
+_EXIT_S: Final = 5.0  # a process that ends waits so long for a reader that takes nothing
+_STEP_S: Final = 0.05
 _READER: Final = "from byokeep.redact.hooks.streams import clean; clean(0, 2)"
 
 
@@ -34,6 +40,48 @@ def clean(source: int, target: int, redactor: Redactor | None = None) -> None:
     pump(source, partial(write_all, target), through, lambda: False)
 
 
+class _Copy(Thread):
+    """Copies what is written to :attr:`writer` to another descriptor, cleaned, until all writers have closed it."""
+
+    def __init__(self, target: int, redactor: Redactor | None) -> None:
+        super().__init__(name="redact-stream", daemon=True)
+        self._reader, self.writer = os.pipe()
+        self._target, self._redactor = target, redactor
+        self._ends = False
+        self._turns = 0  # at which there was something to read
+
+    def run(self) -> None:
+        """Copy. When nobody reads the target, what is written is dropped, and nobody waits for it."""
+        try:
+            through = StreamFilter(default() if self._redactor is None else self._redactor)
+            pump(self._reader, partial(write_all, self._target), through, self._done)
+        except OSError:
+            while not self._done():
+                if select.select([self._reader], [], [], IDLE_S)[0] and not os.read(self._reader, CHUNK):
+                    break
+        finally:
+            os.close(self._reader)
+
+    def wait(self, stuck_s: float) -> None:
+        """Wait for the end, as long as something moves."""
+        turns, until = -1, 0.0
+        while self.is_alive():
+            if turns != self._turns:
+                turns, until = self._turns, time.monotonic() + stuck_s
+            elif time.monotonic() > until:
+                return
+            self.join(_STEP_S)
+
+    def end(self) -> None:
+        """End when all that was written has been copied, whoever still holds the writer."""
+        self._ends = True
+
+    def _done(self) -> bool:
+        ready = bool(select.select([self._reader], [], [], 0)[0])
+        self._turns += ready
+        return self._ends and not ready
+
+
 @contextmanager
 def filtered(target: int = 2, redactor: Redactor | None = None) -> Iterator[int]:
     """Give a descriptor for a child's ``stderr``; what is written to it comes out of ``target`` cleaned.
@@ -41,28 +89,44 @@ def filtered(target: int = 2, redactor: Redactor | None = None) -> Iterator[int]
     Use: ``with filtered() as stderr: subprocess.run(command, stderr=stderr)``, or with asyncio's subprocesses. At the
     end of the block everything that was written has come out, unless a grandchild still holds the descriptor.
     """
-    reader, writer = os.pipe()
-    copy = Thread(target=_drain, args=(reader, target, redactor), name="redact-stream", daemon=True)
+    copy = _Copy(target, redactor)
     copy.start()
     try:
-        yield writer
+        yield copy.writer
     finally:
-        os.close(writer)
-        copy.join(_WAIT_S)
+        os.close(copy.writer)
+        copy.wait(_WAIT_S)
 
 
-def _drain(reader: int, target: int, redactor: Redactor | None) -> None:
-    try:
-        clean(reader, target, redactor)
-    except OSError:  # nobody reads the target; what is written is dropped, and nobody waits for it
-        while os.read(reader, CHUNK):
-            pass
-    finally:
-        os.close(reader)
+class _LastWords(io.TextIOBase):
+    """Stands for a standard stream while the interpreter ends, when no thread can clean what is printed any more."""
+
+    def __init__(self, descriptor: int, redactor: Redactor) -> None:
+        self._descriptor, self._through = descriptor, StreamFilter(redactor)
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._descriptor
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Write what is clean of a text."""
+        write_all(self._descriptor, self._through.feed(text.encode("utf-8", "backslashreplace")))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write all but what may be the first part of a secret; at the very end all of it."""
+        write_all(self._descriptor, self._through.end() if sys.is_finalizing() else self._through.pause())
 
 
 class DescriptorHook:
     """Puts the filter before descriptors of this process, so before ``print``, C code and children too.
+
+    At the end of the process all that was written comes out; what is printed after that is cleaned as it is printed.
+    A process that was forked writes to the filter of the one that placed it.
 
     Args:
         descriptors: Which, for example ``(1, 2)``.
@@ -71,32 +135,63 @@ class DescriptorHook:
 
     def __init__(self, descriptors: Sequence[int], redactor: Redactor) -> None:
         self._descriptors, self._redactor = tuple(descriptors), redactor
-        self._undo: list[Callable[[], None]] = []
+        self._routes: list[tuple[int, int, _Copy]] = []  # descriptor, what it was, who copies
+        self._process = 0
 
     def place(self) -> None:
         """Route each through the filter."""
+        self._process = os.getpid()
+        atexit.register(self._last)
         for descriptor in self._descriptors:
-            self._route(descriptor)
+            _flush()
+            kept = os.dup(descriptor)
+            copy = _Copy(kept, self._redactor)
+            copy.start()
+            os.dup2(copy.writer, descriptor)
+            os.close(copy.writer)
+            self._routes.append((descriptor, kept, copy))
 
     def remove(self) -> None:
         """Give them back, after everything written so far has come out."""
-        while self._undo:
-            self._undo.pop()()
+        atexit.unregister(self._last)
+        self._give_back()
+        while self._routes:
+            _, kept, copy = self._routes.pop()
+            copy.wait(_WAIT_S)
+            if not copy.is_alive():  # else a child still writes to it
+                os.close(kept)
 
-    def _route(self, descriptor: int) -> None:
-        kept = os.dup(descriptor)
-        held = filtered(kept, self._redactor)
-        os.dup2(held.__enter__(), descriptor)
-
-        def undo() -> None:
-            for stream in (sys.stdout, sys.stderr):
-                if stream is not None:
-                    stream.flush()
+    def _give_back(self) -> None:
+        _flush()
+        for descriptor, kept, _ in self._routes:
             os.dup2(kept, descriptor)
-            held.__exit__(None, None, None)
-            os.close(kept)
 
-        self._undo.append(undo)
+    def _last(self) -> None:
+        """Let all out that was written: the interpreter ends, and the threads that copy with it."""
+        if os.getpid() != self._process:
+            return
+        self._give_back()
+        for name in ("stdout", "stderr"):
+            if (descriptor := _descriptor_of(getattr(sys, name))) in self._descriptors:
+                setattr(sys, name, _LastWords(descriptor, self._redactor))
+        for _, _, copy in self._routes:
+            copy.end()
+        for _, _, copy in self._routes:
+            copy.wait(_EXIT_S)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # none, closed, or nobody reads it
+            stream.flush()
+
+
+def _descriptor_of(stream: Any) -> int:
+    """Return the descriptor of a stream, -1 when it has none."""
+    try:
+        return int(stream.fileno())
+    except (AttributeError, OSError, ValueError):
+        return -1
 
 
 class FaultHook:
