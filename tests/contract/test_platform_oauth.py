@@ -269,12 +269,20 @@ async def test_revoking_is_proved_by_use(bench: Bench, platform: str) -> None:
     assert await client.revoke(tokens) is Revocation.UNCONFIRMED
 
 
-async def test_the_refresh_token_is_revoked_first(bench: Bench) -> None:
-    """It takes the rest with it; then the access token is shown as well (S-OAUTH-11)."""
-    client, tokens = await bench.connect("x")
+@pytest.mark.parametrize("platform", ["x", "youtube"])
+async def test_the_refresh_token_is_revoked_first(bench: Bench, platform: str) -> None:
+    """It takes the rest with it; then the access token is shown, and then tried."""
+    client, tokens = await bench.connect(platform)
+    assert tokens.refresh is not None
     await client.revoke(tokens)
-    calls = (await bench.social.calls("x"))["revoke"]
-    assert calls["received"] == 2
+    hashes = [
+        (await bench.social.tell("hash", value=one.reveal().decode()))["hash"]
+        for one in (tokens.refresh, tokens.access)
+    ]
+    log = (await bench.social.show("requests"))["requests"][-3:]
+    shown = [one["hash"] for entry in log for one in entry["secrets"] if one["name"] == "token"]
+    assert shown == hashes
+    assert log[2]["auth"]["hash"] == hashes[1]
 
 
 LIES = [
