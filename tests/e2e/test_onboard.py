@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from byokeep.core.model import Provider
+from byokeep.core.ref import SecretRef
 from byokeep.redact.sweep import Sweep
 from byokeep.sim.reply import KeyState
 from tests.support.web import Desk
@@ -118,6 +120,27 @@ async def test_a_new_value_renews_the_same_reference(desk: Desk) -> None:
     assert desk.sql(f"SELECT count(*) FROM byokeep.credential_ref WHERE client_id = '{client}'") == "1"
     status, reply = await desk.put(client, desk.canary(), **{"X-Byokeep-Version": "1"})
     assert (status, reply["code"]) == (409, "stale_version")
+
+
+async def test_a_killed_client_takes_no_key_in(desk: Desk) -> None:
+    """Refused before anything is stored: version, state and runs stay as they were; after opening it goes in."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client)
+    ref, runs = await desk.ref(first["ref"]), desk.sql("SELECT count(*) FROM byokeep.sop_run")
+    for scope in ({"client_id": str(client)}, {}):
+        status, closed = await desk.stand.call(
+            "POST", "/v1/switches/close", "operator", {**scope, "reason": "suspected_leak"}
+        )
+        assert (status, closed["closed"]) == (200, True)
+        status, reply = await desk.put(client, desk.canary())
+        assert (status, reply["code"], reply["next_step"][:19]) == (403, "switch_closed", "Nothing was stored.")
+        desk.sql("UPDATE byokeep.switch SET closed = false")
+    assert await desk.ref(first["ref"]) == ref
+    assert ref["verification"] == "verified"
+    assert desk.sql("SELECT count(*) FROM byokeep.sop_run") == runs
+    assert await desk.stand.intake.live_versions(SecretRef(client, Provider.OPENAI)) == [1]
+    said = [line["fields"] for line in payloads(desk, "access.decided")]
+    assert [one["reason"] for one in said if one["verb"] == "key.write"] == ["switch_closed"] * 2
 
 
 @pytest.mark.req("R5.1-5", "R1.3-3")
