@@ -159,7 +159,7 @@ async def test_clients_keys_and_evidence(desk: Desk, tmp_path: Path) -> None:
     ("state", "reason", "step", "goes_on"),
     [
         ("invalid", "invalid_key", "ask the client for a new one", "key add"),
-        ("leaked", "leaked", "leaked-key procedure", "key add"),
+        ("leaked", "leaked", "runbook, section 7", "key state"),
         ("restricted", "restricted_but_live", "allow it to list models", "key verify"),
     ],
 )
@@ -179,7 +179,17 @@ async def test_a_key_that_is_refused_says_why_and_what_next(
     assert ran.code == 2
     assert f"not complete: {reason}" in ran.err
     assert step in ran.err
-    assert re.findall(r"byokeep (key \w+) [0-9a-f-]{36}", ran.err) == [goes_on]
+    steps = re.findall(r"byokeep (key \w+|kill \w+ --client) [0-9a-f-]{36}", ran.err)
+    if state == "leaked":
+        assert steps == ["kill on --client", "key state", "kill off --client", "key add"]
+    else:
+        assert steps == [goes_on]
+    sop = UUID.findall(ran.err)[0]
+    shown = await desk.ok("evidence", "show", sop, who="auditor")
+    assert (goes_on in shown.err, "evidence export" in shown.err) == (True, False)
+    refused = await desk.no(6, "sop_incomplete", "evidence", "export", sop, "/none/evidence.json", who="auditor")
+    assert "evidence show" not in refused.err
+    assert "starts a new run" in refused.err
     assert key[20:32].decode() not in ran.said
 
 
@@ -259,6 +269,11 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     assert closed["store_cut_off"] is True  # type: ignore[index]
     stopped = await desk.shell.run(*job)
     assert (stopped.code, "switch_closed" in stopped.err) == (3, True)
+    new = await desk.world.new_key("openai")
+    late = await desk.no(3, "switch_closed", "key", "add", client, "openai", stdin=new)
+    assert "Nothing was stored." in late.err
+    held = await desk.json("key", "list", client)
+    assert [(one["version"], one["verification"]) for one in held] == [(1, "verified")]  # type: ignore[attr-defined]
     asked = await desk.ok("kill", "off", "--client", client, "--reason", "key_replaced")
     request = UUID.findall(asked.err)[0]
     assert f"byokeep kill approve {request} --home {desk.world.home}" in asked.err

@@ -10,6 +10,7 @@ from cyclopts import App
 
 from byokeep.cli.api import call, fetch, run
 from byokeep.cli.intake import write_result
+from byokeep.cli.key import onward
 from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, facts, show
 from byokeep.client import verify as offline
@@ -23,8 +24,15 @@ def show_(sop: UUID) -> None:
 
     Example: byokeep evidence show $SOP
     """
-    step = again(f"evidence export {sop} FILE")
-    tell(run(call("GET", f"/v1/sops/{sop}")), title="Evidence", note=f"Next: {step}")
+    found = run(call("GET", f"/v1/sops/{sop}"))
+    match found["state"]:
+        case "complete":
+            note = "Next: " + again(f"evidence export {sop} FILE")
+        case "running":
+            note = "Next: " + again(f"evidence show {sop}")
+        case _:
+            note = onward(found, own_token=False)
+    tell(found, title="Evidence", note=note)
 
 
 @app.command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -87,13 +88,31 @@ def _finish(sop: str, *, wait: bool) -> int:
     if not session().as_json:
         err.print(Text.assemble(("not complete: ", "bold red"), clean(result["reason"] or state)), soft_wrap=True)
         err.print(Text(step), soft_wrap=True)
-    if result["reason"] in next_steps.NEEDS_NEW_KEY:
-        step = again(f"key add {result['client_id']} {result['provider']}")
-        say(f"No job gets this key. Next, with a new one: {step} < key.txt")
-    else:
-        say("Until then no job gets this key. Next, once that is done: " + again(f"key verify {result['ref']}"))
+    say(onward(result))
     bad = result.get("verification") in ("failed", "quarantined")
     return Rejected.exit_code if bad else Unavailable.exit_code
+
+
+def onward(result: Mapping[str, Any], *, own_token: bool = True) -> str:
+    """Return what comes after a run that did not become complete, with its commands; ``own_token`` as :func:`again`."""
+    client, ref = result["client_id"], result["ref"]
+    add = again(f"key add {client} {result['provider']}", own_token=own_token)
+    if result["reason"] == "leaked":
+        steps = (
+            again(f"kill on --client {client} --reason suspected_leak", own_token=own_token),
+            again(f"key state {ref} compromised --reason provider_reports_leak", own_token=own_token),
+            again(f"audit list --client {client}", own_token=False) + "  (an auditor)",
+            "the client revokes the key at the provider",
+            again(f"kill off --client {client} --reason key_replaced", own_token=own_token) + ", and an approver",
+            add + " < key.txt",
+        )
+        return "No job gets this key. Next, in this order (runbook, section 7):\n" + "\n".join(steps)
+    if result["reason"] in next_steps.NEEDS_NEW_KEY:
+        return f"No job gets this key. Next, with a new one: {add} < key.txt"
+    if result["reason"] == "superseded":
+        return "Next: " + again(f"key show {ref}", own_token=own_token)
+    step = again(f"key verify {ref}", own_token=own_token)
+    return f"Until then no job gets this key. Next, once that is done: {step}"
 
 
 async def wait_for(sop: str, *, limit_s: float = _WAIT_S) -> dict[str, Any]:

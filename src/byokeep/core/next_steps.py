@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
+from uuid import UUID
 
 OF_OUTCOME: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -20,7 +21,7 @@ OF_OUTCOME: Final[Mapping[str, str]] = MappingProxyType(
         "invalid_key": "The provider does not know this key; ask the client for a new one.",
         "disabled": "The key was switched off at the provider; ask the client to enable or replace it.",
         "restricted_but_live": "The key is alive but may not answer the check; allow it to list models.",
-        "leaked": "The provider reports this key as leaked; start the leaked-key procedure now.",
+        "leaked": "The provider reports this key as leaked; start the leaked-key procedure now (runbook, section 7).",
         "no_credit": "The key is known but the account has no credit; top up, then verify again.",
         "rate_limited": "The provider limits calls; verify again later.",
         "provider_down": "The provider did not work; verify again later.",
@@ -63,3 +64,12 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
     if state == "failed":
         return OF_OUTCOME.get(reason) or _OTHERS.get(reason) or _UNDECIDED
     return _UNSEARCHED if "leak_check_pass" in missing else _UNPROVEN
+
+
+def instead_of_evidence(state: str, reason: str, missing: tuple[str, ...], *, ref: UUID) -> str:
+    """Return what leads to evidence when this run has none; arguments as :func:`of_run`, ``ref`` = the run's key."""
+    what = of_run(state, reason, missing)
+    if state == "running":
+        return what
+    after = "`byokeep key add` with a new key" if reason in NEEDS_NEW_KEY else f"`byokeep key verify {ref}`"
+    return f"This run will have no evidence. {what} {after} starts a new run, which will."

@@ -19,6 +19,7 @@ from byokeep.core.errors import Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.evidence import Onboarding
 from byokeep.core.model import Actor
+from byokeep.core.next_steps import instead_of_evidence
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.audit import AT, origin, public_keys
@@ -46,8 +47,8 @@ async def sign_evidence(app: BrokerApp, actor: Actor, sop_id: UUID) -> bytes:
         status = await status_of(tx, run)
         if status.state != "complete":
             raise Conflict(
-                "sop_incomplete", next_step="Finish the run: see `byokeep evidence show`.", sop=sop_id,
-                missing=", ".join(status.missing),
+                "sop_incomplete", sop=sop_id, state=status.state, missing=", ".join(status.missing),
+                next_step=instead_of_evidence(status.state, run.reason, status.missing, ref=run.ref_id),
             )  # fmt: skip
         about = Onboarding(
             origin=origin(app), sop=run.id, client=run.client_id, provider=run.provider, ref=run.ref_id,
