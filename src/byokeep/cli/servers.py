@@ -21,7 +21,7 @@ from byokeep.core.errors import Rejected, Unavailable
 from byokeep.process import harden
 from byokeep.settings import default_home
 
-_EXTRA: Final = "Install the server parts: pip install 'byokeep[server,embedded]'."
+_EXTRA: Final = "Install the server parts, from a checkout: pip install '/path/to/byokeep[server,embedded]'."
 
 
 def _load(name: str) -> Any:
