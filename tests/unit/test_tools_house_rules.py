@@ -23,7 +23,7 @@ def found(path: str, body: str) -> list[str]:
     [
         (FLOW, "value = secret.reveal()", "reveal"),
         (FLOW, "later = secret.reveal", "reveal"),
-        ("src/byokeep/redact/hooks.py", "value = secret.reveal()", "reveal"),
+        ("src/byokeep/telemetry/hooks.py", "value = secret.reveal()", "reveal"),
         ("src/byokeep/core/model.py", "value = secret.reveal()", "reveal"),
         ("src/byokeep/telemetry/log.py", "value = secret.reveal()", "reveal"),
         (FLOW, "print(1)", "print"),
