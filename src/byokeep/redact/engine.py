@@ -20,7 +20,7 @@ from byokeep.core.errors import ByokeepError
 from byokeep.core.secret import Secret
 from byokeep.redact.known import KnownHit, KnownValues, Registration
 from byokeep.redact.mask import MASKED, Mask, truncated
-from byokeep.redact.nominate import NOTHING, Engine, Pure, Reading, Waiting, confirmed, nominator
+from byokeep.redact.nominate import MOST_MATCHES, NOTHING, Engine, Pure, Reading, Waiting, confirmed, nominator
 from byokeep.redact.pages import PAGE, groups, pages
 from byokeep.redact.rules import Rules, default_rules
 from byokeep.redact.spans import Cover, RawSpan, has_longer_line, value_at, whole_characters
@@ -31,6 +31,7 @@ from byokeep.redact.views import Layer
 LEAST_LINE: Final = 1 << 10
 LEAST_TEXT: Final = 8  # what is shorter holds no secret: a value is longer, and so is a name with a value
 _MOST_MASKS: Final = 1000  # in a page
+_MOST_CHECKED: Final = 1 << 16  # bytes of one value; a longer one is masked without being looked into
 _SHORT: Final = 64
 MASK_STARTS: Final = b"[redacted:"
 _MARK_ROOM: Final = 40
@@ -272,12 +273,18 @@ class Redactor:
         """
         raw = [(start, end, hit.kind, f"known/{hit.form}", hit.mark) for start, end, hit in self.known.search(data)]
         seen: dict[int, Reading] = {}
+        alike: dict[bytes, bool] = {}  # the short lines of a page that come again and again
 
         def sets_off(start: int, end: int) -> bool:
             whole = end - start == len(data)
-            reading = self._reading(data, numbers) if whole else self._reading(data[start:end])
+            part = data if whole else data[start:end]
+            if part in alike:
+                return alike[part]
+            reading = self._reading(part, numbers if whole else None)
             if reading is not NOTHING:
                 seen[start << 32 | end] = reading
+            if end - start <= _SHORT:
+                alike[part] = reading is not NOTHING
             return reading is not NOTHING
 
         for start, end in groups(data, sets_off):
@@ -323,13 +330,22 @@ class Redactor:
                 yield (*layer.origin(start, end), "unread", "unread", "")
 
     def _by_shape(self, data: bytes, reading: Reading) -> list[RawSpan]:
-        """Return what the rules find. A match whose value is covered by an earlier rule is not looked at again."""
+        """Return what the rules find. A match whose value is covered by an earlier rule is not looked at again.
+
+        Where a rule matches without end, all from its first match on is masked rather than looked at.
+        """
         spans: list[RawSpan] = []
         seen = Cover()
         for rule, matches in reading.matches:
+            if len(matches) > MOST_MATCHES:
+                spans.append((matches[0].start(), len(data), rule.kind, rule.name, ""))
+                continue
             for match in matches:
                 start, end = value_at(rule, match)
                 if start < 0 or seen.holds(start, end):
+                    continue
+                if end - start > _MOST_CHECKED:
+                    spans.append((start, end, rule.kind, rule.name, ""))
                     continue
                 for start, end in rule.spans(match):
                     if not self.rules.allowed(rule.name, data, start, end):

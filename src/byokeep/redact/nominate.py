@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, Literal, Protocol
 
 from byokeep.redact.rules import Rule, Rules
@@ -35,6 +36,8 @@ _WITHIN: Final = {"wrapped-base64": "long-base64"}
 # Rules that begin at most so many bytes before 40 base64 letters in a row; what stands further left is passed over.
 _AFTER_RUN: Final = {"long-base64": 0, "wrapped-base64": 8}
 _RUN: Final = b"A" * 40
+MOST_MATCHES: Final = 4096
+"""Matches of one rule in one text that are looked at; one more is found, to tell that there are too many."""
 _WARM_RECORDS: Final = 500
 _WARM_BYTES: Final = 1 << 18
 
@@ -220,19 +223,21 @@ def confirmed(rules: Rules, numbers: Sequence[int], data: bytes) -> Reading:
 
 
 def _matches(rule: Rule, data: bytes, folded: bytes) -> tuple[re.Match[bytes], ...]:
-    """Return what `rule.compiled.finditer(data)` does, in a third of the time for most rules without letter case."""
+    """Return the first matches of `rule.compiled`, in a third of the time for most rules without letter case."""
     quick = _folding(rule.pattern)
     if quick is None:
         lead = _AFTER_RUN.get(rule.name)
         skipped = 0 if lead is None else max(0, data.translate(MASK64).find(_RUN) - lead)
-        return tuple(rule.compiled.finditer(data, skipped))
+        return tuple(islice(rule.compiled.finditer(data, skipped), MOST_MATCHES + 1))
     matches = []
     at = 0
     while found := quick.search(folded, at):
         match = rule.compiled.match(data, found.start())
         if match is None or match.end() != found.end():
-            return tuple(rule.compiled.finditer(data))
+            return tuple(islice(rule.compiled.finditer(data), MOST_MATCHES + 1))
         matches.append(match)
+        if len(matches) > MOST_MATCHES:
+            break
         at = match.end()
     return tuple(matches)
 

@@ -14,6 +14,7 @@ from typing import Final
 
 PAGE: Final = 1 << 12
 _OVER: Final = 1 << 13
+_PLAIN: Final = 4  # pages taken at once where no record starts, so that less is read twice
 _LEAST_CUT: Final = 1 << 10
 _PEEK: Final = 20
 _TAIL: Final = 1 << 10
@@ -42,9 +43,10 @@ def _page_end(data: bytes, start: int, size: int) -> tuple[int, int]:
         ends = [found.end() for found in _RECORD.finditer(data, near, last + _PEEK) if start < found.end() <= last]
         if ends:
             return ends[-1], ends[-1]
-    at = data.rfind(b"\n", start + 1, start + PAGE)
+    last = start + _PLAIN * PAGE
+    at = data.rfind(b"\n", start + 1, last)
     if at < 0:
-        at = data.find(b"\n", start + PAGE)
+        at = data.find(b"\n", last)
         if at < 0:
             return size, size
     end = at + 1
