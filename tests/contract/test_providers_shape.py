@@ -116,7 +116,7 @@ def bad_inputs(provider: str) -> dict[str, tuple[bytes, str]]:
         "json": (json.dumps({"api_key": key}).encode(), "json_not_key"),
         "json list": (json.dumps([key]).encode(), "json_not_key"),
         "pem": (b"-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n", "pem_not_key"),
-        "quoted": (f'"{key}"'.encode(), "format_mismatch"),
+        "quoted": (f'"{key}"'.encode(), "quoted"),
         "assignment": (f"API_KEY={key}".encode(), "format_mismatch"),
     }
 

@@ -145,7 +145,7 @@ async def test_a_kill_ends_the_command(
         await world.must("operator", "POST", "/v1/switches/close", {**where, "reason": "drill"})
         ran = await shell.finish(process, "job", "run", within_s=15)
         assert ran.code == Denied.exit_code, ran.said
-        assert "The job was stopped" in ran.err
+        assert "The job was stopped: a kill switch was closed" in ran.err
         assert key[20:32].decode() not in ran.said
         assert not lives(pid)
     finally:

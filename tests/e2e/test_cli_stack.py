@@ -233,7 +233,13 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     assert refused.code == 3
     await desk.no(2, "bad_token_days", "operator", "token", person, "--days", "4000", who="admin")
 
-    await desk.ok("operator", "password", person, who="admin", stdin=b"a long enough pass phrase 7\n")
+    lone = tmp_path / "lone.token"
+    unassigned = ids(await desk.json("operator", "create", "lone", "--role", "operator", who="admin"))
+    await desk.ok("operator", "token", unassigned, "--save", str(lone), who="admin")
+    assert "None is assigned to this account" in done(await desk.shell.run("client", "list", token=lone)).err
+    await desk.no(2, "unknown_person", "operator", "password", "nobody", who="admin", stdin=b"a long enough phrase 7\n")
+    await desk.ok("operator", "password", person, who="admin", stdin=b"a long enough pass phrase 6\n")
+    await desk.ok("operator", "password", "anna", who="admin", stdin=b"a long enough pass phrase 7\n")
     wrong = await desk.shell.run("operator", "login", "anna", stdin=b"not that one at all\n")
     assert wrong.code == 3
     own = desk.world.home / "credentials" / "cli.token"
@@ -250,7 +256,10 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     machine = ids(await desk.json("operator", "machine", "runner-9", "--role", "runner", "--all-clients", who="admin"))
     token = await desk.json("operator", "token", machine, "--machine", who="admin")
     assert token["token"].startswith("bkr_")  # type: ignore[index]
-    await desk.no(3, "not_permitted", "operator", "list", who="approver")
+    refused = await desk.no(3, "not_permitted", "operator", "list", who="approver")
+    assert "one of the roles: admin, auditor." in refused.err
+    gone = await desk.no(3, "not_found", "key", "show", machine)
+    assert "There is no such key, or it is none of yours." in gone.err
 
 
 async def test_accounts_and_kill_switch(desk: Desk) -> None:
@@ -278,6 +287,7 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     request = UUID.findall(asked.err)[0]
     assert f"byokeep kill approve {request} --home {desk.world.home}" in asked.err
     again = await desk.ok("kill", "off", "--client", client, "--reason", "key_replaced")
+    assert "repeated" not in again.out
     assert (f"kill approve {request}" in again.err, "asked for already" in again.err) == (True, True)
     status = (await desk.ok("kill", "status")).out
     assert request in status
@@ -371,7 +381,7 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
         await desk.ok("key", "add", one, "openai", stdin=shared)
     alerts = await desk.json("alert", "list")
     found = next(one for one in alerts if one["reason"] == "shared_value")  # type: ignore[attr-defined]
-    await desk.ok("alert", "list")
+    assert "shared_value: two clients gave the same key" in (await desk.ok("alert", "list")).err
     await desk.ok("alert", "close", found["id"])
     assert found["id"] not in (await desk.ok("alert", "list")).out
 
@@ -386,6 +396,7 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
     assert (await desk.shell.run("leaks", "sweep", "--no-processes", stdin=value)).code == 2
 
     rows = {row["check"]: row["state"] for row in done(await desk.shell.run("doctor", "--json")).document}
+    assert str(desk.world.home) in done(await desk.shell.run("doctor")).out
     assert rows["core dumps"] == rows["web"] == rows["broker"] == rows["secret store"] == "ok"
     place = desk.world.home / "credentials"
     place.chmod(0o755)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
+from uuid import uuid4
 
 import pytest
 from cyclopts import App
@@ -17,7 +19,8 @@ from rich.console import Console
 
 from byokeep.cli import choices, terminal
 from byokeep.cli.main import app, run
-from byokeep.core import model
+from byokeep.client.http import error_from
+from byokeep.core import model, next_steps
 from byokeep.redact.canary import PROVIDERS, new_canary
 from byokeep.settings import Settings
 
@@ -109,6 +112,7 @@ ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
     ("words", "told"),
     [
         (["frob"], "Commands: account, alert, "),
+        (["alerts"], "Did you mean alert? Commands: account, "),
         (["key", "frob"], "Commands: add, inventory, list, show, state, verify."),
         (["key", "add"], "argument=CLIENT problem=missing_argument"),
         (["key", "add", "acme", "openai"], "argument=CLIENT problem=bad_value"),
@@ -125,6 +129,9 @@ ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
         (["audit", "verify", "nothing-here.jsonl"], "keys_missing"),
         (["evidence", "verify", "/none", "--keys", "/none"], "unreadable_file"),
         (["init"], "admin_token_missing"),
+        (["job", "run", "--client", ID, "--secret", "openai", "python", "x.py"], "stands after --, e.g."),
+        (["job", "run", "--client", ID, "--secret", "openai", "--", "cat", "{google}"], "add --secret google"),
+        (["job", "run", "--client", ID, "--secret", "openai", "--", "no-such-command"], "command_not_found"),
         (["job", "run", "--client", ID, "--secret", "x.y"], "use one of anthropic, "),
     ],
 )
@@ -234,6 +241,42 @@ def test_hints_fit_the_terminal_and_can_be_copied(
         "--token-file", "/root/byokeep-tokens/of-maria.token",
     ]  # fmt: skip
     assert "--token-file" not in terminal.again("kill approve X", own_token=False)
+
+
+def test_the_next_command_is_called_as_this_one_was(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A program that its name would not find is named by its path, in hints and in errors; else by its name."""
+    own = tmp_path / "bin" / "byokeep"
+    own.parent.mkdir()
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(own)])
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert terminal.again("up", own_token=False).startswith(f"{own} up")
+    assert run(["key", "frob"]) == 2
+    assert f"See `{own} key --help`." in capsys.readouterr().err
+    monkeypatch.setenv("PATH", str(own.parent))
+    assert terminal.called() == "byokeep"
+    monkeypatch.setattr(sys, "argv", ["/usr/lib/byokeep/cli/__main__.py"])
+    assert terminal.called() == "byokeep"
+
+
+def test_a_taken_port_is_told_in_our_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """The simulator's port is in use: a code, the port, and what to do; exit code 2."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run(["sim", "--port", str(port)]) == 2
+    assert f"port_unusable port={port}" in capsys.readouterr().err
+
+
+def test_every_next_step_of_a_run_without_evidence_reaches_the_caller() -> None:
+    """None is longer, or of other characters, than what a client takes over from a server."""
+    reasons = ["", *next_steps.OF_OUTCOME, *next_steps.NEEDS_NEW_KEY, "superseded"]
+    for state, reason in product(("failed", "incomplete", "running"), reasons):
+        step = next_steps.instead_of_evidence(state, reason, ("leak_check_pass",), ref=uuid4())
+        error = error_from(409, {"type": "urn:byokeep:problem:conflict", "code": "x_y", "next_step": step})
+        assert error.next_step == step, (state, reason, len(step))
 
 
 def test_foreign_text_can_not_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

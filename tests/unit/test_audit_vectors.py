@@ -178,7 +178,7 @@ def test_nothing_checked_is_not_a_pass(tmp_path: Path) -> None:
 
 @pytest.mark.req("S-TLOG-4")
 def test_an_export_without_a_checkpoint_over_it_is_not_verified(tmp_path: Path) -> None:
-    """Hashed anew, cut off, under a stranger's keys or beside checkpoints of other chains: exit code 4, never a pass."""
+    """Hashed anew, cut off, under a stranger's keys or beside other chains' checkpoints: exit code 4, no pass."""
     cut = tmp_path / "cut.jsonl"
     cut.write_bytes(b"".join((FOLDER / "audit" / "good.jsonl").read_bytes().splitlines(keepends=True)[:2]))
     strange = read_keys(FOLDER / "evidence" / "keys.txt")

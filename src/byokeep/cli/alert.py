@@ -9,6 +9,7 @@ from cyclopts import App
 
 from byokeep.cli.api import call, run
 from byokeep.cli.names import tell
+from byokeep.core.next_steps import of_alert
 
 app: Final = App(name="alert", help="List and close alerts.")
 
@@ -19,7 +20,10 @@ def list_() -> None:
 
     Example: byokeep alert list
     """
-    tell(run(call("GET", "/v1/alerts"))["alerts"], title="Alerts",
+    found = run(call("GET", "/v1/alerts"))["alerts"]
+    reasons = dict.fromkeys(str(one["reason"]) for one in found)
+    steps = [f"{reason}: {of_alert(reason)}" for reason in reasons if of_alert(reason)]
+    tell(found, title="Alerts", note="\n".join(steps),
          columns=("id", "severity", "reason", "count", "opened_at", "client_id", "object_id"))  # fmt: skip
 
 

@@ -26,6 +26,11 @@ from byokeep.settings import check_address
 
 T = TypeVar("T")
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, connect=3)
+_KINDS: Final = {
+    "open-requests": "request", "proof": "client", "evidence": "procedure", "sops": "procedure", "refs": "key",
+    "jobs": "job", "alerts": "alert", "tokens": "token", "machines": "machine", "operators": "person or machine",
+    "accounts": "account", "clients": "client",
+}  # fmt: skip
 _LIMIT: Final = 256 * 1024 * 1024  # bytes of a reply: exports are the largest
 
 
@@ -140,7 +145,23 @@ async def fetch(
     if 200 <= status < 300:
         return content
     problem = _document(content)
-    raise error_from(status, problem if isinstance(problem, dict) else {})
+    error = error_from(status, problem if isinstance(problem, dict) else {})
+    if error.code == "not_found" and not error.next_step:
+        error.next_step = no_such(_asked_for(path, body))
+    raise error
+
+
+def no_such(what: str) -> str:
+    """Return what to say of an id that leads to nothing; no difference is made between absent and another's."""
+    return f"There is no such {what}, or it is none of yours. See that the id is that of a {what}."
+
+
+def _asked_for(path: str, body: object) -> str:
+    """Name what the id in a path, or else in the body, stands for."""
+    kinds = {part: what for part, what in _KINDS.items() if f"/{part}/" in path}
+    if kinds:
+        return next(iter(kinds.values()))
+    return "client" if isinstance(body, dict) and "client_id" in body else "thing"
 
 
 def _connector() -> aiohttp.BaseConnector:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli.api import call, no_stack_here, run, stack
+from byokeep.cli.api import call, no_stack_here, no_such, run, stack
 from byokeep.cli.choices import ApiProvider, Effect, Platform
 from byokeep.cli.names import tell
 from byokeep.cli.terminal import err, say, session
 from byokeep.client import ClientSettings, Job, Keep
-from byokeep.core.errors import ByokeepError, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, NotFound, Rejected, Unavailable
 from byokeep.process import child_setup, clean_environment
 
 app: Final = App(name="job", help="Run commands inside a job; look at jobs.")
@@ -25,6 +26,11 @@ _COLUMNS: Final = ("id", "state", "opened_at", "expires_at", "kind", "secrets", 
 _GRACE_S: Final = 2.0
 _LOOK_S: Final = 0.2
 _STOPPED: Final = 3
+_ENDED_BY: Final = {
+    "switch_closed": "a kill switch was closed (`byokeep kill status`)",
+    "job_not_open": "its time is over, or it was closed",
+    "client_not_active": "the client was suspended",
+}
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -56,7 +62,24 @@ def run_(
     command = session().rest
     if not command:
         raise Rejected("no_command", next_step="Put the command after --, e.g. `-- python post.py`.")
-    return run(_run(command, str(client), secret, platform or [], effect or [], ttl_s))
+    _check(command, secret)
+    try:
+        return run(_run(command, str(client), secret, platform or [], effect or [], ttl_s))
+    except NotFound as error:
+        error.next_step = error.next_step or no_such("client")
+        raise
+
+
+def _check(command: Sequence[str], secrets: Sequence[str]) -> None:
+    """Refuse, before a job is opened, what could not run in it."""
+    for provider in get_args(ApiProvider):
+        if provider not in secrets and any("{" + provider + "}" in word for word in command):
+            raise Rejected(
+                "secret_not_declared", provider=provider,
+                next_step=f"The command asks for {{{provider}}}: add --secret {provider}, or leave it out.",
+            )  # fmt: skip
+    if "{" not in command[0] and shutil.which(command[0]) is None:
+        raise Rejected("command_not_found", next_step="Check the command's name, PATH and mode. No job was opened.")
 
 
 def client_settings() -> ClientSettings:
@@ -140,18 +163,20 @@ async def _watch(job: Job, providers: list[str], ended: asyncio.Task[int], told:
             return ended.result() if ended.result() >= 0 else 128 - ended.result()
         if told:
             return 128 + told[0]
-        if not job.lease.holds and not await _still_leased(job, providers):
-            err.print("The job was stopped: ending the command.", style="red")
+        if not job.lease.holds and (refused := await _refused(job, providers)) is not None:
+            why = _ENDED_BY.get(refused.code, refused.code)
+            err.print(f"The job was stopped: {why}. Ending the command.", style="red", soft_wrap=True)
             return _STOPPED
 
 
-async def _still_leased(job: Job, providers: list[str]) -> bool:
+async def _refused(job: Job, providers: list[str]) -> ByokeepError | None:
+    """Return why the job gets its secrets no more, None when it does."""
     try:
         for provider in providers:
             await job.secret(provider)
-    except ByokeepError:
-        return False
-    return True
+    except ByokeepError as error:
+        return error
+    return None
 
 
 async def _end(process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:

@@ -79,7 +79,8 @@ def off(
     asked: Any = run(call("POST", "/v1/switches/open-requests", body=body))
     step = again(f"kill approve {asked['id']}", own_token=False)
     said = "This was asked for already. " if asked["repeated"] else ""
-    tell(asked, title="Request", note=f"{said}Next, by an approver: {step}")
+    shown = asked if session().as_json else {name: value for name, value in asked.items() if name != "repeated"}
+    tell(shown, title="Request", note=f"{said}Next, by an approver: {step}")
 
 
 @app.command

@@ -9,6 +9,7 @@ Rules
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from pathlib import Path
@@ -183,6 +184,8 @@ def _usage(error: CycloptsError) -> Rejected:
         )
     command = " ".join(["byokeep", *(error.command_chain or ())])
     hint = _hint(error, about.get("argument", ""))
+    if command == "byokeep job run" and isinstance(error, UnusedCliTokensError | UnknownOptionError):
+        hint += "The command to run stands after --, e.g. `-- python post.py`. "
     return Rejected("usage", next_step=f"{hint}See `{command} --help`.", problem=kind, **about)
 
 
@@ -190,10 +193,17 @@ def _hint(error: CycloptsError, argument: str) -> str:
     """Say what is wrong, in words of ours and with names of ours alone."""
     if isinstance(error, UnknownCommandError) and error.app is not None:
         known = sorted(name for name in error.app if not name.startswith("-"))
-        return "Commands: " + ", ".join(known) + ". "
+        return _meant(error, known) + "Commands: " + ", ".join(known) + ". "
     if isinstance(error, CoercionError):
         return f"{argument or 'A value'} can not be read: {_WANTED.get(error.target_type) or _words_of(error)}. "
     return next((text.format(argument=argument or "A value") for kind, text in _SAID if isinstance(error, kind)), "")
+
+
+def _meant(error: UnknownCommandError, known: list[str]) -> str:
+    """Name the command of ours that an unknown word is close to; the word itself is not repeated."""
+    word = next(iter(error.unused_tokens or ()), "")
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
+    return f"Did you mean {close[0]}? " if close else ""
 
 
 def _words_of(error: CoercionError) -> str:

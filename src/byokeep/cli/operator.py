@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -107,16 +108,30 @@ def token(
     _keep(run(call("POST", f"/v1/{room}/{subject}/tokens", body=body)), save)
 
 
+def _person(given: str) -> str:
+    with contextlib.suppress(ValueError):
+        return str(UUID(given))
+    everybody = run(call("GET", "/v1/operators"))["operators"]
+    ids = [str(one["id"]) for one in everybody if one["kind"] == "operator" and one["name"] == given]
+    if len(ids) != 1:
+        raise Rejected("unknown_person", next_step="Give the id or the exact name, as `byokeep operator list` shows.")
+    return ids[0]
+
+
 @app.command
-def password(subject: UUID) -> None:
+def password(subject: str) -> None:
     """Set a person's password (for local login); read from a prompt or standard input.
 
-    Example: byokeep operator password $ID
+    Example: byokeep operator password maria
+
+    Args:
+        subject: The person's id or name.
     """
+    subject = _person(subject)
     value = read_secret(prompt="New password")
     run(call("PUT", f"/v1/operators/{subject}/password", raw=value))
     value.wipe()
-    show({"id": str(subject), "password": "set"}, note="Next: " + again("operator login NAME", own_token=False))
+    show({"id": subject, "password": "set"}, note="Next: " + again("operator login NAME", own_token=False))
 
 
 @app.command

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from cyclopts import App, Group
 
-from byokeep.cli.terminal import again, clean, err, session, show
+from byokeep.cli.terminal import again, called, clean, err, session, show
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.process import harden
 from byokeep.settings import default_home
@@ -46,11 +46,12 @@ def up() -> None:
         first = stack.settings.path("credentials_dir") / "admin.token"
         home = stack.settings.home
         facts = {"web": stack.web_url, "broker": stack.broker_url, "home": str(home)}
-        words = "byokeep client list"
+        words = f"{called()} client list"
         if first.exists():
             facts["first_admin_token"] = str(first)
             facts["it_ends"] = "24 hours after it was made"
-            words = f"byokeep operator create YOU --role admin --all-clients --token-file {shlex.quote(str(first))}"
+            token = f"--token-file {shlex.quote(str(first))}"
+            words = f"{called()} operator create YOU --role admin --all-clients {token}"
         at = "" if home == default_home() else f"export BYOKEEP_HOME={shlex.quote(str(home))}\n"
         show(facts, title="byokeep is up", note=f"Ctrl-C stops it. Next, in another terminal:\n{at}{words}")
 
@@ -116,7 +117,8 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
         done = asyncio.run(_load("byokeep.wiring").provision_external(session().settings, token))
     finally:
         token.wipe()
-    show(done, title="Provisioned", note="Revoke the admin token now. Next: byokeep broker, web, worker --config FILE")
+    step = f"{called()} broker, web, worker --config FILE"
+    show(done, title="Provisioned", note=f"Revoke the admin token now. Next: {step}")
 
 
 def doctor() -> int:
@@ -132,7 +134,8 @@ def doctor() -> int:
             next_step=f"There is no home at {clean(str(settings.home))}: start a stack with "
             f"`{again('up', own_token=False)}`, or name its home with --home or BYOKEEP_HOME.",
         )
-    rows = asyncio.run(_load("byokeep.doctor").examine(session().settings))
+    rows = asyncio.run(_load("byokeep.doctor").examine(settings))
+    rows.insert(0, {"check": "home", "state": "note", "detail": str(settings.home)})
     show(rows, title="Doctor", columns=("check", "state", "detail"))
     return 0 if all(row["state"] in ("ok", "note") for row in rows) else Unavailable.exit_code
 
@@ -161,7 +164,14 @@ def sim(*, port: int = 0) -> int:
     Args:
         port: 0 takes a free one.
     """
-    return int(_load("byokeep.sim.__main__").main(["--port", str(port)]))
+    serve = _load("byokeep.sim.__main__").serve
+    try:
+        serve(["--port", str(port)])
+    except (ValueError, OSError, OverflowError):
+        raise Rejected(
+            "port_unusable", next_step="It is taken, or none that you may use; --port 0 takes a free one.", port=port
+        ) from None
+    return 0
 
 
 def register(app: App, group: Group) -> None:

@@ -14,12 +14,14 @@ import contextlib
 import json
 import re
 import shlex
+import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from rich.cells import cell_len
@@ -30,6 +32,7 @@ from byokeep.core.errors import ByokeepError
 from byokeep.settings import Settings
 
 Json = Mapping[str, Any]
+_NAME: Final = "byokeep"
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)\Z")
 _GAP: Final = 2  # blanks between columns
 _LEAST_LAST: Final = 30  # columns of the terminal in which the last column of a table may still be wrapped
@@ -56,6 +59,20 @@ def session() -> Session:
     return current.get()
 
 
+def called() -> str:
+    """Return how this program is to be called again: by its name, or by its path when the name would not find it."""
+    own = sys.argv[0]
+    if Path(own).name != _NAME or "/" not in own:
+        return _NAME
+    found = shutil.which(_NAME)
+    try:
+        if found is not None and Path(found).samefile(own):
+            return _NAME
+    except OSError:
+        return _NAME
+    return shlex.quote(own)
+
+
 def again(words: str, *, own_token: bool = True) -> str:
     """Return a command to type next, with the flags of this call that it needs to reach the same place.
 
@@ -65,7 +82,7 @@ def again(words: str, *, own_token: bool = True) -> str:
     """
     flags = [name for name in ("home", "url", "config", "token-file") if name != "token-file" or own_token]
     given = session().given
-    return " ".join(["byokeep", words, *(f"--{name} {shlex.quote(given[name])}" for name in flags if name in given)])
+    return " ".join([called(), words, *(f"--{name} {shlex.quote(given[name])}" for name in flags if name in given)])
 
 
 def clean(value: object) -> str:
@@ -226,7 +243,7 @@ def say(text: str) -> None:
 def _fitted(line: str) -> str:
     """Break a line that is too long for the terminal before its command, and before an option as a shell reads it."""
     kept: list[str] = []
-    if cell_len(line) > err.width and (at := line.find(": byokeep ")) > 0:
+    if cell_len(line) > err.width and (at := line.find(f": {called()} ")) > 0:
         kept, line = [line[: at + 1]], line[at + 2 :]
     while cell_len(line) > err.width and (at := line.rfind(" --", 0, err.width - 2)) > 0 and line[:at].strip():
         kept.append(line[:at] + " \\")
@@ -249,5 +266,6 @@ def fail(error: ByokeepError, *, as_json: bool) -> int:
     kind = re.sub(r"(?<!^)(?=[A-Z])", " ", type(error).__name__).lower()
     err.print(Text.assemble((f"{kind}: ", "bold red"), str(error)), soft_wrap=True)
     if error.next_step:
-        err.print(Text(error.next_step), soft_wrap=not err.is_terminal)
+        step = error.next_step.replace("`byokeep ", f"`{called()} ")
+        err.print(Text(step), soft_wrap=not err.is_terminal)
     return error.exit_code

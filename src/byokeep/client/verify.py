@@ -30,8 +30,8 @@ from byokeep.core.proof import ClientProof, verify_client_proof
 
 MAX_FILE: Final = 1 << 30  # bytes of a file that is read whole
 _NO_CHECKPOINT: Final = (
-    "No checkpoint looked at: give --epochs, the epochs.jsonl of the checkpoints directory. The records fit each other, "
-    "which anybody can arrange."
+    "No checkpoint looked at: give --epochs, the epochs.jsonl of the checkpoints directory. "
+    "The records fit each other, which anybody can arrange."
 )
 _NOT_COVERED: Final = "No checkpoint in this file of epochs covers a record of the export: name the file of this log."
 

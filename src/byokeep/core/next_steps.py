@@ -43,6 +43,29 @@ _OTHERS: Final = {
 }
 # What no repeated verification of the same value can put right.
 NEEDS_NEW_KEY: Final = frozenset({"invalid_key", "leaked", "reflected", "wrong_key_kind", "secret_in_logs"})
+_OF_ALERT: Final = {
+    "blocked_switch_closed": "a job stands still; expected after a kill that was meant, see runbook section 7.",
+    "secret_reuse_revoked": "something still asks for a marked key; find the job and stop what opens it.",
+    "identity_mismatch": "a job saw another account than the registered one; look at the account before anything else.",
+    "permit_unknown": "an effect may or may not have happened; look at the platform.",
+    "repeated_denials": "somebody is refused again and again; see `byokeep audit list`.",
+    "refusals_not_recorded": "too many refusals of one caller; find it, then revoke its token.",
+    "token_reuse": "a token was used after its end; find who holds it.",
+    "shared_value": "two clients gave the same key; ask both.",
+    "store_denials": "the store refused one of ours; run `byokeep audit reconcile`.",
+    "store_audit_unread": "the store's audit could not be read; run `byokeep audit health`.",
+    "reconcile_unknown": "the store's audit could not be compared; run `byokeep audit reconcile`.",
+    "audit_device_unhealthy": "see runbook section 8.2, then run `byokeep audit health`.",
+    "no_audit_device": "the store records nothing; see runbook section 8.2.",
+    "audit_log_broken": "treat it as tampering: keep database and checkpoints as they are, run `byokeep audit verify`.",
+    "audit_copy_diverged": "treat it as tampering: keep both as they are, run `byokeep audit verify`.",
+    "checkpoint_refused": "keep database and checkpoints as they are, run `byokeep audit verify`.",
+    "checkpoint_overdue": "run `byokeep audit checkpoint` and see why it fails.",
+    "clock_jump": "see to the machine's clock.",
+    "clock_skew": "see to the clocks of broker and database.",
+    "disk_reserve_missing": "free some space; until then a full disk can stop a kill.",
+    "switch_lock_held": "the kill holds; look for what stood in its way, `byokeep kill status`.",
+}
 _UNDECIDED: Final = "Nobody could tell whether the key is good; remove the cause, then verify again."
 _UNSEARCHED: Final = "Not every log could be searched for the key; see the alerts, then verify again."
 _UNPROVEN: Final = "A record that proves this run is missing; see the alerts, then verify again."
@@ -66,10 +89,20 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
     return _UNSEARCHED if "leak_check_pass" in missing else _UNPROVEN
 
 
+def of_alert(reason: str) -> str:
+    """Return what to do about an alert of this reason, in one line; empty when nothing is known beyond its name."""
+    return _OF_ALERT.get(reason, "")
+
+
 def instead_of_evidence(state: str, reason: str, missing: tuple[str, ...], *, ref: UUID) -> str:
-    """Return what leads to evidence when this run has none; arguments as :func:`of_run`, ``ref`` = the run's key."""
+    """Return what leads to evidence when this run has none, in at most 200 characters.
+
+    Args:
+        state, reason, missing: As for :func:`of_run`.
+        ref: The run's key.
+    """
     what = of_run(state, reason, missing)
     if state == "running":
         return what
     after = "`byokeep key add` with a new key" if reason in NEEDS_NEW_KEY else f"`byokeep key verify {ref}`"
-    return f"This run will have no evidence. {what} {after} starts a new run, which will."
+    return f"{what} {after} starts a new run with evidence of its own."

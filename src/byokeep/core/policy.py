@@ -129,8 +129,10 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
         NotFound: ``not_found`` - the client is not one of the actor's; same answer as for a client that
             does not exist (S-OWASP-23).
     """
-    if not actor.roles & GRANTS.get(verb, frozenset()):
-        raise Denied("not_permitted", next_step="Ask an admin which role holds this verb.", verb=verb.value)
+    holders = GRANTS.get(verb, frozenset())
+    if not actor.roles & holders:
+        named = ", ".join(sorted(role.value for role in holders))
+        raise Denied("not_permitted", verb=verb.value, next_step=f"This takes one of the roles: {named or 'none'}.")
     if client_id is not None and actor.clients is not None and client_id not in actor.clients:
         raise NotFound("not_found")
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from byokeep.cli.terminal import called
 from byokeep.core.errors import ByokeepError
 from byokeep.demo.scene import scene
 from byokeep.demo.steps import STEPS, Broken
@@ -80,6 +81,6 @@ def _show(rows: list[dict[str, Any]], *, held: bool, took: float, keep: Path | N
     _out.print(table)
     if held:
         _out.print(Text(f"All {len(rows)} claims held, in {took:.0f} s.", style="bold green"))
-        _err.print(f"State is kept in {keep}" if keep else "Next: byokeep up", style="dim")
+        _err.print(f"State is kept in {keep}" if keep else f"Next: {called()} up", style="dim")
     else:
         _out.print(Text("A claim did not hold; the steps after it were not run.", style="bold red"))

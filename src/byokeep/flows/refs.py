@@ -210,7 +210,7 @@ async def move(tx: Tx, app: App, actor: Actor, ref: CredentialRef, *, to: KeySta
     check_transition(KeyState(ref.state), to)
     moved = await tx.maybe(SET_STATE, client_id=ref.client_id, id=ref.id, state_from=ref.state, state_to=to.value)
     if moved is None:
-        raise Conflict("state_moved", next_step="Read the reference again.", ref=ref.id)
+        raise Conflict("state_moved", next_step="Somebody changed it meanwhile: see `byokeep key show`.", ref=ref.id)
     await tx.one(
         _TRANSITION, id=app.ids.uuid(), client_id=ref.client_id, ref_id=ref.id, state_from=ref.state,
         state_to=to.value, reason=reason, by=actor.id,

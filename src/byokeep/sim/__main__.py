@@ -46,10 +46,15 @@ async def _serve(options: argparse.Namespace) -> None:
         await sim.stop()
 
 
+def serve(argv: list[str]) -> None:
+    """Run until told to stop. Raises ValueError, OSError, OverflowError: host or port can not be used."""
+    asyncio.run(_serve(_arguments(argv)))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run; returns 0, or 2 when host or port can not be used."""
     try:
-        asyncio.run(_serve(_arguments(sys.argv[1:] if argv is None else argv)))
+        serve(sys.argv[1:] if argv is None else argv)
     except (ValueError, OSError, OverflowError) as problem:
         print(f"simulator: {problem}", file=sys.stderr)
         return 2

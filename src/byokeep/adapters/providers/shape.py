@@ -23,12 +23,14 @@ _NEXT_STEPS: Final = {
     "not_ascii": "Copy the key again as plain text; a program replaced some of its characters.",
     "invisible_characters": "Copy the key again as plain text; it holds characters that can not be seen.",
     "code_fence": "Submit the key alone, without the code fence.",
+    "quoted": "Submit the key without the quotes around it.",
     "json_not_key": "Submit the key alone; this is a JSON document.",
     "pem_not_key": "This is a PEM block, not an API key.",
     "trailing_newline": "Submit the key without the line end.",
-    "format_mismatch": "Check that the key belongs to this provider; overriding needs a reason.",
+    "format_mismatch": "Check that the key belongs to this provider and was copied whole.",
     "unknown_provider": "Use the provider's exact id.",
 }
+_QUOTES: Final = (b'"', b"'", b"`")
 _INVISIBLE: Final = frozenset({"Cf", "Zs", "Zl", "Zp", "Mn"})
 
 
@@ -43,7 +45,7 @@ def check_format(provider: str, value: bytes, *, accept_shape_mismatch: bool = F
     Raises:
         Rejected: ``unknown_provider``, or one of ``empty_value``, ``too_short``, ``too_long``,
             ``control_characters``, ``whitespace_inside``, ``not_ascii``, ``invisible_characters``, ``code_fence``,
-            ``json_not_key``, ``pem_not_key``, ``trailing_newline``, ``format_mismatch``.
+            ``quoted``, ``json_not_key``, ``pem_not_key``, ``trailing_newline``, ``format_mismatch``.
     """
     descriptor = DESCRIPTORS.get(provider)
     if descriptor is None:
@@ -65,6 +67,8 @@ def _not_a_key(value: bytes, descriptor: ProviderDescriptor) -> str:
         return "empty_value" if len(value) <= descriptor.shape.max_length else "too_long"
     if start.startswith(b"```"):
         return "code_fence"
+    if start[:1] in _QUOTES or value[-64:].rstrip()[-1:] in _QUOTES:
+        return "quoted"
     if start.startswith(b"-----BEGIN"):
         return "pem_not_key"
     if start.startswith((b"{", b"[")):
