@@ -199,3 +199,19 @@ async def test_job_show_tells_no_secret(world: World, shell: Shell, client: str,
     assert ran.code == 0, ran.said
     assert ran.document["client_id"] == client
     assert ran.document["state"] == "closed"
+
+
+async def test_jobs_are_listed_with_names(world: World, shell: Shell, client: str, key: bytes) -> None:
+    """`job run` says its id, `job list` shows it with the runner's name; a revoked key is said to be unusable."""
+    operator = world.token_file("operator")
+    ran = await shell.run(*run(client, "true"))
+    (job,) = re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", ran.err)
+    shown = (await shell.run("job", "list", client, token=operator)).out
+    (listed,) = [line for line in shown.splitlines() if line.startswith(job)]
+    assert ("closed" in listed, "local-runner" in listed) == (True, True)
+    assert job in [one["id"] for one in (await shell.run("job", "list", client, "--json", token=operator)).document]
+    (ref,) = [one["id"] for one in (await shell.run("key", "list", client, "--json", token=operator)).document]
+    marked = await shell.run("key", "state", ref, "compromised", "--reason", "seen_in_chat", token=operator)
+    assert marked.code == 0
+    refused = await shell.run(*run(client, "true"))
+    assert (refused.code, "credential_not_usable" in refused.err, "key list" in refused.err) == (3, True, True)

@@ -316,22 +316,6 @@ async def test_the_next_command_works_as_it_is_printed(desk: Desk, tmp_path: Pat
     assert [one["id"] for one in mine] == [client]
 
 
-async def test_jobs_are_listed_with_names(desk: Desk) -> None:
-    """`job run` says its id, `job list` shows it with the runner's name; a revoked key is said to be unusable."""
-    client = await desk.world.client()
-    await desk.ok("key", "add", client, "openai", stdin=await desk.world.new_key("openai"))
-    ran = done(await desk.shell.run("job", "run", "--client", client, "--secret", "openai", "--", "true"))
-    (job,) = UUID.findall(ran.err)
-    listed = next(line for line in (await desk.ok("job", "list", client)).out.splitlines() if line.startswith(job))
-    assert "closed" in listed
-    assert "local-runner" in listed
-    assert job in [one["id"] for one in await desk.json("job", "list", client)]  # type: ignore[attr-defined]
-    (ref,) = [one["id"] for one in await desk.json("key", "list", client)]  # type: ignore[attr-defined]
-    await desk.ok("key", "state", ref, "compromised", "--reason", "seen_in_chat")
-    refused = await desk.shell.run("job", "run", "--client", client, "--secret", "openai", "--", "true")
-    assert (refused.code, "credential_not_usable" in refused.err, "key list" in refused.err) == (3, True, True)
-
-
 async def test_the_audit_from_the_outside(desk: Desk, tmp_path: Path) -> None:
     """Read, verified online and offline, proven for one client, searched by hash; a removed line is found."""
     client = await desk.world.client()

@@ -139,7 +139,7 @@ async def _change(
         if before is not None:
             after = await tx.maybe(_SET_STATE, id=client_id, state_from=old.value, state_to=new.value)
             if after is None:
-                raise Conflict("client_state", next_step="Its state does not allow this: see `byokeep client show`.", state=before.state.value)
+                raise Conflict("client_state", next_step="See `byokeep client show`.", state=before.state.value)
             await _record(tx, actor, event, after)
             return after
     raise await absent(app, actor, Verb.CLIENT_CHANGE, client_id)

@@ -207,7 +207,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
         run = await _adopt(tx, ref, fingerprint)
         if run is None:
             if wish.version is not None and wish.version != current:
-                raise Conflict("stale_version", next_step="Another version is current: see `byokeep key show`, then decide again.", version=current)
+                raise Conflict("stale_version", next_step="See `byokeep key show`, then decide again.", version=current)
             run = await _reserve(tx, app, actor, ref, live.id if live else app.ids.uuid(), current + 1, fingerprint)
         await tx.one(
             WATCH, client_id=ref.client_id, ref_id=run.ref_id, version=run.version, format=VERSION, digests=digests
