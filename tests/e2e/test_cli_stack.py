@@ -181,7 +181,8 @@ async def test_a_key_that_is_refused_says_why_and_what_next(
     assert step in ran.err
     steps = re.findall(r"byokeep (key \w+|kill \w+ --client) [0-9a-f-]{36}", ran.err)
     if state == "leaked":
-        assert steps == ["kill on --client", "key state", "kill off --client", "key add"]
+        assert steps == ["kill on --client", "key state", "key add", "kill off --client"]
+        assert "key verify REF" in ran.err
     else:
         assert steps == [goes_on]
     sop = UUID.findall(ran.err)[0]

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from byokeep.core.model import Provider
-from byokeep.core.ref import SecretRef
 from byokeep.redact.sweep import Sweep
 from byokeep.sim.reply import KeyState
 from tests.support.web import Desk
@@ -122,25 +120,28 @@ async def test_a_new_value_renews_the_same_reference(desk: Desk) -> None:
     assert (status, reply["code"]) == (409, "stale_version")
 
 
-async def test_a_killed_client_takes_no_key_in(desk: Desk) -> None:
-    """Refused before anything is stored: version, state and runs stay as they were; after opening it goes in."""
+async def test_a_killed_client_takes_a_replacement_that_waits(desk: Desk) -> None:
+    """Rotated at once: stored, the old value serves nobody, the check ends with the reason; verified after opening."""
     client = await desk.stand.client()
     first = await desk.onboard(client)
-    ref, runs = await desk.ref(first["ref"]), desk.sql("SELECT count(*) FROM byokeep.sop_run")
-    for scope in ({"client_id": str(client)}, {}):
-        status, closed = await desk.stand.call(
-            "POST", "/v1/switches/close", "operator", {**scope, "reason": "suspected_leak"}
-        )
-        assert (status, closed["closed"]) == (200, True)
-        status, reply = await desk.put(client, desk.canary())
-        assert (status, reply["code"], reply["next_step"][:19]) == (403, "switch_closed", "Nothing was stored.")
-        desk.sql("UPDATE byokeep.switch SET closed = false")
-    assert await desk.ref(first["ref"]) == ref
-    assert ref["verification"] == "verified"
-    assert desk.sql("SELECT count(*) FROM byokeep.sop_run") == runs
-    assert await desk.stand.intake.live_versions(SecretRef(client, Provider.OPENAI)) == [1]
-    said = [line["fields"] for line in payloads(desk, "access.decided")]
-    assert [one["reason"] for one in said if one["verb"] == "key.write"] == ["switch_closed"] * 2
+    body = {"client_id": str(client), "reason": "suspected_leak"}
+    status, closed = await desk.stand.call("POST", "/v1/switches/close", "operator", body)
+    assert (status, closed["closed"]) == (200, True)
+    status, reply = await desk.put(client, desk.canary())
+    assert (status, reply["version"], reply["ref"]) == (202, 2, first["ref"])
+    await desk.work()
+    await desk.retry_now()
+    sop, ref = await desk.sop(reply["sop"]), await desk.ref(first["ref"])
+    assert (sop["state"], sop["reason"]) == ("failed", "switch_closed")
+    assert (ref["version"], ref["verification"]) == (2, "pending")
+    wish = (await desk.stand.call("POST", "/v1/switches/open-requests", "operator", body | {"reason": "replaced"}))[1]
+    opened = await desk.stand.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", "approver")
+    assert opened[0] == 200
+    status, again = await desk.call("POST", f"/v1/refs/{first['ref']}/verify", "operator")
+    assert status == 202
+    await desk.work()
+    assert (await desk.sop(again["sop"]))["state"] == "complete"
+    assert (await desk.ref(first["ref"]))["verification"] == "verified"
 
 
 @pytest.mark.req("R5.1-5", "R1.3-3")

@@ -103,8 +103,9 @@ def onward(result: Mapping[str, Any], *, own_token: bool = True) -> str:
             again(f"key state {ref} compromised --reason provider_reports_leak", own_token=own_token),
             again(f"audit list --client {client}", own_token=False) + "  (an auditor)",
             "the client revokes the key at the provider",
-            again(f"kill off --client {client} --reason key_replaced", own_token=own_token) + ", and an approver",
             add + " < key.txt",
+            again(f"kill off --client {client} --reason key_replaced", own_token=own_token) + ", and an approver",
+            again("key verify REF", own_token=own_token) + "  (the reference that key add names)",
         )
         return "No job gets this key. Next, in this order (runbook, section 7):\n" + "\n".join(steps)
     if result["reason"] in next_steps.NEEDS_NEW_KEY:

@@ -148,21 +148,6 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> Job:
     return job
 
 
-async def require_served(tx: Tx, app: App, client_id: ClientId) -> None:
-    """Let pass when no kill switch stops the client.
-
-    Raises:
-        Denied: ``switch_closed``, ``switch_unknown``.
-        NotFound: There is no such client.
-    """
-    facts = await tx.maybe(
-        _FACTS, client_id=client_id, installation_id=app.installation_id, scopes=client_scopes(client_id)
-    )
-    if facts is None:
-        raise NotFound("not_found")
-    require_open(facts)
-
-
 async def dispatch(app: App, actor: Actor, spec: JobSpec) -> Job:
     """Open a job for a dispatcher, unless a kill switch is closed.
 

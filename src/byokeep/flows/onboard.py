@@ -6,7 +6,6 @@ Rules
 - Cut off after the write: repeating the same call adopts the version that was written; otherwise the sweep
   destroys it (:mod:`byokeep.flows.sweep`).
 - A new value under an existing reference makes it unusable until the new value is verified.
-- While a kill switch stops the client nothing is taken in: it could not be verified, and would only displace what is.
 - Before the value is written its leak fingerprints are on record: what the store holds can be looked for.
 
 It may not read a value back: the flow holds it only on its way in.
@@ -21,7 +20,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, Denied, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fingerprint import VERSION
 from byokeep.core.model import (
@@ -43,8 +42,8 @@ from byokeep.flows import sops
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.clients import require_active
 from byokeep.flows.fingerprints import PUT as WATCH
-from byokeep.flows.jobs import JobSpec, open_job, require_served
-from byokeep.flows.permission import permit, recorded_rejections, refuse
+from byokeep.flows.jobs import JobSpec, open_job
+from byokeep.flows.permission import permit, recorded_rejections
 from byokeep.flows.refs import get_ref, ref_from
 from byokeep.flows.sops import SopRun, sop_from
 from byokeep.ports import Query, Tx, Written
@@ -118,7 +117,7 @@ async def onboard(
         check: Looks at the form of the value; raises :class:`Rejected`. Called before anything is stored.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``switch_closed``, ``switch_unknown``.
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
         Rejected: ``unknown_provider``, ``not_an_api_provider``, ``client_not_active``,
             ``rotation_days_out_of_range``, a code of ``check``.
         Conflict: ``onboarding_in_progress``, ``stale_version``, ``superseded``; the value is stored nowhere or was
@@ -132,22 +131,11 @@ async def onboard(
             if known not in API_PROVIDERS:
                 raise Rejected("not_an_api_provider", next_step="Platforms are connected, not pasted.")
             check()
-            await _not_killed(app, actor, client_id)
             plan = await _announce(app, actor, SecretRef(client_id, known), value, wish)
         written = await _write(app, actor, plan, value)
     finally:
         value.wipe()
     return await _record(app, actor, plan, written)
-
-
-async def _not_killed(app: WebApp, actor: Actor, client_id: ClientId) -> None:
-    try:
-        async with app.db.begin(client_id=client_id) as tx:
-            await require_served(tx, app, client_id)
-    except Denied as error:
-        error.next_step = "Nothing was stored. Open the switch first (runbook, section 7), then add the key."
-        await refuse(app, actor, Verb.KEY_WRITE, error, object_id=client_id)
-        raise
 
 
 async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Callable[[ClientId], None]) -> SopRun:
