@@ -19,11 +19,12 @@ LINE = b'{"event": "request", "id": "c2ce6f44-7ed4-457b-9e2f-eb89414c343c", "has
 
 
 def _prints(values: dict[str, bytes]) -> Fingerprints:
-    return fingerprints_from([(name, one) for name, value in values.items() for one in fingerprints_of(value, KEY)], KEY)
+    found = [(name, one) for name, value in values.items() for one in fingerprints_of(value, KEY)]
+    return fingerprints_from(found, KEY)
 
 
 def test_a_value_is_found_wherever_it_starts_and_nothing_else_is() -> None:
-    """Each of sixty values is found at every offset of its place, under its own label alone; clean lines give nothing."""
+    """Each of sixty values is found at every offset of its place, under its label alone; clean lines give nothing."""
     values = {f"{provider}-{n}": new_canary(provider) for provider in PROVIDERS for n in range(10)}
     live = LiveValues(_prints(values))
     assert not list(live.find(LINE * 200))
@@ -49,7 +50,7 @@ def test_a_filter_alone_is_no_finding() -> None:
 
 
 def test_the_document_comes_back_as_it_went() -> None:
-    """What `document` writes, `parse` reads; two labels of one value are kept, and a repr shows neither key nor digest."""
+    """What `document` writes, `parse` reads; two labels of one value are kept; a repr shows neither key nor digest."""
     value = new_canary("google")
     prints = fingerprints_from([(name, one) for name in ("a", "b") for one in fingerprints_of(value, KEY)], KEY)
     assert parse(prints.document()) == prints
@@ -71,8 +72,9 @@ def _with(**changes: Any) -> Callable[[], bytes]:
     [
         (lambda: b"{", "json"), (lambda: b"[]", "format"), (lambda: b"\xff", "json"),
         (lambda: b"[" * 100_000, "json"), (lambda: json.dumps(_GOOD).encode()[:-1] + b', "window": 16}', "json"),
-        (_with(format="byokeep-leak-fingerprints/2"), "format"), (_with(more=1), "fields"), (_with(window=12), "window"),
-        (_with(window=True), "window"), (_with(key="ab" * 31), "key"), (_with(key="AB" * 32), "key"),
+        (_with(format="byokeep-leak-fingerprints/2"), "format"), (_with(more=1), "fields"),
+        (_with(window=12), "window"), (_with(window=True), "window"),
+        (_with(key="ab" * 31), "key"), (_with(key="AB" * 32), "key"),
         (_with(key="ab" * 32 + "\n"), "key"), (_with(digests={}), "digests"), (_with(digests=["x"]), "digests"),
         (_with(digests=[{"label": "x", "digest": "cd" * 15}]), "digest"),
         (_with(digests=[{"label": "", "digest": "cd" * 16}]), "label"),
@@ -81,7 +83,7 @@ def _with(**changes: Any) -> Callable[[], bytes]:
     ],
 )  # fmt: skip
 def test_a_document_that_is_not_exactly_one_is_refused(document: Callable[[], bytes], part: str) -> None:
-    """Cut off, of another version, with a field too many, too few or twice, or with a wrong one: refused, part named."""
+    """Cut off, of another version, with a field too many, missing, twice or wrong: refused, with the part named."""
     with pytest.raises(Rejected) as caught:
         parse(document())
     assert (caught.value.code, caught.value.fields) == ("bad_fingerprints", {"part": part})

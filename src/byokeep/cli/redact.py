@@ -49,7 +49,8 @@ def redact(
 
     Exit codes: 0 done, 4 a piece could not be redacted and was left out (`redaction_error` stands in its place).
 
-    Example: app 2>&1 | byokeep redact --report
+    Example: byokeep redact --report < app.log
+    Example: app 2>&1 | byokeep redact
 
     Args:
         files: Read these instead of standard input.
