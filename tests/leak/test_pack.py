@@ -130,7 +130,11 @@ def test_long_lines_cost_little_and_are_cut(result: report.Result) -> None:
     assert max(result.cost_s.values()) < judge.LINE_S
     row = report.Row(COST, "long-lines", samples=2, control=1)
     judge._judge_cost(row, Played(cost_s={"pairs": 1.1, "base64": 0.2}, grown_bytes=judge.GROWTH + 1))
-    assert row.leaked == 2
+    assert (row.leaked, row.slow) == (0, 2), "slow is not leaked"
+    late = report.Result("s", rows=[row])
+    assert (late.verdict(COST), late.overall()) == ("slow", "found")
+    assert "0 leaked" in late.failure(COST)
+    assert {len(emissions(COST)) for _ in range(5)} == {8}, "as many in every run"
     assert row.shapes == ["pairs (too slow)", "memory"]
     planned = emissions(COST)
     whole = judged(planned[:1], {planned[0].mark: planned[0].sample.text.rsplit(" ", 1)[0] + " " * 80})
@@ -152,12 +156,29 @@ def test_the_pack_fails_in_every_class_with_the_engine_off(result: report.Result
     assert "pack rejected" in green.failure("bearer")
 
 
+def test_only_a_class_without_any_sink_is_absent() -> None:
+    """Without OpenTelemetry there are no captured headers; a class that one sink is left for is still expected."""
+    job, sinks = plan.Job("s", ()), list(plan.SINKS)
+    expected, absent = plan.classes(job, [name for name in sinks if not name.startswith("otel")])
+    assert absent == [HEADERS]
+    assert set(expected) == set(plan.GROUPS) - {HEADERS, plan.OWN}
+    assert plan.classes(job, sinks)[1] == []
+    assert plan.classes(job, ["otel-headers"])[0] == [HEADERS]
+
+
 @pytest.mark.req("R8.3-6")
 def test_nothing_looked_at_is_not_clean() -> None:
     """No samples, a sink that could not run, a sample that left no trace, a criterion that is blind: unknown, not 0."""
     fine = report.Row("bearer", "logging-message", samples=5, control=1)
     assert report.Result("s", rows=[fine], sinks={"logging-message": "ran"}).overall() == "clean"
     assert report.Result("s").overall() == "unknown"
+    assert report.Result("s").doubts() == ["no samples"]
+    without = report.Result("s", rows=[fine], expected=["bearer"], absent=[HEADERS])
+    assert (without.verdict(HEADERS), without.overall()) == ("absent", "clean")
+    assert "not available" in report.table(without)
+    empty = report.Result("s", rows=[fine], expected=["bearer", HEADERS])
+    assert (empty.verdict(HEADERS), empty.overall()) == ("unknown", "unknown"), "its sink is there, its samples are not"
+    assert report.Result("s", absent=[HEADERS]).overall() == "unknown"
     empty = report.Row("bearer", "logging-message", control=1)
     unseen = report.Row("bearer", "logging-message", samples=5, unseen=1, control=1)
     for doubtful in (

@@ -56,7 +56,55 @@ def test_the_fixed_project_passes_under_xdist() -> None:
     assert "13 passed" in ran.stdout
     assert len(set(re.findall(r"seed [0-9a-f]{16}", ran.stdout))) == 1
     assert "engine byokeep" in ran.stdout
-    assert re.search(r"^own +\d+ +0 +0 +0  clean$", ran.stdout, re.MULTILINE)
+    assert re.search(r"^own +\d+ +0 +0 +0 +0  clean$", ran.stdout, re.MULTILINE)
+
+
+WITHOUT = """
+import importlib.machinery
+found = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = classmethod(
+    lambda _, name, *rest: None if name.split(".")[0] == "opentelemetry" else found(name, *rest)
+)
+"""
+
+
+def test_a_project_without_opentelemetry_can_pass(tmp_path: Path) -> None:
+    """A class that needs a library which is not there is listed and skipped; all the others run and pass."""
+    project(tmp_path, "def test_one():\n    pass\n")
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT)
+    ran = run(tmp_path, "-q", "-rs", "--secrets-leak")
+    assert ran.returncode == 0, ran.stdout
+    assert "11 passed, 1 skipped" in ran.stdout
+    assert re.search(r"^span-headers +not available$", ran.stdout, re.MULTILINE), ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("secrets_leak_setup = shop:nothere", ["secrets_leak_setup = shop:nothere: module shop has no nothere"]),
+        ("secrets_leak_setup = shop", ["secrets_leak_setup = shop: must be module:function"]),
+        ("secrets_leak_register = nowhere.x:f", ["secrets_leak_register = nowhere.x:f: there is no module nowhere"]),
+        ("secrets_leak_setup = needs:f", ["secrets_leak_setup = needs:f: needs needs a module notinstalled"]),
+        ("secrets_leak_setup = raises:f", ["secrets_leak_setup = raises:f: importing raises raises RuntimeError"]),
+        ("secrets_leak_corpus = broken.toml", ["broken.toml: can not be read, or is no TOML of the form"]),
+        ("secrets_leak_corpus = wrong.toml", ["wrong.toml: sample[0] is wrong"]),
+    ],
+)
+def test_settings_that_name_nothing_are_one_usage_error(tmp_path: Path, settings: str, says: list[str]) -> None:
+    """A mistyped function, module or corpus ends the session before it begins, and says what can not be used."""
+    project(tmp_path, "def test_one():\n    pass\n")
+    for name, text in {
+        "shop.py": "x = 1", "needs.py": "import notinstalled", "raises.py": "raise RuntimeError('secret-in-it')",
+        "broken.toml": "[[sample", "wrong.toml": "[[sample]]\nshape = 'a'\ntext = 'no place'\n",
+    }.items():  # fmt: skip
+        (tmp_path / name).write_text(text)
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{settings}\n")
+    ran = run(tmp_path, "-q", "--secrets-leak")
+    assert ran.returncode == 4, ran.stdout
+    assert all(text in ran.stderr for text in says), ran.stderr
+    assert ran.stderr.count("secrets_leak_") == 1
+    assert "secret-in-it" not in ran.stderr + ran.stdout
+    assert run(tmp_path, "-q").returncode == 0
 
 
 def test_a_session_that_selects_no_part_of_the_pack_fails(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -66,6 +66,17 @@ def available_sinks() -> tuple[list[str], list[str]]:
     """Return the sinks that can run here, and those whose library is not installed."""
     present = [name for name, sink in SINKS.items() if sink.available]
     return present, [name for name in SINKS if name not in present]
+
+
+def classes(job: Job, present: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the classes that the sinks present are to show samples of, and those that only other sinks do."""
+    groups = [group for group in GROUPS if job.corpus or group != OWN]
+    mine, others = (
+        {one.sample.group for one in plan(replace(job, sinks=tuple(names)))}
+        for names in (present, [name for name in SINKS if name not in present])
+    )
+    absent = [group for group in groups if group in others - mine]
+    return [group for group in groups if group not in absent], absent
 
 
 def plan(job: Job) -> list[Emission]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
+    from byokeep.redact.pack.judge import Setup
     from byokeep.redact.pack.report import Result
 
 _NODE: Final = "secrets-leak"
@@ -43,10 +44,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the marker is; start watching when asked to."""
+    """Say what the marker is; start watching when asked to; refuse settings that name nothing."""
     config.addinivalue_line("markers", "secrets_leak: a part of the leak pack")
     if config.getoption("secrets_leak_watch"):
         _start_watch(config, every_test=True)
+    asked = config.getoption("secrets_leak") or config.getoption("secrets_leak_full")
+    if asked and not hasattr(config, "workerinput"):
+        judge = importlib.import_module("byokeep.redact.pack.judge")
+        faults = judge.faults(_project(config, judge))
+        if faults:
+            raise pytest.UsageError("\n".join(faults))
 
 
 def _start_watch(config: pytest.Config, *, every_test: bool) -> None:
@@ -86,6 +93,8 @@ class _Part(pytest.Item):
         """Judge this class by the run that all classes share."""
         result = _shared_result(self.config)
         if self.name != _CONTROLS:
+            if result.verdict(self.name) == "absent":
+                pytest.skip("not available: no library that this class needs is installed")
             if result.verdict(self.name) != "clean":
                 raise _Leak(result.failure(self.name))
             return
@@ -170,13 +179,17 @@ def _once(config: pytest.Config, path: Path) -> str:
 
 def _run(config: pytest.Config) -> Result:
     judge = importlib.import_module("byokeep.redact.pack.judge")
+    result: Result = judge.run(_project(config, judge), str(config.getoption("secrets_leak_seed")))
+    return result
+
+
+def _project(config: pytest.Config, judge: Any) -> Setup:
     corpus = str(config.getini("secrets_leak_corpus"))
-    project = judge.Setup(
+    project: Setup = judge.Setup(
         setup=str(config.getini("secrets_leak_setup")),
         register=str(config.getini("secrets_leak_register")),
         corpus=str(config.rootpath / corpus) if corpus else "",
         root=config.rootpath,
         full=bool(config.getoption("secrets_leak_full")),
     )
-    result: Result = judge.run(project, str(config.getoption("secrets_leak_seed")))
-    return result
+    return project

@@ -212,5 +212,5 @@ SINKS: Final[dict[str, Sink]] = {
     "stream-filter": Sink(_stream_filter, share=1, ours=True),
     "browser-files": Sink(_browser_files, share=6, ours=True),
     "evasions": Sink(_evade, share=1),
-    "long-lines": Sink(_message),
+    "long-lines": Sink(_message, share=1),
 }

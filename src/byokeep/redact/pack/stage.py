@@ -26,6 +26,8 @@ from byokeep.redact.pack.plan import Emission, Job, plan
 from byokeep.redact.pack.registered import COST
 from byokeep.redact.pack.sinks import LOGGER
 
+LINE_S: Final = 1.0  # CPU seconds for one long line
+_TRIES: Final = 3  # the best counts: a busy machine, or an engine that is just being compiled, costs a try
 _FORMAT: Final = "%(asctime)s %(levelname)s %(threadName)s %(name)s %(message)s"
 _OWN_FIELDS: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -194,9 +196,13 @@ def _where(error: BaseException) -> str:
 def _measured(out: Outlet, emissions: list[Emission], played: Played) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for one in emissions:
-        began = time.process_time()
-        one.way.feed(out, [(one.mark, one.sample.text, one.sample.shape)])
-        played.cost_s[one.sample.shape] = time.process_time() - began
+        for _ in range(_TRIES):
+            began = time.process_time()
+            one.way.feed(out, [(one.mark, one.sample.text, one.sample.shape)])
+            cost = time.process_time() - began
+            played.cost_s[one.sample.shape] = min(cost, played.cost_s.get(one.sample.shape, cost))
+            if cost < LINE_S:
+                break
     played.grown_bytes = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
