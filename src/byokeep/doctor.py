@@ -153,5 +153,3 @@ def _limits(settings: Settings) -> Iterator[Row]:
     if settings.embedded_store:
         text = "single host: store, its seal key and all processes share one machine and one user"
         yield _row("embedded store", "note", text)
-
-

@@ -38,11 +38,13 @@ NOT_A_VALUE = {
     "api_token.keyed_hash": "keyed hash of our own token; the key is in the store",
     "subject.password_phc": "argon2id of an operator's own password",
     "permit.idempotency_key": "made by the caller, one use",
+    "scheduled_effect.idempotency_key": "made by the caller, one use",
+    "platform_app.secret_version": "which version the store has; a number",
     "alert.dedup_key": "made from ids",
 }
 BINARY = {
     "api_token.keyed_hash", "audit_head.hash", "audit_record.hash", "audit_record.payload", "audit_epoch.leaf",
-    "audit_epoch.heads",
+    "audit_epoch.heads", "connection.state_hash", "connection.binding_hash",
 }  # fmt: skip
 
 
@@ -147,7 +149,6 @@ def test_postgres_a_reference_lacks_nothing(
         owner.execute(INSERT_REF, whole)
         with pytest.raises(psycopg.errors.NotNullViolation), owner.transaction():
             owner.execute(f"UPDATE byokeep.credential_ref SET {column} = NULL WHERE id = %(id)s", whole)
-
 
 
 @pytest.mark.req("R3.2-6")

@@ -26,6 +26,8 @@ WALLED = {
     "client": "id", "credential_ref": "client_id", "sop_run": "client_id", "platform_account": "client_id",
     "job": "client_id", "lease": "client_id", "permit": "client_id", "key_transition": "client_id",
     "alert": "client_id", "leak_fingerprint": "client_id", "audit_record": "chain", "audit_head": "chain",
+    "account_grant": "client_id", "connection": "client_id", "refresh_journal": "client_id", "reenabling": "client_id",
+    "scheduled_effect": "client_id",
 }  # fmt: skip
 # Tables with a client_id and no wall: see objects/walls.sql.
 NOT_WALLED = {"switch", "subject_client"}

@@ -173,9 +173,7 @@ async def test_a_key_that_is_refused_says_why_and_what_next(
         known = {"provider": provider, "key": key.decode(), "state": state}
         async with desk.world.http.post(f"{desk.world.sim.url}/_sim/keys", json=known) as reply:
             reply.raise_for_status()
-    ran = await desk.shell.run(
-        "key", "add", client, provider, token=desk.world.token_file("operator"), stdin=key
-    )
+    ran = await desk.shell.run("key", "add", client, provider, token=desk.world.token_file("operator"), stdin=key)
     assert ran.code == 2
     assert f"not complete: {reason}" in ran.err
     assert step in ran.err
@@ -199,9 +197,7 @@ async def test_a_key_that_is_refused_says_why_and_what_next(
     [(b"", 2, "empty_value"), (b"sk-proj-abc", 2, "too_short"), (b"x" * 9000, 2, "too_long"),
      (b'{"key": "sk-proj-abcdefghijklmnop"}', 2, "json_not_key"), (b"```\nsk-proj-abcdefghijk\n```", 2, "code_fence")],
 )  # fmt: skip
-async def test_what_is_no_key_is_refused_before_it_is_stored(
-    desk: Desk, value: bytes, code: int, reason: str
-) -> None:
+async def test_what_is_no_key_is_refused_before_it_is_stored(desk: Desk, value: bytes, code: int, reason: str) -> None:
     """The reason is told, the value is not."""
     client = await desk.world.client()
     ran = await desk.no(code, reason, "key", "add", client, "openai", stdin=value)

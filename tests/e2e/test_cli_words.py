@@ -63,9 +63,7 @@ def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
-def test_no_command_takes_a_key_as_an_argument(
-    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_command_takes_a_key_as_an_argument(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """A key among the arguments ends with exit code 2 and advice; it is not printed back, in no part."""
     forms = (["{}"], ["--value={}"], ["--nope={}"], ["--client={}"], ["x={}", "--json"])
     for provider, form in product(PROVIDERS, forms):
@@ -135,9 +133,7 @@ ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
         (["job", "run", "--client", ID, "--secret", "x.y"], "use one of anthropic, "),
     ],
 )
-def test_a_mistake_is_told_by_names_of_ours(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_is_told_by_names_of_ours(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The parameter, the words it may be, and where to read on; exit code 2."""
     assert run(words) == 2
     assert told in capsys.readouterr().err

@@ -273,5 +273,3 @@ async def test_a_process_without_its_identity_does_not_start(site: Site) -> None
         config = site.settings(f"{name}-bare", credentials_dir=str(site.place / other))
         ran = await Shell(site.place / "homes" / name).run(name, "--json", "--config", str(config))
         assert (ran.code, ran.document["error"]["code"]) == (4, "credentials_missing"), ran.said
-
-

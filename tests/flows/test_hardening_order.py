@@ -82,8 +82,7 @@ async def test_steps_can_not_be_skipped_or_swapped(desk: Desk) -> None:
     assert (await desk.call("POST", f"/v1/evidence/{done['sop']}", "auditor"))[0] == 200
     lease = await stand.lease(job)
     desk.sql(
-        "UPDATE byokeep.platform_account SET identity = 'unchecked', identified_at = NULL"
-        f" WHERE client_id = '{client}'"
+        f"UPDATE byokeep.platform_account SET identity = 'unchecked', identified_at = NULL WHERE client_id = '{client}'"
     )
     assert (await stand.permit(lease["lease_id"]))[1]["code"] == "identity_unproven"
     seen = {"lease_id": lease["lease_id"], "id": "acme", "username": "acme", "display_name": "Acme Ltd"}

@@ -1,7 +1,5 @@
 """The store under hands that should not move it: no wildcards, no strangers, no hanging sink, no half that tells."""
 
-
-
 from __future__ import annotations
 
 import asyncio

@@ -19,7 +19,12 @@ from byokeep.core.secret import Secret
 from tests.support.openbao import Bao, running_openbao
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openbao-access.md"
-COLUMNS = ("web", "broker", "provisioner", "use-openai", "custody-openai", "enroll", "cut off", "anonymous")
+COLUMNS = (
+    "web", "broker", "provisioner", "use-openai", "custody-openai", "use-x", "custody-x", "enroll", "cut off",
+    "anonymous",
+)  # fmt: skip
+ACCOUNT = "0f8fad5b-d9cb-469f-a165-70867728950e"
+PARTS = ("tokens", "access", "landing", "verifier", "code")
 VERBS = {"r": "GET", "l": "LIST", "s": "SCAN", "w": "POST", "d": "DELETE", "p": "PATCH"}
 _KV = ("data", "metadata", "delete", "undelete", "destroy", "subkeys", "detailed-metadata")
 PATHS: tuple[str, ...] = (
@@ -27,6 +32,27 @@ PATHS: tuple[str, ...] = (
     *(f"kv/{part}/clients/{{own}}/providers/anthropic" for part in _KV),
     *(f"kv/{part}/clients/{{other}}/providers/openai" for part in _KV),
     "kv/data/clients/{own}/providers/openai/more",
+    "kv/data/clients/{own}/providers/openai/webhook",
+    "kv/metadata/clients/{own}/providers/openai/webhook",
+    "kv/data/clients/{other}/providers/openai/webhook",
+    "kv/data/clients/{own}/providers/x",
+    *(
+        f"kv/{verb}/clients/{{own}}/providers/x/accounts/{ACCOUNT}/{part}"
+        for part in PARTS
+        for verb in ("data", "metadata", "destroy")
+    ),
+    *(f"kv/data/clients/{{other}}/providers/x/accounts/{ACCOUNT}/{part}" for part in PARTS),
+    *(f"kv/data/clients/{{own}}/providers/tiktok/accounts/{ACCOUNT}/{part}" for part in ("tokens", "access")),
+    f"kv/data/clients/{{own}}/providers/openai/accounts/{ACCOUNT}/tokens",
+    f"kv/data/clients/{{own}}/providers/x/accounts/{ACCOUNT}/tokens/more",
+    f"kv/data/clients/{{own}}/providers/x/accounts/{ACCOUNT}/other",
+    f"kv/data/clients/{{own}}/providers/x/accounts/{ACCOUNT}",
+    "kv/metadata/clients/{own}/providers/x/accounts",
+    "kv/data/platform/apps/x/x",
+    "kv/metadata/platform/apps/x/x",
+    "kv/destroy/platform/apps/x/x",
+    "kv/data/platform/apps/tiktok/tiktok",
+    "kv/metadata/platform/apps",
     "kv/data/clients/{own}/providers",
     "kv/data/clients/{own}",
     "kv/data/clients/{OWN}/providers/openai",
@@ -208,6 +234,8 @@ async def measure(bao: Bao) -> dict[str, dict[str, str]]:
         **{name: lambda name=name: machine(name) for name in ("web", "broker", "provisioner")},
         "use-openai": lambda: bao.lease(own, "use", "openai"),
         "custody-openai": lambda: bao.lease(own, "custody", "openai"),
+        "use-x": lambda: bao.lease(own, "use", "x"),
+        "custody-x": lambda: bao.lease(own, "custody", "x"),
         "enroll": enrolled,
         "cut off": cut_off,
         "anonymous": nobody,

@@ -25,7 +25,7 @@ def installation_sql() -> str:
 
 def client_sql(client: UUID) -> str:
     """A client with one row in each table that is his."""
-    ref, job, lease = uuid4(), uuid4(), uuid4()
+    ref, job, lease, account = uuid4(), uuid4(), uuid4(), uuid4()
     return f"""
     INSERT INTO byokeep.client (id, name, created_by) VALUES ('{client}', 'Client {client.hex[:8]}', '{OPERATOR}');
     INSERT INTO byokeep.subject_client (subject_id, client_id) VALUES ('{OPERATOR}', '{client}');
@@ -38,7 +38,7 @@ def client_sql(client: UUID) -> str:
     INSERT INTO byokeep.sop_run (id, client_id, sop, provider, started_by)
     VALUES ('{uuid4()}', '{client}', 'onboard_key', 'openai', '{OPERATOR}');
     INSERT INTO byokeep.platform_account (id, client_id, platform, account, username, display_name, created_by)
-    VALUES ('{uuid4()}', '{client}', 'tiktok', 'acct1', 'acct', 'Acct', '{OPERATOR}');
+    VALUES ('{account}', '{client}', 'tiktok', 'acct1', 'acct', 'Acct', '{OPERATOR}');
     INSERT INTO byokeep.job (id, client_id, dispatcher_id, runner_id, kind, secrets, expires_at)
     VALUES ('{job}', '{client}', '{RUNNER}', '{RUNNER}', 'use', '{{openai}}', now() + interval '1 hour');
     INSERT INTO byokeep.lease (id, client_id, job_id, runner_id, kind, secrets, jwt_iat, jwt_exp)
@@ -50,6 +50,22 @@ def client_sql(client: UUID) -> str:
     INSERT INTO byokeep.value_fingerprint (ref_id, version, fingerprint) VALUES ('{ref}', 1, repeat('0a', 32));
     INSERT INTO byokeep.leak_fingerprint (client_id, ref_id, version, format, digests)
     VALUES ('{client}', '{ref}', 1, 1, ARRAY[repeat('0b', 16), repeat('0c', 16)]);
+    INSERT INTO byokeep.account_grant
+        (client_id, account_id, provider, login, app_id, external_id, state, version, scopes_known, obtained_by)
+    VALUES ('{client}', '{account}', 'tiktok', 'tiktok', 'app', '{client.hex}', 'live', 1, true, '{OPERATOR}');
+    INSERT INTO byokeep.connection
+        (id, client_id, account_id, job_id, sop_id, login, state_hash, binding_hash, redirect_uri, started_by,
+         expires_at, request_id)
+    VALUES ('{uuid4()}', '{client}', '{account}', '{job}', '{uuid4()}', 'tiktok', sha256('{client}'), sha256('bound'),
+        'http://127.0.0.1:8431/callback', '{OPERATOR}', now() + interval '10 minutes', '{uuid4()}');
+    INSERT INTO byokeep.refresh_journal (id, client_id, account_id, base, phase, owner, job_id)
+    VALUES ('{uuid4()}', '{client}', '{account}', 1, 'started', '{uuid4()}', '{job}');
+    INSERT INTO byokeep.reenabling (client_id, platform, cause, stage, stages, number, taken, done, way, revision)
+    VALUES ('{client}', 'x', 'revoked', 'closed', '{{1,5,20}}', 0, 0, 0, 1, 0);
+    INSERT INTO byokeep.scheduled_effect
+        (id, client_id, platform, account, lane, effect, idempotency_key, due_at, created_by)
+    VALUES ('{uuid4()}', '{client}', 'tiktok', 'acct1', 'api', 'publish', 'later-{client.hex[:8]}', now(),
+        '{OPERATOR}');
     INSERT INTO byokeep.alert (id, client_id, reason, severity, dedup_key)
     VALUES ('{uuid4()}', '{client}', 'test', 'info', '{client}');
     """
@@ -64,6 +80,8 @@ def platform_sql() -> str:
     VALUES ('global', false, 1, 'opened_at_start', '{OPERATOR}', '{INSTALLATION}');
     INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by)
     VALUES ('{uuid4()}', 'open_switch', 'global', 1, 'drill', '{OPERATOR}');
+    INSERT INTO byokeep.platform_app (login, provider, environment, app_id, redirect_uri, secret_version, set_by)
+    VALUES ('tiktok', 'tiktok', 'development', 'app', 'http://127.0.0.1:8431/callback', 1, '{OPERATOR}');
     INSERT INTO byokeep.audit_epoch (number, leaf, heads) VALUES (0, '\\x7b7d', '\\x7b7d');
     """
 

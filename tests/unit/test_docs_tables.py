@@ -30,9 +30,7 @@ def test_the_table_of_key_states_is_the_transition_table() -> None:
 
 def test_the_table_of_verbs_is_the_table_of_grants() -> None:
     """Nobody holds a verb that the page does not show, and the other way round."""
-    assert table("Who may do what") == [
-        (verb.value, {role.value for role in roles}) for verb, roles in GRANTS.items()
-    ]
+    assert table("Who may do what") == [(verb.value, {role.value for role in roles}) for verb, roles in GRANTS.items()]
 
 
 def test_the_sentence_on_role_pairs_names_all_of_them() -> None:

@@ -79,7 +79,9 @@ def test_secure_addresses_pass(address: str) -> None:
 
 def test_test_hooks_refuse_in_production(tmp_path: Path) -> None:
     """Simulated providers can not be configured in production."""
-    (tmp_path / "config.toml").write_text('environment = "production"\n[provider_urls]\nopenai = "http://127.0.0.1:1"\n')
+    (tmp_path / "config.toml").write_text(
+        'environment = "production"\n[provider_urls]\nopenai = "http://127.0.0.1:1"\n'
+    )
     refused("test_hook_in_production")
 
 

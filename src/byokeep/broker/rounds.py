@@ -106,7 +106,6 @@ class Rounds:
         if not await asyncio.to_thread(self._reserve.hold):
             await raise_alert(self._app, reason="disk_reserve_missing", key="disk/reserve", severity="critical")
 
-
     async def _every(self, name: str, every_s: float, work: Callable[[], Awaitable[None]], first_s: float) -> None:
         await asyncio.sleep(first_s)
         while True:

@@ -34,9 +34,7 @@ def list_(*, client: UUID | None = None, since: str | None = None, limit: int = 
 
 
 @app.command
-def verify(
-    *files: Path, keys: Path | None = None, epochs: Path | None = None, chain: UUID | None = None
-) -> None:
+def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None, chain: UUID | None = None) -> None:
     """Verify the log: online without files, offline with exported files, public keys and published checkpoints.
 
     Exit code 5 = broken, 4 = nothing wrong found, but no checkpoint looked at that covers the records: no pass.

@@ -53,9 +53,13 @@ def list_() -> None:
     Example: byokeep client list --json
     """
     found = run(call("GET", "/v1/clients"))["clients"]
-    note = "" if found else (
-        "None is assigned to this account, or there is none yet. An admin assigns one: "
-        + again("operator change ID --client CLIENT", own_token=False)
+    note = (
+        ""
+        if found
+        else (
+            "None is assigned to this account, or there is none yet. An admin assigns one: "
+            + again("operator change ID --client CLIENT", own_token=False)
+        )
     )
     tell(found, title="Clients", columns=_COLUMNS, note=note)
 

@@ -179,8 +179,10 @@ def _usage(error: CycloptsError) -> Rejected:
     kind = _CALLED.get(kind, kind)
     about = {}
     if error.argument is not None and (name := error.argument.name):
-        about["argument"] = name if name.startswith("-") and not error.argument.field_info.is_positional else (
-            name.lstrip("-").upper().replace("-", "_")
+        about["argument"] = (
+            name
+            if name.startswith("-") and not error.argument.field_info.is_positional
+            else (name.lstrip("-").upper().replace("-", "_"))
         )
     command = " ".join(["byokeep", *(error.command_chain or ())])
     hint = _hint(error, about.get("argument", ""))

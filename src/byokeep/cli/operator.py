@@ -40,9 +40,7 @@ def _keep(reply: dict[str, Any], save: Path | None) -> None:
 
 
 @app.command
-def create(
-    name: str, *, role: list[PersonRole], client: list[UUID] | None = None, all_clients: bool = False
-) -> None:
+def create(name: str, *, role: list[PersonRole], client: list[UUID] | None = None, all_clients: bool = False) -> None:
     """Create a person's account.
 
     Example: byokeep operator create maria --role operator --client $CLIENT
@@ -59,9 +57,7 @@ def create(
 
 
 @app.command
-def machine(
-    name: str, *, role: MachineRole, client: list[UUID] | None = None, all_clients: bool = False
-) -> None:
+def machine(name: str, *, role: MachineRole, client: list[UUID] | None = None, all_clients: bool = False) -> None:
     """Create a machine identity: a dispatcher opens jobs, a runner does them.
 
     Example: byokeep operator machine runner-1 --role runner --all-clients

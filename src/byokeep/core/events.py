@@ -70,6 +70,34 @@ class EventName(StrEnum):
     ORPHAN_FOUND = "key.orphan_found"
     ORPHAN_DESTROYED = "key.orphan_destroyed"
 
+    PLATFORM_APP_SET = "platform_app.set"
+    CONNECTION_STARTED = "connection.started"
+    CONNECTION_ANSWERED = "connection.answered"
+    CONNECTED = "platform_connected"
+    CONNECT_FAILED = "platform_connect_failed"
+    TOKENS_STORED = "tokens.stored"
+    ACCOUNT_VERIFIED = "account.verified"
+    ACCOUNT_QUARANTINED = "account.quarantined"
+    ACCOUNT_DRIFTED = "account.name_changed"
+    DRIFT_CONFIRMED = "account.name_confirmed"
+    LANES_SET = "account.lanes_set"
+    REFRESH_STARTED = "tokens.refresh_started"
+    REFRESHED = "tokens.refreshed"
+    REFRESH_FAILED = "tokens.refresh_failed"
+    REFRESH_ASKED = "tokens.refresh_asked"
+    CHAIN_BROKEN = "tokens.chain_broken"
+    REAUTH_NEEDED = "account.reauth_needed"
+    GRANT_REVOKED = "grant.revoked"
+    PLATFORM_CLOSED = "platform.closed"
+    PLATFORM_STEPPED = "platform.reenabling_stepped"
+    EFFECT_SCHEDULED = "effect.scheduled"
+    EFFECT_HELD = "effect.held"
+    EFFECT_MISSED = "effect.missed"
+    EFFECT_REQUEUED = "effect.requeued"
+    EFFECT_CANCELLED = "effect.cancelled"
+    WEBHOOK_STORED = "webhook_secret.stored"
+    WEBHOOK_RETIRED = "webhook_secret.retired"
+
     JOB_OPENED = "job.opened"
     JOB_CLOSED = "job.closed"
     JOB_EXPIRED = "job.expired"
@@ -103,6 +131,9 @@ _VALUE: Final = re.compile(r"[a-z0-9][a-zA-Z0-9_.:/,+-]{0,127}\Z")
 
 _KEY: Final = "provider version sop job path"
 _SUBJECT: Final = "subject token kind roles"
+_ACCOUNT: Final = "platform login account sop job version"
+_RENEWAL: Final = f"{_ACCOUNT} journal base attempts cause http_status latency_ms due_at store_request"
+_SCHEDULED: Final = "platform account lane effect idempotency due_at"
 _LISTED: Final[Mapping[EventName, str]] = {
     EventName.INSTALLED: "installation environment",
     EventName.STARTED: "component schema",
@@ -135,6 +166,36 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.KEY_SHARED_VALUE: "ref count version",
     EventName.ORPHAN_FOUND: _KEY,
     EventName.ORPHAN_DESTROYED: _KEY,
+    EventName.PLATFORM_APP_SET: "login app version path store_request",
+    EventName.CONNECTION_STARTED: f"{_ACCOUNT} connection purposes path store_request",
+    EventName.CONNECTION_ANSWERED: f"{_ACCOUNT} connection path store_request",
+    EventName.CONNECTED: f"{_ACCOUNT} connection account_id",
+    EventName.CONNECT_FAILED: f"{_ACCOUNT} connection cause http_status missing",
+    EventName.TOKENS_STORED: f"{_ACCOUNT} connection path due_at reauth_at store_request",
+    EventName.ACCOUNT_VERIFIED: (
+        f"{_ACCOUNT} connection verification cause http_status endpoint expected_id observed_id count newest missing"
+        " wider"
+    ),
+    EventName.ACCOUNT_QUARANTINED: f"{_ACCOUNT} connection cause expected_id observed_id",
+    EventName.ACCOUNT_DRIFTED: f"{_ACCOUNT} count",
+    EventName.DRIFT_CONFIRMED: _ACCOUNT,
+    EventName.LANES_SET: f"{_ACCOUNT} lanes",
+    EventName.REFRESH_STARTED: _RENEWAL,
+    EventName.REFRESHED: _RENEWAL,
+    EventName.REFRESH_FAILED: _RENEWAL,
+    EventName.REFRESH_ASKED: _ACCOUNT,
+    EventName.CHAIN_BROKEN: _RENEWAL,
+    EventName.REAUTH_NEEDED: f"{_RENEWAL} reauth_at",
+    EventName.GRANT_REVOKED: f"{_ACCOUNT} verification",
+    EventName.PLATFORM_CLOSED: f"{_ACCOUNT} cause way",
+    EventName.PLATFORM_STEPPED: f"{_ACCOUNT} stage cause number count way missing",
+    EventName.EFFECT_SCHEDULED: _SCHEDULED,
+    EventName.EFFECT_HELD: _SCHEDULED,
+    EventName.EFFECT_MISSED: _SCHEDULED,
+    EventName.EFFECT_REQUEUED: _SCHEDULED,
+    EventName.EFFECT_CANCELLED: _SCHEDULED,
+    EventName.WEBHOOK_STORED: f"{_KEY} store_request",
+    EventName.WEBHOOK_RETIRED: _KEY,
     EventName.JOB_OPENED: "kind runner secrets platforms lanes effects expires_at",
     EventName.JOB_CLOSED: "kind runner",
     EventName.JOB_EXPIRED: "kind runner",

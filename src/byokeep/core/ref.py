@@ -1,7 +1,8 @@
 """The one grammar of a secret reference (docs/spec/ref.md).
 
 Rules
-- ``vault://kv/clients/{client_id}/providers/{provider}`` for values, ``kms://{holder}/{key_id}`` for keys.
+- ``vault://kv/clients/{client_id}/providers/{provider}`` for values, ``kms://{holder}/{key_id}`` for keys. Below a
+  provider lie its webhook secret and, for each account on a platform, the parts of :class:`Part`.
 - One canonical spelling: what :func:`parse` accepts, ``str()`` gives back byte for byte.
 - A reference names a place. It carries no version, no query, no user info, no fragment.
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
@@ -20,17 +22,44 @@ from byokeep.core.model import ClientId, Provider
 
 MAX_LENGTH: Final = 200  # characters
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_VAULT: Final = re.compile(rf"vault://kv/clients/({_UUID})/providers/([a-z]{{1,16}})\Z")
+_VAULT: Final = re.compile(
+    rf"vault://kv/clients/({_UUID})/providers/([a-z]{{1,16}})(?:/(webhook)|/accounts/({_UUID})/([a-z]{{1,16}}))?\Z"
+)
 _KMS: Final = re.compile(r"kms://(transit|aws|pkcs11)/([a-z0-9][a-z0-9-]{0,62})\Z")
-_NEXT: Final = "Use vault://kv/clients/<client uuid>/providers/<provider>, in lower case and nothing after it."
+_NEXT: Final = "Use vault://kv/clients/<client uuid>/providers/<provider>, in lower case; see docs/spec/ref.md."
+
+
+class Part(StrEnum):
+    """What lies below a provider. ``WEBHOOK`` is the client's, the others are one account's.
+
+    ``TOKENS``: the whole token set, for custody only. ``ACCESS``: the access token alone, for jobs. ``VERIFIER`` and
+    ``CODE``: of a consent under way, destroyed when it ends. ``LANDING``: the key of a reply that has just come in.
+    """
+
+    WEBHOOK = "webhook"
+    TOKENS = "tokens"
+    ACCESS = "access"
+    VERIFIER = "verifier"
+    CODE = "code"
+    LANDING = "landing"
 
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """A place in the store: one client, one provider."""
+    """A place in the store: one client, one provider, and below it one part.
+
+    Raises:
+        ValueError: A part without its account, or an account without a part.
+    """
 
     client_id: ClientId
     provider: Provider
+    part: Part | None = None
+    account_id: UUID | None = None
+
+    def __post_init__(self) -> None:
+        if (self.account_id is None) != (self.part in (None, Part.WEBHOOK)):
+            raise ValueError("every part but the webhook's is one account's")
 
     def __str__(self) -> str:
         return f"vault://{self.path}"
@@ -38,7 +67,10 @@ class SecretRef:
     @property
     def path(self) -> str:
         """The runbook's path, ``kv/clients/{client_id}/providers/{provider}`` (SOP 5.1)."""
-        return f"kv/clients/{self.client_id}/providers/{self.provider.value}"
+        base = f"kv/clients/{self.client_id}/providers/{self.provider.value}"
+        if self.part is None:
+            return base
+        return f"{base}/{self.part}" if self.account_id is None else f"{base}/accounts/{self.account_id}/{self.part}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +92,10 @@ def parse(text: str) -> SecretRef | KeyRef:
     """
     if len(text) <= MAX_LENGTH and text.isascii():
         if found := _VAULT.match(text):
-            client, provider = found.groups()
-            if provider in set(Provider):
-                return SecretRef(ClientId(UUID(client)), Provider(provider))
+            client, provider, webhook, account, part = found.groups()
+            if provider in set(Provider) and (account is None or part in set(Part) - {Part.WEBHOOK}):
+                below = Part(part or webhook) if part or webhook else None
+                return SecretRef(ClientId(UUID(client)), Provider(provider), below, UUID(account) if account else None)
         elif found := _KMS.match(text):
             return KeyRef(found.group(1), found.group(2))
     raise Rejected("bad_secret_ref", next_step=_NEXT)

@@ -28,8 +28,11 @@ MANY_REFUSED: Final = 10  # by one entity in one span; a process of ours that wo
 SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_VALUE: Final = re.compile(rf"kv/(data|delete|undelete|destroy|metadata)/clients/({_UUID})/providers/([a-z]+)\Z")
+_VALUE: Final = re.compile(
+    rf"kv/(data|delete|undelete|destroy|metadata)/clients/({_UUID})/providers/([a-z]+)((?:/[a-z]+)?|/accounts/{_UUID}/[a-z]+)\Z"
+)
 
+_APP: Final = re.compile(r"kv/data/platform/apps/[a-z]+/[a-z0-9_]+\Z")
 # Requests that processes make by themselves: operations, path, why it is harmless. No client's value is among them.
 _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
     (frozenset(operations.split()), re.compile(path + r"\Z"))
@@ -41,8 +44,15 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ("update", r"transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of a value on its way in
         ("read", r"kv/data/platform/token-key"),  # pepper of the token hashes
         ("read", r"kv/data/platform/scan-key"),  # keys the fingerprints that leaks are looked for with
+        (
+            "read",
+            r"kv/(meta)?data/platform/apps/[a-z]+/[a-z0-9_]+",
+        ),  # under a custody lease, whose logins are explained
         ("read", r"kv/metadata/platform/provisioning"),  # each start looks whether the set-up is the wanted one
-        ("read", rf"kv/metadata/clients/{_UUID}/providers/[a-z]+"),  # version numbers
+        (
+            "read",
+            rf"kv/metadata/clients/{_UUID}/providers/[a-z]+(/webhook|/accounts/{_UUID}/[a-z]+)?",
+        ),  # version numbers
         ("update", rf"identity/entity/id/{_UUID}"),  # cut off and let in again; both are records of ours
         ("update", r"sys/audit-hash/[a-z]+"),  # this reconciliation
         ("update", r"sys/wrapping/(wrap|unwrap|lookup)"),
@@ -102,11 +112,16 @@ class Finding:
 
 @dataclass(slots=True, kw_only=True)
 class Known:
-    """What is known from our own records. ``logins``: (lease, entity) -> times of explained logins."""
+    """What is known from our own records.
+
+    ``logins``: (lease, entity) -> times of explained logins. ``writes``, ``app_writes``: the store's request id ->
+    place.
+    """
 
     leases: Mapping[UUID, LeaseRow]
     token_ttl: timedelta
     writes: Mapping[str, tuple[UUID, str]] = field(default_factory=dict)
+    app_writes: Mapping[str, str] = field(default_factory=dict)
     setups: Sequence[datetime] = ()
     logins: dict[tuple[UUID, str], list[datetime]] = field(default_factory=dict)
 
@@ -179,9 +194,12 @@ def explain(request: Request, known: Known) -> Finding | None:
     """Return why nothing explains a request other than a login; None when something does. A refused one did nothing."""
     if request.refused:
         return None
+    if request.operation != "read" and _APP.match(request.path):
+        explained = known.app_writes.get(request.id) == request.path.replace("kv/data/", "kv/", 1)
+        return None if explained else finding("write_unexplained", request)
     value = _VALUE.match(request.path)
     if value and value.group(1) != "metadata":
-        return _explain_value(request, known, UUID(value.group(2)), value.group(3))
+        return _explain_value(request, known, UUID(value.group(2)), value.group(3), value.group(4))
     if any(request.operation in operations and path.match(request.path) for operations, path in _LISTED):
         return None
     if _SETUP.match(request.path):
@@ -197,10 +215,10 @@ def probing(requests: Iterable[Request]) -> list[UUID]:
     return [entity for text, count in refused.items() if count >= MANY_REFUSED and (entity := as_uuid(text))]
 
 
-def _explain_value(request: Request, known: Known, client_id: UUID, provider: str) -> Finding | None:
+def _explain_value(request: Request, known: Known, client_id: UUID, provider: str, below: str) -> Finding | None:
     reads = request.operation == "read" and request.path.startswith("kv/data/")
     if not reads and not request.lease_header:
-        if known.writes.get(request.id) == (client_id, f"kv/clients/{client_id}/providers/{provider}"):
+        if known.writes.get(request.id) == (client_id, f"kv/clients/{client_id}/providers/{provider}{below}"):
             return None
         return finding("write_unexplained", request, client_id)
     if not request.lease_header:

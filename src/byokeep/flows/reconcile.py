@@ -155,6 +155,7 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Kn
         leases={lease.id: lease for lease in leases},
         token_ttl=timedelta(seconds=app.limits.lease_token_ttl_s),
         writes={request: (client, path) for request, client, path in writes},
+        app_writes={request: path for request, _, path in writes},
         setups=await tx.all(_SETUPS, first=first - timedelta(minutes=10), last=last),
     )
 

@@ -38,9 +38,7 @@ class Budget:
             RateLimited: ``too_many_requests`` with ``retry_after_s``.
         """
         if wait := self._buckets.take(key, self._clock.monotonic()):
-            raise RateLimited(
-                "too_many_requests", next_step="Wait, then go on.", retry_after_s=max(1, int(wait) + 1)
-            )
+            raise RateLimited("too_many_requests", next_step="Wait, then go on.", retry_after_s=max(1, int(wait) + 1))
 
 
 class LoginBrake:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.errors import Rejected
-from byokeep.core.model import LeaseKind, Provider
+from byokeep.core.model import PLATFORMS, LeaseKind, Provider
 
 AUDIENCE: Final = "openbao"
 MAX_TOKEN_TTL_S: Final = 60
@@ -28,6 +28,8 @@ MACHINE_TTL_S: Final = 20 * 60
 KV_MAX_VERSIONS: Final = 20
 TOKEN_KEY_PATH: Final = "kv/data/platform/token-key"  # noqa: S105 - a path
 SCAN_KEY_PATH: Final = "kv/data/platform/scan-key"
+APPS_PATH: Final = "kv/data/platform/apps"
+_BELOW: Final = re.compile(r"(/webhook|/accounts/\+/(tokens|access|landing|verifier|code))?")  # an account's id: any
 _POLICY_BLOCK: Final = re.compile(r"^[^#\n]*\bpath\b", re.MULTILINE)
 _POLICY_PATH: Final = re.compile(r'^path "([^"]*)" \{$', re.MULTILINE)
 RECORD_PATH: Final = "kv/metadata/platform/provisioning"
@@ -131,21 +133,26 @@ def policies(lease_accessor: str) -> dict[str, str]:
     found = {name: (sources / f"{name}.hcl").read_text("utf-8") for name in MACHINES}
     for kind in LeaseKind:
         text = (sources / f"{kind.value}.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
+        accounts = (sources / f"{kind.value}-account.hcl").read_text("utf-8")
+        accounts = accounts.replace("<<lease_accessor>>", lease_accessor)
         for provider in Provider:
-            one = text.replace("<<provider>>", provider.value)
-            found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor)
+            one = text + accounts if provider in PLATFORMS else text
+            one = one.replace("<<provider>>", provider.value)
+            found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor, provider)
     return found
 
 
-def _narrow(text: str, lease_accessor: str) -> str:
-    """Return a lease's policy unchanged, if each of its paths is one secret of the client that the lease names."""
+def _narrow(text: str, lease_accessor: str, provider: Provider) -> str:
+    """Return a lease's policy unchanged, if each of its paths is one provider's of the client that the lease names."""
     own = f"clients/{{{{identity.entity.aliases.{lease_accessor}.name}}}}/providers/"
     paths = _POLICY_PATH.findall(text)
     if not paths or len(paths) != len(_POLICY_BLOCK.findall(text)):
         raise Rejected("lease_policy_unreadable")
     for path in paths:
-        _, found, provider = path.partition(own)
-        if not found or provider not in set(Provider) or "*" in path or "+" in path:
+        _, found, rest = path.partition(own)
+        if not (found and _BELOW.fullmatch(rest.removeprefix(provider.value)) and rest.startswith(provider.value)) and (
+            path != f"{APPS_PATH}/{provider.value}/+"
+        ):
             raise Rejected("lease_policy_too_wide")
     return text
 

@@ -10,64 +10,51 @@ Rules
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
     UniqueConstraint,
     Uuid,
-    func,
     text,
 )
 
-SCHEMA: Final = "byokeep"
-metadata: Final = MetaData(
-    schema=SCHEMA,
-    naming_convention={
-        "pk": "%(table_name)s_pk",
-        "uq": "%(table_name)s_%(column_0_N_name)s_uq",
-        "ck": "%(table_name)s_%(constraint_name)s_ck",
-        "fk": "%(table_name)s_%(column_0_N_name)s_fk",
-        "ix": "%(table_name)s_%(column_0_N_name)s_ix",
-    },
+from byokeep.adapters.postgres.columns import SCHEMA, metadata
+from byokeep.adapters.postgres.columns import at as _at
+from byokeep.adapters.postgres.columns import one_of as _one_of
+from byokeep.adapters.postgres.columns import row_id as _id
+from byokeep.adapters.postgres.columns import text_column as _text
+from byokeep.adapters.postgres.columns import texts as _words
+from byokeep.adapters.postgres.tables_social import (
+    account_grant,
+    connection,
+    platform_app,
+    reenabling,
+    refresh_journal,
+    scheduled_effect,
 )
 
-
-def _id() -> Column[Any]:
-    return Column("id", Uuid, primary_key=True)
-
-
-def _at(name: str, *, nullable: bool = False) -> Column[Any]:
-    """An instant. The database's clock stamps the required ones."""
-    default = None if nullable else func.now()
-    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=default)
-
-
-def _text(name: str, *, nullable: bool = False, default: str | None = None) -> Column[Any]:
-    return Column(name, Text, nullable=nullable, server_default=default)
-
-
-def _words(name: str) -> Column[Any]:
-    return Column(name, ARRAY(Text), nullable=False, server_default=text("'{}'"))
-
-
-def _one_of(column: str, *values: str) -> CheckConstraint:
-    listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=column)
+__all__ = [
+    "SCHEMA",
+    "account_grant",
+    "connection",
+    "metadata",
+    "platform_app",
+    "reenabling",
+    "refresh_journal",
+    "scheduled_effect",
+]
 
 
 # A display name: letters, digits, plain punctuation. Nothing secret-shaped fits (20+ unbroken characters).
@@ -135,8 +122,11 @@ credential_ref = Table(
     _text("provider"), _text("kind"), _text("purpose", default="default"), _text("environment"),
     _text("secret_ref"), Column("version", Integer, nullable=False), _text("state"), _text("verification"),
     _text("risk"), _at("created_at"), Column("created_by", Uuid, nullable=False), _at("rotation_due_at"),
-    _at("expires_at", nullable=True),
+    _at("expires_at", nullable=True), Column("account_id", Uuid, nullable=True),
+    Column("previous_version", Integer, nullable=True), _at("previous_until", nullable=True),
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
+    ForeignKeyConstraint(["client_id", "account_id"],
+                         ["byokeep.platform_account.client_id", "byokeep.platform_account.id"]),
     _one_of("provider", *_PROVIDERS),
     _one_of("kind", "provider_api_key", "oauth_token_set", "session_cookie", "webhook_signing_secret",
             "internal_service_token", "database_credential"),
@@ -146,15 +136,26 @@ credential_ref = Table(
     _one_of("risk", "standard", "high"),
     CheckConstraint("version >= 1", name="version"),
     CheckConstraint("purpose ~ '^[a-z][a-z0-9_]{0,31}$'", name="purpose"),
-    # R1.1-3 and R3.2-3: the grammar, and that the place is this row's own client and provider.
+    # R1.1-3 and R3.2-3: the grammar, and that the place is this row's own client, provider and account.
     CheckConstraint(
-        "secret_ref = 'vault://kv/clients/' || client_id::text || '/providers/' || provider", name="secret_ref"
+        "secret_ref = 'vault://kv/clients/' || client_id::text || '/providers/' || provider || CASE kind"
+        " WHEN 'oauth_token_set' THEN '/accounts/' || account_id::text || '/tokens'"
+        " WHEN 'webhook_signing_secret' THEN '/webhook' ELSE '' END",
+        name="secret_ref",
     ),
+    CheckConstraint(
+        "(kind = 'oauth_token_set') = (account_id IS NOT NULL) AND (kind = 'oauth_token_set') = (purpose = 'account')"
+        " AND (kind = 'webhook_signing_secret') = (purpose = 'webhook')",
+        name="belongs",
+    ),
+    CheckConstraint("(previous_version IS NULL) = (previous_until IS NULL)", name="previous"),
     CheckConstraint(
         "rotation_due_at > created_at AND rotation_due_at <= created_at + interval '400 days'", name="rotation_due_at"
     ),
     Index("credential_ref_one_live_uq", "client_id", "provider", "purpose", unique=True,
-          postgresql_where=text("state IN ('pre_activation','active','suspended')")),
+          postgresql_where=text("state IN ('pre_activation','active','suspended') AND account_id IS NULL")),
+    Index("credential_ref_account_live_uq", "client_id", "account_id", unique=True,
+          postgresql_where=text("state IN ('pre_activation','active','suspended') AND account_id IS NOT NULL")),
 )  # fmt: skip
 
 sop_run = Table(
@@ -166,7 +167,7 @@ sop_run = Table(
     Column("write_seq", BigInteger, nullable=True), Column("verify_seq", BigInteger, nullable=True),
     Column("leak_seq", BigInteger, nullable=True), Column("done_seq", BigInteger, nullable=True),
     _text("store_request", default=""),
-    _one_of("sop", "onboard_key"), _one_of("state", "running", "complete", "failed"),
+    _one_of("sop", "onboard_key", "connect_account"), _one_of("state", "running", "complete", "failed"),
 )  # fmt: skip
 
 platform_account = Table(
@@ -179,8 +180,9 @@ platform_account = Table(
     _one_of("platform", "meta", "tiktok", "linkedin", "youtube", "x", "skool"),
     _one_of("identity", "unchecked", "match", "mismatch", "unknown"),
     CheckConstraint("account ~ '^[A-Za-z0-9_.-]{1,64}$'", name="account"),
-    CheckConstraint("username ~ '^[A-Za-z0-9_.@-]{1,64}$'", name="username"),
-    CheckConstraint("display_name ~ '^[[:alnum:]][[:alnum:] ._&''()-]{0,79}$'", name="display_name"),
+    # Typed by an operator, or as a platform says it: any script then, and empty where a platform tells none.
+    CheckConstraint("length(username) <= 400 AND username !~ '[[:cntrl:]]'", name="username"),
+    CheckConstraint("length(display_name) <= 400 AND display_name !~ '[[:cntrl:]]'", name="display_name"),
 )  # fmt: skip
 
 job = Table(
@@ -214,6 +216,8 @@ permit = Table(
     Column("job_id", Uuid, nullable=False), Column("lease_id", Uuid, nullable=False),
     _text("platform"), _text("account"), _text("lane"), _text("effect"), _text("idempotency_key"),
     _text("state", default="issued"), _at("issued_at"), _at("expires_at"), _at("closed_at", nullable=True),
+    # Where a canary of re-enabling took this act (core/reenable.py); null outside one.
+    Column("way", Integer, nullable=True), Column("stage", Integer, nullable=True),
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
     ForeignKeyConstraint(["client_id", "job_id"], ["byokeep.job.client_id", "byokeep.job.id"]),
     ForeignKeyConstraint(["client_id", "lease_id"], ["byokeep.lease.client_id", "byokeep.lease.id"]),

@@ -2,3 +2,7 @@
 path "kv/data/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>" {
   capabilities = ["read"]
 }
+# With it a job checks that a webhook is the provider's.
+path "kv/data/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>/webhook" {
+  capabilities = ["read"]
+}

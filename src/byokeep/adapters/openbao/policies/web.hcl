@@ -5,6 +5,32 @@ path "kv/data/clients/+/providers/+" {
 path "kv/metadata/clients/+/providers/+" {
   capabilities = ["read"]
 }
+# A webhook's signing secret, and the two halves of a consent: written here, read under custody.
+path "kv/data/clients/+/providers/+/webhook" {
+  capabilities = ["create", "update"]
+}
+path "kv/metadata/clients/+/providers/+/webhook" {
+  capabilities = ["read"]
+}
+path "kv/data/clients/+/providers/+/accounts/+/verifier" {
+  capabilities = ["create", "update"]
+}
+path "kv/metadata/clients/+/providers/+/accounts/+/verifier" {
+  capabilities = ["read"]
+}
+path "kv/data/clients/+/providers/+/accounts/+/code" {
+  capabilities = ["create", "update"]
+}
+path "kv/metadata/clients/+/providers/+/accounts/+/code" {
+  capabilities = ["read"]
+}
+# The secret of our own app at a platform's login: written here, read under custody.
+path "kv/data/platform/apps/+/+" {
+  capabilities = ["create", "update"]
+}
+path "kv/metadata/platform/apps/+/+" {
+  capabilities = ["read"]
+}
 path "kv/data/platform/token-key" {
   capabilities = ["read"]
 }

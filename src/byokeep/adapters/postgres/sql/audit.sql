@@ -73,7 +73,9 @@ SELECT s.scope, s.client_id
 SELECT DISTINCT said.f ->> 'store_request' AS store_request, r.chain AS client_id, said.f ->> 'path' AS path
   FROM byokeep.audit_record r
  CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
- WHERE r.event IN ('key.write', 'key.stored') AND r.at BETWEEN :first AND :last
+ WHERE r.event IN ('key.write', 'key.stored', 'tokens.stored', 'webhook_secret.stored', 'connection.started',
+                   'connection.answered', 'platform_app.set')
+   AND r.at BETWEEN :first AND :last
    AND said.f ->> 'store_request' IS NOT NULL;
 
 -- name: audit_config_times

@@ -17,7 +17,9 @@ GRANT SELECT ON byokeep.installation, byokeep.audit_record, byokeep.audit_head, 
     byokeep.audit_vocabulary, byokeep.schema_objects, byokeep.alembic_version
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep.platform_account, byokeep.job,
-    byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert, byokeep.key_transition
+    byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert, byokeep.key_transition,
+    byokeep.account_grant, byokeep.connection, byokeep.refresh_journal, byokeep.reenabling, byokeep.scheduled_effect,
+    byokeep.platform_app
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 
 -- web: people and their clients. It opens custody jobs alone (walls.sql), issues no lease or permit, moves no switch.
@@ -32,7 +34,13 @@ GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep
 GRANT UPDATE (name, state, risk, entity_id) ON byokeep.client TO byokeep_web;
 GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)
     ON byokeep.credential_ref TO byokeep_web;
+GRANT UPDATE (previous_version, previous_until) ON byokeep.credential_ref TO byokeep_web;
 GRANT UPDATE ON byokeep.sop_run TO byokeep_web;
+GRANT INSERT ON byokeep.connection, byokeep.platform_app TO byokeep_web;
+GRANT UPDATE (app_id, redirect_uri, secret_version, set_at, set_by) ON byokeep.platform_app TO byokeep_web;
+GRANT UPDATE (state, reason, answered_at, ended_at) ON byokeep.connection TO byokeep_web;
+-- A person confirms a changed name, asks for a renewal, or ends a grant; what a grant holds the worker alone says.
+GRANT UPDATE (username, display_name, drift, due_at, changed_at) ON byokeep.account_grant TO byokeep_web;
 GRANT UPDATE (username, display_name, lanes) ON byokeep.platform_account TO byokeep_web;
 GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_web;
 GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_web;
@@ -47,6 +55,8 @@ GRANT INSERT ON byokeep.job, byokeep.lease, byokeep.permit, byokeep.switch, byok
     byokeep.audit_epoch TO byokeep_broker;
 GRANT UPDATE (state, reason, closed_at) ON byokeep.job TO byokeep_broker;
 GRANT UPDATE (state, closed_at) ON byokeep.permit TO byokeep_broker;
+GRANT UPDATE (due_at) ON byokeep.account_grant TO byokeep_broker;
+GRANT INSERT, UPDATE ON byokeep.reenabling, byokeep.scheduled_effect TO byokeep_broker;
 GRANT UPDATE (closed, epoch, reason, by, at, installation_id, store_cut_off) ON byokeep.switch TO byokeep_broker;
 GRANT UPDATE (approved_by, approved_at, used_at) ON byokeep.approval TO byokeep_broker;
 GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_broker;
@@ -57,6 +67,12 @@ GRANT SELECT ON byokeep.value_fingerprint, byokeep.subject_client TO byokeep_wor
 GRANT SELECT (id, kind, roles, state, all_clients, created_at) ON byokeep.subject TO byokeep_worker;
 GRANT UPDATE (version, state, verification, rotation_due_at, expires_at) ON byokeep.credential_ref TO byokeep_worker;
 GRANT UPDATE ON byokeep.sop_run TO byokeep_worker;
+-- worker: connects accounts and renews their tokens; it closes a platform whose grant is lost, and opens none.
+GRANT INSERT ON byokeep.credential_ref, byokeep.account_grant, byokeep.refresh_journal, byokeep.reenabling
+    TO byokeep_worker;
+GRANT UPDATE ON byokeep.account_grant, byokeep.refresh_journal, byokeep.reenabling TO byokeep_worker;
+GRANT UPDATE (state, reason, ended_at) ON byokeep.connection TO byokeep_worker;
+GRANT UPDATE (username, display_name, identity, identified_at, lanes) ON byokeep.platform_account TO byokeep_worker;
 GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_worker;
 
 -- auditor: reads everything but credentials; its reading is on record.

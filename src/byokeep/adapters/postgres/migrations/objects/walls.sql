@@ -3,7 +3,8 @@
 -- against a stolen connection, which could make them too.
 --
 -- Without a policy, and why: switch (a hidden closed switch would read as open), subject, subject_client, api_token
--- and approval (people, asked before any client is known), value_fingerprint (exists to compare across clients).
+-- and approval (people, asked before any client is known), value_fingerprint (exists to compare across clients),
+-- platform_app (the agency's own).
 
 CREATE OR REPLACE FUNCTION byokeep.lay_wall(p_table text, p_column text, p_unowned_visible boolean) RETURNS void
 LANGUAGE plpgsql
@@ -32,12 +33,22 @@ SELECT byokeep.lay_wall(walled, keyed, unowned) FROM (VALUES
     ('permit', 'client_id', false),
     ('key_transition', 'client_id', false),
     ('leak_fingerprint', 'client_id', false),
+    ('account_grant', 'client_id', false),
+    ('connection', 'client_id', false),
+    ('refresh_journal', 'client_id', false),
+    ('reenabling', 'client_id', false),
+    ('scheduled_effect', 'client_id', false),
     ('alert', 'client_id', true),
     ('audit_record', 'chain', false),
     ('audit_head', 'chain', false)
 ) AS wall (walled, keyed, unowned);
 
 DROP FUNCTION byokeep.lay_wall(text, text, boolean);
+
+-- The worker connects accounts; the key of a provider comes in through web alone.
+DROP POLICY IF EXISTS tokens_only ON byokeep.credential_ref;
+CREATE POLICY tokens_only ON byokeep.credential_ref AS RESTRICTIVE FOR INSERT TO byokeep_worker
+    WITH CHECK (kind = 'oauth_token_set');
 
 -- A verification or a sweep needs a custody job, which causes no effect; use jobs are a dispatcher's, at the broker.
 DROP POLICY IF EXISTS custody_only ON byokeep.job;
