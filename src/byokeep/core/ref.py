@@ -26,6 +26,7 @@ _VAULT: Final = re.compile(
     rf"vault://kv/clients/({_UUID})/providers/([a-z]{{1,16}})(?:/(webhook)|/accounts/({_UUID})/([a-z]{{1,16}}))?\Z"
 )
 _KMS: Final = re.compile(r"kms://(transit|aws|pkcs11)/([a-z0-9][a-z0-9-]{0,62})\Z")
+_LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _NEXT: Final = "Use vault://kv/clients/<client uuid>/providers/<provider>, in lower case; see docs/spec/ref.md."
 
 
@@ -99,6 +100,17 @@ def parse(text: str) -> SecretRef | KeyRef:
         elif found := _KMS.match(text):
             return KeyRef(found.group(1), found.group(2))
     raise Rejected("bad_secret_ref", next_step=_NEXT)
+
+
+def app_path(provider: Provider, login: str) -> str:
+    """Return where the secret of our own app at a login lies; ``login`` is the id of a platform's data file.
+
+    Raises:
+        Rejected: ``unknown_login``.
+    """
+    if not _LOGIN.match(login):
+        raise Rejected("unknown_login", next_step="See `byokeep account logins`.")
+    return f"kv/platform/apps/{provider.value}/{login}"
 
 
 def parse_client_id(text: str) -> ClientId:

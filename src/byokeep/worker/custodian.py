@@ -18,13 +18,15 @@ from byokeep.client.job import Job
 from byokeep.client.keep import Keep
 from byokeep.client.settings import ClientSettings, read_token
 from byokeep.core.errors import Denied
-from byokeep.core.ref import SecretRef
+from byokeep.core.model import Provider
+from byokeep.core.ref import SecretRef, app_path
 from byokeep.core.secret import Secret
+from byokeep.ports import Written
 from byokeep.redact.engine import default
 from byokeep.redact.known import KnownValueRefused, Registration
 from byokeep.telemetry.spans import span
 from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import destroy_versions, live_versions, read_secret
+from byokeep.wire.openbao import destroy_versions, live_versions, read_secret, write_secret
 
 
 class BrokerCustodian:
@@ -78,6 +80,27 @@ class LeasedCustody:
                 self._known.append(default().register(value, kind="secret"))
             return value
 
+    async def newest(self, ref: SecretRef) -> int:
+        """Return the newest version's number, 0 when the place was never written."""
+        store, token, path = await self._log_in(ref)
+        newest, _ = await live_versions(store, token, path, lease_id=self._job.lease.id)
+        return newest
+
+    async def write(self, ref: SecretRef, value: Secret, *, cas: int) -> Written:
+        """Write version ``cas + 1``."""
+        with span("custody_write", job=self._job.id, provider=ref.provider.value, version=cas + 1):
+            store, token, path = await self._log_in(ref)
+            stored = await write_secret(store, token, path, value, cas=cas, lease_id=self._job.lease.id)
+            return Written(version=stored.version, request_id=stored.request_id)
+
+    async def app_secret(self, provider: Provider, login: str, version: int) -> Secret:
+        """Return the secret of our own app at a login of the platform that the job is for."""
+        store, token, _, _ = await self._job.lease.login(provider.value)
+        value = await read_secret(store, token, app_path(provider, login), version, self._job.lease.id)
+        with suppress(KnownValueRefused):
+            self._known.append(default().register(value, kind="secret"))
+        return value
+
     async def live_versions(self, ref: SecretRef) -> list[int]:
         """Return versions neither deleted nor destroyed."""
         store, token, path = await self._log_in(ref)
@@ -92,6 +115,6 @@ class LeasedCustody:
 
     async def _log_in(self, ref: SecretRef) -> tuple[BaoHttp, Secret, str]:
         store, token, path, _ = await self._job.lease.login(ref.provider.value)
-        if path != ref.path:
+        if path != SecretRef(ref.client_id, ref.provider).path:
             raise Denied("not_declared", next_step="A custody job is for one client and one provider.")
-        return store, token, path
+        return store, token, ref.path
