@@ -276,10 +276,10 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     stopped = await desk.shell.run(*job)
     assert (stopped.code, "switch_closed" in stopped.err) == (3, True)
     new = await desk.world.new_key("openai")
-    late = await desk.no(3, "switch_closed", "key", "add", client, "openai", stdin=new)
-    assert "Nothing was stored." in late.err
+    late = await desk.shell.run("key", "add", client, "openai", token=desk.world.token_file("operator"), stdin=new)
+    assert (late.code, "verify it once the kill switch is open" in late.err) == (4, True), late.said
     held = await desk.json("key", "list", client)
-    assert [(one["version"], one["verification"]) for one in held] == [(1, "verified")]  # type: ignore[attr-defined]
+    assert [(one["version"], one["verification"]) for one in held] == [(2, "pending")]  # type: ignore[attr-defined,index]
     asked = await desk.ok("kill", "off", "--client", client, "--reason", "key_replaced")
     request = UUID.findall(asked.err)[0]
     assert f"byokeep kill approve {request} --home {desk.world.home}" in asked.err
@@ -293,6 +293,8 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     await desk.no(3, "not_permitted", "kill", "approve", request)
     await desk.ok("kill", "approve", request, who="approver")
     await desk.no(6, "switch_not_closed", "kill", "off", "--client", client, "--reason", "x")
+    assert (await desk.shell.run(*job)).code == 3
+    await desk.ok("key", "verify", held[0]["id"])  # type: ignore[index]
     done(await desk.shell.run(*job))
 
 

@@ -55,6 +55,12 @@ def _stream(stream: io.StringIO, formatter: logging.Formatter | None = None) -> 
     return handler
 
 
+@pytest.fixture(autouse=True)
+def errors_of_handlers_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standard library's own default, whatever an earlier test has set up in this process."""
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+
+
 @contextmanager
 def _logger(*handlers: logging.Handler, propagate: bool = False) -> Iterator[logging.Logger]:
     logger = logging.getLogger(NAME) if propagate is False else logging.getLogger()
