@@ -22,6 +22,7 @@ from tests.support.signer import SeededSigner
 
 HERE = Path(__file__).parent
 Files = dict[str, bytes]
+ACCOUNT = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 
 def _file(lines: list[bytes]) -> bytes:
@@ -36,6 +37,9 @@ def ref_vectors() -> Files:
     """References: every accepted spelling and the nearest refused ones."""
     client = str(ALICE)
     accepted = [f"vault://kv/clients/{client}/providers/{name}" for name in ("openai", "anthropic", "meta", "skool")]
+    account = f"vault://kv/clients/{client}/providers/x/accounts/{ACCOUNT}"
+    accepted += [f"vault://kv/clients/{client}/providers/heygen/webhook"]
+    accepted += [f"{account}/{part}" for part in ("tokens", "access", "verifier", "code", "landing")]
     accepted += ["kms://transit/evidence", "kms://aws/key-1", "kms://pkcs11/slot0"]
     refused = [
         "", f"vault://kv/clients/{client}/providers/", f"vault://kv/clients/{client}/providers/OpenAI",
@@ -48,6 +52,9 @@ def ref_vectors() -> Files:
         "vault://kv/clients/*/providers/openai", "vault://kv/clients/+/providers/openai", "kms://transit/",
         "kms://gcp/key", "kms://transit/Key", "kms://transit/a/b", "sk-not-a-reference-at-all-000000000000",
         f"vault://kv/clients/{client}/providers/unknown", "x" * 201,
+        account, f"{account}/webhook", f"{account}/tokens/more", f"{account}/Tokens", f"{account}/",
+        account.replace(ACCOUNT, ACCOUNT.upper()) + "/tokens", account.replace(ACCOUNT, "+") + "/access",
+        f"vault://kv/clients/{client}/providers/x/tokens", f"vault://kv/clients/{client}/providers/heygen/webhook/more",
     ]  # fmt: skip
     return {"ref/refs.json": json.dumps({"accepted": accepted, "refused": refused}, indent=1).encode() + b"\n"}
 
