@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from byokeep.redact.views import Layer
 from byokeep.redact.walk import Detector, Limits, Reader, Report, Search, Unreadable
+
+_KERNEL: Final = frozenset((
+    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "efivarfs", "fusectl",
+    "mqueue", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs",
+))  # fmt: skip
 
 
 class Places:
@@ -48,12 +55,17 @@ class Places:
     def scan_paths(self, paths: Iterable[Path | str]) -> Report:
         """Search files and whole trees, names and link targets included. Links inside a tree are not followed.
 
-        What `passes_over` says yes to is left out. Sockets, pipes and devices inside a tree hold nothing at rest: they
-        are left out too; named outright, they are reported.
+        What `passes_over` says yes to is left out. Sockets, pipes, devices and what the kernel makes up (`/proc`,
+        `/sys`), in which files have no end, hold nothing at rest: inside a tree they are left out too; named outright,
+        they are reported.
         """
         total = Report()
+        made_up = _made_up()
         for path in map(Path, paths):
-            total += self._scan_tree(path) if path.is_dir() else self.scan_file(path)
+            if _device(path.resolve()) in made_up:
+                total += Report(unreadable=(Unreadable(self._shown(path), "made_up_by_the_kernel"),))
+            else:
+                total += self._scan_tree(path, made_up) if path.is_dir() else self.scan_file(path)
         return total
 
     def scan_proc(self, pids: Iterable[int] | None = None) -> Report:
@@ -86,11 +98,15 @@ class Places:
             return _unreadable(source, error)
         return self.scan_bytes(data, source=source)
 
-    def _scan_tree(self, top: Path) -> Report:
+    def _scan_tree(self, top: Path, made_up: frozenset[int]) -> Report:
         total = Report()
         problems: list[OSError] = []
         for folder, names, files in os.walk(top, onerror=problems.append):
-            names[:] = [name for name in names if not self.passes_over(Path(folder, name))]
+            names[:] = [
+                name
+                for name in names
+                if _device(path := Path(folder, name)) not in made_up and not self.passes_over(path)
+            ]
             for name in sorted(names + files):
                 path = Path(folder, name)
                 if self.passes_over(path):
@@ -130,6 +146,25 @@ class Places:
     def _shown(self, path: Path) -> str:
         """Return a path as it may be shown."""
         return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _made_up() -> frozenset[int]:
+    """Return the devices that are no storage but what the kernel tells as files. Linux only; empty elsewhere."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return frozenset()
+    places = [mount.split(" ")[1] for mount in mounts if mount.split(" ")[2] in _KERNEL]
+    unquoted = (re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), place) for place in places)
+    return frozenset(found for place in unquoted if (found := _device(Path(place))))
+
+
+def _device(path: Path) -> int:
+    """Return the number of the device that a path is on; 0, which none has, when it can not be asked."""
+    try:
+        return path.lstat().st_dev
+    except (OSError, ValueError):
+        return 0
 
 
 def _read_fully(handle: int, at: int, size: int) -> bytes:
