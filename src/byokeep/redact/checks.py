@@ -47,6 +47,8 @@ _PUBLIC: Final = re.compile(
 )
 _APPLE: Final = re.compile(rb"[a-p]{32}")  # the id of a Chromium extension
 _STATEMENT: Final = "https://byokeep.dev/"
+_LONG_PIECE: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z0-9]{20,}(?![A-Za-z0-9])")
+_PIECE_BITS: Final = 6.0
 _LEAST_RUN: Final = 32
 _LEAST_CERTAIN: Final = 16
 _CERTAIN: Final = 12.0
@@ -54,10 +56,15 @@ _WRITTEN: Final = 6.0
 
 
 def _chance(value: bytes) -> bool:
-    """Whether `value` was drawn; hex has so many digits side by side that it looks written, so it is asked apart."""
+    """Whether `value`, or a long piece of it, was drawn: what stands before it (`rk_live_`) may be words.
+
+    Hex has so many digits side by side that it looks written, so it is asked apart.
+    """
     if len(set(value)) < 8:
         return False
-    return drawn(value) or any(re.search(rb"[a-fA-F]", part) for part in _LONG_HEX.findall(value))
+    if drawn(value) or any(drawn(piece, _PIECE_BITS) for piece in _LONG_PIECE.findall(value)):
+        return True
+    return any(re.search(rb"[a-fA-F]", part) for part in _LONG_HEX.findall(value))
 
 
 def opaque(match: re.Match[bytes], group: int) -> bool:
@@ -149,6 +156,8 @@ def basic(match: re.Match[bytes], group: int) -> bool:
 
 
 _SEGMENTS: Final = re.compile(rb"[^/]+")
+# A part of a path: small letters or capital ones alone, or words of which each begins with one.
+_NAMED: Final = re.compile(rb"[a-z0-9_-]+|[A-Z0-9_-]+|[A-Z]?[a-z0-9]+(?:[_-]?[A-Z][a-z0-9]+)*")
 _ENTIRE: Final = re.compile(rb"[^/].*=|.*\+[0-9a-f]{8}\+.{44}", re.S)
 _PIECES: Final = re.compile(rb"[A-Za-z0-9]+")
 _GLUE: Final = re.compile(rb"(?:\\(?:[abfnrtv0]|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})|%[0-9A-Fa-f]{2})")
@@ -169,7 +178,9 @@ def run(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
     if not _ENTIRE.fullmatch(text) or len(text) % 4:
         for segment in _SEGMENTS.finditer(text):
             at = segment.start() if at or segment.start() > 1 else 0
-            if not _HEX.fullmatch(segment[0]) and (len(segment[0]) < 3 or drawn(segment[0], -_WRITTEN)):
+            if _HEX.fullmatch(segment[0]):
+                continue
+            if len(segment[0]) < 3 or not _NAMED.fullmatch(segment[0]) or drawn(segment[0], -_WRITTEN):
                 break
     return [(start + at, end)] if _chance_bytes(text[at:]) >= _LEAST_RUN else []
 

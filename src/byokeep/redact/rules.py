@@ -58,6 +58,10 @@ class Rule:
     check: Check | None = field(repr=False)
     split: Split | None = field(repr=False)
 
+    def whole(self, match: re.Match[bytes]) -> tuple[int, int]:
+        """Return where the group of `match` stands that holds the secret; (-1, -1) if none took part."""
+        return next((match.span(number) for number in self.value if match.start(number) >= 0), (-1, -1))
+
     def spans(self, match: re.Match[bytes]) -> list[tuple[int, int]]:
         """Return the [start, end) of each secret in `match`, in offsets of the searched text; none if refused."""
         group = next((number for number in self.value if match.start(number) >= 0), None)
@@ -138,6 +142,20 @@ class Rules:
             for allow in self._by_rule[rule]
         )
 
+    def secrets(self, rule: Rule, match: re.Match[bytes]) -> list[tuple[int, int]]:
+        """Return the [start, end) of each secret in a match of `rule`, without the shapes that survive.
+
+        A match of which a rule cuts the start off, as it does with a path, survives as a whole too: a root may begin
+        like a path.
+        """
+        data = match.string
+        spans = [span for span in rule.spans(match) if not self.allowed(rule.name, data, *span)]
+        if len(spans) == 1 and rule.split is not None and self._by_rule[rule.name]:
+            start, end = rule.whole(match)
+            if start < spans[0][0] and end == spans[0][1] and self.allowed(rule.name, data, start, end):
+                return []
+        return spans
+
     def find(self, data: bytes) -> Iterator[Found]:
         """Yield what every rule finds, rule by rule, overlapping ones too. This is what engines must come to."""
         folded = data.lower()
@@ -145,9 +163,8 @@ class Rules:
             if rule.literals and not any(literal in folded for literal in rule.literals):
                 continue
             for match in rule.compiled.finditer(data):
-                for start, end in rule.spans(match):
-                    if not self.allowed(rule.name, data, start, end):
-                        yield Found(start, end, rule.name, rule.kind)
+                for start, end in self.secrets(rule, match):
+                    yield Found(start, end, rule.name, rule.kind)
 
     def secret_name(self, name: str) -> bool:
         """Return whether a field, header or parameter of this name holds a secret, whatever its value looks like."""

@@ -5,11 +5,8 @@ Rule: nothing here looks at what a rule means or changes a text.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterable
-
-from byokeep.redact.rules import Rule
 
 RawSpan = tuple[int, int, str, str, str]
 """Start, end, kind, rule and fingerprint (empty for a shape), as found: spans may overlap."""
@@ -35,15 +32,6 @@ class Cover:
         """Return whether the last span that starts no later covers [start, end)."""
         at = bisect_right(self._starts, start)
         return at > 0 and self._ends[at - 1] >= end
-
-
-def value_at(rule: Rule, match: re.Match[bytes]) -> tuple[int, int]:
-    """Return where the group of `match` stands that holds the secret; (-1, -1) if none took part."""
-    for group in rule.value:
-        start, end = match.span(group)
-        if start >= 0:
-            return start, end
-    return -1, -1
 
 
 def has_longer_line(data: bytes, limit: int) -> bool:

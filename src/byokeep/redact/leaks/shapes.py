@@ -118,8 +118,8 @@ class Shapes:
             if match.start() >= last:
                 break
             tried = match.end()
-            for start, end in rule.spans(match):
-                if not MASKED.fullmatch(data, start, end) and not self._rules.allowed(rule.name, data, start, end):
+            for start, end in self._rules.secrets(rule, match):
+                if not MASKED.fullmatch(data, start, end):
                     found.add((start, end, number))
         return tried
 
