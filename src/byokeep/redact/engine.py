@@ -23,10 +23,10 @@ from byokeep.redact.mask import MASKED, Mask, truncated
 from byokeep.redact.nominate import MOST_MATCHES, NOTHING, Engine, Pure, Reading, Waiting, confirmed, nominator
 from byokeep.redact.pages import PAGE, groups, pages
 from byokeep.redact.rules import Rules, default_rules
-from byokeep.redact.spans import Cover, RawSpan, has_longer_line, value_at, whole_characters
+from byokeep.redact.spans import Cover, RawSpan, has_longer_line, whole_characters
 from byokeep.redact.structures import may_name, redacted
-from byokeep.redact.unwrap import DEPTH, hidden, inner
-from byokeep.redact.views import Layer
+from byokeep.redact.unwrap import DEPTH, escaped, hidden, inner
+from byokeep.redact.views import Layer, unescaped
 
 LEAST_LINE: Final = 1 << 10
 LEAST_TEXT: Final = 8  # what is shorter holds no secret: a value is longer, and so is a name with a value
@@ -318,11 +318,17 @@ class Redactor:
             if not triggers:
                 continue
             covered = Cover(shapes).holds
+            unread: list[tuple[int, int]] = []
             if layer.depth >= DEPTH or left < 0:
-                for start, end in hidden(layer, triggers, covered):
+                unread += hidden(layer, triggers, covered)
+                if "escape" in triggers and left < 0:
+                    unread += escaped(layer)
+                elif "escape" in triggers:  # each such layer is shorter than the one before
+                    layers += unescaped(layer)
+                    left -= len(layer.data)
+                for start, end in unread:
                     yield (*layer.origin(start, end), "unread", "unread", "")
                 continue
-            unread: list[tuple[int, int]] = []
             for deeper in inner(layer, triggers, covered, unread):
                 left -= len(deeper.data)
                 layers.append(deeper)
@@ -341,16 +347,15 @@ class Redactor:
                 spans.append((matches[0].start(), len(data), rule.kind, rule.name, ""))
                 continue
             for match in matches:
-                start, end = value_at(rule, match)
+                start, end = rule.whole(match)
                 if start < 0 or seen.holds(start, end):
                     continue
                 if end - start > _MOST_CHECKED:
                     spans.append((start, end, rule.kind, rule.name, ""))
                     continue
-                for start, end in rule.spans(match):
-                    if not self.rules.allowed(rule.name, data, start, end):
-                        spans.append((start, end, rule.kind, rule.name, ""))
-                        seen.add(start, end)
+                for start, end in self.rules.secrets(rule, match):
+                    spans.append((start, end, rule.kind, rule.name, ""))
+                    seen.add(start, end)
         return spans
 
     def _disjoint(self, data: bytes, raw: list[RawSpan], base: int) -> list[Span]:

@@ -17,8 +17,10 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from hmac import digest
+from itertools import accumulate
 from types import TracebackType
 from typing import Final, Self
 
@@ -50,6 +52,9 @@ _PUBLIC: Final = re.compile(
 )
 
 
+_HEXADECIMAL: Final = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
+
+
 class KnownValueRefused(Rejected):
     """The value cannot be registered: code known_value_too_weak or known_value_too_long."""
 
@@ -67,28 +72,31 @@ class _Form:
         self.caseless = caseless
 
     def words(self) -> Iterator[tuple[int, int]]:
-        """Yield (word as an integer, offset) of every word that a part holds."""
+        """Yield (word as an integer, offset) of enough words of each part that a sample hits one wherever it falls.
+
+        Of the words at eight offsets in a row one is sampled; every part holds eight such, for it is longer than the
+        period by them and a word.
+        """
+        period = max(1, min(end - start for start, end in self.cuts) - _STRIDE - _WORD + 2)
         useful = bytearray(len(self.text))
         for start, end in self.cuts:
             useful[start:end] = b"\1" * (end - start)
         for at in range(len(self.text) - _WORD + 1):
-            if not useful[at] or not useful[at + _WORD - 1]:
+            if at % period >= _STRIDE or not useful[at] or not useful[at + _WORD - 1]:
                 continue
             word = self.text[at : at + _WORD]
             if not self.caseless:
                 yield int.from_bytes(word, sys.byteorder), at
                 continue
-            for low in _CASES[bytes(word[:2])]:
-                for high in _CASES[bytes(word[2:])]:
+            for low in _cases(bytes(word[:2])):
+                for high in _cases(bytes(word[2:])):
                     yield int.from_bytes(low + high, sys.byteorder), at
 
 
+@lru_cache(maxsize=4096)  # of the pairs there are: hex digits, x and a dash
 def _cases(pair: bytes) -> tuple[bytes, ...]:
     first, second = ({bytes([byte]).lower(), bytes([byte]).upper()} for byte in pair)
     return tuple(sorted(a + b for a in first for b in second))
-
-
-_CASES: Final = {pair: _cases(pair) for pair in (f"{number:02x}".encode() for number in range(256))}
 
 
 @dataclass(slots=True, eq=False)
@@ -347,11 +355,17 @@ def _forms(entry: _Entry, part: bytes) -> Iterator[_Form]:
     cuts = _windows(plain)
     if not cuts:
         return
-    yield _Form(entry, "raw", plain, cuts)
+    hexadecimal = _HEXADECIMAL.fullmatch(plain) is not None  # whoever writes such a value again may choose the case
+    yield _Form(entry, "raw", plain.lower() if hexadecimal else plain, cuts, hexadecimal)
     mirrored = plain[::-1]
     yield _Form(entry, "reversed", mirrored, _windows(mirrored))
     strong = [at for at, _ in _windows(part)]
     yield _Form(entry, "hex", part.hex().encode(), [(2 * at, 2 * (at + FRAGMENT_BYTES)) for at in strong], True)
+    for name, each, between in (("numbers", "%d", ""), ("c-array", "0x%02x", ""), ("pairs", "%02x", "-")):
+        texts = [(each % byte + between).encode() for byte in part]
+        ends = [0, *accumulate(map(len, texts))]
+        listed = [(ends[at], ends[at + FRAGMENT_BYTES] - len(between)) for at in strong]
+        yield _Form(entry, name, b"".join(texts), listed, caseless=name != "numbers")
     for shift in range(3):
         shifted = b"\0" * shift + part + b"\0" * 3
         first, parts = radix_cuts(strong, shift, 6)

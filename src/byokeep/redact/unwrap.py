@@ -36,12 +36,15 @@ _WIDE_GROUP = rb"[I-Za-f][AQgw][AB]" + _ANY + rb"A[C-H][AEIMQUYcgkosw048]A"
 
 # The marks, in the subset that hyperscan reads too; the name says which of the functions below takes them up.
 TRIGGERS: Final[dict[str, bytes]] = {
-    "escape": rb"%[0-9A-Fa-f]{2}|\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
-    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)",
+    "escape": rb"%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4}"
+    rb"|\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
+    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31};)|\x1b\[[0-9;:?]{0,24}[A-Za-z]",
     "wide": rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
-    "run": rb"%b{40}" % _ANY,  # shorter ones hold 12 bytes of a value only if encoded once, and those forms are known
+    # Shorter ones hold 12 bytes of a value only if encoded once, and those forms are known.
+    "run": rb"%b{40}" % _ANY,
     "packed": rb"H4sI|[BRhx][+-]LC[A-D]|fiw[g-j]|eJ[wxyz0-5]|eN[opqrs]|eA[EFG]",
     "base32": rb"[A-Z2-7]{20}",
+    "packed16": rb"(?:1[fF]8[bB]08|78(?:9[cC]|[dD][aA]))[0-9A-Fa-f]{40}",
     "stream": rb"\x1f\x8b\x08|x[\x01\x5e\x9c\xda]",
 }
 _FOUND: Final = {name: re.compile(pattern) for name, pattern in TRIGGERS.items()}
@@ -54,7 +57,10 @@ _END: Final = re.compile(rb"[^A]")
 # A run goes on in the next line only if that line holds nothing else: what follows a token is mostly another record.
 _WRAP64: Final = re.compile(rb"[ \t]?\r?\n[ \t]?(?=%b+={0,2}(?:[\"'\r\n]|\Z))" % _ANY)
 _RUN16: Final = b"A" * 24
+_HEX_STREAM: Final = re.compile(TRIGGERS["packed16"] + rb"[0-9A-Fa-f]*")
 _MASK16: Final = bytes(65 if code in b"0123456789ABCDEFabcdef" else 32 for code in range(256))
+_MASK_HIGH: Final = bytes(65 if code in b"234567" else 32 for code in range(256))
+_PAIRS16: Final = b"A" * 12
 _LONG32: Final = 1 << 14  # letters; nobody writes more, and to decode more takes long
 _RUN32: Final = re.compile(rb"[A-Z2-7]{20,}={0,6}")
 MASK64: Final = bytes(
@@ -78,6 +84,17 @@ class Piece:
 Unread = list[tuple[int, int]]
 
 
+def holds_text(run: bytes) -> bool:
+    """Return whether a run of base64 letters would be decoded, for it is base64 of text or hex of text."""
+    return _TEXT64.search(run) is not None or holds_text16(run)
+
+
+def holds_text16(run: bytes) -> bool:
+    """Return whether a run would be decoded as hex of text."""
+    text = run.translate(_MASK_HIGH)
+    return _PAIRS16 in text[::2] or _PAIRS16 in text[1::2]
+
+
 def inner(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Layer]:
     """Yield the layers inside `layer` for the triggers `names`.
 
@@ -93,10 +110,17 @@ def inner(layer: Layer, names: frozenset[str], covered: Callable[[int, int], boo
 
 
 def hidden(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
-    """Yield the runs of `layer` that `inner` would undo, for a layer that is the last one to be read."""
+    """Yield the runs of `layer` that `inner` would undo, escapes apart, for a layer that is the last one to be read."""
     unread: Unread = []
     yield from ((piece.start, piece.end) for piece in _pieces(layer, names, covered, unread))
     yield from unread
+
+
+def escaped(layer: Layer) -> Iterator[tuple[int, int]]:
+    """Yield all from the first escape of `layer` to its last, for a text whose escapes have no end."""
+    found = _FOUND["escape"].search(layer.data)
+    if found:
+        yield found.start(), len(layer.data)
 
 
 def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> list[Piece]:
@@ -105,6 +129,8 @@ def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], b
         pieces += _from_base64(layer.data, _PACKED64 if "packed" in names else _RUN64, covered, unread)
     if "run" in names:
         pieces += _from_hex(layer.data)
+    if "packed16" in names:
+        pieces += _packed_in_hex(layer.data)
     if "base32" in names:
         pieces += _from_base32(layer.data, unread)
     if "stream" in names:
@@ -191,6 +217,12 @@ def _from_hex(data: bytes) -> Iterator[Piece]:
         for phase in sorted({found.start() % 2 for found in _TEXT16.finditer(run)}):
             text = run[phase:]
             yield Piece(binascii.unhexlify(text[: len(text) // 2 * 2]), start, at)
+
+
+def _packed_in_hex(data: bytes) -> Iterator[Piece]:
+    """Yield packed data that is written as hex, as databases show it; the layer it makes is opened like any other."""
+    for run in _HEX_STREAM.finditer(data):
+        yield Piece(binascii.unhexlify(run[0][: len(run[0]) // 2 * 2]), *run.span())
 
 
 def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:

@@ -19,17 +19,30 @@ from itertools import accumulate
 
 from byokeep.redact.needles import Squeezed
 
+_COLOUR = rb"\x1b\[[0-9;:?]{0,24}[A-Za-z]"
 _ESCAPE = re.compile(
-    rb"%[0-9A-Fa-f]{2}|\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
-    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?"
+    rb"%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})"
+    rb"|\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U00[0-9A-Fa-f]{6}|x[0-9A-Fa-f]{2}|[0-7]{3}|[nrtbf/\"'\\])"
+    rb"|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?|" + _COLOUR
 )
-_ESCAPE_NAMES = {b"%": "url", b"\\": "json", b"&": "html"}
+_ESCAPE_NAMES = {b"%": "url", b"\\": "json", b"&": "html", b"\x1b": "terminal"}
+_COLOURS = 96  # bytes of them that are looked back over
+_COLOURED_END = re.compile(rb"(?:%b)+\Z" % _COLOUR)
 _LETTERS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
 _WIDE_RUN = b"AN" * 16
 _WIDE_MASK = bytes(78 if code == 0 else 65 if 32 <= code < 127 else 32 for code in range(256))
 
 _BASE64_RUN = 20
 _HEX_RUN = 24
+_SHORTEST_LIST = 12
+_NUMBER = rb"(?:0[xX][0-9A-Fa-f]{1,2}|[0-9]{1,3})"
+_INDEX = rb"\"[0-9]{1,6}\":[ ]?"  # as JavaScript writes a typed array
+_LISTED = re.compile(
+    rb"(?:%b(?:[,;][ \t\r\n]{0,40}|[ ]{1,4})){%d,}%b|[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){%d,}"
+    rb"|(?:%b[0-9]{1,3},[ \t\r\n]{0,40}){%d,}%b[0-9]{1,3}"
+    % (_NUMBER, _SHORTEST_LIST - 1, _NUMBER, _SHORTEST_LIST - 1, _INDEX, _SHORTEST_LIST - 1, _INDEX)
+)
+_ONE_OF_LIST = re.compile(rb"(?<!\")[0-9A-Fa-fxX]+(?![0-9\"])")
 _DEFLATE_BYTES = 30  # below this a run is a trace id or a UUID, too short for a compressed key, and there are very many
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _BASE64_CHARS = (string.ascii_letters + string.digits + "+/-_").encode()
@@ -91,15 +104,17 @@ class _Replacements(dict[bytes, bytes]):
 
 def _meaning(escape: bytes) -> bytes:
     kind, rest = escape[:1], escape[1:]
+    if kind == b"\x1b":
+        return b""
     if kind == b"%":
-        return bytes([int(rest, 16)])
+        return _character(int(rest.lstrip(b"u"), 16), escape)
     if rest[:1] == b"#":
         digits = rest[1:].rstrip(b";")
         return _character(int(digits[1:], 16) if digits[:1] in b"xX" else int(digits), escape)
     if kind == b"&":
         return html.unescape(escape.decode("ascii")).encode("utf-8", "replace")
-    if rest[:1] in (b"u", b"x") and len(rest) > 1:
-        return _character(int(rest[1:], 16), escape)
+    if rest[:1] in (b"u", b"U", b"x") and len(rest) > 1:
+        return _character(int(rest[1:].strip(b"{}"), 16), escape)
     if rest[:1].isdigit():
         return bytes([int(rest, 8) & 0xFF])
     return _LETTERS.get(rest, rest)
@@ -113,9 +128,9 @@ def _character(code: int, escape: bytes) -> bytes:
 
 
 def unescaped(layer: Layer) -> Iterator[Layer]:
-    """Yield the layer with its URL, JSON, C and HTML escapes taken off, if it has any."""
+    """Yield the layer with its URL, JSON, C and HTML escapes and its colours taken off, if it has any."""
     data = layer.data
-    if not (b"%" in data or b"\\" in data or b"&" in data):
+    if not (b"%" in data or b"\\" in data or b"&" in data or b"\x1b" in data):
         return
     table = _Replacements()
     out = _ESCAPE.sub(lambda match: table[match[0]], data)
@@ -140,14 +155,13 @@ def unescaped(layer: Layer) -> Iterator[Layer]:
         match = _ESCAPE.search(data, locate(at), locate(at + size))
         return _ESCAPE_NAMES[match[0][:1]] if match else ""
 
-    yield Layer(
-        out,
-        layer.depth + 1,
-        locate,
-        name_at,
-        layer,
-        reach=lambda start, end: (locate(start), locate(end)),
-    )
+    def reach(start: int, end: int) -> tuple[int, int]:
+        """All of the last escape, but not the colours after it: what follows a mask would have those of the mask."""
+        first, last = locate(start), locate(end)
+        after = _COLOURED_END.search(data, max(first, last - _COLOURS), last)
+        return first, after.start() if after else last
+
+    yield Layer(out, layer.depth + 1, locate, name_at, layer, reach=reach)
 
 
 def narrowed(layer: Layer) -> Iterator[Layer]:
@@ -165,6 +179,17 @@ def narrowed(layer: Layer) -> Iterator[Layer]:
         return low
 
     yield Layer(narrow, layer.depth + 1, locate, lambda _at, _size: "utf16", layer)
+
+
+def listed(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (bytes, start, end) of bytes that are written as numbers: `[115, 107]`, `[115 107]`, `0x73, 0x6b`, `73-6B`.
+
+    A number that no byte has becomes 255.
+    """
+    for run in _LISTED.finditer(data):
+        base = 16 if run[0][2:3] == b"-" else 10
+        codes = [int(one, 16 if one[1:2] in b"xX" and len(one) > 2 else base) for one in _ONE_OF_LIST.findall(run[0])]
+        yield bytes(min(code, 255) for code in codes), *run.span()
 
 
 def _runs(mask: bytes, shortest: int) -> Iterator[tuple[int, int]]:

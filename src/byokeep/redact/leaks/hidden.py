@@ -19,7 +19,7 @@ from itertools import accumulate
 from typing import Any, Final
 
 from byokeep.redact.needles import Engine, Squeezed
-from byokeep.redact.views import Layer, views
+from byokeep.redact.views import Layer, listed, views
 
 _ANY: Final = rb"[A-Za-z0-9+/_-]"
 # Four characters that stand for three bytes below 0x80, the first of them printable.
@@ -36,6 +36,8 @@ MARKS: Final = (
     _ESCAPE,
     rb"\x00[\x20-\x7e]\x00[\x20-\x7e]\x00",
     rb"(?:[A-P][A-Z2-7]{7}){3}",
+    rb"(?:(?:,[ \t\r\n]*| )(?:[3-9][0-9]|1[0-2][0-9]|0[xX][0-9A-Fa-f]{2}|\"[0-9]+\":[ ]?[0-9]{2,3})){8}"
+    rb"|(?:-[2-7][0-9A-Fa-f]){10}",
 )
 _BASE32: Final = re.compile(rb"[A-Z2-7]{24,}")
 _GAP: Final = b"\xff\xff\xff"
@@ -130,6 +132,7 @@ class Hidden:
             cut = _cut(layer, marked)
             yield from views(cut, Squeezed(cut.data))
             yield from _from_base32(cut)
+            yield from _from_lists(cut)
         spread = self._spread.parts(layer.data, _around(layer.data, _SPREAD_WORD))
         if spread:
             yield _put_together(layer, spread)
@@ -162,22 +165,33 @@ def _cut(layer: Layer, parts: list[_Part]) -> Layer:
 
 def _from_base32(layer: Layer) -> Iterator[Layer]:
     """Yield what the runs of base32 stand for, at all of their eight phases, as one layer."""
-    pieces: list[bytes] = []
-    origins: list[int] = []
+    pieces = []
     for run in _BASE32.finditer(layer.data):
         for phase in range(8):
             text = run[0][phase:]
-            pieces.append(base64.b32decode(text[: len(text) // 8 * 8] + _tail(text)))
-            origins.append(run.start() + phase)
-    if not pieces:
-        return
-    starts = [0, *accumulate(len(piece) + len(_GAP) for piece in pieces)]
+            pieces.append((base64.b32decode(text[: len(text) // 8 * 8] + _tail(text)), run.start() + phase, 1.6))
+    yield from _joined(layer, pieces, "base32")
+
+
+def _from_lists(layer: Layer) -> Iterator[Layer]:
+    """Yield the bytes that are written as lists of numbers, as one layer."""
+    pieces = [(data, start, (end - start) / len(data)) for data, start, end in listed(layer.data)]
+    yield from _joined(layer, pieces, "list")
+
+
+def _joined(layer: Layer, pieces: list[tuple[bytes, int, float]], name: str) -> Iterator[Layer]:
+    """Yield one layer of decoded pieces, each with its place and how many bytes there make one here."""
+    starts = [0, *accumulate(len(data) + len(_GAP) for data, _, _ in pieces)]
 
     def locate(at: int) -> int:
         number = min(bisect_right(starts, at), len(pieces)) - 1
-        return min(origins[number] + (at - starts[number]) * 8 // 5, len(layer.data) - 1)
+        _, start, ratio = pieces[number]
+        return min(start + int((at - starts[number]) * ratio), len(layer.data) - 1)
 
-    yield Layer(_GAP.join(pieces), layer.depth + 1, locate, lambda _at, _size: "base32", layer)
+    if pieces:
+        yield Layer(
+            _GAP.join(data for data, _, _ in pieces), layer.depth + 1, locate, lambda _at, _size: name, layer
+        )
 
 
 def _tail(text: bytes) -> bytes:
