@@ -119,6 +119,32 @@ def test_a_bomb_is_unknown_not_clean() -> None:
     assert not report.clean
 
 
+@pytest.mark.parametrize("engine", ["hyperscan", "grams"])
+def test_lists_of_numbers_are_read(engine: Engine) -> None:
+    """A key that was written as byte numbers, as Node, Go, C and .NET print buffers, is found where it stands."""
+    value = new_canary("anthropic")
+    forms = {
+        "node": json.dumps({"type": "Buffer", "data": list(value)}), "go": str(list(value)).replace(",", ""),
+        "c": ", ".join(f"0x{byte:02x}" for byte in value), "dotnet": value.hex("-").upper(),
+    }  # fmt: skip
+    search = Scanner(engine=engine, fingerprints=_prints(value))
+    for name, form in forms.items():
+        report = search.scan_bytes(PROSE * 20 + form.encode() + b" end\n" + PROSE, source="s")
+        assert _kinds(report) == {"api_key", "live_value"}, name
+        assert all(20 * len(PROSE) <= one.offset <= 20 * len(PROSE) + len(form) for one in report.findings), name
+        assert {one.encoding for one in report.findings} == {"list"}, name
+
+
+def test_what_the_kernel_makes_up_is_left_out(tmp_path: Path) -> None:
+    """`/proc` has files without an end: inside a tree it is left out; named outright it is unknown, at once."""
+    (tmp_path / "link").symlink_to("/proc")
+    (tmp_path / "a.txt").write_bytes(b"key " + new_canary("openai"))
+    report = Scanner().scan_paths([tmp_path, "/proc", "/proc/self/environ", tmp_path / "link"])
+    assert _kinds(report) == {"api_key"}
+    assert [one.reason for one in report.unreadable] == ["made_up_by_the_kernel"] * 3
+    assert Scanner().scan_paths([tmp_path]).unreadable == ()
+
+
 def test_excluded_paths_are_counted(tmp_path: Path) -> None:
     """A glob leaves out a directory with all in it and files by name, and the scanner says how many it left out."""
     for name in ("keep.txt", "skip.log", "cache/a.txt", "cache/b.txt"):

@@ -11,14 +11,14 @@ import importlib
 import re
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, Literal, Protocol
 
-from byokeep.redact.rules import Rule, Rules
-from byokeep.redact.unwrap import MASK64, TRIGGERS
+from byokeep.redact.rules import Rule, Rules, default_rules
+from byokeep.redact.unwrap import MASK64, TRIGGERS, holds_text, holds_text16
 
 Engine = Literal["auto", "hyperscan", "pure"]
 
@@ -31,8 +31,20 @@ _CASED: Final = re.compile(
     rb"\\[A-Z]|\\x(?:[46][0-9A-Fa-f]|[57][0-9Aa])"
     rb"|\[[^\]]*?(?:[^A-Z]-[A-Z]|[A-Z]-[^A-Z\]]|[^a-z]-[a-z]|[a-z]-[^a-z\]])[^\]]*\]"
 )
-# A rule whose every match holds one of another rule, which costs less to look for.
-_WITHIN: Final = {"wrapped-base64": "long-base64"}
+# Rules and the trigger whose every match holds a run of 40 base64 letters. Most such runs are digests, ids and roots.
+_IN_RUNS: Final = ("long-base64", "wrapped-base64")
+_RUN_TRIGGER: Final = "run"
+_LONG_RUN: Final = 1 << 20  # number of the run itself among the expressions
+_RUN_STARTS: Final = rb"(?:^|[^A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{40}"
+# Runs in which these rules find nothing: hex, alone or with few short parts; a short path and a UUID; a root.
+_DULL: Final = (
+    rb"(?:(?:[0-9a-f]{1,5}-)?[0-9a-f]{16,}(?:-[0-9a-f]{6,}){0,4}(?:-[0-9a-f]{1,5})?"
+    rb"|[a-z0-9/_-]{0,15}?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?![A-Za-z0-9+/_-])"
+)
+_DULL_ROOT: Final = rb"|(?<![\\%])([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048])=(?!=)"
+_WHOLE_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]*")
+_SAMPLE_ROOT: Final = b"bWVhc3VyZSB0d2ljZSwgY3V0IG9uY2UsIGFnYWluLi4="
+_UNWRAPPED: Final = 60  # letters; a run of fewer is no line of wrapped base64
 # Rules that begin at most so many bytes before 40 base64 letters in a row; what stands further left is passed over.
 _AFTER_RUN: Final = {"long-base64": 0, "wrapped-base64": 8}
 _RUN: Final = b"A" * 40
@@ -75,9 +87,15 @@ def _without_start(body: bytes) -> bytes:
 
 
 class Automaton:
-    """A hyperscan database with scratch space for as many scans at once as there are."""
+    """A hyperscan database with scratch space for as many scans at once as there are.
 
-    def __init__(self, expressions: Sequence[bytes], numbers: Sequence[int], flags: Sequence[int] | int) -> None:
+    `seen` is told each match and the list of what is found.
+    """
+
+    def __init__(
+        self, expressions: Sequence[bytes], numbers: Sequence[int], flags: Sequence[int] | int, seen: Any = None
+    ) -> None:
+        self._seen = seen or _seen
         library = importlib.import_module("hyperscan")
         self._new_scratch = library.Scratch
         self._database = library.Database(mode=library.HS_MODE_BLOCK)
@@ -91,13 +109,17 @@ class Automaton:
             scratch = self._idle.pop()
         except IndexError:
             scratch = self._new_scratch(self._database)
-        self._database.scan(data, match_event_handler=_seen, context=found, scratch=scratch)
+        self._database.scan(data, match_event_handler=self._seen, context=found, scratch=scratch)
         self._idle.append(scratch)
         return found
 
 
 def _seen(number: int, _start: int, _end: int, _flags: int, found: list[int]) -> None:
     found.append(number)
+
+
+def _seen_where(number: int, _start: int, end: int, _flags: int, found: list[int]) -> None:
+    found.append(number if number != _LONG_RUN else -end)
 
 
 class Nominator(Protocol):
@@ -107,16 +129,66 @@ class Nominator(Protocol):
         """Return a number for everything that may be in `data`; empty: nothing is."""
 
 
+class _Runs:
+    """Says whether a run of 40 base64 letters and more may be a secret, so that no digest costs a close reading.
+
+    It may only pass over runs in which no rule of _IN_RUNS finds anything. It is asked by both engines.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        place = {rule.name: number for number, rule in enumerate(rules.rules)}
+        self._rules = rules
+        self.numbers = [place[name] for name in _IN_RUNS if name in place]
+        self.trigger = len(rules.rules) + _NAMES.index(_RUN_TRIGGER)
+        known = {rule.name: rule for rule in default_rules().rules}
+        # With rules of somebody else's nothing is passed over.
+        self.known = bool(self.numbers) and all(
+            rules.rules[number].pattern == known[rules.rules[number].name].pattern
+            and rules.rules[number].split is known[rules.rules[number].name].split
+            for number in self.numbers
+        )
+        self._long = rules.rules[place["long-base64"]] if self.known and "long-base64" in place else None
+        roots = self._long is not None and rules.allowed("long-base64", _SAMPLE_ROOT, 0, len(_SAMPLE_ROOT))
+        self._dull = re.compile(_DULL + _DULL_ROOT if roots else _DULL).match
+
+    def nominated(self, data: bytes, starts: Iterable[int]) -> list[int]:
+        """Return the numbers of what the runs that start at these places may set off."""
+        digests: list[bytes] = []
+        others: list[bytes] = []
+        secret = False
+        for start in starts:
+            if dull := self._dull(data, start):
+                (others if dull.lastindex else digests).append(dull[0])
+            else:
+                secret = secret or self._secret(data, start)
+                others.append(_WHOLE_RUN.match(data, start)[0])  # type: ignore[index]
+        text = holds_text16(b" ".join(digests)) or holds_text(b" ".join(others))
+        return (self.numbers if secret and self.known else []) + ([self.trigger] if text else [])
+
+    def _secret(self, data: bytes, start: int) -> bool:
+        if self._long is None:
+            return True
+        match = self._long.compiled.match(data, start)
+        return match is None or match.end() - start >= _UNWRAPPED or bool(self._rules.secrets(self._long, match))
+
+
 class Pure:
     """The same with `re`: words first, expressions only where one of a rule's words stands."""
 
     def __init__(self, rules: Rules) -> None:
+        self._runs = _Runs(rules)
+        apart = self._runs.numbers if self._runs.known else []
         self._rules = [
             (number, rule.literals, quick or rule.compiled, quick is not None)
             for number, rule in enumerate(rules.rules)
+            if number not in apart
             for quick in [_folding(rule.pattern)]
         ]
-        self._triggers = [(len(self._rules) + n, re.compile(p)) for n, p in enumerate(TRIGGERS.values())]
+        self._triggers = [
+            (number, re.compile(pattern))
+            for number, (name, pattern) in enumerate(TRIGGERS.items(), len(rules.rules))
+            if name != _RUN_TRIGGER
+        ]
 
     def scan(self, data: bytes) -> Sequence[int]:
         """Return a number for everything that is in `data`."""
@@ -128,38 +200,43 @@ class Pure:
             and pattern.search(folded if folds else data)
         ]
         found += [number for number, pattern in self._triggers if pattern.search(data)]
-        return found
+        return found + self._runs.nominated(data, _run_starts(data.translate(MASK64)))
+
+
+def _run_starts(mask: bytes) -> Iterator[int]:
+    at = 0
+    while (at := mask.find(_RUN, at)) >= 0:
+        yield at
+        at = mask.find(b" ", at)
+        if at < 0:
+            return
 
 
 @lru_cache(maxsize=4)
-def _shapes(rules: Rules) -> Automaton:
-    names = {rule.name for rule in rules.rules}
-    chosen = [(n, weakened(rule.pattern)) for n, rule in enumerate(rules.rules) if _WITHIN.get(rule.name) not in names]
-    chosen += enumerate(TRIGGERS.values(), len(rules.rules))
-    return Automaton([text for _, text in chosen], [number for number, _ in chosen], HS_SINGLEMATCH)
+def _shapes(rules: Rules, apart: tuple[int, ...]) -> Automaton:
+    chosen = [(n, weakened(rule.pattern)) for n, rule in enumerate(rules.rules) if n not in apart]
+    chosen += [(n, p) for n, (name, p) in enumerate(TRIGGERS.items(), len(rules.rules)) if name != _RUN_TRIGGER]
+    chosen.append((_LONG_RUN, _RUN_STARTS))
+    flags = [0 if number == _LONG_RUN else HS_SINGLEMATCH for number, _ in chosen]
+    return Automaton([text for _, text in chosen], [number for number, _ in chosen], flags, _seen_where)
 
 
 class Hyperscan:
     """One pass over the text for everything. Compiled once for each rule file, which takes a second."""
 
     def __init__(self, rules: Rules) -> None:
-        self.scan = _with_followers(rules, _shapes(rules))
+        self._runs = _Runs(rules)
+        self._automaton = _shapes(rules, tuple(self._runs.numbers) if self._runs.known else ())
 
-
-def _with_followers(rules: Rules, automaton: Automaton) -> Any:
-    place = {rule.name: number for number, rule in enumerate(rules.rules)}
-    after: dict[int, list[int]] = {}
-    for name, within in _WITHIN.items():
-        if name in place and within in place:
-            after.setdefault(place[within], []).append(place[name])
-
-    def scan(data: bytes) -> Sequence[int]:
-        found = automaton.scan(data)
-        if found and after:
-            found += [number for seen in after for number in after[seen] if seen in found]
-        return found
-
-    return scan
+    def scan(self, data: bytes) -> Sequence[int]:
+        """Return a number for everything that may be in `data`."""
+        found = self._automaton.scan(data)
+        if not found:
+            return found
+        runs = [-number - len(_RUN) for number in found if number < 0]
+        if not runs:
+            return found
+        return [number for number in found if number >= 0] + self._runs.nominated(data, runs)
 
 
 class Waiting:
