@@ -31,7 +31,7 @@ PIECES: tuple[bytes, ...] = (
     b"/v1/items/3f0c5b0e-8c3e-4b0a-9a3f-2c1d2e3f4a5b", b"9f0c5b0e-8c3e-4b0a-9a3f-2c1d2e3f4a5b",
     b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", b"da39a3ee5e6b4b0d3255bfef95601890afd80709",
     b"/A6/zRzu65Mc6Fn7qlxvLTpN8XLqtYEgAB6lLZtkjyk=", b"src/byokeep/redact/hooks/browser/handling",
-    b"70617373776f72643d6162636465666768696a6b", b"cGFzc3dvcmQ9aHVudGVyMi14OVF6LWFuZC1tb3Jl", b"/", b"-", b"+",
+    b"password=abcdefghijk".hex().encode(), base64.b64encode(b"password=abcdefghijk and more"), b"/", b"-", b"+",
 )  # fmt: skip
 
 

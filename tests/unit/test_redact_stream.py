@@ -127,6 +127,14 @@ def test_a_word_that_never_ends_is_left_out_and_marked() -> None:
     assert out == b"[truncated:80000] next\n"
 
 
+def test_what_follows_a_word_that_is_left_out_comes() -> None:
+    """The end of such a word and what is said after it may come in one piece: the rest is passed on, not left out."""
+    through = _filter(held=1 << 14)
+    rest = b"\ngoes on: 9f0c5b0e-8c3e-4b0a-9a3f-2c1d2e3f4a5b\n"
+    out = through.feed(b"A1b2" * 10_000 + rest) + through.end()
+    assert out == b"[truncated:40000]" + rest
+
+
 class _Failing(Redactor):
     def find(self, data: bytes) -> list[Span]:
         if b"poison" in data:

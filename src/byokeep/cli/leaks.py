@@ -200,6 +200,8 @@ def _print(result: _Result, excluded: int, *, live: bool) -> None:
         for one in result.new
     ]  # fmt: skip
     unread = [{"source": one.source, "reason": one.reason, "state": "unknown"} for one in report.unreadable]
+    if not unread and not (report.sources_scanned and report.bytes_scanned):
+        unread = [{"source": "-", "reason": "nothing_there_to_search", "state": "unknown"}]
     stale = [{"source": one.source, "rule": one.rule, "fingerprint": one.fingerprint} for one in result.stale]
     totals = {"found": len(result.new), "known": len(result.known), "stale": len(stale), "unknown": len(unread),
               "not_shown": report.findings_dropped, "files": report.sources_scanned, "bytes": report.bytes_scanned,

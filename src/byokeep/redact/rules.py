@@ -60,7 +60,10 @@ class Rule:
 
     def whole(self, match: re.Match[bytes]) -> tuple[int, int]:
         """Return where the group of `match` stands that holds the secret; (-1, -1) if none took part."""
-        return next((match.span(number) for number in self.value if match.start(number) >= 0), (-1, -1))
+        for number in self.value:
+            if match.start(number) >= 0:
+                return match.span(number)
+        return -1, -1
 
     def spans(self, match: re.Match[bytes]) -> list[tuple[int, int]]:
         """Return the [start, end) of each secret in `match`, in offsets of the searched text; none if refused."""

@@ -116,8 +116,9 @@ class StreamFilter:
             last = last_word.end()
         if last > 0:
             return self._pass(last)
-        self._skipped, self._held = len(self._held), b""
-        return b""
+        self._skipped = len(self._held) - _CONTEXT
+        self._held = self._held[self._skipped :]
+        return self._skip()
 
     def _skip(self) -> bytes:
         """Leave out the rest of a word; return the mark that says so once it has ended."""

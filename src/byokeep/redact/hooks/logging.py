@@ -25,6 +25,7 @@ _NAMES: Final = ("name", "threadName", "processName", "taskName", "funcName", "m
 # Of a record without anything of its own: how many fields it has, which are text, and what its arguments may be.
 _FIELDS: Final = len(logging.makeLogRecord({}).__dict__)
 _NAMED: Final = ("name", "threadName", "processName", "funcName", "module", "pathname")
+_LONG: Final = 1 << 14  # characters of a message whose arguments are not kept apart
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _DATA: Final = (str, bytes, list, tuple, Mapping, int, float, complex)
 
@@ -77,6 +78,8 @@ class LoggingHook:
             said = record.getMessage()
         except Exception:  # the message does not fit its arguments
             return False
+        if len(said) > _LONG:
+            return False
         parts += [record.msg, said]
         text = "\n".join(parts)
         return said.isprintable() and self._wall.text(text) is text
@@ -104,7 +107,9 @@ class LoggingHook:
             record.msg, record.args = wall.line(said), ()
             return
         clean = wall.line(said)
-        if record.args:
+        if record.args and len(said) > _LONG:  # to read it by parts too would cost as much again
+            record.msg, record.args = clean, ()
+        elif record.args:
             record.msg, record.args = self._by_parts(record, clean)
         else:
             record.msg = clean

@@ -24,6 +24,7 @@ from byokeep.redact.views import Layer
 from byokeep.redact.walk import Finding, Limits, Report, Seen
 
 _BLOCK = 1 << 20
+_STREAMS = frozenset(("gzip", "zlib", "zip", "zstd", "bzip2", "xz", "deflate"))
 
 
 class _Detector:
@@ -104,7 +105,7 @@ class Scanner(Places):
 
 
 def _with_lines(path: Path, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """Return the findings with line numbers where the file is text and the finding is not in a stream or the name."""
+    """Return the findings with line numbers where the file is text and no stream, and the finding not in the name."""
     lines: list[Finding] = []
     try:
         with path.open("rb") as handle:
@@ -115,7 +116,8 @@ def _with_lines(path: Path, findings: tuple[Finding, ...]) -> tuple[Finding, ...
                     text = bool(block) and b"\0" not in block
                     at += len(block)
                     line += block.count(b"\n")
-                in_text = text and not finding.source.endswith(" (name)")
+                packed = finding.encoding.partition(">")[0] in _STREAMS
+                in_text = text and not packed and not finding.source.endswith(" (name)")
                 lines.append(replace(finding, line=line) if in_text else finding)
     except OSError:
         return findings

@@ -63,8 +63,11 @@ class Shapes:
         """Yield what looks like a secret, in order of place; of those that overlap, the first and longest."""
         last = 0
         found = self._everywhere(data) if self._database is None else self._nominated(data)
+        told = {end for start, end, _ in found if self._weak or looks_random(data[start:end])}
+        runs: set[_Place] = set()
         for number, (kinds, least) in self._plain.items():
-            self._runs(data, number, data.translate(kinds), least, found)
+            self._runs(data, number, data.translate(kinds), least, runs)
+        found |= {one for one in runs if one[1] not in told}  # a key before which stands a letter of something else
         for start, end, number in sorted(found, key=lambda one: (one[0], -one[1], one[2])):
             if start < last:
                 continue
