@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import re
+import resource
 import secrets
 import shutil
 import subprocess
@@ -49,11 +50,26 @@ HOSTILE: Final = {
 }  # fmt: skip
 
 
+class Took:
+    """Seconds that went by, and CPU seconds of this process and of children that have ended."""
+
+    def __init__(self) -> None:
+        self._began, self._cpu = time.perf_counter(), self._spent()
+
+    def __call__(self) -> tuple[float, float]:
+        return time.perf_counter() - self._began, self._spent() - self._cpu
+
+    @staticmethod
+    def _spent() -> float:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(one.ru_utime + one.ru_stime for one in used)
+
+
 @dataclass
 class Verdict:
-    """How one peer did: bytes and seconds, secrets missed by kind, clean lines altered or flagged."""
+    """How one peer did: bytes, seconds and CPU seconds, secrets missed by kind, clean lines altered or flagged."""
 
-    seconds: float
+    took: tuple[float, float]
     size: int
     lines: Sequence[Line]
     missed: list[str] = field(default_factory=list)
@@ -62,21 +78,21 @@ class Verdict:
     def row(self, name: str, *, aim_rate: float | None = None, full: bool = True) -> Row:
         wanted = sum(1 for line in self.lines if line.value)
         clean = len(self.lines) - wanted
-        rate = self.size / 1e6 / self.seconds
+        rate, of_cpu = (self.size / 1e6 / seconds for seconds in self.took)
         recall, false = 1 - len(self.missed) / wanted, self.false / clean
         kinds = sorted(set(self.missed))
         held = None if aim_rate is None else rate >= aim_rate and false <= 0.001
         note = f"missed kinds: {', '.join(kinds)}" if kinds else ""
         return Row(
             what=f"{name}{'' if full else f' (first {self.size / 1e6:.1f} MB)'}", p50=f"{recall:.1%} found",
-            p99=f"{false:.3%} false", rate=f"{rate:,.1f} MB/s",
+            p99=f"{false:.3%} false", rate=f"{rate:,.1f} MB/s", ratio=f"{of_cpu:,.1f} MB a CPU second",
             aim="" if aim_rate is None else f">= {aim_rate:.0f} MB/s, <= 0.1% false", held=held, note=note,
         )  # fmt: skip
 
 
-def judged(lines: Sequence[Line], out: Sequence[bytes], seconds: float) -> Verdict:
+def judged(lines: Sequence[Line], out: Sequence[bytes], took: tuple[float, float]) -> Verdict:
     """Judge what a masking peer wrote."""
-    verdict = Verdict(seconds, sum(len(line.text) + 1 for line in lines), lines)
+    verdict = Verdict(took, sum(len(line.text) + 1 for line in lines), lines)
     for line, said in zip(lines, out, strict=True):
         if not line.value:
             verdict.false += said != line.text
@@ -85,9 +101,9 @@ def judged(lines: Sequence[Line], out: Sequence[bytes], seconds: float) -> Verdi
     return verdict
 
 
-def reported(lines: Sequence[Line], found: set[int], seconds: float) -> Verdict:
+def reported(lines: Sequence[Line], found: set[int], took: tuple[float, float]) -> Verdict:
     """Judge which line numbers (from 1) a reporting peer named."""
-    verdict = Verdict(seconds, sum(len(line.text) + 1 for line in lines), lines)
+    verdict = Verdict(took, sum(len(line.text) + 1 for line in lines), lines)
     for number, line in enumerate(lines, 1):
         if line.value and number not in found:
             verdict.missed.append(line.kind)
@@ -107,17 +123,17 @@ def ours(lines: Sequence[Line], engine: Any) -> Verdict:
     redactor = Redactor(engine=engine)
     redactor.warm()
     data = b"\n".join(line.text for line in lines)
-    began = time.perf_counter()
+    took = Took()
     out = redactor.data(data)
-    return judged(lines, out.split(b"\n"), time.perf_counter() - began)
+    return judged(lines, out.split(b"\n"), took())
 
 
 def by_re(lines: Sequence[Line], patterns: Sequence[bytes]) -> Verdict:
     one = re.compile(b"|".join(b"(?:%s)" % pattern for pattern in patterns))
     data = b"\n".join(line.text for line in lines)
-    began = time.perf_counter()
+    took = Took()
     out = one.sub(b"***", data)
-    return judged(lines, out.split(b"\n"), time.perf_counter() - began)
+    return judged(lines, out.split(b"\n"), took())
 
 
 _LOGGINGREDACTOR: Final = """
@@ -128,21 +144,21 @@ logger = logging.getLogger("bench"); logger.propagate = False; logger.setLevel(2
 out = open(sys.argv[2], "w", encoding="utf-8")
 handler = logging.StreamHandler(out); logger.addHandler(handler)
 def run():
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     for line in lines: logger.info(line)
-    return time.perf_counter() - began
-bare = run(); out.seek(0); out.truncate()
+    return time.perf_counter() - began, time.process_time() - cpu
+bare = run()[0]; out.seek(0); out.truncate()
 logger.addFilter(loggingredactor.RedactingFilter(patterns))
-print(run(), bare, len(lines))
+print(*run(), bare, len(lines))
 """
 _DETECT_SECRETS: Final = """
 import sys, time, json
 from detect_secrets import SecretsCollection
 from detect_secrets.settings import default_settings
 with default_settings():
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     found = SecretsCollection(); found.scan_file(sys.argv[1])
-    took = time.perf_counter() - began
+    took = time.perf_counter() - began, time.process_time() - cpu
 print(json.dumps([took, sorted({s.line_number for _, s in found})]))
 """
 
@@ -159,17 +175,17 @@ def loggingredactor(lines: Sequence[Line], folder: Path) -> tuple[Verdict, float
     """Returns the verdict and the microseconds that it adds to a record."""
     source, target = folder / "in.log", folder / "out.log"
     source.write_bytes(b"\n".join(line.text for line in lines))
-    took, bare, count = map(
+    took, cpu, bare, count = map(
         float, _peer(_LOGGINGREDACTOR, str(source), str(target), *(p.decode() for p in RUNBOOK)).split()
     )
-    return judged(lines, target.read_bytes().splitlines(), took), (took - bare) / count * 1e6
+    return judged(lines, target.read_bytes().splitlines(), (took, cpu)), (took - bare) / count * 1e6
 
 
 def detect_secrets(lines: Sequence[Line], folder: Path) -> Verdict:
     source = folder / "in.log"
     source.write_bytes(b"\n".join(line.text for line in lines))
     took, found = json.loads(_peer(_DETECT_SECRETS, str(source)))
-    return reported(lines, set(found), took)
+    return reported(lines, set(found), tuple(took))
 
 
 def _scanner(lines: Sequence[Line], folder: Path, command: list[str], read: Callable[[Any], set[int]]) -> Verdict:
@@ -179,10 +195,10 @@ def _scanner(lines: Sequence[Line], folder: Path, command: list[str], read: Call
     (place / "app.log").write_bytes(b"\n".join(line.text for line in lines))
     report = folder / "report.json"
     report.unlink(missing_ok=True)
-    began = time.perf_counter()
+    clock = Took()
     subprocess.run([*command, str(report)], cwd=place, capture_output=True, timeout=GIVE_UP_S, check=False)
-    seconds = time.perf_counter() - began
-    return reported(lines, read(json.loads(report.read_text())), seconds)
+    took = clock()
+    return reported(lines, read(json.loads(report.read_text())), took)
 
 
 def betterleaks(lines: Sequence[Line], folder: Path) -> Verdict:

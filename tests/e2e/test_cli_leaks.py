@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -229,6 +231,40 @@ async def test_baseline_suppresses_and_tells_what_is_stale(shell: Shell, tmp_pat
     assert (stale.code, len(stale.document["stale_entries"])) == (0, 1)
     Path(known).write_text("{}")
     assert (await shell.run(*scan)).code == 2
+
+
+async def test_a_key_does_not_get_into_a_commit(shell: Shell, tmp_path: Path) -> None:
+    """The hook of the page, in a real repository: a real-shaped key stops the commit unless the baseline knows it."""
+    page = (Path(__file__).parents[2] / "docs" / "leaks.md").read_text()
+    script = page.partition("```sh\n#!/bin/sh\n")[2].partition("```")[0]
+    command = f"{shlex.quote(sys.executable)} -m byokeep.cli"
+    tree, home = tmp_path / "tree", environment() | {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        named = ["git", "-c", "user.name=a", "-c", "user.email=a@example.test", *words]
+        return subprocess.run(named, cwd=tree, env=home, capture_output=True, text=True, timeout=60, check=False)
+
+    tree.mkdir()
+    assert git("init", "-q").returncode == 0
+    hook = tree / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\nset -e\n{script}".replace("byokeep leaks", f"{command} leaks"))
+    hook.chmod(0o755)
+    known = str(tree / "leaks.json")
+    (tree / "empty.py").touch()
+    assert (await shell.run("leaks", "scan", str(hook), "--baseline", known, "--write-baseline")).code == 0
+    assert git("add", "empty.py").returncode == 0
+    assert git("commit", "-qm", "clean").returncode == 0
+    value = new_canary("anthropic").decode()
+    (tree / "settings.py").write_text(f"KEY = '{value}'\n")
+    git("add", "settings.py")
+    stopped = git("commit", "-qm", "with a key")
+    assert stopped.returncode != 0
+    assert "settings.py:1" in stopped.stderr
+    assert value[13:] not in stopped.stdout + stopped.stderr
+    taken = await shell.run("leaks", "scan", str(tree / "settings.py"), "--baseline", known, "--write-baseline")
+    assert taken.code == 0
+    assert git("commit", "-qm", "a test key, looked at").returncode == 0
 
 
 async def test_live_values_by_fingerprint_alone(shell: Shell, tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ class KnownValues:
             return False
         text = data.translate(None, SQUEEZED)
         automaton = self._automaton
-        if automaton is None:
+        if automaton is None and len(self._entries) <= _FEW:
             automaton = self._worth(len(text))
         if automaton is not None:
             return bool(automaton.scan(text))
@@ -248,8 +248,6 @@ class KnownValues:
 
         Called where no bulk is expected, so where somebody may be waiting for one record.
         """
-        if len(self._entries) > _FEW:
-            return None
         self._spent += 1000 + _SCAN_NS * size
         return self._compile() if self._spent > _COMPILE_NS * len(self._entries) else None
 

@@ -265,6 +265,7 @@ class Waiting:
             if not isinstance(self._now, Hyperscan):
                 self._now = Hyperscan(self._rules)
             self._left = 0
+            self.scan = self._now.scan  # type: ignore[method-assign]
 
 
 def nominator(rules: Rules, engine: Engine) -> Nominator:
