@@ -29,10 +29,17 @@ class Query(Generic[T]):
     """A named statement and the noun its rows become.
 
     ``name`` is a statement of ``adapters/postgres/sql/*.sql``; ``into`` builds the noun from a row.
+
+    Attributes:
+        waits: Its rows say nothing, so it is sent along with the next statement, before it; a lock.
+        ends: The transaction commits with it, and nothing may follow in the block. If the commit's outcome can not be
+            known it raises Unavailable(``commit_outcome_unknown``).
     """
 
     name: str
     into: Callable[[Row], T]
+    waits: bool = False
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +63,8 @@ class Tx(Protocol):
     async def all(self, query: Query[T], **params: object) -> list[T]:
         """Return all rows."""
 
-    async def append(self, event: Event) -> Receipt:
-        """Append to the audit chain of ``event.client_id`` (or the platform's) in this transaction."""
+    async def append(self, event: Event, *, ends: bool = False) -> Receipt:
+        """Append to the audit chain of ``event.client_id`` (or the platform's) here; ``ends`` as of a query."""
 
     async def defer(self, task: str, *, delay_s: float = 0, key: str = "", **ids: str) -> None:
         """Enqueue a task in this transaction; ``key`` = queueing lock (one waiting at a time). Ids only."""
@@ -71,6 +78,12 @@ class Database(Protocol):
 
         Raises Unavailable(``database_unavailable``); ValueError for both scopes at once.
         """
+
+    async def read(
+        self, query: Query[T], params: Mapping[str, object], *, client_id: UUID | None = None,
+        every_client: bool = False,
+    ) -> list[T]:  # fmt: skip
+        """Return the rows of one statement, in a transaction of its own that may not write. Raises as :meth:`begin`."""
 
     async def ping(self) -> None:
         """Raise Unavailable unless the database answers."""

@@ -21,6 +21,7 @@ from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.core.audit import GENESIS, canonical_payload, chain_hash
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName
+from byokeep.flows.scopes import lock_key
 from byokeep.ports import Query, Row
 from tests.support.postgres import FreshDatabase, fresh_database, running_postgres, statements
 from tests.support.postgres_rows import INSTALLATION, OPERATOR, event, installation_sql
@@ -254,11 +255,11 @@ async def test_postgres_scope_locks(shared_postgres: FreshDatabase) -> None:
 
         async def enter() -> None:
             async with database.begin() as tx:
-                await tx.all(shared, scopes=["client:a", "global"])
+                await tx.all(shared, keys=[lock_key("client:a"), lock_key("global")])
                 done.append("entered")
 
         async with database.begin() as first:
-            assert len(await first.all(shared, scopes=["client:a", "global"])) == 2
+            assert len(await first.all(shared, keys=[lock_key("client:a"), lock_key("global")])) == 2
             await enter()
             closer = asyncio.create_task(close())
             await asyncio.sleep(0.1)

@@ -11,6 +11,8 @@ Rules
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
@@ -20,7 +22,8 @@ from byokeep.core.policy import NEXT_STEPS, DenyReason
 from byokeep.ports import Query, Row, Tx
 
 GLOBAL: Final = "global"
-_SHARED: Final = Query("switch_lock_shared", lambda _: None)
+_SHARED: Final = Query("switch_lock_shared", lambda _: None, waits=True)
+_SHARED_AT_ONCE: Final = Query("switch_lock_shared", lambda _: None)
 
 
 def client_scopes(client_id: UUID) -> list[str]:
@@ -92,9 +95,23 @@ def scope_from_name(name: str) -> Scope:
     raise Rejected("bad_scope")
 
 
-async def hold_open(tx: Tx, scopes: list[str]) -> None:
-    """Take the shared locks of ``scopes`` until the transaction ends; waits for a close in progress."""
-    await tx.all(_SHARED, scopes=scopes)
+@lru_cache(maxsize=4096)
+def lock_key(scope: str) -> int:
+    """Return the advisory lock key of a scope; the same number as ``byokeep.scope_lock_key`` in the database."""
+    return int.from_bytes(sha256(b"byokeep/scope/" + scope.encode()).digest()[:8], "big", signed=True)
+
+
+async def hold_open(tx: Tx, scopes: list[str], *, at_once: bool = False) -> None:
+    """Take the shared locks of ``scopes`` until the transaction ends; waits for a close in progress.
+
+    They are held before the next statement begins, so that it sees what was committed until then.
+
+    Args:
+        tx: The transaction.
+        scopes: Wide to narrow.
+        at_once: Take them before returning, for whoever waits for more locks than these.
+    """
+    await tx.all(_SHARED_AT_ONCE if at_once else _SHARED, keys=[lock_key(scope) for scope in scopes])
 
 
 def switches_open(row: Row) -> bool | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -21,9 +21,9 @@ from psycopg.rows import dict_row
 
 from byokeep.adapters.postgres.failures import busy, translate
 from byokeep.adapters.postgres.session import CONNECT_S, driver_arguments
+from byokeep.adapters.postgres.trip import Connection
 from byokeep.core.errors import ByokeepError
 
-Connection: TypeAlias = psycopg.AsyncConnection[dict[str, Any]]
 _IDLE: Final = TransactionStatus.IDLE
 
 
@@ -87,7 +87,7 @@ class Connections:
     async def _connect(self) -> Connection:
         failure: ByokeepError
         try:
-            return await psycopg.AsyncConnection.connect(
+            return await Connection.connect(
                 **self._arguments, autocommit=True, row_factory=dict_row, cursor_factory=psycopg.AsyncCursor
             )
         except (psycopg.Error, OSError) as error:

@@ -6,31 +6,30 @@ Rules
 - A block that swallowed a failed statement does not commit: leaving it raises the failure again.
 - No append, no action: an audit record, the rows it speaks of and the tasks that follow commit together.
 - Append to a client's chain before the platform's: the chains stay locked until commit.
+- What needs no answer of its own travels with what follows: the opening and the locks with the first question, the
+  commit with the last write. Their order, and what each statement sees, is as if they went alone.
 
 It may not hold SQL: statements are named in ``sql/*.sql``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
 import re
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 from uuid import UUID
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
 from byokeep.adapters.postgres import queries
-from byokeep.adapters.postgres.connections import Connection, Connections
+from byokeep.adapters.postgres.connections import Connections
 from byokeep.adapters.postgres.failures import translate, unavailable
 from byokeep.adapters.postgres.queue import Enqueuer
+from byokeep.adapters.postgres.trip import Answers, Asked, Connection, Rows, Watch, travel
 from byokeep.core.audit import canonical_payload
 from byokeep.core.errors import ByokeepError, Integrity, NotFound, Unavailable
 from byokeep.core.events import Event
@@ -38,10 +37,12 @@ from byokeep.ports import Query, Receipt, Row
 
 T = TypeVar("T")
 
-CALL_S: Final = 3.2  # seconds a statement may take before its connection is cut; just over the lock timeout
-_GRACE_S: Final = 0.05  # of them: for an answer that came while the loop was busy elsewhere
 _CAN_ROLL_BACK: Final = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
+_IN_DOUBT: Final = frozenset({TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN})
 _POOL: Final = 10
+_BEGIN: Final[Asked] = ("BEGIN", None)
+_COMMIT: Final[Asked] = ("COMMIT", None)
+_ROLLBACK: Final[Asked] = ("ROLLBACK", None)
 _TASK: Final = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _ID: Final = re.compile(r"[a-z0-9_:./-]{1,128}\Z")
 
@@ -51,6 +52,9 @@ def _receipt(row: Row) -> Receipt:
 
 
 _APPEND: Final = Query("audit_append", _receipt)
+_APPEND_LAST: Final = Query("audit_append", _receipt, ends=True)
+_SCOPE: Final = "open_scope"
+_READING: Final = "open_reading"
 
 
 class PostgresDatabase:
@@ -65,7 +69,7 @@ class PostgresDatabase:
     def __init__(self, url: str, *, pool_size: int = _POOL, statements: Mapping[str, str] | None = None) -> None:
         self._queries = queries.load() if statements is None else statements
         self._enqueuer = Enqueuer()
-        # The driver commits by itself; begin() sends BEGIN together with the client's scope in one round trip.
+        # The driver commits by itself; a transaction sends BEGIN together with its first statement.
         self._connections = Connections(url, size=pool_size, name="byokeep")
 
     @asynccontextmanager
@@ -73,6 +77,8 @@ class PostgresDatabase:
         self, *, client_id: UUID | None = None, every_client: bool = False
     ) -> AsyncIterator[PostgresTransaction]:
         """Open a transaction; leaving the block commits, an exception rolls back.
+
+        The server hears of it with the first statement, so a server that is away is felt there.
 
         Args:
             client_id: The client whose rows are visible and writable.
@@ -83,8 +89,7 @@ class PostgresDatabase:
             Unavailable: ``database_unavailable``, ``database_busy``, ``commit_outcome_unknown``.
             ValueError: Both scopes at once.
         """
-        connection = await self._open(_opening(client_id, every_client))
-        transaction = PostgresTransaction(connection, self._connections, self._queries, self._enqueuer)
+        transaction = await self._open(client_id, every_client, reads=False)
         try:
             yield transaction
         except BaseException:
@@ -92,47 +97,60 @@ class PostgresDatabase:
             raise
         await transaction.commit()
 
+    async def read(
+        self, query: Query[T], params: Mapping[str, object], *, client_id: UUID | None = None,
+        every_client: bool = False,
+    ) -> list[T]:  # fmt: skip
+        """Run one statement in a transaction of its own that may not write, in one trip; the trip is the transaction.
+
+        Raises:
+            Unavailable: ``database_unavailable``, ``database_busy``.
+            ValueError: Both scopes at once.
+        """
+        transaction = await self._open(client_id, every_client, reads=True)
+        try:
+            return await transaction.last(query, params)
+        finally:
+            await transaction.undo()
+
     async def ping(self) -> None:
         """Raise Unavailable unless the database answers a transaction."""
-        async with self.begin():
-            pass
+        async with self.begin() as transaction:
+            await transaction.reach()
 
     async def close(self) -> None:
         """Close all connections."""
         await self._connections.close()
 
-    async def _open(self, opening: str) -> Connection:
-        failure: ByokeepError
-        while True:
-            connection, new = await self._connections.take()
-            watch = _Watch(connection)
-            try:
-                with watch:
-                    await connection.execute(opening)
-                return connection
-            except psycopg.Error as error:
-                failure = translate(error)
-                died = connection.closed and not watch.expired
-                self._connections.drop(connection)
-            except BaseException:
-                self._connections.drop(connection)
-                raise
-            # An idle one may have died with a server that is back by now: nothing was begun, so another is safe.
-            if new or not died:
-                break
-        raise failure
+    async def _open(self, client_id: UUID | None, every_client: bool, *, reads: bool) -> PostgresTransaction:
+        if client_id is not None and every_client:
+            raise ValueError("one client or every client, not both")
+        shown = {"client_id": "" if client_id is None else str(client_id), "scope": "all" if every_client else ""}
+        opening: list[Asked] = [(self._queries[_READING], shown)] if reads else [_BEGIN]
+        if not reads and (client_id is not None or every_client):
+            opening.append((self._queries[_SCOPE], shown))
+        connection, new = await self._connections.take()
+        return PostgresTransaction(
+            connection, self._connections, self._queries, self._enqueuer, opening=opening, new=new, reads=reads
+        )
 
 
 class PostgresTransaction:
-    """:class:`byokeep.ports.Tx`; made by :meth:`PostgresDatabase.begin` only."""
+    """:class:`byokeep.ports.Tx`; made by :class:`PostgresDatabase` only."""
 
     def __init__(
-        self, connection: Connection, pool: Connections, statements: Mapping[str, str], enqueuer: Enqueuer
-    ) -> None:
-        self._connection = connection
+        self, connection: Connection, pool: Connections, statements: Mapping[str, str], enqueuer: Enqueuer,
+        *, opening: list[Asked], new: bool, reads: bool,
+    ) -> None:  # fmt: skip
+        self._connection: Connection | None = connection  # None = given back
         self._pool = pool
         self._statements = statements
         self._enqueuer = enqueuer
+        self._opening = len(opening)
+        self._waiting = opening
+        self._new = new
+        self._reads = reads
+        self._begun = False
         self._failure: ByokeepError | None = None
 
     async def one(self, query: Query[T], **params: object) -> T:
@@ -152,27 +170,28 @@ class PostgresTransaction:
         return rows[0] if rows else None
 
     async def all(self, query: Query[T], **params: object) -> list[T]:
-        """Return all rows; a statement without rows gives none.
+        """Return all rows; a statement without rows, or one that waits for the next, gives none.
 
         Raises:
             Conflict: ``conflict`` with ``constraint``: the row is there already.
             Rejected: ``constraint_violated`` with ``constraint``; ``value_not_accepted``.
             Denied: ``database_denied``: a row policy or a missing grant; ``audit_refused``.
-            Unavailable: ``database_unavailable``, ``database_busy``.
+            Unavailable: ``database_unavailable``, ``database_busy``; ``commit_outcome_unknown`` of one that ends.
         """
-        statement = self._statements[query.name]
-        rows = await self._run(statement, {name: _plain(value) for name, value in params.items()})
-        return [query.into(row) for row in rows]
+        if query.waits:
+            self._waiting.append(self._asked(query, params))
+            return []
+        return [query.into(row) for row in await self._send(self._asked(query, params), ends=query.ends)]
 
-    async def append(self, event: Event) -> Receipt:
-        """Append to the chain of ``event.client_id``, or the platform's, in this transaction.
+    async def append(self, event: Event, *, ends: bool = False) -> Receipt:
+        """Append to the chain of ``event.client_id``, or the platform's, in this transaction; ``ends`` = and commit.
 
         Raises:
             Denied: ``audit_refused`` with ``rule``: this process may not write this event.
             Unavailable: As :meth:`all`.
         """
         return await self.one(
-            _APPEND,
+            _APPEND_LAST if ends else _APPEND,
             chain=event.client_id,
             event=event.name,
             actor=event.actor.id,
@@ -191,95 +210,115 @@ class PostgresTransaction:
         if not _TASK.match(task) or any(not _ID.match(value) for value in (*ids.values(), *([key] if key else []))):
             raise ValueError("tasks take ids only")
         at = datetime.now(UTC) + timedelta(seconds=delay_s) if delay_s else None
+        if self._waiting:
+            await self.reach()
+        connection = self._held()
         try:
-            with _Watch(self._connection):
-                await self._enqueuer.enqueue(self._connection, task, ids, key=key, at=at)
+            with Watch(connection):
+                await self._enqueuer.enqueue(connection, task, ids, key=key, at=at)
             return
         except psycopg.Error as error:
             self._failure = translate(error)
         raise self._failure
+
+    async def last(self, query: Query[T], params: Mapping[str, object]) -> list[T]:
+        """Return the rows of a statement and end the transaction; for :meth:`PostgresDatabase.read`."""
+        return [query.into(row) for row in await self._send(self._asked(query, params), ends=True)]
+
+    async def reach(self) -> None:
+        """Send what waits, be it the opening alone."""
+        await self._send()
 
     async def commit(self) -> None:
         """Commit; for :meth:`PostgresDatabase.begin`."""
         if self._failure is not None:
             await self.undo()
             raise self._failure
-        try:
-            with _Watch(self._connection):
-                await self._connection.execute("COMMIT")
-            self._pool.give(self._connection)
+        if self._connection is None:  # a statement ended it
             return
-        except psycopg.Error:
-            self._pool.drop(self._connection)
-        except BaseException:
-            self._pool.drop(self._connection)
-            raise
-        raise Unavailable("commit_outcome_unknown", next_step="Look whether it happened before trying again.")
+        if not self._begun and len(self._waiting) == self._opening:  # nothing was asked
+            self._give()
+            return
+        try:
+            await self._send(ends=True)
+        finally:
+            await self.undo()
 
     async def undo(self) -> None:
-        """Roll back, or drop a connection that can not; for :meth:`PostgresDatabase.begin`."""
+        """Roll back what is not committed, or drop a connection that can not; for :meth:`PostgresDatabase.begin`."""
+        if self._connection is None:
+            return
         if self._connection.pgconn.transaction_status not in _CAN_ROLL_BACK:
-            self._pool.drop(self._connection)
+            self._give()  # outside a transaction it goes back, any other is thrown away
             return
         try:
-            with _Watch(self._connection):
-                await self._connection.execute("ROLLBACK")
-            self._pool.give(self._connection)
-            return
+            with Watch(self._connection):
+                answers = await travel(self._connection, [_ROLLBACK])
+            if answers.error is None:
+                self._give()
+                return
         except psycopg.Error:
-            self._pool.drop(self._connection)
+            pass
         except BaseException:
-            self._pool.drop(self._connection)
+            self._drop()
             raise
+        self._drop()
 
-    async def _run(self, statement: str, params: Mapping[str, object]) -> list[dict[str, Any]]:
-        watch = _Watch(self._connection)
-        try:
-            with watch:
-                cursor = await self._connection.execute(statement, params)
-                return await cursor.fetchall() if cursor.description else []
-        except psycopg.Error as error:
-            failure = unavailable() if watch.expired else translate(error)
-        # Raised out here, so that the driver's exception is not even a context of ours.
+    def _asked(self, query: Query[T], params: Mapping[str, object]) -> Asked:
+        return self._statements[query.name], {name: _plain(value) for name, value in params.items()}
+
+    async def _send(self, *asked: Asked, ends: bool = False) -> Rows:
+        """Send what waits, what is asked, and the commit if that is the end, in one trip; the rows of what was asked.
+
+        An idle connection may have died with a server that is back by now: until something was begun, and nothing but
+        reading was to be committed, another one is safe.
+        """
+        first = len(self._waiting)
+        trip = [*self._waiting, *asked, *([_COMMIT] if ends and not self._reads else [])]
+        self._waiting = []
+        while True:
+            connection = self._held()
+            watch, answers, failure = Watch(connection), Answers(), None
+            try:
+                with watch:
+                    answers = await travel(connection, trip)
+            except psycopg.Error as error:
+                failure = unavailable() if watch.expired else translate(error)
+            if answers.error is not None:
+                failure = translate(answers.error)
+            if failure is None:
+                break
+            again = not self._begun and not self._new and (self._reads or not ends)
+            if not again or not connection.closed or watch.expired:
+                self._fail(connection, failure, ends=ends, commit_failed=len(answers.rows) == len(trip) - 1)
+            self._drop()
+            self._connection, self._new = await self._pool.take()
+        self._begun = True
+        if ends:
+            self._give()
+        return answers.rows[first] if asked else []
+
+    def _fail(self, connection: Connection, failure: ByokeepError, *, ends: bool, commit_failed: bool) -> NoReturn:
+        """Keep the failure, so that the block can not commit, and raise it outside the driver's exception."""
+        in_doubt = commit_failed or connection.closed or connection.pgconn.transaction_status in _IN_DOUBT
+        if ends and not self._reads and in_doubt:
+            self._drop()
+            failure = Unavailable("commit_outcome_unknown", next_step="Look whether it happened before trying again.")
         self._failure = failure
         raise failure
 
+    def _held(self) -> Connection:
+        if self._connection is None:
+            raise RuntimeError("the transaction has ended: nothing may follow")
+        return self._connection
 
-class _Watch:
-    """Cuts a connection's socket when time is up: the driver then sees its end at once, whatever the server does.
+    def _give(self) -> None:
+        connection, self._connection = self._held(), None
+        self._pool.give(connection)
 
-    Cancelling instead would make the driver ask the hung server to cancel, and wait for that. When time is up because
-    this process did not come round to its loop, an answer that lies there meanwhile is taken first.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self.expired = False
-        self._descriptor = -1 if connection.closed else connection.fileno()
-
-    def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(CALL_S - _GRACE_S, self._due, loop)
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def _due(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = loop.call_later(_GRACE_S, self._cut)
-
-    def _cut(self) -> None:
-        self.expired = True
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as end:
-            end.shutdown(socket.SHUT_RDWR)
-
-
-def _opening(client_id: UUID | None, every_client: bool) -> str:
-    if client_id is not None and every_client:
-        raise ValueError("one client or every client, not both")
-    if every_client:
-        return "BEGIN; SET LOCAL byokeep.scope = 'all'"
-    if client_id is not None:
-        return f"BEGIN; SET LOCAL byokeep.client_id = '{UUID(int=client_id.int)}'"
-    return "BEGIN"
+    def _drop(self) -> None:
+        connection, self._connection = self._held(), None
+        self._pool.drop(connection)
 
 
 def _plain(value: object) -> object:

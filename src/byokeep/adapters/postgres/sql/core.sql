@@ -11,3 +11,12 @@ SELECT place.chain, entry.seq, encode(entry.hash, 'hex') AS hash_hex
 
 -- name: clock_now
 SELECT clock_timestamp() AS now
+
+-- name: open_scope
+-- Whose rows a transaction sees, until it ends; walls.sql reads both.
+SELECT set_config('byokeep.client_id', :client_id, true), set_config('byokeep.scope', :scope, true)
+
+-- name: open_reading
+-- The same for one question, which may not write. Not in a block: both end with the trip.
+SELECT set_config('byokeep.client_id', :client_id, true), set_config('byokeep.scope', :scope, true),
+       set_config('transaction_read_only', 'on', true)

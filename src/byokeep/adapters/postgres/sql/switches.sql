@@ -2,8 +2,9 @@
 -- that was committed before the lock was granted.
 
 -- name: switch_lock_shared
-SELECT pg_advisory_xact_lock_shared(byokeep.scope_lock_key(scope))
-  FROM unnest(CAST(:scopes AS text[])) AS scope;
+-- By keys, which flows/scopes.py makes as byokeep.scope_lock_key does: every decision comes by here.
+SELECT pg_advisory_xact_lock_shared(key)
+  FROM unnest(CAST(:keys AS bigint[])) AS key;
 
 -- name: switch_lock_exclusive
 SELECT pg_advisory_xact_lock(byokeep.scope_lock_key(:scope));
