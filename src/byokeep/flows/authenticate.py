@@ -48,8 +48,8 @@ async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) ->
         Unavailable: The database could not be asked.
     """
     keyed_hash = app.token_key(token[:MAX_TOKEN].encode("utf-8", "replace"))
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.maybe(_TOKEN, keyed_hash=keyed_hash)
+    rows = await app.db.read(_TOKEN, {"keyed_hash": keyed_hash}, every_client=True)
+    found = rows[0] if len(rows) == 1 else None
     if found is not None and found["live"] is not True:
         with suppress(ByokeepError):  # the refusal stands, recorded or not
             await raise_alert(app, reason="token_reuse", key=f"token/{found['token_id']}", severity="warning",

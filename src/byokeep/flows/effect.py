@@ -34,10 +34,10 @@ from byokeep.flows.scopes import effect_scopes, hold_open, switches_open
 from byokeep.ports import Query, Row
 
 _FACTS: Final = Query("permit_facts", lambda row: row)
-_INSERT: Final = Query("permit_insert", lambda row: row["expires_at"])
+_INSERT: Final = Query("permit_insert", lambda row: row["expires_at"], ends=True)
 _HOLDER: Final = Query("permit_holder", lambda row: (UUID(str(row["id"])), str(row["state"])))
 _READ: Final = Query("permit_read", lambda row: row)
-_CLOSE: Final = Query("permit_close", lambda row: row["id"])
+_CLOSE: Final = Query("permit_close", lambda row: row["id"], ends=True)
 _ACCOUNT: Final = Query("account_facts", lambda row: row)
 _IDENTIFIED: Final = Query("account_identified", lambda row: row["identified_at"])
 # What a decision may end with besides a permit. Anything else, also a statement that the database refused, is the
@@ -176,10 +176,15 @@ async def _decide(app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: U
         expires_at = await tx.maybe(
             _INSERT, id=permit_id, job_id=row["job_id"], ttl_s=app.limits.permit_ttl_s, **place, **record_params(event)
         )
-        if expires_at is None:  # another transaction took the key between the two statements
-            raise _same_key(*await tx.one(_HOLDER, client_id=client_id, idempotency_key=wish.idempotency_key))
+    if expires_at is None:  # another transaction took the key between the two statements; nothing was written
+        raise await _taken(app, client_id, wish.idempotency_key)
     remember(permit_id, client_id)
     return Permit(permit_id, expires_at, app.limits.permit_ttl_s)
+
+
+async def _taken(app: BrokerApp, client_id: ClientId, key: str) -> Conflict | NotFound:
+    held = await app.db.read(_HOLDER, {"client_id": client_id, "idempotency_key": key}, client_id=client_id)
+    return _same_key(*held[0]) if held else NotFound("not_found")
 
 
 def _same_key(permit_id: UUID, state: str) -> Conflict:
@@ -247,17 +252,17 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
             raise NotFound("not_found")
         if row["state"] == outcome:
             return outcome
-        closed = await tx.maybe(_CLOSE, client_id=client_id, id=permit_id, state=outcome, from_states=from_states)
-        if closed is None:
-            code = "outcome_unknown" if row["state"] == "unknown" else f"already_{row['state']}"
-            raise Conflict(code, permit=permit_id)
-        await tx.append(
-            Event(
-                name=EventName.PERMIT_CLOSED, actor=actor, client_id=client_id, object_id=permit_id,
-                outcome=Outcome.OK if outcome == "done" else Outcome.FAILED,
-                fields={"job": str(row["job_id"]), "lease": str(row["lease_id"])},
-            )
+        event = Event(
+            name=EventName.PERMIT_CLOSED, actor=actor, client_id=client_id, object_id=permit_id,
+            outcome=Outcome.OK if outcome == "done" else Outcome.FAILED,
+            fields={"job": str(row["job_id"]), "lease": str(row["lease_id"])},
         )  # fmt: skip
+        closed = await tx.maybe(
+            _CLOSE, client_id=client_id, id=permit_id, state=outcome, from_states=from_states, **record_params(event)
+        )
+    if closed is None:  # it was in another state; nothing was written
+        code = "outcome_unknown" if row["state"] == "unknown" else f"already_{row['state']}"
+        raise Conflict(code, permit=permit_id)
     return outcome
 
 

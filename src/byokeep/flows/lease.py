@@ -2,7 +2,8 @@
 
 Rules
 - The record of the lease is committed before the store's key signs anything: no lease without its record.
-- The signed token stands in the reply only; it is worthless after ``lease_jwt_ttl_s``, and the store's own token
+- The signed token stands in the reply only (the signer remembers signatures for the reconciliation, not tokens); it
+  is worthless after ``lease_jwt_ttl_s``, and the store's own token
   after ``lease_token_ttl_s``. So a job that ended is refused by the store itself within their sum (R4.1-3).
 - A holder shows life every few seconds (:func:`heartbeat`); it must stop by itself when nobody answers.
 - The database's clock decides; a doubt denies.
@@ -34,7 +35,7 @@ from byokeep.ports import Query, Row
 
 AUDIENCE: Final = "openbao"
 _FACTS: Final = Query("lease_facts", lambda row: row)
-_INSERT: Final = Query("lease_insert", lambda _: None)
+_INSERT: Final = Query("lease_insert", lambda _: None, ends=True)
 _ENDED: Final = Query("lease_ended_secret", lambda row: row["reason"])
 _HEARTBEAT: Final = Query("lease_heartbeat", lambda row: row)
 _CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed"})
@@ -238,13 +239,12 @@ async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:
     try:
         client_id = await client_of(app, "lease", lease_id)
         authorise(actor, Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE, client_id=client_id)
-        async with app.db.begin(client_id=client_id) as tx:
-            row = await tx.one(
-                _HEARTBEAT, client_id=client_id, lease_id=lease_id, scopes=client_scopes(client_id),
-                installation_id=app.installation_id,
-            )  # fmt: skip
-        if row["runner_id"] != actor.id:
+        asked = {"client_id": client_id, "lease_id": lease_id, "scopes": client_scopes(client_id),
+                 "installation_id": app.installation_id}  # fmt: skip
+        rows = await app.db.read(_HEARTBEAT, asked, client_id=client_id)
+        if not rows or rows[0]["runner_id"] != actor.id:
             raise NotFound("not_found")
+        row = rows[0]
     except Denied as refusal:
         await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=None, object_id=lease_id)
         raise

@@ -40,9 +40,8 @@ async def client_of(app: App, kind: Kind, object_id: UUID) -> ClientId:
     """
     if (known := _known.get(object_id)) is not None:
         return known
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.maybe(_QUERIES[kind], id=object_id)
-    if found is None:
+    found = await app.db.read(_QUERIES[kind], {"id": object_id}, every_client=True)
+    if not found:
         raise NotFound("not_found")
-    remember(object_id, found)
-    return found
+    remember(object_id, found[0])
+    return found[0]

@@ -89,6 +89,7 @@ _INSTALL: Final = Query("switch_install", lambda row: str(row["scope"]))
 _CLOSE: Final = Query("switch_close", _switch)
 _OPEN: Final = Query("switch_open", _switch)
 _READ: Final = Query("switch_read", _switch)
+_READ_LAST: Final = Query("switch_read", _switch, ends=True)
 _HOLD_ROW: Final = Query("switch_hold_row", _switch)
 _LIST: Final = Query("switch_list", _switch)
 _PENDING: Final = Query("switch_pending_cut_off", _switch)
@@ -159,7 +160,8 @@ async def _close_row(app: BrokerApp, actor: Actor, scope: Scope, reason: str, *,
             Event(
                 name=EventName.SWITCH_CLOSED, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
                 fields={"scope": scope.name, "epoch": switch.epoch, "reason": reason, "count": len(killed)},
-            )
+            ),
+            ends=locked,
         )  # fmt: skip
         if not locked:
             await alert_in(tx, app, reason="switch_lock_held", key=f"switch/{scope.name}", severity="critical",
@@ -172,8 +174,8 @@ async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch) -
     started = app.clock.monotonic()
     try:
         async with asyncio.timeout(CUT_OFF_WITHIN_S):
-            async with app.db.begin(every_client=True) as tx:
-                entities = await tx.all(_ENTITIES, client_id=scope.client_id, opening="")
+            asked = {"client_id": scope.client_id, "opening": ""}
+            entities = await app.db.read(_ENTITIES, asked, every_client=True)
             await _each(app, [entity.entity_id for entity in entities], enable=False)
             took_us = int((app.clock.monotonic() - started) * 1_000_000)
             async with app.db.begin(every_client=True) as tx:
@@ -186,7 +188,7 @@ async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch) -
                                     "entities": len(entities)},
                         )
                     )  # fmt: skip
-                current = await tx.one(_READ, scope=scope.name)
+                current = await tx.one(_READ_LAST, scope=scope.name)
     except (TimeoutError, ByokeepError):
         raise Unavailable(
             "store_cut_off_pending",
@@ -349,7 +351,7 @@ async def _put_out(app: BrokerApp, entity_ids: list[str]) -> None:
 async def _lock(tx: Tx, scope: Scope) -> None:
     """Lock a scope for change, and hold what is wider as it is."""
     if scope.wider:
-        await hold_open(tx, scope.wider)
+        await hold_open(tx, scope.wider, at_once=True)  # each wait has an end of its own
     await tx.all(_LOCK, scope=scope.name)
 
 

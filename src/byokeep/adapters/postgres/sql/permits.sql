@@ -53,9 +53,14 @@ SELECT p.id, p.state, p.job_id, p.lease_id, l.runner_id, p.expires_at
    FOR UPDATE OF p;
 
 -- name: permit_close
+-- Row and record in one round trip; a permit in another state makes neither.
+WITH closed AS (
 UPDATE byokeep.permit SET state = :state, closed_at = clock_timestamp()
  WHERE client_id = :client_id AND id = :id AND state = ANY (CAST(:from_states AS text[]))
-RETURNING id;
+RETURNING id)
+SELECT closed.id, record.seq
+  FROM closed,
+       LATERAL byokeep.audit_append(:client_id, :event, :actor, closed.id, :request, :outcome, :payload) AS record;
 
 -- name: permit_overdue
 SELECT id, client_id FROM byokeep.permit
