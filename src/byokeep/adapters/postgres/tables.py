@@ -207,7 +207,8 @@ lease = Table(
     Column("jwt_exp", BigInteger, nullable=False), _at("issued_at"), _at("expires_at"),
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
     ForeignKeyConstraint(["client_id", "job_id"], ["byokeep.job.client_id", "byokeep.job.id"]),
-    Index("lease_issued_at_ix", "issued_at"), _one_of("kind", "use", "custody", "enroll"),
+    Index("lease_issued_at_ix", "issued_at"), Index("lease_client_issued_at_ix", "client_id", "issued_at"),
+    _one_of("kind", "use", "custody", "enroll"),
 )  # fmt: skip
 
 permit = Table(
