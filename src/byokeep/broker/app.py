@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 
 from byokeep import __version__
 from byokeep.broker import audit, effects, jobs, switches
@@ -18,10 +19,12 @@ from byokeep.flows.switches import cut_off_pending
 from byokeep.http.body import no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
+from byokeep.http.lean import Lean
 from byokeep.http.problems import install
 from byokeep.http.token import Authenticator
 from byokeep.telemetry.log import get_log
 
+ALL_THE_TIME: Final = frozenset({"issue_lease", "heartbeat", "issue_permit", "close_permit", "close"})
 RETRY_CUT_OFF_S: Final = 1.0  # seconds between two looks for a cut-off the store has not confirmed
 
 
@@ -70,10 +73,11 @@ def create_app(
         redirect_slashes=False, dependencies=[Depends(no_query)], telemetry=NO_TELEMETRY,
     )  # fmt: skip
     install(api)
-    for routes in (
+    routers = (
         jobs.router(app, auth, room), effects.router(app, auth, room), switches.router(kill_app, kill_auth, room),
         audit.router(app, auth),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for routes in routers:
         api.include_router(routes)
 
     @api.get("/healthz", include_in_schema=False)
@@ -89,5 +93,7 @@ def create_app(
             raise Unavailable("store_unreachable")
         return {"status": "ready"}
 
+    declared = [route for routes in routers for route in routes.routes if isinstance(route, APIRoute)]
+    api.add_middleware(Lean, routes=[route for route in declared if route.name in ALL_THE_TIME])
     api.add_middleware(Guard)
     return api

@@ -26,6 +26,11 @@ _TAKEN: Final = frozenset({"type", "title", "status", "code", "request_id", "nex
 INTERNAL: Final = Unavailable("internal_error", next_step="Nothing was released. Tell us the request id.")
 
 
+def bad_path() -> Rejected:
+    """A path or parameter that is not what the route says."""
+    return Rejected("bad_request", next_step="Check the path and the types; see /openapi.json.")
+
+
 def request_id(request: Request) -> UUID:
     """Return the id this request was given by :class:`byokeep.http.guard.Guard`."""
     found = request.scope.get("state", {}).get("request_id")
@@ -59,10 +64,15 @@ def problem(error: ByokeepError, about: UUID, *, status: int | None = None) -> R
     return Response(json.dumps(document).encode(), status, headers, MEDIA_TYPE)
 
 
-async def _ours(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ByokeepError)  # noqa: S101 - registered for this class alone
+def answer(request: Request, error: ByokeepError) -> Response:
+    """Build the reply for an error and note its code for the access log."""
     request.scope.setdefault("state", {})["code"] = error.code
     return problem(error, request_id(request))
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ByokeepError)  # noqa: S101 - registered for this class alone
+    return answer(request, error)
 
 
 async def _framework(request: Request, error: Exception) -> Response:
@@ -79,8 +89,7 @@ async def _framework(request: Request, error: Exception) -> Response:
 
 
 async def _validation(request: Request, _error: Exception) -> Response:
-    # The framework's own reply would echo what was sent.
-    return await _ours(request, Rejected("bad_request", next_step="Check the path and the types; see /openapi.json."))
+    return answer(request, bad_path())  # the framework's own reply would echo what was sent
 
 
 async def _last(request: Request, _error: Exception) -> Response:
