@@ -6,6 +6,7 @@ import gc
 import random
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -72,9 +73,11 @@ def test_forgotten_value_leaves_nothing_readable(compiled: bool) -> None:
     """After the last registration ends no form, word or automaton of the value is held, and buffers are zeros."""
     known = _known(compiled)
     kept = known.register(secrets.token_urlsafe(40))
-    before = dict(known.table)
     value = secrets.token_urlsafe(40).encode()
+    assert not known.holds(value)
+    before = dict(known.table)
     registration = known.register(value)
+    assert known.holds(value)
     forms = {id(form): form for places in known.table.values() for form, _ in places if form.entry.count}
     known.expect(1 << 30)
     assert known.holds(value)
@@ -86,6 +89,28 @@ def test_forgotten_value_leaves_nothing_readable(compiled: bool) -> None:
     assert not any(value in item for item in gc.get_objects() if isinstance(item, (bytes, bytearray)))
     kept.forget()
     assert known.table == {}
+
+
+def test_value_that_nothing_was_searched_for_is_wiped_too() -> None:
+    """A value whose forms no search asked for is not in the table, and leaves nothing when it is let go."""
+    known = _known()
+    value = secrets.token_urlsafe(40).encode()
+    registration = known.register(value)
+    entry = next(iter(known._entries.values()))
+    assert (known.table, bytes(entry.plain)) == ({}, value)
+    registration.forget()
+    assert set(entry.plain) <= {0}
+    assert not known.holds(value)
+    assert known.table == {}
+
+
+def test_search_in_another_thread_waits_for_the_forms() -> None:
+    """Whoever searches while another thread works out the forms of a new value finds it all the same."""
+    for _ in range(50):
+        known = _known()
+        value = secrets.token_urlsafe(100).encode()
+        with known.register(value), ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(known.holds, [value] * 4))
 
 
 def test_registrations_show_nothing() -> None:

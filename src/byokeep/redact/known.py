@@ -1,8 +1,8 @@
 """Known values: the secrets that are live in this process, found in any text in whatever form they were written.
 
 A value is registered by whoever holds it and forgotten when it is let go. Every 4-byte word of every form of it stands
-in one table; a text is sampled at each 8th byte, so that the time does not depend on how many values are known. Words
-only nominate; a place counts when at least 12 bytes in a row of the value stand there.
+in one table, from the first search on; a text is sampled at each 8th byte, so that the time does not depend on how many
+values are known. Words only nominate; a place counts when at least 12 bytes in a row of the value stand there.
 Rules: what chance would find is refused; a forgotten value leaves no readable byte here; nothing here prints a value.
 """
 
@@ -29,11 +29,10 @@ from byokeep.core.secret import Secret
 from byokeep.redact.canary import FRAGMENT_BYTES
 from byokeep.redact.needles import Squeezed, radix_cuts
 from byokeep.redact.nominate import HS_CASELESS, HS_SINGLEMATCH, Automaton
+from byokeep.redact.parts import SQUEEZED, private_parts, strong_windows, told_apart
 
-SQUEEZED: Final = b"\r\n\t \0:\\\"',[](){}<>;|`"
 LONGEST: Final = 1 << 15
 """Bytes; a longer value is refused, for its table would be larger than the process."""
-_LEAST_DISTINCT: Final = 5
 _WORD: Final = 4
 _STRIDE: Final = 8
 _GRAIN: Final = 2048
@@ -41,16 +40,6 @@ _SAMPLERS: Final = [struct.Struct(f"@{'I4x' * (words - 1)}I" if words else "@") 
 _COMPILE_NS: Final = 1_500_000  # for each value
 _SCAN_NS: Final = 4  # for each byte searched without an automaton
 _FEW: Final = 8
-
-# What all keys of a kind share says nothing about one of them: it is neither searched for nor counted as entropy.
-_PUBLIC: Final = re.compile(
-    rb"\A(?:sk-(?:ant-[a-z]+[0-9]{2}-|proj-|svcacct-|admin-|or-v1-)|sk_(?:live|test)_|sk_V2_hgu_k?|AQ\.Ab8RN6|AIza|ya29\."
-    rb"|github_pat_|gh[pousr]_|xox[abprs]-|hv[sbr]\.|eyJ[A-Za-z0-9_-]+\.)"
-    rb"|-----(?:BEGIN|END) [A-Z ]{1,40}-----"
-    rb"|(?<![A-Za-z0-9+/])(?:MII[A-Za-z0-9+/]{3}IBADANBgkqhkiG9w0BAQEFAASC[A-Za-z0-9+/]{22}(?:AoI[A-Za-z0-9+/]{4})?"
-    rb"|MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg|MC4CAQAwBQYDK2VwBCIEI)"
-)
-
 
 _HEXADECIMAL: Final = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
 
@@ -103,10 +92,12 @@ def _cases(pair: bytes) -> tuple[bytes, ...]:
 class _Entry:
     kind: str
     mark: str
+    plain: bytearray = field(repr=False)  # until its forms are made
     count: int = 1
     forms: list[_Form] = field(default_factory=list, repr=False)
 
     def wipe(self) -> None:
+        self.plain[:] = bytes(len(self.plain))
         for form in self.forms:
             form.text[:] = bytes(len(form.text))
             form.cuts.clear()
@@ -156,6 +147,7 @@ class KnownValues:
         self._key = secrets.token_bytes(32)
         self._lock = threading.RLock()  # a signal handler may log, and so search or forget, in the middle of a call
         self._entries: dict[bytes, _Entry] = {}
+        self._unread: dict[bytes, _Entry] = {}  # registered since the last search, not in the table yet
         self._compiled = compiled
         self._automaton: Automaton | None = None
         self._spent = 0
@@ -177,23 +169,25 @@ class KnownValues:
         with self._lock:
             entry = self._entries.get(name)
             if entry is None:
-                entry = self._entries[name] = self._entry(plain, kind)
-                self._index(entry)
+                entry = _Entry(kind, self._mark(_checked(plain)), bytearray(plain))
+                self._entries[name] = self._unread[name] = entry
                 self._automaton = None
             else:
                 entry.count += 1
         return Registration(lambda: self._forget(name))
 
-    def _entry(self, plain: bytes, kind: str) -> _Entry:
-        if len(plain) > LONGEST:
-            raise KnownValueRefused("known_value_too_long", limit=LONGEST)
-        entry = _Entry(kind, self._mark(plain))
-        entry.forms = [form for part in private_parts(plain) for form in _forms(entry, part)]
-        if not any(form.name == "raw" for form in entry.forms):
-            raise KnownValueRefused(
-                "known_value_too_weak", next_step="Register only values of 12 or more characters drawn by chance."
-            )
-        return entry
+    def _read(self) -> None:
+        """Work out the forms of what is new. An entry leaves ``_unread`` last: others wait, a handler repeats."""
+        with self._lock:
+            for name, entry in list(self._unread.items()):
+                if not entry.forms:
+                    forms = [form for part in private_parts(bytes(entry.plain)) for form in _forms(entry, part)]
+                    if name not in self._unread:
+                        continue
+                    entry.forms = forms
+                    entry.plain[:] = bytes(len(entry.plain))
+                self._index(entry)
+                self._unread.pop(name, None)
 
     def _index(self, entry: _Entry) -> None:
         table = self.table
@@ -210,6 +204,7 @@ class KnownValues:
             if entry.count:
                 return
             del self._entries[name]
+            self._unread.pop(name, None)
             self._automaton = None
             for form in entry.forms:
                 for word, _ in form.words():
@@ -223,6 +218,8 @@ class KnownValues:
         """Return whether `data` may hold a known value. False: it holds none."""
         if not self._entries:
             return False
+        if self._unread:
+            self._read()
         text = data.translate(None, SQUEEZED)
         automaton = self._automaton
         if automaton is None and len(self._entries) <= _FEW:
@@ -255,6 +252,7 @@ class KnownValues:
         if not self._compiled:
             return None
         with self._lock:
+            self._read()
             self._automaton = _automaton([form for entry in self._entries.values() for form in entry.forms])
             self._spent = 0
             return self._automaton
@@ -333,31 +331,27 @@ def _holds(cuts: list[tuple[int, int]], left: int, right: int) -> bool:
     return at < len(cuts) and cuts[at][1] <= right
 
 
-def private_parts(value: bytes) -> list[bytes]:
-    """Return what is left of a value without public starts, PEM frames and the constants inside keys."""
-    return [part for part in _PUBLIC.sub(b"\0\0\0\0", value).split(b"\0\0\0\0") if len(part) >= FRAGMENT_BYTES]
-
-
-def _strong(window: bytes) -> bool:
-    return len(set(window)) >= _LEAST_DISTINCT
-
-
-def _one_class(text: bytes) -> bool:
-    return text.isdigit() or (text.isalpha() and (text.islower() or text.isupper()))
+def _checked(value: bytes) -> bytes:
+    """Return a value that can be looked for. Raises KnownValueRefused."""
+    if len(value) > LONGEST:
+        raise KnownValueRefused("known_value_too_long", limit=LONGEST)
+    if not any(next(strong_windows(told_apart(part)), None) for part in private_parts(value)):
+        raise KnownValueRefused(
+            "known_value_too_weak", next_step="Register only values of 12 or more characters drawn by chance."
+        )
+    return value
 
 
 def _forms(entry: _Entry, part: bytes) -> Iterator[_Form]:
-    plain = part.translate(None, SQUEEZED)
-    if len(plain) < FRAGMENT_BYTES or (len(plain) < 20 and _one_class(plain)):
-        return
-    cuts = _windows(plain)
+    plain = told_apart(part)
+    cuts = list(strong_windows(plain))
     if not cuts:
         return
     hexadecimal = _HEXADECIMAL.fullmatch(plain) is not None  # whoever writes such a value again may choose the case
     yield _Form(entry, "raw", plain.lower() if hexadecimal else plain, cuts, hexadecimal)
     mirrored = plain[::-1]
-    yield _Form(entry, "reversed", mirrored, _windows(mirrored))
-    strong = [at for at, _ in _windows(part)]
+    yield _Form(entry, "reversed", mirrored, list(strong_windows(mirrored)))
+    strong = [at for at, _ in strong_windows(part)]
     yield _Form(entry, "hex", part.hex().encode(), [(2 * at, 2 * (at + FRAGMENT_BYTES)) for at in strong], True)
     for name, each, between in (("numbers", "%d", ""), ("c-array", "0x%02x", ""), ("pairs", "%02x", "-")):
         texts = [(each % byte + between).encode() for byte in part]
@@ -374,8 +368,3 @@ def _forms(entry: _Entry, part: bytes) -> Iterator[_Form]:
         url_safe = base64.urlsafe_b64encode(shifted)[first : first + parts[-1][1]]
         if url_safe != standard:
             yield _Form(entry, f"base64url@{shift}", url_safe, parts)
-
-
-def _windows(text: bytes) -> list[tuple[int, int]]:
-    last = len(text) - FRAGMENT_BYTES
-    return [(at, at + FRAGMENT_BYTES) for at in range(last + 1) if _strong(text[at : at + FRAGMENT_BYTES])]
