@@ -3,6 +3,11 @@
 A lease's login token must come out the same when the reconciler signs its claims again, also after the key was
 rotated. So the key version is a function of the claims: the newest version that was at least ``SETTLE_S`` old at
 ``iat``, else the oldest. A new version is thus also known to every verifier before it is used.
+
+Rules
+- Signing again is only ever asked for by the reconciliation, within a minute or two. So the signature of a login token
+  is remembered for that long, by the digest of what was signed: a function of the claims alone, whoever computes it.
+  The token is worthless by then, and the claims it would take to put it together again stand elsewhere.
 """
 
 from __future__ import annotations
@@ -15,14 +20,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Final
 
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.secret import Secret
 
 SETTLE_S: Final = 120  # seconds
 MAX_JWT_LIFE_S: Final = 30  # seconds
 _KEEP_S: Final = 60.0  # seconds for which a list of versions is believed; less than SETTLE_S
+_REMEMBER_S: Final = 120.0  # seconds; a reconciliation looks back no further than its last run
+_REMEMBERED: Final = 50_000  # signatures at most
 _PURPOSES: Final = frozenset({"leases", "checkpoints", "evidence"})
 
 
@@ -40,6 +49,7 @@ class TransitSigner:
         self._login = login
         self._known: dict[str, tuple[float, list[_Version]]] = {}
         self._lock = asyncio.Lock()
+        self._made: dict[bytes, tuple[float, Secret]] = {}  # oldest first
 
     async def sign_jwt(self, claims: Mapping[str, object]) -> str:
         """Return a compact EdDSA JWT, typ ``byokeep-lease+jwt``, kid = key version; the same for the same claims.
@@ -57,7 +67,7 @@ class TransitSigner:
         number = settled[-1].number
         header = {"alg": "EdDSA", "kid": str(number), "typ": "byokeep-lease+jwt"}
         signed = f"{_b64url(_canonical(header))}.{_b64url(_canonical(claims))}"
-        signature = await self._sign("leases", signed.encode(), number)
+        signature = await self._sign_once(signed.encode(), number)
         return f"{signed}.{_b64url(signature)}"
 
     async def sign(self, purpose: str, message: bytes) -> tuple[bytes, str]:
@@ -75,6 +85,16 @@ class TransitSigner:
     async def public_keys(self, purpose: str) -> dict[str, bytes]:
         """Return key id -> raw 32-byte Ed25519 public key, all versions. Raises as :meth:`sign`."""
         return {str(v.number): v.public_key for v in await self._versions(purpose)}
+
+    async def _sign_once(self, message: bytes, number: int) -> bytes:
+        digest, now = sha256(message).digest(), time.monotonic()
+        if (made := self._made.get(digest)) is not None:
+            return made[1].reveal()
+        signature = await self._sign("leases", message, number)
+        self._made[digest] = now, Secret(signature)
+        while len(self._made) > _REMEMBERED or next(iter(self._made.values()))[0] < now - _REMEMBER_S:
+            self._made.pop(next(iter(self._made)))[1].wipe()
+        return signature
 
     async def _sign(self, purpose: str, message: bytes, number: int) -> bytes:
         body = {"input": base64.b64encode(message).decode(), "key_version": number}
