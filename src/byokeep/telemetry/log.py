@@ -152,6 +152,11 @@ def configure(process: str, *, path: Path | None = None, level: int = logging.IN
     sys.excepthook = lambda kind, _value, _trace: logger.error("uncaught_error", error=kind.__name__)
 
 
+def warm() -> None:
+    """Start the redactor's automaton now, which takes a moment, rather than in the middle of some request."""
+    default().warm()
+
+
 def get_log() -> structlog.typing.FilteringBoundLogger:
     """Return the logger. Use: ``get_log().info("process_started", version=__version__)``."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
