@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import uvloop
 from granian.constants import Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from byokeep import __version__
@@ -37,6 +38,7 @@ from byokeep.wiring import broker_app, broker_url, emergency_of, kill_lane, pass
 from byokeep.worker.tasks import run as run_worker
 
 _DRAIN_S: Final = 5.0
+_HEADERS_MS: Final = 10_000  # a connection that says nothing for so long gives its place back
 _SWITCH_S: Final = 0.0005
 
 
@@ -91,7 +93,7 @@ async def _listen(api: Any, listen: str) -> None:
         api, address=host.strip("[]"), port=int(port), interface=Interfaces.ASGI, log_enabled=False, websockets=False,
         backlog=1024,
         # It counts connections, idle ones too: at the default, runners that keep theirs open would keep a kill out.
-        backpressure=4096,
+        backpressure=4096, http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_MS),
     )  # fmt: skip
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -218,6 +218,25 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
     assert shared_postgres.sql(definers) == "audit_append"
 
 
+def test_postgres_a_token_only_ends_and_roles_stay_apart(full: tuple[FreshDatabase, UUID, UUID]) -> None:
+    """Whoever has web's rights brings no token back, makes none live longer, and gives nobody both sides."""
+    database, _, _ = full
+    database.sql("UPDATE byokeep.api_token SET revoked_at = now()")
+    for statement in (
+        "UPDATE byokeep.api_token SET revoked_at = NULL",
+        "UPDATE byokeep.api_token SET expires_at = expires_at + interval '1 second'",
+    ):
+        assert attempt(database, "byokeep_web", statement) == "42501", statement
+    assert attempt(database, "byokeep_web", "UPDATE byokeep.api_token SET expires_at = now()") == ""
+    for pair in ("operator,approver", "admin,operator", "admin,approver", "admin,auditor", "operator,auditor"):
+        roles = f"UPDATE byokeep.subject SET roles = '{{{pair}}}' WHERE kind = 'operator'"
+        assert attempt(database, "byokeep_web", roles) == "23514", pair
+    assert (
+        attempt(database, "byokeep_web", "UPDATE byokeep.subject SET roles = '{approver}' WHERE kind = 'operator'")
+        == ""
+    )
+
+
 @pytest.mark.req("S-OWASP-23")
 async def test_postgres_without_a_client_sees_nothing(full: tuple[FreshDatabase, UUID, UUID]) -> None:
     """Opened for no client the data layer shows no client's row and writes none; for one, his alone; for all, all."""

@@ -254,7 +254,8 @@ async def test_the_second_copy_goes_on_from_its_end_and_verifies_offline(broker:
     keys = read_keys(await keys_file(broker))
     path = broker.folder / "copy" / "audit.jsonl"
     report = verify_export([path], keys, epochs=broker.folder / "epochs.jsonl")
-    assert (report.records, report.covered, report.epochs) == (12, 11, 3)
+    assert (report.records, report.covered, report.epochs, report.whole) == (12, 11, 3, False)
+    assert report.checkpoint_at is not None
     independent_verify.check_export(
         path, independent_verify.epochs_of(broker.folder / "epochs.jsonl",
                                            independent_verify.keys_of(broker.folder / "keys.txt")), whole=True,
@@ -339,6 +340,8 @@ async def test_who_may_not_read_the_log_may_not_export_prove_verify_or_sign(brok
     ):  # fmt: skip
         with pytest.raises(Denied, match="not_permitted"):
             await call
+    with pytest.raises(NotFound):  # the platform's chain names every client
+        await export(broker.app, elsewhere, INSTALLATION)
     for chain, actor in ((ALICE, elsewhere), (uuid4(), broker.auditor)):
         with pytest.raises(NotFound):
             await export(broker.app, actor, chain)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
+from collections.abc import AsyncIterator
 from typing import Any
 from unittest import mock
 from uuid import uuid4
@@ -12,6 +14,7 @@ import pytest
 import structlog
 
 from byokeep.flows import jobs
+from byokeep.http import body
 from tests.support.broker import Stand
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
@@ -83,7 +86,12 @@ async def test_a_token_is_good_only_while_everything_about_it_is(stand: Stand) -
         key = "subject_id" if change.startswith("api") else "id"
         stand.db.sql(f"UPDATE byokeep.{change} WHERE {key} = '{runner.id}'")
         assert (await stand.call("GET", "/v1/self", "runner"))[1]["code"] == "bad_token"
-        stand.db.sql(f"UPDATE byokeep.{undo} WHERE {key} = '{runner.id}'")
+        # A token's row only ends; to bring it back for the next try the rule is taken away.
+        stand.db.sql(
+            "ALTER TABLE byokeep.api_token DISABLE TRIGGER api_token_only_ends;"
+            f"UPDATE byokeep.{undo} WHERE {key} = '{runner.id}';"
+            "ALTER TABLE byokeep.api_token ENABLE ALWAYS TRIGGER api_token_only_ends"
+        )
         assert (await stand.call("GET", "/v1/self", "runner"))[0] == 200
 
 
@@ -178,3 +186,18 @@ async def test_health_and_readiness(stand: Stand) -> None:
     with mock.patch.object(type(stand.app.db), "ping", side_effect=OSError("down")):
         assert (await stand.call("GET", "/readyz"))[0] == 503
     assert (await stand.call("GET", "/docs"))[0] == 404
+
+
+async def test_a_body_that_does_not_come_gives_its_place_back(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends slower than the time for it is refused, and whoever hangs up is no failure of ours."""
+    monkeypatch.setattr(body, "BODY_WITHIN_S", 0.2)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(5)
+
+    headers = {"Authorization": f"Bearer {stand.people['operator'].token}", "Content-Type": "application/json"}
+    began = asyncio.get_running_loop().time()
+    async with stand.http.post("http://broker/v1/switches/close", data=slowly(), headers=headers) as reply:
+        assert (reply.status, (await reply.json())["code"]) == (422, "body_too_slow")
+    assert asyncio.get_running_loop().time() - began < 3

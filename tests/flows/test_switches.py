@@ -194,6 +194,23 @@ async def test_opening_needs_two_people_once_and_in_time(stand: Stand) -> None:
     assert len(stand.events("switch.opened", "denied")) >= 4
 
 
+async def test_people_of_some_clients_stop_everything_and_open_nothing_of_it(stand: Stand) -> None:
+    """The global switch is opened by two people of all clients; those of one may close it, ask for and approve none."""
+    client = await stand.client()
+    operator, approver = (stand.subject(role, clients=(client,)) for role in ("operator", "approver"))
+    body = {"reason": "suspected_leak"}
+    assert (await stand.call("POST", "/v1/switches/close", operator, body))[0] == 200
+    status, reply = await stand.call("POST", "/v1/switches/open-requests", operator, {"reason": "incident_over"})
+    assert (status, reply["code"]) == (403, "not_permitted")
+    status, wish = await stand.call("POST", "/v1/switches/open-requests", "operator", {"reason": "incident_over"})
+    assert status == 201
+    status, reply = await stand.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", approver)
+    assert (status, reply["code"]) == (403, "not_permitted")
+    assert stand.db.sql("SELECT closed FROM byokeep.switch WHERE scope = 'global'") == "t"
+    assert stand.events("switch.opened", "denied")
+    assert (await stand.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", "approver"))[0] == 200
+
+
 async def test_a_closed_switch_has_one_request_to_open(stand: Stand) -> None:
     """Asking again, by many at once, names the request that waits; it is listed until it is void, used or too old."""
     client, other = str(await stand.client()), str(await stand.client())

@@ -11,7 +11,7 @@ from cyclopts import App
 from byokeep.cli.api import call, fetch, run
 from byokeep.cli.intake import read_secret, write_result
 from byokeep.cli.names import tell
-from byokeep.cli.terminal import facts, session, show
+from byokeep.cli.terminal import facts, say, session, show
 from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 
@@ -37,7 +37,8 @@ def list_(*, client: UUID | None = None, since: str | None = None, limit: int = 
 def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None, chain: UUID | None = None) -> None:
     """Verify the log: online without files, offline with exported files, public keys and published checkpoints.
 
-    Exit code 5 = broken, 4 = nothing wrong found, but no checkpoint looked at that covers the records: no pass.
+    Exit code 5 = broken, 4 = nothing wrong found, but no checkpoint looked at that covers the records: no pass. Records
+    after the newest checkpoint are only chained: how many is said, for nobody has signed them yet.
 
     Example: byokeep audit verify
 
@@ -54,7 +55,11 @@ def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None, c
         return
     if keys is None:
         raise Rejected("keys_missing", next_step="Give --keys FILE, as `byokeep audit keys` writes it.")
-    show(facts(offline.verify_export(files, offline.read_keys(keys), epochs=epochs, chain=chain)), title="Audit")
+    report = offline.verify_export(files, offline.read_keys(keys), epochs=epochs, chain=chain)
+    show({**facts(report), "not_covered": report.records - report.covered}, title="Audit")
+    if not report.whole:
+        say(f"Not proven: the last {report.records - report.covered} records came after the newest checkpoint."
+            " Whoever had the file could have added them; export again after the next one.")  # fmt: skip
 
 
 @app.command

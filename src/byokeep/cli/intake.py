@@ -13,6 +13,7 @@ import getpass
 import os
 import stat
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Final
@@ -106,6 +107,22 @@ def write_result(path: Path, content: bytes) -> None:
     except OSError:
         raise Rejected("cannot_write_file", next_step="Check that the directory exists and is yours.") from None
     show({"file": str(path), "bytes": len(content)})
+
+
+def check_writable(path: Path) -> None:
+    """Make a file beside ``path`` and remove it: what can not be written is known before anything depends on it.
+
+    Raises:
+        Rejected: ``cannot_write_file``.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
+        if path.is_dir():
+            raise IsADirectoryError
+    except OSError:
+        raise Rejected("cannot_write_file", next_step="Check that the directory exists and is yours.") from None
 
 
 def write_private(path: Path, secret: Secret) -> None:

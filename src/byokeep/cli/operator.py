@@ -12,7 +12,7 @@ from cyclopts import App
 
 from byokeep.cli.api import call, run
 from byokeep.cli.choices import MachineRole, PersonRole, SubjectState
-from byokeep.cli.intake import read_secret, write_private
+from byokeep.cli.intake import check_writable, read_secret, write_private
 from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, err, say, session, show
 from byokeep.core.errors import Rejected
@@ -99,6 +99,8 @@ def token(
     if save is not None and not replace and os.path.lexists(save):
         # Before anything is issued: a new token ends the older ones.
         raise Rejected("file_exists", next_step="Name another file, or give --replace to replace what it holds.")
+    if save is not None:
+        check_writable(save)
     room = "machines" if machine else "operators"
     body = {"days": days, "overlap_s": overlap_s}
     _keep(run(call("POST", f"/v1/{room}/{subject}/tokens", body=body)), save)

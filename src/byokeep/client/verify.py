@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -38,12 +39,21 @@ _NOT_COVERED: Final = "No checkpoint in this file of epochs covers a record of t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportReport:
-    """What an export held. ``covered`` of its ``records`` stand in a signed checkpoint; later ones are only chained."""
+    """What an export held. ``covered`` of its ``records`` stand in a signed checkpoint; later ones are only chained.
+
+    ``checkpoint_at`` is the time of the newest checkpoint that was looked at.
+    """
 
     chains: int
     records: int
     epochs: int
     covered: int
+    checkpoint_at: datetime | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether a signed checkpoint stands behind every record; the ones after it anybody can have chained."""
+        return self.covered == self.records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +109,7 @@ def verify_export(
     report = ExportReport(
         chains=len(heads), records=sum(head.seq for head in heads.values()), epochs=state.size,
         covered=sum(state.heads[name].seq for name in heads if name in state.heads),
+        checkpoint_at=datetime.fromtimestamp(state.at_us / 1e6, UTC) if state.size else None,
     )  # fmt: skip
     if not report.records:
         raise Rejected("nothing_to_verify", next_step="Name files that hold records.")

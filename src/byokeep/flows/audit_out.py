@@ -77,6 +77,8 @@ async def export(app: BrokerApp, actor: Actor, chain: UUID) -> AsyncIterator[byt
     """
     client_id = None if chain == app.installation_id else chain
     authorise(actor, Verb.AUDIT_READ, client_id=client_id)
+    if client_id is None and actor.clients is not None:  # the platform's chain names every client
+        raise NotFound("not_found")
     async with app.db.begin(every_client=True) as tx:
         head = await _head_of(tx, chain)
         await tx.append(_exported(actor, chain, client_id, head.seq))

@@ -238,10 +238,12 @@ async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) 
 
     Raises:
         NotFound: No such client for this actor.
+        Denied: ``not_permitted``: the switch of everything is opened by people of all clients alone.
         Conflict: ``switch_not_closed``.
         Rejected: ``bad_reason``.
     """
     authorise(actor, Verb.SWITCH_REQUEST_OPEN, client_id=scope.client_id)
+    _must_reach(actor, scope)
     async with app.db.begin(every_client=True) as tx:
         switch = await tx.maybe(_HOLD_ROW, scope=scope.name)
         if switch is None and scope.client_id is not None:
@@ -284,6 +286,7 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
     scope = scope_from_name(wish["scope"])
     await permit(app, actor, Verb.SWITCH_APPROVE_OPEN, client_id=scope.client_id)
     try:
+        _must_reach(actor, scope)
         await _use_approval(app, actor, scope, wish)
         return await _open(app, actor, scope, wish)
     except Denied as refusal:
@@ -292,6 +295,12 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
             fields={"scope": scope.name, "epoch": wish["epoch"]},
         )  # fmt: skip
         raise
+
+
+def _must_reach(actor: Actor, scope: Scope) -> None:
+    """Whoever is assigned to some clients may stop everything, and let none of the others back in."""
+    if scope.client_id is None and actor.clients is not None:
+        raise Denied("not_permitted", next_step="People who are assigned to all clients open the global switch.")
 
 
 async def _use_approval(app: BrokerApp, actor: Actor, scope: Scope, wish: Row) -> None:

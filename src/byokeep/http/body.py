@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -16,12 +17,13 @@ from uuid import UUID
 
 from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from byokeep.core.errors import Rejected, Unauthenticated
 
 MAX_BODY: Final = 16 * 1024  # bytes
 MAX_DEPTH: Final = 6
+BODY_WITHIN_S: Final = 10.0  # who sends slower keeps a place that others, and the kill switch, need
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 M = TypeVar("M", bound="Strict")
 
@@ -57,15 +59,21 @@ async def read_bytes(request: Request, *, limit: int = MAX_BODY) -> bytes:
     """Return the body.
 
     Raises:
-        Rejected: ``body_too_large``, ``content_encoding``.
+        Rejected: ``body_too_large``, ``content_encoding``, ``body_too_slow``, ``body_cut_off``.
     """
     if request.headers.get("content-encoding", "identity") != "identity":
         raise _refused("content_encoding", "Send the body as it is, without compression.")
     raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > limit:
-            raise Rejected("body_too_large", next_step="Send less.", limit=limit)
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > limit:
+                    raise Rejected("body_too_large", next_step="Send less.", limit=limit)
+    except TimeoutError:
+        raise _refused("body_too_slow", "Send the whole body at once.") from None
+    except ClientDisconnect:
+        raise _refused("body_cut_off", "Send the whole body.") from None
     return bytes(raw)
 
 

@@ -83,6 +83,13 @@ subject = Table(
         " OR kind = 'machine' AND roles <@ ARRAY['dispatcher','runner','custodian'] AND cardinality(roles) = 1",
         name="roles",
     ),
+    # R4.1-12, as core/policy.py has it: whoever writes rows past the code gives nobody both sides either.
+    CheckConstraint(
+        "NOT roles @> ARRAY['operator','approver'] AND NOT roles @> ARRAY['admin','approver']"
+        " AND NOT roles @> ARRAY['admin','operator'] AND NOT roles @> ARRAY['admin','auditor']"
+        " AND NOT roles @> ARRAY['operator','auditor']",
+        name="separate_roles",
+    ),
     CheckConstraint("password_phc IS NULL OR password_phc LIKE '$argon2id$%'", name="password_phc"),
 )  # fmt: skip
 

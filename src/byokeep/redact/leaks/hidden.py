@@ -189,9 +189,7 @@ def _joined(layer: Layer, pieces: list[tuple[bytes, int, float]], name: str) -> 
         return min(start + int((at - starts[number]) * ratio), len(layer.data) - 1)
 
     if pieces:
-        yield Layer(
-            _GAP.join(data for data, _, _ in pieces), layer.depth + 1, locate, lambda _at, _size: name, layer
-        )
+        yield Layer(_GAP.join(data for data, _, _ in pieces), layer.depth + 1, locate, lambda _at, _size: name, layer)
 
 
 def _tail(text: bytes) -> bytes:
