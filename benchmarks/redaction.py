@@ -147,7 +147,7 @@ def run():
     began, cpu = time.perf_counter(), time.process_time()
     for line in lines: logger.info(line)
     return time.perf_counter() - began, time.process_time() - cpu
-bare = run()[0]; out.seek(0); out.truncate()
+bare = run()[1]; out.seek(0); out.truncate()
 logger.addFilter(loggingredactor.RedactingFilter(patterns))
 print(*run(), bare, len(lines))
 """
@@ -172,13 +172,13 @@ def _peer(script: str, *arguments: str) -> str:
 
 
 def loggingredactor(lines: Sequence[Line], folder: Path) -> tuple[Verdict, float]:
-    """Returns the verdict and the microseconds that it adds to a record."""
+    """Returns the verdict and the CPU microseconds that it adds to a record."""
     source, target = folder / "in.log", folder / "out.log"
     source.write_bytes(b"\n".join(line.text for line in lines))
     took, cpu, bare, count = map(
         float, _peer(_LOGGINGREDACTOR, str(source), str(target), *(p.decode() for p in RUNBOOK)).split()
     )
-    return judged(lines, target.read_bytes().splitlines(), (took, cpu)), (took - bare) / count * 1e6
+    return judged(lines, target.read_bytes().splitlines(), (took, cpu)), (cpu - bare) / count * 1e6
 
 
 def detect_secrets(lines: Sequence[Line], folder: Path) -> Verdict:
@@ -220,7 +220,7 @@ def _line_of(finding: dict[str, Any]) -> int:
 
 
 def _record_cost(*processors: Any) -> float:
-    """Microseconds of one structlog record of common size through a processor chain and into nothing."""
+    """CPU microseconds of one structlog record of common size through a processor chain and into nothing."""
     log = structlog.wrap_logger(
         structlog.PrintLogger(_Nowhere()),  # type: ignore[arg-type]
         processors=[structlog.processors.add_log_level, *processors, structlog.processors.JSONRenderer()],
@@ -228,11 +228,11 @@ def _record_cost(*processors: Any) -> float:
     ).bind(process="broker", tenant="9f0c5b0e-8c3e-4b0a-9a3f-2c1d2e3f4a5b")
     best = float("inf")
     for _ in range(7):
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(4000):
             log.info("request", route="/v1/jobs/{job_id}/leases", status=200, took_ms=1.27, outcome="ok",
                      request_id="3f0c5b0e-8c3e-4b0a-9a3f-2c1d2e3f4a5b")  # fmt: skip
-        best = min(best, (time.perf_counter() - began) / 4000 * 1e6)
+        best = min(best, (time.process_time() - began) / 4000 * 1e6)
     return best
 
 
@@ -251,7 +251,7 @@ def records(peer_cost: float | None) -> list[Row]:
     for one in kept:
         one.forget()
     ratio = "" if peer_cost is None else f"{added / peer_cost:.2f}x of loggingredactor's {peer_cost:.1f} us"
-    return [Row(what="added to a structlog record, 20 values registered", p50=f"{added:.2f} us", ratio=ratio,
+    return [Row(what="added to a structlog record, 20 values registered", p50=f"{added:.2f} us of CPU", ratio=ratio,
                 aim="<= 2 us", held=added <= 2)]  # fmt: skip
 
 
@@ -286,11 +286,11 @@ def hostile() -> list[Row]:
         worst, name = 0.0, ""
         for what, unit in HOSTILE.items():
             line = (unit * (1 << 20))[: 1 << 20]
-            began = time.perf_counter()
+            began = time.process_time()
             redactor.data(line)
-            took = time.perf_counter() - began
+            took = time.process_time() - began
             worst, name = max((worst, name), (took, what))
-        rows.append(Row(what=f"a hostile line of 1 MiB, the worst of 9 ({engine})", p50=f"{worst * 1000:,.0f} ms",
+        rows.append(Row(what=f"a hostile line of 1 MiB, the worst of 9 ({engine})", p50=f"{worst * 1000:,.0f} ms of CPU",
                         aim="< 1 s", held=worst < 1, note=f"worst: {name}"))  # fmt: skip
     return rows
 
