@@ -336,7 +336,7 @@ def places(flows: Flows) -> dict[str, Path]:
     }  # fmt: skip
 
 
-@pytest.mark.req("R1.1-1")
+@pytest.mark.req("R1.1-1", "R1.2-1", "R1.2-2")
 async def test_no_value_is_at_rest_anywhere(flows: Flows) -> None:
     """Database, dump, store and its logs, our logs, spans, checkpoints, copies, exports: searched, clean."""
     (flows.out / "dump.sql").write_bytes(await asyncio.to_thread(flows.world.stack.dump_database))

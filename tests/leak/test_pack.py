@@ -16,6 +16,7 @@ from byokeep.redact.pack.registered import COST, ENCODED, EVASION
 from byokeep.redact.pack.stage import Played
 from byokeep.redact.pack.tracing import HEADERS
 
+pytestmark = pytest.mark.timeout(400)  # the first test that asks for the run waits for it
 VECTORS = Path(__file__).parents[1] / "vectors"
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from byokeep.redact.pack import judge
 
+pytestmark = pytest.mark.timeout(400)  # a run takes twenty seconds, on a busy machine minutes
+
 EXAMPLE = Path(__file__).parent / "example_project"
 SOURCE = Path(__file__).parents[2] / "src"
 PLUGIN = ("-p", "byokeep.redact.pack.plugin")
@@ -25,7 +27,7 @@ def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProc
     }  # fmt: skip
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *PLUGIN, *words]
     return subprocess.run(
-        command, cwd=folder, env=environment | variables, capture_output=True, text=True, timeout=240, check=False
+        command, cwd=folder, env=environment | variables, capture_output=True, text=True, timeout=360, check=False
     )
 
 
