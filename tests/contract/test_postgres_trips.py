@@ -37,6 +37,8 @@ UPDATE byokeep.client SET name = :name WHERE id = :id RETURNING id
 SELECT 1 / CAST(:by AS int) AS quotient
 -- name: percent
 SELECT '100%' AS said, :number % 7 AS rest, CAST(:number AS bigint) AS number
+-- name: everything_of
+SELECT * FROM byokeep.client WHERE id = :id
 -- name: sleep
 SELECT pg_sleep(:seconds) IS NULL AS slept
 -- name: backend
@@ -315,6 +317,44 @@ async def test_postgres_lost_answer_to_the_last_write_is_told_as_such(own_server
             "commit_outcome_unknown", "database_unavailable",
         ]  # fmt: skip
         await database.ping()
+
+
+async def test_postgres_schema_that_grows_under_a_running_process(shared_postgres: FreshDatabase) -> None:
+    """A column that a later release adds is no failure for what is prepared: it is prepared anew."""
+    everything = Query("everything_of", dict)
+    async with opened(shared_postgres, pool_size=3) as database:
+        client = await add(database, "Grown")
+        for column in ("one_more", "and_another"):
+            await asyncio.gather(*(database.read(everything, {"id": client}, client_id=client) for _ in range(3)))
+            shared_postgres.sql(f"ALTER TABLE byokeep.client ADD COLUMN {column} text")
+            try:
+                for _ in range(4):
+                    assert column in (await database.read(everything, {"id": client}, client_id=client))[0]
+                async with database.begin(client_id=client) as tx:
+                    assert column in await tx.one(everything, id=client)
+            finally:
+                shared_postgres.sql(f"ALTER TABLE byokeep.client DROP COLUMN {column}")
+
+
+async def test_postgres_schema_that_grows_is_felt_once_in_the_middle_of_a_block(shared_postgres: FreshDatabase) -> None:
+    """Where something was begun already it is one failure for each connection, which is not used again."""
+    everything = Query("everything_of", dict)
+    async with opened(shared_postgres, pool_size=1) as database:
+        client = await add(database, "Grown in the middle")
+
+        async def in_the_middle() -> None:
+            async with database.begin(client_id=client) as tx:
+                await tx.all(NAMES)
+                await tx.one(everything, id=client)
+
+        await in_the_middle()
+        shared_postgres.sql("ALTER TABLE byokeep.client ADD COLUMN third text")
+        try:
+            with pytest.raises(Unavailable, match="database_error"):
+                await in_the_middle()
+            await in_the_middle()
+        finally:
+            shared_postgres.sql("ALTER TABLE byokeep.client DROP COLUMN third")
 
 
 async def test_postgres_missing_row_of_a_last_write_is_no_write(web: PostgresDatabase) -> None:

@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 _CAN_ROLL_BACK: Final = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
 _IN_DOUBT: Final = frozenset({TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN})
+_OUTDATED: Final = frozenset({"0A000", "26000"})  # what was prepared does not fit the schema any more, or is gone
 _POOL: Final = 10
 _BEGIN: Final[Asked] = ("BEGIN", None)
 _COMMIT: Final[Asked] = ("COMMIT", None)
@@ -270,8 +271,8 @@ class PostgresTransaction:
     async def _send(self, *asked: Asked, ends: bool = False) -> Rows:
         """Send what waits, what is asked, and the commit if that is the end, in one trip; the rows of what was asked.
 
-        An idle connection may have died with a server that is back by now: until something was begun, and nothing but
-        reading was to be committed, another one is safe.
+        An idle connection may have died with a server that is back by now, or have prepared for a schema that has grown
+        since: until something was begun, and nothing but reading was to be committed, another one is safe.
         """
         first = len(self._waiting)
         trip = [*self._waiting, *asked, *([_COMMIT] if ends and not self._reads else [])]
@@ -288,9 +289,11 @@ class PostgresTransaction:
                 failure = translate(answers.error)
             if failure is None:
                 break
+            outdated = answers.error is not None and answers.error.sqlstate in _OUTDATED
             again = not self._begun and not self._new and (self._reads or not ends)
-            if not again or not connection.closed or watch.expired:
-                self._fail(connection, failure, ends=ends, commit_failed=len(answers.rows) == len(trip) - 1)
+            if not again or not (connection.closed or outdated) or watch.expired:
+                in_doubt = ends and not self._reads and (len(answers.rows) == len(trip) - 1 or _in_doubt(connection))
+                self._fail(failure, drop=outdated or in_doubt, in_doubt=in_doubt)
             self._drop()
             self._connection, self._new = await self._pool.take()
         self._begun = True
@@ -298,11 +301,11 @@ class PostgresTransaction:
             self._give()
         return answers.rows[first] if asked else []
 
-    def _fail(self, connection: Connection, failure: ByokeepError, *, ends: bool, commit_failed: bool) -> NoReturn:
+    def _fail(self, failure: ByokeepError, *, drop: bool, in_doubt: bool) -> NoReturn:
         """Keep the failure, so that the block can not commit, and raise it outside the driver's exception."""
-        in_doubt = commit_failed or connection.closed or connection.pgconn.transaction_status in _IN_DOUBT
-        if ends and not self._reads and in_doubt:
+        if drop:
             self._drop()
+        if in_doubt:
             failure = Unavailable("commit_outcome_unknown", next_step="Look whether it happened before trying again.")
         self._failure = failure
         raise failure
@@ -319,6 +322,11 @@ class PostgresTransaction:
     def _drop(self) -> None:
         connection, self._connection = self._held(), None
         self._pool.drop(connection)
+
+
+def _in_doubt(connection: Connection) -> bool:
+    """Whether what was sent may have been done without our being told."""
+    return connection.closed or connection.pgconn.transaction_status in _IN_DOUBT
 
 
 def _plain(value: object) -> object:
