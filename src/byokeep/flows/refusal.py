@@ -35,6 +35,7 @@ async def raise_alert(
     severity: str = "critical",
     client_id: UUID | None = None,
     object_id: UUID | None = None,
+    key: str = "",
 ) -> None:
     """Open an alert, or count one more on the open alert of the same reason and object.
 
@@ -43,12 +44,13 @@ async def raise_alert(
         severity: ``info``, ``warning`` or ``critical``.
         client_id: Whose alert; ``None`` = the platform's.
         object_id: What it is about.
+        key: What makes it the same alert; default its reason and what it is about.
     """
     alert_id = app.ids.uuid()
     about = object_id or client_id or app.installation_id
     fresh = await tx.one(
         _RAISE, id=alert_id, client_id=client_id, object_id=object_id, reason=reason, severity=severity,
-        dedup_key=f"{reason}:{about}",
+        dedup_key=key or f"{reason}:{about}",
     )  # fmt: skip
     if fresh:
         await tx.append(
