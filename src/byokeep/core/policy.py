@@ -1,9 +1,8 @@
-"""Who may do what, and the gate every effect passes.
+"""Who may do what. The gate that every effect passes is :mod:`byokeep.core.gate`, and is named here too.
 
 Rules
 - A decision is no return value: the function returns ``None`` or raises. There is no boolean to forget.
-- Default deny: a verb, role, lane, version or field that is not named here is refused (R4.1-6, R12-1).
-- Everything the decision needs is passed in; an input that could not be read is passed as ``None`` and denies.
+- Default deny: a verb or role that is not named here is refused (R4.1-6).
 - One authoriser for read, list, count, metadata and export of one object.
 
 It may not look anything up.
@@ -12,17 +11,28 @@ It may not look anything up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Denied, NotFound, Rejected
-from byokeep.core.model import HUMAN_ROLES, MACHINE_ROLES, Actor, EffectKind, Lane, Role
+from byokeep.core.gate import GATE_VERSION, NEXT_STEPS, DenyReason, GateInput, check_effect, gate_schema
+from byokeep.core.model import HUMAN_ROLES, MACHINE_ROLES, Actor, Role
 
-GATE_VERSION: Final = 1
+__all__ = [
+    "FORBIDDEN_PAIRS",
+    "GATE_VERSION",
+    "GRANTS",
+    "NEXT_STEPS",
+    "DenyReason",
+    "GateInput",
+    "Verb",
+    "authorise",
+    "check_effect",
+    "check_roles",
+    "gate_schema",
+]
 
 
 class Verb(StrEnum):
@@ -51,6 +61,13 @@ class Verb(StrEnum):
     SWITCH_CLOSE = "switch.close"
     SWITCH_REQUEST_OPEN = "switch.request_open"
     SWITCH_APPROVE_OPEN = "switch.approve_open"
+    PLATFORM_CLOSE = "platform.close"
+    PLATFORM_READ = "platform.read"
+    CANARY_REQUEST = "canary.request"
+    CANARY_APPROVE = "canary.approve"
+    EFFECT_SCHEDULE = "effect.schedule"
+    EFFECT_LIST = "effect.list"
+    EFFECT_MOVE = "effect.move"
     AUDIT_READ = "audit.read"
     AUDIT_RUN = "audit.run"
     AUDIT_HASH = "audit.hash"
@@ -91,6 +108,13 @@ GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType(
         Verb.SWITCH_CLOSE: frozenset({_A, _O, _P}),
         Verb.SWITCH_REQUEST_OPEN: frozenset({_O}),
         Verb.SWITCH_APPROVE_OPEN: frozenset({_P}),
+        Verb.PLATFORM_CLOSE: frozenset({_A, _O, _P}),
+        Verb.PLATFORM_READ: frozenset({_A, _O, _P, _U}),
+        Verb.CANARY_REQUEST: frozenset({_O}),
+        Verb.CANARY_APPROVE: frozenset({_P}),
+        Verb.EFFECT_SCHEDULE: frozenset({_D}),
+        Verb.EFFECT_LIST: frozenset({_O, _P, _U, _D}),
+        Verb.EFFECT_MOVE: frozenset({_O}),
         Verb.AUDIT_READ: frozenset({_U}),
         Verb.AUDIT_RUN: frozenset({_U, _S}),
         Verb.AUDIT_HASH: frozenset({_U}),
@@ -158,159 +182,3 @@ def check_roles(roles: frozenset[Role], *, machine: bool) -> None:
                 first=first,
                 second=second,
             )
-
-
-class DenyReason(StrEnum):
-    """Every reason the gate can give (docs/spec/gate.md)."""
-
-    BAD_REQUEST = "bad_request"
-    UNKNOWN_VERSION = "unknown_version"
-    SWITCH_CLOSED = "switch_closed"
-    SWITCH_UNKNOWN = "switch_unknown"
-    CLIENT_NOT_ACTIVE = "client_not_active"
-    JOB_NOT_OPEN = "job_not_open"
-    LEASE_EXPIRED = "lease_expired"
-    LEASE_KIND = "lease_kind"
-    EFFECT_NOT_DECLARED = "effect_not_declared"
-    PLATFORM_NOT_DECLARED = "platform_not_declared"
-    LANE_NOT_DECLARED = "lane_not_declared"
-    LANE_NOT_ENABLED = "lane_not_enabled"
-    CREDENTIAL_NOT_USABLE = "credential_not_usable"
-    IDENTITY_UNPROVEN = "identity_unproven"
-    IDENTITY_MISMATCH = "identity_mismatch"
-    IDENTITY_STALE = "identity_stale"
-    DRILL = "disaster_recovery_drill"
-    GATE_ERROR = "gate_error"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateInput:
-    """Schema v1 of the side-effect gate. ``None`` = could not be established, which denies.
-
-    Attributes:
-        version: Schema version the caller speaks.
-        effect, platform, lane: What is wanted. Unknown names deny.
-        switches_open: All scopes of the effect read as open, under lock.
-        client_active: The tenant's state is active.
-        job_open: The job is open and unexpired.
-        lease_kind: ``use`` or ``custody``.
-        lease_valid: The lease is this runner's, of this job, and unexpired.
-        declared_effects, declared_platforms, declared_lanes: What the job declared.
-        enabled_lanes: Lanes enabled for this account by a separate decision of an operator.
-        credentials_usable: Every secret the job declared is active, verified and unexpired.
-        identity: ``match``, ``mismatch``, ``unknown`` or ``unchecked``.
-        identity_at: When the identity was last compared, UTC.
-        now: The database's clock, UTC.
-        identity_fresh_for: How old a comparison may be.
-        drill: Whether this installation is a recovery drill.
-    """
-
-    version: int
-    effect: str
-    platform: str
-    lane: str
-    switches_open: bool | None
-    client_active: bool | None
-    job_open: bool | None
-    lease_kind: str | None
-    lease_valid: bool | None
-    declared_effects: tuple[str, ...]
-    declared_platforms: tuple[str, ...]
-    declared_lanes: tuple[str, ...]
-    enabled_lanes: tuple[str, ...]
-    credentials_usable: bool | None
-    identity: str | None
-    identity_at: datetime | None
-    now: datetime
-    identity_fresh_for: timedelta
-    drill: bool | None
-
-
-def _deny(reason: DenyReason) -> Denied:
-    return Denied(reason.value, next_step=NEXT_STEPS[reason])
-
-
-def check_effect(gate: GateInput) -> None:
-    """Let one effect pass (R1.5, R12-1).
-
-    Raises:
-        Denied: The code is a :class:`DenyReason`; the first that applies, most severe first.
-    """
-    if gate.version != GATE_VERSION:
-        raise _deny(DenyReason.UNKNOWN_VERSION)
-    if gate.effect not in set(EffectKind) or gate.lane not in set(Lane):
-        raise _deny(DenyReason.BAD_REQUEST)
-    if gate.drill is not False:
-        raise _deny(DenyReason.DRILL)
-    if gate.switches_open is not True:
-        raise _deny(DenyReason.SWITCH_UNKNOWN if gate.switches_open is None else DenyReason.SWITCH_CLOSED)
-    if gate.client_active is not True:
-        raise _deny(DenyReason.CLIENT_NOT_ACTIVE)
-    if gate.job_open is not True:
-        raise _deny(DenyReason.JOB_NOT_OPEN)
-    if gate.lease_kind != "use":
-        raise _deny(DenyReason.LEASE_KIND)
-    if gate.lease_valid is not True:
-        raise _deny(DenyReason.LEASE_EXPIRED)
-    _check_declared(gate)
-    if gate.credentials_usable is not True:
-        raise _deny(DenyReason.CREDENTIAL_NOT_USABLE)
-    _check_identity(gate)
-
-
-def _check_declared(gate: GateInput) -> None:
-    if gate.effect not in gate.declared_effects:
-        raise _deny(DenyReason.EFFECT_NOT_DECLARED)
-    if gate.platform not in gate.declared_platforms:
-        raise _deny(DenyReason.PLATFORM_NOT_DECLARED)
-    if gate.lane not in gate.declared_lanes:
-        raise _deny(DenyReason.LANE_NOT_DECLARED)
-    if gate.lane not in gate.enabled_lanes:
-        raise _deny(DenyReason.LANE_NOT_ENABLED)
-
-
-def _check_identity(gate: GateInput) -> None:
-    if gate.identity == "mismatch":
-        raise _deny(DenyReason.IDENTITY_MISMATCH)
-    if gate.identity != "match" or gate.identity_at is None:
-        raise _deny(DenyReason.IDENTITY_UNPROVEN)
-    age = gate.now - gate.identity_at
-    # A comparison from the future means a clock that can not be trusted.
-    if age > gate.identity_fresh_for or age < timedelta(seconds=-5):
-        raise _deny(DenyReason.IDENTITY_STALE)
-
-
-NEXT_STEPS: Final[Mapping[DenyReason, str]] = MappingProxyType(
-    {
-        DenyReason.BAD_REQUEST: "Name a published effect and lane; see /v1/gate/schema.",
-        DenyReason.UNKNOWN_VERSION: "Speak gate version 1; see /v1/gate/schema.",
-        DenyReason.SWITCH_CLOSED: "The kill switch is on. `byokeep kill status` tells since when and why.",
-        DenyReason.SWITCH_UNKNOWN: "The kill switch could not be read, so it counts as on.",
-        DenyReason.CLIENT_NOT_ACTIVE: "The client is not active; an admin can resume it.",
-        DenyReason.JOB_NOT_OPEN: "The job has ended; ask the dispatcher for a new one.",
-        DenyReason.LEASE_EXPIRED: "Ask for a new lease and check again before acting.",
-        DenyReason.LEASE_KIND: "A custody lease may not cause effects; run this in a use job.",
-        DenyReason.EFFECT_NOT_DECLARED: "Declare the effect when the job is opened.",
-        DenyReason.PLATFORM_NOT_DECLARED: "Declare the platform when the job is opened.",
-        DenyReason.LANE_NOT_DECLARED: "Declare the lane when the job is opened.",
-        DenyReason.LANE_NOT_ENABLED: "An operator enables the lane with `byokeep account lanes`.",
-        DenyReason.CREDENTIAL_NOT_USABLE: "There is no usable key; `byokeep key list CLIENT` shows its state.",
-        DenyReason.IDENTITY_UNPROVEN: "Identify the account in this job before the first effect.",
-        DenyReason.IDENTITY_MISMATCH: "The account is not the registered one. Stop and call an operator.",
-        DenyReason.IDENTITY_STALE: "Identify the account again; the last proof is too old.",
-        DenyReason.DRILL: "This installation runs a recovery drill and causes no effects.",
-        DenyReason.GATE_ERROR: "The gate could not decide, so it denied. An alert was raised.",
-    }
-)
-
-
-def gate_schema() -> dict[str, object]:
-    """Return the published schema of the gate: version, inputs, reasons (R12-1)."""
-    return {
-        "version": GATE_VERSION,
-        "inputs": [spec.name for spec in fields(GateInput)],
-        "effects": [kind.value for kind in EffectKind],
-        "lanes": [lane.value for lane in Lane],
-        "deny_reasons": {reason.value: text for reason, text in NEXT_STEPS.items()},
-        "default": "deny",
-    }

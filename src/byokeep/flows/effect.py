@@ -22,19 +22,25 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.identity import Face
 from byokeep.core.model import PLATFORMS, Actor, ClientId, EffectKind, Lane, PermitId
 from byokeep.core.policy import DenyReason, GateInput, Verb, authorise, check_effect
+from byokeep.core.reenable import Ended
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
 from byokeep.flows.locate import client_of, remember
 from byokeep.flows.permission import permit
 from byokeep.flows.record import record_params
+from byokeep.flows.reenabling import ended
 from byokeep.flows.refusal import raise_alert, record_refusal
 from byokeep.flows.scopes import effect_scopes, hold_open, switches_open
+from byokeep.flows.standing import Standing, against_grant, standing, take_act
 from byokeep.ports import Query, Row
 
 _FACTS: Final = Query("permit_facts", lambda row: row)
 _INSERT: Final = Query("permit_insert", lambda row: row["expires_at"], ends=True)
+# With an act of a canary in the same transaction: that must not be committed when the key is taken.
+_INSERT_TAKEN: Final = Query("permit_insert", lambda row: row["expires_at"])
 _HOLDER: Final = Query("permit_holder", lambda row: (UUID(str(row["id"])), str(row["state"])))
 _READ: Final = Query("permit_read", lambda row: row)
 _CLOSE: Final = Query("permit_close", lambda row: row["id"], ends=True)
@@ -79,6 +85,12 @@ class Seen:
     id: str | None
     username: str | None
     display_name: str | None
+
+    def face(self) -> Face | None:
+        """The account as a platform's answer; None when there was no id in it."""
+        if self.id is None or _NOT_A_NAME.search(self.id):
+            return None
+        return Face(account_id=self.id, username=self.username, display_name=self.display_name)
 
 
 async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: Wish | None) -> Permit:
@@ -157,16 +169,21 @@ async def _decide(app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: U
     async with app.db.begin(client_id=client_id) as tx:
         await hold_open(tx, scopes)
         row = await tx.one(
-            _FACTS, **place, scopes=scopes, installation_id=app.installation_id, environment=app.environment.value
-        )
+            _FACTS, **place, scopes=scopes, installation_id=app.installation_id, environment=app.environment.value,
+            platforms=PLATFORMS,
+        )  # fmt: skip
         if row["runner_id"] != actor.id:
             raise NotFound("not_found")
-        check_effect(gate_input(app, wish, row))
+        account = standing(row)
+        check_effect(gate_input(app, wish, row, account))
+        if row["announced"] is not None and row["announced"]["same"] is not True:
+            raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.")
         if row["held_by"] is not None:
             if row["held_same"] is not True:
                 raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.",
                                permit=row["held_by"])  # fmt: skip
             raise _same_key(row["held_by"], row["held_state"])
+        taken = await take_act(tx, client_id, wish.platform, account)
         event = Event(
             name=EventName.PERMIT_ISSUED, actor=actor, outcome=Outcome.INTENDED, client_id=client_id,
             object_id=permit_id,
@@ -174,8 +191,12 @@ async def _decide(app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: U
                     "account": str(row["account_id"])},
         )  # fmt: skip
         expires_at = await tx.maybe(
-            _INSERT, id=permit_id, job_id=row["job_id"], ttl_s=app.limits.permit_ttl_s, **place, **record_params(event)
-        )
+            _INSERT if taken is None else _INSERT_TAKEN, id=permit_id, job_id=row["job_id"],
+            ttl_s=app.limits.permit_ttl_s, way=None if taken is None else taken.way,
+            stage=None if taken is None else taken.number, **place, **record_params(event),
+        )  # fmt: skip
+        if expires_at is None and taken is not None:  # the act goes back to its stage with the transaction
+            raise _same_key(*await tx.one(_HOLDER, client_id=client_id, idempotency_key=wish.idempotency_key))
     if expires_at is None:  # another transaction took the key between the two statements; nothing was written
         raise await _taken(app, client_id, wish.idempotency_key)
     remember(permit_id, client_id)
@@ -198,7 +219,7 @@ def _same_key(permit_id: UUID, state: str) -> Conflict:
     return Conflict(code, next_step=steps[code], permit=permit_id)
 
 
-def gate_input(app: BrokerApp, wish: Wish, row: Row) -> GateInput:
+def gate_input(app: BrokerApp, wish: Wish, row: Row, account: Standing) -> GateInput:
     """Put what was found before the gate. What is missing in the row is ``None``, which denies."""
     return GateInput(
         version=wish.version,
@@ -215,11 +236,10 @@ def gate_input(app: BrokerApp, wish: Wish, row: Row) -> GateInput:
         declared_lanes=tuple(row["lanes"]),
         enabled_lanes=tuple(row["enabled_lanes"] or ()),
         credentials_usable=row["credentials_usable"],
-        identity=row["identity"],
-        identity_at=row["identified_at"],
         now=row["now"],
         identity_fresh_for=app.limits.identity_fresh_for,
         drill=app.drill,
+        **{name: getattr(account, name) for name in Standing.__dataclass_fields__},
     )
 
 
@@ -289,7 +309,8 @@ async def report_identity(
     """Compare what a runner saw of an account with its fingerprint and keep the result.
 
     Returns:
-        ``match``, ``mismatch`` (a critical alert is raised) or ``unknown``.
+        ``match``, ``mismatch`` (a critical alert is raised), ``unknown``, or, of a connected account, ``drift``: the
+        same id under another name, which a person must confirm before the next effect.
 
     Raises:
         NotFound: No such account or lease for this runner.
@@ -309,8 +330,14 @@ async def report_identity(
             raise deny(DenyReason.JOB_NOT_OPEN)
         if row["platform_declared"] is not True:
             raise deny(DenyReason.PLATFORM_NOT_DECLARED)
-        result = compare(row, seen)
-        await tx.one(_IDENTIFIED, client_id=client_id, id=row["id"], identity=result)
+        result = (
+            compare(row, seen) if row["account_grant"] is None else against_grant(row["account_grant"], seen.face())
+        )
+        stored = "unknown" if result == "drift" else result
+        await tx.one(_IDENTIFIED, client_id=client_id, id=row["id"], identity=stored)
+        if result == "drift":
+            await raise_alert(tx, app, actor, reason="account_name_changed", severity="warning", client_id=client_id,
+                              object_id=row["id"])  # fmt: skip
         if result == "mismatch":
             await raise_alert(tx, app, actor, reason="identity_mismatch", client_id=client_id, object_id=row["id"])
         await tx.append(

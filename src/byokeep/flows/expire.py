@@ -12,7 +12,9 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.reenable import Ended
 from byokeep.flows.app import App
+from byokeep.flows.reenabling import ended as canary_ended
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Row
 
@@ -53,6 +55,9 @@ async def expire(app: App) -> tuple[int, int]:
             row = await tx.maybe(_UNKNOWN, client_id=client_id, id=permit_id)
             if row is None:
                 continue
+            if row["way"] is not None:  # nobody knows how an act of a canary ended: that closes the platform again
+                told = Ended(ok=None, way=row["way"], number=row["stage"])
+                await canary_ended(tx, app, actor, client_id, row["platform"], told)
             await raise_alert(
                 tx, app, actor, reason="permit_unknown", severity="warning", client_id=client_id, object_id=permit_id
             )

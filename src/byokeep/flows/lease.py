@@ -13,7 +13,7 @@ It may not read a value.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,7 +24,7 @@ from byokeep.core.errors import ByokeepError, Denied, NotFound, RateLimited
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, LeaseId, LeaseKind, Provider, Role
 from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb, authorise
-from byokeep.core.ref import SecretRef, parse
+from byokeep.core.ref import Part, SecretRef, parse
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.locate import client_of, remember
 from byokeep.flows.permission import permit
@@ -55,8 +55,8 @@ class Grant:
 
     Attributes:
         jwt: Login token for the store.
-        roles: Provider -> role to log in with.
-        secrets: Provider -> pinned place.
+        roles: Name of a secret -> role to log in with.
+        secrets: Name -> pinned place. A name is a provider, or ``platform/account`` of a connected account.
         expires_at: When the lease ends at the latest: with its job.
         life_s: Seconds it holds without a heartbeat.
         epoch: Unix second of issue, by the database's clock.
@@ -136,7 +136,7 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
     )  # fmt: skip
     return Grant(
         lease_id=lease_id, kind=LeaseKind(row["kind"]), jwt=signed, store_address=app.store_address,
-        roles={provider: f"{row['kind']}-{provider}" for provider in row["secrets"]}, secrets=pins,
+        roles={name: f"{row['kind']}-{name.partition('/')[0]}" for name in pins}, secrets=pins,
         expires_at=row["expires_at"], life_s=app.limits.lease_life_s, epoch=row["now_s"],
     )  # fmt: skip
 
@@ -198,10 +198,31 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
     if row["recent"] >= app.limits.client_leases_per_second:
         raise RateLimited("too_many_leases", next_step="Keep one lease for a job and renew it.", retry_after_s=1)
     refs = {ref["provider"]: ref for ref in row["refs"]}
-    return {
-        provider: _pin(row["kind"], client_id, provider, refs.get(provider), ended=provider in row["ended"])
-        for provider in row["secrets"]
+    pins: dict[str, Pin] = {}
+    for provider in row["secrets"]:
+        connected = [account for account in row["accounts"] if account["platform"] == provider]
+        if connected:
+            pins |= _account_pins(client_id, provider, connected)
+        else:
+            pins[provider] = _pin(
+                row["kind"], client_id, provider, refs.get(provider), ended=provider in row["ended"]
+            )  # fmt: skip
+    return pins
+
+
+def _account_pins(client_id: ClientId, platform: str, accounts: Sequence[Mapping[str, Any]]) -> dict[str, Pin]:
+    """The access tokens of every usable account; an account that was lost takes none of the others with it."""
+    pins = {
+        f"{platform}/{account['account']}": Pin(
+            SecretRef(client_id, Provider(platform), Part.ACCESS, UUID(account["account_id"])).path,
+            int(account["version"]),
+        )
+        for account in accounts
+        if account["usable"] is True
     }
+    if not pins:
+        raise _unusable(platform)
+    return pins
 
 
 def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] | None, *, ended: bool) -> Pin:

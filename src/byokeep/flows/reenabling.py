@@ -12,14 +12,14 @@ It may not open anything: only a person's login and the acts of the canary do.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, Integrity
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
-from byokeep.core.reenable import Cause, Ended, Lost, Reenable, ScopesChecked, Stage, next_state
+from byokeep.core.reenable import Cause, Ended, Lost, Reenable, ScopesChecked, Stage, Take, next_state
 from byokeep.core.reenable import Event as Step
 from byokeep.flows.app import App
 from byokeep.flows.refusal import raise_alert
@@ -31,6 +31,14 @@ _BEGIN: Final = Query("reenabling_begin", lambda row: int(row["revision"]))
 _HOLD: Final = Query("reenabling_hold", lambda row: row)
 _MOVE: Final = Query("reenabling_move", lambda row: int(row["revision"]))
 _PERSON: Final = Query("reenabling_person", lambda row: row["id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Where an act of a canary was taken: which way back, and which of its stages."""
+
+    way: int
+    number: int
 
 
 def state_of(row: Row) -> Reenable:
@@ -109,12 +117,30 @@ async def step(
     return state
 
 
+async def take(tx: Tx, client_id: UUID, platform: str) -> Taken | None:
+    """Take one act of a canary's stage for the permit that this transaction issues; None when the platform is open.
+
+    Raises:
+        Denied: ``platform_closed``, ``canary_stage_full``.
+        NotFound, Integrity: There is no such way back, or it can not be read.
+    """
+    seen = state_of(await tx.one(_HOLD, client_id=client_id, platform=platform))
+    state = next_state(seen, Take())
+    if state == seen:
+        return None
+    await _store(tx, client_id, platform, seen, state)
+    return Taken(state.way, state.number)
+
+
 async def ended(tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, event: Ended) -> Reenable | None:
     """Count the end of an act that a canary took; a failed or unknown one closes the platform again, with an alert."""
     row = await tx.maybe(_HOLD, client_id=client_id, platform=platform)
     if row is None:
         return None
-    seen = state_of(row)
+    try:
+        seen = state_of(row)
+    except Integrity:  # that is closed already
+        return None
     state = next_state(seen, event)
     if state == seen:
         return seen

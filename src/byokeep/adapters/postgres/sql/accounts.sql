@@ -4,7 +4,10 @@
 SELECT a.id, a.account, a.username, a.display_name, l.runner_id, l.job_id,
        l.expires_at > t.now AS lease_unexpired,
        j.state = 'open' AND j.expires_at > t.now AND j.opened_at <= t.now + interval '5 seconds' AS job_open,
-       j.kind, a.platform = ANY (j.platforms) AS platform_declared
+       j.kind, a.platform = ANY (j.platforms) AS platform_declared,
+       (SELECT jsonb_build_object('external_id', g.external_id, 'username', g.username,
+                   'display_name', g.display_name, 'app_id', g.app_id)
+          FROM byokeep.account_grant g WHERE g.client_id = a.client_id AND g.account_id = a.id) AS account_grant
   FROM byokeep.lease l
   JOIN byokeep.job j ON j.client_id = l.client_id AND j.id = l.job_id
  CROSS JOIN (SELECT clock_timestamp() AS now) t

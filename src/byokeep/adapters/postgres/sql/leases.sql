@@ -21,7 +21,19 @@ SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets,
        ARRAY(SELECT r.provider FROM byokeep.credential_ref r
               WHERE r.client_id = j.client_id AND r.provider = ANY (j.secrets) AND r.purpose = 'default'
                 AND r.environment = :environment
-                AND r.state IN ('deactivated', 'compromised', 'destroyed')) AS ended
+                AND r.state IN ('deactivated', 'compromised', 'destroyed')) AS ended,
+       -- Connected accounts of the platforms that a use job declared; a job never gets more than the access token.
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'platform', r.provider, 'account', a.account, 'account_id', a.id, 'version', g.access_version,
+                   'usable', g.state = 'live' AND g.access_version > 0 AND r.state = 'active'
+                       AND r.verification = 'verified' AND (r.expires_at IS NULL OR r.expires_at > t.now))), '[]')
+          FROM byokeep.account_grant g
+          JOIN byokeep.platform_account a ON a.client_id = g.client_id AND a.id = g.account_id
+          JOIN byokeep.credential_ref r
+            ON r.client_id = g.client_id AND r.account_id = g.account_id AND r.provider = a.platform
+           AND r.kind = 'oauth_token_set' AND r.purpose = 'account' AND r.environment = :environment
+           AND r.state IN ('pre_activation', 'active', 'suspended')
+         WHERE j.kind = 'use' AND g.client_id = j.client_id AND a.platform = ANY (j.secrets)) AS accounts
   FROM byokeep.job j
   JOIN byokeep.client c ON c.id = j.client_id
  CROSS JOIN (SELECT clock_timestamp() AS now) t

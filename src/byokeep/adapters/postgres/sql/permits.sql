@@ -6,11 +6,36 @@ SELECT t.now, j.id AS job_id, l.runner_id, l.kind AS lease_kind, l.expires_at > 
        j.effects, j.platforms, j.lanes,
        c.state = 'active' AS client_active,
        a.id AS account_id, a.lanes AS enabled_lanes, a.identity, a.identified_at,
-       cardinality(j.secrets) > 0 AND cardinality(j.secrets) = (
-           SELECT count(DISTINCT r.provider) FROM byokeep.credential_ref r
-            WHERE r.client_id = j.client_id AND r.provider = ANY (j.secrets) AND r.purpose = 'default'
-              AND r.environment = :environment AND r.state = 'active' AND r.verification = 'verified'
-              AND (r.expires_at IS NULL OR r.expires_at > t.now)) AS credentials_usable,
+       -- Every provider's key that the job declared, and the tokens of this very account; another platform's are not
+       -- this act's business.
+       (SELECT coalesce(bool_and(CASE WHEN asked.name = :platform AND (a.id IS NOT NULL AND g.client_id IS NOT NULL)
+                   THEN EXISTS (SELECT FROM byokeep.credential_ref r
+                                 WHERE r.client_id = j.client_id AND r.account_id = a.id AND r.purpose = 'account'
+                                   AND r.environment = :environment AND r.state = 'active'
+                                   AND r.verification = 'verified'
+                                   AND (r.expires_at IS NULL OR r.expires_at > t.now))
+                   ELSE EXISTS (SELECT FROM byokeep.credential_ref r
+                                 WHERE r.client_id = j.client_id AND r.provider = asked.name AND r.purpose = 'default'
+                                   AND r.environment = :environment AND r.state = 'active'
+                                   AND r.verification = 'verified'
+                                   AND (r.expires_at IS NULL OR r.expires_at > t.now)) END), false)
+          FROM unnest(j.secrets) AS asked (name)
+         WHERE asked.name = :platform OR asked.name <> ALL (CAST(:platforms AS text[]))) AS credentials_usable,
+       CASE WHEN g.client_id IS NOT NULL THEN jsonb_build_object(
+           'state', g.state, 'drift', g.drift, 'verified_at', g.verified_at,
+           'recorded', EXISTS (
+               SELECT FROM byokeep.audit_record c
+                WHERE c.chain = g.client_id AND c.seq = g.connected_seq AND c.event = 'platform_connected'
+                  AND c.outcome = 'ok'
+                  AND convert_from(c.payload, 'UTF8')::jsonb #>> '{fields,account}' = g.account_id::text))
+       END AS account_grant,
+       EXISTS (SELECT FROM byokeep.connection n WHERE n.client_id = a.client_id AND n.account_id = a.id) AS begun,
+       (SELECT to_jsonb(w) FROM byokeep.reenabling w
+         WHERE w.client_id = l.client_id AND w.platform = :platform) AS way_back,
+       (SELECT jsonb_build_object('state', e.state, 'same', (e.platform, e.account, e.lane, e.effect)
+                   = (:platform, :account, :lane, :effect))
+          FROM byokeep.scheduled_effect e
+         WHERE e.client_id = l.client_id AND e.idempotency_key = :idempotency_key) AS announced,
        (SELECT count(*) = 1 FROM byokeep.switch s
          WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
        EXISTS (SELECT FROM byokeep.switch s
@@ -24,6 +49,7 @@ SELECT t.now, j.id AS job_id, l.runner_id, l.kind AS lease_kind, l.expires_at > 
  CROSS JOIN (SELECT clock_timestamp() AS now) t
   LEFT JOIN byokeep.platform_account a
     ON a.client_id = l.client_id AND a.platform = :platform AND a.account = :account
+  LEFT JOIN byokeep.account_grant g ON g.client_id = a.client_id AND g.account_id = a.id
   LEFT JOIN byokeep.permit p
     ON p.client_id = l.client_id AND p.idempotency_key = :idempotency_key AND p.state <> 'failed'
  WHERE l.client_id = :client_id AND l.id = :lease_id;
@@ -32,9 +58,9 @@ SELECT t.now, j.id AS job_id, l.runner_id, l.kind AS lease_kind, l.expires_at > 
 -- Row and record in one round trip; a taken key makes neither.
 WITH made AS (
 INSERT INTO byokeep.permit (id, client_id, job_id, lease_id, platform, account, lane, effect, idempotency_key,
-                            state, issued_at, expires_at)
+                            state, issued_at, expires_at, way, stage)
 SELECT :id, :client_id, :job_id, :lease_id, :platform, :account, :lane, :effect, :idempotency_key, 'issued', t.now,
-       t.now + make_interval(secs => CAST(:ttl_s AS double precision))
+       t.now + make_interval(secs => CAST(:ttl_s AS double precision)), CAST(:way AS integer), CAST(:stage AS integer)
   FROM (SELECT clock_timestamp() AS now) t
 ON CONFLICT (client_id, idempotency_key) WHERE state <> 'failed' DO NOTHING
 RETURNING expires_at)
@@ -46,7 +72,7 @@ SELECT id, state FROM byokeep.permit
  WHERE client_id = :client_id AND idempotency_key = :idempotency_key AND state <> 'failed';
 
 -- name: permit_read
-SELECT p.id, p.state, p.job_id, p.lease_id, l.runner_id, p.expires_at
+SELECT p.id, p.state, p.job_id, p.lease_id, l.runner_id, p.expires_at, p.platform, p.way, p.stage
   FROM byokeep.permit p
   JOIN byokeep.lease l ON l.client_id = p.client_id AND l.id = p.lease_id
  WHERE p.client_id = :client_id AND p.id = :id
@@ -70,7 +96,7 @@ SELECT id, client_id FROM byokeep.permit
 -- name: permit_unknown
 UPDATE byokeep.permit SET state = 'unknown', closed_at = clock_timestamp()
  WHERE client_id = :client_id AND id = :id AND state = 'issued' AND expires_at <= clock_timestamp()
-RETURNING id, job_id, lease_id;
+RETURNING id, job_id, lease_id, platform, way, stage;
 
 -- name: permit_alert
 INSERT INTO byokeep.alert AS a (id, client_id, object_id, reason, severity, dedup_key, opened_at)

@@ -1,0 +1,245 @@
+"""The gate that every effect on a platform passes (docs/spec/gate.md).
+
+Rules
+- A decision is no return value: the function returns ``None`` or raises. There is no boolean to forget.
+- Everything the decision needs is passed in; an input that could not be read is passed as ``None`` and denies.
+- Default deny: a lane, stage, state or version that is not named here is refused (R12-1).
+
+It may not look anything up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from byokeep.core.errors import Denied
+from byokeep.core.model import EffectKind, Lane
+from byokeep.core.reenable import Stage
+
+GATE_VERSION: Final = 1
+NEVER_LOST: Final = "never_lost"  # the stage of a platform that was never closed
+
+
+class DenyReason(StrEnum):
+    """Every reason the gate can give (docs/spec/gate.md)."""
+
+    BAD_REQUEST = "bad_request"
+    UNKNOWN_VERSION = "unknown_version"
+    SWITCH_CLOSED = "switch_closed"
+    SWITCH_UNKNOWN = "switch_unknown"
+    CLIENT_NOT_ACTIVE = "client_not_active"
+    JOB_NOT_OPEN = "job_not_open"
+    LEASE_EXPIRED = "lease_expired"
+    LEASE_KIND = "lease_kind"
+    EFFECT_NOT_DECLARED = "effect_not_declared"
+    PLATFORM_NOT_DECLARED = "platform_not_declared"
+    LANE_NOT_DECLARED = "lane_not_declared"
+    PLATFORM_CLOSED = "platform_closed"
+    PLATFORM_UNKNOWN = "platform_unknown"
+    LANE_POLICY_UNKNOWN = "lane_policy_unknown"
+    LANE_NOT_ENABLED = "lane_not_enabled"
+    ACCOUNT_NOT_CONNECTED = "account_not_connected"
+    GRANT_NOT_LIVE = "grant_not_live"
+    CREDENTIAL_NOT_USABLE = "credential_not_usable"
+    IDENTITY_UNPROVEN = "identity_unproven"
+    IDENTITY_MISMATCH = "identity_mismatch"
+    IDENTITY_DRIFT = "identity_drift"
+    IDENTITY_STALE = "identity_stale"
+    EFFECT_HELD = "effect_held"
+    EFFECT_MISSED = "effect_missed"
+    EFFECT_CANCELLED = "effect_cancelled"
+    CANARY_STAGE_FULL = "canary_stage_full"
+    DRILL = "disaster_recovery_drill"
+    GATE_ERROR = "gate_error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateInput:
+    """Schema v1 of the side-effect gate. ``None`` = could not be established, which denies.
+
+    Attributes:
+        version: Schema version the caller speaks.
+        effect, platform, lane: What is wanted. Unknown names deny.
+        switches_open: All scopes of the effect read as open, under lock.
+        client_active: The tenant's state is active.
+        job_open: The job is open and unexpired.
+        lease_kind: ``use`` or ``custody``.
+        lease_valid: The lease is this runner's, of this job, and unexpired.
+        declared_effects, declared_platforms, declared_lanes: What the job declared.
+        platform_stage: Where the client's platform stands on its way back (:mod:`byokeep.core.reenable`);
+            ``never_lost`` when it never was lost.
+        canary_free: The stage of the canary has an act left; looked at in a canary only.
+        enabled_lanes: Lanes enabled for this account by a separate decision of an operator.
+        connected: The account's access came, or was to come, by a consent. What follows is looked at only then.
+        connection_recorded: Its grant names the record of a connection that was completed, and there it is.
+        grant_state: State of the grant; ``live`` passes.
+        drift: The account shows another name than it did, and nobody has confirmed that.
+        credentials_usable: Every secret the job declared is active, verified and unexpired.
+        identity: ``match``, ``mismatch``, ``unknown`` or ``unchecked``.
+        identity_at: When the identity was last compared, UTC.
+        scheduled: State of what was announced under this idempotency key; ``none`` when nothing was.
+        now: The database's clock, UTC.
+        identity_fresh_for: How old a comparison may be.
+        drill: Whether this installation is a recovery drill.
+    """
+
+    version: int
+    effect: str
+    platform: str
+    lane: str
+    switches_open: bool | None
+    client_active: bool | None
+    job_open: bool | None
+    lease_kind: str | None
+    lease_valid: bool | None
+    declared_effects: tuple[str, ...]
+    declared_platforms: tuple[str, ...]
+    declared_lanes: tuple[str, ...]
+    platform_stage: str | None
+    canary_free: bool | None
+    enabled_lanes: tuple[str, ...]
+    connected: bool | None
+    connection_recorded: bool | None
+    grant_state: str | None
+    drift: bool | None
+    credentials_usable: bool | None
+    identity: str | None
+    identity_at: datetime | None
+    scheduled: str | None
+    now: datetime
+    identity_fresh_for: timedelta
+    drill: bool | None
+
+
+def _deny(reason: DenyReason) -> Denied:
+    return Denied(reason.value, next_step=NEXT_STEPS[reason])
+
+
+def check_effect(gate: GateInput) -> None:
+    """Let one effect pass (R1.5, R12-1).
+
+    Raises:
+        Denied: The code is a :class:`DenyReason`; the first that applies, most severe first.
+    """
+    if gate.version != GATE_VERSION:
+        raise _deny(DenyReason.UNKNOWN_VERSION)
+    if gate.effect not in set(EffectKind) or gate.lane not in set(Lane):
+        raise _deny(DenyReason.BAD_REQUEST)
+    if gate.drill is not False:
+        raise _deny(DenyReason.DRILL)
+    if gate.switches_open is not True:
+        raise _deny(DenyReason.SWITCH_UNKNOWN if gate.switches_open is None else DenyReason.SWITCH_CLOSED)
+    if gate.client_active is not True:
+        raise _deny(DenyReason.CLIENT_NOT_ACTIVE)
+    if gate.job_open is not True:
+        raise _deny(DenyReason.JOB_NOT_OPEN)
+    if gate.lease_kind != "use":
+        raise _deny(DenyReason.LEASE_KIND)
+    if gate.lease_valid is not True:
+        raise _deny(DenyReason.LEASE_EXPIRED)
+    _check_declared(gate)
+    _check_account(gate)
+    if gate.credentials_usable is not True:
+        raise _deny(DenyReason.CREDENTIAL_NOT_USABLE)
+    _check_identity(gate)
+    _check_announced(gate)
+    # Last: what is denied for another reason takes no act of the canary's.
+    if gate.platform_stage == Stage.CANARY and gate.canary_free is not True:
+        raise _deny(DenyReason.CANARY_STAGE_FULL)
+
+
+def _check_declared(gate: GateInput) -> None:
+    if gate.effect not in gate.declared_effects:
+        raise _deny(DenyReason.EFFECT_NOT_DECLARED)
+    if gate.platform not in gate.declared_platforms:
+        raise _deny(DenyReason.PLATFORM_NOT_DECLARED)
+    if gate.lane not in gate.declared_lanes:
+        raise _deny(DenyReason.LANE_NOT_DECLARED)
+
+
+def _check_account(gate: GateInput) -> None:
+    if gate.platform_stage not in (NEVER_LOST, Stage.OPEN, Stage.CANARY):
+        known = gate.platform_stage in set(Stage)
+        raise _deny(DenyReason.PLATFORM_CLOSED if known else DenyReason.PLATFORM_UNKNOWN)
+    if not set(gate.enabled_lanes) <= set(Lane):
+        raise _deny(DenyReason.LANE_POLICY_UNKNOWN)
+    if gate.lane not in gate.enabled_lanes:
+        raise _deny(DenyReason.LANE_NOT_ENABLED)
+    if gate.connected is False:
+        return
+    if gate.connected is None or gate.connection_recorded is not True:
+        raise _deny(DenyReason.ACCOUNT_NOT_CONNECTED)
+    if gate.grant_state != "live":
+        raise _deny(DenyReason.GRANT_NOT_LIVE)
+
+
+def _check_identity(gate: GateInput) -> None:
+    if gate.identity == "mismatch":
+        raise _deny(DenyReason.IDENTITY_MISMATCH)
+    if gate.connected is not False and gate.drift is not False:
+        raise _deny(DenyReason.IDENTITY_DRIFT)
+    if gate.identity != "match" or gate.identity_at is None:
+        raise _deny(DenyReason.IDENTITY_UNPROVEN)
+    age = gate.now - gate.identity_at
+    # A comparison from the future means a clock that can not be trusted.
+    if age > gate.identity_fresh_for or age < timedelta(seconds=-5):
+        raise _deny(DenyReason.IDENTITY_STALE)
+
+
+def _check_announced(gate: GateInput) -> None:
+    reasons = {
+        "held": DenyReason.EFFECT_HELD, "missed": DenyReason.EFFECT_MISSED, "cancelled": DenyReason.EFFECT_CANCELLED,
+    }  # fmt: skip
+    if gate.scheduled not in ("none", "scheduled", "done"):
+        raise _deny(reasons.get(gate.scheduled or "", DenyReason.GATE_ERROR))
+
+
+NEXT_STEPS: Final[Mapping[DenyReason, str]] = MappingProxyType(
+    {
+        DenyReason.BAD_REQUEST: "Name a published effect and lane; see /v1/gate/schema.",
+        DenyReason.UNKNOWN_VERSION: "Speak gate version 1; see /v1/gate/schema.",
+        DenyReason.SWITCH_CLOSED: "The kill switch is on. `byokeep kill status` tells since when and why.",
+        DenyReason.SWITCH_UNKNOWN: "The kill switch could not be read, so it counts as on.",
+        DenyReason.CLIENT_NOT_ACTIVE: "The client is not active; an admin can resume it.",
+        DenyReason.JOB_NOT_OPEN: "The job has ended; ask the dispatcher for a new one.",
+        DenyReason.LEASE_EXPIRED: "Ask for a new lease and check again before acting.",
+        DenyReason.LEASE_KIND: "A custody lease may not cause effects; run this in a use job.",
+        DenyReason.EFFECT_NOT_DECLARED: "Declare the effect when the job is opened.",
+        DenyReason.PLATFORM_NOT_DECLARED: "Declare the platform when the job is opened.",
+        DenyReason.LANE_NOT_DECLARED: "Declare the lane when the job is opened.",
+        DenyReason.PLATFORM_CLOSED: "The platform is closed for the client; see `byokeep incident platform status`.",
+        DenyReason.PLATFORM_UNKNOWN: "Where the platform stands could not be read, so it counts as closed.",
+        DenyReason.LANE_POLICY_UNKNOWN: "The stored lane policy is none that we know; an operator sets it again.",
+        DenyReason.LANE_NOT_ENABLED: "An operator enables the lane with `byokeep account lanes`.",
+        DenyReason.ACCOUNT_NOT_CONNECTED: "No record says that this account was connected; an operator connects it.",
+        DenyReason.GRANT_NOT_LIVE: "The account's grant is lost or not verified; an operator connects it again.",
+        DenyReason.CREDENTIAL_NOT_USABLE: "There is no usable key; `byokeep key list CLIENT` shows its state.",
+        DenyReason.IDENTITY_UNPROVEN: "Identify the account in this job before the first effect.",
+        DenyReason.IDENTITY_MISMATCH: "The account is not the registered one. Stop and call an operator.",
+        DenyReason.IDENTITY_DRIFT: "The account shows another name; an operator confirms it first.",
+        DenyReason.IDENTITY_STALE: "Identify the account again; the last proof is too old.",
+        DenyReason.EFFECT_HELD: "It waits because its platform is closed; it is put back when that opens in time.",
+        DenyReason.EFFECT_MISSED: "Its time passed while it waited; an operator puts it back or cancels it.",
+        DenyReason.EFFECT_CANCELLED: "It was cancelled; announce it again under another key if it is still wanted.",
+        DenyReason.CANARY_STAGE_FULL: "Every act of this stage is taken; wait until they have ended.",
+        DenyReason.DRILL: "This installation runs a recovery drill and causes no effects.",
+        DenyReason.GATE_ERROR: "The gate could not decide, so it denied. An alert was raised.",
+    }
+)
+
+
+def gate_schema() -> dict[str, object]:
+    """Return the published schema of the gate: version, inputs, reasons (R12-1)."""
+    return {
+        "version": GATE_VERSION,
+        "inputs": [spec.name for spec in fields(GateInput)],
+        "effects": [kind.value for kind in EffectKind],
+        "lanes": [lane.value for lane in Lane],
+        "deny_reasons": {reason.value: text for reason, text in NEXT_STEPS.items()},
+        "default": "deny",
+    }
