@@ -72,7 +72,7 @@ async def test_the_gate_is_published_and_answers_malformed_requests_by_denying(s
 NOT_GOOD = [
     ("UPDATE byokeep.platform_account SET lanes = '{}'", "lane_not_enabled"),
     ("UPDATE byokeep.platform_account SET lanes = '{browser}'", "lane_not_enabled"),
-    ("UPDATE byokeep.platform_account SET lanes = '{fax}'", "lane_not_enabled"),
+    ("UPDATE byokeep.platform_account SET lanes = '{fax}'", "lane_policy_unknown"),
     ("UPDATE byokeep.platform_account SET identity = 'unchecked'", "identity_unproven"),
     ("UPDATE byokeep.platform_account SET identified_at = NULL", "identity_unproven"),
     ("UPDATE byokeep.platform_account SET identified_at = now() - interval '11 minutes'", "identity_stale"),

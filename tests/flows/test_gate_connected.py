@@ -88,7 +88,7 @@ async def test_a_lane_without_the_record_of_a_connection_denies(stand: Stand) ->
     assert await denied(stand, lease) == "account_not_connected"
     await record(stand, account)
     assert (await stand.permit(lease))[0] == 201
-    # One that a person only began to connect: registered, lanes and identity written past us, no grant.
+    # Only begun to be connected: registered, lanes and identity written past us, no grant.
     await stand.key(client, "openai")
     begun = stand.account(client, "x", "begun")
     keyed = await leased(stand, client, secrets=["openai"])
@@ -97,8 +97,8 @@ async def test_a_lane_without_the_record_of_a_connection_denies(stand: Stand) ->
     stand.db.sql(
         "INSERT INTO byokeep.connection (id, client_id, account_id, job_id, sop_id, login, state_hash, binding_hash,"
         f" redirect_uri, started_by, expires_at, request_id) VALUES ('{uuid4()}', '{client}', '{begun}', '{job}',"
-        f" '{uuid4()}', 'x', sha256('a'), sha256('b'), 'http://127.0.0.1:1/', '{uuid4()}', now() + interval '9 minutes',"
-        f" '{uuid4()}')"
+        f" '{uuid4()}', 'x', sha256('a'), sha256('b'), 'http://127.0.0.1:1/', '{uuid4()}',"
+        f" now() + interval '9 minutes', '{uuid4()}')"
     )
     assert await denied(stand, keyed, account="begun") == "account_not_connected"
 

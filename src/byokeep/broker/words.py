@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from byokeep.core.model import Job
+from byokeep.core.reenable import Reenable
+from byokeep.flows.incident import Platform
 from byokeep.flows.lease import Grant
 from byokeep.flows.switches import OpenRequest, Switch
 from byokeep.http.body import Id, Strict
@@ -69,6 +71,23 @@ class ScopeBody(Strict):
     reason: Word
 
 
+class LostBody(Strict):
+    """Say that a client lost a platform, and why."""
+
+    client_id: Id
+    platform: Word
+    cause: Word
+
+
+class CanaryBody(Strict):
+    """Ask for the canary of a platform to begin; ``open`` is what somebody asks who wants to skip it."""
+
+    client_id: Id
+    platform: Word
+    reason: Word
+    stage: Literal["canary", "open"] = "canary"
+
+
 def job_out(job: Job) -> dict[str, Any]:
     """Return the wire form of a job."""
     return {
@@ -109,3 +128,17 @@ def request_out(request: OpenRequest) -> dict[str, Any]:
         "requested_by": str(request.requested_by), "expires_at": request.expires_at.isoformat(),
         "repeated": request.repeated,
     }  # fmt: skip
+
+
+def reenable_out(state: Reenable) -> dict[str, Any]:
+    """Return the wire form of where a platform stands on its way back."""
+    return {
+        "stage": state.stage.value, "cause": state.cause.value, "way": state.way, "number": state.number,
+        "of": len(state.stages), "acts": state.acts, "taken": state.taken, "done": state.done,
+    }  # fmt: skip
+
+
+def platform_out(one: Platform) -> dict[str, Any]:
+    """Return the wire form of a platform that was lost; one that can not be read is closed."""
+    state = {"stage": "unknown"} if one.state is None else reenable_out(one.state)
+    return {"platform": one.platform, **state, "changed_at": one.changed_at.isoformat()}

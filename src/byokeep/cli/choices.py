@@ -6,6 +6,7 @@ from typing import Literal
 
 ApiProvider = Literal["anthropic", "google", "heygen", "kie", "openai", "openrouter"]
 Platform = Literal["linkedin", "meta", "skool", "tiktok", "x", "youtube"]
+OAuthPlatform = Literal["linkedin", "meta", "tiktok", "x", "youtube"]
 Lane = Literal["api", "browser"]
 Effect = Literal["comment", "delete", "dm", "engage", "other", "profile_edit", "publish"]
 Risk = Literal["standard", "high"]

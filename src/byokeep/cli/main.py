@@ -37,6 +37,7 @@ from byokeep.cli import (
     audit,
     client,
     evidence,
+    incident,
     job,
     key,
     kill,
@@ -68,7 +69,7 @@ app: Final = App(
     """,
 )
 for group, rooms in (
-    (_WORK, (client, key, account, job, kill)),
+    (_WORK, (client, key, account, job, kill, incident)),
     (_PROOF, (audit, evidence, alert, leaks)),
     (_PEOPLE, (operator,)),
 ):

@@ -33,6 +33,10 @@ ROUTES: Final = (
     ("POST", "/v1/switches/close"),
     ("POST", "/v1/switches/open-requests"),
     ("POST", "/v1/switches/open-requests/{request_id}/approve"),
+    ("GET", "/v1/clients/{client_id}/platforms"),
+    ("POST", "/v1/platforms/close"),
+    ("POST", "/v1/platforms/canary-requests"),
+    ("POST", "/v1/platforms/canary-requests/{request_id}/approve"),
     ("GET", "/v1/clients/{client_id}/jobs"),
     ("GET", "/v1/jobs/{job_id}"),
     ("GET", "/v1/gate/schema"),
@@ -48,7 +52,7 @@ ROUTES: Final = (
 )
 _ANSWER_S: Final = 5.0  # seconds for an answer: a broker that hangs must not hang its callers
 _SLOW_S: Final = {  # what waits for the store, or reads whole logs
-    "/v1/switches/close": 10.0, "/v1/switches/open-requests/{request_id}/approve": 10.0,
+    "/v1/switches/close": 10.0, "/v1/platforms/close": 10.0, "/v1/switches/open-requests/{request_id}/approve": 10.0,
     "/v1/clients/{client_id}/enroll": 10.0, "/v1/audit/checkpoint": 30.0, "/v1/audit/verify": 30.0,
     "/v1/audit/reconcile": 30.0, "/v1/audit/export": 30.0, "/v1/audit/proof/{client_id}": 30.0,
 }  # fmt: skip

@@ -19,6 +19,9 @@ ALTER TABLE byokeep.platform_account
     DROP CONSTRAINT platform_account_username_ck, DROP CONSTRAINT platform_account_display_name_ck,
     ADD CONSTRAINT platform_account_username_ck CHECK (length(username) <= 400 AND username !~ '[[:cntrl:]]'),
     ADD CONSTRAINT platform_account_display_name_ck CHECK (length(display_name) <= 400 AND display_name !~ '[[:cntrl:]]');
+ALTER TABLE byokeep.approval
+    DROP CONSTRAINT approval_action_ck,
+    ADD CONSTRAINT approval_action_ck CHECK (action IN ('open_switch', 'start_canary'));
 ALTER TABLE byokeep.permit ADD COLUMN way INTEGER, ADD COLUMN stage INTEGER;
 
 CREATE TABLE byokeep.platform_app (

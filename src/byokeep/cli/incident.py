@@ -1,0 +1,88 @@
+"""``byokeep incident``: a social account's token was revoked or compromised (runbook 7.2)."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from cyclopts import App
+
+from byokeep.cli.api import call, run
+from byokeep.cli.choices import OAuthPlatform
+from byokeep.cli.names import tell
+from byokeep.cli.terminal import again, say, session, show
+
+Cause = Literal["compromised", "identity_mismatch", "lockout", "missing_scope", "revoked"]
+app: Final = App(name="incident", help="Close a platform of a client whose access was lost; bring it back in stages.")
+platform: Final = App(name="platform", help="Close, look at and bring back one platform of one client.")
+app.command(platform)
+_COLUMNS: Final = ("platform", "stage", "cause", "way", "number", "of", "acts", "taken", "done", "changed_at")
+
+
+@platform.command
+def close(client: UUID, platform: OAuthPlatform, *, reason: Cause) -> None:
+    """Stop every act on a platform for a client. One person is enough; returns when nothing can start any more.
+
+    Example: byokeep incident platform close $CLIENT x --reason compromised
+
+    Args:
+        client: Whose platform.
+        platform: Which one; the client's other platforms go on.
+        reason: What is known: compromised, revoked, lockout, missing_scope or identity_mismatch.
+    """
+    body = {"client_id": str(client), "platform": platform, "cause": reason}
+    closed = run(call("POST", "/v1/platforms/close", body=body))
+    note = (
+        "It comes back by a person's login at the platform, which checks identity and permissions, and then a canary.\n"
+        "After the login: " + again(f"incident platform canary {client} {platform} --reason CODE")
+    )
+    tell(closed, title="Platform", note=note)
+
+
+@platform.command
+def status(client: UUID) -> None:
+    """Show where the platforms stand that a client lost, and the canaries that wait for an approver.
+
+    Example: byokeep incident platform status $CLIENT
+    """
+    found: Any = run(call("GET", f"/v1/clients/{client}/platforms"))
+    if session().as_json:
+        show(found)
+        return
+    tell(found["platforms"], title="Platforms", columns=_COLUMNS)
+    if found["requests"]:
+        say("")
+        step = again(f"incident platform approve {found['requests'][0]['id']}", own_token=False)
+        tell(found["requests"], title="Waiting for an approver", note=f"Next, by an approver: {step}",
+             columns=("id", "scope", "reason", "requested_by", "expires_at"))  # fmt: skip
+
+
+@platform.command
+def canary(client: UUID, platform: OAuthPlatform, *, reason: str = "access_is_ours_again") -> None:
+    """Ask for acts to be let through again, a few first; an approver must confirm, within 15 minutes.
+
+    It can be asked for when the account has been connected again and its permissions were found there. No step can
+    be skipped: each stage ends when all its acts have succeeded, and one that fails closes the platform again.
+
+    Example: byokeep incident platform canary $CLIENT x --reason access_is_ours_again
+
+    Args:
+        client: Whose platform.
+        platform: Which one.
+        reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
+    """
+    body = {"client_id": str(client), "platform": platform, "reason": reason}
+    asked: Any = run(call("POST", "/v1/platforms/canary-requests", body=body))
+    step = again(f"incident platform approve {asked['id']}", own_token=False)
+    said = "This was asked for already. " if asked["repeated"] else ""
+    shown = asked if session().as_json else {name: value for name, value in asked.items() if name != "repeated"}
+    tell(shown, title="Request", note=f"{said}Next, by an approver: {step}")
+
+
+@platform.command
+def approve(request: UUID) -> None:
+    """Let the canary begin, as the second person.
+
+    Example: byokeep incident platform approve $REQUEST
+    """
+    tell(run(call("POST", f"/v1/platforms/canary-requests/{request}/approve")), title="Platform")

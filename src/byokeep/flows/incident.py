@@ -1,0 +1,202 @@
+"""A social account's token is revoked or compromised: runbook 7.2, the steps that people take here.
+
+Rules
+- One person closes a platform for a client, at once. Nobody opens it: a person's login, two checks and the acts of a
+  canary do, in that order.
+- The canary is begun by two people: an operator asks when the permissions have been checked, an approver confirms
+  within 15 minutes, once, for exactly the state that was asked for.
+- Whoever asks for a later stage than the next is refused with a conflict.
+
+It may not log in anywhere: connecting the account again does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import PLATFORMS, Actor, ClientId, Provider
+from byokeep.core.plain_text import check_reason
+from byokeep.core.policy import Verb, authorise
+from byokeep.core.reenable import CanaryStarted, Cause, Jump, Reenable, next_state
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.permission import absent, permit
+from byokeep.flows.reenabling import lose, state_of, step
+from byokeep.flows.refusal import record_refusal
+from byokeep.flows.scopes import parse_scope, scope_from_name
+from byokeep.flows.switches import DECISIONS_END_S, OpenRequest
+from byokeep.ports import Query, Row, Tx
+
+# What a person may say of a platform; the other causes are what our own checks find.
+CAUSES: Final = (Cause.COMPROMISED, Cause.REVOKED, Cause.LOCKOUT, Cause.MISSING_SCOPE, Cause.IDENTITY_MISMATCH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """Where a client's platform stands; ``state`` is None when its row can not be read, and then it is closed."""
+
+    platform: str
+    state: Reenable | None
+    changed_at: datetime
+
+
+def _platform(row: Row) -> Platform:
+    try:
+        state = state_of(row)
+    except Integrity:
+        return Platform(platform=row["platform"], state=None, changed_at=row["changed_at"])
+    return Platform(platform=row["platform"], state=state, changed_at=row["changed_at"])
+
+
+def _request(row: Row) -> OpenRequest:
+    return OpenRequest(**{name: row[name] for name in OpenRequest.__dataclass_fields__ if name != "repeated"})
+
+
+_HOLD: Final = Query("reenabling_hold", lambda row: row)
+_LIST: Final = Query("reenabling_list", _platform)
+_CLIENT: Final = Query("switch_client_known", lambda row: row["id"])
+_ASK: Final = Query("canary_request", _request)
+_WAITING: Final = Query("canary_requests_live", _request)
+_APPROVAL: Final = Query("canary_approval", lambda row: row)
+_USE: Final = Query("canary_use_approval", lambda row: row["id"])
+
+
+async def close_platform(app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, cause: str) -> Reenable:
+    """Close a platform for a client. Returns when no act on it can start any more.
+
+    Args:
+        cause: One of ``CAUSES``.
+
+    Raises:
+        Rejected: ``unknown_platform``, ``no_way_back``, ``unknown_cause``.
+        NotFound: The client is not one of the actor's.
+        Unavailable: The database; nothing is served then either.
+    """
+    authorise(actor, Verb.PLATFORM_CLOSE, client_id=client_id)
+    _check_platform(platform)
+    if cause not in CAUSES:
+        raise Rejected("unknown_cause", next_step="Use one of: " + ", ".join(CAUSES) + ".")
+    try:
+        return await _close(app, actor, client_id, platform, Cause(cause), locked=True)
+    except Unavailable as error:
+        if error.code != "database_busy":
+            raise
+    # Whoever holds the scope may not keep this out; the answer waits until what was decided before is over.
+    state = await _close(app, actor, client_id, platform, Cause(cause), locked=False)
+    await asyncio.sleep(DECISIONS_END_S)
+    return state
+
+
+async def _close(
+    app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, cause: Cause, *, locked: bool
+) -> Reenable:
+    async with app.db.begin(client_id=client_id) as tx:
+        await tx.one(_CLIENT, client_id=client_id)
+        return await lose(tx, app, actor, client_id, platform, cause, locked=locked)
+
+
+async def list_platforms(app: BrokerApp, actor: Actor, client_id: ClientId) -> tuple[list[Platform], list[OpenRequest]]:
+    """Return the platforms that a client lost at some time, and the canaries that wait for an approver."""
+    authorise(actor, Verb.PLATFORM_READ, client_id=client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        await tx.one(_CLIENT, client_id=client_id)
+        return await tx.all(_LIST, client_id=client_id), await tx.all(_WAITING, client_id=client_id, platform=None)
+
+
+async def request_canary(
+    app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, reason: str,
+    *, stage: Literal["canary", "open"] = "canary",
+) -> OpenRequest:  # fmt: skip
+    """Ask for the canary to begin. A state has one live request: asking again returns that one.
+
+    Args:
+        stage: What is wanted; nothing but the next stage can be had.
+
+    Raises:
+        Conflict: ``reenable_out_of_order``: a step before the one it follows, or a jump; ``platform_not_lost``.
+        Rejected: ``unknown_platform``, ``no_way_back``, ``bad_reason``.
+        NotFound: The client is not one of the actor's.
+    """
+    authorise(actor, Verb.CANARY_REQUEST, client_id=client_id)
+    _check_platform(platform)
+    check_reason(reason, example="account_is_ours_again")
+    async with app.db.begin(client_id=client_id) as tx:
+        await tx.one(_CLIENT, client_id=client_id)
+        row = await tx.maybe(_HOLD, client_id=client_id, platform=platform)
+        if row is None:
+            raise Conflict("platform_not_lost", next_step="This platform was never closed; there is nothing to do.")
+        state = state_of(row)
+        next_state(state, Jump() if stage == "open" else CanaryStarted())
+        if waiting := await tx.all(_WAITING, client_id=client_id, platform=platform):
+            return replace(waiting[0], repeated=True)
+        scope = parse_scope(client_id, platform, None).name
+        request = await tx.one(
+            _ASK, id=app.ids.uuid(), scope=scope, epoch=state.revision, reason=reason, requested_by=actor.id
+        )
+        await tx.append(_stepped(actor, client_id, platform, state, Outcome.INTENDED, request.id, reason))
+    return request
+
+
+async def approve_canary(app: BrokerApp, actor: Actor, request_id: UUID) -> tuple[str, Reenable]:
+    """Begin the canary on a second person's word; returns the platform and where it stands.
+
+    Raises:
+        NotFound: No such request for this actor.
+        Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``epoch_changed``.
+    """
+    await permit(app, actor, Verb.CANARY_APPROVE)
+    async with app.db.begin(every_client=True) as tx:
+        wish = await tx.maybe(_APPROVAL, id=request_id)
+    if wish is None:
+        raise await absent(app, actor, Verb.CANARY_APPROVE, request_id)
+    client_id = scope_from_name(wish["scope"]).client_id
+    if client_id is None:
+        raise NotFound("not_found")
+    platform = str(wish["scope"]).rpartition(":")[2]
+    await permit(app, actor, Verb.CANARY_APPROVE, client_id=client_id)
+    try:
+        async with app.db.begin(client_id=client_id) as tx:
+            return platform, await _begin(tx, app, actor, client_id, platform, wish)
+    except Denied as refusal:
+        await record_refusal(
+            app, actor, EventName.PLATFORM_STEPPED, refusal, client_id=client_id, object_id=request_id,
+            fields={"platform": platform},
+        )  # fmt: skip
+        raise
+
+
+async def _begin(tx: Tx, app: BrokerApp, actor: Actor, client_id: UUID, platform: str, wish: Row) -> Reenable:
+    if wish["requested_by"] == actor.id:
+        raise Denied("same_person", next_step="Another approver must confirm.")
+    seen = state_of(await tx.one(_HOLD, client_id=client_id, platform=platform))
+    if await tx.maybe(_USE, id=wish["id"], approved_by=actor.id) is None:
+        used = wish["used_at"] is not None or wish["unexpired"]
+        raise Denied("approval_used" if used else "approval_expired", next_step="Ask again.")
+    if seen.revision != wish["epoch"]:
+        raise Denied("epoch_changed", next_step="The platform changed since; look at it and ask again.")
+    state = await step(tx, app, actor, client_id, platform, CanaryStarted())
+    if state is None:  # it is open: its revision would have changed
+        raise Denied("epoch_changed", next_step="The platform changed since; look at it and ask again.")
+    return state
+
+
+def _stepped(
+    actor: Actor, client_id: UUID, platform: str, state: Reenable, outcome: Outcome, object_id: UUID, reason: str
+) -> Event:
+    return Event(
+        name=EventName.PLATFORM_STEPPED, actor=actor, outcome=outcome, client_id=client_id, object_id=object_id,
+        fields={"platform": platform, "stage": state.stage.value, "way": state.way, "number": state.number,
+                "reason": reason},
+    )  # fmt: skip
+
+
+def _check_platform(platform: str) -> None:
+    if platform not in PLATFORMS:
+        raise Rejected("unknown_platform", next_step="Use a published name, see `byokeep incident platform --help`.")
+    if platform == Provider.SKOOL:
+        raise Rejected("no_way_back", next_step="It has no login to come back by: use `byokeep kill on --platform`.")
