@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from byokeep.broker.words import BlockedBody, JobBody, job_out, lease_out
+from byokeep.broker.words import BlockedBody, JobBody, RenewalBody, job_out, lease_out
 from byokeep.core.model import Actor, ClientId, LeaseKind
 from byokeep.core.policy import Verb
-from byokeep.flows import jobs, lease
+from byokeep.flows import jobs, lease, renewals
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import on_record
 from byokeep.http.body import PathId, describe, json_body
@@ -81,6 +81,14 @@ def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -
         """Lease a job's secrets; the reply holds a login token for the store."""
         emergency.require_room()
         return JSONResponse(lease_out(await lease.issue_lease(app, actor, job_id)), 201)
+
+    renewal_body = Depends(json_body(RenewalBody))
+
+    @routes.post("/jobs/{job_id}/renewals", status_code=202, openapi_extra=describe(RenewalBody))
+    async def ask_renewal(job_id: PathId, actor: Actor = who, body: RenewalBody = renewal_body) -> dict[str, Any]:
+        """Say that an account's access token has expired; a newer one comes with a later lease."""
+        asked = renewals.ask_renewal(app, actor, job_id, body.secret, body.version)
+        return {"asked": await on_record(app, actor, Verb.LEASE_USE, job_id, asked)}
 
     @routes.get("/leases/{lease_id}")
     async def heartbeat(lease_id: PathId, actor: Actor = who) -> dict[str, Any]:

@@ -36,6 +36,13 @@ class BlockedBody(Strict):
     reason: Word
 
 
+class RenewalBody(Strict):
+    """Say that an account's access token has expired: its name in the lease, and the version that was seen."""
+
+    secret: Annotated[str, Field(max_length=96)]
+    version: int
+
+
 class PermitBody(Strict):
     """Ask for one effect; version 1 of the gate's request."""
 

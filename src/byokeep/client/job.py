@@ -81,17 +81,22 @@ class Job:
     def __repr__(self) -> str:
         return f"Job(id={self.id}, client={self.client_id})"
 
-    async def secret(self, provider: str) -> Secret:
+    async def secret(self, provider: str, *, fresh: bool = False) -> Secret:
         """Return a declared secret. Within the lease's life a repeat costs no call.
 
         The object is wiped when the lease ends; fetch it again for each use instead of keeping it.
+
+        Args:
+            provider: ``openai``; or ``x/acme``, the access token of the connected account ``acme`` of the declared
+                platform ``x``.
+            fresh: The platform said that the token has expired: return a newer one, waiting for its renewal.
 
         Raises:
             Denied: ``not_declared``, ``missing_credential``, ``credential_not_usable``, ``switch_closed``, ...
             Unavailable: Could not be read; no older value is returned. People are told.
         """
         try:
-            return await self.lease.secret(provider)
+            return await (self.lease.fresh(provider) if fresh else self.lease.secret(provider))
         except ByokeepError as error:
             await self._tell(error.code)
             raise

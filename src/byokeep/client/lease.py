@@ -26,6 +26,9 @@ from byokeep.redact.known import KnownValueRefused, Registration
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 
+FRESH_WITHIN_S: Final = 60.0  # seconds a newer token is waited for; a platform may take 45 to answer
+FIRST_LOOK_S: Final = 0.25  # seconds to the first look for it; each wait is twice the one before
+LONGEST_LOOK_S: Final = 4.0
 LOGIN_WITHIN_S: Final = 2.0  # seconds; the token itself lives a little longer
 
 
@@ -62,6 +65,8 @@ class HeldLease:
         self._life_s = 5.0
         self._over: ByokeepError | None = None
         self._turn = asyncio.Lock()
+        self._renewals: dict[str, asyncio.Task[Secret]] = {}
+        self._read: dict[str, tuple[str, int]] = {}  # which version the job was given last
         self._beat: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -86,6 +91,8 @@ class HeldLease:
     async def close(self) -> None:
         """End it: wipe every secret and stop renewing. Calling it twice is fine."""
         self._end(Denied("lease_closed"))
+        for waiting in list(self._renewals.values()):
+            waiting.cancel()
         if self._beat is not None:
             self._beat.cancel()
             with suppress(asyncio.CancelledError):
@@ -123,6 +130,43 @@ class HeldLease:
                 return found
             return await self._broker.persist(lambda: self._fetch(provider))
 
+    async def fresh(self, name: str) -> Secret:
+        """Return a newer secret than the one that was read last, which its platform calls expired.
+
+        A new lease is taken; if that pins what was seen before, a renewal is asked for and waited for, for
+        ``FRESH_WITHIN_S`` at most. Who asks for the same while somebody waits waits for the same.
+
+        Raises:
+            Denied: As :meth:`secret`; or the grant is lost.
+            Unavailable: ``renewal_pending``: there is no newer one yet.
+        """
+        if (under_way := self._renewals.get(name)) is None:
+            under_way = self._renewals[name] = asyncio.create_task(self._newer(name))
+            under_way.add_done_callback(lambda _: self._renewals.pop(name, None))
+        return await asyncio.shield(under_way)
+
+    async def _newer(self, name: str) -> Secret:
+        seen = self._read.get(name)
+        until, pause_s, asked = now() + FRESH_WITHIN_S, FIRST_LOOK_S, False
+        while True:
+            async with self._turn:
+                await self._broker.persist(self._take)
+                if seen is not None and name not in self._pins:
+                    raise Denied("credential_not_usable", next_step="The account's grant is lost; call an operator.")
+                if self._pins.get(name) != seen or seen is None:
+                    return await self._broker.persist(lambda: self._fetch(name))
+            if not asked:
+                await self._ask(name, seen[1])
+                asked = True
+            if now() + pause_s > until:
+                raise Unavailable("renewal_pending", next_step="Stop here; the renewal goes on, try again later.")
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_LOOK_S)
+
+    async def _ask(self, name: str, version: int) -> None:
+        path, body = f"/v1/jobs/{self._job_id}/renewals", {"secret": name, "version": version}
+        await self._broker.persist(lambda: self._broker.call("POST", path, self._token, body))
+
     async def login(self, provider: str) -> tuple[BaoHttp, Secret, str, int]:
         """Log in at the store for one provider; returns (store, token, path, pinned version or 0).
 
@@ -142,6 +186,7 @@ class HeldLease:
         if not self.holds:
             value.wipe()
             raise self._over or Unavailable("lease_lapsed")
+        self._read[provider] = (path, version)
         self._keep(provider, value)
         return value
 

@@ -1,0 +1,24 @@
+-- A job asks for a newer access token: the renewal becomes due, once for each token.
+
+-- name: renewal_facts
+SELECT j.runner_id, j.kind = 'use' AND j.state = 'open' AND j.expires_at > t.now AS job_open,
+       c.state = 'active' AS client_active, :platform = ANY (j.secrets) AS declared,
+       a.id AS account_id, g.state = 'live' AS live,
+       (SELECT count(*) = 1 FROM byokeep.switch s
+         WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
+       EXISTS (SELECT FROM byokeep.switch s
+                WHERE s.scope = ANY (CAST(:scopes AS text[]))
+                  AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed
+  FROM byokeep.job j
+  JOIN byokeep.client c ON c.id = j.client_id
+ CROSS JOIN (SELECT clock_timestamp() AS now) t
+  LEFT JOIN byokeep.platform_account a
+    ON a.client_id = j.client_id AND a.platform = :platform AND a.account = :account
+  LEFT JOIN byokeep.account_grant g ON g.client_id = a.client_id AND g.account_id = a.id
+ WHERE j.client_id = :client_id AND j.id = :job_id;
+
+-- name: renewal_due
+UPDATE byokeep.account_grant SET due_at = clock_timestamp()
+ WHERE client_id = :client_id AND account_id = :account_id AND state = 'live' AND access_version = :version
+   AND (due_at IS NULL OR due_at > clock_timestamp())
+RETURNING account_id;

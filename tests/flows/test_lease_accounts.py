@@ -1,0 +1,131 @@
+"""Leases for connected accounts: which tokens a job gets, a newer one for an expired one, and who may ask."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from byokeep.client import lease as client_lease
+from byokeep.core.errors import Denied, Unavailable
+from byokeep.flows.reconcile import SETTLE, reconcile
+from tests.support.broker import Stand
+from tests.support.connected import connect, put_access
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
+
+
+async def test_a_job_gets_the_access_token_of_each_usable_account(stand: Stand) -> None:
+    """Named x/ACCOUNT, pinned to its part and version; lost, unverified, unwritten ones are left out."""
+    client = await stand.client("openai")
+    made = {name: await connect(stand, client, "x", name) for name in ("acme", "beta", "lost", "failed", "empty")}
+    await connect(stand, client, "tiktok", "acme")
+    stand.db.sql(
+        f"UPDATE byokeep.account_grant SET access_version = 3 {made['beta'].where};"
+        f"UPDATE byokeep.account_grant SET state = 'needs_reauth' {made['lost'].where};"
+        f"UPDATE byokeep.account_grant SET access_version = 0 {made['empty'].where};"
+        f"UPDATE byokeep.credential_ref SET verification = 'failed' {made['failed'].where}"
+    )
+    other = await stand.client()
+    await connect(stand, other, "x", "foreign")
+    lease = await stand.lease(await stand.job(client, secrets=["openai", "x"]))
+    base = f"kv/clients/{client}/providers"
+    assert lease["secrets"] == {
+        "openai": {"path": f"{base}/openai", "version": 1},
+        "x/acme": {"path": f"{base}/x/accounts/{made['acme'].id}/access", "version": 1},
+        "x/beta": {"path": f"{base}/x/accounts/{made['beta'].id}/access", "version": 3},
+    }
+    assert lease["store"]["roles"] == {"openai": "use-openai", "x/acme": "use-x", "x/beta": "use-x"}
+    stand.db.sql("UPDATE byokeep.account_grant SET state = 'revoked' WHERE provider = 'x'")
+    job = await stand.job(client, secrets=["openai", "x"])
+    status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert (status, reply["code"]) == (403, "credential_not_usable")
+    custody = await stand.job(
+        client, kind="custody", runner_id=str(stand.people["custodian"].id), secrets=["x"], platforms=[], lanes=[],
+        effects=[],
+    )  # fmt: skip
+    assert (await stand.lease(custody, "custodian"))["secrets"] == {"x": {"path": f"{base}/x", "version": 0}}
+
+
+async def test_the_sdk_reads_a_token_and_a_newer_one_when_it_has_expired(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One renewal is asked for however many see the expired token, and all of them get the newer one."""
+    monkeypatch.setattr(client_lease, "FIRST_LOOK_S", 0.05)
+    client = await stand.client()
+    account = await connect(stand, client)
+    await put_access(stand, account, "access-token-one-0001")
+    stand.db.sql(f"UPDATE byokeep.account_grant SET due_at = now() + interval '1 hour' {account.where}")
+    since = stand.app.clock.now()
+    async with stand.keep() as keep, keep.job(client=client, secrets=["x"]) as job:
+        assert (await job.secret("x/acme")).reveal() == b"access-token-one-0001"
+        with pytest.raises(Denied, match="not_declared"):
+            await job.secret("x/other")
+        with pytest.raises(Denied, match="not_declared"):
+            await job.secret("x")
+
+        async def refresher() -> None:
+            while "t" not in stand.db.sql(f"SELECT due_at <= now() FROM byokeep.account_grant {account.where}"):
+                await asyncio.sleep(0.05)
+            await put_access(stand, account, "access-token-two-0002", version=2)
+
+        found: list[Any] = await asyncio.gather(refresher(), *(job.secret("x/acme", fresh=True) for _ in range(8)))
+        assert {secret.reveal() for secret in found[1:]} == {b"access-token-two-0002"}
+        assert (await job.secret("x/acme")).reveal() == b"access-token-two-0002"
+        assert len(stand.events("tokens.refresh_asked")) == 1
+        # Somebody else's renewal is taken over without asking.
+        await put_access(stand, account, "access-token-three-3", version=3)
+        assert (await job.secret("x/acme", fresh=True)).reveal() == b"access-token-three-3"
+        assert len(stand.events("tokens.refresh_asked")) == 1
+    await asyncio.sleep(SETTLE.total_seconds() + 0.5)
+    stated = await reconcile(stand.app, stand.app.system(), since=since)
+    assert (stated.state, stated.findings) == ("clean", ()), stated
+
+
+async def test_a_renewal_that_does_not_come_ends_the_wait(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing older is returned: renewal_pending after the time for it, and a lost grant is said to be lost."""
+    monkeypatch.setattr(client_lease, "FIRST_LOOK_S", 0.05)
+    monkeypatch.setattr(client_lease, "FRESH_WITHIN_S", 0.5)
+    client = await stand.client()
+    account = await connect(stand, client)
+    await put_access(stand, account, "access-token-one-0001")
+    await connect(stand, client, "x", "other")
+    async with stand.keep() as keep, keep.job(client=client, secrets=["x"]) as job:
+        await job.secret("x/acme")
+        with pytest.raises(Unavailable, match="renewal_pending"):
+            await job.secret("x/acme", fresh=True)
+        stand.db.sql(f"UPDATE byokeep.account_grant SET state = 'needs_reauth' {account.where}")
+        with pytest.raises(Denied, match="credential_not_usable"):
+            await job.secret("x/acme", fresh=True)
+
+
+async def test_who_may_ask_for_a_renewal_and_when_it_becomes_due(stand: Stand) -> None:
+    """The job's own runner, for a platform that it declared and the current version; nobody else."""
+    client = await stand.client()
+    account = await connect(stand, client)
+    await connect(stand, client, "tiktok", "acme")
+    job = await stand.job(client, secrets=["x"])
+    path = f"/v1/jobs/{job}/renewals"
+    body = {"secret": "x/acme", "version": 1}
+
+    async def ask(who: Any = "runner", **changed: Any) -> tuple[int, Any]:
+        status, reply = await stand.call("POST", path, who, body | changed)
+        return status, reply.get("asked", reply.get("code"))
+
+    assert await ask(version=0) == (202, False)
+    assert await ask(version=2) == (202, False)
+    assert await ask() == (202, True)
+    assert await ask() == (202, False)
+    assert stand.db.sql(f"SELECT due_at <= now() FROM byokeep.account_grant {account.where}").strip() == "t"
+    assert await ask(secret="x/none") == (404, "not_found")
+    assert await ask(secret="x") == (422, "bad_secret_name")
+    assert await ask(secret="tiktok/acme") == (403, "platform_not_declared")
+    assert (await ask("dispatcher"))[0] == 403
+    assert (await ask(stand.subject("runner", "Another")))[0] == 404
+    stand.db.sql(f"UPDATE byokeep.account_grant SET state = 'revoked' {account.where}")
+    assert await ask() == (403, "grant_not_live")
+    await stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher")
+    assert await ask() == (403, "job_not_open")
