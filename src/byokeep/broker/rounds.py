@@ -22,6 +22,7 @@ from byokeep.flows.audit_out import copy
 from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.expire import expire
 from byokeep.flows.reconcile import SETTLE, reconcile
+from byokeep.flows.scheduled import move_scheduled
 from byokeep.telemetry.log import get_log
 
 CHECKPOINT_S: Final = 60.0
@@ -30,6 +31,7 @@ RECONCILE_S: Final = 20.0
 FIRST_RECONCILE_S: Final = SETTLE.total_seconds() + 2.0
 PROBE_S: Final = 20.0
 EXPIRE_S: Final = 5.0
+SCHEDULED_S: Final = 5.0
 RESERVE_S: Final = 10.0
 CLOCK_S: Final = 10.0
 FIRST_LOOK_BACK: Final = timedelta(minutes=5)
@@ -65,6 +67,7 @@ class Rounds:
                 ("reconcile", RECONCILE_S, self._reconcile),
                 ("probe", PROBE_S, self._probe),
                 ("expire", EXPIRE_S, self._expire),
+                ("scheduled", SCHEDULED_S, self._scheduled),
                 ("reserve", RESERVE_S, self._hold),
                 ("clock", CLOCK_S, self._look_at_clock),
             ):
@@ -98,6 +101,9 @@ class Rounds:
 
     async def _expire(self) -> None:
         await expire(self._app)
+
+    async def _scheduled(self) -> None:
+        await move_scheduled(self._app)
 
     async def _look_at_clock(self) -> None:
         await self._clock.look()

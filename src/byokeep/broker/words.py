@@ -10,10 +10,12 @@ from byokeep.core.model import Job
 from byokeep.core.reenable import Reenable
 from byokeep.flows.incident import Platform
 from byokeep.flows.lease import Grant
+from byokeep.flows.scheduled import Announced
 from byokeep.flows.switches import OpenRequest, Switch
 from byokeep.http.body import Id, Strict
 
 Word = Annotated[str, Field(max_length=64)]
+Time = Annotated[str, Field(max_length=40)]
 Words = Annotated[list[Word], Field(max_length=16)]
 
 
@@ -95,6 +97,24 @@ class CanaryBody(Strict):
     stage: Literal["canary", "open"] = "canary"
 
 
+class PlanBody(Strict):
+    """Announce something to be done; ``due_at`` is an RFC 3339 time with its zone."""
+
+    client_id: Id
+    platform: Word
+    account: Word
+    lane: Word
+    effect: Word
+    idempotency_key: Word
+    due_at: Time
+
+
+class RequeueBody(Strict):
+    """Put something announced back, with a new time."""
+
+    due_at: Time
+
+
 def job_out(job: Job) -> dict[str, Any]:
     """Return the wire form of a job."""
     return {
@@ -149,3 +169,13 @@ def platform_out(one: Platform) -> dict[str, Any]:
     """Return the wire form of a platform that was lost; one that can not be read is closed."""
     state = {"stage": "unknown"} if one.state is None else reenable_out(one.state)
     return {"platform": one.platform, **state, "changed_at": one.changed_at.isoformat()}
+
+
+def announced_out(one: Announced) -> dict[str, Any]:
+    """Return the wire form of something announced."""
+    return {
+        "id": str(one.id), "client_id": str(one.client_id), "platform": one.platform, "account": one.account,
+        "lane": one.lane, "effect": one.effect, "due_at": one.due_at.isoformat(), "state": one.state,
+        "reason": one.reason, "created_at": one.created_at.isoformat(), "created_by": str(one.created_by),
+        "changed_at": one.changed_at.isoformat(),
+    }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli.api import call, no_stack_here, no_such, run, stack
-from byokeep.cli.choices import ApiProvider, Effect, Platform
+from byokeep.cli.choices import ApiProvider, Effect, OAuthPlatform, Platform
 from byokeep.cli.names import tell
 from byokeep.cli.terminal import err, say, session
 from byokeep.client import ClientSettings, Job, Keep
@@ -23,6 +24,7 @@ from byokeep.process import child_setup, clean_environment
 
 app: Final = App(name="job", help="Run commands inside a job; look at jobs.")
 _COLUMNS: Final = ("id", "state", "opened_at", "expires_at", "kind", "secrets", "platforms", "effects", "runner_id")
+_ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _GRACE_S: Final = 2.0
 _LOOK_S: Final = 0.2
 _STOPPED: Final = 3
@@ -38,7 +40,7 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def run_(
     *,
     client: UUID,
-    secret: list[ApiProvider],
+    secret: list[str],
     platform: list[Platform] | None = None,
     effect: list[Effect] | None = None,
     ttl_s: int | None = None,
@@ -52,9 +54,12 @@ def run_(
 
     Example: byokeep job run --client $CLIENT --secret openai -- python post.py --key-file {openai}
 
+    Example: byokeep job run --client $CLIENT --secret x/acme -- python post.py --token-file {x/acme}
+
     Args:
         client: Client id.
-        secret: Providers whose secret the command may read.
+        secret: What the command may read: a provider's key, or PLATFORM/ACCOUNT, the access token of a connected
+            account (in BYOKEEP_SECRET_X_ACME_FILE).
         platform: Platforms it may act on.
         effect: Effects it may cause.
         ttl_s: Life of the job at the longest.
@@ -62,12 +67,32 @@ def run_(
     command = session().rest
     if not command:
         raise Rejected("no_command", next_step="Put the command after --, e.g. `-- python post.py`.")
+    _check_names(secret)
     _check(command, secret)
     try:
         return run(_run(command, str(client), secret, platform or [], effect or [], ttl_s))
     except NotFound as error:
         error.next_step = error.next_step or no_such("client")
         raise
+
+
+def _check_names(secrets: Sequence[str]) -> None:
+    """Refuse what is no name of a secret, without repeating it: it may be a pasted key."""
+    for name in secrets:
+        platform, slash, account = name.partition("/")
+        if name not in get_args(ApiProvider) and not (
+            slash and platform in get_args(OAuthPlatform) and _ACCOUNT.match(account)
+        ):
+            raise Rejected(
+                "unknown_secret",
+                next_step=f"For --secret use one of {', '.join(get_args(ApiProvider))}, or PLATFORM/ACCOUNT.",
+            )
+    if len({_variable(name) for name in secrets}) != len(secrets):
+        raise Rejected("repeated_secret", next_step="Name each secret once, and accounts that differ in letters.")
+
+
+def _variable(name: str) -> str:
+    return f"BYOKEEP_SECRET_{re.sub('[^A-Z0-9]', '_', name.upper())}_FILE"
 
 
 def _check(command: Sequence[str], secrets: Sequence[str]) -> None:
@@ -112,13 +137,19 @@ async def _run(
 ) -> int:
     async with (
         Keep(client_settings()) as keep,
-        keep.job(client=client, secrets=secrets, platforms=platforms, effects=effects, ttl_s=ttl_s) as job,
+        keep.job(
+            client=client,
+            secrets=sorted({name.partition("/")[0] for name in secrets}),
+            platforms=platforms,
+            effects=effects,
+            ttl_s=ttl_s,
+        ) as job,
     ):
         say(f"job {job.id}")
         files = {}
         try:
-            for provider in secrets:
-                files[provider] = _memory_file(provider, (await job.secret(provider)).reveal())
+            for name in secrets:
+                files[name] = _memory_file(name.replace("/", "-"), (await job.secret(name)).reveal())
             return await _child(job, command, files)
         finally:
             for descriptor in files.values():
@@ -136,7 +167,7 @@ def _memory_file(name: str, value: bytes) -> int:
 async def _child(job: Job, command: Sequence[str], files: dict[str, int]) -> int:
     names = {provider: f"/dev/fd/{descriptor}" for provider, descriptor in files.items()}
     words = [_fill(word, names) for word in command]
-    extra = {f"BYOKEEP_SECRET_{provider.upper()}_FILE": name for provider, name in names.items()}
+    extra = {_variable(secret): name for secret, name in names.items()}
     told: list[int] = []
     loop = asyncio.get_running_loop()
     for number in _ENDING:

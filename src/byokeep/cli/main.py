@@ -45,6 +45,7 @@ from byokeep.cli import (
     leaks_pack,
     operator,
     redact,
+    schedule,
     servers,
 )
 from byokeep.cli.terminal import Session, current, err, fail
@@ -76,6 +77,7 @@ for group, rooms in (
     for room in rooms:
         room.app.group = group
         app.command(room.app)
+schedule.register(job.app)
 redact.register(app, _PROOF)
 leaks.app.command(leaks_pack.pack)
 servers.register(app, _SERVERS)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -105,6 +106,40 @@ class Keep:
                 # If it can not be closed now, its hour closes it.
                 with suppress(ByokeepError):
                     await self._broker.call("POST", f"/v1/jobs/{job_id}/close", dispatcher)
+        finally:
+            dispatcher.wipe()
+
+    async def schedule(
+        self, *, client: UUID | str, effect: str, platform: str, account: str, key: str, due_at: datetime,
+        lane: str = "api",
+    ) -> UUID:  # fmt: skip
+        """Announce, as the dispatcher, an act that is to be done later; returns the announcement's id.
+
+        The act itself is done as ever: a job asks for it with :meth:`byokeep.client.job.Job.effect` under the same key.
+        Until then the announcement is held while the platform, lane or client is closed, and people see what came too
+        late.
+
+        Args:
+            client, effect, platform, account, lane: What the act will be.
+            key: Its idempotency key. Announcing the same again under it changes nothing.
+            due_at: When, with a time zone.
+
+        Raises:
+            Rejected: ``bad_due_at``, ``bad_effect``, ``unknown_account``.
+            Conflict: ``idempotency_key_reused``, ``client_not_active``.
+            Denied: Not permitted; a token file others can read.
+        """
+        if self._settings.dispatcher_token_file is None:
+            raise Denied("no_dispatcher_token", next_step="Name a dispatcher's token file.")
+        body = {
+            "client_id": str(client), "platform": platform, "account": account, "lane": lane, "effect": effect,
+            "idempotency_key": key, "due_at": due_at.isoformat(),
+        }  # fmt: skip
+        dispatcher = read_token(self._settings.dispatcher_token_file)
+        try:
+            return _id(
+                await self._broker.persist(lambda: self._broker.call("POST", "/v1/effects/scheduled", dispatcher, body))
+            )
         finally:
             dispatcher.wipe()
 
