@@ -106,6 +106,18 @@ async def test_jobs_side_by_side_never_get_more_than_a_stage_has(stand: Stand) -
     assert [step["number"] for step in steps[3:6]] == [0, 1, 2]
 
 
+async def test_one_key_takes_one_act_of_a_stage(stand: Stand) -> None:
+    """Sixteen ask under one key at once: one permit, and the others leave no act taken behind."""
+    account, lease = await in_canary(stand)
+    await end(stand, (await race(stand, [lease]))[0])
+    answers = await asyncio.gather(*(stand.permit(lease, "post-0001") for _ in range(16)))
+    assert [status for status, _ in answers].count(201) == 1
+    assert {reply["code"] for status, reply in answers if status != 201} <= {"in_progress", "database_busy"}
+    assert (await standing(stand, account.client))["taken"] == 1
+    given, _ = await race(stand, [lease] * 16)
+    assert len(given) == 4
+
+
 @pytest.mark.req("R7.2-6")
 @pytest.mark.parametrize("ending", ["failed", "unknown"])
 async def test_an_act_that_fails_or_is_lost_closes_the_platform_again(stand: Stand, ending: str) -> None:

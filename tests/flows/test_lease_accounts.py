@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from byokeep.cli import job as cli_job
 from byokeep.client import lease as client_lease
-from byokeep.core.errors import Denied, Unavailable
+from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.flows.reconcile import SETTLE, reconcile
 from tests.support.broker import Stand
 from tests.support.connected import connect, put_access
@@ -129,3 +131,32 @@ async def test_who_may_ask_for_a_renewal_and_when_it_becomes_due(stand: Stand) -
     assert await ask() == (403, "grant_not_live")
     await stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher")
     assert await ask() == (403, "job_not_open")
+
+
+@pytest.mark.parametrize("name", ["x/acme", "openai"])
+async def test_a_command_reads_an_account_s_token(
+    stand: Stand, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """byokeep job run puts it where the command names it and where its environment does, and nowhere else."""
+    client = await stand.client()
+    account = await connect(stand, client)
+    await put_access(stand, account, "access-token-one-0001")
+    value = {"x/acme": "access-token-one-0001", "openai": await stand.key(client, "openai")}[name]
+    keep = stand.keep()
+    monkeypatch.setattr(cli_job, "client_settings", lambda: keep._settings)
+    monkeypatch.setattr(cli_job, "say", lambda _: None)
+    script = 'cat "$1" > named && cat "$BYOKEEP_SECRET_%s_FILE" > told && env > seen' % (
+        "X_ACME" if "/" in name else "OPENAI"
+    )  # fmt: skip
+    command = ["sh", "-c", f"cd {tmp_path} && {script}", "sh", "{" + name + "}"]
+    assert await cli_job._run(command, str(client), [name], [], [], None) == 0
+    assert [(tmp_path / file).read_text() for file in ("named", "told")] == [value, value]
+    assert value not in (tmp_path / "seen").read_text()
+
+
+@pytest.mark.parametrize("names", [["x"], ["x/"], ["skool/acme"], ["x/a b"], ["sk-live-1"], ["x/a.b", "x/a_b"]])
+def test_a_name_that_is_none_is_refused_and_not_repeated(names: list[str]) -> None:
+    """A platform alone, an account of a platform without tokens, a pasted key, two names that would be one variable."""
+    with pytest.raises(Rejected) as refused:
+        cli_job._check_names(names)
+    assert names[0] not in str(refused.value)

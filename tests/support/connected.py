@@ -69,7 +69,7 @@ async def record(stand: Stand, account: Account, *, of: UUID | None = None) -> N
             receipt = await tx.append(
                 Event(
                     name=EventName.CONNECTED, actor=stand.app.system(), outcome=Outcome.OK, client_id=account.client,
-                    fields={"platform": account.platform, "account": str(of or account.id)},
+                    object_id=of or account.id, fields={"platform": account.platform, "account": account.name},
                 )
             )  # fmt: skip
     finally:

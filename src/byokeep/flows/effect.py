@@ -44,6 +44,7 @@ _INSERT_TAKEN: Final = Query("permit_insert", lambda row: row["expires_at"])
 _HOLDER: Final = Query("permit_holder", lambda row: (UUID(str(row["id"])), str(row["state"])))
 _READ: Final = Query("permit_read", lambda row: row)
 _CLOSE: Final = Query("permit_close", lambda row: row["id"], ends=True)
+_ANNOUNCED_DONE: Final = Query("permit_announced_done", lambda row: row["id"])
 _ACCOUNT: Final = Query("account_facts", lambda row: row)
 _IDENTIFIED: Final = Query("account_identified", lambda row: row["identified_at"])
 # What a decision may end with besides a permit. Anything else, also a statement that the database refused, is the
@@ -272,6 +273,12 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
             raise NotFound("not_found")
         if row["state"] == outcome:
             return outcome
+        # Before the record takes the client's chain: what was announced is done, and the canary hears of it.
+        if row["state"] in from_states and outcome == "done" and row["announced"] is True:
+            await tx.all(_ANNOUNCED_DONE, client_id=client_id, id=permit_id)
+        if row["state"] in from_states and row["way"] is not None:
+            told = Ended(ok=outcome == "done", way=row["way"], number=row["stage"])
+            await ended(tx, app, actor, client_id, row["platform"], told)
         event = Event(
             name=EventName.PERMIT_CLOSED, actor=actor, client_id=client_id, object_id=permit_id,
             outcome=Outcome.OK if outcome == "done" else Outcome.FAILED,

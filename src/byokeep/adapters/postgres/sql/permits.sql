@@ -25,9 +25,8 @@ SELECT t.now, j.id AS job_id, l.runner_id, l.kind AS lease_kind, l.expires_at > 
            'state', g.state, 'drift', g.drift, 'verified_at', g.verified_at,
            'recorded', EXISTS (
                SELECT FROM byokeep.audit_record c
-                WHERE c.chain = g.client_id AND c.seq = g.connected_seq AND c.event = 'platform_connected'
-                  AND c.outcome = 'ok'
-                  AND convert_from(c.payload, 'UTF8')::jsonb #>> '{fields,account}' = g.account_id::text))
+                WHERE c.chain = g.client_id AND c.seq = g.connected_seq AND c.object_id = g.account_id
+                  AND c.event = 'platform_connected' AND c.outcome = 'ok'))
        END AS account_grant,
        EXISTS (SELECT FROM byokeep.connection n WHERE n.client_id = a.client_id AND n.account_id = a.id) AS begun,
        (SELECT to_jsonb(w) FROM byokeep.reenabling w
@@ -72,7 +71,9 @@ SELECT id, state FROM byokeep.permit
  WHERE client_id = :client_id AND idempotency_key = :idempotency_key AND state <> 'failed';
 
 -- name: permit_read
-SELECT p.id, p.state, p.job_id, p.lease_id, l.runner_id, p.expires_at, p.platform, p.way, p.stage
+SELECT p.id, p.state, p.job_id, p.lease_id, l.runner_id, p.expires_at, p.platform, p.way, p.stage,
+       EXISTS (SELECT FROM byokeep.scheduled_effect e
+                WHERE e.client_id = p.client_id AND e.idempotency_key = p.idempotency_key) AS announced
   FROM byokeep.permit p
   JOIN byokeep.lease l ON l.client_id = p.client_id AND l.id = p.lease_id
  WHERE p.client_id = :client_id AND p.id = :id
@@ -87,6 +88,14 @@ RETURNING id)
 SELECT closed.id, record.seq
   FROM closed,
        LATERAL byokeep.audit_append(:client_id, :event, :actor, closed.id, :request, :outcome, :payload) AS record;
+
+-- name: permit_announced_done
+-- What was announced under a permit's key is done with it, whatever became of the announcement meanwhile.
+UPDATE byokeep.scheduled_effect e SET state = 'done', changed_at = clock_timestamp()
+  FROM byokeep.permit p
+ WHERE p.client_id = :client_id AND p.id = :id AND e.client_id = p.client_id AND e.idempotency_key = p.idempotency_key
+   AND e.state <> 'done'
+RETURNING e.id;
 
 -- name: permit_overdue
 SELECT id, client_id FROM byokeep.permit
