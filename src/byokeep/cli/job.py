@@ -65,9 +65,9 @@ def run_(
         ttl_s: Life of the job at the longest.
     """
     command = session().rest
+    _check_names(secret)
     if not command:
         raise Rejected("no_command", next_step="Put the command after --, e.g. `-- python post.py`.")
-    _check_names(secret)
     _check(command, secret)
     try:
         return run(_run(command, str(client), secret, platform or [], effect or [], ttl_s))
