@@ -32,13 +32,15 @@ SECRET_SHAPED: Final = re.compile(
     r"(?<![A-Za-z0-9])sk[-_][A-Za-z0-9_-]{6}|AIza[A-Za-z0-9_-]{10}|AQ\.[A-Za-z0-9_-]{20}"
     r"|\bs\.[A-Za-z0-9]{24}|hv[sbr]\.[A-Za-z0-9]|bk[odrc]_[A-Za-z0-9_-]{20}|eyJ[A-Za-z0-9_-]{10}|-----BEGIN"
 )
+_LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _DEVICE: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 _PLAIN_PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9_./ @+-]{1,254}\Z")
 TEXT_SETTINGS: Final = (
     "home", "environment", "web_listen", "broker_listen", "web_url", "web_ca_file", "broker_url", "broker_ca_file",
     "store_address", "store_ca_file", "store_audit_files", "lease_cidrs", "database_url", "credentials_dir", "log_dir",
-    "checkpoint_dir", "token_file", "dispatcher_token_file", "runner_token_file", "log_level",
+    "checkpoint_dir", "slots_dir", "token_file", "dispatcher_token_file", "runner_token_file", "log_level",
 )  # fmt: skip
+URL_SETTINGS: Final = ("provider_urls", "platform_urls")  # tables, for tests and demos
 NUMBER_SETTINGS: Final = {"store_calls_per_second": 1_000_000}  # name -> the largest allowed
 _FROM_JOB_RUN: Final = frozenset({"job"} | {f"secret_{provider.value}_file" for provider in Provider})
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -70,7 +72,9 @@ class Settings:
         database_url: SQLAlchemy URL without user or password, e.g. ``postgresql+psycopg://host:5432/byokeep``.
         credentials_dir: Where the 0600 files of machine identities are.
         token_file: The CLI user's own API token.
+        slots_dir: Where the refresher puts replies that have just come in, each under a key of its own.
         provider_urls: Provider name -> base URL; refused in production.
+        platform_urls: Login of a social platform -> base URL; refused in production.
     """
 
     home: Path = field(default_factory=default_home)
@@ -90,11 +94,13 @@ class Settings:
     credentials_dir: str = ""
     log_dir: str = ""
     checkpoint_dir: str = ""
+    slots_dir: str = ""
     token_file: str = ""
     dispatcher_token_file: str = ""
     runner_token_file: str = ""
     log_level: str = "INFO"
     provider_urls: Mapping[str, str] = field(default_factory=dict)
+    platform_urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def embedded_store(self) -> bool:
@@ -122,6 +128,7 @@ class Settings:
             "credentials_dir": "credentials",
             "log_dir": "logs",
             "checkpoint_dir": "checkpoints",
+            "slots_dir": "slots",
         }
         named: str = getattr(self, name)
         return Path(named) if named else self.home / defaults[name]
@@ -161,8 +168,9 @@ def to_toml(settings: Settings) -> str:
     """Return a settings file that :func:`load` reads as these settings."""
     lines = [f"{name} = {_toml(str(getattr(settings, name)))}\n" for name in TEXT_SETTINGS]
     lines += [f"{name} = {getattr(settings, name)}\n" for name in NUMBER_SETTINGS]
-    urls = [f"{name} = {_toml(url)}\n" for name, url in settings.provider_urls.items()]
-    return "".join([*lines, "[provider_urls]\n", *urls])
+    for table in URL_SETTINGS:
+        lines += [f"[{table}]\n", *(f"{name} = {_toml(url)}\n" for name, url in getattr(settings, table).items())]
+    return "".join(lines)
 
 
 def _toml(text: str) -> str:
@@ -189,9 +197,9 @@ def _build(given: Mapping[str, object]) -> Settings:
     for name, value in given.items():
         if name not in known:
             raise Rejected("unknown_setting", next_step="Remove it or see docs/settings.md.", setting=_safe(name))
-        if name == "provider_urls":
+        if name in URL_SETTINGS:
             if not isinstance(value, Mapping) or not all(isinstance(url, str) for url in value.values()):
-                raise Rejected("bad_setting", next_step="provider_urls is a table of URLs.", setting=name)
+                raise Rejected("bad_setting", next_step=f"{name} is a table of URLs.", setting=name)
             typed[name] = dict(value)
         elif name == "home" and isinstance(value, str | Path):
             typed[name] = Path(value)
@@ -235,11 +243,14 @@ def check(settings: Settings) -> Settings:
     _check_database(settings.database_url)
     _check_network(settings)
     parse_audit_files(settings.store_audit_files)
-    if settings.environment is Environment.PRODUCTION and settings.provider_urls:
-        raise Rejected("test_hook_in_production", next_step="Remove provider_urls.", setting="provider_urls")
+    for name in URL_SETTINGS:
+        if settings.environment is Environment.PRODUCTION and getattr(settings, name):
+            raise Rejected("test_hook_in_production", next_step=f"Remove {name}.", setting=name)
     for provider in settings.provider_urls:
         if provider not in API_PROVIDERS:
             raise Rejected("bad_setting", next_step="provider_urls names unknown providers.", setting="provider_urls")
+    if not all(_LOGIN.match(login) for login in settings.platform_urls):
+        raise Rejected("bad_setting", next_step="platform_urls names unknown logins.", setting="platform_urls")
     return settings
 
 
