@@ -1,0 +1,252 @@
+"""Port Slots: where a reply of a token endpoint lies from the moment it came in until the store has it.
+
+Rules
+- A slot is made, of full size and synced, before the request leaves; a full disk is then a delay, not a lost token.
+- A reply is sealed (AES-256-GCM) with a key that lies in the store; format, journal and version are bound to it.
+- One write, one sync. What a crash tore is told by its digest and counts as no reply.
+- One process a directory, by a lock; 0700, files 0600. ``owner`` names the directory and its installation: one that
+  belongs to another installation is refused, and so is a copy's.
+
+The format is docs/spec/landing-slot.md. It may not know keys beyond a call, or what a reply says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import re
+import stat
+from base64 import urlsafe_b64decode
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+from uuid import UUID, uuid4
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from byokeep.adapters.files.append import sync_directory, write_whole
+from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
+from byokeep.core.secret import Secret
+from byokeep.wire.tokens import LandedReply, pack_reply, unpack_reply
+
+FORMAT: Final = "byokeep-landing-slot/1"
+MAGIC: Final = b"BKSLOT1\n"
+SIZE: Final = 352 * 1024  # bytes: the largest reply that is read, in its stored form
+HEADER: Final = 64
+_KEY: Final = re.compile(r"[A-Za-z0-9_-]{43}\Z")
+_OWNER: Final = re.compile(r"byokeep-slots/1\n([0-9a-f-]{36})\n([0-9a-f-]{36})\n\Z")
+_NEXT: Final = "Free disk space or mend the directory of slots; nothing was sent."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """What a slot holds, still sealed."""
+
+    base: int
+    nonce: bytes
+    text: bytes
+
+
+def encode(sealed: Sealed) -> bytes:
+    """Return the bytes at the beginning of a slot; the rest of it is zero."""
+    digest = hashlib.sha256(sealed.text).digest()
+    numbers = sealed.base.to_bytes(4, "big") + len(sealed.text).to_bytes(4, "big")
+    return (MAGIC + numbers + sealed.nonce + digest).ljust(HEADER, b"\0") + sealed.text
+
+
+def decode(slot: bytes) -> Sealed | None:
+    """Return what a slot holds; None for an empty one, a torn one, and one that no writer wrote."""
+    base, length = int.from_bytes(slot[8:12], "big"), int.from_bytes(slot[12:16], "big")
+    if len(slot) != SIZE or not slot.startswith(MAGIC) or not 16 < length <= SIZE - HEADER or base < 1:
+        return None
+    text = slot[HEADER : HEADER + length]
+    if hashlib.sha256(text).digest() != slot[28:60] or any(slot[60:HEADER]) or any(slot[HEADER + length :]):
+        return None
+    return Sealed(base=base, nonce=slot[16:28], text=text)
+
+
+def seal(key: Secret, journal_id: UUID, reply: LandedReply, nonce: bytes) -> Sealed:
+    """Seal a reply.
+
+    Raises:
+        ValueError: A key that is none.
+    """
+    plain = pack_reply(reply)
+    try:
+        text = AESGCM(_key(key)).encrypt(nonce, plain.reveal(), _bound(journal_id, reply.base))
+    finally:
+        plain.wipe()
+    return Sealed(base=reply.base, nonce=nonce, text=text)
+
+
+def unseal(key: Secret, journal_id: UUID, sealed: Sealed) -> LandedReply:
+    """Open a reply.
+
+    Raises:
+        Integrity: ``landed_reply_unreadable``: altered, of another journal, or under another key.
+    """
+    try:
+        plain = Secret(AESGCM(_key(key)).decrypt(sealed.nonce, sealed.text, _bound(journal_id, sealed.base)))
+    except (InvalidTag, ValueError):
+        raise Integrity("landed_reply_unreadable", next_step="Look who can write to the directory of slots.") from None
+    try:
+        found = unpack_reply(plain)
+    finally:
+        plain.wipe()
+    if found.base != sealed.base:
+        raise Integrity("landed_reply_unreadable")
+    return found
+
+
+class SlotDirectory:
+    """The slots of one refresher.
+
+    Args:
+        place: The directory; made when missing.
+        installation: Whose it is.
+
+    Raises:
+        Conflict: ``already_running``: another process has it.
+        Rejected: ``slots_too_open``: others may read or write it.
+        Integrity: ``slots_of_another_installation``.
+        Unavailable: ``file_unusable``.
+    """
+
+    def __init__(self, place: Path, installation: UUID) -> None:
+        self._place = place
+        try:
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = place.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                raise Rejected("slots_too_open", next_step="Only the refresher's user may use it: chmod 0700.")
+            self._lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.owner = self._known(installation)
+        except OSError:
+            self.close()
+            raise Conflict("already_running", next_step="One refresher for each slots_dir.") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let another process have the directory."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _known(self, installation: UUID) -> UUID:
+        file = self._place / "owner"
+        if not file.exists():
+            write_whole(file, f"byokeep-slots/1\n{uuid4()}\n{installation}\n".encode())
+        found = _OWNER.match(file.read_text("ascii"))
+        if found is None or found[2] != str(installation):
+            raise Integrity("slots_of_another_installation", next_step="Give this installation a slots_dir of its own.")
+        return UUID(found[1])
+
+    async def prepare(self, journal_id: UUID) -> None:
+        """Allocate and sync an empty slot of full size.
+
+        Raises:
+            Unavailable: ``no_room_to_land``.
+            Conflict: ``slot_taken``: it holds a reply.
+        """
+        if await self.has(journal_id):
+            raise Conflict("slot_taken", journal=journal_id)
+        await asyncio.to_thread(self._prepare, self._file(journal_id))
+
+    async def land(self, journal_id: UUID, key: Secret, *, base: int, status: int, body: Secret, at: datetime) -> None:
+        """Seal a reply into its slot and sync it."""
+        reply = LandedReply(base=base, at=at, status=status, body=body)
+        data = encode(seal(key, journal_id, reply, os.urandom(12)))
+        await asyncio.to_thread(self._land, self._file(journal_id), data)
+
+    async def landed(self, journal_id: UUID, key: Secret) -> tuple[int, int, Secret, datetime] | None:
+        """Return base, status, body and time of a landed reply, None when the slot holds none."""
+        sealed = await asyncio.to_thread(self._read, self._file(journal_id))
+        if sealed is None:
+            return None
+        found = unseal(key, journal_id, sealed)
+        return found.base, found.status, found.body, found.at
+
+    async def has(self, journal_id: UUID) -> bool:
+        """Whether the slot holds a complete reply, without opening it."""
+        return await asyncio.to_thread(self._read, self._file(journal_id)) is not None
+
+    async def clear(self, journal_id: UUID) -> None:
+        """Remove a slot; one that is not there is fine."""
+        await asyncio.to_thread(self._clear, self._file(journal_id))
+
+    def _file(self, journal_id: UUID) -> Path:
+        return self._place / f"{journal_id}.slot"
+
+    def _prepare(self, file: Path) -> None:
+        try:
+            fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, SIZE)
+                # Written, not only reserved: a file system may need room to write into what it has only promised.
+                _write(fd, bytes(SIZE))
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            sync_directory(self._place)
+        except (OSError, Unavailable):
+            with suppress(OSError):
+                file.unlink()
+            raise Unavailable("no_room_to_land", next_step=_NEXT) from None
+
+    def _land(self, file: Path, data: bytes) -> None:
+        try:
+            fd = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                _write(fd, data)
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0) from None
+
+    def _read(self, file: Path) -> Sealed | None:
+        try:
+            fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                return decode(os.pread(fd, SIZE + 1, 0))
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0) from None
+
+    def _clear(self, file: Path) -> None:
+        try:
+            file.unlink(missing_ok=True)
+            sync_directory(self._place)
+        except OSError as error:
+            raise Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0) from None
+
+
+def _write(fd: int, data: bytes) -> None:
+    view, at = memoryview(data), 0
+    while at < len(view):
+        at += os.pwrite(fd, view[at:], at)
+
+
+def _key(key: Secret) -> bytes:
+    text = key.reveal().decode("ascii", "replace")
+    if not _KEY.match(text):
+        raise ValueError("not a landing key")
+    return urlsafe_b64decode(text + "=")
+
+
+def _bound(journal_id: UUID, base: int) -> bytes:
+    return f"{FORMAT}\n{journal_id}\n{base}\n".encode()
