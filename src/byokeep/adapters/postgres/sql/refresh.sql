@@ -1,0 +1,107 @@
+-- Renewals of tokens: grants that are due, the journal of what is under way, and what became of it.
+
+-- name: refresh_due
+-- A renewal that another machine has under way is its own.
+SELECT g.* FROM byokeep.account_grant g
+ WHERE g.state = 'live' AND g.due_at <= :now
+   AND NOT EXISTS (SELECT FROM byokeep.refresh_journal j
+                    WHERE j.client_id = g.client_id AND j.account_id = g.account_id AND j.ended_at IS NULL
+                      AND j.owner <> :owner)
+ ORDER BY g.due_at LIMIT :limit;
+
+-- name: refresh_cut_off
+-- What a crash, or a store that was away, left after the request: to be taken up whatever the time.
+SELECT g.* FROM byokeep.account_grant g
+  JOIN byokeep.refresh_journal j ON j.client_id = g.client_id AND j.account_id = g.account_id
+ WHERE j.ended_at IS NULL AND j.owner = :owner AND j.phase IN ('sent', 'landed')
+ ORDER BY j.started_at LIMIT :limit;
+
+-- name: refresh_foreign
+-- Renewals that have been under way on another machine for longer than any takes.
+SELECT * FROM byokeep.refresh_journal
+ WHERE ended_at IS NULL AND owner <> :owner AND started_at < clock_timestamp() - interval '15 minutes'
+   AND phase <> 'started'
+ ORDER BY started_at LIMIT 50;
+
+-- name: refresh_grant
+SELECT * FROM byokeep.account_grant WHERE client_id = :client_id AND account_id = :account_id;
+
+-- name: refresh_grant_hold
+SELECT * FROM byokeep.account_grant WHERE client_id = :client_id AND account_id = :account_id FOR UPDATE;
+
+-- name: refresh_app
+SELECT login, app_id, redirect_uri, secret_version FROM byokeep.platform_app
+ WHERE login = :login AND environment = :environment;
+
+-- name: refresh_journal_open
+SELECT j.*, EXISTS (SELECT FROM byokeep.job b
+                     WHERE b.client_id = j.client_id AND b.id = j.job_id AND b.state = 'open'
+                       AND b.expires_at > clock_timestamp() + interval '3 minutes') AS job_open
+  FROM byokeep.refresh_journal j
+ WHERE j.client_id = :client_id AND j.account_id = :account_id AND j.ended_at IS NULL;
+
+-- name: refresh_journal_begin
+-- The open row is what makes a renewal the only one.
+INSERT INTO byokeep.refresh_journal (id, client_id, account_id, base, phase, owner, job_id, started_at)
+VALUES (:id, :client_id, :account_id, :base, 'started', :owner, :job_id, clock_timestamp())
+ON CONFLICT (client_id, account_id) WHERE ended_at IS NULL DO NOTHING
+RETURNING *, true AS job_open;
+
+-- name: refresh_journal_move
+UPDATE byokeep.refresh_journal
+   SET phase = :phase, lost = :lost, sent_at = :sent_at, landing_version = :landing_version, job_id = :job_id,
+       reason = :reason, ended_at = CASE WHEN :over THEN clock_timestamp() END
+ WHERE client_id = :client_id AND id = :id AND owner = :owner AND ended_at IS NULL
+RETURNING id;
+
+-- name: refresh_placed
+UPDATE byokeep.account_grant
+   SET version = :version, access_version = :access_version, scopes = CAST(:scopes AS text[]),
+       scopes_known = :scopes_known, obtained_at = :obtained_at, access_expires_at = :access_expires_at,
+       refresh_expires_at = :refresh_expires_at, consent_expires_at = :consent_expires_at, reauth_at = :reauth_at,
+       alarm_at = :alarm_at, due_at = CASE WHEN state = 'live' THEN CAST(:due_at AS timestamptz) END, tries = 0,
+       changed_at = clock_timestamp()
+ WHERE client_id = :client_id AND account_id = :account_id AND version <= :version
+RETURNING version;
+
+-- name: refresh_ref_move
+UPDATE byokeep.credential_ref
+   SET version = :version,
+       rotation_due_at = LEAST(GREATEST(COALESCE(CAST(:due_at AS timestamptz), now() + interval '365 days'),
+                                        created_at + interval '1 second'), created_at + interval '399 days')
+ WHERE client_id = :client_id AND account_id = :account_id AND version <= :version
+   AND state IN ('pre_activation', 'active', 'suspended')
+RETURNING id;
+
+-- name: refresh_put_off
+UPDATE byokeep.account_grant SET due_at = :due_at, tries = :tries, changed_at = clock_timestamp()
+ WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
+RETURNING version;
+
+-- name: refresh_ended
+UPDATE byokeep.account_grant SET state = 'needs_reauth', reason = :reason, due_at = NULL, changed_at = clock_timestamp()
+ WHERE client_id = :client_id AND account_id = :account_id AND state IN ('live', 'unverified')
+RETURNING version;
+
+-- name: refresh_lanes_off
+UPDATE byokeep.platform_account SET lanes = '{}'
+ WHERE client_id = :client_id AND id = :account_id
+RETURNING id;
+
+-- name: refresh_ask
+-- A renewal that failed is tried again in its own time, and a token that is a minute old is not the reason.
+UPDATE byokeep.account_grant SET due_at = CAST(:now AS timestamptz)
+ WHERE client_id = :client_id AND account_id = :account_id AND state = 'live' AND access_version = :seen
+   AND due_at > CAST(:now AS timestamptz) AND tries = 0
+   AND obtained_at < CAST(:now AS timestamptz) - interval '1 minute'
+RETURNING *;
+
+-- name: refresh_ends_soon
+-- Whoever was told is told anew only after the alert was closed.
+SELECT g.* FROM byokeep.account_grant g
+ WHERE g.state = 'live'
+   AND (g.alarm_at <= :now OR g.obtained_at < CAST(:now AS timestamptz) - make_interval(days => :idle_days))
+   AND NOT EXISTS (SELECT FROM byokeep.alert a
+                    WHERE a.object_id = g.account_id AND a.closed_at IS NULL
+                      AND a.reason = CASE WHEN g.alarm_at <= :now THEN 'account_reauth_due' ELSE 'account_idle' END)
+ ORDER BY g.alarm_at LIMIT 200;

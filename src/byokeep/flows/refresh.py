@@ -1,0 +1,138 @@
+"""Renews tokens before they end: which are due, one renewal for each at a time, and what a crash left.
+
+Rules
+- Each renewal is a task of its own that nothing cancels; whoever stops lets them end first.
+- A renewal that can not be done now is looked at again after a pause that grows; the pause is this process's own, what
+  the platform asked for stands in the database.
+- Another machine's renewals are left alone, and people hear of those that do not end.
+
+It may not know how a renewal is done: that is :mod:`byokeep.flows.refresh_step`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, Denied
+from byokeep.flows import refresh_book
+from byokeep.flows.refresh_book import Grant, grant_from
+from byokeep.flows.refresh_step import Attempt
+from byokeep.flows.refresher_app import RefresherApp
+from byokeep.flows.refusal import raise_alert
+from byokeep.ports import Query, Row
+
+MOST: Final = 16  # renewals side by side
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 30.0
+OVERDUE: Final = timedelta(minutes=10)
+_DUE: Final = Query("refresh_due", grant_from)
+_CUT_OFF: Final = Query("refresh_cut_off", grant_from)
+_FOREIGN: Final = Query("refresh_foreign", lambda row: row)
+
+
+async def renew(app: RefresherApp, grant: Grant) -> str:
+    """Renew one account's tokens if they are due and nobody else does; returns how it ended, as a code.
+
+    Raises:
+        ByokeepError: It can not be done now. The journal says how far it came, and it is taken up again.
+    """
+    login = app.logins.get(grant.login)
+    if login is None or login.provider is not grant.provider:
+        raise Denied("unknown_login", next_step="This version does not know the login of this account.")
+    taken = await refresh_book.take(app, grant)
+    if taken is None:
+        return "not_due"
+    held, renewal = taken
+    async with app.custodian.open(renewal.job_id) as custody:
+        attempt = Attempt(app, login, held, renewal, custody)
+        ended = await attempt.go()
+    with suppress(ByokeepError):  # an open job ends by itself
+        await app.custodian.close(renewal.job_id)
+    return ended
+
+
+class Renewals:
+    """The renewals of one process.
+
+    Args:
+        app: The refresher's ports.
+        told: Called with the grant and how its renewal ended, as a code.
+    """
+
+    def __init__(self, app: RefresherApp, told: Callable[[Grant, str], None] = lambda _, __: None) -> None:
+        self._app, self._told = app, told
+        self._running: dict[tuple[UUID, UUID], asyncio.Task[None]] = {}
+        self._pauses: dict[tuple[UUID, UUID], tuple[float, float]] = {}
+
+    async def start_due(self) -> int:
+        """Start what is due; returns how many. Raises Unavailable."""
+        room = MOST - len(self._running)
+        if room <= 0:
+            return 0
+        async with self._app.db.begin(every_client=True) as tx:
+            due = await tx.all(_DUE, now=self._app.clock.now(), owner=self._app.owner, limit=room + len(self._pauses))
+        return self._start(due, room)
+
+    async def resume(self) -> int:
+        """Take up what was cut off, and tell of others' that do not end; returns how many were started.
+
+        Raises:
+            Unavailable: The database.
+        """
+        async with self._app.db.begin(every_client=True) as tx:
+            found = await tx.all(_CUT_OFF, owner=self._app.owner, limit=MOST)
+            foreign = await tx.all(_FOREIGN, owner=self._app.owner)
+        for row in foreign:
+            await self._tell_foreign(row)
+        return self._start(found, MOST)
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._running:
+            await asyncio.wait(self._running.values())
+
+    async def drain(self, within_s: float) -> int:
+        """Wait for what is under way; returns how many did not end in time."""
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=within_s)
+        return len(self._running)
+
+    def _start(self, grants: list[Grant], room: int) -> int:
+        started, now = 0, self._app.clock.monotonic()
+        for grant in grants:
+            if started >= room or grant.key in self._running or self._pauses.get(grant.key, (0.0, 0.0))[0] > now:
+                continue
+            self._running[grant.key] = asyncio.create_task(self._renew(grant))
+            started += 1
+        return started
+
+    async def _renew(self, grant: Grant) -> None:
+        try:
+            ended = await renew(self._app, grant)
+            self._pauses.pop(grant.key, None)
+        except ByokeepError as error:
+            ended = error.code
+            await self._overdue(grant)
+            pause_s = min(2 * self._pauses.get(grant.key, (0.0, FIRST_PAUSE_S / 2))[1], LONGEST_PAUSE_S)
+            self._pauses[grant.key] = self._app.clock.monotonic() + pause_s, pause_s
+        finally:
+            self._running.pop(grant.key, None)
+        self._told(grant, ended)
+
+    async def _overdue(self, grant: Grant) -> None:
+        if grant.due_at is None or self._app.clock.now() - grant.due_at < OVERDUE:
+            return
+        with suppress(ByokeepError):
+            async with self._app.db.begin(client_id=grant.client_id) as tx:
+                await raise_alert(tx, self._app, self._app.system(), reason="renewal_overdue", severity="warning",
+                                  client_id=grant.client_id, object_id=grant.account_id)  # fmt: skip
+
+    async def _tell_foreign(self, row: Row) -> None:
+        async with self._app.db.begin(client_id=row["client_id"]) as tx:
+            await raise_alert(tx, self._app, self._app.system(), reason="renewal_of_another_owner",
+                              client_id=row["client_id"], object_id=row["account_id"])  # fmt: skip

@@ -1,0 +1,257 @@
+"""The written side of a renewal: the journal's row, the grant's pins, and the records that go with them.
+
+Rules
+- The open row of the journal is the compare-and-set between processes; its place is taken before anything else is.
+- Locks are taken in one order: switches, the grant, the journal, the audit chain.
+- A transaction that lets a request leave has seen every switch open, and its own installation.
+
+It may not speak to a platform or to the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, Denied
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.landing import ENDS, Journal, Phase
+from byokeep.core.model import ClientId, LeaseKind, Provider
+from byokeep.core.ref import Part, SecretRef
+from byokeep.core.refresh import alarm_at, due_at, reauth_at
+from byokeep.core.tokens import TokenSet
+from byokeep.flows.jobs import JobSpec, open_job
+from byokeep.flows.refresher_app import AppAt, Login, RefresherApp
+from byokeep.flows.scopes import client_scopes, hold_open, require_open
+from byokeep.ports import Query, Row, Tx
+
+JOB_S: Final = 900  # life of a renewal's custody job
+_AHEAD: Final = timedelta(minutes=5)  # by which a token may seem to be of the future
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a renewal must know of an account's grant."""
+
+    client_id: ClientId
+    account_id: UUID
+    provider: Provider
+    login: str
+    app_id: str
+    state: str
+    version: int
+    access_version: int
+    obtained_at: datetime
+    reauth_at: datetime | None
+    alarm_at: datetime | None
+    due_at: datetime | None
+    tries: int
+
+    def place(self, part: Part) -> SecretRef:
+        """Return a part of the account."""
+        return SecretRef(self.client_id, self.provider, part, self.account_id)
+
+    @property
+    def key(self) -> tuple[UUID, UUID]:
+        """What tells one account's renewals from another's."""
+        return self.client_id, self.account_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """A row of the journal."""
+
+    id: UUID
+    owner: UUID
+    journal: Journal
+    landing_version: int
+    job_id: UUID
+    job_open: bool
+
+
+def grant_from(row: Row) -> Grant:
+    """Build a grant from a row."""
+    same = {name: row[name] for name in Grant.__dataclass_fields__ if name not in ("client_id", "provider")}
+    return Grant(client_id=ClientId(row["client_id"]), provider=Provider(row["provider"]), **same)
+
+
+def renewal_from(row: Row) -> Renewal:
+    """Build a renewal from a row."""
+    journal = Journal(base=row["base"], phase=Phase(row["phase"]), lost=row["lost"], sent_at=row["sent_at"])
+    return Renewal(
+        id=row["id"], owner=row["owner"], journal=journal, landing_version=row["landing_version"],
+        job_id=row["job_id"], job_open=row["job_open"],
+    )  # fmt: skip
+
+
+def _app(row: Row) -> AppAt:
+    return AppAt(**{name: row[name] for name in AppAt.__dataclass_fields__})
+
+
+GRANT: Final = Query("refresh_grant", grant_from)
+HOLD: Final = Query("refresh_grant_hold", grant_from)
+_FACTS: Final = Query("job_open_facts", lambda row: row)
+_INSTALLATION: Final = Query("installation_get", lambda row: row)
+_APP: Final = Query("refresh_app", _app)
+_OPEN: Final = Query("refresh_journal_open", renewal_from)
+_BEGIN: Final = Query("refresh_journal_begin", renewal_from)
+_MOVE: Final = Query("refresh_journal_move", lambda row: row["id"])
+_PLACED: Final = Query("refresh_placed", lambda row: int(row["version"]))
+_REF: Final = Query("refresh_ref_move", lambda row: row["id"])
+_PUT_OFF: Final = Query("refresh_put_off", lambda row: int(row["version"]))
+
+
+async def take(app: RefresherApp, grant: Grant) -> tuple[Grant, Renewal] | None:
+    """Begin a renewal, or take up the one that was begun here; on record before anything is asked.
+
+    Returns:
+        None when there is nothing to do, or somebody else does it.
+
+    Raises:
+        Denied: ``switch_closed``, ``switch_unknown``, ``other_installation``, ``clock_unsound``, ``client_not_active``.
+        Unavailable: The database; nothing was begun.
+    """
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        await _may_call(tx, app, grant)
+        held = await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
+        if held is None:
+            return None
+        found = await tx.maybe(_OPEN, client_id=grant.client_id, account_id=grant.account_id)
+        now = app.clock.now()
+        under_way = found is not None and found.journal.phase in (Phase.SENT, Phase.LANDED)
+        due = held.state == "live" and held.due_at is not None and held.due_at <= now
+        if (found is not None and found.owner != app.owner) or not (due or under_way):
+            return None
+        if held.obtained_at > now + _AHEAD:
+            raise Denied("clock_unsound", next_step="Set this machine's clock; it is behind the tokens.")
+        if found is not None and found.job_open:
+            return held, found
+        spec = JobSpec(client_id=held.client_id, runner_id=None, kind=LeaseKind.CUSTODY,
+                       secrets=(held.provider.value,), ttl_s=JOB_S)  # fmt: skip
+        job = await open_job(tx, app, app.system(), spec)
+        if found is not None:
+            found = replace(found, job_id=job.id, job_open=True)
+            await move(tx, app, held, found)
+        else:
+            found = await tx.maybe(_BEGIN, id=app.ids.uuid(), client_id=held.client_id, account_id=held.account_id,
+                                   base=held.version, owner=app.owner, job_id=job.id)  # fmt: skip
+            if found is None:
+                raise Conflict("renewal_under_way")
+        await tx.append(event(app, EventName.REFRESH_STARTED, Outcome.INTENDED, held, found))
+    return held, found
+
+
+async def app_of(app: RefresherApp, grant: Grant) -> AppAt:
+    """Return our app, under which the grant was given.
+
+    Raises:
+        Denied: ``app_missing``, ``app_changed``.
+    """
+    async with app.db.begin() as tx:
+        found = await tx.maybe(_APP, login=grant.login, environment=app.environment.value)
+    if found is None:
+        raise Denied("app_missing", next_step="An admin sets the app of this login.", login=grant.login)
+    if found.app_id != grant.app_id:
+        raise Denied("app_changed", next_step="Connect the account again under the new app.", login=grant.login)
+    return found
+
+
+async def mark_sent(app: RefresherApp, grant: Grant, renewal: Renewal) -> None:
+    """Write that the request leaves now. Raises as :func:`take`; the request may not leave then."""
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        await _may_call(tx, app, grant)
+        await move(tx, app, grant, renewal)
+
+
+async def save(app: RefresherApp, grant: Grant, renewal: Renewal) -> None:
+    """Write how far a renewal is."""
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        await move(tx, app, grant, renewal)
+
+
+async def move(tx: Tx, app: RefresherApp, grant: Grant, renewal: Renewal, *, reason: str = "") -> None:
+    """Write the journal's row; one that has ended is closed.
+
+    Raises:
+        NotFound: The row is not ours any more.
+    """
+    journal = renewal.journal
+    await tx.one(
+        _MOVE, client_id=grant.client_id, id=renewal.id, owner=app.owner, phase=journal.phase.value,
+        lost=journal.lost, sent_at=journal.sent_at, landing_version=renewal.landing_version, job_id=renewal.job_id,
+        reason=reason, over=journal.phase in ENDS,
+    )  # fmt: skip
+
+
+async def placed(
+    app: RefresherApp, login: Login, grant: Grant, renewal: Renewal, tokens: TokenSet, *, version: int,
+    access_version: int, reason: str, **more: FieldValue,
+) -> None:  # fmt: skip
+    """Move every pin to a version that the store has, close the journal, and put it on record: all or nothing."""
+    due = due_at(login.rules, tokens, seed=seed_of(grant, version))
+    ends: dict[str, Any] = {
+        "obtained_at": tokens.obtained_at, "access_expires_at": tokens.access_expires_at,
+        "refresh_expires_at": tokens.refresh_expires_at, "consent_expires_at": tokens.consent_expires_at,
+        "reauth_at": reauth_at(login.rules, tokens), "alarm_at": alarm_at(login.rules, tokens), "due_at": due,
+    }  # fmt: skip
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
+        moved = await tx.maybe(
+            _PLACED, client_id=grant.client_id, account_id=grant.account_id, version=version,
+            access_version=access_version, scopes=list(tokens.scopes or ()), scopes_known=tokens.scopes is not None,
+            **ends,
+        )  # fmt: skip
+        if moved is not None:
+            await tx.all(_REF, client_id=grant.client_id, account_id=grant.account_id, version=version, due_at=due)
+        await move(tx, app, grant, renewal, reason=reason)
+        fields = dict(more)
+        if due is not None:
+            fields["due_at"] = due.strftime("%Y-%m-%dT%H:%M:%SZ")
+        if reason:
+            fields["reason"] = reason
+        await tx.append(event(app, EventName.REFRESHED, Outcome.OK, grant, renewal, version=version, **fields))
+
+
+async def put_off(
+    app: RefresherApp, grant: Grant, renewal: Renewal, *, wait_s: float, tries: int, reason: str, **more: FieldValue
+) -> None:
+    """Write when to try again; nothing else changes."""
+    due = app.clock.now() + timedelta(seconds=wait_s)
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
+        await tx.all(_PUT_OFF, client_id=grant.client_id, account_id=grant.account_id, due_at=due, tries=tries)
+        await move(tx, app, grant, renewal)
+        fields: dict[str, FieldValue] = {"reason": reason, "due_at": due.strftime("%Y-%m-%dT%H:%M:%SZ"), **more}
+        await tx.append(event(app, EventName.REFRESH_FAILED, Outcome.FAILED, grant, renewal, **fields))
+
+
+def seed_of(grant: Grant, version: int) -> bytes:
+    """Return what the jitter of a version follows from."""
+    return f"{grant.account_id}:{version}".encode()
+
+
+def event(
+    app: RefresherApp, name: EventName, outcome: Outcome, grant: Grant, renewal: Renewal, **more: FieldValue
+) -> Event:
+    """Return a record of a renewal."""
+    fields: dict[str, FieldValue] = {
+        "platform": grant.provider.value, "login": grant.login, "account": str(grant.account_id),
+        "job": str(renewal.job_id), "journal": str(renewal.id), "base": renewal.journal.base,
+    }  # fmt: skip
+    return Event(name=name, actor=app.system(), outcome=outcome, client_id=grant.client_id,
+                 object_id=grant.account_id, fields=fields | more)  # fmt: skip
+
+
+async def _may_call(tx: Tx, app: RefresherApp, grant: Grant) -> None:
+    """Let pass what no switch stops, in the very installation that this process was started for."""
+    scopes = [*client_scopes(grant.client_id), f"client:{grant.client_id}:platform:{grant.provider.value}"]
+    await hold_open(tx, scopes)
+    here = await tx.maybe(_INSTALLATION)
+    if here is None or here["id"] != app.installation_id or here["environment"] != app.environment.value:
+        raise Denied("other_installation", next_step="This is a copy of another installation; it renews nothing.")
+    facts = await tx.one(_FACTS, client_id=grant.client_id, installation_id=app.installation_id, scopes=scopes)
+    require_open(facts)
+    if facts["client_state"] != "active":
+        raise Denied("client_not_active", next_step="An admin resumes the client first.")

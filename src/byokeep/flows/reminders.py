@@ -1,0 +1,39 @@
+"""Tells people that a grant will end unless somebody logs in again, and of grants that nobody could renew for long.
+
+Rules
+- A platform's own number of days decides when; it is told once, as one alert that stays open.
+- A grant whose tokens have not been renewed for :data:`IDLE_DAYS` is told of as well: platforms end idle ones silently.
+
+It may not change a grant.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from byokeep.flows.app import App
+from byokeep.flows.refresh_book import grant_from
+from byokeep.flows.refusal import raise_alert
+from byokeep.ports import Query
+
+IDLE_DAYS: Final = 120
+_SOON: Final = Query("refresh_ends_soon", grant_from)
+
+
+async def remind(app: App) -> int:
+    """Raise the alerts that are due; returns how many grants they are about.
+
+    Raises:
+        Unavailable: The database.
+    """
+    now = app.clock.now()
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.all(_SOON, now=now, idle_days=IDLE_DAYS)
+    for grant in found:
+        soon = grant.alarm_at is not None and grant.alarm_at <= now
+        async with app.db.begin(client_id=grant.client_id) as tx:
+            await raise_alert(
+                tx, app, app.system(), reason="account_reauth_due" if soon else "account_idle", severity="warning",
+                client_id=grant.client_id, object_id=grant.account_id,
+            )  # fmt: skip
+    return len(found)
