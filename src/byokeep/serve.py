@@ -1,4 +1,4 @@
-"""Runs one process: ``web``, ``broker`` or ``worker``.
+"""Runs one process: ``web``, ``broker``, ``worker`` or ``refresher``.
 
 Rules
 - Logs and spans are configured before anything that could hold a secret is built.
@@ -30,11 +30,21 @@ from byokeep.broker.app import create_app as create_broker
 from byokeep.broker.rounds import Rounds
 from byokeep.flows.authenticate import authenticate
 from byokeep.preflight import must_record, no_signing_key
+from byokeep.refresher.loop import run as run_refresher
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.output import no_loose_output
 from byokeep.web.app import create_app as create_web
-from byokeep.wiring import broker_app, broker_url, emergency_of, kill_lane, passwords, web_app, worker_app
+from byokeep.wiring import (
+    broker_app,
+    broker_url,
+    emergency_of,
+    kill_lane,
+    passwords,
+    refresher_app,
+    web_app,
+    worker_app,
+)
 from byokeep.worker.tasks import run as run_worker
 
 _DRAIN_S: Final = 5.0
@@ -49,7 +59,7 @@ def serve(name: str, settings: Settings) -> None:
     spans.configure(name, place / "spans.jsonl")
     no_signing_key(settings)
     log.get_log().info("process_started", version=__version__)
-    run = {"web": _web, "broker": _broker, "worker": _worker}[name]
+    run = {"web": _web, "broker": _broker, "worker": _worker, "refresher": _refresher}[name]
     if name == "broker":
         log.warm()
     gc.collect()
@@ -85,6 +95,11 @@ async def _broker(settings: Settings) -> None:
 async def _worker(settings: Settings) -> None:
     async with worker_app(settings) as (queue, app):
         await run_worker(queue, app)
+
+
+async def _refresher(settings: Settings) -> None:
+    async with refresher_app(settings) as app:
+        await run_refresher(app)
 
 
 async def _listen(api: Any, listen: str) -> None:

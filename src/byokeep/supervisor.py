@@ -1,4 +1,4 @@
-"""``byokeep up``: starts OpenBao, PostgreSQL, broker, web and worker, keeps them running, stops them cleanly.
+"""``byokeep up``: starts OpenBao, PostgreSQL and our processes, keeps them running, stops them cleanly.
 
 Rules
 - One stack a home: a lock file holds the pid; a second start is refused and changes nothing.
@@ -40,7 +40,9 @@ from byokeep.wiring import EmbeddedDatabase, EmbeddedStore, embedded_database, e
 
 READY_WITHIN_S: Final = 20.0
 STOP_WITHIN_S: Final = 10.0
-_OURS: Final = ("broker", "web", "worker")
+# The refresher lets renewals under way finish: a one-time token may be spent with nobody left to take the new one.
+_DRAINS_S: Final = {"refresher": 95.0}
+_OURS: Final = ("broker", "web", "worker", "refresher")
 _RUN_SETTINGS: Final = "run-settings.toml"  # what our processes are started with, whatever it was made from
 Say = Callable[[str], None]
 
@@ -98,7 +100,7 @@ class Stack:
         return f"http://{self.settings.broker_listen}"
 
     def pid(self, name: str) -> int:
-        """Return the pid of ``store``, ``database``, ``broker``, ``web`` or ``worker``."""
+        """Return the pid of ``store``, ``database``, ``broker``, ``web``, ``worker`` or ``refresher``."""
         if name in self._children:
             return self._children[name].process.pid
         return self._parts[name].pid or 0
@@ -168,7 +170,7 @@ class Stack:
         self._stopping.set()
         for name in reversed(_OURS):
             if child := self._children.pop(name, None):
-                await _end(child.process)
+                await _end(child.process, _DRAINS_S.get(name, STOP_WITHIN_S))
         for name in ("database", "store"):
             if part := self._parts.pop(name, None):
                 await part.stop()
@@ -338,11 +340,11 @@ def _alive(part: Part) -> bool:
     return state not in {"Z", "X"}
 
 
-async def _end(process: subprocess.Popen[bytes]) -> None:
+async def _end(process: subprocess.Popen[bytes], within_s: float) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            await asyncio.to_thread(process.wait, STOP_WITHIN_S)
+            await asyncio.to_thread(process.wait, within_s)
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()

@@ -26,6 +26,7 @@ from procrastinate import App as Queue
 
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.files.reserve import Reserves
+from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
@@ -37,6 +38,7 @@ from byokeep.adapters.openbao.provision import provision
 from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.adapters.passwords import Passwords
+from byokeep.adapters.platforms.asking import asker, logins
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.migrations import migrate
@@ -49,10 +51,12 @@ from byokeep.core.model import Environment, Provider, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import bootstrap, operators, switches
 from byokeep.flows.app import BrokerApp, Limits, WebApp
+from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.http.emergency import Emergency
 from byokeep.settings import Settings, parse_audit_files
 from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.outbound import new_outbound_client
 from byokeep.worker.custodian import BrokerCustodian
 from byokeep.worker.identity import account_hasher, noted
 from byokeep.worker.log_files import LogFiles
@@ -202,10 +206,6 @@ async def worker_app(settings: Settings) -> AsyncIterator[tuple[Queue, WorkerApp
                 account_hasher=hasher, allow_loopback=settings.environment is not Environment.PRODUCTION,
             )  # fmt: skip
 
-        client = ClientSettings(
-            broker_url=broker_url(settings), runner_token_file=place / "worker.token",
-            broker_ca_file=settings.file("broker_ca_file"), store_ca_file=settings.file("store_ca_file"),
-        )  # fmt: skip
         yield (
             build_app(url),
             WorkerApp(
@@ -215,11 +215,47 @@ async def worker_app(settings: Settings) -> AsyncIterator[tuple[Queue, WorkerApp
                 installation_id=found,
                 environment=settings.environment,
                 limits=limits(settings),
-                custodian=BrokerCustodian(client),
+                custodian=BrokerCustodian(_custodian(settings)),
                 identify=noted(ask),
                 search_logs=_log_files(settings).search,
             ),
         )
+
+
+@asynccontextmanager
+async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
+    """Build ``byokeep refresher``'s ports; closes them at the end."""
+    async with AsyncExitStack() as stack:
+        db = PostgresDatabase(database_url(settings, "byokeep_worker"))
+        stack.push_async_callback(db.close)
+        found = await _known_installation(db, settings.environment)
+        place = settings.path("credentials_dir").absolute()
+        slots = SlotDirectory(settings.path("slots_dir").absolute(), found)
+        stack.callback(slots.close)
+        http, clock = await stack.enter_async_context(new_outbound_client()), SystemClock()
+        yield RefresherApp(
+            db=db,
+            clock=clock,
+            ids=SystemIds(),
+            installation_id=found,
+            environment=settings.environment,
+            limits=limits(settings),
+            custodian=BrokerCustodian(_custodian(settings)),
+            slots=slots,
+            owner=slots.owner,
+            logins=logins(),
+            platform=asker(http, clock.now, settings.platform_urls),
+            digest=account_hasher(Secret(read_private(place / _ACCOUNT_KEY))),
+        )
+
+
+def _custodian(settings: Settings) -> ClientSettings:
+    return ClientSettings(
+        broker_url=broker_url(settings),
+        runner_token_file=settings.path("credentials_dir").absolute() / "worker.token",
+        broker_ca_file=settings.file("broker_ca_file"),
+        store_ca_file=settings.file("store_ca_file"),
+    )
 
 
 def passwords() -> Passwords:
@@ -234,7 +270,7 @@ def emergency_of(settings: Settings) -> Emergency:
 
 def _log_files(settings: Settings) -> LogFiles:
     place = settings.path("log_dir")
-    names = ["web.log", "broker.log", "worker.log"]
+    names = ["web.log", "broker.log", "worker.log", "refresher.log"]
     names += ["openbao.log"] if settings.embedded_store else []
     names += ["postgres.log"] if settings.embedded_database else []
     return LogFiles(logs=[place / name for name in names], spans=[place / "spans.jsonl"])

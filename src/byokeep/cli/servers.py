@@ -1,4 +1,4 @@
-"""Commands that run servers: ``up``, ``demo``, ``web``, ``broker``, ``worker``, ``init``, ``doctor``, ``sim``.
+"""Commands that run servers: ``up``, ``demo``, each process alone, ``init``, ``doctor``, ``sim``.
 
 Rules
 - Their modules are imported when the command runs, by name: an install of the client alone does not have them.
@@ -33,7 +33,7 @@ def _load(name: str) -> Any:
 
 
 def up() -> None:
-    """Run the whole stack on this machine: OpenBao, PostgreSQL, broker, web, worker. Ctrl-C stops it.
+    """Run the whole stack on this machine: OpenBao, PostgreSQL and our processes. Ctrl-C stops it.
 
     Example: byokeep up
 
@@ -92,6 +92,14 @@ def worker() -> None:
     _serve("worker")
 
 
+def refresher() -> None:
+    """Run the process that connects accounts and renews their tokens; one for each slots_dir.
+
+    Example: byokeep refresher --config /etc/byokeep/refresher.toml
+    """
+    _serve("refresher")
+
+
 def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> None:
     """Provision your own OpenBao and PostgreSQL: mounts, policies, roles, keys, migrations. Safe to repeat.
 
@@ -117,7 +125,7 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
         done = asyncio.run(_load("byokeep.wiring").provision_external(session().settings, token))
     finally:
         token.wipe()
-    step = f"{called()} broker, web, worker --config FILE"
+    step = f"{called()} broker, web, worker, refresher --config FILE"
     show(done, title="Provisioned", note=f"Revoke the admin token now. Next: {step}")
 
 
@@ -176,5 +184,5 @@ def sim(*, port: int = 0) -> int:
 
 def register(app: App, group: Group) -> None:
     """Add the commands to the tree, under one heading."""
-    for command in (up, demo, web, broker, worker, init, doctor, sim):
+    for command in (up, demo, web, broker, worker, refresher, init, doctor, sim):
         app.command(command, group=group)

@@ -24,6 +24,8 @@ _FIELDS: Final = {
     "identity_call": "provider status took_ms attempt",
     "key_verification": "ref sop attempt",
     "orphans_destroyed": "count",
+    "renewal": "provider ref version",
+    "renewals_cut_off": "count",
     "task_taken_up_again": "task",
     "child_started": "component pid url",
     "child_died": "component exit_code",

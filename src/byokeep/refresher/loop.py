@@ -1,0 +1,101 @@
+"""The rounds of the refresher: answered consents at once, due renewals, what a crash cut off, what ends soon.
+
+Rules
+- A round that fails is logged and comes again; it never ends the process, and never stops another round.
+- Nothing that is under way is cut off by a round's end or by SIGTERM: a renewal is a task of its own.
+- Clocks that disagree stop renewals and nothing else.
+
+It may not contain a procedure: those are flows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from byokeep.core.errors import ByokeepError
+from byokeep.flows.clock_watch import ClockWatch
+from byokeep.flows.refresh import Renewals
+from byokeep.flows.refresh_book import Grant
+from byokeep.flows.refresher_app import RefresherApp
+from byokeep.flows.reminders import remind
+from byokeep.telemetry.log import get_log
+
+DRAIN_S: Final = 90.0  # what renewals under way get after SIGTERM
+DUE_S: Final = 1.0
+RESUME_S: Final = 5.0
+REMIND_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Something that is done again and again."""
+
+    name: str
+    every_s: float
+    act: Callable[[], Awaitable[int]]
+
+
+def rounds(app: RefresherApp, renewals: Renewals) -> list[Round]:
+    """Return what this process does."""
+    watch = ClockWatch(app)
+
+    async def renew() -> int:
+        return await renewals.start_due() if await watch.look() else 0
+
+    async def resume() -> int:
+        return await renewals.resume()
+
+    async def tell() -> int:
+        return await remind(app)
+
+    return [
+        Round("resume", RESUME_S, resume),
+        Round("renew", DUE_S, renew),
+        Round("remind", REMIND_S, tell),
+    ]
+
+
+async def run(app: RefresherApp, *, stop: asyncio.Event | None = None, drain_s: float = DRAIN_S) -> None:
+    """Go round until SIGTERM or SIGINT, then let what is under way end.
+
+    Args:
+        app: The refresher's ports.
+        stop: Ends the rounds as a signal would; signals are not looked at then.
+        drain_s: Seconds for renewals under way.
+    """
+    if stop is None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    renewals = Renewals(app, _told)
+    tasks = [asyncio.create_task(_go_round(one, stop)) for one in rounds(app, renewals)]
+    await stop.wait()
+    await asyncio.wait(tasks, timeout=drain_s)
+    left = await renewals.drain(drain_s)
+    if left:
+        get_log().warning("renewals_cut_off", count=left)
+    for task in tasks:
+        task.cancel()
+
+
+def _told(grant: Grant, ended: str) -> None:
+    get_log().info("renewal", tenant=grant.client_id, ref=grant.account_id, provider=grant.provider.value,
+                   version=grant.version, outcome=ended)  # fmt: skip
+
+
+async def _go_round(one: Round, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            await one.act()
+        except ByokeepError as error:
+            get_log().error("round_failed", component=one.name, code=error.code)
+        except Exception as error:
+            get_log().error("round_failed", component=one.name, error=type(error).__name__)
+        try:
+            await asyncio.wait_for(stop.wait(), one.every_s)
+        except TimeoutError:
+            continue
