@@ -1,0 +1,460 @@
+"""Tokens are renewed before they end, once, whatever the platform does, and nothing ends in silence."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from byokeep.core.errors import Conflict, Denied, Integrity, Unavailable
+from byokeep.core.fault import Fault
+from byokeep.core.refresh import RefreshRules, TokenModel
+from byokeep.core.secret import Secret
+from byokeep.core.tokens import TokenSet
+from byokeep.flows.fresh import ask_fresh
+from byokeep.flows.refresh import renew
+from byokeep.flows.refresh_book import GRANT
+from byokeep.flows.refresher_app import AccountCustody, AppAt, PlatformMore
+from byokeep.flows.reminders import IDLE_DAYS, remind
+from tests.support.broker import Stand
+from tests.support.renewal import PLATFORMS, Account, Bench, bench_on
+from tests.support.social import DAY
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
+
+
+@pytest.fixture
+async def bench(stand: Stand) -> AsyncIterator[Bench]:
+    async with bench_on(stand) as made:
+        yield made
+
+
+async def one(bench: Bench, account: Account) -> str:
+    """Renew one account here and now, errors included."""
+    async with bench.db.begin(client_id=account.client_id) as tx:
+        grant = await tx.one(GRANT, client_id=account.client_id, account_id=account.id)
+    return await renew(bench.app, grant)
+
+
+async def many(bench: Bench, platform: str, number: int) -> None:
+    if platform == "linkedin":  # its refresh token ends a year after the consent, whatever is renewed
+        await bench.social.tell("rules", platform=platform, access_ttl_s=5 * DAY)
+    account = await bench.connect(platform)
+    before, first = await bench.calls(account), (await bench.stored(account))[1]
+    for count in range(number):
+        assert await bench.round() == [], "renewed before it was due"
+        await bench.to_due(account)
+        if count % 10 == 0:
+            assert await bench.works(account), "the old token ended before the new one was asked for"
+        assert await bench.round() == ["renewed"], count
+        if count % 10 == 0:
+            assert await bench.works(account)
+    version, tokens, access = await bench.stored(account)
+    grant, rotates = bench.grant(account), platform in ("x", "tiktok")
+    assert (version, grant["version"], grant["access_version"], grant["tries"]) == (*[number + 1] * 3, 0)
+    assert access == tokens.access.reveal().decode()
+    if first.refresh is not None and tokens.refresh is not None:  # a reply without one keeps the one that is there
+        assert first.refresh.matches(tokens.refresh) is not rotates
+    assert await bench.calls(account) - before == number
+    assert [row["phase"] for row in bench.journals(account)] == ["placed"] * number
+    assert len(bench.audited(account, "tokens.refreshed")) == number
+    assert bench.stand.alerts() == []
+    assert await bench.works(account)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+async def test_renewed_again_and_again(bench: Bench, platform: str) -> None:
+    """Each renewal when it is due: one call, the next version pinned, the account never without a living token."""
+    await many(bench, platform, 6)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("platform", PLATFORMS)
+async def test_fifty_renewals_over_simulated_months(bench: Bench, platform: str) -> None:
+    """The same fifty times over months."""
+    await many(bench, platform, 50)
+
+
+async def crowd(bench: Bench, *, callers: int, rounds: int, longest_s: float) -> None:
+    """Callers of several processes find the same token refused, round after round; the platform is slow."""
+    print(f"seed {(seed := random.SystemRandom().randrange(2**32))}")
+    dice = random.Random(seed)
+    account = await bench.connect("x")
+    apps = [bench.app, bench.refresher("second"), bench.refresher("third")]
+    renewals = [bench.renewals(app) for app in apps]
+    for number in range(rounds):
+        await bench.advance(minutes=5)
+        before, seen = await bench.calls(account), bench.grant(account)["access_version"]
+        delay = dice.uniform(0, longest_s)
+        await bench.fault("x", "late", delay_s=delay)
+        asked = await asyncio.gather(
+            *(ask_fresh(app, app.system(), client_id=account.client_id, account_id=account.id, seen_version=seen)
+              for app in dice.choices(apps, k=callers))
+        )  # fmt: skip
+        assert asked.count(True) == 1
+        waiting = [asyncio.create_task(again(bench, one)) for one in renewals]
+        async with asyncio.timeout(delay + 30):
+            while bench.grant(account)["access_version"] == seen:
+                await asyncio.sleep(0.1)
+        for task in waiting:
+            task.cancel()
+        for one in renewals:
+            await one.settle()
+        assert await bench.calls(account) - before == 1, number
+        assert not await ask_fresh(
+            bench.app, bench.app.system(), client_id=account.client_id, account_id=account.id, seen_version=seen
+        )
+    assert bench.grant(account)["version"] == rounds + 1
+    assert await bench.works(account)
+
+
+async def again(bench: Bench, renewals: Any) -> None:
+    while True:
+        await renewals.resume()
+        await renewals.start_due()
+        await asyncio.sleep(0.05)
+
+
+async def test_sixty_four_callers_cause_one_renewal(bench: Bench) -> None:
+    """However many ask, and however many refreshers there are: one call each round."""
+    await crowd(bench, callers=64, rounds=3, longest_s=0.8)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(7200)
+async def test_sixty_four_callers_a_hundred_rounds(bench: Bench) -> None:
+    """The same a hundred times, with a platform that takes up to 45 seconds."""
+    await crowd(bench, callers=64, rounds=100, longest_s=45.0)
+
+
+async def test_an_outage_changes_nothing_but_the_next_try(bench: Bench) -> None:
+    """Answers of 503 are tried again at growing distances; grant, tokens and lanes stay; then it is renewed."""
+    account = await bench.connect("x")
+    await bench.to_due(account)
+    await bench.fault("x", "status", status=503, times=6)
+    before, waits = await bench.calls(account), []
+    for tries in range(1, 7):
+        assert await bench.round() == ["retry"]
+        grant = bench.grant(account)
+        assert (grant["state"], grant["version"], grant["tries"]) == ("live", 1, tries)
+        waits.append((grant["due_at"] - bench.clock.now()).total_seconds())
+        assert await bench.round() == [], "asked again before its time"
+        await bench.to_due(account)
+    assert all(later > earlier for earlier, later in zip(waits, waits[1:], strict=False)), waits
+    assert await bench.round() == ["renewed"]
+    assert bench.grant(account)["tries"] == 0
+    assert await bench.calls(account) - before <= 7
+    assert bench.stand.alerts() == []
+
+
+@pytest.mark.parametrize("platform", ["x", "tiktok"])
+async def test_a_lost_reply_of_a_strict_platform_is_asked_for_once_more_and_then_reported(
+    bench: Bench, platform: str
+) -> None:
+    """The old token is shown once more; the refusal says that the chain is lost, and everybody hears of it."""
+    account = await bench.connect(platform)
+    await bench.to_due(account)
+    await bench.fault(platform, "reset", when="after")
+    before = await bench.calls(account)
+    assert await bench.round() == ["chain_broken"]
+    assert await bench.calls(account) - before == 2
+    await ended(bench, account, "chain_broken", "chain_broken")
+    assert bench.journals(account)[-1]["phase"] == "broken"
+    assert len(bench.audited(account, "tokens.chain_broken")) == 1
+
+
+@pytest.mark.parametrize("platform", ["linkedin", "youtube", "instagram", "meta"])
+async def test_a_lost_reply_costs_nothing_where_the_token_stays(bench: Bench, platform: str) -> None:
+    """Where the same token serves again it is shown again, and the account is renewed."""
+    account = await bench.connect(platform)
+    await bench.to_due(account)
+    await bench.fault(platform, "reset", when="after")
+    assert await bench.round() == ["renewed"]
+    assert await bench.works(account)
+    assert bench.stand.alerts() == []
+
+
+async def test_a_lost_reply_costs_nothing_within_a_grace(bench: Bench) -> None:
+    """A platform that takes a spent token for a minute gets it again within that minute."""
+    await bench.social.tell("rules", platform="x", grace_s=60)
+    rules = RefreshRules(model=TokenModel.ROTATING_GRACE, grace_s=60)
+    bench.app = replace(bench.app, logins={**bench.app.logins, "x": replace(bench.app.logins["x"], rules=rules)})
+    account = await bench.connect("x")
+    await bench.to_due(account)
+    await bench.fault("x", "reset", when="after", times=2)
+    assert await bench.round() == ["renewed"]
+    assert await bench.works(account)
+
+
+@pytest.mark.parametrize("kind", ["garbage", "html", "empty", "truncated", "huge"])
+async def test_a_reply_that_can_not_be_read_is_never_stored(bench: Bench, kind: str) -> None:
+    """Garbage instead of an answer: the token is shown once more; the stored one is given up for nothing."""
+    account = await bench.connect("x")
+    await bench.to_due(account)
+    await bench.fault("x", kind)
+    assert await bench.round() == ["renewed"]
+    version, tokens, _ = await bench.stored(account)
+    assert version == 2 and tokens.refresh is not None
+    assert await bench.works(account)
+
+
+class Meddling:
+    """A platform port that lets a test act while a request is under way."""
+
+    def __init__(self, inner: PlatformMore, act: Any) -> None:
+        self._inner, self._act = inner, act
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def refresh(self, tokens: TokenSet, *, landed: Any) -> TokenSet | Fault:
+        await self._act(self._inner, tokens)
+        return await self._inner.refresh(tokens, landed=landed)
+
+
+def meddle(bench: Bench, act: Any) -> None:
+    make = bench.app.platform
+
+    def made(app: AppAt, secret: Secret | None) -> PlatformMore:
+        wrapped: Any = Meddling(make(app, secret), act)
+        return wrapped  # type: ignore[no-any-return]
+
+    bench.app = replace(bench.app, platform=made)
+
+
+async def nothing(*_: Any) -> None:
+    pass
+
+
+async def test_a_siblings_tokens_are_adopted_after_a_refusal(bench: Bench) -> None:
+    """A refused token is no dead grant when the store has a newer one: that one is pinned, and nothing is reported."""
+    account = await bench.connect("x")
+    await bench.to_due(account)
+
+    async def sibling(platform: PlatformMore, tokens: TokenSet) -> None:
+        newer = await platform.refresh(tokens, landed=nothing)
+        assert isinstance(newer, TokenSet)
+        await bench.store(account, newer, cas=1)
+        await bench.social.tell("faults", provider="x", kind="refusal", case="expired", match={"call": "refresh"})
+
+    meddle(bench, sibling)
+    assert await bench.round() == ["adopted"]
+    grant = bench.grant(account)
+    assert (grant["state"], grant["version"]) == ("live", 2)
+    assert await bench.works(account)
+    assert bench.stand.alerts() == []
+
+
+async def test_tokens_that_somebody_else_stored_are_adopted_without_a_call(bench: Bench) -> None:
+    """A store that is ahead of the pins, as after a crash between the two, costs no call."""
+    account = await bench.connect("x")
+    await bench.to_due(account)
+    fresh = await bench.consent("x")
+    await bench.store(account, fresh, cas=1)
+    before = await bench.calls(account)
+    assert await bench.round() == ["adopted"]
+    assert await bench.calls(account) == before
+    assert bench.grant(account)["version"] == 2
+
+
+async def refused(bench: Bench, account: Account, code: str) -> None:
+    """Renewing is refused with a code, and the platform hears nothing."""
+    before = await bench.calls(account)
+    with pytest.raises((Denied, Unavailable, Integrity, Conflict)) as caught:
+        await one(bench, account)
+    assert caught.value.code == code
+    assert await bench.calls(account) == before
+    assert bench.grant(account)["version"] == 1
+
+
+async def test_nothing_is_asked_on_a_copy_or_behind_a_switch(bench: Bench) -> None:
+    """Another installation's id, a closed switch of any width, a suspended client: no call leaves."""
+    account = await bench.connect("x")
+    await bench.to_due(account)
+    sql, here = bench.stand.db.sql, bench.app.installation_id
+    for scope in ("global", f"client:{account.client_id}", f"client:{account.client_id}:platform:x"):
+        owner = "NULL" if scope == "global" else f"'{account.client_id}'"
+        sql(
+            "INSERT INTO byokeep.switch (scope, client_id, closed, epoch, reason, by, installation_id) VALUES"
+            f" ('{scope}', {owner}, true, 1, 'test', '{here}', '{here}')"
+            " ON CONFLICT (scope) DO UPDATE SET closed = true"
+        )
+        await refused(bench, account, "switch_closed")
+        sql(f"UPDATE byokeep.switch SET closed = false WHERE scope = '{scope}'")
+    bench.app, ours = replace(bench.app, installation_id=UUID(int=5)), bench.app
+    await refused(bench, account, "other_installation")  # a copy that was given an id of its own
+    bench.app = ours
+    sql(f"UPDATE byokeep.client SET state = 'suspended' WHERE id = '{account.client_id}'")
+    await refused(bench, account, "client_not_active")
+    sql(f"UPDATE byokeep.client SET state = 'active' WHERE id = '{account.client_id}'")
+    assert await one(bench, account) == "renewed"
+
+
+async def test_nothing_is_asked_with_a_store_that_was_rolled_back(bench: Bench) -> None:
+    """Pins that the store does not have stop everything, with an alert: what it holds may be spent."""
+    account = await bench.connect("x")
+    await bench.to_due(account)
+    bench.stand.db.sql(f"UPDATE byokeep.account_grant SET version = 3 WHERE account_id = '{account.id}'")
+    before = await bench.calls(account)
+    assert await bench.round() == ["halted"]
+    assert await bench.calls(account) == before
+    assert bench.stand.alerts() == ["store_rolled_back"]
+
+
+async def test_nothing_is_asked_without_a_place_for_the_reply(bench: Bench) -> None:
+    """A disk that is full before the request is a delay; the token is not spent."""
+    account = await bench.connect("x")
+    await bench.to_due(account)
+
+    class Full:
+        has, clear = bench.app.slots.has, bench.app.slots.clear
+
+        async def prepare(self, _: UUID) -> None:
+            raise Unavailable("no_room_to_land")
+
+    full: Any = Full()
+    bench.app, ours = replace(bench.app, slots=full), bench.app
+    await refused(bench, account, "no_room_to_land")
+    bench.app = ours
+    assert await one(bench, account) == "renewed"
+
+
+async def test_a_clock_behind_the_tokens_stops_renewals(bench: Bench) -> None:
+    """Tokens of the future say that this machine's clock is wrong."""
+    account = await bench.connect("x")
+    bench.stand.db.sql(
+        "UPDATE byokeep.account_grant SET obtained_at = now() + interval '1 day', due_at = now()"
+        f" WHERE account_id = '{account.id}'"
+    )
+    await refused(bench, account, "clock_unsound")
+
+
+async def test_a_landed_reply_is_placed_when_the_store_is_back(bench: Bench) -> None:
+    """The store refuses the write after the platform answered: the reply waits in its slot, and no second call is made."""
+    account = await bench.connect("x")
+    await bench.to_due(account)
+    custodian = bench.app.custodian
+
+    class Away:
+        close = custodian.close
+
+        @asynccontextmanager
+        async def open(self, job_id: UUID) -> AsyncIterator[AccountCustody]:
+            async with custodian.open(job_id) as custody:
+
+                async def write(ref: Any, value: Secret, *, cas: int) -> Any:
+                    if str(ref.part) == "tokens":
+                        raise Unavailable("store_unreachable")
+                    return await type(custody).write(custody, ref, value, cas=cas)
+
+                custody.write = write  # type: ignore[method-assign]
+                yield custody
+
+    away: Any = Away()
+    bench.app, ours = replace(bench.app, custodian=away), bench.app
+    before = await bench.calls(account)
+    with pytest.raises(Unavailable):
+        await one(bench, account)
+    assert await bench.calls(account) - before == 1
+    journal = bench.journals(account)[-1]
+    assert journal["phase"] == "landed" and await ours.slots.has(UUID(journal["id"]))
+    bench.app = ours
+    assert await bench.round() == ["renewed"]
+    assert await bench.calls(account) - before == 1
+    assert not await ours.slots.has(UUID(journal["id"]))
+    assert await bench.works(account)
+
+
+async def ended(bench: Bench, account: Account, reason: str, cause: str) -> None:
+    """The grant has ended, the account is off, the platform closed, people know, and nothing more is asked."""
+    grant, sql = bench.grant(account), bench.stand.db.sql
+    assert (grant["state"], grant["reason"], grant["due_at"]) == ("needs_reauth", reason, None)
+    assert sql(f"SELECT lanes FROM byokeep.platform_account WHERE id = '{account.id}'") == "{}"
+    way = sql(f"SELECT stage, cause FROM byokeep.reenabling WHERE client_id = '{account.client_id}'")
+    assert way == f"closed|{cause}"
+    assert {f"account_{reason}", "platform_closed"} <= set(bench.stand.alerts())
+    before = await bench.calls(account)
+    await bench.advance(days=2)
+    assert await bench.round() == []
+    assert await bench.calls(account) == before
+
+
+async def test_a_stolen_token_that_was_used_ends_in_reauth_and_an_alert(bench: Bench) -> None:
+    """A thief renews with our token: ours is refused, which is taken for theft and not tried again in silence."""
+    account = await bench.connect("x")
+    _, stolen, _ = await bench.stored(account)
+    assert stolen.refresh is not None
+    assert (await bench.social.refresh("x", stolen.refresh.reveal().decode())).status == 200
+    await bench.to_due(account)
+    before = await bench.calls(account)
+    assert await bench.round() == ["reuse_suspected"]
+    assert await bench.calls(account) - before == 1
+    await ended(bench, account, "reuse_suspected", "compromised")
+    assert len(bench.audited(account, "account.reauth_needed")) == 1
+
+
+@pytest.mark.parametrize(
+    ("platform", "happened", "reason", "cause", "most"),
+    [
+        ("youtube", "revoked", "reauth", "revoked", 2),
+        ("linkedin", "revoked", "reauth", "revoked", 2),
+        ("tiktok", "revoked", "reuse_suspected", "compromised", 2),
+        ("x", "revoked", "reuse_suspected", "compromised", 2),
+        ("meta", "revoked", "reauth", "revoked", 2),
+        ("instagram", "revoked", "reauth", "revoked", 2),
+    ],
+)
+async def test_a_revoked_grant_ends_in_reauth(
+    bench: Bench, platform: str, happened: str, reason: str, cause: str, most: int
+) -> None:
+    """What the person took back is not asked for again and again: one more try at most, then a person must act."""
+    account = await bench.connect(platform)
+    await bench.to_due(account)
+    await bench.social.tell("grants", platform=platform, account="acme", event=happened)
+    before = await bench.calls(account)
+    assert await bench.round() == [reason]
+    assert 1 <= await bench.calls(account) - before <= most
+    await ended(bench, account, reason, cause)
+
+
+async def test_people_are_told_before_a_grant_ends(bench: Bench) -> None:
+    """A grant near its end, and one that was not renewed for long, raise one alert each, and only one."""
+    account, idle = await bench.connect("tiktok"), await bench.connect("youtube")
+    assert await remind(bench.app) == 0
+    sql = bench.stand.db.sql
+    sql(f"UPDATE byokeep.account_grant SET alarm_at = now() WHERE account_id = '{account.id}'")
+    sql(
+        f"UPDATE byokeep.account_grant SET obtained_at = now() - interval '{IDLE_DAYS + 1} days', alarm_at = NULL"
+        f" WHERE account_id = '{idle.id}'"
+    )
+    assert await remind(bench.app) == 2
+    assert await remind(bench.app) == 0
+    assert bench.stand.alerts() == ["account_idle", "account_reauth_due"]
+
+
+async def test_another_machines_renewal_is_left_alone_and_told_of(bench: Bench) -> None:
+    """A journal of other slots is not touched; people hear of it when it does not end."""
+    account = await bench.connect("x")
+    await bench.to_due(account)
+    other = bench.refresher("other")
+    bench.stand.db.sql(
+        "INSERT INTO byokeep.job (id, client_id, dispatcher_id, runner_id, kind, secrets, platforms, lanes, effects,"
+        f" expires_at) SELECT '{UUID(int=9)}', '{account.client_id}', id, id, 'custody', '{{x}}', '{{}}', '{{}}',"
+        " '{}', now() + interval '1 hour' FROM byokeep.subject LIMIT 1;"
+        "INSERT INTO byokeep.refresh_journal (id, client_id, account_id, base, phase, sent_at, owner, job_id,"
+        f" started_at) VALUES ('{UUID(int=8)}', '{account.client_id}', '{account.id}', 1, 'sent', now(),"
+        f" '{other.owner}', '{UUID(int=9)}', now() - interval '1 hour')"
+    )
+    before = await bench.calls(account)
+    assert await bench.round() == []
+    assert await bench.calls(account) == before
+    assert bench.stand.alerts() == ["renewal_of_another_owner"]
