@@ -121,7 +121,9 @@ class Bench:
 
     def grant(self, account: Account) -> dict[str, Any]:
         """The row of the account's grant."""
-        text = self.stand.db.sql(f"SELECT row_to_json(g) FROM byokeep.account_grant g WHERE account_id = '{account.id}'")
+        text = self.stand.db.sql(
+            f"SELECT row_to_json(g) FROM byokeep.account_grant g WHERE account_id = '{account.id}'"
+        )
         row: dict[str, Any] = json.loads(text)
         return {k: datetime.fromisoformat(v) if k.endswith("_at") and v else v for k, v in row.items()}
 

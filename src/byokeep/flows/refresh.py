@@ -115,8 +115,8 @@ class Renewals:
         try:
             ended = await renew(self._app, grant)
             self._pauses.pop(grant.key, None)
-        except ByokeepError as error:
-            ended = error.code
+        except Exception as error:  # of any kind: it is told, and comes again
+            ended = error.code if isinstance(error, ByokeepError) else f"failed_{type(error).__name__.lower()}"
             await self._overdue(grant)
             pause_s = min(2 * self._pauses.get(grant.key, (0.0, FIRST_PAUSE_S / 2))[1], LONGEST_PAUSE_S)
             self._pauses[grant.key] = self._app.clock.monotonic() + pause_s, pause_s

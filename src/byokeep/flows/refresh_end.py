@@ -28,7 +28,7 @@ _LANES_OFF: Final = Query("refresh_lanes_off", lambda row: row["id"])
 
 
 async def give_up(
-    app: RefresherApp, grant: Grant, renewal: Renewal, cause: Cause, *, reason: str, **more: FieldValue
+    app: RefresherApp, grant: Grant, renewal: Renewal, lost_by: Cause, *, reason: str, **more: FieldValue
 ) -> None:
     """End a grant: a person must log in again.
 
@@ -41,12 +41,12 @@ async def give_up(
         Unavailable: The database; nothing has changed then, and the journal is still open.
     """
     platform, actor = grant.provider.value, app.system()
-    name = EventName.CHAIN_BROKEN if cause is Cause.CHAIN_BROKEN else EventName.REAUTH_NEEDED
+    name = EventName.CHAIN_BROKEN if lost_by is Cause.CHAIN_BROKEN else EventName.REAUTH_NEEDED
     async with app.db.begin(client_id=grant.client_id) as tx:
         await hold_open(tx, client_scopes(grant.client_id))
         await tx.all(_LOCK, scope=f"client:{grant.client_id}:platform:{platform}")
         await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
-        await lose(tx, app, actor, grant.client_id, platform, cause, account_id=grant.account_id)
+        await lose(tx, app, actor, grant.client_id, platform, lost_by, account_id=grant.account_id)
         await tx.all(_ENDED, client_id=grant.client_id, account_id=grant.account_id, reason=reason)
         await tx.all(_LANES_OFF, client_id=grant.client_id, account_id=grant.account_id)
         await refresh_book.move(tx, app, grant, renewal, reason=reason)

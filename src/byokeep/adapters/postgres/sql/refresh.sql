@@ -89,10 +89,11 @@ UPDATE byokeep.platform_account SET lanes = '{}'
 RETURNING id;
 
 -- name: refresh_ask
--- A renewal that failed is tried again in its own time, and a token that is a minute old is not the reason.
+-- A renewal that failed is tried again in its own time, and a token that is a minute old is not the reason. What is
+-- due in seconds needs no hurry, whoever of many was first.
 UPDATE byokeep.account_grant SET due_at = CAST(:now AS timestamptz)
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live' AND access_version = :seen
-   AND due_at > CAST(:now AS timestamptz) AND tries = 0
+   AND due_at > CAST(:now AS timestamptz) + interval '10 seconds' AND tries = 0
    AND obtained_at < CAST(:now AS timestamptz) - interval '1 minute'
 RETURNING *;
 
