@@ -247,10 +247,10 @@ async def _app_secrets(stand: Stand) -> dict[str, int]:
 
 
 @contextlib.asynccontextmanager
-async def bench_on(stand: Stand, *, slots: Path | None = None) -> AsyncIterator[Bench]:
+async def bench_on(stand: Stand, *, slots: Path | None = None, social: Social | None = None) -> AsyncIterator[Bench]:
     """Put a refresher and the simulated platforms on a stand."""
     async with contextlib.AsyncExitStack() as stack:
-        social = await stack.enter_async_context(running_platforms())
+        social = social or await stack.enter_async_context(running_platforms())
         http = await stack.enter_async_context(new_outbound_client())
         db = PostgresDatabase(stand.db.url("byokeep_worker"))
         stack.push_async_callback(db.close)
