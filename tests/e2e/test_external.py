@@ -34,6 +34,7 @@ FILES = {  # which of the identities each process is given
     "web": ("web.approle",),
     "broker": ("broker.approle",),
     "worker": ("worker.token", "account-hash.key"),
+    "refresher": ("worker.token", "account-hash.key"),
     "jobs": ("dispatcher.token", "runner.token"),
 }
 
@@ -136,9 +137,9 @@ async def site() -> AsyncIterator[Site]:
 
 @pytest.fixture(scope="module")
 async def running(site: Site) -> AsyncIterator[Site]:
-    """Broker, web and worker of the site."""
+    """Broker, web, worker and refresher of the site."""
     async with AsyncExitStack() as stack:
-        for name in ("broker", "web", "worker"):
+        for name in ("broker", "web", "worker", "refresher"):
             await stack.enter_async_context(process(site, name))
         for port in (site.broker_port, site.web_port):
             await until(lambda port=port: ready(f"http://127.0.0.1:{port}"), 60, "a process is not ready")
@@ -262,7 +263,7 @@ async def test_plain_connections_to_other_hosts_are_refused(site: Site, setting:
     assert (ran.code, ran.document["error"]["code"]) == (2, "insecure_address"), ran.said
     assert ran.document["error"]["setting"] == setting
     config = site.settings("plain", **{setting: value})
-    for words in (("broker",), ("web",), ("worker",), ("client", "list")):
+    for words in (("broker",), ("web",), ("worker",), ("refresher",), ("client", "list")):
         started = await Shell(site.place / "homes" / "plain").run(*words, "--json", "--config", str(config))
         assert (started.code, started.document["error"]["code"]) == (2, "insecure_address")
 

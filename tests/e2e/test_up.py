@@ -195,7 +195,7 @@ async def test_test_settings_refuse_to_start_in_production(home: Path) -> None:
     config = home / "config.toml"
     config.write_text('environment = "production"\n' + config.read_text())
     await refused(Shell(home), 2, "test_hook_in_production")
-    for name in ("web", "broker", "worker"):
+    for name in ("web", "broker", "worker", "refresher"):
         ran = await Shell(home).run(name, "--json")
         assert (ran.code, ran.document["error"]["code"]) == (2, "test_hook_in_production")
     assert not (home / "openbao").exists()
@@ -255,12 +255,13 @@ async def test_a_lost_seal_key_is_not_made_anew(rested: Path) -> None:
 
 @pytest.mark.req("S-ASVS-31")
 async def test_production_is_production_in_every_process(home: Path) -> None:
-    """What `up` was told, broker, web and worker are told too; in production nothing describes or debugs itself."""
+    """What `up` was told, every process is told too; in production nothing describes or debugs itself."""
     (home / "config.toml").unlink()
     place = home / "other-logs"
     told = {"BYOKEEP_ENVIRONMENT": "production", "BYOKEEP_LOG_DIR": str(place), "BYOKEEP_LOG_LEVEL": "DEBUG"}
     async with up(Shell(home), **told) as running, aiohttp.ClientSession() as http:
-        await until(lambda: all((place / f"{name}.log").exists() for name in ("web", "broker", "worker")), 20)
+        names = ("web", "broker", "worker", "refresher")
+        await until(lambda: all((place / f"{name}.log").exists() for name in names), 20)
         assert 'environment = "production"' in (home / "run-settings.toml").read_text()
         for name in ("web", "broker"):
             for hidden in ("docs", "redoc", "openapi.json", "metrics", "debug", "_sim/faults"):

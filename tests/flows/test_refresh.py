@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -24,9 +26,12 @@ from byokeep.flows.refresh import renew
 from byokeep.flows.refresh_book import GRANT
 from byokeep.flows.refresher_app import AccountCustody, AppAt, PlatformMore
 from byokeep.flows.reminders import IDLE_DAYS, remind
+from byokeep.redact.canary import Canary
+from byokeep.redact.sweep import Sweep
 from tests.support.broker import Stand
 from tests.support.renewal import PLATFORMS, Account, Bench, bench_on
 from tests.support.social import DAY
+from tests.support.web import telemetry_in
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 
@@ -70,6 +75,7 @@ async def many(bench: Bench, platform: str, number: int) -> None:
     assert await bench.works(account)
 
 
+@pytest.mark.req("R6.1-2")
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_renewed_again_and_again(bench: Bench, platform: str) -> None:
     """Each renewal when it is due: one call, the next version pinned, the account never without a living token."""
@@ -86,7 +92,8 @@ async def test_fifty_renewals_over_simulated_months(bench: Bench, platform: str)
 
 async def crowd(bench: Bench, *, callers: int, rounds: int, longest_s: float) -> None:
     """Callers of several processes find the same token refused, round after round; the platform is slow."""
-    print(f"seed {(seed := random.SystemRandom().randrange(2**32))}")
+    seed = random.SystemRandom().randrange(2**32)
+    sys.stdout.write(f"seed {seed}\n")
     dice = random.Random(seed)
     account = await bench.connect("x")
     apps = [bench.app, bench.refresher("second"), bench.refresher("third")]
@@ -124,6 +131,7 @@ async def again(bench: Bench, renewals: Any) -> None:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.req("R6.1-2")
 async def test_sixty_four_callers_cause_one_renewal(bench: Bench) -> None:
     """However many ask, and however many refreshers there are: one call each round."""
     await crowd(bench, callers=64, rounds=3, longest_s=0.8)
@@ -136,6 +144,7 @@ async def test_sixty_four_callers_a_hundred_rounds(bench: Bench) -> None:
     await crowd(bench, callers=64, rounds=100, longest_s=45.0)
 
 
+@pytest.mark.req("R6.1-3")
 async def test_an_outage_changes_nothing_but_the_next_try(bench: Bench) -> None:
     """Answers of 503 are tried again at growing distances; grant, tokens and lanes stay; then it is renewed."""
     account = await bench.connect("x")
@@ -149,7 +158,7 @@ async def test_an_outage_changes_nothing_but_the_next_try(bench: Bench) -> None:
         waits.append((grant["due_at"] - bench.clock.now()).total_seconds())
         assert await bench.round() == [], "asked again before its time"
         await bench.to_due(account)
-    assert all(later > earlier for earlier, later in zip(waits, waits[1:], strict=False)), waits
+    assert all(later > earlier for earlier, later in pairwise(waits)), waits
     assert await bench.round() == ["renewed"]
     assert bench.grant(account)["tries"] == 0
     assert await bench.calls(account) - before <= 7
@@ -214,7 +223,8 @@ async def test_a_reply_that_can_not_be_read_is_never_stored(bench: Bench, kind: 
     await bench.fault("x", kind)
     assert await bench.round() == ["renewed"]
     version, tokens, _ = await bench.stored(account)
-    assert version == 2 and tokens.refresh is not None
+    assert version == 2
+    assert tokens.refresh is not None
     assert await bench.works(account)
 
 
@@ -349,8 +359,9 @@ async def test_a_clock_behind_the_tokens_stops_renewals(bench: Bench) -> None:
     await refused(bench, account, "clock_unsound")
 
 
+@pytest.mark.req("R6.1-2", "S-OAUTH-7")
 async def test_a_landed_reply_is_placed_when_the_store_is_back(bench: Bench) -> None:
-    """The store refuses the write after the platform answered: the reply waits in its slot, and no second call is made."""
+    """The store refuses the write after the platform answered: the reply waits in its slot; no second call."""
     account = await bench.connect("x")
     await bench.to_due(account)
     custodian = bench.app.custodian
@@ -377,7 +388,8 @@ async def test_a_landed_reply_is_placed_when_the_store_is_back(bench: Bench) -> 
         await one(bench, account)
     assert await bench.calls(account) - before == 1
     journal = bench.journals(account)[-1]
-    assert journal["phase"] == "landed" and await ours.slots.has(UUID(journal["id"]))
+    assert journal["phase"] == "landed"
+    assert await ours.slots.has(UUID(journal["id"]))
     bench.app = ours
     assert await bench.round() == ["renewed"]
     assert await bench.calls(account) - before == 1
@@ -399,6 +411,7 @@ async def ended(bench: Bench, account: Account, reason: str, cause: str) -> None
     assert await bench.calls(account) == before
 
 
+@pytest.mark.req("S-OAUTH-7")
 async def test_a_stolen_token_that_was_used_ends_in_reauth_and_an_alert(bench: Bench) -> None:
     """A thief renews with our token: ours is refused, which is taken for theft and not tried again in silence."""
     account = await bench.connect("x")
@@ -413,6 +426,7 @@ async def test_a_stolen_token_that_was_used_ends_in_reauth_and_an_alert(bench: B
     assert len(bench.audited(account, "account.reauth_needed")) == 1
 
 
+@pytest.mark.req("R6.1-3")
 @pytest.mark.parametrize(
     ("platform", "happened", "reason", "cause", "most"),
     [
@@ -437,6 +451,7 @@ async def test_a_revoked_grant_ends_in_reauth(
     await ended(bench, account, reason, cause)
 
 
+@pytest.mark.req("S-OAUTH-8")
 async def test_people_are_told_before_a_grant_ends(bench: Bench) -> None:
     """A grant near its end, and one that was not renewed for long, raise one alert each, and only one."""
     account, idle = await bench.connect("tiktok"), await bench.connect("youtube")
@@ -449,7 +464,7 @@ async def test_people_are_told_before_a_grant_ends(bench: Bench) -> None:
     )
     assert await remind(bench.app) == 2
     assert await remind(bench.app) == 0
-    assert bench.stand.alerts() == ["account_idle", "account_reauth_due"]
+    assert bench.stand.alerts() == ["account_idle_reauth_due", "account_reauth_due"]
 
 
 async def test_another_machines_renewal_is_left_alone_and_told_of(bench: Bench) -> None:
@@ -469,3 +484,48 @@ async def test_another_machines_renewal_is_left_alone_and_told_of(bench: Bench) 
     assert await bench.round() == []
     assert await bench.calls(account) == before
     assert bench.stand.alerts() == ["renewal_of_another_owner"]
+
+
+async def test_no_token_stands_anywhere_but_in_the_store(bench: Bench) -> None:
+    """After renewals, a crash with a landed reply, a broken chain: no token in database, slots, logs or spans."""
+    with telemetry_in(bench.stand.home / "logs"):
+        first, second = await bench.connect("x"), await bench.connect("tiktok")
+        for account in (first, second):
+            await bench.to_due(account)
+        await bench.fault("tiktok", "reset", when="after")
+        assert sorted(await bench.round()) == ["chain_broken", "renewed"]
+        await bench.to_due(first)
+        bodies: list[bytes] = []
+        await cut_off(bench, first, bodies)
+        for account in (first, second):
+            await bench.stored(account)
+    dump = bench.stand.db.server.run_tool("pg_dump", f"--dbname={bench.stand.db.name}")
+    sweep = Sweep([Canary(f"token{number}", one.reveal()) for number, one in enumerate(bench.seen)])
+    assert len(bench.seen) > 6
+    assert sweep.scan_bytes(bodies[0] + bench.seen[0].reveal(), source="control").findings
+    files = [path for place in ("slots", "logs") for path in (bench.stand.home / place).rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".slot", ".log", ".jsonl"}
+    for source, data in [("dump", dump), *((path.name, path.read_bytes()) for path in files)]:
+        report = sweep.scan_bytes(data, source=source)
+        assert (report.findings, report.unreadable) == ((), ()), source
+    assert b"refresh_journal" in dump
+
+
+async def cut_off(bench: Bench, account: Account, bodies: list[bytes]) -> None:
+    """End a renewal after its reply was landed; notes what came."""
+
+    class Watched:
+        has, clear, prepare, landed = (getattr(bench.app.slots, n) for n in ("has", "clear", "prepare", "landed"))
+
+        async def land(self, journal_id: UUID, key: Secret, **more: Any) -> None:
+            await bench_slots.land(journal_id, key, **more)
+            bodies.append(more["body"].reveal())
+            raise asyncio.CancelledError
+
+    bench_slots, watched = bench.app.slots, Watched()
+    odd: Any = watched
+    bench.app, ours = replace(bench.app, slots=odd), bench.app
+    with pytest.raises(asyncio.CancelledError):
+        await one(bench, account)
+    bench.app = ours
+    assert await ours.slots.has(UUID(bench.journals(account)[-1]["id"]))

@@ -32,8 +32,9 @@ async def remind(app: App) -> int:
     for grant in found:
         soon = grant.alarm_at is not None and grant.alarm_at <= now
         async with app.db.begin(client_id=grant.client_id) as tx:
+            reason = "account_reauth_due" if soon else "account_idle_reauth_due"
             await raise_alert(
-                tx, app, app.system(), reason="account_reauth_due" if soon else "account_idle", severity="warning",
-                client_id=grant.client_id, object_id=grant.account_id,
+                tx, app, app.system(), reason=reason, severity="warning", client_id=grant.client_id,
+                object_id=grant.account_id,
             )  # fmt: skip
     return len(found)

@@ -104,5 +104,5 @@ SELECT g.* FROM byokeep.account_grant g
    AND (g.alarm_at <= :now OR g.obtained_at < CAST(:now AS timestamptz) - make_interval(days => :idle_days))
    AND NOT EXISTS (SELECT FROM byokeep.alert a
                     WHERE a.object_id = g.account_id AND a.closed_at IS NULL
-                      AND a.reason = CASE WHEN g.alarm_at <= :now THEN 'account_reauth_due' ELSE 'account_idle' END)
+                      AND a.reason = CASE WHEN g.alarm_at <= :now THEN 'account_reauth_due' ELSE 'account_idle_reauth_due' END)
  ORDER BY g.alarm_at LIMIT 200;
