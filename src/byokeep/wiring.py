@@ -31,7 +31,7 @@ from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
 from byokeep.adapters.openbao.files import private_dir, read_private, write_private
-from byokeep.adapters.openbao.intake import BaoIntake
+from byokeep.adapters.openbao.intake import BaoAppSecrets, BaoIntake
 from byokeep.adapters.openbao.layout import TOKEN_KEY_PATH, Desired
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.provision import provision
@@ -39,6 +39,7 @@ from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.adapters.passwords import Passwords
 from byokeep.adapters.platforms.asking import asker, logins
+from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.migrations import migrate
@@ -148,6 +149,8 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
             scan_key=BaoScanKey(login),
             token_key=await _token_key(login),
             check_format=check_format,
+            consents=Catalog(settings.provider_urls),
+            app_secrets=BaoAppSecrets(login),
         )
 
 

@@ -117,6 +117,26 @@ class Lane(StrEnum):
     BROWSER = "browser"
 
 
+class LanePolicy(StrEnum):
+    """Through what an account may act: exactly one of these (runbook 5.2, step 6)."""
+
+    API = "api"
+    BROWSER = "browser"
+    HYBRID = "hybrid"
+    OFF = "off"
+
+
+# A policy -> the lanes that it enables.
+LANES_OF: Final[Mapping[LanePolicy, tuple[Lane, ...]]] = MappingProxyType(
+    {
+        LanePolicy.API: (Lane.API,),
+        LanePolicy.BROWSER: (Lane.BROWSER,),
+        LanePolicy.HYBRID: (Lane.API, Lane.BROWSER),
+        LanePolicy.OFF: (),
+    }
+)
+
+
 class EffectKind(StrEnum):
     """Everything that changes something outside; an unknown action counts as an effect (R0-6)."""
 

@@ -43,6 +43,9 @@ class Verb(StrEnum):
     CLIENT_READ = "client.read"
     CLIENT_CHANGE = "client.change"
     ACCOUNT_REGISTER = "account.register"
+    ACCOUNT_CONNECT = "account.connect"
+    APP_SET = "app.set"
+    APP_READ = "app.read"
     KEY_WRITE = "key.write"
     KEY_LIST = "key.list"
     KEY_METADATA = "key.metadata"
@@ -90,6 +93,9 @@ GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType(
         Verb.CLIENT_READ: frozenset({_A, _O, _P, _U}),
         Verb.CLIENT_CHANGE: frozenset({_A}),
         Verb.ACCOUNT_REGISTER: frozenset({_O}),
+        Verb.ACCOUNT_CONNECT: frozenset({_O}),
+        Verb.APP_SET: frozenset({_A}),
+        Verb.APP_READ: frozenset({_A, _O, _P, _U}),
         Verb.KEY_WRITE: frozenset({_O}),
         Verb.KEY_LIST: frozenset({_O, _P, _U}),
         Verb.KEY_METADATA: frozenset({_O, _P, _U}),

@@ -25,7 +25,7 @@ from byokeep.flows.clients import MAX_ROWS, require_active
 from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.ports import Query, Row
 
-_ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _USERNAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}\Z")
 
 
@@ -46,7 +46,8 @@ class PlatformAccount:
     created_by: UUID
 
 
-def _account(row: Row) -> PlatformAccount:
+def account_from(row: Row) -> PlatformAccount:
+    """Build the noun from a row of ``platform_account``."""
     return PlatformAccount(
         id=row["id"],
         client_id=ClientId(row["client_id"]),
@@ -62,9 +63,9 @@ def _account(row: Row) -> PlatformAccount:
     )
 
 
-_INSERT: Final = Query("account_insert", _account)
-_LIST: Final = Query("accounts_list", _account)
-_SET_LANES: Final = Query("account_set_lanes", _account)
+INSERT: Final = Query("account_insert", account_from)
+_LIST: Final = Query("accounts_list", account_from)
+_SET_LANES: Final = Query("account_set_lanes", account_from)
 
 
 def parse_platform(text: str) -> Provider:
@@ -93,13 +94,13 @@ async def register_account(
     await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
     async with recorded_rejections(app, actor, EventName.ACCOUNT_REGISTERED, client_id=client_id):
         known = parse_platform(platform)
-        _shaped("account", account, _ACCOUNT)
-        _shaped("username", username, _USERNAME)
+        check_shape("account", account, ACCOUNT)
+        check_shape("username", username, _USERNAME)
         check_name("display_name", display_name)
         async with app.db.begin(client_id=client_id) as tx:
             await require_active(tx, client_id)
             row = await tx.one(
-                _INSERT, id=app.ids.uuid(), client_id=client_id, platform=known.value, account=account,
+                INSERT, id=app.ids.uuid(), client_id=client_id, platform=known.value, account=account,
                 username=username, display_name=display_name, created_by=actor.id,
             )  # fmt: skip
             await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
@@ -117,7 +118,7 @@ async def set_lanes(
     """
     await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
     known = parse_platform(platform)
-    _shaped("account", account, _ACCOUNT)
+    check_shape("account", account, ACCOUNT)
     async with app.db.begin(client_id=client_id) as tx:
         row = await tx.maybe(
             _SET_LANES, client_id=client_id, platform=known.value, account=account,
@@ -140,7 +141,12 @@ async def list_accounts(app: App, actor: Actor, client_id: ClientId) -> list[Pla
         return await tx.all(_LIST, client_id=client_id, limit=MAX_ROWS)
 
 
-def _shaped(field: str, text: str, shape: re.Pattern[str]) -> None:
+def check_shape(field: str, text: str, shape: re.Pattern[str]) -> None:
+    """Refuse a short text that has not its form, or looks like a secret.
+
+    Raises:
+        Rejected: ``bad_`` and the field, ``secret_like_content``.
+    """
     refuse_secret(field, text)
     if not shape.match(text):
         raise Rejected(f"bad_{field}", next_step="Use 1 to 64 letters, digits and . _ - (user names: @ too).")

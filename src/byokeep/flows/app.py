@@ -13,6 +13,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from byokeep.core.model import Actor, Environment, Role
+from byokeep.flows.consent_app import AppSecrets, Consents
 from byokeep.ports import CheckpointStore, Clock, Cutoff, Database, Ids, Intake, ScanKey, Signer, StoreAudit
 
 
@@ -67,6 +68,8 @@ class WebApp(App):
     scan_key: ScanKey
     token_key: Callable[[bytes], bytes]
     check_format: Callable[[str, bytes], None]
+    consents: Consents
+    app_secrets: AppSecrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,7 +168,7 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
                     ref_id=ref_id, version=ref.version, started_by=actor.id, write_seq=run.write_seq,
                     store_request=run.store_request,
                 )  # fmt: skip
-            job_id = await _open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
+            job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
             await _queue(tx, run, job_id, actor.request_id)
     return run
 
@@ -181,7 +181,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
     async with app.db.begin(client_id=ref.client_id) as tx:
         await tx.all(_LOCK, client_id=ref.client_id, provider=ref.provider.value)
         client = await require_active(tx, ref.client_id)
-        job_id = await _open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
+        job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
         risk = Risk.HIGH if Risk.HIGH in (wish.risk, client.risk) else Risk.STANDARD
         due = rotation_due(
             stored_at=app.clock.now(),
@@ -237,7 +237,7 @@ async def _reserve(
     return run
 
 
-async def _open_custody(tx: Tx, app: App, client_id: ClientId, provider: Provider, request_id: UUID) -> UUID:
+async def open_custody(tx: Tx, app: App, client_id: ClientId, provider: Provider, request_id: UUID) -> UUID:
     """Open the job under which this secret may be verified, or its orphan destroyed; the worker closes it."""
     spec = JobSpec(
         client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(provider.value,), ttl_s=CUSTODY_S

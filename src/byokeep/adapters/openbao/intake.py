@@ -1,4 +1,4 @@
-"""Port Intake: what ``web`` may do at the store. It writes and looks at versions; it has no right to read a value."""
+"""Ports Intake and AppSecrets: what ``web`` may do at the store. It writes and looks at versions, and reads nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import binascii
 
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import Unavailable
-from byokeep.core.ref import SecretRef
+from byokeep.core.model import Provider
+from byokeep.core.ref import SecretRef, app_path
 from byokeep.core.secret import Secret
 from byokeep.ports import Written
 from byokeep.wire import openbao as wire
@@ -57,3 +58,24 @@ class BaoIntake:
 
     async def _versions(self, ref: SecretRef) -> tuple[int, list[int]]:
         return await self._login.retrying(lambda token: wire.live_versions(self._login.http, token, ref.path))
+
+
+class BaoAppSecrets:
+    """Port AppSecrets: writes the secrets of our own apps as the identity ``web``, which can not read them."""
+
+    def __init__(self, login: AppRoleLogin) -> None:
+        self._login = login
+
+    async def put(self, provider: Provider, login: str, value: Secret, *, cas: int) -> Written:
+        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Rejected(``value_not_text``), Unavailable."""
+        path = app_path(provider, login)
+        stored = await self._login.retrying(
+            lambda token: wire.write_secret(self._login.http, token, path, value, cas=cas)
+        )
+        return Written(version=stored.version, request_id=stored.request_id)
+
+    async def current(self, provider: Provider, login: str) -> int:
+        """Return the newest version's number, 0 when there is none. Raises Unavailable."""
+        path = app_path(provider, login)
+        newest, _ = await self._login.retrying(lambda token: wire.live_versions(self._login.http, token, path))
+        return newest

@@ -15,13 +15,13 @@ SELECT * FROM byokeep.sop_run WHERE client_id = :client_id AND id = :id FOR UPDA
 -- name: sop_open_write
 -- The run that has announced a write and not recorded it: in flight, or cut off.
 SELECT * FROM byokeep.sop_run
- WHERE client_id = :client_id AND provider = :provider AND state = 'running' AND write_seq IS NULL
+ WHERE client_id = :client_id AND provider = :provider AND sop = 'onboard_key' AND state = 'running' AND write_seq IS NULL
  ORDER BY started_at DESC LIMIT 1;
 
 -- name: sop_under_way
 -- The run that has stored its value a moment ago and is not verified yet.
 SELECT * FROM byokeep.sop_run
- WHERE client_id = :client_id AND provider = :provider AND state = 'running' AND write_seq IS NOT NULL
+ WHERE client_id = :client_id AND provider = :provider AND sop = 'onboard_key' AND state = 'running' AND write_seq IS NOT NULL
    AND verify_seq IS NULL AND started_at > now() - make_interval(secs => :within_s)
  ORDER BY started_at DESC LIMIT 1;
 
@@ -60,8 +60,9 @@ RETURNING *;
 
 -- name: sops_cut_off
 SELECT * FROM byokeep.sop_run
- WHERE (state = 'running' AND write_seq IS NULL AND started_at < now() - make_interval(secs => :older_than_s))
-    OR (state = 'failed' AND reason = 'cut_off')
+ WHERE sop = 'onboard_key'
+   AND ((state = 'running' AND write_seq IS NULL AND started_at < now() - make_interval(secs => :older_than_s))
+        OR (state = 'failed' AND reason = 'cut_off'))
  ORDER BY started_at LIMIT :limit;
 
 -- name: sop_set_reason

@@ -1,0 +1,95 @@
+"""The side of a consent that needs no network: where to send a person's browser, and what to make of the answer.
+
+Rules
+- Addresses come from our own files; of an answer only the code and the issuer are read, and both are judged.
+
+It may not send anything, nor hold a secret of our app.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import quote, urlencode
+
+from byokeep.adapters.platforms.calls import Place, PlatformApp, oauth_of
+from byokeep.adapters.platforms.descriptor import MixUp, OAuth, Pkce, PlatformDescriptor, Purpose
+from byokeep.adapters.platforms.pkce import challenge
+from byokeep.core.errors import Rejected
+from byokeep.core.secret import Secret
+from byokeep.core.tokens import scope_set
+
+_LONGEST_CODE: Final = 4096
+
+
+class ConsentSide:
+    """One login, as one app of ours, up to the code.
+
+    Args:
+        descriptor: The platform.
+        app: Our app there.
+        place: Where the platform is; a simulator outside production only.
+
+    Raises:
+        Rejected: ``platform_without_oauth``.
+    """
+
+    def __init__(self, descriptor: PlatformDescriptor, app: PlatformApp, place: Place | None = None) -> None:
+        self.descriptor = descriptor
+        self.oauth: OAuth = oauth_of(descriptor)
+        self.app = app
+        self._place = place or Place()
+
+    def scopes(self, *purposes: Purpose) -> tuple[str, ...]:
+        """Return the scopes of some purposes, sorted; those of connecting are always among them."""
+        wanted = {scope for purpose in (Purpose.CONNECT, *purposes) for scope in self.oauth.scopes[purpose]}
+        return scope_set(tuple(wanted))
+
+    def authorization_url(self, *, state: Secret, verifier: Secret | None, scopes: tuple[str, ...]) -> str:
+        """Return the address to send the person's browser to.
+
+        Args:
+            state: Of :func:`~byokeep.adapters.platforms.pkce.new_state`.
+            verifier: Of :func:`~byokeep.adapters.platforms.pkce.new_verifier`; None where there is no challenge.
+
+        Raises:
+            ValueError: A verifier too many or too few, or no scopes.
+        """
+        if not scopes or (verifier is None) != (self.oauth.pkce is Pkce.NONE):
+            raise ValueError("scopes, and a verifier where the platform has challenges")
+        page = self.oauth.authorize
+        query = {
+            **page.fixed,
+            page.client_id_name: self.app.client_id,
+            "redirect_uri": self.app.redirect_uri,
+            "scope": page.scope_separator.join(scopes),
+            "state": state.reveal().decode(),
+        }
+        if verifier is not None:
+            query |= {"code_challenge": challenge(self.oauth.pkce, verifier), "code_challenge_method": "S256"}
+        return f"{self._place.at(page.url)}?{urlencode(query, quote_via=quote)}"
+
+    def check_issuer(self, iss: str | None) -> None:
+        """Let an answer pass that can not be another issuer's.
+
+        Args:
+            iss: The answer's ``iss``, None without one. Where the platform sends none, its own redirect address is
+                what tells issuers apart, and the caller has compared that.
+
+        Raises:
+            Rejected: ``wrong_issuer``.
+        """
+        needed = self.oauth.mix_up is MixUp.ISS
+        if (iss is None and needed) or (iss is not None and iss != self.oauth.issuer):
+            raise Rejected("wrong_issuer", next_step="Start the connection again.", platform=self.descriptor.id)
+
+    def clean_code(self, code: str) -> Secret:
+        """Return the code of an answer without what the platform hangs on to it.
+
+        Raises:
+            Rejected: ``bad_code``.
+        """
+        suffix = self.oauth.authorize.code_suffix
+        code = code.removesuffix(suffix) if suffix else code
+        if not 1 <= len(code) <= _LONGEST_CODE or not code.isascii() or not code.isprintable() or " " in code:
+            raise Rejected("bad_code", next_step="Start the connection again.", platform=self.descriptor.id)
+        return Secret(code)
