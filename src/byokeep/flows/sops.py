@@ -1,8 +1,9 @@
 """Runs of a procedure: which evidence a run has, and whether it belongs together.
 
 Rules
-- A run is complete when three records stand in its client's own chain and speak of the same reference and version:
-  the write, a successful verification, a leak check that looked at something and found nothing (R5.1-12..15).
+- A run is complete when its records stand in its client's own chain and speak of the same object and version. A key
+  (SOP 5.1): the write, a successful verification, a leak check that looked at something and found nothing
+  (R5.1-12..15). An account (SOP 5.2): the write of the tokens, an identity check that is not older, the closing event.
 - The state of a run is computed from the records each time; a column alone proves nothing.
 - Missing, foreign or unreadable evidence makes a run incomplete, never complete.
 """
@@ -27,11 +28,31 @@ WRITE: Final = "vault_write_event"
 VERIFICATION: Final = "verification_success"
 LEAK_CHECK: Final = "leak_check_pass"
 DONE: Final = "onboarding_event"
+IDENTITY: Final = "identity_verification"
+CONNECTED: Final = "platform_connected"
+CONNECT: Final = "connect_account"
+# Item -> event that proves it, the closing one last; by procedure.
+ITEMS: Final[Mapping[str, Mapping[str, EventName]]] = {
+    "onboard_key": {
+        WRITE: EventName.KEY_STORED,
+        VERIFICATION: EventName.KEY_VERIFIED,
+        LEAK_CHECK: EventName.KEY_LEAK_CHECKED,
+        DONE: EventName.KEY_ONBOARDED,
+    },
+    CONNECT: {
+        WRITE: EventName.TOKENS_STORED,
+        IDENTITY: EventName.ACCOUNT_VERIFIED,
+        CONNECTED: EventName.CONNECTED,
+    },
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SopRun:
-    """One run of SOP 5.1. ``*_seq`` are places in the client's audit chain."""
+    """One run. ``*_seq`` are places in the client's audit chain.
+
+    ``ref_id``: what it is about, a reference (SOP 5.1) or an account (SOP 5.2); ``version`` 0 = nothing is stored yet.
+    """
 
     id: SopId
     client_id: ClientId
@@ -80,7 +101,7 @@ class SopStatus:
 def sop_from(row: Row) -> SopRun:
     """Build the noun from a row of ``sop_run``."""
     names = {name: row[name] for name in SopRun.__dataclass_fields__}
-    return SopRun(**{**names, "provider": Provider(row["provider"])})
+    return SopRun(**{**names, "provider": Provider(row["provider"]), "version": row["version"] or 0})
 
 
 def _record(row: Row) -> Record:
@@ -123,14 +144,14 @@ async def status_of(tx: Tx, run: SopRun) -> SopStatus:
     """Compute a run's state from the records themselves."""
     seqs = [seq for seq in (run.write_seq, run.verify_seq, run.leak_seq, run.done_seq) if seq is not None]
     rows = {record.seq: record for record in await tx.all(_RECORDS, chain=run.client_id, seqs=seqs)}
-    wanted = {
-        WRITE: (run.write_seq, EventName.KEY_STORED),
-        VERIFICATION: (run.verify_seq, EventName.KEY_VERIFIED),
-        LEAK_CHECK: (run.leak_seq, EventName.KEY_LEAK_CHECKED),
-        DONE: (run.done_seq, EventName.KEY_ONBOARDED),
-    }
+    places = {
+        WRITE: run.write_seq, VERIFICATION: run.verify_seq, IDENTITY: run.verify_seq, LEAK_CHECK: run.leak_seq,
+        DONE: run.done_seq, CONNECTED: run.done_seq,
+    }  # fmt: skip
+    wanted = ITEMS[run.sop]
     found: dict[str, Record] = {}
-    for item, (seq, event) in wanted.items():
+    for item, event in wanted.items():
+        seq = places[item]
         record = rows.get(seq) if seq is not None else None
         if record is not None and _proves(run, item, event, record):
             found[item] = record
@@ -148,7 +169,7 @@ def _state(run: SopRun, missing: tuple[str, ...]) -> str:
 
 def ready(status: SopStatus) -> bool:
     """Whether only the closing event is missing."""
-    return status.run.state == "running" and status.missing == (DONE,)
+    return status.run.state == "running" and status.missing == tuple(ITEMS[status.run.sop])[-1:]
 
 
 def _proves(run: SopRun, item: str, event: EventName, record: Record) -> bool:
@@ -161,10 +182,14 @@ def _proves(run: SopRun, item: str, event: EventName, record: Record) -> bool:
             and said["client"] == str(run.client_id)
             and said["object"] == str(record.object_id) == str(run.ref_id)
             and fields["version"] == run.version
-            and fields["provider"] == run.provider.value
+            and fields["platform" if run.sop == CONNECT else "provider"] == run.provider.value
         )
-        if item != WRITE:  # a write stands for every later run over the same version
+        if item != WRITE or run.sop == CONNECT:  # the write of a key stands for every later run over the same version
             same = same and fields["sop"] == str(run.id)
+        if item == IDENTITY:
+            same = (
+                same and record.seq > (run.write_seq or record.seq) and fields["expected_id"] == fields["observed_id"]
+            )
         if item == LEAK_CHECK:
             same = same and fields["lines"] > 0 and fields["found"] == 0
     except (ValueError, KeyError, TypeError):

@@ -1,0 +1,305 @@
+"""SOP 5.2, the part of ``byokeep refresher``: from a code to a verified account.
+
+Rules
+- An answer is taken once. Code and verifier are read and destroyed before the code is shown to the platform, once.
+- Nothing is stored before the scopes suffice, the account is known, its posts could be read, and it is nobody else's.
+- What a first consent finds is the fingerprint. A later one must find the same account; another is quarantined and
+  replaces nothing.
+- Whatever fails leaves the tokens that were there as they were, and none where there were none.
+
+It may not renew a token, nor say that an account may act: a lane is enabled by a person.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.events import EventName, FieldValue, Outcome
+from byokeep.core.fault import Cause, Fault
+from byokeep.core.identity import Face, Fingerprint, Verdict, choose, compare
+from byokeep.core.model import Actor
+from byokeep.core.ref import Part, SecretRef
+from byokeep.core.secret import Secret
+from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
+from byokeep.flows import apps, connect_record, connections
+from byokeep.flows.accounts import PlatformAccount
+from byokeep.flows.apps import OurApp
+from byokeep.flows.connect_record import Found, Placed
+from byokeep.flows.connections import Connection, Grant
+from byokeep.flows.refresher_app import AccountCustody, AppAt, Login, PlatformMore, RefresherApp
+from byokeep.flows.refusal import raise_alert
+from byokeep.ports import Query, Written
+from byokeep.wire.tokens import pack_tokens
+
+MOST: Final = 16  # answers that are finished side by side
+_OPEN_TRIES: Final = 5
+_WRITE_TRIES: Final = 3
+_NAMES: Final = 100  # characters of a list of scopes on record
+_TAKE: Final = Query("connection_take", connections.connection_from)
+_TAKEN: Final = Query("grant_taken", lambda row: int(row["found"]))
+_ALWAYS: Final = ("connect", "read")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Everything that is known of a consent before the platform is asked."""
+
+    one: Connection
+    account: PlatformAccount
+    ours: OurApp
+    login: Login
+    grant: Grant | None
+    actor: Actor
+
+    def place(self, part: Part) -> SecretRef:
+        """Return a part of the account."""
+        return SecretRef(self.one.client_id, self.account.platform, part, self.account.id)
+
+
+async def take_answered(app: RefresherApp) -> int:
+    """Finish the consents that were answered; returns how many were taken. Each ends on its own.
+
+    Raises:
+        Unavailable: The database is away.
+    """
+    taken: list[Connection] = []
+    while len(taken) < MOST:
+        async with app.db.begin(every_client=True) as tx:
+            one = await tx.maybe(_TAKE)
+        if one is None:
+            break
+        taken.append(one)
+    await asyncio.gather(*(finish(app, one) for one in taken))
+    return len(taken)
+
+
+async def finish(app: RefresherApp, one: Connection) -> str:
+    """Finish a consent that was taken; returns the state it ended in, or ``taken`` when nobody can tell."""
+    case = await _case(app, one)
+    if case is None:
+        return "failed"
+    try:
+        await _with_custody(app, case)
+        state = "connected"
+    except ByokeepError as error:
+        state = await _failed(app, case, error)
+    with suppress(ByokeepError):  # an open job ends by itself
+        await app.custodian.close(one.job_id)
+    return state
+
+
+async def _case(app: RefresherApp, one: Connection) -> Case | None:
+    actor = app.system(one.request_id)
+    async with app.db.begin(client_id=one.client_id) as tx:
+        account = await tx.one(connections.ACCOUNT, client_id=one.client_id, id=one.account_id)
+        ours = await tx.maybe(apps.GET, login=one.login)
+        grant = await tx.maybe(connections.GRANT, client_id=one.client_id, account_id=one.account_id)
+        login = app.logins.get(one.login)
+        if ours is None or login is None:
+            await connections.end(tx, actor, one, account, to="failed", reason="unknown_login")
+            return None
+    if grant is not None and grant.state == "revoked":
+        grant = None
+    return Case(one=one, account=account, ours=ours, login=login, grant=grant, actor=actor)
+
+
+async def _with_custody(app: RefresherApp, case: Case) -> None:
+    for attempt in range(_OPEN_TRIES):
+        try:
+            async with app.custodian.open(case.one.job_id) as custody:
+                await _connect(app, case, custody)
+                return
+        except Unavailable:
+            # Only what was never begun may begin again: a code is shown once.
+            if attempt == _OPEN_TRIES - 1 or not await _untouched(app, case):
+                raise
+        await asyncio.sleep(1)
+
+
+async def _untouched(app: RefresherApp, case: Case) -> bool:
+    """Whether the code still lies in the store, so that nothing was sent."""
+    try:
+        async with app.custodian.open(case.one.job_id) as custody:
+            place = case.place(Part.CODE)
+            (await custody.read(place, await custody.newest(place))).wipe()
+    except Unavailable:
+        return True  # the store or broker is away: ask again when it is back
+    except ByokeepError:
+        return False
+    return True
+
+
+async def _connect(app: RefresherApp, case: Case, custody: AccountCustody) -> None:
+    code, verifier = await _take_secrets(case, custody)
+    version, secret = case.ours.secret_version, None
+    try:
+        if version:
+            secret = await custody.app_secret(case.account.platform, case.one.login, version)
+        at = AppAt(
+            login=case.one.login, app_id=case.ours.app_id, redirect_uri=case.one.redirect_uri, secret_version=version
+        )
+        platform = app.platform(at, secret)
+        tokens = _got(await platform.exchange(code, verifier, by=case.one.started_by), "exchange_refused")
+        try:
+            found = await _ask(app, case, platform, tokens)
+            await _store(app, case, custody, found)
+        finally:
+            tokens.wipe()
+    finally:
+        for value in (code, verifier, secret):
+            if value is not None:
+                value.wipe()
+
+
+async def _take_secrets(case: Case, custody: AccountCustody) -> tuple[Secret, Secret | None]:
+    """Read code and verifier, and destroy both: whatever happens from here on, they open nothing again."""
+    read: list[Secret] = []
+    for part in (Part.CODE, Part.VERIFIER):
+        place = case.place(part)
+        newest = await custody.newest(place)
+        if newest:
+            with suppress(NotFound):  # a verifier of an earlier consent, where this login has none
+                read.append(await custody.read(place, newest))
+                await custody.destroy(place, list(range(max(1, newest - 9), newest + 1)))
+        if part is Part.CODE and not read:
+            raise Integrity("code_missing", next_step="Start the connection again.")
+    return read[0], read[1] if len(read) > 1 else None
+
+
+async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet) -> Found:
+    """Ask the platform everything that decides, read-only."""
+    granted = _got(await platform.granted(tokens), "scopes_unchecked")
+    if granted is None:
+        raise Rejected("scopes_unknown", cause=Cause.MISSING_SCOPE.value)
+    tokens = replace(tokens, scopes=granted)
+    asked = frozenset(scope for what in (*_ALWAYS, *case.one.purposes) for scope in case.login.needed.get(what, ()))
+    if lacking := missing_scopes(tokens, asked):
+        raise Rejected("missing_scope", cause=Cause.MISSING_SCOPE.value, missing=listed(lacking))
+    tokens = replace(tokens, consent_expires_at=_got(await platform.consent_end(tokens), "consent_end_unchecked"))
+    faces = _got(await platform.identify(tokens), "identity_unchecked")
+    face, drift = _who(case, faces)
+    posts = _got(await platform.look(tokens, face), "posts_unreadable")
+    async with app.db.begin(every_client=True) as tx:
+        taken = await tx.one(
+            _TAKEN, login=case.one.login, external_id=face.account_id, client_id=case.one.client_id,
+            account_id=case.account.id,
+        )  # fmt: skip
+    if taken:
+        raise Conflict("account_taken")
+    return Found(tokens=tokens, face=face, posts=posts, drift=drift, wider=listed(wider_scopes(tokens, asked)))
+
+
+def _who(case: Case, faces: tuple[Face, ...]) -> tuple[Face, int]:
+    """Return the account, and how many of its names are not the expected ones."""
+    account, grant = case.account, case.grant
+    if grant is None:
+        chosen = choose(faces, wanted=case.one.wanted)
+        if not isinstance(chosen, Face):
+            raise Rejected("account_not_chosen", cause=chosen.value)
+        if case.one.wanted is None and len(faces) > 1 and not case.login.several_allowed:
+            raise Rejected("account_not_chosen", cause="several_accounts")
+        names = ((account.username, chosen.username), (account.display_name, chosen.display_name))
+        return chosen, sum(1 for typed, said in names if typed and typed != said)
+    expected = Fingerprint(
+        account_id=grant.external_id, username=account.username or None, display_name=account.display_name or None,
+        app_id=grant.app_id,
+    )  # fmt: skip
+    seen = compare(expected, faces, app_id=case.ours.app_id, several_allowed=case.login.several_allowed)
+    if seen.verdict is Verdict.MISMATCH:
+        raise Conflict("other_account", cause=seen.why.value)
+    face = next(face for face in faces if face.account_id == grant.external_id)
+    return face, len(seen.changed)
+
+
+async def _store(app: RefresherApp, case: Case, custody: AccountCustody, found: Found) -> None:
+    """Put the tokens into the store, and on record in one transaction; without the record they are destroyed."""
+    placed = await _place(case, custody, found.tokens)
+    try:
+        await connect_record.record(app, case.one, case.account, case.login, found, placed, first=case.grant is None)
+    except Unavailable:
+        # The commit may have happened. Who can not look leaves it to the sweep, which destroys what has no record.
+        async with app.db.begin(client_id=case.one.client_id) as tx:
+            now = await tx.one(connections.GET, client_id=case.one.client_id, id=case.one.id)
+        if now.state != "connected":
+            await _unplace(case, custody, placed)
+            raise
+    except ByokeepError as error:
+        await _unplace(case, custody, placed)
+        if isinstance(error, Conflict) and "one_client" in str(error.fields.get("constraint", "")):
+            raise Conflict("account_taken") from None
+        raise
+
+
+async def _place(case: Case, custody: AccountCustody, tokens: TokenSet) -> Placed:
+    place, access = case.place(Part.TOKENS), case.place(Part.ACCESS)
+    packed = pack_tokens(tokens)
+    try:
+        written = await _write(custody, place, packed)
+    finally:
+        packed.wipe()
+    try:
+        opened = await custody.write(access, tokens.access, cas=await custody.newest(access))
+    except ByokeepError:
+        await _unplace(case, custody, Placed(written=written, access_version=0))
+        raise
+    return Placed(written=written, access_version=opened.version)
+
+
+async def _write(custody: AccountCustody, place: SecretRef, value: Secret) -> Written:
+    """Write the next version, whatever a renewal of the grant that this one replaces did meanwhile."""
+    for _ in range(_WRITE_TRIES - 1):
+        with suppress(Conflict):
+            return await custody.write(place, value, cas=await custody.newest(place))
+    return await custody.write(place, value, cas=await custody.newest(place))
+
+
+async def _unplace(case: Case, custody: AccountCustody, placed: Placed) -> None:
+    await custody.destroy(case.place(Part.TOKENS), [placed.written.version])
+    if placed.access_version:
+        await custody.destroy(case.place(Part.ACCESS), [placed.access_version])
+
+
+async def _failed(app: RefresherApp, case: Case, error: ByokeepError) -> str:
+    """End the consent, on record; where another account answered, for people to look at."""
+    quarantine = error.code == "other_account"
+    said: dict[str, FieldValue] = {}
+    for name in ("cause", "http_status", "missing"):
+        value = error.fields.get(name)
+        if value is not None:
+            said[name] = value
+    async with app.db.begin(client_id=case.one.client_id) as tx:
+        to = "quarantined" if quarantine else "failed"
+        if not await connections.end(tx, case.actor, case.one, case.account, to=to, reason=error.code, **said):
+            now = await tx.one(connections.GET, client_id=case.one.client_id, id=case.one.id)
+            return now.state
+        if quarantine:
+            fields = {"cause": str(error.fields.get("cause", ""))}
+            await tx.append(
+                connections.event(
+                    EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, case.actor, case.one, case.account, **fields
+                )
+            )
+        if quarantine or error.code == "account_taken":
+            await raise_alert(
+                tx, app, case.actor, reason=error.code, client_id=case.one.client_id, object_id=case.account.id
+            )
+    return to
+
+
+def _got(found: T | Fault, code: str) -> T:
+    """Return what was asked for, or refuse with what the platform's refusal means."""
+    if isinstance(found, Fault):
+        raise Rejected(code, cause=found.cause.value, http_status=found.http_status)
+    return found
+
+
+def listed(scopes: frozenset[str]) -> str:
+    """Return scopes as a record may carry them: the last part of each, at most 100 characters, then ``+``."""
+    names = sorted({"".join(c for c in scope.rpartition("/")[2] if c.isalnum() or c in "_.:-") for scope in scopes})
+    text = ",".join(name for name in names if name).lower().lstrip("_.:-,")
+    return text if len(text) <= _NAMES else text[:_NAMES].rpartition(",")[0] + ",+"

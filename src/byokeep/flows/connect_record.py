@@ -1,0 +1,238 @@
+"""What is written down when an account was connected: everything in one transaction, or nothing.
+
+Rules
+- The grant, the reference, the account's names, the records and the end of the consent stand or fall together.
+- ``platform_connected`` is said once, last, and only when the records before it prove the run (R5.2-13).
+- A person's login is what the way back of a closed platform needs; its steps are stored here, in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, Integrity
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.identity import Face
+from byokeep.core.model import Actor
+from byokeep.core.reenable import (
+    Cause,
+    IdentityChecked,
+    Reauthorised,
+    Reenable,
+    ScopesChecked,
+    Stage,
+    next_state,
+)
+from byokeep.core.ref import Part, SecretRef
+from byokeep.core.refresh import alarm_at, due_at, reauth_at
+from byokeep.core.tokens import TokenSet
+from byokeep.flows import connections, sops
+from byokeep.flows.accounts import PlatformAccount, account_from
+from byokeep.flows.clients import require_active
+from byokeep.flows.connections import Connection
+from byokeep.flows.refresher_app import Login, Posts, RefresherApp
+from byokeep.flows.refusal import raise_alert
+from byokeep.ports import Query, Row, Tx, Written
+
+_GRANT_PUT: Final = Query("grant_put", connections.grant_from)
+_NAMED: Final = Query("account_named", account_from)
+_REF_LIVE: Final = Query("account_ref_live", lambda row: UUID(str(row["id"])))
+_REF_INSERT: Final = Query("account_ref_insert", lambda row: UUID(str(row["id"])))
+_REF_RENEW: Final = Query("account_ref_renew", lambda row: UUID(str(row["id"])))
+_SOP_DONE: Final = Query("sop_connected", sops.sop_from)
+_JOURNAL_END: Final = Query("journal_end", lambda _: None)
+_WAITING: Final = Query("grants_without_person", lambda row: int(row["found"]))
+
+
+def _way(row: Row) -> Reenable:
+    numbers = {name: int(row[name]) for name in ("number", "taken", "done", "way", "revision")}
+    return Reenable(cause=Cause(row["cause"]), stage=Stage(row["stage"]), stages=tuple(row["stages"]), **numbers)
+
+
+_WAY: Final = Query("way_lock", _way)
+_WAY_STEP: Final = Query("way_step", lambda row: int(row["revision"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the platform said. ``drift`` = how many names are not the expected ones; ``wider`` = scopes never asked."""
+
+    tokens: TokenSet
+    face: Face
+    posts: Posts
+    drift: int
+    wider: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Where the store has them; ``access_version`` 0 = the access token alone is not there."""
+
+    written: Written
+    access_version: int
+
+
+async def record(
+    app: RefresherApp,
+    one: Connection,
+    account: PlatformAccount,
+    login: Login,
+    found: Found,
+    placed: Placed,
+    *,
+    first: bool,
+) -> None:
+    """Write down a connected account.
+
+    Raises:
+        Conflict: ``connection_over``; the account is another's (a unique index says so).
+        Integrity: ``evidence_missing``.
+        Unavailable: Whether it happened is not known.
+    """
+    actor, face, version = app.system(one.request_id), found.face, placed.written.version
+    ends = _Ends(login, found.tokens, one.account_id.bytes + version.to_bytes(4, "big"))
+    async with app.db.begin(client_id=one.client_id) as tx:
+        client = await require_active(tx, one.client_id)
+        run = await tx.one(sops.LOCK, client_id=one.client_id, id=one.sop_id)
+        write_seq = await _stored(tx, actor, one, account, placed, ends)
+        verify_seq = await _verified(tx, app, actor, one, account, login, found, version, first=first)
+        run = replace(run, version=version, write_seq=write_seq, verify_seq=verify_seq)
+        if not sops.ready(await sops.status_of(tx, run)):
+            raise Integrity("evidence_missing", sop=one.sop_id)
+        said: dict[str, FieldValue] = {"version": version, "account_id": app.digest(face.account_id)}
+        done = await tx.append(connections.event(EventName.CONNECTED, Outcome.OK, actor, one, account, **said))
+        await _put_grant(tx, one, account, found, placed, ends, done.seq)
+        await _put_ref(tx, app, one, account, version, ends, risk=client.risk.value)
+        await tx.one(
+            _NAMED, client_id=one.client_id, id=account.id, username=account.username or face.username or "",
+            display_name=account.display_name or face.display_name or "",
+        )  # fmt: skip
+        await tx.one(
+            _SOP_DONE, client_id=one.client_id, id=one.sop_id, version=version, write_seq=write_seq,
+            verify_seq=verify_seq, done_seq=done.seq, store_request=placed.written.request_id,
+        )  # fmt: skip
+        await tx.all(_JOURNAL_END, client_id=one.client_id, account_id=account.id)
+        ended = await tx.maybe(
+            connections.END, client_id=one.client_id, id=one.id, state="connected", reason="", state_from="taken"
+        )
+        if ended is None:
+            raise Conflict("connection_over", connection=one.id)
+        await _warn(tx, app, actor, one, account, found)
+        await come_back(tx, actor, one, account)
+
+
+class _Ends:
+    """The times that follow from a token set."""
+
+    def __init__(self, login: Login, tokens: TokenSet, seed: bytes) -> None:
+        self.due: datetime | None = due_at(login.rules, tokens, seed=seed)
+        self.reauth: datetime | None = reauth_at(login.rules, tokens)
+        self.alarm: datetime | None = alarm_at(login.rules, tokens)
+
+
+async def _stored(tx: Tx, actor: Actor, one: Connection, account: PlatformAccount, placed: Placed, ends: _Ends) -> int:
+    place = SecretRef(one.client_id, account.platform, Part.TOKENS, account.id)
+    fields: dict[str, FieldValue] = {
+        "version": placed.written.version, "path": place.path, "store_request": placed.written.request_id,
+    }  # fmt: skip
+    fields |= {name: _stamp(at) for name, at in (("due_at", ends.due), ("reauth_at", ends.reauth)) if at is not None}
+    return (await tx.append(connections.event(EventName.TOKENS_STORED, Outcome.OK, actor, one, account, **fields))).seq
+
+
+async def _verified(
+    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, login: Login, found: Found,
+    version: int, *, first: bool,
+) -> int:  # fmt: skip
+    observed = app.digest(found.face.account_id)
+    fields: dict[str, FieldValue] = {
+        "version": version, "verification": "drift" if found.drift else "first" if first else "match",
+        "endpoint": login.endpoint, "observed_id": observed, "expected_id": observed, "count": found.posts.count,
+    }  # fmt: skip
+    if found.posts.newest_id is not None:
+        fields["newest"] = app.digest(found.posts.newest_id)
+    if found.wider:
+        fields["wider"] = found.wider
+    verified = connections.event(EventName.ACCOUNT_VERIFIED, Outcome.OK, actor, one, account, **fields)
+    return (await tx.append(verified)).seq
+
+
+async def _put_grant(
+    tx: Tx, one: Connection, account: PlatformAccount, found: Found, placed: Placed, ends: _Ends, connected_seq: int
+) -> None:
+    tokens, face = found.tokens, found.face
+    await tx.one(
+        _GRANT_PUT, client_id=one.client_id, account_id=account.id, provider=account.platform.value, login=one.login,
+        app_id=tokens.app_id, external_id=face.account_id, username=face.username, display_name=face.display_name,
+        link=face.link, version=placed.written.version, access_version=placed.access_version,
+        purposes=list(one.purposes), scopes=list(tokens.scopes or ()), obtained_by=one.started_by,
+        obtained_at=tokens.obtained_at, access_expires_at=tokens.access_expires_at,
+        refresh_expires_at=tokens.refresh_expires_at, consent_expires_at=tokens.consent_expires_at,
+        reauth_at=ends.reauth, alarm_at=ends.alarm, due_at=ends.due, drift=bool(found.drift),
+        connected_seq=connected_seq,
+    )  # fmt: skip
+
+
+async def _put_ref(
+    tx: Tx, app: RefresherApp, one: Connection, account: PlatformAccount, version: int, ends: _Ends, *, risk: str
+) -> None:
+    same: dict[str, Any] = {"client_id": one.client_id, "version": version, "due_at": ends.reauth}
+    live = await tx.maybe(_REF_LIVE, client_id=one.client_id, account_id=account.id)
+    if live is not None:
+        await tx.one(_REF_RENEW, id=live, **same)
+        return
+    place = SecretRef(one.client_id, account.platform, Part.TOKENS, account.id)
+    await tx.one(
+        _REF_INSERT, id=app.ids.uuid(), provider=account.platform.value, environment=app.environment.value,
+        secret_ref=str(place), risk=risk, created_by=one.started_by, account_id=account.id, **same,
+    )  # fmt: skip
+
+
+async def _warn(
+    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, found: Found
+) -> None:
+    if found.drift:
+        fields: dict[str, FieldValue] = {
+            "platform": account.platform.value, "login": one.login, "count": found.drift, "sop": str(one.sop_id),
+        }  # fmt: skip
+        await tx.append(
+            Event(name=EventName.ACCOUNT_DRIFTED, actor=actor, outcome=Outcome.OK, client_id=one.client_id,
+                  object_id=account.id, fields=fields)
+        )  # fmt: skip
+    for reason, holds in (("account_name_changed", found.drift), ("scopes_wider", found.wider)):
+        if holds:
+            await raise_alert(
+                tx, app, actor, reason=reason, severity="warning", client_id=one.client_id, object_id=account.id
+            )
+
+
+async def come_back(tx: Tx, actor: Actor, one: Connection, account: PlatformAccount) -> None:
+    """Store the steps that a person's login is on the way back of a closed platform, if it is the last one missing."""
+    state = await tx.maybe(_WAY, client_id=one.client_id, platform=account.platform.value)
+    if state is None or state.stage is Stage.OPEN:
+        return
+    waiting = await tx.one(_WAITING, client_id=one.client_id, provider=account.platform.value, account_id=account.id)
+    if waiting:
+        return
+    before = state.revision
+    for step in (Reauthorised(by_person=True), IdentityChecked(matches=True), ScopesChecked(missing=frozenset())):
+        state = next_state(state, step)
+        fields: dict[str, FieldValue] = {
+            "platform": account.platform.value, "login": one.login, "stage": state.stage.value,
+            "cause": state.cause.value, "way": state.way, "sop": str(one.sop_id),
+        }  # fmt: skip
+        await tx.append(
+            Event(name=EventName.PLATFORM_STEPPED, actor=actor, outcome=Outcome.OK, client_id=one.client_id,
+                  object_id=account.id, fields=fields)
+        )  # fmt: skip
+    await tx.one(
+        _WAY_STEP, client_id=one.client_id, platform=account.platform.value, cause=state.cause.value,
+        stage=state.stage.value, number=state.number, taken=state.taken, done=state.done, way=state.way,
+        revision=state.revision, revision_from=before,
+    )  # fmt: skip
+
+
+def _stamp(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

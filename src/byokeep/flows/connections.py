@@ -1,0 +1,136 @@
+"""A consent under way, as the processes that have a part in it see it.
+
+Rules
+- ``started -> answered -> taken -> connected``; every other end is ``failed``, ``quarantined`` or ``expired``.
+- Each step is a compare-and-set on the state: an answer counts once, and one process finishes.
+- State and binding are kept as keyed digests; who shows them must have been given them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import Actor, ClientId, Provider, SopId
+from byokeep.flows import sops
+from byokeep.flows.accounts import PlatformAccount, account_from
+from byokeep.ports import Query, Row, Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """One consent. ``replaces`` = version of the tokens that were there when it began, None at the first."""
+
+    id: UUID
+    client_id: ClientId
+    account_id: UUID
+    job_id: UUID
+    sop_id: SopId
+    login: str
+    purposes: tuple[str, ...]
+    state_hash: bytes = field(repr=False)
+    binding_hash: bytes = field(repr=False)
+    redirect_uri: str
+    wanted: str | None
+    replaces: int | None
+    state: str
+    reason: str
+    started_by: UUID
+    started_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+    request_id: UUID
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a client's consent gave for one account, as far as flows look at it."""
+
+    client_id: ClientId
+    account_id: UUID
+    provider: Provider
+    login: str
+    app_id: str
+    external_id: str
+    username: str | None
+    display_name: str | None
+    link: str | None
+    state: str
+    reason: str
+    version: int
+    access_version: int
+    purposes: tuple[str, ...]
+    scopes: tuple[str, ...]
+    obtained_by: UUID
+    obtained_at: datetime
+    reauth_at: datetime | None
+    due_at: datetime | None
+    tries: int
+    verified_at: datetime | None
+    drift: bool
+    connected_seq: int | None
+
+
+def connection_from(row: Row) -> Connection:
+    """Build the noun from a row of ``connection``."""
+    names = {name: row[name] for name in Connection.__dataclass_fields__ if name != "over"}
+    made = {
+        "purposes": tuple(row["purposes"]), "state_hash": bytes(row["state_hash"]),
+        "binding_hash": bytes(row["binding_hash"]), "over": bool(row.get("over")),
+    }  # fmt: skip
+    return Connection(**{**names, **made})
+
+
+def grant_from(row: Row) -> Grant:
+    """Build the noun from a row of ``account_grant``."""
+    names = {name: row[name] for name in Grant.__dataclass_fields__}
+    made = {"provider": Provider(row["provider"]), "purposes": tuple(row["purposes"]), "scopes": tuple(row["scopes"])}
+    return Grant(**{**names, **made})
+
+
+GET: Final = Query("connection_get", connection_from)
+LOCK: Final = Query("connection_lock", connection_from)
+OF_ACCOUNT: Final = Query("connections_of", connection_from)
+END: Final = Query("connection_end", connection_from)
+GRANT: Final = Query("grant_of", grant_from)
+ACCOUNT: Final = Query("account_of", account_from)
+
+
+def event(
+    name: EventName, outcome: Outcome, actor: Actor, one: Connection, account: PlatformAccount, **fields: FieldValue
+) -> Event:
+    """Return a record about a consent; its object is the account."""
+    return Event(
+        name=name, actor=actor, outcome=outcome, client_id=one.client_id, object_id=one.account_id,
+        fields={
+            "platform": account.platform.value, "login": one.login, "account": _shown(account.account),
+            "sop": str(one.sop_id), "job": str(one.job_id), "connection": str(one.id), **fields,
+        },
+    )  # fmt: skip
+
+
+def _shown(account: str) -> str:
+    """Return our name of an account as a record may carry it: a record's text begins with a small letter or digit."""
+    return account if account[:1].isascii() and (account[:1].islower() or account[:1].isdigit()) else f"a:{account}"
+
+
+async def end(
+    tx: Tx, actor: Actor, one: Connection, account: PlatformAccount, *, to: str, reason: str, **fields: FieldValue
+) -> bool:
+    """End a consent without success, with its run and its record; False when it has left its state meanwhile.
+
+    Args:
+        to: ``failed``, ``quarantined`` or ``expired``.
+        reason: A code of ours.
+        fields: More of the record ``platform_connect_failed``.
+    """
+    ended = await tx.maybe(END, client_id=one.client_id, id=one.id, state=to, reason=reason, state_from=one.state)
+    if ended is None:
+        return False
+    await tx.maybe(sops.FAIL, client_id=one.client_id, id=one.sop_id, reason=reason)
+    await tx.append(event(EventName.CONNECT_FAILED, Outcome.FAILED, actor, one, account, reason=reason, **fields))
+    return True
