@@ -26,8 +26,10 @@ from granian.server.embed import Server
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from byokeep.adapters.openbao.intake import BaoAppSecrets
 from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.passwords import Passwords
+from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.queue import build_app
@@ -202,7 +204,7 @@ def worker_app(stand: Stand, sim: Sim, http: httpx2.AsyncClient, db: PostgresDat
 
 
 @contextlib.asynccontextmanager
-async def desk_on(stand: Stand, **changed: Any) -> AsyncIterator[Desk]:
+async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **changed: Any) -> AsyncIterator[Desk]:
     """Put ``web`` and a worker on a stand."""
     files = stand.home / "logs"
     async with contextlib.AsyncExitStack() as stack:
@@ -220,7 +222,7 @@ async def desk_on(stand: Stand, **changed: Any) -> AsyncIterator[Desk]:
             installation_id=stand.app.installation_id, environment=stand.app.environment,
             limits=replace(stand.app.limits, rotation_default_days=days), intake=stand.intake, token_key=token_key,
             scan_key=BaoScanKey(stand.intake._login),
-            check_format=check_format,
+            check_format=check_format, consents=Catalog(places), app_secrets=BaoAppSecrets(stand.intake._login),
         )  # fmt: skip
         web = replace(web, **changed)
         api = create_app(
