@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
@@ -17,6 +17,7 @@ from uuid import UUID
 from byokeep.core.audit import ChainHead
 from byokeep.core.epoch import LogState, SignedEpoch
 from byokeep.core.events import Event
+from byokeep.core.model import Lane, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 
@@ -111,6 +112,60 @@ class Intake(Protocol):
 
     async def value_fingerprint(self, value: Secret) -> str:
         """Return a keyed HMAC (hex) under a key that never leaves the store (R1.3-4)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginInfo:
+    """A way to log in at a platform, as the catalog has it.
+
+    Attributes:
+        oauth: Whether it has OAuth at all; without, the browser lane is the only one and ``why_not`` says so.
+        secret_optional: Whether our app there may be a public one.
+        purposes: What scopes can be asked for beside those of connecting.
+    """
+
+    id: str
+    provider: Provider
+    name: str
+    lanes: tuple[Lane, ...]
+    oauth: bool
+    why_not: str
+    secret_optional: bool
+    purposes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A consent as it begins. ``url`` holds state and challenge: for the person who began, for nobody else."""
+
+    url: str = field(repr=False)
+    verifier: Secret | None
+
+
+class Consents(Protocol):
+    """The catalog of logins."""
+
+    def logins(self) -> Sequence[LoginInfo]:
+        """Return all of them, by id."""
+
+    def begin(self, login: str, *, app_id: str, redirect_uri: str, state: str, purposes: Sequence[str]) -> Begun:
+        """Return where to send the person. Raises Rejected(``unknown_login``, ``platform_without_oauth``)."""
+
+    def check_issuer(self, login: str, iss: str | None) -> None:
+        """Let an answer pass that can not be another issuer's. Raises Rejected(``wrong_issuer``)."""
+
+    def clean_code(self, login: str, code: str) -> Secret:
+        """Return the code without what the platform hangs on to it. Raises Rejected(``bad_code``)."""
+
+
+class AppSecrets(Protocol):
+    """Where the secrets of our own apps are written. Nobody reads them here."""
+
+    async def put(self, provider: Provider, login: str, value: Secret, *, cas: int) -> Written:
+        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable."""
+
+    async def current(self, provider: Provider, login: str) -> int:
+        """Return the newest version's number, 0 when there is none."""
 
 
 class ScanKey(Protocol):

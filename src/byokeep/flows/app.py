@@ -13,8 +13,19 @@ from datetime import timedelta
 from uuid import UUID
 
 from byokeep.core.model import Actor, Environment, Role
-from byokeep.flows.consent_app import AppSecrets, Consents
-from byokeep.ports import CheckpointStore, Clock, Cutoff, Database, Ids, Intake, ScanKey, Signer, StoreAudit
+from byokeep.ports import (
+    AppSecrets,
+    CheckpointStore,
+    Clock,
+    Consents,
+    Cutoff,
+    Database,
+    Ids,
+    Intake,
+    ScanKey,
+    Signer,
+    StoreAudit,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

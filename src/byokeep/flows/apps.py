@@ -22,9 +22,8 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import app_path
 from byokeep.core.secret import Secret
 from byokeep.flows.app import WebApp
-from byokeep.flows.consent_app import LoginInfo
 from byokeep.flows.permission import permit, recorded_rejections
-from byokeep.ports import Query, Row, Tx, Written
+from byokeep.ports import LoginInfo, Query, Row, Tx, Written
 
 _APP_ID: Final = re.compile(r"[!-~]{1,256}\Z")
 _REDIRECT: Final = re.compile(

@@ -32,10 +32,9 @@ from byokeep.flows.app import WebApp
 from byokeep.flows.apps import OurApp
 from byokeep.flows.clients import require_active
 from byokeep.flows.connections import Connection
-from byokeep.flows.consent_app import LoginInfo
 from byokeep.flows.onboard import open_custody
 from byokeep.flows.permission import absent, permit, recorded_rejections, refuse
-from byokeep.ports import Query, Tx, Written
+from byokeep.ports import LoginInfo, Query, Tx, Written
 
 LIFE_S: Final = 600  # seconds in which the person must have answered
 _EXTERNAL: Final = re.compile(r"[!-~]{1,256}\Z")

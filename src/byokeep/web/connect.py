@@ -21,9 +21,9 @@ from byokeep.flows.app import WebApp
 from byokeep.flows.apps import OurApp
 from byokeep.flows.connect import Answer, Started
 from byokeep.flows.connections import Connection
-from byokeep.flows.consent_app import LoginInfo
 from byokeep.http.body import PathId, Strict, describe, json_body, no_query, read_bytes
 from byokeep.http.token import Authenticator, caller
+from byokeep.ports import LoginInfo
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
 from byokeep.web.words import at_out, query_of

@@ -11,14 +11,14 @@ from byokeep.adapters.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.adapters.platforms.pkce import new_verifier
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
-from byokeep.flows.consent_app import Begun, LoginInfo
+from byokeep.ports import Begun, LoginInfo
 
 # What every consent asks for: who it is, and the posts that prove it (SOP 5.2, step 5).
 ALWAYS = (Purpose.CONNECT, Purpose.READ)
 
 
 class Catalog:
-    """:class:`byokeep.flows.consent_app.Consents` over the data files.
+    """:class:`byokeep.ports.Consents` over the data files.
 
     Args:
         places: Login -> base address of a simulator; outside production only.
