@@ -19,7 +19,7 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.problems import install
 from byokeep.http.token import Authenticator, caller
-from byokeep.web import clients, connect, forward, keys, leaks, names, people, watch
+from byokeep.web import accounts, clients, connect, forward, keys, leaks, names, people, watch
 from byokeep.web.limits import Budget, LoginBrake
 
 _NOBODY = ClientId(UUID(int=0))
@@ -74,6 +74,7 @@ def _rooms(app: WebApp, auth: Authenticator, passwords: PasswordCheck, emergency
         people.credentials(app, auth, passwords),
         clients.router(app, auth),
         clients.account_router(app, auth, writes),
+        accounts.router(app, auth, writes),
         connect.app_routes(app, auth),
         connect.router(app, auth, writes),
         keys.values(app, auth, writes),

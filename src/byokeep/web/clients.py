@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from byokeep.core.model import Actor, ClientId, Lane, Risk
-from byokeep.flows import accounts, clients, refs
+from byokeep.flows import account_state, accounts, clients, refs
 from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, describe, json_body, no_query
 from byokeep.http.token import Authenticator, caller
@@ -102,11 +102,6 @@ def account_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
         )  # fmt: skip
         return JSONResponse(account_out(made), 201)
 
-    @routes.get("/{client_id}/accounts")
-    async def list_accounts(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
-        """List a client's accounts."""
-        return {"accounts": [account_out(a) for a in await accounts.list_accounts(app, actor, ClientId(client_id))]}
-
     @routes.post("/{client_id}/accounts/{platform}/{account}/lanes", openapi_extra=describe(LanesBody))
     async def lanes(
         request: Request, client_id: PathId, platform: str, account: str, actor: Actor = who,
@@ -115,7 +110,7 @@ def account_router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRoute
         """Set which lanes may be used with an account."""
         spend(request, writes, actor, ClientId(client_id))
         return account_out(
-            await accounts.set_lanes(
+            await account_state.set_lanes_by_hand(
                 app,
                 actor,
                 ClientId(client_id),

@@ -181,3 +181,92 @@ RETURNING revision;
 -- Other accounts of this platform that still wait for their person.
 SELECT count(*) AS found FROM byokeep.account_grant
  WHERE client_id = :client_id AND provider = :provider AND account_id <> :account_id AND state = 'needs_reauth';
+
+-- name: grants_to_check
+-- Accounts of a login that are due for a look; one that was not to be looked at is left alone for a while.
+SELECT g.* FROM byokeep.account_grant g
+  JOIN byokeep.platform_account a ON a.client_id = g.client_id AND a.id = g.account_id
+ WHERE g.login = :login AND g.state = 'live'
+   AND (g.verified_at IS NULL OR g.verified_at < now() - make_interval(secs => :every_s))
+   AND (a.identity NOT IN ('unknown', 'mismatch') OR a.identified_at < now() - interval '5 minutes'
+        OR g.changed_at > a.identified_at AND g.verified_at IS NULL)
+   AND EXISTS (SELECT FROM byokeep.credential_ref r
+                WHERE r.client_id = g.client_id AND r.account_id = g.account_id AND r.state = 'active')
+ ORDER BY g.verified_at NULLS FIRST LIMIT 20;
+
+-- name: grant_checked
+UPDATE byokeep.account_grant
+   SET verified_at = now(), drift = :drift, username = :username, display_name = :display_name
+ WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
+RETURNING *;
+
+-- name: grant_unchecked
+-- The look failed; where the token may be over, the renewal finds out.
+UPDATE byokeep.account_grant SET due_at = CASE WHEN :renew THEN now() ELSE due_at END
+ WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
+RETURNING *;
+
+-- name: account_lanes_off
+UPDATE byokeep.platform_account SET lanes = '{}' WHERE client_id = :client_id AND id = :id
+RETURNING *;
+
+-- name: grants_to_end
+-- Accounts that a person disconnected; one that could not be ended is tried again, later each time.
+SELECT g.* FROM byokeep.account_grant g
+ WHERE g.state <> 'revoked'
+   AND EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id
+                  AND r.account_id = g.account_id AND r.state = 'deactivated')
+   AND NOT EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id
+                      AND r.account_id = g.account_id AND r.state IN ('pre_activation', 'active', 'suspended'))
+   AND (g.reason <> 'revoking' OR g.changed_at < now() - make_interval(secs => 15 * power(2, LEAST(g.tries, 10))))
+ ORDER BY g.changed_at LIMIT 20;
+
+-- name: grant_ending
+UPDATE byokeep.account_grant
+   SET reason = 'revoking', tries = CASE WHEN reason = 'revoking' THEN tries + 1 ELSE 1 END, due_at = NULL,
+       alarm_at = NULL, changed_at = now()
+ WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked'
+RETURNING *;
+
+-- name: grant_ended
+UPDATE byokeep.account_grant
+   SET state = 'revoked', reason = :reason, due_at = NULL, alarm_at = NULL, reauth_at = NULL, changed_at = now()
+ WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked'
+RETURNING *;
+
+-- name: accounts_states
+-- Accounts with what their grants say; a registered one may have none.
+SELECT a.*, g.login, g.external_id, g.username AS said_username, g.display_name AS said_display_name,
+       g.state AS grant_state, g.reason AS grant_reason, g.purposes, g.scopes, g.reauth_at, g.access_expires_at,
+       g.verified_at, g.drift, g.connected_seq, g.obtained_at
+  FROM byokeep.platform_account a
+  LEFT JOIN byokeep.account_grant g ON g.client_id = a.client_id AND g.account_id = a.id
+ WHERE a.client_id = :client_id AND (CAST(:account AS text) IS NULL OR a.account = CAST(:account AS text))
+   AND (CAST(:platform AS text) IS NULL OR a.platform = CAST(:platform AS text))
+ ORDER BY a.platform, a.account LIMIT :limit;
+
+-- name: grant_ask_look
+UPDATE byokeep.account_grant SET verified_at = NULL, changed_at = clock_timestamp()
+ WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
+RETURNING account_id;
+
+-- name: grant_confirm
+UPDATE byokeep.account_grant SET drift = false, changed_at = clock_timestamp()
+ WHERE client_id = :client_id AND account_id = :account_id AND state = 'live' AND drift
+   AND username IS NOT DISTINCT FROM :username AND display_name IS NOT DISTINCT FROM :display_name
+RETURNING account_id;
+
+-- name: account_confirm
+UPDATE byokeep.platform_account SET username = :username, display_name = :display_name
+ WHERE client_id = :client_id AND id = :id
+RETURNING *;
+
+-- name: grant_rest
+UPDATE byokeep.account_grant SET due_at = NULL, changed_at = clock_timestamp()
+ WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked'
+RETURNING account_id;
+
+-- name: account_ref_any
+SELECT * FROM byokeep.credential_ref
+ WHERE client_id = :client_id AND account_id = :account_id
+   AND state IN ('pre_activation', 'active', 'suspended') FOR UPDATE;

@@ -39,8 +39,8 @@ GRANT UPDATE ON byokeep.sop_run TO byokeep_web;
 GRANT INSERT ON byokeep.connection, byokeep.platform_app TO byokeep_web;
 GRANT UPDATE (app_id, redirect_uri, secret_version, set_at, set_by) ON byokeep.platform_app TO byokeep_web;
 GRANT UPDATE (state, reason, answered_at, ended_at) ON byokeep.connection TO byokeep_web;
--- A person confirms a changed name, asks for a renewal, or ends a grant; what a grant holds the worker alone says.
-GRANT UPDATE (username, display_name, drift, due_at, changed_at) ON byokeep.account_grant TO byokeep_web;
+-- A person confirms a changed name, asks for a look or a renewal, or ends a grant; what it holds the worker alone says.
+GRANT UPDATE (username, display_name, drift, due_at, verified_at, changed_at) ON byokeep.account_grant TO byokeep_web;
 GRANT UPDATE (username, display_name, lanes) ON byokeep.platform_account TO byokeep_web;
 GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_web;
 GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_web;

@@ -1,0 +1,279 @@
+"""Connected accounts as people see and steer them: state and next step, lane policy, a look, a new name, an end.
+
+Rules
+- A lane policy is exactly one word, and off until the account is verified (R5.2-9). A platform without OAuth has no
+  API lane (R2.1-8).
+- A changed name becomes the expected one only when a person says which name they saw (R5.2-5, R5.2-6).
+- Who disconnects stops the use at once, here; the refresher ends the grant at the platform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.identity import shown
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import LANES_OF, Actor, ClientId, Lane, LanePolicy, Provider
+from byokeep.core.policy import Verb
+from byokeep.flows import refs
+from byokeep.flows.accounts import PlatformAccount, account_from, parse_platform, set_lanes
+from byokeep.flows.app import WebApp
+from byokeep.flows.clients import MAX_ROWS
+from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.ports import LoginInfo, Query, Row, Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountState:
+    """An account and what its grant says; without one ``login`` is None.
+
+    Attributes:
+        said_username, said_display_name: As the platform says them now; the account's own are the expected ones.
+        state: ``registered`` (by hand, nothing connected), ``not_connected``, ``connected``, ``needs_reauth``,
+            ``unverified``, ``disconnected``, ``mismatch``, ``name_changed``.
+    """
+
+    account: PlatformAccount
+    login: str | None
+    external_id: str | None
+    said_username: str | None
+    said_display_name: str | None
+    state: str
+    reason: str
+    policy: LanePolicy
+    purposes: tuple[str, ...]
+    reauth_at: datetime | None
+    verified_at: datetime | None
+    connected_seq: int | None
+    drift: bool
+
+    @property
+    def verified(self) -> bool:
+        """Whether the platform itself has said who this is, and it was on record, and nothing speaks against it."""
+        return self.state in ("connected", "name_changed") and self.connected_seq is not None
+
+
+_POLICY_OF: Final = {frozenset(lanes): policy for policy, lanes in LANES_OF.items()}
+
+
+def _state(row: Row) -> str:
+    grant = row["grant_state"]
+    if grant is None:
+        return "registered" if row["username"] else "not_connected"
+    if grant != "live":
+        return {"revoked": "disconnected"}.get(grant, str(grant))
+    if row["identity"] == "mismatch":
+        return "mismatch"
+    return "name_changed" if row["drift"] else "connected"
+
+
+def _full(row: Row) -> AccountState:
+    account = account_from(row)
+    return AccountState(
+        account=account, login=row["login"], external_id=row["external_id"], said_username=row["said_username"],
+        said_display_name=row["said_display_name"], state=_state(row), reason=row["grant_reason"] or "",
+        policy=_POLICY_OF[frozenset(Lane(lane) for lane in account.lanes)], purposes=tuple(row["purposes"] or ()),
+        reauth_at=row["reauth_at"], verified_at=row["verified_at"], connected_seq=row["connected_seq"],
+        drift=bool(row["drift"]),
+    )  # fmt: skip
+
+
+_STATES: Final = Query("accounts_states", _full)
+_SET_LANES: Final = Query("account_set_lanes", account_from)
+_ASK: Final = Query("grant_ask_look", lambda _: True)
+_CONFIRM: Final = Query("grant_confirm", lambda _: True)
+_NAMES: Final = Query("account_confirm", account_from)
+_REST: Final = Query("grant_rest", lambda _: True)
+_REFS: Final = Query("account_ref_any", refs.ref_from)
+_NOTIFY: Final = Query("connection_notify", lambda _: None)
+
+
+async def list_states(app: WebApp, actor: Actor, client_id: ClientId) -> list[AccountState]:
+    """Return a client's accounts.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+    """
+    await permit(app, actor, Verb.CLIENT_READ, client_id=client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        return await tx.all(_STATES, client_id=client_id, account=None, platform=None, limit=MAX_ROWS)
+
+
+async def get_state(app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str) -> AccountState:
+    """Return one account.
+
+    Args:
+        where: A platform's name or a login's.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+        Rejected: ``unknown_provider``, ``not_a_platform``.
+    """
+    return await _find(app, actor, Verb.CLIENT_READ, client_id, where, account)
+
+
+async def set_policy(
+    app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str, policy: LanePolicy
+) -> AccountState:
+    """Set through which lanes an account may act.
+
+    Raises:
+        Denied, NotFound: As :func:`get_state`.
+        Rejected: ``lane_not_offered``: the platform has no such lane.
+        Conflict: ``account_not_verified``.
+    """
+    found = await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
+    one = found.account
+    async with recorded_rejections(app, actor, EventName.LANES_SET, client_id=client_id, object_id=one.id):
+        _allow(app, found, frozenset(LANES_OF[policy]))
+        async with app.db.begin(client_id=client_id) as tx:
+            await _set_lanes(tx, actor, found, policy)
+    return await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
+
+
+def _allow(app: WebApp, found: AccountState, lanes: frozenset[Lane]) -> None:
+    """Let lanes pass that the platform has, for an account that was verified where it can be."""
+    here = [one for one in app.consents.logins() if one.provider is found.account.platform]
+    offered = {lane for one in here for lane in one.lanes}
+    if not lanes <= offered:
+        raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
+    if lanes and any(one.oauth for one in here) and not found.verified:
+        raise Conflict(
+            "account_not_verified", next_step="Connect the account first: `byokeep account connect`.",
+            state=found.state,
+        )  # fmt: skip
+
+
+async def _set_lanes(tx: Tx, actor: Actor, found: AccountState, policy: LanePolicy) -> None:
+    one = found.account
+    lanes = sorted(lane.value for lane in LANES_OF[policy])
+    await tx.one(_SET_LANES, client_id=one.client_id, platform=one.platform.value, account=one.account, lanes=lanes)
+    await tx.append(_event(EventName.LANES_SET, actor, found, lanes=",".join(lanes)))
+
+
+async def ask_look(app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str) -> AccountState:
+    """Ask for an identity check now; the refresher makes it.
+
+    Raises:
+        Denied, NotFound: As :func:`get_state`.
+        Conflict: ``account_not_connected``.
+    """
+    found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
+    async with app.db.begin(client_id=client_id) as tx:
+        if not await tx.maybe(_ASK, client_id=client_id, account_id=found.account.id):
+            raise _not_connected(found)
+        await tx.all(_NOTIFY)
+    return found
+
+
+async def confirm_name(
+    app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str, username: str, display_name: str
+) -> AccountState:
+    """Make the names that the platform says now the expected ones.
+
+    Args:
+        username, display_name: The names that the person saw, as :func:`byokeep.core.identity.shown` prints them.
+
+    Raises:
+        Denied, NotFound: As :func:`get_state`.
+        Conflict: ``nothing_to_confirm``; ``other_name``: the platform says another one by now.
+    """
+    found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
+    one = found.account
+    async with recorded_rejections(app, actor, EventName.ACCESS, client_id=client_id, object_id=one.id):
+        if not found.drift:
+            raise Conflict("nothing_to_confirm", next_step="The names are as expected.")
+        said = (found.said_username, found.said_display_name)
+        if (username, display_name) != tuple(shown(name) for name in said):
+            raise Conflict("other_name", next_step="See `byokeep account show` and confirm the names that stand there.")
+        async with app.db.begin(client_id=client_id) as tx:
+            same = {"client_id": client_id, "username": said[0], "display_name": said[1]}
+            if not await tx.maybe(_CONFIRM, account_id=one.id, **same):
+                raise Conflict("other_name", next_step="See `byokeep account show` again.")
+            await tx.one(_NAMES, client_id=client_id, id=one.id, username=said[0] or "", display_name=said[1] or "")
+            await tx.append(_event(EventName.DRIFT_CONFIRMED, actor, found))
+    return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
+
+
+async def disconnect(app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str) -> AccountState:
+    """Stop the use of an account now; the refresher ends its grant at the platform and destroys its tokens.
+
+    Raises:
+        Denied, NotFound: As :func:`get_state`.
+        Conflict: ``account_not_connected``.
+    """
+    found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
+    async with app.db.begin(client_id=client_id) as tx:
+        if not await tx.maybe(_REST, client_id=client_id, account_id=found.account.id):
+            raise _not_connected(found)
+        for ref in await tx.all(_REFS, client_id=client_id, account_id=found.account.id):
+            await refs.move(tx, app, actor, ref, to=KeyState.DEACTIVATED, reason="disconnected")
+        await _set_lanes(tx, actor, found, LanePolicy.OFF)
+        await tx.all(_NOTIFY)
+    return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
+
+
+async def _find(app: WebApp, actor: Actor, verb: Verb, client_id: ClientId, where: str, account: str) -> AccountState:
+    await permit(app, actor, verb, client_id=client_id)
+    platform = platform_of(app.consents.logins(), where)
+    async with app.db.begin(client_id=client_id) as tx:
+        found = await tx.maybe(_STATES, client_id=client_id, account=account, platform=platform.value, limit=2)
+    if found is None:
+        raise await absent(app, actor, verb, client_id)
+    return found
+
+
+def platform_of(logins: Sequence[LoginInfo], where: str) -> Provider:
+    """Return the platform that a word names: its own name, or a login's.
+
+    Raises:
+        Rejected: ``unknown_provider``, ``not_a_platform``.
+    """
+    named = {one.id: one for one in logins}
+    return named[where].provider if where in named else parse_platform(where)
+
+
+def _not_connected(found: AccountState) -> Conflict:
+    return Conflict(
+        "account_not_connected", next_step="Connect it first: `byokeep account connect`.", state=found.state
+    )
+
+
+def _event(name: EventName, actor: Actor, found: AccountState, **fields: FieldValue) -> Event:
+    one = found.account
+    about: dict[str, FieldValue] = {"platform": one.platform.value}
+    if found.login:
+        about["login"] = found.login
+    return Event(
+        name=name, actor=actor, outcome=Outcome.OK, client_id=one.client_id, object_id=one.id, fields=about | fields
+    )
+
+
+async def set_lanes_by_hand(
+    app: WebApp, actor: Actor, client_id: ClientId, *, platform: str, account: str, lanes: frozenset[Lane]
+) -> PlatformAccount:
+    """Set the lanes of an account that was registered by hand; a connected one gets the policy that they make up.
+
+    Raises:
+        Denied, NotFound: As :func:`get_state`.
+        Rejected: ``lane_not_offered``, and as :func:`byokeep.flows.accounts.set_lanes`.
+        Conflict: ``account_not_verified``, of one that a platform knows by a grant.
+    """
+    await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
+    known = parse_platform(platform)
+    async with app.db.begin(client_id=client_id) as tx:
+        found = await tx.maybe(_STATES, client_id=client_id, account=account, platform=known.value, limit=2)
+    if found is not None and found.login is not None:
+        policy = _POLICY_OF[lanes]
+        done = await set_policy(app, actor, client_id, where=platform, account=account, policy=policy)
+        return done.account
+    offered = {lane for one in app.consents.logins() if one.provider is known for lane in one.lanes}
+    async with recorded_rejections(app, actor, EventName.ACCOUNT_REGISTERED, client_id=client_id):
+        if not lanes <= offered:
+            raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
+    return await set_lanes(app, actor, client_id, platform=platform, account=account, lanes=lanes)

@@ -1,0 +1,281 @@
+"""What the refresher does for connected accounts beside renewing: look who they are, end them, and clear up.
+
+Rules
+- An account is looked at as often as its login's price and limits suggest, and at once when a person asks.
+- Another account, or none, blocks: lanes go off, people are told. Could not be checked is not a match either.
+- A grant that a person ended serves nobody from that moment; what the platform made of it is said as it was proved
+  (S-OAUTH-9): confirmed, unconfirmed or not offered. Its tokens are destroyed.
+- A consent whose finisher died is ended, and what it had stored without a record is destroyed.
+
+It may not renew a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from byokeep.core.errors import ByokeepError, NotFound
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.fault import Cause, Fault
+from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, compare
+from byokeep.core.model import Actor, ClientId, LeaseKind, Provider
+from byokeep.core.ref import Part, SecretRef
+from byokeep.core.tokens import TokenSet
+from byokeep.flows import apps, connections
+from byokeep.flows.accounts import PlatformAccount, account_from
+from byokeep.flows.connections import Connection, Grant
+from byokeep.flows.jobs import JobSpec, open_job
+from byokeep.flows.refresher_app import AccountCustody, AppAt, Ended, Login, PlatformMore, RefresherApp
+from byokeep.flows.refusal import raise_alert
+from byokeep.ports import Query, Tx
+from byokeep.wire.tokens import unpack_tokens
+
+TAKEN_FOR_S: Final = 300  # seconds after which somebody who took an answer is taken for dead
+MOST_TRIES: Final = 6  # of ending a grant at its platform
+_KEPT: Final = 10  # versions that the store keeps of a place
+_LOST: Final = Query("connections_lost", connections.connection_from)
+_TO_CHECK: Final = Query("grants_to_check", connections.grant_from)
+_CHECKED: Final = Query("grant_checked", connections.grant_from)
+_UNCHECKED: Final = Query("grant_unchecked", connections.grant_from)
+_SEEN: Final = Query("account_seen", account_from)
+_LANES_OFF: Final = Query("account_lanes_off", account_from)
+_TO_END: Final = Query("grants_to_end", connections.grant_from)
+_ENDING: Final = Query("grant_ending", connections.grant_from)
+_ENDED: Final = Query("grant_ended", connections.grant_from)
+
+
+async def tend(app: RefresherApp) -> int:
+    """Do everything that is due; returns how many consents, looks and ends there were.
+
+    Raises:
+        Unavailable: The database is away.
+    """
+    return await sweep_lost(app) + await check_due(app) + await end_disconnected(app)
+
+
+async def sweep_lost(app: RefresherApp, *, taken_for_s: int = TAKEN_FOR_S) -> int:
+    """End consents that nobody will finish, and destroy what they left in the store."""
+    async with app.db.begin(every_client=True) as tx:
+        lost = await tx.all(_LOST, taken_for_s=taken_for_s)
+    for one in lost:
+        await _end_lost(app, one)
+    return len(lost)
+
+
+async def _end_lost(app: RefresherApp, one: Connection) -> None:
+    actor = app.system(one.request_id)
+    async with app.db.begin(client_id=one.client_id) as tx:
+        account = await tx.one(connections.ACCOUNT, client_id=one.client_id, id=one.account_id)
+        grant = await tx.maybe(connections.GRANT, client_id=one.client_id, account_id=one.account_id)
+        to, reason = ("expired", "not_answered") if one.state == "started" else ("failed", "interrupted")
+        if not await connections.end(tx, actor, one, account, to=to, reason=reason):
+            return
+    parts = [Part.CODE, Part.VERIFIER]
+    if one.state == "taken" and (grant is None or grant.state == "revoked"):
+        parts += [Part.TOKENS, Part.ACCESS]  # written, perhaps, and never on record
+    try:
+        async with held(app, one.client_id, account.platform) as custody:
+            for part in parts:
+                await _burn(custody, SecretRef(one.client_id, account.platform, part, account.id))
+    except ByokeepError:
+        if Part.TOKENS not in parts:
+            return  # worthless by itself: a code is over within minutes, a verifier opens nothing without its code
+        async with app.db.begin(client_id=one.client_id) as tx:
+            await raise_alert(
+                tx, app, actor, reason="orphan_not_destroyed", client_id=one.client_id, object_id=account.id
+            )
+
+
+async def _burn(custody: AccountCustody, place: SecretRef) -> None:
+    newest = await custody.newest(place)
+    if newest:
+        await custody.destroy(place, list(range(max(1, newest - _KEPT + 1), newest + 1)))
+
+
+@asynccontextmanager
+async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> AsyncIterator[AccountCustody]:
+    """Hold a custody lease of a job of its own.
+
+    Raises:
+        ByokeepError: There is no custodian, or the broker gives none.
+    """
+    spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(provider.value,))
+    async with app.db.begin(client_id=client_id) as tx:
+        job = await open_job(tx, app, app.system(), spec)
+    try:
+        async with app.custodian.open(job.id) as custody:
+            yield custody
+    finally:
+        with suppress(ByokeepError):  # it ends by itself
+            await app.custodian.close(job.id)
+
+
+@asynccontextmanager
+async def opened(app: RefresherApp, grant: Grant) -> AsyncIterator[tuple[AccountCustody, PlatformMore, TokenSet]]:
+    """Hold the tokens of a grant, and its platform; they are wiped at the end.
+
+    Raises:
+        ByokeepError: Not to be had.
+    """
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        ours = await tx.one(apps.GET, login=grant.login)
+    async with held(app, grant.client_id, grant.provider) as custody:
+        place = SecretRef(grant.client_id, grant.provider, Part.TOKENS, grant.account_id)
+        packed = await custody.read(place, await custody.newest(place))
+        try:
+            tokens = unpack_tokens(packed)
+        finally:
+            packed.wipe()
+        version, secret = ours.secret_version, None
+        try:
+            if version:
+                secret = await custody.app_secret(grant.provider, grant.login, version)
+            at = AppAt(login=grant.login, app_id=grant.app_id, redirect_uri=ours.redirect_uri, secret_version=version)
+            yield custody, app.platform(at, secret), tokens
+        finally:
+            tokens.wipe()
+            if secret is not None:
+                secret.wipe()
+
+
+async def check_due(app: RefresherApp) -> int:
+    """Look at accounts that are due; returns how many there were."""
+    count = 0
+    for login in app.logins.values():
+        async with app.db.begin(every_client=True) as tx:
+            due = await tx.all(_TO_CHECK, login=login.id, every_s=login.check_every_s)
+        for grant in due:
+            await check(app, login, grant)
+        count += len(due)
+    return count
+
+
+async def check(app: RefresherApp, login: Login, grant: Grant) -> str:
+    """Ask an account who it is and write down what follows: ``match``, ``drift``, ``mismatch`` or ``unknown``."""
+    cause = ""
+    faces: tuple[Face, ...] = ()
+    try:
+        async with opened(app, grant) as (_, platform, tokens):
+            found = await platform.identify(tokens)
+    except ByokeepError as error:
+        cause = error.code
+    else:
+        if isinstance(found, Fault):
+            cause = found.cause.value
+        else:
+            faces = found
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        account = await tx.one(connections.ACCOUNT, client_id=grant.client_id, id=grant.account_id)
+        if cause:
+            return await _unknown(tx, app, login, grant, account, cause)
+        expected = Fingerprint(
+            account_id=grant.external_id, username=account.username or None,
+            display_name=account.display_name or None, app_id=grant.app_id,
+        )  # fmt: skip
+        seen = compare(expected, faces, app_id=grant.app_id, several_allowed=login.several_allowed)
+        return await _compared(tx, app, login, grant, account, seen, faces)
+
+
+async def _unknown(tx: Tx, app: RefresherApp, login: Login, grant: Grant, account: PlatformAccount, cause: str) -> str:
+    """Nobody could look: that is no match, and the gate has to see it so."""
+    actor, over = app.system(), cause in (Cause.REVOKED, Cause.EXPIRED, Cause.LOCKOUT)
+    await tx.maybe(_UNCHECKED, client_id=grant.client_id, account_id=grant.account_id, renew=over)
+    await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity="unknown")
+    fields: dict[str, FieldValue] = {"verification": "unknown", "cause": cause, "endpoint": login.endpoint}
+    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, actor, grant, **fields))
+    return "unknown"
+
+
+async def _compared(
+    tx: Tx, app: RefresherApp, login: Login, grant: Grant, account: PlatformAccount, seen: Comparison,
+    faces: tuple[Face, ...],
+) -> str:  # fmt: skip
+    actor = app.system()
+    fields: dict[str, FieldValue] = {
+        "version": grant.version, "verification": seen.verdict.value, "endpoint": login.endpoint,
+        "expected_id": app.digest(grant.external_id),
+    }  # fmt: skip
+    if seen.verdict is Verdict.MISMATCH:
+        if len(faces) == 1 and faces[0].account_id:
+            fields["observed_id"] = app.digest(faces[0].account_id)
+        await tx.one(_SEEN, client_id=grant.client_id, id=account.id, identity="mismatch")
+        await tx.one(_LANES_OFF, client_id=grant.client_id, id=account.id)
+        await tx.append(
+            _event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, actor, grant, cause=seen.why.value, **fields)
+        )
+        said = {name: fields[name] for name in ("expected_id", "observed_id") if name in fields}
+        await tx.append(
+            _event(EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, actor, grant, cause=seen.why.value, **said)
+        )
+        await raise_alert(tx, app, actor, reason="other_account", client_id=grant.client_id, object_id=account.id)
+        return seen.verdict.value
+    face = next(face for face in faces if face.account_id == grant.external_id)
+    drift = seen.verdict is Verdict.DRIFT
+    await tx.maybe(
+        _CHECKED, client_id=grant.client_id, account_id=grant.account_id, drift=drift, username=face.username,
+        display_name=face.display_name,
+    )  # fmt: skip
+    await tx.one(_SEEN, client_id=grant.client_id, id=account.id, identity="match")
+    fields["observed_id"] = fields["expected_id"]
+    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.OK, actor, grant, **fields))
+    if drift and not grant.drift:
+        await tx.append(_event(EventName.ACCOUNT_DRIFTED, Outcome.OK, actor, grant, count=len(seen.changed)))
+        await raise_alert(
+            tx, app, actor, reason="account_name_changed", severity="warning", client_id=grant.client_id,
+            object_id=account.id,
+        )  # fmt: skip
+    return seen.verdict.value
+
+
+async def end_disconnected(app: RefresherApp) -> int:
+    """End grants that a person gave up at their platforms; returns how many were tried."""
+    async with app.db.begin(every_client=True) as tx:
+        due = await tx.all(_TO_END)
+    for grant in due:
+        await _end_grant(app, grant)
+    return len(due)
+
+
+async def _end_grant(app: RefresherApp, grant: Grant) -> None:
+    actor = app.system()
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        now = await tx.maybe(_ENDING, client_id=grant.client_id, account_id=grant.account_id)
+        if now is None:
+            return
+        await tx.append(_event(EventName.GRANT_REVOKED, Outcome.INTENDED, actor, grant))
+    last = now.tries >= MOST_TRIES
+    try:
+        async with opened(app, grant) as (custody, platform, tokens):
+            await _burn(custody, SecretRef(grant.client_id, grant.provider, Part.ACCESS, grant.account_id))
+            ended = await platform.revoke(tokens)
+            if ended is not Ended.UNCONFIRMED or last:
+                await _burn(custody, SecretRef(grant.client_id, grant.provider, Part.TOKENS, grant.account_id))
+    except NotFound:  # the tokens are gone already: nothing can be proved any more
+        ended, last = Ended.UNCONFIRMED, True
+    except ByokeepError:
+        return  # the store or the broker is away; tried again
+    await _record_end(app, actor, grant, ended, last=last)
+
+
+async def _record_end(app: RefresherApp, actor: Actor, grant: Grant, ended: Ended, *, last: bool) -> None:
+    outcome = Outcome.FAILED if ended is Ended.UNCONFIRMED else Outcome.OK
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        await tx.append(_event(EventName.GRANT_REVOKED, outcome, actor, grant, verification=ended.value))
+        if ended is Ended.UNCONFIRMED and not last:
+            return
+        await tx.maybe(_ENDED, client_id=grant.client_id, account_id=grant.account_id, reason=ended.value)
+        await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity="unchecked")
+        if ended is not Ended.CONFIRMED:
+            await raise_alert(
+                tx, app, actor, reason=f"revocation_{ended.value}", severity="warning", client_id=grant.client_id,
+                object_id=grant.account_id,
+            )  # fmt: skip
+
+
+def _event(name: EventName, outcome: Outcome, actor: Actor, grant: Grant, **fields: FieldValue) -> Event:
+    return Event(
+        name=name, actor=actor, outcome=outcome, client_id=grant.client_id, object_id=grant.account_id,
+        fields={"platform": grant.provider.value, "login": grant.login, "version": grant.version} | fields,
+    )  # fmt: skip

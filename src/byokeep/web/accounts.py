@@ -1,0 +1,116 @@
+"""Routes of accounts: how they stand, through which lanes they may act, a look, a new name, an end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import Field
+
+from byokeep.core.identity import shown
+from byokeep.core.model import Actor, ClientId, LanePolicy
+from byokeep.flows import account_state
+from byokeep.flows.account_state import AccountState
+from byokeep.flows.app import WebApp
+from byokeep.http.body import PathId, Strict, describe, json_body, no_query
+from byokeep.http.token import Authenticator, caller
+from byokeep.web.clients import spend
+from byokeep.web.limits import Budget
+from byokeep.web.words import account_out, at_out
+
+Shown = Annotated[str, Field(max_length=1200)]
+_NEXT = {
+    "not_connected": "connect",
+    "needs_reauth": "connect",
+    "unverified": "connect",
+    "disconnected": "connect",
+    "mismatch": "verify",
+    "name_changed": "confirm-name",
+}
+
+
+class PolicyBody(Strict):
+    """Set an account's lane policy."""
+
+    policy: Literal["api", "browser", "hybrid", "off"]
+
+
+class NamesBody(Strict):
+    """Confirm the names that a platform says."""
+
+    username: Shown
+    display_name: Shown
+
+
+def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
+    """Return the routes; ``where`` in a path is a platform or a login."""
+    routes = APIRouter(prefix="/v1/clients/{client_id}/accounts", tags=["accounts"], dependencies=[Depends(no_query)])
+    who, policy_body, names_body = (
+        Depends(caller(auth)), Depends(json_body(PolicyBody)), Depends(json_body(NamesBody)),
+    )  # fmt: skip
+
+    @routes.get("")
+    async def list_accounts(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """List a client's accounts and how they stand."""
+        return {
+            "accounts": [state_out(one) for one in await account_state.list_states(app, actor, ClientId(client_id))]
+        }
+
+    @routes.get("/{where}/{account}")
+    async def get(client_id: PathId, where: str, account: str, actor: Actor = who) -> dict[str, Any]:
+        """Look at an account."""
+        return state_out(await account_state.get_state(app, actor, ClientId(client_id), where=where, account=account))
+
+    @routes.post("/{where}/{account}/lane", openapi_extra=describe(PolicyBody))
+    async def lane(
+        request: Request, client_id: PathId, where: str, account: str, actor: Actor = who,
+        body: PolicyBody = policy_body,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Set an account's lane policy: exactly one word."""
+        spend(request, writes, actor, ClientId(client_id))
+        done = await account_state.set_policy(
+            app, actor, ClientId(client_id), where=where, account=account, policy=LanePolicy(body.policy)
+        )
+        return state_out(done)
+
+    @routes.post("/{where}/{account}/verify", status_code=202)
+    async def verify(
+        request: Request, client_id: PathId, where: str, account: str, actor: Actor = who
+    ) -> dict[str, Any]:
+        """Ask for an identity check now."""
+        spend(request, writes, actor, ClientId(client_id))
+        return state_out(await account_state.ask_look(app, actor, ClientId(client_id), where=where, account=account))
+
+    @routes.post("/{where}/{account}/confirm-name", openapi_extra=describe(NamesBody))
+    async def confirm_name(
+        request: Request, client_id: PathId, where: str, account: str, actor: Actor = who, body: NamesBody = names_body
+    ) -> dict[str, Any]:
+        """Make the names that the platform says now the expected ones."""
+        spend(request, writes, actor, ClientId(client_id))
+        done = await account_state.confirm_name(
+            app, actor, ClientId(client_id), where=where, account=account, username=body.username,
+            display_name=body.display_name,
+        )  # fmt: skip
+        return state_out(done)
+
+    @routes.post("/{where}/{account}/disconnect")
+    async def disconnect(
+        request: Request, client_id: PathId, where: str, account: str, actor: Actor = who
+    ) -> dict[str, Any]:
+        """Stop the use of an account and end its grant."""
+        spend(request, writes, actor, ClientId(client_id))
+        return state_out(await account_state.disconnect(app, actor, ClientId(client_id), where=where, account=account))
+
+    return routes
+
+
+def state_out(one: AccountState) -> dict[str, Any]:
+    """Return the wire form of an account and how it stands; names of the platform as people may see them."""
+    return {
+        **account_out(one.account), "login": one.login, "external_id": one.external_id, "state": one.state,
+        "reason": one.reason, "policy": one.policy.value, "purposes": list(one.purposes),
+        "said_username": None if one.said_username is None else shown(one.said_username),
+        "said_display_name": None if one.said_display_name is None else shown(one.said_display_name),
+        "reauth_at": at_out(one.reauth_at), "verified_at": at_out(one.verified_at),
+        "next": _NEXT.get(one.state, "lane" if one.state == "connected" and one.policy is LanePolicy.OFF else ""),
+    }  # fmt: skip
