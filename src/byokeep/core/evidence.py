@@ -1,9 +1,11 @@
-"""Signed evidence that an onboarding (SOP 5.1) was done: an in-toto Statement in a DSSE envelope.
+"""Signed evidence that a key was onboarded (SOP 5.1) or an account connected (SOP 5.2): a Statement in a DSSE envelope.
 
 Rules
-- The three items (write, verification, onboarding) and the leak check are audit records, verbatim, in one unbroken
-  piece of the client's chain that ends in a signed checkpoint: nothing in the bundle has to be believed (S-TLOG-9).
-- An item counts only for the same client, reference, version and procedure, with outcome *ok* (R5.1-12 to R5.1-15).
+- The items (for a key: write, verification, leak check, onboarding; for an account: write, identity verification,
+  connection) are audit records, verbatim, in one unbroken piece of the client's chain that ends in a signed
+  checkpoint: nothing in the bundle has to be believed (S-TLOG-9).
+- An item counts only for the same client, object, version and procedure, with outcome *ok* (R5.1-12 to R5.1-15,
+  R5.2-11 to R5.2-14). An identity verification that is older than the write proves nothing of these tokens.
 - A missing item is named; a record that does not belong is not evidence at all but tampering.
 
 It may not hold a value, nor anything about another client.
@@ -24,7 +26,7 @@ from byokeep.core.errors import Integrity
 from byokeep.core.keys import PublicKeys
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.note import verifies
-from byokeep.core.ref import SecretRef
+from byokeep.core.ref import Part, SecretRef
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PREDICATE: Final = "https://byokeep.dev/evidence/onboard-key/v1"
@@ -33,6 +35,10 @@ WRITE: Final = "vault_write_event"
 VERIFICATION: Final = "verification_success"
 LEAK_CHECK: Final = "leak_check_pass"
 DONE: Final = "onboarding_event"
+IDENTITY: Final = "identity_verification"
+CONNECTED: Final = "platform_connected"
+ONBOARD: Final = "onboard_key"
+CONNECT: Final = "connect_account"
 # Item -> the event that proves it.
 ITEMS: Final[Mapping[str, str]] = {
     WRITE: "key.stored",
@@ -40,11 +46,24 @@ ITEMS: Final[Mapping[str, str]] = {
     LEAK_CHECK: "key.leak_checked",
     DONE: "client_key_onboarded",
 }
+CONNECT_ITEMS: Final[Mapping[str, str]] = {
+    WRITE: "tokens.stored",
+    IDENTITY: "account.verified",
+    CONNECTED: "platform_connected",
+}
+ITEMS_OF: Final[Mapping[str, Mapping[str, str]]] = {ONBOARD: ITEMS, CONNECT: CONNECT_ITEMS}
+_PREDICATES: Final = {ONBOARD: PREDICATE, CONNECT: "https://byokeep.dev/evidence/connect-account/v1"}
+_PROCEDURES: Final = {predicate: kind for kind, predicate in _PREDICATES.items()}
+_LAST: Final = {ONBOARD: DONE, CONNECT: CONNECTED}
+_SUBJECTS: Final = {ONBOARD: "ref", CONNECT: "account"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onboarding:
-    """What the bundle is about. ``items`` holds the sequence number of each record that there is."""
+    """What the bundle is about. ``items`` holds the sequence number of each record that there is.
+
+    ``kind`` is the procedure; when an account was connected ``ref`` is the account and ``provider`` its platform.
+    """
 
     origin: str
     sop: UUID
@@ -53,6 +72,7 @@ class Onboarding:
     ref: UUID
     version: int
     items: Mapping[str, int]
+    kind: str = ONBOARD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +100,13 @@ def statement(about: Onboarding, *, before: ChainHead, lines: Sequence[bytes], i
         lines: Export lines from the first item to the head that ``inclusion`` proves, without a gap.
         inclusion: Proof of that head.
     """
-    last = about.items.get(DONE) or max(about.items.values(), default=before.seq + 1)
+    last = about.items.get(_LAST[about.kind]) or max(about.items.values(), default=before.seq + 1)
     digest = parse_line(lines[last - before.seq - 1]).hash.hex()
     return canonical_json(
         {
             "_type": STATEMENT,
-            "subject": [{"name": f"ref:{about.ref}", "digest": {"sha256": digest}}],
-            "predicateType": PREDICATE,
+            "subject": [{"name": f"{_SUBJECTS[about.kind]}:{about.ref}", "digest": {"sha256": digest}}],
+            "predicateType": _PREDICATES[about.kind],
             "predicate": {
                 "v": 1, "origin": about.origin, "sop": str(about.sop), "client": str(about.client),
                 "provider": about.provider.value, "ref": str(about.ref), "version": about.version,
@@ -155,13 +175,15 @@ def verify_evidence(bundle: bytes, keys: PublicKeys) -> EvidenceReport:
     if verify_chain(records, chain=about.client, start=before, through={head.seq: head.hash}) != head:
         raise Integrity("bad_statement")
     found = {name: _item(about, name, records, before.seq) for name in about.items}
-    last = found.get(DONE) or max(found.values(), key=lambda record: record.seq, default=records[0])
+    closing = _LAST[about.kind]
+    last = found.get(closing) or max(found.values(), key=lambda record: record.seq, default=records[0])
     if last.seq != max(about.items.values(), default=last.seq) or about.items.get(WRITE, 0) > last.seq:
-        raise Integrity("foreign_evidence", item=DONE)
+        raise Integrity("foreign_evidence", item=closing)
     if digest != last.hash.hex():
         raise Integrity("bad_statement")
     return EvidenceReport(
-        onboarding=about, missing=tuple(name for name in ITEMS if name not in found), epoch=inclusion.epoch,
+        onboarding=about, epoch=inclusion.epoch,
+        missing=tuple(name for name in ITEMS_OF[about.kind] if name not in found),
         stored_at_us=found[WRITE].at_us if WRITE in found else 0, signed_by=key_id,
     )  # fmt: skip
 
@@ -175,19 +197,23 @@ def _item(about: Onboarding, name: str, records: Sequence[Record], before: int) 
     said = read_payload(record.payload)
     fields = said.fields
     same = (
-        said.event == ITEMS[name] and said.outcome == "ok" and said.client == about.client
+        said.event == ITEMS_OF[about.kind][name] and said.outcome == "ok" and said.client == about.client
         and said.object == about.ref and fields.get("version") == about.version
-        and fields.get("provider") == about.provider.value
-        and (name == WRITE or fields.get("sop") == str(about.sop))  # a write stands for later runs too
+        and fields.get("provider" if about.kind == ONBOARD else "platform") == about.provider.value
+        # The write of a key stands for later runs too.
+        and ((name == WRITE and about.kind == ONBOARD) or fields.get("sop") == str(about.sop))
     )  # fmt: skip
-    if not same or not _PROOFS[name](about, said):
+    if not same or not _PROOFS[name](about, said) or (name == IDENTITY and about.items.get(WRITE, 0) > record.seq):
         raise Integrity("foreign_evidence", item=name)
     return record
 
 
 def _proves_write(about: Onboarding, said: Facts) -> bool:
     """The store's own request id and the one path of this client and provider (R5.1-12)."""
-    path = SecretRef(ClientId(about.client), about.provider).path
+    place = SecretRef(ClientId(about.client), about.provider)
+    if about.kind == CONNECT:
+        place = SecretRef(place.client_id, place.provider, Part.TOKENS, about.ref)
+    path = place.path
     return bool(said.fields.get("store_request")) and said.fields.get("path") == path
 
 
@@ -203,6 +229,13 @@ def _proves_leak_check(_: Onboarding, said: Facts) -> bool:
     return said.fields.get("found") == 0 and type(scanned) is int and scanned > 0
 
 
+def _proves_identity(_: Onboarding, said: Facts) -> bool:
+    """A job asked a named endpoint, and the account that answered is the one that was expected (R5.2-12)."""
+    fields = said.fields
+    same = bool(fields.get("observed_id")) and fields.get("observed_id") == fields.get("expected_id")
+    return same and bool(fields.get("job") and fields.get("endpoint")) and type(fields.get("count")) is int
+
+
 def _proves_onboarding(_: Onboarding, __: Facts) -> bool:
     return True
 
@@ -212,6 +245,8 @@ _PROOFS: Final = {
     VERIFICATION: _proves_verification,
     LEAK_CHECK: _proves_leak_check,
     DONE: _proves_onboarding,
+    IDENTITY: _proves_identity,
+    CONNECTED: _proves_onboarding,
 }
 
 
@@ -222,16 +257,18 @@ def _parse_statement(payload: bytes) -> tuple[Onboarding, ChainHead, list[bytes]
             found["predicate"], "before", "client", "inclusion", "items", "origin", "provider", "records", "ref",
             "sop", "v", "version",
         )  # fmt: skip
-        if (found["_type"], found["predicateType"], said["v"]) != (STATEMENT, PREDICATE, 1):
+        kind = _PROCEDURES.get(str(found["predicateType"]), "")
+        if (found["_type"], said["v"]) != (STATEMENT, 1) or not kind:
             raise ValueError("type")
-        items = {name: int(said["items"][name]) for name in ITEMS if name in said["items"]}
+        items = {name: int(said["items"][name]) for name in ITEMS_OF[kind] if name in said["items"]}
         about = Onboarding(
             origin=str(said["origin"]), sop=UUID(said["sop"]), client=UUID(said["client"]),
             provider=Provider(said["provider"]), ref=UUID(said["ref"]), version=int(said["version"]), items=items,
+            kind=kind,
         )  # fmt: skip
         (subject,) = found["subject"]
         digest = str(_members(_members(subject, "digest", "name")["digest"], "sha256")["sha256"])
-        if subject["name"] != f"ref:{about.ref}" or len(items) != len(said["items"]):
+        if subject["name"] != f"{_SUBJECTS[kind]}:{about.ref}" or len(items) != len(said["items"]):
             raise ValueError("subject or items")
         start = _members(said["before"], "hash", "seq")
         before = ChainHead(about.client, int(start["seq"]), bytes.fromhex(start["hash"]))

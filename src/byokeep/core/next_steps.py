@@ -48,6 +48,12 @@ _OF_ALERT: Final = {
     "blocked_switch_closed": "a job stands still; expected after a kill that was meant, see runbook section 7.",
     "secret_reuse_revoked": "something still asks for a marked key; find the job and stop what opens it.",
     "identity_mismatch": "a job saw another account than the registered one; look at the account before anything else.",
+    "other_account": "another account answered at a platform; log in there as the right one, connect it again.",
+    "account_taken": "two clients want one account of a platform; ask both.",
+    "account_name_changed": "the account shows another name; `byokeep account show`, then `account confirm-name`.",
+    "scopes_wider": "a person granted more than was asked for; look at our app at the platform.",
+    "revocation_unconfirmed": "the platform may still honour a grant; the person removes our app there by hand.",
+    "revocation_not_offered": "the platform ends no grant by a call; the person removes our app there by hand.",
     "permit_unknown": "an effect may or may not have happened; look at the platform.",
     "repeated_denials": "somebody is refused again and again; see `byokeep audit list`.",
     "refusals_not_recorded": "too many refusals of one caller; find it, then revoke its token.",
@@ -88,6 +94,34 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
     if state == "failed":
         return OF_OUTCOME.get(reason) or _OTHERS.get(reason) or _UNDECIDED
     return _UNSEARCHED if "leak_check_pass" in missing else _UNPROVEN
+
+
+_OF_CONNECTION: Final = {
+    "consent_refused": "The person said no at the platform; begin again when they are ready.",
+    "platform_said_error": "The platform answered with an error; look at our app's set-up there, then begin again.",
+    "wrong_issuer": "The answer names another issuer: treat it as an attack, look at the browser it came from.",
+    "bad_code": "The answer held no usable code; begin again.",
+    "superseded": "The same account was begun once more; look at that one.",
+    "not_answered": "Nobody answered within ten minutes; begin again.",
+    "interrupted": "The refresher ended in between; begin again. Nothing was kept.",
+    "exchange_refused": "The platform did not give tokens for the code; look at our app's secret, then begin again.",
+    "missing_scope": "The person did not grant everything that is needed; begin again and leave every box ticked.",
+    "scopes_unknown": "The platform does not say what was granted, which is not enough; begin again.",
+    "account_not_chosen": "There is no account, or several: pick one with --pick and the id as the platform shows it.",
+    "account_taken": "This account can not be connected here. If it moves, its present owner disconnects it first.",
+    "other_account": "Another account answered; nothing was replaced. Log in at the platform as the right one.",
+    "identity_unchecked": "The platform could not be asked whose account it is; begin again later.",
+    "posts_unreadable": "The account's posts could not be read; look at the permissions, then begin again.",
+}
+
+
+def of_connection(state: str, reason: str) -> str:
+    """Return what to do about a run of SOP 5.2; empty when it is complete. Arguments as for :func:`of_run`."""
+    if state == "complete":
+        return ""
+    if state in ("running", "incomplete"):
+        return "It waits for the person, or for the refresher; look again, and see that a refresher runs."
+    return _OF_CONNECTION.get(reason, "It was not connected, and nothing was kept; begin again.")
 
 
 def of_alert(reason: str) -> str:

@@ -1,4 +1,4 @@
-"""Signed evidence of a finished onboarding (SOP 5.1), for somebody who trusts nobody here.
+"""Signed evidence of a key onboarded (SOP 5.1) or an account connected (SOP 5.2), for somebody who trusts nobody here.
 
 Rules
 - Only a complete run is signed; what is missing is named (R5.1-15).
@@ -19,12 +19,12 @@ from byokeep.core.errors import Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.evidence import Onboarding
 from byokeep.core.model import Actor
-from byokeep.core.next_steps import instead_of_evidence
+from byokeep.core.next_steps import instead_of_evidence, of_connection
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.audit import AT, origin, public_keys
 from byokeep.flows.audit_out import lines_between, prove_inclusion
-from byokeep.flows.sops import GET, SopRun, status_of
+from byokeep.flows.sops import CONNECT, GET, SopRun, SopStatus, status_of
 
 PURPOSE: Final = "evidence"
 
@@ -48,14 +48,21 @@ async def sign_evidence(app: BrokerApp, actor: Actor, sop_id: UUID) -> bytes:
         if status.state != "complete":
             raise Conflict(
                 "sop_incomplete", sop=sop_id, state=status.state, missing=", ".join(status.missing),
-                next_step=instead_of_evidence(status.state, run.reason, status.missing, ref=run.ref_id),
+                next_step=_instead(status),
             )  # fmt: skip
         about = Onboarding(
             origin=origin(app), sop=run.id, client=run.client_id, provider=run.provider, ref=run.ref_id,
-            version=run.version, items={item: record.seq for item, record in status.evidence.items()},
+            version=run.version, kind=run.sop, items={item: record.seq for item, record in status.evidence.items()},
         )  # fmt: skip
         await tx.append(_event(actor, run))
     return await _bundle(app, actor, about)
+
+
+def _instead(status: SopStatus) -> str:
+    run = status.run
+    if run.sop == CONNECT:
+        return of_connection(status.state, run.reason)[:200]
+    return instead_of_evidence(status.state, run.reason, status.missing, ref=run.ref_id)
 
 
 async def _bundle(app: BrokerApp, actor: Actor, about: Onboarding) -> bytes:

@@ -16,7 +16,7 @@ from byokeep.flows.alerts import Alert
 from byokeep.flows.audit_read import DEFAULT_RECORDS, Shown, Window
 from byokeep.flows.history import KeyHistory
 from byokeep.flows.refs import Inventory, InventoryItem, Transition
-from byokeep.flows.sops import SopStatus
+from byokeep.flows.sops import CONNECT, SopStatus
 from byokeep.flows.subjects import Issued, Subject, Token
 from byokeep.http.body import Id, Strict
 
@@ -234,7 +234,7 @@ def sop_out(status: SopStatus) -> dict[str, Any]:
     return {
         "id": str(run.id), "sop": run.sop, "client_id": str(run.client_id), "provider": run.provider.value,
         "ref": str(run.ref_id), "version": run.version, "state": status.state, "missing": list(status.missing),
-        "reason": run.reason, "next_step": next_steps.of_run(status.state, run.reason, status.missing),
+        "reason": run.reason, "next_step": _next(status),
         "started_at": at_out(run.started_at), "started_by": str(run.started_by),
         "closed_at": at_out(run.closed_at), "store_request": run.store_request,
         "evidence": {
@@ -242,6 +242,12 @@ def sop_out(status: SopStatus) -> dict[str, Any]:
             for item, record in status.evidence.items()
         },
     }  # fmt: skip
+
+
+def _next(status: SopStatus) -> str:
+    if status.run.sop == CONNECT:
+        return next_steps.of_connection(status.state, status.run.reason)
+    return next_steps.of_run(status.state, status.run.reason, status.missing)
 
 
 def alert_out(alert: Alert) -> dict[str, Any]:
