@@ -1,26 +1,36 @@
-"""``byokeep account``: platform accounts and what identifies them."""
+"""``byokeep account``: platform accounts, how they stand, and through which lanes they may act."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Mapping
 from shlex import quote
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from cyclopts import App
 
+from byokeep.cli import connect
 from byokeep.cli.api import call, run, segment
-from byokeep.cli.choices import Lane, Platform
+from byokeep.cli.choices import Lane, LanePolicy, Platform
 from byokeep.cli.names import tell
-from byokeep.cli.terminal import again
+from byokeep.cli.terminal import again, busy
+from byokeep.core.errors import Unavailable
 
-app: Final = App(name="account", help="Register platform accounts and enable their lanes.")
+app: Final = App(name="account", help="Connect platform accounts, and enable their lanes.")
+app.command(connect.app)
+app.command(connect.logins)
+app.command(connect.connect)
+_COLUMNS: Final = ("platform", "account", "state", "policy", "identity", "username", "reauth_at", "next")
+_LOOK_S: Final = 60
 
 
 @app.command
 def add(client: UUID, platform: Platform, account: str, *, username: str, display_name: str) -> None:
-    """Register an account and the identity it must show before every effect.
+    """Register an account by hand, and the identity it must show before every effect.
 
-    Example: byokeep account add $CLIENT x acme --username acme --display-name "Acme Bakery"
+    Example: byokeep account add $CLIENT skool acme --username acme --display-name "Acme Bakery"
 
     Args:
         account: Our name for it, such as `acme`.
@@ -28,13 +38,14 @@ def add(client: UUID, platform: Platform, account: str, *, username: str, displa
         display_name: The title the platform shows for it.
     """
     body = {"platform": platform, "account": account, "username": username, "display_name": display_name}
+    lane = "browser" if platform == "skool" else "api"
     tell(run(call("POST", f"/v1/clients/{client}/accounts", body=body)), title="Account",
-         note="Next: " + again(f"account lanes {client} {platform} {quote(account)} --lane api"))  # fmt: skip
+         note="Next: " + again(f"account lanes {client} {platform} {quote(account)} --lane {lane}"))  # fmt: skip
 
 
 @app.command
 def lanes(client: UUID, platform: Platform, account: str, *, lane: list[Lane]) -> None:
-    """Set which lanes may act: api, browser, or both.
+    """Set the lanes of an account that was registered by hand: api, browser, or both. See `account lane`.
 
     Example: byokeep account lanes $CLIENT x acme --lane api
     """
@@ -42,11 +53,110 @@ def lanes(client: UUID, platform: Platform, account: str, *, lane: list[Lane]) -
     tell(run(call("POST", path, body={"lanes": lane})), title="Account")
 
 
+@app.command(name="lane")
+def lane_(client: UUID, where: str, account: str, policy: LanePolicy) -> None:
+    """Set the lane policy of a verified account: exactly one word.
+
+    Example: byokeep account lane $CLIENT x acme api
+
+    Args:
+        where: The platform, or the login.
+        policy: Through what it may act.
+    """
+    tell(run(call("POST", _path(client, where, account, "lane"), body={"policy": policy})), title="Account")
+
+
 @app.command(name="list")
 def list_(client: UUID) -> None:
-    """List a client's accounts.
+    """List a client's accounts: how they stand, and what comes next.
 
     Example: byokeep account list $CLIENT
     """
-    tell(run(call("GET", f"/v1/clients/{client}/accounts"))["accounts"], title="Accounts",
-         columns=("platform", "account", "username", "lanes", "identity", "identified_at"))  # fmt: skip
+    tell(run(call("GET", f"/v1/clients/{client}/accounts"))["accounts"], title="Accounts", columns=_COLUMNS)
+
+
+@app.command(name="show")
+def show_(client: UUID, where: str, account: str) -> None:
+    """Show one account.
+
+    Example: byokeep account show $CLIENT x acme
+
+    Args:
+        where: The platform, or the login.
+    """
+    found = run(call("GET", _path(client, where, account)))
+    tell(found, title="Account", note=_next(client, where, found))
+
+
+@app.command
+def verify(client: UUID, where: str, account: str, *, wait: bool = True) -> None:
+    """Ask the platform now whose account it is.
+
+    Example: byokeep account verify $CLIENT x acme
+
+    Args:
+        where: The platform, or the login.
+        wait: Wait until the answer is there.
+    """
+    path = _path(client, where, account)
+    run(call("POST", f"{path}/verify"))
+    found = run(_looked(path)) if wait else run(call("GET", path))
+    tell(found, title="Account", note=_next(client, where, found))
+
+
+async def _looked(path: str) -> dict[str, Any]:
+    before: dict[str, Any] = await call("GET", path)
+    deadline = time.monotonic() + _LOOK_S
+    with busy("Asking the platform ..."):
+        while time.monotonic() < deadline:
+            found: dict[str, Any] = await call("GET", path)
+            if found["verified_at"] is not None or found["identified_at"] != before["identified_at"]:
+                return found
+            await asyncio.sleep(0.2)
+    raise Unavailable("not_looked_yet", next_step="Is the refresher up? `byokeep doctor` tells.")
+
+
+@app.command(name="confirm-name")
+def confirm_name(client: UUID, where: str, account: str, *, username: str, display_name: str) -> None:
+    """Make the names that the platform says now the expected ones, as `account show` prints them.
+
+    Example: byokeep account confirm-name $CLIENT x acme --username acme --display-name "Acme Bakery"
+
+    Args:
+        where: The platform, or the login.
+        username: The `said username` that you saw; `-` for none.
+        display_name: The `said display name` that you saw; `-` for none.
+    """
+    body = {"username": username, "display_name": display_name}
+    tell(run(call("POST", _path(client, where, account, "confirm-name"), body=body)), title="Account")
+
+
+@app.command
+def disconnect(client: UUID, where: str, account: str) -> None:
+    """Stop the use of an account at once, end its grant at the platform, destroy its tokens.
+
+    Example: byokeep account disconnect $CLIENT x acme
+
+    Args:
+        where: The platform, or the login.
+    """
+    tell(run(call("POST", _path(client, where, account, "disconnect"))), title="Account",
+         note="Next: " + again(f"account show {client} {quote(where)} {quote(account)}"))  # fmt: skip
+
+
+def _path(client: UUID, where: str, account: str, act: str = "") -> str:
+    return f"/v1/clients/{client}/accounts/{segment(where)}/{segment(account)}" + (f"/{act}" if act else "")
+
+
+def _next(client: UUID, where: str, found: Mapping[str, Any]) -> str:
+    step = found["next"]
+    if not step:
+        return ""
+    at = found["login"] or where
+    words = f"account {step} {client} {quote(at)} {quote(found['account'])}"
+    if step == "lane":
+        words += " api"
+    if step == "confirm-name":
+        names = (found["said_username"] or "-", found["said_display_name"] or "-")
+        words += f" --username {quote(names[0])} --display-name {quote(names[1])}"
+    return "Next: " + again(words)

@@ -8,6 +8,7 @@ ApiProvider = Literal["anthropic", "google", "heygen", "kie", "openai", "openrou
 Platform = Literal["linkedin", "meta", "skool", "tiktok", "x", "youtube"]
 OAuthPlatform = Literal["linkedin", "meta", "tiktok", "x", "youtube"]
 Lane = Literal["api", "browser"]
+LanePolicy = Literal["api", "browser", "hybrid", "off"]
 Effect = Literal["comment", "delete", "dm", "engage", "other", "profile_edit", "publish"]
 Risk = Literal["standard", "high"]
 PersonRole = Literal["admin", "operator", "approver", "auditor"]

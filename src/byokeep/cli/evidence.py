@@ -30,6 +30,8 @@ def show_(sop: UUID) -> None:
             note = "Next: " + again(f"evidence export {sop} FILE")
         case "running":
             note = "Next: " + again(f"evidence show {sop}")
+        case _ if found["sop"] == "connect_account":
+            note = found["next_step"]
         case _:
             note = onward(found, own_token=False)
     tell(found, title="Evidence", note=note)

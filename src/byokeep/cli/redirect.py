@@ -1,0 +1,137 @@
+"""Takes a browser that comes back from a platform: one address on this machine, for one consent.
+
+Rules
+- It listens on 127.0.0.1 alone, at the redirect address of the app, for as long as the consent lives.
+- The page it shows is its own: nothing of others in it, no referrer, and the browser is sent to an address without
+  code or state at once (S-OAUTH-13). What came is shown nowhere.
+- Requests that are not the redirect are answered and forgotten; so is one that does not carry this consent's state.
+
+It may not judge the answer: the server does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.secret import Secret
+
+_LONGEST: Final = 16 * 1024  # bytes of a request
+_READ_S: Final = 10
+_FIELDS: Final = ("state", "code", "iss", "error")
+_HEADERS: Final = (
+    "Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\nReferrer-Policy: no-referrer\r\n"
+    "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
+    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'\r\n"
+    "Connection: close\r\n"
+)
+_PAGE: Final = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>byokeep</title>'
+    "<p>The answer has arrived. Close this window and look at the terminal.</p></html>"
+)
+_NOTHING: Final = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>byokeep</title><p>Nothing here.</p></html>'
+)
+
+
+def is_local(redirect_uri: str) -> bool:
+    """Whether a redirect address is on this machine."""
+    return urlsplit(redirect_uri).scheme == "http"
+
+
+def form_of(address: str, *, redirect_uri: str, state: Secret, binding: Secret) -> Secret | None:
+    """Return the answer that an address carries as a form to send on, None when it is not this consent's.
+
+    Args:
+        address: Where the browser came to, with its query.
+    """
+    split = urlsplit(address)
+    here = f"{split.scheme}://{split.netloc}{split.path}"
+    pairs = parse_qsl(split.query, keep_blank_values=True)
+    given = {name: value for name, value in pairs if name in _FIELDS}
+    # A name that stands twice is no answer of a platform.
+    if here != redirect_uri or len([name for name, _ in pairs if name in _FIELDS]) != len(given):
+        return None
+    if not state.matches(given.get("state", "").encode()):
+        return None
+    return Secret(urlencode({**given, "binding": binding.reveal().decode(), "redirect": here}))
+
+
+class Listener:
+    """Waits at a redirect address.
+
+    Args:
+        redirect_uri: ``http://127.0.0.1:PORT/PATH`` or ``localhost``.
+        state, binding: Of the consent.
+    """
+
+    def __init__(self, redirect_uri: str, *, state: Secret, binding: Secret) -> None:
+        self._uri, self._state, self._binding = redirect_uri, state, binding
+        self._came: asyncio.Future[Secret] = asyncio.get_running_loop().create_future()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Listener:
+        """Listen.
+
+        Raises:
+            Unavailable: ``port_taken``.
+        """
+        try:
+            self._server = await asyncio.start_server(
+                self._serve, "127.0.0.1", urlsplit(self._uri).port or 80, limit=_LONGEST
+            )
+        except OSError:
+            raise Unavailable(
+                "port_taken", next_step="Something else listens at the redirect address; stop it, or use --paste."
+            ) from None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def answer(self, *, limit_s: float) -> Secret:
+        """Return the answer as a form to send on.
+
+        Raises:
+            Rejected: ``not_answered``.
+        """
+        try:
+            return await asyncio.wait_for(self._came, limit_s)
+        except TimeoutError:
+            raise Rejected("not_answered", next_step="Start the connection again.") from None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _READ_S)
+            writer.write(self._reply(head.decode("latin-1")).encode())
+            await writer.drain()
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    def _reply(self, head: str) -> str:
+        first, *lines = head.split("\r\n")
+        method, _, rest = first.partition(" ")
+        target = rest.partition(" ")[0]
+        names = [line.partition(":") for line in lines if line]
+        hosts = [value.strip() for name, _, value in names if name.strip().lower() == "host"]
+        here, done = urlsplit(self._uri), urlsplit(self._uri).path.rstrip("/") + "/done"
+        if method != "GET" or hosts != [here.netloc] or not target.startswith("/"):
+            return _page("400 Bad Request", _NOTHING)
+        if target == done:
+            return _page("200 OK", _PAGE)
+        form = form_of(f"{here.scheme}://{here.netloc}{target}", redirect_uri=self._uri, state=self._state,
+                       binding=self._binding)  # fmt: skip
+        if form is None or self._came.done():
+            return _page("404 Not Found", _NOTHING)
+        self._came.set_result(form)
+        return _page("303 See Other", "", f"Location: {done}\r\n")
+
+
+def _page(status: str, body: str, more: str = "") -> str:
+    return f"HTTP/1.1 {status}\r\n{_HEADERS}{more}Content-Length: {len(body.encode())}\r\n\r\n{body}"
