@@ -99,13 +99,15 @@ def verify(client: UUID, where: str, account: str, *, wait: bool = True) -> None
         wait: Wait until the answer is there.
     """
     path = _path(client, where, account)
-    run(call("POST", f"{path}/verify"))
-    found = run(_looked(path)) if wait else run(call("GET", path))
+    found = run(_looked(path, wait=wait))
     tell(found, title="Account", note=_next(client, where, found))
 
 
-async def _looked(path: str) -> dict[str, Any]:
+async def _looked(path: str, *, wait: bool) -> dict[str, Any]:
     before: dict[str, Any] = await call("GET", path)
+    asked: dict[str, Any] = await call("POST", f"{path}/verify")
+    if not wait:
+        return asked
     deadline = time.monotonic() + _LOOK_S
     with busy("Asking the platform ..."):
         while time.monotonic() < deadline:
