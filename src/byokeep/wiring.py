@@ -149,7 +149,7 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
             scan_key=BaoScanKey(login),
             token_key=await _token_key(login),
             check_format=check_format,
-            consents=Catalog(settings.provider_urls),
+            consents=Catalog(settings.platform_urls),
             app_secrets=BaoAppSecrets(login),
         )
 

@@ -4,22 +4,312 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from typing import Any
+
 import pytest
 
+from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS
+from byokeep.core.model import LANES_OF, LanePolicy
+from byokeep.flows import connect_care
 from tests.support.connect import LOGINS, Office
 from tests.support.social import ACCOUNTS
 
 pytest_plugins = [
     "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.connect",
 ]  # fmt: skip
+REFRESHED = {"linkedin", "tiktok", "x", "youtube"}
 
 
+@pytest.mark.req("R2.1-7")
 @pytest.mark.parametrize("login", LOGINS)
 async def test_an_account_is_connected_and_proved(office: Office, login: str) -> None:
-    """The set is in the store, the reference in the database, names as the platform says them, evidence complete."""
+    """The whole set lies in the store, the database names its place, the names are the platform's, the run is complete;
+    where a platform gives no refresh token that is said, with the day of the next login."""
+    client, known = await office.client(), ACCOUNTS[login][0]
+    done = await office.connected(client, login, purposes=["publish"])
+    tokens = await office.tokens(client, login, done["account_id"])
+    assert (tokens.platform, tokens.issuer, tokens.app_id) == (login, PLATFORM_DESCRIPTORS[login].oauth.issuer, "app")
+    assert tokens.scopes
+    assert str(tokens.obtained_by) == str(office.desk.people["operator"].id)
+    assert (tokens.refresh is not None) == (login in REFRESHED)
+    state = await office.state(client, login)
+    assert (state["external_id"], state["display_name"]) == (known["id"], known["display_name"])
+    assert (state["state"], state["policy"], state["lanes"], state["next"]) == ("connected", "off", [], "lane")
+    if login not in REFRESHED:
+        assert state["reauth_at"] is not None
+    row = office.sql(
+        f"SELECT kind, secret_ref, version, state, verification FROM byokeep.credential_ref"
+        f" WHERE client_id = '{client}'"
+    )
+    place = office.place(client, login, done["account_id"], "tokens")
+    assert row == f"oauth_token_set|{place}|1|active|verified"
+    assert await office.live(client, login, done["account_id"]) == {
+        "tokens": [1], "access": [1], "code": [], "verifier": [],
+    }  # fmt: skip
+    sop = await office.desk.sop(done["sop"])
+    assert (sop["state"], sop["missing"]) == ("complete", [])
+    assert set(sop["evidence"]) == {"vault_write_event", "identity_verification", "platform_connected"}
+    assert len(office.desk.stand.events("platform_connected")) == 1
+
+
+@pytest.mark.req("R5.2-7")
+async def test_posts_are_read_and_counted_never_kept(office: Office) -> None:
+    """The record has the count and a digest of the newest; none at all is fine; a 403 is not verified."""
     client = await office.client()
+    await office.connected(client, "x")
+    (said,) = [json.loads(line)["fields"] for line in office.desk.stand.events("account.verified", "ok")]
+    assert (said["count"], len(said["newest"]), said["verification"]) == (3, 32, "first")
+    calls = await office.social.calls("x")
+    assert set(calls) == {"exchange", "identity", "posts"}  # each of the API a GET
+    await office.social.tell("accounts", platform="x", account="quiet", id="5550001", username="quiet",
+                             display_name="Quiet", posts=0)  # fmt: skip
+    await office.connected(client, "x", "quiet", account="quiet")
+    assert json.loads(office.desk.stand.events("account.verified", "ok")[-1])["fields"]["count"] == 0
+    await office.fault("x", "status", "posts", status=403)
+    refused = await office.connect(client, "x", "bravo", account="bravo")
+    assert (refused["state"], refused["reason"]) == ("failed", "posts_unreadable")
+    assert not any((await office.live(client, "x", refused["account_id"])).values())
+
+
+async def test_two_accounts_on_one_platform_are_two(office: Office) -> None:
+    """Each has a set and a reference of its own, and both are listed."""
+    client = await office.client()
+    for login in LOGINS:
+        first = await office.connected(client, login, f"{login}-a")
+        second = await office.connected(client, login, f"{login}-b", account="bravo")
+        assert first["account_id"] != second["account_id"]
+        one, two = [await office.tokens(client, login, one["account_id"]) for one in (first, second)]
+        assert not one.access.matches(two.access)
+    status, reply = await office.desk.call("GET", f"/v1/clients/{client}/accounts", "operator")
+    assert (status, len(reply["accounts"])) == (200, 12)
+    assert {one["state"] for one in reply["accounts"]} == {"connected"}
+
+
+@pytest.mark.req("R5.2-16")
+@pytest.mark.parametrize("login", ["x", "youtube", "meta"])
+async def test_scopes_that_are_missing_or_unknown_fail(office: Office, login: str) -> None:
+    """Fewer than asked fails and lists them; none told fails; more than asked passes with a warning."""
+    client, oauth = await office.client(), PLATFORM_DESCRIPTORS[login].oauth
     pick = {"pick": ACCOUNTS[login][0]["id"]} if login == "meta" else {}
-    done = await office.connect(client, login, **pick)
-    assert (done["state"], done["reason"]) == ("connected", "")
-    grant = office.sql(f"SELECT external_id, state, version, drift FROM byokeep.account_grant WHERE login = '{login}'")
-    assert grant == f"{ACCOUNTS[login][0]['id']}|live|1|f"
+    kept = [*oauth.scopes["connect"], *oauth.scopes["read"]]
+    done = await office.connect(client, login, purposes=["publish"], consent={"scopes": kept}, **pick)
+    assert (done["state"], done["reason"]) == ("failed", "missing_scope")
+    missing = json.loads(office.desk.stand.events("platform_connect_failed")[-1])["fields"]["missing"]
+    assert set(missing.split(",")) == {scope.rpartition("/")[2] for scope in oauth.scopes["publish"]}
+    await office.nothing_kept(client, login, done["account_id"])
+    await office.fault(login, "no_scope", "granted" if login == "meta" else "exchange")
+    untold = await office.connect(client, login, "untold", **pick)
+    assert untold["state"] == "failed"
+    await office.nothing_kept(client, login, untold["account_id"])
+    more = [*oauth.scopes["connect"], *oauth.scopes["read"], *oauth.scopes["engage"]]
+    wide = await office.connect(client, login, "wide", consent={"scopes": more}, **pick)
+    assert wide["state"] == "connected"
+    said = json.loads(office.desk.stand.events("account.verified", "ok")[-1])["fields"]
+    assert set(said["wider"].split(",")) == {scope.rpartition("/")[2] for scope in oauth.scopes["engage"]}
+    assert "scopes_wider" in office.desk.stand.alerts()
+
+
+@pytest.mark.req("R5.2-15")
+async def test_an_account_is_one_clients(office: Office) -> None:
+    """A second client is refused without a word of the first, and of two that race exactly one wins."""
+    first, second = await office.client(), await office.client()
+    await office.connected(first, "x")
+    done = await office.connect(second, "x", "mine")
+    assert (done["state"], done["reason"]) == ("failed", "account_taken")
+    assert not any((await office.live(second, "x", done["account_id"])).values())
+    for row in office.sql(
+        f"SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record WHERE chain = '{second}'"
+    ).splitlines():
+        assert str(first) not in row
+    begun = []
+    for client in (first, second):
+        one = await office.begin(client, "linkedin", "race")
+        said = await office.consent(one["authorize_url"], "linkedin", "bravo")
+        assert (await office.bring(client, one, said))[0] == 200
+        begun.append((client, one))
+    await asyncio.gather(office.finish(), office.finish())
+    ends = [(await office.look(client, one))["state"] for client, one in begun]
+    assert sorted(ends) == ["connected", "failed"]
+    lost, one = begun[ends.index("failed")]
+    assert not any((await office.live(lost, "linkedin", one["account_id"])).values())
+    held = office.sql("SELECT count(*) FROM byokeep.account_grant WHERE external_id = 'BravoSub02'")
+    assert held == "1"
+
+
+@pytest.mark.req("R5.2-5", "R5.2-6")
+async def test_a_changed_name_waits_for_a_person(office: Office) -> None:
+    """The same id under another name warns and waits for a confirmation that names what was seen; a look-alike is no
+    drift but another account, shown with its code points."""
+    client = await office.client()
+    await office.connected(client, "x")
+    await office.social.tell("accounts", platform="x", account="acme", id="2244994945", username="acme.bakes",
+                             display_name="Acme Bakery", posts=3)  # fmt: skip
+    again = await office.connect(client, "x")
+    assert again["state"] == "connected"
+    state = await office.state(client, "x")
+    assert (state["state"], state["username"], state["said_username"]) == ("name_changed", "acme.bakery", "acme.bakes")
+    assert len(office.desk.stand.events("account.name_changed")) == 1
+    assert "account_name_changed" in office.desk.stand.alerts()
+    wrong = {"username": "somebody", "display_name": "Acme Bakery"}
+    assert (await office.act(client, "x", "confirm-name", wrong))[1]["code"] == "other_name"
+    status, reply = await office.act(client, "x", "confirm-name", wrong | {"username": "acme.bakes"})
+    assert (status, reply["state"], reply["username"]) == (200, "connected", "acme.bakes")
+    await office.fault("x", "wrong_identity", "identity", lie="lookalike")
+    twin = await office.connect(client, "x")
+    assert (twin["state"], twin["reason"]) == ("quarantined", "other_account")
+    assert json.loads(office.desk.stand.events("account.quarantined")[-1])["fields"]["cause"] == "look_alike"
+
+
+async def test_another_account_replaces_nothing(office: Office) -> None:
+    """A reconnect that ends at another account is quarantined and the tokens stay; the same account replaces them."""
+    client = await office.client()
+    done = await office.connected(client, "tiktok")
+    before = await office.tokens(client, "tiktok", done["account_id"])
+    other = await office.connect(client, "tiktok", account="bravo")
+    assert (other["state"], other["reason"]) == ("quarantined", "other_account")
+    assert (await office.tokens(client, "tiktok", done["account_id"])).access.matches(before.access)
+    assert "other_account" in office.desk.stand.alerts()
+    again = await office.connected(client, "tiktok")
+    after = await office.tokens(client, "tiktok", done["account_id"])
+    assert not after.access.matches(before.access)
+    assert office.sql("SELECT version FROM byokeep.account_grant") == "2"
+    assert again["account_id"] == done["account_id"]
+    assert len(office.desk.stand.events("platform_connected")) == 2
+
+
+async def test_a_persons_login_takes_the_first_steps_back(office: Office) -> None:
+    """A closed platform comes to *permitted*, in order and on record, and a broken renewal is over."""
+    client = await office.client()
+    done = await office.connected(client, "x")
+    office.sql(
+        f"INSERT INTO byokeep.reenabling VALUES"
+        f" ('{client}', 'x', 'revoked', 'closed', ARRAY[1,5], 0, 0, 0, 1, 0, now());"
+        f"UPDATE byokeep.account_grant SET state = 'needs_reauth' WHERE client_id = '{client}';"
+        f"INSERT INTO byokeep.refresh_journal (id, client_id, account_id, base, phase, owner, job_id) SELECT"
+        f" gen_random_uuid(), '{client}', '{done['account_id']}', 1, 'broken', gen_random_uuid(), job_id"
+        f" FROM byokeep.connection LIMIT 1"
+    )
+    await office.connected(client, "x")
+    assert office.sql("SELECT stage, way FROM byokeep.reenabling") == "permitted|2"
+    stages = [json.loads(line)["fields"]["stage"] for line in office.desk.stand.events("platform.reenabling_stepped")]
+    assert stages == ["reauthorised", "identified", "permitted"]
+    assert office.sql("SELECT count(*) FROM byokeep.refresh_journal WHERE ended_at IS NULL") == "0"
+
+
+@pytest.mark.req("R5.2-9", "R2.1-8")
+async def test_the_lane_policy_is_one_word_after_verification(office: Office) -> None:
+    """Each policy sets its lanes; before verification it is a conflict; lists, null and capitals are refused; a
+    platform without OAuth is declared, refuses a connection with its reason, offers the browser, has no API lane."""
+    client = await office.client()
+    await office.begin(client, "x")
+    assert (await office.act(client, "x", "lane", {"policy": "api"}))[1]["code"] == "account_not_verified"
+    done = await office.connected(client, "x")
+    for policy in LanePolicy:
+        status, reply = await office.act(client, "x", "lane", {"policy": policy.value})
+        assert (status, reply["lanes"]) == (200, sorted(lane.value for lane in LANES_OF[policy])), policy
+    bad: list[Any] = ["api,browser", None, "ALL", "API", ["api"], ""]
+    for policy in bad:
+        assert (await office.act(client, "x", "lane", {"policy": policy}))[0] == 422, policy
+    assert (await office.state(client, "x"))["policy"] == "off"
+    office.sql(f"UPDATE byokeep.account_grant SET state = 'needs_reauth' WHERE account_id = '{done['account_id']}'")
+    assert (await office.act(client, "x", "lane", {"policy": "api"}))[1]["code"] == "account_not_verified"
+    lanes = f"/v1/clients/{client}/accounts/x/acme/lanes"
+    assert (await office.desk.call("POST", lanes, "operator", {"lanes": ["api"]}))[1]["code"] == "account_not_verified"
+    status, reply = await office.desk.call("GET", "/v1/logins", "operator")
+    (skool,) = [one for one in reply["logins"] if one["login"] == "skool"]
+    assert (skool["oauth"], skool["lanes"]) == ("none", ["browser"])
+    assert skool["why"]
+    path = f"/v1/clients/{client}/logins/skool/accounts/acme/connect"
+    status, reply = await office.desk.call("POST", path, "operator", {})
+    assert (status, reply["code"]) == (422, "platform_without_oauth")
+    assert "browser" in reply["next_step"]
+    body = {"platform": "skool", "account": "acme", "username": "acme", "display_name": "Acme"}
+    assert (await office.desk.call("POST", f"/v1/clients/{client}/accounts", "operator", body))[0] == 201
+    for policy in ("api", "hybrid"):
+        assert (await office.act(client, "skool", "lane", {"policy": policy}))[1]["code"] == "lane_not_offered"
+    assert (await office.act(client, "skool", "lane", {"policy": "browser"}))[0] == 200
+    lanes = f"/v1/clients/{client}/accounts/skool/acme/lanes"
+    assert (await office.desk.call("POST", lanes, "operator", {"lanes": ["api"]}))[1]["code"] == "lane_not_offered"
+
+
+async def test_an_account_is_looked_at_again(office: Office) -> None:
+    """A look on demand proves a match; another account turns the lanes off; who can not be asked is not a match."""
+    client = await office.client()
+    await office.connected(client, "x")
+    assert (await office.act(client, "x", "lane", {"policy": "api"}))[0] == 200
+    assert await connect_care.check_due(office.app) == 0
+    assert (await office.act(client, "x", "verify"))[0] == 202
+    assert await connect_care.check_due(office.app) == 1
+    state = await office.state(client, "x")
+    assert (state["state"], state["identity"], state["policy"]) == ("connected", "match", "api")
+    assert state["verified_at"] is not None
+    await office.act(client, "x", "verify")
+    await office.fault("x", "status", "identity", status=503)
+    await connect_care.check_due(office.app)
+    state = await office.state(client, "x")
+    assert (state["identity"], state["verified_at"], state["policy"]) == ("unknown", None, "api")
+    await office.act(client, "x", "verify")
+    await office.fault("x", "wrong_identity", "identity", lie="other")
+    await connect_care.check_due(office.app)
+    state = await office.state(client, "x")
+    assert (state["state"], state["identity"], state["policy"]) == ("mismatch", "mismatch", "off")
+    assert "other_account" in office.desk.stand.alerts()
+    assert (await office.act(client, "x", "lane", {"policy": "api"}))[1]["code"] == "account_not_verified"
+
+
+@pytest.mark.req("S-OAUTH-9")
+@pytest.mark.parametrize(
+    ("login", "said"), [("x", "confirmed"), ("youtube", "confirmed"), ("instagram", "not_offered")]
+)
+async def test_a_disconnected_account_serves_nobody(office: Office, login: str, said: str) -> None:
+    """Use stops at once; what is said was proved by use; a
+    platform that answers 200 and keeps the token alive is *unconfirmed*, and asked again."""
+    client = await office.client()
+    done = await office.connected(client, login)
+    await office.act(client, login, "lane", {"policy": "api"})
+    if login != "instagram":
+        await office.fault(login, "feigned", "revoke", times=2)
+    status, reply = await office.act(client, login, "disconnect")
+    assert (status, reply["policy"]) == (200, "off")
+    assert office.sql("SELECT state FROM byokeep.credential_ref") == "deactivated"
+    assert await connect_care.end_disconnected(office.app) == 1
+    if login != "instagram":
+        last = json.loads(office.desk.stand.events("grant.revoked")[-1])
+        assert (last["outcome"], last["fields"]["verification"]) == ("failed", "unconfirmed")
+        assert (await office.live(client, login, done["account_id"]))["access"] == []
+        assert await connect_care.end_disconnected(office.app) == 0
+        office.sql("UPDATE byokeep.account_grant SET changed_at = now() - interval '1 hour'")
+        assert await connect_care.end_disconnected(office.app) == 1
+    last = json.loads(office.desk.stand.events("grant.revoked")[-1])
+    assert (last["outcome"], last["fields"]["verification"]) == ("ok", said)
+    assert (await office.state(client, login))["state"] == "disconnected"
+    assert not any((await office.live(client, login, done["account_id"])).values())
+    assert await connect_care.end_disconnected(office.app) == 0
+    await office.connected(client, login)
+
+
+async def test_a_consent_whose_finisher_died_leaves_nothing(office: Office) -> None:
+    """It ends as failed, what it had stored is destroyed; one that nobody answered expires."""
+    client = await office.client()
+    begun = await office.begin(client, "x")
+    said = await office.consent(begun["authorize_url"], "x")
+    assert (await office.bring(client, begun, said))[0] == 200
+    async with office.custody(client, "x") as custody:
+        from byokeep.core.secret import Secret
+
+        for part in ("tokens", "access"):
+            await custody.write(office.place(client, "x", begun["account_id"], part), Secret("left-behind"), cas=0)
+    office.sql("UPDATE byokeep.connection SET state = 'taken', answered_at = now() - interval '1 hour'")
+    late = await office.begin(client, "tiktok")
+    office.sql(
+        f"UPDATE byokeep.connection SET started_at = now() - interval '20 minutes',"
+        f" expires_at = now() - interval '10 minutes' WHERE id = '{late['connection']}'"
+    )
+    assert await connect_care.sweep_lost(office.app) == 2
+    assert (await office.look(client, begun))["reason"] == "interrupted"
+    assert (await office.look(client, late))["state"] == "expired"
+    await office.nothing_kept(client, "x", begun["account_id"])
+    await office.nothing_kept(client, "tiktok", late["account_id"])
+    await office.connected(client, "x")

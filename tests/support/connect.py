@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID, uuid4
@@ -20,18 +19,16 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS, Place, PlatformApp, PlatformClient
+from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS
+from byokeep.adapters.platforms.asking import asker, logins
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.client import ClientSettings
-from byokeep.core.fault import Fault
-from byokeep.core.identity import Face
 from byokeep.core.model import ClientId, LeaseKind
 from byokeep.core.ref import Part, SecretRef
-from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import connect_finish
 from byokeep.flows.jobs import JobSpec, open_job
-from byokeep.flows.refresher_app import AppAt, Ended, Login, Posts, RefresherApp, Slots
+from byokeep.flows.refresher_app import RefresherApp, Slots
 from byokeep.wire.outbound import new_outbound_client
 from byokeep.wire.tokens import unpack_tokens
 from byokeep.worker.custodian import BrokerCustodian, LeasedCustody
@@ -46,52 +43,6 @@ LOGINS = sorted(ACCOUNTS)
 def back(login: str) -> str:
     """The redirect address of a login's app: each has its own."""
     return f"http://127.0.0.1:8431/{login}"
-
-
-class Port:
-    """:class:`byokeep.flows.refresher_app.PlatformMore` over the adapter."""
-
-    def __init__(self, client: PlatformClient) -> None:
-        self._client = client
-
-    async def exchange(self, code: Secret, verifier: Secret | None, *, by: UUID) -> TokenSet | Fault:
-        return await self._client.exchange(code, verifier, by=by, clock=lambda: datetime.now(UTC))
-
-    async def refresh(
-        self, tokens: TokenSet, *, landed: Callable[[int, Secret, datetime], Awaitable[None]]
-    ) -> TokenSet | Fault:
-        raise AssertionError("nothing is renewed here")
-
-    def read_landed(self, tokens: TokenSet, *, status: int, body: Secret, at: datetime) -> TokenSet | Fault:
-        raise AssertionError("nothing is renewed here")
-
-    async def identify(self, tokens: TokenSet) -> tuple[Face, ...] | Fault:
-        return await self._client.identify(tokens)
-
-    async def look(self, tokens: TokenSet, account: Face) -> Posts | Fault:
-        found = await self._client.recent_posts(tokens, account)
-        return found if isinstance(found, Fault) else Posts(count=found.count, newest_id=found.newest_id)
-
-    async def granted(self, tokens: TokenSet) -> tuple[str, ...] | Fault | None:
-        return await self._client.granted(tokens)
-
-    async def consent_end(self, tokens: TokenSet) -> datetime | Fault | None:
-        return await self._client.consent_end(tokens)
-
-    async def revoke(self, tokens: TokenSet) -> Ended:
-        return Ended((await self._client.revoke(tokens)).value)
-
-
-def login_of(name: str) -> Login:
-    """What the flows know of a login."""
-    one = PLATFORM_DESCRIPTORS[name]
-    assert one.oauth is not None
-    return Login(
-        id=name, provider=one.provider, issuer=one.oauth.issuer, rules=one.oauth.refresh_rules,
-        needed={purpose.value: scopes for purpose, scopes in one.oauth.scopes.items()},
-        posts_scope=one.oauth.posts.scope, several_allowed=one.oauth.identity.several_allowed,
-        endpoint=one.oauth.identity.call.name, check_every_s=one.oauth.health.every_s,
-    )  # fmt: skip
 
 
 @dataclass
@@ -177,6 +128,27 @@ class Office:
         assert await self.finish() == 1
         return begun | await self.look(client, begun)
 
+    async def connected(
+        self, client: UUID, login: str, name: str = "acme", *, account: str = "acme", **more: Any
+    ) -> dict[str, Any]:
+        """Connect, and it must end well; where a consent opens several accounts the right one is picked."""
+        which = 0 if account == "acme" else 1
+        pick = {"pick": ACCOUNTS[login][which]["id"]} if login == "meta" else {}
+        done = await self.connect(client, login, name, account=account, **{**pick, **more})
+        assert (done["state"], done["reason"]) == ("connected", ""), done
+        return done
+
+    async def state(self, client: UUID, login: str, name: str = "acme") -> dict[str, Any]:
+        """How an account stands, as an operator sees it."""
+        status, reply = await self.desk.call("GET", f"/v1/clients/{client}/accounts/{login}/{name}", "operator")
+        assert status == 200, reply
+        return dict(reply)
+
+    async def act(self, client: UUID, login: str, act: str, body: Any = None, name: str = "acme") -> tuple[int, Any]:
+        """One of the acts on an account."""
+        path = f"/v1/clients/{client}/accounts/{login}/{name}/{act}"
+        return await self.desk.call("POST", path, "operator", body)
+
     async def fault(self, login: str, kind: str, call: str, **spec: Any) -> None:
         """Script a fault of one call."""
         await self.social.tell("faults", provider=login, kind=kind, match={"call": call}, **spec)
@@ -229,18 +201,15 @@ async def office_on(database: Any, store: Store) -> AsyncIterator[Office]:
         desk = await stack.enter_async_context(desk_on(stand, places))
         http = await stack.enter_async_context(new_outbound_client())
 
-        def platform(at: AppAt, secret: Secret | None) -> Port:
-            app = PlatformApp(client_id=at.app_id, client_secret=secret, redirect_uri=at.redirect_uri)
-            return Port(PlatformClient(PLATFORM_DESCRIPTORS[at.login], app, http, Place(base=places[at.login])))
-
         token = stand.home / "custodian.token"
         worker = desk.worker
         app = RefresherApp(
             db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
             environment=worker.environment, limits=worker.limits,
             custodian=BrokerCustodian(ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1)),
-            slots=cast(Slots, None), owner=uuid4(), logins={name: login_of(name) for name in LOGINS},
-            platform=platform, digest=lambda text: hmac.digest(b"k" * 32, text.encode(), hashlib.sha256).hex()[:32],
+            slots=cast(Slots, None), owner=uuid4(), logins=logins(),
+            platform=asker(http, worker.clock.now, places),
+            digest=lambda text: hmac.digest(b"k" * 32, text.encode(), hashlib.sha256).hex()[:32],
         )  # fmt: skip
         office = Office(desk, social, app, http)
         await office.set_apps()

@@ -17,25 +17,17 @@ from byokeep.core.errors import Conflict, Integrity
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.identity import Face
 from byokeep.core.model import Actor
-from byokeep.core.reenable import (
-    Cause,
-    IdentityChecked,
-    Reauthorised,
-    Reenable,
-    ScopesChecked,
-    Stage,
-    next_state,
-)
+from byokeep.core.reenable import IdentityChecked, Reauthorised, ScopesChecked
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.refresh import alarm_at, due_at, reauth_at
 from byokeep.core.tokens import TokenSet
-from byokeep.flows import connections, sops
+from byokeep.flows import connections, reenabling, sops
 from byokeep.flows.accounts import PlatformAccount, account_from
 from byokeep.flows.clients import require_active
 from byokeep.flows.connections import Connection
 from byokeep.flows.refresher_app import Login, Posts, RefresherApp
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Row, Tx, Written
+from byokeep.ports import Query, Tx, Written
 
 _GRANT_PUT: Final = Query("grant_put", connections.grant_from)
 _NAMED: Final = Query("account_named", account_from)
@@ -45,15 +37,6 @@ _REF_RENEW: Final = Query("account_ref_renew", lambda row: UUID(str(row["id"])))
 _SOP_DONE: Final = Query("sop_connected", sops.sop_from)
 _JOURNAL_END: Final = Query("journal_end", lambda _: None)
 _WAITING: Final = Query("grants_without_person", lambda row: int(row["found"]))
-
-
-def _way(row: Row) -> Reenable:
-    numbers = {name: int(row[name]) for name in ("number", "taken", "done", "way", "revision")}
-    return Reenable(cause=Cause(row["cause"]), stage=Stage(row["stage"]), stages=tuple(row["stages"]), **numbers)
-
-
-_WAY: Final = Query("way_lock", _way)
-_WAY_STEP: Final = Query("way_step", lambda row: int(row["revision"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +79,7 @@ async def record(
     ends = _Ends(login, found.tokens, one.account_id.bytes + version.to_bytes(4, "big"))
     async with app.db.begin(client_id=one.client_id) as tx:
         client = await require_active(tx, one.client_id)
+        await _come_back(tx, app, actor, one, account)  # its row is locked before the chain
         run = await tx.one(sops.LOCK, client_id=one.client_id, id=one.sop_id)
         write_seq = await _stored(tx, actor, one, account, placed, ends)
         verify_seq = await _verified(tx, app, actor, one, account, login, found, version, first=first)
@@ -121,7 +105,6 @@ async def record(
         if ended is None:
             raise Conflict("connection_over", connection=one.id)
         await _warn(tx, app, actor, one, account, found)
-        await come_back(tx, actor, one, account)
 
 
 class _Ends:
@@ -208,30 +191,14 @@ async def _warn(
             )
 
 
-async def come_back(tx: Tx, actor: Actor, one: Connection, account: PlatformAccount) -> None:
-    """Store the steps that a person's login is on the way back of a closed platform, if it is the last one missing."""
-    state = await tx.maybe(_WAY, client_id=one.client_id, platform=account.platform.value)
-    if state is None or state.stage is Stage.OPEN:
+async def _come_back(tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount) -> None:
+    """Take the steps that a person's login is on the way back of a closed platform, if it is the last one missing."""
+    platform = account.platform.value
+    if await tx.one(_WAITING, client_id=one.client_id, provider=platform, account_id=account.id):
         return
-    waiting = await tx.one(_WAITING, client_id=one.client_id, provider=account.platform.value, account_id=account.id)
-    if waiting:
-        return
-    before = state.revision
-    for step in (Reauthorised(by_person=True), IdentityChecked(matches=True), ScopesChecked(missing=frozenset())):
-        state = next_state(state, step)
-        fields: dict[str, FieldValue] = {
-            "platform": account.platform.value, "login": one.login, "stage": state.stage.value,
-            "cause": state.cause.value, "way": state.way, "sop": str(one.sop_id),
-        }  # fmt: skip
-        await tx.append(
-            Event(name=EventName.PLATFORM_STEPPED, actor=actor, outcome=Outcome.OK, client_id=one.client_id,
-                  object_id=account.id, fields=fields)
-        )  # fmt: skip
-    await tx.one(
-        _WAY_STEP, client_id=one.client_id, platform=account.platform.value, cause=state.cause.value,
-        stage=state.stage.value, number=state.number, taken=state.taken, done=state.done, way=state.way,
-        revision=state.revision, revision_from=before,
-    )  # fmt: skip
+    steps = (Reauthorised(by_person=True), IdentityChecked(matches=True), ScopesChecked(missing=frozenset()))
+    for step in steps:
+        await reenabling.step(tx, app, actor, one.client_id, platform, step, account_id=account.id)
 
 
 def _stamp(at: datetime) -> str:

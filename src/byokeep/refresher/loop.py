@@ -18,6 +18,8 @@ from typing import Final
 
 from byokeep.core.errors import ByokeepError
 from byokeep.flows.clock_watch import ClockWatch
+from byokeep.flows.connect_care import tend
+from byokeep.flows.connect_finish import take_answered
 from byokeep.flows.refresh import Renewals
 from byokeep.flows.refresh_book import Grant
 from byokeep.flows.refresher_app import RefresherApp
@@ -28,6 +30,8 @@ DRAIN_S: Final = 90.0  # what renewals under way get after SIGTERM
 DUE_S: Final = 1.0
 RESUME_S: Final = 5.0
 REMIND_S: Final = 60.0
+CONNECT_S: Final = 0.5  # a code may live for thirty seconds
+CARE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,15 @@ def rounds(app: RefresherApp, renewals: Renewals) -> list[Round]:
     async def tell() -> int:
         return await remind(app)
 
+    async def connect() -> int:
+        return await take_answered(app)
+
+    async def care() -> int:
+        return await tend(app)
+
     return [
+        Round("connect", CONNECT_S, connect),
+        Round("care", CARE_S, care),
         Round("resume", RESUME_S, resume),
         Round("renew", DUE_S, renew),
         Round("remind", REMIND_S, tell),

@@ -167,16 +167,6 @@ UPDATE byokeep.refresh_journal SET phase = 'closed', reason = 'reconnected', end
  WHERE client_id = :client_id AND account_id = :account_id AND ended_at IS NULL AND phase = 'broken'
 RETURNING id;
 
--- name: way_lock
-SELECT * FROM byokeep.reenabling WHERE client_id = :client_id AND platform = :platform FOR UPDATE;
-
--- name: way_step
-UPDATE byokeep.reenabling
-   SET cause = :cause, stage = :stage, number = :number, taken = :taken, done = :done, way = :way,
-       revision = :revision, changed_at = now()
- WHERE client_id = :client_id AND platform = :platform AND revision = :revision_from
-RETURNING revision;
-
 -- name: grants_without_person
 -- Other accounts of this platform that still wait for their person.
 SELECT count(*) AS found FROM byokeep.account_grant
