@@ -62,7 +62,7 @@ async def test_posts_are_read_and_counted_never_kept(office: Office) -> None:
     (said,) = [json.loads(line)["fields"] for line in office.desk.stand.events("account.verified", "ok")]
     assert (said["count"], len(said["newest"]), said["verification"]) == (3, 32, "first")
     calls = await office.social.calls("x")
-    assert set(calls) == {"exchange", "identity", "posts"}  # each of the API a GET
+    assert set(calls) == {"token", "identity", "posts"}  # each of the API a GET
     await office.social.tell("accounts", platform="x", account="quiet", id="5550001", username="quiet",
                              display_name="Quiet", posts=0)  # fmt: skip
     await office.connected(client, "x", "quiet", account="quiet")
@@ -99,7 +99,7 @@ async def test_scopes_that_are_missing_or_unknown_fail(office: Office, login: st
     missing = json.loads(office.desk.stand.events("platform_connect_failed")[-1])["fields"]["missing"]
     assert set(missing.split(",")) == {scope.rpartition("/")[2] for scope in oauth.scopes["publish"]}
     await office.nothing_kept(client, login, done["account_id"])
-    await office.fault(login, "no_scope", "granted" if login == "meta" else "exchange")
+    await office.fault(login, *(("html", "permissions") if login == "meta" else ("no_scope", "token")))
     untold = await office.connect(client, login, "untold", **pick)
     assert untold["state"] == "failed"
     await office.nothing_kept(client, login, untold["account_id"])

@@ -201,7 +201,7 @@ def _who(case: Case, faces: tuple[Face, ...]) -> tuple[Face, int]:
         chosen = choose(faces, wanted=case.one.wanted)
         if not isinstance(chosen, Face):
             raise Rejected("account_not_chosen", cause=chosen.value)
-        if case.one.wanted is None and len(faces) > 1 and not case.login.several_allowed:
+        if len(faces) > 1 and not case.login.several_allowed:
             raise Rejected("account_not_chosen", cause="several_accounts")
         names = ((account.username, chosen.username), (account.display_name, chosen.display_name))
         return chosen, sum(1 for typed, said in names if typed and typed != said)

@@ -45,9 +45,7 @@ class NamesBody(Strict):
 def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes; ``where`` in a path is a platform or a login."""
     routes = APIRouter(prefix="/v1/clients/{client_id}/accounts", tags=["accounts"], dependencies=[Depends(no_query)])
-    who, policy_body, names_body = (
-        Depends(caller(auth)), Depends(json_body(PolicyBody)), Depends(json_body(NamesBody)),
-    )  # fmt: skip
+    who, policy_body = Depends(caller(auth)), Depends(json_body(PolicyBody))
 
     @routes.get("")
     async def list_accounts(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
@@ -72,6 +70,14 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
             app, actor, ClientId(client_id), where=where, account=account, policy=LanePolicy(body.policy)
         )
         return state_out(done)
+
+    return routes
+
+
+def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
+    """Return the routes that ask for something to be done about an account."""
+    routes = APIRouter(prefix="/v1/clients/{client_id}/accounts", tags=["accounts"], dependencies=[Depends(no_query)])
+    who, names_body = Depends(caller(auth)), Depends(json_body(NamesBody))
 
     @routes.post("/{where}/{account}/verify", status_code=202)
     async def verify(

@@ -75,6 +75,7 @@ def _rooms(app: WebApp, auth: Authenticator, passwords: PasswordCheck, emergency
         clients.router(app, auth),
         clients.account_router(app, auth, writes),
         accounts.router(app, auth, writes),
+        accounts.acts(app, auth, writes),
         connect.app_routes(app, auth),
         connect.router(app, auth, writes),
         keys.values(app, auth, writes),
