@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,8 +104,9 @@ async def test_scopes_that_are_missing_or_unknown_fail(office: Office, login: st
     untold = await office.connect(client, login, "untold", **pick)
     assert untold["state"] == "failed"
     await office.nothing_kept(client, login, untold["account_id"])
-    more = [*oauth.scopes["connect"], *oauth.scopes["read"], *oauth.scopes["engage"]]
-    wide = await office.connect(client, login, "wide", consent={"scopes": more}, **pick)
+    known = office.app.logins[login]
+    office.app.logins[login] = replace(known, needed=known.needed | {"engage": ()})  # as if it had not been asked for
+    wide = await office.connect(client, login, "wide", purposes=["engage"], **pick)
     assert wide["state"] == "connected"
     said = json.loads(office.desk.stand.events("account.verified", "ok")[-1])["fields"]
     assert set(said["wider"].split(",")) == {scope.rpartition("/")[2] for scope in oauth.scopes["engage"]}

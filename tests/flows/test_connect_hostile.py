@@ -255,7 +255,7 @@ async def test_nothing_secret_is_left_anywhere_but_in_the_store(office: Office) 
         replies.append(await office.desk.call("GET", f"/v1/clients/{client}/accounts", "operator"))
         replies.append(await office.desk.call("GET", "/v1/apps", "admin"))
         tokens = await office.tokens(client, login, begun["account_id"])
-        kept = [tokens.access.reveal(), *([tokens.refresh.reveal()] if tokens.refresh else [])]
+        kept = [tokens.access.reveal(), *([tokens.refresh.reveal()] if tokens.refresh is not None else [])]
         kept += [begun["binding"].encode(), *(code.encode() for code in office.seen if len(code) > 15)]
         secrets += kept
         for _, reply in replies:

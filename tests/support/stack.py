@@ -32,6 +32,7 @@ from byokeep.settings import load
 from byokeep.sim import Sim, start
 from byokeep.supervisor import Stack
 
+LOGINS = ("instagram", "linkedin", "meta", "tiktok", "x", "youtube")
 PROVIDERS = ("anthropic", "openai", "google", "openrouter", "kie", "heygen")
 PEOPLE = ("operator", "approver", "auditor")
 SOURCE = Path(__file__).parents[2] / "src"
@@ -358,9 +359,10 @@ def new_home(home: Path | None = None) -> Path:
 
 
 def configure(home: Path, sim: Sim) -> None:
-    """Point a home at the simulated vendors."""
+    """Point a home at the simulated vendors and platforms."""
     urls = "".join(f'{name} = "{sim.base_url(name)}"\n' for name in PROVIDERS)
-    (home / "config.toml").write_text(f"[provider_urls]\n{urls}")
+    logins = "".join(f'{name} = "{sim.base_url(name)}"\n' for name in LOGINS)
+    (home / "config.toml").write_text(f"[provider_urls]\n{urls}[platform_urls]\n{logins}")
 
 
 @asynccontextmanager

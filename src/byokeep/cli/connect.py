@@ -100,18 +100,18 @@ async def _connect(client: UUID, login: str, account: str, body: dict[str, Any],
     begun = await call("POST", path, body=body)
     url, uri, binding = begun["authorize_url"], begun["redirect_uri"], Secret(begun["binding"])
     state = Secret(dict(parse_qsl(urlsplit(url).query)).get("state", ""))
+    base = f"/v1/clients/{client}/connections/{begun['connection']}"
     if paste or not is_local(uri):
         _invite(url, browse=browse)
-        form = await _pasted(uri, state, binding)
+        found = await _finished(base, await _pasted(uri, state, binding))
     else:
         async with Listener(uri, state=state, binding=binding) as listener:
             _invite(url, browse=browse)
             with busy("Waiting for the person ..."):
                 form = await listener.answer(limit_s=_LIFE_S)
-    base = f"/v1/clients/{client}/connections/{begun['connection']}"
-    await call("POST", f"{base}/answer", raw=form)
-    form.wipe()
-    return _told(await _finished(base), client, login, account)
+            found = await _finished(base, form)
+            await listener.linger()
+    return _told(found, client, login, account)
 
 
 def _invite(url: str, *, browse: bool) -> None:
@@ -137,7 +137,10 @@ async def _pasted(uri: str, state: Secret, binding: Secret) -> Secret:
     return form
 
 
-async def _finished(base: str) -> dict[str, Any]:
+async def _finished(base: str, form: Secret) -> dict[str, Any]:
+    """Bring the answer, and wait until the refresher has made of it what it makes."""
+    await call("POST", f"{base}/answer", raw=form)
+    form.wipe()
     deadline = time.monotonic() + _FINISH_S
     with busy("Storing and verifying ..."):
         while True:

@@ -21,6 +21,7 @@ from byokeep.core.secret import Secret
 
 _LONGEST: Final = 16 * 1024  # bytes of a request
 _READ_S: Final = 10
+_LINGER_S: Final = 3
 _FIELDS: Final = ("state", "code", "iss", "error")
 _HEADERS: Final = (
     "Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\nReferrer-Policy: no-referrer\r\n"
@@ -71,6 +72,7 @@ class Listener:
     def __init__(self, redirect_uri: str, *, state: Secret, binding: Secret) -> None:
         self._uri, self._state, self._binding = redirect_uri, state, binding
         self._came: asyncio.Future[Secret] = asyncio.get_running_loop().create_future()
+        self._shown = asyncio.Event()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Listener:
@@ -105,11 +107,19 @@ class Listener:
         except TimeoutError:
             raise Rejected("not_answered", next_step="Start the connection again.") from None
 
+    async def linger(self) -> None:
+        """Give the browser a moment to fetch the page that it was sent to."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._shown.wait(), _LINGER_S)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _READ_S)
-            writer.write(self._reply(head.decode("latin-1")).encode())
+            reply = self._reply(head.decode("latin-1"))
+            writer.write(reply.encode())
             await writer.drain()
+            if _PAGE in reply:
+                self._shown.set()
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
