@@ -122,7 +122,7 @@ async def test_the_page_that_a_browser_comes_back_to_is_clean(owner: Owner) -> N
 
 
 async def test_every_platform_is_connected_by_the_command_line(owner: Owner, tmp_path: Any) -> None:
-    """Each is connected, verified, its evidence signed and checked offline, its lane set, looked at, ended; and no secret
+    """Each is connected, verified, proved by signed evidence, given a lane, looked at again, ended; and no secret
     was printed."""
     client = await owner.world.client()
     keys = tmp_path / "keys.txt"

@@ -244,11 +244,12 @@ async def test_nothing_secret_is_left_anywhere_but_in_the_store(office: Office) 
     client = await office.client()
     secrets: list[bytes] = [SECRET.encode()]
     for login in LOGINS:
-        begun = await office.begin(client, login)
+        name = f"acme-{login}"  # two logins of one platform are two accounts
+        begun = await office.begin(client, login, name)
         said = await office.consent(begun["authorize_url"], login)
         await office.bring(client, begun, said | {"iss": "https://evil.example"})
         pick = {"pick": ACCOUNTS[login][0]["id"]} if login == "meta" else {}
-        begun = await office.begin(client, login, **pick)
+        begun = await office.begin(client, login, name, **pick)
         said = await office.consent(begun["authorize_url"], login)
         replies = [await office.bring(client, begun, said), await office.bring(client, begun, said)]
         assert await office.finish() == 1
