@@ -18,7 +18,7 @@ from tests.support.cli import Ran, Shell
 from tests.support.social import ACCOUNTS, SECRET
 from tests.support.stack import World, running_stack
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 ADDRESS = re.compile(r"^http://\S+$", re.MULTILINE)
 
 
