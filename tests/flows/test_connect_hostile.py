@@ -142,8 +142,8 @@ async def test_an_answer_of_another_issuer_is_not_taken(office: Office) -> None:
 async def test_every_other_answer_is_refused_and_nothing_is_stored(office: Office) -> None:
     """The address has a challenge, a random state and the exact redirect; ``error=``, no code, a bad code, a changed
     redirect, a stranger's login: refused, and the store holds nothing."""
-    client = await office.client()
     for login in LOGINS:
+        client = await office.client()  # each has a budget of writes
         begun = await office.begin(client, login)
         assert query_of(begun)["redirect_uri"] == begun["redirect_uri"]
         said = await office.consent(begun["authorize_url"], login, deny=True)
