@@ -20,9 +20,9 @@ from uuid import UUID
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.fingerprint import VERSION
 from byokeep.core.keystate import LIVE
-from byokeep.core.model import Actor, ClientId, Provider
+from byokeep.core.model import Actor, ClientId, Provider, SecretKind
 from byokeep.core.policy import Verb
-from byokeep.core.ref import SecretRef
+from byokeep.core.ref import Part, SecretRef
 from byokeep.flows.app import WebApp
 from byokeep.flows.clients import scope_of
 from byokeep.flows.permission import permit
@@ -80,8 +80,9 @@ class _Line:
 
 
 def _line(row: Row) -> _Line:
+    part = Part.WEBHOOK if row["kind"] == SecretKind.WEBHOOK_SIGNING_SECRET else None
     return _Line(
-        place=SecretRef(ClientId(row["client_id"]), Provider(row["provider"])), ref_id=row["ref_id"],
+        place=SecretRef(ClientId(row["client_id"]), Provider(row["provider"]), part), ref_id=row["ref_id"],
         pinned=row["pinned"], version=row["version"],
         digests=None if row["digests"] is None else tuple(row["digests"]),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Conflict, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import (
@@ -32,7 +32,7 @@ from byokeep.core.model import (
 )
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
-from byokeep.core.ref import SecretRef
+from byokeep.core.ref import SecretRef, parse
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.clients import MAX_ROWS, scope_of
 from byokeep.flows.permission import absent, permit, recorded_rejections
@@ -251,10 +251,12 @@ async def inventory(app: WebApp, actor: Actor) -> Inventory:
         clients = await tx.all(_CLIENT_IDS, ids=scope_of(actor), limit=MAX_ROWS)
         await tx.append(Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, fields={"count": len(items)}))
     slots = asyncio.Semaphore(_AT_ONCE)
-    places = [(client, provider) for client in clients for provider in sorted(API_PROVIDERS)]
-    live = dict(zip(places, await asyncio.gather(*(_live(app, slots, *place) for place in places)), strict=True))
-    orphans = [orphan for place, versions in live.items() if (orphan := await _orphan(app, *place, versions))]
-    compared = tuple(_compared(item, live.get((item.ref.client_id, item.ref.provider))) for item in items)
+    places = [SecretRef(client, provider) for client in clients for provider in sorted(API_PROVIDERS)]
+    places += sorted({_place(item) for item in items} - set(places), key=str)
+    live = dict(zip(places, await asyncio.gather(*(_live(app, slots, place) for place in places)), strict=True))
+    keys = [(place, versions) for place, versions in live.items() if place.part is None]
+    orphans = [orphan for place, versions in keys if (orphan := await _orphan(app, place, versions))]
+    compared = tuple(_compared(item, live[_place(item)]) for item in items)
     known = all(versions is not None for versions in live.values())
     bad = orphans or any(item.store == "missing" for item in compared)
     return Inventory(
@@ -262,21 +264,28 @@ async def inventory(app: WebApp, actor: Actor) -> Inventory:
     )
 
 
-async def _live(app: WebApp, slots: asyncio.Semaphore, client_id: ClientId, provider: Provider) -> list[int] | None:
+def _place(item: InventoryItem) -> SecretRef:
+    place = parse(item.ref.secret_ref)
+    if not isinstance(place, SecretRef):
+        raise Integrity("bad_secret_ref", ref=item.ref.id)
+    return place
+
+
+async def _live(app: WebApp, slots: asyncio.Semaphore, place: SecretRef) -> list[int] | None:
     async with slots:
         try:
-            return await app.intake.live_versions(SecretRef(client_id, provider))
+            return await app.intake.live_versions(place)
         except ByokeepError:
             return None
 
 
-async def _orphan(app: App, client_id: ClientId, provider: Provider, live: list[int] | None) -> Orphan | None:
+async def _orphan(app: App, place: SecretRef, live: list[int] | None) -> Orphan | None:
     if not live:
         return None
-    async with app.db.begin(client_id=client_id) as tx:
-        known = set(await tx.all(_ON_RECORD, client_id=client_id, provider=provider.value))
+    async with app.db.begin(client_id=place.client_id) as tx:
+        known = set(await tx.all(_ON_RECORD, client_id=place.client_id, provider=place.provider.value))
     strange = tuple(version for version in live if version not in known)
-    return Orphan(client_id=client_id, provider=provider, versions=strange) if strange else None
+    return Orphan(client_id=place.client_id, provider=place.provider, versions=strange) if strange else None
 
 
 def _compared(item: InventoryItem, live: list[int] | None) -> InventoryItem:
