@@ -22,7 +22,7 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Denied, NotFound, RateLimited
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.model import Actor, ClientId, LeaseId, LeaseKind, Provider, Role
+from byokeep.core.model import PLATFORMS, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
 from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb, authorise
 from byokeep.core.ref import Part, SecretRef, parse
 from byokeep.flows.app import BrokerApp
@@ -56,7 +56,9 @@ class Grant:
     Attributes:
         jwt: Login token for the store.
         roles: Name of a secret -> role to log in with.
-        secrets: Name -> pinned place. A name is a provider, or ``platform/account`` of a connected account.
+        secrets: Name -> pinned place. A name is a provider, or ``platform/account`` of a connected account; with
+            ``/webhook`` behind a provider it is the signing secret, and with ``/webhook/previous`` the one before it
+            while both hold.
         expires_at: When the lease ends at the latest: with its job.
         life_s: Seconds it holds without a heartbeat.
         epoch: Unix second of issue, by the database's clock.
@@ -198,12 +200,14 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
     if row["recent"] >= app.limits.client_leases_per_second:
         raise RateLimited("too_many_leases", next_step="Keep one lease for a job and renew it.", retry_after_s=1)
     refs = {ref["provider"]: ref for ref in row["refs"]}
-    pins: dict[str, Pin] = {}
+    pins: dict[str, Pin] = _hooks(client_id, row) if row["kind"] == LeaseKind.USE else {}
     for provider in row["secrets"]:
         connected = [account for account in row["accounts"] if account["platform"] == provider]
-        if connected:
+        # A platform has no key of its own: there the signing secret alone is something to lease.
+        alone = provider in PLATFORMS and f"{provider}/webhook" in pins and provider not in refs
+        if connected and not (alone and not any(account["usable"] is True for account in connected)):
             pins |= _account_pins(client_id, provider, connected)
-        else:
+        elif not alone:
             pins[provider] = _pin(
                 row["kind"], client_id, provider, refs.get(provider), ended=provider in row["ended"]
             )  # fmt: skip
@@ -222,6 +226,18 @@ def _account_pins(client_id: ClientId, platform: str, accounts: Sequence[Mapping
     }
     if not pins:
         raise _unusable(platform)
+    return pins
+
+
+def _hooks(client_id: ClientId, row: Row) -> dict[str, Pin]:
+    pins = {}
+    for hook in row["hooks"]:
+        name, place = hook["provider"], SecretRef(client_id, Provider(hook["provider"]), Part.WEBHOOK)
+        if parse(hook["ref"]) != place:
+            raise deny(DenyReason.CREDENTIAL_NOT_USABLE)
+        pins[f"{name}/webhook"] = Pin(place.path, int(hook["version"]))
+        if hook["previous"] is not None:
+            pins[f"{name}/webhook/previous"] = Pin(place.path, int(hook["previous"]))
     return pins
 
 

@@ -18,6 +18,13 @@ SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets,
           FROM byokeep.credential_ref r
          WHERE r.client_id = j.client_id AND r.provider = ANY (j.secrets) AND r.purpose = 'default'
            AND r.environment = :environment AND r.state IN ('pre_activation', 'active', 'suspended')) AS refs,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'provider', r.provider, 'ref', r.secret_ref, 'version', r.version,
+                   'previous', CASE WHEN r.previous_until > t.now THEN r.previous_version END)), '[]')
+          FROM byokeep.credential_ref r
+         WHERE r.client_id = j.client_id AND r.provider = ANY (j.secrets) AND r.purpose = 'webhook'
+           AND r.environment = :environment AND r.state = 'active' AND r.verification IN ('pending', 'verified')
+           AND (r.expires_at IS NULL OR r.expires_at > t.now)) AS hooks,
        ARRAY(SELECT r.provider FROM byokeep.credential_ref r
               WHERE r.client_id = j.client_id AND r.provider = ANY (j.secrets) AND r.purpose = 'default'
                 AND r.environment = :environment
