@@ -19,7 +19,7 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.problems import install
 from byokeep.http.token import Authenticator, caller
-from byokeep.web import accounts, clients, connect, forward, keys, leaks, names, people, watch
+from byokeep.web import accounts, clients, connect, forward, keys, leaks, names, people, watch, webhooks
 from byokeep.web.limits import Budget, LoginBrake
 
 _NOBODY = ClientId(UUID(int=0))
@@ -83,6 +83,8 @@ def _rooms(app: WebApp, auth: Authenticator, passwords: PasswordCheck, emergency
         watch.router(app, auth),
         names.router(app, auth),
         leaks.router(app, auth),
+        webhooks.values(app, auth, writes),
+        webhooks.router(app, auth),
     )
 
 

@@ -24,7 +24,7 @@ from byokeep.web.words import StateBody, at_out, inventory_out, query_of, ref_ou
 MAX_VALUE: Final = 8 * 1024  # bytes
 VERSION_HEADER: Final = "x-byokeep-version"
 _GOES_ON: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE})  # the others end the key's use
-_RAW: Final = {
+RAW: Final = {
     "requestBody": {
         "required": True,
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
@@ -44,11 +44,12 @@ def _wish(request: Request) -> onboard.Wish:
     )
 
 
-def _refuse(error: Rejected) -> None:
+def refuse(error: Rejected) -> None:
+    """Raise a refusal that was kept."""
     raise error
 
 
-async def _submitted(request: Request) -> tuple[bytes, Rejected | None]:
+async def submitted(request: Request) -> tuple[bytes, Rejected | None]:
     """Read the value; a refusal is kept, so that it is decided and recorded in its place."""
     try:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/octet-stream":
@@ -63,15 +64,15 @@ def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["keys"])
     who = Depends(caller(auth))
 
-    @routes.put("/clients/{client_id}/providers/{provider}/value", status_code=202, openapi_extra=_RAW)
+    @routes.put("/clients/{client_id}/providers/{provider}/value", status_code=202, openapi_extra=RAW)
     async def put_value(request: Request, client_id: PathId, provider: str, actor: Actor = who) -> JSONResponse:
         """Store a client's key; the whole body is the key. Verification follows by itself."""
         spend(request, writes, actor, ClientId(client_id))
         wish = _wish(request)
-        raw, problem = await _submitted(request)
+        raw, problem = await submitted(request)
         done = await onboard.onboard(
             app, actor, client_id=ClientId(client_id), provider=provider, value=Secret(raw), wish=wish,
-            check=partial(_refuse, problem) if problem else partial(app.check_format, provider, raw),
+            check=partial(refuse, problem) if problem else partial(app.check_format, provider, raw),
         )  # fmt: skip
         return JSONResponse(
             {

@@ -1,0 +1,82 @@
+"""Routes of webhooks' signing secrets: put one in, look at them, retire one."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.secret import Secret
+from byokeep.flows import webhooks
+from byokeep.flows.app import WebApp
+from byokeep.http.body import PathId, Strict, describe, json_body, no_query
+from byokeep.http.token import Authenticator, caller
+from byokeep.web.clients import spend
+from byokeep.web.keys import RAW, refuse, submitted
+from byokeep.web.limits import Budget
+from byokeep.web.words import at_out, query_of, ref_out, whole_number
+
+
+class RetireBody(Strict):
+    """Retire a signing secret, or only the previous one."""
+
+    reason: Annotated[str, Field(max_length=63)]
+    previous_only: bool = False
+
+
+def secret_out(found: webhooks.WebhookSecret) -> dict[str, Any]:
+    """Return the wire form of a signing secret's reference."""
+    return {
+        **ref_out(found.ref), "previous_version": found.previous_version,
+        "previous_until": at_out(found.previous_until),
+    }  # fmt: skip
+
+
+def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
+    """Return the route on which a signing secret comes in."""
+    routes = APIRouter(prefix="/v1", tags=["webhooks"])
+    who = Depends(caller(auth))
+
+    @routes.put("/clients/{client_id}/providers/{provider}/webhook", status_code=201, openapi_extra=RAW)
+    async def put_secret(request: Request, client_id: PathId, provider: str, actor: Actor = who) -> JSONResponse:
+        """Store a client's webhook secret; the whole body is the secret."""
+        spend(request, writes, actor, ClientId(client_id))
+        keep = whole_number("keep_previous_s", query_of(request, "keep_previous_s").get("keep_previous_s"))
+        raw, problem = await submitted(request)
+        done = await webhooks.store_secret(
+            app, actor, client_id=ClientId(client_id), provider=provider, value=Secret(raw), keep_previous_s=keep or 0,
+            check=partial(refuse, problem) if problem else partial(webhooks.check_form, raw),
+        )  # fmt: skip
+        return JSONResponse(secret_out(done), 201)
+
+    return routes
+
+
+def router(app: WebApp, auth: Authenticator) -> APIRouter:
+    """Return the routes that look at signing secrets and retire them."""
+    routes = APIRouter(prefix="/v1", tags=["webhooks"], dependencies=[Depends(no_query)])
+    who = Depends(caller(auth))
+    retire_body = Depends(json_body(RetireBody))
+
+    @routes.get("/clients/{client_id}/webhooks")
+    async def list_secrets(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """List a client's signing secrets; never a value."""
+        found = await webhooks.list_secrets(app, actor, ClientId(client_id))
+        return {"webhooks": [secret_out(one) for one in found]}
+
+    @routes.post("/clients/{client_id}/providers/{provider}/webhook/retire", openapi_extra=describe(RetireBody))
+    async def retire(
+        client_id: PathId, provider: str, actor: Actor = who, body: RetireBody = retire_body
+    ) -> dict[str, Any]:
+        """Retire a signing secret, or only the previous one."""
+        return secret_out(
+            await webhooks.retire(
+                app, actor, ClientId(client_id), provider, previous_only=body.previous_only, reason=body.reason
+            )
+        )
+
+    return routes
