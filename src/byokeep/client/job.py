@@ -18,6 +18,7 @@ from uuid import UUID
 
 from byokeep.client.http import Broker
 from byokeep.client.lease import HeldLease, now
+from byokeep.client.webhooks import JobWebhooks
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
 
@@ -100,6 +101,21 @@ class Job:
         except ByokeepError as error:
             await self._tell(error.code)
             raise
+
+    async def webhook(self, sender: str) -> JobWebhooks:
+        """Return what verifies a sender's deliveries to this client, with the secret stored for it.
+
+        Args:
+            sender: A declared provider that signs webhooks. Keep the object: its memory is what stops replays.
+
+        Raises:
+            Rejected: ``unknown_webhook_sender``.
+            Unauthenticated: ``webhook_no_key``: no secret is stored. Nothing is ever let pass without one.
+            Denied, Unavailable: As :meth:`secret`.
+        """
+        found = JobWebhooks(sender, self.lease.signing)
+        await found.secrets()
+        return found
 
     async def identify(self, platform: str, account: str, seen: Mapping[str, Any] | Iterable[Any] | None) -> str:
         """Report what the platform says about the account; the broker compares it with what was registered.

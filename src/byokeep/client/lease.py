@@ -167,6 +167,25 @@ class HeldLease:
         path, body = f"/v1/jobs/{self._job_id}/renewals", {"secret": name, "version": version}
         await self._broker.persist(lambda: self._broker.call("POST", path, self._token, body))
 
+    async def signing(self, provider: str, *, fresh_s: float) -> tuple[Secret, ...]:
+        """Return a provider's signing secret, and the previous one while both hold; nothing when none is stored.
+
+        Args:
+            fresh_s: How old, in seconds, the word on which secrets hold may be; older, and a new lease is taken.
+
+        Raises:
+            Denied, Unavailable: As :meth:`secret`.
+        """
+        if not self.holds or now() - self._asked_at > fresh_s:
+            await self._broker.persist(lambda: self._take_again(fresh_s))
+        names = [name for name in (f"{provider}/webhook", f"{provider}/webhook/previous") if name in self._pins]
+        return tuple([await self.secret(name) for name in names])
+
+    async def _take_again(self, fresh_s: float) -> None:
+        async with self._turn:
+            if not self.holds or now() - self._asked_at > fresh_s:
+                await self._take()
+
     async def login(self, provider: str) -> tuple[BaoHttp, Secret, str, int]:
         """Log in at the store for one provider; returns (store, token, path, pinned version or 0).
 

@@ -12,24 +12,29 @@ Rules
 - One object for each client and secret, kept for the life of the process: its memory is what stops replays. Several
   processes each have their own; behind a balancer let the handler be idempotent by the platform's event id.
 
-It may not fetch secrets: they come from a job, or from wherever the owner of the address keeps them.
+- In a job the secrets are those that the store holds now: at most :data:`FRESH_S` seconds old, one or two.
+
+It may not keep secrets: :class:`Webhooks` is given them, :class:`JobWebhooks` asks the job's lease at each delivery.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final, Protocol
 
 from byokeep.core import webhook
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Denied, Rejected, Unauthenticated
 from byokeep.core.secret import Secret
 from byokeep.core.webhook import SCHEMES, Delivery
 
-__all__ = ["SCHEMES", "Delivery", "Webhooks"]
+__all__ = ["SCHEMES", "Delivery", "JobWebhooks", "Webhooks"]
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+FRESH_S: Final = 60.0
+AGAIN_S: Final = 5.0  # a delivery that no secret fits has this much younger ones fetched: one may have been replaced
+_NO_SECRET: Final = frozenset({"not_declared", "missing_credential", "credential_not_usable"})
 _NO_SCHEME: Final = "Use one of: " + ", ".join(sorted(SCHEMES)) + "."
 
 
@@ -54,10 +59,7 @@ class Webhooks:
         remember: int = webhook.MAX_REMEMBERED,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        scheme = SCHEMES.get(sender)
-        if scheme is None:
-            raise Rejected("unknown_webhook_sender", next_step=_NO_SCHEME)
-        self._scheme = scheme
+        self._scheme = _scheme(sender)
         self._secrets = tuple(secrets)
         self._memory = webhook.Memory(remember)
         self._clock = clock
@@ -75,11 +77,7 @@ class Webhooks:
             RateLimited: ``webhook_memory_full``.
             Rejected: ``webhook_too_large``.
         """
-        pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
-        now = self._clock()
-        found = webhook.verify(self._scheme, pairs, body, [secret.reveal() for secret in self._secrets], now=now)
-        until = None if found.sent_at is None else found.sent_at + webhook.WINDOW_S
-        self._memory.claim(found.id, now=now, until=until)
+        found = _claim(self._scheme, self._memory, headers, body, self._secrets, self._clock())
         try:
             yield found
         except BaseException:
@@ -95,3 +93,96 @@ class Webhooks:
         """
         key = self._secrets[0].reveal() if self._secrets else b""
         return webhook.answer(self._scheme, challenge, key)
+
+
+class Signing(Protocol):
+    """Returns a provider's signing secrets, as :meth:`byokeep.client.lease.HeldLease.signing`."""
+
+    async def __call__(self, provider: str, *, fresh_s: float) -> tuple[Secret, ...]: ...
+
+
+class JobWebhooks:
+    """Verifies the deliveries of one sender with the secrets of a job's client; made by ``Job.webhook``.
+
+    Args:
+        sender: As for :class:`Webhooks`.
+        signing: Where the secrets come from.
+        remember, clock: As for :class:`Webhooks`.
+
+    Raises:
+        Rejected: ``unknown_webhook_sender``.
+    """
+
+    def __init__(
+        self, sender: str, signing: Signing, *, remember: int = webhook.MAX_REMEMBERED,
+        clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self._scheme = _scheme(sender)
+        self._signing = signing
+        self._memory = webhook.Memory(remember)
+        self._clock = clock
+
+    async def verify(self, body: bytes, headers: Headers) -> Delivery:
+        """Let a delivery pass that is the sender's and was not seen before.
+
+        Use :meth:`delivery` where handling can fail: after this a copy is refused, whatever becomes of the first.
+
+        Raises:
+            Unauthenticated, RateLimited, Rejected: As :meth:`Webhooks.delivery`.
+            Denied, Unavailable: The secrets could not be fetched; answer 503, and the sender delivers again.
+        """
+        pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+        try:
+            return _claim(self._scheme, self._memory, pairs, body, await self.secrets(), self._clock())
+        except Unauthenticated as error:
+            if error.code != "webhook_signature_wrong":
+                raise
+        secrets = await self.secrets(fresh_s=AGAIN_S)
+        return _claim(self._scheme, self._memory, pairs, body, secrets, self._clock())
+
+    @asynccontextmanager
+    async def delivery(self, headers: Headers, body: bytes) -> AsyncIterator[Delivery]:
+        """Enter the block with a verified delivery that was not handled before. Raises as :meth:`verify`."""
+        found = await self.verify(body, headers)
+        try:
+            yield found
+        except BaseException:
+            self._memory.forget(found.id)
+            raise
+
+    async def answer(self, challenge: str) -> str:
+        """Return the answer to the sender's test of the address. Raises as :meth:`Webhooks.answer`."""
+        return webhook.answer(self._scheme, challenge, (await self.secrets())[0].reveal())
+
+    async def secrets(self, *, fresh_s: float = FRESH_S) -> tuple[Secret, ...]:
+        """Return the secrets that hold: the current one, and the previous one while both do.
+
+        Raises:
+            Unauthenticated: ``webhook_no_key``.
+            Denied, Unavailable: They could not be fetched.
+        """
+        try:
+            found = await self._signing(self._scheme.name, fresh_s=fresh_s)
+        except Denied as error:
+            if error.code not in _NO_SECRET:
+                raise
+            found = ()
+        if not found:
+            raise Unauthenticated("webhook_no_key", next_step="Store it with `byokeep account webhook set`.")
+        return found
+
+
+def _scheme(sender: str) -> webhook.Scheme:
+    scheme = SCHEMES.get(sender)
+    if scheme is None:
+        raise Rejected("unknown_webhook_sender", next_step=_NO_SCHEME)
+    return scheme
+
+
+def _claim(
+    scheme: webhook.Scheme, memory: webhook.Memory, headers: Headers, body: bytes, secrets: Sequence[Secret], now: float
+) -> Delivery:
+    pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+    found = webhook.verify(scheme, pairs, body, [secret.reveal() for secret in secrets], now=now)
+    memory.claim(found.id, now=now, until=None if found.sent_at is None else found.sent_at + webhook.WINDOW_S)
+    return found
