@@ -11,7 +11,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli import connect
+from byokeep.cli import connect, webhook
 from byokeep.cli.api import call, run, segment
 from byokeep.cli.choices import Lane, LanePolicy, Platform
 from byokeep.cli.names import tell
@@ -22,6 +22,7 @@ app: Final = App(name="account", help="Connect platform accounts, and enable the
 app.command(connect.app)
 app.command(connect.logins)
 app.command(connect.connect)
+app.command(webhook.app)
 _COLUMNS: Final = ("platform", "account", "state", "policy", "identity", "username", "reauth_at", "next")
 _LOOK_S: Final = 60
 

@@ -7,6 +7,7 @@ from typing import Literal
 ApiProvider = Literal["anthropic", "google", "heygen", "kie", "openai", "openrouter"]
 Platform = Literal["linkedin", "meta", "skool", "tiktok", "x", "youtube"]
 OAuthPlatform = Literal["linkedin", "meta", "tiktok", "x", "youtube"]
+WebhookSender = Literal["heygen", "linkedin", "meta", "tiktok", "x", "youtube"]
 Lane = Literal["api", "browser"]
 LanePolicy = Literal["api", "browser", "hybrid", "off"]
 Effect = Literal["comment", "delete", "dm", "engage", "other", "profile_edit", "publish"]

@@ -1,0 +1,77 @@
+"""``byokeep account webhook``: the secrets with which senders sign what they send to a client's server."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from uuid import UUID
+
+from cyclopts import App
+
+from byokeep.cli.api import call, run
+from byokeep.cli.choices import WebhookSender
+from byokeep.cli.intake import read_secret
+from byokeep.cli.names import tell
+from byokeep.cli.terminal import busy, say
+from byokeep.core.errors import Rejected
+
+app: Final = App(name="webhook", help="Signing secrets of webhooks, for each client and sender.")
+_COLUMNS: Final = ("provider", "version", "state", "previous_version", "previous_until", "rotation_due_at")
+_SPAN: Final = re.compile(r"([0-9]{1,7})([smhd])\Z")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@app.command(name="set")
+def set_(client: UUID, sender: WebhookSender, *, keep_previous: str = "0s", fd: int | None = None) -> None:
+    """Store a signing secret; jobs that declare the sender verify with it at once.
+
+    The secret is read from standard input, from --fd, or from a prompt that does not show it.
+
+    Example: byokeep account webhook set $CLIENT tiktok < secret.txt
+
+    Example: byokeep account webhook set $CLIENT meta --keep-previous 24h < secret.txt
+
+    Args:
+        client: Client id.
+        sender: Who signs.
+        keep_previous: How long the secret before it holds as well: a number with s, m, h or d; at most 30d.
+        fd: Read the secret from this descriptor.
+    """
+    params = {"keep_previous_s": str(_seconds(keep_previous))}
+    value = read_secret(prompt=f"{sender} webhook secret", fd=fd)
+    with busy("Storing ..."):
+        stored = run(call("PUT", f"/v1/clients/{client}/providers/{sender}/webhook", raw=value, params=params))
+    value.wipe()
+    say(f"Stored as version {stored['version']}.")
+    tell({name: stored[name] for name in _COLUMNS}, title="Webhook secret")
+
+
+@app.command(name="list")
+def list_(client: UUID) -> None:
+    """List a client's signing secrets: where, state, what else still holds. Never a value.
+
+    Example: byokeep account webhook list $CLIENT
+    """
+    tell(run(call("GET", f"/v1/clients/{client}/webhooks"))["webhooks"], title="Webhook secrets", columns=_COLUMNS)
+
+
+@app.command
+def retire(client: UUID, sender: WebhookSender, *, reason: str, previous_only: bool = False) -> None:
+    """End a signing secret: deliveries signed with it are refused.
+
+    Example: byokeep account webhook retire $CLIENT tiktok --reason not_used
+
+    Args:
+        reason: A code of 2 to 63 characters: small letters, digits and _, a letter first; such as `not_used`.
+        previous_only: End only the one before the current.
+    """
+    body = {"reason": reason, "previous_only": previous_only}
+    found = run(call("POST", f"/v1/clients/{client}/providers/{sender}/webhook/retire", body=body))
+    tell({name: found[name] for name in _COLUMNS}, title="Webhook secret")
+
+
+def _seconds(text: str) -> int:
+    parts = _SPAN.match(text)
+    if parts is None:
+        raise Rejected("bad_span", next_step="Write a number and its unit, such as 24h.")
+    return int(parts[1]) * _UNITS[parts[2]]
