@@ -196,7 +196,7 @@ async def test_what_the_simulated_senders_sign_verifies_through_the_store(desk: 
             assert [json.loads(body) for body in server.handled] == [{"n": 1}]
 
 
-async def test_a_lease_pins_both_versions_and_no_custody_lease_does(desk: Desk) -> None:
+async def test_a_lease_pins_both_versions_for_its_client_alone(desk: Desk) -> None:
     """The store gives the pinned versions to the client's lease; another client's lease is refused at its wall."""
     old, new = made_up(), made_up()
     client = await client_with(desk, "tiktok", old, new)
