@@ -28,6 +28,7 @@ from byokeep.flows.refresher_app import AccountCustody, AppAt, PlatformMore
 from byokeep.flows.reminders import IDLE_DAYS, remind
 from byokeep.redact.canary import Canary
 from byokeep.redact.sweep import Sweep
+from byokeep.refresher.loop import run
 from tests.support.broker import Stand
 from tests.support.renewal import PLATFORMS, Account, Bench, bench_on
 from tests.support.social import DAY
@@ -317,7 +318,11 @@ async def test_nothing_is_asked_on_a_copy_or_behind_a_switch(bench: Bench) -> No
     sql(f"UPDATE byokeep.client SET state = 'suspended' WHERE id = '{account.client_id}'")
     await refused(bench, account, "client_not_active")
     sql(f"UPDATE byokeep.client SET state = 'active' WHERE id = '{account.client_id}'")
-    assert await one(bench, account) == "renewed"
+    before = await bench.calls(account)
+    renewals = bench.renewals()
+    while await bench.round(renewals) != ["renewed"]:  # a lease lives for seconds: on a busy machine it may be late
+        await asyncio.sleep(1)
+    assert await bench.calls(account) - before == 1
 
 
 async def test_nothing_is_asked_with_a_store_that_was_rolled_back(bench: Bench) -> None:
@@ -484,6 +489,24 @@ async def test_another_machines_renewal_is_left_alone_and_told_of(bench: Bench) 
     assert await bench.round() == []
     assert await bench.calls(account) == before
     assert bench.stand.alerts() == ["renewal_of_another_owner"]
+
+
+async def test_who_stops_lets_renewals_end(bench: Bench) -> None:
+    """Told to stop while the platform takes its time, the refresher takes nothing new and waits for the reply."""
+    account, later = await bench.connect("x"), await bench.connect("tiktok")
+    sql, stop = bench.stand.db.sql, asyncio.Event()
+    await bench.fault("x", "late", delay_s=3)
+    before = await bench.calls(account)
+    sql(f"UPDATE byokeep.account_grant SET due_at = now() WHERE account_id = '{account.id}'")
+    running = asyncio.create_task(run(bench.app, stop=stop))
+    while await bench.calls(account) == before:
+        await asyncio.sleep(0.02)
+    stop.set()
+    sql(f"UPDATE byokeep.account_grant SET due_at = now() WHERE account_id = '{later.id}'")
+    await running
+    assert bench.grant(account)["version"] == 2
+    assert bench.grant(later)["version"] == 1
+    assert await bench.works(account)
 
 
 async def test_no_token_stands_anywhere_but_in_the_store(bench: Bench) -> None:

@@ -86,8 +86,9 @@ async def run(app: RefresherApp, *, stop: asyncio.Event | None = None, drain_s: 
     renewals = Renewals(app, _told)
     tasks = [asyncio.create_task(_go_round(one, stop)) for one in rounds(app, renewals)]
     await stop.wait()
+    until = app.clock.monotonic() + drain_s
     await asyncio.wait(tasks, timeout=drain_s)
-    left = await renewals.drain(drain_s)
+    left = await renewals.drain(max(until - app.clock.monotonic(), 0.0))
     if left:
         get_log().warning("renewals_cut_off", count=left)
     for task in tasks:
