@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 from benchmarks.load import Act, Run, in_turns
 from benchmarks.report import Row, row_of
-from benchmarks.stage import PROVIDER, Stage
+from benchmarks.stage import CLIENTS, PROVIDER, Stage
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
@@ -55,17 +57,18 @@ class Bare:
 async def lease(ready: Stage) -> list[Row]:
     rows = []
     for callers in (1, 16):
-        jobs = await ready.jobs(callers)
+        jobs = await ready.jobs(max(callers, CLIENTS))
+        turns = itertools.cycle(range(len(jobs)))  # one caller alone would pass the limit of one client's leases
         reply = await ready.broker.call("POST", f"/v1/jobs/{jobs[0]}/leases", ready.runner)
         bare = Bare(ready, reply["store"]["address"], jobs[0])
         await bare.renew()
         renewing = asyncio.create_task(bare.keep_new())
 
-        async def broker_only(number: int, jobs: list[str] = jobs) -> None:
-            await ready.broker.call("POST", f"/v1/jobs/{jobs[number]}/leases", ready.runner)
+        async def broker_only(_: int, jobs: list[str] = jobs, turns: Iterator[int] = turns) -> None:
+            await ready.broker.call("POST", f"/v1/jobs/{jobs[next(turns)]}/leases", ready.runner)
 
-        async def ours(number: int, jobs: list[str] = jobs) -> None:
-            held = ready.lease(jobs[number])
+        async def ours(_: int, jobs: list[str] = jobs, turns: Iterator[int] = turns) -> None:
+            held = ready.lease(jobs[next(turns)])
             try:
                 await held.secret(PROVIDER)
             finally:
