@@ -246,7 +246,7 @@ async def test_a_lease_policy_that_reaches_further_is_not_written(
     for source in sources.glob("*.hcl"):
         text = source.read_text()
         (wide / source.name).write_text(text.replace(old, new) if source.name == "use.hcl" else text)
-    assert layout.policies("accessor")["use-openai"].count("accessor") == 1
+    assert layout.policies("accessor")["use-openai"].count("accessor") == 2  # the key, the webhook secret
     monkeypatch.setattr(layout, "files", lambda _: tmp_path)
     with pytest.raises(Rejected, match="lease_policy_"):
         layout.policies("accessor")
