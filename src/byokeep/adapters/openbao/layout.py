@@ -29,6 +29,7 @@ KV_MAX_VERSIONS: Final = 20
 TOKEN_KEY_PATH: Final = "kv/data/platform/token-key"  # noqa: S105 - a path
 SCAN_KEY_PATH: Final = "kv/data/platform/scan-key"
 APPS_PATH: Final = "kv/data/platform/apps"
+_PARTS_OF_KV: Final = ("kv/data/", "kv/metadata/", "kv/destroy/")
 _BELOW: Final = re.compile(r"(/webhook|/accounts/\+/(tokens|access|landing|verifier|code))?")  # an account's id: any
 _POLICY_BLOCK: Final = re.compile(r"^[^#\n]*\bpath\b", re.MULTILINE)
 _POLICY_PATH: Final = re.compile(r'^path "([^"]*)" \{$', re.MULTILINE)
@@ -149,10 +150,10 @@ def _narrow(text: str, lease_accessor: str, provider: Provider) -> str:
     if not paths or len(paths) != len(_POLICY_BLOCK.findall(text)):
         raise Rejected("lease_policy_unreadable")
     for path in paths:
-        _, found, rest = path.partition(own)
-        if not (found and _BELOW.fullmatch(rest.removeprefix(provider.value)) and rest.startswith(provider.value)) and (
-            path != f"{APPS_PATH}/{provider.value}/+"
-        ):
+        mount, found, rest = path.partition(own)
+        below = rest.removeprefix(provider.value) if found and rest.startswith(provider.value) else "?"
+        one_place = mount in _PARTS_OF_KV and _BELOW.fullmatch(below) is not None
+        if not one_place and path != f"{APPS_PATH}/{provider.value}/+":
             raise Rejected("lease_policy_too_wide")
     return text
 
