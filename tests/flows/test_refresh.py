@@ -320,7 +320,8 @@ async def test_nothing_is_asked_on_a_copy_or_behind_a_switch(bench: Bench) -> No
     sql(f"UPDATE byokeep.client SET state = 'active' WHERE id = '{account.client_id}'")
     before = await bench.calls(account)
     renewals = bench.renewals()
-    while await bench.round(renewals) != ["renewed"]:  # a lease lives for seconds: on a busy machine it may be late
+    while bench.grant(account)["version"] == 1:  # a lease lives for seconds: a busy machine may be too late for one
+        await bench.round(renewals)
         await asyncio.sleep(1)
     assert await bench.calls(account) - before == 1
 
