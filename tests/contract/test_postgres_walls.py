@@ -64,6 +64,7 @@ REFUSED = {
         "UPDATE byokeep.client SET created_by = id", "UPDATE byokeep.api_token SET keyed_hash = NULL",
     ),
     "byokeep_broker": (
+        "SELECT password_phc FROM byokeep.subject",
         "INSERT INTO byokeep.subject DEFAULT VALUES", "UPDATE byokeep.subject SET roles = '{admin}'",
         "INSERT INTO byokeep.api_token DEFAULT VALUES", "INSERT INTO byokeep.client DEFAULT VALUES",
         "INSERT INTO byokeep.credential_ref DEFAULT VALUES", "UPDATE byokeep.credential_ref SET state = 'active'",

@@ -34,7 +34,7 @@ def add(client: UUID, platform: Platform, account: str, *, username: str, displa
     Example: byokeep account add $CLIENT skool acme --username acme --display-name "Acme Bakery"
 
     Args:
-        account: Our name for it, such as `acme`.
+        account: The id that the platform reports for it: what a job reports with `job.identify` must be equal.
         username: The name the platform shows for it.
         display_name: The title the platform shows for it.
     """

@@ -196,7 +196,8 @@ async def _come_back(tx: Tx, app: RefresherApp, actor: Actor, one: Connection, a
     platform = account.platform.value
     if await tx.one(_WAITING, client_id=one.client_id, provider=platform, account_id=account.id):
         return
-    steps = (Reauthorised(by_person=True), IdentityChecked(matches=True), ScopesChecked(missing=frozenset()))
+    person = await reenabling.is_person(tx, one.client_id, one.started_by)
+    steps = (Reauthorised(by_person=person), IdentityChecked(matches=True), ScopesChecked(missing=frozenset()))
     for step in steps:
         await reenabling.step(tx, app, actor, one.client_id, platform, step, account_id=account.id)
 

@@ -48,7 +48,8 @@ GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byoke
 GRANT SELECT, INSERT, UPDATE (format, digests, made_at) ON byokeep.leak_fingerprint TO byokeep_web;
 
 -- broker: jobs, leases, permits, switches, checkpoints. It makes no person, no token, no reference.
-GRANT SELECT ON byokeep.subject, byokeep.subject_client, byokeep.api_token TO byokeep_broker;
+GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by) ON byokeep.subject TO byokeep_broker;
+GRANT SELECT ON byokeep.subject_client, byokeep.api_token TO byokeep_broker;
 GRANT UPDATE (state, entity_id) ON byokeep.client TO byokeep_broker;
 GRANT UPDATE (identified_at, identity) ON byokeep.platform_account TO byokeep_broker;
 GRANT INSERT ON byokeep.job, byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert,
