@@ -41,10 +41,17 @@ NOT_A_VALUE = {
     "scheduled_effect.idempotency_key": "made by the caller, one use",
     "platform_app.secret_version": "which version the store has; a number",
     "alert.dedup_key": "made from ids",
+    "profile_generation.blob_key": "where the sealed blob lies: ids and a number",
+    "profile_generation.blob_size": "bytes of the sealed blob; a number",
+    "profile_generation.blob_sha256": "digest of a ciphertext",
+    "profile_generation.key_state": "state of the key that sealed it",
+    "profile_incident_item.key_destroyed_at": "when",
+    "vault_key_transition.key_id": "an id of ours, by constraint",
 }
 BINARY = {
     "api_token.keyed_hash", "audit_head.hash", "audit_record.hash", "audit_record.payload", "audit_epoch.leaf",
     "audit_epoch.heads", "connection.state_hash", "connection.binding_hash",
+    "profile_generation.blob_sha256", "profile_generation.manifest_hash",
 }  # fmt: skip
 
 

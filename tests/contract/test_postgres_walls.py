@@ -27,7 +27,10 @@ WALLED = {
     "job": "client_id", "lease": "client_id", "permit": "client_id", "key_transition": "client_id",
     "alert": "client_id", "leak_fingerprint": "client_id", "audit_record": "chain", "audit_head": "chain",
     "account_grant": "client_id", "connection": "client_id", "refresh_journal": "client_id", "reenabling": "client_id",
-    "scheduled_effect": "client_id",
+    "scheduled_effect": "client_id", "profile": "client_id", "profile_account": "client_id",
+    "profile_generation": "client_id", "profile_opening": "client_id", "profile_work": "client_id",
+    "profile_incident": "client_id", "profile_incident_item": "client_id", "kek_version": "client_id",
+    "kek_rotation": "client_id", "vault_key_transition": "client_id",
 }  # fmt: skip
 # Tables with a client_id and no wall: see objects/walls.sql.
 NOT_WALLED = {"switch", "subject_client"}

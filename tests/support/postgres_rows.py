@@ -26,6 +26,7 @@ def installation_sql() -> str:
 def client_sql(client: UUID) -> str:
     """A client with one row in each table that is his."""
     ref, job, lease, account = uuid4(), uuid4(), uuid4(), uuid4()
+    profile, incident = uuid4(), uuid4()
     return f"""
     INSERT INTO byokeep.client (id, name, created_by) VALUES ('{client}', 'Client {client.hex[:8]}', '{OPERATOR}');
     INSERT INTO byokeep.subject_client (subject_id, client_id) VALUES ('{OPERATOR}', '{client}');
@@ -66,6 +67,33 @@ def client_sql(client: UUID) -> str:
         (id, client_id, platform, account, lane, effect, idempotency_key, due_at, created_by)
     VALUES ('{uuid4()}', '{client}', 'tiktok', 'acct1', 'api', 'publish', 'later-{client.hex[:8]}', now(),
         '{OPERATOR}');
+    INSERT INTO byokeep.profile (id, client_id, packing, created_by, confirmed_at, confirmed_by, state, generation)
+    VALUES ('{profile}', '{client}', 'portable', '{OPERATOR}', now(), '{OPERATOR}', 'sealed', 1);
+    INSERT INTO byokeep.profile_account (client_id, profile_id, account_id, platform)
+    VALUES ('{client}', '{profile}', '{account}', 'tiktok');
+    INSERT INTO byokeep.profile_generation
+        (client_id, profile_id, generation, dek_id, holder, kek_id, kek_version, blob_key, blob_sha256, blob_size,
+         packed_size, manifest_hash, record_version, browser_version, sealed_by, job_id)
+    VALUES ('{client}', '{profile}', 1, '{uuid4()}', 'transit', '{client}', 1, '{profile}-1', sha256('blob'), 9, 9,
+        sha256('manifest'), 1, '156', '{RUNNER}', '{job}');
+    INSERT INTO byokeep.profile_opening
+        (client_id, profile_id, epoch, generation, purpose, job_id, opener_id, until)
+    VALUES ('{client}', '{profile}', 1, 1, 'use', '{job}', '{RUNNER}', now() + interval '1 minute');
+    INSERT INTO byokeep.profile_work (id, client_id, profile_id, kind, asked_by)
+    VALUES ('{uuid4()}', '{client}', '{profile}', 'validate', '{OPERATOR}');
+    INSERT INTO byokeep.kek_version
+        (holder, kek_id, version, client_id, environment, algorithm, bits, owner, protect_until, process_until,
+         changed_by)
+    VALUES ('transit', '{client}', 1, '{client}', 'development', 'aes256-gcm96', 256, 'security',
+        now() + interval '365 days', now() + interval '730 days', '{OPERATOR}');
+    INSERT INTO byokeep.kek_rotation (id, client_id, holder, kek_id, from_version, to_version, started_by)
+    VALUES ('{uuid4()}', '{client}', 'transit', '{client}', 1, 2, '{OPERATOR}');
+    INSERT INTO byokeep.vault_key_transition (id, client_id, kind, key_id, version, state_from, state_to, reason, by)
+    VALUES ('{uuid4()}', '{client}', 'kek', '{client}', 1, 'pre_activation', 'active', 'made', '{OPERATOR}');
+    INSERT INTO byokeep.profile_incident (id, client_id, cause, since, opened_by)
+    VALUES ('{incident}', '{client}', 'suspected_leak', now(), '{OPERATOR}');
+    INSERT INTO byokeep.profile_incident_item (incident_id, client_id, profile_id, platform)
+    VALUES ('{incident}', '{client}', '{profile}', 'tiktok');
     INSERT INTO byokeep.alert (id, client_id, reason, severity, dedup_key)
     VALUES ('{uuid4()}', '{client}', 'test', 'info', '{client}');
     """

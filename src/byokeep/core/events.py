@@ -98,7 +98,36 @@ class EventName(StrEnum):
     WEBHOOK_STORED = "webhook_secret.stored"
     WEBHOOK_RETIRED = "webhook_secret.retired"
 
+    PROFILE_CREATED = "profile.created"
+    PROFILE_WORK_ASKED = "profile.work_asked"
+    PROFILE_WORK_ENDED = "profile.work_ended"
+    PROFILE_CONFIRMED = "profile.confirmed"
+    PROFILE_OPENED = "profile.opened"
+    PROFILE_OPENING_ENDED = "profile.opening_ended"
+    PROFILE_SEAL = "profile.seal"
+    PROFILE_SEALED = "profile.sealed"
+    PROFILE_VALIDATED = "profile.validated"
+    PROFILE_QUARANTINED = "profile.quarantined"
+    PROFILE_RESTORED = "profile.restored"
+    PROFILE_DUE = "profile.due"
+    PROFILE_RETIRED = "profile.retired"
+    PROFILE_SHREDDED = "profile.shredded"
+    PROFILE_ONBOARDED = "browser_profile_created"
+    PROFILE_ONBOARDING_FAILED = "browser_profile_creation_failed"
+    DEK_CHANGED = "dek.state_changed"
+    KEK_MADE = "kek.made"
+    KEK_ROTATED = "kek.rotated"
+    KEK_REWRAPPED = "kek.rewrapped"
+    KEK_ROTATION_DONE = "kek.rotation_done"
+    KEK_CHANGED = "kek.state_changed"
+    KEK_CHECKED = "kek.checked"
+    VAULT_INCIDENT_OPENED = "vault_incident.opened"
+    VAULT_INCIDENT_STEPPED = "vault_incident.stepped"
+    VAULT_INCIDENT_SESSION = "vault_incident.session_ended"
+    VAULT_INCIDENT_CLOSED = "vault_incident.closed"
+
     JOB_OPENED = "job.opened"
+    JOB_SEALING = "job.sealing"
     JOB_CLOSED = "job.closed"
     JOB_EXPIRED = "job.expired"
     LEASE_ISSUED = "lease.issued"
@@ -134,6 +163,8 @@ _SUBJECT: Final = "subject token kind roles"
 _ACCOUNT: Final = "platform login account sop job version"
 _RENEWAL: Final = f"{_ACCOUNT} journal base attempts cause http_status latency_ms due_at store_request"
 _SCHEDULED: Final = "platform account lane effect idempotency due_at"
+_PROFILE: Final = "profile generation sop job work"
+_VAULT_KEY: Final = "holder kek kek_version dek"
 _LISTED: Final[Mapping[EventName, str]] = {
     EventName.INSTALLED: "installation environment",
     EventName.STARTED: "component schema",
@@ -196,6 +227,38 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.EFFECT_CANCELLED: _SCHEDULED,
     EventName.WEBHOOK_STORED: f"{_KEY} store_request",
     EventName.WEBHOOK_RETIRED: _KEY,
+    EventName.PROFILE_CREATED: f"{_PROFILE} packing platforms accounts replaces",
+    EventName.PROFILE_WORK_ASKED: f"{_PROFILE} kind incident",
+    EventName.PROFILE_WORK_ENDED: f"{_PROFILE} kind incident result cause",
+    EventName.PROFILE_CONFIRMED: f"{_PROFILE} platform account expected_id observed_id",
+    EventName.PROFILE_OPENED: f"{_PROFILE} kind epoch lease",
+    EventName.PROFILE_OPENING_ENDED: f"{_PROFILE} kind epoch cause",
+    EventName.PROFILE_SEAL: f"{_PROFILE} {_VAULT_KEY} epoch path",
+    EventName.PROFILE_SEALED: (
+        f"{_PROFILE} {_VAULT_KEY} epoch path version store_request blob_digest size manifest browser due_at"
+    ),
+    EventName.PROFILE_VALIDATED: (
+        f"{_PROFILE} platform account verification cause expected_id observed_id screenshot endpoint browser"
+    ),
+    EventName.PROFILE_QUARANTINED: f"{_PROFILE} platform account cause expected_id observed_id",
+    EventName.PROFILE_RESTORED: f"{_PROFILE} number",
+    EventName.PROFILE_DUE: f"{_PROFILE} cause due_at incident",
+    EventName.PROFILE_RETIRED: f"{_PROFILE} cause incident",
+    EventName.PROFILE_SHREDDED: f"{_PROFILE} {_VAULT_KEY} count cause incident",
+    EventName.PROFILE_ONBOARDED: _PROFILE,
+    EventName.PROFILE_ONBOARDING_FAILED: f"{_PROFILE} cause",
+    EventName.DEK_CHANGED: f"{_PROFILE} {_VAULT_KEY} state_from state_to incident",
+    EventName.KEK_MADE: f"{_VAULT_KEY} algorithm bits protect_until process_until",
+    EventName.KEK_ROTATED: f"{_VAULT_KEY} from_version rotation count",
+    EventName.KEK_REWRAPPED: f"{_VAULT_KEY} from_version rotation profile generation version store_request",
+    EventName.KEK_ROTATION_DONE: f"{_VAULT_KEY} from_version rotation count",
+    EventName.KEK_CHANGED: f"{_VAULT_KEY} state_from state_to",
+    EventName.KEK_CHECKED: f"{_VAULT_KEY} count found cause",
+    EventName.VAULT_INCIDENT_OPENED: "incident cause since count",
+    EventName.VAULT_INCIDENT_STEPPED: "incident stage count",
+    EventName.VAULT_INCIDENT_SESSION: "incident profile platform verification",
+    EventName.VAULT_INCIDENT_CLOSED: "incident count",
+    EventName.JOB_SEALING: "kind runner profile",
     EventName.JOB_OPENED: "kind runner secrets platforms lanes effects expires_at",
     EventName.JOB_CLOSED: "kind runner",
     EventName.JOB_EXPIRED: "kind runner",

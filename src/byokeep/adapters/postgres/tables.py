@@ -36,6 +36,18 @@ from byokeep.adapters.postgres.columns import one_of as _one_of
 from byokeep.adapters.postgres.columns import row_id as _id
 from byokeep.adapters.postgres.columns import text_column as _text
 from byokeep.adapters.postgres.columns import texts as _words
+from byokeep.adapters.postgres.tables_profiles import (
+    kek_rotation,
+    kek_version,
+    profile,
+    profile_account,
+    profile_generation,
+    profile_incident,
+    profile_incident_item,
+    profile_opening,
+    profile_work,
+    vault_key_transition,
+)
 from byokeep.adapters.postgres.tables_social import (
     account_grant,
     connection,
@@ -49,11 +61,21 @@ __all__ = [
     "SCHEMA",
     "account_grant",
     "connection",
+    "kek_rotation",
+    "kek_version",
     "metadata",
     "platform_app",
+    "profile",
+    "profile_account",
+    "profile_generation",
+    "profile_incident",
+    "profile_incident_item",
+    "profile_opening",
+    "profile_work",
     "reenabling",
     "refresh_journal",
     "scheduled_effect",
+    "vault_key_transition",
 ]
 
 
@@ -174,7 +196,7 @@ sop_run = Table(
     Column("write_seq", BigInteger, nullable=True), Column("verify_seq", BigInteger, nullable=True),
     Column("leak_seq", BigInteger, nullable=True), Column("done_seq", BigInteger, nullable=True),
     _text("store_request", default=""),
-    _one_of("sop", "onboard_key", "connect_account"), _one_of("state", "running", "complete", "failed"),
+    _one_of("sop", "onboard_key", "connect_account", "create_profile", "profile_compromise"), _one_of("state", "running", "complete", "failed"),
 )  # fmt: skip
 
 platform_account = Table(
@@ -200,6 +222,7 @@ job = Table(
     _text("kind"), _words("secrets"), _words("platforms"), _words("lanes"), _words("effects"),
     _text("state", default="open"), _text("reason", default=""),
     _at("opened_at"), _at("expires_at"), _at("closed_at", nullable=True),
+    _at("sealing_at", nullable=True),  # from here on it seals the profile that it used, and causes no effect
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
     _one_of("kind", "use", "custody"), _one_of("state", "open", "closed", "expired", "killed"),
     CheckConstraint("kind = 'use' OR effects = '{}'", name="custody_has_no_effects"),

@@ -27,7 +27,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     (_OWNER, *_SERVICES): (EventName.STARTED, EventName.CONFIG_CHANGED),
     _SERVICES: (
         EventName.ACCESS, EventName.ALERT_RAISED, EventName.ALERT_CLOSED, EventName.AUDIT_DEVICE, EventName.JOB_OPENED,
-        EventName.REFRESH_ASKED,
+        EventName.REFRESH_ASKED, EventName.PROFILE_DUE, EventName.PROFILE_QUARANTINED,
     ),
     (_WEB,): (
         EventName.LOGIN, EventName.LOGOUT, EventName.TOKEN_ISSUED, EventName.TOKEN_REVOKED,
@@ -36,6 +36,8 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.KEY_LISTED, EventName.KEY_READ_METADATA, EventName.LEAK_FINGERPRINTS_READ,
         EventName.PLATFORM_APP_SET, EventName.CONNECTION_STARTED, EventName.CONNECTION_ANSWERED,
         EventName.DRIFT_CONFIRMED, EventName.LANES_SET, EventName.WEBHOOK_STORED, EventName.WEBHOOK_RETIRED,
+        EventName.PROFILE_CREATED, EventName.PROFILE_WORK_ASKED, EventName.PROFILE_CONFIRMED,
+        EventName.VAULT_INCIDENT_OPENED, EventName.VAULT_INCIDENT_CLOSED,
     ),
     (_WEB, _BROKER): (
         EventName.CLIENT_ENROLLED, EventName.CLIENT_SUSPENDED, EventName.CLIENT_RESUMED, EventName.EVIDENCE_READ,
@@ -43,9 +45,18 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     (_WEB, _WORKER): (
         EventName.KEY_WRITE, EventName.KEY_STORED, EventName.KEY_STATE_CHANGED, EventName.KEY_DESTROYED,
         EventName.KEY_ONBOARDING_FAILED, EventName.KEY_SHARED_VALUE, EventName.CONNECT_FAILED,
+        EventName.KEK_CHANGED, EventName.DEK_CHANGED, EventName.PROFILE_RETIRED,
+        EventName.VAULT_INCIDENT_STEPPED, EventName.VAULT_INCIDENT_SESSION,
     ),
-    (_BROKER, _WORKER): (EventName.PLATFORM_CLOSED, EventName.PLATFORM_STEPPED),
+    (_BROKER, _WORKER): (
+        EventName.PLATFORM_CLOSED, EventName.PLATFORM_STEPPED,
+        EventName.PROFILE_OPENED, EventName.PROFILE_OPENING_ENDED, EventName.PROFILE_SEAL, EventName.PROFILE_SEALED,
+    ),
     (_WORKER,): (
+        EventName.PROFILE_WORK_ENDED, EventName.PROFILE_VALIDATED, EventName.PROFILE_RESTORED,
+        EventName.PROFILE_SHREDDED, EventName.PROFILE_ONBOARDED, EventName.PROFILE_ONBOARDING_FAILED,
+        EventName.KEK_MADE, EventName.KEK_ROTATED, EventName.KEK_REWRAPPED, EventName.KEK_ROTATION_DONE,
+        EventName.KEK_CHECKED,
         EventName.KEY_VERIFIED, EventName.KEY_LEAK_CHECKED, EventName.KEY_ONBOARDED,
         EventName.ORPHAN_FOUND, EventName.ORPHAN_DESTROYED,
         EventName.CONNECTED, EventName.TOKENS_STORED, EventName.ACCOUNT_VERIFIED, EventName.ACCOUNT_QUARANTINED,
@@ -55,7 +66,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     (_BROKER,): (
         EventName.ACCOUNT_IDENTIFIED, EventName.LEASE_ISSUED,
         EventName.PERMIT_ISSUED, EventName.PERMIT_CLOSED, EventName.PERMIT_UNKNOWN,
-        EventName.JOB_CLOSED, EventName.JOB_EXPIRED,
+        EventName.JOB_CLOSED, EventName.JOB_EXPIRED, EventName.JOB_SEALING,
         EventName.SWITCH_CLOSED, EventName.SWITCH_CUT_OFF, EventName.SWITCH_OPEN_REQUESTED, EventName.SWITCH_OPENED,
         EventName.EFFECT_SCHEDULED, EventName.EFFECT_HELD, EventName.EFFECT_MISSED, EventName.EFFECT_REQUEUED,
         EventName.EFFECT_CANCELLED,

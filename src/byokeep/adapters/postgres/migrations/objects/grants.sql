@@ -19,7 +19,9 @@ GRANT SELECT ON byokeep.installation, byokeep.audit_record, byokeep.audit_head, 
 GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep.platform_account, byokeep.job,
     byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert, byokeep.key_transition,
     byokeep.account_grant, byokeep.connection, byokeep.refresh_journal, byokeep.reenabling, byokeep.scheduled_effect,
-    byokeep.platform_app
+    byokeep.platform_app, byokeep.profile, byokeep.profile_account, byokeep.profile_generation, byokeep.profile_opening,
+    byokeep.profile_work, byokeep.profile_incident, byokeep.profile_incident_item, byokeep.kek_version,
+    byokeep.kek_rotation, byokeep.vault_key_transition
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 
 -- web: people and their clients. It opens custody jobs alone (walls.sql), issues no lease or permit, moves no switch.
@@ -47,6 +49,19 @@ GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byoke
 -- Nobody else: digests and the key that they are made with are kept apart from every other role.
 GRANT SELECT, INSERT, UPDATE (format, digests, made_at) ON byokeep.leak_fingerprint TO byokeep_web;
 
+-- A person makes a profile, asks for work on it, confirms who is logged in and leads the way out of a break-in; what was
+-- sealed, with which key, and who has it open the others alone say.
+GRANT INSERT ON byokeep.profile, byokeep.profile_account, byokeep.profile_work, byokeep.profile_incident,
+    byokeep.profile_incident_item, byokeep.vault_key_transition TO byokeep_web;
+GRANT UPDATE (state, reason, confirmed_at, confirmed_by, due_at, due_cause) ON byokeep.profile TO byokeep_web;
+GRANT UPDATE (retired_at) ON byokeep.profile_account TO byokeep_web, byokeep_worker;
+GRANT UPDATE (state, reason, confirmed_by, confirmed_at, ended_at) ON byokeep.profile_work TO byokeep_web;
+GRANT UPDATE (step, closed_at, closed_by) ON byokeep.profile_incident TO byokeep_web, byokeep_worker;
+GRANT UPDATE (session, session_by, session_at, new_profile_id, key_destroyed_at, identity_at, wrong_account_at)
+    ON byokeep.profile_incident_item TO byokeep_web, byokeep_worker;
+GRANT UPDATE (key_state) ON byokeep.profile_generation TO byokeep_web;
+GRANT UPDATE (state, compromised_at, changed_at, changed_by) ON byokeep.kek_version TO byokeep_web;
+
 -- broker: jobs, leases, permits, switches, checkpoints. It makes no person, no token, no reference.
 GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by) ON byokeep.subject TO byokeep_broker;
 GRANT SELECT ON byokeep.subject_client, byokeep.api_token TO byokeep_broker;
@@ -54,7 +69,10 @@ GRANT UPDATE (state, entity_id) ON byokeep.client TO byokeep_broker;
 GRANT UPDATE (identified_at, identity) ON byokeep.platform_account TO byokeep_broker;
 GRANT INSERT ON byokeep.job, byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert,
     byokeep.audit_epoch TO byokeep_broker;
-GRANT UPDATE (state, reason, closed_at) ON byokeep.job TO byokeep_broker;
+GRANT UPDATE (state, reason, closed_at, sealing_at) ON byokeep.job TO byokeep_broker;
+GRANT INSERT, UPDATE ON byokeep.profile_opening TO byokeep_broker, byokeep_worker;
+GRANT INSERT ON byokeep.profile_generation TO byokeep_broker, byokeep_worker;
+GRANT UPDATE (generation, state, reason, epoch, due_at, due_cause) ON byokeep.profile TO byokeep_broker;
 GRANT UPDATE (state, closed_at) ON byokeep.permit TO byokeep_broker;
 GRANT UPDATE (due_at) ON byokeep.account_grant TO byokeep_broker;
 GRANT INSERT, UPDATE ON byokeep.reenabling, byokeep.scheduled_effect TO byokeep_broker;
@@ -75,6 +93,13 @@ GRANT UPDATE ON byokeep.account_grant, byokeep.refresh_journal, byokeep.reenabli
 GRANT UPDATE (state, reason, ended_at) ON byokeep.connection TO byokeep_worker;
 GRANT UPDATE (username, display_name, identity, identified_at, lanes) ON byokeep.platform_account TO byokeep_worker;
 GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_worker;
+
+-- worker: seals, opens, validates and shreds profiles, and moves the keys that guard them.
+GRANT INSERT ON byokeep.kek_version, byokeep.kek_rotation, byokeep.vault_key_transition TO byokeep_worker;
+GRANT UPDATE ON byokeep.profile_generation, byokeep.profile_work, byokeep.kek_version, byokeep.kek_rotation
+    TO byokeep_worker;
+GRANT UPDATE (generation, epoch, state, reason, validated_generation, validated_at, due_at, due_cause)
+    ON byokeep.profile TO byokeep_worker;
 
 -- auditor: reads everything but credentials; its reading is on record.
 GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by) ON byokeep.subject TO byokeep_auditor;
