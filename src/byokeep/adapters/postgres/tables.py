@@ -196,7 +196,8 @@ sop_run = Table(
     Column("write_seq", BigInteger, nullable=True), Column("verify_seq", BigInteger, nullable=True),
     Column("leak_seq", BigInteger, nullable=True), Column("done_seq", BigInteger, nullable=True),
     _text("store_request", default=""),
-    _one_of("sop", "onboard_key", "connect_account", "create_profile", "profile_compromise"), _one_of("state", "running", "complete", "failed"),
+    _one_of("sop", "onboard_key", "connect_account", "create_profile", "profile_compromise"),
+    _one_of("state", "running", "complete", "failed"),
 )  # fmt: skip
 
 platform_account = Table(

@@ -1,7 +1,7 @@
-"""The tables of browser profiles and their keys: generations, openings, work, keys, the way out of a break-in.
+"""The tables of browser profiles and their keys: generations, openings, work, the way out of a break-in.
 
 Rules as in :mod:`.tables`, which names these too: no cookie, no key and no wrapped key has a column here. What a
-generation needs to be opened lies in the store (the record) and in the artifact store (the blob); a row only says which.
+generation needs to be opened lies in the store (the record) and in the artifact store (the blob); a row says which.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from sqlalchemy import (
     LargeBinary,
     PrimaryKeyConstraint,
     Table,
-    Text,
     UniqueConstraint,
     Uuid,
     text,
@@ -42,7 +41,8 @@ profile = Table(
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),  # counts openings; an older one may not seal
     _at("created_at"), Column("created_by", Uuid, nullable=False),
     _at("confirmed_at", nullable=True), Column("confirmed_by", Uuid, nullable=True),
-    Column("validated_generation", Integer, nullable=False, server_default=text("0")), _at("validated_at", nullable=True),
+    Column("validated_generation", Integer, nullable=False, server_default=text("0")),
+    _at("validated_at", nullable=True),
     _at("due_at", nullable=True), _text("due_cause", default=""), Column("replaces", Uuid, nullable=True),
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
     ForeignKeyConstraint(["client_id", "replaces"], ["byokeep.profile.client_id", "byokeep.profile.id"]),
@@ -65,7 +65,8 @@ profile_account = Table(
     ForeignKeyConstraint(["client_id", "account_id"],
                          ["byokeep.platform_account.client_id", "byokeep.platform_account.id"]),
     _one_of("platform", *_PLATFORMS),
-    Index("profile_account_live_uq", "client_id", "account_id", unique=True, postgresql_where=text("retired_at IS NULL")),
+    Index("profile_account_live_uq", "client_id", "account_id", unique=True,
+          postgresql_where=text("retired_at IS NULL")),
 )  # fmt: skip
 
 # One sealed state: which blob, which key, and where in the store its record lies. Rows are never taken away.
@@ -74,7 +75,8 @@ profile_generation = Table(
     Column("client_id", Uuid, nullable=False), Column("profile_id", Uuid, nullable=False),
     Column("generation", Integer, nullable=False), Column("dek_id", Uuid, nullable=False),
     _text("holder"), _text("kek_id"), Column("kek_version", Integer, nullable=False),
-    _text("blob_key"), Column("blob_sha256", LargeBinary, nullable=False), Column("blob_size", BigInteger, nullable=False),
+    _text("blob_key"), Column("blob_sha256", LargeBinary, nullable=False),
+    Column("blob_size", BigInteger, nullable=False),
     Column("packed_size", BigInteger, nullable=False), Column("manifest_hash", LargeBinary, nullable=False),
     Column("record_version", Integer, nullable=False), _text("browser_version"), _text("key_state", default="active"),
     _at("sealed_at"), Column("sealed_by", Uuid, nullable=False), Column("job_id", Uuid, nullable=False),
@@ -85,9 +87,10 @@ profile_generation = Table(
     ForeignKeyConstraint(["client_id", "job_id"], ["byokeep.job.client_id", "byokeep.job.id"]),
     _one_of("holder", *_HOLDERS), _one_of("key_state", *_KEY_STATES),
     CheckConstraint("octet_length(blob_sha256) = 32 AND octet_length(manifest_hash) = 32", name="digests"),
-    CheckConstraint("generation >= 1 AND kek_version >= 1 AND record_version >= 1 AND blob_size > 0 AND packed_size >= 0",
-                    name="numbers"),
-    Index("profile_generation_kek_ix", "holder", "kek_id", "kek_version", postgresql_where=text("key_state <> 'destroyed'")),
+    CheckConstraint("generation >= 1 AND kek_version >= 1 AND record_version >= 1 AND blob_size > 0"
+                    " AND packed_size >= 0", name="numbers"),
+    Index("profile_generation_kek_ix", "holder", "kek_id", "kek_version",
+          postgresql_where=text("key_state <> 'destroyed'")),
 )  # fmt: skip
 
 # Who has a profile open just now: one opener at a time, and its epoch is what a seal must still hold.
@@ -169,7 +172,7 @@ vault_key_transition = Table(
     Index("vault_key_transition_key_ix", "kind", "key_id", "version"),
 )  # fmt: skip
 
-# The profile vault is suspected compromised (runbook 7.3): the procedure, and how far it got. Null client: every client.
+# The profile vault is suspected compromised (runbook 7.3): the procedure, and how far it got. Null client: all.
 profile_incident = Table(
     "profile_incident", metadata, _id(),
     Column("client_id", Uuid, ForeignKey("byokeep.client.id"), nullable=True), _text("cause"),
