@@ -214,6 +214,7 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     shown = await desk.ok("operator", "token", person, who="admin")
     assert re.search(r"^bko_[A-Za-z0-9_-]{43}$", shown.err, re.MULTILINE)
     assert "bko_" not in shown.out
+    assert "Older tokens of this person end now." in shown.err
     assert (await desk.json("operator", "token", person, who="admin"))["token"].startswith("bko_")  # type: ignore[index]
     file = tmp_path / "deep" / "anna.token"
     issued = await desk.json("operator", "token", person, "--days", "2", "--save", str(file), who="admin")
@@ -270,6 +271,8 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
 
     job = ("job", "run", "--client", client, "--secret", "openai", "--", "true")
     done(await desk.shell.run(*job))
+    named = await desk.shell.run(*job, token=desk.world.token_file("operator"))
+    assert (named.code, "--token-file is not used here" in named.err) == (0, True), named.said
     closed = await desk.json("kill", "on", "--client", client, "--reason", "suspected_leak")
     assert closed["closed"] is True  # type: ignore[index]
     assert closed["store_cut_off"] is True  # type: ignore[index]

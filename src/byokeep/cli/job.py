@@ -65,6 +65,8 @@ def run_(
         ttl_s: Life of the job at the longest.
     """
     command = session().rest
+    if "token-file" in session().given:
+        say("--token-file is not used here: a job runs with the tokens of its dispatcher and runner.")
     _check_names(secret)
     if not command:
         raise Rejected("no_command", next_step="Put the command after --, e.g. `-- python post.py`.")

@@ -104,6 +104,11 @@ def token(
     room = "machines" if machine else "operators"
     body = {"days": days, "overlap_s": overlap_s}
     _keep(run(call("POST", f"/v1/{room}/{subject}/tokens", body=body)), save)
+    say(f"Older tokens of this {'machine' if machine else 'person'} end {_when(overlap_s)}.")
+
+
+def _when(overlap_s: int) -> str:
+    return f"in {overlap_s} s" if overlap_s else "now"
 
 
 def _person(given: str) -> str:
