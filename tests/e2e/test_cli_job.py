@@ -108,7 +108,9 @@ async def test_a_fault_of_the_command_prints_nothing_of_the_secret(
     assert "Traceback" not in ran.said
 
 
-@pytest.mark.parametrize(("secret", "code", "reason"), [("google", 3, "missing_credential"), ("nobody", 2, "usage")])
+@pytest.mark.parametrize(
+    ("secret", "code", "reason"), [("google", 3, "missing_credential"), ("nobody", 2, "unknown_secret")]
+)
 async def test_without_a_usable_secret_the_command_does_not_start(
     shell: Shell, client: str, tmp_path: Path, secret: str, code: int, reason: str
 ) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import pytest
@@ -22,16 +23,25 @@ ANYBODY, STRANGER = frozenset(ROLES), frozenset({*ROLES, ""})
 
 @dataclass(frozen=True)
 class Rule:
-    """Who passes; ``tenant`` = the path names an object of a client; ``body`` = what to send."""
+    """Who passes; ``tenant`` = path or body name an object of a client; ``body``, ``raw``, ``query`` = what to send."""
 
     roles: frozenset[str]
     tenant: bool = False
     body: Any = None
     raw: bytes | None = None
+    query: dict[str, str] | None = None
+
+    def sent(self, ids: dict[str, str]) -> Any:
+        """The body, with the ids of one client."""
+        if not isinstance(self.body, dict):
+            return self.body
+        return {name: one.format(**ids) if isinstance(one, str) else one for name, one in self.body.items()}
 
 
-def rule(*roles: str, tenant: bool = False, body: Any = None, raw: bytes | None = None) -> Rule:
-    return Rule(frozenset(roles), tenant, body, raw)
+def rule(
+    *roles: str, tenant: bool = False, body: Any = None, raw: bytes | None = None, query: dict[str, str] | None = None
+) -> Rule:
+    return Rule(frozenset(roles), tenant, body, raw, query)
 
 
 NAME = {"name": "Somebody new"}
@@ -79,9 +89,43 @@ RULES = {
     "POST /v1/clients/{client_id}/enroll": rule(A, tenant=True),
     "GET /v1/switches": rule(A, O, P, U, D, R),
     "POST /v1/switches/close": rule(A, O, P, body={"reason": "a_test"}),
-    "POST /v1/switches/open-requests": rule(O, body={"reason": "a_test"}),
+    "POST /v1/switches/open-requests": rule(O, tenant=True, body={"client_id": "{client_id}", "reason": "a_test"}),
     "POST /v1/switches/open-requests/{request_id}/approve": rule(P),
     "GET /v1/clients/{client_id}/jobs": rule(O, U, D, R, C, tenant=True),
+    "GET /v1/clients/{client_id}/platforms": rule(A, O, P, U, tenant=True),
+    "POST /v1/platforms/close": rule(
+        A, O, P, tenant=True, body={"client_id": "{client_id}", "platform": "youtube", "cause": "compromised"}
+    ),
+    "POST /v1/platforms/canary-requests": rule(
+        O, tenant=True, body={"client_id": "{client_id}", "platform": "youtube", "reason": "a_test"}
+    ),
+    "POST /v1/platforms/canary-requests/{request_id}/approve": rule(P),
+    "GET /v1/clients/{client_id}/effects/scheduled": rule(O, P, U, D, tenant=True),
+    "POST /v1/clients/{client_id}/effects/scheduled/{effect_id}/requeue": rule(
+        O, tenant=True, body={"due_at": "2099-01-01T00:00:00Z"}
+    ),
+    "POST /v1/clients/{client_id}/effects/scheduled/{effect_id}/cancel": rule(O, tenant=True),
+    "GET /v1/logins": rule(A, O, P, U),
+    "GET /v1/apps": rule(A, O, P, U),
+    "PUT /v1/apps/{login}": rule(A, raw=b"", query={"app_id": "app", "redirect_uri": "no address"}),
+    "POST /v1/clients/{client_id}/logins/{login}/accounts/{account}/connect": rule(O, tenant=True, body={}),
+    "POST /v1/clients/{client_id}/connections/{connection_id}/answer": rule(
+        O, tenant=True, raw=b"state=a&binding=b&redirect=c&code=d"
+    ),
+    "GET /v1/clients/{client_id}/connections/{connection_id}": rule(O, tenant=True),
+    **{
+        f"POST /v1/clients/{{client_id}}/accounts/{{where}}/{{account}}/{act}": rule(O, tenant=True, body=body)
+        for act, body in (
+            ("lane", {"policy": "off"}),
+            ("verify", None),
+            ("confirm-name", {"username": "a", "display_name": ""}),
+            ("disconnect", None),
+        )
+    },
+    "GET /v1/clients/{client_id}/accounts/{where}/{account}": rule(A, O, P, U, tenant=True),
+    "GET /v1/clients/{client_id}/webhooks": rule(O, P, U, tenant=True),
+    "PUT /v1/clients/{client_id}/providers/{provider}/webhook": rule(O, tenant=True, raw=b"no secret"),
+    "POST /v1/clients/{client_id}/providers/{provider}/webhook/retire": rule(O, tenant=True, body={"reason": "a_test"}),
     "POST /v1/names": rule(A, O, P, U, body={"ids": []}),
     "GET /v1/jobs/{job_id}": rule(O, U, D, R, C, tenant=True),
     "GET /v1/gate/schema": Rule(ANYBODY),
@@ -99,7 +143,17 @@ RULES = {
     "GET /openapi.json": Rule(ANYBODY),
 }
 # What the broker decides: web only passes it on. A caller without the role is refused there just the same.
-PASSED_ON = ("/enroll", "/v1/switches", "/jobs", "/v1/gate", "/v1/evidence", "/v1/audit/")
+PASSED_ON = (
+    "/enroll",
+    "/v1/switches",
+    "/v1/platforms",
+    "/platforms",
+    "/effects/scheduled",
+    "/jobs",
+    "/v1/gate",
+    "/v1/evidence",
+    "/v1/audit/",
+)
 
 
 def table(api: Any) -> set[str]:
@@ -131,12 +185,22 @@ async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
             f" ('{alert}', '{client}', 'a_test', 'info', '{alert}')"
         )
         desk.stand.account(client, account="acme")
+        connection = uuid4()
+        desk.sql(
+            "INSERT INTO byokeep.connection (id, client_id, account_id, job_id, sop_id, login, state_hash,"
+            " binding_hash, redirect_uri, started_by, expires_at, request_id)"
+            f" SELECT '{connection}', '{client}', a.id, j.id, '{uuid4()}', 'x', sha256('{connection}'), sha256('b'),"
+            f" 'http://127.0.0.1:8431/callback', a.created_by, now() + interval '10 minutes', '{uuid4()}'"
+            " FROM byokeep.platform_account a JOIN byokeep.job j USING (client_id)"
+            f" WHERE a.client_id = '{client}' LIMIT 1"
+        )
         ids |= {
             "client_id": str(client), "ref_id": done["ref"], "sop_id": done["sop"], "alert_id": str(alert),
             "job_id": desk.sql(f"SELECT id FROM byokeep.job WHERE client_id = '{client}' LIMIT 1"),
             "provider": "openai",
             "platform": "x", "account": "acme", "subject_id": str(uuid4()), "token_id": str(uuid4()),
-            "request_id": str(uuid4()),
+            "request_id": str(uuid4()), "where": "x", "login": "x", "effect_id": str(uuid4()),
+            "connection_id": str(connection),
         }  # fmt: skip
     return own, other
 
@@ -146,10 +210,14 @@ def test_every_route_has_its_row(desk: Desk) -> None:
     assert table(desk.api) == set(RULES)
 
 
+def place(path: str, wanted: Rule, ids: dict[str, str]) -> str:
+    return path.format(**ids) + (f"?{urlencode(wanted.query)}" if wanted.query else "")
+
+
 async def attempt(desk: Desk, key: str, ids: dict[str, str], who: Person | None) -> tuple[int, str]:
     method, _, path = key.partition(" ")
     wanted = RULES[key]
-    status, reply = await desk.call(method, path.format(**ids), who, wanted.body, raw=wanted.raw)
+    status, reply = await desk.call(method, place(path, wanted, ids), who, wanted.sent(ids), raw=wanted.raw)
     return status, reply.get("code", "") if isinstance(reply, dict) else ""
 
 
@@ -167,7 +235,7 @@ def judge(key: str, role: str, status: int, code: str, *, own: bool) -> str:
         return "" if right else "passed without the role"
     if wanted.tenant and not own:
         return "" if (status, code) == (404, "not_found") else "reached another client's object"
-    if status in (401, 403, 405) and code not in ("bad_login", "no_session"):
+    if status in (401, 403, 405) and code not in ("bad_login", "no_session", "another_persons_connection"):
         return "refused in spite of the role"
     if wanted.tenant and status == 404 and not any(part in key for part in PASSED_ON):
         return "does not reach its own client's object"
@@ -210,7 +278,7 @@ async def test_another_clients_object_answers_like_none(
         method, _, path = key.partition(" ")
         replies = []
         for ids in (other, nobody):
-            status, reply = await desk.call(method, path.format(**ids), who, wanted.body, raw=wanted.raw)
+            status, reply = await desk.call(method, place(path, wanted, ids), who, wanted.sent(ids), raw=wanted.raw)
             replies.append((status, json.dumps({**reply, "request_id": ""})))
         assert replies[0] == replies[1], key
         compared += 1

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from byokeep.core.model import Actor, ClientId, Lane, Risk
+from byokeep.core.model import Actor, ClientId, Lane, Risk, Role
 from byokeep.flows import account_state, accounts, clients, refs
 from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, describe, json_body, no_query
@@ -25,13 +25,13 @@ from byokeep.web.words import (
 
 
 def spend(request: Request, budget: Budget, actor: Actor, client_id: ClientId) -> None:
-    """Take one write from a client's budget; somebody who is not assigned to it can not use it up.
+    """Take one write from a client's budget; who is not assigned to it, or writes nothing, can not use it up.
 
     Raises:
         RateLimited: ``too_many_requests``.
     """
     request.scope["state"]["tenant"] = client_id
-    if actor.clients is None or client_id in actor.clients:
+    if Role.OPERATOR in actor.roles and (actor.clients is None or client_id in actor.clients):
         budget.spend(str(client_id))
 
 
