@@ -333,6 +333,11 @@ audit_record = Table(
     Column("payload", LargeBinary, nullable=False), Column("hash", LargeBinary, nullable=False),
     PrimaryKeyConstraint("chain", "seq"),
     Index("audit_record_at_ix", "at"), Index("audit_record_object_ix", "chain", "object_id"),
+    # What a reconciliation looks for among all that happened: writes at the store and changes of its set-up.
+    Index("audit_record_store_ix", "at", postgresql_where=text(
+        "event IN ('key.write', 'key.stored', 'tokens.stored', 'webhook_secret.stored', 'connection.started',"
+        " 'connection.answered', 'platform_app.set', 'profile.sealed', 'kek.rewrapped', 'installation.created',"
+        " 'service.started', 'config.changed')")),
     Index("audit_record_switch_ix", "chain", "seq",
           postgresql_where=text("event IN ('switch.closed', 'switch.opened')")),
 )  # fmt: skip

@@ -52,10 +52,14 @@ RETURNING id, count;
 SELECT l.id, l.client_id, l.job_id, l.kind, l.secrets, l.jwt_iat, l.jwt_exp, l.issued_at, l.expires_at
   FROM byokeep.lease l
  WHERE l.issued_at BETWEEN :first AND :last AND l.jwt_exp - l.jwt_iat BETWEEN 1 AND 30
-   AND EXISTS (SELECT FROM byokeep.audit_record r
-                WHERE r.chain = l.client_id AND r.outcome = 'intended'
-                  AND (r.event = 'lease.issued' AND r.object_id = l.id
-                       OR l.kind = 'enroll' AND r.event = 'client.enrolled' AND r.object_id = l.client_id));
+   -- Apart, so that each is looked up by its object: joined by an OR the whole chain is read for each lease.
+   AND (EXISTS (SELECT FROM byokeep.audit_record r
+                 WHERE r.chain = l.client_id AND r.object_id = l.id AND r.event = 'lease.issued'
+                   AND r.outcome = 'intended')
+        OR l.kind = 'enroll'
+           AND EXISTS (SELECT FROM byokeep.audit_record r
+                        WHERE r.chain = l.client_id AND r.object_id = l.client_id AND r.event = 'client.enrolled'
+                          AND r.outcome = 'intended'));
 
 -- name: audit_switches_unrecorded
 -- Switches that do not stand as their last record says: somebody moved the row past us.

@@ -5,6 +5,8 @@ ALTER TABLE byokeep.sop_run
     DROP CONSTRAINT sop_run_sop_ck,
     ADD CONSTRAINT sop_run_sop_ck CHECK (sop IN ('onboard_key', 'connect_account', 'create_profile', 'profile_compromise'));
 
+CREATE INDEX audit_record_store_ix ON byokeep.audit_record (at) WHERE event IN ('key.write', 'key.stored', 'tokens.stored', 'webhook_secret.stored', 'connection.started', 'connection.answered', 'platform_app.set', 'profile.sealed', 'kek.rewrapped', 'installation.created', 'service.started', 'config.changed');
+
 CREATE TABLE byokeep.profile (
     id UUID NOT NULL,
     client_id UUID NOT NULL,
