@@ -9,6 +9,7 @@ Rules
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import ssl
@@ -27,6 +28,7 @@ from byokeep.wire.bao_http import BaoHttp
 from byokeep.wiring import store_address, store_audit_files
 
 _FREE_BYTES: Final = 512 * 1024 * 1024
+_SLOTS_BYTES: Final = 16 * 352 * 1024  # as many renewals as go on side by side
 Row = dict[str, str]
 
 
@@ -38,6 +40,7 @@ async def examine(settings: Settings) -> list[Row]:
     """Return one row a check: ``check``, ``state`` (ok, failed, unknown, note), ``detail``."""
     found = stack(settings.home)
     rows = list(_files(settings)) + list(_processes(found)) + list(_disk(settings)) + list(_audit_files(settings))
+    rows += _refresher(settings)
     rows.append(await _store(settings))
     for name in ("web", "broker"):
         url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", ""))
@@ -117,6 +120,38 @@ def _audit_files(settings: Settings) -> Iterator[Row]:
             state = "unknown"
         text = {"ok": "log is there", "failed": "no log at its path", "unknown": "can not be looked at by this user"}
         yield _row(f"store audit device {device}", state, text[state])
+
+
+def _refresher(settings: Settings) -> Iterator[Row]:
+    """The process without a listener is told by the lock that it holds on its slots."""
+    place = settings.path("slots_dir")
+    try:
+        if not place.is_dir():
+            yield _row("refresher", "unknown", "it has never run here; tokens are renewed where its slots_dir is")
+            return
+        mode, waiting = stat.S_IMODE(place.lstat().st_mode), sum(1 for _ in place.glob("*.slot"))
+        held = _locked(place)
+    except OSError:
+        yield _row("refresher", "unknown", "its slots can not be looked at by this user")
+        return
+    yield _row("refresher", "ok" if held else "failed", "runs" if held else "does not run: no token is renewed")
+    if mode & 0o077:
+        yield _row("slots", "failed", "open to others, chmod 0700: " + place.name)
+    elif shutil.disk_usage(place).free < _SLOTS_BYTES:
+        yield _row("slots", "failed", "no room for the replies of renewals: nothing is asked until there is")
+    else:
+        yield _row("slots", "ok", f"only its owner can read; {waiting} under way")
+
+
+def _locked(place: Path) -> bool:
+    fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 async def _store(settings: Settings) -> Row:

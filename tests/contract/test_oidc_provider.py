@@ -143,7 +143,7 @@ async def test_connect_identify_renew_and_revoke(bench: Bench) -> None:
     assert all(one.refresh is not None and not tokens.refresh.matches(one.refresh) for one in spent)
     assert len(bench.landed) == 5
     assert not isinstance(await client.identify(tokens), Fault)
-    assert await client.revoke(tokens) is Revocation.CONFIRMED
+    assert (await client.revoke(tokens)).state is Revocation.CONFIRMED
     assert refused(await bench.refresh(client, tokens))
 
 

@@ -258,17 +258,19 @@ async def test_a_lockout_is_told_apart(bench: Bench, platform: str) -> None:
 async def test_revoking_is_proved_by_use(bench: Bench, platform: str) -> None:
     """The platform's yes is not believed: the token is tried. Where there is no call, that is said."""
     client, tokens = await bench.connect(platform)
-    assert await client.revoke(tokens) is (Revocation.NOT_OFFERED if platform == "instagram" else Revocation.CONFIRMED)
+    expected = Revocation.NOT_OFFERED if platform == "instagram" else Revocation.CONFIRMED
+    assert (await client.revoke(tokens)).state is expected
     if platform == "instagram":
         return
     client, tokens = await bench.connect(platform)
     await bench.fault(platform, "status", status=200, call="revoke", times=2)
-    assert await client.revoke(tokens) is Revocation.UNCONFIRMED
+    assert (await client.revoke(tokens)).state is Revocation.UNCONFIRMED
     await bench.fault(platform, "status", status=503, call="identity", times=1)
     await bench.fault(platform, "status", status=503, call="accounts", times=1)
-    assert await client.revoke(tokens) is Revocation.UNCONFIRMED
+    assert (await client.revoke(tokens)).state is Revocation.UNCONFIRMED
 
 
+@pytest.mark.req("S-OAUTH-11")
 @pytest.mark.parametrize("platform", ["x", "youtube"])
 async def test_the_refresh_token_is_revoked_first(bench: Bench, platform: str) -> None:
     """It takes the rest with it; then the access token is shown, and then tried."""
@@ -283,6 +285,9 @@ async def test_the_refresh_token_is_revoked_first(bench: Bench, platform: str) -
     shown = [one["hash"] for entry in log for one in entry["secrets"] if one["name"] == "token"]
     assert shown == hashes
     assert log[2]["auth"]["hash"] == hashes[1]
+    refused = await bench.refresh(client, tokens)  # both are dead, not the one that was tried alone
+    assert isinstance(refused, Fault)
+    assert refused.cause is Cause.REVOKED
 
 
 LIES = [
@@ -423,7 +428,7 @@ async def test_meta_s_proof_of_the_app_s_secret_is_sent(bench: Bench) -> None:
     faces = await client.identify(tokens)
     assert not isinstance(faces, Fault)
     assert isinstance(await client.recent_posts(tokens, faces[0]), RecentPosts)
-    assert await client.revoke(tokens) is Revocation.CONFIRMED
+    assert (await client.revoke(tokens)).state is Revocation.CONFIRMED
 
 
 async def test_a_public_app_of_x_shows_its_id_alone(bench: Bench) -> None:

@@ -107,6 +107,8 @@ RULES = {
     "POST /v1/clients/{client_id}/effects/scheduled/{effect_id}/cancel": rule(O, tenant=True),
     "GET /v1/logins": rule(A, O, P, U),
     "GET /v1/apps": rule(A, O, P, U),
+    "GET /v1/refreshers": rule(A, O, U),
+    "POST /v1/refreshers/{owner}/gone": rule(A, body={"reason": "machine_lost"}),
     "PUT /v1/apps/{login}": rule(A, raw=b"", query={"app_id": "app", "redirect_uri": "no address"}),
     "POST /v1/clients/{client_id}/logins/{login}/accounts/{account}/connect": rule(O, tenant=True, body={}),
     "POST /v1/clients/{client_id}/connections/{connection_id}/answer": rule(
@@ -200,7 +202,7 @@ async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
             "provider": "openai",
             "platform": "x", "account": "acme", "subject_id": str(uuid4()), "token_id": str(uuid4()),
             "request_id": str(uuid4()), "where": "x", "login": "x", "effect_id": str(uuid4()),
-            "connection_id": str(connection),
+            "connection_id": str(connection), "owner": str(uuid4()),
         }  # fmt: skip
     return own, other
 

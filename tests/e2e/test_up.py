@@ -158,6 +158,8 @@ async def test_a_stack_starts_stops_and_goes_on(home: Path, sim: Sim) -> None:
         assert [one["verification"] for one in listed.document] == ["verified"]
         doctor = await shell.run("doctor", "--json")
         assert doctor.code == 0, doctor.said
+        states = {row["check"]: row["state"] for row in doctor.document}
+        assert (states["refresher"], states["slots"]) == ("ok", "ok")
         assert await third.end(signal.SIGTERM) == 0
 
 

@@ -8,6 +8,7 @@ import asyncio
 import json
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -53,6 +54,9 @@ async def test_an_account_is_connected_and_proved(office: Office, login: str) ->
     assert (sop["state"], sop["missing"]) == ("complete", [])
     assert set(sop["evidence"]) == {"vault_write_event", "identity_verification", "platform_connected"}
     assert len(office.desk.stand.events("platform_connected")) == 1
+    status, kept = await office.desk.call("GET", "/v1/inventory", "operator")
+    assert (status, kept["result"]) == (200, "match")
+    assert [one["store"] for one in kept["items"]] == ["present"]
 
 
 @pytest.mark.req("R5.2-7")
@@ -88,7 +92,7 @@ async def test_two_accounts_on_one_platform_are_two(office: Office) -> None:
     assert {one["state"] for one in reply["accounts"]} == {"connected"}
 
 
-@pytest.mark.req("R5.2-16")
+@pytest.mark.req("R5.2-16", "S-OAUTH-6")
 @pytest.mark.parametrize("login", ["x", "youtube", "meta"])
 async def test_scopes_that_are_missing_or_unknown_fail(office: Office, login: str) -> None:
     """Fewer than asked fails and lists them; none told fails; more than asked passes with a warning."""
@@ -111,6 +115,23 @@ async def test_scopes_that_are_missing_or_unknown_fail(office: Office, login: st
     said = json.loads(office.desk.stand.events("account.verified", "ok")[-1])["fields"]
     assert set(said["wider"].split(",")) == {scope.rpartition("/")[2] for scope in oauth.scopes["engage"]}
     assert "scopes_wider" in office.desk.stand.alerts()
+
+
+@pytest.mark.req("S-OAUTH-6")
+@pytest.mark.parametrize("login", LOGINS)
+async def test_no_more_is_asked_for_than_an_account_is_for(office: Office, login: str) -> None:
+    """The address names the scopes of reading and of the purposes that were given, and not one more; a purpose that
+    the login does not know is refused. A grant that is wider warns: see the test of scopes."""
+    client, oauth = await office.client(), PLATFORM_DESCRIPTORS[login].oauth
+    known = [one for one in ("publish", "engage") if oauth.scopes[one]]
+    for purposes in ([], known[:1], known):
+        begun = await office.begin(client, login, purposes=purposes)
+        (asked,) = [value for name, value in parse_qsl(urlsplit(begun["authorize_url"]).query) if name == "scope"]
+        needed = {scope for one in ("connect", "read", *purposes) for scope in oauth.scopes[one]}
+        assert sorted(asked.split(oauth.authorize.scope_separator)) == sorted(needed), purposes
+    path = f"/v1/clients/{client}/logins/{login}/accounts/acme/connect"
+    status, reply = await office.desk.call("POST", path, "operator", {"purposes": ["everything"]})
+    assert (status, reply["code"]) == (422, "bad_purpose")
 
 
 @pytest.mark.req("R5.2-15")
@@ -257,6 +278,7 @@ async def test_an_account_is_looked_at_again(office: Office) -> None:
     await connect_care.check_due(office.app)
     state = await office.state(client, "x")
     assert (state["state"], state["identity"], state["policy"]) == ("mismatch", "mismatch", "off")
+    assert office.sql("SELECT stage, cause FROM byokeep.reenabling") == "closed|identity_mismatch"
     assert "other_account" in office.desk.stand.alerts()
     assert (await office.act(client, "x", "lane", {"policy": "api"}))[1]["code"] == "account_not_verified"
 

@@ -324,6 +324,77 @@ async def test_a_revocation_that_did_not_work_is_tried_again(office: Office) -> 
     assert office.desk.stand.alerts().count("revocation_unconfirmed") == 1
 
 
+def due_in(office: Office) -> float:
+    """Seconds until a grant that could not be ended is tried again."""
+    return float(
+        office.sql(
+            "SELECT extract(epoch FROM changed_at + make_interval(secs => 15 * power(2, least(tries, 10))) - now())"
+            " FROM byokeep.account_grant WHERE state <> 'revoked'"
+        )
+    )
+
+
+@pytest.mark.req("S-OAUTH-10")
+async def test_a_platform_that_says_when_to_come_back_is_not_asked_before(office: Office) -> None:
+    """503 with Retry-After: nothing is asked until then, no job gets the token meanwhile, then it is ended."""
+    client, stand = await office.client(), office.desk.stand
+    await office.connected(client, "x")
+    assert (await office.act(client, "x", "lane", {"policy": "api"}))[0] == 200
+    await office.fault("x", "status", "revoke", status=503, retry_after_s=900, times=2)
+    assert (await office.act(client, "x", "disconnect"))[0] == 200
+    assert await connect_care.end_disconnected(office.app) == 1
+    said = json.loads(stand.events("grant.revoked")[-1])
+    assert (said["outcome"], said["fields"]["verification"]) == ("failed", "unconfirmed")
+    assert 890 < due_in(office) <= 900
+    before = (await office.social.calls("x"))["revoke"]["received"]
+    assert await connect_care.end_disconnected(office.app) == 0
+    assert (await office.social.calls("x"))["revoke"]["received"] == before
+    job = await stand.job(client, secrets=["x"])
+    status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert (status, reply["code"]) == (403, "missing_credential")
+    office.sql("UPDATE byokeep.account_grant SET changed_at = changed_at - interval '16 minutes'")
+    assert await connect_care.end_disconnected(office.app) == 1
+    assert (await office.state(client, "x"))["reason"] == "confirmed"
+
+
+@pytest.mark.req("S-OAUTH-10", "S-OAUTH-11")
+async def test_a_token_that_the_platform_can_not_revoke_is_not_called_dead(office: Office) -> None:
+    """The refresh token is shown first. Refused as of an unsupported type: the access token is revoked all the same,
+    and its death proves nothing of the other. It is asked again, and at last a person is told to end it by hand."""
+    client, stand = await office.client(), office.desk.stand
+    done = await office.connected(client, "x")
+    tokens = await office.tokens(client, "x", done["account_id"])
+    assert tokens.refresh is not None
+    both = [one.reveal().decode() for one in (tokens.refresh, tokens.access)]
+    shown = [(await office.social.tell("hash", value=one))["hash"] for one in both]
+    await office.fault("x", "refusal", "revoke", case="unsupported_token")
+    assert (await office.act(client, "x", "disconnect"))[0] == 200
+    assert await connect_care.end_disconnected(office.app) == 1
+    log = (await office.social.show("requests"))["requests"]
+    revoked = [one["hash"] for entry in log if entry.get("call") == "revoke" for one in entry["secrets"]
+               if one["name"] == "token"]  # fmt: skip
+    assert revoked == shown
+    assert (await office.state(client, "x"))["state"] != "disconnected"
+    assert json.loads(stand.events("grant.revoked")[-1])["fields"]["verification"] == "unconfirmed"
+    assert (await office.social.identity("x", both[1])).status == 401
+    await office.fault("x", "refusal", "revoke", case="unsupported_token", times=100)
+    for _ in range(connect_care.MOST_TRIES):
+        office.sql("UPDATE byokeep.account_grant SET changed_at = now() - interval '1 day'")
+        await connect_care.end_disconnected(office.app)
+    state = await office.state(client, "x")
+    assert (state["state"], state["reason"]) == ("disconnected", "unconfirmed")
+    assert "revocation_unconfirmed" in stand.alerts()
+    assert not any((await office.live(client, "x", done["account_id"])).values())
+    again = await office.connected(client, "x")
+    await office.act(client, "x", "disconnect")
+    await office.social.ask("DELETE", f"{office.social.sim.url}/_sim/faults")
+    assert await connect_care.end_disconnected(office.app) == 1
+    assert (await office.state(client, "x"))["reason"] == "confirmed"
+    families = await office.social.families("x")
+    assert {one["state"] for one in families if one["account"] == "acme"} == {"dead"}
+    assert again["account_id"] == done["account_id"]
+
+
 async def test_a_code_that_somebody_else_spent_gives_nothing(office: Office) -> None:
     """The platform refuses a code the second time, and what was in the store is gone."""
     client = await office.client()

@@ -117,6 +117,8 @@ async def test_who_may_ask_for_a_renewal_and_when_it_becomes_due(stand: Stand) -
         status, reply = await stand.call("POST", path, who, body | changed)
         return status, reply.get("asked", reply.get("code"))
 
+    assert await ask() == (202, False)  # nothing to renew with
+    stand.db.sql(f"UPDATE byokeep.account_grant SET due_at = now() + interval '1 hour' {account.where}")
     assert await ask(version=0) == (202, False)
     assert await ask(version=2) == (202, False)
     assert await ask() == (202, True)

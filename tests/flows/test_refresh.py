@@ -5,26 +5,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from byokeep.core.errors import Conflict, Denied, Integrity, Unavailable
+from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.fault import Fault
+from byokeep.core.model import Actor, Role
 from byokeep.core.refresh import RefreshRules, TokenModel
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
-from byokeep.flows.fresh import ask_fresh
 from byokeep.flows.refresh import renew
 from byokeep.flows.refresh_book import GRANT
 from byokeep.flows.refresher_app import AccountCustody, AppAt, PlatformMore
+from byokeep.flows.refreshers import declare_gone, list_refreshers
 from byokeep.flows.reminders import IDLE_DAYS, remind
 from byokeep.redact.canary import Canary
 from byokeep.redact.sweep import Sweep
@@ -91,58 +95,95 @@ async def test_fifty_renewals_over_simulated_months(bench: Bench, platform: str)
     await many(bench, platform, 50)
 
 
-async def crowd(bench: Bench, *, callers: int, rounds: int, longest_s: float) -> None:
-    """Callers of several processes find the same token refused, round after round; the platform is slow."""
+async def crowd(bench: Bench, *, accounts: int, callers: int, rounds: int, longest_s: float) -> None:
+    """Runners find the same token refused, round after round, with three refreshers and a platform that is slow.
+
+    Accounts go through their rounds side by side. The first round of each has the longest delay there is.
+    """
     seed = random.SystemRandom().randrange(2**32)
     sys.stdout.write(f"seed {seed}\n")
     dice = random.Random(seed)
-    account = await bench.connect("x")
-    apps = [bench.app, bench.refresher("second"), bench.refresher("third")]
-    renewals = [bench.renewals(app) for app in apps]
-    for number in range(rounds):
-        await bench.advance(minutes=5)
-        before, seen = await bench.calls(account), bench.grant(account)["access_version"]
-        delay = dice.uniform(0, longest_s)
-        await bench.fault("x", "late", delay_s=delay)
-        asked = await asyncio.gather(
-            *(ask_fresh(app, app.system(), client_id=account.client_id, account_id=account.id, seen_version=seen)
-              for app in dice.choices(apps, k=callers))
-        )  # fmt: skip
-        assert asked.count(True) == 1
-        waiting = [asyncio.create_task(again(bench, one)) for one in renewals]
-        async with asyncio.timeout(delay + 30):
-            while bench.grant(account)["access_version"] == seen:
-                await asyncio.sleep(0.1)
-        for task in waiting:
-            task.cancel()
-        for one in renewals:
-            await one.settle()
-        assert await bench.calls(account) - before == 1, number
-        assert not await ask_fresh(
-            bench.app, bench.app.system(), client_id=account.client_id, account_id=account.id, seen_version=seen
+    made = []
+    for number in range(accounts):
+        name = f"crowd{number}"
+        await bench.social.tell(
+            "accounts", platform="x", account=name, id=f"8{number:08}", username=name, display_name=name
         )
-    assert bench.grant(account)["version"] == rounds + 1
-    assert await bench.works(account)
+        made.append(await bench.connect("x", name))
+    renewals = [bench.renewals(app) for app in (bench.app, bench.refresher("second"), bench.refresher("third"))]
+    looking = [asyncio.create_task(again(bench, one)) for one in renewals]
+    delays = [[longest_s, *(dice.uniform(0, longest_s) for _ in range(rounds - 1))] for _ in made]
+    await asyncio.gather(*(one_crowd(bench, *one, callers=callers) for one in zip(made, delays, strict=True)))
+    for task in looking:
+        task.cancel()
+    for each in renewals:
+        await each.settle()
+    calls = [await bench.calls(account) for account in made]
+    sys.stdout.write(f"{callers} callers, {accounts * rounds} rounds: {sum(calls)} calls\n")
+    assert calls == [rounds] * accounts
+    for account in made:
+        assert bench.grant(account)["version"] == rounds + 1
+        assert await bench.works(account)
+
+
+async def one_crowd(bench: Bench, account: Account, delays: list[float], *, callers: int) -> None:
+    job = await bench.stand.job(account.client_id, secrets=["x"], effects=[], ttl_s=3600)
+
+    async def ask(seen: int) -> bool:
+        body = {"secret": f"x/{account.name}-x", "version": seen}
+        status, reply = await bench.stand.call("POST", f"/v1/jobs/{job}/renewals", "runner", body)
+        assert status == 202, reply
+        return bool(reply["asked"])
+
+    async def version() -> int:
+        async with bench.db.begin(client_id=account.client_id) as tx:
+            return (await tx.one(GRANT, client_id=account.client_id, account_id=account.id)).access_version
+
+    for number, delay in enumerate(delays):
+        seen, before = await version(), await bench.calls(account)
+        await bench.fault("x", "late", delay_s=delay)
+        assert (await asyncio.gather(*(ask(seen) for _ in range(callers)))).count(True) == 1
+        async with asyncio.timeout(max(delays) + 60):
+            while await version() == seen:
+                await asyncio.sleep(0.1)
+        assert await bench.calls(account) - before == 1, number
+        assert not await ask(seen)
 
 
 async def again(bench: Bench, renewals: Any) -> None:
     while True:
         await renewals.resume()
         await renewals.start_due()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
 
 
 @pytest.mark.req("R6.1-2")
 async def test_sixty_four_callers_cause_one_renewal(bench: Bench) -> None:
     """However many ask, and however many refreshers there are: one call each round."""
-    await crowd(bench, callers=64, rounds=3, longest_s=0.8)
+    await crowd(bench, accounts=1, callers=64, rounds=5, longest_s=0.8)
 
 
 @pytest.mark.campaign
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(3600)
 async def test_sixty_four_callers_a_hundred_rounds(bench: Bench) -> None:
-    """The same a hundred times, with a platform that takes up to 45 seconds."""
-    await crowd(bench, callers=64, rounds=100, longest_s=45.0)
+    """A hundred rounds, with a platform that takes up to 45 seconds: a hundred calls."""
+    await crowd(bench, accounts=5, callers=64, rounds=20, longest_s=45.0)
+
+
+async def test_who_asks_does_not_hurry_a_renewal_that_failed(bench: Bench) -> None:
+    """A platform that is down is asked in our own time, however often jobs find their token refused."""
+    account = await bench.connect("x")
+    job = await bench.stand.job(account.client_id, secrets=["x"], effects=[])
+    path, body = f"/v1/jobs/{job}/renewals", {"secret": "x/acme-x", "version": 1}
+    assert (await bench.stand.call("POST", path, "runner", body))[1] == {"asked": True}
+    await bench.fault("x", "status", status=503, retry_after_s=600)
+    before = await bench.calls(account)
+    assert await bench.round() == ["retry"]
+    for _ in range(5):
+        assert (await bench.stand.call("POST", path, "runner", body))[1] == {"asked": False}
+        assert await bench.round() == []
+    assert await bench.calls(account) - before == 1
+    assert (bench.grant(account)["due_at"] - bench.clock.now()).total_seconds() > 590
 
 
 @pytest.mark.req("R6.1-3")
@@ -291,8 +332,11 @@ async def test_tokens_that_somebody_else_stored_are_adopted_without_a_call(bench
 async def refused(bench: Bench, account: Account, code: str) -> None:
     """Renewing is refused with a code, and the platform hears nothing."""
     before = await bench.calls(account)
-    with pytest.raises((Denied, Unavailable, Integrity, Conflict)) as caught:
-        await one(bench, account)
+    for _ in range(5):
+        with pytest.raises((Denied, Unavailable, Integrity, Conflict)) as caught:
+            await one(bench, account)
+        if caught.value.code not in ("database_busy", "database_unavailable"):
+            break  # a busy machine's database gives up a statement at times: that is neither
     assert caught.value.code == code
     assert await bench.calls(account) == before
     assert bench.grant(account)["version"] == 1
@@ -457,6 +501,32 @@ async def test_a_revoked_grant_ends_in_reauth(
     await ended(bench, account, reason, cause)
 
 
+@pytest.mark.parametrize("platform", ["meta", "instagram"])
+async def test_a_lock_that_a_renewal_meets_ends_the_grant(bench: Bench, platform: str) -> None:
+    """The platform says that the person must act there: one call, no retry, the platform is closed for it."""
+    account = await bench.connect(platform)
+    await bench.to_due(account)
+    await bench.social.tell("grants", platform=platform, account="acme", event="lockout")
+    before = await bench.calls(account)
+    assert await bench.round() == ["locked"]
+    assert await bench.calls(account) - before == 1
+    await ended(bench, account, "locked", "lockout")
+
+
+@pytest.mark.req("S-OAUTH-6")
+async def test_a_renewal_that_grants_more_is_told(bench: Bench) -> None:
+    """Scopes that nobody had granted come with a renewal: a warning; the same scopes again: none."""
+    account = await bench.connect("x")
+    await bench.to_due(account)
+    assert await bench.round() == ["renewed"]
+    assert bench.stand.alerts() == []
+    for family in bench.social.sim.social.worlds["x"].ledger.families:
+        family.scopes = (*family.scopes, "like.write")
+    await bench.to_due(account)
+    assert await bench.round() == ["renewed"]
+    assert bench.stand.alerts() == ["scopes_wider_than_before"]
+
+
 @pytest.mark.req("S-OAUTH-8")
 async def test_people_are_told_before_a_grant_ends(bench: Bench) -> None:
     """A grant near its end, and one that was not renewed for long, raise one alert each, and only one."""
@@ -473,23 +543,92 @@ async def test_people_are_told_before_a_grant_ends(bench: Bench) -> None:
     assert bench.stand.alerts() == ["account_idle_reauth_due", "account_reauth_due"]
 
 
+async def left_behind(bench: Bench, account: Account, phase: str) -> UUID:
+    """What a machine that died an hour ago left of a renewal; returns the owner of its slots."""
+    other = bench.refresher("other")
+    sent = "NULL" if phase == "started" else "now()"
+    bench.stand.db.sql(
+        "INSERT INTO byokeep.job (id, client_id, dispatcher_id, runner_id, kind, secrets, platforms, lanes, effects,"
+        f" opened_at, expires_at) SELECT '{UUID(int=9)}', '{account.client_id}', id, id, 'custody', '{{x}}', '{{}}',"
+        " '{}', '{}', now() - interval '60 minutes', now() - interval '45 minutes' FROM byokeep.subject LIMIT 1;"
+        "INSERT INTO byokeep.refresh_journal (id, client_id, account_id, base, phase, sent_at, owner, job_id,"
+        f" started_at) VALUES ('{UUID(int=8)}', '{account.client_id}', '{account.id}', 1, '{phase}', {sent},"
+        f" '{other.owner}', '{UUID(int=9)}', now() - interval '1 hour')"
+    )
+    return other.owner
+
+
 async def test_another_machines_renewal_is_left_alone_and_told_of(bench: Bench) -> None:
     """A journal of other slots is not touched; people hear of it when it does not end."""
     account = await bench.connect("x")
     await bench.to_due(account)
-    other = bench.refresher("other")
-    bench.stand.db.sql(
-        "INSERT INTO byokeep.job (id, client_id, dispatcher_id, runner_id, kind, secrets, platforms, lanes, effects,"
-        f" expires_at) SELECT '{UUID(int=9)}', '{account.client_id}', id, id, 'custody', '{{x}}', '{{}}', '{{}}',"
-        " '{}', now() + interval '1 hour' FROM byokeep.subject LIMIT 1;"
-        "INSERT INTO byokeep.refresh_journal (id, client_id, account_id, base, phase, sent_at, owner, job_id,"
-        f" started_at) VALUES ('{UUID(int=8)}', '{account.client_id}', '{account.id}', 1, 'sent', now(),"
-        f" '{other.owner}', '{UUID(int=9)}', now() - interval '1 hour')"
-    )
+    await left_behind(bench, account, "sent")
     before = await bench.calls(account)
     assert await bench.round() == []
     assert await bench.calls(account) == before
     assert bench.stand.alerts() == ["renewal_of_another_owner"]
+
+
+async def gone(bench: Bench, owner: UUID, who: str = "admin", reason: str = "machine_lost") -> int:
+    """Say that a machine is gone, as somebody of that role."""
+    stand = bench.stand
+    db = PostgresDatabase(stand.db.url("byokeep_web"), pool_size=1)
+    bench.stack.push_async_callback(db.close)
+    roles = frozenset({Role(who)})
+    actor = Actor(id=stand.people[who].id, roles=roles, clients=None, request_id=UUID(int=3))
+    ports: Any = SimpleNamespace(**{n: getattr(bench.app, n) for n in ("clock", "ids", "installation_id")}, db=db)
+    assert [one.owner for one in await list_refreshers(ports, replace(actor, roles=frozenset({Role.AUDITOR})))]
+    return await declare_gone(ports, actor, owner, reason)
+
+
+@pytest.mark.parametrize("phase", ["started", "sent", "landed"])
+@pytest.mark.parametrize("spent", [False, True], ids=["unspent", "spent"])
+async def test_what_a_machine_that_is_gone_left_is_taken_up(bench: Bench, phase: str, spent: bool) -> None:
+    """An admin says so, with a reason, on record; the account is renewed, or its chain is reported as broken when the
+    token was spent there. None is dropped."""
+    account = await bench.connect("x")
+    await bench.to_due(account)
+    if spent:
+        _, tokens, _ = await bench.stored(account)
+        assert tokens.refresh is not None
+        assert (await bench.social.refresh("x", tokens.refresh.reveal().decode())).status == 200
+    owner = await left_behind(bench, account, phase)
+    for who in ("operator", "approver", "auditor"):
+        with pytest.raises(Denied, match="not_permitted"):
+            await gone(bench, owner, who)
+    with pytest.raises(Rejected, match="bad_reason"):
+        await gone(bench, owner, reason="It burnt down")
+    with pytest.raises(NotFound):
+        await gone(bench, UUID(int=77))
+    assert await bench.round() == []
+    assert await gone(bench, owner) == 1
+    broken = "reuse_suspected" if phase == "started" else "chain_broken"
+    assert await bench.round() == [broken if spent else "renewed"]
+    if spent:
+        await ended(bench, account, broken, "compromised" if phase == "started" else "chain_broken")
+    else:
+        assert await bench.works(account)
+    assert bench.stand.db.sql("SELECT count(*) FROM byokeep.refresh_journal WHERE ended_at IS NULL") == "0"
+    assert [json.loads(one)["fields"] for one in bench.stand.events("refresher.declared_gone", "ok")] == [
+        {"count": 1, "reason": "machine_lost"}
+    ]
+
+
+async def test_a_machine_that_works_is_not_gone(bench: Bench) -> None:
+    """One that began a renewal minutes ago is left alone; of two that take over only one renews."""
+    account = await bench.connect("x")
+    await bench.to_due(account)
+    owner = await left_behind(bench, account, "sent")
+    bench.stand.db.sql("UPDATE byokeep.refresh_journal SET started_at = now() - interval '5 minutes'")
+    with pytest.raises(Conflict, match="refresher_alive"):
+        await gone(bench, owner)
+    assert await bench.round() == []
+    bench.stand.db.sql("UPDATE byokeep.refresh_journal SET started_at = now() - interval '1 hour'")
+    await gone(bench, owner)
+    before, others = await bench.calls(account), bench.renewals(bench.refresher("third"))
+    await asyncio.gather(bench.round(), bench.round(others))
+    assert await bench.calls(account) - before == 1
+    assert bench.grant(account)["version"] == 2
 
 
 async def test_who_stops_lets_renewals_end(bench: Bench) -> None:

@@ -22,9 +22,12 @@ from byokeep.adapters.system import SystemClock
 from byokeep.client import webhooks as sdk
 from byokeep.client.job import Job
 from byokeep.client.webhooks import JobWebhooks
-from byokeep.core.errors import ByokeepError, Denied, Unauthenticated
+from byokeep.core.errors import ByokeepError, Denied, Unauthenticated, Unavailable
+from byokeep.core.model import ClientId, Provider
+from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.flows.reconcile import reconcile
+from byokeep.flows.webhook_sweep import sweep_webhooks
 from byokeep.sim.platforms.webhooks import signature
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
@@ -288,3 +291,70 @@ async def test_the_audit_of_the_store_explains_writes_and_reads(desk: Desk) -> N
     desk.sql("UPDATE byokeep.lease SET secrets = '{openai}'")
     result = await reconcile(app, app.system(), since=since)
     assert {finding.reason for finding in result.findings} >= {"login_unexplained"}
+
+
+async def held(desk: Desk, client: UUID, sender: str) -> list[int]:
+    """The versions that the store still holds, as web may see them."""
+    return await desk.web.intake.live_versions(SecretRef(ClientId(client), Provider(sender), Part.WEBHOOK))
+
+
+@pytest.mark.parametrize("sender", ["heygen", "x"])
+async def test_what_holds_no_more_is_destroyed_in_the_store(desk: Desk, sender: str) -> None:
+    """A secret that was replaced stays for its span and is destroyed after it, on record; one replaced at once is
+    destroyed at once; a retired one leaves nothing, and its reference ends as destroyed."""
+    client = await client_with(desk, sender, made_up(), made_up(), keep_s=3600)
+    assert await sweep_webhooks(desk.worker) == 0
+    assert await held(desk, client, sender) == [1, 2]
+    desk.sql("UPDATE byokeep.credential_ref SET previous_until = now() WHERE previous_until IS NOT NULL")
+    assert await sweep_webhooks(desk.worker) == 1
+    assert await held(desk, client, sender) == [2]
+    assert await sweep_webhooks(desk.worker) == 0
+    assert (await put(desk, client, sender, made_up()))[0] == 201
+    status, reply = await desk.call("GET", f"/v1/clients/{client}/webhooks", "operator")
+    assert (status, reply["webhooks"][0]["version"], reply["webhooks"][0]["previous_version"]) == (200, 3, None)
+    assert await sweep_webhooks(desk.worker) == 1
+    assert await held(desk, client, sender) == [3]
+    path = f"/v1/clients/{client}/providers/{sender}/webhook/retire"
+    status, _ = await desk.call("POST", path, "operator", {"reason": "not_used", "previous_only": False})
+    assert status == 200
+    assert await sweep_webhooks(desk.worker) == 1
+    assert await held(desk, client, sender) == []
+    where = f"WHERE client_id = '{client}' AND purpose = 'webhook'"
+    assert desk.sql(f"SELECT state, version FROM byokeep.credential_ref {where}") == "destroyed|3"
+    assert await sweep_webhooks(desk.worker) == 0
+    said = [json.loads(line) for line in desk.stand.events("key.destroyed")]
+    assert [(one["outcome"], one["fields"]["version"]) for one in said] == [
+        (outcome, version) for version in (1, 2, 3) for outcome in ("intended", "ok")
+    ]
+    new = made_up()
+    assert (await put(desk, client, sender, new))[0] == 201
+    async with holding(desk, client, sender) as job, customer(await job.webhook(sender)) as server:
+        assert await server.send(BODY, signed(sender, new)) == 204
+
+
+async def test_a_write_that_was_cut_off_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that reached the store and no record: while it may be on its way it is left alone, then it is destroyed,
+    also when it was the first of its sender; what holds stays."""
+    client = await client_with(desk, "x", made_up())
+    other = await desk.stand.client()
+    intake = desk.web.intake
+    put_ = type(intake).put
+
+    async def cut_off(ref: Any, value: Secret, *, cas: int) -> Any:
+        await put_(intake, ref, value, cas=cas)
+        raise Unavailable("store_unreachable")
+
+    monkeypatch.setattr(intake, "put", cut_off)
+    for one in (client, other):
+        assert (await put(desk, one, "x", made_up()))[0] == 503
+    monkeypatch.undo()
+    assert (await held(desk, client, "x"), await held(desk, other, "x")) == ([1, 2], [1])
+    assert await sweep_webhooks(desk.worker) == 0  # too young to count as cut off
+    assert await sweep_webhooks(desk.worker, older_than_s=0) == 2
+    assert (await held(desk, client, "x"), await held(desk, other, "x")) == ([1], [])
+    assert await sweep_webhooks(desk.worker, older_than_s=0) == 0
+    assert len(desk.stand.events("key.orphan_destroyed")) == 2
+    assert desk.stand.alerts() == []
+    assert (await put(desk, other, "x", made_up()))[0] == 201
+    assert await sweep_webhooks(desk.worker, older_than_s=0) == 0
+    assert (await held(desk, client, "x"), await held(desk, other, "x")) == ([1], [2])

@@ -34,9 +34,10 @@ from byokeep.settings import load
 from byokeep.sim import start
 from byokeep.supervisor import Stack
 from tests.support.cli import Shell, ended
+from tests.support.overheard import CLASSES, accounts
 from tests.support.stack import World, configure, family, new_home, until
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 FAULTS: list[dict[str, Any]] = [
     {"kind": "status", "status": 401}, {"kind": "status", "status": 403}, {"kind": "status", "status": 404},
@@ -118,6 +119,7 @@ async def flows() -> AsyncIterator[Flows]:
             await bad_requests(made, client)
             await verifications(made)
             await jobs(made, client)
+            await accounts(made)
             await store_down(made, client)
             watch = asyncio.create_task(stack.run())  # from here on what ended with the database is started again
             await outputs(made, client)
@@ -352,9 +354,25 @@ async def test_no_value_is_at_rest_anywhere(flows: Flows) -> None:
     assert report.clean
 
 
+@pytest.mark.req("R5.2-3", "S-OAUTH-15")
+async def test_secrets_of_accounts_are_among_what_is_searched_for(flows: Flows) -> None:
+    """Codes, verifiers, access and refresh tokens, our apps' secrets, webhooks' secrets: overheard, and many of each.
+    Each was at the store, so that the search was for something that had been there."""
+    counts = {kind: sum(one.label.startswith(f"{kind}-") for one in flows.canaries) for kind in CLASSES}
+    assert all(count >= 3 for count in counts.values()), counts
+    assert counts["code"] >= 12
+    assert counts["verifier"] >= 6
+    log = [file for file in (flows.world.home / "store-audit").rglob("*") if file.is_file()]
+    written = b"".join(file.read_bytes() for file in log)
+    for place in (b"/tokens", b"/access", b"/verifier", b"/code", b"/landing", b"/webhook", b"kv/data/platform/apps/"):
+        assert place in written, place
+
+
 async def test_the_scanner_finds_nothing_at_rest_and_would_have(flows: Flows) -> None:
     """All places by fingerprint of every value; what people and machines read by shape; each finds what is planted."""
-    strong = [one for one in flows.canaries if len(one.value) < 200]
+    short = [one for one in flows.canaries if len(one.value) < 200]
+    overheard = [one for one in short if one.label.rpartition("-")[0] in CLASSES]
+    strong = [one for one in short if one.label.rpartition("-")[0] not in CLASSES] + overheard[::8]
     key = os.urandom(32)
     prints = fingerprints_from(
         [(one.label, print_) for one in strong for print_ in fingerprints_of(one.value, key)], key

@@ -34,6 +34,10 @@ PATHS: tuple[str, ...] = (
     "kv/data/clients/{own}/providers/openai/more",
     "kv/data/clients/{own}/providers/openai/webhook",
     "kv/metadata/clients/{own}/providers/openai/webhook",
+    "kv/destroy/clients/{own}/providers/openai/webhook",
+    "kv/metadata/clients/{own}/providers/x/webhook",
+    "kv/destroy/clients/{own}/providers/x/webhook",
+    "kv/destroy/clients/{other}/providers/openai/webhook",
     "kv/data/clients/{other}/providers/openai/webhook",
     "kv/data/clients/{own}/providers/x",
     *(

@@ -1,6 +1,8 @@
 """kill -9 while tokens are being renewed: a whole stack with accounts on a platform whose tokens live for seconds.
 
-``Chains`` holds the accounts, kills, and says in the end which chains broke and which of those nobody was told of.
+``Chains`` holds the accounts, kills, and says which chains broke and which of those nobody was told of. It does not
+wait for rest between two kills: only that the process whose turn it is runs again, and that a renewal has just left.
+For web and worker, which have no part in one, that is waited for a second: they may die while others come back.
 """
 
 # ruff: noqa: S608 - statements are put together from made-up ids
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -38,10 +41,14 @@ from tests.support.broker import Person
 from tests.support.postgres import FreshDatabase
 from tests.support.renewal import PLATFORMS, Account, Bench, bench_on
 from tests.support.social import SECRET, Social, running_platforms
-from tests.support.stack import World, lives, new_home, supervised, until
+from tests.support.stack import World, environment, lives, new_home, supervised, until
 
+ROOT = Path(__file__).parents[2]
 OTHERS = ("store", "database", "broker", "web", "worker")
-LIFE_S = 4  # of an access token, so that each account is renewed every other second
+LIFE_S = 6  # of an access token, so that each account is renewed every three seconds
+SHORT_S = 2  # where there is one account alone
+BESIDE_S = 1.0  # in which a renewal is waited for when what is killed has no part in it
+GRACE_S = 60  # for which the graceful platform takes a spent token
 FLIGHT_S = 0.03  # a reply is under way for this long
 WORK_S = 0.03  # what a naive client does before it has written the new token
 
@@ -82,15 +89,23 @@ class StackStand:
 
 @dataclass
 class Chains:
-    """Accounts that are renewed all the time, and what became of them."""
+    """Accounts that are renewed all the time, and what became of them.
+
+    Attributes:
+        struck: Renewals that were between their request and the store when a kill came.
+        owner: The refresher, when it is the test's own and not the stack's.
+    """
 
     world: World
     bench: Bench
     dice: random.Random
     accounts: list[Account] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
+    struck: int = 0
     broken: int = 0
     silent: list[str] = field(default_factory=list)
+    owner: subprocess.Popen[bytes] | None = None
+    slowest_s: float = 0.0
 
     async def connect(self, number: int) -> None:
         for _ in range(number):
@@ -101,45 +116,100 @@ class Chains:
             self.accounts.append(await self.bench.connect("x", name))
 
     async def kill(self, count: int, parts: tuple[str, ...]) -> None:
-        """Kill that many times, each time just after the platform got a request."""
-        for _ in range(count):
-            await until(self._answers, 60, "everything back")
-            await self._request()
-            await asyncio.sleep(self.dice.uniform(0, FLIGHT_S + 0.06))
-            part = self.dice.choice(parts)
-            pid = self.world.stack.pid(part)
-            for child in self.world.stack._children.values():
-                child.deaths = 0  # the growing pause of a crash loop is not what is looked at here
-            if pid and lives(pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                    self.kills[part] += 1
-            if part == "refresher":
-                await until(lambda was=pid: self.world.stack.pid("refresher") != was, 20, "a new refresher")
-                await self.mend()
+        """Kill that many times, in strict rotation, each time just after the platform got a renewal."""
+        killed = dict.fromkeys(parts, 0)
+        for number, part in zip(range(count), itertools.cycle(parts), strict=False):
+            began = time.monotonic()
+            pid = 0
+            while not pid:  # one that has just ended by itself is waited for again
+                await until(lambda part=part: self._runs(part, killed[part]), 60, f"{part} again")
+                await self._request(BESIDE_S if part in ("web", "worker") else None)
+                await asyncio.sleep(self.dice.uniform(0, FLIGHT_S + 0.06))
+                pid = self._strike(part)
+            killed[part] = pid
+            if part == "refresher" or part == parts[-1]:
+                await self._look()
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+            if number % 100 == 99:
+                sys.stdout.write(f"{number + 1} kills, {self.broken} broken, silent {self.silent}\n")
         await until(self._answers, 60, "everything back")
         await self.mend()
+
+    def _runs(self, part: str, killed: int) -> bool:
+        pid = self._pid(part)
+        return pid != 0 and pid != killed and lives(pid)
+
+    def _pid(self, part: str) -> int:
+        if part == "refresher" and self.owner is not None:
+            return self.owner.pid
+        return self.world.stack.pid(part)
+
+    def _strike(self, part: str) -> int:
+        """Kill it, if it runs; returns its pid, or 0."""
+        pid = self._pid(part)
+        if not pid or not lives(pid):
+            return 0
+        for child in self.world.stack._children.values():
+            child.deaths = 0  # the growing pause of a crash loop is not what is looked at here
+        os.kill(pid, signal.SIGKILL)
+        self.kills[part] += 1
+        if self.owner is not None and part == "refresher":
+            self.owner.wait()
+            self.owner = own_refresher(self.world)
+        return pid
 
     async def _answers(self) -> bool:
         return (await self.world.ask("operator", "GET", "/v1/switches", within_s=3)).status == 200
 
-    async def _request(self) -> None:
-        """Wait until the platform has got one more renewal."""
-        before, ends = await self._received(), time.monotonic() + 40
+    async def _request(self, within_s: float | None = None) -> None:
+        """Wait until the platform has got one more renewal; at most so long, where that is said."""
+        before, began = await self._received(), time.monotonic()
+        ends, looks = began + (within_s or 90), began + 2
         while await self._received() == before:
-            assert time.monotonic() < ends, "nothing is renewed"
-            await asyncio.sleep(0.002)
+            if time.monotonic() > ends:
+                assert within_s is not None, "nothing is renewed"
+                return
+            if time.monotonic() > looks:  # what the last kill broke may have been reported just now
+                await self._mend_reported()
+                looks = time.monotonic() + 2
+            await asyncio.sleep(0.005)
 
     async def _received(self) -> int:
         calls = (await self.bench.social.show("tokens?platform=x&account=none"))["calls"]["x"]
         return sum(int(one.get("refresh", {}).get("received", 0)) for one in calls.values())
 
-    async def mend(self) -> None:
+    async def _look(self) -> None:
+        """Count what the last kill struck, and connect anew what has been reported as broken by now."""
+        found = await self._asked(
+            "SELECT count(*) FROM byokeep.refresh_journal WHERE ended_at IS NULL AND phase IN ('sent', 'landed')"
+        )
+        self.struck += int(found or 0)
+        await self._mend_reported()
+
+    async def _mend_reported(self) -> None:
+        states = await self._states()
+        for account in self.accounts:
+            await self._mended(account, states[account.id][0])
+
+    async def _asked(self, statement: str) -> str:
+        """Ask the database, which may be on its way back."""
+        for _ in range(100):
+            with contextlib.suppress(ByokeepError, subprocess.SubprocessError, OSError, RuntimeError, AssertionError):
+                return await asyncio.to_thread(self.bench.stand.db.sql, statement)
+            await asyncio.sleep(0.3)
+        raise AssertionError("the database does not come back")
+
+    async def _mended(self, account: Account, state: str) -> None:
+        if state != "live":
+            self.broken += 1
+            await self._reported(account, state)
+            await self._again(account)
+
+    async def mend(self, within_s: float = 90) -> None:
         """Wait until every chain has gone on or was reported; connect those anew that broke."""
-        was = self._states()
-        ends = time.monotonic() + 45
+        was, ends = await self._states(), time.monotonic() + within_s
         while True:
-            now = self._states()
+            now = await self._states()
             stuck = [a for a in self.accounts if now[a.id][0] == "live" and now[a.id][1] <= was[a.id][1]]
             if not stuck:
                 break
@@ -147,14 +217,10 @@ class Chains:
                 self.silent += [f"{a.name}: {self.bench.journals(a)[-1:]}" for a in stuck]
                 break
             await asyncio.sleep(0.2)
-        for account in self.accounts:
-            if now[account.id][0] != "live":
-                self.broken += 1
-                await self._reported(account, now[account.id][0])
-                await self._again(account)
+        await self._mend_reported()
 
-    def _states(self) -> dict[UUID, tuple[str, int]]:
-        rows = self.bench.stand.db.sql("SELECT account_id, state, version FROM byokeep.account_grant").splitlines()
+    async def _states(self) -> dict[UUID, tuple[str, int]]:
+        rows = (await self._asked("SELECT account_id, state, version FROM byokeep.account_grant")).splitlines()
         parts = (row.split("|") for row in rows)
         return {UUID(account): (state, int(version)) for account, state, version in parts}
 
@@ -171,6 +237,8 @@ class Chains:
         way = sql(
             f"SELECT count(*) FROM byokeep.reenabling WHERE client_id = '{account.client_id}' AND stage = 'closed'"
         )
+        why = sql(f"SELECT reason FROM byokeep.account_grant WHERE account_id = '{account.id}'")
+        sys.stdout.write(f"{account.name}: {why}\n")
         if (state, int(record) > 0, alert, way) != ("needs_reauth", True, "1", "1"):
             self.silent.append(f"{account.name}: {state} {record} {alert} {way}")
 
@@ -195,14 +263,20 @@ class Chains:
 
 
 @asynccontextmanager
-async def chains(seed: int, accounts: int, *, grace_s: int = 0) -> AsyncIterator[Chains]:
-    """A supervised stack whose refresher renews accounts all the time."""
+async def chains(seed: int, accounts: int, *, graceful: bool = False) -> AsyncIterator[Chains]:
+    """A supervised stack whose refresher renews accounts all the time.
+
+    Args:
+        graceful: The platform takes a spent token for a minute, and a refresher of the test's own knows that.
+    """
     sys.stdout.write(f"seed {seed}\n")
     home = new_home()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         social = await stack.enter_async_context(running_platforms())
-        await social.tell("rules", platform="x", access_ttl_s=LIFE_S, grace_s=grace_s)
+        await social.tell(
+            "rules", platform="x", access_ttl_s=SHORT_S if accounts == 1 else LIFE_S, grace_s=GRACE_S if graceful else 0
+        )
         await social.tell(
             "faults", provider="x", kind="late", delay_s=FLIGHT_S, match={"call": "refresh"}, times=100_000
         )
@@ -213,11 +287,32 @@ async def chains(seed: int, accounts: int, *, grace_s: int = 0) -> AsyncIterator
         await parts.start()
         world = World(home, parts, social.sim, social.http)
         await world.people()
+        owner = None
+        if graceful:
+            theirs = parts._children.pop("refresher").process
+            theirs.terminate()
+            theirs.wait(30)
+            owner = own_refresher(world)
         await stack.enter_async_context(supervised(world))
         bench = await stack.enter_async_context(_bench(stack, world, social))
-        made = Chains(world, bench, random.Random(seed))
+        made = Chains(world, bench, random.Random(seed), owner=owner)
         await made.connect(accounts)
-        yield made
+        try:
+            yield made
+        finally:
+            if made.owner is not None:
+                made.owner.kill()
+                made.owner.wait()
+
+
+def own_refresher(world: World) -> subprocess.Popen[bytes]:
+    """Start a refresher that knows of the platform's grace."""
+    home = world.stack.settings.home
+    with (home / "own-refresher.err").open("ab") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.support.graceful", "--config", str(home / "run-settings.toml")],
+            stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=environment(), cwd=ROOT,
+        )  # fmt: skip
 
 
 @asynccontextmanager

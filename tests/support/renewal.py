@@ -156,9 +156,9 @@ class Bench:
         self.stand.db.sql(
             "INSERT INTO byokeep.account_grant (client_id, account_id, provider, login, app_id, external_id, state,"
             " version, access_version, purposes, scopes, scopes_known, obtained_by, obtained_at, access_expires_at,"
-            " refresh_expires_at, reauth_at, alarm_at, due_at) VALUES"
+            " refresh_expires_at, reauth_at, alarm_at, due_at, verified_at) VALUES"
             f" ('{client_id}', '{account_id}', '{name}', '{platform}', 'app', 'ext-{account_id.hex}', 'live',"
-            f" {version}, {access}, '{{connect}}', '{scopes}', {tokens.scopes is not None}, '{BY}', {times});"
+            f" {version}, {access}, '{{connect}}', '{scopes}', {tokens.scopes is not None}, '{BY}', {times}, now());"
             "INSERT INTO byokeep.credential_ref (id, client_id, provider, kind, purpose, environment, secret_ref,"
             " version, state, verification, risk, created_by, rotation_due_at, account_id) VALUES"
             f" (gen_random_uuid(), '{client_id}', '{name}', 'oauth_token_set', 'account', 'development',"

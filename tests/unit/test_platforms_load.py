@@ -112,6 +112,15 @@ BROKEN = [
     ("x", "oauth/client_auth", "query"),
     ("x", "oauth/mix_up", "none"),
     ("x", "oauth/issuer", "x.com"),
+    ("x", "oauth/issuer", "https://evil.example"),
+    ("x", "oauth/issuer", "https://www.tiktok.com"),
+    ("x", "oauth/authorize/url", "https://x.com.evil.example/i/oauth2/authorize"),
+    ("x", "oauth/calls/exchange/url", "https://api.evilx.com/2/oauth2/token"),
+    ("x", "oauth/calls/refresh/url", "https://open.tiktokapis.com/v2/oauth/token/"),
+    ("x", "oauth/calls/revoke/url", "https://evil.example/2/oauth2/revoke"),
+    ("x", "oauth/identity/call/url", "https://graph.facebook.com/2/users/me"),
+    ("meta", "oauth/inspect/call/url", "https://evil.example/v26.0/debug_token"),
+    ("meta", "oauth/granted/call/url", "http://graph.facebook.com/v26.0/me/permissions"),
     ("x", "oauth/scopes/connect", []),
     ("x", "oauth/scopes/read", ...),
     ("x", "oauth/scopes/read", [1]),
@@ -143,11 +152,13 @@ BROKEN = [
 ]
 
 
+@pytest.mark.req("S-OAUTH-5", "S-OAUTH-12")
 @pytest.mark.parametrize(
     ("platform", "path", "value"), BROKEN, ids=[f"{p}-{w}-{n}" for n, (p, w, _) in enumerate(BROKEN)]
 )
 def test_a_file_that_breaks_a_rule_does_not_load(platform: str, path: str, value: Any) -> None:
-    """Unknown, missing, insecure or contradictory: refused, and the untouched file loads."""
+    """Unknown, missing, insecure or contradictory, another grant than a code's, an address or an issuer that is not the
+    platform's own: refused, and the untouched file loads."""
     load(platform, document(platform))
     with pytest.raises(ValueError, match=r"."):
         load(platform, changed(platform, path, value))

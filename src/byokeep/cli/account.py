@@ -11,7 +11,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli import connect, webhook
+from byokeep.cli import connect, refreshers, webhook
 from byokeep.cli.api import call, run, segment
 from byokeep.cli.choices import Lane, LanePolicy, Platform
 from byokeep.cli.names import tell
@@ -23,6 +23,8 @@ app.command(connect.app)
 app.command(connect.logins)
 app.command(connect.connect)
 app.command(webhook.app)
+app.command(refreshers.refreshers)
+app.command(refreshers.refresher_gone)
 _COLUMNS: Final = ("platform", "account", "state", "policy", "identity", "username", "reauth_at", "next")
 _LOOK_S: Final = 60
 

@@ -88,6 +88,7 @@ class EventName(StrEnum):
     CHAIN_BROKEN = "tokens.chain_broken"
     REAUTH_NEEDED = "account.reauth_needed"
     GRANT_REVOKED = "grant.revoked"
+    REFRESHER_GONE = "refresher.declared_gone"
     PLATFORM_CLOSED = "platform.closed"
     PLATFORM_STEPPED = "platform.reenabling_stepped"
     EFFECT_SCHEDULED = "effect.scheduled"
@@ -218,6 +219,7 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.CHAIN_BROKEN: _RENEWAL,
     EventName.REAUTH_NEEDED: f"{_RENEWAL} reauth_at",
     EventName.GRANT_REVOKED: f"{_ACCOUNT} verification",
+    EventName.REFRESHER_GONE: "count",
     EventName.PLATFORM_CLOSED: f"{_ACCOUNT} cause way",
     EventName.PLATFORM_STEPPED: f"{_ACCOUNT} stage cause number count way missing",
     EventName.EFFECT_SCHEDULED: _SCHEDULED,

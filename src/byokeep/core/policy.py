@@ -46,6 +46,8 @@ class Verb(StrEnum):
     ACCOUNT_CONNECT = "account.connect"
     APP_SET = "app.set"
     APP_READ = "app.read"
+    REFRESHER_READ = "refresher.read"
+    REFRESHER_GONE = "refresher.gone"
     KEY_WRITE = "key.write"
     KEY_LIST = "key.list"
     KEY_METADATA = "key.metadata"
@@ -96,6 +98,8 @@ GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType(
         Verb.ACCOUNT_CONNECT: frozenset({_O}),
         Verb.APP_SET: frozenset({_A}),
         Verb.APP_READ: frozenset({_A, _O, _P, _U}),
+        Verb.REFRESHER_READ: frozenset({_A, _O, _U}),
+        Verb.REFRESHER_GONE: frozenset({_A}),
         Verb.KEY_WRITE: frozenset({_O}),
         Verb.KEY_LIST: frozenset({_O, _P, _U}),
         Verb.KEY_METADATA: frozenset({_O, _P, _U}),

@@ -65,10 +65,10 @@ def _state(row: Row) -> str:
     grant = row["grant_state"]
     if grant is None:
         return "registered" if row["username"] else "not_connected"
+    if grant in ("live", "needs_reauth") and row["identity"] == "mismatch":
+        return "mismatch"
     if grant != "live":
         return {"revoked": "disconnected"}.get(grant, str(grant))
-    if row["identity"] == "mismatch":
-        return "mismatch"
     return "name_changed" if row["drift"] else "connected"
 
 

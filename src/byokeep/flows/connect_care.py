@@ -2,16 +2,20 @@
 
 Rules
 - An account is looked at as often as its login's price and limits suggest, and at once when a person asks.
-- Another account, or none, blocks: lanes go off, people are told. Could not be checked is not a match either.
+- Another account, or none, ends the grant as a loss does: lanes off, the platform closed, a person logs in again. So
+  does an account that its platform has locked, and a grant that is over and has nothing to renew it with.
+- Could not be checked is not a match either.
 - A grant that a person ended serves nobody from that moment; what the platform made of it is said as it was proved
   (S-OAUTH-9): confirmed, unconfirmed or not offered. Its tokens are destroyed.
-- A consent whose finisher died is ended, and what it had stored without a record is destroyed.
+- A consent whose finisher died is ended, and what it had stored without a record is destroyed. Of one that ended before
+  the platform was asked code and verifier are destroyed, unless a newer one of the account is under way: that one does.
 
 It may not renew a token.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -21,13 +25,16 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
 from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, compare
 from byokeep.core.model import Actor, ClientId, LeaseKind, Provider
+from byokeep.core.reenable import Cause as Lost
 from byokeep.core.ref import Part, SecretRef
+from byokeep.core.refresh import LONGEST_ASKED_S
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import apps, connections
 from byokeep.flows.accounts import PlatformAccount, account_from
 from byokeep.flows.connections import Connection, Grant
 from byokeep.flows.jobs import JobSpec, open_job
-from byokeep.flows.refresher_app import AccountCustody, AppAt, Ended, Login, PlatformMore, RefresherApp
+from byokeep.flows.refresh_end import close_for, hold
+from byokeep.flows.refresher_app import AccountCustody, AppAt, Ended, Ending, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Tx
 from byokeep.wire.tokens import unpack_tokens
@@ -36,14 +43,17 @@ TAKEN_FOR_S: Final = 300  # seconds after which somebody who took an answer is t
 MOST_TRIES: Final = 6  # of ending a grant at its platform
 _KEPT: Final = 10  # versions that the store keeps of a place
 _LOST: Final = Query("connections_lost", connections.connection_from)
+_LEFT: Final = Query("connections_left", connections.connection_from)
+_BEGINS: Final = Query("connect_lock", lambda _: None)
 _TO_CHECK: Final = Query("grants_to_check", connections.grant_from)
 _CHECKED: Final = Query("grant_checked", connections.grant_from)
 _UNCHECKED: Final = Query("grant_unchecked", connections.grant_from)
 _SEEN: Final = Query("account_seen", account_from)
-_LANES_OFF: Final = Query("account_lanes_off", account_from)
 _TO_END: Final = Query("grants_to_end", connections.grant_from)
 _ENDING: Final = Query("grant_ending", connections.grant_from)
+_END_LATER: Final = Query("grant_end_later", lambda row: row["account_id"])
 _ENDED: Final = Query("grant_ended", connections.grant_from)
+_OVER: Final = frozenset({Cause.REVOKED, Cause.EXPIRED})
 
 
 async def tend(app: RefresherApp) -> int:
@@ -52,7 +62,7 @@ async def tend(app: RefresherApp) -> int:
     Raises:
         Unavailable: The database is away.
     """
-    return await sweep_lost(app) + await check_due(app) + await end_disconnected(app)
+    return await sweep_lost(app) + await sweep_left(app) + await check_due(app) + await end_disconnected(app)
 
 
 async def sweep_lost(app: RefresherApp, *, taken_for_s: int = TAKEN_FOR_S) -> int:
@@ -86,6 +96,28 @@ async def _end_lost(app: RefresherApp, one: Connection) -> None:
             await raise_alert(
                 tx, app, actor, reason="orphan_not_destroyed", client_id=one.client_id, object_id=account.id
             )
+
+
+async def sweep_left(app: RefresherApp) -> int:
+    """Destroy code and verifier of consents that ended before anybody used them; returns how many consents."""
+    async with app.db.begin(every_client=True) as tx:
+        left = await tx.all(_LEFT)
+    for one in left:
+        with suppress(ByokeepError):  # they open nothing by themselves, and come again while the job is open
+            await _clear_left(app, one)
+    return len(left)
+
+
+async def _clear_left(app: RefresherApp, one: Connection) -> None:
+    async with app.db.begin(client_id=one.client_id) as tx:
+        account = await tx.one(connections.ACCOUNT, client_id=one.client_id, id=one.account_id)
+        # A consent that begins writes its verifier under this lock: what is destroyed here is not its.
+        await tx.all(_BEGINS, client_id=one.client_id, platform=account.platform.value, account=account.account)
+        if not await tx.all(connections.OF_ACCOUNT, client_id=one.client_id, account_id=one.account_id):
+            async with app.custodian.open(one.job_id) as custody:
+                for part in (Part.CODE, Part.VERIFIER):
+                    await _burn(custody, SecretRef(one.client_id, account.platform, part, account.id))
+    await app.custodian.close(one.job_id)
 
 
 async def _burn(custody: AccountCustody, place: SecretRef) -> None:
@@ -153,78 +185,115 @@ async def check_due(app: RefresherApp) -> int:
 
 
 async def check(app: RefresherApp, login: Login, grant: Grant) -> str:
-    """Ask an account who it is and write down what follows: ``match``, ``drift``, ``mismatch`` or ``unknown``."""
-    cause = ""
-    faces: tuple[Face, ...] = ()
+    """Ask an account who it is and write down what follows.
+
+    Returns:
+        ``match``, ``drift``, ``mismatch``, ``unknown``, ``lost``, or ``superseded``: a person connected it meanwhile.
+    """
+    cause, faces = await _asked(app, login, grant)
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        # Held before anything is on record: a loss takes the platform's lock before the client's chain.
+        lost = _loss(grant, cause)
+        expected = await tx.one(connections.ACCOUNT, client_id=grant.client_id, id=grant.account_id)
+        seen = None if cause else _compared(login, grant, expected, faces)
+        if lost is None and seen is not None and seen.verdict is Verdict.MISMATCH:
+            lost = Lost.IDENTITY_MISMATCH, "identity_mismatch"
+        if lost is not None:
+            await hold(tx, grant.client_id, grant.account_id, grant.provider)
+        now = await tx.maybe(connections.GRANT, client_id=grant.client_id, account_id=grant.account_id)
+        if now is None or (now.state, now.connected_seq) != ("live", grant.connected_seq):
+            return "superseded"
+        if lost is not None:
+            await _lose(tx, app, login, grant, lost, cause, seen, faces)
+            return "lost" if seen is None else seen.verdict.value
+        if seen is None:
+            return await _unknown(tx, app, login, grant, cause)
+        return await _seen(tx, app, login, grant, seen, faces)
+
+
+async def _asked(app: RefresherApp, login: Login, grant: Grant) -> tuple[str, tuple[Face, ...]]:
+    """Return why nobody could say who it is, empty when somebody could, and the accounts that answered."""
     try:
         async with opened(app, grant) as (_, platform, tokens):
             found = await platform.identify(tokens)
+            if isinstance(found, Fault) and _loss(grant, found.cause.value) and login.rules.confirm_s:
+                await asyncio.sleep(login.rules.confirm_s)  # a word that this platform is known to say falsely
+                found = await platform.identify(tokens)
     except ByokeepError as error:
-        cause = error.code
-    else:
-        if isinstance(found, Fault):
-            cause = found.cause.value
-        else:
-            faces = found
-    async with app.db.begin(client_id=grant.client_id) as tx:
-        account = await tx.one(connections.ACCOUNT, client_id=grant.client_id, id=grant.account_id)
-        if cause:
-            return await _unknown(tx, app, login, grant, account, cause)
-        expected = Fingerprint(
-            account_id=grant.external_id, username=account.username or None,
-            display_name=account.display_name or None, app_id=grant.app_id,
-        )  # fmt: skip
-        seen = compare(expected, faces, app_id=grant.app_id, several_allowed=login.several_allowed)
-        return await _compared(tx, app, login, grant, account, seen, faces)
+        return error.code, ()
+    return (found.cause.value, ()) if isinstance(found, Fault) else ("", found)
 
 
-async def _unknown(tx: Tx, app: RefresherApp, login: Login, grant: Grant, account: PlatformAccount, cause: str) -> str:
+def _loss(grant: Grant, cause: str) -> tuple[Lost, str] | None:
+    """Return what a refusal to say who it is ends for good, and the code for it; None when a renewal may help."""
+    if cause == Cause.LOCKOUT:
+        return Lost.LOCKOUT, "locked"
+    # Nothing is ever due of a grant that has nothing to be renewed with.
+    return (Lost.REVOKED, "reauth") if cause in _OVER and grant.due_at is None else None
+
+
+def _compared(login: Login, grant: Grant, account: PlatformAccount, faces: tuple[Face, ...]) -> Comparison:
+    expected = Fingerprint(
+        account_id=grant.external_id, username=account.username or None, display_name=account.display_name or None,
+        app_id=grant.app_id,
+    )  # fmt: skip
+    return compare(expected, faces, app_id=grant.app_id, several_allowed=login.several_allowed)
+
+
+async def _lose(
+    tx: Tx, app: RefresherApp, login: Login, grant: Grant, lost: tuple[Lost, str], cause: str, seen: Comparison | None,
+    faces: tuple[Face, ...],
+) -> None:  # fmt: skip
+    actor, (why, reason) = app.system(), lost
+    fields: dict[str, FieldValue] = {"endpoint": login.endpoint, "expected_id": app.digest(grant.external_id)}
+    if len(faces) == 1 and faces[0].account_id:
+        fields["observed_id"] = app.digest(faces[0].account_id)
+    said = {"verification": "unknown", "cause": cause}
+    if seen is not None:
+        said = {"verification": seen.verdict.value, "cause": seen.why.value}
+    identity = "unknown" if seen is None else "mismatch"
+    await close_for(tx, app, grant.client_id, grant.account_id, grant.provider, why, reason=reason)
+    await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity=identity)
+    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, actor, grant, **said, **fields))
+    if seen is not None:
+        del fields["endpoint"]
+        await tx.append(
+            _event(EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, actor, grant, cause=seen.why.value, **fields)
+        )
+        await raise_alert(tx, app, actor, reason="other_account", client_id=grant.client_id, object_id=grant.account_id)
+    await tx.append(_event(EventName.REAUTH_NEEDED, Outcome.FAILED, actor, grant, reason=reason))
+
+
+async def _unknown(tx: Tx, app: RefresherApp, login: Login, grant: Grant, cause: str) -> str:
     """Nobody could look: that is no match, and the gate has to see it so."""
-    actor, over = app.system(), cause in (Cause.REVOKED, Cause.EXPIRED, Cause.LOCKOUT)
-    await tx.maybe(_UNCHECKED, client_id=grant.client_id, account_id=grant.account_id, renew=over)
+    await tx.maybe(_UNCHECKED, client_id=grant.client_id, account_id=grant.account_id, renew=cause in _OVER)
     await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity="unknown")
     fields: dict[str, FieldValue] = {"verification": "unknown", "cause": cause, "endpoint": login.endpoint}
-    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, actor, grant, **fields))
+    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app.system(), grant, **fields))
     return "unknown"
 
 
-async def _compared(
-    tx: Tx, app: RefresherApp, login: Login, grant: Grant, account: PlatformAccount, seen: Comparison,
-    faces: tuple[Face, ...],
-) -> str:  # fmt: skip
-    actor = app.system()
+async def _seen(
+    tx: Tx, app: RefresherApp, login: Login, grant: Grant, seen: Comparison, faces: tuple[Face, ...]
+) -> str:
+    actor, expected = app.system(), app.digest(grant.external_id)
     fields: dict[str, FieldValue] = {
         "version": grant.version, "verification": seen.verdict.value, "endpoint": login.endpoint,
-        "expected_id": app.digest(grant.external_id),
+        "expected_id": expected, "observed_id": expected,
     }  # fmt: skip
-    if seen.verdict is Verdict.MISMATCH:
-        if len(faces) == 1 and faces[0].account_id:
-            fields["observed_id"] = app.digest(faces[0].account_id)
-        await tx.one(_SEEN, client_id=grant.client_id, id=account.id, identity="mismatch")
-        await tx.one(_LANES_OFF, client_id=grant.client_id, id=account.id)
-        await tx.append(
-            _event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, actor, grant, cause=seen.why.value, **fields)
-        )
-        said = {name: fields[name] for name in ("expected_id", "observed_id") if name in fields}
-        await tx.append(
-            _event(EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, actor, grant, cause=seen.why.value, **said)
-        )
-        await raise_alert(tx, app, actor, reason="other_account", client_id=grant.client_id, object_id=account.id)
-        return seen.verdict.value
     face = next(face for face in faces if face.account_id == grant.external_id)
     drift = seen.verdict is Verdict.DRIFT
     await tx.maybe(
         _CHECKED, client_id=grant.client_id, account_id=grant.account_id, drift=drift, username=face.username,
         display_name=face.display_name,
     )  # fmt: skip
-    await tx.one(_SEEN, client_id=grant.client_id, id=account.id, identity="match")
-    fields["observed_id"] = fields["expected_id"]
+    await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity="match")
     await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.OK, actor, grant, **fields))
     if drift and not grant.drift:
         await tx.append(_event(EventName.ACCOUNT_DRIFTED, Outcome.OK, actor, grant, count=len(seen.changed)))
         await raise_alert(
             tx, app, actor, reason="account_name_changed", severity="warning", client_id=grant.client_id,
-            object_id=account.id,
+            object_id=grant.account_id,
         )  # fmt: skip
     return seen.verdict.value
 
@@ -249,21 +318,24 @@ async def _end_grant(app: RefresherApp, grant: Grant) -> None:
     try:
         async with opened(app, grant) as (custody, platform, tokens):
             await _burn(custody, SecretRef(grant.client_id, grant.provider, Part.ACCESS, grant.account_id))
-            ended = await platform.revoke(tokens)
-            if ended is not Ended.UNCONFIRMED or last:
+            done = await platform.revoke(tokens)
+            if done.ended is not Ended.UNCONFIRMED or last:
                 await _burn(custody, SecretRef(grant.client_id, grant.provider, Part.TOKENS, grant.account_id))
     except NotFound:  # the tokens are gone already: nothing can be proved any more
-        ended, last = Ended.UNCONFIRMED, True
+        done, last = Ending(ended=Ended.UNCONFIRMED), True
     except ByokeepError:
         return  # the store or the broker is away; tried again
-    await _record_end(app, actor, grant, ended, last=last)
+    await _record_end(app, actor, grant, done, last=last)
 
 
-async def _record_end(app: RefresherApp, actor: Actor, grant: Grant, ended: Ended, *, last: bool) -> None:
+async def _record_end(app: RefresherApp, actor: Actor, grant: Grant, done: Ending, *, last: bool) -> None:
+    ended = done.ended
     outcome = Outcome.FAILED if ended is Ended.UNCONFIRMED else Outcome.OK
     async with app.db.begin(client_id=grant.client_id) as tx:
         await tx.append(_event(EventName.GRANT_REVOKED, outcome, actor, grant, verification=ended.value))
         if ended is Ended.UNCONFIRMED and not last:
+            wait_s = min(done.retry_after_s or 0.0, float(LONGEST_ASKED_S))
+            await tx.maybe(_END_LATER, client_id=grant.client_id, account_id=grant.account_id, wait_s=wait_s)
             return
         await tx.maybe(_ENDED, client_id=grant.client_id, account_id=grant.account_id, reason=ended.value)
         await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity="unchecked")

@@ -4,7 +4,8 @@ Rules
 - Each renewal is a task of its own that nothing cancels; whoever stops lets them end first.
 - A renewal that can not be done now is looked at again after a pause that grows; the pause is this process's own, what
   the platform asked for stands in the database.
-- Another machine's renewals are left alone, and people hear of those that do not end.
+- Another machine's renewals are left alone, and people hear of those that do not end; once a person has said that it is
+  gone they are ours.
 
 It may not know how a renewal is done: that is :mod:`byokeep.flows.refresh_step`.
 """
@@ -33,6 +34,7 @@ OVERDUE: Final = timedelta(minutes=10)
 _DUE: Final = Query("refresh_due", grant_from)
 _CUT_OFF: Final = Query("refresh_cut_off", grant_from)
 _FOREIGN: Final = Query("refresh_foreign", lambda row: row)
+_TAKE_OVER: Final = Query("refresh_take_over", lambda row: row["id"])
 
 
 async def renew(app: RefresherApp, grant: Grant) -> str:
@@ -79,12 +81,16 @@ class Renewals:
         return self._start(due, room)
 
     async def resume(self) -> int:
-        """Take up what was cut off, and tell of others' that do not end; returns how many were started.
+        """Take up what was cut off here or left by a machine that is gone, and tell of others' that do not end.
+
+        Returns:
+            How many were started.
 
         Raises:
             Unavailable: The database.
         """
         async with self._app.db.begin(every_client=True) as tx:
+            await tx.all(_TAKE_OVER, owner=self._app.owner)
             found = await tx.all(_CUT_OFF, owner=self._app.owner, limit=MOST)
             foreign = await tx.all(_FOREIGN, owner=self._app.owner)
         for row in foreign:

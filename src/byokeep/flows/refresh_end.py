@@ -1,4 +1,4 @@
-"""How a grant ends that can not be renewed: told at once, the account off, the platform closed for the client.
+"""How a grant ends that can not be renewed or is not what it was: told at once, the account off, the platform closed.
 
 Rules
 - Grant, lanes, the way back, journal, record and alert change in one transaction, under the platform's exclusive lock:
@@ -11,8 +11,10 @@ It may not decide that a grant has ended.
 from __future__ import annotations
 
 from typing import Final
+from uuid import UUID
 
 from byokeep.core.events import EventName, FieldValue, Outcome
+from byokeep.core.model import ClientId, Provider
 from byokeep.core.reenable import Cause
 from byokeep.flows import refresh_book
 from byokeep.flows.reenabling import lose
@@ -20,11 +22,33 @@ from byokeep.flows.refresh_book import HOLD, Grant, Renewal
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open
-from byokeep.ports import Query
+from byokeep.ports import Query, Tx
 
 _LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
 _ENDED: Final = Query("refresh_ended", lambda row: int(row["version"]))
 _LANES_OFF: Final = Query("refresh_lanes_off", lambda row: row["id"])
+
+
+async def close_for(
+    tx: Tx, app: RefresherApp, client_id: ClientId, account_id: UUID, provider: Provider, lost_by: Cause, *, reason: str
+) -> None:
+    """Let a grant end in the caller's transaction: a person must log in again, and nothing acts there until then.
+
+    Args:
+        tx: Has not appended to the audit trail yet; the locks of :func:`hold` are in it.
+        reason: A code; stands on the grant and the alert.
+    """
+    await lose(tx, app, app.system(), client_id, provider.value, lost_by, account_id=account_id)
+    await tx.all(_ENDED, client_id=client_id, account_id=account_id, reason=reason)
+    await tx.all(_LANES_OFF, client_id=client_id, account_id=account_id)
+    await raise_alert(tx, app, app.system(), reason=f"account_{reason}", client_id=client_id, object_id=account_id)
+
+
+async def hold(tx: Tx, client_id: ClientId, account_id: UUID, provider: Provider) -> Grant | None:
+    """Take the locks under which a grant ends, in the order of everybody; returns the grant as it stands now."""
+    await hold_open(tx, client_scopes(client_id))
+    await tx.all(_LOCK, scope=f"client:{client_id}:platform:{provider.value}")
+    return await tx.maybe(HOLD, client_id=client_id, account_id=account_id)
 
 
 async def give_up(
@@ -40,18 +64,11 @@ async def give_up(
     Raises:
         Unavailable: The database; nothing has changed then, and the journal is still open.
     """
-    platform, actor = grant.provider.value, app.system()
     name = EventName.CHAIN_BROKEN if lost_by is Cause.CHAIN_BROKEN else EventName.REAUTH_NEEDED
     async with app.db.begin(client_id=grant.client_id) as tx:
-        await hold_open(tx, client_scopes(grant.client_id))
-        await tx.all(_LOCK, scope=f"client:{grant.client_id}:platform:{platform}")
-        await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
-        await lose(tx, app, actor, grant.client_id, platform, lost_by, account_id=grant.account_id)
-        await tx.all(_ENDED, client_id=grant.client_id, account_id=grant.account_id, reason=reason)
-        await tx.all(_LANES_OFF, client_id=grant.client_id, account_id=grant.account_id)
+        await hold(tx, grant.client_id, grant.account_id, grant.provider)
+        await close_for(tx, app, grant.client_id, grant.account_id, grant.provider, lost_by, reason=reason)
         await refresh_book.move(tx, app, grant, renewal, reason=reason)
-        await raise_alert(tx, app, actor, reason=f"account_{reason}", client_id=grant.client_id,
-                          object_id=grant.account_id)  # fmt: skip
         await tx.append(
             refresh_book.event(app, name, Outcome.FAILED, grant, renewal, reason=reason, version=grant.version, **more)
         )

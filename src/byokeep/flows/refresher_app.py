@@ -74,6 +74,14 @@ class Ended(StrEnum):
     NOT_OFFERED = "not_offered"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What came of an attempt to end a grant, and when the platform says to come back, None when it does not say."""
+
+    ended: Ended
+    retry_after_s: float | None = None
+
+
 class Platform(Protocol):
     """One login of one platform, asked as one app of ours. One method, one request, no retry."""
 
@@ -104,7 +112,7 @@ class PlatformMore(Platform, Protocol):
     async def consent_end(self, tokens: TokenSet) -> datetime | Fault | None:
         """Return when the person must consent again, None where no end is known."""
 
-    async def revoke(self, tokens: TokenSet) -> Ended:
+    async def revoke(self, tokens: TokenSet) -> Ending:
         """End the grant at the platform, and prove it by use."""
 
 

@@ -5,6 +5,7 @@ Rules
   same call again writes the next version.
 - The previous secret holds for a span that was asked for, by the database's clock, and for no longer.
 - Before the value is written its leak fingerprints are on record, as for keys.
+- What was replaced or retired is destroyed in the store (:mod:`byokeep.flows.webhook_sweep`).
 - Nobody can be asked whether a signing secret is right. Its verification stays *pending*; a delivery shows it.
 
 It may not read a value back.
@@ -62,18 +63,21 @@ class _Plan:
     digests: list[str]
 
 
-def _from(row: Row) -> WebhookSecret:
+def secret_from(row: Row) -> WebhookSecret:
+    """Build the noun from a row of ``credential_ref``; a previous secret that holds no more is none."""
+    holds = row["previous_holds"] is True
     return WebhookSecret(
-        ref=ref_from(row), previous_version=row["previous_version"], previous_until=row["previous_until"]
-    )
+        ref=ref_from(row), previous_version=row["previous_version"] if holds else None,
+        previous_until=row["previous_until"] if holds else None,
+    )  # fmt: skip
 
 
 _LOCK: Final = Query("ref_lock", lambda _: None)
-_LIVE: Final = Query("webhook_live", _from)
-_LIST: Final = Query("webhooks_list", _from)
-_INSERT: Final = Query("webhook_insert", _from)
-_RENEW: Final = Query("webhook_renew", _from)
-_DROP: Final = Query("webhook_drop_previous", _from)
+_LIVE: Final = Query("webhook_live", secret_from)
+_LIST: Final = Query("webhooks_list", secret_from)
+_INSERT: Final = Query("webhook_insert", secret_from)
+_RENEW: Final = Query("webhook_renew", secret_from)
+_DROP: Final = Query("webhook_drop_previous", secret_from)
 _FINGERPRINT_PUT: Final = Query("fingerprint_put", lambda _: None)
 
 

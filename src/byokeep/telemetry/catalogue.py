@@ -24,6 +24,7 @@ _FIELDS: Final = {
     "identity_call": "provider status took_ms attempt",
     "key_verification": "ref sop attempt",
     "orphans_destroyed": "count",
+    "webhook_secrets_destroyed": "count",
     "renewal": "provider ref version",
     "renewals_cut_off": "count",
     "task_taken_up_again": "task",

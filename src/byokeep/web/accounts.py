@@ -24,7 +24,6 @@ _NEXT = {
     "needs_reauth": "connect",
     "unverified": "connect",
     "disconnected": "connect",
-    "mismatch": "verify",
     "name_changed": "confirm-name",
 }
 
@@ -110,6 +109,12 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     return routes
 
 
+def _next(one: AccountState) -> str:
+    if one.state == "mismatch":  # what a job saw is looked at again; what we saw ourselves has ended the grant
+        return "connect" if one.reason else "verify"
+    return _NEXT.get(one.state, "lane" if one.state == "connected" and one.policy is LanePolicy.OFF else "")
+
+
 def state_out(one: AccountState) -> dict[str, Any]:
     """Return the wire form of an account and how it stands; names of the platform as people may see them."""
     return {
@@ -118,5 +123,5 @@ def state_out(one: AccountState) -> dict[str, Any]:
         "said_username": None if one.said_username is None else shown(one.said_username),
         "said_display_name": None if one.said_display_name is None else shown(one.said_display_name),
         "reauth_at": at_out(one.reauth_at), "verified_at": at_out(one.verified_at),
-        "next": _NEXT.get(one.state, "lane" if one.state == "connected" and one.policy is LanePolicy.OFF else ""),
+        "next": _next(one),
     }  # fmt: skip

@@ -19,7 +19,7 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.problems import install
 from byokeep.http.token import Authenticator, caller
-from byokeep.web import accounts, clients, connect, forward, keys, leaks, names, people, watch, webhooks
+from byokeep.web import accounts, clients, connect, forward, keys, leaks, names, people, refreshers, watch, webhooks
 from byokeep.web.limits import Budget, LoginBrake
 
 _NOBODY = ClientId(UUID(int=0))
@@ -78,6 +78,7 @@ def _rooms(app: WebApp, auth: Authenticator, passwords: PasswordCheck, emergency
         accounts.acts(app, auth, writes),
         connect.app_routes(app, auth),
         connect.router(app, auth, writes),
+        refreshers.router(app, auth),
         keys.values(app, auth, writes),
         keys.router(app, auth, writes, emergency),
         watch.router(app, auth),

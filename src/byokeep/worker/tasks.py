@@ -22,6 +22,7 @@ from byokeep.flows.audit import check_heartbeat
 from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.sweep import sweep_orphans
 from byokeep.flows.verify_key import Task, verify_key
+from byokeep.flows.webhook_sweep import sweep_webhooks
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
@@ -72,6 +73,14 @@ def _register_rounds(queue: Queue, app: WorkerApp) -> None:
             destroyed = await sweep_orphans(app)
         if destroyed:
             get_log().warning("orphans_destroyed", count=destroyed)
+
+    @queue.periodic(cron=_EVERY_MINUTE)
+    @queue.task(name="sweep_webhooks", queueing_lock="sweep_webhooks", lock="sweep_webhooks")
+    async def sweep_signing_secrets(timestamp: int) -> None:
+        with span("sweep_webhooks", epoch=timestamp):
+            destroyed = await sweep_webhooks(app)
+        if destroyed:
+            get_log().info("webhook_secrets_destroyed", count=destroyed)
 
     watch, began = ClockWatch(app), time.monotonic()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from byokeep.adapters.platforms.calls import Place, PlatformApp
 from byokeep.adapters.platforms.descriptor import MixUp, Pkce, PlatformDescriptor, Purpose
 from byokeep.adapters.platforms.load import PLATFORM_DESCRIPTORS
-from byokeep.adapters.platforms.oauth import PlatformClient, RecentPosts, Revocation
+from byokeep.adapters.platforms.oauth import PlatformClient, RecentPosts, Revocation, Revoked
 from byokeep.adapters.platforms.pkce import new_state, new_verifier
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Purpose",
     "RecentPosts",
     "Revocation",
+    "Revoked",
     "new_state",
     "new_verifier",
 ]

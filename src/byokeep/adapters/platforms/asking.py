@@ -24,7 +24,7 @@ from byokeep.core.fault import Fault
 from byokeep.core.identity import Face
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
-from byokeep.flows.refresher_app import AppAt, Ended, Login, Posts
+from byokeep.flows.refresher_app import AppAt, Ended, Ending, Login, Posts
 from byokeep.wire.outbound import Got
 
 
@@ -95,9 +95,10 @@ class Asking:
         """Return when the person must consent again, None where no end is known."""
         return await self._client.consent_end(tokens)
 
-    async def revoke(self, tokens: TokenSet) -> Ended:
+    async def revoke(self, tokens: TokenSet) -> Ending:
         """End the grant at the platform, and prove it by use."""
-        return Ended((await self._client.revoke(tokens)).value)
+        done = await self._client.revoke(tokens)
+        return Ending(ended=Ended(done.state.value), retry_after_s=done.retry_after_s)
 
 
 def asker(

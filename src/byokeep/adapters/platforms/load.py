@@ -3,6 +3,7 @@
 Rules
 - An unknown or missing field, an address that is not https, a secret in a path, or in a query that was not declared for
   it, does not load. Neither does an implicit or password grant (S-OAUTH-5).
+- Every address lies in a domain of the platform's own, its issuer too: a file can not send a token elsewhere.
 - A platform without OAuth says why and has no API lane; nothing is filled in for it.
 - Adding a platform is one file here and one of vectors.
 """
@@ -99,6 +100,18 @@ class _Table:
             raise ValueError(f"{self._name} has unknown fields: {', '.join(sorted(self._left))}")
 
 
+# Who owns which domains is code, so that a changed data file can not say it of itself (S-OAUTH-12).
+_DOMAINS: Final[Mapping[Provider, tuple[str, ...]]] = MappingProxyType(
+    {
+        Provider.META: ("facebook.com", "instagram.com"),
+        Provider.TIKTOK: ("tiktok.com", "tiktokapis.com"),
+        Provider.LINKEDIN: ("linkedin.com",),
+        Provider.YOUTUBE: ("google.com", "googleapis.com"),
+        Provider.X: ("x.com",),
+    }
+)
+
+
 def load(platform: str, document: Mapping[str, Any]) -> PlatformDescriptor:
     """Build a descriptor from a parsed data file.
 
@@ -126,7 +139,19 @@ def load(platform: str, document: Mapping[str, Any]) -> PlatformDescriptor:
         raise ValueError(f"{platform}: either OAuth and an API lane, or a reason why not")
     if found.webhook and found.webhook not in SCHEMES:
         raise ValueError(f"{platform}: no such webhook scheme")
+    if found.oauth is not None:
+        _check_hosts(platform, found.provider, found.oauth)
     return found
+
+
+def _check_hosts(platform: str, provider: Provider, oauth: OAuth) -> None:
+    calls = [oauth.exchange, oauth.lengthen, oauth.refresh, *oauth.revoke, oauth.identity.call, oauth.posts.call]
+    calls += [one.call for one in (oauth.granted, oauth.inspect) if one is not None]
+    hosts = {call.host for call in calls if call is not None} | {oauth.authorize.host}
+    hosts.add(urlsplit(oauth.issuer).hostname or "")
+    domains = _DOMAINS.get(provider, ())
+    if any(not any(host == one or host.endswith("." + one) for one in domains) for host in hosts):
+        raise ValueError(f"{platform}: an address outside the platform's own domains")
 
 
 def _oauth(platform: str, table: _Table) -> OAuth:

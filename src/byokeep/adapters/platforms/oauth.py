@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import httpx2
@@ -32,6 +32,8 @@ from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenReply, TokenSet, first_set, renewed
 from byokeep.wire.outbound import Got, NotGot
 
+_OVER: Final = frozenset({Cause.REVOKED, Cause.EXPIRED})
+
 
 class Revocation(StrEnum):
     """What is known after a revocation. ``not_offered``: the platform has no call; the person must remove the app."""
@@ -39,6 +41,14 @@ class Revocation(StrEnum):
     CONFIRMED = "confirmed"
     UNCONFIRMED = "unconfirmed"
     NOT_OFFERED = "not_offered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    """What came of a revocation. ``retry_after_s``: when the platform says to come back, None when it does not say."""
+
+    state: Revocation
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,19 +170,29 @@ class PlatformClient(ConsentSide):
         ids = read.post_ids(posts, document)
         return _unreadable() if ids is None else RecentPosts(count=len(ids), newest_id=ids[0] if ids else None)
 
-    async def revoke(self, tokens: TokenSet) -> Revocation:
-        """End a grant at the platform, the refresh token first, and prove it by asking who we are."""
+    async def revoke(self, tokens: TokenSet) -> Revoked:
+        """End a grant at the platform, the refresh token first, then the access token, and prove it by use.
+
+        A token that the platform could not end (503), or whose type it does not revoke, may live on: the other one's
+        death proves nothing of it, so that is *unconfirmed*.
+        """
         values: Values = {"refresh_token": tokens.refresh, "access_token": tokens.access}
         # ``proof`` is made from the two secrets, so it is there whenever they are.
         app: Values = {"client_id": self.app.client_id, "client_secret": self.app.client_secret, "proof": ""}
         calls = [call for call in self.oauth.revoke if fillable(call, {**app, **values})]
         if not calls:
-            return Revocation.NOT_OFFERED
+            return Revoked(state=Revocation.NOT_OFFERED)
+        waits, lives_on = [0.0], False
         for call in calls:
-            await self._call(call, values)
+            got = await self._call(call, values)
+            fault, _ = read.fault_of(self.oauth.errors, call, got, now=time.time())
+            if fault is not None and fault.cause not in _OVER:
+                lives_on = True
+                waits.append(fault.retry_after_s or 0.0)
         seen = await self.identify(tokens)
-        dead = isinstance(seen, Fault) and seen.answered and seen.cause in (Cause.REVOKED, Cause.EXPIRED)
-        return Revocation.CONFIRMED if dead else Revocation.UNCONFIRMED
+        dead = isinstance(seen, Fault) and seen.answered and seen.cause in _OVER
+        state = Revocation.CONFIRMED if dead and not lives_on else Revocation.UNCONFIRMED
+        return Revoked(state=state, retry_after_s=max(waits) or None)
 
     async def _call(self, call: Call, values: Values) -> Got | NotGot:
         return await send(self._http, self.oauth, call, self.app, self._place, values)

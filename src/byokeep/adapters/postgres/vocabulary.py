@@ -36,6 +36,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.KEY_LISTED, EventName.KEY_READ_METADATA, EventName.LEAK_FINGERPRINTS_READ,
         EventName.PLATFORM_APP_SET, EventName.CONNECTION_STARTED, EventName.CONNECTION_ANSWERED,
         EventName.DRIFT_CONFIRMED, EventName.LANES_SET, EventName.WEBHOOK_STORED, EventName.WEBHOOK_RETIRED,
+        EventName.REFRESHER_GONE,
         EventName.PROFILE_CREATED, EventName.PROFILE_WORK_ASKED, EventName.PROFILE_CONFIRMED,
         EventName.VAULT_INCIDENT_OPENED, EventName.VAULT_INCIDENT_CLOSED,
     ),

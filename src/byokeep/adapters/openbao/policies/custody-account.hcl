@@ -47,3 +47,10 @@ path "kv/destroy/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/pro
 path "kv/data/platform/apps/<<provider>>/+" {
   capabilities = ["read"]
 }
+# A webhook's signing secret is for jobs to read; custody looks at its versions and destroys those that hold no more.
+path "kv/metadata/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>/webhook" {
+  capabilities = ["read"]
+}
+path "kv/destroy/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>/webhook" {
+  capabilities = ["update"]
+}

@@ -8,3 +8,10 @@ path "kv/metadata/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/pr
 path "kv/destroy/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>" {
   capabilities = ["update"]
 }
+# A webhook's signing secret is for jobs to read; custody looks at its versions and destroys those that hold no more.
+path "kv/metadata/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>/webhook" {
+  capabilities = ["read"]
+}
+path "kv/destroy/clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/providers/<<provider>>/webhook" {
+  capabilities = ["update"]
+}

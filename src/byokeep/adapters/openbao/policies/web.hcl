@@ -12,6 +12,10 @@ path "kv/data/clients/+/providers/+/webhook" {
 path "kv/metadata/clients/+/providers/+/webhook" {
   capabilities = ["read"]
 }
+# How many versions of a token set there are, for the inventory.
+path "kv/metadata/clients/+/providers/+/accounts/+/tokens" {
+  capabilities = ["read"]
+}
 path "kv/data/clients/+/providers/+/accounts/+/verifier" {
   capabilities = ["create", "update"]
 }

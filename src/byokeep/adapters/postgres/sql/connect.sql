@@ -95,6 +95,14 @@ SELECT * FROM byokeep.connection
     OR (state = 'taken' AND answered_at < clock_timestamp() - make_interval(secs => :taken_for_s))
  ORDER BY started_at LIMIT 50;
 
+-- name: connections_left
+-- Consents that ended without the refresher: what they wrote still lies in the store while their job is open.
+SELECT c.* FROM byokeep.connection c
+  JOIN byokeep.job j ON j.client_id = c.client_id AND j.id = c.job_id
+ WHERE c.state IN ('failed', 'expired') AND c.ended_at > clock_timestamp() - interval '1 hour'
+   AND j.state = 'open' AND j.expires_at > clock_timestamp()
+ ORDER BY c.ended_at LIMIT 20;
+
 -- name: grant_taken
 -- Whether this account of the platform is another's already (R5.2-15); says nothing of whose.
 SELECT count(*) AS found FROM byokeep.account_grant
@@ -191,13 +199,9 @@ UPDATE byokeep.account_grant
 RETURNING *;
 
 -- name: grant_unchecked
--- The look failed; where the token may be over, the renewal finds out.
-UPDATE byokeep.account_grant SET due_at = CASE WHEN :renew THEN now() ELSE due_at END
+-- The look failed; where the token may be over, the renewal finds out. One that failed comes in its own time.
+UPDATE byokeep.account_grant SET due_at = CASE WHEN :renew AND tries = 0 THEN LEAST(due_at, now()) ELSE due_at END
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
-RETURNING *;
-
--- name: account_lanes_off
-UPDATE byokeep.platform_account SET lanes = '{}' WHERE client_id = :client_id AND id = :id
 RETURNING *;
 
 -- name: grants_to_end
@@ -217,6 +221,13 @@ UPDATE byokeep.account_grant
        alarm_at = NULL, changed_at = now()
  WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked'
 RETURNING *;
+
+-- name: grant_end_later
+-- The pause before the next try is counted from here: a platform that says when to come back is not asked before.
+UPDATE byokeep.account_grant
+   SET changed_at = now() + make_interval(secs => GREATEST(:wait_s - 15 * power(2, LEAST(tries, 10)), 0))
+ WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked' AND reason = 'revoking'
+RETURNING account_id;
 
 -- name: grant_ended
 UPDATE byokeep.account_grant

@@ -23,6 +23,24 @@ SELECT * FROM byokeep.refresh_journal
    AND phase <> 'started'
  ORDER BY started_at LIMIT 50;
 
+-- name: refreshers_list
+-- Owners of slots that have renewals under way: how many, and when the first and the last of them began.
+SELECT owner, count(*) AS renewals, min(started_at) AS oldest_at, max(started_at) AS newest_at,
+       bool_or(reason = 'owner_gone') AS gone
+  FROM byokeep.refresh_journal WHERE ended_at IS NULL
+ GROUP BY owner ORDER BY min(started_at) LIMIT 200;
+
+-- name: refresher_gone
+UPDATE byokeep.refresh_journal SET reason = 'owner_gone' WHERE owner = :owner AND ended_at IS NULL
+RETURNING started_at > clock_timestamp() - interval '15 minutes' AS fresh;
+
+-- name: refresh_take_over
+-- What a machine left that a person has declared gone. Its slots are gone with it, so that a request it sent counts as
+-- a lost answer; of two that take over each row goes to one.
+UPDATE byokeep.refresh_journal SET owner = :owner, reason = ''
+ WHERE ended_at IS NULL AND owner <> :owner AND reason = 'owner_gone'
+RETURNING id;
+
 -- name: refresh_grant
 SELECT * FROM byokeep.account_grant WHERE client_id = :client_id AND account_id = :account_id;
 
@@ -75,7 +93,7 @@ RETURNING id;
 
 -- name: refresh_put_off
 UPDATE byokeep.account_grant SET due_at = :due_at, tries = :tries, changed_at = clock_timestamp()
- WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
+ WHERE client_id = :client_id AND account_id = :account_id AND state = 'live' AND reason <> 'revoking'
 RETURNING version;
 
 -- name: refresh_ended
@@ -87,15 +105,6 @@ RETURNING version;
 UPDATE byokeep.platform_account SET lanes = '{}'
  WHERE client_id = :client_id AND id = :account_id
 RETURNING id;
-
--- name: refresh_ask
--- A renewal that failed is tried again in its own time, and a token that is a minute old is not the reason. What is
--- due in seconds needs no hurry, whoever of many was first.
-UPDATE byokeep.account_grant SET due_at = CAST(:now AS timestamptz)
- WHERE client_id = :client_id AND account_id = :account_id AND state = 'live' AND access_version = :seen
-   AND due_at > CAST(:now AS timestamptz) + interval '10 seconds' AND tries = 0
-   AND obtained_at < CAST(:now AS timestamptz) - interval '1 minute'
-RETURNING *;
 
 -- name: refresh_ends_soon
 -- Whoever was told is told anew only after the alert was closed.

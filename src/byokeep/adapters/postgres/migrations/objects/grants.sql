@@ -44,6 +44,8 @@ GRANT UPDATE (state, reason, answered_at, ended_at) ON byokeep.connection TO byo
 -- A person confirms a changed name, asks for a look or a renewal, or ends a grant; what it holds the worker alone says.
 GRANT UPDATE (username, display_name, drift, due_at, verified_at, changed_at) ON byokeep.account_grant TO byokeep_web;
 GRANT UPDATE (username, display_name, lanes) ON byokeep.platform_account TO byokeep_web;
+-- An admin says that a machine is gone; who takes its renewals up is the worker's.
+GRANT UPDATE (reason) ON byokeep.refresh_journal TO byokeep_web;
 GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_web;
 GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_web;
 -- Nobody else: digests and the key that they are made with are kept apart from every other role.
@@ -85,6 +87,8 @@ GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;
 GRANT SELECT ON byokeep.value_fingerprint, byokeep.subject_client TO byokeep_worker;
 GRANT SELECT (id, kind, roles, state, all_clients, created_at) ON byokeep.subject TO byokeep_worker;
 GRANT UPDATE (version, state, verification, rotation_due_at, expires_at) ON byokeep.credential_ref TO byokeep_worker;
+-- worker: forgets a signing secret that was replaced, once it is destroyed.
+GRANT UPDATE (previous_version, previous_until) ON byokeep.credential_ref TO byokeep_worker;
 GRANT UPDATE ON byokeep.sop_run TO byokeep_worker;
 -- worker: connects accounts and renews their tokens; it closes a platform whose grant is lost, and opens none.
 GRANT INSERT ON byokeep.credential_ref, byokeep.account_grant, byokeep.refresh_journal, byokeep.reenabling

@@ -1,0 +1,81 @@
+"""Machines that renew tokens, as people see them: who has renewals under way, and that one will not come back.
+
+Rules
+- A machine's slots can be read on that machine alone. While it may come back nobody touches what it has under way.
+- A person says that it is gone, with a reason, on record; the renewals are then taken up by another machine, which asks
+  the platform once more or reports the chain as broken. None is dropped.
+- One that began a renewal within minutes is not gone.
+
+It may not end a renewal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, NotFound
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor
+from byokeep.core.plain_text import check_reason
+from byokeep.core.policy import Verb
+from byokeep.flows.app import WebApp
+from byokeep.flows.permission import permit, recorded_rejections
+from byokeep.ports import Query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refresher:
+    """A machine that has renewals under way; ``gone`` = a person said so, and nobody has taken them up yet."""
+
+    owner: UUID
+    renewals: int
+    oldest_at: datetime
+    newest_at: datetime
+    gone: bool
+
+
+_LIST: Final = Query("refreshers_list", lambda row: Refresher(**{n: row[n] for n in Refresher.__dataclass_fields__}))
+_GONE: Final = Query("refresher_gone", lambda row: bool(row["fresh"]))
+
+
+async def list_refreshers(app: WebApp, actor: Actor) -> list[Refresher]:
+    """Return the machines that have renewals under way.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    await permit(app, actor, Verb.REFRESHER_READ)
+    async with app.db.begin(every_client=True) as tx:
+        return await tx.all(_LIST)
+
+
+async def declare_gone(app: WebApp, actor: Actor, owner: UUID, reason: str) -> int:
+    """Say that a machine will not come back, so that another takes up its renewals; returns how many there are.
+
+    Args:
+        owner: Of its slots, as :func:`list_refreshers` returns it.
+        reason: A code, ``[a-z][a-z0-9_]*``.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``: it has nothing under way.
+        Rejected: ``bad_reason``.
+        Conflict: ``refresher_alive``: it began a renewal within the last 15 minutes.
+    """
+    await permit(app, actor, Verb.REFRESHER_GONE)
+    async with recorded_rejections(app, actor, EventName.REFRESHER_GONE, object_id=owner):
+        check_reason(reason, example="machine_lost")
+        async with app.db.begin(every_client=True) as tx:
+            fresh = await tx.all(_GONE, owner=owner)
+            if not fresh:
+                raise NotFound("not_found", next_step="See `byokeep account refreshers`.")
+            if any(fresh):
+                raise Conflict("refresher_alive", next_step="Stop it, wait 15 minutes, and say it again.")
+            await tx.append(
+                Event(name=EventName.REFRESHER_GONE, actor=actor, outcome=Outcome.OK, object_id=owner,
+                      fields={"count": len(fresh), "reason": reason})
+            )  # fmt: skip
+    return len(fresh)

@@ -1,0 +1,134 @@
+"""Signing secrets of webhooks that hold no more are destroyed in the store: replaced, retired, or never recorded.
+
+Rules
+- What holds is read under the lock of the place, after the versions in the store were listed: a secret that comes in
+  meanwhile is not among them. While a write is announced that may be on its way the place is left alone.
+- Announced before it is destroyed, recorded after; a sweep that is cut off starts again.
+- A reference that was retired ends as *destroyed* when nothing of it is left.
+
+It may not read a value.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import ClientId, LeaseKind, Provider
+from byokeep.core.ref import Part, SecretRef
+from byokeep.flows.jobs import JobSpec, open_job
+from byokeep.flows.refs import move
+from byokeep.flows.refusal import raise_alert
+from byokeep.flows.sweep import CUT_OFF_S
+from byokeep.flows.webhooks import WebhookSecret, secret_from
+from byokeep.flows.worker_app import Custody, WorkerApp
+from byokeep.ports import Query, Row, Tx
+
+_AT_ONCE: Final = 50
+# A compromised one stays: it is the one that is looked for.
+_GONE: Final = frozenset({KeyState.DEACTIVATED, KeyState.DESTROYED})
+
+
+def _place(row: Row) -> tuple[SecretRef, UUID]:
+    return SecretRef(ClientId(row["client_id"]), Provider(row["provider"]), Part.WEBHOOK), row["ref_id"]
+
+
+_TO_SWEEP: Final = Query("webhooks_to_sweep", _place)
+_CUT_OFF: Final = Query("webhook_writes_cut_off", _place)
+_IN_FLIGHT: Final = Query("webhook_in_flight", lambda row: bool(row["found"]))
+_REFS: Final = Query("webhook_refs", secret_from)
+_FORGET: Final = Query("webhook_forget_previous", lambda row: row["id"])
+_LOCK: Final = Query("ref_lock", lambda _: None)
+
+
+async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int:
+    """Destroy what holds no more; returns the number of versions. What can not be cleaned now raises an alert.
+
+    Raises:
+        Unavailable: The database is away.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        stale = await tx.all(_TO_SWEEP, limit=_AT_ONCE)
+        orphans = await tx.all(_CUT_OFF, older_than_s=older_than_s, limit=_AT_ONCE)
+    destroyed = 0
+    for place in dict.fromkeys(place for place, _ in (*stale, *orphans)):
+        lost = [ref_id for at, ref_id in orphans if at == place]
+        try:
+            destroyed += await _clean(app, place, lost, older_than_s)
+        except ByokeepError:
+            async with app.db.begin(client_id=place.client_id) as tx:
+                await raise_alert(
+                    tx, app, app.system(), reason="webhook_secret_not_destroyed", client_id=place.client_id,
+                    key=f"webhook_secret_not_destroyed:{place.path}",
+                )  # fmt: skip
+    return destroyed
+
+
+async def _clean(app: WorkerApp, place: SecretRef, lost: list[UUID], older_than_s: int) -> int:
+    async with app.db.begin(client_id=place.client_id) as tx:
+        if await tx.one(_IN_FLIGHT, client_id=place.client_id, older_than_s=older_than_s):
+            return 0
+        spec = JobSpec(
+            client_id=place.client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(place.provider.value,)
+        )
+        job = await open_job(tx, app, app.system(), spec)
+    try:
+        async with app.custodian.open(job.id) as custody:
+            return await _destroy(app, place, lost, custody)
+    finally:
+        with suppress(ByokeepError):  # an open job ends by itself
+            await app.custodian.close(job.id)
+
+
+async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: Custody) -> int:
+    live = await custody.live_versions(place)
+    async with app.db.begin(client_id=place.client_id) as tx:
+        await tx.all(_LOCK, client_id=place.client_id, provider=place.provider.value)
+        refs = await tx.all(_REFS, client_id=place.client_id, provider=place.provider.value)
+        over = sorted(set(live) - _holding(refs))
+        for version in over:
+            await _say(tx, app, place, _whose(refs, lost, version), version, found=True)
+    if over:
+        await custody.destroy(place, over)
+    async with app.db.begin(client_id=place.client_id) as tx:
+        for one in refs:
+            if one.ref.state == KeyState.DEACTIVATED:
+                await move(tx, app, app.system(), one.ref, to=KeyState.DESTROYED, reason="retired")
+        for version in over:
+            await _say(tx, app, place, _whose(refs, lost, version), version, found=False)
+        for ref_id in lost:  # one that never reached the store is looked for once as well
+            if not any(ref_id == _whose(refs, lost, version)[0] for version in over):
+                await _say(tx, app, place, (ref_id, True), 0, found=False)
+        await tx.all(_FORGET, client_id=place.client_id, provider=place.provider.value)
+    return len(over)
+
+
+def _holding(refs: list[WebhookSecret]) -> set[int]:
+    held = {one.ref.version for one in refs if one.ref.state not in _GONE}
+    return held | {one.previous_version for one in refs if one.ref.state not in _GONE and one.previous_version}
+
+
+def _whose(refs: list[WebhookSecret], lost: list[UUID], version: int) -> tuple[UUID, bool]:
+    """Return the reference that a version belongs to, and whether it was never recorded."""
+    for one in refs:
+        if version <= one.ref.version:
+            return one.ref.id, False
+    return (lost[-1] if lost else refs[-1].ref.id), True
+
+
+async def _say(
+    tx: Tx, app: WorkerApp, place: SecretRef, whose: tuple[UUID, bool], version: int, *, found: bool
+) -> None:
+    ref_id, orphan = whose
+    fields: dict[str, FieldValue] = {"provider": place.provider.value, "version": version, "path": place.path}
+    name, outcome = EventName.KEY_DESTROYED, Outcome.INTENDED if found else Outcome.OK
+    if orphan:
+        name, outcome = EventName.ORPHAN_FOUND if found else EventName.ORPHAN_DESTROYED, Outcome.OK
+    await tx.append(
+        Event(name=name, actor=app.system(), outcome=outcome, client_id=place.client_id, object_id=ref_id,
+              fields=fields)
+    )  # fmt: skip
