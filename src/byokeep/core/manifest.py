@@ -1,0 +1,259 @@
+"""What a sealed browser profile is, and what the vault keeps of it (docs/spec/manifest.md).
+
+Rules
+- A manifest names one profile of one client at one generation, the accounts that it must open, and who sealed it. Its
+  hash is bound to the blob (:mod:`byokeep.core.envelope`), so that no copy of it can be edited.
+- A record is what lies in the vault: the manifest, the wrapped key, and which blob they belong to.
+- One spelling: what a parser accepts, ``canonical`` gives back byte for byte. What no writer would write is refused.
+- Who opens says which profile it wants (:class:`Place`); what the vault says of itself is not asked.
+
+It may not hold a key that is not wrapped, nor decide whether a generation is the newest: the flow counts them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.identity import Fingerprint
+from byokeep.core.model import PLATFORMS, ClientId, Environment, ProfileId, Provider
+
+FORMAT: Final = "byokeep-profile-manifest/1"
+MAX_SIZE: Final = 64 * 1024  # bytes
+MAX_ACCOUNTS: Final = 32
+MAX_GENERATION: Final = 2**53 - 1
+# Ids that a browser shows hold within no app of ours.
+BROWSER_APP: Final = "browser"
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_ACCOUNT_ID: Final = re.compile(r"[!-~]{1,256}\Z")
+_BROWSER: Final = re.compile(r"(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5})){3}\Z")
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+_NAME: Final = 400  # characters
+_NOT_SHOWN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_FIELDS: Final = frozenset(
+    {
+        "format", "environment", "client_id", "profile_id", "generation", "platforms", "accounts", "created_by",
+        "created_at", "packing", "browser_version",
+    }
+)  # fmt: skip
+_ACCOUNT_FIELDS: Final = frozenset({"platform", "account", "account_id", "username", "display_name"})
+
+
+class Packing(StrEnum):
+    """What of a profile directory is in the blob: the state of its sessions alone, or all but caches."""
+
+    PORTABLE = "portable"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which profile is meant, by whoever asks: from its own rows, never from what the vault or the blob says."""
+
+    environment: Environment
+    client_id: ClientId
+    profile_id: ProfileId
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedAccount:
+    """The account that a profile must be logged in to on one platform.
+
+    Args:
+        platform: One of :data:`~byokeep.core.model.PLATFORMS`.
+        account: Our name for it.
+        account_id: The platform's stable id.
+        username, display_name: As the platform shows them; None where it tells none.
+
+    Raises:
+        Rejected: ``bad_manifest``; ``field`` names what is wrong.
+    """
+
+    platform: Provider
+    account: str
+    account_id: str
+    username: str | None
+    display_name: str | None
+
+    def __post_init__(self) -> None:
+        _require(platform=self.platform in PLATFORMS, account=bool(_ACCOUNT.match(self.account)))
+        _require(account_id=bool(_ACCOUNT_ID.match(self.account_id)))
+        _require(username=_is_name(self.username), display_name=_is_name(self.display_name))
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What :func:`byokeep.core.identity.compare` compares with; the app is :data:`BROWSER_APP`."""
+        return Fingerprint(
+            account_id=self.account_id, username=self.username, display_name=self.display_name, app_id=BROWSER_APP
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a sealed profile is.
+
+    Args:
+        generation: Counts the seals of this profile, from 1.
+        platforms: Sorted, each once, at least one.
+        accounts: Sorted by platform and name, at least one for each platform and none for another.
+        created_by: Id of who sealed it, set by the server.
+        created_at: When, whole seconds of UTC, set by the server.
+        browser_version: Four numbers; an older browser may spoil the profile.
+
+    Raises:
+        Rejected: ``bad_manifest``; ``field`` names what is wrong.
+    """
+
+    environment: Environment
+    client_id: ClientId
+    profile_id: ProfileId
+    generation: int
+    platforms: tuple[Provider, ...]
+    accounts: tuple[ExpectedAccount, ...]
+    created_by: UUID
+    created_at: datetime
+    packing: Packing
+    browser_version: str
+
+    def __post_init__(self) -> None:
+        keys = [(one.platform.value, one.account) for one in self.accounts]
+        _require(
+            generation=type(self.generation) is int and 1 <= self.generation <= MAX_GENERATION,
+            platforms=bool(self.platforms)
+            and set(self.platforms) <= PLATFORMS
+            and list(self.platforms) == sorted(set(self.platforms)),
+            accounts=keys == sorted(set(keys))
+            and len(keys) <= MAX_ACCOUNTS
+            and {one.platform for one in self.accounts} == set(self.platforms),
+            created_at=self.created_at.utcoffset() == timedelta(0) and not self.created_at.microsecond,
+            browser_version=bool(_BROWSER.match(self.browser_version)),
+        )
+        _require(size=len(self.canonical) <= MAX_SIZE)
+
+    @property
+    def canonical(self) -> bytes:
+        """The bytes that are hashed and stored."""
+        return canonical_json(
+            {
+                "format": FORMAT, "environment": self.environment.value, "client_id": str(self.client_id),
+                "profile_id": str(self.profile_id), "generation": self.generation,
+                "platforms": [platform.value for platform in self.platforms],
+                "accounts": [
+                    {
+                        "platform": one.platform.value, "account": one.account, "account_id": one.account_id,
+                        "username": one.username, "display_name": one.display_name,
+                    }
+                    for one in self.accounts
+                ],
+                "created_by": str(self.created_by), "created_at": self.created_at.strftime(_TIME),
+                "packing": self.packing.value, "browser_version": self.browser_version,
+            }
+        )  # fmt: skip
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 (32 bytes) of the canonical bytes."""
+        return hashlib.sha256(self.canonical).digest()
+
+    @property
+    def place(self) -> Place:
+        """Which profile it says that it is."""
+        return Place(
+            environment=self.environment, client_id=self.client_id, profile_id=self.profile_id,
+            generation=self.generation,
+        )  # fmt: skip
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Parse a stored manifest.
+
+    Raises:
+        Integrity: ``manifest_unreadable``: anything that no writer would have written.
+    """
+    try:
+        if len(data) > MAX_SIZE:
+            raise ValueError("too long")
+        found = _manifest_of(_object(parse_canonical(data), _FIELDS))
+        if found.canonical != data:
+            raise ValueError("another spelling")
+    except (ValueError, TypeError, Rejected):
+        raise Integrity("manifest_unreadable", next_step="Look who can write to the vault of profiles.") from None
+    return found
+
+
+def _manifest_of(fields: Mapping[str, object]) -> Manifest:
+    if fields["format"] != FORMAT:
+        raise ValueError("format")
+    generation = fields["generation"]
+    return Manifest(
+        environment=Environment(_text(fields["environment"])),
+        client_id=ClientId(_uuid(fields["client_id"])),
+        profile_id=ProfileId(_uuid(fields["profile_id"])),
+        generation=generation if isinstance(generation, int) else 0,
+        platforms=tuple(Provider(_text(one)) for one in _list(fields["platforms"])),
+        accounts=tuple(_account_of(_object(one, _ACCOUNT_FIELDS)) for one in _list(fields["accounts"])),
+        created_by=_uuid(fields["created_by"]),
+        created_at=datetime.strptime(_text(fields["created_at"]), _TIME).replace(tzinfo=UTC),
+        packing=Packing(_text(fields["packing"])),
+        browser_version=_text(fields["browser_version"]),
+    )
+
+
+def _account_of(fields: Mapping[str, object]) -> ExpectedAccount:
+    username, display_name = fields["username"], fields["display_name"]
+    return ExpectedAccount(
+        platform=Provider(_text(fields["platform"])),
+        account=_text(fields["account"]),
+        account_id=_text(fields["account_id"]),
+        username=None if username is None else _text(username),
+        display_name=None if display_name is None else _text(display_name),
+    )
+
+
+def _object(value: object, fields: frozenset[str]) -> dict[str, object]:
+    if not isinstance(value, dict) or set(value) != fields:
+        raise ValueError("fields")
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise ValueError("list")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text")
+    return value
+
+
+def _uuid(value: object) -> UUID:
+    text = _text(value)
+    if not _UUID.match(text):
+        raise ValueError("uuid")
+    return UUID(text)
+
+
+def _is_name(text: str | None) -> bool:
+    """Whether a name may be shown: any script, no control characters, and not longer than platforms allow."""
+    if text is None:
+        return True
+    return 0 < len(text) <= _NAME and not any(unicodedata.category(char) in _NOT_SHOWN for char in text)
+
+
+def _require(**holds: bool) -> None:
+    for field, held in holds.items():
+        if not held:
+            raise Rejected("bad_manifest", next_step="See docs/spec/manifest.md.", field=field)
