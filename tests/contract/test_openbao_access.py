@@ -41,6 +41,10 @@ async def test_every_cell_is_as_documented(bao: Bao) -> None:
     assert found[own]["custody-openai"] == "rw"
     assert all(found[other][column] == "-" for column in COLUMNS if column != "web")
     assert all(cells[column] == "-" for path, cells in found.items() for column in ("use-openai",) if "{other}" in path)
+    keys = {act: f"tenant/{act}/development-" for act in ("keys", "encrypt", "decrypt", "rewrap")}
+    assert all(set(found[f"{path}{{other}}"].values()) == {"-"} for path in keys.values())
+    assert [act for act, path in keys.items() if found[f"{path}{{own}}"]["use-profile"] != "-"] == ["decrypt"]
+    assert all(found[f"{path}{{own}}"]["custody-profile"] == "w" for path in keys.values())
     # What leases were refused stands in the store's own trail, with the entity.
     trail = FileStoreAudit(bao.broker, bao.audit_files).entries("a", since=since)
     refused = [entry async for entry in trail if entry.status_error and entry.entity_id]

@@ -20,13 +20,15 @@ from tests.support.openbao import Bao, running_openbao
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openbao-access.md"
 COLUMNS = (
-    "web", "broker", "provisioner", "use-openai", "custody-openai", "use-x", "custody-x", "enroll", "cut off",
-    "anonymous",
+    "web", "broker", "provisioner", "use-openai", "custody-openai", "use-x", "custody-x", "use-profile",
+    "custody-profile", "enroll", "cut off", "anonymous",
 )  # fmt: skip
 ACCOUNT = "0f8fad5b-d9cb-469f-a165-70867728950e"
 PARTS = ("tokens", "access", "landing", "verifier", "code")
 VERBS = {"r": "GET", "l": "LIST", "s": "SCAN", "w": "POST", "d": "DELETE", "p": "PATCH"}
 _KV = ("data", "metadata", "delete", "undelete", "destroy", "subkeys", "detailed-metadata")
+# The key comes first: encrypting without one asks for another right, which nobody has.
+_KEK = ("keys", "encrypt", "decrypt", "rewrap", "datakey/plaintext", "datakey/wrapped")
 PATHS: tuple[str, ...] = (
     *(f"kv/{part}/clients/{{own}}/providers/openai" for part in _KV),
     *(f"kv/{part}/clients/{{own}}/providers/anthropic" for part in _KV),
@@ -57,6 +59,10 @@ PATHS: tuple[str, ...] = (
     "kv/destroy/platform/apps/x/x",
     "kv/data/platform/apps/tiktok/tiktok",
     "kv/metadata/platform/apps",
+    *(f"kv/{part}/clients/{{own}}/profiles/{ACCOUNT}" for part in _KV),
+    *(f"kv/{part}/clients/{{other}}/profiles/{ACCOUNT}" for part in ("data", "metadata", "destroy")),
+    f"kv/data/clients/{{own}}/profiles/{ACCOUNT}/more",
+    "kv/metadata/clients/{own}/profiles",
     "kv/data/clients/{own}/providers",
     "kv/data/clients/{own}",
     "kv/data/clients/{OWN}/providers/openai",
@@ -97,6 +103,16 @@ PATHS: tuple[str, ...] = (
     "transit/restore/leases",
     "transit/random/32",
     "transit/config/keys",
+    *(f"tenant/{act}/development-{{{whose}}}" for whose in ("own", "other") for act in _KEK),
+    *(f"tenant/{act}/production-{{own}}" for act in ("encrypt", "decrypt", "rewrap", "keys")),
+    *(f"tenant/{act}/{{own}}" for act in ("encrypt", "decrypt", "keys")),
+    *(f"tenant/keys/development-{{own}}/{act}" for act in ("rotate", "config", "trim", "soft-delete", "import")),
+    *(f"tenant/keys/development-{{other}}/{act}" for act in ("rotate", "config", "trim")),
+    "tenant/keys",
+    "tenant/export/encryption-key/development-{own}",
+    "tenant/backup/development-{own}",
+    "tenant/restore/development-{own}",
+    "tenant/config/keys",
     "auth/lease/login",
     "auth/lease/config",
     "auth/lease/role",
@@ -194,6 +210,8 @@ def _body(path: str) -> dict[str, Any]:
         return {"versions": [999]}
     if path.startswith("identity/entity/id/"):
         return {"disabled": False}
+    if path.startswith("tenant/keys/") and path.count("/") == 2:
+        return {"type": "aes256-gcm96", "derived": True}
     return {"input": "aGk="} if part in ("sign", "hmac", "audit-hash") else {}
 
 
@@ -240,6 +258,8 @@ async def measure(bao: Bao) -> dict[str, dict[str, str]]:
         "custody-openai": lambda: bao.lease(own, "custody", "openai"),
         "use-x": lambda: bao.lease(own, "use", "x"),
         "custody-x": lambda: bao.lease(own, "custody", "x"),
+        "use-profile": lambda: bao.lease(own, "use", "profile"),
+        "custody-profile": lambda: bao.lease(own, "custody", "profile"),
         "enroll": enrolled,
         "cut off": cut_off,
         "anonymous": nobody,

@@ -19,7 +19,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.errors import Rejected
-from byokeep.core.model import PLATFORMS, LeaseKind, Provider
+from byokeep.core.model import PLATFORMS, Environment, LeaseKind, Provider
 
 AUDIENCE: Final = "openbao"
 MAX_TOKEN_TTL_S: Final = 60
@@ -29,8 +29,11 @@ KV_MAX_VERSIONS: Final = 20
 TOKEN_KEY_PATH: Final = "kv/data/platform/token-key"  # noqa: S105 - a path
 SCAN_KEY_PATH: Final = "kv/data/platform/scan-key"
 APPS_PATH: Final = "kv/data/platform/apps"
+KEK_MOUNT: Final = "tenant"  # a Transit of its own: one key for each client, and no key of ours beside them
+PROFILE: Final = "profile"  # what a lease for browser profiles declares as its secret
 _PARTS_OF_KV: Final = ("kv/data/", "kv/metadata/", "kv/destroy/")
 _BELOW: Final = re.compile(r"(/webhook|/accounts/\+/(tokens|access|landing|verifier|code))?")  # an account's id: any
+_OF_KEK: Final = re.compile(r"tenant/((encrypt|decrypt|rewrap)/<KEK>|keys/<KEK>(/rotate|/config)?)")
 _POLICY_BLOCK: Final = re.compile(r"^[^#\n]*\bpath\b", re.MULTILINE)
 _POLICY_PATH: Final = re.compile(r'^path "([^"]*)" \{$', re.MULTILINE)
 RECORD_PATH: Final = "kv/metadata/platform/provisioning"
@@ -38,6 +41,7 @@ RECORD_PATH: Final = "kv/metadata/platform/provisioning"
 MOUNTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "kv": {"type": "kv", "options": {"version": "2"}},
     "transit": {"type": "transit"},
+    KEK_MOUNT: {"type": "transit"},
 }
 AUTH_MOUNTS: Final = {"lease": "jwt", "approle": "approle"}
 KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -56,11 +60,13 @@ class Desired:
         installation_id: Part of the issuer, so that another installation's leases are refused.
         lease_token_ttl_s: Life of a lease's token in seconds, 1-60.
         lease_cidrs: Networks from which a lease may log in and read; empty = any (unix sockets have no network).
+        environment: Part of the name of each client's KEK, so that no lease of this installation opens another's.
         per_second: Cap of signatures, and of logins, for each client address; None = no cap. Over a unix socket there
             is no address, and OpenBao answers 500 to every request that a quota covers.
     """
 
     installation_id: UUID
+    environment: Environment = Environment.DEVELOPMENT
     lease_token_ttl_s: int = 2
     lease_cidrs: tuple[str, ...] = ()
     per_second: int | None = None
@@ -76,12 +82,12 @@ class Desired:
 
 
 def lease_roles(desired: Desired) -> dict[str, dict[str, Any]]:
-    """Role name -> body: ``use-<provider>``, ``custody-<provider>``, ``enroll``."""
+    """Role name -> body: ``use-<secret>``, ``custody-<secret>`` for each provider and for profiles, and ``enroll``."""
     roles = {"enroll": _lease_role(desired, {"kind": "enroll"}, [])}
     for kind in LeaseKind:
-        for provider in Provider:
-            name = f"{kind.value}-{provider.value}"
-            roles[name] = _lease_role(desired, {"kind": kind.value, "secrets": provider.value}, [name])
+        for secret in (*(provider.value for provider in Provider), PROFILE):
+            name = f"{kind.value}-{secret}"
+            roles[name] = _lease_role(desired, {"kind": kind.value, "secrets": secret}, [name])
     return roles
 
 
@@ -124,8 +130,8 @@ def machine_role(name: str) -> dict[str, Any]:
     }
 
 
-def policies(lease_accessor: str) -> dict[str, str]:
-    """Policy name -> HCL text. ``lease_accessor`` is that of the auth mount ``lease``.
+def policies(lease_accessor: str, environment: Environment = Environment.DEVELOPMENT) -> dict[str, str]:
+    """Policy name -> HCL text. ``lease_accessor`` is that of the auth mount ``lease``; KEKs are of ``environment``.
 
     Raises:
         Rejected: ``lease_policy_too_wide``, ``lease_policy_unreadable``: a lease's policy reaches beyond its client.
@@ -140,22 +146,43 @@ def policies(lease_accessor: str) -> dict[str, str]:
             one = text + accounts if provider in PLATFORMS else text
             one = one.replace("<<provider>>", provider.value)
             found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor, provider)
+        name = f"{kind.value}-{PROFILE}"
+        text = (sources / f"{name}.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
+        found[name] = _narrow_profile(text.replace("<<environment>>", environment.value), lease_accessor, environment)
     return found
 
 
 def _narrow(text: str, lease_accessor: str, provider: Provider) -> str:
     """Return a lease's policy unchanged, if each of its paths is one provider's of the client that the lease names."""
-    own = f"clients/{{{{identity.entity.aliases.{lease_accessor}.name}}}}/providers/"
-    paths = _POLICY_PATH.findall(text)
-    if not paths or len(paths) != len(_POLICY_BLOCK.findall(text)):
-        raise Rejected("lease_policy_unreadable")
-    for path in paths:
+    own = f"clients/{_client(lease_accessor)}/providers/"
+    for path in _paths(text):
         mount, found, rest = path.partition(own)
         below = rest.removeprefix(provider.value) if found and rest.startswith(provider.value) else "?"
         one_place = mount in _PARTS_OF_KV and _BELOW.fullmatch(below) is not None
         if not one_place and path != f"{APPS_PATH}/{provider.value}/+":
             raise Rejected("lease_policy_too_wide")
     return text
+
+
+def _narrow_profile(text: str, lease_accessor: str, environment: Environment) -> str:
+    """Return a policy for profiles unchanged, if each of its paths is a profile or the KEK of the lease's client."""
+    client = _client(lease_accessor)
+    kek, own = f"{environment.value}-{client}", f"clients/{client}/profiles/+"
+    for path in _paths(text):
+        if not _OF_KEK.fullmatch(path.replace(kek, "<KEK>")) and path not in {part + own for part in _PARTS_OF_KV}:
+            raise Rejected("lease_policy_too_wide")
+    return text
+
+
+def _client(lease_accessor: str) -> str:
+    return f"{{{{identity.entity.aliases.{lease_accessor}.name}}}}"
+
+
+def _paths(text: str) -> list[str]:
+    paths = _POLICY_PATH.findall(text)
+    if not paths or len(paths) != len(_POLICY_BLOCK.findall(text)):
+        raise Rejected("lease_policy_unreadable")
+    return paths
 
 
 def quotas(desired: Desired) -> dict[str, dict[str, Any]]:
@@ -176,7 +203,7 @@ def content_hash(desired: Desired) -> str:
         "issuer": desired.issuer,
         "lease_roles": lease_roles(desired),
         "machines": {name: machine_role(name) for name in MACHINES},
-        "policies": policies("<<lease_accessor>>"),
+        "policies": policies("<<lease_accessor>>", desired.environment),
         "quotas": quotas(desired),
     }
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()

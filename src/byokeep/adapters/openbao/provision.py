@@ -86,7 +86,7 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
     devices = await prove_audit(http, admin_token)
     accessor = await _mounts(admin)
     await _keys(admin)
-    await _policies(admin, layout.policies(accessor))
+    await _policies(admin, layout.policies(accessor, desired.environment))
     await _lease_method(admin, desired)
     for machine in layout.MACHINES:
         await admin("POST", f"auth/approle/role/{machine}", layout.machine_role(machine))
@@ -167,7 +167,8 @@ async def _mounts(admin: _Admin) -> str:
 
 
 async def _keys(admin: _Admin) -> None:
-    await admin("POST", "transit/config/keys", {"disable_upsert": True})
+    for mount in ("transit", layout.KEK_MOUNT):
+        await admin("POST", f"{mount}/config/keys", {"disable_upsert": True})
     for name, body in layout.KEYS.items():
         try:
             found = (await admin("GET", f"transit/keys/{name}")).data
