@@ -1,0 +1,256 @@
+"""Artifacts as files of one directory.
+
+Rules
+- Directories 0700, files 0600. A name is a link made in one step (``link``): it appears whole and synced, or not at
+  all, and never takes the place of another (R5.3-8).
+- What is being written lies beside its place as ``.*.partial`` under a lock that dies with its writer. Partial files
+  whose lock is free belong to nobody and are swept, at the start and before each write to their directory.
+- A full disk is Unavailable; what was written by then is gone again.
+- A disk that is no longer mounted there is Unavailable, not empty.
+- Removing is a right of its own: who was not given it is refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from byokeep.adapters.blobs.passing import PIECE, Passing, in_thread, sealed_only
+from byokeep.core.artifact import ArtifactKey, StoredArtifact, parse_artifact_key
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
+
+_PARTIAL: Final = ".partial"
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class LocalArtifacts:
+    """A directory of artifacts.
+
+    Args:
+        place: The directory; made when missing.
+        may_remove: Whether :meth:`delete` is allowed to this process.
+
+    Raises:
+        Rejected: ``artifacts_too_open``: others may read or write it.
+        Unavailable: ``artifact_store_unavailable``.
+    """
+
+    def __init__(self, place: Path, *, may_remove: bool = False) -> None:
+        self._place = place
+        self._may_remove = may_remove
+        try:
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = place.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                raise Rejected("artifacts_too_open", next_step="Only our own user may use it: chmod 0700.")
+            self._identity = (found.st_dev, found.st_ino)
+            for directory in place.glob("*/*/"):
+                with _sweeping(directory):
+                    pass
+        except OSError as error:
+            raise _unavailable(error) from None
+
+    async def put(self, client_id: UUID, key: ArtifactKey, chunks: AsyncIterator[bytes]) -> StoredArtifact:
+        """Store a stream."""
+        key.must_be_of(client_id)
+        passing, partial = Passing(), _Partial(self._file(key), self._place)
+        try:
+            self._check()
+            async with aclosing(sealed_only(chunks)) as pieces:
+                async for piece in pieces:
+                    await in_thread(partial.write, passing.take(piece))
+            await in_thread(partial.finish)
+        except OSError as error:
+            raise _unavailable(error) from None
+        finally:
+            partial.drop()
+        return passing.found()
+
+    async def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncIterator[bytes]:
+        """Yield the bytes of an artifact."""
+        key.must_be_of(client_id)
+        passing = Passing()
+        try:
+            fd = os.open(self._file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._check_known()
+            raise _missing(key) from None
+        except OSError as error:
+            raise _unavailable(error) from None
+        try:
+            while piece := await in_thread(_read, fd):
+                passing.take(piece)
+                passing.must_fit(expected)
+                yield piece
+        finally:
+            os.close(fd)
+        passing.must_be(expected)
+
+    async def delete(self, client_id: UUID, key: ArtifactKey) -> None:
+        """Remove one generation."""
+        key.must_be_of(client_id)
+        if not self._may_remove:
+            raise Denied("may_not_remove", next_step="Only the process that shreds profiles removes artifacts.")
+        try:
+            self._check()
+            await in_thread(_remove, self._file(key))
+        except OSError as error:
+            raise _unavailable(error) from None
+
+    async def list_keys(self, client_id: UUID) -> list[ArtifactKey]:
+        """Return what a client has."""
+        try:
+            self._check()
+            return await in_thread(_listed, self._place, str(client_id))
+        except OSError as error:
+            raise _unavailable(error) from None
+
+    async def probe(self) -> None:
+        """Write, sync and remove an empty file."""
+        try:
+            self._check()
+            await in_thread(_probe, self._place)
+        except OSError as error:
+            raise _unavailable(error) from None
+
+    def _check(self) -> None:
+        found = self._place.lstat()
+        if (found.st_dev, found.st_ino) != self._identity:
+            raise OSError(errno.ENODEV, "")
+
+    def _check_known(self) -> None:
+        try:
+            self._check()
+        except OSError as error:
+            raise _unavailable(error) from None
+
+    def _file(self, key: ArtifactKey) -> Path:
+        return self._place / key.text
+
+
+class _Partial:
+    """A file that has no name yet, or is gone. Nothing is made before there are bytes to write."""
+
+    def __init__(self, file: Path, top: Path) -> None:
+        self._file, self._top = file, top
+        self._partial = file.parent / f".{secrets.token_hex(16)}{_PARTIAL}"
+        self._fd = -1
+
+    def write(self, piece: bytes) -> None:
+        if self._fd < 0:
+            self._open()
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    def finish(self) -> None:
+        os.fsync(self._fd)
+        try:
+            os.link(self._partial, self._file, follow_symlinks=False)
+        except FileExistsError:
+            raise Conflict("artifact_exists", next_step="Nothing was changed; seal under a new key.") from None
+        self._partial.unlink()
+        _sync(self._file.parent)
+
+    def drop(self) -> None:
+        if self._fd >= 0:
+            with suppress(OSError):
+                self._partial.unlink(missing_ok=True)
+            os.close(self._fd)
+
+    def _open(self) -> None:
+        _make_private(self._file.parent, self._top)
+        with _sweeping(self._file.parent):  # nobody else's sweep finds it before it is locked
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(self._partial, flags, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _make_private(directory: Path, top: Path) -> None:
+    for place in (directory.parent, directory):
+        with suppress(FileExistsError):
+            place.mkdir(mode=0o700)
+            _sync(place.parent)
+        found = place.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or top not in place.parents:
+            raise Integrity("strange_artifact", next_step="Look who can write to the artifact store.")
+
+
+@contextmanager
+def _sweeping(directory: Path) -> Iterator[None]:
+    """Remove what dead writers left, and keep other sweeps out meanwhile."""
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for path in directory.glob(f".*{_PARTIAL}"):
+            with suppress(OSError):
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # taken: its writer is alive
+                    path.unlink()
+                finally:
+                    os.close(fd)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, PIECE)
+    except OSError as error:
+        raise _unavailable(error) from None
+
+
+def _remove(file: Path) -> None:
+    with suppress(FileNotFoundError):
+        file.unlink()
+        _sync(file.parent)
+
+
+def _listed(place: Path, client: str) -> list[ArtifactKey]:
+    found = []
+    for path in sorted((place / client).glob("*/*")):
+        if path.name.endswith(_PARTIAL):
+            continue
+        try:
+            found.append(parse_artifact_key(path.relative_to(place).as_posix()))
+        except ByokeepError:
+            raise Integrity("strange_artifact", next_step="Look who can write to the artifact store.") from None
+    return found
+
+
+def _probe(place: Path) -> None:
+    file = place / f".{secrets.token_hex(16)}{_PARTIAL}"
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, bytes(512))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+        file.unlink()
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _missing(key: ArtifactKey) -> NotFound:
+    return NotFound("blob_missing", profile=key.profile_id, generation=key.generation)
+
+
+def _unavailable(error: OSError) -> Unavailable:
+    code = "artifact_store_full" if error.errno in _FULL else "artifact_store_unavailable"
+    return Unavailable(code, next_step="Nothing was left behind; see the artifact store.", errno=error.errno or 0)

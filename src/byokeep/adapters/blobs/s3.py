@@ -1,0 +1,254 @@
+"""Artifacts as objects of an S3 bucket, through boto3 in threads.
+
+Rules
+- One request, or parts that become visible together; with ``If-None-Match: *``, so that no object is written twice
+  under one key, and with a SHA-256 of each part, so that the server refuses what changed on the way.
+- Where the bucket has object lock without a rule of its own, each object is kept for RETAIN_DAYS (governance mode).
+- An upload that fails is taken back; one that a dead writer left is, a day later, by the next upload of its profile.
+  If the answer to the last request is lost, an object may stand that no record names: the sweep lists and removes it.
+- Credentials come from a file or from the machine's role, never from an argument. No text of the server is kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import boto3  # type: ignore[import-untyped]
+import botocore.session  # type: ignore[import-untyped]
+from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError  # type: ignore[import-untyped]
+from urllib3.exceptions import HTTPError
+
+from byokeep.adapters.blobs.passing import PIECE, Passing, in_thread, sealed_only
+from byokeep.core.artifact import ArtifactKey, StoredArtifact, parse_artifact_key
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
+
+PART: Final = 8 << 20  # bytes of a part; a profile may have 10,000 of them
+RETAIN_DAYS: Final = 7
+_ABANDONED: Final = timedelta(days=1)
+_NEXT: Final = "Nothing was acknowledged; see the artifact store."
+
+
+class S3Artifacts:
+    """A bucket of artifacts, or a part of one.
+
+    Args:
+        bucket: Its name.
+        prefix: What every key begins with, ``""`` or ``.../``.
+        endpoint: Base URL of a server that is not AWS; empty = AWS.
+        region: Empty = the machine's.
+        credentials_file: In AWS's format, 0600; ``None`` = the machine's role.
+        ca_file: PEM of the server's issuer; ``None`` = the system's.
+        may_remove: Whether :meth:`delete` is allowed to this process.
+    """
+
+    def __init__(
+        self, bucket: str, *, prefix: str = "", endpoint: str = "", region: str = "",
+        credentials_file: Path | None = None, ca_file: Path | None = None, may_remove: bool = False,
+    ) -> None:  # fmt: skip
+        session = botocore.session.Session()
+        if credentials_file is not None:
+            _must_be_private(credentials_file)
+            session.set_config_variable("credentials_file", str(credentials_file))
+        config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2, "mode": "standard"})
+        # S3 of other makers wants no region, but the signature does.
+        region = region or session.get_config_variable("region") or "us-east-1"
+        verify = str(ca_file) if ca_file is not None else None
+        self._s3: Any = boto3.Session(botocore_session=session).client(
+            "s3", endpoint_url=endpoint or None, region_name=region, config=config, verify=verify
+        )
+        self._bucket, self._prefix = bucket, prefix
+        self._may_remove = may_remove
+        self._lock: dict[str, Any] | None = None
+
+    async def put(self, client_id: UUID, key: ArtifactKey, chunks: AsyncIterator[bytes]) -> StoredArtifact:
+        """Store a stream."""
+        key.must_be_of(client_id)
+        passing, upload, part = Passing(), _Upload(self, self._prefix + key.text), bytearray()
+        try:
+            async with aclosing(sealed_only(chunks)) as pieces:
+                async for piece in pieces:
+                    part += passing.take(piece)
+                    if len(part) >= PART:
+                        await in_thread(upload.part, bytes(part))
+                        part.clear()
+            await in_thread(upload.finish, bytes(part))
+        except BaseException:
+            await in_thread(upload.take_back)
+            raise
+        return passing.found()
+
+    async def get(self, client_id: UUID, key: ArtifactKey, expected: StoredArtifact) -> AsyncIterator[bytes]:
+        """Yield the bytes of an artifact."""
+        key.must_be_of(client_id)
+        passing = Passing()
+        reply = await in_thread(lambda: self.ask("get_object", Key=self._prefix + key.text))
+        body = reply["Body"]
+        try:
+            while piece := await in_thread(_told, lambda: body.read(PIECE)):
+                passing.take(piece)
+                passing.must_fit(expected)
+                yield piece
+        finally:
+            body.close()
+        passing.must_be(expected)
+
+    async def delete(self, client_id: UUID, key: ArtifactKey) -> None:
+        """Remove one generation, every version of it. Raises Conflict(``artifact_retained``) under object lock."""
+        key.must_be_of(client_id)
+        if not self._may_remove:
+            raise Denied("may_not_remove", next_step="Only the process that shreds profiles removes artifacts.")
+        await in_thread(self._delete, self._prefix + key.text)
+
+    async def list_keys(self, client_id: UUID) -> list[ArtifactKey]:
+        """Return what a client has."""
+        return await in_thread(self._list, f"{self._prefix}{client_id}/")
+
+    async def probe(self) -> None:
+        """Begin an upload and take it back: reachable, writable, and nothing is left."""
+        upload = _Upload(self, self._prefix + "probe")
+        try:
+            await in_thread(upload.begin)
+        finally:
+            await in_thread(upload.take_back)
+
+    def ask(self, call: str, **given: object) -> Any:
+        """Make one call about this bucket, with our errors for those of the library."""
+        return _told(lambda: getattr(self._s3, call)(Bucket=self._bucket, **given))
+
+    def retention(self) -> dict[str, Any]:
+        """Return what an upload must say so that the bucket's lock holds it; nothing where there is no lock."""
+        if self._lock is None:
+            try:
+                found = self._s3.get_object_lock_configuration(Bucket=self._bucket)["ObjectLockConfiguration"]
+            except ClientError as error:
+                if _code(error) not in ("ObjectLockConfigurationNotFoundError", "NotImplemented"):
+                    raise _ours(error) from None
+                found = {}
+            except (BotoCoreError, HTTPError, OSError):
+                raise Unavailable("artifact_store_unavailable", next_step=_NEXT) from None
+            self._lock = found
+        if self._lock.get("ObjectLockEnabled") != "Enabled" or "Rule" in self._lock:
+            return {}
+        until = datetime.now(UTC) + timedelta(days=RETAIN_DAYS)
+        return {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": until}
+
+    def _delete(self, name: str) -> None:
+        found = self.ask("list_object_versions", Prefix=name)
+        for version in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]:
+            if version["Key"] == name:
+                try:
+                    self.ask("delete_object", Key=name, VersionId=version["VersionId"])
+                except Denied:
+                    raise Conflict("artifact_retained", next_step="The bucket's lock keeps it for now.") from None
+
+    def _list(self, prefix: str) -> list[ArtifactKey]:
+        found: list[ArtifactKey] = []
+        more: dict[str, str] = {}
+        while True:
+            reply = self.ask("list_objects_v2", Prefix=prefix, **more)
+            for entry in reply.get("Contents", ()):
+                try:
+                    found.append(parse_artifact_key(entry["Key"].removeprefix(self._prefix)))
+                except ByokeepError:
+                    raise Integrity("strange_artifact", next_step="Look who can write to the bucket.") from None
+            if not reply.get("IsTruncated"):
+                return sorted(found, key=lambda key: key.text)
+            more = {"ContinuationToken": reply["NextContinuationToken"]}
+
+
+class _Upload:
+    """One object on its way. Small ones go in one request; it may be taken back at any time before its end."""
+
+    def __init__(self, bucket: S3Artifacts, name: str) -> None:
+        self._bucket, self._name = bucket, name
+        self._id = ""
+        self._parts: list[dict[str, Any]] = []
+
+    def begin(self) -> None:
+        """Begin an upload in parts."""
+        self._abort_abandoned()
+        given = self._bucket.retention()
+        reply = self._bucket.ask("create_multipart_upload", Key=self._name, ChecksumAlgorithm="SHA256", **given)
+        self._id = reply["UploadId"]
+
+    def part(self, data: bytes) -> None:
+        """Send the next part."""
+        if not self._id:
+            self.begin()
+        number = len(self._parts) + 1
+        given = {"Key": self._name, "UploadId": self._id, "PartNumber": number, "Body": data}
+        reply = self._bucket.ask("upload_part", ChecksumAlgorithm="SHA256", ChecksumSHA256=_sha256(data), **given)
+        self._parts.append({"PartNumber": number, "ETag": reply["ETag"], "ChecksumSHA256": _sha256(data)})
+
+    def finish(self, rest: bytes) -> None:
+        """Send what is left and make the object visible. Raises Conflict(``artifact_exists``)."""
+        if not self._id:
+            given = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _sha256(rest), **self._bucket.retention()}
+            self._bucket.ask("put_object", Key=self._name, Body=rest, IfNoneMatch="*", **given)
+            return
+        if rest:
+            self.part(rest)
+        given = {"UploadId": self._id, "MultipartUpload": {"Parts": self._parts}, "IfNoneMatch": "*"}
+        self._bucket.ask("complete_multipart_upload", Key=self._name, **given)
+        self._id = ""
+
+    def take_back(self) -> None:
+        """Remove the parts that were sent, as far as the server can be reached."""
+        if self._id:
+            with suppress(ByokeepError):
+                self._bucket.ask("abort_multipart_upload", Key=self._name, UploadId=self._id)
+
+    def _abort_abandoned(self) -> None:
+        before = datetime.now(UTC) - _ABANDONED
+        reply = self._bucket.ask("list_multipart_uploads", Prefix=self._name.rpartition("/")[0])
+        for found in reply.get("Uploads", ()):
+            if found["Initiated"] < before:
+                with suppress(ByokeepError):
+                    self._bucket.ask("abort_multipart_upload", Key=found["Key"], UploadId=found["UploadId"])
+
+
+def _told(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except ClientError as error:
+        raise _ours(error) from None
+    except FlexibleChecksumError:
+        raise Integrity("artifact_altered", next_step="Quarantine this profile; it was changed.") from None
+    except (BotoCoreError, HTTPError, OSError):
+        raise Unavailable("artifact_store_unavailable", next_step=_NEXT) from None
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _ours(error: ClientError) -> ByokeepError:
+    code = _code(error)
+    if code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
+        return Conflict("artifact_exists", next_step="Nothing was changed; seal under a new key.")
+    if code in ("NoSuchKey", "404"):
+        return NotFound("blob_missing")
+    if code in ("AccessDenied", "403"):
+        return Denied("artifact_store_refused", next_step="This process' identity may not do this at the bucket.")
+    return Unavailable("artifact_store_unavailable", next_step=_NEXT)
+
+
+def _sha256(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
+
+
+def _must_be_private(file: Path) -> None:
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        raise Unavailable("artifact_store_unavailable", next_step="The credentials can not be read.") from None
+    if mode & 0o077:
+        raise Rejected("credentials_too_open", next_step="Only our own user may read it: chmod 0600.")

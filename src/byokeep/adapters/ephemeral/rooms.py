@@ -1,0 +1,200 @@
+"""Rooms: directories in memory for one plain profile each.
+
+Rules
+- A place is memory or it is refused (``no_memory_backed_place``); 0700, ours, no link.
+- A room is wiped when its block ends. When its owner is killed: in a private place the kernel frees it with the last
+  process of the namespace; in a shared one its guard wipes it at once; if the guard was killed too, the next
+  :meth:`Rooms.sweep` of any process does, at a start and then at least once a minute.
+- A room is somebody's while its lock is held, by its owner or by its guard. Locks die with processes, numbers do not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import resource
+import secrets
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from byokeep.adapters.ephemeral import guard, namespace
+from byokeep.core.errors import Unavailable
+from byokeep.process import clean_environment
+
+_IN_MEMORY: Final = frozenset({0x0102_1994, 0x8584_58F6})  # tmpfs, ramfs
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def prepare(place: Path | None, mebibytes: int) -> Rooms:
+    """Return the rooms of this process. Called first, while the process has one thread.
+
+    Args:
+        place: A directory in memory; ``None`` = a private one where the system lets us, else one in shared memory.
+        mebibytes: How much a private place may hold.
+
+    Raises:
+        Unavailable: ``no_memory_backed_place``.
+    """
+    if place is not None:
+        return Rooms(place, private=False)
+    private = namespace.enter(mebibytes)
+    if private is not None:
+        return Rooms(private, private=True)
+    return Rooms(namespace.PLACE / f"byokeep-rooms-{os.geteuid()}", private=False)
+
+
+def foreseen(place: Path | None) -> tuple[str, ...]:
+    """Return the codes of what would be weaker than it could be, without a room: those of ``Rooms.warnings``.
+
+    Raises:
+        Unavailable: ``no_memory_backed_place``.
+    """
+    command = [sys.executable, "-I", "-S", namespace.__file__]
+    entered = subprocess.run(command, check=False, env=clean_environment()).returncode if place is None else 1
+    if entered in (0, namespace.SWAPPED):
+        return ("swap_is_on",) if entered and _swaps() else ()
+    if not in_memory(place or namespace.PLACE):
+        raise _no_place()
+    return ("swap_is_on", "room_without_limit") if _swaps() else ("room_without_limit",)
+
+
+class Room:
+    """One directory. ``path`` is a plain path, good for this process and its children."""
+
+    def __init__(self, path: Path, watching: subprocess.Popen[bytes] | None) -> None:
+        self.path = path
+        self._watching = watching
+
+    def must_be_guarded(self) -> None:
+        """Raise Unavailable(``room_unguarded``) when its guard has gone: a kill now would leave it for the sweep."""
+        if self._watching is not None and self._watching.poll() is not None:
+            raise Unavailable("room_unguarded", next_step="Nothing was put there; try again.")
+
+
+class Rooms:
+    """All rooms of one place.
+
+    Args:
+        place: A directory in memory; made when missing.
+        private: Whether nobody outside this process and its children sees it, so that no guard is needed.
+
+    Attributes:
+        warnings: Codes of what is weaker here than it could be: ``swap_is_on``, ``room_without_limit``.
+
+    Raises:
+        Unavailable: ``no_memory_backed_place``.
+    """
+
+    def __init__(self, place: Path, *, private: bool) -> None:
+        self._place, self._private = place, private
+        try:
+            with suppress(FileExistsError):
+                place.mkdir(mode=0o700)
+            found = place.lstat()
+            ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+        except OSError:
+            raise _no_place() from None
+        if not ours or not in_memory(place):
+            raise _no_place()
+        weaker = {"swap_is_on": _swaps() and not namespace.kept_out_of_swap(place), "room_without_limit": not private}
+        self.warnings = tuple(code for code, holds in weaker.items() if holds)
+        self.sweep()
+
+    @contextmanager
+    def open(self) -> Iterator[Room]:
+        """Yield an empty room; wipes it at the end.
+
+        Raises:
+            Unavailable: ``no_room``: it could not be made; ``room_not_wiped``.
+        """
+        path = self._place / secrets.token_hex(8)
+        lock, watching = -1, None
+        try:
+            with self._alone():
+                path.mkdir(mode=0o700)
+                lock = os.open(path, _DIRECTORY)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            watching = None if self._private else _guard(path, lock)
+        except (OSError, subprocess.SubprocessError):
+            guard.wipe(str(path))
+            if lock >= 0:
+                os.close(lock)
+            raise Unavailable("no_room", next_step="Free memory, or see `byokeep doctor`.") from None
+        try:
+            yield Room(path, watching)
+        finally:
+            gone = guard.wipe(str(path))
+            os.close(lock)
+            if watching is not None:
+                watching.communicate(b".")  # with the word that it is wiped: it need not stay
+            if not gone:
+                raise Unavailable("room_not_wiped", next_step="Something still writes there; end it.")
+
+    def sweep(self) -> int:
+        """Wipe the rooms that nobody has; returns how many. Safe at any time, in any process of this user."""
+        wiped = 0
+        with self._alone():
+            for path in self._place.iterdir():
+                with suppress(OSError):
+                    lock = os.open(path, _DIRECTORY)
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # taken: somebody has it
+                        wiped += guard.wipe(str(path))
+                    finally:
+                        os.close(lock)
+        return wiped
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep a sweep from taking a room between its making and its lock."""
+        lock = os.open(self._place, _DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+
+def in_memory(place: Path) -> bool:
+    """Whether a path lies in memory, as the kernel tells; False when it can not be told."""
+    answer = ctypes.create_string_buffer(256)
+    try:
+        failed = ctypes.CDLL(None, use_errno=True).statfs(os.fsencode(place), answer)
+    except (OSError, AttributeError):
+        return False
+    return not failed and (ctypes.c_long.from_buffer(answer).value & 0xFFFF_FFFF) in _IN_MEMORY
+
+
+def _guard(path: Path, lock: int) -> subprocess.Popen[bytes]:
+    """Start the guard of a room and wait until it watches."""
+    started = subprocess.Popen(
+        [sys.executable, "-I", "-S", guard.__file__, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, pass_fds=(lock,), env=clean_environment(), start_new_session=True, cwd="/",
+    )  # fmt: skip
+    with suppress(OSError, ProcessLookupError):
+        resource.prlimit(started.pid, resource.RLIMIT_CORE, (0, 0))
+    assert started.stdout is not None  # noqa: S101 - a pipe was asked for
+    if started.stdout.read(1) != b"!":
+        started.kill()
+        started.communicate()
+        raise OSError
+    return started
+
+
+def _swaps() -> bool:
+    """Whether memory may be written to a disk; yes when nobody can tell."""
+    try:
+        return len(Path("/proc/swaps").read_text().splitlines()) > 1
+    except OSError:
+        return True
+
+
+def _no_place() -> Unavailable:
+    text = "Plain profiles lie in memory only: mount a tmpfs with mode 0700 for our user and name it in room_dir."
+    return Unavailable("no_memory_backed_place", next_step=text)
