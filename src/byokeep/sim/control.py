@@ -15,16 +15,18 @@ from byokeep.sim.faults import FaultList, choice, text
 from byokeep.sim.platforms.people import ACCOUNT_FIELDS, account
 from byokeep.sim.platforms.social import Social
 from byokeep.sim.reply import COMMON_STATES, KeyState
+from byokeep.sim.site import Site
 from byokeep.sim.vendors import VENDORS
 
 
-def routes(book: Book, faults: FaultList, social: Social) -> list[web.RouteDef]:
+def routes(book: Book, faults: FaultList, social: Social, site: Site) -> list[web.RouteDef]:
     """Return the control routes over this memory."""
 
     async def reset(_: web.Request) -> web.Response:
         book.reset()
         faults.clear()
         social.reset()
+        site.memory.reset()
         return web.json_response({"reset": True})
 
     forget = web.post("/_sim/reset", reset)

@@ -24,6 +24,7 @@ from byokeep.sim.platforms.control import social_routes
 from byokeep.sim.platforms.social import Social
 from byokeep.sim.record import record
 from byokeep.sim.reply import Call, Reply, Vendor
+from byokeep.sim.site import Site
 from byokeep.sim.vendors import VENDORS
 
 MAX_BODY: Final = 1024 * 1024
@@ -38,6 +39,7 @@ class Sim:
     book: Book
     faults: FaultList
     social: Social
+    site: Site
     _runner: web.AppRunner = field(repr=False)
 
     def base_url(self, provider: str) -> str:
@@ -47,6 +49,10 @@ class Sim:
             KeyError: Neither a vendor nor a platform has this name.
         """
         return f"{self.url}/{PLATFORMS[provider].name if provider in PLATFORMS else VENDORS[provider].name}"
+
+    def site_url(self, platform: str) -> str:
+        """Return the base URL that stands for ``https:/`` of a social platform's websites."""
+        return f"{self.url}/web/{platform}"
 
     @property
     def platform_url(self) -> str:
@@ -147,9 +153,9 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _application(desk: _Desk, social: Social) -> web.Application:
+def _application(desk: _Desk, social: Social, site: Site) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
-    app.add_routes([*routes(desk.book, desk.faults, social), *social_routes(social)])
+    app.add_routes([*routes(desk.book, desk.faults, social, site), *social_routes(social), *site.routes()])
     names = "|".join(PLATFORMS)
     app.router.add_route("*", f"/{{platform:{names}}}/{{host:[a-z0-9.-]+}}{{tail:/.*}}", social.handle)
     app.router.add_route("*", f"/{platform.NAME}/{{tail:.*}}", desk.platform)
@@ -178,16 +184,16 @@ async def start(host: str = "127.0.0.1", port: int = 0, *, seed: int = 0) -> Sim
     cases = {name: frozenset(map(str, one.cases)) for name, one in PLATFORMS.items()}
     faults = FaultList(targets=frozenset({*VENDORS, platform.NAME, *PLATFORMS}), cases=cases)
     chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
-    social = Social(book, faults, chance)
+    social, site = Social(book, faults, chance), Site(book)
     desk = _Desk(book=book, faults=faults, chance=chance)
-    runner = web.AppRunner(_application(desk, social), access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(_application(desk, social, site), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, _checked_host(host), port).start()
     except BaseException:
         await runner.cleanup()
         raise
-    return Sim(url=_url(runner.addresses), book=book, faults=faults, social=social, _runner=runner)
+    return Sim(url=_url(runner.addresses), book=book, faults=faults, social=social, site=site, _runner=runner)
 
 
 def described(sim: Sim) -> Mapping[str, str]:

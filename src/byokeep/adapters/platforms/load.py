@@ -52,7 +52,7 @@ _GRANTS: Final = frozenset(
 _TEXT: Final = re.compile(r"[ -~]{0,300}\Z")
 
 
-class _Table:
+class Table:
     """A table of the file that must be read to its last field."""
 
     def __init__(self, name: str, fields: Any) -> None:
@@ -77,17 +77,17 @@ class _Table:
             raise ValueError(f"{self._name}.{field} must be texts")
         return tuple(values)
 
-    def table(self, field: str) -> _Table:
+    def table(self, field: str) -> Table:
         """Return a table that must be there."""
-        return _Table(f"{self._name}.{field}", self._left.pop(field, None))
+        return Table(f"{self._name}.{field}", self._left.pop(field, None))
 
-    def optional(self, field: str) -> _Table | None:
+    def optional(self, field: str) -> Table | None:
         """Return a table that may be absent."""
         return self.table(field) if field in self._left else None
 
     def templates(self, field: str) -> Mapping[str, str]:
         """Return templates by name."""
-        table = _Table(f"{self._name}.{field}", self._left.pop(field, {}))
+        table = Table(f"{self._name}.{field}", self._left.pop(field, {}))
         return MappingProxyType({name: str(table.take(name, str)) for name in table.names()})
 
     def names(self) -> list[str]:
@@ -118,7 +118,7 @@ def load(platform: str, document: Mapping[str, Any]) -> PlatformDescriptor:
     Raises:
         ValueError: The file breaks a rule of this module; the message names the field.
     """
-    top = _Table(platform, document)
+    top = Table(platform, document)
     provider = Provider(top.take("provider", str))
     if provider not in PLATFORMS:
         raise ValueError(f"{platform}: not a platform")
@@ -154,7 +154,7 @@ def _check_hosts(platform: str, provider: Provider, oauth: OAuth) -> None:
         raise ValueError(f"{platform}: an address outside the platform's own domains")
 
 
-def _oauth(platform: str, table: _Table) -> OAuth:
+def _oauth(platform: str, table: Table) -> OAuth:
     calls = table.table("calls")
     lengthen, granted, inspect = calls.optional("lengthen"), table.optional("granted"), table.optional("inspect")
     revoke = [calls.optional(name) for name in ("revoke", "revoke_access")]
@@ -198,7 +198,7 @@ def _https(platform: str, url: str) -> tuple[str, str]:
     return url, split.hostname
 
 
-def _authorize(platform: str, table: _Table) -> Authorize:
+def _authorize(platform: str, table: Table) -> Authorize:
     url, host = _https(platform, table.take("url", str))
     found = Authorize(
         url=url,
@@ -214,7 +214,7 @@ def _authorize(platform: str, table: _Table) -> Authorize:
     return found
 
 
-def _scopes(table: _Table) -> Mapping[Purpose, tuple[str, ...]]:
+def _scopes(table: Table) -> Mapping[Purpose, tuple[str, ...]]:
     found = {purpose: table.texts(purpose.value) for purpose in Purpose}
     table.done()
     if not found[Purpose.CONNECT]:
@@ -222,7 +222,7 @@ def _scopes(table: _Table) -> Mapping[Purpose, tuple[str, ...]]:
     return MappingProxyType(found)
 
 
-def _call(name: str, table: _Table, surface: Surface) -> Call:
+def _call(name: str, table: Table, surface: Surface) -> Call:
     url, host = _https(name, table.take("url", str))
     body = table.take("json", dict, {})
     call = Call(
@@ -259,7 +259,7 @@ def _check_places(call: Call) -> None:
         raise ValueError(f"{call.name}: secrets in the query are declared, and declared only where they are")
 
 
-def _rules(table: _Table) -> RefreshRules:
+def _rules(table: Table) -> RefreshRules:
     found = RefreshRules(
         model=TokenModel(table.take("model", str)),
         due_from=table.take("due_from", int),
@@ -273,7 +273,7 @@ def _rules(table: _Table) -> RefreshRules:
     return found
 
 
-def _reply(table: _Table) -> ReplyFields:
+def _reply(table: Table) -> ReplyFields:
     found = ReplyFields(
         inside=table.texts("inside", [""]),
         access=table.take("access", str, "access_token"),
@@ -288,7 +288,7 @@ def _reply(table: _Table) -> ReplyFields:
     return found
 
 
-def _granted(platform: str, table: _Table) -> Granted:
+def _granted(platform: str, table: Table) -> Granted:
     found = Granted(
         call=_call(f"{platform}.granted", table.table("call"), Surface.API),
         at=table.take("at", str),
@@ -300,14 +300,14 @@ def _granted(platform: str, table: _Table) -> Granted:
     return found
 
 
-def _inspect(platform: str, table: _Table) -> Inspect:
+def _inspect(platform: str, table: Table) -> Inspect:
     call = _call(f"{platform}.inspect", table.table("call"), Surface.API)
     found = Inspect(call=call, at=table.take("at", str))
     table.done()
     return found
 
 
-def _identity(platform: str, table: _Table) -> Identity:
+def _identity(platform: str, table: Table) -> Identity:
     found = Identity(
         call=_call(f"{platform}.identity", table.table("call"), Surface.API),
         at=table.take("at", str),
@@ -322,7 +322,7 @@ def _identity(platform: str, table: _Table) -> Identity:
     return found
 
 
-def _posts(platform: str, table: _Table) -> Posts:
+def _posts(platform: str, table: Table) -> Posts:
     found = Posts(
         call=_call(f"{platform}.posts", table.table("call"), Surface.API),
         at=table.take("at", str),
@@ -334,8 +334,8 @@ def _posts(platform: str, table: _Table) -> Posts:
     return found
 
 
-def _errors(table: _Table) -> Errors:
-    rules = tuple(_rule(_Table("errors.rules", rule)) for rule in table.take("rules", list))
+def _errors(table: Table) -> Errors:
+    rules = tuple(_rule(Table("errors.rules", rule)) for rule in table.take("rules", list))
     found = Errors(
         ok_path=table.take("ok_path", str, ""),
         ok_value=table.take("ok_value", str, ""),
@@ -346,8 +346,8 @@ def _errors(table: _Table) -> Errors:
     return found
 
 
-def _rule(table: _Table) -> ErrorRule:
-    where = _Table("errors.where", table.take("where", dict, {}))
+def _rule(table: Table) -> ErrorRule:
+    where = Table("errors.where", table.take("where", dict, {}))
     surface = table.take("surface", str, "")
     conditions = [(path, frozenset(where.texts(path))) for path in where.names()]
     rule = ErrorRule(
@@ -363,7 +363,7 @@ def _rule(table: _Table) -> ErrorRule:
     return rule
 
 
-def _health(table: _Table) -> HealthCost:
+def _health(table: Table) -> HealthCost:
     found = HealthCost(
         limit=table.take("limit", str),
         usd_micros=table.take("usd_micros", int),

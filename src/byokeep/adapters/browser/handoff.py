@@ -1,0 +1,259 @@
+"""The window through which a person logs in by hand in a browser on a server: pictures out, mouse and keys in.
+
+Rules
+- Reached on the loopback alone, under a path that holds 256 random bits, by one viewer at a time; other pages and other
+  names for this machine are turned away. A person comes through a tunnel (:func:`instructions`).
+- What the person types passes from the viewer to Chromium and is kept nowhere: not logged, not counted, not repeated.
+- There is no way to act through it from code: it starts a viewer, waits, and is told that the person is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import WSMsgType, web
+
+from byokeep.adapters.browser.launch import Running
+from byokeep.adapters.platforms.website import SitePlace, Website
+from byokeep.core.errors import Unavailable
+
+if TYPE_CHECKING:
+    from playwright.async_api import CDPSession, Page
+
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:;"
+    " connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+}
+_MOUSE: Final = {"press": "mousePressed", "release": "mouseReleased", "move": "mouseMoved", "wheel": "mouseWheel"}
+_KEYS: Final = {"down": "keyDown", "raw": "rawKeyDown", "up": "keyUp"}
+_BUTTONS: Final = frozenset({"none", "left", "middle", "right"})
+_MOST_MESSAGE: Final = 64 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class Handoff:
+    """A viewer that waits for its person. ``address`` is the secret: who has it is at the keyboard."""
+
+    port: int
+    _token: str = field(repr=False)
+    _done: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    @property
+    def address(self) -> str:
+        """The page to open, on this machine or at the near end of a tunnel."""
+        return f"http://127.0.0.1:{self.port}/{self._token}/"
+
+    def instructions(self, host: str) -> str:
+        """Return what to tell the operator; `host` is the server's name as ssh knows it."""
+        return (
+            f"On your own computer:  ssh -N -L {self.port}:127.0.0.1:{self.port} {host}\n"
+            f"Then open there:       {self.address}\n"
+            "Log in by hand, look whether it is the right account, and press Done."
+        )
+
+    async def finished(self, *, within_s: float) -> bool:
+        """Wait until the person says that it is done; False when they never did."""
+        try:
+            await asyncio.wait_for(self._done.wait(), within_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+@contextlib.asynccontextmanager
+async def handed_over(running: Running, website: Website, place: SitePlace) -> AsyncIterator[Handoff]:
+    """Open the platform's login page and a viewer of it, for as long as the block runs.
+
+    Raises:
+        Unavailable: ``browser_failed``, ``no_free_port``.
+    """
+    await opened(running, website, place)
+    token = secrets.token_urlsafe(32)
+    done = asyncio.Event()
+    desk = _Desk(running, token, done)
+    app = web.Application(client_max_size=1024)
+    app.add_routes(
+        [web.get("/{token}/", desk.page), web.get("/{token}/viewer.js", desk.script),
+         web.get("/{token}/viewer.css", desk.style), web.get("/{token}/view", desk.view)]
+    )  # fmt: skip
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+        except OSError:
+            raise Unavailable("no_free_port") from None
+        desk.port = runner.addresses[0][1]
+        yield Handoff(port=desk.port, _token=token, _done=done)
+    finally:
+        await runner.cleanup()
+
+
+async def opened(running: Running, website: Website, place: SitePlace) -> None:
+    """Show the platform's login page in a tab; on a desktop the window itself is the person's.
+
+    Raises:
+        Unavailable: ``browser_failed``.
+    """
+    from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
+
+    try:
+        await running.page.goto(place.at(website.login), wait_until="domcontentloaded")
+        await running.page.bring_to_front()
+    except Error:
+        raise Unavailable("browser_failed") from None
+
+
+class _Desk:
+    """Answers the viewer."""
+
+    def __init__(self, running: Running, token: str, done: asyncio.Event) -> None:
+        self._running, self._token, self._done = running, token, done
+        self._taken = False
+        self.port = 0
+
+    async def page(self, request: web.Request) -> web.Response:
+        return self._file(request, "viewer.html", "text/html")
+
+    async def script(self, request: web.Request) -> web.Response:
+        return self._file(request, "viewer.js", "text/javascript")
+
+    async def style(self, request: web.Request) -> web.Response:
+        return self._file(request, "viewer.css", "text/css")
+
+    def _file(self, request: web.Request, name: str, kind: str) -> web.Response:
+        self._let_in(request)
+        text = resources.files("byokeep.adapters.browser").joinpath(name).read_text("utf-8")
+        return web.Response(text=text, content_type=kind, headers=_HEADERS)
+
+    async def view(self, request: web.Request) -> web.WebSocketResponse:
+        self._let_in(request)
+        if request.headers.get("Origin", "") not in {f"http://{name}" for name in self._names()}:
+            raise web.HTTPForbidden
+        if self._taken:
+            raise web.HTTPConflict
+        self._taken = True
+        socket = web.WebSocketResponse(max_msg_size=_MOST_MESSAGE, heartbeat=20)
+        try:
+            await socket.prepare(request)
+            async with _Screen(self._running, socket) as screen:
+                async for message in socket:
+                    if message.type is WSMsgType.TEXT and await screen.taken(message.data):
+                        self._done.set()
+        finally:
+            self._taken = False
+        return socket
+
+    def _names(self) -> tuple[str, str]:
+        return f"127.0.0.1:{self.port}", f"localhost:{self.port}"
+
+    def _let_in(self, request: web.Request) -> None:
+        shown = request.match_info["token"].encode()
+        if request.host not in self._names() or not hmac.compare_digest(shown, self._token.encode()):
+            raise web.HTTPNotFound
+
+
+class _Screen:
+    """Shows the newest tab to the viewer, and passes on what the person does."""
+
+    def __init__(self, running: Running, socket: web.WebSocketResponse) -> None:
+        self._running, self._socket = running, socket
+        self._session: CDPSession | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> _Screen:
+        self._running.context.on("page", self._changed)
+        await self._follow()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._running.context.remove_listener("page", self._changed)
+        for task in self._tasks:
+            task.cancel()
+        await self._let_go()
+
+    def _changed(self, page: Page) -> None:
+        page.on("close", lambda _: self._start(self._follow()))
+        self._start(self._follow())
+
+    def _start(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # the tab or the viewer is gone: there is nothing to show
+
+    async def _follow(self) -> None:
+        async with self._turn:
+            await self._let_go()
+            page = self._running.context.pages[-1]
+            session = await self._running.context.new_cdp_session(page)
+            session.on("Page.screencastFrame", lambda frame: self._start(self._show(session, frame)))
+            await session.send("Page.startScreencast", {"format": "jpeg", "quality": 70, "everyNthFrame": 1})
+            self._session = session
+
+    async def _let_go(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            with contextlib.suppress(Exception):  # its tab is closed
+                await session.send("Page.stopScreencast")
+                await session.detach()
+
+    async def _show(self, session: CDPSession, frame: dict[str, Any]) -> None:
+        size = frame["metadata"]
+        await self._socket.send_str(
+            json.dumps({"picture": frame["data"], "width": size["deviceWidth"], "height": size["deviceHeight"]})
+        )
+        await session.send("Page.screencastFrameAck", {"sessionId": frame["sessionId"]})
+
+    async def taken(self, text: str) -> bool:
+        """Pass one message on; True when it says that the person is done. Anything odd is dropped."""
+        session = self._session
+        try:
+            said = json.loads(text)
+            if said.get("done") is True:
+                return True
+            call = _call(said)
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            return False
+        if call is not None and session is not None:
+            with contextlib.suppress(Exception):  # the tab closed meanwhile
+                await session.send(*call)
+        return False
+
+
+def _call(said: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Return the protocol's call of a message: mouse, keys, reload, nothing else."""
+    if said.get("mouse") in _MOUSE:
+        button = said.get("button", "none")
+        if button not in _BUTTONS:
+            return None
+        numbers = {name: float(said.get(name, 0)) for name in ("x", "y", "deltaX", "deltaY")}
+        counted = {name: int(said.get(name, 0)) for name in ("clickCount", "modifiers")}
+        return "Input.dispatchMouseEvent", {"type": _MOUSE[said["mouse"]], "button": button, **numbers, **counted}
+    if said.get("key") in _KEYS:
+        texts = {name: str(said[name])[:32] for name in ("name", "code", "text") if said.get(name)}
+        number = int(said.get("number", 0))
+        named = {"key": texts.get("name", ""), "code": texts.get("code", ""), "windowsVirtualKeyCode": number}
+        more = {"text": texts["text"]} if "text" in texts else {}
+        return "Input.dispatchKeyEvent", {
+            "type": _KEYS[said["key"]], "modifiers": int(said.get("modifiers", 0)), **named, **more,
+        }  # fmt: skip
+    if said.get("do") == "reload":
+        return "Page.reload", {}
+    return None

@@ -1,0 +1,282 @@
+"""Rooms with a browser in them: joins memory, archive and Chromium to what the flows of profiles ask for.
+
+Rules
+- A plain session is in the room's directory, in a Secret, or in the browser that runs there; nowhere else.
+- A packed directory is looked at before a browser is started on it; a document goes into a clean browser alone.
+- Whose page it is decides the comparison; a page that could not be reached is *unknown*, which is no match.
+
+It may not know a database, a store or a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from byokeep.adapters.archive.pack import Pack
+from byokeep.adapters.archive.unpack import Unpack
+from byokeep.adapters.browser import files, portable, session
+from byokeep.adapters.browser.handoff import handed_over
+from byokeep.adapters.browser.identify import Outcome, identify
+from byokeep.adapters.browser.launch import Running, Start, running
+from byokeep.adapters.browser.logout import logged_out
+from byokeep.adapters.browser.preferences import new_directory
+from byokeep.adapters.browser.proof import photographed
+from byokeep.adapters.ephemeral import rooms as memory
+from byokeep.adapters.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.adapters.platforms.website import SitePlace, Website, websites
+from byokeep.core.errors import Conflict, Integrity, Rejected
+from byokeep.core.identity import Fingerprint, Verdict
+from byokeep.core.manifest import ExpectedAccount, Packing
+from byokeep.core.model import Provider
+from byokeep.core.secret import Secret
+from byokeep.flows.profile_ports import Look, Shot, Sink, Source, Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A platform's website, and where it is reached."""
+
+    website: Website
+    place: SitePlace
+
+
+def sites(urls: Mapping[str, str], own: Path | None = None) -> Mapping[Provider, Site]:
+    """Return each platform's website.
+
+    Args:
+        urls: Login -> address of a simulator, for tests and demos.
+        own: An operator's own descriptions.
+
+    Raises:
+        Rejected: ``bad_website_file``.
+    """
+    found: dict[Provider, Site] = {}
+    for login, website in websites(own).items():
+        platform = PLATFORM_DESCRIPTORS[login].provider
+        if platform not in found or login == platform.value:
+            found[platform] = Site(website=website, place=SitePlace(base=urls.get(login)))
+    return found
+
+
+class ProfileRooms:
+    """:class:`byokeep.flows.profile_ports.Rooms` of this process.
+
+    Args:
+        rooms: Where in memory.
+        known: The platforms' websites.
+    """
+
+    def __init__(self, rooms: memory.Rooms, known: Mapping[Provider, Site]) -> None:
+        self._rooms, self._sites = rooms, known
+
+    @contextlib.asynccontextmanager
+    async def enter(self, profile_id: UUID, packing: Packing) -> AsyncIterator[ProfileRoom]:
+        """Give a room; it is wiped at the end."""
+        del profile_id  # its name would be in a path
+        with self._rooms.open() as room:
+            room.must_be_guarded()
+            one = ProfileRoom(room.path, packing, self._sites)
+            try:
+                yield one
+            finally:
+                one.forget()
+
+
+class ProfileRoom:
+    """One room. Its content is a document (portable) or a directory (full)."""
+
+    def __init__(self, path: Path, packing: Packing, known: Mapping[Provider, Site]) -> None:
+        self._directory, self._scratch = path / "p", path / "s"
+        self._packing, self._sites = packing, known
+        self.document: Secret | None = None
+        self._opened = ""  # digest of the document that a browser was started on
+        new_directory(self._scratch)
+
+    @property
+    def sink(self) -> Sink:
+        """Where an opened blob goes."""
+        return Unpack(self._directory) if self._packing is Packing.FULL else _Document(self)
+
+    @contextlib.contextmanager
+    def content(self) -> Iterator[Source]:
+        """Give the content, to be sealed.
+
+        Raises:
+            Conflict: ``room_is_empty``; what the packing of a directory raises.
+        """
+        if self._packing is Packing.FULL:
+            with contextlib.closing(Pack(self._directory, files.contents(self._directory).paths)) as packed:
+                yield _Reader(packed)
+        elif self.document is None:
+            raise Conflict("room_is_empty")
+        else:
+            yield io.BytesIO(self.document.reveal())
+
+    @contextlib.asynccontextmanager
+    async def browser(self) -> AsyncIterator[RoomBrowser]:
+        """Start a browser on what is here, or a clean one."""
+        if not self._directory.exists():
+            new_directory(self._directory)
+        else:
+            await asyncio.to_thread(files.unpacked, self._directory)
+        async with running(Start(directory=self._directory, scratch=self._scratch)) as one:
+            origins: tuple[str, ...] = ()
+            if self.document is not None:
+                state = portable.read(self.document)
+                self._opened = _lasting(state)
+                origins = state.visited()
+                await session.restored(one, state)
+            yield RoomBrowser(one, self, self._sites, origins)
+
+    async def take(self, one: Running, origins: tuple[str, ...]) -> bool:
+        """Take the session out of a browser and close it; whether it moved. A directory moves whenever it is open."""
+        packed: Secret | None = None
+        moved = True
+        if self._packing is Packing.PORTABLE:
+            state = await session.taken(one, also=origins)
+            packed, moved = portable.written(state), _lasting(state) != self._opened
+        ended = await one.close()
+        if not ended.clean:
+            raise Conflict("not_closed_cleanly", next_step="Log in again; what was not written is lost.")
+        self.forget()
+        self.document = packed
+        return moved
+
+    def forget(self) -> None:
+        """Wipe what is held beside the directory."""
+        if self.document is not None:
+            self.document.wipe()
+            self.document = None
+
+
+class RoomBrowser:
+    """:class:`byokeep.flows.profile_ports.Browser` on a room."""
+
+    def __init__(
+        self, one: Running, room: ProfileRoom, known: Mapping[Provider, Site], origins: tuple[str, ...]
+    ) -> None:
+        self._running, self._room, self._sites, self._origins = one, room, known, origins
+        self._session: portable.State | None = None
+
+    @property
+    def running(self) -> Running:
+        """The browser itself, for who acts with it."""
+        return self._running
+
+    @property
+    def version(self) -> str:
+        """Four numbers."""
+        return self._running.version
+
+    @contextlib.asynccontextmanager
+    async def hand_over(self, platform: Provider) -> AsyncIterator[Window]:
+        """Show a platform's login page to a person."""
+        site = self._site(platform)
+        async with handed_over(self._running, site.website, site.place) as window:
+
+            async def done(within_s: float) -> bool:
+                return await window.finished(within_s=within_s)
+
+            yield Window(address=window.address, instructions=window.instructions(socket.gethostname()), done=done)
+
+    async def look(self, expected: ExpectedAccount) -> Look:
+        """Say whose page a platform shows."""
+        site = self._site(expected.platform)
+        seen = await identify(self._running.page, site.website, site.place)
+        compared = seen.compared(told(site.website, expected))
+        if seen.outcome is Outcome.UNREACHABLE:
+            verdict = "unknown"
+        else:
+            verdict = "match" if compared.verdict is Verdict.MATCH else compared.verdict.value
+        cause = compared.why.value if seen.outcome is Outcome.IDENTIFIED else seen.outcome.value
+        return Look(
+            platform=expected.platform, verdict=verdict, cause=cause, endpoint=f"website/{site.website.id}",
+            observed_id=None if seen.face is None else seen.face.account_id,
+        )  # fmt: skip
+
+    async def prove(self, expected: ExpectedAccount) -> Shot:
+        """Photograph the page that was looked at last."""
+        site = self._site(expected.platform)
+        proof = await photographed(self._running.page, site.website, site.place, told(site.website, expected))
+        return Shot(picture=proof.picture, sha256=proof.sha256)
+
+    async def log_out(self, platform: Provider) -> str:
+        """End the session at a platform; what was restored is put back for each, and is gone afterwards."""
+        site = self._site(platform)
+        if self._session is None:
+            self._session = await session.taken(self._running, also=self._origins)
+        else:
+            await session.restored(self._running, self._session)
+        return (await logged_out(self._running, site.website, site.place, self._session)).value
+
+    async def pack(self) -> None:
+        """Take the session out and close."""
+        await self.packed()
+
+    async def packed(self) -> bool:
+        """As :meth:`pack`; returns whether the session moved."""
+        return await self._room.take(self._running, self._origins)
+
+    def _site(self, platform: Provider) -> Site:
+        if platform not in self._sites:
+            raise Rejected("platform_without_website", platform=platform.value)
+        return self._sites[platform]
+
+
+def told(website: Website, expected: ExpectedAccount) -> Fingerprint:
+    """Return the fingerprint, without the names that this website does not tell."""
+    place, fingerprint = website.account, expected.fingerprint
+    tells_user = bool(place.json_username or place.username)
+    tells_display = bool(place.json_display_name or place.display_name)
+    return replace(
+        fingerprint, username=fingerprint.username if tells_user else None,
+        display_name=fingerprint.display_name if tells_display else None,
+    )  # fmt: skip
+
+
+def _lasting(state: portable.State) -> str:
+    """Digest of what outlives a tab: what lives in one changes by being looked at."""
+    bare = ({**one, "sessionStorage": []} for one in state.origins)
+    kept = tuple(one for one in bare if one["localStorage"] or one["indexedDB"])
+    return portable.digest(portable.State(state.cookies, kept))
+
+
+class _Document:
+    """A document on its way into a room; seen when it was committed."""
+
+    def __init__(self, room: ProfileRoom) -> None:
+        self._room, self._taken = room, bytearray()
+
+    def write(self, data: memoryview) -> int:
+        if len(self._taken) + len(data) > portable.MOST_BYTES:
+            raise Integrity("state_damaged")
+        self._taken += data
+        return len(data)
+
+    def commit(self) -> None:
+        self._room.forget()
+        self._room.document = Secret(bytes(self._taken))
+        self.abort()
+
+    def abort(self) -> None:
+        self._taken[:] = bytes(len(self._taken))
+        self._taken.clear()
+
+
+class _Reader:
+    """A packed directory as a source."""
+
+    def __init__(self, packed: Pack) -> None:
+        self._packed: Any = packed
+
+    def read(self, size: int) -> bytes:
+        found: bytes | None = self._packed.read(size)
+        return found or b""

@@ -1,0 +1,45 @@
+// Shows the pictures that the server sends, and sends mouse and keys. Nothing is kept.
+'use strict';
+const screen = document.getElementById('screen');
+const state = document.getElementById('state');
+const socket = new WebSocket(location.href.replace(/^http/, 'ws') + 'view');
+const size = {width: 1, height: 1};
+const send = message => { if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); };
+const modifiers = event => (event.altKey ? 1 : 0) | (event.ctrlKey ? 2 : 0) | (event.metaKey ? 4 : 0) | (event.shiftKey ? 8 : 0);
+const BUTTONS = ['left', 'middle', 'right'];
+
+socket.onopen = () => { state.textContent = 'This is the browser on the server. Log in, then press Done.'; screen.focus(); };
+socket.onclose = () => { state.textContent = 'The connection has ended.'; };
+socket.onmessage = event => {
+  const said = JSON.parse(event.data);
+  size.width = said.width; size.height = said.height;
+  screen.src = 'data:image/jpeg;base64,' + said.picture;
+};
+
+const mouse = (kind, event, more) => {
+  const box = screen.getBoundingClientRect();
+  send({mouse: kind, x: (event.clientX - box.left) * size.width / box.width,
+    y: (event.clientY - box.top) * size.height / box.height, modifiers: modifiers(event), ...more});
+  event.preventDefault();
+};
+screen.addEventListener('mousedown', event => { screen.focus(); mouse('press', event, {button: BUTTONS[event.button], clickCount: event.detail}); });
+screen.addEventListener('mouseup', event => mouse('release', event, {button: BUTTONS[event.button], clickCount: event.detail}));
+screen.addEventListener('mousemove', event => mouse('move', event, {button: event.buttons & 1 ? 'left' : 'none'}));
+screen.addEventListener('wheel', event => mouse('wheel', event, {deltaX: event.deltaX, deltaY: event.deltaY}), {passive: false});
+screen.addEventListener('contextmenu', event => event.preventDefault());
+
+const key = (kind, event) => {
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'v') return;  // comes as a paste
+  const typed = event.key.length === 1 && !event.ctrlKey && !event.metaKey ? event.key : (event.key === 'Enter' ? '\r' : '');
+  send({key: kind === 'up' ? 'up' : (typed ? 'down' : 'raw'), name: event.key, code: event.code, number: event.keyCode,
+    text: kind === 'up' ? '' : typed, modifiers: modifiers(event)});
+  event.preventDefault();
+};
+screen.addEventListener('keydown', event => key('down', event));
+screen.addEventListener('keyup', event => key('up', event));
+screen.addEventListener('paste', event => {
+  for (const char of event.clipboardData.getData('text')) { send({key: 'down', name: char, text: char}); send({key: 'up', name: char}); }
+  event.preventDefault();
+});
+document.getElementById('reload').onclick = () => send({do: 'reload'});
+document.getElementById('done').onclick = () => { send({done: true}); state.textContent = 'Thank you. You can close this page.'; };

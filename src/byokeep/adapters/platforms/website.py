@@ -1,0 +1,260 @@
+"""How each platform's website says who is logged in, as data: the records of ``websites/*.toml``.
+
+Rules
+- What a file says is checked when it is read: hosts by name, addresses on them over HTTPS, something to read the
+  account's id from. Unknown fields do not load.
+- Websites change and document nothing of this: every file says what is unverified. An operator's own file of the same
+  name takes the place of ours as a whole.
+- A page counts as the platform's by scheme and host alone; outside production a simulator's address stands for them.
+
+It may not open a page.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from byokeep.adapters.platforms.load import PLATFORM_DESCRIPTORS, Table
+from byokeep.core.errors import Rejected
+from byokeep.core.model import Lane
+from byokeep.wire.outbound import loopback_base
+
+_HOST: Final = re.compile(r"(?!-)[a-z0-9-]+(?:\.[a-z0-9-]+)+\Z")
+_PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]*\Z")
+
+
+class Reading(StrEnum):
+    """Where the account stands: in JSON inside an element, or in the attributes and texts of an element."""
+
+    JSON = "json"
+    ELEMENT = "element"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A text of an element: of the one below it that `inside` selects (empty: itself), an attribute or its text."""
+
+    inside: str
+    attribute: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountPlace:
+    """Where the account is read.
+
+    Args:
+        selector: CSS of the element; exactly one may fit.
+        marker: For JSON that stands inside other text: what stands right before it, empty for none.
+        at: Steps to the account's object in the JSON.
+        id, username, display_name: Steps below it (JSON), several paths being joined by a blank; or a part (element).
+    """
+
+    reading: Reading
+    selector: str
+    marker: str
+    at: tuple[str, ...]
+    json_id: tuple[str, ...]
+    json_username: tuple[str, ...]
+    json_display_name: tuple[tuple[str, ...], ...]
+    id: Part | None
+    username: Part | None
+    display_name: Part | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signs:
+    """How a state of the website is known: visible elements, beginnings of paths, hosts of its own."""
+
+    selectors: tuple[str, ...]
+    paths: tuple[str, ...]
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofPlace:
+    """What may be photographed: pages by the beginning of their path, one element there, what is covered in it."""
+
+    paths: tuple[str, ...]
+    region: str
+    masks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogoutPlace:
+    """How a person logs out: a page, and what is clicked there one after the other; nothing where the page does it."""
+
+    page: str
+    clicks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Website:
+    """One platform's website. ``login``: the page where a person begins; ``page``: where the account is read."""
+
+    id: str
+    hosts: tuple[str, ...]
+    login: str
+    page: str
+    account: AccountPlace
+    logged_out: Signs
+    challenge: Signs
+    proof: ProofPlace
+    logout: LogoutPlace | None
+    unverified: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitePlace:
+    """Where a website is reached. ``base``: address of a simulator on this machine, None for the website itself."""
+
+    base: str | None = None
+
+    def at(self, address: str) -> str:
+        """Return the address to open. Raises Rejected(``bad_base_url``, ``host_not_allowed``)."""
+        if self.base is None:
+            return address
+        split = urlsplit(address)
+        return f"{loopback_base(self.base)}/{split.netloc}{split.path}"
+
+    def host_and_path(self, address: str) -> tuple[str, str] | None:
+        """Return host and path of the address that a browser shows, None when it is no page of a website's."""
+        try:
+            split = urlsplit(address)
+            if self.base is None:
+                plain = split.scheme == "https" and split.port is None and split.username is None
+                return (split.hostname or "", split.path or "/") if plain else None
+        except ValueError:
+            return None
+        beginning = loopback_base(self.base) + "/"
+        if not address.startswith(beginning):
+            return None
+        host, _, path = address[len(beginning) :].partition("?")[0].partition("#")[0].partition("/")
+        return host, "/" + path
+
+
+def load_website(name: str, document: Mapping[str, Any]) -> Website:
+    """Build a record from a parsed file. Raises ValueError that names the field."""
+    top = Table(name, document)
+    hosts = top.texts("hosts")
+    if not hosts or not all(_HOST.match(host) for host in hosts):
+        raise ValueError(f"{name}.hosts must be names of hosts")
+    logout = top.optional("logout")
+    found = Website(
+        id=name,
+        hosts=hosts,
+        login=_address(name, top.take("login", str), hosts),
+        page=_address(name, top.take("page", str), hosts),
+        account=_account(top.table("account")),
+        logged_out=_signs(top.table("logged_out")),
+        challenge=_signs(top.table("challenge")),
+        proof=_proof(top.table("proof")),
+        logout=None if logout is None else _logout(name, logout, hosts),
+        unverified=top.texts("unverified", []),
+    )
+    top.done()
+    return found
+
+
+def websites(own: Path | None = None) -> Mapping[str, Website]:
+    """Return the websites by login.
+
+    Args:
+        own: An operator's folder; its ``LOGIN.toml`` takes the place of ours.
+
+    Raises:
+        Rejected: ``bad_website_file``, with the login's name.
+    """
+    folder = resources.files("byokeep.adapters.platforms").joinpath("websites")
+    found = {}
+    for name, one in PLATFORM_DESCRIPTORS.items():
+        if Lane.BROWSER not in one.lanes:
+            continue
+        text = folder.joinpath(f"{name}.toml").read_text("utf-8")
+        try:
+            if own is not None and (own / f"{name}.toml").exists():
+                text = (own / f"{name}.toml").read_text("utf-8")
+            found[name] = load_website(name, tomllib.loads(text))
+        except (ValueError, OSError):
+            raise Rejected("bad_website_file", next_step="docs/browser-profiles.md has the form.", login=name) from None
+    return MappingProxyType(found)
+
+
+def _address(name: str, address: str, hosts: tuple[str, ...]) -> str:
+    split = urlsplit(address)
+    if split.scheme != "https" or split.netloc not in hosts or not _PATH.match(split.path):
+        raise ValueError(f"{name}: {address} must be https, on one of its hosts, with a plain path")
+    if split.query or split.fragment:
+        raise ValueError(f"{name}: {address} must have no query")
+    return address
+
+
+def _account(table: Table) -> AccountPlace:
+    reading = Reading(table.take("reading", str))
+    in_json = reading is Reading.JSON
+    found = AccountPlace(
+        reading=reading,
+        selector=table.take("selector", str),
+        marker=table.take("marker", str, ""),
+        at=table.texts("at", []) if in_json else (),
+        json_id=table.texts("id") if in_json else (),
+        json_username=table.texts("username", []) if in_json else (),
+        json_display_name=_paths(table) if in_json else (),
+        id=None if in_json else _part(table.table("id")),
+        username=None if in_json else _optional_part(table, "username"),
+        display_name=None if in_json else _optional_part(table, "display_name"),
+    )
+    table.done()
+    if not found.selector or (not in_json and found.marker):
+        raise ValueError("account.selector is missing, or a marker without JSON")
+    return found
+
+
+def _paths(table: Table) -> tuple[tuple[str, ...], ...]:
+    paths = table.take("display_name", list, [])
+    if not all(isinstance(path, list) and path and all(isinstance(step, str) for step in path) for path in paths):
+        raise ValueError("account.display_name must be a list of paths")
+    return tuple(tuple(path) for path in paths)
+
+
+def _part(table: Table) -> Part:
+    part = Part(inside=table.take("inside", str, ""), attribute=table.take("attribute", str, ""))
+    table.done()
+    return part
+
+
+def _optional_part(table: Table, field: str) -> Part | None:
+    found = table.optional(field)
+    return None if found is None else _part(found)
+
+
+def _signs(table: Table) -> Signs:
+    signs = Signs(
+        selectors=table.texts("selectors", []), paths=table.texts("paths", []), hosts=table.texts("hosts", [])
+    )
+    table.done()
+    if not (signs.selectors or signs.paths) or not all(map(_PATH.match, signs.paths)):
+        raise ValueError("a state of a website needs selectors or paths")
+    return signs
+
+
+def _proof(table: Table) -> ProofPlace:
+    place = ProofPlace(paths=table.texts("paths"), region=table.take("region", str), masks=table.texts("masks", []))
+    table.done()
+    if not place.paths or not place.region or not all(map(_PATH.match, place.paths)):
+        raise ValueError("proof needs paths and a region")
+    return place
+
+
+def _logout(name: str, table: Table, hosts: tuple[str, ...]) -> LogoutPlace:
+    place = LogoutPlace(page=_address(name, table.take("page", str), hosts), clicks=table.texts("clicks", []))
+    table.done()
+    return place
