@@ -1,0 +1,187 @@
+"""``byokeep incident vault``: the vault of browser profiles is suspected compromised (runbook 7.3)."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from cyclopts import App
+
+from byokeep.cli.api import call, run
+from byokeep.cli.choices import Platform
+from byokeep.cli.names import tell
+from byokeep.cli.terminal import again, say, session, show
+from byokeep.core.errors import Conflict, Rejected
+
+Cause = Literal["suspected_leak", "artifact_store_exposure", "runner_compromise", "account_lockout", "drill"]
+app: Final = App(name="vault", help="The vault of browser profiles may be compromised: the way out, step by step.")
+_INCIDENT: Final = ("incident", "client_id", "cause", "step", "since", "since_assumed", "opened_at", "closed_at")
+_ITEMS: Final = (
+    "client_id", "profile", "platform", "session", "new_profile", "fresh_login", "keys", "keys_destroyed", "proved",
+    "to_do",
+)  # fmt: skip
+_EVIDENCE: Final = ("step", "seq", "at", "by", "hash")
+
+
+@app.command(name="open")
+def open_(
+    *, client: UUID | None = None, everybody: bool = False, cause: Cause = "suspected_leak", since: str | None = None
+) -> int:
+    """Open an incident; every profile of the scope is due for a new key from now on. One person is enough.
+
+    Example: byokeep incident vault open --client $CLIENT --cause artifact_store_exposure
+
+    Args:
+        client: Whose profiles.
+        everybody: The profiles of all clients.
+        cause: What is known.
+        since: Since when others may have had access, like 2026-05-01T12:00:00Z; when left out, 72 hours are assumed.
+    """
+    if (client is None) != everybody:
+        raise Rejected("scope_missing", next_step="Give --client C, or --everybody.")
+    body: dict[str, object] = {"everybody": everybody, "cause": cause}
+    body |= {"client_id": str(client)} if client else {}
+    body |= {"since": since} if since else {}
+    return _told(run(call("POST", "/v1/vault-incidents", body=body)))
+
+
+@app.command(name="list")
+def list_() -> None:
+    """List the incidents, open ones first.
+
+    Example: byokeep incident vault list
+    """
+    found: Any = run(call("GET", "/v1/vault-incidents"))
+    if session().as_json:
+        show(found)
+        return
+    tell(found["incidents"], title="Incidents", columns=_INCIDENT)
+
+
+@app.command
+def status(incident: UUID) -> int:
+    """Show how far each profile got, what is left, and the record of each step.
+
+    Ends with 6 while something is left.
+
+    Example: byokeep incident vault status $INCIDENT
+    """
+    return _told(run(call("GET", f"/v1/vault-incidents/{incident}")))
+
+
+@app.command(name="lane-off")
+def lane_off(incident: UUID, *, reason: str = "profile_vault_suspected") -> int:
+    """Step 1: close the browser lane of the scope, and see that no job has a browser open any more.
+
+    Example: byokeep incident vault lane-off $INCIDENT
+
+    Args:
+        reason: A code for the switch, kept in the audit.
+    """
+    found: Any = run(call("GET", f"/v1/vault-incidents/{incident}"))
+    if found["step"] == "opened":
+        scope = {"lane": "browser"} | ({"client_id": found["client_id"]} if found["client_id"] else {})
+        run(call("POST", "/v1/switches/close", body=scope | {"reason": reason}))
+    return _step(incident, "lane-off")
+
+
+@app.command
+def sessions(incident: UUID) -> int:
+    """Step 2: let workers log out everywhere. Call it again until nothing is left; the rest a person ends by hand.
+
+    Example: byokeep incident vault sessions $INCIDENT
+    """
+    return _step(incident, "sessions")
+
+
+@app.command(name="session-ended")
+def session_ended(incident: UUID, profile: UUID, platform: Platform) -> int:
+    """Say that you ended a session at its platform yourself, where no worker could.
+
+    Example: byokeep incident vault session-ended $INCIDENT $PROFILE x
+
+    Args:
+        profile: Whose session.
+        platform: Where.
+    """
+    body = {"profile": str(profile), "platform": platform}
+    return _told(run(call("POST", f"/v1/vault-incidents/{incident}/sessions/end", body=body)))
+
+
+@app.command
+def recreate(incident: UUID) -> int:
+    """Step 3: retire the old profiles and make new ones; then log in to each afresh with `byokeep profile login`.
+
+    Example: byokeep incident vault recreate $INCIDENT
+    """
+    return _step(incident, "recreate")
+
+
+@app.command
+def rekey(incident: UUID) -> int:
+    """Step 4: call the old keys compromised and ask for their destruction; an approver agrees with `approve`.
+
+    Example: byokeep incident vault rekey $INCIDENT
+    """
+    return _step(incident, "rekey")
+
+
+@app.command
+def approve(incident: UUID) -> int:
+    """Agree, as a second person, that the old profiles are destroyed with their keys.
+
+    Example: byokeep incident vault approve $INCIDENT
+    """
+    return _step(incident, "approve")
+
+
+@app.command
+def validate(incident: UUID) -> int:
+    """Step 5: prove the new profiles, and that a wrong account would be caught on each platform.
+
+    Example: byokeep incident vault validate $INCIDENT
+    """
+    return _step(incident, "validate")
+
+
+@app.command
+def close(incident: UUID) -> int:
+    """Close it, as a second person, when all evidence is there. The browser lane is opened apart, by two people.
+
+    Example: byokeep incident vault close $INCIDENT
+    """
+    return _step(incident, "close")
+
+
+def _step(incident: UUID, name: str) -> int:
+    return _told(run(call("POST", f"/v1/vault-incidents/{incident}/{name}")))
+
+
+def _told(found: Any) -> int:
+    """Show an incident; 6 while something of it is left."""
+    open_still = found["step"] != "closed"
+    if session().as_json:
+        show(found)
+    else:
+        tell(found, title="Incident", columns=_INCIDENT, note=_next(found))
+        for rows, title, columns in (
+            (found["items"], "Profiles", _ITEMS),
+            (found["evidence"], "Evidence", _EVIDENCE),
+        ):
+            if rows:
+                say("")
+                tell(rows, title=title, columns=columns)
+    return Conflict.exit_code if open_still and any(found["left"].values()) else 0
+
+
+def _next(found: Any) -> str:
+    command = {
+        "opened": "lane-off", "lane_off": "sessions", "sessions_ended": "recreate", "recreated": "rekey",
+        "rekeyed": "validate", "validated": "close",
+    }.get(found["step"])  # fmt: skip
+    if command is None:
+        return "Closed. Due marks stay until the profiles have new keys."
+    counts = ", ".join(f"{name} {count}" for name, count in found["left"].items() if count)
+    other = " (an approver)" if command == "close" else ""
+    left = f"Left: {counts}.\n" if counts else ""
+    return left + "Next: " + again(f"incident vault {command} {found['incident']}", own_token=not other) + other

@@ -1,0 +1,91 @@
+"""The way out when the vault of browser profiles is suspected compromised (runbook 7.3): steps, and their order.
+
+Rules
+- One order: the lane is off, sessions are ended, profiles are made anew, old keys are destroyed, the new profiles are
+  proved, and only then it is closed. A step that is tried before the one it follows is refused (R7.3-7).
+- A step is done when nothing of it is left; what is left is told, and is never called done.
+- `unsupported` and `failed` are no success: a person ends these sessions and says so (R7.3-3).
+
+It may not look anything up.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from byokeep.core.errors import Conflict, Rejected
+
+WINDOW: Final = timedelta(hours=72)  # how far back is looked when nobody knows since when
+
+
+class Cause(StrEnum):
+    """Why it was opened."""
+
+    SUSPECTED_LEAK = "suspected_leak"
+    ARTIFACT_STORE_EXPOSURE = "artifact_store_exposure"
+    RUNNER_COMPROMISE = "runner_compromise"
+    ACCOUNT_LOCKOUT = "account_lockout"
+    DRILL = "drill"
+
+
+class Step(StrEnum):
+    """How far it got, in order."""
+
+    OPENED = "opened"
+    LANE_OFF = "lane_off"
+    SESSIONS_ENDED = "sessions_ended"
+    RECREATED = "recreated"
+    REKEYED = "rekeyed"
+    VALIDATED = "validated"
+    CLOSED = "closed"
+
+
+class Session(StrEnum):
+    """What became of a session at its platform."""
+
+    PENDING = "pending"
+    REVOKED = "revoked"
+    UNSUPPORTED = "unsupported"
+    FAILED = "failed"
+    ENDED_BY_HAND = "ended_by_hand"
+
+
+ORDER: Final = tuple(Step)
+EVIDENCED: Final = (Step.LANE_OFF, Step.SESSIONS_ENDED, Step.RECREATED, Step.REKEYED, Step.VALIDATED)
+ENDED: Final = frozenset({Session.REVOKED, Session.ENDED_BY_HAND})
+BY_HAND: Final = frozenset({Session.UNSUPPORTED, Session.FAILED})
+
+
+def check_order(now: Step, wanted: Step) -> bool:
+    """Let a step be worked on; returns False when it was done before.
+
+    Raises:
+        Conflict: ``vault_out_of_order``: the step before it is not done.
+    """
+    if ORDER.index(now) >= ORDER.index(wanted):
+        return False
+    if ORDER.index(now) + 1 != ORDER.index(wanted):
+        raise Conflict("vault_out_of_order", next_step="See `byokeep incident vault status`: one step after the other.",
+                       step=now.value, wanted=wanted.value)  # fmt: skip
+    return True
+
+
+def window(since: datetime | None, now: datetime) -> tuple[datetime, bool]:
+    """Return since when the vault may have been open to others, and whether that was only assumed.
+
+    Raises:
+        Rejected: ``bad_since``: in the future.
+    """
+    if since is None:
+        return now - WINDOW, True
+    if since > now:
+        raise Rejected("bad_since", next_step="Give a time in the past, or none: then 72 hours are assumed.")
+    return since, False
+
+
+def left(step: Step, count: int) -> Conflict:
+    """Return the refusal to call a step done of which something is left."""
+    return Conflict("vault_step_left", next_step="See `byokeep incident vault status`: what is left is listed there.",
+                    step=step.value, left=count)  # fmt: skip

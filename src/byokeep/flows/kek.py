@@ -1,0 +1,327 @@
+"""Key-encryption keys, what people see and ask for: the inventory, a rotation, a check, an end, a compromise.
+
+Rules
+- A worker does what needs a holder; what it did is on record with the name of who asked.
+- A version that something hangs on is not ended (R6.1-8): the refusal says how much. Its end takes another person than
+  the one who let it protect nothing more.
+- A compromise needs one person, at once. It marks every key that the version ever wrapped, and its plan is done when
+  none of them is left (S-NIST-16).
+- A key that guards every client is moved by people of every client.
+
+It may not talk to a holder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, Denied
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.kek_life import rotation_due, urgency
+from byokeep.core.keystate import KeyState, check_transition
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.plain_text import check_reason
+from byokeep.core.policy import Verb
+from byokeep.flows import kek_book, kek_rewrap, profile_book, profiles
+from byokeep.flows.app import App
+from byokeep.flows.clients import require_active, scope_of
+from byokeep.flows.kek_book import Dependent, Kek, Move, Rotation
+from byokeep.flows.kek_work import dependents_left
+from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.flows.refusal import raise_alert
+from byokeep.ports import Query, Row, Tx
+
+ROTATE_TASK: Final = "kek_rotate"
+CHECK_TASK: Final = "kek_check"
+END_TASK: Final = "kek_end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A version as people see it.
+
+    Attributes:
+        urgency: Of the newest version's rotation: empty, ``due`` or ``overdue``.
+        check: What the last comparison with its holder came to; ``unknown`` when there was none, or it failed.
+    """
+
+    kek: Kek
+    due_at: datetime
+    urgency: str
+    check: str
+    checked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a compromise leaves to do: every key that the version ever wrapped and that is not destroyed."""
+
+    kek: Kek
+    left: tuple[Dependent, ...]
+    found: int
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left."""
+        return not self.left
+
+
+_LAST_CHECK: Final = Query("kek_last_check", lambda row: row)
+_BY: Final = Query("kek_last_deactivated_by", lambda row: UUID(str(row["by"])))
+_EXPOSED: Final = Query("kek_exposed", profiles.generation_from)
+_LEFT: Final = Query("kek_exposed_left", kek_book.dependent_from)
+_DUE: Final = Query("kek_profiles_due", lambda row: (ClientId(row["client_id"]), UUID(str(row["id"]))))
+
+
+async def status(app: App, actor: Actor, *, kek_id: str | None = None) -> tuple[list[Shown], list[Rotation]]:
+    """Return the versions of the actor's clients' keys, and the rotations, those under way first.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    await permit(app, actor, Verb.KEK_READ)
+    ids = scope_of(actor)
+    async with app.db.begin(every_client=True) as tx:
+        rows = await tx.all(kek_book.LIST, ids=ids, kek_id=kek_id, limit=kek_book.MANY)
+        rotations = await tx.all(kek_book.ROTATIONS, ids=ids, kek_id=kek_id, open=False, limit=100)
+        checks = {row["kek_id"]: row for row in await tx.all(_LAST_CHECK, ids=ids, installation=app.installation_id)}
+    newest = {row.kek_id: row.version for row in rows if row.state is not KeyState.PRE_ACTIVATION}
+    return [_shown(app, row, checks.get(row.kek_id), newest.get(row.kek_id)) for row in rows], rotations
+
+
+def _shown(app: App, row: Kek, check: Row | None, newest: int | None) -> Shown:
+    due_at = rotation_due(row.made_at, app.limits.kek_rotation_days, row.protect_until)
+    return Shown(
+        kek=row, due_at=due_at,
+        urgency=urgency(row.now, due_at, row.protect_until) if row.version == newest else "",
+        check="unknown" if check is None else str(check["cause"] or "unknown"),
+        checked_at=None if check is None else check["at"],
+    )  # fmt: skip
+
+
+async def history(app: App, actor: Actor, kek_id: str, version: int) -> tuple[Kek, list[Move]]:
+    """Return a version and its moves. Raises Denied; NotFound."""
+    kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
+    async with app.db.begin(every_client=True) as tx:
+        return kek, await tx.all(kek_book.MOVES, kek_id=kek_id, version=version)
+
+
+async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = None) -> list[Dependent]:
+    """Return what hangs on a version, or on all versions of a key: artifacts, tenants, profiles, accounts (R9.2-2).
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: No such key for this actor.
+    """
+    kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
+    async with app.db.begin(every_client=True) as tx:
+        return await tx.all(
+            kek_book.DEPENDENTS, holder=kek.holder.value, kek_id=kek_id, version=version, ids=scope_of(actor),
+            limit=kek_book.MANY,
+        )  # fmt: skip
+
+
+async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: str) -> int:
+    """Ask for the next version of a client's key; a worker makes it. Returns the version it will follow, 0 = none.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Rejected: ``bad_reason``, ``client_not_active``.
+        Conflict: ``kek_rotation_under_way``.
+    """
+    await permit(app, actor, Verb.KEK_ROTATE, client_id=client_id)
+    check_reason(reason, example="scheduled")
+    async with (
+        recorded_rejections(app, actor, EventName.ACCESS, object_id=client_id, fields=_verb(Verb.KEK_ROTATE)),
+        app.db.begin(every_client=True) as tx,
+    ):
+        await require_active(tx, client_id)
+        kek = await _of_client(tx, client_id)
+        expected = 0
+        if kek is not None:
+            _must_reach(actor, kek)
+            expected = kek.version
+            if await tx.all(kek_book.ROTATIONS, ids=None, kek_id=kek.kek_id, open=True, limit=1):
+                raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
+        await hand_on(tx, actor, ROTATE_TASK, Verb.KEK_ROTATE, client_id, expected=str(expected), reason=reason)
+    return expected
+
+
+async def ask_rewrap(app: App, actor: Actor, client_id: ClientId) -> Rotation:
+    """Hand what a rotation left on older versions to a worker once more.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Conflict: ``nothing_to_rewrap``.
+    """
+    await permit(app, actor, Verb.KEK_ROTATE, client_id=client_id)
+    async with app.db.begin(every_client=True) as tx:
+        kek = await _of_client(tx, client_id)
+        found: list[Rotation] = []
+        if kek is not None:
+            found = await tx.all(kek_book.ROTATIONS, ids=[client_id], kek_id=kek.kek_id, open=True, limit=1)
+        if not found:
+            raise Conflict("nothing_to_rewrap", next_step="No rotation is under way: `byokeep kek status`.")
+        await kek_rewrap.queue(tx, found[0].id, client_id, actor)
+        await tx.append(_asked(actor, Verb.KEK_ROTATE, client_id))
+    return found[0]
+
+
+async def ask_check(app: App, actor: Actor, client_id: ClientId) -> None:
+    """Ask for a comparison of a client's key with its holder; :func:`status` tells what came of it.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+    """
+    await permit(app, actor, Verb.KEK_CHECK, client_id=client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        await hand_on(tx, actor, CHECK_TASK, Verb.KEK_CHECK, client_id)
+
+
+async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: str) -> Kek:
+    """Ask, as a second person, for the end of an old version and those before it; a worker ends them at the holder.
+
+    Raises:
+        Denied: ``not_permitted``; ``same_person``: who let it protect nothing more does not end it.
+        NotFound: No such version for this actor.
+        Rejected: ``bad_reason``; ``key_state``: it still protects.
+        Conflict: ``kek_has_dependents`` with the count.
+    """
+    kek = await _find(app, actor, Verb.KEK_END, kek_id, version)
+    check_reason(reason, example="not_needed")
+    async with (
+        recorded_rejections(app, actor, EventName.KEK_CHANGED, fields=_named(kek, KeyState.DESTROYED)),
+        app.db.begin(every_client=True) as tx,
+    ):
+        _must_reach(actor, kek)
+        left = await tx.one(kek_book.BELOW, holder=kek.holder.value, kek_id=kek_id, below=version + 1)
+        if left:
+            raise dependents_left(left, version)
+        check_transition(kek.state, KeyState.DESTROYED)
+        if await tx.maybe(_BY, kek_id=kek_id, version=version) == actor.id:
+            raise Denied("same_person", next_step="Another approver must end it.")
+        client_id = await _any_client(tx, kek)
+        await hand_on(tx, actor, END_TASK, Verb.KEK_END, client_id, kek_id=kek_id, holder=kek.holder.value,
+                       version=str(version), reason=reason)  # fmt: skip
+    return kek
+
+
+async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reason: str) -> Plan:
+    """Call a version compromised: it protects nothing, every key that it ever wrapped counts as seen, all are due.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: No such version for this actor.
+        Rejected: ``bad_reason``; ``key_state``.
+        Conflict: ``key_moved``.
+    """
+    kek = await _find(app, actor, Verb.KEK_COMPROMISE, kek_id, version)
+    check_reason(reason, example="artifact_store_exposure")
+    async with recorded_rejections(app, actor, EventName.KEK_CHANGED, fields=_named(kek, KeyState.COMPROMISED)):
+        _must_reach(actor, kek)
+        async with app.db.begin(every_client=True) as tx:
+            await tx.all(kek_book.LOCK, kek_id=kek_id)
+            now = await kek_book.seen(tx, holder=kek.holder, kek_id=kek_id, version=version)
+            if now.state is KeyState.DESTROYED:
+                await kek_book.compromised_late(tx, app, actor, now, reason=reason)
+            elif now.state is not KeyState.COMPROMISED:
+                await kek_book.move(tx, app, actor, now, to=KeyState.COMPROMISED, reason=reason)
+            await raise_alert(tx, app, actor, reason="kek_compromised", client_id=kek.client_id,
+                              object_id=kek.client_id, key=f"kek_compromised:{kek_id}:{version}")  # fmt: skip
+            exposed = await tx.all(_EXPOSED, holder=kek.holder.value, kek_id=kek_id, version=version)
+        for row in exposed:
+            if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
+                async with app.db.begin(client_id=row.client_id) as tx:
+                    await profile_book.move_key(tx, app, actor, row, to=KeyState.COMPROMISED, reason=reason)
+        async with app.db.begin(every_client=True) as tx:
+            for client_id, profile_id in await tx.all(_DUE, **kek.place):
+                await _told_due(tx, actor, client_id, profile_id)
+    return await plan(app, actor, kek_id, version)
+
+
+async def _told_due(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
+    profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+    at = {} if profile.due_at is None else {"due_at": profiles.stamp(profile.due_at)}
+    await tx.append(profiles.event(EventName.PROFILE_DUE, Outcome.OK, actor, profile, cause="incident", **at))
+
+
+async def plan(app: App, actor: Actor, kek_id: str, version: int) -> Plan:
+    """Return what a compromise of a version leaves to do.
+
+    Raises:
+        Denied, NotFound: As :func:`dependents`.
+        Conflict: ``kek_not_compromised``.
+    """
+    kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
+    if kek.compromised_at is None:
+        raise Conflict("kek_not_compromised", next_step="See `byokeep kek dependents` for what hangs on it.")
+    async with app.db.begin(every_client=True) as tx:
+        left = await tx.all(_LEFT, holder=kek.holder.value, kek_id=kek_id, version=version, limit=kek_book.MANY)
+        found = await tx.all(_EXPOSED, holder=kek.holder.value, kek_id=kek_id, version=version)
+    return Plan(kek=kek, left=tuple(left), found=len(found))
+
+
+async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | None) -> Kek:
+    """Return a version, or the newest of a key, to somebody who may do ``verb`` with it."""
+    await permit(app, actor, verb)
+    async with app.db.begin(every_client=True) as tx:
+        rows = await tx.all(kek_book.LIST, ids=scope_of(actor), kek_id=kek_id, limit=kek_book.MANY)
+    rows = [row for row in rows if version is None or row.version == version]
+    if not rows:
+        raise await absent(app, actor, verb, app.installation_id)
+    return rows[-1]
+
+
+async def _of_client(tx: Tx, client_id: ClientId) -> Kek | None:
+    """The version of a client's key that protects now, or did last."""
+    rows = await tx.all(kek_book.LIST, ids=[client_id], kek_id=None, limit=kek_book.MANY)
+    started = [row for row in rows if row.state is not KeyState.PRE_ACTIVATION]
+    return max(started, key=lambda row: (row.made_at, row.version)) if started else None
+
+
+async def _any_client(tx: Tx, kek: Kek) -> UUID:
+    """A client by whose lease a worker may reach the holder; of a key that guards all, any that it guards."""
+    if kek.client_id is not None:
+        return kek.client_id
+    found = await tx.all(_ANY, holder=kek.holder.value, kek_id=kek.kek_id)
+    if not found:
+        raise Conflict("kek_guards_nobody", next_step="No profile was ever sealed with it; end it at its holder.")
+    return found[0]
+
+
+_ANY: Final = Query("kek_any_client", lambda row: UUID(str(row["client_id"])))
+
+
+def _must_reach(actor: Actor, kek: Kek) -> None:
+    if kek.client_id is None and actor.clients is not None:
+        raise Denied("not_permitted", next_step="A key that guards every client takes people of every client.")
+
+
+async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, **more: str) -> None:
+    """Hand something to a worker, on record as asked for by this actor."""
+    await tx.append(_asked(actor, verb, client_id))
+    await tx.defer(
+        task, delay_s=0, key=f"{task}:{client_id}", client_id=str(client_id), asked_by=str(actor.id),
+        request_id=str(actor.request_id), **more,
+    )  # fmt: skip
+
+
+def _asked(actor: Actor, verb: Verb, client_id: UUID) -> Event:
+    return Event(
+        name=EventName.ACCESS, actor=actor, outcome=Outcome.INTENDED, client_id=client_id, object_id=client_id,
+        fields=_verb(verb),
+    )  # fmt: skip
+
+
+def _verb(verb: Verb) -> dict[str, FieldValue]:
+    return {"verb": verb.value}
+
+
+def _named(kek: Kek, to: KeyState) -> dict[str, FieldValue]:
+    return {
+        "holder": kek.holder.value, "kek": kek.kek_id, "kek_version": kek.version, "state_from": kek.state.value,
+        "state_to": to.value,
+    }  # fmt: skip

@@ -1,0 +1,261 @@
+"""The inventory of key-encryption keys as the database keeps it: versions, their moves, rotations, what hangs on them.
+
+Rules
+- A version has a row before it protects anything, and the row is never taken away: a destroyed version's is its
+  tombstone, which no restore of the holder undoes (R2.3-6).
+- A move follows the one table of key states, and leaves a row of history and a record, in one transaction (S-NIST-1).
+- What still hangs on a version is counted from the rows of what was sealed, never from a column of its own.
+
+It may not talk to a holder: :mod:`.kek_work` does, in the worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, NotFound
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.kek import Holder
+from byokeep.core.kek_life import ALGORITHMS, KEK_BITS, check_strength, periods_of
+from byokeep.core.key_periods import KeyPurpose, Periods, Suspension
+from byokeep.core.keystate import KeyState, check_transition
+from byokeep.core.model import Actor
+from byokeep.flows.app import App
+from byokeep.ports import Query, Row, Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kek:
+    """One version of a KEK; without ``client_id`` it guards every client. ``dependents``: keys that hang on it."""
+
+    holder: Holder
+    kek_id: str
+    version: int
+    client_id: UUID | None
+    environment: str
+    algorithm: str
+    bits: int
+    state: KeyState
+    owner: str
+    made_at: datetime
+    protect_until: datetime
+    process_until: datetime
+    compromised_at: datetime | None
+    changed_at: datetime
+    changed_by: UUID
+    dependents: int
+    now: datetime
+
+    @property
+    def periods(self) -> Periods:
+        """How long it protects and processes."""
+        return Periods(
+            purpose=KeyPurpose.WRAP, starts_at=self.made_at, oup=self.protect_until - self.made_at,
+            rup=self.process_until - self.made_at,
+        )  # fmt: skip
+
+    @property
+    def place(self) -> dict[str, object]:
+        """Its row."""
+        return {"holder": self.holder.value, "kek_id": self.kek_id, "version": self.version}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A move of a version that happened."""
+
+    state_from: str
+    state_to: str
+    reason: str
+    at: datetime
+    by: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """A rotation; ``done`` only when nothing is left on older versions. ``remaining`` is as of the reading."""
+
+    id: UUID
+    client_id: UUID | None
+    holder: Holder
+    kek_id: str
+    from_version: int
+    to_version: int
+    state: str
+    reason: str
+    moved: int
+    started_by: UUID
+    started_at: datetime
+    ended_at: datetime | None
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependent:
+    """One wrapped key that hangs on a version: whose, of which profile, for which accounts."""
+
+    client_id: UUID
+    client: str
+    profile_id: UUID
+    generation: int
+    dek_id: UUID
+    kek_version: int
+    blob_key: str
+    blob_size: int
+    key_state: str
+    sealed_at: datetime
+    profile_state: str
+    newest: bool
+    accounts: tuple[str, ...]
+
+
+def kek_from(row: Row) -> Kek:
+    """Build the noun from a row of ``kek_version``."""
+    plain = {name: row[name] for name in Kek.__dataclass_fields__}
+    return Kek(**{**plain, "holder": Holder(row["holder"]), "state": KeyState(row["state"])})
+
+
+def rotation_from(row: Row) -> Rotation:
+    """Build the noun from a row of ``kek_rotation``."""
+    plain = {name: row[name] for name in Rotation.__dataclass_fields__}
+    return Rotation(**{**plain, "holder": Holder(row["holder"])})
+
+
+def dependent_from(row: Row) -> Dependent:
+    """Build the noun from a row of what was sealed, with whose it is."""
+    plain = {name: row[name] for name in Dependent.__dataclass_fields__}
+    return Dependent(**{**plain, "accounts": tuple(row["accounts"])})
+
+
+LIST: Final = Query("keks_list", kek_from)
+HOLD: Final = Query("kek_hold", kek_from)
+LOOK: Final = Query("kek_look", kek_from)
+LOCK: Final = Query("kek_lock", lambda _: None)
+MOVES: Final = Query("kek_transitions", lambda row: Move(**{name: row[name] for name in Move.__dataclass_fields__}))
+DEPENDENTS: Final = Query("kek_dependents", dependent_from)
+BELOW: Final = Query("kek_dependents_below", lambda row: int(row["found"]))
+ROTATIONS: Final = Query("kek_rotations", rotation_from)
+ROTATION: Final = Query("kek_rotation_get", rotation_from)
+_NOW: Final = Query("kek_now", lambda row: row["now"])
+_INSERT: Final = Query("kek_version_insert", lambda row: int(row["version"]))
+_SET: Final = Query("kek_set_state", lambda row: int(row["version"]))
+_LATE: Final = Query("kek_compromised_late", lambda row: int(row["version"]))
+_MOVED: Final = Query("kek_transition_insert", lambda row: row["id"])
+MANY: Final = 1000
+
+
+async def announce(
+    tx: Tx, app: App, actor: Actor, *, holder: Holder, kek_id: str, version: int, client_id: UUID | None, owner: str
+) -> Kek:
+    """Put a version into the inventory before it is made; one that was announced before is returned as it is.
+
+    Raises:
+        Rejected: ``kek_too_weak``.
+    """
+    check_strength(KEK_BITS)
+    periods = periods_of(await tx.one(_NOW))  # the clock that seals are stamped by
+    place: dict[str, object] = {"holder": holder.value, "kek_id": kek_id, "version": version}
+    made = await tx.maybe(
+        _INSERT, **place, client_id=client_id, environment=app.environment.value, algorithm=ALGORITHMS[holder],
+        bits=KEK_BITS, owner=owner, made_at=periods.starts_at, protect_until=periods.protects_until,
+        process_until=periods.processes_until, changed_by=actor.id,
+    )  # fmt: skip
+    kek = await tx.one(HOLD, **place)
+    if made is not None:
+        fields: dict[str, FieldValue] = {
+            "algorithm": kek.algorithm, "bits": kek.bits, "protect_until": stamp(kek.protect_until),
+            "process_until": stamp(kek.process_until),
+        }  # fmt: skip
+        await tx.append(event(EventName.KEK_MADE, actor, kek, Outcome.INTENDED, **fields))
+    return kek
+
+
+async def move(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason: str) -> None:
+    """Move a version as the table of key states says, on record and in its history.
+
+    Raises:
+        Rejected: ``key_state``.
+        Conflict: ``key_moved``: somebody else was first.
+    """
+    check_transition(kek.state, to)
+    done = await tx.maybe(
+        _SET, **kek.place, state_from=kek.state.value, state_to=to.value, changed_by=actor.id,
+    )  # fmt: skip
+    if done is None:
+        raise Conflict("key_moved", next_step="Look again: `byokeep kek status`.")
+    await _on_record(tx, app, actor, kek, to=to, reason=reason)
+
+
+async def compromised_late(tx: Tx, app: App, actor: Actor, kek: Kek, *, reason: str) -> None:
+    """Record that a destroyed version turned out to be compromised; it stays destroyed (S-NIST-6).
+
+    Raises:
+        Conflict: ``key_moved``: that is known already.
+    """
+    if await tx.maybe(_LATE, **kek.place, changed_by=actor.id) is None:
+        raise Conflict("key_moved", next_step="That it was compromised is on record already.")
+    fields: dict[str, FieldValue] = {"state_from": kek.state.value, "state_to": "compromised", "reason": reason}
+    await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.INTENDED, **fields))
+
+
+async def _on_record(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason: str) -> None:
+    await tx.one(
+        _MOVED, id=app.ids.uuid(), client_id=kek.client_id, kek_id=kek.kek_id, version=kek.version,
+        state_from=kek.state.value, state_to=to.value, reason=reason, by=actor.id,
+    )  # fmt: skip
+    fields: dict[str, FieldValue] = {"state_from": kek.state.value, "state_to": to.value, "reason": reason}
+    await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.OK, **fields))
+
+
+async def held(tx: Tx, *, holder: Holder, kek_id: str, version: int) -> Kek:
+    """Return one version, held until the transaction ends.
+
+    Raises:
+        NotFound: ``not_found``.
+    """
+    found = await tx.maybe(HOLD, holder=holder.value, kek_id=kek_id, version=version)
+    if found is None:
+        raise NotFound("not_found")
+    return found
+
+
+async def seen(tx: Tx, *, holder: Holder, kek_id: str, version: int) -> Kek:
+    """Return one version as it stands, without holding its row: for whoever stands in the key's own line.
+
+    Raises:
+        NotFound: ``not_found``.
+    """
+    found = await tx.maybe(LOOK, holder=holder.value, kek_id=kek_id, version=version)
+    if found is None:
+        raise NotFound("not_found")
+    return found
+
+
+async def suspensions(tx: Tx, kek: Kek) -> tuple[Suspension, ...]:
+    """Return the spans in which a version was suspended."""
+    spans: list[Suspension] = []
+    since: datetime | None = None
+    for one in await tx.all(MOVES, kek_id=kek.kek_id, version=kek.version):
+        if one.state_to == KeyState.SUSPENDED:
+            since = one.at
+        elif since is not None:
+            spans.append(Suspension(since, one.at))
+            since = None
+    return tuple(spans) if since is None else (*spans, Suspension(since))
+
+
+def event(name: EventName, actor: Actor, kek: Kek, outcome: Outcome = Outcome.OK, **fields: FieldValue) -> Event:
+    """Return a record about a version; on its client's chain, or the platform's for a key that guards every client."""
+    about: dict[str, FieldValue] = {"holder": kek.holder.value, "kek": kek.kek_id, "kek_version": kek.version}
+    return Event(
+        name=name, actor=actor, outcome=outcome, client_id=kek.client_id, object_id=kek.client_id,
+        fields=about | fields,
+    )  # fmt: skip
+
+
+def stamp(at: datetime) -> str:
+    """Return a time as a record carries it."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,296 @@
+"""What a worker does with a key-encryption key: makes it, rotates it, compares it with its holder, ends old versions.
+
+Rules
+- A version has its row before the holder makes it, and protects nothing before the row says active (S-NIST-13).
+- Each step can be cut anywhere and begun again: what the holder shows and what the rows say tell where it stood.
+- A version that was made, taken away or opened up outside is a finding with an alert, and is not worked around.
+- An old version is ended only when nothing hangs on it (R6.1-8); its row stays, as its tombstone.
+
+It may not move a wrapped key: :mod:`.kek_rewrap` does.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.kek import Holder, KekScope, KekStatus, unusable
+from byokeep.core.kek_life import Difference, Finding, Known, differences, follows
+from byokeep.core.key_periods import may_protect
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import Actor, ClientId
+from byokeep.flows import kek_book
+from byokeep.flows.app import App
+from byokeep.flows.kek_app import KekApp, custody_of
+from byokeep.flows.kek_book import Kek, Rotation
+from byokeep.flows.kek_rewrap import hand_out
+from byokeep.flows.refusal import raise_alert
+from byokeep.ports import KeyHolder, Query, Tx
+
+_START: Final = Query("kek_rotation_start", kek_book.rotation_from)
+_ON_RECORD: Final = Query("kek_moves_on_record", lambda row: int(row["found"]))
+_BROKEN: Final = Query("deks_with_broken_history", lambda row: row)
+_TWICE: Final = 2
+
+
+async def prepare(app: App, actor: Actor, keys: KeyHolder, client_id: ClientId, *, owner: str = "operations") -> Kek:
+    """Return the version that may protect a client's new keys, making the first one if there is none.
+
+    Raises:
+        Rejected: ``key_state``, ``key_period_over``; a code of :class:`byokeep.core.kek.KekFault`.
+        Integrity: ``kek_unknown_outside``: the holder has a version that nobody here made.
+        Unavailable: The holder.
+    """
+    scope = KekScope(environment=app.environment, client_id=client_id)
+    for _ in range(_TWICE):  # somebody else may be making it in this moment
+        status = await keys.versions(scope)
+        if status.faults:
+            raise unusable(status.faults[0])
+        try:
+            kek = await _usable(app, actor, keys, scope, status, owner)
+        except Conflict as error:
+            if error.code not in ("kek_version_moved", "key_moved"):
+                raise
+            continue
+        may_protect(kek.state, kek.now, kek.periods)
+        return kek
+    raise Unavailable("kek_busy", next_step="Somebody else works on this key; try again.")
+
+
+async def _usable(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, status: KekStatus, owner: str) -> Kek:
+    rows = await _rows(app, status.kek_id)
+    pending = next((row for row in rows if row.state is KeyState.PRE_ACTIVATION), None)
+    if not status.newest and not any(row for row in rows if row is not pending):
+        return await _make(app, actor, keys, scope, status, owner)
+    if pending is not None and pending.version == status.newest == 1:  # made, and cut before it was activated
+        return await _activate(app, actor, pending, reason="made")
+    known = next((row for row in rows if row.version == status.newest and row is not pending), None)
+    if known is None and pending is not None:  # a rotation was cut; until it goes on nothing is protected
+        raise Conflict("kek_version_moved", expected=pending.version, newest=status.newest)
+    if known is None:
+        await _alarm(app, actor, status.kek_id, scope.client_id, status.newest, Finding.UNKNOWN)
+        raise Integrity(Finding.UNKNOWN.value, next_step="Somebody made a version outside; see `byokeep kek status`.",
+                        version=status.newest)  # fmt: skip
+    return known
+
+
+async def _make(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, status: KekStatus, owner: str) -> Kek:
+    async with app.db.begin(client_id=scope.client_id) as tx:
+        await tx.all(kek_book.LOCK, kek_id=status.kek_id)
+        kek = await kek_book.announce(tx, app, actor, holder=status.holder, kek_id=status.kek_id, version=1,
+                                      client_id=_owner(status, scope), owner=owner)  # fmt: skip
+    await keys.rotate(scope, expected=0)
+    return await _activate(app, actor, kek, reason="made")
+
+
+async def _activate(app: App, actor: Actor, kek: Kek, *, reason: str) -> Kek:
+    async with _door(app, kek) as tx:
+        await tx.all(kek_book.LOCK, kek_id=kek.kek_id)
+        now = await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
+        if now.state is KeyState.PRE_ACTIVATION:
+            await kek_book.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
+            await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, **_periods(now)))
+        return await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
+
+
+async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: int, reason: str) -> Rotation | None:
+    """Make the version after ``expected``; the older one opens only from then on, and its wrapped keys begin to move.
+
+    Args:
+        client_id: Whose key, or any client of a key that guards all.
+        expected: The version that was active when it was asked for; 0 = the first is made.
+        reason: A code.
+
+    Returns:
+        The rotation; None for the first version, and when this was done before.
+
+    Raises:
+        Rejected: A code of :class:`byokeep.core.kek.KekFault`: a new version would hide what was done outside.
+        Conflict: ``kek_version_moved``, ``kek_rotation_under_way``.
+        Unavailable: The holder.
+    """
+    scope = KekScope(environment=app.environment, client_id=client_id)
+    async with custody_of(app, actor, client_id) as custody:
+        status = await custody.keys.versions(scope)
+        if status.faults:
+            raise unusable(status.faults[0])
+        if not status.newest:
+            await prepare(app, actor, custody.keys, client_id, owner=app.kek_owner)
+            return None
+        made = await _announced(app, actor, scope, status, expected)
+        if made is None:
+            return None
+        if status.newest < made.version or status.min_encryption < made.version:
+            await custody.keys.rotate(scope, expected=made.version - 1)
+    async with _door(app, made) as tx:
+        return await _turn(tx, app, actor, made, reason=reason)
+
+
+async def _announced(app: KekApp, actor: Actor, scope: KekScope, status: KekStatus, expected: int) -> Kek | None:
+    async with app.db.begin(every_client=True) as tx:
+        await tx.all(kek_book.LOCK, kek_id=status.kek_id)
+        rows = await tx.all(kek_book.LIST, ids=None, kek_id=status.kek_id, limit=kek_book.MANY)
+        newest = max((row for row in rows if row.state is not KeyState.PRE_ACTIVATION), key=lambda row: row.version)
+        if newest.version > expected:
+            return None
+        if await tx.all(kek_book.ROTATIONS, ids=None, kek_id=status.kek_id, open=True, limit=1):
+            raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
+        if status.newest not in (expected, expected + 1) or newest.version != expected:
+            raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
+        if status.newest == expected + 1 and not any(row.version == status.newest for row in rows):
+            await raise_alert(tx, app, actor, reason=Finding.UNKNOWN.value, client_id=newest.client_id,
+                              object_id=scope.client_id)  # fmt: skip
+            raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
+        return await kek_book.announce(
+            tx, app, actor, holder=status.holder, kek_id=status.kek_id, version=expected + 1,
+            client_id=_owner(status, scope), owner=app.kek_owner,
+        )  # fmt: skip
+
+
+async def _turn(tx: Tx, app: KekApp, actor: Actor, made: Kek, *, reason: str) -> Rotation | None:
+    """The new version protects, the older ones open only, and a rotation begins: all in one."""
+    await tx.all(kek_book.LOCK, kek_id=made.kek_id)
+    now = await kek_book.held(tx, holder=made.holder, kek_id=made.kek_id, version=made.version)
+    if now.state is not KeyState.PRE_ACTIVATION:
+        return None
+    await kek_book.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
+    await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, **_periods(now)))
+    for old in await tx.all(kek_book.LIST, ids=None, kek_id=made.kek_id, limit=kek_book.MANY):
+        if old.version < made.version and old.state in (KeyState.ACTIVE, KeyState.SUSPENDED):
+            await kek_book.move(tx, app, actor, old, to=KeyState.DEACTIVATED, reason="rotated")
+    rotation = await tx.one(
+        _START, id=app.ids.uuid(), client_id=made.client_id, holder=made.holder.value, kek_id=made.kek_id,
+        from_version=made.version - 1, to_version=made.version, reason=reason, started_by=actor.id,
+    )  # fmt: skip
+    rotation = await tx.one(kek_book.ROTATION, id=rotation.id)
+    await tx.append(
+        kek_book.event(EventName.KEK_ROTATED, actor, now, from_version=made.version - 1, rotation=str(rotation.id),
+                       count=rotation.remaining)
+    )  # fmt: skip
+    await hand_out(tx, rotation, actor)
+    return rotation
+
+
+async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Difference, ...]:
+    """Compare a client's KEK with its holder, and every key's moves with its row; findings are alerts and on record.
+
+    Raises:
+        Unavailable: The holder could not be asked; that is on record too, and nothing is known.
+    """
+    scope = KekScope(environment=app.environment, client_id=client_id)
+    try:
+        async with custody_of(app, actor, client_id) as custody:
+            status = await custody.keys.versions(scope)
+    except ByokeepError:
+        await _could_not(app, actor, client_id)
+        raise
+    rows = await _rows(app, status.kek_id)
+    found = list(differences(status, [Known(version=row.version, state=row.state) for row in rows]))
+    found += [Difference(version=row.version, finding=Finding.HISTORY) for row in rows if not await _proved(app, row)]
+    async with app.db.begin(every_client=True) as tx:
+        broken = await tx.all(_BROKEN, ids=[client_id], limit=kek_book.MANY)
+        for row in broken:
+            await raise_alert(tx, app, actor, reason="dek_history_broken", client_id=row["client_id"],
+                              object_id=row["profile_id"], key=f"dek_history_broken:{row['dek_id']}")  # fmt: skip
+    for one in found:
+        await _alarm(app, actor, status.kek_id, client_id, one.version, one.finding)
+    if rows:
+        await _on_record(app, actor, rows[-1], found, len(rows), len(broken))
+    return tuple(found)
+
+
+async def _could_not(app: KekApp, actor: Actor, client_id: ClientId) -> None:
+    async with app.db.begin(every_client=True) as tx:
+        for row in (await tx.all(kek_book.LIST, ids=[client_id], kek_id=None, limit=kek_book.MANY))[-1:]:
+            failed = kek_book.event(EventName.KEK_CHECKED, actor, row, Outcome.FAILED, found=0, cause="unknown")
+            await tx.append(failed)
+
+
+async def _on_record(app: KekApp, actor: Actor, row: Kek, found: list[Difference], count: int, broken: int) -> None:
+    cause = found[0].finding.value if found else "dek_history_broken" if broken else "match"
+    async with _door(app, row) as tx:
+        await tx.append(
+            kek_book.event(EventName.KEK_CHECKED, actor, row, Outcome.FAILED if found or broken else Outcome.OK,
+                           count=count, found=len(found) + broken, cause=cause)
+        )  # fmt: skip
+
+
+async def _proved(app: KekApp, row: Kek) -> bool:
+    async with app.db.begin(every_client=True) as tx:
+        moves = await tx.all(kek_book.MOVES, kek_id=row.kek_id, version=row.version)
+        records = await tx.one(_ON_RECORD, client_id=row.client_id, installation=app.installation_id,
+                               kek_id=row.kek_id, version=row.version)  # fmt: skip
+    steps = [(one.state_from, one.state_to) for one in moves]
+    return records == len(moves) and follows(KeyState.PRE_ACTIVATION, steps, row.state.value)
+
+
+async def end_versions(
+    app: KekApp, actor: Actor, client_id: ClientId, *, kek_id: str, holder: Holder, version: int, reason: str
+) -> int:
+    """Let a version, and those before it, open nothing any more; returns how many rows became tombstones.
+
+    Raises:
+        Conflict: ``kek_has_dependents`` with the count.
+        Rejected: ``key_state``; ``bad_kek_version``: the newest stays.
+        Unavailable: The holder; nothing was ended.
+    """
+    scope = KekScope(environment=app.environment, client_id=client_id)
+    await refuse_dependents(app, holder=holder, kek_id=kek_id, version=version)
+    async with custody_of(app, actor, client_id) as custody:
+        await custody.keys.retire(scope, below=version + 1)
+    ended = 0
+    for row in await _rows(app, kek_id):
+        if row.version <= version and row.state is not KeyState.DESTROYED:
+            async with _door(app, row) as tx:
+                now = await kek_book.held(tx, holder=holder, kek_id=kek_id, version=row.version)
+                await kek_book.move(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
+                ended += 1
+    return ended
+
+
+async def refuse_dependents(app: KekApp, *, holder: Holder, kek_id: str, version: int) -> None:
+    """Let pass when nothing hangs on a version or one before it.
+
+    Raises:
+        Conflict: ``kek_has_dependents`` with the count.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        left = await tx.one(kek_book.BELOW, holder=holder.value, kek_id=kek_id, below=version + 1)
+    if left:
+        raise dependents_left(left, version)
+
+
+def dependents_left(count: int, version: int) -> Conflict:
+    """Return the refusal to end a version on which something hangs."""
+    return Conflict("kek_has_dependents", next_step="Let a rewrap move them first: `byokeep kek rewrap`.",
+                    dependents=count, version=version)  # fmt: skip
+
+
+async def _alarm(app: App, actor: Actor, kek_id: str, client_id: UUID, version: int, finding: Finding) -> None:
+    async with app.db.begin(every_client=True) as tx:
+        await raise_alert(tx, app, actor, reason=finding.value, client_id=client_id, object_id=client_id,
+                          key=f"{finding.value}:{kek_id}:{version}")  # fmt: skip
+
+
+async def _rows(app: App, kek_id: str) -> list[Kek]:
+    async with app.db.begin(every_client=True) as tx:
+        return await tx.all(kek_book.LIST, ids=None, kek_id=kek_id, limit=kek_book.MANY)
+
+
+def _owner(status: KekStatus, scope: KekScope) -> UUID | None:
+    """Whose the key is: the client's when its id is of this client alone, everybody's otherwise."""
+    return scope.client_id if status.kek_id == scope.tenant_kek else None
+
+
+def _door(app: App, kek: Kek) -> AbstractAsyncContextManager[Tx]:
+    return app.db.begin(every_client=True) if kek.client_id is None else app.db.begin(client_id=kek.client_id)
+
+
+def _periods(kek: Kek) -> dict[str, Any]:
+    return {
+        "algorithm": kek.algorithm, "bits": kek.bits, "protect_until": kek_book.stamp(kek.protect_until),
+        "process_until": kek_book.stamp(kek.process_until),
+    }  # fmt: skip

@@ -1,0 +1,309 @@
+"""Runbook 7.3, its five steps: what an operator does at each, what is left of it, and when it is done.
+
+Rules
+- Each call does what can be done now and looks what is left: nothing left, the step is done and on record; something
+  left, it is listed and nothing is called done. It may be called again and again.
+- All of it happens while the browser lane is off; a lane that is open again stops the procedure where it is.
+- A session is ended when its old cookie was refused afterwards, or a person says that they ended it. No other way.
+- Old keys are called compromised first and destroyed then, on a second person's word. Wrapping an old key anew leaves
+  it where it was, and counts for nothing (R7.3-5).
+
+It may not run a browser: workers do, and people log in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+from byokeep.core import profile as life
+from byokeep.core.errors import Conflict, Denied, NotFound
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.policy import Verb
+from byokeep.core.profile import Kind
+from byokeep.core.vault_incident import BY_HAND, ENDED, Session, Step, check_order
+from byokeep.flows import profile_book, profile_work, profiles
+from byokeep.flows.app import App
+from byokeep.flows.permission import recorded_rejections
+from byokeep.flows.refusal import raise_alert
+from byokeep.flows.vault_incident import ITEMS, Incident, Item, State, held, look, stepped
+from byokeep.ports import Query, Tx
+
+_LANE_OFF: Final = Query("vault_lane_off", lambda row: bool(row["off"]))
+_STILL_OPEN: Final = Query("vault_still_open", lambda row: int(row["found"]))
+SESSION: Final = Query("vault_session", lambda row: row["platform"])
+_REPLACED: Final = Query("vault_replaced", lambda row: row["platform"])
+_KEY_GONE: Final = Query("vault_key_gone", lambda row: row["platform"])
+_SHREDS: Final = Query("vault_shreds", profile_work.work_from)
+_WAIT: Final = Query("work_wait", profile_work.work_from)
+_CONFIRM: Final = Query("work_confirm", profile_work.work_from)
+_DONE_WITHOUT: Final = frozenset({"done", "failed", "expired", "cancelled"})
+
+
+async def lane_off(app: App, actor: Actor, incident_id: UUID) -> State:
+    """Step 1: see that the browser lane of the scope is off and that no job has a browser open any more.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.vault_incident.look`.
+        Conflict: ``lane_not_off``; ``browsers_still_open`` with the count.
+    """
+    async with _step(app, actor, incident_id), app.db.begin(every_client=True) as tx:
+        now = await held(tx, incident_id)
+        if check_order(now.step, Step.LANE_OFF):
+            await _must_be_off(tx, app, now)
+            count = len(await tx.all(ITEMS, incident_id=incident_id))
+            await stepped(tx, actor, now, Step.LANE_OFF, count=count)
+    return await look(app, actor, incident_id)
+
+
+async def sessions(app: App, actor: Actor, incident_id: UUID) -> State:
+    """Step 2: have workers log out of every platform; what they can not end, a person ends.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.vault_incident.look`.
+        Conflict: ``vault_out_of_order``; ``lane_not_off``.
+    """
+    async with _step(app, actor, incident_id):
+        now, items = await _begin(app, incident_id, Step.SESSIONS_ENDED)
+        for profile_id, own in _by_profile(items).items():
+            pending = [one for one in own if one.session is Session.PENDING]
+            if now is None or not pending or own[0].old_busy:
+                continue
+            if own[0].logout_state in _DONE_WITHOUT:
+                for one in pending:  # the work ended and could not say what became of this one
+                    await told(app, actor, incident_id, one.client_id, profile_id, one.platform, Session.FAILED)
+                continue
+            await _work(app, actor, incident_id, own[0].client_id, profile_id, Kind.LOGOUT)
+        await _done_when(app, actor, incident_id, Step.SESSIONS_ENDED, lambda one: one.session in ENDED)
+    return await look(app, actor, incident_id)
+
+
+async def told(
+    app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, platform: str, ended: Session
+) -> None:
+    """Keep what became of a session, on record; what is no success opens a task for a person (R7.3-3)."""
+    async with app.db.begin(client_id=client_id) as tx:
+        kept = await tx.maybe(
+            SESSION, incident_id=incident_id, client_id=client_id, profile_id=profile_id, platform=platform,
+            session=ended.value, by=None, from_states=[Session.PENDING.value],
+        )  # fmt: skip
+        if kept is None:
+            return
+        await tx.append(_session(actor, incident_id, client_id, profile_id, platform, ended))
+        if ended in BY_HAND:
+            await raise_alert(
+                tx, app, actor, reason="session_to_end_by_hand", client_id=client_id, object_id=profile_id,
+                key=f"session_to_end_by_hand:{incident_id}:{profile_id}:{platform}",
+            )  # fmt: skip
+
+
+async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUID, platform: str) -> State:
+    """Say, as the person who did it, that a session was ended at its platform.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.vault_incident.look`; ``not_found``: not in this incident.
+        Conflict: ``nothing_to_end``: it was ended, or no worker has tried yet; ``vault_out_of_order``.
+    """
+    async with _step(app, actor, incident_id):
+        now, items = await _begin(app, incident_id, Step.SESSIONS_ENDED)
+        found = next((one for one in items if (one.profile_id, one.platform) == (profile_id, platform)), None)
+        if found is None:
+            raise NotFound("not_found")
+        async with app.db.begin(client_id=found.client_id) as tx:
+            kept = await tx.maybe(
+                SESSION, incident_id=incident_id, client_id=found.client_id, profile_id=profile_id, platform=platform,
+                session=Session.ENDED_BY_HAND.value, by=actor.id, from_states=sorted(BY_HAND),
+            )  # fmt: skip
+            if kept is None or now is None:
+                raise Conflict("nothing_to_end", next_step="Let a worker try first: `byokeep incident vault sessions`.")
+            by_hand = Session.ENDED_BY_HAND
+            await tx.append(_session(actor, incident_id, found.client_id, profile_id, platform, by_hand))
+        await _done_when(app, actor, incident_id, Step.SESSIONS_ENDED, lambda one: one.session in ENDED)
+    return await look(app, actor, incident_id)
+
+
+async def recreate(app: App, actor: Actor, incident_id: UUID) -> State:
+    """Step 3: retire every profile and make a new one in its place; people then log in to these afresh (R7.3-4).
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.vault_incident.look`.
+        Conflict: ``vault_out_of_order``; ``lane_not_off``; ``work_under_way``.
+    """
+    async with _step(app, actor, incident_id):
+        now, items = await _begin(app, incident_id, Step.RECREATED)
+        for profile_id, own in _by_profile(items).items():
+            if now is None or own[0].new_profile_id is not None:
+                continue
+            if own[0].old_busy:
+                raise Conflict("work_under_way", next_step="Wait for its end: `byokeep profile show`.",
+                               profile=profile_id)  # fmt: skip
+            async with app.db.begin(client_id=own[0].client_id) as tx:
+                await _replace(tx, app, actor, incident_id, own[0].client_id, profile_id)
+        await _done_when(app, actor, incident_id, Step.RECREATED, lambda one: one.recreated)
+    return await look(app, actor, incident_id)
+
+
+async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID) -> None:
+    await tx.all(profiles.LOCK, profile_id=profile_id)
+    old = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+    if life.living(old.state):
+        await profiles.retire(tx, actor, old, cause="incident", incident=incident_id)
+    accounts = [(one.platform.value, one.account) for one in old.accounts]
+    made = await profiles.insert(
+        tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=profile_id
+    )  # fmt: skip
+    await tx.all(
+        _REPLACED, incident_id=incident_id, client_id=client_id, profile_id=profile_id, new_profile_id=made.id
+    )  # fmt: skip
+
+
+async def rekey(app: App, actor: Actor, incident_id: UUID) -> State:
+    """Step 4: call every key of the old profiles compromised, and ask for their destruction (R7.3-5).
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.vault_incident.look`.
+        Conflict: ``vault_out_of_order``; ``lane_not_off``.
+    """
+    async with _step(app, actor, incident_id):
+        now, items = await _begin(app, incident_id, Step.REKEYED)
+        for profile_id, own in _by_profile(items).items():
+            client_id = own[0].client_id
+            if now is None or own[0].key_destroyed_at is not None:
+                continue
+            if own[0].keys_gone:
+                async with app.db.begin(client_id=client_id) as tx:
+                    await tx.all(_KEY_GONE, incident_id=incident_id, client_id=client_id, profile_id=profile_id)
+                continue
+            await _compromised(app, actor, incident_id, client_id, profile_id)
+            if not own[0].old_busy:
+                await _work(app, actor, incident_id, client_id, profile_id, Kind.SHRED)
+        await _done_when(app, actor, incident_id, Step.REKEYED, lambda one: one.keys_gone and one.recreated)
+    return await look(app, actor, incident_id)
+
+
+async def _compromised(app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID) -> None:
+    async with app.db.begin(client_id=client_id) as tx:
+        rows = await tx.all(profiles.GENERATIONS, client_id=client_id, profile_id=profile_id, limit=10_000)
+        for row in rows:
+            if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
+                await profile_book.move_key(
+                    tx, app, actor, row, to=KeyState.COMPROMISED, reason="vault_incident", incident=incident_id
+                )
+
+
+async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> State:
+    """Agree, as a second person, that the old profiles of an incident are destroyed with their keys; workers do it.
+
+    Raises:
+        Denied: ``not_permitted``; ``same_person``.
+        NotFound: As :func:`byokeep.flows.vault_incident.look`.
+        Conflict: ``nothing_to_confirm``.
+    """
+    await look(app, actor, incident_id, Verb.VAULT_CLOSE)
+    async with app.db.begin(every_client=True) as tx:
+        waiting = await tx.all(_SHREDS, incident_id=incident_id)
+    if not waiting:
+        raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep incident vault rekey`.")
+    for one in waiting:
+        if one.asked_by == actor.id:
+            raise Denied("same_person", next_step="Another approver must confirm.")
+        async with app.db.begin(client_id=one.client_id) as tx:
+            await tx.all(profiles.LOCK, profile_id=one.profile_id)
+            done = await tx.maybe(_CONFIRM, client_id=one.client_id, id=one.id, confirmed_by=actor.id)
+            if done is None:
+                continue
+            profile = await tx.one(profiles.GET, client_id=one.client_id, id=one.profile_id)
+            await tx.append(
+                profiles.event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, profile, work=str(one.id),
+                               kind=Kind.SHRED.value, incident=str(incident_id))
+            )  # fmt: skip
+            await profile_work.queue(tx, done)
+    return await look(app, actor, incident_id)
+
+
+async def validate(app: App, actor: Actor, incident_id: UUID) -> State:
+    """Step 5: prove every new profile, and that a wrong account would be told from the right one (R7.3-6).
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.vault_incident.look`.
+        Conflict: ``vault_out_of_order``; ``lane_not_off``.
+    """
+    async with _step(app, actor, incident_id):
+        now, items = await _begin(app, incident_id, Step.VALIDATED)
+        for own in _by_profile(items).values():
+            new = own[0].new_profile_id
+            if now is not None and new is not None and not own[0].new_busy and not all(one.proved for one in own):
+                await _work(app, actor, incident_id, own[0].client_id, new, Kind.VALIDATE)
+        await _done_when(app, actor, incident_id, Step.VALIDATED, lambda one: one.proved)
+    return await look(app, actor, incident_id)
+
+
+@asynccontextmanager
+async def _step(app: App, actor: Actor, incident_id: UUID) -> AsyncIterator[None]:
+    await look(app, actor, incident_id, Verb.VAULT_STEP)
+    async with recorded_rejections(app, actor, EventName.VAULT_INCIDENT_STEPPED, object_id=incident_id):
+        yield
+
+
+async def _begin(app: App, incident_id: UUID, step: Step) -> tuple[Incident | None, list[Item]]:
+    """Return the incident, None when the step was done before, and its items."""
+    async with app.db.begin(every_client=True) as tx:
+        now = await held(tx, incident_id)
+        items = await tx.all(ITEMS, incident_id=incident_id)
+        if not check_order(now.step, step):
+            return None, items
+        await _must_be_off(tx, app, now)
+    return now, items
+
+
+async def _done_when(app: App, actor: Actor, incident_id: UUID, step: Step, done: Callable[[Item], bool]) -> None:
+    """Call a step done when nothing is left of it; what is left stays listed."""
+    async with app.db.begin(every_client=True) as tx:
+        now = await held(tx, incident_id)
+        items = await tx.all(ITEMS, incident_id=incident_id)
+        if check_order(now.step, step) and all(done(one) for one in items):
+            await stepped(tx, actor, now, step, count=len(items))
+
+
+async def _must_be_off(tx: Tx, app: App, incident: Incident) -> None:
+    asked = {"client_id": incident.client_id}
+    if not await tx.one(_LANE_OFF, **asked, installation_id=app.installation_id):
+        scope = "--lane browser" if incident.client_id is None else f"--client {incident.client_id} --lane browser"
+        raise Conflict("lane_not_off", next_step=f"Close it: byokeep kill on {scope}")
+    still = await tx.one(_STILL_OPEN, **asked)
+    if still:
+        raise Conflict("browsers_still_open", next_step="Wait some seconds; then look who still has one open.",
+                       count=still)  # fmt: skip
+
+
+async def _work(app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, kind: Kind) -> None:
+    async with app.db.begin(client_id=client_id) as tx:
+        profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+        made = await profile_work.insert(tx, app, actor, profile, kind, incident=incident_id)
+        if kind is Kind.SHRED:
+            await tx.one(_WAIT, client_id=client_id, id=made.id)
+        else:
+            await profile_work.queue(tx, made)
+
+
+def _by_profile(items: list[Item]) -> dict[UUID, list[Item]]:
+    found: dict[UUID, list[Item]] = {}
+    for one in items:
+        found.setdefault(one.profile_id, []).append(one)
+    return found
+
+
+def _session(
+    actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, platform: str, ended: Session
+) -> Event:
+    good = ended in ENDED
+    return Event(
+        name=EventName.VAULT_INCIDENT_SESSION, actor=actor, outcome=Outcome.OK if good else Outcome.FAILED,
+        client_id=client_id, object_id=profile_id,
+        fields={"incident": str(incident_id), "profile": str(profile_id), "platform": platform,
+                "verification": ended.value},
+    )  # fmt: skip

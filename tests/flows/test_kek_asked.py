@@ -1,0 +1,270 @@
+"""Keys that guard browser profiles, as people ask for them: over HTTP, through the queue, done by the worker."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from byokeep.adapters.postgres.queue import build_app
+from byokeep.core.errors import Denied, Rejected, Unavailable
+from byokeep.core.kek_life import check_rotation_days
+from byokeep.core.keystate import KeyState
+from byokeep.flows import kek_book, kek_care, kek_guard, kek_work
+from byokeep.settings import load
+from byokeep.worker.key_tasks import register
+from tests.support.keks import Keys, keys_on
+from tests.support.web import Desk
+
+pytest_plugins = [
+    "tests.support.postgres_fixtures",
+    "tests.support.broker",
+    "tests.support.web",
+]
+
+
+class Asked(Keys):
+    """A desk beside the worker for keys."""
+
+    desk: Desk
+
+    async def call(self, method: str, path: str, who: str = "operator", body: Any = None) -> tuple[int, Any]:
+        return await self.desk.call(method, path, who, body)
+
+    async def work(self) -> None:
+        """Run what waits in the queue."""
+        queue = build_app(self.stand.db.url("byokeep_worker"))
+        register(queue, self.app)
+        queue.periodic_registry.periodic_tasks.clear()
+        async with queue.open_async():
+            await queue.run_worker_async(wait=False, install_signal_handlers=False, listen_notify=False)
+
+    async def listed(self, who: str = "operator") -> list[dict[str, Any]]:
+        status, found = await self.call("GET", "/v1/keks", who)
+        assert status == 200, found
+        return list(found["keks"])
+
+
+@pytest.fixture
+async def asked(desk: Desk) -> AsyncIterator[Asked]:
+    async with keys_on(desk.stand) as made:
+        one = Asked(made.stand, made.app, made.deks)
+        one.desk = desk
+        yield one
+
+
+@pytest.mark.req("R6.1-7")
+async def test_a_rotation_is_asked_for_and_done_on_record(asked: Asked) -> None:
+    """The worker makes the version in the name of who asked; a policy that says nothing or over 366 days is refused."""
+    client = await asked.client()
+    await asked.profile(client)
+    for days in (None, 0, 367):
+        with pytest.raises(Rejected, match="kek_rotation_days_out_of_range"):
+            check_rotation_days(days)
+    for text in ("0", "367", "never", ""):
+        with pytest.raises(Rejected):
+            load(environ={"BYOKEEP_KEK_ROTATION_DAYS": text})
+    path = f"/v1/clients/{client}/kek/rotate"
+    for who in ("auditor", "approver", "admin", "runner", "custodian"):
+        assert (await asked.call("POST", path, who, {"reason": "scheduled"}))[0] == 403
+    assert (await asked.call("POST", path, body={"reason": "Because!"}))[1]["code"] == "bad_reason"
+    assert await asked.call("POST", path, body={"reason": "scheduled"}) == (
+        202, {"client_id": str(client), "after_version": 1},
+    )  # fmt: skip
+    await asked.work()
+    assert [(one["version"], one["state"], one["dependents"]) for one in await asked.listed()] == [
+        (1, "deactivated", 0), (2, "active", 1),
+    ]  # fmt: skip
+    (turned,) = [json.loads(one) for one in asked.stand.events("kek.rotated", "ok")]
+    assert turned["actor"] == str(asked.stand.people["operator"].id)
+    assert (turned["fields"]["from_version"], turned["fields"]["kek_version"]) == (1, 2)
+    assert len(asked.stand.events("kek.rotation_done", "ok")) == 1
+    assert (await asked.call("POST", f"/v1/clients/{client}/kek/rewrap"))[1]["code"] == "nothing_to_rewrap"
+    fresh = await asked.profile(client, platform="tiktok")
+    assert asked.sql(f"SELECT kek_version FROM byokeep.profile_generation WHERE profile_id = '{fresh}'") == "2"
+
+
+async def test_a_check_that_was_not_made_is_unknown(asked: Asked) -> None:
+    """Before the first comparison the list says unknown; then match; another client's key is not shown."""
+    client, other = await asked.client(), await asked.client()
+    await asked.kek(client)
+    await asked.kek(other)
+    assert {one["check"] for one in await asked.listed()} == {"unknown"}
+    assert (await asked.call("POST", f"/v1/clients/{client}/kek/check", "auditor"))[0] == 202
+    await asked.work()
+    assert {one["kek"]: one["check"] for one in await asked.listed()} == {
+        f"development-{client}": "match", f"development-{other}": "unknown",
+    }  # fmt: skip
+    asked.sql(f"UPDATE byokeep.subject SET all_clients = false WHERE id = '{asked.stand.people['auditor'].id}'")
+    assert await asked.listed("auditor") == []
+    for path in ("dependents", "versions/1/history"):
+        assert (await asked.call("GET", f"/v1/keks/development-{client}/{path}", "auditor"))[0] == 404
+
+
+async def test_an_old_version_is_ended_by_another_person(asked: Asked) -> None:
+    """Refused with the count while something hangs on it; then an approver ends it, and never who deactivated it."""
+    client = await asked.client()
+    profile = await asked.profile(client)
+    await kek_work.rotate(asked.app, asked.person("approver"), client, expected=1, reason="scheduled")
+    name = f"development-{client}"
+    path = f"/v1/keks/{name}/versions/1/end"
+    status, reply = await asked.call("POST", path, "approver", {"reason": "not_needed"})
+    assert (status, reply["code"], reply["dependents"]) == (409, "kek_has_dependents", 1)
+    found = (await asked.call("GET", f"/v1/keks/{name}/dependents?version=1", "auditor"))[1]
+    assert (found["count"], found["dependents"][0]["profile"]) == (1, str(profile))
+    assert found["dependents"][0]["accounts"] == [f"x/acme{profile.hex[:8]}"]
+    await asked.work()
+    assert (await asked.call("POST", path, "approver", {"reason": "not_needed"}))[1]["code"] == "same_person"
+    assert (await asked.call("POST", path, "operator", {"reason": "not_needed"}))[0] == 403
+    asked.sql(f"UPDATE byokeep.vault_key_transition SET by = '{asked.stand.people['operator'].id}' WHERE kind = 'kek'")
+    newest = f"/v1/keks/{name}/versions/2/end"
+    assert (await asked.call("POST", newest, "approver", {"reason": "not_needed"}))[1]["code"] == "kek_has_dependents"
+    assert (await asked.call("POST", path, "approver", {"reason": "not_needed"}))[0] == 202
+    await asked.work()
+    moves = (await asked.call("GET", f"/v1/keks/{name}/versions/1/history"))[1]["moves"]
+    assert [(one["to"], one["by"] == str(asked.stand.people["approver"].id)) for one in moves] == [
+        ("active", False), ("deactivated", False), ("destroyed", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.req("S-NIST-16")
+async def test_a_compromise_lists_every_key_and_is_done_at_zero(asked: Asked) -> None:
+    """Also keys that a rewrap moved away count; all are compromised and due; the plan is done when none is left."""
+    client, other = await asked.client(), await asked.client()
+    moved, stays = await asked.profile(client), await asked.profile(other)
+    name = f"development-{client}"
+    assert (await asked.call("GET", f"/v1/keks/{name}/versions/1/plan"))[1]["code"] == "kek_not_compromised"
+    await asked.call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": "scheduled"})
+    await asked.work()
+    late = await asked.profile(client, platform="tiktok")  # under version 2: not of it
+    path = f"/v1/keks/{name}/versions/1/compromise"
+    assert (await asked.call("POST", path, "auditor", {"reason": "suspected_leak"}))[0] == 403
+    status, plan = await asked.call("POST", path, "approver", {"reason": "suspected_leak"})
+    assert (status, plan["state"], plan["remaining"], plan["done"]) == (200, "compromised", 1, False)
+    assert [(one["profile"], one["client_id"], one["accounts"]) for one in plan["left"]] == [
+        (str(moved), str(client), [f"x/acme{moved.hex[:8]}"])
+    ]
+    states = dict(
+        row.split("|") for row in asked.sql("SELECT profile_id, key_state FROM byokeep.profile_generation").splitlines()
+    )
+    assert states == {str(moved): "compromised", str(stays): "active", str(late): "active"}
+    assert "kek_compromised" in asked.stand.alerts()
+    for state in ("destroyed",):
+        asked.sql(f"UPDATE byokeep.profile_generation SET key_state = '{state}' WHERE profile_id = '{moved}'")
+    plan = (await asked.call("GET", f"/v1/keks/{name}/versions/1/plan"))[1]
+    assert (plan["found"], plan["remaining"], plan["done"]) == (1, 0, True)
+
+
+@pytest.mark.req("S-NIST-6")
+async def test_a_compromise_after_the_end_is_recorded(asked: Asked) -> None:
+    """A destroyed version keeps its row; that it was compromised can still be said, and its impact is still told."""
+    client = await asked.client()
+    profile = await asked.profile(client)
+    await asked.call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": "scheduled"})
+    await asked.work()
+    await asked.end(client, 1)
+    path = f"/v1/keks/development-{client}/versions/1/compromise"
+    status, plan = await asked.call("POST", path, body={"reason": "found_later"})
+    assert (status, plan["state"], plan["compromised_at"] is not None) == (200, "destroyed", True)
+    assert [one["profile"] for one in plan["left"]] == [str(profile)]
+    assert (await asked.call("POST", path, body={"reason": "found_later"}))[1]["code"] == "key_moved"
+    assert await kek_work.check(asked.app, asked.system, client) == ()
+
+
+async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelta(0), recovery: bool = False) -> str:
+    """What a wrap and an unwrap with version 1 come to: two codes."""
+    codes = []
+    at = {"holder": "transit", "kek_id": f"development-{client}", "version": 1}
+    async with asked.app.db.begin(client_id=client) as tx:
+        now = (await kek_book.seen(tx, holder=kek_book.Holder.TRANSIT, kek_id=str(at["kek_id"]), version=1)).now
+    for act in ("protect", "process"):
+        try:
+            async with asked.app.db.begin(client_id=client) as tx:
+                if act == "protect":
+                    await kek_guard.check_protect(tx, asked.app, **at)  # type: ignore[arg-type]
+                else:
+                    await kek_guard.check_process(
+                        tx,
+                        asked.app,
+                        **at,
+                        protected_at=now - protected_ago,
+                        recovery=recovery,  # type: ignore[arg-type]
+                    )
+            codes.append("ok")
+        except (Rejected, Denied) as error:
+            codes.append(error.code)
+    return " ".join(codes)
+
+
+@pytest.mark.req("R2.3-4", "S-NIST-4", "S-NIST-8")
+async def test_each_state_and_period_lets_do_what_it_may(asked: Asked) -> None:
+    """State first, then the periods: what may wrap, what may unwrap, and what only a recovery opens."""
+    client = await asked.client()
+    await asked.kek(client)
+    where = f"WHERE kek_id = 'development-{client}'"
+    asked.sql(f"UPDATE byokeep.kek_version SET made_at = now() - interval '100 days' {where}")
+    day = timedelta(days=1)
+    assert await use(asked, client, protected_ago=day) == "ok ok"
+    for state, said in (
+        ("pre_activation", "key_state key_state"), ("deactivated", "key_state ok"),
+        ("compromised", "key_state key_compromised"), ("destroyed", "key_state key_state"),
+    ):  # fmt: skip
+        asked.sql(f"UPDATE byokeep.kek_version SET state = '{state}' {where}")
+        assert await use(asked, client, protected_ago=day) == said, state
+    assert await use(asked, client, protected_ago=day, recovery=True) == "key_state key_state"
+    asked.sql(f"UPDATE byokeep.kek_version SET state = 'compromised' {where}")
+    assert await use(asked, client, protected_ago=day, recovery=True) == "key_state ok"
+    over = "protect_until = now() - interval '1 hour', process_until = now() + interval '1 day'"
+    asked.sql(f"UPDATE byokeep.kek_version SET state = 'active', {over} {where}")
+    assert await use(asked, client, protected_ago=day) == "key_period_over ok"
+    asked.sql(f"UPDATE byokeep.kek_version SET process_until = now() - interval '1 minute' {where}")
+    assert await use(asked, client, protected_ago=day) == "key_period_over key_period_over"
+    assert await use(asked, client, protected_ago=day, recovery=True) == "key_period_over ok"
+    for wrong in ("process_until = protect_until - interval '1 day'", "protect_until = now() + interval '3 years'"):
+        with pytest.raises(Unavailable):  # the database refuses it
+            asked.sql(f"UPDATE byokeep.kek_version SET {wrong} {where}")
+
+
+@pytest.mark.req("S-NIST-3")
+async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: Asked) -> None:
+    """It protects nothing; what was sealed before opens, what is stamped inside the span does not, then or later."""
+    client = await asked.client()
+    await asked.kek(client)
+    name = f"development-{client}"
+    asked.sql(f"UPDATE byokeep.kek_version SET made_at = now() - interval '100 days' WHERE kek_id = '{name}'")
+    async with asked.app.db.begin(client_id=client) as tx:
+        kek = await kek_book.held(tx, holder=kek_book.Holder.TRANSIT, kek_id=name, version=1)
+        await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.SUSPENDED, reason="a_test")
+    assert await use(asked, client, protected_ago=timedelta(hours=1)) == "key_state ok"
+    assert await use(asked, client) == "key_state protected_in_suspension"
+    async with asked.app.db.begin(client_id=client) as tx:
+        kek = await kek_book.held(tx, holder=kek_book.Holder.TRANSIT, kek_id=name, version=1)
+        await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
+    since = asked.sql("SELECT now() - min(at) FROM byokeep.vault_key_transition WHERE state_to = 'suspended'")
+    assert since
+    assert await use(asked, client, protected_ago=timedelta(hours=1)) == "ok ok"
+
+
+async def test_what_is_due_is_said(asked: Asked) -> None:
+    """A version past its interval is due on the list with an alert, later overdue; a new version takes both away."""
+    client = await asked.client()
+    await asked.kek(client)
+    assert [one["urgency"] for one in await asked.listed()] == [""]
+    for days, said in ((366, "due"), (380, "overdue")):
+        asked.sql(
+            f"UPDATE byokeep.kek_version SET made_at = now() - interval '{days} days',"
+            " protect_until = now() + interval '300 days', process_until = now() + interval '900 days'"
+        )
+        assert [one["urgency"] for one in await asked.listed()] == [said]
+        assert await kek_care.tell_due(asked.app) == 1
+        assert f"kek_{said}" in asked.stand.alerts()
+    await asked.call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": "scheduled"})
+    await asked.work()
+    assert [one["urgency"] for one in await asked.listed()] == ["", ""]
+    assert await kek_care.tell_due(asked.app) == 0

@@ -1,0 +1,318 @@
+"""Runbook 7.3: the vault of browser profiles is suspected compromised, from the opening to the end."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.support.vault import Vault
+
+pytest_plugins = [
+    "tests.support.postgres_fixtures",
+    "tests.support.broker",
+    "tests.support.web",
+    "tests.support.vault",
+]
+STEPS = ("lane-off", "sessions", "recreate", "rekey", "validate")
+
+
+class Way:
+    """One incident, as the people lead it."""
+
+    def __init__(self, vault: Vault, found: dict[str, Any]) -> None:
+        self.vault, self.found = vault, found
+
+    @property
+    def id(self) -> str:
+        return str(self.found["incident"])
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        return list(self.found["items"])
+
+    async def step(self, name: str, who: str = "operator", body: Any = None) -> tuple[int, Any]:
+        status, reply = await self.vault.call("POST", f"/v1/vault-incidents/{self.id}/{name}", body, who)
+        if status == 200:
+            self.found = reply
+        return status, reply
+
+    async def must(self, name: str, step: str, who: str = "operator", body: Any = None) -> None:
+        status, reply = await self.step(name, who, body)
+        assert (status, reply.get("step")) == (200, step), reply
+
+    async def works(self, kind: str) -> list[str]:
+        """Do what workers were asked for; returns what came of it."""
+        rows = self.vault.sql(
+            "SELECT profile_id, id FROM byokeep.profile_work WHERE ended_at IS NULL AND state IN ('asked', 'confirmed')"
+            f" AND kind = '{kind}' AND incident_id = '{self.id}' ORDER BY asked_at"
+        ).splitlines()
+        return [await self.vault.do(*(UUID(one) for one in row.split("|"))) for row in rows]
+
+    async def lane(self, **scope: Any) -> None:
+        status, reply = await self.vault.desk.stand.call(
+            "POST", "/v1/switches/close", "operator", {"lane": "browser", "reason": "profile_vault_suspected"} | scope
+        )
+        assert status == 200, reply
+
+
+async def opened(vault: Vault, **body: Any) -> Way:
+    said = {"cause": "artifact_store_exposure"} | body
+    status, reply = await vault.call("POST", "/v1/vault-incidents", said)
+    assert status == 201, reply
+    return Way(vault, reply)
+
+
+@pytest.mark.req("R7.3-4", "R7.3-5", "R7.3-7")
+async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
+    """Five steps in one order, each on record; nothing of the old session is left, nothing was called done early."""
+    canary = b"cookie-canary-" + bytes(range(200)) * 50
+    client, profile = await vault.valid("x", "tiktok", session=canary)
+    keys = vault.sql(f"SELECT dek_id FROM byokeep.profile_generation WHERE profile_id = '{profile}'").splitlines()
+    way = await opened(vault, client_id=str(client))
+    assert (way.found["step"], len(way.items), way.found["since_assumed"]) == ("opened", 2, True)
+    for name in STEPS[1:]:
+        status, reply = await way.step(name)
+        assert (status, reply["code"]) == (409, "vault_out_of_order"), name
+    assert (await way.step("lane-off"))[1]["code"] == "lane_not_off"
+    await way.lane(client_id=str(client))
+    await way.must("lane-off", "lane_off")
+    assert (await way.step("recreate"))[1]["code"] == "vault_out_of_order"
+
+    await way.must("sessions", "lane_off")
+    assert await way.works("logout") == ["revoked"]
+    await way.must("sessions", "sessions_ended")
+    assert {one["session"] for one in way.items} == {"revoked"}
+
+    await way.must("recreate", "sessions_ended")  # new profiles stand, and nobody logged in yet
+    assert way.found["left"]["recreated"] == 2
+    (new,) = {one["new_profile"] for one in way.items}
+    assert new != str(profile)
+    for act, body in (("validate", None), ("restore", {"generation": 1}), ("rekey", None), ("login", None)):
+        assert (await vault.call("POST", f"/v1/profiles/{profile}/{act}", body))[0] == 409, act
+    assert (await way.step("rekey"))[1]["code"] == "vault_out_of_order"
+    vault.script.opened.clear()
+    assert await vault.log_in(UUID(new), b"fresh-session" * 1000) == "sealed"
+    assert vault.script.opened == [b""]  # a clean browser: nothing was carried over
+    await way.must("recreate", "recreated")
+
+    await way.must("rekey", "recreated")
+    states = vault.sql(f"SELECT DISTINCT key_state FROM byokeep.profile_generation WHERE profile_id = '{profile}'")
+    assert states == "compromised"
+    assert (await way.step("approve"))[0] == 403  # another person
+    await way.must("approve", "recreated", "approver")
+    assert await way.works("shred") == ["shredded"]
+    await way.must("rekey", "rekeyed")
+    moves = vault.sql(
+        f"SELECT state_to FROM byokeep.vault_key_transition WHERE key_id = '{keys[0]}' ORDER BY at"
+    ).splitlines()
+    assert moves == ["compromised", "destroyed"]
+    fresh = vault.sql(f"SELECT dek_id FROM byokeep.profile_generation WHERE profile_id = '{new}'")
+    assert fresh not in keys
+
+    assert (await way.step("close", "approver"))[1]["code"] == "vault_out_of_order"
+    await way.must("validate", "rekeyed")
+    assert await way.works("validate") == ["valid"]
+    await way.must("validate", "validated")
+    assert all(one["proved"] and one["wrong_account_at"] for one in way.items)
+    assert (await way.step("close"))[0] == 403
+    await way.must("close", "closed", "approver")
+    assert [one["step"] for one in way.found["evidence"]] == [
+        "lane_off", "sessions_ended", "recreated", "rekeyed", "validated",
+    ]  # fmt: skip
+    assert (way.found["missing"], way.found["left"]["validated"]) == ([], 0)
+    assert len(vault.events("vault_incident.closed", "ok")) == 1
+    assert canary in vault.rooms.visible  # the old session was in the old profile
+    assert vault.rooms.visible[-1] == b"fresh-session" * 1000  # and what the new one was proved with is not it
+    assert not any(str(profile) in str(path) for path in vault.blobs())
+
+
+async def test_a_scope_and_a_cause_must_be_meant(vault: Vault) -> None:
+    """No scope, both, an unknown client, cause or time: refused, and nothing is opened, least of all for everybody."""
+    empty = str(await vault.client())
+    client = str((await vault.sealed())[0])
+    for body, code in (
+        ({}, "scope_missing"), ({"client_id": empty}, "nothing_sealed"),
+        ({"client_id": client, "everybody": True}, "scope_missing"),
+        ({"client_id": client, "cause": "bad_luck"}, "unknown_cause"),
+        ({"client_id": client, "since": "2999-01-01T00:00:00Z"}, "bad_since"),
+        ({"client_id": client, "since": "yesterday"}, "bad_since"), ({"client_id": str(uuid4())}, "not_found"),
+        ({"client_id": "all"}, "bad_request"), ({"client_id": client, "lane": "browser"}, "bad_request"),
+    ):  # fmt: skip
+        status, reply = await vault.call("POST", "/v1/vault-incidents", {"cause": "suspected_leak"} | body)
+        assert (status in (404, 422), reply["code"]) == (True, code), body
+    for who in ("auditor", "runner", "dispatcher", "custodian"):
+        body = {"cause": "suspected_leak", "client_id": client}
+        assert (await vault.call("POST", "/v1/vault-incidents", body, who))[0] == 403
+    assert vault.sql("SELECT count(*) FROM byokeep.profile_incident") == "0"
+    way = await opened(vault, client_id=client, since="2026-01-02T03:04:05Z")
+    assert (way.found["since_assumed"], way.found["since"][:10], way.found["everybody"]) == (False, "2026-01-02", False)
+    for again in ({"client_id": client}, {"everybody": True}):
+        status, reply = await vault.call("POST", "/v1/vault-incidents", {"cause": "drill"} | again)
+        assert (status, reply["code"], reply["incident"]) == (409, "incident_open", way.id)
+    other = await vault.client()
+    stranger = vault.desk.stand.subject("operator", clients=(other,))
+    assert (await vault.desk.call("GET", f"/v1/vault-incidents/{way.id}", stranger))[0] == 404
+    assert (await vault.desk.call("POST", "/v1/vault-incidents", stranger, {"cause": "drill", "everybody": True}))[
+        0
+    ] == 403
+
+
+@pytest.mark.req("R6.1-6")
+async def test_an_incident_makes_all_profiles_due_and_its_end_clears_no_mark(vault: Vault) -> None:
+    """Every profile of the client is due at once and listed so, another client's is not; closing leaves the marks."""
+    client, profile = await vault.valid()
+    other, second = await vault.valid()
+    way = await opened(vault, client_id=str(client))
+    mark = "SELECT due_at <= now(), due_cause FROM byokeep.profile WHERE id = "
+    assert vault.sql(f"{mark}'{profile}'") == "t|incident"
+    assert vault.sql(f"{mark}'{second}'") == "f|"
+    due = (await vault.call("GET", f"/v1/clients/{client}/profiles?due=true"))[1]["profiles"]
+    assert [one["profile"] for one in due] == [str(profile)]
+    assert (await vault.call("GET", f"/v1/clients/{other}/profiles?due=true"))[1]["profiles"] == []
+    assert json.loads(vault.events("profile.due")[0])["fields"]["incident"] == way.id
+    vault.sql(f"UPDATE byokeep.profile_incident SET step = 'closed', closed_at = now(), closed_by = opened_by"
+              f" WHERE id = '{way.id}'")  # fmt: skip
+    assert vault.sql(f"{mark}'{profile}'") == "t|incident"
+    everyone = await opened(vault, everybody=True)
+    assert {one["profile"] for one in everyone.items} == {str(profile), str(second)}
+    assert vault.sql(f"{mark}'{second}'") == "t|incident"
+
+
+@pytest.mark.req("R7.3-3")
+async def test_a_session_that_was_not_ended_is_never_shown_as_ended(vault: Vault) -> None:
+    """Unsupported, failed or unknown opens a task for a person; the step ends when a person ended each of them."""
+    client, profile = await vault.valid("x", "tiktok", "skool")
+    way = await opened(vault, client_id=str(client))
+    await way.lane(client_id=str(client))
+    await way.must("lane-off", "lane_off")
+    body = {"profile": str(profile), "platform": "skool"}
+    assert (await way.step("sessions/end", body=body))[1]["code"] == "nothing_to_end"
+    vault.script.ends = {"skool": "unsupported", "tiktok": "raises"}
+    await way.must("sessions", "lane_off")
+    assert await way.works("logout") == ["not_all_revoked"]
+    await way.must("sessions", "lane_off")
+    assert {one["platform"]: one["session"] for one in way.items} == {
+        "x": "revoked", "tiktok": "failed", "skool": "unsupported",
+    }  # fmt: skip
+    assert way.found["left"]["by_hand"] == 2
+    assert vault.desk.stand.alerts().count("session_to_end_by_hand") == 2
+    assert [
+        json.loads(one)["fields"]["verification"] for one in vault.events("vault_incident.session_ended", "ok")
+    ] == ["revoked"]
+    assert (await way.step("recreate"))[1]["code"] == "vault_out_of_order"
+    for platform, unknown in (("skool", uuid4()), ("linkedin", profile)):
+        said = {"profile": str(unknown), "platform": platform}
+        assert (await way.step("sessions/end", body=said))[0] == 404
+    assert (await way.step("sessions/end", body={"profile": str(profile), "platform": "x"}))[1]["code"] == (
+        "nothing_to_end"
+    )
+    await way.must("sessions/end", "lane_off", body=body)
+    assert way.found["left"]["sessions"] == 1
+    await way.must("sessions/end", "sessions_ended", body=body | {"platform": "tiktok"})
+    by_hand = [one for one in way.items if one["session"] == "ended_by_hand"]
+    assert {one["session_by"] for one in by_hand} == {str(vault.desk.people["operator"].id)}
+
+
+async def test_a_profile_that_can_not_be_opened_ends_no_session(vault: Vault) -> None:
+    """A blob that is gone, a worker that died: the session counts as failed, and a person ends it."""
+    client, _ = await vault.valid()
+    way = await opened(vault, client_id=str(client))
+    await way.lane(client_id=str(client))
+    await way.must("lane-off", "lane_off")
+    for path in vault.blobs(client):
+        path.unlink()
+    await way.must("sessions", "lane_off")
+    assert await way.works("logout") == ["blob_missing"]
+    await way.must("sessions", "lane_off")
+    assert [one["session"] for one in way.items] == ["failed"]
+    assert "session_to_end_by_hand" in vault.desk.stand.alerts()
+
+
+@pytest.mark.req("R7.3-6")
+async def test_the_lane_stays_off_until_a_wrong_account_was_caught(vault: Vault) -> None:
+    """A check that takes any account for the right one stops the procedure; the lane is not opened before its end."""
+    client, profile = await vault.valid()
+    way = await opened(vault, client_id=str(client))
+    await way.lane(client_id=str(client))
+    await way.must("lane-off", "lane_off")
+    await way.must("sessions", "lane_off")
+    await way.works("logout")
+    await way.must("sessions", "sessions_ended")
+    await way.must("recreate", "sessions_ended")
+    new = UUID(way.items[0]["new_profile"])
+    await vault.log_in(new)
+    await way.must("recreate", "recreated")
+    await way.must("rekey", "recreated")
+    await way.must("approve", "recreated", "approver")
+    await way.works("shred")
+    await way.must("rekey", "rekeyed")
+    vault.script.blind = True
+    await way.must("validate", "rekeyed")
+    assert await way.works("validate") == ["wrong_account_not_caught"]
+    await way.must("validate", "rekeyed")
+    assert (way.found["left"]["validated"], way.items[0]["proved"]) == (1, False)
+    assert (await way.step("close", "approver"))[1]["code"] == "vault_out_of_order"
+    scope = {"client_id": str(client), "lane": "browser"}
+
+    async def open_lane() -> tuple[int, Any]:
+        stand = vault.desk.stand
+        status, wish = await stand.call(
+            "POST", "/v1/switches/open-requests", "operator", scope | {"reason": "incident_over"}
+        )
+        assert status in (200, 201), wish
+        return await stand.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", "approver")
+
+    assert (await open_lane())[1]["code"] == "vault_incident_open"
+    # a proof without the probe, by the ordinary way, does not do either
+    vault.script.blind = False
+    for work in vault.sql(
+        "SELECT id FROM byokeep.profile_work WHERE ended_at IS NULL AND kind = 'validate'"
+    ).splitlines():
+        assert await vault.do(new, UUID(work)) == "valid"
+    vault.sql("UPDATE byokeep.profile_incident_item SET wrong_account_at = NULL")
+    assert await vault.done(new, "validate") == "valid"
+    await way.must("validate", "rekeyed")
+    assert await way.works("validate") == ["valid"]
+    await way.must("validate", "validated")
+    caught = [json.loads(one)["fields"] for one in vault.events("profile.validated", "rejected")]
+    assert {(one["platform"], one["verification"]) for one in caught} == {("x", "wrong_account")}
+    assert (await open_lane())[0] == 200
+    assert profile != new
+
+
+async def test_wrapping_old_keys_anew_does_not_count(vault: Vault) -> None:
+    """A rewrap of the old key, or one that was only destroyed, leaves the step open; a lane that opens stops it all."""
+    client, profile = await vault.valid()
+    way = await opened(vault, client_id=str(client))
+    await way.lane(client_id=str(client))
+    await way.must("lane-off", "lane_off")
+    await way.must("sessions", "lane_off")
+    await way.works("logout")
+    await way.must("sessions", "sessions_ended")
+    await way.must("recreate", "sessions_ended")
+    await vault.log_in(UUID(way.items[0]["new_profile"]))
+    await way.must("recreate", "recreated")
+    where = f"WHERE profile_id = '{profile}'"
+    vault.sql(f"UPDATE byokeep.profile_generation SET kek_version = 2 {where}")
+    await way.must("rekey", "recreated")
+    assert way.found["left"]["rekeyed"] == 1
+    vault.sql(f"UPDATE byokeep.profile_generation SET key_state = 'destroyed', gone_at = now() {where}")
+    await way.must("rekey", "recreated")  # destroyed by an edit: no move says so
+    assert way.items[0]["keys_destroyed"] == 0
+    vault.sql("UPDATE byokeep.switch SET closed = false WHERE scope LIKE '%lane:browser'")
+    status, reply = await way.step("rekey")
+    assert (status, reply["code"]) == (409, "lane_not_off")
+    job = vault.sql(f"SELECT job_id FROM byokeep.profile_generation {where}")
+    vault.sql("UPDATE byokeep.switch SET closed = true WHERE scope LIKE '%lane:browser'")
+    vault.sql(
+        "INSERT INTO byokeep.profile_opening (client_id, profile_id, epoch, generation, purpose, job_id, opener_id,"
+        f" until) VALUES ('{client}', '{profile}', 9, 1, 'use', '{job}', '{uuid4()}', now() + interval '1 minute')"
+        " ON CONFLICT (client_id, profile_id) DO UPDATE SET purpose = 'use', until = excluded.until"
+    )
+    status, reply = await way.step("rekey")
+    assert (status, reply["code"], reply["count"]) == (409, "browsers_still_open", 1)
