@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 from byokeep import __version__
-from byokeep.broker import audit, effects, incident, jobs, scheduled, switches
+from byokeep.broker import audit, effects, incident, jobs, profiles, scheduled, switches
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
@@ -74,7 +74,8 @@ def create_app(
     )  # fmt: skip
     install(api)
     routers = (
-        jobs.router(app, auth, room), effects.router(app, auth, room), switches.router(kill_app, kill_auth, room),
+        jobs.router(app, auth, room), effects.router(app, auth, room), profiles.router(app, auth, room),
+        switches.router(kill_app, kill_auth, room),
         scheduled.router(app, auth, room), incident.router(kill_app, kill_auth, room), audit.router(app, auth),
     )  # fmt: skip
     for routes in routers:

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from byokeep.broker.words import CloseBody, PermitBody, SeenBody
 from byokeep.core.errors import Rejected
-from byokeep.core.model import Actor, ClientId
+from byokeep.core.model import Actor, ClientId, Lane
 from byokeep.core.policy import Verb, gate_schema
 from byokeep.flows import effect
 from byokeep.flows.app import BrokerApp
@@ -65,7 +65,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     ) -> dict[str, Any]:  # fmt: skip
         """Report what the platform says about an account; the broker compares."""
         request.scope["state"]["tenant"] = client_id
-        seen = effect.Seen(id=body.id, username=body.username, display_name=body.display_name)
+        seen = effect.Seen(id=body.id, username=body.username, display_name=body.display_name, lane=Lane(body.lane))
         found = effect.report_identity(app, actor, ClientId(client_id), platform, account, body.lease_id, seen)
         return {"identity": await on_record(app, actor, Verb.PERMIT, client_id, found)}
 

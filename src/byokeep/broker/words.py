@@ -9,7 +9,7 @@ from pydantic import Field
 from byokeep.core.model import Job
 from byokeep.core.reenable import Reenable
 from byokeep.flows.incident import Platform
-from byokeep.flows.lease import Grant
+from byokeep.flows.lease import Grant, Pin
 from byokeep.flows.scheduled import Announced
 from byokeep.flows.switches import OpenRequest, Switch
 from byokeep.http.body import Id, Strict
@@ -63,16 +63,20 @@ class CloseBody(Strict):
 
 
 class SeenBody(Strict):
-    """What a platform said about an account; null = nothing usable, which is never a match."""
+    """What a platform said about an account; null = nothing usable, which is never a match.
+
+    In the lane ``browser`` a null name is one that the website does not show; there the id decides.
+    """
 
     lease_id: Id
+    lane: Literal["api", "browser"] = "api"
     id: Annotated[str, Field(max_length=256)] | None = None
     username: Annotated[str, Field(max_length=256)] | None = None
     display_name: Annotated[str, Field(max_length=256)] | None = None
 
 
 class ScopeBody(Strict):
-    """Name a switch: nothing = global, a client, a client's platform, or a client's lane; and a reason code."""
+    """Name a switch: nothing = global, the browser lane, a client, a client's platform or lane; and a reason."""
 
     client_id: Id | None = None
     platform: Word | None = None
@@ -132,11 +136,18 @@ def lease_out(grant: Grant) -> dict[str, Any]:
         "kind": grant.kind.value,
         "jwt": grant.jwt,
         "store": {"address": grant.store_address, "roles": dict(grant.roles)},
-        "secrets": {name: {"path": pin.path, "version": pin.version} for name, pin in grant.secrets.items()},
+        "secrets": {name: _pin_out(pin) for name, pin in grant.secrets.items()},
         "expires_at": grant.expires_at.isoformat(),
         "life_s": grant.life_s,
         "epoch": grant.epoch,
     }
+
+
+def _pin_out(pin: Pin) -> dict[str, Any]:
+    found: dict[str, Any] = {"path": pin.path, "version": pin.version}
+    if pin.profile_id is not None:
+        found |= {"profile_id": str(pin.profile_id), "generation": pin.generation, "blob_key": pin.blob_key}
+    return found
 
 
 def switch_out(switch: Switch) -> dict[str, Any]:

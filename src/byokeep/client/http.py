@@ -13,7 +13,8 @@ import json
 import re
 import secrets
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -35,13 +36,16 @@ from byokeep.wire.bao_http import BaoHttp
 
 T = TypeVar("T")
 MAX_BODY: Final = 256 * 1024  # bytes of a reply
+PIECE: Final = 1 << 18  # bytes of a stream at a time
+STREAM_SILENCE: Final = 10  # deadlines that a stream may be silent for
+_OK: Final = 200
 FIRST_PAUSE_S: Final = 0.05
 LAST_PAUSE_S: Final = 1.0
 _BY_STATUS: Final[dict[int, type[ByokeepError]]] = {
     400: Rejected, 401: Unauthenticated, 403: Denied, 404: NotFound, 405: Rejected, 409: Conflict, 422: Rejected,
     429: RateLimited,
 }  # fmt: skip
-_FIELDS: Final = ("permit", "provider", "retry_after_s", "field", "epoch", "scope", "max_s", "request_id")
+_FIELDS: Final = ("permit", "provider", "retry_after_s", "field", "epoch", "scope", "max_s", "request_id", "since")
 _STEP: Final = re.compile(r"[A-Za-z0-9 .,;:/`<>'=_{}()&@-]{0,200}\Z")
 
 
@@ -57,6 +61,11 @@ class Broker:
         self._socket, self._base = parse_address(settings.broker_url)
         self._session: aiohttp.ClientSession | None = None
         self._stores: dict[str, BaoHttp] = {}
+
+    @property
+    def settings(self) -> ClientSettings:
+        """Of this process."""
+        return self._settings
 
     async def close(self) -> None:
         """Close all connections, those to the store too."""
@@ -93,28 +102,64 @@ class Broker:
         Raises:
             ByokeepError: As the broker answered; ``broker_unreachable``, ``broker_timeout``, ``broker_garbage``.
         """
-        headers = {"Authorization": "Bearer " + token.reveal().decode("ascii"), "Accept-Encoding": "identity"}
+        headers = _headers(token)
         data = None
         if body is not None:
             data = json.dumps(body, separators=(",", ":")).encode()
             headers["Content-Type"] = "application/json"
-        code = "broker_unreachable"
-        try:
+        async with _failing():
             async with self._open().request(
                 method, self._base + path, data=data, headers=headers, allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout_s or self._settings.timeout_s),
             ) as reply:  # fmt: skip
                 status, raw = reply.status, await _bounded(reply)
             return _decode(status, raw)
+
+    async def download(self, path: str, token: Secret) -> AsyncIterator[bytes]:
+        """Yield the bytes of a reply as they come; nothing of it is kept, and the reader bounds it.
+
+        Raises:
+            ByokeepError: As :meth:`call`; ``broker_timeout`` when nothing comes for the deadline's length.
+        """
+        async with (
+            _failing(),
+            self._open().get(
+                self._base + path, headers=_headers(token), allow_redirects=False, timeout=self._streaming()
+            ) as reply,
+        ):
+            if reply.status != _OK:
+                _decode(reply.status, await _bounded(reply))
+                raise Unavailable("broker_garbage")
+            async for chunk in reply.content.iter_chunked(PIECE):
+                yield chunk
+
+    async def upload(self, path: str, token: Secret, chunks: AsyncIterator[bytes]) -> dict[str, Any]:
+        """Send bytes as they come; return the reply's object. Not tried again: what was sent is gone.
+
+        Raises:
+            ByokeepError: As :meth:`call`, and what ``chunks`` raises.
+        """
+        headers = _headers(token) | {"Content-Type": "application/octet-stream"}
+        passing = _Passing(chunks)
+        try:
+            async with (
+                _failing(),
+                self._open().put(
+                    self._base + path, data=passing.through(), headers=headers, allow_redirects=False,
+                    timeout=self._streaming(),
+                ) as reply,
+            ):  # fmt: skip
+                return _decode(reply.status, await _bounded(reply))
         except ByokeepError:
+            if passing.failed is not None:  # the library names its own error for it
+                raise passing.failed from None
             raise
-        except TimeoutError:
-            code = "broker_timeout"
-        except aiohttp.ClientSSLError:
-            code = "broker_tls_failed"
-        except (aiohttp.ClientError, OSError, ValueError):
-            pass
-        raise Unavailable(code, next_step="See that the broker runs and is reachable from here.") from None
+
+    def _streaming(self) -> aiohttp.ClientTimeout:
+        """No deadline for the whole, one for each silence; the broker may have to write what it was sent."""
+        return aiohttp.ClientTimeout(
+            total=None, sock_connect=self._settings.timeout_s, sock_read=STREAM_SILENCE * self._settings.timeout_s
+        )
 
     async def persist(self, act: Callable[[], Awaitable[T]]) -> T:
         """Try an act again while it ends in Unavailable, at most ``attempts`` times in all.
@@ -146,6 +191,45 @@ class Broker:
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
             )
         return self._session
+
+
+class _Passing:
+    """Passes a stream on and remembers what it raised."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self.failed: BaseException | None = None
+        self._chunks = chunks
+
+    async def through(self) -> AsyncIterator[bytes]:
+        """Yield the chunks."""
+        try:
+            async for chunk in self._chunks:
+                yield chunk
+        except Exception as error:
+            self.failed = error
+            raise
+
+
+@asynccontextmanager
+async def _failing() -> AsyncIterator[None]:
+    """Give every failure of a connection our code, and let our own errors pass."""
+    code = "broker_unreachable"
+    try:
+        yield
+        return
+    except (ByokeepError, GeneratorExit):
+        raise
+    except TimeoutError:
+        code = "broker_timeout"
+    except aiohttp.ClientSSLError:
+        code = "broker_tls_failed"
+    except (aiohttp.ClientError, OSError, ValueError):
+        pass
+    raise Unavailable(code, next_step="See that the broker runs and is reachable from here.") from None
+
+
+def _headers(token: Secret) -> dict[str, str]:
+    return {"Authorization": "Bearer " + token.reveal().decode("ascii"), "Accept-Encoding": "identity"}
 
 
 async def _bounded(reply: aiohttp.ClientResponse) -> bytes:

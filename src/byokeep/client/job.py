@@ -13,7 +13,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from uuid import UUID
 
 from byokeep.client.http import Broker
@@ -21,6 +22,9 @@ from byokeep.client.lease import HeldLease, now
 from byokeep.client.webhooks import JobWebhooks
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext
 
 T = TypeVar("T")
 Status = Literal["done", "blocked", "unknown"]
@@ -78,6 +82,7 @@ class Job:
         self.client_id = client_id
         self.lease = lease
         self._broker, self._token = broker, token
+        self._browsing = False
 
     def __repr__(self) -> str:
         return f"Job(id={self.id}, client={self.client_id})"
@@ -117,7 +122,9 @@ class Job:
         await found.secrets()
         return found
 
-    async def identify(self, platform: str, account: str, seen: Mapping[str, Any] | Iterable[Any] | None) -> str:
+    async def identify(
+        self, platform: str, account: str, seen: Mapping[str, Any] | Iterable[Any] | None, *, lane: str = "api"
+    ) -> str:
         """Report what the platform says about the account; the broker compares it with what was registered.
 
         Args:
@@ -125,15 +132,59 @@ class Job:
             account: As registered.
             seen: ``{"id":, "username":, "display_name":}``; a list of accounts; or ``None`` = nothing usable.
                 Anything but exactly one complete account counts as unknown.
+            lane: ``browser``: seen on the website, where a name that is not shown may be missing.
 
         Returns:
             ``match``, ``mismatch`` or ``unknown``; the gate lets effects pass after a match only.
         """
         lease_id = await self.lease.renewed()
         body: dict[str, Any] = {"lease_id": lease_id, **_one_account(seen)}
+        body |= {"lane": lane} if lane != "api" else {}
         path = f"/v1/accounts/{self.client_id}/{_plain(platform)}/{_plain(account)}/identity"
         reply = await self._broker.persist(lambda: self._broker.call("POST", path, self._token, body))
         return str(reply.get("identity", "unknown"))
+
+    @asynccontextmanager
+    async def browser(self, name: str) -> AsyncIterator[BrowserContext]:
+        """Give a browser that is logged in as an account: its sealed profile, opened in memory (extra ``browser``).
+
+        The job declares the secret ``profile``, the lane ``browser`` and the account's platform. The context is given
+        after the account was seen in it and the broker agreed, so that ``job.effect(..., lane="browser")`` passes for
+        ten minutes. When the block ends, the session is sealed again if it moved; then the job acts no more. It is not
+        to be closed by the block, and is not recorded: no traces, no HAR, no storage state.
+
+        Example: ``async with job.browser("tiktok/acme") as context: page = context.pages[0]``
+
+        Args:
+            name: ``platform/account``, as they were registered.
+
+        Raises:
+            Denied: ``not_declared``, ``profile_not_usable``, ``identity_mismatch``, ``identity_unproven``,
+                ``identity_drift``, ``switch_closed``, ...; also in the middle of the block, with the browser closed.
+            Conflict: ``profile_in_use``, with ``since``; ``browser_open``: this job has one open already.
+            Unavailable: ``browser_extra_missing``, ``chromium_missing``, ...; ``profile_not_sealed`` after the block:
+                the acts are done, and what moved in the session is lost.
+        """
+        if self._browsing:
+            raise Conflict("browser_open", next_step="Close it first; a job has one browser at a time.")
+        try:
+            from byokeep.client.browser.run import Use, opened  # noqa: PLC0415 - an extra that few runners have
+        except ModuleNotFoundError:
+            raise Unavailable("browser_extra_missing", next_step="pip install 'byokeep[browser]'") from None
+        settings = self._broker.settings
+        use = Use(
+            job_id=self.id, client_id=self.client_id, broker=self._broker, token=self._token, lease=self.lease,
+            identify=partial(self.identify, lane="browser"), site_urls=settings.site_urls, room_dir=settings.room_dir,
+        )  # fmt: skip
+        self._browsing = True
+        try:
+            async with opened(use, name) as context:
+                yield context
+        except ByokeepError as error:
+            await self._tell(error.code)
+            raise
+        finally:
+            self._browsing = False
 
     @asynccontextmanager
     async def effect(

@@ -60,6 +60,7 @@ class HeldLease:
         self._jwt: Secret | None = None
         self._asked_at = 0.0
         self._pins: dict[str, tuple[str, int]] = {}
+        self._profiles: dict[str, UUID] = {}
         self._roles: dict[str, str] = {}
         self._store: BaoHttp | None = None
         self._life_s = 5.0
@@ -186,6 +187,20 @@ class HeldLease:
             if not self.holds or now() - self._asked_at > fresh_s:
                 await self._take()
 
+    async def profile(self, name: str) -> UUID:
+        """Return the id of the sealed browser profile that is pinned under ``profile/platform/account``.
+
+        Raises:
+            Denied: ``not_declared``: the job did not declare it, or the account has none that may be used.
+            Unavailable: As :meth:`renewed`.
+        """
+        await self.renewed()
+        if (found := self._profiles.get(name)) is None:
+            raise Denied(
+                "not_declared", next_step="Declare `profile`, the lane and the platform; see `byokeep profile list`."
+            )
+        return found
+
     async def login(self, provider: str) -> tuple[BaoHttp, Secret, str, int]:
         """Log in at the store for one provider; returns (store, token, path, pinned version or 0).
 
@@ -249,6 +264,7 @@ class HeldLease:
             lease_id, jwt, life_s = str(UUID(reply["lease_id"])), Secret(str(reply["jwt"])), float(reply["life_s"])
             store = self._broker.store(str(reply["store"]["address"]))
             roles = {str(name): str(role) for name, role in reply["store"]["roles"].items()}
+            named = {name: UUID(pin["profile_id"]) for name, pin in reply["secrets"].items() if "profile_id" in pin}
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Unavailable("broker_garbage") from None
         if not 0 < life_s <= 60 or set(roles) != set(pins):
@@ -258,6 +274,7 @@ class HeldLease:
         if self._jwt is not None:
             self._jwt.wipe()
         self._id, self._jwt, self._pins, self._roles, self._store = lease_id, jwt, pins, roles, store
+        self._profiles = named
         self._asked_at, self._life_s = asked_at, life_s
         self._live_until(asked_at + life_s)
 

@@ -12,7 +12,8 @@ import json
 import os
 import re
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,8 @@ class ClientSettings:
         store_ca_file: PEM of the store's issuer; ``None`` = the system's.
         attempts: How often a call is made at most when the answer is "could not be done".
         timeout_s: Deadline of one call, seconds.
+        room_dir: Directory in memory, 0700, for the plain profile of an open browser; ``None`` = in ``/dev/shm``.
+        site_urls: Login of a platform -> address of a simulated website, for tests; refused in production.
     """
 
     broker_url: str
@@ -45,6 +48,8 @@ class ClientSettings:
     store_ca_file: Path | None = None
     attempts: int = 4
     timeout_s: float = 2.0
+    room_dir: Path | None = None
+    site_urls: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         parse_address(self.broker_url)

@@ -1,0 +1,202 @@
+"""Routes of sealed browser profiles for the job that uses one: open, show life, take the blob, end; and seal again.
+
+The blob passes through here as it is stored: ciphertext, with its digest.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final, TypeVar
+
+from fastapi import APIRouter, Depends, Path, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import Field
+
+from byokeep.core.model import Actor
+from byokeep.core.policy import Verb
+from byokeep.flows import profile_book, profile_reseal, profile_use
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.permission import on_record
+from byokeep.flows.profiles import Generation
+from byokeep.http.body import Id, PathId, Strict, describe, json_body, stream_bytes
+from byokeep.http.emergency import Emergency
+from byokeep.http.token import Authenticator, caller
+
+T = TypeVar("T")
+BYTES: Final = "application/octet-stream"
+Epoch = Annotated[int, Path(ge=1, le=2**53)]
+Number = Annotated[int, Field(ge=1, le=2**53)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Word = Annotated[str, Field(max_length=80)]
+
+
+class OpenBody(Strict):
+    """Open a profile under a use lease of the job."""
+
+    lease_id: Id
+
+
+class EndBody(Strict):
+    """Say that the browser is closed and nothing of the profile is left, and why."""
+
+    cause: Word
+
+
+class AnnounceBody(Strict):
+    """Announce a seal: the generation that was opened, and the id of the new key."""
+
+    base: Number
+    dek_id: Id
+
+
+class SealedBody(Strict):
+    """Say what a seal came to. ``receipt`` came with the blob, ``store_request`` is the store's id of the write."""
+
+    base: Number
+    holder: Word
+    kek_id: Word
+    kek_version: Number
+    blob_sha256: Digest
+    blob_size: Number
+    packed_size: Number
+    manifest_hash: Digest
+    record_version: Number
+    store_request: Word
+    browser_version: Word
+    receipt: Digest
+
+
+def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v1/jobs/{job_id}/profiles/{profile_id}/openings", tags=["profiles"])
+    who = Depends(caller(auth))
+    _using(routes, app, who, emergency)
+    _sealing(routes, app, who, emergency)
+    return routes
+
+
+def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
+    open_body, end_body = Depends(json_body(OpenBody)), Depends(json_body(EndBody))
+
+    @routes.post("", status_code=201, openapi_extra=describe(OpenBody))
+    async def open_profile(
+        job_id: PathId, profile_id: PathId, actor: Actor = who, body: OpenBody = open_body
+    ) -> JSONResponse:
+        """Have a profile open, alone."""
+        emergency.require_room()
+        opening = profile_use.open_profile(app, actor, job_id, profile_id, body.lease_id)
+        made = await on_record(app, actor, Verb.LEASE_USE, profile_id, opening)
+        said = {
+            "epoch": made.epoch, "life_s": made.life_s, "beat_s": made.beat_s, "packing": made.packing.value,
+            "environment": made.environment.value,
+        }  # fmt: skip
+        return JSONResponse(said | {"generation": _generation_out(made.generation)}, 201)
+
+    @routes.post("/{epoch}/beat")
+    async def beat_profile(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> dict[str, Any]:
+        """Ask whether the browser may stay open, and for how long."""
+        return {"valid_for_s": await profile_use.beat(app, actor, job_id, profile_id, epoch)}
+
+    @routes.get("/{epoch}/blob", response_class=StreamingResponse)
+    async def take_blob(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> StreamingResponse:
+        """Take the sealed blob of what the job has open."""
+        taking = profile_use.blob(app, actor, job_id, profile_id, epoch)
+        found = await on_record(app, actor, Verb.LEASE_USE, profile_id, taking)
+        headers = {
+            "Content-Length": str(found.size),
+            "Repr-Digest": f"sha-256=:{base64.b64encode(found.sha256).decode()}:",
+        }
+        return StreamingResponse(await _begun(found.chunks), media_type=BYTES, headers=headers)
+
+    @routes.post("/{epoch}/end", openapi_extra=describe(EndBody))
+    async def end_profile(
+        job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who, body: EndBody = end_body
+    ) -> dict[str, Any]:
+        """End an opening."""
+        ending = profile_use.end(app, actor, job_id, profile_id, epoch, body.cause)
+        await on_record(app, actor, Verb.LEASE_USE, profile_id, ending)
+        return {"status": "ended"}
+
+
+def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
+    announce_body, sealed_body = Depends(json_body(AnnounceBody)), Depends(json_body(SealedBody))
+
+    @routes.post("/{epoch}/sealing")
+    async def begin_sealing(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> dict[str, Any]:
+        """Say that the browser is closed and has moved; the job acts no more."""
+        emergency.require_room()
+        beginning = profile_reseal.begin(app, actor, job_id, profile_id, epoch)
+        await on_record(app, actor, Verb.LEASE_USE, profile_id, beginning)
+        return {"status": "sealing"}
+
+    @routes.post("/{epoch}/seals", status_code=201, openapi_extra=describe(AnnounceBody))
+    async def announce_seal(
+        job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who, body: AnnounceBody = announce_body
+    ) -> JSONResponse:
+        """Announce a seal before anything of it is written."""
+        emergency.require_room()
+        announcing = profile_reseal.announce(app, actor, job_id, profile_id, epoch, body.base, body.dek_id)
+        made = await on_record(app, actor, Verb.LEASE_USE, profile_id, announcing)
+        return JSONResponse(_announced_out(made), 201)
+
+    @routes.put("/{epoch}/seals/{dek_id}/blob", status_code=201, openapi_extra=_OCTETS)
+    async def put_blob(
+        request: Request, job_id: PathId, profile_id: PathId, epoch: Epoch, dek_id: PathId, actor: Actor = who
+    ) -> JSONResponse:
+        """Write an announced blob, once."""
+        emergency.require_room()
+        chunks = stream_bytes(request, media=BYTES)
+        putting = profile_reseal.put_blob(app, actor, job_id, profile_id, epoch, dek_id, chunks)
+        done = await on_record(app, actor, Verb.LEASE_USE, profile_id, putting)
+        return JSONResponse({"blob_sha256": done.sha256_hex, "blob_size": done.size, "receipt": done.receipt}, 201)
+
+    @routes.post("/{epoch}/seals/{dek_id}/record", openapi_extra=describe(SealedBody))
+    async def record_seal(
+        job_id: PathId, profile_id: PathId, epoch: Epoch, dek_id: PathId, actor: Actor = who,
+        body: SealedBody = sealed_body,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Make what was sealed the newest generation; the opening ends with it."""
+        emergency.require_room()
+        said = body.model_dump(exclude={"base", "receipt", "blob_sha256", "manifest_hash"})
+        sealed = profile_book.Sealed(
+            **said, blob_sha256=bytes.fromhex(body.blob_sha256), manifest_hash=bytes.fromhex(body.manifest_hash)
+        )
+        recording = profile_reseal.record(
+            app, actor, job_id, profile_id, epoch, body.base, dek_id, sealed, body.receipt
+        )
+        return {"generation": await on_record(app, actor, Verb.LEASE_USE, profile_id, recording)}
+
+
+def _announced_out(made: profile_reseal.Announced) -> dict[str, Any]:
+    return {
+        "generation": made.generation, "blob_key": made.blob_key, "path": made.path,
+        "created_by": str(made.created_by), "created_at": made.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }  # fmt: skip
+
+
+def _generation_out(row: Generation) -> dict[str, Any]:
+    return {
+        "generation": row.generation, "dek_id": str(row.dek_id), "holder": row.holder, "kek_id": row.kek_id,
+        "kek_version": row.kek_version, "blob_key": row.blob_key, "blob_sha256": row.blob_sha256.hex(),
+        "blob_size": row.blob_size, "packed_size": row.packed_size, "manifest_hash": row.manifest_hash.hex(),
+        "record_version": row.record_version, "browser_version": row.browser_version, "key_state": row.key_state.value,
+        "sealed_at": row.sealed_at.isoformat(), "sealed_by": str(row.sealed_by), "job_id": str(row.job_id),
+    }  # fmt: skip
+
+
+async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Take the first chunk before the reply begins, so that a missing blob is an error and not a cut-off reply."""
+    first = await anext(chunks, b"")
+
+    async def all_of_it() -> AsyncIterator[bytes]:
+        yield first
+        async for chunk in chunks:
+            yield chunk
+
+    return all_of_it()
+
+
+_OCTETS: Final = {
+    "requestBody": {"required": True, "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}}
+}

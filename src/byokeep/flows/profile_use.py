@@ -1,0 +1,292 @@
+"""A runner opens a sealed browser profile: one at a time, for as long as the broker says so (ADR 0029).
+
+Rules
+- One opener, across machines (:mod:`byokeep.flows.profile_book`). Who has it open is told as *since when*, never as *by
+  whom*.
+- A holder asks every ``BEAT_S`` whether it may go on, and closes its browser when it is told no, or nothing at all for
+  ``Limits.lease_life_s``. A browser that was told to close keeps its opening until that runs out (R7.3-1).
+- What the holder saw of the accounts decides at the end: a session of another's account is quarantined.
+
+It may not read a blob's content nor a record: it passes on ciphertext.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.artifact import ArtifactKey, StoredArtifact
+from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected
+from byokeep.core.manifest import Packing
+from byokeep.core.model import Actor, ClientId, Environment
+from byokeep.core.policy import DenyReason, Verb, authorise
+from byokeep.core.profile import Purpose, State
+from byokeep.flows import profile_book as book
+from byokeep.flows import profiles
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.lease import deny
+from byokeep.flows.locate import client_of
+from byokeep.flows.profiles import Generation, Opening, Profile
+from byokeep.flows.refusal import raise_alert
+from byokeep.flows.scopes import browser_scopes, hold_open, require_open
+from byokeep.ports import Query, Row, Tx
+
+BEAT_S: Final = 1.0  # seconds between two questions; with what a browser needs to close, below 5
+_QUARANTINE: Final = {"wrong_account": "profile_quarantined", "altered": "profile_integrity"}  # cause -> alert
+CAUSES: Final = frozenset({"closed", "crashed", "killed", "stopped", "failed", "not_identified", *_QUARANTINE})
+_ALERTS: Final = {"not_identified": "profile_not_identified", "killed": "browser_killed"}
+_FACTS: Final = Query("profile_use_facts", lambda row: row)
+SEEN: Final = Query("profile_use_seen", lambda row: row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What the holder of an opening must know.
+
+    Attributes:
+        epoch: Counts openings; every later call names it.
+        generation: The row of what it opens: with nothing else it goes on, whatever store and artifact store say.
+        packing: How it was packed.
+        environment: Of this installation: what is sealed is bound to it.
+        life_s: Seconds it may go on without an answer.
+        beat_s: Seconds between two questions.
+    """
+
+    epoch: int
+    generation: Generation
+    packing: Packing
+    environment: Environment
+    life_s: int
+    beat_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """A sealed blob on its way to who may open it."""
+
+    sha256: bytes
+    size: int
+    chunks: AsyncIterator[bytes]
+
+
+async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, lease_id: UUID) -> Opened:
+    """Let a job have a profile open, and nobody else meanwhile.
+
+    Args:
+        lease_id: The job's use lease, for the record.
+
+    Raises:
+        NotFound: No such job or profile for this runner.
+        Denied: ``switch_closed``, ``client_not_active``, ``job_not_open``, ``job_sealing``, ``lease_expired``,
+            ``platform_not_declared``, ``lane_not_declared``, ``profile_not_usable``.
+        Conflict: ``profile_in_use``, with ``since``.
+    """
+    client_id = await whose(app, actor, job_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        await hold_open(tx, browser_scopes(client_id))
+        await tx.all(profiles.LOCK, profile_id=profile_id)
+        row = await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id, lease_id))
+        own(actor, row)
+        may_use(row)
+        if row["leased"] is not True:
+            raise deny(DenyReason.LEASE_EXPIRED)
+        if row["usable"] is not True:
+            raise deny(DenyReason.PROFILE_NOT_USABLE)
+        held = await tx.maybe(profiles.OPENING, client_id=client_id, profile_id=profile_id)
+        if held is not None and held.open:
+            raise Conflict("profile_in_use", next_step="Wait until the other run has ended, or has shown no life.",
+                           since=profiles.stamp(held.opened_at))  # fmt: skip
+        profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+        sealed = await _newest(tx, profile)
+        taken = await book.take(
+            tx, app, actor, profile, purpose=Purpose.USE, job_id=job_id, lease=str(lease_id)
+        )  # fmt: skip
+    return Opened(
+        epoch=taken.epoch, generation=sealed, packing=profile.packing, environment=app.environment,
+        life_s=app.limits.lease_life_s, beat_s=BEAT_S,
+    )  # fmt: skip
+
+
+async def beat(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int) -> int:
+    """Tell a holder for how many seconds its browser may stay open. No lock is waited for: it is asked again.
+
+    Raises:
+        NotFound: No such job or profile for this runner.
+        Denied: It must close: a switch, the client's state, the job's end.
+        Conflict: ``opening_lost``: it ended, another one has begun, or the profile was taken out of use.
+        Unavailable: Could not be checked.
+    """
+    client_id = await whose(app, actor, job_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        row = await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id))
+        own(actor, row)
+        may_go_on(row)
+        _, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
+        await book.beat(tx, opening)
+    return app.limits.lease_life_s
+
+
+async def blob(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int) -> Blob:
+    """Return the sealed blob of the generation that the job has open.
+
+    Raises:
+        NotFound, Denied, Conflict: As :func:`beat`.
+        Unavailable: As the artifact store raises; also while the chunks are taken.
+    """
+    client_id = await whose(app, actor, job_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        row = await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id))
+        own(actor, row)
+        may_use(row)
+        profile, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
+        if opening.generation != profile.generation:
+            raise book.lost()
+        sealed = await _newest(tx, profile)
+    expected = StoredArtifact(size=sealed.blob_size, sha256_hex=sealed.blob_sha256.hex())
+    key = artifact_key(client_id, profile_id, sealed.generation, sealed.dek_id)
+    chunks = _looked_at(app, actor, profile, app.artifacts.get(client_id, key, expected))
+    return Blob(sha256=sealed.blob_sha256, size=sealed.blob_size, chunks=chunks)
+
+
+async def end(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int, cause: str) -> None:
+    """End an opening: the browser is closed and nothing of the profile is left. Ending it again changes nothing.
+
+    Args:
+        cause: One of ``CAUSES``. ``wrong_account``, an account that this job found to be another's, and ``altered``
+            quarantine the profile: nobody opens it again before a person has looked (R5.3-15, R5.3-17).
+
+    Raises:
+        NotFound: No such job or profile for this runner.
+        Rejected: ``bad_cause``.
+    """
+    if cause not in CAUSES:
+        raise Rejected("bad_cause", next_step="Give one of: " + ", ".join(sorted(CAUSES)) + ".")
+    client_id = await whose(app, actor, job_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        await tx.all(profiles.LOCK, profile_id=profile_id)
+        own(actor, await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id)))
+        at = {"client_id": client_id, "profile_id": profile_id}
+        held = await tx.maybe(profiles.OPENING, **at)
+        if held is None or held.job_id != job_id or held.epoch != epoch:
+            return
+        profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+        if not await book.end(tx, actor, profile, held, cause=cause):
+            return
+        seen = await tx.all(SEEN, **at, opened_at=held.opened_at)
+        if any(one["since_opened"] and one["identity"] == "mismatch" for one in seen):
+            cause = "wrong_account"
+        if cause in _QUARANTINE:
+            await _take_out(tx, app, actor, profile, cause)
+        elif cause in _ALERTS:
+            await raise_alert(
+                tx, app, actor, reason=_ALERTS[cause], severity="warning", client_id=client_id, object_id=profile_id
+            )
+
+
+async def whose(app: BrokerApp, actor: Actor, job_id: UUID) -> ClientId:
+    """Return the client of a job, if the actor may lease for it at all.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``.
+    """
+    authorise(actor, Verb.LEASE_USE)
+    client_id = await client_of(app, "job", job_id)
+    authorise(actor, Verb.LEASE_USE, client_id=client_id)
+    return client_id
+
+
+def asked(
+    app: BrokerApp, client_id: ClientId, job_id: UUID, profile_id: UUID, lease_id: UUID | None = None
+) -> dict[str, object]:
+    """Return the parameters of ``profile_use_facts``."""
+    return {
+        "client_id": client_id, "job_id": job_id, "profile_id": profile_id, "lease_id": lease_id,
+        "scopes": browser_scopes(client_id), "installation_id": app.installation_id,
+    }  # fmt: skip
+
+
+def own(actor: Actor, row: Row) -> None:
+    """Let the job's own runner pass; another's job answers like none. Raises NotFound."""
+    if row["runner_id"] != actor.id or row["profile_id"] is None:
+        raise NotFound("not_found")
+
+
+def may_go_on(row: Row) -> None:
+    """Let pass while a browser, or the sealing of what came of it, may go on.
+
+    Raises:
+        Denied: ``switch_closed``, ``switch_unknown``, ``client_not_active``, ``job_not_open``.
+    """
+    require_open(row)
+    if row["client_active"] is not True:
+        raise deny(DenyReason.CLIENT_NOT_ACTIVE)
+    if row["job_open"] is not True:
+        raise deny(DenyReason.JOB_NOT_OPEN)
+
+
+def may_use(row: Row) -> None:
+    """Let a job pass that may have a profile open.
+
+    Raises:
+        Denied: As :func:`may_go_on`; ``job_sealing``, ``lane_not_declared``, ``platform_not_declared``.
+    """
+    may_go_on(row)
+    reason = (
+        DenyReason.JOB_SEALING if row["sealing"] is not False
+        else DenyReason.LANE_NOT_DECLARED if row["declared"] is not True
+        else DenyReason.PLATFORM_NOT_DECLARED if row["of_a_declared_platform"] is not True
+        else None
+    )  # fmt: skip
+    if reason is not None:
+        raise deny(reason)
+
+
+async def held_by(tx: Tx, client_id: ClientId, job_id: UUID, profile_id: UUID, epoch: int) -> tuple[Profile, Opening]:
+    """Return a profile and the opening that this job still has of it.
+
+    Raises:
+        Conflict: ``opening_lost``.
+    """
+    held = await tx.maybe(profiles.OPENING, client_id=client_id, profile_id=profile_id)
+    profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+    mine = held is not None and held.open and held.job_id == job_id and held.epoch == epoch == profile.epoch
+    if held is None or not mine or held.purpose is not Purpose.USE or profile.state is not State.VALID:
+        raise book.lost()
+    return profile, held
+
+
+async def _looked_at(
+    app: BrokerApp, actor: Actor, profile: Profile, chunks: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    """Pass a blob on; one that is gone, or is not what was stored, takes its profile out of use."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except (Integrity, NotFound):
+        async with app.db.begin(client_id=profile.client_id) as tx:
+            await tx.all(profiles.LOCK, profile_id=profile.id)
+            now = await tx.one(profiles.GET, client_id=profile.client_id, id=profile.id)
+            await _take_out(tx, app, actor, now, "altered")
+        raise
+
+
+async def _take_out(tx: Tx, app: BrokerApp, actor: Actor, profile: Profile, cause: str) -> None:
+    if profile.state is not State.QUARANTINED:
+        await book.quarantine(tx, app, actor, profile, cause=cause, alert=_QUARANTINE[cause], lanes_off=False)
+
+
+def artifact_key(client_id: ClientId, profile_id: UUID, generation: int, dek_id: UUID) -> ArtifactKey:
+    """Return where the blob of a generation lies; the key's id is what is random in it."""
+    return ArtifactKey(client_id=client_id, profile_id=profile_id, generation=generation, random=dek_id.hex)
+
+
+async def _newest(tx: Tx, profile: Profile) -> Generation:
+    found = await tx.maybe(
+        profiles.GENERATION, client_id=profile.client_id, profile_id=profile.id, generation=profile.generation
+    )
+    if found is None:
+        raise Denied(DenyReason.PROFILE_NOT_USABLE.value)
+    return found

@@ -1,0 +1,408 @@
+"""A runner acts in a browser from a sealed profile: a real Chromium, OpenBao, PostgreSQL and a simulated website."""
+
+# ruff: noqa: S608, PT012 - statements are put together from made-up ids; a block is what these tests are about
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from byokeep.client.browser import run as client_run
+from byokeep.core.errors import Conflict, Denied, Integrity, Unavailable
+from byokeep.core.manifest import Packing
+from byokeep.flows import profile_use
+from byokeep.flows.reconcile import SETTLE, reconcile
+from tests.flows.test_profile_use import running
+from tests.support.broker import Stand
+from tests.support.sealed_profile import NAME, PLATFORM, Sealed, in_memory, sealed
+from tests.support.website import ACME, Site, site_with_acme
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
+ACT: dict[str, str] = {"platform": PLATFORM, "account": ACME["id"], "key": "post-0001", "lane": "browser"}
+READY = "body[data-ready]"
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    async with site_with_acme() as made:
+        yield made
+
+
+@pytest.fixture
+async def made(stand: Stand, site: Site) -> AsyncIterator[Sealed]:
+    async with sealed(stand, site) as one:
+        yield one
+
+
+async def test_logged_in_effect_counted_once_and_what_moved_is_sealed(made: Sealed) -> None:
+    """Still logged in, IndexedDB whole; the act counts once; a cookie that moved is there in the next run's browser."""
+    since = made.stand.app.clock.now()
+    async with made.keep() as keep, made.job(keep) as job:
+        async with job.browser(NAME) as context:
+            page = context.pages[0]
+            await page.goto(made.page)
+            await page.wait_for_selector(READY)
+            async with job.effect("publish", **ACT):
+                await page.locator("#publish").click()
+                await page.get_by_text("done", exact=True).wait_for(timeout=10_000)
+            with pytest.raises(Conflict, match="already_done"):
+                async with job.effect("publish", **ACT):
+                    pytest.fail("it was done")
+            assert await made.site.effects() == 1
+            await page.evaluate("localStorage.setItem('moved', 'here-it-is')")
+            await context.add_cookies([{"name": "moved", "value": "cookie-that-moved", "url": made.page}])
+        with pytest.raises(Denied):
+            async with job.effect("publish", **ACT | {"key": "post-0002"}):
+                pytest.fail("a job that has sealed acts no more")
+    assert made.row() == ["valid", "2", ""]
+    assert made.left() == []
+    async with made.keep() as keep, made.job(keep) as job, job.browser(NAME) as context:
+        await context.pages[0].goto(made.page)
+        await context.pages[0].wait_for_selector(READY)
+        assert "cookie-that-moved" in {one["value"] for one in await context.cookies()}
+        assert await context.pages[0].evaluate("localStorage.getItem('moved')") == "here-it-is"
+    assert made.row()[:2] == ["valid", "2"]  # this time nothing moved
+    assert len(made.stand.events("profile.sealed")) == 1
+    await asyncio.sleep(SETTLE.total_seconds() + 0.5)
+    stated = await reconcile(made.stand.app, made.stand.app.system(), since=since)
+    assert (stated.state, stated.findings) == ("clean", ()), stated
+    assert [one for one in made.stand.events("profile.opening_ended") if '"cause":"closed"' not in one] == []
+    assert await made.site.effects() == 1
+
+
+async def test_the_end_of_the_opening_is_no_surprise(made: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked every few milliseconds, also while the seal is recorded and the room is wiped: nothing is called lost."""
+    monkeypatch.setattr(profile_use, "BEAT_S", 0.005)
+    async with made.keep() as keep, made.job(keep) as job, job.browser(NAME) as context:
+        await context.add_cookies([{"name": "moved", "value": "once-more", "url": made.page}])
+    assert made.row() == ["valid", "2", ""]
+
+
+async def test_a_whole_directory_travels_too(stand: Stand, site: Site) -> None:
+    """The other packing: opened, still logged in, sealed again whenever it was open, and opened once more."""
+    async with sealed(stand, site, packing=Packing.FULL) as made:
+        for generation in ("2", "3"):
+            async with made.keep() as keep, made.job(keep) as job, job.browser(NAME) as context:
+                await context.pages[0].goto(made.page)
+                await context.pages[0].wait_for_selector(READY)
+            assert made.row() == ["valid", generation, ""]
+            assert made.left() == []
+
+
+async def test_the_wrong_account_in_a_perfect_profile_does_nothing(stand: Stand, site: Site) -> None:
+    """Sealed, bound and valid, but logged in as another: the block is never entered, no effect, an alert."""
+    other = {"id": "104000000000002", "username": "beta.bakery", "display_name": "Beta Bakery"}
+    await site.tell("accounts", platform=PLATFORM, account="beta", **other)
+    await site.tell("site/accounts", platform=PLATFORM, account="beta", password=site.password)
+    async with sealed(stand, site, logged_in_as="beta") as made:
+        await refused(made)
+
+
+async def refused(made: Sealed) -> None:
+    async with made.keep() as keep, made.job(keep) as job:
+        with pytest.raises(Denied, match="identity_mismatch"):
+            async with job.browser(NAME):
+                pytest.fail("the context of another's session was handed out")
+        with pytest.raises(Denied):
+            async with job.effect("publish", **ACT):
+                pytest.fail("and no act passes the gate")
+        assert made.left() == []
+    assert await made.site.effects() == 0
+    assert made.row() == ["quarantined", "1", "wrong_account"]
+    assert {"identity_mismatch", "profile_quarantined"} <= set(made.stand.alerts())
+    async with made.keep() as keep:
+        with pytest.raises(Denied, match="profile_not_usable"):
+            async with made.job(keep):
+                pytest.fail("a quarantined profile is not leased")
+
+
+@pytest.mark.parametrize("lie", ["challenge", "login", "empty", "error", "two_accounts", "frame", "ended"])
+async def test_what_could_not_be_checked_counts_as_the_wrong_account(made: Sealed, lie: str) -> None:
+    """A challenge, a logged-out, empty, broken or unclear page: the block is never entered and nothing is sealed."""
+    if lie == "ended":
+        await made.site.tell("site/end", platform=PLATFORM, account="acme")
+    else:
+        await made.site.lie(lie, platform=PLATFORM)
+    async with made.keep() as keep, made.job(keep) as job:
+        with pytest.raises(Denied, match="identity_unproven"):
+            async with job.browser(NAME):
+                pytest.fail("the context was handed out")
+    assert await made.site.effects() == 0
+    assert made.row()[1] == "1"
+    assert "profile_not_identified" in made.stand.alerts()
+    assert made.left() == []
+
+
+@pytest.mark.parametrize("what", ["flipped", "longer", "shorter", "gone", "record"])
+async def test_a_sealed_profile_that_was_altered_opens_nothing(made: Sealed, what: str) -> None:
+    """A bit, a byte more or less, no blob, another's record: no browser, no effect, out of use, an alert; one code."""
+    blob = next(one for one in (made.stand.home / "artifacts").rglob("*.sealed"))
+    data = blob.read_bytes()
+    blob.chmod(0o600)
+    if what == "gone":
+        blob.unlink()
+    elif what == "record":
+        made.stand.db.sql(f"UPDATE byokeep.profile_generation SET manifest_hash = sha256('another') {made.profile.of}")
+    else:
+        middle = len(data) // 2
+        flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        blob.write_bytes({"flipped": flipped, "longer": data + b"x", "shorter": data[:-1]}[what])
+    async with made.keep() as keep, made.job(keep) as job:
+        with pytest.raises(Integrity, match=r"blob_missing" if what == "gone" else r"sealed_profile_altered"):
+            async with job.browser(NAME):
+                pytest.fail("it was opened")
+    assert (made.row(), made.left()) == (["quarantined", "1", "altered"], [])
+    assert "profile_integrity" in made.stand.alerts()
+    assert await made.site.effects() == 0
+
+
+async def test_a_second_runner_hears_since_when_it_is_open(made: Sealed) -> None:
+    """The same job and another one: a conflict with a time, and nothing of who has it; then it is free again."""
+    async with made.keep() as keep, made.job(keep) as job, made.job(keep) as other:
+        async with job.browser(NAME):
+            with pytest.raises(Conflict, match="profile_in_use") as refused:
+                async with other.browser(NAME):
+                    pytest.fail("it was opened twice")
+            assert set(refused.value.fields) <= {"since", "request_id"}
+            with pytest.raises(Conflict, match="browser_open"):
+                async with job.browser(NAME):
+                    pytest.fail("one browser at a time")
+        async with other.browser(NAME) as context:
+            assert context.pages
+
+
+async def test_nothing_is_recorded_and_the_session_is_not_handed_out(made: Sealed, tmp_path: Path) -> None:
+    """Traces, HAR and storage state are refused on the context; no video is made; nothing is written."""
+    async with made.keep() as keep, made.job(keep) as job, job.browser(NAME) as context:
+        for asked in (
+            lambda: context.tracing.start(snapshots=True), context.tracing.start_chunk, context.storage_state,
+            lambda: context.tracing.stop(path=tmp_path / "trace.zip"),
+            lambda: context.storage_state(path=tmp_path / "state.json"),
+            lambda: context.route_from_har(tmp_path / "all.har", update=True),
+        ):  # fmt: skip
+            with pytest.raises(Denied, match="profile_stays_sealed"):
+                await asked()
+        page = await context.new_page()
+        await page.goto(made.page)
+        assert page.video is None
+    assert list(tmp_path.iterdir()) == []
+    assert made.row()[0] == "valid"
+
+
+async def test_an_exception_of_the_block_passes_through_and_loses_nothing(made: Sealed) -> None:
+    """The block's own error comes out as it is; the browser closed cleanly, so what moved is sealed all the same."""
+    async with made.keep() as keep, made.job(keep) as job:
+        with pytest.raises(ZeroDivisionError):
+            async with job.browser(NAME) as context:
+                await context.add_cookies([{"name": "moved", "value": "before-the-error", "url": made.page}])
+                raise ZeroDivisionError
+    assert made.row() == ["valid", "2", ""]
+    assert made.left() == []
+
+
+async def test_a_browser_that_the_block_closed_is_not_sealed(made: Sealed) -> None:
+    """Nobody saw how it ended: the last good generation stays, and that is said."""
+    async with made.keep() as keep, made.job(keep) as job:
+        with pytest.raises(Unavailable, match=r"profile_not_sealed|browser_failed"):
+            async with job.browser(NAME) as context:
+                await context.close()
+    assert made.row() == ["valid", "1", ""]
+    assert made.left() == []
+
+
+@pytest.mark.parametrize("scope", ["global", "client", "client lane", "lane"])
+async def test_a_kill_switch_closes_the_browser(made: Sealed, scope: str) -> None:
+    """Each switch over it: no process of the browser is left within five seconds; the block ends with the reason."""
+    bodies = {
+        "global": {}, "client": {"client_id": str(made.client)}, "lane": {"lane": "browser"},
+        "client lane": {"client_id": str(made.client), "lane": "browser"},
+    }  # fmt: skip
+    started, gone = 0.0, 0.0
+
+    async def watch() -> None:
+        nonlocal gone
+        while made.browsers():
+            await asyncio.sleep(0.05)
+        gone = time.monotonic()
+
+    async with made.keep() as keep, made.job(keep) as job:
+        with pytest.raises(Denied, match=r"switch_closed|job_not_open"):
+            async with job.browser(NAME) as context:
+                await context.add_cookies([{"name": "moved", "value": "never-sealed", "url": made.page}])
+                assert made.browsers()
+                started, watching = time.monotonic(), asyncio.create_task(watch())
+                body = {"reason": "a_test"} | bodies[scope]
+                status, _ = await made.stand.call("POST", "/v1/switches/close", "operator", body)
+                assert status == 200
+                await asyncio.sleep(60)
+        assert time.monotonic() - started < 5
+        await watching
+    assert gone - started < 5
+    assert made.row()[1] == "1"
+    assert made.left() == []
+    assert '"cause":"stopped"' in made.stand.events("profile.opening_ended")[-1]
+
+
+@pytest.mark.req("R7.3-1")
+async def test_a_browser_that_will_not_close_is_killed(made: Sealed) -> None:
+    """Every client's browser is told to stop; one that can not answer is killed, its lock kept till then, an alert."""
+    foreign = await running(made.stand)
+    epoch = await foreign.opened()
+    held: list[str] = []
+    async with made.keep() as keep, made.job(keep) as job, made.job(keep) as other:
+        started = 0.0
+        with pytest.raises(Denied, match="switch_closed"):
+            async with job.browser(NAME):
+                for pid in made.browsers():
+                    os.kill(pid, signal.SIGSTOP)
+                started = time.monotonic()
+                body = {"reason": "profile_vault_suspected", "lane": "browser"}
+                assert (await made.stand.call("POST", "/v1/switches/close", "operator", body))[0] == 200
+                held = made.stand.db.sql(f"SELECT until > now() FROM byokeep.profile_opening {made.profile.of}").split()
+                assert (await foreign.at(f"/{epoch}/beat"))[1]["code"] == "switch_closed"
+                await asyncio.sleep(60)
+        assert time.monotonic() - started < 5
+        for denied in (job, other):
+            with pytest.raises(Denied):
+                async with denied.browser(NAME):
+                    pytest.fail("the lane is off")
+    assert held == ["t"]
+    assert made.browsers() == frozenset()
+    assert "browser_killed" in made.stand.alerts()
+    assert '"cause":"killed"' in made.stand.events("profile.opening_ended")[-1]
+    assert made.left() == []
+    assert await made.site.effects() == 0
+
+
+async def test_a_broker_that_is_silent_closes_the_browser(made: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who hears nothing for the broker's life may have been stopped: it closes, and nothing is sealed."""
+    from byokeep.client.browser.opening import Opening
+
+    async with made.keep() as keep, made.job(keep) as job:
+        with pytest.raises(Unavailable, match="broker_unreachable"):
+            async with job.browser(NAME):
+
+                async def silent(_: Opening) -> float:
+                    raise Unavailable("broker_unreachable")
+
+                monkeypatch.setattr(Opening, "beat", silent)
+                started = time.monotonic()
+                await asyncio.sleep(60)
+        assert time.monotonic() - started < 9
+    assert made.left() == []
+    assert made.row()[1] == "1"
+
+
+async def test_without_the_extra_the_error_names_it(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base install has no browser: the code and the step say which extra to install, before anything is opened."""
+    client = await stand.client("openai")
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **named: Any) -> Any:
+        if name.startswith("byokeep.client.browser"):
+            raise ModuleNotFoundError(name)
+        return real(name, *rest, **named)
+
+    async with stand.keep() as keep, keep.job(client=client, secrets=["openai"]) as job:
+        monkeypatch.setattr(builtins, "__import__", without)
+        with pytest.raises(Unavailable, match="browser_extra_missing") as refused:
+            async with job.browser(NAME):
+                pytest.fail("there is none")
+        monkeypatch.undo()
+        assert "byokeep[browser]" in refused.value.next_step
+        with pytest.raises(Denied, match="not_declared"):
+            async with job.browser(NAME):
+                pytest.fail("it was not declared")
+
+
+RUNNER = """
+import asyncio, sys
+from pathlib import Path
+from byokeep.client import Keep
+from byokeep.client.settings import ClientSettings
+from playwright.async_api import expect
+
+url, runner, dispatcher, client, name, page_url, site, rooms, stay = sys.argv[1:10]
+
+async def main():
+    platform, _, account = name.partition("/")
+    keep = Keep(ClientSettings(broker_url=url, runner_token_file=Path(runner), dispatcher_token_file=Path(dispatcher),
+                               site_urls={platform: site}, room_dir=Path(rooms)))
+    async with keep, keep.job(client=client, secrets=["profile"], platforms=[platform], effects=["publish"],
+                              lanes=["browser"]) as job, job.browser(name) as context:
+        page = context.pages[0]
+        await page.goto(page_url)
+        await page.wait_for_selector("body[data-ready]")
+        async with job.effect("publish", platform=platform, account=account, key="post-0001", lane="browser"):
+            await page.locator("#publish").click()
+            await page.get_by_text("done", exact=True).wait_for(timeout=10_000)
+        print("acted", flush=True)
+        if stay == "stay":
+            await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def runner(made: Sealed, place: Path, *, stay: bool = False, elsewhere: bool = False) -> subprocess.Popen[str]:
+    """A runner of its own: another process, directory and home; ``elsewhere``: another host name, processes, memory."""
+    made.stand.keep()  # writes the token files
+    script = place / "runner.py"
+    script.write_text(RUNNER)
+    command = [
+        sys.executable, str(script), made.stand.url, str(made.stand.home / "runner.token"),
+        str(made.stand.home / "dispatcher.token"), str(made.client), NAME, made.page, made.site.sim.site_url(PLATFORM),
+        str(made.rooms), "stay" if stay else "end",
+    ]  # fmt: skip
+    if elsewhere:
+        inside = f'hostname elsewhere && mount -t tmpfs -o mode=0700 rooms {made.rooms} && exec "$@"'
+        spaces = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        spaces += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+        command = [*spaces, "sh", "-c", inside, "sh", *command]
+    source = Path(client_run.__file__).parents[3]
+    env = {"PATH": os.environ["PATH"], "HOME": str(place), "PYTHONPATH": str(source)}
+    return subprocess.Popen(command, cwd=place, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+async def test_another_host_opens_what_this_one_sealed(made: Sealed, tmp_path: Path) -> None:
+    """Another process with its own directory, host name, process numbers and memory: still logged in, acts once."""
+    started = runner(made, tmp_path, elsewhere=True)
+    out, err = await asyncio.to_thread(started.communicate, timeout=90)
+    assert (started.returncode, out) == (0, "acted\n"), err
+    assert await made.site.effects() == 1
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["runner.py"]
+    assert made.row()[0] == "valid"
+
+
+@pytest.mark.req("R2.1-11")
+async def test_a_killed_runner_leaves_nothing_plain(made: Sealed, tmp_path: Path) -> None:
+    """SIGKILL in the middle: within a minute no browser runs, no credential lies in memory, and none was on disk."""
+    assert len(made.canaries) >= 2
+    started = runner(made, tmp_path, stay=True)
+    assert started.stdout is not None
+    assert await asyncio.to_thread(started.stdout.readline) == "acted\n"
+    assert in_memory(made.canaries)  # it was there while it was open
+    started.kill()
+    killed = time.monotonic()
+    await asyncio.to_thread(started.communicate)
+    while made.left() and time.monotonic() - killed < 60:
+        await asyncio.sleep(0.5)
+    took = time.monotonic() - killed
+    assert made.left() == [], took
+    for place in (tmp_path, made.stand.home):
+        for file in place.rglob("*"):
+            if file.is_file():
+                data = file.read_bytes()
+                assert not any(one in data for one in made.canaries), file
+    assert made.row() == ["valid", "1", ""]
+    assert await made.site.effects() == 1

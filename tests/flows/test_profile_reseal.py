@@ -1,0 +1,279 @@
+"""A job seals the profile that it had open: no permit any more, custody of that profile alone, write-once, fenced."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from byokeep.core.artifact import SEALED_MAGIC
+from byokeep.core.errors import Conflict, Denied
+from byokeep.core.secret import Secret
+from byokeep.flows.reconcile import SETTLE, reconcile
+from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.openbao import Stored, lease_login, read_secret, write_secret
+from tests.flows.test_profile_use import Run, running, second
+from tests.support.broker import Stand
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
+NEW = SEALED_MAGIC + b"another generation" * 1000
+
+
+async def put(
+    run: Run, epoch: int, dek: UUID, data: bytes | AsyncIterator[bytes], **headers: str
+) -> tuple[int, dict[str, Any]]:
+    """Send a blob as the SDK does."""
+    path = f"http://broker/v1/jobs/{run.job}/profiles/{run.profile.id}/openings/{epoch}/seals/{dek}/blob"
+    sent = {"Authorization": f"Bearer {run.stand.people['runner'].token}", "Content-Type": "application/octet-stream"}
+    async with run.stand.http.put(path, data=data, headers=sent | headers) as reply:
+        return reply.status, await reply.json(content_type=None)
+
+
+async def closed(stand: Stand, **spec: Any) -> tuple[Run, int]:
+    """A run whose browser was in as the right account and is closed."""
+    run = await running(stand, **spec)
+    epoch = await run.opened()
+    await run.identified()
+    return run, epoch
+
+
+async def write(run: Run, lease: Mapping[str, Any], text: str, *, cas: int, path: str = "") -> Stored:
+    """Write a record as the SDK does, under the job's custody lease."""
+    async with BaoHttp(run.stand.store.address, timeout_s=5) as bao:
+        token = await lease_login(bao, Secret(lease["jwt"]), "custody-profile", lease_id=lease["lease_id"])
+        where = path or run.profile.path
+        return await write_secret(bao, token, where, Secret(text), cas=cas, lease_id=lease["lease_id"])
+
+
+def said(blob: Mapping[str, Any], written: Stored, **other: Any) -> dict[str, Any]:
+    """What the SDK records."""
+    return {
+        "base": 1, "holder": "transit", "kek_id": "development-kek", "kek_version": 1,
+        "blob_sha256": blob["blob_sha256"], "blob_size": blob["blob_size"], "packed_size": 4096,
+        "manifest_hash": "ab" * 32, "record_version": written.version, "store_request": written.request_id,
+        "browser_version": "156.0.8078.79", "receipt": blob["receipt"],
+    } | other  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("identity", "code"),
+    [("unknown", "identity_unproven"), ("mismatch", "identity_mismatch"), ("", "identity_unproven")],
+)
+async def test_only_what_was_seen_to_be_the_right_account_s_is_sealed(stand: Stand, identity: str, code: str) -> None:
+    """Not seen since the opening, not readable, another's: nothing of that session is kept; the job stays as it is."""
+    run = await running(stand)
+    epoch = await run.opened()
+    if identity:
+        await run.identified(identity)
+    status, reply = await run.at(f"/{epoch}/sealing")
+    assert (status, reply["code"]) == (403, code)
+    assert stand.db.sql(f"SELECT sealing_at IS NULL FROM byokeep.job WHERE id = '{run.job}'").strip() == "t"
+
+
+async def test_a_sealing_job_acts_no_more_and_has_custody_of_this_profile_alone(stand: Stand) -> None:
+    """No permit, no use lease, none of its other secrets; the use lease that it held is told to stop."""
+    run, epoch = await closed(stand, secrets=["openai", "profile"], lanes=["api", "browser"])
+    other = await running(stand, client=None)
+    assert set(run.lease["secrets"]) == {"openai", "profile/tiktok/acme"}
+    status, permit = await stand.permit(run.lease["lease_id"], "act-0001", platform="tiktok", lane="browser")
+    assert status == 201
+    assert (await run.at(f"/{epoch}/sealing"))[1]["code"] == "permits_open"
+    done = f"/v1/permits/{permit['permit_id']}/close"
+    assert (await stand.call("POST", done, "runner", {"outcome": "done"}))[0] == 200
+    for _ in range(2):
+        assert await run.at(f"/{epoch}/sealing") == (200, {"status": "sealing"})
+    assert len(stand.events("job.sealing")) == 1
+    assert await run.act() == "job_sealing"
+    status, reply = await stand.call("GET", f"/v1/leases/{run.lease['lease_id']}", "runner")
+    assert (status, reply["code"]) == (403, "job_not_open")
+    lease = await stand.lease(run.job)
+    assert (lease["kind"], list(lease["secrets"])) == ("custody", [f"profile/{run.profile.id}"])
+    assert lease["store"]["roles"] == {f"profile/{run.profile.id}": "custody-profile"}
+    assert (await stand.call("GET", f"/v1/leases/{lease['lease_id']}", "runner"))[0] == 200
+    status, reply = await stand.permit(lease["lease_id"], platform="tiktok", lane="browser")
+    assert (status, reply["code"]) == (403, "job_sealing")
+    async with BaoHttp(stand.store.address, timeout_s=5) as bao:
+        for role in ("use-profile", "use-openai", "custody-openai"):
+            with pytest.raises(Denied, match="lease_refused"):
+                await lease_login(bao, Secret(lease["jwt"]), role, lease_id=lease["lease_id"])
+        token = await lease_login(bao, Secret(lease["jwt"]), "custody-profile", lease_id=lease["lease_id"])
+        for path in (other.profile.path, f"kv/clients/{run.profile.client}/providers/openai"):
+            with pytest.raises(Denied, match="store_denied"):
+                await write_secret(bao, token, path, Secret("x"), cas=0, lease_id=lease["lease_id"])
+    assert (await run.open())[1]["code"] == "job_sealing"
+    assert (await run.at(f"/{epoch}/blob", method="GET"))[1]["code"] == "job_sealing"
+    assert (await run.at(f"/{epoch}/beat"))[0] == 200
+    stand.db.sql(f"UPDATE byokeep.profile_opening SET until = now() {run.profile.of}")
+    status, reply = await stand.call("POST", f"/v1/jobs/{run.job}/leases", "runner")
+    assert (status, reply["code"]) == (403, "profile_not_open")
+
+
+async def test_a_use_lease_reads_its_own_client_s_records_and_writes_none(stand: Stand) -> None:
+    """OpenBao itself refuses: another client's record, any write, the custody role; ours is read."""
+    run, epoch = await closed(stand)
+    foreign = await running(stand)
+    await run.at(f"/{epoch}/sealing")
+    await write(run, await stand.lease(run.job), "a sealed record", cas=0)
+    fresh = await stand.lease((await second(run)).job)
+    async with BaoHttp(stand.store.address, timeout_s=5) as bao:
+        with pytest.raises(Denied, match="lease_refused"):
+            await lease_login(bao, Secret(fresh["jwt"]), "custody-profile", lease_id=fresh["lease_id"])
+        token = await lease_login(bao, Secret(fresh["jwt"]), "use-profile", lease_id=fresh["lease_id"])
+        read = await read_secret(bao, token, run.profile.path, 1, fresh["lease_id"])
+        assert read.reveal() == b"a sealed record"
+        with pytest.raises(Denied, match="store_denied"):
+            await write_secret(bao, token, run.profile.path, Secret("x"), cas=1, lease_id=fresh["lease_id"])
+        theirs = await stand.lease(foreign.job)
+        token = await lease_login(bao, Secret(theirs["jwt"]), "use-profile", lease_id=theirs["lease_id"])
+        with pytest.raises(Denied, match="store_denied"):
+            await read_secret(bao, token, run.profile.path, 1, theirs["lease_id"])
+
+
+async def test_no_permit_is_younger_than_the_sealing(stand: Stand) -> None:
+    """Loops ask for permits while the job begins to seal: none is issued after the answer, none was open at it."""
+    run, epoch = await closed(stand, lanes=["api", "browser"], secrets=["openai", "profile"])
+    issued = asyncio.Event()
+
+    async def loop(number: int) -> None:
+        for count in range(1000):
+            status, reply = await stand.permit(
+                run.lease["lease_id"], f"act-{number:02}-{count:05}", platform="tiktok", lane="browser"
+            )
+            if status != 201:
+                assert reply["code"] == "job_sealing"
+                return
+            issued.set()
+            closing = await stand.call("POST", f"/v1/permits/{reply['permit_id']}/close", "runner", {"outcome": "done"})
+            assert closing[0] == 200
+
+    async def begin() -> None:
+        await issued.wait()
+        while (await run.at(f"/{epoch}/sealing"))[1].get("code") == "permits_open":
+            pass
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(begin(), *(loop(number) for number in range(6)))
+    young = stand.db.sql(
+        "SELECT count(*) FROM byokeep.permit p JOIN byokeep.job j ON j.id = p.job_id"
+        f" WHERE j.id = '{run.job}' AND (p.issued_at > j.sealing_at OR p.closed_at > j.sealing_at)"
+    )
+    assert young.strip() == "0"
+    assert int(stand.db.sql("SELECT count(*) FROM byokeep.permit")) > 0
+
+
+async def test_blob_then_record_then_row(stand: Stand) -> None:
+    """The whole way of a seal: announced, written once, recorded, opening ended; the next job opens what was sealed."""
+    run, epoch = await closed(stand)
+    dek, since = uuid4(), stand.app.clock.now()
+    body = {"base": 1, "dek_id": str(dek)}
+    assert (await run.at(f"/{epoch}/seals", body))[1]["code"] == "job_not_sealing"
+    assert (await run.at(f"/{epoch}/sealing"))[0] == 200
+    assert (await put(run, epoch, dek, NEW))[1]["code"] == "seal_not_announced"
+    assert (await run.at(f"/{epoch}/seals", body | {"base": 2}))[1]["code"] == "generation_moved"
+    status, plan = await run.at(f"/{epoch}/seals", body)
+    assert status == 201, plan
+    assert (plan["generation"], plan["path"]) == (2, run.profile.path)
+    assert plan["created_by"] == str(stand.people["runner"].id)
+    assert (await put(run, epoch, dek, b"PK\x03\x04" + bytes(500)))[1]["code"] == "not_sealed"
+    assert (await put(run, epoch, dek, NEW, **{"Content-Type": "text/plain"}))[0] == 422
+    status, blob = await put(run, epoch, dek, NEW)
+    assert status == 201, blob
+    assert (blob["blob_sha256"], blob["blob_size"]) == (hashlib.sha256(NEW).hexdigest(), len(NEW))
+    assert (await put(run, epoch, dek, NEW))[1]["code"] == "artifact_exists"
+    written = await write(run, await stand.lease(run.job), "record of generation 2", cas=0)
+    below, good = f"/{epoch}/seals/{dek}/record", said(blob, written)
+    for wrong, code in (
+        ({"blob_sha256": "cd" * 32}, "bad_receipt"), ({"blob_size": 7}, "bad_receipt"),
+        ({"receipt": "00" * 32}, "bad_receipt"), ({"holder": "gcp"}, "bad_seal"), ({"kek_id": "-"}, "bad_seal"),
+        ({"browser_version": "new"}, "bad_seal"), ({"store_request": "none"}, "bad_seal"),
+        ({"base": 2}, "generation_moved"), ({"record_version": 0}, "bad_request"),
+    ):  # fmt: skip
+        assert (await run.at(below, good | wrong))[1]["code"] == code, wrong
+    assert (await run.at(f"/{epoch}/seals/{uuid4()}/record", good))[1]["code"] == "seal_not_announced"
+    for _ in range(2):
+        status, reply = await run.at(below, good)
+        assert (status, reply) == (200, {"generation": 2}), list(reply.items())
+    row = stand.db.sql(
+        "SELECT p.state, p.generation, p.validated_generation, p.due_at > now() + interval '29 days', g.dek_id,"
+        f" g.job_id FROM byokeep.profile p JOIN byokeep.profile_generation g ON g.profile_id = p.id AND"
+        f" g.generation = p.generation WHERE p.id = '{run.profile.id}'"
+    )
+    assert row.strip().split("|") == ["valid", "2", "1", "t", str(dek), str(run.job)]
+    assert (len(stand.events("profile.seal", "intended")), len(stand.events("profile.sealed"))) == (1, 1)
+    assert len(stand.events("profile.opening_ended")) == 1
+    assert written.request_id in stand.events("profile.sealed")[0]
+    other = await second(run)
+    status, opening = await other.open()
+    assert (status, opening["generation"]["generation"], opening["epoch"]) == (201, 2, epoch + 1)
+    path = f"/{opening['epoch']}/blob"
+    token = {"Authorization": f"Bearer {stand.people['runner'].token}"}
+    at = f"http://broker/v1/jobs/{other.job}/profiles/{run.profile.id}/openings{path}"
+    async with stand.http.get(at, headers=token) as reply:
+        assert await reply.read() == NEW
+    await asyncio.sleep(SETTLE.total_seconds() + 0.5)
+    stated = await reconcile(stand.app, stand.app.system(), since=since)
+    assert (stated.state, stated.findings) == ("clean", ()), stated
+
+
+async def test_who_lost_the_opening_loses_the_seal(stand: Stand) -> None:
+    """Between announcing and recording somebody else opens it: blob, record and row of the first are refused."""
+    run, epoch = await closed(stand)
+    await run.at(f"/{epoch}/sealing")
+    dek = uuid4()
+    await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(dek)})
+    _, blob = await put(run, epoch, dek, NEW)
+    lease = await stand.lease(run.job)
+    stand.db.sql(f"UPDATE byokeep.profile_opening SET until = now() {run.profile.of}")
+    other = await second(run)
+    assert (await other.open())[0] == 201
+    written = await write(run, lease, "too late", cas=0)
+    status, reply = await run.at(f"/{epoch}/seals/{dek}/record", said(blob, written))
+    assert (status, reply["code"]) == (409, "opening_lost")
+    assert (await put(run, epoch, uuid4(), NEW))[0] == 409
+    assert (await stand.call("POST", f"/v1/jobs/{run.job}/leases", "runner"))[0] == 403
+    assert stand.db.sql(f"SELECT generation FROM byokeep.profile {run.profile.where}").strip() == "1"
+    with pytest.raises(Conflict, match="stale_version"):
+        await write(run, lease, "twice", cas=0)
+
+
+async def test_a_blob_has_a_bound(stand: Stand, store: Any) -> None:
+    """What is longer than the limit is cut off at it and leaves nothing, however it is sent."""
+    run, epoch = await closed(stand)
+    await run.at(f"/{epoch}/sealing")
+    dek = uuid4()
+    await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(dek)})
+    small = replace(stand.app, limits=replace(stand.app.limits, profile_blob_max=len(NEW) - 1))
+    from byokeep.core.errors import Rejected
+    from byokeep.core.model import Actor, Role
+    from byokeep.flows import profile_reseal
+
+    actor = Actor(id=stand.people["runner"].id, roles=frozenset({Role.RUNNER}), clients=None, request_id=uuid4())
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(NEW), 1000):
+            yield NEW[at : at + 1000]
+
+    with pytest.raises(Rejected, match="blob_too_large"):
+        await profile_reseal.put_blob(small, actor, run.job, run.profile.id, epoch, dek, pieces())
+    assert [one for one in (stand.home / "artifacts").rglob("*") if one.is_file()] == []
+    assert (await put(run, epoch, dek, NEW))[0] == 201
+
+
+@pytest.mark.parametrize("scope", ["lane:browser", "client:{}"])
+async def test_a_switch_stops_a_seal_too(stand: Stand, scope: str) -> None:
+    """While the lane is off nothing is sealed: what moved since is lost, and the last generation stays."""
+    from tests.flows.test_profile_use import switch
+
+    run, epoch = await closed(stand)
+    await run.at(f"/{epoch}/sealing")
+    switch(stand, scope.format(run.profile.client), run.profile.client if "{}" in scope else None)
+    assert (await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(uuid4())}))[1]["code"] == "switch_closed"
+    assert (await stand.call("POST", f"/v1/jobs/{run.job}/leases", "runner"))[1]["code"] == "switch_closed"
+    assert (await run.at(f"/{epoch}/end", {"cause": "stopped"}))[0] == 200
