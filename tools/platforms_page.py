@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS, PlatformDescriptor, Purpose
 from byokeep.adapters.platforms.descriptor import OAuth
+from byokeep.adapters.platforms.website import Website, websites
 from byokeep.core.webhook import SCHEMES
 from tools.tree import ROOT, Fault, report
 
@@ -105,6 +106,21 @@ def scopes(name: str, oauth: OAuth) -> list[str]:
     return [code(name), *(" ".join(code(scope) for scope in oauth.scopes[purpose]) or "-" for purpose in Purpose)]
 
 
+def in_a_browser(one: Website) -> list[str]:
+    """What the browser lane reads and does on a platform's website."""
+    parts = [
+        word
+        for word, there in (
+            ("id", True),
+            ("username", one.account.json_username or one.account.username),
+            ("display name", one.account.json_display_name or one.account.display_name),
+        )
+        if there
+    ]
+    logout = "none known" if one.logout is None else code(one.logout.page.removeprefix("https://"))
+    return [code(one.id), code(one.page.removeprefix("https://")), ", ".join(parts), logout]
+
+
 def body() -> str:
     """Everything between the marks."""
     oauths = {name: one.oauth for name, one in PLATFORM_DESCRIPTORS.items() if one.oauth is not None}
@@ -123,8 +139,14 @@ def body() -> str:
     lines += table(("login", "price", "limit", "sensible rhythm"), (cost(n, o) for n, o in oauths.items()))
     lines.append("## What is asked for\n\n")
     lines += table(("login", *(purpose.value for purpose in Purpose)), (scopes(n, o) for n, o in oauths.items()))
+    lines.append("## In a browser\n\n")
+    sites = websites()
+    lines += table(
+        ("login", "account read at", "what is read", "logout"), (in_a_browser(one) for one in sites.values())
+    )
     lines.append("## What no document says\n\n")
     lines += [f"- {code(name)}: {text}\n" for name, one in PLATFORM_DESCRIPTORS.items() for text in one.unverified]
+    lines += [f"- {code(name)} in a browser: {text}\n" for name, one in sites.items() for text in one.unverified]
     lines += [
         f"- {code(name)} webhooks: the header or the signed bytes; try it with a real delivery first.\n"
         for name, scheme in SCHEMES.items()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import shutil
 import ssl
@@ -21,11 +22,13 @@ from typing import Any, Final
 import aiohttp
 
 from byokeep import __version__
+from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack
 from byokeep.core.errors import ByokeepError
-from byokeep.settings import Settings, check_address
+from byokeep.settings import Settings, check_address, parse_bucket
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wiring import store_address, store_audit_files
+from byokeep.wiring_profiles import room_warnings
 
 _FREE_BYTES: Final = 512 * 1024 * 1024
 _SLOTS_BYTES: Final = 16 * 352 * 1024  # as many renewals as go on side by side
@@ -40,6 +43,8 @@ async def examine(settings: Settings) -> list[Row]:
     """Return one row a check: ``check``, ``state`` (ok, failed, unknown, note), ``detail``."""
     found = stack(settings.home)
     rows = list(_files(settings)) + list(_processes(found)) + list(_disk(settings)) + list(_audit_files(settings))
+    rows += _rooms(settings)
+    rows += _profiles(settings)
     rows += _refresher(settings)
     rows.append(await _store(settings))
     for name in ("web", "broker"):
@@ -107,6 +112,36 @@ def _disk(settings: Settings) -> Iterator[Row]:
         return
     free = shutil.disk_usage(settings.home).free
     yield _row("disk", "ok" if free > _FREE_BYTES else "failed", f"{free // 2**20} MiB free")
+
+
+def _rooms(settings: Settings) -> Iterator[Row]:
+    """Where plain profiles would lie on this machine, for a process of this user."""
+    told = {
+        "swap_is_on": "memory may be written to swap: turn it off or encrypt it",
+        "room_without_limit": "in shared memory, without a limit; allow user namespaces for private rooms",
+    }
+    try:
+        weaker = room_warnings(settings)
+    except ByokeepError as error:
+        yield _row("plain profiles", "failed", error.code)
+        return
+    text = "; ".join(told[code] for code in weaker)
+    yield _row("plain profiles", "note" if weaker else "ok", text or "in memory that nobody else sees")
+
+
+def _profiles(settings: Settings) -> Iterator[Row]:
+    """Whether a worker on this machine can look after browser profiles, and who can reach what it leaves."""
+    missing = [name for name in ("playwright", "tink") if importlib.util.find_spec(name) is None]
+    try:
+        browser = str(find_chromium()) if not missing else ""
+    except ByokeepError as error:
+        yield _row("browser profiles", "failed", f"{error.code}: {error.next_step}")
+    else:
+        detail = f"{browser}" if browser else "the extra `browser` is not installed; its workers leave profiles alone"
+        yield _row("browser profiles", "ok" if browser else "note", detail)
+    if parse_bucket(settings.artifact_store) is None and settings.path("artifact_store").is_dir():
+        with contextlib.suppress(OSError):
+            yield _private("sealed profiles", settings.path("artifact_store"))
 
 
 def _audit_files(settings: Settings) -> Iterator[Row]:

@@ -45,6 +45,7 @@ from byokeep.wiring import (
     web_app,
     worker_app,
 )
+from byokeep.wiring_profiles import Rooms, rooms
 from byokeep.worker.tasks import run as run_worker
 
 _DRAIN_S: Final = 5.0
@@ -54,12 +55,14 @@ _SWITCH_S: Final = 0.0005
 
 def serve(name: str, settings: Settings) -> None:
     """Run a process until SIGTERM or SIGINT. Blocking."""
+    # First: a place of its own in memory takes a process of one thread.
+    worker = partial(_worker, memory=rooms(settings)) if name == "worker" else None
     place = settings.path("log_dir")
     log.configure(name, path=place / f"{name}.log", level=logging.getLevelNamesMapping()[settings.log_level])
     spans.configure(name, place / "spans.jsonl")
     no_signing_key(settings)
     log.get_log().info("process_started", version=__version__)
-    run = {"web": _web, "broker": _broker, "worker": _worker, "refresher": _refresher}[name]
+    run = worker or {"web": _web, "broker": _broker, "refresher": _refresher}[name]
     if name == "broker":
         log.warm()
     gc.collect()
@@ -92,9 +95,9 @@ async def _broker(settings: Settings) -> None:
         await _listen(api, settings.broker_listen)
 
 
-async def _worker(settings: Settings) -> None:
-    async with worker_app(settings) as (queue, app):
-        await run_worker(queue, app)
+async def _worker(settings: Settings, memory: Rooms) -> None:
+    async with worker_app(settings, memory) as (queue, app, profiles, keys):
+        await run_worker(queue, app, profiles, keys)
 
 
 async def _refresher(settings: Settings) -> None:

@@ -21,11 +21,24 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qs, urlsplit
+from uuid import UUID
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import API_PROVIDERS, Environment, Provider
+from byokeep.settings_vault import VAULT_NUMBERS, VAULT_TEXTS, VaultSettings, check_vault, parse_bucket
 from byokeep.wire.address import is_loopback
 
+__all__ = [
+    "Settings",
+    "check",
+    "check_address",
+    "default_home",
+    "hand_off_file",
+    "load",
+    "parse_audit_files",
+    "parse_bucket",
+    "to_toml",
+]
 _ENV: Final = "BYOKEEP_"
 _LISTEN: Final = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:]{2,39}\]):\d{1,5}\Z")
 SECRET_SHAPED: Final = re.compile(
@@ -39,9 +52,10 @@ TEXT_SETTINGS: Final = (
     "home", "environment", "web_listen", "broker_listen", "web_url", "web_ca_file", "broker_url", "broker_ca_file",
     "store_address", "store_ca_file", "store_audit_files", "lease_cidrs", "database_url", "credentials_dir", "log_dir",
     "checkpoint_dir", "slots_dir", "token_file", "dispatcher_token_file", "runner_token_file", "log_level",
+    *VAULT_TEXTS,
 )  # fmt: skip
-URL_SETTINGS: Final = ("provider_urls", "platform_urls")  # tables, for tests and demos
-NUMBER_SETTINGS: Final = {"store_calls_per_second": 1_000_000}  # name -> the largest allowed
+URL_SETTINGS: Final = ("provider_urls", "platform_urls", "website_urls")  # tables, for tests and demos
+NUMBER_SETTINGS: Final = {"store_calls_per_second": 1_000_000, **VAULT_NUMBERS}  # name -> the largest allowed
 _FROM_JOB_RUN: Final = frozenset({"job"} | {f"secret_{provider.value}_file" for provider in Provider})
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -55,8 +69,8 @@ def default_home() -> Path:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """All settings.
+class Settings(VaultSettings):
+    """All settings; those of sealed profiles stand in :class:`~byokeep.settings_vault.VaultSettings`.
 
     Attributes:
         home: State of the embedded stack.
@@ -75,6 +89,7 @@ class Settings:
         slots_dir: Where the refresher puts replies that have just come in, each under a key of its own.
         provider_urls: Provider name -> base URL; refused in production.
         platform_urls: Login of a social platform -> base URL; refused in production.
+        website_urls: As platform_urls, of the platforms' websites.
     """
 
     home: Path = field(default_factory=default_home)
@@ -101,6 +116,7 @@ class Settings:
     log_level: str = "INFO"
     provider_urls: Mapping[str, str] = field(default_factory=dict)
     platform_urls: Mapping[str, str] = field(default_factory=dict)
+    website_urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def embedded_store(self) -> bool:
@@ -129,9 +145,17 @@ class Settings:
             "log_dir": "logs",
             "checkpoint_dir": "checkpoints",
             "slots_dir": "slots",
+            "run_dir": "run",
+            "proofs_dir": "proofs",
+            "artifact_store": "artifacts",
         }
         named: str = getattr(self, name)
         return Path(named) if named else self.home / defaults[name]
+
+
+def hand_off_file(settings: Settings, work_id: UUID) -> Path:
+    """Return where the address of a browser stands that waits for a person: on the worker's host, mode 0600."""
+    return settings.path("run_dir") / "handoff" / f"{work_id}.json"
 
 
 def load(config: Path | None = None, **overrides: object) -> Settings:
@@ -238,20 +262,27 @@ def check(settings: Settings) -> Settings:
             raise Rejected("bad_setting", next_step="Use host:port, e.g. 127.0.0.1:8420.", setting=name)
     if settings.log_level not in _LEVELS:
         raise Rejected("bad_setting", next_step="Use one of " + ", ".join(_LEVELS) + ".", setting="log_level")
-    for name in ("store_address", "web_url", "broker_url"):
+    for name in ("store_address", "web_url", "broker_url", "kek_aws_endpoint", "artifact_endpoint"):
         check_address(name, getattr(settings, name))
     _check_database(settings.database_url)
     _check_network(settings)
+    check_vault(settings)
     parse_audit_files(settings.store_audit_files)
+    _check_test_urls(settings)
+    return settings
+
+
+def _check_test_urls(settings: Settings) -> None:
+    """What exists for tests and demos names known providers and logins, and is not there in production."""
     for name in URL_SETTINGS:
         if settings.environment is Environment.PRODUCTION and getattr(settings, name):
             raise Rejected("test_hook_in_production", next_step=f"Remove {name}.", setting=name)
     for provider in settings.provider_urls:
         if provider not in API_PROVIDERS:
             raise Rejected("bad_setting", next_step="provider_urls names unknown providers.", setting="provider_urls")
-    if not all(_LOGIN.match(login) for login in settings.platform_urls):
-        raise Rejected("bad_setting", next_step="platform_urls names unknown logins.", setting="platform_urls")
-    return settings
+    for name in ("platform_urls", "website_urls"):
+        if not all(_LOGIN.match(login) for login in getattr(settings, name)):
+            raise Rejected("bad_setting", next_step=f"{name} names unknown logins.", setting=name)
 
 
 def parse_audit_files(text: str) -> dict[str, Path]:

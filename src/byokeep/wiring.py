@@ -24,6 +24,7 @@ from uuid import UUID
 
 from procrastinate import App as Queue
 
+from byokeep.adapters.ephemeral.rooms import Rooms
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.files.reserve import Reserves
 from byokeep.adapters.files.slots import SlotDirectory
@@ -52,12 +53,16 @@ from byokeep.core.model import Environment, Provider, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import bootstrap, operators, switches
 from byokeep.flows.app import BrokerApp, Limits, WebApp
+from byokeep.flows.kek_app import KekApp
+from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.http.emergency import Emergency
 from byokeep.settings import Settings, parse_audit_files
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.outbound import new_outbound_client
+from byokeep.wiring_keys import kek_app, key_holders
+from byokeep.wiring_profiles import artifact_store
 from byokeep.worker.custodian import BrokerCustodian
 from byokeep.worker.identity import account_hasher, noted
 from byokeep.worker.log_files import LogFiles
@@ -112,7 +117,10 @@ def broker_url(settings: Settings) -> str:
 def limits(settings: Settings) -> Limits:
     """Return the figures of the procedures."""
     days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
-    return Limits(rotation_default_days=days)
+    return Limits(
+        rotation_default_days=days, profile_rekey_days=settings.profile_rekey_days,
+        kek_rotation_days=settings.kek_rotation_days,
+    )  # fmt: skip
 
 
 def _store(settings: Settings) -> BaoHttp:
@@ -178,6 +186,7 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             checkpoints=checkpoints,
             token_key=await _token_key(login),
             store_address=store_address(settings),
+            artifacts=artifact_store(settings),
         )
 
 
@@ -192,8 +201,14 @@ async def kill_lane(settings: Settings, app: BrokerApp) -> AsyncIterator[BrokerA
 
 
 @asynccontextmanager
-async def worker_app(settings: Settings) -> AsyncIterator[tuple[Queue, WorkerApp]]:
-    """Build ``byokeep worker``'s queue (not opened) and ports; closes them at the end."""
+async def worker_app(
+    settings: Settings, memory: Rooms
+) -> AsyncIterator[tuple[Queue, WorkerApp, ProfileApp | None, KekApp]]:
+    """Build ``byokeep worker``'s queue (not opened) and ports; closes them at the end.
+
+    Args:
+        memory: Where plain profiles lie, prepared while the process had one thread.
+    """
     async with AsyncExitStack() as stack:
         url = database_url(settings, "byokeep_worker")
         db = PostgresDatabase(url)
@@ -209,20 +224,30 @@ async def worker_app(settings: Settings) -> AsyncIterator[tuple[Queue, WorkerApp
                 account_hasher=hasher, allow_loopback=settings.environment is not Environment.PRODUCTION,
             )  # fmt: skip
 
-        yield (
-            build_app(url),
-            WorkerApp(
-                db=db,
-                clock=SystemClock(),
-                ids=SystemIds(),
-                installation_id=found,
-                environment=settings.environment,
-                limits=limits(settings),
-                custodian=BrokerCustodian(_custodian(settings)),
-                identify=noted(ask),
-                search_logs=_log_files(settings).search,
-            ),
+        app = WorkerApp(
+            db=db,
+            clock=SystemClock(),
+            ids=SystemIds(),
+            installation_id=found,
+            environment=settings.environment,
+            limits=limits(settings),
+            custodian=BrokerCustodian(_custodian(settings)),
+            identify=noted(ask),
+            search_logs=_log_files(settings).search,
         )
+        profiles = _profile_app(settings, app, memory, hasher)
+        yield build_app(url), app, profiles, kek_app(settings, app, _custodian(settings))
+
+
+def _profile_app(settings: Settings, app: WorkerApp, memory: Rooms, digest: Callable[[str], str]) -> ProfileApp | None:
+    """Return the worker's ports for profiles; None where the extra for browsers is not installed."""
+    try:
+        from byokeep.wiring_worker import profile_app  # noqa: PLC0415 - Chromium and Tink, which no other process needs
+    except ModuleNotFoundError:
+        return None
+    return profile_app(
+        settings, app, memory, broker=_custodian(settings), keys=key_holders(settings), digest=digest
+    )  # fmt: skip
 
 
 @asynccontextmanager
@@ -322,6 +347,7 @@ async def _record_provisioning(settings: Settings) -> None:
 def _desired(settings: Settings, installation: UUID) -> Desired:
     return Desired(
         installation_id=installation,
+        environment=settings.environment,
         lease_token_ttl_s=limits(settings).lease_token_ttl_s,
         lease_cidrs=settings.networks,
         per_second=settings.store_calls_per_second or None,

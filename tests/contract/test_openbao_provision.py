@@ -20,6 +20,7 @@ from byokeep.adapters.openbao.root import generate_root, retire_roots
 from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.core.errors import Denied, Integrity, NotFound, RateLimited, Rejected, Unavailable
+from byokeep.core.model import Environment
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.openbao import Bao, lease_claims, plain_openbao, running_openbao
@@ -123,8 +124,59 @@ async def test_a_store_of_the_first_release_is_given_its_scan_key(tmp_path: Path
         assert len(bytes.fromhex(await scan_key.shown())) == 32
         assert await _platform_key(http, root, layout.TOKEN_KEY_PATH) == pepper
         policies = layout.policies
-        monkeypatch.setattr(layout, "policies", lambda accessor: policies(accessor) | {"web": before})
+        monkeypatch.setattr(layout, "policies", lambda *given: policies(*given) | {"web": before})
         assert layout.content_hash(desired) != made.content  # so `up` on such a home does not skip it
+
+
+async def test_a_store_set_up_before_profiles_is_given_their_wall(tmp_path: Path, monkeypatch: Any) -> None:
+    """A store without the mount of tenants' keys and the roles for profiles gets both; what it held is as it was."""
+    credentials, desired = tmp_path / "credentials", _desired()
+    async with plain_openbao(tmp_path, audit=True) as (http, root):
+        with monkeypatch.context() as before:
+            mounts = {name: body for name, body in layout.MOUNTS.items() if name != layout.KEK_MOUNT}
+            roles, policies = layout.lease_roles, layout.policies
+            before.setattr(layout, "MOUNTS", mounts)
+            before.setattr(layout, "KEK_MOUNT", "transit")
+            before.setattr(layout, "lease_roles", lambda d: _without_profiles(roles(d)))
+            before.setattr(layout, "policies", lambda *given: _without_profiles(policies(*given)))
+            old = await provision(http, root, desired, credentials_dir=credentials)
+        pepper = await _platform_key(http, root, layout.TOKEN_KEY_PATH)
+        for _ in range(2):
+            made = await provision(http, root, desired, credentials_dir=credentials)
+            assert made.content != old.content
+            assert (await http.request("GET", "tenant/config/keys", token=root)).data["disable_upsert"] is True
+            for role in ("use-profile", "custody-profile"):
+                assert (await http.request("GET", f"auth/lease/role/{role}", token=root)).data["token_policies"] == [
+                    role
+                ]
+        assert await _platform_key(http, root, layout.TOKEN_KEY_PATH) == pepper
+
+
+def _without_profiles(named: dict[str, Any]) -> dict[str, Any]:
+    return {name: body for name, body in named.items() if not name.endswith("-profile")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tenant/decrypt/<<environment>>-{{", "tenant/decrypt/+-{{"), ("tenant/decrypt", "transit/decrypt"),
+        ("<<environment>>-{{identity.entity.aliases.<<lease_accessor>>.name}}", "+"), ("/profiles/+", "/profiles/*"),
+        ("tenant/decrypt", "tenant/export/encryption-key"), ("<<environment>>-", "production-"),
+        ("/profiles/+", "/+/+"), ('path "', 'path  "'),
+    ],
+)  # fmt: skip
+async def test_a_lease_for_profiles_names_one_key_and_one_place(
+    old: str, new: str, monkeypatch: Any, tmp_path: Path
+) -> None:
+    """A policy for profiles that reaches another key, mount, environment or client stops the provisioning."""
+    sources, wide = Path(layout.__file__).parent / "policies", tmp_path / "policies"
+    wide.mkdir()
+    for source in sources.glob("*.hcl"):
+        text = source.read_text()
+        (wide / source.name).write_text(text.replace(old, new) if source.name == "use-profile.hcl" else text)
+    monkeypatch.setattr(layout, "files", lambda _: tmp_path)
+    with pytest.raises(Rejected, match="lease_policy_"):
+        layout.policies("a1")
 
 
 async def test_the_rate_of_signatures_and_logins_has_a_cap(tmp_path: Path) -> None:
@@ -256,12 +308,13 @@ async def test_content_hash_moves_with_every_right(monkeypatch: pytest.MonkeyPat
         dataclasses.replace(base, lease_token_ttl_s=3),
         dataclasses.replace(base, lease_cidrs=("10.0.0.0/8",)),
         dataclasses.replace(base, per_second=7),
+        dataclasses.replace(base, environment=Environment.STAGING),
     ]
     hashes = {layout.content_hash(one) for one in (base, *others)}
     wider = {name: text + "\n" for name, text in layout.policies("<<lease_accessor>>").items()}
-    monkeypatch.setattr(layout, "policies", lambda _: wider)
+    monkeypatch.setattr(layout, "policies", lambda *_: wider)
     hashes.add(layout.content_hash(base))
-    assert len(hashes) == 6
+    assert len(hashes) == 7
     for life in (0, 61):
         with pytest.raises(Rejected, match="bad_lease_token_ttl"):
             _desired(lease_token_ttl_s=life)

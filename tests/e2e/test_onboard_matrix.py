@@ -128,6 +128,54 @@ RULES = {
     "GET /v1/clients/{client_id}/webhooks": rule(O, P, U, tenant=True),
     "PUT /v1/clients/{client_id}/providers/{provider}/webhook": rule(O, tenant=True, raw=b"no secret"),
     "POST /v1/clients/{client_id}/providers/{provider}/webhook/retire": rule(O, tenant=True, body={"reason": "a_test"}),
+    "POST /v1/clients/{client_id}/profiles": rule(
+        O, tenant=True, body={"accounts": [{"platform": "x", "account": "nobody"}]}
+    ),
+    "GET /v1/clients/{client_id}/profiles": rule(A, O, P, U, tenant=True),
+    "GET /v1/profiles/{profile_id}": rule(A, O, P, U, tenant=True),
+    "GET /v1/profiles/{profile_id}/history": rule(A, O, P, U, tenant=True),
+    "GET /v1/profiles/{profile_id}/works/{work_id}": rule(A, O, P, U, tenant=True),
+    **{
+        f"POST /v1/profiles/{{profile_id}}/{act}": rule(role, tenant=True, body=body)
+        for act, role, body in (
+            ("login", O, None),
+            ("validate", O, None),
+            ("rekey", O, None),
+            ("restore", O, {"generation": 1}),
+            ("shred", O, None),
+            ("shred/approve", P, None),
+            ("confirm", O, {"seen": {"x": "acme"}}),
+            ("cancel", O, None),
+        )
+    },
+    "GET /v1/keks": rule(A, O, P, U),
+    "GET /v1/keks/{kek_id}/dependents": rule(A, O, P, U, tenant=True),
+    "GET /v1/keks/{kek_id}/versions/{version}/history": rule(A, O, P, U, tenant=True),
+    "GET /v1/keks/{kek_id}/versions/{version}/plan": rule(A, O, P, U, tenant=True),
+    "POST /v1/clients/{client_id}/kek/rotate": rule(O, tenant=True, body={"reason": "a_test"}),
+    "POST /v1/clients/{client_id}/kek/rewrap": rule(O, tenant=True),
+    "POST /v1/clients/{client_id}/kek/check": rule(A, O, P, U, tenant=True),
+    "POST /v1/keks/{kek_id}/versions/{version}/end": rule(P, tenant=True, body={"reason": "a_test"}),
+    "POST /v1/keks/{kek_id}/versions/{version}/compromise": rule(A, O, P, tenant=True, body={"reason": "a_test"}),
+    "POST /v1/inventory/checks": rule(A, O, P, U),
+    "GET /v1/vault-incidents": rule(A, O, P, U),
+    "POST /v1/vault-incidents": rule(A, O, P, tenant=True, body={"client_id": "{client_id}", "cause": "drill"}),
+    "GET /v1/vault-incidents/{incident_id}": rule(A, O, P, U, tenant=True),
+    "POST /v1/vault-incidents/{incident_id}/sessions/end": rule(
+        O, tenant=True, body={"profile": "{profile_id}", "platform": "x"}
+    ),
+    **{
+        f"POST /v1/vault-incidents/{{incident_id}}/{act}": rule(role, tenant=True)
+        for act, role in (
+            ("lane-off", O),
+            ("sessions", O),
+            ("recreate", O),
+            ("rekey", O),
+            ("approve", P),
+            ("validate", O),
+            ("close", P),
+        )
+    },
     "POST /v1/names": rule(A, O, P, U, body={"ids": []}),
     "GET /v1/jobs/{job_id}": rule(O, U, D, R, C, tenant=True),
     "GET /v1/gate/schema": Rule(ANYBODY),
@@ -196,7 +244,24 @@ async def tenants(desk: Desk) -> tuple[dict[str, str], dict[str, str]]:
             " FROM byokeep.platform_account a JOIN byokeep.job j USING (client_id)"
             f" WHERE a.client_id = '{client}' LIMIT 1"
         )
+        profile, work, incident = uuid4(), uuid4(), uuid4()
+        desk.sql(
+            "INSERT INTO byokeep.profile (id, client_id, packing, created_by)"
+            f" SELECT '{profile}', '{client}', 'portable', created_by FROM byokeep.client WHERE id = '{client}';"
+            "INSERT INTO byokeep.profile_work (id, client_id, profile_id, kind, state, asked_by, ended_at)"
+            f" VALUES ('{work}', '{client}', '{profile}', 'login', 'failed', '{uuid4()}', now());"
+            "INSERT INTO byokeep.profile_incident (id, client_id, cause, since, opened_by)"
+            f" VALUES ('{incident}', '{client}', 'drill', now(), '{uuid4()}');"
+            "INSERT INTO byokeep.profile_incident_item (incident_id, client_id, profile_id, platform)"
+            f" VALUES ('{incident}', '{client}', '{profile}', 'x');"
+            "INSERT INTO byokeep.kek_version (holder, kek_id, version, client_id, environment, algorithm, bits, owner,"
+            " protect_until, process_until, changed_by)"
+            f" VALUES ('transit', 'development-{client}', 1, '{client}', 'development', 'aes256-gcm96', 256,"
+            f" 'security', now() + interval '1 year', now() + interval '2 years', '{uuid4()}')"
+        )
         ids |= {
+            "profile_id": str(profile), "work_id": str(work), "incident_id": str(incident),
+            "kek_id": f"development-{client}", "version": "1",
             "client_id": str(client), "ref_id": done["ref"], "sop_id": done["sop"], "alert_id": str(alert),
             "job_id": desk.sql(f"SELECT id FROM byokeep.job WHERE client_id = '{client}' LIMIT 1"),
             "provider": "openai",

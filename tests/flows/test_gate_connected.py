@@ -13,6 +13,7 @@ from byokeep.core.reenable import Cause, IdentityChecked, Reauthorised, ScopesCh
 from byokeep.flows import reenabling
 from tests.support.broker import Stand
 from tests.support.connected import Account, connect, record
+from tests.support.profiles import hold, put_profile
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 EVERY = ["publish", "engage", "comment", "dm"]
@@ -119,6 +120,9 @@ async def test_the_lane_policy_holds_at_run_time(stand: Stand, stored: str, api:
     """API keeps the browser out and the other way round, hybrid lets both in, an unknown stored value neither."""
     account, _ = await ready(stand)
     lease = await leased(stand, account.client, lanes=["api", "browser"])
+    profile = put_profile(stand, account.client, account.id)
+    hold(stand, profile, UUID(stand.db.sql(f"SELECT job_id FROM byokeep.lease WHERE id = '{lease}'").strip()))
+    stand.db.sql("UPDATE byokeep.platform_account SET identified_at = now(), identity = 'match'")
     stand.db.sql(f"UPDATE byokeep.platform_account SET lanes = '{{{stored}}}'")
     for lane, reason in (("api", api), ("browser", browser)):
         status, reply = await stand.permit(lease, lane=lane)

@@ -65,6 +65,28 @@ async def test_providers_are_a_closed_list(desk: Desk) -> None:
         assert status == 202, (name, reply)
 
 
+COOKIES = (
+    "Cookie: auth_token=9f8e7d6c5b4a39281706f5e4d3c2b1a0", "Set-Cookie: sid=31d4d96e407aad42; Path=/; Secure",
+    "set-cookie2: a=b", "auth_token=9f8e7d6c5b4a3928; ct0=1706f5e4d3c2b1a0", "li_at=AQEDAR;Path=/", '"sid=a; b=c"',
+    "# Netscape HTTP Cookie File\n.x.com\tTRUE\t/\tTRUE\t1893456000\tauth_token\t9f8e7d6c",
+    ".x.com\tTRUE\t/\tTRUE\t1893456000\tauth_token\t9f8e7d6c", '[{"name":"sid","value":"abc","domain":".x.com"}]',
+    '{"cookies":[],"origins":[]}', '{"origins":[{"localStorage":[]}]}', "SQLite format 3\0 and more",
+)  # fmt: skip
+
+
+@pytest.mark.req("R2.1-11")
+async def test_a_cookie_is_no_key(desk: Desk) -> None:
+    """A session that is pasted as a secret, in any of its forms, is refused by its own code and stored nowhere."""
+    client = await desk.stand.client()
+    for cookie in COOKIES:
+        for provider in ("openai", "kie"):
+            status, reply = await desk.put(client, cookie.encode(), provider)
+            assert (status, reply["code"]) == (422, "use_profile_vault"), cookie
+            assert cookie not in str(reply)
+    assert desk.sql("SELECT count(*) FROM byokeep.credential_ref") == "0"
+    assert (await desk.put(client, desk.canary(), "openai"))[0] == 202
+
+
 async def test_states_follow_the_one_table(desk: Desk) -> None:
     """Every pair not in the table is refused; what happened has a row with actor and reason, and a record."""
     client = await desk.stand.client()

@@ -25,6 +25,7 @@ from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 from tests.support.broker import Stand, broker_ports, standing
 from tests.support.postgres import drop_database, fresh_database, short_home
+from tests.support.profiles import hold, put_profile
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 
@@ -124,8 +125,11 @@ async def test_a_narrow_switch_stops_its_effects_only(stand: Stand, scope: dict[
     """A platform's or lane's switch denies its effects and leaves the lease and other effects alone."""
     client = await stand.client("openai")
     stand.account(client)
-    stand.account(client, platform="tiktok", lanes="browser")
-    lease = await stand.lease(await stand.job(client, platforms=["x", "tiktok"], lanes=["api", "browser"]))
+    profile = put_profile(stand, client, stand.account(client, platform="tiktok", lanes="browser"))
+    job = await stand.job(client, platforms=["x", "tiktok"], lanes=["api", "browser"])
+    hold(stand, profile, job)
+    stand.db.sql("UPDATE byokeep.platform_account SET identified_at = now()")
+    lease = await stand.lease(job)
     status, reply = await close(stand, client_id=str(client), **scope)
     assert (status, reply["store_cut_off"]) == (200, False)
     assert (await stand.permit(lease["lease_id"]))[1]["code"] == "switch_closed"
@@ -141,12 +145,14 @@ async def test_a_scope_and_reason_must_be_meant(stand: Stand) -> None:
     client = str(await stand.client())
     for body in (
         {"platform": "x"}, {"lane": "api"}, {"client_id": client, "platform": "x", "lane": "api"},
+        {"platform": "x", "lane": "browser"}, {"client_id": "all", "lane": "browser"}, {"lane": "Browser"},
         {"client_id": client, "platform": "openai"}, {"client_id": client, "lane": "fax"},
         {"client_id": client, "reason": "The key leaked!"}, {"client_id": client, "reason": ""},
         {"client_id": client.upper()}, {"client": client},
     ):  # fmt: skip
         assert (await close(stand, **body))[0] == 422, body
     assert (await close(stand, client_id=str(uuid4())))[0] == 404
+    assert (await close(stand, client_id=str(uuid4()), lane="browser"))[0] == 404
     for role in ("dispatcher", "runner", "custodian", "auditor"):
         assert (await close(stand, role))[0] == 403
     stranger = stand.subject("operator", clients=())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.events import Event, EventName, Outcome
@@ -109,7 +110,7 @@ async def audit_broker(database: FreshDatabase, folder: Path) -> AsyncIterator[B
     app = BrokerApp(
         db=db, clock=clock, ids=RealIds(), installation_id=INSTALLATION, environment=Environment.DEVELOPMENT,
         limits=Limits(), signer=signer, cutoff=None, store_audit=store, checkpoints=directory,  # type: ignore[arg-type]
-        token_key=lambda data: data, store_address="",
+        token_key=lambda data: data, store_address="", artifacts=LocalArtifacts(folder / "artifacts"),
     )  # fmt: skip
     auditor = Actor(id=uuid4(), roles=frozenset({Role.AUDITOR}), clients=None, request_id=uuid4())
     try:

@@ -26,6 +26,7 @@ import pytest
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
+from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
@@ -285,6 +286,7 @@ async def broker_ports(database: FreshDatabase, store: Store, home: Path, **chan
             environment=Environment.DEVELOPMENT, limits=Limits(), signer=TransitSigner(login),
             cutoff=EntityCutoff(login), store_audit=FileStoreAudit(login, audit_files(store.home)),
             checkpoints=checkpoints, token_key=token_key, store_address=store.address,
+            artifacts=LocalArtifacts(home / "artifacts"),
         )  # fmt: skip
         yield replace(app, **changed)
 

@@ -362,7 +362,8 @@ def configure(home: Path, sim: Sim) -> None:
     """Point a home at the simulated vendors and platforms."""
     urls = "".join(f'{name} = "{sim.base_url(name)}"\n' for name in PROVIDERS)
     logins = "".join(f'{name} = "{sim.base_url(name)}"\n' for name in LOGINS)
-    (home / "config.toml").write_text(f"[provider_urls]\n{urls}[platform_urls]\n{logins}")
+    sites = "".join(f'{name} = "{sim.site_url(name)}"\n' for name in (*LOGINS, "skool"))
+    (home / "config.toml").write_text(f"[provider_urls]\n{urls}[platform_urls]\n{logins}[website_urls]\n{sites}")
 
 
 @asynccontextmanager

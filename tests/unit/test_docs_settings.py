@@ -38,7 +38,7 @@ def test_the_page_gives_the_defaults_of_the_program() -> None:
 
 def test_every_setting_but_the_tables_of_urls_can_come_from_the_environment() -> None:
     """The page says so; a setting that the environment could not give would make it wrong."""
-    assert {*TEXT_SETTINGS, *NUMBER_SETTINGS} == set(rows()) - {"provider_urls", "platform_urls"}
+    assert {*TEXT_SETTINGS, *NUMBER_SETTINGS} == set(rows()) - {"provider_urls", "platform_urls", "website_urls"}
 
 
 def test_the_example_of_the_page_is_accepted(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from byokeep.core.errors import Rejected
-from byokeep.settings import check_address, load, to_toml
+from byokeep.adapters.blobs.local import LocalArtifacts
+from byokeep.adapters.blobs.s3 import S3Artifacts
+from byokeep.core.errors import Rejected, Unavailable
+from byokeep.settings import check_address, load, parse_bucket, to_toml
+from byokeep.wiring_profiles import artifact_store, rooms
 
 KEY = "sk-ant-api03-" + "Zq8vT1nW4xY7" * 4
 
@@ -159,3 +163,65 @@ def test_the_settings_file_that_is_handed_on_says_the_same(tmp_path: Path, monke
     file.write_text(to_toml(given))
     assert load(file) == given
     assert given.networks == ("10.0.0.0/8", "192.0.2.0/24")
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("kek_holder", {"kek_holder": "gcp"}),
+        ("kek_holder", {"kek_holder": ""}),
+        ("kek_aws_region", {"kek_holder": "aws"}),
+        ("kek_aws_region", {"kek_aws_region": "eu-central-1"}),
+        ("kek_aws_endpoint", {"kek_aws_endpoint": "https://kms.internal"}),
+        ("kek_pkcs11_pin_file", {"kek_holder": "pkcs11", "kek_pkcs11_module": "/m.so", "kek_pkcs11_token": "t"}),
+        ("kek_pkcs11_token", {"kek_pkcs11_token": "t"}),
+        ("kek_name", {"kek_name": "byokeep-staging"}),
+        ("kek_name", {"kek_name": "production", "environment": "production"}),
+        ("kek_name", {"kek_name": "alias/byokeep"}),
+        ("kek_name", {"kek_name": ""}),
+    ],
+)
+@pytest.mark.req("R2.3-1")
+def test_a_holder_of_keks_is_named_whole_and_never_an_environments(name: str, given: dict[str, str]) -> None:
+    """An unknown holder, half a holder, and a name by which two environments could share one KEK refuse to start."""
+    assert refused("bad_setting", **given).fields["setting"] == name
+
+
+def test_the_holders_of_keks() -> None:
+    """OpenBao is the default; the others are complete with their own settings, and KMS is reached safely."""
+    assert load().kek_holder == "transit"
+    aws = {"kek_holder": "aws", "kek_aws_region": "eu-central-1"}
+    assert load(**aws, kek_aws_endpoint="https://kms.internal").kek_name == "byokeep"
+    refused("insecure_address", **aws, kek_aws_endpoint="http://kms.internal")
+    load(kek_holder="pkcs11", kek_pkcs11_module="/m.so", kek_pkcs11_token="t", kek_pkcs11_pin_file="/etc/pin")
+def test_a_bucket_is_told_from_a_directory_and_refused_when_it_is_not_plain(tmp_path: Path) -> None:
+    """Buckets and prefixes of plain characters; nothing of S3 without a bucket; rooms large enough for a profile."""
+    assert parse_bucket(load(artifact_store="s3://profiles").artifact_store) == ("profiles", "")
+    assert parse_bucket(load(artifact_store="s3://profiles/a/b").artifact_store) == ("profiles", "a/b/")
+    assert parse_bucket(load(artifact_store=str(tmp_path)).artifact_store) is None
+    for bad in (
+        "s3://",
+        "s3://X",
+        "s3://profiles/../x",
+        "s3://profiles/a//b",
+        "s3://key:value@profiles",
+        "gs://profiles",
+    ):
+        assert refused("bad_setting", artifact_store=bad).fields["setting"] == "artifact_store"
+    refused("bad_setting", artifact_endpoint="https://s3.example.org")
+    refused("insecure_address", artifact_store="s3://profiles", artifact_endpoint="http://s3.example.org")
+    refused("bad_setting", room_mebibytes=63)
+    refused("bad_setting", room_dir="rooms")
+
+
+def test_the_places_of_profiles_are_those_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory below home, a bucket, a bucket without its library; a room on a disk is refused."""
+    assert isinstance(artifact_store(load()), LocalArtifacts)
+    assert (tmp_path / "artifacts").stat().st_mode & 0o777 == 0o700
+    assert isinstance(artifact_store(load(artifact_store="s3://profiles")), S3Artifacts)
+    monkeypatch.delitem(sys.modules, "byokeep.adapters.blobs.s3")
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(Rejected, match="extra_missing"):
+        artifact_store(load(artifact_store="s3://profiles"))
+    with pytest.raises(Unavailable, match="no_memory_backed_place"):
+        rooms(load(room_dir=str(tmp_path / "rooms")))

@@ -40,6 +40,8 @@ def ref_vectors() -> Files:
     account = f"vault://kv/clients/{client}/providers/x/accounts/{ACCOUNT}"
     accepted += [f"vault://kv/clients/{client}/providers/heygen/webhook"]
     accepted += [f"{account}/{part}" for part in ("tokens", "access", "verifier", "code", "landing")]
+    profile = f"vault://kv/clients/{client}/profiles/{ACCOUNT}"
+    accepted += [profile]
     accepted += ["kms://transit/evidence", "kms://aws/key-1", "kms://pkcs11/slot0"]
     refused = [
         "", f"vault://kv/clients/{client}/providers/", f"vault://kv/clients/{client}/providers/OpenAI",
@@ -52,6 +54,8 @@ def ref_vectors() -> Files:
         "vault://kv/clients/*/providers/openai", "vault://kv/clients/+/providers/openai", "kms://transit/",
         "kms://gcp/key", "kms://transit/Key", "kms://transit/a/b", "sk-not-a-reference-at-all-000000000000",
         f"vault://kv/clients/{client}/providers/unknown", "x" * 201,
+        f"{profile}/", f"{profile}/dek", profile.upper(), profile[:-1],
+        f"vault://kv/clients/{client}/profiles/", f"{profile}?version=1",
         account, f"{account}/webhook", f"{account}/tokens/more", f"{account}/Tokens", f"{account}/",
         account.replace(ACCOUNT, ACCOUNT.upper()) + "/tokens", account.replace(ACCOUNT, "+") + "/access",
         f"vault://kv/clients/{client}/providers/x/tokens", f"vault://kv/clients/{client}/providers/heygen/webhook/more",

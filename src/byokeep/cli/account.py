@@ -41,9 +41,10 @@ def add(client: UUID, platform: Platform, account: str, *, username: str, displa
         display_name: The title the platform shows for it.
     """
     body = {"platform": platform, "account": account, "username": username, "display_name": display_name}
-    lane = "browser" if platform == "skool" else "api"
-    tell(run(call("POST", f"/v1/clients/{client}/accounts", body=body)), title="Account",
-         note="Next: " + again(f"account lanes {client} {platform} {quote(account)} --lane {lane}"))  # fmt: skip
+    step = f"account lanes {client} {platform} {quote(account)} --lane api"
+    if platform == "skool":  # it has no API: a browser profile comes first
+        step = f"profile create {client} {platform}/{quote(account)}"
+    tell(run(call("POST", f"/v1/clients/{client}/accounts", body=body)), title="Account", note="Next: " + again(step))
 
 
 @app.command

@@ -30,7 +30,7 @@ def show_(sop: UUID) -> None:
             note = "Next: " + again(f"evidence export {sop} FILE")
         case "running":
             note = "Next: " + again(f"evidence show {sop}")
-        case _ if found["sop"] == "connect_account":
+        case _ if found["sop"] in ("connect_account", "create_profile"):
             note = found["next_step"]
         case _:
             note = onward(found, own_token=False)

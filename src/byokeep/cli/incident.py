@@ -1,4 +1,4 @@
-"""``byokeep incident``: a social account's token was revoked or compromised (runbook 7.2)."""
+"""``byokeep incident``: a platform was lost (runbook 7.2), or the vault of browser profiles may be open (7.3)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from uuid import UUID
 
 from cyclopts import App
 
+from byokeep.cli import vault
 from byokeep.cli.api import call, run
 from byokeep.cli.choices import OAuthPlatform
 from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, say, session, show
 
 Cause = Literal["compromised", "identity_mismatch", "lockout", "missing_scope", "revoked"]
-app: Final = App(name="incident", help="Close a platform of a client whose access was lost; bring it back in stages.")
+app: Final = App(name="incident", help="A platform was lost, or the vault of profiles may be open: the way back.")
 platform: Final = App(name="platform", help="Close, look at and bring back one platform of one client.")
 app.command(platform)
+app.command(vault.app)
 _COLUMNS: Final = ("platform", "stage", "cause", "way", "number", "of", "acts", "taken", "done", "changed_at")
 
 

@@ -17,10 +17,11 @@ from byokeep.cli.intake import read_secret
 from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, busy, clean, err, say, session, show
 from byokeep.core import next_steps
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import Integrity, Rejected, Unavailable
 
 app: Final = App(name="key", help="Onboard, list and verify clients' provider keys.")
 _COLUMNS: Final = ("id", "provider", "version", "state", "verification", "risk", "rotation_due_at")
+_COMPARED_S: Final = 60.0
 _INVENTORY: Final = ("client", "provider", "version", "state", "verification", "rotation_due_at", "store", "id")
 _SHOWN: Final = ("id", "state", "reason", "missing", "provider", "ref", "version", "verification", "evidence")
 _WAIT_S: Final = 90
@@ -160,15 +161,48 @@ def state(ref: UUID, to: KeyStateChange, *, reason: str) -> None:
 
 
 @app.command
-def inventory() -> None:
-    """List every secret the product manages: class, owner, state, age, due. Never a value.
+def inventory(*, fresh: bool = True) -> int:
+    """List every secret and key: class, owner, state, age, due. Never a value. All places are compared.
+
+    Ends with 5 when something is there that should not be, or is not there that should; with 4 when a place could not
+    be compared.
 
     Example: byokeep key inventory --json
+
+    Args:
+        fresh: Let workers compare the places of browser profiles now, instead of telling their last comparison.
     """
-    found = run(call("GET", "/v1/inventory"))
+    found = run(_compared() if fresh else call("GET", "/v1/inventory"))
     if session().as_json:
         show(found)
-        return
-    show(found["items"], title="Inventory", columns=_INVENTORY)
-    if found["orphans"]:
-        tell(found["orphans"], title="Stored without a reference; the next sweep destroys them")
+    else:
+        show(found["items"], title="Inventory", columns=_INVENTORY)
+        for rows, title in (
+            (found["keys"], "Keys of browser profiles"),
+            (found["orphans"], "Stored without a reference; the next sweep destroys them"),
+            (found["findings"], "Rows, records and blobs of profiles that differ"),
+            ([one for one in found["checked"] if one["check"] == "unknown"], "Not compared"),
+        ):
+            if rows:
+                say("")
+                tell(rows, title=title)
+    ends = {"match": 0, "findings": Integrity.exit_code}
+    return ends.get(str(found["result"]), Unavailable.exit_code)
+
+
+async def _compared() -> Any:
+    """Ask for comparisons, and return the inventory when they are there or the wait is over."""
+    asked = await call("POST", "/v1/inventory/checks")
+    until = time.monotonic() + _COMPARED_S
+    with busy("Comparing rows, records and blobs ..."):
+        while True:
+            found = await call("GET", "/v1/inventory")
+            late = [one for one in found["checked"] if (one["checked_at"] or "") < asked["asked_at"]]
+            if not late:
+                return found
+            if time.monotonic() > until:
+                worse = "findings" if found["result"] == "findings" else "unknown"
+                for one in late:
+                    one["check"] = "unknown"
+                return found | {"result": worse}
+            await asyncio.sleep(0.3)

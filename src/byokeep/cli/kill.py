@@ -17,8 +17,11 @@ app: Final = App(name="kill", help="Stop leases, reads and effects at once; show
 
 
 def _scope(client: UUID | None, platform: str | None, lane: str | None, everything: bool) -> dict[str, str]:
-    if everything == bool(client) or (platform and lane) or ((platform or lane) and not client):
-        raise Rejected("bad_scope", next_step="Give --client C (with --platform P or --lane L), or --everything.")
+    every_lane = lane == "browser" and not client
+    homeless = not client and (platform or (lane and not every_lane))
+    if everything == (bool(client) or every_lane) or (platform and lane) or homeless:
+        step = "Give --client C (with --platform P or --lane L), --lane browser alone, or --everything."
+        raise Rejected("bad_scope", next_step=step)
     named = (("client_id", str(client) if client else None), ("platform", platform), ("lane", lane))
     return {name: value for name, value in named if value}
 
@@ -38,10 +41,12 @@ def on(
 
     Example: byokeep kill on --everything --reason incident
 
+    Example: byokeep kill on --lane browser --reason profile_vault_suspected
+
     Args:
         client: Stop one client.
         platform: Stop one platform of that client.
-        lane: Stop one lane (api, browser) of that client.
+        lane: Stop one lane (api, browser) of that client; browser without a client: of every client.
         everything: Stop all clients.
         reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
     """
@@ -71,7 +76,7 @@ def off(
     Args:
         client: Lift the stop of one client.
         platform: Of one platform of that client.
-        lane: Of one lane (api, browser) of that client.
+        lane: Of one lane (api, browser) of that client; browser without a client: of every client.
         everything: Of all clients.
         reason: A code, kept in the audit: 2 to 63 characters, small letters, digits and _, a letter first.
     """

@@ -39,11 +39,13 @@ from byokeep.cli import (
     evidence,
     incident,
     job,
+    kek,
     key,
     kill,
     leaks,
     leaks_pack,
     operator,
+    profile,
     redact,
     schedule,
     servers,
@@ -70,7 +72,7 @@ app: Final = App(
     """,
 )
 for group, rooms in (
-    (_WORK, (client, key, account, job, kill, incident)),
+    (_WORK, (client, key, account, profile, kek, job, kill, incident)),
     (_PROOF, (audit, evidence, alert, leaks)),
     (_PEOPLE, (operator,)),
 ):

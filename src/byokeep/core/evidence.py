@@ -1,11 +1,12 @@
-"""Signed evidence that a key was onboarded (SOP 5.1) or an account connected (SOP 5.2): a Statement in a DSSE envelope.
+"""Signed evidence of a procedure: a key onboarded (SOP 5.1), an account connected (5.2), a profile created (5.3).
 
 Rules
 - The items (for a key: write, verification, leak check, onboarding; for an account: write, identity verification,
-  connection) are audit records, verbatim, in one unbroken piece of the client's chain that ends in a signed
-  checkpoint: nothing in the bundle has to be believed (S-TLOG-9).
+  connection; for a browser profile: seal, runner validation, creation) are audit records, verbatim, in one unbroken
+  piece of the client's chain that ends in a signed checkpoint: nothing in the bundle has to be believed (S-TLOG-9).
 - An item counts only for the same client, object, version and procedure, with outcome *ok* (R5.1-12 to R5.1-15,
-  R5.2-11 to R5.2-14). An identity verification that is older than the write proves nothing of these tokens.
+  R5.2-11 to R5.2-14, R5.3-19 to R5.3-21). A verification that is older than the write proves nothing of what was
+  written. A profile's version is its generation.
 - A missing item is named; a record that does not belong is not evidence at all but tampering.
 
 It may not hold a value, nor anything about another client.
@@ -26,7 +27,7 @@ from byokeep.core.errors import Integrity
 from byokeep.core.keys import PublicKeys
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.note import verifies
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import Part, ProfileRef, SecretRef
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PREDICATE: Final = "https://byokeep.dev/evidence/onboard-key/v1"
@@ -37,8 +38,11 @@ LEAK_CHECK: Final = "leak_check_pass"
 DONE: Final = "onboarding_event"
 IDENTITY: Final = "identity_verification"
 CONNECTED: Final = "platform_connected"
+VALIDATION: Final = "runner_validation_proof"
+CREATED: Final = "browser_profile_created"
 ONBOARD: Final = "onboard_key"
 CONNECT: Final = "connect_account"
+PROFILE: Final = "create_profile"
 # Item -> the event that proves it.
 ITEMS: Final[Mapping[str, str]] = {
     WRITE: "key.stored",
@@ -51,18 +55,32 @@ CONNECT_ITEMS: Final[Mapping[str, str]] = {
     IDENTITY: "account.verified",
     CONNECTED: "platform_connected",
 }
-ITEMS_OF: Final[Mapping[str, Mapping[str, str]]] = {ONBOARD: ITEMS, CONNECT: CONNECT_ITEMS}
-_PREDICATES: Final = {ONBOARD: PREDICATE, CONNECT: "https://byokeep.dev/evidence/connect-account/v1"}
+PROFILE_ITEMS: Final[Mapping[str, str]] = {
+    WRITE: "profile.sealed",
+    VALIDATION: "profile.validated",
+    CREATED: "browser_profile_created",
+}
+ITEMS_OF: Final[Mapping[str, Mapping[str, str]]] = {
+    ONBOARD: ITEMS, CONNECT: CONNECT_ITEMS, PROFILE: PROFILE_ITEMS,
+}  # fmt: skip
+_PREDICATES: Final = {
+    ONBOARD: PREDICATE,
+    CONNECT: "https://byokeep.dev/evidence/connect-account/v1",
+    PROFILE: "https://byokeep.dev/evidence/create-profile/v1",
+}
 _PROCEDURES: Final = {predicate: kind for kind, predicate in _PREDICATES.items()}
-_LAST: Final = {ONBOARD: DONE, CONNECT: CONNECTED}
-_SUBJECTS: Final = {ONBOARD: "ref", CONNECT: "account"}
+_LAST: Final = {ONBOARD: DONE, CONNECT: CONNECTED, PROFILE: CREATED}
+_SUBJECTS: Final = {ONBOARD: "ref", CONNECT: "account", PROFILE: "profile"}
+# A verification proves nothing of what was written after it.
+_AFTER_WRITE: Final = frozenset({IDENTITY, VALIDATION})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onboarding:
     """What the bundle is about. ``items`` holds the sequence number of each record that there is.
 
-    ``kind`` is the procedure; when an account was connected ``ref`` is the account and ``provider`` its platform.
+    ``kind`` is the procedure; when an account was connected ``ref`` is the account and ``provider`` its platform; of a
+    browser profile ``ref`` is the profile, ``version`` its generation, ``provider`` the platform that was proved.
     """
 
     origin: str
@@ -198,23 +216,46 @@ def _item(about: Onboarding, name: str, records: Sequence[Record], before: int) 
     fields = said.fields
     same = (
         said.event == ITEMS_OF[about.kind][name] and said.outcome == "ok" and said.client == about.client
-        and said.object == about.ref and fields.get("version") == about.version
-        and fields.get("provider" if about.kind == ONBOARD else "platform") == about.provider.value
+        and said.object == about.ref
+        and fields.get("generation" if about.kind == PROFILE else "version") == about.version
+        and (about.kind == PROFILE or _of_provider(about, fields))
         # The write of a key stands for later runs too.
         and ((name == WRITE and about.kind == ONBOARD) or fields.get("sop") == str(about.sop))
     )  # fmt: skip
-    if not same or not _PROOFS[name](about, said) or (name == IDENTITY and about.items.get(WRITE, 0) > record.seq):
+    early = name in _AFTER_WRITE and about.items.get(WRITE, 0) > record.seq
+    if not same or not _PROOFS[name](about, said) or early:
         raise Integrity("foreign_evidence", item=name)
     return record
 
 
 def _proves_write(about: Onboarding, said: Facts) -> bool:
     """The store's own request id and the one path of this client and provider (R5.1-12)."""
+    if about.kind == PROFILE:
+        return _proves_seal(about, said)
     place = SecretRef(ClientId(about.client), about.provider)
     if about.kind == CONNECT:
         place = SecretRef(place.client_id, place.provider, Part.TOKENS, about.ref)
     path = place.path
     return bool(said.fields.get("store_request")) and said.fields.get("path") == path
+
+
+def _of_provider(about: Onboarding, fields: Mapping[str, Any]) -> bool:
+    return fields.get("provider" if about.kind == ONBOARD else "platform") == about.provider.value
+
+
+def _proves_seal(about: Onboarding, said: Facts) -> bool:
+    """The store's own request id, the one path of this profile, and which blob, key and manifest it was (R5.3-19)."""
+    fields = said.fields
+    named = all(fields.get(name) for name in ("store_request", "blob_digest", "manifest", "dek", "kek"))
+    return named and fields.get("path") == ProfileRef(ClientId(about.client), about.ref).path
+
+
+def _proves_validation(about: Onboarding, said: Facts) -> bool:
+    """A job looked at a named page as the expected account, and a picture of it was kept (R5.3-17, R5.3-20)."""
+    fields = said.fields
+    same = bool(fields.get("observed_id")) and fields.get("observed_id") == fields.get("expected_id")
+    kept = all(fields.get(name) for name in ("job", "endpoint", "screenshot"))
+    return same and kept and fields.get("verification") == "match" and _of_provider(about, fields)
 
 
 def _proves_verification(_: Onboarding, said: Facts) -> bool:
@@ -247,6 +288,8 @@ _PROOFS: Final = {
     DONE: _proves_onboarding,
     IDENTITY: _proves_identity,
     CONNECTED: _proves_onboarding,
+    VALIDATION: _proves_validation,
+    CREATED: _proves_onboarding,
 }
 
 

@@ -34,6 +34,7 @@ class DenyReason(StrEnum):
     SWITCH_UNKNOWN = "switch_unknown"
     CLIENT_NOT_ACTIVE = "client_not_active"
     JOB_NOT_OPEN = "job_not_open"
+    JOB_SEALING = "job_sealing"
     LEASE_EXPIRED = "lease_expired"
     LEASE_KIND = "lease_kind"
     EFFECT_NOT_DECLARED = "effect_not_declared"
@@ -45,6 +46,8 @@ class DenyReason(StrEnum):
     LANE_NOT_ENABLED = "lane_not_enabled"
     ACCOUNT_NOT_CONNECTED = "account_not_connected"
     GRANT_NOT_LIVE = "grant_not_live"
+    PROFILE_NOT_USABLE = "profile_not_usable"
+    PROFILE_NOT_OPEN = "profile_not_open"
     CREDENTIAL_NOT_USABLE = "credential_not_usable"
     IDENTITY_UNPROVEN = "identity_unproven"
     IDENTITY_MISMATCH = "identity_mismatch"
@@ -68,6 +71,7 @@ class GateInput:
         switches_open: All scopes of the effect read as open, under lock.
         client_active: The tenant's state is active.
         job_open: The job is open and unexpired.
+        job_sealing: The job has closed its browser and seals what came of it; it acts no more.
         lease_kind: ``use`` or ``custody``.
         lease_valid: The lease is this runner's, of this job, and unexpired.
         declared_effects, declared_platforms, declared_lanes: What the job declared.
@@ -79,9 +83,13 @@ class GateInput:
         connection_recorded: Its grant names the record of a connection that was completed, and there it is.
         grant_state: State of the grant; ``live`` passes.
         drift: The account shows another name than it did, and nobody has confirmed that.
+        profile_usable: The account's browser profile may be opened: sealed, validated, not overdue. This and the next
+            are looked at in the browser lane only.
+        profile_open: This very job has it open.
         credentials_usable: Every secret the job declared is active, verified and unexpired.
         identity: ``match``, ``mismatch``, ``unknown`` or ``unchecked``.
-        identity_at: When the identity was last compared, UTC.
+        identity_at: When the identity was last compared, UTC. In the browser lane nothing counts that was compared
+            before the profile was opened, or anywhere else than by a job.
         scheduled: State of what was announced under this idempotency key; ``none`` when nothing was.
         now: The database's clock, UTC.
         identity_fresh_for: How old a comparison may be.
@@ -95,6 +103,7 @@ class GateInput:
     switches_open: bool | None
     client_active: bool | None
     job_open: bool | None
+    job_sealing: bool | None
     lease_kind: str | None
     lease_valid: bool | None
     declared_effects: tuple[str, ...]
@@ -107,6 +116,8 @@ class GateInput:
     connection_recorded: bool | None
     grant_state: str | None
     drift: bool | None
+    profile_usable: bool | None
+    profile_open: bool | None
     credentials_usable: bool | None
     identity: str | None
     identity_at: datetime | None
@@ -134,16 +145,11 @@ def check_effect(gate: GateInput) -> None:
         raise _deny(DenyReason.DRILL)
     if gate.switches_open is not True:
         raise _deny(DenyReason.SWITCH_UNKNOWN if gate.switches_open is None else DenyReason.SWITCH_CLOSED)
-    if gate.client_active is not True:
-        raise _deny(DenyReason.CLIENT_NOT_ACTIVE)
-    if gate.job_open is not True:
-        raise _deny(DenyReason.JOB_NOT_OPEN)
-    if gate.lease_kind != "use":
-        raise _deny(DenyReason.LEASE_KIND)
-    if gate.lease_valid is not True:
-        raise _deny(DenyReason.LEASE_EXPIRED)
+    _check_job(gate)
     _check_declared(gate)
     _check_account(gate)
+    if gate.lane == Lane.BROWSER:
+        _check_profile(gate)
     if gate.credentials_usable is not True:
         raise _deny(DenyReason.CREDENTIAL_NOT_USABLE)
     _check_identity(gate)
@@ -151,6 +157,19 @@ def check_effect(gate: GateInput) -> None:
     # Last: what is denied for another reason takes no act of the canary's.
     if gate.platform_stage == Stage.CANARY and gate.canary_free is not True:
         raise _deny(DenyReason.CANARY_STAGE_FULL)
+
+
+def _check_job(gate: GateInput) -> None:
+    if gate.client_active is not True:
+        raise _deny(DenyReason.CLIENT_NOT_ACTIVE)
+    if gate.job_open is not True:
+        raise _deny(DenyReason.JOB_NOT_OPEN)
+    if gate.job_sealing is not False:
+        raise _deny(DenyReason.JOB_SEALING)
+    if gate.lease_kind != "use":
+        raise _deny(DenyReason.LEASE_KIND)
+    if gate.lease_valid is not True:
+        raise _deny(DenyReason.LEASE_EXPIRED)
 
 
 def _check_declared(gate: GateInput) -> None:
@@ -176,6 +195,14 @@ def _check_account(gate: GateInput) -> None:
         raise _deny(DenyReason.ACCOUNT_NOT_CONNECTED)
     if gate.grant_state != "live":
         raise _deny(DenyReason.GRANT_NOT_LIVE)
+
+
+def _check_profile(gate: GateInput) -> None:
+    """R5.3-21: the lane is off for an account without a profile that was sealed and validated, whatever was set."""
+    if gate.profile_usable is not True:
+        raise _deny(DenyReason.PROFILE_NOT_USABLE)
+    if gate.profile_open is not True:
+        raise _deny(DenyReason.PROFILE_NOT_OPEN)
 
 
 def _check_identity(gate: GateInput) -> None:
@@ -207,6 +234,7 @@ NEXT_STEPS: Final[Mapping[DenyReason, str]] = MappingProxyType(
         DenyReason.SWITCH_UNKNOWN: "The kill switch could not be read, so it counts as on.",
         DenyReason.CLIENT_NOT_ACTIVE: "The client is not active; an admin can resume it.",
         DenyReason.JOB_NOT_OPEN: "The job has ended; ask the dispatcher for a new one.",
+        DenyReason.JOB_SEALING: "The job seals its profile and acts no more; ask the dispatcher for a new one.",
         DenyReason.LEASE_EXPIRED: "Ask for a new lease and check again before acting.",
         DenyReason.LEASE_KIND: "A custody lease may not cause effects; run this in a use job.",
         DenyReason.EFFECT_NOT_DECLARED: "Declare the effect when the job is opened.",
@@ -218,6 +246,8 @@ NEXT_STEPS: Final[Mapping[DenyReason, str]] = MappingProxyType(
         DenyReason.LANE_NOT_ENABLED: "An operator enables the lane with `byokeep account lanes`.",
         DenyReason.ACCOUNT_NOT_CONNECTED: "No record says that this account was connected; an operator connects it.",
         DenyReason.GRANT_NOT_LIVE: "The account's grant is lost or not verified; an operator connects it again.",
+        DenyReason.PROFILE_NOT_USABLE: "The account has no valid browser profile; an operator looks at it.",
+        DenyReason.PROFILE_NOT_OPEN: "Act inside `async with job.browser(...)` of this account.",
         DenyReason.CREDENTIAL_NOT_USABLE: "There is no usable key; `byokeep key list CLIENT` shows its state.",
         DenyReason.IDENTITY_UNPROVEN: "Identify the account in this job before the first effect.",
         DenyReason.IDENTITY_MISMATCH: "The account is not the registered one. Stop and call an operator.",

@@ -22,6 +22,7 @@ JobId = NewType("JobId", UUID)
 LeaseId = NewType("LeaseId", UUID)
 PermitId = NewType("PermitId", UUID)
 SopId = NewType("SopId", UUID)
+ProfileId = NewType("ProfileId", UUID)
 
 
 class Environment(StrEnum):
@@ -53,6 +54,7 @@ API_PROVIDERS: Final = frozenset(
     {Provider.ANTHROPIC, Provider.OPENAI, Provider.GOOGLE, Provider.OPENROUTER, Provider.KIE, Provider.HEYGEN}
 )
 PLATFORMS: Final = frozenset(Provider) - API_PROVIDERS
+PROFILE: Final = "profile"  # what a job declares as its secret to have its accounts' sealed browser profiles
 
 # Runbook 2.1 calls the secrets by these names; the API speaks of providers.
 SECRET_NAMES: Final[Mapping[str, Provider]] = MappingProxyType(

@@ -71,6 +71,12 @@ _OF_ALERT: Final = {
     "clock_jump": "see to the machine's clock.",
     "clock_skew": "see to the clocks of broker and database.",
     "disk_reserve_missing": "free some space; until then a full disk can stop a kill.",
+    "profile_quarantined": "a profile showed another account or none; `byokeep profile show`, then log in afresh.",
+    "profile_integrity": "a sealed profile is not what was sealed: treat it as tampering, see `byokeep profile show`.",
+    "profile_due": "a profile is due for a new key; `byokeep profile rekey`.",
+    "profile_overdue": "a profile's key is too old and its lane stands still; `byokeep profile rekey`.",
+    "profile_work_failed": "work on a profile could not be done; `byokeep profile show` tells why.",
+    "duplicate_key_material": "this machine's randomness repeats itself; seal nothing there before it was looked at.",
     "switch_lock_held": "the kill holds; look for what stood in its way, `byokeep kill status`.",
 }
 _UNDECIDED: Final = "Nobody could tell whether the key is good; remove the cause, then verify again."
@@ -122,6 +128,20 @@ def of_connection(state: str, reason: str) -> str:
     if state in ("running", "incomplete"):
         return "It waits for the person, or for the refresher; look again, and see that a refresher runs."
     return _OF_CONNECTION.get(reason, "It was not connected, and nothing was kept; begin again.")
+
+
+def of_profile(state: str, missing: tuple[str, ...]) -> str:
+    """Return what to do about a run of SOP 5.3; empty when it is complete.
+
+    Args:
+        state: As for :func:`of_run`.
+        missing: Evidence that is not there for the newest generation.
+    """
+    if state == "complete":
+        return ""
+    if "vault_write_event" in missing and state == "running":
+        return "Nothing is sealed yet: `byokeep profile login`, log in there, `byokeep profile confirm`."
+    return "The newest generation is not proved yet: `byokeep profile validate`."
 
 
 def of_alert(reason: str) -> str:

@@ -44,6 +44,11 @@ class Verb(StrEnum):
     CLIENT_CHANGE = "client.change"
     ACCOUNT_REGISTER = "account.register"
     ACCOUNT_CONNECT = "account.connect"
+    PROFILE_CREATE = "profile.create"
+    PROFILE_WORK = "profile.work"
+    PROFILE_CONFIRM = "profile.confirm"
+    PROFILE_SHRED = "profile.shred"
+    PROFILE_READ = "profile.read"
     APP_SET = "app.set"
     APP_READ = "app.read"
     REFRESHER_READ = "refresher.read"
@@ -73,6 +78,15 @@ class Verb(StrEnum):
     EFFECT_SCHEDULE = "effect.schedule"
     EFFECT_LIST = "effect.list"
     EFFECT_MOVE = "effect.move"
+    KEK_READ = "kek.read"
+    KEK_ROTATE = "kek.rotate"
+    KEK_CHECK = "kek.check"
+    KEK_COMPROMISE = "kek.compromise"
+    KEK_END = "kek.end"
+    VAULT_OPEN = "vault_incident.open"
+    VAULT_READ = "vault_incident.read"
+    VAULT_STEP = "vault_incident.step"
+    VAULT_CLOSE = "vault_incident.close"
     AUDIT_READ = "audit.read"
     AUDIT_RUN = "audit.run"
     AUDIT_HASH = "audit.hash"
@@ -96,6 +110,11 @@ GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType(
         Verb.CLIENT_CHANGE: frozenset({_A}),
         Verb.ACCOUNT_REGISTER: frozenset({_O}),
         Verb.ACCOUNT_CONNECT: frozenset({_O}),
+        Verb.PROFILE_CREATE: frozenset({_O}),
+        Verb.PROFILE_WORK: frozenset({_O}),
+        Verb.PROFILE_CONFIRM: frozenset({_O}),
+        Verb.PROFILE_SHRED: frozenset({_P}),
+        Verb.PROFILE_READ: frozenset({_A, _O, _P, _U}),
         Verb.APP_SET: frozenset({_A}),
         Verb.APP_READ: frozenset({_A, _O, _P, _U}),
         Verb.REFRESHER_READ: frozenset({_A, _O, _U}),
@@ -125,6 +144,15 @@ GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType(
         Verb.EFFECT_SCHEDULE: frozenset({_D}),
         Verb.EFFECT_LIST: frozenset({_O, _P, _U, _D}),
         Verb.EFFECT_MOVE: frozenset({_O}),
+        Verb.KEK_READ: frozenset({_A, _O, _P, _U}),
+        Verb.KEK_ROTATE: frozenset({_O}),
+        Verb.KEK_CHECK: frozenset({_A, _O, _P, _U}),
+        Verb.KEK_COMPROMISE: frozenset({_A, _O, _P}),
+        Verb.KEK_END: frozenset({_P}),
+        Verb.VAULT_OPEN: frozenset({_A, _O, _P}),
+        Verb.VAULT_READ: frozenset({_A, _O, _P, _U}),
+        Verb.VAULT_STEP: frozenset({_O}),
+        Verb.VAULT_CLOSE: frozenset({_P}),
         Verb.AUDIT_READ: frozenset({_U}),
         Verb.AUDIT_RUN: frozenset({_U, _S}),
         Verb.AUDIT_HASH: frozenset({_U}),

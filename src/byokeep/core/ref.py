@@ -3,6 +3,7 @@
 Rules
 - ``vault://kv/clients/{client_id}/providers/{provider}`` for values, ``kms://{holder}/{key_id}`` for keys. Below a
   provider lie its webhook secret and, for each account on a platform, the parts of :class:`Part`.
+- ``vault://kv/clients/{client_id}/profiles/{profile}`` for the record of a sealed browser profile.
 - One canonical spelling: what :func:`parse` accepts, ``str()`` gives back byte for byte.
 - A reference names a place. It carries no version, no query, no user info, no fragment.
 
@@ -25,6 +26,7 @@ _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _VAULT: Final = re.compile(
     rf"vault://kv/clients/({_UUID})/providers/([a-z]{{1,16}})(?:/(webhook)|/accounts/({_UUID})/([a-z]{{1,16}}))?\Z"
 )
+_PROFILE: Final = re.compile(rf"vault://kv/clients/({_UUID})/profiles/({_UUID})\Z")
 _KMS: Final = re.compile(r"kms://(transit|aws|pkcs11)/([a-z0-9][a-z0-9-]{0,62})\Z")
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _NEXT: Final = "Use vault://kv/clients/<client uuid>/providers/<provider>, in lower case; see docs/spec/ref.md."
@@ -75,6 +77,22 @@ class SecretRef:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileRef:
+    """The place of a sealed profile's record: its wrapped key and manifest. The sealed bytes lie elsewhere."""
+
+    client_id: ClientId
+    profile_id: UUID
+
+    def __str__(self) -> str:
+        return f"vault://{self.path}"
+
+    @property
+    def path(self) -> str:
+        """``kv/clients/{client_id}/profiles/{profile_id}``."""
+        return f"kv/clients/{self.client_id}/profiles/{self.profile_id}"
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRef:
     """A key that stays inside its holder."""
 
@@ -85,7 +103,7 @@ class KeyRef:
         return f"kms://{self.holder}/{self.key_id}"
 
 
-def parse(text: str) -> SecretRef | KeyRef:
+def parse(text: str) -> SecretRef | ProfileRef | KeyRef:
     """Parse a reference.
 
     Raises:
@@ -97,6 +115,8 @@ def parse(text: str) -> SecretRef | KeyRef:
             if provider in set(Provider) and (account is None or part in set(Part) - {Part.WEBHOOK}):
                 below = Part(part or webhook) if part or webhook else None
                 return SecretRef(ClientId(UUID(client)), Provider(provider), below, UUID(account) if account else None)
+        elif found := _PROFILE.match(text):
+            return ProfileRef(ClientId(UUID(found.group(1))), UUID(found.group(2)))
         elif found := _KMS.match(text):
             return KeyRef(found.group(1), found.group(2))
     raise Rejected("bad_secret_ref", next_step=_NEXT)

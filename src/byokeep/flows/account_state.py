@@ -25,6 +25,7 @@ from byokeep.flows.accounts import PlatformAccount, account_from, parse_platform
 from byokeep.flows.app import WebApp
 from byokeep.flows.clients import MAX_ROWS
 from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.flows.profile_proof import require_proof
 from byokeep.ports import LoginInfo, Query, Row, Tx
 
 
@@ -125,13 +126,14 @@ async def set_policy(
     Raises:
         Denied, NotFound: As :func:`get_state`.
         Rejected: ``lane_not_offered``: the platform has no such lane.
-        Conflict: ``account_not_verified``.
+        Conflict: ``account_not_verified``; ``profile_not_proved``.
     """
     found = await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
     one = found.account
     async with recorded_rejections(app, actor, EventName.LANES_SET, client_id=client_id, object_id=one.id):
         _allow(app, found, frozenset(LANES_OF[policy]))
         async with app.db.begin(client_id=client_id) as tx:
+            await require_proof(tx, client_id, one.id, frozenset(LANES_OF[policy]))
             await _set_lanes(tx, actor, found, policy)
     return await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
 

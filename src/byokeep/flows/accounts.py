@@ -23,6 +23,7 @@ from byokeep.core.ref import parse_provider
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, require_active
 from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.flows.profile_proof import require_proof
 from byokeep.ports import Query, Row
 
 ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -65,6 +66,7 @@ def account_from(row: Row) -> PlatformAccount:
 
 INSERT: Final = Query("account_insert", account_from)
 _LIST: Final = Query("accounts_list", account_from)
+_FIND: Final = Query("account_find", account_from)
 _SET_LANES: Final = Query("account_set_lanes", account_from)
 
 
@@ -115,19 +117,33 @@ async def set_lanes(
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found`` for an unknown account.
         Rejected: ``not_a_platform``, ``bad_account``.
+        Conflict: ``profile_not_proved``: the browser lane, without a validated profile.
     """
     await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
     known = parse_platform(platform)
     check_shape("account", account, ACCOUNT)
+    async with recorded_rejections(app, actor, EventName.ACCOUNT_REGISTERED, client_id=client_id):
+        row = await _set_lanes(app, actor, client_id, known, account, lanes)
+    if row is not None:
+        return row
+    raise await absent(app, actor, Verb.ACCOUNT_REGISTER, client_id)
+
+
+async def _set_lanes(
+    app: App, actor: Actor, client_id: ClientId, known: Provider, account: str, lanes: frozenset[Lane]
+) -> PlatformAccount | None:
     async with app.db.begin(client_id=client_id) as tx:
+        found = await tx.maybe(_FIND, client_id=client_id, platform=known.value, account=account)
+        if found is None:
+            return None
+        await require_proof(tx, client_id, found.id, lanes)
         row = await tx.maybe(
             _SET_LANES, client_id=client_id, platform=known.value, account=account,
             lanes=sorted(lane.value for lane in lanes),
         )  # fmt: skip
         if row is not None:
             await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
-            return row
-    raise await absent(app, actor, Verb.ACCOUNT_REGISTER, client_id)
+    return row
 
 
 async def list_accounts(app: App, actor: Actor, client_id: ClientId) -> list[PlatformAccount]:

@@ -15,6 +15,7 @@ from uuid import UUID
 from byokeep.core.model import Actor, Environment, Role
 from byokeep.ports import (
     AppSecrets,
+    ArtifactStore,
     CheckpointStore,
     Clock,
     Consents,
@@ -48,6 +49,9 @@ class Limits:
     rotation_max_days: int = 90
     client_writes_per_minute: int = 60
     client_leases_per_second: int = 200
+    kek_rotation_days: int = 365
+    profile_blob_max: int = 1 << 30
+    profile_rekey_days: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,4 +97,5 @@ class BrokerApp(App):
     checkpoints: CheckpointStore
     token_key: Callable[[bytes], bytes]
     store_address: str
+    artifacts: ArtifactStore
     drill: bool = False

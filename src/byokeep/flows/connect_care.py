@@ -24,12 +24,13 @@ from byokeep.core.errors import ByokeepError, NotFound
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
 from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, compare
+from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, LeaseKind, Provider
 from byokeep.core.reenable import Cause as Lost
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.refresh import LONGEST_ASKED_S
 from byokeep.core.tokens import TokenSet
-from byokeep.flows import apps, connections
+from byokeep.flows import apps, connections, refs
 from byokeep.flows.accounts import PlatformAccount, account_from
 from byokeep.flows.connections import Connection, Grant
 from byokeep.flows.jobs import JobSpec, open_job
@@ -53,6 +54,7 @@ _TO_END: Final = Query("grants_to_end", connections.grant_from)
 _ENDING: Final = Query("grant_ending", connections.grant_from)
 _END_LATER: Final = Query("grant_end_later", lambda row: row["account_id"])
 _ENDED: Final = Query("grant_ended", connections.grant_from)
+_RETIRED: Final = Query("account_refs_retired", refs.ref_from)
 _OVER: Final = frozenset({Cause.REVOKED, Cause.EXPIRED})
 
 
@@ -338,6 +340,8 @@ async def _record_end(app: RefresherApp, actor: Actor, grant: Grant, done: Endin
             await tx.maybe(_END_LATER, client_id=grant.client_id, account_id=grant.account_id, wait_s=wait_s)
             return
         await tx.maybe(_ENDED, client_id=grant.client_id, account_id=grant.account_id, reason=ended.value)
+        for ref in await tx.all(_RETIRED, client_id=grant.client_id, account_id=grant.account_id):
+            await refs.move(tx, app, actor, ref, to=KeyState.DESTROYED, reason="disconnected")
         await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity="unchecked")
         if ended is not Ended.CONFIRMED:
             await raise_alert(

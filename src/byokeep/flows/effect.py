@@ -81,11 +81,21 @@ class Permit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What the platform said about the account; ``None`` = it said nothing usable."""
+    """What the platform said about the account; ``None`` = it said nothing usable.
+
+    In the browser lane a name that is ``None`` is one that the website does not show: the id decides there.
+    """
 
     id: str | None
     username: str | None
     display_name: str | None
+    lane: Lane = Lane.API
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What must be compared."""
+        every = ("id", "username", "display_name")
+        return every if self.lane is Lane.API else tuple(n for n in every if n == "id" or getattr(self, n) is not None)
 
     def face(self) -> Face | None:
         """The account as a platform's answer; None when there was no id in it."""
@@ -230,6 +240,7 @@ def gate_input(app: BrokerApp, wish: Wish, row: Row, account: Standing) -> GateI
         switches_open=switches_open(row),
         client_active=row["client_active"],
         job_open=row["job_open"],
+        job_sealing=row["job_sealing"],
         lease_kind=row["lease_kind"],
         lease_valid=row["lease_unexpired"],
         declared_effects=tuple(row["effects"]),
@@ -297,15 +308,17 @@ def compare(registered: Mapping[str, str], seen: Seen) -> str:
     """Compare an account with its registered fingerprint: ``match``, ``mismatch`` or ``unknown``.
 
     Exact after Unicode composition (NFC): no trimming, no case folding. What is missing, empty or looks like a
-    page instead of a name could not be checked, and that is not a match (R1.5-2).
+    page instead of a name could not be checked, and that is not a match (R1.5-2). A name that a website does not show
+    is not asked for.
     """
-    for name in ("id", "username", "display_name"):
+    for name in seen.shown:
         text = getattr(seen, name)
         if not isinstance(text, str) or not text.strip() or _NOT_A_NAME.search(text):
             return "unknown"
     same = all(
         unicodedata.normalize("NFC", getattr(seen, name)) == unicodedata.normalize("NFC", registered[column])
         for name, column in (("id", "account"), ("username", "username"), ("display_name", "display_name"))
+        if name in seen.shown
     )
     return "match" if same else "mismatch"
 
@@ -338,7 +351,9 @@ async def report_identity(
         if row["platform_declared"] is not True:
             raise deny(DenyReason.PLATFORM_NOT_DECLARED)
         result = (
-            compare(row, seen) if row["account_grant"] is None else against_grant(row["account_grant"], seen.face())
+            compare(row, seen)
+            if row["account_grant"] is None
+            else against_grant(row["account_grant"], seen.face(), names=seen.shown)
         )
         stored = "unknown" if result == "drift" else result
         await tx.one(_IDENTIFIED, client_id=client_id, id=row["id"], identity=stored)

@@ -1,4 +1,4 @@
-"""Signed evidence of a key onboarded (SOP 5.1) or an account connected (SOP 5.2), for somebody who trusts nobody here.
+"""Signed evidence of a procedure (SOP 5.1, 5.2, 5.3), for somebody who trusts nobody here.
 
 Rules
 - Only a complete run is signed; what is missing is named (R5.1-15).
@@ -19,12 +19,12 @@ from byokeep.core.errors import Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.evidence import Onboarding
 from byokeep.core.model import Actor
-from byokeep.core.next_steps import instead_of_evidence, of_connection
+from byokeep.core.next_steps import instead_of_evidence, of_connection, of_profile
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.audit import AT, origin, public_keys
 from byokeep.flows.audit_out import lines_between, prove_inclusion
-from byokeep.flows.sops import CONNECT, GET, SopRun, SopStatus, status_of
+from byokeep.flows.sops import CONNECT, GET, PROFILE, SopRun, SopStatus, status_of
 
 PURPOSE: Final = "evidence"
 
@@ -62,6 +62,8 @@ def _instead(status: SopStatus) -> str:
     run = status.run
     if run.sop == CONNECT:
         return of_connection(status.state, run.reason)[:200]
+    if run.sop == PROFILE:
+        return of_profile(status.state, status.missing)
     return instead_of_evidence(status.state, run.reason, status.missing, ref=run.ref_id)
 
 

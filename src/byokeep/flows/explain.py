@@ -31,7 +31,12 @@ _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _VALUE: Final = re.compile(
     rf"kv/(data|delete|undelete|destroy|metadata)/clients/({_UUID})/providers/([a-z]+)((?:/[a-z]+)?|/accounts/{_UUID}/[a-z]+)\Z"
 )
-
+# Browser profiles: the record of one, and the client's own KEK. Nobody but a lease for profiles touches either.
+_PROFILE: Final = "profile"
+_RECORD: Final = re.compile(rf"kv/(data|delete|undelete|destroy)/clients/({_UUID})/profiles/{_UUID}\Z")
+_KEK: Final = re.compile(
+    rf"tenant/(encrypt|decrypt|rewrap|keys)/(?:production|staging|development)-({_UUID})(?:/rotate|/config)?\Z"
+)
 _APP: Final = re.compile(r"kv/data/platform/apps/[a-z]+/[a-z0-9_]+\Z")
 # Requests that processes make by themselves: operations, path, why it is harmless. No client's value is among them.
 _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
@@ -51,7 +56,7 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ("read", r"kv/metadata/platform/provisioning"),  # each start looks whether the set-up is the wanted one
         (
             "read",
-            rf"kv/metadata/clients/{_UUID}/providers/[a-z]+(/webhook|/accounts/{_UUID}/[a-z]+)?",
+            rf"kv/metadata/clients/{_UUID}/(providers/[a-z]+(/webhook|/accounts/{_UUID}/[a-z]+)?|profiles/{_UUID})",
         ),  # version numbers
         ("update", rf"identity/entity/id/{_UUID}"),  # cut off and let in again; both are records of ours
         ("update", r"sys/audit-hash/[a-z]+"),  # this reconciliation
@@ -63,7 +68,7 @@ _DEVICE_TEST: Final = "sys/audit/test"  # the store tries each device alone when
 # What sets the store up. Explained by a record of ours that says so, near in time.
 _SETUP: Final = re.compile(
     r"(sys/(init|unseal|seal|mounts|remount|auth|policies|policy|config|quotas|audit|generate-root|rekey|rotate|plugins)"
-    r"|auth/(lease|approle)/(config|role)|auth/token/(create|revoke|lookup|accessors)|transit/(keys|config)|kv/config"
+    r"|auth/(lease|approle)/(config|role)|auth/token/(create|revoke|lookup|accessors)|transit/(keys|config)|tenant/config|kv/config"
     r"|kv/(data/platform/(token|scan)-key|metadata/platform/provisioning)|identity/(entity|group|lookup))(/.*|-[a-z]+.*)?\Z"
 )
 
@@ -200,6 +205,9 @@ def explain(request: Request, known: Known) -> Finding | None:
     value = _VALUE.match(request.path)
     if value and value.group(1) != "metadata":
         return _explain_value(request, known, UUID(value.group(2)), value.group(3), value.group(4))
+    if own := _RECORD.match(request.path) or _KEK.match(request.path):
+        reads = own.group(1) == "decrypt" or (own.group(1) == "data" and request.operation == "read")
+        return _explain_lease(request, known, UUID(own.group(2)), _PROFILE, reads=reads)
     if any(request.operation in operations and path.match(request.path) for operations, path in _LISTED):
         return None
     if _SETUP.match(request.path):
@@ -221,11 +229,16 @@ def _explain_value(request: Request, known: Known, client_id: UUID, provider: st
         if known.writes.get(request.id) == (client_id, f"kv/clients/{client_id}/providers/{provider}{below}"):
             return None
         return finding("write_unexplained", request, client_id)
+    return _explain_lease(request, known, client_id, provider, reads=reads)
+
+
+def _explain_lease(request: Request, known: Known, client_id: UUID, secret: str, *, reads: bool) -> Finding | None:
+    """Return why no lease of this client for this secret explains a request; only custody does more than read."""
     if not request.lease_header:
-        return finding("read_without_lease", request, client_id)
+        return finding("read_without_lease" if reads else "write_unexplained", request, client_id)
     lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
     times = known.logins.get((lease.id, request.entity_id), []) if lease else []
-    if lease is None or lease.client_id != client_id or provider not in lease.secrets or not times:
+    if lease is None or lease.client_id != client_id or secret not in lease.secrets or not times:
         return finding("lease_header_forged", request, client_id)
     if not reads and lease.kind != "custody":
         return finding("write_under_use_lease", request, client_id, lease.id)

@@ -20,6 +20,7 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import (
     MACHINE_ROLES,
     PLATFORMS,
+    PROFILE,
     Actor,
     ClientId,
     EffectKind,
@@ -46,7 +47,8 @@ class JobSpec:
         client_id: The tenant.
         runner_id: The machine that will do it; ``None`` = the longest-standing custodian (custody only).
         kind: ``use`` or ``custody``.
-        secrets: Providers whose secret may be read.
+        secrets: Providers whose secret may be read; ``profile`` = the browser profiles of the declared platforms'
+            accounts.
         platforms, lanes, effects: Where and how it may act.
         ttl_s: Life in seconds; ``None`` = the default.
     """
@@ -80,7 +82,7 @@ _CLOSE: Final = Query("job_close", job_from)
 _NEWEST: Final = Query("jobs_newest", job_from)
 MAX_JOBS: Final = 100
 _KNOWN: Final = {
-    "secrets": frozenset(Provider),
+    "secrets": frozenset(Provider) | {PROFILE},
     "platforms": PLATFORMS,
     "lanes": frozenset(Lane),
     "effects": frozenset(EffectKind),
@@ -92,7 +94,7 @@ def check_spec(app: App, spec: JobSpec) -> None:
 
     Raises:
         Rejected: ``unknown_name``, ``repeated_name``, ``custody_has_no_effects``, ``nothing_declared``,
-            ``bad_ttl``, ``runner_missing``.
+            ``profile_without_lane``, ``bad_ttl``, ``runner_missing``.
     """
     for field, known in _KNOWN.items():
         words: tuple[str, ...] = getattr(spec, field)
@@ -104,11 +106,18 @@ def check_spec(app: App, spec: JobSpec) -> None:
         raise Rejected("nothing_declared", next_step="Declare the secrets the job needs.")
     if spec.kind is LeaseKind.CUSTODY and (spec.effects or spec.platforms or spec.lanes):
         raise Rejected("custody_has_no_effects", next_step="A custody job declares secrets only.")
-    if spec.kind is LeaseKind.USE and spec.runner_id is None:
-        raise Rejected("runner_missing", next_step="Name the runner that will do the job.")
+    if spec.kind is LeaseKind.USE:
+        _check_use(spec)
     if spec.ttl_s is not None and not 1 <= spec.ttl_s <= app.limits.job_ttl_max_s:
         raise Rejected("bad_ttl", next_step="Between 1 second and the longest allowed.",
                        max_s=app.limits.job_ttl_max_s)  # fmt: skip
+
+
+def _check_use(spec: JobSpec) -> None:
+    if PROFILE in spec.secrets and (Lane.BROWSER not in spec.lanes or not spec.platforms):
+        raise Rejected("profile_without_lane", next_step="Declare the lane `browser` and the profile's platforms.")
+    if spec.runner_id is None:
+        raise Rejected("runner_missing", next_step="Name the runner that will do the job.")
 
 
 async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> Job:

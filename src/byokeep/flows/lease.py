@@ -22,9 +22,9 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Denied, NotFound, RateLimited
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.model import PLATFORMS, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
+from byokeep.core.model import PLATFORMS, PROFILE, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
 from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb, authorise
-from byokeep.core.ref import Part, SecretRef, parse
+from byokeep.core.ref import Part, ProfileRef, SecretRef, parse
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.locate import client_of, remember
 from byokeep.flows.permission import permit
@@ -43,10 +43,16 @@ _CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed"})
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Where a secret lies and which version; 0 = nothing is pinned (custody of a place not yet filled)."""
+    """Where a secret lies and which version; 0 = nothing is pinned (custody of a place not yet filled).
+
+    Of a browser profile's record also whose it is, which generation, and the sealed blob's key; "" = none yet.
+    """
 
     path: str
     version: int
+    profile_id: UUID | None = None
+    generation: int = 0
+    blob_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +64,8 @@ class Grant:
         roles: Name of a secret -> role to log in with.
         secrets: Name -> pinned place. A name is a provider, or ``platform/account`` of a connected account; with
             ``/webhook`` behind a provider it is the signing secret, and with ``/webhook/previous`` the one before it
-            while both hold.
+            while both hold. ``profile/platform/account`` is the record of the sealed browser profile of an account, and
+            in custody ``profile/id`` of the one that is sealed.
         expires_at: When the lease ends at the latest: with its job.
         life_s: Seconds it holds without a heartbeat.
         epoch: Unix second of issue, by the database's clock.
@@ -133,12 +140,12 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
         raise
     remember(lease_id, client_id)
     signed = await app.signer.sign_jwt(
-        claims(app, client_id=client_id, job_id=job_id, lease_id=lease_id, kind=row["kind"],
-               secrets=list(row["secrets"]), iat=row["now_s"])
+        claims(app, client_id=client_id, job_id=job_id, lease_id=lease_id, kind=_kind(row), secrets=_secrets(row),
+               iat=row["now_s"])
     )  # fmt: skip
     return Grant(
-        lease_id=lease_id, kind=LeaseKind(row["kind"]), jwt=signed, store_address=app.store_address,
-        roles={name: f"{row['kind']}-{name.partition('/')[0]}" for name in pins}, secrets=pins,
+        lease_id=lease_id, kind=_kind(row), jwt=signed, store_address=app.store_address,
+        roles={name: f"{_kind(row)}-{name.partition('/')[0]}" for name in pins}, secrets=pins,
         expires_at=row["expires_at"], life_s=app.limits.lease_life_s, epoch=row["now_s"],
     )  # fmt: skip
 
@@ -171,15 +178,24 @@ async def _record(
         iat, exp = row["now_s"], row["now_s"] + app.limits.lease_jwt_ttl_s
         event = Event(
             name=EventName.LEASE_ISSUED, actor=actor, outcome=Outcome.INTENDED, client_id=client_id, object_id=lease_id,
-            fields={"job": str(job_id), "kind": row["kind"], "secrets": ",".join(row["secrets"]), "jwt_iat": iat,
+            fields={"job": str(job_id), "kind": _kind(row).value, "secrets": ",".join(_secrets(row)), "jwt_iat": iat,
                     "jwt_exp": exp},
         )  # fmt: skip
         await tx.one(
-            _INSERT, id=lease_id, client_id=client_id, job_id=job_id, runner_id=actor.id, kind=row["kind"],
-            secrets=list(row["secrets"]), jwt_iat=iat, jwt_exp=exp, expires_at=row["expires_at"],
+            _INSERT, id=lease_id, client_id=client_id, job_id=job_id, runner_id=actor.id,
+            kind=_kind(row).value, secrets=_secrets(row), jwt_iat=iat, jwt_exp=exp, expires_at=row["expires_at"],
             **record_params(event),
         )  # fmt: skip
     return row, pins
+
+
+def _kind(row: Row) -> LeaseKind:
+    """A use job that seals its profile is in custody of it, and of nothing else (ADR 0026)."""
+    return LeaseKind.CUSTODY if row["sealing"] else LeaseKind(row["kind"])
+
+
+def _secrets(row: Row) -> list[str]:
+    return [PROFILE] if row["sealing"] else list(row["secrets"])
 
 
 def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mapping[str, Pin]:
@@ -200,8 +216,12 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
     if row["recent"] >= app.limits.client_leases_per_second:
         raise RateLimited("too_many_leases", next_step="Keep one lease for a job and renew it.", retry_after_s=1)
     refs = {ref["provider"]: ref for ref in row["refs"]}
-    pins: dict[str, Pin] = _hooks(client_id, row) if row["kind"] == LeaseKind.USE else {}
-    for provider in row["secrets"]:
+    pins: dict[str, Pin] = _hooks(client_id, row) if _kind(row) is LeaseKind.USE else {}
+    if PROFILE in row["secrets"]:
+        pins |= _profile_pins(client_id, row)
+    for provider in _secrets(row):
+        if provider == PROFILE:
+            continue
         connected = [account for account in row["accounts"] if account["platform"] == provider]
         # A platform has no key of its own: there the signing secret alone is something to lease.
         alone = provider in PLATFORMS and f"{provider}/webhook" in pins and provider not in refs
@@ -212,6 +232,28 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
                 row["kind"], client_id, provider, refs.get(provider), ended=provider in row["ended"]
             )  # fmt: skip
     return pins
+
+
+def _profile_pins(client_id: ClientId, row: Row) -> dict[str, Pin]:
+    """The records of every profile that may be opened; in custody those of the work at hand."""
+    if _kind(row) is LeaseKind.CUSTODY:
+        if row["sealing"] and not row["profiles_in_custody"]:
+            raise Denied("profile_not_open", next_step="The profile's opening has ended; what moved since is lost.")
+        pins = {f"{PROFILE}/{one['profile']}": _profile_pin(client_id, one) for one in row["profiles_in_custody"]}
+        # A worker's custody also reaches the client's key itself, which guards them all.
+        return pins if row["sealing"] else pins | {PROFILE: Pin(f"kv/clients/{client_id}/profiles", 0)}
+    usable = [one for one in row["profiles"] if one["usable"] is True]
+    if not usable:
+        raise deny(DenyReason.PROFILE_NOT_USABLE)
+    return {f"{PROFILE}/{one['platform']}/{one['account']}": _profile_pin(client_id, one) for one in usable}
+
+
+def _profile_pin(client_id: ClientId, one: Mapping[str, Any]) -> Pin:
+    profile_id = UUID(one["profile"])
+    return Pin(
+        ProfileRef(client_id, profile_id).path, int(one["version"]), profile_id=profile_id,
+        generation=int(one["generation"]), blob_key=one["blob"] or "",
+    )  # fmt: skip
 
 
 def _account_pins(client_id: ClientId, platform: str, accounts: Sequence[Mapping[str, Any]]) -> dict[str, Pin]:

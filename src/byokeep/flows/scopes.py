@@ -22,6 +22,8 @@ from byokeep.core.policy import NEXT_STEPS, DenyReason
 from byokeep.ports import Query, Row, Tx
 
 GLOBAL: Final = "global"
+LANES_OF_ALL: Final = frozenset({Lane.BROWSER})  # lanes with a switch for every client at once (runbook 7.3)
+BROWSER_LANE: Final = f"lane:{Lane.BROWSER.value}"  # how the names of the browser lane's switches end
 _SHARED: Final = Query("switch_lock_shared", lambda _: None, waits=True)
 _SHARED_AT_ONCE: Final = Query("switch_lock_shared", lambda _: None)
 
@@ -34,7 +36,16 @@ def client_scopes(client_id: UUID) -> list[str]:
 def effect_scopes(client_id: UUID, platform: str, lane: str) -> list[str]:
     """Return the scopes of an effect, wide to narrow."""
     base = f"client:{client_id}"
-    return [GLOBAL, base, f"{base}:platform:{platform}", f"{base}:lane:{lane}"]
+    return [*_of_all(lane), base, f"{base}:platform:{platform}", f"{base}:lane:{lane}"]
+
+
+def browser_scopes(client_id: UUID) -> list[str]:
+    """Return the scopes of a browser that is open for a client, wide to narrow."""
+    return [*_of_all(Lane.BROWSER), f"client:{client_id}", f"client:{client_id}:lane:{Lane.BROWSER.value}"]
+
+
+def _of_all(lane: str | None) -> list[str]:
+    return [GLOBAL, f"lane:{lane}"] if lane in LANES_OF_ALL else [GLOBAL]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +62,13 @@ class Scope:
         if self.name == GLOBAL:
             return []
         own = f"client:{self.client_id}"
-        return [GLOBAL] if self.name == own else [GLOBAL, own]
+        if self.client_id is None or self.name == own:
+            return [GLOBAL]
+        return [*_of_all(self.name.removeprefix(f"{own}:lane:")), own]
 
 
 def parse_scope(client_id: UUID | None, platform: str | None, lane: str | None) -> Scope:
-    """Build a scope: nothing = global, a client, a client's platform, or a client's lane.
+    """Build a scope: nothing = global, the browser lane of all clients, a client, a client's platform or lane.
 
     Raises:
         Rejected: ``bad_scope``.
@@ -63,6 +76,8 @@ def parse_scope(client_id: UUID | None, platform: str | None, lane: str | None) 
     if client_id is None:
         if platform is None and lane is None:
             return Scope(GLOBAL, None, cuts_store=True)
+        if platform is None and lane in LANES_OF_ALL:
+            return Scope(f"lane:{lane}", None, cuts_store=False)
     elif platform is None and lane is None:
         return Scope(f"client:{client_id}", client_id, cuts_store=True)
     elif lane is None and platform in PLATFORMS:
@@ -70,7 +85,8 @@ def parse_scope(client_id: UUID | None, platform: str | None, lane: str | None) 
     elif platform is None and lane in set(Lane):
         return Scope(f"client:{client_id}:lane:{lane}", client_id, cuts_store=False)
     raise Rejected(
-        "bad_scope", next_step="Name nothing (global), a client, a client and a platform, or a client and a lane."
+        "bad_scope",
+        next_step="Name nothing (global), the browser lane, a client, a client and a platform, or a client and a lane.",
     )
 
 
@@ -84,6 +100,8 @@ def scope_from_name(name: str) -> Scope:
         match name.split(":"):
             case ["global"]:
                 return parse_scope(None, None, None)
+            case ["lane", lane]:
+                return parse_scope(None, None, lane)
             case ["client", client]:
                 return parse_scope(UUID(client), None, None)
             case ["client", client, "platform", platform]:

@@ -4,6 +4,8 @@ Rules
 - A run is complete when its records stand in its client's own chain and speak of the same object and version. A key
   (SOP 5.1): the write, a successful verification, a leak check that looked at something and found nothing
   (R5.1-12..15). An account (SOP 5.2): the write of the tokens, an identity check that is not older, the closing event.
+  A browser profile (SOP 5.3): the seal, a runner's validation that is not older, the closing event, all of the newest
+  generation: one that was sealed since leaves the proof behind (R5.3-20).
 - The state of a run is computed from the records each time; a column alone proves nothing.
 - Missing, foreign or unreadable evidence makes a run incomplete, never complete.
 """
@@ -31,6 +33,9 @@ DONE: Final = "onboarding_event"
 IDENTITY: Final = "identity_verification"
 CONNECTED: Final = "platform_connected"
 CONNECT: Final = "connect_account"
+VALIDATION: Final = "runner_validation_proof"
+CREATED: Final = "browser_profile_created"
+PROFILE: Final = "create_profile"
 # Item -> event that proves it, the closing one last; by procedure.
 ITEMS: Final[Mapping[str, Mapping[str, EventName]]] = {
     "onboard_key": {
@@ -44,6 +49,11 @@ ITEMS: Final[Mapping[str, Mapping[str, EventName]]] = {
         IDENTITY: EventName.ACCOUNT_VERIFIED,
         CONNECTED: EventName.CONNECTED,
     },
+    PROFILE: {
+        WRITE: EventName.PROFILE_SEALED,
+        VALIDATION: EventName.PROFILE_VALIDATED,
+        CREATED: EventName.PROFILE_ONBOARDED,
+    },
 }
 
 
@@ -51,7 +61,8 @@ ITEMS: Final[Mapping[str, Mapping[str, EventName]]] = {
 class SopRun:
     """One run. ``*_seq`` are places in the client's audit chain.
 
-    ``ref_id``: what it is about, a reference (SOP 5.1) or an account (SOP 5.2); ``version`` 0 = nothing is stored yet.
+    ``ref_id``: what it is about, a reference (SOP 5.1), an account (5.2) or a profile (5.3); ``version``: of a profile
+    the generation; 0 = nothing is stored yet.
     """
 
     id: SopId
@@ -121,6 +132,7 @@ INSERT: Final = Query("sop_insert", sop_from)
 OF_VERSION: Final = Query("sop_of_version", sop_from)
 FAIL: Final = Query("sop_fail", sop_from)
 _RECORDS: Final = Query("evidence_records", _record)
+_GENERATION: Final = Query("profile_generation_now", lambda row: int(row["generation"]))
 
 
 async def sop_status(app: App, actor: Actor, sop_id: UUID) -> SopStatus:
@@ -146,14 +158,17 @@ async def status_of(tx: Tx, run: SopRun) -> SopStatus:
     rows = {record.seq: record for record in await tx.all(_RECORDS, chain=run.client_id, seqs=seqs)}
     places = {
         WRITE: run.write_seq, VERIFICATION: run.verify_seq, IDENTITY: run.verify_seq, LEAK_CHECK: run.leak_seq,
-        DONE: run.done_seq, CONNECTED: run.done_seq,
+        DONE: run.done_seq, CONNECTED: run.done_seq, VALIDATION: run.verify_seq, CREATED: run.done_seq,
     }  # fmt: skip
+    newest = run.version
+    if run.sop == PROFILE:
+        newest = await tx.maybe(_GENERATION, client_id=run.client_id, id=run.ref_id) or 0
     wanted = ITEMS[run.sop]
     found: dict[str, Record] = {}
     for item, event in wanted.items():
         seq = places[item]
         record = rows.get(seq) if seq is not None else None
-        if record is not None and _proves(run, item, event, record):
+        if record is not None and newest == run.version and _proves(run, item, event, record):
             found[item] = record
     missing = tuple(item for item in wanted if item not in found)
     return SopStatus(run=run, state=_state(run, missing), missing=missing, evidence=found)
@@ -181,15 +196,16 @@ def _proves(run: SopRun, item: str, event: EventName, record: Record) -> bool:
             and said["outcome"] == record.outcome == Outcome.OK.value
             and said["client"] == str(run.client_id)
             and said["object"] == str(record.object_id) == str(run.ref_id)
-            and fields["version"] == run.version
-            and fields["platform" if run.sop == CONNECT else "provider"] == run.provider.value
+            and fields["generation" if run.sop == PROFILE else "version"] == run.version
+            and (run.sop == PROFILE or fields["platform" if run.sop == CONNECT else "provider"] == run.provider.value)
         )
-        if item != WRITE or run.sop == CONNECT:  # the write of a key stands for every later run over the same version
+        if item != WRITE or run.sop != "onboard_key":  # the write of a key stands for later runs over the same version
             same = same and fields["sop"] == str(run.id)
-        if item == IDENTITY:
-            same = (
-                same and record.seq > (run.write_seq or record.seq) and fields["expected_id"] == fields["observed_id"]
-            )
+        if item in (IDENTITY, VALIDATION):
+            later = record.seq > (run.write_seq or record.seq)
+            same = same and later and fields["expected_id"] == fields["observed_id"]
+        if item == VALIDATION:
+            same = same and fields["platform"] == run.provider.value and bool(fields["screenshot"])
         if item == LEAK_CHECK:
             same = same and fields["lines"] > 0 and fields["found"] == 0
     except (ValueError, KeyError, TypeError):

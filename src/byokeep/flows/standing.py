@@ -37,6 +37,8 @@ class Standing:
     connection_recorded: bool | None
     grant_state: str | None
     drift: bool | None
+    profile_usable: bool | None
+    profile_open: bool | None
     identity: str | None
     identity_at: datetime | None
     scheduled: str | None
@@ -47,7 +49,10 @@ def standing(row: Row) -> Standing:
     stage, free = _stage(row["way_back"])
     grant: Mapping[str, Any] | None = row["account_grant"]
     identity, identity_at = row["identity"], row["identified_at"]
-    if grant is not None:
+    profile: Mapping[str, Any] | None = row["profile"]
+    if profile is not None:
+        identity, identity_at = _since(profile["opened_at"], identity, identity_at)
+    elif grant is not None:
         identity, identity_at = _newest(grant, identity, identity_at)
     announced: Mapping[str, Any] | None = row["announced"]
     return Standing(
@@ -57,6 +62,8 @@ def standing(row: Row) -> Standing:
         connection_recorded=None if grant is None else grant["recorded"],
         grant_state=None if grant is None else grant["state"],
         drift=None if grant is None else grant["drift"],
+        profile_usable=None if profile is None else profile["usable"],
+        profile_open=None if profile is None else profile["open"],
         identity=identity,
         identity_at=identity_at,
         scheduled="none" if announced is None else announced["state"],
@@ -72,12 +79,17 @@ async def take_act(tx: Tx, client_id: UUID, platform: str, account: Standing) ->
     return await take(tx, client_id, platform) if account.platform_stage == Stage.CANARY else None
 
 
-def against_grant(grant: Mapping[str, Any], seen: Face | None) -> str:
-    """Compare an account with its consent's fingerprint: ``match``, ``drift``, ``mismatch`` or ``unknown``."""
+def against_grant(
+    grant: Mapping[str, Any], seen: Face | None, *, names: tuple[str, ...] = ("username", "display_name")
+) -> str:
+    """Compare an account with its consent's fingerprint: ``match``, ``drift``, ``mismatch`` or ``unknown``.
+
+    Args:
+        names: Which names there can be: a website does not show each that the platform tells an app.
+    """
     app_id = str(grant["app_id"])
-    expected = Fingerprint(
-        account_id=grant["external_id"], username=grant["username"], display_name=grant["display_name"], app_id=app_id
-    )
+    told = {name: grant[name] if name in names else None for name in ("username", "display_name")}
+    expected = Fingerprint(account_id=grant["external_id"], app_id=app_id, **told)
     found = compare(expected, None if seen is None else (seen,), app_id=app_id)
     if found.verdict is Verdict.MISMATCH and found.why in _COULD_NOT_CHECK:
         return "unknown"
@@ -92,6 +104,17 @@ def _stage(way_back: Row | None) -> tuple[str | None, bool | None]:
     except (Integrity, KeyError, TypeError, ValueError):
         return None, None
     return state.stage.value, state.taken < state.acts
+
+
+def _since(
+    opened_at: str | None, identity: str | None, identified_at: datetime | None
+) -> tuple[str | None, datetime | None]:
+    """What a job saw in the open profile; another lane's proof is none of this one. A mismatch stays."""
+    if identity == "mismatch":
+        return identity, identified_at
+    if opened_at is None or identified_at is None or identified_at < datetime.fromisoformat(opened_at):
+        return "unchecked", None
+    return identity, identified_at
 
 
 def _newest(

@@ -28,7 +28,7 @@ from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import absent, permit
 from byokeep.flows.refusal import record_refusal
-from byokeep.flows.scopes import GLOBAL, Scope, hold_open, scope_from_name
+from byokeep.flows.scopes import BROWSER_LANE, GLOBAL, Scope, hold_open, scope_from_name
 from byokeep.ports import Query, Row, Tx
 
 CUT_OFF_WITHIN_S: Final = 3.0  # seconds the store has before the caller is told that it is pending
@@ -100,6 +100,7 @@ _CLIENT: Final = Query("switch_client_known", lambda row: row["id"])
 _ASK: Final = Query("switch_request_open", _request)
 _WAITING: Final = Query("switch_requests_live", _request)
 _APPROVAL: Final = Query("switch_approval", lambda row: row)
+_COVERED: Final = Query("vault_covering", lambda row: row["id"])
 _USE: Final = Query("switch_use_approval", lambda row: row["id"])
 
 
@@ -275,7 +276,8 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
     Raises:
         NotFound: No such request for this actor.
         Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``epoch_changed``.
-        Conflict: ``cut_off_pending`` - the store has not confirmed the close yet.
+        Conflict: ``cut_off_pending`` - the store has not confirmed the close yet; ``vault_incident_open`` - the browser
+            lane stays off until the new profiles are proved (R7.3-6).
         Unavailable: The store or the database; the switch is still closed.
     """
     await permit(app, actor, Verb.SWITCH_APPROVE_OPEN)
@@ -326,6 +328,9 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Row) -> Switch
             seen = await tx.one(_READ, scope=scope.name)
             if not seen.closed or seen.epoch != wish["epoch"] or seen.installation_id != app.installation_id:
                 raise Denied("epoch_changed", next_step="The switch changed since; look at it and ask again.")
+            if scope.name.endswith(BROWSER_LANE) and await tx.all(_COVERED, client_id=scope.client_id):
+                step = "The new profiles are not proved yet: `byokeep incident vault status`."
+                raise Conflict("vault_incident_open", next_step=step)
             if scope.cuts_store and not seen.store_cut_off:
                 raise Conflict("cut_off_pending", next_step="Wait until the store has confirmed the close.")
             if scope.cuts_store:

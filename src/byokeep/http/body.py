@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 from uuid import UUID
 
@@ -75,6 +75,31 @@ async def read_bytes(request: Request, *, limit: int = MAX_BODY) -> bytes:
     except ClientDisconnect:
         raise _refused("body_cut_off", "Send the whole body.") from None
     return bytes(raw)
+
+
+async def stream_bytes(request: Request, *, media: str) -> AsyncIterator[bytes]:
+    """Yield a body as it comes, for one that is too large to be held; who reads it bounds it.
+
+    Raises:
+        Rejected: ``unsupported_media_type``, ``content_encoding``, ``body_too_slow``: no byte for ``BODY_WITHIN_S``,
+            ``body_cut_off``.
+    """
+    if request.headers.get("content-type", "") != media:
+        raise _refused("unsupported_media_type", f"Send Content-Type: {media}.")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise _refused("content_encoding", "Send the body as it is, without compression.")
+    chunks = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(BODY_WITHIN_S):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+    except TimeoutError:
+        raise _refused("body_too_slow", "Send the body without long pauses.") from None
+    except ClientDisconnect:
+        raise _refused("body_cut_off", "Send the whole body.") from None
 
 
 async def no_query(request: Request) -> None:

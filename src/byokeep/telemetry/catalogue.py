@@ -24,6 +24,13 @@ _FIELDS: Final = {
     "identity_call": "provider status took_ms attempt",
     "key_verification": "ref sop attempt",
     "orphans_destroyed": "count",
+    "profile_work_ended": "work",
+    "profiles_cared_for": "count",
+    "kek_rotated": "",
+    "kek_rewrapped": "count",
+    "kek_checked": "count",
+    "kek_ended": "count",
+    "keks_cared_for": "count",
     "webhook_secrets_destroyed": "count",
     "renewal": "provider ref version",
     "renewals_cut_off": "count",
@@ -48,4 +55,6 @@ EVENTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {name: frozenset(fields.split()) for name, fields in _FIELDS.items()}
 )
 # Attributes of spans follow a list of their own: ids and figures of a task.
-SPAN_FIELDS: Final = frozenset({"job", "provider", "version", "count", "sop", "ref", "epoch", "route", "request"})
+SPAN_FIELDS: Final = frozenset(
+    {"job", "provider", "version", "count", "sop", "ref", "epoch", "route", "request", "work"}
+)

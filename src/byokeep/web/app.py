@@ -19,7 +19,22 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.problems import install
 from byokeep.http.token import Authenticator, caller
-from byokeep.web import accounts, clients, connect, forward, keys, leaks, names, people, refreshers, watch, webhooks
+from byokeep.web import (
+    accounts,
+    clients,
+    connect,
+    forward,
+    keks,
+    keys,
+    leaks,
+    names,
+    people,
+    profiles,
+    refreshers,
+    vault,
+    watch,
+    webhooks,
+)
 from byokeep.web.limits import Budget, LoginBrake
 
 _NOBODY = ClientId(UUID(int=0))
@@ -86,6 +101,13 @@ def _rooms(app: WebApp, auth: Authenticator, passwords: PasswordCheck, emergency
         leaks.router(app, auth),
         webhooks.values(app, auth, writes),
         webhooks.router(app, auth),
+        profiles.router(app, auth, writes),
+        profiles.looks(app, auth),
+        profiles.acts(app, auth, writes),
+        profiles.decisions(app, auth, writes),
+        keks.router(app, auth),
+        keks.acts(app, auth, writes),
+        vault.router(app, auth),
     )
 
 

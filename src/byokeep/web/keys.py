@@ -12,14 +12,14 @@ from byokeep.core.errors import Rejected
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, Risk
 from byokeep.core.secret import Secret
-from byokeep.flows import onboard, refs, sops
+from byokeep.flows import onboard, refs, sops, vault_inventory
 from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, describe, json_body, no_query, read_bytes
 from byokeep.http.emergency import Emergency
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
-from byokeep.web.words import StateBody, at_out, inventory_out, query_of, ref_out, sop_out, whole_number
+from byokeep.web.words import StateBody, at_out, inventory_out, query_of, ref_out, sop_out, whole_number, with_vault
 
 MAX_VALUE: Final = 8 * 1024  # bytes
 VERSION_HEADER: Final = "x-byokeep-version"
@@ -121,6 +121,13 @@ def router(app: WebApp, auth: Authenticator, writes: Budget, emergency: Emergenc
     @routes.get("/inventory")
     async def inventory(actor: Actor = who) -> dict[str, Any]:
         """List every key and compare with the store; never a value."""
-        return inventory_out(await refs.inventory(app, actor))
+        listed = await refs.inventory(app, actor)
+        return with_vault(inventory_out(listed), await vault_inventory.vault_inventory(app, actor))
+
+    @routes.post("/inventory/checks", status_code=202)
+    async def ask_checks(actor: Actor = who) -> JSONResponse:
+        """Ask workers to compare rows, records and blobs of every client that has profiles."""
+        found = await vault_inventory.ask_checks(app, actor)
+        return JSONResponse({"clients": [str(one) for one in found], "asked_at": at_out(app.clock.now())}, 202)
 
     return routes

@@ -16,8 +16,9 @@ from byokeep.flows.alerts import Alert
 from byokeep.flows.audit_read import DEFAULT_RECORDS, Shown, Window
 from byokeep.flows.history import KeyHistory
 from byokeep.flows.refs import Inventory, InventoryItem, Transition
-from byokeep.flows.sops import CONNECT, SopStatus
+from byokeep.flows.sops import CONNECT, PROFILE, SopStatus
 from byokeep.flows.subjects import Issued, Subject, Token
+from byokeep.flows.vault_inventory import VaultInventory
 from byokeep.http.body import Id, Strict
 
 Name = Annotated[str, Field(max_length=200)]
@@ -228,6 +229,31 @@ def inventory_out(inventory: Inventory) -> dict[str, Any]:
     }
 
 
+def with_vault(found: dict[str, Any], vault: VaultInventory) -> dict[str, Any]:
+    """Return an inventory with the keys of browser profiles; the result is the worse of the two."""
+    order = ("match", "unknown", "findings")
+    return found | {
+        "result": max(found["result"], vault.result, key=order.index),
+        "keys": [
+            {"class": one.kind, "client_id": None if one.client_id is None else str(one.client_id), "key": one.about,
+             "owner": one.owner, "state": one.state, "made_at": at_out(one.made_at), "due_at": at_out(one.due_at),
+             "last_used_at": at_out(one.last_used_at)}
+            for one in vault.keys
+        ],
+        "checked": [
+            {"client_id": str(one.client_id), "check": one.cause, "found": one.found,
+             "checked_at": at_out(one.checked_at)}
+            for one in vault.checked
+        ],
+        "findings": [
+            {"finding": one.reason, "client_id": None if one.client_id is None else str(one.client_id),
+             "profile": None if one.profile_id is None else str(one.profile_id), "place": one.place,
+             "since": at_out(one.since)}
+            for one in vault.findings
+        ],
+    }  # fmt: skip
+
+
 def sop_out(status: SopStatus) -> dict[str, Any]:
     """Return the wire form of a run with its evidence."""
     run = status.run
@@ -247,6 +273,8 @@ def sop_out(status: SopStatus) -> dict[str, Any]:
 def _next(status: SopStatus) -> str:
     if status.run.sop == CONNECT:
         return next_steps.of_connection(status.state, status.run.reason)
+    if status.run.sop == PROFILE:
+        return next_steps.of_profile(status.state, status.missing)
     return next_steps.of_run(status.state, status.run.reason, status.missing)
 
 

@@ -33,6 +33,13 @@ LEASE_HEADER: Final = "X-Byokeep-Lease"
 _PATH: Final = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*\Z")
 _LEASE_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _STALE: Final = "check-and-set parameter did not match"
+# What Transit says of a key's state, in answers of status 400 -> our code.
+_OF_KEYS: Final = {
+    "encryption key not found": "store_key_missing",
+    "no existing key named": "store_key_missing",
+    "disallowed by policy (too old)": "store_key_retired",
+    "soft-deleted key": "store_key_disabled",
+}
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -123,7 +130,8 @@ class BaoHttp:
             Denied: ``store_denied`` (403).
             NotFound: ``store_not_found`` (404).
             Conflict: ``stale_version`` (a check-and-set that did not match).
-            Rejected: ``store_rejected``, ``bad_store_path``, ``bad_lease_header``, ``value_not_text``.
+            Rejected: ``store_rejected``, ``store_key_missing``, ``store_key_retired``, ``store_key_disabled``,
+                ``bad_store_path``, ``bad_lease_header``, ``value_not_text``.
             RateLimited: ``store_rate_limited``.
             Unavailable: ``store_unreachable``, ``store_timeout``, ``store_sealed``, ``store_audit_failed``,
                 ``store_failed``, ``store_garbage``, ``store_tls_failed``, ``store_redirected``.
@@ -256,7 +264,9 @@ def _failure(status: int, document: Mapping[str, Any], retry_after: str) -> Byok
     if 300 <= status < 400:
         return Unavailable("store_redirected")
     if 400 <= status < 500:
-        return Conflict("stale_version") if status == 400 and _STALE in said else Rejected("store_rejected")
+        if status == 400 and _STALE in said:
+            return Conflict("stale_version")
+        return Rejected(next((code for words, code in _OF_KEYS.items() if words in said), "store_rejected"))
     if status == 503 and "sealed" in said:
         return Unavailable("store_sealed")
     return Unavailable("store_audit_failed" if "audit" in said else "store_failed")

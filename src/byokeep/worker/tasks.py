@@ -20,13 +20,15 @@ from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId
 from byokeep.flows.audit import check_heartbeat
 from byokeep.flows.clock_watch import ClockWatch
+from byokeep.flows.kek_app import KekApp
+from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.sweep import sweep_orphans
 from byokeep.flows.verify_key import Task, verify_key
 from byokeep.flows.webhook_sweep import sweep_webhooks
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
-from byokeep.worker import identity
+from byokeep.worker import identity, key_tasks, profile_tasks
 
 TRIES: Final = 5
 SETTLED_S: Final = 60.0  # after the start of a worker
@@ -123,14 +125,19 @@ async def take_up_again(queue: Queue) -> int:
     return len(stalled)
 
 
-async def run(queue: Queue, app: WorkerApp) -> None:
+async def run(queue: Queue, app: WorkerApp, profiles: ProfileApp | None, keys: KekApp) -> None:
     """Run tasks until SIGTERM or SIGINT; tasks under way get ten seconds.
 
     Args:
         queue: Not yet opened; it is closed at the end.
         app: The worker's ports.
+        profiles: Its ports for browser profiles; None where it can not look after any.
+        keys: Its ports for the keys that guard these.
     """
     register(queue, app)
+    key_tasks.register(queue, keys)
+    if profiles is not None:
+        profile_tasks.register(queue, profiles)
     async with queue.open_async():
         await queue.run_worker_async(
             concurrency=CONCURRENCY,

@@ -9,7 +9,7 @@ const server = http.createServer()
 await new Promise((ready) => server.listen(0, '127.0.0.1', ready))
 const base = `http://127.0.0.1:${server.address().port}`
 
-const provider = new Provider('https://oidc.test', {
+const provider = new Provider('https://oidc.x.com', {
   clients: [{
     client_id: 'app',
     client_secret: process.env.OIDC_CLIENT_SECRET,
@@ -37,7 +37,7 @@ provider.on('server_error', (ctx, error) => process.stderr.write(`${error.stack}
 const answer = provider.callback()
 
 server.on('request', async (req, res) => {
-  req.url = req.url.replace(/^\/oidc\.test\//, '/') // the client puts the host before the path, as for a simulator
+  req.url = req.url.replace(/^\/oidc\.x\.com\//, '/') // the client puts the host before the path, as for a simulator
   if (!req.url.startsWith('/interaction/')) return answer(req, res)
   const { prompt, params, session, grantId } = await provider.interactionDetails(req, res)
   if (prompt.name === 'login') {

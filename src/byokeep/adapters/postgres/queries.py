@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 _NAME: Final = re.compile(r"-- name: ([a-z][a-z0-9_]{1,62})\Z")
-_BIND: Final = re.compile(r"(?<![:\w]):([a-z_]+)")
+_BIND: Final = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 
 
 def load() -> Mapping[str, str]:

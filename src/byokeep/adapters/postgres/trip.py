@@ -36,7 +36,7 @@ _SYNC: Final = ExecStatus.PIPELINE_SYNC
 _ROWS: Final = ExecStatus.TUPLES_OK
 _DONE: Final = frozenset({ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK})
 _ENCODING: Final = "utf-8"
-_BIND: Final = re.compile(r"%(?:\(([a-z_]+)\)s|%)")
+_BIND: Final = re.compile(r"%(?:\(([a-z_][a-z0-9_]*)\)s|%)")
 
 Rows: TypeAlias = list[dict[str, Any]]
 # A statement and its parameters; None = sent as it stands and not prepared, for BEGIN, COMMIT and ROLLBACK.

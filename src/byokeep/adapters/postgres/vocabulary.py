@@ -47,6 +47,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.KEY_WRITE, EventName.KEY_STORED, EventName.KEY_STATE_CHANGED, EventName.KEY_DESTROYED,
         EventName.KEY_ONBOARDING_FAILED, EventName.KEY_SHARED_VALUE, EventName.CONNECT_FAILED,
         EventName.KEK_CHANGED, EventName.DEK_CHANGED, EventName.PROFILE_RETIRED,
+        EventName.PROFILE_WORK_ENDED,
         EventName.VAULT_INCIDENT_STEPPED, EventName.VAULT_INCIDENT_SESSION,
     ),
     (_BROKER, _WORKER): (
@@ -54,7 +55,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.PROFILE_OPENED, EventName.PROFILE_OPENING_ENDED, EventName.PROFILE_SEAL, EventName.PROFILE_SEALED,
     ),
     (_WORKER,): (
-        EventName.PROFILE_WORK_ENDED, EventName.PROFILE_VALIDATED, EventName.PROFILE_RESTORED,
+        EventName.PROFILE_VALIDATED, EventName.PROFILE_RESTORED,
         EventName.PROFILE_SHREDDED, EventName.PROFILE_ONBOARDED, EventName.PROFILE_ONBOARDING_FAILED,
         EventName.KEK_MADE, EventName.KEK_ROTATED, EventName.KEK_REWRAPPED, EventName.KEK_ROTATION_DONE,
         EventName.KEK_CHECKED,

@@ -8,6 +8,7 @@ Rules
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Final, NoReturn
 
@@ -28,8 +29,16 @@ _NEXT_STEPS: Final = {
     "pem_not_key": "This is a PEM block, not an API key.",
     "trailing_newline": "Submit the key without the line end.",
     "format_mismatch": "Check that the key belongs to this provider and was copied whole.",
+    "use_profile_vault": "This is a browser session, not a key; a person logs in with `byokeep profile login`.",
     "unknown_provider": "Use the provider's exact id.",
 }
+# Cookies as headers, as pairs with `;`, as Netscape's file, as JSON of tools, as Chromium's database (R2.1-11).
+_SESSION: Final = re.compile(
+    rb"(?:(?:set-)?cookie2?\s*:|# (?:netscape )?http cookie file|sqlite format 3\0"
+    rb"|[!#$%&'*+.^_`|~0-9a-z-]{1,64}=[^;\s]*;\s*[!-~]+|[^\t\r\n]{1,255}\t(?:true|false)\t/[^\t]*\t(?:true|false)\t\d+\t)",
+    re.IGNORECASE,
+)
+_SESSION_WORDS: Final = re.compile(rb'"(?:cookies|domain|hostOnly|httpOnly|sameSite|localStorage)"\s*:')
 _QUOTES: Final = (b'"', b"'", b"`")
 _INVISIBLE: Final = frozenset({"Cf", "Zs", "Zl", "Zp", "Mn"})
 
@@ -45,7 +54,8 @@ def check_format(provider: str, value: bytes, *, accept_shape_mismatch: bool = F
     Raises:
         Rejected: ``unknown_provider``, or one of ``empty_value``, ``too_short``, ``too_long``,
             ``control_characters``, ``whitespace_inside``, ``not_ascii``, ``invisible_characters``, ``code_fence``,
-            ``quoted``, ``json_not_key``, ``pem_not_key``, ``trailing_newline``, ``format_mismatch``.
+            ``quoted``, ``json_not_key``, ``pem_not_key``, ``trailing_newline``, ``use_profile_vault``,
+            ``format_mismatch``.
     """
     descriptor = DESCRIPTORS.get(provider)
     if descriptor is None:
@@ -63,6 +73,8 @@ def _refuse(code: str, provider: str) -> NoReturn:
 
 def _not_a_key(value: bytes, descriptor: ProviderDescriptor) -> str:
     start = value[:64].lstrip()
+    if _SESSION.match(start.lstrip(b"\"'")) or (start[:1] in (b"{", b"[") and _SESSION_WORDS.search(value[:4096])):
+        return "use_profile_vault"
     if not value.strip():
         return "empty_value" if len(value) <= descriptor.shape.max_length else "too_long"
     if start.startswith(b"```"):

@@ -271,3 +271,7 @@ RETURNING account_id;
 SELECT * FROM byokeep.credential_ref
  WHERE client_id = :client_id AND account_id = :account_id
    AND state IN ('pre_activation', 'active', 'suspended') FOR UPDATE;
+
+-- name: account_refs_retired
+SELECT * FROM byokeep.credential_ref
+ WHERE client_id = :client_id AND account_id = :account_id AND state = 'deactivated' FOR UPDATE;

@@ -1,14 +1,18 @@
 -- Leases: everything a decision needs in one statement, run after the switch locks are held.
 
 -- name: lease_facts
-SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets,
+-- A use job with a browser profile is stopped by the lanes' switches too; the worker's custody of one is not, for the way
+-- out of a break-in (runbook 7.3) goes through it.
+SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets, j.sealing_at IS NOT NULL AS sealing,
        j.state = 'open' AND j.expires_at > t.now AND j.opened_at <= t.now + interval '5 seconds' AS job_open,
        j.expires_at, t.now, floor(extract(epoch FROM t.now))::bigint AS now_s,
        c.state AS client_state,
        (SELECT count(*) = 1 FROM byokeep.switch s
          WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
        EXISTS (SELECT FROM byokeep.switch s
-                WHERE s.scope = ANY (CAST(:scopes AS text[]))
+                WHERE (s.scope = ANY (CAST(:scopes AS text[]))
+                       OR (j.kind = 'use' AND 'profile' = ANY (j.secrets)
+                           AND s.scope IN ('lane:browser', concat_ws(':', 'client', j.client_id, 'lane:browser'))))
                   AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed,
        (SELECT count(*) FROM byokeep.lease l
          WHERE l.client_id = j.client_id AND l.issued_at > t.now - interval '1 second') AS recent,
@@ -40,7 +44,37 @@ SELECT j.id AS job_id, j.runner_id, j.kind, j.secrets,
             ON r.client_id = g.client_id AND r.account_id = g.account_id AND r.provider = a.platform
            AND r.kind = 'oauth_token_set' AND r.purpose = 'account' AND r.environment = :environment
            AND r.state IN ('pre_activation', 'active', 'suspended')
-         WHERE j.kind = 'use' AND g.client_id = j.client_id AND a.platform = ANY (j.secrets)) AS accounts
+         WHERE j.kind = 'use' AND g.client_id = j.client_id AND a.platform = ANY (j.secrets)) AS accounts,
+       -- Browser profiles: of the accounts on the platforms that a use job declared; the one that a sealing job still
+       -- has open; the one that a worker's work is about.
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'platform', a.platform, 'account', a.account, 'profile', p.id, 'generation', p.generation,
+                   'version', g.record_version, 'blob', g.blob_key, 'usable', u.usable)), '[]')
+          FROM byokeep.profile_account o
+          JOIN byokeep.platform_account a ON a.client_id = o.client_id AND a.id = o.account_id
+          JOIN byokeep.profile p ON p.client_id = o.client_id AND p.id = o.profile_id
+          LEFT JOIN byokeep.profile_generation g
+            ON g.client_id = p.client_id AND g.profile_id = p.id AND g.generation = p.generation
+         CROSS JOIN LATERAL byokeep.profile_usable(p.client_id, p.id) AS u (usable)
+         WHERE 'profile' = ANY (j.secrets) AND j.kind = 'use' AND j.sealing_at IS NULL
+           AND o.client_id = j.client_id AND o.retired_at IS NULL AND a.platform = ANY (j.platforms)) AS profiles,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('profile', p.id, 'generation', p.generation,
+                   'version', coalesce(g.record_version, 0), 'blob', g.blob_key)), '[]')
+          FROM byokeep.profile p
+          LEFT JOIN byokeep.profile_generation g
+            ON g.client_id = p.client_id AND g.profile_id = p.id AND g.generation = p.generation
+         WHERE 'profile' = ANY (j.secrets) AND p.client_id = j.client_id
+           AND CASE WHEN j.kind = 'use'
+                    THEN j.sealing_at IS NOT NULL AND p.id IN (
+                        SELECT o.profile_id FROM byokeep.profile_opening o
+                         WHERE o.client_id = j.client_id AND o.job_id = j.id AND o.until > t.now)
+                    -- Of work: the one that it is about, while it goes on. Without work, the client's: to clear up.
+                    ELSE p.id IN (
+                        SELECT w.profile_id FROM byokeep.profile_work w
+                         WHERE w.client_id = j.client_id AND w.job_id = j.id AND w.ended_at IS NULL)
+                      OR NOT EXISTS (
+                        SELECT FROM byokeep.profile_work w WHERE w.client_id = j.client_id AND w.job_id = j.id)
+               END) AS profiles_in_custody
   FROM byokeep.job j
   JOIN byokeep.client c ON c.id = j.client_id
  CROSS JOIN (SELECT clock_timestamp() AS now) t
@@ -72,12 +106,16 @@ SELECT made.id, record.seq
 -- name: lease_heartbeat
 SELECT l.runner_id,
        l.expires_at > t.now AS lease_unexpired,
-       j.state = 'open' AND j.expires_at > t.now AND j.opened_at <= t.now + interval '5 seconds' AS job_open,
+       -- A job that seals its profile has no use lease any more.
+       j.state = 'open' AND j.expires_at > t.now AND j.opened_at <= t.now + interval '5 seconds'
+           AND (j.sealing_at IS NULL OR l.kind = 'custody') AS job_open,
        c.state AS client_state,
        (SELECT count(*) = 1 FROM byokeep.switch s
          WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
        EXISTS (SELECT FROM byokeep.switch s
-                WHERE s.scope = ANY (CAST(:scopes AS text[]))
+                WHERE (s.scope = ANY (CAST(:scopes AS text[]))
+                       OR (j.kind = 'use' AND 'profile' = ANY (j.secrets)
+                           AND s.scope IN ('lane:browser', concat_ws(':', 'client', j.client_id, 'lane:browser'))))
                   AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed
   FROM byokeep.lease l
   JOIN byokeep.job j ON j.client_id = l.client_id AND j.id = l.job_id

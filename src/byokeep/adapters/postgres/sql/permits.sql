@@ -3,12 +3,13 @@
 -- name: permit_facts
 SELECT t.now, j.id AS job_id, l.runner_id, l.kind AS lease_kind, l.expires_at > t.now AS lease_unexpired,
        j.state = 'open' AND j.expires_at > t.now AND j.opened_at <= t.now + interval '5 seconds' AS job_open,
-       j.effects, j.platforms, j.lanes,
+       j.sealing_at IS NOT NULL AS job_sealing, j.effects, j.platforms, j.lanes,
        c.state = 'active' AS client_active,
        a.id AS account_id, a.lanes AS enabled_lanes, a.identity, a.identified_at,
        -- Every provider's key that the job declared, and the tokens of this very account; another platform's are not
-       -- this act's business.
-       (SELECT coalesce(bool_and(CASE WHEN asked.name = :platform AND (a.id IS NOT NULL AND g.client_id IS NOT NULL)
+       -- this act's business. A profile is looked at below.
+       (SELECT coalesce(bool_and(CASE WHEN asked.name = 'profile' THEN true
+                   WHEN asked.name = :platform AND (a.id IS NOT NULL AND g.client_id IS NOT NULL)
                    THEN EXISTS (SELECT FROM byokeep.credential_ref r
                                  WHERE r.client_id = j.client_id AND r.account_id = a.id AND r.purpose = 'account'
                                    AND r.environment = :environment AND r.state = 'active'
@@ -20,7 +21,18 @@ SELECT t.now, j.id AS job_id, l.runner_id, l.kind AS lease_kind, l.expires_at > 
                                    AND r.verification = 'verified'
                                    AND (r.expires_at IS NULL OR r.expires_at > t.now)) END), false)
           FROM unnest(j.secrets) AS asked (name)
-         WHERE asked.name = :platform OR asked.name <> ALL (CAST(:platforms AS text[]))) AS credentials_usable,
+         WHERE (asked.name = :platform OR asked.name <> ALL (CAST(:platforms AS text[])))
+           AND (asked.name <> 'profile' OR :lane = 'browser')) AS credentials_usable,
+       -- In the browser lane the profile is the credential, and what was compared before it was opened says nothing.
+       CASE WHEN :lane = 'browser' THEN (
+           SELECT jsonb_build_object('usable', byokeep.profile_usable(o.client_id, o.profile_id),
+                      'open', h.job_id IS NOT NULL, 'opened_at', h.opened_at)
+             FROM byokeep.profile_account o
+             LEFT JOIN byokeep.profile_opening h
+               ON h.client_id = o.client_id AND h.profile_id = o.profile_id AND h.job_id = j.id AND h.until > t.now
+              AND h.purpose = 'use'
+            WHERE o.client_id = l.client_id AND o.account_id = a.id AND o.retired_at IS NULL)
+       END AS profile,
        CASE WHEN g.client_id IS NOT NULL THEN jsonb_build_object(
            'state', g.state, 'drift', g.drift, 'verified_at', g.verified_at,
            'recorded', EXISTS (

@@ -70,7 +70,8 @@ SELECT s.id, s.client_id, s.platform, s.idempotency_key, s.state, s.due_at <= t.
                        WHERE g.scope = 'global' AND g.installation_id = :installation_id AND g.epoch >= 0)
        OR EXISTS (SELECT FROM byokeep.switch k
                    WHERE (k.closed OR k.installation_id <> :installation_id)
-                     AND k.scope IN ('global', concat_ws(':', 'client', s.client_id),
+                     AND k.scope IN ('global', concat_ws(':', 'lane', s.lane),
+                                     concat_ws(':', 'client', s.client_id),
                                      concat_ws(':', 'client', s.client_id, 'platform', s.platform),
                                      concat_ws(':', 'client', s.client_id, 'lane', s.lane)))
        OR EXISTS (SELECT FROM byokeep.reenabling w

@@ -98,3 +98,11 @@ UPDATE byokeep.approval SET approved_by = :approved_by, approved_at = clock_time
  WHERE id = :id AND action = 'open_switch' AND used_at IS NULL AND requested_by <> :approved_by
    AND expires_at > clock_timestamp()
 RETURNING id;
+
+-- name: switches_of
+-- Whether any of some scopes is closed, for who holds something open and must let go of it. No lock: it is asked again.
+SELECT (SELECT count(*) = 1 FROM byokeep.switch s
+         WHERE s.scope = 'global' AND s.installation_id = :installation_id AND s.epoch >= 0) AS switch_known,
+       EXISTS (SELECT FROM byokeep.switch s
+                WHERE s.scope = ANY (CAST(:scopes AS text[]))
+                  AND (s.closed OR s.installation_id <> :installation_id)) AS switch_closed;

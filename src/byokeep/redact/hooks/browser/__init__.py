@@ -28,6 +28,7 @@ from byokeep.redact.hooks.browser.page import (
     save_screenshot,
     save_storage_state,
     save_trace,
+    take_picture,
     watch,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "save_trace",
     "scrub_document",
     "scrub_file",
+    "take_picture",
     "watch",
     "write_scrubbed",
 ]

@@ -59,29 +59,53 @@ async def save_screenshot(
 
     Raises RedactionFailed, and then nothing stands at `target`: the page could not be searched, or kept changing.
     """
-    redactor = redactor or engine.default()
     try:
+        picture, marked = await take_picture(page, redactor, full_page=full_page)
         async with _failing_closed():
-            marked = await _mark(page, redactor)
-            try:
-                for _ in range(_TRIES):
-                    taken = await page.screenshot(
-                        type="png", full_page=full_page, mask=_locators(page), mask_color=MASK_COLOR, style=MASK_STYLE
-                    )
-                    appeared = await _mark(page, redactor)
-                    if not appeared:
-                        picture = strip_picture(taken)
-                        if picture is None:
-                            raise ValueError("not_a_picture")
-                        await asyncio.to_thread(write_whole, target, picture)
-                        return marked
-                    marked += appeared
-                raise RedactionFailed("page_kept_changing")
-            finally:
-                await _unmark(page)
+            await asyncio.to_thread(write_whole, target, picture)
+        return marked
     except BaseException:
         await asyncio.to_thread(target.unlink, missing_ok=True)
         raise
+
+
+async def take_picture(
+    page: Page,
+    redactor: Redactor | None = None,
+    *,
+    full_page: bool = False,
+    region: Locator | None = None,
+    also: str = "",
+) -> tuple[bytes, int]:
+    """Return a PNG of `page` with all secrets covered, without metadata, and how many elements were marked.
+
+    region: one element, of which alone the picture is taken. also: a CSS selector of what is covered besides.
+    Raises RedactionFailed: the page could not be searched, or kept changing.
+    """
+    redactor = redactor or engine.default()
+    async with _failing_closed():
+        marked = await _mark(page, redactor)
+        try:
+            for _ in range(_TRIES):
+                taken = await _photograph(page, full_page, region, also)
+                appeared = await _mark(page, redactor)
+                if not appeared:
+                    picture = strip_picture(taken)
+                    if picture is None:
+                        raise ValueError("not_a_picture")
+                    return picture, marked
+                marked += appeared
+            raise RedactionFailed("page_kept_changing")
+        finally:
+            await _unmark(page)
+
+
+async def _photograph(page: Page, full_page: bool, region: Locator | None, also: str) -> bytes:
+    covers = _locators(page) + ([frame.locator(also) for frame in page.frames] if also else [])
+    style = MASK_STYLE + (f" {also} {{ opacity: 0 !important; }}" if also else "")
+    if region is not None:
+        return await region.screenshot(type="png", mask=covers, mask_color=MASK_COLOR, style=style)
+    return await page.screenshot(type="png", full_page=full_page, mask=covers, mask_color=MASK_COLOR, style=style)
 
 
 async def save_storage_state(context: BrowserContext, target: Path, redactor: Redactor | None = None) -> None:

@@ -6,6 +6,32 @@ SET search_path = pg_catalog
 AS $$ SELECT ('x' || left(encode(sha256(convert_to('byokeep/scope/' || scope, 'UTF8')), 'hex'), 16))::bit(64)::bigint $$;
 COMMENT ON FUNCTION byokeep.scope_lock_key(text) IS 'Advisory lock key of a switch scope.';
 
+-- Whether a job may open a profile as it is sealed now: validated by a run of ours, and since then sealed again only by
+-- jobs that were in it as the right account (ADR 0029); its key lives and is not overdue (runbook 6.1).
+CREATE OR REPLACE FUNCTION byokeep.profile_usable(p_client uuid, p_profile uuid) RETURNS boolean
+LANGUAGE sql STABLE STRICT
+SET search_path = pg_catalog
+AS $$
+    SELECT p.state = 'valid' AND g.key_state = 'active' AND g.gone_at IS NULL AND p.validated_generation > 0
+           AND g.sealed_at > clock_timestamp() - interval '60 days'  -- core.profile.MAX_REKEY_DAYS
+           -- The key that wrapped its key: known, in its period, and not suspended when it did (S-NIST-3..8).
+           AND EXISTS (
+               SELECT FROM byokeep.kek_version k
+                WHERE k.holder = g.holder AND k.kek_id = g.kek_id AND k.version = g.kek_version
+                  AND k.process_until > clock_timestamp()
+                  AND (k.state IN ('active', 'deactivated') OR (k.state = 'suspended' AND g.sealed_at < k.changed_at)))
+           AND NOT EXISTS (
+               SELECT FROM byokeep.profile_generation n
+                 JOIN byokeep.job j ON j.client_id = n.client_id AND j.id = n.job_id
+                WHERE n.client_id = p.client_id AND n.profile_id = p.id AND n.generation > p.validated_generation
+                  AND (j.kind <> 'use' OR j.sealing_at IS NULL))
+      FROM byokeep.profile p
+      JOIN byokeep.profile_generation g
+        ON g.client_id = p.client_id AND g.profile_id = p.id AND g.generation = p.generation
+     WHERE p.client_id = p_client AND p.id = p_profile
+$$;
+COMMENT ON FUNCTION byokeep.profile_usable(uuid, uuid) IS 'Whether a use job may open this profile. No row: null.';
+
 -- A token only ends: whoever may write its row can neither bring it back nor make it live longer.
 CREATE OR REPLACE FUNCTION byokeep.api_token_only_ends() RETURNS trigger
 LANGUAGE plpgsql

@@ -12,7 +12,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA procrastinate FROM PUBLIC, byokeep_web, by
 GRANT USAGE ON SCHEMA byokeep TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 GRANT EXECUTE ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea)
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
-GRANT EXECUTE ON FUNCTION byokeep.scope_lock_key(text) TO byokeep_web, byokeep_broker, byokeep_worker;
+GRANT EXECUTE ON FUNCTION byokeep.scope_lock_key(text), byokeep.profile_usable(uuid, uuid)
+    TO byokeep_web, byokeep_broker, byokeep_worker;
 GRANT SELECT ON byokeep.installation, byokeep.audit_record, byokeep.audit_head, byokeep.audit_epoch,
     byokeep.audit_vocabulary, byokeep.schema_objects, byokeep.alembic_version
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;

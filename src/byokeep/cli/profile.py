@@ -1,0 +1,294 @@
+"""``byokeep profile``: browser profiles, sealed (SOP 5.3). A worker does the work; a person logs in and confirms."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from cyclopts import App
+from rich.text import Text
+
+from byokeep.cli.api import call, run
+from byokeep.cli.names import tell
+from byokeep.cli.terminal import again, busy, err, say, session, show
+from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
+from byokeep.core.profile import next_step_of_work
+from byokeep.settings import hand_off_file
+
+Packing = Literal["portable", "full"]
+app: Final = App(name="profile", help="Keep browser profiles sealed: log in once, prove, renew, restore, destroy.")
+_COLUMNS: Final = ("profile", "state", "generation", "proved", "platforms", "due_at", "due_cause", "next_step")
+_GENERATIONS: Final = ("generation", "key_state", "kek_version", "blob_size", "browser_version", "sealed_at", "gone_at")
+_WORKS: Final = ("work", "kind", "state", "reason", "result", "asked_at", "ended_at")
+_TAKEN_S: Final = 90.0
+_DONE_S: Final = 600.0
+_CODES: Final = {"other_account": Conflict, "sealed_profile_altered": Integrity, "superseded": Integrity}
+
+
+@app.command
+def create(client: UUID, *account: str, packing: Packing = "portable", replaces: UUID | None = None) -> None:
+    """Make a profile for accounts that are registered or connected; nothing is logged in yet.
+
+    Example: byokeep profile create $CLIENT x/acme
+
+    Args:
+        account: Platform and account, as `byokeep account list` shows them: `x/acme`. One for each platform, up to 3.
+        packing: What is sealed: the session as a document that any Chromium takes, or the directory without caches.
+        replaces: A retired profile whose place it takes.
+    """
+    body = {
+        "accounts": [_account(one) for one in account], "packing": packing,
+        "replaces": None if replaces is None else str(replaces),
+    }  # fmt: skip
+    made = run(call("POST", f"/v1/clients/{client}/profiles", body=body))
+    tell(_flat(made), title="Profile", note="Next: " + again(f"profile login {made['profile']}"))
+
+
+@app.command
+def login(profile: UUID, *, wait: bool = True) -> int:
+    """Open a clean browser at the worker for a person to log in by hand. Nothing is typed by a program.
+
+    On the worker's host the address of the browser is printed; from elsewhere, run `byokeep profile handoff` there.
+
+    Example: byokeep profile login $PROFILE
+
+    Args:
+        wait: Wait until the browser is there.
+    """
+    asked = run(call("POST", f"/v1/profiles/{profile}/login"))
+    if wait:
+        asked = run(_until(profile, asked, lambda found: found["state"] != "running", within_s=_TAKEN_S,
+                           saying="Starting a browser ..."))  # fmt: skip
+    if asked["state"] == "waiting":
+        _invite(asked)
+    note = "Log in there, look whether it is the right account. Then: " + again(f"profile confirm {profile} ACCOUNT")
+    return _told(profile, asked, note=note)
+
+
+@app.command
+def handoff(profile: UUID) -> None:
+    """Print where the waiting browser is. Works on the worker's host alone, for the user that runs the worker.
+
+    Example: byokeep profile handoff $PROFILE
+    """
+    work = run(call("GET", f"/v1/profiles/{profile}"))["work"]
+    if work is None or work["kind"] != "login" or work["state"] != "waiting":
+        raise Conflict("nothing_waits", next_step="Start with `byokeep profile login`.")
+    found = _window(work["work"])
+    if found is None:
+        raise NotFound("no_address_here", next_step="Run this on the worker's host, as the user that runs the worker.")
+    show(found | {"work": work["work"]}, title="Browser",
+         note="Next: " + again(f"profile confirm {profile} ACCOUNT"))  # fmt: skip
+
+
+@app.command
+def confirm(profile: UUID, *account: str, wait: bool = True) -> int:
+    """Confirm whose accounts the waiting browser is logged in to, as the person who looked; then it is sealed.
+
+    Example: byokeep profile confirm $PROFILE acme
+
+    Args:
+        account: The user name or id that you saw; with several platforms `x=acme`, one for each.
+        wait: Wait until it is sealed.
+    """
+    named = [one["platform"] for one in run(call("GET", f"/v1/profiles/{profile}"))["accounts"]]
+    seen = {named[0]: account[0]} if len(named) == len(account) == 1 and "=" not in account[0] else _seen(account)
+    done = run(call("POST", f"/v1/profiles/{profile}/confirm", body={"seen": seen}))
+    if wait:
+        done = run(_until(profile, done, _ended, within_s=_DONE_S, saying="Closing, packing, sealing ..."))
+    return _told(profile, done, note="Next: " + again(f"profile validate {profile}"))
+
+
+@app.command
+def validate(profile: UUID, *, wait: bool = True) -> int:
+    """Prove the newest generation: it is opened read-only, identified and photographed. Nothing is changed.
+
+    Example: byokeep profile validate $PROFILE
+
+    Args:
+        wait: Wait for the outcome.
+    """
+    return _ask(profile, "validate", wait=wait, saying="Opening, identifying, taking a picture ...",
+                note="Next, for each account: " + again("account lane CLIENT PLATFORM ACCOUNT browser"))  # fmt: skip
+
+
+@app.command
+def rekey(profile: UUID, *, wait: bool = True) -> int:
+    """Seal the newest generation again under a new key, and prove it.
+
+    Example: byokeep profile rekey $PROFILE
+
+    Args:
+        wait: Wait for the outcome.
+    """
+    return _ask(
+        profile, "rekey", wait=wait, saying="Sealing anew ...", note="Next: " + again(f"profile show {profile}")
+    )
+
+
+@app.command
+def restore(profile: UUID, generation: int, *, wait: bool = True) -> int:
+    """Bring an older generation back as the newest, under a new key; one whose key was in doubt does not come back.
+
+    Example: byokeep profile restore $PROFILE 3
+
+    Args:
+        generation: As `byokeep profile history` lists it.
+        wait: Wait for the outcome.
+    """
+    return _ask(profile, "restore", wait=wait, saying="Restoring ...", body={"generation": generation},
+                note="Next: " + again(f"profile show {profile}"))  # fmt: skip
+
+
+@app.command
+def shred(profile: UUID, *, approve: bool = False, wait: bool = True) -> int:
+    """Destroy a profile for good: its keys, its records, its blobs. Two people: an operator asks, an approver agrees.
+
+    Example: byokeep profile shred $PROFILE
+
+    Args:
+        approve: Agree, as an approver, to what an operator asked for.
+        wait: Wait for the outcome; of what was agreed to.
+    """
+    if not approve:
+        asked = run(call("POST", f"/v1/profiles/{profile}/shred"))
+        step = again(f"profile shred {profile} --approve", own_token=False)
+        tell(asked, title="Work", note=f"Nothing is destroyed yet. Next, by an approver: {step}")
+        return 0
+    done = run(call("POST", f"/v1/profiles/{profile}/shred/approve"))
+    if wait:
+        done = run(_until(profile, done, _ended, within_s=_DONE_S, saying="Destroying ..."))
+    return _told(profile, done, note="It is gone for good.")
+
+
+@app.command
+def cancel(profile: UUID) -> None:
+    """End what is under way for a profile; its last good generation stays.
+
+    Example: byokeep profile cancel $PROFILE
+    """
+    tell(run(call("POST", f"/v1/profiles/{profile}/cancel")), title="Work")
+
+
+@app.command(name="list")
+def list_(client: UUID, *, due: bool = False) -> None:
+    """List a client's profiles: where they stand, and when they are due for a new key.
+
+    Example: byokeep profile list $CLIENT --due
+
+    Args:
+        due: Only those that are due.
+    """
+    found = run(call("GET", f"/v1/clients/{client}/profiles", params={"due": "true"} if due else None))["profiles"]
+    tell([_flat(one) for one in found], title="Profiles", columns=_COLUMNS)
+
+
+@app.command(name="show")
+def show_(profile: UUID) -> None:
+    """Show a profile, and the newest work on it.
+
+    Example: byokeep profile show $PROFILE
+    """
+    found = run(call("GET", f"/v1/profiles/{profile}"))
+    work = found.pop("work")
+    if session().as_json:
+        show(found | {"work": work})
+        return
+    tell(_flat(found), title="Profile", note=found["next_step"])
+    if work is not None:
+        say("")
+        tell(work, title="Newest work", note=next_step_of_work(work["state"], work["reason"]))
+
+
+@app.command
+def history(profile: UUID) -> None:
+    """Tell what was sealed of a profile, under which keys, and the work that was done.
+
+    Example: byokeep profile history $PROFILE
+    """
+    found = run(call("GET", f"/v1/profiles/{profile}/history"))
+    if session().as_json:
+        show(found)
+        return
+    tell(found["generations"], title="Generations", columns=_GENERATIONS)
+    say("")
+    tell(found["work"], title="Work", columns=_WORKS)
+
+
+def _ask(profile: UUID, act: str, *, wait: bool, saying: str, note: str, body: dict[str, Any] | None = None) -> int:
+    asked = run(call("POST", f"/v1/profiles/{profile}/{act}", body=body))
+    if wait:
+        asked = run(_until(profile, asked, _ended, within_s=_DONE_S, saying=saying))
+    return _told(profile, asked, note=note)
+
+
+async def _until(
+    profile: UUID, work: dict[str, Any], there: Callable[[Mapping[str, Any]], bool], *, within_s: float, saying: str
+) -> dict[str, Any]:
+    deadline = time.monotonic() + within_s
+    with busy(saying):
+        while work["state"] == "asked" or not there(work):
+            if time.monotonic() > deadline:
+                step = "Is a worker up? `byokeep doctor` tells; it may still go on."
+                raise Unavailable("not_done_yet", next_step=step, work=work["work"])
+            await asyncio.sleep(0.2)
+            work = await call("GET", f"/v1/profiles/{profile}/works/{work['work']}")
+    return work
+
+
+def _ended(work: Mapping[str, Any]) -> bool:
+    return work["ended_at"] is not None
+
+
+def _told(profile: UUID, work: dict[str, Any], *, note: str) -> int:
+    bad = work["state"] in ("failed", "expired", "cancelled")
+    if bad or work["reason"]:
+        note = next_step_of_work(work["state"], work["reason"])
+    tell(work, title="Work", note=note)
+    if not bad:
+        return 0
+    say(again(f"profile show {profile}"))
+    return _CODES.get(work["reason"], Conflict if work["state"] != "failed" else Rejected).exit_code
+
+
+def _invite(work: Mapping[str, Any]) -> None:
+    """Show where the browser is, on standard error: it is for the person who sits here, not for a pipe."""
+    found = _window(work["work"])
+    if found is None:
+        err.print(Text("The browser waits at the worker's host; there `byokeep profile handoff` prints its address."))
+        return
+    err.print(Text(found["instructions"]), soft_wrap=True)
+
+
+def _window(work: str) -> dict[str, Any] | None:
+    try:
+        found: Any = json.loads(hand_off_file(session().settings, UUID(work)).read_text("utf-8"))
+        return {"address": str(found["address"]), "instructions": str(found["instructions"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _account(text: str) -> dict[str, str]:
+    platform, _, account = text.partition("/")
+    if not platform or not account:
+        raise Rejected("bad_account", next_step="Write an account as platform/account: x/acme.")
+    return {"platform": platform, "account": account}
+
+
+def _seen(given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given]
+    if not pairs or any(not middle or not platform or not name for platform, middle, name in pairs):
+        raise Rejected("bad_account", next_step="Say what you saw: x=acme, one for each platform.")
+    return {platform: name for platform, _, name in pairs}
+
+
+def _flat(one: Mapping[str, Any]) -> dict[str, Any]:
+    """A profile as one row: its accounts by name."""
+    if session().as_json:
+        return dict(one)
+    names = [f"{account['platform']}/{account['account']}" for account in one["accounts"]]
+    return {name: value for name, value in one.items() if name != "accounts"} | {"platforms": names}

@@ -1,0 +1,296 @@
+"""The life of a browser profile: the one transition table, when it is due for a new key, what it may be opened for.
+
+Rules
+- Nothing is sealed that no person confirmed (R5.3-6); nothing acts with a generation that was not validated (R5.3-20).
+- A quarantined profile goes on by a fresh login and confirmation, or by a restore of an older generation; by itself
+  never. Retired and shredded are ends.
+- A new seal is a new key: the newest generation alone is opened, an older one comes back as a new one (R5.3-24).
+- A due mark that an incident made is taken off by a new key, never by the end of the incident (R6.1-6).
+
+It may not look anything up, nor know the time: the caller passes it in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import Risk
+
+MIN_REKEY_DAYS: Final = 30
+MAX_REKEY_DAYS: Final = 60
+RETAINED: Final = 3  # generations that stay restorable beside the newest
+
+
+class State(StrEnum):
+    """Where a profile stands. Only ``valid`` may be acted with."""
+
+    CREATED = "created"
+    CONFIRMED = "confirmed"
+    SEALED = "sealed"
+    VALID = "valid"
+    QUARANTINED = "quarantined"
+    RETIRED = "retired"
+    SHREDDED = "shredded"
+
+
+class Act(StrEnum):
+    """What moves a profile. ``save``: a job seals what moved while it was in it as the right account (ADR 0029)."""
+
+    CONFIRM = "confirm"
+    SEAL = "seal"
+    SAVE = "save"
+    VALIDATE = "validate"
+    RESTORE = "restore"
+    QUARANTINE = "quarantine"
+    RETIRE = "retire"
+    SHRED = "shred"
+
+
+class Purpose(StrEnum):
+    """What a profile is opened for."""
+
+    LOGIN = "login"
+    USE = "use"
+    VALIDATE = "validate"
+    REKEY = "rekey"
+    LOGOUT = "logout"
+
+
+class Kind(StrEnum):
+    """What a person can ask a worker to do with a profile."""
+
+    LOGIN = "login"
+    VALIDATE = "validate"
+    REKEY = "rekey"
+    RESTORE = "restore"
+    SHRED = "shred"
+    LOGOUT = "logout"
+
+
+class DueCause(StrEnum):
+    """Why a profile is due for a new key."""
+
+    INTERVAL = "interval"
+    INCIDENT = "incident"
+
+
+_S, _A = State, Act
+TRANSITIONS: Final[Mapping[State, Mapping[Act, State]]] = MappingProxyType(
+    {
+        _S.CREATED: {
+            _A.CONFIRM: _S.CONFIRMED, _A.QUARANTINE: _S.QUARANTINED, _A.RETIRE: _S.RETIRED, _A.SHRED: _S.SHREDDED,
+        },
+        _S.CONFIRMED: {
+            _A.CONFIRM: _S.CONFIRMED, _A.SEAL: _S.SEALED, _A.QUARANTINE: _S.QUARANTINED, _A.RETIRE: _S.RETIRED,
+            _A.SHRED: _S.SHREDDED,
+        },
+        # A second login confirms again and keeps what there is until it is sealed.
+        _S.SEALED: {
+            _A.CONFIRM: _S.SEALED, _A.SEAL: _S.SEALED, _A.VALIDATE: _S.VALID, _A.RESTORE: _S.SEALED,
+            _A.QUARANTINE: _S.QUARANTINED, _A.RETIRE: _S.RETIRED, _A.SHRED: _S.SHREDDED,
+        },
+        _S.VALID: {
+            _A.CONFIRM: _S.VALID, _A.SEAL: _S.SEALED, _A.SAVE: _S.VALID, _A.VALIDATE: _S.VALID, _A.RESTORE: _S.SEALED,
+            _A.QUARANTINE: _S.QUARANTINED, _A.RETIRE: _S.RETIRED, _A.SHRED: _S.SHREDDED,
+        },
+        _S.QUARANTINED: {
+            _A.CONFIRM: _S.CONFIRMED, _A.RESTORE: _S.SEALED, _A.QUARANTINE: _S.QUARANTINED, _A.RETIRE: _S.RETIRED,
+            _A.SHRED: _S.SHREDDED,
+        },
+        _S.RETIRED: {_A.SHRED: _S.SHREDDED},
+        _S.SHREDDED: {},
+    }
+)  # fmt: skip
+# A clean browser is opened for a login, so that one needs nothing sealed; what ends a session may look at anything.
+_OPENS: Final[Mapping[Purpose, frozenset[State]]] = MappingProxyType(
+    {
+        Purpose.LOGIN: frozenset({_S.CREATED, _S.CONFIRMED, _S.SEALED, _S.VALID, _S.QUARANTINED}),
+        Purpose.USE: frozenset({_S.VALID}),
+        Purpose.VALIDATE: frozenset({_S.SEALED, _S.VALID}),
+        Purpose.REKEY: frozenset({_S.SEALED, _S.VALID, _S.QUARANTINED}),
+        Purpose.LOGOUT: frozenset({_S.SEALED, _S.VALID, _S.QUARANTINED, _S.RETIRED}),
+    }
+)
+_PURPOSE_OF: Final[Mapping[Kind, Purpose]] = MappingProxyType(
+    {
+        Kind.LOGIN: Purpose.LOGIN, Kind.VALIDATE: Purpose.VALIDATE, Kind.REKEY: Purpose.REKEY,
+        Kind.RESTORE: Purpose.REKEY, Kind.SHRED: Purpose.REKEY, Kind.LOGOUT: Purpose.LOGOUT,
+    }
+)  # fmt: skip
+_ENDED: Final = frozenset({State.RETIRED, State.SHREDDED})
+# A key in one of these states opens what it wrapped; a compromised or destroyed one opens nothing any more.
+_RESTORABLE: Final = frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """When a generation is due for a new key, and when nothing may be done with it any more."""
+
+    due_at: datetime
+    overdue_at: datetime
+    days: int
+
+
+def after(state: State, act: Act) -> State:
+    """Return where an act leads.
+
+    Raises:
+        Conflict: ``profile_state`` for every pair that is not in the table.
+    """
+    to = TRANSITIONS[state].get(act)
+    if to is None:
+        raise Conflict("profile_state", next_step=next_step(state), state=state.value, act=act.value)
+    return to
+
+
+def purpose_of(kind: Kind) -> Purpose:
+    """Return what a piece of work opens the profile for."""
+    return _PURPOSE_OF[kind]
+
+
+def check_openable(state: State, purpose: Purpose) -> None:
+    """Let a profile be opened for a purpose.
+
+    Raises:
+        Conflict: ``profile_state``.
+    """
+    if state not in _OPENS[purpose]:
+        raise Conflict("profile_state", next_step=next_step(state), state=state.value, act=purpose.value)
+
+
+def check_kind(state: State, kind: Kind, *, generation: int) -> None:
+    """Let a piece of work be asked for.
+
+    Raises:
+        Conflict: ``profile_state``; ``nothing_sealed``.
+    """
+    if kind is Kind.SHRED:
+        after(state, Act.SHRED)
+        return
+    if kind is Kind.REKEY and state is State.QUARANTINED:
+        raise Conflict("profile_state", next_step=next_step(state), state=state.value, act=kind.value)
+    check_openable(state, purpose_of(kind))
+    if kind is not Kind.LOGIN and generation < 1:
+        raise Conflict("nothing_sealed", next_step="Log in and confirm first: `byokeep profile login`.")
+
+
+def check_restorable(*, wanted: int, newest: int, key_state: KeyState | None, gone: bool) -> None:
+    """Let an older generation come back as a new one.
+
+    Args:
+        wanted: The generation that is asked for.
+        newest: The newest there is.
+        key_state: Of its key; None when there is no such generation.
+        gone: Whether its blob and record were taken away.
+
+    Raises:
+        Rejected: ``no_such_generation``, ``already_newest``.
+        Conflict: ``generation_gone``, ``key_not_usable``.
+    """
+    if key_state is None or wanted < 1:
+        raise Rejected("no_such_generation", next_step="See `byokeep profile history`.", generation=wanted)
+    if wanted >= newest:
+        raise Rejected("already_newest", next_step="It is the newest already.", generation=wanted)
+    if key_state not in _RESTORABLE:
+        raise Conflict("key_not_usable", next_step="Choose a generation whose key was never in doubt.",
+                       generation=wanted, key_state=key_state.value)  # fmt: skip
+    if gone:
+        raise Conflict("generation_gone", next_step="Choose one that `byokeep profile history` still keeps.",
+                       generation=wanted)  # fmt: skip
+
+
+def next_due(*, sealed_at: datetime, risk: Risk, days: int = 0) -> Due:
+    """Derive when a generation is due (runbook 6.1).
+
+    Args:
+        sealed_at: Aware UTC time from which the days count.
+        risk: The client's; high means the shortest interval.
+        days: The installation's own interval, 0 = the default: 30 days, whatever the risk.
+
+    Raises:
+        Rejected: ``rekey_days_out_of_range``.
+    """
+    check_days(days or MIN_REKEY_DAYS)
+    chosen = MIN_REKEY_DAYS if risk is Risk.HIGH or not days else days
+    return Due(
+        due_at=sealed_at + timedelta(days=chosen), overdue_at=sealed_at + timedelta(days=MAX_REKEY_DAYS), days=chosen
+    )
+
+
+def check_days(days: int) -> None:
+    """Accept an interval between two keys, in days.
+
+    Raises:
+        Rejected: ``rekey_days_out_of_range``, naming the range.
+    """
+    if not MIN_REKEY_DAYS <= days <= MAX_REKEY_DAYS:
+        raise Rejected("rekey_days_out_of_range", next_step=f"Give {MIN_REKEY_DAYS} to {MAX_REKEY_DAYS} days.",
+                       minimum=MIN_REKEY_DAYS, maximum=MAX_REKEY_DAYS)  # fmt: skip
+
+
+def clears_due(cause: str, purpose: Purpose) -> bool:
+    """Whether a new generation takes a due mark off: an incident's stays when a job merely saved moved cookies."""
+    return cause != DueCause.INCIDENT or purpose is not Purpose.USE
+
+
+def living(state: State) -> bool:
+    """Whether the profile still has a use."""
+    return state not in _ENDED
+
+
+def next_step(state: State) -> str:
+    """Return what comes next for a profile in this state, in one sentence."""
+    return _NEXT[state]
+
+
+def next_step_of_work(state: str, reason: str) -> str:
+    """Return what to do about a piece of work, in one sentence; empty when nothing is.
+
+    Args:
+        state: As it stands, or how it ended.
+        reason: Why it did not succeed.
+    """
+    if state in ("asked", "running", "confirmed"):
+        return "A worker is at it; look again. If it stays so, see that a worker runs."
+    if state == "waiting":
+        return "It waits for a person: `byokeep profile handoff` at the worker's host, then `byokeep profile confirm`."
+    return _OF_WORK.get(reason, "See `byokeep alert list`, remove the cause, and ask again.") if reason else ""
+
+
+_OF_WORK: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "other_account": "Another account showed itself; the profile is out of use. Log in afresh as the right one.",
+        "identity_unchecked": "The platform could not be reached; ask again later. Nothing was changed.",
+        "login_not_confirmed": "Nobody confirmed in time; start the login again when the person is there.",
+        "worker_died": "The worker ended in the middle; nothing of it counts. Ask again.",
+        "not_taken_up": "No worker took it up; see that one runs, then ask again.",
+        "cancelled": "It was cancelled; the last good generation stays.",
+        "work_ended": "It was cancelled; the last good generation stays.",
+        "not_closed_cleanly": "The browser did not end as it should; log in again.",
+        "account_not_proven": "The page that was to be photographed is not the expected account's; validate again.",
+        "sealed_profile_altered": "What is stored is not what was sealed: treat it as tampering, then restore.",
+        "superseded": "Somebody put an older record back: treat it as tampering, then restore.",
+        "manifest_missing": "Its record is gone; restore an older generation or log in afresh.",
+        "dek_missing": "Its key is gone; restore an older generation or log in afresh.",
+        "blob_missing": "Its blob is gone; restore an older generation or log in afresh.",
+        "switch_closed": "The kill switch is on; ask again once it is open.",
+    }
+)
+_NEXT: Final[Mapping[State, str]] = MappingProxyType(
+    {
+        State.CREATED: "A person logs in once: `byokeep profile login`.",
+        State.CONFIRMED: "The login was confirmed and nothing is sealed yet; see `byokeep profile show`.",
+        State.SEALED: "It is proved next: `byokeep profile validate`.",
+        State.VALID: "Nothing: it can be used.",
+        State.QUARANTINED: "Find out why, then log in afresh with `byokeep profile login`, or restore.",
+        State.RETIRED: "It was replaced; use the newer profile.",
+        State.SHREDDED: "It was destroyed for good; create another.",
+    }
+)

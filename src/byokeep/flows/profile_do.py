@@ -1,0 +1,154 @@
+"""SOP 5.3, the worker's part: a piece of work is taken up, done under a lease, and ended on record.
+
+Rules
+- One worker does it; one that shows no life any more is taken over, and what a person must do again is said.
+- The opening stands from the first step to the last, and is ended whatever happened.
+- What a profile's own things turned out to be decides: altered, replayed or missing takes it out of use at once, with
+  whatever else was found in its place (R5.3-4, R5.3-15, R5.3-24).
+- Only "could not be asked" is tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+from byokeep.core import profile as life
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.model import ClientId
+from byokeep.core.profile import Kind, Purpose
+from byokeep.flows import profile_book, profile_work, profiles, sops
+from byokeep.flows.profile_app import Bench, ProfileApp
+from byokeep.flows.profile_login import log_in
+from byokeep.flows.profile_rekey import rekey, restore
+from byokeep.flows.profile_shred import shred
+from byokeep.flows.profile_validate import validate
+from byokeep.flows.profile_work import DEAD_S, Work
+from byokeep.flows.profiles import Profile
+from byokeep.flows.refusal import raise_alert
+from byokeep.flows.vault_worker import log_out, prove
+
+Doing = Callable[[Bench], Awaitable[str]]
+_DOING: Final[Mapping[Kind, Doing]] = {
+    Kind.LOGIN: log_in, Kind.VALIDATE: prove, Kind.REKEY: rekey, Kind.RESTORE: restore, Kind.SHRED: shred,
+    Kind.LOGOUT: log_out,
+}  # fmt: skip
+_PROVED_AFTER: Final = frozenset({Kind.REKEY, Kind.RESTORE})
+# A person was in the middle of it: it can not simply be begun again.
+_NOT_AGAIN: Final = frozenset({Kind.LOGIN})
+_EXPIRED: Final = frozenset({"login_not_confirmed"})
+
+
+async def do_work(app: ProfileApp, client_id: ClientId, work_id: UUID) -> str:
+    """Do a piece of work; returns what came of it: a result, a reason, or ``not_ours``.
+
+    Raises:
+        Unavailable: Something could not be asked before anything was begun; it is tried again.
+    """
+    async with app.db.begin(client_id=client_id) as tx:
+        before = await tx.maybe(profile_work.GET, client_id=client_id, id=work_id)
+        work = await tx.maybe(profile_work.TAKE, client_id=client_id, id=work_id, owner=app.owner, dead_s=DEAD_S)
+        if before is None or work is None or work.job_id is None:
+            return "not_ours"
+        profile = await tx.one(profiles.GET, client_id=client_id, id=work.profile_id)
+    if before.state not in ("asked", "confirmed") and work.kind in _NOT_AGAIN:
+        return await _failed(app, profile, work, Conflict("worker_died"))
+    try:
+        result = await _under_lease(app, profile, work, life.purpose_of(work.kind), _DOING[work.kind])
+    except ByokeepError as error:
+        return await _failed(app, profile, work, error)
+    reason = await _proof_after(app, profile, work)
+    await _end(app, work, to="done", result=result, reason=reason)
+    return result
+
+
+async def _proof_after(app: ProfileApp, profile: Profile, work: Work) -> str:
+    """Prove what was sealed just now; returns why not, if it was not. The new generation stands either way."""
+    if work.kind not in _PROVED_AFTER:
+        return ""
+    try:
+        await _under_lease(app, profile, work, Purpose.VALIDATE, validate)
+    except ByokeepError as error:
+        return error.code
+    return ""
+
+
+async def _under_lease(app: ProfileApp, profile: Profile, work: Work, purpose: Purpose, doing: Doing) -> str:
+    actor = app.system()
+    job_id = work.job_id or work.id
+    async with app.custodian.open_profile(job_id, profile.id) as custody:
+        async with app.db.begin(client_id=profile.client_id) as tx:
+            await tx.all(profiles.LOCK, profile_id=profile.id)
+            now = await tx.one(profiles.GET, client_id=profile.client_id, id=profile.id)
+            opening = await profile_book.take(
+                tx, app, actor, now, purpose=purpose, job_id=job_id, lease=custody.lease_id, work=work.id,
+                anything=work.kind is Kind.SHRED,
+            )  # fmt: skip
+        bench = Bench(app=app, actor=actor, work=work, profile=now, opening=opening, custody=custody)
+        cause = "closed"
+        try:
+            return await bench.while_alive(doing(bench))
+        except ByokeepError as error:
+            cause = error.code
+            raise
+        finally:
+            with suppress(ByokeepError):  # it ends by itself
+                async with app.db.begin(client_id=profile.client_id) as tx:
+                    await profile_book.end(tx, actor, now, opening, cause=cause)
+
+
+async def _failed(app: ProfileApp, profile: Profile, work: Work, error: ByokeepError) -> str:
+    to = "expired" if error.code in _EXPIRED else "failed"
+    await _end(app, work, to=to, reason=error.code)
+    if work.kind is Kind.LOGIN and profile.generation == 0:
+        await _fail_run(app, profile, work, error.code)
+    if isinstance(error, Unavailable | Integrity):
+        with suppress(ByokeepError):
+            async with app.db.begin(client_id=profile.client_id) as tx:
+                await raise_alert(
+                    tx, app, app.system(), reason="profile_work_failed", severity="warning",
+                    client_id=profile.client_id, object_id=profile.id,
+                )  # fmt: skip
+    return error.code
+
+
+async def _fail_run(app: ProfileApp, profile: Profile, work: Work, cause: str) -> None:
+    """Nothing was ever sealed: the procedure has failed, and the next login begins another run of it."""
+    async with app.db.begin(client_id=profile.client_id) as tx:
+        now = await tx.one(profiles.GET, client_id=profile.client_id, id=profile.id)
+        run = await tx.maybe(profiles.SOP, client_id=profile.client_id, profile_id=profile.id)
+        if run is None or not await tx.maybe(sops.FAIL, client_id=profile.client_id, id=run.id, reason=cause):
+            return
+        told = profiles.event(
+            EventName.PROFILE_ONBOARDING_FAILED, Outcome.FAILED, app.system(), now, sop=str(run.id), work=str(work.id),
+            cause=cause,
+        )  # fmt: skip
+        await tx.append(told)
+
+
+async def _end(app: ProfileApp, work: Work, *, to: str, reason: str = "", result: str = "") -> None:
+    async with app.db.begin(client_id=work.client_id) as tx:
+        now = await tx.one(profiles.GET, client_id=work.client_id, id=work.profile_id)
+        await profile_work.finish(tx, app.system(), now, work, to=to, reason=reason, result=result)
+    if work.job_id is not None:
+        with suppress(ByokeepError):  # an open job ends by itself
+            await app.custodian.close(work.job_id)
+
+
+async def end_lost(app: ProfileApp, *, asked_s: int = 3600) -> int:
+    """End work that nobody does any more; returns how much there was.
+
+    Args:
+        asked_s: Seconds after which work that nobody took up is over.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        lost = await tx.all(profile_work.LOST, asked_s=asked_s, dead_s=4 * DEAD_S)
+    for one in lost:
+        if one.kind is Kind.SHRED and one.state == "waiting":
+            await _end(app, one, to="expired", reason="not_confirmed")
+            continue
+        await _end(app, one, to="failed", reason="not_taken_up" if one.state == "asked" else "worker_died")
+    return len(lost)

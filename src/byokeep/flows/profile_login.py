@@ -1,0 +1,136 @@
+"""SOP 5.3, steps 2 to 5: a person logs in by hand, confirms, and what the browser holds then is sealed.
+
+Rules
+- The browser is clean and in memory; the worker opens it, shows it to a person and waits. It types nothing.
+- A person's confirmation comes first, the worker's own look after it: both must name the same account (R5.3-6).
+- Another account, none, or one that can not be told: nothing is sealed, and the profile is out of use.
+- What is sealed is what a clean close left: a browser that was killed has lost cookies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from byokeep.core import profile as life
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
+from byokeep.core.events import FieldValue
+from byokeep.core.profile import Act
+from byokeep.flows import profile_book, profile_kek
+from byokeep.flows.profile_app import Bench
+from byokeep.flows.profile_ports import Browser, Look, Room
+from byokeep.flows.profile_seal import seal
+from byokeep.flows.profile_work import LOGIN_S
+from byokeep.flows.profiles import Expected, Profile, expected_account
+
+LOOK_EVERY_S: Final = 0.5
+UNKNOWN: Final = "unknown"
+
+
+async def log_in(bench: Bench) -> str:
+    """Wait for a person's login and confirmation, then seal; returns ``sealed``.
+
+    Raises:
+        Conflict: ``login_not_confirmed``, ``work_ended``, ``opening_lost``, ``not_closed_cleanly``; ``other_account``:
+            the profile is quarantined.
+        Unavailable: Browser, stores or key holder; ``identity_unchecked``.
+    """
+    async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
+        async with room.browser() as browser:
+            await _confirmed(bench, browser)
+            for one in bench.profile.accounts:
+                await require_match(bench, one, await browser.look(expected_account(one)))
+            version = browser.version
+            await browser.pack()
+        await reseal(bench, room, version)
+    return "sealed"
+
+
+async def _confirmed(bench: Bench, browser: Browser) -> None:
+    """Let a person at the browser, one platform after the other, until somebody has confirmed who is logged in."""
+    app = bench.app
+    until = app.clock.monotonic() + LOGIN_S
+    *before, last = [one.platform for one in bench.profile.accounts]
+    try:
+        for platform in before:
+            async with browser.hand_over(platform) as window:
+                await app.notes.leave(bench.work.id, window)
+                if not await window.done(until - app.clock.monotonic()):
+                    raise _nobody()
+        async with browser.hand_over(last) as window:
+            await app.notes.leave(bench.work.id, window)
+            await _wait(bench, until)
+    finally:
+        with suppress(ByokeepError):
+            await app.notes.take_away(bench.work.id)
+
+
+async def _wait(bench: Bench, until: float) -> None:
+    now = await bench.beat(state="waiting")
+    while now.state != "confirmed":
+        if bench.app.clock.monotonic() > until:
+            raise _nobody()
+        await asyncio.sleep(LOOK_EVERY_S)
+        now = await bench.beat()
+
+
+def _nobody() -> Conflict:
+    return Conflict("login_not_confirmed", next_step="Start the login again when the person is there.")
+
+
+async def require_match(bench: Bench, expected: Expected, seen: Look) -> None:
+    """Let the one right account pass; everything else takes the profile out of use.
+
+    Raises:
+        Conflict: ``other_account``.
+        Unavailable: ``identity_unchecked``: the platform could not be looked at, which says nothing of the profile.
+    """
+    if seen.verdict == "match":
+        return
+    if seen.verdict == UNKNOWN:
+        raise Unavailable("identity_unchecked", next_step="The platform could not be reached; try again later.",
+                          platform=expected.platform.value)  # fmt: skip
+    said: dict[str, FieldValue] = {
+        "platform": expected.platform.value, "account": str(expected.account_id),
+        "expected_id": bench.app.digest(expected.external_id), "work": str(bench.work.id),
+    }  # fmt: skip
+    if seen.observed_id is not None:
+        said["observed_id"] = bench.app.digest(seen.observed_id)
+    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+        now = await bench.now(tx)
+        await profile_book.quarantine(tx, bench.app, bench.actor, now, cause=seen.cause, said=said)
+    raise Conflict("other_account", next_step="Log in afresh as the right account: `byokeep profile login`.",
+                   platform=expected.platform.value, cause=seen.cause)  # fmt: skip
+
+
+async def reseal(bench: Bench, room: Room, browser_version: str, *, base: int | None = None) -> Profile:
+    """Seal a room's content as the next generation; returns the profile as it is then.
+
+    Args:
+        browser_version: Of the browser that made it.
+        base: Of a restore: the generation that it is the content of.
+
+    Raises:
+        Conflict: ``opening_lost``, ``generation_moved``, ``stale_version``, ``profile_state``: another was first.
+        Unavailable: What was written counts for nothing.
+        Integrity: ``duplicate_key_material``; an alert is raised.
+    """
+    app = bench.app
+    await profile_kek.ensure(bench)
+    try:
+        async with app.db.begin(client_id=bench.profile.client_id) as tx:
+            now = await bench.now(tx)
+            life.after(now.state, Act.SEAL if base is None else Act.RESTORE)
+            plan = await profile_book.announce(
+                tx, app, bench.actor, now, bench.opening, dek_id=app.ids.uuid(), base=base
+            )
+    except Integrity as error:
+        await profile_book.alarm(app, bench.actor, bench.profile, error.code)
+        raise
+    with room.content() as source:
+        sealed = await seal(bench.vault, plan, source, browser_version=browser_version, now=app.clock.now())
+    async with app.db.begin(client_id=bench.profile.client_id) as tx:
+        return await profile_book.record(
+            tx, app, bench.actor, plan, sealed, rekey_days=app.rekey_days, work=bench.work.id
+        )

@@ -1,0 +1,250 @@
+"""What sealing, opening and working with a browser profile needs of the outside, in the words of the flows.
+
+Rules
+- A key in clear is a Secret that its user wipes; a session in clear exists in a room alone.
+- A room is memory: it ends with its process, and what is in it was never on a disk (R5.3-7).
+- A browser says what it sees; whether that is right the flow decides.
+
+It may not know a library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from byokeep.core.manifest import ExpectedAccount, Manifest, Packing, Place
+from byokeep.core.model import Provider
+from byokeep.core.ref import ProfileRef
+from byokeep.core.sealed_record import SealedRecord
+from byokeep.core.secret import Secret
+from byokeep.ports import ArtifactStore, KeyHolder, Written
+
+
+class Source(Protocol):
+    """Where bytes come from; called in another thread."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return 1 to ``size`` bytes, none at the end."""
+
+
+class Target(Protocol):
+    """Where bytes go; called in another thread."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of ``data``."""
+
+
+class Sink(Protocol):
+    """Where opened bytes go; called in another thread. Nothing of it is visible before ``commit``."""
+
+    def write(self, data: memoryview, /) -> object:
+        """Take all of ``data``, which is overwritten after the call."""
+
+    def commit(self) -> object:
+        """Make it visible: everything was verified."""
+
+    def abort(self) -> object:
+        """Drop everything."""
+
+
+class SealedBlob(Protocol):
+    """What a sealing came to: SHA-256 of the blob, its bytes, and the bytes that it was made of."""
+
+    @property
+    def sha256(self) -> bytes:
+        """32 bytes."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the blob."""
+
+    @property
+    def packed_size(self) -> int:
+        """Bytes of what was sealed."""
+
+
+class Sealer(Protocol):
+    """Makes blobs and opens them."""
+
+    def new_dek(self) -> Secret:
+        """Return a fresh key. Raises Unavailable when the system gives no randomness."""
+
+    async def seal(
+        self, source: Source, target: Target, *, dek: Secret, dek_id: UUID, manifest: Manifest, place: Place
+    ) -> SealedBlob:
+        """Seal all that a source gives. Raises Rejected, Unavailable, and what source or target raised."""
+
+    async def open_into(self, source: Source, sink: Sink, *, dek: Secret, record: SealedRecord, place: Place) -> None:
+        """Open a blob into a sink, which is committed or aborted. Raises Integrity, and what source or sink raised."""
+
+
+class Records(Protocol):
+    """The records of one client's profiles in the store, inside a held lease."""
+
+    async def newest(self, ref: ProfileRef) -> int:
+        """Return the newest version's number, 0 when nothing was ever written."""
+
+    async def read(self, ref: ProfileRef, version: int) -> bytes:
+        """Return exactly this version. Raises NotFound(``record_missing``), Unavailable, Denied."""
+
+    async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
+        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable, Denied."""
+
+    async def live_versions(self, ref: ProfileRef) -> list[int]:
+        """Return versions neither deleted nor destroyed."""
+
+    async def destroy(self, ref: ProfileRef, versions: list[int]) -> None:
+        """Destroy versions for good."""
+
+
+class ProfileCustody(Records, Protocol):
+    """Custody of a client's profiles: their records, and the holder of their keys."""
+
+    @property
+    def keys(self) -> KeyHolder:
+        """Whoever wraps and unwraps."""
+
+    @property
+    def lease_id(self) -> str:
+        """Of the lease in force."""
+
+
+class HeldCustody(ProfileCustody, Protocol):
+    """Custody that somebody may end: a kill, the client's suspension, the job's end."""
+
+    async def still(self) -> None:
+        """Return if it may go on. Raises Denied: stop; Unavailable: could not be asked, so stop as well."""
+
+
+class ProfileCustodian(Protocol):
+    """The worker's own identity at the broker, for jobs about profiles."""
+
+    def open_profile(self, job_id: UUID, profile_id: UUID) -> AbstractAsyncContextManager[HeldCustody]:
+        """Hold a custody lease of a job. Raises Denied, Unavailable."""
+
+    async def close(self, job_id: UUID) -> None:
+        """End a job. Raises Unavailable, Denied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vault:
+    """The three places that a sealed profile lies in, and what seals: all that the pipelines need."""
+
+    sealer: Sealer
+    artifacts: ArtifactStore
+    custody: ProfileCustody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a look at a platform came to.
+
+    Attributes:
+        verdict: ``match``; anything else is none (``drift``, ``mismatch``, ``unknown``).
+        cause: A code: why.
+        observed_id: The account that showed itself; None when none did.
+        endpoint: A name for what was looked at.
+    """
+
+    platform: Provider
+    verdict: str
+    cause: str
+    observed_id: str | None = field(repr=False)
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """A proof screenshot, PNG, and its SHA-256 in hex."""
+
+    picture: bytes = field(repr=False)
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Where a person finds the waiting browser. Who has the address is at its keyboard.
+
+    ``done(seconds)`` waits until the person says that this platform's login is done; False when they do not.
+    """
+
+    address: str = field(repr=False)
+    instructions: str = field(repr=False)
+    done: Callable[[float], Awaitable[bool]] = field(repr=False)
+
+
+class Browser(Protocol):
+    """A browser that runs in a room."""
+
+    @property
+    def version(self) -> str:
+        """Four numbers."""
+
+    def hand_over(self, platform: Provider) -> AbstractAsyncContextManager[Window]:
+        """Show a platform's login page to a person, for as long as the block runs. Raises Unavailable."""
+
+    async def look(self, expected: ExpectedAccount) -> Look:
+        """Say whose page a platform shows. Raises nothing that a page can bring about."""
+
+    async def prove(self, expected: ExpectedAccount) -> Shot:
+        """Photograph the page that was looked at last. Raises Rejected, Unavailable."""
+
+    async def log_out(self, platform: Provider) -> str:
+        """End the session at a platform and show it once more: ``revoked``, ``unsupported`` or ``failed``.
+
+        The browser holds no session afterwards. Raises Unavailable, Rejected.
+        """
+
+    async def pack(self) -> None:
+        """Take the session out, as the last act, and close; it is the room's content then.
+
+        Raises:
+            Conflict: ``not_closed_cleanly``.
+            Rejected: What can not be packed.
+            Unavailable: The browser failed.
+        """
+
+
+class Room(Protocol):
+    """A place in memory for one profile."""
+
+    @property
+    def sink(self) -> Sink:
+        """Where an opened blob goes; what was committed is the room's content."""
+
+    def content(self) -> AbstractContextManager[Source]:
+        """Give the room's content, to be sealed."""
+
+    def browser(self) -> AbstractAsyncContextManager[Browser]:
+        """Start a browser on the room's content, or a clean one when there is none; it is gone after the block."""
+
+
+class Rooms(Protocol):
+    """Makes rooms."""
+
+    def enter(self, profile_id: UUID, packing: Packing) -> AbstractAsyncContextManager[Room]:
+        """Give a room for the length of the block; it is wiped then. Raises Unavailable: there is no such memory."""
+
+
+class Notes(Protocol):
+    """Where people at the worker's host find the address of a waiting browser; files of mode 0600."""
+
+    async def leave(self, work_id: UUID, window: Window) -> None:
+        """Leave it. Raises Unavailable."""
+
+    async def take_away(self, work_id: UUID) -> None:
+        """Remove it; one that is gone is fine."""
+
+
+class Proofs(Protocol):
+    """Where proof screenshots are kept; they hold nothing that is secret, and are named by what they prove."""
+
+    async def keep(self, client_id: UUID, profile_id: UUID, generation: int, shot: Shot) -> str:
+        """Keep one for good; returns its name. Raises Unavailable."""
+
+
+Digest = Callable[[str], str]

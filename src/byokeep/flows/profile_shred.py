@@ -1,0 +1,94 @@
+"""A profile is destroyed for good: first it can not be opened any more, then its keys, its records, its blobs go.
+
+Rules
+- Two people wanted it (:mod:`.profile_work`); nothing brings it back, old backups of either store included: the row
+  says so, and the row is what an opening looks at first.
+- Keys before blobs: once no record is left, a blob is noise.
+- A cut leaves a profile that is shredded and whose things are taken away by the next round (:mod:`.profile_care`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import Actor
+from byokeep.core.profile import Act
+from byokeep.core.ref import ProfileRef
+from byokeep.flows import profile_book, profiles
+from byokeep.flows.profile_app import Bench, ProfileApp
+from byokeep.flows.profile_open import key_of
+from byokeep.flows.profile_ports import ProfileCustody
+from byokeep.flows.profiles import Generation, Profile
+from byokeep.ports import Query, Tx
+
+_GONE: Final = Query("generation_gone", lambda row: row["dek_id"])
+_LET_GO: Final = Query("profile_account_retired", lambda row: row["account_id"])
+
+
+async def shred(bench: Bench) -> str:
+    """Destroy a profile; returns ``shredded``.
+
+    Raises:
+        Conflict: ``profile_state``.
+        Unavailable: Something could not be destroyed now; the profile is out of use already, and the rest follows.
+    """
+    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+        now = await bench.now(tx)
+        await profiles.move(tx, now, Act.SHRED, reason="shredded")
+        await tx.all(_LET_GO, client_id=now.client_id, profile_id=now.id)
+        await tx.append(
+            profiles.event(EventName.PROFILE_SHREDDED, Outcome.INTENDED, bench.actor, now, work=str(bench.work.id))
+        )
+    count = await destroy_all(bench.app, bench.actor, bench.custody, now)
+    async with bench.app.db.begin(client_id=now.client_id) as tx:
+        await tx.append(
+            profiles.event(EventName.PROFILE_SHREDDED, Outcome.OK, bench.actor, now, count=count,
+                           work=str(bench.work.id))
+        )  # fmt: skip
+    return "shredded"
+
+
+async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, profile: Profile) -> int:
+    """Destroy every record and blob of a profile; returns how many generations that were."""
+    ref = ProfileRef(profile.client_id, profile.id)
+    live = await custody.live_versions(ref)
+    if live:
+        await custody.destroy(ref, live)
+    async with app.db.begin(client_id=profile.client_id) as tx:
+        rows = await tx.all(profiles.GENERATIONS, client_id=profile.client_id, profile_id=profile.id, limit=10_000)
+    left = [row for row in rows if row.gone_at is None]
+    for row in left:
+        async with app.db.begin(client_id=profile.client_id) as tx:
+            await _destroyed(tx, app, actor, row)
+        await app.artifacts.delete(profile.client_id, key_of(row))
+        async with app.db.begin(client_id=profile.client_id) as tx:
+            await tx.maybe(_GONE, client_id=row.client_id, profile_id=row.profile_id, generation=row.generation)
+    return len(left)
+
+
+async def destroy_one(app: ProfileApp, actor: Actor, custody: ProfileCustody, row: Generation) -> None:
+    """Destroy one generation's record and blob; its key is *destroyed* from then on."""
+    ref = ProfileRef(row.client_id, row.profile_id)
+    if row.record_version in await custody.live_versions(ref):
+        await custody.destroy(ref, [row.record_version])
+    async with app.db.begin(client_id=row.client_id) as tx:
+        await _destroyed(tx, app, actor, row)
+    await app.artifacts.delete(row.client_id, key_of(row))
+    async with app.db.begin(client_id=row.client_id) as tx:
+        await tx.maybe(_GONE, client_id=row.client_id, profile_id=row.profile_id, generation=row.generation)
+
+
+async def _destroyed(tx: Tx, app: ProfileApp, actor: Actor, row: Generation) -> None:
+    """Take a key to its end, over what lies between."""
+    now = await tx.one(
+        profiles.GENERATION, client_id=row.client_id, profile_id=row.profile_id, generation=row.generation
+    )
+    if now.key_state in (KeyState.ACTIVE, KeyState.SUSPENDED):
+        await profile_book.move_key(tx, app, actor, now, to=KeyState.DEACTIVATED, reason="retired")
+        now = await tx.one(
+            profiles.GENERATION, client_id=row.client_id, profile_id=row.profile_id, generation=row.generation
+        )
+    if now.key_state is not KeyState.DESTROYED:
+        await profile_book.move_key(tx, app, actor, now, to=KeyState.DESTROYED, reason="destroyed")

@@ -1,0 +1,340 @@
+"""SOP 5.3, what people ask for: a login, a proof, a new key, an older generation back, an end. Workers do it.
+
+Rules
+- At most one piece of work is under way for a profile; it has a custody job of its own, whose leases reach profiles.
+- A person confirms whose account they are logged in to, by naming what they saw; no process can do it (R5.3-6).
+- Destroying for good takes two people: an operator asks, an approver confirms (R2.3-6, R4.1-12).
+- Work that nobody does any more ends as failed, and says so.
+
+It may not open a profile, nor read what is in one.
+"""
+
+from __future__ import annotations
+
+import hmac
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core import profile as life
+from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import PROFILE, Actor, ClientId, LeaseKind
+from byokeep.core.policy import Verb
+from byokeep.core.profile import Act, Kind
+from byokeep.flows import profiles
+from byokeep.flows.app import App, WebApp
+from byokeep.flows.clients import require_active
+from byokeep.flows.jobs import JobSpec, open_job
+from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.flows.profiles import Expected, Profile
+from byokeep.ports import Query, Row, Tx
+
+TASK: Final = "profile_work"
+LOGIN_S: Final = 3600  # seconds in which a person must have logged in and confirmed
+WORK_S: Final = 900
+DEAD_S: Final = 60  # seconds without a sign of life after which a worker counts as dead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A piece of work: ``asked``, ``running``, ``waiting`` (for a person), ``confirmed``, or an end."""
+
+    id: UUID
+    client_id: ClientId
+    profile_id: UUID
+    job_id: UUID | None
+    incident_id: UUID | None
+    generation: int | None
+    kind: Kind
+    state: str
+    reason: str
+    result: str
+    owner: UUID | None
+    asked_by: UUID
+    asked_at: datetime
+    confirmed_by: UUID | None
+    confirmed_at: datetime | None
+    ended_at: datetime | None
+
+
+def work_from(row: Row) -> Work:
+    """Build the noun from a row of ``profile_work``."""
+    plain = {name: row[name] for name in Work.__dataclass_fields__}
+    return Work(**{**plain, "client_id": ClientId(row["client_id"]), "kind": Kind(row["kind"])})
+
+
+GET: Final = Query("work_get", work_from)
+OPEN: Final = Query("work_open", work_from)
+TAKE: Final = Query("work_take", work_from)
+BEAT: Final = Query("work_beat", work_from)
+END: Final = Query("work_end", work_from)
+LOST: Final = Query("works_lost", work_from)
+_NEWEST: Final = Query("work_newest", work_from)
+_INSERT: Final = Query("work_insert", work_from)
+_WAIT: Final = Query("work_wait", work_from)
+_CONFIRM: Final = Query("work_confirm", work_from)
+_CANCEL: Final = Query("work_cancel", work_from)
+_CONFIRMED: Final = Query("profile_confirmed", lambda row: row["confirmed_at"])
+
+
+async def ask(
+    app: App, actor: Actor, client_id: ClientId, profile_id: UUID, kind: Kind, *, generation: int | None = None
+) -> Work:
+    """Ask for work on a profile; a worker takes it up.
+
+    Args:
+        generation: Of a restore: which one comes back.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+        Rejected: ``client_not_active``, ``no_such_generation``, ``already_newest``.
+        Conflict: ``profile_state``, ``nothing_sealed``, ``work_under_way``, ``generation_gone``, ``key_not_usable``.
+        Unavailable: ``no_custodian``.
+    """
+    found = await profiles.find(app, actor, Verb.PROFILE_WORK, client_id, profile_id)
+    async with (
+        recorded_rejections(
+            app,
+            actor,
+            EventName.PROFILE_WORK_ASKED,
+            client_id=client_id,
+            object_id=found.id,
+            fields={"kind": kind.value},
+        ),
+        app.db.begin(client_id=client_id) as tx,
+    ):
+        await require_active(tx, client_id)
+        work = await insert(tx, app, actor, found, kind, generation=generation)
+        if kind is Kind.SHRED:
+            return await tx.one(_WAIT, client_id=client_id, id=work.id)
+        await queue(tx, work)
+    return work
+
+
+async def insert(
+    tx: Tx, app: App, actor: Actor, profile: Profile, kind: Kind, *, generation: int | None = None,
+    incident: UUID | None = None,
+) -> Work:  # fmt: skip
+    """As :func:`ask`, inside a caller's transaction and by its permission; :func:`queue` hands it to a worker."""
+    await tx.all(profiles.LOCK, profile_id=profile.id)
+    at = {"client_id": profile.client_id, "profile_id": profile.id}
+    now = await tx.one(profiles.GET, client_id=profile.client_id, id=profile.id)
+    other = await tx.maybe(OPEN, **at)
+    if other is not None:
+        raise Conflict("work_under_way", next_step="Wait for its end, or see `byokeep profile show`.",
+                       work=other.id, kind=other.kind.value)  # fmt: skip
+    life.check_kind(now.state, kind, generation=now.generation)
+    if kind is Kind.RESTORE:
+        await _check_restorable(tx, now, generation)
+    if kind is Kind.LOGIN:
+        await _begin_run(tx, app, actor, now)
+    made = await tx.one(
+        _INSERT, id=app.ids.uuid(), **at, job_id=await _job(tx, app, actor, profile.client_id, kind),
+        incident_id=incident, generation=generation if kind is Kind.RESTORE else None, kind=kind.value,
+        asked_by=actor.id,
+    )  # fmt: skip
+    await tx.append(_event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, now, made))
+    return made
+
+
+async def queue(tx: Tx, work: Work, *, delay_s: float = 0) -> None:
+    """Hand work to whichever worker is free."""
+    await tx.defer(TASK, delay_s=delay_s, client_id=str(work.client_id), work_id=str(work.id))
+
+
+async def confirm(app: WebApp, actor: Actor, client_id: ClientId, profile_id: UUID, *, seen: Mapping[str, str]) -> Work:
+    """Confirm, as the person who looked, which accounts the waiting browser is logged in to.
+
+    Args:
+        seen: Platform -> the user name or id that the person saw there; one for each of the profile's platforms.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+        Rejected: ``other_account``, ``platform_not_named``: nothing is confirmed.
+        Conflict: ``nothing_to_confirm``.
+    """
+    found = await profiles.find(app, actor, Verb.PROFILE_CONFIRM, client_id, profile_id)
+    async with (
+        recorded_rejections(app, actor, EventName.PROFILE_CONFIRMED, client_id=client_id, object_id=found.id),
+        app.db.begin(client_id=client_id) as tx,
+    ):
+        await tx.all(profiles.LOCK, profile_id=profile_id)
+        now = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+        work = await tx.maybe(OPEN, client_id=client_id, profile_id=profile_id)
+        if work is None or work.kind is not Kind.LOGIN or work.state != "waiting":
+            raise Conflict("nothing_to_confirm", next_step="Start with `byokeep profile login`, then log in there.")
+        _check_seen(now, seen)
+        done = await tx.maybe(_CONFIRM, client_id=client_id, id=work.id, confirmed_by=actor.id)
+        to = life.after(now.state, Act.CONFIRM)
+        same = await tx.maybe(
+            _CONFIRMED, client_id=client_id, id=now.id, state=to.value, state_from=now.state.value,
+            confirmed_by=actor.id,
+        )  # fmt: skip
+        if done is None or same is None:
+            raise profiles.moved(now)
+        for one in now.accounts:
+            said = _plain(seen[one.platform.value])
+            fields: dict[str, FieldValue] = {"platform": one.platform.value, "account": str(one.account_id)}
+            fields |= {"expected_id": _face(app, one, _named(one, said) or ""), "observed_id": _face(app, one, said)}
+            await tx.append(_event(EventName.PROFILE_CONFIRMED, Outcome.OK, actor, now, done, **fields))
+    return done
+
+
+async def approve(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> Work:
+    """Agree, as a second person, that a profile is destroyed for good; a worker does it then.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``; ``same_person``.
+        Conflict: ``nothing_to_confirm``.
+    """
+    found = await profiles.find(app, actor, Verb.PROFILE_SHRED, client_id, profile_id)
+    about: dict[str, FieldValue] = {"kind": Kind.SHRED.value}
+    async with (
+        recorded_rejections(
+            app, actor, EventName.PROFILE_WORK_ASKED, client_id=client_id, object_id=found.id, fields=about
+        ),
+        app.db.begin(client_id=client_id) as tx,
+    ):
+        await tx.all(profiles.LOCK, profile_id=profile_id)
+        work = await tx.maybe(OPEN, client_id=client_id, profile_id=profile_id)
+        if work is None or work.kind is not Kind.SHRED or work.state != "waiting" or work.asked_by == actor.id:
+            raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep profile shred`.")
+        done = await tx.one(_CONFIRM, client_id=client_id, id=work.id, confirmed_by=actor.id)
+        await tx.append(_event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, found, done))
+        await queue(tx, done)
+    return done
+
+
+async def cancel(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> Work:
+    """End what is under way for a profile; a worker that is at it stops and leaves the last good generation.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+        Conflict: ``nothing_under_way``.
+    """
+    found = await profiles.find(app, actor, Verb.PROFILE_WORK, client_id, profile_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        work = await tx.maybe(OPEN, client_id=client_id, profile_id=profile_id)
+        done = None
+        if work is not None:
+            done = await tx.maybe(_CANCEL, client_id=client_id, id=work.id, reason="cancelled")
+        if done is not None:
+            told = _event(EventName.PROFILE_WORK_ENDED, Outcome.FAILED, actor, found, done, cause="cancelled")
+            await tx.append(told)
+    if done is None:
+        raise Conflict("nothing_under_way", next_step="See `byokeep profile show`.")
+    return done
+
+
+async def look(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, work_id: UUID) -> Work:
+    """Return a piece of work as it stands.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+    """
+    await permit(app, actor, Verb.PROFILE_READ, client_id=client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        found = await tx.maybe(GET, client_id=client_id, id=work_id)
+    if found is None or found.profile_id != profile_id:
+        raise await absent(app, actor, Verb.PROFILE_READ, work_id)
+    return found
+
+
+async def newest(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, *, limit: int = 10) -> list[Work]:
+    """Return the newest work of a profile. Raises as :func:`look`."""
+    await permit(app, actor, Verb.PROFILE_READ, client_id=client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        return await tx.all(_NEWEST, client_id=client_id, profile_id=profile_id, limit=limit)
+
+
+async def finish(
+    tx: Tx, actor: Actor, profile: Profile, work: Work, *, to: str, reason: str = "", result: str = ""
+) -> bool:
+    """End a piece of work, on record; False when it had ended already.
+
+    Args:
+        to: ``done``, ``failed`` or ``expired``.
+        reason: A code of ours: why it did not succeed.
+        result: What came of it, a code.
+    """
+    at = {"client_id": work.client_id, "id": work.id}
+    if await tx.maybe(END, **at, state=to, reason=reason, result=result) is None:
+        return False
+    outcome = Outcome.OK if to == "done" else Outcome.FAILED
+    said: dict[str, FieldValue] = {name: text for name, text in (("cause", reason), ("result", result)) if text}
+    await tx.append(_event(EventName.PROFILE_WORK_ENDED, outcome, actor, profile, work, **said))
+    return True
+
+
+async def _begin_run(tx: Tx, app: App, actor: Actor, profile: Profile) -> None:
+    """Begin the procedure anew where the last run of it has failed."""
+    last = await tx.maybe(profiles.SOP, client_id=profile.client_id, profile_id=profile.id)
+    if last is None or last.state == "failed":
+        await tx.one(
+            profiles.START, id=app.ids.uuid(), client_id=profile.client_id, provider=min(profile.platforms).value,
+            profile_id=profile.id, started_by=actor.id,
+        )  # fmt: skip
+
+
+async def _check_restorable(tx: Tx, now: Profile, wanted: int | None) -> None:
+    number = wanted or 0
+    old = await tx.maybe(profiles.GENERATION, client_id=now.client_id, profile_id=now.id, generation=number)
+    life.check_restorable(
+        wanted=number, newest=now.generation, key_state=None if old is None else old.key_state,
+        gone=old is not None and old.gone_at is not None,
+    )  # fmt: skip
+
+
+async def _job(tx: Tx, app: App, actor: Actor, client_id: ClientId, kind: Kind) -> UUID:
+    spec = JobSpec(
+        client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(PROFILE,),
+        ttl_s=LOGIN_S + WORK_S if kind in (Kind.LOGIN, Kind.SHRED) else WORK_S,
+    )  # fmt: skip
+    try:
+        return (await open_job(tx, app, app.system(actor.request_id), spec)).id
+    except Rejected as error:
+        if error.code != "unknown_runner":
+            raise
+    raise Unavailable("no_custodian", next_step="Create a custodian machine and start the worker with its token.")
+
+
+def _check_seen(now: Profile, seen: Mapping[str, str]) -> None:
+    wanted = {one.platform.value: one for one in now.accounts}
+    if set(seen) != set(wanted):
+        raise Rejected("platform_not_named", next_step="Say what you saw on each platform: " + ", ".join(wanted) + ".")
+    for platform, one in wanted.items():
+        if _named(one, seen[platform]) is None:
+            step = "Log out there and log in as the right account; nothing was confirmed."
+            raise Rejected("other_account", platform=platform, next_step=step)
+
+
+def _named(one: Expected, said: str) -> str | None:
+    """Return which of an account's names was said; None for another's."""
+    plain = _plain(said)
+    names = [_plain(name) for name in (one.username, one.external_id, one.account) if name]
+    return next((name for name in names if plain and hmac.compare_digest(name.encode(), plain.encode())), None)
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text).removeprefix("@")
+
+
+def _face(app: WebApp, one: Expected, name: str) -> str:
+    return app.token_key(f"profile-face:{one.platform.value}:{name}".encode("utf-8", "replace")).hex()
+
+
+def _event(
+    name: EventName, outcome: Outcome, actor: Actor, profile: Profile, work: Work, **fields: FieldValue
+) -> Event:
+    about: dict[str, FieldValue] = {"work": str(work.id)}
+    if name is not EventName.PROFILE_CONFIRMED:
+        about["kind"] = work.kind.value
+        if work.incident_id is not None:
+            about["incident"] = str(work.incident_id)
+    if work.job_id is not None:
+        about["job"] = str(work.job_id)
+    return profiles.event(name, outcome, actor, profile, **about | fields)

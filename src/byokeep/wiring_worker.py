@@ -1,0 +1,102 @@
+"""The worker's ports for browser profiles: the part of the wiring that needs Chromium and Tink.
+
+Rules: as of :mod:`byokeep.wiring`. Imported by the worker alone, and only where the extra `browser` is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from byokeep.adapters import sealing
+from byokeep.adapters.browser.rooms import ProfileRooms, sites
+from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
+from byokeep.client.settings import ClientSettings
+from byokeep.core.errors import Unavailable
+from byokeep.core.manifest import Manifest, Place
+from byokeep.core.sealed_record import SealedRecord
+from byokeep.core.secret import Secret
+from byokeep.flows.profile_app import ProfileApp
+from byokeep.flows.profile_ports import SealedBlob, Shot, Sink, Source, Target, Window
+from byokeep.flows.worker_app import WorkerApp
+from byokeep.ports import KeyHolder
+from byokeep.settings import Settings, hand_off_file
+from byokeep.wiring_profiles import Rooms, artifact_store
+from byokeep.worker.profile_custodian import BrokerProfileCustodian, Login
+
+
+def profile_app(
+    settings: Settings, app: WorkerApp, memory: Rooms, *, broker: ClientSettings, keys: Callable[[Login], KeyHolder],
+    digest: Callable[[str], str],
+) -> ProfileApp:  # fmt: skip
+    """Return the worker's ports for profiles.
+
+    Args:
+        app: The worker's own.
+        memory: Where plain profiles lie (:func:`rooms`).
+        broker: Where the custodian finds the broker, and its token.
+        keys: Makes the holder of keys for a lease.
+        digest: Keyed digest of an account's id.
+
+    Raises:
+        Rejected, Unavailable: As :func:`artifact_store`; ``bad_website_file``.
+    """
+    own = settings.file("websites_dir")
+    return ProfileApp(
+        db=app.db,
+        clock=app.clock,
+        ids=app.ids,
+        installation_id=app.installation_id,
+        environment=app.environment,
+        limits=app.limits,
+        custodian=BrokerProfileCustodian(broker, keys),
+        sealer=TinkSealer(),
+        artifacts=artifact_store(settings, may_remove=True),
+        rooms=ProfileRooms(memory, sites(settings.website_urls, own)),
+        notes=_Notes(HandOffNotes(hand_off_file(settings, app.installation_id).absolute().parent)),
+        proofs=_Proofs(ProofFiles(settings.path("proofs_dir").absolute())),
+        owner=app.ids.uuid(),
+        digest=digest,
+        rekey_days=settings.profile_rekey_days,
+    )
+
+
+class TinkSealer:
+    """:class:`byokeep.flows.profile_ports.Sealer` by Tink."""
+
+    def new_dek(self) -> Secret:
+        """Return a fresh key."""
+        try:
+            return sealing.new_dek()
+        except (OSError, NotImplementedError):
+            raise Unavailable("no_randomness", next_step="See to the system's source of randomness.") from None
+
+    async def seal(
+        self, source: Source, target: Target, *, dek: Secret, dek_id: UUID, manifest: Manifest, place: Place
+    ) -> SealedBlob:
+        """Seal all that a source gives."""
+        return await sealing.seal(source, target, dek=dek, dek_id=dek_id, manifest=manifest, place=place)
+
+    async def open_into(self, source: Source, sink: Sink, *, dek: Secret, record: SealedRecord, place: Place) -> None:
+        """Open a blob into a sink."""
+        await sealing.open_into(source, sink, dek=dek, record=record, place=place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    files: HandOffNotes
+
+    async def leave(self, work_id: UUID, window: Window) -> None:
+        await self.files.leave(work_id, address=window.address, instructions=window.instructions)
+
+    async def take_away(self, work_id: UUID) -> None:
+        await self.files.take_away(work_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Proofs:
+    files: ProofFiles
+
+    async def keep(self, client_id: UUID, profile_id: UUID, generation: int, shot: Shot) -> str:
+        return await self.files.keep(client_id, profile_id, generation, picture=shot.picture, sha256=shot.sha256)

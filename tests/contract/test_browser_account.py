@@ -1,0 +1,337 @@
+"""Whose account a real Chromium is logged in as: lies are caught, the picture shows nothing else, logout is proven."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from byokeep.adapters.browser.handoff import handed_over
+from byokeep.adapters.browser.identify import Outcome, Seen, identify
+from byokeep.adapters.browser.launch import Running
+from byokeep.adapters.browser.logout import Ended, logged_out
+from byokeep.adapters.browser.proof import photographed
+from byokeep.adapters.browser.session import restored, taken
+from byokeep.adapters.platforms.website import SitePlace, websites
+from byokeep.core.errors import Rejected
+from byokeep.core.identity import Verdict, Why
+from byokeep.sim.site.memory import Lie
+from byokeep.sim.site.site import DRAFT, EMAIL, MESSAGE
+from tests.support.pixels import read_png
+from tests.support.website import Site, expected, fresh, site_of, site_with_acme
+
+# A lie, and what the page of it comes to. None of them is a match.
+CAUGHT = {
+    Lie.TWO_ACCOUNTS: (Outcome.AMBIGUOUS, "several_accounts"),
+    Lie.HIDDEN: (Outcome.AMBIGUOUS, "not_shown"),
+    Lie.AWAY: (Outcome.AMBIGUOUS, "not_shown"),
+    Lie.CLEAR: (Outcome.AMBIGUOUS, "not_shown"),
+    Lie.OTHER_HOST: (Outcome.AMBIGUOUS, "other_host"),
+    Lie.FRAME: (Outcome.AMBIGUOUS, "nothing_there"),
+    Lie.OTHER_ID: (Outcome.IDENTIFIED, ""),
+    Lie.LOOKALIKE: (Outcome.IDENTIFIED, ""),
+    Lie.SWAPPED: (Outcome.AMBIGUOUS, "page_changes"),
+    Lie.CHALLENGE: (Outcome.CHALLENGE, ""),
+    Lie.LOGIN: (Outcome.LOGGED_OUT, ""),
+    Lie.EMPTY: (Outcome.AMBIGUOUS, "nothing_there"),
+    Lie.ERROR: (Outcome.UNREACHABLE, "status"),
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def site() -> AsyncIterator[Site]:
+    async with site_with_acme() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def browser(site: Site) -> AsyncIterator[Running]:
+    """One browser, logged in everywhere."""
+    async with fresh() as started:
+        for platform in websites():
+            await site.log_in(started.page, platform)
+        yield started
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def other() -> AsyncIterator[Running]:
+    """One for logins that end."""
+    async with fresh() as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byokeep.adapters.browser.identify.READ_S", 1.0)
+    monkeypatch.setattr("byokeep.adapters.browser.logout._TAKEN_S", 1.0)
+
+
+async def seen_with(browser: Running, site: Site, lie: Lie, platform: str) -> Seen:
+    await site.lie(lie, platform=platform)
+    try:
+        return await identify(browser.page, site_of(platform), site.place(platform))
+    finally:
+        await site.lie(platform=platform)
+
+
+@pytest.mark.parametrize("platform", sorted(websites()))
+async def test_each_platforms_account_is_read(browser: Running, site: Site, platform: str) -> None:
+    """The account is identified, the first fingerprint is that of the platform, and nothing was done."""
+    before = await site.effects()
+    seen = await identify(browser.page, site_of(platform), site.place(platform))
+    assert seen.outcome is Outcome.IDENTIFIED, seen
+    assert seen.fingerprint == expected(platform)
+    assert seen.compared(expected(platform)).verdict is Verdict.MATCH
+    other = seen.compared(expected(platform, id="9" * 10))
+    assert (other.verdict, other.why) == (Verdict.MISMATCH, Why.OTHER_ID)
+    assert await site.effects() == before
+
+
+@pytest.mark.parametrize("lie", sorted(CAUGHT))
+async def test_every_lie_of_a_page_is_caught(browser: Running, site: Site, lie: Lie) -> None:
+    """A page that a careless reader takes for the account's is never a match, and says by a word what it is."""
+    seen = await seen_with(browser, site, lie, "linkedin")
+    assert (seen.outcome, seen.why) == CAUGHT[lie]
+    comparison = seen.compared(expected("linkedin"))
+    assert comparison.verdict is Verdict.MISMATCH
+    assert comparison.blocks
+
+
+@pytest.mark.parametrize("lie", [Lie.TWO_ACCOUNTS, Lie.OTHER_ID, Lie.SWAPPED, Lie.FRAME, Lie.CHALLENGE, Lie.LOGIN])
+async def test_lies_are_caught_where_the_account_stands_in_data(browser: Running, site: Site, lie: Lie) -> None:
+    """The same holds for platforms whose pages carry the account as JSON."""
+    seen = await seen_with(browser, site, lie, "skool")
+    assert seen.compared(expected("skool")).verdict is Verdict.MISMATCH
+
+
+async def test_a_changed_name_is_drift_and_not_a_match(browser: Running, site: Site) -> None:
+    """The id decides; the same id under another name waits for a person."""
+    seen = await identify(browser.page, site_of(), site.place())
+    assert seen.compared(expected(display_name="Acme Bread")).verdict is Verdict.DRIFT
+
+
+async def test_a_simulators_address_is_no_platforms_page(browser: Running, site: Site) -> None:
+    """Without an override a page of this machine is another host, whatever it shows."""
+    await identify(browser.page, site_of(), site.place())
+    from byokeep.adapters.browser.identify import look
+
+    assert (await look(browser.page, site_of(), SitePlace())).why == "other_host"
+    with pytest.raises(Rejected):
+        SitePlace(base="https://elsewhere.example").at(site_of().page)
+
+
+async def test_a_dead_platform_is_unreachable(browser: Running) -> None:
+    """No answer is an outcome of its own, and a mismatch."""
+    seen = await identify(browser.page, site_of(), SitePlace(base="http://127.0.0.1:9"))
+    assert seen.outcome is Outcome.UNREACHABLE
+    assert seen.compared(expected()).why is Why.COULD_NOT_CHECK
+
+
+async def test_the_picture_shows_the_region_alone(browser: Running, site: Site) -> None:
+    """A PNG of pixels alone, with its hash, the size of the region; taken of the right account only."""
+    await identify(browser.page, site_of(), site.place())
+    box = await browser.page.locator("#card").bounding_box()
+    proof = await photographed(browser.page, site_of(), site.place(), expected())
+    picture = read_png(proof.picture)
+    assert box is not None
+    assert abs(picture.width - box["width"]) <= 1
+    assert abs(picture.height - box["height"]) <= 1
+    assert proof.sha256 == hashlib.sha256(proof.picture).hexdigest()
+    assert len(picture.region(0, 0, picture.width, picture.height)) > 2  # the name is painted
+    assert chunks_of(proof.picture) <= {b"IHDR", b"IDAT", b"IEND", b"sRGB", b"PLTE", b"tRNS"}
+    for text in (EMAIL, MESSAGE, DRAFT, site.password):
+        assert text.encode() not in proof.picture
+    with pytest.raises(Rejected) as caught:
+        await photographed(browser.page, site_of(), site.place(), expected(id="1"))
+    assert caught.value.code == "account_not_proven"
+
+
+async def test_covered_parts_of_a_wide_region_are_black(browser: Running, site: Site) -> None:
+    """Messages, the e-mail address and typed text are covered where the region holds them; no pixel of them shows."""
+    website = site_of()
+    wide = replace(website, proof=replace(website.proof, region="body"))
+    await identify(browser.page, website, site.place())
+    boxes = [await browser.page.locator(one).bounding_box() for one in (".message", ".email", "#text")]
+    picture = read_png((await photographed(browser.page, wide, site.place(), expected())).picture)
+    origin = await browser.page.locator("body").bounding_box()
+    assert origin is not None
+    for box in boxes:
+        assert box is not None
+        inside = picture.region(box["x"] - origin["x"], box["y"] - origin["y"], box["width"], box["height"])
+        assert inside == {b"\0\0\0"}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("history.replaceState(null, '', location.pathname.replace('settings', 'inbox'))", "page_not_allowed"),
+        ("document.getElementById('card').remove()", "region_not_found"),
+        ("document.getElementById('card').style.opacity = 0", "region_not_found"),
+        ("document.getElementById('card').append(document.querySelector('.message').textContent)", "proof_would_show"),
+        ("document.getElementById('card').append(document.getElementById('text').value)", "proof_would_show"),
+        ("document.getElementById('card').append('write to jane@acme.example')", "proof_would_show"),
+        ("document.getElementById('who').innerHTML = ''", "account_not_proven"),
+        ("document.body.append(Object.assign(document.createElement('input'), {type: 'password'}))",
+         "account_not_proven"),
+    ],
+)  # fmt: skip
+async def test_no_picture_of_anything_else(browser: Running, site: Site, change: str, code: str) -> None:
+    """Another page, no region, a message or an address in the open, an account that is not proven: no picture."""
+    await identify(browser.page, site_of(), site.place())
+    await browser.page.evaluate(change)
+    with pytest.raises(Rejected) as caught:
+        await photographed(browser.page, site_of(), site.place(), expected())
+    assert caught.value.code == code
+
+
+def chunks_of(png: bytes) -> set[bytes]:
+    at, found = 8, set()
+    while at < len(png):
+        size, name = struct.unpack_from(">I4s", png, at)
+        found.add(name)
+        at += 12 + size
+    return found
+
+
+@pytest.mark.parametrize(
+    ("platform", "logout", "ended"),
+    [
+        ("skool", "ends", Ended.REVOKED),
+        ("x", "ends", Ended.REVOKED),
+        ("skool", "feigned", Ended.FAILED),
+        ("skool", "broken", Ended.FAILED),
+        ("meta", "ends", Ended.UNSUPPORTED),
+    ],
+)
+async def test_a_logout_counts_when_the_old_session_is_refused(
+    site: Site, other: Running, platform: str, logout: str, ended: Ended
+) -> None:
+    """Revoked is said only when the platform refuses the old cookies; a page that says so proves nothing."""
+    browser = other
+    await site.log_in(browser.page, platform)
+    await identify(browser.page, site_of(platform), site.place(platform))
+    session = await taken(browser)
+    await site.lie(logout=logout, platform=platform)
+    try:
+        assert await logged_out(browser, site_of(platform), site.place(platform), session) is ended
+    finally:
+        await site.lie(platform=platform)
+    assert await browser.context.cookies() == []
+    assert (await taken(browser)).origins == ()
+    browser.visited.clear()  # as empty as a new one
+    await restored(browser, session)
+    seen = await identify(browser.page, site_of(platform), site.place(platform))
+    assert (seen.outcome is Outcome.LOGGED_OUT) is (ended is Ended.REVOKED)
+    await browser.context.clear_cookies()
+
+
+class Person:
+    """Somebody at the viewer: sees pictures, moves the mouse, types."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+
+    async def click(self, x: float, y: float) -> None:
+        for what in ("press", "release"):
+            await self.socket.send_json({"mouse": what, "x": x, "y": y, "button": "left", "clickCount": 1})
+
+    async def types(self, text: str) -> None:
+        for char in text:
+            await self.socket.send_json({"key": "down", "name": char, "text": char})
+            await self.socket.send_json({"key": "up", "name": char})
+
+    async def picture(self) -> dict[str, object]:
+        said: dict[str, object] = json.loads(await asyncio.wait_for(self.socket.receive_str(), 10))
+        return said
+
+
+async def test_a_person_logs_in_through_the_viewer(site: Site, other: Running) -> None:
+    """Pictures come, clicks and keys arrive, Done is told; afterwards it is the right account, typed by nobody else."""
+    browser = other
+    await browser.context.clear_cookies()
+    async with handed_over(browser, site_of(), site.place()) as handoff:
+        boxes = [await browser.page.locator(one).bounding_box() for one in ("#username", "#password", "#go")]
+        places = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes if box is not None]
+        assert f"-L {handoff.port}:127.0.0.1:{handoff.port} box" in handoff.instructions("box")
+        assert "token" not in repr(handoff)
+        origin = {"Origin": f"http://127.0.0.1:{handoff.port}"}
+        async with site.http.ws_connect(handoff.address + "view", headers=origin) as socket:
+            person = Person(socket)
+            assert (await person.picture())["picture"]
+            await person.click(*places[0])
+            await person.types("acme")
+            await person.click(*places[1])
+            await person.types(site.password)
+            assert not await handoff.finished(within_s=0.05)
+            await socket.send_str("{}")
+            await socket.send_str("nonsense")
+            await person.click(*places[2])
+            await browser.page.wait_for_selector("body[data-ready]")
+            await socket.send_json({"done": True})
+            assert await handoff.finished(within_s=5)
+        seen = await identify(browser.page, site_of(), site.place())
+        assert seen.compared(expected()).verdict is Verdict.MATCH
+
+
+async def test_the_viewer_follows_a_window_that_opens(site: Site, other: Running) -> None:
+    """A login that opens a window of its own is shown, and after it the page that opened it."""
+    browser = other
+    async with handed_over(browser, site_of(), site.place()) as handoff:
+        origin = {"Origin": f"http://127.0.0.1:{handoff.port}"}
+        async with site.http.ws_connect(handoff.address + "view", headers=origin) as socket:
+            person = Person(socket)
+            async with browser.context.expect_page() as opening:
+                await browser.page.evaluate("void window.open('about:blank', '_blank', 'width=300,height=200')")
+            window = await opening.value
+            await window.set_content("<input id=code style='position:fixed;left:0;top:0;width:200px;height:100px'>")
+            for _ in range(100):  # until the keys arrive there
+                await person.click(50, 50)
+                await person.types("7")
+                await asyncio.sleep(0.05)
+                if await window.evaluate("document.getElementById('code').value"):
+                    break
+            assert "7" in await window.evaluate("document.getElementById('code').value")
+            await window.close()
+            box = await browser.page.locator("#username").bounding_box()
+            assert box is not None
+            for _ in range(100):
+                await person.click(box["x"] + 5, box["y"] + 5)
+                await person.types("8")
+                await asyncio.sleep(0.05)
+                if await browser.page.locator("#username").input_value():
+                    break
+            assert "8" in await browser.page.locator("#username").input_value()
+
+
+async def test_the_viewer_lets_nobody_else_in(site: Site, other: Running) -> None:
+    """Another token, another name of this machine, another page's socket and a second viewer are turned away."""
+    async with handed_over(other, site_of(), site.place()) as handoff:
+        base = f"http://127.0.0.1:{handoff.port}"
+        good = {"Origin": base}
+
+        async def status(address: str, **headers: str) -> int:
+            async with site.http.get(address, headers=headers) as reply:
+                assert "no-store" in reply.headers.get("Cache-Control", "no-store")
+                return reply.status
+
+        assert await status(handoff.address) == 200
+        assert await status(base + "/") == 404
+        assert await status(base + "/" + "A" * 43 + "/") == 404
+        assert await status(handoff.address, Host="evil.example") == 404
+        async with site.http.ws_connect(handoff.address + "view", headers=good):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as second:
+                await site.http.ws_connect(handoff.address + "view", headers=good)
+            assert second.value.status == 409
+        for origin in ({"Origin": "http://evil.example"}, {}):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as foreign:
+                await site.http.ws_connect(handoff.address + "view", headers=origin)
+            assert foreign.value.status == 403
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await site.http.get(handoff.address)

@@ -1,0 +1,101 @@
+"""kill -9 in the middle of a rewrap, again and again: nothing is unreadable, nothing is lost, it ends by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from byokeep.core.ref import ProfileRef
+from byokeep.flows import kek_rewrap, kek_work
+from tests.support.broker import Stand
+from tests.support.keks import Keys, keys_on
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
+CI_KILLS, CAMPAIGN_KILLS = 10, 100
+CI_SEED = 20261125
+GENERATIONS = 2
+
+
+@pytest.fixture
+async def keys(stand: Stand) -> AsyncIterator[Keys]:
+    async with keys_on(stand) as made:
+        yield made
+
+
+async def _killed(keys: Keys, said: dict[str, str], after_s: float) -> bool:
+    """Start a worker and kill it a moment after it began; whether it was still at it."""
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.rewrap_worker", stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write(json.dumps(said).encode())
+    worker.stdin.close()
+    assert (await worker.stdout.readline()).strip() == b"go"
+    await asyncio.sleep(after_s)
+    running = worker.returncode is None
+    if running:
+        worker.send_signal(signal.SIGKILL)
+    await worker.wait()
+    return running
+
+
+async def _storm(keys: Keys, kills: int, seed: int) -> None:
+    chance = random.Random(seed)
+    client = await keys.client()
+    async with keys.custody(client) as custody:
+        profiles = await keys.profiles(custody, client, max(12, kills), generations=GENERATIONS)
+    blobs = keys.sql("SELECT blob_key, blob_sha256, dek_id FROM byokeep.profile_generation ORDER BY 1")
+    rotation = await kek_work.rotate(keys.app, keys.person(), client, expected=1, reason="scheduled")
+    assert rotation is not None
+    said = {
+        "database": keys.stand.db.url("byokeep_worker"), "broker": keys.stand.url, "client": str(client),
+        "token": str(keys.stand.home / "custodian.token"), "installation": str(keys.app.installation_id),
+        "artifacts": str(keys.stand.home / "artifacts"), "rotation": str(rotation.id),
+    }  # fmt: skip
+    hits = 0
+    for _ in range(kills):
+        hits += await _killed(keys, said, chance.uniform(0.0, 0.35))
+        async with keys.custody(client) as custody:
+            for profile in chance.sample(profiles, 6):
+                for generation in range(1, GENERATIONS + 1):
+                    assert await keys.opens(custody, client, profile, generation), (seed, profile)
+        if keys.sql("SELECT state FROM byokeep.kek_rotation") == "done":
+            break
+    assert hits >= min(kills, 3), f"seed {seed}: {hits} kills found a worker at work"
+    for _ in range(len(profiles)):
+        await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, client)
+    total = len(profiles) * GENERATIONS
+    assert keys.sql("SELECT state, moved FROM byokeep.kek_rotation") == f"done|{total}", seed
+    assert keys.sql("SELECT count(*) FROM byokeep.profile_generation WHERE kek_version = 2") == str(total)
+    assert len(keys.stand.events("kek.rewrapped", "ok")) == total
+    assert blobs == keys.sql("SELECT blob_key, blob_sha256, dek_id FROM byokeep.profile_generation ORDER BY 1")
+    await kek_rewrap.tidy(keys.app, keys.system, client, profiles)
+    async with keys.custody(client) as custody:
+        for profile in profiles:
+            assert len(await custody.live_versions(ProfileRef(client, profile))) == GENERATIONS, (seed, profile)
+            for generation in range(1, GENERATIONS + 1):
+                assert await keys.opens(custody, client, profile, generation), (seed, profile)
+    assert keys.stand.alerts() == []
+    assert await kek_work.check(keys.app, keys.system, client) == ()
+
+
+@pytest.mark.req("R6.1-8")
+async def test_kills_in_the_middle_of_a_rewrap(keys: Keys) -> None:
+    """Ten kills: every profile opens after each, every key moves exactly once on record, and blobs are untouched."""
+    await _storm(keys, CI_KILLS, int(os.environ.get("FAULT_SEED", "0")) or CI_SEED)
+
+
+@pytest.mark.campaign
+async def test_campaign_of_kills_in_the_middle_of_a_rewrap(keys: Keys) -> None:
+    """A hundred kills at moments of a new seed, which a failure names."""
+    await _storm(keys, CAMPAIGN_KILLS, int(os.environ.get("FAULT_SEED", "0")) or secrets.randbits(32))

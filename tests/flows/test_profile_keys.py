@@ -1,0 +1,355 @@
+"""New keys for a profile, older generations back, the end; what is due; and what cut-off seals leave behind."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from byokeep.core.errors import Conflict, Unavailable
+from byokeep.core.model import ClientId
+from byokeep.flows import profiles
+from tests.support.vault import Vault
+
+pytest_plugins = [
+    "tests.support.postgres_fixtures",
+    "tests.support.broker",
+    "tests.support.web",
+    "tests.support.vault",
+]
+
+
+async def test_a_rekey_is_a_new_key_and_a_new_blob_and_is_proved(vault: Vault) -> None:
+    """Another key, another blob, the same session; the old key protects nothing more, and the new state is proved."""
+    client, profile = await vault.valid(session=b"the session" * 5000)
+    assert await vault.done(profile, "rekey") == "rekeyed"
+    assert vault.state(profile) == "valid/2"
+    assert vault.script.opened[-1] == b"the session" * 5000
+    keys = vault.sql(f"SELECT DISTINCT dek_id FROM byokeep.profile_generation WHERE profile_id = '{profile}'")
+    assert len(keys.splitlines()) == 2
+    assert len(vault.blobs(client)) == 2
+    await vault.care()
+    states = vault.sql("SELECT key_state FROM byokeep.profile_generation ORDER BY generation").splitlines()
+    assert states == ["deactivated", "active"]
+    moved = json.loads(vault.events("dek.state_changed")[0])["fields"]
+    assert (moved["state_from"], moved["state_to"], moved["generation"]) == ("active", "deactivated", 1)
+
+
+async def test_older_generations_are_kept_for_a_while_and_then_destroyed(vault: Vault) -> None:
+    """The newest and three more stay; what is older loses its record and its blob, and its key is destroyed."""
+    client, profile = await vault.sealed()
+    for _ in range(4):
+        assert await vault.done(profile, "rekey") == "rekeyed"
+    await vault.care()
+    await vault.care()
+    states = vault.sql("SELECT key_state FROM byokeep.profile_generation ORDER BY generation").splitlines()
+    assert states == ["destroyed", "deactivated", "deactivated", "deactivated", "active"]
+    assert len(vault.blobs(client)) == 4
+    assert vault.sql("SELECT count(*) FROM byokeep.profile_generation WHERE gone_at IS NOT NULL") == "1"
+    status, reply = await vault.call("POST", f"/v1/profiles/{profile}/restore", {"generation": 1})
+    assert (status, reply["code"]) == (409, "key_not_usable")
+
+
+async def test_an_older_generation_comes_back_as_a_new_one(vault: Vault) -> None:
+    """Its content under a new number and a new key; one whose key was compromised, and the newest, do not come back."""
+    client, profile = await vault.sealed(session=b"first" * 1000)
+    assert await vault.log_in(profile, b"second" * 1000) == "sealed"
+    assert await vault.done(profile, "restore", {"generation": 1}) == "restored"
+    assert vault.state(profile) == "valid/3"
+    assert vault.script.opened[-1] == b"first" * 1000
+    assert len(vault.blobs(client)) == 3
+    assert json.loads(vault.events("profile.restored")[0])["fields"]["number"] == 1
+    for wanted, code in ((3, "already_newest"), (9, "no_such_generation")):
+        status, reply = await vault.call("POST", f"/v1/profiles/{profile}/restore", {"generation": wanted})
+        assert (status, reply["code"]) == (422, code)
+    vault.sql("UPDATE byokeep.profile_generation SET key_state = 'compromised' WHERE generation = 2")
+    status, reply = await vault.call("POST", f"/v1/profiles/{profile}/restore", {"generation": 2})
+    assert (status, reply["code"]) == (409, "key_not_usable")
+
+
+async def test_two_people_destroy_a_profile_and_nothing_brings_it_back(vault: Vault) -> None:
+    """An operator asks, an approver agrees; keys, records and blobs are gone, and old copies of both open nothing."""
+    client, profile = await vault.valid()
+    record, blobs = await vault.record(client, profile), {blob: blob.read_bytes() for blob in vault.blobs(client)}
+    work = await vault.ask(profile, "shred")
+    assert await vault.do(profile, work) == "not_ours"
+    assert vault.state(profile) == "valid/1"
+    assert (await vault.call("POST", f"/v1/profiles/{profile}/shred/approve"))[0] == 403
+    status, _ = await vault.call("POST", f"/v1/profiles/{profile}/shred/approve", who="approver")
+    assert status == 202
+    assert await vault.do(profile, work) == "shredded"
+    assert vault.state(profile) == "shredded/1"
+    assert not vault.blobs(client)
+    row = vault.sql("SELECT key_state, gone_at IS NOT NULL FROM byokeep.profile_generation")
+    assert row == "destroyed|t"
+    assert json.loads(vault.events("profile.shredded", "ok")[0])["fields"]["count"] == 1
+    # A backup of both stores is played back.
+    from byokeep.core.ref import ProfileRef
+
+    ref = ProfileRef(ClientId(client), profile)
+    async with vault.custody(client, profile) as held:
+        await held.write(ref, record, cas=await held.newest(ref))
+    for blob, content in blobs.items():
+        blob.write_bytes(content)
+    for act, body in (("validate", None), ("rekey", None), ("restore", {"generation": 1}), ("login", None)):
+        assert (await vault.call("POST", f"/v1/profiles/{profile}/{act}", body))[0] == 409, act
+    # The account is free for another profile.
+    body = {"accounts": [{"platform": "x", "account": "acme"}]}
+    assert (await vault.call("POST", f"/v1/clients/{client}/profiles", body))[0] == 201
+
+
+@pytest.mark.req("R5.3-1", "R5.3-3")
+async def test_without_the_holder_of_keys_there_is_no_blob(vault: Vault) -> None:
+    """The store sealed off while a key is to be wrapped: unavailable, no blob, no generation; later it works."""
+    client = await vault.client()
+    profile = await vault.create(client)
+    custodian = vault.app.custodian
+    vault.app = replace(vault.app, custodian=_NoHolder(custodian))
+    assert await vault.log_in(profile) == "store_unreachable"
+    assert not vault.blobs()
+    assert vault.state(profile) == "confirmed/0"
+    vault.app = replace(vault.app, custodian=custodian)
+    assert await vault.log_in(profile) == "sealed"
+    wrapped = json.loads(vault.events("profile.sealed")[0])["fields"]
+    assert wrapped["kek"] == f"development-{client}"
+    assert wrapped["holder"] == "transit"
+
+
+class _NoHolder:
+    """A custodian whose leases reach the records, and no holder of keys."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    def open_profile(self, job_id: UUID, profile_id: UUID) -> Any:
+        import contextlib
+
+        @contextlib.asynccontextmanager
+        async def opened() -> Any:
+            async with self.real.open_profile(job_id, profile_id) as held:
+                real = held.keys
+
+                class Deaf:
+                    def __getattr__(self, name: str) -> Any:
+                        if name in ("wrap", "unwrap"):
+
+                            async def deaf(*_: object, **__: object) -> None:
+                                raise Unavailable("store_unreachable")
+
+                            return deaf
+                        return getattr(real, name)
+
+                held._keys = Deaf()
+                yield held
+
+        return opened()
+
+    async def close(self, job_id: UUID) -> None:
+        await self.real.close(job_id)
+
+
+async def test_of_two_sealers_the_one_with_the_opening_wins(vault: Vault) -> None:
+    """Whoever lost the opening is told so at the end, and what it wrote is taken away by the sweep."""
+    client, profile = await vault.sealed()
+    work = await vault.ask(profile, "rekey")
+    vault.script.pause = None
+    slow = _SlowStore(vault.app.artifacts)
+    vault.app = replace(vault.app, artifacts=slow)
+    doing = asyncio.create_task(vault.do(profile, work))
+    await slow.reached.wait()
+    # Its opening is taken for dead, and another seals meanwhile.
+    vault.sql(
+        "UPDATE byokeep.profile_opening SET opened_at = now() - interval '1 hour', until = now() - interval '1 second'"
+        f" WHERE profile_id = '{profile}'"
+    )
+    vault.sql(f"UPDATE byokeep.profile_work SET state = 'failed', ended_at = now() WHERE id = '{work}'")
+    vault.app = replace(vault.app, artifacts=slow.real)
+    assert await vault.done(profile, "rekey") == "rekeyed"
+    slow.go.set()
+    assert await doing in ("opening_lost", "stale_version", "work_ended")
+    assert vault.state(profile).endswith("/2")
+    before = len(vault.blobs(client))
+    await vault.care()
+    assert len(vault.blobs(client)) == 2 <= before
+    assert json.loads(vault.events("profile.seal", "failed")[0])["fields"]["reason"] == "cut_off"
+    assert await vault.done(profile, "validate") == "valid"
+    assert await vault.care() == 0
+
+
+class _SlowStore:
+    """An artifact store that waits in the middle of a write."""
+
+    def __init__(self, real: Any) -> None:
+        self.real, self.reached, self.go = real, asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    async def put(self, client_id: UUID, key: Any, chunks: Any) -> Any:
+        async def slowly() -> Any:
+            async for piece in chunks:
+                self.reached.set()
+                await self.go.wait()
+                yield piece
+
+        return await self.real.put(client_id, key, slowly())
+
+
+@pytest.mark.req("R5.3-9")
+async def test_a_vault_that_refuses_the_record_leaves_a_blob_for_the_sweep(vault: Vault) -> None:
+    """The write of the record fails after the blob's: no generation; the sweep takes the blob away (R5.3-9)."""
+    client = await vault.client()
+    profile = await vault.create(client)
+    custodian = vault.app.custodian
+    vault.app = replace(vault.app, custodian=_NoRecords(custodian))
+    assert await vault.log_in(profile) == "store_unreachable"
+    assert len(vault.blobs(client)) == 1
+    assert vault.state(profile) == "confirmed/0"
+    vault.app = replace(vault.app, custodian=custodian)
+    assert await vault.care() >= 1
+    assert not vault.blobs(client)
+    run = vault.sql(f"SELECT state FROM byokeep.sop_run WHERE ref_id = '{profile}'")
+    assert run == "failed"
+    assert json.loads(vault.events("browser_profile_creation_failed")[0])["fields"]["cause"] == "store_unreachable"
+    assert await vault.log_in(profile) == "sealed"
+    assert await vault.done(profile, "validate") == "valid"
+    newest = (await vault.show(profile))["sop"]
+    assert (await vault.desk.sop(newest))["state"] == "complete"
+
+
+class _NoRecords:
+    """A custodian whose leases can not write records."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    def open_profile(self, job_id: UUID, profile_id: UUID) -> Any:
+        import contextlib
+
+        @contextlib.asynccontextmanager
+        async def opened() -> Any:
+            async with self.real.open_profile(job_id, profile_id) as held:
+
+                async def deaf(*_: object, **__: object) -> None:
+                    raise Unavailable("store_unreachable")
+
+                held.write = deaf
+                yield held
+
+        return opened()
+
+    async def close(self, job_id: UUID) -> None:
+        await self.real.close(job_id)
+
+
+@pytest.mark.req("R6.1-5")
+async def test_a_profile_comes_due_and_overdue_and_is_stopped(vault: Vault) -> None:
+    """Due after thirty days, told once; after sixty an alert that a person must see, and no job may open it."""
+    client, profile = await vault.valid()
+    row = vault.sql("SELECT due_at - sealed_at FROM byokeep.profile p JOIN byokeep.profile_generation g ON true")
+    assert row == "30 days"
+    assert not (await vault.call("GET", f"/v1/clients/{client}/profiles?due=true"))[1]["profiles"]
+    vault.sql("UPDATE byokeep.profile SET due_at = due_at - interval '30 days 1 second'")
+    assert await vault.care() >= 1
+    due = (await vault.call("GET", f"/v1/clients/{client}/profiles?due=true"))[1]["profiles"]
+    assert [(one["profile"], one["due_cause"]) for one in due] == [(str(profile), "interval")]
+    assert "profile_due" in vault.desk.stand.alerts()
+    assert len(vault.events("profile.due")) == 1
+    assert await vault.care() == 0
+    usable = f"SELECT byokeep.profile_usable('{client}', '{profile}')"
+    assert vault.sql(usable) == "t"
+    vault.sql("UPDATE byokeep.profile_generation SET sealed_at = sealed_at - interval '60 days 1 second'")
+    await vault.care()
+    assert "profile_overdue" in vault.desk.stand.alerts()
+    assert vault.sql(usable) == "f"
+    assert await vault.done(profile, "rekey") == "rekeyed"
+    assert vault.sql(usable) == "t"
+    assert vault.sql("SELECT due_cause FROM byokeep.profile") == ""
+    from byokeep.core.errors import Rejected
+    from byokeep.settings import load
+
+    for days in (29, 61):
+        with pytest.raises(Rejected):
+            load(home=vault.desk.stand.home, profile_rekey_days=str(days))
+
+
+@pytest.mark.req("R6.1-6")
+async def test_an_incident_makes_every_profile_of_its_client_due(vault: Vault) -> None:
+    """All of this client's, none of another's; shown on the list; nothing but a new key takes the mark off."""
+    client, profile = await vault.valid()
+    _, other = await vault.valid()
+    async with vault.desk.web.db.begin(client_id=client) as tx:
+        marked = await profiles.mark_due(tx, vault.app.system(), ClientId(client), incident=uuid4())
+    assert marked == [profile]
+    due = (await vault.call("GET", f"/v1/clients/{client}/profiles?due=true"))[1]["profiles"]
+    assert [(one["profile"], one["due_cause"]) for one in due] == [(str(profile), "incident")]
+    assert vault.sql(f"SELECT due_cause FROM byokeep.profile WHERE id = '{other}'") == ""
+    assert await vault.done(profile, "validate") == "valid"
+    assert vault.sql(f"SELECT due_cause FROM byokeep.profile WHERE id = '{profile}'") == "incident"
+    assert await vault.done(profile, "rekey") == "rekeyed"
+    assert vault.sql(f"SELECT due_cause FROM byokeep.profile WHERE id = '{profile}'") == ""
+
+
+@pytest.mark.req("R5.3-19", "R5.3-20", "R5.3-21")
+async def test_the_evidence_is_the_seal_and_a_proof_of_the_newest_generation(vault: Vault) -> None:
+    """Withheld each: incomplete, and the lane can not be enabled. A newer seal leaves the proof behind."""
+    client = await vault.client()
+    profile = await vault.create(client, "skool")
+    sop = vault.sql(f"SELECT id FROM byokeep.sop_run WHERE ref_id = '{profile}'")
+    lane = f"/v1/clients/{client}/accounts/skool/acme/lanes"
+    assert (await vault.desk.sop(sop))["missing"] == [
+        "vault_write_event", "runner_validation_proof", "browser_profile_created",
+    ]  # fmt: skip
+    assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]["code"] == "profile_not_proved"
+    assert await vault.log_in(profile) == "sealed"
+    assert (await vault.desk.sop(sop))["state"] != "complete"
+    assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]["code"] == "profile_not_proved"
+    assert await vault.done(profile, "validate") == "valid"
+    found = await vault.desk.sop(sop)
+    assert found["state"] == "complete"
+    assert found["version"] == 1
+    assert set(found["evidence"]) == {"vault_write_event", "runner_validation_proof", "browser_profile_created"}
+    assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[0] == 200
+    policy = f"/v1/clients/{client}/accounts/skool/acme/lane"
+    status, reply = await vault.call("POST", policy, {"policy": "browser"})
+    assert (status, reply["lanes"]) == (200, ["browser"])
+    proof = json.loads(vault.events("profile.validated", "ok")[0])["fields"]
+    assert proof["profile"] == str(profile)
+    assert proof["expected_id"] == proof["observed_id"]
+    assert proof["screenshot"]
+    # Sealed since: the proof is of an older generation.
+    assert await vault.log_in(profile) == "sealed"
+    found = await vault.desk.sop(sop)
+    assert found["state"] == "incomplete"
+    assert "runner_validation_proof" in found["missing"]
+    status, reply = await vault.desk.call("POST", f"/v1/evidence/{sop}", "auditor")
+    assert (status, reply["code"]) == (409, "sop_incomplete")
+    # Raw SQL does not help: the gate looks at the profile itself.
+    vault.sql("UPDATE byokeep.platform_account SET lanes = '{browser}'")
+    assert vault.sql(f"SELECT byokeep.profile_usable('{client}', '{profile}')") == "f"
+    assert await vault.done(profile, "validate") == "valid"
+    assert (await vault.desk.sop(sop))["state"] == "complete"
+
+
+async def test_a_retired_profile_is_opened_by_nobody_and_its_place_is_free(vault: Vault) -> None:
+    """Recreating from scratch: the old one is refused, the new one names it."""
+    client, profile = await vault.valid()
+    async with vault.desk.web.db.begin(client_id=client) as tx:
+        old = await tx.one(profiles.GET, client_id=client, id=profile)
+        await profiles.retire(tx, vault.app.system(), old, cause="recreated")
+    for act, body in (("validate", None), ("rekey", None), ("restore", {"generation": 1}), ("login", None)):
+        assert (await vault.call("POST", f"/v1/profiles/{profile}/{act}", body))[0] == 409, act
+    body = {"accounts": [{"platform": "x", "account": "acme"}], "replaces": str(profile)}
+    status, made = await vault.call("POST", f"/v1/clients/{client}/profiles", body)
+    assert status == 201
+    assert made["replaces"] == str(profile)
+    assert made["profile"] != str(profile)
+    async with vault.desk.web.db.begin(client_id=client) as tx:
+        with pytest.raises(Conflict):
+            await profiles.retire(tx, vault.app.system(), replace(old, state=profiles.State.RETIRED), cause="x")

@@ -1,0 +1,305 @@
+"""A sealed profile is opened as what was sealed, by one opener, or not at all; and proved to be the right account's."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from byokeep.core.canonical import canonical_json
+from byokeep.core.errors import Rejected
+from byokeep.core.model import ClientId
+from byokeep.core.ref import ProfileRef
+from byokeep.core.sealed_record import parse_record
+from tests.support.vault import Vault
+
+pytest_plugins = [
+    "tests.support.postgres_fixtures",
+    "tests.support.broker",
+    "tests.support.web",
+    "tests.support.vault",
+]
+
+SEGMENT = 1 << 20  # bytes of sealed text (docs/spec/sealed-blob.md)
+
+
+@pytest.mark.req("R5.3-16")
+async def test_a_validation_changes_nothing(vault: Vault) -> None:
+    """Blob, record and version stay as they are, nothing was sealed, no permit given; two openers are too many."""
+    client, profile = await vault.sealed(session=b"the session" * 1000)
+    (blob,) = vault.blobs()
+    before, record = blob.read_bytes(), await vault.record(client, profile)
+    assert await vault.done(profile, "validate") == "valid"
+    assert vault.script.opened[-1] == b"the session" * 1000
+    assert vault.state(profile) == "valid/1"
+    assert [one.read_bytes() for one in vault.blobs()] == [before]
+    assert await vault.record(client, profile) == record
+    assert len(vault.events("profile.seal")) == 1
+    assert not vault.events("permit.issued")
+    assert vault.sql("SELECT count(*) FROM byokeep.permit") == "0"
+    # While one has it open, another is told so.
+    vault.script.pause = asyncio.Event()
+    work = await vault.ask(profile, "validate")
+    doing = asyncio.create_task(vault.do(profile, work))
+    await _opened(vault, profile)
+    assert (await vault.call("POST", f"/v1/profiles/{profile}/validate"))[0] == 409
+    vault.sql(f"UPDATE byokeep.profile_work SET state = 'done', ended_at = now() WHERE id = '{work}'")
+    other = await vault.ask(profile, "validate")
+    assert await vault.do(profile, other) == "profile_in_use"
+    vault.script.pause.set()
+    await doing
+
+
+async def _opened(vault: Vault, profile: UUID) -> None:
+    for _ in range(200):
+        found = vault.sql(f"SELECT until > now() FROM byokeep.profile_opening WHERE profile_id = '{profile}'")
+        if found == "t" and vault.script.opened:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it was not opened")
+
+
+@pytest.mark.req("R5.3-17")
+@pytest.mark.parametrize(
+    ("shows", "cause"),
+    [
+        (("mismatch", "other_id", "evil"), "other_id"),
+        (("mismatch", "logged_out", None), "logged_out"),
+        (("mismatch", "challenge", None), "challenge"),
+        (("mismatch", "ambiguous", None), "ambiguous"),
+    ],
+)
+async def test_whoever_is_not_the_account_takes_the_lane_with_him(
+    vault: Vault, shows: tuple[str, str, str | None], cause: str
+) -> None:
+    """Another account, a logged-out page, a challenge, an unclear page: lane off, quarantined, on record."""
+    client, profile = await vault.valid()
+    vault.sql(f"UPDATE byokeep.platform_account SET lanes = '{{api,browser}}' WHERE client_id = '{client}'")
+    vault.script.shows["x"] = shows
+    assert await vault.done(profile, "validate") == "other_account"
+    assert vault.state(profile) == "quarantined/1"
+    assert vault.sql(f"SELECT lanes FROM byokeep.platform_account WHERE client_id = '{client}'") == "{api}"
+    said = json.loads(vault.events("profile.validated", "failed")[-1])["fields"]
+    assert (said["cause"], said["platform"]) == (cause, "x")
+    assert "profile_quarantined" in vault.desk.stand.alerts()
+    assert (await vault.call("POST", f"/v1/profiles/{profile}/validate"))[0] == 409
+
+
+async def test_a_page_that_can_not_be_reached_or_photographed_proves_nothing(vault: Vault) -> None:
+    """The proof fails, and the profile stays as it was: nothing is known against it."""
+    _, profile = await vault.sealed()
+    vault.script.shows["x"] = ("unknown", "unreachable", None)
+    assert await vault.done(profile, "validate") == "identity_unchecked"
+    vault.script.shows.clear()
+    vault.script.proof = Rejected("page_not_allowed")
+    assert await vault.done(profile, "validate") == "page_not_allowed"
+    assert vault.state(profile) == "sealed/1"
+    assert not vault.proofs.kept
+    assert len(vault.events("profile.validated", "failed")) == 2
+
+
+@pytest.mark.req("R5.3-4")
+async def test_record_key_and_blob_are_all_needed_and_named_when_they_lack(vault: Vault) -> None:
+    """Each of the three taken away: a reason of its own, an alert, nothing visible in the room."""
+    for missing, take in (("manifest_missing", _no_record), ("dek_missing", _no_key), ("blob_missing", _no_blob)):
+        client, profile = await vault.sealed()
+        await take(vault, client, profile)
+        seen = len(vault.rooms.visible)
+        assert await vault.done(profile, "validate") == missing
+        assert len(vault.rooms.visible) == seen
+        assert vault.state(profile) == "quarantined/1"
+        assert (
+            vault.sql(
+                f"SELECT count(*) FROM byokeep.alert WHERE object_id = '{profile}' AND reason = 'profile_integrity'"
+            )
+            == "1"
+        )
+
+
+async def _no_record(vault: Vault, client: UUID, profile: UUID) -> None:
+    ref = ProfileRef(ClientId(client), profile)
+    async with vault.custody(client, profile) as held:
+        await held.destroy(ref, [await held.newest(ref)])
+
+
+async def _no_key(vault: Vault, client: UUID, profile: UUID) -> None:
+    said = json.loads(await vault.record(client, profile))
+    del said["wrapped_dek"]
+    await vault.put_record(client, profile, canonical_json(said))
+
+
+async def _no_blob(vault: Vault, client: UUID, profile: UUID) -> None:
+    for blob in vault.blobs(client):
+        blob.unlink()
+
+
+@pytest.mark.req("R5.3-14")
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ("client_id", "00000000-0000-4000-8000-000000000000"),
+        ("generation", 2),
+        ("packing", "full"),
+        ("environment", "production"),
+        ("created_by", "00000000-0000-4000-8000-000000000000"),
+        ("created_at", "2020-01-01T00:00:00Z"),
+        ("browser_version", "1.2.3.4"),
+    ],
+)
+async def test_an_edited_manifest_opens_nothing(vault: Vault, edit: tuple[str, object]) -> None:
+    """Any field of the manifest in the store: one and the same refusal, and nothing visible."""
+    client, profile = await vault.sealed()
+    said = json.loads(await vault.record(client, profile))
+    manifest = json.loads(said["manifest"])
+    manifest[edit[0]] = edit[1]
+    said["manifest"] = canonical_json(manifest).decode()
+    await vault.put_record(client, profile, canonical_json(said))
+    assert await vault.done(profile, "validate") == "sealed_profile_altered"
+    assert not vault.rooms.visible
+    assert vault.state(profile) == "quarantined/1"
+
+
+async def test_a_row_that_was_edited_to_fit_does_not_help(vault: Vault) -> None:
+    """The database's copies follow an edited manifest: the binding is in the blob itself (R5.3-14)."""
+    client, profile = await vault.sealed()
+    said = json.loads(await vault.record(client, profile))
+    manifest = json.loads(said["manifest"])
+    manifest["accounts"][0]["account_id"] = "evil"
+    said["manifest"] = canonical_json(manifest).decode()
+    await vault.put_record(client, profile, canonical_json(said))
+    forged = parse_record(canonical_json(said)).manifest.hash.hex()
+    vault.sql(f"UPDATE byokeep.profile_generation SET manifest_hash = '\\x{forged}' WHERE profile_id = '{profile}'")
+    assert await vault.done(profile, "validate") == "sealed_profile_altered"
+    assert not vault.rooms.visible
+
+
+@pytest.mark.req("R5.3-15")
+async def test_swaps_are_caught_and_both_are_out_of_use(vault: Vault) -> None:
+    """Blobs, keys and manifests swapped between profiles, clients and generations: one refusal; both quarantined."""
+    for swap in (_swap_blobs, _swap_keys, _swap_records):
+        (client, one), (other_client, other) = await vault.sealed(), await vault.sealed()
+        await swap(vault, (client, one), (other_client, other))
+        seen = len(vault.rooms.visible)
+        assert await vault.done(one, "validate") == "sealed_profile_altered", swap.__name__
+        assert len(vault.rooms.visible) == seen
+        assert vault.state(one) == "quarantined/1"
+        if swap is not _swap_keys:  # a wrapped key says nothing of whose it is
+            assert vault.state(other) == "quarantined/1", swap.__name__
+            named = vault.sql("SELECT object_id FROM byokeep.alert WHERE reason = 'profile_integrity'").splitlines()
+            assert {str(one), str(other)} <= set(named)
+
+
+Place = tuple[UUID, UUID]
+
+
+async def _swap_blobs(vault: Vault, one: Place, other: Place) -> None:
+    (first,), (second,) = vault.blobs(one[0]), vault.blobs(other[0])
+    mine, theirs = first.read_bytes(), second.read_bytes()
+    _overwrite(first, theirs)
+    _overwrite(second, mine)
+
+
+async def _swap_keys(vault: Vault, one: Place, other: Place) -> None:
+    mine, theirs = json.loads(await vault.record(*one)), json.loads(await vault.record(*other))
+    mine["wrapped_dek"] = theirs["wrapped_dek"]
+    await vault.put_record(*one, canonical_json(mine))
+
+
+async def _swap_records(vault: Vault, one: Place, other: Place) -> None:
+    mine, theirs = await vault.record(*one), await vault.record(*other)
+    await vault.put_record(*one, theirs)
+    await vault.put_record(*other, mine)
+
+
+def _overwrite(place: Path, data: bytes) -> None:
+    place.unlink()
+    place.write_bytes(data)
+    place.chmod(0o600)
+
+
+async def test_a_blob_of_an_older_generation_is_not_the_newest(vault: Vault) -> None:
+    """The older blob under the newer one's name is refused."""
+    client, profile = await vault.sealed()
+    (old,) = vault.blobs(client)
+    content = old.read_bytes()
+    assert await vault.done(profile, "rekey") == "rekeyed"
+    (new,) = [blob for blob in vault.blobs(client) if blob != old]
+    _overwrite(new, content)
+    assert await vault.done(profile, "validate") == "sealed_profile_altered"
+
+
+@pytest.mark.req("R5.3-24")
+async def test_an_older_record_that_was_put_back_is_refused(vault: Vault) -> None:
+    """Manifest and key of the generation before, as the newest version again: superseded, an alert, out of use."""
+    client, profile = await vault.sealed()
+    old = await vault.record(client, profile)
+    assert await vault.done(profile, "rekey") == "rekeyed"
+    ref = ProfileRef(ClientId(client), profile)
+    async with vault.custody(client, profile) as held:
+        await held.write(ref, old, cas=await held.newest(ref))
+    assert await vault.done(profile, "validate") == "superseded"
+    assert vault.state(profile) == "quarantined/2"
+    assert "profile_integrity" in vault.desk.stand.alerts()
+
+
+async def test_a_flipped_byte_anywhere_opens_nothing(vault: Vault) -> None:
+    """Header, start, middle and end of the blob: refused, nothing visible."""
+    client, profile = await vault.sealed(session=b"\0" * 3_000_000)
+    (blob,) = vault.blobs(client)
+    good = blob.read_bytes()
+    for at in (0, 9, 20, 60, len(good) // 2, len(good) - 1):
+        bad = bytearray(good)
+        bad[at] ^= 1
+        _overwrite(blob, bytes(bad))
+        vault.sql(f"UPDATE byokeep.profile SET state = 'sealed', reason = '' WHERE id = '{profile}'")
+        assert await vault.done(profile, "validate") == "sealed_profile_altered", at
+    assert not vault.rooms.visible
+
+
+@pytest.mark.req("R5.3-22")
+async def test_a_stream_that_was_cut_swapped_repeated_or_added_to_opens_nothing(vault: Vault) -> None:
+    """At each boundary of the blob's segments: the work fails, nothing becomes visible, no browser starts."""
+    client, profile = await vault.sealed(session=secrets.token_bytes(4_200_000))
+    (blob,) = vault.blobs(client)
+    good = blob.read_bytes()
+    segments = [good[at : at + SEGMENT] for at in range(0, len(good), SEGMENT)]
+    assert len(segments) >= 5
+    bad = [b"".join(segments[:count]) for count in range(len(segments))]
+    bad += [good[:at] for at in (80, 81, len(good) - 1)]
+    first, second, third, *rest = segments
+    bad += [
+        b"".join([first, third, second, *rest]), b"".join([first, second, second, third, *rest]),
+        b"".join([*segments, segments[-1]]), good + b"\0", b"".join([*segments, second]),
+    ]  # fmt: skip
+    browsers = len(vault.script.opened)
+    for number, content in enumerate(bad):
+        _overwrite(blob, content)
+        vault.sql(f"UPDATE byokeep.profile SET state = 'sealed', reason = '' WHERE id = '{profile}'")
+        assert await vault.done(profile, "validate") == "sealed_profile_altered", number
+        assert (await vault.show(profile))["work"]["state"] == "failed"
+    assert not vault.rooms.visible
+    assert vault.rooms.aborted == len(bad)
+    assert len(vault.script.opened) == browsers
+    _overwrite(blob, good)
+    vault.sql(f"UPDATE byokeep.profile SET state = 'sealed', reason = '' WHERE id = '{profile}'")
+    assert await vault.done(profile, "validate") == "valid"
+
+
+async def test_what_can_not_be_asked_changes_nothing(vault: Vault) -> None:
+    """The artifact store away: unavailable, and the profile stays in use."""
+    _, profile = await vault.sealed()
+    vault.artifacts.rename(vault.artifacts.with_name("away"))
+    vault.artifacts.write_text("not a directory")
+    try:
+        assert await vault.done(profile, "validate") == "artifact_store_unavailable"
+    finally:
+        vault.artifacts.unlink()
+        vault.artifacts.with_name("away").rename(vault.artifacts)
+    assert vault.state(profile) == "sealed/1"
+    assert await vault.done(profile, "validate") == "valid"

@@ -1,0 +1,42 @@
+"""A worker that does nothing but rewrap, to be killed: ``python -m tests.support.rewrap_worker`` with JSON on stdin."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from byokeep.adapters.blobs.local import LocalArtifacts
+from byokeep.adapters.openbao.kek import TransitKeyHolder
+from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.adapters.system import SystemClock, SystemIds
+from byokeep.client import ClientSettings
+from byokeep.core.model import ClientId, Environment
+from byokeep.flows import kek_book, kek_rewrap
+from byokeep.flows.app import Limits
+from byokeep.flows.kek_app import KekApp
+from byokeep.worker.key_custody import BrokerKekCustodian
+
+
+async def main(said: dict[str, Any]) -> None:
+    db = PostgresDatabase(said["database"])
+    settings = ClientSettings(broker_url=said["broker"], runner_token_file=Path(said["token"]), attempts=2)
+    app = KekApp(
+        db=db, clock=SystemClock(), ids=SystemIds(), installation_id=UUID(said["installation"]),
+        environment=Environment.DEVELOPMENT, limits=Limits(), artifacts=LocalArtifacts(Path(said["artifacts"])),
+        kek_custodian=BrokerKekCustodian(settings, lambda login: TransitKeyHolder(login, Environment.DEVELOPMENT)),
+    )  # fmt: skip
+    print("go", flush=True)  # noqa: T201 - what its killer waits for
+    while True:
+        await kek_rewrap.rewrap(app, app.system(), UUID(said["rotation"]), ClientId(UUID(said["client"])), limit=2)
+        async with db.begin(every_client=True) as tx:
+            if (await tx.one(kek_book.ROTATION, id=UUID(said["rotation"]))).state == "done":
+                break
+    await db.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(json.loads(sys.stdin.read())))

@@ -1,0 +1,170 @@
+"""A real profile, logged in by hand on the simulated website and sealed through the pipelines; and a run on it."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from byokeep.adapters import sealing
+from byokeep.adapters.archive.pack import Pack
+from byokeep.adapters.browser import files, portable, processes, session
+from byokeep.adapters.browser.launch import running
+from byokeep.client import Keep
+from byokeep.client.browser.vault import LeasedVault
+from byokeep.client.http import Broker
+from byokeep.client.lease import HeldLease
+from byokeep.client.settings import ClientSettings
+from byokeep.core.kek import KekScope
+from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
+from byokeep.core.model import ClientId, Environment, ProfileId, Provider
+from byokeep.core.secret import Secret
+from byokeep.flows.profile_ports import Vault
+from byokeep.flows.profile_seal import seal_as
+from tests.support.broker import Stand
+from tests.support.profiles import Profile, put_profile
+from tests.support.website import ACME, Site, room, start_in
+
+PLATFORM = "tiktok"
+NAME = f"{PLATFORM}/{ACME['id']}"
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A valid profile of generation 1 whose blob and record lie where they belong."""
+
+    stand: Stand
+    site: Site
+    client: UUID
+    account: UUID
+    profile: Profile
+    canaries: tuple[bytes, ...]
+    rooms: Path  # of this test's runners alone
+
+    def keep(self, **settings: Any) -> Keep:
+        """The SDK of a runner that knows where the simulated website is."""
+        return self.stand.keep(site_urls={PLATFORM: self.site.sim.site_url(PLATFORM)}, room_dir=self.rooms, **settings)
+
+    @asynccontextmanager
+    async def job(self, keep: Keep, **spec: Any) -> Any:
+        given = {"secrets": ["profile"], "platforms": [PLATFORM], "effects": ["publish"], "lanes": ["browser"]}
+        async with keep.job(client=self.client, **given | spec) as job:
+            yield job
+
+    def left(self) -> list[object]:
+        """What of a browser is left here: its processes, rooms, files that hold a credential."""
+        here = list(self.rooms.iterdir()) if self.rooms.exists() else []
+        return [*self.browsers(), *here, *in_memory(self.canaries)]
+
+    def browsers(self) -> frozenset[int]:
+        """Processes of the browsers in this test's rooms."""
+        return processes.under(self.rooms)
+
+    @property
+    def page(self) -> str:
+        return self.site.place(PLATFORM).at("https://www.tiktok.com/home")
+
+    def row(self) -> list[str]:
+        found = self.stand.db.sql(f"SELECT state, generation, reason FROM byokeep.profile {self.profile.where}")
+        return found.strip().split("|")
+
+
+def registered(stand: Stand, client: UUID) -> UUID:
+    """The account as a person registered it: named by its stable id, with the names that the platform shows."""
+    account = stand.account(client, PLATFORM, ACME["id"], lanes="browser", identity="unchecked")
+    stand.db.sql(
+        f"UPDATE byokeep.platform_account SET username = '{ACME['username']}',"
+        f" display_name = '{ACME['display_name']}', identified_at = NULL WHERE id = '{account}'"
+    )
+    return account
+
+
+@asynccontextmanager
+async def sealed(
+    stand: Stand, site: Site, *, logged_in_as: str = "acme", packing: Packing = Packing.PORTABLE
+) -> AsyncIterator[Sealed]:
+    """Log in as a person, pack, seal as custody does, and leave the rows that the procedures leave."""
+    client = await stand.client()
+    account = registered(stand, client)
+    with room() as place:
+        async with running(start_in(place)) as browser:
+            await site.log_in(browser.page, PLATFORM, logged_in_as)
+            document = portable.written(await session.taken(browser))
+            version = browser.version
+        full = packing is Packing.FULL
+        packed = document if not full else Secret(Pack(place / "p", files.contents(place / "p").paths).read())
+    profile = put_profile(stand, client, account)
+    stand.db.sql(f"UPDATE byokeep.profile SET packing = '{packing.value}' {profile.where}")
+    manifest = Manifest(
+        environment=Environment.DEVELOPMENT, client_id=ClientId(client), profile_id=ProfileId(profile.id),
+        generation=1, platforms=(Provider(PLATFORM),), created_by=stand.people["operator"].id,
+        created_at=datetime.now(UTC).replace(microsecond=0), packing=packing, browser_version=version,
+        accounts=(
+            ExpectedAccount(
+                platform=Provider(PLATFORM), account=ACME["id"], account_id=ACME["id"], username=ACME["username"],
+                display_name=ACME["display_name"],
+            ),
+        ),
+    )  # fmt: skip
+    done = await in_custody(stand, client, profile, manifest, packed)
+    stand.db.sql(
+        f"UPDATE byokeep.profile_generation SET holder = '{done.holder}', kek_id = '{done.kek_id}', kek_version ="
+        f" {done.kek_version}, blob_sha256 = '\\x{done.blob_sha256.hex()}', blob_size = {done.blob_size},"
+        f" packed_size = {done.packed_size}, manifest_hash = '\\x{done.manifest_hash.hex()}', record_version ="
+        f" {done.record_version}, browser_version = '{version}' {profile.of}"
+    )
+    secrets = re.findall(rb'"value":"([A-Za-z0-9_-]{20,})"', document.reveal())
+    rooms = Path(tempfile.mkdtemp(prefix="byk-rooms-", dir="/dev/shm"))
+    try:
+        yield Sealed(stand, site, client, account, profile, tuple(dict.fromkeys(secrets)), rooms)
+    finally:
+        await processes.end_all(partial(processes.under, rooms))
+        shutil.rmtree(rooms, ignore_errors=True)
+
+
+async def in_custody(stand: Stand, client: UUID, profile: Profile, manifest: Manifest, packed: Secret) -> Any:
+    """Seal under a custody lease, with a key of the client's own."""
+    token_file = stand.home / "custodian.token"
+    token_file.touch(mode=0o600)
+    token_file.write_text(stand.people["custodian"].token)
+    broker = Broker(ClientSettings(broker_url=stand.url, runner_token_file=token_file))
+    job = await stand.job(
+        client, kind="custody", runner_id=str(stand.people["custodian"].id), secrets=["profile"], platforms=[],
+        lanes=[], effects=[],
+    )  # fmt: skip
+    lease = HeldLease(broker, Secret(stand.people["custodian"].token), job)
+    try:
+        await lease.open()
+        held = LeasedVault(lease, f"profile/{profile.id}", Environment.DEVELOPMENT, "transit")
+        scope = KekScope(environment=Environment.DEVELOPMENT, client_id=ClientId(client))
+        await held.keys.rotate(scope, expected=0)
+        vault = Vault(sealer=sealing, artifacts=stand.app.artifacts, custody=held)
+        return await seal_as(vault, manifest, profile.dek, io.BytesIO(packed.reveal()))
+    finally:
+        await lease.close()
+        await broker.close()
+
+
+def in_memory(canaries: tuple[bytes, ...], place: Path = Path("/dev/shm")) -> list[Path]:
+    """Files in shared memory that hold a credential of the session, whoever left them."""
+    found = []
+    for folder, _, names in os.walk(place):  # what goes away meanwhile is passed by
+        for file in (Path(folder, name) for name in names):
+            with contextlib.suppress(OSError):
+                if file.is_file() and not file.is_symlink():
+                    data = file.read_bytes()
+                    found += [file for one in canaries if one in data][:1]
+    return found

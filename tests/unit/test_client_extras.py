@@ -1,0 +1,48 @@
+"""What an install of the SDK needs: the base nothing of a server, a browser its own extra and no more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import byokeep
+
+SERVER = ("alembic", "argon2", "fastapi", "granian", "opentelemetry", "procrastinate", "psycopg", "psycopg_pool",
+          "rfc8785", "sqlalchemy", "structlog", "uvloop", "pydantic", "boto3", "hyperscan", "starlette")  # fmt: skip
+BROWSER = ("httpx2", "playwright", "tink", "zstandard")
+LOADED = """
+import importlib.abc, sys
+missing = set(sys.argv[2].split(","))
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Missing())
+__import__(sys.argv[1])
+print(sorted(name for name in sys.modules if name.startswith(("byokeep.flows", "byokeep.adapters", "byokeep.sim"))))
+"""
+
+
+def loaded(module: str, missing: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Import a module in a Python where some packages are not installed."""
+    source = str(Path(byokeep.__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "-c", LOADED, module, ",".join(missing)], env={"PYTHONPATH": source}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+
+
+def test_the_base_install_is_the_client_alone() -> None:
+    """Without any extra the SDK loads, and none of a server's rooms comes with it."""
+    found = loaded("byokeep.client", (*SERVER, *BROWSER))
+    assert (found.returncode, found.stdout.strip()) == (0, "[]"), found.stderr
+
+
+def test_a_browser_takes_its_own_extra_and_no_more() -> None:
+    """With the extra a browser can be opened where no server is installed; without any of it it can not be loaded."""
+    assert loaded("byokeep.client.browser.run", SERVER).returncode == 0
+    for part in ("httpx2", "tink", "zstandard"):
+        found = loaded("byokeep.client.browser.run", (*SERVER, part))
+        assert found.returncode == 1
+        assert f"ModuleNotFoundError: {part}" in found.stderr

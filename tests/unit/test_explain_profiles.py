@@ -1,0 +1,71 @@
+"""Requests for browser profiles in the store's own audit log are explained by a lease for profiles and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from byokeep.flows.explain import Known, LeaseRow, Request, explain
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+CLIENT, PROFILE, ENTITY = uuid4(), uuid4(), str(uuid4())
+RECORD = f"kv/data/clients/{CLIENT}/profiles/{PROFILE}"
+KEK = f"production-{CLIENT}"
+READS = [("read", RECORD), ("update", f"tenant/decrypt/{KEK}")]
+WRITES = [
+    ("create", RECORD), ("update", RECORD), ("update", RECORD.replace("/data/", "/destroy/")),
+    ("update", f"tenant/encrypt/{KEK}"), ("update", f"tenant/rewrap/{KEK}"), ("update", f"tenant/keys/{KEK}"),
+    ("update", f"tenant/keys/{KEK}/rotate"), ("update", f"tenant/keys/{KEK}/config"),
+]  # fmt: skip
+
+
+def known(kind: str, secret: str = "profile", client: UUID = CLIENT) -> tuple[Known, Request]:
+    """What is known of one lease, and a request that names it."""
+    lease = LeaseRow(
+        id=uuid4(), client_id=client, job_id=uuid4(), kind=kind, secrets=(secret,), jwt_iat=0, jwt_exp=3, issued_at=NOW
+    )
+    found = Known(
+        leases={lease.id: lease}, token_ttl=timedelta(seconds=2), logins={(lease.id, ENTITY): [NOW]}, setups=[NOW]
+    )
+    request = Request(
+        id=str(uuid4()), at=NOW, operation="", path="", entity_id=ENTITY, lease_header=str(lease.id), refused=False,
+        login_hashes={},
+    )  # fmt: skip
+    return found, request
+
+
+def reason(found: Known, request: Request, what: tuple[str, str], **changed: object) -> str:
+    """The reason of the finding; empty when the request is explained."""
+    missing = explain(replace(request, operation=what[0], path=what[1], **changed), found)  # type: ignore[arg-type]
+    return missing.reason if missing else ""
+
+
+@pytest.mark.parametrize("what", READS + WRITES)
+def test_a_lease_for_profiles_explains_what_its_kind_may(what: tuple[str, str]) -> None:
+    """Custody explains all of it, use what reads; another secret, client, entity or time explains nothing."""
+    assert reason(*known("custody"), what) == ""
+    assert reason(*known("use"), what) == ("" if what in READS else "write_under_use_lease")
+    assert reason(*known("custody", "openai"), what) == "lease_header_forged"
+    assert reason(*known("custody", client=uuid4()), what) == "lease_header_forged"
+    assert reason(*known("custody"), what, entity_id=str(uuid4())) == "lease_header_forged"
+    assert reason(*known("custody"), what, at=NOW + timedelta(seconds=4)) == "use_outside_lease"
+    unnamed = "read_without_lease" if what in READS else "write_unexplained"
+    assert reason(*known("custody"), what, lease_header="") == unnamed
+
+
+def test_what_no_lease_may_do_with_a_kek_is_a_finding() -> None:
+    """Export, deletion and trimming are on no list; the mount's configuration is part of a set-up on record."""
+    found, request = known("custody")
+    for what in (
+        ("read", f"tenant/export/encryption-key/{KEK}"), ("delete", f"tenant/keys/{KEK}/soft-delete"),
+        ("update", f"tenant/keys/{KEK}/trim"), ("update", f"tenant/backup/{KEK}"), ("list", "tenant/keys"),
+        ("update", f"tenant/decrypt/{CLIENT}"),
+    ):  # fmt: skip
+        assert reason(found, request, what) == "unlisted_request"
+    assert reason(found, request, ("update", "tenant/config/keys")) == ""
+    later = NOW + timedelta(hours=1)
+    assert reason(found, request, ("update", "tenant/config/keys"), at=later) == "store_setup_changed"
+    assert reason(found, request, ("read", RECORD.replace("/data/", "/metadata/")), lease_header="") == ""
