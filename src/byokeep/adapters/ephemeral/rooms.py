@@ -43,7 +43,8 @@ def prepare(place: Path | None, mebibytes: int) -> Rooms:
     """
     if place is not None:
         return Rooms(place, private=False)
-    private = namespace.enter(mebibytes)
+    # Without root the kernel gives it only together with a user namespace, in which a worker reaches no database.
+    private = namespace.enter(mebibytes) if os.geteuid() == 0 else None
     if private is not None:
         return Rooms(private, private=True)
     return Rooms(namespace.PLACE / f"byokeep-rooms-{os.geteuid()}", private=False)
@@ -56,7 +57,8 @@ def foreseen(place: Path | None) -> tuple[str, ...]:
         Unavailable: ``no_memory_backed_place``.
     """
     command = [sys.executable, "-I", "-S", namespace.__file__]
-    entered = subprocess.run(command, check=False, env=clean_environment()).returncode if place is None else 1
+    asked = place is None and os.geteuid() == 0
+    entered = subprocess.run(command, check=False, env=clean_environment()).returncode if asked else 1
     if entered in (0, namespace.SWAPPED):
         return ("swap_is_on",) if entered and _swaps() else ()
     if not in_memory(place or namespace.PLACE):

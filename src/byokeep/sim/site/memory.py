@@ -7,6 +7,7 @@ Rules
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -114,7 +115,9 @@ class Memory:
     def knows(self, session: Session, device: str, vault: str) -> bool:
         """Whether these are the session's tokens."""
         shown = (self.book.keys.digest(device), self.book.keys.digest(vault))
-        return bool(session.device) and shown == (session.device, session.vault)
+        kept = (session.device or "", session.vault or "")
+        same = [hmac.compare_digest(one, other) for one, other in zip(shown, kept, strict=True)]
+        return bool(session.device) and all(same)
 
     def end(self, platform: str, account: str) -> int:
         """End all sessions of an account, as a platform does; returns how many lived."""
