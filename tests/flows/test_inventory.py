@@ -13,7 +13,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.core.artifact import SEALED_MAGIC, ArtifactKey
+from byokeep.core.artifact import ArtifactKey
+from byokeep.core.envelope import MAGIC as SEALED_MAGIC
 from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.core.artifact import SEALED_MAGIC
+from byokeep.core.envelope import MAGIC as SEALED_MAGIC
 from byokeep.core.errors import Conflict, Denied
 from byokeep.core.secret import Secret
 from byokeep.flows.reconcile import SETTLE, reconcile

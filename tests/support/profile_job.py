@@ -22,7 +22,8 @@ from byokeep.adapters.archive.pack import Pack
 from byokeep.adapters.archive.unpack import Unpack
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.ephemeral.rooms import prepare
-from byokeep.core.artifact import SEALED_MAGIC, ArtifactKey
+from byokeep.core.artifact import ArtifactKey
+from byokeep.core.envelope import MAGIC as SEALED_MAGIC
 
 
 def main(what: str, store: str, canary_file: str) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid4
 
-from byokeep.core.artifact import SEALED_MAGIC, ArtifactKey
+from byokeep.core.artifact import ArtifactKey
+from byokeep.core.envelope import MAGIC as SEALED_MAGIC
 from tests.support.broker import Stand
 
 BLOB: Final = SEALED_MAGIC + bytes(range(256)) * 40

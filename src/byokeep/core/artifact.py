@@ -15,8 +15,6 @@ from uuid import UUID
 
 from byokeep.core.errors import Denied, Rejected
 
-# The first bytes of every sealed profile. The envelope's own module writes them; until it names them, they stand here.
-SEALED_MAGIC: Final = b"BYOKSEAL"
 LARGEST_GENERATION: Final = 2**31 - 1
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _KEY: Final = re.compile(rf"({_UUID})/({_UUID})/([1-9][0-9]{{0,9}})-([0-9a-f]{{32}})\.sealed\Z")

@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Final, TypeVar
 
-from byokeep.core.artifact import SEALED_MAGIC, StoredArtifact
+from byokeep.core.artifact import StoredArtifact
+from byokeep.core.envelope import MAGIC
 from byokeep.core.errors import Integrity, Rejected
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ async def sealed_only(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, Non
                     yield piece
                 continue
             start += chunk
-            if len(start) >= len(SEALED_MAGIC):
+            if len(start) >= len(MAGIC):
                 _must_be_sealed(start)
                 shown = True
                 for piece in _pieces(start):
@@ -72,7 +73,7 @@ async def sealed_only(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, Non
 
 
 def _must_be_sealed(start: bytes) -> None:
-    if not start.startswith(SEALED_MAGIC):
+    if not start.startswith(MAGIC):
         raise Rejected("not_sealed", next_step="Only sealed profiles are stored; nothing was written.")
 
 
