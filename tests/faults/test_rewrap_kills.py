@@ -30,8 +30,8 @@ async def keys(stand: Stand) -> AsyncIterator[Keys]:
         yield made
 
 
-async def _killed(keys: Keys, said: dict[str, str], after_s: float) -> bool:
-    """Start a worker and kill it a moment after it began; whether it was still at it."""
+async def _killed(said: dict[str, str], after: int, then_s: float) -> bool:
+    """Start a worker and kill it ``then_s`` after it moved ``after`` profiles; whether it was still at it."""
     worker = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.support.rewrap_worker", stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -41,7 +41,9 @@ async def _killed(keys: Keys, said: dict[str, str], after_s: float) -> bool:
     worker.stdin.write(json.dumps(said).encode())
     worker.stdin.close()
     assert (await worker.stdout.readline()).strip() == b"go"
-    await asyncio.sleep(after_s)
+    for _ in range(after):
+        await worker.stdout.readline()
+    await asyncio.sleep(then_s)
     running = worker.returncode is None
     if running:
         worker.send_signal(signal.SIGKILL)
@@ -64,7 +66,7 @@ async def _storm(keys: Keys, kills: int, seed: int) -> None:
     }  # fmt: skip
     hits = 0
     for _ in range(kills):
-        hits += await _killed(keys, said, chance.uniform(0.0, 0.35))
+        hits += await _killed(said, chance.randint(0, 1), chance.uniform(0.0, 0.05))
         async with keys.custody(client) as custody:
             for profile in chance.sample(profiles, 6):
                 for generation in range(1, GENERATIONS + 1):
