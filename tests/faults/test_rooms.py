@@ -165,13 +165,15 @@ def test_a_private_room_is_seen_by_nobody_and_dies_with_its_owner(canary_file: P
         seen = Path(f"/proc/{started.pid}/root{room}")  # only root may look in this way, and sees that it is used
         assert sum(1 for path in seen.rglob("*") if path.is_file()) > 0
         assert in_memory(seen)
-        assert mounts_of_ours() == 1
+        assert " byokeep rw" in Path(f"/proc/{started.pid}/mountinfo").read_text()
+        namespace = Path(f"/proc/{started.pid}/ns/mnt").readlink()
+        assert who_sees(namespace) == [started.pid]
     finally:
         end(started)
     until = time.monotonic() + SOON_S
-    while mounts_of_ours() and time.monotonic() < until:
+    while who_sees(namespace) and time.monotonic() < until:
         time.sleep(0.02)
-    assert mounts_of_ours() == 0
+    assert who_sees(namespace) == []
     assert not Path(room).exists()
 
 
@@ -195,12 +197,13 @@ def private_command(canary_file: Path, user: int, copy: Path) -> list[str]:
     return [*drop, "/usr/bin/python3", "-B", "-c", program, str(copy)]
 
 
-def mounts_of_ours() -> int:
-    """How many processes see a file system that we made."""
-    found = 0
-    for file in Path("/proc").glob("[0-9]*/mountinfo"):
+def who_sees(namespace: Path) -> list[int]:
+    """The processes in that mount namespace: with the last of them its file systems go."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/ns/mnt"):
         with suppress(OSError):
-            found += " byokeep rw" in file.read_text()
+            if link.readlink() == namespace:
+                found.append(int(link.parts[2]))
     return found
 
 
