@@ -290,6 +290,17 @@ def drift(*words: str) -> int:
     return subprocess.run([sys.executable, "-m", "tools.help_drift", *words], cwd=root, check=False).returncode
 
 
+def test_a_server_loads_no_command_but_its_own() -> None:
+    """What starts often starts light: no other command is imported, and none of the HTTP client they share."""
+    program = (
+        "import sys; from byokeep.cli.main import run; run(['worker', '--config', '/nowhere']);"
+        "print(*sorted(set(sys.modules) & {'byokeep.cli.account', 'byokeep.cli.profile', 'aiohttp'}), sep=',')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert "config_unreadable" in done.stderr
+    assert done.stdout.strip() == ""
+
+
 def test_the_page_of_commands_is_what_help_says(tmp_path: Path) -> None:
     """docs/cli.md holds every command; a page that is missing or says something else fails the check."""
     page = tmp_path / "cli.md"

@@ -12,6 +12,7 @@ from typing import Any, Final
 import aiohttp
 
 from byokeep.cli.api import fetch, own_token, run, stack, web_url
+from byokeep.cli.leaks import app
 from byokeep.cli.terminal import busy, session, show
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.secret import Secret
@@ -27,6 +28,7 @@ _AT_ONCE: Final = 8
 _SETTLE_S: Final = 1.0  # for the last log lines and spans to be written
 
 
+@app.command
 def pack() -> int:
     """Send canaries in every input of a running server, in requests that it must refuse; search what it says and keeps.
 

@@ -31,25 +31,7 @@ from cyclopts import (
 )
 
 from byokeep import __version__
-from byokeep.cli import (
-    account,
-    alert,
-    audit,
-    client,
-    evidence,
-    incident,
-    job,
-    kek,
-    key,
-    kill,
-    leaks,
-    leaks_pack,
-    operator,
-    profile,
-    redact,
-    schedule,
-    servers,
-)
+from byokeep.cli import redact, servers
 from byokeep.cli.terminal import Session, current, err, fail
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.settings import SECRET_SHAPED, Settings, load
@@ -71,17 +53,16 @@ app: Final = App(
     6 conflict.
     """,
 )
-for group, rooms in (
-    (_WORK, (client, key, account, profile, kek, job, kill, incident)),
-    (_PROOF, (audit, evidence, alert, leaks)),
-    (_PEOPLE, (operator,)),
-):
-    for room in rooms:
-        room.app.group = group
-        app.command(room.app)
-schedule.register(job.app)
+# Each is imported when it is called: a server, or a short command, need not load what all the others do.
+for _group, _rooms in (
+    (_WORK, {"client": "client", "key": "key", "account": "account", "profile": "profile", "kek": "kek",
+             "job": "schedule", "kill": "kill", "incident": "incident"}),
+    (_PROOF, {"audit": "audit", "evidence": "evidence", "alert": "alert", "leaks": "leaks_pack"}),
+    (_PEOPLE, {"operator": "operator"}),
+):  # fmt: skip
+    for _name, _room in _rooms.items():
+        app.command(f"byokeep.cli.{_room}:app", name=_name, group=_group)
 redact.register(app, _PROOF)
-leaks.app.command(leaks_pack.pack)
 servers.register(app, _SERVERS)
 app["--help"].group = app["--version"].group = _OTHER
 
@@ -131,6 +112,12 @@ def _launch(
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 
 
+def load_all() -> None:
+    """Import every command, so that a list of them says what each is for."""
+    for name in app:
+        app[name]
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit the process."""
     sys.exit(run(sys.argv[1:] if argv is None else argv))
@@ -142,6 +129,8 @@ def run(argv: list[str]) -> int:
     as_json = "--json" in own
     try:
         _refuse_secrets(own)
+        if not any(word in app for word in own if not word.startswith("-")):
+            load_all()
         current.set(Session(settings=Settings(), as_json=as_json, rest=tuple(rest)))
         result = app.meta(own, exit_on_error=False, print_error=False, result_action="return_value")
     except ByokeepError as error:

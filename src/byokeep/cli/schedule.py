@@ -6,11 +6,9 @@ import asyncio
 from datetime import datetime
 from uuid import UUID
 
-from cyclopts import App
-
 from byokeep.cli.api import call, run
 from byokeep.cli.choices import Effect, Lane, Platform
-from byokeep.cli.job import client_settings
+from byokeep.cli.job import app, client_settings
 from byokeep.cli.names import tell
 from byokeep.client import Keep
 from byokeep.core.errors import Rejected
@@ -89,7 +87,5 @@ def cancel(client: UUID, effect: UUID) -> None:
     tell(run(call("POST", f"/v1/clients/{client}/effects/scheduled/{effect}/cancel")), title="Announced")
 
 
-def register(app: App) -> None:
-    """Add the commands to ``byokeep job``."""
-    for command in (schedule, scheduled, requeue, cancel):
-        app.command(command)
+for _command in (schedule, scheduled, requeue, cancel):
+    app.command(_command)
