@@ -254,8 +254,8 @@ async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: As
         assert await use(asked, client, protected_ago=timedelta(hours=hours)) == said, hours
     # Once the period in which it may protect is over, nothing brings it back.
     asked.sql(
-        f"UPDATE byokeep.kek_version SET state = 'suspended', protect_until = now() - interval '1 hour'"
-        f" WHERE kek_id = '{name}'"
+        "UPDATE byokeep.kek_version SET state = 'suspended', protect_until = now() - interval '1 hour',"
+        f" process_until = now() + interval '1 day' WHERE kek_id = '{name}'"
     )
     async with asked.app.db.begin(client_id=client) as tx:
         kek = await kek_book.held(tx, holder=kek_book.Holder.TRANSIT, kek_id=name, version=1)
