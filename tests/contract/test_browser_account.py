@@ -200,6 +200,7 @@ def chunks_of(png: bytes) -> set[bytes]:
     return found
 
 
+@pytest.mark.req("R7.3-3")
 @pytest.mark.parametrize(
     ("platform", "logout", "ended"),
     [

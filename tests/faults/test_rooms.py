@@ -92,6 +92,7 @@ def kill(number: int) -> None:
 VICTIMS = ["owner", "guard", "owner then guard", "guard then owner"]
 
 
+@pytest.mark.req("R2.1-11")
 @pytest.mark.parametrize("victims", VICTIMS)
 def test_a_shared_room_is_wiped_whoever_is_killed(place: Path, canary_file: Path, victims: str) -> None:
     """At some moments: the guard wipes at once, an owner without one at its end, and the next start what both left."""

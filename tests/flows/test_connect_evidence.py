@@ -51,7 +51,7 @@ async def unsigned(office: Office, sop: str, item: str) -> None:
     assert item in str(caught.value.fields["missing"])
 
 
-@pytest.mark.req("R5.2-11", "R5.2-12")
+@pytest.mark.req("R5.2-11", "R5.2-12", "R5.2-14")
 async def test_the_bundle_says_what_was_written_and_who_answered(office: Office, tmp_path: Path) -> None:
     """The write with its place, version and the store's own request; the identity expected and observed, by what call,
     when, with what result. One byte changed does not verify; each item withheld in turn is not signed, nor is a check

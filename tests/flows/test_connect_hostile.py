@@ -37,7 +37,7 @@ async def untouched(office: Office, client: Any, begun: dict[str, Any]) -> None:
     assert (await office.live(client, "x", begun["account_id"]))["code"] == []
 
 
-@pytest.mark.req("S-OAUTH-2")
+@pytest.mark.req("R5.2-1", "S-OAUTH-2")
 async def test_a_state_holds_once_for_its_own_consent(office: Office) -> None:
     """Replayed, another client's, another platform's, another account's, made up, expired: refused, and on record."""
     client, other = await office.client(), await office.client()
@@ -79,7 +79,7 @@ async def test_a_state_holds_once_for_its_own_consent(office: Office) -> None:
     assert rejected.count("wrong_state") >= 6
 
 
-@pytest.mark.req("S-OAUTH-1")
+@pytest.mark.req("R5.2-1", "S-OAUTH-1")
 async def test_a_consent_is_bound_to_who_began_it_and_to_its_verifier(office: Office) -> None:
     """Another person, a foreign binding (login CSRF) and a code made for another challenge get nowhere; a platform
     without challenges is declared, and its state is used all the same."""
@@ -112,7 +112,7 @@ async def test_a_consent_is_bound_to_who_began_it_and_to_its_verifier(office: Of
     await office.nothing_kept(client, "x", begun["account_id"])
 
 
-@pytest.mark.req("S-OAUTH-3")
+@pytest.mark.req("R5.2-1", "S-OAUTH-3")
 async def test_an_answer_of_another_issuer_is_not_taken(office: Office) -> None:
     """A foreign ``iss`` ends the consent; an answer at another login's address is refused; two logins never share one;
     the code reaches no token endpoint."""
@@ -194,6 +194,7 @@ async def test_an_identity_endpoint_that_lies_in_twelve_ways(office: Office, log
         await office.fault(login, "wrong_identity", call, lie=lie)
         done = await office.connect(client, login, f"first-{lie.replace('_', '-')}", **pick)
         assert done["state"] == "failed", lie
+        assert lie != "two_accounts" or done["reason"] == "account_not_chosen"
         await office.nothing_kept(client, login, done["account_id"])
     await office.connected(client, login)
     held = office.sql("SELECT version, external_id FROM byokeep.account_grant")
@@ -203,7 +204,7 @@ async def test_an_identity_endpoint_that_lies_in_twelve_ways(office: Office, log
             continue
         await office.fault(login, "wrong_identity", call, lie=lie)
         done = await office.connect(client, login)
-        assert done["state"] in (end, "failed", "quarantined"), (lie, done)
+        assert done["state"] == end, (lie, done)
         assert office.sql("SELECT version, external_id FROM byokeep.account_grant") == held, lie
         failed += 1
     assert len(office.desk.stand.events("platform_connected")) == 1
@@ -220,10 +221,11 @@ async def test_a_token_reply_that_is_none_is_refused(office: Office, login: str)
     stored with both tokens' ends, scopes, issuer, account, giver and time."""
     client = await office.client()
     pick = {"pick": ACCOUNTS[login][0]["id"]} if login == "meta" else {}
-    for kind in ("html", "huge", "empty", "garbage", "truncated", "redirect"):
+    lacking = ["no_scope"] if login in ("x", "youtube") else []  # a field that must be there
+    for kind in ("html", "huge", "empty", "garbage", "truncated", "redirect", *lacking):
         more = {"location": "https://evil.example/token", "status": 307} if kind == "redirect" else {}
         await office.fault(login, kind, "token", **more)
-        done = await office.connect(client, login, kind, **pick)
+        done = await office.connect(client, login, kind.replace("_", "-"), **pick)
         assert (done["state"], done["reason"]) == ("failed", "exchange_refused"), kind
         await office.nothing_kept(client, login, done["account_id"])
     done = await office.connected(client, login)
@@ -234,6 +236,7 @@ async def test_a_token_reply_that_is_none_is_refused(office: Office, login: str)
         "access_token", "refresh_token", "scopes", "issuer", "access_expires_at", "account_id", "obtained_by",
         "obtained_at",
     } <= set(raw)  # fmt: skip
+    assert all(raw[name] for name in ("access_token", "refresh_token", "scopes", "issuer", "access_expires_at"))
     assert raw["obtained_by"] == str(office.desk.people["operator"].id)
 
 
@@ -275,7 +278,6 @@ async def test_nothing_secret_is_left_anywhere_but_in_the_store(office: Office) 
     assert [one for one in secrets if one in left] == []
 
 
-@pytest.mark.req("S-OAUTH-15")
 async def test_the_secret_of_our_app_is_a_secret_with_versions(office: Office) -> None:
     """It is listed by version, replaced by another, used from then on, and can be read by nobody here; an app that
     accounts live under is not exchanged, and who is no admin sets none."""

@@ -52,6 +52,7 @@ async def test_a_connected_account_passes_without_a_key_of_its_own(stand: Stand)
     assert await denied(stand, lease) == "identity_unproven"
 
 
+@pytest.mark.req("R5.2-5", "R5.2-14")
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -98,6 +98,7 @@ async def test_every_key_is_listed_and_each_side_is_compared(vault: Vault, keys:
     assert not any(canary.value.decode() in text for canary in vault.desk.canaries)
 
 
+@pytest.mark.req("R2.3-8")
 async def test_a_place_that_is_away_leaves_it_unknown(vault: Vault, keys: Keys) -> None:
     """The store or the artifact store does not answer: unknown, on record, never a match and never an empty list."""
     client, _ = await vault.valid()

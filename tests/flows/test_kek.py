@@ -286,7 +286,7 @@ class Nowhere:
         return None
 
 
-@pytest.mark.req("R2.3-7")
+@pytest.mark.req("R2.3-7", "S-NIST-1", "S-NIST-7")
 async def test_moves_that_are_not_in_the_table_are_refused_and_edits_found(keys: Keys) -> None:
     """Every pair that is not in the table is refused; a state edited in the database is found as broken history."""
     client = await keys.client()

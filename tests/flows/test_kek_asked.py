@@ -246,9 +246,21 @@ async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: As
     async with asked.app.db.begin(client_id=client) as tx:
         kek = await kek_book.held(tx, holder=kek_book.Holder.TRANSIT, kek_id=name, version=1)
         await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
-    since = asked.sql("SELECT now() - min(at) FROM byokeep.vault_key_transition WHERE state_to = 'suspended'")
-    assert since
-    assert await use(asked, client, protected_ago=timedelta(hours=1)) == "ok ok"
+    asked.sql(
+        "ALTER TABLE byokeep.vault_key_transition DISABLE TRIGGER USER; UPDATE byokeep.vault_key_transition SET at = at"
+        " - CASE state_to WHEN 'suspended' THEN interval '2 days' ELSE interval '1 day' END WHERE reason = 'a_test'"
+    )
+    for hours, said in ((1, "ok ok"), (36, "ok protected_in_suspension"), (72, "ok ok")):
+        assert await use(asked, client, protected_ago=timedelta(hours=hours)) == said, hours
+    # Once the period in which it may protect is over, nothing brings it back.
+    asked.sql(
+        "UPDATE byokeep.kek_version SET state = 'suspended', protect_until = now() - interval '1 hour',"
+        f" process_until = now() + interval '1 day' WHERE kek_id = '{name}'"
+    )
+    async with asked.app.db.begin(client_id=client) as tx:
+        kek = await kek_book.held(tx, holder=kek_book.Holder.TRANSIT, kek_id=name, version=1)
+        with pytest.raises(Rejected, match="key_period_over"):
+            await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
 
 
 async def test_what_is_due_is_said(asked: Asked) -> None:

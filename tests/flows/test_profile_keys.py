@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.core.errors import Conflict, Unavailable
+from byokeep.core.kek import KeyContext
 from byokeep.core.model import ClientId
 from byokeep.flows import profiles
 from tests.support.vault import Vault
@@ -109,23 +111,26 @@ async def test_without_the_holder_of_keys_there_is_no_blob(vault: Vault) -> None
     """The store sealed off while a key is to be wrapped: unavailable, no blob, no generation; later it works."""
     client = await vault.client()
     profile = await vault.create(client)
-    custodian = vault.app.custodian
-    vault.app = replace(vault.app, custodian=_NoHolder(custodian))
+    holder = _NotedHolder(vault.app.custodian)
+    vault.app = replace(vault.app, custodian=holder)
     assert await vault.log_in(profile) == "store_unreachable"
     assert not vault.blobs()
     assert vault.state(profile) == "confirmed/0"
-    vault.app = replace(vault.app, custodian=custodian)
+    holder.down = False
     assert await vault.log_in(profile) == "sealed"
+    (context,) = holder.wrapped  # one wrap, for this client's profile
+    assert (context.client_id, context.profile_id) == (client, profile)
     wrapped = json.loads(vault.events("profile.sealed")[0])["fields"]
     assert wrapped["kek"] == f"development-{client}"
     assert wrapped["holder"] == "transit"
 
 
-class _NoHolder:
-    """A custodian whose leases reach the records, and no holder of keys."""
+class _NotedHolder:
+    """A custodian whose leases reach the records; its holder of keys is away while ``down``, and notes its wraps."""
 
     def __init__(self, real: Any) -> None:
-        self.real = real
+        self.real, self.down = real, True
+        self.wrapped: list[KeyContext] = []
 
     def open_profile(self, job_id: UUID, profile_id: UUID) -> Any:
         import contextlib
@@ -133,19 +138,24 @@ class _NoHolder:
         @contextlib.asynccontextmanager
         async def opened() -> Any:
             async with self.real.open_profile(job_id, profile_id) as held:
-                real = held.keys
+                real, seen = held.keys, self
 
-                class Deaf:
+                class Noted:
                     def __getattr__(self, name: str) -> Any:
-                        if name in ("wrap", "unwrap"):
-
-                            async def deaf(*_: object, **__: object) -> None:
-                                raise Unavailable("store_unreachable")
-
-                            return deaf
                         return getattr(real, name)
 
-                held._keys = Deaf()
+                    async def unwrap(self, *said: Any) -> Any:
+                        if seen.down:
+                            raise Unavailable("store_unreachable")
+                        return await real.unwrap(*said)
+
+                    async def wrap(self, dek: Any, context: KeyContext) -> Any:
+                        if seen.down:
+                            raise Unavailable("store_unreachable")
+                        seen.wrapped.append(context)
+                        return await real.wrap(dek, context)
+
+                held._keys = Noted()
                 yield held
 
         return opened()
@@ -323,6 +333,19 @@ async def test_the_evidence_is_the_seal_and_a_proof_of_the_newest_generation(vau
     assert proof["profile"] == str(profile)
     assert proof["expected_id"] == proof["observed_id"]
     assert proof["screenshot"]
+    for column in ("write_seq", "verify_seq", "done_seq"):
+        where = f"WHERE id = '{sop}'"
+        kept = vault.sql(f"SELECT {column} FROM byokeep.sop_run {where}")
+        vault.sql(f"UPDATE byokeep.sop_run SET {column} = NULL {where}")
+        assert (await vault.desk.sop(sop))["state"] == "incomplete", column
+        assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]["code"] == "profile_not_proved", column
+        vault.sql(f"UPDATE byokeep.sop_run SET {column} = {kept} {where}")
+    status, bundle = await vault.desk.call("POST", f"/v1/evidence/{sop}", "auditor")
+    assert status in (200, 201), bundle
+    said = base64.b64decode(bundle["payload"]).decode()
+    assert all(
+        one in said for one in ("vault_write_event", "runner_validation_proof", proof["screenshot"], str(profile))
+    )
     # Sealed since: the proof is of an older generation.
     assert await vault.log_in(profile) == "sealed"
     found = await vault.desk.sop(sop)
@@ -335,6 +358,26 @@ async def test_the_evidence_is_the_seal_and_a_proof_of_the_newest_generation(vau
     assert vault.sql(f"SELECT byokeep.profile_usable('{client}', '{profile}')") == "f"
     assert await vault.done(profile, "validate") == "valid"
     assert (await vault.desk.sop(sop))["state"] == "complete"
+
+
+@pytest.mark.req("R2.3-4")
+async def test_what_the_state_of_its_key_forbids_is_not_sealed_and_not_opened(vault: Vault) -> None:
+    """Each state of the KEK: what may not be sealed makes no blob, what may not be opened shows nothing, on record."""
+    client, profile = await vault.valid()
+    blobs = vault.blobs(client)
+    for state, seals, opens in (
+        ("deactivated", "key_state", "valid"),
+        ("compromised", "key_state", "key_compromised"), ("destroyed", "key_state", "key_state"),
+    ):  # fmt: skip
+        vault.sql(f"UPDATE byokeep.kek_version SET state = '{state}' WHERE client_id = '{client}'")
+        seen, told = len(vault.rooms.visible), len(vault.events("profile.work_ended", "failed"))
+        assert await vault.done(profile, "validate") == opens, state
+        assert len(vault.rooms.visible) == seen + (opens == "valid"), state
+        assert await vault.log_in(profile) == seals, state
+        assert vault.blobs(client) == blobs, state
+        assert len(vault.events("profile.work_ended", "failed")) > told, state
+    vault.sql(f"UPDATE byokeep.kek_version SET state = 'active' WHERE client_id = '{client}'")
+    assert await vault.log_in(profile) == "sealed"
 
 
 async def test_a_retired_profile_is_opened_by_nobody_and_its_place_is_free(vault: Vault) -> None:

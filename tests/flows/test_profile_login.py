@@ -15,7 +15,7 @@ import pytest
 
 from byokeep.core.artifact import parse_artifact_key
 from byokeep.core.errors import Conflict, Denied, Unavailable
-from byokeep.core.kek import KeyContext
+from byokeep.core.kek import Holder, KeyContext, Wrapped
 from byokeep.core.model import ClientId, ProfileId
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.profile import Purpose
@@ -142,7 +142,7 @@ async def test_a_person_who_saw_another_account_confirms_nothing(vault: Vault) -
     assert (await vault.call("POST", f"/v1/profiles/{profile}/confirm", {"seen": {"x": "acme"}}))[0] == 409
 
 
-@pytest.mark.req("R5.3-10", "R5.3-11", "R5.3-12", "R5.3-13")
+@pytest.mark.req("R2.3-2", "R5.3-1", "R5.3-9", "R5.3-10", "R5.3-11", "R5.3-12", "R5.3-13")
 async def test_blob_and_record_lie_apart_and_say_what_they_must(vault: Vault) -> None:
     """The blob under its client's prefix, written once; manifest and wrapped key in the store and nowhere else."""
     client, profile = await vault.sealed("x", "skool")
@@ -157,7 +157,8 @@ async def test_blob_and_record_lie_apart_and_say_what_they_must(vault: Vault) ->
     assert str(manifest.created_by) == sealed["actor"]
     row = vault.sql("SELECT extract(epoch FROM sealed_at)::bigint FROM byokeep.profile_generation")
     assert abs(int(row) - int(manifest.created_at.timestamp())) <= 5
-    assert record.wrapped_dek.encode() not in blob.read_bytes()
+    for path in vault.artifacts.rglob("*"):
+        assert not path.is_file() or record.wrapped_dek.encode() not in path.read_bytes(), path
     assert manifest.hash.hex() == sealed["fields"]["manifest"]
     assert sealed["fields"]["store_request"]
     dump = vault.sql("SELECT string_agg(g::text, ' ') FROM byokeep.profile_generation g")
@@ -166,6 +167,16 @@ async def test_blob_and_record_lie_apart_and_say_what_they_must(vault: Vault) ->
     again = parse_record(await vault.record(client, profile))
     assert again.dek_id != record.dek_id
     assert again.wrapped_dek != record.wrapped_dek
+    context = KeyContext(environment=vault.app.environment, client_id=ClientId(client), profile_id=ProfileId(profile))
+    async with vault.custody(client, profile) as held:
+        first, second = [
+            await held.keys.unwrap(
+                Wrapped(holder=Holder.TRANSIT, kek_id=one.kek.key_id, kek_version=1, ciphertext=one.wrapped_dek),
+                context,
+            )
+            for one in (record, again)
+        ]
+    assert not first.matches(second.reveal())  # the key itself is another, not its wrapping alone
 
 
 @pytest.mark.parametrize(
@@ -224,11 +235,13 @@ async def test_key_material_that_repeats_is_refused(vault: Vault, monkeypatch: p
     context = KeyContext(
         environment=vault.app.environment, client_id=ClientId(client), profile_id=ProfileId(profile)
     )  # fmt: skip
-    wrapped = set()
+    wrapped, keys = set(), set()
     async with vault.custody(client, profile) as held:
         for _ in range(1000):
-            wrapped.add((await held.keys.wrap(vault.app.sealer.new_dek(), context)).ciphertext)
-    assert len(wrapped) == len({vault.app.ids.uuid() for _ in range(1000)}) == 1000
+            dek = vault.app.sealer.new_dek()
+            keys.add(bytes(dek.reveal()))
+            wrapped.add((await held.keys.wrap(dek, context)).ciphertext)
+    assert len(keys) == len(wrapped) == len({vault.app.ids.uuid() for _ in range(1000)}) == 1000
     used = UUID(vault.sql("SELECT dek_id FROM byokeep.profile_generation"))
 
     work = await vault.ask(profile, "rekey")

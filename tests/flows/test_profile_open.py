@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from byokeep.core.canonical import canonical_json
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
@@ -144,7 +144,10 @@ async def _no_blob(vault: Vault, client: UUID, profile: UUID) -> None:
     "edit",
     [
         ("client_id", "00000000-0000-4000-8000-000000000000"),
+        ("profile_id", "00000000-0000-4000-8000-000000000000"),
         ("generation", 2),
+        ("platforms", ["skool"]),
+        ("accounts", []),
         ("packing", "full"),
         ("environment", "production"),
         ("created_by", "00000000-0000-4000-8000-000000000000"),
@@ -165,8 +168,9 @@ async def test_an_edited_manifest_opens_nothing(vault: Vault, edit: tuple[str, o
     assert vault.state(profile) == "quarantined/1"
 
 
+@pytest.mark.req("R5.3-14")
 async def test_a_row_that_was_edited_to_fit_does_not_help(vault: Vault) -> None:
-    """The database's copies follow an edited manifest: the binding is in the blob itself (R5.3-14)."""
+    """The database's copies follow an edited manifest: the binding is in the blob itself."""
     client, profile = await vault.sealed()
     said = json.loads(await vault.record(client, profile))
     manifest = json.loads(said["manifest"])
@@ -181,34 +185,65 @@ async def test_a_row_that_was_edited_to_fit_does_not_help(vault: Vault) -> None:
 
 @pytest.mark.req("R5.3-15")
 async def test_swaps_are_caught_and_both_are_out_of_use(vault: Vault) -> None:
-    """Blobs, keys and manifests swapped between profiles, clients and generations: one refusal; both quarantined."""
-    for swap in (_swap_blobs, _swap_keys, _swap_records):
-        (client, one), (other_client, other) = await vault.sealed(), await vault.sealed()
-        await swap(vault, (client, one), (other_client, other))
-        seen = len(vault.rooms.visible)
-        assert await vault.done(one, "validate") == "sealed_profile_altered", swap.__name__
-        assert len(vault.rooms.visible) == seen
-        assert vault.state(one) == "quarantined/1"
-        if swap is not _swap_keys:  # a wrapped key says nothing of whose it is
-            assert vault.state(other) == "quarantined/1", swap.__name__
+    """Blobs, keys, manifests and records swapped between two clients' profiles and two of one client: refused, and
+    both out of use, with an alert that names each."""
+    for swap in (_swap_blobs, _swap_keys, _swap_manifests, _swap_records):
+        for together in (False, True):
+            client, one = await vault.sealed()
+            if together:
+                other_client, other = client, await vault.create(client, "tiktok")
+                assert await vault.log_in(other) == "sealed"
+            else:
+                other_client, other = await vault.sealed()
+            await swap(vault, (client, one), (other_client, other))
+            seen = len(vault.rooms.visible)
+            assert await vault.done(one, "validate") == "sealed_profile_altered", swap.__name__
+            if swap in (_swap_keys, _swap_manifests):  # a part alone leads to nobody: the other is found when opened
+                assert await vault.done(other, "validate") == "sealed_profile_altered"
+            assert len(vault.rooms.visible) == seen
+            assert (vault.state(one), vault.state(other)) == ("quarantined/1", "quarantined/1"), swap.__name__
             named = vault.sql("SELECT object_id FROM byokeep.alert WHERE reason = 'profile_integrity'").splitlines()
             assert {str(one), str(other)} <= set(named)
+
+
+@pytest.mark.req("R5.3-15")
+@pytest.mark.parametrize("part", ["wrapped_dek", "manifest"])
+async def test_parts_of_another_generation_are_caught(vault: Vault, part: str) -> None:
+    """The key or the manifest of the generation before, in the newest one's record: refused, nothing visible."""
+    client, profile = await vault.sealed()
+    old = json.loads(await vault.record(client, profile))
+    assert await vault.done(profile, "rekey") == "rekeyed"
+    new = json.loads(await vault.record(client, profile))
+    assert new[part] != old[part]
+    await vault.put_record(client, profile, canonical_json(new | {part: old[part]}))
+    seen = len(vault.rooms.visible)
+    assert await vault.done(profile, "validate") == "sealed_profile_altered"
+    assert (len(vault.rooms.visible), vault.state(profile)) == (seen, "quarantined/2")
 
 
 Place = tuple[UUID, UUID]
 
 
 async def _swap_blobs(vault: Vault, one: Place, other: Place) -> None:
-    (first,), (second,) = vault.blobs(one[0]), vault.blobs(other[0])
+    (first,), (second,) = [[at for at in vault.blobs(of[0]) if str(of[1]) in str(at)] for of in (one, other)]
     mine, theirs = first.read_bytes(), second.read_bytes()
     _overwrite(first, theirs)
     _overwrite(second, mine)
 
 
 async def _swap_keys(vault: Vault, one: Place, other: Place) -> None:
+    await _swap_parts(vault, one, other, "wrapped_dek")
+
+
+async def _swap_manifests(vault: Vault, one: Place, other: Place) -> None:
+    await _swap_parts(vault, one, other, "manifest")
+
+
+async def _swap_parts(vault: Vault, one: Place, other: Place, part: str) -> None:
     mine, theirs = json.loads(await vault.record(*one)), json.loads(await vault.record(*other))
-    mine["wrapped_dek"] = theirs["wrapped_dek"]
+    mine[part], theirs[part] = theirs[part], mine[part]
     await vault.put_record(*one, canonical_json(mine))
+    await vault.put_record(*other, canonical_json(theirs))
 
 
 async def _swap_records(vault: Vault, one: Place, other: Place) -> None:
@@ -223,6 +258,7 @@ def _overwrite(place: Path, data: bytes) -> None:
     place.chmod(0o600)
 
 
+@pytest.mark.req("R5.3-15")
 async def test_a_blob_of_an_older_generation_is_not_the_newest(vault: Vault) -> None:
     """The older blob under the newer one's name is refused."""
     client, profile = await vault.sealed()
@@ -235,14 +271,24 @@ async def test_a_blob_of_an_older_generation_is_not_the_newest(vault: Vault) -> 
 
 
 @pytest.mark.req("R5.3-24")
-async def test_an_older_record_that_was_put_back_is_refused(vault: Vault) -> None:
-    """Manifest and key of the generation before, as the newest version again: superseded, an alert, out of use."""
+async def test_an_older_record_that_was_put_back_is_refused(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Manifest and key of the generation before, as the newest version again: superseded, an alert, out of use. Where
+    nobody can say which version is the newest nothing is opened."""
     client, profile = await vault.sealed()
     old = await vault.record(client, profile)
     assert await vault.done(profile, "rekey") == "rekeyed"
     ref = ProfileRef(ClientId(client), profile)
     async with vault.custody(client, profile) as held:
         await held.write(ref, old, cas=await held.newest(ref))
+
+    async def away(*_: object) -> int:
+        raise Unavailable("store_unreachable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(held), "newest", away)
+        seen = len(vault.rooms.visible)
+        assert await vault.done(profile, "validate") == "store_unreachable"
+        assert len(vault.rooms.visible) == seen
     assert await vault.done(profile, "validate") == "superseded"
     assert vault.state(profile) == "quarantined/2"
     assert "profile_integrity" in vault.desk.stand.alerts()

@@ -126,6 +126,7 @@ async def test_a_job_declares_a_profile_with_its_lane_and_platforms(stand: Stand
     assert (status, reply["code"]) == (422, code)
 
 
+@pytest.mark.req("R5.3-21")
 @pytest.mark.parametrize(
     "change",
     [

@@ -10,6 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.adapters.openbao.kek import TransitKeyHolder
+from byokeep.core.errors import Unavailable
 from tests.support.vault import Vault
 
 pytest_plugins = [
@@ -67,7 +69,7 @@ async def opened(vault: Vault, **body: Any) -> Way:
     return Way(vault, reply)
 
 
-@pytest.mark.req("R7.3-4", "R7.3-5", "R7.3-7")
+@pytest.mark.req("R6.1-6", "R7.3-4", "R7.3-5", "R7.3-7")
 async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     """Five steps in one order, each on record; nothing of the old session is left, nothing was called done early."""
     canary = b"cookie-canary-" + bytes(range(200)) * 50
@@ -126,11 +128,13 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     ]  # fmt: skip
     assert (way.found["missing"], way.found["left"]["validated"]) == ([], 0)
     assert len(vault.events("vault_incident.closed", "ok")) == 1
+    assert vault.sql(f"SELECT due_cause FROM byokeep.profile WHERE id = '{profile}'") == "incident"  # the mark stays
     assert canary in vault.rooms.visible  # the old session was in the old profile
     assert vault.rooms.visible[-1] == b"fresh-session" * 1000  # and what the new one was proved with is not it
     assert not any(str(profile) in str(path) for path in vault.blobs())
 
 
+@pytest.mark.req("R6.1-6")
 async def test_a_scope_and_a_cause_must_be_meant(vault: Vault) -> None:
     """No scope, both, an unknown client, cause or time: refused, and nothing is opened, least of all for everybody."""
     empty = str(await vault.client())
@@ -285,8 +289,10 @@ async def test_the_lane_stays_off_until_a_wrong_account_was_caught(vault: Vault)
     assert profile != new
 
 
-async def test_wrapping_old_keys_anew_does_not_count(vault: Vault) -> None:
-    """A rewrap of the old key, or one that was only destroyed, leaves the step open; a lane that opens stops it all."""
+@pytest.mark.req("R7.3-5")
+async def test_wrapping_old_keys_anew_does_not_count(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the holder of keys there is no new key and no step on; a rewrap of the old key, or one that was only
+    destroyed, leaves the step open; a lane that opens stops it all."""
     client, profile = await vault.valid()
     way = await opened(vault, client_id=str(client))
     await way.lane(client_id=str(client))
@@ -295,7 +301,16 @@ async def test_wrapping_old_keys_anew_does_not_count(vault: Vault) -> None:
     await way.works("logout")
     await way.must("sessions", "sessions_ended")
     await way.must("recreate", "sessions_ended")
-    await vault.log_in(UUID(way.items[0]["new_profile"]))
+
+    async def away(*_: object) -> None:
+        raise Unavailable("store_unreachable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TransitKeyHolder, "wrap", away)
+        assert await vault.log_in(UUID(way.items[0]["new_profile"])) == "store_unreachable"
+        await way.must("recreate", "sessions_ended")
+        assert vault.sql("SELECT closed FROM byokeep.switch WHERE scope LIKE '%lane:browser'") == "t"
+    assert await vault.log_in(UUID(way.items[0]["new_profile"])) == "sealed"
     await way.must("recreate", "recreated")
     where = f"WHERE profile_id = '{profile}'"
     vault.sql(f"UPDATE byokeep.profile_generation SET kek_version = 2 {where}")

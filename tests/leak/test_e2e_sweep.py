@@ -354,7 +354,7 @@ async def test_no_value_is_at_rest_anywhere(flows: Flows) -> None:
     assert report.clean
 
 
-@pytest.mark.req("R5.2-3", "S-OAUTH-15")
+@pytest.mark.req("R5.2-3")
 async def test_secrets_of_accounts_are_among_what_is_searched_for(flows: Flows) -> None:
     """Codes, verifiers, access and refresh tokens, our apps' secrets, webhooks' secrets: overheard, and many of each.
     Each was at the store, so that the search was for something that had been there."""

@@ -19,21 +19,29 @@ pytest_plugins = [
     "tests.support.web",
     "tests.support.vault",
 ]
-MAGICS = (b"SQLite format 3\0", b"PK\x03\x04", b"ustar", b"byokeep-profile/1", b"byokeep-browser-state")
+MAGICS = (
+    b"SQLite format 3\0",
+    b"PK\x03\x04",
+    b"ustar",
+    b"byokeep-profile/1",
+    b"byokeep-browser-state",
+    b"\x57\xfb\x80\x8b\x24\x75\x47\xdb",  # the end of a table of LevelDB
+)
 
 
-@pytest.mark.req("R2.1-10")
+@pytest.mark.req("R2.1-10", "R2.1-11")
 async def test_a_session_s_cookies_stand_in_the_room_alone(vault: Vault) -> None:
     """Logs, spans, database, artifact store and every file of the stack: searched in every encoding, nothing found."""
     cookie = f"session-{secrets.token_hex(24)}".encode()
-    session = b'{"format":"byokeep-browser-state","cookies":[{"name":"sid","value":"' + cookie + b'"}]}' * 50
+    state = b'{"format":"byokeep-browser-state","cookies":[{"name":"sid","value":"' + cookie + b'"}]}'
+    session = b"".join(MAGICS) + state * 50
     client, profile = await vault.valid(session=session)
     assert await vault.done(profile, "rekey") == "rekeyed"
     assert await vault.done(profile, "restore", {"generation": 1}) == "restored"
     assert all(one == session for one in vault.rooms.visible)
     assert vault.rooms.visible
     sweep = Sweep([Canary("cookie", cookie)])
-    looked = [("database", _rows(vault))]
+    looked = [("database", _rows(vault)), ("secret store", await vault.record(client, profile))]
     looked += [(str(path), path.read_bytes()) for path in vault.desk.stand.home.rglob("*") if path.is_file()]
     assert len(looked) > 5
     for name, content in looked:

@@ -20,16 +20,17 @@ WRAPPED = "vault:v1:" + "made-up-wrapped-key-" * 3
 
 
 class Sink:
-    """Keeps what is written apart until it is told to commit."""
+    """Keeps what is written apart until it is told to commit; ``came`` is all that ever did."""
 
     def __init__(self) -> None:
-        self._pending = bytearray()
+        self._pending, self.came = bytearray(), bytearray()
         self.visible: bytes | None = None
         self.ends: list[str] = []
 
     def write(self, data: memoryview) -> None:
         assert not self.ends, "written to after its end"
         self._pending += data
+        self.came += data
 
     def commit(self) -> None:
         self.ends.append("commit")

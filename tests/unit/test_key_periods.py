@@ -38,7 +38,6 @@ def code(act: object, *given: object, **named: object) -> str:
     return ""
 
 
-@pytest.mark.req("S-NIST-2")
 def test_before_activation_a_key_is_confirmed_and_nothing_else() -> None:
     """A key that is not active yet proves itself; it protects nothing and opens nothing, and activation is a step."""
     may_confirm(KeyState.PRE_ACTIVATION)

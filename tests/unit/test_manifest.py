@@ -32,6 +32,7 @@ def made_record(**changes: Any) -> SealedRecord:
     return replace(record(b"blob", packed_size=10, of=manifest(), dek_id=UUID(int=4)), **changes)
 
 
+@pytest.mark.req("R5.3-10")
 @pytest.mark.parametrize("case", DOCUMENT["manifests"], ids=lambda case: case["name"])
 def test_vectors_of_manifests_hold(case: dict[str, Any]) -> None:
     """A manifest reads and writes back byte for byte and has its hash, or is refused in one way."""

@@ -123,6 +123,7 @@ async def mutations(count: int, seed: int) -> int:
     return number
 
 
+@pytest.mark.req("S-GCM-14")
 async def test_no_altered_blob_is_accepted() -> None:
     """2,000 random edits, each under a record that agrees with it: none opens, none breaks anything else."""
     assert await mutations(2_000, 20261125) == 2_000
@@ -424,6 +425,7 @@ def resident_mib() -> float:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.req("S-GCM-4")
 def test_memory_does_not_grow_with_the_profile() -> None:
     """Sealing and opening 512 MiB takes less than 64 MiB more than the process had before the first profile."""
     extra = extra_memory(512 * SEGMENT)

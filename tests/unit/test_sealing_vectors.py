@@ -82,6 +82,9 @@ async def test_vectors_hold(case: dict[str, Any]) -> None:
         await opened(case, sink)
     assert sink.ends == ["abort"]
     assert sink.visible is None
+    # What came before the refusal is of segments that were good: of a blob of one segment nothing.
+    assert sealing_of(DOCUMENT["blobs"][case["blob"]], FIELDS).packed.startswith(bytes(sink.came))
+    assert case["blob"] != "small" or not sink.came
     refused = caught.value
     assert (refused.code, refused.fields, refused.exit_code) == ("sealed_blob_unreadable", {}, 5)
     assert refused.next_step == "The blob is quarantined; look who can write to its store."

@@ -20,7 +20,7 @@ from byokeep.core.errors import Conflict, NotFound
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.kek import Holder
 from byokeep.core.kek_life import ALGORITHMS, KEK_BITS, check_strength, periods_of
-from byokeep.core.key_periods import KeyPurpose, Periods, Suspension
+from byokeep.core.key_periods import KeyPurpose, Periods, Suspension, may_resume
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import Actor
 from byokeep.flows.app import App
@@ -177,10 +177,12 @@ async def move(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason
     """Move a version as the table of key states says, on record and in its history.
 
     Raises:
-        Rejected: ``key_state``.
+        Rejected: ``key_state``; ``key_period_over``: a suspended version may protect nothing any more (S-NIST-3).
         Conflict: ``key_moved``: somebody else was first.
     """
     check_transition(kek.state, to)
+    if (kek.state, to) == (KeyState.SUSPENDED, KeyState.ACTIVE):
+        may_resume(kek.state, kek.now, kek.periods)
     done = await tx.maybe(
         _SET, **kek.place, state_from=kek.state.value, state_to=to.value, changed_by=actor.id,
     )  # fmt: skip
