@@ -14,8 +14,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from byokeep.adapters.ephemeral.rooms import shared_place
+from byokeep.redact.canary import new_canary
 from tests.support.cli import Ran, Shell
-from tests.support.stack import World, running_stack
+from tests.support.room_owner import holds, orphan, owner
+from tests.support.stack import World, running_stack, until
 
 pytestmark = pytest.mark.timeout(600)
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/\S+/")
@@ -186,3 +189,16 @@ async def test_another_account_is_never_sealed(office: Office) -> None:
     assert not list((office.world.home / "artifacts").rglob(f"{client}/**/*.sealed"))
     reasons = [one["reason"] for one in await office.json("alert", "list")]
     assert "profile_quarantined" in reasons
+
+
+async def test_a_worker_sweeps_what_a_killed_owner_and_its_killed_guard_left(world: World, tmp_path: Path) -> None:
+    """A room in shared memory of the worker's user: gone within a minute, while one that somebody has stays."""
+    canary_file = tmp_path / "canary"
+    canary_file.write_bytes(new_canary("openai"))
+    with owner(str(shared_place()), canary_file) as (_, living, _guard):
+        left = orphan(str(shared_place()), canary_file)
+        assert holds(left, canary_file)
+        await until(lambda: not left.exists(), 60, "the room of nobody")
+        assert holds(living, canary_file)
+    lines = (world.home / "logs" / "worker.log").read_text().splitlines()
+    assert any('"event": "rooms_swept"' in line and '"count": 1' in line for line in lines)

@@ -17,13 +17,16 @@ from typing import Any
 
 import pytest
 
+from byokeep.adapters.ephemeral import sweeping
 from byokeep.client.browser import run as client_run
 from byokeep.core.errors import Conflict, Denied, Integrity, Unavailable
 from byokeep.core.manifest import Packing
 from byokeep.flows import profile_use
 from byokeep.flows.reconcile import SETTLE, reconcile
+from byokeep.redact.canary import new_canary
 from tests.flows.test_profile_use import running
 from tests.support.broker import Stand
+from tests.support.room_owner import orphan
 from tests.support.sealed_profile import NAME, PLATFORM, Sealed, in_memory, sealed
 from tests.support.website import ACME, Site, site_with_acme
 
@@ -179,6 +182,24 @@ async def test_a_second_runner_hears_since_when_it_is_open(made: Sealed) -> None
                     pytest.fail("one browser at a time")
         async with other.browser(NAME) as context:
             assert context.pages
+
+
+async def test_a_runner_sweeps_what_another_s_kill_left(
+    made: Sealed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a browser is open, the room of a killed runner whose guard was killed too goes; the open one works on."""
+    monkeypatch.setattr(sweeping, "EVERY_S", 0.5)
+    canary_file = tmp_path / "canary"
+    canary_file.write_bytes(new_canary("openai"))
+    async with made.keep() as keep, made.job(keep) as job, job.browser(NAME) as context:
+        left = await asyncio.to_thread(orphan, str(made.rooms), canary_file)
+        until = time.monotonic() + 60
+        while left.exists() and time.monotonic() < until:
+            await asyncio.sleep(0.1)
+        assert not left.exists()
+        await context.pages[0].goto(made.page)
+        await context.pages[0].wait_for_selector(READY)
+    assert made.left() == []
 
 
 async def test_nothing_is_recorded_and_the_session_is_not_handed_out(made: Sealed, tmp_path: Path) -> None:

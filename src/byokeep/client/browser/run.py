@@ -13,7 +13,6 @@ It may not act on a page but to look whose it is.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +23,8 @@ from uuid import UUID, uuid4
 from byokeep.adapters import sealing
 from byokeep.adapters.browser.identify import Outcome, identify
 from byokeep.adapters.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, Site, sites, told
-from byokeep.adapters.ephemeral.rooms import Rooms
+from byokeep.adapters.ephemeral.rooms import Rooms, shared_place
+from byokeep.adapters.ephemeral.sweeping import swept
 from byokeep.client.browser.opening import Opening
 from byokeep.client.browser.unrecorded import unrecorded
 from byokeep.client.browser.vault import LeasedVault
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 PERMITS_END_S: Final = 20.0  # seconds after which a permit that nobody closed is called unknown
 _LOOK_S: Final = 1.0
-_SHARED: Final = Path("/dev/shm")  # noqa: S108 - memory; what is made there is 0700
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +114,13 @@ class _Run:
         """Give a room in memory; it is wiped at the end."""
         if self._use.site_urls and self._opening.environment is Environment.PRODUCTION:
             raise Rejected("test_hook_in_production", next_step="Remove site_urls.")
-        place = self._use.room_dir or _SHARED / f"byokeep-rooms-{os.geteuid()}"
+        place = self._use.room_dir or shared_place()
         rooms = await asyncio.to_thread(Rooms, place, private=False)
         known: Mapping[Provider, Site] = sites(self._use.site_urls)
         if self._platform not in known:
             raise Rejected("platform_without_website", platform=self._platform.value)
         self._site = known[self._platform]
-        async with ProfileRooms(rooms, known).enter(self._profile_id, self._opening.packing) as room:
+        async with swept(rooms), ProfileRooms(rooms, known).enter(self._profile_id, self._opening.packing) as room:
             yield room
 
     @asynccontextmanager
