@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from byokeep.adapters.ephemeral import sweeping
+from byokeep.adapters.sealing import keys
 from byokeep.client.browser import run as client_run
 from byokeep.core.errors import Conflict, Denied, Integrity, Unavailable
 from byokeep.core.manifest import Packing
@@ -182,6 +183,21 @@ async def test_a_second_runner_hears_since_when_it_is_open(made: Sealed) -> None
                     pytest.fail("one browser at a time")
         async with other.browser(NAME) as context:
             assert context.pages
+
+
+async def test_a_runner_whose_sealing_is_broken_opens_nothing(made: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its library derives another key: one code, nothing is asked of the broker, no room, no browser, no effect."""
+    monkeypatch.setattr(keys, "_STREAM", b"another key")
+    async with made.keep() as keep, made.job(keep) as job:
+        with pytest.raises(Unavailable, match="sealing_self_test_failed"):
+            async with job.browser(NAME):
+                pytest.fail("it was opened")
+        assert made.stand.db.sql(f"SELECT count(*) FROM byokeep.profile_opening {made.profile.of}").strip() == "0"
+        assert (made.row(), made.left()) == (["valid", "1", ""], [])
+        monkeypatch.undo()
+        async with job.browser(NAME):
+            pass
+    assert await made.site.effects() == 0
 
 
 async def test_a_runner_sweeps_what_another_s_kill_left(

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
-from byokeep.adapters import sealing
 from byokeep.adapters.browser.identify import Outcome, identify
 from byokeep.adapters.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, Site, sites, told
 from byokeep.adapters.ephemeral.rooms import Rooms, shared_place
 from byokeep.adapters.ephemeral.sweeping import swept
+from byokeep.adapters.sealing import TinkSealer
 from byokeep.client.browser.opening import Opening
 from byokeep.client.browser.unrecorded import unrecorded
 from byokeep.client.browser.vault import LeasedVault
@@ -80,15 +80,17 @@ async def opened(use: Use, name: str) -> AsyncIterator[BrowserContext]:
             ``identity_unproven``, ``identity_drift``, ...
         Conflict: ``profile_in_use``, with ``since``; ``opening_lost``.
         Integrity: The sealed profile is not what it was.
-        Unavailable: Something could not be asked, or started; ``profile_not_sealed``: what moved is lost.
+        Unavailable: Something could not be asked, or started; ``sealing_self_test_failed``, before anything is asked;
+            ``profile_not_sealed``: what moved is lost.
     """
+    sealer = await asyncio.to_thread(TinkSealer)
     platform, _, account = name.partition("/")
     profile_id = await use.lease.profile(f"{PROFILE}/{name}")
     opening = await Opening.begin(
         use.broker, use.token, job_id=use.job_id, client_id=use.client_id, profile_id=profile_id,
         lease_id=await use.lease.renewed(),
     )  # fmt: skip
-    run = _Run(use, opening, Provider(platform), account, profile_id)
+    run = _Run(use, opening, Provider(platform), account, profile_id, sealer)
     try:
         async with watched(opening) as watch, run.room() as room:
             try:
@@ -102,9 +104,11 @@ async def opened(use: Use, name: str) -> AsyncIterator[BrowserContext]:
 
 
 class _Run:
-    def __init__(self, use: Use, opening: Opening, platform: Provider, account: str, profile_id: UUID) -> None:
+    def __init__(
+        self, use: Use, opening: Opening, platform: Provider, account: str, profile_id: UUID, sealer: TinkSealer
+    ) -> None:
         self.cause = "failed"
-        self._use, self._opening, self._profile_id = use, opening, profile_id
+        self._use, self._opening, self._profile_id, self._sealer = use, opening, profile_id, sealer
         self._platform, self._account = platform, account
         self._name = f"{PROFILE}/{platform.value}/{account}"
         self._moved = self._failed = False
@@ -165,7 +169,7 @@ class _Run:
     async def _unsealed(self, room: ProfileRoom) -> SealedRecord:
         opening = self._opening
         custody = LeasedVault(self._use.lease, self._name, opening.environment, opening.row.holder)
-        vault = Vault(sealer=sealing, artifacts=opening, custody=custody)
+        vault = Vault(sealer=self._sealer, artifacts=opening, custody=custody)
         try:
             return await unseal(vault, opening.row, opening.environment, room.sink, found=Found())
         except Integrity:
@@ -244,7 +248,7 @@ class _Run:
             held = LeasedVault(custody, f"{PROFILE}/{self._profile_id}", opening.environment, opening.row.holder)
             with room.content() as source:
                 done = await seal_as(
-                    Vault(sealer=sealing, artifacts=opening, custody=held), manifest, dek_id, source
+                    Vault(sealer=self._sealer, artifacts=opening, custody=held), manifest, dek_id, source
                 )  # fmt: skip
             watch.finish()  # the opening ends with the record
             await opening.record(dek_id, done)
