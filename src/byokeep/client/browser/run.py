@@ -248,7 +248,8 @@ class _Run:
             held = LeasedVault(custody, f"{PROFILE}/{self._profile_id}", opening.environment, opening.row.holder)
             with room.content() as source:
                 done = await seal_as(
-                    Vault(sealer=self._sealer, artifacts=opening, custody=held), manifest, dek_id, source
+                    Vault(sealer=self._sealer, artifacts=opening, custody=held), manifest, dek_id, source,
+                    stays=plan.stays,
                 )  # fmt: skip
             watch.finish()  # the opening ends with the record
             await opening.record(dek_id, done)
