@@ -132,7 +132,10 @@ async def refused(made: Sealed) -> None:
 
 @pytest.mark.parametrize("lie", ["challenge", "login", "empty", "error", "two_accounts", "frame", "ended"])
 async def test_what_could_not_be_checked_counts_as_the_wrong_account(made: Sealed, lie: str) -> None:
-    """A challenge, a logged-out, empty, broken or unclear page: the block is never entered and nothing is sealed."""
+    """A challenge, a logged-out, empty, broken or unclear page: the block is never entered and nothing is sealed.
+
+    What only a person can mend is out of use at once; the other pages may be the platform's own trouble.
+    """
     if lie == "ended":
         await made.site.tell("site/end", platform=PLATFORM, account="acme")
     else:
@@ -142,8 +145,25 @@ async def test_what_could_not_be_checked_counts_as_the_wrong_account(made: Seale
             async with job.browser(NAME):
                 pytest.fail("the context was handed out")
     assert await made.site.effects() == 0
-    assert made.row()[1] == "1"
-    assert "profile_not_identified" in made.stand.alerts()
+    needs = {"challenge": "challenge", "login": "logged_out", "ended": "logged_out"}.get(lie, "")
+    assert made.row() == (["quarantined", "1", needs] if needs else ["valid", "1", ""])
+    assert ("profile_quarantined" if needs else "profile_not_identified") in made.stand.alerts()
+    assert made.left() == []
+    if needs:
+        async with made.keep() as keep:
+            with pytest.raises(Denied, match="profile_not_usable"):
+                async with made.job(keep):
+                    pytest.fail("a quarantined profile is not leased")
+
+
+async def test_a_session_that_ends_while_a_job_works_is_out_of_use(made: Sealed) -> None:
+    """The last look, when the block is over, finds it logged out: nothing is sealed, and a person has to log in."""
+    async with made.keep() as keep, made.job(keep) as job:
+        with pytest.raises(Unavailable, match="profile_not_sealed"):
+            async with job.browser(NAME):
+                await made.site.tell("site/end", platform=PLATFORM, account="acme")
+    assert made.row() == ["quarantined", "1", "logged_out"]
+    assert "profile_quarantined" in made.stand.alerts()
     assert made.left() == []
 
 

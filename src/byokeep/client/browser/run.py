@@ -190,11 +190,13 @@ class _Run:
             raise Denied(code, next_step="The browser was closed before anything was done. An operator looks at it.")
 
     async def _seen(self, browser: RoomBrowser, expected: ExpectedAccount) -> Face | None:
-        """Return whom the platform shows, None when that could not be read; notes another's account."""
+        """Return whom the platform shows, None when that could not be read; notes what needs a person."""
         seen = await identify(browser.running.page, self._site.website, self._site.place)
         verdict = seen.compared(told(self._site.website, expected)).verdict
         if seen.outcome is Outcome.IDENTIFIED and verdict is Verdict.MISMATCH:
             self.cause = "wrong_account"
+        elif seen.outcome in (Outcome.LOGGED_OUT, Outcome.CHALLENGE):
+            self.cause = seen.outcome.value
         return seen.face
 
     def _expected(self) -> ExpectedAccount:
