@@ -10,7 +10,7 @@ PY := .venv/bin/python
 MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml
 STAMP := .venv/.stamp-$(shell (echo '$(CURDIR)'; cat $(MADE_FROM)) | cksum | cut -d' ' -f1)
 
-.PHONY: help demo test check bench requirements campaign chromium softhsm lock clean
+.PHONY: help demo test check bench requirements campaign chromium softhsm watchers lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -18,7 +18,7 @@ help: ## List the targets
 demo: $(STAMP) ## See a key stored, used, leaked nowhere and killed, on a real OpenBao and PostgreSQL
 	@.venv/bin/byokeep demo
 
-test: chromium softhsm check ## Run the checks and the tests
+test: chromium softhsm watchers check ## Run the checks and the tests
 	@$(PY) -m pytest -q --durations=10 $(PYTEST_ARGS)
 
 check: $(STAMP) ## Run the checks alone: style, types, who imports whom, sizes, house rules, documents, pins
@@ -31,7 +31,7 @@ bench: $(STAMP) ## Measure, beside the peers and the bare engines
 requirements: $(STAMP) ## Write docs/requirements.md: which requirement is asserted by which test
 	@$(PY) -m tools.requirements
 
-campaign: chromium softhsm ## Run the long randomised tests
+campaign: chromium softhsm watchers ## Run the long randomised tests
 	@HYPOTHESIS_PROFILE=campaign $(PY) -m pytest -q -m campaign $(PYTEST_ARGS)
 
 chromium: $(STAMP) ## Install the system's Chromium if there is none; the tests drive it, the demo does not
@@ -39,6 +39,9 @@ chromium: $(STAMP) ## Install the system's Chromium if there is none; the tests 
 
 softhsm: $(STAMP) ## Install SoftHSM if there is none; the tests of hardware modules drive it
 	@bash tools/softhsm.sh
+
+watchers: $(STAMP) ## Install strace and Tesseract if there are none; tests watch with them what is written and shown
+	@bash tools/watchers.sh
 
 lock: $(STAMP) ## Pin the dependencies anew (needs the network)
 	@$(PY) -m tools.check_lock --write

@@ -45,7 +45,7 @@ from byokeep.wiring import (
     web_app,
     worker_app,
 )
-from byokeep.wiring_profiles import Rooms, rooms
+from byokeep.wiring_profiles import Rooms, rooms, swept
 from byokeep.worker.tasks import run as run_worker
 
 _DRAIN_S: Final = 5.0
@@ -96,8 +96,12 @@ async def _broker(settings: Settings) -> None:
 
 
 async def _worker(settings: Settings, memory: Rooms) -> None:
-    async with worker_app(settings, memory) as (queue, app, profiles, keys):
+    async with worker_app(settings, memory) as (queue, app, profiles, keys), swept(memory, _swept):
         await run_worker(queue, app, profiles, keys)
+
+
+def _swept(count: int, code: str) -> None:
+    log.get_log().warning("rooms_swept", count=count, code=code)
 
 
 async def _refresher(settings: Settings) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.ephemeral.rooms import Rooms, foreseen, prepare
+from byokeep.adapters.ephemeral.sweeping import swept
 from byokeep.core.errors import Rejected
 from byokeep.ports import ArtifactStore
 from byokeep.settings import Settings, parse_bucket
 
-__all__ = ["Rooms", "artifact_store", "rooms"]
+__all__ = ["Rooms", "artifact_store", "rooms", "swept"]
 
 
 def artifact_store(settings: Settings, *, may_remove: bool = False) -> ArtifactStore:

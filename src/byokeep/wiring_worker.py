@@ -9,16 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from byokeep.adapters import sealing
 from byokeep.adapters.browser.rooms import ProfileRooms, sites
 from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
+from byokeep.adapters.sealing import TinkSealer
 from byokeep.client.settings import ClientSettings
-from byokeep.core.errors import Unavailable
-from byokeep.core.manifest import Manifest, Place
-from byokeep.core.sealed_record import SealedRecord
-from byokeep.core.secret import Secret
 from byokeep.flows.profile_app import ProfileApp
-from byokeep.flows.profile_ports import SealedBlob, Shot, Sink, Source, Target, Window
+from byokeep.flows.profile_ports import Shot, Window
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.ports import KeyHolder
 from byokeep.settings import Settings, hand_off_file
@@ -40,7 +36,7 @@ def profile_app(
         digest: Keyed digest of an account's id.
 
     Raises:
-        Rejected, Unavailable: As :func:`artifact_store`; ``bad_website_file``.
+        Rejected, Unavailable: As :func:`artifact_store`; ``bad_website_file``; ``sealing_self_test_failed``.
     """
     own = settings.file("websites_dir")
     return ProfileApp(
@@ -60,27 +56,6 @@ def profile_app(
         digest=digest,
         rekey_days=settings.profile_rekey_days,
     )
-
-
-class TinkSealer:
-    """:class:`byokeep.flows.profile_ports.Sealer` by Tink."""
-
-    def new_dek(self) -> Secret:
-        """Return a fresh key."""
-        try:
-            return sealing.new_dek()
-        except (OSError, NotImplementedError):
-            raise Unavailable("no_randomness", next_step="See to the system's source of randomness.") from None
-
-    async def seal(
-        self, source: Source, target: Target, *, dek: Secret, dek_id: UUID, manifest: Manifest, place: Place
-    ) -> SealedBlob:
-        """Seal all that a source gives."""
-        return await sealing.seal(source, target, dek=dek, dek_id=dek_id, manifest=manifest, place=place)
-
-    async def open_into(self, source: Source, sink: Sink, *, dek: Secret, record: SealedRecord, place: Place) -> None:
-        """Open a blob into a sink."""
-        await sealing.open_into(source, sink, dek=dek, record=record, place=place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ import json
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
 
 import aiohttp
 import pytest
@@ -19,13 +21,15 @@ from byokeep.adapters.browser.launch import Running
 from byokeep.adapters.browser.logout import Ended, logged_out
 from byokeep.adapters.browser.proof import photographed
 from byokeep.adapters.browser.session import restored, taken
+from byokeep.adapters.files.profile_notes import ProofFiles
 from byokeep.adapters.platforms.website import SitePlace, websites
 from byokeep.core.errors import Rejected
 from byokeep.core.identity import Verdict, Why
 from byokeep.sim.site.memory import Lie
 from byokeep.sim.site.site import DRAFT, EMAIL, MESSAGE
 from tests.support.pixels import read_png
-from tests.support.website import Site, expected, fresh, site_of, site_with_acme
+from tests.support.reading import plain, read
+from tests.support.website import ACME, Site, expected, fresh, site_of, site_with_acme
 
 # A lie, and what the page of it comes to. None of them is a match.
 CAUGHT = {
@@ -151,6 +155,33 @@ async def test_the_picture_shows_the_region_alone(browser: Running, site: Site) 
     with pytest.raises(Rejected) as caught:
         await photographed(browser.page, site_of(), site.place(), expected(id="1"))
     assert caught.value.code == "account_not_proven"
+
+
+@pytest.mark.req("R5.3-18")
+async def test_nobody_reads_more_in_the_picture_than_the_name(browser: Running, site: Site, tmp_path: Path) -> None:
+    """As it is kept, by its hash: recognition reads the account, and of message, address, draft, cookies not a word."""
+    await identify(browser.page, site_of(), site.place())
+    cookies = [one["value"] for one in await browser.context.cookies()]
+    words = [word for text in (EMAIL, MESSAGE, DRAFT) for word in text.split() if len(word) > 3]
+    await browser.page.evaluate("document.body.style.zoom = 3")
+    shown = read(await browser.page.screenshot(full_page=True))
+    assert [word for word in words if plain(word) not in shown] == [], "it can not be read where it stands open"
+    wide = replace(site_of(), proof=replace(site_of().proof, region="body"))
+    for website in (site_of(), wide):
+        proof = await photographed(browser.page, website, site.place(), expected())
+        name = await ProofFiles(tmp_path).keep(UUID(int=1), UUID(int=2), 1, picture=proof.picture, sha256=proof.sha256)
+        kept = (tmp_path / name).read_bytes()
+        assert hashlib.sha256(kept).hexdigest() == proof.sha256
+        assert proof.sha256 in name
+        assert chunks_of(kept) <= {b"IHDR", b"IDAT", b"IEND", b"sRGB", b"PLTE", b"tRNS"}
+        seen = read(kept)
+        assert plain(ACME["display_name"]) in seen
+        assert not [word for word in words if plain(word) in seen]
+        assert not [value for value in cookies if plain(value) in seen or value.encode() in kept]
+    await browser.page.evaluate("document.body.style.zoom = 1")
+    await browser.page.evaluate("history.replaceState(null, '', location.pathname.replace('settings', 'inbox'))")
+    with pytest.raises(Rejected, match="page_not_allowed"):
+        await photographed(browser.page, site_of(), site.place(), expected())
 
 
 async def test_covered_parts_of_a_wide_region_are_black(browser: Running, site: Site) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,12 @@ from typing import Any
 import aiohttp
 import pytest
 
+from byokeep.adapters.ephemeral.rooms import shared_place
+from byokeep.core.errors import Unavailable
+from byokeep.redact.canary import new_canary
 from tests.support.cli import Ran, Shell
-from tests.support.stack import World, running_stack
+from tests.support.room_owner import holds, orphan, owner
+from tests.support.stack import World, environment, running_stack, until
 
 pytestmark = pytest.mark.timeout(600)
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/\S+/")
@@ -186,3 +191,40 @@ async def test_another_account_is_never_sealed(office: Office) -> None:
     assert not list((office.world.home / "artifacts").rglob(f"{client}/**/*.sealed"))
     reasons = [one["reason"] for one in await office.json("alert", "list")]
     assert "profile_quarantined" in reasons
+
+
+async def test_a_worker_sweeps_what_a_killed_owner_and_its_killed_guard_left(world: World, tmp_path: Path) -> None:
+    """A room in shared memory of the worker's user: gone within a minute, while one that somebody has stays."""
+    canary_file = tmp_path / "canary"
+    canary_file.write_bytes(new_canary("openai"))
+    with owner(str(shared_place()), canary_file) as (_, living, _guard):
+        left = orphan(str(shared_place()), canary_file)
+        assert holds(left, canary_file)
+        await until(lambda: not left.exists(), 60, "the room of nobody")
+        assert holds(living, canary_file)
+    lines = (world.home / "logs" / "worker.log").read_text().splitlines()
+    assert any('"event": "rooms_swept"' in line and '"count": 1' in line for line in lines)
+
+
+BROKEN = {
+    "worker": "from byokeep.adapters.sealing import keys; keys._STREAM = b'another key'",
+    "refresher": "from byokeep.adapters.files import slots; slots.urlsafe_b64decode = lambda _: bytes(31) + b'x'",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_process_whose_sealing_is_broken_does_not_start(world: World, name: str) -> None:
+    """Its library derives another key or answers otherwise: it ends with one code before it takes up any work."""
+    program = f"import runpy\n{BROKEN[name]}\nrunpy.run_module('byokeep.cli', run_name='__main__')"
+    counted = "SELECT count(*) FROM procrastinate.procrastinate_workers"
+    workers = await world.sql(counted)
+    before = sorted((world.home / "slots").rglob("*"))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, name, "--config", str(world.home / "run-settings.toml"), env=environment(),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, said = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == Unavailable.exit_code
+    assert b"sealing_self_test_failed" in said
+    assert await world.sql(counted) == workers
+    assert sorted((world.home / "slots").rglob("*")) == before

@@ -17,13 +17,17 @@ from typing import Any
 
 import pytest
 
+from byokeep.adapters.ephemeral import sweeping
+from byokeep.adapters.sealing import keys
 from byokeep.client.browser import run as client_run
 from byokeep.core.errors import Conflict, Denied, Integrity, Unavailable
 from byokeep.core.manifest import Packing
 from byokeep.flows import profile_use
 from byokeep.flows.reconcile import SETTLE, reconcile
+from byokeep.redact.canary import new_canary
 from tests.flows.test_profile_use import running
 from tests.support.broker import Stand
+from tests.support.room_owner import orphan
 from tests.support.sealed_profile import NAME, PLATFORM, Sealed, in_memory, sealed
 from tests.support.website import ACME, Site, site_with_acme
 
@@ -128,7 +132,10 @@ async def refused(made: Sealed) -> None:
 
 @pytest.mark.parametrize("lie", ["challenge", "login", "empty", "error", "two_accounts", "frame", "ended"])
 async def test_what_could_not_be_checked_counts_as_the_wrong_account(made: Sealed, lie: str) -> None:
-    """A challenge, a logged-out, empty, broken or unclear page: the block is never entered and nothing is sealed."""
+    """A challenge, a logged-out, empty, broken or unclear page: the block is never entered and nothing is sealed.
+
+    What only a person can mend is out of use at once; the other pages may be the platform's own trouble.
+    """
     if lie == "ended":
         await made.site.tell("site/end", platform=PLATFORM, account="acme")
     else:
@@ -138,8 +145,25 @@ async def test_what_could_not_be_checked_counts_as_the_wrong_account(made: Seale
             async with job.browser(NAME):
                 pytest.fail("the context was handed out")
     assert await made.site.effects() == 0
-    assert made.row()[1] == "1"
-    assert "profile_not_identified" in made.stand.alerts()
+    needs = {"challenge": "challenge", "login": "logged_out", "ended": "logged_out"}.get(lie, "")
+    assert made.row() == (["quarantined", "1", needs] if needs else ["valid", "1", ""])
+    assert ("profile_quarantined" if needs else "profile_not_identified") in made.stand.alerts()
+    assert made.left() == []
+    if needs:
+        async with made.keep() as keep:
+            with pytest.raises(Denied, match="profile_not_usable"):
+                async with made.job(keep):
+                    pytest.fail("a quarantined profile is not leased")
+
+
+async def test_a_session_that_ends_while_a_job_works_is_out_of_use(made: Sealed) -> None:
+    """The last look, when the block is over, finds it logged out: nothing is sealed, and a person has to log in."""
+    async with made.keep() as keep, made.job(keep) as job:
+        with pytest.raises(Unavailable, match="profile_not_sealed"):
+            async with job.browser(NAME):
+                await made.site.tell("site/end", platform=PLATFORM, account="acme")
+    assert made.row() == ["quarantined", "1", "logged_out"]
+    assert "profile_quarantined" in made.stand.alerts()
     assert made.left() == []
 
 
@@ -179,6 +203,39 @@ async def test_a_second_runner_hears_since_when_it_is_open(made: Sealed) -> None
                     pytest.fail("one browser at a time")
         async with other.browser(NAME) as context:
             assert context.pages
+
+
+async def test_a_runner_whose_sealing_is_broken_opens_nothing(made: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its library derives another key: one code, nothing is asked of the broker, no room, no browser, no effect."""
+    monkeypatch.setattr(keys, "_STREAM", b"another key")
+    async with made.keep() as keep, made.job(keep) as job:
+        with pytest.raises(Unavailable, match="sealing_self_test_failed"):
+            async with job.browser(NAME):
+                pytest.fail("it was opened")
+        assert made.stand.db.sql(f"SELECT count(*) FROM byokeep.profile_opening {made.profile.of}").strip() == "0"
+        assert (made.row(), made.left()) == (["valid", "1", ""], [])
+        monkeypatch.undo()
+        async with job.browser(NAME):
+            pass
+    assert await made.site.effects() == 0
+
+
+async def test_a_runner_sweeps_what_another_s_kill_left(
+    made: Sealed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a browser is open, the room of a killed runner whose guard was killed too goes; the open one works on."""
+    monkeypatch.setattr(sweeping, "EVERY_S", 0.5)
+    canary_file = tmp_path / "canary"
+    canary_file.write_bytes(new_canary("openai"))
+    async with made.keep() as keep, made.job(keep) as job, job.browser(NAME) as context:
+        left = await asyncio.to_thread(orphan, str(made.rooms), canary_file)
+        until = time.monotonic() + 60
+        while left.exists() and time.monotonic() < until:
+            await asyncio.sleep(0.1)
+        assert not left.exists()
+        await context.pages[0].goto(made.page)
+        await context.pages[0].wait_for_selector(READY)
+    assert made.left() == []
 
 
 async def test_nothing_is_recorded_and_the_session_is_not_handed_out(made: Sealed, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import shutil
@@ -11,18 +12,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
 
-from byokeep.adapters.ephemeral import guard
+from byokeep.adapters.ephemeral import guard, sweeping
 from byokeep.adapters.ephemeral import rooms as rooms_module
 from byokeep.adapters.ephemeral.namespace import PLACE, enter
-from byokeep.adapters.ephemeral.rooms import Rooms, foreseen, in_memory, prepare
+from byokeep.adapters.ephemeral.rooms import Rooms, foreseen, in_memory, prepare, shared_place
+from byokeep.adapters.ephemeral.sweeping import swept
 from byokeep.core.errors import Unavailable
 from byokeep.redact.canary import new_canary
+from tests.support.room_owner import end, holds, orphan, owner
 
 ROOT = Path(__file__).resolve().parents[2]
 SOON_S = 20  # the promise is 60
@@ -35,42 +38,11 @@ def place() -> Iterator[Path]:
     guard.wipe(str(place))
 
 
-@contextmanager
-def owner(
-    place: str, canary_file: Path, *, user: int | None = None
-) -> Iterator[tuple[subprocess.Popen[str], Path, int]]:
-    """Start a process with a room; yields it, its room and its guard's number (0: none)."""
-    command = [sys.executable, "-m", "tests.support.room_owner", place, str(canary_file)]
-    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert started.stdout
-        room, watching, _warnings = started.stdout.readline().rstrip("\n").split(" ")
-        yield started, Path(room), int(watching)
-    finally:
-        end(started)
-
-
-def end(started: subprocess.Popen[str]) -> None:
-    started.kill()
-    started.wait()
-    if started.stdout:
-        started.stdout.close()
-
-
 @pytest.fixture
 def canary_file(tmp_path: Path) -> Path:
     file = tmp_path / "canary"
     file.write_bytes(new_canary("openai"))
     return file
-
-
-def holds(room: Path, canary_file: Path) -> bool:
-    """Whether something plain lies there now, while its owner writes on."""
-    for path in room.glob("*/*"):
-        with suppress(OSError):
-            if canary_file.read_bytes() in path.read_bytes():
-                return True
-    return False
 
 
 def gone(path: Path) -> bool:
@@ -147,6 +119,82 @@ def test_a_sweep_leaves_living_rooms_alone(place: Path, canary_file: Path) -> No
         while not rooms.sweep() and time.monotonic() < until:
             time.sleep(0.02)
         assert list(place.iterdir()) == []
+
+
+async def test_what_nobody_has_is_swept_for_as_long_as_a_process_has_rooms(
+    place: Path, canary_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Owner and guard killed together: gone soon and told. Rooms of others that live stay, and what is no room."""
+    monkeypatch.setattr(sweeping, "EVERY_S", 0.1)
+    told: list[tuple[int, str]] = []
+    rooms = Rooms(place, private=False)
+    (place / "shared by a browser").mkdir()
+    with owner(str(place), canary_file) as (_, living, _guard), rooms.open() as ours:
+        async with swept(rooms, lambda *what: told.append(what)):
+            left = orphan(str(place), canary_file)
+            until = time.monotonic() + SOON_S
+            while not told and time.monotonic() < until:
+                await asyncio.sleep(0.05)
+            assert not left.exists()
+            (place / "0123456789abcdef").symlink_to(place)
+            await asyncio.sleep(1)  # some more sweeps
+        assert holds(living, canary_file)
+        assert ours.path.is_dir()
+        assert {path.name for path in place.iterdir()} == {
+            living.name, ours.path.name, "shared by a browser", "0123456789abcdef"
+        }  # fmt: skip
+    assert set(told) == {(1, "")}
+
+
+async def test_a_sweep_that_fails_is_told_and_the_next_one_comes(
+    place: Path, canary_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place can not be looked at: its code is told, again and again, and what lies there goes once it can be."""
+    monkeypatch.setattr(sweeping, "EVERY_S", 0.1)
+    told: list[tuple[int, str]] = []
+    rooms = Rooms(place, private=False)
+    left = orphan(str(place), canary_file)
+    aside = place.rename(place.with_name("aside"))
+    async with swept(rooms, lambda *what: told.append(what)):
+        await asyncio.sleep(1)
+        assert len(told) > 1
+        assert set(told) == {(0, "rooms_not_swept")}
+        aside.rename(place)
+        until = time.monotonic() + SOON_S
+        while told[-1][1] and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+    assert told[-1] == (1, "")
+    assert not left.exists()
+
+
+def test_a_process_with_a_private_place_sweeps_the_shared_one_too(canary_file: Path) -> None:
+    """A worker as root sees no shared memory but its own; what a runner of its user left there goes all the same."""
+    with owner(str(shared_place()), canary_file) as (_, living, _guard):
+        left = orphan(str(shared_place()), canary_file)
+        program = (
+            "from byokeep.adapters.ephemeral.rooms import prepare, shared_place\n"
+            "prepare(None, 64); print(shared_place().exists())"
+        )
+        ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+        assert ran.stdout.strip() == str(os.geteuid() != 0)  # as root it was entered, and hidden
+        assert not left.exists()
+        assert holds(living, canary_file)
+
+
+def test_a_place_beside_that_is_another_s_is_left_alone(place: Path, tmp_path: Path) -> None:
+    """One that others may enter, a link and a disk are not swept, whatever lies there; one that is missing is fine."""
+    (tmp_path / "0123456789abcdef").mkdir()
+    link, loose = place.with_name("link"), place.with_name("loose")
+    link.symlink_to(tmp_path)
+    loose.mkdir(mode=0o755)
+    (loose / "0123456789abcdef").mkdir()
+    for beside in (tmp_path, link, loose, place.with_name("missing")):
+        assert Rooms(place, private=False, beside=beside).sweep() == 0
+    assert (loose / "0123456789abcdef").is_dir()
+    assert (tmp_path / "0123456789abcdef").is_dir()
+    loose.chmod(0o700)
+    assert Rooms(place, private=False, beside=loose)
+    assert list(loose.iterdir()) == []
 
 
 @pytest.mark.parametrize("user", [0, 65534])

@@ -373,15 +373,25 @@ async def test_a_website_need_not_show_every_name(stand: Stand, connected: bool)
     assert await said("fax") == "422"
 
 
-@pytest.mark.parametrize(("identity", "cause"), [("match", "wrong_account"), ("mismatch", "closed")])
-async def test_a_session_of_another_account_is_quarantined(stand: Stand, identity: str, cause: str) -> None:
-    """Whether the runner says it or the broker saw it: nobody opens that profile any more, and people are told."""
+@pytest.mark.parametrize(
+    ("identity", "cause", "reason"),
+    [
+        ("match", "wrong_account", "wrong_account"), ("mismatch", "closed", "wrong_account"),
+        ("match", "logged_out", "logged_out"), ("match", "challenge", "challenge"),
+        ("mismatch", "logged_out", "wrong_account"),
+    ],
+)  # fmt: skip
+async def test_a_session_that_a_person_must_look_at_is_quarantined(
+    stand: Stand, identity: str, cause: str, reason: str
+) -> None:
+    """Another's, ended, or asked for something, as the runner says or the broker saw: out of use, and people are told.
+    """
     run = await running(stand)
     epoch = await run.opened()
     await run.identified(identity)
     assert (await run.at(f"/{epoch}/end", {"cause": cause}))[0] == 200
     assert stand.db.sql(f"SELECT state, reason FROM byokeep.profile {run.profile.where}").split("|") == [
-        "quarantined", "wrong_account",
+        "quarantined", reason,
     ]  # fmt: skip
     assert "profile_quarantined" in stand.alerts()
     assert len(stand.events("profile.quarantined")) == 1

@@ -5,10 +5,60 @@ Arguments: ``private`` or a place; a file with the canary. Prints its room and g
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from byokeep.adapters.ephemeral.rooms import Rooms, prepare
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def owner(place: str, canary_file: Path) -> Iterator[tuple[subprocess.Popen[str], Path, int]]:
+    """Start a process with a room; yields it, its room and its guard's number (0: none)."""
+    command = [sys.executable, "-m", "tests.support.room_owner", place, str(canary_file)]
+    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert started.stdout
+        room, watching, _warnings = started.stdout.readline().rstrip("\n").split(" ")
+        yield started, Path(room), int(watching)
+    finally:
+        end(started)
+
+
+def end(started: subprocess.Popen[str]) -> None:
+    """Kill an owner and wait for its end."""
+    started.kill()
+    started.wait()
+    if started.stdout:
+        started.stdout.close()
+
+
+def orphan(place: str, canary_file: Path) -> Path:
+    """Leave a room whose owner and guard were killed together; returns it."""
+    with owner(place, canary_file) as (process, room, watching):
+        while not holds(room, canary_file):
+            time.sleep(0.02)
+        os.kill(watching, signal.SIGSTOP)  # so that it can not be the faster one
+        process.kill()
+        process.wait()
+        os.kill(watching, signal.SIGKILL)
+    return room
+
+
+def holds(room: Path, canary_file: Path) -> bool:
+    """Whether something plain lies there now, while its owner writes on."""
+    for path in room.glob("*/*"):
+        with suppress(OSError):
+            if canary_file.read_bytes() in path.read_bytes():
+                return True
+    return False
 
 
 def main(place: str, canary_file: str) -> None:

@@ -24,6 +24,7 @@ import pytest
 
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.openbao.kek import TransitKeyHolder
+from byokeep.adapters.sealing import TinkSealer
 from byokeep.client import ClientSettings
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.manifest import ExpectedAccount, Packing
@@ -33,7 +34,6 @@ from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_care import care
 from byokeep.flows.profile_do import do_work
 from byokeep.flows.profile_ports import Look, Shot, Sink, Source, Window
-from byokeep.wiring_worker import TinkSealer
 from byokeep.worker.profile_custodian import BrokerProfileCustodian
 from tests.support.web import Desk
 

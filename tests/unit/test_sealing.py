@@ -14,13 +14,18 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import zstandard
+from cryptography.hazmat.primitives.hashes import SHA512_256
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byokeep.adapters.sealing import keys, known_answers, new_dek, open_into, seal, self_test
+from byokeep.adapters.sealing import TinkSealer, keys, known_answers, new_dek, open_into, seal, self_test
+from byokeep.adapters.sealing import opening as opening_now
+from byokeep.adapters.sealing import sealing as sealing_now
 from byokeep.core.envelope import HEADER, parse_header
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.manifest import Place
@@ -217,6 +222,60 @@ def test_a_wrong_answer_fails_the_self_test(at: int, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(known_answers, "_BLOB", bytes(known))
     with pytest.raises(Unavailable, match="sealing_self_test_failed"):
         self_test()
+
+
+def broken_library(*_: object, **__: object) -> None:
+    raise ZeroDivisionError
+
+
+class NotVerifying:
+    """A library that opens an altered text as the one it should have been."""
+
+    def __init__(self, dek: Secret, salt: bytes) -> None:
+        self._real = keys.stream_aead(dek, salt)
+
+    def new_decrypting_stream(self, reading: Any, associated: bytes) -> Any:
+        text = b"".join(iter(reading.read, b""))
+        good = known_answers._BLOB[HEADER:]
+        return self._real.new_decrypting_stream(io.BytesIO(good if text[:-1] == good[:-1] else text), associated)
+
+
+class NotEncrypting:
+    """A library that passes on what it is given."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def new_encrypting_stream(self, writing: Any, _: bytes) -> Any:
+        return io.BufferedWriter(writing)
+
+    def new_decrypting_stream(self, reading: Any, _: bytes) -> Any:
+        return io.BufferedReader(reading)
+
+
+BROKEN: dict[str, list[tuple[Any, str, Any]]] = {
+    "encrypts nothing": [(sealing_now, "stream_aead", NotEncrypting), (opening_now, "stream_aead", NotEncrypting)],
+    "seals nothing that it opens": [(sealing_now, "stream_aead", NotEncrypting)],
+    "verifies nothing": [(opening_now, "stream_aead", NotVerifying)],
+    "derives another key": [(keys, "_STREAM", b"another label")],
+    "derives another commitment": [(keys, "_COMMITMENT", b"another label")],
+    "hashes to another digest": [(keys, "SHA256", SHA512_256)],
+    "raises what nobody foresaw": [(keys, "HKDF", broken_library)],
+    "does not compress": [(zstandard, "ZstdCompressor", broken_library)],
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_library_seals_and_opens_nothing(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cipher, a derivation or a compression that does something else: there is no sealer, with one code."""
+    TinkSealer()
+    for owner, name, broken in BROKEN[what]:
+        monkeypatch.setattr(owner, name, broken)
+    with pytest.raises(Unavailable) as refused:
+        TinkSealer()
+    assert refused.value.code == "sealing_self_test_failed"
+    monkeypatch.undo()
+    TinkSealer()
 
 
 async def test_a_key_of_another_length_is_refused() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from byokeep.adapters.files import slots
 from byokeep.adapters.files.slots import SIZE, SlotDirectory, decode, encode, seal, unseal
@@ -52,6 +53,50 @@ def test_vectors_hold(case: dict[str, Any]) -> None:
     assert found.body.reveal() == case["body"].encode()
     nonce = b64decode(case["nonce"])
     assert encode(seal(key, journal, found, nonce)) == b64decode(case["begins"])
+
+
+class NotVerifying:
+    """A cipher that opens an altered text as the one it should have been."""
+
+    def __init__(self, key: bytes) -> None:
+        self._real = AESGCM(key)
+
+    def encrypt(self, nonce: bytes, data: bytes, bound: bytes) -> bytes:
+        return self._real.encrypt(nonce, data, bound)
+
+    def decrypt(self, nonce: bytes, data: bytes, bound: bytes) -> bytes:
+        return self._real.decrypt(nonce, slots._KNOWN, bound)
+
+
+class NotEncrypting(NotVerifying):
+    """A cipher that passes on what it is given."""
+
+    def encrypt(self, nonce: bytes, data: bytes, bound: bytes) -> bytes:
+        return data + bytes(16)
+
+    def decrypt(self, nonce: bytes, data: bytes, bound: bytes) -> bytes:
+        return data[:-16]
+
+
+class Raising(NotVerifying):
+    """A cipher that is broken in a way that nobody foresaw."""
+
+    def encrypt(self, nonce: bytes, data: bytes, bound: bytes) -> bytes:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("broken", [NotVerifying, NotEncrypting, Raising])
+def test_a_broken_cipher_lands_nothing(
+    broken: type[NotVerifying], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no directory of slots, so no refresher, and nothing was made."""
+    monkeypatch.setattr(slots, "AESGCM", broken)
+    with pytest.raises(Unavailable) as refused:
+        SlotDirectory(tmp_path / "slots", HERE)
+    assert refused.value.code == "sealing_self_test_failed"
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    SlotDirectory(tmp_path / "slots", HERE).close()
 
 
 async def test_a_reply_comes_back_as_it_was_landed(tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ def _announced_out(made: profile_reseal.Announced) -> dict[str, Any]:
     return {
         "generation": made.generation, "blob_key": made.blob_key, "path": made.path,
         "created_by": str(made.created_by), "created_at": made.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "stays": made.stays,
     }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.kek import Holder, KeyContext, Wrapped
 from byokeep.core.model import Actor, ClientId
+from byokeep.core.record_room import check_rewrap
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.flows import kek_book, profiles
@@ -149,13 +150,17 @@ async def _write(
         )  # fmt: skip
     moved: list[_Moved] = []
     cas = max((row.record_version for row in rows), default=0)  # as a rule the newest; the store says when it is not
+    stays = min((row.record_version for row in rows), default=0)
     for row in rows:
         try:
-            moved.append(await _rewritten(app, custody, rotation, row, cas))
+            moved.append(await _rewritten(app, custody, rotation, row, cas, stays))
         except (Integrity, NotFound) as error:
             await _blocked(app, actor, row, error)
             return moved, True
         except Conflict as error:
+            if error.code == "record_history_full":
+                await _blocked(app, actor, row, error)
+                return moved, True
             if error.code != "stale_version":
                 raise
             break  # a seal was first; it is looked at again
@@ -163,7 +168,9 @@ async def _write(
     return moved, False
 
 
-async def _rewritten(app: KekApp, custody: KekCustody, rotation: Rotation, row: Generation, cas: int) -> _Moved:
+async def _rewritten(
+    app: KekApp, custody: KekCustody, rotation: Rotation, row: Generation, cas: int, stays: int
+) -> _Moved:
     ref = ProfileRef(row.client_id, row.profile_id)
     record = parse_record(await custody.read(ref, row.record_version))
     check_same(record, row)
@@ -177,11 +184,14 @@ async def _rewritten(app: KekApp, custody: KekCustody, rotation: Rotation, row: 
         raise Conflict("kek_version_moved", expected=rotation.to_version, newest=fresh.kek_version)
     after = replace(record, wrapped_dek=fresh.ciphertext, kek=fresh.key_ref, kek_version=fresh.kek_version)
     try:
+        check_rewrap(newest=cas, stays=stays)
         written = await custody.write(ref, after.canonical, cas=cas)
     except Conflict as error:
         if error.code != "stale_version":
             raise
-        written = await custody.write(ref, after.canonical, cas=await custody.newest(ref))
+        cas = await custody.newest(ref)
+        check_rewrap(newest=cas, stays=stays)
+        written = await custody.write(ref, after.canonical, cas=cas)
     return _Moved(row, fresh.kek_version, written)
 
 

@@ -31,6 +31,7 @@ from byokeep.flows.profiles import Generation, Opening, Profile
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Tx
 
+_LOOKED_AT: Final = life.RETAINED + 1  # generations
 LIFE_S: Final = 30  # seconds an opening holds without a sign of life
 _TAKE: Final = Query("opening_take", profiles.opening_from)
 _EPOCH: Final = Query("opening_epoch", lambda row: int(row["epoch"]))
@@ -53,6 +54,7 @@ class Plan:
     Attributes:
         base: The generation it starts from; ``generation`` = one more than the newest.
         epoch: Of the opening that seals.
+        stays: The oldest version of the record that must not fall out of the store; 0 = none.
     """
 
     profile: Profile
@@ -64,6 +66,7 @@ class Plan:
     job_id: UUID
     sealed_by: UUID
     environment: str
+    stays: int = 0
 
     @property
     def blob_key(self) -> str:
@@ -177,7 +180,7 @@ async def announce(
     plan = Plan(
         profile=profile, purpose=opening.purpose, base=profile.generation if base is None else base,
         generation=profile.generation + 1, epoch=opening.epoch, dek_id=dek_id, job_id=opening.job_id,
-        sealed_by=actor.id, environment=app.environment.value,
+        sealed_by=actor.id, environment=app.environment.value, stays=await _stays(tx, profile),
     )  # fmt: skip
     await tx.append(_seal_event(EventName.PROFILE_SEAL, Outcome.INTENDED, actor, plan))
     return plan
@@ -344,6 +347,13 @@ def _superseded(profile: Profile, opening: Opening) -> Conflict:
 
 def _at(opening: Opening) -> dict[str, object]:
     return {"client_id": opening.client_id, "profile_id": opening.profile_id, "epoch": opening.epoch}
+
+
+async def _stays(tx: Tx, profile: Profile) -> int:
+    """Return the oldest record version of what is in use or restorable."""
+    rows = await tx.all(profiles.GENERATIONS, client_id=profile.client_id, profile_id=profile.id, limit=_LOOKED_AT)
+    oldest = profile.generation - life.RETAINED
+    return min((row.record_version for row in rows if row.generation >= oldest and row.gone_at is None), default=0)
 
 
 async def _risk(tx: Tx, profile: Profile) -> Risk:

@@ -50,13 +50,17 @@ _REQUEST: Final = re.compile(r"[0-9a-f-]{36}\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """Where a seal goes, and what its manifest must say of who made it and when; both are the server's words."""
+    """Where a seal goes, what its manifest must say of who made it and when, and what its record may not push out.
+
+    All of it is the server's word; ``stays`` is the plan's.
+    """
 
     generation: int
     blob_key: str
     path: str
     created_by: UUID
     created_at: datetime
+    stays: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +130,9 @@ async def announce(
         plan = await book.announce(tx, app, actor, profile, opening, dek_id=dek_id)
         now = app.clock.now().replace(microsecond=0)
     return Announced(
-        generation=plan.generation, blob_key=plan.blob_key, path=plan.path, created_by=actor.id, created_at=now
-    )
+        generation=plan.generation, blob_key=plan.blob_key, path=plan.path, created_by=actor.id, created_at=now,
+        stays=plan.stays,
+    )  # fmt: skip
 
 
 async def put_blob(

@@ -3,6 +3,7 @@
 Rules
 - A fresh key for each blob, wrapped before a byte is sealed: without its holder there is no blob (R5.3-1, R5.3-3).
 - The content streams from the room through the sealer into the store; it is nowhere else (R5.3-7).
+- No seal begins whose record would push one that must stay out of the store (:mod:`byokeep.core.record_room`).
 - The record is written by compare-and-set on the version that was the newest when the seal began. Whoever loses is told
   so; the blob that was written then is nobody's, and the sweep takes it away.
 
@@ -20,6 +21,7 @@ from byokeep.core.errors import Integrity
 from byokeep.core.kek import KeyContext
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import Environment, ProfileId
+from byokeep.core.record_room import check_seal
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
@@ -40,19 +42,24 @@ async def seal(vault: Vault, plan: Plan, source: Source, *, browser_version: str
         now: Time of the seal, UTC.
 
     Raises:
-        Conflict: ``stale_version``: another seal was first.
+        Conflict: ``stale_version``: another seal was first; ``record_history_full``: it would push a good record out.
         Rejected: What can not be sealed; the state of the client's key.
         Unavailable: Holder, store or artifact store; nothing counts, what was written is swept.
         Integrity: The artifact store says that it holds something else than it was given.
     """
     manifest = manifest_of(plan.profile, plan, browser_version=browser_version, now=now)
-    return await seal_as(vault, manifest, plan.dek_id, source)
+    return await seal_as(vault, manifest, plan.dek_id, source, stays=plan.stays)
 
 
-async def seal_as(vault: Vault, manifest: Manifest, dek_id: UUID, source: Source) -> Sealed:
-    """As :func:`seal`, for who has the manifest: a runner takes it over from the generation that it opened."""
+async def seal_as(vault: Vault, manifest: Manifest, dek_id: UUID, source: Source, *, stays: int) -> Sealed:
+    """As :func:`seal`, for who has the manifest: a runner takes it over from the generation that it opened.
+
+    Args:
+        stays: As in the plan.
+    """
     ref = ProfileRef(manifest.client_id, manifest.profile_id)
     cas = await vault.custody.newest(ref)
+    check_seal(newest=cas, stays=stays)
     dek = vault.sealer.new_dek()
     try:
         wrapped = await vault.custody.keys.wrap(dek, context_of(manifest))

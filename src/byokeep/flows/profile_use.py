@@ -34,7 +34,10 @@ from byokeep.flows.scopes import browser_scopes, hold_open, require_open
 from byokeep.ports import Query, Row, Tx
 
 BEAT_S: Final = 1.0  # seconds between two questions; with what a browser needs to close, below 5
-_QUARANTINE: Final = {"wrong_account": "profile_quarantined", "altered": "profile_integrity"}  # cause -> alert
+_QUARANTINE: Final = {  # cause -> alert
+    "wrong_account": "profile_quarantined", "logged_out": "profile_quarantined", "challenge": "profile_quarantined",
+    "altered": "profile_integrity",
+}  # fmt: skip
 CAUSES: Final = frozenset({"closed", "crashed", "killed", "stopped", "failed", "not_identified", *_QUARANTINE})
 _ALERTS: Final = {"not_identified": "profile_not_identified", "killed": "browser_killed"}
 _FACTS: Final = Query("profile_use_facts", lambda row: row)
@@ -154,8 +157,9 @@ async def end(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoc
     """End an opening: the browser is closed and nothing of the profile is left. Ending it again changes nothing.
 
     Args:
-        cause: One of ``CAUSES``. ``wrong_account``, an account that this job found to be another's, and ``altered``
-            quarantine the profile: nobody opens it again before a person has looked (R5.3-15, R5.3-17).
+        cause: One of ``CAUSES``. ``wrong_account``, an account that this job found to be another's, ``logged_out``,
+            ``challenge`` and ``altered`` quarantine the profile: nobody opens it again before a person has looked or
+            logged in (R5.3-15, R5.3-17).
 
     Raises:
         NotFound: No such job or profile for this runner.

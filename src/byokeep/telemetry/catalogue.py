@@ -26,6 +26,7 @@ _FIELDS: Final = {
     "orphans_destroyed": "count",
     "profile_work_ended": "work",
     "profiles_cared_for": "count",
+    "rooms_swept": "count code",
     "kek_rotated": "",
     "kek_rewrapped": "count",
     "kek_checked": "count",

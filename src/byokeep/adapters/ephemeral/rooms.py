@@ -4,7 +4,7 @@ Rules
 - A place is memory or it is refused (``no_memory_backed_place``); 0700, ours, no link.
 - A room is wiped when its block ends. When its owner is killed: in a private place the kernel frees it with the last
   process of the namespace; in a shared one its guard wipes it at once; if the guard was killed too, the next
-  :meth:`Rooms.sweep` of any process does, at a start and then at least once a minute.
+  :meth:`Rooms.sweep` of any process of this user does, at a start and then at least once a minute (:mod:`.sweeping`).
 - A room is somebody's while its lock is held, by its owner or by its guard. Locks die with processes, numbers do not.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import re
 import resource
 import secrets
 import stat
@@ -28,6 +29,7 @@ from byokeep.core.errors import Unavailable
 from byokeep.process import clean_environment
 
 _IN_MEMORY: Final = frozenset({0x0102_1994, 0x8584_58F6})  # tmpfs, ramfs
+_ROOM: Final = re.compile(r"(\.dead-)*[0-9a-f]{16}")
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -41,13 +43,22 @@ def prepare(place: Path | None, mebibytes: int) -> Rooms:
     Raises:
         Unavailable: ``no_memory_backed_place``.
     """
+    shared = shared_place()
     if place is not None:
-        return Rooms(place, private=False)
-    # Without root the kernel gives it only together with a user namespace, in which a worker reaches no database.
-    private = namespace.enter(mebibytes) if os.geteuid() == 0 else None
-    if private is not None:
-        return Rooms(private, private=True)
-    return Rooms(namespace.PLACE / f"byokeep-rooms-{os.geteuid()}", private=False)
+        return Rooms(place, private=False, beside=shared)
+    if os.geteuid() == 0:
+        # Without root the kernel gives it only together with a user namespace, in which a worker reaches no database.
+        outside = os.open(namespace.PLACE, _DIRECTORY)  # what runners of this user leave there is ours to sweep
+        private = namespace.enter(mebibytes)
+        if private is not None:
+            return Rooms(private, private=True, beside=Path(f"/proc/self/fd/{outside}", shared.name))
+        os.close(outside)
+    return Rooms(shared, private=False)
+
+
+def shared_place() -> Path:
+    """Return where rooms of this user lie when nobody named a place and the system gives no private one."""
+    return namespace.PLACE / f"byokeep-rooms-{os.geteuid()}"
 
 
 def foreseen(place: Path | None) -> tuple[str, ...]:
@@ -85,6 +96,7 @@ class Rooms:
     Args:
         place: A directory in memory; made when missing.
         private: Whether nobody outside this process and its children sees it, so that no guard is needed.
+        beside: Another place of this user that is swept too; it need not be there.
 
     Attributes:
         warnings: Codes of what is weaker here than it could be: ``swap_is_on``, ``room_without_limit``.
@@ -93,20 +105,17 @@ class Rooms:
         Unavailable: ``no_memory_backed_place``.
     """
 
-    def __init__(self, place: Path, *, private: bool) -> None:
+    def __init__(self, place: Path, *, private: bool, beside: Path | None = None) -> None:
         self._place, self._private = place, private
-        try:
-            with suppress(FileExistsError):
-                place.mkdir(mode=0o700)
-            found = place.lstat()
-            ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-        except OSError:
-            raise _no_place() from None
-        if not ours or not in_memory(place):
+        self._beside = None if beside == place else beside
+        with suppress(OSError):
+            place.mkdir(mode=0o700)
+        if not _ours(place):
             raise _no_place()
         weaker = {"swap_is_on": _swaps() and not namespace.kept_out_of_swap(place), "room_without_limit": not private}
         self.warnings = tuple(code for code, holds in weaker.items() if holds)
-        self.sweep()
+        with suppress(Unavailable):  # whoever keeps rooms sweeps again
+            self.sweep()
 
     @contextmanager
     def open(self) -> Iterator[Room]:
@@ -118,7 +127,7 @@ class Rooms:
         path = self._place / secrets.token_hex(8)
         lock, watching = -1, None
         try:
-            with self._alone():
+            with _alone(self._place):
                 path.mkdir(mode=0o700)
                 lock = os.open(path, _DIRECTORY)
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,28 +148,67 @@ class Rooms:
                 raise Unavailable("room_not_wiped", next_step="Something still writes there; end it.")
 
     def sweep(self) -> int:
-        """Wipe the rooms that nobody has; returns how many. Safe at any time, in any process of this user."""
-        wiped = 0
-        with self._alone():
-            for path in self._place.iterdir():
-                with suppress(OSError):
-                    lock = os.open(path, _DIRECTORY)
-                    try:
-                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # taken: somebody has it
-                        wiped += guard.wipe(str(path))
-                    finally:
-                        os.close(lock)
+        """Wipe the rooms that nobody has; returns how many. Safe at any time, in any process of this user.
+
+        Raises:
+            Unavailable: ``rooms_not_swept``: it could not be looked, or one is not gone.
+        """
+        beside = () if self._beside is None or not _ours(self._beside) else (self._beside,)
+        left, wiped = [], 0
+        try:
+            for place in (self._place, *beside):
+                left += _nobody_s(place)
+            wiped = sum(guard.wipe(str(path)) for path, _ in left)
+        except OSError:
+            raise _not_swept() from None
+        finally:
+            for _, lock in left:
+                os.close(lock)
+        if wiped < len(left):
+            raise _not_swept()
         return wiped
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep a sweep from taking a room between its making and its lock."""
-        lock = os.open(self._place, _DIRECTORY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Keep a sweep from taking a room between its making and its lock."""
+    lock = os.open(place, _DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _nobody_s(place: Path) -> list[tuple[Path, int]]:
+    """Take the locks of the rooms whose lock is free, so that they are nobody else's now."""
+    taken = []
+    with _alone(place):
+        for path in filter(_is_room, place.iterdir()):
+            with suppress(OSError):
+                lock = os.open(path, _DIRECTORY)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:  # somebody has it
+                    os.close(lock)
+                else:
+                    taken.append((path, lock))
+    return taken
+
+
+def _is_room(path: Path) -> bool:
+    """Whether its name is that of a room, or of one whose wiping was cut off: a browser shares memory beside them."""
+    return _ROOM.fullmatch(path.name) is not None
+
+
+def _ours(place: Path) -> bool:
+    """Whether it is a directory of our user alone, and memory."""
+    try:
+        found = place.lstat()
+    except OSError:
+        return False
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+    return ours and in_memory(place)
 
 
 def in_memory(place: Path) -> bool:
@@ -195,6 +243,10 @@ def _swaps() -> bool:
         return len(Path("/proc/swaps").read_text().splitlines()) > 1
     except OSError:
         return True
+
+
+def _not_swept() -> Unavailable:
+    return Unavailable("rooms_not_swept", next_step="Something still writes in a room that is nobody's; end it.")
 
 
 def _no_place() -> Unavailable:

@@ -20,8 +20,8 @@ import re
 import stat
 from base64 import urlsafe_b64decode
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
@@ -38,6 +38,12 @@ FORMAT: Final = "byokeep-landing-slot/1"
 MAGIC: Final = b"BKSLOT1\n"
 SIZE: Final = 352 * 1024  # bytes: the largest reply that is read, in its stored form
 HEADER: Final = 64
+# A reply sealed by another implementation of AES-256-GCM, Tink's.
+_KNOWN: Final = bytes.fromhex(
+    "f3e9522622c7adcbf24a64c8cd30f33c653899a885adbfccfffbbe29a1176d0e9f929e9f6e5613d01ab2"
+    "a2eed79f742055c6a28c83bfb9e38ed57f257df8dec7f416d0f1f13975c723bed9b89d39d2531a91ca72"
+    "cb75b83918e38d410eadf577d575c803ee912ce12f866246b7409552521717b0c7af9afb3317ff"
+)
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 _OWNER: Final = re.compile(r"byokeep-slots/1\n([0-9a-f-]{36})\n([0-9a-f-]{36})\n\Z")
 _NEXT: Final = "Free disk space or mend the directory of slots; nothing was sent."
@@ -103,8 +109,35 @@ def unseal(key: Secret, journal_id: UUID, sealed: Sealed) -> LandedReply:
     return found
 
 
+def self_test() -> None:
+    """Ask a known answer: a reply seals to it, it opens, and does not when one bit differs.
+
+    Raises:
+        Unavailable: ``sealing_self_test_failed``.
+    """
+    try:
+        held = _held()
+    except Exception:  # of a library that is broken in ways that nobody foresaw
+        held = False
+    if not held:
+        raise Unavailable("sealing_self_test_failed", next_step="Install the pinned version of cryptography.")
+
+
+def _held() -> bool:
+    key, journal = Secret("A" * 43), UUID(int=4)
+    reply = LandedReply(base=1, at=datetime(2026, 3, 1, 12, tzinfo=UTC), status=200, body=Secret(b"known"))
+    sealed = seal(key, journal, reply, bytes(range(12)))
+    if sealed.text != _KNOWN or unseal(key, journal, sealed).body.reveal() != b"known":
+        return False
+    try:
+        unseal(key, journal, replace(sealed, text=_KNOWN[:-1] + bytes([_KNOWN[-1] ^ 1])))
+    except Integrity:
+        return True
+    return False
+
+
 class SlotDirectory:
-    """The slots of one refresher.
+    """The slots of one refresher. The known answer is asked before anything is touched.
 
     Args:
         place: The directory; made when missing.
@@ -114,10 +147,11 @@ class SlotDirectory:
         Conflict: ``already_running``: another process has it.
         Rejected: ``slots_too_open``: others may read or write it.
         Integrity: ``slots_of_another_installation``.
-        Unavailable: ``file_unusable``.
+        Unavailable: ``file_unusable``; ``sealing_self_test_failed``.
     """
 
     def __init__(self, place: Path, installation: UUID) -> None:
+        self_test()
         self._place = place
         try:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -20,12 +20,13 @@ from uuid import UUID
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import PLATFORMS, Environment, LeaseKind, Provider
+from byokeep.core.record_room import KEPT
 
 AUDIENCE: Final = "openbao"
 MAX_TOKEN_TTL_S: Final = 60
 MACHINES: Final = ("web", "broker", "provisioner")
 MACHINE_TTL_S: Final = 20 * 60
-KV_MAX_VERSIONS: Final = 20
+KV_MAX_VERSIONS: Final = KEPT
 TOKEN_KEY_PATH: Final = "kv/data/platform/token-key"  # noqa: S105 - a path
 SCAN_KEY_PATH: Final = "kv/data/platform/scan-key"
 APPS_PATH: Final = "kv/data/platform/apps"

@@ -11,7 +11,8 @@ The format is docs/spec/sealed-blob.md. It may not know where blobs lie, what a 
 from byokeep.adapters.sealing.keys import new_dek
 from byokeep.adapters.sealing.known_answers import self_test
 from byokeep.adapters.sealing.opening import open_into
+from byokeep.adapters.sealing.sealer import TinkSealer
 from byokeep.adapters.sealing.sealing import SealedBlob, seal
 from byokeep.adapters.sealing.stream import Sink, Source, Target
 
-__all__ = ["SealedBlob", "Sink", "Source", "Target", "new_dek", "open_into", "seal", "self_test"]
+__all__ = ["SealedBlob", "Sink", "Source", "Target", "TinkSealer", "new_dek", "open_into", "seal", "self_test"]

@@ -31,11 +31,12 @@ ENDED_WITHIN_S = 5.0  # for the word that it is over; the opening runs out by it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """Where a seal goes, and who made it when, in the broker's words."""
+    """Where a seal goes, who made it when, and which record it may not push out, in the broker's words."""
 
     generation: int
     created_by: UUID
     created_at: datetime
+    stays: int
 
 
 class Opening:
@@ -106,7 +107,7 @@ class Opening:
         try:
             return Announced(
                 generation=int(reply["generation"]), created_by=UUID(reply["created_by"]),
-                created_at=datetime.fromisoformat(reply["created_at"]),
+                created_at=datetime.fromisoformat(reply["created_at"]), stays=int(reply["stays"]),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Unavailable("broker_garbage") from None

@@ -13,7 +13,6 @@ It may not act on a page but to look whose it is.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -21,10 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
-from byokeep.adapters import sealing
 from byokeep.adapters.browser.identify import Outcome, identify
 from byokeep.adapters.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, Site, sites, told
-from byokeep.adapters.ephemeral.rooms import Rooms
+from byokeep.adapters.ephemeral.rooms import Rooms, shared_place
+from byokeep.adapters.ephemeral.sweeping import swept
+from byokeep.adapters.sealing import TinkSealer
 from byokeep.client.browser.opening import Opening
 from byokeep.client.browser.unrecorded import unrecorded
 from byokeep.client.browser.vault import LeasedVault
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 PERMITS_END_S: Final = 20.0  # seconds after which a permit that nobody closed is called unknown
 _LOOK_S: Final = 1.0
-_SHARED: Final = Path("/dev/shm")  # noqa: S108 - memory; what is made there is 0700
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,15 +80,17 @@ async def opened(use: Use, name: str) -> AsyncIterator[BrowserContext]:
             ``identity_unproven``, ``identity_drift``, ...
         Conflict: ``profile_in_use``, with ``since``; ``opening_lost``.
         Integrity: The sealed profile is not what it was.
-        Unavailable: Something could not be asked, or started; ``profile_not_sealed``: what moved is lost.
+        Unavailable: Something could not be asked, or started; ``sealing_self_test_failed``, before anything is asked;
+            ``profile_not_sealed``: what moved is lost.
     """
+    sealer = await asyncio.to_thread(TinkSealer)
     platform, _, account = name.partition("/")
     profile_id = await use.lease.profile(f"{PROFILE}/{name}")
     opening = await Opening.begin(
         use.broker, use.token, job_id=use.job_id, client_id=use.client_id, profile_id=profile_id,
         lease_id=await use.lease.renewed(),
     )  # fmt: skip
-    run = _Run(use, opening, Provider(platform), account, profile_id)
+    run = _Run(use, opening, Provider(platform), account, profile_id, sealer)
     try:
         async with watched(opening) as watch, run.room() as room:
             try:
@@ -103,9 +104,11 @@ async def opened(use: Use, name: str) -> AsyncIterator[BrowserContext]:
 
 
 class _Run:
-    def __init__(self, use: Use, opening: Opening, platform: Provider, account: str, profile_id: UUID) -> None:
+    def __init__(
+        self, use: Use, opening: Opening, platform: Provider, account: str, profile_id: UUID, sealer: TinkSealer
+    ) -> None:
         self.cause = "failed"
-        self._use, self._opening, self._profile_id = use, opening, profile_id
+        self._use, self._opening, self._profile_id, self._sealer = use, opening, profile_id, sealer
         self._platform, self._account = platform, account
         self._name = f"{PROFILE}/{platform.value}/{account}"
         self._moved = self._failed = False
@@ -115,13 +118,13 @@ class _Run:
         """Give a room in memory; it is wiped at the end."""
         if self._use.site_urls and self._opening.environment is Environment.PRODUCTION:
             raise Rejected("test_hook_in_production", next_step="Remove site_urls.")
-        place = self._use.room_dir or _SHARED / f"byokeep-rooms-{os.geteuid()}"
+        place = self._use.room_dir or shared_place()
         rooms = await asyncio.to_thread(Rooms, place, private=False)
         known: Mapping[Provider, Site] = sites(self._use.site_urls)
         if self._platform not in known:
             raise Rejected("platform_without_website", platform=self._platform.value)
         self._site = known[self._platform]
-        async with ProfileRooms(rooms, known).enter(self._profile_id, self._opening.packing) as room:
+        async with swept(rooms), ProfileRooms(rooms, known).enter(self._profile_id, self._opening.packing) as room:
             yield room
 
     @asynccontextmanager
@@ -166,7 +169,7 @@ class _Run:
     async def _unsealed(self, room: ProfileRoom) -> SealedRecord:
         opening = self._opening
         custody = LeasedVault(self._use.lease, self._name, opening.environment, opening.row.holder)
-        vault = Vault(sealer=sealing, artifacts=opening, custody=custody)
+        vault = Vault(sealer=self._sealer, artifacts=opening, custody=custody)
         try:
             return await unseal(vault, opening.row, opening.environment, room.sink, found=Found())
         except Integrity:
@@ -187,11 +190,13 @@ class _Run:
             raise Denied(code, next_step="The browser was closed before anything was done. An operator looks at it.")
 
     async def _seen(self, browser: RoomBrowser, expected: ExpectedAccount) -> Face | None:
-        """Return whom the platform shows, None when that could not be read; notes another's account."""
+        """Return whom the platform shows, None when that could not be read; notes what needs a person."""
         seen = await identify(browser.running.page, self._site.website, self._site.place)
         verdict = seen.compared(told(self._site.website, expected)).verdict
         if seen.outcome is Outcome.IDENTIFIED and verdict is Verdict.MISMATCH:
             self.cause = "wrong_account"
+        elif seen.outcome in (Outcome.LOGGED_OUT, Outcome.CHALLENGE):
+            self.cause = seen.outcome.value
         return seen.face
 
     def _expected(self) -> ExpectedAccount:
@@ -245,7 +250,8 @@ class _Run:
             held = LeasedVault(custody, f"{PROFILE}/{self._profile_id}", opening.environment, opening.row.holder)
             with room.content() as source:
                 done = await seal_as(
-                    Vault(sealer=sealing, artifacts=opening, custody=held), manifest, dek_id, source
+                    Vault(sealer=self._sealer, artifacts=opening, custody=held), manifest, dek_id, source,
+                    stays=plan.stays,
                 )  # fmt: skip
             watch.finish()  # the opening ends with the record
             await opening.record(dek_id, done)
