@@ -20,7 +20,7 @@ from byokeep.core.epoch import LogState, SignedEpoch
 from byokeep.core.events import Event
 from byokeep.core.kek import KekScope, KekStatus, KeyContext, Wrapped
 from byokeep.core.model import Lane, Provider
-from byokeep.core.ref import SecretRef
+from byokeep.core.ref import ProfileRef, SecretRef
 from byokeep.core.secret import Secret
 
 T = TypeVar("T")
@@ -168,6 +168,16 @@ class AppSecrets(Protocol):
 
     async def current(self, provider: Provider, login: str) -> int:
         """Return the newest version's number, 0 when there is none."""
+
+
+class ProfileRecords(Protocol):
+    """What ``broker`` may do with the records of sealed profiles: write the next one. It reads and removes none."""
+
+    async def newest(self, ref: ProfileRef) -> int:
+        """Return the newest version's number, 0 when the path was never written. Raises Unavailable."""
+
+    async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
+        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable."""
 
 
 class ScanKey(Protocol):

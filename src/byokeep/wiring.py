@@ -36,6 +36,7 @@ from byokeep.adapters.openbao.intake import BaoAppSecrets, BaoIntake
 from byokeep.adapters.openbao.layout import TOKEN_KEY_PATH, Desired
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.provision import provision
+from byokeep.adapters.openbao.records import BaoProfileRecords
 from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.adapters.passwords import Passwords
@@ -187,6 +188,7 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             token_key=await _token_key(login),
             store_address=store_address(settings),
             artifacts=artifact_store(settings),
+            records=BaoProfileRecords(login),
         )
 
 

@@ -33,6 +33,7 @@ from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.adapters.openbao.intake import BaoIntake
 from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.adapters.openbao.records import BaoProfileRecords
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
@@ -286,7 +287,7 @@ async def broker_ports(database: FreshDatabase, store: Store, home: Path, **chan
             environment=Environment.DEVELOPMENT, limits=Limits(), signer=TransitSigner(login),
             cutoff=EntityCutoff(login), store_audit=FileStoreAudit(login, audit_files(store.home)),
             checkpoints=checkpoints, token_key=token_key, store_address=store.address,
-            artifacts=LocalArtifacts(home / "artifacts"),
+            artifacts=LocalArtifacts(home / "artifacts"), records=BaoProfileRecords(login),
         )  # fmt: skip
         yield replace(app, **changed)
 

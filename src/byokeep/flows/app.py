@@ -23,6 +23,7 @@ from byokeep.ports import (
     Database,
     Ids,
     Intake,
+    ProfileRecords,
     ScanKey,
     Signer,
     StoreAudit,
@@ -98,4 +99,5 @@ class BrokerApp(App):
     token_key: Callable[[bytes], bytes]
     store_address: str
     artifacts: ArtifactStore
+    records: ProfileRecords
     drill: bool = False
