@@ -13,7 +13,6 @@ from byokeep.adapters import sealing
 from byokeep.adapters.browser.rooms import ProfileRooms, sites
 from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
 from byokeep.client.settings import ClientSettings
-from byokeep.core.errors import Unavailable
 from byokeep.core.manifest import Manifest, Place
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
@@ -67,10 +66,7 @@ class TinkSealer:
 
     def new_dek(self) -> Secret:
         """Return a fresh key."""
-        try:
-            return sealing.new_dek()
-        except (OSError, NotImplementedError):
-            raise Unavailable("no_randomness", next_step="See to the system's source of randomness.") from None
+        return sealing.new_dek()
 
     async def seal(
         self, source: Source, target: Target, *, dek: Secret, dek_id: UUID, manifest: Manifest, place: Place

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+import inspect
 import io
 import os
 import random
@@ -186,6 +187,26 @@ async def test_a_blob_that_grows_gives_no_more_than_was_packed() -> None:
         await open_into(io.BytesIO(profile.blob), sink, dek=profile.dek, record=about, place=about.manifest.place)
     assert sink.taken <= 3 * SEGMENT
     assert sink.ends == ["abort"]
+
+
+@pytest.mark.req("S-NIST-21")
+def test_a_new_key_is_made_of_nothing_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generator takes no input and returns what the system gave, whatever keys were made or used before."""
+    assert not inspect.signature(new_dek).parameters
+    given = [bytes([number]) * 32 for number in (7, 7, 9)]
+    asked: list[int] = []
+
+    def source(size: int) -> bytes:
+        asked.append(size)
+        return given[len(asked) - 1]
+
+    monkeypatch.setattr(keys.os, "urandom", source)
+    made = []
+    for _ in given:
+        made.append(new_dek())
+        keys.commitment(made[-1], bytes(keys.SALT))  # using one leaves no trace in the next
+    assert [one.reveal() for one in made] == given
+    assert asked == [32, 32, 32]
 
 
 @pytest.mark.req("S-GCM-9")
