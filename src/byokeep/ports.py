@@ -7,7 +7,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -298,6 +298,16 @@ class StoreAudit(Protocol):
 
     def entries(self, device: str, *, since: datetime) -> AsyncIterator[StoreEntry]:
         """Yield entries in file order. Raises Unavailable(``store_audit_unreadable``)."""
+
+
+class Tombstones(Protocol):
+    """Ids of destroyed data keys, in a place that no restore of database, store or blobs takes back."""
+
+    async def all(self) -> frozenset[UUID]:
+        """Return every id. Raises Integrity: it is not what it was; Unavailable."""
+
+    async def add(self, ids: Iterable[UUID]) -> None:
+        """Add ids, durably; none is ever taken out. Raises as :meth:`all`."""
 
 
 class CheckpointStore(Protocol):

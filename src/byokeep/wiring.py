@@ -28,6 +28,7 @@ from byokeep.adapters.ephemeral.rooms import Rooms
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.files.reserve import Reserves
 from byokeep.adapters.files.slots import SlotDirectory
+from byokeep.adapters.files.tombstones import TombstoneFile
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
@@ -174,6 +175,8 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
         found = await _known_installation(db, settings.environment)
         checkpoints = CheckpointDirectory(settings.path("checkpoint_dir").absolute(), origin=f"byokeep/{found}")
         stack.callback(checkpoints.close)
+        tombstones = TombstoneFile(settings.path("checkpoint_dir").absolute())
+        stack.callback(tombstones.close)
         yield BrokerApp(
             db=db,
             clock=SystemClock(),
@@ -189,6 +192,7 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             store_address=store_address(settings),
             artifacts=artifact_store(settings),
             records=BaoProfileRecords(login),
+            tombstones=tombstones,
         )
 
 

@@ -154,7 +154,7 @@ class _Dry:
 
 
 def _nothing(_: int) -> bytes:
-    raise NotImplementedError
+    raise OSError
 
 
 class _NoHolder:

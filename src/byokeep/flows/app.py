@@ -27,6 +27,7 @@ from byokeep.ports import (
     ScanKey,
     Signer,
     StoreAudit,
+    Tombstones,
 )
 
 
@@ -100,4 +101,5 @@ class BrokerApp(App):
     store_address: str
     artifacts: ArtifactStore
     records: ProfileRecords
+    tombstones: Tombstones
     drill: bool = False

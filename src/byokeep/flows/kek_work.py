@@ -93,7 +93,7 @@ async def _activate(app: App, actor: Actor, kek: Kek, *, reason: str) -> Kek:
         now = await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
         if now.state is KeyState.PRE_ACTIVATION:
             await kek_book.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
-            await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, **kek_book.made_fields(now)))
+            await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_book.made_fields(now)))
         return await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
 
 
@@ -158,7 +158,7 @@ async def _turn(tx: Tx, app: KekApp, actor: Actor, made: Kek, *, reason: str) ->
     if now.state is not KeyState.PRE_ACTIVATION:
         return None
     await kek_book.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
-    await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, **kek_book.made_fields(now)))
+    await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_book.made_fields(now)))
     for old in await tx.all(kek_book.LIST, ids=None, kek_id=made.kek_id, limit=kek_book.MANY):
         if old.version < made.version and old.state in (KeyState.ACTIVE, KeyState.SUSPENDED):
             await kek_book.move(tx, app, actor, old, to=KeyState.DEACTIVATED, reason="rotated")

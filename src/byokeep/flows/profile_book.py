@@ -312,6 +312,17 @@ async def move_key(
     )  # fmt: skip
 
 
+async def destroy_key(tx: Tx, app: App, actor: Actor, row: Generation, *, reason: str = "destroyed") -> None:
+    """Take the key of a generation to its end, over what lies between. One that is at its end stays there."""
+    at = {"client_id": row.client_id, "profile_id": row.profile_id, "generation": row.generation}
+    now = await tx.one(profiles.GENERATION, **at)
+    if now.key_state in (KeyState.ACTIVE, KeyState.SUSPENDED):
+        await move_key(tx, app, actor, now, to=KeyState.DEACTIVATED, reason="retired")
+        now = await tx.one(profiles.GENERATION, **at)
+    if now.key_state is not KeyState.DESTROYED:
+        await move_key(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
+
+
 def plan_from(said: dict[str, Any], profile: Profile) -> Plan:
     """Rebuild a plan from the fields of the record that announced it.
 
