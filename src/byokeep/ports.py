@@ -7,7 +7,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,7 @@ from byokeep.core.epoch import LogState, SignedEpoch
 from byokeep.core.events import Event
 from byokeep.core.kek import KekScope, KekStatus, KeyContext, Wrapped
 from byokeep.core.model import Lane, Provider
-from byokeep.core.ref import SecretRef
+from byokeep.core.ref import ProfileRef, SecretRef
 from byokeep.core.secret import Secret
 
 T = TypeVar("T")
@@ -170,6 +170,16 @@ class AppSecrets(Protocol):
         """Return the newest version's number, 0 when there is none."""
 
 
+class ProfileRecords(Protocol):
+    """What ``broker`` may do with the records of sealed profiles: write the next one. It reads and removes none."""
+
+    async def newest(self, ref: ProfileRef) -> int:
+        """Return the newest version's number, 0 when the path was never written. Raises Unavailable."""
+
+    async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
+        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable."""
+
+
 class ScanKey(Protocol):
     """The key of the leak fingerprints: what it makes may be kept, the key itself may not."""
 
@@ -288,6 +298,16 @@ class StoreAudit(Protocol):
 
     def entries(self, device: str, *, since: datetime) -> AsyncIterator[StoreEntry]:
         """Yield entries in file order. Raises Unavailable(``store_audit_unreadable``)."""
+
+
+class Tombstones(Protocol):
+    """Ids of destroyed data keys, in a place that no restore of database, store or blobs takes back."""
+
+    async def all(self) -> frozenset[UUID]:
+        """Return every id. Raises Integrity: it is not what it was; Unavailable."""
+
+    async def add(self, ids: Iterable[UUID]) -> None:
+        """Add ids, durably; none is ever taken out. Raises as :meth:`all`."""
 
 
 class CheckpointStore(Protocol):

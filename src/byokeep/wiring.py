@@ -28,6 +28,7 @@ from byokeep.adapters.ephemeral.rooms import Rooms
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.files.reserve import Reserves
 from byokeep.adapters.files.slots import SlotDirectory
+from byokeep.adapters.files.tombstones import TombstoneFile
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
@@ -36,6 +37,7 @@ from byokeep.adapters.openbao.intake import BaoAppSecrets, BaoIntake
 from byokeep.adapters.openbao.layout import TOKEN_KEY_PATH, Desired
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.provision import provision
+from byokeep.adapters.openbao.records import BaoProfileRecords
 from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.adapters.passwords import Passwords
@@ -173,6 +175,8 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
         found = await _known_installation(db, settings.environment)
         checkpoints = CheckpointDirectory(settings.path("checkpoint_dir").absolute(), origin=f"byokeep/{found}")
         stack.callback(checkpoints.close)
+        tombstones = TombstoneFile(settings.path("checkpoint_dir").absolute())
+        stack.callback(tombstones.close)
         yield BrokerApp(
             db=db,
             clock=SystemClock(),
@@ -187,6 +191,8 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             token_key=await _token_key(login),
             store_address=store_address(settings),
             artifacts=artifact_store(settings),
+            records=BaoProfileRecords(login),
+            tombstones=tombstones,
         )
 
 

@@ -45,6 +45,13 @@ async def test_every_cell_is_as_documented(bao: Bao) -> None:
     assert all(set(found[f"{path}{{other}}"].values()) == {"-"} for path in keys.values())
     assert [act for act, path in keys.items() if found[f"{path}{{own}}"]["use-profile"] != "-"] == ["decrypt"]
     assert all(found[f"{path}{{own}}"]["custody-profile"] == "w" for path in keys.values())
+    # A runner that seals reaches no record, its own profile's neither, and closes no version of the key.
+    assert [path for path, cells in found.items() if "/profiles" in path and cells["seal-profile"] != "-"] == []
+    own_key = {path: cells["seal-profile"] for path, cells in found.items() if path.startswith("tenant/")}
+    allowed = {"tenant/encrypt/development-{own}": "w", "tenant/keys/development-{own}/config": "w"}
+    assert {path: cell for path, cell in own_key.items() if cell != "-"} == allowed
+    limit = "tenant/keys/development-{own}/config?min_decryption_version=1"
+    assert [column for column in COLUMNS if found[limit][column] != "-"] == ["custody-profile"]
     # What leases were refused stands in the store's own trail, with the entity.
     trail = FileStoreAudit(bao.broker, bao.audit_files).entries("a", since=since)
     refused = [entry async for entry in trail if entry.status_error and entry.entity_id]

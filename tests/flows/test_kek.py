@@ -45,6 +45,7 @@ async def rotated(keys: Keys, client: object, expected: int) -> Rotation:
     return found
 
 
+@pytest.mark.req("R2.3-3")
 async def test_a_key_is_in_the_inventory_before_its_first_use(keys: Keys) -> None:
     """The row is there before the holder makes it, with every field; it protects after its row says active."""
     client = await keys.client()
@@ -57,6 +58,8 @@ async def test_a_key_is_in_the_inventory_before_its_first_use(keys: Keys) -> Non
     fields = made[0]["fields"]
     assert (fields["algorithm"], fields["bits"]) == ("aes256-gcm96", 256)
     assert {"protect_until", "process_until"} <= set(fields)
+    assert (fields["owner"], fields["purpose"], fields["kek_version"]) == ("operations", "wrap", 1)
+    assert fields == {**made[1]["fields"]}
     moved = keys.sql("SELECT kind, version, state_from, state_to, reason FROM byokeep.vault_key_transition")
     assert moved == "kek|1|pre_activation|active|made"
     assert await kek_work.check(keys.app, keys.system, client) == ()

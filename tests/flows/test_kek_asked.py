@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -107,6 +107,7 @@ async def test_a_check_that_was_not_made_is_unknown(asked: Asked) -> None:
         assert (await asked.call("GET", f"/v1/keks/development-{client}/{path}", "auditor"))[0] == 404
 
 
+@pytest.mark.req("R2.3-6")
 async def test_an_old_version_is_ended_by_another_person(asked: Asked) -> None:
     """Refused with the count while something hangs on it; then an approver ends it, and never who deactivated it."""
     client = await asked.client()
@@ -131,6 +132,34 @@ async def test_an_old_version_is_ended_by_another_person(asked: Asked) -> None:
     assert [(one["to"], one["by"] == str(asked.stand.people["approver"].id)) for one in moves] == [
         ("active", False), ("deactivated", False), ("destroyed", True),
     ]  # fmt: skip
+    assert moves[-1]["reason"] == "not_needed"
+    assert datetime.fromisoformat(moves[-1]["at"])
+    assert [(one["version"], one["state"]) for one in await asked.listed()] == [(1, "destroyed"), (2, "active")]
+
+
+async def test_an_end_that_takes_older_versions_along_takes_another_person_for_each(asked: Asked) -> None:
+    """Who let an older one protect nothing more does not end it by ending a younger one; refused twice."""
+    client = await asked.client()
+    await asked.kek(client)
+    name = f"development-{client}"
+    for expected, who in ((1, "approver"), (2, "operator")):
+        await kek_work.rotate(asked.app, asked.person(who), client, expected=expected, reason="scheduled")
+        await asked.work()
+        asked.sql("UPDATE byokeep.kek_rotation SET state = 'done', ended_at = now() WHERE ended_at IS NULL")
+    assert [one["state"] for one in await asked.listed()] == ["deactivated", "deactivated", "active"]
+    path = f"/v1/keks/{name}/versions/2/end"
+    status, reply = await asked.call("POST", path, "approver", {"reason": "not_needed"})
+    assert (status, reply["code"]) == (403, "same_person")
+    with pytest.raises(Denied, match="same_person"):
+        await kek_work.end_versions(
+            asked.app, asked.person("approver"), client, kek_id=name, holder=kek_book.Holder.TRANSIT, version=2,
+            reason="not_needed",
+        )  # fmt: skip
+    assert [one["state"] for one in await asked.listed()] == ["deactivated", "deactivated", "active"]
+    other = asked.stand.subject("approver", "a second approver")
+    assert (await asked.desk.call("POST", path, other, {"reason": "not_needed"}))[0] == 202
+    await asked.work()
+    assert [one["state"] for one in await asked.listed()] == ["destroyed", "destroyed", "active"]
 
 
 @pytest.mark.req("S-NIST-16")

@@ -16,6 +16,7 @@ import pytest
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.kek import KeyContext
 from byokeep.core.model import ClientId
+from byokeep.core.secret import Secret
 from byokeep.flows import profiles
 from tests.support.vault import Vault
 
@@ -123,6 +124,41 @@ async def test_without_the_holder_of_keys_there_is_no_blob(vault: Vault) -> None
     wrapped = json.loads(vault.events("profile.sealed")[0])["fields"]
     assert wrapped["kek"] == f"development-{client}"
     assert wrapped["holder"] == "transit"
+
+
+@pytest.mark.req("R2.3-3")
+async def test_without_randomness_there_is_no_key(vault: Vault) -> None:
+    """The system's source gives nothing: unavailable, no key is wrapped, no blob, no generation; later it works."""
+    client = await vault.client()
+    profile = await vault.create(client)
+    vault.app = replace(vault.app, sealer=_Dry(vault.app.sealer))
+    assert await vault.log_in(profile) == "no_randomness"
+    assert not vault.blobs()
+    assert vault.sql("SELECT count(*) FROM byokeep.profile_generation") == "0"
+    assert vault.state(profile) == "confirmed/0"
+    vault.app = replace(vault.app, sealer=vault.app.sealer.real)
+    assert await vault.log_in(profile) == "sealed"
+    meant, done = vault.events("profile.seal", "intended"), vault.events("profile.sealed")
+    assert json.loads(meant[-1])["fields"]["dek"] == json.loads(done[0])["fields"]["dek"]
+
+
+class _Dry:
+    """A sealer on a system that gives no randomness for keys; everything else of it works."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def new_dek(self) -> Secret:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("byokeep.adapters.sealing.keys.os.urandom", _nothing)
+            return self.real.new_dek()
+
+
+def _nothing(_: int) -> bytes:
+    raise OSError
 
 
 class _NotedHolder:

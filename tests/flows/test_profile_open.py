@@ -14,7 +14,8 @@ import pytest
 
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Rejected, Unavailable
-from byokeep.core.model import ClientId
+from byokeep.core.kek import KeyContext
+from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
 from tests.support.vault import Vault
@@ -166,6 +167,29 @@ async def test_an_edited_manifest_opens_nothing(vault: Vault, edit: tuple[str, o
     assert await vault.done(profile, "validate") == "sealed_profile_altered"
     assert not vault.rooms.visible
     assert vault.state(profile) == "quarantined/1"
+
+
+@pytest.mark.req("S-NIST-19")
+async def test_a_wrapped_key_that_came_back_damaged_is_seen_before_its_first_use(vault: Vault) -> None:
+    """A flipped character, and a good wrap of another key: the header's commitment tells, nothing is opened."""
+    client, profile = await vault.sealed()
+    said = json.loads(await vault.record(client, profile))
+    good = said["wrapped_dek"]
+    head, _, body = good.rpartition(":")
+    async with vault.custody(client, profile) as held:
+        context = KeyContext(
+            environment=Environment.DEVELOPMENT, client_id=ClientId(client), profile_id=ProfileId(profile)
+        )
+        another = (await held.keys.wrap(vault.app.sealer.new_dek(), context)).ciphertext
+    flipped = f"{head}:{body[:20]}{'A' if body[20] != 'A' else 'B'}{body[21:]}"
+    for number, wrapped in enumerate((flipped, another)):
+        await vault.put_record(client, profile, canonical_json(said | {"wrapped_dek": wrapped}))
+        assert await vault.done(profile, "validate") == "sealed_profile_altered", number
+        assert not vault.rooms.visible
+        vault.sql("UPDATE byokeep.profile SET state = 'sealed', reason = ''")
+    assert vault.sql("SELECT key_state FROM byokeep.profile_generation") == "active"
+    await vault.put_record(client, profile, canonical_json(said))
+    assert await vault.done(profile, "validate") == "valid"
 
 
 @pytest.mark.req("R5.3-14")

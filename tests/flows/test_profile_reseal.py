@@ -6,21 +6,31 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.adapters.openbao.records import BaoProfileRecords
 from byokeep.core.envelope import MAGIC as SEALED_MAGIC
-from byokeep.core.errors import Conflict, Denied
+from byokeep.core.errors import Denied, Rejected, Unavailable
+from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
+from byokeep.core.model import Actor, ClientId, Environment, ProfileId, Provider, Role
+from byokeep.core.ref import KeyRef, ProfileRef
+from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
+from byokeep.flows import profile_reseal
 from byokeep.flows.reconcile import SETTLE, reconcile
+from byokeep.ports import Written
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import Stored, lease_login, read_secret, write_secret
 from tests.flows.test_profile_use import Run, running, second
 from tests.support.broker import Stand
+from tests.support.profiles import put_profile
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 NEW = SEALED_MAGIC + b"another generation" * 1000
@@ -44,22 +54,46 @@ async def closed(stand: Stand, **spec: Any) -> tuple[Run, int]:
     return run, epoch
 
 
-async def write(run: Run, lease: Mapping[str, Any], text: str, *, cas: int, path: str = "") -> Stored:
-    """Write a record as the SDK does, under the job's custody lease."""
+async def put_record(run: Run, text: bytes, *, cas: int) -> Stored:
+    """Write a record as the worker's custody does; the job is one of the worker's."""
+    job = await run.stand.job(
+        run.profile.client, kind="custody", runner_id=str(run.stand.people["custodian"].id), secrets=["profile"],
+        platforms=[], lanes=[], effects=[],
+    )  # fmt: skip
+    lease = await run.stand.lease(job, "custodian")
     async with BaoHttp(run.stand.store.address, timeout_s=5) as bao:
         token = await lease_login(bao, Secret(lease["jwt"]), "custody-profile", lease_id=lease["lease_id"])
-        where = path or run.profile.path
-        return await write_secret(bao, token, where, Secret(text), cas=cas, lease_id=lease["lease_id"])
+        return await write_secret(bao, token, run.profile.path, Secret(text), cas=cas, lease_id=lease["lease_id"])
 
 
-def said(blob: Mapping[str, Any], written: Stored, **other: Any) -> dict[str, Any]:
-    """What the SDK records."""
-    return {
-        "base": 1, "holder": "transit", "kek_id": "development-kek", "kek_version": 1,
-        "blob_sha256": blob["blob_sha256"], "blob_size": blob["blob_size"], "packed_size": 4096,
-        "manifest_hash": "ab" * 32, "record_version": written.version, "store_request": written.request_id,
-        "browser_version": "156.0.8078.79", "receipt": blob["receipt"],
-    } | other  # fmt: skip
+def record_of(run: Run, dek: UUID, blob: Mapping[str, Any], **other: Any) -> SealedRecord:
+    """The record that the SDK makes; ``other`` changes it, or its manifest."""
+    place = {name: other.pop(name) for name in list(other) if name in Manifest.__dataclass_fields__}
+    made = Manifest(
+        environment=Environment.DEVELOPMENT, client_id=ClientId(run.profile.client),
+        profile_id=ProfileId(run.profile.id), generation=2, platforms=(Provider.TIKTOK,), accounts=(
+            ExpectedAccount(
+                platform=Provider.TIKTOK, account="acme", account_id="1", username="acme", display_name="Acme Ltd"
+            ),
+        ), created_by=run.stand.people["runner"].id, created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        packing=Packing.PORTABLE, browser_version="156.0.8078.79",
+    )  # fmt: skip
+    record = SealedRecord(
+        manifest=replace(made, **place), dek_id=dek, wrapped_dek="vault:v1:" + "QUJD" * 20,
+        kek=KeyRef("transit", f"development-{run.profile.client}"), kek_version=1,
+        blob_sha256=bytes.fromhex(blob["blob_sha256"]), blob_size=blob["blob_size"], packed_size=4096,
+    )  # fmt: skip
+    return replace(record, **other)
+
+
+def said(record: SealedRecord, blob: Mapping[str, Any], **other: Any) -> dict[str, Any]:
+    """What the SDK sends."""
+    return {"base": 1, "record": record.canonical.decode(), "receipt": blob["receipt"]} | other
+
+
+async def stored_versions(run: Run) -> int:
+    """The newest version of the profile's record."""
+    return await run.stand.app.records.newest(ProfileRef(ClientId(run.profile.client), run.profile.id))
 
 
 @pytest.mark.parametrize(
@@ -95,18 +129,26 @@ async def test_a_sealing_job_acts_no_more_and_has_custody_of_this_profile_alone(
     assert (status, reply["code"]) == (403, "job_not_open")
     lease = await stand.lease(run.job)
     assert (lease["kind"], list(lease["secrets"])) == ("custody", [f"profile/{run.profile.id}"])
-    assert lease["store"]["roles"] == {f"profile/{run.profile.id}": "custody-profile"}
+    assert lease["store"]["roles"] == {f"profile/{run.profile.id}": "seal-profile"}
     assert (await stand.call("GET", f"/v1/leases/{lease['lease_id']}", "runner"))[0] == 200
     status, reply = await stand.permit(lease["lease_id"], platform="tiktok", lane="browser")
     assert (status, reply["code"]) == (403, "job_sealing")
     async with BaoHttp(stand.store.address, timeout_s=5) as bao:
-        for role in ("use-profile", "use-openai", "custody-openai"):
+        for role in ("use-profile", "custody-profile", "use-openai", "custody-openai"):
             with pytest.raises(Denied, match="lease_refused"):
                 await lease_login(bao, Secret(lease["jwt"]), role, lease_id=lease["lease_id"])
-        token = await lease_login(bao, Secret(lease["jwt"]), "custody-profile", lease_id=lease["lease_id"])
-        for path in (other.profile.path, f"kv/clients/{run.profile.client}/providers/openai"):
+        token = await lease_login(bao, Secret(lease["jwt"]), "seal-profile", lease_id=lease["lease_id"])
+        sister = put_profile(stand, run.profile.client, stand.account(run.profile.client, "skool", lanes="browser"))
+        for path in (
+            sister.path,
+            run.profile.path,
+            other.profile.path,
+            f"kv/clients/{run.profile.client}/providers/openai",
+        ):
             with pytest.raises(Denied, match="store_denied"):
                 await write_secret(bao, token, path, Secret("x"), cas=0, lease_id=lease["lease_id"])
+            with pytest.raises(Denied, match="store_denied"):
+                await read_secret(bao, token, path, 1, lease["lease_id"])
     assert (await run.open())[1]["code"] == "job_sealing"
     assert (await run.at(f"/{epoch}/blob", method="GET"))[1]["code"] == "job_sealing"
     assert (await run.at(f"/{epoch}/beat"))[0] == 200
@@ -117,10 +159,9 @@ async def test_a_sealing_job_acts_no_more_and_has_custody_of_this_profile_alone(
 
 async def test_a_use_lease_reads_its_own_client_s_records_and_writes_none(stand: Stand) -> None:
     """OpenBao itself refuses: another client's record, any write, the custody role; ours is read."""
-    run, epoch = await closed(stand)
+    run = await running(stand)
     foreign = await running(stand)
-    await run.at(f"/{epoch}/sealing")
-    await write(run, await stand.lease(run.job), "a sealed record", cas=0)
+    await put_record(run, b"a sealed record", cas=0)
     fresh = await stand.lease((await second(run)).job)
     async with BaoHttp(stand.store.address, timeout_s=5) as bao:
         with pytest.raises(Denied, match="lease_refused"):
@@ -187,19 +228,29 @@ async def test_blob_then_record_then_row(stand: Stand) -> None:
     assert status == 201, blob
     assert (blob["blob_sha256"], blob["blob_size"]) == (hashlib.sha256(NEW).hexdigest(), len(NEW))
     assert (await put(run, epoch, dek, NEW))[1]["code"] == "artifact_exists"
-    written = await write(run, await stand.lease(run.job), "record of generation 2", cas=0)
-    below, good = f"/{epoch}/seals/{dek}/record", said(blob, written)
+    made = record_of(run, dek, blob)
+    below, good = f"/{epoch}/seals/{dek}/record", said(made, blob)
     for wrong, code in (
-        ({"blob_sha256": "cd" * 32}, "bad_receipt"), ({"blob_size": 7}, "bad_receipt"),
-        ({"receipt": "00" * 32}, "bad_receipt"), ({"holder": "gcp"}, "bad_seal"), ({"kek_id": "-"}, "bad_seal"),
-        ({"browser_version": "new"}, "bad_seal"), ({"store_request": "none"}, "bad_seal"),
-        ({"base": 2}, "generation_moved"), ({"record_version": 0}, "bad_request"),
+        ({"blob_sha256": bytes(32)}, "bad_receipt"), ({"blob_size": 7}, "bad_receipt"),
+        ({"kek": KeyRef("aws", "development-kek")}, "bad_seal"), ({"dek_id": uuid4()}, "bad_seal"),
+        ({"generation": 3}, "bad_seal"), ({"profile_id": ProfileId(uuid4())}, "bad_seal"),
+        ({"client_id": ClientId(uuid4())}, "bad_seal"), ({"environment": Environment.STAGING}, "bad_seal"),
+        ({"created_by": uuid4()}, "bad_seal"), ({"packing": Packing.FULL}, "bad_seal"),
     ):  # fmt: skip
-        assert (await run.at(below, good | wrong))[1]["code"] == code, wrong
+        text = record_of(run, dek, blob, **wrong).canonical.decode()
+        assert (await run.at(below, good | {"record": text}))[1]["code"] == code, wrong
+    for broken, code in (
+        ({"receipt": "00" * 32}, "bad_receipt"), ({"base": 2}, "generation_moved"), ({"record": "{}"}, "bad_seal"),
+        ({"record": good["record"] + " "}, "bad_seal"), ({"record": "x" * 200_000}, "bad_request"),
+        ({"record": "x" * 400_000}, "body_too_large"), ({"base": 0}, "bad_request"),
+    ):  # fmt: skip
+        assert (await run.at(below, good | broken))[1]["code"] == code, broken
     assert (await run.at(f"/{epoch}/seals/{uuid4()}/record", good))[1]["code"] == "seal_not_announced"
+    assert await stored_versions(run) == 0
     for _ in range(2):
         status, reply = await run.at(below, good)
         assert (status, reply) == (200, {"generation": 2}), list(reply.items())
+        assert await stored_versions(run) == 1
     row = stand.db.sql(
         "SELECT p.state, p.generation, p.validated_generation, p.due_at > now() + interval '29 days', g.dek_id,"
         f" g.job_id FROM byokeep.profile p JOIN byokeep.profile_generation g ON g.profile_id = p.id AND"
@@ -208,7 +259,7 @@ async def test_blob_then_record_then_row(stand: Stand) -> None:
     assert row.strip().split("|") == ["valid", "2", "1", "t", str(dek), str(run.job)]
     assert (len(stand.events("profile.seal", "intended")), len(stand.events("profile.sealed"))) == (1, 1)
     assert len(stand.events("profile.opening_ended")) == 1
-    assert written.request_id in stand.events("profile.sealed")[0]
+    assert json.loads(stand.events("profile.sealed")[0])["fields"]["store_request"]
     other = await second(run)
     status, opening = await other.open()
     assert (status, opening["generation"]["generation"], opening["epoch"]) == (201, 2, epoch + 1)
@@ -229,18 +280,15 @@ async def test_who_lost_the_opening_loses_the_seal(stand: Stand) -> None:
     dek = uuid4()
     await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(dek)})
     _, blob = await put(run, epoch, dek, NEW)
-    lease = await stand.lease(run.job)
     stand.db.sql(f"UPDATE byokeep.profile_opening SET until = now() {run.profile.of}")
     other = await second(run)
     assert (await other.open())[0] == 201
-    written = await write(run, lease, "too late", cas=0)
-    status, reply = await run.at(f"/{epoch}/seals/{dek}/record", said(blob, written))
+    status, reply = await run.at(f"/{epoch}/seals/{dek}/record", said(record_of(run, dek, blob), blob))
     assert (status, reply["code"]) == (409, "opening_lost")
+    assert await stored_versions(run) == 0
     assert (await put(run, epoch, uuid4(), NEW))[0] == 409
     assert (await stand.call("POST", f"/v1/jobs/{run.job}/leases", "runner"))[0] == 403
     assert stand.db.sql(f"SELECT generation FROM byokeep.profile {run.profile.where}").strip() == "1"
-    with pytest.raises(Conflict, match="stale_version"):
-        await write(run, lease, "twice", cas=0)
 
 
 async def test_a_blob_has_a_bound(stand: Stand, store: Any) -> None:
@@ -250,10 +298,6 @@ async def test_a_blob_has_a_bound(stand: Stand, store: Any) -> None:
     dek = uuid4()
     await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(dek)})
     small = replace(stand.app, limits=replace(stand.app.limits, profile_blob_max=len(NEW) - 1))
-    from byokeep.core.errors import Rejected
-    from byokeep.core.model import Actor, Role
-    from byokeep.flows import profile_reseal
-
     actor = Actor(id=stand.people["runner"].id, roles=frozenset({Role.RUNNER}), clients=None, request_id=uuid4())
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -264,6 +308,42 @@ async def test_a_blob_has_a_bound(stand: Stand, store: Any) -> None:
         await profile_reseal.put_blob(small, actor, run.job, run.profile.id, epoch, dek, pieces())
     assert [one for one in (stand.home / "artifacts").rglob("*") if one.is_file()] == []
     assert (await put(run, epoch, dek, NEW))[0] == 201
+
+
+async def test_a_record_that_the_store_did_not_take_in_time_stands_for_nothing(stand: Stand) -> None:
+    """The store is silent: an answer in two seconds, no generation; asked again it is sealed, once."""
+    run, epoch = await closed(stand)
+    await run.at(f"/{epoch}/sealing")
+    dek = uuid4()
+    await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(dek)})
+    _, blob = await put(run, epoch, dek, NEW)
+    text, receipt = record_of(run, dek, blob).canonical, blob["receipt"]
+
+    class Silent(BaoProfileRecords):
+        async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    actor = Actor(id=stand.people["runner"].id, roles=frozenset({Role.RUNNER}), clients=None, request_id=uuid4())
+    deaf = replace(stand.app, records=Silent(stand.app.records._login))
+    since = asyncio.get_running_loop().time()
+    with pytest.raises(Unavailable, match="store_timeout"):
+        await profile_reseal.record(deaf, actor, run.job, run.profile.id, epoch, 1, dek, text, receipt)
+    assert asyncio.get_running_loop().time() - since < profile_reseal.WRITTEN_WITHIN_S + 1
+    assert stand.db.sql(f"SELECT generation FROM byokeep.profile {run.profile.where}").strip() == "1"
+    body = {"base": 1, "record": text.decode(), "receipt": receipt}
+    assert await run.at(f"/{epoch}/seals/{dek}/record", body) == (200, {"generation": 2})
+    assert await stored_versions(run) == 1
+
+
+async def test_a_record_that_nobody_announced_is_found(stand: Stand) -> None:
+    """Somebody writes a record as the broker, past its routes: nothing explains that entry of the store's own log."""
+    run, since = await running(stand), stand.app.clock.now()
+    await stand.app.records.write(ProfileRef(ClientId(run.profile.client), run.profile.id), b"planted", cas=0)
+    await asyncio.sleep(SETTLE.total_seconds() + 0.5)
+    stated = await reconcile(stand.app, stand.app.system(), since=since)
+    found = [(one.reason, one.client_id) for one in stated.findings]
+    assert found == [("write_unexplained", run.profile.client)]
 
 
 @pytest.mark.parametrize("scope", ["lane:browser", "client:{}"])

@@ -1,7 +1,5 @@
 """Seals that are cut off again and again never push a good record out of the store, which keeps so many versions."""
 
-
-
 from __future__ import annotations
 
 from typing import Any

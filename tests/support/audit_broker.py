@@ -111,6 +111,7 @@ async def audit_broker(database: FreshDatabase, folder: Path) -> AsyncIterator[B
         db=db, clock=clock, ids=RealIds(), installation_id=INSTALLATION, environment=Environment.DEVELOPMENT,
         limits=Limits(), signer=signer, cutoff=None, store_audit=store, checkpoints=directory,  # type: ignore[arg-type]
         token_key=lambda data: data, store_address="", artifacts=LocalArtifacts(folder / "artifacts"),
+        records=None, tombstones=None,  # type: ignore[arg-type]
     )  # fmt: skip
     auditor = Actor(id=uuid4(), roles=frozenset({Role.AUDITOR}), clients=None, request_id=uuid4())
     try:

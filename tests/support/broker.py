@@ -28,11 +28,13 @@ from granian.server.embed import Server
 
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
+from byokeep.adapters.files.tombstones import TombstoneFile
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.adapters.openbao.intake import BaoIntake
 from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.adapters.openbao.records import BaoProfileRecords
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
@@ -281,12 +283,15 @@ async def broker_ports(database: FreshDatabase, store: Store, home: Path, **chan
         installation = store.bao.desired.installation_id
         checkpoints = CheckpointDirectory(home / "checkpoints", origin=f"byokeep/{installation}")
         stack.callback(checkpoints.close)
+        tombstones = TombstoneFile(home / "checkpoints")
+        stack.callback(tombstones.close)
         app = BrokerApp(
             db=db, clock=SystemClock(), ids=SystemIds(), installation_id=installation,
             environment=Environment.DEVELOPMENT, limits=Limits(), signer=TransitSigner(login),
             cutoff=EntityCutoff(login), store_audit=FileStoreAudit(login, audit_files(store.home)),
             checkpoints=checkpoints, token_key=token_key, store_address=store.address,
-            artifacts=LocalArtifacts(home / "artifacts"),
+            artifacts=LocalArtifacts(home / "artifacts"), records=BaoProfileRecords(login),
+            tombstones=tombstones,
         )  # fmt: skip
         yield replace(app, **changed)
 

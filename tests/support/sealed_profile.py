@@ -31,9 +31,12 @@ from byokeep.client.settings import ClientSettings
 from byokeep.core.kek import KekScope
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
+from byokeep.core.ref import ProfileRef
 from byokeep.core.secret import Secret
 from byokeep.flows.profile_ports import Vault
 from byokeep.flows.profile_seal import seal_as
+from byokeep.ports import Written
+from byokeep.wire.openbao import write_secret
 from tests.support.broker import Stand
 from tests.support.profiles import Profile, put_profile
 from tests.support.website import ACME, Site, room, start_in
@@ -135,6 +138,15 @@ async def sealed(
         shutil.rmtree(rooms, ignore_errors=True)
 
 
+class Custody(LeasedVault):
+    """What the worker's custody may do beside: write the record."""
+
+    async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
+        store, token, path, _ = await self._at(ref)
+        done = await write_secret(store, token, path, Secret(record), cas=cas, lease_id=self.lease_id)
+        return Written(version=done.version, request_id=done.request_id)
+
+
 async def in_custody(stand: Stand, client: UUID, profile: Profile, manifest: Manifest, packed: Secret) -> Any:
     """Seal under a custody lease, with a key of the client's own."""
     token_file = stand.home / "custodian.token"
@@ -148,7 +160,7 @@ async def in_custody(stand: Stand, client: UUID, profile: Profile, manifest: Man
     lease = HeldLease(broker, Secret(stand.people["custodian"].token), job)
     try:
         await lease.open()
-        held = LeasedVault(lease, f"profile/{profile.id}", Environment.DEVELOPMENT, "transit")
+        held = Custody(lease, f"profile/{profile.id}", Environment.DEVELOPMENT, "transit")
         scope = KekScope(environment=Environment.DEVELOPMENT, client_id=ClientId(client))
         await held.keys.rotate(scope, expected=0)
         vault = Vault(sealer=sealing, artifacts=stand.app.artifacts, custody=held)

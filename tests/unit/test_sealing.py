@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+import inspect
 import io
 import os
 import random
@@ -170,9 +171,7 @@ async def test_the_record_must_agree_with_the_blob() -> None:
     ):  # fmt: skip
         sink = Sink()
         with pytest.raises(Integrity, match="sealed_blob_unreadable"):
-            await open_into(
-                io.BytesIO(profile.blob), sink, dek=profile.dek, record=about, place=good.manifest.place
-            )
+            await open_into(io.BytesIO(profile.blob), sink, dek=profile.dek, record=about, place=good.manifest.place)
         assert (sink.ends, sink.visible) == (["abort"], None)
 
 
@@ -192,6 +191,26 @@ async def test_a_blob_that_grows_gives_no_more_than_was_packed() -> None:
         await open_into(io.BytesIO(profile.blob), sink, dek=profile.dek, record=about, place=about.manifest.place)
     assert sink.taken <= 3 * SEGMENT
     assert sink.ends == ["abort"]
+
+
+@pytest.mark.req("S-NIST-21")
+def test_a_new_key_is_made_of_nothing_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generator takes no input and returns what the system gave, whatever keys were made or used before."""
+    assert not inspect.signature(new_dek).parameters
+    given = [bytes([number]) * 32 for number in (7, 7, 9)]
+    asked: list[int] = []
+
+    def source(size: int) -> bytes:
+        asked.append(size)
+        return given[len(asked) - 1]
+
+    monkeypatch.setattr(keys.os, "urandom", source)
+    made = []
+    for _ in given:
+        made.append(new_dek())
+        keys.commitment(made[-1], bytes(keys.SALT))  # using one leaves no trace in the next
+    assert [one.reveal() for one in made] == given
+    assert asked == [32, 32, 32]
 
 
 @pytest.mark.req("S-GCM-9")
@@ -391,9 +410,7 @@ async def test_no_thread_is_left_behind() -> None:
     profile = await Profile.sealed(random.Random(1).randbytes(12 * SEGMENT))
     source = io.BytesIO(profile.blob)
     with pytest.raises(Rejected, match="bad_archive"):
-        await open_into(
-            source, Refuses(), dek=profile.dek, record=profile.record, place=profile.record.manifest.place
-        )
+        await open_into(source, Refuses(), dek=profile.dek, record=profile.record, place=profile.record.manifest.place)
     assert not any(thread.name == "sealing-ahead" for thread in threading.enumerate())
     assert source.tell() < len(profile.blob)
 

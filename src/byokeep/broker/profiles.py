@@ -15,7 +15,7 @@ from pydantic import Field
 
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
-from byokeep.flows import profile_book, profile_reseal, profile_use
+from byokeep.flows import profile_reseal, profile_use
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import on_record
 from byokeep.flows.profiles import Generation
@@ -25,6 +25,7 @@ from byokeep.http.token import Authenticator, caller
 
 T = TypeVar("T")
 BYTES: Final = "application/octet-stream"
+MAX_RECORD: Final = 144 * 1024  # bytes; see core/sealed_record.py
 Epoch = Annotated[int, Path(ge=1, le=2**53)]
 Number = Annotated[int, Field(ge=1, le=2**53)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -51,19 +52,12 @@ class AnnounceBody(Strict):
 
 
 class SealedBody(Strict):
-    """Say what a seal came to. ``receipt`` came with the blob, ``store_request`` is the store's id of the write."""
+    """Give the record of what was sealed, as docs/spec/manifest.md has it; the broker writes it. ``receipt`` came with
+    the blob.
+    """
 
     base: Number
-    holder: Word
-    kek_id: Word
-    kek_version: Number
-    blob_sha256: Digest
-    blob_size: Number
-    packed_size: Number
-    manifest_hash: Digest
-    record_version: Number
-    store_request: Word
-    browser_version: Word
+    record: Annotated[str, Field(max_length=MAX_RECORD)]
     receipt: Digest
 
 
@@ -120,7 +114,8 @@ def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) ->
 
 
 def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
-    announce_body, sealed_body = Depends(json_body(AnnounceBody)), Depends(json_body(SealedBody))
+    announce_body = Depends(json_body(AnnounceBody))
+    sealed_body = Depends(json_body(SealedBody, limit=2 * MAX_RECORD))  # every quotation mark takes two bytes
 
     @routes.post("/{epoch}/sealing")
     async def begin_sealing(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> dict[str, Any]:
@@ -158,12 +153,8 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
     ) -> dict[str, Any]:  # fmt: skip
         """Make what was sealed the newest generation; the opening ends with it."""
         emergency.require_room()
-        said = body.model_dump(exclude={"base", "receipt", "blob_sha256", "manifest_hash"})
-        sealed = profile_book.Sealed(
-            **said, blob_sha256=bytes.fromhex(body.blob_sha256), manifest_hash=bytes.fromhex(body.manifest_hash)
-        )
         recording = profile_reseal.record(
-            app, actor, job_id, profile_id, epoch, body.base, dek_id, sealed, body.receipt
+            app, actor, job_id, profile_id, epoch, body.base, dek_id, body.record.encode(), body.receipt
         )
         return {"generation": await on_record(app, actor, Verb.LEASE_USE, profile_id, recording)}
 
@@ -172,7 +163,6 @@ def _announced_out(made: profile_reseal.Announced) -> dict[str, Any]:
     return {
         "generation": made.generation, "blob_key": made.blob_key, "path": made.path,
         "created_by": str(made.created_by), "created_at": made.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "stays": made.stays,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What the broker does by itself, again and again: checkpoint, second copy, reconciliation, probe, expiry, clocks.
+"""What the broker does by itself, again and again: checkpoint, copy, reconciliation, probe, tombstones, expiry, clocks.
 
 Rules
 - Each round stands alone: one that fails is logged with its code, raises its alert, and the next comes on time.
@@ -23,6 +23,7 @@ from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.expire import expire
 from byokeep.flows.reconcile import SETTLE, reconcile
 from byokeep.flows.scheduled import move_scheduled
+from byokeep.flows.tombstones import keep
 from byokeep.telemetry.log import get_log
 
 CHECKPOINT_S: Final = 60.0
@@ -31,6 +32,7 @@ RECONCILE_S: Final = 20.0
 FIRST_RECONCILE_S: Final = SETTLE.total_seconds() + 2.0
 PROBE_S: Final = 20.0
 EXPIRE_S: Final = 5.0
+TOMBSTONES_S: Final = 5.0
 SCHEDULED_S: Final = 5.0
 RESERVE_S: Final = 10.0
 CLOCK_S: Final = 10.0
@@ -66,6 +68,7 @@ class Rounds:
                 ("copy", COPY_S, self._copy),
                 ("reconcile", RECONCILE_S, self._reconcile),
                 ("probe", PROBE_S, self._probe),
+                ("tombstones", TOMBSTONES_S, self._tombstones),
                 ("expire", EXPIRE_S, self._expire),
                 ("scheduled", SCHEDULED_S, self._scheduled),
                 ("reserve", RESERVE_S, self._hold),
@@ -98,6 +101,9 @@ class Rounds:
                 await raise_alert(
                     self._app, reason="audit_device_unhealthy", key=f"audit/device/{device.name}", severity="critical"
                 )
+
+    async def _tombstones(self) -> None:
+        await keep(self._app)
 
     async def _expire(self) -> None:
         await expire(self._app)

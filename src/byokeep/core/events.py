@@ -250,7 +250,7 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.PROFILE_ONBOARDED: _PROFILE,
     EventName.PROFILE_ONBOARDING_FAILED: f"{_PROFILE} cause",
     EventName.DEK_CHANGED: f"{_PROFILE} {_VAULT_KEY} state_from state_to incident",
-    EventName.KEK_MADE: f"{_VAULT_KEY} algorithm bits protect_until process_until",
+    EventName.KEK_MADE: f"{_VAULT_KEY} algorithm bits owner purpose protect_until process_until",
     EventName.KEK_ROTATED: f"{_VAULT_KEY} from_version rotation count",
     EventName.KEK_REWRAPPED: f"{_VAULT_KEY} from_version rotation profile generation version store_request",
     EventName.KEK_ROTATION_DONE: f"{_VAULT_KEY} from_version rotation count",

@@ -54,6 +54,7 @@ API_PROVIDERS: Final = frozenset(
     {Provider.ANTHROPIC, Provider.OPENAI, Provider.GOOGLE, Provider.OPENROUTER, Provider.KIE, Provider.HEYGEN}
 )
 PLATFORMS: Final = frozenset(Provider) - API_PROVIDERS
+SEAL: Final = "seal"  # what the lease of a job says that seals its profile; no job declares it
 PROFILE: Final = "profile"  # what a job declares as its secret to have its accounts' sealed browser profiles
 
 # Runbook 2.1 calls the secrets by these names; the API speaks of providers.

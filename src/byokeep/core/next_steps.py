@@ -73,6 +73,7 @@ _OF_ALERT: Final = {
     "disk_reserve_missing": "free some space; until then a full disk can stop a kill.",
     "profile_quarantined": "a profile showed another account or none; `byokeep profile show`, then log in afresh.",
     "profile_integrity": "a sealed profile is not what was sealed: treat it as tampering, see `byokeep profile show`.",
+    "destroyed_key_back": "a restore brought a destroyed key back; it is destroyed again: shred its profile again.",
     "profile_due": "a profile is due for a new key; `byokeep profile rekey`.",
     "profile_overdue": "a profile's key is too old and its lane stands still; `byokeep profile rekey`.",
     "profile_work_failed": "work on a profile could not be done; `byokeep profile show` tells why.",

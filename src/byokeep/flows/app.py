@@ -23,9 +23,11 @@ from byokeep.ports import (
     Database,
     Ids,
     Intake,
+    ProfileRecords,
     ScanKey,
     Signer,
     StoreAudit,
+    Tombstones,
 )
 
 
@@ -98,4 +100,6 @@ class BrokerApp(App):
     token_key: Callable[[bytes], bytes]
     store_address: str
     artifacts: ArtifactStore
+    records: ProfileRecords
+    tombstones: Tombstones
     drill: bool = False

@@ -31,8 +31,10 @@ _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _VALUE: Final = re.compile(
     rf"kv/(data|delete|undelete|destroy|metadata)/clients/({_UUID})/providers/([a-z]+)((?:/[a-z]+)?|/accounts/{_UUID}/[a-z]+)\Z"
 )
-# Browser profiles: the record of one, and the client's own KEK. Nobody but a lease for profiles touches either.
+# Browser profiles: the record of one, and the client's own KEK. Only a lease for profiles touches either; and the
+# broker, which writes the record of what a runner sealed.
 _PROFILE: Final = "profile"
+_SEAL: Final = "seal"  # of a runner's lease: it wraps a key, and the broker writes the record
 _RECORD: Final = re.compile(rf"kv/(data|delete|undelete|destroy)/clients/({_UUID})/profiles/{_UUID}\Z")
 _KEK: Final = re.compile(
     rf"tenant/(encrypt|decrypt|rewrap|keys)/(?:production|staging|development)-({_UUID})(?:/rotate|/config)?\Z"
@@ -205,6 +207,10 @@ def explain(request: Request, known: Known) -> Finding | None:
     value = _VALUE.match(request.path)
     if value and value.group(1) != "metadata":
         return _explain_value(request, known, UUID(value.group(2)), value.group(3), value.group(4))
+    if (record := _RECORD.match(request.path)) and request.operation != "read" and not request.lease_header:
+        client_id = UUID(record.group(2))
+        written = known.writes.get(request.id) == (client_id, request.path.replace("kv/data/", "kv/", 1))
+        return None if written else finding("write_unexplained", request, client_id)
     if own := _RECORD.match(request.path) or _KEK.match(request.path):
         reads = own.group(1) == "decrypt" or (own.group(1) == "data" and request.operation == "read")
         return _explain_lease(request, known, UUID(own.group(2)), _PROFILE, reads=reads)
@@ -238,13 +244,19 @@ def _explain_lease(request: Request, known: Known, client_id: UUID, secret: str,
         return finding("read_without_lease" if reads else "write_unexplained", request, client_id)
     lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
     times = known.logins.get((lease.id, request.entity_id), []) if lease else []
-    if lease is None or lease.client_id != client_id or secret not in lease.secrets or not times:
+    declared = lease is not None and (secret in lease.secrets or _wraps(request, lease))
+    if lease is None or lease.client_id != client_id or not declared or not times:
         return finding("lease_header_forged", request, client_id)
     if not reads and lease.kind != "custody":
         return finding("write_under_use_lease", request, client_id, lease.id)
     if not any(-SLACK <= request.at - at <= known.token_ttl + SLACK for at in times):
         return finding("use_outside_lease", request, client_id, lease.id)
     return None
+
+
+def _wraps(request: Request, lease: LeaseRow) -> bool:
+    """Whether it is what a sealing runner does at the store: wrap, and look at the key that wraps."""
+    return _SEAL in lease.secrets and re.match(r"tenant/(encrypt/|keys/.*/config\Z)", request.path) is not None
 
 
 def finding(reason: str, request: Request, client_id: UUID | None = None, lease_id: UUID | None = None) -> Finding:

@@ -29,7 +29,7 @@ from byokeep.flows import kek_book, kek_rewrap, profile_book, profiles
 from byokeep.flows.app import App
 from byokeep.flows.clients import require_active, scope_of
 from byokeep.flows.kek_book import Dependent, Kek, Move, Rotation
-from byokeep.flows.kek_work import dependents_left
+from byokeep.flows.kek_work import dependents_left, require_another
 from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Row, Tx
@@ -70,7 +70,6 @@ class Plan:
 
 
 _LAST_CHECK: Final = Query("kek_last_check", lambda row: row)
-_BY: Final = Query("kek_last_deactivated_by", lambda row: UUID(str(row["by"])))
 _EXPOSED: Final = Query("kek_exposed", profiles.generation_from)
 _LEFT: Final = Query("kek_exposed_left", kek_book.dependent_from)
 _DUE: Final = Query("kek_profiles_due", lambda row: (ClientId(row["client_id"]), UUID(str(row["id"]))))
@@ -185,7 +184,7 @@ async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: 
     """Ask, as a second person, for the end of an old version and those before it; a worker ends them at the holder.
 
     Raises:
-        Denied: ``not_permitted``; ``same_person``: who let it protect nothing more does not end it.
+        Denied: ``not_permitted``; ``same_person``: who let one of them protect nothing more does not end it.
         NotFound: No such version for this actor.
         Rejected: ``bad_reason``; ``key_state``: it still protects.
         Conflict: ``kek_has_dependents`` with the count.
@@ -201,8 +200,7 @@ async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: 
         if left:
             raise dependents_left(left, version)
         check_transition(kek.state, KeyState.DESTROYED)
-        if await tx.maybe(_BY, kek_id=kek_id, version=version) == actor.id:
-            raise Denied("same_person", next_step="Another approver must end it.")
+        await require_another(tx, actor, kek_id, version)
         client_id = await _any_client(tx, kek)
         await hand_on(tx, actor, END_TASK, Verb.KEK_END, client_id, kek_id=kek_id, holder=kek.holder.value,
                        version=str(version), reason=reason)  # fmt: skip

@@ -165,12 +165,16 @@ async def announce(
     )  # fmt: skip
     kek = await tx.one(HOLD, **place)
     if made is not None:
-        fields: dict[str, FieldValue] = {
-            "algorithm": kek.algorithm, "bits": kek.bits, "protect_until": stamp(kek.protect_until),
-            "process_until": stamp(kek.process_until),
-        }  # fmt: skip
-        await tx.append(event(EventName.KEK_MADE, actor, kek, Outcome.INTENDED, **fields))
+        await tx.append(event(EventName.KEK_MADE, actor, kek, Outcome.INTENDED, **made_fields(kek)))
     return kek
+
+
+def made_fields(kek: Kek) -> dict[str, FieldValue]:
+    """Return what the record of a new version says beside its place (R2.3-3)."""
+    return {
+        "algorithm": kek.algorithm, "bits": kek.bits, "owner": kek.owner, "purpose": kek.periods.purpose.value,
+        "protect_until": stamp(kek.protect_until), "process_until": stamp(kek.process_until),
+    }  # fmt: skip
 
 
 async def move(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason: str) -> None:

@@ -12,10 +12,10 @@ It may not move a wrapped key: :mod:`.kek_rewrap` does.
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.kek import Holder, KekScope, KekStatus, unusable
 from byokeep.core.kek_life import Difference, Finding, Known, differences, follows
@@ -32,6 +32,7 @@ from byokeep.ports import KeyHolder, Query, Tx
 
 _START: Final = Query("kek_rotation_start", kek_book.rotation_from)
 _ON_RECORD: Final = Query("kek_moves_on_record", lambda row: int(row["found"]))
+_STOPPED_BY: Final = Query("kek_stopped_by", lambda row: UUID(str(row["by"])))
 _BROKEN: Final = Query("deks_with_broken_history", lambda row: row)
 _TWICE: Final = 2
 
@@ -92,7 +93,7 @@ async def _activate(app: App, actor: Actor, kek: Kek, *, reason: str) -> Kek:
         now = await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
         if now.state is KeyState.PRE_ACTIVATION:
             await kek_book.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
-            await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, **_periods(now)))
+            await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_book.made_fields(now)))
         return await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
 
 
@@ -157,7 +158,7 @@ async def _turn(tx: Tx, app: KekApp, actor: Actor, made: Kek, *, reason: str) ->
     if now.state is not KeyState.PRE_ACTIVATION:
         return None
     await kek_book.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
-    await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, **_periods(now)))
+    await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_book.made_fields(now)))
     for old in await tx.all(kek_book.LIST, ids=None, kek_id=made.kek_id, limit=kek_book.MANY):
         if old.version < made.version and old.state in (KeyState.ACTIVE, KeyState.SUSPENDED):
             await kek_book.move(tx, app, actor, old, to=KeyState.DEACTIVATED, reason="rotated")
@@ -233,11 +234,14 @@ async def end_versions(
     """Let a version, and those before it, open nothing any more; returns how many rows became tombstones.
 
     Raises:
+        Denied: ``same_person``.
         Conflict: ``kek_has_dependents`` with the count.
         Rejected: ``key_state``; ``bad_kek_version``: the newest stays.
         Unavailable: The holder; nothing was ended.
     """
     scope = KekScope(environment=app.environment, client_id=client_id)
+    async with app.db.begin(every_client=True) as tx:  # once more: a version may have been moved since it was asked for
+        await require_another(tx, actor, kek_id, version)
     await refuse_dependents(app, holder=holder, kek_id=kek_id, version=version)
     async with custody_of(app, actor, client_id) as custody:
         await custody.keys.retire(scope, below=version + 1)
@@ -249,6 +253,16 @@ async def end_versions(
                 await kek_book.move(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
                 ended += 1
     return ended
+
+
+async def require_another(tx: Tx, actor: Actor, kek_id: str, version: int) -> None:
+    """Let pass who stopped none of the versions that an end would take: the end is the second person's part.
+
+    Raises:
+        Denied: ``same_person``.
+    """
+    if actor.id in await tx.all(_STOPPED_BY, kek_id=kek_id, version=version):
+        raise Denied("same_person", next_step="Another approver must end it.", version=version)
 
 
 async def refuse_dependents(app: KekApp, *, holder: Holder, kek_id: str, version: int) -> None:
@@ -287,10 +301,3 @@ def _owner(status: KekStatus, scope: KekScope) -> UUID | None:
 
 def _door(app: App, kek: Kek) -> AbstractAsyncContextManager[Tx]:
     return app.db.begin(every_client=True) if kek.client_id is None else app.db.begin(client_id=kek.client_id)
-
-
-def _periods(kek: Kek) -> dict[str, Any]:
-    return {
-        "algorithm": kek.algorithm, "bits": kek.bits, "protect_until": kek_book.stamp(kek.protect_until),
-        "process_until": kek_book.stamp(kek.process_until),
-    }  # fmt: skip

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Denied, NotFound, RateLimited
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.model import PLATFORMS, PROFILE, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
+from byokeep.core.model import PLATFORMS, PROFILE, SEAL, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
 from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb, authorise
 from byokeep.core.ref import Part, ProfileRef, SecretRef, parse
 from byokeep.flows.app import BrokerApp
@@ -145,7 +145,7 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
     )  # fmt: skip
     return Grant(
         lease_id=lease_id, kind=_kind(row), jwt=signed, store_address=app.store_address,
-        roles={name: f"{_kind(row)}-{name.partition('/')[0]}" for name in pins}, secrets=pins,
+        roles={name: _role(row, name) for name in pins}, secrets=pins,
         expires_at=row["expires_at"], life_s=app.limits.lease_life_s, epoch=row["now_s"],
     )  # fmt: skip
 
@@ -195,7 +195,13 @@ def _kind(row: Row) -> LeaseKind:
 
 
 def _secrets(row: Row) -> list[str]:
-    return [PROFILE] if row["sealing"] else list(row["secrets"])
+    return [SEAL] if row["sealing"] else list(row["secrets"])
+
+
+def _role(row: Row, name: str) -> str:
+    """The store's role for a secret. Who seals only wraps a key there: it reaches no record of any profile."""
+    secret = name.partition("/")[0]
+    return f"{SEAL}-{secret}" if row["sealing"] else f"{_kind(row)}-{secret}"
 
 
 def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mapping[str, Pin]:
@@ -220,7 +226,7 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
     if PROFILE in row["secrets"]:
         pins |= _profile_pins(client_id, row)
     for provider in _secrets(row):
-        if provider == PROFILE:
+        if provider in (PROFILE, SEAL):
             continue
         connected = [account for account in row["accounts"] if account["platform"] == provider]
         # A platform has no key of its own: there the signing secret alone is something to lease.

@@ -180,7 +180,7 @@ async def announce(
     plan = Plan(
         profile=profile, purpose=opening.purpose, base=profile.generation if base is None else base,
         generation=profile.generation + 1, epoch=opening.epoch, dek_id=dek_id, job_id=opening.job_id,
-        sealed_by=actor.id, environment=app.environment.value, stays=await _stays(tx, profile),
+        sealed_by=actor.id, environment=app.environment.value, stays=await stays(tx, profile),
     )  # fmt: skip
     await tx.append(_seal_event(EventName.PROFILE_SEAL, Outcome.INTENDED, actor, plan))
     return plan
@@ -315,6 +315,17 @@ async def move_key(
     )  # fmt: skip
 
 
+async def destroy_key(tx: Tx, app: App, actor: Actor, row: Generation, *, reason: str = "destroyed") -> None:
+    """Take the key of a generation to its end, over what lies between. One that is at its end stays there."""
+    at = {"client_id": row.client_id, "profile_id": row.profile_id, "generation": row.generation}
+    now = await tx.one(profiles.GENERATION, **at)
+    if now.key_state in (KeyState.ACTIVE, KeyState.SUSPENDED):
+        await move_key(tx, app, actor, now, to=KeyState.DEACTIVATED, reason="retired")
+        now = await tx.one(profiles.GENERATION, **at)
+    if now.key_state is not KeyState.DESTROYED:
+        await move_key(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
+
+
 def plan_from(said: dict[str, Any], profile: Profile) -> Plan:
     """Rebuild a plan from the fields of the record that announced it.
 
@@ -349,7 +360,7 @@ def _at(opening: Opening) -> dict[str, object]:
     return {"client_id": opening.client_id, "profile_id": opening.profile_id, "epoch": opening.epoch}
 
 
-async def _stays(tx: Tx, profile: Profile) -> int:
+async def stays(tx: Tx, profile: Profile) -> int:
     """Return the oldest record version of what is in use or restorable."""
     rows = await tx.all(profiles.GENERATIONS, client_id=profile.client_id, profile_id=profile.id, limit=_LOOKED_AT)
     oldest = profile.generation - life.RETAINED

@@ -7,16 +7,16 @@ Rules
 - A seal names the epoch and the generation it began with. Whoever lost the opening is refused here, and the store's
   compare-and-set refuses him there.
 - It is announced and committed before the first byte is written: what a cut leaves behind is known by its key's id.
+- The runner's login at the store reaches no record; the broker writes the one that was announced, and no other.
 
-It may not read what is in a blob: it knows its length and its digest.
+It may not read what is in a blob: it knows its length and its digest; nor read a record back or unwrap its key.
 """
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import hmac
 import json
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,43 +24,43 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.artifact import ArtifactKey, StoredArtifact
-from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.model import Actor, ClientId
+from byokeep.core.kek import Holder
+from byokeep.core.manifest import Place
+from byokeep.core.model import Actor, ClientId, Environment, ProfileId
 from byokeep.core.policy import DenyReason
 from byokeep.core.profile import Purpose
+from byokeep.core.record_room import check_seal
+from byokeep.core.ref import ProfileRef
+from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.flows import profile_book as book
 from byokeep.flows import profiles
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
+from byokeep.flows.profile_seal import sealed_of
 from byokeep.flows.profile_use import SEEN, artifact_key, asked, held_by, may_go_on, may_use, own, whose
 from byokeep.flows.profiles import Opening, Profile
 from byokeep.flows.scopes import browser_scopes, hold_open
-from byokeep.ports import Query, Row, Tx
+from byokeep.ports import Query, Row, Tx, Written
 
+WRITTEN_WITHIN_S: Final = 2.0  # a kill waits for it: the switches are held open meanwhile
 _FACTS: Final = Query("profile_use_facts", lambda row: row)
 _LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
 _LEFT_OPEN: Final = Query("profile_use_left_open", lambda row: row)
 _SEALING: Final = Query("profile_use_sealing", lambda row: row["id"])
 _ANNOUNCED: Final = Query("profile_use_announced", lambda row: row)
-_KEK_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
-_BROWSER: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){0,3}\Z")
-_REQUEST: Final = re.compile(r"[0-9a-f-]{36}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """Where a seal goes, what its manifest must say of who made it and when, and what its record may not push out.
-
-    All of it is the server's word; ``stays`` is the plan's.
-    """
+    """Where a seal goes, and what its manifest must say of who made it and when: the server's word."""
 
     generation: int
     blob_key: str
     path: str
     created_by: UUID
     created_at: datetime
-    stays: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,19 +120,20 @@ async def announce(
     Raises:
         NotFound: No such job or profile for this runner.
         Denied: ``job_not_sealing``, and as :func:`byokeep.flows.profile_use.may_go_on`.
-        Conflict: ``opening_lost``, ``generation_moved``.
+        Conflict: ``opening_lost``, ``generation_moved``, ``record_history_full``.
         Integrity: ``duplicate_key_material``.
+        Unavailable: The store.
     """
     client_id = await whose(app, actor, job_id)
     async with app.db.begin(client_id=client_id) as tx:
         profile, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
         _require_base(opening, base)
         plan = await book.announce(tx, app, actor, profile, opening, dek_id=dek_id)
+        await _room_for_record(app, plan)
         now = app.clock.now().replace(microsecond=0)
     return Announced(
-        generation=plan.generation, blob_key=plan.blob_key, path=plan.path, created_by=actor.id, created_at=now,
-        stays=plan.stays,
-    )  # fmt: skip
+        generation=plan.generation, blob_key=plan.blob_key, path=plan.path, created_by=actor.id, created_at=now
+    )
 
 
 async def put_blob(
@@ -156,23 +157,24 @@ async def put_blob(
 
 async def record(
     app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int, base: int, dek_id: UUID,
-    sealed: book.Sealed, receipt: str,
+    text: bytes, receipt: str,
 ) -> int:  # fmt: skip
-    """Make what was sealed the newest generation, and end the opening. Recording it again changes nothing.
+    """Write the record and make it the newest generation, and end the opening. Recording it again changes nothing.
 
     Args:
-        sealed: What it came to. The record lies in the store already.
+        text: The record, canonical: docs/spec/manifest.md.
         receipt: Of :func:`put_blob`.
 
     Returns:
         The generation.
 
     Raises:
-        NotFound, Denied, Conflict: As :func:`announce`.
-        Rejected: ``bad_seal``, ``bad_receipt``.
+        NotFound, Denied, Conflict: As :func:`announce`; ``stale_version``.
+        Rejected: ``bad_seal``: it is not the record of what was announced; ``bad_receipt``.
+        Unavailable: The store; what may lie there then no row stands for, and it is swept.
     """
     client_id = await whose(app, actor, job_id)
-    _check(sealed)
+    found = _parsed(text)
     async with app.db.begin(client_id=client_id) as tx:
         at = {"client_id": client_id, "profile_id": profile_id}
         done = await tx.one(_ANNOUNCED, **at, dek_id=dek_id, said=_said(epoch, dek_id))
@@ -182,15 +184,42 @@ async def record(
         profile, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
         _require_base(opening, base)
         await _require_announced(tx, client_id, opening, dek_id)
-        _require_receipt(app, opening, dek_id, sealed, receipt)
-        await _require_right(tx, client_id, opening)
         plan = book.Plan(
             profile=profile, purpose=Purpose.USE, base=base, generation=base + 1, epoch=epoch, dek_id=dek_id,
-            job_id=job_id, sealed_by=actor.id, environment=app.environment.value,
+            job_id=job_id, sealed_by=actor.id, environment=app.environment.value, stays=await book.stays(tx, profile),
         )  # fmt: skip
+        _require_planned(found, plan)
+        _require_receipt(app, opening, dek_id, found, receipt)
+        await _require_right(tx, client_id, opening)
+        # In the profile's line, so that a repeated call does not write twice.
+        sealed = sealed_of(found, await _written(app, plan, found))
         now = await book.record(tx, app, actor, plan, sealed, rekey_days=app.limits.profile_rekey_days)
         await book.end(tx, actor, now, opening)
     return plan.generation
+
+
+async def _written(app: BrokerApp, plan: book.Plan, found: SealedRecord) -> Written:
+    newest = await _room_for_record(app, plan)
+    try:
+        async with asyncio.timeout(WRITTEN_WITHIN_S):
+            return await app.records.write(_ref(plan), found.canonical, cas=newest)
+    except TimeoutError:
+        raise Unavailable("store_timeout") from None
+
+
+async def _room_for_record(app: BrokerApp, plan: book.Plan) -> int:
+    """Return the newest version of the record, when one more pushes out none that must stay."""
+    try:
+        async with asyncio.timeout(WRITTEN_WITHIN_S):
+            newest = await app.records.newest(_ref(plan))
+    except TimeoutError:
+        raise Unavailable("store_timeout") from None
+    check_seal(newest=newest, stays=plan.stays)
+    return newest
+
+
+def _ref(plan: book.Plan) -> ProfileRef:
+    return ProfileRef(plan.profile.client_id, ProfileId(plan.profile.id))
 
 
 async def _bounded(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
@@ -249,20 +278,32 @@ def _receipt(app: BrokerApp, key: ArtifactKey, found: StoredArtifact) -> str:
     return app.token_key(f"profile-blob/{key.text}/{found.size}/{found.sha256_hex}".encode()).hex()
 
 
-def _require_receipt(app: BrokerApp, opening: Opening, dek_id: UUID, sealed: book.Sealed, receipt: str) -> None:
+def _require_receipt(app: BrokerApp, opening: Opening, dek_id: UUID, sealed: SealedRecord, receipt: str) -> None:
     key = artifact_key(opening.client_id, opening.profile_id, opening.generation + 1, dek_id)
     found = StoredArtifact(size=sealed.blob_size, sha256_hex=sealed.blob_sha256.hex())
     if not hmac.compare_digest(_receipt(app, key, found).encode(), receipt.encode()):
         raise Rejected("bad_receipt", next_step="Record the blob as the broker took it.")
 
 
-def _check(sealed: book.Sealed) -> None:
-    good = (
-        sealed.holder in ("transit", "aws", "pkcs11") and _KEK_ID.match(sealed.kek_id)
-        and _BROWSER.match(sealed.browser_version) and _REQUEST.match(sealed.store_request)
-        and len(sealed.blob_sha256) == len(sealed.manifest_hash) == hashlib.sha256().digest_size
-        and sealed.kek_version >= 1 and sealed.record_version >= 1 and sealed.blob_size > 0
-        and sealed.packed_size >= 0
+def _parsed(text: bytes) -> SealedRecord:
+    try:
+        return parse_record(text)
+    except Integrity:
+        raise _bad_seal() from None
+
+
+def _require_planned(found: SealedRecord, plan: book.Plan) -> None:
+    """Let pass the record of exactly what was announced: place, generation, key and maker."""
+    said, profile = found.manifest, plan.profile
+    place = Place(
+        environment=Environment(plan.environment), client_id=profile.client_id, profile_id=ProfileId(profile.id),
+        generation=plan.generation,
     )  # fmt: skip
-    if not good:
-        raise Rejected("bad_seal", next_step="Say what was written, as the API describes it.")
+    if said.place != place or found.dek_id != plan.dek_id or said.created_by != plan.sealed_by:
+        raise _bad_seal()
+    if found.kek.holder != Holder.TRANSIT or said.packing.value != profile.packing.value:
+        raise _bad_seal()
+
+
+def _bad_seal() -> Rejected:
+    return Rejected("bad_seal", next_step="Send the record of what was announced; see docs/spec/manifest.md.")

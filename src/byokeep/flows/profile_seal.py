@@ -29,6 +29,7 @@ from byokeep.flows.profile_book import Plan, Sealed
 from byokeep.flows.profile_pipe import Outlet
 from byokeep.flows.profile_ports import SealedBlob, Source, Vault
 from byokeep.flows.profiles import Profile, expected_account
+from byokeep.ports import Written
 
 
 async def seal(vault: Vault, plan: Plan, source: Source, *, browser_version: str, now: datetime) -> Sealed:
@@ -52,7 +53,7 @@ async def seal(vault: Vault, plan: Plan, source: Source, *, browser_version: str
 
 
 async def seal_as(vault: Vault, manifest: Manifest, dek_id: UUID, source: Source, *, stays: int) -> Sealed:
-    """As :func:`seal`, for who has the manifest: a runner takes it over from the generation that it opened.
+    """As :func:`seal`, for who has the manifest.
 
     Args:
         stays: As in the plan.
@@ -60,22 +61,35 @@ async def seal_as(vault: Vault, manifest: Manifest, dek_id: UUID, source: Source
     ref = ProfileRef(manifest.client_id, manifest.profile_id)
     cas = await vault.custody.newest(ref)
     check_seal(newest=cas, stays=stays)
+    record = await made(vault, manifest, dek_id, source)
+    written = await vault.custody.write(ref, record.canonical, cas=cas)
+    return sealed_of(record, written)
+
+
+async def made(vault: Vault, manifest: Manifest, dek_id: UUID, source: Source) -> SealedRecord:
+    """Write the blob and return the record, which is written nowhere yet. A runner gives it to the broker.
+
+    Raises: As :func:`seal`, but for what the store says.
+    """
     dek = vault.sealer.new_dek()
     try:
         wrapped = await vault.custody.keys.wrap(dek, context_of(manifest))
         blob = await _stored(vault, manifest, dek_id, source, dek)
     finally:
         dek.wipe()
-    record = SealedRecord(
+    return SealedRecord(
         manifest=manifest, dek_id=dek_id, wrapped_dek=wrapped.ciphertext, kek=wrapped.key_ref,
         kek_version=wrapped.kek_version, blob_sha256=blob.sha256, blob_size=blob.size, packed_size=blob.packed_size,
     )  # fmt: skip
-    written = await vault.custody.write(ref, record.canonical, cas=cas)
+
+
+def sealed_of(record: SealedRecord, written: Written) -> Sealed:
+    """Return what a record says, once it was written."""
     return Sealed(
-        holder=wrapped.holder.value, kek_id=wrapped.kek_id, kek_version=wrapped.kek_version, blob_sha256=blob.sha256,
-        blob_size=blob.size, packed_size=blob.packed_size, manifest_hash=manifest.hash,
-        record_version=written.version, store_request=written.request_id,
-        browser_version=manifest.browser_version,
+        holder=record.kek.holder, kek_id=record.kek.key_id, kek_version=record.kek_version,
+        blob_sha256=record.blob_sha256, blob_size=record.blob_size, packed_size=record.packed_size,
+        manifest_hash=record.manifest.hash, record_version=written.version, store_request=written.request_id,
+        browser_version=record.manifest.browser_version,
     )  # fmt: skip
 
 

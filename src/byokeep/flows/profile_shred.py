@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Final
 
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor
 from byokeep.core.profile import Act
 from byokeep.core.ref import ProfileRef
@@ -21,7 +20,7 @@ from byokeep.flows.profile_app import Bench, ProfileApp
 from byokeep.flows.profile_open import key_of
 from byokeep.flows.profile_ports import ProfileCustody
 from byokeep.flows.profiles import Generation, Profile
-from byokeep.ports import Query, Tx
+from byokeep.ports import Query
 
 _GONE: Final = Query("generation_gone", lambda row: row["dek_id"])
 _LET_GO: Final = Query("profile_account_retired", lambda row: row["account_id"])
@@ -61,7 +60,7 @@ async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, pr
     left = [row for row in rows if row.gone_at is None]
     for row in left:
         async with app.db.begin(client_id=profile.client_id) as tx:
-            await _destroyed(tx, app, actor, row)
+            await profile_book.destroy_key(tx, app, actor, row)
         await app.artifacts.delete(profile.client_id, key_of(row))
         async with app.db.begin(client_id=profile.client_id) as tx:
             await tx.maybe(_GONE, client_id=row.client_id, profile_id=row.profile_id, generation=row.generation)
@@ -74,21 +73,7 @@ async def destroy_one(app: ProfileApp, actor: Actor, custody: ProfileCustody, ro
     if row.record_version in await custody.live_versions(ref):
         await custody.destroy(ref, [row.record_version])
     async with app.db.begin(client_id=row.client_id) as tx:
-        await _destroyed(tx, app, actor, row)
+        await profile_book.destroy_key(tx, app, actor, row)
     await app.artifacts.delete(row.client_id, key_of(row))
     async with app.db.begin(client_id=row.client_id) as tx:
         await tx.maybe(_GONE, client_id=row.client_id, profile_id=row.profile_id, generation=row.generation)
-
-
-async def _destroyed(tx: Tx, app: ProfileApp, actor: Actor, row: Generation) -> None:
-    """Take a key to its end, over what lies between."""
-    now = await tx.one(
-        profiles.GENERATION, client_id=row.client_id, profile_id=row.profile_id, generation=row.generation
-    )
-    if now.key_state in (KeyState.ACTIVE, KeyState.SUSPENDED):
-        await profile_book.move_key(tx, app, actor, now, to=KeyState.DEACTIVATED, reason="retired")
-        now = await tx.one(
-            profiles.GENERATION, client_id=row.client_id, profile_id=row.profile_id, generation=row.generation
-        )
-    if now.key_state is not KeyState.DESTROYED:
-        await profile_book.move_key(tx, app, actor, now, to=KeyState.DESTROYED, reason="destroyed")

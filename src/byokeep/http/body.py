@@ -169,14 +169,14 @@ def shape(model: type[M], value: dict[str, Any]) -> M:
     raise Rejected("bad_request", next_step="Check names and types; see /openapi.json.", **known)
 
 
-def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
-    """Return the dependency that reads a body as ``model``."""
+def json_body(model: type[M], *, limit: int = MAX_BODY) -> Callable[[Request], Awaitable[M]]:
+    """Return the dependency that reads a body as ``model``; ``limit`` in bytes."""
 
     async def read(request: Request) -> M:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media != "application/json":
             raise _refused("unsupported_media_type", "Send Content-Type: application/json.")
-        return shape(model, parse_object(await read_bytes(request)))
+        return shape(model, parse_object(await read_bytes(request, limit=limit)))
 
     return read
 

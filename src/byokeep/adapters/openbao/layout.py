@@ -19,7 +19,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.errors import Rejected
-from byokeep.core.model import PLATFORMS, Environment, LeaseKind, Provider
+from byokeep.core.model import PLATFORMS, SEAL, Environment, LeaseKind, Provider
 from byokeep.core.record_room import KEPT
 
 AUDIENCE: Final = "openbao"
@@ -32,6 +32,7 @@ SCAN_KEY_PATH: Final = "kv/data/platform/scan-key"
 APPS_PATH: Final = "kv/data/platform/apps"
 KEK_MOUNT: Final = "tenant"  # a Transit of its own: one key for each client, and no key of ours beside them
 PROFILE: Final = "profile"  # what a lease for browser profiles declares as its secret
+_SEALING: Final = f"{SEAL}-{PROFILE}"
 _PARTS_OF_KV: Final = ("kv/data/", "kv/metadata/", "kv/destroy/")
 _BELOW: Final = re.compile(r"(/webhook|/accounts/\+/(tokens|access|landing|verifier|code))?")  # an account's id: any
 _OF_KEK: Final = re.compile(r"tenant/((encrypt|decrypt|rewrap)/<KEK>|keys/<KEK>(/rotate|/config)?)")
@@ -83,8 +84,12 @@ class Desired:
 
 
 def lease_roles(desired: Desired) -> dict[str, dict[str, Any]]:
-    """Role name -> body: ``use-<secret>``, ``custody-<secret>`` for each provider and for profiles, and ``enroll``."""
+    """Role name -> body: ``use-<secret>``, ``custody-<secret>`` for each provider and for profiles, and two more.
+
+    ``enroll`` has no right at all; ``seal-profile`` is for a runner that seals the profile it had open.
+    """
     roles = {"enroll": _lease_role(desired, {"kind": "enroll"}, [])}
+    roles[_SEALING] = _lease_role(desired, {"kind": LeaseKind.CUSTODY.value, "secrets": SEAL}, [_SEALING])
     for kind in LeaseKind:
         for secret in (*(provider.value for provider in Provider), PROFILE):
             name = f"{kind.value}-{secret}"
@@ -147,7 +152,7 @@ def policies(lease_accessor: str, environment: Environment = Environment.DEVELOP
             one = text + accounts if provider in PLATFORMS else text
             one = one.replace("<<provider>>", provider.value)
             found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor, provider)
-        name = f"{kind.value}-{PROFILE}"
+    for name in (*(f"{kind.value}-{PROFILE}" for kind in LeaseKind), _SEALING):
         text = (sources / f"{name}.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
         found[name] = _narrow_profile(text.replace("<<environment>>", environment.value), lease_accessor, environment)
     return found

@@ -184,7 +184,7 @@ async def _policies(admin: _Admin, wanted: Mapping[str, str]) -> None:
     for name, text in wanted.items():
         await admin("POST", f"sys/policies/acl/{name}", {"policy": text})
     for name in await admin.names("sys/policies/acl"):
-        if name.startswith(("use-", "custody-")) and name not in wanted:
+        if name.startswith(("use-", "custody-", "seal-")) and name not in wanted:
             await admin("DELETE", f"sys/policies/acl/{name}")
 
 

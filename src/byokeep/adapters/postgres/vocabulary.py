@@ -26,6 +26,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     (_OWNER, _WEB): (EventName.INSTALLED,),
     (_OWNER, *_SERVICES): (EventName.STARTED, EventName.CONFIG_CHANGED),
     _SERVICES: (
+        EventName.DEK_CHANGED,
         EventName.ACCESS, EventName.ALERT_RAISED, EventName.ALERT_CLOSED, EventName.AUDIT_DEVICE, EventName.JOB_OPENED,
         EventName.REFRESH_ASKED, EventName.PROFILE_DUE, EventName.PROFILE_QUARANTINED,
     ),
@@ -46,7 +47,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     (_WEB, _WORKER): (
         EventName.KEY_WRITE, EventName.KEY_STORED, EventName.KEY_STATE_CHANGED, EventName.KEY_DESTROYED,
         EventName.KEY_ONBOARDING_FAILED, EventName.KEY_SHARED_VALUE, EventName.CONNECT_FAILED,
-        EventName.KEK_CHANGED, EventName.DEK_CHANGED, EventName.PROFILE_RETIRED,
+        EventName.KEK_CHANGED, EventName.PROFILE_RETIRED,
         EventName.PROFILE_WORK_ENDED,
         EventName.VAULT_INCIDENT_STEPPED, EventName.VAULT_INCIDENT_SESSION,
     ),

@@ -20,7 +20,7 @@ from tink import cleartext_keyset_handle, streaming_aead
 from tink.proto import aes_gcm_hkdf_streaming_pb2, common_pb2, tink_pb2
 
 from byokeep.core.envelope import COMMITMENT, FORMAT, SALT
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 
 DEK: Final = 32  # bytes
@@ -31,8 +31,15 @@ _TYPE: Final = "type.googleapis.com/google.crypto.tink.AesGcmHkdfStreamingKey"
 
 
 def new_dek() -> Secret:
-    """Return a fresh data key of 32 bytes, which seals one blob and is then wrapped."""
-    return Secret(os.urandom(DEK))
+    """Return a fresh data key of 32 bytes, which seals one blob and is then wrapped. Nothing older goes into it.
+
+    Raises:
+        Unavailable: ``no_randomness``: the system gives none, so there is no key.
+    """
+    try:
+        return Secret(os.urandom(DEK))
+    except (OSError, NotImplementedError):
+        raise Unavailable("no_randomness", next_step="See to the system's source of randomness.") from None
 
 
 def new_salt() -> bytes:

@@ -22,8 +22,8 @@ from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Unava
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Packing
 from byokeep.core.model import ClientId, Environment
+from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.flows.profile_book import Sealed
 from byokeep.flows.profiles import Generation
 
 ENDED_WITHIN_S = 5.0  # for the word that it is over; the opening runs out by itself
@@ -36,7 +36,6 @@ class Announced:
     generation: int
     created_by: UUID
     created_at: datetime
-    stays: int
 
 
 class Opening:
@@ -107,17 +106,18 @@ class Opening:
         try:
             return Announced(
                 generation=int(reply["generation"]), created_by=UUID(reply["created_by"]),
-                created_at=datetime.fromisoformat(reply["created_at"]), stays=int(reply["stays"]),
+                created_at=datetime.fromisoformat(reply["created_at"]),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Unavailable("broker_garbage") from None
 
-    async def record(self, dek_id: UUID, sealed: Sealed) -> None:
-        """Make what was sealed the newest generation; the opening ends with it. Raises as :meth:`announce`."""
-        body = {name: getattr(sealed, name) for name in Sealed.__dataclass_fields__}
-        body |= {name: body[name].hex() for name in ("blob_sha256", "manifest_hash")}
-        body |= {"base": self.row.generation, "receipt": self._receipt}
-        await self._broker.persist(lambda: self._call(f"seals/{dek_id}/record", body))
+    async def record(self, record: SealedRecord) -> None:
+        """Make what was sealed the newest generation; the broker writes the record. The opening ends with it.
+
+        Raises as :meth:`announce`.
+        """
+        body = {"base": self.row.generation, "record": record.canonical.decode(), "receipt": self._receipt}
+        await self._broker.persist(lambda: self._call(f"seals/{record.dek_id}/record", body))
 
     async def put(self, client_id: UUID, key: ArtifactKey, chunks: AsyncIterator[bytes]) -> StoredArtifact:
         """Write a blob by the broker. Raises as the port says."""

@@ -39,7 +39,7 @@ from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
 from byokeep.flows.profile_open import Found, unseal
 from byokeep.flows.profile_ports import Vault
-from byokeep.flows.profile_seal import seal_as
+from byokeep.flows.profile_seal import made
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
@@ -249,12 +249,11 @@ class _Run:
             )  # fmt: skip
             held = LeasedVault(custody, f"{PROFILE}/{self._profile_id}", opening.environment, opening.row.holder)
             with room.content() as source:
-                done = await seal_as(
-                    Vault(sealer=self._sealer, artifacts=opening, custody=held), manifest, dek_id, source,
-                    stays=plan.stays,
-                )  # fmt: skip
+                record = await made(
+                    Vault(sealer=self._sealer, artifacts=opening, custody=held), manifest, dek_id, source
+                )
             watch.finish()  # the opening ends with the record
-            await opening.record(dek_id, done)
+            await opening.record(record)
         finally:
             await custody.close()
 

@@ -1,4 +1,4 @@
-"""The records and the key of one profile, reached under the job's own lease: a use lease reads, custody seals.
+"""The records and the key of one profile, reached under the job's own lease: a use lease reads, a sealing lease wraps.
 
 Rules
 - Each act logs in at the store anew, for seconds, and names its lease: the store's own log explains it.
@@ -18,7 +18,7 @@ from byokeep.core.ref import ProfileRef
 from byokeep.core.secret import Secret
 from byokeep.ports import KeyHolder, Written
 from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import read_secret, write_secret
+from byokeep.wire.openbao import read_secret
 
 
 class LeasedVault:
@@ -45,7 +45,7 @@ class LeasedVault:
 
     @property
     def keys(self) -> KeyHolder:
-        """Whoever unwraps, and in custody wraps."""
+        """Whoever unwraps, or wraps when the job seals."""
         return self._keys
 
     @property
@@ -82,13 +82,8 @@ class LeasedVault:
             token.wipe()
 
     async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
-        """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable, Denied."""
-        store, token, path, _ = await self._at(ref)
-        try:
-            done = await write_secret(store, token, path, Secret(record), cas=cas, lease_id=self._lease.id)
-        finally:
-            token.wipe()
-        return Written(version=done.version, request_id=done.request_id)
+        """Refuse: the broker writes what a runner sealed."""
+        raise Denied("not_a_runner_s_work")
 
     async def live_versions(self, ref: ProfileRef) -> list[int]:
         """Refuse: a runner clears nothing up."""

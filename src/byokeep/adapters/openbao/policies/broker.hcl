@@ -1,4 +1,5 @@
-# The process that hands out leases: signs, cuts clients off, looks at versions; reads no client's value.
+# The process that hands out leases: signs, cuts clients off, looks at versions; reads no client's value. It writes one thing:
+# the record of a profile that a runner sealed, which holds a wrapped key and no value; cas is required, nothing is removed.
 path "transit/sign/leases" {
   capabilities = ["update"]
 }
@@ -23,6 +24,12 @@ path "identity/entity/id/+" {
   allowed_parameters = { "disabled" = [] }
 }
 path "kv/metadata/clients/+/providers/+" {
+  capabilities = ["read"]
+}
+path "kv/data/clients/+/profiles/+" {
+  capabilities = ["create", "update"]
+}
+path "kv/metadata/clients/+/profiles/+" {
   capabilities = ["read"]
 }
 path "kv/data/platform/token-key" {

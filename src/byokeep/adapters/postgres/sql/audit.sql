@@ -78,7 +78,7 @@ SELECT DISTINCT said.f ->> 'store_request' AS store_request, r.chain AS client_i
   FROM byokeep.audit_record r
  CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
  WHERE r.event IN ('key.write', 'key.stored', 'tokens.stored', 'webhook_secret.stored', 'connection.started',
-                   'connection.answered', 'platform_app.set')
+                   'connection.answered', 'platform_app.set', 'profile.sealed')
    AND r.at BETWEEN :first AND :last
    AND said.f ->> 'store_request' IS NOT NULL;
 

@@ -71,11 +71,16 @@ RETURNING id;
 SELECT state_from, state_to, reason, at, by FROM byokeep.vault_key_transition
  WHERE kind = 'kek' AND key_id = :kek_id AND version = :version ORDER BY at, id;
 
--- name: kek_last_deactivated_by
--- Who let a version protect nothing more, or called it compromised: its end takes another person.
-SELECT t.by FROM byokeep.vault_key_transition t
- WHERE t.kind = 'kek' AND t.key_id = :kek_id AND t.version = :version AND t.state_to IN ('deactivated', 'compromised')
- ORDER BY t.at DESC LIMIT 1;
+-- name: kek_stopped_by
+-- Who let a version that is to be ended protect nothing more, or called it compromised, last: its end takes another person.
+-- An end takes every older version along.
+SELECT DISTINCT ON (t.version) t.version, t.by
+  FROM byokeep.vault_key_transition t
+  JOIN byokeep.kek_version k ON k.kek_id = t.key_id AND k.version = t.version
+ WHERE t.kind = 'kek' AND t.key_id = :kek_id AND t.version <= :version
+   AND (k.state <> 'destroyed' OR t.version = :version)
+   AND t.state_to IN ('deactivated', 'compromised')
+ ORDER BY t.version, t.at DESC;
 
 -- name: kek_dependents
 -- What hangs on a version, or on a key: artifacts, tenants, profiles, accounts (S-NIST-16). No version: on any.

@@ -322,3 +322,12 @@ SELECT generation FROM byokeep.profile WHERE client_id = :client_id AND id = :id
 SELECT r.seq, r.payload FROM byokeep.audit_record r
  WHERE r.chain = :client_id AND r.object_id = :profile_id AND r.event = 'profile.sealed' AND r.outcome = 'ok'
  ORDER BY r.seq DESC LIMIT 1;
+
+-- name: tombstones_destroyed
+SELECT g.dek_id FROM byokeep.profile_generation g WHERE g.key_state = 'destroyed';
+
+-- name: tombstones_back
+-- Keys that were destroyed once and are not now: a restore brought them back.
+SELECT g.* FROM byokeep.profile_generation g
+ WHERE g.dek_id = ANY (CAST(:ids AS uuid[])) AND g.key_state <> 'destroyed'
+ ORDER BY g.client_id, g.profile_id, g.generation;

@@ -63,6 +63,9 @@ GRANT UPDATE (step, closed_at, closed_by) ON byokeep.profile_incident TO byokeep
 GRANT UPDATE (session, session_by, session_at, new_profile_id, key_destroyed_at, identity_at, wrong_account_at)
     ON byokeep.profile_incident_item TO byokeep_web, byokeep_worker;
 GRANT UPDATE (key_state) ON byokeep.profile_generation TO byokeep_web;
+-- Destroys again what a restore brought back.
+GRANT UPDATE (key_state) ON byokeep.profile_generation TO byokeep_broker;
+GRANT INSERT ON byokeep.vault_key_transition TO byokeep_broker;
 GRANT UPDATE (state, compromised_at, changed_at, changed_by) ON byokeep.kek_version TO byokeep_web;
 
 -- broker: jobs, leases, permits, switches, checkpoints. It makes no person, no token, no reference.
