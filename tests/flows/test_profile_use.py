@@ -384,7 +384,7 @@ async def test_a_website_need_not_show_every_name(stand: Stand, connected: bool)
 async def test_a_session_that_a_person_must_look_at_is_quarantined(
     stand: Stand, identity: str, cause: str, reason: str
 ) -> None:
-    """Another's, ended, or asked for something, as the runner says or the broker saw: out of use, and people are told."""
+    """Another's, ended, or asked for something, as the runner says or the broker saw: out of use; people are told."""
     run = await running(stand)
     epoch = await run.opened()
     await run.identified(identity)

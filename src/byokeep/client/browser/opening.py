@@ -31,7 +31,7 @@ ENDED_WITHIN_S = 5.0  # for the word that it is over; the opening runs out by it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """Where a seal goes, who made it when, and which record it may not push out, in the broker's words."""
+    """Where a seal goes, and who made it when, in the broker's words."""
 
     generation: int
     created_by: UUID
