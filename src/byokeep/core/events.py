@@ -202,13 +202,13 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.CONNECTION_STARTED: f"{_ACCOUNT} connection purposes path store_request",
     EventName.CONNECTION_ANSWERED: f"{_ACCOUNT} connection path store_request",
     EventName.CONNECTED: f"{_ACCOUNT} connection account_id",
-    EventName.CONNECT_FAILED: f"{_ACCOUNT} connection cause http_status missing",
+    EventName.CONNECT_FAILED: f"{_ACCOUNT} connection cause code_points http_status missing",
     EventName.TOKENS_STORED: f"{_ACCOUNT} connection path due_at reauth_at store_request",
     EventName.ACCOUNT_VERIFIED: (
         f"{_ACCOUNT} connection verification cause http_status endpoint expected_id observed_id count newest missing"
         " wider"
     ),
-    EventName.ACCOUNT_QUARANTINED: f"{_ACCOUNT} connection cause expected_id observed_id",
+    EventName.ACCOUNT_QUARANTINED: f"{_ACCOUNT} connection cause code_points expected_id observed_id",
     EventName.ACCOUNT_DRIFTED: f"{_ACCOUNT} count",
     EventName.DRIFT_CONFIRMED: _ACCOUNT,
     EventName.LANES_SET: f"{_ACCOUNT} lanes",

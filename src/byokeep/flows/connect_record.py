@@ -100,8 +100,9 @@ async def record(
         )  # fmt: skip
         await tx.all(_JOURNAL_END, client_id=one.client_id, account_id=account.id)
         ended = await tx.maybe(
-            connections.END, client_id=one.client_id, id=one.id, state="connected", reason="", state_from="taken"
-        )
+            connections.END, client_id=one.client_id, id=one.id, state="connected", reason="", code_points="",
+            state_from="taken",
+        )  # fmt: skip
         if ended is None:
             raise Conflict("connection_over", connection=one.id)
         await _warn(tx, app, actor, one, account, found)

@@ -284,7 +284,9 @@ alert = Table(
     Column("client_id", Uuid, nullable=True), Column("object_id", Uuid, nullable=True),
     _text("reason"), _text("severity"), _text("dedup_key"), _at("opened_at"), _at("closed_at", nullable=True),
     Column("closed_by", Uuid, nullable=True), Column("count", Integer, nullable=False, server_default=text("1")),
+    _text("code_points", default=""),  # as in connection
     _one_of("severity", "info", "warning", "critical"),
+    CheckConstraint("code_points ~ '^([0-9a-f]{4,6}(,[0-9a-f]{4,6}){0,7})?$'", name="code_points"),
     Index("alert_open_uq", "dedup_key", unique=True, postgresql_where=text("closed_at IS NULL")),
 )  # fmt: skip
 
