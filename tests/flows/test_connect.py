@@ -188,6 +188,61 @@ async def test_a_changed_name_waits_for_a_person(office: Office) -> None:
     assert twin["code_points"] == "<U+0430><U+0441><U+0435>"
 
 
+async def transfer(office: Office, client: UUID, number: str, **changed: Any) -> tuple[int, Any]:
+    """Ask for an account of X to go to a client, and have an admin approve it."""
+    body = {"client_id": str(client), "login": "x", "account": number}
+    asking = body | {"reason": "account_was_sold"}
+    status, asked = await office.desk.stand.call("POST", "/v1/accounts/transfers", "operator", asking)
+    assert status in (200, 201), asked
+    path = f"/v1/accounts/transfers/{asked['id']}/approve"
+    return await office.desk.stand.call("POST", path, changed.pop("who", "admin"), body | changed)
+
+
+@pytest.mark.req("R5.2-15")
+async def test_an_account_goes_to_another_client_by_two_peoples_word(office: Office) -> None:
+    """What a client had and gave up is nobody's to take: without an approved transfer a second client is refused and
+    stores nothing; approved for another client, another account, by the one who asked, or too late, it is not. It
+    serves one consent, and the account is the second client's from then on, also for the first."""
+    first, second = await office.client(), await office.client()
+    await office.connected(first, "x")
+    await office.act(first, "x", "disconnect")
+    assert await connect_care.end_disconnected(office.app) == 1
+
+    async def refused(client: UUID, name: str) -> None:
+        done = await office.connect(client, "x", name)
+        assert (done["state"], done["reason"]) == ("failed", "account_was_elsewhere")
+        await office.nothing_kept(client, "x", done["account_id"])
+
+    await refused(second, "mine")
+    assert "account_was_elsewhere" in office.desk.stand.alerts()
+    for row in office.sql(
+        f"SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record WHERE chain = '{second}'"
+    ).splitlines():
+        assert str(first) not in row
+    number = ACCOUNTS["x"][0]["id"]
+    for changed, status in (
+        ({"who": "operator"}, 403), ({"who": "approver"}, 403), ({"account": "1"}, 404),
+        ({"client_id": str(first)}, 404), ({"login": "tiktok"}, 404),
+    ):  # fmt: skip
+        assert (await transfer(office, second, number, **changed))[0] == status, changed
+        await refused(second, "mine")
+    assert (await transfer(office, first, number))[0] == 200  # the other way round
+    assert (await transfer(office, second, "1"))[0] == 200  # another account
+    await refused(second, "mine")
+    assert (await transfer(office, second, number))[0] == 200
+    office.sql("UPDATE byokeep.approval SET expires_at = now() - interval '1 second', used_at = NULL")
+    await refused(second, "mine")
+    assert (await transfer(office, second, number))[0] == 200
+    await office.connected(second, "x", "mine")
+    outcomes = [json.loads(line)["outcome"] for line in office.desk.stand.events("account.transferred")]
+    assert (outcomes[0], outcomes[-2:]) == ("intended", ["ok", "ok"])
+    await office.connected(second, "x", "mine")  # again: it is theirs
+    await office.act(second, "x", "disconnect", name="mine")
+    assert await connect_care.end_disconnected(office.app) == 1
+    await refused(first, "acme")
+    await office.connected(second, "x", "mine")
+
+
 async def by_hand(office: Office, client: UUID, username: str, display_name: str) -> None:
     """Register an account of X under its id, as the owner tells it."""
     body = {"platform": "x", "account": "880001", "username": username, "display_name": display_name}

@@ -81,6 +81,7 @@ class EventName(StrEnum):
     ACCOUNT_DRIFTED = "account.name_changed"
     DRIFT_CONFIRMED = "account.name_confirmed"
     LANES_SET = "account.lanes_set"
+    ACCOUNT_TRANSFERRED = "account.transferred"
     REFRESH_STARTED = "tokens.refresh_started"
     REFRESHED = "tokens.refreshed"
     REFRESH_FAILED = "tokens.refresh_failed"
@@ -212,6 +213,7 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.ACCOUNT_DRIFTED: f"{_ACCOUNT} count",
     EventName.DRIFT_CONFIRMED: _ACCOUNT,
     EventName.LANES_SET: f"{_ACCOUNT} lanes",
+    EventName.ACCOUNT_TRANSFERRED: "login",
     EventName.REFRESH_STARTED: _RENEWAL,
     EventName.REFRESHED: _RENEWAL,
     EventName.REFRESH_FAILED: _RENEWAL,

@@ -32,6 +32,7 @@ from byokeep.flows.connect_record import Found, Placed
 from byokeep.flows.connections import Connection, Grant
 from byokeep.flows.refresher_app import AccountCustody, AppAt, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
+from byokeep.flows.transfers import Wish
 from byokeep.ports import Query, Written
 from byokeep.wire.tokens import pack_tokens
 
@@ -40,6 +41,8 @@ _OPEN_TRIES: Final = 5
 _WRITE_TRIES: Final = 3
 _NAMES: Final = 100  # characters of a list of scopes on record
 _TAKE: Final = Query("connection_take", connections.connection_from)
+_ELSEWHERE: Final = Query("grant_elsewhere", lambda row: bool(row["found"]))
+_TRANSFER: Final = Query("transfer_live", lambda row: int(row["found"]))
 _TAKEN: Final = Query("grant_taken", lambda row: int(row["found"]))
 _ALWAYS: Final = ("connect", "read")
 T = TypeVar("T")
@@ -197,9 +200,21 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
             _TAKEN, login=case.one.login, external_id=face.account_id, client_id=case.one.client_id,
             account_id=case.account.id,
         )  # fmt: skip
-    if taken:
-        raise Conflict("account_taken")
-    return Found(tokens=tokens, face=face, posts=posts, drift=drift, wider=listed(wider_scopes(tokens, asked)))
+        if taken:
+            raise Conflict("account_taken")
+        elsewhere = await tx.one(
+            _ELSEWHERE, login=case.one.login, external_id=face.account_id, client_id=case.one.client_id
+        )
+        if elsewhere and not await tx.one(_TRANSFER, scope=_wish(case, face).scope):
+            raise Conflict("account_was_elsewhere")
+    return Found(
+        tokens=tokens, face=face, posts=posts, drift=drift, wider=listed(wider_scopes(tokens, asked)),
+        transfer=_wish(case, face) if elsewhere else None,
+    )  # fmt: skip
+
+
+def _wish(case: Case, face: Face) -> Wish:
+    return Wish(client_id=case.one.client_id, login=case.one.login, external_id=face.account_id)
 
 
 def _who(case: Case, faces: tuple[Face, ...]) -> tuple[Face, int]:
@@ -307,7 +322,7 @@ async def _failed(app: RefresherApp, case: Case, error: ByokeepError) -> str:
                     EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, case.actor, case.one, case.account, **fields
                 )
             )
-        if quarantine or error.code == "account_taken":
+        if quarantine or error.code in ("account_taken", "account_was_elsewhere"):
             await raise_alert(
                 tx, app, case.actor, reason=error.code, client_id=case.one.client_id, object_id=case.account.id,
                 code_points=str(said.get("code_points", "")),

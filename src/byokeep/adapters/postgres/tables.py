@@ -275,7 +275,7 @@ approval = Table(
     _text("action"), _text("scope"), Column("epoch", BigInteger, nullable=False), _text("reason"),
     Column("requested_by", Uuid, nullable=False), Column("approved_by", Uuid, nullable=True),
     _at("requested_at"), _at("expires_at"), _at("approved_at", nullable=True), _at("used_at", nullable=True),
-    _one_of("action", "open_switch", "start_canary"),
+    _one_of("action", "open_switch", "start_canary", "transfer_account"),
     CheckConstraint("approved_by IS NULL OR approved_by <> requested_by", name="two_people"),
 )  # fmt: skip
 
