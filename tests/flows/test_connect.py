@@ -211,7 +211,8 @@ async def test_an_account_goes_to_another_client_by_two_peoples_word(office: Off
     async def refused(client: UUID, name: str) -> None:
         done = await office.connect(client, "x", name)
         assert (done["state"], done["reason"]) == ("failed", "account_was_elsewhere")
-        await office.nothing_kept(client, "x", done["account_id"])
+        assert not any((await office.live(client, "x", done["account_id"])).values())
+        assert office.sql("SELECT count(*) FROM byokeep.account_grant WHERE state <> 'revoked'") == "0"
 
     await refused(second, "mine")
     assert "account_was_elsewhere" in office.desk.stand.alerts()
