@@ -100,6 +100,12 @@ RULES = {
         O, tenant=True, body={"client_id": "{client_id}", "platform": "youtube", "reason": "a_test"}
     ),
     "POST /v1/platforms/canary-requests/{request_id}/approve": rule(P),
+    "POST /v1/accounts/transfers": rule(
+        O, tenant=True, body={"client_id": "{client_id}", "login": "x", "account": "1", "reason": "a_test"}
+    ),
+    "POST /v1/accounts/transfers/{request_id}/approve": rule(
+        A, body={"client_id": "{client_id}", "login": "x", "account": "1"}
+    ),
     "GET /v1/clients/{client_id}/effects/scheduled": rule(O, P, U, D, tenant=True),
     "POST /v1/clients/{client_id}/effects/scheduled/{effect_id}/requeue": rule(
         O, tenant=True, body={"due_at": "2099-01-01T00:00:00Z"}

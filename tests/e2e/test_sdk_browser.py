@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,19 +240,39 @@ async def test_a_runner_sweeps_what_another_s_kill_left(
 
 
 async def test_nothing_is_recorded_and_the_session_is_not_handed_out(made: Sealed, tmp_path: Path) -> None:
-    """Traces, HAR and storage state are refused on the context; no video is made; nothing is written."""
+    """Traces, HAR, storage state, videos and other contexts are refused on the context, its requests, its browser and
+    each page, also one that is opened later or by a page; nothing is written."""
     async with made.keep() as keep, made.job(keep) as job, job.browser(NAME) as context:
-        for asked in (
+        browser = context.browser
+        assert browser is not None
+        page = await context.new_page()
+        async with context.expect_page() as opening:
+            await page.evaluate("() => { window.open('about:blank') }")
+        popup = await opening.value
+        asked: list[Callable[[], Awaitable[Any]]] = [
             lambda: context.tracing.start(snapshots=True), context.tracing.start_chunk, context.storage_state,
             lambda: context.tracing.stop(path=tmp_path / "trace.zip"),
             lambda: context.storage_state(path=tmp_path / "state.json"),
             lambda: context.route_from_har(tmp_path / "all.har", update=True),
-        ):  # fmt: skip
+            lambda: context.request.storage_state(path=tmp_path / "request.json"),
+            lambda: context.request.tracing.start_har(tmp_path / "request.har"),
+            lambda: browser.start_tracing(page=page, path=tmp_path / "browser.json", screenshots=True),
+            browser.stop_tracing, browser.new_page, lambda: browser.bind("shared"),
+            lambda: browser.new_context(record_har_path=tmp_path / "new.har", record_video_dir=tmp_path),
+            lambda: browser.contexts[0].storage_state(path=tmp_path / "again.json"),
+        ]  # fmt: skip
+        for one in (*context.pages, popup):
+            asked += [
+                partial(one.request.storage_state, path=tmp_path / "page.json"), one.context.storage_state,
+                partial(one.route_from_har, tmp_path / "page.har", update=True),
+                partial(one.screencast.start, path=tmp_path / "page.webm"),
+            ]  # fmt: skip
+        assert len(context.pages) >= 3
+        for ask in asked:
             with pytest.raises(Denied, match="profile_stays_sealed"):
-                await asked()
-        page = await context.new_page()
+                await ask()
         await page.goto(made.page)
-        assert page.video is None
+        assert [one.video for one in context.pages] == [None] * len(context.pages)
     assert list(tmp_path.iterdir()) == []
     assert made.row()[0] == "valid"
 

@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID
 
 import pytest
 
@@ -189,7 +190,113 @@ async def test_a_changed_name_waits_for_a_person(office: Office) -> None:
     await office.fault("x", "wrong_identity", "identity", lie="lookalike")
     twin = await office.connect(client, "x")
     assert (twin["state"], twin["reason"]) == ("quarantined", "other_account")
-    assert json.loads(office.desk.stand.events("account.quarantined")[-1])["fields"]["cause"] == "look_alike"
+    said = json.loads(office.desk.stand.events("account.quarantined")[-1])["fields"]
+    assert (said["cause"], said["code_points"]) == ("look_alike", "0430,0441,0435")
+    assert twin["code_points"] == "<U+0430><U+0441><U+0435>"
+
+
+async def transfer(office: Office, client: UUID, number: str, **changed: Any) -> tuple[int, Any]:
+    """Ask for an account of X to go to a client, and have an admin approve it."""
+    body = {"client_id": str(client), "login": "x", "account": number}
+    asking = body | {"reason": "account_was_sold"}
+    status, asked = await office.desk.stand.call("POST", "/v1/accounts/transfers", "operator", asking)
+    assert status in (200, 201), asked
+    path = f"/v1/accounts/transfers/{asked['id']}/approve"
+    return await office.desk.stand.call("POST", path, changed.pop("who", "admin"), body | changed)
+
+
+@pytest.mark.req("R5.2-15")
+async def test_an_account_goes_to_another_client_by_two_peoples_word(office: Office) -> None:
+    """What a client had and gave up is nobody's to take: without an approved transfer a second client is refused and
+    stores nothing; approved for another client, another account, by the one who asked, or too late, it is not. It
+    serves one consent, and the account is the second client's from then on, also for the first."""
+    first, second = await office.client(), await office.client()
+    await office.connected(first, "x")
+    await office.act(first, "x", "disconnect")
+    assert await connect_care.end_disconnected(office.app) == 1
+
+    async def refused(client: UUID, name: str) -> None:
+        done = await office.connect(client, "x", name)
+        assert (done["state"], done["reason"]) == ("failed", "account_was_elsewhere")
+        assert not any((await office.live(client, "x", done["account_id"])).values())
+        assert office.sql("SELECT count(*) FROM byokeep.account_grant WHERE state <> 'revoked'") == "0"
+
+    await refused(second, "mine")
+    assert "account_was_elsewhere" in office.desk.stand.alerts()
+    for row in office.sql(
+        f"SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record WHERE chain = '{second}'"
+    ).splitlines():
+        assert str(first) not in row
+    number = ACCOUNTS["x"][0]["id"]
+    for changed, status in (
+        ({"who": "operator"}, 403), ({"who": "approver"}, 403), ({"account": "1"}, 404),
+        ({"client_id": str(first)}, 404), ({"login": "tiktok"}, 404),
+    ):  # fmt: skip
+        assert (await transfer(office, second, number, **changed))[0] == status, changed
+        await refused(second, "mine")
+    assert (await transfer(office, first, number))[0] == 200  # the other way round
+    assert (await transfer(office, second, "1"))[0] == 200  # another account
+    await refused(second, "mine")
+    assert (await transfer(office, second, number))[0] == 200
+    office.sql("UPDATE byokeep.approval SET expires_at = now() - interval '1 second', used_at = NULL")
+    await refused(second, "mine")
+    assert (await transfer(office, second, number))[0] == 200
+    await office.connected(second, "x", "mine")
+    outcomes = [json.loads(line)["outcome"] for line in office.desk.stand.events("account.transferred")]
+    assert (outcomes[0], outcomes[-2:]) == ("intended", ["ok", "ok"])
+    await office.connected(second, "x", "mine")  # again: it is theirs
+    await office.act(second, "x", "disconnect", name="mine")
+    assert await connect_care.end_disconnected(office.app) == 1
+    await refused(first, "acme")
+    await office.connected(second, "x", "mine")
+
+
+async def by_hand(office: Office, client: UUID, username: str, display_name: str) -> None:
+    """Register an account of X under its id, as the owner tells it."""
+    body = {"platform": "x", "account": "880001", "username": username, "display_name": display_name}
+    assert (await office.desk.call("POST", f"/v1/clients/{client}/accounts", "operator", body))[0] == 201
+
+
+@pytest.mark.req("R5.2-6", "R5.2-8")
+async def test_a_stand_in_does_not_pass_the_first_consent_of_an_account_registered_by_hand(office: Office) -> None:
+    """Another id under a name that looks the same, another id under the very name, and the id under a look-alike: each
+    ends at a critical alert, nothing is stored and no lane opens; the registered id connects."""
+    client = await office.client()
+    await by_hand(office, client, "shopping.queen", "Shopping Queen")
+    twin = {"username": "shopp\u0456ng.queen", "display_name": "Shopp\u0456ng Qu\u0435en"}
+    same = {"username": "shopping.queen", "display_name": "Shopping Queen"}
+    for account, number, names, cause, points in (
+        ("far", "880666", twin, "other_id", ""),
+        ("thief", "880667", same, "other_id", ""),
+        ("near", "880001", twin, "look_alike", "<U+0456><U+0435>"),
+    ):
+        await office.social.tell("accounts", platform="x", account=account, id=number, posts=2, **names)
+        done = await office.connect(client, "x", "880001", account=account)
+        assert (done["state"], done["reason"], done["code_points"]) == ("quarantined", "other_account", points)
+        assert json.loads(office.desk.stand.events("account.quarantined")[-1])["fields"]["cause"] == cause
+        await office.nothing_kept(client, "x", done["account_id"])
+        status, reply = await office.desk.call("GET", "/v1/alerts", "operator")
+        (alert,) = [one for one in reply["alerts"] if one["reason"] == "other_account"]
+        assert (status, alert["severity"], alert["code_points"]) == (200, "critical", points)
+        assert (await office.state(client, "x", "880001"))["state"] == "registered"
+        assert (await office.act(client, "x", "lane", {"policy": "api"}, "880001"))[1]["code"] == "account_not_verified"
+    assert office.sql("SELECT count(*) FROM byokeep.account_grant") == "0"
+    assert office.desk.stand.events("platform_connected") == []
+    await office.social.tell("accounts", platform="x", account="own", id="880001", posts=2, **same)
+    await office.connected(client, "x", "880001", account="own")
+    assert (await office.state(client, "x", "880001"))["state"] == "connected"
+
+
+async def test_an_ended_account_comes_back_as_itself(office: Office) -> None:
+    """After a disconnect another account under its name is another account; the same one connects."""
+    client = await office.client()
+    done = await office.connected(client, "x")
+    await office.act(client, "x", "disconnect")
+    assert await connect_care.end_disconnected(office.app) == 1
+    other = await office.connect(client, "x", account="bravo")
+    assert (other["state"], other["reason"]) == ("quarantined", "other_account")
+    assert not any((await office.live(client, "x", done["account_id"])).values())
+    await office.connected(client, "x")
 
 
 async def test_another_account_replaces_nothing(office: Office) -> None:

@@ -152,6 +152,8 @@ async def test_a_job_compares_with_what_the_consent_said(stand: Stand) -> None:
         status, reply = await stand.permit(lease)
         assert (status, reply.get("code", "")) == ((403, then) if then else (201, "")), changed
     assert {"account_name_changed", "identity_mismatch"} <= set(stand.alerts())
+    points = "SELECT code_points FROM byokeep.alert WHERE reason = 'identity_mismatch'"
+    assert stand.db.sql(points).strip() == "0441"  # the letter that gives the look-alike away, for who looks at it
 
 
 @pytest.mark.req("R7.2-1")

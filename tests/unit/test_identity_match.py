@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.identity import (
     Comparison,
     Face,
@@ -19,8 +21,11 @@ from byokeep.core.identity import (
     fingerprint_of,
     look_alike,
     shown,
+    spelt,
 )
+from byokeep.core.model import Actor
 
+SOMEBODY = Actor(id=uuid4(), roles=frozenset(), clients=None, request_id=uuid4())
 US = Fingerprint(account_id="104", username="acme.bakery", display_name="Acme Bakery", app_id="app")
 
 
@@ -110,6 +115,37 @@ def test_a_name_that_only_looks_the_same_is_a_mismatch_shown_by_code_points(name
     found = ask(face(display_name=name))
     assert (found.verdict, found.why) == (Verdict.MISMATCH, Why.LOOK_ALIKE)
     assert [(one.expected, one.seen) for one in found.changed] == [("Acme Bakery", spelt)]
+
+
+@pytest.mark.parametrize(
+    ("username", "display_name", "points"),
+    [
+        ("acme.bakery", "\u0410cme B\u0430k\u0435ry", "0410,0430,0435"),
+        ("acm\u0435.bak\u0435ry", "Acme Bakery", "0435"),
+        ("acme.bakery", "Acme\u200b Bakery", "200b"),
+        ("acme.bakery", "Acrne Bakery", "0072,006e"),
+        ("acme.bakery", "AcmeBakery", "0020"),
+        ("acme.bakery", "\U0001d400cme Bakery", "1d400"),
+    ],
+)
+def test_only_the_characters_that_give_a_stand_in_away_are_spelt_out(
+    username: str, display_name: str, points: str
+) -> None:
+    """Of both names, each once; where the stand-in lacks one, that one; nothing else of a foreign text."""
+    found = ask(face(username=username, display_name=display_name))
+    assert (found.why, ",".join(found.code_points)) == (Why.LOOK_ALIKE, points)
+    assert (spelt("0072,1d400"), spelt("")) == ("<U+0072><U+1D400>", "")
+    assert (ask(face(username="other")).code_points, ask(face("105")).code_points) == ((), ())
+
+
+@given(st.text(alphabet="\uff21\u200b\ufeff\u0441\u200c\u200d\u2060\u202e\u202c\u00ad\u180e", max_size=600))
+def test_of_a_stand_in_few_characters_are_spelt_out(name: str) -> None:
+    """However many there are: the record of them has a bound."""
+    found = ask(face(display_name="Acme Bakery" + name))
+    assert len(found.code_points) <= 8
+    fields = {"code_points": ",".join(found.code_points)}  # and the record takes it
+    Event(name=EventName.ACCOUNT_QUARANTINED, actor=SOMEBODY, outcome=Outcome.FAILED, fields=fields)
+    assert all(4 <= len(point) <= 6 for point in found.code_points)
 
 
 @given(st.text(max_size=200))

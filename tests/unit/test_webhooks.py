@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from byokeep.client.webhooks import Webhooks
@@ -73,12 +73,12 @@ def test_every_key_is_tried_in_constant_time(monkeypatch: pytest.MonkeyPatch) ->
 @given(body=st.binary(max_size=200), at=st.integers(0, 200), flip=st.integers(1, 255))
 def test_any_changed_byte_is_noticed(body: bytes, at: int, flip: int) -> None:
     """Of the body, wherever it is."""
-    headers = [("x-hub-signature-256", "sha256=" + hmac.digest(KEY, body, "sha256").hex())]
-    verify(SCHEMES["meta"], headers, body, [KEY], now=NOW)
+    headers = [("x-hub-signature", "sha1=" + hmac.digest(KEY, body, "sha1").hex())]
+    verify(SCHEMES["youtube"], headers, body, [KEY], now=NOW)
     changed = bytearray(body or b"\0")
     changed[at % len(changed)] ^= flip
     with pytest.raises(Unauthenticated):
-        verify(SCHEMES["meta"], headers, bytes(changed), [KEY], now=NOW)
+        verify(SCHEMES["youtube"], headers, bytes(changed), [KEY], now=NOW)
 
 
 def test_a_body_past_the_bound_is_refused_before_it_is_hashed() -> None:
@@ -111,13 +111,84 @@ def test_who_removed_the_app_is_believed_by_signature_alone(case: dict[str, Any]
     """Meta's signed request: the account id, or the reason why not."""
     key, now = VECTORS["removals"]["key"].encode(), VECTORS["removals"]["now"]
     if case["expect"].isdigit():
-        assert removed_user(case["signed_request"], [key], now=now) == case["expect"]
+        assert removed_user(case["signed_request"], [key], Memory(), now=now).user == case["expect"]
         return
     with pytest.raises(Unauthenticated) as refused:
-        removed_user(case["signed_request"], [key], now=now)
+        removed_user(case["signed_request"], [key], Memory(), now=now)
     assert code(refused) == case["expect"]
     with pytest.raises(Unauthenticated):
-        removed_user(case["signed_request"], [], now=now)
+        removed_user(case["signed_request"], [], Memory(), now=now)
+
+
+def test_a_removal_counts_once_and_again_when_handling_it_failed() -> None:
+    """The same call within its window is a replay; an exception in the block lets Meta try again; others send none."""
+    case, clock = VECTORS["removals"]["cases"][0], Clock()
+    clock.now = VECTORS["removals"]["now"]
+    hooks = Webhooks("meta", [Secret(VECTORS["removals"]["key"])], clock=clock)
+    with pytest.raises(RuntimeError), hooks.removal(case["signed_request"]):
+        raise RuntimeError
+    with hooks.removal(case["signed_request"]) as found:
+        assert found.user == case["expect"]
+    for later in (0, 300):
+        clock.now = VECTORS["removals"]["now"] + later
+        with pytest.raises(Unauthenticated) as refused, hooks.removal(case["signed_request"]):
+            raise AssertionError
+        assert code(refused) == "webhook_replayed"
+    clock.now += 1
+    with pytest.raises(Unauthenticated) as refused, hooks.removal(case["signed_request"]):
+        raise AssertionError
+    assert code(refused) == "webhook_too_old"
+    with pytest.raises(Rejected) as other, Webhooks("x", [Secret(KEY)]).removal(case["signed_request"]):
+        raise AssertionError
+    assert code(other) == "webhook_no_removals"
+
+
+def signed(scheme: str, body: bytes) -> list[tuple[str, str]]:
+    made, one = hmac.digest(KEY, body, "sha256"), SCHEMES[scheme]
+    return [(one.header, one.prefix + (base64.b64encode(made).decode() if scheme == "x" else made.hex()))]
+
+
+@given(st.from_regex(r"[A-Za-z0-9_=+/.-]{1,256}", fullmatch=True))
+@example("abc123")
+@example("123")
+@example("true")
+@example("null")
+@example("-1.5e+3")
+def test_an_answer_to_a_test_of_the_address_is_no_delivery(text: str) -> None:
+    """Whoever has the address tested chooses the text: its signature lets no body into the handler."""
+    hooks = Webhooks("x", [Secret(KEY)])
+    headers = [("x-twitter-webhooks-signature", hooks.answer(text))]
+    with pytest.raises(Unauthenticated) as refused, hooks.delivery(headers, text.encode()):
+        raise AssertionError
+    assert code(refused) == "webhook_other_kind"
+
+
+def test_a_signed_request_is_no_delivery_and_a_delivery_no_signed_request() -> None:
+    """Meta signs both with one key; neither passes for the other, and only an object is a delivery."""
+    payload = base64.urlsafe_b64encode(b'{"algorithm":"HMAC-SHA256","issued_at":1700000000,"user_id":"1"}').rstrip(b"=")
+    hooks = Webhooks("meta", [Secret(KEY)], clock=Clock())
+    for body in (
+        payload,
+        b"[]",
+        b"1",
+        b"null",
+        b'"{}"',
+        b"",
+        b"[" * 100_000,
+        b"{}x",
+        b"\xff\xfe{\0}\0",
+        b"object=page",
+    ):
+        with pytest.raises(Unauthenticated) as refused, hooks.delivery(signed("meta", body), body):
+            raise AssertionError
+        assert code(refused) == "webhook_other_kind", body[:20]
+    body = b'{"algorithm":"HMAC-SHA256","issued_at":1700000000,"user_id":"1"}'
+    with hooks.delivery(signed("meta", body), body):
+        pass
+    signature = base64.urlsafe_b64encode(hmac.digest(KEY, body, "sha256")).rstrip(b"=").decode()
+    with pytest.raises(Unauthenticated) as refused, hooks.removal(f"{signature}.{body.decode()}"):
+        raise AssertionError
+    assert code(refused) == "webhook_signature_malformed"
 
 
 def test_a_full_memory_refuses_what_can_get_old_and_forgets_what_can_not() -> None:
@@ -186,7 +257,7 @@ def test_the_handler_runs_for_a_signed_delivery_and_for_nothing_else() -> None:
     good = delivered()
     assert receive(hooks, good) == 200
     assert receive(hooks, good) == 401
-    assert receive(hooks, delivered(b"{1}", key=b"made-up-webhook-secret-0000"), b"{1}") == 200
+    assert receive(hooks, delivered(b'{"n":1}', key=b"made-up-webhook-secret-0000"), b'{"n":1}') == 200
     assert handled == ["ran", "ran"]
     for headers in ({}, {"TikTok-Signature": good["TikTok-Signature"][:-1] + "0"}, delivered(moment=NOW - 301)):
         assert receive(hooks, headers, b"{2}") == 401

@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 from byokeep import __version__
-from byokeep.broker import audit, effects, incident, jobs, profiles, scheduled, switches
+from byokeep.broker import audit, effects, incident, jobs, profiles, scheduled, switches, transfers
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
@@ -76,7 +76,8 @@ def create_app(
     routers = (
         jobs.router(app, auth, room), effects.router(app, auth, room), profiles.router(app, auth, room),
         switches.router(kill_app, kill_auth, room),
-        scheduled.router(app, auth, room), incident.router(kill_app, kill_auth, room), audit.router(app, auth),
+        scheduled.router(app, auth, room), transfers.router(app, auth),
+        incident.router(kill_app, kill_auth, room), audit.router(app, auth),
     )  # fmt: skip
     for routes in routers:
         api.include_router(routes)

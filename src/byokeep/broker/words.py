@@ -12,6 +12,7 @@ from byokeep.flows.incident import Platform
 from byokeep.flows.lease import Grant, Pin
 from byokeep.flows.scheduled import Announced
 from byokeep.flows.switches import OpenRequest, Switch
+from byokeep.flows.transfers import Transfer
 from byokeep.http.body import Id, Strict
 
 Word = Annotated[str, Field(max_length=64)]
@@ -101,6 +102,20 @@ class CanaryBody(Strict):
     stage: Literal["canary", "open"] = "canary"
 
 
+class TransferOfBody(Strict):
+    """Name an account of a platform and the client that it goes to."""
+
+    client_id: Id
+    login: Word
+    account: Annotated[str, Field(max_length=256)]
+
+
+class TransferBody(TransferOfBody):
+    """Ask for an account of a platform to go to a client."""
+
+    reason: Word
+
+
 class PlanBody(Strict):
     """Announce something to be done; ``due_at`` is an RFC 3339 time with its zone."""
 
@@ -117,6 +132,14 @@ class RequeueBody(Strict):
     """Put something announced back, with a new time."""
 
     due_at: Time
+
+
+def transfer_out(one: Transfer) -> dict[str, Any]:
+    """Return the wire form of a transfer that was asked for."""
+    return {
+        "id": str(one.id), "reason": one.reason, "requested_by": str(one.requested_by),
+        "expires_at": one.expires_at.isoformat(), "repeated": one.repeated,
+    }  # fmt: skip
 
 
 def job_out(job: Job) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli import connect, refreshers, webhook
+from byokeep.cli import connect, refreshers, transfer, webhook
 from byokeep.cli.api import call, run, segment
 from byokeep.cli.choices import Lane, LanePolicy, Platform
 from byokeep.cli.names import tell
@@ -22,6 +22,8 @@ app: Final = App(name="account", help="Connect platform accounts, and enable the
 app.command(connect.app)
 app.command(connect.logins)
 app.command(connect.connect)
+app.command(transfer.transfer)
+app.command(transfer.transfer_approve)
 app.command(webhook.app)
 app.command(refreshers.refreshers)
 app.command(refreshers.refresher_gone)

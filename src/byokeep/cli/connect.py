@@ -152,6 +152,8 @@ async def _finished(base: str, form: Secret) -> dict[str, Any]:
 
 def _told(found: dict[str, Any], client: UUID, login: str, account: str) -> int:
     shown = {name: found[name] for name in ("connection", "sop", "login", "state", "reason")}
+    if found["code_points"]:
+        shown["code_points"] = found["code_points"]
     if found["state"] == "connected":
         show(shown, title="Account", note="Next: " + again(f"account show {client} {quote(login)} {quote(account)}"))
         return 0

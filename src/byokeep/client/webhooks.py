@@ -27,9 +27,9 @@ from typing import Final, Protocol
 from byokeep.core import webhook
 from byokeep.core.errors import Denied, Rejected, Unauthenticated
 from byokeep.core.secret import Secret
-from byokeep.core.webhook import SCHEMES, Delivery
+from byokeep.core.webhook import SCHEMES, Delivery, Removal
 
-__all__ = ["SCHEMES", "Delivery", "JobWebhooks", "Webhooks"]
+__all__ = ["SCHEMES", "Delivery", "JobWebhooks", "Removal", "Webhooks"]
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 FRESH_S: Final = 60.0
@@ -78,6 +78,24 @@ class Webhooks:
             Rejected: ``webhook_too_large``.
         """
         found = _claim(self._scheme, self._memory, headers, body, self._secrets, self._clock())
+        try:
+            yield found
+        except BaseException:
+            self._memory.forget(found.id)
+            raise
+
+    @contextmanager
+    def removal(self, signed_request: str) -> Iterator[Removal]:
+        """Enter the block with who removed the app, of a call of Meta's that was not handled before.
+
+        Args:
+            signed_request: That field of the form that Meta sends to the address for removals or deletions.
+
+        Raises:
+            Unauthenticated, RateLimited: What :func:`byokeep.core.webhook.removed_user` raises.
+            Rejected: ``webhook_no_removals``: another sender's.
+        """
+        found = _removed(self._scheme, self._memory, signed_request, self._secrets, self._clock())
         try:
             yield found
         except BaseException:
@@ -150,6 +168,22 @@ class JobWebhooks:
             self._memory.forget(found.id)
             raise
 
+    @asynccontextmanager
+    async def removal(self, signed_request: str) -> AsyncIterator[Removal]:
+        """Enter the block with who removed the app. Raises as :meth:`Webhooks.removal`, and as :meth:`verify`."""
+        try:
+            found = _removed(self._scheme, self._memory, signed_request, await self.secrets(), self._clock())
+        except Unauthenticated as error:
+            if error.code != "webhook_signature_wrong":
+                raise
+            younger = await self.secrets(fresh_s=AGAIN_S)
+            found = _removed(self._scheme, self._memory, signed_request, younger, self._clock())
+        try:
+            yield found
+        except BaseException:
+            self._memory.forget(found.id)
+            raise
+
     async def answer(self, challenge: str) -> str:
         """Return the answer to the sender's test of the address. Raises as :meth:`Webhooks.answer`."""
         return webhook.answer(self._scheme, challenge, (await self.secrets())[0].reveal())
@@ -186,3 +220,11 @@ def _claim(
     found = webhook.verify(scheme, pairs, body, [secret.reveal() for secret in secrets], now=now)
     memory.claim(found.id, now=now, until=None if found.sent_at is None else found.sent_at + webhook.WINDOW_S)
     return found
+
+
+def _removed(
+    scheme: webhook.Scheme, memory: webhook.Memory, signed_request: str, secrets: Sequence[Secret], now: float
+) -> Removal:
+    if scheme.name != "meta":
+        raise Rejected("webhook_no_removals", next_step="Meta alone sends them.")
+    return webhook.removed_user(signed_request, [secret.reveal() for secret in secrets], memory, now=now)

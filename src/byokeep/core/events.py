@@ -81,6 +81,7 @@ class EventName(StrEnum):
     ACCOUNT_DRIFTED = "account.name_changed"
     DRIFT_CONFIRMED = "account.name_confirmed"
     LANES_SET = "account.lanes_set"
+    ACCOUNT_TRANSFERRED = "account.transferred"
     REFRESH_STARTED = "tokens.refresh_started"
     REFRESHED = "tokens.refreshed"
     REFRESH_FAILED = "tokens.refresh_failed"
@@ -202,16 +203,17 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.CONNECTION_STARTED: f"{_ACCOUNT} connection purposes path store_request",
     EventName.CONNECTION_ANSWERED: f"{_ACCOUNT} connection path store_request",
     EventName.CONNECTED: f"{_ACCOUNT} connection account_id",
-    EventName.CONNECT_FAILED: f"{_ACCOUNT} connection cause http_status missing",
+    EventName.CONNECT_FAILED: f"{_ACCOUNT} connection cause code_points http_status missing",
     EventName.TOKENS_STORED: f"{_ACCOUNT} connection path due_at reauth_at store_request",
     EventName.ACCOUNT_VERIFIED: (
         f"{_ACCOUNT} connection verification cause http_status endpoint expected_id observed_id count newest missing"
         " wider"
     ),
-    EventName.ACCOUNT_QUARANTINED: f"{_ACCOUNT} connection cause expected_id observed_id",
+    EventName.ACCOUNT_QUARANTINED: f"{_ACCOUNT} connection cause code_points expected_id observed_id",
     EventName.ACCOUNT_DRIFTED: f"{_ACCOUNT} count",
     EventName.DRIFT_CONFIRMED: _ACCOUNT,
     EventName.LANES_SET: f"{_ACCOUNT} lanes",
+    EventName.ACCOUNT_TRANSFERRED: "login",
     EventName.REFRESH_STARTED: _RENEWAL,
     EventName.REFRESHED: _RENEWAL,
     EventName.REFRESH_FAILED: _RENEWAL,

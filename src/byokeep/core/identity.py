@@ -15,10 +15,13 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from enum import StrEnum
 from typing import Final
 
 _SHOWN: Final = 120  # characters
+_COMPARED: Final = 400  # characters of a name in which a stand-in's are looked for
+_MOST: Final = 8  # of its characters that are spelt out
 # Letters of other scripts that pass for a Latin letter or digit in common typefaces, after case folding.
 _LOOK_ALIKES: Final = {
     "a": "\u0430\u0251\u03b1", "b": "\u044c\u0184", "c": "\u0441\u03f2", "d": "\u0501", "e": "\u0435\u04bd",
@@ -94,11 +97,17 @@ class Changed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The verdict, its reason, and the names that differ."""
+    """The verdict, its reason, and the names that differ.
+
+    Args:
+        code_points: Of a look-alike the characters that are not the expected ones, and no others, as hexadecimal
+            numbers (``0456``); at most eight.
+    """
 
     verdict: Verdict
     why: Why
     changed: tuple[Changed, ...] = ()
+    code_points: tuple[str, ...] = ()
 
     @property
     def blocks(self) -> bool:
@@ -164,6 +173,11 @@ def shown(text: str | None) -> str:
     return "".join(parts)
 
 
+def spelt(code_points: str) -> str:
+    """Return code points as people read them: ``0456,0430`` as ``<U+0456><U+0430>``."""
+    return "".join(f"<U+{point.upper()}>" for point in code_points.split(",") if point)
+
+
 def look_alike(first: str, second: str) -> bool:
     """Whether two different texts pass for each other at a glance."""
     return first != second and _skeleton(first) == _skeleton(second)
@@ -183,8 +197,10 @@ def _names(expected: Fingerprint, face: Face) -> Comparison:
     changed = tuple(Changed(field=field, expected=shown(was), seen=shown(now)) for field, was, now in different)
     if not changed:
         return Comparison(verdict=Verdict.MATCH, why=Why.SAME)
-    if any(now is not None and _stands_in(was, now) for _, was, now in different):
-        return Comparison(verdict=Verdict.MISMATCH, why=Why.LOOK_ALIKE, changed=changed)
+    twins = [(was, now) for _, was, now in different if now is not None and _stands_in(was, now)]
+    if twins:
+        points = tuple(dict.fromkeys(point for was, now in twins for point in _odd(was, now)))[:_MOST]
+        return Comparison(verdict=Verdict.MISMATCH, why=Why.LOOK_ALIKE, changed=changed, code_points=points)
     return Comparison(verdict=Verdict.DRIFT, why=Why.NAME_CHANGED, changed=changed)
 
 
@@ -192,6 +208,14 @@ def _stands_in(was: str, now: str) -> bool:
     """Whether ``now`` is made to be read as ``was``. Case alone, or another encoding, is no disguise."""
     plain_was, plain_now = (unicodedata.normalize("NFC", text).casefold() for text in (was, now))
     return plain_was != plain_now and look_alike(was, now)
+
+
+def _odd(was: str, now: str) -> list[str]:
+    """Return the characters of ``now`` that are not in ``was``; where it only lacks some, those."""
+    was, now = was[:_COMPARED], now[:_COMPARED]
+    steps = [step for step in SequenceMatcher(None, was, now, autojunk=False).get_opcodes() if step[0] != "equal"]
+    there = "".join(now[step[3] : step[4]] for step in steps)
+    return [f"{ord(char):04x}" for char in there or "".join(was[step[1] : step[2]] for step in steps)]
 
 
 def _skeleton(text: str) -> str:

@@ -48,8 +48,10 @@ _OF_ALERT: Final = {
     "blocked_switch_closed": "a job stands still; expected after a kill that was meant, see runbook section 7.",
     "secret_reuse_revoked": "something still asks for a marked key; find the job and stop what opens it.",
     "identity_mismatch": "a job saw another account than the registered one; look at the account before anything else.",
-    "other_account": "another account answered at a platform; log in there as the right one, connect it again.",
+    "other_account": "another account answered at a platform; log in there as the right one, connect it again. One that"
+    " was registered by hand is the account whose id is its name.",
     "account_taken": "two clients want one account of a platform; ask both.",
+    "account_was_elsewhere": "another client had this account of a platform; if it moves, `byokeep account transfer`.",
     "account_name_changed": "the account shows another name; `byokeep account show`, then `account confirm-name`.",
     "scopes_wider": "a person granted more than was asked for; look at our app at the platform.",
     "revocation_unconfirmed": "the platform may still honour a grant; the person removes our app there by hand.",
@@ -116,7 +118,9 @@ _OF_CONNECTION: Final = {
     "scopes_unknown": "The platform does not say what was granted, which is not enough; begin again.",
     "account_not_chosen": "There is no account, or several: pick one with --pick and the id as the platform shows it.",
     "account_taken": "This account can not be connected here. If it moves, its present owner disconnects it first.",
-    "other_account": "Another account answered; nothing was replaced. Log in at the platform as the right one.",
+    "account_was_elsewhere": "Another client had this account; if it moves, ask for it: `byokeep account transfer`.",
+    "other_account": "Another account answered; nothing was kept of it. Log in at the platform as the right one."
+    " If this one is meant, connect it under a name of its own.",
     "identity_unchecked": "The platform could not be asked whose account it is; begin again later.",
     "posts_unreadable": "The account's posts could not be read; look at the permissions, then begin again.",
 }

@@ -75,6 +75,8 @@ class Verb(StrEnum):
     PLATFORM_READ = "platform.read"
     CANARY_REQUEST = "canary.request"
     CANARY_APPROVE = "canary.approve"
+    TRANSFER_REQUEST = "transfer.request"
+    TRANSFER_APPROVE = "transfer.approve"
     EFFECT_SCHEDULE = "effect.schedule"
     EFFECT_LIST = "effect.list"
     EFFECT_MOVE = "effect.move"
@@ -141,6 +143,8 @@ GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType(
         Verb.PLATFORM_READ: frozenset({_A, _O, _P, _U}),
         Verb.CANARY_REQUEST: frozenset({_O}),
         Verb.CANARY_APPROVE: frozenset({_P}),
+        Verb.TRANSFER_REQUEST: frozenset({_O}),
+        Verb.TRANSFER_APPROVE: frozenset({_A}),
         Verb.EFFECT_SCHEDULE: frozenset({_D}),
         Verb.EFFECT_LIST: frozenset({_O, _P, _U, _D}),
         Verb.EFFECT_MOVE: frozenset({_O}),

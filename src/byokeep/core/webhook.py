@@ -4,6 +4,8 @@ Rules
 - Only the raw bytes of the body count; who parses first verifies something else.
 - No key, no signature, a doubled signature, a wrong or old one, a repeated delivery: each is refused, none is skipped.
 - Signatures are compared in constant time, with every live key, whether or not an earlier one fitted.
+- One key signs several kinds: deliveries, answers to tests of an address, Meta's signed requests. Each is told by its
+  form, and none passes for another.
 - A scheme without a timestamp can not tell an old delivery; there the memory of deliveries is all there is.
 
 It may not know the time or keep a key.
@@ -53,6 +55,7 @@ class Scheme:
         form: ``timed_hex`` is ``t=<unix>,s=<hex>``, signed over ``<unix>.<body>``; the others sign the body alone.
         challenge: How a test of the address is answered: ``hex`` or ``base64`` of the HMAC over the challenge, empty
             when there is none or it holds no secret.
+        documents: Whether a delivery is a JSON object; False = the sender signs nothing else with this key.
         confirmed: Whether the sender's own documents say so; False = try it with a real delivery before relying on it.
     """
 
@@ -62,6 +65,7 @@ class Scheme:
     digest: str
     form: Form
     challenge: str = ""
+    documents: bool = True
     confirmed: bool = True
 
     @property
@@ -81,7 +85,8 @@ SCHEMES: Final[Mapping[str, Scheme]] = MappingProxyType(
                 challenge="hex", confirmed=False,
             ),
             Scheme(
-                name="youtube", header="x-hub-signature", prefix="sha1=", digest="sha1", form=Form.HEX, confirmed=False
+                name="youtube", header="x-hub-signature", prefix="sha1=", digest="sha1", form=Form.HEX,
+                documents=False, confirmed=False,  # a feed, in XML
             ),
             Scheme(
                 name="x", header="x-twitter-webhooks-signature", prefix="sha256=", digest="sha256", form=Form.BASE64,
@@ -106,6 +111,19 @@ class Delivery:
     id: bytes
     sent_at: int | None
     key: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A person's removal of the app, as Meta says it.
+
+    Args:
+        id: Digest of what was signed; the same call sent again has the same.
+        user: The account id of who removed it.
+    """
+
+    id: bytes
+    user: str
 
 
 class Memory:
@@ -179,7 +197,8 @@ def verify(
 
     Raises:
         Unauthenticated: ``webhook_no_key``, ``webhook_unsigned``, ``webhook_signature_malformed``,
-            ``webhook_signature_wrong``, ``webhook_too_old``, ``webhook_from_the_future``.
+            ``webhook_signature_wrong``, ``webhook_too_old``, ``webhook_from_the_future``, ``webhook_other_kind``: it is
+            signed, but no delivery.
         Rejected: ``webhook_too_large``.
     """
     if not 1 <= len(keys) <= MAX_KEYS or any(len(key) < MIN_KEY for key in keys):
@@ -195,6 +214,8 @@ def verify(
         raise Unauthenticated("webhook_too_old")
     if sent_at is not None and sent_at - now > window_s:
         raise Unauthenticated("webhook_from_the_future")
+    if scheme.documents and not _is_object(body):
+        raise Unauthenticated("webhook_other_kind")
     return Delivery(hashlib.sha256(scheme.name.encode() + b"\0" + signed).digest(), sent_at, fits.index(True))
 
 
@@ -207,7 +228,7 @@ def answer(scheme: Scheme, challenge: str, key: bytes) -> str:
     """
     if not scheme.challenge:
         raise Rejected("webhook_no_challenge")
-    # Whoever chooses the text chooses what is signed: nothing that could pass for a body of a delivery.
+    # Whoever chooses the text chooses what is signed: nothing that could pass for a delivery, which is an object.
     if not re.fullmatch(r"[A-Za-z0-9_=+/.-]{1,256}", challenge):
         raise Rejected("webhook_bad_challenge")
     if len(key) < MIN_KEY:
@@ -216,17 +237,21 @@ def answer(scheme: Scheme, challenge: str, key: bytes) -> str:
     return made.hex() if scheme.challenge == "hex" else scheme.prefix + base64.b64encode(made).decode()
 
 
-def removed_user(signed_request: str, keys: Sequence[bytes], *, now: float, window_s: int = WINDOW_S) -> str:
-    """Return the account id of Meta's call after a person removed the app: the field ``signed_request`` of its form.
+def removed_user(
+    signed_request: str, keys: Sequence[bytes], memory: Memory, *, now: float, window_s: int = WINDOW_S
+) -> Removal:
+    """Return who Meta says has removed the app: the field ``signed_request`` of its form. Once for each call.
 
     Args:
         signed_request: ``<signature>.<payload>``, both base64url; the signature is over the payload as text.
         keys: One key, or two while a secret is being replaced.
+        memory: Where the call is remembered; :meth:`Memory.forget` it when handling it failed.
         now: Unix seconds.
         window_s: How old, or how far ahead, the call may be, in seconds.
 
     Raises:
-        Unauthenticated: As :func:`verify`.
+        Unauthenticated: As :func:`verify`, or ``webhook_replayed``.
+        RateLimited: ``webhook_memory_full``.
     """
     if not 1 <= len(keys) <= MAX_KEYS or any(len(key) < MIN_KEY for key in keys):
         raise Unauthenticated("webhook_no_key", next_step="Store the app's secret.")
@@ -246,7 +271,16 @@ def removed_user(signed_request: str, keys: Sequence[bytes], *, now: float, wind
         raise Unauthenticated("webhook_signature_malformed")
     if abs(now - made) > window_s:
         raise Unauthenticated("webhook_too_old" if now > made else "webhook_from_the_future")
-    return str(user)
+    found = Removal(hashlib.sha256(b"removal\0" + payload).digest(), str(user))
+    memory.claim(found.id, now=now, until=made + window_s)
+    return found
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return type(json.loads(body.decode())) is dict
+    except (ValueError, RecursionError):
+        return False
 
 
 def _signature(scheme: Scheme, headers: Iterable[tuple[str, str]]) -> tuple[bytes, int | None]:

@@ -27,7 +27,12 @@ _MAY_CLOSE: Final = frozenset({Role.ADMIN, Role.OPERATOR})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """Something a person must look at. ``count`` = how often it happened since it was opened."""
+    """Something a person must look at.
+
+    Attributes:
+        count: How often it happened since it was opened.
+        code_points: Of a look-alike, the characters that give it away (``0456,0430``); else empty.
+    """
 
     id: UUID
     client_id: UUID | None
@@ -38,6 +43,7 @@ class Alert:
     opened_at: datetime
     closed_at: datetime | None
     closed_by: UUID | None
+    code_points: str
 
 
 def _alert(row: Row) -> Alert:

@@ -259,10 +259,16 @@ async def _lose(
     await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, actor, grant, **said, **fields))
     if seen is not None:
         del fields["endpoint"]
+        points = ",".join(seen.code_points)
+        if points:
+            fields["code_points"] = points
         await tx.append(
             _event(EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, actor, grant, cause=seen.why.value, **fields)
         )
-        await raise_alert(tx, app, actor, reason="other_account", client_id=grant.client_id, object_id=grant.account_id)
+        await raise_alert(
+            tx, app, actor, reason="other_account", client_id=grant.client_id, object_id=grant.account_id,
+            code_points=points,
+        )  # fmt: skip
     await tx.append(_event(EventName.REAUTH_NEEDED, Outcome.FAILED, actor, grant, reason=reason))
 
 

@@ -3,8 +3,8 @@
 Rules
 - An answer is taken once. Code and verifier are read and destroyed before the code is shown to the platform, once.
 - Nothing is stored before the scopes suffice, the account is known, its posts could be read, and it is nobody else's.
-- What a first consent finds is the fingerprint. A later one must find the same account; another is quarantined and
-  replaces nothing.
+- What a first consent finds is the fingerprint. A later one must find the same account, and so must the first one of an
+  account that a person registered, whose name is its id; another is quarantined and replaces nothing.
 - Whatever fails leaves the tokens that were there as they were, and none where there were none.
 
 It may not renew a token, nor say that an account may act: a lane is enabled by a person.
@@ -32,6 +32,7 @@ from byokeep.flows.connect_record import Found, Placed
 from byokeep.flows.connections import Connection, Grant
 from byokeep.flows.refresher_app import AccountCustody, AppAt, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
+from byokeep.flows.transfers import Wish
 from byokeep.ports import Query, Written
 from byokeep.wire.tokens import pack_tokens
 
@@ -40,6 +41,8 @@ _OPEN_TRIES: Final = 5
 _WRITE_TRIES: Final = 3
 _NAMES: Final = 100  # characters of a list of scopes on record
 _TAKE: Final = Query("connection_take", connections.connection_from)
+_ELSEWHERE: Final = Query("grant_elsewhere", lambda row: bool(row["found"]))
+_TRANSFER: Final = Query("transfer_live", lambda row: int(row["found"]))
 _TAKEN: Final = Query("grant_taken", lambda row: int(row["found"]))
 _ALWAYS: Final = ("connect", "read")
 T = TypeVar("T")
@@ -47,13 +50,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """Everything that is known of a consent before the platform is asked."""
+    """Everything that is known of a consent before the platform is asked.
+
+    Attributes:
+        grant: What the tokens that are there came by; None where none live.
+        past: The grant that somebody ended, None where there is none.
+    """
 
     one: Connection
     account: PlatformAccount
     ours: OurApp
     login: Login
     grant: Grant | None
+    past: Grant | None
     actor: Actor
 
     def place(self, part: Part) -> SecretRef:
@@ -103,9 +112,11 @@ async def _case(app: RefresherApp, one: Connection) -> Case | None:
         if ours is None or login is None:
             await connections.end(tx, actor, one, account, to="failed", reason="unknown_login")
             return None
-    if grant is not None and grant.state == "revoked":
-        grant = None
-    return Case(one=one, account=account, ours=ours, login=login, grant=grant, actor=actor)
+    live = grant is not None and grant.state != "revoked"
+    return Case(
+        one=one, account=account, ours=ours, login=login, grant=grant if live else None, past=None if live else grant,
+        actor=actor,
+    )  # fmt: skip
 
 
 async def _with_custody(app: RefresherApp, case: Case) -> None:
@@ -189,31 +200,58 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
             _TAKEN, login=case.one.login, external_id=face.account_id, client_id=case.one.client_id,
             account_id=case.account.id,
         )  # fmt: skip
-    if taken:
-        raise Conflict("account_taken")
-    return Found(tokens=tokens, face=face, posts=posts, drift=drift, wider=listed(wider_scopes(tokens, asked)))
+        if taken:
+            raise Conflict("account_taken")
+        elsewhere = await tx.one(
+            _ELSEWHERE, login=case.one.login, external_id=face.account_id, client_id=case.one.client_id
+        )
+        if elsewhere and not await tx.one(_TRANSFER, scope=_wish(case, face).scope):
+            raise Conflict("account_was_elsewhere")
+    return Found(
+        tokens=tokens, face=face, posts=posts, drift=drift, wider=listed(wider_scopes(tokens, asked)),
+        transfer=_wish(case, face) if elsewhere else None,
+    )  # fmt: skip
+
+
+def _wish(case: Case, face: Face) -> Wish:
+    return Wish(client_id=case.one.client_id, login=case.one.login, external_id=face.account_id)
 
 
 def _who(case: Case, faces: tuple[Face, ...]) -> tuple[Face, int]:
     """Return the account, and how many of its names are not the expected ones."""
-    account, grant = case.account, case.grant
-    if grant is None:
+    expected = _expected(case)
+    if expected is None:
         chosen = choose(faces, wanted=case.one.wanted)
         if not isinstance(chosen, Face):
             raise Rejected("account_not_chosen", cause=chosen.value)
         if len(faces) > 1 and not case.login.several_allowed:
             raise Rejected("account_not_chosen", cause="several_accounts")
-        names = ((account.username, chosen.username), (account.display_name, chosen.display_name))
-        return chosen, sum(1 for typed, said in names if typed and typed != said)
-    expected = Fingerprint(
-        account_id=grant.external_id, username=account.username or None, display_name=account.display_name or None,
-        app_id=grant.app_id,
-    )  # fmt: skip
+        expected = replace(_named(case), account_id=chosen.account_id)
     seen = compare(expected, faces, app_id=case.ours.app_id, several_allowed=case.login.several_allowed)
     if seen.verdict is Verdict.MISMATCH:
-        raise Conflict("other_account", cause=seen.why.value)
-    face = next(face for face in faces if face.account_id == grant.external_id)
+        raise Conflict("other_account", cause=seen.why.value, code_points=",".join(seen.code_points) or None)
+    face = next(face for face in faces if face.account_id == expected.account_id)
     return face, len(seen.changed)
+
+
+def _named(case: Case) -> Fingerprint:
+    account = case.account
+    return Fingerprint(
+        account_id="", username=account.username or None, display_name=account.display_name or None,
+        app_id=case.ours.app_id,
+    )  # fmt: skip
+
+
+def _expected(case: Case) -> Fingerprint | None:
+    """Return whom the platform must name; None where its answer is what the fingerprint is taken of."""
+    named = _named(case)
+    if case.grant is not None:
+        return replace(named, account_id=case.grant.external_id, app_id=case.grant.app_id)
+    if case.past is None:  # a person's names without a consent: registered by hand, under the platform's id
+        return replace(named, account_id=case.account.account) if named.username else None
+    # One that was ended comes back as itself; under another login or app of ours its id says nothing.
+    same = (case.past.login, case.past.app_id) == (case.one.login, case.ours.app_id)
+    return replace(named, account_id=case.past.external_id) if same else None
 
 
 async def _store(app: RefresherApp, case: Case, custody: AccountCustody, found: Found) -> None:
@@ -268,7 +306,7 @@ async def _failed(app: RefresherApp, case: Case, error: ByokeepError) -> str:
     """End the consent, on record; where another account answered, for people to look at."""
     quarantine = error.code == "other_account"
     said: dict[str, FieldValue] = {}
-    for name in ("cause", "http_status", "missing"):
+    for name in ("cause", "code_points", "http_status", "missing"):
         value = error.fields.get(name)
         if value is not None:
             said[name] = value
@@ -278,16 +316,17 @@ async def _failed(app: RefresherApp, case: Case, error: ByokeepError) -> str:
             now = await tx.one(connections.GET, client_id=case.one.client_id, id=case.one.id)
             return now.state
         if quarantine:
-            fields = {"cause": str(error.fields.get("cause", ""))}
+            fields = {name: said[name] for name in ("cause", "code_points") if name in said}
             await tx.append(
                 connections.event(
                     EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, case.actor, case.one, case.account, **fields
                 )
             )
-        if quarantine or error.code == "account_taken":
+        if quarantine or error.code in ("account_taken", "account_was_elsewhere"):
             await raise_alert(
-                tx, app, case.actor, reason=error.code, client_id=case.one.client_id, object_id=case.account.id
-            )
+                tx, app, case.actor, reason=error.code, client_id=case.one.client_id, object_id=case.account.id,
+                code_points=str(said.get("code_points", "")),
+            )  # fmt: skip
     return to
 
 

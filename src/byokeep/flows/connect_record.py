@@ -21,12 +21,13 @@ from byokeep.core.reenable import IdentityChecked, Reauthorised, ScopesChecked
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.refresh import alarm_at, due_at, reauth_at
 from byokeep.core.tokens import TokenSet
-from byokeep.flows import connections, reenabling, sops
+from byokeep.flows import connections, reenabling, sops, transfers
 from byokeep.flows.accounts import PlatformAccount, account_from
 from byokeep.flows.clients import require_active
 from byokeep.flows.connections import Connection
 from byokeep.flows.refresher_app import Login, Posts, RefresherApp
 from byokeep.flows.refusal import raise_alert
+from byokeep.flows.transfers import Wish
 from byokeep.ports import Query, Tx, Written
 
 _GRANT_PUT: Final = Query("grant_put", connections.grant_from)
@@ -36,18 +37,26 @@ _REF_INSERT: Final = Query("account_ref_insert", lambda row: UUID(str(row["id"])
 _REF_RENEW: Final = Query("account_ref_renew", lambda row: UUID(str(row["id"])))
 _SOP_DONE: Final = Query("sop_connected", sops.sop_from)
 _JOURNAL_END: Final = Query("journal_end", lambda _: None)
+_TRANSFER: Final = Query("transfer_use", lambda row: UUID(str(row["id"])))
 _WAITING: Final = Query("grants_without_person", lambda row: int(row["found"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the platform said. ``drift`` = how many names are not the expected ones; ``wider`` = scopes never asked."""
+    """What the platform said.
+
+    Attributes:
+        drift: How many names are not the expected ones.
+        wider: Scopes that were never asked for.
+        transfer: What must be approved, for another client had the account last; None where it had not.
+    """
 
     tokens: TokenSet
     face: Face
     posts: Posts
     drift: int
     wider: str
+    transfer: Wish | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +80,8 @@ async def record(
     """Write down a connected account.
 
     Raises:
-        Conflict: ``connection_over``; the account is another's (a unique index says so).
+        Conflict: ``connection_over``; the account is another's (a unique index says so); ``account_was_elsewhere``: its
+            transfer is used up or over.
         Integrity: ``evidence_missing``.
         Unavailable: Whether it happened is not known.
     """
@@ -81,6 +91,7 @@ async def record(
         client = await require_active(tx, one.client_id)
         await _come_back(tx, app, actor, one, account)  # its row is locked before the chain
         run = await tx.one(sops.LOCK, client_id=one.client_id, id=one.sop_id)
+        await _transferred(tx, actor, found.transfer)
         write_seq = await _stored(tx, actor, one, account, placed, ends)
         verify_seq = await _verified(tx, app, actor, one, account, login, found, version, first=first)
         run = replace(run, version=version, write_seq=write_seq, verify_seq=verify_seq)
@@ -100,11 +111,23 @@ async def record(
         )  # fmt: skip
         await tx.all(_JOURNAL_END, client_id=one.client_id, account_id=account.id)
         ended = await tx.maybe(
-            connections.END, client_id=one.client_id, id=one.id, state="connected", reason="", state_from="taken"
-        )
+            connections.END, client_id=one.client_id, id=one.id, state="connected", reason="", code_points="",
+            state_from="taken",
+        )  # fmt: skip
         if ended is None:
             raise Conflict("connection_over", connection=one.id)
         await _warn(tx, app, actor, one, account, found)
+
+
+async def _transferred(tx: Tx, actor: Actor, wish: Wish | None) -> None:
+    """Use up the approvals of a transfer, where one is needed."""
+    if wish is None:
+        return
+    used = await tx.all(_TRANSFER, scope=wish.scope)
+    if not used:
+        raise Conflict("account_was_elsewhere")
+    for approval in used:
+        await tx.append(transfers.event(actor, wish.client_id, wish.login, approval, Outcome.OK))
 
 
 class _Ends:

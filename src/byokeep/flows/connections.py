@@ -22,7 +22,12 @@ from byokeep.ports import Query, Row, Tx
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """One consent. ``replaces`` = version of the tokens that were there when it began, None at the first."""
+    """One consent.
+
+    Attributes:
+        replaces: Version of the tokens that were there when it began, None at the first.
+        code_points: Of a look-alike that answered, the characters that give it away (``0456,0430``); else empty.
+    """
 
     id: UUID
     client_id: ClientId
@@ -43,6 +48,7 @@ class Connection:
     expires_at: datetime
     ended_at: datetime | None
     request_id: UUID
+    code_points: str
     over: bool = False
 
 
@@ -128,7 +134,10 @@ async def end(
         reason: A code of ours.
         fields: More of the record ``platform_connect_failed``.
     """
-    ended = await tx.maybe(END, client_id=one.client_id, id=one.id, state=to, reason=reason, state_from=one.state)
+    ended = await tx.maybe(
+        END, client_id=one.client_id, id=one.id, state=to, reason=reason, state_from=one.state,
+        code_points=str(fields.get("code_points", "")),
+    )  # fmt: skip
     if ended is None:
         return False
     await tx.maybe(sops.FAIL, client_id=one.client_id, id=one.sop_id, reason=reason)

@@ -34,7 +34,7 @@ from byokeep.flows.record import record_params
 from byokeep.flows.reenabling import ended
 from byokeep.flows.refusal import raise_alert, record_refusal
 from byokeep.flows.scopes import effect_scopes, hold_open, switches_open
-from byokeep.flows.standing import Standing, against_grant, standing, take_act
+from byokeep.flows.standing import Standing, against_grant, given_away, standing, take_act
 from byokeep.ports import Query, Row
 
 _FACTS: Final = Query("permit_facts", lambda row: row)
@@ -361,7 +361,8 @@ async def report_identity(
             await raise_alert(tx, app, actor, reason="account_name_changed", severity="warning", client_id=client_id,
                               object_id=row["id"])  # fmt: skip
         if result == "mismatch":
-            await raise_alert(tx, app, actor, reason="identity_mismatch", client_id=client_id, object_id=row["id"])
+            await raise_alert(tx, app, actor, reason="identity_mismatch", client_id=client_id, object_id=row["id"],
+                              code_points=given_away(row, seen.face(), names=seen.shown))  # fmt: skip
         await tx.append(
             Event(
                 name=EventName.ACCOUNT_IDENTIFIED, actor=actor, client_id=client_id, object_id=row["id"],

@@ -36,6 +36,7 @@ async def raise_alert(
     client_id: UUID | None = None,
     object_id: UUID | None = None,
     key: str = "",
+    code_points: str = "",
 ) -> None:
     """Open an alert, or count one more on the open alert of the same reason and object.
 
@@ -45,12 +46,13 @@ async def raise_alert(
         client_id: Whose alert; ``None`` = the platform's.
         object_id: What it is about.
         key: What makes it the same alert; default its reason and what it is about.
+        code_points: Of a look-alike, the characters that give it away (``0456,0430``).
     """
     alert_id = app.ids.uuid()
     about = object_id or client_id or app.installation_id
     fresh = await tx.one(
         _RAISE, id=alert_id, client_id=client_id, object_id=object_id, reason=reason, severity=severity,
-        dedup_key=key or f"{reason}:{about}",
+        dedup_key=key or f"{reason}:{about}", code_points=code_points,
     )  # fmt: skip
     if fresh:
         await tx.append(

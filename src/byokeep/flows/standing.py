@@ -96,6 +96,17 @@ def against_grant(
     return found.verdict.value
 
 
+def given_away(row: Row, seen: Face | None, *, names: tuple[str, ...]) -> str:
+    """Return the characters that give a look-alike away (``0456,0430``), of the right id under a name made to look the
+    same; else empty. ``row`` = the account's, with what its grant says; ``names`` as for :func:`against_grant`.
+    """
+    grant = row["account_grant"]
+    said = grant or {"external_id": row["account"], "username": row["username"], "display_name": row["display_name"]}
+    told = {name: said[name] if name in names else None for name in ("username", "display_name")}
+    expected = Fingerprint(account_id=said["external_id"], app_id="", **told)
+    return ",".join(compare(expected, None if seen is None else (seen,), app_id="").code_points)
+
+
 def _stage(way_back: Row | None) -> tuple[str | None, bool | None]:
     if way_back is None:
         return NEVER_LOST, None

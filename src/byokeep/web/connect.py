@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from byokeep.core.errors import Rejected
+from byokeep.core.identity import spelt
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.secret import Secret
 from byokeep.flows import apps, connect
@@ -165,6 +166,7 @@ def connection_out(one: Connection) -> dict[str, Any]:
     return {
         "connection": str(one.id), "client_id": str(one.client_id), "account_id": str(one.account_id),
         "sop": str(one.sop_id), "login": one.login, "purposes": list(one.purposes), "state": one.state,
-        "reason": one.reason, "started_by": str(one.started_by), "started_at": at_out(one.started_at),
+        "reason": one.reason, "code_points": spelt(one.code_points), "started_by": str(one.started_by),
+        "started_at": at_out(one.started_at),
         "expires_at": at_out(one.expires_at), "ended_at": at_out(one.ended_at),
     }  # fmt: skip

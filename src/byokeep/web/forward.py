@@ -40,6 +40,8 @@ ROUTES: Final = (
     ("POST", "/v1/platforms/close"),
     ("POST", "/v1/platforms/canary-requests"),
     ("POST", "/v1/platforms/canary-requests/{request_id}/approve"),
+    ("POST", "/v1/accounts/transfers"),
+    ("POST", "/v1/accounts/transfers/{request_id}/approve"),
     ("GET", "/v1/clients/{client_id}/jobs"),
     ("GET", "/v1/jobs/{job_id}"),
     ("GET", "/v1/gate/schema"),

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from byokeep.core import next_steps
 from byokeep.core.errors import Rejected
+from byokeep.core.identity import spelt
 from byokeep.core.model import Client, CredentialRef
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.alerts import Alert
@@ -285,6 +286,7 @@ def alert_out(alert: Alert) -> dict[str, Any]:
         "object_id": None if alert.object_id is None else str(alert.object_id), "reason": alert.reason,
         "severity": alert.severity, "count": alert.count, "opened_at": at_out(alert.opened_at),
         "closed_at": at_out(alert.closed_at), "closed_by": None if alert.closed_by is None else str(alert.closed_by),
+        "code_points": spelt(alert.code_points),
     }  # fmt: skip
 
 

@@ -275,7 +275,7 @@ approval = Table(
     _text("action"), _text("scope"), Column("epoch", BigInteger, nullable=False), _text("reason"),
     Column("requested_by", Uuid, nullable=False), Column("approved_by", Uuid, nullable=True),
     _at("requested_at"), _at("expires_at"), _at("approved_at", nullable=True), _at("used_at", nullable=True),
-    _one_of("action", "open_switch", "start_canary"),
+    _one_of("action", "open_switch", "start_canary", "transfer_account"),
     CheckConstraint("approved_by IS NULL OR approved_by <> requested_by", name="two_people"),
 )  # fmt: skip
 
@@ -284,7 +284,9 @@ alert = Table(
     Column("client_id", Uuid, nullable=True), Column("object_id", Uuid, nullable=True),
     _text("reason"), _text("severity"), _text("dedup_key"), _at("opened_at"), _at("closed_at", nullable=True),
     Column("closed_by", Uuid, nullable=True), Column("count", Integer, nullable=False, server_default=text("1")),
+    _text("code_points", default=""),  # as in connection
     _one_of("severity", "info", "warning", "critical"),
+    CheckConstraint("code_points ~ '^([0-9a-f]{4,6}(,[0-9a-f]{4,6}){0,7})?$'", name="code_points"),
     Index("alert_open_uq", "dedup_key", unique=True, postgresql_where=text("closed_at IS NULL")),
 )  # fmt: skip
 

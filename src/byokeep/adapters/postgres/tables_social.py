@@ -84,12 +84,14 @@ connection = Table(
     Column("replaces", Integer, nullable=True), _text("state", default="started"), _text("reason", default=""),
     Column("started_by", Uuid, nullable=False), _at("started_at"), _at("expires_at"),
     _at("answered_at", nullable=True), _at("ended_at", nullable=True), Column("request_id", Uuid, nullable=False),
+    _text("code_points", default=""),  # of a look-alike, the characters that give it away
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
     ForeignKeyConstraint(["client_id", "account_id"],
                          ["byokeep.platform_account.client_id", "byokeep.platform_account.id"]),
     ForeignKeyConstraint(["client_id", "job_id"], ["byokeep.job.client_id", "byokeep.job.id"]),
     _one_of("state", "started", "answered", "taken", "connected", "failed", "quarantined", "expired"),
     CheckConstraint("octet_length(state_hash) = 32 AND octet_length(binding_hash) = 32", name="digests"),
+    CheckConstraint("code_points ~ '^([0-9a-f]{4,6}(,[0-9a-f]{4,6}){0,7})?$'", name="code_points"),
     CheckConstraint("expires_at > started_at AND expires_at <= started_at + interval '15 minutes'", name="expires_at"),
     Index("connection_answered_ix", "answered_at", postgresql_where=text("state IN ('answered', 'taken')")),
 )  # fmt: skip

@@ -52,7 +52,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.VAULT_INCIDENT_STEPPED, EventName.VAULT_INCIDENT_SESSION,
     ),
     (_BROKER, _WORKER): (
-        EventName.PLATFORM_CLOSED, EventName.PLATFORM_STEPPED,
+        EventName.PLATFORM_CLOSED, EventName.PLATFORM_STEPPED, EventName.ACCOUNT_TRANSFERRED,
         EventName.PROFILE_OPENED, EventName.PROFILE_OPENING_ENDED, EventName.PROFILE_SEAL, EventName.PROFILE_SEALED,
     ),
     (_WORKER,): (

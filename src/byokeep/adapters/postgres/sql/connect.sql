@@ -73,7 +73,8 @@ UPDATE byokeep.connection SET state = 'answered', answered_at = clock_timestamp(
 RETURNING *;
 
 -- name: connection_end
-UPDATE byokeep.connection SET state = :state, reason = :reason, ended_at = clock_timestamp()
+UPDATE byokeep.connection
+   SET state = :state, reason = :reason, code_points = :code_points, ended_at = clock_timestamp()
  WHERE client_id = :client_id AND id = :id AND state = :state_from
 RETURNING *;
 

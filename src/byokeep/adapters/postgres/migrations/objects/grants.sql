@@ -41,13 +41,13 @@ GRANT UPDATE (previous_version, previous_until) ON byokeep.credential_ref TO byo
 GRANT UPDATE ON byokeep.sop_run TO byokeep_web;
 GRANT INSERT ON byokeep.connection, byokeep.platform_app TO byokeep_web;
 GRANT UPDATE (app_id, redirect_uri, secret_version, set_at, set_by) ON byokeep.platform_app TO byokeep_web;
-GRANT UPDATE (state, reason, answered_at, ended_at) ON byokeep.connection TO byokeep_web;
+GRANT UPDATE (state, reason, code_points, answered_at, ended_at) ON byokeep.connection TO byokeep_web;
 -- A person confirms a changed name, asks for a look or a renewal, or ends a grant; what it holds the worker alone says.
 GRANT UPDATE (username, display_name, drift, due_at, verified_at, changed_at) ON byokeep.account_grant TO byokeep_web;
 GRANT UPDATE (username, display_name, lanes) ON byokeep.platform_account TO byokeep_web;
 -- An admin says that a machine is gone; who takes its renewals up is the worker's.
 GRANT UPDATE (reason) ON byokeep.refresh_journal TO byokeep_web;
-GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_web;
+GRANT UPDATE (severity, count, code_points, closed_at, closed_by) ON byokeep.alert TO byokeep_web;
 GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_web;
 -- Nobody else: digests and the key that they are made with are kept apart from every other role.
 GRANT SELECT, INSERT, UPDATE (format, digests, made_at) ON byokeep.leak_fingerprint TO byokeep_web;
@@ -84,7 +84,7 @@ GRANT UPDATE (due_at) ON byokeep.account_grant TO byokeep_broker;
 GRANT INSERT, UPDATE ON byokeep.reenabling, byokeep.scheduled_effect TO byokeep_broker;
 GRANT UPDATE (closed, epoch, reason, by, at, installation_id, store_cut_off) ON byokeep.switch TO byokeep_broker;
 GRANT UPDATE (approved_by, approved_at, used_at) ON byokeep.approval TO byokeep_broker;
-GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_broker;
+GRANT UPDATE (severity, count, code_points, closed_at, closed_by) ON byokeep.alert TO byokeep_broker;
 
 -- worker: what the queue's tasks move on: verification and the sweep of orphans.
 GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;
@@ -98,9 +98,11 @@ GRANT UPDATE ON byokeep.sop_run TO byokeep_worker;
 GRANT INSERT ON byokeep.credential_ref, byokeep.account_grant, byokeep.refresh_journal, byokeep.reenabling
     TO byokeep_worker;
 GRANT UPDATE ON byokeep.account_grant, byokeep.refresh_journal, byokeep.reenabling TO byokeep_worker;
-GRANT UPDATE (state, reason, ended_at) ON byokeep.connection TO byokeep_worker;
+GRANT UPDATE (state, reason, code_points, ended_at) ON byokeep.connection TO byokeep_worker;
+-- worker: an approved transfer serves one consent; it can use one up, and approve none.
+GRANT UPDATE (used_at) ON byokeep.approval TO byokeep_worker;
 GRANT UPDATE (username, display_name, identity, identified_at, lanes) ON byokeep.platform_account TO byokeep_worker;
-GRANT UPDATE (severity, count, closed_at, closed_by) ON byokeep.alert TO byokeep_worker;
+GRANT UPDATE (severity, count, code_points, closed_at, closed_by) ON byokeep.alert TO byokeep_worker;
 
 -- worker: seals, opens, validates and shreds profiles, and moves the keys that guard them.
 GRANT INSERT ON byokeep.kek_version, byokeep.kek_rotation, byokeep.vault_key_transition TO byokeep_worker;
