@@ -10,7 +10,6 @@ Rules
   (S-OAUTH-9): confirmed, unconfirmed or not offered. Its tokens are destroyed.
 - A consent whose finisher died is ended, and what it had stored without a record is destroyed. Of one that ended before
   the platform was asked code and verifier are destroyed, unless a newer one of the account is under way: that one does.
-
 - What fails for one account holds up no other one; who could not be looked at for any reason is no match.
 
 It may not renew a token.

@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -151,6 +152,8 @@ class Late:
 
     async def _landed(self) -> TokenSet | None:
         """Take the pair out of the slot; None when there is none that can be read."""
+        if not self.renewal.landing_version:
+            return None
         try:
             key = await self.custody.read(self.grant.place(Part.LANDING), self.renewal.landing_version)
             try:
@@ -160,19 +163,25 @@ class Late:
             if found is None or found[0] != self.renewal.journal.base:
                 return None
             _, status, body, at = found
-            # The set that was renewed may be destroyed by now. Only the new tokens are asked for, not whose they are.
-            old = TokenSet(
-                platform=self.login.id, issuer=self.login.issuer, app_id=self.grant.app_id, access=Secret("-"),
-                refresh=None, scopes=None, account_id=None, obtained_at=at, obtained_by=self.app.installation_id,
-                access_expires_at=None, refresh_expires_at=None,
-            )  # fmt: skip
             try:
+                old = await self._before(at)
                 answer = (await self.ask()).read_landed(old, status=status, body=body, at=at)
             finally:
                 body.wipe()
         except (Integrity, NotFound):
             return None
         return answer if isinstance(answer, TokenSet) else None
+
+    async def _before(self, at: datetime) -> TokenSet:
+        """Return the set that was renewed; when that is destroyed one that says nothing: the new tokens are enough."""
+        try:
+            return await self._stored(self.renewal.journal.base)
+        except NotFound:
+            return TokenSet(
+                platform=self.login.id, issuer=self.login.issuer, app_id=self.grant.app_id, access=Secret("-"),
+                refresh=None, scopes=None, account_id=None, obtained_at=at, obtained_by=self.app.installation_id,
+                access_expires_at=None, refresh_expires_at=None,
+            )  # fmt: skip
 
     async def _store(self, pair: TokenSet) -> int:
         packed = pack_tokens(pair)
