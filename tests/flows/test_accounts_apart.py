@@ -62,7 +62,7 @@ async def test_a_name_that_is_no_text_blocks_its_own_account_and_no_other(office
     await connect_care.tend(office.app)
     assert (await office.state(good, "x"))["state"] == "disconnected"
     state = await office.state(odd, "x")
-    assert (state["state"], state["identity"]) == ("unverified", "unknown"), state
+    assert (state["state"], state["identity"]) == ("connected", "unknown"), state
     asked = (await office.social.calls("x"))["identity"]["received"]
     await connect_care.tend(office.app)
     assert (await office.social.calls("x"))["identity"]["received"] == asked

@@ -24,7 +24,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, NotFound
+from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
 from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, compare
@@ -40,7 +40,7 @@ from byokeep.flows.apart import each
 from byokeep.flows.connections import Connection, Grant
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresh_end import close_for, hold
-from byokeep.flows.refresh_over import Traces, before_end
+from byokeep.flows.refresh_over import Traces, before_end, is_gone
 from byokeep.flows.refresher_app import AccountCustody, AppAt, Ended, Ending, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Tx
@@ -353,10 +353,10 @@ async def _end_grant(app: RefresherApp, grant: Grant) -> None:
             if done.ended is not Ended.UNCONFIRMED or last:
                 for part in (Part.TOKENS,) if traces.under_way else (Part.TOKENS, Part.LANDING):
                     await _burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
-    except NotFound:  # the tokens are gone already: nothing can be proved any more
-        done, last = Ending(ended=Ended.UNCONFIRMED), True
-    except ByokeepError:
-        return  # the store or the broker is away; tried again
+    except ByokeepError as error:
+        if not is_gone(error):
+            return  # the store or the broker is away; tried again
+        done, last = Ending(ended=Ended.UNCONFIRMED), True  # the tokens are gone: nothing can be proved any more
     await _record_end(app, actor, grant, done, last=last)
 
 

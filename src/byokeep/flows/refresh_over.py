@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, Integrity, NotFound
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.landing import Phase
 from byokeep.core.model import ClientId
@@ -84,6 +84,11 @@ async def before_end(tx: Tx, client_id: ClientId, account_id: UUID) -> Traces | 
     return Traces(under_way=under_way, lost=lost)
 
 
+def is_gone(error: ByokeepError) -> bool:
+    """Whether the store says that a version is not there any more; it calls a destroyed one unavailable."""
+    return isinstance(error, NotFound) or error.code == "secret_version_gone"
+
+
 async def _consenting(tx: Tx, client_id: ClientId, account_id: UUID) -> bool:
     """Whether a consent of the account is being finished: it writes to the same places."""
     open_ones = await tx.all(connections.OF_ACCOUNT, client_id=client_id, account_id=account_id)
@@ -143,8 +148,17 @@ class Late:
                 raise Conflict("connection_in_progress")
             return await standing(tx, *self.grant.key)
 
+    async def _read(self, part: Part, version: int) -> Secret:
+        """Read a version. Raises NotFound for one that was destroyed as for one that never was."""
+        try:
+            return await self.custody.read(self.grant.place(part), version)
+        except ByokeepError as error:
+            if is_gone(error):
+                raise NotFound("not_found") from None
+            raise
+
     async def _stored(self, version: int) -> TokenSet:
-        packed = await self.custody.read(self.grant.place(Part.TOKENS), version)
+        packed = await self._read(Part.TOKENS, version)
         try:
             return unpack_tokens(packed)
         finally:
@@ -155,7 +169,7 @@ class Late:
         if not self.renewal.landing_version:
             return None
         try:
-            key = await self.custody.read(self.grant.place(Part.LANDING), self.renewal.landing_version)
+            key = await self._read(Part.LANDING, self.renewal.landing_version)
             try:
                 found = await self.app.slots.landed(self.renewal.id, key)
             finally:
