@@ -67,7 +67,7 @@ async def test_a_name_that_is_no_text_blocks_its_own_account_and_no_other(office
     await connect_care.tend(office.app)
     assert (await office.social.calls("x"))["identity"]["received"] == asked
     third = await office.client()
-    await renamed(office, "bravo", "Bra\0vo")
+    await renamed(office, "bravo", HALF)
     done = await office.connect(third, "x", account="bravo")
     assert (done["state"], done["reason"]) == ("failed", "identity_unchecked")
     live = await office.live(third, "x", done["account_id"])
