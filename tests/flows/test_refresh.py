@@ -298,6 +298,25 @@ async def nothing(*_: Any) -> None:
     pass
 
 
+async def test_what_nobody_foresaw_holds_up_no_other_account(bench: Bench) -> None:
+    """Whatever one account's renewal raises, another client's is renewed in that round; people hear of it at once."""
+    odd, good = await bench.connect("x"), await bench.connect("x", "bravo")
+
+    async def fail(_: PlatformMore, tokens: TokenSet) -> None:
+        if tokens.access.matches(first.access):
+            raise UnicodeEncodeError("utf-8", "x", 0, 1, "odd")
+
+    _, first, _ = await bench.stored(odd)
+    for account in (odd, good):
+        await bench.to_due(account)
+    meddle(bench, fail)
+    renewals = bench.renewals()
+    assert sorted(await bench.round(renewals)) == ["failed_unicodeencodeerror", "renewed"]
+    assert bench.stand.alerts() == ["renewal_overdue"]
+    assert await bench.round(renewals) == [], "asked again without a pause"
+    assert await bench.works(good)
+
+
 async def test_a_siblings_tokens_are_adopted_after_a_refusal(bench: Bench) -> None:
     """A refused token is no dead grant when the store has a newer one: that one is pinned, and nothing is reported."""
     account = await bench.connect("x")

@@ -4,6 +4,8 @@ Rules
 - One value has one spelling; bytes made here are hashed and signed, so they never change.
 - No floats and no booleans: what a record needs has none, and their spelling is where encoders differ.
 
+- Foreign text that no database and no UTF-8 can hold (half a surrogate pair, NUL) is told before it gets anywhere.
+
 It may not repair: a value that has no canonical spelling is refused.
 """
 
@@ -41,6 +43,25 @@ def parse_canonical(data: bytes) -> object:
     if canonical_json(value) != data:
         raise ValueError("not canonical JSON")
     return value
+
+
+def check_texts(document: object) -> None:
+    """Look at every text of a parsed document, names included.
+
+    Raises:
+        ValueError: One holds half a surrogate pair, which is not Unicode, or a NUL.
+    """
+    left = [document]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            left += [*one, *one.values()]
+        elif isinstance(one, list):
+            left += one
+        elif isinstance(one, str) and (not one.isascii() or "\0" in one):
+            if "\0" in one:
+                raise ValueError("a text with NUL")
+            one.encode("utf-8")  # UnicodeEncodeError is a ValueError
 
 
 def _write(value: object, parts: list[str]) -> None:

@@ -5,10 +5,12 @@ Rules
 - Another account, or none, ends the grant as a loss does: lanes off, the platform closed, a person logs in again. So
   does an account that its platform has locked, and a grant that is over and has nothing to renew it with.
 - Could not be checked is not a match either.
+- A grant is ended at its platform when no renewal of it is under way: the newest pair is what has to die.
 - A grant that a person ended serves nobody from that moment; what the platform made of it is said as it was proved
   (S-OAUTH-9): confirmed, unconfirmed or not offered. Its tokens are destroyed.
 - A consent whose finisher died is ended, and what it had stored without a record is destroyed. Of one that ended before
   the platform was asked code and verifier are destroyed, unless a newer one of the account is under way: that one does.
+- What fails for one account holds up no other one; who could not be looked at for any reason is no match.
 
 It may not renew a token.
 """
@@ -18,9 +20,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
+from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, NotFound
+from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
 from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, compare
@@ -28,13 +32,15 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, LeaseKind, Provider
 from byokeep.core.reenable import Cause as Lost
 from byokeep.core.ref import Part, SecretRef
-from byokeep.core.refresh import LONGEST_ASKED_S
+from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import apps, connections, refs
 from byokeep.flows.accounts import PlatformAccount, account_from
+from byokeep.flows.apart import each
 from byokeep.flows.connections import Connection, Grant
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresh_end import close_for, hold
+from byokeep.flows.refresh_over import Traces, before_end, is_gone
 from byokeep.flows.refresher_app import AccountCustody, AppAt, Ended, Ending, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Tx
@@ -64,16 +70,23 @@ async def tend(app: RefresherApp) -> int:
     Raises:
         Unavailable: The database is away.
     """
-    return await sweep_lost(app) + await sweep_left(app) + await check_due(app) + await end_disconnected(app)
+    parts = (sweep_lost, sweep_left, check_due, end_disconnected)
+    done = await asyncio.gather(*(part(app) for part in parts), return_exceptions=True)
+    for one in done:
+        if isinstance(one, BaseException):
+            raise one
+    return sum(one for one in done if isinstance(one, int))
+
+
+def _resting(app: RefresherApp, what: str) -> list[UUID]:
+    return app.apart.resting(what, app.clock.monotonic())
 
 
 async def sweep_lost(app: RefresherApp, *, taken_for_s: int = TAKEN_FOR_S) -> int:
     """End consents that nobody will finish, and destroy what they left in the store."""
     async with app.db.begin(every_client=True) as tx:
-        lost = await tx.all(_LOST, taken_for_s=taken_for_s)
-    for one in lost:
-        await _end_lost(app, one)
-    return len(lost)
+        lost = await tx.all(_LOST, taken_for_s=taken_for_s, resting=_resting(app, "consent_sweep"))
+    return await each(app, app.apart, "consent_sweep", lost, lambda one: _end_lost(app, one))
 
 
 async def _end_lost(app: RefresherApp, one: Connection) -> None:
@@ -103,11 +116,13 @@ async def _end_lost(app: RefresherApp, one: Connection) -> None:
 async def sweep_left(app: RefresherApp) -> int:
     """Destroy code and verifier of consents that ended before anybody used them; returns how many consents."""
     async with app.db.begin(every_client=True) as tx:
-        left = await tx.all(_LEFT)
-    for one in left:
+        left = await tx.all(_LEFT, resting=_resting(app, "consent_clear"))
+
+    async def clear(one: Connection) -> None:
         with suppress(ByokeepError):  # they open nothing by themselves, and come again while the job is open
             await _clear_left(app, one)
-    return len(left)
+
+    return await each(app, app.apart, "consent_clear", left, clear)
 
 
 async def _clear_left(app: RefresherApp, one: Connection) -> None:
@@ -179,11 +194,24 @@ async def check_due(app: RefresherApp) -> int:
     count = 0
     for login in app.logins.values():
         async with app.db.begin(every_client=True) as tx:
-            due = await tx.all(_TO_CHECK, login=login.id, every_s=login.check_every_s)
-        for grant in due:
-            await check(app, login, grant)
-        count += len(due)
+            resting = _resting(app, "account_check")
+            due = await tx.all(_TO_CHECK, login=login.id, every_s=login.check_every_s, resting=resting)
+        count += await each(app, app.apart, "account_check", due, partial(_look, app, login))
     return count
+
+
+async def _look(app: RefresherApp, login: Login, grant: Grant) -> None:
+    try:
+        await check(app, login, grant)
+    except ByokeepError:
+        raise
+    except Exception:
+        with suppress(Exception):  # what nobody foresaw is no match either
+            async with app.db.begin(client_id=grant.client_id) as tx:
+                now = await tx.maybe(connections.GRANT, client_id=grant.client_id, account_id=grant.account_id)
+                if now is not None and (now.state, now.connected_seq) == ("live", grant.connected_seq):
+                    await _unknown(tx, app, login, grant, "failed")
+        raise
 
 
 async def check(app: RefresherApp, login: Login, grant: Grant) -> str:
@@ -309,31 +337,40 @@ async def _seen(
 async def end_disconnected(app: RefresherApp) -> int:
     """End grants that a person gave up at their platforms; returns how many were tried."""
     async with app.db.begin(every_client=True) as tx:
-        due = await tx.all(_TO_END)
-    for grant in due:
-        await _end_grant(app, grant)
-    return len(due)
+        due = await tx.all(_TO_END, resting=_resting(app, "account_end"))
+    return await each(app, app.apart, "account_end", due, lambda one: _end_grant(app, one))
 
 
 async def _end_grant(app: RefresherApp, grant: Grant) -> None:
     actor = app.system()
     async with app.db.begin(client_id=grant.client_id) as tx:
-        now = await tx.maybe(_ENDING, client_id=grant.client_id, account_id=grant.account_id)
-        if now is None:
+        traces = await before_end(tx, grant.client_id, grant.account_id)
+        if traces is None:
             return
+        now = await tx.one(_ENDING, client_id=grant.client_id, account_id=grant.account_id)
         await tx.append(_event(EventName.GRANT_REVOKED, Outcome.INTENDED, actor, grant))
     last = now.tries >= MOST_TRIES
     try:
         async with opened(app, grant) as (custody, platform, tokens):
             await _burn(custody, SecretRef(grant.client_id, grant.provider, Part.ACCESS, grant.account_id))
             done = await platform.revoke(tokens)
+            if _unproved(app, grant, traces, done):
+                done, last = Ending(ended=Ended.UNCONFIRMED), True
             if done.ended is not Ended.UNCONFIRMED or last:
-                await _burn(custody, SecretRef(grant.client_id, grant.provider, Part.TOKENS, grant.account_id))
-    except NotFound:  # the tokens are gone already: nothing can be proved any more
-        done, last = Ending(ended=Ended.UNCONFIRMED), True
-    except ByokeepError:
-        return  # the store or the broker is away; tried again
+                for part in (Part.TOKENS,) if traces.under_way else (Part.TOKENS, Part.LANDING):
+                    await _burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
+    except ByokeepError as error:
+        if not is_gone(error):
+            return  # the store or the broker is away; tried again
+        done, last = Ending(ended=Ended.UNCONFIRMED), True  # the tokens are gone: nothing can be proved any more
     await _record_end(app, actor, grant, done, last=last)
+
+
+def _unproved(app: RefresherApp, grant: Grant, traces: Traces, done: Ending) -> bool:
+    """Whether a one-time token may have been spent for a pair that nobody has: the death of ours proves nothing."""
+    login = app.logins.get(grant.login)
+    one_time = login is None or login.rules.model in ROTATING
+    return traces.lost and one_time and done.ended is Ended.CONFIRMED
 
 
 async def _record_end(app: RefresherApp, actor: Actor, grant: Grant, done: Ending, *, last: bool) -> None:

@@ -5,6 +5,7 @@ Rules
 - Nothing is stored before the scopes suffice, the account is known, its posts could be read, and it is nobody else's.
 - What a first consent finds is the fingerprint. A later one must find the same account, and so must the first one of an
   account that a person registered, whose name is its id; another is quarantined and replaces nothing.
+- A consent ends on its own, whatever is raised in it, and holds up no other one.
 - Whatever fails leaves the tokens that were there as they were, and none where there were none.
 
 It may not renew a token, nor say that an account may act: a lane is enabled by a person.
@@ -27,6 +28,7 @@ from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.flows import apps, connect_record, connections
 from byokeep.flows.accounts import PlatformAccount
+from byokeep.flows.apart import each
 from byokeep.flows.apps import OurApp
 from byokeep.flows.connect_record import Found, Placed
 from byokeep.flows.connections import Connection, Grant
@@ -83,8 +85,7 @@ async def take_answered(app: RefresherApp) -> int:
         if one is None:
             break
         taken.append(one)
-    await asyncio.gather(*(finish(app, one) for one in taken))
-    return len(taken)
+    return await each(app, app.apart, "consent_finish", taken, lambda one: finish(app, one))
 
 
 async def finish(app: RefresherApp, one: Connection) -> str:
@@ -97,6 +98,9 @@ async def finish(app: RefresherApp, one: Connection) -> str:
         state = "connected"
     except ByokeepError as error:
         state = await _failed(app, case, error)
+    except Exception:
+        await _failed(app, case, Integrity("failed_unforeseen"))
+        raise
     with suppress(ByokeepError):  # an open job ends by itself
         await app.custodian.close(one.job_id)
     return state
@@ -259,18 +263,18 @@ async def _store(app: RefresherApp, case: Case, custody: AccountCustody, found: 
     placed = await _place(case, custody, found.tokens)
     try:
         await connect_record.record(app, case.one, case.account, case.login, found, placed, first=case.grant is None)
-    except Unavailable:
+    except Exception as error:
+        if isinstance(error, ByokeepError) and not isinstance(error, Unavailable):
+            await _unplace(case, custody, placed)
+            if isinstance(error, Conflict) and "one_client" in str(error.fields.get("constraint", "")):
+                raise Conflict("account_taken") from None
+            raise
         # The commit may have happened. Who can not look leaves it to the sweep, which destroys what has no record.
         async with app.db.begin(client_id=case.one.client_id) as tx:
             now = await tx.one(connections.GET, client_id=case.one.client_id, id=case.one.id)
         if now.state != "connected":
             await _unplace(case, custody, placed)
             raise
-    except ByokeepError as error:
-        await _unplace(case, custody, placed)
-        if isinstance(error, Conflict) and "one_client" in str(error.fields.get("constraint", "")):
-            raise Conflict("account_taken") from None
-        raise
 
 
 async def _place(case: Case, custody: AccountCustody, tokens: TokenSet) -> Placed:
@@ -282,7 +286,7 @@ async def _place(case: Case, custody: AccountCustody, tokens: TokenSet) -> Place
         packed.wipe()
     try:
         opened = await custody.write(access, tokens.access, cas=await custody.newest(access))
-    except ByokeepError:
+    except Exception:
         await _unplace(case, custody, Placed(written=written, access_version=0))
         raise
     return Placed(written=written, access_version=opened.version)

@@ -91,11 +91,13 @@ class Renewals:
         """
         async with self._app.db.begin(every_client=True) as tx:
             await tx.all(_TAKE_OVER, owner=self._app.owner)
-            found = await tx.all(_CUT_OFF, owner=self._app.owner, limit=MOST)
+            found = await tx.all(_CUT_OFF, owner=self._app.owner, limit=MOST + len(self._pauses))
             foreign = await tx.all(_FOREIGN, owner=self._app.owner)
+        started = self._start(found, MOST)
         for row in foreign:
-            await self._tell_foreign(row)
-        return self._start(found, MOST)
+            with suppress(Exception):  # one that can not be told of is looked at again, and hides no other one
+                await self._tell_foreign(row)
+        return started
 
     async def settle(self) -> None:
         """Wait until nothing is under way."""
@@ -123,17 +125,19 @@ class Renewals:
             self._pauses.pop(grant.key, None)
         except Exception as error:  # of any kind: it is told, and comes again
             ended = error.code if isinstance(error, ByokeepError) else f"failed_{type(error).__name__.lower()}"
-            await self._overdue(grant)
+            await self._overdue(grant, unforeseen=not isinstance(error, ByokeepError))
             pause_s = min(2 * self._pauses.get(grant.key, (0.0, FIRST_PAUSE_S / 2))[1], LONGEST_PAUSE_S)
             self._pauses[grant.key] = self._app.clock.monotonic() + pause_s, pause_s
         finally:
             self._running.pop(grant.key, None)
         self._told(grant, ended)
 
-    async def _overdue(self, grant: Grant) -> None:
-        if grant.due_at is None or self._app.clock.now() - grant.due_at < OVERDUE:
+    async def _overdue(self, grant: Grant, *, unforeseen: bool) -> None:
+        """Tell people of one that should be done by now; at once when nobody foresaw why it is not."""
+        since = grant.due_at or grant.changed_at  # one that was ended is due no more, and has to give back
+        if not unforeseen and self._app.clock.now() - since < OVERDUE:
             return
-        with suppress(ByokeepError):
+        with suppress(Exception):
             async with self._app.db.begin(client_id=grant.client_id) as tx:
                 await raise_alert(tx, self._app, self._app.system(), reason="renewal_overdue", severity="warning",
                                   client_id=grant.client_id, object_id=grant.account_id)  # fmt: skip

@@ -4,6 +4,7 @@ Rules
 - The open row of the journal is the compare-and-set between processes; its place is taken before anything else is.
 - Locks are taken in one order: switches, the grant, the journal, the audit chain.
 - A transaction that lets a request leave has seen every switch open, and its own installation.
+- None lets one leave, or pins its reply, for a grant that a person has ended.
 
 It may not speak to a platform or to the store.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
@@ -48,13 +50,14 @@ class Grant:
     alarm_at: datetime | None
     due_at: datetime | None
     tries: int
+    changed_at: datetime
 
     def place(self, part: Part) -> SecretRef:
         """Return a part of the account."""
         return SecretRef(self.client_id, self.provider, part, self.account_id)
 
     @property
-    def key(self) -> tuple[UUID, UUID]:
+    def key(self) -> tuple[ClientId, UUID]:
         """What tells one account's renewals from another's."""
         return self.client_id, self.account_id
 
@@ -69,6 +72,14 @@ class Renewal:
     landing_version: int
     job_id: UUID
     job_open: bool
+
+
+class Standing(StrEnum):
+    """Whether a person has ended a grant. ``ending``: its end at the platform is to come; ``ended``: it is over."""
+
+    HELD = "held"
+    ENDING = "ending"
+    ENDED = "ended"
 
 
 def grant_from(row: Row) -> Grant:
@@ -92,6 +103,7 @@ def _app(row: Row) -> AppAt:
 
 GRANT: Final = Query("refresh_grant", grant_from)
 HOLD: Final = Query("refresh_grant_hold", grant_from)
+_STANDING: Final = Query("grant_standing", lambda row: Standing(row["standing"]))
 _FACTS: Final = Query("job_open_facts", lambda row: row)
 _INSTALLATION: Final = Query("installation_get", lambda row: row)
 _APP: Final = Query("refresh_app", _app)
@@ -103,8 +115,15 @@ _REF: Final = Query("refresh_ref_move", lambda row: row["id"])
 _PUT_OFF: Final = Query("refresh_put_off", lambda row: int(row["version"]))
 
 
+async def standing(tx: Tx, client_id: ClientId, account_id: UUID) -> Standing:
+    """Return how a grant stands now; for as long as the transaction lasts when it holds the grant's row."""
+    return await tx.one(_STANDING, client_id=client_id, account_id=account_id)
+
+
 async def take(app: RefresherApp, grant: Grant) -> tuple[Grant, Renewal] | None:
     """Begin a renewal, or take up the one that was begun here; on record before anything is asked.
+
+    One whose grant a person has ended is taken up whatever the switches say: it only gives back.
 
     Returns:
         None when there is nothing to do, or somebody else does it.
@@ -114,14 +133,18 @@ async def take(app: RefresherApp, grant: Grant) -> tuple[Grant, Renewal] | None:
         Unavailable: The database; nothing was begun.
     """
     async with app.db.begin(client_id=grant.client_id) as tx:
-        await _may_call(tx, app, grant)
+        if await standing(tx, *grant.key) is Standing.HELD:
+            await _may_call(tx, app, grant)
+        else:
+            await _at_home(tx, app)
         held = await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
         if held is None:
             return None
+        kept = await standing(tx, *grant.key) is Standing.HELD
         found = await tx.maybe(_OPEN, client_id=grant.client_id, account_id=grant.account_id)
         now = app.clock.now()
         under_way = found is not None and found.journal.phase in (Phase.SENT, Phase.LANDED)
-        due = held.state == "live" and held.due_at is not None and held.due_at <= now
+        due = kept and held.state == "live" and held.due_at is not None and held.due_at <= now
         if (found is not None and found.owner != app.owner) or not (due or under_way):
             return None
         if held.obtained_at > now + _AHEAD:
@@ -158,11 +181,18 @@ async def app_of(app: RefresherApp, grant: Grant) -> AppAt:
     return found
 
 
-async def mark_sent(app: RefresherApp, grant: Grant, renewal: Renewal) -> None:
-    """Write that the request leaves now. Raises as :func:`take`; the request may not leave then."""
+async def mark_sent(app: RefresherApp, grant: Grant, renewal: Renewal) -> bool:
+    """Write that the request leaves now; False when a person has ended the grant, and it may not leave.
+
+    Raises as :func:`take`; the request may not leave then either.
+    """
     async with app.db.begin(client_id=grant.client_id) as tx:
         await _may_call(tx, app, grant)
+        await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
+        if await standing(tx, *grant.key) is not Standing.HELD:
+            return False
         await move(tx, app, grant, renewal)
+    return True
 
 
 async def save(app: RefresherApp, grant: Grant, renewal: Renewal) -> None:
@@ -188,8 +218,12 @@ async def move(tx: Tx, app: RefresherApp, grant: Grant, renewal: Renewal, *, rea
 async def placed(
     app: RefresherApp, login: Login, grant: Grant, renewal: Renewal, tokens: TokenSet, *, version: int,
     access_version: int, reason: str, **more: FieldValue,
-) -> None:  # fmt: skip
-    """Move every pin to a version that the store has, close the journal, and put it on record: all or nothing."""
+) -> bool:  # fmt: skip
+    """Move every pin to a version that the store has, close the journal, and put it on record: all or nothing.
+
+    Returns:
+        False when a person has ended the grant: nothing was written then.
+    """
     due = due_at(login.rules, tokens, seed=seed_of(grant, version))
     ends: dict[str, Any] = {
         "obtained_at": tokens.obtained_at, "access_expires_at": tokens.access_expires_at,
@@ -198,6 +232,8 @@ async def placed(
     }  # fmt: skip
     async with app.db.begin(client_id=grant.client_id) as tx:
         await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
+        if await standing(tx, *grant.key) is not Standing.HELD:
+            return False
         moved = await tx.maybe(
             _PLACED, client_id=grant.client_id, account_id=grant.account_id, version=version,
             access_version=access_version, scopes=list(tokens.scopes or ()), scopes_known=tokens.scopes is not None,
@@ -212,6 +248,7 @@ async def placed(
         if reason:
             fields["reason"] = reason
         await tx.append(event(app, EventName.REFRESHED, Outcome.OK, grant, renewal, version=version, **fields))
+    return True
 
 
 async def put_off(
@@ -248,10 +285,15 @@ async def _may_call(tx: Tx, app: RefresherApp, grant: Grant) -> None:
     """Let pass what no switch stops, in the very installation that this process was started for."""
     scopes = [*client_scopes(grant.client_id), f"client:{grant.client_id}:platform:{grant.provider.value}"]
     await hold_open(tx, scopes)
-    here = await tx.maybe(_INSTALLATION)
-    if here is None or here["id"] != app.installation_id or here["environment"] != app.environment.value:
-        raise Denied("other_installation", next_step="This is a copy of another installation; it renews nothing.")
+    await _at_home(tx, app)
     facts = await tx.one(_FACTS, client_id=grant.client_id, installation_id=app.installation_id, scopes=scopes)
     require_open(facts)
     if facts["client_state"] != "active":
         raise Denied("client_not_active", next_step="An admin resumes the client first.")
+
+
+async def _at_home(tx: Tx, app: RefresherApp) -> None:
+    """Let nothing happen in a copy of another installation."""
+    here = await tx.maybe(_INSTALLATION)
+    if here is None or here["id"] != app.installation_id or here["environment"] != app.environment.value:
+        raise Denied("other_installation", next_step="This is a copy of another installation; it renews nothing.")

@@ -18,7 +18,7 @@ from byokeep.core.model import ClientId, Provider
 from byokeep.core.reenable import Cause
 from byokeep.flows import refresh_book
 from byokeep.flows.reenabling import lose
-from byokeep.flows.refresh_book import HOLD, Grant, Renewal
+from byokeep.flows.refresh_book import HOLD, Grant, Renewal, Standing, standing
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open
@@ -53,8 +53,8 @@ async def hold(tx: Tx, client_id: ClientId, account_id: UUID, provider: Provider
 
 async def give_up(
     app: RefresherApp, grant: Grant, renewal: Renewal, lost_by: Cause, *, reason: str, **more: FieldValue
-) -> None:
-    """End a grant: a person must log in again.
+) -> bool:
+    """End a grant: a person must log in again. False when a person has ended it already: nothing was written then.
 
     Args:
         renewal: As it is to be written: closed, or broken.
@@ -67,8 +67,11 @@ async def give_up(
     name = EventName.CHAIN_BROKEN if lost_by is Cause.CHAIN_BROKEN else EventName.REAUTH_NEEDED
     async with app.db.begin(client_id=grant.client_id) as tx:
         await hold(tx, grant.client_id, grant.account_id, grant.provider)
+        if await standing(tx, grant.client_id, grant.account_id) is not Standing.HELD:
+            return False
         await close_for(tx, app, grant.client_id, grant.account_id, grant.provider, lost_by, reason=reason)
         await refresh_book.move(tx, app, grant, renewal, reason=reason)
         await tx.append(
             refresh_book.event(app, name, Outcome.FAILED, grant, renewal, reason=reason, version=grant.version, **more)
         )
+    return True

@@ -5,6 +5,7 @@ Rules
   of full size is on the disk, *sent* is committed with every switch open.
 - A reply is landed before it is read. Should the disk fail in that moment it is read from memory all the same.
 - The store's compare-and-set decides whose tokens are next; then the access token; then the pins, in one transaction.
+- A grant that a person ended meanwhile is not renewed; what the platform gave all the same is given back.
 - What can not be done now is left as it is on record, and taken up again; nothing is repeated but what the machine
   allows.
 
@@ -31,13 +32,15 @@ from byokeep.core.refresh import Act, Decision, Situation, after_fault
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, wider_scopes
 from byokeep.flows import refresh_book
-from byokeep.flows.refresh_book import Grant, Renewal
+from byokeep.flows.refresh_book import Grant, Renewal, Standing, standing
 from byokeep.flows.refresh_end import give_up
+from byokeep.flows.refresh_over import Late
 from byokeep.flows.refresher_app import AccountCustody, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
 
 HALTED_S: Final = 3600.0
+_ALWAYS: Final = frozenset({Do.SEND, Do.HALT, Do.FINISH})  # the rest ask first whether a grant is held
 _LOST: Final = {Act.LOCKED: Lost.LOCKOUT, Act.REAUTH: Lost.REVOKED}
 
 
@@ -80,23 +83,39 @@ class Attempt:
             landed = await self._app.slots.has(self.renewal.id)
             step: Step | str = self._next(Resumed(newest, landed, self._app.clock.now()))
             while isinstance(step, Step):
-                step = await self._do[step.do]()
+                over = step.do not in _ALWAYS and not await self._held()
+                step = await (self._give_back() if over else self._do[step.do]())
             return step
         finally:
             for secret in (self._old, self._new, self._key, self._app_secret):
                 if secret is not None:
                     secret.wipe()
 
+    async def _held(self) -> bool:
+        async with self._app.db.begin(client_id=self._grant.client_id) as tx:
+            return await standing(tx, *self._grant.key) is Standing.HELD
+
+    async def _give_back(self) -> str:
+        """A person has ended the grant: nothing is renewed, and nothing that came may live on."""
+        late = Late(app=self._app, login=self._login, grant=self._grant, renewal=self.renewal, custody=self._custody,
+                    ask=self._ask, new=self._new)  # fmt: skip
+        came = await late.give_back()
+        await self._tidy()
+        return came.value
+
     def _next(self, happened: Event) -> Step:
         step = advance(self._login.rules, self.renewal.journal, happened)
         self.renewal = replace(self.renewal, journal=step.journal)
         return step
 
-    async def _mark(self) -> Step:
+    async def _mark(self) -> Step | str:
         await self._make_ready()
+        before = self.renewal
         step = self._next(Sent(self._app.clock.now()))
-        await refresh_book.mark_sent(self._app, self._grant, self.renewal)
-        return step
+        if await refresh_book.mark_sent(self._app, self._grant, self.renewal):
+            return step
+        self.renewal = before
+        return await self._give_back()
 
     async def _make_ready(self) -> None:
         """Have everything in hand that a reply needs."""
@@ -186,8 +205,7 @@ class Attempt:
         finally:
             packed.wipe()
         self._next(Placed(won=True))
-        await self._pin(new, written.version, "", store_request=written.request_id)
-        return "renewed"
+        return await self._pin(new, written.version, "", "renewed", store_request=written.request_id)
 
     async def _read_landed(self) -> TokenSet | Step:
         """Take the tokens out of the slot; a step when there are none."""
@@ -227,19 +245,22 @@ class Attempt:
             packed.wipe()
         if self.renewal.journal.phase is not Phase.CLOSED:
             self.renewal = replace(self.renewal, journal=replace(self.renewal.journal, phase=Phase.CLOSED))
-        await self._pin(self._new, newest, "adopted")
-        return "adopted"
+        return await self._pin(self._new, newest, "adopted", "adopted")
 
-    async def _pin(self, tokens: TokenSet, version: int, reason: str, **more: FieldValue) -> None:
+    async def _pin(self, tokens: TokenSet, version: int, reason: str, ended: str, **more: FieldValue) -> str:
         place = self._grant.place(Part.ACCESS)
         written = await self._custody.write(place, tokens.access, cas=await self._custody.newest(place))
-        await refresh_book.placed(
+        pinned = await refresh_book.placed(
             self._app, self._login, self._grant, self.renewal, tokens, version=version,
             access_version=written.version, reason=reason, attempts=self.renewal.journal.lost + 1, **more,
         )  # fmt: skip
+        if not pinned:
+            await self._custody.destroy(place, [written.version])
+            return await self._give_back()
         if self._old is not None and self._old.scopes is not None and wider_scopes(tokens, frozenset(self._old.scopes)):
             await self._alert("scopes_wider_than_before", severity="warning")
         await self._tidy()
+        return ended
 
     async def _decide(self) -> Step | str:
         fault = self._fault or Fault(cause=Cause.TRANSIENT, answered=False)
@@ -275,17 +296,20 @@ class Attempt:
         self._next(GaveUp())
         cause = Lost.COMPROMISED if decision.suspect_reuse else _LOST[decision.act]
         reason = "reuse_suspected" if decision.suspect_reuse else decision.act.value
-        await give_up(self._app, self._grant, self.renewal, cause, reason=reason, **fields)
+        if not await give_up(self._app, self._grant, self.renewal, cause, reason=reason, **fields):
+            return await self._give_back()
         await self._tidy()
         return reason
 
     async def _report_broken(self) -> str:
         self.renewal = replace(self.renewal, journal=replace(self.renewal.journal, phase=Phase.BROKEN))
         fields = _told(self._fault) if self._fault is not None else {}
-        await give_up(
+        told = await give_up(
             self._app, self._grant, self.renewal, Lost.CHAIN_BROKEN, reason="chain_broken",
             attempts=max(self.renewal.journal.lost, 1), **fields,
         )  # fmt: skip
+        if not told:
+            return await self._give_back()
         await self._tidy()
         return "chain_broken"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -25,6 +25,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.refresh import RefreshRules
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
+from byokeep.flows.apart import Apart
 from byokeep.flows.app import App
 from byokeep.ports import Written
 
@@ -179,6 +180,7 @@ class RefresherApp(App):
         logins: Login id -> what is known of it; one without OAuth is not in it.
         platform: Makes the caller of a login as an app of ours; the secret is None for a public app.
         digest: Keyed digest of an account id or post id, for records.
+        apart: Which accounts failed at what, in this process.
     """
 
     custodian: AccountCustodian
@@ -187,3 +189,4 @@ class RefresherApp(App):
     logins: dict[str, Login]
     platform: Callable[[AppAt, Secret | None], PlatformMore]
     digest: Callable[[str], str]
+    apart: Apart = field(default_factory=Apart)

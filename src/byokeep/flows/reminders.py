@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from byokeep.flows.app import App
-from byokeep.flows.refresh_book import grant_from
+from byokeep.flows.apart import each
+from byokeep.flows.refresh_book import Grant, grant_from
+from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query
 
@@ -20,7 +21,7 @@ IDLE_DAYS: Final = 120
 _SOON: Final = Query("refresh_ends_soon", grant_from)
 
 
-async def remind(app: App) -> int:
+async def remind(app: RefresherApp) -> int:
     """Raise the alerts that are due; returns how many grants they are about.
 
     Raises:
@@ -29,7 +30,8 @@ async def remind(app: App) -> int:
     now = app.clock.now()
     async with app.db.begin(every_client=True) as tx:
         found = await tx.all(_SOON, now=now, idle_days=IDLE_DAYS)
-    for grant in found:
+
+    async def tell(grant: Grant) -> None:
         soon = grant.alarm_at is not None and grant.alarm_at <= now
         async with app.db.begin(client_id=grant.client_id) as tx:
             reason = "account_reauth_due" if soon else "account_idle_reauth_due"
@@ -37,4 +39,5 @@ async def remind(app: App) -> int:
                 tx, app, app.system(), reason=reason, severity="warning", client_id=grant.client_id,
                 object_id=grant.account_id,
             )  # fmt: skip
-    return len(found)
+
+    return await each(app, app.apart, "account_remind", found, tell)

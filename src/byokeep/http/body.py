@@ -19,6 +19,7 @@ from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
+from byokeep.core.canonical import check_texts
 from byokeep.core.errors import Rejected, Unauthenticated
 
 MAX_BODY: Final = 16 * 1024  # bytes
@@ -125,6 +126,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         value = json.loads(
             raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no, parse_float=_no, parse_int=_integer
         )
+        check_texts(value)
     except (ValueError, RecursionError):
         raise _refused("bad_json") from None
     if not isinstance(value, dict) or _depth(value) > MAX_DEPTH:

@@ -1,7 +1,9 @@
 """The rounds of the refresher: answered consents at once, due renewals, what a crash cut off, what ends soon.
 
 Rules
-- A round that fails is logged and comes again; it never ends the process, and never stops another round.
+- A round that fails is logged and comes again; it never ends the process, and never stops another round. People hear of
+  one that goes on failing.
+- What fails for one account is logged, and no round's failure.
 - Nothing that is under way is cut off by a round's end or by SIGTERM: a renewal is a task of its own.
 - Clocks that disagree stop renewals and nothing else.
 
@@ -13,16 +15,19 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 from byokeep.core.errors import ByokeepError
+from byokeep.flows.apart import Apart, OfAccount
 from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.connect_care import tend
 from byokeep.flows.connect_finish import take_answered
 from byokeep.flows.refresh import Renewals
 from byokeep.flows.refresh_book import Grant
 from byokeep.flows.refresher_app import RefresherApp
+from byokeep.flows.refusal import raise_alert
 from byokeep.flows.reminders import remind
 from byokeep.telemetry.log import get_log
 
@@ -32,6 +37,7 @@ RESUME_S: Final = 5.0
 REMIND_S: Final = 60.0
 CONNECT_S: Final = 0.5  # a code may live for thirty seconds
 CARE_S: Final = 2.0
+TOLD_AFTER: Final = 5  # failures of a round in a row, and each time as many again
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,9 @@ async def run(app: RefresherApp, *, stop: asyncio.Event | None = None, drain_s: 
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    app = replace(app, apart=Apart(_failed))
     renewals = Renewals(app, _told)
-    tasks = [asyncio.create_task(_go_round(one, stop)) for one in rounds(app, renewals)]
+    tasks = [asyncio.create_task(go_round(app, one, stop)) for one in rounds(app, renewals)]
     await stop.wait()
     until = app.clock.monotonic() + drain_s
     await asyncio.wait(tasks, timeout=drain_s)
@@ -100,15 +107,30 @@ def _told(grant: Grant, ended: str) -> None:
                    version=grant.version, outcome=ended)  # fmt: skip
 
 
-async def _go_round(one: Round, stop: asyncio.Event) -> None:
+def _failed(what: str, one: OfAccount, code: str) -> None:
+    get_log().error("account_step_failed", component=what, tenant=one.client_id, ref=one.account_id, code=code)
+
+
+async def go_round(app: RefresherApp, one: Round, stop: asyncio.Event) -> None:
+    """Do one thing again and again until ``stop``, whatever is raised in it."""
+    failures = 0
     while not stop.is_set():
         try:
             await one.act()
-        except ByokeepError as error:
-            get_log().error("round_failed", component=one.name, code=error.code)
+            failures = 0
         except Exception as error:
-            get_log().error("round_failed", component=one.name, error=type(error).__name__)
+            failures += 1
+            code = error.code if isinstance(error, ByokeepError) else f"failed_{type(error).__name__.lower()}"
+            get_log().error("round_failed", component=one.name, code=code)
+            if failures % TOLD_AFTER == 0:
+                await _tell(app, one)
         try:
             await asyncio.wait_for(stop.wait(), one.every_s)
         except TimeoutError:
             continue
+
+
+async def _tell(app: RefresherApp, one: Round) -> None:
+    with suppress(Exception):  # the log has it
+        async with app.db.begin(every_client=True) as tx:
+            await raise_alert(tx, app, app.system(), reason="round_failed", key=f"round/{one.name}")

@@ -42,6 +42,7 @@ _FIELDS: Final = {
     "part_not_started": "component code",
     "audit_device_unhealthy": "component reason",
     "round_failed": "component code error",
+    "account_step_failed": "code component ref tenant",
     "cut_off_finished": "count",
     "cut_off_pending": "code",
     "disk_reserve_given_back": "size",

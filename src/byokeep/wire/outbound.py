@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from byokeep.core.canonical import check_texts
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 
@@ -213,9 +214,14 @@ async def _sent(http: httpx2.AsyncClient, request: httpx2.Request) -> Got | NotG
 
 
 def strict_object(body: bytes) -> dict[str, Any] | None:
-    """Return the body as a JSON object, None when it is none or a name stands twice in an object."""
+    """Return the body as a JSON object, None when it is none.
+
+    It is none either when a name stands twice in an object, or a text is no Unicode or holds a NUL: what nobody can
+    write down is not read.
+    """
     try:
         document = json.loads(body, parse_constant=_refused, object_pairs_hook=_once)
+        check_texts(document)
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

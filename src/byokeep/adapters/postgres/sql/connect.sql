@@ -91,9 +91,10 @@ RETURNING *;
 -- name: connections_lost
 -- Consents that nobody will finish: not answered in time, or taken by somebody who died.
 SELECT * FROM byokeep.connection
- WHERE (state = 'started' AND expires_at < clock_timestamp())
+ WHERE ((state = 'started' AND expires_at < clock_timestamp())
     OR (state = 'answered' AND answered_at < clock_timestamp() - interval '10 minutes')
-    OR (state = 'taken' AND answered_at < clock_timestamp() - make_interval(secs => :taken_for_s))
+    OR (state = 'taken' AND answered_at < clock_timestamp() - make_interval(secs => :taken_for_s)))
+   AND account_id <> ALL (CAST(:resting AS uuid[]))
  ORDER BY started_at LIMIT 50;
 
 -- name: connections_left
@@ -102,6 +103,7 @@ SELECT c.* FROM byokeep.connection c
   JOIN byokeep.job j ON j.client_id = c.client_id AND j.id = c.job_id
  WHERE c.state IN ('failed', 'expired') AND c.ended_at > clock_timestamp() - interval '1 hour'
    AND j.state = 'open' AND j.expires_at > clock_timestamp()
+   AND c.account_id <> ALL (CAST(:resting AS uuid[]))
  ORDER BY c.ended_at LIMIT 20;
 
 -- name: grant_taken
@@ -191,6 +193,7 @@ SELECT g.* FROM byokeep.account_grant g
         OR g.changed_at > a.identified_at AND g.verified_at IS NULL)
    AND EXISTS (SELECT FROM byokeep.credential_ref r
                 WHERE r.client_id = g.client_id AND r.account_id = g.account_id AND r.state = 'active')
+   AND g.account_id <> ALL (CAST(:resting AS uuid[]))
  ORDER BY g.verified_at NULLS FIRST LIMIT 20;
 
 -- name: grant_checked
@@ -201,19 +204,22 @@ RETURNING *;
 
 -- name: grant_unchecked
 -- The look failed; where the token may be over, the renewal finds out. One that failed comes in its own time.
-UPDATE byokeep.account_grant SET due_at = CASE WHEN :renew AND tries = 0 THEN LEAST(due_at, now()) ELSE due_at END
+UPDATE byokeep.account_grant SET due_at = CASE WHEN :renew AND tries = 0 AND due_at IS NOT NULL THEN LEAST(due_at, now()) ELSE due_at END
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
 RETURNING *;
 
 -- name: grants_to_end
--- Accounts that a person disconnected; one that could not be ended is tried again, later each time.
+-- Accounts that a person disconnected; one that could not be ended is tried again, later each time. One that has not
+-- been tried waits for its renewal.
 SELECT g.* FROM byokeep.account_grant g
  WHERE g.state <> 'revoked'
    AND EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id
                   AND r.account_id = g.account_id AND r.state = 'deactivated')
    AND NOT EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id
                       AND r.account_id = g.account_id AND r.state IN ('pre_activation', 'active', 'suspended'))
-   AND (g.reason <> 'revoking' OR g.changed_at < now() - make_interval(secs => 15 * power(2, LEAST(g.tries, 10))))
+   AND (g.reason <> 'revoking' OR g.tries = 0
+        OR g.changed_at < now() - make_interval(secs => 15 * power(2, LEAST(g.tries, 10))))
+   AND g.account_id <> ALL (CAST(:resting AS uuid[]))
  ORDER BY g.changed_at LIMIT 20;
 
 -- name: grant_ending

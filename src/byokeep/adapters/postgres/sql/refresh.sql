@@ -47,6 +47,43 @@ SELECT * FROM byokeep.account_grant WHERE client_id = :client_id AND account_id 
 -- name: refresh_grant_hold
 SELECT * FROM byokeep.account_grant WHERE client_id = :client_id AND account_id = :account_id FOR UPDATE;
 
+-- name: grant_standing
+-- Whether a person has ended a grant; under the lock of its row nobody changes that.
+SELECT CASE WHEN g.state = 'revoked' THEN 'ended'
+            WHEN EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id
+                            AND r.account_id = g.account_id AND r.state = 'deactivated')
+             AND NOT EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id
+                                AND r.account_id = g.account_id
+                                AND r.state IN ('pre_activation', 'active', 'suspended')) THEN 'ending'
+            ELSE 'held' END AS standing
+  FROM byokeep.account_grant g WHERE g.client_id = :client_id AND g.account_id = :account_id;
+
+-- name: refresh_unsent_close
+-- Nothing of it has left, and nothing will: who has it under way finds no row to write *sent* into.
+UPDATE byokeep.refresh_journal SET phase = 'closed', reason = 'disconnected', ended_at = clock_timestamp()
+ WHERE client_id = :client_id AND account_id = :account_id AND ended_at IS NULL AND phase = 'started'
+RETURNING id;
+
+-- name: grant_waits
+-- The end of a grant waits for a request that has left; from the first time on, and not for ever.
+UPDATE byokeep.account_grant
+   SET reason = 'revoking', tries = 0, due_at = NULL, alarm_at = NULL,
+       changed_at = CASE WHEN reason = 'revoking' THEN changed_at ELSE now() END
+ WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked'
+   AND (reason <> 'revoking' OR (tries = 0 AND changed_at > now() - make_interval(secs => :wait_s)))
+   AND EXISTS (SELECT FROM byokeep.refresh_journal j WHERE j.client_id = :client_id AND j.account_id = :account_id
+                  AND j.ended_at IS NULL AND j.phase IN ('sent', 'landed'))
+RETURNING account_id;
+
+-- name: refresh_traces
+-- Whether a renewal is still open, and whether one of the pinned version may have had a reply that nobody has.
+SELECT COALESCE(bool_or(j.ended_at IS NULL AND j.phase <> 'broken'), false) AS open,
+       COALESCE(bool_or(j.base = g.version AND j.reason <> 'handed_over'
+                        AND (j.lost > 0 OR j.phase = 'broken' OR j.ended_at IS NULL)), false) AS lost
+  FROM byokeep.account_grant g
+  LEFT JOIN byokeep.refresh_journal j ON j.client_id = g.client_id AND j.account_id = g.account_id
+ WHERE g.client_id = :client_id AND g.account_id = :account_id;
+
 -- name: refresh_app
 SELECT login, app_id, redirect_uri, secret_version FROM byokeep.platform_app
  WHERE login = :login AND environment = :environment;
@@ -94,6 +131,7 @@ RETURNING id;
 -- name: refresh_put_off
 UPDATE byokeep.account_grant SET due_at = :due_at, tries = :tries, changed_at = clock_timestamp()
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live' AND reason <> 'revoking'
+   AND due_at IS NOT NULL
 RETURNING version;
 
 -- name: refresh_ended

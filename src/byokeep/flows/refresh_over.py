@@ -1,0 +1,278 @@
+"""What becomes of a renewal whose grant a person ended meanwhile: nothing is renewed, and no token lives on unseen.
+
+Rules
+- The end of a grant waits for a renewal that is under way, within :data:`WAIT_S`; one that has sent nothing is closed.
+- The pair that a reply brings is pinned nowhere. While the grant is being ended it goes into the store as the newest,
+  which is what the end revokes; when the grant has ended already it is revoked here, proved by use, and destroyed.
+- A reply that is lost may have held tokens that nobody has: then no end of a one-time chain is called confirmed.
+- What is cut off anywhere here stays in the journal and in its slot, and is taken up at the next start.
+
+It may not pin a version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.landing import Phase
+from byokeep.core.model import ClientId
+from byokeep.core.ref import Part
+from byokeep.core.secret import Secret
+from byokeep.core.tokens import TokenSet
+from byokeep.flows import connections, refresh_book
+from byokeep.flows.refresh_book import HOLD, Grant, Renewal, Standing, standing
+from byokeep.flows.refresher_app import AccountCustody, Ended, Login, PlatformMore, RefresherApp
+from byokeep.flows.refusal import raise_alert
+from byokeep.ports import Query, Tx
+from byokeep.wire.tokens import pack_tokens, unpack_tokens
+
+WAIT_S: Final = 900  # as long as any renewal takes
+PAUSES_S: Final = (5.0, 30.0)  # between tries of ending a pair that came too late
+_KEPT: Final = 10  # versions that the store keeps of a place
+_UNSENT: Final = Query("refresh_unsent_close", lambda row: row["id"])
+_WAITS: Final = Query("grant_waits", lambda row: row["account_id"])
+_TRACES: Final = Query("refresh_traces", lambda row: (bool(row["open"]), bool(row["lost"])))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traces:
+    """What renewals left behind when a grant ends.
+
+    Args:
+        under_way: Another machine still has one, for longer than any takes.
+        lost: A reply to a renewal of the newest version was lost, or may still come.
+    """
+
+    under_way: bool
+    lost: bool
+
+
+class Came(StrEnum):
+    """What became of a renewal.
+
+    ``disconnected``: it brought nothing. ``handed_over``: the end revokes its pair. ``given_back``: revoked here.
+    """
+
+    DISCONNECTED = "disconnected"
+    HANDED_OVER = "handed_over"
+    GIVEN_BACK = "given_back"
+
+
+async def before_end(tx: Tx, client_id: ClientId, account_id: UUID) -> Traces | None:
+    """Make sure that a grant may be ended at its platform now; None: it has to wait, or is not to be ended any more.
+
+    Args:
+        tx: Has not appended to the audit trail yet. The grant is locked in it from here on.
+    """
+    same = {"client_id": client_id, "account_id": account_id}
+    await tx.maybe(HOLD, **same)
+    if await standing(tx, client_id, account_id) is not Standing.ENDING or await _consenting(tx, client_id, account_id):
+        return None
+    await tx.all(_UNSENT, **same)  # whoever has one finds it closed when the request is to leave
+    if await tx.maybe(_WAITS, **same, wait_s=WAIT_S) is not None:
+        return None
+    under_way, lost = await tx.one(_TRACES, **same)
+    return Traces(under_way=under_way, lost=lost)
+
+
+def is_gone(error: ByokeepError) -> bool:
+    """Whether the store says that a version is not there any more; it calls a destroyed one unavailable."""
+    return isinstance(error, NotFound) or error.code == "secret_version_gone"
+
+
+async def _consenting(tx: Tx, client_id: ClientId, account_id: UUID) -> bool:
+    """Whether a consent of the account is being finished: it writes to the same places."""
+    open_ones = await tx.all(connections.OF_ACCOUNT, client_id=client_id, account_id=account_id)
+    return any(one.state in ("answered", "taken") for one in open_ones)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Late:
+    """A renewal that goes on although its grant was ended.
+
+    Args:
+        ask: Makes the caller of the platform.
+        new: The pair, if the reply is in memory.
+    """
+
+    app: RefresherApp
+    login: Login
+    grant: Grant
+    renewal: Renewal
+    custody: AccountCustody
+    ask: Callable[[], Awaitable[PlatformMore]]
+    new: TokenSet | None
+
+    async def give_back(self) -> Came:
+        """Let nothing of it live on.
+
+        Raises:
+            ByokeepError: It can not be done now; the journal is open, and it is taken up again.
+        """
+        now, base = await self._stands(), self.renewal.journal.base
+        newest = await self.custody.newest(self.grant.place(Part.TOKENS))
+        pair, gone = self.new or await self._landed(), False
+        if pair is None and newest > base and now is not Standing.HELD:
+            try:
+                pair = await self._stored(newest)
+            except NotFound:
+                gone = True  # revoked and destroyed, and then cut off
+        if pair is None:
+            return await self._nothing(now, gone=gone)
+        try:
+            if now is Standing.ENDED:
+                return await self._revoke(pair)
+            if now is Standing.HELD:  # connected anew meanwhile: to revoke this pair could end the new grant as well
+                return await self._nothing(now, gone=False)
+            if newest <= base:
+                newest = await self._store(pair)
+            if not await self._close(Came.HANDED_OVER, only=now, version=newest):
+                raise Conflict("grant_changed")
+            return Came.HANDED_OVER
+        finally:
+            pair.wipe()
+
+    async def _stands(self) -> Standing:
+        """Return how the grant stands. Raises Conflict while a consent of the account is being finished."""
+        async with self.app.db.begin(client_id=self.grant.client_id) as tx:
+            if await _consenting(tx, *self.grant.key):
+                raise Conflict("connection_in_progress")
+            return await standing(tx, *self.grant.key)
+
+    async def _read(self, part: Part, version: int) -> Secret:
+        """Read a version. Raises NotFound for one that was destroyed as for one that never was."""
+        try:
+            return await self.custody.read(self.grant.place(part), version)
+        except ByokeepError as error:
+            if is_gone(error):
+                raise NotFound("not_found") from None
+            raise
+
+    async def _stored(self, version: int) -> TokenSet:
+        packed = await self._read(Part.TOKENS, version)
+        try:
+            return unpack_tokens(packed)
+        finally:
+            packed.wipe()
+
+    async def _landed(self) -> TokenSet | None:
+        """Take the pair out of the slot; None when there is none that can be read."""
+        if not self.renewal.landing_version:
+            return None
+        try:
+            key = await self._read(Part.LANDING, self.renewal.landing_version)
+            try:
+                found = await self.app.slots.landed(self.renewal.id, key)
+            finally:
+                key.wipe()
+            if found is None or found[0] != self.renewal.journal.base:
+                return None
+            _, status, body, at = found
+            try:
+                old = await self._before(at)
+                answer = (await self.ask()).read_landed(old, status=status, body=body, at=at)
+            finally:
+                body.wipe()
+        except (Integrity, NotFound):
+            return None
+        return answer if isinstance(answer, TokenSet) else None
+
+    async def _before(self, at: datetime) -> TokenSet:
+        """Return the set that was renewed; when that is destroyed one that says nothing: the new tokens are enough."""
+        try:
+            return await self._stored(self.renewal.journal.base)
+        except NotFound:
+            return TokenSet(
+                platform=self.login.id, issuer=self.login.issuer, app_id=self.grant.app_id, access=Secret("-"),
+                refresh=None, scopes=None, account_id=None, obtained_at=at, obtained_by=self.app.installation_id,
+                access_expires_at=None, refresh_expires_at=None,
+            )  # fmt: skip
+
+    async def _store(self, pair: TokenSet) -> int:
+        packed = pack_tokens(pair)
+        try:
+            place = self.grant.place(Part.TOKENS)
+            return (await self.custody.write(place, packed, cas=self.renewal.journal.base)).version
+        finally:
+            packed.wipe()
+
+    async def _nothing(self, now: Standing, *, gone: bool) -> Came:
+        journal = self.renewal.journal
+        lost = 0 if gone else journal.lost + (journal.phase in (Phase.SENT, Phase.LANDED))
+        await self._close(Came.DISCONNECTED, lost=lost)
+        if lost and now is not Standing.ENDING:  # the end of a grant says it itself
+            async with self.app.db.begin(client_id=self.grant.client_id) as tx:
+                await self._alert(tx)
+        return Came.DISCONNECTED
+
+    async def _revoke(self, pair: TokenSet) -> Came:
+        platform = await self.ask()
+        done = await platform.revoke(pair)
+        for pause_s in PAUSES_S:
+            if done.ended is not Ended.UNCONFIRMED:
+                break
+            await asyncio.sleep(pause_s)
+            done = await platform.revoke(pair)
+        confirmed = done.ended is Ended.CONFIRMED
+        async with self.app.db.begin(client_id=self.grant.client_id) as tx:
+            if not confirmed:
+                await self._alert(tx, done.ended)
+            outcome = Outcome.FAILED if done.ended is Ended.UNCONFIRMED else Outcome.OK
+            await tx.append(self._revoked(outcome, done.ended))
+        for part in (Part.ACCESS, Part.TOKENS):
+            await burn(self.custody, self.grant, part)
+        await self._close(Came.GIVEN_BACK)
+        return Came.GIVEN_BACK
+
+    def _revoked(self, outcome: Outcome, ended: Ended) -> Event:
+        grant = self.grant
+        fields: dict[str, FieldValue] = {
+            "platform": grant.provider.value, "login": grant.login, "account": str(grant.account_id),
+            "job": str(self.renewal.job_id), "verification": ended.value, "reason": "came_too_late",
+        }  # fmt: skip
+        return Event(name=EventName.GRANT_REVOKED, actor=self.app.system(), outcome=outcome,
+                     client_id=grant.client_id, object_id=grant.account_id, fields=fields)  # fmt: skip
+
+    async def _alert(self, tx: Tx, ended: Ended = Ended.UNCONFIRMED) -> None:
+        await raise_alert(
+            tx, self.app, self.app.system(), reason=f"revocation_{ended.value}", severity="warning",
+            client_id=self.grant.client_id, object_id=self.grant.account_id,
+        )  # fmt: skip
+
+    async def _close(
+        self, came: Came, *, only: Standing | None = None, lost: int | None = None, **more: FieldValue
+    ) -> bool:
+        """Close the journal, on record; False when the grant does not stand as it has to (``only``)."""
+        journal = self.renewal.journal
+        closed = replace(journal, phase=Phase.CLOSED, lost=journal.lost if lost is None else lost)
+        renewal = replace(self.renewal, journal=closed)
+        grant = self.grant
+        async with self.app.db.begin(client_id=grant.client_id) as tx:
+            await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
+            if only is not None and await standing(tx, grant.client_id, grant.account_id) is not only:
+                return False
+            with suppress(NotFound):  # it was closed by the end itself: nothing had been sent
+                await refresh_book.move(tx, self.app, grant, renewal, reason=came.value)
+            await tx.append(
+                refresh_book.event(
+                    self.app, EventName.REFRESH_FAILED, Outcome.FAILED, grant, renewal, reason=came.value, **more
+                )
+            )
+        return True
+
+
+async def burn(custody: AccountCustody, grant: Grant, part: Part) -> None:
+    """Destroy every version that the store keeps of a part of an account."""
+    place = grant.place(part)
+    newest = await custody.newest(place)
+    if newest:
+        await custody.destroy(place, list(range(max(1, newest - _KEPT + 1), newest + 1)))

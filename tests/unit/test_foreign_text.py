@@ -1,0 +1,52 @@
+"""Foreign JSON with a text that nobody can write down is not read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from byokeep.core.canonical import check_texts
+from byokeep.core.errors import Rejected
+from byokeep.http.body import parse_object
+from byokeep.wire.outbound import strict_object
+
+BAD = [r"\ud83d", r"\ude00", r"a\ud83db", r"\ude00\ud83d", r"\u0000", r"a\u0000"]
+GOOD = [r"\ud83d\ude00", "\U0001f600", r"\\ud83d", r"\\u0000", r"\u00e4", ""]
+FORMS = ['{{"name":"{}"}}', '{{"{}":1}}', '{{"data":[{{"deep":["{}"]}}]}}']
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("text", BAD)
+def test_half_a_character_or_a_nul_anywhere_is_refused(text: str, form: str) -> None:
+    """In a value, a name, or deep inside: no object, from a platform or from a caller of ours."""
+    body = form.format(text).encode()
+    assert isinstance(json.loads(body), dict)
+    assert strict_object(body) is None
+    with pytest.raises(Rejected, match="bad_json"):
+        parse_object(body)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("text", GOOD)
+def test_whole_characters_are_read(text: str, form: str) -> None:
+    """Pairs, letters of any script and texts that only look like an escape are read as they are."""
+    body = form.format(text).encode()
+    assert strict_object(body) == json.loads(body)
+    assert parse_object(body) == json.loads(body)
+
+
+def test_half_a_character_as_bytes_is_refused() -> None:
+    """Bytes that are half a pair in another encoding are no way around."""
+    assert strict_object(b'{"name":"\xed\xa0\xbd"}') is None
+
+
+def test_deep_nesting_is_looked_through() -> None:
+    """The search needs no stack of its own."""
+    document: object = "\ud83d"
+    for _ in range(100_000):
+        document = [document]
+    with pytest.raises(ValueError, match="surrogates"):
+        check_texts(document)
+    while isinstance(document, list):  # taken apart by hand: freeing it in one go is the interpreter's recursion
+        document = document.pop()
