@@ -142,7 +142,8 @@ class Stack:
             no_signing_key(self.settings)
             await self._start_parts()
             self._say("provisioning")
-            await install(self.settings, self._store)
+            if await install(self.settings, self._store):
+                self._say("this home is a copy or was moved: everything is closed (`byokeep alert list`)")
             _write(self.settings.home / _RUN_SETTINGS, to_toml(self.settings))
             for name in _OURS:
                 self._say(f"starting {name}")

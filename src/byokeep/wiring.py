@@ -63,6 +63,7 @@ from byokeep.http.emergency import Emergency
 from byokeep.settings import Settings, parse_audit_files
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.outbound import new_outbound_client
+from byokeep.wiring_binding import settle
 from byokeep.wiring_keys import kek_app, key_holders
 from byokeep.wiring_profiles import artifact_store
 from byokeep.worker.custodian import BrokerCustodian
@@ -325,12 +326,15 @@ async def _known_installation(db: PostgresDatabase, environment: Environment) ->
     return found.id
 
 
-async def install(settings: Settings, store: EmbeddedOpenBao | None) -> None:
+async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
     """Migrate, provision, and make the first identities. Repeating it changes nothing that is right already.
 
     Args:
         settings: Of this installation.
         store: The running embedded node; ``None`` when an operator provisions the store with ``byokeep init``.
+
+    Returns:
+        Whether this is a copy of an installation, or one that was moved: it is closed then.
     """
     await asyncio.to_thread(migrate, database_url(settings, "byokeep_owner"))
     db = PostgresDatabase(database_url(settings, "byokeep_web"))
@@ -341,8 +345,11 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> None:
     if store is not None and (await bring_up(store, _desired(settings, found.id))).changed:
         await _record_provisioning(settings)
     await _first_identities(settings)
-    async with broker_app(settings) as app, app.db.begin(every_client=True) as tx:
-        await switches.install(tx, app)
+    async with broker_app(settings) as app:
+        copied = await settle(settings, app)
+        async with app.db.begin(every_client=True) as tx:
+            await switches.install(tx, app)
+    return copied
 
 
 async def _record_provisioning(settings: Settings) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -316,6 +317,33 @@ async def test_an_older_record_that_was_put_back_is_refused(vault: Vault, monkey
     assert await vault.done(profile, "validate") == "superseded"
     assert vault.state(profile) == "quarantined/2"
     assert "profile_integrity" in vault.desk.stand.alerts()
+
+
+@pytest.mark.req("R5.3-24")
+async def test_rows_that_were_put_back_open_no_older_generation(vault: Vault) -> None:
+    """A seal that was cut leaves a newer record without a row, and the older generation opens. Rows that were taken
+    away leave the same in the store: it is out of use, with an alert."""
+    _, profile = await vault.sealed()
+    assert await vault.done(profile, "rekey") == "rekeyed"
+    other, cut = await vault.sealed()
+    first, place = parse_record(await vault.record(other, cut)), ProfileRef(ClientId(other), cut)
+    left = replace(first, manifest=replace(first.manifest, generation=2))
+    async with vault.custody(other, cut) as held:
+        await held.write(place, left.canonical, cas=await held.newest(place))
+    assert await vault.done(cut, "validate") == "valid"
+    assert "profile_integrity" not in vault.desk.stand.alerts()
+    shown = len(vault.rooms.visible)
+    vault.sql(
+        "BEGIN; SET LOCAL session_replication_role = replica;"
+        f"DELETE FROM byokeep.profile_generation WHERE profile_id = '{profile}' AND generation = 2;"
+        f"UPDATE byokeep.profile_generation SET key_state = 'active' WHERE profile_id = '{profile}';"
+        f"UPDATE byokeep.profile SET generation = 1, validated_generation = 1, state = 'valid' WHERE id = '{profile}';"
+        "COMMIT"
+    )
+    assert await vault.done(profile, "validate") == "generation_rolled_back"
+    assert vault.state(profile) == "quarantined/1"
+    assert "profile_integrity" in vault.desk.stand.alerts()
+    assert len(vault.rooms.visible) == shown
 
 
 async def test_a_flipped_byte_anywhere_opens_nothing(vault: Vault) -> None:

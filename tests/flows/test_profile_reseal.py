@@ -268,9 +268,20 @@ async def test_blob_then_record_then_row(stand: Stand) -> None:
     at = f"http://broker/v1/jobs/{other.job}/profiles/{run.profile.id}/openings{path}"
     async with stand.http.get(at, headers=token) as reply:
         assert await reply.read() == NEW
+    assert (await other.at(f"{path.removesuffix('/blob')}/end", {"cause": "closed"}))[0] == 200
     await asyncio.sleep(SETTLE.total_seconds() + 0.5)
     stated = await reconcile(stand.app, stand.app.system(), since=since)
     assert (stated.state, stated.findings) == ("clean", ()), stated
+    stand.db.sql(  # rows that were put back: what the chain says was sealed is newer
+        "BEGIN; SET LOCAL session_replication_role = replica;"
+        f"DELETE FROM byokeep.profile_generation {run.profile.of} AND generation = 2;"
+        f"UPDATE byokeep.profile SET generation = 1, validated_generation = 1 {run.profile.where}; COMMIT"
+    )
+    status, reply = await (await second(run)).open()
+    assert (status, reply["code"]) == (403, "profile_not_usable")
+    state = stand.db.sql(f"SELECT state || '/' || reason FROM byokeep.profile {run.profile.where}")
+    assert state.strip() == "quarantined/generation_rolled_back"
+    assert "profile_integrity" in stand.alerts()
 
 
 async def test_who_lost_the_opening_loses_the_seal(stand: Stand) -> None:

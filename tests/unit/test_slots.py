@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from base64 import b64decode
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,6 +167,15 @@ def test_a_directory_has_one_owner(tmp_path: Path) -> None:
     again.close()
     with pytest.raises(Integrity, match="slots_of_another_installation"):
         SlotDirectory(tmp_path / "slots", UUID(int=2))
+    shutil.copytree(tmp_path / "slots", tmp_path / "copy")
+    (tmp_path / "copy").chmod(0o700)
+    assert (slots.is_copy(tmp_path / "slots"), slots.is_copy(tmp_path / "copy")) == (False, True)
+    with pytest.raises(Integrity, match="slots_copied"):
+        SlotDirectory(tmp_path / "copy", HERE)
+    slots.adopt(tmp_path / "copy")
+    adopted = SlotDirectory(tmp_path / "copy", HERE)
+    assert adopted.owner == owner
+    adopted.close()
     (tmp_path / "slots").chmod(0o750)
     with pytest.raises(Rejected, match="slots_too_open"):
         SlotDirectory(tmp_path / "slots", HERE)

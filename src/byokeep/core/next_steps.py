@@ -84,6 +84,7 @@ _OF_ALERT: Final = {
     "profile_overdue": "a profile's key is too old and its lane stands still; `byokeep profile rekey`.",
     "profile_work_failed": "work on a profile could not be done; `byokeep profile show` tells why.",
     "duplicate_key_material": "this machine's randomness repeats itself; seal nothing there before it was looked at.",
+    "installation_copied": "this home is a copy or was moved: see runbook, copies, before two people open it.",
     "switch_lock_held": "the kill holds; look for what stood in its way, `byokeep kill status`.",
 }
 _UNDECIDED: Final = "Nobody could tell whether the key is good; remove the cause, then verify again."

@@ -5,6 +5,7 @@ Rules
 - A seal is announced before anything is written anywhere, and recorded in one transaction or not at all; whoever lost
   the opening, or began from an older generation, is told so and nothing of theirs counts.
 - The row follows the record in the store, never the other way round (ADR 0026).
+- Rows say less than the client's audit chain: rows that were taken away open no older generation (R5.3-24).
 - A key id that was seen before is refused: a source of randomness that repeats itself guards nothing (R2.3-2).
 
 It may not hold a key or a blob: the pipelines do (:mod:`.profile_seal`, :mod:`.profile_open`).
@@ -44,6 +45,8 @@ _KEY_STATE: Final = Query("generation_key_state", lambda row: row["dek_id"])
 _MOVED: Final = Query("vault_key_moved", lambda row: row["id"])
 _CLIENT: Final = Query("client_get", client_from)
 _LANES_OFF: Final = Query("profile_lanes_off", lambda row: row["id"])
+_SEALED_LAST: Final = Query("profile_sealed_last", lambda row: int(row["generation"]))
+ROLLED_BACK: Final = "generation_rolled_back"
 _LIKE: Final = Query("generations_like", lambda row: (ClientId(row["client_id"]), UUID(str(row["profile_id"]))))
 
 
@@ -228,6 +231,15 @@ async def record(
     fields |= {"work": str(work)} if work else {}
     await tx.append(_seal_event(EventName.PROFILE_SEALED, Outcome.OK, actor, plan, **fields))
     return await tx.one(profiles.GET, client_id=now.client_id, id=now.id)
+
+
+async def rolled_back(tx: Tx, client_id: ClientId, profile_id: UUID, newest: int) -> bool:
+    """Whether a newer generation than ``newest``, the rows' newest, is on the client's chain as sealed.
+
+    A row and its record come in one transaction, and rows are never taken away: somebody put the rows back. A seal that
+    was cut has no such record, whatever it left in the store.
+    """
+    return await tx.one(_SEALED_LAST, client_id=client_id, profile_id=profile_id) > newest
 
 
 async def give_up(tx: Tx, actor: Actor, plan: Plan, *, reason: str) -> None:

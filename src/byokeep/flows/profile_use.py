@@ -102,10 +102,16 @@ async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: U
             raise Conflict("profile_in_use", next_step="Wait until the other run has ended, or has shown no life.",
                            since=profiles.stamp(held.opened_at))  # fmt: skip
         profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
-        sealed = await _newest(tx, profile)
-        taken = await book.take(
-            tx, app, actor, profile, purpose=Purpose.USE, job_id=job_id, lease=str(lease_id)
-        )  # fmt: skip
+        sealed, taken = await _newest(tx, profile), None
+        if await book.rolled_back(tx, client_id, profile_id, profile.generation):
+            await book.quarantine(tx, app, actor, profile, cause=book.ROLLED_BACK, alert="profile_integrity",
+                                  lanes_off=False)  # fmt: skip
+        else:
+            taken = await book.take(
+                tx, app, actor, profile, purpose=Purpose.USE, job_id=job_id, lease=str(lease_id)
+            )  # fmt: skip
+    if taken is None:
+        raise deny(DenyReason.PROFILE_NOT_USABLE)
     return Opened(
         epoch=taken.epoch, generation=sealed, packing=profile.packing, environment=app.environment,
         life_s=app.limits.lease_life_s, beat_s=BEAT_S,

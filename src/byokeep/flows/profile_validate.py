@@ -33,7 +33,7 @@ Probe = Callable[[Bench, Browser, list[ExpectedAccount]], Awaitable[None]]
 _VALIDATED: Final = Query("profile_validated", lambda row: row["validated_at"])
 _SEALED: Final = Query("sealed_record", lambda row: row)
 _PROVED: Final = Query("sop_profile_proved", sops.sop_from)
-_QUARANTINING: Final = MISSING | {ALTERED, "superseded"}
+_QUARANTINING: Final = MISSING | {ALTERED, "superseded", profile_book.ROLLED_BACK}
 
 
 async def validate(bench: Bench, *, before: Probe | None = None) -> str:
@@ -77,6 +77,8 @@ async def open_into(bench: Bench, room: Room, number: int) -> tuple[Generation, 
     app, found = bench.app, Found()
     async with app.db.begin(client_id=bench.profile.client_id) as tx:
         rows = await bench.rows(tx)
+        newest = max((row.generation for row in rows), default=0)
+        behind = await profile_book.rolled_back(tx, bench.profile.client_id, bench.profile.id, newest)
     generation = next((row for row in rows if row.generation == number), None)
     if generation is None:
         raise Integrity("generation_row_missing", generation=number)
@@ -84,6 +86,8 @@ async def open_into(bench: Bench, room: Room, number: int) -> tuple[Generation, 
         await check_process(tx, app, holder=generation.holder, kek_id=generation.kek_id, version=generation.kek_version,
                             protected_at=generation.sealed_at)  # fmt: skip
     try:
+        if behind:
+            raise Integrity(profile_book.ROLLED_BACK, next_step="Look who can write to the database; log in afresh.")
         return generation, await unseal(bench.vault, generation, app.environment, room.sink, found=found, others=rows)
     except Integrity as error:
         if error.code in _QUARANTINING:

@@ -4,8 +4,8 @@ Rules
 - A slot is made, of full size and synced, before the request leaves; a full disk is then a delay, not a lost token.
 - A reply is sealed (AES-256-GCM) with a key that lies in the store; format, journal and version are bound to it.
 - One write, one sync. What a crash tore is told by its digest and counts as no reply.
-- One process a directory, by a lock; 0700, files 0600. ``owner`` names the directory and its installation: one that
-  belongs to another installation is refused, and so is a copy's.
+- One process a directory, by a lock; 0700, files 0600. ``owner`` names the directory and its installation and is bound
+  to its place: one that belongs to another installation is refused, and so is a copy's until somebody adopts it.
 
 The format is docs/spec/landing-slot.md. It may not know keys beyond a call, or what a reply says.
 """
@@ -29,7 +29,8 @@ from uuid import UUID, uuid4
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from byokeep.adapters.files.append import sync_directory, write_whole
+from byokeep.adapters.files.append import sync_directory
+from byokeep.adapters.files.binding import read_bound, write_bound
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.tokens import LandedReply, pack_reply, unpack_reply
@@ -45,7 +46,8 @@ _KNOWN: Final = bytes.fromhex(
     "cb75b83918e38d410eadf577d575c803ee912ce12f866246b7409552521717b0c7af9afb3317ff"
 )
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{43}\Z")
-_OWNER: Final = re.compile(r"byokeep-slots/1\n([0-9a-f-]{36})\n([0-9a-f-]{36})\n\Z")
+_OWNER: Final = re.compile(r"byokeep-slots/2\n([0-9a-f-]{36})\n([0-9a-f-]{36})\n\Z")
+_OWNER_FILE: Final = "owner"
 _NEXT: Final = "Free disk space or mend the directory of slots; nothing was sent."
 
 
@@ -136,6 +138,22 @@ def _held() -> bool:
     return False
 
 
+def is_copy(place: Path) -> bool:
+    """Whether a directory of slots is not where it was made; one that can not be read is not known for a copy."""
+    text, bound = read_bound(place / _OWNER_FILE)
+    return _OWNER.match(text) is not None and not bound
+
+
+def adopt(place: Path) -> None:
+    """Bind a directory of slots to where it is now, after its installation was closed. Repeating it is fine.
+
+    Raises:
+        Unavailable: ``file_unusable``.
+    """
+    if is_copy(place):
+        write_bound(place / _OWNER_FILE, read_bound(place / _OWNER_FILE)[0])
+
+
 class SlotDirectory:
     """The slots of one refresher. The known answer is asked before anything is touched.
 
@@ -146,7 +164,7 @@ class SlotDirectory:
     Raises:
         Conflict: ``already_running``: another process has it.
         Rejected: ``slots_too_open``: others may read or write it.
-        Integrity: ``slots_of_another_installation``.
+        Integrity: ``slots_of_another_installation``; ``slots_copied``: it is not where it was made.
         Unavailable: ``file_unusable``; ``sealing_self_test_failed``.
     """
 
@@ -178,12 +196,15 @@ class SlotDirectory:
             self._lock = -1
 
     def _known(self, installation: UUID) -> UUID:
-        file = self._place / "owner"
+        file = self._place / _OWNER_FILE
         if not file.exists():
-            write_whole(file, f"byokeep-slots/1\n{uuid4()}\n{installation}\n".encode())
-        found = _OWNER.match(file.read_text("ascii"))
+            write_bound(file, f"byokeep-slots/2\n{uuid4()}\n{installation}\n")
+        text, bound = read_bound(file)
+        found = _OWNER.match(text)
         if found is None or found[2] != str(installation):
             raise Integrity("slots_of_another_installation", next_step="Give this installation a slots_dir of its own.")
+        if not bound:
+            raise Integrity("slots_copied", next_step="Give this refresher an empty slots_dir; runbook, copies.")
         return UUID(found[1])
 
     async def prepare(self, journal_id: UUID) -> None:

@@ -275,6 +275,12 @@ SELECT p.client_id, p.id AS profile_id, r.seq, r.payload
 -- Whether a key's id was used before, by whomever.
 SELECT profile_id FROM byokeep.profile_generation WHERE dek_id = :dek_id;
 
+-- name: profile_sealed_last
+-- The newest generation that the client's chain says was sealed; a seal that came to nothing stands there as none.
+SELECT coalesce(max(CAST(convert_from(r.payload, 'UTF8')::jsonb -> 'fields' ->> 'generation' AS integer)), 0) AS generation
+  FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :profile_id AND r.event = 'profile.sealed' AND r.outcome = 'ok';
+
 -- name: generations_like
 -- Whose blob, key or profile turned up in another's place.
 SELECT DISTINCT client_id, profile_id FROM byokeep.profile_generation

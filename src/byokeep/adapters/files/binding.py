@@ -1,0 +1,109 @@
+"""Binds a file to the place where it was written, so that a copy of it is known for one.
+
+Rules
+- A bound file ends with a digest over its text and what a copy can not take along: the machine's id, and number and
+  birth of the file itself and of files beside it. A restart and a reboot change none of them.
+- Whatever does not add up - absent, torn, a link, a second name, another machine - is not bound. It fails closed.
+
+It can not tell a copy that is made below the files: of a whole disk or virtual machine, with the same machine id.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from byokeep.adapters.files.append import sync_directory
+from byokeep.core.errors import Unavailable
+
+_DOMAIN: Final = "byokeep-binding/1"
+_MACHINE_IDS: Final = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+_HERE: Final = -100  # AT_FDCWD
+_NO_FOLLOW: Final = 0x100  # AT_SYMLINK_NOFOLLOW
+_BIRTH: Final = 0x800  # STATX_BTIME
+_LONGEST: Final = 4096  # bytes of a bound file
+
+
+def write_bound(file: Path, text: str, *, beside: Sequence[Path] = ()) -> None:
+    """Write ``text`` and its binding, whole or not at all, mode 0600.
+
+    Args:
+        file: Where; its directory exists.
+        text: ASCII lines, each with its end.
+        beside: Files that were made in the same place and are never replaced while it lives.
+
+    Raises:
+        Unavailable: ``file_unusable``.
+    """
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as out:
+            # A rename keeps number and birth of the draft, so it can speak of itself.
+            out.write(f"{text}{_digest(text, [draft, *beside])}\n".encode("ascii"))
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(file)
+        sync_directory(file.parent)
+    except OSError as error:
+        step = "Free disk space or mend the directory."
+        raise Unavailable("file_unusable", next_step=step, errno=error.errno or 0) from None
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+def read_bound(file: Path, *, beside: Sequence[Path] = ()) -> tuple[str, bool]:
+    """Return the text of a bound file, and whether it is where it was written; of an unreadable one ``("", False)``."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as source:
+            whole = source.read(_LONGEST).decode("ascii")
+        head, _, last = whole.removesuffix("\n").rpartition("\n")
+        text = f"{head}\n"
+        return text, last == _digest(text, [file, *beside])
+    except (OSError, UnicodeDecodeError):
+        return "", False
+
+
+def _digest(text: str, files: Sequence[Path]) -> str:
+    parts = [_DOMAIN, _machine(), *(_identity(file) for file in files), text]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _machine() -> str:
+    for place in _MACHINE_IDS:
+        with suppress(OSError, UnicodeDecodeError):
+            if found := place.read_text("ascii").strip():
+                return found
+    return ""
+
+
+def _identity(file: Path) -> str:
+    """Number, birth and count of names of a file; the device's number may change with a reboot and is left out."""
+    found = file.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("not a file")
+    return f"{found.st_ino}:{_birth(file, found)}:{found.st_nlink}"
+
+
+def _birth(file: Path, found: os.stat_result) -> str:
+    """When a file was made; empty where the system does not tell. Number alone may come again on a fresh disk."""
+    if sys.platform != "linux":
+        return str(getattr(found, "st_birthtime", ""))
+    answer = ctypes.create_string_buffer(256)  # struct statx
+    try:
+        failed = ctypes.CDLL(None, use_errno=True).statx(_HERE, os.fsencode(file), _NO_FOLLOW, _BIRTH, answer)
+    except AttributeError:  # an old libc
+        return ""
+    if failed or not ctypes.c_uint32.from_buffer(answer).value & _BIRTH:
+        return ""
+    return f"{ctypes.c_int64.from_buffer(answer, 80).value}.{ctypes.c_uint32.from_buffer(answer, 88).value}"
