@@ -250,6 +250,21 @@ def next_step(state: State) -> str:
     return _NEXT[state]
 
 
+def next_for_lane(state: State, *, proved: bool, usable: bool) -> str:
+    """Return the command that the browser lane waits for; empty when the profile can be acted with.
+
+    Args:
+        state: Of the account's living profile.
+        proved: Whether the newest generation was validated.
+        usable: Whether a job may open it now: proved, its key neither too old nor in doubt.
+    """
+    if usable:
+        return ""
+    if state in (State.CREATED, State.CONFIRMED, State.QUARANTINED):
+        return "profile login"
+    return "profile rekey" if state is State.VALID and proved else "profile validate"
+
+
 def next_step_of_work(state: str, reason: str) -> str:
     """Return what to do about a piece of work, in one sentence; empty when nothing is.
 
