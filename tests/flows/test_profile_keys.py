@@ -331,7 +331,9 @@ async def test_the_evidence_is_the_seal_and_a_proof_of_the_newest_generation(vau
     assert (await vault.desk.sop(sop))["missing"] == [
         "vault_write_event", "runner_validation_proof", "browser_profile_created",
     ]  # fmt: skip
-    assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]["code"] == "profile_not_proved"
+    refused = (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]
+    assert refused["code"] == "profile_not_proved"
+    assert f"`byokeep profile show {profile}`" in refused["next_step"]
     assert await vault.log_in(profile) == "sealed"
     assert (await vault.desk.sop(sop))["state"] != "complete"
     assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]["code"] == "profile_not_proved"
