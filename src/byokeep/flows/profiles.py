@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from byokeep.core import profile as life
-from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.keystate import KeyState
@@ -113,15 +112,6 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """A screenshot of one element of the account's page, as it is on record: its SHA-256 in hex."""
-
-    platform: str
-    generation: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
     """Who has a profile open, or had it last. ``open`` is as of the reading."""
 
@@ -188,12 +178,6 @@ def opening_from(row: Row) -> Opening:
     return Opening(**{**plain, "client_id": ClientId(row["client_id"]), "purpose": life.Purpose(row["purpose"])})
 
 
-def _proof_from(row: Row) -> Proof:
-    said: Any = parse_canonical(bytes(row["payload"]))
-    told = said["fields"]
-    return Proof(platform=told["platform"], generation=told["generation"], sha256=told["screenshot"])
-
-
 GET: Final = Query("profile_get", profile_from)
 FIND: Final = Query("profile_find", lambda row: ClientId(row["client_id"]))
 LOCK: Final = Query("profile_lock", lambda _: None)
@@ -201,7 +185,6 @@ OPENING: Final = Query("opening_of", opening_from)
 GENERATION: Final = Query("generation_of", generation_from)
 GENERATIONS: Final = Query("generations_of", generation_from)
 SOP: Final = Query("sop_of_profile", sops.sop_from)
-_PROOFS: Final = Query("profile_proofs", _proof_from)
 _LIST: Final = Query("profiles_list", profile_from)
 _INSERT: Final = Query("profile_insert", profile_from)
 _ADD: Final = Query("profile_account_insert", lambda row: row["account_id"])
@@ -318,19 +301,6 @@ async def owner_of(app: App, actor: Actor, verb: Verb, profile_id: UUID) -> Clie
         raise await absent(app, actor, verb, profile_id)
     await permit(app, actor, verb, client_id=client_id)
     return client_id
-
-
-async def proofs(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> list[Proof]:
-    """Return the screenshots that prove the newest generation that was validated; one for each platform.
-
-    Raises:
-        Denied, NotFound: As :func:`get`.
-    """
-    found = await find(app, actor, Verb.PROFILE_READ, client_id, profile_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        kept = await tx.all(_PROOFS, client_id=client_id, profile_id=profile_id)
-    newest = {one.platform: one for one in reversed(kept) if one.generation == found.validated_generation}
-    return [newest[platform] for platform in sorted(newest)]
 
 
 async def list_profiles(app: App, actor: Actor, client_id: ClientId, *, due: bool = False) -> list[Profile]:

@@ -14,10 +14,11 @@ from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.core.profile import Kind
-from byokeep.flows import profile_work, profiles
+from byokeep.flows import profile_shots, profile_work, profiles
 from byokeep.flows.app import WebApp
+from byokeep.flows.profile_shots import Proof
 from byokeep.flows.profile_work import Work
-from byokeep.flows.profiles import Generation, History, Opening, Profile, Proof
+from byokeep.flows.profiles import Generation, History, Opening, Profile
 from byokeep.http.body import Id, PathId, Strict, describe, json_body, no_query
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
@@ -98,7 +99,7 @@ def looks(app: WebApp, auth: Authenticator) -> APIRouter:
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
         found = await profiles.get(app, actor, client_id, profile_id)
         work = await profile_work.newest(app, actor, client_id, profile_id, limit=1)
-        proofs = [proof_out(found, one) for one in await profiles.proofs(app, actor, client_id, profile_id)]
+        proofs = [proof_out(found, one) for one in await profile_shots.proofs(app, actor, client_id, profile_id)]
         return profile_out(found) | {"proofs": proofs, "work": work_out(work[0]) if work else None}
 
     @routes.get("/history")
