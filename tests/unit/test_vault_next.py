@@ -68,6 +68,18 @@ def test_each_step_names_what_is_left_of_it(step: str, to_do: str, wanted: list[
     assert told(step, to_do, to_do)[-1] == wanted[-1]  # two platforms of one profile are said once
 
 
+def test_an_approver_is_not_told_to_do_an_operator_s_part_with_his_own_token() -> None:
+    """What follows an approval is the operator's; what is the approver's keeps the token that was named."""
+    found = {"incident": INCIDENT, "client_id": CLIENT, "items": [], "left": {}}
+    rekey = vault_next.lines(found | {"step": "recreated"}, approver=True)
+    assert rekey == f"Next: {VAULT} rekey {INCIDENT}  (an operator)"
+    close = vault_next.lines(found | {"step": "validated"}, approver=True)
+    assert close == f"Next: {VAULT} close {INCIDENT}{ME}  (an approver)"
+    off, on = vault_next.lines(found | {"step": "closed"}, approver=True).splitlines()
+    assert off.endswith("incident_over  (an operator)")
+    assert on == f"Then: byokeep kill approve REQUEST{ME}  (an approver)"
+
+
 def test_many_profiles_are_counted() -> None:
     """The first ones are named, the step's own command is not lost, and the rest is in the table."""
     lines = told("lane_off", *["end_session_by_hand"] * 9, left=9)

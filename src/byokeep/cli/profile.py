@@ -212,7 +212,8 @@ def show_(profile: UUID) -> None:
         show(found)
         return
     work, proofs = found.pop("work"), found.pop("proofs")
-    tell(_flat(found), title="Profile", note=found["next_step"])
+    under_way = work is not None and work["ended_at"] is None  # then that is what is next
+    tell(_flat(found), title="Profile", note="" if under_way else found["next_step"])
     _proofs(proofs)
     if work is not None:
         say("")

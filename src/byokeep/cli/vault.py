@@ -159,10 +159,10 @@ def close(incident: UUID) -> None:
 
 
 def _step(incident: UUID, name: str) -> None:
-    _told(run(call("POST", f"/v1/vault-incidents/{incident}/{name}")))
+    _told(run(call("POST", f"/v1/vault-incidents/{incident}/{name}")), approver=name in ("approve", "close"))
 
 
-def _told(found: Any) -> None:
+def _told(found: Any, *, approver: bool = False) -> None:
     """Show an incident and what comes next."""
     if session().as_json:
         show(found)
@@ -175,7 +175,7 @@ def _told(found: Any) -> None:
             say("")
             tell(rows, title=title, columns=columns)
     say("")
-    say(vault_next.lines(found))
+    say(vault_next.lines(found, approver=approver))
     if found["step"] == "closed":
         standing = alert.to_close(_ALERTS, client_id=found["client_id"], objects=_objects(found))
         say("Due marks stay until the profiles have new keys." + ("\n" + standing if standing else ""))

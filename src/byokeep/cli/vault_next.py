@@ -20,9 +20,13 @@ _APPROVER: Final = "  (an approver)"
 _MOST: Final = 5  # profiles that are named here; the table names all
 
 
-def lines(found: Mapping[str, Any]) -> str:
-    """Return the next commands of an incident, one a line; of one that is closed, what opens the lane again."""
-    named = list(dict.fromkeys(_all(found)))
+def lines(found: Mapping[str, Any], *, approver: bool = False) -> str:
+    """Return the next commands of an incident, one a line; of one that is closed, what opens the lane again.
+
+    Args:
+        approver: Whether an approver asks, to whom the operator's commands are another's.
+    """
+    named = list(dict.fromkeys(_all(found, approver)))
     left = ", ".join(f"{name} {count}" for name, count in found["left"].items() if count)
     told = [f"Left: {left}."] if left and found["step"] != "closed" else []
     if any(one["to_do"] == "wait_for_worker" for one in found["items"]):
@@ -33,27 +37,31 @@ def lines(found: Mapping[str, Any]) -> str:
     return "\n".join([*told, *(f"{'Then' if at else 'Next'}: {one}" for at, one in enumerate(named))])
 
 
-def _all(found: Mapping[str, Any]) -> Iterator[str]:
+def _all(found: Mapping[str, Any], approver: bool) -> Iterator[str]:
     step, incident = found["step"], found["incident"]
     if step == "closed":
         scope = f"--client {found['client_id']} " if found["client_id"] else ""
-        yield again(f"kill off {scope}--lane browser --reason incident_over")
-        yield again("kill approve REQUEST", own_token=False) + _APPROVER
+        yield _operator(f"kill off {scope}--lane browser --reason incident_over", approver)
+        yield again("kill approve REQUEST", own_token=approver) + _APPROVER
         return
     for one in found["items"]:
-        yield from _of_item(incident, one)
-    mine = step != "validated"
-    yield again(f"incident vault {_COMMAND[step]} {incident}", own_token=mine) + ("" if mine else _APPROVER)
+        yield from _of_item(incident, one, approver)
+    words = f"incident vault {_COMMAND[step]} {incident}"
+    yield again(words, own_token=approver) + _APPROVER if step == "validated" else _operator(words, approver)
 
 
-def _of_item(incident: str, one: Mapping[str, Any]) -> Iterator[str]:
+def _operator(words: str, approver: bool) -> str:
+    return again(words, own_token=not approver) + ("  (an operator)" if approver else "")
+
+
+def _of_item(incident: str, one: Mapping[str, Any], approver: bool) -> Iterator[str]:
     to_do = one["to_do"]
     if to_do == "end_session_by_hand":
         ended = f"incident vault session-ended {incident} {one['profile']} {one['platform']}"
-        yield again(ended) + f"  (after you logged out at {one['platform']} by hand)"
+        yield _operator(ended, approver) + f"  (after you logged out at {one['platform']} by hand)"
     if to_do == "log_in":
-        yield again(f"profile login {one['new_profile']}")
+        yield _operator(f"profile login {one['new_profile']}", approver)
     if to_do in ("log_in", "confirm_login"):
-        yield again(f"profile confirm {one['new_profile']} ACCOUNT") + "  (the user name that you saw)"
+        yield _operator(f"profile confirm {one['new_profile']} ACCOUNT", approver) + "  (the user name that you saw)"
     if to_do == "approve_destruction":
-        yield again(f"incident vault approve {incident}", own_token=False) + _APPROVER
+        yield again(f"incident vault approve {incident}", own_token=approver) + _APPROVER
