@@ -174,3 +174,27 @@ def test_a_closed_incident_names_the_alerts_that_still_stand(
     assert "byokeep alert close alert-1  (vault_incident_opened)" in told
     assert not [name for name in ("alert-2", "alert-3", "alert-4") if name in told]
     assert run(["incident", "vault", "status", PROFILE]) == 0
+
+
+@pytest.mark.parametrize(("stage", "told"), [("open", True), ("canary", False)])
+def test_a_platform_that_is_open_again_names_the_alerts_of_its_loss(
+    stage: str, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Only then, and this client's alone."""
+    monkeypatch.setenv("BYOKEEP_HOME", str(tmp_path))
+    alerts = [
+        {"id": f"alert-{at}", "reason": reason, "client_id": client, "object_id": PROFILE}
+        for at, (reason, client) in enumerate(
+            [("platform_closed", PROFILE), ("account_reuse_suspected", PROFILE), ("platform_closed", "another")]
+        )
+    ]
+
+    async def call(method: str, path: str, **_: Any) -> Any:
+        return {"alerts": alerts} if path == "/v1/alerts" else {"platforms": [{"stage": stage}], "requests": []}
+
+    monkeypatch.setattr("byokeep.cli.incident.call", call)
+    monkeypatch.setattr("byokeep.cli.alert.call", call)
+    assert run(["incident", "platform", "status", PROFILE]) == 0
+    said = capsys.readouterr().err
+    assert ["byokeep alert close alert-0  (platform_closed)" in said, "alert-1" in said] == [told, told]
+    assert "alert-2" not in said
