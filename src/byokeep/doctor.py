@@ -137,8 +137,11 @@ def _profiles(settings: Settings) -> Iterator[Row]:
     except ByokeepError as error:
         yield _row("browser profiles", "failed", f"{error.code}: {error.next_step}")
     else:
-        detail = f"{browser}" if browser else "the extra `browser` is not installed; its workers leave profiles alone"
-        yield _row("browser profiles", "ok" if browser else "note", detail)
+        detail = browser or "the extra `browser` is not installed; its workers leave profiles alone"
+        root = bool(browser) and os.geteuid() == 0
+        if root:
+            detail += "; as root Chromium has no sandbox: run workers and runners as another user"
+        yield _row("browser profiles", "ok" if browser and not root else "note", detail)
     if parse_bucket(settings.artifact_store) is None and settings.path("artifact_store").is_dir():
         with contextlib.suppress(OSError):
             yield _private("sealed profiles", settings.path("artifact_store"))

@@ -9,13 +9,14 @@ import struct
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import aiohttp
 import pytest
 import pytest_asyncio
 
-from byokeep.adapters.browser.handoff import handed_over
+from byokeep.adapters.browser.handoff import handed_over, host_of
 from byokeep.adapters.browser.identify import Outcome, Seen, identify
 from byokeep.adapters.browser.launch import Running
 from byokeep.adapters.browser.logout import Ended, logged_out
@@ -31,6 +32,10 @@ from tests.support.pixels import read_png
 from tests.support.reading import plain, read
 from tests.support.website import ACME, Site, expected, fresh, site_of, site_with_acme
 
+TOLD: dict[str, Any] = {
+    "facts": {"client": "Müller & <b>Sons</b>", "profile": "018f", "account": "x/acme"},
+    "then": "byokeep profile confirm 018f x/ACCOUNT",
+}
 # A lie, and what the page of it comes to. None of them is a match.
 CAUGHT = {
     Lie.TWO_ACCOUNTS: (Outcome.AMBIGUOUS, "several_accounts"),
@@ -288,15 +293,23 @@ async def test_a_person_logs_in_through_the_viewer(site: Site, other: Running) -
     """Pictures come, clicks and keys arrive, Done is told; afterwards it is the right account, typed by nobody else."""
     browser = other
     await browser.context.clear_cookies()
-    async with handed_over(browser, site_of(), site.place()) as handoff:
+    async with handed_over(browser, site_of(), site.place(), **TOLD) as handoff:
         boxes = [await browser.page.locator(one).bounding_box() for one in ("#username", "#password", "#go")]
         places = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes if box is not None]
         assert f"-L {handoff.port}:127.0.0.1:{handoff.port} box" in handoff.instructions("box")
         assert "token" not in repr(handoff)
         origin = {"Origin": f"http://127.0.0.1:{handoff.port}"}
+        async with site.http.get(handoff.address) as reply:
+            page = await reply.text()
+        told = "Now run: <code>byokeep profile confirm 018f x/ACCOUNT</code>"
+        for shown in ("Müller &amp; &lt;b&gt;Sons&lt;/b&gt;", "x/acme", told):
+            assert shown in page
+        assert "<b>" not in page
         async with site.http.ws_connect(handoff.address + "view", headers=origin) as socket:
             person = Person(socket)
-            assert (await person.picture())["picture"]
+            first = await person.picture()
+            assert first["picture"]
+            assert (first["host"], first["tls"]) == (browser.page.url.split("/")[2], False)
             await person.click(*places[0])
             await person.types("acme")
             await person.click(*places[1])
@@ -312,10 +325,19 @@ async def test_a_person_logs_in_through_the_viewer(site: Site, other: Running) -
         assert seen.compared(expected()).verdict is Verdict.MATCH
 
 
+def test_of_an_address_the_person_sees_the_host_alone() -> None:
+    """No path, no query, no user; a name in other letters can not pass for one in ours."""
+    assert host_of("https://user:pw@www.x.com/login?token=secret#part") == ("www.x.com", True)
+    assert host_of("http://127.0.0.1:8430/web/x/x.com/login") == ("127.0.0.1:8430", False)
+    assert host_of("https://xn--pple-43d.com/") == ("xn--pple-43d.com", True)
+    for odd in ("about:blank", "data:text/html,<b>x.com</b>", "https://x.com:port/", "https://\u0445.com/", "", "https://[::1"):
+        assert host_of(odd) == ("", False), odd
+
+
 async def test_the_viewer_follows_a_window_that_opens(site: Site, other: Running) -> None:
     """A login that opens a window of its own is shown, and after it the page that opened it."""
     browser = other
-    async with handed_over(browser, site_of(), site.place()) as handoff:
+    async with handed_over(browser, site_of(), site.place(), **TOLD) as handoff:
         origin = {"Origin": f"http://127.0.0.1:{handoff.port}"}
         async with site.http.ws_connect(handoff.address + "view", headers=origin) as socket:
             person = Person(socket)
@@ -344,7 +366,7 @@ async def test_the_viewer_follows_a_window_that_opens(site: Site, other: Running
 
 async def test_the_viewer_lets_nobody_else_in(site: Site, other: Running) -> None:
     """Another token, another name of this machine, another page's socket and a second viewer are turned away."""
-    async with handed_over(other, site_of(), site.place()) as handoff:
+    async with handed_over(other, site_of(), site.place(), **TOLD) as handoff:
         base = f"http://127.0.0.1:{handoff.port}"
         good = {"Origin": base}
 

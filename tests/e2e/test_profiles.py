@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import secrets
@@ -109,15 +110,30 @@ async def test_a_profile_from_the_login_to_the_end(office: Office, tmp_path: Pat
     assert wrong.code == 2
     assert "other_account" in wrong.said
     handed = await office.json("profile", "handoff", profile)
-    assert ADDRESS.match(handed["address"])
-    done = await office.json("profile", "confirm", profile, "acme.bakery")
+    assert ADDRESS.fullmatch(handed["address"])
+    printed = await office.run("profile", "handoff", profile)
+    assert handed["address"] in printed.out.split()  # as it stands there it can be copied
+    assert handed["instructions"].splitlines()[1] in printed.err.splitlines()
+    shown = await office.run("profile", "show", profile)
+    assert f"byokeep profile confirm {profile} ACCOUNT" in shown.err
+    assert "Done was pressed" in shown.err
+    assert (await office.run("profile", "confirm", profile)).code == 2
+    done = await office.json("profile", "confirm", profile, "skool/acme.bakery")
+    assert done["generation"] == 1
     assert (done["state"], done["result"]) == ("done", "sealed"), done
     lane = ("account", "lanes", client, "skool", ACME["id"], "--lane", "browser")
     early = await office.run(*lane)
     assert early.code == 6
     assert "profile_not_proved" in early.said
+    assert f"profile show {profile}" in early.said
     effects = (await (await office.http.get(f"{office.world.sim.url}/_sim/effects")).json())["total"]
-    assert (await office.json("profile", "validate", profile))["result"] == "valid"
+    valid = await office.run("profile", "validate", profile)
+    assert valid.code == 0, valid.said
+    assert f"account lane {client} skool {ACME['id']} browser" in valid.err
+    (proof,) = (await office.json("profile", "show", profile))["proofs"]
+    picture = office.world.home / "proofs" / proof["file"]
+    assert str(picture) in valid.out
+    assert hashlib.sha256(picture.read_bytes()).hexdigest() == proof["sha256"]
     assert (await (await office.http.get(f"{office.world.sim.url}/_sim/effects")).json())["total"] == effects
     await office.json(*lane)
     (listed,) = await office.json("profile", "list", client)
@@ -136,6 +152,8 @@ async def test_a_profile_from_the_login_to_the_end(office: Office, tmp_path: Pat
     await office.json("profile", "shred", profile)
     agreed = await office.json("profile", "shred", profile, "--approve", who="approver")
     assert (agreed["state"], agreed["result"]) == ("done", "shredded")
+    (account,) = await office.json("account", "list", client)
+    assert account["next"] == "profile create"
     assert not list((office.world.home / "artifacts" / client).rglob("*.sealed"))
     refused = await office.run("profile", "validate", profile)
     assert refused.code == 6
@@ -228,3 +246,35 @@ async def test_a_process_whose_sealing_is_broken_does_not_start(world: World, na
     assert b"sealing_self_test_failed" in said
     assert await world.sql(counted) == workers
     assert sorted((world.home / "slots").rglob("*")) == before
+
+
+async def test_the_way_out_of_an_incident_by_what_is_printed_next(office: Office) -> None:
+    """Runbook 7.3 led by the printed commands alone: each ends with 0, and the next one is the one that is needed."""
+    client = await office.world.client()
+    profile = await office.profile(client, ACME["id"])
+    await office.logged_in(profile)
+    assert (await office.json("profile", "confirm", profile, "acme.bakery"))["result"] == "sealed"
+    assert (await office.json("profile", "validate", profile))["result"] == "valid"
+    ran = await office.run("incident", "vault", "open", "--client", client, "--cause", "drill")
+    assert ran.code == 0, ran.said
+    done: list[str] = []
+    for _ in range(40):
+        first = next(line for line in ran.err.splitlines() if line.startswith("Next: "))
+        words = first.removeprefix("Next: ").split(" --home")[0].split()[1:]
+        who = "approver" if first.endswith("(an approver)") else "operator"
+        if words[0] == "kill":
+            break
+        if words[:2] == ["profile", "login"]:
+            await office.logged_in(words[2])
+            ran = await office.run("profile", "confirm", words[2], "skool/acme.bakery")
+        else:
+            ran = await office.run(*words, who=who)
+        status = words[:3] == ["incident", "vault", "status"]
+        assert ran.code in ((0, 6) if status else (0,)), ran.said
+        done += words[1:3] if words[0] == "profile" else words[2:3]
+        await asyncio.sleep(2)
+    assert [one for at, one in enumerate(done) if one not in done[:at] and len(one) < 20] == [
+        "lane-off", "sessions", "recreate", "login", "status", "rekey", "approve", "validate", "close",
+    ]  # fmt: skip
+    assert "vault_incident_opened" in ran.err
+    assert "byokeep alert close " in ran.err

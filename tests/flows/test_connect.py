@@ -347,6 +347,7 @@ async def test_the_lane_policy_is_one_word_after_verification(office: Office) ->
         status, reply = await office.act(client, "x", "lane", {"policy": policy.value})
         if Lane.BROWSER in LANES_OF[policy]:  # with a proved profile it is set: test_profile_keys
             assert (status, reply["code"]) == (409, "profile_not_proved"), policy
+            assert f"`byokeep profile create {client} x/acme`" in reply["next_step"]
         else:
             assert (status, reply["lanes"]) == (200, sorted(lane.value for lane in LANES_OF[policy])), policy
     bad: list[Any] = ["api,browser", None, "ALL", "API", ["api"], ""]

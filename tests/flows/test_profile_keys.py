@@ -325,6 +325,31 @@ async def test_a_profile_comes_due_and_overdue_and_is_stopped(vault: Vault) -> N
             load(home=vault.desk.stand.home, profile_rekey_days=str(days))
 
 
+async def test_an_account_says_what_its_browser_lane_waits_for(vault: Vault) -> None:
+    """The lane is enabled, so the profile counts: proved nothing is next; too old, altered or gone, the command is."""
+    client, profile = await vault.valid()
+
+    async def account() -> tuple[str, str | None]:
+        (one,) = (await vault.call("GET", f"/v1/clients/{client}/accounts"))[1]["accounts"]
+        return one["next"], one["profile"]
+
+    vault.sql("UPDATE byokeep.profile_generation SET sealed_at = sealed_at - interval '61 days'")
+    assert await account() == ("", str(profile))  # nobody asked for the lane
+    vault.sql("UPDATE byokeep.platform_account SET lanes = '{browser}'")
+    assert await account() == ("profile rekey", str(profile))
+    assert await vault.done(profile, "rekey") == "rekeyed"
+    assert await account() == ("", str(profile))
+    vault.sql("UPDATE byokeep.profile SET state = 'sealed', validated_generation = 0")
+    assert await account() == ("profile validate", str(profile))
+    vault.sql("UPDATE byokeep.profile SET state = 'quarantined'")
+    assert await account() == ("profile login", str(profile))
+    work = await vault.ask(profile, "shred")
+    assert (await vault.call("POST", f"/v1/profiles/{profile}/shred/approve", who="approver"))[0] == 202
+    assert await vault.do(profile, work) == "shredded"
+    assert vault.sql("SELECT lanes FROM byokeep.platform_account") == "{browser}"
+    assert await account() == ("profile create", None)
+
+
 @pytest.mark.req("R6.1-6")
 async def test_an_incident_makes_every_profile_of_its_client_due(vault: Vault) -> None:
     """All of this client's, none of another's; shown on the list; nothing but a new key takes the mark off."""
@@ -352,7 +377,9 @@ async def test_the_evidence_is_the_seal_and_a_proof_of_the_newest_generation(vau
     assert (await vault.desk.sop(sop))["missing"] == [
         "vault_write_event", "runner_validation_proof", "browser_profile_created",
     ]  # fmt: skip
-    assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]["code"] == "profile_not_proved"
+    refused = (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]
+    assert refused["code"] == "profile_not_proved"
+    assert f"`byokeep profile show {profile}`" in refused["next_step"]
     assert await vault.log_in(profile) == "sealed"
     assert (await vault.desk.sop(sop))["state"] != "complete"
     assert (await vault.call("POST", lane, {"lanes": ["browser"]}))[1]["code"] == "profile_not_proved"

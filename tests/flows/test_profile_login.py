@@ -112,6 +112,11 @@ async def test_a_person_logs_in_and_confirms_and_it_is_on_record(vault: Vault) -
     row = vault.sql(f"SELECT confirmed_by, confirmed_at IS NOT NULL FROM byokeep.profile WHERE id = '{profile}'")
     assert row == f"{vault.desk.people['operator'].id}|t"
     assert vault.script.logins == 1
+    name = vault.sql("SELECT name FROM byokeep.client")
+    assert vault.script.told == [{
+        "client": name, "profile": str(profile), "account": "x/acme",
+        "then": f"byokeep profile confirm {profile} x/ACCOUNT",
+    }]  # fmt: skip
 
 
 async def _job(vault: Vault, client: UUID) -> UUID:
@@ -315,6 +320,14 @@ async def test_who_cancels_a_login_leaves_nothing(vault: Vault) -> None:
     work = await vault.ask(profile, "login")
     doing = asyncio.create_task(vault.do(profile, work))
     await vault.until(profile, work, "waiting")
+    assert (await vault.show(profile))["work"]["result"] == ""
+    vault.script.done.set()  # the person presses Done, and confirms nothing yet
+    for _ in range(60):
+        shown = (await vault.show(profile))["work"]
+        if shown["result"]:
+            break
+        await asyncio.sleep(0.1)
+    assert (shown["state"], shown["result"]) == ("waiting", "login_done")
     assert (await vault.call("POST", f"/v1/profiles/{profile}/cancel"))[0] == 200
     assert await doing == "work_ended"
     assert work in vault.notes.taken

@@ -43,6 +43,10 @@ async def test_a_validation_changes_nothing(vault: Vault) -> None:
     assert [one.read_bytes() for one in vault.blobs()] == [before]
     assert await vault.record(client, profile) == record
     assert len(vault.events("profile.seal")) == 1
+    shown = (await vault.call("GET", f"/v1/profiles/{profile}"))[1]
+    sha256 = vault.proofs.kept[-1].sha256
+    file = f"{client}/{profile}/1-{sha256}.png"  # as ProofFiles names it
+    assert shown["proofs"] == [{"platform": "x", "generation": 1, "sha256": sha256, "file": file}]
     assert not vault.events("permit.issued")
     assert vault.sql("SELECT count(*) FROM byokeep.permit") == "0"
     # While one has it open, another is told so.

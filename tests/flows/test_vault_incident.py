@@ -62,6 +62,15 @@ class Way:
         assert status == 200, reply
 
 
+def to_do(way: Way) -> set[str]:
+    return {one["to_do"] for one in way.items}
+
+
+async def about(vault: Vault, profile: UUID) -> tuple[str | None, str]:
+    found = (await vault.call("GET", f"/v1/profiles/{profile}"))[1]
+    return found["incident"], found["next_step"]
+
+
 async def opened(vault: Vault, **body: Any) -> Way:
     said = {"cause": "artifact_store_exposure"} | body
     status, reply = await vault.call("POST", "/v1/vault-incidents", said)
@@ -77,6 +86,7 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     keys = vault.sql(f"SELECT dek_id FROM byokeep.profile_generation WHERE profile_id = '{profile}'").splitlines()
     way = await opened(vault, client_id=str(client))
     assert (way.found["step"], len(way.items), way.found["since_assumed"]) == ("opened", 2, True)
+    assert await about(vault, profile) == (way.id, f"An incident is open: `byokeep incident vault status {way.id}`.")
     for name in STEPS[1:]:
         status, reply = await way.step(name)
         assert (status, reply["code"]) == (409, "vault_out_of_order"), name
@@ -86,6 +96,7 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     assert (await way.step("recreate"))[1]["code"] == "vault_out_of_order"
 
     await way.must("sessions", "lane_off")
+    assert to_do(way) == {"wait_for_worker"}
     assert await way.works("logout") == ["revoked"]
     await way.must("sessions", "sessions_ended")
     assert {one["session"] for one in way.items} == {"revoked"}
@@ -94,6 +105,8 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     assert way.found["left"]["recreated"] == 2
     (new,) = {one["new_profile"] for one in way.items}
     assert new != str(profile)
+    assert to_do(way) == {"log_in"}
+    assert (await about(vault, UUID(new)))[0] == way.id
     for act, body in (("validate", None), ("restore", {"generation": 1}), ("rekey", None), ("login", None)):
         assert (await vault.call("POST", f"/v1/profiles/{profile}/{act}", body))[0] == 409, act
     assert (await way.step("rekey"))[1]["code"] == "vault_out_of_order"
@@ -105,8 +118,10 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     await way.must("rekey", "recreated")
     states = vault.sql(f"SELECT DISTINCT key_state FROM byokeep.profile_generation WHERE profile_id = '{profile}'")
     assert states == "compromised"
+    assert to_do(way) == {"approve_destruction"}
     assert (await way.step("approve"))[0] == 403  # another person
     await way.must("approve", "recreated", "approver")
+    assert to_do(way) == {"wait_for_worker"}
     assert await way.works("shred") == ["shredded"]
     await way.must("rekey", "rekeyed")
     moves = vault.sql(
@@ -123,6 +138,9 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     assert all(one["proved"] and one["wrong_account_at"] for one in way.items)
     assert (await way.step("close"))[0] == 403
     await way.must("close", "closed", "approver")
+    assert await about(vault, UUID(new)) == (None, "Nothing: it can be used.")
+    gone = (await vault.call("GET", f"/v1/profiles/{profile}"))[1]
+    assert (gone["state"], gone["due_at"], gone["due_cause"], gone["incident"]) == ("shredded", None, "", None)
     assert [one["step"] for one in way.found["evidence"]] == [
         "lane_off", "sessions_ended", "recreated", "rekeyed", "validated",
     ]  # fmt: skip

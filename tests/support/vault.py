@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import io
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -50,21 +50,25 @@ class Script:
         session: What a browser that was logged in to holds.
         clean: Whether it closes as it should.
         logins: Hand-overs so far.
+        told: What the person was told at each.
         opened: What a browser was started on, oldest first; empty = a clean one.
         proof: Raised instead of a picture.
         ends: Platform -> what a logout comes to; a platform that is not named ends it.
         blind: Takes any account for the right one.
+        done: Whether the person has pressed Done at the last platform.
     """
 
     shows: dict[str, tuple[str, str, str | None]] = field(default_factory=dict)
     session: bytes = b""
     clean: bool = True
     logins: int = 0
+    told: list[dict[str, str]] = field(default_factory=list)
     opened: list[bytes] = field(default_factory=list)
     proof: Exception | None = None
     ends: dict[str, str] = field(default_factory=dict)
     blind: bool = False
     pause: asyncio.Event | None = None
+    done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class ScriptedRooms:
@@ -123,11 +127,18 @@ class ScriptedBrowser:
         self.room, self.script = room, room.rooms.script
 
     @contextlib.asynccontextmanager
-    async def hand_over(self, platform: Provider) -> AsyncIterator[Window]:
+    async def hand_over(
+        self, platform: Provider, *, facts: Mapping[str, str], then: str
+    ) -> AsyncIterator[Window]:
         self.script.logins += 1
+        self.script.told.append({**facts, "then": then})
 
         async def done(within_s: float) -> bool:
-            return True
+            if within_s > 1:  # the next platform waits for this one
+                return True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.script.done.wait(), within_s)
+            return self.script.done.is_set()
 
         yield Window(address=f"http://127.0.0.1:1/{secrets.token_hex(16)}/", instructions="Open it.", done=done)
 

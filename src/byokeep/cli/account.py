@@ -160,6 +160,9 @@ def _next(client: UUID, where: str, found: Mapping[str, Any]) -> str:
     step = found["next"]
     if not step:
         return ""
+    if step.startswith("profile "):
+        account = f"{client} {found['platform']}/{quote(found['account'])}"
+        return "Next: " + again(f"{step} {found['profile'] or account}")
     at = found["login"] or where
     words = f"account {step} {client} {quote(at)} {quote(found['account'])}"
     if step == "lane":

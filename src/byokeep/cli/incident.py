@@ -7,7 +7,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli import vault
+from byokeep.cli import alert, vault
 from byokeep.cli.api import call, run
 from byokeep.cli.choices import OAuthPlatform
 from byokeep.cli.names import tell
@@ -18,6 +18,7 @@ app: Final = App(name="incident", help="A platform was lost, or the vault of pro
 platform: Final = App(name="platform", help="Close, look at and bring back one platform of one client.")
 app.command(platform)
 app.command(vault.app)
+_ALERTS: Final = frozenset({"account_reuse_suspected", "platform_closed"})
 _COLUMNS: Final = ("platform", "stage", "cause", "way", "number", "of", "acts", "taken", "done", "changed_at")
 
 
@@ -52,6 +53,9 @@ def status(client: UUID) -> None:
         show(found)
         return
     tell(found["platforms"], title="Platforms", columns=_COLUMNS)
+    ended = found["platforms"] and all(one["stage"] == "open" for one in found["platforms"])
+    if ended and (standing := alert.to_close(_ALERTS, client_id=str(client))):
+        say(standing)
     if found["requests"]:
         say("")
         step = again(f"incident platform approve {found['requests'][0]['id']}", own_token=False)

@@ -88,6 +88,9 @@ def dependents(kek: str, version: int | None = None) -> None:
     if session().as_json:
         show(found)
         return
+    if not found["dependents"]:
+        say("Nothing depends on it.")
+        return
     tell(found["dependents"], title=f"Depends on it: {found['count']}", columns=_DEPENDENTS)
 
 
@@ -120,7 +123,9 @@ def disable(kek: str, version: int, *, reason: str = "not_needed") -> None:
         reason: A code, kept in the audit.
     """
     path = f"/v1/keks/{segment(kek)}/versions/{version}/end"
-    tell(run(call("POST", path, body={"reason": reason})), title="Asked", note="Then: " + again("kek status"))
+    asked = run(call("POST", path, body={"reason": reason}))
+    note = "That is its state until a worker has ended it at its holder; then it is destroyed: " + again("kek status")
+    tell(asked, title="Asked", note=note)
 
 
 @app.command

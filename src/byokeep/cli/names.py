@@ -17,9 +17,10 @@ from byokeep.core.errors import ByokeepError
 
 _SHOWN_AS: Final = {
     "client_id": "client", "object_id": "object", "subject_id": "subject", "dispatcher_id": "dispatcher",
-    "runner_id": "runner", "created_by": "created_by", "closed_by": "closed_by", "requested_by": "requested_by",
-    "started_by": "started_by", "by": "by", "actor": "actor", "object": "object", "scope": "scope",
-    "clients": "clients", "client": "client",
+    "runner_id": "runner", "actor": "actor", "object": "object", "scope": "scope", "clients": "clients",
+    "client": "client", "by": "by", "asked_by": "asked_by", "changed_by": "changed_by", "closed_by": "closed_by",
+    "confirmed_by": "confirmed_by", "created_by": "created_by", "opened_by": "opened_by", "sealed_by": "sealed_by",
+    "requested_by": "requested_by", "session_by": "session_by", "set_by": "set_by", "started_by": "started_by",
 }  # fmt: skip
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST: Final = 300  # ids in one question

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Callable, Mapping, Sequence
+from shlex import quote
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.text import Text
 
 from byokeep.cli.api import call, run
@@ -20,6 +21,7 @@ from byokeep.core.profile import next_step_of_work
 from byokeep.settings import hand_off_file
 
 Packing = Literal["portable", "full"]
+Named = Annotated[str, Parameter(required=True)]  # one at least
 app: Final = App(name="profile", help="Keep browser profiles sealed: log in once, prove, renew, restore, destroy.")
 _COLUMNS: Final = ("profile", "state", "generation", "proved", "platforms", "due_at", "due_cause", "next_step")
 _GENERATIONS: Final = ("generation", "key_state", "kek_version", "blob_size", "browser_version", "sealed_at", "gone_at")
@@ -30,7 +32,7 @@ _CODES: Final = {"other_account": Conflict, "sealed_profile_altered": Integrity,
 
 
 @app.command
-def create(client: UUID, *account: str, packing: Packing = "portable", replaces: UUID | None = None) -> None:
+def create(client: UUID, *account: Named, packing: Packing = "portable", replaces: UUID | None = None) -> None:
     """Make a profile for accounts that are registered or connected; nothing is logged in yet.
 
     Example: byokeep profile create $CLIENT x/acme
@@ -81,26 +83,31 @@ def handoff(profile: UUID) -> None:
     found = _window(work["work"])
     if found is None:
         raise NotFound("no_address_here", next_step="Run this on the worker's host, as the user that runs the worker.")
-    show(found | {"work": work["work"]}, title="Browser",
-         note="Next: " + again(f"profile confirm {profile} ACCOUNT"))  # fmt: skip
+    if session().as_json:
+        show(found | {"work": work["work"]})
+        return
+    show({"work": work["work"], "address": found["address"]}, title="Browser")
+    say(found["instructions"])
+    say("Next: " + again(f"profile confirm {profile} ACCOUNT"))
 
 
 @app.command
-def confirm(profile: UUID, *account: str, wait: bool = True) -> int:
+def confirm(profile: UUID, *account: Named, wait: bool = True) -> int:
     """Confirm whose accounts the waiting browser is logged in to, as the person who looked; then it is sealed.
 
     Example: byokeep profile confirm $PROFILE acme
 
     Args:
-        account: The user name or id that you saw; with several platforms `x=acme`, one for each.
+        account: The user name or id that you saw; with several platforms `x/acme`, one for each.
         wait: Wait until it is sealed.
     """
-    named = [one["platform"] for one in run(call("GET", f"/v1/profiles/{profile}"))["accounts"]]
-    seen = {named[0]: account[0]} if len(named) == len(account) == 1 and "=" not in account[0] else _seen(account)
+    found = run(call("GET", f"/v1/profiles/{profile}"))
+    seen = _seen(account, [one["platform"] for one in found["accounts"]])
     done = run(call("POST", f"/v1/profiles/{profile}/confirm", body={"seen": seen}))
     if wait:
         done = run(_until(profile, done, _ended, within_s=_DONE_S, saying="Closing, packing, sealing ..."))
-    return _told(profile, done, note="Next: " + again(f"profile validate {profile}"))
+    step = f"incident vault status {found['incident']}" if found["incident"] else f"profile validate {profile}"
+    return _told(profile, done, note="Next: " + again(step))
 
 
 @app.command
@@ -112,8 +119,15 @@ def validate(profile: UUID, *, wait: bool = True) -> int:
     Args:
         wait: Wait for the outcome.
     """
+    found = run(call("GET", f"/v1/profiles/{profile}"))
+    steps = [
+        f"account lane {found['client_id']} {one['platform']} {quote(one['account'])} browser"
+        for one in found["accounts"]
+    ]
+    if found["incident"]:
+        steps = [f"incident vault status {found['incident']}"]
     return _ask(profile, "validate", wait=wait, saying="Opening, identifying, taking a picture ...",
-                note="Next, for each account: " + again("account lane CLIENT PLATFORM ACCOUNT browser"))  # fmt: skip
+                note="\n".join("Next: " + again(step) for step in steps))  # fmt: skip
 
 
 @app.command
@@ -194,14 +208,16 @@ def show_(profile: UUID) -> None:
     Example: byokeep profile show $PROFILE
     """
     found = run(call("GET", f"/v1/profiles/{profile}"))
-    work = found.pop("work")
     if session().as_json:
-        show(found | {"work": work})
+        show(found)
         return
-    tell(_flat(found), title="Profile", note=found["next_step"])
+    work, proofs = found.pop("work"), found.pop("proofs")
+    under_way = work is not None and work["ended_at"] is None  # then that is what is next
+    tell(_flat(found), title="Profile", note="" if under_way else found["next_step"])
+    _proofs(proofs)
     if work is not None:
         say("")
-        tell(work, title="Newest work", note=next_step_of_work(work["state"], work["reason"]))
+        tell(work, title="Newest work", note=_after(profile, work))
 
 
 @app.command
@@ -247,12 +263,34 @@ def _ended(work: Mapping[str, Any]) -> bool:
 def _told(profile: UUID, work: dict[str, Any], *, note: str) -> int:
     bad = work["state"] in ("failed", "expired", "cancelled")
     if bad or work["reason"]:
-        note = next_step_of_work(work["state"], work["reason"])
+        note = _after(profile, work)
+    proofs: list[dict[str, Any]] = []
+    if work["state"] == "done" and work["kind"] != "shred":  # what it made, or what it looked at
+        found = run(call("GET", f"/v1/profiles/{profile}"))
+        work["generation"], proofs = found["generation"], found["proofs"] if found["proved"] else []
+    if session().as_json:
+        work["proofs"] = proofs
+    elif work["generation"] is None:
+        del work["generation"]
     tell(work, title="Work", note=note)
+    _proofs(proofs)
     if not bad:
         return 0
-    say(again(f"profile show {profile}"))
+    say("Next: " + again(f"profile show {profile}"))
     return _CODES.get(work["reason"], Conflict if work["state"] != "failed" else Rejected).exit_code
+
+
+def _after(profile: UUID, work: Mapping[str, Any]) -> str:
+    return next_step_of_work(work["state"], work["reason"], result=work["result"], profile=str(profile))
+
+
+def _proofs(proofs: Sequence[Mapping[str, Any]]) -> None:
+    """Name the pictures that prove a generation, where they lie at the worker's host."""
+    if proofs and not session().as_json:
+        place = session().settings.path("proofs_dir")
+        say("")
+        tell([dict(one) | {"file": str(place / one["file"])} for one in proofs], title="Proofs",
+             columns=("platform", "generation", "sha256", "file"))  # fmt: skip
 
 
 def _invite(work: Mapping[str, Any]) -> None:
@@ -279,10 +317,12 @@ def _account(text: str) -> dict[str, str]:
     return {"platform": platform, "account": account}
 
 
-def _seen(given: tuple[str, ...]) -> dict[str, str]:
-    pairs = [one.partition("=") for one in given]
+def _seen(given: tuple[str, ...], platforms: Sequence[str]) -> dict[str, str]:
+    if len(given) == len(platforms) == 1 and not given[0].startswith((f"{platforms[0]}/", f"{platforms[0]}=")):
+        return {platforms[0]: given[0]}
+    pairs = [one.partition("=" if "=" in one.partition("/")[0] else "/") for one in given]
     if not pairs or any(not middle or not platform or not name for platform, middle, name in pairs):
-        raise Rejected("bad_account", next_step="Say what you saw: x=acme, one for each platform.")
+        raise Rejected("bad_account", next_step="Say what you saw: x/acme, one for each platform.")
     return {platform: name for platform, _, name in pairs}
 
 

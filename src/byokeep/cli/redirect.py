@@ -12,6 +12,8 @@ It may not judge the answer: the server does.
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 from contextlib import suppress
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -23,19 +25,28 @@ _LONGEST: Final = 16 * 1024  # bytes of a request
 _READ_S: Final = 10
 _LINGER_S: Final = 3
 _FIELDS: Final = ("state", "code", "iss", "error")
+_STYLE: Final = (
+    "body{margin:0;min-height:100vh;display:flex;align-items:center;justify-content:center;background:#0f172a;"
+    "color:#e2e8f0;font:16px/1.5 system-ui,'Segoe UI','Helvetica Neue',Arial,sans-serif}"
+    "main{background:#1e293b;border:1px solid #334155;border-radius:10px;padding:28px 36px;margin:16px;max-width:30em}"
+    "strong{letter-spacing:.02em}h1{font-size:20px;margin:12px 0 4px}p{margin:0;color:#94a3b8}"
+)
+_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()  # no other style is let in
 _HEADERS: Final = (
     "Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\nReferrer-Policy: no-referrer\r\n"
     "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
-    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'\r\n"
+    "Content-Security-Policy: default-src 'none'; style-src 'sha256-" + _STYLE_HASH + "';"
+    " frame-ancestors 'none'; base-uri 'none'; form-action 'none'\r\n"
     "Connection: close\r\n"
 )
-_PAGE: Final = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>byokeep</title>'
-    "<p>The answer has arrived. Close this window and look at the terminal.</p></html>"
+_HTML: Final = (
+    '<!doctype html><html lang="en"><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1"><title>byokeep</title>'
+    f"<style>{_STYLE}</style><main><strong>byokeep</strong>"
 )
-_NOTHING: Final = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>byokeep</title><p>Nothing here.</p></html>'
-)
+_LOOK: Final = "Close this window and look at the terminal."
+_PAGE: Final = f"{_HTML}<h1>The answer has arrived.</h1><p>{_LOOK}</p></main></html>"
+_NOTHING: Final = f"{_HTML}<h1>Nothing here.</h1></main></html>"
 
 
 def is_local(redirect_uri: str) -> bool:

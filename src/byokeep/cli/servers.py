@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ def up() -> None:
     """
     harden()
     supervisor = _load("byokeep.supervisor")
+    since = time.time()
 
     def ready(stack: Any) -> None:
         first = stack.settings.path("credentials_dir") / "admin.token"
@@ -51,7 +53,9 @@ def up() -> None:
             facts["first_admin_token"] = str(first)
             facts["it_ends"] = "24 hours after it was made"
             token = f"--token-file {shlex.quote(str(first))}"
-            words = f"{called()} operator create YOU --role admin --all-clients {token}"
+            create = f"{called()} operator create YOU --role admin --all-clients {token}"
+            made_now = first.stat().st_mtime >= since - 1
+            words = create if made_now else f"{words}\nIf nobody has an account yet: {create}"
         at = "" if home == default_home() else f"export BYOKEEP_HOME={shlex.quote(str(home))}\n"
         show(facts, title="byokeep is up", note=f"Ctrl-C stops it. Next, in another terminal:\n{at}{words}")
 

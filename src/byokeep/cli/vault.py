@@ -7,10 +7,11 @@ from uuid import UUID
 
 from cyclopts import App
 
+from byokeep.cli import alert, vault_next
 from byokeep.cli.api import call, run
 from byokeep.cli.choices import Platform
 from byokeep.cli.names import tell
-from byokeep.cli.terminal import again, say, session, show
+from byokeep.cli.terminal import say, session, show
 from byokeep.core.errors import Conflict, Rejected
 
 Cause = Literal["suspected_leak", "artifact_store_exposure", "runner_compromise", "account_lockout", "drill"]
@@ -21,12 +22,14 @@ _ITEMS: Final = (
     "to_do",
 )  # fmt: skip
 _EVIDENCE: Final = ("step", "seq", "at", "by", "hash")
+_ABOUT: Final = (*_INCIDENT[:-1], "opened_by", "closed_at", "closed_by", "missing")
+_ALERTS: Final = frozenset({"vault_incident_opened", "session_to_end_by_hand", "profile_due", "profile_work_failed"})
 
 
 @app.command(name="open")
 def open_(
     *, client: UUID | None = None, everybody: bool = False, cause: Cause = "suspected_leak", since: str | None = None
-) -> int:
+) -> None:
     """Open an incident; every profile of the scope is due for a new key from now on. One person is enough.
 
     Example: byokeep incident vault open --client $CLIENT --cause artifact_store_exposure
@@ -42,7 +45,7 @@ def open_(
     body: dict[str, object] = {"everybody": everybody, "cause": cause}
     body |= {"client_id": str(client)} if client else {}
     body |= {"since": since} if since else {}
-    return _told(run(call("POST", "/v1/vault-incidents", body=body)))
+    _told(run(call("POST", "/v1/vault-incidents", body=body)))
 
 
 @app.command(name="list")
@@ -66,11 +69,13 @@ def status(incident: UUID) -> int:
 
     Example: byokeep incident vault status $INCIDENT
     """
-    return _told(run(call("GET", f"/v1/vault-incidents/{incident}")))
+    found: Any = run(call("GET", f"/v1/vault-incidents/{incident}"))
+    _told(found)
+    return Conflict.exit_code if found["step"] != "closed" and any(found["left"].values()) else 0
 
 
 @app.command(name="lane-off")
-def lane_off(incident: UUID, *, reason: str = "profile_vault_suspected") -> int:
+def lane_off(incident: UUID, *, reason: str = "profile_vault_suspected") -> None:
     """Step 1: close the browser lane of the scope, and see that no job has a browser open any more.
 
     Example: byokeep incident vault lane-off $INCIDENT
@@ -82,20 +87,20 @@ def lane_off(incident: UUID, *, reason: str = "profile_vault_suspected") -> int:
     if found["step"] == "opened":
         scope = {"lane": "browser"} | ({"client_id": found["client_id"]} if found["client_id"] else {})
         run(call("POST", "/v1/switches/close", body=scope | {"reason": reason}))
-    return _step(incident, "lane-off")
+    _step(incident, "lane-off")
 
 
 @app.command
-def sessions(incident: UUID) -> int:
+def sessions(incident: UUID) -> None:
     """Step 2: let workers log out everywhere. Call it again until nothing is left; the rest a person ends by hand.
 
     Example: byokeep incident vault sessions $INCIDENT
     """
-    return _step(incident, "sessions")
+    _step(incident, "sessions")
 
 
 @app.command(name="session-ended")
-def session_ended(incident: UUID, profile: UUID, platform: Platform) -> int:
+def session_ended(incident: UUID, profile: UUID, platform: Platform) -> None:
     """Say that you ended a session at its platform yourself, where no worker could.
 
     Example: byokeep incident vault session-ended $INCIDENT $PROFILE x
@@ -105,83 +110,76 @@ def session_ended(incident: UUID, profile: UUID, platform: Platform) -> int:
         platform: Where.
     """
     body = {"profile": str(profile), "platform": platform}
-    return _told(run(call("POST", f"/v1/vault-incidents/{incident}/sessions/end", body=body)))
+    _told(run(call("POST", f"/v1/vault-incidents/{incident}/sessions/end", body=body)))
 
 
 @app.command
-def recreate(incident: UUID) -> int:
+def recreate(incident: UUID) -> None:
     """Step 3: retire the old profiles and make new ones; then log in to each afresh with `byokeep profile login`.
 
     Example: byokeep incident vault recreate $INCIDENT
     """
-    return _step(incident, "recreate")
+    _step(incident, "recreate")
 
 
 @app.command
-def rekey(incident: UUID) -> int:
+def rekey(incident: UUID) -> None:
     """Step 4: call the old keys compromised and ask for their destruction; an approver agrees with `approve`.
 
     Example: byokeep incident vault rekey $INCIDENT
     """
-    return _step(incident, "rekey")
+    _step(incident, "rekey")
 
 
 @app.command
-def approve(incident: UUID) -> int:
+def approve(incident: UUID) -> None:
     """Agree, as a second person, that the old profiles are destroyed with their keys.
 
     Example: byokeep incident vault approve $INCIDENT
     """
-    return _step(incident, "approve")
+    _step(incident, "approve")
 
 
 @app.command
-def validate(incident: UUID) -> int:
+def validate(incident: UUID) -> None:
     """Step 5: prove the new profiles, and that a wrong account would be caught on each platform.
 
     Example: byokeep incident vault validate $INCIDENT
     """
-    return _step(incident, "validate")
+    _step(incident, "validate")
 
 
 @app.command
-def close(incident: UUID) -> int:
+def close(incident: UUID) -> None:
     """Close it, as a second person, when all evidence is there. The browser lane is opened apart, by two people.
 
     Example: byokeep incident vault close $INCIDENT
     """
-    return _step(incident, "close")
+    _step(incident, "close")
 
 
-def _step(incident: UUID, name: str) -> int:
-    return _told(run(call("POST", f"/v1/vault-incidents/{incident}/{name}")))
+def _step(incident: UUID, name: str) -> None:
+    _told(run(call("POST", f"/v1/vault-incidents/{incident}/{name}")), approver=name in ("approve", "close"))
 
 
-def _told(found: Any) -> int:
-    """Show an incident; 6 while something of it is left."""
-    open_still = found["step"] != "closed"
+def _told(found: Any, *, approver: bool = False) -> None:
+    """Show an incident and what comes next."""
     if session().as_json:
         show(found)
-    else:
-        tell(found, title="Incident", columns=_INCIDENT, note=_next(found))
-        for rows, title, columns in (
-            (found["items"], "Profiles", _ITEMS),
-            (found["evidence"], "Evidence", _EVIDENCE),
-        ):
-            if rows:
-                say("")
-                tell(rows, title=title, columns=columns)
-    return Conflict.exit_code if open_still and any(found["left"].values()) else 0
+        return
+    about = {name: found[name] for name in _ABOUT}
+    about |= {"left": {name: count for name, count in found["left"].items() if count}}
+    tell(about, title="Incident")
+    for rows, title, columns in ((found["items"], "Profiles", _ITEMS), (found["evidence"], "Evidence", _EVIDENCE)):
+        if rows:
+            say("")
+            tell(rows, title=title, columns=columns)
+    say("")
+    say(vault_next.lines(found, approver=approver))
+    if found["step"] == "closed":
+        standing = alert.to_close(_ALERTS, client_id=found["client_id"], objects=_objects(found))
+        say("Due marks stay until the profiles have new keys." + ("\n" + standing if standing else ""))
 
 
-def _next(found: Any) -> str:
-    command = {
-        "opened": "lane-off", "lane_off": "sessions", "sessions_ended": "recreate", "recreated": "rekey",
-        "rekeyed": "validate", "validated": "close",
-    }.get(found["step"])  # fmt: skip
-    if command is None:
-        return "Closed. Due marks stay until the profiles have new keys."
-    counts = ", ".join(f"{name} {count}" for name, count in found["left"].items() if count)
-    other = " (an approver)" if command == "close" else ""
-    left = f"Left: {counts}.\n" if counts else ""
-    return left + "Next: " + again(f"incident vault {command} {found['incident']}", own_token=not other) + other
+def _objects(found: Any) -> set[str]:
+    return {found["incident"], *(one["profile"] for one in found["items"])}

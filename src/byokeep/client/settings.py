@@ -2,6 +2,8 @@
 
 Rules
 - From arguments, else ``BYOKEEP_*``, else the local stack's ``stack.json`` and ``credentials``.
+- Of the settings file of a home one table is read: where the websites are simulated. Production refuses it where a
+  profile is opened.
 - A token file is a regular file of mode 0600 or narrower, owned by this user or root.
 - Addresses: ``https://``, ``unix:///path``, or ``http://`` on a numeric loopback address.
 """
@@ -12,6 +14,7 @@ import json
 import os
 import re
 import stat
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +65,7 @@ def from_environment() -> ClientSettings:
 
     Raises:
         Unavailable: ``no_broker`` - nothing is named and no local stack is running.
-        Rejected: ``bad_address``, ``insecure_address``.
+        Rejected: ``bad_address``, ``insecure_address``; ``bad_setting``: the home's settings file can not be read.
     """
     home = Path(os.environ.get("BYOKEEP_HOME") or _default_home())
     url = os.environ.get("BYOKEEP_BROKER_URL") or _stack_url(home)
@@ -77,7 +80,21 @@ def from_environment() -> ClientSettings:
         dispatcher_token_file=dispatcher if dispatcher.exists() else None,
         broker_ca_file=Path(broker_ca) if broker_ca else None,
         store_ca_file=Path(store_ca) if store_ca else None,
+        site_urls=_website_urls(Path(os.environ.get("BYOKEEP_CONFIG") or home / "config.toml")),
     )
+
+
+def _website_urls(config: Path) -> Mapping[str, str]:
+    """As every process of the stack reads them, so that a job opens the website at which the profile was made."""
+    try:
+        found = tomllib.loads(config.read_text(encoding="utf-8")).get("website_urls", {})
+    except OSError:  # no such file, or not for this user: a runner that is not the stack's has none
+        return {}
+    except ValueError:
+        raise Rejected("bad_setting", next_step="The settings file must be TOML; see docs/settings.md.") from None
+    if not isinstance(found, dict) or not all(isinstance(url, str) for url in found.values()):
+        raise Rejected("bad_setting", next_step="website_urls is a table of URLs.", setting="website_urls")
+    return found
 
 
 def _default_home() -> Path:

@@ -25,6 +25,7 @@ from byokeep.core.model import Risk
 
 MIN_REKEY_DAYS: Final = 30
 MAX_REKEY_DAYS: Final = 60
+LOGIN_DONE: Final = "login_done"  # of a login that waits: the person has pressed Done
 RETAINED: Final = 3  # generations that stay restorable beside the newest
 
 
@@ -245,22 +246,56 @@ def living(state: State) -> bool:
     return state not in _ENDED
 
 
-def next_step(state: State) -> str:
-    """Return what comes next for a profile in this state, in one sentence."""
-    return _NEXT[state]
+def next_step(state: State, *, profile: str = "", due: bool = False, incident: str = "") -> str:
+    """Return what comes next for a profile in this state, in one or two sentences.
+
+    Args:
+        profile: Its id, for the commands; empty when it is known to the reader.
+        due: Whether it is due for a new key.
+        incident: The open incident that it belongs to.
+    """
+    named = f" {profile}" if profile else ""
+    step = _NEXT[state].format(profile=named)
+    if incident and living(state):
+        told = f"An incident is open: `byokeep incident vault status {incident}`."
+        return told if state is State.VALID else f"{step} {told}"
+    if due and state is State.VALID:
+        return f"It is due for a new key: `byokeep profile rekey{named}`."
+    return step
 
 
-def next_step_of_work(state: str, reason: str) -> str:
+def next_for_lane(state: State, *, proved: bool, usable: bool) -> str:
+    """Return the command that the browser lane waits for; empty when the profile can be acted with.
+
+    Args:
+        state: Of the account's living profile.
+        proved: Whether the newest generation was validated.
+        usable: Whether a job may open it now: proved, its key neither too old nor in doubt.
+    """
+    if usable:
+        return ""
+    if state in (State.CREATED, State.CONFIRMED, State.QUARANTINED):
+        return "profile login"
+    return "profile rekey" if state is State.VALID and proved else "profile validate"
+
+
+def next_step_of_work(state: str, reason: str, *, result: str = "", profile: str = "") -> str:
     """Return what to do about a piece of work, in one sentence; empty when nothing is.
 
     Args:
         state: As it stands, or how it ended.
         reason: Why it did not succeed.
+        result: What came of it so far; ``login_done``: the person has pressed Done.
+        profile: Its id, for the commands.
     """
+    named = f" {profile}" if profile else ""
     if state in ("asked", "running", "confirmed"):
         return "A worker is at it; look again. If it stays so, see that a worker runs."
     if state == "waiting":
-        return "It waits for a person: `byokeep profile handoff` at the worker's host, then `byokeep profile confirm`."
+        confirm = f"`byokeep profile confirm{named} ACCOUNT`"
+        if result == LOGIN_DONE:
+            return f"Done was pressed; it waits for the person's word: {confirm}, with the name that was seen there."
+        return f"It waits for a person: `byokeep profile handoff{named}` at the worker's host, then {confirm}."
     return _OF_WORK.get(reason, "See `byokeep alert list`, remove the cause, and ask again.") if reason else ""
 
 
@@ -285,11 +320,11 @@ _OF_WORK: Final[Mapping[str, str]] = MappingProxyType(
 )
 _NEXT: Final[Mapping[State, str]] = MappingProxyType(
     {
-        State.CREATED: "A person logs in once: `byokeep profile login`.",
-        State.CONFIRMED: "The login was confirmed and nothing is sealed yet; see `byokeep profile show`.",
-        State.SEALED: "It is proved next: `byokeep profile validate`.",
+        State.CREATED: "A person logs in once: `byokeep profile login{profile}`.",
+        State.CONFIRMED: "The login was confirmed and nothing is sealed yet; see `byokeep profile show{profile}`.",
+        State.SEALED: "It is proved next: `byokeep profile validate{profile}`.",
         State.VALID: "Nothing: it can be used.",
-        State.QUARANTINED: "Find out why, then log in afresh with `byokeep profile login`, or restore.",
+        State.QUARANTINED: "Find out why, then log in afresh with `byokeep profile login{profile}`, or restore.",
         State.RETIRED: "It was replaced; use the newer profile.",
         State.SHREDDED: "It was destroyed for good; create another.",
     }

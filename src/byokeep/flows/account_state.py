@@ -9,11 +9,13 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
+from byokeep.core import profile as life
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.identity import shown
@@ -34,12 +36,16 @@ class AccountState:
     """An account and what its grant says; without one ``login`` is None.
 
     Attributes:
+        profile_id: The living browser profile of the account; None: it has none.
+        profile_next: What the browser lane needs of the profile before anything can act; empty when nothing.
         said_username, said_display_name: As the platform says them now; the account's own are the expected ones.
         state: ``registered`` (by hand, nothing connected), ``not_connected``, ``connected``, ``needs_reauth``,
             ``unverified``, ``disconnected``, ``mismatch``, ``name_changed``.
     """
 
     account: PlatformAccount
+    profile_id: UUID | None
+    profile_next: str
     login: str | None
     external_id: str | None
     said_username: str | None
@@ -73,9 +79,18 @@ def _state(row: Row) -> str:
     return "name_changed" if row["drift"] else "connected"
 
 
+def _of_profile(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "profile create"
+    return life.next_for_lane(life.State(found["state"]), proved=found["proved"], usable=found["usable"])
+
+
 def _full(row: Row) -> AccountState:
     account = account_from(row)
+    found = row["profile"]
     return AccountState(
+        profile_id=UUID(found["id"]) if found else None,
+        profile_next=_of_profile(found) if Lane.BROWSER in account.lanes else "",
         account=account, login=row["login"], external_id=row["external_id"], said_username=row["said_username"],
         said_display_name=row["said_display_name"], state=_state(row), reason=row["grant_reason"] or "",
         policy=_POLICY_OF[frozenset(Lane(lane) for lane in account.lanes)], purposes=tuple(row["purposes"] or ()),

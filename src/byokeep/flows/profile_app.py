@@ -77,15 +77,19 @@ class Bench:
             limit=profiles.KEPT_IN_VIEW,
         )  # fmt: skip
 
-    async def beat(self, *, state: str | None = None) -> Work:
+    async def beat(self, *, state: str | None = None, result: str | None = None) -> Work:
         """Show life; returns the work as it stands.
+
+        Args:
+            state: Where it stands from now on; None: where it stood.
+            result: How far a person got; None: as before.
 
         Raises:
             Conflict: ``work_ended``, ``opening_lost``: stop.
         """
         at = {"client_id": self.work.client_id, "id": self.work.id}
         async with self.app.db.begin(client_id=self.work.client_id) as tx:
-            now = await tx.maybe(profile_work.BEAT, **at, owner=self.app.owner, state=state)
+            now = await tx.maybe(profile_work.BEAT, **at, owner=self.app.owner, state=state, result=result)
             if now is None:
                 raise Conflict("work_ended", next_step="It was cancelled, or another worker took it up.")
             await profile_book.beat(tx, self.opening)

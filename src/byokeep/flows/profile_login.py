@@ -19,13 +19,15 @@ from byokeep.core.events import FieldValue
 from byokeep.core.profile import Act
 from byokeep.flows import profile_book, profile_kek
 from byokeep.flows.profile_app import Bench
-from byokeep.flows.profile_ports import Browser, Look, Room
+from byokeep.flows.profile_ports import Browser, Look, Room, Window
 from byokeep.flows.profile_seal import seal
 from byokeep.flows.profile_work import LOGIN_S
 from byokeep.flows.profiles import Expected, Profile, expected_account
+from byokeep.ports import Query
 
 LOOK_EVERY_S: Final = 0.5
 UNKNOWN: Final = "unknown"
+_CLIENT: Final = Query("client_get", lambda row: str(row["name"]))
 
 
 async def log_in(bench: Bench) -> str:
@@ -51,28 +53,40 @@ async def _confirmed(bench: Bench, browser: Browser) -> None:
     """Let a person at the browser, one platform after the other, until somebody has confirmed who is logged in."""
     app = bench.app
     until = app.clock.monotonic() + LOGIN_S
-    *before, last = [one.platform for one in bench.profile.accounts]
+    *before, last = bench.profile.accounts
+    async with app.db.begin(client_id=bench.profile.client_id) as tx:
+        client = await tx.one(_CLIENT, id=bench.profile.client_id)
     try:
-        for platform in before:
-            async with browser.hand_over(platform) as window:
+        for one in before:
+            then = f"byokeep profile handoff {bench.profile.id}"
+            async with browser.hand_over(one.platform, facts=_facts(bench, client, one), then=then) as window:
                 await app.notes.leave(bench.work.id, window)
                 if not await window.done(until - app.clock.monotonic()):
                     raise _nobody()
-        async with browser.hand_over(last) as window:
+        named = " ".join(f"{one.platform.value}/ACCOUNT" for one in bench.profile.accounts)
+        then = f"byokeep profile confirm {bench.profile.id} {named}"
+        async with browser.hand_over(last.platform, facts=_facts(bench, client, last), then=then) as window:
             await app.notes.leave(bench.work.id, window)
-            await _wait(bench, until)
+            await _wait(bench, window, until)
     finally:
         with suppress(ByokeepError):
             await app.notes.take_away(bench.work.id)
 
 
-async def _wait(bench: Bench, until: float) -> None:
+def _facts(bench: Bench, client: str, one: Expected) -> dict[str, str]:
+    return {"client": client, "profile": str(bench.profile.id), "account": f"{one.platform.value}/{one.account}"}
+
+
+async def _wait(bench: Bench, window: Window, until: float) -> None:
     now = await bench.beat(state="waiting")
+    done = False
     while now.state != "confirmed":
         if bench.app.clock.monotonic() > until:
             raise _nobody()
-        await asyncio.sleep(LOOK_EVERY_S)
-        now = await bench.beat()
+        done = done or await window.done(LOOK_EVERY_S)
+        if done:
+            await asyncio.sleep(LOOK_EVERY_S)
+        now = await bench.beat(result=life.LOGIN_DONE if done else None)
 
 
 def _nobody() -> Conflict:

@@ -10,7 +10,7 @@ It may not know a library.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -184,8 +184,18 @@ class Browser(Protocol):
     def version(self) -> str:
         """Four numbers."""
 
-    def hand_over(self, platform: Provider) -> AbstractAsyncContextManager[Window]:
-        """Show a platform's login page to a person, for as long as the block runs. Raises Unavailable."""
+    def hand_over(
+        self, platform: Provider, *, facts: Mapping[str, str], then: str
+    ) -> AbstractAsyncContextManager[Window]:
+        """Show a platform's login page to a person, for as long as the block runs.
+
+        Args:
+            facts: What the person is to know, by its label.
+            then: The command to run after Done.
+
+        Raises:
+            Unavailable: There is no such browser any more.
+        """
 
     async def look(self, expected: ExpectedAccount) -> Look:
         """Say whose page a platform shows. Raises nothing that a page can bring about."""

@@ -15,6 +15,7 @@ from byokeep.flows import sops
 from byokeep.ports import Query, Tx
 
 _RUN: Final = Query("sop_of_account_profile", sops.sop_from)
+_PROFILE: Final = Query("account_profile", lambda row: (f"{row['platform']}/{row['account']}", row["profile_id"]))
 
 
 async def require_proof(tx: Tx, client_id: ClientId, account_id: UUID, lanes: frozenset[Lane]) -> None:
@@ -29,5 +30,8 @@ async def require_proof(tx: Tx, client_id: ClientId, account_id: UUID, lanes: fr
     status = None if run is None else await sops.status_of(tx, run)
     if status is None or status.state != "complete":
         missing = "profile" if status is None else ", ".join(status.missing)
-        raise Conflict("profile_not_proved", missing=missing,
-                       next_step="Create, log in and validate first: see `byokeep profile list CLIENT`.")  # fmt: skip
+        where, profile = await tx.one(_PROFILE, client_id=client_id, account_id=account_id)
+        step = f"See what is next for it: `byokeep profile show {profile}`."
+        if profile is None:
+            step = f"Make a profile first: `byokeep profile create {client_id} {where}`."
+        raise Conflict("profile_not_proved", missing=missing, next_step=step)

@@ -51,7 +51,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A profile as it stands. ``generation`` 0 = nothing is sealed yet."""
+    """A profile as it stands. ``generation`` 0: nothing is sealed yet. ``incident``: the open one it is of."""
 
     id: UUID
     client_id: ClientId
@@ -71,6 +71,7 @@ class Profile:
     due_cause: str
     replaces: UUID | None
     sop_id: UUID | None
+    incident: UUID | None
     accounts: tuple[Expected, ...]
 
     @property

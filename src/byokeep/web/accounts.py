@@ -112,13 +112,15 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 def _next(one: AccountState) -> str:
     if one.state == "mismatch":  # what a job saw is looked at again; what we saw ourselves has ended the grant
         return "connect" if one.reason else "verify"
-    return _NEXT.get(one.state, "lane" if one.state == "connected" and one.policy is LanePolicy.OFF else "")
+    off = one.state == "connected" and one.policy is LanePolicy.OFF
+    return _NEXT.get(one.state, "lane" if off else one.profile_next)
 
 
 def state_out(one: AccountState) -> dict[str, Any]:
     """Return the wire form of an account and how it stands; names of the platform as people may see them."""
     return {
-        **account_out(one.account), "login": one.login, "external_id": one.external_id, "state": one.state,
+        **account_out(one.account), "profile": None if one.profile_id is None else str(one.profile_id),
+        "login": one.login, "external_id": one.external_id, "state": one.state,
         "reason": one.reason, "policy": one.policy.value, "purposes": list(one.purposes),
         "said_username": None if one.said_username is None else shown(one.said_username),
         "said_display_name": None if one.said_display_name is None else shown(one.said_display_name),

@@ -14,8 +14,9 @@ from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.core.profile import Kind
-from byokeep.flows import profile_work, profiles
+from byokeep.flows import profile_shots, profile_work, profiles
 from byokeep.flows.app import WebApp
+from byokeep.flows.profile_shots import Proof
 from byokeep.flows.profile_work import Work
 from byokeep.flows.profiles import Generation, History, Opening, Profile
 from byokeep.http.body import Id, PathId, Strict, describe, json_body, no_query
@@ -98,7 +99,8 @@ def looks(app: WebApp, auth: Authenticator) -> APIRouter:
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
         found = await profiles.get(app, actor, client_id, profile_id)
         work = await profile_work.newest(app, actor, client_id, profile_id, limit=1)
-        return profile_out(found) | {"work": work_out(work[0]) if work else None}
+        proofs = [proof_out(found, one) for one in await profile_shots.proofs(app, actor, client_id, profile_id)]
+        return profile_out(found) | {"proofs": proofs, "work": work_out(work[0]) if work else None}
 
     @routes.get("/history")
     async def history(profile_id: PathId, actor: Actor = who) -> dict[str, Any]:
@@ -190,7 +192,9 @@ def decisions(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 
 
 def profile_out(one: Profile) -> dict[str, Any]:
-    """Return the wire form of a profile."""
+    """Return the wire form of a profile; one that has no use any more is due for nothing."""
+    lives = life.living(one.state)
+    incident = "" if one.incident is None else str(one.incident)
     return {
         "profile": str(one.id), "client_id": str(one.client_id), "sop": None if one.sop_id is None else str(one.sop_id),
         "state": one.state.value, "reason": one.reason,
@@ -203,9 +207,18 @@ def profile_out(one: Profile) -> dict[str, Any]:
         "confirmed_at": at_out(one.confirmed_at),
         "confirmed_by": None if one.confirmed_by is None else str(one.confirmed_by),
         "sealed_at": at_out(one.sealed_at), "validated_at": at_out(one.validated_at),
-        "validated_generation": one.validated_generation, "due_at": at_out(one.due_at), "due_cause": one.due_cause,
-        "replaces": None if one.replaces is None else str(one.replaces), "next_step": life.next_step(one.state),
+        "validated_generation": one.validated_generation, "due_at": at_out(one.due_at) if lives else None,
+        "due_cause": one.due_cause if lives else "",
+        "incident": incident or None,
+        "replaces": None if one.replaces is None else str(one.replaces),
+        "next_step": life.next_step(one.state, profile=str(one.id), due=bool(one.due_cause), incident=incident),
     }  # fmt: skip
+
+
+def proof_out(profile: Profile, one: Proof) -> dict[str, Any]:
+    """Return the wire form of a proof: which file below ``proofs_dir`` of the worker's host it is."""
+    file = f"{profile.client_id}/{profile.id}/{one.generation}-{one.sha256}.png"
+    return {"platform": one.platform, "generation": one.generation, "sha256": one.sha256, "file": file}
 
 
 def history_out(one: History) -> dict[str, Any]:

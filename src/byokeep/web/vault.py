@@ -148,10 +148,12 @@ def _to_do(one: Item) -> str:
     if one.session in BY_HAND:
         return "end_session_by_hand"
     if one.session is Session.PENDING:
-        return ""
+        return "wait_for_worker" if one.old_busy else ""
     if one.new_profile_id is not None and not one.recreated:
-        return "log_in"
-    return "approve_destruction" if one.shred_state == "waiting" else ""
+        return "confirm_login" if one.new_busy else "log_in"
+    if one.shred_state == "waiting":
+        return "approve_destruction"
+    return "wait_for_worker" if one.old_busy or one.new_busy else ""
 
 
 def proof_out(one: Proof) -> dict[str, Any]:

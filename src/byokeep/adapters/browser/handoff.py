@@ -13,11 +13,15 @@ import asyncio
 import contextlib
 import hmac
 import json
+import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from importlib import resources
+from string import Template
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
 
@@ -38,6 +42,7 @@ _HEADERS: Final = {
 _MOUSE: Final = {"press": "mousePressed", "release": "mouseReleased", "move": "mouseMoved", "wheel": "mouseWheel"}
 _KEYS: Final = {"down": "keyDown", "raw": "rawKeyDown", "up": "keyUp"}
 _BUTTONS: Final = frozenset({"none", "left", "middle", "right"})
+_HOST: Final = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 _MOST_MESSAGE: Final = 64 * 1024
 
 
@@ -72,8 +77,14 @@ class Handoff:
 
 
 @contextlib.asynccontextmanager
-async def handed_over(running: Running, website: Website, place: SitePlace) -> AsyncIterator[Handoff]:
+async def handed_over(
+    running: Running, website: Website, place: SitePlace, *, facts: Mapping[str, str], then: str
+) -> AsyncIterator[Handoff]:
     """Open the platform's login page and a viewer of it, for as long as the block runs.
+
+    Args:
+        facts: What the person is to know, by its label: whose login it is.
+        then: The command to run after Done; a word ``ACCOUNT`` in it is the person's to replace.
 
     Raises:
         Unavailable: ``browser_failed``, ``no_free_port``.
@@ -81,7 +92,7 @@ async def handed_over(running: Running, website: Website, place: SitePlace) -> A
     await opened(running, website, place)
     token = secrets.token_urlsafe(32)
     done = asyncio.Event()
-    desk = _Desk(running, token, done)
+    desk = _Desk(running, token, done, _page(facts, then))
     app = web.Application(client_max_size=1024)
     app.add_routes(
         [web.get("/{token}/", desk.page), web.get("/{token}/viewer.js", desk.script),
@@ -115,16 +126,44 @@ async def opened(running: Running, website: Website, place: SitePlace) -> None:
         raise Unavailable("browser_failed") from None
 
 
+def _page(facts: Mapping[str, str], then: str) -> str:
+    rows = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in facts.items())
+    hint = "ACCOUNT is the user name that you saw." if "ACCOUNT" in then else ""
+    text = Template(_resource("viewer.html"))
+    return text.substitute(facts=f"<dl>{rows}</dl>", then=escape(then), hint=hint)
+
+
+def _resource(name: str) -> str:
+    return resources.files("byokeep.adapters.browser").joinpath(name).read_text("utf-8")
+
+
+def host_of(url: str) -> tuple[str, bool]:
+    """Return the host of a page as the person may see it, and whether the page came encrypted.
+
+    Never the path or the query, which may hold a token; a name in other letters stays in its ASCII form, so that it
+    can not pass for another.
+    """
+    try:
+        split = urlsplit(url)
+        host, port = split.hostname or "", split.port
+    except ValueError:
+        return "", False
+    if split.scheme not in ("http", "https") or not _HOST.fullmatch(host):
+        return "", False
+    return host if port is None else f"{host}:{port}", split.scheme == "https"
+
+
 class _Desk:
     """Answers the viewer."""
 
-    def __init__(self, running: Running, token: str, done: asyncio.Event) -> None:
-        self._running, self._token, self._done = running, token, done
+    def __init__(self, running: Running, token: str, done: asyncio.Event, page: str) -> None:
+        self._running, self._token, self._done, self._page = running, token, done, page
         self._taken = False
         self.port = 0
 
     async def page(self, request: web.Request) -> web.Response:
-        return self._file(request, "viewer.html", "text/html")
+        self._let_in(request)
+        return web.Response(text=self._page, content_type="text/html", headers=_HEADERS)
 
     async def script(self, request: web.Request) -> web.Response:
         return self._file(request, "viewer.js", "text/javascript")
@@ -134,8 +173,7 @@ class _Desk:
 
     def _file(self, request: web.Request, name: str, kind: str) -> web.Response:
         self._let_in(request)
-        text = resources.files("byokeep.adapters.browser").joinpath(name).read_text("utf-8")
-        return web.Response(text=text, content_type=kind, headers=_HEADERS)
+        return web.Response(text=_resource(name), content_type=kind, headers=_HEADERS)
 
     async def view(self, request: web.Request) -> web.WebSocketResponse:
         self._let_in(request)
@@ -203,7 +241,7 @@ class _Screen:
             await self._let_go()
             page = self._running.context.pages[-1]
             session = await self._running.context.new_cdp_session(page)
-            session.on("Page.screencastFrame", lambda frame: self._start(self._show(session, frame)))
+            session.on("Page.screencastFrame", lambda frame: self._start(self._show(page, session, frame)))
             await session.send("Page.startScreencast", {"format": "jpeg", "quality": 70, "everyNthFrame": 1})
             self._session = session
 
@@ -214,11 +252,10 @@ class _Screen:
                 await session.send("Page.stopScreencast")
                 await session.detach()
 
-    async def _show(self, session: CDPSession, frame: dict[str, Any]) -> None:
-        size = frame["metadata"]
-        await self._socket.send_str(
-            json.dumps({"picture": frame["data"], "width": size["deviceWidth"], "height": size["deviceHeight"]})
-        )
+    async def _show(self, page: Page, session: CDPSession, frame: dict[str, Any]) -> None:
+        size, (host, tls) = frame["metadata"], host_of(page.url)
+        told = {"width": size["deviceWidth"], "height": size["deviceHeight"], "host": host, "tls": tls}
+        await self._socket.send_str(json.dumps({"picture": frame["data"]} | told))
         await session.send("Page.screencastFrameAck", {"sessionId": frame["sessionId"]})
 
     async def taken(self, text: str) -> bool:

@@ -177,10 +177,12 @@ class RoomBrowser:
         return self._running.version
 
     @contextlib.asynccontextmanager
-    async def hand_over(self, platform: Provider) -> AsyncIterator[Window]:
+    async def hand_over(
+        self, platform: Provider, *, facts: Mapping[str, str], then: str
+    ) -> AsyncIterator[Window]:
         """Show a platform's login page to a person."""
         site = self._site(platform)
-        async with handed_over(self._running, site.website, site.place) as window:
+        async with handed_over(self._running, site.website, site.place, facts=facts, then=then) as window:
 
             async def done(within_s: float) -> bool:
                 return await window.finished(within_s=within_s)

@@ -2,17 +2,32 @@
 'use strict';
 const screen = document.getElementById('screen');
 const state = document.getElementById('state');
+const host = document.getElementById('host');
+const lock = document.getElementById('lock');
 const socket = new WebSocket(location.href.replace(/^http/, 'ws') + 'view');
 const size = {width: 1, height: 1};
 const send = message => { if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); };
 const modifiers = event => (event.altKey ? 1 : 0) | (event.ctrlKey ? 2 : 0) | (event.metaKey ? 4 : 0) | (event.shiftKey ? 8 : 0);
 const BUTTONS = ['left', 'middle', 'right'];
 
-socket.onopen = () => { state.textContent = 'This is the browser on the server. Log in, then press Done.'; screen.focus(); };
+// The picture fills the window as far as it goes without being distorted.
+const fit = () => {
+  const room = screen.parentElement, pad = 24;
+  const scale = Math.min((room.clientWidth - pad) / size.width, (room.clientHeight - pad) / size.height);
+  screen.style.width = Math.floor(size.width * scale) + 'px';
+  screen.style.height = Math.floor(size.height * scale) + 'px';
+};
+window.addEventListener('resize', fit);
+
+socket.onopen = () => { state.textContent = 'This is the browser on the server. Log in by hand, then press Done.'; screen.focus(); };
 socket.onclose = () => { state.textContent = 'The connection has ended.'; };
 socket.onmessage = event => {
   const said = JSON.parse(event.data);
   size.width = said.width; size.height = said.height;
+  host.textContent = said.host || '-';
+  lock.className = said.tls ? 'tls' : '';
+  lock.title = said.tls ? 'encrypted' : 'not encrypted';
+  fit();
   screen.src = 'data:image/jpeg;base64,' + said.picture;
 };
 
@@ -42,4 +57,4 @@ screen.addEventListener('paste', event => {
   event.preventDefault();
 });
 document.getElementById('reload').onclick = () => send({do: 'reload'});
-document.getElementById('done').onclick = () => { send({done: true}); state.textContent = 'Thank you. You can close this page.'; };
+document.getElementById('done').onclick = () => { send({done: true}); document.getElementById('then').hidden = false; fit(); };

@@ -243,12 +243,19 @@ UPDATE byokeep.account_grant
 RETURNING *;
 
 -- name: accounts_states
--- Accounts with what their grants say; a registered one may have none.
-SELECT a.*, g.login, g.external_id, g.username AS said_username, g.display_name AS said_display_name,
+-- Accounts with what their grants say; a registered one may have none. And their living profiles.
+SELECT a.*, p.profile, g.login, g.external_id, g.username AS said_username, g.display_name AS said_display_name,
        g.state AS grant_state, g.reason AS grant_reason, g.purposes, g.scopes, g.reauth_at, g.access_expires_at,
        g.verified_at, g.drift, g.connected_seq, g.obtained_at
   FROM byokeep.platform_account a
   LEFT JOIN byokeep.account_grant g ON g.client_id = a.client_id AND g.account_id = a.id
+  LEFT JOIN LATERAL (
+      SELECT jsonb_build_object('id', o.id, 'state', o.state,
+                                'proved', o.generation > 0 AND o.generation = o.validated_generation,
+                                'usable', coalesce(byokeep.profile_usable(o.client_id, o.id), false)) AS profile
+        FROM byokeep.profile_account pa
+        JOIN byokeep.profile o ON o.client_id = pa.client_id AND o.id = pa.profile_id
+       WHERE pa.client_id = a.client_id AND pa.account_id = a.id AND pa.retired_at IS NULL) p ON true
  WHERE a.client_id = :client_id AND (CAST(:account AS text) IS NULL OR a.account = CAST(:account AS text))
    AND (CAST(:platform AS text) IS NULL OR a.platform = CAST(:platform AS text))
  ORDER BY a.platform, a.account LIMIT :limit;

@@ -3,7 +3,7 @@
 -- name: profile_insert
 INSERT INTO byokeep.profile (id, client_id, packing, created_by, replaces)
 VALUES (:id, :client_id, :packing, :created_by, CAST(:replaces AS uuid))
-RETURNING *, '[]'::jsonb AS accounts, NULL::timestamptz AS sealed_at, NULL::uuid AS sop_id;
+RETURNING *, '[]'::jsonb AS accounts, NULL::timestamptz AS sealed_at, NULL::uuid AS sop_id, NULL::uuid AS incident;
 
 -- name: profile_account_insert
 INSERT INTO byokeep.profile_account (client_id, profile_id, account_id, platform)
@@ -27,6 +27,9 @@ SELECT p.*,
        (SELECT s.id FROM byokeep.sop_run s
          WHERE s.client_id = p.client_id AND s.ref_id = p.id AND s.sop = 'create_profile'
          ORDER BY s.started_at DESC LIMIT 1) AS sop_id,
+       (SELECT i.id FROM byokeep.profile_incident_item n
+          JOIN byokeep.profile_incident i ON i.id = n.incident_id AND i.closed_at IS NULL
+         WHERE n.client_id = p.client_id AND p.id IN (n.profile_id, n.new_profile_id) LIMIT 1) AS incident,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'account_id', a.id, 'platform', a.platform, 'account', a.account,
                    'username', coalesce(t.username, a.username),
@@ -52,6 +55,9 @@ SELECT p.*,
        (SELECT s.id FROM byokeep.sop_run s
          WHERE s.client_id = p.client_id AND s.ref_id = p.id AND s.sop = 'create_profile'
          ORDER BY s.started_at DESC LIMIT 1) AS sop_id,
+       (SELECT i.id FROM byokeep.profile_incident_item n
+          JOIN byokeep.profile_incident i ON i.id = n.incident_id AND i.closed_at IS NULL
+         WHERE n.client_id = p.client_id AND p.id IN (n.profile_id, n.new_profile_id) LIMIT 1) AS incident,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'account_id', a.id, 'platform', a.platform, 'account', a.account, 'username', a.username,
                    'display_name', a.display_name, 'external_id', a.account, 'lanes', a.lanes,
@@ -222,7 +228,8 @@ UPDATE byokeep.profile_work SET state = 'running', owner = :owner, beat_at = clo
 RETURNING *;
 
 -- name: work_beat
-UPDATE byokeep.profile_work SET beat_at = clock_timestamp(), state = coalesce(CAST(:state AS text), state)
+UPDATE byokeep.profile_work SET beat_at = clock_timestamp(), state = coalesce(CAST(:state AS text), state),
+       result = coalesce(CAST(:result AS text), result)
  WHERE client_id = :client_id AND id = :id AND owner = :owner AND ended_at IS NULL
 RETURNING *;
 
@@ -337,3 +344,15 @@ SELECT g.dek_id FROM byokeep.profile_generation g WHERE g.key_state = 'destroyed
 SELECT g.* FROM byokeep.profile_generation g
  WHERE g.dek_id = ANY (CAST(:ids AS uuid[])) AND g.key_state <> 'destroyed'
  ORDER BY g.client_id, g.profile_id, g.generation;
+
+-- name: profile_proofs
+-- The newest records of proofs, one for each platform at the most.
+SELECT r.payload FROM byokeep.audit_record r
+ WHERE r.chain = :client_id AND r.object_id = :profile_id AND r.event = 'profile.validated' AND r.outcome = 'ok'
+ ORDER BY r.seq DESC LIMIT 3;
+
+-- name: account_profile
+-- An account by its names, and its living profile.
+SELECT a.platform, a.account, pa.profile_id FROM byokeep.platform_account a
+  LEFT JOIN byokeep.profile_account pa ON pa.client_id = a.client_id AND pa.account_id = a.id AND pa.retired_at IS NULL
+ WHERE a.client_id = :client_id AND a.id = :account_id;

@@ -1,0 +1,113 @@
+"""What single commands say about what the server told: nothing found, a state that is not the last, who did it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from byokeep import doctor
+from byokeep.cli.main import run
+from byokeep.settings import Settings
+
+ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
+WORK = {
+    "work": ID, "profile": ID, "kind": "validate", "state": "done", "reason": "", "result": "valid",
+    "generation": None, "asked_by": ID, "asked_at": None, "confirmed_at": None, "ended_at": "2026-05-01T12:00:00Z",
+}  # fmt: skip
+PROOF = {"platform": "x", "generation": 4, "sha256": "ab" * 32, "file": f"{ID}/{ID}/4-{'ab' * 32}.png"}
+PROFILE = {
+    "profile": ID, "client_id": ID, "generation": 4, "proved": True, "proofs": [PROOF], "incident": None,
+    "accounts": [{"platform": "x", "account": "acme"}],
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BYOKEEP_HOME", str(tmp_path))
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, room: str, **by_end: Any) -> None:
+    """Let the server answer by the last word of the path; ids end with ``one``."""
+
+    async def call(method: str, path: str, **_: Any) -> Any:
+        return dict(by_end[path.partition("?")[0].rsplit("/", 1)[1].replace(ID, "one")])
+
+    monkeypatch.setattr(f"byokeep.cli.{room}.call", call)
+
+
+def test_a_key_without_dependents(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sentence, and the empty list for a program."""
+    answers(monkeypatch, "kek", dependents={"count": 0, "dependents": []})
+    assert run(["kek", "dependents", "development-a"]) == 0
+    assert "Nothing depends on it." in "".join(capsys.readouterr())
+    assert run(["kek", "dependents", "development-a", "--json"]) == 0
+    assert '"count"' in capsys.readouterr().out
+
+
+def test_the_end_of_a_key_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The state that is shown is the one before a worker was there, and is said to be."""
+    answers(monkeypatch, "kek", end={"kek": "development-a", "version": 1, "state": "deactivated"})
+    assert run(["kek", "disable", "development-a", "1"]) == 0
+    assert "until a worker has ended it at its holder; then it is destroyed" in capsys.readouterr().err
+
+
+def test_a_proof_names_its_generation_its_picture_and_the_next_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """With ids and names filled in, the person's name in place of the id; inside an incident that is what is next."""
+    found = dict(PROFILE)
+    answers(monkeypatch, "profile", validate=WORK, one=found)
+
+    async def names(method: str, path: str, **_: Any) -> Any:
+        return {"names": {ID: "maria"}}
+
+    class Token:
+        def reveal(self) -> bytes:
+            return b"bko_"
+
+    monkeypatch.setattr("byokeep.cli.names.call", names)
+    monkeypatch.setattr("byokeep.cli.names.own_token", Token)
+    assert run(["profile", "validate", ID]) == 0
+    shown = capsys.readouterr()
+    lines = {line.split("  ")[0]: line.split()[-1] for line in shown.out.splitlines() if line}
+    assert (lines["generation"], lines["asked by"]) == ("4", "maria")
+    assert str(tmp_path / "proofs" / PROOF["file"]) in shown.out
+    assert f"Next: byokeep account lane {ID} x acme browser" in shown.err
+    found["incident"] = ID
+    assert run(["profile", "validate", ID]) == 0
+    assert f"Next: byokeep incident vault status {ID}" in capsys.readouterr().err
+
+
+def test_work_that_failed_names_the_next_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its reason's sentence, then a whole command."""
+    failed = WORK | {"state": "failed", "reason": "other_account", "result": ""}
+    answers(monkeypatch, "profile", confirm=failed, one=PROFILE)
+    assert run(["profile", "confirm", ID, "acme"]) == 6
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == f"Next: byokeep profile show {ID}"
+    assert "Another account showed itself" in told[-2]
+
+
+@pytest.mark.parametrize("words", [["create", ID], ["confirm", ID]])
+def test_an_account_must_be_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody is asked without one, and the help says that it is required."""
+    assert run(["profile", *words]) == 2
+    assert "ACCOUNT is missing" in capsys.readouterr().err
+    assert run(["profile", words[0], "--help"]) == 0
+    assert "ACCOUNT..." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("user", "state"), [(0, "note"), (1000, "ok")])
+def test_a_browser_of_root_has_no_sandbox(
+    user: int, state: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Root is told so by doctor."""
+    monkeypatch.setattr(doctor.os, "geteuid", lambda: user)
+    monkeypatch.setattr(doctor, "find_chromium", lambda: tmp_path / "chromium")
+    row = next(iter(doctor._profiles(Settings(home=tmp_path))))
+    assert row["state"] == state
+    assert ("sandbox" in row["detail"]) is (user == 0)

@@ -1,0 +1,42 @@
+"""Settings of the SDK: the local stack's websites are those that its processes open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from byokeep.client.settings import ClientSettings, from_environment
+from byokeep.core.errors import Rejected
+
+X = "http://127.0.0.1:8430/web/x"
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home of a stack that listens."""
+    monkeypatch.delenv("BYOKEEP_CONFIG", raising=False)
+    monkeypatch.delenv("BYOKEEP_BROKER_URL", raising=False)
+    monkeypatch.setenv("BYOKEEP_HOME", str(tmp_path))
+    (tmp_path / "stack.json").write_text('{"broker_url": "http://127.0.0.1:8421"}')
+    return tmp_path
+
+
+def test_the_websites_are_those_of_the_home_s_settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found without a word more; the file that BYOKEEP_CONFIG names comes first; no file is no website."""
+    assert from_environment().site_urls == {}
+    (home / "config.toml").write_text(f'web_listen = "127.0.0.1:8420"\n[website_urls]\nx = "{X}"\n')
+    assert from_environment() == ClientSettings(
+        broker_url="http://127.0.0.1:8421", runner_token_file=home / "credentials" / "runner.token", site_urls={"x": X}
+    )
+    (home / "other.toml").write_text('[website_urls]\nmeta = "http://127.0.0.1:1/web/meta"\n')
+    monkeypatch.setenv("BYOKEEP_CONFIG", str(home / "other.toml"))
+    assert from_environment().site_urls == {"meta": "http://127.0.0.1:1/web/meta"}
+
+
+@pytest.mark.parametrize("text", ["[website_urls\n", 'website_urls = "x"\n', "[website_urls]\nx = 1\n", "\udcff"])
+def test_a_file_that_is_no_settings_file_refuses(home: Path, text: str) -> None:
+    """Rather than to open the true website with a simulated account's session."""
+    (home / "config.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(Rejected, match="bad_setting"):
+        from_environment()
