@@ -299,8 +299,11 @@ async def test_a_disconnected_account_serves_nobody(office: Office, login: str, 
     if login != "instagram":
         await office.fault(login, "feigned", "revoke", times=2)
     status, reply = await office.act(client, login, "disconnect")
-    assert (status, reply["policy"]) == (200, "off")
+    assert (status, reply["state"], reply["policy"], reply["next"]) == (200, "disconnecting", "off", "")
     assert office.sql("SELECT state FROM byokeep.credential_ref") == "deactivated"
+    for act, body in (("lane", {"policy": "api"}), ("lane", {"policy": "off"}), ("verify", None)):
+        status, refused = await office.act(client, login, act, body)
+        assert (status, refused["code"]) == (409, "disconnecting"), act
     assert await connect_care.end_disconnected(office.app) == 1
     if login != "instagram":
         last = json.loads(office.desk.stand.events("grant.revoked")[-1])
@@ -308,10 +311,12 @@ async def test_a_disconnected_account_serves_nobody(office: Office, login: str, 
         assert (await office.live(client, login, done["account_id"]))["access"] == []
         assert await connect_care.end_disconnected(office.app) == 0
         office.sql("UPDATE byokeep.account_grant SET changed_at = now() - interval '1 hour'")
+        office.sql("UPDATE byokeep.platform_account SET lanes = '{api}'")  # as an older installation may have left it
         assert await connect_care.end_disconnected(office.app) == 1
     last = json.loads(office.desk.stand.events("grant.revoked")[-1])
     assert (last["outcome"], last["fields"]["verification"]) == ("ok", said)
-    assert (await office.state(client, login))["state"] == "disconnected"
+    state = await office.state(client, login)
+    assert (state["state"], state["policy"], state["lanes"]) == ("disconnected", "off", [])
     assert not any((await office.live(client, login, done["account_id"])).values())
     assert office.sql("SELECT state FROM byokeep.credential_ref") == "destroyed"  # the inventory misses nothing
     assert await connect_care.end_disconnected(office.app) == 0

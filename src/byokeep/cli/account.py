@@ -15,7 +15,8 @@ from byokeep.cli import connect, refreshers, webhook
 from byokeep.cli.api import call, run, segment
 from byokeep.cli.choices import Lane, LanePolicy, Platform
 from byokeep.cli.names import tell
-from byokeep.cli.terminal import again, busy
+from byokeep.cli.terminal import again, busy, session
+from byokeep.core import next_steps
 from byokeep.core.errors import Unavailable
 
 app: Final = App(name="account", help="Connect platform accounts, and enable their lanes.")
@@ -25,7 +26,7 @@ app.command(connect.connect)
 app.command(webhook.app)
 app.command(refreshers.refreshers)
 app.command(refreshers.refresher_gone)
-_COLUMNS: Final = ("platform", "account", "state", "policy", "identity", "username", "reauth_at", "next")
+_COLUMNS: Final = ("platform", "login", "account", "state", "policy", "identity", "username", "reauth_at", "next")
 _LOOK_S: Final = 60
 
 
@@ -89,7 +90,7 @@ def show_(client: UUID, where: str, account: str) -> None:
         where: The platform, or the login.
     """
     found = run(call("GET", _path(client, where, account)))
-    tell(found, title="Account", note=_next(client, where, found))
+    _show(found, note=_next(client, where, found))
 
 
 @app.command
@@ -146,16 +147,26 @@ def disconnect(client: UUID, where: str, account: str) -> None:
     Args:
         where: The platform, or the login.
     """
-    tell(run(call("POST", _path(client, where, account, "disconnect"))), title="Account",
-         note="Next: " + again(f"account show {client} {quote(where)} {quote(account)}"))  # fmt: skip
+    found = run(call("POST", _path(client, where, account, "disconnect")))
+    _show(found, note=_next(client, where, found))
 
 
 def _path(client: UUID, where: str, account: str, act: str = "") -> str:
     return f"/v1/clients/{client}/accounts/{segment(where)}/{segment(account)}" + (f"/{act}" if act else "")
 
 
+def _show(found: Mapping[str, Any], *, note: str) -> None:
+    shown = dict(found)
+    if found["reauth_at"] is None and not session().as_json:  # a dash would leave open whether anybody knows
+        shown["reauth_at"] = next_steps.no_reauth(found["state"], renewed=found["next_renewal_at"] is not None)
+    tell(shown, title="Account", note=note)
+
+
 def _next(client: UUID, where: str, found: Mapping[str, Any]) -> str:
     step = found["next"]
+    if found["state"] == "disconnecting":
+        look = again(f"account show {client} {quote(found['login'] or where)} {quote(found['account'])}")
+        return f"Use stopped; the refresher ends the grant. Next: {look}"
     if not step:
         return ""
     at = found["login"] or where

@@ -130,6 +130,20 @@ def of_connection(state: str, reason: str) -> str:
     return _OF_CONNECTION.get(reason, "It was not connected, and nothing was kept; begin again.")
 
 
+def no_reauth(state: str, *, renewed: bool) -> str:
+    """Return why there is no day on which an account's owner must log in again.
+
+    Args:
+        state: Of the account.
+        renewed: Whether its tokens are renewed.
+    """
+    if state == "needs_reauth":
+        return "now"
+    if state in ("connected", "name_changed", "mismatch"):
+        return "none: the tokens are renewed" if renewed else "none: the platform names no end"
+    return "none: it is not connected"
+
+
 def of_profile(state: str, missing: tuple[str, ...]) -> str:
     """Return what to do about a run of SOP 5.3; empty when it is complete.
 

@@ -4,7 +4,8 @@ Rules
 - A lane policy is exactly one word, and off until the account is verified (R5.2-9). A platform without OAuth has no
   API lane (R2.1-8).
 - A changed name becomes the expected one only when a person says which name they saw (R5.2-5, R5.2-6).
-- Who disconnects stops the use at once, here; the refresher ends the grant at the platform.
+- Who disconnects stops the use at once, here; the refresher ends the grant at the platform. From then on nothing about
+  the account can be set: what is asked for while it is *disconnecting* would outlive it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class AccountState:
     Attributes:
         said_username, said_display_name: As the platform says them now; the account's own are the expected ones.
         state: ``registered`` (by hand, nothing connected), ``not_connected``, ``connected``, ``needs_reauth``,
-            ``unverified``, ``disconnected``, ``mismatch``, ``name_changed``.
+            ``unverified``, ``disconnecting``, ``disconnected``, ``mismatch``, ``name_changed``.
+        obtained_at, access_ends_at, due_at: When the tokens were given, when the access token ends, when the next
+            renewal is due.
     """
 
     account: PlatformAccount
@@ -49,6 +52,9 @@ class AccountState:
     policy: LanePolicy
     purposes: tuple[str, ...]
     reauth_at: datetime | None
+    obtained_at: datetime | None
+    access_ends_at: datetime | None
+    due_at: datetime | None
     verified_at: datetime | None
     connected_seq: int | None
     drift: bool
@@ -66,6 +72,8 @@ def _state(row: Row) -> str:
     grant = row["grant_state"]
     if grant is None:
         return "registered" if row["username"] else "not_connected"
+    if row["ending"]:
+        return "disconnecting"
     if grant in ("live", "needs_reauth") and row["identity"] == "mismatch":
         return "mismatch"
     if grant != "live":
@@ -79,13 +87,15 @@ def _full(row: Row) -> AccountState:
         account=account, login=row["login"], external_id=row["external_id"], said_username=row["said_username"],
         said_display_name=row["said_display_name"], state=_state(row), reason=row["grant_reason"] or "",
         policy=_POLICY_OF[frozenset(Lane(lane) for lane in account.lanes)], purposes=tuple(row["purposes"] or ()),
-        reauth_at=row["reauth_at"], verified_at=row["verified_at"], connected_seq=row["connected_seq"],
+        reauth_at=row["reauth_at"], obtained_at=row["obtained_at"], access_ends_at=row["access_expires_at"],
+        due_at=row["due_at"], verified_at=row["verified_at"], connected_seq=row["connected_seq"],
         drift=bool(row["drift"]),
     )  # fmt: skip
 
 
 _STATES: Final = Query("accounts_states", _full)
 _SET_LANES: Final = Query("account_set_lanes", account_from)
+_STEADY: Final = Query("grant_steady", lambda _: True)
 _ASK: Final = Query("grant_ask_look", lambda _: True)
 _CONFIRM: Final = Query("grant_confirm", lambda _: True)
 _NAMES: Final = Query("account_confirm", account_from)
@@ -126,16 +136,28 @@ async def set_policy(
     Raises:
         Denied, NotFound: As :func:`get_state`.
         Rejected: ``lane_not_offered``: the platform has no such lane.
-        Conflict: ``account_not_verified``; ``profile_not_proved``.
+        Conflict: ``disconnecting``; ``account_not_verified``; ``profile_not_proved``.
     """
     found = await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
     one = found.account
     async with recorded_rejections(app, actor, EventName.LANES_SET, client_id=client_id, object_id=one.id):
-        _allow(app, found, frozenset(LANES_OF[policy]))
         async with app.db.begin(client_id=client_id) as tx:
+            found = await _steady(tx, found)
+            _allow(app, found, frozenset(LANES_OF[policy]))
             await require_proof(tx, client_id, one.id, frozenset(LANES_OF[policy]))
             await _set_lanes(tx, actor, found, policy)
     return await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
+
+
+async def _steady(tx: Tx, found: AccountState) -> AccountState:
+    """Return how an account stands now, and let nobody disconnect it until the transaction ends."""
+    one = found.account
+    await tx.all(_STEADY, client_id=one.client_id, account_id=one.id)
+    where = {"account": one.account, "platform": one.platform.value}
+    now = await tx.one(_STATES, client_id=one.client_id, **where, limit=2)
+    if now.state == "disconnecting":
+        raise Conflict("disconnecting", next_step="Wait until it has ended: `byokeep account show`. Then connect again.")
+    return now
 
 
 def _allow(app: WebApp, found: AccountState, lanes: frozenset[Lane]) -> None:
@@ -163,10 +185,11 @@ async def ask_look(app: WebApp, actor: Actor, client_id: ClientId, *, where: str
 
     Raises:
         Denied, NotFound: As :func:`get_state`.
-        Conflict: ``account_not_connected``.
+        Conflict: ``account_not_connected``, ``disconnecting``.
     """
     found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
     async with app.db.begin(client_id=client_id) as tx:
+        found = await _steady(tx, found)
         if not await tx.maybe(_ASK, client_id=client_id, account_id=found.account.id):
             raise _not_connected(found)
         await tx.all(_NOTIFY)

@@ -230,21 +230,38 @@ UPDATE byokeep.account_grant
 RETURNING account_id;
 
 -- name: grant_ended
-UPDATE byokeep.account_grant
-   SET state = 'revoked', reason = :reason, due_at = NULL, alarm_at = NULL, reauth_at = NULL, changed_at = now()
- WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked'
-RETURNING *;
+-- What has ended acts through nothing.
+WITH gone AS (
+    UPDATE byokeep.account_grant
+       SET state = 'revoked', reason = :reason, due_at = NULL, alarm_at = NULL, reauth_at = NULL, changed_at = now()
+     WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked'
+    RETURNING *
+), off AS (
+    UPDATE byokeep.platform_account SET lanes = '{}'
+     WHERE client_id = :client_id AND id = :account_id AND EXISTS (SELECT FROM gone)
+)
+SELECT * FROM gone;
 
 -- name: accounts_states
 -- Accounts with what their grants say; a registered one may have none.
 SELECT a.*, g.login, g.external_id, g.username AS said_username, g.display_name AS said_display_name,
        g.state AS grant_state, g.reason AS grant_reason, g.purposes, g.scopes, g.reauth_at, g.access_expires_at,
-       g.verified_at, g.drift, g.connected_seq, g.obtained_at
+       g.verified_at, g.drift, g.connected_seq, g.obtained_at, g.due_at,
+       g.state <> 'revoked'
+         AND EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id
+                        AND r.account_id = g.account_id AND r.state = 'deactivated')
+         AND NOT EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id
+                            AND r.account_id = g.account_id AND r.state IN ('pre_activation', 'active', 'suspended'))
+         AS ending
   FROM byokeep.platform_account a
   LEFT JOIN byokeep.account_grant g ON g.client_id = a.client_id AND g.account_id = a.id
  WHERE a.client_id = :client_id AND (CAST(:account AS text) IS NULL OR a.account = CAST(:account AS text))
    AND (CAST(:platform AS text) IS NULL OR a.platform = CAST(:platform AS text))
  ORDER BY a.platform, a.account LIMIT :limit;
+
+-- name: grant_steady
+-- Who changes what an account may do and who disconnects it stand in line here.
+SELECT account_id FROM byokeep.account_grant WHERE client_id = :client_id AND account_id = :account_id FOR UPDATE;
 
 -- name: grant_ask_look
 UPDATE byokeep.account_grant SET verified_at = NULL, changed_at = clock_timestamp()
