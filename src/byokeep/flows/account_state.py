@@ -36,6 +36,8 @@ class AccountState:
 
     Attributes:
         said_username, said_display_name: As the platform says them now; the account's own are the expected ones.
+        over: Whether its owner must log in again, or a person ended it.
+        reason: A code: why it is over; of one that is not, why the last look did not find out whose it is.
         state: ``registered`` (by hand, nothing connected), ``not_connected``, ``connected``, ``needs_reauth``,
             ``unverified``, ``disconnecting``, ``disconnected``, ``mismatch``, ``name_changed``.
         obtained_at, access_ends_at, due_at: When the tokens were given, when the access token ends, when the next
@@ -51,6 +53,7 @@ class AccountState:
     reason: str
     policy: LanePolicy
     purposes: tuple[str, ...]
+    over: bool
     reauth_at: datetime | None
     obtained_at: datetime | None
     access_ends_at: datetime | None
@@ -87,7 +90,7 @@ def _full(row: Row) -> AccountState:
         account=account, login=row["login"], external_id=row["external_id"], said_username=row["said_username"],
         said_display_name=row["said_display_name"], state=_state(row), reason=row["grant_reason"] or "",
         policy=_POLICY_OF[frozenset(Lane(lane) for lane in account.lanes)], purposes=tuple(row["purposes"] or ()),
-        reauth_at=row["reauth_at"], obtained_at=row["obtained_at"], access_ends_at=row["access_expires_at"],
+        over=row["grant_state"] not in (None, "live"), reauth_at=row["reauth_at"], obtained_at=row["obtained_at"], access_ends_at=row["access_expires_at"],
         due_at=row["due_at"], verified_at=row["verified_at"], connected_seq=row["connected_seq"],
         drift=bool(row["drift"]),
     )  # fmt: skip
@@ -156,7 +159,9 @@ async def _steady(tx: Tx, found: AccountState) -> AccountState:
     where = {"account": one.account, "platform": one.platform.value}
     now = await tx.one(_STATES, client_id=one.client_id, **where, limit=2)
     if now.state == "disconnecting":
-        raise Conflict("disconnecting", next_step="Wait until it has ended: `byokeep account show`. Then connect again.")
+        raise Conflict(
+            "disconnecting", next_step="Wait until it has ended: `byokeep account show`. Then connect again."
+        )
     return now
 
 

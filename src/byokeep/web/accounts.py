@@ -111,7 +111,7 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 
 def _next(one: AccountState) -> str:
     if one.state == "mismatch":  # what a job saw is looked at again; what we saw ourselves has ended the grant
-        return "connect" if one.reason else "verify"
+        return "connect" if one.over else "verify"
     return _NEXT.get(one.state, "lane" if one.state == "connected" and one.policy is LanePolicy.OFF else "")
 
 

@@ -104,8 +104,8 @@ SELECT c.* FROM byokeep.connection c
  ORDER BY c.ended_at LIMIT 20;
 
 -- name: grant_taken
--- Whether this account of the platform is another's already (R5.2-15); says nothing of whose.
-SELECT count(*) AS found FROM byokeep.account_grant
+-- Whether this account of the platform is another's already (R5.2-15); says nothing of whose, but that it is our own.
+SELECT count(*) AS found, count(*) FILTER (WHERE client_id = :client_id) AS ours FROM byokeep.account_grant
  WHERE login = :login AND external_id = :external_id AND state <> 'revoked'
    AND NOT (client_id = :client_id AND account_id = :account_id);
 
@@ -194,13 +194,16 @@ SELECT g.* FROM byokeep.account_grant g
 
 -- name: grant_checked
 UPDATE byokeep.account_grant
-   SET verified_at = now(), drift = :drift, username = :username, display_name = :display_name
+   SET verified_at = now(), drift = :drift, username = :username, display_name = :display_name,
+       reason = CASE WHEN reason = 'revoking' THEN reason ELSE '' END
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
 RETURNING *;
 
 -- name: grant_unchecked
 -- The look failed; where the token may be over, the renewal finds out. One that failed comes in its own time.
-UPDATE byokeep.account_grant SET due_at = CASE WHEN :renew AND tries = 0 THEN LEAST(due_at, now()) ELSE due_at END
+UPDATE byokeep.account_grant
+   SET due_at = CASE WHEN :renew AND tries = 0 THEN LEAST(due_at, now()) ELSE due_at END,
+       reason = CASE WHEN reason = 'revoking' THEN reason ELSE :cause END
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
 RETURNING *;
 
