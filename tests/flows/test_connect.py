@@ -142,6 +142,11 @@ async def test_an_account_is_one_clients(office: Office) -> None:
     done = await office.connect(second, "x", "mine")
     assert (done["state"], done["reason"]) == ("failed", "account_taken")
     assert not any((await office.live(second, "x", done["account_id"])).values())
+    assert office.desk.stand.alerts().count("account_taken") == 1
+    again = await office.connect(first, "x", "twice")  # the same client's second name for it is nobody's quarrel
+    assert (again["state"], again["reason"]) == ("failed", "already_connected")
+    assert office.desk.stand.alerts().count("account_taken") == 1
+    assert not any((await office.live(first, "x", again["account_id"])).values())
     for row in office.sql(
         f"SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record WHERE chain = '{second}'"
     ).splitlines():
@@ -200,6 +205,26 @@ async def test_another_account_replaces_nothing(office: Office) -> None:
     assert office.sql("SELECT version FROM byokeep.account_grant") == "2"
     assert again["account_id"] == done["account_id"]
     assert len(office.desk.stand.events("platform_connected")) == 2
+
+
+async def test_what_there_was_to_choose_from_is_said(office: Office) -> None:
+    """No account, several, and one that is not there are three reasons; a name that an account of the other login has is
+    refused, and no advice ends that account."""
+    client = await office.client()
+    several = await office.connect(client, "meta", "cafe")
+    assert (several["state"], several["reason"]) == ("failed", "several_accounts")
+    picked = await office.connect(client, "meta", "cafe", pick="99999")
+    assert (picked["state"], picked["reason"]) == ("failed", "pick_not_there")
+    await office.fault("meta", "wrong_identity", "identity", lie="no_account")
+    none = await office.connect(client, "meta", "cafe")
+    assert (none["state"], none["reason"]) == ("failed", "no_account")
+    await office.connected(client, "instagram", "cafe")
+    path = f"/v1/clients/{client}/logins/meta/accounts/cafe/connect"
+    status, reply = await office.desk.call("POST", path, "operator", {})
+    assert (status, reply["code"], reply["login"]) == (409, "other_login", "instagram")
+    assert "choose another name" in reply["next_step"]
+    assert "isconnect" not in reply["next_step"]
+    assert (await office.state(client, "meta", "cafe"))["state"] == "connected"
 
 
 async def test_a_persons_login_takes_the_first_steps_back(office: Office) -> None:
@@ -276,6 +301,11 @@ async def test_an_account_is_looked_at_again(office: Office) -> None:
     await connect_care.check_due(office.app)
     state = await office.state(client, "x")
     assert (state["identity"], state["verified_at"], state["policy"]) == ("unknown", None, "api")
+    assert (state["state"], state["reason"]) == ("connected", "transient")
+    await office.act(client, "x", "verify")
+    await connect_care.check_due(office.app)
+    state = await office.state(client, "x")
+    assert (state["identity"], state["reason"]) == ("match", "")
     await office.act(client, "x", "verify")
     await office.fault("x", "wrong_identity", "identity", lie="other")
     await connect_care.check_due(office.app)

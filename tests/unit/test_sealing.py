@@ -164,9 +164,7 @@ async def test_the_record_must_agree_with_the_blob() -> None:
     ):  # fmt: skip
         sink = Sink()
         with pytest.raises(Integrity, match="sealed_blob_unreadable"):
-            await open_into(
-                io.BytesIO(profile.blob), sink, dek=profile.dek, record=about, place=good.manifest.place
-            )
+            await open_into(io.BytesIO(profile.blob), sink, dek=profile.dek, record=about, place=good.manifest.place)
         assert (sink.ends, sink.visible) == (["abort"], None)
 
 
@@ -331,9 +329,7 @@ async def test_no_thread_is_left_behind() -> None:
     profile = await Profile.sealed(random.Random(1).randbytes(12 * SEGMENT))
     source = io.BytesIO(profile.blob)
     with pytest.raises(Rejected, match="bad_archive"):
-        await open_into(
-            source, Refuses(), dek=profile.dek, record=profile.record, place=profile.record.manifest.place
-        )
+        await open_into(source, Refuses(), dek=profile.dek, record=profile.record, place=profile.record.manifest.place)
     assert not any(thread.name == "sealing-ahead" for thread in threading.enumerate())
     assert source.tell() < len(profile.blob)
 

@@ -194,6 +194,8 @@ def test_the_holders_of_keks() -> None:
     assert load(**aws, kek_aws_endpoint="https://kms.internal").kek_name == "byokeep"
     refused("insecure_address", **aws, kek_aws_endpoint="http://kms.internal")
     load(kek_holder="pkcs11", kek_pkcs11_module="/m.so", kek_pkcs11_token="t", kek_pkcs11_pin_file="/etc/pin")
+
+
 def test_a_bucket_is_told_from_a_directory_and_refused_when_it_is_not_plain(tmp_path: Path) -> None:
     """Buckets and prefixes of plain characters; nothing of S3 without a bucket; rooms large enough for a profile."""
     assert parse_bucket(load(artifact_store="s3://profiles").artifact_store) == ("profiles", "")

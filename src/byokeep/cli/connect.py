@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from datetime import datetime
 from shlex import quote
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -20,7 +21,7 @@ from byokeep.cli.names import tell
 from byokeep.cli.redirect import Listener, form_of, is_local
 from byokeep.cli.terminal import again, busy, err, say, show
 from byokeep.core import next_steps
-from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
 
 app: Final = App(name="app", help="Our own apps at the platforms: their public half, and their secret.")
@@ -91,7 +92,9 @@ def connect(
         open_: Open the address in this machine's browser.
         paste: Ask for the address that the browser came to, instead of waiting for it on this machine.
     """
-    purposes = [word for word in for_.split(",") if word]
+    purposes = for_.split(",") if for_ else []
+    if not all(purposes):
+        raise Rejected("bad_purpose", next_step="Write purposes with one comma between, such as publish,engage.")
     return run(_connect(client, login, account, {"purposes": purposes, "pick": pick}, browse=open_, paste=paste))
 
 
@@ -107,11 +110,27 @@ async def _connect(client: UUID, login: str, account: str, body: dict[str, Any],
     else:
         async with Listener(uri, state=state, binding=binding) as listener:
             _invite(url, browse=browse)
+            until = datetime.fromisoformat(begun["expires_at"])
+            say(f"Waiting at {urlsplit(uri).netloc} until {until:%H:%M} UTC; Ctrl-C ends it.")
             with busy("Waiting for the person ..."):
-                form = await listener.answer(limit_s=_LIFE_S)
+                form = await listener.answer(limit_s=_LIFE_S, sop=begun["sop"])
             found = await _finished(base, form)
             await listener.linger()
-    return _told(found, client, login, account)
+    back = await _way_back(client, login, account) if found["state"] == "connected" else ""
+    return _told(found, client, login, account, back=back)
+
+
+async def _way_back(client: UUID, login: str, account: str) -> str:
+    """Return what leads back, where the platform was lost and only a canary opens it again (runbook 7.2)."""
+    try:
+        at = await call("GET", f"/v1/clients/{client}/accounts/{segment(login)}/{segment(account)}")
+        lost = (await call("GET", f"/v1/clients/{client}/platforms"))["platforms"]
+    except ByokeepError:  # it is connected all the same
+        return ""
+    if not any(one["platform"] == at["platform"] and one["stage"] == "permitted" for one in lost):
+        return ""
+    canary = again(f"incident platform canary {client} {at['platform']}")
+    return f"\nThe platform was lost, so it opens by a canary. Then: {canary}"
 
 
 def _invite(url: str, *, browse: bool) -> None:
@@ -150,10 +169,11 @@ async def _finished(base: str, form: Secret) -> dict[str, Any]:
             await asyncio.sleep(0.2)
 
 
-def _told(found: dict[str, Any], client: UUID, login: str, account: str) -> int:
+def _told(found: dict[str, Any], client: UUID, login: str, account: str, *, back: str) -> int:
     shown = {name: found[name] for name in ("connection", "sop", "login", "state", "reason")}
     if found["state"] == "connected":
-        show(shown, title="Account", note="Next: " + again(f"account show {client} {quote(login)} {quote(account)}"))
+        lane = again(f"account lane {client} {quote(login)} {quote(account)} api")
+        show(shown, title="Account", note=f"What it may do is said anew: no lane is open. Next: {lane}{back}")
         return 0
     show(shown, title="Account")
     if found["state"] in _OPEN:

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Face, Fingerprint, Verdict, choose, compare
+from byokeep.core.identity import Face, Fingerprint, Verdict, Why, choose, compare
 from byokeep.core.model import Actor
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
@@ -40,7 +40,11 @@ _OPEN_TRIES: Final = 5
 _WRITE_TRIES: Final = 3
 _NAMES: Final = 100  # characters of a list of scopes on record
 _TAKE: Final = Query("connection_take", connections.connection_from)
-_TAKEN: Final = Query("grant_taken", lambda row: int(row["found"]))
+_TAKEN: Final = Query("grant_taken", lambda row: (int(row["found"]), int(row["ours"])))
+_NOT_CHOSEN: Final = {
+    Why.NO_ACCOUNT.value: "no_account", Why.SEVERAL_ACCOUNTS.value: "several_accounts",
+    Why.OTHER_ID.value: "pick_not_there",
+}  # fmt: skip
 _ALWAYS: Final = ("connect", "read")
 T = TypeVar("T")
 
@@ -185,12 +189,12 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
     face, drift = _who(case, faces)
     posts = _got(await platform.look(tokens, face), "posts_unreadable")
     async with app.db.begin(every_client=True) as tx:
-        taken = await tx.one(
+        taken, ours = await tx.one(
             _TAKEN, login=case.one.login, external_id=face.account_id, client_id=case.one.client_id,
             account_id=case.account.id,
         )  # fmt: skip
     if taken:
-        raise Conflict("account_taken")
+        raise Conflict("already_connected" if ours else "account_taken")
     return Found(tokens=tokens, face=face, posts=posts, drift=drift, wider=listed(wider_scopes(tokens, asked)))
 
 
@@ -274,7 +278,7 @@ async def _failed(app: RefresherApp, case: Case, error: ByokeepError) -> str:
             said[name] = value
     async with app.db.begin(client_id=case.one.client_id) as tx:
         to = "quarantined" if quarantine else "failed"
-        if not await connections.end(tx, case.actor, case.one, case.account, to=to, reason=error.code, **said):
+        if not await connections.end(tx, case.actor, case.one, case.account, to=to, reason=_reason(error), **said):
             now = await tx.one(connections.GET, client_id=case.one.client_id, id=case.one.id)
             return now.state
         if quarantine:
@@ -289,6 +293,13 @@ async def _failed(app: RefresherApp, case: Case, error: ByokeepError) -> str:
                 tx, app, case.actor, reason=error.code, client_id=case.one.client_id, object_id=case.account.id
             )
     return to
+
+
+def _reason(error: ByokeepError) -> str:
+    """Return the reason as people read it: what there was to choose from differs in what to do."""
+    if error.code != "account_not_chosen":
+        return error.code
+    return _NOT_CHOSEN.get(str(error.fields.get("cause", "")), error.code)
 
 
 def _got(found: T | Fault, code: str) -> T:
