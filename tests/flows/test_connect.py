@@ -208,8 +208,8 @@ async def test_another_account_replaces_nothing(office: Office) -> None:
 
 
 async def test_what_there_was_to_choose_from_is_said(office: Office) -> None:
-    """No account, several, and one that is not there are three reasons; a name that an account of the other login has is
-    refused, and no advice ends that account."""
+    """No account, several, and one that is not there are three reasons; a name that an account of the other login has
+    is refused, and no advice ends that account."""
     client = await office.client()
     several = await office.connect(client, "meta", "cafe")
     assert (several["state"], several["reason"]) == ("failed", "several_accounts")

@@ -43,7 +43,7 @@ def set_(login: str, *, app_id: str, redirect_uri: str, public: bool = False, fd
         public: The app has no secret; where the platform knows such.
         fd: Read the secret from this descriptor.
     """
-    secret = Secret(b"") if public else read_secret(prompt=f"{login} app secret", fd=fd)
+    secret = Secret(b"") if public else read_secret(prompt=f"{login} app secret", fd=fd, what="app's secret")
     params = {"app_id": app_id, "redirect_uri": redirect_uri}
     made = run(call("PUT", f"/v1/apps/{segment(login)}", raw=secret, params=params))
     secret.wipe()

@@ -18,7 +18,7 @@ app: Final = App(name="incident", help="A platform was lost, or the vault of pro
 platform: Final = App(name="platform", help="Close, look at and bring back one platform of one client.")
 app.command(platform)
 app.command(vault.app)
-_COLUMNS: Final = ("platform", "stage", "cause", "way", "number", "of", "acts", "taken", "done", "changed_at")
+_COLUMNS: Final = ("platform", "stage", "cause", "changed_at", "canary")
 
 
 @platform.command
@@ -51,12 +51,21 @@ def status(client: UUID) -> None:
     if session().as_json:
         show(found)
         return
-    tell(found["platforms"], title="Platforms", columns=_COLUMNS)
+    lost = [{**one, "canary": _canary(one)} for one in found["platforms"]]
+    tell(lost, title="Platforms", columns=_COLUMNS)
     if found["requests"]:
         say("")
         step = again(f"incident platform approve {found['requests'][0]['id']}", own_token=False)
         tell(found["requests"], title="Waiting for an approver", note=f"Next, by an approver: {step}",
              columns=("id", "scope", "reason", "requested_by", "expires_at"))  # fmt: skip
+
+
+def _canary(one: dict[str, Any]) -> str:
+    if one["stage"] != "canary":
+        return "open again" if one["stage"] == "open" else "not begun"
+    under_way = one["taken"] - one["done"]
+    more = f", {under_way} under way" if under_way else ""
+    return f"stage {one['number'] + 1} of {one['of']}: {one['done']} of {one['acts']} acts done{more}"
 
 
 @platform.command

@@ -115,7 +115,7 @@ _OF_CONNECTION: Final = {
     "scopes_unknown": "The platform does not say what was granted, which is not enough; begin again.",
     "account_not_chosen": "The platform names no account that can be taken; look at the login there, then begin again.",
     "no_account": "This login opens no account of that kind; log in as somebody who manages one, then begin again.",
-    "several_accounts": "This login opens several accounts: begin again with --pick and the id as the platform shows it.",
+    "several_accounts": "This login opens several: begin again with --pick and the id as the platform shows it.",
     "pick_not_there": "The id of --pick is not among the accounts that this login opens; look at it, then begin again.",
     "already_connected": "This client has the account already, under another name: see `byokeep account list`.",
     "account_taken": "This account can not be connected here. If it moves, its present owner disconnects it first.",

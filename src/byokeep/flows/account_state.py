@@ -19,7 +19,7 @@ from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.identity import shown
 from byokeep.core.keystate import KeyState
-from byokeep.core.model import LANES_OF, Actor, ClientId, Lane, LanePolicy, Provider
+from byokeep.core.model import LANES_OF, PLATFORMS, Actor, ClientId, Lane, LanePolicy, Provider
 from byokeep.core.policy import Verb
 from byokeep.flows import refs
 from byokeep.flows.accounts import PlatformAccount, account_from, parse_platform, set_lanes
@@ -90,8 +90,9 @@ def _full(row: Row) -> AccountState:
         account=account, login=row["login"], external_id=row["external_id"], said_username=row["said_username"],
         said_display_name=row["said_display_name"], state=_state(row), reason=row["grant_reason"] or "",
         policy=_POLICY_OF[frozenset(Lane(lane) for lane in account.lanes)], purposes=tuple(row["purposes"] or ()),
-        over=row["grant_state"] not in (None, "live"), reauth_at=row["reauth_at"], obtained_at=row["obtained_at"], access_ends_at=row["access_expires_at"],
-        due_at=row["due_at"], verified_at=row["verified_at"], connected_seq=row["connected_seq"],
+        over=row["grant_state"] not in (None, "live"), reauth_at=row["reauth_at"], obtained_at=row["obtained_at"],
+        access_ends_at=row["access_expires_at"], due_at=row["due_at"], verified_at=row["verified_at"],
+        connected_seq=row["connected_seq"],
         drift=bool(row["drift"]),
     )  # fmt: skip
 
@@ -126,7 +127,7 @@ async def get_state(app: WebApp, actor: Actor, client_id: ClientId, *, where: st
 
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
-        Rejected: ``unknown_provider``, ``not_a_platform``.
+        Rejected: ``unknown_platform``.
     """
     return await _find(app, actor, Verb.CLIENT_READ, client_id, where, account)
 
@@ -143,12 +144,14 @@ async def set_policy(
     """
     found = await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
     one = found.account
-    async with recorded_rejections(app, actor, EventName.LANES_SET, client_id=client_id, object_id=one.id):
-        async with app.db.begin(client_id=client_id) as tx:
-            found = await _steady(tx, found)
-            _allow(app, found, frozenset(LANES_OF[policy]))
-            await require_proof(tx, client_id, one.id, frozenset(LANES_OF[policy]))
-            await _set_lanes(tx, actor, found, policy)
+    async with (
+        recorded_rejections(app, actor, EventName.LANES_SET, client_id=client_id, object_id=one.id),
+        app.db.begin(client_id=client_id) as tx,
+    ):
+        found = await _steady(tx, found)
+        _allow(app, found, frozenset(LANES_OF[policy]))
+        await require_proof(tx, client_id, one.id, frozenset(LANES_OF[policy]))
+        await _set_lanes(tx, actor, found, policy)
     return await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
 
 
@@ -262,10 +265,15 @@ def platform_of(logins: Sequence[LoginInfo], where: str) -> Provider:
     """Return the platform that a word names: its own name, or a login's.
 
     Raises:
-        Rejected: ``unknown_provider``, ``not_a_platform``.
+        Rejected: ``unknown_platform``.
     """
     named = {one.id: one for one in logins}
-    return named[where].provider if where in named else parse_platform(where)
+    if where in named:
+        return named[where].provider
+    if where in PLATFORMS:
+        return Provider(where)
+    known = sorted({*named, *PLATFORMS})
+    raise Rejected("unknown_platform", next_step="Name a platform or a login: " + ", ".join(known) + ".")
 
 
 def _not_connected(found: AccountState) -> Conflict:
