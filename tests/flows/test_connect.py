@@ -227,6 +227,30 @@ async def test_what_there_was_to_choose_from_is_said(office: Office) -> None:
     assert (await office.state(client, "meta", "cafe"))["state"] == "connected"
 
 
+async def test_a_name_that_was_never_connected_goes(office: Office) -> None:
+    """While somebody may answer it is listed; when the consent has failed it is gone, its records are not, and the name
+    is free, for the other login of the platform too."""
+    client = await office.client()
+
+    async def listed() -> list[tuple[str, str]]:
+        status, reply = await office.desk.call("GET", f"/v1/clients/{client}/accounts", "operator")
+        assert status == 200
+        return [(one["account"], one["state"]) for one in reply["accounts"]]
+
+    begun = await office.begin(client, "meta", "cafe")
+    assert await listed() == [("cafe", "not_connected")]
+    said = await office.consent(begun["authorize_url"], "meta")
+    await office.bring(client, begun, said)
+    assert await office.finish() == 1
+    assert (await office.look(client, begun))["state"] == "failed"
+    assert await listed() == []
+    assert len(office.desk.stand.events("platform_connect_failed")) == 1
+    await office.connected(client, "instagram", "cafe")
+    body = {"platform": "x", "account": "hand", "username": "hand", "display_name": "By hand"}
+    assert (await office.desk.call("POST", f"/v1/clients/{client}/accounts", "operator", body))[0] == 201
+    assert await listed() == [("cafe", "connected"), ("hand", "registered")]
+
+
 async def test_a_persons_login_takes_the_first_steps_back(office: Office) -> None:
     """A closed platform comes to *permitted*, in order and on record, and a broken renewal is over."""
     client = await office.client()

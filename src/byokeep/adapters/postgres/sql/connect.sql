@@ -246,7 +246,8 @@ WITH gone AS (
 SELECT * FROM gone;
 
 -- name: accounts_states
--- Accounts with what their grants say; a registered one may have none.
+-- Accounts with what their grants say; a registered one may have none. A name for which every consent failed is nobody's
+-- account: who asks for all is not told of it, and who uses the name again takes its row.
 SELECT a.*, g.login, g.external_id, g.username AS said_username, g.display_name AS said_display_name,
        g.state AS grant_state, g.reason AS grant_reason, g.purposes, g.scopes, g.reauth_at, g.access_expires_at,
        g.verified_at, g.drift, g.connected_seq, g.obtained_at, g.due_at,
@@ -260,6 +261,10 @@ SELECT a.*, g.login, g.external_id, g.username AS said_username, g.display_name 
   LEFT JOIN byokeep.account_grant g ON g.client_id = a.client_id AND g.account_id = a.id
  WHERE a.client_id = :client_id AND (CAST(:account AS text) IS NULL OR a.account = CAST(:account AS text))
    AND (CAST(:platform AS text) IS NULL OR a.platform = CAST(:platform AS text))
+   AND (CAST(:account AS text) IS NOT NULL OR g.account_id IS NOT NULL OR a.username <> ''
+        OR EXISTS (SELECT FROM byokeep.connection c WHERE c.client_id = a.client_id AND c.account_id = a.id
+                      AND c.state IN ('started', 'answered', 'taken'))
+        OR EXISTS (SELECT FROM byokeep.profile_account p WHERE p.client_id = a.client_id AND p.account_id = a.id))
  ORDER BY a.platform, a.account LIMIT :limit;
 
 -- name: grant_steady
