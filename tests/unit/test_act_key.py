@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from byokeep.client import ClientSettings, Keep
+from byokeep.core.act_key import check_key, is_key
 from byokeep.core.errors import Rejected
-from byokeep.wire.act_key import check_key, is_key
 
 GOOD = ("post-0001", "a" * 8, "a" * 64, "2026-01-31T12:00:00", "A_b.c:d-")
 BAD = ("", "short", "a" * 7, "a" * 65, "with blank", "ümlaut-key", "post-0001\n", "post/0001")

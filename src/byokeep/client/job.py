@@ -20,9 +20,9 @@ from uuid import UUID
 from byokeep.client.http import Broker
 from byokeep.client.lease import HeldLease, now
 from byokeep.client.webhooks import JobWebhooks
+from byokeep.core.act_key import check_key
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.act_key import check_key
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext

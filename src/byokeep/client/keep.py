@@ -20,9 +20,9 @@ from byokeep.client.http import Broker
 from byokeep.client.job import Job
 from byokeep.client.lease import HeldLease
 from byokeep.client.settings import ClientSettings, from_environment, read_token
+from byokeep.core.act_key import check_key
 from byokeep.core.errors import ByokeepError, Denied, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.act_key import check_key
 
 
 class Keep:

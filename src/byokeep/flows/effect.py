@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from byokeep.core.act_key import is_key
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.identity import Face
@@ -36,7 +37,6 @@ from byokeep.flows.refusal import raise_alert, record_refusal
 from byokeep.flows.scopes import effect_scopes, hold_open, switches_open
 from byokeep.flows.standing import Standing, against_grant, standing, take_act
 from byokeep.ports import Query, Row
-from byokeep.wire.act_key import is_key
 
 _FACTS: Final = Query("permit_facts", lambda row: row)
 _INSERT: Final = Query("permit_insert", lambda row: row["expires_at"], ends=True)

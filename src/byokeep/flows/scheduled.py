@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+from byokeep.core.act_key import is_key
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import MACHINE_ROLES, PLATFORMS, Actor, ClientId, EffectKind, Lane
@@ -25,7 +26,6 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Row
-from byokeep.wire.act_key import is_key
 
 MAX_LISTED: Final = 500
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
