@@ -33,7 +33,9 @@ async def test_a_look_that_found_nothing_out_is_a_failure(owner: Owner) -> None:
     await owner.prepare("x")
     ran, _ = await owner.connect(client, "x")
     assert ran.code == 0, ran.said
-    assert "account lane" in ran.err
+    assert f"Waiting at 127.0.0.1:{owner.port} until " in ran.err
+    assert f"account lane {client} x acme api" in ran.err
+    assert "canary" not in ran.err
     words = ("account", "verify", client, "x", "acme")
     assert (await owner.run(*words)).code == 0
     await owner.tell("faults", provider="x", kind="status", match={"call": "identity"}, status=503)

@@ -19,10 +19,14 @@ from rich.console import Console
 
 from byokeep.cli import api, choices, terminal
 from byokeep.cli.main import app, run
+from byokeep.cli.redirect import Listener
 from byokeep.client.http import error_from
 from byokeep.core import model, next_steps
+from byokeep.core.errors import Rejected
+from byokeep.core.secret import Secret
 from byokeep.redact.canary import PROVIDERS, new_canary
 from byokeep.settings import Settings
+from tests.support.owner import free_port
 
 
 def commands(tree: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -298,6 +302,14 @@ def test_what_leads_to_nothing_is_named_as_what_it_is() -> None:
     assert asked == "client"
     assert api.no_such("account").endswith("that of an account.")
     assert api.no_such("client").endswith("that of a client.")
+
+
+async def test_who_waited_in_vain_is_told_for_what() -> None:
+    """Nobody came: the run stands in the error, for `evidence show`."""
+    uri = f"http://127.0.0.1:{free_port()}/x"
+    async with Listener(uri, state=Secret("s" * 43), binding=Secret("b" * 43)) as listener:
+        with pytest.raises(Rejected, match=f"not_answered sop={ID}"):
+            await listener.answer(limit_s=0.05, sop=ID)
 
 
 def test_every_next_step_of_a_run_without_evidence_reaches_the_caller() -> None:
