@@ -211,12 +211,12 @@ async def test_what_there_was_to_choose_from_is_said(office: Office) -> None:
     """No account, several, and one that is not there are three reasons; a name that an account of the other login has
     is refused, and no advice ends that account."""
     client = await office.client()
-    several = await office.connect(client, "meta", "cafe")
+    several = await office.connect(client, "meta", "cafe", consent={"accounts": ["acme", "bravo"]})
     assert (several["state"], several["reason"]) == ("failed", "several_accounts")
     picked = await office.connect(client, "meta", "cafe", pick="99999")
     assert (picked["state"], picked["reason"]) == ("failed", "pick_not_there")
-    await office.fault("meta", "wrong_identity", "identity", lie="no_account")
-    none = await office.connect(client, "meta", "cafe")
+    await office.fault("x", "wrong_identity", "identity", lie="no_account")
+    none = await office.connect(client, "x", "cafe")
     assert (none["state"], none["reason"]) == ("failed", "no_account")
     await office.connected(client, "instagram", "cafe")
     path = f"/v1/clients/{client}/logins/meta/accounts/cafe/connect"
@@ -237,7 +237,7 @@ async def test_a_name_that_was_never_connected_goes(office: Office) -> None:
         assert status == 200
         return [(one["account"], one["state"]) for one in reply["accounts"]]
 
-    begun = await office.begin(client, "meta", "cafe")
+    begun = await office.begin(client, "meta", "cafe", pick="99999")
     assert await listed() == [("cafe", "not_connected")]
     said = await office.consent(begun["authorize_url"], "meta")
     await office.bring(client, begun, said)

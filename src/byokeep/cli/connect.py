@@ -116,21 +116,23 @@ async def _connect(client: UUID, login: str, account: str, body: dict[str, Any],
                 form = await listener.answer(limit_s=_LIFE_S, sop=begun["sop"])
             found = await _finished(base, form)
             await listener.linger()
-    back = await _way_back(client, login, account) if found["state"] == "connected" else ""
-    return _told(found, client, login, account, back=back)
+    return _told(found, await _onward(client, login, account) if found["state"] == "connected" else "")
 
 
-async def _way_back(client: UUID, login: str, account: str) -> str:
-    """Return what leads back, where the platform was lost and only a canary opens it again (runbook 7.2)."""
+async def _onward(client: UUID, login: str, account: str) -> str:
+    """Return what comes after a login: a lane, where none is open; a canary, where the platform was lost (7.2)."""
+    who = f"{client} {quote(login)} {quote(account)}"
+    lane = f"No lane is open: what it may do a person says. Next: {again(f'account lane {who} api')}"
     try:
         at = await call("GET", f"/v1/clients/{client}/accounts/{segment(login)}/{segment(account)}")
         lost = (await call("GET", f"/v1/clients/{client}/platforms"))["platforms"]
     except ByokeepError:  # it is connected all the same
-        return ""
-    if not any(one["platform"] == at["platform"] and one["stage"] == "permitted" for one in lost):
-        return ""
-    canary = again(f"incident platform canary {client} {at['platform']}")
-    return f"\nThe platform was lost, so it opens by a canary. Then: {canary}"
+        return lane
+    note = lane if at["policy"] == "off" else f"Next: {again(f'account show {who}')}"
+    if any(one["platform"] == at["platform"] and one["stage"] == "permitted" for one in lost):
+        canary = again(f"incident platform canary {client} {at['platform']}")
+        note += f"\nThe platform was lost, which empties lanes, and opens by a canary. Then: {canary}"
+    return note
 
 
 def _invite(url: str, *, browse: bool) -> None:
@@ -169,11 +171,10 @@ async def _finished(base: str, form: Secret) -> dict[str, Any]:
             await asyncio.sleep(0.2)
 
 
-def _told(found: dict[str, Any], client: UUID, login: str, account: str, *, back: str) -> int:
+def _told(found: dict[str, Any], onward: str) -> int:
     shown = {name: found[name] for name in ("connection", "sop", "login", "state", "reason")}
     if found["state"] == "connected":
-        lane = again(f"account lane {client} {quote(login)} {quote(account)} api")
-        show(shown, title="Account", note=f"What it may do is said anew: no lane is open. Next: {lane}{back}")
+        show(shown, title="Account", note=onward)
         return 0
     show(shown, title="Account")
     if found["state"] in _OPEN:
