@@ -123,7 +123,8 @@ def state_out(one: AccountState) -> dict[str, Any]:
         "said_username": None if one.said_username is None else shown(one.said_username),
         "said_display_name": None if one.said_display_name is None else shown(one.said_display_name),
         "reauth_at": at_out(one.reauth_at), "renewed_at": at_out(one.obtained_at),
-        "token_ends_at": at_out(one.access_ends_at), "next_renewal_at": at_out(one.due_at),
+        "token_ends_at": at_out(None if one.state == "disconnected" else one.access_ends_at),
+        "next_renewal_at": at_out(one.due_at),
         "verified_at": at_out(one.verified_at),
         "next": _next(one),
     }  # fmt: skip
