@@ -211,7 +211,8 @@ async def test_what_there_was_to_choose_from_is_said(office: Office) -> None:
     """No account, several, and one that is not there are three reasons; a name that an account of the other login has
     is refused, and no advice ends that account."""
     client = await office.client()
-    several = await office.connect(client, "meta", "cafe", consent={"accounts": ["acme", "bravo"]})
+    await office.fault("x", "wrong_identity", "identity", lie="two_accounts")
+    several = await office.connect(client, "x", "cafe")
     assert (several["state"], several["reason"]) == ("failed", "several_accounts")
     picked = await office.connect(client, "meta", "cafe", pick="99999")
     assert (picked["state"], picked["reason"]) == ("failed", "pick_not_there")
