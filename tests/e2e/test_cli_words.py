@@ -17,12 +17,16 @@ import pytest
 from cyclopts import App
 from rich.console import Console
 
-from byokeep.cli import choices, terminal
+from byokeep.cli import api, choices, terminal
 from byokeep.cli.main import app, run
+from byokeep.cli.redirect import Listener
 from byokeep.client.http import error_from
 from byokeep.core import model, next_steps
+from byokeep.core.errors import Rejected
+from byokeep.core.secret import Secret
 from byokeep.redact.canary import PROVIDERS, new_canary
 from byokeep.settings import Settings
+from tests.support.owner import free_port
 
 
 def commands(tree: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -127,6 +131,7 @@ ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
         (["audit", "verify", "nothing-here.jsonl"], "keys_missing"),
         (["evidence", "verify", "/none", "--keys", "/none"], "unreadable_file"),
         (["init"], "admin_token_missing"),
+        (["account", "connect", ID, "x", "acme", "--for", "publish,,engage"], "bad_purpose"),
         (["job", "run", "--client", ID, "--secret", "openai", "python", "x.py"], "stands after --, e.g."),
         (["job", "run", "--client", ID, "--secret", "openai", "--", "cat", "{google}"], "add --secret google"),
         (["job", "run", "--client", ID, "--secret", "openai", "--", "no-such-command"], "command_not_found"),
@@ -264,6 +269,47 @@ def test_a_taken_port_is_told_in_our_words(capsys: pytest.CaptureFixture[str]) -
         port = taken.getsockname()[1]
         assert run(["sim", "--port", str(port)]) == 2
     assert f"port_unusable port={port}" in capsys.readouterr().err
+
+
+def test_what_stands_in_rows_is_said_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A canary's counts, and that nobody renews anything now, are sentences; `--json` has the rows as they came."""
+    lost: dict[str, Any] = {"platform": "x", "cause": "revoked", "way": 2, "number": 0, "of": 3, "acts": 1, "taken": 0,
+                            "done": 0, "changed_at": "2026-01-31T12:00:00Z"}  # fmt: skip
+    rows = [{**lost, "stage": "canary"}, {**lost, "stage": "canary", "number": 1, "acts": 5, "taken": 3, "done": 2},
+            {**lost, "stage": "closed"}]  # fmt: skip
+    answers = {f"/v1/clients/{ID}/platforms": {"platforms": rows, "requests": []}, "/v1/refreshers": {"refreshers": []}}
+
+    async def call(_: str, path: str) -> Any:
+        return answers[path]
+
+    monkeypatch.setattr("byokeep.cli.incident.call", call)
+    monkeypatch.setattr("byokeep.cli.refreshers.call", call)
+    assert run(["incident", "platform", "status", ID]) == 0
+    shown = capsys.readouterr().out
+    for words in ("stage 1 of 3: 0 of 1 acts done", "stage 2 of 3: 2 of 5 acts done, 1 under way", "not begun"):
+        assert words in shown
+    assert run(["incident", "platform", "status", ID, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["platforms"] == rows
+    assert run(["account", "refreshers"]) == 0
+    assert "No renewal is under way" in capsys.readouterr().err
+
+
+def test_what_leads_to_nothing_is_named_as_what_it_is() -> None:
+    """The id in the address of a consent is a client's, whatever else stands there; the article fits the word."""
+    asked = api._asked_for(f"/v1/clients/{ID}/logins/x/accounts/acme/connect", None)
+    assert asked == "client"
+    assert api.no_such("account").endswith("that of an account.")
+    assert api.no_such("client").endswith("that of a client.")
+
+
+async def test_who_waited_in_vain_is_told_for_what() -> None:
+    """Nobody came: the run stands in the error, for `evidence show`."""
+    uri = f"http://127.0.0.1:{free_port()}/x"
+    async with Listener(uri, state=Secret("s" * 43), binding=Secret("b" * 43)) as listener:
+        with pytest.raises(Rejected, match=f"not_answered sop={ID}"):
+            await listener.answer(limit_s=0.05, sop=ID)
 
 
 def test_every_next_step_of_a_run_without_evidence_reaches_the_caller() -> None:

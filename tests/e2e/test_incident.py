@@ -100,7 +100,10 @@ async def test_a_revoked_account_comes_back_by_commands_alone(owner: Owner) -> N
     assert (await owner.connect(client, "x", account="bravo"))[0].code == 6
     assert (await status(owner, client))["stage"] == "closed"
     await owner.tell("accounts", platform="x", posts=3, **ACCOUNTS["x"][0])
-    assert (await owner.connect(client, "x"))[0].code == 0
+    back = (await owner.connect(client, "x"))[0]
+    assert back.code == 0
+    for step in (f"account lane {client} x acme api", f"incident platform canary {client} x"):
+        assert step in back.err
     assert (await status(owner, client))["stage"] == "permitted"
     await owner.json("account", "lane", client, "x", "acme", "api")
     assert await published(owner, client) == ["platform_closed"]

@@ -92,6 +92,10 @@ async def test_what_was_not_declared_is_refused(stand: Stand) -> None:
             async with job.effect("publish", **EFFECT, key="post-0001"):
                 pytest.fail("the block was entered")
         assert caught.value.code == "effect_not_declared"
+        with pytest.raises(Rejected, match="bad_key"):  # the program's mistake: nobody is asked, nobody is alarmed
+            async with job.effect("publish", **EFFECT, key="short"):
+                pytest.fail("the block was entered")
+    assert "blocked_bad_request" not in stand.alerts()
 
 
 async def test_a_runner_attaches_to_its_own_job_only(stand: Stand) -> None:

@@ -149,6 +149,11 @@ async def test_an_account_is_one_clients(office: Office) -> None:
     done = await office.connect(second, "x", "mine")
     assert (done["state"], done["reason"]) == ("failed", "account_taken")
     assert not any((await office.live(second, "x", done["account_id"])).values())
+    assert office.desk.stand.alerts().count("account_taken") == 1
+    again = await office.connect(first, "x", "twice")  # the same client's second name for it is nobody's quarrel
+    assert (again["state"], again["reason"]) == ("failed", "already_connected")
+    assert office.desk.stand.alerts().count("account_taken") == 1
+    assert not any((await office.live(first, "x", again["account_id"])).values())
     for row in office.sql(
         f"SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record WHERE chain = '{second}'"
     ).splitlines():
@@ -316,6 +321,51 @@ async def test_another_account_replaces_nothing(office: Office) -> None:
     assert len(office.desk.stand.events("platform_connected")) == 2
 
 
+async def test_what_there_was_to_choose_from_is_said(office: Office) -> None:
+    """No account, several, and one that is not there are three reasons; a name that an account of the other login has
+    is refused, and no advice ends that account."""
+    client = await office.client()
+    await office.fault("x", "wrong_identity", "identity", lie="two_accounts")
+    several = await office.connect(client, "x", "cafe")
+    assert (several["state"], several["reason"]) == ("failed", "several_accounts")
+    picked = await office.connect(client, "meta", "cafe", pick="99999")
+    assert (picked["state"], picked["reason"]) == ("failed", "pick_not_there")
+    await office.fault("x", "wrong_identity", "identity", lie="no_account")
+    none = await office.connect(client, "x", "cafe")
+    assert (none["state"], none["reason"]) == ("failed", "no_account")
+    await office.connected(client, "instagram", "cafe")
+    path = f"/v1/clients/{client}/logins/meta/accounts/cafe/connect"
+    status, reply = await office.desk.call("POST", path, "operator", {})
+    assert (status, reply["code"], reply["login"]) == (409, "other_login", "instagram")
+    assert "choose another name" in reply["next_step"]
+    assert "isconnect" not in reply["next_step"]
+    assert (await office.state(client, "meta", "cafe"))["state"] == "connected"
+
+
+async def test_a_name_that_was_never_connected_goes(office: Office) -> None:
+    """While somebody may answer it is listed; when the consent has failed it is gone, its records are not, and the name
+    is free, for the other login of the platform too."""
+    client = await office.client()
+
+    async def listed() -> list[tuple[str, str]]:
+        status, reply = await office.desk.call("GET", f"/v1/clients/{client}/accounts", "operator")
+        assert status == 200
+        return [(one["account"], one["state"]) for one in reply["accounts"]]
+
+    begun = await office.begin(client, "meta", "cafe", pick="99999")
+    assert await listed() == [("cafe", "not_connected")]
+    said = await office.consent(begun["authorize_url"], "meta")
+    await office.bring(client, begun, said)
+    assert await office.finish() == 1
+    assert (await office.look(client, begun))["state"] == "failed"
+    assert await listed() == []
+    assert len(office.desk.stand.events("platform_connect_failed")) == 1
+    await office.connected(client, "instagram", "cafe")
+    body = {"platform": "x", "account": "hand", "username": "hand", "display_name": "By hand"}
+    assert (await office.desk.call("POST", f"/v1/clients/{client}/accounts", "operator", body))[0] == 201
+    assert await listed() == [("cafe", "connected"), ("hand", "registered")]
+
+
 async def test_a_persons_login_takes_the_first_steps_back(office: Office) -> None:
     """A closed platform comes to *permitted*, in order and on record, and a broken renewal is over."""
     client = await office.client()
@@ -391,6 +441,11 @@ async def test_an_account_is_looked_at_again(office: Office) -> None:
     await connect_care.check_due(office.app)
     state = await office.state(client, "x")
     assert (state["identity"], state["verified_at"], state["policy"]) == ("unknown", None, "api")
+    assert (state["state"], state["reason"]) == ("connected", "transient")
+    await office.act(client, "x", "verify")
+    await connect_care.check_due(office.app)
+    state = await office.state(client, "x")
+    assert (state["identity"], state["reason"]) == ("match", "")
     await office.act(client, "x", "verify")
     await office.fault("x", "wrong_identity", "identity", lie="other")
     await connect_care.check_due(office.app)
@@ -414,8 +469,11 @@ async def test_a_disconnected_account_serves_nobody(office: Office, login: str, 
     if login != "instagram":
         await office.fault(login, "feigned", "revoke", times=2)
     status, reply = await office.act(client, login, "disconnect")
-    assert (status, reply["policy"]) == (200, "off")
+    assert (status, reply["state"], reply["policy"], reply["next"]) == (200, "disconnecting", "off", "")
     assert office.sql("SELECT state FROM byokeep.credential_ref") == "deactivated"
+    for act, body in (("lane", {"policy": "api"}), ("lane", {"policy": "off"}), ("verify", None)):
+        status, refused = await office.act(client, login, act, body)
+        assert (status, refused["code"]) == (409, "disconnecting"), act
     assert await connect_care.end_disconnected(office.app) == 1
     if login != "instagram":
         last = json.loads(office.desk.stand.events("grant.revoked")[-1])
@@ -423,10 +481,12 @@ async def test_a_disconnected_account_serves_nobody(office: Office, login: str, 
         assert (await office.live(client, login, done["account_id"]))["access"] == []
         assert await connect_care.end_disconnected(office.app) == 0
         office.sql("UPDATE byokeep.account_grant SET changed_at = now() - interval '1 hour'")
+        office.sql("UPDATE byokeep.platform_account SET lanes = '{api}'")  # as an older installation may have left it
         assert await connect_care.end_disconnected(office.app) == 1
     last = json.loads(office.desk.stand.events("grant.revoked")[-1])
     assert (last["outcome"], last["fields"]["verification"]) == ("ok", said)
-    assert (await office.state(client, login))["state"] == "disconnected"
+    state = await office.state(client, login)
+    assert (state["state"], state["policy"], state["lanes"]) == ("disconnected", "off", [])
     assert not any((await office.live(client, login, done["account_id"])).values())
     assert office.sql("SELECT state FROM byokeep.credential_ref") == "destroyed"  # the inventory misses nothing
     assert await connect_care.end_disconnected(office.app) == 0

@@ -205,7 +205,7 @@ async def test_only_an_exact_address_takes_an_answer_and_sends_nobody_elsewhere(
         said = await asked(port, f"/x?state={state}&code=c0de&next=//evil.example", f"127.0.0.1:{port}")
         assert b"\r\nLocation: /x/done\r\n" in said
         assert b"evil" not in said
-        assert dict(parse_qsl((await listener.answer(limit_s=1)).reveal().decode()))["redirect"] == uri
+        assert dict(parse_qsl((await listener.answer(limit_s=1, sop="s")).reveal().decode()))["redirect"] == uri
 
 
 async def asked(port: int, target: str, host: str) -> bytes:

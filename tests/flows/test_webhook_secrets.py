@@ -257,9 +257,15 @@ async def test_who_may_store_list_and_retire(desk: Desk) -> None:
     assert (await desk.call("GET", f"/v1/clients/{client}/webhooks", stranger))[0] == 404
     status, listed = await desk.call("GET", f"/v1/clients/{client}/webhooks", "auditor")
     assert (status, [one["version"] for one in listed["webhooks"]]) == (200, [1])
+    (one,) = listed["webhooks"]
+    assert (one["state"], one["verification"], one["rotation_due_at"] is None) == ("active", "pending", False)
     assert value not in json.dumps(listed)
     status, _ = await desk.call("POST", path + "/retire", "operator", {"reason": "not_used", "previous_only": True})
     assert status == 404
+    status, ended = await desk.call(
+        "POST", path + "/retire", "operator", {"reason": "not_used", "previous_only": False}
+    )
+    assert (status, ended["state"], ended["rotation_due_at"]) == (200, "deactivated", None)
 
 
 async def test_inventory_and_leak_fingerprints_know_signing_secrets(desk: Desk) -> None:

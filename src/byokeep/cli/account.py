@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from shlex import quote
 from typing import Any, Final
 from uuid import UUID
@@ -15,8 +16,9 @@ from byokeep.cli import connect, refreshers, transfer, webhook
 from byokeep.cli.api import call, run, segment
 from byokeep.cli.choices import Lane, LanePolicy, Platform
 from byokeep.cli.names import tell
-from byokeep.cli.terminal import again, busy
-from byokeep.core.errors import Unavailable
+from byokeep.cli.terminal import again, busy, session
+from byokeep.core import next_steps
+from byokeep.core.errors import Conflict, Unavailable
 
 app: Final = App(name="account", help="Connect platform accounts, and enable their lanes.")
 app.command(connect.app)
@@ -27,8 +29,9 @@ app.command(transfer.transfer_approve)
 app.command(webhook.app)
 app.command(refreshers.refreshers)
 app.command(refreshers.refresher_gone)
-_COLUMNS: Final = ("platform", "account", "state", "policy", "identity", "username", "reauth_at", "next")
+_COLUMNS: Final = ("platform", "login", "account", "state", "policy", "identity", "username", "reauth_at", "next")
 _LOOK_S: Final = 60
+_OVER: Final = frozenset({"needs_reauth", "unverified", "disconnecting", "disconnected"})
 
 
 @app.command
@@ -91,37 +94,68 @@ def show_(client: UUID, where: str, account: str) -> None:
         where: The platform, or the login.
     """
     found = run(call("GET", _path(client, where, account)))
-    tell(found, title="Account", note=_next(client, where, found))
+    _show(found, note=_next(client, where, found))
 
 
 @app.command
-def verify(client: UUID, where: str, account: str, *, wait: bool = True) -> None:
+def verify(client: UUID, where: str, account: str, *, wait: bool = True) -> int:
     """Ask the platform now whose account it is.
+
+    Exit code 0: the same account. 4: nobody could tell, which is no match. 6: another account answered, or its owner
+    must log in again.
 
     Example: byokeep account verify $CLIENT x acme
 
     Args:
         where: The platform, or the login.
-        wait: Wait until the answer is there.
+        wait: Wait until the answer is there, and for the renewal that it may ask for.
     """
     path = _path(client, where, account)
-    found = run(_looked(path, wait=wait))
-    tell(found, title="Account", note=_next(client, where, found))
-
-
-async def _looked(path: str, *, wait: bool) -> dict[str, Any]:
-    before: dict[str, Any] = await call("GET", path)
-    asked: dict[str, Any] = await call("POST", f"{path}/verify")
     if not wait:
-        return asked
+        found = run(call("POST", f"{path}/verify"))
+        _show(found, note="Asked. Next: " + again(f"account show {client} {quote(where)} {quote(account)}"))
+        return 0
+    found = run(_looked(path))
+    code, said = _judged(found)
+    _show(found, note="\n".join(line for line in (said, _next(client, where, found)) if line))
+    return code
+
+
+def _judged(found: Mapping[str, Any]) -> tuple[int, str]:
+    """Return the exit code of a look, and what to do where it did not come to a match."""
+    if found["state"] not in ("connected", "name_changed"):
+        return Conflict.exit_code, next_steps.OF_LOOK["mismatch" if found["state"] == "mismatch" else "lost"]
+    if found["verified_at"] is None or found["identity"] != "match":
+        return Unavailable.exit_code, next_steps.OF_LOOK["unknown"]
+    return 0, ""
+
+
+async def _looked(path: str) -> dict[str, Any]:
+    """Ask for a look and return what it came to; a token that was over is renewed, and then looked with again."""
+    found: dict[str, Any] = await call("GET", path)
+    first, seen, renewed = found["identified_at"], found["identified_at"], found["renewed_at"]
+    await call("POST", f"{path}/verify")
     deadline = time.monotonic() + _LOOK_S
     with busy("Asking the platform ..."):
         while time.monotonic() < deadline:
-            found: dict[str, Any] = await call("GET", path)
-            if found["verified_at"] is not None or found["identified_at"] != before["identified_at"]:
+            found = await call("GET", path)
+            looked = found["identified_at"] != seen
+            if found["verified_at"] is not None or found["state"] in _OVER or (looked and found["state"] == "mismatch"):
+                return found
+            if looked and found["renewed_at"] != renewed:
+                seen, renewed = found["identified_at"], found["renewed_at"]
+            elif looked and not _renewing(found):
                 return found
             await asyncio.sleep(0.2)
-    raise Unavailable("not_looked_yet", next_step="Is the refresher up? `byokeep doctor` tells.")
+    if found["identified_at"] == first:
+        raise Unavailable("not_looked_yet", next_step="Is the refresher up? `byokeep doctor` tells.")
+    return found
+
+
+def _renewing(found: Mapping[str, Any]) -> bool:
+    """Whether the look made a renewal due that has not been tried yet."""
+    due, at = found["next_renewal_at"], found["identified_at"]
+    return due is not None and datetime.fromisoformat(due) <= datetime.fromisoformat(at)
 
 
 @app.command(name="confirm-name")
@@ -148,16 +182,26 @@ def disconnect(client: UUID, where: str, account: str) -> None:
     Args:
         where: The platform, or the login.
     """
-    tell(run(call("POST", _path(client, where, account, "disconnect"))), title="Account",
-         note="Next: " + again(f"account show {client} {quote(where)} {quote(account)}"))  # fmt: skip
+    found = run(call("POST", _path(client, where, account, "disconnect")))
+    _show(found, note=_next(client, where, found))
 
 
 def _path(client: UUID, where: str, account: str, act: str = "") -> str:
     return f"/v1/clients/{client}/accounts/{segment(where)}/{segment(account)}" + (f"/{act}" if act else "")
 
 
+def _show(found: Mapping[str, Any], *, note: str) -> None:
+    shown = dict(found)
+    if found["reauth_at"] is None and not session().as_json:  # a dash would leave open whether anybody knows
+        shown["reauth_at"] = next_steps.no_reauth(found["state"], renewed=found["next_renewal_at"] is not None)
+    tell(shown, title="Account", note=note)
+
+
 def _next(client: UUID, where: str, found: Mapping[str, Any]) -> str:
     step = found["next"]
+    if found["state"] == "disconnecting":
+        look = again(f"account show {client} {quote(found['login'] or where)} {quote(found['account'])}")
+        return f"Use stopped; the refresher ends the grant. Next: {look}"
     if not step:
         return ""
     if step.startswith("profile "):

@@ -27,9 +27,9 @@ from byokeep.settings import check_address
 T = TypeVar("T")
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, connect=3)
 _KINDS: Final = {
-    "open-requests": "request", "proof": "client", "evidence": "procedure", "sops": "procedure", "refs": "key",
-    "jobs": "job", "alerts": "alert", "tokens": "token", "machines": "machine", "operators": "person or machine",
-    "accounts": "account", "clients": "client",
+    "open-requests": "request", "logins": "client", "proof": "client", "evidence": "procedure", "sops": "procedure",
+    "refs": "key", "jobs": "job", "alerts": "alert", "tokens": "token", "machines": "machine",
+    "operators": "person or machine", "accounts": "account", "clients": "client",
 }  # fmt: skip
 _LIMIT: Final = 256 * 1024 * 1024  # bytes of a reply: exports are the largest
 
@@ -153,7 +153,8 @@ async def fetch(
 
 def no_such(what: str) -> str:
     """Return what to say of an id that leads to nothing; no difference is made between absent and another's."""
-    return f"There is no such {what}, or it is none of yours. See that the id is that of a {what}."
+    article = "an" if what[0] in "aeiou" else "a"
+    return f"There is no such {what}, or it is none of yours. See that the id is that of {article} {what}."
 
 
 def _asked_for(path: str, body: object) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from datetime import datetime
 from shlex import quote
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -20,7 +21,7 @@ from byokeep.cli.names import tell
 from byokeep.cli.redirect import Listener, form_of, is_local
 from byokeep.cli.terminal import again, busy, err, say, show
 from byokeep.core import next_steps
-from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
 
 app: Final = App(name="app", help="Our own apps at the platforms: their public half, and their secret.")
@@ -42,7 +43,7 @@ def set_(login: str, *, app_id: str, redirect_uri: str, public: bool = False, fd
         public: The app has no secret; where the platform knows such.
         fd: Read the secret from this descriptor.
     """
-    secret = Secret(b"") if public else read_secret(prompt=f"{login} app secret", fd=fd)
+    secret = Secret(b"") if public else read_secret(prompt=f"{login} app secret", fd=fd, what="app's secret")
     params = {"app_id": app_id, "redirect_uri": redirect_uri}
     made = run(call("PUT", f"/v1/apps/{segment(login)}", raw=secret, params=params))
     secret.wipe()
@@ -91,7 +92,9 @@ def connect(
         open_: Open the address in this machine's browser.
         paste: Ask for the address that the browser came to, instead of waiting for it on this machine.
     """
-    purposes = [word for word in for_.split(",") if word]
+    purposes = for_.split(",") if for_ else []
+    if not all(purposes):
+        raise Rejected("bad_purpose", next_step="Write purposes with one comma between, such as publish,engage.")
     return run(_connect(client, login, account, {"purposes": purposes, "pick": pick}, browse=open_, paste=paste))
 
 
@@ -107,11 +110,29 @@ async def _connect(client: UUID, login: str, account: str, body: dict[str, Any],
     else:
         async with Listener(uri, state=state, binding=binding) as listener:
             _invite(url, browse=browse)
+            until = datetime.fromisoformat(begun["expires_at"])
+            say(f"Waiting at {urlsplit(uri).netloc} until {until:%H:%M} UTC; Ctrl-C ends it.")
             with busy("Waiting for the person ..."):
-                form = await listener.answer(limit_s=_LIFE_S)
+                form = await listener.answer(limit_s=_LIFE_S, sop=begun["sop"])
             found = await _finished(base, form)
             await listener.linger()
-    return _told(found, client, login, account)
+    return _told(found, await _onward(client, login, account) if found["state"] == "connected" else "")
+
+
+async def _onward(client: UUID, login: str, account: str) -> str:
+    """Return what comes after a login: a lane, where none is open; a canary, where the platform was lost (7.2)."""
+    who = f"{client} {quote(login)} {quote(account)}"
+    lane = f"No lane is open: what it may do a person says. Next: {again(f'account lane {who} api')}"
+    try:
+        at = await call("GET", f"/v1/clients/{client}/accounts/{segment(login)}/{segment(account)}")
+        lost = (await call("GET", f"/v1/clients/{client}/platforms"))["platforms"]
+    except ByokeepError:  # it is connected all the same
+        return lane
+    note = lane if at["policy"] == "off" else f"Next: {again(f'account show {who}')}"
+    if any(one["platform"] == at["platform"] and one["stage"] == "permitted" for one in lost):
+        canary = again(f"incident platform canary {client} {at['platform']}")
+        note += f"\nThe platform was lost, which empties lanes, and opens by a canary. Then: {canary}"
+    return note
 
 
 def _invite(url: str, *, browse: bool) -> None:
@@ -150,12 +171,12 @@ async def _finished(base: str, form: Secret) -> dict[str, Any]:
             await asyncio.sleep(0.2)
 
 
-def _told(found: dict[str, Any], client: UUID, login: str, account: str) -> int:
+def _told(found: dict[str, Any], onward: str) -> int:
     shown = {name: found[name] for name in ("connection", "sop", "login", "state", "reason")}
     if found["code_points"]:
         shown["code_points"] = found["code_points"]
     if found["state"] == "connected":
-        show(shown, title="Account", note="Next: " + again(f"account show {client} {quote(login)} {quote(account)}"))
+        show(shown, title="Account", note=onward)
         return 0
     show(shown, title="Account")
     if found["state"] in _OPEN:

@@ -19,7 +19,7 @@ platform: Final = App(name="platform", help="Close, look at and bring back one p
 app.command(platform)
 app.command(vault.app)
 _ALERTS: Final = frozenset({"account_reuse_suspected", "platform_closed"})
-_COLUMNS: Final = ("platform", "stage", "cause", "way", "number", "of", "acts", "taken", "done", "changed_at")
+_COLUMNS: Final = ("platform", "stage", "cause", "changed_at", "canary")
 
 
 @platform.command
@@ -52,7 +52,8 @@ def status(client: UUID) -> None:
     if session().as_json:
         show(found)
         return
-    tell(found["platforms"], title="Platforms", columns=_COLUMNS)
+    lost = [{**one, "canary": _canary(one)} for one in found["platforms"]]
+    tell(lost, title="Platforms", columns=_COLUMNS)
     ended = found["platforms"] and all(one["stage"] == "open" for one in found["platforms"])
     if ended and (standing := alert.to_close(_ALERTS, client_id=str(client))):
         say(standing)
@@ -61,6 +62,14 @@ def status(client: UUID) -> None:
         step = again(f"incident platform approve {found['requests'][0]['id']}", own_token=False)
         tell(found["requests"], title="Waiting for an approver", note=f"Next, by an approver: {step}",
              columns=("id", "scope", "reason", "requested_by", "expires_at"))  # fmt: skip
+
+
+def _canary(one: dict[str, Any]) -> str:
+    if one["stage"] != "canary":
+        return "open again" if one["stage"] == "open" else "not begun"
+    under_way = one["taken"] - one["done"]
+    more = f", {under_way} under way" if under_way else ""
+    return f"stage {one['number'] + 1} of {one['of']}: {one['done']} of {one['acts']} acts done{more}"
 
 
 @platform.command

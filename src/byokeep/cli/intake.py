@@ -25,12 +25,13 @@ from byokeep.core.secret import Secret
 LIMIT: Final = 8192  # bytes
 
 
-def read_secret(*, prompt: str, fd: int | None = None) -> Secret:
+def read_secret(*, prompt: str, fd: int | None = None, what: str = "value") -> Secret:
     """Read one secret.
 
     Args:
         prompt: Shown when standard input is a terminal.
         fd: File descriptor to read instead.
+        what: What it is, in a word or two; a constant of the program.
 
     Raises:
         Rejected: ``empty_value``, ``too_long``, ``bad_descriptor``.
@@ -43,7 +44,7 @@ def read_secret(*, prompt: str, fd: int | None = None) -> Secret:
             raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
             say("One trailing newline was removed.")
     if not raw:
-        raise Rejected("empty_value", next_step="Pipe the key in, give --fd N, or type it at the prompt.")
+        raise Rejected("empty_value", next_step=f"Pipe the {what} in, give --fd N, or type it at the prompt.")
     return Secret(raw)
 
 
@@ -64,7 +65,7 @@ def _drain(fd: int) -> bytes:
     except OSError:
         raise Rejected("bad_descriptor", next_step="The descriptor must be open for reading.") from None
     if len(data) > LIMIT:
-        raise Rejected("too_long", next_step="A key is at most 8 KiB.")
+        raise Rejected("too_long", next_step="A value is at most 8 KiB.")
     return data
 
 

@@ -53,7 +53,7 @@ def add(
         rotation_days: 30 to 90; default: by provider policy and risk.
         wait: Wait until the procedure has ended.
     """
-    value = read_secret(prompt=f"{provider} key", fd=fd)
+    value = read_secret(prompt=f"{provider} key", fd=fd, what="key")
     given = (("risk", risk), ("rotation_days", rotation_days))
     params = {name: str(what) for name, what in given if what is not None}
     with busy("Storing ..."):

@@ -104,7 +104,7 @@ def token(
     room = "machines" if machine else "operators"
     body = {"days": days, "overlap_s": overlap_s}
     _keep(run(call("POST", f"/v1/{room}/{subject}/tokens", body=body)), save)
-    say(f"Older tokens of this {'machine' if machine else 'person'} end {_when(overlap_s)}.")
+    say(f"Older tokens of this {'machine' if machine else 'person'}, if there are any, end {_when(overlap_s)}.")
 
 
 def _when(overlap_s: int) -> str:

@@ -107,8 +107,12 @@ class Listener:
             self._server.close()
             await self._server.wait_closed()
 
-    async def answer(self, *, limit_s: float) -> Secret:
+    async def answer(self, *, limit_s: float, sop: str) -> Secret:
         """Return the answer as a form to send on.
+
+        Args:
+            limit_s: How long to wait.
+            sop: The run that waits; named when nobody came.
 
         Raises:
             Rejected: ``not_answered``.
@@ -116,7 +120,7 @@ class Listener:
         try:
             return await asyncio.wait_for(self._came, limit_s)
         except TimeoutError:
-            raise Rejected("not_answered", next_step="Start the connection again.") from None
+            raise Rejected("not_answered", next_step="Start the connection again.", sop=sop) from None
 
     async def linger(self) -> None:
         """Give the browser a moment to fetch the page that it was sent to."""

@@ -7,16 +7,19 @@ from uuid import UUID
 
 from byokeep.cli.api import call, run
 from byokeep.cli.names import tell
-from byokeep.cli.terminal import again
+from byokeep.cli.terminal import again, say, session
 
 
 def refreshers() -> None:
-    """List the machines that have renewals of tokens under way. None is the rule: a renewal takes seconds.
+    """List the machines that have renewals under way; not those that wait. None is the rule: a renewal takes seconds.
 
     Example: byokeep account refreshers
     """
-    tell(run(call("GET", "/v1/refreshers"))["refreshers"], title="Refreshers",
-         columns=("owner", "renewals", "oldest_at", "newest_at", "gone"))  # fmt: skip
+    found = run(call("GET", "/v1/refreshers"))["refreshers"]
+    if not found and not session().as_json:
+        say("No renewal is under way, which is the rule. Whether a refresher runs tells: " + again("doctor"))
+        return
+    tell(found, title="Refreshers", columns=("owner", "renewals", "oldest_at", "newest_at", "gone"))
 
 
 def refresher_gone(owner: UUID, *, reason: str) -> None:

@@ -16,7 +16,15 @@ from byokeep.cli.terminal import busy, say
 from byokeep.core.errors import Rejected
 
 app: Final = App(name="webhook", help="Signing secrets of webhooks, for each client and sender.")
-_COLUMNS: Final = ("provider", "version", "state", "previous_version", "previous_until", "rotation_due_at")
+_COLUMNS: Final = (
+    "provider",
+    "version",
+    "state",
+    "verification",
+    "previous_version",
+    "previous_until",
+    "rotation_due_at",
+)
 _SPAN: Final = re.compile(r"([0-9]{1,7})([smhd])\Z")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -38,7 +46,7 @@ def set_(client: UUID, sender: WebhookSender, *, keep_previous: str = "0s", fd: 
         fd: Read the secret from this descriptor.
     """
     params = {"keep_previous_s": str(_seconds(keep_previous))}
-    value = read_secret(prompt=f"{sender} webhook secret", fd=fd)
+    value = read_secret(prompt=f"{sender} webhook secret", fd=fd, what="signing secret")
     with busy("Storing ..."):
         stored = run(call("PUT", f"/v1/clients/{client}/providers/{sender}/webhook", raw=value, params=params))
     value.wipe()
@@ -49,6 +57,8 @@ def set_(client: UUID, sender: WebhookSender, *, keep_previous: str = "0s", fd: 
 @app.command(name="list")
 def list_(client: UUID) -> None:
     """List a client's signing secrets: where, state, what else still holds. Never a value.
+
+    The state is `active` from the start; the verification stays `pending`, for nobody can be asked.
 
     Example: byokeep account webhook list $CLIENT
     """

@@ -20,6 +20,7 @@ from uuid import UUID
 from byokeep.client.http import Broker
 from byokeep.client.lease import HeldLease, now
 from byokeep.client.webhooks import JobWebhooks
+from byokeep.core.act_key import check_key
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
 
@@ -196,10 +197,12 @@ class Job:
             effect: ``publish``, ``comment``, ...
             platform: Where.
             account: As which account.
-            key: Your idempotency key, 8 to 64 characters: the same act carries the same key, also after a crash.
+            key: Your idempotency key, 8 to 64 letters, digits and ``. _ : -``: the same act carries the same key, also
+                after a crash.
             lane: ``api`` or ``browser``.
 
         Raises:
+            Rejected: ``bad_key``; nobody was asked.
             Denied: The gate's reason; the block is not entered.
             Conflict: ``already_done``, ``in_progress``, ``outcome_unknown``; the block is not entered.
             Unavailable: The gate could not be asked; the block is not entered. Or, after the block:
@@ -276,6 +279,7 @@ class Job:
         return ItemResult("done")
 
     async def _ask(self, effect: str, platform: str, account: str, key: str, lane: str) -> Permit:
+        check_key(key)
         body = {
             "version": 1, "effect": effect, "platform": platform, "account": account, "lane": lane,
             "idempotency_key": key,

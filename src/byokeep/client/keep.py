@@ -20,6 +20,7 @@ from byokeep.client.http import Broker
 from byokeep.client.job import Job
 from byokeep.client.lease import HeldLease
 from byokeep.client.settings import ClientSettings, from_environment, read_token
+from byokeep.core.act_key import check_key
 from byokeep.core.errors import ByokeepError, Denied, Unavailable
 from byokeep.core.secret import Secret
 
@@ -125,10 +126,11 @@ class Keep:
             due_at: When, with a time zone.
 
         Raises:
-            Rejected: ``bad_due_at``, ``bad_effect``, ``unknown_account``.
+            Rejected: ``bad_key``, ``bad_due_at``, ``bad_effect``, ``unknown_account``.
             Conflict: ``idempotency_key_reused``, ``client_not_active``.
             Denied: Not permitted; a token file others can read.
         """
+        check_key(key)
         if self._settings.dispatcher_token_file is None:
             raise Denied("no_dispatcher_token", next_step="Name a dispatcher's token file.")
         body = {

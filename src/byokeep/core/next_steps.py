@@ -50,7 +50,7 @@ _OF_ALERT: Final = {
     "identity_mismatch": "a job saw another account than the registered one; look at the account before anything else.",
     "other_account": "another account answered at a platform; log in there as the right one, connect it again. One that"
     " was registered by hand is the account whose id is its name.",
-    "account_taken": "two clients want one account of a platform; ask both.",
+    "account_taken": "another client has this account of the platform; ask both.",
     "account_was_elsewhere": "another client had this account of a platform; if it moves, `byokeep account transfer`.",
     "account_name_changed": "the account shows another name; `byokeep account show`, then `account confirm-name`.",
     "scopes_wider": "a person granted more than was asked for; look at our app at the platform.",
@@ -125,7 +125,11 @@ _OF_CONNECTION: Final = {
     "exchange_refused": "The platform did not give tokens for the code; look at our app's secret, then begin again.",
     "missing_scope": "The person did not grant everything that is needed; begin again and leave every box ticked.",
     "scopes_unknown": "The platform does not say what was granted, which is not enough; begin again.",
-    "account_not_chosen": "There is no account, or several: pick one with --pick and the id as the platform shows it.",
+    "account_not_chosen": "The platform names no account that can be taken; look at the login there, then begin again.",
+    "no_account": "This login opens no account of that kind; log in as somebody who manages one, then begin again.",
+    "several_accounts": "This login opens several: begin again with --pick and the id as the platform shows it.",
+    "pick_not_there": "The id of --pick is not among the accounts that this login opens; look at it, then begin again.",
+    "already_connected": "This client has the account already, under another name: see `byokeep account list`.",
     "account_taken": "This account can not be connected here. If it moves, its present owner disconnects it first.",
     "account_was_elsewhere": "Another client had this account; if it moves, ask for it: `byokeep account transfer`.",
     "other_account": "Another account answered; nothing was kept of it. Log in at the platform as the right one."
@@ -142,6 +146,30 @@ def of_connection(state: str, reason: str) -> str:
     if state in ("running", "incomplete"):
         return "It waits for the person, or for the refresher; look again, and see that a refresher runs."
     return _OF_CONNECTION.get(reason, "It was not connected, and nothing was kept; begin again.")
+
+
+OF_LOOK: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "mismatch": "Another account answered, or a job saw one: nothing acts there. Look at the account first.",
+        "lost": "The platform does not honour this consent any more: its owner must log in again.",
+        "unknown": "Nobody could tell whose account it is, which counts as failed: reason says why. Remove the cause, "
+        "then verify again.",
+    }
+)
+
+
+def no_reauth(state: str, *, renewed: bool) -> str:
+    """Return why there is no day on which an account's owner must log in again.
+
+    Args:
+        state: Of the account.
+        renewed: Whether its tokens are renewed.
+    """
+    if state == "needs_reauth":
+        return "now"
+    if state in ("connected", "name_changed", "mismatch"):
+        return "none: the tokens are renewed" if renewed else "none: the platform names no end"
+    return "none: it is not connected"
 
 
 def of_profile(state: str, missing: tuple[str, ...]) -> str:

@@ -4,7 +4,8 @@ Rules
 - A lane policy is exactly one word, and off until the account is verified (R5.2-9). A platform without OAuth has no
   API lane (R2.1-8).
 - A changed name becomes the expected one only when a person says which name they saw (R5.2-5, R5.2-6).
-- Who disconnects stops the use at once, here; the refresher ends the grant at the platform.
+- Who disconnects stops the use at once, here; the refresher ends the grant at the platform. From then on nothing about
+  the account can be set: what is asked for while it is *disconnecting* would outlive it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.identity import shown
 from byokeep.core.keystate import KeyState
-from byokeep.core.model import LANES_OF, Actor, ClientId, Lane, LanePolicy, Provider
+from byokeep.core.model import LANES_OF, PLATFORMS, Actor, ClientId, Lane, LanePolicy, Provider
 from byokeep.core.policy import Verb
 from byokeep.flows import refs
 from byokeep.flows.accounts import PlatformAccount, account_from, parse_platform, set_lanes
@@ -39,8 +40,12 @@ class AccountState:
         profile_id: The living browser profile of the account; None: it has none.
         profile_next: What the browser lane needs of the profile before anything can act; empty when nothing.
         said_username, said_display_name: As the platform says them now; the account's own are the expected ones.
+        over: Whether its owner must log in again, or a person ended it.
+        reason: A code: why it is over; of one that is not, why the last look did not find out whose it is.
         state: ``registered`` (by hand, nothing connected), ``not_connected``, ``connected``, ``needs_reauth``,
-            ``unverified``, ``disconnected``, ``mismatch``, ``name_changed``.
+            ``unverified``, ``disconnecting``, ``disconnected``, ``mismatch``, ``name_changed``.
+        obtained_at, access_ends_at, due_at: When the tokens were given, when the access token ends, when the next
+            renewal is due.
     """
 
     account: PlatformAccount
@@ -54,7 +59,11 @@ class AccountState:
     reason: str
     policy: LanePolicy
     purposes: tuple[str, ...]
+    over: bool
     reauth_at: datetime | None
+    obtained_at: datetime | None
+    access_ends_at: datetime | None
+    due_at: datetime | None
     verified_at: datetime | None
     connected_seq: int | None
     drift: bool
@@ -72,6 +81,8 @@ def _state(row: Row) -> str:
     grant = row["grant_state"]
     if grant is None:
         return "registered" if row["username"] else "not_connected"
+    if row["ending"]:
+        return "disconnecting"
     if grant in ("live", "needs_reauth") and row["identity"] == "mismatch":
         return "mismatch"
     if grant != "live":
@@ -94,13 +105,16 @@ def _full(row: Row) -> AccountState:
         account=account, login=row["login"], external_id=row["external_id"], said_username=row["said_username"],
         said_display_name=row["said_display_name"], state=_state(row), reason=row["grant_reason"] or "",
         policy=_POLICY_OF[frozenset(Lane(lane) for lane in account.lanes)], purposes=tuple(row["purposes"] or ()),
-        reauth_at=row["reauth_at"], verified_at=row["verified_at"], connected_seq=row["connected_seq"],
+        over=row["grant_state"] not in (None, "live"), reauth_at=row["reauth_at"], obtained_at=row["obtained_at"],
+        access_ends_at=row["access_expires_at"], due_at=row["due_at"], verified_at=row["verified_at"],
+        connected_seq=row["connected_seq"],
         drift=bool(row["drift"]),
     )  # fmt: skip
 
 
 _STATES: Final = Query("accounts_states", _full)
 _SET_LANES: Final = Query("account_set_lanes", account_from)
+_STEADY: Final = Query("grant_steady", lambda _: True)
 _ASK: Final = Query("grant_ask_look", lambda _: True)
 _CONFIRM: Final = Query("grant_confirm", lambda _: True)
 _NAMES: Final = Query("account_confirm", account_from)
@@ -128,7 +142,7 @@ async def get_state(app: WebApp, actor: Actor, client_id: ClientId, *, where: st
 
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
-        Rejected: ``unknown_provider``, ``not_a_platform``.
+        Rejected: ``unknown_platform``.
     """
     return await _find(app, actor, Verb.CLIENT_READ, client_id, where, account)
 
@@ -141,16 +155,32 @@ async def set_policy(
     Raises:
         Denied, NotFound: As :func:`get_state`.
         Rejected: ``lane_not_offered``: the platform has no such lane.
-        Conflict: ``account_not_verified``; ``profile_not_proved``.
+        Conflict: ``disconnecting``; ``account_not_verified``; ``profile_not_proved``.
     """
     found = await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
     one = found.account
-    async with recorded_rejections(app, actor, EventName.LANES_SET, client_id=client_id, object_id=one.id):
+    async with (
+        recorded_rejections(app, actor, EventName.LANES_SET, client_id=client_id, object_id=one.id),
+        app.db.begin(client_id=client_id) as tx,
+    ):
+        found = await _steady(tx, found)
         _allow(app, found, frozenset(LANES_OF[policy]))
-        async with app.db.begin(client_id=client_id) as tx:
-            await require_proof(tx, client_id, one.id, frozenset(LANES_OF[policy]))
-            await _set_lanes(tx, actor, found, policy)
+        await require_proof(tx, client_id, one.id, frozenset(LANES_OF[policy]))
+        await _set_lanes(tx, actor, found, policy)
     return await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
+
+
+async def _steady(tx: Tx, found: AccountState) -> AccountState:
+    """Return how an account stands now, and let nobody disconnect it until the transaction ends."""
+    one = found.account
+    await tx.all(_STEADY, client_id=one.client_id, account_id=one.id)
+    where = {"account": one.account, "platform": one.platform.value}
+    now = await tx.one(_STATES, client_id=one.client_id, **where, limit=2)
+    if now.state == "disconnecting":
+        raise Conflict(
+            "disconnecting", next_step="Wait until it has ended: `byokeep account show`. Then connect again."
+        )
+    return now
 
 
 def _allow(app: WebApp, found: AccountState, lanes: frozenset[Lane]) -> None:
@@ -178,10 +208,11 @@ async def ask_look(app: WebApp, actor: Actor, client_id: ClientId, *, where: str
 
     Raises:
         Denied, NotFound: As :func:`get_state`.
-        Conflict: ``account_not_connected``.
+        Conflict: ``account_not_connected``, ``disconnecting``.
     """
     found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
     async with app.db.begin(client_id=client_id) as tx:
+        found = await _steady(tx, found)
         if not await tx.maybe(_ASK, client_id=client_id, account_id=found.account.id):
             raise _not_connected(found)
         await tx.all(_NOTIFY)
@@ -249,10 +280,15 @@ def platform_of(logins: Sequence[LoginInfo], where: str) -> Provider:
     """Return the platform that a word names: its own name, or a login's.
 
     Raises:
-        Rejected: ``unknown_provider``, ``not_a_platform``.
+        Rejected: ``unknown_platform``.
     """
     named = {one.id: one for one in logins}
-    return named[where].provider if where in named else parse_platform(where)
+    if where in named:
+        return named[where].provider
+    if where in PLATFORMS:
+        return Provider(where)
+    known = sorted({*named, *PLATFORMS})
+    raise Rejected("unknown_platform", next_step="Name a platform or a login: " + ", ".join(known) + ".")
 
 
 def _not_connected(found: AccountState) -> Conflict:

@@ -163,8 +163,8 @@ async def _replaces(tx: Tx, app: WebApp, actor: Actor, account: PlatformAccount,
     if grant is None or grant.state == "revoked":
         return None
     if grant.login != login:
-        raise Conflict("other_login", next_step="Disconnect the account first; its ids hold within one login.",
-                       login=grant.login)  # fmt: skip
+        step = f"This name is taken by an account of {grant.login}; choose another name."
+        raise Conflict("other_login", next_step=step, login=grant.login)
     return grant.version
 
 

@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Face, Fingerprint, Verdict, choose, compare
+from byokeep.core.identity import Face, Fingerprint, Verdict, Why, choose, compare
 from byokeep.core.model import Actor
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
@@ -45,7 +45,11 @@ _NAMES: Final = 100  # characters of a list of scopes on record
 _TAKE: Final = Query("connection_take", connections.connection_from)
 _ELSEWHERE: Final = Query("grant_elsewhere", lambda row: bool(row["found"]))
 _TRANSFER: Final = Query("transfer_live", lambda row: int(row["found"]))
-_TAKEN: Final = Query("grant_taken", lambda row: int(row["found"]))
+_TAKEN: Final = Query("grant_taken", lambda row: (int(row["found"]), int(row["ours"])))
+_NOT_CHOSEN: Final = {
+    Why.NO_ACCOUNT.value: "no_account", Why.SEVERAL_ACCOUNTS.value: "several_accounts",
+    Why.OTHER_ID.value: "pick_not_there",
+}  # fmt: skip
 _ALWAYS: Final = ("connect", "read")
 T = TypeVar("T")
 
@@ -200,12 +204,12 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
     face, drift = _who(case, faces)
     posts = _got(await platform.look(tokens, face), "posts_unreadable")
     async with app.db.begin(every_client=True) as tx:
-        taken = await tx.one(
+        taken, ours = await tx.one(
             _TAKEN, login=case.one.login, external_id=face.account_id, client_id=case.one.client_id,
             account_id=case.account.id,
         )  # fmt: skip
         if taken:
-            raise Conflict("account_taken")
+            raise Conflict("already_connected" if ours else "account_taken")
         elsewhere = await tx.one(
             _ELSEWHERE, login=case.one.login, external_id=face.account_id, client_id=case.one.client_id
         )
@@ -316,7 +320,7 @@ async def _failed(app: RefresherApp, case: Case, error: ByokeepError) -> str:
             said[name] = value
     async with app.db.begin(client_id=case.one.client_id) as tx:
         to = "quarantined" if quarantine else "failed"
-        if not await connections.end(tx, case.actor, case.one, case.account, to=to, reason=error.code, **said):
+        if not await connections.end(tx, case.actor, case.one, case.account, to=to, reason=_reason(error), **said):
             now = await tx.one(connections.GET, client_id=case.one.client_id, id=case.one.id)
             return now.state
         if quarantine:
@@ -332,6 +336,13 @@ async def _failed(app: RefresherApp, case: Case, error: ByokeepError) -> str:
                 code_points=str(said.get("code_points", "")),
             )  # fmt: skip
     return to
+
+
+def _reason(error: ByokeepError) -> str:
+    """Return the reason as people read it: what there was to choose from differs in what to do."""
+    if error.code != "account_not_chosen":
+        return error.code
+    return _NOT_CHOSEN.get(str(error.fields.get("cause", "")), error.code)
 
 
 def _got(found: T | Fault, code: str) -> T:

@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from byokeep.core.act_key import is_key
 from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.identity import Face
@@ -54,7 +55,6 @@ _EXPECTED: Final = frozenset(DenyReason) | {
     "database_unavailable", "database_busy", "commit_outcome_unknown",
 }  # fmt: skip
 _ACCOUNT_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-_KEY: Final = re.compile(r"[A-Za-z0-9_.:-]{8,64}\Z")
 _NOT_A_NAME: Final = re.compile(r"[<>{}\x00-\x1f\x7f]")
 
 
@@ -154,7 +154,7 @@ def _well_formed(wish: Wish) -> bool:
         and wish.lane in set(Lane)
         and wish.platform in PLATFORMS
         and _ACCOUNT_NAME.match(wish.account) is not None
-        and _KEY.match(wish.idempotency_key) is not None
+        and is_key(wish.idempotency_key)
     )
 
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+from byokeep.core.act_key import is_key
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import MACHINE_ROLES, PLATFORMS, Actor, ClientId, EffectKind, Lane
@@ -28,7 +29,6 @@ from byokeep.ports import Query, Row
 
 MAX_LISTED: Final = 500
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-_KEY: Final = re.compile(r"[A-Za-z0-9_.:-]{8,64}\Z")
 _CAN_BE_PUT_BACK: Final = frozenset({"scheduled", "held", "missed"})
 
 
@@ -207,7 +207,7 @@ def _next(row: Row) -> tuple[str, EventName, str]:
 
 def _check(plan: Plan) -> None:
     fits = plan.platform in PLATFORMS and plan.lane in set(Lane) and plan.effect in set(EffectKind)
-    if not fits or not _ACCOUNT.match(plan.account) or not _KEY.match(plan.idempotency_key):
+    if not fits or not _ACCOUNT.match(plan.account) or not is_key(plan.idempotency_key):
         raise Rejected(
             "bad_effect", next_step="Use published names, a registered account and a key of 8 to 64 letters."
         )

@@ -111,7 +111,7 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 
 def _next(one: AccountState) -> str:
     if one.state == "mismatch":  # what a job saw is looked at again; what we saw ourselves has ended the grant
-        return "connect" if one.reason else "verify"
+        return "connect" if one.over else "verify"
     off = one.state == "connected" and one.policy is LanePolicy.OFF
     return _NEXT.get(one.state, "lane" if off else one.profile_next)
 
@@ -124,6 +124,9 @@ def state_out(one: AccountState) -> dict[str, Any]:
         "reason": one.reason, "policy": one.policy.value, "purposes": list(one.purposes),
         "said_username": None if one.said_username is None else shown(one.said_username),
         "said_display_name": None if one.said_display_name is None else shown(one.said_display_name),
-        "reauth_at": at_out(one.reauth_at), "verified_at": at_out(one.verified_at),
+        "reauth_at": at_out(one.reauth_at), "renewed_at": at_out(one.obtained_at),
+        "token_ends_at": at_out(None if one.state == "disconnected" else one.access_ends_at),
+        "next_renewal_at": at_out(one.due_at),
+        "verified_at": at_out(one.verified_at),
         "next": _next(one),
     }  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.secret import Secret
 from byokeep.flows import webhooks
@@ -20,6 +21,8 @@ from byokeep.web.keys import RAW, refuse, submitted
 from byokeep.web.limits import Budget
 from byokeep.web.words import at_out, query_of, ref_out, whole_number
 
+_LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED})
+
 
 class RetireBody(Strict):
     """Retire a signing secret, or only the previous one."""
@@ -29,9 +32,12 @@ class RetireBody(Strict):
 
 
 def secret_out(found: webhooks.WebhookSecret) -> dict[str, Any]:
-    """Return the wire form of a signing secret's reference."""
+    """Return the wire form of a signing secret's reference; nothing is due of one that was retired."""
+    shown = ref_out(found.ref)
+    if found.ref.state not in _LIVE:
+        shown["rotation_due_at"] = None
     return {
-        **ref_out(found.ref), "previous_version": found.previous_version,
+        **shown, "previous_version": found.previous_version,
         "previous_until": at_out(found.previous_until),
     }  # fmt: skip
 

@@ -107,8 +107,8 @@ SELECT c.* FROM byokeep.connection c
  ORDER BY c.ended_at LIMIT 20;
 
 -- name: grant_taken
--- Whether this account of the platform is another's already (R5.2-15); says nothing of whose.
-SELECT count(*) AS found FROM byokeep.account_grant
+-- Whether this account of the platform is another's already (R5.2-15); says nothing of whose, but that it is our own.
+SELECT count(*) AS found, count(*) FILTER (WHERE client_id = :client_id) AS ours FROM byokeep.account_grant
  WHERE login = :login AND external_id = :external_id AND state <> 'revoked'
    AND NOT (client_id = :client_id AND account_id = :account_id);
 
@@ -198,13 +198,16 @@ SELECT g.* FROM byokeep.account_grant g
 
 -- name: grant_checked
 UPDATE byokeep.account_grant
-   SET verified_at = now(), drift = :drift, username = :username, display_name = :display_name
+   SET verified_at = now(), drift = :drift, username = :username, display_name = :display_name,
+       reason = CASE WHEN reason = 'revoking' THEN reason ELSE '' END
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
 RETURNING *;
 
 -- name: grant_unchecked
 -- The look failed; where the token may be over, the renewal finds out. One that failed comes in its own time.
-UPDATE byokeep.account_grant SET due_at = CASE WHEN :renew AND tries = 0 AND due_at IS NOT NULL THEN LEAST(due_at, now()) ELSE due_at END
+UPDATE byokeep.account_grant
+   SET due_at = CASE WHEN :renew AND tries = 0 AND due_at IS NOT NULL THEN LEAST(due_at, now()) ELSE due_at END,
+       reason = CASE WHEN reason = 'revoking' THEN reason ELSE :cause END
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
 RETURNING *;
 
@@ -237,16 +240,30 @@ UPDATE byokeep.account_grant
 RETURNING account_id;
 
 -- name: grant_ended
-UPDATE byokeep.account_grant
-   SET state = 'revoked', reason = :reason, due_at = NULL, alarm_at = NULL, reauth_at = NULL, changed_at = now()
- WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked'
-RETURNING *;
+-- What has ended acts through nothing.
+WITH gone AS (
+    UPDATE byokeep.account_grant
+       SET state = 'revoked', reason = :reason, due_at = NULL, alarm_at = NULL, reauth_at = NULL, changed_at = now()
+     WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked'
+    RETURNING *
+), off AS (
+    UPDATE byokeep.platform_account SET lanes = '{}'
+     WHERE client_id = :client_id AND id = :account_id AND EXISTS (SELECT FROM gone)
+)
+SELECT * FROM gone;
 
 -- name: accounts_states
--- Accounts with what their grants say; a registered one may have none. And their living profiles.
+-- Accounts with what their grants say, and their living profiles; a registered one may have no grant. A name for which
+-- every consent failed is nobody's account: who asks for all is not told of it, and who uses it again takes its row.
 SELECT a.*, p.profile, g.login, g.external_id, g.username AS said_username, g.display_name AS said_display_name,
        g.state AS grant_state, g.reason AS grant_reason, g.purposes, g.scopes, g.reauth_at, g.access_expires_at,
-       g.verified_at, g.drift, g.connected_seq, g.obtained_at
+       g.verified_at, g.drift, g.connected_seq, g.obtained_at, g.due_at,
+       g.state <> 'revoked'
+         AND EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id
+                        AND r.account_id = g.account_id AND r.state = 'deactivated')
+         AND NOT EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id
+                            AND r.account_id = g.account_id AND r.state IN ('pre_activation', 'active', 'suspended'))
+         AS ending
   FROM byokeep.platform_account a
   LEFT JOIN byokeep.account_grant g ON g.client_id = a.client_id AND g.account_id = a.id
   LEFT JOIN LATERAL (
@@ -258,7 +275,15 @@ SELECT a.*, p.profile, g.login, g.external_id, g.username AS said_username, g.di
        WHERE pa.client_id = a.client_id AND pa.account_id = a.id AND pa.retired_at IS NULL) p ON true
  WHERE a.client_id = :client_id AND (CAST(:account AS text) IS NULL OR a.account = CAST(:account AS text))
    AND (CAST(:platform AS text) IS NULL OR a.platform = CAST(:platform AS text))
+   AND (CAST(:account AS text) IS NOT NULL OR g.account_id IS NOT NULL OR a.username <> ''
+        OR EXISTS (SELECT FROM byokeep.connection c WHERE c.client_id = a.client_id AND c.account_id = a.id
+                      AND c.state IN ('started', 'answered', 'taken'))
+        OR EXISTS (SELECT FROM byokeep.profile_account p WHERE p.client_id = a.client_id AND p.account_id = a.id))
  ORDER BY a.platform, a.account LIMIT :limit;
+
+-- name: grant_steady
+-- Who changes what an account may do and who disconnects it stand in line here.
+SELECT account_id FROM byokeep.account_grant WHERE client_id = :client_id AND account_id = :account_id FOR UPDATE;
 
 -- name: grant_ask_look
 UPDATE byokeep.account_grant SET verified_at = NULL, changed_at = clock_timestamp()
