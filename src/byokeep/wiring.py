@@ -174,9 +174,9 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
         login = await _login(stack, settings, "broker")
         ids = SystemIds()
         found = await _known_installation(db, settings.environment)
-        checkpoints = CheckpointDirectory(settings.path("checkpoint_dir").absolute(), origin=f"byokeep/{found}")
+        beside = settings.path("checkpoint_dir").absolute()
+        checkpoints, tombstones = CheckpointDirectory(beside, origin=f"byokeep/{found}"), TombstoneFile(beside)
         stack.callback(checkpoints.close)
-        tombstones = TombstoneFile(settings.path("checkpoint_dir").absolute())
         stack.callback(tombstones.close)
         yield BrokerApp(
             db=db,
@@ -221,9 +221,8 @@ async def worker_app(
         db = PostgresDatabase(url)
         stack.push_async_callback(db.close)
         found = await _known_installation(db, settings.environment)
-        place = settings.path("credentials_dir").absolute()
         http = await stack.enter_async_context(new_http_client())
-        hasher = account_hasher(Secret(read_private(place / _ACCOUNT_KEY)))
+        hasher = account_hasher(Secret(read_private(settings.path("credentials_dir").absolute() / _ACCOUNT_KEY)))
 
         async def ask(provider: Provider, secret: Secret) -> Outcome:
             return await identify(
@@ -232,16 +231,10 @@ async def worker_app(
             )  # fmt: skip
 
         app = WorkerApp(
-            db=db,
-            clock=SystemClock(),
-            ids=SystemIds(),
-            installation_id=found,
-            environment=settings.environment,
-            limits=limits(settings),
-            custodian=BrokerCustodian(_custodian(settings)),
-            identify=noted(ask),
+            db=db, clock=SystemClock(), ids=SystemIds(), installation_id=found, environment=settings.environment,
+            limits=limits(settings), custodian=BrokerCustodian(_custodian(settings)), identify=noted(ask),
             search_logs=_log_files(settings).search,
-        )
+        )  # fmt: skip
         profiles = _profile_app(settings, app, memory, hasher)
         yield build_app(url), app, profiles, kek_app(settings, app, _custodian(settings))
 
@@ -252,9 +245,8 @@ def _profile_app(settings: Settings, app: WorkerApp, memory: Rooms, digest: Call
         from byokeep.wiring_worker import profile_app  # noqa: PLC0415 - Chromium and Tink, which no other process needs
     except ModuleNotFoundError:
         return None
-    return profile_app(
-        settings, app, memory, broker=_custodian(settings), keys=key_holders(settings), digest=digest
-    )  # fmt: skip
+    broker, keys = _custodian(settings), key_holders(settings)
+    return profile_app(settings, app, memory, broker=broker, keys=keys, digest=digest)
 
 
 @asynccontextmanager
@@ -280,7 +272,7 @@ async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
             owner=slots.owner,
             logins=logins(),
             platform=asker(http, clock.now, settings.platform_urls),
-            digest=account_hasher(Secret(read_private(place / _ACCOUNT_KEY))),
+            digest=account_hasher(Secret(read_private(settings.path("credentials_dir").absolute() / _ACCOUNT_KEY))),
         )
 
 

@@ -288,8 +288,7 @@ async def _lose(
     if seen is not None:
         del fields["endpoint"]
         points = ",".join(seen.code_points)
-        if points:
-            fields["code_points"] = points
+        fields |= {"code_points": points} if points else {}
         await tx.append(
             _event(EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, actor, grant, cause=seen.why.value, **fields)
         )
@@ -302,9 +301,8 @@ async def _lose(
 
 async def _unknown(tx: Tx, app: RefresherApp, login: Login, grant: Grant, cause: str) -> str:
     """Nobody could look: that is no match, and the gate has to see it so."""
-    await tx.maybe(
-        _UNCHECKED, client_id=grant.client_id, account_id=grant.account_id, renew=cause in _OVER, cause=cause
-    )
+    renew = cause in _OVER
+    await tx.maybe(_UNCHECKED, client_id=grant.client_id, account_id=grant.account_id, renew=renew, cause=cause)
     await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity="unknown")
     fields: dict[str, FieldValue] = {"verification": "unknown", "cause": cause, "endpoint": login.endpoint}
     await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app.system(), grant, **fields))
