@@ -256,7 +256,6 @@ async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
         db = PostgresDatabase(database_url(settings, "byokeep_worker"))
         stack.push_async_callback(db.close)
         found = await _known_installation(db, settings.environment)
-        place = settings.path("credentials_dir").absolute()
         slots = SlotDirectory(settings.path("slots_dir").absolute(), found)
         stack.callback(slots.close)
         http, clock = await stack.enter_async_context(new_outbound_client()), SystemClock()
