@@ -330,7 +330,14 @@ def test_of_an_address_the_person_sees_the_host_alone() -> None:
     assert host_of("https://user:pw@www.x.com/login?token=secret#part") == ("www.x.com", True)
     assert host_of("http://127.0.0.1:8430/web/x/x.com/login") == ("127.0.0.1:8430", False)
     assert host_of("https://xn--pple-43d.com/") == ("xn--pple-43d.com", True)
-    for odd in ("about:blank", "data:text/html,<b>x.com</b>", "https://x.com:port/", "https://\u0445.com/", "", "https://[::1"):
+    for odd in (
+        "about:blank",
+        "data:text/html,<b>x.com</b>",
+        "https://x.com:port/",
+        "https://\u0445.com/",
+        "",
+        "https://[::1",
+    ):
         assert host_of(odd) == ("", False), odd
 
 

@@ -340,7 +340,7 @@ async def test_a_record_that_the_store_did_not_take_in_time_stands_for_nothing(s
     since = asyncio.get_running_loop().time()
     with pytest.raises(Unavailable, match="store_timeout"):
         await profile_reseal.record(deaf, actor, run.job, run.profile.id, epoch, 1, dek, text, receipt)
-    assert asyncio.get_running_loop().time() - since < profile_reseal.WRITTEN_WITHIN_S + 1
+    assert asyncio.get_running_loop().time() - since < profile_reseal.STORE_WITHIN_S + 1
     assert stand.db.sql(f"SELECT generation FROM byokeep.profile {run.profile.where}").strip() == "1"
     body = {"base": 1, "record": text.decode(), "receipt": receipt}
     assert await run.at(f"/{epoch}/seals/{dek}/record", body) == (200, {"generation": 2})

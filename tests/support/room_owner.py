@@ -62,6 +62,7 @@ def holds(room: Path, canary_file: Path) -> bool:
 
 
 def main(place: str, canary_file: str) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background passes it on ignored
     canary = Path(canary_file).read_bytes()
     rooms = prepare(None, 64) if place == "private" else Rooms(Path(place), private=False)
     with rooms.open() as room:

@@ -127,9 +127,7 @@ class ScriptedBrowser:
         self.room, self.script = room, room.rooms.script
 
     @contextlib.asynccontextmanager
-    async def hand_over(
-        self, platform: Provider, *, facts: Mapping[str, str], then: str
-    ) -> AsyncIterator[Window]:
+    async def hand_over(self, platform: Provider, *, facts: Mapping[str, str], then: str) -> AsyncIterator[Window]:
         self.script.logins += 1
         self.script.told.append({**facts, "then": then})
 

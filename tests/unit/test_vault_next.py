@@ -23,9 +23,7 @@ def _flags(tmp_path: Path) -> Any:
 
 
 def told(step: str, *to_do: str, left: int = 0) -> list[str]:
-    items = [
-        {"to_do": one, "profile": OLD, "platform": f"p{at}", "new_profile": NEW} for at, one in enumerate(to_do)
-    ]
+    items = [{"to_do": one, "profile": OLD, "platform": f"p{at}", "new_profile": NEW} for at, one in enumerate(to_do)]
     found = {"incident": INCIDENT, "client_id": CLIENT, "step": step, "items": items, "left": {"validated": left}}
     return vault_next.lines(found).splitlines()
 

@@ -18,6 +18,7 @@ import asyncio
 import hmac
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -44,7 +45,7 @@ from byokeep.flows.profiles import Opening, Profile
 from byokeep.flows.scopes import browser_scopes, hold_open
 from byokeep.ports import Query, Row, Tx, Written
 
-WRITTEN_WITHIN_S: Final = 2.0  # a kill waits for it: the switches are held open meanwhile
+STORE_WITHIN_S: Final = 2.0  # a kill waits for it: the switches are held open meanwhile
 _FACTS: Final = Query("profile_use_facts", lambda row: row)
 _LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
 _LEFT_OPEN: Final = Query("profile_use_left_open", lambda row: row)
@@ -129,7 +130,8 @@ async def announce(
         profile, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
         _require_base(opening, base)
         plan = await book.announce(tx, app, actor, profile, opening, dek_id=dek_id)
-        await _room_for_record(app, plan)
+        async with _in_time():
+            await _room_for_record(app, plan)
         now = app.clock.now().replace(microsecond=0)
     return Announced(
         generation=plan.generation, blob_key=plan.blob_key, path=plan.path, created_by=actor.id, created_at=now
@@ -199,23 +201,24 @@ async def record(
 
 
 async def _written(app: BrokerApp, plan: book.Plan, found: SealedRecord) -> Written:
-    newest = await _room_for_record(app, plan)
-    try:
-        async with asyncio.timeout(WRITTEN_WITHIN_S):
-            return await app.records.write(_ref(plan), found.canonical, cas=newest)
-    except TimeoutError:
-        raise Unavailable("store_timeout") from None
+    async with _in_time():
+        return await app.records.write(_ref(plan), found.canonical, cas=await _room_for_record(app, plan))
 
 
 async def _room_for_record(app: BrokerApp, plan: book.Plan) -> int:
     """Return the newest version of the record, when one more pushes out none that must stay."""
-    try:
-        async with asyncio.timeout(WRITTEN_WITHIN_S):
-            newest = await app.records.newest(_ref(plan))
-    except TimeoutError:
-        raise Unavailable("store_timeout") from None
+    newest = await app.records.newest(_ref(plan))
     check_seal(newest=newest, stays=plan.stays)
     return newest
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(STORE_WITHIN_S):
+            yield
+    except TimeoutError:
+        raise Unavailable("store_timeout") from None
 
 
 def _ref(plan: book.Plan) -> ProfileRef:

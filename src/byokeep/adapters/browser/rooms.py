@@ -177,9 +177,7 @@ class RoomBrowser:
         return self._running.version
 
     @contextlib.asynccontextmanager
-    async def hand_over(
-        self, platform: Provider, *, facts: Mapping[str, str], then: str
-    ) -> AsyncIterator[Window]:
+    async def hand_over(self, platform: Provider, *, facts: Mapping[str, str], then: str) -> AsyncIterator[Window]:
         """Show a platform's login page to a person."""
         site = self._site(platform)
         async with handed_over(self._running, site.website, site.place, facts=facts, then=then) as window:
