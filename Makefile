@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+JOBS ?= 2
 PY := .venv/bin/python
 MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml
 STAMP := .venv/.stamp-$(shell (echo '$(CURDIR)'; cat $(MADE_FROM)) | cksum | cut -d' ' -f1)
@@ -19,7 +20,7 @@ demo: $(STAMP) ## See a key stored, used, leaked nowhere and killed, on a real O
 	@.venv/bin/byokeep demo
 
 test: chromium softhsm watchers check ## Run the checks and the tests
-	@$(PY) -m pytest -q --durations=10 $(PYTEST_ARGS)
+	@$(PY) -m pytest -q --durations=10 -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(STAMP) ## Run the checks alone: style, types, who imports whom, sizes, house rules, documents, pins
 	@$(PY) -m tools.check

@@ -212,7 +212,11 @@ async def test_another_account_is_never_sealed(office: Office) -> None:
 
 
 async def test_a_worker_sweeps_what_a_killed_owner_and_its_killed_guard_left(world: World, tmp_path: Path) -> None:
-    """A room in shared memory of the worker's user: gone within a minute, while one that somebody has stays."""
+    """A room in shared memory of the worker's user: gone within a minute, while one that somebody has stays.
+
+    Where another stack of the same user stands beside this one, its worker may be the one that does it.
+    """
+    assert world.stack.pid("worker")
     canary_file = tmp_path / "canary"
     canary_file.write_bytes(new_canary("openai"))
     with owner(str(shared_place()), canary_file) as (_, living, _guard):
@@ -220,8 +224,6 @@ async def test_a_worker_sweeps_what_a_killed_owner_and_its_killed_guard_left(wor
         assert holds(left, canary_file)
         await until(lambda: not left.exists(), 60, "the room of nobody")
         assert holds(living, canary_file)
-    lines = (world.home / "logs" / "worker.log").read_text().splitlines()
-    assert any('"event": "rooms_swept"' in line and '"count": 1' in line for line in lines)
 
 
 BROKEN = {

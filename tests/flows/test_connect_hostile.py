@@ -194,7 +194,9 @@ async def test_an_identity_endpoint_that_lies_in_twelve_ways(office: Office, log
         await office.fault(login, "wrong_identity", call, lie=lie)
         done = await office.connect(client, login, f"first-{lie.replace('_', '-')}", **pick)
         assert done["state"] == "failed", lie
-        assert lie != "two_accounts" or done["reason"] == "account_not_chosen"
+        # Of these two a reply with a second account does not have the platform's form at all.
+        several = "account_not_chosen" if login in ("instagram", "linkedin") else "several_accounts"
+        assert lie != "two_accounts" or done["reason"] == several
         await office.nothing_kept(client, login, done["account_id"])
     await office.connected(client, login)
     held = office.sql("SELECT version, external_id FROM byokeep.account_grant")
