@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from byokeep.adapters.files.append import sync_directory
 from byokeep.adapters.files.binding import read_bound, write_bound
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
+from byokeep.core.known_answer import require_answer
 from byokeep.core.secret import Secret
 from byokeep.wire.tokens import LandedReply, pack_reply, unpack_reply
 
@@ -117,12 +118,7 @@ def self_test() -> None:
     Raises:
         Unavailable: ``sealing_self_test_failed``.
     """
-    try:
-        held = _held()
-    except Exception:  # of a library that is broken in ways that nobody foresaw
-        held = False
-    if not held:
-        raise Unavailable("sealing_self_test_failed", next_step="Install the pinned version of cryptography.")
+    require_answer(_held, libraries="version of cryptography")
 
 
 def _held() -> bool:

@@ -19,7 +19,8 @@ from byokeep.adapters.sealing.keys import commitment, new_dek
 from byokeep.adapters.sealing.opening import open_now
 from byokeep.adapters.sealing.sealing import seal_now
 from byokeep.adapters.sealing.stream import Stop
-from byokeep.core.errors import Integrity, Unavailable
+from byokeep.core.errors import Integrity
+from byokeep.core.known_answer import require_answer
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import KeyRef
@@ -45,12 +46,7 @@ def self_test() -> None:
     Raises:
         Unavailable: ``sealing_self_test_failed``.
     """
-    try:
-        held = _held()
-    except Exception:  # of a library that is broken in ways that nobody foresaw
-        held = False
-    if not held:
-        raise Unavailable("sealing_self_test_failed", next_step="Install the pinned versions of tink and zstandard.")
+    require_answer(_held, libraries="versions of tink and zstandard")
 
 
 def _held() -> bool:
