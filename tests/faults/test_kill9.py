@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.root import generate_root
-from byokeep.core.errors import ByokeepError
+from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.stack import World, running_stack, until
@@ -145,12 +145,19 @@ async def closed_after_kills(world: World, count: int, seed: int) -> None:
 
 
 async def refusal(world: World, client: str) -> str:
-    """The code with which a job for this client is refused; empty when it is not."""
-    try:
-        async with world.keep() as keep, keep.job(client=client, secrets=["openai"]):
-            return ""
-    except ByokeepError as error:
-        return error.code
+    """The code with which a job for this client is refused; empty when it is not.
+
+    Asked until something answers: a database that was killed may still serve one caller, and then nobody.
+    """
+    for _ in range(60):
+        try:
+            async with world.keep() as keep, keep.job(client=client, secrets=["openai"]):
+                return ""
+        except Unavailable:
+            await asyncio.sleep(0.5)
+        except ByokeepError as error:
+            return error.code
+    return "unavailable"
 
 
 async def answers(world: World) -> bool:

@@ -2,8 +2,8 @@
 
 -- name: canary_request
 INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by, requested_at, expires_at)
-VALUES (:id, 'start_canary', :scope, :epoch, :reason, :requested_by, clock_timestamp(),
-        clock_timestamp() + interval '15 minutes')
+VALUES (:id, 'start_canary', :scope, :epoch, :reason, :requested_by, statement_timestamp(),
+        statement_timestamp() + interval '15 minutes')
 RETURNING id, scope, epoch, reason, requested_by, expires_at;
 
 -- name: canary_requests_live

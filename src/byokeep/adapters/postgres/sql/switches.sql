@@ -74,8 +74,8 @@ SELECT id FROM byokeep.client WHERE id = :client_id;
 
 -- name: switch_request_open
 INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by, requested_at, expires_at)
-VALUES (:id, 'open_switch', :scope, :epoch, :reason, :requested_by, clock_timestamp(),
-        clock_timestamp() + interval '15 minutes')
+VALUES (:id, 'open_switch', :scope, :epoch, :reason, :requested_by, statement_timestamp(),
+        statement_timestamp() + interval '15 minutes')
 RETURNING id, scope, epoch, reason, requested_by, expires_at;
 
 -- name: switch_requests_live

@@ -2,8 +2,8 @@
 
 -- name: transfer_request
 INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by, requested_at, expires_at)
-VALUES (:id, 'transfer_account', :scope, 0, :reason, :requested_by, clock_timestamp(),
-        clock_timestamp() + interval '1 day')
+VALUES (:id, 'transfer_account', :scope, 0, :reason, :requested_by, statement_timestamp(),
+        statement_timestamp() + interval '1 day')
 RETURNING id, scope, reason, requested_by, expires_at;
 
 -- name: transfer_waiting
