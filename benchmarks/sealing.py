@@ -1,6 +1,6 @@
-"""Sealing and opening a browser profile, beside `tar | zstd | age` and `tar | zstd`, in turn in one run.
+"""Sealing and opening a browser profile, beside `tar | zstd | age` (and pyrage) and `tar | zstd`, in turn in one run.
 
-``BYOKEEP_BENCH_PROFILE_MB`` is the size of the profile, 300 when it is not set; 2148 is 2 GiB.
+``BYOKEEP_BENCH_PROFILE_MB`` is the size of the profile, 300 when it is not set; 2147 is 2 GiB.
 """
 
 from __future__ import annotations
@@ -27,6 +27,18 @@ SIZE: Final = int(os.environ.get("BYOKEEP_BENCH_PROFILE_MB", "300")) * 1_000_000
 ROUNDS: Final = 5 if SIZE < 1_000_000_000 else 3
 LEAST_OF_ZSTD, LEAST_OF_AGE, MOST_MIB = 0.9, 1.5, 64
 OURS, AGE, PLAIN, ALL_CORES = "byokeep", "tar, zstd, age", "tar, zstd", "tar, zstd -T0"
+PYRAGE: Final = "tar, zstd, pyrage"
+PEER_PYTHON: Final = ROOT / ".venv-peers" / "bin" / "python"  # tools/peers.sh makes it
+_PYRAGE_SEALS: Final = """
+import sys, pyrage
+to = pyrage.x25519.Recipient.from_str(sys.argv[1])
+pyrage.encrypt_io(sys.stdin.buffer, sys.stdout.buffer, [to])
+"""
+_PYRAGE_OPENS: Final = """
+import sys, pathlib, pyrage
+key = pathlib.Path(sys.argv[1]).read_text().splitlines()[-1]
+pyrage.decrypt_io(sys.stdin.buffer, sys.stdout.buffer, [pyrage.x25519.Identity.from_str(key)])
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +142,13 @@ def halves(folder: Path) -> dict[str, tuple[Callable[[], Took], Callable[[Path],
             lambda: pipeline([tar, ["zstd", "-q", "-3"], to_key], target=folder / "age"),
             lambda to: pipeline([["age", "-d", "-i", key], ["zstd", "-dq"], [*untar, str(to)]], source=folder / "age"),
         )
+        if has_pyrage():
+            seal = [str(PEER_PYTHON), "-c", _PYRAGE_SEALS, to_key[-1]]
+            unseal = [str(PEER_PYTHON), "-c", _PYRAGE_OPENS, key]
+            found[PYRAGE] = (
+                lambda: pipeline([tar, ["zstd", "-q", "-3"], seal], target=folder / "rage"),
+                lambda to: pipeline([unseal, ["zstd", "-dq"], [*untar, str(to)]], source=folder / "rage"),
+            )
     for name, threads in ((PLAIN, []), (ALL_CORES, ["-T0"])):
         file = folder / f"plain{''.join(threads)}"
         found[name] = (
@@ -137,6 +156,12 @@ def halves(folder: Path) -> dict[str, tuple[Callable[[], Took], Callable[[Path],
             lambda to, file=file: pipeline([["zstd", "-dq"], [*untar, str(to)]], source=file),
         )
     return found
+
+
+def has_pyrage() -> bool:
+    """Whether the peers' environment is there and holds it."""
+    command = [str(PEER_PYTHON), "-c", "import pyrage"]
+    return PEER_PYTHON.exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 async def sealing() -> list[Row]:
@@ -179,7 +204,7 @@ def _rows(what: str, size: int, took: dict[tuple[str, str], list[Took]]) -> list
             continue
         seconds = statistics.median(run.seconds for run in runs)
         cpu, mib = statistics.median(run.cpu for run in runs), max(run.mib for run in runs)
-        least = {AGE: LEAST_OF_AGE, PLAIN: LEAST_OF_ZSTD}.get(who)
+        least = {AGE: LEAST_OF_AGE, PYRAGE: LEAST_OF_AGE, PLAIN: LEAST_OF_ZSTD}.get(who)
         rows.append(
             Row(
                 what=f"{what} {size / 1e6:,.0f} MB: {who}", p50=f"{seconds:.2f} s", p99=f"{cpu:.2f} s CPU",
@@ -191,6 +216,8 @@ def _rows(what: str, size: int, took: dict[tuple[str, str], list[Took]]) -> list
         )  # fmt: skip
     if (AGE, what) not in took:
         rows.append(Row(what=f"{what}: {AGE}", note="not measured: age is not installed"))
+    if (PYRAGE, what) not in took:
+        rows.append(Row(what=f"{what}: {PYRAGE}", note="not measured: it needs age and tools/peers.sh"))
     return rows
 
 
