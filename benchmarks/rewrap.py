@@ -34,7 +34,7 @@ CALLERS: Final = kek_rewrap.AT_ONCE
 async def rewrap() -> list[Row]:
     """Measure a rewrap on real servers, with a reader at work all the time."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # the broker is in here
-    async with _stand() as stand, keys_on(stand) as keys:
+    async with real_stand() as stand, keys_on(stand) as keys:
         client = await keys.client()
         async with keys.custody(client) as custody:
             profiles = await keys.profiles(custody, client, PROFILES, generations=GENERATIONS)
@@ -122,7 +122,8 @@ async def _opens(keys: Keys, custody: object, client: UUID, profile: UUID) -> bo
 
 
 @contextlib.asynccontextmanager
-async def _stand() -> AsyncIterator[Stand]:
+async def real_stand() -> AsyncIterator[Stand]:
+    """A broker on a real store and a real database of their own, which end with the block."""
     home, server = short_home(), running_postgres()
     postgres = await asyncio.to_thread(server.__enter__)
     try:
