@@ -98,6 +98,7 @@ async def test_kills_in_the_middle_of_a_rewrap(keys: Keys) -> None:
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(3600)
 async def test_campaign_of_kills_in_the_middle_of_a_rewrap(keys: Keys) -> None:
     """A hundred kills at moments of a new seed, which a failure names."""
     await _storm(keys, CAMPAIGN_KILLS, int(os.environ.get("FAULT_SEED", "0")) or secrets.randbits(32))

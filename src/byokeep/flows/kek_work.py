@@ -1,7 +1,8 @@
 """What a worker does with a key-encryption key: makes it, rotates it, compares it with its holder, ends old versions.
 
 Rules
-- A version has its row before the holder makes it, and protects nothing before the row says active (S-NIST-13).
+- A version has its row before the holder makes it, and protects nothing before the row says active (S-NIST-13), which
+  it does when the version was confirmed (:mod:`.kek_confirm`).
 - Each step can be cut anywhere and begun again: what the holder shows and what the rows say tell where it stood.
 - A version that was made, taken away or opened up outside is a finding with an alert, and is not worked around.
 - An old version is ended only when nothing hangs on it (R6.1-8); its row stays, as its tombstone.
@@ -26,6 +27,7 @@ from byokeep.flows import kek_book
 from byokeep.flows.app import App
 from byokeep.flows.kek_app import KekApp, custody_of
 from byokeep.flows.kek_book import Kek, Rotation
+from byokeep.flows.kek_confirm import confirm
 from byokeep.flows.kek_rewrap import hand_out
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import KeyHolder, Query, Tx
@@ -42,7 +44,7 @@ async def prepare(app: App, actor: Actor, keys: KeyHolder, client_id: ClientId, 
 
     Raises:
         Rejected: ``key_state``, ``key_period_over``; a code of :class:`byokeep.core.kek.KekFault`.
-        Integrity: ``kek_unknown_outside``: the holder has a version that nobody here made.
+        Integrity: ``kek_unknown_outside``: the holder has a version that nobody here made; ``kek_unconfirmed``.
         Unavailable: The holder.
     """
     scope = KekScope(environment=app.environment, client_id=client_id)
@@ -67,7 +69,7 @@ async def _usable(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, stat
     if not status.newest and not any(row for row in rows if row is not pending):
         return await _make(app, actor, keys, scope, status, owner)
     if pending is not None and pending.version == status.newest == 1:  # made, and cut before it was activated
-        return await _activate(app, actor, pending, reason="made")
+        return await _activate(app, actor, keys, scope, pending)
     known = next((row for row in rows if row.version == status.newest and row is not pending), None)
     if known is None and pending is not None:  # a rotation was cut; until it goes on nothing is protected
         raise Conflict("kek_version_moved", expected=pending.version, newest=status.newest)
@@ -84,15 +86,16 @@ async def _make(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, status
         kek = await kek_book.announce(tx, app, actor, holder=status.holder, kek_id=status.kek_id, version=1,
                                       client_id=_owner(status, scope), owner=owner)  # fmt: skip
     await keys.rotate(scope, expected=0)
-    return await _activate(app, actor, kek, reason="made")
+    return await _activate(app, actor, keys, scope, kek)
 
 
-async def _activate(app: App, actor: Actor, kek: Kek, *, reason: str) -> Kek:
+async def _activate(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, kek: Kek) -> Kek:
+    await confirm(app, actor, keys, scope, kek)
     async with _door(app, kek) as tx:
         await tx.all(kek_book.LOCK, kek_id=kek.kek_id)
         now = await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
         if now.state is KeyState.PRE_ACTIVATION:
-            await kek_book.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
+            await kek_book.move(tx, app, actor, now, to=KeyState.ACTIVE, reason="made")
             await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_book.made_fields(now)))
         return await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
 
@@ -111,6 +114,7 @@ async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: in
     Raises:
         Rejected: A code of :class:`byokeep.core.kek.KekFault`: a new version would hide what was done outside.
         Conflict: ``kek_version_moved``, ``kek_rotation_under_way``.
+        Integrity: ``kek_unconfirmed``: as :func:`byokeep.flows.kek_confirm.confirm`.
         Unavailable: The holder.
     """
     scope = KekScope(environment=app.environment, client_id=client_id)
@@ -126,6 +130,7 @@ async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: in
             return None
         if status.newest < made.version or status.min_encryption < made.version:
             await custody.keys.rotate(scope, expected=made.version - 1)
+        await confirm(app, actor, custody.keys, scope, made)
     async with _door(app, made) as tx:
         return await _turn(tx, app, actor, made, reason=reason)
 
