@@ -20,6 +20,7 @@ from byokeep.core.envelope import MAGIC as SEALED_MAGIC
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
 from byokeep.core.model import Actor, ClientId, Environment, ProfileId, Provider, Role
+from byokeep.core.record_room import FOR_ROTATION, KEPT, LOW
 from byokeep.core.ref import KeyRef, ProfileRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
@@ -345,6 +346,28 @@ async def test_a_record_that_the_store_did_not_take_in_time_stands_for_nothing(s
     body = {"base": 1, "record": text.decode(), "receipt": receipt}
     assert await run.at(f"/{epoch}/seals/{dek}/record", body) == (200, {"generation": 2})
     assert await stored_versions(run) == 1
+
+
+async def test_a_job_learns_in_time_that_cut_off_seals_fill_the_history(stand: Stand) -> None:
+    """With half of the room gone its seal is announced, and people are told; with all of it gone nothing is announced,
+    people are told that too, and the answer names what to do."""
+    run, epoch = await closed(stand)
+    assert (await run.at(f"/{epoch}/sealing"))[0] == 200
+    ref = ProfileRef(ClientId(run.profile.client), run.profile.id)
+
+    async def announced(newest: int) -> tuple[int, str]:
+        while (now := await stored_versions(run)) < newest:
+            await stand.app.records.write(ref, b"of a seal that was cut off", cas=now)
+        status, reply = await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(uuid4())})
+        return status, reply.get("next_step", "")
+
+    assert (await announced(LOW - 1), stand.alerts()) == ((201, ""), [])
+    assert (await announced(LOW), stand.alerts()) == ((201, ""), ["record_history_low"])
+    intended = len(stand.events("profile.seal"))
+    status, step = await announced(KEPT - FOR_ROTATION)
+    assert (status, sorted(stand.alerts())) == (409, ["record_history_full", "record_history_low"])
+    assert "byokeep kek rotate" in step
+    assert len(stand.events("profile.seal")) == intended
 
 
 async def test_a_record_that_nobody_announced_is_found(stand: Stand) -> None:

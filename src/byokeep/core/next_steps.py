@@ -87,6 +87,11 @@ _OF_ALERT: Final = {
     "profile_due": "a profile is due for a new key; `byokeep profile rekey`.",
     "profile_overdue": "a profile's key is too old and its lane stands still; `byokeep profile rekey`.",
     "profile_work_failed": "work on a profile could not be done; `byokeep profile show` tells why.",
+    "record_history_low": "a profile's seals are cut off again and again; find out why its jobs or the worker die, then"
+    " `byokeep kek rotate CLIENT` makes room.",
+    "record_history_full": "nothing more is sealed of a profile, for too many seals were cut off; find out why, then"
+    " `byokeep kek rotate CLIENT` writes its records anew.",
+    "kek_rewrap_blocked": "a profile's record is not what was sealed, or its history is full: `byokeep profile show`.",
     "duplicate_key_material": "this machine's randomness repeats itself; seal nothing there before it was looked at.",
     "installation_copied": "this home is a copy or was moved: see runbook, copies, before two people open it.",
     "switch_lock_held": "the kill holds; look for what stood in its way, `byokeep kill status`.",
