@@ -132,9 +132,9 @@ _OF_CONNECTION: Final = {
     "scopes_unknown": "The platform does not say what was granted, which is not enough; begin again.",
     "account_not_chosen": "The platform names no account that can be taken; look at the login there, then begin again.",
     "no_account": "This login opens no account of that kind; log in as somebody who manages one, then begin again.",
-    "several_accounts": "This login opens several: begin again with --pick and the id as the platform shows it.",
-    "pick_not_there": "The id of --pick is not among the accounts that this login opens; look at it, then begin again.",
-    "already_connected": "This client has the account already, under another name: see `byokeep account list`.",
+    "several_accounts": "This login opens several: begin again with --pick and the id of the one that is meant.",
+    "pick_not_there": "The id of --pick is none of the accounts that this login opens; begin again with the right one.",
+    "already_connected": "This client has the account already, under the name that `held as` shows.",
     "account_taken": "This account can not be connected here. If it moves, its present owner disconnects it first.",
     "account_was_elsewhere": "Another client had this account; if it moves, ask for it: `byokeep account transfer`.",
     "other_account": "Another account answered; nothing was kept of it. Log in at the platform as the right one."

@@ -29,6 +29,7 @@ from byokeep.core.ref import Part
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import connections, refresh_book
+from byokeep.flows.connect_custody import burn
 from byokeep.flows.refresh_book import HOLD, Grant, Renewal, Standing, standing
 from byokeep.flows.refresher_app import AccountCustody, Ended, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
@@ -37,7 +38,6 @@ from byokeep.wire.tokens import pack_tokens, unpack_tokens
 
 WAIT_S: Final = 900  # as long as any renewal takes
 PAUSES_S: Final = (5.0, 30.0)  # between tries of ending a pair that came too late
-_KEPT: Final = 10  # versions that the store keeps of a place
 _UNSENT: Final = Query("refresh_unsent_close", lambda row: row["id"])
 _WAITS: Final = Query("grant_waits", lambda row: row["account_id"])
 _TRACES: Final = Query("refresh_traces", lambda row: (bool(row["open"]), bool(row["lost"])))
@@ -229,7 +229,7 @@ class Late:
             outcome = Outcome.FAILED if done.ended is Ended.UNCONFIRMED else Outcome.OK
             await tx.append(self._revoked(outcome, done.ended))
         for part in (Part.ACCESS, Part.TOKENS):
-            await burn(self.custody, self.grant, part)
+            await burn(self.custody, self.grant.place(part))
         await self._close(Came.GIVEN_BACK)
         return Came.GIVEN_BACK
 
@@ -268,11 +268,3 @@ class Late:
                 )
             )
         return True
-
-
-async def burn(custody: AccountCustody, grant: Grant, part: Part) -> None:
-    """Destroy every version that the store keeps of a part of an account."""
-    place = grant.place(part)
-    newest = await custody.newest(place)
-    if newest:
-        await custody.destroy(place, list(range(max(1, newest - _KEPT + 1), newest + 1)))
