@@ -56,6 +56,8 @@ _OF_ALERT: Final = {
     "scopes_wider": "a person granted more than was asked for; look at our app at the platform.",
     "revocation_unconfirmed": "the platform may still honour a grant; the person removes our app there by hand.",
     "revocation_not_offered": "the platform ends no grant by a call; the person removes our app there by hand.",
+    "replaced_tokens_left": "a renewal of the login that was replaced came late; nobody has its tokens, and they end by"
+    " themselves. To end them at once, `byokeep account disconnect`, then connect again.",
     "account_check_failed": "nobody could look whose account it is; see the refresher's log, then `account verify`.",
     "account_end_failed": "a grant could not be ended; see the refresher's log; remove our app there by hand.",
     "consent_finish_failed": "a consent ended by an error of ours; see the refresher's log, then begin again.",
