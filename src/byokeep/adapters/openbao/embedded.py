@@ -33,7 +33,7 @@ from byokeep.adapters.openbao.layout import Desired, content_hash
 from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.provision import Provisioned, provision, recorded_content
 from byokeep.adapters.openbao.root import generate_root, retire_roots
-from byokeep.core.errors import Integrity, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.process import child_setup
 from byokeep.wire.bao_http import BaoHttp
@@ -73,7 +73,7 @@ listener "tcp" {{
 
 seal "static" {{
   current_key_id = "1"
-  current_key    = "file://{home}/keys/seal.key"
+  current_key    = "{seal}"
 }}
 
 telemetry {{
@@ -82,6 +82,10 @@ telemetry {{
 }}
 
 {audit}"""
+_ELSEWHERE: Final = (
+    "A home works only at the path where it was made; its openbao/config.hcl names it. Move it there, or restore it"
+    " there from a backup. It then comes up closed (runbook, copies that you start)."
+)
 _AUDIT: Final = """\
 audit "file" "{name}" {{
   options = {{ file_path = "{path}", mode = "0600" }}
@@ -114,6 +118,7 @@ class EmbeddedOpenBao:
 
     Raises:
         Rejected: ``bad_home``.
+        Conflict: ``home_was_elsewhere``: its store was made at another path, which its audit devices name.
     """
 
     def __init__(
@@ -131,6 +136,7 @@ class EmbeddedOpenBao:
         self._keys = home / "keys"
         self.unfinished = self._keys / "openbao.unfinished"
         self.root_live = self._keys / "openbao.root-live"
+        self._require_place()
 
     @property
     def pid(self) -> int | None:
@@ -195,6 +201,17 @@ class EmbeddedOpenBao:
     def _pid_file(self) -> Path:
         return self.home / "openbao" / "bao.pid"
 
+    def _require_place(self) -> None:
+        """Let pass a store that is where it was made, or that is yet to be made; read before anything is written."""
+        config = self.home / "openbao" / "config.hcl"
+        made = (self.home / "openbao" / "data" / "vault.db").exists() and not self.unfinished.exists()
+        if made and config.exists() and self._seal not in config.read_text("utf-8", "replace"):
+            raise Conflict("home_was_elsewhere", next_step=_ELSEWHERE)
+
+    @property
+    def _seal(self) -> str:
+        return f"file://{self.home}/keys/seal.key"
+
     def _prepare(self) -> str:
         binary = self._binary or _wheel_binary()
         pins.check_binary(binary)
@@ -216,7 +233,7 @@ class EmbeddedOpenBao:
         stanzas = [_AUDIT.format(name=name, path=path) for name, path in audit_files(self.home).items()]
         # The mode is ignored unless owner and group are named too.
         owner = {"uid": os.geteuid(), "gid": os.getegid()}
-        config = _CONFIG.format(home=self.home, socket=self.socket, audit="\n".join(stanzas), **owner)
+        config = _CONFIG.format(home=self.home, seal=self._seal, socket=self.socket, audit="\n".join(stanzas), **owner)
         write_private(self.home / "openbao" / "config.hcl", config.encode())
         return str(binary)
 
