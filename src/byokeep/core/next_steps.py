@@ -69,6 +69,9 @@ _OF_ALERT: Final = {
     "shared_value": "two clients gave the same key; ask both.",
     "store_denials": "the store refused one of ours; run `byokeep audit reconcile`.",
     "store_audit_unread": "the store's audit could not be read; run `byokeep audit health`.",
+    "write_cut_off": "a process died between the store's write and our record. `byokeep audit list` soon shows the seal"
+    " done again, or swept (`cut_off`); if neither comes, treat it as tampering.",
+    "write_unexplained": "somebody wrote to the store past byokeep: treat it as tampering, runbook section 8.2.",
     "reconcile_unknown": "the store's audit could not be compared; run `byokeep audit reconcile`.",
     "audit_device_unhealthy": "see runbook section 8.2, then run `byokeep audit health`.",
     "no_audit_device": "the store records nothing; see runbook section 8.2.",
