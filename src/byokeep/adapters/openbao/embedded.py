@@ -118,7 +118,6 @@ class EmbeddedOpenBao:
 
     Raises:
         Rejected: ``bad_home``.
-        Conflict: ``home_was_elsewhere``: its store was made at another path, which its audit devices name.
     """
 
     def __init__(
@@ -136,12 +135,22 @@ class EmbeddedOpenBao:
         self._keys = home / "keys"
         self.unfinished = self._keys / "openbao.unfinished"
         self.root_live = self._keys / "openbao.root-live"
-        self._require_place()
 
     @property
     def pid(self) -> int | None:
         """Process id while running."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    def require_place(self) -> None:
+        """Let pass a store that is where it was made, or that is yet to be made. Writes nothing.
+
+        Raises:
+            Conflict: ``home_was_elsewhere``: it was made at another path, which its audit devices name.
+        """
+        config = self.home / "openbao" / "config.hcl"
+        made = (self.home / "openbao" / "data" / "vault.db").exists() and not self.unfinished.exists()
+        if made and config.exists() and self._seal not in config.read_text("utf-8", "replace"):
+            raise Conflict("home_was_elsewhere", next_step=_ELSEWHERE)
 
     async def start(self) -> None:
         """Start the node and return when it is active. The first start initialises it.
@@ -149,6 +158,7 @@ class EmbeddedOpenBao:
         Raises:
             Unavailable: ``openbao_binary_missing``, ``openbao_exited``, ``openbao_not_ready``, ``directory_unsafe``.
             Integrity: ``openbao_binary_unknown``, ``seal_key_missing``.
+            Conflict: As :meth:`require_place`.
         """
         binary = await asyncio.to_thread(self._prepare)
         log_file = self.home / "logs" / "openbao.log"
@@ -201,13 +211,6 @@ class EmbeddedOpenBao:
     def _pid_file(self) -> Path:
         return self.home / "openbao" / "bao.pid"
 
-    def _require_place(self) -> None:
-        """Let pass a store that is where it was made, or that is yet to be made; read before anything is written."""
-        config = self.home / "openbao" / "config.hcl"
-        made = (self.home / "openbao" / "data" / "vault.db").exists() and not self.unfinished.exists()
-        if made and config.exists() and self._seal not in config.read_text("utf-8", "replace"):
-            raise Conflict("home_was_elsewhere", next_step=_ELSEWHERE)
-
     @property
     def _seal(self) -> str:
         return f"file://{self.home}/keys/seal.key"
@@ -215,6 +218,7 @@ class EmbeddedOpenBao:
     def _prepare(self) -> str:
         binary = self._binary or _wheel_binary()
         pins.check_binary(binary)
+        self.require_place()
         for part in ("keys", "openbao", "openbao/data", "store-audit", "store-audit/store-audit-b", "logs"):
             private_dir(self.home / part)
         private_dir(self.socket.parent)
