@@ -525,7 +525,7 @@ async def test_the_accounts_of_a_login_are_listed_as_plain_text_to_who_may_see_t
     secret-shaped name; no record and no log has them, nobody of another client sees them, and a day later nobody."""
     client = await office.client()
     ids = [f"10400000000001{number}" for number in range(4)]
-    names = ("Acme Bakery", "\u0421\u0430fe \u202e\x1b[2J<b>", "sk-ant-" + "aB3" * 12, "")
+    names = ("Acme Bakery", "\u0421\u0430fe \u202e\u200b[2J<b>", "sk-ant-" + "aB3" * 12, "")
     for number, name in enumerate(names):
         await office.social.tell(
             "accounts", platform="meta", account=f"page{number}", owner="one", id=ids[number],
@@ -534,7 +534,7 @@ async def test_the_accounts_of_a_login_are_listed_as_plain_text_to_who_may_see_t
     several = await office.connect(client, "meta", "cafe", account="page0")
     offered = [
         {"id": ids[0], "name": "Acme Bakery"},
-        {"id": ids[1], "name": "<U+0421><U+0430>fe <U+202E><U+001B>[2J<U+003C>b<U+003E>"},
+        {"id": ids[1], "name": "<U+0421><U+0430>fe <U+202E><U+200B>[2J<U+003C>b<U+003E>"},
         {"id": ids[2], "name": "-"}, {"id": ids[3], "name": "page.3"},
     ]  # fmt: skip
     assert (several["state"], several["reason"], several["offered"]) == ("failed", "several_accounts", offered)
