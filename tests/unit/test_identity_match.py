@@ -202,7 +202,7 @@ def test_the_first_fingerprint_needs_one_account_or_a_choice() -> None:
 
 
 def test_what_a_person_picks_from_is_one_line_each_and_holds_no_secret() -> None:
-    """Ids that can be typed, names as they may be shown; a secret-shaped name and a missing one are a dash; at most 40."""
+    """Ids that can be typed, names as they may be shown; a secret-shaped name, or none, is a dash; at most 40."""
     faces = [
         Face(account_id="104", username="acme", display_name="Acme\x1b[2J\nBakery"),
         Face(account_id="page_2", username="page.two", display_name=None),
