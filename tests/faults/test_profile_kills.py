@@ -129,6 +129,7 @@ async def test_killed_seals_tell_people_before_none_may_begin(vault: Vault) -> N
     async with keys_on(vault.desk.stand) as keys:
         await finish(keys, await rotated(keys, client, 1), client)
     assert await vault.done(profile, "rekey") == "rekeyed"
+    await time_passes(vault, profile)
     await check(vault, client, profile, 2)
 
 
