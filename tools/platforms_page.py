@@ -63,7 +63,8 @@ def capabilities(one: PlatformDescriptor) -> list[str]:
     oauth = one.oauth
     rules = oauth.refresh_rules
     model = MODELS[rules.model].format(grace=rules.grace_s)
-    revoke = "by a call, proved by use" if oauth.revoke else "by the person only"
+    alone = ", a later login stays" if oauth.revokes_alone else ""
+    revoke = f"by a call, proved by use{alone}" if oauth.revoke else "by the person only"
     return [code(one.id), code(one.provider), "code", lanes, oauth.pkce.value, model, revoke, code(one.webhook)]
 
 

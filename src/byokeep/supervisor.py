@@ -132,7 +132,7 @@ class Stack:
         """Start everything and return when it answers.
 
         Raises:
-            Conflict: ``already_running`` with the pid, ``port_not_free``.
+            Conflict: ``already_running`` with the pid, ``port_not_free``, ``home_was_elsewhere``.
             Rejected: ``home_too_open``, ``signing_key_on_disk``.
             Unavailable: A part did not come up; what was started is stopped again.
         """
@@ -222,6 +222,7 @@ class Stack:
     async def _start_parts(self) -> None:
         if self.settings.embedded_store:
             self._parts["store"] = self._store = embedded_store(self.settings)
+            self._store.require_place()  # before the database starts beside it
         if self.settings.embedded_database:
             self._parts["database"] = self._database = embedded_database(self.settings)
         for name in self._parts:

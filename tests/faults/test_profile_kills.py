@@ -14,9 +14,14 @@ from uuid import UUID
 
 import pytest
 
+from byokeep.core import next_steps
 from byokeep.core.model import ClientId
+from byokeep.core.record_room import FOR_ROTATION, FULL, KEPT, LOW
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
+from byokeep.flows import profile_history
+from tests.flows.test_kek import finish, rotated
+from tests.support.keks import keys_on
 from tests.support.profile_killer import OPENING, POINTS, SEALING
 from tests.support.vault import Vault
 
@@ -104,6 +109,29 @@ async def test_a_killed_worker_leaves_the_last_good_generation(vault: Vault) -> 
     """Eleven points of a rekey and two of a validation: what was sealed before opens, nothing strange is left."""
     plan = [("rekey", point) for point in POINTS if point not in ("opened",)]
     await kills(vault, [*plan, ("validate", "record_read"), ("validate", "blob_half_read")])
+
+
+@pytest.mark.timeout(300)
+async def test_killed_seals_tell_people_before_none_may_begin(vault: Vault) -> None:
+    """Each worker dies with its record written: at half of the room an alert opens, at its end another one, by name; a
+    rotation of the client's key makes room, and sealing goes on."""
+    client, profile = await vault.valid(session=SESSION)
+    since: dict[str, int] = {}
+    for number in range(1, KEPT - FOR_ROTATION):
+        await killed(vault, client, profile, "rekey", "record_written")
+        for reason in vault.desk.stand.alerts():
+            since.setdefault(reason, number)
+        await time_passes(vault, profile)
+    assert since == {profile_history.LOW: LOW}, "said by the seal that found half of the room gone, before it was cut"
+    assert await vault.done(profile, "rekey") == FULL
+    assert vault.desk.stand.alerts().count(FULL) == 1
+    for reason in (profile_history.LOW, FULL):
+        assert "byokeep kek rotate" in next_steps.of_alert(reason)
+    async with keys_on(vault.desk.stand) as keys:
+        await finish(keys, await rotated(keys, client, 1), client)
+    assert await vault.done(profile, "rekey") == "rekeyed"
+    await time_passes(vault, profile)
+    await check(vault, client, profile, 2)
 
 
 @pytest.mark.campaign

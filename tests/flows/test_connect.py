@@ -15,7 +15,7 @@ import pytest
 
 from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS
 from byokeep.core.model import LANES_OF, Lane, LanePolicy
-from byokeep.flows import connect_care
+from byokeep.flows import connect_care, connect_sweep
 from tests.support.connect import LOGINS, Office
 from tests.support.social import ACCOUNTS
 
@@ -152,6 +152,8 @@ async def test_an_account_is_one_clients(office: Office) -> None:
     assert office.desk.stand.alerts().count("account_taken") == 1
     again = await office.connect(first, "x", "twice")  # the same client's second name for it is nobody's quarrel
     assert (again["state"], again["reason"]) == ("failed", "already_connected")
+    assert (again["held_as"], again["offered"]) == ("acme", [])
+    assert (done["held_as"], done["offered"]) == ("", []), "another client's name for it is nobody's to know"
     assert office.desk.stand.alerts().count("account_taken") == 1
     assert not any((await office.live(first, "x", again["account_id"])).values())
     for row in office.sql(
@@ -510,9 +512,42 @@ async def test_a_consent_whose_finisher_died_leaves_nothing(office: Office) -> N
         f"UPDATE byokeep.connection SET started_at = now() - interval '20 minutes',"
         f" expires_at = now() - interval '10 minutes' WHERE id = '{late['connection']}'"
     )
-    assert await connect_care.sweep_lost(office.app) == 2
+    assert await connect_sweep.sweep_lost(office.app) == 2
     assert (await office.look(client, begun))["reason"] == "interrupted"
     assert (await office.look(client, late))["state"] == "expired"
     await office.nothing_kept(client, "x", begun["account_id"])
     await office.nothing_kept(client, "tiktok", late["account_id"])
     await office.connected(client, "x")
+
+
+async def test_the_accounts_of_a_login_are_listed_as_plain_text_to_who_may_see_the_client(office: Office) -> None:
+    """Several and none picked, and a pick that is not there: ids and names are listed, every odd character spelt, no
+    secret-shaped name; no record and no log has them, nobody of another client sees them, and a day later nobody."""
+    client = await office.client()
+    ids = [f"10400000000001{number}" for number in range(4)]
+    names = ("Acme Bakery", "\u0421\u0430fe \u202e\u200b[2J<b>", "sk-ant-" + "aB3" * 12, "")
+    for number, name in enumerate(names):
+        await office.social.tell(
+            "accounts", platform="meta", account=f"page{number}", owner="one", id=ids[number],
+            username=f"page.{number}", display_name=name or f"page.{number}",
+        )  # fmt: skip
+    several = await office.connect(client, "meta", "cafe", account="page0")
+    offered = [
+        {"id": ids[0], "name": "Acme Bakery"},
+        {"id": ids[1], "name": "<U+0421><U+0430>fe <U+202E><U+200B>[2J<U+003C>b<U+003E>"},
+        {"id": ids[2], "name": "-"}, {"id": ids[3], "name": "page.3"},
+    ]  # fmt: skip
+    assert (several["state"], several["reason"], several["offered"]) == ("failed", "several_accounts", offered)
+    gone = await office.connect(client, "meta", "cafe", account="page0", pick="99999")
+    assert (gone["state"], gone["reason"], gone["offered"]) == ("failed", "pick_not_there", offered)
+    path = f"/v1/clients/{client}/connections/{several['connection']}"
+    elsewhere = office.desk.stand.subject("operator", clients=(await office.client(),))
+    assert (await office.desk.call("GET", path, elsewhere))[0] == 404
+    records = office.sql("SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record")
+    assert "Bakery" not in records
+    assert ids[1] not in records
+    office.sql("UPDATE byokeep.connection SET ended_at = now() - interval '25 hours'")
+    assert await connect_sweep.forget_offered(office.app) == 2
+    assert (await office.look(client, several))["offered"] == []
+    picked = await office.connect(client, "meta", "cafe", account="page0", pick=ids[1])
+    assert (picked["state"], picked["offered"], picked["held_as"]) == ("connected", [], "")

@@ -235,7 +235,7 @@ async def test_profiles_of_three_versions_open_and_dependents_are_counted(keys: 
         for profile in made:
             assert await keys.opens(custody, client, profile)
     async with keys.app.db.begin(every_client=True) as tx:
-        at = {"holder": "transit", "kek_id": f"development-{client}", "ids": None, "limit": 100}
+        at = {"holder": "transit", "kek_id": f"development-{client}", "ids": None, "exposed": False, "limit": 100}
         for version, profile in zip((1, 2, 3), made, strict=True):
             (one,) = await tx.all(kek_book.DEPENDENTS, **at, version=version)
             assert (one.profile_id, one.client_id, one.kek_version) == (profile, client, version)

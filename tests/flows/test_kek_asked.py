@@ -206,7 +206,7 @@ async def test_a_compromise_after_the_end_is_recorded(asked: Asked) -> None:
     assert await kek_work.check(asked.app, asked.system, client) == ()
 
 
-async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelta(0), recovery: bool = False) -> str:
+async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelta(0)) -> str:
     """What a wrap and an unwrap with version 1 come to: two codes."""
     codes = []
     at = {"holder": "transit", "kek_id": f"development-{client}", "version": 1}
@@ -221,9 +221,8 @@ async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelt
                     await kek_guard.check_process(
                         tx,
                         asked.app,
-                        **at,
+                        **at,  # type: ignore[arg-type]
                         protected_at=now - protected_ago,
-                        recovery=recovery,  # type: ignore[arg-type]
                     )
             codes.append("ok")
         except (Rejected, Denied) as error:
@@ -233,7 +232,7 @@ async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelt
 
 @pytest.mark.req("R2.3-4", "S-NIST-4", "S-NIST-8")
 async def test_each_state_and_period_lets_do_what_it_may(asked: Asked) -> None:
-    """State first, then the periods: what may wrap, what may unwrap, and what only a recovery opens."""
+    """State first, then the periods: what may wrap, and what may unwrap."""
     client = await asked.client()
     await asked.kek(client)
     where = f"WHERE kek_id = 'development-{client}'"
@@ -246,15 +245,11 @@ async def test_each_state_and_period_lets_do_what_it_may(asked: Asked) -> None:
     ):  # fmt: skip
         asked.sql(f"UPDATE byokeep.kek_version SET state = '{state}' {where}")
         assert await use(asked, client, protected_ago=day) == said, state
-    assert await use(asked, client, protected_ago=day, recovery=True) == "key_state key_state"
-    asked.sql(f"UPDATE byokeep.kek_version SET state = 'compromised' {where}")
-    assert await use(asked, client, protected_ago=day, recovery=True) == "key_state ok"
     over = "protect_until = now() - interval '1 hour', process_until = now() + interval '1 day'"
     asked.sql(f"UPDATE byokeep.kek_version SET state = 'active', {over} {where}")
     assert await use(asked, client, protected_ago=day) == "key_period_over ok"
     asked.sql(f"UPDATE byokeep.kek_version SET process_until = now() - interval '1 minute' {where}")
     assert await use(asked, client, protected_ago=day) == "key_period_over key_period_over"
-    assert await use(asked, client, protected_ago=day, recovery=True) == "key_period_over ok"
     for wrong in ("process_until = protect_until - interval '1 day'", "protect_until = now() + interval '3 years'"):
         with pytest.raises(Unavailable):  # the database refuses it
             asked.sql(f"UPDATE byokeep.kek_version SET {wrong} {where}")

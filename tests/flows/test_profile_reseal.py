@@ -16,14 +16,16 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.adapters.openbao.records import BaoProfileRecords
+from byokeep.core import next_steps
 from byokeep.core.envelope import MAGIC as SEALED_MAGIC
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
 from byokeep.core.model import Actor, ClientId, Environment, ProfileId, Provider, Role
+from byokeep.core.record_room import FOR_ROTATION, KEPT, LOW
 from byokeep.core.ref import KeyRef, ProfileRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.flows import profile_reseal
+from byokeep.flows import profile_book, profile_reseal
 from byokeep.flows.reconcile import SETTLE, reconcile
 from byokeep.ports import Written
 from byokeep.wire.bao_http import BaoHttp
@@ -345,6 +347,68 @@ async def test_a_record_that_the_store_did_not_take_in_time_stands_for_nothing(s
     body = {"base": 1, "record": text.decode(), "receipt": receipt}
     assert await run.at(f"/{epoch}/seals/{dek}/record", body) == (200, {"generation": 2})
     assert await stored_versions(run) == 1
+
+
+async def test_a_job_learns_in_time_that_cut_off_seals_fill_the_history(stand: Stand) -> None:
+    """With half of the room gone its seal is announced, and people are told; with all of it gone nothing is announced,
+    people are told that too, and the answer names what to do."""
+    run, epoch = await closed(stand)
+    assert (await run.at(f"/{epoch}/sealing"))[0] == 200
+    ref = ProfileRef(ClientId(run.profile.client), run.profile.id)
+
+    async def announced(newest: int) -> tuple[int, str]:
+        while (now := await stored_versions(run)) < newest:
+            await stand.app.records.write(ref, b"of a seal that was cut off", cas=now)
+        status, reply = await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(uuid4())})
+        return status, reply.get("next_step", "")
+
+    assert (await announced(LOW - 1), stand.alerts()) == ((201, ""), [])
+    assert (await announced(LOW), stand.alerts()) == ((201, ""), ["record_history_low"])
+    intended = len(stand.events("profile.seal"))
+    status, step = await announced(KEPT - FOR_ROTATION)
+    assert (status, sorted(stand.alerts())) == (409, ["record_history_full", "record_history_low"])
+    assert "byokeep kek rotate" in step
+    assert len(stand.events("profile.seal")) == intended
+
+
+async def test_a_broker_that_dies_before_its_commit_left_a_seal_that_was_cut_off(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has the record, no row follows: the store's entry is told as cut off, with what to do, and stays so
+    when the job seals again; a second write that the announcement can not stand for is not excused by it."""
+    run, epoch = await closed(stand)
+    await run.at(f"/{epoch}/sealing")
+    dek, since = uuid4(), stand.app.clock.now()
+    assert (await run.at(f"/{epoch}/seals", {"base": 1, "dek_id": str(dek)}))[0] == 201
+    _, blob = await put(run, epoch, dek, NEW)
+    made = record_of(run, dek, blob)
+    actor = Actor(id=stand.people["runner"].id, roles=frozenset({Role.RUNNER}), clients=None, request_id=uuid4())
+
+    async def killed(*_: Any, **__: Any) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(profile_book, "record", killed)
+        with pytest.raises(asyncio.CancelledError):
+            await profile_reseal.record(
+                stand.app, actor, run.job, run.profile.id, epoch, 1, dek, made.canonical, blob["receipt"]
+            )
+    assert await stored_versions(run) == 1
+    assert stand.events("profile.sealed") == []
+
+    async def found() -> list[tuple[str, str, UUID | None]]:
+        await asyncio.sleep(SETTLE.total_seconds() + 0.5)
+        stated = await reconcile(stand.app, stand.app.system(), since=since)
+        return [(one.reason, one.severity, one.client_id) for one in stated.findings]
+
+    cut_off = ("write_cut_off", "warning", run.profile.client)
+    assert await found() == [cut_off]
+    assert stand.alerts() == ["write_cut_off"]
+    assert "cut_off" in next_steps.of_alert("write_cut_off")
+    assert await run.at(f"/{epoch}/seals/{dek}/record", said(made, blob)) == (200, {"generation": 2})
+    ref = ProfileRef(ClientId(run.profile.client), run.profile.id)
+    await stand.app.records.write(ref, b"planted", cas=2)
+    assert await found() == [cut_off, ("write_unexplained", "critical", run.profile.client)]
 
 
 async def test_a_record_that_nobody_announced_is_found(stand: Stand) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from byokeep import doctor
 from byokeep.cli.main import run
+from byokeep.core.secret import Secret
 from byokeep.settings import Settings
 
 ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
@@ -111,3 +113,41 @@ def test_a_browser_of_root_has_no_sandbox(
     row = next(iter(doctor._profiles(Settings(home=tmp_path))))
     assert row["state"] == state
     assert ("sandbox" in row["detail"]) is (user == 0)
+
+
+def test_a_consent_that_came_to_nothing_says_what_there_was(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The accounts to pick from as a table with their ids, our name of an account that is held already; a program gets
+    one document with both."""
+    begun = {
+        "connection": ID, "sop": ID, "authorize_url": "https://x.example/?state=s", "binding": "b",
+        "redirect_uri": "https://agency.example/x", "expires_at": "2026-05-01T12:00:00Z",
+    }  # fmt: skip
+    ended = {"connection": ID, "sop": ID, "login": "meta", "state": "failed", "code_points": "", "held_as": "",
+             "offered": []}  # fmt: skip
+    pages = [{"id": "1040", "name": "Acme_Bakery <U+202E>"}, {"id": "page_2", "name": "-"}]
+    several = ended | {"reason": "several_accounts", "offered": pages}
+    held = ended | {"reason": "already_connected", "held_as": "cafe"}
+
+    async def pasted(*_: object) -> Secret:
+        return Secret("state=s")
+
+    monkeypatch.setattr("byokeep.cli.connect._pasted", pasted)
+    command = ["account", "connect", ID, "meta", "acme", "--paste"]
+    answers(monkeypatch, "connect", connect=begun, answer={}, one=several)
+    assert run(command) == 2
+    shown = capsys.readouterr()
+    assert [line.split() for line in shown.out.splitlines()[-3:]] == [
+        ["id", "name"], ["1040", "Acme_Bakery", "<U+202E>"], ["page_2", "-"]
+    ]  # fmt: skip
+    assert "--pick" in shown.err
+    assert run([*command, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["offered"] == pages
+    answers(monkeypatch, "connect", connect=begun, answer={}, one=held)
+    assert run(command) == 2
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-1].split() == ["held", "as", "cafe"]
+    assert "`held as`" in shown.err
+    assert run([*command, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["held_as"] == "cafe"

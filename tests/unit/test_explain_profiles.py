@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.flows.explain import Known, LeaseRow, Request, explain
+from byokeep.flows.explain import SEAL_FOR, Announced, Known, LeaseRow, Request, explain
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 CLIENT, PROFILE, ENTITY = uuid4(), uuid4(), str(uuid4())
@@ -69,3 +69,31 @@ def test_what_no_lease_may_do_with_a_kek_is_a_finding() -> None:
     later = NOW + timedelta(hours=1)
     assert reason(found, request, ("update", "tenant/config/keys"), at=later) == "store_setup_changed"
     assert reason(found, request, ("read", RECORD.replace("/data/", "/metadata/")), lease_header="") == ""
+
+
+def test_a_seal_that_was_announced_stands_for_one_write_of_its_own_record() -> None:
+    """In time, at its place, by nobody's lease, once: cut off, a warning. Earlier, later, after it was recorded,
+    another profile's, another kind of write, a second one: unexplained."""
+    _, plain = known("custody")
+    path, sealed_at = f"kv/clients/{CLIENT}/profiles/{PROFILE}", NOW + timedelta(minutes=1)
+    write = replace(plain, operation="update", path=RECORD, lease_header="", at=NOW + timedelta(seconds=30))
+
+    def told(request: Request, *seals: Announced) -> list[tuple[str, str]]:
+        found = Known(leases={}, token_ttl=timedelta(seconds=2), seals=list(seals))
+        said = [explain(request, found) for _ in range(2)]
+        return [(one.reason, one.severity) for one in said if one is not None]
+
+    unexplained, cut_off = ("write_unexplained", "critical"), ("write_cut_off", "warning")
+    open_, done = (Announced(path=path, since=NOW, until=until) for until in (None, sealed_at))
+    for seal in (open_, done):
+        assert told(write, seal) == [cut_off, unexplained]
+        assert told(write, seal, seal) == [cut_off, cut_off]
+        for other in (
+            replace(write, at=NOW - timedelta(seconds=2)),
+            replace(write, path=RECORD.replace(str(PROFILE), str(uuid4()))),
+            replace(write, path=RECORD.replace("/data/", "/destroy/")),
+        ):
+            assert told(other, seal) == [unexplained, unexplained]
+    assert told(replace(write, at=sealed_at + timedelta(seconds=2)), done) == [unexplained, unexplained]
+    assert told(replace(write, at=NOW + SEAL_FOR - timedelta(seconds=2)), open_) == [cut_off, unexplained]
+    assert told(replace(write, at=NOW + SEAL_FOR + timedelta(seconds=2)), open_) == [unexplained, unexplained]

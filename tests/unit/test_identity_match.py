@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.identity import (
+    OFFERED,
     Comparison,
     Face,
     Fingerprint,
@@ -20,6 +21,7 @@ from byokeep.core.identity import (
     compare,
     fingerprint_of,
     look_alike,
+    offer,
     shown,
     spelt,
 )
@@ -197,3 +199,18 @@ def test_the_first_fingerprint_needs_one_account_or_a_choice() -> None:
     assert choose(both, wanted="105") == both[1]
     assert choose([face()], wanted=None) == face()
     assert fingerprint_of(face(), app_id="app") == US
+
+
+def test_what_a_person_picks_from_is_one_line_each_and_holds_no_secret() -> None:
+    """Ids that can be typed, names as they may be shown; a secret-shaped name, or none, is a dash; at most 40."""
+    faces = [
+        Face(account_id="104", username="acme", display_name="Acme\x1b[2J\nBakery"),
+        Face(account_id="page_2", username="page.two", display_name=None),
+        Face(account_id="105", username=None, display_name="sk-" + "aB3" * 12),
+        Face(account_id="106", username=None, display_name=None),
+        Face(account_id="1 0 7", username=None, display_name="Blank"),
+        Face(account_id="<U+0041>", username=None, display_name="Forged"),
+    ]
+    assert offer(faces) == ("104 Acme<U+001B>[2J<U+000A>Bakery", "page_2 page.two", "105 -", "106 -")
+    many = [Face(account_id=str(number), username=None, display_name="One") for number in range(OFFERED + 1)]
+    assert len(offer(many)) == OFFERED == 40

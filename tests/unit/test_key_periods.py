@@ -16,7 +16,6 @@ from byokeep.core.key_periods import (
     Periods,
     Suspension,
     default_periods,
-    may_confirm,
     may_process,
     may_protect,
     may_resume,
@@ -38,17 +37,14 @@ def code(act: object, *given: object, **named: object) -> str:
     return ""
 
 
-def test_before_activation_a_key_is_confirmed_and_nothing_else() -> None:
-    """A key that is not active yet proves itself; it protects nothing and opens nothing, and activation is a step."""
-    may_confirm(KeyState.PRE_ACTIVATION)
+def test_before_activation_a_key_does_nothing() -> None:
+    """A key that is not active yet protects nothing and opens nothing, and activation is a step."""
     now = T0 + DAY
     assert code(may_protect, KeyState.PRE_ACTIVATION, now, WRAP) == "key_state"
     assert code(may_process, KeyState.PRE_ACTIVATION, now, WRAP, protected_at=T0) == "key_state"
     check_transition(KeyState.PRE_ACTIVATION, KeyState.ACTIVE)
     may_protect(KeyState.ACTIVE, now, WRAP)
     assert code(may_protect, KeyState.ACTIVE, T0 - TICK, WRAP) == "key_not_yet_valid"
-    for state in (KeyState.SUSPENDED, KeyState.COMPROMISED, KeyState.DESTROYED):
-        assert code(may_confirm, state) == "key_state"
 
 
 @pytest.mark.req("S-NIST-3")
@@ -81,7 +77,6 @@ def test_a_deactivated_key_only_opens() -> None:
     now = T0 + 2 * YEAR
     assert code(may_protect, KeyState.DEACTIVATED, T0 + DAY, WRAP) == "key_state"
     may_process(KeyState.DEACTIVATED, now, WRAP, protected_at=T0 + DAY)
-    may_confirm(KeyState.DEACTIVATED)
     with pytest.raises(Rejected, match="key_state"):
         check_transition(KeyState.DEACTIVATED, KeyState.ACTIVE)
 

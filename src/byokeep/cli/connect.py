@@ -19,7 +19,7 @@ from byokeep.cli.api import call, run, segment
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import tell
 from byokeep.cli.redirect import Listener, form_of, is_local
-from byokeep.cli.terminal import again, busy, err, say, show
+from byokeep.cli.terminal import again, busy, err, say, session, show
 from byokeep.core import next_steps
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.core.secret import Secret
@@ -173,12 +173,17 @@ async def _finished(base: str, form: Secret) -> dict[str, Any]:
 
 def _told(found: dict[str, Any], onward: str) -> int:
     shown = {name: found[name] for name in ("connection", "sop", "login", "state", "reason")}
-    if found["code_points"]:
-        shown["code_points"] = found["code_points"]
+    shown |= {name: found[name] for name in ("code_points", "held_as", "offered") if found[name]}
     if found["state"] == "connected":
         show(shown, title="Account", note=onward)
         return 0
-    show(shown, title="Account")
+    if session().as_json:
+        show(shown)
+    else:
+        offered = shown.pop("offered", [])
+        show(shown, title="Account")
+        if offered:
+            show(offered, title="Accounts of this login")
     if found["state"] in _OPEN:
         say(next_steps.of_connection("running", ""))
         return Unavailable.exit_code

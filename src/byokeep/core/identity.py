@@ -12,6 +12,7 @@ It may not fetch anything.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from difflib import SequenceMatcher
 from enum import StrEnum
 from typing import Final
 
+from byokeep.core.errors import Rejected
+from byokeep.core.plain_text import refuse_secret
+
+OFFERED: Final = 40  # accounts that a person is given to choose from
 _SHOWN: Final = 120  # characters
 _COMPARED: Final = 400  # characters of a name in which a stand-in's are looked for
 _MOST: Final = 8  # of its characters that are spelt out
@@ -31,6 +36,7 @@ _LOOK_ALIKES: Final = {
     "w": "\u051d\u03c9", "x": "\u0445\u03c7", "y": "\u0443\u03b3\u04af",
 }  # fmt: skip
 _AS_LATIN: Final = {ord(other): letter for letter, others in _LOOK_ALIKES.items() for other in others}
+_PICKED: Final = re.compile(r"[!-;=?-~]{1,256}")  # an id that a person can type, and that reads like no code point
 _UNSEEN: Final = frozenset({"Cf", "Cc", "Mn", "Me", "Zs", "Zl", "Zp"})
 
 
@@ -171,6 +177,24 @@ def shown(text: str | None) -> str:
         return "-"
     parts = [char if " " <= char <= "~" and char not in "<>" else f"<U+{ord(char):04X}>" for char in text[:_SHOWN]]
     return "".join(parts)
+
+
+def offer(seen: Sequence[Face]) -> tuple[str, ...]:
+    """Return what a person may pick from, each as ``ID NAME``: printable ASCII, and no blank in the id.
+
+    At most 40, in the platform's order; an id that nobody can type is left out. A name that is shaped like a secret is
+    not repeated: ``-`` stands for it, as for none.
+    """
+    return tuple(f"{one.account_id} {_label(one)}" for one in seen if _PICKED.fullmatch(one.account_id))[:OFFERED]
+
+
+def _label(face: Face) -> str:
+    name = face.display_name or face.username
+    try:
+        refuse_secret("display_name", name or "")
+    except Rejected:
+        return shown(None)
+    return shown(name)
 
 
 def spelt(code_points: str) -> str:

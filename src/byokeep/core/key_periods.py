@@ -120,16 +120,6 @@ class Suspension:
         return self.since <= at and (self.until is None or at < self.until)
 
 
-def may_confirm(state: KeyState) -> None:
-    """Let a key be confirmed (a check value, a proof of possession): all that one before activation is good for.
-
-    Raises:
-        Rejected: ``key_state``.
-    """
-    if state not in (KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.DEACTIVATED):
-        raise _wrong_state(state)
-
-
 def may_protect(state: KeyState, now: datetime, periods: Periods) -> None:
     """Let an active key protect new data inside its originator-usage period.
 

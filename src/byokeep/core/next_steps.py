@@ -56,6 +56,8 @@ _OF_ALERT: Final = {
     "scopes_wider": "a person granted more than was asked for; look at our app at the platform.",
     "revocation_unconfirmed": "the platform may still honour a grant; the person removes our app there by hand.",
     "revocation_not_offered": "the platform ends no grant by a call; the person removes our app there by hand.",
+    "replaced_tokens_left": "a renewal of the login that was replaced came late; nobody has its tokens, and they end by"
+    " themselves. To end them at once, `byokeep account disconnect`, then connect again.",
     "account_check_failed": "nobody could look whose account it is; see the refresher's log, then `account verify`.",
     "account_end_failed": "a grant could not be ended; see the refresher's log; remove our app there by hand.",
     "consent_finish_failed": "a consent ended by an error of ours; see the refresher's log, then begin again.",
@@ -67,6 +69,9 @@ _OF_ALERT: Final = {
     "shared_value": "two clients gave the same key; ask both.",
     "store_denials": "the store refused one of ours; run `byokeep audit reconcile`.",
     "store_audit_unread": "the store's audit could not be read; run `byokeep audit health`.",
+    "write_cut_off": "a process died between the store's write and our record. `byokeep audit list` soon shows the seal"
+    " done again, or swept (`cut_off`); if neither comes, treat it as tampering.",
+    "write_unexplained": "somebody wrote to the store past byokeep: treat it as tampering, runbook section 8.2.",
     "reconcile_unknown": "the store's audit could not be compared; run `byokeep audit reconcile`.",
     "audit_device_unhealthy": "see runbook section 8.2, then run `byokeep audit health`.",
     "no_audit_device": "the store records nothing; see runbook section 8.2.",
@@ -87,6 +92,11 @@ _OF_ALERT: Final = {
     "profile_due": "a profile is due for a new key; `byokeep profile rekey`.",
     "profile_overdue": "a profile's key is too old and its lane stands still; `byokeep profile rekey`.",
     "profile_work_failed": "work on a profile could not be done; `byokeep profile show` tells why.",
+    "record_history_low": "a profile's seals are cut off again and again; find out why its jobs or the worker die, then"
+    " `byokeep kek rotate CLIENT` makes room.",
+    "record_history_full": "nothing more is sealed of a profile, for too many seals were cut off; find out why, then"
+    " `byokeep kek rotate CLIENT` writes its records anew.",
+    "kek_rewrap_blocked": "a profile's record is not what was sealed, or its history is full: `byokeep profile show`.",
     "duplicate_key_material": "this machine's randomness repeats itself; seal nothing there before it was looked at.",
     "installation_copied": "this home is a copy or was moved: see runbook, copies, before two people open it.",
     "switch_lock_held": "the kill holds; look for what stood in its way, `byokeep kill status`.",
@@ -127,9 +137,9 @@ _OF_CONNECTION: Final = {
     "scopes_unknown": "The platform does not say what was granted, which is not enough; begin again.",
     "account_not_chosen": "The platform names no account that can be taken; look at the login there, then begin again.",
     "no_account": "This login opens no account of that kind; log in as somebody who manages one, then begin again.",
-    "several_accounts": "This login opens several: begin again with --pick and the id as the platform shows it.",
-    "pick_not_there": "The id of --pick is not among the accounts that this login opens; look at it, then begin again.",
-    "already_connected": "This client has the account already, under another name: see `byokeep account list`.",
+    "several_accounts": "This login opens several: begin again with --pick and the id of the one that is meant.",
+    "pick_not_there": "The id of --pick is none of the accounts that this login opens; begin again with the right one.",
+    "already_connected": "This client has the account already, under the name that `held as` shows.",
     "account_taken": "This account can not be connected here. If it moves, its present owner disconnects it first.",
     "account_was_elsewhere": "Another client had this account; if it moves, ask for it: `byokeep account transfer`.",
     "other_account": "Another account answered; nothing was kept of it. Log in at the platform as the right one."

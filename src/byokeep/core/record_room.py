@@ -5,6 +5,7 @@ Rules
 - Who writes a version first makes sure that every record that must stay is still there afterwards; else it is refused,
   and nothing was written. The compare-and-set makes the number that was looked at the number that is written.
 - A seal leaves room for a rotation of the client's key, which writes the records that must stay anew.
+- Half of a seal's room is far more than sealing needs that is not cut off: who comes to it is told, before it is full.
 
 It may not ask a store.
 """
@@ -17,6 +18,9 @@ from byokeep.core.errors import Conflict
 
 KEPT: Final = 20  # versions of a record that the store keeps
 FOR_ROTATION: Final = 6  # of these, left for a rotation of the key: the newest generation and those beside it, and more
+
+LOW: Final = (KEPT - FOR_ROTATION) // 2  # versions after the oldest that must stay, from which on people are told
+FULL: Final = "record_history_full"
 
 
 def check_seal(*, newest: int, stays: int) -> None:
@@ -37,9 +41,14 @@ def check_rewrap(*, newest: int, stays: int) -> None:
     _check(newest, stays, KEPT)
 
 
+def is_low(*, newest: int, stays: int) -> bool:
+    """Whether so many seals were cut off that people are to be told. Arguments as :func:`check_seal`."""
+    return bool(stays) and newest + 1 - stays >= LOW
+
+
 def _check(newest: int, stays: int, kept: int) -> None:
     if stays and newest + 1 - stays >= kept:
         raise Conflict(
-            "record_history_full",
-            next_step="Too many seals were cut off; find out why, then `byokeep kek rotate` writes the records anew.",
+            FULL,
+            next_step="Too many seals were cut off; find out why. `byokeep kek rotate CLIENT` writes the records anew.",
         )

@@ -1,4 +1,4 @@
-"""What the refresher does for connected accounts beside renewing: look who they are, end them, and clear up.
+"""What the refresher does for connected accounts beside renewing: look who they are, and end them.
 
 Rules
 - An account is looked at as often as its login's price and limits suggest, and at once when a person asks.
@@ -8,8 +8,6 @@ Rules
 - A grant is ended at its platform when no renewal of it is under way: the newest pair is what has to die.
 - A grant that a person ended serves nobody from that moment; what the platform made of it is said as it was proved
   (S-OAUTH-9): confirmed, unconfirmed or not offered. Its tokens are destroyed.
-- A consent whose finisher died is ended, and what it had stored without a record is destroyed. Of one that ended before
-  the platform was asked code and verifier are destroyed, unless a newer one of the account is under way: that one does.
 - What fails for one account holds up no other one; who could not be looked at for any reason is no match.
 
 It may not renew a token.
@@ -18,8 +16,7 @@ It may not renew a token.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -29,29 +26,23 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
 from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, compare
 from byokeep.core.keystate import KeyState
-from byokeep.core.model import Actor, ClientId, LeaseKind, Provider
+from byokeep.core.model import Actor
 from byokeep.core.reenable import Cause as Lost
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
-from byokeep.core.tokens import TokenSet
-from byokeep.flows import apps, connections, refs
+from byokeep.flows import connections, refs
 from byokeep.flows.accounts import PlatformAccount, account_from
 from byokeep.flows.apart import each
-from byokeep.flows.connections import Connection, Grant
-from byokeep.flows.jobs import JobSpec, open_job
+from byokeep.flows.connect_custody import burn, opened
+from byokeep.flows.connect_sweep import forget_offered, sweep_left, sweep_lost
+from byokeep.flows.connections import Grant
 from byokeep.flows.refresh_end import close_for, hold
 from byokeep.flows.refresh_over import Traces, before_end, is_gone
-from byokeep.flows.refresher_app import AccountCustody, AppAt, Ended, Ending, Login, PlatformMore, RefresherApp
+from byokeep.flows.refresher_app import Ended, Ending, Login, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Tx
-from byokeep.wire.tokens import unpack_tokens
 
-TAKEN_FOR_S: Final = 300  # seconds after which somebody who took an answer is taken for dead
 MOST_TRIES: Final = 6  # of ending a grant at its platform
-_KEPT: Final = 10  # versions that the store keeps of a place
-_LOST: Final = Query("connections_lost", connections.connection_from)
-_LEFT: Final = Query("connections_left", connections.connection_from)
-_BEGINS: Final = Query("connect_lock", lambda _: None)
 _TO_CHECK: Final = Query("grants_to_check", connections.grant_from)
 _CHECKED: Final = Query("grant_checked", connections.grant_from)
 _UNCHECKED: Final = Query("grant_unchecked", connections.grant_from)
@@ -70,7 +61,7 @@ async def tend(app: RefresherApp) -> int:
     Raises:
         Unavailable: The database is away.
     """
-    parts = (sweep_lost, sweep_left, check_due, end_disconnected)
+    parts = (sweep_lost, sweep_left, forget_offered, check_due, end_disconnected)
     done = await asyncio.gather(*(part(app) for part in parts), return_exceptions=True)
     for one in done:
         if isinstance(one, BaseException):
@@ -80,113 +71,6 @@ async def tend(app: RefresherApp) -> int:
 
 def _resting(app: RefresherApp, what: str) -> list[UUID]:
     return app.apart.resting(what, app.clock.monotonic())
-
-
-async def sweep_lost(app: RefresherApp, *, taken_for_s: int = TAKEN_FOR_S) -> int:
-    """End consents that nobody will finish, and destroy what they left in the store."""
-    async with app.db.begin(every_client=True) as tx:
-        lost = await tx.all(_LOST, taken_for_s=taken_for_s, resting=_resting(app, "consent_sweep"))
-    return await each(app, app.apart, "consent_sweep", lost, lambda one: _end_lost(app, one))
-
-
-async def _end_lost(app: RefresherApp, one: Connection) -> None:
-    actor = app.system(one.request_id)
-    async with app.db.begin(client_id=one.client_id) as tx:
-        account = await tx.one(connections.ACCOUNT, client_id=one.client_id, id=one.account_id)
-        grant = await tx.maybe(connections.GRANT, client_id=one.client_id, account_id=one.account_id)
-        to, reason = ("expired", "not_answered") if one.state == "started" else ("failed", "interrupted")
-        if not await connections.end(tx, actor, one, account, to=to, reason=reason):
-            return
-    parts = [Part.CODE, Part.VERIFIER]
-    if one.state == "taken" and (grant is None or grant.state == "revoked"):
-        parts += [Part.TOKENS, Part.ACCESS]  # written, perhaps, and never on record
-    try:
-        async with held(app, one.client_id, account.platform) as custody:
-            for part in parts:
-                await _burn(custody, SecretRef(one.client_id, account.platform, part, account.id))
-    except ByokeepError:
-        if Part.TOKENS not in parts:
-            return  # worthless by itself: a code is over within minutes, a verifier opens nothing without its code
-        async with app.db.begin(client_id=one.client_id) as tx:
-            await raise_alert(
-                tx, app, actor, reason="orphan_not_destroyed", client_id=one.client_id, object_id=account.id
-            )
-
-
-async def sweep_left(app: RefresherApp) -> int:
-    """Destroy code and verifier of consents that ended before anybody used them; returns how many consents."""
-    async with app.db.begin(every_client=True) as tx:
-        left = await tx.all(_LEFT, resting=_resting(app, "consent_clear"))
-
-    async def clear(one: Connection) -> None:
-        with suppress(ByokeepError):  # they open nothing by themselves, and come again while the job is open
-            await _clear_left(app, one)
-
-    return await each(app, app.apart, "consent_clear", left, clear)
-
-
-async def _clear_left(app: RefresherApp, one: Connection) -> None:
-    async with app.db.begin(client_id=one.client_id) as tx:
-        account = await tx.one(connections.ACCOUNT, client_id=one.client_id, id=one.account_id)
-        # A consent that begins writes its verifier under this lock: what is destroyed here is not its.
-        await tx.all(_BEGINS, client_id=one.client_id, platform=account.platform.value, account=account.account)
-        if not await tx.all(connections.OF_ACCOUNT, client_id=one.client_id, account_id=one.account_id):
-            async with app.custodian.open(one.job_id) as custody:
-                for part in (Part.CODE, Part.VERIFIER):
-                    await _burn(custody, SecretRef(one.client_id, account.platform, part, account.id))
-    await app.custodian.close(one.job_id)
-
-
-async def _burn(custody: AccountCustody, place: SecretRef) -> None:
-    newest = await custody.newest(place)
-    if newest:
-        await custody.destroy(place, list(range(max(1, newest - _KEPT + 1), newest + 1)))
-
-
-@asynccontextmanager
-async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> AsyncIterator[AccountCustody]:
-    """Hold a custody lease of a job of its own.
-
-    Raises:
-        ByokeepError: There is no custodian, or the broker gives none.
-    """
-    spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(provider.value,))
-    async with app.db.begin(client_id=client_id) as tx:
-        job = await open_job(tx, app, app.system(), spec)
-    try:
-        async with app.custodian.open(job.id) as custody:
-            yield custody
-    finally:
-        with suppress(ByokeepError):  # it ends by itself
-            await app.custodian.close(job.id)
-
-
-@asynccontextmanager
-async def opened(app: RefresherApp, grant: Grant) -> AsyncIterator[tuple[AccountCustody, PlatformMore, TokenSet]]:
-    """Hold the tokens of a grant, and its platform; they are wiped at the end.
-
-    Raises:
-        ByokeepError: Not to be had.
-    """
-    async with app.db.begin(client_id=grant.client_id) as tx:
-        ours = await tx.one(apps.GET, login=grant.login)
-    async with held(app, grant.client_id, grant.provider) as custody:
-        place = SecretRef(grant.client_id, grant.provider, Part.TOKENS, grant.account_id)
-        packed = await custody.read(place, await custody.newest(place))
-        try:
-            tokens = unpack_tokens(packed)
-        finally:
-            packed.wipe()
-        version, secret = ours.secret_version, None
-        try:
-            if version:
-                secret = await custody.app_secret(grant.provider, grant.login, version)
-            at = AppAt(login=grant.login, app_id=grant.app_id, redirect_uri=ours.redirect_uri, secret_version=version)
-            yield custody, app.platform(at, secret), tokens
-        finally:
-            tokens.wipe()
-            if secret is not None:
-                secret.wipe()
 
 
 async def check_due(app: RefresherApp) -> int:
@@ -352,13 +236,13 @@ async def _end_grant(app: RefresherApp, grant: Grant) -> None:
     last = now.tries >= MOST_TRIES
     try:
         async with opened(app, grant) as (custody, platform, tokens):
-            await _burn(custody, SecretRef(grant.client_id, grant.provider, Part.ACCESS, grant.account_id))
+            await burn(custody, SecretRef(grant.client_id, grant.provider, Part.ACCESS, grant.account_id))
             done = await platform.revoke(tokens)
             if _unproved(app, grant, traces, done):
                 done, last = Ending(ended=Ended.UNCONFIRMED), True
             if done.ended is not Ended.UNCONFIRMED or last:
                 for part in (Part.TOKENS,) if traces.under_way else (Part.TOKENS, Part.LANDING):
-                    await _burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
+                    await burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
     except ByokeepError as error:
         if not is_gone(error):
             return  # the store or the broker is away; tried again

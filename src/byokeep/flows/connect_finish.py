@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Face, Fingerprint, Verdict, Why, choose, compare
+from byokeep.core.identity import Face, Fingerprint, Verdict, Why, choose, compare, offer
 from byokeep.core.model import Actor
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
@@ -45,11 +45,12 @@ _NAMES: Final = 100  # characters of a list of scopes on record
 _TAKE: Final = Query("connection_take", connections.connection_from)
 _ELSEWHERE: Final = Query("grant_elsewhere", lambda row: bool(row["found"]))
 _TRANSFER: Final = Query("transfer_live", lambda row: int(row["found"]))
-_TAKEN: Final = Query("grant_taken", lambda row: (int(row["found"]), int(row["ours"])))
+_TAKEN: Final = Query("grant_taken", lambda row: (int(row["found"]), str(row["ours"] or "")))
 _NOT_CHOSEN: Final = {
     Why.NO_ACCOUNT.value: "no_account", Why.SEVERAL_ACCOUNTS.value: "several_accounts",
     Why.OTHER_ID.value: "pick_not_there",
 }  # fmt: skip
+_PICKABLE: Final = frozenset({"several_accounts", "pick_not_there"})
 _ALWAYS: Final = ("connect", "read")
 T = TypeVar("T")
 
@@ -201,24 +202,39 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
         raise Rejected("missing_scope", cause=Cause.MISSING_SCOPE.value, missing=listed(lacking))
     tokens = replace(tokens, consent_expires_at=_got(await platform.consent_end(tokens), "consent_end_unchecked"))
     faces = _got(await platform.identify(tokens), "identity_unchecked")
-    face, drift = _who(case, faces)
+    try:
+        face, drift = _who(case, faces)
+    except Rejected as error:
+        if case.login.several_allowed and _reason(error) in _PICKABLE:
+            await _tell(app, case, offered=offer(faces))
+        raise
     posts = _got(await platform.look(tokens, face), "posts_unreadable")
     async with app.db.begin(every_client=True) as tx:
         taken, ours = await tx.one(
             _TAKEN, login=case.one.login, external_id=face.account_id, client_id=case.one.client_id,
             account_id=case.account.id,
         )  # fmt: skip
-        if taken:
-            raise Conflict("already_connected" if ours else "account_taken")
         elsewhere = await tx.one(
             _ELSEWHERE, login=case.one.login, external_id=face.account_id, client_id=case.one.client_id
         )
-        if elsewhere and not await tx.one(_TRANSFER, scope=_wish(case, face).scope):
+        if not taken and elsewhere and not await tx.one(_TRANSFER, scope=_wish(case, face).scope):
             raise Conflict("account_was_elsewhere")
+    if ours:
+        await _tell(app, case, held_as=ours)
+    if taken:
+        raise Conflict("already_connected" if ours else "account_taken")
     return Found(
         tokens=tokens, face=face, posts=posts, drift=drift, wider=listed(wider_scopes(tokens, asked)),
         transfer=_wish(case, face) if elsewhere else None,
     )  # fmt: skip
+
+
+async def _tell(app: RefresherApp, case: Case, *, held_as: str = "", offered: tuple[str, ...] = ()) -> None:
+    """Keep for who began it what he needs to begin otherwise. It is foreign text, and gets into no record or error."""
+    async with app.db.begin(client_id=case.one.client_id) as tx:
+        await tx.maybe(
+            connections.TOLD, client_id=case.one.client_id, id=case.one.id, held_as=held_as, offered=list(offered)
+        )  # fmt: skip
 
 
 def _wish(case: Case, face: Face) -> Wish:

@@ -27,6 +27,8 @@ class Connection:
     Attributes:
         replaces: Version of the tokens that were there when it began, None at the first.
         code_points: Of a look-alike that answered, the characters that give it away (``0456,0430``); else empty.
+        held_as: The name under which this client has the account already; else empty.
+        offered: What its person may pick from, as :func:`byokeep.core.identity.offer` writes it; forgotten after a day.
     """
 
     id: UUID
@@ -49,6 +51,8 @@ class Connection:
     ended_at: datetime | None
     request_id: UUID
     code_points: str
+    held_as: str
+    offered: tuple[str, ...]
     over: bool = False
 
 
@@ -85,7 +89,7 @@ def connection_from(row: Row) -> Connection:
     """Build the noun from a row of ``connection``."""
     names = {name: row[name] for name in Connection.__dataclass_fields__ if name != "over"}
     made = {
-        "purposes": tuple(row["purposes"]), "state_hash": bytes(row["state_hash"]),
+        "purposes": tuple(row["purposes"]), "offered": tuple(row["offered"]), "state_hash": bytes(row["state_hash"]),
         "binding_hash": bytes(row["binding_hash"]), "over": bool(row.get("over")),
     }  # fmt: skip
     return Connection(**{**names, **made})
@@ -101,6 +105,7 @@ def grant_from(row: Row) -> Grant:
 GET: Final = Query("connection_get", connection_from)
 LOCK: Final = Query("connection_lock", connection_from)
 OF_ACCOUNT: Final = Query("connections_of", connection_from)
+TOLD: Final = Query("connection_told", lambda row: row["id"])
 END: Final = Query("connection_end", connection_from)
 GRANT: Final = Query("grant_of", grant_from)
 ACCOUNT: Final = Query("account_of", account_from)

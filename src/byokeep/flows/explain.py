@@ -4,6 +4,8 @@ Rules
 - A login is explained by the lease whose signed token it showed, and by nothing else; a header is a hint, not proof.
 - A read is explained by a login of the lease it names, by the same entity, for this client and provider, in time.
 - A write is explained by the record that carries the store's own request id, or by a custody lease.
+- A write of a profile's record that has none, while a seal of that very profile was announced and not yet recorded, is
+  one that was cut off: still a finding, but one that says so. An announcement serves one write of a run.
 - Everything else must be on the list below. What is on no list is a finding.
 
 It may not excuse a request because it can not explain it.
@@ -14,7 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -25,6 +27,7 @@ LOGIN: Final = "auth/lease/login"
 TORN: Final = "torn"  # what stands for a line that a crash cut off
 SLACK: Final = timedelta(seconds=1)  # the store rounds times; a token's end is checked to the second
 MANY_REFUSED: Final = 10  # by one entity in one span; a process of ours that works as it should is refused nothing
+SEAL_FOR: Final = timedelta(minutes=15)  # in which a seal that was announced may write its record
 SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -117,17 +120,32 @@ class Finding:
     count: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """A seal of a profile: the place of its record, since when, and when it was recorded; ``None``: it never was."""
+
+    path: str
+    since: datetime
+    until: datetime | None
+
+    def covers(self, at: datetime, path: str) -> bool:
+        """Whether a write there at that time can be its own, made before it was recorded."""
+        end = self.since + SEAL_FOR if self.until is None else self.until
+        return path == self.path and self.since - SLACK <= at <= end + SLACK
+
+
 @dataclass(slots=True, kw_only=True)
 class Known:
     """What is known from our own records.
 
     ``logins``: (lease, entity) -> times of explained logins. ``writes``, ``app_writes``: the store's request id ->
-    place.
+    place. ``seals``: what was announced and has served no write yet.
     """
 
     leases: Mapping[UUID, LeaseRow]
     token_ttl: timedelta
     writes: Mapping[str, tuple[UUID, str]] = field(default_factory=dict)
+    seals: list[Announced] = field(default_factory=list)
     app_writes: Mapping[str, str] = field(default_factory=dict)
     setups: Sequence[datetime] = ()
     logins: dict[tuple[UUID, str], list[datetime]] = field(default_factory=dict)
@@ -208,9 +226,7 @@ def explain(request: Request, known: Known) -> Finding | None:
     if value and value.group(1) != "metadata":
         return _explain_value(request, known, UUID(value.group(2)), value.group(3), value.group(4))
     if (record := _RECORD.match(request.path)) and request.operation != "read" and not request.lease_header:
-        client_id = UUID(record.group(2))
-        written = known.writes.get(request.id) == (client_id, request.path.replace("kv/data/", "kv/", 1))
-        return None if written else finding("write_unexplained", request, client_id)
+        return _explain_record(request, known, UUID(record.group(2)))
     if own := _RECORD.match(request.path) or _KEK.match(request.path):
         reads = own.group(1) == "decrypt" or (own.group(1) == "data" and request.operation == "read")
         return _explain_lease(request, known, UUID(own.group(2)), _PROFILE, reads=reads)
@@ -236,6 +252,18 @@ def _explain_value(request: Request, known: Known, client_id: UUID, provider: st
             return None
         return finding("write_unexplained", request, client_id)
     return _explain_lease(request, known, client_id, provider, reads=reads)
+
+
+def _explain_record(request: Request, known: Known, client_id: UUID) -> Finding | None:
+    """Return why the broker's write of a profile's record is not explained by the one that says what was sealed."""
+    path = request.path.replace("kv/data/", "kv/", 1)
+    if known.writes.get(request.id) == (client_id, path):
+        return None
+    for one in known.seals:
+        if one.covers(request.at, path):
+            known.seals.remove(one)
+            return replace(finding("write_cut_off", request, client_id), severity="warning")
+    return finding("write_unexplained", request, client_id)
 
 
 def _explain_lease(request: Request, known: Known, client_id: UUID, secret: str, *, reads: bool) -> Finding | None:

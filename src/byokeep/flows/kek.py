@@ -71,7 +71,6 @@ class Plan:
 
 _LAST_CHECK: Final = Query("kek_last_check", lambda row: row)
 _EXPOSED: Final = Query("kek_exposed", profiles.generation_from)
-_LEFT: Final = Query("kek_exposed_left", kek_book.dependent_from)
 _DUE: Final = Query("kek_profiles_due", lambda row: (ClientId(row["client_id"]), UUID(str(row["id"]))))
 
 
@@ -118,8 +117,8 @@ async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = 
     kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
     async with app.db.begin(every_client=True) as tx:
         return await tx.all(
-            kek_book.DEPENDENTS, holder=kek.holder.value, kek_id=kek_id, version=version, ids=scope_of(actor),
-            limit=kek_book.MANY,
+            kek_book.DEPENDENTS, holder=kek.holder.value, kek_id=kek_id, version=version, exposed=False,
+            ids=scope_of(actor), limit=kek_book.MANY,
         )  # fmt: skip
 
 
@@ -257,7 +256,10 @@ async def plan(app: App, actor: Actor, kek_id: str, version: int) -> Plan:
     if kek.compromised_at is None:
         raise Conflict("kek_not_compromised", next_step="See `byokeep kek dependents` for what hangs on it.")
     async with app.db.begin(every_client=True) as tx:
-        left = await tx.all(_LEFT, holder=kek.holder.value, kek_id=kek_id, version=version, limit=kek_book.MANY)
+        left = await tx.all(
+            kek_book.DEPENDENTS, holder=kek.holder.value, kek_id=kek_id, version=version, exposed=True, ids=None,
+            limit=kek_book.MANY,
+        )  # fmt: skip
         found = await tx.all(_EXPOSED, holder=kek.holder.value, kek_id=kek_id, version=version)
     return Plan(kek=kek, left=tuple(left), found=len(found))
 

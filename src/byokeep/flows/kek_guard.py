@@ -3,7 +3,6 @@
 Rules
 - Asked before a data-encryption key is wrapped, and before one is unwrapped: the row's state first, then its periods.
 - A version without a row is nobody's: it protects nothing and opens nothing.
-- Recovery is an approved way of its own, and on record by its caller.
 """
 
 from __future__ import annotations
@@ -30,15 +29,12 @@ async def check_protect(tx: Tx, app: App, *, holder: str, kek_id: str, version: 
     return kek
 
 
-async def check_process(
-    tx: Tx, app: App, *, holder: str, kek_id: str, version: int, protected_at: datetime, recovery: bool = False
-) -> Kek:
+async def check_process(tx: Tx, app: App, *, holder: str, kek_id: str, version: int, protected_at: datetime) -> Kek:
     """Let a version unwrap a key that it wrapped at ``protected_at``; returns its row.
 
     Args:
         protected_at: When the key was sealed with, as its row says. A version that is younger took it over in a rewrap,
             and counts from its own first day.
-        recovery: The caller has an approval to recover, and puts it on record.
 
     Raises:
         Rejected: ``key_state``; ``key_period_over``; ``protected_in_suspension``; ``protected_outside_period``.
@@ -47,10 +43,7 @@ async def check_process(
     """
     kek = await _row(tx, app, holder=holder, kek_id=kek_id, version=version)
     spans = await kek_book.suspensions(tx, kek)
-    may_process(
-        kek.state, kek.now, kek.periods, protected_at=max(protected_at, kek.made_at), suspensions=spans,
-        recovery=recovery,
-    )  # fmt: skip
+    may_process(kek.state, kek.now, kek.periods, protected_at=max(protected_at, kek.made_at), suspensions=spans)
     return kek
 
 

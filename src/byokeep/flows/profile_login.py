@@ -16,8 +16,10 @@ from typing import Final
 from byokeep.core import profile as life
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
 from byokeep.core.events import FieldValue
+from byokeep.core.model import ProfileId
 from byokeep.core.profile import Act
-from byokeep.flows import profile_book, profile_kek
+from byokeep.core.ref import ProfileRef
+from byokeep.flows import profile_book, profile_history, profile_kek
 from byokeep.flows.profile_app import Bench
 from byokeep.flows.profile_ports import Browser, Look, Room, Window
 from byokeep.flows.profile_seal import seal
@@ -126,7 +128,8 @@ async def reseal(bench: Bench, room: Room, browser_version: str, *, base: int | 
         base: Of a restore: the generation that it is the content of.
 
     Raises:
-        Conflict: ``opening_lost``, ``generation_moved``, ``stale_version``, ``profile_state``: another was first.
+        Conflict: ``opening_lost``, ``generation_moved``, ``stale_version``, ``profile_state``: another was first;
+            ``record_history_full``.
         Unavailable: What was written counts for nothing.
         Integrity: ``duplicate_key_material``; an alert is raised.
     """
@@ -142,9 +145,22 @@ async def reseal(bench: Bench, room: Room, browser_version: str, *, base: int | 
     except Integrity as error:
         await profile_book.alarm(app, bench.actor, bench.profile, error.code)
         raise
+    await _room_left(bench, plan)
     with room.content() as source:
         sealed = await seal(bench.vault, plan, source, browser_version=browser_version, now=app.clock.now())
     async with app.db.begin(client_id=bench.profile.client_id) as tx:
         return await profile_book.record(
             tx, app, bench.actor, plan, sealed, rekey_days=app.rekey_days, work=bench.work.id
         )
+
+
+async def _room_left(bench: Bench, plan: profile_book.Plan) -> None:
+    """Let a seal go on that still has room for its record; said before a byte of it is written."""
+    app, profile = bench.app, bench.profile
+    newest = await bench.custody.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))
+    try:
+        async with app.db.begin(client_id=profile.client_id) as tx:
+            await profile_history.check_room(tx, app, bench.actor, profile, newest=newest, stays=plan.stays)
+    except Conflict as error:
+        await profile_history.tell_full(app, bench.actor, profile.client_id, profile.id, error)
+        raise

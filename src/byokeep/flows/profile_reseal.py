@@ -36,6 +36,7 @@ from byokeep.core.record_room import check_seal
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.flows import profile_book as book
+from byokeep.flows import profile_history as history
 from byokeep.flows import profiles
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
@@ -126,13 +127,18 @@ async def announce(
         Unavailable: The store.
     """
     client_id = await whose(app, actor, job_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        profile, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
-        _require_base(opening, base)
-        plan = await book.announce(tx, app, actor, profile, opening, dek_id=dek_id)
-        async with _in_time():
-            await _room_for_record(app, plan)
-        now = app.clock.now().replace(microsecond=0)
+    try:
+        async with app.db.begin(client_id=client_id) as tx:
+            profile, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
+            _require_base(opening, base)
+            plan = await book.announce(tx, app, actor, profile, opening, dek_id=dek_id)
+            async with _in_time():
+                newest = await app.records.newest(_ref(plan))
+            await history.check_room(tx, app, actor, profile, newest=newest, stays=plan.stays)
+            now = app.clock.now().replace(microsecond=0)
+    except Conflict as error:
+        await history.tell_full(app, actor, client_id, profile_id, error)
+        raise
     return Announced(
         generation=plan.generation, blob_key=plan.blob_key, path=plan.path, created_by=actor.id, created_at=now
     )

@@ -27,6 +27,8 @@ from byokeep.flows.alarm import Severity, alert_in
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.explain import (
     LOGIN,
+    SEAL_FOR,
+    Announced,
     Finding,
     Known,
     LeaseRow,
@@ -70,6 +72,9 @@ def _lease(row: Row) -> LeaseRow:
 _LEASES: Final = Query("audit_leases_between", _lease)
 _WRITES: Final = Query(
     "audit_store_requests", lambda row: (str(row["store_request"]), UUID(str(row["client_id"])), str(row["path"]))
+)
+_SEALS: Final = Query(
+    "audit_seals_announced", lambda row: Announced(path=str(row["path"]), since=row["since"], until=row["until"])
 )
 _MOVED_SWITCHES: Final = Query("audit_switches_unrecorded", lambda row: row["client_id"])
 _SETUPS: Final = Query("audit_config_times", lambda row: row["at"])
@@ -156,6 +161,7 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Kn
         token_ttl=timedelta(seconds=app.limits.lease_token_ttl_s),
         writes={request: (client, path) for request, client, path in writes},
         app_writes={request: path for request, _, path in writes},
+        seals=await tx.all(_SEALS, first=first - SEAL_FOR, last=last),
         setups=await tx.all(_SETUPS, first=first - timedelta(minutes=10), last=last),
     )
 

@@ -4,7 +4,7 @@ Rules
 - The open row of the journal is the compare-and-set between processes; its place is taken before anything else is.
 - Locks are taken in one order: switches, the grant, the journal, the audit chain.
 - A transaction that lets a request leave has seen every switch open, and its own installation.
-- None lets one leave, or pins its reply, for a grant that a person has ended.
+- None lets one leave, or pins its reply, for a grant that a person has ended, or replaced by a new login.
 
 It may not speak to a platform or to the store.
 """
@@ -104,6 +104,7 @@ def _app(row: Row) -> AppAt:
 GRANT: Final = Query("refresh_grant", grant_from)
 HOLD: Final = Query("refresh_grant_hold", grant_from)
 _STANDING: Final = Query("grant_standing", lambda row: Standing(row["standing"]))
+_REPLACED: Final = Query("refresh_replaced", lambda row: int(row["version"]))
 _FACTS: Final = Query("job_open_facts", lambda row: row)
 _INSTALLATION: Final = Query("installation_get", lambda row: row)
 _APP: Final = Query("refresh_app", _app)
@@ -118,6 +119,20 @@ _PUT_OFF: Final = Query("refresh_put_off", lambda row: int(row["version"]))
 async def standing(tx: Tx, client_id: ClientId, account_id: UUID) -> Standing:
     """Return how a grant stands now; for as long as the transaction lasts when it holds the grant's row."""
     return await tx.one(_STANDING, client_id=client_id, account_id=account_id)
+
+
+async def replaced(tx: Tx, grant: Grant, base: int) -> int:
+    """Return the version of the first login that replaced what ``base`` is of; 0 when a person has made none since.
+
+    For as long as the transaction lasts when it holds the grant's row.
+    """
+    return await tx.one(_REPLACED, client_id=grant.client_id, account_id=grant.account_id, base=base)
+
+
+async def goes_on(tx: Tx, grant: Grant, base: int) -> bool:
+    """Whether a renewal of version ``base`` still serves anybody: its grant is neither ended nor replaced."""
+    held = await standing(tx, *grant.key) is Standing.HELD
+    return held and not await replaced(tx, grant, base)
 
 
 async def take(app: RefresherApp, grant: Grant) -> tuple[Grant, Renewal] | None:
@@ -182,14 +197,14 @@ async def app_of(app: RefresherApp, grant: Grant) -> AppAt:
 
 
 async def mark_sent(app: RefresherApp, grant: Grant, renewal: Renewal) -> bool:
-    """Write that the request leaves now; False when a person has ended the grant, and it may not leave.
+    """Write that the request leaves now; False when a person has ended or replaced the grant: it may not leave then.
 
     Raises as :func:`take`; the request may not leave then either.
     """
     async with app.db.begin(client_id=grant.client_id) as tx:
         await _may_call(tx, app, grant)
         await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
-        if await standing(tx, *grant.key) is not Standing.HELD:
+        if not await goes_on(tx, grant, renewal.journal.base):
             return False
         await move(tx, app, grant, renewal)
     return True
@@ -222,7 +237,7 @@ async def placed(
     """Move every pin to a version that the store has, close the journal, and put it on record: all or nothing.
 
     Returns:
-        False when a person has ended the grant: nothing was written then.
+        False when a person has ended or replaced the grant: nothing was written then.
     """
     due = due_at(login.rules, tokens, seed=seed_of(grant, version))
     ends: dict[str, Any] = {
@@ -232,7 +247,7 @@ async def placed(
     }  # fmt: skip
     async with app.db.begin(client_id=grant.client_id) as tx:
         await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
-        if await standing(tx, *grant.key) is not Standing.HELD:
+        if not await goes_on(tx, grant, renewal.journal.base):
             return False
         moved = await tx.maybe(
             _PLACED, client_id=grant.client_id, account_id=grant.account_id, version=version,

@@ -18,7 +18,7 @@ from byokeep.core.model import ClientId, Provider
 from byokeep.core.reenable import Cause
 from byokeep.flows import refresh_book
 from byokeep.flows.reenabling import lose
-from byokeep.flows.refresh_book import HOLD, Grant, Renewal, Standing, standing
+from byokeep.flows.refresh_book import HOLD, Grant, Renewal
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open
@@ -67,7 +67,7 @@ async def give_up(
     name = EventName.CHAIN_BROKEN if lost_by is Cause.CHAIN_BROKEN else EventName.REAUTH_NEEDED
     async with app.db.begin(client_id=grant.client_id) as tx:
         await hold(tx, grant.client_id, grant.account_id, grant.provider)
-        if await standing(tx, grant.client_id, grant.account_id) is not Standing.HELD:
+        if not await refresh_book.goes_on(tx, grant, renewal.journal.base):
             return False
         await close_for(tx, app, grant.client_id, grant.account_id, grant.provider, lost_by, reason=reason)
         await refresh_book.move(tx, app, grant, renewal, reason=reason)

@@ -1,9 +1,11 @@
-"""What becomes of a renewal whose grant a person ended meanwhile: nothing is renewed, and no token lives on unseen.
+"""What becomes of a renewal whose grant a person ended or replaced meanwhile: no token lives on unseen.
 
 Rules
 - The end of a grant waits for a renewal that is under way, within :data:`WAIT_S`; one that has sent nothing is closed.
 - The pair that a reply brings is pinned nowhere. While the grant is being ended it goes into the store as the newest,
   which is what the end revokes; when the grant has ended already it is revoked here, proved by use, and destroyed.
+- A pair that comes after a new login of the same account replaced its grant is revoked here where that leaves the new
+  one alone; elsewhere it is destroyed, which is on record, and people are told of a refresh token that may live on.
 - A reply that is lost may have held tokens that nobody has: then no end of a one-time chain is called confirmed.
 - What is cut off anywhere here stays in the journal and in its slot, and is taken up at the next start.
 
@@ -26,9 +28,11 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.landing import Phase
 from byokeep.core.model import ClientId
 from byokeep.core.ref import Part
+from byokeep.core.refresh import ROTATING
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import connections, refresh_book
+from byokeep.flows.connect_custody import burn
 from byokeep.flows.refresh_book import HOLD, Grant, Renewal, Standing, standing
 from byokeep.flows.refresher_app import AccountCustody, Ended, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
@@ -36,8 +40,9 @@ from byokeep.ports import Query, Tx
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
 
 WAIT_S: Final = 900  # as long as any renewal takes
+REPLACED_LEFT: Final = "replaced_tokens_left"
+_UNPROVED: Final = "revocation_unconfirmed"
 PAUSES_S: Final = (5.0, 30.0)  # between tries of ending a pair that came too late
-_KEPT: Final = 10  # versions that the store keeps of a place
 _UNSENT: Final = Query("refresh_unsent_close", lambda row: row["id"])
 _WAITS: Final = Query("grant_waits", lambda row: row["account_id"])
 _TRACES: Final = Query("refresh_traces", lambda row: (bool(row["open"]), bool(row["lost"])))
@@ -89,6 +94,21 @@ def is_gone(error: ByokeepError) -> bool:
     return isinstance(error, NotFound) or error.code == "secret_version_gone"
 
 
+async def refuse_while_consenting(app: RefresherApp, grant: Grant) -> None:
+    """Let pass when no consent of the account is being finished.
+
+    Raises:
+        Conflict: ``connection_in_progress``: its tokens may lie in the store without being on record.
+    """
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        if await _consenting(tx, *grant.key):
+            raise _in_progress()
+
+
+def _in_progress() -> Conflict:
+    return Conflict("connection_in_progress", next_step="It is taken up again when the consent has ended.")
+
+
 async def _consenting(tx: Tx, client_id: ClientId, account_id: UUID) -> bool:
     """Whether a consent of the account is being finished: it writes to the same places."""
     open_ones = await tx.all(connections.OF_ACCOUNT, client_id=client_id, account_id=account_id)
@@ -97,11 +117,12 @@ async def _consenting(tx: Tx, client_id: ClientId, account_id: UUID) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Late:
-    """A renewal that goes on although its grant was ended.
+    """A renewal that goes on although its grant was ended or replaced.
 
     Args:
         ask: Makes the caller of the platform.
         new: The pair, if the reply is in memory.
+        cut_off: Whether its request had left when it was cut off, before it was taken up again.
     """
 
     app: RefresherApp
@@ -111,6 +132,7 @@ class Late:
     custody: AccountCustody
     ask: Callable[[], Awaitable[PlatformMore]]
     new: TokenSet | None
+    cut_off: bool
 
     async def give_back(self) -> Came:
         """Let nothing of it live on.
@@ -118,10 +140,15 @@ class Late:
         Raises:
             ByokeepError: It can not be done now; the journal is open, and it is taken up again.
         """
-        now, base = await self._stands(), self.renewal.journal.base
+        base = self.renewal.journal.base
+        now, first = await self._stands()
+        if first and now is not Standing.ENDED:
+            return await self._replaced(now, first)
+        if now is Standing.HELD:
+            raise Conflict("grant_changed", next_step="It is taken up again as what it is by then.")
         newest = await self.custody.newest(self.grant.place(Part.TOKENS))
         pair, gone = self.new or await self._landed(), False
-        if pair is None and newest > base and now is not Standing.HELD:
+        if pair is None and newest > base:
             try:
                 pair = await self._stored(newest)
             except NotFound:
@@ -131,8 +158,6 @@ class Late:
         try:
             if now is Standing.ENDED:
                 return await self._revoke(pair)
-            if now is Standing.HELD:  # connected anew meanwhile: to revoke this pair could end the new grant as well
-                return await self._nothing(now, gone=False)
             if newest <= base:
                 newest = await self._store(pair)
             if not await self._close(Came.HANDED_OVER, only=now, version=newest):
@@ -141,12 +166,45 @@ class Late:
         finally:
             pair.wipe()
 
-    async def _stands(self) -> Standing:
-        """Return how the grant stands. Raises Conflict while a consent of the account is being finished."""
+    async def _replaced(self, now: Standing, first: int) -> Came:
+        """Let nothing of a replaced login live on, and touch nothing of the new one, whose version is ``first``."""
+        base, gone = self.renewal.journal.base, False
+        place = self.grant.place(Part.TOKENS)
+        written = base + 1 if first > base + 1 else 0  # ours, for the store took it only right after the base
+        pair = self.new or await self._landed()
+        try:
+            if pair is None and written:
+                pair = await self._stored(written)
+        except NotFound:
+            gone = True  # revoked and destroyed, and then cut off
+        if pair is None:
+            return await self._nothing(now, gone=gone)
+        try:
+            ended = Ended.UNCONFIRMED
+            if self.login.revokes_alone or now is Standing.ENDING:
+                ended = await self._revoked_at_platform(pair)
+        finally:
+            pair.wipe()
+        async with self.app.db.begin(client_id=self.grant.client_id) as tx:
+            if ended is not Ended.CONFIRMED and self.login.rules.model in ROTATING:
+                await self._alert(tx, REPLACED_LEFT)
+            await tx.append(self._revoked(Outcome.FAILED if ended is Ended.UNCONFIRMED else Outcome.OK, ended))
+        if written:
+            await self.custody.destroy(place, [written])
+        await self._close(Came.GIVEN_BACK)
+        return Came.GIVEN_BACK
+
+    async def _stands(self) -> tuple[Standing, int]:
+        """Return how the grant stands, and the first version of a login that replaced what was renewed; 0: none did.
+
+        Raises Conflict while a consent of the account is being finished.
+        """
         async with self.app.db.begin(client_id=self.grant.client_id) as tx:
             if await _consenting(tx, *self.grant.key):
-                raise Conflict("connection_in_progress")
-            return await standing(tx, *self.grant.key)
+                raise _in_progress()
+            return await standing(tx, *self.grant.key), await refresh_book.replaced(
+                tx, self.grant, self.renewal.journal.base
+            )
 
     async def _read(self, part: Part, version: int) -> Secret:
         """Read a version. Raises NotFound for one that was destroyed as for one that never was."""
@@ -207,14 +265,17 @@ class Late:
 
     async def _nothing(self, now: Standing, *, gone: bool) -> Came:
         journal = self.renewal.journal
-        lost = 0 if gone else journal.lost + (journal.phase in (Phase.SENT, Phase.LANDED))
+        # One that was cut off is closed as soon as it sees a newer version, and its reply is lost all the same.
+        under_way = journal.phase in (Phase.SENT, Phase.LANDED) or (self.cut_off and journal.phase is Phase.CLOSED)
+        lost = 0 if gone else journal.lost + under_way
         await self._close(Came.DISCONNECTED, lost=lost)
-        if lost and now is not Standing.ENDING:  # the end of a grant says it itself
+        one_time = self.login.rules.model in ROTATING
+        if lost and (now is Standing.ENDED or (now is Standing.HELD and one_time)):  # the end of a grant says it itself
             async with self.app.db.begin(client_id=self.grant.client_id) as tx:
-                await self._alert(tx)
+                await self._alert(tx, REPLACED_LEFT if now is Standing.HELD else _UNPROVED)
         return Came.DISCONNECTED
 
-    async def _revoke(self, pair: TokenSet) -> Came:
+    async def _revoked_at_platform(self, pair: TokenSet) -> Ended:
         platform = await self.ask()
         done = await platform.revoke(pair)
         for pause_s in PAUSES_S:
@@ -222,14 +283,17 @@ class Late:
                 break
             await asyncio.sleep(pause_s)
             done = await platform.revoke(pair)
-        confirmed = done.ended is Ended.CONFIRMED
+        return done.ended
+
+    async def _revoke(self, pair: TokenSet) -> Came:
+        ended = await self._revoked_at_platform(pair)
         async with self.app.db.begin(client_id=self.grant.client_id) as tx:
-            if not confirmed:
-                await self._alert(tx, done.ended)
-            outcome = Outcome.FAILED if done.ended is Ended.UNCONFIRMED else Outcome.OK
-            await tx.append(self._revoked(outcome, done.ended))
+            if ended is not Ended.CONFIRMED:
+                await self._alert(tx, f"revocation_{ended.value}")
+            outcome = Outcome.FAILED if ended is Ended.UNCONFIRMED else Outcome.OK
+            await tx.append(self._revoked(outcome, ended))
         for part in (Part.ACCESS, Part.TOKENS):
-            await burn(self.custody, self.grant, part)
+            await burn(self.custody, self.grant.place(part))
         await self._close(Came.GIVEN_BACK)
         return Came.GIVEN_BACK
 
@@ -242,9 +306,9 @@ class Late:
         return Event(name=EventName.GRANT_REVOKED, actor=self.app.system(), outcome=outcome,
                      client_id=grant.client_id, object_id=grant.account_id, fields=fields)  # fmt: skip
 
-    async def _alert(self, tx: Tx, ended: Ended = Ended.UNCONFIRMED) -> None:
+    async def _alert(self, tx: Tx, reason: str) -> None:
         await raise_alert(
-            tx, self.app, self.app.system(), reason=f"revocation_{ended.value}", severity="warning",
+            tx, self.app, self.app.system(), reason=reason, severity="warning",
             client_id=self.grant.client_id, object_id=self.grant.account_id,
         )  # fmt: skip
 
@@ -268,11 +332,3 @@ class Late:
                 )
             )
         return True
-
-
-async def burn(custody: AccountCustody, grant: Grant, part: Part) -> None:
-    """Destroy every version that the store keeps of a part of an account."""
-    place = grant.place(part)
-    newest = await custody.newest(place)
-    if newest:
-        await custody.destroy(place, list(range(max(1, newest - _KEPT + 1), newest + 1)))

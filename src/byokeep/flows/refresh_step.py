@@ -32,9 +32,9 @@ from byokeep.core.refresh import Act, Decision, Situation, after_fault
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, wider_scopes
 from byokeep.flows import refresh_book
-from byokeep.flows.refresh_book import Grant, Renewal, Standing, standing
+from byokeep.flows.refresh_book import Grant, Renewal
 from byokeep.flows.refresh_end import give_up
-from byokeep.flows.refresh_over import Late
+from byokeep.flows.refresh_over import Late, refuse_while_consenting
 from byokeep.flows.refresher_app import AccountCustody, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
@@ -59,6 +59,7 @@ class Attempt:
     ) -> None:
         self._app, self._login, self._grant, self._custody = app, login, grant, custody
         self.renewal = renewal
+        self._cut_off = renewal.journal.phase in (Phase.SENT, Phase.LANDED)
         self._old: TokenSet | None = None
         self._new: TokenSet | None = None
         self._platform: PlatformMore | None = None
@@ -93,12 +94,12 @@ class Attempt:
 
     async def _held(self) -> bool:
         async with self._app.db.begin(client_id=self._grant.client_id) as tx:
-            return await standing(tx, *self._grant.key) is Standing.HELD
+            return await refresh_book.goes_on(tx, self._grant, self.renewal.journal.base)
 
     async def _give_back(self) -> str:
-        """A person has ended the grant: nothing is renewed, and nothing that came may live on."""
+        """A person has ended or replaced the grant: nothing is renewed, and nothing that came may live on."""
         late = Late(app=self._app, login=self._login, grant=self._grant, renewal=self.renewal, custody=self._custody,
-                    ask=self._ask, new=self._new)  # fmt: skip
+                    ask=self._ask, new=self._new, cut_off=self._cut_off)  # fmt: skip
         came = await late.give_back()
         await self._tidy()
         return came.value
@@ -235,17 +236,24 @@ class Attempt:
         return await self._read(answer, landed=True)
 
     async def _adopt(self) -> str:
-        """Point at what the store has; ours, cut off before it was pinned, or a sibling's."""
+        """Point at what the store has; ours, cut off before it was pinned, or a sibling's. What a consent that is being
+        finished has put there is not on record yet, and what one that was finished has put there is not ours."""
+        await refuse_while_consenting(self._app, self._grant)
+        if not await self._held():
+            return await self._give_back()
         place = self._grant.place(Part.TOKENS)
         newest = await self._custody.newest(place)
         packed = await self._custody.read(place, newest)
         try:
-            self._new = unpack_tokens(packed)
+            adopted = unpack_tokens(packed)
         finally:
             packed.wipe()
         if self.renewal.journal.phase is not Phase.CLOSED:
             self.renewal = replace(self.renewal, journal=replace(self.renewal.journal, phase=Phase.CLOSED))
-        return await self._pin(self._new, newest, "adopted", "adopted")
+        try:  # it never counts as what came: that may be given back, and this may be a person's new login
+            return await self._pin(adopted, newest, "adopted", "adopted")
+        finally:
+            adopted.wipe()
 
     async def _pin(self, tokens: TokenSet, version: int, reason: str, ended: str, **more: FieldValue) -> str:
         place = self._grant.place(Part.ACCESS)

@@ -125,6 +125,7 @@ class Login:
         needed: Purpose -> scopes; those of ``connect`` are always needed.
         posts_scope: The scope without which recent posts can not be read.
         several_allowed: Whether one grant opens several accounts, of which one is picked.
+        revokes_alone: Whether to revoke a pair ends the login that it came of, and no later one of the same person.
         check_every_s: How often an identity check is sensible, by price and limits.
     """
 
@@ -135,6 +136,7 @@ class Login:
     needed: dict[str, tuple[str, ...]]
     posts_scope: str
     several_allowed: bool
+    revokes_alone: bool
     endpoint: str
     check_every_s: int
 

@@ -166,7 +166,8 @@ def connection_out(one: Connection) -> dict[str, Any]:
     return {
         "connection": str(one.id), "client_id": str(one.client_id), "account_id": str(one.account_id),
         "sop": str(one.sop_id), "login": one.login, "purposes": list(one.purposes), "state": one.state,
-        "reason": one.reason, "code_points": spelt(one.code_points), "started_by": str(one.started_by),
-        "started_at": at_out(one.started_at),
+        "reason": one.reason, "code_points": spelt(one.code_points), "held_as": one.held_as,
+        "offered": [dict(zip(("id", "name"), line.split(" ", 1), strict=True)) for line in one.offered],
+        "started_by": str(one.started_by), "started_at": at_out(one.started_at),
         "expires_at": at_out(one.expires_at), "ended_at": at_out(one.ended_at),
     }  # fmt: skip

@@ -33,7 +33,7 @@ from byokeep.adapters.openbao.layout import Desired, content_hash
 from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.provision import Provisioned, provision, recorded_content
 from byokeep.adapters.openbao.root import generate_root, retire_roots
-from byokeep.core.errors import Integrity, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.process import child_setup
 from byokeep.wire.bao_http import BaoHttp
@@ -73,7 +73,7 @@ listener "tcp" {{
 
 seal "static" {{
   current_key_id = "1"
-  current_key    = "file://{home}/keys/seal.key"
+  current_key    = "{seal}"
 }}
 
 telemetry {{
@@ -82,6 +82,10 @@ telemetry {{
 }}
 
 {audit}"""
+_ELSEWHERE: Final = (
+    "A home works only at the path where it was made; its openbao/config.hcl names it. Move it there, or restore it"
+    " there from a backup. It then comes up closed (runbook, copies that you start)."
+)
 _AUDIT: Final = """\
 audit "file" "{name}" {{
   options = {{ file_path = "{path}", mode = "0600" }}
@@ -137,12 +141,24 @@ class EmbeddedOpenBao:
         """Process id while running."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
+    def require_place(self) -> None:
+        """Let pass a store that is where it was made, or that is yet to be made. Writes nothing.
+
+        Raises:
+            Conflict: ``home_was_elsewhere``: it was made at another path, which its audit devices name.
+        """
+        config = self.home / "openbao" / "config.hcl"
+        made = (self.home / "openbao" / "data" / "vault.db").exists() and not self.unfinished.exists()
+        if made and config.exists() and self._seal not in config.read_text("utf-8", "replace"):
+            raise Conflict("home_was_elsewhere", next_step=_ELSEWHERE)
+
     async def start(self) -> None:
         """Start the node and return when it is active. The first start initialises it.
 
         Raises:
             Unavailable: ``openbao_binary_missing``, ``openbao_exited``, ``openbao_not_ready``, ``directory_unsafe``.
             Integrity: ``openbao_binary_unknown``, ``seal_key_missing``.
+            Conflict: As :meth:`require_place`.
         """
         binary = await asyncio.to_thread(self._prepare)
         log_file = self.home / "logs" / "openbao.log"
@@ -195,9 +211,14 @@ class EmbeddedOpenBao:
     def _pid_file(self) -> Path:
         return self.home / "openbao" / "bao.pid"
 
+    @property
+    def _seal(self) -> str:
+        return f"file://{self.home}/keys/seal.key"
+
     def _prepare(self) -> str:
         binary = self._binary or _wheel_binary()
         pins.check_binary(binary)
+        self.require_place()
         for part in ("keys", "openbao", "openbao/data", "store-audit", "store-audit/store-audit-b", "logs"):
             private_dir(self.home / part)
         private_dir(self.socket.parent)
@@ -216,7 +237,7 @@ class EmbeddedOpenBao:
         stanzas = [_AUDIT.format(name=name, path=path) for name, path in audit_files(self.home).items()]
         # The mode is ignored unless owner and group are named too.
         owner = {"uid": os.geteuid(), "gid": os.getegid()}
-        config = _CONFIG.format(home=self.home, socket=self.socket, audit="\n".join(stanzas), **owner)
+        config = _CONFIG.format(home=self.home, seal=self._seal, socket=self.socket, audit="\n".join(stanzas), **owner)
         write_private(self.home / "openbao" / "config.hcl", config.encode())
         return str(binary)
 

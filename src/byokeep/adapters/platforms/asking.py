@@ -42,6 +42,7 @@ def logins() -> dict[str, Login]:
             needed={purpose.value: tuple(one.oauth.scopes[purpose]) for purpose in Purpose},
             posts_scope=one.oauth.posts.scope,
             several_allowed=one.oauth.identity.several_allowed,
+            revokes_alone=one.oauth.revokes_alone,
             endpoint=one.oauth.identity.call.name,
             check_every_s=one.oauth.health.every_s,
         )

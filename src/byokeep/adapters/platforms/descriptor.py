@@ -214,6 +214,7 @@ class OAuth:
     refresh_rules: RefreshRules
     revoke: tuple[Call, ...]
     proof_of_revocation: str
+    revokes_alone: bool
     reply: ReplyFields
     granted: Granted | None
     inspect: Inspect | None

@@ -85,6 +85,8 @@ connection = Table(
     Column("started_by", Uuid, nullable=False), _at("started_at"), _at("expires_at"),
     _at("answered_at", nullable=True), _at("ended_at", nullable=True), Column("request_id", Uuid, nullable=False),
     _text("code_points", default=""),  # of a look-alike, the characters that give it away
+    _text("held_as", default=""),  # the name under which this client has the account already
+    _words("offered"),  # what a person may pick from, "ID NAME" each, in printable ASCII; empty again after a day
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
     ForeignKeyConstraint(["client_id", "account_id"],
                          ["byokeep.platform_account.client_id", "byokeep.platform_account.id"]),
@@ -92,6 +94,8 @@ connection = Table(
     _one_of("state", "started", "answered", "taken", "connected", "failed", "quarantined", "expired"),
     CheckConstraint("octet_length(state_hash) = 32 AND octet_length(binding_hash) = 32", name="digests"),
     CheckConstraint("code_points ~ '^([0-9a-f]{4,6}(,[0-9a-f]{4,6}){0,7})?$'", name="code_points"),
+    CheckConstraint("held_as ~ '^[A-Za-z0-9_.-]{0,64}$'", name="held_as"),
+    CheckConstraint("cardinality(offered) <= 40 AND array_to_string(offered, '') ~ '^[ -~]*$'", name="offered"),
     CheckConstraint("expires_at > started_at AND expires_at <= started_at + interval '15 minutes'", name="expires_at"),
     Index("connection_answered_ix", "answered_at", postgresql_where=text("state IN ('answered', 'taken')")),
 )  # fmt: skip

@@ -82,6 +82,17 @@ SELECT DISTINCT said.f ->> 'store_request' AS store_request, r.chain AS client_i
    AND r.at BETWEEN :first AND :last
    AND said.f ->> 'store_request' IS NOT NULL;
 
+-- name: audit_seals_announced
+-- Seals of profiles as they were announced: the record's place, since when, and when one was recorded; NULL = never.
+SELECT said.f ->> 'path' AS path, r.at AS since,
+       (SELECT min(e.at) FROM byokeep.audit_record e
+         WHERE e.chain = r.chain AND e.object_id = r.object_id AND e.event = 'profile.sealed' AND e.seq > r.seq
+           AND convert_from(e.payload, 'UTF8')::jsonb #>> '{fields,dek}' = said.f ->> 'dek') AS until
+  FROM byokeep.audit_record r
+ CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+ WHERE r.event = 'profile.seal' AND r.outcome = 'intended' AND r.at BETWEEN :first AND :last
+ ORDER BY r.at;
+
 -- name: audit_config_times
 -- Times at which the store was set up or changed on purpose.
 SELECT at FROM byokeep.audit_record

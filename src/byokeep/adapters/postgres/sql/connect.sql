@@ -78,6 +78,17 @@ UPDATE byokeep.connection
  WHERE client_id = :client_id AND id = :id AND state = :state_from
 RETURNING *;
 
+-- name: connection_told
+-- What a person needs to begin otherwise, of a consent that its finisher is about to end.
+UPDATE byokeep.connection SET held_as = :held_as, offered = CAST(:offered AS text[])
+ WHERE client_id = :client_id AND id = :id AND state = 'taken'
+RETURNING id;
+
+-- name: connections_forget
+UPDATE byokeep.connection SET offered = '{}'
+ WHERE offered <> '{}' AND ended_at < clock_timestamp() - interval '1 day'
+RETURNING id;
+
 -- name: connection_notify
 SELECT pg_notify('byokeep_connection', '');
 
@@ -107,10 +118,13 @@ SELECT c.* FROM byokeep.connection c
  ORDER BY c.ended_at LIMIT 20;
 
 -- name: grant_taken
--- Whether this account of the platform is another's already (R5.2-15); says nothing of whose, but that it is our own.
-SELECT count(*) AS found, count(*) FILTER (WHERE client_id = :client_id) AS ours FROM byokeep.account_grant
- WHERE login = :login AND external_id = :external_id AND state <> 'revoked'
-   AND NOT (client_id = :client_id AND account_id = :account_id);
+-- Whether this account of the platform is another's already (R5.2-15); says nothing of whose, but its name where it is
+-- this very client's.
+SELECT count(*) AS found, max(a.account) AS ours FROM byokeep.account_grant g
+  LEFT JOIN byokeep.platform_account a
+    ON a.client_id = g.client_id AND a.id = g.account_id AND a.client_id = :client_id
+ WHERE g.login = :login AND g.external_id = :external_id AND g.state <> 'revoked'
+   AND NOT (g.client_id = :client_id AND g.account_id = :account_id);
 
 -- name: grant_put
 INSERT INTO byokeep.account_grant

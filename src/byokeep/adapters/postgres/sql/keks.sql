@@ -83,7 +83,8 @@ SELECT DISTINCT ON (t.version) t.version, t.by
  ORDER BY t.version, t.at DESC;
 
 -- name: kek_dependents
--- What hangs on a version, or on a key: artifacts, tenants, profiles, accounts (S-NIST-16). No version: on any.
+-- What hangs on a version, or on a key: artifacts, tenants, profiles, accounts (S-NIST-16). No version: on any. With
+-- ``exposed`` also what hung on that version once and was wrapped anew since.
 SELECT g.client_id, c.name AS client, g.profile_id, g.generation, g.dek_id, g.kek_version, g.blob_key, g.blob_size,
        g.key_state, g.sealed_at, p.state AS profile_state, g.generation = p.generation AS newest,
        (SELECT coalesce(array_agg(a.platform || '/' || a.account ORDER BY a.platform), '{}')
@@ -94,7 +95,12 @@ SELECT g.client_id, c.name AS client, g.profile_id, g.generation, g.dek_id, g.ke
   JOIN byokeep.profile p ON p.client_id = g.client_id AND p.id = g.profile_id
   JOIN byokeep.client c ON c.id = g.client_id
  WHERE g.holder = :holder AND g.kek_id = :kek_id AND g.key_state <> 'destroyed'
-   AND (CAST(:version AS integer) IS NULL OR g.kek_version = CAST(:version AS integer))
+   AND (CAST(:version AS integer) IS NULL OR g.kek_version = CAST(:version AS integer)
+        OR CAST(:exposed AS boolean) AND EXISTS (
+           SELECT FROM byokeep.audit_record r
+            WHERE r.chain = g.client_id AND r.object_id = g.profile_id AND r.event = 'kek.rewrapped'
+              AND convert_from(r.payload, 'UTF8')::jsonb -> 'fields' @> jsonb_build_object(
+                  'dek', CAST(g.dek_id AS text), 'kek', g.kek_id, 'from_version', CAST(:version AS integer))))
    AND (CAST(:ids AS uuid[]) IS NULL OR g.client_id = ANY (CAST(:ids AS uuid[])))
  ORDER BY g.client_id, g.profile_id, g.generation LIMIT :limit;
 
@@ -240,25 +246,6 @@ SELECT g.* FROM byokeep.profile_generation g
            AND convert_from(r.payload, 'UTF8')::jsonb -> 'fields' @> jsonb_build_object(
                'dek', CAST(g.dek_id AS text), 'kek', g.kek_id, 'from_version', CAST(:version AS integer))))
  ORDER BY g.client_id, g.profile_id, g.generation;
-
--- name: kek_exposed_left
--- Of these, what is not destroyed yet, with whose it is.
-SELECT g.client_id, c.name AS client, g.profile_id, g.generation, g.dek_id, g.kek_version, g.blob_key, g.blob_size,
-       g.key_state, g.sealed_at, p.state AS profile_state, g.generation = p.generation AS newest,
-       (SELECT coalesce(array_agg(a.platform || '/' || a.account ORDER BY a.platform), '{}')
-          FROM byokeep.profile_account o
-          JOIN byokeep.platform_account a ON a.client_id = o.client_id AND a.id = o.account_id
-         WHERE o.client_id = g.client_id AND o.profile_id = g.profile_id) AS accounts
-  FROM byokeep.profile_generation g
-  JOIN byokeep.profile p ON p.client_id = g.client_id AND p.id = g.profile_id
-  JOIN byokeep.client c ON c.id = g.client_id
- WHERE g.holder = :holder AND g.kek_id = :kek_id AND g.key_state <> 'destroyed'
-   AND (g.kek_version = :version OR EXISTS (
-        SELECT FROM byokeep.audit_record r
-         WHERE r.chain = g.client_id AND r.object_id = g.profile_id AND r.event = 'kek.rewrapped'
-           AND convert_from(r.payload, 'UTF8')::jsonb -> 'fields' @> jsonb_build_object(
-               'dek', CAST(g.dek_id AS text), 'kek', g.kek_id, 'from_version', CAST(:version AS integer))))
- ORDER BY g.client_id, g.profile_id, g.generation LIMIT :limit;
 
 -- name: kek_any_client
 SELECT client_id FROM byokeep.profile_generation WHERE holder = :holder AND kek_id = :kek_id LIMIT 1;

@@ -1,0 +1,79 @@
+"""What the refresher opens at the store for one account, and puts away: a lease, the tokens of a grant, a part of it.
+
+Rules
+- A lease is of a job of its own, which is closed with it; nothing stands open between two accounts.
+- Tokens are wiped at the end, whatever happened.
+
+It may not ask a platform anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from byokeep.core.errors import ByokeepError
+from byokeep.core.model import ClientId, LeaseKind, Provider
+from byokeep.core.ref import Part, SecretRef
+from byokeep.core.tokens import TokenSet
+from byokeep.flows import apps
+from byokeep.flows.connections import Grant
+from byokeep.flows.jobs import JobSpec, open_job
+from byokeep.flows.refresher_app import AccountCustody, AppAt, PlatformMore, RefresherApp
+from byokeep.wire.tokens import unpack_tokens
+
+_KEPT: Final = 10  # versions that the store keeps of a place
+
+
+@asynccontextmanager
+async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> AsyncIterator[AccountCustody]:
+    """Hold a custody lease of a job of its own.
+
+    Raises:
+        ByokeepError: There is no custodian, or the broker gives none.
+    """
+    spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(provider.value,))
+    async with app.db.begin(client_id=client_id) as tx:
+        job = await open_job(tx, app, app.system(), spec)
+    try:
+        async with app.custodian.open(job.id) as custody:
+            yield custody
+    finally:
+        with suppress(ByokeepError):  # it ends by itself
+            await app.custodian.close(job.id)
+
+
+@asynccontextmanager
+async def opened(app: RefresherApp, grant: Grant) -> AsyncIterator[tuple[AccountCustody, PlatformMore, TokenSet]]:
+    """Hold the tokens of a grant, and its platform; they are wiped at the end.
+
+    Raises:
+        ByokeepError: Not to be had.
+    """
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        ours = await tx.one(apps.GET, login=grant.login)
+    async with held(app, grant.client_id, grant.provider) as custody:
+        place = SecretRef(grant.client_id, grant.provider, Part.TOKENS, grant.account_id)
+        packed = await custody.read(place, await custody.newest(place))
+        try:
+            tokens = unpack_tokens(packed)
+        finally:
+            packed.wipe()
+        version, secret = ours.secret_version, None
+        try:
+            if version:
+                secret = await custody.app_secret(grant.provider, grant.login, version)
+            at = AppAt(login=grant.login, app_id=grant.app_id, redirect_uri=ours.redirect_uri, secret_version=version)
+            yield custody, app.platform(at, secret), tokens
+        finally:
+            tokens.wipe()
+            if secret is not None:
+                secret.wipe()
+
+
+async def burn(custody: AccountCustody, place: SecretRef) -> None:
+    """Destroy every version that the store keeps of a place."""
+    newest = await custody.newest(place)
+    if newest:
+        await custody.destroy(place, list(range(max(1, newest - _KEPT + 1), newest + 1)))
