@@ -26,6 +26,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows.alarm import Severity, alert_in
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.explain import (
+    AFTER_OPENING,
     LOGIN,
     Finding,
     Known,
@@ -71,6 +72,7 @@ _LEASES: Final = Query("audit_leases_between", _lease)
 _WRITES: Final = Query(
     "audit_store_requests", lambda row: (str(row["store_request"]), UUID(str(row["client_id"])), str(row["path"]))
 )
+_OPENINGS: Final = Query("audit_profile_openings", lambda row: ((row["client_id"], row["profile_id"]), row["at"]))
 _MOVED_SWITCHES: Final = Query("audit_switches_unrecorded", lambda row: row["client_id"])
 _SETUPS: Final = Query("audit_config_times", lambda row: row["at"])
 
@@ -151,11 +153,15 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Kn
     first, last = since - NEAR, until + SETTLE + NEAR
     leases = await tx.all(_LEASES, first=first, last=last)
     writes = await tx.all(_WRITES, first=first, last=last)
+    openings: dict[tuple[UUID, UUID], list[datetime]] = {}
+    for profile, at in await tx.all(_OPENINGS, first=first - AFTER_OPENING, last=last):
+        openings.setdefault(profile, []).append(at)
     return Known(
         leases={lease.id: lease for lease in leases},
         token_ttl=timedelta(seconds=app.limits.lease_token_ttl_s),
         writes={request: (client, path) for request, client, path in writes},
         app_writes={request: path for request, _, path in writes},
+        openings=openings,
         setups=await tx.all(_SETUPS, first=first - timedelta(minutes=10), last=last),
     )
 
