@@ -171,10 +171,13 @@ class AppSecrets(Protocol):
 
 
 class ProfileRecords(Protocol):
-    """What ``broker`` may do with the records of sealed profiles: write the next one. It reads and removes none."""
+    """What ``broker`` may do with the records of sealed profiles: read one, write the next one. It removes none."""
 
     async def newest(self, ref: ProfileRef) -> int:
         """Return the newest version's number, 0 when the path was never written. Raises Unavailable."""
+
+    async def read(self, ref: ProfileRef, version: int) -> bytes:
+        """Return exactly this version. Raises NotFound(``record_missing``), Unavailable."""
 
     async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
         """Write version ``cas + 1``. Raises Conflict(``stale_version``), Unavailable."""

@@ -45,8 +45,13 @@ async def test_every_cell_is_as_documented(bao: Bao) -> None:
     assert all(set(found[f"{path}{{other}}"].values()) == {"-"} for path in keys.values())
     assert [act for act, path in keys.items() if found[f"{path}{{own}}"]["use-profile"] != "-"] == ["decrypt"]
     assert all(found[f"{path}{{own}}"]["custody-profile"] == "w" for path in keys.values())
-    # A runner that seals reaches no record, its own profile's neither, and closes no version of the key.
-    assert [path for path, cells in found.items() if "/profiles" in path and cells["seal-profile"] != "-"] == []
+    # A runner reaches no record, its own profile's neither, and in sealing closes no version of the key.
+    records = {path: cells for path, cells in found.items() if "/profiles" in path}
+    assert len(records) >= 14
+    for runner in ("use-profile", "seal-profile"):
+        assert {path for path, cells in records.items() if cells[runner] != "-"} == set()
+    broker = {path.split("/")[1] + "/" + cells["broker"] for path, cells in records.items() if cells["broker"] != "-"}
+    assert broker == {"data/rw", "metadata/r"}
     own_key = {path: cells["seal-profile"] for path, cells in found.items() if path.startswith("tenant/")}
     allowed = {"tenant/encrypt/development-{own}": "w", "tenant/keys/development-{own}/config": "w"}
     assert {path: cell for path, cell in own_key.items() if cell != "-"} == allowed

@@ -16,13 +16,16 @@ from byokeep.adapters.openbao.embedded import bring_up
 from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
 from byokeep.adapters.openbao.provision import prove_audit, provision, rotate_credentials
+from byokeep.adapters.openbao.records import BaoProfileRecords
 from byokeep.adapters.openbao.root import generate_root, retire_roots
 from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.core.errors import Denied, Integrity, NotFound, RateLimited, Rejected, Unavailable
-from byokeep.core.model import Environment
+from byokeep.core.model import ClientId, Environment, ProfileId
+from byokeep.core.ref import ProfileRef
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.openbao import lease_login, read_secret
 from tests.support.openbao import Bao, lease_claims, plain_openbao, running_openbao
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -152,28 +155,87 @@ async def test_a_store_set_up_before_profiles_is_given_their_wall(tmp_path: Path
         assert await _platform_key(http, root, layout.TOKEN_KEY_PATH) == pepper
 
 
+async def test_a_store_of_the_build_before_takes_records_from_runners(tmp_path: Path, monkeypatch: Any) -> None:
+    """On a home of the build before, a use lease reads records and the broker none; after the next set-up it is the
+    other way round, for logins that were there already, too, and `up` does not skip it."""
+    credentials, desired, client = tmp_path / "credentials", _desired(lease_token_ttl_s=60), uuid.uuid4()
+    ref = ProfileRef(ClientId(client), ProfileId(uuid.uuid4()))
+    place, policies = f"kv/data/{ref.path.removeprefix('kv/')}", layout.policies
+    async with plain_openbao(tmp_path, audit=True) as (http, root):
+        with monkeypatch.context() as before:
+            before.setattr(layout, "policies", lambda *given: _before(policies(*given), given[0]))
+            old = await provision(http, root, desired, credentials_dir=credentials)
+        await http.request("POST", place, token=root, body={"options": {"cas": 0}, "data": {"value": "a record"}})
+        records = BaoProfileRecords(AppRoleLogin(http, credentials / "broker.approle"))
+        with pytest.raises(Unavailable, match="records_refused"):
+            await records.read(ref, 1)
+
+        async def login() -> Secret:
+            jwt = await _jwt(http, credentials, desired, client, "use", "profile")
+            return await lease_login(http, jwt, "use-profile")
+
+        held = await login()
+        assert (await read_secret(http, held, ref.path, 1, None)).matches(b"a record")
+        assert layout.content_hash(desired) != old.content
+        await provision(http, root, desired, credentials_dir=credentials)
+        for token in (held, await login()):
+            with pytest.raises(Denied, match="store_denied"):
+                await read_secret(http, token, ref.path, 1, None)
+        body = {"ciphertext": "vault:v1:QUJD", "context": "QUJD"}
+        with pytest.raises(Rejected):  # it is alive: this is no refusal
+            await http.request("POST", f"tenant/decrypt/development-{client}", token=held, body=body)
+        assert await records.read(ref, 1) == b"a record"
+
+
+def _before(now: dict[str, str], accessor: str) -> dict[str, str]:
+    """All policies, and of these two what they were."""
+    client = f"{{{{identity.entity.aliases.{accessor}.name}}}}"
+    record = f'path "kv/data/clients/{client}/profiles/+" {{\n  capabilities = ["read"]\n}}\n'
+    at, path = now["broker"], 'path "kv/data/clients/+/profiles/+" {\n  capabilities = ["create", "read", "update"]'
+    assert path in at
+    old = {"use-profile": now["use-profile"] + record, "broker": at.replace(path, path.replace('"read", ', ""))}
+    return now | old
+
+
 def _without_profiles(named: dict[str, Any]) -> dict[str, Any]:
     return {name: body for name, body in named.items() if not name.endswith("-profile")}
 
 
+OWN = "clients/{{identity.entity.aliases.<<lease_accessor>>.name}}/profiles/+"
+
+
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("of", "old", "new"),
     [
-        ("tenant/decrypt/<<environment>>-{{", "tenant/decrypt/+-{{"), ("tenant/decrypt", "transit/decrypt"),
-        ("<<environment>>-{{identity.entity.aliases.<<lease_accessor>>.name}}", "+"), ("/profiles/+", "/profiles/*"),
-        ("tenant/decrypt", "tenant/export/encryption-key"), ("<<environment>>-", "production-"),
-        ("/profiles/+", "/+/+"), ('path "', 'path  "'),
+        *(
+            ("use", old, new)
+            for old, new in (
+                ("tenant/decrypt/<<environment>>-{{", "tenant/decrypt/+-{{"), ("tenant/decrypt", "transit/decrypt"),
+                ("<<environment>>-{{identity.entity.aliases.<<lease_accessor>>.name}}", "+"),
+                ("tenant/decrypt", "tenant/export/encryption-key"), ("<<environment>>-", "production-"),
+                ('path "', 'path  "'),
+            )
+        ),
+        *(
+            (of, 'path "tenant/', f'path "kv/{part}/{OWN}" {{\n  capabilities = ["read"]\n}}\npath "tenant/')
+            for of in ("use", "seal") for part in ("data", "metadata", "destroy")
+        ),
+        ("custody", "/profiles/+", "/profiles/*"), ("custody", "/profiles/+", "/+/+"),
     ],
 )  # fmt: skip
 async def test_a_lease_for_profiles_names_one_key_and_one_place(
-    old: str, new: str, monkeypatch: Any, tmp_path: Path
+    of: str, old: str, new: str, monkeypatch: Any, tmp_path: Path
 ) -> None:
-    """A policy for profiles that reaches another key, mount, environment or client stops the provisioning."""
+    """A policy for profiles that reaches another key, mount, environment or client stops the provisioning; so
+    does one of a runner's that reaches a record."""
     sources, wide = Path(layout.__file__).parent / "policies", tmp_path / "policies"
     wide.mkdir()
     for source in sources.glob("*.hcl"):
         text = source.read_text()
-        (wide / source.name).write_text(text.replace(old, new) if source.name == "use-profile.hcl" else text)
+        if source.name == f"{of}-profile.hcl":
+            assert old in text
+            text = text.replace(old, new)
+        (wide / source.name).write_text(text)
     monkeypatch.setattr(layout, "files", lambda _: tmp_path)
     with pytest.raises(Rejected, match="lease_policy_"):
         layout.policies("a1")
@@ -335,6 +397,9 @@ async def test_leases_are_bound_to_the_runners_networks(tmp_path: Path) -> None:
                     await attempt
 
 
-async def _jwt(http: BaoHttp, credentials: Path, desired: Desired) -> Secret:
+async def _jwt(
+    http: BaoHttp, credentials: Path, desired: Desired, client: uuid.UUID | None = None, kind: str = "enroll",
+    *secrets: str,
+) -> Secret:  # fmt: skip
     signer = TransitSigner(AppRoleLogin(http, credentials / "broker.approle"))
-    return Secret(await signer.sign_jwt(lease_claims(desired, uuid.uuid4(), "enroll")))
+    return Secret(await signer.sign_jwt(lease_claims(desired, client or uuid.uuid4(), kind, secrets)))

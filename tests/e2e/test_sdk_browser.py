@@ -6,24 +6,30 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from byokeep.adapters.ephemeral import sweeping
 from byokeep.adapters.sealing import keys
 from byokeep.client.browser import run as client_run
+from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Conflict, Denied, Integrity, Unavailable
 from byokeep.core.manifest import Packing
-from byokeep.flows import profile_use
+from byokeep.core.model import ProfileId
+from byokeep.core.sealed_record import parse_record
+from byokeep.flows import profile_handout, profile_use
 from byokeep.flows.reconcile import SETTLE, reconcile
 from byokeep.redact.canary import new_canary
 from tests.flows.test_profile_use import running
@@ -184,6 +190,54 @@ async def test_a_sealed_profile_that_was_altered_opens_nothing(made: Sealed, wha
         blob.write_bytes({"flipped": flipped, "longer": data + b"x", "shorter": data[:-1]}[what])
     async with made.keep() as keep, made.job(keep) as job:
         with pytest.raises(Integrity, match=r"blob_missing" if what == "gone" else r"sealed_profile_altered"):
+            async with job.browser(NAME):
+                pytest.fail("it was opened")
+    assert (made.row(), made.left()) == (["quarantined", "1", "altered"], [])
+    assert "profile_integrity" in made.stand.alerts()
+    assert await made.site.effects() == 0
+
+
+def other_account(text: bytes) -> bytes:
+    """Its manifest says another account; everything else is as it was sealed."""
+    said = json.loads(text)
+    manifest = json.loads(said["manifest"])
+    manifest["accounts"][0]["account_id"] = "another"
+    return canonical_json(said | {"manifest": canonical_json(manifest).decode()})
+
+
+def other_generation(text: bytes) -> bytes:
+    record = parse_record(text)
+    return replace(record, manifest=replace(record.manifest, generation=2)).canonical
+
+
+def other_key(text: bytes) -> bytes:
+    """A wrapped key that does not open: one character is another."""
+    record = parse_record(text)
+    head, _, body = record.wrapped_dek.rpartition(":")
+    return replace(record, wrapped_dek=f"{head}:{body[:20]}{'A' if body[20] != 'A' else 'B'}{body[21:]}").canonical
+
+
+def other_place(text: bytes) -> bytes:
+    record = parse_record(text)
+    return replace(record, manifest=replace(record.manifest, profile_id=ProfileId(uuid4()))).canonical
+
+
+@pytest.mark.parametrize(
+    "lie", [other_account, other_generation, other_key, other_place, lambda _: b"{}", lambda text: text + b" "],
+    ids=["account", "generation", "key", "place", "nothing", "spelling"],
+)  # fmt: skip
+async def test_a_broker_that_hands_out_another_record_opens_nothing(
+    made: Sealed, lie: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner compares what it is given itself: no browser, no effect, nothing visible, out of use; one code."""
+    real = profile_handout.stored
+
+    async def lying(*given: Any, **named: Any) -> bytes:
+        return lie(await real(*given, **named))
+
+    monkeypatch.setattr(profile_handout, "stored", lying)
+    async with made.keep() as keep, made.job(keep) as job:
+        with pytest.raises(Integrity, match="sealed_profile_altered"):
             async with job.browser(NAME):
                 pytest.fail("it was opened")
     assert (made.row(), made.left()) == (["quarantined", "1", "altered"], [])

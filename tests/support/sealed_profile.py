@@ -24,7 +24,7 @@ from byokeep.adapters.archive.pack import Pack
 from byokeep.adapters.browser import files, portable, processes, session
 from byokeep.adapters.browser.launch import running
 from byokeep.client import Keep
-from byokeep.client.browser.vault import LeasedVault
+from byokeep.client.browser.keys import leased_keys
 from byokeep.client.http import Broker
 from byokeep.client.lease import HeldLease
 from byokeep.client.settings import ClientSettings
@@ -138,12 +138,20 @@ async def sealed(
         shutil.rmtree(rooms, ignore_errors=True)
 
 
-class Custody(LeasedVault):
-    """What the worker's custody may do beside: write the record."""
+class Custody:
+    """What of the worker's custody makes a first generation."""
+
+    def __init__(self, lease: HeldLease, name: str) -> None:
+        self._lease, self._name = lease, name
+        self.keys = leased_keys(lease, name, Environment.DEVELOPMENT, "transit")
+
+    async def newest(self, ref: ProfileRef) -> int:
+        return 0
 
     async def write(self, ref: ProfileRef, record: bytes, *, cas: int) -> Written:
-        store, token, path, _ = await self._at(ref)
-        done = await write_secret(store, token, path, Secret(record), cas=cas, lease_id=self.lease_id)
+        store, token, path, _ = await self._lease.login(self._name)
+        assert path == ref.path
+        done = await write_secret(store, token, path, Secret(record), cas=cas, lease_id=self._lease.id)
         return Written(version=done.version, request_id=done.request_id)
 
 
@@ -160,7 +168,7 @@ async def in_custody(stand: Stand, client: UUID, profile: Profile, manifest: Man
     lease = HeldLease(broker, Secret(stand.people["custodian"].token), job)
     try:
         await lease.open()
-        held = Custody(lease, f"profile/{profile.id}", Environment.DEVELOPMENT, "transit")
+        held: Any = Custody(lease, f"profile/{profile.id}")
         scope = KekScope(environment=Environment.DEVELOPMENT, client_id=ClientId(client))
         await held.keys.rotate(scope, expected=0)
         vault = Vault(sealer=sealing, artifacts=stand.app.artifacts, custody=held)

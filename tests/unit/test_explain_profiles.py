@@ -8,7 +8,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.flows.explain import SEAL_FOR, Announced, Known, LeaseRow, Request, explain
+from byokeep.flows.explain import (
+    AFTER_OPENING,
+    BEFORE_OPENING,
+    SEAL_FOR,
+    Announced,
+    Known,
+    LeaseRow,
+    Request,
+    explain,
+)
+from byokeep.flows.profile_handout import FRESH_S
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 CLIENT, PROFILE, ENTITY = uuid4(), uuid4(), str(uuid4())
@@ -45,15 +55,36 @@ def reason(found: Known, request: Request, what: tuple[str, str], **changed: obj
 
 @pytest.mark.parametrize("what", READS + WRITES)
 def test_a_lease_for_profiles_explains_what_its_kind_may(what: tuple[str, str]) -> None:
-    """Custody explains all of it, use what reads; another secret, client, entity or time explains nothing."""
+    """Custody explains all of it, use an unwrapping; another secret, client, entity or time explains nothing."""
     assert reason(*known("custody"), what) == ""
-    assert reason(*known("use"), what) == ("" if what in READS else "write_under_use_lease")
+    in_use = {READS[0]: "record_under_use_lease", READS[1]: ""}
+    assert reason(*known("use"), what) == in_use.get(what, "write_under_use_lease")
     assert reason(*known("custody", "openai"), what) == "lease_header_forged"
     assert reason(*known("custody", client=uuid4()), what) == "lease_header_forged"
     assert reason(*known("custody"), what, entity_id=str(uuid4())) == "lease_header_forged"
     assert reason(*known("custody"), what, at=NOW + timedelta(seconds=4)) == "use_outside_lease"
     unnamed = "read_without_lease" if what in READS else "write_unexplained"
     assert reason(*known("custody"), what, lease_header="") == unnamed
+
+
+def test_an_opening_explains_that_the_broker_reads_its_record() -> None:
+    """For a while after it, this profile's, read alone: not another's, not earlier or later, no write."""
+    found, request = known("use")
+    found.openings = {(CLIENT, PROFILE): [NOW]}
+    nameless = replace(request, lease_header="")
+    assert timedelta(seconds=FRESH_S) < AFTER_OPENING
+    for offset in (-BEFORE_OPENING, timedelta(0), timedelta(seconds=FRESH_S), AFTER_OPENING):
+        assert reason(found, nameless, READS[0], at=NOW + offset) == ""
+    second = timedelta(seconds=1)
+    for at in (NOW - BEFORE_OPENING - second, NOW + AFTER_OPENING + second):
+        assert reason(found, nameless, READS[0], at=at) == "read_without_lease"
+    for one, other in ((PROFILE, uuid4()), (CLIENT, uuid4())):
+        what = ("read", RECORD.replace(str(one), str(other)))
+        assert reason(found, nameless, what) == "read_without_lease"
+    assert reason(found, nameless, READS[1]) == "read_without_lease"
+    for what in WRITES:
+        assert reason(found, nameless, what) == "write_unexplained"
+    assert reason(found, request, READS[0], entity_id="") == "lease_header_forged"
 
 
 def test_what_no_lease_may_do_with_a_kek_is_a_finding() -> None:

@@ -1,6 +1,6 @@
-"""Routes of sealed browser profiles for the job that uses one: open, show life, take the blob, end; and seal again.
+"""Routes of sealed browser profiles for a job that uses one: open, show life, take what is sealed, end; seal again.
 
-The blob passes through here as it is stored: ciphertext, with its digest.
+Both pass through here as they are stored: a wrapped key with its manifest, and ciphertext with its digest.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import Field
 
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
-from byokeep.flows import profile_reseal, profile_use
+from byokeep.flows import profile_handout, profile_reseal, profile_use
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import on_record
 from byokeep.flows.profiles import Generation
@@ -91,6 +91,13 @@ def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) ->
     async def beat_profile(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> dict[str, Any]:
         """Ask whether the browser may stay open, and for how long."""
         return {"valid_for_s": await profile_use.beat(app, actor, job_id, profile_id, epoch)}
+
+    @routes.get("/{epoch}/record", response_class=Response)
+    async def take_record(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> Response:
+        """Take the record of what the job has just opened, byte for byte."""
+        emergency.require_room()
+        taking = profile_handout.record(app, actor, job_id, profile_id, epoch)
+        return Response(await on_record(app, actor, Verb.LEASE_USE, profile_id, taking), media_type=BYTES)
 
     @routes.get("/{epoch}/blob", response_class=StreamingResponse)
     async def take_blob(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> StreamingResponse:

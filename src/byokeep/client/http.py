@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -115,7 +115,7 @@ class Broker:
                 status, raw = reply.status, await _bounded(reply)
             return _decode(status, raw)
 
-    async def download(self, path: str, token: Secret) -> AsyncIterator[bytes]:
+    async def download(self, path: str, token: Secret) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a reply as they come; nothing of it is kept, and the reader bounds it.
 
         Raises:

@@ -23,6 +23,7 @@ from byokeep.core.ref import KeyRef, parse
 
 FORMAT: Final = "byokeep-sealed-profile/1"
 MAX_BLOB: Final = 2**46  # bytes
+MAX_RECORD: Final = 2 * MAX_SIZE + 8192  # bytes of the text
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,15}\Z")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
@@ -105,7 +106,7 @@ def parse_record(data: bytes) -> SealedRecord:
         Integrity: ``manifest_unreadable``; ``sealed_record_unreadable`` for anything else that no writer wrote.
     """
     try:
-        if len(data) > 2 * MAX_SIZE + 8192:
+        if len(data) > MAX_RECORD:
             raise ValueError("too long")
         value = parse_canonical(data)
         if not isinstance(value, dict) or set(value) != _FIELDS or value["format"] != FORMAT:

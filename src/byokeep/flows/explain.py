@@ -6,6 +6,7 @@ Rules
 - A write is explained by the record that carries the store's own request id, or by a custody lease.
 - A write of a profile's record that has none, while a seal of that very profile was announced and not yet recorded, is
   one that was cut off: still a finding, but one that says so. An announcement serves one write of a run.
+- A profile's record is read under custody, or under no lease by the broker when a job has just opened the profile.
 - Everything else must be on the list below. What is on no list is a finding.
 
 It may not excuse a request because it can not explain it.
@@ -28,6 +29,8 @@ TORN: Final = "torn"  # what stands for a line that a crash cut off
 SLACK: Final = timedelta(seconds=1)  # the store rounds times; a token's end is checked to the second
 MANY_REFUSED: Final = 10  # by one entity in one span; a process of ours that works as it should is refused nothing
 SEAL_FOR: Final = timedelta(minutes=15)  # in which a seal that was announced may write its record
+AFTER_OPENING: Final = timedelta(seconds=60)  # in which the broker reads a record: an opening is fresh for half of it
+BEFORE_OPENING: Final = timedelta(seconds=30)  # the clocks of database and store may differ
 SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -35,10 +38,10 @@ _VALUE: Final = re.compile(
     rf"kv/(data|delete|undelete|destroy|metadata)/clients/({_UUID})/providers/([a-z]+)((?:/[a-z]+)?|/accounts/{_UUID}/[a-z]+)\Z"
 )
 # Browser profiles: the record of one, and the client's own KEK. Only a lease for profiles touches either; and the
-# broker, which writes the record of what a runner sealed.
+# broker, which reads the record for the runner that has it open and writes that of what a runner sealed.
 _PROFILE: Final = "profile"
 _SEAL: Final = "seal"  # of a runner's lease: it wraps a key, and the broker writes the record
-_RECORD: Final = re.compile(rf"kv/(data|delete|undelete|destroy)/clients/({_UUID})/profiles/{_UUID}\Z")
+_RECORD: Final = re.compile(rf"kv/(data|delete|undelete|destroy)/clients/({_UUID})/profiles/({_UUID})\Z")
 _KEK: Final = re.compile(
     rf"tenant/(encrypt|decrypt|rewrap|keys)/(?:production|staging|development)-({_UUID})(?:/rotate|/config)?\Z"
 )
@@ -139,7 +142,8 @@ class Known:
     """What is known from our own records.
 
     ``logins``: (lease, entity) -> times of explained logins. ``writes``, ``app_writes``: the store's request id ->
-    place. ``seals``: what was announced and has served no write yet.
+    place. ``openings``: (client, profile) -> times at which a job that uses it opened it. ``seals``: what was announced
+    and has served no write yet.
     """
 
     leases: Mapping[UUID, LeaseRow]
@@ -147,6 +151,7 @@ class Known:
     writes: Mapping[str, tuple[UUID, str]] = field(default_factory=dict)
     seals: list[Announced] = field(default_factory=list)
     app_writes: Mapping[str, str] = field(default_factory=dict)
+    openings: Mapping[tuple[UUID, UUID], Sequence[datetime]] = field(default_factory=dict)
     setups: Sequence[datetime] = ()
     logins: dict[tuple[UUID, str], list[datetime]] = field(default_factory=dict)
 
@@ -225,11 +230,10 @@ def explain(request: Request, known: Known) -> Finding | None:
     value = _VALUE.match(request.path)
     if value and value.group(1) != "metadata":
         return _explain_value(request, known, UUID(value.group(2)), value.group(3), value.group(4))
-    if (record := _RECORD.match(request.path)) and request.operation != "read" and not request.lease_header:
-        return _explain_record(request, known, UUID(record.group(2)))
-    if own := _RECORD.match(request.path) or _KEK.match(request.path):
-        reads = own.group(1) == "decrypt" or (own.group(1) == "data" and request.operation == "read")
-        return _explain_lease(request, known, UUID(own.group(2)), _PROFILE, reads=reads)
+    if record := _RECORD.match(request.path):
+        return _explain_record(request, known, UUID(record.group(2)), UUID(record.group(3)))
+    if own := _KEK.match(request.path):
+        return _explain_lease(request, known, UUID(own.group(2)), _PROFILE, reads=own.group(1) == "decrypt")
     if any(request.operation in operations and path.match(request.path) for operations, path in _LISTED):
         return None
     if _SETUP.match(request.path):
@@ -254,7 +258,23 @@ def _explain_value(request: Request, known: Known, client_id: UUID, provider: st
     return _explain_lease(request, known, client_id, provider, reads=reads)
 
 
-def _explain_record(request: Request, known: Known, client_id: UUID) -> Finding | None:
+def _explain_record(request: Request, known: Known, client_id: UUID, profile_id: UUID) -> Finding | None:
+    reads = request.operation == "read" and request.path.startswith("kv/data/")
+    if request.lease_header:
+        lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
+        missing = _explain_lease(request, known, client_id, _PROFILE, reads=reads)
+        if missing is None and lease is not None and lease.kind != "custody":  # the store's policy is another than ours
+            return finding("record_under_use_lease", request, client_id, lease.id)
+        return missing
+    if not reads:
+        return _explain_seal(request, known, client_id)
+    for at in known.openings.get((client_id, profile_id), ()):
+        if -BEFORE_OPENING <= request.at - at <= AFTER_OPENING:
+            return None
+    return finding("read_without_lease", request, client_id)
+
+
+def _explain_seal(request: Request, known: Known, client_id: UUID) -> Finding | None:
     """Return why the broker's write of a profile's record is not explained by the one that says what was sealed."""
     path = request.path.replace("kv/data/", "kv/", 1)
     if known.writes.get(request.id) == (client_id, path):

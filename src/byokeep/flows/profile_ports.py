@@ -131,12 +131,26 @@ class ProfileCustodian(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sealing:
+    """What makes a blob and opens one, for who has the record: all that a runner gets."""
+
+    sealer: Sealer
+    artifacts: ArtifactStore
+    keys: KeyHolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vault:
     """The three places that a sealed profile lies in, and what seals: all that the pipelines need."""
 
     sealer: Sealer
     artifacts: ArtifactStore
     custody: ProfileCustody
+
+    @property
+    def sealing(self) -> Sealing:
+        """What of it needs no record."""
+        return Sealing(sealer=self.sealer, artifacts=self.artifacts, keys=self.custody.keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

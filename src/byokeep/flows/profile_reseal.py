@@ -9,23 +9,21 @@ Rules
 - It is announced and committed before the first byte is written: what a cut leaves behind is known by its key's id.
 - The runner's login at the store reaches no record; the broker writes the one that was announced, and no other.
 
-It may not read what is in a blob: it knows its length and its digest; nor read a record back or unwrap its key.
+It may not read what is in a blob: it knows its length and its digest; nor read a record or unwrap its key.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from byokeep.core.artifact import ArtifactKey, StoredArtifact
-from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
+from byokeep.core.errors import Conflict, Integrity, Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.kek import Holder
 from byokeep.core.manifest import Place
@@ -43,10 +41,9 @@ from byokeep.flows.lease import deny
 from byokeep.flows.profile_seal import sealed_of
 from byokeep.flows.profile_use import SEEN, artifact_key, asked, held_by, may_go_on, may_use, own, whose
 from byokeep.flows.profiles import Opening, Profile
-from byokeep.flows.scopes import browser_scopes, hold_open
+from byokeep.flows.scopes import browser_scopes, hold_open, while_held
 from byokeep.ports import Query, Row, Tx, Written
 
-STORE_WITHIN_S: Final = 2.0  # a kill waits for it: the switches are held open meanwhile
 _FACTS: Final = Query("profile_use_facts", lambda row: row)
 _LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
 _LEFT_OPEN: Final = Query("profile_use_left_open", lambda row: row)
@@ -132,7 +129,7 @@ async def announce(
             profile, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
             _require_base(opening, base)
             plan = await book.announce(tx, app, actor, profile, opening, dek_id=dek_id)
-            async with _in_time():
+            async with while_held():
                 newest = await app.records.newest(_ref(plan))
             await history.check_room(tx, app, actor, profile, newest=newest, stays=plan.stays)
             now = app.clock.now().replace(microsecond=0)
@@ -207,7 +204,7 @@ async def record(
 
 
 async def _written(app: BrokerApp, plan: book.Plan, found: SealedRecord) -> Written:
-    async with _in_time():
+    async with while_held():
         return await app.records.write(_ref(plan), found.canonical, cas=await _room_for_record(app, plan))
 
 
@@ -216,15 +213,6 @@ async def _room_for_record(app: BrokerApp, plan: book.Plan) -> int:
     newest = await app.records.newest(_ref(plan))
     check_seal(newest=newest, stays=plan.stays)
     return newest
-
-
-@asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(STORE_WITHIN_S):
-            yield
-    except TimeoutError:
-        raise Unavailable("store_timeout") from None
 
 
 def _ref(plan: book.Plan) -> ProfileRef:

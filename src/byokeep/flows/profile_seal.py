@@ -27,7 +27,7 @@ from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
 from byokeep.flows.profile_book import Plan, Sealed
 from byokeep.flows.profile_pipe import Outlet
-from byokeep.flows.profile_ports import SealedBlob, Source, Vault
+from byokeep.flows.profile_ports import SealedBlob, Sealing, Source, Vault
 from byokeep.flows.profiles import Profile, expected_account
 from byokeep.ports import Written
 
@@ -61,20 +61,20 @@ async def seal_as(vault: Vault, manifest: Manifest, dek_id: UUID, source: Source
     ref = ProfileRef(manifest.client_id, manifest.profile_id)
     cas = await vault.custody.newest(ref)
     check_seal(newest=cas, stays=stays)
-    record = await made(vault, manifest, dek_id, source)
+    record = await made(vault.sealing, manifest, dek_id, source)
     written = await vault.custody.write(ref, record.canonical, cas=cas)
     return sealed_of(record, written)
 
 
-async def made(vault: Vault, manifest: Manifest, dek_id: UUID, source: Source) -> SealedRecord:
+async def made(sealing: Sealing, manifest: Manifest, dek_id: UUID, source: Source) -> SealedRecord:
     """Write the blob and return the record, which is written nowhere yet. A runner gives it to the broker.
 
     Raises: As :func:`seal`, but for what the store says.
     """
-    dek = vault.sealer.new_dek()
+    dek = sealing.sealer.new_dek()
     try:
-        wrapped = await vault.custody.keys.wrap(dek, context_of(manifest))
-        blob = await _stored(vault, manifest, dek_id, source, dek)
+        wrapped = await sealing.keys.wrap(dek, context_of(manifest))
+        blob = await _stored(sealing, manifest, dek_id, source, dek)
     finally:
         dek.wipe()
     return SealedRecord(
@@ -121,14 +121,14 @@ def _key(client_id: UUID, profile_id: UUID, generation: int, dek_id: UUID) -> Ar
     return ArtifactKey(client_id=client_id, profile_id=profile_id, generation=generation, random=dek_id.hex)
 
 
-async def _stored(vault: Vault, manifest: Manifest, dek_id: UUID, source: Source, dek: Secret) -> SealedBlob:
+async def _stored(by: Sealing, manifest: Manifest, dek_id: UUID, source: Source, dek: Secret) -> SealedBlob:
     """Seal and store in one go; either side's failure, or the caller's end, ends the other's work."""
     outlet = Outlet()
     key = _key(manifest.client_id, manifest.profile_id, manifest.generation, dek_id)
-    putting = asyncio.ensure_future(vault.artifacts.put(manifest.client_id, key, outlet.chunks()))
+    putting = asyncio.ensure_future(by.artifacts.put(manifest.client_id, key, outlet.chunks()))
     putting.add_done_callback(lambda _: outlet.break_off())
     sealing = asyncio.ensure_future(
-        vault.sealer.seal(source, outlet, dek=dek, dek_id=dek_id, manifest=manifest, place=manifest.place)
+        by.sealer.seal(source, outlet, dek=dek, dek_id=dek_id, manifest=manifest, place=manifest.place)
     )
     try:
         blob = await asyncio.shield(sealing)

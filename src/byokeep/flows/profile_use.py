@@ -7,7 +7,7 @@ Rules
   ``Limits.lease_life_s``. A browser that was told to close keeps its opening until that runs out (R7.3-1).
 - What the holder saw of the accounts decides at the end: a session of another's account is quarantined.
 
-It may not read a blob's content nor a record: it passes on ciphertext.
+It may not read a blob's content: it passes on ciphertext. Records are :mod:`.profile_handout`'s.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ async def end(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoc
         if any(one["since_opened"] and one["identity"] == "mismatch" for one in seen):
             cause = "wrong_account"
         if cause in _QUARANTINE:
-            await _take_out(tx, app, actor, profile, cause)
+            await take_out(tx, app, actor, profile, cause)
         elif cause in _ALERTS:
             await raise_alert(
                 tx, app, actor, reason=_ALERTS[cause], severity="warning", client_id=client_id, object_id=profile_id
@@ -279,11 +279,12 @@ async def _looked_at(
         async with app.db.begin(client_id=profile.client_id) as tx:
             await tx.all(profiles.LOCK, profile_id=profile.id)
             now = await tx.one(profiles.GET, client_id=profile.client_id, id=profile.id)
-            await _take_out(tx, app, actor, now, "altered")
+            await take_out(tx, app, actor, now, "altered")
         raise
 
 
-async def _take_out(tx: Tx, app: BrokerApp, actor: Actor, profile: Profile, cause: str) -> None:
+async def take_out(tx: Tx, app: BrokerApp, actor: Actor, profile: Profile, cause: str) -> None:
+    """Quarantine a profile for what was found of it; one that is in quarantine stays there, for the reason it has."""
     if profile.state is not State.QUARANTINED:
         await book.quarantine(tx, app, actor, profile, cause=cause, alert=_QUARANTINE[cause], lanes_off=False)
 

@@ -24,8 +24,9 @@ from byokeep.flows import profile_book, profiles, sops
 from byokeep.flows.kek_guard import check_process
 from byokeep.flows.profile_app import Bench
 from byokeep.flows.profile_login import UNKNOWN, require_match
-from byokeep.flows.profile_open import ALTERED, MISSING, Found, unseal
+from byokeep.flows.profile_open import MISSING, unseal
 from byokeep.flows.profile_ports import Browser, Look, Room, Shot
+from byokeep.flows.profile_record import ALTERED, Found
 from byokeep.flows.profiles import Expected, Generation, Profile
 from byokeep.ports import Query, Row, Tx
 

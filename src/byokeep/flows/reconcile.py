@@ -26,6 +26,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows.alarm import Severity, alert_in
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.explain import (
+    AFTER_OPENING,
     LOGIN,
     SEAL_FOR,
     Announced,
@@ -76,6 +77,7 @@ _WRITES: Final = Query(
 _SEALS: Final = Query(
     "audit_seals_announced", lambda row: Announced(path=str(row["path"]), since=row["since"], until=row["until"])
 )
+_OPENINGS: Final = Query("audit_profile_openings", lambda row: ((row["client_id"], row["profile_id"]), row["at"]))
 _MOVED_SWITCHES: Final = Query("audit_switches_unrecorded", lambda row: row["client_id"])
 _SETUPS: Final = Query("audit_config_times", lambda row: row["at"])
 
@@ -156,12 +158,16 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Kn
     first, last = since - NEAR, until + SETTLE + NEAR
     leases = await tx.all(_LEASES, first=first, last=last)
     writes = await tx.all(_WRITES, first=first, last=last)
+    openings: dict[tuple[UUID, UUID], list[datetime]] = {}
+    for profile, at in await tx.all(_OPENINGS, first=first - AFTER_OPENING, last=last):
+        openings.setdefault(profile, []).append(at)
     return Known(
         leases={lease.id: lease for lease in leases},
         token_ttl=timedelta(seconds=app.limits.lease_token_ttl_s),
         writes={request: (client, path) for request, client, path in writes},
         app_writes={request: path for request, _, path in writes},
         seals=await tx.all(_SEALS, first=first - SEAL_FOR, last=last),
+        openings=openings,
         setups=await tx.all(_SETUPS, first=first - timedelta(minutes=10), last=last),
     )
 

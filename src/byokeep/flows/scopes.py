@@ -6,21 +6,26 @@ Rules
   the closer; advisory locks are granted in the order of asking.)
 - Locks are taken in one order, from wide to narrow, so that they can not deadlock.
 - Absent, unreadable, or another installation's record of the global switch counts as closed.
+- What the store is asked meanwhile has a bound, because a kill waits for it.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Denied, Rejected
+from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.model import PLATFORMS, Lane
 from byokeep.core.policy import NEXT_STEPS, DenyReason
 from byokeep.ports import Query, Row, Tx
 
+STORE_WITHIN_S: Final = 2.0  # for what is asked of the store while the switches are held open
 GLOBAL: Final = "global"
 LANES_OF_ALL: Final = frozenset({Lane.BROWSER})  # lanes with a switch for every client at once (runbook 7.3)
 BROWSER_LANE: Final = f"lane:{Lane.BROWSER.value}"  # how the names of the browser lane's switches end
@@ -130,6 +135,20 @@ async def hold_open(tx: Tx, scopes: list[str], *, at_once: bool = False) -> None
         at_once: Take them before returning, for whoever waits for more locks than these.
     """
     await tx.all(_SHARED_AT_ONCE if at_once else _SHARED, keys=[lock_key(scope) for scope in scopes])
+
+
+@asynccontextmanager
+async def while_held() -> AsyncIterator[None]:
+    """Bound what the store is asked in the block, for whoever closes a switch waits for its end.
+
+    Raises:
+        Unavailable: ``store_timeout``.
+    """
+    try:
+        async with asyncio.timeout(STORE_WITHIN_S):
+            yield
+    except TimeoutError:
+        raise Unavailable("store_timeout") from None
 
 
 def switches_open(row: Row) -> bool | None:

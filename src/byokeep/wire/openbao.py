@@ -60,7 +60,7 @@ async def lease_login(
     return Secret(token)
 
 
-async def read_secret(http: BaoHttp, token: Secret, path: str, version: int, lease_id: str) -> Secret:
+async def read_secret(http: BaoHttp, token: Secret, path: str, version: int, lease_id: str | None) -> Secret:
     """Read one pinned version.
 
     Args:
@@ -68,7 +68,7 @@ async def read_secret(http: BaoHttp, token: Secret, path: str, version: int, lea
         token: What :func:`lease_login` gave.
         path: The reference's path, ``kv/clients/{client id}/providers/{provider}``.
         version: The pinned version; any other version in the reply is refused.
-        lease_id: For the store's audit log.
+        lease_id: For the store's audit log; None when it is read under no lease.
 
     Raises:
         Unavailable: ``secret_version_gone`` (deleted or destroyed), ``store_garbage`` (not the pinned version, not a

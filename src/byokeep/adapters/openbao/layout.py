@@ -154,7 +154,9 @@ def policies(lease_accessor: str, environment: Environment = Environment.DEVELOP
             found[f"{kind.value}-{provider.value}"] = _narrow(one, lease_accessor, provider)
     for name in (*(f"{kind.value}-{PROFILE}" for kind in LeaseKind), _SEALING):
         text = (sources / f"{name}.hcl").read_text("utf-8").replace("<<lease_accessor>>", lease_accessor)
-        found[name] = _narrow_profile(text.replace("<<environment>>", environment.value), lease_accessor, environment)
+        text = text.replace("<<environment>>", environment.value)
+        records = name == f"{LeaseKind.CUSTODY.value}-{PROFILE}"
+        found[name] = _narrow_profile(text, lease_accessor, environment, records=records)
     return found
 
 
@@ -170,12 +172,16 @@ def _narrow(text: str, lease_accessor: str, provider: Provider) -> str:
     return text
 
 
-def _narrow_profile(text: str, lease_accessor: str, environment: Environment) -> str:
-    """Return a policy for profiles unchanged, if each of its paths is a profile or the KEK of the lease's client."""
+def _narrow_profile(text: str, lease_accessor: str, environment: Environment, *, records: bool) -> str:
+    """Return a policy for profiles unchanged, if each of its paths is the KEK of the lease's client.
+
+    With ``records`` a record of one of its profiles is fine, too.
+    """
     client = _client(lease_accessor)
     kek, own = f"{environment.value}-{client}", f"clients/{client}/profiles/+"
+    places = {part + own for part in _PARTS_OF_KV} if records else set()
     for path in _paths(text):
-        if not _OF_KEK.fullmatch(path.replace(kek, "<KEK>")) and path not in {part + own for part in _PARTS_OF_KV}:
+        if not _OF_KEK.fullmatch(path.replace(kek, "<KEK>")) and path not in places:
             raise Rejected("lease_policy_too_wide")
     return text
 

@@ -2,7 +2,7 @@
 
 Rules
 - Every call names the epoch; ``opening_lost`` means that somebody else may have it by now.
-- Blobs come and go by the broker: a runner has no right at the store of artifacts.
+- Blobs come and go by the broker: a runner has no right at the store of artifacts. So do records (ADR 0033).
 
 It may not decide whether to go on: :mod:`.watch` does.
 """
@@ -10,7 +10,7 @@ It may not decide whether to go on: :mod:`.watch` does.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -22,7 +22,7 @@ from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Unava
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Packing
 from byokeep.core.model import ClientId, Environment
-from byokeep.core.sealed_record import SealedRecord
+from byokeep.core.sealed_record import MAX_RECORD, SealedRecord
 from byokeep.core.secret import Secret
 from byokeep.flows.profiles import Generation
 
@@ -89,6 +89,15 @@ class Opening:
         if not isinstance(life_s, int) or not 0 < life_s <= 60:
             raise Unavailable("broker_garbage")
         return float(life_s)
+
+    async def sealed_record(self) -> bytes:
+        """Take the record of what was opened, as the broker says it is; who opens it compares it with the row.
+
+        Raises:
+            Integrity: It is not what was sealed, and the profile is out of use now.
+            Denied, Conflict, Unavailable: As :meth:`beat`; ``opening_not_fresh``.
+        """
+        return await self._broker.persist(self._taken)
 
     async def end(self, cause: str) -> None:
         """Say that it is over. What can not be said is not waited for: the opening runs out."""
@@ -160,6 +169,15 @@ class Opening:
 
     async def probe(self) -> None:
         """Nothing to look at: the broker answered."""
+
+    async def _taken(self) -> bytes:
+        text = bytearray()
+        async with aclosing(self._broker.download(f"{self._place}/{self.epoch}/record", self._token)) as pieces:
+            async for piece in pieces:
+                text += piece
+                if len(text) > MAX_RECORD:
+                    raise Unavailable("broker_garbage")
+        return bytes(text)
 
     async def _call(
         self, below: str, body: Mapping[str, Any] | None = None, *, timeout_s: float | None = None

@@ -25,9 +25,9 @@ from byokeep.adapters.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowse
 from byokeep.adapters.ephemeral.rooms import Rooms, shared_place
 from byokeep.adapters.ephemeral.sweeping import swept
 from byokeep.adapters.sealing import TinkSealer
+from byokeep.client.browser.keys import leased_keys
 from byokeep.client.browser.opening import Opening
 from byokeep.client.browser.unrecorded import unrecorded
-from byokeep.client.browser.vault import LeasedVault
 from byokeep.client.browser.watch import Watch, watched
 from byokeep.client.http import Broker
 from byokeep.client.lease import HeldLease
@@ -37,8 +37,9 @@ from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.model import PROFILE, Environment, Provider
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.flows.profile_open import Found, unseal
-from byokeep.flows.profile_ports import Vault
+from byokeep.flows.profile_open import unseal_as
+from byokeep.flows.profile_ports import Sealing
+from byokeep.flows.profile_record import Found
 from byokeep.flows.profile_seal import made
 
 if TYPE_CHECKING:
@@ -168,10 +169,11 @@ class _Run:
 
     async def _unsealed(self, room: ProfileRoom) -> SealedRecord:
         opening = self._opening
-        custody = LeasedVault(self._use.lease, self._name, opening.environment, opening.row.holder)
-        vault = Vault(sealer=self._sealer, artifacts=opening, custody=custody)
+        keys = leased_keys(self._use.lease, self._name, opening.environment, opening.row.holder)
+        sealing = Sealing(sealer=self._sealer, artifacts=opening, keys=keys)
         try:
-            return await unseal(vault, opening.row, opening.environment, room.sink, found=Found())
+            text = await opening.sealed_record()
+            return await unseal_as(sealing, text, opening.row, opening.environment, room.sink, found=Found())
         except Integrity:
             self.cause = "altered"
             raise
@@ -247,11 +249,10 @@ class _Run:
                 self._record.manifest, generation=plan.generation, created_by=plan.created_by,
                 created_at=plan.created_at, browser_version=self._version,
             )  # fmt: skip
-            held = LeasedVault(custody, f"{PROFILE}/{self._profile_id}", opening.environment, opening.row.holder)
+            keys = leased_keys(custody, f"{PROFILE}/{self._profile_id}", opening.environment, opening.row.holder)
+            sealing = Sealing(sealer=self._sealer, artifacts=opening, keys=keys)
             with room.content() as source:
-                record = await made(
-                    Vault(sealer=self._sealer, artifacts=opening, custody=held), manifest, dek_id, source
-                )
+                record = await made(sealing, manifest, dek_id, source)
             watch.finish()  # the opening ends with the record
             await opening.record(record)
         finally:

@@ -1,5 +1,6 @@
-# The process that hands out leases: signs, cuts clients off, looks at versions; reads no client's value. It writes one thing:
-# the record of a profile that a runner sealed, which holds a wrapped key and no value; cas is required, nothing is removed.
+# The process that hands out leases: signs, cuts clients off, looks at versions; reads no client's value. It reads and writes
+# one thing: the record of a profile, which holds a wrapped key and no value. A runner gets the one of the profile that it has
+# open, and gives the one of what it sealed; cas is required, nothing is removed.
 path "transit/sign/leases" {
   capabilities = ["update"]
 }
@@ -27,7 +28,7 @@ path "kv/metadata/clients/+/providers/+" {
   capabilities = ["read"]
 }
 path "kv/data/clients/+/profiles/+" {
-  capabilities = ["create", "update"]
+  capabilities = ["create", "read", "update"]
 }
 path "kv/metadata/clients/+/profiles/+" {
   capabilities = ["read"]

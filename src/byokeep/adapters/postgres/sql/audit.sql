@@ -93,6 +93,14 @@ SELECT said.f ->> 'path' AS path, r.at AS since,
  WHERE r.event = 'profile.seal' AND r.outcome = 'intended' AND r.at BETWEEN :first AND :last
  ORDER BY r.at;
 
+-- name: audit_profile_openings
+-- Openings by jobs that use a profile: the broker reads its record then, under no lease.
+SELECT r.chain AS client_id, r.object_id AS profile_id, r.at
+  FROM byokeep.audit_record r
+ CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+ WHERE r.event = 'profile.opened' AND r.outcome = 'ok' AND r.at BETWEEN :first AND :last
+   AND said.f ->> 'kind' = 'use';
+
 -- name: audit_config_times
 -- Times at which the store was set up or changed on purpose.
 SELECT at FROM byokeep.audit_record

@@ -174,6 +174,11 @@ SELECT DISTINCT p.id, p.client_id FROM byokeep.profile p
 SELECT o.*, o.until > clock_timestamp() AS open FROM byokeep.profile_opening o
  WHERE o.client_id = :client_id AND o.profile_id = :profile_id;
 
+-- name: opening_fresh
+-- Whether an opening is so young that what it opens is still handed out.
+SELECT o.opened_at > clock_timestamp() - make_interval(secs => :within_s) AS fresh FROM byokeep.profile_opening o
+ WHERE o.client_id = :client_id AND o.profile_id = :profile_id;
+
 -- name: opening_epoch
 -- Counts one more opening; whoever holds an older number may not seal any more.
 UPDATE byokeep.profile SET epoch = epoch + 1 WHERE client_id = :client_id AND id = :id RETURNING epoch;

@@ -1,0 +1,44 @@
+"""The key of one profile, reached under the job's own lease: a use lease unwraps, a sealing lease wraps.
+
+Rules
+- Each act logs in at the store anew, for seconds, and names its lease: the store's own log explains it.
+- No record is read or written here: the store refuses it to a runner, and the broker hands out what is open (ADR 0033).
+
+It may not keep a token or a key.
+"""
+
+from __future__ import annotations
+
+from byokeep.adapters.openbao.kek import TransitKeyHolder
+from byokeep.client.lease import HeldLease
+from byokeep.core.errors import Rejected
+from byokeep.core.kek import Holder
+from byokeep.core.model import Environment
+from byokeep.core.secret import Secret
+from byokeep.ports import KeyHolder
+from byokeep.wire.bao_http import BaoHttp
+
+
+def leased_keys(lease: HeldLease, name: str, environment: Environment, holder: str) -> KeyHolder:
+    """Return whoever wraps and unwraps, as far as a lease reaches.
+
+    Args:
+        lease: Held for as long as this is used.
+        name: Under which the profile is pinned there.
+        environment: Of the installation.
+        holder: Who wrapped the profile's key.
+
+    Raises:
+        Rejected: ``kek_holder_out_of_reach``.
+    """
+    if holder != Holder.TRANSIT.value:
+        raise Rejected(
+            "kek_holder_out_of_reach",
+            next_step="A runner opens profiles whose key OpenBao guards; set kek_holder to transit.",
+        )
+
+    async def log_in() -> tuple[BaoHttp, Secret, str]:
+        store, token, _, _ = await lease.login(name)
+        return store, token, lease.id
+
+    return TransitKeyHolder(log_in, environment)
