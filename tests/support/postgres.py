@@ -25,9 +25,11 @@ from byokeep.adapters.postgres.embedded import ROLES, EmbeddedPostgres
 from byokeep.adapters.postgres.migrations import migrate
 from byokeep.adapters.postgres.queries import parse
 from byokeep.adapters.postgres.tables import metadata
+from tests.support.psql import Sessions
 
 _TEMPLATE = "byokeep_template"
 _numbers = count(1)
+_sessions = Sessions()
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class FreshDatabase:
 
     def sql(self, statement: str) -> str:
         """Run SQL as superuser: sees everything, bound by nothing but triggers."""
-        return self.server._psql(statement, self.name).strip()
+        return _sessions.run(self.server, self.name, statement).strip()
 
 
 def short_home() -> Path:
@@ -66,6 +68,7 @@ def running_postgres() -> Iterator[EmbeddedPostgres]:
         asyncio.run(server.start())
         yield server
     finally:
+        _sessions.end(server)
         asyncio.run(server.stop())
         shutil.rmtree(home, ignore_errors=True)
 
@@ -90,6 +93,7 @@ def empty_database(server: EmbeddedPostgres, name: str, *, template: str = "temp
 
 def drop_database(database: FreshDatabase) -> None:
     """Drop it, whoever is still connected."""
+    _sessions.end(database.server, database.name)
     FreshDatabase(database.server, "postgres").sql(f"DROP DATABASE {database.name} WITH (FORCE)")
 
 
