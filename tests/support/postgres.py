@@ -28,6 +28,7 @@ from byokeep.adapters.postgres.tables import metadata
 from tests.support.psql import Sessions
 
 _TEMPLATE = "byokeep_template"
+_ROOM = 2 << 30  # bytes free in memory, below which the server lies on the disk
 _numbers = count(1)
 _sessions = Sessions()
 
@@ -59,10 +60,20 @@ def short_home() -> Path:
     return home
 
 
+def quick_home() -> Path:
+    """The same in memory, where there is room: for servers that many tests share and none looks at the disk of."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < _ROOM:
+        return short_home()
+    home = Path(tempfile.mkdtemp(prefix="byk-", dir=memory))
+    home.chmod(0o711)
+    return home
+
+
 @contextlib.contextmanager
 def running_postgres() -> Iterator[EmbeddedPostgres]:
     """Start a server in a new home; stop it and remove the home afterwards."""
-    home = short_home()
+    home = quick_home()
     server = EmbeddedPostgres(home)
     try:
         asyncio.run(server.start())
