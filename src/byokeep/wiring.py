@@ -3,6 +3,7 @@
 Rules
 - Each process gets the ports of its own identity and no more (see :mod:`byokeep.flows.app`).
 - Nothing is created when a module is imported; everything is closed again in reverse order.
+- What one process alone needs, and is slow to load, is imported where that process is built.
 
 It may not contain a procedure: those are flows.
 """
@@ -41,11 +42,9 @@ from byokeep.adapters.openbao.records import BaoProfileRecords
 from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.adapters.passwords import Passwords
-from byokeep.adapters.platforms.asking import asker, logins
 from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
-from byokeep.adapters.postgres.migrations import migrate
 from byokeep.adapters.postgres.queue import build_app
 from byokeep.adapters.providers import DESCRIPTORS, Outcome, check_format, identify, new_http_client
 from byokeep.adapters.system import SystemClock, SystemIds
@@ -252,6 +251,8 @@ def _profile_app(settings: Settings, app: WorkerApp, memory: Rooms, digest: Call
 @asynccontextmanager
 async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
     """Build ``byokeep refresher``'s ports; closes them at the end."""
+    from byokeep.adapters.platforms.asking import asker, logins  # noqa: PLC0415 - see the top
+
     async with AsyncExitStack() as stack:
         db = PostgresDatabase(database_url(settings, "byokeep_worker"))
         stack.push_async_callback(db.close)
@@ -276,12 +277,11 @@ async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
 
 
 def _custodian(settings: Settings) -> ClientSettings:
+    token = settings.path("credentials_dir").absolute() / "worker.token"
     return ClientSettings(
-        broker_url=broker_url(settings),
-        runner_token_file=settings.path("credentials_dir").absolute() / "worker.token",
-        broker_ca_file=settings.file("broker_ca_file"),
+        broker_url=broker_url(settings), runner_token_file=token, broker_ca_file=settings.file("broker_ca_file"),
         store_ca_file=settings.file("store_ca_file"),
-    )
+    )  # fmt: skip
 
 
 def passwords() -> Passwords:
@@ -327,7 +327,7 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
     Returns:
         Whether this is a copy of an installation, or one that was moved: it is closed then.
     """
-    await asyncio.to_thread(migrate, database_url(settings, "byokeep_owner"))
+    await asyncio.to_thread(_migrate, settings)
     db = PostgresDatabase(database_url(settings, "byokeep_web"))
     try:
         found = await bootstrap.installation(db, SystemIds(), settings.environment)
@@ -343,6 +343,12 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
     return copied
 
 
+def _migrate(settings: Settings) -> None:
+    from byokeep.adapters.postgres.migrations import migrate  # noqa: PLC0415 - Alembic, which no server process needs
+
+    migrate(database_url(settings, "byokeep_owner"))
+
+
 async def _record_provisioning(settings: Settings) -> None:
     async with web_app(settings) as app:
         await bootstrap.store_provisioned(app)
@@ -350,12 +356,10 @@ async def _record_provisioning(settings: Settings) -> None:
 
 def _desired(settings: Settings, installation: UUID) -> Desired:
     return Desired(
-        installation_id=installation,
-        environment=settings.environment,
-        lease_token_ttl_s=limits(settings).lease_token_ttl_s,
-        lease_cidrs=settings.networks,
+        installation_id=installation, environment=settings.environment,
+        lease_token_ttl_s=limits(settings).lease_token_ttl_s, lease_cidrs=settings.networks,
         per_second=settings.store_calls_per_second or None,
-    )
+    )  # fmt: skip
 
 
 async def _first_identities(settings: Settings) -> None:
@@ -380,7 +384,7 @@ async def provision_external(settings: Settings, admin_token: Secret) -> dict[st
     Returns:
         ``installation``, ``changed``, ``audit_devices``.
     """
-    await asyncio.to_thread(migrate, database_url(settings, "byokeep_owner"))
+    await asyncio.to_thread(_migrate, settings)
     db = PostgresDatabase(database_url(settings, "byokeep_web"))
     try:
         found = await bootstrap.installation(db, SystemIds(), settings.environment)

@@ -48,7 +48,7 @@ from byokeep.flows.app import BrokerApp, Limits
 from byokeep.flows.authenticate import authenticate
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.openbao import Bao, running_openbao
-from tests.support.postgres import FreshDatabase, drop_database, fresh_database, short_home
+from tests.support.postgres import FreshDatabase, drop_database, fresh_database, quick_home, short_home
 
 KEY = b"a pepper made up for tests"
 PREFIX = {"dispatcher": "bkd_", "runner": "bkr_", "custodian": "bkc_"}
@@ -73,7 +73,7 @@ class Store:
 @pytest.fixture(scope="session")
 def store() -> Iterator[Store]:
     """One OpenBao for the session, run by a thread's own loop."""
-    home, ready, done = short_home(), threading.Event(), threading.Event()
+    home, ready, done = quick_home(), threading.Event(), threading.Event()
     made: list[Bao] = []
     failed: list[BaseException] = []
 

@@ -6,6 +6,10 @@ import gzip
 import io
 import json
 import os
+import random
+import re
+import string
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,9 +19,11 @@ import pytest
 from byokeep.redact import control
 from byokeep.redact.canary import new_canary
 from byokeep.redact.encodings import ENCODINGS
+from byokeep.redact.leaks import shapes
 from byokeep.redact.leaks.fingerprints import Fingerprints, fingerprints_from, fingerprints_of
 from byokeep.redact.leaks.scanner import Scanner
 from byokeep.redact.needles import Engine
+from byokeep.redact.rules import default_rules
 from byokeep.redact.walk import Limits, Report
 
 KEY = bytes(range(32))
@@ -221,3 +227,37 @@ def test_our_own_sources_are_clean_or_in_the_baseline() -> None:
     assert report.sources_scanned > 300
     assert {entry for entry in fits.values() if entry} == known.entries
     assert all(entry.reason != NO_REASON for entry in known.entries)
+
+
+@pytest.mark.parametrize("size", [16, 2000, 2047, 2048, 2049, 4095, 4096, 4097, 9000, 140_000])
+@pytest.mark.parametrize("before", ["token=", 'token="', "Authorization: Bearer ", "-----BEGIN PRIVATE KEY-----\n"])
+def test_a_long_value_is_found_as_a_whole(before: str, size: int) -> None:
+    """However long it is and whatever follows: the engine that is told where to look reads what the other one reads."""
+    drawn = random.Random(size)
+    value = "".join(drawn.choices(string.ascii_letters + string.digits, k=size))
+    text = f'{". " * 350}\n\n{before}{value}" done\n\n{PROSE.decode() * 90}\n\n{before}{value[::-1]}\n\n'.encode()
+    seen = [Scanner(engine=engine, key=KEY).scan_bytes(text, source="s").findings for engine in ("hyperscan", "grams")]
+    assert len(seen[0]) >= 2
+    assert seen[0] == seen[1]
+    cut = Scanner(engine="hyperscan", key=KEY).scan_bytes(text.replace(value[-8:].encode(), b""), source="s").findings
+    assert {one.fingerprint for one in cut} != {one.fingerprint for one in seen[0]}
+
+
+def test_what_may_stand_around_a_value_is_shorter_than_what_is_read_ahead() -> None:
+    """No packaged rule can be cut off inside a repeat that has an end; one that could be is read to the end."""
+    for rule in default_rules().rules:
+        once = re.sub(rb"(?<!\\)\{(\d+),\}", rb"{\1}", rule.pattern)
+        assert re._parser.parse(once).getwidth()[1] < shapes._SPARE < shapes._AHEAD, rule.name  # type: ignore[attr-defined]
+    assert not any(shapes._LONG_REPEAT.search(rule.pattern) for rule in default_rules().rules)
+    assert shapes._LONG_REPEAT.search(rb"a{1,400}")
+    assert shapes._LONG_REPEAT.search(rb"a{,5000}")
+
+
+def test_a_word_that_is_no_key_costs_no_look_at_all_the_rest() -> None:
+    """A database's log is full of names like `task_...`, whose end begins like a key: each costs a few kilobytes."""
+    text = b"\0".join(b"task_relation_namespace_index_%d" % at for at in range(20_000)) + bytes(2_000_000)
+    began = time.process_time()
+    report = Scanner(engine="hyperscan").scan_bytes(text, source="s")
+    assert time.process_time() - began < 15  # many minutes when each costs all that follows
+    assert report.clean
+    assert report.bytes_scanned == len(text)

@@ -8,6 +8,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import shlex
 import sys
@@ -69,6 +70,7 @@ def _say(text: str) -> None:
 
 def _serve(name: str) -> None:
     harden()
+    gc.disable()  # nothing that loads is garbage; once all of it is there, `serve` collects and goes on collecting
     _load("byokeep.serve").serve(name, session().settings)
 
 

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.model import Actor
-from byokeep.http.token import Authenticator
 from byokeep.telemetry.log import get_log
+
+if TYPE_CHECKING:  # it brings the web framework, which worker and refresher do without
+    from byokeep.http.token import Authenticator
 
 T = TypeVar("T")
 _PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)  # a database that fell over for want of room needs a moment

@@ -12,7 +12,7 @@ import importlib
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any, Final
 
 from byokeep.redact.chance import drawn
@@ -30,6 +30,10 @@ _HEX: Final = re.compile(rb"[0-9a-f]{20}|[0-9A-F]{20}")
 _LEAST_DISTINCT: Final = 7
 _BITS: Final = 4.0
 _NEAR, _FAR = 512, 1 << 15  # bytes before the end of a match in which it is looked for
+_AHEAD: Final = 1 << 12  # bytes after the last start of a match to which it is read at first
+_SPARE: Final = 1 << 11  # of which so many must be left over, or the match may go on: it is read further
+_FEW: Final = 32  # places at which a match may start: so few are tried one by one
+_LONG_REPEAT: Final = re.compile(rb"\{\d*,(?:\d{4,}|[4-9]\d\d)\}")
 _Place = tuple[int, int, int]  # start, end, number of the rule
 
 
@@ -54,6 +58,8 @@ class Shapes:
         }
         self._nominees = [number for number in range(len(self._rules.rules)) if number not in self._plain]
         patterns = tuple(self._rules.rules[number].pattern for number in self._nominees)
+        # A repeat that ends, but late, could be cut off inside: such a rule is always read to the end.
+        self._ahead = [None if _LONG_REPEAT.search(rule.pattern) else _AHEAD for rule in self._rules.rules]
         self._reaches = [(_NEAR, _FAR) if b",}" in weakened(pattern) else (_NEAR,) for pattern in patterns]
         self._database: Any
         self._scratch: Any
@@ -117,14 +123,40 @@ class Shapes:
     def _match(self, data: bytes, number: int, first: int, last: int, found: set[_Place]) -> int:
         """Add the secrets of the matches of a rule that start in [first, last); return where the last of them ends."""
         rule, tried = self._rules.rules[number], first
-        for match in rule.compiled.finditer(data, first):
-            if match.start() >= last:
-                break
+        for match in self._matches(data, number, first, last):
             tried = match.end()
             for start, end in self._rules.secrets(rule, match):
                 if not MASKED.fullmatch(data, start, end):
                     found.add((start, end, number))
         return tried
+
+    def _matches(self, data: bytes, number: int, first: int, last: int) -> list[re.Match[bytes]]:
+        """Return the matches of a rule that start in [first, last), as far as they go.
+
+        `re` can not be told where the last match may start. Without an end, each nomination without a match would have
+        it read all the rest: minutes for a database's log of 16 MiB.
+        """
+        rule, ahead = self._rules.rules[number], self._ahead[number]
+        while True:
+            end = len(data) if ahead is None else min(len(data), last + ahead)
+            if last - first <= _FEW:
+                matches = _at_each(rule.compiled, data, first, last, end)
+            else:
+                found = rule.compiled.finditer(data, first, end)
+                matches = list(takewhile(lambda match: match.start() < last, found))
+            if ahead is None or end == len(data) or not matches or matches[-1].end() <= end - _SPARE:
+                return matches
+            ahead *= 16
+
+
+def _at_each(pattern: re.Pattern[bytes], data: bytes, first: int, last: int, end: int) -> list[re.Match[bytes]]:
+    """Return what `finditer` does of matches that start in [first, last), without a look at what comes after."""
+    found, at = [], first
+    while at < last:
+        if (match := pattern.match(data, at, end)) is not None:
+            found.append(match)
+        at = match.end() if match is not None and match.end() > at else at + 1
+    return found
 
 
 def _mask_of(kinds: bytes) -> bytes:

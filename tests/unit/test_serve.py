@@ -1,0 +1,28 @@
+"""What a server process loads: its own part, and nothing that only the others need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from byokeep import serve
+
+FOREIGN = {
+    "web": {"byokeep.broker.app", "byokeep.refresher.loop", "byokeep.worker.tasks", "alembic"},
+    "broker": {"byokeep.web.app", "byokeep.refresher.loop", "byokeep.worker.tasks", "alembic"},
+    "worker": {"byokeep.web.app", "byokeep.broker.app", "byokeep.refresher.loop", "alembic", "fastapi", "granian"},
+    "refresher": {"byokeep.web.app", "byokeep.broker.app", "byokeep.worker.tasks", "alembic", "fastapi", "granian"},
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_process_does_not_load_what_the_others_need(name: str) -> None:
+    """A start is paid for four times: neither the web framework nor migrations nor a neighbour's routes are in it."""
+    code = f"import sys, byokeep.serve, {', '.join(serve._OWN[name])}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert set(serve._OWN[name]) <= loaded
+    assert not loaded & FOREIGN[name]
+    assert {"sqlalchemy", "structlog"} <= loaded  # the look at what is loaded sees what all of them need
