@@ -28,8 +28,9 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.flows.profile_book import Sealed
-from byokeep.flows.profile_open import Found, unseal
+from byokeep.flows.profile_open import unseal
 from byokeep.flows.profile_ports import Vault
+from byokeep.flows.profile_record import Found
 from byokeep.flows.profile_seal import seal_as
 from byokeep.flows.profiles import Generation
 from tests.support.keks import HERE, Keys, keys_on
