@@ -42,7 +42,7 @@ READY_WITHIN_S: Final = 20.0
 STOP_WITHIN_S: Final = 10.0
 # The refresher lets renewals under way finish: a one-time token may be spent with nobody left to take the new one.
 _DRAINS_S: Final = {"refresher": 95.0}
-_OURS: Final = ("broker", "web", "worker", "refresher")
+_OURS: Final = ("broker", "web", "worker", "refresher")  # the broker first: the others ask it
 _RUN_SETTINGS: Final = "run-settings.toml"  # what our processes are started with, whatever it was made from
 Say = Callable[[str], None]
 
@@ -172,12 +172,11 @@ class Stack:
     async def stop(self) -> None:
         """Stop our processes, then database and store; release the home. Calling it twice is fine."""
         self._stopping.set()
-        for name in reversed(_OURS):
-            if child := self._children.pop(name, None):
-                await _end(child.process, _DRAINS_S.get(name, STOP_WITHIN_S))
-        for name in ("database", "store"):
-            if part := self._parts.pop(name, None):
-                await part.stop()
+        for names in (_OURS[1:], _OURS[:1]):  # those that ask the broker, then the broker
+            ending = [self._children.pop(name) for name in names if name in self._children]
+            await asyncio.gather(*(_end(one.process, _DRAINS_S.get(one.name, STOP_WITHIN_S)) for one in ending))
+        parts, self._parts = [*self._parts.values()], {}
+        await asyncio.gather(*(part.stop() for part in parts))
         (self.settings.home / "stack.json").unlink(missing_ok=True)
         if self._lock is not None:
             os.close(self._lock)
