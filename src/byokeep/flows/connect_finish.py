@@ -48,7 +48,6 @@ _NOT_CHOSEN: Final = {
     Why.OTHER_ID.value: "pick_not_there",
 }  # fmt: skip
 _PICKABLE: Final = frozenset({"several_accounts", "pick_not_there"})
-_ALWAYS: Final = ("connect", "read")
 T = TypeVar("T")
 
 
@@ -178,7 +177,7 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
     if granted is None:
         raise Rejected("scopes_unknown", cause=Cause.MISSING_SCOPE.value)
     tokens = replace(tokens, scopes=granted)
-    asked = frozenset(scope for what in (*_ALWAYS, *case.one.purposes) for scope in case.login.needed.get(what, ()))
+    asked = case.login.scopes_for(case.one.purposes)
     if lacking := missing_scopes(tokens, asked):
         raise Rejected("missing_scope", cause=Cause.MISSING_SCOPE.value, missing=listed(lacking))
     tokens = replace(tokens, consent_expires_at=_got(await platform.consent_end(tokens), "consent_end_unchecked"))

@@ -11,6 +11,7 @@ It may not speak to a platform or to the store.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -52,6 +53,7 @@ class Grant:
     due_at: datetime | None
     tries: int
     changed_at: datetime
+    purposes: Sequence[str]
 
     def place(self, part: Part) -> SecretRef:
         """Return a part of the account."""

@@ -23,7 +23,6 @@ from byokeep.flows.locate import client_of
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
 from byokeep.ports import Query
 
-PAUSE_S: Final = 5.0  # after a renewal, before a job's word may bring the next: its token was good when it was given
 _FACTS: Final = Query("renewal_facts", lambda row: row)
 _DUE: Final = Query("renewal_due", lambda row: row["account_id"])
 
@@ -63,10 +62,7 @@ async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, v
             raise deny(DenyReason.PLATFORM_NOT_DECLARED)
         if row["live"] is not True:
             raise deny(DenyReason.GRANT_NOT_LIVE)
-        due = await tx.maybe(
-            _DUE, client_id=client_id, account_id=row["account_id"], version=version, pause_s=PAUSE_S
-        )
-        if due is None:
+        if await tx.maybe(_DUE, client_id=client_id, account_id=row["account_id"], version=version) is None:
             return False
         await tx.append(
             Event(
