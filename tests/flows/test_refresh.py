@@ -547,6 +547,25 @@ async def test_a_renewal_that_grants_more_is_told(bench: Bench) -> None:
     assert bench.stand.alerts() == ["scopes_wider_than_before"]
 
 
+@pytest.mark.req("R7.2-1")
+async def test_a_renewal_that_grants_too_little_is_a_loss(bench: Bench) -> None:
+    """What the purposes do not need may go; what they need is a loss: the new pair is kept, and nothing acts there."""
+    account = await bench.connect("x")
+    sql = bench.stand.db.sql
+    sql(f"UPDATE byokeep.account_grant SET purposes = '{{publish}}' WHERE account_id = '{account.id}'")
+    families = bench.social.sim.social.worlds["x"].ledger.families
+    needed = bench.app.logins["x"].scopes_for(["publish"])
+    for family in families:
+        family.scopes = tuple(sorted(needed))
+    await bench.to_due(account)
+    assert await bench.round() == ["renewed"], "all that is needed is there"
+    for family in families:
+        family.scopes = tuple(scope for scope in family.scopes if scope != "tweet.write")
+    await bench.to_due(account)
+    assert await bench.round() == ["missing_scope"]
+    await ended(bench, account, "missing_scope", "missing_scope")
+
+
 @pytest.mark.req("S-OAUTH-8")
 async def test_people_are_told_before_a_grant_ends(bench: Bench) -> None:
     """A grant near its end, and one that was not renewed for long, raise one alert each, and only one."""

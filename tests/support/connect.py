@@ -26,7 +26,7 @@ from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, LeaseKind
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.tokens import TokenSet
-from byokeep.flows import connect_finish
+from byokeep.flows.consents import Consents
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresher_app import RefresherApp, Slots
 from byokeep.wire.outbound import new_outbound_client
@@ -107,8 +107,11 @@ class Office:
         return await self.desk.call("POST", path, who, raw=urlencode(form).encode())
 
     async def finish(self) -> int:
-        """What the refresher's loop calls."""
-        return await connect_finish.take_answered(self.app)
+        """What the refresher's loop calls; waits for what it began."""
+        consents = Consents(self.app)
+        started = await consents.start_answered()
+        await consents.settle()
+        return started
 
     async def look(self, client: UUID, begun: dict[str, Any]) -> dict[str, Any]:
         status, reply = await self.desk.call(

@@ -159,6 +159,13 @@ def test_what_is_shown_is_printable_ascii(name: str) -> None:
     assert "\x1b" not in spelt
 
 
+@given(st.text(min_size=121, max_size=200), st.text(min_size=121, max_size=200))
+def test_two_long_names_are_never_shown_as_one(first: str, second: str) -> None:
+    """Who confirms a name by what is shown confirms all of it, however long it is."""
+    assert (shown(first) == shown(second)) == (first == second)
+    assert shown("a" * 150 + first) != shown("a" * 150 + first + "b")
+
+
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_looking_alike_goes_both_ways_and_never_for_the_same_text(first: str, second: str) -> None:
     """Symmetric; equal texts do not stand in for each other."""

@@ -40,6 +40,7 @@ from byokeep.core.refresh import (
     due_at,
     reauth_at,
     renewable,
+    too_short,
 )
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
@@ -62,7 +63,7 @@ def tokens(life_s: float | None = 7200, *, refresh: bool = True, refresh_life_s:
     )  # fmt: skip
 
 
-@given(life=st.integers(1, 400 * 86_400), seed=st.binary(max_size=16))
+@given(life=st.integers(200, 400 * 86_400), seed=st.binary(max_size=16))
 def test_due_late_in_the_life_and_before_its_end(life: int, seed: bytes) -> None:
     """In the last 10 to 20 percent, five minutes or half the life before the end, the same for the same seed."""
     due = due_at(STRICT, tokens(life), seed=seed)
@@ -98,7 +99,20 @@ def test_a_token_too_young_to_extend_is_left_alone_and_an_ending_refresh_token_i
     assert young == T0 + timedelta(days=1)
     ending = due_at(STRICT, tokens(86_400, refresh_life_s=3600), seed=b"")
     assert ending == T0 + timedelta(seconds=3300)
-    assert due_at(STRICT, tokens(86_400, refresh_life_s=10), seed=b"") == T0
+    assert due_at(STRICT, tokens(86_400, refresh_life_s=60), seed=b"") == T0 + timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("life_s", [1, 2, 30, 60])
+def test_a_life_of_seconds_makes_no_storm(life_s: int) -> None:
+    """A platform that gives tokens of a second is asked once a minute, and people hear of it."""
+    for rules, refresh in ((STRICT, True), (FIXED, True), (EXTEND, False)):
+        due = due_at(replace(rules, min_age_s=0), tokens(life_s, refresh=refresh), seed=b"")
+        assert due == T0 + timedelta(seconds=60), rules.model
+    assert too_short(tokens(life_s))
+    assert not too_short(tokens(61))
+    assert not too_short(tokens(None))
+    for ending_s in (0, 1, 9):
+        assert due_at(STRICT, tokens(life_s, refresh_life_s=ending_s), seed=b"") == T0 + timedelta(seconds=5)
 
 
 def test_the_end_of_the_grant_is_what_people_are_told_of() -> None:

@@ -227,6 +227,20 @@ def test_no_delivery_passes_twice_within_its_window(calls: list[tuple[int, int]]
         assert len(memory) <= 3
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-900, 900)), max_size=60))
+def test_no_delivery_passes_twice_when_the_clock_goes_back(calls: list[tuple[int, int]]) -> None:
+    """A clock that was ahead has made the memory forget; what it may have forgotten is refused, not let in again."""
+    memory, now, passed = Memory(2), 10_000, set()
+    for name, pause in calls:
+        now += pause
+        try:
+            memory.claim(b"%d" % name, now=now, until=10_000 + 100 * name)
+        except (Unauthenticated, RateLimited):
+            continue
+        assert name not in passed
+        passed.add(name)
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = NOW

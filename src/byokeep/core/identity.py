@@ -12,6 +12,7 @@ It may not fetch anything.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -172,10 +173,17 @@ def fingerprint_of(face: Face, *, app_id: str) -> Fingerprint:
 
 
 def shown(text: str | None) -> str:
-    """Return a name as printable ASCII, everything else as ``<U+0430>``; ``-`` for none; cut at 120 characters."""
+    """Return a name as printable ASCII, everything else as ``<U+0430>``; ``-`` for none.
+
+    Cut at 120 characters; what stands for the rest tells one rest from another, so that who confirms what is shown
+    confirms all of it.
+    """
     if text is None:
         return "-"
     parts = [char if " " <= char <= "~" and char not in "<>" else f"<U+{ord(char):04X}>" for char in text[:_SHOWN]]
+    if len(text) > _SHOWN:
+        whole = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        parts.append(f"<+{len(text) - _SHOWN} {whole[:16]}>")
     return "".join(parts)
 
 

@@ -60,6 +60,8 @@ _OF_ALERT: Final = {
     " themselves. To end them at once, `byokeep account disconnect`, then connect again.",
     "account_check_failed": "nobody could look whose account it is; see the refresher's log, then `account verify`.",
     "account_end_failed": "a grant could not be ended; see the refresher's log; remove our app there by hand.",
+    "account_missing_scope": "the owner took a permission away; log in again with every box ticked, runbook 7.2.",
+    "token_life_short": "a platform gives tokens that end within a minute; ask it why, jobs find them dead.",
     "consent_finish_failed": "a consent ended by an error of ours; see the refresher's log, then begin again.",
     "round_failed": "a regular duty fails again and again; see the logs of broker and refresher.",
     "permit_unknown": "an effect may or may not have happened; look at the platform.",

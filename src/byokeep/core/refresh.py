@@ -4,6 +4,7 @@ Rules
 - Due by the life that the reply gave, late in it, with a jitter that follows from a seed: never by a constant, never
   all at once, never because somebody looked.
 - A life that no reply gave is unknown, and then renewal is tried daily.
+- Between two renewals there is a pause, whatever life a reply gave: a platform that lies about it costs us no storm.
 - A refusal is not death before the store has been read again: a sibling may have renewed. One more try, no storm.
 - An outage changes nothing but the time of the next try; a stored token is never given up for it.
 
@@ -22,6 +23,8 @@ from byokeep.core.fault import Cause, Fault
 from byokeep.core.tokens import TokenSet
 
 MIN_MARGIN_S: Final = 300  # before the end of a token
+LEAST_PAUSE_S: Final = 60  # between two renewals; a shorter life can not be served, and asks for no storm
+_SHORTEST_PAUSE_S: Final = 5
 UNKNOWN_LIFE_S: Final = 86_400  # between tries when no reply has said how long a token lives
 FIRST_WAIT_S: Final = 30
 LONGEST_WAIT_S: Final = 3_600
@@ -106,7 +109,21 @@ def due_at(rules: RefreshRules, tokens: TokenSet, *, seed: bytes) -> datetime | 
     due = tokens.obtained_at + timedelta(seconds=max(after_s, rules.min_age_s))
     if tokens.refresh_expires_at is not None:
         due = min(due, tokens.refresh_expires_at - timedelta(seconds=MIN_MARGIN_S))
-    return max(due, tokens.obtained_at)
+    return max(due, tokens.obtained_at + timedelta(seconds=_pause_s(tokens)))
+
+
+def _pause_s(tokens: TokenSet) -> float:
+    """The pause before the next renewal; shorter where a refresh token would not live through it."""
+    if tokens.refresh_expires_at is None:
+        return LEAST_PAUSE_S
+    half = (tokens.refresh_expires_at - tokens.obtained_at).total_seconds() / 2
+    return min(max(half, _SHORTEST_PAUSE_S), LEAST_PAUSE_S)
+
+
+def too_short(tokens: TokenSet) -> bool:
+    """Whether a token ends before the next renewal may be, so that jobs find it dead again and again."""
+    end = tokens.access_expires_at
+    return end is not None and (end - tokens.obtained_at).total_seconds() <= LEAST_PAUSE_S
 
 
 def reauth_at(rules: RefreshRules, tokens: TokenSet) -> datetime | None:

@@ -141,6 +141,7 @@ class Memory:
             raise ValueError("a memory holds at least one delivery")
         self._most = most
         self._until: OrderedDict[bytes, float] = OrderedDict()
+        self._forgot = float("-inf")  # what was to pass until then may have been forgotten
 
     def __len__(self) -> int:
         return len(self._until)
@@ -153,11 +154,14 @@ class Memory:
             until: When the delivery becomes too old to pass, Unix seconds; None = never by time.
 
         Raises:
-            Unauthenticated: ``webhook_replayed``.
+            Unauthenticated: ``webhook_replayed``; ``webhook_too_old``: a clock that was ahead for a while has made this
+                memory forget deliveries of that time, and nobody can tell.
             RateLimited: ``webhook_memory_full``.
         """
         if delivery in self._until:
             raise Unauthenticated("webhook_replayed")
+        if until is not None and until <= self._forgot:
+            raise Unauthenticated("webhook_too_old")
         if len(self._until) >= self._most:
             self._drop_old(now)
         if len(self._until) >= self._most:
@@ -174,7 +178,7 @@ class Memory:
 
     def _drop_old(self, now: float) -> None:
         for delivery in [one for one, until in self._until.items() if until < now]:
-            del self._until[delivery]
+            self._forgot = max(self._forgot, self._until.pop(delivery))
 
 
 def verify(

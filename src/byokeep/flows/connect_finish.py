@@ -5,7 +5,7 @@ Rules
 - Nothing is stored before the scopes suffice, the account is known, its posts could be read, and it is nobody else's.
 - What a first consent finds is the fingerprint. A later one must find the same account, and so must the first one of an
   account that a person registered, whose name is its id; another is quarantined and replaces nothing.
-- A consent ends on its own, whatever is raised in it, and holds up no other one.
+- A consent ends on its own, whatever is raised in it; who runs several is :mod:`.consents`.
 - Whatever fails leaves the tokens that were there as they were, and none where there were none.
 
 It may not renew a token, nor say that an account may act: a lane is enabled by a person.
@@ -28,7 +28,6 @@ from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.flows import apps, connect_record, connections
 from byokeep.flows.accounts import PlatformAccount
-from byokeep.flows.apart import each
 from byokeep.flows.apps import OurApp
 from byokeep.flows.connect_record import Found, Placed
 from byokeep.flows.connections import Connection, Grant
@@ -38,11 +37,9 @@ from byokeep.flows.transfers import Wish
 from byokeep.ports import Query, Written
 from byokeep.wire.tokens import pack_tokens
 
-MOST: Final = 16  # answers that are finished side by side
 _OPEN_TRIES: Final = 5
 _WRITE_TRIES: Final = 3
 _NAMES: Final = 100  # characters of a list of scopes on record
-_TAKE: Final = Query("connection_take", connections.connection_from)
 _ELSEWHERE: Final = Query("grant_elsewhere", lambda row: bool(row["found"]))
 _TRANSFER: Final = Query("transfer_live", lambda row: int(row["found"]))
 _TAKEN: Final = Query("grant_taken", lambda row: (int(row["found"]), str(row["ours"] or "")))
@@ -51,7 +48,6 @@ _NOT_CHOSEN: Final = {
     Why.OTHER_ID.value: "pick_not_there",
 }  # fmt: skip
 _PICKABLE: Final = frozenset({"several_accounts", "pick_not_there"})
-_ALWAYS: Final = ("connect", "read")
 T = TypeVar("T")
 
 
@@ -75,22 +71,6 @@ class Case:
     def place(self, part: Part) -> SecretRef:
         """Return a part of the account."""
         return SecretRef(self.one.client_id, self.account.platform, part, self.account.id)
-
-
-async def take_answered(app: RefresherApp) -> int:
-    """Finish the consents that were answered; returns how many were taken. Each ends on its own.
-
-    Raises:
-        Unavailable: The database is away.
-    """
-    taken: list[Connection] = []
-    while len(taken) < MOST:
-        async with app.db.begin(every_client=True) as tx:
-            one = await tx.maybe(_TAKE)
-        if one is None:
-            break
-        taken.append(one)
-    return await each(app, app.apart, "consent_finish", taken, lambda one: finish(app, one))
 
 
 async def finish(app: RefresherApp, one: Connection) -> str:
@@ -197,7 +177,7 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
     if granted is None:
         raise Rejected("scopes_unknown", cause=Cause.MISSING_SCOPE.value)
     tokens = replace(tokens, scopes=granted)
-    asked = frozenset(scope for what in (*_ALWAYS, *case.one.purposes) for scope in case.login.needed.get(what, ()))
+    asked = case.login.scopes_for(case.one.purposes)
     if lacking := missing_scopes(tokens, asked):
         raise Rejected("missing_scope", cause=Cause.MISSING_SCOPE.value, missing=listed(lacking))
     tokens = replace(tokens, consent_expires_at=_got(await platform.consent_end(tokens), "consent_end_unchecked"))

@@ -11,6 +11,7 @@ It may not speak to a platform or to the store.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -22,10 +23,11 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.landing import ENDS, Journal, Phase
 from byokeep.core.model import ClientId, LeaseKind, Provider
 from byokeep.core.ref import Part, SecretRef
-from byokeep.core.refresh import alarm_at, due_at, reauth_at
+from byokeep.core.refresh import alarm_at, due_at, reauth_at, too_short
 from byokeep.core.tokens import TokenSet
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresher_app import AppAt, Login, RefresherApp
+from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
 from byokeep.ports import Query, Row, Tx
 
@@ -51,6 +53,7 @@ class Grant:
     due_at: datetime | None
     tries: int
     changed_at: datetime
+    purposes: Sequence[str]
 
     def place(self, part: Part) -> SecretRef:
         """Return a part of the account."""
@@ -263,6 +266,9 @@ async def placed(
         if reason:
             fields["reason"] = reason
         await tx.append(event(app, EventName.REFRESHED, Outcome.OK, grant, renewal, version=version, **fields))
+        if too_short(tokens):
+            await raise_alert(tx, app, app.system(), reason="token_life_short", severity="warning",
+                              client_id=grant.client_id, object_id=grant.account_id)  # fmt: skip
     return True
 
 

@@ -44,6 +44,25 @@ async def close_for(
     await raise_alert(tx, app, app.system(), reason=f"account_{reason}", client_id=client_id, object_id=account_id)
 
 
+async def lose_permission(app: RefresherApp, grant: Grant, renewal: Renewal) -> bool:
+    """End a grant whose renewal, which is on record, brought less than its purposes need; False: it was over already.
+
+    Raises:
+        Unavailable: The database; nothing has changed then.
+    """
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        held = await hold(tx, grant.client_id, grant.account_id, grant.provider)
+        if held is None or held.state != "live":
+            return False
+        reason = Cause.MISSING_SCOPE.value
+        await close_for(tx, app, grant.client_id, grant.account_id, grant.provider, Cause.MISSING_SCOPE, reason=reason)
+        said = refresh_book.event(
+            app, EventName.REAUTH_NEEDED, Outcome.FAILED, held, renewal, reason=reason, version=held.version
+        )
+        await tx.append(said)
+    return True
+
+
 async def hold(tx: Tx, client_id: ClientId, account_id: UUID, provider: Provider) -> Grant | None:
     """Take the locks under which a grant ends, in the order of everybody; returns the grant as it stands now."""
     await hold_open(tx, client_scopes(client_id))

@@ -30,10 +30,10 @@ from byokeep.core.reenable import Cause as Lost
 from byokeep.core.ref import Part
 from byokeep.core.refresh import Act, Decision, Situation, after_fault
 from byokeep.core.secret import Secret
-from byokeep.core.tokens import TokenSet, wider_scopes
+from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.flows import refresh_book
 from byokeep.flows.refresh_book import Grant, Renewal
-from byokeep.flows.refresh_end import give_up
+from byokeep.flows.refresh_end import give_up, lose_permission
 from byokeep.flows.refresh_over import Late, refuse_while_consenting
 from byokeep.flows.refresher_app import AccountCustody, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
@@ -268,6 +268,10 @@ class Attempt:
         if self._old is not None and self._old.scopes is not None and wider_scopes(tokens, frozenset(self._old.scopes)):
             await self._alert("scopes_wider_than_before", severity="warning")
         await self._tidy()
+        needed = self._login.scopes_for(self._grant.purposes)
+        if tokens.scopes is not None and missing_scopes(tokens, needed):
+            await lose_permission(self._app, self._grant, self.renewal)
+            return "missing_scope"
         return ended
 
     async def _decide(self) -> Step | str:

@@ -10,12 +10,12 @@ No other process has these ports.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from byokeep.core.fault import Fault
@@ -28,6 +28,8 @@ from byokeep.core.tokens import TokenSet
 from byokeep.flows.apart import Apart
 from byokeep.flows.app import App
 from byokeep.ports import Written
+
+ALWAYS: Final = ("connect", "read")  # purposes that each account has
 
 
 class AccountCustody(Protocol):
@@ -139,6 +141,10 @@ class Login:
     revokes_alone: bool
     endpoint: str
     check_every_s: int
+
+    def scopes_for(self, purposes: Iterable[str]) -> frozenset[str]:
+        """Return every scope that these purposes need, and those that each account needs."""
+        return frozenset(scope for what in (*ALWAYS, *purposes) for scope in self.needed.get(what, ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ Rules
 - A round that fails is logged and comes again; it never ends the process, and never stops another round. People hear of
   one that goes on failing.
 - What fails for one account is logged, and no round's failure.
-- Nothing that is under way is cut off by a round's end or by SIGTERM: a renewal is a task of its own.
+- Nothing that is under way is cut off by a round's end or by SIGTERM: a renewal or a consent is a task of its own.
 - Clocks that disagree stop renewals and nothing else.
 
 It may not contain a procedure: those are flows.
@@ -23,7 +23,7 @@ from byokeep.core.errors import ByokeepError
 from byokeep.flows.apart import Apart, OfAccount
 from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.connect_care import tend
-from byokeep.flows.connect_finish import take_answered
+from byokeep.flows.consents import Consents
 from byokeep.flows.refresh import Renewals
 from byokeep.flows.refresh_book import Grant
 from byokeep.flows.refresher_app import RefresherApp
@@ -49,7 +49,7 @@ class Round:
     act: Callable[[], Awaitable[int]]
 
 
-def rounds(app: RefresherApp, renewals: Renewals) -> list[Round]:
+def rounds(app: RefresherApp, renewals: Renewals, consents: Consents) -> list[Round]:
     """Return what this process does."""
     watch = ClockWatch(app)
 
@@ -63,7 +63,7 @@ def rounds(app: RefresherApp, renewals: Renewals) -> list[Round]:
         return await remind(app)
 
     async def connect() -> int:
-        return await take_answered(app)
+        return await consents.start_answered()
 
     async def care() -> int:
         return await tend(app)
@@ -90,14 +90,16 @@ async def run(app: RefresherApp, *, stop: asyncio.Event | None = None, drain_s: 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     app = replace(app, apart=Apart(_failed))
-    renewals = Renewals(app, _told)
-    tasks = [asyncio.create_task(go_round(app, one, stop)) for one in rounds(app, renewals)]
+    renewals, consents = Renewals(app, _told), Consents(app)
+    tasks = [asyncio.create_task(go_round(app, one, stop)) for one in rounds(app, renewals, consents)]
     await stop.wait()
     until = app.clock.monotonic() + drain_s
     await asyncio.wait(tasks, timeout=drain_s)
     left = await renewals.drain(max(until - app.clock.monotonic(), 0.0))
     if left:
         get_log().warning("renewals_cut_off", count=left)
+    if left := await consents.drain(max(until - app.clock.monotonic(), 0.0)):
+        get_log().warning("consents_cut_off", count=left)
     for task in tasks:
         task.cancel()
 

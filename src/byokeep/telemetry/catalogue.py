@@ -35,6 +35,7 @@ _FIELDS: Final = {
     "webhook_secrets_destroyed": "count",
     "renewal": "provider ref version",
     "renewals_cut_off": "count",
+    "consents_cut_off": "count",
     "task_taken_up_again": "task",
     "child_started": "component pid url",
     "child_died": "component exit_code",

@@ -93,9 +93,9 @@ RETURNING id;
 SELECT pg_notify('byokeep_connection', '');
 
 -- name: connection_take
--- The oldest answer that nobody has taken; a sibling's is passed over, not waited for.
+-- The oldest answer that nobody has taken, but for logins that have their share; a sibling's is passed over, not waited for.
 UPDATE byokeep.connection SET state = 'taken'
- WHERE id = (SELECT id FROM byokeep.connection WHERE state = 'answered'
+ WHERE id = (SELECT id FROM byokeep.connection WHERE state = 'answered' AND login <> ALL (CAST(:full AS text[]))
               ORDER BY answered_at LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING *;
 
