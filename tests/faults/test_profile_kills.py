@@ -111,7 +111,7 @@ async def test_a_killed_worker_leaves_the_last_good_generation(vault: Vault) -> 
     await kills(vault, [*plan, ("validate", "record_read"), ("validate", "blob_half_read")])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_killed_seals_tell_people_before_none_may_begin(vault: Vault) -> None:
     """Each worker dies with its record written: at half of the room an alert opens, at its end another one, by name; a
     rotation of the client's key makes room, and sealing goes on."""
