@@ -190,6 +190,24 @@ async def test_a_compromise_lists_every_key_and_is_done_at_zero(asked: Asked) ->
     assert (plan["found"], plan["remaining"], plan["done"]) == (1, 0, True)
 
 
+async def test_a_rotation_leaves_what_is_compromised_where_it_is(asked: Asked) -> None:
+    """No version that is compromised opens anything, a rewrap included; its end still waits until the keys are gone."""
+    client = await asked.client()
+    seen = await asked.profile(client)
+    path = f"/v1/keks/development-{client}/versions/1"
+    assert (await asked.call("POST", f"{path}/compromise", "approver", {"reason": "suspected_leak"}))[0] == 200
+    await asked.call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": "compromised"})
+    await asked.work()
+    row = asked.sql(f"SELECT kek_version, key_state FROM byokeep.profile_generation WHERE profile_id = '{seen}'")
+    assert row == "1|compromised"
+    assert asked.sql("SELECT state, moved FROM byokeep.kek_rotation") == "done|0"
+    assert asked.stand.events("kek.rewrapped") == []
+    states = [(one["version"], one["state"]) for one in await asked.listed()]
+    assert sorted(states) == [(1, "compromised"), (2, "active")]
+    status, reply = await asked.call("POST", f"{path}/end", "approver", {"reason": "not_needed"})
+    assert (status, reply["code"]) == (409, "kek_has_dependents")
+
+
 @pytest.mark.req("S-NIST-6")
 async def test_a_compromise_after_the_end_is_recorded(asked: Asked) -> None:
     """A destroyed version keeps its row; that it was compromised can still be said, and its impact is still told."""

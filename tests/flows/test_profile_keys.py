@@ -116,10 +116,10 @@ async def test_without_the_holder_of_keys_there_is_no_blob(vault: Vault) -> None
     vault.app = replace(vault.app, custodian=holder)
     assert await vault.log_in(profile) == "store_unreachable"
     assert not vault.blobs()
-    assert vault.state(profile) == "confirmed/0"
+    assert vault.state(profile) == "created/0", "no person typed a password for nothing"
     holder.down = False
     assert await vault.log_in(profile) == "sealed"
-    (context,) = holder.wrapped  # one wrap, for this client's profile
+    (context,) = [one for one in holder.wrapped if one.profile_id == profile]  # one wrap beside the key's confirmation
     assert (context.client_id, context.profile_id) == (client, profile)
     wrapped = json.loads(vault.events("profile.sealed")[0])["fields"]
     assert wrapped["kek"] == f"development-{client}"

@@ -251,12 +251,17 @@ class Vault:
         raise AssertionError(self.sql(f"SELECT state, reason FROM byokeep.profile_work WHERE id = '{work}'"))
 
     async def log_in(self, profile: UUID, session: bytes = b"", *, seen: dict[str, str] | None = None) -> str:
-        """All of a login; the person sees the right account. Returns what came of it."""
+        """All of a login; the person sees the right account. Returns what came of it, before or after a person came."""
         self.script.session = session or secrets.token_bytes(300_000)
         work = await self.ask(profile, "login")
         doing = asyncio.create_task(self.do(profile, work))
         try:
-            await self.until(profile, work, "waiting")
+            waits = asyncio.create_task(self.until(profile, work, "waiting"))
+            await asyncio.wait((waits, doing), return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                waits.cancel()
+                return doing.result()
+            await waits
             status, made = await self.call(
                 "POST", f"/v1/profiles/{profile}/confirm", {"seen": seen or self.seen(profile)}
             )

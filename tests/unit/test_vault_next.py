@@ -90,9 +90,11 @@ def test_a_profile_says_that_an_incident_is_open_and_that_it_is_due() -> None:
     """Never "it can be used" meanwhile; commands carry the id; what is gone for good is part of nothing."""
     valid = life.State.VALID
     assert "it can be used" in life.next_step(valid)
-    assert life.next_step(valid, profile=OLD, due=True) == f"It is due for a new key: `byokeep profile rekey {OLD}`."
+    rekey = f"`byokeep profile rekey {OLD}`"
+    assert life.next_step(valid, profile=OLD, due="interval") == f"It is due for a new key: {rekey}."
     status = f"`byokeep incident vault status {INCIDENT}`"
-    assert life.next_step(valid, profile=OLD, due=True, incident=INCIDENT) == f"An incident is open: {status}."
+    assert life.next_step(valid, profile=OLD, due="interval", incident=INCIDENT) == f"An incident is open: {status}."
+    assert "vault open" in life.next_step(valid, profile=OLD, due=life.DueCause.INCIDENT), "a rekey would be refused"
     made = life.next_step(life.State.CREATED, profile=NEW, incident=INCIDENT)
     assert made.startswith(f"A person logs in once: `byokeep profile login {NEW}`.")
     assert made.endswith(f"{status}.")

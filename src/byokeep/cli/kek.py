@@ -158,6 +158,15 @@ def _planned(found: Any) -> None:
     if session().as_json:
         show(found)
         return
-    step = "Each needs a new login: " + again("incident vault open", own_token=False) + " leads through it."
-    note = "Nothing remains." if found["done"] else step
+    note = "Nothing remains." if found["done"] else _after_compromise(found)
     tell(found["left"], title=f"Remaining: {found['remaining']} of {found['found']}", columns=_DEPENDENTS, note=note)
+
+
+def _after_compromise(found: Any) -> str:
+    """What comes next, client by client: a version that may protect, then a new login for each profile."""
+    steps = []
+    for client in sorted({one["client_id"] for one in found["left"]}):
+        rotate = again(f"kek rotate {client}")
+        steps.append(rotate + ", then " + again(f"incident vault open --client {client} --cause suspected_leak"))
+    first = "Nothing is sealed while it is the newest version, and each profile needs a new login. Next: "
+    return first + "; ".join(steps) + "."

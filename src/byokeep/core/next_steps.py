@@ -98,6 +98,8 @@ _OF_ALERT: Final = {
     " `byokeep kek rotate CLIENT` makes room.",
     "record_history_full": "nothing more is sealed of a profile, for too many seals were cut off; find out why, then"
     " `byokeep kek rotate CLIENT` writes its records anew.",
+    "kek_compromised": "a key that guards profiles may be known to others: `byokeep kek plan` tells what is to do.",
+    "kek_unconfirmed": "a new key does not do what it is for; let somebody look at its holder before anything else.",
     "kek_rewrap_blocked": "a profile's record is not what was sealed, or its history is full: `byokeep profile show`.",
     "duplicate_key_material": "this machine's randomness repeats itself; seal nothing there before it was looked at.",
     "installation_copied": "this home is a copy or was moved: see runbook, copies, before two people open it.",

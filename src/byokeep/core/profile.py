@@ -246,12 +246,12 @@ def living(state: State) -> bool:
     return state not in _ENDED
 
 
-def next_step(state: State, *, profile: str = "", due: bool = False, incident: str = "") -> str:
+def next_step(state: State, *, profile: str = "", due: str = "", incident: str = "") -> str:
     """Return what comes next for a profile in this state, in one or two sentences.
 
     Args:
         profile: Its id, for the commands; empty when it is known to the reader.
-        due: Whether it is due for a new key.
+        due: Why it is due for a new key; empty when it is not.
         incident: The open incident that it belongs to.
     """
     named = f" {profile}" if profile else ""
@@ -259,6 +259,8 @@ def next_step(state: State, *, profile: str = "", due: bool = False, incident: s
     if incident and living(state):
         told = f"An incident is open: `byokeep incident vault status {incident}`."
         return told if state is State.VALID else f"{step} {told}"
+    if due == DueCause.INCIDENT and state is State.VALID:
+        return "Its key may be known to others: `byokeep incident vault open --client CLIENT` leads to a new login."
     if due and state is State.VALID:
         return f"It is due for a new key: `byokeep profile rekey{named}`."
     return step
@@ -316,6 +318,9 @@ _OF_WORK: Final[Mapping[str, str]] = MappingProxyType(
         "dek_missing": "Its key is gone; restore an older generation or log in afresh.",
         "blob_missing": "Its blob is gone; restore an older generation or log in afresh.",
         "switch_closed": "The kill switch is on; ask again once it is open.",
+        "key_state": "The client's key may protect nothing: `byokeep kek rotate CLIENT` makes its next version.",
+        "key_period_over": "The client's key is too old: `byokeep kek rotate CLIENT` makes its next version.",
+        "key_compromised": "Its key may be known to others: `byokeep incident vault open` leads to a new login.",
     }
 )
 _NEXT: Final[Mapping[State, str]] = MappingProxyType(

@@ -38,8 +38,10 @@ async def log_in(bench: Bench) -> str:
     Raises:
         Conflict: ``login_not_confirmed``, ``work_ended``, ``opening_lost``, ``not_closed_cleanly``; ``other_account``:
             the profile is quarantined.
+        Rejected: As :func:`byokeep.flows.profile_kek.ensure`.
         Unavailable: Browser, stores or key holder; ``identity_unchecked``.
     """
+    await profile_kek.ensure(bench)  # before a person types a password for nothing
     async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
         async with room.browser() as browser:
             await _confirmed(bench, browser)

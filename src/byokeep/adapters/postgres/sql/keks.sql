@@ -110,9 +110,9 @@ SELECT count(*) AS found FROM byokeep.profile_generation g
  WHERE g.holder = :holder AND g.kek_id = :kek_id AND g.kek_version < :below AND g.key_state <> 'destroyed';
 
 -- name: kek_clients_behind
--- Whose wrapped keys still stand on versions below one.
+-- Whose wrapped keys still stand on versions below one. A compromised one is not moved: it opens nothing, and is destroyed.
 SELECT DISTINCT g.client_id FROM byokeep.profile_generation g
- WHERE g.holder = :holder AND g.kek_id = :kek_id AND g.kek_version < :below AND g.key_state <> 'destroyed'
+ WHERE g.holder = :holder AND g.kek_id = :kek_id AND g.kek_version < :below AND g.key_state NOT IN ('compromised', 'destroyed')
  ORDER BY g.client_id;
 
 -- name: kek_profiles_behind
@@ -124,13 +124,13 @@ SELECT p.id, coalesce(o.until > clock_timestamp(), false) AS open
  WHERE p.client_id = :client_id
    AND EXISTS (SELECT FROM byokeep.profile_generation g
                 WHERE g.client_id = p.client_id AND g.profile_id = p.id AND g.holder = :holder AND g.kek_id = :kek_id
-                  AND g.kek_version < :below AND g.key_state <> 'destroyed')
+                  AND g.kek_version < :below AND g.key_state NOT IN ('compromised', 'destroyed'))
  ORDER BY 2, 1 LIMIT :limit;
 
 -- name: kek_generations_behind
 SELECT g.* FROM byokeep.profile_generation g
  WHERE g.client_id = :client_id AND g.profile_id = :profile_id AND g.holder = :holder AND g.kek_id = :kek_id
-   AND g.kek_version < :below AND g.key_state <> 'destroyed'
+   AND g.kek_version < :below AND g.key_state NOT IN ('compromised', 'destroyed')
  ORDER BY g.generation;
 
 -- name: kek_rewrapped
@@ -139,7 +139,7 @@ WITH moved AS (
 UPDATE byokeep.profile_generation
    SET kek_version = :kek_version, record_version = :record_version
  WHERE client_id = :client_id AND profile_id = :profile_id AND generation = :generation AND dek_id = :dek_id
-   AND kek_version = :from_version AND record_version = :base AND key_state <> 'destroyed'
+   AND kek_version = :from_version AND record_version = :base AND key_state NOT IN ('compromised', 'destroyed')
 RETURNING dek_id)
 UPDATE byokeep.kek_rotation SET moved = moved + 1
  WHERE id = :rotation AND state = 'rewrapping' AND EXISTS (SELECT FROM moved)
@@ -154,14 +154,14 @@ RETURNING *, 0::bigint AS remaining;
 -- name: kek_rotation_get
 SELECT r.*, (SELECT count(*) FROM byokeep.profile_generation g
               WHERE g.holder = r.holder AND g.kek_id = r.kek_id AND g.kek_version < r.to_version
-                AND g.key_state <> 'destroyed') AS remaining
+                AND g.key_state NOT IN ('compromised', 'destroyed')) AS remaining
   FROM byokeep.kek_rotation r WHERE r.id = :id;
 
 -- name: kek_rotations
 -- Those under way first, then the newest.
 SELECT r.*, (SELECT count(*) FROM byokeep.profile_generation g
               WHERE g.holder = r.holder AND g.kek_id = r.kek_id AND g.kek_version < r.to_version
-                AND g.key_state <> 'destroyed') AS remaining
+                AND g.key_state NOT IN ('compromised', 'destroyed')) AS remaining
   FROM byokeep.kek_rotation r
  WHERE (CAST(:ids AS uuid[]) IS NULL OR r.client_id IS NULL OR r.client_id = ANY (CAST(:ids AS uuid[])))
    AND (CAST(:kek_id AS text) IS NULL OR r.kek_id = :kek_id) AND (NOT CAST(:open AS boolean) OR r.state = 'rewrapping')
@@ -173,7 +173,7 @@ UPDATE byokeep.kek_rotation r SET state = 'done', ended_at = clock_timestamp()
  WHERE r.id = :id AND r.state = 'rewrapping'
    AND NOT EXISTS (SELECT FROM byokeep.profile_generation g
                     WHERE g.holder = r.holder AND g.kek_id = r.kek_id AND g.kek_version < r.to_version
-                      AND g.key_state <> 'destroyed')
+                      AND g.key_state NOT IN ('compromised', 'destroyed'))
 RETURNING r.moved;
 
 -- name: kek_rotations_to_tidy
