@@ -10,6 +10,7 @@ Rules
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from pathlib import Path
@@ -81,6 +82,7 @@ _SAID: Final = (
 )
 
 _SHARED: Final = Group("Shared flags", sort_key=9)
+_UNREAD: Final = 141  # what a shell says of a process that SIGPIPE ended
 _SECRET_FLAGS: Final = frozenset({"--value", "--secret-value", "--token", "--password", "--key", "--api-key"})
 _BARE_HEX: Final = re.compile(r"(?<![/A-Fa-f0-9-])[A-Fa-f0-9]{32}\Z")  # a key without any mark of its own
 
@@ -119,8 +121,18 @@ def load_all() -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line and exit the process."""
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    """Run the command line and exit the process. Who reads no more ends it without a word, as a signal would."""
+    try:
+        code = run(sys.argv[1:] if argv is None else argv)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except BrokenPipeError:
+        code = _UNREAD
+    if code == _UNREAD:  # what is still held back has nowhere to go, and is not to be tried again at the exit
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in (1, 2):
+            os.dup2(nowhere, number)
+    sys.exit(code)
 
 
 def run(argv: list[str]) -> int:
@@ -141,7 +153,7 @@ def run(argv: list[str]) -> int:
         err.print("stopped")
         return 130
     except BrokenPipeError:
-        return 1
+        return _UNREAD
     except Exception as error:
         err.print(f"unexpected {type(error).__name__}")
         failure = Unavailable("internal_error", next_step="Nothing more was done. Please report it.")
