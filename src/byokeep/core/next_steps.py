@@ -50,6 +50,10 @@ _OF_ALERT: Final = {
     "identity_mismatch": "a job saw another account than the registered one; look at the account before anything else.",
     "other_account": "another account answered at a platform; log in there as the right one, connect it again. One that"
     " was registered by hand is the account whose id is its name.",
+    "tokens_maybe_superseded": "a consent that was not kept may have ended this account's tokens. They are renewed at"
+    " once to find out: `byokeep account list`. If its owner must log in again, that is why.",
+    "account_superseded": "a later consent of the same person at the platform ended this account's tokens; its owner"
+    " logs in again: `byokeep account connect`. Nothing was stolen.",
     "account_taken": "another client has this account of the platform; ask both.",
     "account_was_elsewhere": "another client had this account of a platform; if it moves, `byokeep account transfer`.",
     "account_name_changed": "the account shows another name; `byokeep account show`, then `account confirm-name`.",
@@ -124,6 +128,10 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
     return _UNSEARCHED if "leak_check_pass" in missing else _UNPROVEN
 
 
+_MAYBE_ENDED: Final = (
+    " At X and TikTok this consent may have ended the tokens of the account that answered, and of this client that is"
+    " the one that `held as` names: `byokeep account show` tells, within a minute, whether its owner must log in again."
+)
 _OF_CONNECTION: Final = {
     "consent_refused": "The person said no at the platform; begin again when they are ready.",
     "platform_said_error": "The platform answered with an error; look at our app's set-up there, then begin again.",
@@ -139,11 +147,11 @@ _OF_CONNECTION: Final = {
     "no_account": "This login opens no account of that kind; log in as somebody who manages one, then begin again.",
     "several_accounts": "This login opens several: begin again with --pick and the id of the one that is meant.",
     "pick_not_there": "The id of --pick is none of the accounts that this login opens; begin again with the right one.",
-    "already_connected": "This client has the account already, under the name that `held as` shows.",
+    "already_connected": "This client has the account already, under the name that `held as` shows." + _MAYBE_ENDED,
     "account_taken": "This account can not be connected here. If it moves, its present owner disconnects it first.",
     "account_was_elsewhere": "Another client had this account; if it moves, ask for it: `byokeep account transfer`.",
     "other_account": "Another account answered; nothing was kept of it. Log in at the platform as the right one."
-    " If this one is meant, connect it under a name of its own.",
+    " If this one is meant, connect it under a name of its own." + _MAYBE_ENDED,
     "identity_unchecked": "The platform could not be asked whose account it is; begin again later.",
     "posts_unreadable": "The account's posts could not be read; look at the permissions, then begin again.",
 }

@@ -44,6 +44,7 @@ class AccountState:
         reason: A code: why it is over; of one that is not, why the last look did not find out whose it is.
         state: ``registered`` (by hand, nothing connected), ``not_connected``, ``connected``, ``needs_reauth``,
             ``unverified``, ``disconnecting``, ``disconnected``, ``mismatch``, ``name_changed``.
+        superseded_at: When a consent that was not kept may have ended the tokens; None: none since they were given.
         obtained_at, access_ends_at, due_at: When the tokens were given, when the access token ends, when the next
             renewal is due.
     """
@@ -65,13 +66,15 @@ class AccountState:
     access_ends_at: datetime | None
     due_at: datetime | None
     verified_at: datetime | None
+    superseded_at: datetime | None
     connected_seq: int | None
     drift: bool
 
     @property
     def verified(self) -> bool:
         """Whether the platform itself has said who this is, and it was on record, and nothing speaks against it."""
-        return self.state in ("connected", "name_changed") and self.connected_seq is not None
+        proved = self.connected_seq is not None and self.superseded_at is None
+        return self.state in ("connected", "name_changed") and proved
 
 
 _POLICY_OF: Final = {frozenset(lanes): policy for policy, lanes in LANES_OF.items()}
@@ -107,6 +110,7 @@ def _full(row: Row) -> AccountState:
         policy=_POLICY_OF[frozenset(Lane(lane) for lane in account.lanes)], purposes=tuple(row["purposes"] or ()),
         over=row["grant_state"] not in (None, "live"), reauth_at=row["reauth_at"], obtained_at=row["obtained_at"],
         access_ends_at=row["access_expires_at"], due_at=row["due_at"], verified_at=row["verified_at"],
+        superseded_at=row["superseded_at"],
         connected_seq=row["connected_seq"],
         drift=bool(row["drift"]),
     )  # fmt: skip
@@ -190,10 +194,10 @@ def _allow(app: WebApp, found: AccountState, lanes: frozenset[Lane]) -> None:
     if not lanes <= offered:
         raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
     if lanes and any(one.oauth for one in here) and not found.verified:
-        raise Conflict(
-            "account_not_verified", next_step="Connect the account first: `byokeep account connect`.",
-            state=found.state,
-        )  # fmt: skip
+        step = "Connect the account first: `byokeep account connect`."
+        if found.state == "connected" and found.superseded_at is not None:
+            step = "Another consent may have ended its tokens; `byokeep account verify` it first."
+        raise Conflict("account_not_verified", next_step=step, state=found.state)
 
 
 async def _set_lanes(tx: Tx, actor: Actor, found: AccountState, policy: LanePolicy) -> None:

@@ -6,7 +6,8 @@ Rules
 - What a first consent finds is the fingerprint. A later one must find the same account, and so must the first one of an
   account that a person registered, whose name is its id; another is quarantined and replaces nothing.
 - A consent ends on its own, whatever is raised in it, and holds up no other one.
-- Whatever fails leaves the tokens that were there as they were, and none where there were none.
+- Whatever fails leaves the store as it was. Whether the platform still honours the tokens that were there is another
+  matter: :mod:`.superseded`.
 
 It may not renew a token, nor say that an account may act: a lane is enabled by a person.
 """
@@ -26,7 +27,7 @@ from byokeep.core.model import Actor
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
-from byokeep.flows import apps, connect_record, connections
+from byokeep.flows import apps, connect_record, connections, superseded
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apart import each
 from byokeep.flows.apps import OurApp
@@ -168,12 +169,27 @@ async def _connect(app: RefresherApp, case: Case, custody: AccountCustody) -> No
         try:
             found = await _ask(app, case, platform, tokens)
             await _store(app, case, custody, found)
+        except Exception:
+            await _suspect(app, case, platform, tokens)
+            raise
         finally:
             tokens.wipe()
     finally:
         for value in (code, verifier, secret):
             if value is not None:
                 value.wipe()
+
+
+async def _suspect(app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet) -> None:
+    """Have the account looked at that answered: where a platform keeps one grant, this consent has ended its tokens."""
+    with suppress(ByokeepError):  # the consent fails by what it failed by
+        faces = await platform.identify(tokens)
+        ids = [] if isinstance(faces, Fault) else [face.account_id for face in faces if face.account_id]
+        if not ids and case.grant is not None:  # nobody says who answered: most likely who was meant
+            ids = [case.grant.external_id]
+        name = await superseded.suspect(app, case.actor, case.one, case.login, app_id=case.ours.app_id, ids=ids)
+        if name:
+            await _tell(app, case, held_as=name)
 
 
 async def _take_secrets(case: Case, custody: AccountCustody) -> tuple[Secret, Secret | None]:

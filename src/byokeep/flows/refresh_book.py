@@ -51,6 +51,7 @@ class Grant:
     due_at: datetime | None
     tries: int
     changed_at: datetime
+    superseded_at: datetime | None
 
     def place(self, part: Part) -> SecretRef:
         """Return a part of the account."""

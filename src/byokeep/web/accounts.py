@@ -127,6 +127,6 @@ def state_out(one: AccountState) -> dict[str, Any]:
         "reauth_at": at_out(one.reauth_at), "renewed_at": at_out(one.obtained_at),
         "token_ends_at": at_out(None if one.state == "disconnected" else one.access_ends_at),
         "next_renewal_at": at_out(one.due_at),
-        "verified_at": at_out(one.verified_at),
+        "verified_at": at_out(one.verified_at), "superseded_at": at_out(one.superseded_at),
         "next": _next(one),
     }  # fmt: skip

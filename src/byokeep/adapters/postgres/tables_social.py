@@ -58,7 +58,7 @@ account_grant = Table(
     _at("refresh_expires_at", nullable=True), _at("consent_expires_at", nullable=True),
     _at("reauth_at", nullable=True), _at("alarm_at", nullable=True), _at("due_at", nullable=True),
     Column("tries", Integer, nullable=False, server_default=text("0")),
-    _at("verified_at", nullable=True), Column("drift", Boolean, nullable=False, server_default=text("false")),
+    _at("verified_at", nullable=True), _at("superseded_at", nullable=True), Column("drift", Boolean, nullable=False, server_default=text("false")),
     Column("connected_seq", BigInteger, nullable=True), _at("changed_at"),
     PrimaryKeyConstraint("client_id", "account_id"),
     ForeignKeyConstraint(["client_id", "account_id"],

@@ -126,6 +126,22 @@ SELECT count(*) AS found, max(a.account) AS ours FROM byokeep.account_grant g
  WHERE g.login = :login AND g.external_id = :external_id AND g.state <> 'revoked'
    AND NOT (g.client_id = :client_id AND g.account_id = :account_id);
 
+-- name: grants_answered
+-- Living grants of the accounts that answered a consent, of whatever client.
+SELECT g.client_id, g.account_id, a.account FROM byokeep.account_grant g
+  JOIN byokeep.platform_account a ON a.client_id = g.client_id AND a.id = g.account_id
+ WHERE g.login = :login AND g.app_id = :app_id AND g.external_id = ANY(CAST(:ids AS text[])) AND g.state = 'live'
+ ORDER BY g.client_id, g.account_id;
+
+-- name: grant_superseded
+-- To be looked at, and where it may have ended to be renewed, at once.
+UPDATE byokeep.account_grant
+   SET verified_at = NULL, changed_at = clock_timestamp(),
+       superseded_at = CASE WHEN :ends THEN clock_timestamp() ELSE superseded_at END,
+       due_at = CASE WHEN :ends AND due_at IS NOT NULL THEN LEAST(due_at, clock_timestamp()) ELSE due_at END
+ WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
+RETURNING account_id;
+
 -- name: grant_put
 INSERT INTO byokeep.account_grant
        (client_id, account_id, provider, login, app_id, external_id, username, display_name, link, state, version,
@@ -144,7 +160,7 @@ ON CONFLICT (client_id, account_id) DO UPDATE
        access_expires_at = EXCLUDED.access_expires_at, refresh_expires_at = EXCLUDED.refresh_expires_at,
        consent_expires_at = EXCLUDED.consent_expires_at, reauth_at = EXCLUDED.reauth_at,
        alarm_at = EXCLUDED.alarm_at, due_at = EXCLUDED.due_at, tries = 0, verified_at = now(),
-       drift = EXCLUDED.drift, connected_seq = EXCLUDED.connected_seq, changed_at = now()
+       drift = EXCLUDED.drift, connected_seq = EXCLUDED.connected_seq, superseded_at = NULL, changed_at = now()
 RETURNING *;
 
 -- name: account_ref_live
@@ -271,7 +287,7 @@ SELECT * FROM gone;
 -- every consent failed is nobody's account: who asks for all is not told of it, and who uses it again takes its row.
 SELECT a.*, p.profile, g.login, g.external_id, g.username AS said_username, g.display_name AS said_display_name,
        g.state AS grant_state, g.reason AS grant_reason, g.purposes, g.scopes, g.reauth_at, g.access_expires_at,
-       g.verified_at, g.drift, g.connected_seq, g.obtained_at, g.due_at,
+       g.verified_at, g.drift, g.connected_seq, g.obtained_at, g.due_at, g.superseded_at,
        g.state <> 'revoked'
          AND EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id
                         AND r.account_id = g.account_id AND r.state = 'deactivated')
