@@ -18,7 +18,7 @@ from rich.text import Text
 from byokeep.cli.api import call, run, segment
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import tell
-from byokeep.cli.redirect import Listener, form_of, is_local
+from byokeep.cli.redirect import Listener, form_of, is_local, need_free
 from byokeep.cli.terminal import again, busy, err, say, session, show
 from byokeep.core import next_steps
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
@@ -75,7 +75,7 @@ def connect(
     login: str,
     account: str,
     *,
-    for_: Annotated[str, Parameter(name="--for")] = "",
+    for_: Annotated[str | None, Parameter(name="--for")] = None,
     pick: str | None = None,
     open_: Annotated[bool, Parameter(name="--open")] = False,
     paste: bool = False,
@@ -87,19 +87,24 @@ def connect(
     Args:
         login: As `byokeep account logins` lists it.
         account: Our name for it, such as `acme`; a new one is made.
-        for_: What the account is for beside reading: publish, engage, or both with a comma.
+        for_: What the account is for beside reading: publish, engage, or both with a comma; '' = reading alone. When it
+            is connected again and this is left out, what it was for before.
         pick: The platform's id of the account, where one consent opens several.
         open_: Open the address in this machine's browser.
         paste: Ask for the address that the browser came to, instead of waiting for it on this machine.
     """
-    purposes = for_.split(",") if for_ else []
-    if not all(purposes):
+    purposes = None if for_ is None else for_.split(",") if for_ else []
+    if not all(purposes or ()):
         raise Rejected("bad_purpose", next_step="Write purposes with one comma between, such as publish,engage.")
     return run(_connect(client, login, account, {"purposes": purposes, "pick": pick}, browse=open_, paste=paste))
 
 
 async def _connect(client: UUID, login: str, account: str, body: dict[str, Any], *, browse: bool, paste: bool) -> int:
     path = f"/v1/clients/{client}/logins/{segment(login)}/accounts/{segment(account)}/connect"
+    if not paste:  # before anything begins: that ends what somebody else waits for
+        ours = (await call("GET", "/v1/apps"))["apps"]
+        for uri in (one["redirect_uri"] for one in ours if one["login"] == login and is_local(one["redirect_uri"])):
+            await need_free(uri)
     begun = await call("POST", path, body=body)
     url, uri, binding = begun["authorize_url"], begun["redirect_uri"], Secret(begun["binding"])
     state = Secret(dict(parse_qsl(urlsplit(url).query)).get("state", ""))
