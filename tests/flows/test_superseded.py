@@ -116,3 +116,29 @@ async def test_a_reconnect_that_is_refused_marks_the_account_itself(office: Offi
     assert (done["reason"], done["held_as"]) == ("missing_scope", "")
     assert marked(office, client) == "unchecked|t|t|t"
     assert await renewed(office, tmp_path) == ["superseded"]
+
+
+async def test_the_end_of_one_page_names_those_that_end_with_it(office: Office) -> None:
+    """Refused with their names, in words and over HTTP; confirmed, it ends, and the others are looked at at once."""
+    client, other = await office.client(), await office.client()
+    await office.connected(client, "meta", "cafe")
+    await office.connected(client, "meta", "tea", account="bravo")
+    await office.connected(other, "youtube", "cafe")
+    status, reply = await office.act(client, "meta", "disconnect", name="tea")
+    assert (status, reply["code"], reply["accounts"]) == (409, "others_end_too", "cafe")
+    assert (await office.state(client, "meta", "tea"))["state"] == "connected"
+    status, reply = await office.act(client, "meta", "disconnect", {"also": True}, "tea")
+    assert (status, reply["state"]) == (200, "disconnecting")
+    assert (await office.act(other, "youtube", "disconnect", name="cafe"))[0] == 200, "nobody else hangs on it"
+    assert await connect_care.end_disconnected(office.app) == 2
+    assert (await office.state(client, "meta", "cafe"))["verified_at"] is None
+    assert await connect_care.check_due(office.app) == 1
+
+
+async def test_an_end_that_ends_nobody_else_is_not_asked_about(office: Office) -> None:
+    """X, TikTok and the rest revoke one account alone."""
+    client = await office.client()
+    for login in ("x", "tiktok", "linkedin"):
+        await office.connected(client, login, f"{login}-a")
+        await office.connected(client, login, f"{login}-b", account="bravo")
+        assert (await office.act(client, login, "disconnect", name=f"{login}-a"))[0] == 200

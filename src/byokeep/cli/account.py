@@ -174,15 +174,19 @@ def confirm_name(client: UUID, where: str, account: str, *, username: str, displ
 
 
 @app.command
-def disconnect(client: UUID, where: str, account: str) -> None:
+def disconnect(client: UUID, where: str, account: str, *, also: bool = False) -> None:
     """Stop the use of an account at once, end its grant at the platform, destroy its tokens.
+
+    Some platforms (Facebook Pages, YouTube) end the owner's whole consent: the client's other accounts there are named
+    and nothing is done, unless --also is given.
 
     Example: byokeep account disconnect $CLIENT x acme
 
     Args:
         where: The platform, or the login.
+        also: The other accounts may end that the same owner connected.
     """
-    found = run(call("POST", _path(client, where, account, "disconnect")))
+    found = run(call("POST", _path(client, where, account, "disconnect"), body={"also": True} if also else None))
     _show(found, note=_next(client, where, found))
 
 

@@ -122,6 +122,7 @@ _STEADY: Final = Query("grant_steady", lambda _: True)
 _ASK: Final = Query("grant_ask_look", lambda _: True)
 _CONFIRM: Final = Query("grant_confirm", lambda _: True)
 _NAMES: Final = Query("account_confirm", account_from)
+_BESIDE: Final = Query("grants_beside", lambda row: str(row["account"]))
 _REST: Final = Query("grant_rest", lambda _: True)
 _REFS: Final = Query("account_ref_any", refs.ref_from)
 _NOTIFY: Final = Query("connection_notify", lambda _: None)
@@ -252,15 +253,22 @@ async def confirm_name(
     return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
 
 
-async def disconnect(app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str) -> AccountState:
+async def disconnect(
+    app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str, also: bool = False
+) -> AccountState:
     """Stop the use of an account now; the refresher ends its grant at the platform and destroys its tokens.
+
+    Args:
+        also: The others may end that its owner connected, where the platform ends all or nothing.
 
     Raises:
         Denied, NotFound: As :func:`get_state`.
-        Conflict: ``account_not_connected``.
+        Conflict: ``account_not_connected``; ``others_end_too``, with their names in ``accounts``.
     """
     found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
     async with app.db.begin(client_id=client_id) as tx:
+        if not also:
+            await _alone(tx, app, found)
         if not await tx.maybe(_REST, client_id=client_id, account_id=found.account.id):
             raise _not_connected(found)
         for ref in await tx.all(_REFS, client_id=client_id, account_id=found.account.id):
@@ -268,6 +276,17 @@ async def disconnect(app: WebApp, actor: Actor, client_id: ClientId, *, where: s
         await _set_lanes(tx, actor, found, LanePolicy.OFF)
         await tx.all(_NOTIFY)
     return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
+
+
+async def _alone(tx: Tx, app: WebApp, found: AccountState) -> None:
+    """Let pass when no other account of the client can end with this one."""
+    if not any(one.revokes_all for one in app.consents.logins() if one.id == found.login) or not found.login:
+        return
+    one = found.account
+    beside = await tx.all(_BESIDE, client_id=one.client_id, account_id=one.id, login=found.login)
+    if beside and found.state != "disconnected":
+        step = "The platform ends the whole consent of the owner. If the same person connected those, they end as well."
+        raise Conflict("others_end_too", next_step=f"{step} If they may, say `--also`.", accounts=",".join(beside))
 
 
 async def _find(app: WebApp, actor: Actor, verb: Verb, client_id: ClientId, where: str, account: str) -> AccountState:

@@ -52,6 +52,7 @@ _ENDING: Final = Query("grant_ending", connections.grant_from)
 _END_LATER: Final = Query("grant_end_later", lambda row: row["account_id"])
 _ENDED: Final = Query("grant_ended", connections.grant_from)
 _RETIRED: Final = Query("account_refs_retired", refs.ref_from)
+_LOOK_BESIDE: Final = Query("grants_beside_look", lambda row: row["account_id"])
 _OVER: Final = frozenset({Cause.REVOKED, Cause.EXPIRED})
 
 
@@ -248,6 +249,10 @@ async def _end_grant(app: RefresherApp, grant: Grant) -> None:
             return  # the store or the broker is away; tried again
         done, last = Ending(ended=Ended.UNCONFIRMED), True  # the tokens are gone: nothing can be proved any more
     await _record_end(app, actor, grant, done, last=last)
+    login = app.logins.get(grant.login)
+    if login is not None and login.revokes_all:  # whoever else is of the same owner's consent is found out at once
+        async with app.db.begin(client_id=grant.client_id) as tx:
+            await tx.all(_LOOK_BESIDE, client_id=grant.client_id, account_id=grant.account_id, login=grant.login)
 
 
 def _unproved(app: RefresherApp, grant: Grant, traces: Traces, done: Ending) -> bool:

@@ -217,7 +217,7 @@ async def _warn(
 async def _lacking(tx: Tx, one: Connection, login: Login, found: Found) -> frozenset[str]:
     """Return what the account was for before and can not do with what was granted now."""
     before = await tx.maybe(connections.GRANT, client_id=one.client_id, account_id=one.account_id)
-    granted = found.tokens.scopes or frozenset()
+    granted = frozenset(found.tokens.scopes or ())
     return frozenset(what for what in (before.purposes if before else ()) if not set(login.needed[what]) <= granted)
 
 

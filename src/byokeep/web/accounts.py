@@ -34,6 +34,12 @@ class PolicyBody(Strict):
     policy: Literal["api", "browser", "hybrid", "off"]
 
 
+class DisconnectBody(Strict):
+    """Disconnect an account, also where others end with it."""
+
+    also: bool = False
+
+
 class NamesBody(Strict):
     """Confirm the names that a platform says."""
 
@@ -102,9 +108,14 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     async def disconnect(
         request: Request, client_id: PathId, where: str, account: str, actor: Actor = who
     ) -> dict[str, Any]:
-        """Stop the use of an account and end its grant."""
+        """Stop the use of an account and end its grant; ``{"also": true}`` where others may end with it."""
         spend(request, writes, actor, ClientId(client_id))
-        return state_out(await account_state.disconnect(app, actor, ClientId(client_id), where=where, account=account))
+        bare = "content-type" not in request.headers  # no body says no more than the path
+        also = False if bare else (await json_body(DisconnectBody)(request)).also
+        done = await account_state.disconnect(
+            app, actor, ClientId(client_id), where=where, account=account, also=also
+        )  # fmt: skip
+        return state_out(done)
 
     return routes
 

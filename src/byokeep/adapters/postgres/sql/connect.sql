@@ -331,6 +331,20 @@ UPDATE byokeep.platform_account SET username = :username, display_name = :displa
  WHERE client_id = :client_id AND id = :id
 RETURNING *;
 
+-- name: grants_beside
+-- Other accounts of a client at the same login, which may be of the same owner's consent.
+SELECT a.account FROM byokeep.account_grant g
+  JOIN byokeep.platform_account a ON a.client_id = g.client_id AND a.id = g.account_id
+ WHERE g.client_id = :client_id AND g.login = :login AND g.account_id <> :account_id AND g.state = 'live'
+   AND EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id AND r.account_id = g.account_id
+                  AND r.state IN ('pre_activation', 'active', 'suspended'))
+ ORDER BY a.account;
+
+-- name: grants_beside_look
+UPDATE byokeep.account_grant SET verified_at = NULL, changed_at = clock_timestamp()
+ WHERE client_id = :client_id AND login = :login AND account_id <> :account_id AND state = 'live'
+RETURNING account_id;
+
 -- name: grant_rest
 UPDATE byokeep.account_grant SET due_at = NULL, changed_at = clock_timestamp()
  WHERE client_id = :client_id AND account_id = :account_id AND state <> 'revoked'
