@@ -24,7 +24,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, compare
+from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, Why, compare
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor
 from byokeep.core.reenable import Cause as Lost
@@ -52,6 +52,7 @@ _ENDING: Final = Query("grant_ending", connections.grant_from)
 _END_LATER: Final = Query("grant_end_later", lambda row: row["account_id"])
 _ENDED: Final = Query("grant_ended", connections.grant_from)
 _RETIRED: Final = Query("account_refs_retired", refs.ref_from)
+_SAID: Final = Query("grant_said", lambda row: row["account_id"])
 _LOOK_BESIDE: Final = Query("grants_beside_look", lambda row: row["account_id"])
 _OVER: Final = frozenset({Cause.REVOKED, Cause.EXPIRED})
 
@@ -171,6 +172,10 @@ async def _lose(
     await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity=identity)
     await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, actor, grant, **said, **fields))
     if seen is not None:
+        for face in faces if seen.why is Why.LOOK_ALIKE else ():  # there is one with that id; people have to see it
+            names = {"username": face.username, "display_name": face.display_name}
+            if face.account_id == grant.external_id:
+                await tx.maybe(_SAID, client_id=grant.client_id, account_id=grant.account_id, **names)
         del fields["endpoint"]
         points = ",".join(seen.code_points)
         fields |= {"code_points": points} if points else {}

@@ -89,7 +89,8 @@ async def record(
     ends = _Ends(login, found.tokens, one.account_id.bytes + version.to_bytes(4, "big"))
     async with app.db.begin(client_id=one.client_id) as tx:
         client = await require_active(tx, one.client_id)
-        await _come_back(tx, app, actor, one, account, await _lacking(tx, one, login, found))  # its row is locked before the chain
+        lacking = await _lacking(tx, one, login, found)
+        await _come_back(tx, app, actor, one, account, lacking)  # its row is locked before the chain
         run = await tx.one(sops.LOCK, client_id=one.client_id, id=one.sop_id)
         await _transferred(tx, actor, found.transfer)
         write_seq = await _stored(tx, actor, one, account, placed, ends)

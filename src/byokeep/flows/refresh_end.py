@@ -55,8 +55,8 @@ async def hold(tx: Tx, client_id: ClientId, account_id: UUID, provider: Provider
 async def give_up(
     app: RefresherApp, grant: Grant, renewal: Renewal, lost_by: Cause, *, reason: str, **more: FieldValue
 ) -> str:
-    """End a grant: a person must log in again. Returns the reason; empty when a person has ended it already, and nothing
-    was written.
+    """End a grant: a person must log in again. Returns the reason; empty when a person has ended it already, and
+    nothing was written.
 
     A token that is refused after a consent which may have ended it was not stolen: its reason is ``superseded``.
 

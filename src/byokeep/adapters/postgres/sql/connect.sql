@@ -233,6 +233,12 @@ UPDATE byokeep.account_grant
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
 RETURNING *;
 
+-- name: grant_said
+-- The names that a platform says now, of an account that is lost for them.
+UPDATE byokeep.account_grant SET username = :username, display_name = :display_name
+ WHERE client_id = :client_id AND account_id = :account_id
+RETURNING account_id;
+
 -- name: grant_unchecked
 -- The look failed; where the token may be over, the renewal finds out. One that failed comes in its own time.
 UPDATE byokeep.account_grant
