@@ -1,5 +1,4 @@
-"""A consent that is not kept ends at some platforms what lives of whoever answered: that is found out at once, said, and
-is no theft."""
+"""A consent that is not kept ends at some platforms what lives of whoever answered: found out at once, and no theft."""
 
 # ruff: noqa: S608 - statements are put together from made-up ids
 
@@ -7,11 +6,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import pytest
-
-from byokeep.adapters.files.slots import FileSlots
+from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.flows import connect_care
 from byokeep.flows.refresh import Renewals
 from tests.support.connect import Office
@@ -24,7 +21,8 @@ pytest_plugins = [
 async def renewed(office: Office, place: Path) -> list[str]:
     """Renew what is due; how each ended."""
     ended: list[str] = []
-    renewals = Renewals(replace(office.app, slots=FileSlots(place, uuid4())), lambda _, how: ended.append(how))
+    slots = SlotDirectory(place / "slots", office.app.installation_id)
+    renewals = Renewals(replace(office.app, slots=slots), lambda _, how: ended.append(how))
     await renewals.start_due()
     await renewals.settle()
     return ended
