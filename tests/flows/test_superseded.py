@@ -140,3 +140,16 @@ async def test_an_end_that_ends_nobody_else_is_not_asked_about(office: Office) -
         await office.connected(client, login, f"{login}-a")
         await office.connected(client, login, f"{login}-b", account="bravo")
         assert (await office.act(client, login, "disconnect", name=f"{login}-a"))[0] == 200
+
+
+async def test_a_look_alike_shows_its_name_after_a_look(office: Office) -> None:
+    """The id is the expected one: the names that give it away can be seen, spelt, beside the expected ones."""
+    client = await office.client()
+    await office.connected(client, "x")
+    await office.act(client, "x", "verify")
+    await office.fault("x", "wrong_identity", "identity", lie="lookalike")
+    assert await connect_care.check_due(office.app) == 1
+    state = await office.state(client, "x")
+    assert (state["state"], state["reason"], state["verified_at"]) == ("mismatch", "identity_mismatch", None)
+    assert "<U+0430>" in state["said_display_name"] + state["said_username"]
+    assert "<U+" not in state["display_name"] + state["username"]

@@ -18,7 +18,9 @@ app: Final = App(name="incident", help="A platform was lost, or the vault of pro
 platform: Final = App(name="platform", help="Close, look at and bring back one platform of one client.")
 app.command(platform)
 app.command(vault.app)
-_ALERTS: Final = frozenset({"account_reuse_suspected", "platform_closed"})
+_ALERTS: Final = frozenset(
+    {"account_reuse_suspected", "account_superseded", "platform_closed", "reenabling_failed", "tokens_maybe_superseded"}
+)
 _COLUMNS: Final = ("platform", "stage", "cause", "changed_at", "canary")
 
 

@@ -15,6 +15,7 @@ It may not renew a token, nor say that an account may act: a lane is enabled by 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
@@ -166,11 +167,12 @@ async def _connect(app: RefresherApp, case: Case, custody: AccountCustody) -> No
         )
         platform = app.platform(at, secret)
         tokens = _got(await platform.exchange(code, verifier, by=case.one.started_by), "exchange_refused")
+        seen: list[Face] = []
         try:
-            found = await _ask(app, case, platform, tokens)
+            found = await _ask(app, case, platform, tokens, seen)
             await _store(app, case, custody, found)
         except Exception:
-            await _suspect(app, case, platform, tokens)
+            await _suspect(app, case, platform, tokens, seen)
             raise
         finally:
             tokens.wipe()
@@ -180,10 +182,12 @@ async def _connect(app: RefresherApp, case: Case, custody: AccountCustody) -> No
                 value.wipe()
 
 
-async def _suspect(app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet) -> None:
+async def _suspect(
+    app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet, seen: Sequence[Face]
+) -> None:
     """Have the account looked at that answered: where a platform keeps one grant, this consent has ended its tokens."""
     with suppress(ByokeepError):  # the consent fails by what it failed by
-        faces = await platform.identify(tokens)
+        faces = seen or await platform.identify(tokens)
         ids = [] if isinstance(faces, Fault) else [face.account_id for face in faces if face.account_id]
         if not ids and case.grant is not None:  # nobody says who answered: most likely who was meant
             ids = [case.grant.external_id]
@@ -207,8 +211,10 @@ async def _take_secrets(case: Case, custody: AccountCustody) -> tuple[Secret, Se
     return read[0], read[1] if len(read) > 1 else None
 
 
-async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet) -> Found:
-    """Ask the platform everything that decides, read-only."""
+async def _ask(
+    app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet, seen: list[Face]
+) -> Found:
+    """Ask the platform everything that decides, read-only; ``seen`` gets the accounts that answered."""
     granted = _got(await platform.granted(tokens), "scopes_unchecked")
     if granted is None:
         raise Rejected("scopes_unknown", cause=Cause.MISSING_SCOPE.value)
@@ -218,6 +224,7 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
         raise Rejected("missing_scope", cause=Cause.MISSING_SCOPE.value, missing=listed(lacking))
     tokens = replace(tokens, consent_expires_at=_got(await platform.consent_end(tokens), "consent_end_unchecked"))
     faces = _got(await platform.identify(tokens), "identity_unchecked")
+    seen += faces
     try:
         face, drift = _who(case, faces)
     except Rejected as error:
