@@ -186,7 +186,7 @@ async def _suspect(
     app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet, seen: Sequence[Face]
 ) -> None:
     """Have the account looked at that answered: where a platform keeps one grant, this consent has ended its tokens."""
-    with suppress(ByokeepError):  # the consent fails by what it failed by
+    with suppress(Exception):  # the consent fails by what it failed by
         faces = seen or await platform.identify(tokens)
         ids = [] if isinstance(faces, Fault) else [face.account_id for face in faces if face.account_id]
         if not ids and case.grant is not None:  # nobody says who answered: most likely who was meant
@@ -211,9 +211,7 @@ async def _take_secrets(case: Case, custody: AccountCustody) -> tuple[Secret, Se
     return read[0], read[1] if len(read) > 1 else None
 
 
-async def _ask(
-    app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet, seen: list[Face]
-) -> Found:
+async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet, seen: list[Face]) -> Found:
     """Ask the platform everything that decides, read-only; ``seen`` gets the accounts that answered."""
     granted = _got(await platform.granted(tokens), "scopes_unchecked")
     if granted is None:
