@@ -12,7 +12,7 @@ from byokeep.core.model import Actor, ClientId, LanePolicy
 from byokeep.flows import account_state
 from byokeep.flows.account_state import AccountState
 from byokeep.flows.app import WebApp
-from byokeep.http.body import PathId, Strict, describe, json_body, no_query
+from byokeep.http.body import MAX_BODY, PathId, Strict, describe, json_body, no_query, parse_object, read_bytes, shape
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
@@ -110,8 +110,8 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     ) -> dict[str, Any]:
         """Stop the use of an account and end its grant; ``{"also": true}`` where others may end with it."""
         spend(request, writes, actor, ClientId(client_id))
-        bare = "content-type" not in request.headers  # no body says no more than the path
-        also = False if bare else (await json_body(DisconnectBody)(request)).also
+        raw = await read_bytes(request, limit=MAX_BODY)  # none at all says no more than the path
+        also = bool(raw) and shape(DisconnectBody, parse_object(raw)).also
         done = await account_state.disconnect(
             app, actor, ClientId(client_id), where=where, account=account, also=also
         )  # fmt: skip
