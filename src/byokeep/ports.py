@@ -124,6 +124,7 @@ class LoginInfo:
         oauth: Whether it has OAuth at all; without, the browser lane is the only one and ``why_not`` says so.
         secret_optional: Whether our app there may be a public one.
         purposes: What scopes can be asked for beside those of connecting.
+        revokes_all: Whether to end one account there ends the others that its owner connected.
     """
 
     id: str
@@ -134,6 +135,7 @@ class LoginInfo:
     why_not: str
     secret_optional: bool
     purposes: tuple[str, ...]
+    revokes_all: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

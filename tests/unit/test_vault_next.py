@@ -189,7 +189,7 @@ def test_a_platform_that_is_open_again_names_the_alerts_of_its_loss(
         )
     ]
 
-    lost = {"stage": stage, "number": 0, "of": 3, "acts": 1, "taken": 0, "done": 0}
+    lost = {"platform": "x", "cause": "revoked", "stage": stage, "number": 0, "of": 3, "acts": 1, "taken": 0, "done": 0}
 
     async def call(method: str, path: str, **_: Any) -> Any:
         return {"alerts": alerts} if path == "/v1/alerts" else {"platforms": [lost], "requests": []}

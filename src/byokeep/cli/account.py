@@ -12,11 +12,11 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli import connect, refreshers, transfer, webhook
+from byokeep.cli import connect, refreshers, transfer, way_back, webhook
 from byokeep.cli.api import call, run, segment
 from byokeep.cli.choices import Lane, LanePolicy, Platform
 from byokeep.cli.names import tell
-from byokeep.cli.terminal import again, busy, session
+from byokeep.cli.terminal import again, busy, say, session
 from byokeep.core import next_steps
 from byokeep.core.errors import Conflict, Unavailable
 
@@ -81,7 +81,10 @@ def list_(client: UUID) -> None:
 
     Example: byokeep account list $CLIENT
     """
-    tell(run(call("GET", f"/v1/clients/{client}/accounts"))["accounts"], title="Accounts", columns=_COLUMNS)
+    found = run(call("GET", f"/v1/clients/{client}/accounts"))["accounts"]
+    tell(found, title="Accounts", columns=_COLUMNS)
+    if lines := way_back.of_client(client, accounts=found):
+        say(lines)
 
 
 @app.command(name="show")
@@ -124,10 +127,18 @@ def verify(client: UUID, where: str, account: str, *, wait: bool = True) -> int:
 def _judged(found: Mapping[str, Any]) -> tuple[int, str]:
     """Return the exit code of a look, and what to do where it did not come to a match."""
     if found["state"] not in ("connected", "name_changed"):
-        return Conflict.exit_code, next_steps.OF_LOOK["mismatch" if found["state"] == "mismatch" else "lost"]
+        return Conflict.exit_code, _lost(found)
     if found["verified_at"] is None or found["identity"] != "match":
         return Unavailable.exit_code, next_steps.OF_LOOK["unknown"]
     return 0, ""
+
+
+def _lost(found: Mapping[str, Any]) -> str:
+    if found["state"] != "mismatch":
+        return next_steps.of_loss(found["reason"])
+    said = (found["said_username"], found["said_display_name"])
+    odd = any("<U+" in (name or "") for name in said) and said != (found["username"], found["display_name"])
+    return next_steps.OF_LOOK["look_alike" if odd and found["reason"] == "identity_mismatch" else "mismatch"]
 
 
 async def _looked(path: str) -> dict[str, Any]:
@@ -174,15 +185,19 @@ def confirm_name(client: UUID, where: str, account: str, *, username: str, displ
 
 
 @app.command
-def disconnect(client: UUID, where: str, account: str) -> None:
+def disconnect(client: UUID, where: str, account: str, *, also: bool = False) -> None:
     """Stop the use of an account at once, end its grant at the platform, destroy its tokens.
+
+    Some platforms (Facebook Pages, YouTube) end the owner's whole consent: the client's other accounts there are named
+    and nothing is done, unless --also is given.
 
     Example: byokeep account disconnect $CLIENT x acme
 
     Args:
         where: The platform, or the login.
+        also: The other accounts may end that the same owner connected.
     """
-    found = run(call("POST", _path(client, where, account, "disconnect")))
+    found = run(call("POST", _path(client, where, account, "disconnect"), body={"also": True} if also else None))
     _show(found, note=_next(client, where, found))
 
 

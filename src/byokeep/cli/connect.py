@@ -18,7 +18,7 @@ from rich.text import Text
 from byokeep.cli.api import call, run, segment
 from byokeep.cli.intake import read_secret
 from byokeep.cli.names import tell
-from byokeep.cli.redirect import Listener, form_of, is_local
+from byokeep.cli.redirect import Listener, form_of, is_local, need_free
 from byokeep.cli.terminal import again, busy, err, say, session, show
 from byokeep.core import next_steps
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
@@ -27,6 +27,8 @@ from byokeep.core.secret import Secret
 app: Final = App(name="app", help="Our own apps at the platforms: their public half, and their secret.")
 _LIFE_S: Final = 600
 _FINISH_S: Final = 120
+_STOPPED: Final = 130  # as a shell says it of Ctrl-C
+_WHOSE: Final = ("external_id", "username", "display_name", "purposes")
 _OPEN: Final = frozenset({"started", "answered", "taken"})
 
 
@@ -75,7 +77,7 @@ def connect(
     login: str,
     account: str,
     *,
-    for_: Annotated[str, Parameter(name="--for")] = "",
+    for_: Annotated[str | None, Parameter(name="--for")] = None,
     pick: str | None = None,
     open_: Annotated[bool, Parameter(name="--open")] = False,
     paste: bool = False,
@@ -87,19 +89,29 @@ def connect(
     Args:
         login: As `byokeep account logins` lists it.
         account: Our name for it, such as `acme`; a new one is made.
-        for_: What the account is for beside reading: publish, engage, or both with a comma.
+        for_: What the account is for beside reading: publish, engage, or both with a comma; '' = reading alone. When it
+            is connected again and this is left out, what it was for before.
         pick: The platform's id of the account, where one consent opens several.
         open_: Open the address in this machine's browser.
         paste: Ask for the address that the browser came to, instead of waiting for it on this machine.
     """
-    purposes = for_.split(",") if for_ else []
-    if not all(purposes):
+    purposes = None if for_ is None else for_.split(",") if for_ else []
+    if not all(purposes or ()):
         raise Rejected("bad_purpose", next_step="Write purposes with one comma between, such as publish,engage.")
-    return run(_connect(client, login, account, {"purposes": purposes, "pick": pick}, browse=open_, paste=paste))
+    try:
+        return run(_connect(client, login, account, {"purposes": purposes, "pick": pick}, browse=open_, paste=paste))
+    except KeyboardInterrupt:
+        say("Stopped waiting. An answer that was brought is finished all the same: "
+            + again(f"account show {client} {quote(login)} {quote(account)}"))  # fmt: skip
+        return _STOPPED
 
 
 async def _connect(client: UUID, login: str, account: str, body: dict[str, Any], *, browse: bool, paste: bool) -> int:
     path = f"/v1/clients/{client}/logins/{segment(login)}/accounts/{segment(account)}/connect"
+    if not paste:  # before anything begins: that ends what somebody else waits for
+        ours = (await call("GET", "/v1/apps"))["apps"]
+        for uri in (one["redirect_uri"] for one in ours if one["login"] == login and is_local(one["redirect_uri"])):
+            await need_free(uri)
     begun = await call("POST", path, body=body)
     url, uri, binding = begun["authorize_url"], begun["redirect_uri"], Secret(begun["binding"])
     state = Secret(dict(parse_qsl(urlsplit(url).query)).get("state", ""))
@@ -116,23 +128,36 @@ async def _connect(client: UUID, login: str, account: str, body: dict[str, Any],
                 form = await listener.answer(limit_s=_LIFE_S, sop=begun["sop"])
             found = await _finished(base, form)
             await listener.linger()
-    return _told(found, await _onward(client, login, account) if found["state"] == "connected" else "")
+    if found["state"] != "connected":
+        return _told(client, found)
+    whose, onward = await _onward(client, login, account)
+    return _told(client, found | whose, onward)
 
 
-async def _onward(client: UUID, login: str, account: str) -> str:
-    """Return what comes after a login: a lane, where none is open; a canary, where the platform was lost (7.2)."""
+async def _onward(client: UUID, login: str, account: str) -> tuple[dict[str, Any], str]:
+    """Return whose account it is, and what comes after a login: a lane, where none is open; where the platform was lost
+    its other accounts, or a canary (7.2)."""
     who = f"{client} {quote(login)} {quote(account)}"
     lane = f"No lane is open: what it may do a person says. Next: {again(f'account lane {who} api')}"
     try:
         at = await call("GET", f"/v1/clients/{client}/accounts/{segment(login)}/{segment(account)}")
         lost = (await call("GET", f"/v1/clients/{client}/platforms"))["platforms"]
     except ByokeepError:  # it is connected all the same
-        return lane
+        return {}, lane
+    whose = {name: at[name] for name in _WHOSE}
     note = lane if at["policy"] == "off" else f"Next: {again(f'account show {who}')}"
-    if any(one["platform"] == at["platform"] and one["stage"] == "permitted" for one in lost):
+    here = [one for one in lost if one["platform"] == at["platform"]]
+    if any(one["stage"] == "permitted" for one in here):
         canary = again(f"incident platform canary {client} {at['platform']}")
         note += f"\nThe platform was lost, which empties lanes, and opens by a canary. Then: {canary}"
-    return note
+    elif any(one["stage"] == "closed" and one["cause"] == "missing_scope" for one in here):
+        note += (
+            "\nThe platform stays closed: it was for more than was granted now. Connect again with that as --for;"
+            f" or, if this is all it is for from now on, as it is: {again(f'account connect {who}')}"
+        )
+    elif any(one["stage"] == "closed" for one in here):
+        note += f"\nThe platform stays closed for other accounts: {again(f'incident platform status {client}')}"
+    return whose, note
 
 
 def _invite(url: str, *, browse: bool) -> None:
@@ -171,10 +196,11 @@ async def _finished(base: str, form: Secret) -> dict[str, Any]:
             await asyncio.sleep(0.2)
 
 
-def _told(found: dict[str, Any], onward: str) -> int:
+def _told(client: UUID, found: dict[str, Any], onward: str = "") -> int:
     shown = {name: found[name] for name in ("connection", "sop", "login", "state", "reason")}
     shown |= {name: found[name] for name in ("code_points", "held_as", "offered") if found[name]}
     if found["state"] == "connected":
+        shown |= {name: found[name] for name in _WHOSE if name in found}
         show(shown, title="Account", note=onward)
         return 0
     if session().as_json:
@@ -187,5 +213,8 @@ def _told(found: dict[str, Any], onward: str) -> int:
     if found["state"] in _OPEN:
         say(next_steps.of_connection("running", ""))
         return Unavailable.exit_code
-    say(next_steps.of_connection("failed", found["reason"]))
+    alike = found["reason"] == "other_account" and found["code_points"]
+    say(next_steps.LOOK_ALIKE.format(points=alike) if alike else next_steps.of_connection("failed", found["reason"]))
+    if found["held_as"]:
+        say(next_steps.MAYBE_ENDED + again(f"account show {client} {quote(found['login'])} {quote(found['held_as'])}"))
     return Conflict.exit_code if found["state"] == "quarantined" else Rejected.exit_code

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from cyclopts import App
 
-from byokeep.cli import alert, vault
+from byokeep.cli import alert, vault, way_back
 from byokeep.cli.api import call, run
 from byokeep.cli.choices import OAuthPlatform
 from byokeep.cli.names import tell
@@ -18,7 +18,9 @@ app: Final = App(name="incident", help="A platform was lost, or the vault of pro
 platform: Final = App(name="platform", help="Close, look at and bring back one platform of one client.")
 app.command(platform)
 app.command(vault.app)
-_ALERTS: Final = frozenset({"account_reuse_suspected", "platform_closed"})
+_ALERTS: Final = frozenset(
+    {"account_reuse_suspected", "account_superseded", "platform_closed", "reenabling_failed", "tokens_maybe_superseded"}
+)
 _COLUMNS: Final = ("platform", "stage", "cause", "changed_at", "canary")
 
 
@@ -37,7 +39,9 @@ def close(client: UUID, platform: OAuthPlatform, *, reason: Cause) -> None:
     closed = run(call("POST", "/v1/platforms/close", body=body))
     note = (
         "It comes back by a person's login at the platform, which checks identity and permissions, and then a canary.\n"
-        "After the login: " + again(f"incident platform canary {client} {platform} --reason CODE")
+        + way_back.of_client(client)
+        + "\nAfter the login: "
+        + again(f"incident platform canary {client} {platform}")
     )
     tell(closed, title="Platform", note=note)
 
@@ -54,6 +58,8 @@ def status(client: UUID) -> None:
         return
     lost = [{**one, "canary": _canary(one)} for one in found["platforms"]]
     tell(lost, title="Platforms", columns=_COLUMNS)
+    if lines := way_back.of_client(client, lost=found["platforms"]):
+        say(lines)
     ended = found["platforms"] and all(one["stage"] == "open" for one in found["platforms"])
     if ended and (standing := alert.to_close(_ALERTS, client_id=str(client))):
         say(standing)

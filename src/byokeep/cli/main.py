@@ -10,6 +10,7 @@ Rules
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from pathlib import Path
@@ -73,14 +74,18 @@ _WANTED: Final[dict[object, str]] = {
 }
 _CALLED: Final = {"coercion": "bad_value", "unused_cli_tokens": "too_many_words", "repeat_argument": "given_twice"}
 _SAID: Final = (
-    (MissingArgumentError, "{argument} is missing, or its value is. "),
     (RepeatArgumentError, "{argument} stands there twice. "),
     (UnknownOptionError, "There is no such option here. "),
     (UnusedCliTokensError, "There are more words than this command takes. "),
     (ValidationError, "{argument} is outside of what is allowed. "),
 )
 
+_EXPOSED: Final = (
+    "If one of them was the app's secret, it stands in the shell's history now and others could see it: replace it at "
+    "the platform, then pipe the new one in. "
+)
 _SHARED: Final = Group("Shared flags", sort_key=9)
+_UNREAD: Final = 141  # what a shell says of a process that SIGPIPE ended
 _SECRET_FLAGS: Final = frozenset({"--value", "--secret-value", "--token", "--password", "--key", "--api-key"})
 _BARE_HEX: Final = re.compile(r"(?<![/A-Fa-f0-9-])[A-Fa-f0-9]{32}\Z")  # a key without any mark of its own
 
@@ -119,8 +124,18 @@ def load_all() -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line and exit the process."""
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    """Run the command line and exit the process. Who reads no more ends it without a word, as a signal would."""
+    try:
+        code = run(sys.argv[1:] if argv is None else argv)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except BrokenPipeError:
+        code = _UNREAD
+    if code == _UNREAD:  # what is still held back has nowhere to go, and is not to be tried again at the exit
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in (1, 2):
+            os.dup2(nowhere, number)
+    sys.exit(code)
 
 
 def run(argv: list[str]) -> int:
@@ -141,7 +156,7 @@ def run(argv: list[str]) -> int:
         err.print("stopped")
         return 130
     except BrokenPipeError:
-        return 1
+        return _UNREAD
     except Exception as error:
         err.print(f"unexpected {type(error).__name__}")
         failure = Unavailable("internal_error", next_step="Nothing more was done. Please report it.")
@@ -182,6 +197,8 @@ def _usage(error: CycloptsError) -> Rejected:
     hint = _hint(error, about.get("argument", ""))
     if command == "byokeep job run" and isinstance(error, UnusedCliTokensError | UnknownOptionError):
         hint += "The command to run stands after --, e.g. `-- python post.py`. "
+    if command == "byokeep account app set" and isinstance(error, UnusedCliTokensError):
+        hint += _EXPOSED
     return Rejected("usage", next_step=f"{hint}See `{command} --help`.", problem=kind, **about)
 
 
@@ -192,6 +209,9 @@ def _hint(error: CycloptsError, argument: str) -> str:
         return _meant(error, known) + "Commands: " + ", ".join(known) + ". "
     if isinstance(error, CoercionError):
         return f"{argument or 'A value'} can not be read: {_WANTED.get(error.target_type) or _words_of(error)}. "
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        words = get_args(error.argument.hint) if get_origin(error.argument.hint) is Literal else ()
+        return f"{argument} is missing, or its value is. " + ("Use one of " + ", ".join(words) + ". " if words else "")
     return next((text.format(argument=argument or "A value") for kind, text in _SAID if isinstance(error, kind)), "")
 
 

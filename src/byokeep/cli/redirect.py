@@ -54,6 +54,16 @@ def is_local(redirect_uri: str) -> bool:
     return urlsplit(redirect_uri).scheme == "http"
 
 
+async def need_free(redirect_uri: str) -> None:
+    """Let pass when somebody can listen at a redirect address now.
+
+    Raises:
+        Unavailable: ``port_taken``.
+    """
+    async with Listener(redirect_uri, state=Secret(b"-"), binding=Secret(b"-")):
+        pass
+
+
 def form_of(address: str, *, redirect_uri: str, state: Secret, binding: Secret) -> Secret | None:
     """Return the answer that an address carries as a form to send on, None when it is not this consent's.
 
@@ -98,7 +108,8 @@ class Listener:
             )
         except OSError:
             raise Unavailable(
-                "port_taken", next_step="Something else listens at the redirect address; stop it, or use --paste."
+                "port_taken", next_step="Something else listens at the redirect address, perhaps another "
+                "`account connect`: stop it, or use --paste."
             ) from None
         return self
 

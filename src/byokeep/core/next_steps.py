@@ -50,6 +50,10 @@ _OF_ALERT: Final = {
     "identity_mismatch": "a job saw another account than the registered one; look at the account before anything else.",
     "other_account": "another account answered at a platform; log in there as the right one, connect it again. One that"
     " was registered by hand is the account whose id is its name.",
+    "tokens_maybe_superseded": "a consent that was not kept may have ended this account's tokens. They are renewed at"
+    " once to find out: `byokeep account list`. If its owner must log in again, that is why.",
+    "account_superseded": "a later consent of the same person at the platform ended this account's tokens; its owner"
+    " logs in again: `byokeep account connect`. Nothing was stolen.",
     "account_taken": "another client has this account of the platform; ask both.",
     "account_was_elsewhere": "another client had this account of a platform; if it moves, `byokeep account transfer`.",
     "account_name_changed": "the account shows another name; `byokeep account show`, then `account confirm-name`.",
@@ -90,7 +94,13 @@ _OF_ALERT: Final = {
     "vault_incident_opened": "`byokeep incident vault list`, then `status`: what is next stands there.",
     "session_to_end_by_hand": "no worker could end a session; log out at the platform, then say so.",
     "platform_closed": "nothing acts on a platform of a client; `byokeep incident platform status`.",
-    "account_reuse_suspected": "an account may be in other hands; runbook section 7.2.",
+    "account_reuse_suspected": "an account may be in other hands: ask its owner whether they took the consent back. If"
+    " not, treat it as theft; runbook section 7.2.",
+    "account_locked": "its owner must act at the platform first, then log in again; runbook section 7.2.",
+    "account_reauth": "the platform does not honour a consent any more; its owner logs in again, runbook section 7.2.",
+    "account_chain_broken": "a renewal's answer was lost; the account's owner logs in again, runbook section 7.2.",
+    "account_identity_mismatch": "another account answered, or one with a name made to look like the expected one;"
+    " nothing acts there: `byokeep account show`, then its owner logs in again, runbook section 7.2.",
     "profile_due": "a profile is due for a new key; `byokeep profile rekey`.",
     "profile_overdue": "a profile's key is too old and its lane stands still; `byokeep profile rekey`.",
     "profile_work_failed": "work on a profile could not be done; `byokeep profile show` tells why.",
@@ -128,6 +138,15 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
     return _UNSEARCHED if "leak_check_pass" in missing else _UNPROVEN
 
 
+MAYBE_ENDED: Final = (
+    "That account answered, and this consent may have ended its older tokens (X, TikTok). It is renewed now; whether"
+    " its owner must log in again says, within a minute: "
+)
+LOOK_ALIKE: Final = (
+    "It is the account with the expected id, but a name of it holds {points}, made to look like the expected name."
+    " Nothing was kept. Ask the owner who changed it: when the name is as before, connect again; if the new one is"
+    " meant, disconnect the account and connect it under another name of ours."
+)
 _OF_CONNECTION: Final = {
     "consent_refused": "The person said no at the platform; begin again when they are ready.",
     "platform_said_error": "The platform answered with an error; look at our app's set-up there, then begin again.",
@@ -136,7 +155,8 @@ _OF_CONNECTION: Final = {
     "superseded": "The same account was begun once more; look at that one.",
     "not_answered": "Nobody answered within ten minutes; begin again.",
     "interrupted": "The refresher ended in between; begin again. Nothing was kept.",
-    "exchange_refused": "The platform did not give tokens for the code; look at our app's secret, then begin again.",
+    "exchange_refused": "The platform gave no tokens for the code. An admin gives our app's secret again"
+    " (`byokeep account app set`), then an operator begins again.",
     "missing_scope": "The person did not grant everything that is needed; begin again and leave every box ticked.",
     "scopes_unknown": "The platform does not say what was granted, which is not enough; begin again.",
     "account_not_chosen": "The platform names no account that can be taken; look at the login there, then begin again.",
@@ -162,9 +182,29 @@ def of_connection(state: str, reason: str) -> str:
     return _OF_CONNECTION.get(reason, "It was not connected, and nothing was kept; begin again.")
 
 
+_OF_LOSS: Final = {
+    "reuse_suspected": "A one-time token was refused that nobody of ours had used. Ask the owner whether they took the"
+    " consent back: if so they log in again. If not, treat it as theft: they end the app's access and other sessions at"
+    " the platform first, you look for who read the token (`byokeep audit reconcile`), then they log in again.",
+    "locked": "The platform has locked the account or wants something of its owner: they act there first, then they log"
+    " in again.",
+    "superseded": "A later consent of the same person at the platform, which was not kept, ended these tokens. Nothing"
+    " was stolen; the owner logs in again.",
+    "chain_broken": "The answer to a renewal was lost, and the token is spent; the owner logs in again.",
+    "compromised": "The platform was closed for this client, and no older token is trusted; the owner logs in again.",
+}
+
+
+def of_loss(reason: str) -> str:
+    """Return what to do about an account whose grant was lost, by the reason on record."""
+    return _OF_LOSS.get(reason, OF_LOOK["lost"])
+
+
 OF_LOOK: Final[Mapping[str, str]] = MappingProxyType(
     {
         "mismatch": "Another account answered, or a job saw one: nothing acts there. Look at the account first.",
+        "look_alike": "The id is the expected one, but a name is made to look like the expected one: `said` shows its"
+        " odd characters. Ask the owner who changed it; when it is as before, connect again.",
         "lost": "The platform does not honour this consent any more: its owner must log in again.",
         "unknown": "Nobody could tell whose account it is, which counts as failed: reason says why. Remove the cause, "
         "then verify again.",

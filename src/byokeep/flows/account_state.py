@@ -44,6 +44,7 @@ class AccountState:
         reason: A code: why it is over; of one that is not, why the last look did not find out whose it is.
         state: ``registered`` (by hand, nothing connected), ``not_connected``, ``connected``, ``needs_reauth``,
             ``unverified``, ``disconnecting``, ``disconnected``, ``mismatch``, ``name_changed``.
+        superseded_at: When a consent that was not kept may have ended the tokens; None: none since they were given.
         obtained_at, access_ends_at, due_at: When the tokens were given, when the access token ends, when the next
             renewal is due.
     """
@@ -65,13 +66,15 @@ class AccountState:
     access_ends_at: datetime | None
     due_at: datetime | None
     verified_at: datetime | None
+    superseded_at: datetime | None
     connected_seq: int | None
     drift: bool
 
     @property
     def verified(self) -> bool:
         """Whether the platform itself has said who this is, and it was on record, and nothing speaks against it."""
-        return self.state in ("connected", "name_changed") and self.connected_seq is not None
+        proved = self.connected_seq is not None and self.superseded_at is None
+        return self.state in ("connected", "name_changed") and proved
 
 
 _POLICY_OF: Final = {frozenset(lanes): policy for policy, lanes in LANES_OF.items()}
@@ -107,6 +110,7 @@ def _full(row: Row) -> AccountState:
         policy=_POLICY_OF[frozenset(Lane(lane) for lane in account.lanes)], purposes=tuple(row["purposes"] or ()),
         over=row["grant_state"] not in (None, "live"), reauth_at=row["reauth_at"], obtained_at=row["obtained_at"],
         access_ends_at=row["access_expires_at"], due_at=row["due_at"], verified_at=row["verified_at"],
+        superseded_at=row["superseded_at"],
         connected_seq=row["connected_seq"],
         drift=bool(row["drift"]),
     )  # fmt: skip
@@ -118,6 +122,7 @@ _STEADY: Final = Query("grant_steady", lambda _: True)
 _ASK: Final = Query("grant_ask_look", lambda _: True)
 _CONFIRM: Final = Query("grant_confirm", lambda _: True)
 _NAMES: Final = Query("account_confirm", account_from)
+_BESIDE: Final = Query("grants_beside", lambda row: str(row["account"]))
 _REST: Final = Query("grant_rest", lambda _: True)
 _REFS: Final = Query("account_ref_any", refs.ref_from)
 _NOTIFY: Final = Query("connection_notify", lambda _: None)
@@ -190,10 +195,10 @@ def _allow(app: WebApp, found: AccountState, lanes: frozenset[Lane]) -> None:
     if not lanes <= offered:
         raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
     if lanes and any(one.oauth for one in here) and not found.verified:
-        raise Conflict(
-            "account_not_verified", next_step="Connect the account first: `byokeep account connect`.",
-            state=found.state,
-        )  # fmt: skip
+        step = "Connect the account first: `byokeep account connect`."
+        if found.state == "connected" and found.superseded_at is not None:
+            step = "Another consent may have ended its tokens; `byokeep account verify` it first."
+        raise Conflict("account_not_verified", next_step=step, state=found.state)
 
 
 async def _set_lanes(tx: Tx, actor: Actor, found: AccountState, policy: LanePolicy) -> None:
@@ -248,15 +253,22 @@ async def confirm_name(
     return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
 
 
-async def disconnect(app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str) -> AccountState:
+async def disconnect(
+    app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str, also: bool = False
+) -> AccountState:
     """Stop the use of an account now; the refresher ends its grant at the platform and destroys its tokens.
+
+    Args:
+        also: The others may end that its owner connected, where the platform ends all or nothing.
 
     Raises:
         Denied, NotFound: As :func:`get_state`.
-        Conflict: ``account_not_connected``.
+        Conflict: ``account_not_connected``; ``others_end_too``, with their names in ``accounts``.
     """
     found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
     async with app.db.begin(client_id=client_id) as tx:
+        if not also:
+            await _alone(tx, app, found)
         if not await tx.maybe(_REST, client_id=client_id, account_id=found.account.id):
             raise _not_connected(found)
         for ref in await tx.all(_REFS, client_id=client_id, account_id=found.account.id):
@@ -264,6 +276,17 @@ async def disconnect(app: WebApp, actor: Actor, client_id: ClientId, *, where: s
         await _set_lanes(tx, actor, found, LanePolicy.OFF)
         await tx.all(_NOTIFY)
     return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
+
+
+async def _alone(tx: Tx, app: WebApp, found: AccountState) -> None:
+    """Let pass when no other account of the client can end with this one."""
+    if not any(one.revokes_all for one in app.consents.logins() if one.id == found.login) or not found.login:
+        return
+    one = found.account
+    beside = await tx.all(_BESIDE, client_id=one.client_id, account_id=one.id, login=found.login)
+    if beside and found.state != "disconnected":
+        step = "The platform ends the whole consent of the owner. If the same person connected those, they end as well."
+        raise Conflict("others_end_too", next_step=f"{step} If they may, say `--also`.", accounts=",".join(beside))
 
 
 async def _find(app: WebApp, actor: Actor, verb: Verb, client_id: ClientId, where: str, account: str) -> AccountState:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -88,14 +88,14 @@ async def start(
     *,
     login: str,
     account: str,
-    purposes: Sequence[str] = (),
+    purposes: Sequence[str] | None = None,
     wanted: str | None = None,
 ) -> Started:
     """Begin a consent. One that was begun for the same account and is not answered ends.
 
     Args:
         account: Our name for the account; a new one is made, without names until the platform tells them.
-        purposes: What the account is for, beside reading.
+        purposes: What the account is for, beside reading; None = what it was for before, nothing at the first time.
         wanted: The platform's id of the account to take, where one consent opens several.
 
     Raises:
@@ -108,7 +108,7 @@ async def start(
     await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
     async with recorded_rejections(app, actor, EventName.CONNECTION_STARTED, client_id=client_id):
         info = apps.need_oauth(apps.find_login(app, login))
-        wish = _wish(info, account, purposes, wanted)
+        wish = _wish(info, account, purposes or (), wanted)
         state, binding = app.ids.token(), app.ids.token()
         async with app.db.begin(client_id=client_id) as tx:
             await tx.all(_LOCK, client_id=client_id, platform=info.provider.value, account=account)
@@ -117,6 +117,8 @@ async def start(
             if ours is None:
                 raise Rejected("no_app", next_step="An admin names our app first: `byokeep account app set`.")
             known = await _account(tx, app, actor, client_id, wish)
+            if purposes is None:
+                wish = replace(wish, purposes=await _former(tx, known, info))
             replaces = await _replaces(tx, app, actor, known, login)
             made, url = await _begin(tx, app, actor, wish, ours, known, replaces, (state, binding))
     return Started(
@@ -148,6 +150,14 @@ async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish:
               object_id=made.id, fields={"platform": platform.value, "lanes": ""})
     )  # fmt: skip
     return made
+
+
+async def _former(tx: Tx, account: PlatformAccount, info: LoginInfo) -> tuple[str, ...]:
+    """Return what an account was for when it was connected last by this login."""
+    grant = await tx.maybe(connections.GRANT, client_id=account.client_id, account_id=account.id)
+    if grant is None or grant.login != info.id:
+        return ()
+    return tuple(sorted(set(grant.purposes) & set(info.purposes)))
 
 
 async def _replaces(tx: Tx, app: WebApp, actor: Actor, account: PlatformAccount, login: str) -> int | None:

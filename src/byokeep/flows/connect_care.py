@@ -24,7 +24,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, compare
+from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, Why, compare
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor
 from byokeep.core.reenable import Cause as Lost
@@ -52,6 +52,8 @@ _ENDING: Final = Query("grant_ending", connections.grant_from)
 _END_LATER: Final = Query("grant_end_later", lambda row: row["account_id"])
 _ENDED: Final = Query("grant_ended", connections.grant_from)
 _RETIRED: Final = Query("account_refs_retired", refs.ref_from)
+_SAID: Final = Query("grant_said", lambda row: row["account_id"])
+_LOOK_BESIDE: Final = Query("grants_beside_look", lambda row: row["account_id"])
 _OVER: Final = frozenset({Cause.REVOKED, Cause.EXPIRED})
 
 
@@ -170,6 +172,10 @@ async def _lose(
     await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity=identity)
     await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, actor, grant, **said, **fields))
     if seen is not None:
+        for face in faces if seen.why is Why.LOOK_ALIKE else ():  # there is one with that id; people have to see it
+            names = {"username": face.username, "display_name": face.display_name}
+            if face.account_id == grant.external_id:
+                await tx.maybe(_SAID, client_id=grant.client_id, account_id=grant.account_id, **names)
         del fields["endpoint"]
         points = ",".join(seen.code_points)
         fields |= {"code_points": points} if points else {}
@@ -248,6 +254,10 @@ async def _end_grant(app: RefresherApp, grant: Grant) -> None:
             return  # the store or the broker is away; tried again
         done, last = Ending(ended=Ended.UNCONFIRMED), True  # the tokens are gone: nothing can be proved any more
     await _record_end(app, actor, grant, done, last=last)
+    login = app.logins.get(grant.login)
+    if login is not None and login.revokes_all:  # whoever else is of the same owner's consent is found out at once
+        async with app.db.begin(client_id=grant.client_id) as tx:
+            await tx.all(_LOOK_BESIDE, client_id=grant.client_id, account_id=grant.account_id, login=grant.login)
 
 
 def _unproved(app: RefresherApp, grant: Grant, traces: Traces, done: Ending) -> bool:

@@ -6,7 +6,8 @@ Rules
 - What a first consent finds is the fingerprint. A later one must find the same account, and so must the first one of an
   account that a person registered, whose name is its id; another is quarantined and replaces nothing.
 - A consent ends on its own, whatever is raised in it; who runs several is :mod:`.consents`.
-- Whatever fails leaves the tokens that were there as they were, and none where there were none.
+- Whatever fails leaves the store as it was. Whether the platform still honours the tokens that were there is another
+  matter: :mod:`.superseded`.
 
 It may not renew a token, nor say that an account may act: a lane is enabled by a person.
 """
@@ -14,6 +15,7 @@ It may not renew a token, nor say that an account may act: a lane is enabled by 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
@@ -26,7 +28,7 @@ from byokeep.core.model import Actor
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
-from byokeep.flows import apps, connect_record, connections
+from byokeep.flows import apps, connect_record, connections, superseded
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apps import OurApp
 from byokeep.flows.connect_record import Found, Placed
@@ -145,15 +147,33 @@ async def _connect(app: RefresherApp, case: Case, custody: AccountCustody) -> No
         )
         platform = app.platform(at, secret)
         tokens = _got(await platform.exchange(code, verifier, by=case.one.started_by), "exchange_refused")
+        seen: list[Face] = []
         try:
-            found = await _ask(app, case, platform, tokens)
+            found = await _ask(app, case, platform, tokens, seen)
             await _store(app, case, custody, found)
+        except Exception:
+            await _suspect(app, case, platform, tokens, seen)
+            raise
         finally:
             tokens.wipe()
     finally:
         for value in (code, verifier, secret):
             if value is not None:
                 value.wipe()
+
+
+async def _suspect(
+    app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet, seen: Sequence[Face]
+) -> None:
+    """Have the account looked at that answered: where a platform keeps one grant, this consent has ended its tokens."""
+    with suppress(Exception):  # the consent fails by what it failed by
+        faces = seen or await platform.identify(tokens)
+        ids = [] if isinstance(faces, Fault) else [face.account_id for face in faces if face.account_id]
+        if not ids and case.grant is not None:  # nobody says who answered: most likely who was meant
+            ids = [case.grant.external_id]
+        name = await superseded.suspect(app, case.actor, case.one, case.login, app_id=case.ours.app_id, ids=ids)
+        if name:
+            await _tell(app, case, held_as=name)
 
 
 async def _take_secrets(case: Case, custody: AccountCustody) -> tuple[Secret, Secret | None]:
@@ -171,8 +191,8 @@ async def _take_secrets(case: Case, custody: AccountCustody) -> tuple[Secret, Se
     return read[0], read[1] if len(read) > 1 else None
 
 
-async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet) -> Found:
-    """Ask the platform everything that decides, read-only."""
+async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet, seen: list[Face]) -> Found:
+    """Ask the platform everything that decides, read-only; ``seen`` gets the accounts that answered."""
     granted = _got(await platform.granted(tokens), "scopes_unchecked")
     if granted is None:
         raise Rejected("scopes_unknown", cause=Cause.MISSING_SCOPE.value)
@@ -182,6 +202,7 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
         raise Rejected("missing_scope", cause=Cause.MISSING_SCOPE.value, missing=listed(lacking))
     tokens = replace(tokens, consent_expires_at=_got(await platform.consent_end(tokens), "consent_end_unchecked"))
     faces = _got(await platform.identify(tokens), "identity_unchecked")
+    seen += faces
     try:
         face, drift = _who(case, faces)
     except Rejected as error:

@@ -89,7 +89,7 @@ async def record(
     ends = _Ends(login, found.tokens, one.account_id.bytes + version.to_bytes(4, "big"))
     async with app.db.begin(client_id=one.client_id) as tx:
         client = await require_active(tx, one.client_id)
-        await _come_back(tx, app, actor, one, account)  # its row is locked before the chain
+        await _come_back(tx, app, actor, one, account, login, found)  # its row is locked before the chain
         run = await tx.one(sops.LOCK, client_id=one.client_id, id=one.sop_id)
         await _transferred(tx, actor, found.transfer)
         write_seq = await _stored(tx, actor, one, account, placed, ends)
@@ -214,13 +214,23 @@ async def _warn(
             )
 
 
-async def _come_back(tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount) -> None:
+async def _lacking(tx: Tx, one: Connection, login: Login, found: Found) -> frozenset[str]:
+    """Return what the account was for before and can not do with what was granted now."""
+    before = await tx.maybe(connections.GRANT, client_id=one.client_id, account_id=one.account_id)
+    granted = frozenset(found.tokens.scopes or ())
+    return frozenset(what for what in (before.purposes if before else ()) if not set(login.needed[what]) <= granted)
+
+
+async def _come_back(
+    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, login: Login, found: Found
+) -> None:
     """Take the steps that a person's login is on the way back of a closed platform, if it is the last one missing."""
     platform = account.platform.value
     if await tx.one(_WAITING, client_id=one.client_id, provider=platform, account_id=account.id):
         return
     person = await reenabling.is_person(tx, one.client_id, one.started_by)
-    steps = (Reauthorised(by_person=person), IdentityChecked(matches=True), ScopesChecked(missing=frozenset()))
+    lacking = await _lacking(tx, one, login, found)
+    steps = (Reauthorised(by_person=person), IdentityChecked(matches=True), ScopesChecked(missing=lacking))
     for step in steps:
         await reenabling.step(tx, app, actor, one.client_id, platform, step, account_id=account.id)
 

@@ -54,6 +54,7 @@ class Grant:
     tries: int
     changed_at: datetime
     purposes: Sequence[str]
+    superseded_at: datetime | None
 
     def place(self, part: Part) -> SecretRef:
         """Return a part of the account."""

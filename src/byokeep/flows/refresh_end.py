@@ -24,6 +24,7 @@ from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open
 from byokeep.ports import Query, Tx
 
+SUPERSEDED: Final = "superseded"
 _LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
 _ENDED: Final = Query("refresh_ended", lambda row: int(row["version"]))
 _LANES_OFF: Final = Query("refresh_lanes_off", lambda row: row["id"])
@@ -72,8 +73,11 @@ async def hold(tx: Tx, client_id: ClientId, account_id: UUID, provider: Provider
 
 async def give_up(
     app: RefresherApp, grant: Grant, renewal: Renewal, lost_by: Cause, *, reason: str, **more: FieldValue
-) -> bool:
-    """End a grant: a person must log in again. False when a person has ended it already: nothing was written then.
+) -> str:
+    """End a grant: a person must log in again. Returns the reason; empty when a person has ended it already, and
+    nothing was written.
+
+    A token that is refused after a consent which may have ended it was not stolen: its reason is ``superseded``.
 
     Args:
         renewal: As it is to be written: closed, or broken.
@@ -85,12 +89,14 @@ async def give_up(
     """
     name = EventName.CHAIN_BROKEN if lost_by is Cause.CHAIN_BROKEN else EventName.REAUTH_NEEDED
     async with app.db.begin(client_id=grant.client_id) as tx:
-        await hold(tx, grant.client_id, grant.account_id, grant.provider)
+        now = await hold(tx, grant.client_id, grant.account_id, grant.provider)
         if not await refresh_book.goes_on(tx, grant, renewal.journal.base):
-            return False
+            return ""
+        if lost_by in (Cause.COMPROMISED, Cause.REVOKED) and now is not None and now.superseded_at is not None:
+            lost_by, reason = Cause.REVOKED, SUPERSEDED
         await close_for(tx, app, grant.client_id, grant.account_id, grant.provider, lost_by, reason=reason)
         await refresh_book.move(tx, app, grant, renewal, reason=reason)
         await tx.append(
             refresh_book.event(app, name, Outcome.FAILED, grant, renewal, reason=reason, version=grant.version, **more)
         )
-    return True
+    return reason

@@ -308,10 +308,11 @@ class Attempt:
         self._next(GaveUp())
         cause = Lost.COMPROMISED if decision.suspect_reuse else _LOST[decision.act]
         reason = "reuse_suspected" if decision.suspect_reuse else decision.act.value
-        if not await give_up(self._app, self._grant, self.renewal, cause, reason=reason, **fields):
+        told = await give_up(self._app, self._grant, self.renewal, cause, reason=reason, **fields)
+        if not told:
             return await self._give_back()
         await self._tidy()
-        return reason
+        return told
 
     async def _report_broken(self) -> str:
         self.renewal = replace(self.renewal, journal=replace(self.renewal.journal, phase=Phase.BROKEN))

@@ -12,7 +12,7 @@ from byokeep.core.model import Actor, ClientId, LanePolicy
 from byokeep.flows import account_state
 from byokeep.flows.account_state import AccountState
 from byokeep.flows.app import WebApp
-from byokeep.http.body import PathId, Strict, describe, json_body, no_query
+from byokeep.http.body import MAX_BODY, PathId, Strict, describe, json_body, no_query, parse_object, read_bytes, shape
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
@@ -32,6 +32,12 @@ class PolicyBody(Strict):
     """Set an account's lane policy."""
 
     policy: Literal["api", "browser", "hybrid", "off"]
+
+
+class DisconnectBody(Strict):
+    """Disconnect an account, also where others end with it."""
+
+    also: bool = False
 
 
 class NamesBody(Strict):
@@ -102,9 +108,14 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     async def disconnect(
         request: Request, client_id: PathId, where: str, account: str, actor: Actor = who
     ) -> dict[str, Any]:
-        """Stop the use of an account and end its grant."""
+        """Stop the use of an account and end its grant; ``{"also": true}`` where others may end with it."""
         spend(request, writes, actor, ClientId(client_id))
-        return state_out(await account_state.disconnect(app, actor, ClientId(client_id), where=where, account=account))
+        raw = await read_bytes(request, limit=MAX_BODY)  # none at all says no more than the path
+        also = bool(raw) and shape(DisconnectBody, parse_object(raw)).also
+        done = await account_state.disconnect(
+            app, actor, ClientId(client_id), where=where, account=account, also=also
+        )  # fmt: skip
+        return state_out(done)
 
     return routes
 
@@ -127,6 +138,6 @@ def state_out(one: AccountState) -> dict[str, Any]:
         "reauth_at": at_out(one.reauth_at), "renewed_at": at_out(one.obtained_at),
         "token_ends_at": at_out(None if one.state == "disconnected" else one.access_ends_at),
         "next_renewal_at": at_out(one.due_at),
-        "verified_at": at_out(one.verified_at),
+        "verified_at": at_out(one.verified_at), "superseded_at": at_out(one.superseded_at),
         "next": _next(one),
     }  # fmt: skip

@@ -43,9 +43,9 @@ Word = Annotated[str, Field(max_length=32)]
 
 
 class ConnectBody(Strict):
-    """Begin to connect an account."""
+    """Begin to connect an account; without purposes it is for what it was for before."""
 
-    purposes: Annotated[list[Word], Field(max_length=4)] = Field(default_factory=list)
+    purposes: Annotated[list[Word], Field(max_length=4)] | None = None
     pick: Annotated[str, Field(max_length=256)] | None = None
 
 

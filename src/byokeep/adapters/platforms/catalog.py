@@ -62,4 +62,5 @@ def _info(one: PlatformDescriptor) -> LoginInfo:
         id=one.id, provider=one.provider, name=one.published_name, lanes=one.lanes, oauth=oauth is not None,
         why_not=one.why_no_oauth,
         secret_optional=oauth is not None and oauth.client_auth is ClientAuth.BASIC_OR_PUBLIC, purposes=asked,
+        revokes_all=oauth is not None and oauth.revokes_all,
     )  # fmt: skip

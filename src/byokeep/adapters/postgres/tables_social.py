@@ -59,7 +59,7 @@ account_grant = Table(
     _at("reauth_at", nullable=True), _at("alarm_at", nullable=True), _at("due_at", nullable=True),
     Column("tries", Integer, nullable=False, server_default=text("0")),
     _at("verified_at", nullable=True), Column("drift", Boolean, nullable=False, server_default=text("false")),
-    Column("connected_seq", BigInteger, nullable=True), _at("changed_at"),
+    Column("connected_seq", BigInteger, nullable=True), _at("changed_at"), _at("superseded_at", nullable=True),
     PrimaryKeyConstraint("client_id", "account_id"),
     ForeignKeyConstraint(["client_id", "account_id"],
                          ["byokeep.platform_account.client_id", "byokeep.platform_account.id"]),

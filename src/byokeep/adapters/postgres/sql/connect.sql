@@ -126,6 +126,22 @@ SELECT count(*) AS found, max(a.account) AS ours FROM byokeep.account_grant g
  WHERE g.login = :login AND g.external_id = :external_id AND g.state <> 'revoked'
    AND NOT (g.client_id = :client_id AND g.account_id = :account_id);
 
+-- name: grants_answered
+-- Living grants of the accounts that answered a consent, of whatever client.
+SELECT g.client_id, g.account_id, a.account FROM byokeep.account_grant g
+  JOIN byokeep.platform_account a ON a.client_id = g.client_id AND a.id = g.account_id
+ WHERE g.login = :login AND g.app_id = :app_id AND g.external_id = ANY(CAST(:ids AS text[])) AND g.state = 'live'
+ ORDER BY g.client_id, g.account_id;
+
+-- name: grant_superseded
+-- To be looked at, and where it may have ended to be renewed, at once.
+UPDATE byokeep.account_grant
+   SET verified_at = NULL, changed_at = clock_timestamp(),
+       superseded_at = CASE WHEN :ends THEN clock_timestamp() ELSE superseded_at END,
+       due_at = CASE WHEN :ends AND due_at IS NOT NULL THEN LEAST(due_at, clock_timestamp()) ELSE due_at END
+ WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
+RETURNING account_id;
+
 -- name: grant_put
 INSERT INTO byokeep.account_grant
        (client_id, account_id, provider, login, app_id, external_id, username, display_name, link, state, version,
@@ -144,7 +160,7 @@ ON CONFLICT (client_id, account_id) DO UPDATE
        access_expires_at = EXCLUDED.access_expires_at, refresh_expires_at = EXCLUDED.refresh_expires_at,
        consent_expires_at = EXCLUDED.consent_expires_at, reauth_at = EXCLUDED.reauth_at,
        alarm_at = EXCLUDED.alarm_at, due_at = EXCLUDED.due_at, tries = 0, verified_at = now(),
-       drift = EXCLUDED.drift, connected_seq = EXCLUDED.connected_seq, changed_at = now()
+       drift = EXCLUDED.drift, connected_seq = EXCLUDED.connected_seq, superseded_at = NULL, changed_at = now()
 RETURNING *;
 
 -- name: account_ref_live
@@ -217,6 +233,12 @@ UPDATE byokeep.account_grant
  WHERE client_id = :client_id AND account_id = :account_id AND state = 'live'
 RETURNING *;
 
+-- name: grant_said
+-- The names that a platform says now, of an account that is lost for them.
+UPDATE byokeep.account_grant SET username = :username, display_name = :display_name
+ WHERE client_id = :client_id AND account_id = :account_id
+RETURNING account_id;
+
 -- name: grant_unchecked
 -- The look failed; where the token may be over, the renewal finds out. One that failed comes in its own time.
 UPDATE byokeep.account_grant
@@ -271,7 +293,7 @@ SELECT * FROM gone;
 -- every consent failed is nobody's account: who asks for all is not told of it, and who uses it again takes its row.
 SELECT a.*, p.profile, g.login, g.external_id, g.username AS said_username, g.display_name AS said_display_name,
        g.state AS grant_state, g.reason AS grant_reason, g.purposes, g.scopes, g.reauth_at, g.access_expires_at,
-       g.verified_at, g.drift, g.connected_seq, g.obtained_at, g.due_at,
+       g.verified_at, g.drift, g.connected_seq, g.obtained_at, g.due_at, g.superseded_at,
        g.state <> 'revoked'
          AND EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id
                         AND r.account_id = g.account_id AND r.state = 'deactivated')
@@ -314,6 +336,20 @@ RETURNING account_id;
 UPDATE byokeep.platform_account SET username = :username, display_name = :display_name
  WHERE client_id = :client_id AND id = :id
 RETURNING *;
+
+-- name: grants_beside
+-- Other accounts of a client at the same login, which may be of the same owner's consent.
+SELECT a.account FROM byokeep.account_grant g
+  JOIN byokeep.platform_account a ON a.client_id = g.client_id AND a.id = g.account_id
+ WHERE g.client_id = :client_id AND g.login = :login AND g.account_id <> :account_id AND g.state = 'live'
+   AND EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id AND r.account_id = g.account_id
+                  AND r.state IN ('pre_activation', 'active', 'suspended'))
+ ORDER BY a.account;
+
+-- name: grants_beside_look
+UPDATE byokeep.account_grant SET verified_at = NULL, changed_at = clock_timestamp()
+ WHERE client_id = :client_id AND login = :login AND account_id <> :account_id AND state = 'live'
+RETURNING account_id;
 
 -- name: grant_rest
 UPDATE byokeep.account_grant SET due_at = NULL, changed_at = clock_timestamp()

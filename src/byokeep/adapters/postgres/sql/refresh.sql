@@ -116,11 +116,14 @@ UPDATE byokeep.refresh_journal
 RETURNING id;
 
 -- name: refresh_placed
+-- What was given after a consent that may have ended the tokens proves that it did not; times of tokens are whole seconds.
 UPDATE byokeep.account_grant
    SET version = :version, access_version = :access_version, scopes = CAST(:scopes AS text[]),
        scopes_known = :scopes_known, obtained_at = :obtained_at, access_expires_at = :access_expires_at,
        refresh_expires_at = :refresh_expires_at, consent_expires_at = :consent_expires_at, reauth_at = :reauth_at,
        alarm_at = :alarm_at, due_at = CASE WHEN state = 'live' THEN CAST(:due_at AS timestamptz) END, tries = 0,
+       superseded_at = CASE WHEN date_trunc('second', superseded_at) > CAST(:obtained_at AS timestamptz)
+                            THEN superseded_at END,
        changed_at = clock_timestamp()
  WHERE client_id = :client_id AND account_id = :account_id AND version <= :version
 RETURNING version;
