@@ -4,6 +4,7 @@ Rules
 - The grant, the reference, the account's names, the records and the end of the consent stand or fall together.
 - ``platform_connected`` is said once, last, and only when the records before it prove the run (R5.2-13).
 - A person's login is what the way back of a closed platform needs; its steps are stored here, in order.
+- What a first consent verifies may do nothing yet: lanes that were set before are off again (R5.2-9).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _REF_RENEW: Final = Query("account_ref_renew", lambda row: UUID(str(row["id"])))
 _SOP_DONE: Final = Query("sop_connected", sops.sop_from)
 _JOURNAL_END: Final = Query("journal_end", lambda _: None)
 _TRANSFER: Final = Query("transfer_use", lambda row: UUID(str(row["id"])))
+_LANES_ANEW: Final = Query("account_lanes_anew", lambda row: int(row["had"]))
 _WAITING: Final = Query("grants_without_person", lambda row: int(row["found"]))
 
 
@@ -88,8 +90,7 @@ async def record(
     actor, face, version = app.system(one.request_id), found.face, placed.written.version
     ends = _Ends(login, found.tokens, one.account_id.bytes + version.to_bytes(4, "big"))
     async with app.db.begin(client_id=one.client_id) as tx:
-        client = await require_active(tx, one.client_id)
-        await _come_back(tx, app, actor, one, account)  # its row is locked before the chain
+        risk, had = await _begin(tx, app, actor, one, account, first=first)
         run = await tx.one(sops.LOCK, client_id=one.client_id, id=one.sop_id)
         await _transferred(tx, actor, found.transfer)
         write_seq = await _stored(tx, actor, one, account, placed, ends)
@@ -100,7 +101,7 @@ async def record(
         said: dict[str, FieldValue] = {"version": version, "account_id": app.digest(face.account_id)}
         done = await tx.append(connections.event(EventName.CONNECTED, Outcome.OK, actor, one, account, **said))
         await _put_grant(tx, one, account, found, placed, ends, done.seq)
-        await _put_ref(tx, app, one, account, version, ends, risk=client.risk.value)
+        await _put_ref(tx, app, one, account, version, ends, risk=risk)
         await tx.one(
             _NAMED, client_id=one.client_id, id=account.id, username=account.username or face.username or "",
             display_name=account.display_name or face.display_name or "",
@@ -116,7 +117,17 @@ async def record(
         )  # fmt: skip
         if ended is None:
             raise Conflict("connection_over", connection=one.id)
-        await _warn(tx, app, actor, one, account, found)
+        await _warn(tx, app, actor, one, account, found, emptied=had)
+
+
+async def _begin(
+    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, *, first: bool
+) -> tuple[str, bool]:
+    """Take the locks that come before the client's chain; returns the client's risk, and whether lanes were emptied."""
+    client = await require_active(tx, one.client_id)
+    had = await tx.one(_LANES_ANEW, client_id=one.client_id, id=account.id) if first else 0
+    await _come_back(tx, app, actor, one, account)
+    return client.risk.value, had > 0
 
 
 async def _transferred(tx: Tx, actor: Actor, wish: Wish | None) -> None:
@@ -197,8 +208,10 @@ async def _put_ref(
 
 
 async def _warn(
-    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, found: Found
+    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, found: Found, *, emptied: bool
 ) -> None:
+    if emptied:
+        await tx.append(_off(actor, one, account))
     if found.drift:
         fields: dict[str, FieldValue] = {
             "platform": account.platform.value, "login": one.login, "count": found.drift, "sop": str(one.sop_id),
@@ -212,6 +225,16 @@ async def _warn(
             await raise_alert(
                 tx, app, actor, reason=reason, severity="warning", client_id=one.client_id, object_id=account.id
             )
+
+
+def _off(actor: Actor, one: Connection, account: PlatformAccount) -> Event:
+    fields: dict[str, FieldValue] = {
+        "platform": account.platform.value, "login": one.login, "sop": str(one.sop_id), "lanes": "",
+    }  # fmt: skip
+    return Event(
+        name=EventName.LANES_SET, actor=actor, outcome=Outcome.OK, client_id=one.client_id, object_id=account.id,
+        fields=fields,
+    )  # fmt: skip
 
 
 async def _come_back(tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount) -> None:

@@ -34,6 +34,10 @@ SELECT pg_advisory_xact_lock(hashtextextended('connect:' || CAST(:client_id AS t
 SELECT * FROM byokeep.platform_account
  WHERE client_id = :client_id AND platform = :platform AND account = :account;
 
+-- name: account_hold
+SELECT * FROM byokeep.platform_account
+ WHERE client_id = :client_id AND platform = :platform AND account = :account FOR UPDATE;
+
 -- name: account_of
 SELECT * FROM byokeep.platform_account WHERE client_id = :client_id AND id = :id;
 
@@ -167,6 +171,13 @@ UPDATE byokeep.credential_ref
                                created_at + interval '399 days')
  WHERE client_id = :client_id AND id = :id
 RETURNING *;
+
+-- name: account_lanes_anew
+-- What an account may do is said after its first verification, and nothing that was said before outlives it.
+WITH was AS (SELECT lanes FROM byokeep.platform_account WHERE client_id = :client_id AND id = :id FOR UPDATE)
+UPDATE byokeep.platform_account a SET lanes = '{}' FROM was
+ WHERE a.client_id = :client_id AND a.id = :id
+RETURNING cardinality(was.lanes) AS had;
 
 -- name: account_named
 UPDATE byokeep.platform_account
