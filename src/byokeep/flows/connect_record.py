@@ -3,7 +3,8 @@
 Rules
 - The grant, the reference, the account's names, the records and the end of the consent stand or fall together.
 - ``platform_connected`` is said once, last, and only when the records before it prove the run (R5.2-13).
-- A person's login is what the way back of a closed platform needs; its steps are stored here, in order.
+- A person's login is what the way back of a closed platform needs; its steps are stored here, in order. A consent that
+  was begun before the platform was closed is none, and nothing of it is kept.
 - What a first consent verifies may do nothing yet: lanes that were set before are off again (R5.2-9).
 """
 
@@ -28,6 +29,7 @@ from byokeep.flows.clients import require_active
 from byokeep.flows.connections import Connection
 from byokeep.flows.refresher_app import Login, Posts, RefresherApp
 from byokeep.flows.refusal import raise_alert
+from byokeep.flows.scopes import hold_open
 from byokeep.flows.transfers import Wish
 from byokeep.ports import Query, Tx, Written
 
@@ -82,8 +84,8 @@ async def record(
     """Write down a connected account.
 
     Raises:
-        Conflict: ``connection_over``; the account is another's (a unique index says so); ``account_was_elsewhere``: its
-            transfer is used up or over.
+        Conflict: ``connection_over``; ``begun_before_close``; the account is another's (a unique index says so);
+            ``account_was_elsewhere``: its transfer is used up or over.
         Integrity: ``evidence_missing``.
         Unavailable: Whether it happened is not known.
     """
@@ -124,6 +126,8 @@ async def _begin(
     tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, *, first: bool
 ) -> tuple[str, bool]:
     """Take the locks that come before the client's chain; returns the client's risk, and whether lanes were emptied."""
+    # A close waits for this transaction, or this one sees it.
+    await hold_open(tx, [f"client:{one.client_id}:platform:{account.platform.value}"])
     client = await require_active(tx, one.client_id)
     had = await tx.one(_LANES_ANEW, client_id=one.client_id, id=account.id) if first else 0
     await _come_back(tx, app, actor, one, account)
@@ -156,7 +160,11 @@ async def _stored(tx: Tx, actor: Actor, one: Connection, account: PlatformAccoun
         "version": placed.written.version, "path": place.path, "store_request": placed.written.request_id,
     }  # fmt: skip
     fields |= {name: _stamp(at) for name, at in (("due_at", ends.due), ("reauth_at", ends.reauth)) if at is not None}
-    return (await tx.append(connections.event(EventName.TOKENS_STORED, Outcome.OK, actor, one, account, **fields))).seq
+    event = connections.event(EventName.TOKENS_STORED, Outcome.OK, actor, one, account, **fields)
+    stored = await tx.append(event)
+    if await reenabling.closed_since(tx, one.client_id, account.platform.value, one.started_at):
+        raise Conflict("begun_before_close")
+    return stored.seq
 
 
 async def _verified(
@@ -240,9 +248,10 @@ def _off(actor: Actor, one: Connection, account: PlatformAccount) -> Event:
 async def _come_back(tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount) -> None:
     """Take the steps that a person's login is on the way back of a closed platform, if it is the last one missing."""
     platform = account.platform.value
-    if await tx.one(_WAITING, client_id=one.client_id, provider=platform, account_id=account.id):
-        return
     person = await reenabling.is_person(tx, one.client_id, one.started_by)
+    if await tx.one(_WAITING, client_id=one.client_id, provider=platform, account_id=account.id):
+        await reenabling.refuse_machine(tx, one.client_id, platform, by_person=person)
+        return
     steps = (Reauthorised(by_person=person), IdentityChecked(matches=True), ScopesChecked(missing=frozenset()))
     for step in steps:
         await reenabling.step(tx, app, actor, one.client_id, platform, step, account_id=account.id)

@@ -54,6 +54,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     ),
     (_BROKER, _WORKER): (
         EventName.PLATFORM_CLOSED, EventName.PLATFORM_STEPPED, EventName.ACCOUNT_TRANSFERRED,
+        EventName.REAUTH_NEEDED,
         EventName.PROFILE_OPENED, EventName.PROFILE_OPENING_ENDED, EventName.PROFILE_SEAL, EventName.PROFILE_SEALED,
     ),
     (_WORKER,): (
@@ -65,7 +66,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.ORPHAN_FOUND, EventName.ORPHAN_DESTROYED,
         EventName.CONNECTED, EventName.TOKENS_STORED, EventName.ACCOUNT_VERIFIED, EventName.ACCOUNT_QUARANTINED,
         EventName.ACCOUNT_DRIFTED, EventName.REFRESH_STARTED, EventName.REFRESHED, EventName.REFRESH_FAILED,
-        EventName.CHAIN_BROKEN, EventName.REAUTH_NEEDED, EventName.GRANT_REVOKED,
+        EventName.CHAIN_BROKEN, EventName.GRANT_REVOKED,
     ),
     (_BROKER,): (
         EventName.ACCOUNT_IDENTIFIED, EventName.LEASE_ISSUED,

@@ -204,9 +204,11 @@ UPDATE byokeep.refresh_journal SET phase = 'closed', reason = 'reconnected', end
 RETURNING id;
 
 -- name: grants_without_person
--- Other accounts of this platform that still wait for their person.
-SELECT count(*) AS found FROM byokeep.account_grant
- WHERE client_id = :client_id AND provider = :provider AND account_id <> :account_id AND state = 'needs_reauth';
+-- Other accounts of this platform that still wait for their person. One that a person has disconnected does not.
+SELECT count(*) AS found FROM byokeep.account_grant g
+ WHERE g.client_id = :client_id AND g.provider = :provider AND g.account_id <> :account_id AND g.state = 'needs_reauth'
+   AND EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id AND r.account_id = g.account_id
+                  AND r.state IN ('pre_activation', 'active', 'suspended'));
 
 -- name: grants_to_check
 -- Accounts of a login that are due for a look; one that was not to be looked at is left alone for a while.
