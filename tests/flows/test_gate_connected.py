@@ -156,6 +156,34 @@ async def test_a_job_compares_with_what_the_consent_said(stand: Stand) -> None:
     assert stand.db.sql(points).strip() == "0441"  # the letter that gives the look-alike away, for who looks at it
 
 
+@pytest.mark.req("R5.2-5")
+async def test_no_job_takes_a_mismatch_back(stand: Stand) -> None:
+    """Another account was seen: no later report of the right one, of another name or of nothing lets an act pass, and
+    none puts off the look that may. An account without a connection has jobs alone to look at it."""
+    account, lease = await ready(stand)
+    face = f"SELECT identity, identified_at FROM byokeep.platform_account WHERE id = '{account.id}'"
+
+    async def seen(**changed: Any) -> str:
+        body = {"lease_id": lease, **account.face, **changed}
+        return str((await stand.call("POST", f"/v1/accounts/{account.client}/x/acme/identity", "runner", body))[1]
+                   ["identity"])  # fmt: skip
+
+    assert await seen(id="other") == "mismatch"
+    then = stand.db.sql(face)
+    assert then.startswith("mismatch|")
+    for changed, verdict in (({}, "match"), ({"username": "new"}, "drift"), ({"id": None}, "unknown")):
+        assert await seen(**changed) == verdict
+        assert stand.db.sql(face) == then
+        assert await denied(stand, lease) == "identity_mismatch"
+    stand.db.sql(f"UPDATE byokeep.account_grant SET state = 'needs_reauth' {account.where}")
+    assert await seen() == "match"
+    assert stand.db.sql(face) == then
+    stand.db.sql(f"DELETE FROM byokeep.account_grant {account.where}")
+    face_by_hand = {"id": "acme", "username": "acme", "display_name": "Acme Ltd"}
+    assert await seen(**face_by_hand) == "match"
+    assert stand.db.sql(face).startswith("match|")
+
+
 @pytest.mark.req("R7.2-1")
 async def test_a_lost_platform_denies_every_act_and_the_others_run_on(stand: Stand) -> None:
     """Likes, comments, messages and posts are denied on that platform; another one and another client go on."""

@@ -37,7 +37,11 @@ async def approve(stand: Stand, request: str, who: str | Person = "approver") ->
 
 
 async def back(stand: Stand, client: UUID) -> None:
-    """What connecting again does: a person's login, and both checks."""
+    """What connecting again does: a person's login, both checks, a live grant; and a lane that is set anew."""
+    stand.db.sql(
+        f"UPDATE byokeep.account_grant SET state = 'live', reason = '' WHERE client_id = '{client}';"
+        f"UPDATE byokeep.platform_account SET lanes = '{{api}}' WHERE client_id = '{client}'"
+    )
     for event in (Reauthorised(by_person=True), IdentityChecked(True), ScopesChecked(frozenset())):
         await step(stand, client, event)
 
@@ -192,8 +196,8 @@ async def test_one_person_closes_at_once(stand: Stand) -> None:
 async def test_only_a_person_s_login_leads_back(stand: Stand) -> None:
     """A renewal that goes well changes nothing; machines and our own tasks are refused; there is no other door."""
     account = await connect(stand, await stand.client())
-    await close(stand, account.client)
     lease = (await stand.lease(await stand.job(account.client, secrets=["x"])))["lease_id"]
+    await close(stand, account.client)
     # What a background renewal leaves behind: new versions, a live grant, a fresh verification.
     stand.db.sql(
         "UPDATE byokeep.account_grant SET state = 'live', version = 2, access_version = 2, verified_at = now(),"

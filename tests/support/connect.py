@@ -186,13 +186,17 @@ class Office:
         async with self.custody(client, login) as custody:
             return unpack_tokens(await custody.read(place, await custody.newest(place)))
 
-    async def nothing_kept(self, client: UUID, login: str, account_id: str) -> None:
-        """The store holds nothing of the account, no row speaks of a grant, and nothing was done at a platform."""
+    async def nothing_kept_of(self, client: UUID, login: str, account_id: str) -> None:
+        """The store holds nothing of the account, and no row speaks of a grant."""
         assert not any((await self.live(client, login, account_id)).values())
-        assert (await self.social.show("effects"))["total"] == 0
-        assert self.sql(f"SELECT lanes FROM byokeep.platform_account WHERE id = '{account_id}'") == "{}"
         assert self.sql(f"SELECT count(*) FROM byokeep.account_grant WHERE account_id = '{account_id}'") == "0"
         assert self.sql(f"SELECT count(*) FROM byokeep.credential_ref WHERE account_id = '{account_id}'") == "0"
+
+    async def nothing_kept(self, client: UUID, login: str, account_id: str) -> None:
+        """The store holds nothing of the account, no row speaks of a grant, and nothing was done at a platform."""
+        await self.nothing_kept_of(client, login, account_id)
+        assert (await self.social.show("effects"))["total"] == 0
+        assert self.sql(f"SELECT lanes FROM byokeep.platform_account WHERE id = '{account_id}'") == "{}"
         assert not self.desk.stand.events("platform_connected")
 
 

@@ -33,14 +33,16 @@ def close(client: UUID, platform: OAuthPlatform, *, reason: Cause) -> None:
     Args:
         client: Whose platform.
         platform: Which one; the client's other platforms go on.
-        reason: What is known: compromised, revoked, lockout, missing_scope or identity_mismatch.
+        reason: What is known: compromised, revoked, lockout, missing_scope or identity_mismatch. The first two and the
+            last put each connected account there out of use until its own login.
     """
     body = {"client_id": str(client), "platform": platform, "cause": reason}
     closed = run(call("POST", "/v1/platforms/close", body=body))
     note = (
         "It comes back by a person's login at the platform, which checks identity and permissions, and then a canary.\n"
+        "Each account that `byokeep account list` calls needs_reauth has a login of its own, begun from now on.\n"
         + way_back.of_client(client)
-        + "\nAfter the login: "
+        + "\nAfter the logins: "
         + again(f"incident platform canary {client} {platform}")
     )
     tell(closed, title="Platform", note=note)

@@ -163,6 +163,8 @@ _OF_CONNECTION: Final = {
     "no_account": "This login opens no account of that kind; log in as somebody who manages one, then begin again.",
     "several_accounts": "This login opens several: begin again with --pick and the id of the one that is meant.",
     "pick_not_there": "The id of --pick is none of the accounts that this login opens; begin again with the right one.",
+    "pick_is_another_account": "This name is another account's; connect the picked one under a name of its own.",
+    "begun_before_close": "The platform was closed for this client after the consent was begun; begin again.",
     "already_connected": "This client has the account already, under the name that `held as` shows.",
     "account_taken": "This account can not be connected here. If it moves, its present owner disconnects it first.",
     "account_was_elsewhere": "Another client had this account; if it moves, ask for it: `byokeep account transfer`.",

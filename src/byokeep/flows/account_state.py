@@ -195,10 +195,7 @@ def _allow(app: WebApp, found: AccountState, lanes: frozenset[Lane]) -> None:
     if not lanes <= offered:
         raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
     if lanes and any(one.oauth for one in here) and not found.verified:
-        step = "Connect the account first: `byokeep account connect`."
-        if found.state == "connected" and found.superseded_at is not None:
-            step = "Another consent may have ended its tokens; `byokeep account verify` it first."
-        raise Conflict("account_not_verified", next_step=step, state=found.state)
+        raise _not_verified(found)
 
 
 async def _set_lanes(tx: Tx, actor: Actor, found: AccountState, policy: LanePolicy) -> None:
@@ -314,6 +311,13 @@ def platform_of(logins: Sequence[LoginInfo], where: str) -> Provider:
     raise Rejected("unknown_platform", next_step="Name a platform or a login: " + ", ".join(known) + ".")
 
 
+def _not_verified(found: AccountState) -> Conflict:
+    step = "Connect the account first: `byokeep account connect`."
+    if found.state == "connected" and found.superseded_at is not None:
+        step = "Another consent may have ended its tokens; `byokeep account verify` it first."
+    return Conflict("account_not_verified", next_step=step, state=found.state)
+
+
 def _not_connected(found: AccountState) -> Conflict:
     return Conflict(
         "account_not_connected", next_step="Connect it first: `byokeep account connect`.", state=found.state
@@ -338,7 +342,7 @@ async def set_lanes_by_hand(
     Raises:
         Denied, NotFound: As :func:`get_state`.
         Rejected: ``lane_not_offered``, and as :func:`byokeep.flows.accounts.set_lanes`.
-        Conflict: ``account_not_verified``, of one that a platform knows by a grant.
+        Conflict: ``account_not_verified``, of one that was registered by no person.
     """
     await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
     known = parse_platform(platform)
@@ -352,4 +356,6 @@ async def set_lanes_by_hand(
     async with recorded_rejections(app, actor, EventName.ACCOUNT_REGISTERED, client_id=client_id):
         if not lanes <= offered:
             raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
+        if found is not None and found.state == "not_connected" and lanes:
+            raise _not_verified(found)
     return await set_lanes(app, actor, client_id, platform=platform, account=account, lanes=lanes)

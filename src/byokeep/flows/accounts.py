@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import PLATFORMS, Actor, ClientId, Lane, Provider
 from byokeep.core.plain_text import check_name, refuse_secret
@@ -66,7 +66,8 @@ def account_from(row: Row) -> PlatformAccount:
 
 INSERT: Final = Query("account_insert", account_from)
 _LIST: Final = Query("accounts_list", account_from)
-_FIND: Final = Query("account_find", account_from)
+_HOLD: Final = Query("account_hold", account_from)
+_CONNECTED: Final = Query("grant_of", lambda _: True)
 _SET_LANES: Final = Query("account_set_lanes", account_from)
 
 
@@ -112,12 +113,12 @@ async def register_account(
 async def set_lanes(
     app: App, actor: Actor, client_id: ClientId, *, platform: str, account: str, lanes: frozenset[Lane]
 ) -> PlatformAccount:
-    """Set which lanes may be used with an account.
+    """Set which lanes may be used with an account that is not connected.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found`` for an unknown account.
         Rejected: ``not_a_platform``, ``bad_account``.
-        Conflict: ``profile_not_proved``: the browser lane, without a validated profile.
+        Conflict: ``profile_not_proved``: the browser lane, without a validated profile; ``connected_meanwhile``.
     """
     await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
     known = parse_platform(platform)
@@ -133,9 +134,11 @@ async def _set_lanes(
     app: App, actor: Actor, client_id: ClientId, known: Provider, account: str, lanes: frozenset[Lane]
 ) -> PlatformAccount | None:
     async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(_FIND, client_id=client_id, platform=known.value, account=account)
+        found = await tx.maybe(_HOLD, client_id=client_id, platform=known.value, account=account)
         if found is None:
             return None
+        if await tx.maybe(_CONNECTED, client_id=client_id, account_id=found.id):
+            raise Conflict("connected_meanwhile", next_step="See `byokeep account show`, then set its lanes again.")
         await require_proof(tx, client_id, found.id, lanes)
         row = await tx.maybe(
             _SET_LANES, client_id=client_id, platform=known.value, account=account,

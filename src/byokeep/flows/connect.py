@@ -101,7 +101,7 @@ async def start(
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
         Rejected: ``unknown_login``, ``platform_without_oauth``, ``bad_purpose``, ``bad_account``, ``bad_pick``,
-            ``no_app``, ``client_not_active``.
+            ``no_app``, ``client_not_active``, ``pick_is_another_account``.
         Conflict: ``other_login``, ``connection_in_progress``, ``stale_version``.
         Unavailable: Store or database; ``no_custodian``. Beginning again is safe.
     """
@@ -119,7 +119,7 @@ async def start(
             known = await _account(tx, app, actor, client_id, wish)
             if purposes is None:
                 wish = replace(wish, purposes=await _former(tx, known, info))
-            replaces = await _replaces(tx, app, actor, known, login)
+            replaces = await _replaces(tx, app, actor, known, wish)
             made, url = await _begin(tx, app, actor, wish, ours, known, replaces, (state, binding))
     return Started(
         id=made.id, sop_id=made.sop_id, account_id=known.id, url=url, binding=binding, redirect_uri=made.redirect_uri,
@@ -160,7 +160,7 @@ async def _former(tx: Tx, account: PlatformAccount, info: LoginInfo) -> tuple[st
     return tuple(sorted(set(grant.purposes) & set(info.purposes)))
 
 
-async def _replaces(tx: Tx, app: WebApp, actor: Actor, account: PlatformAccount, login: str) -> int | None:
+async def _replaces(tx: Tx, app: WebApp, actor: Actor, account: PlatformAccount, wish: _Wish) -> int | None:
     """End what was begun before and not answered; returns the version of the tokens that are there."""
     for other in await tx.all(connections.OF_ACCOUNT, client_id=account.client_id, account_id=account.id):
         if other.state != "started":
@@ -171,11 +171,20 @@ async def _replaces(tx: Tx, app: WebApp, actor: Actor, account: PlatformAccount,
         await connections.end(tx, actor, other, account, to="expired", reason="superseded")
     grant = await tx.maybe(connections.GRANT, client_id=account.client_id, account_id=account.id)
     if grant is None or grant.state == "revoked":
+        _picked(wish, account.account if grant is None and account.username else None)
         return None
-    if grant.login != login:
+    if grant.login != wish.info.id:
         step = f"This name is taken by an account of {grant.login}; choose another name."
         raise Conflict("other_login", next_step=step, login=grant.login)
+    _picked(wish, grant.external_id)
     return grant.version
+
+
+def _picked(wish: _Wish, known: str | None) -> None:
+    """Refuse to take another account under a name that already is one's: that one alone could come of it."""
+    if wish.wanted is not None and known is not None and wish.wanted != known:
+        step = "This name is another account's; connect the picked one under a name of its own."
+        raise Rejected("pick_is_another_account", next_step=step)
 
 
 async def _begin(

@@ -252,6 +252,8 @@ def _who(case: Case, faces: tuple[Face, ...]) -> tuple[Face, int]:
         if len(faces) > 1 and not case.login.several_allowed:
             raise Rejected("account_not_chosen", cause="several_accounts")
         expected = replace(_named(case), account_id=chosen.account_id)
+    elif case.one.wanted not in (None, expected.account_id):
+        raise Rejected("pick_is_another_account")
     seen = compare(expected, faces, app_id=case.ours.app_id, several_allowed=case.login.several_allowed)
     if seen.verdict is Verdict.MISMATCH:
         raise Conflict("other_account", cause=seen.why.value, code_points=",".join(seen.code_points) or None)

@@ -3,7 +3,9 @@
 Rules
 - The grant, the reference, the account's names, the records and the end of the consent stand or fall together.
 - ``platform_connected`` is said once, last, and only when the records before it prove the run (R5.2-13).
-- A person's login is what the way back of a closed platform needs; its steps are stored here, in order.
+- A person's login is what the way back of a closed platform needs; its steps are stored here, in order. A consent that
+  was begun before the platform was closed is none, and nothing of it is kept.
+- What a first consent verifies may do nothing yet: lanes that were set before are off again (R5.2-9).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from byokeep.flows.clients import require_active
 from byokeep.flows.connections import Connection
 from byokeep.flows.refresher_app import Login, Posts, RefresherApp
 from byokeep.flows.refusal import raise_alert
+from byokeep.flows.scopes import hold_open
 from byokeep.flows.transfers import Wish
 from byokeep.ports import Query, Tx, Written
 
@@ -38,6 +41,7 @@ _REF_RENEW: Final = Query("account_ref_renew", lambda row: UUID(str(row["id"])))
 _SOP_DONE: Final = Query("sop_connected", sops.sop_from)
 _JOURNAL_END: Final = Query("journal_end", lambda _: None)
 _TRANSFER: Final = Query("transfer_use", lambda row: UUID(str(row["id"])))
+_LANES_ANEW: Final = Query("account_lanes_anew", lambda row: int(row["had"]))
 _WAITING: Final = Query("grants_without_person", lambda row: int(row["found"]))
 
 
@@ -80,16 +84,15 @@ async def record(
     """Write down a connected account.
 
     Raises:
-        Conflict: ``connection_over``; the account is another's (a unique index says so); ``account_was_elsewhere``: its
-            transfer is used up or over.
+        Conflict: ``connection_over``; ``begun_before_close``; the account is another's (a unique index says so);
+            ``account_was_elsewhere``: its transfer is used up or over.
         Integrity: ``evidence_missing``.
         Unavailable: Whether it happened is not known.
     """
     actor, face, version = app.system(one.request_id), found.face, placed.written.version
     ends = _Ends(login, found.tokens, one.account_id.bytes + version.to_bytes(4, "big"))
     async with app.db.begin(client_id=one.client_id) as tx:
-        client = await require_active(tx, one.client_id)
-        await _come_back(tx, app, actor, one, account, login, found)  # its row is locked before the chain
+        risk, had = await _begin(tx, app, actor, one, account, login, found, first=first)
         run = await tx.one(sops.LOCK, client_id=one.client_id, id=one.sop_id)
         await _transferred(tx, actor, found.transfer)
         write_seq = await _stored(tx, actor, one, account, placed, ends)
@@ -100,7 +103,7 @@ async def record(
         said: dict[str, FieldValue] = {"version": version, "account_id": app.digest(face.account_id)}
         done = await tx.append(connections.event(EventName.CONNECTED, Outcome.OK, actor, one, account, **said))
         await _put_grant(tx, one, account, found, placed, ends, done.seq)
-        await _put_ref(tx, app, one, account, version, ends, risk=client.risk.value)
+        await _put_ref(tx, app, one, account, version, ends, risk=risk)
         await tx.one(
             _NAMED, client_id=one.client_id, id=account.id, username=account.username or face.username or "",
             display_name=account.display_name or face.display_name or "",
@@ -116,7 +119,20 @@ async def record(
         )  # fmt: skip
         if ended is None:
             raise Conflict("connection_over", connection=one.id)
-        await _warn(tx, app, actor, one, account, found)
+        await _warn(tx, app, actor, one, account, found, emptied=had)
+
+
+async def _begin(
+    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, login: Login, found: Found, *,
+    first: bool,
+) -> tuple[str, bool]:  # fmt: skip
+    """Take the locks that come before the client's chain; returns the client's risk, and whether lanes were emptied."""
+    # A close waits for this transaction, or this one sees it.
+    await hold_open(tx, [f"client:{one.client_id}:platform:{account.platform.value}"])
+    client = await require_active(tx, one.client_id)
+    had = await tx.one(_LANES_ANEW, client_id=one.client_id, id=account.id) if first else 0
+    await _come_back(tx, app, actor, one, account, login, found)
+    return client.risk.value, had > 0
 
 
 async def _transferred(tx: Tx, actor: Actor, wish: Wish | None) -> None:
@@ -145,7 +161,11 @@ async def _stored(tx: Tx, actor: Actor, one: Connection, account: PlatformAccoun
         "version": placed.written.version, "path": place.path, "store_request": placed.written.request_id,
     }  # fmt: skip
     fields |= {name: _stamp(at) for name, at in (("due_at", ends.due), ("reauth_at", ends.reauth)) if at is not None}
-    return (await tx.append(connections.event(EventName.TOKENS_STORED, Outcome.OK, actor, one, account, **fields))).seq
+    event = connections.event(EventName.TOKENS_STORED, Outcome.OK, actor, one, account, **fields)
+    stored = await tx.append(event)
+    if await reenabling.closed_since(tx, one.client_id, account.platform.value, one.started_at):
+        raise Conflict("begun_before_close")
+    return stored.seq
 
 
 async def _verified(
@@ -197,8 +217,10 @@ async def _put_ref(
 
 
 async def _warn(
-    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, found: Found
+    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, found: Found, *, emptied: bool
 ) -> None:
+    if emptied:
+        await tx.append(_off(actor, one, account))
     if found.drift:
         fields: dict[str, FieldValue] = {
             "platform": account.platform.value, "login": one.login, "count": found.drift, "sop": str(one.sop_id),
@@ -221,14 +243,25 @@ async def _lacking(tx: Tx, one: Connection, login: Login, found: Found) -> froze
     return frozenset(what for what in (before.purposes if before else ()) if not set(login.needed[what]) <= granted)
 
 
+def _off(actor: Actor, one: Connection, account: PlatformAccount) -> Event:
+    fields: dict[str, FieldValue] = {
+        "platform": account.platform.value, "login": one.login, "sop": str(one.sop_id), "lanes": "",
+    }  # fmt: skip
+    return Event(
+        name=EventName.LANES_SET, actor=actor, outcome=Outcome.OK, client_id=one.client_id, object_id=account.id,
+        fields=fields,
+    )  # fmt: skip
+
+
 async def _come_back(
     tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, login: Login, found: Found
 ) -> None:
     """Take the steps that a person's login is on the way back of a closed platform, if it is the last one missing."""
     platform = account.platform.value
-    if await tx.one(_WAITING, client_id=one.client_id, provider=platform, account_id=account.id):
-        return
     person = await reenabling.is_person(tx, one.client_id, one.started_by)
+    if await tx.one(_WAITING, client_id=one.client_id, provider=platform, account_id=account.id):
+        await reenabling.refuse_machine(tx, one.client_id, platform, by_person=person)
+        return
     lacking = await _lacking(tx, one, login, found)
     steps = (Reauthorised(by_person=person), IdentityChecked(matches=True), ScopesChecked(missing=lacking))
     for step in steps:

@@ -2,7 +2,7 @@
 
 Rules
 - One person closes a platform for a client, at once. Nobody opens it: a person's login, two checks and the acts of a
-  canary do, in that order.
+  canary do, in that order. Which accounts need that login, :mod:`byokeep.flows.doubted` says.
 - The canary is begun by two people: an operator asks when the permissions have been checked, an approver confirms
   within 15 minutes, once, for exactly the state that was asked for.
 - Whoever asks for a later stage than the next is refused with a conflict.
@@ -24,6 +24,7 @@ from byokeep.core.model import PLATFORMS, Actor, ClientId, Provider
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.reenable import CanaryStarted, Cause, Jump, Reenable, next_state
+from byokeep.flows import doubted
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import absent, permit
 from byokeep.flows.reenabling import lose, state_of, step
@@ -67,7 +68,7 @@ _USE: Final = Query("canary_use_approval", lambda row: row["id"])
 
 
 async def close_platform(app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, cause: str) -> Reenable:
-    """Close a platform for a client. Returns when no act on it can start any more.
+    """Close a platform for a client. Returns when no act on it can start any more, and its accounts are out of use.
 
     Args:
         cause: One of ``CAUSES``.
@@ -75,7 +76,8 @@ async def close_platform(app: BrokerApp, actor: Actor, client_id: ClientId, plat
     Raises:
         Rejected: ``unknown_platform``, ``no_way_back``, ``unknown_cause``.
         NotFound: The client is not one of the actor's.
-        Unavailable: The database; nothing is served then either.
+        Unavailable: The database. With ``database_busy`` the platform may be closed already and its accounts not be out
+            of use yet: close it again.
     """
     authorise(actor, Verb.PLATFORM_CLOSE, client_id=client_id)
     _check_platform(platform)
@@ -89,6 +91,9 @@ async def close_platform(app: BrokerApp, actor: Actor, client_id: ClientId, plat
     # Whoever holds the scope may not keep this out; the answer waits until what was decided before is over.
     state = await _close(app, actor, client_id, platform, Cause(cause), locked=False)
     await asyncio.sleep(DECISIONS_END_S)
+    async with app.db.begin(client_id=client_id) as tx:
+        await doubted.hold(tx, client_id, platform, locked=False)
+        await doubted.put_out_of_use(tx, actor, client_id, platform, Cause(cause))
     return state
 
 
@@ -97,7 +102,12 @@ async def _close(
 ) -> Reenable:
     async with app.db.begin(client_id=client_id) as tx:
         await tx.one(_CLIENT, client_id=client_id)
-        return await lose(tx, app, actor, client_id, platform, cause, locked=locked)
+        if locked:
+            await doubted.hold(tx, client_id, platform, locked=True)
+        state = await lose(tx, app, actor, client_id, platform, cause, locked=locked)
+        if locked:
+            await doubted.put_out_of_use(tx, actor, client_id, platform, cause)
+        return state
 
 
 async def list_platforms(app: BrokerApp, actor: Actor, client_id: ClientId) -> tuple[list[Platform], list[OpenRequest]]:

@@ -13,13 +13,14 @@ It may not open anything: only a person's login and the acts of the canary do.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, Integrity
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
-from byokeep.core.reenable import Cause, Ended, Lost, Reenable, ScopesChecked, Stage, Take, next_state
+from byokeep.core.reenable import Cause, Ended, Lost, Reauthorised, Reenable, ScopesChecked, Stage, Take, next_state
 from byokeep.core.reenable import Event as Step
 from byokeep.flows.app import App
 from byokeep.flows.refusal import raise_alert
@@ -31,6 +32,7 @@ _BEGIN: Final = Query("reenabling_begin", lambda row: int(row["revision"]))
 _HOLD: Final = Query("reenabling_hold", lambda row: row)
 _MOVE: Final = Query("reenabling_move", lambda row: int(row["revision"]))
 _PERSON: Final = Query("reenabling_person", lambda row: row["id"])
+_CLOSED_SINCE: Final = Query("reenabling_closed_since", lambda row: bool(row["found"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,27 @@ async def step(
               outcome=Outcome.FAILED if failed else Outcome.OK)
     )  # fmt: skip
     return state
+
+
+async def refuse_machine(tx: Tx, client_id: UUID, platform: str, *, by_person: bool) -> None:
+    """Refuse a login that may not lead back, before it is known whether it is the last one that is missing.
+
+    Raises:
+        Denied: ``reauth_needs_a_person``.
+        Integrity: ``reenabling_unreadable``.
+    """
+    row = await tx.maybe(_HOLD, client_id=client_id, platform=platform)
+    if row is not None and (seen := state_of(row)).stage is not Stage.OPEN:
+        next_state(seen, Reauthorised(by_person=by_person))
+
+
+async def closed_since(tx: Tx, client_id: UUID, platform: str, since: datetime) -> bool:
+    """Whether a platform was closed at or after a moment.
+
+    Args:
+        tx: Has appended to the client's chain: a close does, too, so that no uncommitted one is missed.
+    """
+    return await tx.one(_CLOSED_SINCE, client_id=client_id, platform=platform, since=since)
 
 
 async def take(tx: Tx, client_id: UUID, platform: str) -> Taken | None:

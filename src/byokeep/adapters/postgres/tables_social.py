@@ -127,6 +127,7 @@ reenabling = Table(
     Column("number", Integer, nullable=False), Column("taken", Integer, nullable=False),
     Column("done", Integer, nullable=False), Column("way", Integer, nullable=False),
     Column("revision", BigInteger, nullable=False), _at("changed_at"),
+    _at("closed_at"),  # a consent that was begun before leads nowhere
     PrimaryKeyConstraint("client_id", "platform"),
     _one_of("platform", "meta", "tiktok", "linkedin", "youtube", "x", "skool"),
     _one_of("cause", "revoked", "lockout", "missing_scope", "chain_broken", "compromised", "identity_mismatch",

@@ -36,7 +36,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.CLIENT_CREATED, EventName.ACCOUNT_REGISTERED,
         EventName.KEY_LISTED, EventName.KEY_READ_METADATA, EventName.LEAK_FINGERPRINTS_READ,
         EventName.PLATFORM_APP_SET, EventName.CONNECTION_STARTED, EventName.CONNECTION_ANSWERED,
-        EventName.DRIFT_CONFIRMED, EventName.LANES_SET, EventName.WEBHOOK_STORED, EventName.WEBHOOK_RETIRED,
+        EventName.DRIFT_CONFIRMED, EventName.WEBHOOK_STORED, EventName.WEBHOOK_RETIRED,
         EventName.REFRESHER_GONE,
         EventName.PROFILE_CREATED, EventName.PROFILE_WORK_ASKED, EventName.PROFILE_CONFIRMED,
         EventName.VAULT_INCIDENT_OPENED, EventName.VAULT_INCIDENT_CLOSED,
@@ -47,12 +47,14 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     (_WEB, _WORKER): (
         EventName.KEY_WRITE, EventName.KEY_STORED, EventName.KEY_STATE_CHANGED, EventName.KEY_DESTROYED,
         EventName.KEY_ONBOARDING_FAILED, EventName.KEY_SHARED_VALUE, EventName.CONNECT_FAILED,
+        EventName.LANES_SET,
         EventName.KEK_CHANGED, EventName.PROFILE_RETIRED,
         EventName.PROFILE_WORK_ENDED,
         EventName.VAULT_INCIDENT_STEPPED, EventName.VAULT_INCIDENT_SESSION,
     ),
     (_BROKER, _WORKER): (
         EventName.PLATFORM_CLOSED, EventName.PLATFORM_STEPPED, EventName.ACCOUNT_TRANSFERRED,
+        EventName.REAUTH_NEEDED,
         EventName.PROFILE_OPENED, EventName.PROFILE_OPENING_ENDED, EventName.PROFILE_SEAL, EventName.PROFILE_SEALED,
     ),
     (_WORKER,): (
@@ -64,7 +66,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.ORPHAN_FOUND, EventName.ORPHAN_DESTROYED,
         EventName.CONNECTED, EventName.TOKENS_STORED, EventName.ACCOUNT_VERIFIED, EventName.ACCOUNT_QUARANTINED,
         EventName.ACCOUNT_DRIFTED, EventName.REFRESH_STARTED, EventName.REFRESHED, EventName.REFRESH_FAILED,
-        EventName.CHAIN_BROKEN, EventName.REAUTH_NEEDED, EventName.GRANT_REVOKED,
+        EventName.CHAIN_BROKEN, EventName.GRANT_REVOKED,
     ),
     (_BROKER,): (
         EventName.ACCOUNT_IDENTIFIED, EventName.LEASE_ISSUED,

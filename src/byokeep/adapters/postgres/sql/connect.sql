@@ -34,6 +34,10 @@ SELECT pg_advisory_xact_lock(hashtextextended('connect:' || CAST(:client_id AS t
 SELECT * FROM byokeep.platform_account
  WHERE client_id = :client_id AND platform = :platform AND account = :account;
 
+-- name: account_hold
+SELECT * FROM byokeep.platform_account
+ WHERE client_id = :client_id AND platform = :platform AND account = :account FOR UPDATE;
+
 -- name: account_of
 SELECT * FROM byokeep.platform_account WHERE client_id = :client_id AND id = :id;
 
@@ -184,6 +188,13 @@ UPDATE byokeep.credential_ref
  WHERE client_id = :client_id AND id = :id
 RETURNING *;
 
+-- name: account_lanes_anew
+-- What an account may do is said after its first verification, and nothing that was said before outlives it.
+WITH was AS (SELECT lanes FROM byokeep.platform_account WHERE client_id = :client_id AND id = :id FOR UPDATE)
+UPDATE byokeep.platform_account a SET lanes = '{}' FROM was
+ WHERE a.client_id = :client_id AND a.id = :id
+RETURNING cardinality(was.lanes) AS had;
+
 -- name: account_named
 UPDATE byokeep.platform_account
    SET username = :username, display_name = :display_name, identity = 'match', identified_at = clock_timestamp()
@@ -209,9 +220,11 @@ UPDATE byokeep.refresh_journal SET phase = 'closed', reason = 'reconnected', end
 RETURNING id;
 
 -- name: grants_without_person
--- Other accounts of this platform that still wait for their person.
-SELECT count(*) AS found FROM byokeep.account_grant
- WHERE client_id = :client_id AND provider = :provider AND account_id <> :account_id AND state = 'needs_reauth';
+-- Other accounts of this platform that still wait for their person. One that a person has disconnected does not.
+SELECT count(*) AS found FROM byokeep.account_grant g
+ WHERE g.client_id = :client_id AND g.provider = :provider AND g.account_id <> :account_id AND g.state = 'needs_reauth'
+   AND EXISTS (SELECT FROM byokeep.credential_ref r WHERE r.client_id = g.client_id AND r.account_id = g.account_id
+                  AND r.state IN ('pre_activation', 'active', 'suspended'));
 
 -- name: grants_to_check
 -- Accounts of a login that are due for a look; one that was not to be looked at is left alone for a while.

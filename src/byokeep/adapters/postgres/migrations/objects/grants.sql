@@ -72,7 +72,7 @@ GRANT UPDATE (state, compromised_at, changed_at, changed_by) ON byokeep.kek_vers
 GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by) ON byokeep.subject TO byokeep_broker;
 GRANT SELECT ON byokeep.subject_client, byokeep.api_token TO byokeep_broker;
 GRANT UPDATE (state, entity_id) ON byokeep.client TO byokeep_broker;
-GRANT UPDATE (identified_at, identity) ON byokeep.platform_account TO byokeep_broker;
+GRANT UPDATE (identified_at, identity, lanes) ON byokeep.platform_account TO byokeep_broker;
 GRANT INSERT ON byokeep.job, byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert,
     byokeep.audit_epoch TO byokeep_broker;
 GRANT UPDATE (state, reason, closed_at, sealing_at) ON byokeep.job TO byokeep_broker;
@@ -80,7 +80,8 @@ GRANT INSERT, UPDATE ON byokeep.profile_opening TO byokeep_broker, byokeep_worke
 GRANT INSERT ON byokeep.profile_generation TO byokeep_broker, byokeep_worker;
 GRANT UPDATE (generation, state, reason, epoch, due_at, due_cause) ON byokeep.profile TO byokeep_broker;
 GRANT UPDATE (state, closed_at) ON byokeep.permit TO byokeep_broker;
-GRANT UPDATE (due_at) ON byokeep.account_grant TO byokeep_broker;
+-- A person who closes a platform puts its accounts out of use there.
+GRANT UPDATE (due_at, state, reason, changed_at) ON byokeep.account_grant TO byokeep_broker;
 GRANT INSERT, UPDATE ON byokeep.reenabling, byokeep.scheduled_effect TO byokeep_broker;
 GRANT UPDATE (closed, epoch, reason, by, at, installation_id, store_cut_off) ON byokeep.switch TO byokeep_broker;
 GRANT UPDATE (approved_by, approved_at, used_at) ON byokeep.approval TO byokeep_broker;

@@ -8,7 +8,7 @@ from byokeep.adapters.postgres.migrations import run_script, script
 from byokeep.core.errors import Rejected
 
 revision = "0012"
-down_revision = "0010"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
