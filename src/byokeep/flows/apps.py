@@ -52,6 +52,7 @@ def app_from(row: Row) -> OurApp:
 
 
 GET: Final = Query("app_get", app_from)
+HOLD: Final = Query("app_hold", lambda _: None)
 _PUT: Final = Query("app_put", app_from)
 _LIST: Final = Query("apps_list", app_from)
 _LOCK: Final = Query("app_lock", lambda _: None)

@@ -8,6 +8,7 @@ Rules
 - A grant is ended at its platform when no renewal of it is under way: the newest pair is what has to die.
 - A grant that a person ended serves nobody from that moment; what the platform made of it is said as it was proved
   (S-OAUTH-9): confirmed, unconfirmed or not offered. Its tokens are destroyed.
+- What earlier logins of the grant left at the platform is ended with it; an end of which that is not proved is none.
 - What fails for one account holds up no other one; who could not be looked at for any reason is no match.
 
 It may not renew a token.
@@ -30,14 +31,14 @@ from byokeep.core.model import Actor
 from byokeep.core.reenable import Cause as Lost
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
-from byokeep.flows import connections, refs
+from byokeep.flows import connect_replaced, connections, refs
 from byokeep.flows.accounts import PlatformAccount, account_from
 from byokeep.flows.apart import each
-from byokeep.flows.connect_custody import burn, opened
+from byokeep.flows.connect_custody import burn, held, is_gone, opened
 from byokeep.flows.connect_sweep import forget_offered, sweep_left, sweep_lost
 from byokeep.flows.connections import Grant
 from byokeep.flows.refresh_end import close_for, hold
-from byokeep.flows.refresh_over import Traces, before_end, is_gone
+from byokeep.flows.refresh_over import Traces, before_end
 from byokeep.flows.refresher_app import Ended, Ending, Login, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Tx
@@ -240,6 +241,9 @@ async def _end_grant(app: RefresherApp, grant: Grant) -> None:
             done = await platform.revoke(tokens)
             if _unproved(app, grant, traces, done):
                 done, last = Ending(ended=Ended.UNCONFIRMED), True
+            if done.ended is Ended.CONFIRMED or (done.ended is Ended.UNCONFIRMED and last):
+                earlier, gone = await connect_replaced.end_earlier(app, grant, custody, platform)
+                done, last = (done if done.ended is Ended.UNCONFIRMED else earlier), last or gone
             if done.ended is not Ended.UNCONFIRMED or last:
                 for part in (Part.TOKENS,) if traces.under_way else (Part.TOKENS, Part.LANDING):
                     await burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from byokeep.core.errors import ByokeepError
+from byokeep.core.errors import ByokeepError, Denied, NotFound
 from byokeep.core.model import ClientId, LeaseKind, Provider
 from byokeep.core.ref import Part, SecretRef
+from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import apps
 from byokeep.flows.connections import Grant
@@ -55,7 +56,7 @@ async def opened(app: RefresherApp, grant: Grant) -> AsyncIterator[tuple[Account
         ours = await tx.one(apps.GET, login=grant.login)
     async with held(app, grant.client_id, grant.provider) as custody:
         place = SecretRef(grant.client_id, grant.provider, Part.TOKENS, grant.account_id)
-        packed = await custody.read(place, await custody.newest(place))
+        packed = await _newest(custody, place, grant.version)
         try:
             tokens = unpack_tokens(packed)
         finally:
@@ -70,6 +71,23 @@ async def opened(app: RefresherApp, grant: Grant) -> AsyncIterator[tuple[Account
             tokens.wipe()
             if secret is not None:
                 secret.wipe()
+
+
+def is_gone(error: ByokeepError) -> bool:
+    """Whether the store says that a version is not there any more; it calls a destroyed one unavailable."""
+    return isinstance(error, NotFound) or error.code == "secret_version_gone"
+
+
+async def _newest(custody: AccountCustody, place: SecretRef, pinned: int) -> Secret:
+    """Read the newest version that is there; one that was written and never recorded may have been destroyed again."""
+    newest = await custody.newest(place)
+    for version in range(newest, pinned, -1):
+        try:
+            return await custody.read(place, version)
+        except ByokeepError as error:
+            if not is_gone(error):
+                raise
+    return await custody.read(place, min(newest, pinned))
 
 
 async def burn(custody: AccountCustody, place: SecretRef) -> None:

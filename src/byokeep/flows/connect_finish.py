@@ -6,6 +6,7 @@ Rules
 - What a first consent finds is the fingerprint. A later one must find the same account, and so must the first one of an
   account that a person registered, whose name is its id; another is quarantined and replaces nothing.
 - A consent ends on its own, whatever is raised in it, and holds up no other one.
+- What comes after a person disconnected is given back; what a login replaced is ended where that spares the new one.
 - Whatever fails leaves the tokens that were there as they were, and none where there were none.
 
 It may not renew a token, nor say that an account may act: a lane is enabled by a person.
@@ -26,7 +27,7 @@ from byokeep.core.model import Actor
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
-from byokeep.flows import apps, connect_record, connections
+from byokeep.flows import apps, connect_record, connect_replaced, connections
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apart import each
 from byokeep.flows.apps import OurApp
@@ -166,8 +167,16 @@ async def _connect(app: RefresherApp, case: Case, custody: AccountCustody) -> No
         platform = app.platform(at, secret)
         tokens = _got(await platform.exchange(code, verifier, by=case.one.started_by), "exchange_refused")
         try:
-            found = await _ask(app, case, platform, tokens)
-            await _store(app, case, custody, found)
+            try:
+                found = await _ask(app, case, platform, tokens)
+                replaced = await _store(app, case, custody, found)
+            except Exception:
+                await connect_replaced.give_back(app, case.one, case.account, platform, tokens)
+                raise
+            if replaced:
+                await connect_replaced.end_replaced(
+                    app, case.login, case.one, case.account, custody, platform, version=replaced
+                )
         finally:
             tokens.wipe()
     finally:
@@ -278,11 +287,16 @@ def _expected(case: Case) -> Fingerprint | None:
     return replace(named, account_id=case.past.external_id) if same else None
 
 
-async def _store(app: RefresherApp, case: Case, custody: AccountCustody, found: Found) -> None:
-    """Put the tokens into the store, and on record in one transaction; without the record they are destroyed."""
+async def _store(app: RefresherApp, case: Case, custody: AccountCustody, found: Found) -> int:
+    """Put the tokens into the store, and on record in one transaction; without the record they are destroyed.
+
+    Returns the version that they replaced, 0 where none lived.
+    """
     placed = await _place(case, custody, found.tokens)
     try:
-        await connect_record.record(app, case.one, case.account, case.login, found, placed, first=case.grant is None)
+        return await connect_record.record(
+            app, case.one, case.account, case.login, found, placed, first=case.grant is None
+        )
     except Exception as error:
         if isinstance(error, ByokeepError) and not isinstance(error, Unavailable):
             await _unplace(case, custody, placed)
@@ -295,6 +309,7 @@ async def _store(app: RefresherApp, case: Case, custody: AccountCustody, found: 
         if now.state != "connected":
             await _unplace(case, custody, placed)
             raise
+        return now.replaces or 0
 
 
 async def _place(case: Case, custody: AccountCustody, tokens: TokenSet) -> Placed:

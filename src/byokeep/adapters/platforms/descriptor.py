@@ -215,6 +215,7 @@ class OAuth:
     revoke: tuple[Call, ...]
     proof_of_revocation: str
     revokes_alone: bool
+    revokes_all: bool
     reply: ReplyFields
     granted: Granted | None
     inspect: Inspect | None

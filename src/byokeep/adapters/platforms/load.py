@@ -172,6 +172,7 @@ def _oauth(platform: str, table: Table) -> OAuth:
         revoke=tuple(_call(f"{platform}.revoke", one, Surface.OAUTH) for one in revoke if one is not None),
         proof_of_revocation=table.take("proof_of_revocation", str),
         revokes_alone=table.take("revokes_alone", bool, False),
+        revokes_all=table.take("revokes_all", bool, False),
         reply=_reply(table.table("reply")),
         granted=None if granted is None else _granted(platform, granted),
         inspect=None if inspect is None else _inspect(platform, inspect),
