@@ -248,10 +248,19 @@ async def _end_grant(app: RefresherApp, grant: Grant) -> None:
                 for part in (Part.TOKENS,) if traces.under_way else (Part.TOKENS, Part.LANDING):
                     await burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
     except ByokeepError as error:
-        if not is_gone(error):
+        if error.code == "app_changed":
+            await _destroy(app, grant)
+        elif not is_gone(error):
             return  # the store or the broker is away; tried again
         done, last = Ending(ended=Ended.UNCONFIRMED), True  # the tokens are gone: nothing can be proved any more
     await _record_end(app, actor, grant, done, last=last)
+
+
+async def _destroy(app: RefresherApp, grant: Grant) -> None:
+    """Destroy the tokens of a grant that nobody can end: it was given to another app of ours."""
+    async with held(app, grant.client_id, grant.provider) as custody:
+        for part in (Part.ACCESS, Part.TOKENS, Part.LANDING):
+            await burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
 
 
 def _unproved(app: RefresherApp, grant: Grant, traces: Traces, done: Ending) -> bool:

@@ -3,6 +3,7 @@
 Rules
 - A lease is of a job of its own, which is closed with it; nothing stands open between two accounts.
 - Tokens are wiped at the end, whatever happened.
+- The secret of an app goes with that app's id alone.
 
 It may not ask a platform anything.
 """
@@ -50,10 +51,13 @@ async def opened(app: RefresherApp, grant: Grant) -> AsyncIterator[tuple[Account
     """Hold the tokens of a grant, and its platform; they are wiped at the end.
 
     Raises:
+        Denied: ``app_changed``: the grant is another app's; nothing of ours may be shown for it.
         ByokeepError: Not to be had.
     """
     async with app.db.begin(client_id=grant.client_id) as tx:
         ours = await tx.one(apps.GET, login=grant.login)
+    if ours.app_id != grant.app_id:
+        raise Denied("app_changed", next_step="Connect the account again under the new app.", login=grant.login)
     async with held(app, grant.client_id, grant.provider) as custody:
         place = SecretRef(grant.client_id, grant.provider, Part.TOKENS, grant.account_id)
         packed = await _newest(custody, place, grant.version)

@@ -26,9 +26,12 @@ SELECT pg_advisory_xact_lock_shared(hashtextextended('platform_app', 0));
 SELECT login FROM byokeep.platform_app WHERE redirect_uri = :redirect_uri AND login <> :login;
 
 -- name: app_in_use
--- Accounts that live under another app of this login.
-SELECT count(*) AS found FROM byokeep.account_grant
- WHERE login = :login AND app_id <> :app_id AND state <> 'revoked';
+-- Accounts that live under another app of this login, and consents under way that began under it.
+SELECT (SELECT count(*) FROM byokeep.account_grant
+         WHERE login = :login AND app_id <> :app_id AND state <> 'revoked')
+     + (SELECT count(*) FROM byokeep.connection c JOIN byokeep.platform_app a ON a.login = c.login
+         WHERE c.login = :login AND a.app_id <> :app_id
+           AND (c.state IN ('answered', 'taken') OR (c.state = 'started' AND c.expires_at > clock_timestamp()))) AS found;
 
 -- name: connect_lock
 -- Consents for one account stand in line here until the transaction ends.
