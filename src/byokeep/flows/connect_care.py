@@ -25,7 +25,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, compare
+from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, compare, printable
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor
 from byokeep.core.reenable import Cause as Lost
@@ -136,7 +136,10 @@ async def _asked(app: RefresherApp, login: Login, grant: Grant) -> tuple[str, tu
                 found = await platform.identify(tokens)
     except ByokeepError as error:
         return error.code, ()
-    return (found.cause.value, ()) if isinstance(found, Fault) else ("", found)
+    if isinstance(found, Fault):
+        return found.cause.value, ()
+    strange = any(one.account_id == grant.external_id and not printable(one) for one in found)
+    return ("name_not_printable", ()) if strange else ("", found)
 
 
 def _loss(grant: Grant, cause: str) -> tuple[Lost, str] | None:

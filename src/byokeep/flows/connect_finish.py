@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Face, Fingerprint, Verdict, Why, choose, compare, offer
+from byokeep.core.identity import Face, Fingerprint, Verdict, Why, choose, compare, offer, printable
 from byokeep.core.model import Actor
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
@@ -217,6 +217,8 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
         if case.login.several_allowed and _reason(error) in _PICKABLE:
             await _tell(app, case, offered=offer(faces))
         raise
+    if not printable(face):
+        raise Rejected("name_not_printable", next_step="Have its owner change the name of the account.")
     posts = _got(await platform.look(tokens, face), "posts_unreadable")
     async with app.db.begin(every_client=True) as tx:
         taken, ours = await tx.one(
