@@ -79,6 +79,11 @@ class Face:
     link: str | None = None
 
 
+def printable(face: Face) -> bool:
+    """Whether the names of an account hold no control character: such a name is neither kept nor shown."""
+    return not any(unicodedata.category(char) == "Cc" for char in f"{face.username or ''}{face.display_name or ''}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
     """How the account must show itself, as a platform said it when the account was connected.

@@ -171,6 +171,11 @@ _OF_CONNECTION: Final = {
     "other_account": "Another account answered; nothing was kept of it. Log in at the platform as the right one."
     " If this one is meant, connect it under a name of its own.",
     "identity_unchecked": "The platform could not be asked whose account it is; begin again later.",
+    "disconnected": "Somebody disconnected the account meanwhile; begin again if it is to be connected.",
+    "app_changed": "An admin named another app of ours meanwhile; begin again.",
+    "name_not_printable": "The account's name holds control characters; its owner changes it, then begin again.",
+    "reply_repeats_secret": "The platform said a token or our app's secret as a name, id or scope; nothing was kept.",
+    "renews_by_access_token": "The platform gave one value as both tokens, which is not taken.",
     "posts_unreadable": "The account's posts could not be read; look at the permissions, then begin again.",
 }
 

@@ -4,6 +4,7 @@ Rules
 - A lane policy is exactly one word, and off until the account is verified (R5.2-9). A platform without OAuth has no
   API lane (R2.1-8).
 - A changed name becomes the expected one only when a person says which name they saw (R5.2-5, R5.2-6).
+- A consent that is under way when somebody disconnects ends with it: the disconnect wins.
 - Who disconnects stops the use at once, here; the refresher ends the grant at the platform. From then on nothing about
   the account can be set: what is asked for while it is *disconnecting* would outlive it.
 """
@@ -23,7 +24,7 @@ from byokeep.core.identity import shown
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import LANES_OF, PLATFORMS, Actor, ClientId, Lane, LanePolicy, Provider
 from byokeep.core.policy import Verb
-from byokeep.flows import refs
+from byokeep.flows import connections, refs
 from byokeep.flows.accounts import PlatformAccount, account_from, parse_platform, set_lanes
 from byokeep.flows.app import WebApp
 from byokeep.flows.clients import MAX_ROWS
@@ -268,6 +269,7 @@ async def disconnect(
             await _alone(tx, app, found)
         if not await tx.maybe(_REST, client_id=client_id, account_id=found.account.id):
             raise _not_connected(found)
+        await _end_consents(tx, actor, found.account)
         for ref in await tx.all(_REFS, client_id=client_id, account_id=found.account.id):
             await refs.move(tx, app, actor, ref, to=KeyState.DEACTIVATED, reason="disconnected")
         await _set_lanes(tx, actor, found, LanePolicy.OFF)
@@ -284,6 +286,16 @@ async def _alone(tx: Tx, app: WebApp, found: AccountState) -> None:
     if beside and found.state != "disconnected":
         step = "The platform ends the whole consent of the owner. If the same person connected those, they end as well."
         raise Conflict("others_end_too", next_step=f"{step} If they may, say `--also`.", accounts=",".join(beside))
+
+
+async def _end_consents(tx: Tx, actor: Actor, account: PlatformAccount) -> None:
+    """End the consents of an account that are under way; one that is being finished is given back by its finisher."""
+    same = {"client_id": account.client_id, "account_id": account.id}
+    for one in await tx.all(connections.OF_ACCOUNT, **same):
+        if one.state == "taken":
+            await tx.one(connections.DISOWN, client_id=one.client_id, id=one.id)
+        else:
+            await connections.end(tx, actor, one, account, to="expired", reason="disconnected")
 
 
 async def _find(app: WebApp, actor: Actor, verb: Verb, client_id: ClientId, where: str, account: str) -> AccountState:

@@ -2,7 +2,8 @@
 
 Rules
 - Two logins never share a redirect address: where a platform names no issuer, the address tells its answers apart.
-- An app that accounts live under is not exchanged for another: ids and tokens hold within one app.
+- An app that accounts live under, or that a consent is under way for, is not exchanged for another: ids and tokens
+  hold within one app.
 - The secret is on its way in only; nobody reads it here.
 """
 
@@ -52,6 +53,7 @@ def app_from(row: Row) -> OurApp:
 
 
 GET: Final = Query("app_get", app_from)
+HOLD: Final = Query("app_hold", lambda _: None)
 _PUT: Final = Query("app_put", app_from)
 _LIST: Final = Query("apps_list", app_from)
 _LOCK: Final = Query("app_lock", lambda _: None)
@@ -162,8 +164,9 @@ async def _check_others(tx: Tx, login: str, app_id: str, redirect_uri: str) -> N
         )  # fmt: skip
     if await tx.one(_IN_USE, login=login, app_id=app_id):
         raise Conflict(
-            "app_in_use", next_step="Accounts live under the present app; disconnect them first.", login=login
-        )
+            "app_in_use", login=login,
+            next_step="Accounts live under the present app, or are being connected under it; disconnect them first.",
+        )  # fmt: skip
 
 
 async def _store(app: WebApp, info: LoginInfo, secret: Secret | None) -> Written:

@@ -113,6 +113,7 @@ async def start(
         async with app.db.begin(client_id=client_id) as tx:
             await tx.all(_LOCK, client_id=client_id, platform=info.provider.value, account=account)
             await require_active(tx, client_id)
+            await tx.all(apps.HOLD)
             ours = await tx.maybe(apps.GET, login=login)
             if ours is None:
                 raise Rejected("no_app", next_step="An admin names our app first: `byokeep account app set`.")

@@ -8,6 +8,7 @@ Rules
 - A grant is ended at its platform when no renewal of it is under way: the newest pair is what has to die.
 - A grant that a person ended serves nobody from that moment; what the platform made of it is said as it was proved
   (S-OAUTH-9): confirmed, unconfirmed or not offered. Its tokens are destroyed.
+- What earlier logins of the grant left at the platform is ended with it; an end of which that is not proved is none.
 - What fails for one account holds up no other one; who could not be looked at for any reason is no match.
 
 It may not renew a token.
@@ -24,20 +25,20 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, Why, compare
+from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, Why, compare, printable
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor
 from byokeep.core.reenable import Cause as Lost
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
-from byokeep.flows import connections, refs
+from byokeep.flows import connect_replaced, connections, refs
 from byokeep.flows.accounts import PlatformAccount, account_from
 from byokeep.flows.apart import each
-from byokeep.flows.connect_custody import burn, opened
+from byokeep.flows.connect_custody import burn, held, is_gone, opened
 from byokeep.flows.connect_sweep import forget_offered, sweep_left, sweep_lost
 from byokeep.flows.connections import Grant
 from byokeep.flows.refresh_end import close_for, hold
-from byokeep.flows.refresh_over import Traces, before_end, is_gone
+from byokeep.flows.refresh_over import Traces, before_end
 from byokeep.flows.refresher_app import Ended, Ending, Login, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Tx
@@ -137,7 +138,10 @@ async def _asked(app: RefresherApp, login: Login, grant: Grant) -> tuple[str, tu
                 found = await platform.identify(tokens)
     except ByokeepError as error:
         return error.code, ()
-    return (found.cause.value, ()) if isinstance(found, Fault) else ("", found)
+    if isinstance(found, Fault):
+        return found.cause.value, ()
+    strange = any(one.account_id == grant.external_id and not printable(one) for one in found)
+    return ("name_not_printable", ()) if strange else ("", found)
 
 
 def _loss(grant: Grant, cause: str) -> tuple[Lost, str] | None:
@@ -246,11 +250,16 @@ async def _end_grant(app: RefresherApp, grant: Grant) -> None:
             done = await platform.revoke(tokens)
             if _unproved(app, grant, traces, done):
                 done, last = Ending(ended=Ended.UNCONFIRMED), True
+            if done.ended is Ended.CONFIRMED or (done.ended is Ended.UNCONFIRMED and last):
+                earlier, gone = await connect_replaced.end_earlier(app, grant, custody, platform)
+                done, last = (done if done.ended is Ended.UNCONFIRMED else earlier), last or gone
             if done.ended is not Ended.UNCONFIRMED or last:
                 for part in (Part.TOKENS,) if traces.under_way else (Part.TOKENS, Part.LANDING):
                     await burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
     except ByokeepError as error:
-        if not is_gone(error):
+        if error.code == "app_changed":
+            await _destroy(app, grant)
+        elif not is_gone(error):
             return  # the store or the broker is away; tried again
         done, last = Ending(ended=Ended.UNCONFIRMED), True  # the tokens are gone: nothing can be proved any more
     await _record_end(app, actor, grant, done, last=last)
@@ -258,6 +267,13 @@ async def _end_grant(app: RefresherApp, grant: Grant) -> None:
     if login is not None and login.revokes_all:  # whoever else is of the same owner's consent is found out at once
         async with app.db.begin(client_id=grant.client_id) as tx:
             await tx.all(_LOOK_BESIDE, client_id=grant.client_id, account_id=grant.account_id, login=grant.login)
+
+
+async def _destroy(app: RefresherApp, grant: Grant) -> None:
+    """Destroy the tokens of a grant that nobody can end: it was given to another app of ours."""
+    async with held(app, grant.client_id, grant.provider) as custody:
+        for part in (Part.ACCESS, Part.TOKENS, Part.LANDING):
+            await burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
 
 
 def _unproved(app: RefresherApp, grant: Grant, traces: Traces, done: Ending) -> bool:

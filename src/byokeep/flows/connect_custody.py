@@ -3,6 +3,7 @@
 Rules
 - A lease is of a job of its own, which is closed with it; nothing stands open between two accounts.
 - Tokens are wiped at the end, whatever happened.
+- The secret of an app goes with that app's id alone.
 
 It may not ask a platform anything.
 """
@@ -13,9 +14,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from byokeep.core.errors import ByokeepError
+from byokeep.core.errors import ByokeepError, Denied, NotFound
 from byokeep.core.model import ClientId, LeaseKind, Provider
 from byokeep.core.ref import Part, SecretRef
+from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import apps
 from byokeep.flows.connections import Grant
@@ -49,13 +51,16 @@ async def opened(app: RefresherApp, grant: Grant) -> AsyncIterator[tuple[Account
     """Hold the tokens of a grant, and its platform; they are wiped at the end.
 
     Raises:
+        Denied: ``app_changed``: the grant is another app's; nothing of ours may be shown for it.
         ByokeepError: Not to be had.
     """
     async with app.db.begin(client_id=grant.client_id) as tx:
         ours = await tx.one(apps.GET, login=grant.login)
+    if ours.app_id != grant.app_id:
+        raise Denied("app_changed", next_step="Connect the account again under the new app.", login=grant.login)
     async with held(app, grant.client_id, grant.provider) as custody:
         place = SecretRef(grant.client_id, grant.provider, Part.TOKENS, grant.account_id)
-        packed = await custody.read(place, await custody.newest(place))
+        packed = await _newest(custody, place, grant.version)
         try:
             tokens = unpack_tokens(packed)
         finally:
@@ -70,6 +75,23 @@ async def opened(app: RefresherApp, grant: Grant) -> AsyncIterator[tuple[Account
             tokens.wipe()
             if secret is not None:
                 secret.wipe()
+
+
+def is_gone(error: ByokeepError) -> bool:
+    """Whether the store says that a version is not there any more; it calls a destroyed one unavailable."""
+    return isinstance(error, NotFound) or error.code == "secret_version_gone"
+
+
+async def _newest(custody: AccountCustody, place: SecretRef, pinned: int) -> Secret:
+    """Read the newest version that is there; one that was written and never recorded may have been destroyed again."""
+    newest = await custody.newest(place)
+    for version in range(newest, pinned, -1):
+        try:
+            return await custody.read(place, version)
+        except ByokeepError as error:
+            if not is_gone(error):
+                raise
+    return await custody.read(place, min(newest, pinned))
 
 
 async def burn(custody: AccountCustody, place: SecretRef) -> None:

@@ -6,6 +6,7 @@ Rules
 - What a first consent finds is the fingerprint. A later one must find the same account, and so must the first one of an
   account that a person registered, whose name is its id; another is quarantined and replaces nothing.
 - A consent ends on its own, whatever is raised in it; who runs several is :mod:`.consents`.
+- What comes after a person disconnected is given back; what a login replaced is ended where that spares the new one.
 - Whatever fails leaves the store as it was. Whether the platform still honours the tokens that were there is another
   matter: :mod:`.superseded`.
 
@@ -23,12 +24,12 @@ from typing import Final, TypeVar
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Face, Fingerprint, Verdict, Why, choose, compare, offer
+from byokeep.core.identity import Face, Fingerprint, Verdict, Why, choose, compare, offer, printable
 from byokeep.core.model import Actor
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
-from byokeep.flows import apps, connect_record, connections, superseded
+from byokeep.flows import apps, connect_record, connect_replaced, connections, superseded
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apps import OurApp
 from byokeep.flows.connect_record import Found, Placed
@@ -149,11 +150,17 @@ async def _connect(app: RefresherApp, case: Case, custody: AccountCustody) -> No
         tokens = _got(await platform.exchange(code, verifier, by=case.one.started_by), "exchange_refused")
         seen: list[Face] = []
         try:
-            found = await _ask(app, case, platform, tokens, seen)
-            await _store(app, case, custody, found)
-        except Exception:
-            await _suspect(app, case, platform, tokens, seen)
-            raise
+            try:
+                found = await _ask(app, case, platform, tokens, seen)
+                replaced = await _store(app, case, custody, found)
+            except Exception:
+                await _suspect(app, case, platform, tokens, seen)
+                await connect_replaced.give_back(app, case.one, case.account, platform, tokens)
+                raise
+            if replaced:
+                await connect_replaced.end_replaced(
+                    app, case.login, case.one, case.account, custody, platform, version=replaced
+                )
         finally:
             tokens.wipe()
     finally:
@@ -209,6 +216,8 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
         if case.login.several_allowed and _reason(error) in _PICKABLE:
             await _tell(app, case, offered=offer(faces))
         raise
+    if not printable(face):
+        raise Rejected("name_not_printable", next_step="Have its owner change the name of the account.")
     posts = _got(await platform.look(tokens, face), "posts_unreadable")
     async with app.db.begin(every_client=True) as tx:
         taken, ours = await tx.one(
@@ -281,11 +290,16 @@ def _expected(case: Case) -> Fingerprint | None:
     return replace(named, account_id=case.past.external_id) if same else None
 
 
-async def _store(app: RefresherApp, case: Case, custody: AccountCustody, found: Found) -> None:
-    """Put the tokens into the store, and on record in one transaction; without the record they are destroyed."""
+async def _store(app: RefresherApp, case: Case, custody: AccountCustody, found: Found) -> int:
+    """Put the tokens into the store, and on record in one transaction; without the record they are destroyed.
+
+    Returns the version that they replaced, 0 where none lived.
+    """
     placed = await _place(case, custody, found.tokens)
     try:
-        await connect_record.record(app, case.one, case.account, case.login, found, placed, first=case.grant is None)
+        return await connect_record.record(
+            app, case.one, case.account, case.login, found, placed, first=case.grant is None
+        )
     except Exception as error:
         if isinstance(error, ByokeepError) and not isinstance(error, Unavailable):
             await _unplace(case, custody, placed)
@@ -298,6 +312,7 @@ async def _store(app: RefresherApp, case: Case, custody: AccountCustody, found: 
         if now.state != "connected":
             await _unplace(case, custody, placed)
             raise
+        return now.replaces or 0
 
 
 async def _place(case: Case, custody: AccountCustody, tokens: TokenSet) -> Placed:

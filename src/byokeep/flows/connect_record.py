@@ -5,6 +5,7 @@ Rules
 - ``platform_connected`` is said once, last, and only when the records before it prove the run (R5.2-13).
 - A person's login is what the way back of a closed platform needs; its steps are stored here, in order. A consent that
   was begun before the platform was closed is none, and nothing of it is kept.
+- What a person disconnected meanwhile is not recorded any more.
 - What a first consent verifies may do nothing yet: lanes that were set before are off again (R5.2-9).
 """
 
@@ -23,10 +24,11 @@ from byokeep.core.reenable import IdentityChecked, Reauthorised, ScopesChecked
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.refresh import alarm_at, due_at, reauth_at
 from byokeep.core.tokens import TokenSet
-from byokeep.flows import connections, reenabling, sops, transfers
+from byokeep.flows import apps, connections, reenabling, sops, transfers
 from byokeep.flows.accounts import PlatformAccount, account_from
 from byokeep.flows.clients import require_active
 from byokeep.flows.connections import Connection
+from byokeep.flows.refresh_book import HOLD
 from byokeep.flows.refresher_app import Login, Posts, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import hold_open
@@ -80,19 +82,19 @@ async def record(
     placed: Placed,
     *,
     first: bool,
-) -> None:
-    """Write down a connected account.
+) -> int:
+    """Write down a connected account; returns the version of the tokens that it replaced, 0 where none lived.
 
     Raises:
-        Conflict: ``connection_over``; ``begun_before_close``; the account is another's (a unique index says so);
-            ``account_was_elsewhere``: its transfer is used up or over.
+        Conflict: ``connection_over``; ``begun_before_close``; ``disconnected``; ``app_changed``; the account is
+            another's (a unique index says so); ``account_was_elsewhere``: its transfer is used up or over.
         Integrity: ``evidence_missing``.
         Unavailable: Whether it happened is not known.
     """
     actor, face, version = app.system(one.request_id), found.face, placed.written.version
     ends = _Ends(login, found.tokens, one.account_id.bytes + version.to_bytes(4, "big"))
     async with app.db.begin(client_id=one.client_id) as tx:
-        risk, had = await _begin(tx, app, actor, one, account, login, found, first=first)
+        risk, had, replaced = await _begin(tx, app, actor, one, account, login, found, first=first)
         run = await tx.one(sops.LOCK, client_id=one.client_id, id=one.sop_id)
         await _transferred(tx, actor, found.transfer)
         write_seq = await _stored(tx, actor, one, account, placed, ends)
@@ -113,26 +115,64 @@ async def record(
             verify_seq=verify_seq, done_seq=done.seq, store_request=placed.written.request_id,
         )  # fmt: skip
         await tx.all(_JOURNAL_END, client_id=one.client_id, account_id=account.id)
-        ended = await tx.maybe(
-            connections.END, client_id=one.client_id, id=one.id, state="connected", reason="", code_points="",
-            state_from="taken",
-        )  # fmt: skip
-        if ended is None:
-            raise Conflict("connection_over", connection=one.id)
+        await _end(tx, one)
         await _warn(tx, app, actor, one, account, found, emptied=had)
+    return replaced or 0
 
 
 async def _begin(
     tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, login: Login, found: Found, *,
     first: bool,
-) -> tuple[str, bool]:  # fmt: skip
-    """Take the locks that come before the client's chain; returns the client's risk, and whether lanes were emptied."""
+) -> tuple[str, bool, int | None]:  # fmt: skip
+    """Take the locks that come before the client's chain.
+
+    Returns:
+        The client's risk, whether lanes were emptied, and the version of the tokens that this login replaces.
+    """
     # A close waits for this transaction, or this one sees it.
     await hold_open(tx, [f"client:{one.client_id}:platform:{account.platform.value}"])
+    await _same_app(tx, one, found.tokens)
+    replaced = await _replaces(tx, one)
     client = await require_active(tx, one.client_id)
     had = await tx.one(_LANES_ANEW, client_id=one.client_id, id=account.id) if first else 0
     await _come_back(tx, app, actor, one, account, login, found)
-    return client.risk.value, had > 0
+    return client.risk.value, had > 0, replaced
+
+
+async def _same_app(tx: Tx, one: Connection, tokens: TokenSet) -> None:
+    """Let pass what came of our present app; from here on no other one is named.
+
+    Raises:
+        Conflict: ``app_changed``: the grant could never be renewed or ended.
+    """
+    await tx.all(apps.HOLD)
+    ours = await tx.maybe(apps.GET, login=one.login)
+    if ours is None or ours.app_id != tokens.app_id:
+        raise Conflict("app_changed", next_step="Start the connection again.", login=one.login)
+
+
+async def _replaces(tx: Tx, one: Connection) -> int | None:
+    """Write down which version this login replaces. From here on nobody disconnects the account.
+
+    Raises:
+        Conflict: ``disconnected``: a person did so while the platform was asked.
+    """
+    held = await tx.maybe(HOLD, client_id=one.client_id, account_id=one.account_id)
+    now = await tx.one(connections.LOCK, client_id=one.client_id, id=one.id)
+    if now.reason == "disconnected":
+        raise Conflict("disconnected", next_step="Start the connection again.", connection=one.id)
+    version = None if held is None or held.state == "revoked" else held.version
+    await tx.one(connections.REPLACES, client_id=one.client_id, id=one.id, version=version)
+    return version
+
+
+async def _end(tx: Tx, one: Connection) -> None:
+    ended = await tx.maybe(
+        connections.END, client_id=one.client_id, id=one.id, state="connected", reason="", code_points="",
+        state_from="taken",
+    )  # fmt: skip
+    if ended is None:
+        raise Conflict("connection_over", connection=one.id)
 
 
 async def _transferred(tx: Tx, actor: Actor, wish: Wish | None) -> None:

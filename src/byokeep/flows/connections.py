@@ -25,7 +25,8 @@ class Connection:
     """One consent.
 
     Attributes:
-        replaces: Version of the tokens that were there when it began, None at the first.
+        replaces: Version of the tokens that were there, None at the first; 0 once those were proved to be ended.
+        reason: A code; ``disconnected`` of one that is still being finished: it may not be recorded any more.
         code_points: Of a look-alike that answered, the characters that give it away (``0456,0430``); else empty.
         held_as: The name under which this client has the account already; else empty.
         offered: What its person may pick from, as :func:`byokeep.core.identity.offer` writes it; forgotten after a day.
@@ -105,6 +106,9 @@ def grant_from(row: Row) -> Grant:
 GET: Final = Query("connection_get", connection_from)
 LOCK: Final = Query("connection_lock", connection_from)
 OF_ACCOUNT: Final = Query("connections_of", connection_from)
+DISOWN: Final = Query("connection_disown", lambda row: row["id"])
+REPLACES: Final = Query("connection_replaces", lambda row: row["id"])
+REPLACED: Final = Query("connections_replaced", lambda row: int(row["version"]))
 TOLD: Final = Query("connection_told", lambda row: row["id"])
 END: Final = Query("connection_end", connection_from)
 GRANT: Final = Query("grant_of", grant_from)

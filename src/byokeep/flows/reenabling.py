@@ -183,6 +183,17 @@ async def is_person(tx: Tx, client_id: UUID, subject_id: UUID) -> bool:
     return await tx.maybe(_PERSON, client_id=client_id, id=subject_id) is not None
 
 
+async def lost_by(tx: Tx, client_id: UUID, platform: str) -> Cause | None:
+    """Return what a closed platform was lost by; None when it is open, or was never closed.
+
+    Args:
+        tx: Has not appended to the audit trail yet.
+    """
+    row = await tx.maybe(_HOLD, client_id=client_id, platform=platform)
+    state = state_of(row) if row is not None else None
+    return None if state is None or state.stage is Stage.OPEN else state.cause
+
+
 async def _hold(tx: Tx, client_id: UUID, platform: str, cause: Cause) -> Reenable:
     """The row, locked; one that can not be read counts as a state that is about to be closed."""
     row = await tx.one(_HOLD, client_id=client_id, platform=platform)

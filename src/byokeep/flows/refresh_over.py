@@ -32,7 +32,7 @@ from byokeep.core.refresh import ROTATING
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import connections, refresh_book
-from byokeep.flows.connect_custody import burn
+from byokeep.flows.connect_custody import burn, is_gone
 from byokeep.flows.refresh_book import HOLD, Grant, Renewal, Standing, standing
 from byokeep.flows.refresher_app import AccountCustody, Ended, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
@@ -87,11 +87,6 @@ async def before_end(tx: Tx, client_id: ClientId, account_id: UUID) -> Traces | 
         return None
     under_way, lost = await tx.one(_TRACES, **same)
     return Traces(under_way=under_way, lost=lost)
-
-
-def is_gone(error: ByokeepError) -> bool:
-    """Whether the store says that a version is not there any more; it calls a destroyed one unavailable."""
-    return isinstance(error, NotFound) or error.code == "secret_version_gone"
 
 
 async def refuse_while_consenting(app: RefresherApp, grant: Grant) -> None:

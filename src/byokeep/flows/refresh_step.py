@@ -66,6 +66,7 @@ class Attempt:
         self._key: Secret | None = None
         self._fault: Fault | None = None
         self._confirmed = False
+        self._refused = ""
         self._app_secret: Secret | None = None
         self._do: dict[Do, Callable[[], Awaitable[Step | str]]] = {
             Do.MARK: self._mark, Do.SEND: self._send, Do.PLACE: self._place, Do.ADOPT: self._adopt,
@@ -170,8 +171,9 @@ class Attempt:
         except Rejected as error:  # nothing was sent
             await self._alert(error.code)
             answer = Fault(cause=Cause.UNKNOWN, sent=False, answered=False)
-        except Integrity:
+        except Integrity as error:
             answer = None
+            self._refused = error.code
         if landed:
             self._next(Landed())
             with suppress(ByokeepError):  # the slot says the same
@@ -179,7 +181,7 @@ class Attempt:
         return await self._read(answer, landed=landed)
 
     async def _read(self, answer: TokenSet | Fault | None, *, landed: bool) -> Step:
-        """Go on with a reply that was read; None = it spoke of another account, and the token may be spent."""
+        """Go on with a reply that was read; None = it says what no reply may, and the token may be spent."""
         if isinstance(answer, TokenSet):
             self._new = answer
             return Step(self.renewal.journal, Do.PLACE)
@@ -187,7 +189,7 @@ class Attempt:
         if landed:
             await self._app.slots.clear(self.renewal.id)
         if answer is None:
-            await self._alert("token_reply_of_another_account")
+            await self._alert(self._refused)
             return Step(self.renewal.journal, Do.REPORT_BROKEN)
         self._fault = answer
         if landed and not answer.answered:
@@ -226,8 +228,9 @@ class Attempt:
             answer: TokenSet | Fault | None = (await self._ask()).read_landed(
                 await self._tokens(), status=status, body=body, at=at
             )
-        except Integrity:
+        except Integrity as error:
             answer = None
+            self._refused = error.code
         finally:
             body.wipe()
         if isinstance(answer, TokenSet):

@@ -129,6 +129,7 @@ class Login:
         several_allowed: Whether one grant opens several accounts, of which one is picked.
         revokes_alone: Whether to revoke a pair ends the login that it came of, and no later one of the same person.
         revokes_all: Whether to revoke a pair ends every login of that person with our app, as the platform documents.
+        revokes_by_access: Whether a pair is revoked by its access token alone: a dead one proves nothing of the other.
         check_every_s: How often an identity check is sensible, by price and limits.
     """
 
@@ -141,6 +142,7 @@ class Login:
     several_allowed: bool
     revokes_alone: bool
     revokes_all: bool
+    revokes_by_access: bool
     endpoint: str
     check_every_s: int
 

@@ -44,6 +44,7 @@ def logins() -> dict[str, Login]:
             several_allowed=one.oauth.identity.several_allowed,
             revokes_alone=one.oauth.revokes_alone,
             revokes_all=one.oauth.revokes_all,
+            revokes_by_access=not any("{refresh_token}" in call.form.values() for call in one.oauth.revoke),
             endpoint=one.oauth.identity.call.name,
             check_every_s=one.oauth.health.every_s,
         )

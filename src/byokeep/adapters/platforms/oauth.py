@@ -5,6 +5,7 @@ Rules
 - Tokens come out as Secret (``core.secret``), refusals as Fault (``core.fault``): one word of a closed list. Nothing
   else of a reply is kept.
 - The reply to a renewal is handed over before it is read, so that it can be landed first.
+- A reply whose names, ids or scopes repeat a secret that was shown in this exchange is refused whole: those are kept.
 - A revocation is proved by use, never by the answer to it (S-OAUTH-9).
 
 It may not read stores, decide what a refusal leads to, or know the time but for rate headers.
@@ -13,7 +14,7 @@ It may not read stores, decide what a refusal leads to, or know the time but for
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +27,8 @@ from byokeep.adapters.platforms import read
 from byokeep.adapters.platforms.calls import Place, PlatformApp, Values, fillable, send
 from byokeep.adapters.platforms.consent import ConsentSide
 from byokeep.adapters.platforms.descriptor import Call, PlatformDescriptor
+from byokeep.adapters.platforms.echo import repeats
+from byokeep.core.errors import Integrity
 from byokeep.core.fault import Cause, Fault
 from byokeep.core.identity import Face
 from byokeep.core.secret import Secret
@@ -77,6 +80,7 @@ class PlatformClient(ConsentSide):
     ) -> None:
         super().__init__(descriptor, app, place)
         self._http = http
+        self._shown: list[Secret] = [] if app.client_secret is None else [app.client_secret]
 
     async def exchange(
         self, code: Secret, verifier: Secret | None, *, by: UUID, clock: Callable[[], datetime]
@@ -86,6 +90,9 @@ class PlatformClient(ConsentSide):
         Args:
             by: The operator who began the flow.
             clock: Returns UTC; read when the reply is there.
+
+        Raises:
+            Integrity: ``reply_repeats_secret``; ``renews_by_access_token``.
         """
         got = await self._call(self.oauth.exchange, {"code": code, "verifier": verifier})
         reply = self._tokens(self.oauth.exchange, got, first=True)
@@ -96,10 +103,10 @@ class PlatformClient(ConsentSide):
             obtained_by=by, at=clock(),
         )  # fmt: skip
         if self.oauth.lengthen is None:
-            return tokens
+            return self._sound(tokens)
         got = await self._call(self.oauth.lengthen, {"access_token": tokens.access})
         longer = self._tokens(self.oauth.lengthen, got, first=False)
-        return longer if isinstance(longer, Fault) else renewed(tokens, longer, at=clock())
+        return longer if isinstance(longer, Fault) else self._sound(renewed(tokens, longer, at=clock()))
 
     async def refresh(
         self, tokens: TokenSet, *, landed: Callable[[Got], Awaitable[None]], clock: Callable[[], datetime]
@@ -112,32 +119,40 @@ class PlatformClient(ConsentSide):
 
         Raises:
             Rejected: ``call_lacks_a_value``: there is nothing to renew with. Nothing was sent.
-            Integrity: ``token_reply_of_another_account``.
+            Integrity: ``token_reply_of_another_account``, ``reply_repeats_secret``, ``renews_by_access_token``.
         """
         got = await self._call(self.oauth.refresh, {"refresh_token": tokens.refresh, "access_token": tokens.access})
         at = clock()
         if isinstance(got, Got) and 200 <= got.status < 300:
             await landed(got)
         reply = self._tokens(self.oauth.refresh, got, first=False)
-        return reply if isinstance(reply, Fault) else renewed(tokens, reply, at=at)
+        return reply if isinstance(reply, Fault) else self._sound(renewed(tokens, reply, at=at))
 
     def read_landed(self, tokens: TokenSet, *, status: int, body: Secret, at: datetime) -> TokenSet | Fault:
         """Read a reply to a renewal that was landed before a crash, as :meth:`refresh` would have.
 
         Raises:
-            Integrity: ``token_reply_of_another_account``.
+            Integrity: As :meth:`refresh`.
         """
+        self._hold(tokens)
         reply = self._tokens(self.oauth.refresh, Got(status=status, body=body), first=False)
-        return reply if isinstance(reply, Fault) else renewed(tokens, reply, at=at)
+        return reply if isinstance(reply, Fault) else self._sound(renewed(tokens, reply, at=at))
 
     async def granted(self, tokens: TokenSet) -> tuple[str, ...] | Fault | None:
-        """Return what the person granted; None when neither a token reply nor a call says so."""
+        """Return what the person granted; None when neither a token reply nor a call says so.
+
+        Raises:
+            Integrity: ``reply_repeats_secret``.
+        """
         if self.oauth.granted is None:
             return tokens.scopes
         document = await self._read(self.oauth.granted.call, {"access_token": tokens.access})
         if isinstance(document, Fault):
             return document
-        return read.granted_scopes(self.oauth.granted, document)
+        found = read.granted_scopes(self.oauth.granted, document)
+        self._hold(tokens)
+        self._refuse_echo(found or ())
+        return found
 
     async def consent_end(self, tokens: TokenSet) -> datetime | Fault | None:
         """Return when the person must consent again although the tokens live, None where no end is known."""
@@ -151,7 +166,18 @@ class PlatformClient(ConsentSide):
 
         Pass them to :func:`byokeep.core.identity.compare` with ``several_allowed`` of the descriptor; a fault is
         ``None`` there: could not be checked.
+
+        Raises:
+            Integrity: ``reply_repeats_secret``.
         """
+        found = await self._faces(tokens)
+        if not isinstance(found, Fault):
+            self._hold(tokens)
+            texts = [(one.account_id, one.username, one.display_name, one.link) for one in found]
+            self._refuse_echo(text for one in texts for text in one)
+        return found
+
+    async def _faces(self, tokens: TokenSet) -> tuple[Face, ...] | Fault:
         document = await self._read(self.oauth.identity.call, {"access_token": tokens.access})
         if isinstance(document, Fault):
             return document
@@ -189,12 +215,28 @@ class PlatformClient(ConsentSide):
             if fault is not None and fault.cause not in _OVER:
                 lives_on = True
                 waits.append(fault.retry_after_s or 0.0)
-        seen = await self.identify(tokens)
+        seen = await self._faces(tokens)
         dead = isinstance(seen, Fault) and seen.answered and seen.cause in _OVER
         state = Revocation.CONFIRMED if dead and not lives_on else Revocation.UNCONFIRMED
         return Revoked(state=state, retry_after_s=max(waits) or None)
 
+    def _hold(self, tokens: TokenSet) -> None:
+        self._shown += [one for one in (tokens.access, tokens.refresh) if one is not None]
+
+    def _refuse_echo(self, texts: Iterable[str | None]) -> None:
+        if repeats(texts, self._shown):
+            raise Integrity("reply_repeats_secret", platform=self.descriptor.id)
+
+    def _sound(self, tokens: TokenSet) -> TokenSet:
+        """Return a set whose open half repeats no secret, and whose access token, which jobs get, renews nothing."""
+        if tokens.refresh is not None and tokens.refresh.matches(tokens.access):
+            raise Integrity("renews_by_access_token", platform=self.descriptor.id)
+        self._hold(tokens)
+        self._refuse_echo((*(tokens.scopes or ()), tokens.account_id))
+        return tokens
+
     async def _call(self, call: Call, values: Values) -> Got | NotGot:
+        self._shown += [one for one in values.values() if isinstance(one, Secret)]
         return await send(self._http, self.oauth, call, self.app, self._place, values)
 
     async def _read(self, call: Call, values: Values) -> dict[str, Any] | Fault:

@@ -138,6 +138,8 @@ def token_reply(fields: ReplyFields, document: dict[str, Any], *, first: bool) -
     try:
         access = token(holder[fields.access])
         refresh = holder.get(fields.refresh) if fields.refresh else None
+        if refresh == holder[fields.access]:
+            return None  # jobs would hold what renews
         found = TokenReply(
             access=access,
             refresh=None if refresh in (None, "") else token(refresh),

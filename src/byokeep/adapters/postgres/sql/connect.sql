@@ -17,14 +17,21 @@ SELECT * FROM byokeep.platform_app ORDER BY login;
 -- name: app_lock
 SELECT pg_advisory_xact_lock(hashtextextended('platform_app', 0));
 
+-- name: app_hold
+-- No other app is named while something that came of the present one is written down.
+SELECT pg_advisory_xact_lock_shared(hashtextextended('platform_app', 0));
+
 -- name: app_of_redirect
 -- Another login's app at this address: its answers could be taken for ours.
 SELECT login FROM byokeep.platform_app WHERE redirect_uri = :redirect_uri AND login <> :login;
 
 -- name: app_in_use
--- Accounts that live under another app of this login.
-SELECT count(*) AS found FROM byokeep.account_grant
- WHERE login = :login AND app_id <> :app_id AND state <> 'revoked';
+-- Accounts that live under another app of this login, and consents under way that began under it.
+SELECT (SELECT count(*) FROM byokeep.account_grant
+         WHERE login = :login AND app_id <> :app_id AND state <> 'revoked')
+     + (SELECT count(*) FROM byokeep.connection c JOIN byokeep.platform_app a ON a.login = c.login
+         WHERE c.login = :login AND a.app_id <> :app_id
+           AND (c.state IN ('answered', 'taken') OR (c.state = 'started' AND c.expires_at > clock_timestamp()))) AS found;
 
 -- name: connect_lock
 -- Consents for one account stand in line here until the transaction ends.
@@ -81,6 +88,30 @@ UPDATE byokeep.connection
    SET state = :state, reason = :reason, code_points = :code_points, ended_at = clock_timestamp()
  WHERE client_id = :client_id AND id = :id AND state = :state_from
 RETURNING *;
+
+-- name: connection_disown
+-- Its person disconnected the account while the platform is being asked: who finishes it may not record it any more.
+UPDATE byokeep.connection SET reason = 'disconnected'
+ WHERE client_id = :client_id AND id = :id AND state = 'taken'
+RETURNING id;
+
+-- name: connection_replaces
+-- The version that a login replaced; 0 once that was ended at the platform, proved by use.
+UPDATE byokeep.connection SET replaces = CAST(:version AS integer)
+ WHERE client_id = :client_id AND id = :id
+RETURNING id;
+
+-- name: connections_replaced
+-- Versions that logins of a living grant replaced and that were not proved to be ended, newest first; what came before
+-- the login that found no grant was ended then.
+SELECT c.replaces AS version FROM byokeep.connection c
+  JOIN byokeep.sop_run s ON s.client_id = c.client_id AND s.id = c.sop_id
+ WHERE c.client_id = :client_id AND c.account_id = :account_id AND c.state = 'connected' AND c.replaces > 0
+   AND s.version > (SELECT COALESCE(max(f.version), 0) FROM byokeep.connection o
+                      JOIN byokeep.sop_run f ON f.client_id = o.client_id AND f.id = o.sop_id
+                     WHERE o.client_id = :client_id AND o.account_id = :account_id AND o.state = 'connected'
+                       AND o.replaces IS NULL)
+ ORDER BY s.version DESC;
 
 -- name: connection_told
 -- What a person needs to begin otherwise, of a consent that its finisher is about to end.
