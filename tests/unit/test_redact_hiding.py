@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Callable
 from typing import Literal
 from urllib.parse import urlencode
 
@@ -24,13 +25,15 @@ MOST_SHOWN = 11  # characters of a secret that may be left in a row
 NAMES = ("client_token", "password", "api_key", "secret_id", "refresh_token", "client_secret", "token", "unseal_key")
 WORDS = (
     "secret", "token", "password", "api_key", "key", "auth", "session", "credential", "Bearer", "Basic", "cookie",
-    "Authorization", "client_token", "app_client_session_id", "secret-id", "none", "value", "--token", "authorization", "",
+    "Authorization", "client_token", "app_client_session_id", "secret-id", "none", "value", "--token", "authorization",
+    "",
 )  # fmt: skip
 PLAIN = ("mount_class", "kind", "class", "secret", "token", "authorization", "cookie", "auth", "key", "bearer", "flow")
 SECRET = "hQ8zLk29sPq1XcV7bN4mR3"
-_ENGINES = ("hyperscan", "pure")
-_REDACTORS = {engine: Redactor(key=KEY, engine=engine) for engine in _ENGINES}  # type: ignore[arg-type]
-_SHAPES = {engine: Shapes(Mask(KEY), engine=engine, weak=True) for engine in ("hyperscan", "grams")}  # type: ignore[arg-type]
+_ENGINES: tuple[Literal["hyperscan", "pure"], ...] = ("hyperscan", "pure")
+_REDACTORS = {engine: Redactor(key=KEY, engine=engine) for engine in _ENGINES}
+_SEARCHES: tuple[Literal["hyperscan", "grams"], ...] = ("hyperscan", "grams")
+_SHAPES = {engine: Shapes(Mask(KEY), engine=engine, weak=True) for engine in _SEARCHES}
 
 Pairs = list[tuple[str, str]]
 
@@ -48,7 +51,7 @@ def _nested(pairs: Pairs) -> str:
     return '{"type":"secret","data":{"auth":' + _dumped(pairs) + ',"token":"secret"}}'
 
 
-FORMS = {
+FORMS: dict[str, Callable[[Pairs], str]] = {
     "json": _dumped,
     "json with blanks": _spaced,
     "json nested": _nested,
@@ -132,7 +135,7 @@ CASES = {
 
 @pytest.mark.parametrize("engine", _ENGINES)
 @pytest.mark.parametrize("case", CASES)
-def test_a_refused_match_hides_nothing(case: str, engine: str) -> None:
+def test_a_refused_match_hides_nothing(case: str, engine: Literal["hyperscan", "pure"]) -> None:
     """Lines in which a match that is refused, or whose value is a name, overlaps the pair that counts."""
     out = _REDACTORS[engine].text(CASES[case])
     assert not _shown(out, SECRET)

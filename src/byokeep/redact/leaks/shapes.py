@@ -33,7 +33,7 @@ _NEAR, _FAR = 512, 1 << 15  # bytes before the end of a match in which it is loo
 _AHEAD: Final = 1 << 12  # bytes after the last start of a match to which it is read at first
 _SPARE: Final = 1 << 11  # of which so many must be left over, or the match may go on: it is read further
 _FEW: Final = 32  # places at which a match may start: so few are tried one by one
-_NESTED, _ROOM = 4, 1 << 14  # matches inside one may come to so many times its size and so many bytes more
+_NESTED, _ROOM = 1, 1 << 14  # matches inside one may come to so many times its size and so many bytes more
 _BEYOND: Final = 1 << 8  # bytes after a match by which one that starts in it shows, with its name and 16 letters
 _LONG_REPEAT: Final = re.compile(rb"\{\d*,(?:\d{4,}|[4-9]\d\d)\}")
 _Place = tuple[int, int, int]  # start, end, number of the rule
@@ -144,8 +144,8 @@ class Shapes:
         left = _NESTED * (last - match.start()) + _ROOM
         while (at := rule.after(match)) < last:
             window = min(len(data), last + _BEYOND)
-            folded = data[at:window].lower()
-            if rule.literals and not any(literal in folded for literal in rule.literals):
+            folded = data[at:window].lower() if rule.literals and window - at < _AHEAD else b""
+            if folded and not any(literal in folded for literal in rule.literals):
                 return
             seen = rule.compiled.search(data, at, window)
             if seen is None or seen.start() >= last:
@@ -156,7 +156,6 @@ class Shapes:
             if left < 0:
                 found.add((*rule.whole(outer), number))
                 return
-            last = max(last, match.end())
             self._add(number, match, found)
 
     def _matches(self, data: bytes, number: int, first: int, last: int) -> list[re.Match[bytes]]:
