@@ -20,7 +20,7 @@ from byokeep.core.errors import ByokeepError
 from byokeep.core.secret import Secret
 from byokeep.redact.known import KnownHit, KnownValues, Registration
 from byokeep.redact.mask import MASKED, Mask, truncated
-from byokeep.redact.nominate import MOST_MATCHES, NOTHING, Engine, Pure, Reading, Waiting, confirmed, nominator
+from byokeep.redact.nominate import NOTHING, Engine, Pure, Reading, Waiting, confirmed, nominator
 from byokeep.redact.pages import PAGE, groups, pages
 from byokeep.redact.rules import Rules, default_rules
 from byokeep.redact.spans import Cover, RawSpan, has_longer_line, whole_characters
@@ -342,8 +342,8 @@ class Redactor:
         """
         spans: list[RawSpan] = []
         seen = Cover()
-        for rule, matches in reading.matches:
-            if len(matches) > MOST_MATCHES:
+        for rule, matches, all_of_them in reading.matches:
+            if not all_of_them:
                 spans.append((matches[0].start(), len(data), rule.kind, rule.name, ""))
                 continue
             for match in matches:

@@ -29,6 +29,7 @@ _OUTSIDE: Final = re.compile(
     r"\(\?(?!:|i\))|(?<!\\)(?:\\\\)*\\[1-9sSZzAGXRKQEpPCNhHvV]|(?<!\\)(?:\\\\)*[*+?}][+?]|(?<![\\\[^])(?:\\\\)*\$"
 )
 _PROBES: Final = (b"", b"a", b" a", b"a ", b"\n", b'"a"')
+_NESTING: Final = frozenset(("authorization", "cookies"))  # splits that do not take in all of a match
 _JOINT: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[- ]")
 _LONGEST_NAME: Final = 128
 CONTEXT: Final = 400
@@ -46,6 +47,7 @@ class Rule:
     value: groups that may hold the secret; the first one that took part is it. 0 is the whole match.
     literals: lower-case; each match holds one of them, letter case put aside. Empty: no such word is known.
     check, split: what may refuse a match, and what cuts it into several secrets; None: nothing does.
+    nests: whether another match may start inside one, so that one that is refused hides none.
     """
 
     name: str
@@ -57,6 +59,11 @@ class Rule:
     literals: tuple[bytes, ...]
     check: Check | None = field(repr=False)
     split: Split | None = field(repr=False)
+    nests: bool = False
+
+    def after(self, match: re.Match[bytes]) -> int:
+        """Return where the next match may start: in the value of a rule that nests, else behind the match."""
+        return max(match.start() + 1, self.whole(match)[0] - 1) if self.nests else match.end()
 
     def whole(self, match: re.Match[bytes]) -> tuple[int, int]:
         """Return where the group of `match` stands that holds the secret; (-1, -1) if none took part."""
@@ -165,7 +172,9 @@ class Rules:
         for rule in self.rules:
             if rule.literals and not any(literal in folded for literal in rule.literals):
                 continue
-            for match in rule.compiled.finditer(data):
+            at = 0
+            while match := rule.compiled.search(data, at):
+                at = rule.after(match)
                 for start, end in self.secrets(rule, match):
                     yield Found(start, end, rule.name, rule.kind)
 
@@ -266,6 +275,7 @@ class _Reader:
             literals=tuple(text.encode("utf-8") for text in literals),
             check=CHECKS[given["check"]] if "check" in given else None,
             split=SPLITS[given["split"]] if "split" in given else None,
+            nests="check" in given or given.get("split") in _NESTING,
         )
 
     def _allow(self, entry: object, known: set[str]) -> AllowRule:

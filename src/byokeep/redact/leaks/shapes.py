@@ -33,6 +33,8 @@ _NEAR, _FAR = 512, 1 << 15  # bytes before the end of a match in which it is loo
 _AHEAD: Final = 1 << 12  # bytes after the last start of a match to which it is read at first
 _SPARE: Final = 1 << 11  # of which so many must be left over, or the match may go on: it is read further
 _FEW: Final = 32  # places at which a match may start: so few are tried one by one
+_NESTED, _ROOM = 1, 1 << 14  # matches inside one may come to so many times its size and so many bytes more
+_BEYOND: Final = 1 << 8  # bytes after a match by which one that starts in it shows, with its name and 16 letters
 _LONG_REPEAT: Final = re.compile(rb"\{\d*,(?:\d{4,}|[4-9]\d\d)\}")
 _Place = tuple[int, int, int]  # start, end, number of the rule
 
@@ -125,10 +127,36 @@ class Shapes:
         rule, tried = self._rules.rules[number], first
         for match in self._matches(data, number, first, last):
             tried = match.end()
-            for start, end in self._rules.secrets(rule, match):
-                if not MASKED.fullmatch(data, start, end):
-                    found.add((start, end, number))
+            self._add(number, match, found)
+            if rule.nests:
+                self._inside(data, number, match, found)
         return tried
+
+    def _add(self, number: int, match: re.Match[bytes], found: set[_Place]) -> None:
+        for start, end in self._rules.secrets(self._rules.rules[number], match):
+            if not MASKED.fullmatch(match.string, start, end):
+                found.add((start, end, number))
+
+    def _inside(self, data: bytes, number: int, match: re.Match[bytes], found: set[_Place]) -> None:
+        """Add the secrets of matches that start in the value of a match, or all of it when there is no end of them."""
+        rule, last, outer = self._rules.rules[number], match.end(), match
+        ahead = len(data) if self._ahead[number] is None else _AHEAD
+        left = _NESTED * (last - match.start()) + _ROOM
+        while (at := rule.after(match)) < last:
+            window = min(len(data), last + _BEYOND)
+            folded = data[at:window].lower() if rule.literals and window - at < _AHEAD else b""
+            if folded and not any(literal in folded for literal in rule.literals):
+                return
+            seen = rule.compiled.search(data, at, window)
+            if seen is None or seen.start() >= last:
+                return
+            whole = rule.compiled.match(data, seen.start(), min(len(data), seen.start() + ahead))
+            match = seen if whole is None else whole
+            left -= match.end() - match.start()
+            if left < 0:
+                found.add((*rule.whole(outer), number))
+                return
+            self._add(number, match, found)
 
     def _matches(self, data: bytes, number: int, first: int, last: int) -> list[re.Match[bytes]]:
         """Return the matches of a rule that start in [first, last), as far as they go.
