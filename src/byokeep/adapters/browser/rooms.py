@@ -217,12 +217,10 @@ class RoomBrowser:
         return Shot(picture=proof.picture, sha256=proof.sha256)
 
     async def log_out(self, platform: Provider) -> str:
-        """End the session at a platform; what was restored is put back for each, and is gone afterwards."""
+        """End the session at a platform. What was taken out at first is put back for each, and is gone afterwards."""
         site = self._site(platform)
         if self._session is None:
             self._session = await session.taken(self._running, also=self._origins)
-        else:
-            await session.restored(self._running, self._session)
         return (await logged_out(self._running, site.website, site.place, self._session)).value
 
     async def pack(self) -> None:
