@@ -261,7 +261,7 @@ async def test_a_logout_counts_when_the_old_session_is_refused(
     finally:
         await site.lie(platform=platform)
     assert await browser.context.cookies() == []
-    assert (await taken(browser)).origins == ()
+    assert (await taken(browser, also=session.visited())).origins == ()
     browser.visited.clear()  # as empty as a new one
     await restored(browser, session)
     seen = await identify(browser.page, site_of(platform), site.place(platform))

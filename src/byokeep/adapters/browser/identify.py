@@ -5,6 +5,7 @@ Rules
   another word: two accounts, an account that is not seen, a frame of somebody else, another host, a page that changes.
 - Signs that nobody is logged in, or that the platform asks for something, outweigh any account on the page.
 - The page is read in one go, in its top frame, and once more a moment later; both must say the same.
+- It comes from the network (:mod:`byokeep.adapters.browser.network`); one that a service worker made is nobody's.
 - Comparing is :mod:`byokeep.core.identity`'s: what could not be read is a mismatch there.
 """
 
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from byokeep.adapters.browser.network import from_network
 from byokeep.adapters.platforms.website import AccountPlace, Reading, Signs, SitePlace, Website
 from byokeep.core.identity import Comparison, Face, Fingerprint, compare, fingerprint_of
 
@@ -93,11 +95,11 @@ async def identify(page: Page, website: Website, place: SitePlace) -> Seen:
     from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
 
     try:
-        reply = await page.goto(place.at(website.page), wait_until="domcontentloaded", timeout=LOAD_S * 1000)
-        early = _by_status(reply.status if reply is not None else 0) or _by_address(page.url, website, place)
-        if early is not None:
-            return early
-        return await _settled(page, website, place)
+        async with from_network(page, website, place) as answers:
+            reply = await page.goto(place.at(website.page), wait_until="domcontentloaded", timeout=LOAD_S * 1000)
+            early = _by_status(reply.status if reply is not None else 0) or _by_address(page.url, website, place)
+            seen = early or await _settled(page, website, place)
+            return Seen(outcome=Outcome.AMBIGUOUS, why="service_worker") if answers.by_worker else seen
     except Error:
         return Seen(outcome=Outcome.UNREACHABLE, why="no_page")
 
@@ -119,7 +121,7 @@ async def _settled(page: Page, website: Website, place: SitePlace) -> Seen:
 
 
 async def look(page: Page, website: Website, place: SitePlace) -> Seen:
-    """Say whose the page is that a tab shows now."""
+    """Say whose the page is that a tab shows now. What decides by it has loaded that page from the network."""
     from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
 
     try:

@@ -88,7 +88,8 @@ class Running:
     """A browser that runs.
 
     Args:
-        visited: Origins of all pages and frames so far: what may hold storage.
+        visited: Origins of all pages so far, in their tabs: what may hold storage.
+        framed: Origins of the frames inside them.
         ended: Set when it does no more.
     """
 
@@ -96,6 +97,7 @@ class Running:
     context: BrowserContext
     version: str
     visited: set[str] = field(default_factory=set)
+    framed: set[str] = field(default_factory=set)
     ended: Ended | None = None
 
     @property
@@ -210,7 +212,7 @@ def environment(start: Start) -> Mapping[str, str]:
 def _watch(running: Running) -> None:
     def seen(frame: Frame) -> None:
         if origin := origin_of(frame.url):
-            running.visited.add(origin)
+            (running.visited if frame.parent_frame is None else running.framed).add(origin)
 
     def opened(page: Page) -> None:
         page.on("framenavigated", seen)
@@ -224,8 +226,23 @@ def _watch(running: Running) -> None:
 
 def origin_of(address: str) -> str | None:
     """Return the origin of a page's address, None for pages that have no storage of their own."""
-    split = urlsplit(address)
-    return f"{split.scheme}://{split.netloc}".lower() if split.scheme in ("http", "https") and split.netloc else None
+    try:
+        split = urlsplit(address)
+        host, port = split.hostname or "", split.port
+    except ValueError:
+        return None
+    if split.scheme not in ("http", "https") or not host:
+        return None
+    # Made of its parts: a name and a password may stand before the host.
+    shown = f"[{host}]" if ":" in host else host
+    return f"{split.scheme}://{shown}" + ("" if port is None else f":{port}")
+
+
+def same_site(one: str, other: str) -> bool:
+    """Whether two origins are of one site: the same host, or names that end in the same two labels."""
+    ends = [(urlsplit(origin).hostname or "").split(".") for origin in (one, other)]
+    named = not any(end[-1].isdigit() or ":" in end[-1] for end in ends)
+    return ends[0] == ends[1] or (named and ends[0][-2:] == ends[1][-2:] and len(ends[0][-2:]) > 1)
 
 
 async def _asked_to_close(context: BrowserContext) -> bool:

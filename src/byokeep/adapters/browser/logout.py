@@ -2,6 +2,10 @@
 
 Rules
 - An answer of the platform proves nothing: `revoked` is said only when the old session, put back, is refused.
+- A refusal proves nothing either, unless the same session, put back in the same way, was let in just before: what was
+  restored in part, or is worn out by being shown, is refused although it lives on. It is shown twice beforehand.
+- Each time it is put back as a profile is opened (:func:`byokeep.adapters.browser.session.restored`), into a browser
+  that holds nothing, in a new tab, and looked at with service workers passed by.
 - Where a platform has no logout that we know, or it can not be proven, that is what is said; a person acts then.
 - Whatever came of it, nothing of the session is left in this browser.
 """
@@ -10,19 +14,22 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from byokeep.adapters.browser.identify import Outcome, identify, look
 from byokeep.adapters.browser.launch import Running
+from byokeep.adapters.browser.network import from_network
 from byokeep.adapters.browser.portable import State
+from byokeep.adapters.browser.session import emptied, restored
 from byokeep.adapters.platforms.website import SitePlace, Website
-from byokeep.core.errors import Unavailable
+from byokeep.core.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page, StorageState
+    from playwright.async_api import Page
 
 _STEP_S: Final = 15.0
 _TAKEN_S: Final = 5.0
+_SHOWN_BEFORE: Final = 2
 
 
 class Ended(StrEnum):
@@ -34,24 +41,44 @@ class Ended(StrEnum):
 
 
 async def logged_out(running: Running, website: Website, place: SitePlace, session: State) -> Ended:
-    """End `session`, which was restored into this browser, and clear the browser.
+    """End `session`, which was taken out of this browser, and clear the browser.
 
     Raises:
         Unavailable: ``browser_not_cleared``: something may be left; close it and wipe its directory.
     """
-    from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
-
     ended = Ended.FAILED
     try:
         if website.logout is None:
             ended = Ended.UNSUPPORTED
-        elif await _left(running.page, website, place) and await _refused(running, website, place, session):
+        elif await _ended(running, website, place, session):
             ended = Ended.REVOKED
-    except Error:
-        ended = Ended.FAILED
     finally:
         await _cleared(running, session)
     return ended
+
+
+async def _ended(running: Running, website: Website, place: SitePlace, session: State) -> bool:
+    """Whether the session was let in before the way out, and is refused after it."""
+    from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
+
+    try:
+        for _ in range(_SHOWN_BEFORE):
+            if await _shown(running, website, place, session) is not Outcome.IDENTIFIED:
+                return False
+        # Only a plain "log in" is a refusal.
+        return (
+            await _left(running.page, website, place)
+            and await _shown(running, website, place, session) is Outcome.LOGGED_OUT
+        )
+    except (Error, Conflict, Unavailable):
+        return False
+
+
+async def _shown(running: Running, website: Website, place: SitePlace, session: State) -> Outcome:
+    """Put the session into the browser as an opening does, and say what the platform makes of it."""
+    await _cleared(running, session)
+    await restored(running, session)
+    return (await identify(running.page, website, place)).outcome
 
 
 async def _left(page: Page, website: Website, place: SitePlace) -> bool:
@@ -62,37 +89,34 @@ async def _left(page: Page, website: Website, place: SitePlace) -> bool:
     if logout is None:
         return False
     try:
-        await page.goto(place.at(logout.page), wait_until="load", timeout=_STEP_S * 1000)
-        for selector in logout.clicks:
-            await page.locator(selector).click(timeout=_STEP_S * 1000)
-        # A click returns before its request has left; the page says when the site has taken it.
-        until = asyncio.get_running_loop().time() + _TAKEN_S
-        while (await look(page, website, place)).outcome is not Outcome.LOGGED_OUT:
-            if asyncio.get_running_loop().time() > until:
-                break
-            await asyncio.sleep(0.1)
+        async with from_network(page, website, place):
+            await page.goto(place.at(logout.page), wait_until="load", timeout=_STEP_S * 1000)
+            for selector in logout.clicks:
+                await page.locator(selector).click(timeout=_STEP_S * 1000)
+            # A click returns before its request has left; the page says when the site has taken it.
+            until = asyncio.get_running_loop().time() + _TAKEN_S
+            while (await look(page, website, place)).outcome is not Outcome.LOGGED_OUT:
+                if asyncio.get_running_loop().time() > until:
+                    break
+                await asyncio.sleep(0.1)
     except Error:
         return False
     return True
 
 
-async def _refused(running: Running, website: Website, place: SitePlace, session: State) -> bool:
-    """Show the old session once more, cookies and all; only a plain "log in" is a refusal."""
-    await running.page.goto("about:blank")
-    await running.context.set_storage_state(cast("StorageState", session.for_browser()))
-    return (await identify(running.page, website, place)).outcome is Outcome.LOGGED_OUT
-
-
 async def _cleared(running: Running, session: State) -> None:
+    """Leave nothing in the browser: no cookie, no storage, no tab that ran a page."""
     try:
-        await running.page.goto("about:blank")
+        page = await running.context.new_page()
+        for old in running.context.pages:
+            if old is not page:
+                await old.close()
         await running.context.clear_cookies()
-        protocol: Any = await running.context.new_cdp_session(running.page)
-        for origin in sorted({*running.visited, *session.visited()}):
-            await protocol.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
-        await protocol.detach()
+        await emptied(page, {*running.visited, *running.framed, *session.visited()})
         if await running.context.cookies():
             raise Unavailable("browser_not_cleared")
+        running.visited.clear()
+        running.framed.clear()
     except Unavailable:
         raise
     except Exception:  # whatever it was: it is not known to be gone

@@ -2,6 +2,7 @@
 
 Rules
 - Only while the page is known to be the expected account's, before and after; only an allowed path; only one element.
+- The page is one that :func:`byokeep.adapters.browser.identify.identify` loaded; no service worker answers meanwhile.
 - Covered in it: what the redactor finds, what the website's record names, and every field that holds what was typed.
 - What is covered must not stand open in the picture elsewhere; nor may an e-mail address. Otherwise there is none.
 - The picture has pixels and no more: text chunks and the like are not written.
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from byokeep.adapters.browser.identify import begins_with, look
+from byokeep.adapters.browser.network import from_network
 from byokeep.adapters.platforms.website import SitePlace, Website
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.identity import Fingerprint, Verdict
@@ -71,17 +73,20 @@ async def photographed(
     from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
 
     try:
-        await _known(page, website, place, expected)
-        _allowed(page, website, place)
-        covers = ", ".join((*website.proof.masks, _FIELDS))
-        texts = await _texts(page, website, covers)
-        picture, covered = await take_picture(
-            page, redactor, region=page.locator(f"css:light={website.proof.region}"), also=covers
-        )
-        if await _texts(page, website, covers) != texts:
-            raise Unavailable("proof_failed")
-        await _known(page, website, place, expected)
-        _allowed(page, website, place)
+        async with from_network(page, website, place) as answers:
+            await _known(page, website, place, expected)
+            _allowed(page, website, place)
+            covers = ", ".join((*website.proof.masks, _FIELDS))
+            texts = await _texts(page, website, covers)
+            picture, covered = await take_picture(
+                page, redactor, region=page.locator(f"css:light={website.proof.region}"), also=covers
+            )
+            if await _texts(page, website, covers) != texts:
+                raise Unavailable("proof_failed")
+            await _known(page, website, place, expected)
+            _allowed(page, website, place)
+            if answers.by_worker:
+                raise Rejected("account_not_proven", outcome="service_worker")
     except (Error, RedactionFailed):
         raise Unavailable("proof_failed") from None
     if len(picture) > _MOST_BYTES:

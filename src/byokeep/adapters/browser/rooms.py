@@ -27,12 +27,13 @@ from byokeep.adapters.browser.handoff import handed_over
 from byokeep.adapters.browser.identify import Outcome, identify
 from byokeep.adapters.browser.launch import Running, Start, running
 from byokeep.adapters.browser.logout import logged_out
+from byokeep.adapters.browser.network import from_network
 from byokeep.adapters.browser.preferences import new_directory
 from byokeep.adapters.browser.proof import photographed
 from byokeep.adapters.ephemeral import rooms as memory
 from byokeep.adapters.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.adapters.platforms.website import SitePlace, Website, websites
-from byokeep.core.errors import Conflict, Integrity, Rejected
+from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.identity import Fingerprint, Verdict
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
@@ -203,18 +204,23 @@ class RoomBrowser:
         )  # fmt: skip
 
     async def prove(self, expected: ExpectedAccount) -> Shot:
-        """Photograph the page that was looked at last."""
-        site = self._site(expected.platform)
-        proof = await photographed(self._running.page, site.website, site.place, told(site.website, expected))
+        """Photograph the page that was looked at last, loaded anew: a worker may have put up another since."""
+        from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
+
+        site, page = self._site(expected.platform), self._running.page
+        try:
+            async with from_network(page, site.website, site.place):
+                await identify(page, site.website, site.place)
+                proof = await photographed(page, site.website, site.place, told(site.website, expected))
+        except Error:
+            raise Unavailable("proof_failed") from None
         return Shot(picture=proof.picture, sha256=proof.sha256)
 
     async def log_out(self, platform: Provider) -> str:
-        """End the session at a platform; what was restored is put back for each, and is gone afterwards."""
+        """End the session at a platform. What was taken out at first is put back for each, and is gone afterwards."""
         site = self._site(platform)
         if self._session is None:
             self._session = await session.taken(self._running, also=self._origins)
-        else:
-            await session.restored(self._running, self._session)
         return (await logged_out(self._running, site.website, site.place, self._session)).value
 
     async def pack(self) -> None:

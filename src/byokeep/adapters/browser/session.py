@@ -3,8 +3,10 @@
 Rules
 - Taking one out is the last thing done with a browser: it walks the working tab through the origins, answered by an
   empty page of ours. No byte goes to the network, no script of a site runs, and its service workers are passed by.
-- What Playwright would leave out in silence (keys of the browser's own, files and blobs in IndexedDB) refuses the
-  portable packing.
+- What Playwright would leave out or change in silence refuses the portable packing, and so does what is too much of it:
+  both are looked at inside the page (:mod:`byokeep.adapters.browser.weighing`) before anything is brought here.
+- Taken is what tabs were at, and frames of the same sites. Frames of others (advertisements) are emptied instead, so
+  that they can not fill a profile.
 - A session goes into a clean browser alone, and into one tab: sessionStorage belongs to :attr:`Running.page`.
 """
 
@@ -13,10 +15,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from byokeep.adapters.browser.launch import Running
-from byokeep.adapters.browser.portable import State, state_of
+from byokeep.adapters.browser.launch import Running, same_site
+from byokeep.adapters.browser.portable import MOST_BYTES, State, state_of
+from byokeep.adapters.browser.weighing import weighed
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -24,33 +28,6 @@ if TYPE_CHECKING:
 
 _MOST_ORIGINS: Final = 200
 _EMPTY: Final = "<!doctype html><title></title>"
-# Counts values that have no JSON form Playwright knows; walks each value once.
-_UNPORTABLE: Final = """async () => {
-  const foreign = ['CryptoKey', 'Blob', 'File', 'FileList', 'ImageBitmap', 'ImageData', 'FileSystemHandle',
-    'FileSystemFileHandle', 'FileSystemDirectoryHandle', 'RTCCertificate'];
-  const kind = value => Object.prototype.toString.call(value).slice(8, -1);
-  const odd = (value, seen) => {
-    if (value === null || typeof value !== 'object' || seen.has(value)) return false;
-    seen.add(value);
-    if (foreign.includes(kind(value))) return true;
-    if (value instanceof Map) return [...value].some(pair => odd(pair[0], seen) || odd(pair[1], seen));
-    if (value instanceof Set) return [...value].some(one => odd(one, seen));
-    if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return false;
-    return Object.values(value).some(one => odd(one, seen));
-  };
-  const asked = request => new Promise((done, failed) => {
-    request.onsuccess = () => done(request.result); request.onerror = () => failed(request.error); });
-  let count = 0;
-  for (const info of await indexedDB.databases()) {
-    const db = await asked(indexedDB.open(info.name));
-    for (const name of db.objectStoreNames) {
-      const values = await asked(db.transaction(name).objectStore(name).getAll());
-      count += values.filter(value => odd(value, new Set())).length;
-    }
-    db.close();
-  }
-  return count;
-}"""
 _TAB: Final = "() => Object.keys(sessionStorage).map(name => ({name, value: sessionStorage.getItem(name)}))"
 _FILL_TAB: Final = "items => { for (const one of items) sessionStorage.setItem(one.name, one.value); }"
 
@@ -62,19 +39,23 @@ async def taken(running: Running, *, also: Iterable[str] = ()) -> State:
         also: Origins that hold something without having been visited in this run: those of the last packing.
 
     Raises:
-        Rejected: ``state_not_portable``, ``too_many_origins``.
+        Rejected: ``state_not_portable``, ``state_too_large``, with the origin and what was found there;
+            ``too_many_origins``.
         Unavailable: ``browser_failed``.
     """
-    origins = sorted({*running.visited, *also})
+    own = {*running.visited, *also}
+    foreign = {one for one in running.framed - own if not any(map(partial(same_site, one), own))}
+    origins = sorted({*own, *running.framed} - foreign)
     if len(origins) > _MOST_ORIGINS:
         raise Rejected("too_many_origins", next_step="Pack the whole profile instead.", origins=len(origins))
     async with _failing("browser_failed"):
         tabs: dict[str, list[dict[str, str]]] = {}
+        weight = 0
+        await emptied(running.page, foreign)
         async with _empty_pages(running.page) as visit:
             for origin in origins:
                 await visit(origin)
-                if await running.page.evaluate(_UNPORTABLE):
-                    raise Rejected("state_not_portable", next_step="Pack the whole profile instead.")
+                weight += await weighed(running.page, origin, most=MOST_BYTES - weight)
                 tabs[origin] = await running.page.evaluate(_TAB)
         said = await running.context.storage_state(indexed_db=True)
         return state_of(cast("list[dict[str, Any]]", said["cookies"]), _origins(said, tabs))
@@ -88,7 +69,7 @@ async def restored(running: Running, state: State) -> None:
         Unavailable: ``browser_failed``.
     """
     async with _failing("browser_failed"):
-        if await running.context.cookies() or running.visited:
+        if await running.context.cookies() or running.visited or running.framed:
             raise Conflict("profile_not_clean", next_step="Restore into a new directory.")
         document = state.for_browser()
         now = time.time()
@@ -99,6 +80,14 @@ async def restored(running: Running, state: State) -> None:
                 if one["sessionStorage"]:
                     await visit(one["origin"])
                     await running.page.evaluate(_FILL_TAB, one["sessionStorage"])
+
+
+async def emptied(page: Page, origins: Iterable[str]) -> None:
+    """Leave nothing stored for these origins. Raises playwright.async_api.Error."""
+    session: Any = await page.context.new_cdp_session(page)
+    for origin in sorted(origins):
+        await session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+    await session.detach()
 
 
 def _origins(said: Any, tabs: dict[str, list[dict[str, str]]]) -> list[dict[str, Any]]:

@@ -1,0 +1,134 @@
+"""A logout that only looks like one: the session lives on at the platform, and `revoked` is never said of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from byokeep.adapters.browser.identify import Outcome, identify
+from byokeep.adapters.browser.launch import Running
+from byokeep.adapters.browser.logout import Ended, logged_out
+from byokeep.adapters.browser.portable import State
+from byokeep.adapters.browser.session import restored, taken
+from byokeep.adapters.platforms.website import SitePlace
+from tests.support.website import fresh, site_of
+
+# Where the page keeps its token; the packing does not carry the last one.
+KEPT = {
+    "sessionStorage": ("sessionStorage.getItem('t')", "sessionStorage.setItem('t', 'token-1')"),
+    "localStorage": ("localStorage.getItem('t')", "localStorage.setItem('t', 'token-1')"),
+    "cache": (
+        "await (await caches.match('/t')).text()",
+        "caches.open('c').then(one => one.put('/t', new Response('token-1')))",
+    ),
+}
+PAGE = """<!doctype html><div id=card style='width:200px;height:20px'>who</div>
+<button id=logout onclick="fetch('/end').then(() => { sessionStorage.clear(); localStorage.clear(); caches.delete('c');
+  location.href = 'login'; })">out</button>
+<script type=module>
+  let token = ''; try { token = TOKEN; } catch {}
+  const let_in = await (await fetch('/check?t=' + token)).json();
+  if (!let_in) location.href = 'login';
+  else {
+    const data = document.createElement('script'); data.id = '__NEXT_DATA__'; data.type = 'application/json';
+    data.textContent = JSON.stringify({props: {pageProps: {self: {id: '104', name: 'a', first_name: 'A'}}}});
+    document.body.append(data);
+  }
+</script>"""
+
+
+@dataclass
+class Server:
+    """A platform: where its page keeps the token, whether its logout ends anything, how often a token is good."""
+
+    base: str = ""
+    kept: str = "sessionStorage"
+    ends: bool = True
+    uses_left: int = 100
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> SitePlace:
+        return SitePlace(base=self.base + "/web/skool")
+
+    async def answer(self, request: web.Request) -> web.Response:
+        if request.path == "/check":
+            let_in = request.query.get("t") == "token-1" and self.uses_left > 0
+            self.uses_left -= let_in
+            return web.json_response(let_in)
+        if request.path == "/end":
+            self.uses_left = 0 if self.ends else self.uses_left
+            return web.json_response({})
+        if request.path.endswith("/login"):
+            return web.Response(text="<!doctype html><input type=password>", content_type="text/html")
+        return web.Response(text=PAGE.replace("TOKEN", KEPT[self.kept][0]), content_type="text/html")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def server() -> AsyncIterator[Server]:
+    found, app = Server(), web.Application()
+    app.router.add_route("*", "/{path:.*}", found.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield found
+    await runner.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byokeep.adapters.browser.identify.READ_S", 2.0)
+    monkeypatch.setattr("byokeep.adapters.browser.logout._TAKEN_S", 2.0)
+
+
+async def logged_in(browser: Running, server: Server) -> State:
+    """What the person's login left, as it is packed."""
+    await browser.page.goto(server.place.at(site_of().login))
+    await browser.page.evaluate(KEPT[server.kept][1] + "; 1")
+    assert await outcome(browser, server) is Outcome.IDENTIFIED
+    return await taken(browser)
+
+
+async def outcome(browser: Running, server: Server) -> Outcome:
+    return (await identify(browser.page, site_of(), server.place)).outcome
+
+
+@pytest.mark.parametrize(
+    ("kept", "ends", "uses", "ended"),
+    [
+        ("sessionStorage", True, 100, Ended.REVOKED),
+        ("sessionStorage", False, 100, Ended.FAILED),
+        ("localStorage", True, 100, Ended.REVOKED),
+        ("localStorage", False, 100, Ended.FAILED),
+        ("cache", True, 100, Ended.FAILED),
+        ("cache", False, 100, Ended.FAILED),
+        ("localStorage", False, 2, Ended.FAILED),  # good for the login and one look more
+    ],
+)
+async def test_revoked_takes_a_copy_that_was_let_in(
+    server: Server, kept: str, ends: bool, uses: int, ended: Ended
+) -> None:
+    """A copy that is incomplete, or worn out by being shown, is refused too: that proves no end of the session."""
+    server.kept, server.ends, server.uses_left = kept, ends, uses
+    async with fresh() as browser:
+        session = await logged_in(browser, server)
+        assert await logged_out(browser, site_of(), server.place, session) is ended
+        assert await taken(browser, also=session.visited()) == State((), ())
+        if ended is Ended.REVOKED or (not ends and uses == 100 and kept != "cache"):
+            browser.visited.clear()  # the look at what is left was a visit
+            await restored(browser, session)
+            assert (await outcome(browser, server) is Outcome.LOGGED_OUT) is (ended is Ended.REVOKED)
+
+
+async def test_a_second_platform_is_logged_out_in_the_same_browser(server: Server) -> None:
+    """After one was ended the browser is as empty as a new one, and the next one is proven in it as well."""
+    async with fresh() as browser:
+        session = await logged_in(browser, server)
+        assert await logged_out(browser, site_of("meta"), server.place, session) is Ended.UNSUPPORTED
+        assert await logged_out(browser, site_of(), server.place, session) is Ended.REVOKED
+        assert server.uses_left == 0
