@@ -22,9 +22,12 @@ async def renewed(office: Office, place: Path) -> list[str]:
     """Renew what is due; how each ended."""
     ended: list[str] = []
     slots = SlotDirectory(place / "slots", office.app.installation_id)
-    renewals = Renewals(replace(office.app, slots=slots), lambda _, how: ended.append(how))
-    await renewals.start_due()
-    await renewals.settle()
+    try:
+        renewals = Renewals(replace(office.app, slots=slots), lambda _, how: ended.append(how))
+        await renewals.start_due()
+        await renewals.settle()
+    finally:
+        slots.close()
     return ended
 
 
