@@ -18,10 +18,10 @@ from aiohttp import web
 
 from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.platforms.asking import asker
-from byokeep.flows import connect_care, connect_finish
+from byokeep.flows import connect_care
 from byokeep.flows.refresh import Renewals
 from byokeep.flows.refresher_app import RefresherApp
-from tests.support.connect import Office
+from tests.support.connect import Office, finished
 from tests.support.social import SECRET
 
 pytest_plugins = [
@@ -82,7 +82,7 @@ async def connect(office: Office, app: RefresherApp, client: UUID) -> dict[str, 
     begun = await office.begin(client, "x")
     said = await office.consent(begun["authorize_url"], "x")
     assert (await office.bring(client, begun, said))[0] == 200
-    await connect_finish.take_answered(app)
+    await finished(app)
     return begun | await office.look(client, begun)
 
 

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.flows import connect_care, connect_finish
-from tests.support.connect import LOGINS, Office
+from byokeep.flows import connect_care
+from tests.support.connect import LOGINS, Office, finished
 
 pytest_plugins = [
     "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.connect",
@@ -152,7 +152,7 @@ async def test_a_disconnect_wins_over_a_consent_that_is_being_finished(office: O
 
     odd: Any = lambda at, secret: Slow(real(at, secret))  # noqa: E731
     old = await pair(office, client, login, made["account_id"])
-    await connect_finish.take_answered(replace(office.app, platform=odd))
+    await finished(replace(office.app, platform=odd))
     done = await office.look(client, begun)
     assert (done["state"], done["reason"]) == ("failed", "disconnected")
     assert not await lives(office, login, late[0])

@@ -45,6 +45,14 @@ def back(login: str) -> str:
     return f"http://127.0.0.1:8431/{login}"
 
 
+async def finished(app: RefresherApp) -> int:
+    """Finish what was answered; returns how many consents were taken."""
+    consents = Consents(app)
+    started = await consents.start_answered()
+    await consents.settle()
+    return started
+
+
 @dataclass
 class Office:
     """Everything that an account needs to be connected."""
@@ -108,10 +116,7 @@ class Office:
 
     async def finish(self) -> int:
         """What the refresher's loop calls; waits for what it began."""
-        consents = Consents(self.app)
-        started = await consents.start_answered()
-        await consents.settle()
-        return started
+        return await finished(self.app)
 
     async def look(self, client: UUID, begun: dict[str, Any]) -> dict[str, Any]:
         status, reply = await self.desk.call(

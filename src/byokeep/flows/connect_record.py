@@ -131,6 +131,8 @@ async def _begin(
     """
     # A close waits for this transaction, or this one sees it.
     await hold_open(tx, [f"client:{one.client_id}:platform:{account.platform.value}"])
+    if await reenabling.closed_since(tx, one.client_id, account.platform.value, one.started_at):
+        raise Conflict("begun_before_close")
     await _same_app(tx, one, found.tokens)
     replaced = await _replaces(tx, one)
     client = await require_active(tx, one.client_id)
@@ -202,10 +204,7 @@ async def _stored(tx: Tx, actor: Actor, one: Connection, account: PlatformAccoun
     }  # fmt: skip
     fields |= {name: _stamp(at) for name, at in (("due_at", ends.due), ("reauth_at", ends.reauth)) if at is not None}
     event = connections.event(EventName.TOKENS_STORED, Outcome.OK, actor, one, account, **fields)
-    stored = await tx.append(event)
-    if await reenabling.closed_since(tx, one.client_id, account.platform.value, one.started_at):
-        raise Conflict("begun_before_close")
-    return stored.seq
+    return (await tx.append(event)).seq
 
 
 async def _verified(
