@@ -141,16 +141,21 @@ class Sealing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vault:
-    """The three places that a sealed profile lies in, and what seals: all that the pipelines need."""
+    """The three places that a sealed profile lies in, and what seals: all that the pipelines need.
+
+    Attributes:
+        keys: Those of the custody, held to our rows.
+    """
 
     sealer: Sealer
     artifacts: ArtifactStore
     custody: ProfileCustody
+    keys: KeyHolder
 
     @property
     def sealing(self) -> Sealing:
         """What of it needs no record."""
-        return Sealing(sealer=self.sealer, artifacts=self.artifacts, keys=self.custody.keys)
+        return Sealing(sealer=self.sealer, artifacts=self.artifacts, keys=self.keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
