@@ -18,6 +18,7 @@ from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, busy, err, say, session, show
 from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.profile import next_step_of_work
+from byokeep.process import is_held
 from byokeep.settings import hand_off_file
 
 Packing = Literal["portable", "full"]
@@ -74,6 +75,8 @@ def login(profile: UUID, *, wait: bool = True) -> int:
 @app.command
 def handoff(profile: UUID) -> None:
     """Print where the waiting browser is. Works on the worker's host alone, for the user that runs the worker.
+
+    An address is printed while its worker lives: afterwards another program may be there.
 
     Example: byokeep profile handoff $PROFILE
     """
@@ -303,11 +306,16 @@ def _invite(work: Mapping[str, Any]) -> None:
 
 
 def _window(work: str) -> dict[str, Any] | None:
+    file = hand_off_file(session().settings, UUID(work))
     try:
-        found: Any = json.loads(hand_off_file(session().settings, UUID(work)).read_text("utf-8"))
-        return {"address": str(found["address"]), "instructions": str(found["instructions"])}
+        found: Any = json.loads(file.read_text("utf-8"))
+        window = {"address": str(found["address"]), "instructions": str(found["instructions"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    if not is_held(file):
+        raise Conflict("handoff_gone", next_step="The worker that had this browser is gone; log in anew: "
+                       "`byokeep profile login`.")  # fmt: skip
+    return window
 
 
 def _account(text: str) -> dict[str, str]:

@@ -2,12 +2,15 @@
 
 Rules
 - Directories 0700, files 0600. A file appears whole or not at all.
-- The address of a browser goes away with it; a proof stays, is named by its own digest and is never written again.
+- The address of a browser goes away with it. Its file is held as long as the worker lives that has the browser: one
+  that nobody holds is a dead worker's, is believed by nobody, and goes away at the next start.
+- A proof stays, is named by its own digest and is never written again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -15,6 +18,7 @@ from pathlib import Path
 from uuid import UUID
 
 from byokeep.core.errors import Unavailable
+from byokeep.process import hold, is_held
 
 
 class HandOffNotes:
@@ -22,15 +26,35 @@ class HandOffNotes:
 
     def __init__(self, place: Path) -> None:
         self._place = place
+        self._held: dict[UUID, int] = {}
+
+    def clear(self) -> int:
+        """Remove what dead workers left; returns how many files that were."""
+        gone = 0
+        for file in self._place.iterdir() if self._place.is_dir() else ():
+            if not is_held(file):
+                with contextlib.suppress(OSError):  # it is gone already, or no file of ours
+                    file.unlink()
+                    gone += 1
+        return gone
 
     async def leave(self, work_id: UUID, *, address: str, instructions: str) -> None:
         """Leave an address. Raises Unavailable(``run_dir_unusable``)."""
         text = json.dumps({"address": address, "instructions": instructions}) + "\n"
-        await asyncio.to_thread(_put, self._place, f"{work_id}.json", text.encode(), "run_dir_unusable")
+        handle = await asyncio.to_thread(
+            _put, self._place, f"{work_id}.json", text.encode(), "run_dir_unusable", held=True
+        )
+        self._let_go(work_id)
+        self._held[work_id] = handle
 
     async def take_away(self, work_id: UUID) -> None:
         """Remove an address."""
         await asyncio.to_thread((self._place / f"{work_id}.json").unlink, missing_ok=True)
+        self._let_go(work_id)
+
+    def _let_go(self, work_id: UUID) -> None:
+        if (handle := self._held.pop(work_id, None)) is not None:
+            os.close(handle)
 
 
 class ProofFiles:
@@ -48,18 +72,26 @@ class ProofFiles:
         return f"{client_id}/{profile_id}/{name}"
 
 
-def _put(place: Path, name: str, data: bytes, code: str) -> None:
+def _put(place: Path, name: str, data: bytes, code: str, *, held: bool = False) -> int:
+    """Write a file whole or not at all; returns its handle, which is open if it is to be held."""
     partial = place / f".{secrets.token_hex(8)}"
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with os.fdopen(handle, "wb", closefd=False) as file:
+                hold(handle)
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(handle)
             partial.replace(place / name)
+        except BaseException:
+            os.close(handle)
+            raise
         finally:
             partial.unlink(missing_ok=True)
+        if not held:
+            os.close(handle)
+        return handle
     except OSError:
         raise Unavailable(code, next_step="Only our own user may use it, and there must be space.") from None
