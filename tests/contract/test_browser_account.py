@@ -15,6 +15,7 @@ from uuid import UUID
 import aiohttp
 import pytest
 import pytest_asyncio
+from multidict import CIMultiDict
 
 from byokeep.adapters.browser.handoff import handed_over, host_of
 from byokeep.adapters.browser.identify import Outcome, Seen, identify

@@ -33,7 +33,7 @@ sys.stdin.read()
 def test_the_address_of_a_dead_worker_is_not_told_and_goes_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it lives the address is told and stays; killed, the same file is refused, with a next step, and cleared."""
+    """While it lives the address is told and stays; killed, the same file is refused, and cleared."""
     settings, work = Settings(home=tmp_path), uuid4()
     monkeypatch.setattr(cli, "session", lambda: SimpleNamespace(settings=settings))
     file = hand_off_file(settings, work)
