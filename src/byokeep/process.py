@@ -13,7 +13,9 @@ It may not start anything.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
+import hashlib
 import os
 import resource
 import signal
@@ -71,6 +73,19 @@ def is_held(file: Path) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def is_what_it_says(file: Path) -> bool | None:
+    """Whether a file ``{anything}-{sha256}.{ending}`` holds what its name says; None when it can not be read."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return None if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) else False
+    try:
+        with os.fdopen(handle, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest() == file.stem.rpartition("-")[2]
+    except OSError:
+        return False
 
 
 def harden() -> None:

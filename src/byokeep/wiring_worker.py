@@ -76,3 +76,9 @@ class _Proofs:
 
     async def keep(self, client_id: UUID, profile_id: UUID, generation: int, shot: Shot) -> str:
         return await self.files.keep(client_id, profile_id, generation, picture=shot.picture, sha256=shot.sha256)
+
+    async def altered(self, client_id: UUID, profile_id: UUID) -> bool:
+        return await self.files.altered(client_id, profile_id)
+
+    async def remove(self, client_id: UUID, profile_id: UUID) -> None:
+        await self.files.remove(client_id, profile_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,9 @@ from uuid import uuid4
 
 import pytest
 
-from byokeep.adapters.files.profile_notes import HandOffNotes
+from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
 from byokeep.cli import profile as cli
-from byokeep.core.errors import Conflict
+from byokeep.core.errors import Conflict, Integrity
 from byokeep.process import is_held
 from byokeep.settings import Settings, hand_off_file
 
@@ -21,7 +22,7 @@ WORKER = """
 import asyncio, sys
 from pathlib import Path
 from uuid import UUID
-from byokeep.adapters.files.profile_notes import HandOffNotes
+from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
 notes = HandOffNotes(Path(sys.argv[1]))
 asyncio.run(notes.leave(UUID(sys.argv[2]), address="http://127.0.0.1:1/first/", instructions="there"))
 asyncio.run(notes.leave(UUID(sys.argv[2]), address="http://127.0.0.1:1/second/", instructions="there"))
@@ -68,3 +69,29 @@ async def test_a_note_that_was_taken_away_is_held_no_more(tmp_path: Path) -> Non
     assert not is_held(file)
     file.write_text('{"address": "http://127.0.0.1:9/", "instructions": ""}')
     assert not is_held(file)
+
+
+async def test_a_picture_is_what_its_name_says_or_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that was changed is found and written anew; with its profile it goes, and no other one does."""
+    settings, client, profile, other = Settings(home=tmp_path), uuid4(), uuid4(), uuid4()
+    monkeypatch.setattr(cli, "session", lambda: SimpleNamespace(settings=settings, as_json=True))
+    place, picture = settings.path("proofs_dir"), b"\x89PNG as it was"
+    proofs, sha256 = ProofFiles(place), hashlib.sha256(picture).hexdigest()
+    name = await proofs.keep(client, profile, 1, picture=picture, sha256=sha256)
+    beside = await proofs.keep(client, other, 1, picture=picture, sha256=sha256)
+    assert not await proofs.altered(client, profile)
+    cli._proofs([{"file": name}, {"file": "elsewhere/1-00.png"}])
+    (place / name).write_bytes(b"\x89PNG forged")
+    assert await proofs.altered(client, profile)
+    assert not await proofs.altered(client, other)
+    with pytest.raises(Integrity, match="proof_altered"):
+        cli._proofs([{"file": name}])
+    assert await proofs.keep(client, profile, 1, picture=picture, sha256=sha256) == name
+    assert (place / name).read_bytes() == picture
+    (place / name).unlink()
+    (place / name).symlink_to(place / beside)
+    assert await proofs.altered(client, profile), "a link is no picture of ours"
+    await proofs.remove(client, profile)
+    await proofs.remove(client, profile)
+    assert not (place / name).parent.exists()
+    assert (place / beside).read_bytes() == picture

@@ -4,7 +4,7 @@ Rules
 - Directories 0700, files 0600. A file appears whole or not at all.
 - The address of a browser goes away with it. Its file is held as long as the worker lives that has the browser: one
   that nobody holds is a dead worker's, is believed by nobody, and goes away at the next start.
-- A proof stays, is named by its own digest and is never written again.
+- A proof stays as long as its profile, is named by its own digest and is never written again.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 from pathlib import Path
 from uuid import UUID
 
 from byokeep.core.errors import Unavailable
-from byokeep.process import hold, is_held
+from byokeep.process import hold, is_held, is_what_it_says
 
 
 class HandOffNotes:
@@ -64,12 +65,38 @@ class ProofFiles:
         self._place = place
 
     async def keep(self, client_id: UUID, profile_id: UUID, generation: int, *, picture: bytes, sha256: str) -> str:
-        """Keep a picture; returns its name below the place. Raises Unavailable(``proofs_dir_unusable``)."""
+        """Keep a picture; returns its name below the place. Raises Unavailable(``proofs_dir_unusable``).
+
+        What is there under its name and is not what the name says is written over.
+        """
         folder = self._place / str(client_id) / str(profile_id)
         name = f"{generation}-{sha256}.png"
-        if not await asyncio.to_thread((folder / name).exists):
+        if await asyncio.to_thread(is_what_it_says, folder / name) is not True:
             await asyncio.to_thread(_put, folder, name, picture, "proofs_dir_unusable")
         return f"{client_id}/{profile_id}/{name}"
+
+    async def altered(self, client_id: UUID, profile_id: UUID) -> bool:
+        """Whether a picture of a profile is not what its name says."""
+        folder = self._place / str(client_id) / str(profile_id)
+
+        def look() -> bool:
+            return any(is_what_it_says(file) is False for file in folder.glob("*.png"))
+
+        return await asyncio.to_thread(look)
+
+    async def remove(self, client_id: UUID, profile_id: UUID) -> None:
+        """Remove every picture of a profile. Raises Unavailable(``proofs_dir_unusable``)."""
+        folder = self._place / str(client_id) / str(profile_id)
+
+        def clear() -> None:
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                return
+            except OSError:
+                raise Unavailable("proofs_dir_unusable", next_step="Only our own user may use it.") from None
+
+        await asyncio.to_thread(clear)
 
 
 def _put(place: Path, name: str, data: bytes, code: str, *, held: bool = False) -> int:
