@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from byokeep.adapters.browser.launch import Start, running
-from byokeep.adapters.browser.preferences import new_directory
+from tests.support.website import fresh
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.skipif(sys.platform != "linux", reason="reads the environment of other processes"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def below(pid: int) -> list[Path]:
@@ -28,9 +23,7 @@ async def test_no_process_of_a_browser_has_our_credentials(tmp_path: Path, monke
     """The driver and every process below it: neither the name nor the value; what the driver needs is there."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up-not-for-children")
     monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(tmp_path / "none"))
-    new_directory(tmp_path / "p")
-    new_directory(tmp_path / "s")
-    async with running(Start(directory=tmp_path / "p", scratch=tmp_path / "s")) as one:
+    async with fresh() as one:
         await one.page.goto("about:blank")
         seen = {}
         for child in below(os.getpid()):

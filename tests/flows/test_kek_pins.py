@@ -122,5 +122,11 @@ async def test_an_old_version_that_was_replaced_is_found_and_a_key_from_before_i
     swapped.swap(keys.scope(client), 1)
     found = await kek_work.check(keys.app, keys.system, client)
     assert (1, "kek_altered_outside") in [(one.version, one.finding.value) for one in found]
+    status = await swapped.holder.versions(keys.scope(client))
+    with pytest.raises(Rejected, match="kek_foreign"):
+        await kek_work.end_versions(
+            keys.app, keys.person("approver"), client, kek_id=status.kek_id, holder=status.holder, version=1,
+            reason="not_needed",
+        )  # fmt: skip
     kept = f"SELECT count(*) FROM byokeep.kek_version {where} AND identity = '{first}'"
     assert keys.sql(kept) == "1", "never told anew"

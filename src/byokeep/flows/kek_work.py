@@ -19,7 +19,7 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.kek import Holder, KekScope, KekStatus, unusable
+from byokeep.core.kek import Holder, KekFault, KekScope, KekStatus, unusable
 from byokeep.core.kek_life import OPENS, Difference, Finding, Known, differences, follows
 from byokeep.core.key_periods import may_protect
 from byokeep.core.keystate import KeyState
@@ -255,7 +255,7 @@ async def end_versions(
     Raises:
         Denied: ``same_person``.
         Conflict: ``kek_has_dependents`` with the count.
-        Rejected: ``key_state``; ``bad_kek_version``: the newest stays.
+        Rejected: ``key_state``; ``bad_kek_version``: the newest stays; ``kek_foreign``: another key is in its place.
         Unavailable: The holder; nothing was ended.
     """
     scope = KekScope(environment=app.environment, client_id=client_id)
@@ -263,6 +263,9 @@ async def end_versions(
         await require_another(tx, actor, kek_id, version)
     await refuse_dependents(app, holder=holder, kek_id=kek_id, version=version)
     async with custody_of(app, actor, client_id) as custody:
+        status = await PinnedKeys(app, custody.keys).versions(scope)
+        if any(one.fault is KekFault.FOREIGN for one in status.versions if one.number <= version):
+            raise unusable(KekFault.FOREIGN)  # ours would live on elsewhere, and its row would call it destroyed
         await custody.keys.retire(scope, below=version + 1)
     ended = 0
     for row in await _rows(app, kek_id):
