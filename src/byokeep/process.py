@@ -3,6 +3,8 @@
 Rules
 - No core dumps, not readable by other processes of the same user, no inherited environment beyond a short list:
   a value can not leak through a dump, ``/proc/PID/mem`` or an environment (S-OWASP-8, S-OWASP-9).
+- What only a living process may say stands in a file that it holds (:func:`hold`): the kernel lets go when it dies,
+  however it died, and no number that somebody else may get anew is asked.
 - A child dies with its parent (Linux): a killed supervisor leaves nothing running that holds the data.
 
 It may not start anything.
@@ -11,11 +13,15 @@ It may not start anything.
 from __future__ import annotations
 
 import ctypes
+import errno
+import fcntl
+import hashlib
 import os
 import resource
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -45,6 +51,41 @@ def child_setup(*, death_signal: signal.Signals = signal.SIGTERM) -> Callable[[]
                 os._exit(1)
 
     return setup
+
+
+def hold(handle: int) -> None:
+    """Hold an open file until it is closed or this process dies. Raises OSError: another holds it."""
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_held(file: Path) -> bool:
+    """Whether a living process holds a file; one that is gone, or is no file of ours, is held by nobody."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
+def is_what_it_says(file: Path) -> bool | None:
+    """Whether a file ``{anything}-{sha256}.{ending}`` holds what its name says; None when it can not be read."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return None if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) else False
+    try:
+        with os.fdopen(handle, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest() == file.stem.rpartition("-")[2]
+    except OSError:
+        return False
 
 
 def harden() -> None:

@@ -37,6 +37,7 @@ from byokeep.settings import Settings, to_toml
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
 from byokeep.wiring import EmbeddedDatabase, EmbeddedStore, embedded_database, embedded_store, install
+from byokeep.wiring_profiles import windows
 
 READY_WITHIN_S: Final = 20.0
 STOP_WITHIN_S: Final = 10.0
@@ -256,6 +257,8 @@ class Stack:
         for name, child in list(self._children.items()):
             if child.process.poll() is None:
                 continue
+            if name == "worker":
+                windows(self.settings).clear()  # at once: the port of a browser that is gone is anybody's
             if time.monotonic() - child.started < min(0.2 * 2**child.deaths, 10.0):
                 continue
             settled = time.monotonic() - child.started > 60.0

@@ -5,14 +5,17 @@ Rules: as of :mod:`byokeep.wiring`. Only who shreds profiles is given a store th
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.ephemeral.rooms import Rooms, foreseen, prepare
 from byokeep.adapters.ephemeral.sweeping import swept
+from byokeep.adapters.files.profile_notes import HandOffNotes
 from byokeep.core.errors import Rejected
 from byokeep.ports import ArtifactStore
-from byokeep.settings import Settings, parse_bucket
+from byokeep.settings import Settings, hand_off_file, parse_bucket
 
-__all__ = ["Rooms", "artifact_store", "rooms", "swept"]
+__all__ = ["Rooms", "artifact_store", "rooms", "swept", "windows"]
 
 
 def artifact_store(settings: Settings, *, may_remove: bool = False) -> ArtifactStore:
@@ -34,6 +37,11 @@ def artifact_store(settings: Settings, *, may_remove: bool = False) -> ArtifactS
         name, prefix=prefix, endpoint=settings.artifact_endpoint, ca_file=settings.file("artifact_ca_file"),
         credentials_file=settings.file("artifact_credentials_file"), may_remove=may_remove,
     )  # fmt: skip
+
+
+def windows(settings: Settings) -> HandOffNotes:
+    """Return where addresses of browsers stand that wait for a person."""
+    return HandOffNotes(hand_off_file(settings, UUID(int=0)).absolute().parent)
 
 
 def rooms(settings: Settings) -> Rooms:

@@ -17,8 +17,8 @@ from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_ports import Shot, Window
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.ports import KeyHolder
-from byokeep.settings import Settings, hand_off_file
-from byokeep.wiring_profiles import Rooms, artifact_store
+from byokeep.settings import Settings
+from byokeep.wiring_profiles import Rooms, artifact_store, windows
 from byokeep.worker.profile_custodian import BrokerProfileCustodian, Login
 
 
@@ -38,7 +38,8 @@ def profile_app(
     Raises:
         Rejected, Unavailable: As :func:`artifact_store`; ``bad_website_file``; ``sealing_self_test_failed``.
     """
-    own = settings.file("websites_dir")
+    own, notes = settings.file("websites_dir"), windows(settings)
+    notes.clear()
     return ProfileApp(
         db=app.db,
         clock=app.clock,
@@ -50,7 +51,7 @@ def profile_app(
         sealer=TinkSealer(),
         artifacts=artifact_store(settings, may_remove=True),
         rooms=ProfileRooms(memory, sites(settings.website_urls, own)),
-        notes=_Notes(HandOffNotes(hand_off_file(settings, app.installation_id).absolute().parent)),
+        notes=_Notes(notes),
         proofs=_Proofs(ProofFiles(settings.path("proofs_dir").absolute())),
         owner=app.ids.uuid(),
         digest=digest,
@@ -75,3 +76,9 @@ class _Proofs:
 
     async def keep(self, client_id: UUID, profile_id: UUID, generation: int, shot: Shot) -> str:
         return await self.files.keep(client_id, profile_id, generation, picture=shot.picture, sha256=shot.sha256)
+
+    async def altered(self, client_id: UUID, profile_id: UUID) -> bool:
+        return await self.files.altered(client_id, profile_id)
+
+    async def remove(self, client_id: UUID, profile_id: UUID) -> None:
+        await self.files.remove(client_id, profile_id)

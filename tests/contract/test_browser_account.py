@@ -15,6 +15,7 @@ from uuid import UUID
 import aiohttp
 import pytest
 import pytest_asyncio
+from multidict import CIMultiDict
 
 from byokeep.adapters.browser.handoff import handed_over, host_of
 from byokeep.adapters.browser.identify import Outcome, Seen, identify
@@ -390,7 +391,8 @@ async def test_the_viewer_lets_nobody_else_in(site: Site, other: Running) -> Non
             with pytest.raises(aiohttp.WSServerHandshakeError) as second:
                 await site.http.ws_connect(handoff.address + "view", headers=good)
             assert second.value.status == 409
-        for origin in ({"Origin": "http://evil.example"}, {}):
+        twice = [("Origin", base), ("Origin", "http://evil.example")]
+        for origin in ({"Origin": "http://evil.example"}, {}, CIMultiDict(twice), CIMultiDict(twice[::-1])):
             with pytest.raises(aiohttp.WSServerHandshakeError) as foreign:
                 await site.http.ws_connect(handoff.address + "view", headers=origin)
             assert foreign.value.status == 403

@@ -182,6 +182,44 @@ async def test_a_key_of_kms_that_stands_under_two_environments_is_foreign(kms: s
         await case.holder.wrap(Secret(DEK), case.context)
 
 
+async def test_only_a_key_that_kms_made_is_ours_and_only_its_own_word_counts(kms: str) -> None:
+    """Imported material and a key of many regions are foreign; a reply by another key is refused, each way."""
+    case = aws_case(kms, a_context())
+    client = case.holder._client
+    await case.holder.rotate(case.scope, expected=0)
+    wrapped = await case.holder.wrap(Secret(DEK), case.context)
+    made = client.describe_key(KeyId=case.holder._alias(1))["KeyMetadata"]["KeyId"]
+    for kind in ({"Origin": "EXTERNAL"}, {"MultiRegion": True}):
+        other = client.create_key(KeyUsage="ENCRYPT_DECRYPT", KeySpec="SYMMETRIC_DEFAULT", **kind)["KeyMetadata"]
+        client.update_alias(AliasName=case.holder._alias(1), TargetKeyId=other["KeyId"])
+        if other["KeyState"] == "Enabled":
+            assert (await case.holder.versions(case.scope)).faults == (KekFault.FOREIGN,)
+        with pytest.raises(Rejected, match="kek_"):
+            await case.holder.wrap(Secret(DEK), case.context)
+    client.update_alias(AliasName=case.holder._alias(1), TargetKeyId=made)
+
+    class Liar:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client, name)
+
+        def encrypt(self, **given: Any) -> Any:
+            return client.encrypt(**given) | {"KeyId": "arn:aws:kms:eu-central-1:666:key/evil"}
+
+        def decrypt(self, **_: Any) -> Any:
+            return {"Plaintext": bytes(32), "KeyId": "arn:aws:kms:eu-central-1:666:key/evil"}
+
+        def re_encrypt(self, **given: Any) -> Any:
+            return client.re_encrypt(**given) | {"SourceKeyId": "arn:aws:kms:eu-central-1:666:key/evil"}
+
+    case.holder._client = Liar()
+    for act in (
+        case.holder.wrap(Secret(DEK), case.context), case.holder.unwrap(wrapped, case.context),
+        case.holder.rewrap(wrapped, case.context),
+    ):  # fmt: skip
+        with pytest.raises(Rejected, match="kek_foreign"):
+            await act
+
+
 async def test_the_rights_at_kms_are_those_of_the_page(kms: str) -> None:
     """A whole life of a KEK needs the rights that docs/key-holders.md lists, all of them and no other."""
     asked: set[str] = set()

@@ -129,7 +129,7 @@ def test_postgres_downgrade_is_refused(postgres: FreshDatabase) -> None:
     engine = create_engine(postgres.url("byokeep_owner"), poolclass=pool.NullPool)
     with pytest.raises(Rejected, match="downgrade_refused"), engine.begin() as connection:
         command.downgrade(configuration(connection), "base")
-    assert postgres.sql("SELECT version_num FROM byokeep.alembic_version") == "0012"
+    assert postgres.sql("SELECT version_num FROM byokeep.alembic_version") == "0013"
     assert counts(postgres)["audit_vocabulary"] == len(EventName)
 
 

@@ -45,7 +45,7 @@ async def test_a_restore_of_everything_does_not_bring_a_destroyed_key_back(vault
     await shredded(vault, profile)
     assert await keep(app) == 0
     dek = vault.sql(f"SELECT dek_id FROM byokeep.profile_generation WHERE profile_id = '{profile}'")
-    assert {str(one) for one in await app.tombstones.all()} == {dek}
+    assert {str(one) for one in await app.tombstones.all()} == {dek, str(profile)}
     vault.sql(
         "BEGIN; SET session_replication_role = replica;"
         f"UPDATE byokeep.profile_generation g SET key_state = o.key_state, gone_at = o.gone_at FROM"
@@ -69,6 +69,31 @@ async def test_a_restore_of_everything_does_not_bring_a_destroyed_key_back(vault
     assert "destroyed_key_back" in vault.desk.stand.alerts()
     last = json.loads(vault.events("dek.state_changed")[-1])
     assert (last["fields"]["dek"], last["fields"]["state_to"], last["fields"]["reason"]) == (dek, "destroyed", REASON)
+    assert await keep(app) == 0
+
+
+async def test_a_shredded_profile_comes_back_with_none_of_its_keys(vault: Vault) -> None:
+    """The shred had only begun when its tombstone was made: later every key of it that is back is destroyed again."""
+    app = vault.desk.stand.app
+    _, profile = await vault.valid()
+    _, other = await vault.valid()
+    assert await keep(app) == 0
+    vault.sql(f"CREATE TABLE public.begun AS SELECT * FROM byokeep.profile WHERE id = '{profile}'")
+    mine = f"WHERE id = '{profile}'"
+    vault.sql(f"UPDATE byokeep.profile SET state = 'shredded' {mine}")
+    assert await keep(app) == 0, "its worker destroys it, and nothing came back"
+    assert await app.tombstones.all() == {profile}
+    states = f"SELECT string_agg(key_state, ',') FROM byokeep.profile_generation WHERE profile_id = '{profile}'"
+    before = vault.sql(states)
+    assert "destroyed" not in before
+    vault.sql(
+        "BEGIN; SET session_replication_role = replica;"
+        "UPDATE byokeep.profile p SET state = o.state FROM public.begun o WHERE o.id = p.id; COMMIT"
+    )
+    assert await keep(app) == len(before.split(","))
+    assert set(vault.sql(states).split(",")) == {"destroyed"}
+    assert "destroyed_key_back" in vault.desk.stand.alerts()
+    assert vault.state(other) == "valid/1"
     assert await keep(app) == 0
 
 

@@ -186,10 +186,18 @@ class NoProofs:
 
     def __init__(self) -> None:
         self.kept: list[Shot] = []
+        self.removed: list[UUID] = []
+        self.are_altered = False
 
     async def keep(self, client_id: UUID, profile_id: UUID, generation: int, shot: Shot) -> str:
         self.kept.append(shot)
         return shot.sha256
+
+    async def altered(self, client_id: UUID, profile_id: UUID) -> bool:
+        return self.are_altered
+
+    async def remove(self, client_id: UUID, profile_id: UUID) -> None:
+        self.removed.append(profile_id)
 
 
 @dataclass

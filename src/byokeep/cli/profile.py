@@ -18,6 +18,7 @@ from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, busy, err, say, session, show
 from byokeep.core.errors import Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.profile import next_step_of_work
+from byokeep.process import is_held, is_what_it_says
 from byokeep.settings import hand_off_file
 
 Packing = Literal["portable", "full"]
@@ -74,6 +75,8 @@ def login(profile: UUID, *, wait: bool = True) -> int:
 @app.command
 def handoff(profile: UUID) -> None:
     """Print where the waiting browser is. Works on the worker's host alone, for the user that runs the worker.
+
+    An address is printed while its worker lives: afterwards another program may be there.
 
     Example: byokeep profile handoff $PROFILE
     """
@@ -210,14 +213,15 @@ def show_(profile: UUID) -> None:
     found = run(call("GET", f"/v1/profiles/{profile}"))
     if session().as_json:
         show(found)
+        _proofs(found["proofs"])
         return
     work, proofs = found.pop("work"), found.pop("proofs")
     under_way = work is not None and work["ended_at"] is None  # then that is what is next
     tell(_flat(found), title="Profile", note="" if under_way else found["next_step"])
-    _proofs(proofs)
     if work is not None:
         say("")
         tell(work, title="Newest work", note=_after(profile, work))
+    _proofs(proofs)
 
 
 @app.command
@@ -285,12 +289,18 @@ def _after(profile: UUID, work: Mapping[str, Any]) -> str:
 
 
 def _proofs(proofs: Sequence[Mapping[str, Any]]) -> None:
-    """Name the pictures that prove a generation, where they lie at the worker's host."""
+    """Name the pictures that prove a generation, where they lie at the worker's host.
+
+    Raises:
+        Integrity: ``proof_altered``: one lies here, and is not the one on record.
+    """
+    place = session().settings.path("proofs_dir")
     if proofs and not session().as_json:
-        place = session().settings.path("proofs_dir")
         say("")
         tell([dict(one) | {"file": str(place / one["file"])} for one in proofs], title="Proofs",
              columns=("platform", "generation", "sha256", "file"))  # fmt: skip
+    if any(is_what_it_says(place / one["file"]) is False for one in proofs):
+        raise Integrity("proof_altered", next_step="Do not trust it; `byokeep profile validate` makes it anew.")
 
 
 def _invite(work: Mapping[str, Any]) -> None:
@@ -303,11 +313,16 @@ def _invite(work: Mapping[str, Any]) -> None:
 
 
 def _window(work: str) -> dict[str, Any] | None:
+    file = hand_off_file(session().settings, UUID(work))
     try:
-        found: Any = json.loads(hand_off_file(session().settings, UUID(work)).read_text("utf-8"))
-        return {"address": str(found["address"]), "instructions": str(found["instructions"])}
+        found: Any = json.loads(file.read_text("utf-8"))
+        window = {"address": str(found["address"]), "instructions": str(found["instructions"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    if not is_held(file):
+        raise Conflict("handoff_gone", next_step="The worker that had this browser is gone; log in anew: "
+                       "`byokeep profile login`.")  # fmt: skip
+    return window
 
 
 def _account(text: str) -> dict[str, str]:

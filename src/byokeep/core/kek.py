@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -44,7 +44,8 @@ class Holder(StrEnum):
 class KekFault(StrEnum):
     """What somebody else did to a version of a KEK, as its holder shows it.
 
-    ``FOREIGN``: it is not the kind of key we make: exportable, deletable, not derived, of another environment.
+    ``FOREIGN``: it is not the kind of key we make: exportable, deletable, not derived, imported, of another
+    environment; or another key than the one that was made.
     """
 
     DISABLED = "kek_disabled"
@@ -100,6 +101,7 @@ class Wrapped:
         kek_id: Of the KEK, at its holder.
         kek_version: Under which it was wrapped, 1 or more.
         ciphertext: Opaque ASCII text of the holder.
+        identity: As in :class:`KekVersion`, of the key that did it; empty when the holder does not say. Not stored.
 
     Raises:
         Integrity: ``wrapped_key_broken``: fields that no holder would have written.
@@ -109,6 +111,7 @@ class Wrapped:
     kek_id: str
     kek_version: int
     ciphertext: str
+    identity: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         number = type(self.kek_version) is int and FIRST_VERSION <= self.kek_version <= _MAX_VERSION
@@ -123,11 +126,18 @@ class Wrapped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KekVersion:
-    """One version of a KEK. ``fault`` is None as long as the holder shows nothing that we did not do."""
+    """One version of a KEK.
+
+    Attributes:
+        fault: None as long as the holder shows nothing that we did not do.
+        identity: Tells this key from any other that is put in its place, e.g. its ARN or a check value of its bits; the
+            same as long as the key is; empty when it can not be told now.
+    """
 
     number: int
     created_at: datetime | None
     fault: KekFault | None = None
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

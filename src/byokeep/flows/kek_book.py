@@ -29,7 +29,13 @@ from byokeep.ports import Query, Row, Tx
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kek:
-    """One version of a KEK; without ``client_id`` it guards every client. ``dependents``: keys that hang on it."""
+    """One version of a KEK.
+
+    Attributes:
+        client_id: Whose; None = it guards every client.
+        identity: Tells the key that was made from any other, as :class:`byokeep.core.kek.KekVersion`; empty before.
+        dependents: Keys that hang on it.
+    """
 
     holder: Holder
     kek_id: str
@@ -46,6 +52,7 @@ class Kek:
     compromised_at: datetime | None
     changed_at: datetime
     changed_by: UUID
+    identity: str
     dependents: int
     now: datetime
 
@@ -142,6 +149,7 @@ ROTATION: Final = Query("kek_rotation_get", rotation_from)
 _NOW: Final = Query("kek_now", lambda row: row["now"])
 _INSERT: Final = Query("kek_version_insert", lambda row: int(row["version"]))
 _SET: Final = Query("kek_set_state", lambda row: int(row["version"]))
+_PIN: Final = Query("kek_pin", lambda row: int(row["version"]))
 _LATE: Final = Query("kek_compromised_late", lambda row: int(row["version"]))
 _MOVED: Final = Query("kek_transition_insert", lambda row: row["id"])
 MANY: Final = 1000
@@ -193,6 +201,12 @@ async def move(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason
     if done is None:
         raise Conflict("key_moved", next_step="Look again: `byokeep kek status`.")
     await _on_record(tx, app, actor, kek, to=to, reason=reason)
+
+
+async def pin(tx: Tx, kek: Kek, identity: str) -> None:
+    """Keep which key a version is; only the first word counts."""
+    if identity and not kek.identity:
+        await tx.maybe(_PIN, **kek.place, identity=identity)
 
 
 async def compromised_late(tx: Tx, app: App, actor: Actor, kek: Kek, *, reason: str) -> None:

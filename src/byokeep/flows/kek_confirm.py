@@ -3,6 +3,7 @@
 Rules
 - What goes through is random, belongs to no profile, guards nothing and is wiped (NIST SP 800-57 part 1, 7.1).
 - It must have been wrapped by the announced version, come back as it was, and come back for no other profile.
+- It is the key that its holder shows under its name; which one that is, is told to who writes the row.
 - A version that was not confirmed protects nothing: its row stays as it was, and that is an alert. A holder that could
   not be asked confirmed nothing.
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import secrets
 
 from byokeep.core.errors import Integrity
-from byokeep.core.kek import DEK_BYTES, KekScope, KeyContext
+from byokeep.core.kek import DEK_BYTES, KekScope, KeyContext, unusable
 from byokeep.core.model import Actor
 from byokeep.core.secret import Secret
 from byokeep.flows.app import App
@@ -25,8 +26,8 @@ from byokeep.ports import KeyHolder
 UNCONFIRMED = "kek_unconfirmed"
 
 
-async def confirm(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, made: Kek) -> None:
-    """Return when the version does what a key-encryption key has to do.
+async def confirm(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, made: Kek) -> str:
+    """Return which key the version is, as :class:`byokeep.core.kek.KekVersion`, when it does what it has to do.
 
     Args:
         keys: Under a custody lease of the scope's client.
@@ -35,10 +36,14 @@ async def confirm(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, made
     Raises:
         Integrity: ``kek_unconfirmed``: it wraps under another version, loses what it was given, or does not tell one
             profile from another; an alert is raised beside it.
-        Unavailable, Rejected, Denied: As the holder; nothing is known.
+        Rejected: A code of :class:`byokeep.core.kek.KekFault`.
+        Unavailable, Denied: As the holder; nothing is known.
     """
-    if await _holds(app, keys, scope, made):
-        return
+    shown = {one.number: one for one in (await keys.versions(scope)).versions}.get(made.version)
+    if shown is not None and shown.fault is not None:
+        raise unusable(shown.fault)
+    if shown is not None and await _holds(app, keys, scope, made, shown.identity):
+        return shown.identity
     async with app.db.begin(every_client=True) as tx:
         await raise_alert(tx, app, actor, reason=UNCONFIRMED, client_id=scope.client_id, object_id=scope.client_id,
                           key=f"{UNCONFIRMED}:{made.kek_id}:{made.version}")  # fmt: skip
@@ -46,12 +51,14 @@ async def confirm(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, made
                     version=made.version)  # fmt: skip
 
 
-async def _holds(app: App, keys: KeyHolder, scope: KekScope, made: Kek) -> bool:
+async def _holds(app: App, keys: KeyHolder, scope: KekScope, made: Kek, identity: str) -> bool:
     own, other = (_context(app, scope) for _ in range(2))
     probe = Secret(secrets.token_bytes(DEK_BYTES))
     try:
         wrapped = await keys.wrap(probe, own)
         if (wrapped.kek_id, wrapped.kek_version) != (made.kek_id, made.version):
+            return False
+        if wrapped.identity not in ("", identity):
             return False
         try:
             back = await keys.unwrap(wrapped, own)

@@ -29,6 +29,7 @@ from byokeep.flows import kek_book, profiles
 from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
 from byokeep.flows.kek_book import Rotation
 from byokeep.flows.kek_guard import check_protect
+from byokeep.flows.kek_pins import PinnedKeys
 from byokeep.flows.profiles import Generation
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Tx, Written
@@ -179,7 +180,7 @@ async def _rewritten(
         ciphertext=record.wrapped_dek,
     )  # fmt: skip
     context = KeyContext(environment=app.environment, client_id=row.client_id, profile_id=row.profile_id)
-    fresh = await custody.keys.rewrap(wrapped, context)
+    fresh = await PinnedKeys(app, custody.keys).rewrap(wrapped, context)
     if fresh.kek_version != rotation.to_version:
         raise Conflict("kek_version_moved", expected=rotation.to_version, newest=fresh.kek_version)
     after = replace(record, wrapped_dek=fresh.ciphertext, kek=fresh.key_ref, kek_version=fresh.kek_version)

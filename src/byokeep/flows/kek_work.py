@@ -2,7 +2,8 @@
 
 Rules
 - A version has its row before the holder makes it, and protects nothing before the row says active (S-NIST-13), which
-  it does when the version was confirmed (:mod:`.kek_confirm`).
+  it does when the version was confirmed (:mod:`.kek_confirm`). Which key it is stands in the row from then on; the
+  versions of an older installation get it at the first check that finds nothing wrong with them.
 - Each step can be cut anywhere and begun again: what the holder shows and what the rows say tell where it stood.
 - A version that was made, taken away or opened up outside is a finding with an alert, and is not worked around.
 - An old version is ended only when nothing hangs on it (R6.1-8); its row stays, as its tombstone.
@@ -18,8 +19,8 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.kek import Holder, KekScope, KekStatus, unusable
-from byokeep.core.kek_life import Difference, Finding, Known, differences, follows
+from byokeep.core.kek import Holder, KekFault, KekScope, KekStatus, unusable
+from byokeep.core.kek_life import OPENS, Difference, Finding, Known, differences, follows
 from byokeep.core.key_periods import may_protect
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId
@@ -28,6 +29,7 @@ from byokeep.flows.app import App
 from byokeep.flows.kek_app import KekApp, custody_of
 from byokeep.flows.kek_book import Kek, Rotation
 from byokeep.flows.kek_confirm import confirm
+from byokeep.flows.kek_pins import PinnedKeys
 from byokeep.flows.kek_rewrap import hand_out
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import KeyHolder, Query, Tx
@@ -47,7 +49,7 @@ async def prepare(app: App, actor: Actor, keys: KeyHolder, client_id: ClientId, 
         Integrity: ``kek_unknown_outside``: the holder has a version that nobody here made; ``kek_unconfirmed``.
         Unavailable: The holder.
     """
-    scope = KekScope(environment=app.environment, client_id=client_id)
+    scope, keys = KekScope(environment=app.environment, client_id=client_id), PinnedKeys(app, keys)
     for _ in range(_TWICE):  # somebody else may be making it in this moment
         status = await keys.versions(scope)
         if status.faults:
@@ -90,11 +92,12 @@ async def _make(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, status
 
 
 async def _activate(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, kek: Kek) -> Kek:
-    await confirm(app, actor, keys, scope, kek)
+    identity = await confirm(app, actor, keys, scope, kek)
     async with _door(app, kek) as tx:
         await tx.all(kek_book.LOCK, kek_id=kek.kek_id)
         now = await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
         if now.state is KeyState.PRE_ACTIVATION:
+            await kek_book.pin(tx, now, identity)
             await kek_book.move(tx, app, actor, now, to=KeyState.ACTIVE, reason="made")
             await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_book.made_fields(now)))
         return await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
@@ -119,7 +122,8 @@ async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: in
     """
     scope = KekScope(environment=app.environment, client_id=client_id)
     async with custody_of(app, actor, client_id) as custody:
-        status = await custody.keys.versions(scope)
+        keys = PinnedKeys(app, custody.keys)
+        status = await keys.versions(scope)
         if status.faults:
             raise unusable(status.faults[0])
         if not status.newest:
@@ -129,9 +133,10 @@ async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: in
         if made is None:
             return None
         if status.newest < made.version or status.min_encryption < made.version:
-            await custody.keys.rotate(scope, expected=made.version - 1)
-        await confirm(app, actor, custody.keys, scope, made)
+            await keys.rotate(scope, expected=made.version - 1)
+        identity = await confirm(app, actor, keys, scope, made)
     async with _door(app, made) as tx:
+        await kek_book.pin(tx, made, identity)
         return await _turn(tx, app, actor, made, reason=reason)
 
 
@@ -189,11 +194,12 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
     scope = KekScope(environment=app.environment, client_id=client_id)
     try:
         async with custody_of(app, actor, client_id) as custody:
-            status = await custody.keys.versions(scope)
+            status = await PinnedKeys(app, custody.keys).versions(scope)
     except ByokeepError:
         await _could_not(app, actor, client_id)
         raise
     rows = await _rows(app, status.kek_id)
+    await _pin(app, status, rows)
     found = list(differences(status, [Known(version=row.version, state=row.state) for row in rows]))
     found += [Difference(version=row.version, finding=Finding.HISTORY) for row in rows if not await _proved(app, row)]
     async with app.db.begin(every_client=True) as tx:
@@ -206,6 +212,14 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
     if rows:
         await _on_record(app, actor, rows[-1], found, len(rows), len(broken))
     return tuple(found)
+
+
+async def _pin(app: KekApp, status: KekStatus, rows: list[Kek]) -> None:
+    shown = {one.number: one.identity for one in status.versions if one.fault is None}
+    for row in rows:
+        if row.version in shown and not row.identity and row.state in OPENS and row.holder is status.holder:
+            async with _door(app, row) as tx:
+                await kek_book.pin(tx, row, shown[row.version])
 
 
 async def _could_not(app: KekApp, actor: Actor, client_id: ClientId) -> None:
@@ -241,7 +255,7 @@ async def end_versions(
     Raises:
         Denied: ``same_person``.
         Conflict: ``kek_has_dependents`` with the count.
-        Rejected: ``key_state``; ``bad_kek_version``: the newest stays.
+        Rejected: ``key_state``; ``bad_kek_version``: the newest stays; ``kek_foreign``: another key is in its place.
         Unavailable: The holder; nothing was ended.
     """
     scope = KekScope(environment=app.environment, client_id=client_id)
@@ -249,6 +263,9 @@ async def end_versions(
         await require_another(tx, actor, kek_id, version)
     await refuse_dependents(app, holder=holder, kek_id=kek_id, version=version)
     async with custody_of(app, actor, client_id) as custody:
+        status = await PinnedKeys(app, custody.keys).versions(scope)
+        if any(one.fault is KekFault.FOREIGN for one in status.versions if one.number <= version):
+            raise unusable(KekFault.FOREIGN)  # ours would live on elsewhere, and its row would call it destroyed
         await custody.keys.retire(scope, below=version + 1)
     ended = 0
     for row in await _rows(app, kek_id):

@@ -18,6 +18,7 @@ from byokeep.core.errors import Conflict
 from byokeep.core.model import Actor
 from byokeep.flows import profile_book, profile_work, profiles
 from byokeep.flows.app import App
+from byokeep.flows.kek_pins import PinnedKeys
 from byokeep.flows.profile_ports import HeldCustody, Notes, ProfileCustodian, Proofs, Rooms, Sealer, Vault
 from byokeep.flows.profile_work import Work
 from byokeep.flows.profiles import Generation, Opening, Profile
@@ -63,7 +64,10 @@ class Bench:
     @property
     def vault(self) -> Vault:
         """The three places that a sealed profile lies in."""
-        return Vault(sealer=self.app.sealer, artifacts=self.app.artifacts, custody=self.custody)
+        return Vault(
+            sealer=self.app.sealer, artifacts=self.app.artifacts, custody=self.custody,
+            keys=PinnedKeys(self.app, self.custody.keys),
+        )  # fmt: skip
 
     async def now(self, tx: Tx) -> Profile:
         """Return the profile as it stands, in its line."""

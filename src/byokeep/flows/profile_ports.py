@@ -141,16 +141,21 @@ class Sealing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vault:
-    """The three places that a sealed profile lies in, and what seals: all that the pipelines need."""
+    """The three places that a sealed profile lies in, and what seals: all that the pipelines need.
+
+    Attributes:
+        keys: Those of the custody, held to our rows.
+    """
 
     sealer: Sealer
     artifacts: ArtifactStore
     custody: ProfileCustody
+    keys: KeyHolder
 
     @property
     def sealing(self) -> Sealing:
         """What of it needs no record."""
-        return Sealing(sealer=self.sealer, artifacts=self.artifacts, keys=self.custody.keys)
+        return Sealing(sealer=self.sealer, artifacts=self.artifacts, keys=self.keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +273,13 @@ class Proofs(Protocol):
     """Where proof screenshots are kept; they hold nothing that is secret, and are named by what they prove."""
 
     async def keep(self, client_id: UUID, profile_id: UUID, generation: int, shot: Shot) -> str:
-        """Keep one for good; returns its name. Raises Unavailable."""
+        """Keep one as long as its profile; returns its name. Raises Unavailable."""
+
+    async def altered(self, client_id: UUID, profile_id: UUID) -> bool:
+        """Whether one that was kept is not what it was."""
+
+    async def remove(self, client_id: UUID, profile_id: UUID) -> None:
+        """Remove all of a profile; none is fine. Raises Unavailable."""
 
 
 Digest = Callable[[str], str]

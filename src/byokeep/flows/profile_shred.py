@@ -1,4 +1,5 @@
-"""A profile is destroyed for good: first it can not be opened any more, then its keys, its records, its blobs go.
+"""A profile is destroyed for good: first it can not be opened any more, then its keys, its records, its
+blobs go, and the pictures that proved it.
 
 Rules
 - Two people wanted it (:mod:`.profile_work`); nothing brings it back, old backups of either store included: the row
@@ -50,7 +51,7 @@ async def shred(bench: Bench) -> str:
 
 
 async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, profile: Profile) -> int:
-    """Destroy every record and blob of a profile; returns how many generations that were."""
+    """Destroy every record, blob and picture of a profile; returns how many generations that were."""
     ref = ProfileRef(profile.client_id, profile.id)
     live = await custody.live_versions(ref)
     if live:
@@ -64,6 +65,7 @@ async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, pr
         await app.artifacts.delete(profile.client_id, key_of(row))
         async with app.db.begin(client_id=profile.client_id) as tx:
             await tx.maybe(_GONE, client_id=row.client_id, profile_id=row.profile_id, generation=row.generation)
+    await app.proofs.remove(profile.client_id, profile.id)
     return len(left)
 
 

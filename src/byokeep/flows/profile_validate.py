@@ -57,6 +57,8 @@ async def validate(bench: Bench, *, before: Probe | None = None) -> str:
                 await before(bench, browser, list(expected.values()))
             shots = [await _proved(bench, browser, one, expected[one.platform]) for one in bench.profile.accounts]
             version = browser.version
+    if await bench.app.proofs.altered(bench.profile.client_id, bench.profile.id):
+        await profile_book.alarm(bench.app, bench.actor, bench.profile, "proof_altered")
     for _, _, shot in shots:
         await bench.app.proofs.keep(bench.profile.client_id, bench.profile.id, generation.generation, shot)
     async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:

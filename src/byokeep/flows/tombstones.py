@@ -1,9 +1,11 @@
 """Destroyed keys stay destroyed, whatever is restored: their ids are kept apart, and the database is held against them.
 
 Rules
-- What the database calls destroyed is added to the tombstones; nothing is ever taken out.
+- What the database calls destroyed is added to the tombstones, and a profile's own id as soon as it is being shredded;
+  nothing is ever taken out.
 - A key with a tombstone that the database calls anything else came back with a restore. It is destroyed again, on
-  record and with an alert, and no profile that hangs on it is opened.
+  record and with an alert, and no profile that hangs on it is opened. Of a profile that was shredded no key comes back,
+  whether that one key had a tombstone or not.
 - Tombstones that can not be read are an alert of their own: the round fails, and says so.
 
 It may not touch a record or a blob: without its key's row nothing opens them, and whoever restored them shreds again.
@@ -21,7 +23,7 @@ from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query
 
 REASON: Final = "tombstone"
-_DESTROYED: Final = Query("tombstones_destroyed", lambda row: UUID(str(row["dek_id"])))
+_DESTROYED: Final = Query("tombstones_destroyed", lambda row: UUID(str(row["id"])))
 _BACK: Final = Query("tombstones_back", profiles.generation_from)
 
 

@@ -177,7 +177,8 @@ class _Desk:
 
     async def view(self, request: web.Request) -> web.WebSocketResponse:
         self._let_in(request)
-        if request.headers.get("Origin", "") not in {f"http://{name}" for name in self._names()}:
+        origins = request.headers.getall("Origin", [])
+        if len(origins) != 1 or origins[0] not in {f"http://{name}" for name in self._names()}:
             raise web.HTTPForbidden
         if self._taken:
             raise web.HTTPConflict

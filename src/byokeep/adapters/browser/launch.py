@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from byokeep.adapters.browser import processes
+from byokeep.adapters.browser.driver import driver
 from byokeep.adapters.browser.preferences import ended_cleanly, settle
 from byokeep.chromium import find_chromium
 from byokeep.core.errors import Conflict, Rejected, Unavailable
@@ -133,14 +134,12 @@ async def running(start: Start) -> AsyncIterator[Running]:
         Integrity: ``profile_damaged``.
         Unavailable: ``chromium_missing``, ``browser_not_started``, ``browser_not_ended``.
     """
-    from playwright.async_api import async_playwright  # noqa: PLC0415 - an extra, needed by this room alone
-
     if len(os.fsencode(start.scratch)) > MOST_PATH:
         raise Rejected("profile_path_too_long", next_step="Give the folder a shorter name.", most=MOST_PATH)
     if await asyncio.to_thread(processes.of_directory, start.directory):
         raise Conflict("profile_in_use", next_step="Wait until the other run has ended.")
     await asyncio.to_thread(settle, start.directory)
-    async with async_playwright() as playwright:
+    async with driver() as playwright:
         try:
             context = await _launched(playwright, start)
         except BaseException as failed:

@@ -2,19 +2,24 @@
 
 Rules
 - Directories 0700, files 0600. A file appears whole or not at all.
-- The address of a browser goes away with it; a proof stays, is named by its own digest and is never written again.
+- The address of a browser goes away with it. Its file is held as long as the worker lives that has the browser: one
+  that nobody holds is a dead worker's, is believed by nobody, and goes away at the next start.
+- A proof stays as long as its profile, is named by its own digest and is never written again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
+import shutil
 from pathlib import Path
 from uuid import UUID
 
 from byokeep.core.errors import Unavailable
+from byokeep.process import hold, is_held, is_what_it_says
 
 
 class HandOffNotes:
@@ -22,15 +27,35 @@ class HandOffNotes:
 
     def __init__(self, place: Path) -> None:
         self._place = place
+        self._held: dict[UUID, int] = {}
+
+    def clear(self) -> int:
+        """Remove what dead workers left; returns how many files that were."""
+        gone = 0
+        for file in self._place.iterdir() if self._place.is_dir() else ():
+            if not is_held(file):
+                with contextlib.suppress(OSError):  # it is gone already, or no file of ours
+                    file.unlink()
+                    gone += 1
+        return gone
 
     async def leave(self, work_id: UUID, *, address: str, instructions: str) -> None:
         """Leave an address. Raises Unavailable(``run_dir_unusable``)."""
         text = json.dumps({"address": address, "instructions": instructions}) + "\n"
-        await asyncio.to_thread(_put, self._place, f"{work_id}.json", text.encode(), "run_dir_unusable")
+        handle = await asyncio.to_thread(
+            _put, self._place, f"{work_id}.json", text.encode(), "run_dir_unusable", held=True
+        )
+        self._let_go(work_id)
+        self._held[work_id] = handle
 
     async def take_away(self, work_id: UUID) -> None:
         """Remove an address."""
         await asyncio.to_thread((self._place / f"{work_id}.json").unlink, missing_ok=True)
+        self._let_go(work_id)
+
+    def _let_go(self, work_id: UUID) -> None:
+        if (handle := self._held.pop(work_id, None)) is not None:
+            os.close(handle)
 
 
 class ProofFiles:
@@ -40,26 +65,60 @@ class ProofFiles:
         self._place = place
 
     async def keep(self, client_id: UUID, profile_id: UUID, generation: int, *, picture: bytes, sha256: str) -> str:
-        """Keep a picture; returns its name below the place. Raises Unavailable(``proofs_dir_unusable``)."""
+        """Keep a picture; returns its name below the place. Raises Unavailable(``proofs_dir_unusable``).
+
+        What is there under its name and is not what the name says is written over.
+        """
         folder = self._place / str(client_id) / str(profile_id)
         name = f"{generation}-{sha256}.png"
-        if not await asyncio.to_thread((folder / name).exists):
+        if await asyncio.to_thread(is_what_it_says, folder / name) is not True:
             await asyncio.to_thread(_put, folder, name, picture, "proofs_dir_unusable")
         return f"{client_id}/{profile_id}/{name}"
 
+    async def altered(self, client_id: UUID, profile_id: UUID) -> bool:
+        """Whether a picture of a profile is not what its name says."""
+        folder = self._place / str(client_id) / str(profile_id)
 
-def _put(place: Path, name: str, data: bytes, code: str) -> None:
+        def look() -> bool:
+            return any(is_what_it_says(file) is False for file in folder.glob("*.png"))
+
+        return await asyncio.to_thread(look)
+
+    async def remove(self, client_id: UUID, profile_id: UUID) -> None:
+        """Remove every picture of a profile. Raises Unavailable(``proofs_dir_unusable``)."""
+        folder = self._place / str(client_id) / str(profile_id)
+
+        def clear() -> None:
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                return
+            except OSError:
+                raise Unavailable("proofs_dir_unusable", next_step="Only our own user may use it.") from None
+
+        await asyncio.to_thread(clear)
+
+
+def _put(place: Path, name: str, data: bytes, code: str, *, held: bool = False) -> int:
+    """Write a file whole or not at all; returns its handle, which is open if it is to be held."""
     partial = place / f".{secrets.token_hex(8)}"
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with os.fdopen(handle, "wb", closefd=False) as file:
+                hold(handle)
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(handle)
             partial.replace(place / name)
+        except BaseException:
+            os.close(handle)
+            raise
         finally:
             partial.unlink(missing_ok=True)
+        if not held:
+            os.close(handle)
+        return handle
     except OSError:
         raise Unavailable(code, next_step="Only our own user may use it, and there must be space.") from None

@@ -7,6 +7,9 @@ Rules
   binds, shows in CloudTrail and matches key policies on.
 - ``byokeep-opens-from``, a tag of the newest key, says which versions were retired by us. What is missing, disabled or
   waiting for its deletion beside those was done outside, and stands in the status as a fault.
+- A use names the key itself, and the reply must name the same: an alias that is moved meanwhile changes nothing, and
+  what another key says is not taken. Which key a version was made with the caller keeps (``identity``, its ARN).
+- Only material that KMS made, in one region, is ours: who brought the bits has them.
 - The state of a key is asked before each use: the answer to a use alone does not say it early enough.
 - boto3 is synchronous: it runs in threads.
 
@@ -51,6 +54,7 @@ from byokeep.core.secret import Secret
 T = TypeVar("T")
 
 _OPENS_FROM: Final = "byokeep-opens-from"
+_OURS: Final = ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "CUSTOMER", "AWS_KMS")
 _TAKEN: Final = "AlreadyExistsException"
 _VERSIONED: Final = re.compile(r"(alias/[a-z0-9-]+)-v([1-9][0-9]{0,8})\Z")
 _NOT_OPENED: Final = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
@@ -95,18 +99,16 @@ class AwsKeyHolder:
         check_dek_size(len(raw))
         newest = await self._newest()
         reply = await _call(
-            self._client.encrypt, KeyId=self._alias(newest), Plaintext=raw, EncryptionContext=dict(context.pairs)
+            self._client.encrypt, KeyId=newest.identity, Plaintext=raw, EncryptionContext=dict(context.pairs)
         )
         return self._wrapped(newest, reply)
 
     async def unwrap(self, wrapped: Wrapped, context: KeyContext) -> Secret:
         """Return the DEK. The KEK is named in the call, so KMS takes no other one."""
         blob = self._blob(wrapped, context)
-        await self._check(wrapped.kek_version)
-        reply = await _call(
-            self._client.decrypt, KeyId=self._alias(wrapped.kek_version), CiphertextBlob=blob,
-            EncryptionContext=dict(context.pairs),
-        )  # fmt: skip
+        key = await self._check(wrapped.kek_version)
+        reply = await _call(self._client.decrypt, KeyId=key, CiphertextBlob=blob, EncryptionContext=dict(context.pairs))
+        _by(key, reply["KeyId"])
         raw = bytes(reply["Plaintext"])
         if len(raw) != DEK_BYTES:
             raise broken()
@@ -115,12 +117,13 @@ class AwsKeyHolder:
     async def rewrap(self, wrapped: Wrapped, context: KeyContext) -> Wrapped:
         """Move a wrapped DEK to the newest version, inside KMS."""
         blob = self._blob(wrapped, context)
-        await self._check(wrapped.kek_version)
+        key = await self._check(wrapped.kek_version)
         newest, pairs = await self._newest(), dict(context.pairs)
         reply = await _call(
-            self._client.re_encrypt, CiphertextBlob=blob, SourceKeyId=self._alias(wrapped.kek_version),
-            SourceEncryptionContext=pairs, DestinationKeyId=self._alias(newest), DestinationEncryptionContext=pairs,
+            self._client.re_encrypt, CiphertextBlob=blob, SourceKeyId=key, SourceEncryptionContext=pairs,
+            DestinationKeyId=newest.identity, DestinationEncryptionContext=pairs,
         )  # fmt: skip
+        _by(key, reply["SourceKeyId"])
         return self._wrapped(newest, reply)
 
     async def rotate(self, scope: KekScope, *, expected: int) -> KekStatus:
@@ -132,9 +135,11 @@ class AwsKeyHolder:
             Description=f"byokeep KEK {self._kek}",
             Tags=[{"TagKey": _OPENS_FROM, "TagValue": str(max(status.min_decryption, FIRST_VERSION))}],
         )  # fmt: skip
-        target = made["KeyMetadata"]["KeyId"]
-        await _call(self._client.create_alias, AliasName=self._alias(expected + 1), TargetKeyId=target)
-        return await self.versions(scope)
+        target = made["KeyMetadata"]
+        await _call(self._client.create_alias, AliasName=self._alias(expected + 1), TargetKeyId=target["KeyId"])
+        status = await self.versions(scope)
+        _by(target["Arn"], status.versions[-1].identity)
+        return status
 
     async def versions(self, scope: KekScope) -> KekStatus:
         """Return what stands behind the aliases, and what of it was done outside."""
@@ -182,7 +187,7 @@ class AwsKeyHolder:
                 elsewhere.add(alias["TargetKeyId"])
         return own, elsewhere
 
-    async def _newest(self) -> int:
+    async def _newest(self) -> KekVersion:
         own, elsewhere = await self._aliases()
         if not own:
             raise unusable(KekFault.MISSING)
@@ -190,19 +195,20 @@ class AwsKeyHolder:
         version = await self._version(newest, own[newest], elsewhere)
         if version.fault is not None:
             raise unusable(version.fault)
-        return newest
+        return version
 
-    async def _check(self, version: int) -> None:
+    async def _check(self, version: int) -> str:
         state = await self._state(self._alias(version))
         if (fault := _fault(state)) is not None:
             raise unusable(fault)
+        return str(state["Arn"])
 
     async def _version(self, number: int, key_id: str | None, elsewhere: set[str]) -> KekVersion:
         if key_id is None:
             return KekVersion(number=number, created_at=None, fault=KekFault.MISSING)
         state = await self._state(key_id)
         fault = KekFault.FOREIGN if key_id in elsewhere else _fault(state)
-        return KekVersion(number=number, created_at=state["CreationDate"], fault=fault)
+        return KekVersion(number=number, created_at=state["CreationDate"], fault=fault, identity=str(state["Arn"]))
 
     async def _state(self, key_id: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = (await _call(self._client.describe_key, KeyId=key_id))["KeyMetadata"]
@@ -221,9 +227,12 @@ class AwsKeyHolder:
         except (binascii.Error, ValueError):
             raise broken() from None
 
-    def _wrapped(self, version: int, reply: Mapping[str, Any]) -> Wrapped:
+    def _wrapped(self, version: KekVersion, reply: Mapping[str, Any]) -> Wrapped:
+        _by(version.identity, reply["KeyId"])
         text = base64.b64encode(bytes(reply["CiphertextBlob"])).decode()
-        return Wrapped(holder=Holder.AWS, kek_id=self._kek, kek_version=version, ciphertext=text)
+        return Wrapped(
+            holder=Holder.AWS, kek_id=self._kek, kek_version=version.number, ciphertext=text, identity=version.identity
+        )
 
 
 def _fault(state: Mapping[str, Any]) -> KekFault | None:
@@ -231,10 +240,14 @@ def _fault(state: Mapping[str, Any]) -> KekFault | None:
         return KekFault.PENDING_DELETION
     if state["KeyState"] != "Enabled":
         return KekFault.DISABLED
-    ours = (state["KeySpec"], state["KeyUsage"], state["KeyManager"]) == (
-        "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "CUSTOMER",
-    )  # fmt: skip
-    return None if ours else KekFault.FOREIGN
+    shown = tuple(state.get(name) for name in ("KeySpec", "KeyUsage", "KeyManager", "Origin"))
+    return None if shown == _OURS and not state.get("MultiRegion") else KekFault.FOREIGN
+
+
+def _by(key: str, said: object) -> None:
+    """Let a reply pass that names the key that was asked. Raises Rejected(``kek_foreign``)."""
+    if said != key:
+        raise unusable(KekFault.FOREIGN)
 
 
 async def _call(act: Callable[..., T], **given: Any) -> T:

@@ -8,6 +8,8 @@ Rules
 - A nonce is 96 random bits. A KEK is replaced within two years, far from 2^32 wraps.
 - Which versions may protect and open are attributes of the objects (``CKA_ENCRYPT``, ``CKA_DECRYPT``), held by the
   module.
+- What a key makes of one fixed block tells it from any other that gets its id and label (``identity``): deciphered, for
+  that every version may, and as a digest.
 - One session for each act, one act at a time in this process: login is the process's, not the session's.
 - A PIN that was refused once is not tried again: modules lock after a few.
 
@@ -19,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import re
 import secrets
 import threading
@@ -59,6 +62,7 @@ _TIME: Final = "%Y%m%dT%H%M%S"
 _PREFIX: Final = "gcm1:"
 _NONCE: Final = 12  # bytes
 _TAG: Final = 16  # bytes
+_CHECKED: Final = b"byokeep/kek/1 id"  # one block
 _ONE_ACT: Final = threading.Lock()
 _KIND: Final = (
     (Attribute.SENSITIVE, True), (Attribute.EXTRACTABLE, False), (Attribute.NEVER_EXTRACTABLE, True),
@@ -204,7 +208,9 @@ def _wrap(session: Any, dek: Secret, context: KeyContext) -> Wrapped:
     if len(sealed) != DEK_BYTES + _TAG:
         raise Unavailable("hsm_failed")
     text = _PREFIX + base64.b64encode(nonce + sealed).decode()
-    return Wrapped(holder=Holder.PKCS11, kek_id=status.kek_id, kek_version=newest.number, ciphertext=text)
+    return Wrapped(
+        holder=Holder.PKCS11, kek_id=status.kek_id, kek_version=newest.number, ciphertext=text, identity=_identity(key)
+    )
 
 
 def _unwrap(session: Any, version: int, sealed: bytes, context: KeyContext) -> Secret:
@@ -276,4 +282,10 @@ def _version(number: int, keys: list[Any], *, newest: int) -> KekVersion:
         fault = KekFault.DISABLED
     if len(keys) > 1 or any(keys[0][name] != value for name, value in _KIND):
         fault = KekFault.FOREIGN
-    return KekVersion(number=number, created_at=made, fault=fault)
+    identity = "" if fault is not None else _identity(keys[0])
+    return KekVersion(number=number, created_at=made, fault=fault, identity=identity)
+
+
+def _identity(key: Any) -> str:
+    shown = bytes(key.decrypt(_CHECKED, mechanism=Mechanism.AES_ECB))
+    return "aes:" + hashlib.sha256(shown).hexdigest()

@@ -5,6 +5,7 @@ Rules
   tenants apart; a lease of another client gets 403.
 - Profiles are kept apart by derivation: the key that wraps is made from the KEK and the canonical context.
 - A key is looked at before it protects: what somebody else made or opened up under its name is refused.
+- A key that was deleted and made anew under its name has another time of making, which is its ``identity``.
 - Each call logs in anew and names its lease, so the store's own log explains it.
 - Rewrapping happens inside OpenBao; the DEK does not pass through here. It refuses ciphertext with associated data,
   which is why the context is the only binding.
@@ -189,10 +190,14 @@ def _status(scope: KekScope, data: Mapping[str, Any]) -> KekStatus:
         raise Unavailable("store_garbage") from None
     fault = None if own else KekFault.FOREIGN
     fault = KekFault.DISABLED if gone else fault
+    names = {number: f"made:{int(at.timestamp())}" for number, at in made.items()}
     return KekStatus(
         holder=Holder.TRANSIT,
         kek_id=scope.tenant_kek,
-        versions=tuple(KekVersion(number=n, created_at=made.get(n), fault=fault) for n in range(opens, newest + 1)),
+        versions=tuple(
+            KekVersion(number=n, created_at=made.get(n), fault=fault, identity=names.get(n, ""))
+            for n in range(opens, newest + 1)
+        ),
         min_encryption=max(protects, FIRST_VERSION),
         min_decryption=opens,
     )

@@ -3,7 +3,8 @@
 -- name: keks_list
 -- Every version that the caller may see, with what still hangs on it, its last check and the rotation under way.
 SELECT k.holder, k.kek_id, k.version, k.client_id, k.environment, k.algorithm, k.bits, k.state, k.owner, k.made_at,
-       k.protect_until, k.process_until, k.compromised_at, k.changed_at, k.changed_by, clock_timestamp() AS now,
+       k.protect_until, k.process_until, k.compromised_at, k.changed_at, k.changed_by, k.identity,
+       clock_timestamp() AS now,
        (SELECT count(*) FROM byokeep.profile_generation g
          WHERE g.holder = k.holder AND g.kek_id = k.kek_id AND g.kek_version = k.version
            AND g.key_state <> 'destroyed') AS dependents
@@ -14,7 +15,8 @@ SELECT k.holder, k.kek_id, k.version, k.client_id, k.environment, k.algorithm, k
 
 -- name: kek_look
 SELECT k.holder, k.kek_id, k.version, k.client_id, k.environment, k.algorithm, k.bits, k.state, k.owner, k.made_at,
-       k.protect_until, k.process_until, k.compromised_at, k.changed_at, k.changed_by, clock_timestamp() AS now,
+       k.protect_until, k.process_until, k.compromised_at, k.changed_at, k.changed_by, k.identity,
+       clock_timestamp() AS now,
        (SELECT count(*) FROM byokeep.profile_generation g
          WHERE g.holder = k.holder AND g.kek_id = k.kek_id AND g.kek_version = k.version
            AND g.key_state <> 'destroyed') AS dependents
@@ -24,7 +26,8 @@ SELECT k.holder, k.kek_id, k.version, k.client_id, k.environment, k.algorithm, k
 -- name: kek_hold
 -- One version, held until the transaction ends.
 SELECT k.holder, k.kek_id, k.version, k.client_id, k.environment, k.algorithm, k.bits, k.state, k.owner, k.made_at,
-       k.protect_until, k.process_until, k.compromised_at, k.changed_at, k.changed_by, clock_timestamp() AS now,
+       k.protect_until, k.process_until, k.compromised_at, k.changed_at, k.changed_by, k.identity,
+       clock_timestamp() AS now,
        (SELECT count(*) FROM byokeep.profile_generation g
          WHERE g.holder = k.holder AND g.kek_id = k.kek_id AND g.kek_version = k.version
            AND g.key_state <> 'destroyed') AS dependents
@@ -46,6 +49,12 @@ INSERT INTO byokeep.kek_version
 VALUES (:holder, :kek_id, :version, :client_id, :environment, :algorithm, :bits, 'pre_activation', :owner, :made_at,
         :protect_until, :process_until, :changed_by)
 ON CONFLICT DO NOTHING
+RETURNING version;
+
+-- name: kek_pin
+-- Which key a version is, once; it is never told anew.
+UPDATE byokeep.kek_version SET identity = :identity
+ WHERE holder = :holder AND kek_id = :kek_id AND version = :version AND identity = ''
 RETURNING version;
 
 -- name: kek_set_state

@@ -342,12 +342,17 @@ SELECT r.seq, r.payload FROM byokeep.audit_record r
  ORDER BY r.seq DESC LIMIT 1;
 
 -- name: tombstones_destroyed
-SELECT g.dek_id FROM byokeep.profile_generation g WHERE g.key_state = 'destroyed';
+-- Keys that are destroyed, and profiles that are to be: those are known before the first of their keys goes.
+SELECT g.dek_id AS id FROM byokeep.profile_generation g WHERE g.key_state = 'destroyed'
+UNION SELECT p.id FROM byokeep.profile p WHERE p.state = 'shredded';
 
 -- name: tombstones_back
--- Keys that were destroyed once and are not now: a restore brought them back.
+-- Keys that were destroyed once and are not now, and all keys of a profile that was shredded and is not now: a restore
+-- brought them back. One that is being shredded loses its keys to its worker.
 SELECT g.* FROM byokeep.profile_generation g
- WHERE g.dek_id = ANY (CAST(:ids AS uuid[])) AND g.key_state <> 'destroyed'
+  JOIN byokeep.profile p ON p.client_id = g.client_id AND p.id = g.profile_id
+ WHERE g.key_state <> 'destroyed'
+   AND (g.dek_id = ANY (CAST(:ids AS uuid[])) OR p.id = ANY (CAST(:ids AS uuid[])) AND p.state <> 'shredded')
  ORDER BY g.client_id, g.profile_id, g.generation;
 
 -- name: profile_proofs

@@ -1,0 +1,37 @@
+"""What a browser and its driver inherit of our environment: nothing that lets anybody in anywhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.website import fresh
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def below(pid: int) -> list[Path]:
+    """Every process that descends from one."""
+    found = [Path("/proc") / child for file in Path(f"/proc/{pid}/task").glob("*/children")
+             for child in file.read_text().split()]  # fmt: skip
+    return found + [more for one in found for more in below(int(one.name))]
+
+
+async def test_no_process_of_a_browser_has_our_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver and every process below it: neither the name nor the value; what the driver needs is there."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up-not-for-children")
+    monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(tmp_path / "none"))
+    async with fresh() as one:
+        await one.page.goto("about:blank")
+        seen = {}
+        for child in below(os.getpid()):
+            seen[child] = (child / "comm").read_text(), (child / "environ").read_bytes()
+        names = " ".join(name for name, _ in seen.values())
+        assert "node" in names
+        assert "chrom" in names.lower()
+        for _, environment in seen.values():
+            assert b"AWS_SECRET_ACCESS_KEY" not in environment
+            assert b"made-up-not-for-children" not in environment
+        assert any(b"PLAYWRIGHT_BROWSERS_PATH=" in environment for _, environment in seen.values())
