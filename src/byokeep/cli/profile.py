@@ -159,17 +159,20 @@ def restore(profile: UUID, generation: int, *, wait: bool = True) -> int:
 
 
 @app.command
-def shred(profile: UUID, *, approve: bool = False, wait: bool = True) -> int:
+def shred(profile: UUID, *, approve: bool = False, incident: UUID | None = None, wait: bool = True) -> int:
     """Destroy a profile for good: its keys, its records, its blobs. Two people: an operator asks, an approver agrees.
 
     Example: byokeep profile shred $PROFILE
 
     Args:
         approve: Agree, as an approver, to what an operator asked for.
+        incident: The open incident that counts on this profile: another must take its place there afterwards.
         wait: Wait for the outcome; of what was agreed to.
     """
     if not approve:
-        asked = run(call("POST", f"/v1/profiles/{profile}/shred"))
+        asked = run(
+            call("POST", f"/v1/profiles/{profile}/shred", body={"incident": str(incident)} if incident else None)
+        )
         step = again(f"profile shred {profile} --approve", own_token=False)
         tell(asked, title="Work", note=f"Nothing is destroyed yet. Next, by an approver: {step}")
         return 0

@@ -20,6 +20,8 @@ from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
+from byokeep.core.profile import State as ProfileState
+from byokeep.core.profile import living
 from byokeep.core.vault_incident import EVIDENCED, WINDOW, Cause, Session, Step, check_order, left, window
 from byokeep.flows import profiles
 from byokeep.flows.app import App
@@ -78,9 +80,15 @@ class Item:
     new_busy: bool
 
     @property
+    def lost(self) -> bool:
+        """Whether the new profile is of no use any more, so that another one must take its place."""
+        return self.new_state is not None and not living(ProfileState(self.new_state))
+
+    @property
     def recreated(self) -> bool:
         """Whether a new profile stands in its place that a person logged in to afresh."""
-        return self.new_profile_id is not None and self.fresh_login and (self.new_generation or 0) > 0
+        stands = self.new_profile_id is not None and not self.lost
+        return stands and self.fresh_login and (self.new_generation or 0) > 0
 
     @property
     def keys_gone(self) -> bool:

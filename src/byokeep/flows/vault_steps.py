@@ -132,11 +132,18 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> State:
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.vault_incident.look`.
         Conflict: ``vault_out_of_order``; ``lane_not_off``; ``work_under_way``.
+
+    A new profile that was destroyed meanwhile gets another in its place, at whatever step: it must be proved as well.
     """
     async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, Step.RECREATED)
+        now, items = await _begin(app, incident_id, Step.RECREATED, again=lambda one: one.lost)
         for profile_id, own in _by_profile(items).items():
-            if now is None or own[0].new_profile_id is not None:
+            new = own[0].new_profile_id
+            if now is None or (new is not None and not own[0].lost):
+                continue
+            if new is not None:
+                async with app.db.begin(client_id=own[0].client_id) as tx:
+                    await _another(tx, app, actor, own[0].client_id, new)
                 continue
             if own[0].old_busy:
                 raise Conflict("work_under_way", next_step="Wait for its end: `byokeep profile show`.",
@@ -159,6 +166,12 @@ async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id:
     await tx.all(
         _REPLACED, incident_id=incident_id, client_id=client_id, profile_id=profile_id, new_profile_id=made.id
     )  # fmt: skip
+
+
+async def _another(tx: Tx, app: App, actor: Actor, client_id: ClientId, lost: UUID) -> None:
+    old = await tx.one(profiles.GET, client_id=client_id, id=lost)
+    accounts = [(one.platform.value, one.account) for one in old.accounts]
+    await profiles.insert(tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=lost)
 
 
 async def rekey(app: App, actor: Actor, incident_id: UUID) -> State:
@@ -230,10 +243,13 @@ async def validate(app: App, actor: Actor, incident_id: UUID) -> State:
 
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.vault_incident.look`.
-        Conflict: ``vault_out_of_order``; ``lane_not_off``.
+        Conflict: ``vault_out_of_order``; ``lane_not_off``; ``new_profile_gone``: another must take its place first.
     """
     async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, Step.VALIDATED)
+        now, items = await _begin(app, incident_id, Step.VALIDATED, again=lambda one: not one.proved)
+        if now is not None and any(one.lost for one in items):
+            step = f"Make another one: `byokeep incident vault recreate {incident_id}`, then log in to it."
+            raise Conflict("new_profile_gone", next_step=step)
         for own in _by_profile(items).values():
             new = own[0].new_profile_id
             if now is not None and new is not None and not own[0].new_busy and not all(one.proved for one in own):
@@ -249,12 +265,14 @@ async def _step(app: App, actor: Actor, incident_id: UUID) -> AsyncIterator[None
         yield
 
 
-async def _begin(app: App, incident_id: UUID, step: Step) -> tuple[Incident | None, list[Item]]:
-    """Return the incident, None when the step was done before, and its items."""
+async def _begin(
+    app: App, incident_id: UUID, step: Step, *, again: Callable[[Item], bool] = lambda _: False
+) -> tuple[Incident | None, list[Item]]:
+    """Return the incident, None when the step was done before and nothing of it is to do ``again``, and its items."""
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
         items = await tx.all(ITEMS, incident_id=incident_id)
-        if not check_order(now.step, step):
+        if not check_order(now.step, step) and (now.closed_at is not None or not any(again(one) for one in items)):
             return None, items
         await _must_be_off(tx, app, now)
     return now, items
