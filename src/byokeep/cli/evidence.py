@@ -14,6 +14,7 @@ from byokeep.cli.key import onward
 from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, facts, show
 from byokeep.client import verify as offline
+from byokeep.core.errors import Rejected
 
 app: Final = App(name="evidence", help="Show, export and verify the evidence of a procedure.")
 
@@ -39,10 +40,12 @@ def show_(sop: UUID) -> None:
 
 @app.command
 def export(sop: UUID, file: Path) -> None:
-    """Write the signed evidence (in-toto statement in a DSSE envelope) to a file.
+    """Write the signed evidence (in-toto statement in a DSSE envelope) to a new file; one that is there stays.
 
     Example: byokeep evidence export $SOP evidence.json
     """
+    if file.exists():
+        raise Rejected("file_exists", next_step="Nothing was written. Name a file that is not there yet.")
     write_result(file, run(fetch("POST", f"/v1/evidence/{sop}")))
 
 
