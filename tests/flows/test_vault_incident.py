@@ -90,6 +90,7 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     for name in STEPS[1:]:
         status, reply = await way.step(name)
         assert (status, reply["code"]) == (409, "vault_out_of_order"), name
+        assert f"`byokeep incident vault status {way.id}`" in reply["next_step"]
     assert (await way.step("lane-off"))[1]["code"] == "lane_not_off"
     await way.lane(client_id=str(client))
     await way.must("lane-off", "lane_off")
@@ -176,6 +177,7 @@ async def test_a_scope_and_a_cause_must_be_meant(vault: Vault) -> None:
     for again in ({"client_id": client}, {"everybody": True}):
         status, reply = await vault.call("POST", "/v1/vault-incidents", {"cause": "drill"} | again)
         assert (status, reply["code"], reply["incident"]) == (409, "incident_open", way.id)
+        assert f"`byokeep incident vault status {way.id}`" in reply["next_step"]
     other = await vault.client()
     stranger = vault.desk.stand.subject("operator", clients=(other,))
     assert (await vault.desk.call("GET", f"/v1/vault-incidents/{way.id}", stranger))[0] == 404
@@ -415,6 +417,7 @@ async def test_a_new_profile_that_was_destroyed_gets_another_in_its_place(vault:
     wish = (await stand.call("POST", "/v1/switches/open-requests", "operator", scope))[1]
     status, reply = await stand.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", "approver")
     assert (status, reply["code"]) == (409, "vault_incident_open")
+    assert f"`byokeep incident vault status {way.id}`" in reply["next_step"]
     account = f"/v1/clients/{way.found['client_id']}/profiles"
     said = (await vault.call("GET", f"/v1/profiles/{another}"))[1]["accounts"]
     named = [{"platform": one["platform"], "account": one["account"]} for one in said]

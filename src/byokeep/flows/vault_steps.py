@@ -53,7 +53,7 @@ async def lane_off(app: App, actor: Actor, incident_id: UUID) -> State:
     """
     async with _step(app, actor, incident_id), app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
-        if check_order(now.step, Step.LANE_OFF):
+        if check_order(now.step, Step.LANE_OFF, incident=now.id):
             await _must_be_off(tx, app, now)
             count = len(await tx.all(ITEMS, incident_id=incident_id))
             await stepped(tx, actor, now, Step.LANE_OFF, count=count)
@@ -272,7 +272,8 @@ async def _begin(
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
         items = await tx.all(ITEMS, incident_id=incident_id)
-        if not check_order(now.step, step) and (now.closed_at is not None or not any(again(one) for one in items)):
+        due = check_order(now.step, step, incident=now.id)
+        if not due and (now.closed_at is not None or not any(again(one) for one in items)):
             return None, items
         await _must_be_off(tx, app, now)
     return now, items
@@ -283,7 +284,7 @@ async def _done_when(app: App, actor: Actor, incident_id: UUID, step: Step, done
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
         items = await tx.all(ITEMS, incident_id=incident_id)
-        if check_order(now.step, step) and all(done(one) for one in items):
+        if check_order(now.step, step, incident=now.id) and all(done(one) for one in items):
             await stepped(tx, actor, now, step, count=len(items))
 
 
