@@ -246,13 +246,17 @@ def living(state: State) -> bool:
     return state not in _ENDED
 
 
-def next_step(state: State, *, profile: str = "", due: bool = False, incident: str = "") -> str:
+def next_step(
+    state: State, *, profile: str = "", due: bool = False, incident: str = "", proved: bool = True, sealed: bool = True
+) -> str:
     """Return what comes next for a profile in this state, in one or two sentences.
 
     Args:
         profile: Its id, for the commands; empty when it is known to the reader.
         due: Whether it is due for a new key.
         incident: The open incident that it belongs to.
+        proved: Whether its newest generation was validated.
+        sealed: Whether anything was sealed of it, that could come back.
     """
     named = f" {profile}" if profile else ""
     step = _NEXT[state].format(profile=named)
@@ -261,7 +265,9 @@ def next_step(state: State, *, profile: str = "", due: bool = False, incident: s
         return told if state is State.VALID else f"{step} {told}"
     if due and state is State.VALID:
         return f"It is due for a new key: `byokeep profile rekey{named}`."
-    return step
+    if state is State.VALID and not proved:
+        return f"It can be used; what was sealed since its proof is proved by `byokeep profile validate{named}`."
+    return step.removesuffix(", or restore.") + "." if not sealed and step.endswith(", or restore.") else step
 
 
 def next_for_lane(state: State, *, proved: bool, usable: bool) -> str:
@@ -316,6 +322,7 @@ _OF_WORK: Final[Mapping[str, str]] = MappingProxyType(
         "dek_missing": "Its key is gone; restore an older generation or log in afresh.",
         "blob_missing": "Its blob is gone; restore an older generation or log in afresh.",
         "switch_closed": "The kill switch is on; ask again once it is open.",
+        "profile_in_use": "A job has it open; wait for that job's end or end it, then ask again.",
     }
 )
 _NEXT: Final[Mapping[State, str]] = MappingProxyType(

@@ -130,8 +130,7 @@ async def insert(
     now = await tx.one(profiles.GET, client_id=profile.client_id, id=profile.id)
     other = await tx.maybe(OPEN, **at)
     if other is not None:
-        raise Conflict("work_under_way", next_step="Wait for its end, or see `byokeep profile show`.",
-                       work=other.id, kind=other.kind.value)  # fmt: skip
+        raise Conflict("work_under_way", work=other.id, kind=other.kind.value, next_step=_meanwhile(other))
     life.check_kind(now.state, kind, generation=now.generation)
     if kind is Kind.RESTORE:
         await _check_restorable(tx, now, generation)
@@ -146,6 +145,13 @@ async def insert(
     return made
 
 
+def _meanwhile(work: Work) -> str:
+    cancel = f"end it: `byokeep profile cancel {work.profile_id}`"
+    if work.kind is Kind.LOGIN:
+        return f"A login waits: `byokeep profile handoff {work.profile_id}` shows where; or {cancel}."
+    return f"Wait for its end, or {cancel}."
+
+
 async def _not_needed(tx: Tx, profile: Profile, *, named: UUID | None) -> UUID | None:
     """Refuse to destroy what an open incident counts on, unless the request names it; returns that incident.
 
@@ -158,7 +164,7 @@ async def _not_needed(tx: Tx, profile: Profile, *, named: UUID | None) -> UUID |
     if old or named != incident:
         step = (
             f"It destroys this one itself: `byokeep incident vault status {incident}` tells how far it is." if old else
-            f"If that is meant: `byokeep profile shred {profile.id} --incident {incident}`; another must take its place."
+            f"If it is meant: `byokeep profile shred {profile.id} --incident {incident}`; another must take its place."
         )  # fmt: skip
         raise Conflict("incident_needs_profile", next_step=step, incident=incident)
     return incident

@@ -218,7 +218,10 @@ def profile_out(one: Profile) -> dict[str, Any]:
         "due_cause": one.due_cause if lives else "",
         "incident": incident or None,
         "replaces": None if one.replaces is None else str(one.replaces),
-        "next_step": life.next_step(one.state, profile=str(one.id), due=bool(one.due_cause), incident=incident),
+        "next_step": life.next_step(
+            one.state, profile=str(one.id), due=bool(one.due_cause), incident=incident, proved=one.proved,
+            sealed=one.generation > 0,
+        ),
     }  # fmt: skip
 
 
