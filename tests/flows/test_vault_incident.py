@@ -261,6 +261,7 @@ async def test_a_profile_that_can_not_be_opened_ends_no_session(vault: Vault) ->
 async def test_the_lane_stays_off_until_a_wrong_account_was_caught(vault: Vault) -> None:
     """A check that takes any account for the right one stops the procedure; the lane is not opened before its end."""
     client, profile = await vault.valid()
+    vault.sql(f"UPDATE byokeep.platform_account SET lanes = '{{api,browser}}' WHERE client_id = '{client}'")
     way = await opened(vault, client_id=str(client))
     await way.lane(client_id=str(client))
     await way.must("lane-off", "lane_off")
@@ -305,7 +306,12 @@ async def test_the_lane_stays_off_until_a_wrong_account_was_caught(vault: Vault)
     await way.must("validate", "validated")
     caught = [json.loads(one)["fields"] for one in vault.events("profile.validated", "rejected")]
     assert {(one["platform"], one["verification"]) for one in caught} == {("x", "wrong_account")}
+    lanes = f"SELECT DISTINCT lanes FROM byokeep.platform_account WHERE client_id = '{client}'"
+    assert vault.sql(lanes) == "{api}"  # the switch alone lets nothing act with the new profile
     assert (await open_lane())[0] == 200
+    assert vault.sql(lanes) == "{api}"
+    offs = [json.loads(one)["fields"] for one in vault.events("account.lanes_set", "ok")]
+    assert [(one["platform"], one["lanes"]) for one in offs] == [("x", "api")]
     assert profile != new
 
 

@@ -3,6 +3,8 @@
 Rules
 - Each call does what can be done now and looks what is left: nothing left, the step is done and on record; something
   left, it is listed and nothing is called done. It may be called again and again.
+- The browser lane of each account goes off with its old profile: opening the switch alone lets nothing act with the new
+  one, before a person has set the lane for it.
 - All of it happens while the browser lane is off; a lane that is open again stops the procedure where it is.
 - A session is ended when its old cookie was refused afterwards, or a person says that they ended it. No other way.
 - Old keys are called compromised first and destroyed then, on a second person's word. Wrapping an old key anew leaves
@@ -37,6 +39,7 @@ _LANE_OFF: Final = Query("vault_lane_off", lambda row: bool(row["off"]))
 _STILL_OPEN: Final = Query("vault_still_open", lambda row: int(row["found"]))
 SESSION: Final = Query("vault_session", lambda row: row["platform"])
 _REPLACED: Final = Query("vault_replaced", lambda row: row["platform"])
+_LANES_OFF: Final = Query("profile_lanes_off", lambda row: (UUID(str(row["id"])), str(row["platform"]), row["lanes"]))
 _KEY_GONE: Final = Query("vault_key_gone", lambda row: row["platform"])
 _SHREDS: Final = Query("vault_shreds", profile_work.work_from)
 _WAIT: Final = Query("work_wait", profile_work.work_from)
@@ -157,6 +160,7 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> State:
 async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID) -> None:
     await tx.all(profiles.LOCK, profile_id=profile_id)
     old = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+    await _lanes_off(tx, actor, client_id, profile_id)
     if life.living(old.state):
         await profiles.retire(tx, actor, old, cause="incident", incident=incident_id)
     accounts = [(one.platform.value, one.account) for one in old.accounts]
@@ -168,8 +172,19 @@ async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id:
     )  # fmt: skip
 
 
+async def _lanes_off(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
+    for account, platform, lanes in await tx.all(_LANES_OFF, client_id=client_id, profile_id=profile_id):
+        await tx.append(
+            Event(
+                name=EventName.LANES_SET, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=account,
+                fields={"platform": platform, "lanes": ",".join(lanes)},
+            )
+        )  # fmt: skip
+
+
 async def _another(tx: Tx, app: App, actor: Actor, client_id: ClientId, lost: UUID) -> None:
     old = await tx.one(profiles.GET, client_id=client_id, id=lost)
+    await _lanes_off(tx, actor, client_id, lost)
     accounts = [(one.platform.value, one.account) for one in old.accounts]
     await profiles.insert(tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=lost)
 
