@@ -100,7 +100,7 @@ async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: U
             raise deny(DenyReason.PROFILE_NOT_USABLE)
         held = await tx.maybe(profiles.OPENING, client_id=client_id, profile_id=profile_id)
         if held is not None and held.open:
-            raise Conflict("profile_in_use", since=profiles.stamp(held.opened_at), job=held.job_id, next_step=_OTHER)
+            raise Conflict("profile_in_use", since=profiles.stamp(held.opened_at), next_step=_OTHER)
         profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
         sealed, taken = await _newest(tx, profile), None
         if await book.rolled_back(tx, client_id, profile_id, profile.generation):
