@@ -12,7 +12,7 @@ from byokeep.cli.api import call, fetch, run
 from byokeep.cli.intake import write_result
 from byokeep.cli.key import onward
 from byokeep.cli.names import tell
-from byokeep.cli.terminal import again, facts, show
+from byokeep.cli.terminal import again, facts, session, show
 from byokeep.client import verify as offline
 from byokeep.core.errors import Rejected
 
@@ -35,6 +35,8 @@ def show_(sop: UUID) -> None:
             note = found["next_step"]
         case _:
             note = onward(found, own_token=False)
+    if not session().as_json and (found["state"] in ("complete", "running") or note == found["next_step"]):
+        found.pop("next_step")  # said once, below
     tell(found, title="Evidence", note=note)
 
 
