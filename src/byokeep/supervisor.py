@@ -25,7 +25,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import IO, Any, Final, Protocol
 
 import aiohttp
 
@@ -235,7 +235,7 @@ class Stack:
         listen = {"web": settings.web_listen, "broker": settings.broker_listen}.get(name)
         log = settings.path("log_dir")
         log.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (log / f"{name}.err").open("ab") as errors:
+        with opened_errors(log, name) as errors:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
                 env=clean_environment(), preexec_fn=child_setup(), start_new_session=True,  # noqa: PLW1509
@@ -278,15 +278,14 @@ class Stack:
                         if reply.status == 200:
                             return
                 await asyncio.sleep(0.05)
-        raise Unavailable("part_not_ready", next_step="See the .err file of this part in the log directory.", part=name)
+        raise not_ready(self.settings.path("log_dir"), name)
 
     async def _until_logging(self, name: str) -> None:
         """Wait for a process without a listener: leak checks look into its log, and one that is not there is no log."""
         deadline = time.monotonic() + READY_WITHIN_S
         while not (self.settings.path("log_dir") / f"{name}.log").exists():
             if time.monotonic() > deadline:
-                step = "See the .err file of this part in the log directory."
-                raise Unavailable("part_not_ready", next_step=step, part=name)
+                raise not_ready(self.settings.path("log_dir"), name)
             await asyncio.sleep(0.05)
 
     def _write_stack_file(self) -> None:
@@ -341,6 +340,21 @@ def _with_ports(settings: Settings) -> Settings:
                 probe.bind((host.strip("[]"), 0))
                 chosen[name] = f"{host}:{probe.getsockname()[1]}"
     return replace(settings, **chosen)
+
+
+def opened_errors(log_dir: Path, name: str) -> IO[bytes]:
+    """Open the file for what a part says outside its log; its owner's alone, one of an earlier build too."""
+    handle = os.open(log_dir / f"{name}.err", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    os.fchmod(handle, 0o600)
+    return os.fdopen(handle, "ab")
+
+
+def not_ready(log_dir: Path, name: str) -> Unavailable:
+    """Return the refusal to go on without a part: where it says why, or that it only was too slow."""
+    errors = log_dir / f"{name}.err"
+    told = errors.exists() and errors.stat().st_size > 0
+    step = f"See {name}.err in the log directory." if told else "Run `byokeep up` again; the machine was too slow."
+    return Unavailable("part_not_ready", next_step=step, part=name)
 
 
 def _alive(part: Part) -> bool:

@@ -16,8 +16,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from multidict import CIMultiDict
+from playwright.async_api import Page, expect
 
-from byokeep.adapters.browser.handoff import handed_over, host_of
+from byokeep.adapters.browser.handoff import TAKEN, handed_over, host_of
 from byokeep.adapters.browser.identify import Outcome, Seen, identify
 from byokeep.adapters.browser.launch import Running
 from byokeep.adapters.browser.logout import Ended, logged_out
@@ -25,7 +26,7 @@ from byokeep.adapters.browser.proof import photographed
 from byokeep.adapters.browser.session import restored, taken
 from byokeep.adapters.files.profile_notes import ProofFiles
 from byokeep.adapters.platforms.website import SitePlace, websites
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.identity import Verdict, Why
 from byokeep.sim.site.memory import Lie
 from byokeep.sim.site.site import DRAFT, EMAIL, MESSAGE
@@ -388,9 +389,9 @@ async def test_the_viewer_lets_nobody_else_in(site: Site, other: Running) -> Non
         assert await status(base + "/" + "A" * 43 + "/") == 404
         assert await status(handoff.address, Host="evil.example") == 404
         async with site.http.ws_connect(handoff.address + "view", headers=good):
-            with pytest.raises(aiohttp.WSServerHandshakeError) as second:
-                await site.http.ws_connect(handoff.address + "view", headers=good)
-            assert second.value.status == 409
+            async with site.http.ws_connect(handoff.address + "view", headers=good) as second:
+                said = await asyncio.wait_for(second.receive(), 10)
+            assert (said.type, said.data) == (aiohttp.WSMsgType.CLOSE, TAKEN)  # and no picture
         twice = [("Origin", base), ("Origin", "http://evil.example")]
         for origin in ({"Origin": "http://evil.example"}, {}, CIMultiDict(twice), CIMultiDict(twice[::-1])):
             with pytest.raises(aiohttp.WSServerHandshakeError) as foreign:
@@ -398,3 +399,36 @@ async def test_the_viewer_lets_nobody_else_in(site: Site, other: Running) -> Non
             assert foreign.value.status == 403
     with pytest.raises(aiohttp.ClientConnectionError):
         await site.http.get(handoff.address)
+
+
+async def told(viewer: Page, words: str) -> None:
+    """The viewer says so within two seconds, and nothing on it can be pressed any more."""
+    await expect(viewer.locator("#state")).to_contain_text(words, timeout=2000)
+    await expect(viewer.locator("#done")).to_be_disabled()
+    await expect(viewer.locator("#reload")).to_be_disabled()
+    await expect(viewer.locator("body")).to_have_class("over")
+
+
+async def cancelled_under(first: Page, second: Page, site: Site, browser: Running) -> None:
+    """Two look at one login, which is cancelled then."""
+    async with handed_over(browser, site_of(), site.place(), **TOLD) as handoff:
+        await first.goto(handoff.address)
+        await expect(first.locator("#state")).to_contain_text("press Done")
+        await first.locator("#screen[src]").wait_for()
+        await second.goto(handoff.address)
+        await told(second, "Somebody else is at this browser")
+        await expect(first.locator("#done")).to_be_enabled()
+        raise Conflict("work_ended")
+
+
+async def test_the_viewer_says_why_it_ends(site: Site, other: Running) -> None:
+    """A login that is cancelled, one that is over, and a second viewer: each is told, and Done can not be pressed."""
+    async with fresh() as viewers:
+        first, second = viewers.page, await viewers.context.new_page()
+        with pytest.raises(Conflict):
+            await cancelled_under(first, second, site, other)
+        await told(first, "was cancelled")
+        async with handed_over(other, site_of(), site.place(), **TOLD) as handoff:
+            await first.goto(handoff.address)
+            await expect(first.locator("#state")).to_contain_text("press Done")
+        await told(first, "has ended")

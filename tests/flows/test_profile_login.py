@@ -335,6 +335,22 @@ async def test_who_cancels_a_login_leaves_nothing(vault: Vault) -> None:
     assert (await vault.show(profile))["work"]["state"] == "cancelled"
 
 
+async def test_a_cancelled_login_ends_at_its_first_platform_too(vault: Vault) -> None:
+    """The person has not pressed Done at the first of two: cancelling ends the browser there within two seconds."""
+    client = await vault.client()
+    profile = await vault.create(client, "x", "tiktok")
+    vault.script.leaves = False
+    work = await vault.ask(profile, "login")
+    doing = asyncio.create_task(vault.do(profile, work))
+    for _ in range(200):
+        if vault.script.logins:
+            break
+        await asyncio.sleep(0.05)
+    assert (await vault.call("POST", f"/v1/profiles/{profile}/cancel"))[0] == 200
+    assert await asyncio.wait_for(doing, 5) == "work_ended"
+    assert (vault.script.logins, work in vault.notes.taken) == (1, True)
+
+
 async def test_a_kill_ends_a_login_that_waits(vault: Vault) -> None:
     """The client's switch is closed: within seconds the browser is gone, its address too, and nothing is sealed."""
     client = await vault.client()

@@ -90,6 +90,7 @@ async def test_the_way_out_from_the_opening_to_the_end(vault: Vault) -> None:
     for name in STEPS[1:]:
         status, reply = await way.step(name)
         assert (status, reply["code"]) == (409, "vault_out_of_order"), name
+        assert f"`byokeep incident vault status {way.id}`" in reply["next_step"]
     assert (await way.step("lane-off"))[1]["code"] == "lane_not_off"
     await way.lane(client_id=str(client))
     await way.must("lane-off", "lane_off")
@@ -176,6 +177,7 @@ async def test_a_scope_and_a_cause_must_be_meant(vault: Vault) -> None:
     for again in ({"client_id": client}, {"everybody": True}):
         status, reply = await vault.call("POST", "/v1/vault-incidents", {"cause": "drill"} | again)
         assert (status, reply["code"], reply["incident"]) == (409, "incident_open", way.id)
+        assert f"`byokeep incident vault status {way.id}`" in reply["next_step"]
     other = await vault.client()
     stranger = vault.desk.stand.subject("operator", clients=(other,))
     assert (await vault.desk.call("GET", f"/v1/vault-incidents/{way.id}", stranger))[0] == 404
@@ -259,6 +261,7 @@ async def test_a_profile_that_can_not_be_opened_ends_no_session(vault: Vault) ->
 async def test_the_lane_stays_off_until_a_wrong_account_was_caught(vault: Vault) -> None:
     """A check that takes any account for the right one stops the procedure; the lane is not opened before its end."""
     client, profile = await vault.valid()
+    vault.sql(f"UPDATE byokeep.platform_account SET lanes = '{{api,browser}}' WHERE client_id = '{client}'")
     way = await opened(vault, client_id=str(client))
     await way.lane(client_id=str(client))
     await way.must("lane-off", "lane_off")
@@ -303,7 +306,12 @@ async def test_the_lane_stays_off_until_a_wrong_account_was_caught(vault: Vault)
     await way.must("validate", "validated")
     caught = [json.loads(one)["fields"] for one in vault.events("profile.validated", "rejected")]
     assert {(one["platform"], one["verification"]) for one in caught} == {("x", "wrong_account")}
+    lanes = f"SELECT DISTINCT lanes FROM byokeep.platform_account WHERE client_id = '{client}'"
+    assert vault.sql(lanes) == "{api}"  # the switch alone lets nothing act with the new profile
     assert (await open_lane())[0] == 200
+    assert vault.sql(lanes) == "{api}"
+    offs = [json.loads(one)["fields"] for one in vault.events("account.lanes_set", "ok")]
+    assert [(one["platform"], one["lanes"]) for one in offs] == [("x", "api")]
     assert profile != new
 
 
@@ -349,3 +357,100 @@ async def test_wrapping_old_keys_anew_does_not_count(vault: Vault, monkeypatch: 
     )
     status, reply = await way.step("rekey")
     assert (status, reply["code"], reply["count"]) == (409, "browsers_still_open", 1)
+
+
+async def rekeyed(vault: Vault) -> tuple[Way, UUID, UUID]:
+    """An incident whose new profile stands and whose old keys are gone: (the incident, the old one, the new one)."""
+    client, profile = await vault.valid()
+    way = await opened(vault, client_id=str(client))
+    await way.lane(client_id=str(client))
+    await way.must("lane-off", "lane_off")
+    status, reply = await vault.call("POST", f"/v1/profiles/{profile}/shred")
+    assert (status, reply["code"]) == (409, "incident_needs_profile")  # its keys were not called compromised yet
+    named = {"incident": way.id}
+    assert (await vault.call("POST", f"/v1/profiles/{profile}/shred", named))[1]["code"] == "incident_needs_profile"
+    await way.must("sessions", "lane_off")
+    await way.works("logout")
+    await way.must("sessions", "sessions_ended")
+    await way.must("recreate", "sessions_ended")
+    new = UUID(way.items[0]["new_profile"])
+    await vault.log_in(new)
+    await way.must("recreate", "recreated")
+    await way.must("rekey", "recreated")
+    await way.must("approve", "recreated", "approver")
+    await way.works("shred")
+    await way.must("rekey", "rekeyed")
+    return way, profile, new
+
+
+async def destroyed(vault: Vault, way: Way, profile: UUID) -> None:
+    """Destroy a new profile, in the incident's name."""
+    status, reply = await vault.call("POST", f"/v1/profiles/{profile}/shred")
+    assert (status, reply["code"], reply["incident"]) == (409, "incident_needs_profile", way.id)
+    assert f"--incident {way.id}" in reply["next_step"]
+    other = {"incident": str(uuid4())}
+    assert (await vault.call("POST", f"/v1/profiles/{profile}/shred", other))[0] == 409
+    status, work = await vault.call("POST", f"/v1/profiles/{profile}/shred", {"incident": way.id})
+    assert status == 202, work
+    assert (await way.step("approve", "approver"))[1]["code"] == "nothing_to_confirm"  # of the old ones there is none
+    assert (await vault.call("POST", f"/v1/profiles/{profile}/shred/approve", None, "approver"))[0] == 202
+    assert await vault.do(profile, UUID(work["work"])) == "shredded"
+    way.found = (await vault.call("GET", f"/v1/vault-incidents/{way.id}"))[1]
+    assert to_do(way) == {"make_another"}
+
+
+@pytest.mark.req("R7.3-4", "R7.3-6")
+async def test_a_new_profile_that_was_destroyed_gets_another_in_its_place(vault: Vault) -> None:
+    """Destroying it needs the incident's name; the incident then wants another one, proved like the first, and ends."""
+    way, _, new = await rekeyed(vault)
+    await destroyed(vault, way, new)
+    status, reply = await way.step("validate")
+    assert (status, reply["code"]) == (409, "new_profile_gone")
+    assert f"byokeep incident vault recreate {way.id}" in reply["next_step"]
+    await way.must("recreate", "rekeyed")
+    another = UUID(way.items[0]["new_profile"])
+    assert (another != new, to_do(way)) == (True, {"log_in"})
+    assert (await way.step("validate"))[1]["code"] == "nothing_sealed"
+    assert await vault.log_in(another) == "sealed"
+    await way.must("validate", "rekeyed")
+    assert await way.works("validate") == ["valid"]
+    await way.must("validate", "validated")
+    await destroyed(vault, way, another)  # and once more, when all was proved
+    status, reply = await way.step("close", "approver")
+    assert (status, reply["code"]) == (409, "vault_step_left")
+    scope = {"client_id": way.found["client_id"], "lane": "browser", "reason": "incident_over"}
+    stand = vault.desk.stand
+    wish = (await stand.call("POST", "/v1/switches/open-requests", "operator", scope))[1]
+    status, reply = await stand.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", "approver")
+    assert (status, reply["code"]) == (409, "vault_incident_open")
+    assert f"`byokeep incident vault status {way.id}`" in reply["next_step"]
+    account = f"/v1/clients/{way.found['client_id']}/profiles"
+    said = (await vault.call("GET", f"/v1/profiles/{another}"))[1]["accounts"]
+    named = [{"platform": one["platform"], "account": one["account"]} for one in said]
+    status, made = await vault.call("POST", account, {"accounts": named, "replaces": str(another)})
+    assert status == 201, made
+    assert await vault.log_in(UUID(made["profile"])) == "sealed"
+    await way.must("validate", "validated")
+    assert (way.items[0]["new_profile"], way.items[0]["proved"]) == (made["profile"], False)
+    assert await way.works("validate") == ["valid"]
+    await way.must("validate", "validated")
+    await way.must("close", "closed", "approver")
+
+
+async def test_a_replacement_of_other_accounts_does_not_take_the_place(vault: Vault) -> None:
+    """The incident is about certain accounts: a profile of another one proves nothing for them."""
+    way, _, new = await rekeyed(vault)
+    await destroyed(vault, way, new)
+    client = way.found["client_id"]
+    taken = vault.sql(f"SELECT account_id FROM byokeep.profile_account WHERE profile_id = '{new}'")
+    other = str(uuid4())
+    vault.sql(
+        "INSERT INTO byokeep.platform_account SELECT (jsonb_populate_record(a, jsonb_build_object('id',"
+        f" '{other}'::text, 'account', 'someone_else'))).* FROM byokeep.platform_account a WHERE a.id = '{taken}'"
+    )
+    accounts = [{"platform": way.items[0]["platform"], "account": "someone_else"}]
+    body = {"accounts": accounts, "replaces": str(new)}
+    status, made = await vault.call("POST", f"/v1/clients/{client}/profiles", body)
+    assert status == 201, made
+    way.found = (await vault.call("GET", f"/v1/vault-incidents/{way.id}"))[1]
+    assert (way.items[0]["new_profile"], to_do(way)) == (str(new), {"make_another"})

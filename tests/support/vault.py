@@ -55,6 +55,7 @@ class Script:
         proof: Raised instead of a picture.
         ends: Platform -> what a logout comes to; a platform that is not named ends it.
         blind: Takes any account for the right one.
+        leaves: Whether the person presses Done at every platform before the last.
         done: Whether the person has pressed Done at the last platform.
     """
 
@@ -68,6 +69,7 @@ class Script:
     ends: dict[str, str] = field(default_factory=dict)
     blind: bool = False
     pause: asyncio.Event | None = None
+    leaves: bool = True
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -132,8 +134,9 @@ class ScriptedBrowser:
         self.script.told.append({**facts, "then": then})
 
         async def done(within_s: float) -> bool:
-            if within_s > 1:  # the next platform waits for this one
-                return True
+            if "profile handoff" in then:  # the next platform waits for this one
+                await asyncio.sleep(0 if self.script.leaves else within_s)
+                return self.script.leaves
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.script.done.wait(), within_s)
             return self.script.done.is_set()

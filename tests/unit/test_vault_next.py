@@ -55,6 +55,10 @@ VAULT = "byokeep incident vault"
          [f"Next: {VAULT} approve {INCIDENT}  (an approver)", f"Then: {VAULT} rekey {INCIDENT}{ME}"]),
         ("rekeyed", "", [f"Next: {VAULT} validate {INCIDENT}{ME}"]),
         ("validated", "", [f"Next: {VAULT} close {INCIDENT}  (an approver)"]),
+        ("rekeyed", "make_another",
+         [f"Next: {VAULT} recreate {INCIDENT}{ME}  (for new profiles that were destroyed)"]),
+        ("validated", "make_another",
+         [f"Next: {VAULT} recreate {INCIDENT}{ME}  (for new profiles that were destroyed)"]),
         ("closed", "",
          [f"Next: byokeep kill off --client {CLIENT} --lane browser --reason incident_over{ME}",
           "Then: byokeep kill approve REQUEST  (an approver)"]),
@@ -105,6 +109,17 @@ def test_a_profile_says_that_an_incident_is_open_and_that_it_is_due() -> None:
     assert f"`byokeep profile confirm {OLD} ACCOUNT`" in done
     assert "handoff" in waits
     assert "Done was pressed" in done
+
+
+def test_a_profile_is_told_what_it_can_do_and_no_more() -> None:
+    """Nothing that never was comes back; what was sealed since a proof is told; who has it open as well."""
+    out = life.State.QUARANTINED
+    assert "restore" in life.next_step(out)
+    never = life.next_step(out, sealed=False)
+    assert ("restore" in never, never.endswith("`byokeep profile login`.")) == (False, True)
+    unproved = life.next_step(life.State.VALID, profile=OLD, proved=False)
+    assert ("Nothing" in unproved, f"`byokeep profile validate {OLD}`" in unproved) == (False, True)
+    assert "wait for that job's end" in life.next_step_of_work("failed", "profile_in_use")
 
 
 PROFILE = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"

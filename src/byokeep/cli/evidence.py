@@ -12,8 +12,9 @@ from byokeep.cli.api import call, fetch, run
 from byokeep.cli.intake import write_result
 from byokeep.cli.key import onward
 from byokeep.cli.names import tell
-from byokeep.cli.terminal import again, facts, show
+from byokeep.cli.terminal import again, facts, session, show
 from byokeep.client import verify as offline
+from byokeep.core.errors import Rejected
 
 app: Final = App(name="evidence", help="Show, export and verify the evidence of a procedure.")
 
@@ -34,15 +35,19 @@ def show_(sop: UUID) -> None:
             note = found["next_step"]
         case _:
             note = onward(found, own_token=False)
+    if not session().as_json and (found["state"] in ("complete", "running") or note == found["next_step"]):
+        found.pop("next_step")  # said once, below
     tell(found, title="Evidence", note=note)
 
 
 @app.command
 def export(sop: UUID, file: Path) -> None:
-    """Write the signed evidence (in-toto statement in a DSSE envelope) to a file.
+    """Write the signed evidence (in-toto statement in a DSSE envelope) to a new file; one that is there stays.
 
     Example: byokeep evidence export $SOP evidence.json
     """
+    if file.exists():
+        raise Rejected("file_exists", next_step="Nothing was written. Name a file that is not there yet.")
     write_result(file, run(fetch("POST", f"/v1/evidence/{sop}")))
 
 

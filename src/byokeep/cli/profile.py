@@ -29,7 +29,12 @@ _GENERATIONS: Final = ("generation", "key_state", "kek_version", "blob_size", "b
 _WORKS: Final = ("work", "kind", "state", "reason", "result", "asked_at", "ended_at")
 _TAKEN_S: Final = 90.0
 _DONE_S: Final = 600.0
-_CODES: Final = {"other_account": Conflict, "sealed_profile_altered": Integrity, "superseded": Integrity}
+_CODES: Final = {
+    "other_account": Conflict,
+    "profile_in_use": Conflict,
+    "sealed_profile_altered": Integrity,
+    "superseded": Integrity,
+}
 
 
 @app.command
@@ -64,8 +69,13 @@ def login(profile: UUID, *, wait: bool = True) -> int:
     """
     asked = run(call("POST", f"/v1/profiles/{profile}/login"))
     if wait:
-        asked = run(_until(profile, asked, lambda found: found["state"] != "running", within_s=_TAKEN_S,
-                           saying="Starting a browser ..."))  # fmt: skip
+        try:
+            asked = run(_until(profile, asked, lambda found: found["state"] != "running", within_s=_TAKEN_S,
+                               saying="Starting a browser ..."))  # fmt: skip
+        except KeyboardInterrupt:
+            say("The login goes on without you: " + again(f"profile handoff {profile}"))
+            say("To end it: " + again(f"profile cancel {profile}"))
+            raise
     if asked["state"] == "waiting":
         _invite(asked)
     note = "Log in there, look whether it is the right account. Then: " + again(f"profile confirm {profile} ACCOUNT")
@@ -157,24 +167,31 @@ def restore(profile: UUID, generation: int, *, wait: bool = True) -> int:
         generation: As `byokeep profile history` lists it.
         wait: Wait for the outcome.
     """
+    if generation < 1:
+        raise Rejected("no_such_generation", next_step="Generations start at 1; `byokeep profile history` lists them.")
     return _ask(profile, "restore", wait=wait, saying="Restoring ...", body={"generation": generation},
                 note="Next: " + again(f"profile show {profile}"))  # fmt: skip
 
 
 @app.command
-def shred(profile: UUID, *, approve: bool = False, wait: bool = True) -> int:
+def shred(profile: UUID, *, approve: bool = False, incident: UUID | None = None, wait: bool = True) -> int:
     """Destroy a profile for good: its keys, its records, its blobs. Two people: an operator asks, an approver agrees.
 
     Example: byokeep profile shred $PROFILE
 
     Args:
         approve: Agree, as an approver, to what an operator asked for.
+        incident: The open incident that counts on this profile: another must take its place there afterwards.
         wait: Wait for the outcome; of what was agreed to.
     """
     if not approve:
-        asked = run(call("POST", f"/v1/profiles/{profile}/shred"))
+        asked = run(
+            call("POST", f"/v1/profiles/{profile}/shred", body={"incident": str(incident)} if incident else None)
+        )
         step = again(f"profile shred {profile} --approve", own_token=False)
         tell(asked, title="Work", note=f"Nothing is destroyed yet. Next, by an approver: {step}")
+        if not session().as_json and (holder := _holder(profile)):
+            say(f"{holder} Until then nothing can be destroyed.")
         return 0
     done = run(call("POST", f"/v1/profiles/{profile}/shred/approve"))
     if wait:
@@ -217,7 +234,11 @@ def show_(profile: UUID) -> None:
         return
     work, proofs = found.pop("work"), found.pop("proofs")
     under_way = work is not None and work["ended_at"] is None  # then that is what is next
-    tell(_flat(found), title="Profile", note="" if under_way else found["next_step"])
+    step = found.pop("next_step")
+    if found["state"] == "shredded":  # nothing of it is left that a number could speak of
+        for name in ("generation", "proved", "validated_generation", "sealed_at", "validated_at"):
+            found.pop(name)
+    tell(_flat(found), title="Profile", note="" if under_way else step)
     if work is not None:
         say("")
         tell(work, title="Newest work", note=_after(profile, work))
@@ -285,7 +306,17 @@ def _told(profile: UUID, work: dict[str, Any], *, note: str) -> int:
 
 
 def _after(profile: UUID, work: Mapping[str, Any]) -> str:
+    if work["reason"] == "profile_in_use" and (holder := _holder(profile)):
+        return f"{holder} Then ask again."
     return next_step_of_work(work["state"], work["reason"], result=work["result"], profile=str(profile))
+
+
+def _holder(profile: UUID) -> str:
+    """Say which job has a profile open, since when, and what ends it; empty when none has."""
+    held = run(call("GET", f"/v1/profiles/{profile}/history"))["opening"]
+    if held is None or not held["open"]:
+        return ""
+    return f"A job has had it open since {held['opened_at']}; wait, or end job {held['job']} at its runner."
 
 
 def _proofs(proofs: Sequence[Mapping[str, Any]]) -> None:

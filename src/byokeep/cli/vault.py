@@ -178,6 +178,9 @@ def _told(found: Any, *, approver: bool = False) -> None:
     say(vault_next.lines(found, approver=approver))
     if found["step"] == "closed":
         standing = alert.to_close(_ALERTS, client_id=found["client_id"], objects=_objects(found))
+        say(
+            "Each account's browser lane went off with its old profile; after that `byokeep account lane` sets it anew."
+        )
         say("Due marks stay until the profiles have new keys." + ("\n" + standing if standing else ""))
 
 

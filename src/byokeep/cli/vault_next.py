@@ -46,8 +46,13 @@ def _all(found: Mapping[str, Any], approver: bool) -> Iterator[str]:
         return
     for one in found["items"]:
         yield from _of_item(incident, one, approver)
-    words = f"incident vault {_COMMAND[step]} {incident}"
-    yield again(words, own_token=approver) + _APPROVER if step == "validated" else _operator(words, approver)
+    unproved = step == "validated" and found["left"].get("validated")  # a new profile that was made since
+    if any(one["to_do"] == "make_another" for one in found["items"]):
+        yield _operator(f"incident vault recreate {incident}", approver) + "  (for new profiles that were destroyed)"
+        return
+    words = f"incident vault {'validate' if unproved else _COMMAND[step]} {incident}"
+    done = step == "validated" and not unproved
+    yield again(words, own_token=approver) + _APPROVER if done else _operator(words, approver)
 
 
 def _operator(words: str, approver: bool) -> str:

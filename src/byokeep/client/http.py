@@ -45,7 +45,8 @@ _BY_STATUS: Final[dict[int, type[ByokeepError]]] = {
     400: Rejected, 401: Unauthenticated, 403: Denied, 404: NotFound, 405: Rejected, 409: Conflict, 422: Rejected,
     429: RateLimited,
 }  # fmt: skip
-_FIELDS: Final = ("permit", "provider", "retry_after_s", "field", "epoch", "scope", "max_s", "request_id", "since")
+_FIELDS: Final = ("permit", "provider", "retry_after_s", "field", "epoch", "scope", "max_s", "request_id", "since",
+                  "incident", "job")  # fmt: skip
 _STEP: Final = re.compile(r"[A-Za-z0-9 .,;:/`<>'=_{}()&@-]{0,200}\Z")
 
 

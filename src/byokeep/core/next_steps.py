@@ -46,6 +46,8 @@ _OTHERS: Final = {
 NEEDS_NEW_KEY: Final = frozenset({"invalid_key", "leaked", "reflected", "wrong_key_kind", "secret_in_logs"})
 _OF_ALERT: Final = {
     "blocked_switch_closed": "a job stands still; expected after a kill that was meant, see runbook section 7.",
+    "blocked_profile_in_use": "a job found its profile open elsewhere; wait for the other's end, or end that job."
+    " One that was killed lets go after 30 s.",
     "secret_reuse_revoked": "something still asks for a marked key; find the job and stop what opens it.",
     "identity_mismatch": "a job saw another account than the registered one; look at the account before anything else.",
     "other_account": "another account answered at a platform; log in there as the right one, connect it again. One that"

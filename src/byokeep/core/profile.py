@@ -246,13 +246,17 @@ def living(state: State) -> bool:
     return state not in _ENDED
 
 
-def next_step(state: State, *, profile: str = "", due: str = "", incident: str = "") -> str:
+def next_step(
+    state: State, *, profile: str = "", due: str = "", incident: str = "", proved: bool = True, sealed: bool = True
+) -> str:
     """Return what comes next for a profile in this state, in one or two sentences.
 
     Args:
         profile: Its id, for the commands; empty when it is known to the reader.
         due: Why it is due for a new key; empty when it is not.
         incident: The open incident that it belongs to.
+        proved: Whether its newest generation was validated.
+        sealed: Whether anything was sealed of it, that could come back.
     """
     named = f" {profile}" if profile else ""
     step = _NEXT[state].format(profile=named)
@@ -263,7 +267,9 @@ def next_step(state: State, *, profile: str = "", due: str = "", incident: str =
         return "Its key may be known to others: `byokeep incident vault open --client CLIENT` leads to a new login."
     if due and state is State.VALID:
         return f"It is due for a new key: `byokeep profile rekey{named}`."
-    return step
+    if state is State.VALID and not proved:
+        return f"It can be used; what was sealed since its proof is proved by `byokeep profile validate{named}`."
+    return step.removesuffix(", or restore.") + "." if not sealed and step.endswith(", or restore.") else step
 
 
 def next_for_lane(state: State, *, proved: bool, usable: bool) -> str:
@@ -321,6 +327,7 @@ _OF_WORK: Final[Mapping[str, str]] = MappingProxyType(
         "key_state": "The client's key may protect nothing: `byokeep kek rotate CLIENT` makes its next version.",
         "key_period_over": "The client's key is too old: `byokeep kek rotate CLIENT` makes its next version.",
         "key_compromised": "Its key may be known to others: `byokeep incident vault open` leads to a new login.",
+        "profile_in_use": "A job has it open; wait for that job's end or end it, then ask again.",
     }
 )
 _NEXT: Final[Mapping[State, str]] = MappingProxyType(

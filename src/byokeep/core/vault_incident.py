@@ -14,6 +14,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
+from uuid import UUID
 
 from byokeep.core.errors import Conflict, Rejected
 
@@ -58,8 +59,13 @@ ENDED: Final = frozenset({Session.REVOKED, Session.ENDED_BY_HAND})
 BY_HAND: Final = frozenset({Session.UNSUPPORTED, Session.FAILED})
 
 
-def check_order(now: Step, wanted: Step) -> bool:
-    """Let a step be worked on; returns False when it was done before.
+def look_at(incident: UUID | None = None) -> str:
+    """Return the command that shows how far an incident is; without its id the one that finds it."""
+    return f"`byokeep incident vault status {incident}`" if incident else "`byokeep incident vault list`"
+
+
+def check_order(now: Step, wanted: Step, *, incident: UUID | None = None) -> bool:
+    """Let a step of an incident be worked on; returns False when it was done before.
 
     Raises:
         Conflict: ``vault_out_of_order``: the step before it is not done.
@@ -67,8 +73,8 @@ def check_order(now: Step, wanted: Step) -> bool:
     if ORDER.index(now) >= ORDER.index(wanted):
         return False
     if ORDER.index(now) + 1 != ORDER.index(wanted):
-        raise Conflict("vault_out_of_order", next_step="See `byokeep incident vault status`: one step after the other.",
-                       step=now.value, wanted=wanted.value)  # fmt: skip
+        raise Conflict("vault_out_of_order", next_step=f"See {look_at(incident)}: one step after the other.",
+                       step=now.value, wanted=wanted.value, **_named(incident))  # fmt: skip
     return True
 
 
@@ -85,7 +91,11 @@ def window(since: datetime | None, now: datetime) -> tuple[datetime, bool]:
     return since, False
 
 
-def left(step: Step, count: int) -> Conflict:
+def left(step: Step, count: int, *, incident: UUID | None = None) -> Conflict:
     """Return the refusal to call a step done of which something is left."""
-    return Conflict("vault_step_left", next_step="See `byokeep incident vault status`: what is left is listed there.",
-                    step=step.value, left=count)  # fmt: skip
+    return Conflict("vault_step_left", next_step=f"See {look_at(incident)}: what is left is listed there.",
+                    step=step.value, left=count, **_named(incident))  # fmt: skip
+
+
+def _named(incident: UUID | None) -> dict[str, UUID]:
+    return {"incident": incident} if incident else {}

@@ -118,8 +118,9 @@ async def take(
     at = {"client_id": profile.client_id, "profile_id": profile.id}
     held = await tx.maybe(profiles.OPENING, **at)
     if held is not None and held.open:
-        raise Conflict("profile_in_use", next_step="Wait until it is closed; one opener at a time.",
-                       job=held.job_id, purpose=held.purpose.value)  # fmt: skip
+        step = f"Wait until it is closed, or end that job; one that was killed lets go after {LIFE_S} s."
+        raise Conflict("profile_in_use", next_step=step, job=held.job_id, purpose=held.purpose.value,
+                       since=profiles.stamp(held.opened_at))  # fmt: skip
     epoch = await tx.one(_EPOCH, client_id=profile.client_id, id=profile.id)
     taken = await tx.maybe(
         _TAKE, **at, epoch=epoch, generation=profile.generation, purpose=purpose.value, job_id=job_id,

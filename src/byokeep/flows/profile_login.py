@@ -65,8 +65,7 @@ async def _confirmed(bench: Bench, browser: Browser) -> None:
             then = f"byokeep profile handoff {bench.profile.id}"
             async with browser.hand_over(one.platform, facts=_facts(bench, client, one), then=then) as window:
                 await app.notes.leave(bench.work.id, window)
-                if not await window.done(until - app.clock.monotonic()):
-                    raise _nobody()
+                await _left(bench, window, until)
         named = " ".join(f"{one.platform.value}/ACCOUNT" for one in bench.profile.accounts)
         then = f"byokeep profile confirm {bench.profile.id} {named}"
         async with browser.hand_over(last.platform, facts=_facts(bench, client, last), then=then) as window:
@@ -79,6 +78,14 @@ async def _confirmed(bench: Bench, browser: Browser) -> None:
 
 def _facts(bench: Bench, client: str, one: Expected) -> dict[str, str]:
     return {"client": client, "profile": str(bench.profile.id), "account": f"{one.platform.value}/{one.account}"}
+
+
+async def _left(bench: Bench, window: Window, until: float) -> None:
+    """Wait until the person has pressed Done here; a login that is cancelled meanwhile ends at once."""
+    while not await window.done(LOOK_EVERY_S):
+        if bench.app.clock.monotonic() > until:
+            raise _nobody()
+        await bench.beat()
 
 
 async def _wait(bench: Bench, window: Window, until: float) -> None:

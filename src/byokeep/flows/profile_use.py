@@ -33,6 +33,7 @@ from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import browser_scopes, hold_open, require_open
 from byokeep.ports import Query, Row, Tx
 
+_OTHER: Final = f"Wait for the other run's end, or end its job; one that was killed lets go after {book.LIFE_S} s."
 BEAT_S: Final = 1.0  # seconds between two questions; with what a browser needs to close, below 5
 _QUARANTINE: Final = {  # cause -> alert
     "wrong_account": "profile_quarantined", "logged_out": "profile_quarantined", "challenge": "profile_quarantined",
@@ -99,8 +100,7 @@ async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: U
             raise deny(DenyReason.PROFILE_NOT_USABLE)
         held = await tx.maybe(profiles.OPENING, client_id=client_id, profile_id=profile_id)
         if held is not None and held.open:
-            raise Conflict("profile_in_use", next_step="Wait until the other run has ended, or has shown no life.",
-                           since=profiles.stamp(held.opened_at))  # fmt: skip
+            raise Conflict("profile_in_use", since=profiles.stamp(held.opened_at), next_step=_OTHER)
         profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
         sealed, taken = await _newest(tx, profile), None
         if await book.rolled_back(tx, client_id, profile_id, profile.generation):

@@ -73,6 +73,7 @@ TAKE: Final = Query("work_take", work_from)
 BEAT: Final = Query("work_beat", work_from)
 END: Final = Query("work_end", work_from)
 LOST: Final = Query("works_lost", work_from)
+_NEEDS: Final = Query("vault_needs", lambda row: (UUID(str(row["id"])), bool(row["old"])))
 _NEWEST: Final = Query("work_newest", work_from)
 _INSERT: Final = Query("work_insert", work_from)
 _WAIT: Final = Query("work_wait", work_from)
@@ -82,17 +83,20 @@ _CONFIRMED: Final = Query("profile_confirmed", lambda row: row["confirmed_at"])
 
 
 async def ask(
-    app: App, actor: Actor, client_id: ClientId, profile_id: UUID, kind: Kind, *, generation: int | None = None
-) -> Work:
+    app: App, actor: Actor, client_id: ClientId, profile_id: UUID, kind: Kind, *, generation: int | None = None,
+    incident: UUID | None = None,
+) -> Work:  # fmt: skip
     """Ask for work on a profile; a worker takes it up.
 
     Args:
         generation: Of a restore: which one comes back.
+        incident: Of a destruction: the open incident that counts on this profile, in so many words.
 
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
         Rejected: ``client_not_active``, ``no_such_generation``, ``already_newest``.
-        Conflict: ``profile_state``, ``nothing_sealed``, ``work_under_way``, ``generation_gone``, ``key_not_usable``.
+        Conflict: ``profile_state``, ``nothing_sealed``, ``work_under_way``, ``generation_gone``, ``key_not_usable``,
+            ``incident_needs_profile``.
         Unavailable: ``no_custodian``.
     """
     found = await profiles.find(app, actor, Verb.PROFILE_WORK, client_id, profile_id)
@@ -108,7 +112,8 @@ async def ask(
         app.db.begin(client_id=client_id) as tx,
     ):
         await require_active(tx, client_id)
-        work = await insert(tx, app, actor, found, kind, generation=generation)
+        needed = await _not_needed(tx, found, named=incident) if kind is Kind.SHRED else None
+        work = await insert(tx, app, actor, found, kind, generation=generation, incident=needed)
         if kind is Kind.SHRED:
             return await tx.one(_WAIT, client_id=client_id, id=work.id)
         await queue(tx, work)
@@ -125,8 +130,7 @@ async def insert(
     now = await tx.one(profiles.GET, client_id=profile.client_id, id=profile.id)
     other = await tx.maybe(OPEN, **at)
     if other is not None:
-        raise Conflict("work_under_way", next_step="Wait for its end, or see `byokeep profile show`.",
-                       work=other.id, kind=other.kind.value)  # fmt: skip
+        raise Conflict("work_under_way", work=other.id, kind=other.kind.value, next_step=_meanwhile(other))
     life.check_kind(now.state, kind, generation=now.generation)
     if kind is Kind.RESTORE:
         await _check_restorable(tx, now, generation)
@@ -139,6 +143,31 @@ async def insert(
     )  # fmt: skip
     await tx.append(_event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, now, made))
     return made
+
+
+def _meanwhile(work: Work) -> str:
+    cancel = f"end it: `byokeep profile cancel {work.profile_id}`"
+    if work.kind is Kind.LOGIN:
+        return f"A login waits: `byokeep profile handoff {work.profile_id}` shows where; or {cancel}."
+    return f"Wait for its end, or {cancel}."
+
+
+async def _not_needed(tx: Tx, profile: Profile, *, named: UUID | None) -> UUID | None:
+    """Refuse to destroy what an open incident counts on, unless the request names it; returns that incident.
+
+    An old profile's keys must be called compromised before they are destroyed: the incident alone does that.
+    """
+    need = await tx.maybe(_NEEDS, client_id=profile.client_id, profile_id=profile.id)
+    if need is None or profile.state is life.State.SHREDDED:
+        return None
+    incident, old = need
+    if old or named != incident:
+        step = (
+            f"It destroys this one itself: `byokeep incident vault status {incident}` tells how far it is." if old else
+            f"If it is meant: `byokeep profile shred {profile.id} --incident {incident}`; another must take its place."
+        )  # fmt: skip
+        raise Conflict("incident_needs_profile", next_step=step, incident=incident)
+    return incident
 
 
 async def queue(tx: Tx, work: Work, *, delay_s: float = 0) -> None:
@@ -189,7 +218,7 @@ async def approve(app: App, actor: Actor, client_id: ClientId, profile_id: UUID)
 
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``; ``same_person``.
-        Conflict: ``nothing_to_confirm``.
+        Conflict: ``nothing_to_confirm``; ``incident_needs_profile``.
     """
     found = await profiles.find(app, actor, Verb.PROFILE_SHRED, client_id, profile_id)
     about: dict[str, FieldValue] = {"kind": Kind.SHRED.value}
@@ -203,6 +232,8 @@ async def approve(app: App, actor: Actor, client_id: ClientId, profile_id: UUID)
         work = await tx.maybe(OPEN, client_id=client_id, profile_id=profile_id)
         if work is None or work.kind is not Kind.SHRED or work.state != "waiting" or work.asked_by == actor.id:
             raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep profile shred`.")
+        if work.incident_id is None:  # an incident may have been opened since it was asked for
+            await _not_needed(tx, found, named=None)
         done = await tx.one(_CONFIRM, client_id=client_id, id=work.id, confirmed_by=actor.id)
         await tx.append(_event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, found, done))
         await queue(tx, done)

@@ -187,6 +187,7 @@ GENERATIONS: Final = Query("generations_of", generation_from)
 SOP: Final = Query("sop_of_profile", sops.sop_from)
 _LIST: Final = Query("profiles_list", profile_from)
 _INSERT: Final = Query("profile_insert", profile_from)
+_PLACE: Final = Query("vault_place", lambda row: row["platform"])
 _ADD: Final = Query("profile_account_insert", lambda row: row["account_id"])
 _TAKEN: Final = Query("profile_taken", lambda row: UUID(str(row["id"])))
 _ACCOUNT: Final = Query("account_find", account_from)
@@ -259,6 +260,7 @@ async def insert(
     }  # fmt: skip
     if replaces is not None:
         fields["replaces"] = str(replaces)
+        await tx.all(_PLACE, client_id=client_id, profile_id=replaces, new_profile_id=made.id)
     await tx.append(event(EventName.PROFILE_CREATED, Outcome.OK, actor, made, **fields))
     return await tx.one(GET, client_id=client_id, id=made.id)
 

@@ -24,6 +24,7 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
+from byokeep.core.vault_incident import look_at
 from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import absent, permit
@@ -100,7 +101,7 @@ _CLIENT: Final = Query("switch_client_known", lambda row: row["id"])
 _ASK: Final = Query("switch_request_open", _request)
 _WAITING: Final = Query("switch_requests_live", _request)
 _APPROVAL: Final = Query("switch_approval", lambda row: row)
-_COVERED: Final = Query("vault_covering", lambda row: row["id"])
+_COVERED: Final = Query("vault_covering", lambda row: UUID(str(row["id"])))
 _USE: Final = Query("switch_use_approval", lambda row: row["id"])
 
 
@@ -328,9 +329,9 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Row) -> Switch
             seen = await tx.one(_READ, scope=scope.name)
             if not seen.closed or seen.epoch != wish["epoch"] or seen.installation_id != app.installation_id:
                 raise Denied("epoch_changed", next_step="The switch changed since; look at it and ask again.")
-            if scope.name.endswith(BROWSER_LANE) and await tx.all(_COVERED, client_id=scope.client_id):
-                step = "The new profiles are not proved yet: `byokeep incident vault status`."
-                raise Conflict("vault_incident_open", next_step=step)
+            if scope.name.endswith(BROWSER_LANE) and (on := await tx.maybe(_COVERED, client_id=scope.client_id)):
+                step = f"The new profiles are not proved yet: {look_at(on)}."
+                raise Conflict("vault_incident_open", next_step=step, incident=on)
             if scope.cuts_store and not seen.store_cut_off:
                 raise Conflict("cut_off_pending", next_step="Wait until the store has confirmed the close.")
             if scope.cuts_store:

@@ -20,7 +20,9 @@ from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.core.vault_incident import EVIDENCED, WINDOW, Cause, Session, Step, check_order, left, window
+from byokeep.core.profile import State as ProfileState
+from byokeep.core.profile import living
+from byokeep.core.vault_incident import EVIDENCED, WINDOW, Cause, Session, Step, check_order, left, look_at, window
 from byokeep.flows import profiles
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, scope_of
@@ -78,9 +80,15 @@ class Item:
     new_busy: bool
 
     @property
+    def lost(self) -> bool:
+        """Whether the new profile is of no use any more, so that another one must take its place."""
+        return self.new_state is not None and not living(ProfileState(self.new_state))
+
+    @property
     def recreated(self) -> bool:
         """Whether a new profile stands in its place that a person logged in to afresh."""
-        return self.new_profile_id is not None and self.fresh_login and (self.new_generation or 0) > 0
+        stands = self.new_profile_id is not None and not self.lost
+        return stands and self.fresh_login and (self.new_generation or 0) > 0
 
     @property
     def keys_gone(self) -> bool:
@@ -179,7 +187,7 @@ async def open_incident(
             await tx.all(_LOCK)
             other = await tx.all(_OPEN_ONES, client_id=client_id)
             if other:
-                raise Conflict("incident_open", next_step="Go on with that one: `byokeep incident vault status`.",
+                raise Conflict("incident_open", next_step=f"Go on with that one: {look_at(other[0].id)}.",
                                incident=other[0].id)  # fmt: skip
             made = await tx.one(
                 _OPEN, id=app.ids.uuid(), client_id=client_id, cause=cause, since=begin, opened_by=actor.id
@@ -240,15 +248,15 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> State:
             raise Denied("same_person", next_step="Another approver must close it.")
         async with app.db.begin(every_client=True) as tx:
             now = await held(tx, incident_id)
-            if not check_order(now.step, Step.CLOSED):
+            if not check_order(now.step, Step.CLOSED, incident=now.id):
                 return await _state(tx, app, now)
             state = await _state(tx, app, now)
             if state.missing:
                 raise Conflict("evidence_missing", missing=", ".join(state.missing),
-                               next_step="See `byokeep incident vault status`.")  # fmt: skip
+                               incident=now.id, next_step=f"See {look_at(now.id)}.")  # fmt: skip
             undone = [one for one in state.items if not (one.recreated and one.keys_gone and one.proved)]
             if undone:
-                raise left(Step.VALIDATED, len(undone))
+                raise left(Step.VALIDATED, len(undone), incident=now.id)
             await move(tx, now, Step.CLOSED, by=actor.id)
             await tx.append(
                 _event(EventName.VAULT_INCIDENT_CLOSED, actor, now, incident=str(now.id), count=len(state.items))
@@ -267,7 +275,7 @@ async def held(tx: Tx, incident_id: UUID) -> Incident:
 async def move(tx: Tx, incident: Incident, to: Step, *, by: UUID) -> None:
     """Move an incident on. Raises Conflict(``incident_moved``): somebody else was first."""
     if await tx.maybe(_MOVE, id=incident.id, step=to.value, step_from=incident.step.value, by=by) is None:
-        raise Conflict("incident_moved", next_step="Look again: `byokeep incident vault status`.")
+        raise Conflict("incident_moved", next_step=f"Look again: {look_at(incident.id)}.", incident=incident.id)
 
 
 async def stepped(tx: Tx, actor: Actor, incident: Incident, step: Step, *, count: int) -> None:

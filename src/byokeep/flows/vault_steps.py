@@ -3,6 +3,8 @@
 Rules
 - Each call does what can be done now and looks what is left: nothing left, the step is done and on record; something
   left, it is listed and nothing is called done. It may be called again and again.
+- The browser lane of each account goes off with its old profile: opening the switch alone lets nothing act with the new
+  one, before a person has set the lane for it.
 - All of it happens while the browser lane is off; a lane that is open again stops the procedure where it is.
 - A session is ended when its old cookie was refused afterwards, or a person says that they ended it. No other way.
 - Old keys are called compromised first and destroyed then, on a second person's word. Wrapping an old key anew leaves
@@ -37,6 +39,7 @@ _LANE_OFF: Final = Query("vault_lane_off", lambda row: bool(row["off"]))
 _STILL_OPEN: Final = Query("vault_still_open", lambda row: int(row["found"]))
 SESSION: Final = Query("vault_session", lambda row: row["platform"])
 _REPLACED: Final = Query("vault_replaced", lambda row: row["platform"])
+_LANES_OFF: Final = Query("profile_lanes_off", lambda row: (UUID(str(row["id"])), str(row["platform"]), row["lanes"]))
 _KEY_GONE: Final = Query("vault_key_gone", lambda row: row["platform"])
 _SHREDS: Final = Query("vault_shreds", profile_work.work_from)
 _WAIT: Final = Query("work_wait", profile_work.work_from)
@@ -53,7 +56,7 @@ async def lane_off(app: App, actor: Actor, incident_id: UUID) -> State:
     """
     async with _step(app, actor, incident_id), app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
-        if check_order(now.step, Step.LANE_OFF):
+        if check_order(now.step, Step.LANE_OFF, incident=now.id):
             await _must_be_off(tx, app, now)
             count = len(await tx.all(ITEMS, incident_id=incident_id))
             await stepped(tx, actor, now, Step.LANE_OFF, count=count)
@@ -132,11 +135,18 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> State:
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.vault_incident.look`.
         Conflict: ``vault_out_of_order``; ``lane_not_off``; ``work_under_way``.
+
+    A new profile that was destroyed meanwhile gets another in its place, at whatever step: it must be proved as well.
     """
     async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, Step.RECREATED)
+        now, items = await _begin(app, incident_id, Step.RECREATED, again=lambda one: one.lost)
         for profile_id, own in _by_profile(items).items():
-            if now is None or own[0].new_profile_id is not None:
+            new = own[0].new_profile_id
+            if now is None or (new is not None and not own[0].lost):
+                continue
+            if new is not None:
+                async with app.db.begin(client_id=own[0].client_id) as tx:
+                    await _another(tx, app, actor, own[0].client_id, new)
                 continue
             if own[0].old_busy:
                 raise Conflict("work_under_way", next_step="Wait for its end: `byokeep profile show`.",
@@ -150,6 +160,7 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> State:
 async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID) -> None:
     await tx.all(profiles.LOCK, profile_id=profile_id)
     old = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+    await _lanes_off(tx, actor, client_id, profile_id)
     if life.living(old.state):
         await profiles.retire(tx, actor, old, cause="incident", incident=incident_id)
     accounts = [(one.platform.value, one.account) for one in old.accounts]
@@ -159,6 +170,23 @@ async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id:
     await tx.all(
         _REPLACED, incident_id=incident_id, client_id=client_id, profile_id=profile_id, new_profile_id=made.id
     )  # fmt: skip
+
+
+async def _lanes_off(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
+    for account, platform, lanes in await tx.all(_LANES_OFF, client_id=client_id, profile_id=profile_id):
+        await tx.append(
+            Event(
+                name=EventName.LANES_SET, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=account,
+                fields={"platform": platform, "lanes": ",".join(lanes)},
+            )
+        )  # fmt: skip
+
+
+async def _another(tx: Tx, app: App, actor: Actor, client_id: ClientId, lost: UUID) -> None:
+    old = await tx.one(profiles.GET, client_id=client_id, id=lost)
+    await _lanes_off(tx, actor, client_id, lost)
+    accounts = [(one.platform.value, one.account) for one in old.accounts]
+    await profiles.insert(tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=lost)
 
 
 async def rekey(app: App, actor: Actor, incident_id: UUID) -> State:
@@ -230,10 +258,13 @@ async def validate(app: App, actor: Actor, incident_id: UUID) -> State:
 
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.vault_incident.look`.
-        Conflict: ``vault_out_of_order``; ``lane_not_off``.
+        Conflict: ``vault_out_of_order``; ``lane_not_off``; ``new_profile_gone``: another must take its place first.
     """
     async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, Step.VALIDATED)
+        now, items = await _begin(app, incident_id, Step.VALIDATED, again=lambda one: not one.proved)
+        if now is not None and any(one.lost for one in items):
+            step = f"Make another one: `byokeep incident vault recreate {incident_id}`, then log in to it."
+            raise Conflict("new_profile_gone", next_step=step)
         for own in _by_profile(items).values():
             new = own[0].new_profile_id
             if now is not None and new is not None and not own[0].new_busy and not all(one.proved for one in own):
@@ -249,12 +280,15 @@ async def _step(app: App, actor: Actor, incident_id: UUID) -> AsyncIterator[None
         yield
 
 
-async def _begin(app: App, incident_id: UUID, step: Step) -> tuple[Incident | None, list[Item]]:
-    """Return the incident, None when the step was done before, and its items."""
+async def _begin(
+    app: App, incident_id: UUID, step: Step, *, again: Callable[[Item], bool] = lambda _: False
+) -> tuple[Incident | None, list[Item]]:
+    """Return the incident, None when the step was done before and nothing of it is to do ``again``, and its items."""
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
         items = await tx.all(ITEMS, incident_id=incident_id)
-        if not check_order(now.step, step):
+        due = check_order(now.step, step, incident=now.id)
+        if not due and (now.closed_at is not None or not any(again(one) for one in items)):
             return None, items
         await _must_be_off(tx, app, now)
     return now, items
@@ -265,7 +299,7 @@ async def _done_when(app: App, actor: Actor, incident_id: UUID, step: Step, done
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
         items = await tx.all(ITEMS, incident_id=incident_id)
-        if check_order(now.step, step) and all(done(one) for one in items):
+        if check_order(now.step, step, incident=now.id) and all(done(one) for one in items):
             await stepped(tx, actor, now, step, count=len(items))
 
 

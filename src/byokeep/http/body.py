@@ -171,10 +171,16 @@ def shape(model: type[M], value: dict[str, Any]) -> M:
     raise Rejected("bad_request", next_step="Check names and types; see /openapi.json.", **known)
 
 
-def json_body(model: type[M], *, limit: int = MAX_BODY) -> Callable[[Request], Awaitable[M]]:
-    """Return the dependency that reads a body as ``model``; ``limit`` in bytes."""
+def json_body(model: type[M], *, limit: int = MAX_BODY, optional: bool = False) -> Callable[[Request], Awaitable[M]]:
+    """Return the dependency that reads a body as ``model``; ``limit`` in bytes. ``optional``: none = defaults."""
 
     async def read(request: Request) -> M:
+        if (
+            optional
+            and request.headers.get("content-length", "0") == "0"
+            and "transfer-encoding" not in request.headers
+        ):
+            return shape(model, {})
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media != "application/json":
             raise _refused("unsupported_media_type", "Send Content-Type: application/json.")
@@ -183,7 +189,7 @@ def json_body(model: type[M], *, limit: int = MAX_BODY) -> Callable[[Request], A
     return read
 
 
-def describe(model: type[Strict]) -> dict[str, Any]:
+def describe(model: type[Strict], *, required: bool = True) -> dict[str, Any]:
     """Return the OpenAPI entry of a body read by :func:`json_body`, for a route's ``openapi_extra``."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}

@@ -50,6 +50,12 @@ class RestoreBody(Strict):
     generation: Annotated[int, Field(ge=1, le=1_000_000)]
 
 
+class ShredBody(Strict):
+    """Destroy a profile; one that an open incident counts on only with that incident's name."""
+
+    incident: Id | None = None
+
+
 class ConfirmBody(Strict):
     """Say, as the person who looked, which account each platform shows."""
 
@@ -123,13 +129,12 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes that ask a worker for something."""
     routes = APIRouter(prefix="/v1/profiles/{profile_id}", tags=["profiles"], dependencies=[Depends(no_query)])
     who, restore_body = Depends(caller(auth)), Depends(json_body(RestoreBody))
+    shred_body = Depends(json_body(ShredBody, optional=True))
 
-    async def asked(
-        request: Request, actor: Actor, profile_id: PathId, kind: Kind, generation: int = 0
-    ) -> JSONResponse:
+    async def asked(request: Request, actor: Actor, profile_id: PathId, kind: Kind, **about: Any) -> JSONResponse:
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_WORK, profile_id)
         spend(request, writes, actor, client_id)
-        made = await profile_work.ask(app, actor, client_id, profile_id, kind, generation=generation or None)
+        made = await profile_work.ask(app, actor, client_id, profile_id, kind, **about)
         return JSONResponse(work_out(made), 202)
 
     @routes.post("/login", status_code=202)
@@ -152,12 +157,14 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
         request: Request, profile_id: PathId, actor: Actor = who, body: RestoreBody = restore_body
     ) -> JSONResponse:
         """Bring an older generation back as the newest."""
-        return await asked(request, actor, profile_id, Kind.RESTORE, body.generation)
+        return await asked(request, actor, profile_id, Kind.RESTORE, generation=body.generation)
 
-    @routes.post("/shred", status_code=202)
-    async def shred(request: Request, profile_id: PathId, actor: Actor = who) -> JSONResponse:
+    @routes.post("/shred", status_code=202, openapi_extra=describe(ShredBody, required=False))
+    async def shred(
+        request: Request, profile_id: PathId, actor: Actor = who, body: ShredBody = shred_body
+    ) -> JSONResponse:
         """Ask that a profile be destroyed for good; an approver confirms."""
-        return await asked(request, actor, profile_id, Kind.SHRED)
+        return await asked(request, actor, profile_id, Kind.SHRED, incident=body.incident)
 
     return routes
 
@@ -211,7 +218,10 @@ def profile_out(one: Profile) -> dict[str, Any]:
         "due_cause": one.due_cause if lives else "",
         "incident": incident or None,
         "replaces": None if one.replaces is None else str(one.replaces),
-        "next_step": life.next_step(one.state, profile=str(one.id), due=one.due_cause, incident=incident),
+        "next_step": life.next_step(
+            one.state, profile=str(one.id), due=one.due_cause, incident=incident, proved=one.proved,
+            sealed=one.generation > 0,
+        ),
     }  # fmt: skip
 
 

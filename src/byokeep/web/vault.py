@@ -149,6 +149,8 @@ def _to_do(one: Item) -> str:
         return "end_session_by_hand"
     if one.session is Session.PENDING:
         return "wait_for_worker" if one.old_busy else ""
+    if one.lost:
+        return "make_another"
     if one.new_profile_id is not None and not one.recreated:
         return "confirm_login" if one.new_busy else "log_in"
     if one.shred_state == "waiting":

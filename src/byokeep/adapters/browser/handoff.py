@@ -4,6 +4,7 @@ Rules
 - Reached on the loopback alone, under a path that holds 256 random bits, by one viewer at a time; other pages and other
   names for this machine are turned away. A person comes through a tunnel (:func:`instructions`).
 - What the person types passes from the viewer to Chromium and is kept nowhere: not logged, not counted, not repeated.
+- A viewer is told why it ends: the login is over, was stopped, or somebody else is at the browser.
 - There is no way to act through it from code: it starts a viewer, waits, and is told that the person is done.
 """
 
@@ -44,6 +45,10 @@ _KEYS: Final = {"down": "keyDown", "raw": "rawKeyDown", "up": "keyUp"}
 _BUTTONS: Final = frozenset({"none", "left", "middle", "right"})
 _HOST: Final = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 _MOST_MESSAGE: Final = 64 * 1024
+OVER: Final = 4000  # codes of ours that close a viewer's socket: the login went on without it,
+STOPPED: Final = 4001  # was cancelled or came to nothing,
+TAKEN: Final = 4002  # or somebody else is at it
+_GOODBYE_S: Final = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +111,12 @@ async def handed_over(
         except OSError:
             raise Unavailable("no_free_port") from None
         desk.port = runner.addresses[0][1]
-        yield Handoff(port=desk.port, _token=token, _done=done)
+        try:
+            yield Handoff(port=desk.port, _token=token, _done=done)
+        except BaseException:
+            await desk.end(STOPPED)
+            raise
+        await desk.end(OVER)
     finally:
         await runner.cleanup()
 
@@ -158,7 +168,7 @@ class _Desk:
 
     def __init__(self, running: Running, token: str, done: asyncio.Event, page: str) -> None:
         self._running, self._token, self._done, self._page = running, token, done, page
-        self._taken = False
+        self._viewer: web.WebSocketResponse | None = None
         self.port = 0
 
     async def page(self, request: web.Request) -> web.Response:
@@ -180,10 +190,12 @@ class _Desk:
         origins = request.headers.getall("Origin", [])
         if len(origins) != 1 or origins[0] not in {f"http://{name}" for name in self._names()}:
             raise web.HTTPForbidden
-        if self._taken:
-            raise web.HTTPConflict
-        self._taken = True
-        socket = web.WebSocketResponse(max_msg_size=_MOST_MESSAGE, heartbeat=20)
+        socket = web.WebSocketResponse(max_msg_size=_MOST_MESSAGE, heartbeat=20, timeout=_GOODBYE_S)
+        if self._viewer is not None:  # a page can read a code that closes, and no refusal of the socket
+            await socket.prepare(request)
+            await socket.close(code=TAKEN)
+            return socket
+        self._viewer = socket
         try:
             await socket.prepare(request)
             async with _Screen(self._running, socket) as screen:
@@ -191,8 +203,16 @@ class _Desk:
                     if message.type is WSMsgType.TEXT and await screen.taken(message.data):
                         self._done.set()
         finally:
-            self._taken = False
+            self._viewer = None
         return socket
+
+    async def end(self, code: int) -> None:
+        """Tell the viewer that it ends, and why; one that does not answer is cut off afterwards."""
+        viewer = self._viewer
+        if viewer is not None and viewer.prepared:
+            with contextlib.suppress(Exception):  # it is gone already
+                async with asyncio.timeout(_GOODBYE_S):
+                    await viewer.close(code=code)
 
     def _names(self) -> tuple[str, str]:
         return f"127.0.0.1:{self.port}", f"localhost:{self.port}"

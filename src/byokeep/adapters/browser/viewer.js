@@ -20,7 +20,16 @@ const fit = () => {
 window.addEventListener('resize', fit);
 
 socket.onopen = () => { state.textContent = 'This is the browser on the server. Log in by hand, then press Done.'; screen.focus(); };
-socket.onclose = () => { state.textContent = 'The connection has ended.'; };
+const ENDS = {
+  4000: 'This login has ended. You may close this page.',
+  4001: 'This login was cancelled, or its time is over. Nothing more can be done here.',
+  4002: 'Somebody else is at this browser. Load this page again when they have left.',
+};
+socket.onclose = event => {  // nothing here reaches the browser any more: nothing may look as if it did
+  state.textContent = ENDS[event.code] || 'The connection has ended. If the login still waits, load this page again.';
+  document.body.classList.add('over');
+  for (const button of document.querySelectorAll('button')) button.disabled = true;
+};
 socket.onmessage = event => {
   const said = JSON.parse(event.data);
   size.width = said.width; size.height = said.height;

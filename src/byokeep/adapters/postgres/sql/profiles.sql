@@ -305,7 +305,7 @@ UPDATE byokeep.platform_account a SET lanes = array_remove(a.lanes, 'browser')
   FROM byokeep.profile_account pa
  WHERE pa.client_id = :client_id AND pa.profile_id = :profile_id
    AND a.client_id = pa.client_id AND a.id = pa.account_id AND 'browser' = ANY (a.lanes)
-RETURNING a.id;
+RETURNING a.id, a.platform, a.lanes;
 
 -- name: sop_insert_profile
 INSERT INTO byokeep.sop_run (id, client_id, sop, provider, ref_id, started_by)

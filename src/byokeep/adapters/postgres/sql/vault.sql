@@ -104,6 +104,29 @@ UPDATE byokeep.profile_incident_item SET new_profile_id = :new_profile_id
  WHERE incident_id = :incident_id AND client_id = :client_id AND profile_id = :profile_id AND new_profile_id IS NULL
 RETURNING platform;
 
+-- name: vault_place
+-- What replaces a profile that an open incident counted on takes its place there, if it is of the same accounts: nothing
+-- of it is proved yet.
+UPDATE byokeep.profile_incident_item n
+   SET new_profile_id = :new_profile_id, identity_at = NULL, wrong_account_at = NULL
+  FROM byokeep.profile_incident i
+ WHERE i.id = n.incident_id AND i.closed_at IS NULL AND n.client_id = :client_id AND n.new_profile_id = :profile_id
+   AND NOT EXISTS (SELECT a.account_id FROM byokeep.profile_account a
+                    WHERE a.client_id = :client_id AND a.profile_id = :profile_id
+                   EXCEPT
+                   SELECT a.account_id FROM byokeep.profile_account a
+                    WHERE a.client_id = :client_id AND a.profile_id = :new_profile_id)
+RETURNING n.platform;
+
+-- name: vault_needs
+-- The open incident that still needs a profile: as one whose keys it must see destroyed, or as a new one.
+SELECT i.id, n.profile_id = :profile_id AS old
+  FROM byokeep.profile_incident_item n
+  JOIN byokeep.profile_incident i ON i.id = n.incident_id AND i.closed_at IS NULL
+ WHERE n.client_id = :client_id
+   AND (n.new_profile_id = :profile_id OR (n.profile_id = :profile_id AND n.key_destroyed_at IS NULL))
+ LIMIT 1;
+
 -- name: vault_key_gone
 UPDATE byokeep.profile_incident_item SET key_destroyed_at = clock_timestamp()
  WHERE incident_id = :incident_id AND client_id = :client_id AND profile_id = :profile_id AND key_destroyed_at IS NULL
@@ -124,6 +147,8 @@ RETURNING platform;
 -- Destructions that an incident asked for and that wait for a second person.
 SELECT w.* FROM byokeep.profile_work w
  WHERE w.incident_id = :incident_id AND w.kind = 'shred' AND w.state = 'waiting' AND w.ended_at IS NULL
+   AND EXISTS (SELECT FROM byokeep.profile_incident_item n
+                WHERE n.incident_id = w.incident_id AND n.client_id = w.client_id AND n.profile_id = w.profile_id)
  ORDER BY w.client_id, w.profile_id;
 
 -- name: vault_steps_on_record
@@ -136,7 +161,12 @@ SELECT r.chain, r.seq, r.at, r.actor_id, r.hash, convert_from(r.payload, 'UTF8')
 -- name: vault_covering
 -- Open incidents that keep the browser lane of a scope off: those whose new profiles are not all proved.
 SELECT i.id FROM byokeep.profile_incident i
- WHERE i.closed_at IS NULL AND i.step <> 'validated'
+ WHERE i.closed_at IS NULL
+   AND (i.step <> 'validated'
+        OR EXISTS (SELECT FROM byokeep.profile_incident_item n
+                     LEFT JOIN byokeep.profile p ON p.client_id = n.client_id AND p.id = n.new_profile_id
+                    WHERE n.incident_id = i.id AND (n.identity_at IS NULL OR n.wrong_account_at IS NULL
+                                                    OR p.id IS NULL OR p.state IN ('retired', 'shredded'))))
    AND (CAST(:client_id AS uuid) IS NULL OR i.client_id IS NULL OR i.client_id = CAST(:client_id AS uuid))
  LIMIT 1;
 

@@ -1,0 +1,29 @@
+"""What a part of the stack says outside its log: kept for its owner, and named only when it says something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from byokeep.supervisor import not_ready, opened_errors
+
+
+def test_the_file_of_errors_is_its_owners_alone(tmp_path: Path) -> None:
+    """Also one that an earlier build left open to others; what stood in it stays."""
+    left = tmp_path / "web.err"
+    left.write_bytes(b"before ")
+    left.chmod(0o644)
+    for name in ("web", "broker"):
+        with opened_errors(tmp_path, name) as errors:
+            errors.write(b"now")
+        assert (tmp_path / f"{name}.err").stat().st_mode & 0o777 == 0o600
+    assert left.read_bytes() == b"before now"
+
+
+def test_a_part_that_said_nothing_was_too_slow(tmp_path: Path) -> None:
+    """An empty file is not pointed at."""
+    with opened_errors(tmp_path, "web"):
+        pass
+    for name in ("web", "broker"):  # empty, and not there
+        assert not_ready(tmp_path, name).next_step == "Run `byokeep up` again; the machine was too slow."
+    (tmp_path / "web.err").write_bytes(b"Traceback")
+    assert not_ready(tmp_path, "web").next_step == "See web.err in the log directory."
