@@ -410,7 +410,7 @@ async def test_a_new_profile_that_was_destroyed_gets_another_in_its_place(vault:
     await way.must("recreate", "rekeyed")
     another = UUID(way.items[0]["new_profile"])
     assert (another != new, to_do(way)) == (True, {"log_in"})
-    assert (await way.step("validate"))[1]["code"] == "nothing_sealed"
+    assert (await way.step("validate"))[1]["code"] == "profile_state"  # nobody logged in yet
     assert await vault.log_in(another) == "sealed"
     await way.must("validate", "rekeyed")
     assert await way.works("validate") == ["valid"]
