@@ -405,6 +405,7 @@ async def told(viewer: Page, words: str) -> None:
     """The viewer says so within two seconds, and nothing on it can be pressed any more."""
     await expect(viewer.locator("#state")).to_contain_text(words, timeout=2000)
     await expect(viewer.locator("#done")).to_be_disabled()
+    await expect(viewer.locator("#done")).to_have_css("background-color", "rgb(51, 65, 85)")  # and looks so
     await expect(viewer.locator("#reload")).to_be_disabled()
     await expect(viewer.locator("body")).to_have_class("over")
 
