@@ -19,7 +19,7 @@ from byokeep.redact.chance import drawn
 from byokeep.redact.mask import MASKED, Mask
 from byokeep.redact.needles import Engine
 from byokeep.redact.nominate import weakened
-from byokeep.redact.rules import Rules, default_rules
+from byokeep.redact.rules import Rule, Rules, default_rules
 from byokeep.redact.walk import Seen
 
 _PLAIN_RUN: Final = re.compile(rb"(\[[^\]]+\])\{(\d+),\}(?:=\{0,2\})?")  # a rule that is one run and nothing else
@@ -142,14 +142,7 @@ class Shapes:
         rule, last, outer = self._rules.rules[number], match.end(), match
         ahead = len(data) if self._ahead[number] is None else _AHEAD
         left = _NESTED * (last - match.start()) + _ROOM
-        while (at := rule.after(match)) < last:
-            window = min(len(data), last + _BEYOND)
-            folded = data[at:window].lower() if rule.literals and window - at < _AHEAD else b""
-            if folded and not any(literal in folded for literal in rule.literals):
-                return
-            seen = rule.compiled.search(data, at, window)
-            if seen is None or seen.start() >= last:
-                return
+        while (seen := _next(rule, data, rule.after(match), last)) is not None:
             whole = rule.compiled.match(data, seen.start(), min(len(data), seen.start() + ahead))
             match = seen if whole is None else whole
             left -= match.end() - match.start()
@@ -175,6 +168,21 @@ class Shapes:
             if ahead is None or end == len(data) or not matches or matches[-1].end() <= end - _SPARE:
                 return matches
             ahead *= 16
+
+
+def _next(rule: Rule, data: bytes, at: int, last: int) -> re.Match[bytes] | None:
+    """Return the next match that starts in [at, last), piece by piece: a greedy one would be read to the very end."""
+    while at < last:
+        end = min(len(data), last + _BEYOND, at + _AHEAD)
+        folded = data[at:end].lower() if rule.literals else b""
+        if not folded or any(literal in folded for literal in rule.literals):
+            seen = rule.compiled.search(data, at, end)
+            if seen is not None:
+                return seen if seen.start() < last else None
+        if end < at + _AHEAD:
+            return None
+        at = end - _BEYOND
+    return None
 
 
 def _at_each(pattern: re.Pattern[bytes], data: bytes, first: int, last: int, end: int) -> list[re.Match[bytes]]:
