@@ -261,3 +261,12 @@ def test_a_word_that_is_no_key_costs_no_look_at_all_the_rest() -> None:
     assert time.process_time() - began < 15  # many minutes when each costs all that follows
     assert report.clean
     assert report.bytes_scanned == len(text)
+
+
+@pytest.mark.parametrize("piece", [b"token:", b"auth=a_key=", b"token={secret=", b"Bearer ", b"--token --password "])
+def test_names_within_names_cost_what_their_length_does(piece: bytes) -> None:
+    """A line of a megabyte in which each name is the value of the one before: seconds of CPU, not minutes."""
+    began = time.process_time()
+    report = Scanner(engine="hyperscan").scan_bytes(piece * (1_000_000 // len(piece)), source="s")
+    assert time.process_time() - began < 10  # half a second here; 25 when each search reads to the end
+    assert report.clean
