@@ -64,6 +64,7 @@ async def _storm(keys: Keys, kills: int, seed: int) -> None:
         "token": str(keys.stand.home / "custodian.token"), "installation": str(keys.app.installation_id),
         "artifacts": str(keys.stand.home / "artifacts"), "rotation": str(rotation.id),
     }  # fmt: skip
+    sys.stdout.write(f"seed {seed}\n")
     hits = 0
     for _ in range(kills):
         hits += await _killed(said, chance.randint(0, 1), chance.uniform(0.0, 0.05))
@@ -73,6 +74,7 @@ async def _storm(keys: Keys, kills: int, seed: int) -> None:
                     assert await keys.opens(custody, client, profile, generation), (seed, profile)
         if keys.sql("SELECT state FROM byokeep.kek_rotation") == "done":
             break
+    sys.stdout.write(f"{hits} kills found a worker at work\n")
     assert hits >= min(kills, 3), f"seed {seed}: {hits} kills found a worker at work"
     for _ in range(len(profiles)):
         await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, client)
