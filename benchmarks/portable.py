@@ -27,6 +27,7 @@ from byokeep.adapters.sealing import TinkSealer
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId
+from byokeep.flows.kek_pins import PinnedKeys
 from byokeep.flows.profile_book import Sealed
 from byokeep.flows.profile_open import unseal
 from byokeep.flows.profile_ports import Vault
@@ -108,7 +109,8 @@ async def _sealed(
     )  # fmt: skip
     dek_id = uuid4()
     async with keys.custody(client) as custody:
-        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody)
+        pinned = PinnedKeys(keys.app, custody.keys)
+        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody, keys=pinned)
         made = await seal_as(vault, about, dek_id, io.BytesIO(document), stays=0)
     return _row(about, dek_id, made)
 
@@ -130,6 +132,7 @@ def _row(about: Manifest, dek_id: UUID, made: Sealed) -> Generation:
 async def _opened(keys: Keys, artifacts: LocalArtifacts, generation: Generation) -> bytes:
     sink = Document()
     async with keys.custody(generation.client_id) as custody:
-        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody)
+        pinned = PinnedKeys(keys.app, custody.keys)
+        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody, keys=pinned)
         await unseal(vault, generation, Environment(HERE), sink, found=Found())
     return bytes(sink.taken) if sink.done else b""

@@ -78,7 +78,7 @@ def main(ends: str, store: str, canary_file: str) -> None:
             (profile / f"{number}").write_bytes(os.urandom(SIZE) if ends == "full" else whole)
         artifacts: Any = LocalArtifacts(Path(store))
         custody: Any = Custody()
-        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody)
+        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody, keys=custody.keys)
         source = Source(Pack(profile, [f"{number}" for number in range(FILES)]), ends)
         try:
             done = asyncio.run(seal_as(vault, manifest(), uuid4(), source, stays=0))

@@ -171,7 +171,7 @@ async def in_custody(stand: Stand, client: UUID, profile: Profile, manifest: Man
         held: Any = Custody(lease, f"profile/{profile.id}")
         scope = KekScope(environment=Environment.DEVELOPMENT, client_id=ClientId(client))
         await held.keys.rotate(scope, expected=0)
-        vault = Vault(sealer=sealing, artifacts=stand.app.artifacts, custody=held)
+        vault = Vault(sealer=sealing, artifacts=stand.app.artifacts, custody=held, keys=held.keys)
         return await seal_as(vault, manifest, profile.dek, io.BytesIO(packed.reveal()), stays=0)
     finally:
         await lease.close()
