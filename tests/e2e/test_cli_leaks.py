@@ -111,7 +111,7 @@ def test_a_reader_that_leaves_ends_the_filter(pipe: subprocess.Popen[bytes]) -> 
     assert _until(pipe, b"\n") == b"first\n"
     pipe.stdout.close()
     _write(pipe, b"second\n" * 10)
-    assert pipe.wait(20) == 1
+    assert pipe.wait(20) in (1, 141)  # as other programs end
     assert pipe.stderr is not None
     assert b"Traceback" not in pipe.stderr.read()
 

@@ -239,7 +239,9 @@ class World:
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
         """SIGSTOP a part and all its processes; SIGCONT at the end."""
-        pids = family(self.stack.pid(name))
+        first = self.stack.pid(name)
+        os.kill(first, signal.SIGSTOP)  # from here on it starts no other one, which would go on
+        pids = family(first)
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:

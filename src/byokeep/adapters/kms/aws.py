@@ -240,8 +240,8 @@ def _fault(state: Mapping[str, Any]) -> KekFault | None:
         return KekFault.PENDING_DELETION
     if state["KeyState"] != "Enabled":
         return KekFault.DISABLED
-    shown = tuple(state.get(name) for name in ("KeySpec", "KeyUsage", "KeyManager", "Origin"))
-    return None if shown == _OURS and not state.get("MultiRegion") else KekFault.FOREIGN
+    kind = tuple(state.get(name) for name in ("KeySpec", "KeyUsage", "KeyManager", "Origin"))
+    return None if kind == _OURS and not state.get("MultiRegion") else KekFault.FOREIGN
 
 
 def _by(key: str, said: object) -> None:
