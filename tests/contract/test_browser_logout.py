@@ -15,6 +15,7 @@ from byokeep.adapters.browser.logout import Ended, logged_out
 from byokeep.adapters.browser.portable import State
 from byokeep.adapters.browser.session import restored, taken
 from byokeep.adapters.platforms.website import SitePlace
+from tests.support.loopback import answering
 from tests.support.website import fresh, site_of
 
 # Where the page keeps its token; the packing does not carry the last one.
@@ -70,14 +71,9 @@ class Server:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def server() -> AsyncIterator[Server]:
-    found, app = Server(), web.Application()
-    app.router.add_route("*", "/{path:.*}", found.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    found.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield found
-    await runner.cleanup()
+    found = Server()
+    async with answering(found.answer) as found.base:
+        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from byokeep.adapters.platforms.website import SitePlace
 from byokeep.core.errors import Rejected
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
+from tests.support.loopback import answering
 from tests.support.website import fresh, room, site_of, start_in
 
 TRUE, FORGED = "999", "104"
@@ -81,14 +82,9 @@ class Server:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def server() -> AsyncIterator[Server]:
-    found, app = Server(), web.Application()
-    app.router.add_route("*", "/{path:.*}", found.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    found.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield found
-    await runner.cleanup()
+    found = Server()
+    async with answering(found.answer) as found.base:
+        yield found
 
 
 @pytest.fixture

@@ -551,7 +551,6 @@ async def test_a_renewal_that_grants_more_is_told(bench: Bench) -> None:
     assert bench.stand.alerts() == ["scopes_wider_than_before"]
 
 
-@pytest.mark.req("R7.2-1")
 async def test_a_renewal_that_grants_too_little_is_a_loss(bench: Bench) -> None:
     """What the purposes do not need may go; what they need is a loss: the new pair is kept, and nothing acts there."""
     account = await bench.connect("x")

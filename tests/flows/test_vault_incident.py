@@ -71,6 +71,22 @@ async def about(vault: Vault, profile: UUID) -> tuple[str | None, str]:
     return found["incident"], found["next_step"]
 
 
+async def to_rekeyed(vault: Vault, way: Way) -> UUID:
+    """From the closed lane to old keys that are destroyed, with one new profile; returns it."""
+    await way.must("sessions", "lane_off")
+    await way.works("logout")
+    await way.must("sessions", "sessions_ended")
+    await way.must("recreate", "sessions_ended")
+    new = UUID(way.items[0]["new_profile"])
+    await vault.log_in(new)
+    await way.must("recreate", "recreated")
+    await way.must("rekey", "recreated")
+    await way.must("approve", "recreated", "approver")
+    await way.works("shred")
+    await way.must("rekey", "rekeyed")
+    return new
+
+
 async def opened(vault: Vault, **body: Any) -> Way:
     said = {"cause": "artifact_store_exposure"} | body
     status, reply = await vault.call("POST", "/v1/vault-incidents", said)
@@ -265,17 +281,7 @@ async def test_the_lane_stays_off_until_a_wrong_account_was_caught(vault: Vault)
     way = await opened(vault, client_id=str(client))
     await way.lane(client_id=str(client))
     await way.must("lane-off", "lane_off")
-    await way.must("sessions", "lane_off")
-    await way.works("logout")
-    await way.must("sessions", "sessions_ended")
-    await way.must("recreate", "sessions_ended")
-    new = UUID(way.items[0]["new_profile"])
-    await vault.log_in(new)
-    await way.must("recreate", "recreated")
-    await way.must("rekey", "recreated")
-    await way.must("approve", "recreated", "approver")
-    await way.works("shred")
-    await way.must("rekey", "rekeyed")
+    new = await to_rekeyed(vault, way)
     vault.script.blind = True
     await way.must("validate", "rekeyed")
     assert await way.works("validate") == ["wrong_account_not_caught"]
@@ -369,17 +375,7 @@ async def rekeyed(vault: Vault) -> tuple[Way, UUID, UUID]:
     assert (status, reply["code"]) == (409, "incident_needs_profile")  # its keys were not called compromised yet
     named = {"incident": way.id}
     assert (await vault.call("POST", f"/v1/profiles/{profile}/shred", named))[1]["code"] == "incident_needs_profile"
-    await way.must("sessions", "lane_off")
-    await way.works("logout")
-    await way.must("sessions", "sessions_ended")
-    await way.must("recreate", "sessions_ended")
-    new = UUID(way.items[0]["new_profile"])
-    await vault.log_in(new)
-    await way.must("recreate", "recreated")
-    await way.must("rekey", "recreated")
-    await way.must("approve", "recreated", "approver")
-    await way.works("shred")
-    await way.must("rekey", "rekeyed")
+    new = await to_rekeyed(vault, way)
     return way, profile, new
 
 

@@ -20,18 +20,16 @@ from uuid import UUID
 from byokeep.core.errors import Conflict, Integrity
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import DenyReason
-from byokeep.flows import profile_book as book
 from byokeep.flows import profiles
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
 from byokeep.flows.profile_record import Found, stored
-from byokeep.flows.profile_use import asked, held_by, may_use, own, take_out, whose
+from byokeep.flows.profile_use import held_by, open_now, take_out, whose
 from byokeep.flows.profiles import Generation
 from byokeep.flows.scopes import browser_scopes, hold_open, while_held
 from byokeep.ports import Query, Tx
 
 FRESH_S: Final = 30  # seconds from the opening in which its record is handed out; a holder asks for it at once
-_FACTS: Final = Query("profile_use_facts", lambda row: row)
 _FRESH: Final = Query("opening_fresh", lambda row: row["fresh"] is True)
 
 
@@ -73,12 +71,7 @@ async def _open_now(
     tx: Tx, app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, profile_id: UUID, epoch: int
 ) -> list[Generation]:
     """Return the rows of a profile that this job has just opened, the one that it opened first."""
-    row = await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id))
-    own(actor, row)
-    may_use(row)
-    profile, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
-    if opening.generation != profile.generation:
-        raise book.lost()
+    row, profile = await open_now(tx, app, actor, client_id, job_id, profile_id, epoch)
     at = {"client_id": client_id, "profile_id": profile_id}
     rows = await tx.all(profiles.GENERATIONS, **at, limit=profiles.KEPT_IN_VIEW)
     if row["usable"] is not True or not rows or rows[0].generation != profile.generation:

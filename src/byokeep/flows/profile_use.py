@@ -137,6 +137,23 @@ async def beat(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epo
     return app.limits.lease_life_s
 
 
+async def open_now(
+    tx: Tx, app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, profile_id: UUID, epoch: int
+) -> tuple[Row, Profile]:
+    """Return the facts of a job, and the profile that it has open at the generation that it opened.
+
+    Raises:
+        NotFound, Denied, Conflict: As :func:`beat`.
+    """
+    row = await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id))
+    own(actor, row)
+    may_use(row)
+    profile, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
+    if opening.generation != profile.generation:
+        raise book.lost()
+    return row, profile
+
+
 async def blob(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int) -> Blob:
     """Return the sealed blob of the generation that the job has open.
 
@@ -146,12 +163,7 @@ async def blob(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epo
     """
     client_id = await whose(app, actor, job_id)
     async with app.db.begin(client_id=client_id) as tx:
-        row = await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id))
-        own(actor, row)
-        may_use(row)
-        profile, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
-        if opening.generation != profile.generation:
-            raise book.lost()
+        _, profile = await open_now(tx, app, actor, client_id, job_id, profile_id, epoch)
         sealed = await _newest(tx, profile)
     expected = StoredArtifact(size=sealed.blob_size, sha256_hex=sealed.blob_sha256.hex())
     key = artifact_key(client_id, profile_id, sealed.generation, sealed.dek_id)
