@@ -1,4 +1,4 @@
-"""No file of src over 400 lines, no function over 50: when one grows past that, it is two ideas.
+"""No file of src over 900 lines, no function over 60. A stop, not an aim: files are split by idea, never by length.
 
 ``python -m tools.size_report`` lists the largest of both and fails on the ones over the limit. Migrations are the
 exception: each is a record of one change, never grown.
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tools.tree import ROOT, Fault, python_files, report
 
-FILE_LINES = 400
-FUNCTION_LINES = 50
+FILE_LINES = 900
+FUNCTION_LINES = 60
 SHOWN = 5
 
 

@@ -82,16 +82,16 @@ def test_a_rule_that_is_none_is_refused(text: str) -> None:
 
 
 def test_long_files_and_functions_are_named(tmp_path: Path) -> None:
-    """401 lines and 51 lines are over the limit, 400 and 50 are not; migrations are left out."""
-    put(tmp_path, "src/a.py", "x = 1\n" * 401)
-    put(tmp_path, "src/b.py", "x = 1\n" * 400)
-    put(tmp_path, "src/c.py", "def f():\n" + "    x = 1\n" * 50)
+    """901 lines and 61 lines are over the limit, 900 and 60 are not; migrations are left out."""
+    put(tmp_path, "src/a.py", "x = 1\n" * 901)
+    put(tmp_path, "src/b.py", "x = 1\n" * 900)
+    put(tmp_path, "src/c.py", "def f():\n" + "    x = 1\n" * 60)
     put(tmp_path, "src/d.py", "async def f():\n" + "    x = 1\n" * 49)
-    put(tmp_path, "src/migrations/e.py", "x = 1\n" * 500)
+    put(tmp_path, "src/migrations/e.py", "x = 1\n" * 1000)
     faults, sizes, functions = measure(tmp_path)
     assert sorted(fault.path for fault in faults) == ["src/a.py", "src/c.py"]
-    assert sizes[0] == (401, "src/a.py")
-    assert functions[0] == (51, "src/c.py:1 f")
+    assert sizes[0] == (901, "src/a.py")
+    assert functions[0] == (61, "src/c.py:1 f")
 
 
 def test_nothing_looked_at_is_a_failure() -> None:
