@@ -31,6 +31,7 @@ _OUTSIDE: Final = re.compile(
 _PROBES: Final = (b"", b"a", b" a", b"a ", b"\n", b'"a"')
 _NESTING: Final = frozenset(("authorization", "cookies"))  # splits that do not take in all of a match
 _JOINT: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[- ]")
+_ATOM: Final = re.compile(r"\{(.+)\}[ioeCn]")  # of an access log: a header, a variable, a cookie
 _LONGEST_NAME: Final = 128
 CONTEXT: Final = 400
 """Bytes on each side of a value that an allow rule may look at."""
@@ -180,7 +181,8 @@ class Rules:
 
     def secret_name(self, name: str) -> bool:
         """Return whether a field, header or parameter of this name holds a secret, whatever its value looks like."""
-        folded = _JOINT.sub("_", name[:_LONGEST_NAME].strip()).lower()
+        atom = _ATOM.fullmatch(name[:_LONGEST_NAME])
+        folded = _JOINT.sub("_", atom[1] if atom else name[:_LONGEST_NAME].strip()).lower()
         return self._secret.fullmatch(folded) is not None and self._public.fullmatch(folded) is None
 
     def _clean(self, data: bytes) -> bool:

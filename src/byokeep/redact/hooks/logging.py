@@ -3,7 +3,8 @@
 Rules
 - Records are cleaned where loggers hand them out and again after a handler's own filters; the text a formatter makes of
   a record is cleaned once more. So it does not matter who set up which handler when, or whether loggers propagate.
-- The arguments stay where a formatter may want them one by one (uvicorn's does), as long as what they make is clean.
+- The arguments stay where a formatter may want them one by one (uvicorn's does): see `arguments`.
+- No line is lost: a record that cannot be cleaned, or that no longer suits its formatter, is written as what is left.
 - Handlers that want an exception get one without frames and without its text.
 - A message that does not fit its arguments is written as it is, cleaned; it is not dumped on standard error.
 """
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from weakref import WeakSet
 
+from byokeep.redact.hooks.arguments import Args, blanks, cleaned, named, told, unmasked
 from byokeep.redact.hooks.patches import Patches
 from byokeep.redact.hooks.wall import REDACTION_ERROR, Told, Wall, one_line, shown
 
@@ -25,9 +27,8 @@ _NAMES: Final = ("name", "threadName", "processName", "taskName", "funcName", "m
 # Of a record without anything of its own: how many fields it has, which are text, and what its arguments may be.
 _FIELDS: Final = len(logging.makeLogRecord({}).__dict__)
 _NAMED: Final = ("name", "threadName", "processName", "funcName", "module", "pathname")
-_LONG: Final = 1 << 14  # characters of a message whose arguments are not kept apart
+_LONG: Final = 1 << 14  # characters of a message that is not read together with its parts
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
-_DATA: Final = (str, bytes, list, tuple, Mapping, int, float, complex)
 
 
 class LoggingHook:
@@ -37,6 +38,7 @@ class LoggingHook:
         self._wall = wall
         self._patches = Patches()
         self._cleaned: WeakSet[logging.LogRecord] = WeakSet()
+        self._changed: WeakSet[logging.LogRecord] = WeakSet()
 
     def place(self) -> None:
         """Take the choke points of the module."""
@@ -58,6 +60,7 @@ class LoggingHook:
         try:
             if self._quiet(record):
                 return
+            self._changed.add(record)
             self._names(record)
             self._message(record)
             self._exception(record)
@@ -100,6 +103,8 @@ class LoggingHook:
         if isinstance(record.msg, Mapping) and not record.args:  # structlog's, on its way to its own formatter
             record.msg = wall.fields(record.msg)
             return
+        if record.args:
+            record.args = named(wall, record.args)
         try:
             said = record.getMessage()
         except Exception:  # the message does not fit its arguments
@@ -107,26 +112,21 @@ class LoggingHook:
             record.msg, record.args = wall.line(said), ()
             return
         clean = wall.line(said)
-        if record.args and len(said) > _LONG:  # to read it by parts too would cost as much again
+        if isinstance(record.args, tuple | Mapping) and record.args:
+            record.msg, record.args = self._by_parts(record.msg, record.args, clean)
+        else:
             record.msg, record.args = clean, ()
-        elif record.args:
-            record.msg, record.args = self._by_parts(record, clean)
-        else:
-            record.msg = clean
 
-    def _by_parts(self, record: logging.LogRecord, clean: str) -> tuple[str, Any]:
-        """Return message and arguments of which both the parts and the whole are clean."""
-        wall, args = self._wall, record.args
-        template = wall.line(record.msg) if isinstance(record.msg, str) else ""
-        if isinstance(args, Mapping):
-            kept: Any = {name: _lined(item) for name, item in wall.value(_shown_parts(args)).items()}
-        else:
-            kept = tuple(_lined(item) for item in wall.value(tuple(_shown_part(item) for item in args or ())))
+    def _by_parts(self, msg: object, args: Args, clean: str) -> tuple[str, Any]:
+        """Return message and arguments of which both the parts and the whole are clean; the whole is `clean`."""
+        wall, kept = self._wall, cleaned(self._wall, args)
+        template = wall.line(msg) if isinstance(msg, str) else ""
         try:
-            whole = template % kept
-        except Exception:  # a part has become text where the template wants a number
-            return clean, ()
-        return (template, kept) if template and whole == clean else (clean, ())
+            if template % kept == clean:
+                return template, kept
+        except Exception:  # a part has become text where the template wants an object of its type
+            template = ""
+        return told(clean, kept), unmasked(wall, template, kept)
 
     def _exception(self, record: logging.LogRecord) -> None:
         wall, found = self._wall, record.exc_info
@@ -167,7 +167,12 @@ class LoggingHook:
 
     def _format(self, original: Callable[..., str]) -> Callable[..., str]:
         def format_(handler: logging.Handler, record: logging.LogRecord) -> str:
-            text = original(handler, record)
+            try:
+                text = original(handler, record)
+            except Exception:
+                if record not in self._changed:
+                    raise
+                text = f"{record.levelname} {record.getMessage()}"  # without what its formatter wants of it
             try:
                 return self._wall.text(text)
             except Exception:
@@ -211,27 +216,10 @@ def _passes(item: object) -> bool:
     return isinstance(item, logging.Logger) or type(item).__module__.partition(".")[0] == "structlog"
 
 
-def _shown_part(item: object) -> object:
-    return item if isinstance(item, _DATA) else _text_of(item)
-
-
-def _shown_parts(args: Mapping[str, object]) -> dict[str, object]:
-    return {name: _shown_part(item) for name, item in args.items()}
-
-
-def _text_of(item: object) -> str:
-    try:
-        return str(item)
-    except Exception:
-        return shown(item)
-
-
-def _lined(item: object) -> object:
-    return one_line(item) if isinstance(item, str) else item
-
-
 def _blank(record: logging.LogRecord) -> None:
-    kept = {"levelno": record.levelno, "levelname": logging.getLevelName(record.levelno), "created": record.created}
-    fresh = logging.LogRecord(REDACTION_ERROR, record.levelno, "", 0, REDACTION_ERROR, (), None)
+    level, args = record.levelno, blanks(record.args)
+    kept = {"levelno": level, "levelname": logging.getLevelName(level), "created": record.created}
+    fresh = logging.LogRecord(REDACTION_ERROR, level, "", 0, told(REDACTION_ERROR, args), (), None)
+    fresh.args = args
     record.__dict__.clear()
     record.__dict__.update(fresh.__dict__ | kept | {"threadName": "", "processName": "", "taskName": None})
