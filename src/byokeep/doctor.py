@@ -3,6 +3,7 @@
 Rules
 - Each check answers ok, failed or unknown; "could not look" is unknown, never ok.
 - What is said of a process was looked up at that process, not at this one.
+- What only the embedded stack has is asked of the embedded stack alone: in production all checks can be ok.
 - It reads modes, sizes and health, never a value.
 """
 
@@ -42,13 +43,16 @@ def _row(check: str, state: str, detail: str) -> Row:
 async def examine(settings: Settings) -> list[Row]:
     """Return one row a check: ``check``, ``state`` (ok, failed, unknown, note), ``detail``."""
     found = stack(settings.home)
-    rows = list(_files(settings)) + list(_processes(found)) + list(_disk(settings)) + list(_audit_files(settings))
+    embedded = settings.embedded_store or settings.embedded_database
+    rows = list(_files(settings)) + list(_processes(found, embedded=embedded))
+    rows += [*_disk(settings), *_audit_files(settings)]
     rows += _rooms(settings)
     rows += _profiles(settings)
     rows += _refresher(settings)
     rows.append(await _store(settings))
     for name in ("web", "broker"):
-        url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", ""))
+        listens = "" if embedded else f"http://{getattr(settings, f'{name}_listen')}"
+        url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", "") or listens)
         rows.append(await _ready(name, url, settings.file(f"{name}_ca_file")))
     return rows + list(_limits(settings))
 
@@ -77,10 +81,13 @@ def _private(check: str, place: Path) -> Row:
     return _row(check, "ok", "only its owner can read")
 
 
-def _processes(found: Mapping[str, Any]) -> Iterator[Row]:
+def _processes(found: Mapping[str, Any], *, embedded: bool) -> Iterator[Row]:
     pids = found.get("pids")
     if not isinstance(pids, dict) or not pids:
-        yield _row("core dumps", "unknown", "no stack of this home is running")
+        if embedded:
+            yield _row("core dumps", "unknown", "no stack of this home is running")
+        else:
+            yield _row("core dumps", "note", "not looked at: no stack runs here; every process turns them off itself")
         return
     if found.get("version") != __version__:
         yield _row("version", "failed", f"this is {__version__}, the running stack another: restart it")
@@ -107,10 +114,11 @@ def _dumps(pid: object) -> bool | None:
 
 
 def _disk(settings: Settings) -> Iterator[Row]:
-    if not settings.home.is_dir():
-        yield _row("disk", "unknown", "the home directory does not exist yet")
+    place = settings.home if settings.home.is_dir() else settings.path("log_dir")
+    if not place.is_dir():
+        yield _row("disk", "unknown", "neither the home nor the log directory exists yet")
         return
-    free = shutil.disk_usage(settings.home).free
+    free = shutil.disk_usage(place).free
     yield _row("disk", "ok" if free > _FREE_BYTES else "failed", f"{free // 2**20} MiB free")
 
 
@@ -149,8 +157,8 @@ def _profiles(settings: Settings) -> Iterator[Row]:
 
 def _audit_files(settings: Settings) -> Iterator[Row]:
     devices = store_audit_files(settings)
-    if not devices:
-        yield _row("store audit", "unknown", "store_audit_files names none, so nothing can be reconciled")
+    if not devices:  # the broker's host alone has them; in production no broker starts without
+        yield _row("store audit", "note", "store_audit_files names none here; the broker's host must name them")
     for device, path in devices.items():
         try:
             state = "ok" if path.is_file() and path.stat().st_size else "failed"
@@ -165,7 +173,8 @@ def _refresher(settings: Settings) -> Iterator[Row]:
     place = settings.path("slots_dir")
     try:
         if not place.is_dir():
-            yield _row("refresher", "unknown", "it has never run here; tokens are renewed where its slots_dir is")
+            state = "unknown" if settings.embedded_database else "note"
+            yield _row("refresher", state, "it has never run here; tokens are renewed where its slots_dir is")
             return
         mode, waiting = stat.S_IMODE(place.lstat().st_mode), sum(1 for _ in place.glob("*.slot"))
         held = _locked(place)

@@ -305,6 +305,16 @@ class StoreAudit(Protocol):
         """Yield entries in file order. Raises Unavailable(``store_audit_unreadable``)."""
 
 
+class StoreHealth(Protocol):
+    """Whether the secret store serves, as the last probe says."""
+
+    async def probe(self) -> None:
+        """Ask the store now. Raises Unavailable: it does not serve."""
+
+    def require(self) -> None:
+        """Raise Unavailable when the store has not answered a probe for a few seconds. Asks nobody."""
+
+
 class Tombstones(Protocol):
     """Ids of destroyed data keys, in a place that no restore of database, store or blobs takes back."""
 

@@ -245,6 +245,7 @@ class Stack:
         get_log().info("child_started", component=name, pid=process.pid, url=listen)
 
     async def _revive(self) -> None:
+        before = self.pids
         for name, part in self._parts.items():
             if not _alive(part):
                 get_log().warning("part_died", component=name)
@@ -266,6 +267,8 @@ class Stack:
             get_log().warning("child_died", component=name, exit_code=child.process.returncode)
             self._say(f"{name} died: starting it again")
             self._spawn(name)
+        if self.pids != before:  # `byokeep doctor` looks at the processes that it names
+            self._write_stack_file()
 
     async def _until_ready(self, name: str, url: str) -> None:
         deadline = time.monotonic() + READY_WITHIN_S

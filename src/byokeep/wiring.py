@@ -34,6 +34,7 @@ from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
 from byokeep.adapters.openbao.files import private_dir, read_private, write_private
+from byokeep.adapters.openbao.health import ProbedStoreHealth
 from byokeep.adapters.openbao.intake import BaoAppSecrets, BaoIntake
 from byokeep.adapters.openbao.layout import TOKEN_KEY_PATH, Desired
 from byokeep.adapters.openbao.login import AppRoleLogin
@@ -187,6 +188,7 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             signer=TransitSigner(login),
             cutoff=EntityCutoff(login),
             store_audit=FileStoreAudit(login, store_audit_files(settings)),
+            store_health=ProbedStoreHealth(login.http),
             checkpoints=checkpoints,
             token_key=await _token_key(login),
             store_address=store_address(settings),

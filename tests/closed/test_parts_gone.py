@@ -7,10 +7,13 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
+from byokeep.client.job import Job
 from byokeep.core.errors import Unavailable
 from tests.support.stack import Work, World, running_stack, supervised, until
 
@@ -109,6 +112,46 @@ async def test_without_a_part_nothing_acts_and_nothing_hangs(site: Site, part: s
     again = await world.put(other, "kie", await world.new_key("kie"))
     assert (again.status, again.document["version"]) == (202, 1), "what failed left something behind"
     await world.sound()
+
+
+@pytest.mark.req("R1.5-3")
+@pytest.mark.parametrize("how", ["stopped", "hung"])
+async def test_a_job_that_has_its_secret_does_not_outlive_the_store(site: Site, how: str) -> None:
+    """Fetched before the store went: seconds later the value is not served, no permit is given, nothing is ready."""
+    world = site.world
+    url = f"{world.sim.platform_url}/x/acme"
+    async with (
+        world.keep() as keep,
+        keep.job(client=site.client, secrets=["openai"], platforms=["x"], effects=["publish"]) as job,
+    ):
+        assert (await job.secret("openai")).matches(site.value)
+        async with world.http.get(f"{url}/identity") as reply:
+            assert await job.identify("x", "acme", await reply.json()) == "match"
+        async with outage(world, "store", how):
+            assert [await readiness(world, name) for name in ("broker", "web")] == [503, 503]
+            await until(lambda: not job.lease.holds, 15, "the end of the lease's life")
+            with pytest.raises(Unavailable):
+                await job.secret("openai")
+            with pytest.raises(Unavailable, match="store_unreachable"):
+                async with job.effect("publish", platform="x", account="acme", key=f"post-{uuid4()}"):
+                    pytest.fail("a permit without the store")
+        await until(lambda: serves(job, site.value), 15, "the job goes on by itself")
+    assert [await readiness(world, name) for name in ("broker", "web")] == [200, 200]
+
+
+async def serves(job: Job, value: bytes) -> bool:
+    """Whether the job gets its secret."""
+    try:
+        return (await job.secret("openai")).matches(value)
+    except Unavailable:
+        return False
+
+
+async def readiness(world: World, name: str) -> int:
+    """What a process says of itself; it has 3 s for that."""
+    url = {"broker": world.stack.broker_url, "web": world.stack.web_url}[name]
+    async with world.http.get(f"{url}/readyz", timeout=aiohttp.ClientTimeout(total=3)) as reply:
+        return reply.status
 
 
 @pytest.mark.req("S-VAULT-2")

@@ -194,6 +194,20 @@ async def test_onboard_work_and_audit_on_their_servers(running: Site, tmp_path: 
     assert key not in (running.place / "bao" / "first.jsonl").read_bytes()
 
 
+async def test_the_doctor_is_satisfied_by_separate_processes(running: Site) -> None:
+    """Where no stack of `byokeep up` is, every check can pass; a store that is gone is still a failure."""
+    for name in ("broker", "web"):
+        place = str(running.place / name)
+        config = running.settings(f"{name}-doctor", credentials_dir=place, web_url="", broker_url="")
+        ran = await Shell(running.place / "homes" / name).run("doctor", "--json", "--config", str(config))
+        assert ran.code == 0, ran.said
+        states = {row["check"]: row["state"] for row in ran.document}
+        assert (states["web"], states["broker"], states["secret store"]) == ("ok", "ok", "ok")
+    elsewhere = running.settings("broker-doctor", store_address=f"https://127.0.0.1:{free_port()}")
+    ran = await Shell(running.place / "homes" / "broker").run("doctor", "--json", "--config", str(elsewhere))
+    assert ran.code == 4
+
+
 async def test_settings_reach_the_store(running: Site) -> None:
     """Networks and caps of the settings stand at the store; a network that is not ours shuts the lease out."""
     role = await running.store.read("auth/lease/role/use-openai")

@@ -132,6 +132,11 @@ async def works(shell: Shell, client: str) -> bool:
     return ran.code == 0
 
 
+async def healthy(shell: Shell) -> bool:
+    """Whether the doctor finds nothing wrong."""
+    return (await shell.run("doctor", "--json")).code == 0
+
+
 async def test_a_stack_starts_stops_and_goes_on(home: Path, sim: Sim) -> None:
     """Ready with its addresses; one a home; Ctrl-C, SIGTERM and SIGKILL leave no process; data is there again."""
     shell = Shell(home)
@@ -160,6 +165,8 @@ async def test_a_stack_starts_stops_and_goes_on(home: Path, sim: Sim) -> None:
         assert doctor.code == 0, doctor.said
         states = {row["check"]: row["state"] for row in doctor.document}
         assert (states["refresher"], states["slots"]) == ("ok", "ok")
+        os.kill(third.stack["pids"]["web"], signal.SIGKILL)
+        await until(lambda: healthy(shell), 30, "a restarted part is known to the doctor")
         assert await third.end(signal.SIGTERM) == 0
 
 

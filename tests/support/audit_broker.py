@@ -109,7 +109,7 @@ async def audit_broker(database: FreshDatabase, folder: Path) -> AsyncIterator[B
     directory = CheckpointDirectory(folder, origin=f"byokeep/{INSTALLATION}")
     app = BrokerApp(
         db=db, clock=clock, ids=RealIds(), installation_id=INSTALLATION, environment=Environment.DEVELOPMENT,
-        limits=Limits(), signer=signer, cutoff=None, store_audit=store, checkpoints=directory,  # type: ignore[arg-type]
+        limits=Limits(), signer=signer, cutoff=None, store_audit=store, store_health=None, checkpoints=directory,  # type: ignore[arg-type]
         token_key=lambda data: data, store_address="", artifacts=LocalArtifacts(folder / "artifacts"),
         records=None, tombstones=None,  # type: ignore[arg-type]
     )  # fmt: skip

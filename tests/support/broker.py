@@ -41,6 +41,7 @@ from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.broker.app import create_app
 from byokeep.client import ClientSettings, Keep
+from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
@@ -56,6 +57,19 @@ PREFIX = {"dispatcher": "bkd_", "runner": "bkr_", "custodian": "bkc_"}
 
 def token_key(token: bytes) -> bytes:
     return hmac.digest(KEY, token, hashlib.sha256)
+
+
+class StoreSeen:
+    """A store's health as a test has it: it serves until ``gone``."""
+
+    gone = False
+
+    async def probe(self) -> None:
+        self.require()
+
+    def require(self) -> None:
+        if self.gone:
+            raise Unavailable("store_unreachable")
 
 
 @dataclass(frozen=True)
@@ -289,6 +303,7 @@ async def broker_ports(database: FreshDatabase, store: Store, home: Path, **chan
             db=db, clock=SystemClock(), ids=SystemIds(), installation_id=installation,
             environment=Environment.DEVELOPMENT, limits=Limits(), signer=TransitSigner(login),
             cutoff=EntityCutoff(login), store_audit=FileStoreAudit(login, audit_files(store.home)),
+            store_health=StoreSeen(),
             checkpoints=checkpoints, token_key=token_key, store_address=store.address,
             artifacts=LocalArtifacts(home / "artifacts"), records=BaoProfileRecords(login),
             tombstones=tombstones,

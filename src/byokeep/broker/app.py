@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 
 from byokeep import __version__
 from byokeep.broker import audit, effects, incident, jobs, profiles, scheduled, switches, transfers
-from byokeep.core.errors import ByokeepError, Unavailable
+from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.switches import cut_off_pending
@@ -21,6 +21,7 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.lean import Lean
 from byokeep.http.problems import install
+from byokeep.http.ready import ready
 from byokeep.http.token import Authenticator
 from byokeep.telemetry.log import get_log
 
@@ -90,10 +91,7 @@ def create_app(
     @api.get("/readyz", include_in_schema=False)
     async def readyz() -> dict[str, str]:
         """Database and store answer."""
-        await app.db.ping()
-        if not await app.signer.public_keys("leases"):
-            raise Unavailable("store_unreachable")
-        return {"status": "ready"}
+        return await ready(app.db.ping(), app.store_health.probe())
 
     declared = [route for routes in routers for route in routes.routes if isinstance(route, APIRoute)]
     api.add_middleware(Lean, routes=[route for route in declared if route.name in ALL_THE_TIME])

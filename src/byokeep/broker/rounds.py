@@ -31,6 +31,7 @@ COPY_S: Final = 5.0
 RECONCILE_S: Final = 20.0
 FIRST_RECONCILE_S: Final = SETTLE.total_seconds() + 2.0
 PROBE_S: Final = 20.0
+STORE_S: Final = 1.0
 EXPIRE_S: Final = 5.0
 TOMBSTONES_S: Final = 5.0
 SCHEDULED_S: Final = 5.0
@@ -68,6 +69,7 @@ class Rounds:
                 ("copy", COPY_S, self._copy),
                 ("reconcile", RECONCILE_S, self._reconcile),
                 ("probe", PROBE_S, self._probe),
+                ("store", STORE_S, self._store),
                 ("tombstones", TOMBSTONES_S, self._tombstones),
                 ("expire", EXPIRE_S, self._expire),
                 ("scheduled", SCHEDULED_S, self._scheduled),
@@ -101,6 +103,16 @@ class Rounds:
                 await raise_alert(
                     self._app, reason="audit_device_unhealthy", key=f"audit/device/{device.name}", severity="critical"
                 )
+
+    async def _store(self) -> None:
+        try:
+            await self._app.store_health.probe()
+        except ByokeepError as error:
+            get_log().warning("round_failed", component="store", code=error.code)
+            try:
+                self._app.store_health.require()
+            except ByokeepError:  # not one lost answer: leases and permits are refused now
+                await raise_alert(self._app, reason="store_unreachable", key="store", severity="critical")
 
     async def _tombstones(self) -> None:
         await keep(self._app)

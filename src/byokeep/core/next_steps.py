@@ -69,6 +69,7 @@ _OF_ALERT: Final = {
     "account_missing_scope": "the owner took a permission away; log in again with every box ticked, runbook 7.2.",
     "token_life_short": "a platform gives tokens that end within a minute; ask it why, jobs find them dead.",
     "consent_finish_failed": "a consent ended by an error of ours; see the refresher's log, then begin again.",
+    "store_unreachable": "the secret store does not answer: no lease, heartbeat or permit is given until it does.",
     "round_failed": "a regular duty fails again and again; see the logs of broker and refresher.",
     "permit_unknown": "an effect may or may not have happened; look at the platform.",
     "repeated_denials": "somebody is refused again and again; see `byokeep audit list`.",

@@ -27,6 +27,7 @@ from byokeep.ports import (
     ScanKey,
     Signer,
     StoreAudit,
+    StoreHealth,
     Tombstones,
 )
 
@@ -96,6 +97,7 @@ class BrokerApp(App):
     signer: Signer
     cutoff: Cutoff
     store_audit: StoreAudit
+    store_health: StoreHealth
     checkpoints: CheckpointStore
     token_key: Callable[[bytes], bytes]
     store_address: str

@@ -117,9 +117,10 @@ async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: Wish 
         NotFound: No such lease for this runner.
         Denied: A reason of :class:`byokeep.core.policy.DenyReason`; recorded.
         Conflict: ``already_done``, ``in_progress``, ``outcome_unknown``, ``idempotency_key_reused``.
-        Unavailable: The database could not be asked; there is no permit.
+        Unavailable: ``store_unreachable``, or the database could not be asked; there is no permit.
     """
     await permit(app, actor, Verb.PERMIT)
+    app.store_health.require()
     try:
         client_id = await client_of(app, "lease", lease_id)
         authorise(actor, Verb.PERMIT, client_id=client_id)

@@ -123,6 +123,7 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
     """
     verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
     await permit(app, actor, verb)
+    app.store_health.require()
     try:
         client_id = await client_of(app, "job", job_id)
         authorise(actor, verb, client_id=client_id)
@@ -319,7 +320,7 @@ async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:
     Raises:
         NotFound: No such lease for this runner.
         Denied: It must stop: job ended, client not active, switch closed or unknown.
-        Unavailable: Could not be checked; the holder stops when its life runs out.
+        Unavailable: The store does not serve, or it could not be checked; the holder stops when its life runs out.
     """
     try:
         client_id = await client_of(app, "lease", lease_id)
@@ -334,6 +335,7 @@ async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:
         await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=None, object_id=lease_id)
         raise
     require_open(row)
+    app.store_health.require()
     if row["client_state"] != "active":
         raise deny(DenyReason.CLIENT_NOT_ACTIVE)
     if row["job_open"] is not True or row["lease_unexpired"] is not True:

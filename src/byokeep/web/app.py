@@ -18,6 +18,7 @@ from byokeep.flows.tokens import PasswordCheck
 from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.problems import install
+from byokeep.http.ready import ready
 from byokeep.http.token import Authenticator, caller
 from byokeep.web import (
     accounts,
@@ -120,9 +121,7 @@ def _add_health(api: FastAPI, app: WebApp) -> None:
     @api.get("/readyz", include_in_schema=False)
     async def readyz() -> dict[str, str]:
         """Database and store answer."""
-        await app.db.ping()
-        await app.intake.current_version(SecretRef(_NOBODY, Provider.OPENAI))
-        return {"status": "ready"}
+        return await ready(app.db.ping(), app.intake.current_version(SecretRef(_NOBODY, Provider.OPENAI)))
 
 
 def _add_description(api: FastAPI, auth: Authenticator) -> None:

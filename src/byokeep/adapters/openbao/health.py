@@ -1,0 +1,51 @@
+"""Port StoreHealth: whether the store serves, as its last answer to a probe says.
+
+Rules
+- A probe asks ``sys/leader``: no token, no entry in the audit logs. A node that is sealed, or knows no active
+  node, does not serve.
+- The decision asks nobody: it looks at the age of the last good answer, so that it costs a request nothing.
+- Never probed counts as not serving.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from byokeep.core.errors import Unavailable
+from byokeep.wire.bao_http import BaoHttp
+
+
+class ProbedStoreHealth:
+    """What the last probe of a store said.
+
+    Args:
+        http: The store.
+        believed_s: For how many seconds a good answer is believed.
+        deadline_s: Of one probe, in seconds.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self, http: BaoHttp, *, believed_s: float = 3.0, deadline_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._http = http
+        self._believed_s, self._deadline_s = believed_s, deadline_s
+        self._clock = clock
+        self._answered_at: float | None = None
+
+    async def probe(self) -> None:
+        """Ask the store now. Raises Unavailable: it does not serve."""
+        asked_at = self._clock()
+        reply = await self._http.request("GET", "sys/leader", timeout_s=self._deadline_s)
+        if reply.data.get("ha_enabled") is not False and not reply.data.get("leader_address"):
+            raise Unavailable("store_no_leader")
+        self._answered_at = asked_at
+
+    def require(self) -> None:
+        """Raise Unavailable (``store_unreachable``) when the last good answer is too old."""
+        if self._answered_at is None or self._clock() - self._answered_at > self._believed_s:
+            raise Unavailable(
+                "store_unreachable", next_step="The secret store does not answer; nothing is served until it does."
+            )
