@@ -145,9 +145,10 @@ def test_postgres_declared_objects_are_laid_again_when_they_differ(postgres: Fre
 def test_postgres_downgrade_is_refused(postgres: FreshDatabase) -> None:
     """There is no way back but a backup: a downgrade raises and leaves the revision as it was."""
     engine = create_engine(postgres.url("byokeep_owner"), poolclass=pool.NullPool)
+    before = postgres.sql("SELECT version_num FROM byokeep.alembic_version")
     with pytest.raises(Rejected, match="downgrade_refused"), engine.begin() as connection:
         command.downgrade(configuration(connection), "base")
-    assert postgres.sql("SELECT version_num FROM byokeep.alembic_version") == "0013"
+    assert postgres.sql("SELECT version_num FROM byokeep.alembic_version") == before != ""
     assert counts(postgres)["audit_vocabulary"] == len(EventName)
 
 

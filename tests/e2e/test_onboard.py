@@ -102,26 +102,92 @@ def _without_store(desk: Desk) -> Any:
 
 @pytest.mark.req("R5.1-4")
 async def test_a_new_value_renews_the_same_reference(desk: Desk) -> None:
-    """The second value adds a version to the same row, which is unusable until the new version is verified."""
+    """The second value adds a version to the same row; the first goes on serving until the second is verified."""
     client = await desk.stand.client()
     first = await desk.onboard(client)
-    status, second = await desk.put(client, desk.canary())
+    before = await desk.ref(first["ref"])
+    status, second = await desk.put(client, desk.canary(), query="?risk=high")
     assert status == 202
-    assert (second["ref"], second["version"], second["verification"]) == (first["ref"], 2, "pending")
+    assert (second["ref"], second["version"], second["serves"]) == (first["ref"], 2, 1)
+    assert await desk.ref(first["ref"]) == before | {"candidate": 2}
     job = await desk.stand.job(client)
-    status, reply = await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
-    assert (status, reply["code"]) == (403, "credential_not_usable")
+    assert (await desk.stand.lease(job))["secrets"]["openai"]["version"] == 1
     await desk.work()
     ref = await desk.ref(first["ref"])
-    assert (ref["version"], ref["verification"], ref["state"]) == (2, "verified", "active")
+    assert (ref["version"], ref["verification"], ref["state"], ref["candidate"]) == (2, "verified", "active", None)
+    assert (ref["risk"], ref["rotation_due_at"]) == ("high", second["rotation_due_at"])
+    assert ref["created_at"] > before["created_at"]
     assert (await desk.stand.lease(job))["secrets"]["openai"]["version"] == 2
+    pinned = desk.sql(
+        "SELECT convert_from(payload, 'UTF8')::jsonb #>> '{fields,from_version}' FROM byokeep.audit_record"
+        f" WHERE chain = '{client}' AND event = 'key.pinned' AND object_id = '{first['ref']}'"
+    )
+    assert pinned == "1"
     assert desk.sql(f"SELECT count(*) FROM byokeep.credential_ref WHERE client_id = '{client}'") == "1"
     status, reply = await desk.put(client, desk.canary(), **{"X-Byokeep-Version": "1"})
     assert (status, reply["code"]) == (409, "stale_version")
 
 
+@pytest.mark.req("R5.1-10")
+@pytest.mark.parametrize(("answer", "waits"), [("revoked", False), ("rate_limited", True)])
+async def test_a_new_value_that_is_not_proved_takes_nothing_out_of_service(
+    desk: Desk, answer: str, waits: bool
+) -> None:
+    """A refused new value is dropped, one that cannot be checked waits; jobs go on with the old one all the same."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client)
+    before = await desk.ref(first["ref"])
+    value = desk.canary(state=answer)
+    status, second = await desk.put(client, value)
+    assert (status, second["serves"]) == (202, 1)
+    await desk.work()
+    for _ in range(5):
+        await desk.retry_now()
+    assert (await desk.sop(second["sop"]))["state"] == "failed"
+    assert await desk.ref(first["ref"]) == before | {"candidate": 2 if waits else None}
+    job = await desk.stand.job(client)
+    assert (await desk.stand.lease(job))["secrets"]["openai"]["version"] == 1
+    desk.sim.book.keys.put("openai", value.decode(), KeyState.VALID, None)
+    status, again = await desk.call("POST", f"/v1/refs/{first['ref']}/verify", "operator")
+    assert (status, again["version"]) == (202, 2 if waits else 1)
+    await desk.work()
+    assert (await desk.sop(again["sop"]))["state"] == "complete"
+    assert (await desk.ref(first["ref"]))["version"] == (2 if waits else 1)
+
+
+@pytest.mark.req("R5.1-11")
+async def test_a_new_value_in_a_log_leaves_the_old_one_in_service(desk: Desk) -> None:
+    """A candidate that stands in a log is dropped with an alert; it never becomes the pinned version."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client)
+    value = desk.canary()
+    status, second = await desk.put(client, value)
+    with (desk.files / "web.log").open("ab") as file:
+        file.write(b'{"at": "2999-01-01T00:00:00Z", "event": "' + value + b'"}\n')
+    await desk.work()
+    assert (await desk.sop(second["sop"]))["reason"] == "secret_in_logs"
+    ref = await desk.ref(first["ref"])
+    assert (status, ref["version"], ref["candidate"], ref["verification"]) == (202, 1, None, "verified")
+    assert "secret_in_logs" in desk.stand.alerts()
+
+
+async def test_a_marked_key_takes_its_candidate_along(desk: Desk) -> None:
+    """A reference that was marked while a new value waited is not revived by it; the run says so."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client)
+    _, second = await desk.put(client, desk.canary())
+    body = {"to": "compromised", "reason": "seen_in_chat"}
+    assert (await desk.call("POST", f"/v1/refs/{first['ref']}/state", "operator", body))[0] == 200
+    await desk.work()
+    assert (await desk.sop(second["sop"]))["reason"] == "reference_ended"
+    ref = await desk.ref(first["ref"])
+    assert (ref["version"], ref["state"], ref["candidate"]) == (1, "compromised", None)
+    _, third = await desk.put(client, desk.canary())
+    assert (third["ref"] == first["ref"], third["serves"]) == (False, None)
+
+
 async def test_a_killed_client_takes_a_replacement_that_waits(desk: Desk) -> None:
-    """Rotated at once: stored, the old value serves nobody, the check ends with the reason; verified after opening."""
+    """Added while the kill switch is engaged: stored, it waits, the check ends with the reason; verified afterwards."""
     client = await desk.stand.client()
     first = await desk.onboard(client)
     body = {"client_id": str(client), "reason": "suspected_leak"}
@@ -133,7 +199,7 @@ async def test_a_killed_client_takes_a_replacement_that_waits(desk: Desk) -> Non
     await desk.retry_now()
     sop, ref = await desk.sop(reply["sop"]), await desk.ref(first["ref"])
     assert (sop["state"], sop["reason"]) == ("failed", "switch_closed")
-    assert (ref["version"], ref["verification"]) == (2, "pending")
+    assert (ref["version"], ref["candidate"]) == (1, 2)
     wish = (await desk.stand.call("POST", "/v1/switches/open-requests", "operator", body | {"reason": "replaced"}))[1]
     opened = await desk.stand.call("POST", f"/v1/switches/open-requests/{wish['id']}/approve", "approver")
     assert opened[0] == 200
@@ -141,7 +207,8 @@ async def test_a_killed_client_takes_a_replacement_that_waits(desk: Desk) -> Non
     assert status == 202
     await desk.work()
     assert (await desk.sop(again["sop"]))["state"] == "complete"
-    assert (await desk.ref(first["ref"]))["verification"] == "verified"
+    ref = await desk.ref(first["ref"])
+    assert (ref["version"], ref["verification"]) == (2, "verified")
 
 
 @pytest.mark.req("R5.1-5", "R1.3-3")

@@ -10,7 +10,7 @@ from cyclopts import App
 
 from byokeep.cli.api import call, fetch, run
 from byokeep.cli.intake import write_result
-from byokeep.cli.key import onward
+from byokeep.cli.key import beside, onward
 from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, facts, session, show
 from byokeep.client import verify as offline
@@ -34,7 +34,7 @@ def show_(sop: UUID) -> None:
         case _ if found["sop"] in ("connect_account", "create_profile"):
             note = found["next_step"]
         case _:
-            note = onward(found, own_token=False)
+            note = onward(found | beside(found, run(call("GET", f"/v1/refs/{found['ref']}"))), own_token=False)
     if not session().as_json and (found["state"] in ("complete", "running") or note == found["next_step"]):
         found.pop("next_step")  # said once, below
     tell(found, title="Evidence", note=note)

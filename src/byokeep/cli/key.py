@@ -20,10 +20,10 @@ from byokeep.core import next_steps
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 
 app: Final = App(name="key", help="Onboard, list and verify clients' provider keys.")
-_COLUMNS: Final = ("id", "provider", "version", "state", "verification", "risk", "rotation_due_at")
+_COLUMNS: Final = ("id", "provider", "version", "candidate", "state", "verification", "risk", "rotation_due_at")
 _COMPARED_S: Final = 60.0
 _INVENTORY: Final = ("client", "provider", "version", "state", "verification", "rotation_due_at", "store", "id")
-_SHOWN: Final = ("id", "state", "reason", "missing", "provider", "ref", "version", "verification", "evidence")
+_SHOWN: Final = ("id", "state", "reason", "missing", "provider", "ref", "version", "serves", "verification", "evidence")
 _WAIT_S: Final = 90
 
 
@@ -40,6 +40,8 @@ def add(
     """Onboard a key: store, verify at the provider, check for leaks, close with evidence.
 
     The key is read from standard input, from --fd, or from a prompt that does not show it.
+    Beside a key that serves, the new one waits until it is verified: a typo, or a provider that cannot be asked, takes
+    nothing out of service.
 
     Example: byokeep key add $CLIENT openai < key.txt
 
@@ -60,6 +62,8 @@ def add(
         stored = run(call("PUT", f"/v1/clients/{client}/providers/{provider}/value", raw=value, params=params))
     value.wipe()
     say(f"Stored as version {stored['version']}; procedure {stored['sop']}.")
+    if stored["serves"]:
+        say(f"Version {stored['serves']} goes on serving until the new one is verified.")
     return _finish(str(stored["sop"]), wait=wait)
 
 
@@ -90,7 +94,7 @@ def _finish(sop: str, *, wait: bool) -> int:
         err.print(Text.assemble(("not complete: ", "bold red"), clean(result["reason"] or state)), soft_wrap=True)
         err.print(Text(step), soft_wrap=True)
     say(onward(result))
-    bad = result.get("verification") in ("failed", "quarantined")
+    bad = result.get("refused", result.get("verification") in ("failed", "quarantined"))
     return Rejected.exit_code if bad else Unavailable.exit_code
 
 
@@ -98,6 +102,10 @@ def onward(result: Mapping[str, Any], *, own_token: bool = True) -> str:
     """Return what comes after a run that did not become complete, with its commands; ``own_token`` as :func:`again`."""
     client, ref = result["client_id"], result["ref"]
     add = again(f"key add {client} {result['provider']}", own_token=own_token)
+    check = again(f"key verify {ref}", own_token=own_token)
+    if serves := result.get("serves"):
+        step = f"once that is done: {check}" if not result.get("refused") else f"with another one: {add} < key.txt"
+        return f"Version {serves} goes on serving; nothing was taken out of service. Next, {step}"
     if result["reason"] == "leaked":
         steps = (
             again(f"kill on --client {client} --reason suspected_leak", own_token=own_token),
@@ -113,20 +121,31 @@ def onward(result: Mapping[str, Any], *, own_token: bool = True) -> str:
         return f"No job gets this key. Next, with a new one: {add} < key.txt"
     if result["reason"] == "superseded":
         return "Next: " + again(f"key show {ref}", own_token=own_token)
-    step = again(f"key verify {ref}", own_token=own_token)
-    return f"Until then no job gets this key. Next, once that is done: {step}"
+    return f"Until then no job gets this key. Next, once that is done: {check}"
 
 
 async def wait_for(sop: str, *, limit_s: float = _WAIT_S) -> dict[str, Any]:
-    """Poll a procedure until it has ended, and add what is known of the key by then (``verification``)."""
+    """Poll a procedure until it has ended, and add what is known of the key by then.
+
+    Returns:
+        The run with ``verification`` of the reference. Where another version serves also ``serves``, that version, and
+        ``refused``: the new one is out, not waiting.
+    """
     deadline = time.monotonic() + limit_s
     with busy("Verifying at the provider, searching logs and spans ..."):
         while True:
             result: dict[str, Any] = await call("GET", f"/v1/sops/{sop}")
             if result["state"] != "running" or time.monotonic() > deadline:
-                ref = await call("GET", f"/v1/refs/{result['ref']}")
-                return result | {"verification": ref["verification"]}
+                return result | beside(result, await call("GET", f"/v1/refs/{result['ref']}"))
             await asyncio.sleep(0.15)
+
+
+def beside(run_: Mapping[str, Any], ref: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a reference says about a run of it: as :func:`wait_for` adds it."""
+    found = {"verification": ref["verification"]}
+    if run_["version"] == ref["version"] or (ref["state"], ref["verification"]) != ("active", "verified"):
+        return found
+    return found | {"serves": ref["version"], "refused": ref["candidate"] != run_["version"]}
 
 
 @app.command(name="list")

@@ -62,6 +62,7 @@ class EventName(StrEnum):
     KEY_LEAK_CHECKED = "key.leak_checked"
     KEY_ONBOARDED = "client_key_onboarded"
     KEY_ONBOARDING_FAILED = "client_key_onboarding_failed"
+    KEY_PINNED = "key.pinned"
     KEY_STATE_CHANGED = "key.state_changed"
     KEY_LISTED = "key.listed"
     KEY_READ_METADATA = "key.metadata_read"
@@ -192,6 +193,7 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.KEY_LEAK_CHECKED: f"{_KEY} verification sources lines spans found",
     EventName.KEY_ONBOARDED: _KEY,
     EventName.KEY_ONBOARDING_FAILED: _KEY,
+    EventName.KEY_PINNED: f"{_KEY} from_version",
     EventName.KEY_STATE_CHANGED: "state_from state_to version",
     EventName.KEY_LISTED: "count",
     EventName.KEY_READ_METADATA: "version",

@@ -204,6 +204,7 @@ class CredentialRef:
     """Where a secret is, never what it is (runbook 3.2, R3.2-1).
 
     ``version`` is the pinned version in the store; ``state`` a NIST key state (:mod:`byokeep.core.keystate`).
+    ``candidate`` is a newer version that waits for its verification while ``version`` goes on serving.
     """
 
     id: RefId
@@ -221,6 +222,7 @@ class CredentialRef:
     created_by: UUID
     rotation_due_at: datetime
     expires_at: datetime | None
+    candidate: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,9 @@ OF_OUTCOME: Final[Mapping[str, str]] = MappingProxyType(
 _OTHERS: Final = {
     "secret_in_logs": "The key stands in a log: treat it as exposed, replace it at the provider, add the new one.",
     "superseded": "A newer value was put in meanwhile; look at that one.",
-    "switch_closed": "The new value is stored and the old one serves nobody; verify it once the kill switch is open.",
+    "switch_closed": "The new value is stored. Verify it once the kill switch is released; if the one before it leaked,"
+    " mark that compromised first (`byokeep key state`), or it serves again until then.",
+    "reference_ended": "The reference was ended meanwhile; put the value in again.",
 }
 # What no repeated verification of the same value can put right.
 NEEDS_NEW_KEY: Final = frozenset({"invalid_key", "leaked", "reflected", "wrong_key_kind", "secret_in_logs"})

@@ -5,7 +5,8 @@ Rules
 - One onboarding at a time for a client and provider. Who comes second is told so, and their value goes nowhere.
 - Cut off after the write: repeating the same call adopts the version that was written; otherwise the sweep
   destroys it (:mod:`byokeep.flows.sweep`).
-- A new value under an existing reference makes it unusable until the new value is verified.
+- A new value beside one that serves waits as its candidate: nothing is taken out of service by a typo or by a provider
+  that cannot be asked (runbook 6.2). Where none serves, the reference is unusable until the new value is verified.
 - Before the value is written its leak fingerprints are on record: what the store holds can be looked for.
 
 It may not read a value back: the flow holds it only on its way in.
@@ -54,6 +55,7 @@ CUSTODY_S: Final = 3600  # life of the custody job, should the worker be late
 _LOCK: Final = Query("ref_lock", lambda _: None)
 _LIVE: Final = Query("ref_live", ref_from)
 _INSERT: Final = Query("ref_insert", ref_from)
+_OFFER: Final = Query("ref_offer", ref_from)
 _RENEW: Final = Query("ref_renew", ref_from)
 _PENDING: Final = Query("sop_open_write", sop_from)
 _UNDER_WAY: Final = Query("sop_under_way", sop_from)
@@ -80,7 +82,11 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onboarded:
-    """Where the value went, and the run that will verify it."""
+    """Where the value went, and the run that will verify it.
+
+    ``state`` and ``verification`` are the reference's; ``serves`` is the version that jobs go on getting until the new
+    one is verified, ``None`` when no version serves.
+    """
 
     ref_id: UUID
     sop_id: SopId
@@ -89,6 +95,7 @@ class Onboarded:
     verification: str
     rule: str
     due_at: datetime
+    serves: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +146,9 @@ async def onboard(
 
 
 async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Callable[[ClientId], None]) -> SopRun:
-    """Queue another verification of a reference's current version; a run that has ended is followed by a new one.
+    """Queue another verification of a reference's candidate, else of its current version.
+
+    A run that has ended is followed by a new one.
 
     Args:
         before: Called with the client once the actor is known to be allowed; may refuse.
@@ -159,13 +168,14 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
         async with app.db.begin(client_id=ref.client_id) as tx:
             await tx.all(_LOCK, client_id=ref.client_id, provider=ref.provider.value)
             await require_active(tx, ref.client_id)
-            run = await tx.maybe(sops.OF_VERSION, client_id=ref.client_id, ref_id=ref_id, version=ref.version)
+            version = ref.candidate or ref.version
+            run = await tx.maybe(sops.OF_VERSION, client_id=ref.client_id, ref_id=ref_id, version=version)
             if run is None:
                 raise Conflict("nothing_on_record", next_step="Onboard the value again.", ref=ref_id)
             if run.state != "running":
                 run = await tx.one(
                     sops.INSERT, id=app.ids.uuid(), client_id=run.client_id, provider=run.provider.value,
-                    ref_id=ref_id, version=ref.version, started_by=actor.id, write_seq=run.write_seq,
+                    ref_id=ref_id, version=version, started_by=actor.id, write_seq=run.write_seq,
                     store_request=run.store_request,
                 )  # fmt: skip
             job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
@@ -293,7 +303,7 @@ async def _record(app: WebApp, actor: Actor, plan: _Plan, written: Written) -> O
     return Onboarded(
         ref_id=row.id, sop_id=run.id, version=run.version, state=row.state, verification=row.verification.value,
         rule=plan.due.rule,
-        due_at=plan.due.due_at,
+        due_at=plan.due.due_at, serves=row.version if row.candidate else None,
     )  # fmt: skip
 
 
@@ -301,9 +311,9 @@ async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _Plan) -> CredentialRef
     same = {"client_id": plan.ref.client_id, "id": plan.run.ref_id, "version": plan.run.version,
             "risk": plan.risk.value, "rotation_due_at": plan.due.due_at,
             "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
-    renewed = await tx.maybe(_RENEW, **same)
-    if renewed is not None:
-        return renewed
+    for query in (_OFFER, _RENEW):
+        if (row := await tx.maybe(query, **same)) is not None:
+            return row
     return await tx.one(
         _INSERT, **same, provider=plan.ref.provider.value, kind=SecretKind.PROVIDER_API_KEY.value,
         environment=app.environment.value, secret_ref=str(plan.ref),

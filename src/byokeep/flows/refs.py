@@ -59,6 +59,7 @@ def ref_from(row: Row) -> CredentialRef:
         created_by=row["created_by"],
         rotation_due_at=row["rotation_due_at"],
         expires_at=row["expires_at"],
+        candidate=row["candidate_version"],
     )
 
 

@@ -5,6 +5,8 @@ Rules
 - Verification, leak check and what follows from them commit together: a key found in a log is never usable,
   not for a moment.
 - What may end differently later is asked again, a few times; then the run fails and the key stays pending.
+- A candidate takes over in the transaction that proves it, and not before. One that is refused is dropped, one that
+  cannot be checked waits; either way the version that serves goes on serving.
 - The run closes with ``client_key_onboarded`` only when its three records prove it (:mod:`byokeep.flows.sops`).
 
 It may not cause an effect: a custody lease can not ask for one.
@@ -32,6 +34,9 @@ from byokeep.ports import Query, Tx
 _EVIDENCE: Final = Query("sop_evidence", sops.sop_from)
 _COMPLETE: Final = Query("sop_complete", sops.sop_from)
 _SET_VERIFICATION: Final = Query("ref_set_verification", refs.ref_from)
+_PIN: Final = Query("ref_pin_candidate", refs.ref_from)
+_DROP: Final = Query("ref_drop_candidate", refs.ref_from)
+_LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED})
 _SHARERS: Final = Query("fingerprint_sharers", lambda row: UUID(str(row["ref_id"])))
 
 
@@ -138,7 +143,11 @@ async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
             return await book.fail("secret_in_logs")
         if verify_seq is None:
             return await book.not_verified(seen)
-        await book.mark(Verification.VERIFIED)
+        if book.candidate and ref.state not in _LIVE:
+            await book.mark(Verification.FAILED)
+            return await book.fail("reference_ended")
+        if not book.candidate:
+            await book.mark(Verification.VERIFIED)
         if ref.state == KeyState.PRE_ACTIVATION:
             await refs.move(tx, app, book.actor, ref, to=KeyState.ACTIVE, reason="verified")
         if leak is LeakVerdict.UNKNOWN:
@@ -153,6 +162,7 @@ class _Book:
     def __init__(self, tx: Tx, app: WorkerApp, task: Task, run: SopRun, ref: CredentialRef) -> None:
         self.actor = app.system(task.request_id)
         self._tx, self._app, self._task, self._run, self._ref = tx, app, task, run, ref
+        self.candidate = task.version == ref.candidate
 
     async def verification(self, seen: _Seen) -> int | None:
         """Record the outcome of the identity call; the sequence number when it proves the key."""
@@ -194,11 +204,12 @@ class _Book:
         return await self.fail(note.status if note is not None else seen.failure)
 
     async def mark(self, verification: Verification) -> None:
-        """Set what is known of the pinned version."""
-        await self._tx.one(
-            _SET_VERIFICATION, client_id=self._ref.client_id, id=self._ref.id, version=self._task.version,
-            verification=verification.value,
-        )  # fmt: skip
+        """Set what is known of the pinned version; a candidate that is not verified is dropped instead."""
+        place = {"client_id": self._ref.client_id, "id": self._ref.id, "version": self._task.version}
+        if self.candidate:
+            await self._tx.one(_DROP, **place)
+        else:
+            await self._tx.one(_SET_VERIFICATION, **place, verification=verification.value)
 
     async def alarm(self, reason: str, severity: str = "critical") -> None:
         """Raise an alert about the reference."""
@@ -218,6 +229,10 @@ class _Book:
         if not sops.ready(await sops.status_of(self._tx, run)):
             await self.alarm("evidence_missing")
             return "evidence_missing"
+        if self.candidate:
+            place = {"client_id": self._ref.client_id, "id": self._ref.id, "version": self._task.version}
+            await self._tx.one(_PIN, **place)
+            await self._append(EventName.KEY_PINNED, Outcome.OK, from_version=self._ref.version)
         seq = await self._append(EventName.KEY_ONBOARDED, Outcome.OK)
         await self._tx.one(_COMPLETE, client_id=run.client_id, id=run.id, done_seq=seq)
         return "complete"
@@ -246,5 +261,5 @@ def _belongs(task: Task, run: SopRun, ref: CredentialRef) -> bool:
     return (
         run.client_id == ref.client_id == task.client_id
         and run.ref_id == ref.id == task.ref_id
-        and run.version == ref.version == task.version
+        and run.version == task.version in (ref.version, ref.candidate)
     )

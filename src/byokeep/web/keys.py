@@ -78,6 +78,7 @@ def values(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
             {
                 "ref": str(done.ref_id), "sop": str(done.sop_id), "version": done.version, "state": done.state,
                 "verification": done.verification, "rule": done.rule, "rotation_due_at": at_out(done.due_at),
+                "serves": done.serves,
             },
             202,
         )  # fmt: skip

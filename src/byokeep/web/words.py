@@ -199,6 +199,7 @@ def ref_out(ref: CredentialRef) -> dict[str, Any]:
         "version": ref.version, "state": ref.state, "verification": ref.verification.value, "risk": ref.risk.value,
         "created_at": at_out(ref.created_at), "created_by": str(ref.created_by),
         "rotation_due_at": at_out(ref.rotation_due_at), "expires_at": at_out(ref.expires_at),
+        "candidate": ref.candidate,
     }  # fmt: skip
 
 

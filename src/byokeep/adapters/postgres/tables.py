@@ -153,6 +153,10 @@ credential_ref = Table(
     _text("risk"), _at("created_at"), Column("created_by", Uuid, nullable=False), _at("rotation_due_at"),
     _at("expires_at", nullable=True), Column("account_id", Uuid, nullable=True),
     Column("previous_version", Integer, nullable=True), _at("previous_until", nullable=True),
+    # A newer value that waits for its verification; the pinned one goes on serving until then.
+    Column("candidate_version", Integer, nullable=True), _text("candidate_risk", nullable=True),
+    _at("candidate_due_at", nullable=True), _at("candidate_at", nullable=True),
+    Column("candidate_by", Uuid, nullable=True),
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
     ForeignKeyConstraint(["client_id", "account_id"],
                          ["byokeep.platform_account.client_id", "byokeep.platform_account.id"]),
@@ -178,6 +182,12 @@ credential_ref = Table(
         name="belongs",
     ),
     CheckConstraint("(previous_version IS NULL) = (previous_until IS NULL)", name="previous"),
+    CheckConstraint(
+        "num_nulls(candidate_version, candidate_risk, candidate_due_at, candidate_at, candidate_by) IN (0, 5)"
+        " AND coalesce(candidate_version > version, true)"
+        " AND coalesce(candidate_risk IN ('standard', 'high'), true)",
+        name="candidate",
+    ),
     CheckConstraint(
         "rotation_due_at > created_at AND rotation_due_at <= created_at + interval '400 days'", name="rotation_due_at"
     ),

@@ -62,7 +62,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.PROFILE_SHREDDED, EventName.PROFILE_ONBOARDED, EventName.PROFILE_ONBOARDING_FAILED,
         EventName.KEK_MADE, EventName.KEK_ROTATED, EventName.KEK_REWRAPPED, EventName.KEK_ROTATION_DONE,
         EventName.KEK_CHECKED,
-        EventName.KEY_VERIFIED, EventName.KEY_LEAK_CHECKED, EventName.KEY_ONBOARDED,
+        EventName.KEY_VERIFIED, EventName.KEY_LEAK_CHECKED, EventName.KEY_PINNED, EventName.KEY_ONBOARDED,
         EventName.ORPHAN_FOUND, EventName.ORPHAN_DESTROYED,
         EventName.CONNECTED, EventName.TOKENS_STORED, EventName.ACCOUNT_VERIFIED, EventName.ACCOUNT_QUARANTINED,
         EventName.ACCOUNT_DRIFTED, EventName.REFRESH_STARTED, EventName.REFRESHED, EventName.REFRESH_FAILED,

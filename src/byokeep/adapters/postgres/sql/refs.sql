@@ -12,12 +12,40 @@ VALUES (:id, :client_id, :provider, :kind, :environment, :secret_ref, :version, 
         :created_at, :created_by, :rotation_due_at)
 RETURNING *;
 
+-- name: ref_offer
+-- A new value beside one that serves: it waits as the candidate, and what is pinned stays as it is.
+UPDATE byokeep.credential_ref
+   SET candidate_version = :version, candidate_risk = :risk, candidate_due_at = :rotation_due_at,
+       candidate_at = :created_at, candidate_by = :created_by
+ WHERE client_id = :client_id AND id = :id AND state = 'active' AND verification = 'verified'
+   AND (expires_at IS NULL OR expires_at > clock_timestamp())
+RETURNING *;
+
+-- name: ref_pin_candidate
+-- The cutover: from the next lease on the candidate serves.
+UPDATE byokeep.credential_ref
+   SET version = candidate_version, risk = candidate_risk, rotation_due_at = candidate_due_at,
+       created_at = candidate_at, created_by = candidate_by,
+       candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
+       candidate_by = NULL
+ WHERE client_id = :client_id AND id = :id AND candidate_version = :version AND state IN ('active', 'suspended')
+RETURNING *;
+
+-- name: ref_drop_candidate
+UPDATE byokeep.credential_ref
+   SET candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
+       candidate_by = NULL
+ WHERE client_id = :client_id AND id = :id AND candidate_version = :version
+RETURNING *;
+
 -- name: ref_renew
--- A new value under the same reference: unusable until it is verified. Who and when speak of the value that is pinned;
--- those before it are in the audit log.
+-- A new value where none serves: unusable until it is verified. Who and when speak of the value that is pinned; those
+-- before it are in the audit log.
 UPDATE byokeep.credential_ref
    SET version = :version, verification = 'pending', risk = :risk, rotation_due_at = :rotation_due_at,
-       created_at = :created_at, created_by = :created_by
+       created_at = :created_at, created_by = :created_by,
+       candidate_version = NULL, candidate_risk = NULL, candidate_due_at = NULL, candidate_at = NULL,
+       candidate_by = NULL
  WHERE client_id = :client_id AND id = :id AND state IN ('pre_activation', 'active', 'suspended')
 RETURNING *;
 

@@ -38,6 +38,8 @@ GRANT UPDATE (name, state, risk, entity_id) ON byokeep.client TO byokeep_web;
 GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)
     ON byokeep.credential_ref TO byokeep_web;
 GRANT UPDATE (previous_version, previous_until) ON byokeep.credential_ref TO byokeep_web;
+GRANT UPDATE (candidate_version, candidate_risk, candidate_due_at, candidate_at, candidate_by)
+    ON byokeep.credential_ref TO byokeep_web, byokeep_worker;
 GRANT UPDATE ON byokeep.sop_run TO byokeep_web;
 GRANT INSERT ON byokeep.connection, byokeep.platform_app TO byokeep_web;
 GRANT UPDATE (app_id, redirect_uri, secret_version, set_at, set_by) ON byokeep.platform_app TO byokeep_web;
@@ -91,7 +93,8 @@ GRANT UPDATE (severity, count, code_points, closed_at, closed_by) ON byokeep.ale
 GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;
 GRANT SELECT ON byokeep.value_fingerprint, byokeep.subject_client TO byokeep_worker;
 GRANT SELECT (id, kind, roles, state, all_clients, created_at) ON byokeep.subject TO byokeep_worker;
-GRANT UPDATE (version, state, verification, rotation_due_at, expires_at) ON byokeep.credential_ref TO byokeep_worker;
+GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)
+    ON byokeep.credential_ref TO byokeep_worker;
 -- worker: forgets a signing secret that was replaced, once it is destroyed.
 GRANT UPDATE (previous_version, previous_until) ON byokeep.credential_ref TO byokeep_worker;
 GRANT UPDATE ON byokeep.sop_run TO byokeep_worker;
