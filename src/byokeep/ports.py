@@ -223,7 +223,10 @@ class Cutoff(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceHealth:
-    """State of one audit device. ``reason`` is a code, empty when healthy; its file holds entries since then."""
+    """State of one audit device. ``reason`` is a code, empty when healthy; its file holds entries since then.
+
+    ``records``: a probe's mark stands in its file and on disk; true also of a device that is unhealthy otherwise.
+    """
 
     name: str
     healthy: bool
@@ -231,6 +234,7 @@ class DeviceHealth:
     last_write_at: datetime | None
     size_bytes: int
     disk_free_bytes: int
+    records: bool = False
     recording_since: datetime | None = None
 
 

@@ -17,7 +17,7 @@ import gc
 import logging
 import signal
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from importlib import import_module
 from typing import Any, Final
@@ -25,7 +25,9 @@ from typing import Any, Final
 import uvloop
 
 from byokeep import __version__
+from byokeep.core.errors import ByokeepError
 from byokeep.flows.authenticate import authenticate
+from byokeep.flows.store_recording import probe
 from byokeep.preflight import must_record, no_signing_key
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
@@ -97,6 +99,8 @@ async def _broker(settings: Settings) -> None:
         app = await stack.enter_async_context(broker_app(settings))
         await must_record(app)
         emergency = emergency_of(settings)
+        with suppress(ByokeepError):  # else nothing is leased before the first round
+            await probe(app)
         rounds = asyncio.create_task(Rounds(app, emergency).run())
         stack.callback(rounds.cancel)
         lane = await stack.enter_async_context(kill_lane(settings, app))

@@ -302,3 +302,25 @@ async def test_no_device_that_can_write_means_no_answer(own: Bao) -> None:
     assert set((await _reasons(audit)).values()) <= {"not_written", "unreadable", "store_failed"}
     with pytest.raises(Unavailable):
         await own.http.request("GET", "transit/keys/leases", token=token)
+
+
+@pytest.mark.req("R8.2-3")
+async def test_a_store_that_lost_its_devices_answers_and_is_not_proved_to_record(own: Bao) -> None:
+    """With every device taken out of the configuration requests are served; no probe takes that for recording."""
+    config = own.server.home / "openbao" / "config.hcl"
+    whole, token = config.read_text(), await own.broker.token()
+    audit = FileStoreAudit(own.broker, own.audit_files, deadline_s=0.3, min_free_bytes=1)
+    assert [device.records for device in await audit.devices()] == [True, True]
+    assert own.server.pid is not None
+
+    async def reload(text: str, *, records: bool) -> None:
+        config.write_text(text)
+        os.kill(own.server.pid or 0, signal.SIGHUP)
+        for _ in range(50):
+            if [device.records for device in await audit.devices()] == [records] * 2:
+                return
+        raise AssertionError("the store did not take its configuration")
+
+    await reload(whole.partition('audit "file"')[0], records=False)
+    assert (await own.raw("GET", "transit/keys/leases", token))[0] == 200
+    await reload(whole, records=True)

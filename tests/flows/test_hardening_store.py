@@ -76,7 +76,7 @@ async def test_a_sink_that_hangs_counts_as_failed_in_time(stand: Stand, monkeypa
         assert not any(device.healthy for device in found)
         rounds = Rounds(replace(stand.app, store_audit=hung), Full())
         await asyncio.wait_for(rounds._probe(), 5)
-        assert stand.alerts() == ["audit_device_unhealthy"] * 2
+        assert stand.alerts() == ["audit_device_unhealthy"] * 2 + ["store_not_recording"]
         began = time.monotonic()
         with pytest.raises(Unavailable):  # and whoever needs the store is told, not held
             await TransitSigner(login).sign_jwt({"client_id": str(UUID(int=1)), "iat": 1, "exp": 4})

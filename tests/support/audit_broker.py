@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - statements are put together from made-up values
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Environment, Role
-from byokeep.flows.app import BrokerApp, Limits
+from byokeep.flows.app import BrokerApp, Limits, StoreRecording
 from byokeep.ports import Query
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import INSTALLATION
@@ -100,7 +101,8 @@ class Broker:
 async def audit_broker(database: FreshDatabase, folder: Path) -> AsyncIterator[Broker]:
     """Start one on a migrated database without rows."""
     await database.server.as_superuser(
-        f"INSERT INTO byokeep.installation (id, environment) VALUES ('{INSTALLATION}', 'development')"
+        f"INSERT INTO byokeep.installation (id, environment, store_recorded_at) VALUES"
+        f" ('{INSTALLATION}', 'development', 'infinity')"
         " ON CONFLICT DO NOTHING",
         database=database.name,
     )
@@ -110,7 +112,8 @@ async def audit_broker(database: FreshDatabase, folder: Path) -> AsyncIterator[B
     app = BrokerApp(
         db=db, clock=clock, ids=RealIds(), installation_id=INSTALLATION, environment=Environment.DEVELOPMENT,
         limits=Limits(), signer=signer, cutoff=None, store_audit=store, store_health=None, checkpoints=directory,  # type: ignore[arg-type]
-        token_key=lambda data: data, store_address="", artifacts=LocalArtifacts(folder / "artifacts"),
+        token_key=lambda data: data, store_recording=StoreRecording(recorded_at=math.inf),
+        store_address="", artifacts=LocalArtifacts(folder / "artifacts"),
         records=None, tombstones=None,  # type: ignore[arg-type]
     )  # fmt: skip
     auditor = Actor(id=uuid4(), roles=frozenset({Role.AUDITOR}), clients=None, request_id=uuid4())

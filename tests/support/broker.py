@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import math
 import secrets
 import shutil
 import threading
@@ -45,7 +46,7 @@ from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.flows.app import BrokerApp, Limits
+from byokeep.flows.app import BrokerApp, Limits, StoreRecording
 from byokeep.flows.authenticate import authenticate
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.openbao import Bao, running_openbao
@@ -306,7 +307,7 @@ async def broker_ports(database: FreshDatabase, store: Store, home: Path, **chan
             store_health=StoreSeen(),
             checkpoints=checkpoints, token_key=token_key, store_address=store.address,
             artifacts=LocalArtifacts(home / "artifacts"), records=BaoProfileRecords(login),
-            tombstones=tombstones,
+            tombstones=tombstones, store_recording=StoreRecording(recorded_at=math.inf),
         )  # fmt: skip
         yield replace(app, **changed)
 
@@ -318,7 +319,8 @@ async def standing(database: FreshDatabase, store: Store, **changed: Any) -> Asy
     home.chmod(0o700)
     installation = store.bao.desired.installation_id
     database.sql(
-        f"INSERT INTO byokeep.installation (id, environment) VALUES ('{installation}', 'development');"
+        f"INSERT INTO byokeep.installation (id, environment, store_recorded_at) VALUES"
+        f" ('{installation}', 'development', 'infinity');"
         "INSERT INTO byokeep.switch (scope, closed, epoch, reason, by, installation_id) VALUES"
         f" ('global', false, 0, 'installed', '{installation}', '{installation}');"
     )

@@ -17,7 +17,8 @@ INSTALLATION = UUID("00000000-0000-4000-8000-000000000003")
 def installation_sql() -> str:
     """An installation, an operator and a runner."""
     return f"""
-    INSERT INTO byokeep.installation (id, environment) VALUES ('{INSTALLATION}', 'development');
+    INSERT INTO byokeep.installation (id, environment, store_recorded_at)
+        VALUES ('{INSTALLATION}', 'development', 'infinity');
     INSERT INTO byokeep.subject (id, kind, name, roles) VALUES
         ('{OPERATOR}', 'operator', 'Ada', '{{operator}}'), ('{RUNNER}', 'machine', 'Runner 1', '{{runner}}');
     """

@@ -27,7 +27,8 @@ class SimulatedStoreAudit:
             raise Unavailable("store_unavailable")
         return [
             DeviceHealth(
-                name=name, healthy=name not in self.unreadable, reason="", last_write_at=None, size_bytes=1,
+                name=name, healthy=name not in self.unreadable,
+                records=name not in self.unreadable, reason="", last_write_at=None, size_bytes=1,
                 disk_free_bytes=1,
             )
             for name in self.names

@@ -3,7 +3,8 @@
 Rules
 - Each round stands alone: one that fails is logged with its code, raises its alert, and the next comes on time.
 - The span of a reconciliation begins where the last complete one ended, so that nothing falls between two.
-- A device that can not record is an alert within a minute (R8.2-2); the disk reserve is held while there is room.
+- A device that can not record is an alert within a minute (R8.2-2); while none is proved to, leases and intake stop
+  (:mod:`byokeep.flows.store_recording`). The disk reserve is held while there is room.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.expire import expire
 from byokeep.flows.reconcile import SETTLE, reconcile
 from byokeep.flows.scheduled import move_scheduled
+from byokeep.flows.store_recording import probe
 from byokeep.flows.tombstones import keep
 from byokeep.telemetry.log import get_log
 
@@ -30,7 +32,7 @@ CHECKPOINT_S: Final = 60.0
 COPY_S: Final = 5.0
 RECONCILE_S: Final = 20.0
 FIRST_RECONCILE_S: Final = SETTLE.total_seconds() + 2.0
-PROBE_S: Final = 20.0
+PROBE_S: Final = 5.0
 STORE_S: Final = 1.0
 EXPIRE_S: Final = 5.0
 TOMBSTONES_S: Final = 5.0
@@ -94,9 +96,11 @@ class Rounds:
         self._reconciled = found.until
 
     async def _probe(self) -> None:
-        devices = await self._app.store_audit.devices()
+        devices = await probe(self._app)
         if not devices:
             await raise_alert(self._app, reason="no_audit_device", key="audit/devices", severity="critical")
+        if not any(device.records for device in devices):
+            await raise_alert(self._app, reason="store_not_recording", key="audit/recording", severity="critical")
         for device in devices:
             if not device.healthy:
                 get_log().warning("audit_device_unhealthy", component=device.name, reason=device.reason)

@@ -85,6 +85,8 @@ _OF_ALERT: Final = {
     "write_unexplained": "somebody wrote to the store past byokeep: treat it as tampering, runbook section 8.2.",
     "reconcile_unknown": "the store's audit could not be compared; run `byokeep audit reconcile`.",
     "audit_device_unhealthy": "see runbook section 8.2, then run `byokeep audit health`.",
+    "store_not_recording": "no device of the store's audit records, so nothing is leased or taken in; `byokeep audit"
+    " health`, runbook section 8.2. It goes on by itself.",
     "no_audit_device": "the store records nothing; see runbook section 8.2.",
     "audit_log_broken": "treat it as tampering: keep database and checkpoints as they are, run `byokeep audit verify`.",
     "audit_copy_diverged": "treat it as tampering: keep both as they are, run `byokeep audit verify`.",

@@ -57,6 +57,17 @@ class Limits:
     profile_rekey_days: int = 0
 
 
+@dataclass(slots=True, kw_only=True)
+class StoreRecording:
+    """What the broker last proved of the store's audit; nothing at first (:mod:`byokeep.flows.store_recording`).
+
+    Attributes:
+        recorded_at: Monotonic seconds at which a probe began that found an audit device recording.
+    """
+
+    recorded_at: float = float("-inf")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
     """What every process has."""
@@ -104,4 +115,5 @@ class BrokerApp(App):
     artifacts: ArtifactStore
     records: ProfileRecords
     tombstones: Tombstones
+    store_recording: StoreRecording = field(default_factory=StoreRecording)
     drill: bool = False

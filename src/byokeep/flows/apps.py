@@ -24,6 +24,7 @@ from byokeep.core.ref import app_path
 from byokeep.core.secret import Secret
 from byokeep.flows.app import WebApp
 from byokeep.flows.permission import permit, recorded_rejections
+from byokeep.flows.store_recording import require_recorded
 from byokeep.ports import LoginInfo, Query, Row, Tx, Written
 
 _APP_ID: Final = re.compile(r"[!-~]{1,256}\Z")
@@ -126,6 +127,7 @@ async def set_app(
     """
     try:
         await permit(app, actor, Verb.APP_SET)
+        await require_recorded(app)
         async with recorded_rejections(app, actor, EventName.PLATFORM_APP_SET):
             info = need_oauth(find_login(app, login))
             _check(info, app_id, redirect_uri, secret)

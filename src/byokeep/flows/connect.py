@@ -34,6 +34,7 @@ from byokeep.flows.clients import require_active
 from byokeep.flows.connections import Connection
 from byokeep.flows.onboard import open_custody
 from byokeep.flows.permission import absent, permit, recorded_rejections, refuse
+from byokeep.flows.store_recording import require_recorded
 from byokeep.ports import LoginInfo, Query, Tx, Written
 
 LIFE_S: Final = 600  # seconds in which the person must have answered
@@ -106,6 +107,7 @@ async def start(
         Unavailable: Store or database; ``no_custodian``. Beginning again is safe.
     """
     await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
+    await require_recorded(app)
     async with recorded_rejections(app, actor, EventName.CONNECTION_STARTED, client_id=client_id):
         info = apps.need_oauth(apps.find_login(app, login))
         wish = _wish(info, account, purposes or (), wanted)
@@ -228,6 +230,7 @@ async def answer(app: WebApp, actor: Actor, client_id: ClientId, connection_id: 
         Unavailable: Store or database; the same answer may be brought again.
     """
     await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
+    await require_recorded(app)
     bad: Rejected | None = None
     async with recorded_rejections(app, actor, EventName.CONNECTION_ANSWERED, client_id=client_id):
         async with app.db.begin(client_id=client_id) as tx:

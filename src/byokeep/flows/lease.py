@@ -31,6 +31,7 @@ from byokeep.flows.permission import permit
 from byokeep.flows.record import record_params
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
+from byokeep.flows.store_recording import require_recording
 from byokeep.ports import Query, Row
 
 AUDIENCE: Final = "openbao"
@@ -119,11 +120,13 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
         Denied: ``not_permitted``, ``job_not_open``, ``client_not_active``, ``switch_closed``, ``switch_unknown``,
             ``missing_credential``, ``credential_not_usable``.
         RateLimited: ``too_many_leases``.
-        Unavailable: Database or store; nothing was released.
+        Unavailable: Database or store; nothing was released. ``store_not_recording``: no audit device of the store is
+            proved to record.
     """
     verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
     await permit(app, actor, verb)
     app.store_health.require()
+    require_recording(app)
     try:
         client_id = await client_of(app, "job", job_id)
         authorise(actor, verb, client_id=client_id)

@@ -47,6 +47,7 @@ from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.permission import permit, recorded_rejections
 from byokeep.flows.refs import get_ref, ref_from
 from byokeep.flows.sops import SopRun, sop_from
+from byokeep.flows.store_recording import require_recorded
 from byokeep.ports import Query, Tx, Written
 
 DEFAULT_DAYS: Final = 90
@@ -133,6 +134,7 @@ async def onboard(
     """
     try:
         await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
+        await require_recorded(app)
         async with recorded_rejections(app, actor, EventName.KEY_WRITE, client_id=client_id):
             known = parse_provider(provider)
             if known not in API_PROVIDERS:

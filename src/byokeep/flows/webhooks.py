@@ -37,6 +37,7 @@ from byokeep.flows.fingerprints import PUT as WATCH
 from byokeep.flows.onboard import DEFAULT_DAYS
 from byokeep.flows.permission import permit, recorded_rejections
 from byokeep.flows.refs import move, ref_from
+from byokeep.flows.store_recording import require_recorded
 from byokeep.ports import Query, Row, Tx
 
 MAX_KEEP_S: Final = 30 * 86_400  # how long a previous secret may hold at most
@@ -114,6 +115,7 @@ async def store_secret(
     """
     try:
         await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
+        await require_recorded(app)
         async with recorded_rejections(app, actor, EventName.WEBHOOK_STORED, client_id=client_id):
             place = _place(client_id, provider)
             if not 0 <= keep_previous_s <= MAX_KEEP_S:

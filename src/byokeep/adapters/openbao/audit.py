@@ -120,11 +120,11 @@ class FileStoreAudit:
 
     async def _device(self, name: str, before: _Look, marker: str, failed: str, until: float) -> DeviceHealth:
         path = self._files[name]
-        reason = failed or await self._written(name, before, marker, until)
+        reason, records = (failed, False) if failed else await self._written(name, before, marker, until)
         after = await asyncio.to_thread(_look, path)
         reason = reason or after.problem or ("disk_low" if after.free < self._min_free else "")
-        if not reason and not await _synced(path, self._deadline_s):
-            reason = "hung"
+        if records and not await _synced(path, self._deadline_s):
+            reason, records = reason or "hung", False
         return DeviceHealth(
             name=name,
             healthy=not reason,
@@ -132,26 +132,26 @@ class FileStoreAudit:
             last_write_at=datetime.fromtimestamp(after.written, UTC) if after.written else None,
             size_bytes=after.size,
             disk_free_bytes=after.free,
+            records=records,
             recording_since=await asyncio.to_thread(audit_entries.first_time, path),
         )
 
-    async def _written(self, name: str, before: _Look, marker: str, until: float) -> str:
-        """Return why the marker was not found behind the size seen before; empty when it was."""
+    async def _written(self, name: str, before: _Look, marker: str, until: float) -> tuple[str, bool]:
+        """Return what is wrong, and whether the marker was found behind the size seen before."""
         if before.problem:
-            return before.problem
-        if self._first.setdefault(name, before.inode) != before.inode:
-            return "inode_changed"
+            return before.problem, False
+        moved = "inode_changed" if self._first.setdefault(name, before.inode) != before.inode else ""
         path = self._files[name]
         while True:
             now = await asyncio.to_thread(_look, path)
             if now.problem or now.inode != before.inode:
-                return now.problem or "inode_changed"
+                return now.problem or "inode_changed", False
             if now.size < before.size:
-                return "truncated"
+                return "truncated", False
             if await asyncio.to_thread(_holds, path, before.size, marker.encode()):
-                return ""
+                return moved, True
             if time.monotonic() >= until:
-                return "not_written"
+                return moved or "not_written", False
             await asyncio.sleep(_POLL_S)
 
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from byokeep.adapters.postgres.columns import SCHEMA, metadata
 from byokeep.adapters.postgres.columns import at as _at
@@ -88,6 +89,8 @@ def _display_name() -> CheckConstraint:
 
 installation = Table(
     "installation", metadata, _id(), _text("environment"), _at("created_at"),
+    # When the broker last proved that an audit device of the store records; web reads it before it writes a value.
+    _at("store_recorded_at", nullable=True),
     Column("singleton", Boolean, nullable=False, unique=True, server_default=text("true")),
     CheckConstraint("singleton", name="singleton"),
     _one_of("environment", "production", "staging", "development"),
@@ -246,6 +249,9 @@ lease = Table(
     Column("job_id", Uuid, nullable=False), Column("runner_id", Uuid, nullable=False),
     _text("kind"), _words("secrets"), Column("jwt_iat", BigInteger, nullable=False),
     Column("jwt_exp", BigInteger, nullable=False), _at("issued_at"), _at("expires_at"),
+    # What its holder says that it did at the store: logins, and reads of each secret (flows/lease_use.py).
+    Column("used_logins", Integer, nullable=True), Column("used_reads", JSONB, nullable=True),
+    _at("used_at", nullable=True),
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
     ForeignKeyConstraint(["client_id", "job_id"], ["byokeep.job.client_id", "byokeep.job.id"]),
     Index("lease_issued_at_ix", "issued_at"), Index("lease_client_issued_at_ix", "client_id", "issued_at"),

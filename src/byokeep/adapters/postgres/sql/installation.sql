@@ -3,6 +3,15 @@
 -- name: installation_get
 SELECT id, environment FROM byokeep.installation;
 
+-- name: store_recording_proved
+-- The broker has just proved that the store records (flows/store_recording.py).
+UPDATE byokeep.installation SET store_recorded_at = clock_timestamp() WHERE id = :installation_id
+RETURNING id;
+
+-- name: store_recording
+SELECT store_recorded_at > clock_timestamp() - make_interval(secs => :holds_s) AS recording
+  FROM byokeep.installation WHERE id = :installation_id;
+
 -- name: installation_create
 -- One row at most: the second of two first starts gets nothing back and reads the winner's.
 INSERT INTO byokeep.installation (id, environment) VALUES (:id, :environment)

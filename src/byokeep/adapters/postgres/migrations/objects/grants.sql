@@ -78,6 +78,8 @@ GRANT UPDATE (identified_at, identity, lanes) ON byokeep.platform_account TO byo
 GRANT INSERT ON byokeep.job, byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert,
     byokeep.audit_epoch TO byokeep_broker;
 GRANT UPDATE (state, reason, closed_at, sealing_at) ON byokeep.job TO byokeep_broker;
+GRANT UPDATE (used_logins, used_reads, used_at) ON byokeep.lease TO byokeep_broker;
+GRANT UPDATE (store_recorded_at) ON byokeep.installation TO byokeep_broker;
 GRANT INSERT, UPDATE ON byokeep.profile_opening TO byokeep_broker, byokeep_worker;
 GRANT INSERT ON byokeep.profile_generation TO byokeep_broker, byokeep_worker;
 GRANT UPDATE (generation, state, reason, epoch, due_at, due_cause) ON byokeep.profile TO byokeep_broker;

@@ -1,0 +1,59 @@
+"""What the broker's own probe last proved of the secret store, and who must not go on without that proof.
+
+Rules
+- Nothing is proved until a probe has proved it, and a proof ages: leases and the intake of values fail closed.
+- One device that records is enough. Kills, revocations and the end of jobs never ask here.
+- The hot path reads a number in memory; ``web``, another process, reads the broker's last proof in the database.
+- It opens again by itself: with the next probe that finds its mark in a device's file.
+
+It may not read a value or repair a device.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from byokeep.core.errors import Unavailable
+from byokeep.flows.app import App, BrokerApp
+from byokeep.ports import DeviceHealth, Query
+
+RECORDED_FOR_S: Final = 15.0  # seconds for which a proof holds: three probes of :mod:`byokeep.broker.rounds`
+_PROVED: Final = Query("store_recording_proved", lambda row: row["id"])
+_RECORDING: Final = Query("store_recording", lambda row: row["recording"] is True)
+
+
+async def probe(app: BrokerApp) -> list[DeviceHealth]:
+    """Probe every audit device of the store and keep what it proves, here and for ``web``.
+
+    Raises:
+        Unavailable: The database; what was proved holds in this process all the same.
+    """
+    began = app.clock.monotonic()
+    devices = await app.store_audit.devices()
+    if any(device.records for device in devices):
+        app.store_recording.recorded_at = began
+        async with app.db.begin() as tx:
+            await tx.one(_PROVED, installation_id=app.installation_id)
+    return devices
+
+
+def require_recording(app: BrokerApp) -> None:
+    """Refuse while no audit device of the store is proved to record.
+
+    Raises:
+        Unavailable: ``store_not_recording``.
+    """
+    if app.clock.monotonic() - app.store_recording.recorded_at > RECORDED_FOR_S:
+        raise _refusal()
+
+
+async def require_recorded(app: App) -> None:
+    """As :func:`require_recording`, by the broker's last proof in the database; before a value is written."""
+    asked = {"installation_id": app.installation_id, "holds_s": RECORDED_FOR_S}
+    if await app.db.read(_RECORDING, asked) != [True]:
+        raise _refusal()
+
+
+def _refusal() -> Unavailable:
+    step = "No audit device of the store is proved to record: see `byokeep audit health`. Kills still work."
+    return Unavailable("store_not_recording", next_step=step, retry_after_s=1)

@@ -1,0 +1,81 @@
+"""A store that may not record: nothing is leased and no value is taken in; kills go on; it comes back by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from byokeep.adapters.openbao.audit import FileStoreAudit
+from byokeep.adapters.openbao.embedded import audit_files
+from byokeep.broker.rounds import Rounds
+from byokeep.core.model import ClientId, Provider
+from byokeep.core.ref import SecretRef
+from byokeep.flows.app import StoreRecording
+from byokeep.flows.store_recording import RECORDED_FOR_S
+from tests.support.web import Desk
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+
+
+class Full:
+    """No reserve to hold."""
+
+    def hold(self) -> bool:
+        return True
+
+
+class Blind(FileStoreAudit):
+    """Looks for the marks where no device writes: what the broker sees of a store without its audit devices."""
+
+    def __init__(self, desk: Desk) -> None:
+        files = audit_files(desk.stand.store.home)
+        elsewhere = {name: desk.stand.home / f"{name}.jsonl" for name in files}
+        for path in elsewhere.values():
+            path.touch()
+        super().__init__(desk.stand.app.store_audit._login, elsewhere, deadline_s=0.1)  # type: ignore[attr-defined]
+
+
+@pytest.mark.req("R8.2-3")
+async def test_without_proof_that_the_store_records_nothing_is_leased_or_taken_in(desk: Desk) -> None:
+    """Proof too old: leases and intake answer 503, no version is written, a kill works; one probe opens both again."""
+    stand, state = desk.stand, desk.stand.app.store_recording
+    client = await stand.client("openai")
+    other = await stand.client()
+    job = await stand.job(client)
+    blind = Rounds(replace(stand.app, store_audit=Blind(desk)), Full())
+    sighted = Rounds(stand.app, Full())
+    await stand.lease(job)
+
+    state.recorded_at = stand.app.clock.monotonic() - RECORDED_FOR_S - 1
+    desk.sql("UPDATE byokeep.installation SET store_recorded_at = now() - interval '16 seconds'")
+    await blind._probe()  # finds no mark, so it proves nothing
+    assert "store_not_recording" in stand.alerts()
+    status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert (status, reply["code"]) == (503, "store_not_recording")
+    for path in (f"/v1/clients/{other}/providers/openai/value", f"/v1/clients/{other}/providers/x/webhook"):
+        status, reply = await desk.call("PUT", path, "operator", raw=desk.canary())
+        assert (status, reply["code"]) == (503, "store_not_recording"), path
+    place = SecretRef(ClientId(other), Provider.OPENAI)
+    assert await stand.intake.current_version(place) == 0
+    assert desk.sql("SELECT count(*) FROM byokeep.sop_run") == "0"
+    wish = {"client_id": str(other), "reason": "test"}
+    status, reply = await stand.call("POST", "/v1/switches/close", "operator", wish)
+    assert status == 200, reply
+
+    await sighted._probe()
+    await stand.lease(job)
+    third = await stand.client()
+    assert (await desk.put(third, desk.canary()))[0] == 202
+
+
+async def test_a_new_broker_has_no_proof(desk: Desk) -> None:
+    """Before its first probe, and when no device is declared, nothing is leased."""
+    stand = desk.stand
+    client = await stand.client("openai")
+    job = await stand.job(client)
+    stand.app.store_recording.recorded_at = StoreRecording().recorded_at
+    none = FileStoreAudit(stand.app.store_audit._login, {})  # type: ignore[attr-defined]
+    await Rounds(replace(stand.app, store_audit=none), Full())._probe()
+    assert set(stand.alerts()) == {"no_audit_device", "store_not_recording"}
+    assert (await stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 503
