@@ -47,6 +47,9 @@ _PUBLIC: Final = re.compile(
 )
 _APPLE: Final = re.compile(rb"[a-p]{32}")  # the id of a Chromium extension
 _STATEMENT: Final = "https://byokeep.dev/"
+_DIGIT: Final = re.compile(rb"[0-9]")
+_LETTERS: Final = re.compile(rb"[A-Za-z0-9]{12,}")
+_NO_VALUE: Final = (b"$", b"{", b"<", b"%", b"[", b"*")  # what begins a variable, a template, a mask
 _LONG_PIECE: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z0-9]{20,}(?![A-Za-z0-9])")
 _PIECE_BITS: Final = 6.0
 _LEAST_RUN: Final = 32
@@ -65,6 +68,18 @@ def _chance(value: bytes) -> bool:
     if drawn(value) or any(drawn(piece, _PIECE_BITS) for piece in _LONG_PIECE.findall(value)):
         return True
     return any(re.search(rb"[a-fA-F]", part) for part in _LONG_HEX.findall(value))
+
+
+def _holds_key(value: bytes) -> bool:
+    """Whether a piece of a value that looks like a name was drawn: `live_<hex>`, `my_<letters and digits>`."""
+    if value.startswith(_NO_VALUE):
+        return False
+    pieces = [piece for piece in _LETTERS.findall(value) if not piece.isdigit()]
+    return any((_HEX.fullmatch(piece) and _mixed_hex(piece)) or drawn(piece, _CERTAIN) for piece in pieces)
+
+
+def _mixed_hex(piece: bytes) -> bool:
+    return len(set(piece)) >= 6 and len(_DIGIT.findall(piece)) >= 3
 
 
 def opaque(match: re.Match[bytes], group: int) -> bool:
@@ -99,11 +114,15 @@ def keyed(match: re.Match[bytes], group: int) -> bool:
         len(value) < 6
         or value.isdigit()
         or b" " in value
-        or _PLACEHOLDER.fullmatch(value)
         or _CHALLENGE.fullmatch(value)
+        or _MASK.fullmatch(value)
     ):
         return False
     if len(value) >= 8 and _IN_MASK.search(match.string[max(0, match.start(group) - 48) : match.start(group)]):
+        return False
+    if _holds_key(value):
+        return True
+    if _PLACEHOLDER.fullmatch(value):
         return False
     if _WORDS.fullmatch(value):
         return len(value) >= 16 and _chance(value)
@@ -227,6 +246,15 @@ _SCHEME: Final = re.compile(
     rb"privatetoken|goog4-[a-z0-9-]+|sso-key|hoba|mutual|scram-[a-z0-9-]+|vapid|bot|jwt|zoho-oauthtoken|klaviyo-api-key)"
     rb"(?:(?:[ \t]|%20|\+|\\t)+|[ \t]*\r?\n[ \t]+|(?:\\r)?\\n[ \t]+|$)"
 )
+_ANY_SCHEME: Final = re.compile(rb"([A-Za-z][A-Za-z0-9_.!#$&*/^-]{0,39}):?(?:(?:[ \t]|%20|\+|\\t)+|[ \t]*\r?\n[ \t]+)")
+_PARAMETERS: Final = re.compile(rb"[A-Za-z][A-Za-z0-9_-]{0,40}=")
+_SET: Final = re.compile(rb"=[\"']?([^\"',;&\s\\]+)")
+# Words that begin a sentence about authorization rather than a header.
+_PROSE: Final = frozenset(
+    b"a access account action and as at by check client code denied denies error failed failure for from granted "
+    b"grants group has header in is it missing no not of on policy refused request required requires role rule scope "
+    b"see service session state status succeeded the to type unit user uses was when with".split()
+)
 _WHOLE: Final = frozenset((b"digest", b"hawk", b"mac", b"signature", b"oauth", b"gnap", b"hoba", b"mutual", b"vapid"))
 _WORD: Final = re.compile(rb"[^\x00-\x20\"',;)\]}<>|`\\]+")
 _TOKEN_IS: Final = re.compile(rb"token=\\{0,7}[\"']?")
@@ -242,6 +270,8 @@ def authorization(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
         closing = re.compile(rb"(?<!\\)" + quote).search(text, start, end)
         end = closing.start() if closing else end
     scheme = _SCHEME.match(text, start, end)
+    if scheme is None and (found := _under_any_scheme(text, start, end)):
+        return [found]
     word = scheme[1].lower() if scheme else b""
     at = scheme.end() if scheme else start
     token = _TOKEN_IS.match(text, at, end)
@@ -256,6 +286,33 @@ def authorization(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
     if scheme is None and (shown.isdigit() or len(shown) < 6 or _CODE.fullmatch(shown) or _WORDS.fullmatch(shown)):
         return []
     return [] if _WORDS.fullmatch(shown) and quote not in (b'"', b"'") else [value.span()]
+
+
+def _under_any_scheme(text: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """Return the credentials after a scheme that nobody listed, with all its parameters."""
+    scheme = _ANY_SCHEME.match(text, start, end)
+    if scheme is None or (len(scheme[1]) >= _LEAST_CERTAIN and _chance(scheme[1])):
+        return None  # no scheme, or a credential without one
+    several = _PARAMETERS.match(text, scheme.end(), end)
+    value = (_LINE if several else _WORD).match(text, scheme.end(), end)
+    if value is None or _PLACEHOLDER.fullmatch(value[0]) or _CHALLENGE.fullmatch(value[0]):
+        return None
+    prose = scheme[1].lower() in _PROSE
+    parts = _SET.findall(value[0][:4096]) if several else [value[0].rstrip(b".:")]
+    return value.span() if any(_credential(part, prose) for part in parts) else None
+
+
+def _credential(value: bytes, prose: bool) -> bool:
+    """Whether a word after a scheme is a credential; after a word of a sentence only what was drawn is one."""
+    if prose and (_UUID.fullmatch(value) or _HEX.fullmatch(value)):
+        return False
+    if len(value) >= _LEAST_CERTAIN and (_chance(value) or _holds_key(value)):
+        return True
+    if prose or len(value) < 6 or value.isdigit() or _WORDS.fullmatch(value):
+        return False
+    if _PLACE.fullmatch(value) or _PLACEHOLDER.fullmatch(value):
+        return False
+    return len(value) >= 8 and _DIGIT.search(value) is not None
 
 
 _CALL: Final = re.compile(rb"[A-Za-z_.]{1,80}\(.*|\{[A-Za-z_.]{0,80}\}.*", re.S)
