@@ -9,11 +9,12 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 PYTEST_ARGS ?=
 JOBS ?= 2
+MUTANTS ?=
 PY := .venv/bin/python
 MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml
 STAMP := .venv/.stamp-$(shell (echo '$(CURDIR)'; cat $(MADE_FROM)) | cksum | cut -d' ' -f1)
 
-.PHONY: help demo test check bench requirements campaign chromium softhsm watchers lock clean
+.PHONY: help demo test check bench requirements mutants campaign chromium softhsm watchers lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -32,6 +33,10 @@ bench: $(STAMP) ## Measure, beside the peers and the bare engines
 	@$(PY) -m benchmarks
 
 requirements: $(STAMP) ## Write docs/requirements.md: which requirement is asserted by which test
+	@$(PY) -m tools.requirements
+
+mutants: chromium softhsm watchers ## See whether the tests notice faults: MUTANTS='R1.3-1 pure:ref' selects
+	@$(PY) -m tools.mutants --jobs $(JOBS) $(MUTANTS)
 	@$(PY) -m tools.requirements
 
 campaign: chromium softhsm watchers ## Run the long randomised tests

@@ -4,13 +4,15 @@ The ids are in docs/requirement-ids.tsv (id, text, scope), the reasons for uncov
 docs/requirement-notes.tsv (id, reason). A test claims ids with ``@pytest.mark.req("R5.1-3", ...)`` as a decorator of
 the test function. The claims are read from the syntax tree, so nothing is imported or run. An unknown id, a claim that
 is no decorator of a test, a claim by a test that asserts nothing, a double row and a reason for a covered id are
-faults. ``--check`` writes nothing and fails when the document differs from what would be written.
+faults. ``--check`` writes nothing and fails when the document differs from what would be written. What `make mutants`
+found last (docs/mutants.tsv) is shown at the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -20,6 +22,7 @@ from tools.tree import ROOT, Fault, python_files
 IDS = "docs/requirement-ids.tsv"
 NOTES = "docs/requirement-notes.tsv"
 DOCUMENT = "docs/requirements.md"
+MUTANTS = "docs/mutants.tsv"
 SCOPES = ("core", "later")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -153,7 +156,40 @@ def totals(rows: list[Row], tests: dict[str, list[str]]) -> dict[str, tuple[int,
     return counted
 
 
-def document(rows: list[Row], notes: dict[str, str], tests: dict[str, list[str]]) -> str:
+def noticed(root: Path) -> list[str]:
+    """The lines that say what `make mutants` found when it ran last; none when it never did."""
+    path = root / MUTANTS
+    found = [line.split("\t") for line in path.read_text().splitlines()] if path.is_file() else []
+    by_id: dict[str, list[list[str]]] = {}
+    pure: list[list[str]] = []
+    for cells in found:
+        if len(cells) == 6 and cells[0] == "pure":
+            pure.append(cells)
+        elif len(cells) == 6 and cells[0] == "fault":
+            for name in cells[2].split():
+                by_id.setdefault(name, []).append(cells)
+    if not by_id and not pure:
+        return []
+    lines = [
+        "", "## Whether the tests notice", "",
+        "Written from docs/mutants.tsv, which `make mutants` writes: faults made by hand in a copy of the tree",
+        "(tests/mutants/faults.toml), and mutants of the pure modules. The date is that of the last run.",
+    ]  # fmt: skip
+    if by_id:
+        lines += ["", "| id | faults | caught | last run |", "|---|---|---|---|"]
+    for name, those in sorted(by_id.items()):
+        caught = sum(cells[4] in ("caught", "timeout") for cells in those)
+        lines.append(f"| {name} | {len(those)} | {caught} | {max(cells[3] for cells in those)} |")
+    if pure:
+        lines += ["", "| pure module | mutants | noticed | share | last run |", "|---|---|---|---|---|"]
+    for _, module, _, date, few, of in sorted(pure):
+        lines.append(f"| `core/{module}.py` | {of} | {few} | {100 * int(few) / int(of):.1f} % | {date} |")
+    return lines
+
+
+def document(
+    rows: list[Row], notes: dict[str, str], tests: dict[str, list[str]], last: Sequence[str] = ()
+) -> str:
     """The text of docs/requirements.md."""
     titles = {"core": "In this release", "later": "Not in this release"}
     lines = [
@@ -170,7 +206,7 @@ def document(rows: list[Row], notes: dict[str, str], tests: dict[str, list[str]]
                 shown = "<br>".join(f"`{test.removeprefix('tests/')}`" for test in sorted(set(tests.get(row.id, []))))
                 cells = [row.id, row.text, shown, notes.get(row.id, "")]
                 lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *last]) + "\n"
 
 
 def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
@@ -180,7 +216,7 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--uncovered", action="store_true", help="list the uncovered rows of this release")
     options = parser.parse_args(argv)
     rows, notes, tests, faults = gather(root)
-    text = document(rows, notes, tests)
+    text = document(rows, notes, tests, noticed(root))
     path = root / DOCUMENT
     if not options.check:
         path.write_text(text)

@@ -129,6 +129,7 @@ async def test_no_spelling_of_a_path_opens_another_secret(bao: Bao) -> None:
                     assert json.loads(body)["data"]["data"]["value"] == "canary-own-openai", (spelling, method)
 
 
+@pytest.mark.req("R4.1-9")
 async def test_web_and_broker_read_no_value_by_any_spelling(bao: Bao) -> None:
     """The processes that may write or see versions get no value out, whatever the path looks like."""
     own, other = uuid.uuid4(), uuid.uuid4()

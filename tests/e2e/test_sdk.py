@@ -17,6 +17,7 @@ from byokeep.client import ClientSettings, ItemResult, Job, Keep, NotDone
 from byokeep.client.settings import parse_address, read_token
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.wire.openbao import read_secret
 from tests.support.broker import Stand, standing
 from tests.support.false_store import false_store
 from tests.support.postgres import drop_database, fresh_database, short_home
@@ -180,10 +181,26 @@ FAULTS = ["403", "500", "garbage", "truncated", "empty", "no_value", "other_vers
           "login_500", "down"]  # fmt: skip
 
 
-@pytest.mark.req("R1.5-1")
-async def test_no_secret_no_effect(postgres_server: Any, store: Any) -> None:
-    """For every way a read can fail the job is blocked with a code, nothing is done, and an alert is open."""
+def key_lies_about(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A good key under the names where programs look for one: variables, and files here and at home."""
+    for name in ("OPENAI_API_KEY", "OPENAI_KEY", "OPENAI", "BYOKEEP_OPENAI", "BYOKEEP_SECRET_OPENAI"):
+        monkeypatch.setenv(name, "made-up-value-elsewhere")
+    monkeypatch.setenv("HOME", str(place))
+    monkeypatch.chdir(place)
+    for name in ("openai", ".openai", "openai.key", ".config/byokeep/openai", ".cache/byokeep/openai"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text("made-up-value-elsewhere")
+    (place / ".env").write_text("OPENAI_API_KEY=made-up-value-elsewhere\n")
+
+
+@pytest.mark.req("R1.5-1", "R1.3-1")
+async def test_no_secret_no_effect(
+    postgres_server: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For every way a read can fail the job is blocked with a code, nothing is done, and an alert is open; a good key
+    in the environment or in a file is not taken instead."""
     database, home = fresh_database(postgres_server), short_home()
+    key_lies_about(tmp_path, monkeypatch)
     try:
         async with (
             false_store(home / "s.sock") as (fake, address),
@@ -219,13 +236,43 @@ async def test_no_secret_no_effect(postgres_server: Any, store: Any) -> None:
         drop_database(database)
 
 
+@pytest.mark.req("R1.5-3")
+async def test_a_value_that_arrives_after_the_lease_ended_is_not_handed_out(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read that was under way when the lease lapsed or was denied ends in a refusal; its value is wiped, not kept."""
+    client = await ready(stand)
+    arrived: list[Secret] = []
+    ends = [lambda lease: setattr(lease, "valid_until", 0.0), lambda lease: lease._end(Denied("switch_closed"))]
+    for end in ends:
+        async with stand.keep(attempts=1) as keep, keep.job(client=client, **USE) as job:
+
+            async def late(*asked: Any, held: Any = job.lease, ended: Any = end) -> Secret:
+                value = await read_secret(*asked)
+                ended(held)
+                arrived.append(value)
+                return value
+
+            with monkeypatch.context() as patched:
+                patched.setattr("byokeep.client.lease.read_secret", late)
+                with pytest.raises(ByokeepError) as caught:
+                    await job.secret("openai")
+            assert caught.value.code in ("lease_lapsed", "switch_closed")
+            assert job.lease.cached == {}
+    assert len(arrived) == len(ends)
+    assert all(value.wiped for value in arrived)
+
+
 @pytest.mark.req("R1.5-1")
 async def test_a_key_that_is_no_longer_good_blocks(stand: Stand) -> None:
-    """At the real store: a destroyed version, a revoked, expired or unverified key, and an expired lease all block."""
+    """At the real store: a destroyed version, a revoked, suspended, expired or unverified key, and an expired lease
+    all block."""
     client = await ready(stand)
     row = f"WHERE client_id = '{client}'"
     for change, undo, code in (
         ("state = 'compromised'", "state = 'active'", "credential_not_usable"),
+        ("state = 'suspended'", "state = 'active'", "credential_not_usable"),
+        ("state = 'pre_activation'", "state = 'active'", "credential_not_usable"),
         ("verification = 'failed'", "verification = 'verified'", "credential_not_usable"),
         ("expires_at = now()", "expires_at = NULL", "credential_not_usable"),
         ("version = 7", "version = 1", "store_not_found"),

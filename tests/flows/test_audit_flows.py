@@ -13,12 +13,13 @@ import pytest
 
 from byokeep.client.verify import read_keys, verify_consistency, verify_epochs, verify_export, verify_proof
 from byokeep.core.audit import parse_lines, verify_chain
-from byokeep.core.errors import Denied, Integrity, NotFound, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, Integrity, NotFound, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.note import open_checkpoint
 from byokeep.flows.audit import check_heartbeat, checkpoint, note_keys, origin, public_keys
 from byokeep.flows.audit_out import client_proof, copy, export
+from byokeep.flows.audit_read import Window, read_audit
 from byokeep.flows.audit_verify import verify
 from tests.support.audit_broker import Broker, audit_broker, on_database
 from tests.support.postgres import FreshDatabase
@@ -298,6 +299,22 @@ async def test_an_export_is_on_record_before_its_first_line(broker: Broker) -> N
         with pytest.raises(Unavailable):
             await export(broker.app, broker.auditor, ALICE)
     assert int(await broker.sql("SELECT count(*) FROM byokeep.audit_record")) == int(count) + 1
+
+
+@pytest.mark.req("R1.4-4")
+async def test_a_query_is_on_record_before_anything_is_read(broker: Broker) -> None:
+    """Each look at a chain has its record; when that cannot be written, nothing is shown."""
+    await filled(broker)
+    append = "FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea)"
+    for client in (ALICE, None):
+        shown = await read_audit(broker.app, broker.auditor, client, Window())
+        assert shown
+        assert await broker.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'audit.read'") != "0"
+        await broker.sql(f"REVOKE EXECUTE ON {append} FROM byokeep_broker")
+        with pytest.raises(ByokeepError):
+            await read_audit(broker.app, broker.auditor, client, Window())
+        await broker.sql(f"GRANT EXECUTE ON {append} TO byokeep_broker")
+    assert await broker.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'audit.read'") == "2"
 
 
 async def test_an_export_of_a_damaged_chain_stops_at_the_damage(broker: Broker) -> None:

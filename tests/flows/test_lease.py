@@ -66,7 +66,48 @@ async def test_a_lease_opens_its_clients_declared_secret_and_nothing_else(stand:
     assert f"kv/data/clients/{client}/providers/heygen" in denied
 
 
-@pytest.mark.req("R4.1-2", "S-VAULT-7")
+@pytest.mark.req("R4.1-1", "R3.2-3")
+async def test_a_reference_that_points_elsewhere_is_not_leased(stand: Stand) -> None:
+    """A row that names another client's place, or another provider's, gives no lease at all, of a key or a webhook."""
+    client, other = await stand.client("openai"), await stand.client("openai")
+    own = f"vault://kv/clients/{client}/providers/openai"
+    stand.db.sql("ALTER TABLE byokeep.credential_ref DROP CONSTRAINT credential_ref_secret_ref_ck")
+    job = await stand.job(client)
+    for place in (own.replace(str(client), str(other)), own.replace("openai", "anthropic")):
+        stand.db.sql(f"UPDATE byokeep.credential_ref SET secret_ref = '{place}' WHERE client_id = '{client}'")
+        status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+        assert (status, reply["code"]) == (403, "credential_not_usable"), place
+    stand.db.sql(f"UPDATE byokeep.credential_ref SET secret_ref = '{own}' WHERE client_id = '{client}'")
+    assert (await stand.lease(job))["secrets"]["openai"]["path"] == own.removeprefix("vault://")
+    stand.db.sql(
+        "INSERT INTO byokeep.credential_ref (id, client_id, provider, kind, purpose, environment, secret_ref, version,"
+        " state, verification, risk, created_by, rotation_due_at) SELECT gen_random_uuid(), client_id, provider,"
+        f" 'webhook_signing_secret', 'webhook', environment, '{own.replace(str(client), str(other))}/webhook', 1,"
+        f" 'active', 'verified', risk, created_by, rotation_due_at FROM byokeep.credential_ref"
+        f" WHERE client_id = '{client}'"
+    )
+    status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert (status, reply["code"]) == (403, "credential_not_usable")
+
+
+@pytest.mark.req("R1.4-3")
+async def test_there_is_no_lease_without_its_record(stand: Stand) -> None:
+    """Each lease has its record; while none can be written, there is neither a lease nor a row of one."""
+    job = await stand.job(await stand.client("openai"))
+    lease = await stand.lease(job)
+    assert [json.loads(said)["object"] for said in stand.events("lease.issued", "intended")] == [lease["lease_id"]]
+    append = "FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea)"
+    rows = "SELECT count(*) FROM byokeep.lease"
+    before = stand.db.sql(rows)
+    stand.db.sql(f"REVOKE EXECUTE ON {append} FROM byokeep_broker")
+    status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert (status, reply["code"], "jwt" in reply) == (403, "database_denied", False)
+    assert stand.db.sql(rows) == before
+    stand.db.sql(f"GRANT EXECUTE ON {append} TO byokeep_broker")
+    await stand.lease(job)
+
+
+@pytest.mark.req("R4.1-2", "S-VAULT-7", "S-ASVS-27")
 async def test_a_job_is_leased_to_its_own_runner_only(stand: Stand) -> None:
     """Another runner with the job's or lease's id gets what no id gets, on every route, and it is recorded."""
     client = await stand.client("openai")
@@ -97,6 +138,25 @@ async def test_an_edited_lease_token_is_refused_by_the_store(stand: Stand) -> No
         claims = json.loads(base64.urlsafe_b64decode(body + "==")) | change
         forged = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
         assert await refused(lease | {"jwt": f"{head}.{forged}.{signature}"}, "openai") == "lease_refused"
+
+
+@pytest.mark.req("R4.1-2", "S-JWT-8")
+async def test_a_lease_token_is_short_and_of_this_installation_alone(stand: Stand) -> None:
+    """It names its job, client and secrets and lives for seconds; the same signed for another issuer opens nothing."""
+    client = await stand.client("openai")
+    job = await stand.job(client)
+    lease = await stand.lease(job)
+    claims = json.loads(base64.urlsafe_b64decode(lease["jwt"].split(".")[1] + "=="))
+    said = {name: claims[name] for name in ("sub", "job_id", "client_id", "lease_id", "kind", "secrets")}
+    assert said == {"sub": str(job), "job_id": str(job), "client_id": str(client), "lease_id": lease["lease_id"],
+                    "kind": "use", "secrets": ["openai"]}  # fmt: skip
+    assert claims["exp"] - claims["iat"] <= 3
+    assert claims["iat"] == claims["nbf"] == lease["epoch"]
+    now = int(time.time())
+    times = {"iat": now, "nbf": now, "exp": now + 3}
+    foreign = await stand.app.signer.sign_jwt(claims | times | {"iss": f"byokeep/{uuid4()}"})
+    assert await refused(lease | {"jwt": foreign}, "openai") == "lease_refused"
+    assert (await read(await stand.lease(job), "openai")).startswith(b"value-of-openai-")
 
 
 @pytest.mark.req("R4.1-3")

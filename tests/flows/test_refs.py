@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +17,7 @@ from byokeep.core.keystate import TRANSITIONS, KeyState
 from byokeep.core.model import ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
+from byokeep.flows.onboard import _LIVE, _RENEW
 from byokeep.web.app import create_app
 from tests.support.broker import Person
 from tests.support.postgres import FreshDatabase
@@ -28,8 +30,10 @@ pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "te
 async def test_a_reference_says_where_never_what(desk: Desk) -> None:
     """The fields of the runbook are there, set by the server, and nothing the caller says about them counts."""
     client = await desk.stand.client()
+    began = datetime.now(UTC)
     done = await desk.onboard(client)
     ref = await desk.ref(done["ref"])
+    assert began <= datetime.fromisoformat(ref["created_at"]) <= datetime.now(UTC)
     assert {"client_id", "provider", "secret_ref", "created_at", "created_by", "rotation_due_at"} <= set(ref)
     assert ref["created_by"] == str(desk.people["operator"].id)
     assert None not in (
@@ -38,6 +42,7 @@ async def test_a_reference_says_where_never_what(desk: Desk) -> None:
     )
     for query in (
         "?created_by=x",
+        "?created_at=2020-01-01T00:00:00Z",
         "?state=active",
         "?client_id=1",
         "?risk=low",
@@ -128,6 +133,16 @@ async def test_one_live_reference_for_each_place(desk: Desk) -> None:
     assert sorted(status for status, _ in replies) == [202, 409, 409]
     live = "SELECT count(*) FROM byokeep.credential_ref WHERE state IN ('pre_activation', 'active', 'suspended')"
     assert desk.sql(live) == "1"
+    # Retired while its next value was on the way: it is not brought back by that.
+    renewal = {"client_id": client, "version": 9, "risk": "standard", "created_by": desk.people["operator"].id,
+               "created_at": datetime.now(UTC), "rotation_due_at": datetime.now(UTC) + timedelta(days=9)}  # fmt: skip
+    for state in ("deactivated", "compromised", "destroyed"):
+        desk.sql(f"UPDATE byokeep.credential_ref SET state = '{state}' WHERE id = '{first['ref']}'")
+        async with desk.web.db.begin(client_id=client) as tx:
+            assert await tx.maybe(_RENEW, **renewal, id=UUID(first["ref"])) is None
+            assert (await tx.maybe(_LIVE, client_id=client, provider="openai")).id == UUID(second["ref"])
+    async with desk.web.db.begin(client_id=client) as tx:
+        assert (await tx.maybe(_RENEW, **renewal, id=UUID(second["ref"]))).version == 9
 
 
 @pytest.mark.req("R2.3-8")

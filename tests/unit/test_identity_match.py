@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byokeep.client.job import _one_account
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.identity import (
     OFFERED,
@@ -221,3 +223,15 @@ def test_what_a_person_picks_from_is_one_line_each_and_holds_no_secret() -> None
     assert offer(faces) == ("104 Acme<U+001B>[2J<U+000A>Bakery", "page_2 page.two", "105 -", "106 -")
     many = [Face(account_id=str(number), username=None, display_name="One") for number in range(OFFERED + 1)]
     assert len(offer(many)) == OFFERED == 40
+
+
+ONE = {"id": "104", "username": "acme.bakery", "display_name": "Acme Bakery"}
+
+
+@pytest.mark.req("R1.5-2")
+@pytest.mark.parametrize("seen", [None, [], [ONE, ONE], [ONE, ONE | {"id": "105"}], ["104"], {}, [{}]])
+def test_a_runner_reports_one_account_or_none(seen: Any) -> None:
+    """Of several accounts none is taken, the first neither: what is not exactly one account is reported as nothing."""
+    assert _one_account(seen) == dict.fromkeys(ONE)
+    assert _one_account([ONE]) == _one_account(ONE) == ONE
+    assert _one_account(ONE | {"username": "x" * 257})["username"] is None

@@ -179,6 +179,7 @@ def test_default_deny() -> None:
     assert set(GRANTS) == set(Verb)
 
 
+@pytest.mark.req("S-OWASP-23")
 def test_another_client_looks_like_none() -> None:
     """A client outside the assignment answers not_found, as if it did not exist."""
     mine, other = uuid4(), uuid4()
