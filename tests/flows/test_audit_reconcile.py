@@ -7,16 +7,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.core.errors import Denied
-from byokeep.core.events import EventName, Outcome
+from byokeep.broker.rounds import Rounds
+from byokeep.core.errors import ByokeepError, Denied
+from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
+from byokeep.flows import explain
+from byokeep.flows import reconcile as reconciling
 from byokeep.flows.lease import claims
 from byokeep.flows.reconcile import Reconciliation, reconcile
+from byokeep.ports import StoreEntry
 from tests.support.audit_broker import Broker, audit_broker
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import RUNNER, installation_sql
@@ -388,3 +393,124 @@ async def test_only_an_auditor_or_the_broker_itself_may_reconcile(scene: Scene) 
         actor = Actor(id=uuid4(), roles=frozenset({role}), clients=None, request_id=uuid4())
         with pytest.raises(Denied, match="not_permitted"):
             await reconcile(scene.broker.app, actor, since=scene.since)
+
+
+class NoReserve:
+    """No reserve to hold."""
+
+    def hold(self) -> bool:
+        return True
+
+
+async def a_round(scene: Scene) -> None:
+    """One round of a broker that has just started."""
+    await Rounds(scene.broker.app, NoReserve())._reconcile()
+
+
+async def reconciled_until(scene: Scene) -> datetime:
+    return await reconciling.resume(scene.broker.app)
+
+
+async def ran(scene: Scene, ago: timedelta) -> datetime:
+    """As if a broker had made its last complete run then."""
+    until = scene.broker.clock.now() - ago
+    await scene.broker.record(None, EventName.AUDIT_RECONCILED, reason="clean", until=until.isoformat())
+    return until
+
+
+async def test_what_happened_while_the_broker_was_down_is_found(scene: Scene) -> None:
+    """Forged logins of days in which no broker ran are found at its start, which goes on where the last run ended."""
+    ended = await ran(scene, timedelta(days=3))
+    scene.broker.store.logs.clear()
+    scene.at = ended - timedelta(seconds=60)
+    await _foreign_login(scene)  # was judged by the run before
+    for number in range(20):
+        scene.at = ended + timedelta(hours=3 * number, seconds=1)
+        await _foreign_login(scene)
+    scene.at = scene.broker.clock.now() - timedelta(minutes=1)
+    scene.read(scene.alice, lease="")
+    await a_round(scene)
+    assert await scene.broker.alerts() == ["login_unexplained", "read_without_lease"]
+    count = "SELECT count FROM byokeep.alert WHERE reason = 'login_unexplained'"
+    assert await scene.broker.sql(count) == "20"
+    assert scene.broker.clock.now() - await reconciled_until(scene) < timedelta(minutes=1)
+    assert await scene.broker.sql(count) == "20"
+
+
+async def test_the_first_round_ever_begins_with_the_installation(scene: Scene) -> None:
+    """Before any run is on record nothing since the installation is left out, and nothing before it is asked for."""
+    await scene.broker.sql("UPDATE byokeep.installation SET created_at = now() - interval '2 hours'")
+    for hours in (1, 3):
+        scene.at = scene.broker.clock.now() - timedelta(hours=hours)
+        await _foreign_login(scene)
+    await a_round(scene)
+    assert await scene.broker.alerts() == ["login_unexplained"]
+    assert await scene.broker.sql("SELECT count FROM byokeep.alert") == "1"
+
+
+@pytest.mark.parametrize("writer", ["byokeep_web", "byokeep_worker", "byokeep_auditor"])
+async def test_no_other_role_says_how_far_the_log_was_explained(scene: Scene, writer: str) -> None:
+    """The database takes that record from the broker alone; one that lies ahead of itself, or of a person, is none."""
+    until = await ran(scene, timedelta(minutes=2))
+    said = {"reason": "clean", "until": scene.broker.clock.now().isoformat()}
+    with pytest.raises(ByokeepError):
+        await scene.broker.record(None, EventName.AUDIT_RECONCILED, role=writer, **said)
+    await ran(scene, timedelta(days=-1))
+    event = Event(name=EventName.AUDIT_RECONCILED, actor=scene.broker.auditor, outcome=Outcome.OK, fields=said)
+    async with scene.broker.app.db.begin(every_client=True) as tx:
+        await tx.append(event)
+    assert await reconciled_until(scene) == until
+
+
+async def test_a_false_record_of_the_brokers_role_hides_nothing_while_it_runs(scene: Scene) -> None:
+    """The rounds go on where they were; that somebody wrote such a record is an alert."""
+    await ran(scene, timedelta(minutes=10))
+    rounds = Rounds(scene.broker.app, NoReserve())
+    scene.broker.clock.ahead = timedelta(seconds=-30)
+    await rounds._reconcile()
+    scene.at = scene.broker.clock.now() - timedelta(seconds=5)
+    await _foreign_login(scene)
+    scene.broker.clock.ahead = timedelta()
+    await ran(scene, timedelta(seconds=11))
+    await rounds._reconcile()
+    assert await scene.broker.alerts() == ["login_unexplained", "reconciled_by_another"]
+
+
+async def test_a_long_span_is_worked_through_in_parts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No part holds more than its bound and the seam; each is on record; nothing is left out or told twice."""
+    monkeypatch.setattr(reconciling, "MAX_ENTRIES", 40)
+    held: list[int] = []
+
+    def merge(entries: list[StoreEntry]) -> Any:
+        held.append(len(entries))
+        return explain.merge(entries)
+
+    monkeypatch.setattr(reconciling, "merge", merge)
+    ended = await ran(scene, timedelta(hours=6))
+    scene.broker.store.logs.clear()
+    for number in range(200):
+        scene.at = ended + timedelta(minutes=number + 1)
+        scene.read(scene.alice, lease="")
+    await a_round(scene)
+    assert await scene.broker.sql("SELECT count FROM byokeep.alert WHERE reason = 'read_without_lease'") == "200"
+    assert len(held) >= 200 * 2 // 40
+    assert max(held) <= 2 * 40 + 8
+    parts = "SELECT count(*) FROM byokeep.audit_record WHERE event = 'audit.reconciled' AND outcome = 'failed'"
+    assert int(await scene.broker.sql(parts)) == len(held)
+    assert await reconciled_until(scene) > ended + timedelta(hours=5)
+
+
+async def test_what_no_device_shows_is_not_passed_over(scene: Scene) -> None:
+    """While no log can be read the next run begins where this one did; with one of two it goes on."""
+    until, store = await ran(scene, timedelta(hours=1)), scene.broker.store
+    await _foreign_login(scene)
+    store.unreadable = {"a", "b"}
+    await a_round(scene)
+    assert await reconciled_until(scene) == until
+    store.unreadable = {"a"}
+    await a_round(scene)
+    assert await reconciled_until(scene) > until
+    assert await scene.broker.alerts() == ["login_unexplained", "reconcile_unknown", "store_audit_unread"]
+    until = await ran(scene, timedelta(minutes=4))
+    await a_round(scene)
+    assert await reconciled_until(scene) == until

@@ -2,7 +2,8 @@
 
 Rules
 - Each round stands alone: one that fails is logged with its code, raises its alert, and the next comes on time.
-- The span of a reconciliation begins where the last complete one ended, so that nothing falls between two.
+- The span of a reconciliation begins where the last complete one ended, also across starts: that stands on record. A
+  record of it that this process did not write is an alert, and moves nothing.
 - A device that can not record is an alert within a minute (R8.2-2); while none is proved to, leases and intake stop
   (:mod:`byokeep.flows.store_recording`). The disk reserve is held while there is room.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, Protocol
 
 from byokeep.core.errors import ByokeepError
@@ -22,7 +23,7 @@ from byokeep.flows.audit import checkpoint
 from byokeep.flows.audit_out import copy
 from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.expire import expire
-from byokeep.flows.reconcile import SETTLE, reconcile
+from byokeep.flows.reconcile import SETTLE, reconcile, resume
 from byokeep.flows.scheduled import move_scheduled
 from byokeep.flows.store_recording import probe
 from byokeep.flows.tombstones import keep
@@ -39,7 +40,6 @@ TOMBSTONES_S: Final = 5.0
 SCHEDULED_S: Final = 5.0
 RESERVE_S: Final = 10.0
 CLOCK_S: Final = 10.0
-FIRST_LOOK_BACK: Final = timedelta(minutes=5)
 
 
 class Reserve(Protocol):
@@ -61,7 +61,7 @@ class Rounds:
         self._app = app
         self._reserve = reserve
         self._clock = ClockWatch(app)
-        self._reconciled: datetime = app.clock.now() - FIRST_LOOK_BACK
+        self._reconciled: datetime | None = None
 
     async def run(self) -> None:
         """Run all rounds until cancelled."""
@@ -89,10 +89,16 @@ class Rounds:
         await copy(self._app)
 
     async def _reconcile(self) -> None:
-        found = await reconcile(self._app, self._app.system(), since=self._reconciled)
+        recorded = await resume(self._app)
+        if self._reconciled is not None and recorded > self._reconciled:
+            await raise_alert(self._app, reason="reconciled_by_another", key="audit/reconciled", severity="critical")
+        since = min(recorded, self._reconciled or recorded)
+        if since >= self._app.clock.now() - SETTLE:
+            return
+        self._reconciled = None  # what was done before a failure is on record
+        found = await reconcile(self._app, self._app.system(), since=since)
         if found.state == "unknown":
             await raise_alert(self._app, reason="reconcile_unknown", key="audit/reconcile", severity="warning")
-            return
         self._reconciled = found.until
 
     async def _probe(self) -> None:

@@ -279,7 +279,7 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.AUDIT_READ: "chain count",
     EventName.AUDIT_EXPORTED: "chain first_seq last_seq count",
     EventName.AUDIT_VERIFIED: "size count rows",
-    EventName.AUDIT_RECONCILED: "rows count found",
+    EventName.AUDIT_RECONCILED: "rows count found since until",
     EventName.AUDIT_HASHED: "",
     EventName.LEAK_FINGERPRINTS_READ: "count unknown",
     EventName.AUDIT_DEVICE: "device",

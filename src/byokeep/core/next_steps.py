@@ -83,6 +83,10 @@ _OF_ALERT: Final = {
     "write_cut_off": "a process died between the store's write and our record. `byokeep audit list` soon shows the seal"
     " done again, or swept (`cut_off`); if neither comes, treat it as tampering.",
     "write_unexplained": "somebody wrote to the store past byokeep: treat it as tampering, runbook section 8.2.",
+    "reconciled_by_another": "somebody with the broker's database role wrote how far the store's log was explained;"
+    " it hid nothing. Treat the role as stolen.",
+    "store_log_begins_late": "the store's log begins later than what is still to be explained; look for the file that"
+    " was moved away, runbook section 8.2.",
     "reconcile_unknown": "the store's audit could not be compared; run `byokeep audit reconcile`.",
     "audit_device_unhealthy": "see runbook section 8.2, then run `byokeep audit health`.",
     "store_not_recording": "no device of the store's audit records, so nothing is leased or taken in; `byokeep audit"

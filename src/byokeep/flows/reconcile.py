@@ -5,6 +5,10 @@ Rules
   deterministic, so the same lease gives the same bytes, and nobody can forge the match.
 - What could not be read is *unknown*, and unknown is not clean. Nothing read is unknown too.
 - A finding opens an alert; the run itself is on record, whatever it found.
+- A long span is worked through in parts that fit into memory, each on record. The broker's own parts say from when
+  until when; :func:`resume` reads the last of them, so that a start goes on where the last complete run ended.
+- A part that could not be read in full is tried again until it is ``GIVE_UP`` long; what no device shows is never
+  passed over.
 
 It may not act on a finding: people do.
 """
@@ -13,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -48,12 +52,18 @@ from byokeep.ports import Query, Row, StoreEntry, Tx
 BEFORE: Final = timedelta(seconds=10)  # on top of a store token's life: its login may stand before the span
 SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; younger requests are judged next time
 NEAR: Final = timedelta(seconds=30)  # between a lease's issue and its login, clocks included
-MAX_ALERTS: Final = 50  # of one run; the count is in the result
+MAX_ALERTS: Final = 50  # of one part; the count is in the result
+MAX_ENTRIES: Final = 50_000  # of one device and part; some 50 MB
+ORDER: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order
+GIVE_UP: Final = timedelta(minutes=5)  # a longer part with something unread is on record as such, and left behind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation:
-    """What was found. ``state`` is ``clean``, ``findings`` or ``unknown``; ``unread`` names devices not read."""
+    """What was found. ``state`` is ``clean``, ``findings`` or ``unknown``; ``unread`` names devices not read.
+
+    ``until`` is where the next run begins: behind what was judged.
+    """
 
     state: str
     findings: tuple[Finding, ...]
@@ -61,6 +71,20 @@ class Reconciliation:
     requests: int
     logins: int
     until: datetime
+
+
+@dataclass(slots=True)
+class _Log:
+    """What the devices hold, until when, which were read or not, and since when they record.
+
+    ``until`` is earlier than was asked for when a device holds more than fits into memory.
+    """
+
+    until: datetime
+    entries: list[StoreEntry] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    begins: list[datetime] = field(default_factory=list)
 
 
 def _lease(row: Row) -> LeaseRow:
@@ -80,6 +104,17 @@ _SEALS: Final = Query(
 _OPENINGS: Final = Query("audit_profile_openings", lambda row: ((row["client_id"], row["profile_id"]), row["at"]))
 _MOVED_SWITCHES: Final = Query("audit_switches_unrecorded", lambda row: row["client_id"])
 _SETUPS: Final = Query("audit_config_times", lambda row: row["at"])
+_RESUME: Final[Query[datetime]] = Query("audit_reconciled_until", lambda row: row["until"])
+
+
+async def resume(app: BrokerApp) -> datetime:
+    """Return the end of the broker's last complete run, as on record; before the first, when it was installed.
+
+    Raises:
+        Unavailable: The database.
+    """
+    [until] = await app.db.read(_RESUME, {"installation_id": app.installation_id}, every_client=True)
+    return until
 
 
 async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconciliation:
@@ -95,10 +130,32 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconci
         Unavailable: The database could not be read, or the result could not be recorded.
     """
     authorise(actor, Verb.AUDIT_RUN)
-    until = app.clock.now() - SETTLE
+    end, done = app.clock.now() - SETTLE, None
+    while True:
+        part = await _part(app, actor, since, end)
+        done = part if done is None else _both(done, part)
+        if part.until <= since or part.until >= end:
+            return done
+        since = part.until
+
+
+def _both(one: Reconciliation, other: Reconciliation) -> Reconciliation:
+    states = {one.state, other.state}
+    return Reconciliation(
+        state=next((state for state in ("unknown", "findings") if state in states), "clean"),
+        findings=one.findings + other.findings, unread=tuple(sorted({*one.unread, *other.unread})),
+        requests=one.requests + other.requests, logins=one.logins + other.logins, until=other.until,
+    )  # fmt: skip
+
+
+async def _part(app: BrokerApp, actor: Actor, since: datetime, end: datetime) -> Reconciliation:
     first = since - timedelta(seconds=app.limits.lease_token_ttl_s) - BEFORE
-    entries, read, unread = await _entries(app, first, until)
-    requests, found = await asyncio.to_thread(_joined, entries, read, since, until)
+    log = await _read(app, first, since, end)
+    until, unread = log.until, tuple(log.unread)
+    requests, found = await asyncio.to_thread(_joined, log.entries, log.read, since, until)
+    own = actor.id == app.installation_id  # the broker's rounds, which leave nothing out
+    if own and log.begins and min(log.begins) > since + SETTLE:  # what came before lies in another file, or nowhere
+        found.append(Finding(reason="store_log_begins_late", severity="warning", at=min(log.begins)))
     judged = [request for request in requests if request.at >= since]
     logins = [request for request in requests if request.path == LOGIN and not request.refused]
     async with app.db.begin(every_client=True) as tx:
@@ -111,12 +168,13 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconci
         if missing and login.at >= since:
             found.append(missing)
     found += await asyncio.to_thread(_unexplained, judged, known)
-    state = "unknown" if unread or not requests else "findings" if found else "clean"
+    unknown = bool(unread) or not requests
+    again = not log.read or (unknown and until - since < GIVE_UP)
     result = Reconciliation(
-        state=state, findings=tuple(found), unread=unread, requests=len(judged),
-        logins=sum(login.at >= since for login in logins), until=until,
+        state="unknown" if unknown else "findings" if found else "clean", findings=tuple(found), unread=unread,
+        requests=len(judged), logins=sum(login.at >= since for login in logins), until=since if again else until,
     )  # fmt: skip
-    await _record(app, actor, result, probing(judged))
+    await _record(app, actor, result, probing(judged), since)
     return result
 
 
@@ -133,25 +191,30 @@ def _unexplained(judged: Sequence[Request], known: Known) -> list[Finding]:
     return [missing for one in judged if one.path != LOGIN and (missing := explain(one, known))]
 
 
-async def _entries(
-    app: BrokerApp, first: datetime, until: datetime
-) -> tuple[list[StoreEntry], list[str], tuple[str, ...]]:
-    """Return what all readable devices hold, and which could be read and which not."""
-    entries: list[StoreEntry] = []
-    read, unread = [], []
+async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime) -> _Log:
+    log = _Log(end)
     try:
-        names = [device.name for device in await app.store_audit.devices()]
+        devices = await app.store_audit.devices()
     except Unavailable:
-        return [], [], ("all",)
-    for name in names:
+        return _Log(end, unread=["all"])
+    for device in devices:
+        entries: list[StoreEntry] = []
         try:
-            of_device = [entry async for entry in app.store_audit.entries(name, since=first)]
+            async for entry in app.store_audit.entries(device.name, since=first):
+                if entry.at > log.until + ORDER:
+                    break
+                entries.append(entry)
+                if len(entries) >= MAX_ENTRIES and entry.at > since + 2 * ORDER:
+                    log.until = min(log.until, entry.at - ORDER)
+                    break
         except Unavailable:
-            unread.append(name)
+            log.unread.append(device.name)
             continue
-        read.append(name)
-        entries += [entry for entry in of_device if entry.at <= until]
-    return entries, read, tuple(unread)
+        log.read.append(device.name)
+        log.begins.append(device.recording_since or first)
+        log.entries += entries
+    log.entries = [entry for entry in log.entries if entry.at <= log.until]
+    return log
 
 
 async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Known:
@@ -221,7 +284,9 @@ class _Matcher:
         return self._hashes[lease.id, device]
 
 
-async def _record(app: BrokerApp, actor: Actor, result: Reconciliation, refused: Sequence[UUID]) -> None:
+async def _record(
+    app: BrokerApp, actor: Actor, result: Reconciliation, refused: Sequence[UUID], since: datetime
+) -> None:
     outcome = Outcome.OK if result.state == "clean" else Outcome.FAILED
     facts: dict[str, FieldValue] = {
         "reason": result.state,
@@ -229,6 +294,8 @@ async def _record(app: BrokerApp, actor: Actor, result: Reconciliation, refused:
         "count": result.logins,
         "found": len(result.findings),
     }
+    if actor.id == app.installation_id and result.until > since:  # the broker's rounds go on from there
+        facts |= {"since": since.isoformat(), "until": result.until.isoformat()}
     async with app.db.begin(every_client=True) as tx:
         for one in result.findings[:MAX_ALERTS]:
             whose = one.client_id or one.device or "platform"

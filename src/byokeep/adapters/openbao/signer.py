@@ -30,7 +30,7 @@ from byokeep.core.secret import Secret
 SETTLE_S: Final = 120  # seconds
 MAX_JWT_LIFE_S: Final = 30  # seconds
 _KEEP_S: Final = 60.0  # seconds for which a list of versions is believed; less than SETTLE_S
-_REMEMBER_S: Final = 120.0  # seconds; a reconciliation looks back no further than its last run
+_REMEMBER_S: Final = 120.0  # seconds; in its usual rounds a reconciliation looks back no further
 _REMEMBERED: Final = 50_000  # signatures at most
 _PURPOSES: Final = frozenset({"leases", "checkpoints", "evidence"})
 

@@ -75,10 +75,10 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.SWITCH_CLOSED, EventName.SWITCH_CUT_OFF, EventName.SWITCH_OPEN_REQUESTED, EventName.SWITCH_OPENED,
         EventName.EFFECT_SCHEDULED, EventName.EFFECT_HELD, EventName.EFFECT_MISSED, EventName.EFFECT_REQUEUED,
         EventName.EFFECT_CANCELLED,
-        EventName.AUDIT_HASHED, EventName.CHECKPOINT_SIGNED, EventName.EVIDENCE_SIGNED,
+        EventName.AUDIT_HASHED, EventName.AUDIT_RECONCILED, EventName.CHECKPOINT_SIGNED, EventName.EVIDENCE_SIGNED,
     ),
     (_WEB, _BROKER, _AUDITOR): (EventName.AUDIT_READ, EventName.AUDIT_EXPORTED),
-    (_WEB, _BROKER, _WORKER, _AUDITOR): (EventName.AUDIT_VERIFIED, EventName.AUDIT_RECONCILED),
+    (_WEB, _BROKER, _WORKER, _AUDITOR): (EventName.AUDIT_VERIFIED,),
 }  # fmt: skip
 
 WRITERS: Final[Mapping[EventName, tuple[str, ...]]] = MappingProxyType(

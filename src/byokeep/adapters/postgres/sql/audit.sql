@@ -46,6 +46,20 @@ VALUES (:id, :client_id, :object_id, :reason, :severity, :dedup_key, clock_times
 ON CONFLICT (dedup_key) WHERE closed_at IS NULL DO UPDATE SET count = byokeep.alert.count + 1
 RETURNING id, count;
 
+-- name: audit_reconciled_until
+-- Where the reconciliation goes on: at the end of the broker's last complete run. Only the broker's own records say so,
+-- and none that lies ahead of itself. Before this release runs told no end; before the first, the installation's time.
+SELECT coalesce(
+         (SELECT (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,until}')::timestamptz
+            FROM byokeep.audit_record r
+           WHERE r.chain = i.id AND r.event = 'audit.reconciled' AND r.writer = 'byokeep_broker' AND r.actor_id = i.id
+             AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,until}')::timestamptz <= r.at
+           ORDER BY r.seq DESC LIMIT 1),
+         (SELECT max(r.at) - interval '5 minutes' FROM byokeep.audit_record r
+           WHERE r.chain = i.id AND r.event = 'audit.reconciled' AND r.writer = 'byokeep_broker' AND r.actor_id = i.id),
+         i.created_at) AS until
+  FROM byokeep.installation i WHERE i.id = :installation_id;
+
 -- name: audit_leases_between
 -- Leases whose login token could have been used in a span of time; an enrolment has one too. A row that no record
 -- speaks of, or whose token would live longer than any of ours, was not made by us and explains nothing.
