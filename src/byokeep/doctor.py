@@ -26,9 +26,10 @@ from byokeep import __version__
 from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack
 from byokeep.core.errors import ByokeepError
+from byokeep.preflight import must_be_bounded
 from byokeep.settings import Settings, check_address, parse_bucket
 from byokeep.wire.bao_http import BaoHttp
-from byokeep.wiring import store_address, store_audit_files
+from byokeep.wiring import database, store_address, store_audit_files
 from byokeep.wiring_profiles import room_warnings
 
 _FREE_BYTES: Final = 512 * 1024 * 1024
@@ -50,6 +51,7 @@ async def examine(settings: Settings) -> list[Row]:
     rows += _profiles(settings)
     rows += _refresher(settings)
     rows.append(await _store(settings))
+    rows.append(await _database_roles(settings))
     for name in ("web", "broker"):
         listens = "" if embedded else f"http://{getattr(settings, f'{name}_listen')}"
         url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", "") or listens)
@@ -210,6 +212,17 @@ async def _store(settings: Settings) -> Row:
     sealed: Any = reply.data.get("sealed")
     version = str(reply.data.get("version", "?"))
     return _row("secret store", "ok" if sealed is False else "failed", f"version {version}")
+
+
+async def _database_roles(settings: Settings) -> Row:
+    """Whether the database bounds what a role may hold, and lets a kill end who keeps it waiting."""
+    try:
+        async with database(settings, "byokeep_broker") as db:
+            await must_be_bounded(db)
+    except ByokeepError as error:
+        outdated = error.code == "database_roles_outdated"
+        return _row("database roles", "failed" if outdated else "unknown", f"{error.code}: {error.next_step}")
+    return _row("database roles", "ok", "lock and idle limits are set; a kill may end who keeps it waiting")
 
 
 async def _ready(name: str, url: str, ca_file: Path | None) -> Row:

@@ -3,6 +3,8 @@
 Rules
 - Keys that sign leases, checkpoints and evidence live inside the store. A private key beside our credentials means
   that somebody signs past it, so nothing starts.
+- The roles of the database are bounded as provision.sql makes them, and a kill may end who keeps it waiting; a
+  database that was made by an earlier release says so before the broker serves, not when somebody needs the kill.
 - In production the broker starts only while the store's audit is seen to record (R3.1-3); everywhere else a device
   that does not is an alert within a minute.
 
@@ -18,10 +20,12 @@ from typing import Final
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
+from byokeep.ports import Database, Query
 from byokeep.settings import Settings
 
 _PRIVATE: Final = (b"PRIVATE KEY-----", b'"kty"')  # PEM and JWK
 _LOOKED_AT: Final = 64 * 1024  # bytes of a file
+_ROLES: Final = Query("roles_bounded", lambda row: (list(row["unbounded"]), row["ends_sessions"] is True))
 
 
 def no_signing_key(settings: Settings) -> None:
@@ -77,4 +81,18 @@ async def must_record(app: BrokerApp, *, again_after_s: float = 0.5) -> None:
         raise Unavailable(
             "audit_not_recording", next_step="See `byokeep doctor`; nothing is served before the audit records.",
             device=devices[0].name, reason=devices[0].reason,
+        )  # fmt: skip
+
+
+async def must_be_bounded(db: Database) -> None:
+    """Refuse a database whose roles could hold a lock without end, or whose blockers a kill could not end.
+
+    Raises:
+        Unavailable: ``database_roles_outdated`` with the first such role; or the database.
+    """
+    ((unbounded, ends_sessions),) = await db.read(_ROLES, {})
+    if unbounded or not ends_sessions:
+        raise Unavailable(
+            "database_roles_outdated", role=unbounded[0] if unbounded else "byokeep_owner",
+            next_step="Have a superuser run what `byokeep init --database-sql` prints; it is safe to repeat.",
         )  # fmt: skip

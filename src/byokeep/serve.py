@@ -28,7 +28,7 @@ from byokeep import __version__
 from byokeep.core.errors import ByokeepError
 from byokeep.flows.authenticate import authenticate
 from byokeep.flows.store_recording import probe
-from byokeep.preflight import must_record, no_signing_key
+from byokeep.preflight import must_be_bounded, must_record, no_signing_key
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.output import no_loose_output
@@ -97,6 +97,7 @@ async def _broker(settings: Settings) -> None:
 
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(broker_app(settings))
+        await must_be_bounded(app.db)
         await must_record(app)
         emergency = emergency_of(settings)
         with suppress(ByokeepError):  # else nothing is leased before the first round

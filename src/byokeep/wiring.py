@@ -112,6 +112,16 @@ def database_sql() -> str:
     return (resources.files("byokeep.adapters.postgres") / "provision.sql").read_text("utf-8")
 
 
+@asynccontextmanager
+async def database(settings: Settings, role: str) -> AsyncIterator[PostgresDatabase]:
+    """Yield a connection of a role, for one look."""
+    db = PostgresDatabase(database_url(settings, role), pool_size=1)
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
 def broker_url(settings: Settings) -> str:
     """Return where ``web`` and the worker find the broker."""
     return settings.broker_url or f"http://{settings.broker_listen}"

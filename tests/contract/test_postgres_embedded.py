@@ -16,9 +16,11 @@ import psycopg
 import pytest
 
 from byokeep.adapters.postgres import binaries, processes
+from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
-from byokeep.core.errors import Conflict, Rejected
-from tests.support.postgres import short_home
+from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.preflight import must_be_bounded
+from tests.support.postgres import FreshDatabase, short_home
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 
@@ -203,3 +205,31 @@ def test_postgres_never_runs_as_root(home: Path, monkeypatch: pytest.MonkeyPatch
         binaries.account_for(home / "none", "root")
     with pytest.raises(Rejected, match="no_such_user"):
         binaries.account_for(home / "none", "no-such-user-here")
+
+
+async def test_roles_are_bounded_by_the_server_and_an_outdated_one_is_named(postgres: FreshDatabase) -> None:
+    """Each role has its limits from the server itself; without one, or without the owner's right, it is said."""
+    db = PostgresDatabase(postgres.url("byokeep_broker"), pool_size=1)
+    try:
+        await must_be_bounded(db)
+        with psycopg.connect(postgres.conninfo("byokeep_auditor")) as bare:
+            shown = [bare.execute(f"SHOW {name}").fetchone() for name in
+                     ("lock_timeout", "idle_in_transaction_session_timeout")]  # fmt: skip
+        assert shown == [("3s",), ("10s",)]
+        for role, undo, redo in (
+            ("byokeep_web", "ALTER ROLE byokeep_web RESET lock_timeout",
+             "ALTER ROLE byokeep_web SET lock_timeout = '3s'"),
+            ("byokeep_auditor", "ALTER ROLE byokeep_auditor SET idle_in_transaction_session_timeout = 0",
+             "ALTER ROLE byokeep_auditor SET idle_in_transaction_session_timeout = '10s'"),
+            ("byokeep_owner", "REVOKE pg_signal_backend FROM byokeep_owner",
+             "GRANT pg_signal_backend TO byokeep_owner WITH INHERIT TRUE"),
+        ):  # fmt: skip
+            postgres.sql(undo)
+            try:
+                with pytest.raises(Unavailable, match=f"database_roles_outdated role={role}"):
+                    await must_be_bounded(db)
+            finally:
+                postgres.sql(redo)
+        await must_be_bounded(db)
+    finally:
+        await db.close()

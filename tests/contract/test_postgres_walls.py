@@ -13,6 +13,7 @@ import pytest
 from byokeep.adapters.postgres import queries
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import ROLES
+from byokeep.core.audit import read_payload
 from byokeep.core.errors import Denied
 from byokeep.core.events import EventName
 from byokeep.ports import Query
@@ -142,7 +143,13 @@ def test_postgres_grants_are_least(shared_postgres: FreshDatabase) -> None:
     assert {right[1] for right in rights} == {"SELECT", "INSERT", "UPDATE", "DELETE"}
     assert {right for right in rights if right[1] == "DELETE"} == {("byokeep_web", "DELETE", "subject_client")}
     assert not [right for right in rights if right[1] != "SELECT" and right[2] in ("audit_record", "audit_head")]
-    assert shared_postgres.sql("SELECT count(*) FROM pg_auth_members WHERE roleid >= 16384 OR member >= 16384") == "0"
+    assert (
+        shared_postgres.sql(
+            "SELECT m.roleid::regrole, m.member::regrole, m.admin_option FROM pg_auth_members m"
+            " WHERE m.roleid >= 16384 OR m.member >= 16384"
+        )
+        == "pg_signal_backend|byokeep_owner|f"
+    ), "the owner's function ends who keeps a kill waiting, and nobody else is a member of anything"
     assert shared_postgres.sql(
         "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'byokeep\\_%'"
         " AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)"
@@ -192,7 +199,10 @@ async def test_postgres_audit_events_have_their_writers(full: tuple[FreshDatabas
             async with opened.begin(client_id=mine) as tx:
                 await tx.append(event(mine, name))
         await opened.close()
-    said = '{"event":"job.opened","outcome":"ok","actor":"%(a)s","object":null,"request":"%(a)s","client":"%(c)s"}'
+    said = (
+        '{"actor":"%(a)s","client":"%(c)s","event":"job.opened","fields":{},"object":null,"outcome":"ok",'
+        '"request":"%(a)s","roles":["dispatcher"],"v":1}'
+    )
     call = "SELECT * FROM byokeep.audit_append('%s', '%s', '%s', NULL, '%s', '%s', convert_to('%s', 'UTF8'))"
     a, payload = ANYTHING, said % {"a": ANYTHING, "c": mine}
     assert attempt(database, "byokeep_broker", call % (mine, "job.opened", a, a, "ok", payload)) == ""
@@ -203,6 +213,71 @@ async def test_postgres_audit_events_have_their_writers(full: tuple[FreshDatabas
     ):  # fmt: skip
         assert attempt(database, "byokeep_broker", call % (chain, said_event, actor, a, outcome, payload)) == state
     assert attempt(database, "byokeep_broker", call % (mine, "job.opened", a, a, "ok", "no json")) == "22P02"
+
+
+MALFORMED = {
+    "a member more": ('"v":1}', '"v":1,"w":1}'),
+    "a member less": (',"v":1}', "}"),
+    "another version": ('"v":1}', '"v":2}'),
+    "a space": ('"v":1}', '"v":1 }'),
+    "another order": ('"roles":["dispatcher"],"v":1}', '"v":1,"roles":["dispatcher"]}'),
+    "a repeated member": ('"v":1}', '"v":1,"v":1}'),
+    "an escape": ("dispatcher", "\\u0064ispatcher"),
+    "roles no list": ('["dispatcher"]', '"dispatcher"'),
+    "no roles": ('["dispatcher"]', "[]"),
+    "a role that is no text": ('["dispatcher"]', "[1]"),
+    "roles out of order": ('["dispatcher"]', '["runner","dispatcher"]'),
+    "fields no object": ("{}", "[]"),
+    "no object at all": None,
+    "an unknown field": ("{}", '{"note":"x"}'),
+    "another event's field": ("{}", '{"jwt_iat":1}'),
+    "prose in a field": ("{}", '{"kind":"My password is"}'),
+    "a field of another type": ("{}", '{"kind":["use"]}'),
+    "a field that is null": ("{}", '{"kind":null}'),
+    "a truth value": ("{}", '{"kind":true}'),
+    "a fraction": ("{}", '{"kind":1.5}'),
+    "another spelling of a number": ("{}", '{"kind":1e1}'),
+    "a number too large": ("{}", '{"kind":9007199254740992}'),
+    "fields out of order": ("{}", '{"runner":"b","kind":"a"}'),
+    "not our letters": ("{}", '{"kind":"usé"}'),
+}  # fmt: skip
+
+
+@pytest.mark.req("R1.2-6")
+@pytest.mark.parametrize("name", MALFORMED)
+def test_postgres_takes_no_record_that_a_verifier_would_refuse(
+    full: tuple[FreshDatabase, UUID, UUID], name: str
+) -> None:
+    """Whatever the payload says beyond its columns, or in another spelling, is refused: a record stays for ever."""
+    database, mine, _ = full
+    good = (
+        f'{{"actor":"{ANYTHING}","client":"{mine}","event":"job.opened","fields":{{}},"object":null,"outcome":"ok",'
+        f'"request":"{ANYTHING}","roles":["dispatcher"],"v":1}}'
+    )
+    call = (
+        f"SELECT * FROM byokeep.audit_append('{mine}', 'job.opened', '{ANYTHING}', NULL, '{ANYTHING}', 'ok',"
+        " convert_to('%s', 'UTF8'))"
+    )
+    change = MALFORMED[name]
+    bad = good.replace(*change) if change else '["job.opened"]'
+    assert bad != good
+    read_payload(good.encode())
+    assert attempt(database, "byokeep_broker", call % bad) == "BK004"
+    fields = good.replace("{}", '{"effects":"","expires_at":"2026-01-31T12:00:00Z","kind":"use"}')
+    assert attempt(database, "byokeep_broker", call % fields) == ""
+
+
+def test_postgres_the_auditors_role_holds_no_clients_chain(full: tuple[FreshDatabase, UUID, UUID]) -> None:
+    """It puts its own reading on the platform's chain, and appends to no client's."""
+    database, mine, _ = full
+    installation = database.sql("SELECT id FROM byokeep.installation")
+    for chain, client, state in ((installation, "null", ""), (mine, f'"{mine}"', "BK003")):
+        said = (
+            f'{{"actor":"{ANYTHING}","client":{client},"event":"audit.read","fields":{{}},"object":null,"outcome":"ok",'
+            f'"request":"{ANYTHING}","roles":["auditor"],"v":1}}'
+        )
+        call = f"SELECT byokeep.audit_append('{chain}', 'audit.read', '{ANYTHING}', NULL, '{ANYTHING}', 'ok', '{said}')"
+        assert attempt(database, "byokeep_auditor", call) == state
 
 
 def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase) -> None:
@@ -219,7 +294,7 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
     unpinned = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND proconfig IS NULL"
     assert shared_postgres.sql(unpinned) == "0"
     definers = "SELECT proname FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND prosecdef"
-    assert shared_postgres.sql(definers) == "audit_append"
+    assert shared_postgres.sql(f"{definers} ORDER BY proname").split() == ["audit_append", "end_blockers"]
 
 
 def test_postgres_a_token_only_ends_and_roles_stay_apart(full: tuple[FreshDatabase, UUID, UUID]) -> None:

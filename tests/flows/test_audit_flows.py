@@ -372,3 +372,28 @@ async def test_nothing_published_is_not_a_pass(broker: Broker) -> None:
     await broker.record(ALICE, EventName.JOB_OPENED)
     with pytest.raises(Unavailable, match="nothing_published"):
         await verify(broker.app, broker.auditor)
+
+
+async def test_a_malformed_record_is_named_and_hides_nothing_else(broker: Broker) -> None:
+    """One that got past the database's own check is a finding, with its place; tampering elsewhere is still found."""
+    await filled(broker, 1)
+    bad = '{"event":"job.opened", "outcome":"ok"}'
+    await broker.tamper(
+        "INSERT INTO byokeep.audit_record (chain, seq, at, event, actor_id, request_id, outcome, writer, payload, hash)"
+        f" SELECT h.chain, h.seq + 1, t.at, 'job.opened', '{BOB}', '{BOB}', 'ok', 'byokeep_web', p.payload, sha256("
+        "convert_to('byokeep/audit/v1', 'UTF8') || '\\x00'::bytea || h.hash || uuid_send(h.chain)"
+        " || int8send(h.seq + 1) || int8send((extract(epoch FROM t.at) * 1000000)::bigint)"
+        " || int4send(11) || convert_to('byokeep_web', 'UTF8') || p.payload)"
+        " FROM byokeep.audit_head h, (SELECT clock_timestamp() AS at) t,"
+        f" (SELECT convert_to('{bad}', 'UTF8') AS payload) p WHERE h.chain = '{ALICE}';"
+        "UPDATE byokeep.audit_head h SET seq = r.seq, hash = r.hash FROM byokeep.audit_record r"
+        f" WHERE h.chain = '{ALICE}' AND r.chain = h.chain AND r.seq = h.seq + 1"
+    )
+    await filled(broker, 1)
+    report = await verify(broker.app, broker.auditor)
+    assert [(one.chain, one.seq, one.code) for one in report.malformed] == [(ALICE, 3, "bad_audit_payload")]
+    assert report.records == 9
+    assert await broker.alerts() == ["audit_record_malformed"]
+    await broker.tamper(TAMPERING["payload edited"].format(alice=BOB, bob=ALICE))
+    with pytest.raises(Integrity, match=f"audit_chain_broken chain={BOB} reason=edited seq=2"):
+        await verify(broker.app, broker.auditor)

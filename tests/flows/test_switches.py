@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,6 +17,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
@@ -305,6 +308,98 @@ async def test_whoever_holds_the_lock_can_not_keep_a_kill_out(stand: Stand) -> N
     assert not await store_serves(lease)
     assert (await stand.permit(lease["lease_id"]))[1]["code"] == "switch_closed"
     assert "switch_lock_held" in stand.alerts()
+
+
+HOLDS = {
+    "byokeep_web": ("access.decided", "denied"), "byokeep_worker": ("access.decided", "denied"),
+    "byokeep_broker": ("audit.hashed", "ok"), "byokeep_auditor": ("audit.read", "ok"),
+}  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def holding(stand: Stand, role: str, client: UUID | None = None) -> AsyncIterator[Any]:
+    """A session of a service's role that appended a record and does not commit, whatever its role's settings say."""
+    event, outcome = HOLDS[role]
+    by, chain = uuid4(), client or stand.app.installation_id
+    said = canonical_json(
+        {"v": 1, "event": event, "outcome": outcome, "actor": str(by), "roles": ["auditor"],
+         "client": str(client) if client else None, "object": None, "request": str(by), "fields": {}}
+    )  # fmt: skip
+    async with await psycopg.AsyncConnection.connect(stand.db.conninfo(role), autocommit=True) as held:
+        await held.execute("SET idle_in_transaction_session_timeout = 0")
+        await held.execute("BEGIN")
+        await held.execute(
+            "SELECT byokeep.audit_append(%s, %s, %s, NULL, %s, %s, %s)", (chain, event, by, by, outcome, said)
+        )
+        yield held
+        with contextlib.suppress(psycopg.Error):
+            await held.rollback()
+
+
+@pytest.mark.parametrize("role", HOLDS)
+async def test_no_role_of_the_database_keeps_the_global_kill_out(stand: Stand, role: str) -> None:
+    """An open transaction on the platform's chain is ended for a kill, which holds at once and is on record."""
+    _, lease = await ready(stand)
+    async with holding(stand, role), holding_next(stand, role):
+        assert (await stand.permit(lease["lease_id"]))[0] == 201, "a permit does not wait for the platform's chain"
+        status, reply = await close(stand)
+        assert (status, reply.get("closed"), reply.get("store_cut_off")) == (200, True, True), reply
+    assert not await store_serves(lease)
+    assert (await stand.permit(lease["lease_id"]))[1]["code"] == "switch_closed"
+    assert len(stand.events("switch.closed")) == 1
+    assert stand.events("switch.store_cut_off")
+    assert "switch_lock_held" in stand.alerts()
+
+
+@contextlib.asynccontextmanager
+async def holding_next(stand: Stand, role: str) -> AsyncIterator[None]:
+    """Another session of the role, which stands in line for the same chain."""
+
+    async def wait() -> None:
+        with contextlib.suppress(psycopg.Error):
+            async with holding(stand, role):
+                await asyncio.sleep(30)
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0.2)
+    yield
+    waiting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_client_s_held_chain_does_not_keep_its_kill_out(stand: Stand) -> None:
+    """The same for the kill of one client, whose chain is held; nobody else's session is touched."""
+    client, lease = await ready(stand)
+    other, _ = await ready(stand)
+    async with holding(stand, "byokeep_worker", client), holding(stand, "byokeep_web", other) as spared:
+        status, reply = await close(stand, client_id=str(client))
+        assert (status, reply.get("closed"), reply.get("store_cut_off")) == (200, True, True), reply
+        await spared.execute("SELECT 1")
+    assert not await store_serves(lease)
+
+
+async def test_only_who_keeps_the_broker_waiting_can_be_ended(stand: Stand) -> None:
+    """It ends nobody for another's session, none for one that does not wait, and no other role may call it."""
+    mine = await psycopg.AsyncConnection.connect(stand.db.conninfo("byokeep_broker"), autocommit=True)
+    web = await psycopg.AsyncConnection.connect(stand.db.conninfo("byokeep_web"), autocommit=True)
+    async with mine, web, holding(stand, "byokeep_web") as held:
+
+        async def ended(pid: int) -> int:
+            row = await (await mine.execute("SELECT byokeep.end_blockers(%s::integer)", (pid,))).fetchone()
+            return int((row or (0,))[0])
+
+        assert await ended(mine.info.backend_pid) == 0
+        async with holding_next(stand, "byokeep_worker"):
+            await asyncio.sleep(1.2)
+            waiting = int(stand.db.sql("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                                       " AND usename = 'byokeep_worker'"))  # fmt: skip
+            assert await ended(waiting) == 0, "the worker's session is not the broker's"
+        await held.execute("SELECT 1")
+        for role in ("byokeep_web", "byokeep_worker", "byokeep_auditor"):
+            async with await psycopg.AsyncConnection.connect(stand.db.conninfo(role)) as other:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    await other.execute("SELECT byokeep.end_blockers(1)")
 
 
 async def test_a_slow_store_does_not_hold_a_kill_for_long(stand: Stand) -> None:

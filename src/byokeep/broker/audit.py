@@ -22,6 +22,7 @@ from byokeep.http.token import Authenticator, caller
 
 MAX_VALUE: Final = 8192  # bytes of a value to hash
 MAX_MINUTES: Final = 2880  # of the store's log in one run: a day, and the day that was forgotten
+MAX_FINDINGS: Final = 100  # malformed records that a reply names; all are counted
 _JSON: Final = "application/json"
 _LINES: Final = "application/jsonl"
 
@@ -60,8 +61,11 @@ def _runs(routes: APIRouter, app: BrokerApp, who: Any) -> None:
         """Verify the whole log against all checkpoints."""
         await on_record(app, actor, Verb.AUDIT_RUN, None, audit.checkpoint(app, actor))
         found = await audit_verify.verify(app, actor)
-        return {"state": "ok", "epochs": found.epochs, "chains": found.chains, "records": found.records,
-                "newer_than_checkpoint": found.uncovered}  # fmt: skip
+        return {"state": "findings" if found.malformed else "ok", "epochs": found.epochs, "chains": found.chains,
+                "records": found.records, "newer_than_checkpoint": found.uncovered,
+                "malformed": len(found.malformed),
+                "findings": [{"chain": str(one.chain), "seq": one.seq, "code": one.code}
+                             for one in found.malformed[:MAX_FINDINGS]]}  # fmt: skip
 
     @routes.post("/audit/reconcile", openapi_extra=describe(ReconcileBody))
     async def run_reconcile(actor: Actor = who, body: ReconcileBody = span) -> dict[str, Any]:

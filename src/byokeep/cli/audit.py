@@ -34,7 +34,7 @@ def list_(*, client: UUID | None = None, since: str | None = None, limit: int = 
 
 
 @app.command
-def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None, chain: UUID | None = None) -> None:
+def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None, chain: UUID | None = None) -> int:
     """Verify the log: online without files, offline with exported files, public keys and published checkpoints.
 
     Exit code 5 = broken, 4 = nothing wrong found, but no checkpoint looked at that covers the records: no pass. Records
@@ -51,8 +51,7 @@ def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None, c
         chain: The files hold this one chain: a client's id, or the platform's. Needed for what one export wrote.
     """
     if not files:
-        show(run(call("POST", "/v1/audit/verify")), title="Audit")
-        return
+        return _findings(run(call("POST", "/v1/audit/verify")), title="Audit")
     if keys is None:
         raise Rejected("keys_missing", next_step="Give --keys FILE, as `byokeep audit keys` writes it.")
     report = offline.verify_export(files, offline.read_keys(keys), epochs=epochs, chain=chain)
@@ -60,6 +59,19 @@ def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None, c
     if not report.whole:
         say(f"Not proven: the last {report.records - report.covered} records came after the newest checkpoint."
             " Whoever had the file could have added them; export again after the next one.")  # fmt: skip
+    return 0
+
+
+def _findings(report: Any, *, title: str) -> int:
+    """Show a report and its findings; returns the exit code that findings have."""
+    findings = report["findings"]
+    if session().as_json:
+        show(report)
+    else:
+        show({name: value for name, value in report.items() if name != "findings"}, title=title)
+        if findings:
+            tell(findings, title="Findings")
+    return Integrity.exit_code if findings else 0
 
 
 @app.command
@@ -72,16 +84,8 @@ def reconcile(*, minutes: int = 60) -> int:
         minutes: How far back, 1 to 2880 (two days).
     """
     report = run(call("POST", "/v1/audit/reconcile", body={"minutes": minutes}))
-    findings = report["findings"]
-    if session().as_json:
-        show(report)
-    else:
-        show({name: value for name, value in report.items() if name != "findings"}, title="Reconciliation")
-        if findings:
-            tell(findings, title="Findings")
-    if report.get("state") == "clean":
-        return 0
-    return Integrity.exit_code if findings else Unavailable.exit_code
+    code = _findings(report, title="Reconciliation")
+    return code if code or report.get("state") == "clean" else Unavailable.exit_code
 
 
 @app.command

@@ -124,7 +124,8 @@ _OF_ALERT: Final = {
     "kek_rewrap_blocked": "a profile's record is not what was sealed, or its history is full: `byokeep profile show`.",
     "duplicate_key_material": "this machine's randomness repeats itself; seal nothing there before it was looked at.",
     "installation_copied": "this home is a copy or was moved: see runbook, copies, before two people open it.",
-    "switch_lock_held": "the kill holds; look for what stood in its way, `byokeep kill status`.",
+    "switch_lock_held": "the kill holds; sessions of the database that stood in its way were ended: find out whose.",
+    "audit_record_malformed": "`byokeep audit verify` names it; find out who could write it past the database's check.",
 }
 _UNDECIDED: Final = "Nobody could tell whether the key is good; remove the cause, then verify again."
 _UNSEARCHED: Final = "Not every log could be searched for the key; see the alerts, then verify again."

@@ -3,6 +3,8 @@
 Rules
 - Every epoch's signature, every epoch in the database, every record's hash and every head that was published.
 - What stands beside a payload in columns must be what the payload says.
+- A payload that is not one of ours is named and counted, and the rest is verified all the same: nobody can take such a
+  record back, and it may not hide what becomes of the others.
 - Nothing checked is not a pass; the result is on record either way (R1.4-4).
 
 It may not mend anything.
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.audit import ChainHead, Record, empty, read_payload, verify_log
+from byokeep.core.audit import ChainHead, Facts, Record, empty, read_payload, verify_log
 from byokeep.core.epoch import LogState, inconsistent, parse_heads, replay
 from byokeep.core.errors import Integrity, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
@@ -28,13 +30,26 @@ from byokeep.ports import Query, Row, Tx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Malformed:
+    """A record whose payload cannot be read, by its place in the log."""
+
+    chain: UUID
+    seq: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogReport:
-    """What was checked and held. ``uncovered`` records are newer than the newest checkpoint."""
+    """What was checked and held. ``uncovered`` records are newer than the newest checkpoint.
+
+    ``malformed`` records stand where they were written and say nothing that we would write: a finding.
+    """
 
     epochs: int
     chains: int
     records: int
     uncovered: int
+    malformed: tuple[Malformed, ...] = ()
 
 
 Points = dict[UUID, dict[int, bytes]]
@@ -57,7 +72,11 @@ async def verify(app: BrokerApp, actor: Actor) -> LogReport:
         await raise_alert(app, reason="audit_log_broken", key="audit/verify", severity="critical")
         await _record(app, actor, Outcome.FAILED, {"reason": error.code})
         raise error from None
-    facts = {"size": report.epochs, "count": report.chains, "rows": report.records}
+    facts: dict[str, str | int] = {"size": report.epochs, "count": report.chains, "rows": report.records}
+    if report.malformed:
+        await raise_alert(app, reason="audit_record_malformed", key="audit/malformed", severity="critical")
+        await _record(app, actor, Outcome.FAILED, {**facts, "reason": "audit_record_malformed"})
+        return report
     await _record(app, actor, Outcome.OK, facts)
     return report
 
@@ -79,9 +98,12 @@ async def _verify(app: BrokerApp) -> LogReport:
                 raise inconsistent("records_lost", chain=chain, seq=head.seq)
         for chain, seq in await tx.all(_BEYOND):
             raise inconsistent("record_beyond_head", chain=chain, seq=seq)
-        records = await _records(tx, heads, points)
+        malformed: list[Malformed] = []
+        records = await _records(tx, heads, points, malformed)
     covered = sum(head.seq for head in state.heads.values())
-    return LogReport(epochs=state.size, chains=len(heads), records=records, uncovered=records - covered)
+    return LogReport(
+        epochs=state.size, chains=len(heads), records=records, uncovered=records - covered, malformed=tuple(malformed)
+    )
 
 
 async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Points]:
@@ -104,8 +126,8 @@ async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Point
     return state, points
 
 
-async def _records(tx: Tx, heads: Mapping[UUID, ChainHead], points: Points) -> int:
-    """Hash every record up to the heads; returns how many."""
+async def _records(tx: Tx, heads: Mapping[UUID, ChainHead], points: Points, malformed: list[Malformed]) -> int:
+    """Hash every record up to the heads, and note the malformed ones; returns how many there are."""
     at, count = {chain: empty(chain) for chain in heads}, 0
     while open_ := [chain for chain, head in heads.items() if at[chain].seq < head.seq]:
         rows = await tx.all(
@@ -114,7 +136,12 @@ async def _records(tx: Tx, heads: Mapping[UUID, ChainHead], points: Points) -> i
         records = [record_from(row) for row in rows]
         at = verify_log(records, starts=at)
         for record, row in zip(records, rows, strict=True):
-            _check_columns(record, row)
+            try:
+                said = read_payload(record.payload)
+            except Integrity as error:
+                malformed.append(Malformed(chain=record.chain, seq=record.seq, code=error.code))
+            else:
+                _check_columns(record, row, said)
             if points.get(record.chain, {}).get(record.seq, record.hash) != record.hash:
                 raise Integrity("audit_chain_broken", chain=record.chain, seq=record.seq, reason="forked")
         count += len(records)
@@ -124,8 +151,7 @@ async def _records(tx: Tx, heads: Mapping[UUID, ChainHead], points: Points) -> i
     return count
 
 
-def _check_columns(record: Record, row: Row) -> None:
-    said = read_payload(record.payload)
+def _check_columns(record: Record, row: Row, said: Facts) -> None:
     columns = (row["event"], row["outcome"], row["actor_id"], row["object_id"], row["request_id"])
     of = said.client in (None, record.chain)
     if not of or columns != (said.event, said.outcome, said.actor, said.object, said.request):

@@ -3,6 +3,7 @@
 Rules
 - Closing: exclusive lock, row, record, commit; then the store's own switch, the client's entity. It is acknowledged
   only when both hold; if the store can not be reached the switch stays closed and the broker goes on trying.
+- No session of the database keeps a close waiting for more than about a second: it is ended (:mod:`.blockers`).
 - Opening: an operator asks, another person approves within 15 minutes, once, for exactly the state that was seen
   (the epoch). Anything that happened in between voids it.
 - An entity is let in only when neither the global nor the client's own switch is closed.
@@ -27,6 +28,7 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.core.vault_incident import look_at
 from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.blockers import ending_blockers, tell
 from byokeep.flows.permission import absent, permit
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import BROWSER_LANE, GLOBAL, Scope, hold_open, scope_from_name
@@ -131,24 +133,34 @@ async def close(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Swit
     """
     authorise(actor, Verb.SWITCH_CLOSE, client_id=scope.client_id)
     check_reason(reason, example="suspected_leak")
-    locked = True
+    return await engage(app, actor, scope, reason)
+
+
+async def engage(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Switch:
+    """:func:`close` without a person: for what the broker stops by itself. Raises as it does."""
+    locked, ended = True, list[int]()
     try:
-        switch = await _close_row(app, actor, scope, reason, locked=True)
-    except Unavailable as error:
-        if error.code != "database_busy":
-            raise
-        # Whoever holds the scope may not keep a kill out: the row is closed without its lock, the store refuses, and
-        # the answer waits until a decision that still read the row as open is over.
-        switch, locked = await _close_row(app, actor, scope, reason, locked=False), False
-    if scope.cuts_store:
-        switch = await _cut_off(app, actor, scope, switch)
-    if not locked:
-        await asyncio.sleep(DECISIONS_END_S)
+        try:
+            switch = await _close_row(app, actor, scope, reason, ended, locked=True)
+        except Unavailable as error:
+            if error.code != "database_busy":
+                raise
+            # Whoever holds the scope may not keep a kill out: the row is closed without its lock, the store refuses,
+            # and the answer waits until a decision that still read the row as open is over.
+            switch, locked = await _close_row(app, actor, scope, reason, ended, locked=False), False
+        if scope.cuts_store:
+            switch = await _cut_off(app, actor, scope, switch, ended)
+        if not locked:
+            await asyncio.sleep(DECISIONS_END_S)
+    finally:
+        await tell(app, scope.name, ended)
     return switch
 
 
-async def _close_row(app: BrokerApp, actor: Actor, scope: Scope, reason: str, *, locked: bool) -> Switch:
-    async with app.db.begin(every_client=True) as tx:
+async def _close_row(
+    app: BrokerApp, actor: Actor, scope: Scope, reason: str, ended: list[int], *, locked: bool
+) -> Switch:
+    async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended):
         if scope.client_id is not None:
             await tx.one(_CLIENT, client_id=scope.client_id)
         if locked:
@@ -171,7 +183,7 @@ async def _close_row(app: BrokerApp, actor: Actor, scope: Scope, reason: str, *,
     return switch
 
 
-async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch) -> Switch:
+async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch, ended: list[int]) -> Switch:
     """Make the store refuse, record that it does, and say so."""
     started = app.clock.monotonic()
     try:
@@ -180,7 +192,7 @@ async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch) -
             entities = await app.db.read(_ENTITIES, asked, every_client=True)
             await _each(app, [entity.entity_id for entity in entities], enable=False)
             took_us = int((app.clock.monotonic() - started) * 1_000_000)
-            async with app.db.begin(every_client=True) as tx:
+            async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended):
                 marked = await tx.maybe(_MARK, scope=scope.name, epoch=switch.epoch)
                 if marked is not None:
                     await tx.append(
@@ -227,7 +239,7 @@ async def cut_off_pending(app: BrokerApp) -> int:
     failed: Unavailable | None = None
     for switch in pending:
         try:
-            await _cut_off(app, app.system(), scope_from_name(switch.scope), switch)
+            await _cut_off(app, app.system(), scope_from_name(switch.scope), switch, [])
         except Unavailable as error:
             failed = error
     if failed is not None:

@@ -14,8 +14,17 @@ BEGIN
             );
         END IF;
     END LOOP;
+    -- What a connection says of itself is the same; these hold for a client that says nothing. Who sets them aside and
+    -- keeps a kill waiting is ended: the owner's function byokeep.end_blockers needs the right for that.
+    FOREACH role_name IN ARRAY ARRAY['byokeep_web', 'byokeep_broker', 'byokeep_worker', 'byokeep_auditor']
+    LOOP
+        EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = ''10s''', role_name);
+        EXECUTE format('ALTER ROLE %I SET lock_timeout = ''3s''', role_name);
+    END LOOP;
 END
 $roles$;
+
+GRANT pg_signal_backend TO byokeep_owner WITH INHERIT TRUE;
 
 -- An error message can quote the value it is about, so the server logs no errors of the services (theirs are in their own
 -- logs, as codes). Migrations handle no values; what goes wrong there must be found.

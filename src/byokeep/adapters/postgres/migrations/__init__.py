@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from byokeep.adapters.postgres.vocabulary import WRITERS
 from byokeep.core.errors import Conflict, Unavailable
+from byokeep.core.events import FIELDS_OF, EventName
 
 _PACKAGE: Final = "byokeep.adapters.postgres.migrations"
 _LOCK_KEY: Final = 0x62796F6B656570  # "byokeep"
@@ -70,8 +71,12 @@ def script(name: str) -> str:
 def objects_digest() -> str:
     """Return the digest of everything that is declared rather than migrated."""
     declared = [script(f"objects/{name}.sql") for name in _OBJECTS]
-    declared += [f"{event.value}:{','.join(WRITERS[event])}" for event in sorted(WRITERS)]
+    declared += [f"{event.value}:{','.join(WRITERS[event])}:{','.join(_fields(event))}" for event in sorted(WRITERS)]
     return sha256("\x00".join(declared).encode()).hexdigest()
+
+
+def _fields(event: EventName) -> list[str]:
+    return sorted(FIELDS_OF[event])
 
 
 def run_script(connection: Connection, sql: str) -> None:
@@ -87,8 +92,11 @@ def _lay_objects(connection: Connection) -> None:
         run_script(connection, script(f"objects/{name}.sql"))
     connection.execute(text("DELETE FROM byokeep.audit_vocabulary"))
     connection.execute(
-        text("INSERT INTO byokeep.audit_vocabulary (event, writers) VALUES (:event, :writers)"),
-        [{"event": event.value, "writers": list(writers)} for event, writers in WRITERS.items()],
+        text("INSERT INTO byokeep.audit_vocabulary (event, writers, fields) VALUES (:event, :writers, :fields)"),
+        [
+            {"event": event.value, "writers": list(writers), "fields": _fields(event)}
+            for event, writers in WRITERS.items()
+        ],
     )
     connection.execute(text("DELETE FROM byokeep.schema_objects"))
     connection.execute(text("INSERT INTO byokeep.schema_objects (digest) VALUES (:digest)"), {"digest": digest})

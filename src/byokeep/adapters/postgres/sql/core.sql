@@ -20,3 +20,19 @@ SELECT set_config('byokeep.client_id', :client_id, true), set_config('byokeep.sc
 -- The same for one question, which may not write. Not in a block: both end with the trip.
 SELECT set_config('byokeep.client_id', :client_id, true), set_config('byokeep.scope', :scope, true),
        set_config('transaction_read_only', 'on', true)
+
+-- name: own_pid
+SELECT pg_backend_pid() AS pid
+
+-- name: end_blockers
+SELECT byokeep.end_blockers(CAST(:waiting AS integer)) AS ended
+
+-- name: roles_bounded
+-- Roles of the services that the server itself would let hold a lock without end, and whether the owner may end a
+-- session: both are made by provision.sql.
+SELECT ARRAY(SELECT r.rolname::text FROM pg_roles r
+              WHERE r.rolname IN ('byokeep_web', 'byokeep_broker', 'byokeep_worker', 'byokeep_auditor')
+                AND (SELECT count(*) FROM unnest(r.rolconfig) AS one
+                      WHERE one ~ '^(idle_in_transaction_session_timeout|lock_timeout)=[1-9]') < 2
+              ORDER BY r.rolname) AS unbounded,
+       pg_has_role('byokeep_owner', 'pg_signal_backend', 'USAGE') AS ends_sessions

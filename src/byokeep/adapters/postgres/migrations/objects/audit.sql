@@ -52,33 +52,54 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    v_writers text[];
+    v_allowed byokeep.audit_vocabulary%ROWTYPE;
     v_said    jsonb;
+    v_fields  text;
+    v_roles   text;
+    v_good    boolean;
+    v_platform uuid := (SELECT id FROM byokeep.installation);
     v_writer  bytea := convert_to(session_user::text, 'UTF8');
     v_head    byokeep.audit_head%ROWTYPE;
     v_at      timestamptz;
     v_hash    bytea;
 BEGIN
-    SELECT writers INTO v_writers FROM byokeep.audit_vocabulary WHERE event = p_event;
+    SELECT * INTO v_allowed FROM byokeep.audit_vocabulary WHERE event = p_event;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no such audit event' USING ERRCODE = 'BK002';
     END IF;
-    IF NOT session_user::text = ANY (v_writers) THEN
+    IF NOT session_user::text = ANY (v_allowed.writers) THEN
         RAISE EXCEPTION 'this role may not write this audit event' USING ERRCODE = 'BK003';
     END IF;
     IF p_chain IS NULL OR octet_length(p_payload) > 16384 THEN
         RAISE EXCEPTION 'audit record without a chain, or too large' USING ERRCODE = 'BK004';
     END IF;
-    -- What stands beside the payload must be what the payload says; a payload that is not JSON raises 22P02.
+    -- The auditor's own reading stands in the platform's chain; it holds no client's.
+    IF session_user::text = 'byokeep_auditor' AND p_chain IS DISTINCT FROM v_platform THEN
+        RAISE EXCEPTION 'this role may not write to a client''s chain' USING ERRCODE = 'BK003';
+    END IF;
+    -- The payload must be, byte for byte, the one spelling of what stands beside it and of fields that the vocabulary
+    -- lists for this event: all of it, for nobody can take a record back. What is not JSON raises 22P02.
     v_said := convert_from(p_payload, 'UTF8')::jsonb;
-    IF v_said ->> 'event' IS DISTINCT FROM p_event
-        OR v_said ->> 'outcome' IS DISTINCT FROM p_outcome
-        OR v_said ->> 'actor' IS DISTINCT FROM p_actor::text
-        OR v_said ->> 'object' IS DISTINCT FROM p_object::text
-        OR v_said ->> 'request' IS DISTINCT FROM p_request::text
-        OR coalesce(v_said ->> 'client', (SELECT id::text FROM byokeep.installation)) IS DISTINCT FROM p_chain::text
+    IF jsonb_typeof(v_said) IS DISTINCT FROM 'object' OR jsonb_typeof(v_said -> 'fields') IS DISTINCT FROM 'object'
+        OR jsonb_typeof(v_said -> 'roles') IS DISTINCT FROM 'array'
     THEN
-        RAISE EXCEPTION 'audit payload and columns differ' USING ERRCODE = 'BK004';
+        RAISE EXCEPTION 'malformed audit payload' USING ERRCODE = 'BK004';
+    END IF;
+    SELECT coalesce(string_agg('"' || f.key || '":' || f.value, ',' ORDER BY f.key COLLATE "C"), ''),
+           coalesce(bool_and(f.key = ANY (v_allowed.fields) AND f.value::text ~ ('^(-?(0|[1-9][0-9]{0,15})'
+                             '|"([a-z0-9][a-zA-Z0-9_.:/,+-]{0,127})?")$')
+                             AND (left(f.value::text, 1) = '"' OR abs(f.value::text::numeric) < 9007199254740992)), true)
+      INTO v_fields, v_good FROM jsonb_each(v_said -> 'fields') AS f;
+    SELECT string_agg(r.value::text, ',' ORDER BY r.value::text COLLATE "C"), v_good AND bool_and(r.value::text ~ '^"[a-z_]{1,32}"$')
+      INTO v_roles, v_good FROM jsonb_array_elements(v_said -> 'roles') AS r;
+    IF v_good IS NOT TRUE OR p_outcome NOT IN ('intended', 'ok', 'denied', 'rejected', 'failed')
+        OR convert_from(p_payload, 'UTF8') IS DISTINCT FROM '{"actor":"' || p_actor || '","client":'
+            || coalesce('"' || nullif(p_chain, v_platform) || '"', 'null')
+            || ',"event":"' || p_event || '","fields":{' || v_fields || '},"object":'
+            || coalesce('"' || p_object || '"', 'null') || ',"outcome":"' || p_outcome
+            || '","request":"' || p_request || '","roles":[' || v_roles || '],"v":1}'
+    THEN
+        RAISE EXCEPTION 'audit payload and columns differ, or a field is not of the vocabulary' USING ERRCODE = 'BK004';
     END IF;
 
     SELECT * INTO v_head FROM byokeep.audit_head AS head WHERE head.chain = p_chain FOR UPDATE;
@@ -104,4 +125,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea) IS
-    'Appends one record to a chain; the chain stays locked until the caller commits.';
+    'Appends one record to a chain, if its payload is ours to the byte; the chain stays locked until the caller commits.';

@@ -47,3 +47,26 @@ $$;
 CREATE OR REPLACE TRIGGER api_token_only_ends BEFORE UPDATE ON byokeep.api_token
     FOR EACH ROW EXECUTE FUNCTION byokeep.api_token_only_ends();
 ALTER TABLE byokeep.api_token ENABLE ALWAYS TRIGGER api_token_only_ends;
+
+-- Ends who keeps a session of the broker's waiting: every session that holds, or stands in line for, the very lock that
+-- this one has waited for since half a second. A superuser's session is not ours to end.
+CREATE OR REPLACE FUNCTION byokeep.end_blockers(p_waiting integer) RETURNS integer
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE waits (pid) AS (
+        SELECT a.pid FROM pg_stat_activity a
+         WHERE a.pid = p_waiting AND a.usename = session_user AND a.datname = current_database()
+           AND EXISTS (SELECT FROM pg_locks l
+                        WHERE l.pid = a.pid AND NOT l.granted
+                          AND l.waitstart < clock_timestamp() - interval '0.5 seconds')
+        UNION
+        SELECT unnest(pg_blocking_pids(waits.pid)) FROM waits
+    )
+    SELECT count(*) FILTER (WHERE pg_terminate_backend(b.pid))::integer
+      FROM waits
+      JOIN pg_stat_activity b ON b.pid = waits.pid
+      JOIN pg_roles r ON r.rolname = b.usename
+     WHERE b.pid <> p_waiting AND b.datname = current_database() AND NOT r.rolsuper
+$$;
+COMMENT ON FUNCTION byokeep.end_blockers(integer) IS 'Ends the sessions that a kill waits for.';
