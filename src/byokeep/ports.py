@@ -220,6 +220,9 @@ class Cutoff(Protocol):
     async def enable(self, entity_id: str) -> None:
         """Let the entity log in again."""
 
+    async def disabled(self, entity_id: str) -> bool | None:
+        """Return whether the entity is disabled; None where we may not look. Raises Unavailable."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceHealth:
@@ -240,7 +243,10 @@ class DeviceHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreEntry:
-    """One request-response of the store's own audit log, allow-listed fields only."""
+    """One request-response of the store's own audit log, allow-listed fields only.
+
+    ``lets_in``: of an update of an entity, that it does anything but disable it.
+    """
 
     device: str
     request_id: str
@@ -253,6 +259,7 @@ class StoreEntry:
     login_jwt_hash: str
     status_error: bool
     remote: str
+    lets_in: bool = False
 
 
 class KeyHolder(Protocol):

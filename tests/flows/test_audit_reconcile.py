@@ -87,10 +87,34 @@ class Scene:
             lease=str(self.lease[by or client]) if lease is None else lease, error=error,
         )  # fmt: skip
 
+    def put_entity(self, client: UUID, *, lets_in: bool = False, operation: str = "update", seconds: float = 1) -> None:
+        """An entity changed at the store."""
+        self.broker.store.write(
+            str(uuid4()), self.after(seconds), operation, f"identity/entity/id/{self.entity[client]}", lets_in=lets_in
+        )
+
+    async def move_switch(self, client: UUID | None, *, closed: bool, outcome: Outcome = Outcome.OK) -> None:
+        """A switch closed or opened now, row and record; ``intended``: only said that it would be opened."""
+        scope, whose = (f"client:{client}", f"'{client}'") if client else ("global", "NULL")
+        epoch = (
+            await self.broker.sql(
+                "INSERT INTO byokeep.switch (scope, client_id, closed, epoch, reason, by, installation_id) VALUES"
+                f" ('{scope}', {whose}, true, 1, 'test', '{RUNNER}', '{self.broker.app.installation_id}')"
+                f" ON CONFLICT (scope) DO UPDATE SET epoch = byokeep.switch.epoch + 1, closed = {closed}"
+                " RETURNING epoch"
+            )
+            if outcome is Outcome.OK
+            else "1"
+        )
+        event = EventName.SWITCH_CLOSED if closed else EventName.SWITCH_OPENED
+        await self.broker.record(client, event, outcome=outcome, scope=scope, epoch=int(epoch.split()[0]), reason="x")
+
     async def honest(self) -> None:
         """A lease, its login and its reads for Alice; a lease and a login for Bob."""
         for client in (self.alice, self.bob):
             await self.give_lease(client)
+            entity = f"UPDATE byokeep.client SET entity_id = '{self.entity[client]}' WHERE id = '{client}'"
+            await self.broker.sql(entity)
             await self.login(client)
         self.read(self.alice)
         self.read(self.alice, seconds=2.5)
@@ -107,6 +131,10 @@ async def scene(postgres: FreshDatabase, tmp_path: Path) -> AsyncIterator[Scene]
     await postgres.server.as_superuser(installation_sql(), database=postgres.name)
     async with audit_broker(postgres, tmp_path / "checkpoints") as broker:
         found = Scene(broker)
+        await broker.sql(
+            "INSERT INTO byokeep.switch (scope, closed, epoch, reason, by, installation_id) VALUES"
+            f" ('global', false, 0, 'installed', '{RUNNER}', '{broker.app.installation_id}')"
+        )
         await found.honest()
         yield found
 
@@ -123,7 +151,7 @@ async def test_what_honest_runners_do_is_explained(scene: Scene) -> None:
     for operation, path in (
         ("update", "auth/approle/login"), ("update", "transit/sign/leases"), ("read", "transit/keys/leases"),
         ("read", "kv/data/platform/token-key"), ("read", scene.path(scene.alice, part="metadata")),
-        ("update", f"identity/entity/id/{scene.entity[scene.bob]}"), ("update", "sys/audit-hash/a"),
+        ("read", f"identity/entity/id/{scene.entity[scene.bob]}"), ("update", "sys/audit-hash/a"),
         ("update", "transit/hmac/fingerprints/sha2-256"), ("read", "sys/health"), ("update", "sys/wrapping/wrap"),
         ("read", "kv/data/platform/scan-key"),
     ):  # fmt: skip
@@ -217,6 +245,23 @@ async def _unknown_path(scene: Scene) -> None:
     scene.broker.store.write(str(uuid4()), scene.after(1), "read", "cubbyhole/x")
 
 
+async def _let_in(scene: Scene) -> None:
+    scene.put_entity(scene.alice, lets_in=True)
+
+
+async def _put_out(scene: Scene) -> None:
+    scene.put_entity(scene.alice, lets_in=False)
+
+
+async def _stranger_let_in(scene: Scene) -> None:
+    scene.entity[scene.alice] = str(uuid4())
+    scene.put_entity(scene.alice, lets_in=True)
+
+
+async def _entity_deleted(scene: Scene) -> None:
+    scene.put_entity(scene.alice, operation="delete")
+
+
 async def _only_on_one_device(scene: Scene) -> None:
     scene.broker.store.write(str(uuid4()), scene.after(1), "read", "sys/health", only=("a",))
 
@@ -256,6 +301,10 @@ CASES: list[tuple[Callable[[Scene], Awaitable[None]], str, str]] = [
     (_set_up_changed, "store_setup_changed", "critical"),
     (_clients_listed, "unlisted_request", "critical"),
     (_unknown_path, "unlisted_request", "critical"),
+    (_let_in, "cut_off_undone", "critical"),
+    (_put_out, "cut_off_unexplained", "critical"),
+    (_stranger_let_in, "cut_off_undone", "critical"),
+    (_entity_deleted, "cut_off_undone", "critical"),
     (_only_on_one_device, "device_gap", "warning"),
     (_devices_tell_two_stories, "devices_disagree", "critical"),
     (_a_line_torn, "device_torn", "warning"),
@@ -334,7 +383,7 @@ async def test_a_switch_moved_past_its_record_is_found(scene: Scene) -> None:
     )
     await scene.broker.record(scene.alice, EventName.SWITCH_CLOSED, scope=scope, epoch=1, reason="test")
     assert await scene.reasons() == []
-    await scene.broker.sql("UPDATE byokeep.switch SET closed = false, epoch = 2")
+    await scene.broker.sql("UPDATE byokeep.switch SET closed = false, epoch = 2 WHERE client_id IS NOT NULL")
     found = (await scene.run()).findings
     assert [(one.reason, one.severity, one.client_id) for one in found] == [
         ("switch_unrecorded", "critical", scene.alice)
@@ -514,3 +563,44 @@ async def test_what_no_device_shows_is_not_passed_over(scene: Scene) -> None:
     until = await ran(scene, timedelta(minutes=4))
     await a_round(scene)
     assert await reconciled_until(scene) == until
+
+
+@pytest.mark.parametrize("scope", ["client", "global"])
+async def test_switches_on_record_explain_what_becomes_of_entities(scene: Scene, scope: str) -> None:
+    """Put out by a kill and again while it holds, let in by its opening; the same moves outside of these are found."""
+    whose = scene.alice if scope == "client" else None
+    await scene.move_switch(whose, closed=True)
+    scene.put_entity(scene.alice, seconds=0)  # a minute before: somebody tried again, for it is closed
+    assert await scene.reasons() == []
+    scene.at = scene.broker.clock.now() - timedelta(seconds=15)
+    scene.put_entity(scene.alice)
+    scene.put_entity(scene.alice, lets_in=True)
+    assert await scene.reasons() == ["cut_off_undone"]
+    await scene.move_switch(whose, closed=False)
+    assert await scene.reasons() == []
+    scene.put_entity(scene.alice, lets_in=True, seconds=-60)
+    assert await scene.reasons() == ["cut_off_undone"]
+
+
+async def test_an_opening_that_failed_explains_its_two_moves(scene: Scene) -> None:
+    """Let in and put out again by an approval that came to nothing; another client's switch explains neither."""
+    scene.at = scene.broker.clock.now() - timedelta(seconds=15)
+    await scene.move_switch(scene.alice, closed=False, outcome=Outcome.INTENDED)
+    scene.put_entity(scene.bob, lets_in=True)
+    assert await scene.reasons() == ["cut_off_undone"]
+    await scene.move_switch(scene.bob, closed=True)
+    await scene.move_switch(scene.bob, closed=False, outcome=Outcome.INTENDED)
+    scene.put_entity(scene.bob)
+    assert await scene.reasons() == []
+
+
+async def test_refused_logins_are_a_counted_warning_of_their_own(scene: Scene) -> None:
+    """They did nothing, so they hide no alarm: the next login that nothing explains opens one of its own."""
+    for _ in range(3):
+        await scene.login(scene.alice, jwt="a.b.c", lease="", entity="", error=True)
+    assert await scene.reasons() == []
+    count = "SELECT reason, severity, count FROM byokeep.alert ORDER BY reason"
+    assert await scene.broker.sql(count) == "store_logins_refused|warning|3"
+    await _foreign_login(scene)
+    assert await scene.reasons() == ["login_unexplained"]
+    assert "login_unexplained|critical|1" in await scene.broker.sql(count)

@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.model import Actor, Role
@@ -293,6 +294,57 @@ async def test_an_unreachable_store_leaves_the_switch_closed_and_is_tried_again(
     assert stand.db.sql("SELECT store_cut_off FROM byokeep.switch WHERE closed") == "t"
     assert await switches.cut_off_pending(stand.app) == 0
     assert len(stand.events("switch.store_cut_off")) == 1
+
+
+@pytest.mark.parametrize("scope", ["client", "global"])
+@pytest.mark.parametrize("looks", [True, False])
+async def test_a_killed_client_let_in_at_the_store_is_cut_off_again(stand: Stand, scope: str, looks: bool) -> None:
+    """The broker's identity lets the entity in past us: within a round it is out again, told of where we may look."""
+    client, lease = await ready(stand)
+    other, open_lease = await ready(stand)
+    entity = stand.db.sql(f"SELECT entity_id FROM byokeep.client WHERE id = '{client}'")
+    cutoff = stand.app.cutoff
+    if not looks:  # a store of one's own that was not provisioned since
+
+        class Blind(EntityCutoff):
+            async def disabled(self, entity_id: str) -> bool | None:
+                return None
+
+        cutoff = Blind(cutoff._login)  # type: ignore[attr-defined]
+    app = replace(stand.app, cutoff=cutoff)
+    await close(stand, **({"client_id": str(client)} if scope == "client" else {}))
+    assert await switches.cut_off_again(app) == 0
+    assert stand.alerts() == []
+    await stand.app.cutoff.enable(entity)
+    assert await switches.cut_off_again(app) == (1 if looks else 0)
+    assert await stand.app.cutoff.disabled(entity) is True
+    assert not await store_serves(lease)
+    assert stand.alerts() == (["cut_off_undone"] if looks else [])
+    status, _ = await reopen(stand, **({"client_id": str(client)} if scope == "client" else {}))
+    assert status == 200
+    assert await switches.cut_off_again(app) == 0
+    assert await stand.app.cutoff.disabled(entity) is False
+    if scope == "client":
+        assert await stand.app.cutoff.disabled(stand.db.sql(
+            f"SELECT entity_id FROM byokeep.client WHERE id = '{other}'")) is False  # fmt: skip
+        assert open_lease
+
+
+async def test_an_opening_and_the_cutting_off_again_do_not_cross(stand: Stand) -> None:
+    """What looked undone is judged anew under the switch's lock: a client that was opened meanwhile stays in."""
+    client, _ = await ready(stand)
+    entity = stand.db.sql(f"SELECT entity_id FROM byokeep.client WHERE id = '{client}'")
+    await close(stand, client_id=str(client))
+
+    class Late(EntityCutoff):
+        async def disabled(self, entity_id: str) -> bool | None:
+            assert (await reopen(stand, client_id=str(client)))[0] == 200
+            return False
+
+    late = Late(stand.app.cutoff._login)  # type: ignore[attr-defined]
+    assert await switches.cut_off_again(replace(stand.app, cutoff=late)) == 0
+    assert await stand.app.cutoff.disabled(entity) is False
+    assert stand.alerts() == []
 
 
 async def test_whoever_holds_the_lock_can_not_keep_a_kill_out(stand: Stand) -> None:

@@ -47,7 +47,7 @@ class SimulatedStoreAudit:
                 yield entry
 
     def write(self, request_id: str, at: datetime, operation: str, path: str, *, entity: str = "", lease: str = "",
-              hashes: dict[str, str] | None = None, error: bool = False,
+              hashes: dict[str, str] | None = None, error: bool = False, lets_in: bool = False,
               only: tuple[str, ...] = ()) -> None:  # fmt: skip
         """Record a request and its response on all devices, or on ``only`` these."""
         for name in only or self.names:
@@ -56,6 +56,6 @@ class SimulatedStoreAudit:
                     StoreEntry(
                         device=name, request_id=request_id, at=at, kind=kind, operation=operation, path=path,
                         entity_id=entity, lease_header=lease, login_jwt_hash=(hashes or {}).get(name, ""),
-                        status_error=error and kind == "response", remote="",
+                        status_error=error and kind == "response", remote="", lets_in=lets_in,
                     )
                 )  # fmt: skip

@@ -26,6 +26,7 @@ from byokeep.flows.expire import expire
 from byokeep.flows.reconcile import SETTLE, reconcile, resume
 from byokeep.flows.scheduled import move_scheduled
 from byokeep.flows.store_recording import probe
+from byokeep.flows.switches import cut_off_again
 from byokeep.flows.tombstones import keep
 from byokeep.telemetry.log import get_log
 
@@ -34,6 +35,7 @@ COPY_S: Final = 5.0
 RECONCILE_S: Final = 20.0
 FIRST_RECONCILE_S: Final = SETTLE.total_seconds() + 2.0
 PROBE_S: Final = 5.0
+CUT_OFF_S: Final = 20.0
 STORE_S: Final = 1.0
 EXPIRE_S: Final = 5.0
 TOMBSTONES_S: Final = 5.0
@@ -71,6 +73,7 @@ class Rounds:
                 ("copy", COPY_S, self._copy),
                 ("reconcile", RECONCILE_S, self._reconcile),
                 ("probe", PROBE_S, self._probe),
+                ("cut_off", CUT_OFF_S, self._cut_off),
                 ("store", STORE_S, self._store),
                 ("tombstones", TOMBSTONES_S, self._tombstones),
                 ("expire", EXPIRE_S, self._expire),
@@ -123,6 +126,9 @@ class Rounds:
                 self._app.store_health.require()
             except ByokeepError:  # not one lost answer: leases and permits are refused now
                 await raise_alert(self._app, reason="store_unreachable", key="store", severity="critical")
+
+    async def _cut_off(self) -> None:
+        await cut_off_again(self._app)
 
     async def _tombstones(self) -> None:
         await keep(self._app)

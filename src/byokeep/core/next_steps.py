@@ -78,8 +78,13 @@ _OF_ALERT: Final = {
     "refusals_not_recorded": "too many refusals of one caller; find it, then revoke its token.",
     "token_reuse": "a token was used after its end; find who holds it.",
     "shared_value": "two clients gave the same key; ask both.",
+    "store_logins_refused": "logins with a lease were refused at the store: late, killed, or somebody tries; they got"
+    " nothing. Look who, when there are many.",
     "store_denials": "the store refused one of ours; run `byokeep audit reconcile`.",
     "store_audit_unread": "the store's audit could not be read; run `byokeep audit health`.",
+    "cut_off_undone": "somebody let a killed client in at the store; it is cut off again. Treat the broker's identity"
+    " as stolen, runbook section 7.",
+    "cut_off_unexplained": "somebody cut a client off at the store past us; look for who holds the broker's identity.",
     "write_cut_off": "a process died between the store's write and our record. `byokeep audit list` soon shows the seal"
     " done again, or swept (`cut_off`); if neither comes, treat it as tampering.",
     "write_unexplained": "somebody wrote to the store past byokeep: treat it as tampering, runbook section 8.2.",

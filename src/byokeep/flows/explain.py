@@ -7,6 +7,7 @@ Rules
 - A write of a profile's record that has none, while a seal of that very profile was announced and not yet recorded, is
   one that was cut off: still a finding, but one that says so. An announcement serves one write of a run.
 - A profile's record is read under custody, or under no lease by the broker when a job has just opened the profile.
+- An entity is let in by a switch's opening on record, and put out by a switch's close, or while one is closed.
 - Everything else must be on the list below. What is on no list is a finding.
 
 It may not excuse a request because it can not explain it.
@@ -31,6 +32,7 @@ MANY_REFUSED: Final = 10  # by one entity in one span; a process of ours that wo
 SEAL_FOR: Final = timedelta(minutes=15)  # in which a seal that was announced may write its record
 AFTER_OPENING: Final = timedelta(seconds=60)  # in which the broker reads a record: an opening is fresh for half of it
 BEFORE_OPENING: Final = timedelta(seconds=30)  # the clocks of database and store may differ
+NEAR_MOVE: Final = timedelta(seconds=30)  # between a switch's record and the store's half of it, clocks included
 SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -66,12 +68,13 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
             "read",
             rf"kv/metadata/clients/{_UUID}/(providers/[a-z]+(/webhook|/accounts/{_UUID}/[a-z]+)?|profiles/{_UUID})",
         ),  # version numbers
-        ("update", rf"identity/entity/id/{_UUID}"),  # cut off and let in again; both are records of ours
+        ("read", rf"identity/entity/id/{_UUID}"),  # whether a kill still holds
         ("update", r"sys/audit-hash/[a-z]+"),  # this reconciliation
         ("update", r"sys/wrapping/(wrap|unwrap|lookup)"),
         ("read", r"sys/(health|seal-status|leader|internal/ui/mounts(/.*)?)"),  # health probes
     )
 )
+_ENTITY: Final = re.compile(rf"identity/entity/id/({_UUID})\Z")
 _DEVICE_TEST: Final = "sys/audit/test"  # the store tries each device alone when it enables it
 # What sets the store up. Explained by a record of ours that says so, near in time.
 _SETUP: Final = re.compile(
@@ -107,6 +110,7 @@ class Request:
     lease_header: str
     refused: bool
     login_hashes: Mapping[str, str]
+    lets_in: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,13 +141,23 @@ class Announced:
         return path == self.path and self.since - SLACK <= at <= end + SLACK
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A switch that was closed or opened, on record; ``client_id`` None: that of everything."""
+
+    at: datetime
+    client_id: UUID | None
+    opens: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Known:
     """What is known from our own records.
 
     ``logins``: (lease, entity) -> times of explained logins. ``writes``, ``app_writes``: the store's request id ->
     place. ``openings``: (client, profile) -> times at which a job that uses it opened it. ``seals``: what was announced
-    and has served no write yet.
+    and has served no write yet. ``entities``: entity at the store -> its client, and whether a switch of it is closed
+    now. ``moves``: what moved since.
     """
 
     leases: Mapping[UUID, LeaseRow]
@@ -153,6 +167,8 @@ class Known:
     app_writes: Mapping[str, str] = field(default_factory=dict)
     openings: Mapping[tuple[UUID, UUID], Sequence[datetime]] = field(default_factory=dict)
     setups: Sequence[datetime] = ()
+    entities: Mapping[str, tuple[UUID, bool]] = field(default_factory=dict)
+    moves: Sequence[Move] = ()
     logins: dict[tuple[UUID, str], list[datetime]] = field(default_factory=dict)
 
 
@@ -166,9 +182,9 @@ def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[Finding]]:
     requests, findings = [], []
     for request_id, said in by_request.items():
         requests.append(_joined(request_id, said))
-        facts: dict[str, set[tuple[str, str, str, str, bool]]] = {}
+        facts: dict[str, set[tuple[str, str, str, str, bool, bool]]] = {}
         for e in said:
-            fact = (e.operation, e.path, e.entity_id, e.lease_header, e.status_error)
+            fact = (e.operation, e.path, e.entity_id, e.lease_header, e.status_error, e.lets_in)
             facts.setdefault(e.kind, set()).add(fact)
         if any(len(versions) > 1 for versions in facts.values()):
             findings.append(
@@ -185,7 +201,7 @@ def _joined(request_id: str, said: Sequence[StoreEntry]) -> Request:
         id=request_id, at=best.at, operation=best.operation, path=best.path,
         entity_id=best.entity_id or next((e.entity_id for e in said if e.entity_id), ""),
         lease_header=best.lease_header, refused=bool(responses) and all(e.status_error for e in responses),
-        login_hashes={e.device: e.login_jwt_hash for e in said if e.login_jwt_hash},
+        login_hashes={e.device: e.login_jwt_hash for e in said if e.login_jwt_hash}, lets_in=best.lets_in,
     )  # fmt: skip
 
 
@@ -234,6 +250,8 @@ def explain(request: Request, known: Known) -> Finding | None:
         return _explain_record(request, known, UUID(record.group(2)), UUID(record.group(3)))
     if own := _KEK.match(request.path):
         return _explain_lease(request, known, UUID(own.group(2)), _PROFILE, reads=own.group(1) == "decrypt")
+    if request.operation != "read" and (entity := _ENTITY.match(request.path)):
+        return _explain_entity(request, known, entity.group(1))
     if any(request.operation in operations and path.match(request.path) for operations, path in _LISTED):
         return None
     if _SETUP.match(request.path):
@@ -247,6 +265,19 @@ def probing(requests: Iterable[Request]) -> list[UUID]:
     """Return who was refused so often that they look for a way in: entities of the store, of machines and clients."""
     refused = Counter(request.entity_id for request in requests if request.refused)
     return [entity for text, count in refused.items() if count >= MANY_REFUSED and (entity := as_uuid(text))]
+
+
+def _explain_entity(request: Request, known: Known, entity_id: str) -> Finding | None:
+    client_id, closed = known.entities.get(entity_id, (None, False))
+    moves = [move for move in known.moves if move.client_id in (None, client_id)]
+    near = [move for move in moves if abs(move.at - request.at) <= NEAR_MOVE]
+    if request.operation == "update" and request.lets_in and any(move.opens for move in near):
+        return None
+    if request.operation != "update" or request.lets_in:
+        return finding("cut_off_undone", request, client_id)
+    if closed or near or any(move.opens and move.at > request.at for move in moves):
+        return None
+    return finding("cut_off_unexplained", request, client_id)
 
 
 def _explain_value(request: Request, known: Known, client_id: UUID, provider: str, below: str) -> Finding | None:

@@ -37,6 +37,7 @@ from byokeep.flows.explain import (
     Finding,
     Known,
     LeaseRow,
+    Move,
     Request,
     as_uuid,
     explain,
@@ -103,6 +104,13 @@ _SEALS: Final = Query(
 )
 _OPENINGS: Final = Query("audit_profile_openings", lambda row: ((row["client_id"], row["profile_id"]), row["at"]))
 _MOVED_SWITCHES: Final = Query("audit_switches_unrecorded", lambda row: row["client_id"])
+_MOVES: Final = Query(
+    "audit_switch_moves", lambda row: Move(at=row["at"], client_id=row["client_id"], opens=row["opens"])
+)
+_ENTITIES: Final = Query(
+    "switch_entities",
+    lambda row: (row["entity_id"], (row["client_id"], row["own_closed"] or row["global_closed"])),
+)
 _SETUPS: Final = Query("audit_config_times", lambda row: row["at"])
 _RESUME: Final[Query[datetime]] = Query("audit_reconciled_until", lambda row: row["until"])
 
@@ -174,7 +182,8 @@ async def _part(app: BrokerApp, actor: Actor, since: datetime, end: datetime) ->
         state="unknown" if unknown else "findings" if found else "clean", findings=tuple(found), unread=unread,
         requests=len(judged), logins=sum(login.at >= since for login in logins), until=since if again else until,
     )  # fmt: skip
-    await _record(app, actor, result, probing(judged), since)
+    refused = sum(request.path == LOGIN and request.refused for request in judged)
+    await _record(app, actor, result, probing(judged), since, refused)
     return result
 
 
@@ -232,6 +241,8 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Kn
         seals=await tx.all(_SEALS, first=first - SEAL_FOR, last=last),
         openings=openings,
         setups=await tx.all(_SETUPS, first=first - timedelta(minutes=10), last=last),
+        entities=dict(await tx.all(_ENTITIES, client_id=None, opening="")),
+        moves=await tx.all(_MOVES, first=first),
     )
 
 
@@ -285,7 +296,7 @@ class _Matcher:
 
 
 async def _record(
-    app: BrokerApp, actor: Actor, result: Reconciliation, refused: Sequence[UUID], since: datetime
+    app: BrokerApp, actor: Actor, result: Reconciliation, refused: Sequence[UUID], since: datetime, logins: int
 ) -> None:
     outcome = Outcome.OK if result.state == "clean" else Outcome.FAILED
     facts: dict[str, FieldValue] = {
@@ -308,6 +319,11 @@ async def _record(
             await alert_in(
                 tx, app, reason="store_denials", key=f"reconcile/store_denials/{entity}", severity="warning",
                 client_id=None, object_id=entity,
+            )  # fmt: skip
+        for _ in range(min(logins, MAX_ALERTS)):
+            await alert_in(
+                tx, app, reason="store_logins_refused", key="reconcile/store_logins_refused", severity="warning",
+                client_id=None, object_id=None,
             )  # fmt: skip
         if result.state == "unknown":
             await alert_in(

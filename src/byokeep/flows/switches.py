@@ -6,7 +6,8 @@ Rules
 - No session of the database keeps a close waiting for more than about a second: it is ended (:mod:`.blockers`).
 - Opening: an operator asks, another person approves within 15 minutes, once, for exactly the state that was seen
   (the epoch). Anything that happened in between voids it.
-- An entity is let in only when neither the global nor the client's own switch is closed.
+- An entity is let in only when neither the global nor the client's own switch is closed; one that was let in past us
+  is disabled again within half a minute.
 
 It may not judge why: a reason is a code.
 """
@@ -31,7 +32,15 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.blockers import ending_blockers, tell
 from byokeep.flows.permission import absent, permit
 from byokeep.flows.refusal import record_refusal
-from byokeep.flows.scopes import BROWSER_LANE, GLOBAL, Scope, hold_open, scope_from_name
+from byokeep.flows.scopes import (
+    BROWSER_LANE,
+    GLOBAL,
+    STORE_WITHIN_S,
+    Scope,
+    client_scopes,
+    hold_open,
+    scope_from_name,
+)
 from byokeep.ports import Query, Row, Tx
 
 CUT_OFF_WITHIN_S: Final = 3.0  # seconds the store has before the caller is told that it is pending
@@ -72,6 +81,7 @@ class _Entity:
     client_id: UUID
     entity_id: str
     may_enter: bool
+    cut_off: bool
 
 
 def _switch(row: Row) -> Switch:
@@ -84,7 +94,7 @@ def _request(row: Row) -> OpenRequest:
 
 def _entity(row: Row) -> _Entity:
     enter = row["state"] == "active" and not row["own_closed"] and not row["global_closed"]
-    return _Entity(row["client_id"], row["entity_id"], enter)
+    return _Entity(row["client_id"], row["entity_id"], enter, row["cut_off"])
 
 
 _LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
@@ -245,6 +255,32 @@ async def cut_off_pending(app: BrokerApp) -> int:
     if failed is not None:
         raise failed
     return len(pending)
+
+
+async def cut_off_again(app: BrokerApp) -> int:
+    """Disable at the store whatever entity a closed switch had cut off and somebody let in; returns how many.
+
+    Each is an alert. Where the store does not let us look, they are disabled anew without one: whoever changed an
+    entity is found by the reconciliation.
+
+    Raises:
+        Unavailable: Store or database; the next round tries again.
+    """
+    undone = 0
+    for entity in await app.db.read(_ENTITIES, {"client_id": None, "opening": ""}, every_client=True):
+        if not entity.cut_off or (disabled := await app.cutoff.disabled(entity.entity_id)):
+            continue
+        async with app.db.begin(every_client=True) as tx, asyncio.timeout(STORE_WITHIN_S):
+            await hold_open(tx, client_scopes(entity.client_id))  # nobody opens meanwhile
+            now = await tx.one(_ENTITIES, client_id=entity.client_id, opening="")
+            if not now.cut_off:
+                continue
+            await app.cutoff.disable(entity.entity_id)
+            if disabled is False:
+                undone += 1
+                await alert_in(tx, app, reason="cut_off_undone", key=f"cut_off/{entity.client_id}",
+                               severity="critical", client_id=entity.client_id, object_id=None)  # fmt: skip
+    return undone
 
 
 async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> OpenRequest:

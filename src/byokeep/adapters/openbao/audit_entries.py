@@ -24,6 +24,7 @@ from byokeep.ports import StoreEntry
 
 MAX_LINE: Final = 64 << 20  # bytes; a request may have 32 MiB, and each short string in it becomes a hash
 LOGIN_PATH: Final = "auth/lease/login"
+ENTITY_PATH: Final = "identity/entity/id/"
 _START: Final = b'{"time":"'
 _SLACK: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order
 _SMALL: Final = 1 << 20  # bytes below which a file is read from its start
@@ -116,7 +117,8 @@ def _entry(device: str, line: bytes) -> StoreEntry:
     request, auth = document["request"], document.get("auth") or {}
     answered = (document.get("response") or {}).get("auth") or {}
     headers, data = request.get("headers") or {}, request.get("data") or {}
-    path = _text(request.get("path"))
+    path, operation = _text(request.get("path")), _text(request.get("operation"))
+    said = (document.get("response") or {}).get("data") or {}
     at = datetime.fromisoformat(document["time"])
     if at.tzinfo is None or document["type"] not in ("request", "response"):
         raise ValueError
@@ -125,13 +127,14 @@ def _entry(device: str, line: bytes) -> StoreEntry:
         request_id=_text(request["id"]),
         at=at,
         kind=document["type"],
-        operation=_text(request.get("operation")),
+        operation=operation,
         path=path,
         entity_id=_text(auth.get("entity_id") or answered.get("entity_id")),
         lease_header=_text(next(iter(headers.get("x-byokeep-lease") or []), "")),
         login_jwt_hash=_text(data.get("jwt")) if path == LOGIN_PATH else "",
-        status_error=bool(document.get("error")),
+        status_error=bool(document.get("error")) or set(said) == {"error"},  # the store's two ways to refuse
         remote=_text(request.get("remote_address")),
+        lets_in=operation == "update" and path.startswith(ENTITY_PATH) and data.get("disabled") is not True,
     )
 
 

@@ -16,7 +16,7 @@ from byokeep.core.secret import Secret
 
 
 class EntityCutoff:
-    """Flips ``disabled`` of a client's entity as the identity ``broker``.
+    """Flips ``disabled`` of a client's entity as the identity ``broker``, and looks at it.
 
     Args:
         login: The broker's identity.
@@ -56,6 +56,24 @@ class EntityCutoff:
     async def enable(self, entity_id: str) -> None:
         """Let the entity log in again. Raises as :meth:`disable`."""
         await self._set(entity_id, disabled=False)
+
+    async def disabled(self, entity_id: str) -> bool | None:
+        """Return whether the store refuses this entity; None where the policy does not let us look.
+
+        Raises:
+            Rejected: ``bad_entity_id``.
+            Unavailable: ``entity_unknown``, ``store_garbage``, or the store did not answer.
+        """
+        path = f"identity/entity/id/{_entity(entity_id, Rejected('bad_entity_id'))}"
+        try:
+            found = (await self._login.request("GET", path)).data.get("disabled")
+        except Denied:
+            return None
+        except NotFound:
+            raise Unavailable("entity_unknown") from None
+        if not isinstance(found, bool):
+            raise Unavailable("store_garbage")
+        return found
 
     async def _set(self, entity_id: str, *, disabled: bool) -> None:
         path = f"identity/entity/id/{_entity(entity_id, Rejected('bad_entity_id'))}"

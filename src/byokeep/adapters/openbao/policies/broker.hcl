@@ -19,9 +19,9 @@ path "transit/keys/checkpoints" {
 path "transit/keys/evidence" {
   capabilities = ["read"]
 }
-# Flips `disabled` and nothing else: no new entity, no alias, no metadata, no policy.
+# Flips `disabled` and nothing else: no new entity, no alias, no metadata, no policy. Reads whether a kill still holds.
 path "identity/entity/id/+" {
-  capabilities       = ["update"]
+  capabilities       = ["read", "update"]
   allowed_parameters = { "disabled" = [] }
 }
 path "kv/metadata/clients/+/providers/+" {

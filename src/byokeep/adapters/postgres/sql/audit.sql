@@ -87,6 +87,18 @@ SELECT s.scope, s.client_id
           AND r.event = CASE WHEN s.closed THEN 'switch.closed' ELSE 'switch.opened' END
           AND said.f ->> 'scope' = s.scope AND said.f ->> 'epoch' = s.epoch::text);
 
+-- name: audit_switch_moves
+-- Switches that cut clients off at the store, as they were closed and opened, the attempts to open among them.
+SELECT r.at, s.client_id, r.event = 'switch.opened' AS opens
+  FROM byokeep.switch s
+  JOIN byokeep.audit_record r
+    ON r.chain = coalesce(s.client_id, (SELECT id FROM byokeep.installation))
+   AND r.event IN ('switch.closed', 'switch.opened')  -- its index
+   AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,scope}' = s.scope
+ WHERE (s.client_id IS NULL AND s.scope = 'global' OR s.scope = concat('client:', s.client_id))
+   AND r.outcome IN ('ok', 'intended') AND r.at >= :first
+ ORDER BY r.at;
+
 -- name: audit_store_requests
 SELECT DISTINCT said.f ->> 'store_request' AS store_request, r.chain AS client_id, said.f ->> 'path' AS path
   FROM byokeep.audit_record r

@@ -63,7 +63,8 @@ RETURNING id;
 -- Whom a cut-off must reach, and whom nothing but the switch about to be opened keeps out.
 SELECT c.id AS client_id, c.entity_id, c.state,
        coalesce(s.closed, false) AND s.scope <> :opening AS own_closed,
-       coalesce(g.closed AND g.scope <> :opening, true) AS global_closed
+       coalesce(g.closed AND g.scope <> :opening, true) AS global_closed,
+       coalesce(s.closed AND s.store_cut_off, false) OR coalesce(g.closed AND g.store_cut_off, false) AS cut_off
   FROM byokeep.client c
   LEFT JOIN byokeep.switch s ON s.scope = 'client:' || c.id::text
   LEFT JOIN byokeep.switch g ON g.scope = 'global'
