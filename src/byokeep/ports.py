@@ -69,8 +69,8 @@ class Tx(Protocol):
     async def append(self, event: Event, *, ends: bool = False) -> Receipt:
         """Append to the audit chain of ``event.client_id`` (or the platform's) here; ``ends`` as of a query."""
 
-    async def defer(self, task: str, *, delay_s: float = 0, key: str = "", **ids: str) -> None:
-        """Enqueue a task in this transaction; ``key`` = queueing lock (one waiting at a time). Ids only."""
+    async def defer(self, task: str, *, delay_s: float = 0, key: str = "", **ids: str) -> bool:
+        """Enqueue a task in this transaction; ``key`` = queueing lock: False when one waits already. Ids only."""
 
 
 class Database(Protocol):

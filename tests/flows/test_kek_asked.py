@@ -57,6 +57,7 @@ async def asked(desk: Desk) -> AsyncIterator[Asked]:
         one = Asked(made.stand, made.app, made.deks)
         one.desk = desk
         yield one
+        assert desk.not_once_on_record() == []
 
 
 @pytest.mark.req("R6.1-7")
@@ -127,6 +128,13 @@ async def test_an_old_version_is_ended_by_another_person(asked: Asked) -> None:
     newest = f"/v1/keks/{name}/versions/2/end"
     assert (await asked.call("POST", newest, "approver", {"reason": "not_needed"}))[1]["code"] == "kek_has_dependents"
     assert (await asked.call("POST", path, "approver", {"reason": "not_needed"}))[0] == 202
+    other = asked.stand.subject("approver", "second")
+    status, waits = await asked.desk.call("POST", path, other, {"reason": "not_needed"})
+    assert (status, waits["code"], waits["asked_by"]) == (
+        409, "kek_end_waiting", str(asked.stand.people["approver"].id),
+    )  # fmt: skip
+    assert asked.sql(f"SELECT count(*) FROM byokeep.audit_record WHERE request_id = '{waits['request']}'") == "1"
+    assert asked.sql("SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE task_name = 'kek_end'") == "1"
     await asked.work()
     moves = (await asked.call("GET", f"/v1/keks/{name}/versions/1/history"))[1]["moves"]
     assert [(one["to"], one["by"] == str(asked.stand.people["approver"].id)) for one in moves] == [

@@ -10,8 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.adapters.passwords import Passwords
-from byokeep.core.errors import Conflict
+from byokeep.core.errors import Conflict, Unauthenticated
 from byokeep.core.secret import Secret
+from byokeep.flows import tokens
 from byokeep.flows.operators import bootstrap
 from tests.support.broker import Person
 from tests.support.web import Desk
@@ -206,6 +207,25 @@ async def test_guessing_is_braked_and_locks_nobody_else_out(desk: Desk) -> None:
     assert (await login(desk, "Bob", PASSWORD))[0] == 201
     events = desk.stand.events("session.login", "denied")
     assert len(events) == 5
+
+
+async def test_guessing_from_many_addresses_is_an_alert_whoever_is_guessed(desk: Desk) -> None:
+    """Ten failed passwords of one person, or for names that nobody has, alert once each; nine do not."""
+    ann = await with_password(desk, "Ann")
+    passwords = Passwords(memory_kib=64, time_cost=1)
+
+    async def guess(name: str) -> None:  # beside the brake, which knows addresses
+        with pytest.raises(Unauthenticated):
+            await tokens.log_in(desk.web, passwords, name=name, password=Secret("no"), request_id=uuid4())
+
+    for number in range(9):
+        await guess("Ann")
+        await guess(f"nobody {number}")
+    assert "password_guessing" not in desk.stand.alerts()
+    await guess("Ann")
+    await guess("nobody again")
+    told = desk.sql("SELECT object_id, severity FROM byokeep.alert WHERE reason = 'password_guessing' ORDER BY 1")
+    assert told.splitlines() == [f"{ann['id']}|warning", "|warning"]
 
 
 @pytest.mark.req("S-ASVS-24")

@@ -376,3 +376,4 @@ async def vault_on(desk: Desk, **changed: Any) -> AsyncIterator[Vault]:
 async def vault(desk: Desk) -> AsyncIterator[Vault]:
     async with vault_on(desk) as made:
         yield made
+        assert desk.not_once_on_record() == []

@@ -51,6 +51,8 @@ from byokeep.worker.tasks import register
 from tests.support.broker import Person, Stand, Store, standing, token_key
 from tests.support.postgres import drop_database, fresh_database
 
+REFUSED = frozenset({400, 401, 403, 404, 409, 413, 415, 422})
+
 
 @dataclass
 class Desk:
@@ -64,6 +66,7 @@ class Desk:
     http: aiohttp.ClientSession
     files: Path
     canaries: list[Canary] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def people(self) -> dict[str, Person]:
@@ -94,7 +97,20 @@ class Desk:
         async with self.http.request(method, "http://web" + path, json=body, data=raw, headers=sent) as reply:
             raw = await reply.read()
             is_json = reply.content_type in ("application/json", "application/problem+json") and raw.strip()
-            return reply.status, reply.headers, json.loads(raw) if is_json else raw.decode()
+            said = json.loads(raw) if is_json else raw.decode()
+            if reply.status in REFUSED:
+                self.refused[said["request_id"]] = f"{method} {path} {said['code']}"
+            return reply.status, reply.headers, said
+
+    def not_once_on_record(self, requests: Mapping[str, str] | None = None) -> list[str]:
+        """The refusals that left no record, or more than one; of all calls to ``web``, or of those that are named."""
+        rows = self.sql(
+            "SELECT request_id || ' ' || count(*) FROM byokeep.audit_record"
+            " WHERE outcome IN ('denied', 'rejected', 'failed') GROUP BY request_id"
+        )
+        counts = dict(row.split() for row in rows.splitlines())
+        asked = self.refused if requests is None else requests
+        return [f"{call}: {counts.get(request, 0)}" for request, call in asked.items() if counts.get(request) != "1"]
 
     def canary(self, provider: str = "openai", *, state: str = "valid") -> bytes:
         """A new key in the provider's shape; the simulator knows it in this state."""

@@ -42,13 +42,16 @@ BODIES: Mapping[str, bytes] = {
 
 
 class Lines:
-    """Stands for the log: keeps what would be written, without what differs from call to call."""
+    """Stands for log and records: keeps what would be written, without what differs from call to call."""
 
     def __init__(self) -> None:
         self.kept: list[dict[str, Any]] = []
+        self.recorded: list[dict[str, Any]] = []
 
     def info(self, _event: str, **fields: Any) -> None:
-        self.kept.append({name: fields[name] for name in fields if name not in ("took_ms", "request_id")})
+        line = {name: fields[name] for name in fields if name not in ("took_ms", "request_id")}
+        self.kept.append(line | {"recorded": tuple(map(str, self.recorded))})
+        self.recorded.clear()
 
     error = info
 
@@ -85,6 +88,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Lines, dict[str, st
     monkeypatch.setattr("byokeep.broker.effects.on_record", as_it_is)
     monkeypatch.setattr("byokeep.broker.switches.on_record", as_it_is)
     lines = Lines()
+
+    async def recorded(_app: Any, actor: Any, error: Any, *, request_id: UUID, **about: Any) -> None:
+        lines.recorded.append({"error": error.code, "by": actor and actor.id, **about})
+
+    monkeypatch.setattr(broker_app, "record_refused_call", recorded)
     monkeypatch.setattr(guard, "get_log", lambda: lines)
     ports: Any = SimpleNamespace(environment=Environment.DEVELOPMENT)
     short = broker_app.create_app(ports, auth)
@@ -179,7 +187,7 @@ def _name(path: str) -> str:
 async def test_errors_leave_the_short_way_as_the_framework_sends_them(
     made: tuple[Any, Any, Lines, dict[str, str]], method: str, path: str, outcome: str
 ) -> None:
-    """Refusals, failures and what nobody foresaw are the same problem documents and the same log lines."""
+    """Refusals, failures and what nobody foresaw are the same problem documents, records and log lines."""
     short, long, lines, is_now = made
     is_now["is"] = outcome
     body = BODIES.get(path, b"")

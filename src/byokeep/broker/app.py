@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 from fastapi import Depends, FastAPI
@@ -15,6 +16,7 @@ from byokeep.broker import audit, effects, incident, jobs, profiles, scheduled, 
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.permission import record_refused_call
 from byokeep.flows.switches import cut_off_pending
 from byokeep.http.body import no_query
 from byokeep.http.emergency import Emergency
@@ -73,7 +75,7 @@ def create_app(
         openapi_url=None if app.environment is Environment.PRODUCTION else "/openapi.json",
         redirect_slashes=False, dependencies=[Depends(no_query)], telemetry=NO_TELEMETRY,
     )  # fmt: skip
-    install(api)
+    install(api, partial(record_refused_call, app))
     routers = (
         jobs.router(app, auth, room), effects.router(app, auth, room), profiles.router(app, auth, room),
         switches.router(kill_app, kill_auth, room),

@@ -180,7 +180,7 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.OPERATOR_CHANGED: _SUBJECT,
     EventName.MACHINE_CREATED: _SUBJECT,
     EventName.MACHINE_CHANGED: _SUBJECT,
-    EventName.ACCESS: "verb",
+    EventName.ACCESS: "verb route",
     EventName.CLIENT_CREATED: "risk",
     EventName.CLIENT_ENROLLED: "job lease",
     EventName.CLIENT_SUSPENDED: "risk",

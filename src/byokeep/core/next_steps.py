@@ -75,6 +75,8 @@ _OF_ALERT: Final = {
     "round_failed": "a regular duty fails again and again; see the logs of broker and refresher.",
     "permit_unknown": "an effect may or may not have happened; look at the platform.",
     "repeated_denials": "somebody is refused again and again; see `byokeep audit list`.",
+    "bad_tokens": "wrong tokens are tried again and again; from where, your reverse proxy knows.",
+    "password_guessing": "passwords are guessed; from where, your reverse proxy knows.",
     "refusals_not_recorded": "too many refusals of one caller; find it, then revoke its token.",
     "token_reuse": "a token was used after its end; find who holds it.",
     "shared_value": "two clients gave the same key; ask both.",

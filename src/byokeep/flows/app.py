@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
+from byokeep.core.bucket import Buckets
 from byokeep.core.model import Actor, Environment, Role
 from byokeep.ports import (
     AppSecrets,
@@ -68,9 +70,17 @@ class StoreRecording:
     recorded_at: float = float("-inf")
 
 
+RECORDED_AT_ONCE: Final = 1200  # refusals of one actor that are recorded in a burst
+RECORDED_PER_MINUTE: Final = 60  # and as many go on being recorded in a flood
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """What every process has."""
+    """What every process has.
+
+    Attributes:
+        recorded: Bounds how many refusals of one actor are recorded (S-OWASP-16).
+    """
 
     db: Database
     clock: Clock
@@ -78,6 +88,9 @@ class App:
     installation_id: UUID
     environment: Environment
     limits: Limits
+    recorded: Buckets = field(
+        default_factory=lambda: Buckets(per_minute=RECORDED_PER_MINUTE, size=RECORDED_AT_ONCE), repr=False
+    )
 
     def system(self, request_id: UUID | None = None) -> Actor:
         """Return the actor of the process's own tasks."""

@@ -128,7 +128,7 @@ async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: s
     Raises:
         Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
         Rejected: ``bad_reason``, ``client_not_active``.
-        Conflict: ``kek_rotation_under_way``.
+        Conflict: ``kek_rotation_under_way``; ``kek_rotate_waiting``.
     """
     await permit(app, actor, Verb.KEK_ROTATE, client_id=client_id)
     check_reason(reason, example="scheduled")
@@ -186,7 +186,7 @@ async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: 
         Denied: ``not_permitted``; ``same_person``: who let one of them protect nothing more does not end it.
         NotFound: No such version for this actor.
         Rejected: ``bad_reason``; ``key_state``: it still protects.
-        Conflict: ``kek_has_dependents`` with the count.
+        Conflict: ``kek_has_dependents`` with the count; ``kek_end_waiting`` with who asked in which request.
     """
     kek = await _find(app, actor, Verb.KEK_END, kek_id, version)
     check_reason(reason, example="not_needed")
@@ -292,6 +292,7 @@ async def _any_client(tx: Tx, kek: Kek) -> UUID:
     return found[0]
 
 
+_WAITING: Final = Query("kek_last_asked", lambda row: (UUID(str(row["actor_id"])), UUID(str(row["request_id"]))))
 _ANY: Final = Query("kek_any_client", lambda row: UUID(str(row["client_id"])))
 
 
@@ -301,12 +302,22 @@ def _must_reach(actor: Actor, kek: Kek) -> None:
 
 
 async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, **more: str) -> None:
-    """Hand something to a worker, on record as asked for by this actor."""
-    await tx.append(_asked(actor, verb, client_id))
-    await tx.defer(
+    """Hand something to a worker, on record as asked for by this actor.
+
+    Raises:
+        Conflict: ``kek_end_waiting`` and its like, naming the request that waits; a check joins the one that waits.
+    """
+    handed = await tx.defer(
         task, delay_s=0, key=f"{task}:{client_id}", client_id=str(client_id), asked_by=str(actor.id),
         request_id=str(actor.request_id), **more,
     )  # fmt: skip
+    if not handed and task != CHECK_TASK:
+        by, request = await tx.maybe(_WAITING, chain=client_id, verb=verb.value) or (None, None)
+        raise Conflict(
+            f"{task}_waiting", asked_by=by, request=request,
+            next_step="A worker has yet to do what was asked before; look again: `byokeep kek status`.",
+        )  # fmt: skip
+    await tx.append(_asked(actor, verb, client_id))
 
 
 def _asked(actor: Actor, verb: Verb, client_id: UUID) -> Event:

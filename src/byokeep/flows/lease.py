@@ -337,10 +337,18 @@ async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:
     except Denied as refusal:
         await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=None, object_id=lease_id)
         raise
+    try:
+        _must_go_on(app, row)
+    except Denied as refusal:  # on the client's own chain: a kill makes every holder ask once more
+        await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=client_id, object_id=lease_id)
+        raise
+    return app.limits.lease_life_s
+
+
+def _must_go_on(app: BrokerApp, row: Row) -> None:
     require_open(row)
     app.store_health.require()
     if row["client_state"] != "active":
         raise deny(DenyReason.CLIENT_NOT_ACTIVE)
     if row["job_open"] is not True or row["lease_unexpired"] is not True:
         raise deny(DenyReason.JOB_NOT_OPEN)
-    return app.limits.lease_life_s

@@ -1,8 +1,10 @@
 """What is left behind when something is refused: an audit record, and an alert where a person must look.
 
 Rules
-- A refusal is recorded in its own short transaction, because the refused one is rolled back.
+- A refusal is recorded once, in its own short transaction, because the refused one is rolled back. Who records it
+  marks the error, so that nobody whom it passes on its way out records it again.
 - One actor's refusals are recorded up to a rate, beyond it counted on an alert: a flood fills no log (S-OWASP-16).
+  Callers without a good token share one rate, and beyond it their count is not kept exactly either.
 - If the record can not be written the refusal stands all the same: refusing needs no permission.
 """
 
@@ -13,16 +15,12 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.bucket import Buckets
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.flows.app import App
 from byokeep.ports import Query, Tx
 
-AT_ONCE: Final = 1200  # refusals of one actor that are recorded in a burst
-PER_MINUTE: Final = 60  # and as many go on being recorded in a flood
-_recorded: Final = Buckets(per_minute=PER_MINUTE, size=AT_ONCE)
 _RAISE: Final = Query("permit_alert", lambda row: bool(row["fresh"]))
 
 
@@ -77,28 +75,35 @@ async def record_refusal(
     object_id: UUID | None,
     fields: Mapping[str, FieldValue] | None = None,
     alert: str = "",
+    outcome: Outcome = Outcome.DENIED,
 ) -> None:
-    """Record that ``name`` was refused to ``actor``.
+    """Record that ``name`` was refused to ``actor``, unless ``error`` is on record already.
 
     Args:
+        actor: Who was refused; :meth:`App.system` = somebody without a good token.
         error: Why; its code becomes the reason.
         client_id: Whose chain; ``None`` = the platform's, for an object that is not the actor's to know.
         object_id: What it was about.
         fields: More fields of the event's vocabulary.
         alert: Raise an alert with this reason as well.
     """
+    if error.on_record:
+        return
+    error.on_record = True
     event = Event(
         name=name,
         actor=actor,
-        outcome=Outcome.DENIED,
+        outcome=outcome,
         client_id=client_id,
         object_id=object_id,
         fields={**(fields or {}), "reason": error.code},
     )
     with suppress(ByokeepError):
-        if _recorded.take(str(actor.id), app.clock.monotonic()):
-            async with app.db.begin(every_client=True) as tx:
-                await raise_alert(tx, app, actor, reason="refusals_not_recorded", object_id=actor.id)
+        now = app.clock.monotonic()
+        if app.recorded.take(str(actor.id), now):
+            if actor.id != app.installation_id or not app.recorded.take("not recorded", now):
+                async with app.db.begin(every_client=True) as tx:
+                    await raise_alert(tx, app, actor, reason="refusals_not_recorded", object_id=actor.id)
             return
         async with _begin(app, client_id) as tx:
             if alert:

@@ -20,7 +20,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
 from byokeep.flows.app import WebApp
 from byokeep.flows.clients import MAX_ROWS
-from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.flows.permission import absent, permit, recorded_rejections, refuse_login
 from byokeep.flows.subjects import (
     BY_NAME,
     GET,
@@ -133,16 +133,9 @@ async def log_in(app: WebApp, passwords: PasswordCheck, *, name: str, password: 
     same = await passwords.matches(phc, password)
     password.wipe()
     if not same or subject is None or subject.state != "active":
-        async with app.db.begin(every_client=True) as tx:
-            await tx.append(
-                Event(
-                    name=EventName.LOGIN,
-                    actor=app.system(request_id),
-                    outcome=Outcome.DENIED,
-                    object_id=subject.id if subject else None,
-                )
-            )
-        raise Unauthenticated("bad_login", next_step="Check name and password; an admin can reset it.")
+        refusal = Unauthenticated("bad_login", next_step="Check name and password; an admin can reset it.")
+        await refuse_login(app, request_id, refusal, subject.id if subject else None)
+        raise refusal
     actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
     async with app.db.begin(every_client=True) as tx:
         return await new_token(tx, app, actor, subject, kind="session", life_s=SESSION_S, event=EventName.LOGIN)

@@ -94,7 +94,7 @@ class _Route:
         try:
             response = await self._answer(request, parts)
         except ByokeepError as error:
-            response = answer(request, error)
+            response = await answer(request, error)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, parts: list[str]) -> Response:

@@ -1,8 +1,10 @@
-"""Errors as problem documents (RFC 9457)."""
+"""Errors as problem documents (RFC 9457), and the door where a refusal is put on record that no flow has recorded."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -20,9 +22,11 @@ from byokeep.core.errors import (
     Rejected,
     Unavailable,
 )
+from byokeep.http.body import canonical_id
 
 MEDIA_TYPE: Final = "application/problem+json"
 _TAKEN: Final = frozenset({"type", "title", "status", "code", "request_id", "next_step"})
+Recorder = Callable[..., Awaitable[None]]  # byokeep.flows.permission.record_refused_call, of one process
 INTERNAL: Final = Unavailable("internal_error", next_step="Nothing was released. Tell us the request id.")
 
 
@@ -64,15 +68,30 @@ def problem(error: ByokeepError, about: UUID, *, status: int | None = None) -> R
     return Response(json.dumps(document).encode(), status, headers, MEDIA_TYPE)
 
 
-def answer(request: Request, error: ByokeepError) -> Response:
-    """Build the reply for an error and note its code for the access log."""
-    request.scope.setdefault("state", {})["code"] = error.code
+async def answer(request: Request, error: ByokeepError) -> Response:
+    """Put a refusal on record, note its code for the access log, and build the reply."""
+    state = request.scope.setdefault("state", {})
+    state["code"] = error.code
+    if (route := request.scope.get("route")) is not None:  # without one nothing was called
+        await request.app.state.record_refusal(
+            state.get("caller"), error, request_id=request_id(request), object_id=_object(request),
+            route=f"{next(iter(route.tags), 'process')}.{route.name}",
+        )  # fmt: skip
     return problem(error, request_id(request))
+
+
+def _object(request: Request) -> UUID | None:
+    """The last id in the path that is written as we write one."""
+    found = None
+    for text in request.scope.get("path_params", {}).values():
+        with suppress(ValueError):
+            found = canonical_id(text)
+    return found
 
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ByokeepError)  # noqa: S101 - registered for this class alone
-    return answer(request, error)
+    return await answer(request, error)
 
 
 async def _framework(request: Request, error: Exception) -> Response:
@@ -89,15 +108,16 @@ async def _framework(request: Request, error: Exception) -> Response:
 
 
 async def _validation(request: Request, _error: Exception) -> Response:
-    return answer(request, bad_path())  # the framework's own reply would echo what was sent
+    return await answer(request, bad_path())  # the framework's own reply would echo what was sent
 
 
 async def _last(request: Request, _error: Exception) -> Response:
     return await _ours(request, INTERNAL)
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of ``app`` leave as a problem document."""
+def install(app: FastAPI, record_refusal: Recorder) -> None:
+    """Make every error of ``app`` leave as a problem document, and every refusal leave a record."""
+    app.state.record_refusal = record_refusal
     app.add_exception_handler(ByokeepError, _ours)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(RequestValidationError, _validation)

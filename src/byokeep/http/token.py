@@ -35,7 +35,7 @@ def caller(auth: Authenticator) -> Callable[[Request], Awaitable[Actor]]:
 
     async def current(request: Request) -> Actor:
         actor = await auth(bearer(request), request_id(request))
-        request.scope["state"]["actor"] = actor.id
+        request.scope["state"] |= {"actor": actor.id, "caller": actor}
         return actor
 
     return current

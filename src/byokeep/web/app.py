@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from byokeep import __version__
 from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.flows.app import WebApp
+from byokeep.flows.permission import record_refused_call
 from byokeep.flows.tokens import PasswordCheck
 from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
@@ -71,7 +73,7 @@ def create_app(
         title="byokeep web", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
         redirect_slashes=False, telemetry=NO_TELEMETRY,
     )  # fmt: skip
-    install(api)
+    install(api, partial(record_refused_call, app))
     for routes in (*_rooms(app, auth, passwords, emergency or Emergency()), forward.router(door)):
         api.include_router(routes)
     _add_health(api, app)

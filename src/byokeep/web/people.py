@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from byokeep.core.errors import Unauthenticated
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import operators, tokens
@@ -38,17 +37,12 @@ def sessions(app: WebApp, auth: Authenticator, passwords: PasswordCheck, brake: 
     @routes.post("/session", status_code=201, openapi_extra=describe(LoginBody))
     async def log_in(request: Request, body: LoginBody = login_body) -> JSONResponse:
         """Log in; the session ends after 8 hours."""
-        name = body.name.casefold()
         source = request.client.host if request.client else "local"
-        brake.check(name, source)
-        try:
-            issued = await tokens.log_in(
-                app, passwords, name=body.name, password=Secret(body.password), request_id=request_id(request)
-            )
-        except Unauthenticated:
-            brake.failed(name, source)
-            raise
-        brake.succeeded(name, source)
+        brake.attempt(body.name, source)
+        issued = await tokens.log_in(
+            app, passwords, name=body.name, password=Secret(body.password), request_id=request_id(request)
+        )
+        brake.succeeded(body.name, source)
         return JSONResponse(issued_out(issued), 201)
 
     @routes.delete("/session", status_code=204)

@@ -202,8 +202,11 @@ class PostgresTransaction:
             payload=canonical_payload(event),
         )
 
-    async def defer(self, task: str, *, delay_s: float = 0, key: str = "", **ids: str) -> None:
+    async def defer(self, task: str, *, delay_s: float = 0, key: str = "", **ids: str) -> bool:
         """Enqueue a task that exists only if this transaction commits. With a ``key``, one waits at a time.
+
+        Returns:
+            False when one with this ``key`` waits already, so that nothing was enqueued.
 
         Raises:
             ValueError: An argument that could be more than an id.
@@ -216,8 +219,7 @@ class PostgresTransaction:
         connection = self._held()
         try:
             with Watch(connection):
-                await self._enqueuer.enqueue(connection, task, ids, key=key, at=at)
-            return
+                return await self._enqueuer.enqueue(connection, task, ids, key=key, at=at)
         except psycopg.Error as error:
             self._failure = translate(error)
         raise self._failure

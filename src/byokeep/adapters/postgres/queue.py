@@ -75,8 +75,8 @@ class Enqueuer:
         *,
         key: str,
         at: datetime | None,
-    ) -> None:
-        """Insert a task. With a ``key`` it is left out when one with that key waits already.
+    ) -> bool:
+        """Insert a task. With a ``key`` it is left out, and False returned, when one with that key waits already.
 
         Raises:
             psycopg.Error: The driver's, for the caller to translate.
@@ -85,12 +85,13 @@ class Enqueuer:
         try:
             if not key:
                 await job.defer_async(**ids)
-                return
+                return True
             # A key that waits already is a unique violation: the savepoint keeps the transaction alive.
             async with connection.transaction():
                 await job.defer_async(**ids)
+            return True
         except AlreadyEnqueued:
-            return
+            return False
         except ConnectorException as error:
             failure = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else psycopg.OperationalError()
             raise failure from None

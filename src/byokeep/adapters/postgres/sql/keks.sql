@@ -256,6 +256,13 @@ SELECT g.* FROM byokeep.profile_generation g
                'dek', CAST(g.dek_id AS text), 'kek', g.kek_id, 'from_version', CAST(:version AS integer))))
  ORDER BY g.client_id, g.profile_id, g.generation;
 
+-- name: kek_last_asked
+-- Who asked a worker last for something about a client's keys, and in which request.
+SELECT actor_id, request_id FROM byokeep.audit_record
+ WHERE chain = :chain AND object_id = :chain AND event = 'access.decided' AND outcome = 'intended'
+   AND convert_from(payload, 'UTF8')::jsonb -> 'fields' ->> 'verb' = :verb
+ ORDER BY seq DESC LIMIT 1;
+
 -- name: kek_any_client
 SELECT client_id FROM byokeep.profile_generation WHERE holder = :holder AND kek_id = :kek_id LIMIT 1;
 

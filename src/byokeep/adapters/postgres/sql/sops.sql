@@ -94,6 +94,18 @@ SELECT seq, at, payload, hash FROM byokeep.audit_record
  ORDER BY seq DESC LIMIT :limit;
 
 -- name: audit_count_denied
-SELECT count(*) AS found FROM byokeep.audit_record
- WHERE chain = :chain AND actor_id = :actor_id AND event = 'access.decided' AND outcome = 'denied'
-   AND at > now() - interval '10 minutes';
+-- How often an actor was denied within ten minutes, at most :many; for one reason, or '' = for any.
+SELECT count(*) AS found FROM (
+    SELECT FROM byokeep.audit_record
+     WHERE chain = :chain AND actor_id = :actor_id AND event = 'access.decided' AND outcome = 'denied'
+       AND at > now() - interval '10 minutes'
+       AND (CAST(:reason AS text) = '' OR convert_from(payload, 'UTF8')::jsonb -> 'fields' ->> 'reason' = :reason)
+     LIMIT :many) AS denied;
+
+-- name: audit_count_failed_logins
+-- How often a password was refused within an hour, at most :many; for one person, or for names that nobody has.
+SELECT count(*) AS found FROM (
+    SELECT FROM byokeep.audit_record
+     WHERE chain = :chain AND event = 'session.login' AND outcome = 'denied' AND at > now() - interval '1 hour'
+       AND object_id IS NOT DISTINCT FROM CAST(:object_id AS uuid)
+     LIMIT :many) AS failed;

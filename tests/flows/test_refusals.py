@@ -1,0 +1,122 @@
+"""Every refusal of every route is on record exactly once, whoever was refused and whatever the reason."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from byokeep.broker.app import create_app as create_broker
+from byokeep.flows.authenticate import authenticate
+from tests.flows.test_hardening_callers import OPEN, filled, routes_of
+from tests.support.broker import Person
+from tests.support.vault import Vault
+from tests.support.web import REFUSED, Desk
+
+pytest_plugins = [
+    "tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web", "tests.support.vault",
+]  # fmt: skip
+
+UNKNOWN = Person(uuid4(), "bko_" + secrets.token_urlsafe(32))
+CALLERS = (None, UNKNOWN, "operator", "approver", "admin", "auditor", "runner", "dispatcher", "custodian")
+# What any caller with a token of ours may ask; there is nobody whom a role would refuse.
+OF_EVERYBODY = {"GET /v1/self", "GET /v1/gate/schema"}
+
+
+async def ask(http: Any, route: str, who: Person | None, body: Any = None) -> tuple[int, str, str]:
+    """One call with made-up ids; returns status, code and the id of the request that was refused."""
+    method, _, path = route.partition(" ")
+    headers = {} if who is None else {"Authorization": f"Bearer {who.token}"}
+    sent = body if body is not None or method in ("GET", "DELETE") else {}
+    async with http.request(method, "http://host" + filled(path), headers=headers, json=sent) as reply:
+        text = await reply.text()
+        said = json.loads(text) if reply.status >= 400 else {}
+        return reply.status, said.get("code", ""), said.get("request_id", "")
+
+
+@pytest.mark.req("R1.4-1", "S-OWASP-18")
+async def test_every_refusal_of_every_route_is_on_record_once(desk: Desk) -> None:
+    """All routes of web and broker, called by nobody, with an unknown token and by each role: one record a refusal."""
+    stand = desk.stand
+    broker = create_broker(stand.app, partial(authenticate, stand.app))
+    asked: dict[str, str] = {}
+    refused: Counter[str] = Counter()
+    routes = [(api, http, route) for api, http in ((desk.api, desk.http), (broker, stand.http))
+              for route in sorted(routes_of(api) - OPEN)]  # fmt: skip
+    for _, http, route in routes:
+        for caller in CALLERS:
+            who = desk.people[caller] if isinstance(caller, str) else caller
+            status, code, request = await ask(http, route, who)
+            if status in REFUSED:
+                asked[request] = f"{route} {caller} {code}"
+                refused[route] += status != 401
+                refused[f"{route} 401"] += status == 401
+    assert len(routes) > 100
+    assert [route for *_, route in routes if not refused[f"{route} 401"]] == []
+    assert {route for *_, route in routes if not refused[route]} <= OF_EVERYBODY
+    assert desk.not_once_on_record(asked) == []
+    assert len(asked) > 600
+
+
+@pytest.mark.req("R1.4-1")
+async def test_a_body_or_path_that_cannot_be_read_is_on_record_too(desk: Desk) -> None:
+    """Refusals before any flow was reached: who asked stands on the record when the token was good."""
+    stand, admin = desk.stand, desk.people["admin"]
+    for http, method, path, who, more in (
+        (desk.http, "POST", "/v1/clients", admin, {"data": b"{"}),
+        (desk.http, "GET", "/v1/clients/not-an-id", admin, {}),
+        (desk.http, "POST", "/v1/session", None, {"json": {"name": "x"}}),
+        (desk.http, "GET", "/v1/self?x=1", admin, {}),
+        (desk.http, "POST", "/v1/jobs/not-an-id/close", admin, {}),
+        (stand.http, "GET", "/v1/jobs/not-an-id", admin, {}),
+        (stand.http, "GET", "/v1/leases/not-an-id", admin, {}),
+    ):
+        headers = {} if who is None else {"Authorization": f"Bearer {who.token}"}
+        if "data" in more:
+            headers["Content-Type"] = "application/json"
+        async with http.request(method, "http://host" + path, headers=headers, **more) as reply:
+            said = await reply.json(content_type=None)
+            if said["code"] == "not_found":  # no such route
+                assert method == "POST"
+                continue
+            assert reply.status in REFUSED
+        assert desk.not_once_on_record({said["request_id"]: path}) == []
+        record = desk.sql(
+            f"SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record WHERE request_id = '{said['request_id']}'"
+        )
+        fields = json.loads(record)
+        known = who is not None and "?" not in path
+        assert fields["actor"] == str(admin.id if known else desk.web.installation_id), path
+        assert fields["fields"]["reason"] == said["code"]
+        assert fields["fields"]["route"]
+
+
+@pytest.mark.req("R1.4-1")
+async def test_what_one_person_may_not_do_alone_is_on_record(vault: Vault) -> None:
+    """Closing an incident, destroying its profiles and shredding one, by who asked for it: refused, one record each."""
+    client, profile = await vault.valid("x")
+    approver = vault.desk.people["approver"].id
+    status, work = await vault.call("POST", f"/v1/profiles/{profile}/shred")
+    assert status == 202, work
+    vault.sql(f"UPDATE byokeep.profile_work SET asked_by = '{approver}' WHERE kind = 'shred'")
+    shred = f"/v1/profiles/{profile}/shred/approve"
+    assert (await vault.call("POST", shred, who="approver"))[1]["code"] == "nothing_to_confirm"
+    said = {"client_id": str(client), "cause": "artifact_store_exposure"}
+    status, incident = await vault.call("POST", "/v1/vault-incidents", said, "approver")
+    assert status == 201, incident
+    one = f"/v1/vault-incidents/{incident['incident']}"
+    assert (await vault.call("POST", f"{one}/close", who="approver"))[1]["code"] == "same_person"
+    assert (await vault.call("POST", f"{one}/approve", who="approver"))[1]["code"] == "nothing_to_confirm"
+    vault.sql(f"UPDATE byokeep.profile_work SET incident_id = '{incident['incident']}' WHERE kind = 'shred'")
+    assert (await vault.call("POST", f"{one}/approve", who="approver"))[1]["code"] == "same_person"
+    assert sorted(call.split()[-1] for call in vault.desk.refused.values()) == [
+        "nothing_to_confirm", "nothing_to_confirm", "same_person", "same_person",
+    ]  # fmt: skip
+    assert vault.desk.not_once_on_record() == []
