@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib import resources
@@ -38,6 +38,7 @@ from byokeep.adapters.openbao.health import ProbedStoreHealth
 from byokeep.adapters.openbao.intake import BaoAppSecrets, BaoIntake
 from byokeep.adapters.openbao.layout import TOKEN_KEY_PATH, Desired
 from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.adapters.openbao.nodes import StoreNodes
 from byokeep.adapters.openbao.provision import provision
 from byokeep.adapters.openbao.records import BaoProfileRecords
 from byokeep.adapters.openbao.scan_key import BaoScanKey
@@ -74,6 +75,7 @@ EmbeddedStore = EmbeddedOpenBao
 EmbeddedDatabase = EmbeddedPostgres
 MACHINES: Final = {"worker": Role.CUSTODIAN, "dispatcher": Role.DISPATCHER, "runner": Role.RUNNER}
 _ACCOUNT_KEY: Final = "account-hash.key"  # keys the digest of providers' account ids; not in the database
+_CLOCKS_S: Final = 1.0  # between the clocks of broker and store
 _RENEW_AFTER_S: Final = 30 * 24 * 3600
 
 
@@ -196,7 +198,7 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             environment=settings.environment,
             limits=limits(settings),
             signer=TransitSigner(login),
-            cutoff=EntityCutoff(login),
+            cutoff=EntityCutoff(login, confirm=await _every_node(stack, settings, login)),
             store_audit=FileStoreAudit(login, store_audit_files(settings)),
             store_health=ProbedStoreHealth(login.http),
             checkpoints=checkpoints,
@@ -319,6 +321,21 @@ async def _login(stack: AsyncExitStack, settings: Settings, machine: str) -> App
     login = AppRoleLogin(http, settings.path("credentials_dir").absolute() / f"{machine}.approle")
     stack.push_async_callback(login.close)
     return login
+
+
+async def _every_node(
+    stack: AsyncExitStack, settings: Settings, login: AppRoleLogin
+) -> Callable[[str, bool], Awaitable[None]] | None:
+    """Return what confirms a cut-off at every node of a cluster; the embedded store is one node."""
+    if settings.embedded_store:
+        return None
+    figures = limits(settings)
+    nodes = StoreNodes(
+        login, ca_file=settings.file("store_ca_file"),
+        outlived_s=figures.lease_jwt_ttl_s + figures.lease_token_ttl_s + _CLOCKS_S,
+    )  # fmt: skip
+    stack.push_async_callback(nodes.close)
+    return nodes.confirm
 
 
 async def _known_installation(db: PostgresDatabase, environment: Environment) -> UUID:

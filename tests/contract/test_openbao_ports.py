@@ -53,10 +53,10 @@ async def test_cutoff(bao: Bao) -> None:
 
 async def test_a_disable_that_is_not_confirmed_everywhere_is_not_done(bao: Bao) -> None:
     """With a confirmation to wait for, its failure is the caller's failure, after the entity was cut off."""
-    asked: list[str] = []
+    asked: list[tuple[str, bool]] = []
 
-    async def confirm(entity: str) -> None:
-        asked.append(entity)
+    async def confirm(entity: str, disabled: bool) -> None:
+        asked.append((entity, disabled))
         raise Unavailable("cutoff_unconfirmed")
 
     client = uuid.uuid4()
@@ -64,7 +64,7 @@ async def test_a_disable_that_is_not_confirmed_everywhere_is_not_done(bao: Bao) 
     cutoff = EntityCutoff(bao.broker, confirm=confirm)
     with pytest.raises(Unavailable, match="cutoff_unconfirmed"):
         await cutoff.disable(entity)
-    assert asked == [entity]
+    assert asked == [(entity, True)]
     with pytest.raises(Denied):
         await bao.lease(client, "use", "openai")
 

@@ -152,13 +152,14 @@ async def test_what_honest_runners_do_is_explained(scene: Scene) -> None:
         ("update", "auth/approle/login"), ("update", "transit/sign/leases"), ("read", "transit/keys/leases"),
         ("read", "kv/data/platform/token-key"), ("read", scene.path(scene.alice, part="metadata")),
         ("read", f"identity/entity/id/{scene.entity[scene.bob]}"), ("update", "sys/audit-hash/a"),
+        ("read", "sys/ha-status"), ("read", "sys/storage/raft/configuration"),
         ("update", "transit/hmac/fingerprints/sha2-256"), ("read", "sys/health"), ("update", "sys/wrapping/wrap"),
         ("read", "kv/data/platform/scan-key"),
     ):  # fmt: skip
         store.write(str(uuid4()), scene.after(4), operation, path)
     result = await scene.run()
     assert result.findings == ()
-    assert (result.state, result.logins, result.requests) == ("clean", 2, 17)
+    assert (result.state, result.logins, result.requests) == ("clean", 2, 19)
     assert await scene.broker.alerts() == []
     outcome = await scene.broker.sql("SELECT outcome FROM byokeep.audit_record WHERE event = 'audit.reconciled'")
     assert outcome == "ok"

@@ -156,6 +156,7 @@ PATHS: tuple[str, ...] = (
     "sys/audit",
     "sys/audit/a",
     "sys/audit-hash/a",
+    "sys/ha-status",
     "sys/config/auditing/request-headers/X-Byokeep-Lease",
     "sys/config/cors",
     "sys/mounts",

@@ -4,6 +4,8 @@ Rules
 - Life is counted from when a renewal was *asked for*, on a clock that also runs while the machine sleeps. So whoever
   is cut off from the broker stops within ``life_s`` of the broker's last yes.
 - A denial ends the lease for good. A silence ends it when life runs out; going on then takes a new lease.
+- A node of the store that is behind may still refuse what was released a moment ago: the broker is asked again, and the
+  lease that it gives is tried, ``len(BEHIND_S)`` times at most. Its no ends that at once.
 - A login token is used within ``LOGIN_WITHIN_S`` of its issue or not at all.
 - While a value is held, this process's redactor knows it; where :func:`byokeep.redact.install` has been called, it can
   not be logged in any encoding. It is forgotten in the moment it is wiped.
@@ -13,22 +15,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from byokeep.client.http import Broker
-from byokeep.core.errors import ByokeepError, Denied, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, NotFound, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.redact.engine import default
 from byokeep.redact.known import KnownValueRefused, Registration
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 
+T = TypeVar("T")
+_OF_A_NODE_BEHIND: Final = frozenset({"lease_refused", "store_denied", "store_not_found"})
 FRESH_WITHIN_S: Final = 60.0  # seconds a newer token is waited for; a platform may take 45 to answer
 FIRST_LOOK_S: Final = 0.25  # seconds to the first look for it; each wait is twice the one before
 LONGEST_LOOK_S: Final = 4.0
+BEHIND_S: Final = (0.05, 0.15, 0.4)  # seconds before each new attempt at a store that refuses a good lease
 LOGIN_WITHIN_S: Final = 2.0  # seconds; the token itself lives a little longer
 
 
@@ -129,7 +134,7 @@ class HeldLease:
         async with self._turn:
             if self.holds and (found := self.cached.get(provider)) is not None:
                 return found
-            return await self._broker.persist(lambda: self._fetch(provider))
+            return await self._broker.persist(lambda: self._patiently(lambda: self._fetch(provider)))
 
     async def fresh(self, name: str) -> Secret:
         """Return a newer secret than the one that was read last, which its platform calls expired.
@@ -207,7 +212,19 @@ class HeldLease:
         For custody, which does more than read. Raises as :meth:`secret`.
         """
         async with self._turn:
-            return await self._broker.persist(lambda: self._log_in(provider))
+            return await self._broker.persist(lambda: self._patiently(lambda: self._log_in(provider)))
+
+    async def _patiently(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Act, and again under a new lease while the store refuses what the broker grants."""
+        for pause_s in BEHIND_S:
+            try:
+                return await act()
+            except (Denied, NotFound) as error:
+                if error.code not in _OF_A_NODE_BEHIND:
+                    raise
+            await asyncio.sleep(pause_s)
+            await self._take()
+        return await act()
 
     async def _fetch(self, provider: str) -> Secret:
         store, token, path, version = await self._log_in(provider)

@@ -68,7 +68,7 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
             "read",
             rf"kv/metadata/clients/{_UUID}/(providers/[a-z]+(/webhook|/accounts/{_UUID}/[a-z]+)?|profiles/{_UUID})",
         ),  # version numbers
-        ("read", rf"identity/entity/id/{_UUID}"),  # whether a kill still holds
+        ("read", rf"(identity/entity/id/{_UUID}|sys/ha-status|sys/storage/raft/configuration)"),  # a kill still holds
         ("update", r"sys/audit-hash/[a-z]+"),  # this reconciliation
         ("update", r"sys/wrapping/(wrap|unwrap|lookup)"),
         ("read", r"sys/(health|seal-status|leader|internal/ui/mounts(/.*)?)"),  # health probes

@@ -5,6 +5,9 @@ Rules
 - One deadline for the whole exchange, one bound for the body, no redirects, no cookies, no proxy from the environment.
 - Every failure is a code. The server's words decide between codes and are then dropped.
 - A path is refused unless it is plain: the server must not be given a second spelling of a place (R4.1-5).
+- In a cluster the active node is asked: a standby may answer from an older state. Where its own address cannot be
+  reached (a balancer), whoever has just written names that write, and a node that has not applied it passes the
+  request on (OpenBao 2.7).
 
 It may not retry: whether an act may be repeated is known to the caller alone.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +33,14 @@ from byokeep.wire.address import parse_address
 
 MAX_BODY: Final = 1 << 20  # bytes of a reply
 LEASE_HEADER: Final = "X-Byokeep-Lease"
+LOOK_EVERY_S: Final = 5.0  # seconds for which the word on which node is active is believed
+LOOK_WITHIN_S: Final = 1.0
+NAMED_FOR_S: Final = 2.0  # seconds for which a write is named; every node has applied it long before
 
 _PATH: Final = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*\Z")
+_INDEX: Final = re.compile(r"[A-Za-z0-9+/=_-]{1,512}\Z")
 _LEASE_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
+_NOT_READY: Final = "backend will be unavailable for a brief period"  # a new KV mount, at this node
 _STALE: Final = "check-and-set parameter did not match"
 # What Transit says of a key's state, in answers of status 400 -> our code.
 _OF_KEYS: Final = {
@@ -70,14 +79,16 @@ class BaoHttp:
         ca_file: PEM file of the only CA to trust; default the system's.
         timeout_s: Deadline in seconds for one exchange, connecting included.
         connections: Upper bound of open connections.
+        this_node: Ask the node at the address and no other, whichever is active.
 
     Raises:
         Rejected: ``bad_store_address``, ``store_address_insecure``.
     """
 
     def __init__(
-        self, address: str, *, ca_file: Path | None = None, timeout_s: float = 2.0, connections: int = 64
-    ) -> None:
+        self, address: str, *, ca_file: Path | None = None, timeout_s: float = 2.0, connections: int = 64,
+        this_node: bool = False,
+    ) -> None:  # fmt: skip
         self._socket, self._base = parse_address(
             address, base="http://openbao", bad="bad_store_address", insecure="store_address_insecure"
         )
@@ -85,6 +96,9 @@ class BaoHttp:
         self._timeout_s = timeout_s
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self._one_node = this_node or self._socket is not None
+        self._active, self._looked_at = self._base, -LOOK_EVERY_S
+        self._written: tuple[str, float] = "", 0.0  # the store's name of the last write, and when
 
     async def __aenter__(self) -> Self:
         return self
@@ -134,23 +148,59 @@ class BaoHttp:
                 ``bad_store_path``, ``bad_lease_header``, ``value_not_text``.
             RateLimited: ``store_rate_limited``.
             Unavailable: ``store_unreachable``, ``store_timeout``, ``store_sealed``, ``store_audit_failed``,
-                ``store_failed``, ``store_garbage``, ``store_tls_failed``, ``store_redirected``.
+                ``store_failed``, ``store_garbage``, ``store_tls_failed``, ``store_redirected``,
+                ``store_mount_not_ready``.
         """
-        url = self._url(path, query)
+        url = self._url(await self._find_active(), path, query)
         headers = _headers(token, lease_header, wrap_ttl_s)
+        if self._written[0] and time.monotonic() - self._written[1] < NAMED_FOR_S:
+            headers |= {"X-Vault-Index": self._written[0], "X-Vault-Inconsistent": "forward-active-node"}
         payload = None if body is None else _encode(body)
-        status, raw, retry_after = await self._exchange(method, url, headers, payload, timeout_s or self._timeout_s)
+        try:
+            status, raw, said = await self._exchange(method, url, headers, payload, timeout_s or self._timeout_s)
+        except Unavailable:
+            self._looked_at = time.monotonic() - LOOK_EVERY_S  # another node may be active now
+            raise
+        if method not in ("GET", "LIST") and (index := said.get("X-Vault-Index")) and _INDEX.match(index):
+            self._written = index, time.monotonic()
         document = _decode(raw)
         if 200 <= status < 300 or status in accept:
             if document is None:
                 raise Unavailable("store_garbage")
             return _reply(status, document)
-        raise _failure(status, document or {}, retry_after) from None
+        raise _failure(status, document or {}, said.get("Retry-After", "")) from None
 
-    def _url(self, path: str, query: Mapping[str, str | int] | None) -> URL:
+    async def _find_active(self) -> str:
+        """Return the base URL of the active node, or of the address itself where the node cannot be reached."""
+        if not self._one_node and time.monotonic() - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = time.monotonic()
+            self._active = await self._leader()
+        return self._active
+
+    async def _leader(self) -> str:
+        """Ask the node at the address, and then the one that it calls the active one, which must say so itself."""
+        try:
+            said = await self._of_leader(self._base)
+            address = str(said.get("leader_address", ""))
+            if said.get("is_self") is not True and address:
+                _, base = parse_address(
+                    address, base="", bad="bad_store_address", insecure="store_address_insecure"
+                )  # fmt: skip
+                if base and (await self._of_leader(base)).get("is_self") is True:
+                    return base
+        except ByokeepError:
+            pass
+        return self._base
+
+    async def _of_leader(self, base: str) -> dict[str, Any]:
+        url = self._url(base, "sys/leader", None)
+        status, raw, _ = await self._exchange("GET", url, _headers(None, None, None), None, LOOK_WITHIN_S)
+        return (_decode(raw) if status == 200 else None) or {}
+
+    def _url(self, base: str, path: str, query: Mapping[str, str | int] | None) -> URL:
         if not _PATH.match(path):
             raise Rejected("bad_store_path")
-        url = URL(f"{self._base}/v1/{path}", encoded=True)
+        url = URL(f"{base}/v1/{path}", encoded=True)
         return url.with_query(dict(query)) if query else url
 
     def _open(self) -> aiohttp.ClientSession:
@@ -171,8 +221,8 @@ class BaoHttp:
 
     async def _exchange(
         self, method: str, url: URL, headers: Mapping[str, str], payload: bytes | None, timeout_s: float
-    ) -> tuple[int, bytes, str]:
-        """Return status, bounded body and ``Retry-After``; transport failures become codes without their text."""
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """Return status, bounded body and headers; transport failures become codes without their text."""
         code = "store_unreachable"
         try:
             async with self._open().request(
@@ -184,7 +234,7 @@ class BaoHttp:
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
                 raw = await _bounded(response)
-                return response.status, raw, response.headers.get("Retry-After", "")
+                return response.status, raw, response.headers
         except ByokeepError:
             raise
         except TimeoutError:
@@ -266,6 +316,8 @@ def _failure(status: int, document: Mapping[str, Any], retry_after: str) -> Byok
     if 400 <= status < 500:
         if status == 400 and _STALE in said:
             return Conflict("stale_version")
+        if status == 400 and _NOT_READY in said:
+            return Unavailable("store_mount_not_ready")
         return Rejected(next((code for words, code in _OF_KEYS.items() if words in said), "store_rejected"))
     if status == 503 and "sealed" in said:
         return Unavailable("store_sealed")

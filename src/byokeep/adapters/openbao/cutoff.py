@@ -1,8 +1,8 @@
 """Port Cutoff: the store's own switch for one client, its entity.
 
-``disable`` returns when the active node has committed the write; from then on that node refuses the client's live
-tokens and every new login. A standby that serves reads may lag (0.1 s was seen), so in a cluster either lease reads go
-to the active node, or ``confirm`` waits until every node has applied the write.
+Once the active node has committed the write it refuses the client's live tokens and every new login. A standby that
+serves reads may lag (0.1 s was seen), so in a cluster ``confirm`` waits until every node has applied the write
+(:mod:`.nodes`), and only then the act is done.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class EntityCutoff:
 
     Args:
         login: The broker's identity.
-        confirm: Awaited with the entity id after a disable; returns once every node refuses the entity.
+        confirm: Awaited with the entity id and whether it is disabled; returns once that holds at every node.
     """
 
-    def __init__(self, login: AppRoleLogin, *, confirm: Callable[[str], Awaitable[None]] | None = None) -> None:
+    def __init__(self, login: AppRoleLogin, *, confirm: Callable[[str, bool], Awaitable[None]] | None = None) -> None:
         self._login = login
         self._confirm = confirm
 
@@ -50,8 +50,6 @@ class EntityCutoff:
             Unavailable: ``entity_unknown``, or the store did not acknowledge: count the client as not cut off.
         """
         await self._set(entity_id, disabled=True)
-        if self._confirm is not None:
-            await self._confirm(entity_id)
 
     async def enable(self, entity_id: str) -> None:
         """Let the entity log in again. Raises as :meth:`disable`."""
@@ -81,6 +79,8 @@ class EntityCutoff:
             await self._login.request("POST", path, body={"disabled": disabled})
         except (Rejected, NotFound):
             raise Unavailable("entity_unknown") from None
+        if self._confirm is not None:
+            await self._confirm(entity_id, disabled)
 
 
 def _entity(text: object, error: Exception) -> str:

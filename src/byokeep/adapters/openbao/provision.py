@@ -15,6 +15,7 @@ import asyncio
 import base64
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rej
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import LEASE_HEADER, BaoHttp, Reply
 
-_KV_READY_S: Final = 10.0  # a new KV v2 mount refuses writes until it has set itself up
+_KV_READY_S: Final = 20.0  # a new KV v2 mount refuses requests until it has set itself up, at each node
+_LOOK_AGAIN_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,14 @@ class _Admin:
         self._token = token
 
     async def __call__(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Reply:
-        return await self.http.request(method, path, token=self._token, body=body, timeout_s=30)
+        until = time.monotonic() + _KV_READY_S
+        while True:
+            try:
+                return await self.http.request(method, path, token=self._token, body=body, timeout_s=30)
+            except Unavailable as error:  # one that surely was not done, so it may be repeated
+                if error.code != "store_mount_not_ready" or time.monotonic() > until:
+                    raise
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def names(self, path: str) -> list[str]:
         """List a path; nothing there is an empty list."""
@@ -157,12 +166,7 @@ async def _mounts(admin: _Admin) -> str:
             await admin("POST", f"sys/auth/{name}", {"type": kind})
         elif found.get("type") != kind:
             raise Integrity("store_mount_foreign", mount=name)
-    async with asyncio.timeout(_KV_READY_S):
-        while True:
-            with suppress(Rejected):
-                await admin("POST", "kv/config", {"cas_required": True, "max_versions": layout.KV_MAX_VERSIONS})
-                break
-            await asyncio.sleep(0.05)
+    await admin("POST", "kv/config", {"cas_required": True, "max_versions": layout.KV_MAX_VERSIONS})
     return str((await admin("GET", "sys/auth")).data["lease/"]["accessor"])
 
 

@@ -19,7 +19,7 @@ path "transit/keys/checkpoints" {
 path "transit/keys/evidence" {
   capabilities = ["read"]
 }
-# Flips `disabled` and nothing else: no new entity, no alias, no metadata, no policy. Reads whether a kill still holds.
+# Flips `disabled` and nothing else: no new entity, no alias, no metadata, no policy. Reads whether a kill holds, at each node.
 path "identity/entity/id/+" {
   capabilities       = ["read", "update"]
   allowed_parameters = { "disabled" = [] }
@@ -34,6 +34,13 @@ path "kv/metadata/clients/+/profiles/+" {
   capabilities = ["read"]
 }
 path "kv/data/platform/token-key" {
+  capabilities = ["read"]
+}
+# Which nodes there are: a kill is acknowledged when each of them refuses.
+path "sys/ha-status" {
+  capabilities = ["read"]
+}
+path "sys/storage/raft/configuration" {
   capabilities = ["read"]
 }
 path "sys/audit-hash/+" {
