@@ -192,6 +192,9 @@ async def test_onboard_work_and_audit_on_their_servers(running: Site, tmp_path: 
     assert reasons <= {"unlisted_request", "store_setup_changed"}, report.said  # the test reads as their root
     assert report.document["logins"] > 0
     assert key not in (running.place / "bao" / "first.jsonl").read_bytes()
+    operator = await person(running, "operator")
+    killed = await running.run("kill", "on", "--client", client, "--reason", "drill", "--json", token=operator)
+    assert (killed.code, killed.document["store_cut_off"]) == (0, True), killed.said
 
 
 async def test_the_doctor_is_satisfied_by_separate_processes(running: Site) -> None:
