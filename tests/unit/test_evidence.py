@@ -17,49 +17,10 @@ from byokeep.core.errors import Integrity
 from byokeep.core.evidence import CONNECT, ITEMS_OF, ONBOARD, PROFILE, Onboarding, verify_evidence
 from byokeep.core.model import Provider
 from tests.support.advice import assert_advice
-from tests.support.auditlog import ACTOR, ALICE, BOB, JOB, REF, SOP, START_US, MemoryLog, named
+from tests.support.auditlog import ALICE, BOB, REF, SOP, START_US, MemoryLog
+from tests.support.procedures import VERSION, Fields, foreign, said_of
 
-Fields = dict[str, Any]
-STORED: Fields = {"store_request": str(named("store request"))}
-BY_JOB: Fields = {"job": str(JOB), "endpoint": "some.endpoint"}
-SAME: Fields = {"observed_id": "104", "expected_id": "104"}
-# What each item's record says; the rest is added by said_of.
-SAID: Mapping[str, Mapping[str, Fields]] = {
-    ONBOARD: {
-        "vault_write_event": {**STORED, "path": f"kv/clients/{ALICE}/providers/openai"},
-        "verification_success": {**BY_JOB, "http_status": 200},
-        "leak_check_pass": {"lines": 1, "found": 0},
-        "onboarding_event": {},
-    },
-    CONNECT: {
-        "vault_write_event": {**STORED, "path": f"kv/clients/{ALICE}/providers/x/accounts/{REF}/tokens"},
-        "identity_verification": {**BY_JOB, **SAME, "count": 0},
-        "platform_connected": {},
-    },
-    PROFILE: {
-        "vault_write_event": {
-            **STORED, "path": f"kv/clients/{ALICE}/profiles/{REF}", "blob_digest": "a", "manifest": "b", "dek": "c",
-            "kek": "d",
-        },
-        "runner_validation_proof": {**BY_JOB, **SAME, "screenshot": "e", "verification": "match", "platform": "x"},
-        "browser_profile_created": {},
-    },
-}  # fmt: skip
 PROVIDERS = {ONBOARD: Provider.OPENAI, CONNECT: Provider.X, PROFILE: Provider.X}
-
-
-def said_of(kind: str, item: str) -> Fields:
-    """The whole payload of an item's record."""
-    fields = dict(SAID[kind][item])
-    if kind == PROFILE:
-        fields |= {"generation": 3, "sop": str(SOP)}
-    else:
-        fields |= {"version": 3, "sop": str(SOP)}
-        fields |= {"provider": "openai"} if kind == ONBOARD else {"platform": "x"}
-    return {
-        "v": 1, "event": ITEMS_OF[kind][item], "outcome": "ok", "actor": str(ACTOR.id), "roles": ["operator"],
-        "client": str(ALICE), "object": str(REF), "request": str(ACTOR.request_id), "fields": fields,
-    }  # fmt: skip
 
 
 def made(
@@ -72,18 +33,12 @@ def made(
         log.append_payload(ALICE, canonical_json(payload))
     items = {}
     for item in order or tuple(ITEMS_OF[kind]):
-        said = said_of(kind, item)
-        for name, value in changed.get(item, {}).items():
-            place, key = (said["fields"], name[1:]) if name.startswith(".") else (said, name)
-            if value is None and name.startswith("."):
-                place.pop(key, None)
-            else:
-                place[key] = value
-        items[item] = log.append_payload(ALICE, canonical_json(said)).seq
+        items[item] = log.append_payload(ALICE, canonical_json(said_of(kind, item, changed.get(item, {})))).seq
     log.checkpoint()
     return log, Onboarding(
-        origin=log.origin, sop=SOP, client=ALICE, provider=PROVIDERS[kind], ref=REF, version=3, items=items, kind=kind
-    )
+        origin=log.origin, sop=SOP, client=ALICE, provider=PROVIDERS[kind], ref=REF, version=VERSION, items=items,
+        kind=kind,
+    )  # fmt: skip
 
 
 def refusal(check: Callable[..., object], *arguments: object) -> tuple[str, object]:
@@ -112,11 +67,6 @@ def test_a_whole_run_is_complete_and_every_item_that_lacks_is_named(kind: str) -
     assert (report.missing, report.stored_at_us) == (tuple(ITEMS_OF[kind]), 0)
 
 
-# Of every item: the record of another event, outcome, client, object, version, provider or run.
-FOREIGN: dict[str, Any] = {
-    "event": "job.opened", "outcome": "failed", "client": str(BOB), "object": str(BOB), ".version": 2,
-    ".generation": 2, ".provider": "anthropic", ".platform": "tiktok", ".sop": str(BOB),
-}  # fmt: skip
 # Of one item: what its record must say besides.
 UNPROVED: Mapping[str, Mapping[str, list[Fields]]] = {
     ONBOARD: {
@@ -158,13 +108,7 @@ UNPROVED: Mapping[str, Mapping[str, list[Fields]]] = {
 def test_an_item_counts_for_what_it_says_alone(kind: str, item: str) -> None:
     """A record of another event, outcome, client, object, version, provider or run, or that proves too little, is no
     evidence: the bundle is refused by that item."""
-    bad = [{name: value} for name, value in FOREIGN.items()] + UNPROVED[kind].get(item, [])
-    told = said_of(kind, item)["fields"]
-    for change in bad:
-        if any(name[1:] not in told for name in change if name.startswith(".") and name in FOREIGN):
-            continue  # of another procedure
-        if (kind, item, *change) == (ONBOARD, "vault_write_event", ".sop"):
-            continue  # the write of a key stands for later runs too
+    for change in foreign(kind, item) + UNPROVED[kind].get(item, []):
         log, about = made(kind, {item: change})
         assert refusal(verify_evidence, log.bundle(about), log.keys) == (
             "foreign_evidence", item,

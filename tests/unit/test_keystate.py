@@ -8,6 +8,7 @@ import pytest
 
 from byokeep.core.errors import Rejected
 from byokeep.core.keystate import TRANSITIONS, KeyState, check_transition
+from tests.support.advice import assert_advice
 
 LEGAL = {
     ("pre_activation", "active"), ("pre_activation", "compromised"), ("pre_activation", "destroyed"),
@@ -17,6 +18,7 @@ LEGAL = {
 }  # fmt: skip
 
 
+@pytest.mark.req("R2.3-7")
 @pytest.mark.parametrize(("old", "new"), list(itertools.product(KeyState, KeyState)))
 def test_every_pair(old: KeyState, new: KeyState) -> None:
     """Each of the 36 pairs is legal exactly when SP 800-57 says so."""
@@ -27,6 +29,8 @@ def test_every_pair(old: KeyState, new: KeyState) -> None:
         with pytest.raises(Rejected) as caught:
             check_transition(old, new)
         assert caught.value.code == "key_state"
+        assert caught.value.fields == {"state_from": old.value, "state_to": new.value}
+        assert_advice(caught.value, "docs/architecture.md", "replaced, not revived")
 
 
 def test_nothing_returns_to_an_earlier_phase() -> None:

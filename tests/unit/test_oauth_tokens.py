@@ -16,15 +16,20 @@ from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Integrity
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import (
+    MAX_LIFE_S,
+    MAX_TOKEN,
     TokenReply,
     TokenSet,
     first_set,
     missing_scopes,
     renewed,
     scope_set,
+    token,
+    token_set_from,
     wider_scopes,
 )
 from byokeep.wire.tokens import LandedReply, pack_reply, pack_tokens, unpack_reply, unpack_tokens
+from tests.support.advice import assert_advice
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BY = UUID(int=7)
@@ -196,3 +201,64 @@ def test_a_landed_reply_reads_back_and_a_torn_one_does_not() -> None:
         assert refused.value.code == "landed_reply_unreadable"
     with pytest.raises(Integrity):
         unpack_reply(Secret(packed.reveal()[:-9]))
+
+
+DAY = 86_400
+
+
+def test_a_first_set_holds_what_the_reply_said() -> None:
+    """Every field of the reply gets into the set, ends counted from its receipt; no refresh token has no end."""
+    reply = TokenReply(
+        access=Secret(ACCESS), refresh=Secret(REFRESH), scopes=("a",), account_id="9", access_life_s=60,
+        refresh_life_s=DAY,
+    )  # fmt: skip
+    known = {"platform": "x", "issuer": "https://x.com", "app_id": "app", "obtained_by": BY}
+    made = first_set(reply, **known, at=T0.replace(microsecond=5))
+    assert made == tokens(
+        access=reply.access, refresh=reply.refresh, scopes=("a",), account_id="9",
+        access_expires_at=T0 + timedelta(seconds=60), refresh_expires_at=T0 + timedelta(days=1),
+    )  # fmt: skip
+    assert first_set(replace(reply, refresh=None), **known, at=T0).refresh_expires_at is None
+
+
+def test_a_renewed_set_holds_what_the_reply_said() -> None:
+    """Access token, its end, scopes and a name for the account are the reply's where it has them."""
+    old = tokens(account_id=None, refresh_expires_at=T0 + timedelta(days=9), consent_expires_at=T0 + timedelta(days=99))
+    later = T0 + timedelta(hours=1)
+    reply = TokenReply(
+        access=Secret("n" * 20), refresh=Secret("r" * 20), scopes=("c",), account_id="9", access_life_s=60,
+        refresh_life_s=DAY,
+    )  # fmt: skip
+    assert renewed(old, reply, at=later.replace(microsecond=9)) == replace(
+        old, access=reply.access, refresh=reply.refresh, scopes=("c",), account_id="9", obtained_at=later,
+        access_expires_at=later + timedelta(seconds=60), refresh_expires_at=later + timedelta(days=1),
+    )  # fmt: skip
+    bare = renewed(tokens(refresh=None), TokenReply(access=Secret("n" * 20), refresh_life_s=DAY), at=later)
+    assert (bare.refresh, bare.refresh_expires_at) == (None, None)
+    with pytest.raises(Integrity, match=r"^token_reply_of_another_account platform=x$"):
+        renewed(tokens(), replace(reply, account_id="18"), at=later)
+
+
+def test_a_life_is_believed_within_limits() -> None:
+    """A second is a life, and so is the longest; nothing, less than nothing and more than that are unknown."""
+    reply = TokenReply(access=Secret("n" * 20))
+    for life_s, known in ((1, True), (MAX_LIFE_S, True), (0, False), (-1, False), (MAX_LIFE_S + 1, False)):
+        end = renewed(tokens(), replace(reply, access_life_s=life_s), at=T0).access_expires_at
+        assert end == (T0 + timedelta(seconds=life_s) if known else None), life_s
+
+
+def test_every_end_survives_the_store_and_what_is_unreadable_says_what_to_do() -> None:
+    """Ends of refresh token and consent are stored as they are; the longest token is taken, a longer one is not."""
+    one = tokens(refresh_expires_at=T0 + timedelta(days=1), consent_expires_at=T0 + timedelta(days=2))
+    again = unpack_tokens(pack_tokens(one))
+    assert (again.refresh_expires_at, again.consent_expires_at) == (one.refresh_expires_at, one.consent_expires_at)
+    assert plain(one)["consent_expires_at"] == "2026-01-04T03:04:05Z"
+    assert token("t" * MAX_TOKEN).matches(b"t" * MAX_TOKEN)
+    for bad in ("t" * (MAX_TOKEN + 1), "t" * 7, "with blank", "t" * 9 + "\x7f", "\u0430" * 9, b"t" * 9, None):
+        with pytest.raises(ValueError, match=r"^token$"):
+            token(bad)
+    with pytest.raises(Integrity, match=r"^token_set_unreadable$") as caught:
+        token_set_from({})
+    assert_advice(caught.value, "Connect the account again")
+    with pytest.raises(ValueError, match=r"^token set: scopes$"):
+        scope_set(("a,b",))

@@ -27,6 +27,7 @@ from byokeep.core.policy import (
     check_roles,
     gate_schema,
 )
+from tests.support.advice import assert_advice
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 OPEN = GateInput(
@@ -217,3 +218,34 @@ def test_people_and_machines_hold_different_roles() -> None:
     with pytest.raises(Rejected):
         check_roles(frozenset({Role.RUNNER, Role.DISPATCHER}), machine=True)
     check_roles(frozenset({Role.RUNNER}), machine=True)
+
+
+def test_a_refusal_says_who_may() -> None:
+    """Who may not is told the verb and the roles that may; a verb that nobody holds says so."""
+    for verb, roles in ((Verb.CLIENT_CREATE, "admin"), (Verb.KEY_LIST, "approver, auditor, operator"),
+                        (Verb.KEY_READ, "none")):  # fmt: skip
+        with pytest.raises(Denied, match=r"^not_permitted") as caught:
+            authorise(actor(Role.RUNNER), verb)
+        assert caught.value.next_step == f"This takes one of the roles: {roles}."
+        assert caught.value.fields == {"verb": verb.value}
+
+
+@pytest.mark.parametrize(
+    ("roles", "machine", "code", "words"),
+    [
+        (set(), False, "no_roles", "at least one role"),
+        ({Role.RUNNER}, False, "wrong_kind_of_role", "People and machines"),
+        ({Role.OPERATOR}, True, "wrong_kind_of_role", "People and machines"),
+        ({Role.RUNNER, Role.DISPATCHER}, True, "one_role_per_machine", "one machine identity for each role"),
+        ({Role.OPERATOR, Role.APPROVER}, False, "forbidden_role_pair", "to two people"),
+    ],
+)
+def test_roles_that_do_not_go_together_are_refused_with_advice(
+    roles: set[Role], machine: bool, code: str, words: str
+) -> None:
+    """Each refusal has its own code, says what to do, and a forbidden pair is named in order."""
+    with pytest.raises(Rejected, match=rf"^{code}\b") as caught:
+        check_roles(frozenset(roles), machine=machine)
+    assert_advice(caught.value, words)
+    pair = {"first": "approver", "second": "operator"} if code == "forbidden_role_pair" else {}
+    assert caught.value.fields == pair

@@ -24,6 +24,7 @@ from byokeep.core.reenable import (
     Take,
     next_state,
 )
+from tests.support.advice import assert_advice
 
 CLOSED = Reenable(cause=Cause.REVOKED)
 BACK: list[Event] = [Reauthorised(by_person=True), IdentityChecked(True), ScopesChecked(frozenset()), CanaryStarted()]
@@ -160,3 +161,43 @@ def test_parallel_jobs_never_exceed_a_stage(stages: tuple[int, ...], order: list
         else:
             del holding[job]
     assert all(count <= stages[number] for (_, number), count in granted.items())
+
+
+def test_each_refusal_says_what_to_do() -> None:
+    """Code, stage or number, and a sentence of advice; the most that a row may say is taken, one more is not."""
+    full = walk(*BACK, Take())
+    for state, event, code, fields, words in (
+        (CLOSED, Reauthorised(by_person=False), "reauth_needs_a_person", {}, "`byokeep account connect`"),
+        (walk(BACK[0]), Take(), "platform_closed", {"stage": "reauthorised"}, "closed for this client"),
+        (full, Take(), "canary_stage_full", {"acts": 1}, "until the acts of this stage have ended"),
+        (walk(*BACK), Ended(True, 2, 0), "reenable_out_of_order", {"stage": "canary"}, "taken before it ends"),
+        (CLOSED, Jump(), "reenable_out_of_order", {"stage": "closed"}, "no step is skipped"),
+    ):  # fmt: skip
+        with pytest.raises((Denied, Conflict), match=rf"^{code}\b") as caught:
+            next_state(state, event)
+        assert caught.value.fields == fields
+        assert_advice(caught.value, words)
+    assert replace(CLOSED, stages=(10_000,) * 10).acts == 10_000
+    for wrong, words in (
+        ({"stages": (1,) * 11}, "^one to ten stages of 1 to 10000 acts$"),
+        ({"stages": (10_001,)}, "^one to ten stages of 1 to 10000 acts$"), ({"number": -1}, "^no such stage$"),
+        ({"taken": -1, "done": -1}, "^more acts than the stage allows$"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            replace(CLOSED, **wrong)
+
+
+def test_every_change_counts_the_revision_up_by_one_and_every_way_is_another() -> None:
+    """What compare-and-set compares moves with each change; a loss and a login begin a way, with nothing counted."""
+    state = CLOSED
+    for number, event in enumerate([*BACK, Take(), Ended(True, 2, 0), Take(), Ended(False, 2, 1)], 1):
+        state = next_state(state, event)
+        assert state.revision == number, event
+    assert (state.stage, state.way, state.number, state.taken, state.done) == (Stage.CLOSED, 3, 0, 0, 0)
+    # A row of another stage that still has counters is emptied by a login, too.
+    begun = next_state(replace(CLOSED, number=1, taken=3, done=2, way=4, revision=9), Reauthorised(by_person=True))
+    assert begun == Reenable(cause=Cause.REVOKED, stage=Stage.REAUTHORISED, way=5, revision=10)
+    counted = act(act(walk(*BACK)))
+    assert (counted.number, counted.done) == (1, 1)
+    lost = next_state(counted, Lost(Cause.LOCKOUT))
+    assert lost == Reenable(cause=Cause.LOCKOUT, way=counted.way + 1, revision=counted.revision + 1)

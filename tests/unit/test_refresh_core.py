@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -146,6 +147,7 @@ def decide(rules: RefreshRules, cause: Cause, *, retry_after_s: float | None = N
     return after_fault(rules, fault, Situation(**{"tries": 1, **known}), seed=b"s")
 
 
+@pytest.mark.req("R6.1-3")
 def test_a_dead_grant_is_believed_after_the_store_was_read_again() -> None:
     """First re-read, then adopt a sibling's tokens; only then a new login, with an alert and the suspicion of theft."""
     assert decide(STRICT, Cause.REVOKED).act is Act.REREAD
@@ -449,3 +451,35 @@ def test_a_crash_after_landing_never_costs_a_token(chance: list[str]) -> None:
     owner = Owner(STRICT, provider, ["ok", "ok", "ok", *chance])
     assert owner.run() == "placed"
     assert owner.sent == 1
+
+
+def test_the_numbers_of_a_rule_have_limits() -> None:
+    """The widest that is allowed is taken; one more in any direction is refused by what it contradicts."""
+    strict = TokenModel.ROTATING_STRICT
+    RefreshRules(model=strict, due_from=10, due_to=95)
+    RefreshRules(model=strict, due_from=50, due_to=50)
+    RefreshRules(model=TokenModel.ROTATING_GRACE, grace_s=1)
+    for wrong, words in (
+        ({"due_from": 9}, "^due_from and due_to are percent, 10 to 95$"),
+        ({"due_to": 96}, "^due_from and due_to are percent, 10 to 95$"),
+        ({"due_from": 90, "due_to": 89}, "^due_from and due_to are percent, 10 to 95$"),
+        ({"grace_s": 1}, "^a grace belongs to rotating_grace$"),
+        ({"grace_s": -1}, "^seconds and days are not negative$"),
+        ({"min_age_s": -1}, "^seconds and days are not negative$"),
+        ({"confirm_s": -1}, "^seconds and days are not negative$"),
+        ({"alarm_days": -1}, "^seconds and days are not negative$"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            RefreshRules(**{"model": strict, **wrong})
+
+
+def test_waits_double_up_to_an_hour_with_a_jitter_that_follows_from_the_seed() -> None:
+    """Half a minute, one, two, ... an hour, each times 0.75 to 1.25; what a platform asks for counts when longer."""
+    for tries in range(12):
+        share = int.from_bytes(hashlib.sha256(b"s" + tries.to_bytes(8, "big")).digest()[:8], "big") / 2**64
+        own = min(30 * 2 ** max(tries - 1, 0), 3600) * (0.75 + 0.5 * share)
+        assert decide(STRICT, Cause.TRANSIENT, tries=tries).wait_s == pytest.approx(own)
+        for asked in (-5.0, 0.0, 0.5):
+            assert decide(STRICT, Cause.TRANSIENT, tries=tries, retry_after_s=asked).wait_s == pytest.approx(own)
+        assert decide(STRICT, Cause.RATE_LIMITED, tries=tries, retry_after_s=7_000).wait_s == 7_000
+        assert decide(STRICT, Cause.RATE_LIMITED, tries=tries, retry_after_s=1e9).wait_s == LONGEST_ASKED_S

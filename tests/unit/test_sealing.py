@@ -161,13 +161,15 @@ async def test_the_profile_is_the_one_that_is_asked_for() -> None:
         assert target.getvalue() == b""
 
 
+@pytest.mark.req("R5.3-22")
 async def test_the_record_must_agree_with_the_blob() -> None:
     """A size or digest in the record that is not the blob's, or not what comes out, refuses a good blob."""
     profile = await Profile.sealed(b"content")
     good = profile.record
     for about in (
         replace(good, blob_size=good.blob_size + 1), replace(good, packed_size=6), replace(good, packed_size=8),
-        replace(good, blob_sha256=bytes(32)), replace(good, dek_id=uuid4()),
+        replace(good, blob_size=good.blob_size - 1), replace(good, blob_sha256=bytes(32)),
+        replace(good, dek_id=uuid4()),
     ):  # fmt: skip
         sink = Sink()
         with pytest.raises(Integrity, match="sealed_blob_unreadable"):

@@ -1,0 +1,41 @@
+"""What a request's body may be before anybody parses it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from byokeep.core.errors import Rejected
+from byokeep.http.body import read_bytes, stream_bytes
+
+BYTES = "application/octet-stream"
+
+
+def request(**headers: str) -> Request:
+    """A request with a small body."""
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"x", "more_body": False}
+
+    return Request({"type": "http", "method": "PUT", "headers": pairs}, receive)
+
+
+async def gathered(chunks: AsyncIterator[bytes]) -> bytes:
+    return b"".join([chunk async for chunk in chunks])
+
+
+@pytest.mark.req("S-ASVS-9")
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "zstd", "GZIP", "identity, gzip", "x", ""])
+async def test_a_body_in_another_encoding_is_refused(coding: str) -> None:
+    """Who sends a body packed is refused before a byte of it is taken, on the short way and on the streaming one."""
+    with pytest.raises(Rejected, match="content_encoding"):
+        await read_bytes(request(content_encoding=coding))
+    with pytest.raises(Rejected, match="content_encoding"):
+        await gathered(stream_bytes(request(content_encoding=coding, content_type=BYTES), media=BYTES))
+    for plain in ({}, {"content_encoding": "identity"}):
+        assert await read_bytes(request(**plain)) == b"x"
+        assert await gathered(stream_bytes(request(content_type=BYTES, **plain), media=BYTES)) == b"x"
