@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import os
 import secrets
 import signal
+import threading
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -226,6 +228,7 @@ async def _reasons(audit: FileStoreAudit) -> dict[str, str]:
     return {device.name: device.reason for device in health}
 
 
+@pytest.mark.req("R8.2-2")
 async def test_device_health_is_proven_by_a_probe(own: Bao) -> None:
     """Deleted, replaced, unwritten, a full disk, a server that hangs or is gone: each is noticed; whole is healthy."""
     files = own.audit_files
@@ -260,6 +263,24 @@ async def test_device_health_is_proven_by_a_probe(own: Bao) -> None:
         os.kill(own.server.pid, signal.SIGCONT)
     await own.server.stop()
     assert await _reasons(audit) == {"a": "store_unreachable", "b": "store_unreachable"}
+
+
+@pytest.mark.req("R8.2-2", "R8.2-3")
+async def test_a_disk_that_takes_no_sync_is_no_healthy_device(own: Bao, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written and cannot be brought to the disk, or takes for ever, is not recorded; once it can, it is."""
+    audit = FileStoreAudit(own.broker, own.audit_files, deadline_s=0.5)
+    go_on = threading.Event()
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "made up")
+
+    for sync in (broken, lambda _: go_on.wait(5)):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", sync)
+            assert await _reasons(audit) == {"a": "hung", "b": "hung"}
+            assert not any(device.records for device in await audit.devices())
+    go_on.set()
+    assert await _reasons(audit) == {"a": "", "b": ""}
 
 
 async def test_a_file_cut_while_the_probe_runs_is_noticed(own: Bao) -> None:

@@ -67,6 +67,12 @@ async def test_a_version_can_be_hidden_and_shown_and_destroyed_for_ever(bao: Bao
         await write_secret(bao.http, custody, ref.path, Secret("late"), cas=0)
     with pytest.raises(NotFound):
         await read(9)
+    # A writer that names no version it means to follow is refused by the store itself, at old places and new ones.
+    for place in (part, _ref().path[3:]):
+        for body in ({"data": {"value": "blind"}}, {"data": {"value": "blind"}, "options": {}}):
+            status, said = await bao.raw("POST", f"kv/data/{place}", await bao.web.token(), json=body)
+            assert (status, b"check-and-set" in said) == (400, True)
+    assert await intake.current_version(ref) == 3
 
 
 async def test_of_many_writers_one_wins(bao: Bao) -> None:

@@ -77,6 +77,19 @@ async def test_the_secret_is_a_file_in_memory_and_nothing_else(
     assert re.fullmatch(r"job [0-9a-f-]{36}\n", ran.err)
 
 
+@pytest.mark.req("S-VAULT-11")
+async def test_after_the_job_its_memory_file_is_empty(shell: Shell, client: str, key: bytes, tmp_path: Path) -> None:
+    """What the command left running in the background, with the file still open, reads nothing of it after the end."""
+    go, seen = tmp_path / "go", tmp_path / "seen"
+    wait = f"while [ ! -e {go} ]; do sleep 0.05; done"
+    behind = f"({wait}; cat <&3 > {seen}.new; cat {{openai}} >> {seen}.new; mv {seen}.new {seen}) > /dev/null 2>&1 &"
+    ran = await shell.run(*run(client, "sh", "-c", f"exec 3< {{openai}}; test -s {{openai}} || exit 9; {behind}"))
+    assert ran.code == 0, ran.said
+    go.touch()
+    await until(seen.exists, 20, "what was left behind did not end")
+    assert seen.read_bytes() == b""
+
+
 async def test_a_command_of_a_job_may_be_byokeep_itself(world: World, shell: Shell, client: str, key: bytes) -> None:
     """The variables of the job do not stop a nested command; one that is not the job's still does."""
     nested = (sys.executable, "-m", "byokeep.cli", "doctor", "--json", "--home", str(world.home))

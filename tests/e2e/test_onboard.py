@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from byokeep.core.errors import Conflict
+from byokeep.flows.onboard import _LOCK
 from byokeep.redact.sweep import Sweep
 from byokeep.sim.reply import KeyState
 from tests.support.web import Desk
@@ -257,7 +259,7 @@ async def test_a_reply_that_holds_the_key_is_dropped(desk: Desk) -> None:
     await _clean(desk)
 
 
-@pytest.mark.req("R5.1-10")
+@pytest.mark.req("R5.1-10", "R5.1-13", "R5.1-14")
 async def test_every_bad_answer_has_its_own_reason(desk: Desk) -> None:
     """Each way an identity call can fail gives a distinct reason, and the key stays unusable."""
     client = await desk.stand.client()
@@ -280,6 +282,7 @@ async def test_every_bad_answer_has_its_own_reason(desk: Desk) -> None:
         assert ref["verification"] in ("pending", "failed")
         assert ref["state"] != "active"
     assert len(reasons) == 7, reasons
+    assert {one["fields"]["reason"] for one in payloads(desk, "client_key_onboarding_failed")} == reasons
     assert payloads(desk, "client_key_onboarded") == []
     job = await desk.stand.job(client)
     status, reply = await desk.stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
@@ -377,6 +380,40 @@ async def test_what_is_no_key_is_refused_and_not_echoed(desk: Desk) -> None:
     refused = [p for p in payloads(desk, "key.write") if p["outcome"] == "rejected"]
     assert [p["fields"]["reason"] for p in refused] == [*bad.values(), "unsupported_media_type"]
     await _clean(desk)
+
+
+@pytest.mark.req("R5.1-14")
+async def test_an_onboarding_that_the_store_refuses_is_on_record(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that surely did not happen ends its run with the event of failure, and the place is free again."""
+    client = await desk.stand.client()
+
+    async def refuses(*_: object, **__: object) -> None:
+        raise Conflict("stale_version")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.web.intake, "put", refuses)
+        assert (await desk.put(client, desk.canary()))[0] == 409
+    [failed] = payloads(desk, "client_key_onboarding_failed")
+    assert (failed["outcome"], failed["fields"]["reason"]) == ("failed", "stale_version")
+    assert desk.sql("SELECT state, reason FROM byokeep.sop_run") == "failed|stale_version"
+    assert (await desk.put(client, desk.canary()))[0] == 202
+
+
+@pytest.mark.req("R5.1-17", "S-ASVS-6")
+async def test_an_onboarding_waits_while_another_one_decides(desk: Desk) -> None:
+    """Who comes second for a client and provider stands in line until the first one's transaction ends; nobody else."""
+    client, other = await desk.stand.client(), await desk.stand.client()
+    async with desk.web.db.begin(client_id=client) as tx:
+        await tx.all(_LOCK, client_id=client, provider="openai")
+        second = asyncio.create_task(desk.put(client, desk.canary()))
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while not second.done() and desk.sql(waiting) == "0":
+            await asyncio.sleep(0.02)
+        assert not second.done()
+        assert (await desk.put(client, desk.canary("anthropic"), "anthropic"))[0] == 202
+        assert (await desk.put(other, desk.canary()))[0] == 202
+        assert not second.done()
+    assert (await second)[0] == 202
 
 
 @pytest.mark.req("R5.1-17")

@@ -14,6 +14,8 @@ from uuid import UUID
 import pytest
 
 from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS
+from byokeep.core.fault import Cause, Fault
+from byokeep.core.identity import Face
 from byokeep.core.model import LANES_OF, Lane, LanePolicy
 from byokeep.flows import connect_care, connect_sweep
 from tests.support.connect import LOGINS, Office
@@ -125,6 +127,44 @@ async def test_scopes_that_are_missing_or_unknown_fail(office: Office, login: st
     assert "scopes_wider" in office.desk.stand.alerts()
 
 
+class Told:
+    """A platform as it is, but for one answer."""
+
+    def __init__(self, platform: Any, call: str, answer: Any) -> None:
+        self._platform, self._call, self._answer = platform, call, answer
+
+    def __getattr__(self, name: str) -> Any:
+        async def told(*_: Any, **__: Any) -> Any:
+            return self._answer
+
+        return told if name == self._call else getattr(self._platform, name)
+
+
+@pytest.mark.req("R5.2-16", "R5.2-12")
+@pytest.mark.parametrize(
+    ("call", "answer", "reason"),
+    [
+        ("granted", None, "scopes_unknown"),
+        ("granted", Fault(cause=Cause.TRANSIENT, answered=False), "scopes_unchecked"),
+        ("granted", (), "missing_scope"),
+        ("identify", Fault(cause=Cause.TRANSIENT, answered=False), "identity_unchecked"),
+        ("identify", (), "no_account"),
+        ("identify", (Face(account_id="", username="acme", display_name="Acme"),), "account_not_chosen"),
+    ],
+)
+async def test_what_could_not_be_checked_connects_nothing(
+    office: Office, call: str, answer: Any, reason: str
+) -> None:
+    """Scopes or an identity that nobody tells, or that cannot be asked for, fail the consent; nothing is kept."""
+    client, platform = await office.client(), office.app.platform
+    object.__setattr__(office.app, "platform", lambda at, secret: Told(platform(at, secret), call, answer))
+    done = await office.connect(client, "x")
+    assert (done["state"], done["reason"]) == ("failed", reason)
+    await office.nothing_kept(client, "x", done["account_id"])
+    object.__setattr__(office.app, "platform", platform)
+    await office.connected(client, "x")
+
+
 @pytest.mark.req("S-OAUTH-6")
 @pytest.mark.parametrize("login", LOGINS)
 async def test_no_more_is_asked_for_than_an_account_is_for(office: Office, login: str) -> None:
@@ -142,6 +182,7 @@ async def test_no_more_is_asked_for_than_an_account_is_for(office: Office, login
     assert (status, reply["code"]) == (422, "bad_purpose")
 
 
+@pytest.mark.req("R5.2-15")
 async def test_an_account_is_one_clients(office: Office) -> None:
     """A second client is refused without a word of the first, and of two that race exactly one wins."""
     first, second = await office.client(), await office.client()

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -97,6 +99,25 @@ async def test_fingerprints_show_nothing_of_a_value_and_are_not_kept(desk: Desk)
     dump = desk.stand.db.server.run_tool("pg_dump", "-d", desk.stand.db.name).decode()
     assert reply["fingerprints"]["digests"][0]["digest"] in dump
     assert key not in dump
+
+
+@pytest.mark.req("R1.1-2")
+async def test_no_fingerprint_in_the_database_is_made_without_a_key(desk: Desk) -> None:
+    """Who has the database and guesses a value cannot prove the guess: no plain hash of it, in any form, is there."""
+    client = await desk.stand.client()
+    value = desk.canary()
+    await desk.onboard(client, value)
+    assert len(desk.sql("SELECT fingerprint FROM byokeep.value_fingerprint")) == 64
+    dump = desk.stand.db.server.run_tool("pg_dump", "-d", desk.stand.db.name).decode()
+    assert desk.sql("SELECT fingerprint FROM byokeep.value_fingerprint") in dump
+    parts = [value, value.strip(), *(value[at : at + WINDOW] for at in range(len(value) - WINDOW + 1))]
+    names = sorted(hashlib.algorithms_guaranteed - {"shake_128", "shake_256"})
+    assert {"md5", "sha1", "sha256", "sha512", "blake2b"} <= set(names)
+    for part in parts:
+        for name in names:
+            digest = hashlib.new(name, part, usedforsecurity=False).digest()
+            for text in (digest.hex(), base64.b64encode(digest).decode(), base64.urlsafe_b64encode(digest).decode()):
+                assert text.rstrip("=")[:24] not in dump, name
 
 
 async def test_what_an_earlier_release_stored_is_unknown_until_it_is_replaced(desk: Desk) -> None:

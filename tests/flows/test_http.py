@@ -142,6 +142,7 @@ async def test_an_id_has_one_spelling(stand: Stand) -> None:
     assert (await stand.call("GET", f"/v1/jobs/{job}", "runner"))[0] == 200
 
 
+@pytest.mark.req("S-ASVS-39")
 async def test_what_breaks_inside_shows_nothing_outside(stand: Stand) -> None:
     """An exception in a flow becomes internal_error with a request id; its text is in no reply and no log line."""
     canary = "sk-canary-" + secrets.token_hex(8)
@@ -156,6 +157,7 @@ async def test_what_breaks_inside_shows_nothing_outside(stand: Stand) -> None:
     assert str(job) not in str(lines)
 
 
+@pytest.mark.req("R1.2-1")
 async def test_the_access_log_names_routes_not_paths(stand: Stand) -> None:
     """A line has method, route template, status, actor and request id; no path, query, header or body."""
     client = await stand.client("openai")

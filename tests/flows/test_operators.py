@@ -229,7 +229,9 @@ async def test_guessing_from_many_addresses_is_an_alert_whoever_is_guessed(desk:
 
 
 @pytest.mark.req("S-ASVS-24")
-async def test_a_name_that_does_not_exist_answers_the_same_at_the_same_cost(desk: Desk) -> None:
+async def test_a_name_that_does_not_exist_answers_the_same_at_the_same_cost(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Unknown, disabled and wrong all answer alike, and a password is worked on every time."""
     ann = await with_password(desk, "Ann")
     gone = await with_password(desk, "Gone")
@@ -241,6 +243,12 @@ async def test_a_name_that_does_not_exist_answers_the_same_at_the_same_cost(desk
         assert status == 401
         bodies.append({**reply, "request_id": ""})
     assert all(body == bodies[0] for body in bodies), ann
+    work: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Passwords, "_check", lambda _, phc, __: bool(work.append(phc)))
+        for name in ("Ann", "Nobody at all", "Gone", "No password"):
+            assert (await login(desk, name, PASSWORD))[0] == 401
+    assert len(work) == 4, "a name that does not exist cost less"
     calls = []
 
     class Counting(Passwords):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -74,6 +75,7 @@ async def test_the_way_back_is_stepped_in_order_and_on_record(stand: Stand) -> N
     assert seen == ["reauthorised", "identified", "permitted"]
 
 
+@pytest.mark.req("R7.2-4", "R7.2-5")
 @pytest.mark.parametrize(
     ("events", "cause", "missing"),
     [
@@ -105,6 +107,22 @@ async def test_of_many_who_take_one_step_one_takes_it(stand: Stand) -> None:
     answers = await asyncio.gather(*(stepped(stand, client, BACK[1]) for _ in range(16)), return_exceptions=True)
     assert sum(isinstance(answer, Reenable) for answer in answers) == 1
     assert all(isinstance(answer, Reenable | Conflict) for answer in answers)
+
+
+@pytest.mark.req("R7.2-6")
+async def test_who_lost_the_race_for_a_step_is_told(stand: Stand) -> None:
+    """A step from a revision that is not the stored one is a conflict, and the row stays as it was."""
+    client = await stand.client()
+    seen = await lost(stand, client)
+    row = stand.db.sql("SELECT * FROM byokeep.reenabling")
+    for stale in (replace(seen, revision=seen.revision + 1), replace(seen, revision=7)):
+        async with stand.app.db.begin(client_id=client) as tx:
+            with pytest.raises(Conflict, match="reenable_changed"):
+                await reenabling._store(tx, client, "x", stale, replace(seen, stage=Stage.OPEN))
+    assert stand.db.sql("SELECT * FROM byokeep.reenabling") == row
+    async with stand.app.db.begin(client_id=client) as tx:
+        await reenabling._store(tx, client, "x", seen, replace(seen, revision=1))
+    assert stand.db.sql("SELECT revision FROM byokeep.reenabling") == "1"
 
 
 async def test_only_an_operator_of_the_client_counts_as_a_person(stand: Stand) -> None:

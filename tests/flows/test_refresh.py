@@ -321,6 +321,7 @@ async def test_what_nobody_foresaw_holds_up_no_other_account(bench: Bench) -> No
     assert await bench.works(good)
 
 
+@pytest.mark.req("R6.1-3")
 async def test_a_siblings_tokens_are_adopted_after_a_refusal(bench: Bench) -> None:
     """A refused token is no dead grant when the store has a newer one: that one is pinned, and nothing is reported."""
     account = await bench.connect("x")

@@ -92,6 +92,7 @@ async def test_a_cookie_is_no_key(desk: Desk) -> None:
     assert (await desk.put(client, desk.canary(), "openai"))[0] == 202
 
 
+@pytest.mark.req("R2.3-7")
 async def test_states_follow_the_one_table(desk: Desk) -> None:
     """Every pair not in the table is refused; what happened has a row with actor and reason, and a record."""
     client = await desk.stand.client()
@@ -370,6 +371,7 @@ async def test_what_breaks_says_nothing(desk: Desk) -> None:
     assert (await desk.call("GET", "/healthz"))[0] == 200
 
 
+@pytest.mark.req("S-ASVS-39")
 async def test_a_broken_flow_is_a_generic_error(desk: Desk) -> None:
     """An exception nobody foresaw becomes a generic 503 with a request id; the process goes on."""
 
