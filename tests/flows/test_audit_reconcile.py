@@ -47,9 +47,10 @@ class Scene:
         return self.at + timedelta(seconds=seconds)
 
     async def give_lease(
-        self, client: UUID, *, kind: str = "use", at: datetime | None = None, recorded: bool = True
-    ) -> UUID:
-        """A job and a lease row, issued at a given time."""
+        self, client: UUID, *, kind: str = "use", at: datetime | None = None, recorded: bool = True,
+        told: tuple[int, int] | None = (99, 99),
+    ) -> UUID:  # fmt: skip
+        """A job and a lease row, issued at a given time; ``told``: how many logins and reads its holder told of."""
         job, lease, issued = uuid4(), uuid4(), at or self.at
         iat = int(issued.timestamp())
         await self.broker.sql(
@@ -61,6 +62,11 @@ class Scene:
             f" expires_at) VALUES ('{lease}', '{client}', '{job}', '{RUNNER}', '{kind}', '{{openai}}', {iat},"
             f" {iat + 3}, '{issued.isoformat()}', '{issued.isoformat()}')"
         )
+        if told is not None:
+            await self.broker.sql(
+                f"UPDATE byokeep.lease SET used_logins = {told[0]}, used_reads = '{{\"openai\": {told[1]}}}'"
+                f" WHERE id = '{lease}'"
+            )
         if recorded:
             await self.broker.record(client, outcome=Outcome.INTENDED, object_id=lease)
         said = claims(self.broker.app, client_id=client, job_id=job, lease_id=lease, kind=kind, secrets=["openai"],
@@ -112,7 +118,7 @@ class Scene:
     async def honest(self) -> None:
         """A lease, its login and its reads for Alice; a lease and a login for Bob."""
         for client in (self.alice, self.bob):
-            await self.give_lease(client)
+            await self.give_lease(client, told=(1, 2))
             entity = f"UPDATE byokeep.client SET entity_id = '{self.entity[client]}' WHERE id = '{client}'"
             await self.broker.sql(entity)
             await self.login(client)
@@ -263,6 +269,29 @@ async def _entity_deleted(scene: Scene) -> None:
     scene.put_entity(scene.alice, operation="delete")
 
 
+async def _more_logins_than_told(scene: Scene) -> None:
+    """The claims stand in the row: whoever signs them again logs in as the runner did."""
+    await scene.give_lease(scene.alice, told=(1, 1))
+    for _ in range(2):
+        await scene.login(scene.alice, seconds=2)
+
+
+async def _more_reads_than_told(scene: Scene) -> None:
+    scene.read(scene.alice, seconds=2)
+
+
+async def _use_that_nobody_told_of(scene: Scene) -> None:
+    await scene.give_lease(scene.alice, told=None)
+    await scene.login(scene.alice)
+
+
+async def _more_logins_in_custody(scene: Scene) -> None:
+    await scene.give_lease(scene.alice, kind="custody", told=(1, 0))
+    for _ in range(2):
+        await scene.login(scene.alice)
+        scene.read(scene.alice)
+
+
 async def _only_on_one_device(scene: Scene) -> None:
     scene.broker.store.write(str(uuid4()), scene.after(1), "read", "sys/health", only=("a",))
 
@@ -302,6 +331,10 @@ CASES: list[tuple[Callable[[Scene], Awaitable[None]], str, str]] = [
     (_set_up_changed, "store_setup_changed", "critical"),
     (_clients_listed, "unlisted_request", "critical"),
     (_unknown_path, "unlisted_request", "critical"),
+    (_more_logins_than_told, "lease_use_surplus", "critical"),
+    (_more_reads_than_told, "lease_use_surplus", "critical"),
+    (_use_that_nobody_told_of, "lease_use_untold", "warning"),
+    (_more_logins_in_custody, "lease_use_surplus", "critical"),
     (_let_in, "cut_off_undone", "critical"),
     (_put_out, "cut_off_unexplained", "critical"),
     (_stranger_let_in, "cut_off_undone", "critical"),
@@ -605,3 +638,32 @@ async def test_refused_logins_are_a_counted_warning_of_their_own(scene: Scene) -
     await _foreign_login(scene)
     assert await scene.reasons() == ["login_unexplained"]
     assert "login_unexplained|critical|1" in await scene.broker.sql(count)
+
+
+async def test_a_lease_is_judged_once_when_its_holder_had_time_to_tell(scene: Scene) -> None:
+    """A surplus of seconds ago waits for the holder's word; spans that follow each other judge each lease once."""
+    scene.at = scene.broker.clock.now() - timedelta(seconds=20)
+    await scene.give_lease(scene.alice, told=None)
+    await scene.login(scene.alice)
+    await scene.login(scene.alice)
+    assert await scene.reasons() == []
+    await scene.broker.sql("UPDATE byokeep.lease SET used_logins = 1 WHERE used_logins IS NULL")
+    scene.since = (await scene.run()).until
+    scene.broker.clock.ahead = timedelta(seconds=20)
+    scene.broker.store.write(str(uuid4()), scene.broker.clock.now() - timedelta(seconds=11), "read", "sys/health")
+    result = await scene.run()
+    assert [(one.reason, one.client_id) for one in result.findings] == [("lease_use_surplus", scene.alice)]
+    scene.since = result.until
+    scene.broker.clock.ahead = timedelta(seconds=40)
+    scene.broker.store.write(str(uuid4()), scene.broker.clock.now() - timedelta(seconds=11), "read", "sys/health")
+    assert await scene.reasons() == []
+
+
+async def test_an_unused_lease_needs_no_word_and_an_enrolment_has_one_login(scene: Scene) -> None:
+    """Nothing at the store, nothing to tell; the enrolment's lease is the broker's own."""
+    await scene.give_lease(scene.alice, told=None)
+    await scene.give_lease(scene.bob, kind="enroll", told=None)
+    await scene.login(scene.bob)
+    assert await scene.reasons() == []
+    await scene.login(scene.bob)
+    assert await scene.reasons() == ["lease_use_surplus"]

@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from byokeep.broker.words import BlockedBody, JobBody, RenewalBody, job_out, lease_out
+from byokeep.broker.words import BlockedBody, JobBody, RenewalBody, UseBody, job_out, lease_out
 from byokeep.core.model import Actor, ClientId, LeaseKind
 from byokeep.core.policy import Verb
-from byokeep.flows import jobs, lease, renewals
+from byokeep.flows import jobs, lease, lease_use, renewals
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import on_record
 from byokeep.http.body import PathId, describe, json_body
@@ -94,6 +94,15 @@ def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -
     async def heartbeat(lease_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Ask whether a lease still holds, and for how long."""
         return {"valid_for_s": await lease.heartbeat(app, actor, lease_id)}
+
+    use_body = Depends(json_body(UseBody))
+
+    @routes.post("/leases/{lease_id}/use", openapi_extra=describe(UseBody))
+    async def tell_use(lease_id: PathId, actor: Actor = who, body: UseBody = use_body) -> dict[str, Any]:
+        """Tell how often a lease was used, once it can be used no more; the store's log is held against it."""
+        told = lease_use.tell(app, actor, lease_id, body.logins, body.reads)
+        await on_record(app, actor, Verb.LEASE_USE, lease_id, told)
+        return {"status": "told"}
 
     @routes.get("/self")
     async def me(actor: Actor = who) -> dict[str, Any]:

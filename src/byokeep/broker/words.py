@@ -39,6 +39,13 @@ class BlockedBody(Strict):
     reason: Word
 
 
+class UseBody(Strict):
+    """Tell how often a lease was used: attempts to log in, and to read each declared secret."""
+
+    logins: int
+    reads: dict[Word, int]
+
+
 class RenewalBody(Strict):
     """Say that an account's access token has expired: its name in the lease, and the version that was seen."""
 

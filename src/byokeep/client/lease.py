@@ -7,6 +7,8 @@ Rules
 - A node of the store that is behind may still refuse what was released a moment ago: the broker is asked again, and the
   lease that it gives is tried, ``len(BEHIND_S)`` times at most. Its no ends that at once.
 - A login token is used within ``LOGIN_WITHIN_S`` of its issue or not at all.
+- Every attempt at the store is counted before it is made, and told to the broker when the lease can be used no more:
+  more in the store's own log is somebody else.
 - While a value is held, this process's redactor knows it; where :func:`byokeep.redact.install` has been called, it can
   not be logged in any encoding. It is forgotten in the moment it is wiped.
 """
@@ -15,8 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -34,6 +38,8 @@ FRESH_WITHIN_S: Final = 60.0  # seconds a newer token is waited for; a platform 
 FIRST_LOOK_S: Final = 0.25  # seconds to the first look for it; each wait is twice the one before
 LONGEST_LOOK_S: Final = 4.0
 BEHIND_S: Final = (0.05, 0.15, 0.4)  # seconds before each new attempt at a store that refuses a good lease
+TELL_AFTER_S: Final = 6.0  # seconds after its issue a lease's tokens are dead at the store
+FORGET_AFTER_S: Final = 60.0  # seconds for which a broker that does not listen is told again
 LOGIN_WITHIN_S: Final = 2.0  # seconds; the token itself lives a little longer
 
 
@@ -45,6 +51,15 @@ def _boot_clock() -> Callable[[], float]:
 
 
 now: Final = _boot_clock()
+
+
+@dataclass(slots=True)
+class _Use:
+    """What was tried at the store under one lease."""
+
+    since: float
+    logins: int = 0
+    reads: Counter[str] = field(default_factory=Counter)
 
 
 class HeldLease:
@@ -73,6 +88,7 @@ class HeldLease:
         self._turn = asyncio.Lock()
         self._renewals: dict[str, asyncio.Task[Secret]] = {}
         self._read: dict[str, tuple[str, int]] = {}  # which version the job was given last
+        self._uses: dict[str, _Use] = {}  # of leases that were not told of yet
         self._beat: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -104,6 +120,7 @@ class HeldLease:
             with suppress(asyncio.CancelledError):
                 await self._beat
             self._beat = None
+        await self._tell(at_least_s=0)
 
     async def renewed(self) -> str:
         """Return the id of a lease that holds, taking a new one if the current does not.
@@ -226,6 +243,21 @@ class HeldLease:
             await self._take()
         return await act()
 
+    async def _tell(self, *, at_least_s: float) -> None:
+        """Tell of the leases that are so old. It has little time, for the next beat waits, which tries again."""
+        for lease_id, use in [(one, use) for one, use in self._uses.items() if now() - use.since >= at_least_s]:
+            body = {"logins": use.logins, "reads": dict(use.reads)}
+            try:
+                await self._broker.call(
+                    "POST", f"/v1/leases/{lease_id}/use", self._token, body, timeout_s=self._life_s / 6
+                )
+            except Unavailable:
+                if now() - use.since < FORGET_AFTER_S:
+                    return
+            except ByokeepError:
+                pass  # it does not take it, and never will
+            self._uses.pop(lease_id, None)
+
     async def _fetch(self, provider: str) -> Secret:
         store, token, path, version = await self._log_in(provider)
         if version < 1:
@@ -259,6 +291,9 @@ class HeldLease:
         if provider not in self._pins or self._jwt is None or self._store is None:
             raise Denied("not_declared", next_step="Declare the secret when the job is opened.")
         path, version = self._pins[provider]
+        use = self._uses.setdefault(self._id, _Use(self._asked_at))
+        use.logins += 1
+        use.reads[provider.partition("/")[0]] += 1  # whoever logs in reads once
         token = await lease_login(self._store, self._jwt, self._roles[provider], lease_id=self._id)
         return self._store, token, path, version
 
@@ -310,6 +345,8 @@ class HeldLease:
         while self._over is None:
             await asyncio.sleep(self._life_s / 3)
             await self._beat_once()
+            await self._tell(at_least_s=TELL_AFTER_S)
+        await self._tell(at_least_s=0)
 
     async def _beat_once(self) -> None:
         lease_id, asked_at = self._id, now()

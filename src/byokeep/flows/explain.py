@@ -36,7 +36,7 @@ NEAR_MOVE: Final = timedelta(seconds=30)  # between a switch's record and the st
 SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_VALUE: Final = re.compile(
+VALUE: Final = re.compile(
     rf"kv/(data|delete|undelete|destroy|metadata)/clients/({_UUID})/providers/([a-z]+)((?:/[a-z]+)?|/accounts/{_UUID}/[a-z]+)\Z"
 )
 # Browser profiles: the record of one, and the client's own KEK. Only a lease for profiles touches either; and the
@@ -86,7 +86,7 @@ _SETUP: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseRow:
-    """A lease as issued: enough to sign its token again."""
+    """A lease as issued: enough to sign its token again; and what its holder told of its use, None: nothing yet."""
 
     id: UUID
     client_id: UUID
@@ -96,6 +96,8 @@ class LeaseRow:
     jwt_iat: int
     jwt_exp: int
     issued_at: datetime
+    used_logins: int | None = None
+    used_reads: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +245,7 @@ def explain(request: Request, known: Known) -> Finding | None:
     if request.operation != "read" and _APP.match(request.path):
         explained = known.app_writes.get(request.id) == request.path.replace("kv/data/", "kv/", 1)
         return None if explained else finding("write_unexplained", request)
-    value = _VALUE.match(request.path)
+    value = VALUE.match(request.path)
     if value and value.group(1) != "metadata":
         return _explain_value(request, known, UUID(value.group(2)), value.group(3), value.group(4))
     if record := _RECORD.match(request.path):

@@ -48,9 +48,10 @@ from byokeep.flows.explain import (
     torn,
 )
 from byokeep.flows.lease import claims
+from byokeep.flows.lease_use import TOLD_WITHIN, surplus
 from byokeep.ports import Query, Row, StoreEntry, Tx
 
-BEFORE: Final = timedelta(seconds=10)  # on top of a store token's life: its login may stand before the span
+BEFORE: Final = timedelta(seconds=20)  # on top of a store token's life: where the use of a lease judged now may stand
 SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; younger requests are judged next time
 NEAR: Final = timedelta(seconds=30)  # between a lease's issue and its login, clocks included
 MAX_ALERTS: Final = 50  # of one part; the count is in the result
@@ -92,6 +93,7 @@ def _lease(row: Row) -> LeaseRow:
     return LeaseRow(
         id=row["id"], client_id=row["client_id"], job_id=row["job_id"], kind=row["kind"],
         secrets=tuple(row["secrets"]), jwt_iat=row["jwt_iat"], jwt_exp=row["jwt_exp"], issued_at=row["issued_at"],
+        used_logins=row["used_logins"], used_reads=row["used_reads"] or {},
     )  # fmt: skip
 
 
@@ -176,6 +178,7 @@ async def _part(app: BrokerApp, actor: Actor, since: datetime, end: datetime) ->
         if missing and login.at >= since:
             found.append(missing)
     found += await asyncio.to_thread(_unexplained, judged, known)
+    found += await asyncio.to_thread(surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
     unknown = bool(unread) or not requests
     again = not log.read or (unknown and until - since < GIVE_UP)
     result = Reconciliation(

@@ -63,7 +63,8 @@ SELECT coalesce(
 -- name: audit_leases_between
 -- Leases whose login token could have been used in a span of time; an enrolment has one too. A row that no record
 -- speaks of, or whose token would live longer than any of ours, was not made by us and explains nothing.
-SELECT l.id, l.client_id, l.job_id, l.kind, l.secrets, l.jwt_iat, l.jwt_exp, l.issued_at, l.expires_at
+SELECT l.id, l.client_id, l.job_id, l.kind, l.secrets, l.jwt_iat, l.jwt_exp, l.issued_at, l.expires_at,
+       l.used_logins, l.used_reads
   FROM byokeep.lease l
  WHERE l.issued_at BETWEEN :first AND :last AND l.jwt_exp - l.jwt_iat BETWEEN 1 AND 30
    -- Apart, so that each is looked up by its object: joined by an OR the whole chain is read for each lease.

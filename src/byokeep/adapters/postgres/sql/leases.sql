@@ -123,6 +123,17 @@ SELECT l.runner_id,
  CROSS JOIN (SELECT clock_timestamp() AS now) t
  WHERE l.client_id = :client_id AND l.id = :lease_id;
 
+-- name: lease_told
+-- What a lease's own holder counted; a later word only adds.
+UPDATE byokeep.lease l
+   SET used_logins = greatest(l.used_logins, :logins), used_at = clock_timestamp(),
+       used_reads = (SELECT coalesce(jsonb_object_agg(k.name, greatest((l.used_reads ->> k.name)::integer,
+                                                                       (CAST(:reads AS jsonb) ->> k.name)::integer)), '{}')
+                       FROM jsonb_object_keys(coalesce(l.used_reads, '{}') || CAST(:reads AS jsonb)) AS k (name)
+                      WHERE k.name = ANY (l.secrets))
+ WHERE l.client_id = :client_id AND l.id = :id AND l.runner_id = :runner_id
+RETURNING id;
+
 -- name: lease_enroll_facts
 SELECT c.state AS client_state, c.entity_id, floor(extract(epoch FROM clock_timestamp()))::bigint AS now_s,
        clock_timestamp() AS now,

@@ -1,0 +1,95 @@
+"""What a lease's holder says that it did at the store, held against what the store's own log says.
+
+Rules
+- A holder counts before it tries, so what it tells is an upper bound: what the store did and it never saw is in it.
+- It tells once, when the lease can be used no more; what is told later only adds. The job may be over by then.
+- More at the store than was told: somebody else has signed the lease's claims or has its token; an alert.
+- Nothing told (a holder that died): nobody knows, so it is a warning. Silence never passes for "nothing more".
+- An enrolment is ours: one login.
+
+It may not decide whether a lease is given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Denied, NotFound, Rejected
+from byokeep.core.events import EventName
+from byokeep.core.model import Actor, Role
+from byokeep.core.policy import Verb, authorise
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.explain import VALUE, Finding, Known, LeaseRow, Request, as_uuid, explain
+from byokeep.flows.locate import client_of
+from byokeep.flows.refusal import record_refusal
+from byokeep.ports import Query
+
+TOLD_WITHIN: Final = timedelta(seconds=15)  # of its issue a lease is over and told of: 6 s, and time to try again
+MOST: Final = 10_000  # logins, or reads of one secret, of one lease
+_TELL: Final = Query("lease_told", lambda row: row["id"])
+
+
+async def tell(app: BrokerApp, actor: Actor, lease_id: UUID, logins: int, reads: Mapping[str, int]) -> None:
+    """Keep what a lease's holder counted.
+
+    Args:
+        app: The broker.
+        actor: The runner or custodian whose lease it is.
+        lease_id: The lease; it may be over.
+        logins: How often it tried to log in.
+        reads: Declared secret -> how often it tried to read it.
+
+    Raises:
+        NotFound: No such lease for this runner.
+        Rejected: ``bad_count``.
+        Unavailable: The database.
+    """
+    if any(not 0 <= count <= MOST for count in (logins, *reads.values())) or len(reads) > 32:
+        raise Rejected("bad_count", next_step=f"Counts from 0 to {MOST}.", maximum=MOST)
+    try:
+        client_id = await client_of(app, "lease", lease_id)
+        authorise(actor, Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE, client_id=client_id)
+    except Denied as refusal:
+        await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=None, object_id=lease_id)
+        raise
+    async with app.db.begin(client_id=client_id) as tx:
+        told = await tx.maybe(
+            _TELL, client_id=client_id, id=lease_id, runner_id=actor.id, logins=logins, reads=json.dumps(dict(reads))
+        )
+    if told is None:
+        raise NotFound("not_found")
+
+
+def surplus(requests: Iterable[Request], known: Known, after: datetime, until: datetime) -> list[Finding]:
+    """Return a finding for each lease issued in ``(after, until]`` of which the store did more than its holder told."""
+    logins: Counter[UUID] = Counter()
+    for (lease_id, _), times in known.logins.items():
+        logins[lease_id] += len(times)
+    reads: Counter[tuple[UUID, str]] = Counter()
+    for request in requests:
+        value, named = VALUE.match(request.path), as_uuid(request.lease_header)
+        if value is None or named is None or value.group(1) != "data" or request.operation != "read":
+            continue
+        if not request.refused and explain(request, known) is None:  # else it is a finding of its own
+            reads[named, value.group(3)] += 1
+    due = (lease for lease in known.leases.values() if after < lease.issued_at <= until)
+    return [found for lease in due if (found := _compare(lease, logins[lease.id], reads))]
+
+
+def _compare(lease: LeaseRow, logins: int, reads: Mapping[tuple[UUID, str], int]) -> Finding | None:
+    told = 1 if lease.kind == "enroll" else lease.used_logins
+    read = {secret: count for (lease_id, secret), count in reads.items() if lease_id == lease.id}
+    reason, severity = "lease_use_surplus", "critical"
+    if told is None:
+        if not logins and not read:
+            return None
+        reason, severity = "lease_use_untold", "warning"
+    elif logins <= told and not (lease.kind == "use" and any(read[one] > lease.used_reads.get(one, 0) for one in read)):
+        return None
+    return Finding(reason=reason, severity=severity, at=lease.issued_at, client_id=lease.client_id, lease_id=lease.id,
+                   count=logins)  # fmt: skip

@@ -1,0 +1,153 @@
+"""What a holder tells of its lease, and what somebody does at the store who signs the lease's claims once more."""
+
+# ruff: noqa: S608 - statements are put together from made-up ids
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from byokeep.client import lease as held
+from byokeep.core.secret import Secret
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.lease import claims
+from byokeep.flows.reconcile import reconcile
+from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.openbao import lease_login, read_secret
+from tests.support.broker import Stand
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
+
+
+class Later:
+    """The machine's clock, ahead: time in which a holder tells and records settle."""
+
+    ahead = timedelta(seconds=30)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+async def found(app: BrokerApp) -> list[str]:
+    later = replace(app, clock=Later())
+    result = await reconcile(later, later.system(), since=datetime.now(UTC) - timedelta(minutes=1))
+    return sorted(one.reason for one in result.findings if one.reason.startswith("lease_use"))
+
+
+def told(stand: Stand) -> list[list[object]]:
+    rows = stand.db.sql(
+        "SELECT json_build_array(used_logins, used_reads) FROM byokeep.lease WHERE kind = 'use' ORDER BY issued_at"
+    )
+    return [json.loads(row) for row in rows.splitlines()]
+
+
+async def sign_again(stand: Stand, lease: UUID) -> tuple[Secret, str]:
+    """What a thief with the broker's identity makes of the row: the runner's own token, byte for byte."""
+    row = json.loads(stand.db.sql(f"SELECT row_to_json(l) FROM byokeep.lease l WHERE id = '{lease}'"))
+    said = claims(stand.app, client_id=row["client_id"], job_id=row["job_id"], lease_id=lease, kind=row["kind"],
+                  secrets=row["secrets"], iat=row["jwt_iat"])  # fmt: skip
+    return Secret(await stand.app.signer.sign_jwt(said)), f"kv/clients/{row['client_id']}/providers/openai"
+
+
+@pytest.mark.parametrize("steals", [False, True])
+async def test_a_lease_signed_again_shows_in_the_counts(stand: Stand, steals: bool) -> None:
+    """The row explains the second login and read; the holder's word does not. Without a thief there is no finding."""
+    client = await stand.client("openai")
+    keep = stand.keep()
+    async with keep, keep.attach(await stand.job(client)) as job:
+        await job.secret("openai")
+        await job.secret("openai")  # from memory
+        if steals:
+            jwt, path = await sign_again(stand, UUID(job.lease.id))
+            async with BaoHttp(stand.store.address) as http:
+                token = await lease_login(http, jwt, "use-openai", lease_id=job.lease.id)
+                await read_secret(http, token, path, 1, job.lease.id)
+    assert told(stand) == [[1, {"openai": 1}]]
+    assert await found(stand.app) == (["lease_use_surplus"] if steals else [])
+
+
+async def test_attempts_count_also_when_their_answer_is_lost(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store did it, the holder never saw it and tried again: both are told, nothing is found."""
+    from byokeep.core.errors import Unavailable
+
+    real, lost = held.lease_login, [True]
+
+    async def login(*args: object, **named: object) -> Secret:
+        token = await real(*args, **named)  # type: ignore[arg-type]
+        if lost.pop() if lost else False:
+            raise Unavailable("store_timeout")
+        return token
+
+    monkeypatch.setattr(held, "lease_login", login)
+    client = await stand.client("openai")
+    keep = stand.keep()
+    async with keep, keep.attach(await stand.job(client)) as job:
+        await job.secret("openai")
+    assert told(stand) == [[2, {"openai": 2}]]
+    assert await found(stand.app) == []
+
+
+async def test_a_holder_that_dies_leaves_a_warning(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing told is no proof that nobody else was there."""
+    client = await stand.client("openai")
+    keep = stand.keep()
+
+    async def silent(self: object, *, at_least_s: float) -> None:
+        pass
+
+    monkeypatch.setattr(held.HeldLease, "_tell", silent)
+    async with keep, keep.attach(await stand.job(client)) as job:
+        await job.secret("openai")
+    assert told(stand) == [[None, None]]
+    assert await found(stand.app) == ["lease_use_untold"]
+
+
+async def test_a_holder_that_lives_on_tells_by_itself(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a lease can be used no more its holder tells with a heartbeat, and once."""
+    monkeypatch.setattr(held, "TELL_AFTER_S", 0.0)
+    client = await stand.client("openai")
+    keep = stand.keep()
+    async with keep, keep.attach(await stand.job(client)) as job:
+        await job.secret("openai")
+        await job.lease._tell(at_least_s=held.TELL_AFTER_S)
+        assert told(stand) == [[1, {"openai": 1}]]
+        assert job.lease._uses == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"logins": 1, "reads": {"openai": 1, "anthropic": 5, "x" * 60: 1}}, 200), ({"logins": -1, "reads": {}}, 422),
+        ({"logins": 10_001, "reads": {}}, 422), ({"logins": 1, "reads": {"openai": -1}}, 422),
+        ({"logins": "1", "reads": {}}, 422), ({"logins": 1}, 422),
+        ({"logins": 1, "reads": {f"a{number}": 1 for number in range(33)}}, 422),
+    ],
+)  # fmt: skip
+async def test_what_is_told_is_bounded(stand: Stand, body: dict[str, object], status: int) -> None:
+    """Counts are small integers of declared secrets; of anything else nothing is kept."""
+    lease = await stand.lease(await stand.job(await stand.client("openai")))
+    answer, _ = await stand.call("POST", f"/v1/leases/{lease['lease_id']}/use", "runner", body)
+    assert answer == status
+    assert told(stand) == ([[1, {"openai": 1}]] if status == 200 else [[None, None]])
+
+
+async def test_only_its_holder_tells_and_no_word_takes_back(stand: Stand) -> None:
+    """Another runner, an operator and nobody are refused; a smaller count changes nothing; the job may be over."""
+    job = await stand.job(await stand.client("openai"))
+    lease = await stand.lease(job)
+    path, other = f"/v1/leases/{lease['lease_id']}/use", stand.subject("runner", "other")
+    for who, status in ((other, 404), ("operator", 403), (None, 401)):
+        assert (await stand.call("POST", path, who, {"logins": 9, "reads": {}}))[0] == status
+    assert (await stand.call("POST", f"/v1/leases/{uuid4()}/use", "runner", {"logins": 9, "reads": {}}))[0] == 404
+    for logins, reads in ((2, {"openai": 3}), (1, {"openai": 1}), (2, {})):
+        assert (await stand.call("POST", path, "runner", {"logins": logins, "reads": reads}))[0] == 200
+    await stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher")
+    assert (await stand.call("POST", path, "runner", {"logins": 4, "reads": {}}))[0] == 200
+    assert told(stand) == [[4, {"openai": 3}]]
