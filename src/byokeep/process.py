@@ -5,6 +5,8 @@ Rules
   a value can not leak through a dump, ``/proc/PID/mem`` or an environment (S-OWASP-8, S-OWASP-9).
 - What only a living process may say stands in a file that it holds (:func:`hold`): the kernel lets go when it dies,
   however it died, and no number that somebody else may get anew is asked.
+- Whoever starts something waits while it gets somewhere, for however long (:class:`Progress`): a busy machine is slow,
+  not broken.
 - A child dies with its parent (Linux): a killed supervisor leaves nothing running that holds the data.
 
 It may not start anything.
@@ -20,12 +22,15 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+STALL_S: Final = 60.0  # seconds without any change after which something does not start any more
+_CPU_STEP_S: Final = 0.5  # less CPU than this is what being asked costs
 _KEPT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -51,6 +56,46 @@ def child_setup(*, death_signal: signal.Signals = signal.SIGTERM) -> Callable[[]
                 os._exit(1)
 
     return setup
+
+
+class Progress:
+    """Tells a slow start from one that got stuck: it goes on while anything that is looked at changes.
+
+    Args:
+        stall_s: Seconds without a change after which it is stuck.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, *, stall_s: float = STALL_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self.stall_s = stall_s
+        self._clock = clock
+        self._began = self._changed = clock()
+        self._last: tuple[object, ...] = ()
+
+    @property
+    def took_s(self) -> float:
+        """Seconds since the beginning."""
+        return self._clock() - self._began
+
+    def goes_on(self, *facts: object) -> bool:
+        """Note what is seen now; return False when nothing has changed for ``stall_s``."""
+        if facts != self._last:
+            self._last, self._changed = facts, self._clock()
+        return self._clock() - self._changed < self.stall_s
+
+
+def work_of(pid: int | None) -> int:
+    """Return the CPU that a process has used, in steps of half a second; 0 where nobody can tell."""
+    try:
+        used = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[11:13]
+        return int(sum(map(int, used)) / os.sysconf("SC_CLK_TCK") / _CPU_STEP_S)
+    except (OSError, ValueError):
+        return 0
+
+
+def size_of(*files: Path) -> int:
+    """Return how many bytes stand in the files that there are."""
+    return sum(file.stat().st_size for file in files if file.exists())
 
 
 def hold(handle: int) -> None:

@@ -3,6 +3,7 @@
 Rules
 - One stack a home: a lock file holds the pid; a second start is refused and changes nothing.
 - Order: store and database first, then migrations and provisioning, then our processes; the reverse when stopping.
+- A part that starts is waited for while it gets somewhere, and that is said; one that is stuck is named.
 - A part that dies is started again, with a growing pause; nothing is served meanwhile, because every process fails
   closed by itself. A killed supervisor takes its children with it (Linux), so a new start finds a clean floor.
 - Parts that settings point elsewhere (an agency's own OpenBao, PostgreSQL) are neither started nor stopped.
@@ -32,14 +33,14 @@ import aiohttp
 from byokeep import __version__
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.preflight import no_signing_key
-from byokeep.process import child_setup, clean_environment
+from byokeep.process import Progress, child_setup, clean_environment, size_of, work_of
 from byokeep.settings import Settings, to_toml
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
 from byokeep.wiring import EmbeddedDatabase, EmbeddedStore, embedded_database, embedded_store, install
 from byokeep.wiring_profiles import windows
 
-READY_WITHIN_S: Final = 20.0
+SAY_EVERY_S: Final = 5.0
 STOP_WITHIN_S: Final = 10.0
 # The refresher lets renewals under way finish: a one-time token may be spent with nobody left to take the new one.
 _DRAINS_S: Final = {"refresher": 95.0}
@@ -149,10 +150,12 @@ class Stack:
             for name in _OURS:
                 self._say(f"starting {name}")
                 self._spawn(name)
-            await asyncio.gather(
-                self._until_ready("broker", self.broker_url), self._until_ready("web", self.web_url),
-                self._until_logging("refresher"),
-            )  # fmt: skip
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=4)) as http:
+                await asyncio.gather(
+                    self._started("broker", lambda: _readiness(http, self.broker_url)),
+                    self._started("web", lambda: _readiness(http, self.web_url)),
+                    self._started("refresher", self._refresher_logs),
+                )  # fmt: skip
             self._write_stack_file()
         except BaseException:
             await self.stop()
@@ -270,26 +273,13 @@ class Stack:
         if self.pids != before:  # `byokeep doctor` looks at the processes that it names
             self._write_stack_file()
 
-    async def _until_ready(self, name: str, url: str) -> None:
-        deadline = time.monotonic() + READY_WITHIN_S
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
-            while time.monotonic() < deadline:
-                if self._children[name].process.poll() is not None:
-                    break
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-                    async with http.get(f"{url}/readyz") as reply:
-                        if reply.status == 200:
-                            return
-                await asyncio.sleep(0.05)
-        raise not_ready(self.settings.path("log_dir"), name)
+    async def _started(self, name: str, look: Callable[[], Awaitable[object]]) -> None:
+        process, log_dir = self._children[name].process, self.settings.path("log_dir")
+        await started(name, process, look, log_dir=log_dir, say=self._say, progress=Progress())
 
-    async def _until_logging(self, name: str) -> None:
-        """Wait for a process without a listener: leak checks look into its log, and one that is not there is no log."""
-        deadline = time.monotonic() + READY_WITHIN_S
-        while not (self.settings.path("log_dir") / f"{name}.log").exists():
-            if time.monotonic() > deadline:
-                raise not_ready(self.settings.path("log_dir"), name)
-            await asyncio.sleep(0.05)
+    async def _refresher_logs(self) -> object:
+        """A process without a listener: leak checks look into its log, and one that is not there is no log."""
+        return (self.settings.path("log_dir") / "refresher.log").exists()
 
     def _write_stack_file(self) -> None:
         settings = self.settings
@@ -352,12 +342,53 @@ def opened_errors(log_dir: Path, name: str) -> IO[bytes]:
     return os.fdopen(handle, "ab")
 
 
-def not_ready(log_dir: Path, name: str) -> Unavailable:
-    """Return the refusal to go on without a part: where it says why, or that it only was too slow."""
+async def _readiness(http: aiohttp.ClientSession, url: str) -> object:
+    """True when a process says that it is ready, else what it says."""
+    try:
+        async with http.get(f"{url}/readyz") as reply:
+            return reply.status == 200 or (reply.status, (await reply.json(content_type=None)).get("code"))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError):
+        return ""
+
+
+async def started(
+    name: str, process: subprocess.Popen[bytes], look: Callable[[], Awaitable[object]], *, log_dir: Path, say: Say,
+    progress: Progress, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> None:  # fmt: skip
+    """Wait until a part has started: as long as its state, its logs or, before it answers, its work goes on.
+
+    Args:
+        name: Of the part.
+        process: Of the part.
+        look: Returns True when it has started, else its state.
+        log_dir: Where its logs are.
+        say: Where it is said that it takes long.
+        progress: Tells slow from stuck.
+        sleep: Pauses between two looks.
+
+    Raises:
+        Unavailable: ``part_not_ready``: it ended by itself, or got nowhere.
+    """
+    said_at = SAY_EVERY_S
+    while (state := await look()) is not True:
+        if process.poll() is not None:
+            raise not_ready(log_dir, name, "ended by itself")
+        written = size_of(log_dir / f"{name}.log", log_dir / f"{name}.err")
+        if not progress.goes_on(state, written, 0 if state else work_of(process.pid)):
+            raise not_ready(log_dir, name, f"got nowhere for {progress.stall_s:.0f} s")
+        if progress.took_s >= said_at:
+            say(f"{name} is still starting ({progress.took_s:.0f} s)")
+            said_at += SAY_EVERY_S
+        await sleep(0.05)
+
+
+def not_ready(log_dir: Path, name: str, why: str) -> Unavailable:
+    """Return the refusal to go on without a part: which, why, and where it says more."""
     errors = log_dir / f"{name}.err"
-    told = errors.exists() and errors.stat().st_size > 0
-    step = f"See {name}.err in the log directory." if told else "Run `byokeep up` again; the machine was too slow."
-    return Unavailable("part_not_ready", next_step=step, part=name)
+    ending = "log" if not errors.exists() or errors.stat().st_size == 0 else "err"
+    step = f"{name} {why}: see {name}.{ending} in the log directory"
+    busy = "; start again when the machine is less busy." if ending == "log" else "."
+    return Unavailable("part_not_ready", next_step=step + busy, part=name)
 
 
 def _alive(part: Part) -> bool:

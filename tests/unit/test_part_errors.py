@@ -24,6 +24,7 @@ def test_a_part_that_said_nothing_was_too_slow(tmp_path: Path) -> None:
     with opened_errors(tmp_path, "web"):
         pass
     for name in ("web", "broker"):  # empty, and not there
-        assert not_ready(tmp_path, name).next_step == "Run `byokeep up` again; the machine was too slow."
+        step = f"{name} was slow: see {name}.log in the log directory; start again when the machine is less busy."
+        assert not_ready(tmp_path, name, "was slow").next_step == step
     (tmp_path / "web.err").write_bytes(b"Traceback")
-    assert not_ready(tmp_path, "web").next_step == "See web.err in the log directory."
+    assert not_ready(tmp_path, "web", "ended").next_step == "web ended: see web.err in the log directory."

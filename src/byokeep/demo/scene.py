@@ -20,7 +20,7 @@ from byokeep.core.secret import Secret
 from byokeep.redact.scan import new_canary
 from byokeep.settings import load
 from byokeep.sim import Sim, start
-from byokeep.supervisor import Stack
+from byokeep.supervisor import Say, Stack
 from byokeep.telemetry import log
 
 PROVIDERS: Final = ("anthropic", "openai", "google", "openrouter", "kie", "heygen")
@@ -69,8 +69,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(keep: Path | None) -> AsyncIterator[Scene]:
-    """Set the stage; strike it at the end, whatever happened."""
+async def scene(keep: Path | None, *, say: Say) -> AsyncIterator[Scene]:
+    """Set the stage, whose stack says how it gets on; strike it at the end, whatever happened."""
     home = keep or Path(tempfile.mkdtemp(prefix="byokeep-demo-"))
     home.mkdir(parents=True, exist_ok=keep is None)
     home.chmod(0o711)  # the database's own user must reach its data below
@@ -79,7 +79,7 @@ async def scene(keep: Path | None) -> AsyncIterator[Scene]:
     (home / "config.toml").write_text(f"[provider_urls]\n{urls}")
     settings = load(home=home, web_listen="127.0.0.1:0", broker_listen="127.0.0.1:0")
     log.configure("demo", path=settings.path("log_dir") / "demo.log")
-    stack = Stack(settings)
+    stack = Stack(settings, say=say)
     before = session()
     current.set(Session(settings=settings, as_json=before.as_json))
     try:

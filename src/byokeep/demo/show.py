@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from byokeep.cli.terminal import called
-from byokeep.core.errors import ByokeepError
+from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.demo.scene import scene
 from byokeep.demo.steps import STEPS, Broken
 
@@ -29,11 +29,11 @@ async def run(*, keep: Path | None = None, as_json: bool = False) -> int:
         as_json: Print one JSON document instead of the table.
 
     Returns:
-        0 when every claim held, else 5.
+        0 when every claim held, 5 when one did not, 4 when one could not be shown: a part did not start or answer.
     """
     rows: list[dict[str, Any]] = []
     began = time.monotonic()
-    async with scene(keep) as stage:
+    async with scene(keep, say=lambda text: None if as_json else _err.print(Text(text, style="dim"))) as stage:
         for step in STEPS:
             rows.append(await _one(step, stage, quiet=as_json))
             if not rows[-1]["ok"]:
@@ -45,7 +45,7 @@ async def run(*, keep: Path | None = None, as_json: bool = False) -> int:
         _out.print_json(json.dumps(document))
     else:
         _show(rows, held=held, took=took, keep=keep)
-    return 0 if held else FAILED
+    return 0 if held else int(rows[-1].pop("exit_code", FAILED))
 
 
 async def _one(step: Any, stage: Any, *, quiet: bool) -> dict[str, Any]:
@@ -65,6 +65,8 @@ async def _one(step: Any, stage: Any, *, quiet: bool) -> dict[str, Any]:
         row = {"step": name, "ok": False, "claim": summary, "seen": str(broken)}
     except ByokeepError as error:
         row = {"step": name, "ok": False, "claim": summary, "seen": f"{error} {error.next_step}"}
+        if isinstance(error, Unavailable):
+            row["exit_code"] = error.exit_code
     except Exception as error:  # a simulator that fails, a file that is gone: the claim was not shown
         row = {"step": name, "ok": False, "claim": summary, "seen": f"unexpected {type(error).__name__}"}
     return row | {"took_s": round(time.monotonic() - began, 2)}

@@ -16,12 +16,12 @@ from byokeep.cli.api import fetch
 from byokeep.client import verify as offline
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Unavailable
 from byokeep.demo.scene import CLIENTS, PROVIDERS, Scene, make_key, people
+from byokeep.process import Progress, work_of
 from byokeep.redact.leaks.scanner import Scanner
 from byokeep.redact.scan import Canary, Sweep, new_canary, positive_control
 from byokeep.wire.openbao import read_secret
 
 A, B = CLIENTS
-_SOP_WITHIN_S: Final = 60.0
 _SETTLED_S: Final = 11.0
 
 
@@ -62,16 +62,17 @@ async def onboard(stage: Scene) -> Seen:
             path = f"/v1/clients/{made['id']}/providers/{provider}/value"
             stage.sops.append((await stage.api("operator", "PUT", path, raw=key))["sop"])
             key.wipe()
-    deadline = time.monotonic() + _SOP_WITHIN_S
-    states: dict[str, str] = {}
-    while time.monotonic() < deadline:
+    progress, states = Progress(), dict.fromkeys(stage.sops, "")
+    while progress.goes_on(*states.values(), work_of(stage.stack.pid("worker"))):
         states = {sop: (await stage.api("operator", "GET", f"/v1/sops/{sop}"))["state"] for sop in stage.sops}
         if all(state == "complete" for state in states.values()):
             text = f"{len(states)} of {len(states)} complete"
             return Seen("Keys are stored once, verified, closed with evidence", text)
         _must("failed" not in states.values(), "an onboarding failed")
         await asyncio.sleep(0.2)
-    raise Broken(f"only {sum(state == 'complete' for state in states.values())} of {len(states)} onboardings completed")
+    raise Unavailable(
+        "part_not_ready", part="worker", next_step="The worker got nowhere: see worker.log in the log directory."
+    )
 
 
 async def evidence(stage: Scene) -> Seen:

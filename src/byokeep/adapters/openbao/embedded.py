@@ -35,10 +35,10 @@ from byokeep.adapters.openbao.provision import Provisioned, provision, recorded_
 from byokeep.adapters.openbao.root import generate_root, retire_roots
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.process import child_setup
+from byokeep.process import Progress, child_setup, size_of, work_of
 from byokeep.wire.bao_http import BaoHttp
 
-START_S: Final = 30.0  # seconds until a node must be active
+INIT_WITHIN_S: Final = 120.0  # seconds for its first set-up
 STOP_S: Final = 10.0  # seconds between SIGTERM and SIGKILL
 _SOCKET_MAX: Final = 100  # bytes; the kernel's limit is 108
 _PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9_./@+-]*\Z")
@@ -243,8 +243,8 @@ class EmbeddedOpenBao:
 
     async def _until_active(self, http: BaoHttp) -> None:
         states = frozenset({429, 472, 473, 501, 503})
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline:
+        progress, log = Progress(), self.home / "logs" / "openbao.log"
+        while True:
             if self.pid is None:
                 raise Unavailable("openbao_exited", next_step="Read logs/openbao.log.")
             try:
@@ -255,12 +255,16 @@ class EmbeddedOpenBao:
                 return
             if health is not None and health.status == 501 and health.data.get("initialized") is False:
                 await self._initialise(http)
+            state = None if health is None else health.status
+            if not progress.goes_on(state, size_of(log), work_of(self.pid)):
+                break
             await asyncio.sleep(0.02)
-        raise Unavailable("openbao_not_ready", next_step="Read logs/openbao.log.")
+        step = f"OpenBao got nowhere for {progress.stall_s:.0f} s: read logs/openbao.log."
+        raise Unavailable("openbao_not_ready", next_step=step)
 
     async def _initialise(self, http: BaoHttp) -> None:
         await asyncio.to_thread(write_private, self.unfinished, b"")
-        reply = await http.request("POST", "sys/init", body=self._shares, timeout_s=START_S)
+        reply = await http.request("POST", "sys/init", body=self._shares, timeout_s=INIT_WITHIN_S)
         keys, root = reply.data.get("recovery_keys"), reply.data.get("root_token")
         if not isinstance(keys, list) or not keys or not isinstance(root, str):
             raise Unavailable("store_garbage")

@@ -34,12 +34,11 @@ from byokeep.adapters.postgres.binaries import (
 )
 from byokeep.adapters.postgres.processes import POLL_S, end_leftovers, kill_all, pid_file, send
 from byokeep.core.errors import Conflict, Unavailable
-from byokeep.process import child_setup
+from byokeep.process import Progress, child_setup, size_of, work_of
 
 DATABASE: Final = "byokeep"
 ROLES: Final = ("byokeep_owner", "byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_auditor")
 _SUPERUSER: Final = "postgres"
-_READY_S: Final = 60.0  # a crash recovery may need long; a server that dies is noticed at once
 _KILL_WAIT_S: Final = 5.0
 _INIT_S: Final = 120.0
 _SOCKET_LIMIT: Final = 100  # bytes; the kernel's own limit is 107
@@ -288,11 +287,13 @@ class EmbeddedPostgres:
             os.close(log)
 
     async def _until_ready(self) -> None:
-        process, deadline = self._process, time.monotonic() + _READY_S
-        while process is not None and process.poll() is None and time.monotonic() < deadline:
+        process, progress = self._process, Progress()  # a crash recovery may need long
+        while process is not None and process.poll() is None:
             lines = pid_file(self._data)
             if len(lines) >= 8 and lines[0] == str(process.pid) and lines[7] == "ready":
                 return
+            if not progress.goes_on(tuple(lines), size_of(self._home / "logs" / "postgres.log"), work_of(process.pid)):
+                break
             await asyncio.sleep(POLL_S)
         raise Unavailable("postgres_start_failed", next_step="See logs/postgres.log in the home.")
 

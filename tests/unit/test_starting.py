@@ -1,0 +1,113 @@
+"""A start waits while there is progress, says so, and ends with what was slow; on a clock of the test's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from byokeep.core.errors import Unavailable
+from byokeep.demo import show
+from byokeep.demo.steps import Broken, Seen
+from byokeep.process import Progress
+from byokeep.supervisor import started
+
+
+class Part:
+    """A process that answers as told, on a clock that moves a second with each look."""
+
+    pid = 0
+
+    def __init__(self, answers: list[object], *, dies_after: int = 10**9) -> None:
+        self.now, self.looks, self.answers, self.dies_after = 0.0, 0, answers, dies_after
+        self.said: list[str] = []
+
+    def poll(self) -> int | None:
+        return 1 if self.looks >= self.dies_after else None
+
+    async def look(self) -> object:
+        self.looks += 1
+        return self.answers[min(self.looks, len(self.answers)) - 1]
+
+    async def sleep(self, _: float) -> None:
+        self.now += 1.0
+
+    async def started(self, log_dir: Path) -> None:
+        progress = Progress(stall_s=60.0, clock=lambda: self.now)
+        await started(
+            "web", self, self.look, log_dir=log_dir, say=self.said.append, progress=progress, sleep=self.sleep,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+async def test_a_slow_part_is_waited_for_while_it_gets_somewhere(tmp_path: Path) -> None:
+    """Four hundred seconds with a change every forty: it is ready in the end, and was told of all the while."""
+    part = Part([f"state-{n // 40}" for n in range(400)] + [True])
+    await part.started(tmp_path)
+    assert part.looks == 401
+    assert part.said[0] == "web is still starting (5 s)"
+    assert len(part.said) == 79
+
+
+async def test_a_growing_log_is_progress(tmp_path: Path) -> None:
+    """The same answer again and again, and a line in the log now and then."""
+    part = Part(["silent"] * 200 + [True])
+    look = part.look
+
+    async def writing() -> object:
+        if part.looks % 50 == 0:
+            with (tmp_path / "web.log").open("a") as log:
+                log.write("{}\n")
+        return await look()
+
+    part.look = writing  # type: ignore[method-assign]
+    await part.started(tmp_path)
+    assert part.looks == 201
+
+
+async def test_a_part_that_gets_nowhere_is_named(tmp_path: Path) -> None:
+    """Sixty seconds without any change: exit code 4, the part and what to do; of another command there is no word."""
+    part = Part(["silent"])
+    with pytest.raises(Unavailable, match="part_not_ready") as caught:
+        await part.started(tmp_path)
+    assert part.looks == 61
+    assert caught.value.exit_code == 4
+    assert caught.value.fields["part"] == "web"
+    assert caught.value.next_step == (
+        "web got nowhere for 60 s: see web.log in the log directory; start again when the machine is less busy."
+    )
+
+
+async def test_a_part_that_ends_is_not_waited_for(tmp_path: Path) -> None:
+    """Its exit is noticed at the next look."""
+    part = Part(["silent"], dies_after=3)
+    (tmp_path / "web.err").write_bytes(b"Traceback")
+    with pytest.raises(Unavailable, match="part_not_ready") as caught:
+        await part.started(tmp_path)
+    assert part.looks == 3
+    assert caught.value.next_step == "web ended by itself: see web.err in the log directory."
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(Unavailable("part_not_ready", part="web"), 4), (Broken("two effects"), 5), (None, 0)]
+)
+async def test_the_demo_tells_a_slow_machine_from_a_broken_claim(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None, code: int
+) -> None:
+    """What could not be shown is exit code 4; what was shown to be wrong is 5."""
+
+    async def step(_: object) -> Seen:
+        """Do something."""
+        if error is not None:
+            raise error
+        return Seen("a claim", "seen")
+
+    class Stage:
+        async def __aenter__(self) -> object:
+            return object()
+
+        async def __aexit__(self, *_: object) -> None:
+            return None
+
+    monkeypatch.setattr(show, "STEPS", (step,))
+    monkeypatch.setattr(show, "scene", lambda *_, **__: Stage())
+    assert await show.run(as_json=True) == code
