@@ -327,7 +327,11 @@ class StoreHealth(Protocol):
 
 
 class Tombstones(Protocol):
-    """Ids of destroyed data keys, in a place that no restore of database, store or blobs takes back."""
+    """What was ended or withdrawn, in a place that no restore of database, store or blobs takes back.
+
+    Ids of destroyed data keys and of revoked tokens; and engaged kill switches, disabled people and machines, suspended
+    clients: ``switch:SCOPE``, ``subject:ID``, ``client:ID``.
+    """
 
     async def all(self) -> frozenset[UUID]:
         """Return every id. Raises Integrity: it is not what it was; Unavailable."""
@@ -335,12 +339,34 @@ class Tombstones(Protocol):
     async def add(self, ids: Iterable[UUID]) -> None:
         """Add ids, durably; none is ever taken out. Raises as :meth:`all`."""
 
+    async def withdrawn(self) -> Mapping[str, ChainHead]:
+        """Return what was withdrawn, with the record that says so last. Raises as :meth:`all`."""
 
-class CheckpointStore(Protocol):
-    """A place that the database can not write: signed checkpoints and the second copy of the audit log.
+    async def withdraw(self, what: Mapping[str, ChainHead]) -> None:
+        """Note what is withdrawn, durably, where its record is not the one noted last. Raises as :meth:`all`."""
+
+
+class AuditCopy(Protocol):
+    """The second copy of the audit log, since the last rebased epoch."""
+
+    async def copied_heads(self) -> dict[UUID, ChainHead]:
+        """Return where the copy of each chain ends."""
+
+    async def copy_append(self, lines: Sequence[bytes]) -> None:
+        """Add export lines (without line ends) to the copy, durably: all of them or none. Raises Unavailable."""
+
+
+class CheckpointStore(AuditCopy, Protocol):
+    """A place that the database cannot write: signed checkpoints and the second copy of the audit log.
 
     It only grows, and it refuses an epoch that does not continue the last one (S-TLOG-3, S-TLOG-5).
     """
+
+    async def newest(self) -> tuple[SignedEpoch | None, list[ChainHead]]:
+        """Return the last epoch and the last records copied: a quick look, without a check of what came before."""
+
+    async def covering(self, chain: UUID, seq: int) -> tuple[LogState, bytes] | None:
+        """Return the state and note of the first epoch that covers a record; None = none does yet."""
 
     async def latest(self) -> tuple[LogState, bytes]:
         """Return the replayed state and the newest note; an empty state and ``b""`` before the first epoch.
@@ -353,12 +379,6 @@ class CheckpointStore(Protocol):
 
     def epochs(self) -> AsyncIterator[SignedEpoch]:
         """Yield all epochs, oldest first."""
-
-    async def copied_heads(self) -> dict[UUID, ChainHead]:
-        """Return where the copy of each chain ends."""
-
-    async def copy_append(self, lines: Sequence[bytes]) -> None:
-        """Add export lines (without line ends) to the copy, durably: all of them or none. Raises Unavailable."""
 
 
 class ArtifactStore(Protocol):

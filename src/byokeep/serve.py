@@ -27,6 +27,7 @@ import uvloop
 from byokeep import __version__
 from byokeep.core.errors import ByokeepError
 from byokeep.flows.authenticate import authenticate
+from byokeep.flows.gatekeep import at_start
 from byokeep.flows.store_recording import probe
 from byokeep.preflight import must_be_bounded, must_record, no_signing_key
 from byokeep.settings import Settings
@@ -99,6 +100,7 @@ async def _broker(settings: Settings) -> None:
         app = await stack.enter_async_context(broker_app(settings))
         await must_be_bounded(app.db)
         await must_record(app)
+        await at_start(app)
         emergency = emergency_of(settings)
         with suppress(ByokeepError):  # else nothing is leased before the first round
             await probe(app)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
-from byokeep.core import evidence, merkle
+from byokeep.core import evidence
 from byokeep.core.audit import GENESIS, ChainHead, Record, canonical_payload, chain_hash, empty, export_line
 from byokeep.core.epoch import Inclusion, LogState, SignedEpoch, heads_data, include, replay
 from byokeep.core.events import Event, EventName, Outcome
@@ -103,11 +103,11 @@ class MemoryLog:
         records = sorted((r for records in self.chains.values() for r in records), key=lambda record: record.at_us)
         return [export_line(record, prev=record.prev or GENESIS) for record in records]
 
-    def checkpoint(self) -> SignedEpoch:
-        """Sign one more epoch over all heads."""
+    def checkpoint(self, rebased: str = "") -> SignedEpoch:
+        """Sign one more epoch over all heads; ``rebased`` = which continue none before it."""
         heads = [self.head(chain) for chain in self.chains]
-        moved = [head for head in heads if self.state.heads.get(head.chain) != head]
-        leaf = self.state.next_leaf(moved, at_us=self.now_us).data()
+        moved = [head for head in heads if rebased or self.state.heads.get(head.chain) != head]
+        leaf = self.state.next_leaf(moved, at_us=self.now_us, rebased=rebased).data()
         text = self.state.advance(leaf, moved).checkpoint(self.origin).text()
         signature, key_id = self.signer.sign_now("checkpoints", text.encode())
         key = NoteKey(self.origin, self.signer.public_now("checkpoints")[key_id])
@@ -118,8 +118,7 @@ class MemoryLog:
 
     def inclusion(self, chain: UUID) -> Inclusion:
         """Proof of a chain's head in the newest epoch."""
-        hashes = [merkle.leaf_hash(epoch.leaf) for epoch in self.epochs]
-        return include(self.state, chain, epochs=hashes, note=self.epochs[-1].note)
+        return include(self.state, chain, note=self.epochs[-1].note)
 
     def proof(self, chain: UUID) -> bytes:
         """A client's proof up to the newest epoch."""

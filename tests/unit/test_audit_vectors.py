@@ -93,7 +93,9 @@ def test_checkpoints_and_proofs(path: Path, want: dict[str, Any]) -> None:
         if want["kind"] == "note":
             open_checkpoint(path.read_bytes(), KEYS.log, origin=KEYS.log[0].name)
         elif want["kind"] == "epochs":
-            assert verify_epochs(path, KEYS).size == 3
+            state, base = verify_epochs(path, KEYS), want.get("base", 0)
+            assert (state.size, state.base) == (4 if base else 3, base)
+            assert (BOB in state.heads, state.heads[ALICE].seq) == ((False, 3) if base else (True, 6))
         else:
             proof = verify_proof(path, KEYS)
             assert (proof.chain, proof.records, proof.log_size) == (ALICE, 6, 3)

@@ -94,11 +94,15 @@ def epochs_of(path, keys):
     leaves, heads, known = [], {}, {}
     for line in Path(path).read_bytes().decode().splitlines():
         epoch = exact(line)
+        said = exact(epoch["leaf"])
+        assert sorted(said) == ["at_us", "chains", "epoch", "heads_root", *(["rebased"] if said["v"] == 2 else []), "v"]
+        if said["v"] == 2:  # continues none of the heads before it
+            heads, known = {}, {}
         for head in exact(epoch["heads"]):
             assert head["seq"] > heads.get(head["chain"], {"seq": 0})["seq"]
             heads[head["chain"]] = head
             known.setdefault(head["chain"], {})[head["seq"]] = head["hash"]
-        said = exact(epoch["leaf"])
+        assert said["v"] in (1, 2)
         assert said["epoch"] == len(leaves)
         assert said["chains"] == len(heads)
         assert said["heads_root"] == mth([leaf_of(canonical(heads[chain])) for chain in sorted(heads)]).hex()

@@ -16,6 +16,7 @@ from byokeep.core import evidence
 from byokeep.core.audit import GENESIS, Record, chain_hash, export_line
 from byokeep.core.canonical import canonical_json, parse_canonical
 from byokeep.core.epoch import SignedEpoch
+from byokeep.core.events import EventName
 from byokeep.core.note import NoteKey, write_note
 from tests.support.auditlog import ALICE, BOB, INSTALLATION, MemoryLog, named, sample_log
 from tests.support.signer import SeededSigner
@@ -142,7 +143,25 @@ def checkpoint_vectors() -> Files:
         "epochs-note-of-another": ([epochs[0], epochs[1]._replace(note=epochs[2].note)], "checkpoint_inconsistent"),
         "epochs-signed-by-a-stranger": (_resigned(log, stranger), "unverified_note"),
     }  # fmt: skip
-    cases: dict[str, dict[str, Any]] = {"epochs.jsonl": {"kind": "epochs", "code": ""}}
+    rebased = _rebased_log()
+    last, lines = rebased.epochs[-1], [epoch.line() for epoch in rebased.epochs]
+    silent = last._replace(leaf=last.leaf.replace(b'"rebased":"checkpoint_mismatch","v":2', b'"v":1'))
+    epoch_files |= {
+        "epochs-went-back": ([*rebased.epochs[:-1], silent], "checkpoint_inconsistent"),
+        "epochs-rebased-without-a-code": (
+            [*rebased.epochs[:-1], last._replace(leaf=last.leaf.replace(b"checkpoint_mismatch", b"A restore"))],
+            "bad_epoch",
+        ),
+        "epochs-rebased-unsigned": (
+            [*epochs, epochs[-1]._replace(leaf=last.leaf, heads=last.heads)],
+            "checkpoint_inconsistent",
+        ),
+    }  # fmt: skip
+    out["checkpoint/epochs-rebased.jsonl"] = _file(lines)
+    cases: dict[str, dict[str, Any]] = {
+        "epochs.jsonl": {"kind": "epochs", "code": ""},
+        "epochs-rebased.jsonl": {"kind": "epochs", "code": "", "base": 3},
+    }  # fmt: skip
     for name, (content, code) in epoch_files.items():
         out[f"checkpoint/{name}.jsonl"] = _file([epoch.line() for epoch in content])
         cases[f"{name}.jsonl"] = {"kind": "epochs", "code": code}
@@ -169,6 +188,15 @@ def checkpoint_vectors() -> Files:
         out[f"checkpoint/{name}"] = content
         cases[name] = {"kind": "note", "code": code}
     return out | _proofs(log, cases)
+
+
+def _rebased_log() -> MemoryLog:
+    """An older state of the log was put back, used, and made the new base: Alice's chain is shorter, Bob's is gone."""
+    log = sample_log()
+    del log.chains[ALICE][2:], log.chains[BOB]
+    log.append(ALICE, EventName.JOB_OPENED, object_id=named("another job"))
+    log.checkpoint(rebased="checkpoint_mismatch")
+    return log
 
 
 def _signed(log: MemoryLog, text: str) -> bytes:

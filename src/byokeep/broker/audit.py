@@ -62,7 +62,7 @@ def _runs(routes: APIRouter, app: BrokerApp, who: Any) -> None:
         await on_record(app, actor, Verb.AUDIT_RUN, None, audit.checkpoint(app, actor))
         found = await audit_verify.verify(app, actor)
         return {"state": "findings" if found.malformed else "ok", "epochs": found.epochs, "chains": found.chains,
-                "records": found.records, "newer_than_checkpoint": found.uncovered,
+                "records": found.records, "newer_than_checkpoint": found.uncovered, "rebased": found.rebased,
                 "malformed": len(found.malformed),
                 "findings": [{"chain": str(one.chain), "seq": one.seq, "code": one.code}
                              for one in found.malformed[:MAX_FINDINGS]]}  # fmt: skip

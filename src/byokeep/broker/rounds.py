@@ -17,12 +17,14 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from byokeep.core.errors import ByokeepError
+from byokeep.flows import withdrawals
 from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.audit import checkpoint
 from byokeep.flows.audit_out import copy
 from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.expire import expire
+from byokeep.flows.gatekeep import closing
 from byokeep.flows.reconcile import SETTLE, reconcile, resume
 from byokeep.flows.scheduled import move_scheduled
 from byokeep.flows.store_recording import probe
@@ -86,10 +88,10 @@ class Rounds:
                 group.create_task(self._every(name, every_s, work, first_s))
 
     async def _checkpoint(self) -> None:
-        await checkpoint(self._app)
+        await closing(self._app, checkpoint(self._app))
 
     async def _copy(self) -> None:
-        await copy(self._app)
+        await closing(self._app, copy(self._app))
 
     async def _reconcile(self) -> None:
         recorded = await resume(self._app)
@@ -132,6 +134,7 @@ class Rounds:
 
     async def _tombstones(self) -> None:
         await keep(self._app)
+        await withdrawals.hold(self._app)
 
     async def _expire(self) -> None:
         await expire(self._app)

@@ -56,6 +56,9 @@ def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None, c
         raise Rejected("keys_missing", next_step="Give --keys FILE, as `byokeep audit keys` writes it.")
     report = offline.verify_export(files, offline.read_keys(keys), epochs=epochs, chain=chain)
     show({**facts(report), "not_covered": report.records - report.covered}, title="Audit")
+    if report.rebased:
+        say(f"At epoch {report.rebased} a database that had lost records was accepted by two people. Records before it"
+            " are held against that epoch alone; what was lost stands in the copy before it.")  # fmt: skip
     if not report.whole:
         say(f"Not proven: the last {report.records - report.covered} records came after the newest checkpoint."
             " Whoever had the file could have added them; export again after the next one.")  # fmt: skip

@@ -41,7 +41,8 @@ _NOT_COVERED: Final = "No checkpoint in this file of epochs covers a record of t
 class ExportReport:
     """What an export held. ``covered`` of its ``records`` stand in a signed checkpoint; later ones are only chained.
 
-    ``checkpoint_at`` is the time of the newest checkpoint that was looked at.
+    ``checkpoint_at`` is the time of the newest checkpoint that was looked at. ``rebased`` is the number of the last
+    epoch that continued none before it: a database that had lost records was accepted then; 0 = none was.
     """
 
     chains: int
@@ -49,6 +50,7 @@ class ExportReport:
     epochs: int
     covered: int
     checkpoint_at: datetime | None = None
+    rebased: int = 0
 
     @property
     def whole(self) -> bool:
@@ -109,7 +111,7 @@ def verify_export(
     report = ExportReport(
         chains=len(heads), records=sum(head.seq for head in heads.values()), epochs=state.size,
         covered=sum(state.heads[name].seq for name in heads if name in state.heads),
-        checkpoint_at=datetime.fromtimestamp(state.at_us / 1e6, UTC) if state.size else None,
+        checkpoint_at=datetime.fromtimestamp(state.at_us / 1e6, UTC) if state.size else None, rebased=state.base,
     )  # fmt: skip
     if not report.records:
         raise Rejected("nothing_to_verify", next_step="Name files that hold records.")
@@ -188,6 +190,8 @@ def _published(path: Path, keys: PublicKeys) -> tuple[LogState, dict[UUID, dict[
         expect("epochs", start)
     for epoch in _epochs(path):
         state = replay(state, epoch, origin=origin, keys=keys.log)
+        if state.base == state.size - 1 > 0:
+            known.clear()  # it continues none of the heads before it, and says so
         for head in parse_heads(epoch.heads):
             known.setdefault(head.chain, {})[head.seq] = head.hash
     if not state.size:

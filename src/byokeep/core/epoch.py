@@ -1,7 +1,8 @@
 """The log of epochs: every minute, one leaf that commits to the heads of all chains (docs/spec/checkpoint.md).
 
 Rules
-- An epoch may only add: every chain goes on from where the last epoch left it, none disappears.
+- An epoch may only add: every chain goes on from where the last epoch left it, none disappears. The one exception says
+  so itself: a rebased epoch names every head anew, after two people accepted a database that had lost records.
 - The log's state is what a replay of its epochs gives; who keeps epochs, signs them or checks them uses this replay.
 - Heads are kept as changes from one epoch to the next.
 
@@ -10,6 +11,7 @@ It may not sign, and it trusts no stored root that it can compute.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
@@ -22,23 +24,29 @@ from byokeep.core.canonical import canonical_json, parse_canonical
 from byokeep.core.errors import Integrity
 from byokeep.core.note import Checkpoint, NoteKey, note_text, open_checkpoint, parse_checkpoint
 
+_CODE: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
 _NEXT: Final = "Keep the database and the checkpoint directory as they are; run `byokeep audit verify` on both."
 
 
 class EpochLeaf(NamedTuple):
-    """One epoch: its number from 0, Unix time in microseconds, the root over all heads and how many they are."""
+    """One epoch: its number from 0, Unix time in microseconds, the root over all heads and how many they are.
+
+    ``rebased`` is the code of why it continues no head of the epochs before it; empty = it does.
+    """
 
     epoch: int
     at_us: int
     heads_root: bytes
     chains: int
+    rebased: str = ""
 
     def data(self) -> bytes:
         """Return the leaf's bytes in the epoch tree."""
-        return canonical_json(
-            {"v": 1, "epoch": self.epoch, "at_us": self.at_us, "heads_root": self.heads_root.hex(),
-             "chains": self.chains}
-        )  # fmt: skip
+        said: dict[str, object] = {
+            "v": 1, "epoch": self.epoch, "at_us": self.at_us, "heads_root": self.heads_root.hex(),
+            "chains": self.chains,
+        }  # fmt: skip
+        return canonical_json(said | {"v": 2, "rebased": self.rebased} if self.rebased else said)
 
 
 def parse_leaf(data: bytes) -> EpochLeaf:
@@ -48,12 +56,19 @@ def parse_leaf(data: bytes) -> EpochLeaf:
         Integrity: ``bad_epoch``.
     """
     try:
-        found = _object(parse_canonical(data), "at_us", "chains", "epoch", "heads_root", "v")
-        if found["v"] != 1:
+        found: Any = parse_canonical(data)
+        version = found["v"] if isinstance(found, dict) and "v" in found else 0
+        if version not in (1, 2):
             raise ValueError("version")
+        more = ("rebased",) if version == 2 else ()
+        found = _object(found, "at_us", "chains", "epoch", "heads_root", "v", *more)
+        rebased = str(found["rebased"]) if more else ""
+        if more and (not _CODE.match(rebased) or found["epoch"] == 0):
+            raise ValueError("rebased")
         return EpochLeaf(
-            _count(found["epoch"]), _count(found["at_us"]), hash_from(found["heads_root"]), _count(found["chains"])
-        )
+            _count(found["epoch"]), _count(found["at_us"]), hash_from(found["heads_root"]), _count(found["chains"]),
+            rebased,
+        )  # fmt: skip
     except (ValueError, TypeError):
         raise Integrity("bad_epoch") from None
 
@@ -127,12 +142,18 @@ def parse_epoch_line(line: bytes) -> SignedEpoch:
 
 
 class LogState(NamedTuple):
-    """What a log stands at. ``hashes`` are the heads tree's leaf hashes by chain; ``leaf`` the newest epoch's bytes."""
+    """What a log stands at. ``hashes`` are the heads tree's leaf hashes by chain; ``leaf`` the newest epoch's bytes.
+
+    ``base`` is the number of the last epoch that was rebased; 0 = none was. ``before`` is the tree without the newest
+    epoch: the way from it to the root.
+    """
 
     edge: merkle.Edge = merkle.Edge(0, ())
     heads: Mapping[UUID, ChainHead] = MappingProxyType({})
     hashes: Mapping[UUID, bytes] = MappingProxyType({})
     leaf: bytes = b""
+    base: int = 0
+    before: merkle.Edge = merkle.Edge(0, ())
 
     @property
     def size(self) -> int:
@@ -148,10 +169,11 @@ class LogState(NamedTuple):
         """Return what is to be signed for this state."""
         return Checkpoint(origin, self.size, self.edge.root())
 
-    def next_leaf(self, changed: Sequence[ChainHead], *, at_us: int) -> EpochLeaf:
-        """Return the leaf that follows when these heads have moved on."""
-        hashes = {**self.hashes, **{head.chain: merkle.leaf_hash(head_data(head)) for head in changed}}
-        return EpochLeaf(self.size, at_us, _root(hashes), len(hashes))
+    def next_leaf(self, changed: Sequence[ChainHead], *, at_us: int, rebased: str = "") -> EpochLeaf:
+        """Return the leaf that follows when these heads have moved on; ``rebased`` = when these are all there is."""
+        moved = {head.chain: merkle.leaf_hash(head_data(head)) for head in changed}
+        hashes = moved if rebased else {**self.hashes, **moved}
+        return EpochLeaf(self.size, at_us, _root(hashes), len(hashes), rebased)
 
     def advance(self, leaf: bytes, changed: Sequence[ChainHead]) -> LogState:
         """Return the state after one more epoch.
@@ -165,15 +187,17 @@ class LogState(NamedTuple):
             raise inconsistent("epoch_number", epoch=found.epoch)
         if found.at_us < self.at_us:
             raise inconsistent("time_ran_back", epoch=found.epoch)
+        known, trees = ({}, {}) if found.rebased else (self.heads, self.hashes)
         for head in changed:
-            before = self.heads.get(head.chain)
+            before = known.get(head.chain)
             if before and head.seq <= before.seq:
                 raise inconsistent("chain_went_back", epoch=found.epoch, chain=head.chain, seq=head.seq)
-        heads = {**self.heads, **{head.chain: head for head in changed}}
-        hashes = {**self.hashes, **{head.chain: merkle.leaf_hash(head_data(head)) for head in changed}}
+        heads = {**known, **{head.chain: head for head in changed}}
+        hashes = {**trees, **{head.chain: merkle.leaf_hash(head_data(head)) for head in changed}}
         if found.chains != len(heads) or found.heads_root != _root(hashes):
             raise inconsistent("heads_root", epoch=found.epoch)
-        return LogState(self.edge.append(merkle.leaf_hash(leaf)), heads, hashes, leaf)
+        base = found.epoch if found.rebased else self.base
+        return LogState(self.edge.append(merkle.leaf_hash(leaf)), heads, hashes, leaf, base, self.edge)
 
 
 def replay(state: LogState, epoch: SignedEpoch, *, origin: str, keys: Sequence[NoteKey] | None) -> LogState:
@@ -248,13 +272,12 @@ class Inclusion(NamedTuple):
         return checkpoint
 
 
-def include(state: LogState, chain: UUID, *, epochs: Sequence[bytes], note: bytes) -> Inclusion:
-    """Build the proof for ``chain`` in the newest epoch.
+def include(state: LogState, chain: UUID, *, note: bytes) -> Inclusion:
+    """Build the proof for ``chain`` in the newest epoch; its cost does not grow with the number of epochs.
 
     Args:
         state: The log at the checkpoint that ``note`` signs.
         chain: The chain to prove.
-        epochs: Leaf hashes of all epochs of that checkpoint.
         note: The signed checkpoint.
 
     Raises:
@@ -267,7 +290,7 @@ def include(state: LogState, chain: UUID, *, epochs: Sequence[bytes], note: byte
     return Inclusion(
         state.heads[chain], index,
         tuple(merkle.inclusion_proof([state.hashes[name] for name in chains], index)), state.leaf,
-        tuple(merkle.inclusion_proof(epochs, state.size - 1)), note,
+        tuple(reversed(state.before.hashes)), note,  # the full subtrees to the left of the last leaf, smallest first
     )  # fmt: skip
 
 

@@ -136,6 +136,8 @@ _OF_ALERT: Final = {
     "duplicate_key_material": "this machine's randomness repeats itself; seal nothing there before it was looked at.",
     "installation_copied": "this home is a copy or was moved: see runbook, copies, before two people open it.",
     "switch_lock_held": "the kill holds; sessions of the database that stood in its way were ended: find out whose.",
+    "checkpoint_mismatch": "the database is not the one that was published, and all is closed: runbook, copies.",
+    "withdrawal_undone": "a restore gave back what had been withdrawn; it is withdrawn again: `byokeep kill status`.",
     "audit_record_malformed": "`byokeep audit verify` names it; find out who could write it past the database's check.",
 }
 _UNDECIDED: Final = "Nobody could tell whether the key is good; remove the cause, then verify again."

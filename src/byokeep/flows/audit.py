@@ -59,7 +59,7 @@ HEAD: Final = Query("audit_head", _head)
 AT: Final = Query("audit_at", _head)
 SEGMENTS: Final = Query("audit_segments", record_from)
 EPOCHS: Final = Query("audit_epochs_from", lambda row: _Stored(row["number"], bytes(row["leaf"]), bytes(row["heads"])))
-_INSERT: Final = Query("audit_epoch_insert", lambda row: int(row["number"]))
+INSERT: Final = Query("audit_epoch_insert", lambda row: int(row["number"]))
 _AGE: Final = Query("audit_epoch_age", lambda row: row["age_s"])
 
 
@@ -107,10 +107,8 @@ async def _next_epoch(app: BrokerApp, actor: Actor) -> tuple[Signed, bool]:
     """Publish one epoch: the one a crash left unsigned, else a new one."""
     async with app.db.begin(every_client=True) as tx:
         await tx.one(LOCK)
-        state, note = await app.checkpoints.latest()
-        if note and open_checkpoint(note, await note_keys(app), origin=origin(app)) != state.checkpoint(origin(app)):
-            raise inconsistent("note", epoch=state.size)
-        pending = await _compare(tx, state)
+        state = await published(app)
+        pending = await compare(tx, state)
         if pending:
             leaf, moved = pending.leaf, parse_heads(pending.heads)
             await _verify_moves(tx, state, moved)
@@ -121,9 +119,17 @@ async def _next_epoch(app: BrokerApp, actor: Actor) -> tuple[Signed, bool]:
             leaf = state.next_leaf(moved, at_us=max(microseconds(app.clock.now()), state.at_us)).data()
         after = state.advance(leaf, moved)
         if not pending:
-            await tx.one(_INSERT, number=state.size, leaf=leaf, heads=heads_data(moved))
+            await tx.one(INSERT, number=state.size, leaf=leaf, heads=heads_data(moved))
             await tx.append(_event(actor, after))
-    return await _sign(app, state, SignedEpoch(leaf, heads_data(moved), b"")), pending is None
+    return await sign_epoch(app, state, SignedEpoch(leaf, heads_data(moved), b"")), pending is None
+
+
+async def published(app: BrokerApp) -> LogState:
+    """Return the state kept outside. Raises Integrity when its newest note is not ours or says something else."""
+    state, note = await app.checkpoints.latest()
+    if note and open_checkpoint(note, await note_keys(app), origin=origin(app)) != state.checkpoint(origin(app)):
+        raise inconsistent("note", epoch=state.size)
+    return state
 
 
 def microseconds(at: datetime) -> int:
@@ -147,7 +153,7 @@ def _event(actor: Actor, after: LogState) -> Event:
     )
 
 
-async def _compare(tx: Tx, state: LogState) -> _Stored | None:
+async def compare(tx: Tx, state: LogState) -> _Stored | None:
     """Hold the database against what was published. Returns the one epoch that may be waiting for its signature."""
     stored = await tx.all(EPOCHS, number=max(state.size - 1, 0), limit=3)
     if state.size:
@@ -218,7 +224,8 @@ async def records_after(tx: Tx, at: Mapping[UUID, ChainHead], goals: Mapping[UUI
     )
 
 
-async def _sign(app: BrokerApp, state: LogState, epoch: SignedEpoch) -> Signed:
+async def sign_epoch(app: BrokerApp, state: LogState, epoch: SignedEpoch) -> Signed:
+    """Sign what is committed to the database and publish it."""
     keys = await app.signer.public_keys(PURPOSE)
     after = state.advance(epoch.leaf, parse_heads(epoch.heads))
     text = after.checkpoint(origin(app)).text()

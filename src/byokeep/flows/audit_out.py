@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from typing import Final
 from uuid import UUID
 
-from byokeep.core import merkle
 from byokeep.core.audit import ChainHead, Record, empty, export_line, verify_log
 from byokeep.core.epoch import Inclusion, include
 from byokeep.core.errors import Integrity, NotFound, Unavailable
@@ -45,8 +44,10 @@ async def copy(app: BrokerApp) -> int:
             async for records in segments(tx, heads, await tx.all(HEADS)):
                 await app.checkpoints.copy_append(export_lines(records, heads))
                 added += len(records)
-    except Integrity:
+    except Integrity as error:
         await raise_alert(app, reason="audit_copy_diverged", key="audit/copy", severity="critical")
+        if error.code == "file_replaced":
+            raise error from None
         raise Integrity(
             "audit_copy_diverged", next_step="Run `byokeep audit verify` on the copy and on the database."
         ) from None
@@ -132,11 +133,10 @@ async def client_proof(app: BrokerApp, actor: Actor, client_id: UUID) -> bytes:
 async def prove_inclusion(app: BrokerApp, actor: Actor, chain: UUID) -> Inclusion:
     """Make a checkpoint and return the proof that it covers ``chain`` as it stands now."""
     await checkpoint(app, app.system(actor.request_id))
-    hashes: list[bytes] = [merkle.leaf_hash(epoch.leaf) async for epoch in app.checkpoints.epochs()]
     state, note = await app.checkpoints.latest()
-    if len(hashes) < state.size or chain not in state.heads:
+    if chain not in state.heads:
         raise NotFound("not_found")
-    return include(state, chain, epochs=hashes[: state.size], note=note)
+    return include(state, chain, note=note)
 
 
 async def lines_between(tx: Tx, start: ChainHead, end: ChainHead) -> list[bytes]:

@@ -42,7 +42,8 @@ class Malformed:
 class LogReport:
     """What was checked and held. ``uncovered`` records are newer than the newest checkpoint.
 
-    ``malformed`` records stand where they were written and say nothing that we would write: a finding.
+    ``malformed`` records stand where they were written and say nothing that we would write: a finding. ``rebased`` is
+    the last epoch that continued none before it, and since which records are held against epochs; 0 = since the first.
     """
 
     epochs: int
@@ -50,6 +51,7 @@ class LogReport:
     records: int
     uncovered: int
     malformed: tuple[Malformed, ...] = ()
+    rebased: int = 0
 
 
 Points = dict[UUID, dict[int, bytes]]
@@ -102,8 +104,9 @@ async def _verify(app: BrokerApp) -> LogReport:
         records = await _records(tx, heads, points, malformed)
     covered = sum(head.seq for head in state.heads.values())
     return LogReport(
-        epochs=state.size, chains=len(heads), records=records, uncovered=records - covered, malformed=tuple(malformed)
-    )
+        epochs=state.size, chains=len(heads), records=records, uncovered=records - covered, malformed=tuple(malformed),
+        rebased=state.base,
+    )  # fmt: skip
 
 
 async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Points]:
@@ -111,6 +114,7 @@ async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Point
     keys, name = await note_keys(app), origin(app)
     state, points = LogState(), Points()
     stored = await tx.all(EPOCHS, number=0, limit=BATCH)
+    differs: int | None = None  # an epoch that is not the database's; of those before a rebase none is asked for
     async for epoch in app.checkpoints.epochs():
         number = state.size
         if number == size:
@@ -119,10 +123,15 @@ async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Point
         if number and number % BATCH == 0:
             stored = await tx.all(EPOCHS, number=number, limit=BATCH)
         here = stored[number % BATCH] if number % BATCH < len(stored) else None
+        if state.base == number > 0:
+            points.clear()
+            differs = None
         if here is None or (here.number, here.leaf, here.heads) != (number, epoch.leaf, epoch.heads):
-            raise inconsistent("epoch_differs", epoch=number)
+            differs = number if differs is None else differs
         for head in parse_heads(epoch.heads):
             points.setdefault(head.chain, {})[head.seq] = head.hash
+    if differs is not None:
+        raise inconsistent("epoch_differs", epoch=differs)
     return state, points
 
 

@@ -31,6 +31,7 @@ from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.blockers import ending_blockers, tell
 from byokeep.flows.permission import absent, permit
+from byokeep.flows.rebase import rebase
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import (
     BROWSER_LANE,
@@ -322,8 +323,11 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
     The approval is used up first, so that a crash can not let it be used twice. Then, under the switch's exclusive
     lock, the store lets the entity in and the row opens; whoever closes meanwhile waits for that and then wins.
 
+    A database that lost records becomes the new base of the log on the same word, before everything opens.
+
     Raises:
         NotFound: No such request for this actor.
+        Integrity: The log cannot go on from this database; the switch is still closed.
         Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``epoch_changed``.
         Conflict: ``cut_off_pending`` - the store has not confirmed the close yet; ``vault_incident_open`` - the browser
             lane stays off until the new profiles are proved (R7.3-6).
@@ -339,6 +343,8 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
     try:
         _must_reach(actor, scope)
         await _use_approval(app, actor, scope, wish)
+        if scope.name == GLOBAL:
+            await rebase(app, actor)
         return await _open(app, actor, scope, wish)
     except Denied as refusal:
         await record_refusal(

@@ -90,6 +90,18 @@ class AppendOnlyFile:
             for line in found:
                 yield line + b"\n"
 
+    def tail(self, size: int) -> Iterator[bytes]:
+        """Yield the whole lines, with their ends, that lie in the last ``size`` bytes; at least the last line."""
+        end = self.size()
+        start = max(0, end - size)
+        if start:
+            found = os.pread(self._fd, end - start, start).find(b"\n")
+            while start and not 0 <= found < end - start - 1:  # a line longer than that
+                start = max(0, start - size)
+                found = os.pread(self._fd, end - start, start).find(b"\n") if start else -1
+            start += found + 1
+        yield from self.lines(start)
+
     def append(self, lines: Sequence[bytes]) -> int:
         """Add lines, given without their ends; return the file's new size.
 

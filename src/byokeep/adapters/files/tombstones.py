@@ -1,25 +1,32 @@
-"""Port Tombstones: which data keys were destroyed, in a file that only grows, apart from database and store.
+"""Port Tombstones: what was destroyed, revoked or stopped, in a file that only grows, apart from database and store.
 
 Rules
-- One id a line. It is read again at each call, so that several brokers can share the file.
+- One id a line; or, of what people may give back later, its name and the record that withdrew it: chain, number, hash.
+  Of lines of one name the last counts.
+- What others added is read at each call, so that several brokers can share the file.
 - A file that lost lines, or holds one that is none of ours, is not believed.
 
-It may hold no key and no name: an id says nothing to who has no database.
+It may hold no key and no person's name: an id says nothing to who has no database.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 from byokeep.adapters.files.append import AppendOnlyFile
+from byokeep.core.audit import ChainHead
 from byokeep.core.errors import Integrity
 
 NAME: Final = "tombstones"
 _NEXT: Final = "Put the file back as it was; without it a restore could bring destroyed keys back."
+_WITHDRAWN: Final = re.compile(
+    r"((?:switch|subject|client):[a-z0-9_:-]{1,120}) ([0-9a-f-]{36}) ([1-9][0-9]{0,15}) ([0-9a-f]{64})\Z"
+)
 
 
 class TombstoneFile:
@@ -32,6 +39,8 @@ class TombstoneFile:
     def __init__(self, directory: Path) -> None:
         self._file = AppendOnlyFile(directory / NAME)
         self._read = 0
+        self._ids: set[UUID] = set()
+        self._withdrawn: dict[str, ChainHead] = {}
         self._one_at_a_time = asyncio.Lock()
 
     def close(self) -> None:
@@ -41,33 +50,56 @@ class TombstoneFile:
     async def all(self) -> frozenset[UUID]:
         """Return every id. Raises Integrity (``tombstones_lost``, ``tombstones_unreadable``), Unavailable."""
         async with self._one_at_a_time:
-            return await asyncio.to_thread(self._all)
+            await asyncio.to_thread(self._add, frozenset(), {})
+            return frozenset(self._ids)
 
     async def add(self, ids: Iterable[UUID]) -> None:
         """Add what is not there yet, durably: all or none. Raises as :meth:`all`."""
         async with self._one_at_a_time:
-            await asyncio.to_thread(self._add, frozenset(ids))
+            await asyncio.to_thread(self._add, frozenset(ids), {})
 
-    def _all(self) -> frozenset[UUID]:
+    async def withdrawn(self) -> Mapping[str, ChainHead]:
+        """Return what was withdrawn, each with the record noted last. Raises as :meth:`all`."""
+        async with self._one_at_a_time:
+            await asyncio.to_thread(self._add, frozenset(), {})
+            return dict(self._withdrawn)
+
+    async def withdraw(self, what: Mapping[str, ChainHead]) -> None:
+        """Note what is withdrawn by another record than noted last, durably: all or none. Raises as :meth:`all`."""
+        async with self._one_at_a_time:
+            await asyncio.to_thread(self._add, frozenset(), dict(what))
+
+    def _add(self, ids: frozenset[UUID], what: Mapping[str, ChainHead]) -> None:
         with self._file.locked():
-            return self._ids()
+            self._catch_up()
+            lines = sorted(str(one) for one in ids - self._ids)
+            lines += [
+                f"{name} {head.chain} {head.seq} {head.hash.hex()}"
+                for name, head in sorted(what.items())
+                if self._withdrawn.get(name) != head
+            ]
+            if lines:
+                self._file.append([line.encode() for line in lines])
+                self._catch_up()
 
-    def _add(self, ids: frozenset[UUID]) -> None:
-        with self._file.locked():
-            missing = sorted(str(one) for one in ids - self._ids())
-            if missing:
-                self._read = self._file.append([one.encode() for one in missing])
-
-    def _ids(self) -> frozenset[UUID]:
+    def _catch_up(self) -> None:
+        """Read what was added. Nothing is believed of a file that is shorter than it was, or holds another line."""
         size = self._file.size()
         if size < self._read:
             raise Integrity("tombstones_lost", next_step=_NEXT)
         try:
-            found = [line[:-1].decode("ascii") for line in self._file.lines()]
-            ids = frozenset(UUID(one) for one in found)
+            for line in self._file.lines(self._read) if size > self._read else ():
+                self._take(line[:-1].decode("ascii"))
+                self._read += len(line)
         except ValueError:
             raise Integrity("tombstones_unreadable", next_step=_NEXT) from None
-        if {str(one) for one in ids} != set(found):
-            raise Integrity("tombstones_unreadable", next_step=_NEXT)
-        self._read = size
-        return ids
+
+    def _take(self, line: str) -> None:
+        if found := _WITHDRAWN.match(line):
+            name, chain, seq, digest = found.groups()
+            self._withdrawn[name] = ChainHead(UUID(chain), int(seq), bytes.fromhex(digest))
+            return
+        one = UUID(line)
+        if str(one) != line:
+            raise ValueError("not a canonical UUID")
+        self._ids.add(one)

@@ -31,8 +31,8 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.REFRESH_ASKED, EventName.PROFILE_DUE, EventName.PROFILE_QUARANTINED,
     ),
     (_WEB,): (
-        EventName.LOGIN, EventName.LOGOUT, EventName.TOKEN_ISSUED, EventName.TOKEN_REVOKED,
-        EventName.OPERATOR_CREATED, EventName.OPERATOR_CHANGED, EventName.MACHINE_CREATED, EventName.MACHINE_CHANGED,
+        EventName.LOGIN, EventName.LOGOUT, EventName.TOKEN_ISSUED,
+        EventName.OPERATOR_CREATED, EventName.MACHINE_CREATED,
         EventName.CLIENT_CREATED, EventName.ACCOUNT_REGISTERED,
         EventName.KEY_LISTED, EventName.KEY_READ_METADATA, EventName.LEAK_FINGERPRINTS_READ,
         EventName.PLATFORM_APP_SET, EventName.CONNECTION_STARTED, EventName.CONNECTION_ANSWERED,
@@ -43,6 +43,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     ),
     (_WEB, _BROKER): (
         EventName.CLIENT_ENROLLED, EventName.CLIENT_SUSPENDED, EventName.CLIENT_RESUMED, EventName.EVIDENCE_READ,
+        EventName.TOKEN_REVOKED, EventName.OPERATOR_CHANGED, EventName.MACHINE_CHANGED,
     ),
     (_WEB, _WORKER): (
         EventName.KEY_WRITE, EventName.KEY_STORED, EventName.KEY_STATE_CHANGED, EventName.KEY_DESTROYED,

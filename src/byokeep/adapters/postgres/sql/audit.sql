@@ -36,6 +36,9 @@ INSERT INTO byokeep.audit_epoch (number, at, leaf, heads)
 VALUES (:number, clock_timestamp(), :leaf, :heads)
 RETURNING number;
 
+-- name: audit_epoch_newest
+SELECT coalesce(max(number), -1) AS number FROM byokeep.audit_epoch;
+
 -- name: audit_epoch_age
 SELECT extract(epoch FROM clock_timestamp() - max(at))::double precision AS age_s FROM byokeep.audit_epoch;
 

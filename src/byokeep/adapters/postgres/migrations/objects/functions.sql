@@ -70,3 +70,24 @@ AS $$
      WHERE b.pid <> p_waiting AND b.datname = current_database() AND NOT r.rolsuper
 $$;
 COMMENT ON FUNCTION byokeep.end_blockers(integer) IS 'Ends the sessions that a kill waits for.';
+
+-- Withdraws again what a restore gave back. It can end, and never give: the broker, which may call it, makes no people.
+CREATE OR REPLACE FUNCTION byokeep.withdraw_again(p_kind text, p_id uuid) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_kind text;
+BEGIN
+    IF p_kind = 'token' THEN
+        UPDATE byokeep.api_token SET revoked_at = clock_timestamp() WHERE id = p_id AND revoked_at IS NULL
+            RETURNING 'token' INTO v_kind;
+    ELSIF p_kind = 'subject' THEN
+        UPDATE byokeep.subject SET state = 'disabled' WHERE id = p_id AND state <> 'disabled' RETURNING kind INTO v_kind;
+    ELSIF p_kind = 'client' THEN
+        UPDATE byokeep.client SET state = 'suspended' WHERE id = p_id AND state = 'active' RETURNING 'client' INTO v_kind;
+    END IF;
+    RETURN v_kind;
+END
+$$;
+COMMENT ON FUNCTION byokeep.withdraw_again(text, uuid) IS 'Ends a token, a subject or a client once more; null = nothing.';

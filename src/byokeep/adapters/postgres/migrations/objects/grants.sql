@@ -71,7 +71,7 @@ GRANT INSERT ON byokeep.vault_key_transition TO byokeep_broker;
 GRANT UPDATE (state, compromised_at, changed_at, changed_by) ON byokeep.kek_version TO byokeep_web;
 
 -- broker: jobs, leases, permits, switches, checkpoints. It makes no person, no token, no reference.
-GRANT EXECUTE ON FUNCTION byokeep.end_blockers(integer) TO byokeep_broker;
+GRANT EXECUTE ON FUNCTION byokeep.end_blockers(integer), byokeep.withdraw_again(text, uuid) TO byokeep_broker;
 GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by) ON byokeep.subject TO byokeep_broker;
 GRANT SELECT ON byokeep.subject_client, byokeep.api_token TO byokeep_broker;
 GRANT UPDATE (state, entity_id) ON byokeep.client TO byokeep_broker;
