@@ -287,7 +287,7 @@ class Person:
             await self.socket.send_json({"key": "up", "name": char})
 
     async def picture(self) -> dict[str, object]:
-        said: dict[str, object] = json.loads(await asyncio.wait_for(self.socket.receive_str(), 10))
+        said: dict[str, object] = json.loads(await asyncio.wait_for(self.socket.receive_str(), 60))
         return said
 
 
@@ -390,7 +390,7 @@ async def test_the_viewer_lets_nobody_else_in(site: Site, other: Running) -> Non
         assert await status(handoff.address, Host="evil.example") == 404
         async with site.http.ws_connect(handoff.address + "view", headers=good):
             async with site.http.ws_connect(handoff.address + "view", headers=good) as second:
-                said = await asyncio.wait_for(second.receive(), 10)
+                said = await asyncio.wait_for(second.receive(), 60)
             assert (said.type, said.data) == (aiohttp.WSMsgType.CLOSE, TAKEN)  # and no picture
         twice = [("Origin", base), ("Origin", "http://evil.example")]
         for origin in ({"Origin": "http://evil.example"}, {}, CIMultiDict(twice), CIMultiDict(twice[::-1])):

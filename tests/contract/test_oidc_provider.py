@@ -117,7 +117,7 @@ async def bench(installed: Path) -> AsyncIterator[Bench]:
             yield Bench(line.strip(), http, browser)
     finally:
         process.stdin.close()
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), 60)
 
 
 def refused(found: Any, cause: Cause = Cause.REVOKED) -> bool:

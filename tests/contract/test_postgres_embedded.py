@@ -8,7 +8,6 @@ import contextlib
 import os
 import shutil
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -151,10 +150,8 @@ async def test_postgres_hung_server_stops(home: Path) -> None:
     server = EmbeddedPostgres(home)
     await server.start()
     os.kill(server.pid, signal.SIGSTOP)
-    began = time.monotonic()
     server.FAST_STOP_S = 0.3
-    await server.stop()
-    assert time.monotonic() - began < 5
+    await asyncio.wait_for(server.stop(), 60)
     assert processes.working_in(home / "postgres" / "data") == []
 
 

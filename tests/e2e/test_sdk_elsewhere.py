@@ -65,7 +65,7 @@ async def main():
         print("vault", await page.evaluate("stored()"), flush=True)
         async with job.effect("publish", platform=platform, account=account, key="post-0001", lane="browser"):
             await page.locator("#publish").click()
-            await page.get_by_text("done", exact=True).wait_for(timeout=10_000)
+            await page.get_by_text("done", exact=True).wait_for(timeout=60_000)
         print("acted", flush=True)
 
 asyncio.run(main())

@@ -35,14 +35,14 @@ async def test_a_slow_platform_holds_up_no_other_one(office: Office, monkeypatch
     """Three consents wait at a platform that takes 5 s: two are its share, the third waits; another login's goes by."""
     monkeypatch.setattr(room, "MOST", 4)
     monkeypatch.setattr(room, "SHARE", 2)
-    await office.fault("x", "slow", "token", delay_s=5, times=3)
+    await office.fault("x", "slow", "token", delay_s=8, times=3)
     slow = [await answered(office, "x") for _ in range(3)]
     consents = Consents(office.app)
     assert await consents.start_answered() == 2
     assert sorted([await state(office, one) for one in slow]) == ["answered", "taken", "taken"]
     quick = await answered(office, "tiktok")
     assert await consents.start_answered() == 1
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(7):
         while await state(office, quick) != "connected":
             await asyncio.sleep(0.1)
     assert sorted([await state(office, one) for one in slow]) == ["answered", "taken", "taken"], "they were not slow"

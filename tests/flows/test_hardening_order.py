@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -235,12 +234,11 @@ async def test_a_broken_check_is_a_refusal(stand: Stand) -> None:
 
 @pytest.mark.req("S-VAULT-15")
 async def test_ending_a_parent_ends_all_below_and_nothing_beside(stand: Stand) -> None:
-    """A killed client's, a closed job's and a disabled runner's leases are refused everywhere within five seconds."""
+    """A killed client's, a closed job's and a disabled runner's leases are refused everywhere from the reply on."""
     (a, lease_a), (b, lease_b) = await ready(stand), await ready(stand)
     runner = stand.subject("runner", "second")
     own = await stand.job(b, runner_id=str(runner.id))
     own_lease = await stand.lease(own, runner)
-    began = time.monotonic()
     await close(stand, a)
     stand.db.sql(f"UPDATE byokeep.subject SET state = 'disabled' WHERE id = '{runner.id}'")
     assert (await stand.call("GET", f"/v1/leases/{lease_a['lease_id']}", "runner"))[0] == 403
@@ -250,7 +248,6 @@ async def test_ending_a_parent_ends_all_below_and_nothing_beside(stand: Stand) -
     async with BaoHttp(stand.store.address) as http:
         with pytest.raises(Denied):
             await lease_login(http, Secret(lease_a["jwt"]), "use-openai")
-        assert time.monotonic() - began < 5
         # the neighbour's leases go on, at broker and store
         assert (await stand.call("GET", f"/v1/leases/{lease_b['lease_id']}", "runner"))[0] == 200
         fresh = await stand.lease(await stand.job(b))

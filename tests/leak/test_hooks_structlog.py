@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from byokeep.core.secret import Secret
 from byokeep.redact.engine import RedactionFailed, Redactor
 from byokeep.redact.hooks.structlog import StructlogWall
 from tests.support.speech import Holder, guarded, leaks, opaque, shaped
+from tests.support.work import calls
 
 Chain = list[Any]
 WITH_LOCALS = structlog.dev.RichTracebackFormatter(show_locals=True, width=60)
@@ -209,8 +209,8 @@ def test_what_holds_no_secret_is_not_changed() -> None:
         assert str(masked["held"]).startswith("[redacted:")
 
 
-def test_a_quiet_record_costs_microseconds() -> None:
-    """The processor adds little to a typical record without a secret (bound for a busy machine)."""
+def test_a_quiet_record_costs_a_few_calls() -> None:
+    """The processor adds little to a typical record without a secret; benchmarks measure how long it takes."""
     record = {
         "timestamp": "2026-01-01T00:00:00Z", "level": "info", "event": "request", "method": "GET", "status": 200,
         "route": "/v1/jobs/{id}", "took_ms": 3, "request_id": "3f1c1f5e-8d5e-4f57-9f0a-3d0c3a1d2b11", "outcome": "ok",
@@ -218,10 +218,9 @@ def test_a_quiet_record_costs_microseconds() -> None:
     with guarded(True, opaque(), opaque()) as installed:
         assert installed is not None
         wall = StructlogWall(installed.wall, one_line=False)
-        best = 1.0
-        for _ in range(20):
-            begun = time.perf_counter()
+        installed.redactor.warm()
+        wall(None, "", record)
+        with calls() as work:
             for _ in range(100):
                 wall(None, "", record)
-            best = min(best, (time.perf_counter() - begun) / 100)
-    assert best < 50e-6, f"{best * 1e6:.1f} us"
+    assert work.calls < 100 * 100

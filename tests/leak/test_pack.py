@@ -125,16 +125,18 @@ def test_ids_digests_and_audit_streams_survive(result: report.Result) -> None:
 
 @pytest.mark.req("R8.3-10")
 def test_long_lines_cost_little_and_are_cut(result: report.Result) -> None:
-    """Adversarial lines of 1 MB take less than a second each; one over the limit comes out shorter; both can fail."""
-    assert result.verdict(COST) == "clean", (result.failure(COST), result.cost_s)
+    """A line over the limit comes out shorter; one that takes over a second is a warning, memory a failure."""
+    assert result.verdict(COST) in ("clean", "slow"), (result.failure(COST), result.cost_s)
     assert result.cost_s
-    assert max(result.cost_s.values()) < judge.LINE_S
     row = report.Row(COST, "long-lines", samples=2, control=1)
-    judge._judge_cost(row, Played(cost_s={"pairs": 1.1, "base64": 0.2}, grown_bytes=judge.GROWTH + 1))
-    assert (row.leaked, row.slow) == (0, 2), "slow is not leaked"
     late = report.Result("s", rows=[row])
-    assert (late.verdict(COST), late.overall()) == ("slow", "found")
+    judge._judge_cost(row, Played(cost_s={"pairs": 1.1, "base64": 0.2}))
+    assert (row.leaked, row.slow, row.heavy) == (0, 1, 0), "slow is not leaked"
+    assert (late.verdict(COST), late.overall()) == ("slow", "clean")
     assert "0 leaked" in late.failure(COST)
+    row.shapes = []
+    judge._judge_cost(row, Played(cost_s={"pairs": 1.1, "base64": 0.2}, grown_bytes=judge.GROWTH + 1))
+    assert (late.verdict(COST), late.overall()) == ("found", "found")
     assert {len(emissions(COST)) for _ in range(5)} == {8}, "as many in every run"
     assert row.shapes == ["pairs (too slow)", "memory"]
     planned = emissions(COST)

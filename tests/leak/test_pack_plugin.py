@@ -118,6 +118,23 @@ def test_a_session_that_selects_no_part_of_the_pack_fails(tmp_path: Path) -> Non
     assert run(tmp_path, "-q", "-k", "test_one").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("found", "code", "says"), [("slow", 0, "cost: slow"), ("heavy", 1, "FAILED secrets-leak::cost")]
+)
+def test_a_busy_machine_is_a_warning(tmp_path: Path, found: str, code: int, says: str) -> None:
+    """Lines that took too long are a warning, by name; memory over its bound fails the class."""
+    project(tmp_path, "def test_one():\n    pass\n")
+    (tmp_path / "conftest.py").write_text(
+        "from byokeep.redact.pack import judge, report\n"
+        f"row = report.Row('cost', 'long-lines', samples=1, control=1, {found}=1)\n"
+        "judge.run = lambda *_: report.Result('s', rows=[row], sinks={'long-lines': 'ran'})\n"
+    )
+    ran = run(tmp_path, "--secrets-leak", "-k", "cost")
+    assert ran.returncode == code, ran.stdout
+    assert says in ran.stdout
+    assert ("1 warning" in ran.stdout) is (code == 0)
+
+
 def test_without_its_flags_the_plugin_is_inert(tmp_path: Path) -> None:
     """No item is added, and neither engine nor pack is imported."""
     project(

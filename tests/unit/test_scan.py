@@ -8,19 +8,23 @@ import io
 import lzma
 import os
 import random
-import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from byokeep.redact.containers import Opened
 from byokeep.redact.control import ENCODINGS
 from byokeep.redact.needles import Engine
 from byokeep.redact.scan import Canary, Finding, Limits, Report, Sweep, marker_of, new_canary, scan_bytes
+from byokeep.redact.views import Layer
+from byokeep.redact.walk import Search
+from tests.support.work import counted
 
 ENGINES: tuple[Engine, ...] = ("grams", "hyperscan")
 NOISE = b"2026-03-01T12:00:00Z level=info trace=4bf92f3577b34da6a3ce929d0e0e4736 path=/v1/clients/7/x\n" * 30
@@ -197,6 +201,21 @@ def test_both_engines_find_the_same(data: st.DataObject) -> None:
     assert reports[0] == reports[1]
 
 
+@contextmanager
+def opened() -> Iterator[list[int]]:
+    """The size of each stream that a search opens inside."""
+    sizes: list[int] = []
+    stream = Search._stream
+
+    def counting(self: Search, layer: Layer, one: Opened) -> None:
+        sizes.append(len(one.data))
+        stream(self, layer, one)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Search, "_stream", counting)
+        yield sizes
+
+
 @pytest.mark.parametrize(
     "pack",
     [gzip.compress, zlib.compress, _zip, zstandard.compress, lzma.compress],
@@ -207,10 +226,10 @@ def test_bomb_is_bounded_and_reported(pack: Callable[[bytes], bytes]) -> None:
     canary = _canary()
     limits = Limits(stream_bytes=1 << 20, opened_bytes=4 << 20)
     sweep = Sweep([canary], limits=limits)
-    started = time.monotonic()
-    bomb = sweep.scan_bytes(pack(bytes(50_000_000)), source="s")
-    early = sweep.scan_bytes(pack(canary.value + bytes(5_000_000)), source="s")
-    assert time.monotonic() - started < 10
+    with opened() as sizes:
+        bomb = sweep.scan_bytes(pack(bytes(50_000_000)), source="s")
+        early = sweep.scan_bytes(pack(canary.value + bytes(5_000_000)), source="s")
+    assert max(sizes) <= limits.stream_bytes + 1
     assert [u.reason for u in bomb.unreadable] == ["expansion_limit"]
     assert not bomb.clean
     assert early.findings
@@ -219,9 +238,9 @@ def test_bomb_is_bounded_and_reported(pack: Callable[[bytes], bytes]) -> None:
 def test_many_bombs_share_one_limit() -> None:
     """A thousand streams may not give more together than the limit for their source."""
     limits = Limits(stream_bytes=1 << 20, opened_bytes=3 << 20)
-    started = time.monotonic()
-    report = Sweep([_canary()], limits=limits).scan_bytes(gzip.compress(bytes(2_000_000)) * 1000, source="s")
-    assert time.monotonic() - started < 10
+    with opened() as sizes:
+        report = Sweep([_canary()], limits=limits).scan_bytes(gzip.compress(bytes(2_000_000)) * 1000, source="s")
+    assert sum(sizes) <= limits.opened_bytes + len(sizes)
     assert [u.reason for u in report.unreadable] == ["expansion_limit"]
 
 
@@ -328,12 +347,12 @@ def test_function_refuses_to_call_a_bounded_search_empty() -> None:
         scan_bytes(bytes(data), [_canary()], source="s")
 
 
-def test_needle_pass_keeps_its_speed() -> None:
-    """The pure engine searches log text for 12 canaries at no less than 15 MB/s even on a busy machine."""
+def test_a_needle_pass_looks_closely_at_nothing_in_a_clean_log() -> None:
+    """The pure engine searches megabytes of log text for 12 canaries in a few calls: no step for each letter."""
     from byokeep.redact.needles import NeedleSet, Squeezed
 
     needles = NeedleSet([Canary(f"c{n}", new_canary("anthropic")) for n in range(12)], "grams")
     text = NOISE * (8_000_000 // len(NOISE))
-    started = time.process_time()
-    assert needles.search(Squeezed(text)) == []
-    assert len(text) / (time.process_time() - started) > 15e6
+    with counted() as work:
+        assert needles.search(Squeezed(text)) == []
+    assert work.calls < len(text) // 100

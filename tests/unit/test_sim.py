@@ -284,7 +284,7 @@ async def test_the_command_prints_its_url_writes_its_port_and_stops_on_sigterm(t
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        url = (await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip()
+        url = (await asyncio.wait_for(process.stdout.readline(), 60)).decode().strip()
         async with aiohttp.ClientSession() as http, http.get(f"{url}/_sim/effects") as reply:
             assert (await reply.json())["total"] == 0
         for _ in range(100):
@@ -293,7 +293,7 @@ async def test_the_command_prints_its_url_writes_its_port_and_stops_on_sigterm(t
             await asyncio.sleep(0.05)
         assert url.endswith(":" + port_file.read_text().strip())
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
     finally:
         if process.returncode is None:
             process.kill()
@@ -306,5 +306,5 @@ async def test_the_command_refuses_an_outside_address() -> None:
         sys.executable, "-m", "byokeep.sim", "--host", "10.0.0.1",
         stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
-    _, said = await asyncio.wait_for(process.communicate(), 20)
+    _, said = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, b"loopback" in said) == (2, True)

@@ -84,7 +84,7 @@ def scan(
         _write_baseline(result, known, baseline)
     if sarif is not None:
         _write_sarif(result, sarif, keyed=baseline is not None)
-    _print(result, search.excluded, live=prints is not None)
+    _print(result, search.excluded, search.withheld, live=prints is not None)
     return result.code
 
 
@@ -191,7 +191,7 @@ def _size(path: Path) -> int:
     return total
 
 
-def _print(result: _Result, excluded: int, *, live: bool) -> None:
+def _print(result: _Result, excluded: int, withheld: int, *, live: bool) -> None:
     report = result.report
     found = [
         {"place": f"{one.source}:{one.line}" if one.line else f"{one.source} at byte {one.offset}",
@@ -205,7 +205,8 @@ def _print(result: _Result, excluded: int, *, live: bool) -> None:
     stale = [{"source": one.source, "rule": one.rule, "fingerprint": one.fingerprint} for one in result.stale]
     totals = {"found": len(result.new), "known": len(result.known), "stale": len(stale), "unknown": len(unread),
               "not_shown": report.findings_dropped, "files": report.sources_scanned, "bytes": report.bytes_scanned,
-              "excluded": excluded, "live_values": live, "not_looked_for": result.unsure}  # fmt: skip
+              "excluded": excluded, "withheld": withheld, "live_values": live,
+              "not_looked_for": result.unsure}  # fmt: skip
     state = {CLEAN: "clean", FOUND: "findings", UNKNOWN: "unknown"}[result.code]
     if session().as_json:
         rows = [{"source": one.source, "line": one.line or None, "offset": one.offset, "rule": one.label,

@@ -384,6 +384,72 @@ def verifier_key(data: bytes, start: int, end: int, _clean: Clean) -> bool:
     return len(public) == 33 and sha256(name + b"\n" + public).hexdigest()[:8].encode() == identifier
 
 
+_LONGEST_BLOCK: Final = 1 << 14  # bytes of a certificate in base64 with its lines
+_BLOCK: Final = re.compile(
+    rb"-----BEGIN (?:(?:X509 |TRUSTED )?(?:CERTIFICATE(?: REQUEST)?|CRL)|PUBLIC KEY)-----"
+    rb"((?:[A-Za-z0-9+/=\s]|\\[rn]){40,}+)-----END"
+)
+_LINE_END: Final = re.compile(rb"\s+|\\[rn]")
+# What is left of a frame where lines are read as one.
+_FRAME: Final = re.compile(rb"(?:(?:CERTIFICATE|REQUEST|CRL|KEY)-----)?((?:[A-Za-z0-9+/=\s]|\\[rn])+)(?:-----END)?")
+_KEY_TYPE: Final = re.compile(rb"(?:sk-)?(?:ssh-(?:rsa|dss|ed25519|ed448)|ecdsa-sha2-nistp\d{3})(?:@openssh\.com)?")
+_MANGLED: Final = re.compile(rb"_Z(?:[NSLKTGZVIC]|St){0,4}([1-9][0-9]{0,2})([A-Za-z_][A-Za-z0-9_]*)")
+
+
+def public_key(data: bytes, start: int, end: int, _clean: Clean) -> bool:
+    """Whether this is a public key of OpenSSH: a type that says so, then strings, each with its length, to the end."""
+    try:
+        wire = base64.b64decode(data[start:end], validate=True)
+    except ValueError:
+        return False
+    parts, at = [], 0
+    while at < len(wire):
+        size = int.from_bytes(wire[at : at + 4], "big")
+        parts.append(wire[at + 4 : at + 4 + size])
+        at += 4 + size
+    return at == len(wire) and 2 <= len(parts) <= 5 and _KEY_TYPE.fullmatch(parts[0]) is not None
+
+
+def certificate(data: bytes, start: int, end: int, _clean: Clean) -> bool:
+    """Whether this is, or is part of, a whole certificate or public key: its lengths say where it ends."""
+    alone = _FRAME.fullmatch(data, start, end)
+    if alone is not None and _is_certificate(alone[1]):
+        return True
+    begin = data.rfind(b"-----BEGIN ", max(0, start - _LONGEST_BLOCK), start)
+    block = _BLOCK.match(data, begin, begin + _LONGEST_BLOCK) if begin >= 0 else None
+    return block is not None and end <= block.end(1) and _is_certificate(block[1])
+
+
+def _is_certificate(text: bytes) -> bool:
+    """Whether base64 holds SEQUENCE { SEQUENCE, then SEQUENCE or BIT STRING } to its last byte; private keys differ."""
+    try:
+        letters = _LINE_END.sub(b"", text).rstrip(b"=")
+        der = base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
+    except ValueError:
+        return False
+    whole = _sequence(der, 0)
+    inner = _sequence(der, whole[0]) if whole and whole[1] == len(der) else None
+    return inner is not None and inner[1] < len(der) and der[inner[1]] in (0x30, 0x03)
+
+
+def _sequence(der: bytes, at: int) -> tuple[int, int] | None:
+    """Return where the content of a SEQUENCE at `at` begins and ends."""
+    if len(der) < at + 4 or der[at] != 0x30:
+        return None
+    size = der[at + 1]
+    more = size & 0x7F if size & 0x80 else 0
+    if more > 3:
+        return None
+    start = at + 2 + more
+    return start, start + (int.from_bytes(der[at + 2 : start], "big") if more else size)
+
+
+def symbol(data: bytes, start: int, end: int, _clean: Clean) -> bool:
+    """Whether this is a mangled name of C++: its first word has the length that it says and was written, not drawn."""
+    name = _MANGLED.match(data, start, end)
+    return name is not None and len(name[2]) >= int(name[1]) and not drawn(name[2][: int(name[1])])
+
+
 CHECKS: Final[dict[str, Check]] = {
     "opaque": opaque,
     "opaque-or-hex": opaque_or_hex,
@@ -405,4 +471,10 @@ SPLITS: Final[dict[str, Split]] = {
     "cookie-dict": cookie_dict,
     "storage": storage,
 }
-PROOFS: Final[dict[str, Proof]] = {"statement": statement, "verifier-key": verifier_key}
+PROOFS: Final[dict[str, Proof]] = {
+    "statement": statement,
+    "verifier-key": verifier_key,
+    "public-key": public_key,
+    "certificate": certificate,
+    "symbol": symbol,
+}

@@ -78,6 +78,11 @@ class Scanner(Places):
         self._exclude = tuple(exclude)
         self.excluded = 0
 
+    @property
+    def withheld(self) -> int:
+        """How often a rule matched what is not reported: not drawn by chance, public by its form, an example."""
+        return self._shapes.withheld
+
     def scan_file(self, path: Path | str) -> Report:
         """Search one regular file, its name included; findings in text get their line."""
         report = super().scan_file(path)

@@ -51,6 +51,7 @@ class Shapes:
 
     def __init__(self, mask: Mask, rules: Rules | None = None, engine: Engine = "auto", *, weak: bool = False) -> None:
         self._weak = weak
+        self.withheld = 0  # what a rule matched and a scan does not report: written, public by its form, an example
         self._rules = default_rules() if rules is None else rules
         self._mask = mask
         self._plain = {
@@ -80,6 +81,7 @@ class Shapes:
             if start < last:
                 continue
             if not self._weak and not looks_random(data[start:end]):
+                self.withheld += 1
                 continue
             last = end
             rule = self._rules.rules[number]
@@ -133,7 +135,10 @@ class Shapes:
         return tried
 
     def _add(self, number: int, match: re.Match[bytes], found: set[_Place]) -> None:
-        for start, end in self._rules.secrets(self._rules.rules[number], match):
+        rule = self._rules.rules[number]
+        secrets = self._rules.secrets(rule, match)
+        self.withheld += not secrets and bool(rule.spans(match))
+        for start, end in secrets:
             if not MASKED.fullmatch(match.string, start, end):
                 found.add((start, end, number))
 
@@ -207,7 +212,16 @@ def looks_random(value: bytes) -> bool:
         len(set(piece)) >= _LEAST_DISTINCT
         and (drawn(piece, _BITS) or _HEX.search(piece))
         and 3 * sum(right - left == 1 for left, right in pairwise(piece)) < len(piece)
+        and not _is_table(piece)
         for piece in _PIECE.findall(value)
+    )
+
+
+def _is_table(piece: bytes) -> bool:
+    """Return whether letters rise by steps, each second, third or fourth one: tables of code pages, compiled Python."""
+    return len(piece) >= 24 and any(
+        3 * sum(0 <= piece[at + step] - piece[at] <= 4 for at in range(len(piece) - step)) > 2 * (len(piece) - step)
+        for step in (2, 3, 4)
     )
 
 

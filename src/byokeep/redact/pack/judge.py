@@ -219,7 +219,7 @@ def _judge_cost(row: Row, played: Played) -> None:
     """Count lines that took too long, and a process that grew too much; nothing need have leaked."""
     slow = [shape for shape, seconds in played.cost_s.items() if seconds >= LINE_S]
     grown = ["memory"] if played.grown_bytes > GROWTH else []
-    row.slow += len(slow + grown)
+    row.slow, row.heavy = len(slow), len(grown)
     row.shapes += [f"{shape} (too slow)" for shape in slow] + grown
 
 

@@ -25,7 +25,8 @@ class Row:
         altered: Of how many something came out changed that must survive.
         unseen: How many left no trace at all, so that nothing is known of them.
         control: How many leaked with the engine off; 0 = this sink could not have shown a leak.
-        slow: How many cost more time or memory than they may; of these nothing need have leaked.
+        slow: How many took more time than they may: a warning, for a busy machine is slow too.
+        heavy: 1 when the process grew by more memory than it may.
         shapes: What leaked or was altered.
     """
 
@@ -37,6 +38,7 @@ class Row:
     unseen: int = 0
     control: int = 0
     slow: int = 0
+    heavy: int = 0
     shapes: list[str] = field(default_factory=list)
 
 
@@ -79,19 +81,19 @@ class Result:
         if group in self.absent:
             return "absent"
         rows = self.of(group)
-        if any(row.leaked or row.altered for row in rows):
+        if any(row.leaked or row.altered or row.heavy for row in rows):
             return "found"
-        if any(row.slow for row in rows):
-            return "slow"
         failed = any(state.startswith("failed") for state in self.sinks.values())
         looked = sum(row.samples for row in rows) and sum(row.control for row in rows)
         unseen, missed = sum(row.unseen for row in rows), any(one.startswith(f"{group}/") for one in self.missed)
-        return "clean" if looked and not (failed or unseen or missed or self.rejected) else "unknown"
+        if not looked or failed or unseen or missed or self.rejected:
+            return "unknown"
+        return "slow" if any(row.slow for row in rows) else "clean"
 
     def overall(self) -> Verdict:
-        """Return what is known of everything; a run without classes is unknown, and one that took too long found."""
+        """Return what is known of everything; a run without classes is unknown, one that is slow is clean."""
         verdicts: set[Standing] = {self.verdict(group) for group in self.groups()} or {"unknown"}
-        return "found" if verdicts & {"found", "slow"} else "unknown" if "unknown" in verdicts else "clean"
+        return "found" if "found" in verdicts else "unknown" if "unknown" in verdicts else "clean"
 
     def doubts(self) -> list[str]:
         """Return why the pack as a whole proves nothing: sinks that could not run, controls that did not hold."""
@@ -115,7 +117,7 @@ class Result:
         """Say why a class is not clean: shapes and sinks, never a sample."""
         lines = [f"{group}: {self.verdict(group)} (seed {self.seed}, engine {self.engine})"]
         for row in self.of(group):
-            if row.leaked or row.altered or row.unseen or row.slow:
+            if row.leaked or row.altered or row.unseen or row.slow or row.heavy:
                 shown = ", ".join(row.shapes[:12]) + (" ..." if len(row.shapes) > 12 else "")
                 lines.append(
                     f"  {row.sink}: {row.samples} samples, {row.leaked} leaked, {row.altered} altered,"
