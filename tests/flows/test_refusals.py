@@ -15,7 +15,7 @@ import pytest
 
 from byokeep.broker.app import create_app as create_broker
 from byokeep.flows.authenticate import authenticate
-from tests.flows.test_hardening_callers import OPEN, filled, routes_of
+from tests.flows.test_hardening_callers import NOBODY, OPEN, filled, routes_of
 from tests.support.broker import Person
 from tests.support.vault import Vault
 from tests.support.web import REFUSED, Desk
@@ -43,7 +43,8 @@ async def ask(http: Any, route: str, who: Person | None, body: Any = None) -> tu
 
 @pytest.mark.req("R1.4-1", "S-OWASP-18")
 async def test_every_refusal_of_every_route_is_on_record_once(desk: Desk) -> None:
-    """All routes of web and broker, called by nobody, with an unknown token and by each role: one record a refusal."""
+    """All routes of web and broker, called by nobody, with an unknown token and by each role: one record a refusal, and
+    none on a chain of a client that does not exist, which is refused wherever it is named."""
     stand = desk.stand
     broker = create_broker(stand.app, partial(authenticate, stand.app))
     asked: dict[str, str] = {}
@@ -54,6 +55,7 @@ async def test_every_refusal_of_every_route_is_on_record_once(desk: Desk) -> Non
         for caller in CALLERS:
             who = desk.people[caller] if isinstance(caller, str) else caller
             status, code, request = await ask(http, route, who)
+            assert "{client_id}" not in route or status >= 400, (route, caller)  # no client is not an empty one
             if status in REFUSED:
                 asked[request] = f"{route} {caller} {code}"
                 refused[route] += status != 401
@@ -63,6 +65,7 @@ async def test_every_refusal_of_every_route_is_on_record_once(desk: Desk) -> Non
     assert {route for *_, route in routes if not refused[route]} <= OF_EVERYBODY
     assert desk.not_once_on_record(asked) == []
     assert len(asked) > 600
+    assert desk.sql("SELECT count(*) FROM byokeep.audit_head WHERE chain = '" + NOBODY + "'") == "0"
 
 
 @pytest.mark.req("R1.4-1")
@@ -120,3 +123,81 @@ async def test_what_one_person_may_not_do_alone_is_on_record(vault: Vault) -> No
         "nothing_to_confirm", "nothing_to_confirm", "same_person", "same_person",
     ]  # fmt: skip
     assert vault.desk.not_once_on_record() == []
+
+
+@pytest.mark.req("S-OWASP-23", "S-VAULT-7")
+async def test_another_clients_object_answers_like_none(desk: Desk) -> None:
+    """Every route with an id of somebody else's job, lease, permit, key or request, and with one that nobody has: the same
+    status and reply, to each role that is assigned to another client and to another machine of the same one."""
+    stand = desk.stand
+    theirs, own = await stand.client("openai"), await stand.client()
+    stand.account(theirs)
+    job = await stand.job(theirs)
+    lease = (await stand.lease(job))["lease_id"]
+    permit = (await stand.permit(lease))[1]["permit_id"]
+    done = await desk.onboard(theirs, desk.canary("anthropic"), "anthropic")
+    asked = await desk.call("POST", "/v1/switches/close", "operator", {"client_id": str(theirs), "reason": "a_test"})
+    assert asked[0] == 200, asked
+    wish = {"client_id": str(theirs), "reason": "a_test"}
+    request = (await desk.call("POST", "/v1/switches/open-requests", "operator", wish))[1]["id"]
+    real = {"client_id": str(theirs), "job_id": str(job), "lease_id": lease, "permit_id": permit, "ref_id": done["ref"],
+            "sop_id": done["sop"], "request_id": request}  # fmt: skip
+    broker = create_broker(stand.app, partial(authenticate, stand.app))
+    compared = 0
+    machines = {name: real[name] for name in ("job_id", "lease_id", "permit_id")}
+    callers = [(role, own, real) for role in ("operator", "approver", "auditor", "runner", "dispatcher", "custodian")]
+    callers += [(role, theirs, machines) for role in ("runner", "dispatcher", "custodian")]
+    for role, client, ids in callers:
+        who = stand.subject(role, "narrow", clients=(client,))
+        for api, http in ((desk.api, desk.http), (broker, stand.http)):
+            for route in sorted(routes_of(api)):
+                if any(part[1:-1] in ids for part in route.split("/")):
+                    answers = []
+                    for filling in (ids, dict.fromkeys(ids, NOBODY)):
+                        path = "/".join(filling.get(part[1:-1], part) for part in route.split("/"))
+                        answers.append(await answer(http, path, who))
+                    assert answers[0] == answers[1], (route, role)
+                    assert answers[0][0] >= 400, (route, role)
+                    compared += 1
+    assert compared > 200
+
+
+async def answer(http: Any, route: str, who: Person) -> tuple[int, dict[str, Any]]:
+    """One call with the body that most routes take; returns status and reply without what differs by itself."""
+    method, _, path = route.partition(" ")
+    for body in (None,) if method in ("GET", "DELETE") else BODIES:
+        headers = {"Authorization": f"Bearer {who.token}"}
+        async with http.request(method, "http://host" + filled(path), headers=headers, json=body) as reply:
+            said = json.loads(await reply.text() or "{}")
+            if said.get("code") != "bad_request":
+                break
+    return reply.status, {name: text for name, text in said.items() if name != "request_id"}
+
+
+# One of them fits each route's shape, so that the answer is about the object.
+BODIES: tuple[dict[str, Any], ...] = (
+    {}, {"reason": "a_test"}, {"reason": "Not A Code"}, {"outcome": "done"}, {"secret": "nothing", "version": 1},
+    {"version": 1, "effect": "publish", "platform": "x", "account": "acme", "lane": "api",
+     "idempotency_key": "a-strangers-key"},
+)  # fmt: skip
+
+
+@pytest.mark.req("R1.4-1")
+async def test_a_client_that_does_not_exist_is_refused_wherever_it_is_named(desk: Desk) -> None:
+    """In a query or a body, too, nobody's id is 404 to people of all clients, and begins no chain."""
+    named = {"client_id": NOBODY}
+    x = {"platform": "x"}
+    for method, path, who, body in (
+        ("GET", f"/v1/audit?client_id={NOBODY}", "auditor", None),
+        ("POST", "/v1/audit/export", "auditor", named),
+        ("POST", "/v1/switches/close", "operator", named | {"reason": "a_test"}),
+        ("POST", "/v1/switches/open-requests", "operator", named | {"reason": "a_test"}),
+        ("POST", "/v1/platforms/close", "operator", named | x | {"cause": "compromised"}),
+        ("POST", "/v1/platforms/canary-requests", "operator", named | x | {"reason": "a_test"}),
+        ("POST", "/v1/accounts/transfers", "operator",
+         named | {"login": "x", "account": "1", "reason": "a_test"}),
+        ("POST", "/v1/vault-incidents", "operator", named | {"cause": "artifact_store_exposure"}),
+    ):  # fmt: skip
+        status, reply = await desk.call(method, path, who, body)
+        assert (status, reply["code"]) == (404, "not_found"), (path, reply)
+    assert desk.sql("SELECT count(*) FROM byokeep.audit_head WHERE chain = '" + NOBODY + "'") == "0"

@@ -29,7 +29,7 @@ from byokeep.core.policy import DenyReason, GateInput, Verb, authorise, check_ef
 from byokeep.core.reenable import Ended
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
-from byokeep.flows.locate import client_of, remember
+from byokeep.flows.locate import client_for, remember
 from byokeep.flows.permission import permit
 from byokeep.flows.record import record_params
 from byokeep.flows.reenabling import ended
@@ -122,8 +122,7 @@ async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: Wish 
     await permit(app, actor, Verb.PERMIT)
     app.store_health.require()
     try:
-        client_id = await client_of(app, "lease", lease_id)
-        authorise(actor, Verb.PERMIT, client_id=client_id)
+        client_id = await client_for(app, actor, Verb.PERMIT, "lease", lease_id)
     except NotFound as refusal:
         await record_refusal(app, actor, EventName.PERMIT_ISSUED, refusal, client_id=None, object_id=lease_id)
         raise
@@ -275,9 +274,7 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
     """
     if outcome not in ("done", "failed"):
         raise Rejected("bad_outcome", next_step="Say done or failed.")
-    authorise(actor, Verb.PERMIT)
-    client_id = await client_of(app, "permit", permit_id)
-    authorise(actor, Verb.PERMIT, client_id=client_id)
+    client_id = await client_for(app, actor, Verb.PERMIT, "permit", permit_id)
     from_states = ["issued", "unknown"] if outcome == "done" else ["issued"]
     async with app.db.begin(client_id=client_id) as tx:
         row = await tx.one(_READ, client_id=client_id, id=permit_id)

@@ -26,6 +26,7 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.core.reenable import CanaryStarted, Cause, Jump, Reenable, next_state
 from byokeep.flows import doubted
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.locate import authorise_for
 from byokeep.flows.permission import absent, permit
 from byokeep.flows.reenabling import lose, state_of, step
 from byokeep.flows.refusal import record_refusal
@@ -112,7 +113,7 @@ async def _close(
 
 async def list_platforms(app: BrokerApp, actor: Actor, client_id: ClientId) -> tuple[list[Platform], list[OpenRequest]]:
     """Return the platforms that a client lost at some time, and the canaries that wait for an approver."""
-    authorise(actor, Verb.PLATFORM_READ, client_id=client_id)
+    await authorise_for(app, actor, Verb.PLATFORM_READ, client_id)
     async with app.db.begin(client_id=client_id) as tx:
         await tx.one(_CLIENT, client_id=client_id)
         return await tx.all(_LIST, client_id=client_id), await tx.all(_WAITING, client_id=client_id, platform=None)
@@ -132,7 +133,7 @@ async def request_canary(
         Rejected: ``unknown_platform``, ``no_way_back``, ``bad_reason``.
         NotFound: The client is not one of the actor's.
     """
-    authorise(actor, Verb.CANARY_REQUEST, client_id=client_id)
+    await authorise_for(app, actor, Verb.CANARY_REQUEST, client_id)
     _check_platform(platform)
     check_reason(reason, example="account_is_ours_again")
     async with app.db.begin(client_id=client_id) as tx:

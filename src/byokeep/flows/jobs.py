@@ -33,7 +33,7 @@ from byokeep.core.model import (
 )
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import App
-from byokeep.flows.locate import client_of, remember
+from byokeep.flows.locate import authorise_for, client_for, remember
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
 from byokeep.ports import Query, Row, Tx
@@ -177,8 +177,7 @@ async def read_job(app: App, actor: Actor, job_id: UUID) -> Job:
     Raises:
         NotFound: Not there, or not the actor's.
     """
-    client_id = await client_of(app, "job", job_id)
-    authorise(actor, Verb.JOB_READ, client_id=client_id)
+    client_id = await client_for(app, actor, Verb.JOB_READ, "job", job_id)
     async with app.db.begin(client_id=client_id) as tx:
         job = await tx.one(_READ, id=job_id, client_id=client_id)
     _own(actor, job)
@@ -192,7 +191,7 @@ async def list_jobs(app: App, actor: Actor, client_id: ClientId) -> list[Job]:
         Denied: ``not_permitted``.
         NotFound: The client is not one of the actor's.
     """
-    authorise(actor, Verb.JOB_READ, client_id=client_id)
+    await authorise_for(app, actor, Verb.JOB_READ, client_id)
     machine = actor.id if actor.roles & MACHINE_ROLES else None
     async with app.db.begin(client_id=client_id) as tx:
         return await tx.all(_NEWEST, client_id=client_id, machine=machine, limit=MAX_JOBS)
@@ -204,8 +203,7 @@ async def close_job(app: App, actor: Actor, job_id: UUID) -> Job:
     Raises:
         NotFound: Not there, or not the actor's.
     """
-    client_id = await client_of(app, "job", job_id)
-    authorise(actor, Verb.JOB_CLOSE, client_id=client_id)
+    client_id = await client_for(app, actor, Verb.JOB_CLOSE, "job", job_id)
     async with app.db.begin(client_id=client_id) as tx:
         _own(actor, await tx.one(_READ, id=job_id, client_id=client_id))
         closed = await tx.maybe(_CLOSE, id=job_id, client_id=client_id)
@@ -225,10 +223,9 @@ async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> N
         NotFound: Not there, or not the actor's.
         Rejected: ``bad_reason``.
     """
-    client_id = await client_of(app, "job", job_id)
-    authorise(actor, Verb.JOB_CLOSE, client_id=client_id)
     if not _REASON.match(reason):
         raise Rejected("bad_reason", next_step="Give a code like store_unreachable.")
+    client_id = await client_for(app, actor, Verb.JOB_CLOSE, "job", job_id)
     async with app.db.begin(client_id=client_id) as tx:
         _own(actor, await tx.one(_READ, id=job_id, client_id=client_id))
         await raise_alert(

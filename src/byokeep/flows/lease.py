@@ -23,10 +23,10 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError, Denied, NotFound, RateLimited
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import PLATFORMS, PROFILE, SEAL, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
-from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb, authorise
+from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb
 from byokeep.core.ref import Part, ProfileRef, SecretRef, parse
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.locate import client_of, remember
+from byokeep.flows.locate import client_for, remember
 from byokeep.flows.permission import permit
 from byokeep.flows.record import record_params
 from byokeep.flows.refusal import record_refusal
@@ -128,8 +128,7 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
     app.store_health.require()
     require_recording(app)
     try:
-        client_id = await client_of(app, "job", job_id)
-        authorise(actor, verb, client_id=client_id)
+        client_id = await client_for(app, actor, verb, "job", job_id)
     except NotFound as refusal:
         await record_refusal(app, actor, EventName.LEASE_ISSUED, refusal, client_id=None, object_id=job_id)
         raise
@@ -326,8 +325,8 @@ async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:
         Unavailable: The store does not serve, or it could not be checked; the holder stops when its life runs out.
     """
     try:
-        client_id = await client_of(app, "lease", lease_id)
-        authorise(actor, Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE, client_id=client_id)
+        verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
+        client_id = await client_for(app, actor, verb, "lease", lease_id)
         asked = {"client_id": client_id, "lease_id": lease_id, "scopes": client_scopes(client_id),
                  "installation_id": app.installation_id}  # fmt: skip
         rows = await app.db.read(_HEARTBEAT, asked, client_id=client_id)

@@ -2,8 +2,8 @@
 
 Rules
 - The answer never changes for an id, so it is remembered; what may change is never remembered here.
-- It grants nothing: whoever asks is authorised for that client afterwards, and an id of another client answers
-  like an id that does not exist (S-VAULT-7).
+- Whoever asks is authorised for the verb before the id is looked up and for its client afterwards, so that an id of
+  another client answers like an id that does not exist, to every role (S-VAULT-7).
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from typing import Final, Literal
 from uuid import UUID
 
 from byokeep.core.errors import NotFound
-from byokeep.core.model import ClientId
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import App
 from byokeep.ports import Query
 
-Kind = Literal["job", "lease", "permit"]
+Kind = Literal["client", "job", "lease", "permit"]
 _MAX: Final = 20_000  # ids remembered by one process
 _known: OrderedDict[UUID, ClientId] = OrderedDict()
 _QUERIES: Final = {
     kind: Query(f"auth_client_of_{kind}", lambda row: ClientId(row["client_id"])) for kind in ("job", "lease", "permit")
-}
+} | {"client": Query("client_get", lambda row: ClientId(row["id"]))}
 
 
 def remember(object_id: UUID, client_id: ClientId) -> None:
@@ -32,12 +33,32 @@ def remember(object_id: UUID, client_id: ClientId) -> None:
         _known.popitem(last=False)
 
 
-async def client_of(app: App, kind: Kind, object_id: UUID) -> ClientId:
-    """Return the client an object belongs to.
+async def authorise_for(app: App, actor: Actor, verb: Verb, client_id: UUID) -> None:
+    """Let a verb pass for a client that there is; who is assigned to all clients may name one that there is not.
 
     Raises:
-        NotFound: ``not_found``.
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``: no such client, or not the actor's.
     """
+    authorise(actor, verb, client_id=client_id)
+    if actor.clients is None:
+        await _client_of(app, "client", client_id)
+
+
+async def client_for(app: App, actor: Actor, verb: Verb, kind: Kind, object_id: UUID) -> ClientId:
+    """Return the client an object belongs to, if the actor may do ``verb`` there.
+
+    Raises:
+        Denied: ``not_permitted``, whether there is such an object or not.
+        NotFound: ``not_found``; another client's object is none either.
+    """
+    authorise(actor, verb)
+    client_id = await _client_of(app, kind, object_id)
+    authorise(actor, verb, client_id=client_id)
+    return client_id
+
+
+async def _client_of(app: App, kind: Kind, object_id: UUID) -> ClientId:
     if (known := _known.get(object_id)) is not None:
         return known
     found = await app.db.read(_QUERIES[kind], {"id": object_id}, every_client=True)

@@ -19,6 +19,7 @@ from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import App
+from byokeep.flows.locate import authorise_for
 from byokeep.flows.refusal import raise_alert, record_refusal
 from byokeep.ports import Query
 
@@ -34,10 +35,13 @@ async def permit(app: App, actor: Actor, verb: Verb, *, client_id: UUID | None =
 
     Raises:
         Denied: ``not_permitted``.
-        NotFound: ``not_found``, for a client that is not the actor's.
+        NotFound: ``not_found``, for a client that is not the actor's or that does not exist.
     """
     try:
-        authorise(actor, verb, client_id=client_id)
+        if client_id is None:
+            authorise(actor, verb)
+        else:
+            await authorise_for(app, actor, verb, client_id)
     except Denied as error:
         await refuse(app, actor, verb, error, object_id=client_id)
         raise

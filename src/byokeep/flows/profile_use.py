@@ -21,13 +21,13 @@ from byokeep.core.artifact import ArtifactKey, StoredArtifact
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected
 from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId, Environment
-from byokeep.core.policy import DenyReason, Verb, authorise
+from byokeep.core.policy import DenyReason, Verb
 from byokeep.core.profile import Purpose, State
 from byokeep.flows import profile_book as book
 from byokeep.flows import profiles
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
-from byokeep.flows.locate import client_of
+from byokeep.flows.locate import client_for
 from byokeep.flows.profiles import Generation, Opening, Profile
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import browser_scopes, hold_open, require_open
@@ -214,10 +214,7 @@ async def whose(app: BrokerApp, actor: Actor, job_id: UUID) -> ClientId:
         Denied: ``not_permitted``.
         NotFound: ``not_found``.
     """
-    authorise(actor, Verb.LEASE_USE)
-    client_id = await client_of(app, "job", job_id)
-    authorise(actor, Verb.LEASE_USE, client_id=client_id)
-    return client_id
+    return await client_for(app, actor, Verb.LEASE_USE, "job", job_id)
 
 
 def asked(

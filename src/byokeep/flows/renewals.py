@@ -16,10 +16,10 @@ from uuid import UUID
 from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import PLATFORMS, Actor
-from byokeep.core.policy import DenyReason, Verb, authorise
+from byokeep.core.policy import DenyReason, Verb
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
-from byokeep.flows.locate import client_of
+from byokeep.flows.locate import client_for
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
 from byokeep.ports import Query
 
@@ -39,11 +39,10 @@ async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, v
         NotFound: No such job or account for this runner.
         Denied: ``job_not_open``, ``not_declared``, ``grant_not_live``, ``client_not_active``, ``switch_closed``, ...
     """
-    client_id = await client_of(app, "job", job_id)
-    authorise(actor, Verb.LEASE_USE, client_id=client_id)
     platform, _, account = secret.partition("/")
     if platform not in PLATFORMS or not account:
         raise Rejected("bad_secret_name", next_step="Name a platform and an account, like x/acme.")
+    client_id = await client_for(app, actor, Verb.LEASE_USE, "job", job_id)
     scopes = client_scopes(client_id)
     async with app.db.begin(client_id=client_id) as tx:
         await hold_open(tx, scopes)

@@ -24,6 +24,7 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import MACHINE_ROLES, PLATFORMS, Actor, ClientId, EffectKind, Lane
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.locate import authorise_for
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Row
 
@@ -116,7 +117,7 @@ async def schedule(app: BrokerApp, actor: Actor, plan: Plan) -> Announced:
 
 async def list_scheduled(app: BrokerApp, actor: Actor, client_id: ClientId) -> list[Announced]:
     """Return what a client has announced, what is to come first; to a dispatcher what it announced itself."""
-    authorise(actor, Verb.EFFECT_LIST, client_id=client_id)
+    await authorise_for(app, actor, Verb.EFFECT_LIST, client_id)
     machine = actor.id if actor.roles & MACHINE_ROLES else None
     async with app.db.begin(client_id=client_id) as tx:
         return await tx.all(_LIST, client_id=client_id, machine=machine, limit=MAX_LISTED)
@@ -130,7 +131,7 @@ async def requeue(app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: 
         Conflict: ``already_done``, ``effect_cancelled``.
         Rejected: ``bad_due_at``.
     """
-    authorise(actor, Verb.EFFECT_MOVE, client_id=client_id)
+    await authorise_for(app, actor, Verb.EFFECT_MOVE, client_id)
     return await _by_person(app, actor, client_id, effect_id, due_at)
 
 
@@ -141,7 +142,7 @@ async def cancel(app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: U
         NotFound: No such announcement for this actor.
         Conflict: ``already_done``, ``effect_cancelled``.
     """
-    authorise(actor, Verb.EFFECT_MOVE, client_id=client_id)
+    await authorise_for(app, actor, Verb.EFFECT_MOVE, client_id)
     return await _by_person(app, actor, client_id, effect_id, None)
 
 
