@@ -127,8 +127,8 @@ async def test_what_one_person_may_not_do_alone_is_on_record(vault: Vault) -> No
 
 @pytest.mark.req("S-OWASP-23", "S-VAULT-7")
 async def test_another_clients_object_answers_like_none(desk: Desk) -> None:
-    """Every route with an id of somebody else's job, lease, permit, key or request, and with one that nobody has: the same
-    status and reply, to each role that is assigned to another client and to another machine of the same one."""
+    """Every route with an id of somebody else's job, lease, permit, key or request, and with one that nobody has: the
+    same status and reply, to each role that is assigned to another client and to another machine of the same one."""
     stand = desk.stand
     theirs, own = await stand.client("openai"), await stand.client()
     stand.account(theirs)
@@ -176,7 +176,8 @@ async def answer(http: Any, route: str, who: Person) -> tuple[int, dict[str, Any
 
 # One of them fits each route's shape, so that the answer is about the object.
 BODIES: tuple[dict[str, Any], ...] = (
-    {}, {"reason": "a_test"}, {"reason": "Not A Code"}, {"outcome": "done"}, {"secret": "nothing", "version": 1},
+    {}, {"reason": "a_test"}, {"reason": "Not A Code"}, {"outcome": "done"}, {"secret": "x/acme", "version": 1},
+    {"logins": 1, "reads": {}},
     {"version": 1, "effect": "publish", "platform": "x", "account": "acme", "lane": "api",
      "idempotency_key": "a-strangers-key"},
 )  # fmt: skip

@@ -22,10 +22,10 @@ from uuid import UUID
 from byokeep.core.errors import Denied, NotFound, Rejected
 from byokeep.core.events import EventName
 from byokeep.core.model import Actor, Role
-from byokeep.core.policy import Verb, authorise
+from byokeep.core.policy import Verb
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.explain import VALUE, Finding, Known, LeaseRow, Request, as_uuid, explain
-from byokeep.flows.locate import client_of
+from byokeep.flows.locate import client_for
 from byokeep.flows.refusal import record_refusal
 from byokeep.ports import Query
 
@@ -52,8 +52,8 @@ async def tell(app: BrokerApp, actor: Actor, lease_id: UUID, logins: int, reads:
     if any(not 0 <= count <= MOST for count in (logins, *reads.values())) or len(reads) > 32:
         raise Rejected("bad_count", next_step=f"Counts from 0 to {MOST}.", maximum=MOST)
     try:
-        client_id = await client_of(app, "lease", lease_id)
-        authorise(actor, Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE, client_id=client_id)
+        verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
+        client_id = await client_for(app, actor, verb, "lease", lease_id)
     except Denied as refusal:
         await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=None, object_id=lease_id)
         raise
