@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,14 @@ def loaded(module: str, missing: tuple[str, ...]) -> subprocess.CompletedProcess
         [sys.executable, "-c", LOADED, module, ",".join(missing)], env={"PYTHONPATH": source}, capture_output=True,
         text=True, check=False,
     )  # fmt: skip
+
+
+def test_nobody_is_told_to_install_a_package_that_is_not_published() -> None:
+    """Documents and errors name a checkout: under our name alone somebody else may publish something."""
+    root = Path(byokeep.__file__).parents[2]
+    files = [root / "README.md", *(root / "docs").glob("*.md"), *(root / "src").rglob("*.py")]
+    told = re.compile(r"pip3? install[^\n]{0,20}(?<![/\w])byokeep\b|[Ii]nstall[^\n]{0,20}(?<![/\w])byokeep\[")
+    assert [str(file) for file in files if told.search(file.read_text())] == []
 
 
 def test_the_base_install_is_the_client_alone() -> None:

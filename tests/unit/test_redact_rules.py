@@ -88,6 +88,39 @@ def test_clean_lines_survive(redactor: Redactor) -> None:
     assert [line for line in lines if redactor.data(line) != line] == []
 
 
+SK = [
+    "sk-<b62:48>", "sk-<b62:20>T3BlbkFJ<b62:20>", "sk-<b62:18>", "sk-<lower:32>", "sk-a<hex:31>", "sk-<id:40>",
+    "SK-<upper:40>", "sk-proj-<id:8>", "sk-proj-<id:74>T3BlbkFJ<id:74>", "SK-PROJ-<upper:40>",
+    "sk-svcacct-<lower:8>", "sk-service-<lower:8>", "sk-admin-<id:8>", "sk-None-<b62:8>",
+    "sk-ant-api03-<id:93>AA", "sk-ant-admin01-<id:9>", "sk-ant-oat01-<id:9>", "sk-ant-sid01-<id:9>",
+    "sk-ant-x-<id:9>", "sk-or-v1-<hex:64>", "sk-or-v2-<hex:9>", "sk_live_<b62:24>", "sk_test_<b62:24>",
+    "rk_live_<b62:24>", "SK_LIVE_<upper:24>", "sk_V2_hgu_k<b62:10>_<b62:32>", "sk_a<hex:47>", "sk_<b62:20>",
+]  # fmt: skip
+SK_IN = [
+    "{}", "key {} used", '{{"k":"{}"}}', "b'{}'", "https://api.example.org/v1?k={}&n=1", "a%20{}", "a\\n{}",
+    "x\\u0020{}", "({})", "-k={}", "k:{},",
+]  # fmt: skip
+
+
+@pytest.mark.req("R8.3-1")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_keys_that_begin_with_sk_are_masked_by_their_own_rules(engine: Engine) -> None:
+    """With no other rule to help, whole keys of every kind go, short and long, in capitals, in every surrounding."""
+    own = tuple(rule for rule in RULES.rules if rule.name in ("sk-family", "sk", "sk-underscore"))
+    redactor = Redactor(Rules(RULES.version, own, RULES.allows, RULES._secret, RULES._public), engine=engine)
+    survived = set()
+    for shape in SK:
+        for seed in range(5):
+            key = filled(shape, seed)
+            for place in SK_IN:
+                data = place.format(key).encode()
+                found = [(span.start, span.end) for span in redactor.find(data)]
+                start = data.index(key.encode())
+                if not _covered(found, [(start, start + len(key))], len(data)):
+                    survived.add(shape)
+    assert not survived
+
+
 def _signed_formats() -> list[Path]:
     names = ["audit/good.jsonl", "audit/whole-log.jsonl", "checkpoint/checkpoint", "checkpoint/epochs.jsonl"]
     names += ["checkpoint/proof.json", "checkpoint/keys.txt", "evidence/complete.json", "evidence/keys.txt"]

