@@ -108,14 +108,14 @@ async def test_a_token_is_good_only_while_everything_about_it_is(stand: Stand) -
 async def test_a_body_has_one_meaning(stand: Stand, raw: bytes) -> None:
     """Anything but one strict JSON object of known fields is refused without being shown, and changes nothing."""
     status, reply = await stand.call("POST", "/v1/switches/close", "operator", raw=raw)
-    assert status == 422
+    assert status == (413 if len(raw) > body.MAX_BODY else 422)
     assert len(json.dumps(reply)) < 600
     assert stand.db.sql("SELECT count(*) FROM byokeep.switch WHERE closed") == "0"
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     good = b'{"reason": "drill"}'
-    assert (await stand.call("POST", "/v1/switches/close", "operator", raw=good, headers=headers))[0] == 422
+    assert (await stand.call("POST", "/v1/switches/close", "operator", raw=good, headers=headers))[0] == 415
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert (await stand.call("POST", "/v1/switches/close", "operator", raw=good, headers=headers))[0] == 422
+    assert (await stand.call("POST", "/v1/switches/close", "operator", raw=good, headers=headers))[0] == 415
 
 
 @pytest.mark.req("R4.1-5")
@@ -143,6 +143,46 @@ async def test_an_id_has_one_spelling(stand: Stand) -> None:
 
 
 @pytest.mark.req("S-ASVS-39")
+@pytest.mark.req("R4.1-5")
+async def test_a_path_has_one_spelling(stand: Stand) -> None:
+    """No encoded separator, backslash, parameter, empty or dot segment is taken for the path that it resembles."""
+    from yarl import URL
+
+    job = await stand.job(await stand.client("openai"))
+    headers = {"Authorization": f"Bearer {stand.people['runner'].token}"}
+    for path in (
+        f"/v1%2fjobs/{job}", f"/v1/jobs%2F{job}", f"/v1%2Fjobs%2f{job}", f"/%2fv1/jobs/{job}", f"//v1/jobs/{job}",
+        f"/v1//jobs/{job}", f"/v1/./jobs/{job}", f"/v1/x/../jobs/{job}", f"/v1/%2e/jobs/{job}", f"/v1/x/%2E%2e/jobs/{job}",
+        f"/v1/jobs%5c{job}", f"/v1\\jobs/{job}", f"/v1;a=b/jobs/{job}", f"/v1/jobs;/{job}", f"/v1/%6aobs/{job}",
+    ):  # fmt: skip
+        async with stand.http.get(URL(f"http://broker{path}", encoded=True), headers=headers) as reply:
+            assert reply.status in (400, 404), path
+            assert (await reply.json(content_type=None))["code"] == "not_found", path
+    async with stand.http.post(URL("http://broker/v1/switches%2fclose", encoded=True), headers=headers) as reply:
+        assert reply.status == 404
+    assert (await stand.call("GET", f"/v1/jobs/{job}", "runner"))[0] == 200
+
+
+async def test_a_refusal_of_the_protocol_is_itself(stand: Stand) -> None:
+    """405 names what is allowed; a body too large is 413, one of another kind or encoding 415, on either way in."""
+    headers = {"Authorization": f"Bearer {stand.people['operator'].token}"}
+    for method, path, allowed in (
+        ("DELETE", "/v1/switches", "GET"), ("GET", "/v1/switches/close", "POST"), ("PUT", f"/v1/jobs/{uuid4()}", "GET"),
+        ("GET", f"/v1/jobs/{uuid4()}/leases", "POST"),
+    ):  # fmt: skip
+        async with stand.http.request(method, "http://broker" + path, headers=headers) as reply:
+            assert (reply.status, reply.headers["Allow"]) == (405, allowed), path
+            assert (await reply.json(content_type=None))["code"] == "method_not_allowed"
+    large = b'{"reason": "' + b"a" * 20_000 + b'"}'
+    for path, who in (("/v1/switches/close", "operator"), (f"/v1/permits/{uuid4()}/close", "runner")):
+        for raw, more, status, code in (
+            (large, {}, 413, "body_too_large"), (b"a=b", {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
+            (b"{}", {"Content-Type": "application/json", "Content-Encoding": "gzip"}, 415, "content_encoding"),
+        ):  # fmt: skip
+            answered, reply = await stand.call("POST", path, who, raw=raw, headers=more)
+            assert (answered, reply["status"], reply["code"]) == (status, status, code), path
+
+
 async def test_what_breaks_inside_shows_nothing_outside(stand: Stand) -> None:
     """An exception in a flow becomes internal_error with a request id; its text is in no reply and no log line."""
     canary = "sk-canary-" + secrets.token_hex(8)

@@ -42,8 +42,8 @@ _OK: Final = 200
 FIRST_PAUSE_S: Final = 0.05
 LAST_PAUSE_S: Final = 1.0
 _BY_STATUS: Final[dict[int, type[ByokeepError]]] = {
-    400: Rejected, 401: Unauthenticated, 403: Denied, 404: NotFound, 405: Rejected, 409: Conflict, 422: Rejected,
-    429: RateLimited,
+    400: Rejected, 401: Unauthenticated, 403: Denied, 404: NotFound, 405: Rejected, 409: Conflict, 413: Rejected,
+    415: Rejected, 422: Rejected, 429: RateLimited,
 }  # fmt: skip
 _FIELDS: Final = ("permit", "provider", "retry_after_s", "field", "epoch", "scope", "max_s", "request_id", "since",
                   "incident", "job")  # fmt: skip

@@ -10,6 +10,7 @@ Rules
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import suppress
 from typing import Any, Final
@@ -19,6 +20,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from byokeep.core.bucket import Buckets
+from byokeep.core.errors import NotFound
 from byokeep.http.body import canonical_id
 from byokeep.http.problems import INTERNAL, problem
 from byokeep.telemetry.log import get_log
@@ -26,6 +28,10 @@ from byokeep.telemetry.log import get_log
 REFUSED_AT_ONCE: Final = 1200  # lines of refused requests in a burst
 REFUSED_PER_MINUTE: Final = 300  # and as many go on being written in a flood
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# What somebody may take for a separator or a step where nobody here does: one path, one spelling (R4.1-5).
+_ODD_PATH: Final = re.compile(
+    rb"%(?:2[d-fD-F]|5[cCfF]|3[bB]|[46][1-9a-fA-F]|[57][0-9aA]|3[0-9]|00)|[\\;]|//|/\.{1,2}(?:/|\Z)"
+)
 _HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"server", b"byokeep"),  # or the HTTP server puts its own name
@@ -73,7 +79,10 @@ class Guard:
 
         error = ""
         try:
-            await self._app(scope, receive, guarded)
+            if _ODD_PATH.search(scope.get("raw_path", b"").partition(b"?")[0] or scope["path"].encode()):
+                await problem(NotFound("not_found"), request_id)(scope, receive, guarded)
+            else:
+                await self._app(scope, receive, guarded)
         except Exception as failure:
             error = type(failure).__name__
             if status == 0:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from fastapi import FastAPI
@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from byokeep.core.errors import (
     KINDS,
@@ -27,6 +28,7 @@ from byokeep.http.body import canonical_id
 MEDIA_TYPE: Final = "application/problem+json"
 _TAKEN: Final = frozenset({"type", "title", "status", "code", "request_id", "next_step"})
 Recorder = Callable[..., Awaitable[None]]  # byokeep.flows.permission.record_refused_call, of one process
+_STATUS: Final = {"body_too_large": 413, "unsupported_media_type": 415, "content_encoding": 415}
 INTERNAL: Final = Unavailable("internal_error", next_step="Nothing was released. Tell us the request id.")
 
 
@@ -50,7 +52,7 @@ def problem(error: ByokeepError, about: UUID, *, status: int | None = None) -> R
         status: Another HTTP status than the class's.
     """
     name = next((name for name, kind in KINDS.items() if isinstance(error, kind)), "error")
-    status = status or error.http_status
+    status = status or _STATUS.get(error.code, error.http_status)
     document: dict[str, object] = {
         "type": f"urn:byokeep:problem:{name}",
         "title": name.replace("_", " "),
@@ -104,7 +106,22 @@ async def _framework(request: Request, error: Exception) -> Response:
     codes = {405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
     refusal = Rejected(codes.get(status, "bad_request"))
     request.scope.setdefault("state", {})["code"] = refusal.code
-    return problem(refusal, request_id(request), status=status)
+    reply = problem(refusal, request_id(request), status=status)
+    if status == 405:
+        reply.headers["Allow"] = ", ".join(sorted(_methods(request.app.routes, request.scope["path"])))
+    return reply
+
+
+def _methods(routes: Iterable[Any], path: str) -> set[str]:
+    """What the routes of a path allow; the framework tells of the first one alone."""
+    found: set[str] = set()
+    for route in routes:
+        inner = getattr(getattr(route, "original_router", route), "routes", None)
+        if inner is not None:
+            found |= _methods(inner, path)
+        elif isinstance(route, Route) and route.path_regex.match(path):
+            found |= route.methods or set()
+    return found
 
 
 async def _validation(request: Request, _error: Exception) -> Response:
