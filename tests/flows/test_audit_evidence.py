@@ -3,17 +3,22 @@
 # ruff: noqa: S608 - statements are put together from made-up values
 from __future__ import annotations
 
+import json
+import os
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.adapters.postgres import trip
 from byokeep.client.verify import read_keys, verify_evidence
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, Role
-from byokeep.flows.audit import public_keys
+from byokeep.flows.audit import checkpoint, public_keys
 from byokeep.flows.evidence import sign_evidence
 from tests.support.audit_broker import Broker, audit_broker
 from tests.support.postgres import FreshDatabase
@@ -158,3 +163,68 @@ async def test_a_signer_that_is_down_gives_no_evidence(run: Run) -> None:
         await sign_evidence(run.broker.app, run.operator, run.sop)
     run.broker.signer.down = False
     assert await sign_evidence(run.broker.app, run.operator, run.sop)
+
+
+async def grow(run: Run, count: int) -> None:
+    """So many later records of the client. They are not even whole: whoever reads one finds a broken chain."""
+    await run.broker.tamper(
+        "INSERT INTO byokeep.audit_record (chain, seq, at, event, actor_id, object_id, request_id, outcome, writer,"
+        f" payload, hash) SELECT h.chain, h.seq + n, clock_timestamp(), 'lease.issued', '{OPERATOR}', '{run.ref}',"
+        f" '{OPERATOR}', 'ok', 'byokeep_broker', convert_to('{{}}', 'UTF8'), sha256(int8send(n))"
+        f" FROM byokeep.audit_head h, generate_series(1, {count}) n WHERE h.chain = '{run.client}';"
+        f"UPDATE byokeep.audit_head SET seq = seq + {count}, hash = sha256(int8send({count}))"
+        f" WHERE chain = '{run.client}'; ANALYZE byokeep.audit_record"
+    )
+
+
+@pytest.mark.req("S-TLOG-9")
+async def test_a_bundle_ends_at_the_first_checkpoint_that_covers_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 100 and with 20,000 later records of the client: the same bytes, the same rows read, and none of them."""
+    await run.make()
+    await checkpoint(run.broker.app)
+    read: list[int] = []
+    rows = trip._rows
+
+    def counted(*args: Any) -> trip.Rows:
+        found = rows(*args)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(trip, "_rows", counted)
+    bundles, work = set(), set()
+    for count in (100, int(os.environ.get("EVIDENCE_RECORDS", "20000"))):
+        await grow(run, count)
+        read.clear()
+        bundles.add(await sign_evidence(run.broker.app, run.operator, run.sop))
+        work.add(sum(read))
+    assert len(bundles) == len(work) == 1
+    assert work.pop() < 30
+    assert b"lease.issued" not in b64decode(json.loads(bundles.pop())["payload"])
+
+
+async def test_items_far_apart_come_in_pieces_of_their_own(run: Run, tmp_path: Path) -> None:
+    """The write of a key that is verified much later: what lies between is neither carried nor needed."""
+    await run.make()
+    app = run.broker.app
+    await checkpoint(app)
+    for _ in range(40):
+        await run.broker.record(run.client, EventName.JOB_OPENED, object_id=run.job)
+    verified = {}
+    facts: dict[str, dict[str, str | int]] = {
+        "verify_seq": {"job": str(run.job), "endpoint": "openai.models", "http_status": 200},
+        "leak_seq": {"lines": 12, "spans": 3, "found": 0}, "done_seq": {"job": str(run.job)},
+    }  # fmt: skip
+    for column, (role, event) in list(STEPS.items())[1:]:
+        verified[column] = await run.broker.record(
+            run.client, event, role=role, object_id=run.ref, outcome=Outcome.OK, provider="openai", version=1,
+            sop=str(run.sop), **facts[column],
+        )  # fmt: skip
+    changed = ", ".join(f"{name} = {seq}" for name, seq in verified.items())
+    await run.broker.sql(f"UPDATE byokeep.sop_run SET {changed} WHERE id = '{run.sop}'")
+    bundle = await sign_evidence(app, run.operator, run.sop)
+    said = json.loads(b64decode(json.loads(bundle)["payload"]))["predicate"]
+    assert [len(piece["records"]) for piece in said["pieces"]] == [4, 4]
+    path, keys_path = tmp_path / "bundle.json", tmp_path / "keys.txt"
+    path.write_bytes(bundle)
+    keys_path.write_text(str(await public_keys(app)))
+    assert verify_evidence(path, read_keys(keys_path)).complete

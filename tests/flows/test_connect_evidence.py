@@ -36,7 +36,8 @@ async def signed(office: Office, sop: str) -> bytes:
 def records_of(bundle: bytes) -> dict[str, dict[str, Any]]:
     """The records in a bundle, by event; the last of each."""
     statement = json.loads(base64.b64decode(json.loads(bundle)["payload"]))
-    lines = [parse_line(line.encode()) for line in statement["predicate"]["records"]]
+    pieces = statement["predicate"]["pieces"]
+    lines = [parse_line(line.encode()) for piece in pieces for line in piece["records"]]
     said = [{**json.loads(line.payload), "at": line.at_us / 1e6} for line in lines]
     return {record["event"]: record for record in said}
 

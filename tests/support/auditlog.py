@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
 from byokeep.core import evidence
 from byokeep.core.audit import GENESIS, ChainHead, Record, canonical_payload, chain_hash, empty, export_line
+from byokeep.core.canonical import canonical_json, parse_canonical
 from byokeep.core.epoch import Inclusion, LogState, SignedEpoch, heads_data, include, replay
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.keys import PublicKeys
@@ -125,8 +127,11 @@ class MemoryLog:
         inclusion = self.inclusion(chain)
         return client_proof_data(self.origin, self.lines(chain)[: inclusion.head.seq], inclusion)
 
-    def onboard(self, client: UUID, *, version: int = 1) -> evidence.Onboarding:
-        """Append the records of an onboarding and return what they are about."""
+    def onboard(self, client: UUID, *, version: int = 1, pause: int = 0) -> evidence.Onboarding:
+        """Append the records of an onboarding and return what they are about.
+
+        ``pause`` = a checkpoint after the write, and so many other records before the rest.
+        """
         common: dict[str, str | int] = {"provider": "openai", "version": version, "sop": str(SOP)}
         path = f"kv/clients/{client}/providers/openai"
         told: list[tuple[str, EventName, dict[str, str | int]]] = [
@@ -136,8 +141,13 @@ class MemoryLog:
             (evidence.LEAK_CHECK, EventName.KEY_LEAK_CHECKED, {"lines": 42, "spans": 7, "found": 0}),
             (evidence.DONE, EventName.KEY_ONBOARDED, {"path": path}),
         ]  # fmt: skip
-        items = {item: self.append(client, event, {**common, **fields}, object_id=REF).seq
-                 for item, event, fields in told}  # fmt: skip
+        items = {}
+        for item, event, fields in told:
+            items[item] = self.append(client, event, {**common, **fields}, object_id=REF).seq
+            if pause and item == evidence.WRITE:
+                self.checkpoint()
+                for _ in range(pause):
+                    self.append(client, EventName.JOB_OPENED)
         return evidence.Onboarding(
             origin=self.origin, sop=SOP, client=client, provider=Provider.OPENAI, ref=REF, version=version, items=items
         )
@@ -149,13 +159,40 @@ class MemoryLog:
         before = ChainHead(about.client, start, records[start - 1].hash) if start else empty(about.client)
         inclusion = self.inclusion(about.client)
         lines = self.lines(about.client)[start : inclusion.head.seq]
-        payload = evidence.statement(about, before=before, lines=lines, inclusion=inclusion)
-        return self.seal(payload)
+        piece = evidence.Piece(before=before, lines=lines, inclusion=inclusion)
+        return self.seal(first_version(evidence.statement(about, [piece])))
+
+    def pieces(self, about: evidence.Onboarding) -> bytes:
+        """The statement as version 2 carries it: each item with its chain up to the first checkpoint that covers it."""
+        pieces: list[evidence.Piece] = []
+        for seq in sorted(about.items.values()):
+            if pieces and seq <= pieces[-1].inclusion.head.seq:
+                continue
+            state = LogState()
+            for epoch in self.epochs:
+                state = replay(state, epoch, origin=self.origin, keys=self.keys.log)
+                if about.client in state.heads and state.heads[about.client].seq >= seq:
+                    break
+            inclusion = include(state, about.client, note=epoch.note)
+            records = self.chains[about.client]
+            before = ChainHead(about.client, seq - 1, records[seq - 2].hash) if seq > 1 else empty(about.client)
+            lines = self.lines(about.client)[seq - 1 : inclusion.head.seq]
+            pieces.append(evidence.Piece(before=before, lines=lines, inclusion=inclusion))
+        return evidence.statement(about, pieces)
 
     def seal(self, payload: bytes) -> bytes:
         """Put a statement into a signed envelope."""
         signature, key_id = self.signer.sign_now("evidence", evidence.pae(payload))
         return evidence.envelope(payload, signature=signature, key_id=key_id)
+
+
+def first_version(statement: bytes) -> bytes:
+    """The same statement as version 1 spelled it: one piece, its members beside the others."""
+    said: Any = parse_canonical(statement)
+    (piece,) = said["predicate"].pop("pieces")
+    said["predicate"] |= piece | {"v": 1}
+    said["predicateType"] = said["predicateType"].replace("/v2", "/v1")
+    return canonical_json(said)
 
 
 def sample_log() -> MemoryLog:

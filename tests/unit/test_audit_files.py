@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from byokeep.adapters.files import checkpoints
 from byokeep.adapters.files.append import AppendOnlyFile, write_whole
 from byokeep.adapters.files.checkpoints import COPY, EPOCHS, NEWEST, CheckpointDirectory
 from byokeep.adapters.files.reserve import DiskReserve
@@ -18,7 +19,7 @@ from byokeep.client.verify import verify_export
 from byokeep.core.epoch import LogState, heads_data
 from byokeep.core.errors import Integrity, Unavailable
 from byokeep.core.events import EventName
-from tests.support.auditlog import ALICE, MemoryLog, sample_log
+from tests.support.auditlog import ALICE, BOB, MemoryLog, sample_log
 
 # A process that may write no file beyond a size: the kernel takes part of a write, then refuses, as a full disk does.
 SMALL_DISK = """
@@ -269,3 +270,69 @@ def test_a_reserve_does_not_follow_a_link(tmp_path: Path) -> None:
         reserve.hold()
     reserve.release()
     assert target.read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("rebased", [0, 9])
+async def test_the_first_epoch_over_a_record_is_found_without_reading_them_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rebased: int
+) -> None:
+    """For each record of a long log it is the one a replay from the start finds, and few epochs are read for it."""
+    monkeypatch.setattr(checkpoints, "MARK_EVERY", 4)
+    log = MemoryLog()
+    states: list[LogState] = []
+    directory = CheckpointDirectory(tmp_path / "checkpoints", origin=log.origin)
+    try:
+        for number in range(30):
+            for _ in range(number % 3):
+                log.append(ALICE, EventName.JOB_OPENED)
+            anew = "checkpoint_mismatch" if number and number == rebased else ""
+            if anew:
+                del log.chains[ALICE][5:]
+            await directory.publish(log.checkpoint(rebased=anew))
+            states.append(log.state)
+        read: list[int] = []
+        lines = AppendOnlyFile.lines
+
+        def counted(file: AppendOnlyFile, start: int = 0) -> Iterator[bytes]:
+            for line in lines(file, start):
+                read.append(1)
+                yield line
+
+        monkeypatch.setattr(AppendOnlyFile, "lines", counted)
+        for seq in range(1, len(log.chains[ALICE]) + 1):
+            read.clear()
+            found = await directory.covering(ALICE, seq)
+            assert found is not None
+            after = states[rebased:]
+            assert found[0] == next(s for s in after if ALICE in s.heads and s.heads[ALICE].seq >= seq)
+            assert found[1] == log.epochs[found[0].size - 1].note
+            assert len(read) <= 5
+        assert await directory.covering(ALICE, len(log.chains[ALICE]) + 1) is None
+        assert await directory.covering(BOB, 1) is None
+    finally:
+        directory.close()
+
+
+async def test_the_newest_is_read_from_the_ends_of_the_files(directory: CheckpointDirectory) -> None:
+    """The last epoch, and the head of each chain among the last records copied; of empty files nothing."""
+    assert await directory.newest() == (None, [])
+    log = sample_log()
+    for epoch in log.epochs:
+        await directory.publish(epoch)
+    await directory.copy_append(log.all_lines())
+    epoch, heads = await directory.newest()
+    assert epoch == log.epochs[-1]
+    assert {head.chain: head for head in heads} == {chain: log.head(chain) for chain in log.chains}
+
+
+@pytest.mark.parametrize("size", [1, 9, 10, 11, 25, 1000])
+def test_a_tail_is_whole_lines_from_the_end(log_file: AppendOnlyFile, size: int) -> None:
+    """At least the last line, at most what fits, never a part of one."""
+    lines = [b"%09d" % number for number in range(40)] + [b"x" * 300]
+    assert list(log_file.tail(size)) == []
+    log_file.append(lines)
+    assert list(log_file.tail(size))[-1] == lines[-1] + b"\n"
+    log_file.append([b"short"])
+    found = list(log_file.tail(size))
+    assert found == [line + b"\n" for line in [*lines, b"short"]][-len(found) :]
+    assert found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from byokeep.client.verify import (
     verify_export,
     verify_proof,
 )
+from byokeep.core.epoch import EXPLAINED_S, parse_leaf
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.events import EventName
 from byokeep.core.evidence import ITEMS
 from byokeep.core.evidence import verify_evidence as verify_bundle
 from byokeep.core.note import open_checkpoint
 from byokeep.core.ref import parse
-from tests.support.auditlog import ALICE, BOB, MemoryLog, named
+from tests.support.auditlog import ALICE, BOB, MemoryLog, named, sample_log
 from tests.vectors.make_audit import all_vectors
 
 FOLDER = Path(__file__).parent.parent / "vectors"
@@ -215,3 +217,45 @@ def test_another_chains_export_is_a_wrong_flag() -> None:
         assert f"The file holds chain {ALICE}" in caught.value.next_step
     with pytest.raises(Integrity, match="foreign_chain"):
         verify_export([FOLDER / "audit" / "of-another-client.jsonl"], KEYS, epochs=EPOCHS, chain=ALICE)
+
+
+@pytest.mark.req("S-TLOG-4")
+@pytest.mark.parametrize("chained", [True, False])
+def test_old_checkpoints_are_no_proof_of_what_was_appended(tmp_path: Path, chained: bool) -> None:
+    """The first lines of a genuine file of epochs under a longer export, genuine or forged: exit code 4, no pass."""
+    log = sample_log()
+    epochs, export = tmp_path / "epochs.jsonl", tmp_path / "export.jsonl"
+    epochs.write_bytes(EPOCHS.read_bytes().splitlines(keepends=True)[0])
+    if not chained:
+        del log.chains[ALICE][1:]
+        for _ in range(3):
+            log.append(ALICE, EventName.KEY_STORED)
+    export.write_bytes(b"".join(line + b"\n" for line in log.lines(ALICE)))
+    first = datetime.fromtimestamp(parse_leaf(log.epochs[0].leaf).at_us / 1e6, UTC)
+    last = datetime.fromtimestamp(log.chains[ALICE][-1].at_us / 1e6, UTC)
+    soon = max(first, last) + timedelta(seconds=1)
+    report = verify_export([export], KEYS, epochs=epochs, chain=ALICE, now=soon)
+    assert (report.covered, report.whole) == (1, False), "new, and so is the checkpoint: told, and no more"
+    for now in (first + timedelta(seconds=EXPLAINED_S + 1), first - timedelta(seconds=EXPLAINED_S + 1), None):
+        with pytest.raises(Unavailable, match="not_verified") as caught:
+            verify_export([export], KEYS, epochs=epochs, chain=ALICE, now=now)
+        assert (caught.value.exit_code, caught.value.fields["state"], caught.value.fields["not_covered"]) == (
+            4, "unknown", len(log.chains[ALICE]) - 1,
+        )  # fmt: skip
+    only = tmp_path / "covered.jsonl"
+    only.write_bytes(export.read_bytes().splitlines(keepends=True)[0])
+    assert verify_export([only], KEYS, epochs=epochs, chain=ALICE).whole, "what it covers it covers for ever"
+
+
+@pytest.mark.req("S-TLOG-4")
+def test_a_record_that_says_it_is_new_needs_a_new_checkpoint(tmp_path: Path) -> None:
+    """Forged records dated today, above genuine ones and old checkpoints, are not explained by their own date."""
+    log = sample_log()
+    epochs, export = tmp_path / "epochs.jsonl", tmp_path / "export.jsonl"
+    epochs.write_bytes(EPOCHS.read_bytes())
+    now = datetime.fromtimestamp(log.now_us / 1e6, UTC) + timedelta(days=300)
+    log.now_us = int(now.timestamp() * 1e6)
+    log.append(ALICE, EventName.KEY_STORED)
+    export.write_bytes(b"".join(line + b"\n" for line in log.lines(ALICE)))
+    with pytest.raises(Unavailable, match="not_verified"):
+        verify_export([export], KEYS, epochs=epochs, chain=ALICE, now=now + timedelta(seconds=5))

@@ -293,12 +293,45 @@ def evidence_vectors() -> Files:
         {"code": "bad_envelope"},
     )
     bundles["not-an-envelope"] = (b"{}", {"code": "bad_envelope"})
+    bundles |= _pieces()
     bundles["failed-job"] = _failed_job()
     bundles["leak-found"] = _leak_found()
     out = {f"evidence/{name}.json": content for name, (content, _) in bundles.items()}
     out["evidence/keys.txt"] = str(log.keys).encode()
     out["evidence/cases.json"] = _cases(**{f"{name}.json": want for name, (_, want) in bundles.items()})
     return out
+
+
+def _pieces() -> dict[str, tuple[bytes, dict[str, Any]]]:
+    """Version 2: a piece for each stretch up to the first checkpoint that covers its items, with much in between."""
+    log = MemoryLog()
+    log.append(INSTALLATION, EventName.INSTALLED)
+    about = log.onboard(ALICE, pause=4)
+    log.checkpoint()
+    for _ in range(4):
+        log.append(ALICE, EventName.JOB_OPENED)
+    log.checkpoint()
+    good: Any = parse_canonical(log.pieces(about))
+    predicate = good["predicate"]
+    first, last = predicate["pieces"]
+
+    def with_(**changed: Any) -> bytes:
+        return log.seal(canonical_json({**good, "predicate": {**predicate, **changed}}))
+
+    broken, bad = {"code": "audit_chain_broken"}, {"code": "bad_statement"}
+    cut = {**last, "records": last["records"][:-1]}
+    return {
+        "pieces": (log.seal(canonical_json(good)), {"code": "", "missing": []}),
+        "pieces-out-of-order": (with_(pieces=[last, first]), bad),
+        "pieces-over-another": (with_(pieces=[first, first, last]), bad),
+        "pieces-none": (with_(pieces=[]), bad),
+        "pieces-one-left-out": (with_(pieces=[last]), {"code": "foreign_evidence", "item": "vault_write_event"}),
+        "pieces-record-removed": (with_(pieces=[first, cut]), broken),
+        "pieces-proof-of-another": (with_(pieces=[first, {**last, "inclusion": first["inclusion"]}]), broken),
+        "pieces-of-version-1": (with_(v=1), bad),
+        "pieces-member-more": (with_(pieces=[{**first, "more": 1}, last]), bad),
+        "pieces-without-an-item": (with_(items={"vault_write_event": predicate["items"]["vault_write_event"]}), bad),
+    }
 
 
 def _with_onboarding(**changed: dict[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Final, Protocol
 
+from byokeep.core.epoch import PERIOD_S
 from byokeep.core.errors import ByokeepError
 from byokeep.flows import withdrawals
 from byokeep.flows.alarm import raise_alert
@@ -32,7 +33,7 @@ from byokeep.flows.switches import cut_off_again
 from byokeep.flows.tombstones import keep
 from byokeep.telemetry.log import get_log
 
-CHECKPOINT_S: Final = 60.0
+CHECKPOINT_S: Final = float(PERIOD_S)
 COPY_S: Final = 5.0
 RECONCILE_S: Final = 20.0
 FIRST_RECONCILE_S: Final = SETTLE.total_seconds() + 2.0

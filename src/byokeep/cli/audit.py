@@ -38,7 +38,7 @@ def verify(*files: Path, keys: Path | None = None, epochs: Path | None = None, c
     """Verify the log: online without files, offline with exported files, public keys and published checkpoints.
 
     Exit code 5 = broken, 4 = nothing wrong found, but no checkpoint looked at that covers the records: no pass. Records
-    after the newest checkpoint are only chained: how many is said, for nobody has signed them yet.
+    of the last two minutes may be only chained, and how many is said; older ones need a newer file of checkpoints.
 
     Example: byokeep audit verify
 

@@ -4,13 +4,15 @@ Rules
 - A function returns what it checked, in numbers; anything that does not hold raises. Nothing checked is not a pass.
 - A chain alone proves nothing: anybody can hash one anew. Records that no signed checkpoint covers were not checked,
   and the report says how many are.
+- A checkpoint comes each minute. So only what is newer than two minutes may be uncovered, and only by a file of epochs
+  that is no older: an old file proves the log up to its end, and nothing of what somebody appended.
 
 It may not print: the command line does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,8 +21,8 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core import merkle
-from byokeep.core.audit import parse_lines, verify_chain, verify_log
-from byokeep.core.epoch import LogState, SignedEpoch, parse_epoch_line, parse_heads, replay
+from byokeep.core.audit import Record, parse_lines, verify_chain, verify_log
+from byokeep.core.epoch import EXPLAINED_S, LogState, SignedEpoch, parse_epoch_line, parse_heads, replay
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.evidence import EvidenceReport
 from byokeep.core.evidence import verify_evidence as check_evidence
@@ -33,6 +35,10 @@ MAX_FILE: Final = 1 << 30  # bytes of a file that is read whole
 _NO_CHECKPOINT: Final = (
     "No checkpoint looked at: give --epochs, the epochs.jsonl of the checkpoints directory. "
     "The records fit each other, which anybody can arrange."
+)
+_TOO_OLD: Final = (
+    "Take epochs.jsonl from the checkpoints directory as it is now: a log that goes on has a checkpoint over these "
+    "records within two minutes. If it still covers no more, they were not written by this log."
 )
 _NOT_COVERED: Final = "No checkpoint in this file of epochs covers a record of the export: name the file of this log."
 
@@ -76,8 +82,9 @@ def read_keys(path: Path) -> PublicKeys:
 
 
 def verify_export(
-    paths: Sequence[Path], keys: PublicKeys, *, epochs: Path | None = None, chain: UUID | None = None
-) -> ExportReport:
+    paths: Sequence[Path], keys: PublicKeys, *, epochs: Path | None = None, chain: UUID | None = None,
+    now: datetime | None = None,
+) -> ExportReport:  # fmt: skip
     """Check exports or the second copy against the published epochs. Without their file it can fail, but not pass.
 
     Args:
@@ -85,13 +92,14 @@ def verify_export(
         keys: Public keys of the log.
         epochs: ``epochs.jsonl`` of the checkpoint directory: every chain must pass through every head published.
         chain: The one chain that ``paths`` hold; None = all chains of the log.
+        now: Time of the check; None = the machine's clock.
 
     Raises:
         Integrity: The first thing that does not hold, with chain and sequence number.
         Rejected: ``nothing_to_verify``, ``unreadable_file``, and as :func:`expect`; ``one_chain``, ``other_chain``: the
             files hold one chain alone, and ``chain`` does not name it.
         Unavailable: ``not_verified``: nothing is wrong in itself, but no signed checkpoint was looked at that covers
-            any of it.
+            any of it, or more is uncovered than the age of the newest one explains.
     """
     for path in paths:
         if start := _head(path):
@@ -99,7 +107,8 @@ def verify_export(
     state, known = LogState(), dict[UUID, dict[int, bytes]]()
     if epochs is not None:
         state, known = _published(epochs, keys)
-    records = parse_lines(_lines(paths))
+    loose: list[int] = []
+    records = _noting(parse_lines(_lines(paths)), state, loose)
     try:
         if chain is None:
             heads = verify_log(records, through=known)
@@ -120,7 +129,29 @@ def verify_export(
             "not_verified", next_step=_NO_CHECKPOINT if epochs is None else _NOT_COVERED, state="unknown",
             records=report.records, covered=0,
         )  # fmt: skip
+    if not _explained(state, loose, now or datetime.now(UTC)):
+        raise Unavailable(
+            "not_verified", next_step=_TOO_OLD, state="unknown", records=report.records, covered=report.covered,
+            not_covered=report.records - report.covered,
+        )  # fmt: skip
     return report
+
+
+def _noting(records: Iterable[Record], state: LogState, loose: list[int]) -> Iterator[Record]:
+    """Pass records on, and note the first and the last time of those that no checkpoint covers."""
+    heads = state.heads
+    for record in records:
+        head = heads.get(record.chain)
+        if head is None or record.seq > head.seq:
+            loose[:] = [min([*loose[:1], record.at_us]), max([*loose[1:], record.at_us])]
+        yield record
+
+
+def _explained(state: LogState, loose: Sequence[int], now: datetime) -> bool:
+    """Whether all that is uncovered is as new as a log with a checkpoint each minute may leave it."""
+    at_us, slack = int(now.timestamp() * 1e6), EXPLAINED_S * 1_000_000
+    times = [state.at_us, *loose]
+    return not loose or (min(times) >= at_us - slack and max(times) <= at_us + slack)
 
 
 def _say_if_alone(paths: Sequence[Path], known: Mapping[UUID, object], chain: UUID | None) -> None:

@@ -24,6 +24,8 @@ from byokeep.core.canonical import canonical_json, parse_canonical
 from byokeep.core.errors import Integrity
 from byokeep.core.note import Checkpoint, NoteKey, note_text, open_checkpoint, parse_checkpoint
 
+PERIOD_S: Final = 60  # seconds from one checkpoint to the next
+EXPLAINED_S: Final = 2 * PERIOD_S  # how far back a record may lie that no checkpoint covers
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
 _NEXT: Final = "Keep the database and the checkpoint directory as they are; run `byokeep audit verify` on both."
 

@@ -2,8 +2,10 @@
 
 Rules
 - The items (for a key: write, verification, leak check, onboarding; for an account: write, identity verification,
-  connection; for a browser profile: seal, runner validation, creation) are audit records, verbatim, in one unbroken
-  piece of the client's chain that ends in a signed checkpoint: nothing in the bundle has to be believed (S-TLOG-9).
+  connection; for a browser profile: seal, runner validation, creation) are audit records, verbatim, in unbroken pieces
+  of the client's chain, each of which ends in a signed checkpoint: nothing in the bundle has to be believed (S-TLOG-9).
+- A piece ends at the first checkpoint that covers its items: what a client does later is neither carried nor shown. A
+  bundle of version 1 holds one piece that reaches to where the chain stood when it was signed; it still verifies.
 - An item counts only for the same client, object, version and procedure, with outcome *ok* (R5.1-12 to R5.1-15,
   R5.2-11 to R5.2-14, R5.3-19 to R5.3-21). A verification that is older than the write proves nothing of what was
   written. A profile's version is its generation.
@@ -30,7 +32,6 @@ from byokeep.core.note import verifies
 from byokeep.core.ref import Part, ProfileRef, SecretRef
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
-PREDICATE: Final = "https://byokeep.dev/evidence/onboard-key/v1"
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 WRITE: Final = "vault_write_event"
 VERIFICATION: Final = "verification_success"
@@ -63,12 +64,15 @@ PROFILE_ITEMS: Final[Mapping[str, str]] = {
 ITEMS_OF: Final[Mapping[str, Mapping[str, str]]] = {
     ONBOARD: ITEMS, CONNECT: CONNECT_ITEMS, PROFILE: PROFILE_ITEMS,
 }  # fmt: skip
+_VERSION: Final = 2
 _PREDICATES: Final = {
-    ONBOARD: PREDICATE,
-    CONNECT: "https://byokeep.dev/evidence/connect-account/v1",
-    PROFILE: "https://byokeep.dev/evidence/create-profile/v1",
+    ONBOARD: "https://byokeep.dev/evidence/onboard-key/v",
+    CONNECT: "https://byokeep.dev/evidence/connect-account/v",
+    PROFILE: "https://byokeep.dev/evidence/create-profile/v",
 }
-_PROCEDURES: Final = {predicate: kind for kind, predicate in _PREDICATES.items()}
+_PROCEDURES: Final = {
+    f"{predicate}{version}": (kind, version) for kind, predicate in _PREDICATES.items() for version in (1, _VERSION)
+}
 _LAST: Final = {ONBOARD: DONE, CONNECT: CONNECTED, PROFILE: CREATED}
 _SUBJECTS: Final = {ONBOARD: "ref", CONNECT: "account", PROFILE: "profile"}
 # A verification proves nothing of what was written after it.
@@ -109,29 +113,45 @@ class EvidenceReport:
         return not self.missing
 
 
-def statement(about: Onboarding, *, before: ChainHead, lines: Sequence[bytes], inclusion: Inclusion) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Part of the client's chain, without a gap.
+
+    Attributes:
+        before: Where the chain stood before the first line.
+        lines: Export lines up to the head that ``inclusion`` proves.
+        inclusion: Proof of that head.
+    """
+
+    before: ChainHead
+    lines: Sequence[bytes]
+    inclusion: Inclusion
+
+
+def statement(about: Onboarding, pieces: Sequence[Piece]) -> bytes:
     """Return the Statement's bytes, to be signed as :func:`pae` says.
 
     Args:
         about: The onboarding.
-        before: Where the client's chain stood before the first line.
-        lines: Export lines from the first item to the head that ``inclusion`` proves, without a gap.
-        inclusion: Proof of that head.
+        pieces: In the order of the chain; together they hold every item, and each holds one at least.
     """
-    last = about.items.get(_LAST[about.kind]) or max(about.items.values(), default=before.seq + 1)
-    digest = parse_line(lines[last - before.seq - 1]).hash.hex()
+    lines = {piece.before.seq + 1 + at: line for piece in pieces for at, line in enumerate(piece.lines)}
+    last = about.items.get(_LAST[about.kind]) or max(about.items.values(), default=min(lines))
     return canonical_json(
         {
             "_type": STATEMENT,
-            "subject": [{"name": f"{_SUBJECTS[about.kind]}:{about.ref}", "digest": {"sha256": digest}}],
-            "predicateType": _PREDICATES[about.kind],
+            "subject": [{"name": f"{_SUBJECTS[about.kind]}:{about.ref}",
+                         "digest": {"sha256": parse_line(lines[last]).hash.hex()}}],
+            "predicateType": f"{_PREDICATES[about.kind]}{_VERSION}",
             "predicate": {
-                "v": 1, "origin": about.origin, "sop": str(about.sop), "client": str(about.client),
+                "v": _VERSION, "origin": about.origin, "sop": str(about.sop), "client": str(about.client),
                 "provider": about.provider.value, "ref": str(about.ref), "version": about.version,
                 "items": dict(about.items),
-                "before": {"seq": before.seq, "hash": before.hash.hex()},
-                "records": [line.decode() for line in lines],
-                "inclusion": inclusion.members(),
+                "pieces": [
+                    {"before": {"seq": piece.before.seq, "hash": piece.before.hash.hex()},
+                     "records": [line.decode() for line in piece.lines], "inclusion": piece.inclusion.members()}
+                    for piece in pieces
+                ],
             },
         }
     )  # fmt: skip
@@ -184,34 +204,41 @@ def verify_evidence(bundle: bytes, keys: PublicKeys) -> EvidenceReport:
             client's, reference's, version's or procedure's (``foreign_evidence`` with the item's name).
     """
     payload, key_id = open_envelope(bundle, keys.evidence)
-    about, before, lines, inclusion, digest = _parse_statement(payload)
-    inclusion.verify([key for key in keys.log if key.name == about.origin], origin=about.origin)
-    head = inclusion.head
-    if head.chain != about.client:
-        raise Integrity("foreign_evidence", item="chain")
-    records = [parse_line(line) for line in lines]
-    if verify_chain(records, chain=about.client, start=before, through={head.seq: head.hash}) != head:
-        raise Integrity("bad_statement")
-    found = {name: _item(about, name, records, before.seq) for name in about.items}
+    about, pieces, digest = _parse_statement(payload)
+    records: dict[int, Record] = {}
+    for piece in pieces:
+        records |= _records(about, piece, keys)
+    found = {name: _item(about, name, records) for name in about.items}
     closing = _LAST[about.kind]
-    last = found.get(closing) or max(found.values(), key=lambda record: record.seq, default=records[0])
+    last = found.get(closing) or max(found.values(), key=lambda record: record.seq, default=records[min(records)])
     if last.seq != max(about.items.values(), default=last.seq) or about.items.get(WRITE, 0) > last.seq:
         raise Integrity("foreign_evidence", item=closing)
     if digest != last.hash.hex():
         raise Integrity("bad_statement")
     return EvidenceReport(
-        onboarding=about, epoch=inclusion.epoch,
+        onboarding=about, epoch=pieces[-1].inclusion.epoch,
         missing=tuple(name for name in ITEMS_OF[about.kind] if name not in found),
         stored_at_us=found[WRITE].at_us if WRITE in found else 0, signed_by=key_id,
     )  # fmt: skip
 
 
-def _item(about: Onboarding, name: str, records: Sequence[Record], before: int) -> Record:
+def _records(about: Onboarding, piece: Piece, keys: PublicKeys) -> dict[int, Record]:
+    """Return the records of a piece, by number, once its checkpoint and every hash in it were checked."""
+    piece.inclusion.verify([key for key in keys.log if key.name == about.origin], origin=about.origin)
+    head = piece.inclusion.head
+    if head.chain != about.client:
+        raise Integrity("foreign_evidence", item="chain")
+    records = [parse_line(line) for line in piece.lines]
+    if verify_chain(records, chain=about.client, start=piece.before, through={head.seq: head.hash}) != head:
+        raise Integrity("bad_statement")
+    return {record.seq: record for record in records}
+
+
+def _item(about: Onboarding, name: str, records: Mapping[int, Record]) -> Record:
     """Return the item's record if it proves what the item claims."""
-    index = about.items[name] - before - 1
-    if not 0 <= index < len(records):
+    record = records.get(about.items[name])
+    if record is None:
         raise Integrity("foreign_evidence", item=name)
-    record = records[index]
     said = read_payload(record.payload)
     fields = said.fields
     same = (
@@ -293,15 +320,15 @@ _PROOFS: Final = {
 }
 
 
-def _parse_statement(payload: bytes) -> tuple[Onboarding, ChainHead, list[bytes], Inclusion, str]:
+def _parse_statement(payload: bytes) -> tuple[Onboarding, list[Piece], str]:
     try:
         found = _members(parse_canonical(payload), "_type", "predicate", "predicateType", "subject")
+        kind, version = _PROCEDURES[str(found["predicateType"])]
+        carried = ("before", "inclusion", "records") if version == 1 else ("pieces",)
         said = _members(
-            found["predicate"], "before", "client", "inclusion", "items", "origin", "provider", "records", "ref",
-            "sop", "v", "version",
-        )  # fmt: skip
-        kind = _PROCEDURES.get(str(found["predicateType"]), "")
-        if (found["_type"], said["v"]) != (STATEMENT, 1) or not kind:
+            found["predicate"], "client", "items", "origin", "provider", "ref", "sop", "v", "version", *carried
+        )
+        if (found["_type"], said["v"]) != (STATEMENT, version):
             raise ValueError("type")
         items = {name: int(said["items"][name]) for name in ITEMS_OF[kind] if name in said["items"]}
         about = Onboarding(
@@ -313,14 +340,31 @@ def _parse_statement(payload: bytes) -> tuple[Onboarding, ChainHead, list[bytes]
         digest = str(_members(_members(subject, "digest", "name")["digest"], "sha256")["sha256"])
         if subject["name"] != f"{_SUBJECTS[kind]}:{about.ref}" or len(items) != len(said["items"]):
             raise ValueError("subject or items")
+        one = [{name: said[name] for name in carried}] if version == 1 else said["pieces"]
+        return about, _parse_pieces(about, one), digest
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Integrity("bad_statement") from None
+
+
+def _parse_pieces(about: Onboarding, found: Any) -> list[Piece]:
+    """Read the pieces: in order, none over another, and none without an item."""
+    pieces: list[Piece] = []
+    reached = 0
+    for one in found if isinstance(found, list) else ():
+        said = _members(one, "before", "inclusion", "records")
         start = _members(said["before"], "hash", "seq")
         before = ChainHead(about.client, int(start["seq"]), bytes.fromhex(start["hash"]))
         lines = [str(line).encode() for line in said["records"]]
-        if not lines or before.seq < 0 or len(before.hash) != 32:
+        inside = range(before.seq + 1, before.seq + len(lines) + 1)
+        if not lines or before.seq < reached or len(before.hash) != 32:
             raise ValueError("records")
-        return about, before, lines, parse_inclusion(said["inclusion"]), digest
-    except (ValueError, TypeError, AttributeError):
-        raise Integrity("bad_statement") from None
+        if len(found) > 1 and not any(seq in inside for seq in about.items.values()):
+            raise ValueError("a piece without an item")
+        pieces.append(Piece(before=before, lines=lines, inclusion=parse_inclusion(said["inclusion"])))
+        reached = before.seq + len(lines)
+    if not pieces:
+        raise ValueError("pieces")
+    return pieces
 
 
 def _members(value: Any, *names: str) -> dict[str, Any]:

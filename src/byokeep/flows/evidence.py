@@ -2,7 +2,8 @@
 
 Rules
 - Only a complete run is signed; what is missing is named (R5.1-15).
-- The bundle carries its records verbatim and the proof that a published checkpoint covers them (S-TLOG-9).
+- The bundle carries its records verbatim and the proof that a published checkpoint covers them (S-TLOG-9). It ends at
+  the first one that does: its size and cost are those of the run, however long the client's chain has grown since.
 - Each bundle is on its client's record before the key signs it.
 
 It may not judge a record by a column: the records themselves decide.
@@ -15,15 +16,16 @@ from uuid import UUID
 
 from byokeep.core import evidence
 from byokeep.core.audit import empty
+from byokeep.core.epoch import include
 from byokeep.core.errors import Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.evidence import Onboarding
+from byokeep.core.evidence import Onboarding, Piece
 from byokeep.core.model import Actor
 from byokeep.core.next_steps import instead_of_evidence, of_connection, of_profile
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.audit import AT, origin, public_keys
-from byokeep.flows.audit_out import lines_between, prove_inclusion
+from byokeep.flows.audit import AT, checkpoint, origin, public_keys
+from byokeep.flows.audit_out import lines_between
 from byokeep.flows.sops import CONNECT, GET, PROFILE, SopRun, SopStatus, status_of
 
 PURPOSE: Final = "evidence"
@@ -68,19 +70,34 @@ def _instead(status: SopStatus) -> str:
 
 
 async def _bundle(app: BrokerApp, actor: Actor, about: Onboarding) -> bytes:
-    first = min(about.items.values())
-    inclusion = await prove_inclusion(app, actor, about.client)
-    async with app.db.begin(client_id=about.client) as tx:
-        before = empty(about.client)
-        if first > 1:
-            before = await tx.one(AT, chains=[about.client], seqs=[first - 1])
-        lines = await lines_between(tx, before, inclusion.head)
-    payload = evidence.statement(about, before=before, lines=lines, inclusion=inclusion)
+    pieces: list[Piece] = []
+    for seq in sorted(about.items.values()):
+        if not pieces or seq > pieces[-1].inclusion.head.seq:
+            pieces.append(await _piece(app, actor, about.client, seq))
+    payload = evidence.statement(about, pieces)
     signature, key_id = await app.signer.sign(PURPOSE, evidence.pae(payload))
     bundle = evidence.envelope(payload, signature=signature, key_id=key_id)
     if not evidence.verify_evidence(bundle, await public_keys(app)).complete:
         raise Integrity("evidence_incomplete", sop=about.sop)
     return bundle
+
+
+async def _piece(app: BrokerApp, actor: Actor, client: UUID, seq: int) -> Piece:
+    """Return the client's records from ``seq`` to the first checkpoint that covers it; one is made if none does."""
+    found = await app.checkpoints.covering(client, seq)
+    if found is None:
+        await checkpoint(app, app.system(actor.request_id))
+        found = await app.checkpoints.covering(client, seq)
+    if found is None:
+        raise NotFound("not_found")
+    state, note = found
+    inclusion = include(state, client, note=note)
+    async with app.db.begin(client_id=client) as tx:
+        before = empty(client)
+        if seq > 1:
+            before = await tx.one(AT, chains=[client], seqs=[seq - 1])
+        lines = await lines_between(tx, before, inclusion.head)
+    return Piece(before=before, lines=lines, inclusion=inclusion)
 
 
 def _event(actor: Actor, run: SopRun) -> Event:
