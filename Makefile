@@ -36,8 +36,7 @@ requirements: $(STAMP) ## Write docs/requirements.md: which requirement is asser
 	@$(PY) -m tools.requirements
 
 mutants: chromium softhsm watchers ## See whether the tests notice faults: MUTANTS='R1.3-1 pure:ref' selects
-	@$(PY) -m tools.mutants --jobs $(JOBS) $(MUTANTS)
-	@$(PY) -m tools.requirements
+	@code=0; $(PY) -m tools.mutants --jobs $(JOBS) $(MUTANTS) || code=$$?; $(PY) -m tools.requirements; exit $$code
 
 campaign: chromium softhsm watchers ## Run the long randomised tests
 	@HYPOTHESIS_PROFILE=campaign $(PY) -m pytest -q -m campaign $(PYTEST_ARGS)

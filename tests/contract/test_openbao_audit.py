@@ -268,7 +268,7 @@ async def test_device_health_is_proven_by_a_probe(own: Bao) -> None:
 @pytest.mark.req("R8.2-2", "R8.2-3")
 async def test_a_disk_that_takes_no_sync_is_no_healthy_device(own: Bao, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written and cannot be brought to the disk, or takes for ever, is not recorded; once it can, it is."""
-    audit = FileStoreAudit(own.broker, own.audit_files, deadline_s=0.5)
+    audit = FileStoreAudit(own.broker, own.audit_files)
     go_on = threading.Event()
 
     def broken(_: int) -> None:
