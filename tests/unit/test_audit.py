@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from byokeep.core.audit import (
     GENESIS,
+    MAX_LINE,
     ChainHead,
     Record,
     canonical_payload,
@@ -382,3 +383,101 @@ def test_ids_of_other_clients_never_verify_as_ones_own() -> None:
         verify_chain(chain(2, of=BOB), chain=ALICE)
     with pytest.raises(Integrity, match="foreign_chain"):
         verify_chain(chain(2), chain=uuid4())
+
+
+TAMPERED = "Treat the log as tampered with: keep both copies and compare them from this place on."
+CUT = "Export again: an export must be younger than the checkpoints. If it still ends there, it was cut."
+
+
+def advice_of(check: Any, *arguments: Any, **options: Any) -> tuple[str, str, dict[str, Any]]:
+    with pytest.raises(Integrity) as caught:
+        list(check(*arguments, **options))
+    return caught.value.code, caught.value.next_step, caught.value.fields
+
+
+def test_every_finding_says_what_to_do() -> None:
+    """A tampered log: compare the copies from here on. A log that only ends early: export again first."""
+    records, broken = chain(3), "audit_chain_broken"
+    where = {"chain": str(ALICE), "seq": 2, "reason": "edited"}
+    edited = [records[0], records[1]._replace(payload=b"{}"), records[2]]
+    assert advice_of(verify_chain, edited, chain=ALICE) == (broken, TAMPERED, where)
+    assert advice_of(verify_log, edited) == (broken, TAMPERED, where)
+    cut = {"chain": str(ALICE), "seq": 3, "reason": "tail_cut"}
+    known = {3: records[2].hash}
+    assert advice_of(verify_chain, records[:2], chain=ALICE, through=known) == (broken, CUT, cut)
+    assert advice_of(verify_log, records[:2], through={ALICE: known}) == (broken, CUT, cut)
+    forked = {"chain": str(ALICE), "seq": 3, "reason": "forked"}
+    assert advice_of(verify_chain, records, chain=ALICE, through={3: GENESIS}) == (broken, TAMPERED, forked)
+    assert advice_of(verify_log, records, through={ALICE: {3: GENESIS}}) == (broken, TAMPERED, forked)
+    assert advice_of(parse_line, b"") == ("bad_audit_line", TAMPERED, {})
+    for old, new in ((b'"seq":1', b'"seq":9999999999999999'), (b'"payload":"', b'"payload":"\\x')):
+        assert advice_of(parse_line, GOOD.replace(old, new)) == ("bad_audit_line", TAMPERED, {})
+    assert advice_of(parse_lines, [GOOD]) == ("bad_audit_line", TAMPERED, {"line": 1})
+    assert advice_of(read_payload, b"{}") == ("bad_audit_payload", TAMPERED, {})
+    raw = MemoryLog().append_payload(ALICE, b"\xff")
+    said = {"chain": str(ALICE), "seq": 1}
+    assert advice_of(export_line, raw, prev=GENESIS) == ("bad_audit_payload", TAMPERED, said)
+
+
+def test_a_mixed_log_tells_what_was_done_to_it_as_a_chain_does() -> None:
+    """Removed, reordered, inserted, unlinked, of several known heads the first that is not met: by name and place."""
+    records = chain(4)
+    for tampered, reason, seq in (
+        ([records[0], records[2]], "removed", 2), ([records[0], records[2], records[1]], "reordered", 2),
+        ([records[0], records[1], records[1]], "inserted", 2), ([records[1]], "removed", 1),
+        ([records[0], _standing_alone(records[1])], "unlinked", 2),
+    ):  # fmt: skip
+        for check, options in ((verify_chain, {"chain": ALICE}), (verify_log, {})):
+            code, _, fields = advice_of(check, tampered, **options)
+            assert (code, fields["reason"], fields["seq"]) == ("audit_chain_broken", reason, seq), (check, reason)
+    # A previous hash that is not the record's own is an edit, in either.
+    twisted = [records[0], records[1]._replace(prev=bytes([9]) * 32)]
+    assert advice_of(verify_chain, twisted, chain=ALICE)[2]["reason"] == "edited"
+    assert advice_of(verify_log, twisted)[2]["reason"] == "edited"
+    points = {2: records[1].hash, 9: GENESIS, 7: GENESIS}
+    assert advice_of(verify_log, records, through={ALICE: points})[2] == {
+        "chain": str(ALICE), "seq": 5, "reason": "tail_cut",
+    }  # fmt: skip
+    start = ChainHead(ALICE, 2, records[1].hash)
+    assert advice_of(verify_log, records[2:], starts={ALICE: start}, through={ALICE: {1: GENESIS}})[2]["seq"] == 1
+    assert verify_log(records, through={ALICE: {2: records[1].hash}})[ALICE] == ChainHead(ALICE, 4, records[3].hash)
+    assert verify_log([]) == {}
+
+
+def test_a_line_may_be_as_long_and_its_numbers_as_large_as_allowed() -> None:
+    """The longest line and the largest numbers are read; one more is refused."""
+    room = MAX_LINE - len(GOOD)
+    longest = GOOD.replace(b'"payload":"', b'"payload":"' + b"x" * room)
+    assert len(longest) == MAX_LINE
+    assert len(parse_line(longest).payload) > room
+    longer = GOOD.replace(b'"payload":"', b'"payload":"' + b"x" * (room + 1))
+    assert advice_of(parse_line, longer)[0] == "bad_audit_line"
+    largest = 2**53 - 1
+    record = parse_line(GOOD)._replace(seq=largest, at_us=largest)
+    assert parse_line(export_line(record, prev=GENESIS)) == record._replace(prev=GENESIS)
+    for wrong in (record._replace(seq=largest + 1), record._replace(at_us=largest + 1)):
+        assert advice_of(parse_line, export_line(wrong, prev=GENESIS))[0] == "bad_audit_line"
+    text = "\u00e9\u2028\\ \" \x7f \x01".encode()
+    assert parse_line(export_line(record._replace(payload=text), prev=GENESIS)).payload == text
+
+
+@pytest.mark.parametrize(
+    ("member", "wrong"),
+    [("v", 2), ("v", "1"), ("event", 1), ("outcome", None), ("actor", "x"), ("actor", None), ("roles", "operator"),
+     ("roles", [1]), ("client", "x"), ("client", 1), ("object", "X"), ("request", None), ("fields", []),
+     ("fields", {"a": None}), ("fields", {"a": [1]}), ("more", 1)],
+)  # fmt: skip
+def test_a_payload_has_one_form(member: str, wrong: Any) -> None:
+    """Each member of another type, an id of another spelling, one more member: refused; as written it is read."""
+    event = Event(name=EventName.KEY_LISTED, actor=ACTOR, outcome=Outcome.OK, client_id=ALICE, fields={"count": 1})
+    said: Any = parse_canonical(canonical_payload(event))
+    facts = read_payload(canonical_json(said))
+    assert (facts.event, facts.outcome, facts.actor, facts.client, facts.object) == (
+        "key.listed", "ok", ACTOR.id, ALICE, None,
+    )  # fmt: skip
+    assert (facts.roles, facts.request, dict(facts.fields)) == (("operator",), ACTOR.request_id, {"count": 1})
+    for bad in (said | {member: wrong}, {name: value for name, value in said.items() if name != member}):
+        if bad != said:
+            assert advice_of(read_payload, canonical_json(bad))[0] == "bad_audit_payload"
+    upper = said | {"actor": str(ACTOR.id).upper()}
+    assert advice_of(read_payload, canonical_json(upper))[0] == "bad_audit_payload"

@@ -17,10 +17,20 @@ from hypothesis import strategies as st
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.identity import Face, Verdict, compare
-from byokeep.core.manifest import BROWSER_APP, ExpectedAccount, Manifest, Packing, parse_manifest
+from byokeep.core.manifest import (
+    BROWSER_APP,
+    MAX_ACCOUNTS,
+    MAX_GENERATION,
+    MAX_SIZE,
+    ExpectedAccount,
+    Manifest,
+    Packing,
+    parse_manifest,
+)
 from byokeep.core.model import API_PROVIDERS, PLATFORMS, ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord, blob_key, parse_record
+from tests.support.advice import assert_advice
 from tests.support.sealing import WRAPPED, account, manifest, record
 from tests.vectors import make_sealed
 
@@ -225,3 +235,64 @@ def test_a_blob_lies_below_its_client() -> None:
     for other in (place.replace("0001/", "0009/"), "/" + place, place + "/", place.replace("/1-", "/2-"), ""):
         with pytest.raises(Integrity, match="sealed_record_unreadable"):
             parse_record(canonical_json(fields | {"blob_key": other}))
+
+
+def test_the_largest_is_taken_and_no_larger_one() -> None:
+    """Generation, number of accounts, length of names and of the whole: the limit is allowed, one more is refused."""
+    assert manifest(generation=MAX_GENERATION).generation == MAX_GENERATION
+    many = tuple(account(account=f"a{number:02}") for number in range(MAX_ACCOUNTS))
+    assert len(manifest(platforms=(Provider.X,), accounts=many).accounts) == MAX_ACCOUNTS
+    assert account(username="x" * 400, account="a" * 64, account_id="i" * 256).username == "x" * 400
+    wide = tuple(
+        account(account=f"a{number:02}", username="\U0001f600" * 400, display_name="\U0001f600" * 400)
+        for number in range(MAX_ACCOUNTS)
+    )
+    with pytest.raises(Rejected, match=r"^bad_manifest field=size$") as caught:
+        manifest(platforms=(Provider.X,), accounts=wide)
+    assert_advice(caught.value, "docs/spec/manifest.md")
+    fits = wide[:18]
+    one = manifest(platforms=(Provider.X,), accounts=fits)
+    assert parse_manifest(one.canonical) == one
+
+
+@pytest.mark.parametrize("field", sorted(json.loads(manifest().canonical)))
+def test_a_stored_manifest_has_every_field_in_its_form(field: str) -> None:
+    """A field that is gone, of another type or spelling is unreadable, and the reader is told where to look."""
+    fields = json.loads(manifest().canonical)
+    for wrong in (..., None, 7, "", " ", [], {}, "X" * 40, [None], [{}]):
+        changed = {name: value for name, value in fields.items() if name != field or wrong is not ...}
+        changed |= {} if wrong is ... else {field: wrong}
+        if changed == fields or (field == "generation" and wrong == 7):
+            continue
+        with pytest.raises(Integrity, match=r"^manifest_unreadable$") as caught:
+            parse_manifest(canonical_json(changed))
+        assert_advice(caught.value, "who can write to the vault")
+    for extra in (fields | {"more": 1}, {**fields, "accounts": [fields["accounts"][0] | {"more": 1}]}):
+        with pytest.raises(Integrity, match=r"^manifest_unreadable$"):
+            parse_manifest(canonical_json(extra))
+    with pytest.raises(Integrity, match=r"^manifest_unreadable$"):
+        parse_manifest(b"[" + b" " * MAX_SIZE)
+
+
+@pytest.mark.parametrize("field", ["platform", "account", "account_id", "username", "display_name"])
+def test_a_stored_account_has_every_field_in_its_form(field: str) -> None:
+    """The same of each account; a name that a platform does not tell is null, and comes back as none."""
+    fields = json.loads(manifest().canonical)
+    [one] = fields["accounts"]
+    for wrong in (..., 7, [], {}, ""):
+        account_of = {name: value for name, value in one.items() if name != field}
+        account_of |= {} if wrong is ... else {field: wrong}
+        with pytest.raises(Integrity, match=r"^manifest_unreadable$"):
+            parse_manifest(canonical_json(fields | {"accounts": [account_of]}))
+    if field in ("username", "display_name"):
+        told = parse_manifest(canonical_json(fields | {"accounts": [one | {field: None}]}))
+        assert getattr(told.accounts[0], field) is None
+
+
+def test_a_manifest_says_which_profile_it_is() -> None:
+    """Its place has its own environment, client, profile and generation, and no other one's."""
+    one = manifest()
+    place = one.place
+    assert (place.environment, place.client_id, place.profile_id, place.generation) == (
+        one.environment, one.client_id, one.profile_id, one.generation,
+    )  # fmt: skip
