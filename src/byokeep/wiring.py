@@ -37,10 +37,12 @@ from byokeep.adapters.openbao.files import private_dir, read_private, write_priv
 from byokeep.adapters.openbao.health import ProbedStoreHealth
 from byokeep.adapters.openbao.intake import BaoAppSecrets, BaoIntake
 from byokeep.adapters.openbao.layout import TOKEN_KEY_PATH, Desired
-from byokeep.adapters.openbao.login import AppRoleLogin
+from byokeep.adapters.openbao.login import AppRoleLogin, log_in
 from byokeep.adapters.openbao.nodes import StoreNodes
 from byokeep.adapters.openbao.provision import provision
+from byokeep.adapters.openbao.provision import rotate_leases as rotate_lease_key
 from byokeep.adapters.openbao.records import BaoProfileRecords
+from byokeep.adapters.openbao.root import generate_root, retire_roots
 from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.adapters.passwords import Passwords
@@ -405,6 +407,32 @@ async def _first_identities(settings: Settings) -> None:
                 continue
             token = await bootstrap.local_machine(app, name=f"local-{name}", role=role)
             await asyncio.to_thread(write_private, file, token.reveal() + b"\n")
+
+
+async def rotate_leases(settings: Settings, admin_token: Secret | None) -> int:
+    """Give the leases of this installation a new signing key, and let the store believe no other.
+
+    Args:
+        settings: Of this installation; its store runs.
+        admin_token: Of a store of your own; ``None`` = the embedded one, whose recovery keys lie on this host.
+
+    Returns:
+        The new version's number.
+    """
+    async with _store(settings) as http:
+        if admin_token is not None:
+            version = await rotate_lease_key(http, admin_token)
+        else:
+            provisioner, _ = await log_in(http, settings.path("credentials_dir").absolute() / "provisioner.approle")
+            root = await generate_root(http, provisioner, embedded_store(settings).recovery_keys())
+            try:
+                version = await rotate_lease_key(http, root)
+            finally:
+                await retire_roots(http, root)
+                root.wipe()
+    async with web_app(settings) as app:
+        await bootstrap.store_provisioned(app, component="lease-key")
+    return version
 
 
 async def provision_external(settings: Settings, admin_token: Secret) -> dict[str, Any]:

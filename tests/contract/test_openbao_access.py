@@ -180,7 +180,8 @@ async def test_a_client_id_that_is_no_uuid_widens_nothing(bao: Bao, name: str) -
     for client in (own, other):
         await _store(bao, client, "openai", "canary-value")
     jwt = await bao.jwt(own, "use", "openai", client_id=name.format(own=own, other=other))
-    status, body = await bao.raw("POST", "auth/lease/login", json={"role": "use-openai", "jwt": jwt.reveal().decode()})
+    said = {"role": "use-openai", "jwt": jwt.reveal().decode()}
+    status, body = await bao.raw("POST", "auth/lease/cel/login", json=said)
     if status == 200:
         token = Secret(json.loads(body)["auth"]["client_token"])
         for client in (own, other):

@@ -164,7 +164,7 @@ async def test_both_devices_tell_the_same_story_and_name_the_lease(bao: Bao) -> 
         assert [entry.operation for entry in ours] == ["update", "read", "read"]
         assert [entry.status_error for entry in ours] == [False, False, True]
         assert {entry.entity_id for entry in ours} == {entity}
-        assert ours[0].path == "auth/lease/login"
+        assert ours[0].path == "auth/lease/cel/login"
         assert ours[0].login_jwt_hash == await audit.hash(device, jwt)
         assert ours[1].path == f"kv/data/clients/{client}/providers/openai"
         assert not ours[1].login_jwt_hash

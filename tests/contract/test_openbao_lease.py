@@ -9,6 +9,7 @@ import hmac
 import json
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from byokeep.adapters.openbao.cutoff import EntityCutoff
+from byokeep.adapters.openbao.embedded import bring_up
+from byokeep.adapters.openbao.provision import provision, rotate_leases
+from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.core.errors import Denied, Rejected
 from byokeep.core.secret import Secret
 from byokeep.wire.openbao import lease_login, read_secret
-from tests.support.openbao import Bao
+from tests.support.openbao import Bao, running_openbao
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 HEADER = {"alg": "EdDSA", "kid": "1", "typ": "byokeep-lease+jwt"}
@@ -168,13 +172,56 @@ async def test_times_have_no_leeway_and_cutting_off_comes_before_expiry(bao: Bao
         with pytest.raises(Rejected, match="bad_claims"):
             await bao.jwt(client, "use", "openai", **changed)
     entity = await bao.enroll(client)
-    jwt = (await bao.jwt(client, "use", "openai", exp=int(time.time()) + 25)).reveal().decode()
+    jwt = (await bao.jwt(client, "use", "openai", exp=int(time.time()) + 5)).reveal().decode()
     await _accepted(bao, jwt)
     cutoff = EntityCutoff(bao.broker)
     await cutoff.disable(entity)
     await _refused(bao, jwt)
     await cutoff.enable(entity)
     await _accepted(bao, jwt)
+
+
+@pytest.mark.req("R4.1-2")
+async def test_the_store_takes_no_login_token_older_than_seconds(bao: Bao) -> None:
+    """However far off its end, a token that is not fresh is refused by each role: the signer cannot make it last."""
+    client, now = uuid.uuid4(), int(time.time())
+    roles = (("use-openai", "use", "openai"), ("custody-x", "custody", "x"), ("enroll", "enroll", ""))
+    for role, kind, secret in roles:
+        for iat, exp in ((now, now + 315_360_000), (now, now + 6), (now - 6, now + 60), (now - 6, now - 1), (0, 2**40),
+                         (now + 60, now + 63), (now + 2**40, now + 2**40 + 3), (-(2**40), now + 1)):  # fmt: skip
+            claims = bao.claims(client, kind, (secret,), iat=iat, nbf=min(iat, now), exp=exp)
+            await _refused(bao, await _signed(bao, HEADER, claims), role)
+        for gone in ("iat", "exp"):
+            await _refused(bao, await _signed(bao, HEADER, bao.claims(client, kind, (secret,), **{gone: None})), role)
+        await _accepted(bao, await _signed(bao, HEADER, bao.claims(client, kind, (secret,))), role)
+    for plain in ("use-openai", "enroll"):  # the method's other door has no role
+        jwt = await _signed(bao, HEADER, bao.claims(client, "use", ("openai",)))
+        status, _ = await bao.raw("POST", "auth/lease/login", json={"role": plain, "jwt": jwt})
+        assert status == 400
+
+
+@pytest.mark.req("R4.1-2")
+async def test_after_a_rotation_nothing_signed_before_counts(tmp_path: Path) -> None:
+    """Also a token for a time to come, and also after the next set-up; old claims are signed as ever."""
+    async with running_openbao(tmp_path) as bao:
+        client, now = uuid.uuid4(), int(time.time())
+        claims = bao.claims(client, "use", ("openai",))
+        kept = [await _signed(bao, HEADER, bao.claims(client, "use", ("openai",), iat=at, nbf=at, exp=at + 3))
+                for at in range(now, now + 20)]  # fmt: skip
+        await _accepted(bao, kept[int(time.time()) - now])
+        before = await bao.signer.sign_jwt(claims)
+        root = await bao.root()
+        try:
+            assert await rotate_leases(bao.http, root) == 2
+            for _ in range(2):
+                await _refused(bao, kept[int(time.time()) - now])
+                new = await _signed(bao, HEADER | {"kid": "2"}, bao.claims(client, "use", ("openai",)))
+                await _accepted(bao, new)
+                await provision(bao.http, root, bao.desired, credentials_dir=bao.credentials)
+            assert await TransitSigner(bao.broker).sign_jwt(claims) == before
+        finally:
+            await bao.retire(root)
+        assert not (await bring_up(bao.server, bao.desired)).changed
 
 
 async def test_a_token_outlives_nothing(bao: Bao) -> None:

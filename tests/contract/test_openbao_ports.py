@@ -85,7 +85,9 @@ async def test_a_rotated_lease_key_settles_before_it_signs(bao: Bao) -> None:
     future = await fresh.sign_jwt(claims | {"iat": later, "exp": later + 3})
     assert future.split(".")[0] != before.split(".")[0]
     assert set(await fresh.public_keys("leases")) == {"1", "2"}
-    assert (await lease_login(bao.http, Secret(before), "use-openai")).reveal()
+    still = await fresh.sign_jwt(lease_claims(bao.desired, client, "use", ("openai",)))
+    assert still.split(".")[0] == before.split(".")[0]
+    assert (await lease_login(bao.http, Secret(still), "use-openai")).reveal()
 
 
 async def test_a_store_that_is_gone_is_unavailable_to_every_port(bao: Bao) -> None:

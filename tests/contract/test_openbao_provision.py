@@ -13,6 +13,7 @@ import pytest
 
 from byokeep.adapters.openbao import layout
 from byokeep.adapters.openbao.embedded import bring_up
+from byokeep.adapters.openbao.intake import BaoIntake
 from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
 from byokeep.adapters.openbao.provision import prove_audit, provision, rotate_credentials
@@ -21,8 +22,8 @@ from byokeep.adapters.openbao.root import generate_root, retire_roots
 from byokeep.adapters.openbao.scan_key import BaoScanKey
 from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.core.errors import Denied, Integrity, NotFound, RateLimited, Rejected, Unavailable
-from byokeep.core.model import ClientId, Environment, ProfileId
-from byokeep.core.ref import ProfileRef
+from byokeep.core.model import ClientId, Environment, ProfileId, Provider
+from byokeep.core.ref import ProfileRef, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
@@ -86,18 +87,18 @@ async def test_a_second_run_leaves_no_old_field_role_or_policy(tmp_path: Path) -
         before = {path.name: path.read_bytes() for path in credentials.iterdir()}
         keys = [await _platform_key(http, root, path) for path in (layout.TOKEN_KEY_PATH, layout.SCAN_KEY_PATH)]
         assert len(set(keys)) == 2
-        clean = (await http.request("GET", "auth/lease/role/use-kie", token=root)).data
-        widened = layout.lease_roles(desired)["use-kie"] | {"claim_mappings": {"job_id": "job"}, "token_num_uses": 3}
-        await http.request("POST", "auth/lease/role/use-kie", token=root, body=widened | {"token_type": "service"})
+        clean = (await http.request("GET", "auth/lease/cel/role/use-kie", token=root)).data
+        widened = layout.lease_roles(desired)["use-kie"] | {"bound_audiences": ["other"], "message": "x"}
+        await http.request("POST", "auth/lease/cel/role/use-kie", token=root, body=widened)
         await http.request(
-            "POST", "auth/lease/role/use-forgotten", token=root, body=layout.lease_roles(desired)["enroll"]
+            "POST", "auth/lease/cel/role/use-forgotten", token=root, body=layout.lease_roles(desired)["enroll"]
         )
         await http.request("POST", "sys/policies/acl/use-forgotten", token=root, body={"policy": 'path "x" {}'})
         await http.request("POST", "auth/approle/role/web", token=root, body={"token_policies": ["broker", "web"]})
         await provision(http, root, desired, credentials_dir=credentials)
-        assert (await http.request("GET", "auth/lease/role/use-kie", token=root)).data == clean
+        assert (await http.request("GET", "auth/lease/cel/role/use-kie", token=root)).data == clean
         assert (await http.request("GET", "auth/approle/role/web", token=root)).data["token_policies"] == ["web"]
-        for gone in ("auth/lease/role/use-forgotten", "sys/policies/acl/use-forgotten"):
+        for gone in ("auth/lease/cel/role/use-forgotten", "sys/policies/acl/use-forgotten"):
             with pytest.raises(NotFound):
                 await http.request("GET", gone, token=root)
         again = [await _platform_key(http, root, path) for path in (layout.TOKEN_KEY_PATH, layout.SCAN_KEY_PATH)]
@@ -149,9 +150,7 @@ async def test_a_store_set_up_before_profiles_is_given_their_wall(tmp_path: Path
             assert made.content != old.content
             assert (await http.request("GET", "tenant/config/keys", token=root)).data["disable_upsert"] is True
             for role in ("use-profile", "custody-profile"):
-                assert (await http.request("GET", f"auth/lease/role/{role}", token=root)).data["token_policies"] == [
-                    role
-                ]
+                assert (await http.request("GET", f"auth/lease/cel/role/{role}", token=root)).data["name"] == role
         assert await _platform_key(http, root, layout.TOKEN_KEY_PATH) == pepper
 
 
@@ -253,7 +252,7 @@ async def test_the_rate_of_signatures_and_logins_has_a_cap(tmp_path: Path) -> No
         limited = [outcome for outcome in outcomes if isinstance(outcome, RateLimited)]
         assert limited
         assert len(outcomes) - len(limited) >= 5
-        logins = [http.request("POST", "auth/lease/login", body={"role": "enroll", "jwt": "x"}) for _ in range(30)]
+        logins = [http.request("POST", "auth/lease/cel/login", body={"role": "enroll", "jwt": "x"}) for _ in range(30)]
         outcomes = await asyncio.gather(*logins, return_exceptions=True)
         assert any(isinstance(outcome, RateLimited) for outcome in outcomes)
         await provision(http, root, _desired(), credentials_dir=credentials)
@@ -383,17 +382,21 @@ async def test_content_hash_moves_with_every_right(monkeypatch: pytest.MonkeyPat
 
 
 async def test_leases_are_bound_to_the_runners_networks(tmp_path: Path) -> None:
-    """With lease_cidrs a lease that comes from elsewhere cannot log in."""
+    """With lease_cidrs a lease that comes from elsewhere logs in to nothing: the store refuses its token everywhere."""
     async with plain_openbao(tmp_path, audit=True) as (http, root):
         for network, welcome in (("10.9.0.0/16", False), ("127.0.0.0/8", True)):
             desired = _desired(lease_cidrs=(network,))
             await provision(http, root, desired, credentials_dir=tmp_path / "credentials")
-            jwt = await _jwt(http, tmp_path / "credentials", desired)
-            attempt = http.request("POST", "auth/lease/login", body={"role": "enroll", "jwt": jwt})
+            ref = SecretRef(ClientId(uuid.uuid4()), Provider.OPENAI)
+            web = AppRoleLogin(http, tmp_path / "credentials" / "web.approle")
+            await BaoIntake(web).put(ref, Secret("a value"), cas=0)
+            jwt = await _jwt(http, tmp_path / "credentials", desired, ref.client_id, "use", "openai")
+            token = await lease_login(http, jwt, "use-openai")
+            attempt = read_secret(http, token, ref.path, 1, None)
             if welcome:
-                assert (await attempt).auth["entity_id"]
+                assert (await attempt).matches(b"a value")
             else:
-                with pytest.raises((Denied, Rejected)):
+                with pytest.raises(Denied):
                     await attempt
 
 

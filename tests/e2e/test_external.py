@@ -213,8 +213,8 @@ async def test_the_doctor_is_satisfied_by_separate_processes(running: Site) -> N
 
 async def test_settings_reach_the_store(running: Site) -> None:
     """Networks and caps of the settings stand at the store; a network that is not ours shuts the lease out."""
-    role = await running.store.read("auth/lease/role/use-openai")
-    assert role["token_bound_cidrs"] == ["127.0.0.0/8"]
+    role = await running.store.read("auth/lease/cel/role/use-openai")
+    assert "bound_cidrs: ['127.0.0.0/8']}" in role["cel_program"]["expression"]
     quota = await running.store.read("sys/quotas/rate-limit/byokeep-login")
     assert quota["rate"] == 500
     client, _ = await onboarded(running)

@@ -19,6 +19,7 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import explain
 from byokeep.flows import reconcile as reconciling
+from byokeep.flows.explain import LOGIN
 from byokeep.flows.lease import claims
 from byokeep.flows.reconcile import Reconciliation, reconcile
 from byokeep.ports import StoreEntry
@@ -79,9 +80,9 @@ class Scene:
         return {name: await self.broker.store.hash(name, Secret(jwt)) for name in self.broker.store.names}
 
     async def login(self, client: UUID, *, jwt: str = "", seconds: float = 1, lease: str | None = None,
-                    entity: str | None = None, error: bool = False) -> None:  # fmt: skip
+                    entity: str | None = None, error: bool = False, path: str = LOGIN) -> None:  # fmt: skip
         self.broker.store.write(
-            str(uuid4()), self.after(seconds), "update", "auth/lease/login", hashes=await self.hashes(jwt or self.jwt),
+            str(uuid4()), self.after(seconds), "update", path, hashes=await self.hashes(jwt or self.jwt),
             entity=self.entity[client] if entity is None else entity, error=error,
             lease=str(self.lease[client]) if lease is None else lease,
         )  # fmt: skip
@@ -269,6 +270,10 @@ async def _entity_deleted(scene: Scene) -> None:
     scene.put_entity(scene.alice, operation="delete")
 
 
+async def _login_by_the_other_door(scene: Scene) -> None:
+    await scene.login(scene.alice, jwt="header.claims.signature", lease="", path="auth/lease/login")
+
+
 async def _more_logins_than_told(scene: Scene) -> None:
     """The claims stand in the row: whoever signs them again logs in as the runner did."""
     await scene.give_lease(scene.alice, told=(1, 1))
@@ -314,6 +319,7 @@ async def _a_request_without_response(scene: Scene) -> None:
 
 CASES: list[tuple[Callable[[Scene], Awaitable[None]], str, str]] = [
     (_foreign_login, "login_unexplained", "critical"),
+    (_login_by_the_other_door, "login_unexplained", "critical"),
     (_login_of_a_lease_long_gone, "login_unexplained", "critical"),
     (_login_under_another_name, "lease_header_forged", "critical"),
     (_read_without_header, "read_without_lease", "critical"),

@@ -20,9 +20,11 @@ import pytest
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Denied, Unavailable
+from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import switches
+from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import Limits
 from byokeep.flows.scopes import parse_scope
 from byokeep.wire.bao_http import BaoHttp
@@ -345,6 +347,27 @@ async def test_an_opening_and_the_cutting_off_again_do_not_cross(stand: Stand) -
     assert await switches.cut_off_again(replace(stand.app, cutoff=late)) == 0
     assert await stand.app.cutoff.disabled(entity) is False
     assert stand.alerts() == []
+
+
+@pytest.mark.parametrize("scope", ["client", "global"])
+async def test_a_kill_after_forged_leases_is_not_released_before_the_key_was_rotated(stand: Stand, scope: str) -> None:
+    """The refusal names the command; a rotation of before the alert does not count, one since does."""
+    client, _ = await ready(stand)
+    what = {"client_id": str(client)} if scope == "client" else {}
+    rotated = Event(name=EventName.CONFIG_CHANGED, actor=stand.app.system(), outcome=Outcome.OK,
+                    fields={"component": "lease-key"})  # fmt: skip
+    for _ in range(2):
+        async with stand.app.db.begin(every_client=True) as tx:
+            await tx.append(rotated)
+        await raise_alert(stand.app, reason="login_unexplained", key="reconcile/login", severity="critical")
+        await close(stand, **what)
+        status, reply = await reopen(stand, **what)
+        assert (status, reply["code"]) == (409, "lease_key_suspect")
+        assert "byokeep incident rotate-leases" in reply["next_step"]
+        async with stand.app.db.begin(every_client=True) as tx:
+            await tx.append(rotated)
+        assert (await reopen(stand, **what))[0] == 200
+        stand.db.sql("UPDATE byokeep.alert SET closed_at = now()")
 
 
 async def test_whoever_holds_the_lock_can_not_keep_a_kill_out(stand: Stand) -> None:

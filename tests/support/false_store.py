@@ -57,7 +57,7 @@ class FalseStore:
 async def false_store(socket: Path) -> AsyncIterator[tuple[FalseStore, str]]:
     """Run one on a unix socket; yields it and its address."""
     store, app = FalseStore(), web.Application()
-    app.router.add_post("/v1/auth/lease/login", store.login)
+    app.router.add_post("/v1/auth/lease/cel/login", store.login)
     app.router.add_get("/v1/kv/data/{path:.*}", store.read)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()

@@ -89,7 +89,7 @@ class Bao:
     async def enroll(self, client: uuid.UUID) -> str:
         """Make the client's entity; returns its id."""
         jwt = await self.jwt(client, "enroll")
-        reply = await self.http.request("POST", "auth/lease/login", body={"role": "enroll", "jwt": jwt})
+        reply = await self.http.request("POST", "auth/lease/cel/login", body={"role": "enroll", "jwt": jwt})
         return str(reply.auth["entity_id"])
 
     async def root(self) -> Secret:

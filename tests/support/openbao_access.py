@@ -118,6 +118,9 @@ PATHS: tuple[str, ...] = (
     "tenant/restore/development-{own}",
     "tenant/config/keys",
     "auth/lease/login",
+    "auth/lease/cel/login",
+    "auth/lease/cel/role",
+    "auth/lease/cel/role/use-openai",
     "auth/lease/config",
     "auth/lease/role",
     "auth/lease/role/use-openai",
@@ -252,7 +255,7 @@ async def measure(bao: Bao) -> dict[str, dict[str, str]]:
 
     async def enrolled() -> Secret:
         body = {"role": "enroll", "jwt": await bao.jwt(own, "enroll")}
-        return Secret((await bao.http.request("POST", "auth/lease/login", body=body)).auth["client_token"])
+        return Secret((await bao.http.request("POST", "auth/lease/cel/login", body=body)).auth["client_token"])
 
     async def sealing() -> Secret:
         return await lease_login(bao.http, await bao.jwt(own, "custody", "seal"), "seal-profile")

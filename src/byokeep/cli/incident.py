@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -11,7 +12,9 @@ from byokeep.cli import alert, vault, way_back
 from byokeep.cli.api import call, run
 from byokeep.cli.choices import OAuthPlatform
 from byokeep.cli.names import tell
+from byokeep.cli.servers import load
 from byokeep.cli.terminal import again, say, session, show
+from byokeep.core.errors import Rejected
 
 Cause = Literal["compromised", "identity_mismatch", "lockout", "missing_scope", "revoked"]
 app: Final = App(name="incident", help="A platform was lost, or the vault of profiles may be open: the way back.")
@@ -22,6 +25,34 @@ _ALERTS: Final = frozenset(
     {"account_reuse_suspected", "account_superseded", "platform_closed", "reenabling_failed", "tokens_maybe_superseded"}
 )
 _COLUMNS: Final = ("platform", "stage", "cause", "changed_at", "canary")
+
+
+@app.command
+def rotate_leases(*, admin_token_fd: int | None = None) -> None:
+    """Give the leases a new signing key and let the store believe no other: the answer to a stolen broker identity.
+
+    Whatever was signed before is worthless at once, also for a time to come. For two minutes no job gets a secret.
+    It takes the provisioner's rights: with the embedded store its identity and the recovery keys on this host, with a
+    store of your own an admin token.
+
+    Example: byokeep incident rotate-leases
+
+    Args:
+        admin_token_fd: Descriptor with the admin token of a store of your own.
+    """
+    settings = session().settings
+    if admin_token_fd is None and not settings.embedded_store:
+        raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
+    token = None if admin_token_fd is None else load("byokeep.cli.intake").read_secret(
+        prompt="Admin token", fd=admin_token_fd
+    )  # fmt: skip
+    try:
+        version = asyncio.run(load("byokeep.wiring").rotate_leases(settings, token))
+    finally:
+        if token is not None:
+            token.wipe()
+    show({"version": version}, title="Signing key of leases", note="In two minutes the broker signs with it. "
+         "Next: a new secret id for the broker, then open what was closed.")  # fmt: skip
 
 
 @platform.command

@@ -26,7 +26,8 @@ from byokeep.settings import default_home
 _EXTRA: Final = "Install the server parts, from a checkout: pip install '/path/to/byokeep[server,embedded]'."
 
 
-def _load(name: str) -> Any:
+def load(name: str) -> Any:
+    """Import a part that only the server's extra has. Raises Unavailable: it is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -42,7 +43,7 @@ def up() -> None:
     Example: byokeep up --home ./state
     """
     harden()
-    supervisor = _load("byokeep.supervisor")
+    supervisor = load("byokeep.supervisor")
     since = time.time()
 
     def ready(stack: Any) -> None:
@@ -71,7 +72,7 @@ def _say(text: str) -> None:
 def _serve(name: str) -> None:
     harden()
     gc.disable()  # nothing that loads is garbage; once all of it is there, `serve` collects and goes on collecting
-    _load("byokeep.serve").serve(name, session().settings)
+    load("byokeep.serve").serve(name, session().settings)
 
 
 def web() -> None:
@@ -122,13 +123,13 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
     """
     harden()
     if database_sql:
-        sys.stdout.write(_load("byokeep.wiring").database_sql())
+        sys.stdout.write(load("byokeep.wiring").database_sql())
         return
     if admin_token_fd is None:
         raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
-    token = _load("byokeep.cli.intake").read_secret(prompt="Admin token", fd=admin_token_fd)
+    token = load("byokeep.cli.intake").read_secret(prompt="Admin token", fd=admin_token_fd)
     try:
-        done = asyncio.run(_load("byokeep.wiring").provision_external(session().settings, token))
+        done = asyncio.run(load("byokeep.wiring").provision_external(session().settings, token))
     finally:
         token.wipe()
     step = f"{called()} broker, web, worker, refresher --config FILE"
@@ -148,7 +149,7 @@ def doctor() -> int:
             next_step=f"There is no home at {clean(str(settings.home))}: start a stack with "
             f"`{again('up', own_token=False)}`, or name its home with --home or BYOKEEP_HOME.",
         )
-    rows = asyncio.run(_load("byokeep.doctor").examine(settings))
+    rows = asyncio.run(load("byokeep.doctor").examine(settings))
     rows.insert(0, {"check": "home", "state": "note", "detail": str(settings.home)})
     show(rows, title="Doctor", columns=("check", "state", "detail"))
     return 0 if all(row["state"] in ("ok", "note") for row in rows) else Unavailable.exit_code
@@ -164,7 +165,7 @@ def demo(*, keep: Path | None = None) -> int:
     Args:
         keep: Keep the state in this new directory instead of a temporary one.
     """
-    return int(asyncio.run(_load("byokeep.demo").run(keep=keep, as_json=session().as_json)))
+    return int(asyncio.run(load("byokeep.demo").run(keep=keep, as_json=session().as_json)))
 
 
 def sim(*, port: int = 0) -> int:
@@ -178,7 +179,7 @@ def sim(*, port: int = 0) -> int:
     Args:
         port: 0 takes a free one.
     """
-    serve = _load("byokeep.sim.__main__").serve
+    serve = load("byokeep.sim.__main__").serve
     try:
         serve(["--port", str(port)])
     except (ValueError, OSError, OverflowError):

@@ -80,11 +80,16 @@ async def known_installation(db: Database) -> Installation:
         return await tx.one(_GET)
 
 
-async def store_provisioned(app: WebApp) -> None:
-    """Put on record that the store was set up or changed; it is what explains those requests in the store's own log."""
+async def store_provisioned(app: WebApp, component: str = "store") -> None:
+    """Put on record that the store was set up or changed; it is what explains those requests in the store's own log.
+
+    Args:
+        app: Of ``web``.
+        component: What was changed; ``lease-key``: the key that signs leases.
+    """
     event = Event(
         name=EventName.CONFIG_CHANGED, actor=app.system(), outcome=Outcome.OK, object_id=app.installation_id,
-        fields={"component": "store"},
+        fields={"component": component},
     )  # fmt: skip
     async with app.db.begin() as tx:
         await tx.append(event)

@@ -25,7 +25,8 @@ from uuid import UUID
 
 from byokeep.ports import StoreEntry
 
-LOGIN: Final = "auth/lease/login"
+LOGIN: Final = "auth/lease/cel/login"
+LOGINS: Final = frozenset({LOGIN, "auth/lease/login"})  # the second is that of releases before; it has no role now
 TORN: Final = "torn"  # what stands for a line that a crash cut off
 SLACK: Final = timedelta(seconds=1)  # the store rounds times; a token's end is checked to the second
 MANY_REFUSED: Final = 10  # by one entity in one span; a process of ours that works as it should is refused nothing
@@ -79,7 +80,7 @@ _DEVICE_TEST: Final = "sys/audit/test"  # the store tries each device alone when
 # What sets the store up. Explained by a record of ours that says so, near in time.
 _SETUP: Final = re.compile(
     r"(sys/(init|unseal|seal|mounts|remount|auth|policies|policy|config|quotas|audit|generate-root|rekey|rotate|plugins)"
-    r"|auth/(lease|approle)/(config|role)|auth/token/(create|revoke|lookup|accessors)|transit/(keys|config)|tenant/config|kv/config"
+    r"|auth/(lease|approle)/(config|cel/role|role)|auth/token/(create|revoke|lookup|accessors)|transit/(keys|config)|tenant/config|kv/config"
     r"|kv/(data/platform/(token|scan)-key|metadata/platform/provisioning)|identity/(entity|group|lookup))(/.*|-[a-z]+.*)?\Z"
 )
 

@@ -31,7 +31,7 @@ from byokeep.flows.alarm import Severity, alert_in
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.explain import (
     AFTER_OPENING,
-    LOGIN,
+    LOGINS,
     SEAL_FOR,
     Announced,
     Finding,
@@ -167,7 +167,7 @@ async def _part(app: BrokerApp, actor: Actor, since: datetime, end: datetime) ->
     if own and log.begins and min(log.begins) > since + SETTLE:  # what came before lies in another file, or nowhere
         found.append(Finding(reason="store_log_begins_late", severity="warning", at=min(log.begins)))
     judged = [request for request in requests if request.at >= since]
-    logins = [request for request in requests if request.path == LOGIN and not request.refused]
+    logins = [request for request in requests if request.path in LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
         known = await _known(tx, app, first, until)
         for client_id in await tx.all(_MOVED_SWITCHES):
@@ -185,7 +185,7 @@ async def _part(app: BrokerApp, actor: Actor, since: datetime, end: datetime) ->
         state="unknown" if unknown else "findings" if found else "clean", findings=tuple(found), unread=unread,
         requests=len(judged), logins=sum(login.at >= since for login in logins), until=since if again else until,
     )  # fmt: skip
-    refused = sum(request.path == LOGIN and request.refused for request in judged)
+    refused = sum(request.path in LOGINS and request.refused for request in judged)
     await _record(app, actor, result, probing(judged), since, refused)
     return result
 
@@ -200,7 +200,7 @@ def _joined(
 
 def _unexplained(judged: Sequence[Request], known: Known) -> list[Finding]:
     """Run in a thread, as :func:`_joined`."""
-    return [missing for one in judged if one.path != LOGIN and (missing := explain(one, known))]
+    return [missing for one in judged if one.path not in LOGINS and (missing := explain(one, known))]
 
 
 async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime) -> _Log:

@@ -115,6 +115,7 @@ _ASK: Final = Query("switch_request_open", _request)
 _WAITING: Final = Query("switch_requests_live", _request)
 _APPROVAL: Final = Query("switch_approval", lambda row: row)
 _COVERED: Final = Query("vault_covering", lambda row: UUID(str(row["id"])))
+_FORGED: Final = Query("switch_lease_key_suspect", lambda row: row["id"])
 _USE: Final = Query("switch_use_approval", lambda row: row["id"])
 
 
@@ -329,8 +330,9 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
         NotFound: No such request for this actor.
         Integrity: The log cannot go on from this database; the switch is still closed.
         Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``epoch_changed``.
-        Conflict: ``cut_off_pending`` - the store has not confirmed the close yet; ``vault_incident_open`` - the browser
-            lane stays off until the new profiles are proved (R7.3-6).
+        Conflict: ``lease_key_suspect`` - an alert says that leases were signed past us, and the key was not rotated
+            since; ``cut_off_pending`` - the store has not confirmed the close yet; ``vault_incident_open`` - the
+            browser lane stays off until the new profiles are proved (R7.3-6).
         Unavailable: The store or the database; the switch is still closed.
     """
     await permit(app, actor, Verb.SWITCH_APPROVE_OPEN)
@@ -386,6 +388,9 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Row) -> Switch
             if scope.name.endswith(BROWSER_LANE) and (on := await tx.maybe(_COVERED, client_id=scope.client_id)):
                 step = f"The new profiles are not proved yet: {look_at(on)}."
                 raise Conflict("vault_incident_open", next_step=step, incident=on)
+            if scope.cuts_store and await tx.all(_FORGED):
+                raise Conflict("lease_key_suspect", next_step="Somebody signed leases past us: first"
+                               " `byokeep incident rotate-leases`, on the host, then ask again.")  # fmt: skip
             if scope.cuts_store and not seen.store_cut_off:
                 raise Conflict("cut_off_pending", next_step="Wait until the store has confirmed the close.")
             if scope.cuts_store:

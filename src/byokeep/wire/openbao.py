@@ -50,7 +50,7 @@ async def lease_login(
     """
     try:
         reply = await http.request(
-            "POST", f"auth/{mount}/login", body={"role": role, "jwt": jwt}, lease_header=lease_id
+            "POST", f"auth/{mount}/cel/login", body={"role": role, "jwt": jwt}, lease_header=lease_id
         )
     except (Rejected, Denied):
         raise Denied("lease_refused") from None

@@ -23,7 +23,7 @@ from byokeep.core.errors import Unavailable
 from byokeep.ports import StoreEntry
 
 MAX_LINE: Final = 64 << 20  # bytes; a request may have 32 MiB, and each short string in it becomes a hash
-LOGIN_PATH: Final = "auth/lease/login"
+LOGIN_PATHS: Final = frozenset({"auth/lease/cel/login", "auth/lease/login"})
 ENTITY_PATH: Final = "identity/entity/id/"
 _START: Final = b'{"time":"'
 _SLACK: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order
@@ -131,7 +131,7 @@ def _entry(device: str, line: bytes) -> StoreEntry:
         path=path,
         entity_id=_text(auth.get("entity_id") or answered.get("entity_id")),
         lease_header=_text(next(iter(headers.get("x-byokeep-lease") or []), "")),
-        login_jwt_hash=_text(data.get("jwt")) if path == LOGIN_PATH else "",
+        login_jwt_hash=_text(data.get("jwt")) if path in LOGIN_PATHS else "",
         status_error=bool(document.get("error")) or set(said) == {"error"},  # the store's two ways to refuse
         remote=_text(request.get("remote_address")),
         lets_in=operation == "update" and path.startswith(ENTITY_PATH) and data.get("disabled") is not True,

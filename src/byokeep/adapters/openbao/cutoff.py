@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
+from byokeep.adapters.openbao.layout import LOGIN_PATH
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import Denied, NotFound, Rejected, Unavailable
 from byokeep.core.secret import Secret
@@ -36,7 +37,7 @@ class EntityCutoff:
         """
         try:
             reply = await self._login.http.request(
-                "POST", "auth/lease/login", body={"role": "enroll", "jwt": Secret(jwt)}
+                "POST", LOGIN_PATH, body={"role": "enroll", "jwt": Secret(jwt)}
             )
         except (Rejected, Denied):
             raise Denied("lease_refused") from None

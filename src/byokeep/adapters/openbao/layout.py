@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
@@ -23,7 +23,11 @@ from byokeep.core.model import PLATFORMS, SEAL, Environment, LeaseKind, Provider
 from byokeep.core.record_room import KEPT
 
 AUDIENCE: Final = "openbao"
+LOGIN_PATH: Final = "auth/lease/cel/login"
 MAX_TOKEN_TTL_S: Final = 60
+LOGIN_LIFE_S: Final = 5  # seconds after its issue at which the store takes no login token, whatever it says itself
+_BATCH: Final = 2  # the store's number of a batch token
+_CLIENT_ID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 MACHINES: Final = ("web", "broker", "provisioner")
 MACHINE_TTL_S: Final = 20 * 60
 KV_MAX_VERSIONS: Final = KEPT
@@ -88,33 +92,43 @@ def lease_roles(desired: Desired) -> dict[str, dict[str, Any]]:
 
     ``enroll`` has no right at all; ``seal-profile`` is for a runner that seals the profile it had open.
     """
-    roles = {"enroll": _lease_role(desired, {"kind": "enroll"}, [])}
-    roles[_SEALING] = _lease_role(desired, {"kind": LeaseKind.CUSTODY.value, "secrets": SEAL}, [_SEALING])
+    roles = {"enroll": _lease_role(desired, "enroll", "", [])}
+    roles[_SEALING] = _lease_role(desired, LeaseKind.CUSTODY.value, SEAL, [_SEALING])
     for kind in LeaseKind:
         for secret in (*(provider.value for provider in Provider), PROFILE):
             name = f"{kind.value}-{secret}"
-            roles[name] = _lease_role(desired, {"kind": kind.value, "secrets": secret}, [name])
+            roles[name] = _lease_role(desired, kind.value, secret, [name])
     return roles
 
 
-def _lease_role(desired: Desired, claims: dict[str, str], policies: list[str]) -> dict[str, Any]:
+def _lease_role(desired: Desired, kind: str, secret: str, policies: list[str]) -> dict[str, Any]:
+    """A program, for no other setting of the store bounds how long its signer lets a token live (ADR 0037)."""
+    checks = [
+        f"claims.kind == '{kind}'",
+        *([f"'{secret}' in claims.secrets"] if secret else []),
+        f"claims.exp - claims.iat <= {LOGIN_LIFE_S}.0",
+        f"now - timestamp(int(claims.iat)) <= duration('{LOGIN_LIFE_S}s')",
+        f"claims.client_id.matches('^{_CLIENT_ID}$')",
+    ]
+    ttl = desired.lease_token_ttl_s * 1_000_000_000
+    auth = (
+        f"pb.Auth{{policies: {_texts(policies)}, no_default_policy: true, token_type: {_BATCH}u,"
+        " alias: logical.Alias{name: claims.client_id},"
+        f" lease_options: pb.LeaseOptions{{TTL: {ttl}, MaxTTL: {ttl}, issue_time: now}},"
+        f" bound_cidrs: {_texts(desired.lease_cidrs)}}}"
+    )
     return {
-        "role_type": "jwt",
         "bound_audiences": [AUDIENCE],
-        "bound_claims": claims,
-        "bound_claims_type": "string",
-        "user_claim": "client_id",
+        "cel_program": {"expression": f"{' && '.join(checks)} ? {auth} : false"},
         # -1 is "none"; 0 would be the library's default of 60 or 150 seconds.
         "clock_skew_leeway": -1,
         "expiration_leeway": -1,
         "not_before_leeway": -1,
-        "token_type": "batch",
-        "token_policies": policies,
-        "token_no_default_policy": True,
-        "token_ttl": desired.lease_token_ttl_s,
-        "token_max_ttl": desired.lease_token_ttl_s,
-        "token_bound_cidrs": list(desired.lease_cidrs),
     }
+
+
+def _texts(words: Sequence[str]) -> str:
+    return "[" + ", ".join(f"'{word}'" for word in words) + "]"
 
 
 def machine_role(name: str) -> dict[str, Any]:
@@ -201,7 +215,7 @@ def quotas(desired: Desired) -> dict[str, dict[str, Any]]:
     """Rate limits of signing and of logging in, for each client address."""
     if desired.per_second is None:
         return {}
-    paths = {"byokeep-sign": "transit/sign/leases", "byokeep-login": "auth/lease/login"}
+    paths = {"byokeep-sign": "transit/sign/leases", "byokeep-login": LOGIN_PATH}
     return {name: {"path": path, "rate": desired.per_second, "interval": "1s"} for name, path in paths.items()}
 
 

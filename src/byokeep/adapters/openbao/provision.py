@@ -105,7 +105,7 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
     for machine in layout.MACHINES:
         await _credentials(admin, machine, private_dir(credentials_dir))
     content = layout.content_hash(desired)
-    await admin("POST", layout.RECORD_PATH, {"custom_metadata": {"content": content}})
+    await admin("POST", layout.RECORD_PATH, {"custom_metadata": await _recorded(admin) | {"content": content}})
     return Provisioned(content=content, changed=True, audit_devices=devices)
 
 
@@ -137,6 +137,28 @@ async def recorded_content(http: BaoHttp, provisioner: Secret) -> str:
     except NotFound:
         return ""
     return str((reply.data.get("custom_metadata") or {}).get("content", ""))
+
+
+async def rotate_leases(http: BaoHttp, admin_token: Secret) -> int:
+    """Give the leases a new signing key, and let the store believe no other: whatever was signed before is worthless.
+
+    The broker signs with it once it is settled (:data:`~.signer.SETTLE_S`); until then the store refuses every lease.
+    Earlier versions go on existing for the reconciliation, which explains the logins of before.
+
+    Returns:
+        The new version's number.
+
+    Raises:
+        Unavailable: Not rotated, or not known whether; repeat it.
+    """
+    admin = _Admin(http, admin_token)
+    await admin("POST", "transit/keys/leases/rotate", {})
+    newest = max(int(number) for number in (await admin("GET", "transit/keys/leases")).data["keys"])
+    recorded = await _recorded(admin) | {"leases_from": str(newest)}
+    await admin("POST", layout.RECORD_PATH, {"custom_metadata": recorded})
+    keys = await _lease_keys(admin)
+    await admin("POST", "auth/lease/config", {"jwt_validation_pubkeys": keys})
+    return newest
 
 
 async def rotate_credentials(http: BaoHttp, admin_token: Secret, machine: str, credentials_dir: Path) -> None:
@@ -193,23 +215,39 @@ async def _policies(admin: _Admin, wanted: Mapping[str, str]) -> None:
 
 
 async def _lease_method(admin: _Admin, desired: Desired) -> None:
-    keys = (await admin("GET", "transit/keys/leases")).data["keys"]
     config = {
-        "jwt_validation_pubkeys": [_pem(key["public_key"]) for _, key in sorted(keys.items())],
+        "jwt_validation_pubkeys": await _lease_keys(admin),
         "jwt_supported_algs": ["EdDSA"],
         "bound_issuer": desired.issuer,
         "default_role": "",
     }
     await admin("POST", "auth/lease/config", config)
     wanted = layout.lease_roles(desired)
-    for name in await admin.names("auth/lease/role"):
+    for name in await admin.names("auth/lease/role"):  # of releases before: they took whatever end a token named
+        await admin("DELETE", f"auth/lease/role/{name}")
+    for name in await admin.names("auth/lease/cel/role"):
         if name not in wanted:
-            await admin("DELETE", f"auth/lease/role/{name}")
+            await admin("DELETE", f"auth/lease/cel/role/{name}")
     for name, body in wanted.items():
-        path = f"auth/lease/role/{name}"
+        path = f"auth/lease/cel/role/{name}"
         # Writing a role again keeps fields that are not named, so an old role goes first. Logins fail for that moment.
         await admin("DELETE", path)
         await admin("POST", path, body)
+
+
+async def _lease_keys(admin: _Admin) -> list[str]:
+    """Return the public keys of the leases, from the last rotation on."""
+    keys = (await admin("GET", "transit/keys/leases")).data["keys"]
+    first = int((await _recorded(admin)).get("leases_from", "1"))
+    return [_pem(keys[number]["public_key"]) for number in sorted(keys, key=int) if int(number) >= first]
+
+
+async def _recorded(admin: _Admin) -> dict[str, str]:
+    """Return what provisioning keeps for the next time; nothing at first."""
+    try:
+        return dict((await admin("GET", layout.RECORD_PATH)).data.get("custom_metadata") or {})
+    except NotFound:
+        return {}
 
 
 async def _quotas(admin: _Admin, wanted: Mapping[str, Mapping[str, Any]]) -> None:

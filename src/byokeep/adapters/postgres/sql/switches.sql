@@ -94,6 +94,16 @@ SELECT id, scope, epoch, reason, requested_by, expires_at, used_at,
        expires_at > clock_timestamp() AS unexpired
   FROM byokeep.approval WHERE id = :id AND action = 'open_switch';
 
+-- name: switch_lease_key_suspect
+-- Open alerts that tell of a stolen signer and are younger than the last rotation of the key that signs leases.
+SELECT a.id FROM byokeep.alert a
+ WHERE a.closed_at IS NULL AND a.reason IN ('login_unexplained', 'lease_use_surplus')
+   AND NOT EXISTS (
+       SELECT FROM byokeep.audit_record r
+        WHERE r.event = 'config.changed' AND r.at >= a.opened_at
+          AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,component}' = 'lease-key')
+ LIMIT 1;
+
 -- name: switch_use_approval
 UPDATE byokeep.approval SET approved_by = :approved_by, approved_at = clock_timestamp(), used_at = clock_timestamp()
  WHERE id = :id AND action = 'open_switch' AND used_at IS NULL AND requested_by <> :approved_by
