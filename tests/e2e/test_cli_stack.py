@@ -396,3 +396,12 @@ async def test_alerts_leaks_doctor_and_gate(desk: Desk, tmp_path: Path) -> None:
     nowhere = await Shell(tmp_path / "none").run("doctor", "--json")
     assert nowhere.code == 4
     assert {row["state"] for row in nowhere.document if row["check"] in ("web", "core dumps")} == {"unknown"}
+
+
+async def test_the_answer_to_a_stolen_broker_is_one_command(desk: Desk) -> None:
+    """It comes last here, for no lease logs in for two minutes after it: on record, no root left."""
+    rotated = await desk.json("incident", "rotate-leases", who="admin")
+    assert rotated == {"version": 2}
+    listed = json.dumps(await desk.json("audit", "list", who="auditor"))
+    assert "lease-key" in listed
+    assert not (desk.world.home / "openbao" / "root.live").exists()
