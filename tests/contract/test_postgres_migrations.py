@@ -35,6 +35,7 @@ SELECT 'column', table_name, column_name, data_type, is_nullable, coalesce(colum
 UNION ALL
 SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid), contype::text, ''
   FROM pg_constraint WHERE connamespace = 'byokeep'::regnamespace AND conrelid::regclass::text NOT LIKE '%alembic%'
+   AND contype <> 't'  -- a trigger, which is declared and not migrated
 UNION ALL
 SELECT 'index', tablename, indexname, indexdef, '', ''
   FROM pg_indexes WHERE schemaname = 'byokeep' AND tablename <> 'alembic_version'
@@ -176,9 +177,13 @@ def test_postgres_upgrade_keeps_the_rows_of_every_release(postgres_server: Embed
         had = columns(database)
         before = contents(database, had)
         assert all(before.values()) or name != "r0013"  # the dump that has a row in every table, trail included
-        for _ in range(2):
-            migrate(database.url("byokeep_owner"))
-            assert contents(database, had) == before
+        migrate(database.url("byokeep_owner"))
+        after = contents(database, had)
+        assert set(before.pop("audit_record").splitlines()) <= set(after["audit_record"].splitlines())
+        del before["audit_head"]  # it stands where the records of what the upgrade found end
+        assert {table: after[table] for table in before} == before
+        migrate(database.url("byokeep_owner"))
+        assert contents(database, had) == after
         assert database.sql(CATALOG) == source.sql(CATALOG)
         assert differences(database, metadata) == []
         drop_database(database)

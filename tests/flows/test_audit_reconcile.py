@@ -17,24 +17,36 @@ from byokeep.core.errors import ByokeepError, Denied
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
-from byokeep.flows import explain
+from byokeep.flows import explain, switches
 from byokeep.flows import reconcile as reconciling
 from byokeep.flows.explain import LOGIN
 from byokeep.flows.lease import claims
 from byokeep.flows.reconcile import Reconciliation, reconcile
+from byokeep.flows.scopes import scope_from_name
 from byokeep.ports import StoreEntry
 from tests.support.audit_broker import Broker, audit_broker
 from tests.support.postgres import FreshDatabase
-from tests.support.postgres_rows import RUNNER, installation_sql
+from tests.support.postgres_rows import RUNNER, client_sql, installation_sql
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
+
+
+class Entities:
+    """The store's half of a kill."""
+
+    def __init__(self) -> None:
+        self.put_out: list[str] = []
+
+    async def disable(self, entity_id: str) -> None:
+        self.put_out.append(entity_id)
 
 
 class Scene:
     """A broker, two clients with a lease each, and the store's log as honest runners leave it."""
 
     def __init__(self, broker: Broker) -> None:
-        self.broker = broker
+        self.broker, self.entities = broker, Entities()
+        broker.app = replace(broker.app, cutoff=self.entities)  # type: ignore[arg-type]
         self.alice, self.bob = uuid4(), uuid4()
         self.entity = {self.alice: str(uuid4()), self.bob: str(uuid4())}
         self.since = broker.clock.now() - timedelta(minutes=2)
@@ -68,6 +80,7 @@ class Scene:
                 f"UPDATE byokeep.lease SET used_logins = {told[0]}, used_reads = '{{\"openai\": {told[1]}}}'"
                 f" WHERE id = '{lease}'"
             )
+        await self.state_rows()
         if recorded:
             await self.broker.record(client, outcome=Outcome.INTENDED, object_id=lease)
         said = claims(self.broker.app, client_id=client, job_id=job, lease_id=lease, kind=kind, secrets=["openai"],
@@ -75,6 +88,12 @@ class Scene:
         self.jwt = await self.broker.signer.sign_jwt(said)
         self.lease[client] = lease
         return lease
+
+    async def state_rows(self) -> None:
+        """Put the rows on record as they stand."""
+        await self.broker.sql(
+            "SET SESSION AUTHORIZATION byokeep_owner; SELECT byokeep.state_rows(); RESET SESSION AUTHORIZATION"
+        )
 
     async def hashes(self, jwt: str) -> dict[str, str]:
         return {name: await self.broker.store.hash(name, Secret(jwt)) for name in self.broker.store.names}
@@ -113,6 +132,8 @@ class Scene:
             if outcome is Outcome.OK
             else "1"
         )
+        if closed:  # what was open then is over
+            await self.broker.sql("UPDATE byokeep.job SET state = 'killed', closed_at = now() WHERE state = 'open'")
         event = EventName.SWITCH_CLOSED if closed else EventName.SWITCH_OPENED
         await self.broker.record(client, event, outcome=outcome, scope=scope, epoch=int(epoch.split()[0]), reason="x")
 
@@ -422,12 +443,127 @@ async def test_a_switch_moved_past_its_record_is_found(scene: Scene) -> None:
         f" ('{scope}', '{scene.alice}', true, 1, 'test', '{RUNNER}', '{scene.broker.app.installation_id}')"
     )
     await scene.broker.record(scene.alice, EventName.SWITCH_CLOSED, scope=scope, epoch=1, reason="test")
+    await scene.broker.sql("UPDATE byokeep.job SET state = 'killed', closed_at = now()")
     assert await scene.reasons() == []
     await scene.broker.sql("UPDATE byokeep.switch SET closed = false, epoch = 2 WHERE client_id IS NOT NULL")
     found = (await scene.run()).findings
     assert [(one.reason, one.severity, one.client_id) for one in found] == [
         ("switch_unrecorded", "critical", scene.alice)
     ]
+    engaged = f"SELECT closed, epoch, reason FROM byokeep.switch WHERE scope = '{scope}'"
+    assert await scene.broker.sql(engaged) == "t|3|row_unrecorded"
+    assert await scene.reasons() == []  # it stands as its record says again
+    await scene.broker.sql(f"DELETE FROM byokeep.switch WHERE scope = '{scope}'")
+    assert await scene.reasons() == ["switch_unrecorded"]
+    assert await scene.broker.sql(engaged) == "t|1|row_unrecorded"
+
+
+async def test_a_kill_row_waits_for_its_record_before_it_is_a_finding(scene: Scene) -> None:
+    """A switch engaged a moment ago may still wait for its record; one that has none by then is told, and stays."""
+    scope = f"client:{scene.alice}"
+    await scene.broker.sql(
+        "INSERT INTO byokeep.switch (scope, client_id, closed, epoch, reason, by, installation_id) VALUES"
+        f" ('{scope}', '{scene.alice}', true, 1, 'test', '{RUNNER}', '{scene.broker.app.installation_id}')"
+    )
+    assert await scene.reasons() == []
+    await scene.broker.sql("UPDATE byokeep.switch SET at = now() - interval '1 minute'")
+    assert await scene.reasons() == ["switch_unrecorded"]
+    assert await scene.broker.sql(f"SELECT closed, epoch FROM byokeep.switch WHERE scope = '{scope}'") == "t|1"
+
+
+MOVED = (
+    ("key_unrecorded", "UPDATE byokeep.credential_ref SET verification = 'pending', expires_at = NULL"),
+    ("key_unrecorded", "UPDATE byokeep.credential_ref SET version = 2"),
+    (
+        "key_unrecorded",
+        "ALTER TABLE byokeep.credential_ref DROP CONSTRAINT credential_ref_secret_ref_ck;"
+        " UPDATE byokeep.credential_ref SET secret_ref = 'vault://kv/clients/other/providers/openai'",
+    ),
+    ("account_unrecorded", "UPDATE byokeep.platform_account SET lanes = '{api,browser}'"),
+    ("account_unrecorded", "UPDATE byokeep.platform_account SET identity = 'match', identified_at = now()"),
+    ("account_unrecorded", "UPDATE byokeep.account_grant SET external_id = 'other'"),
+    ("account_unrecorded", "UPDATE byokeep.account_grant SET verified_at = now()"),
+    ("job_unrecorded", "UPDATE byokeep.job SET effects = '{publish}', platforms = '{x}' WHERE kind = 'use'"),
+    ("job_unrecorded", "UPDATE byokeep.job SET runner_id = '00000000-0000-4000-8000-000000000001'"),
+    ("client_unrecorded", "UPDATE byokeep.client SET entity_id = 'other'"),
+)
+
+
+@pytest.mark.parametrize(("reason", "statement"), MOVED)
+async def test_a_row_that_its_owner_changed_closes_the_gate_of_its_client(
+    scene: Scene, reason: str, statement: str
+) -> None:
+    """What is changed past the services is found and told with its row, and engages the client's kill switch once."""
+    client = uuid4()
+    await scene.broker.sql(
+        client_sql(client) + f"UPDATE byokeep.client SET state = 'active', entity_id = 'own' WHERE id = '{client}'"
+    )
+    await scene.state_rows()
+    assert await scene.reasons() == []
+    before = await scene.broker.sql("SELECT count(*) FROM byokeep.job WHERE state = 'open'")
+    await scene.broker.sql(f"{statement.partition(' WHERE ')[0]} WHERE {_of(statement, client)}")
+    assert int(before) > 0
+    found = (await scene.run()).findings
+    assert [(one.reason, one.severity, one.client_id) for one in found] == [(reason, "critical", client)]
+    said = await scene.broker.sql(f"SELECT object_id, severity FROM byokeep.alert WHERE reason = '{reason}'")
+    assert said == f"{found[0].object_id}|critical"
+    engaged = f"SELECT closed, epoch, reason FROM byokeep.switch WHERE scope = 'client:{client}'"
+    assert await scene.broker.sql(engaged) == "t|1|row_unrecorded"
+    assert scene.entities.put_out == ["other" if reason == "client_unrecorded" else "own"]
+    on_record = "SELECT actor_id FROM byokeep.audit_record WHERE event = 'switch.closed'"
+    assert await scene.broker.sql(f"{on_record} AND chain = '{client}'") == str(scene.broker.app.installation_id)
+    await scene.run()
+    assert await scene.broker.sql(engaged) == "t|1|row_unrecorded"  # told again, engaged once
+    others = "SELECT count(*) FROM byokeep.switch WHERE closed"
+    assert await scene.broker.sql(others) == "1"
+
+
+def _of(statement: str, client: UUID) -> str:
+    column = "id" if "byokeep.client SET" in statement else "client_id"
+    return f"{column} = '{client}'" + (" AND kind = 'use'" if "WHERE kind" in statement else "")
+
+
+ENDED = (
+    (
+        "job.closed",
+        "UPDATE byokeep.job SET state = 'closed', closed_at = now()",
+        "SET state = 'open', closed_at = NULL",
+    ),
+    ("job.sealing", "UPDATE byokeep.job SET sealing_at = now()", "SET sealing_at = NULL"),
+)
+
+
+@pytest.mark.parametrize(("event", "ended", "back"), ENDED)
+async def test_a_job_that_its_owner_opened_again_closes_the_gate(
+    scene: Scene, event: str, ended: str, back: str
+) -> None:
+    """A job that ended, or seals, on record and is open again in its row is a finding."""
+    where = f"WHERE client_id = '{scene.alice}'"
+    await scene.broker.sql(f"{ended} {where}")
+    job = UUID(await scene.broker.sql(f"SELECT id FROM byokeep.job {where}"))
+    await scene.broker.record(scene.alice, EventName(event), object_id=job, kind="use", runner=str(RUNNER))
+    assert await scene.reasons() == []
+    await scene.broker.sql(f"UPDATE byokeep.job {back} {where}")
+    assert await scene.reasons() == ["job_unrecorded"]
+
+
+async def test_a_job_of_before_a_kill_is_none_that_is_open(scene: Scene) -> None:
+    """A job that a kill ended and its owner opened again is found, also once the switch is released."""
+    await switches.engage(scene.broker.app, scene.broker.app.system(), scope_from_name("global"), "drill")
+    assert await scene.reasons() == []
+    where = f"WHERE client_id = '{scene.alice}'"
+    await scene.broker.sql(f"UPDATE byokeep.job SET state = 'open', closed_at = NULL {where}")
+    assert await scene.reasons() == ["job_unrecorded"]
+
+
+async def test_the_gate_closes_over_a_row_while_the_store_says_nothing(scene: Scene) -> None:
+    """With every device unreadable the row is found and the switch engaged all the same."""
+    scene.broker.store.down = True
+    await scene.broker.sql(f"UPDATE byokeep.job SET platforms = '{{x}}' WHERE client_id = '{scene.alice}'")
+    assert "job_unrecorded" in await scene.reasons()
+    assert await scene.broker.sql("SELECT scope, reason FROM byokeep.switch WHERE closed") == (
+        f"client:{scene.alice}|row_unrecorded"
+    )
 
 
 async def test_a_login_before_the_span_explains_a_read_within_it(scene: Scene) -> None:

@@ -184,7 +184,9 @@ async def test_without_a_secret_nothing_is_let_pass(desk: Desk) -> None:
             assert await server.send(b"{}", signed("heygen", own, b"{}")) == 401
             assert server.handled == [BODY]
     (gone,) = desk.stand.events("webhook_secret.retired", "ok")
-    assert json.loads(gone)["fields"] == {"provider": "heygen", "version": 1, "reason": "not_used"}
+    said = json.loads(gone)["fields"]
+    assert said.pop("row")
+    assert said == {"provider": "heygen", "version": 1, "reason": "not_used"}
 
 
 async def test_what_the_simulated_senders_sign_verifies_through_the_store(desk: Desk, social: Social) -> None:

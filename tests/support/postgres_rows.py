@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
-from byokeep.core.events import Event, EventName, Outcome
+import psycopg
+
+from byokeep.core.audit import canonical_payload
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, Role
 from tests.support.postgres import FreshDatabase
 
@@ -122,7 +125,26 @@ def populate(database: FreshDatabase) -> UUID:
     return client
 
 
-def event(client: UUID | None, name: EventName = EventName.LEASE_ISSUED) -> Event:
+def event(
+    client: UUID | None, name: EventName = EventName.LEASE_ISSUED, *, about: UUID | None = None, **fields: FieldValue
+) -> Event:
     """An event of the system's own, in a client's chain or the platform's."""
     actor = Actor(id=uuid4(), roles=frozenset({Role.SYSTEM}), clients=None, request_id=uuid4())
-    return Event(name=name, actor=actor, outcome=Outcome.OK, client_id=client, fields={"reason": f"test_{uuid4().hex}"})
+    said: dict[str, FieldValue] = {"reason": f"test_{uuid4().hex}"} | fields
+    return Event(name=name, actor=actor, outcome=Outcome.OK, client_id=client, object_id=about, fields=said)
+
+
+def append_sql(one: Event) -> str:
+    """The call by which a process appends an event, as one statement."""
+    about = "NULL" if one.object_id is None else f"'{one.object_id}'"
+    chain = f"'{one.client_id}'" if one.client_id else "(SELECT id FROM byokeep.installation)"
+    return (
+        f"SELECT seq FROM byokeep.audit_append({chain}, '{one.name.value}', '{one.actor.id}', {about},"
+        f" '{one.actor.request_id}', '{one.outcome.value}', '\\x{canonical_payload(one).hex()}')"
+    )
+
+
+def state_rows(database: FreshDatabase) -> None:
+    """Put every row on record as it stands, as an upgrade does: for tests that write rows with plain SQL."""
+    with psycopg.connect(database.conninfo("byokeep_owner"), autocommit=True) as owner:
+        owner.execute("SELECT byokeep.state_rows()")

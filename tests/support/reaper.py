@@ -39,6 +39,7 @@ from byokeep.wire.bao_http import BaoHttp
 from byokeep.wiring import store_address
 from tests.support.broker import Person
 from tests.support.postgres import FreshDatabase
+from tests.support.postgres_rows import state_rows
 from tests.support.renewal import PLATFORMS, Account, Bench, bench_on
 from tests.support.social import SECRET, Social, running_platforms
 from tests.support.stack import World, environment, lives, new_home, supervised, until
@@ -269,6 +270,7 @@ class Chains:
             f"UPDATE byokeep.account_grant SET state = 'live', reason = '', version = {version}, access_version ="
             f" {access}, due_at = now(), tries = 0 WHERE account_id = '{account.id}'"
         )
+        state_rows(self.bench.stand.db)
 
 
 @asynccontextmanager

@@ -37,6 +37,7 @@ from byokeep.wire.outbound import new_outbound_client
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
 from byokeep.worker.custodian import BrokerCustodian
 from tests.support.broker import Stand
+from tests.support.postgres_rows import state_rows
 from tests.support.social import BACK, SECRET, Social, running_platforms
 
 PLATFORMS = ("instagram", "linkedin", "meta", "tiktok", "x", "youtube")
@@ -165,6 +166,7 @@ class Bench:
             f" '{made.place(Part.TOKENS)}', {version}, 'active', 'verified', 'standard', '{BY}',"
             f" now() + interval '60 days', '{account_id}')"
         )
+        state_rows(self.stand.db)
         return made
 
     async def consent(self, platform: str, account: str = "acme") -> TokenSet:

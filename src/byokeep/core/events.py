@@ -293,7 +293,10 @@ _LISTED: Final[Mapping[EventName, str]] = {
 FIELDS_OF: Final[Mapping[EventName, frozenset[str]]] = MappingProxyType(
     {name: frozenset(listed.split()) | {"reason"} for name, listed in _LISTED.items()}
 )
-FIELDS: Final = frozenset[str]().union(*FIELDS_OF.values())
+# The database's own words, which no process can say: digests of the rows that the transaction of a record changed, of
+# what the record is about and of the reference to its tokens (ADR 0039).
+ROW_FIELDS: Final = frozenset({"row", "tokens_row"})
+FIELDS: Final = frozenset[str]().union(*FIELDS_OF.values()) | ROW_FIELDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

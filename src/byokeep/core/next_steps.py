@@ -46,12 +46,23 @@ _OTHERS: Final = {
 }
 # What no repeated verification of the same value can put right.
 NEEDS_NEW_KEY: Final = frozenset({"invalid_key", "leaked", "reflected", "wrong_key_kind", "secret_in_logs"})
+_UNRECORDED: Final = (
+    "a row was changed past byokeep; the client's kill switch is engaged. Find out who can write the database, do the"
+    " change again with byokeep (or undo it so), then release: runbook section 8.2."
+)
 _OF_ALERT: Final = {
     "blocked_switch_closed": "a job stands still; expected after a kill that was meant, see runbook section 7.",
     "blocked_profile_in_use": "a job found its profile open elsewhere; wait for the other's end, or end that job."
     " One that was killed lets go after 30 s.",
     "secret_reuse_revoked": "something still asks for a marked key; find the job and stop what opens it.",
-    "identity_mismatch": "a job saw another account than the registered one; look at the account before anything else.",
+    "identity_mismatch": "a job saw another account than the registered one; look at the account before anything else."
+    " Its lanes are off until a person sets them again.",
+    "reference_redirected": "somebody made a reference name another place past byokeep: runbook section 8.2.",
+    "key_unrecorded": _UNRECORDED,
+    "account_unrecorded": _UNRECORDED,
+    "job_unrecorded": _UNRECORDED,
+    "client_unrecorded": _UNRECORDED,
+    "switch_unrecorded": _UNRECORDED,
     "other_account": "another account answered at a platform; log in there as the right one, connect it again. One that"
     " was registered by hand is the account whose id is its name.",
     "tokens_maybe_superseded": "a consent that was not kept may have ended this account's tokens. They are renewed at"

@@ -286,16 +286,18 @@ def _unproved(app: RefresherApp, grant: Grant, traces: Traces, done: Ending) -> 
 async def _record_end(app: RefresherApp, actor: Actor, grant: Grant, done: Ending, *, last: bool) -> None:
     ended = done.ended
     outcome = Outcome.FAILED if ended is Ended.UNCONFIRMED else Outcome.OK
+    said = _event(EventName.GRANT_REVOKED, outcome, actor, grant, verification=ended.value)
     async with app.db.begin(client_id=grant.client_id) as tx:
-        await tx.append(_event(EventName.GRANT_REVOKED, outcome, actor, grant, verification=ended.value))
         if ended is Ended.UNCONFIRMED and not last:
+            await tx.append(said)
             wait_s = min(done.retry_after_s or 0.0, float(LONGEST_ASKED_S))
             await tx.maybe(_END_LATER, client_id=grant.client_id, account_id=grant.account_id, wait_s=wait_s)
             return
         await tx.maybe(_ENDED, client_id=grant.client_id, account_id=grant.account_id, reason=ended.value)
+        await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity="unchecked")
+        await tx.append(said)
         for ref in await tx.all(_RETIRED, client_id=grant.client_id, account_id=grant.account_id):
             await refs.move(tx, app, actor, ref, to=KeyState.DESTROYED, reason="disconnected")
-        await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity="unchecked")
         if ended is not Ended.CONFIRMED:
             await raise_alert(
                 tx, app, actor, reason=f"revocation_{ended.value}", severity="warning", client_id=grant.client_id,

@@ -36,6 +36,7 @@ from byokeep.flows.transfers import Wish
 from byokeep.ports import Query, Tx, Written
 
 _GRANT_PUT: Final = Query("grant_put", connections.grant_from)
+_CONNECTED: Final = Query("grant_connected", lambda row: row["account_id"])
 _NAMED: Final = Query("account_named", account_from)
 _REF_LIVE: Final = Query("account_ref_live", lambda row: UUID(str(row["id"])))
 _REF_INSERT: Final = Query("account_ref_insert", lambda row: UUID(str(row["id"])))
@@ -102,14 +103,16 @@ async def record(
         run = replace(run, version=version, write_seq=write_seq, verify_seq=verify_seq)
         if not sops.ready(await sops.status_of(tx, run)):
             raise Integrity("evidence_missing", sop=one.sop_id)
-        said: dict[str, FieldValue] = {"version": version, "account_id": app.digest(face.account_id)}
-        done = await tx.append(connections.event(EventName.CONNECTED, Outcome.OK, actor, one, account, **said))
-        await _put_grant(tx, one, account, found, placed, ends, done.seq)
+        await _put_grant(tx, one, account, found, placed, ends)
         await _put_ref(tx, app, one, account, version, ends, risk=risk)
         await tx.one(
             _NAMED, client_id=one.client_id, id=account.id, username=account.username or face.username or "",
             display_name=account.display_name or face.display_name or "",
         )  # fmt: skip
+        # After the rows, which it says; the grant names it, and the gate looks whether it is there.
+        said: dict[str, FieldValue] = {"version": version, "account_id": app.digest(face.account_id)}
+        done = await tx.append(connections.event(EventName.CONNECTED, Outcome.OK, actor, one, account, **said))
+        await tx.one(_CONNECTED, client_id=one.client_id, account_id=account.id, connected_seq=done.seq)
         await tx.one(
             _SOP_DONE, client_id=one.client_id, id=one.sop_id, version=version, write_seq=write_seq,
             verify_seq=verify_seq, done_seq=done.seq, store_request=placed.written.request_id,
@@ -225,7 +228,7 @@ async def _verified(
 
 
 async def _put_grant(
-    tx: Tx, one: Connection, account: PlatformAccount, found: Found, placed: Placed, ends: _Ends, connected_seq: int
+    tx: Tx, one: Connection, account: PlatformAccount, found: Found, placed: Placed, ends: _Ends
 ) -> None:
     tokens, face = found.tokens, found.face
     await tx.one(
@@ -236,7 +239,6 @@ async def _put_grant(
         obtained_at=tokens.obtained_at, access_expires_at=tokens.access_expires_at,
         refresh_expires_at=tokens.refresh_expires_at, consent_expires_at=tokens.consent_expires_at,
         reauth_at=ends.reauth, alarm_at=ends.alarm, due_at=ends.due, drift=bool(found.drift),
-        connected_seq=connected_seq,
     )  # fmt: skip
 
 

@@ -118,7 +118,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that nothing explains. ``request_id`` is the store's; ``count`` how many requests it stands for."""
+    """Something that nothing explains. ``request_id`` is the store's; ``count`` how many requests it stands for;
+    ``object_id`` a row that no record explains.
+    """
 
     reason: str
     severity: str
@@ -127,6 +129,7 @@ class Finding:
     device: str = ""
     client_id: UUID | None = None
     lease_id: UUID | None = None
+    object_id: UUID | None = None
     count: int = 1
 
 

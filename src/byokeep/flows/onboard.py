@@ -293,13 +293,13 @@ async def _record(app: WebApp, actor: Actor, plan: _Plan, written: Written) -> O
             "due_at": plan.due.due_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "store_request": written.request_id,
         }
+        row = await _put_ref(tx, app, actor, plan)  # before its record, which says what the row is
         receipt = await tx.append(_event(EventName.KEY_STORED, Outcome.OK, actor, ref, run, **fields))
         stored = await tx.maybe(
             _STORED, client_id=ref.client_id, id=run.id, write_seq=receipt.seq, store_request=written.request_id
         )
         if stored is None:
             raise Conflict("superseded", next_step="This onboarding was ended meanwhile; start again.", sop=run.id)
-        row = await _put_ref(tx, app, actor, plan)
         await tx.all(_SUPERSEDE, client_id=ref.client_id, ref_id=run.ref_id, id=run.id)
         await _queue(tx, stored, plan.job_id, actor.request_id)
     return Onboarded(

@@ -44,7 +44,7 @@ _KNOWN: Final = Query("dek_known", lambda row: UUID(str(row["profile_id"])))
 _KEY_STATE: Final = Query("generation_key_state", lambda row: row["dek_id"])
 _MOVED: Final = Query("vault_key_moved", lambda row: row["id"])
 _CLIENT: Final = Query("client_get", client_from)
-_LANES_OFF: Final = Query("profile_lanes_off", lambda row: row["id"])
+_LANES_OFF: Final = Query("profile_lanes_off", lambda row: (UUID(str(row["id"])), str(row["platform"]), row["lanes"]))
 _SEALED_LAST: Final = Query("profile_sealed_last", lambda row: int(row["generation"]))
 ROLLED_BACK: Final = "generation_rolled_back"
 _LIKE: Final = Query("generations_like", lambda row: (ClientId(row["client_id"]), UUID(str(row["profile_id"]))))
@@ -264,11 +264,22 @@ async def quarantine(
         return
     await profiles.move(tx, profile, Act.QUARANTINE, reason=cause)
     if lanes_off:
-        await tx.all(_LANES_OFF, client_id=profile.client_id, profile_id=profile.id)
+        await lanes_off_of(tx, actor, profile.client_id, profile.id)
     await tx.append(
         profiles.event(EventName.PROFILE_QUARANTINED, Outcome.FAILED, actor, profile, cause=cause, **(said or {}))
     )
     await raise_alert(tx, app, actor, reason=alert, client_id=profile.client_id, object_id=profile.id)
+
+
+async def lanes_off_of(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
+    """Switch the browser lane off for every account of a profile, each on record."""
+    for account, platform, lanes in await tx.all(_LANES_OFF, client_id=client_id, profile_id=profile_id):
+        await tx.append(
+            Event(
+                name=EventName.LANES_SET, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=account,
+                fields={"platform": platform, "lanes": ",".join(lanes)},
+            )
+        )  # fmt: skip
 
 
 async def quarantine_like(

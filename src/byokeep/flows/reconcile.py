@@ -10,7 +10,8 @@ Rules
 - A part that could not be read in full is tried again until it is ``GIVE_UP`` long; what no device shows is never
   passed over.
 
-It may not act on a finding: people do.
+It may not act on a finding: people do. Rows that no record explains are looked for first, by
+:mod:`byokeep.flows.unrecorded`, which closes the gate over them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.secret import Secret
+from byokeep.flows import unrecorded
 from byokeep.flows.alarm import Severity, alert_in
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.explain import (
@@ -105,7 +107,6 @@ _SEALS: Final = Query(
     "audit_seals_announced", lambda row: Announced(path=str(row["path"]), since=row["since"], until=row["until"])
 )
 _OPENINGS: Final = Query("audit_profile_openings", lambda row: ((row["client_id"], row["profile_id"]), row["at"]))
-_MOVED_SWITCHES: Final = Query("audit_switches_unrecorded", lambda row: row["client_id"])
 _MOVES: Final = Query(
     "audit_switch_moves", lambda row: Move(at=row["at"], client_id=row["client_id"], opens=row["opens"])
 )
@@ -141,12 +142,13 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconci
     """
     authorise(actor, Verb.AUDIT_RUN)
     end, done = app.clock.now() - SETTLE, None
+    moved = await unrecorded.look(app, end)  # first: it needs no store, and closes the gate
     while True:
-        part = await _part(app, actor, since, end)
+        part = await _part(app, actor, since, end, moved)
         done = part if done is None else _both(done, part)
         if part.until <= since or part.until >= end:
             return done
-        since = part.until
+        since, moved = part.until, []
 
 
 def _both(one: Reconciliation, other: Reconciliation) -> Reconciliation:
@@ -158,7 +160,9 @@ def _both(one: Reconciliation, other: Reconciliation) -> Reconciliation:
     )  # fmt: skip
 
 
-async def _part(app: BrokerApp, actor: Actor, since: datetime, end: datetime) -> Reconciliation:
+async def _part(
+    app: BrokerApp, actor: Actor, since: datetime, end: datetime, moved: Sequence[Finding]
+) -> Reconciliation:
     first = since - timedelta(seconds=app.limits.lease_token_ttl_s) - BEFORE
     log = await _read(app, first, since, end)
     until, unread = log.until, tuple(log.unread)
@@ -170,14 +174,12 @@ async def _part(app: BrokerApp, actor: Actor, since: datetime, end: datetime) ->
     logins = [request for request in requests if request.path in LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
         known = await _known(tx, app, first, until)
-        for client_id in await tx.all(_MOVED_SWITCHES):
-            found.append(Finding(reason="switch_unrecorded", severity="critical", at=until, client_id=client_id))
     matcher = _Matcher(app, known)
     for login in logins:
         missing = await matcher.explain_login(login)
         if missing and login.at >= since:
             found.append(missing)
-    found += await asyncio.to_thread(_unexplained, judged, known)
+    found += [*moved, *await asyncio.to_thread(_unexplained, judged, known)]
     found += await asyncio.to_thread(surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
     unknown = bool(unread) or not requests
     again = not log.read or (unknown and until - since < GIVE_UP)
@@ -312,11 +314,11 @@ async def _record(
         facts |= {"since": since.isoformat(), "until": result.until.isoformat()}
     async with app.db.begin(every_client=True) as tx:
         for one in result.findings[:MAX_ALERTS]:
-            whose = one.client_id or one.device or "platform"
+            whose = one.object_id or one.client_id or one.device or "platform"
             severity: Severity = "critical" if one.severity == "critical" else "warning"
             await alert_in(
                 tx, app, reason=one.reason, key=f"reconcile/{one.reason}/{whose}", severity=severity,
-                client_id=one.client_id, object_id=one.lease_id,
+                client_id=one.client_id, object_id=one.object_id or one.lease_id,
             )  # fmt: skip
         for entity in refused[:MAX_ALERTS]:
             await alert_in(

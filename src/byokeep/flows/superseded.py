@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.refresh import ROTATING
 from byokeep.flows.accounts import account_from
@@ -61,6 +62,11 @@ async def suspect(
             if await tx.maybe(_SUPERSEDED, **same, ends=ends) is None or not ends:
                 continue
             await tx.one(_SEEN, client_id=client_id, id=account_id, identity="unchecked")
+            await tx.append(
+                Event(name=EventName.ACCOUNT_VERIFIED, actor=actor, outcome=Outcome.FAILED, client_id=client_id,
+                      object_id=account_id, fields={"verification": "unknown", "cause": "superseded",
+                                                    "reason": REASON})
+            )  # fmt: skip
             await raise_alert(tx, app, actor, reason=REASON, client_id=client_id, object_id=account_id)
         if client_id == one.client_id and account_id != one.account_id:
             name = account

@@ -39,7 +39,6 @@ _LANE_OFF: Final = Query("vault_lane_off", lambda row: bool(row["off"]))
 _STILL_OPEN: Final = Query("vault_still_open", lambda row: int(row["found"]))
 SESSION: Final = Query("vault_session", lambda row: row["platform"])
 _REPLACED: Final = Query("vault_replaced", lambda row: row["platform"])
-_LANES_OFF: Final = Query("profile_lanes_off", lambda row: (UUID(str(row["id"])), str(row["platform"]), row["lanes"]))
 _KEY_GONE: Final = Query("vault_key_gone", lambda row: row["platform"])
 _SHREDS: Final = Query("vault_shreds", profile_work.work_from)
 _WAIT: Final = Query("work_wait", profile_work.work_from)
@@ -160,7 +159,7 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> State:
 async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID) -> None:
     await tx.all(profiles.LOCK, profile_id=profile_id)
     old = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
-    await _lanes_off(tx, actor, client_id, profile_id)
+    await profile_book.lanes_off_of(tx, actor, client_id, profile_id)
     if life.living(old.state):
         await profiles.retire(tx, actor, old, cause="incident", incident=incident_id)
     accounts = [(one.platform.value, one.account) for one in old.accounts]
@@ -172,19 +171,9 @@ async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id:
     )  # fmt: skip
 
 
-async def _lanes_off(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
-    for account, platform, lanes in await tx.all(_LANES_OFF, client_id=client_id, profile_id=profile_id):
-        await tx.append(
-            Event(
-                name=EventName.LANES_SET, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=account,
-                fields={"platform": platform, "lanes": ",".join(lanes)},
-            )
-        )  # fmt: skip
-
-
 async def _another(tx: Tx, app: App, actor: Actor, client_id: ClientId, lost: UUID) -> None:
     old = await tx.one(profiles.GET, client_id=client_id, id=lost)
-    await _lanes_off(tx, actor, client_id, lost)
+    await profile_book.lanes_off_of(tx, actor, client_id, lost)
     accounts = [(one.platform.value, one.account) for one in old.accounts]
     await profiles.insert(tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=lost)
 

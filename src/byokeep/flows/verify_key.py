@@ -135,10 +135,14 @@ async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
             return "superseded"
         book = _Book(tx, app, task, run, ref)
         verify_seq = await book.verification(seen)
+        # What becomes of the row comes before a record that says what the row is.
+        if seen.count is not None and leak_check.verdict(seen.count) is LeakVerdict.FOUND:
+            await book.mark(Verification.QUARANTINED)
+        elif verify_seq is not None and not book.candidate:
+            await book.mark(Verification.VERIFIED)
         leak, leak_seq = await book.leak(seen.count)
         run = await tx.one(_EVIDENCE, client_id=run.client_id, id=run.id, verify_seq=verify_seq, leak_seq=leak_seq)
         if leak is LeakVerdict.FOUND:
-            await book.mark(Verification.QUARANTINED)
             await book.alarm("secret_in_logs")
             return await book.fail("secret_in_logs")
         if verify_seq is None:
@@ -146,8 +150,6 @@ async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
         if book.candidate and ref.state not in _LIVE:
             await book.mark(Verification.FAILED)
             return await book.fail("reference_ended")
-        if not book.candidate:
-            await book.mark(Verification.VERIFIED)
         if ref.state == KeyState.PRE_ACTIVATION:
             await refs.move(tx, app, book.actor, ref, to=KeyState.ACTIVE, reason="verified")
         if leak is LeakVerdict.UNKNOWN:

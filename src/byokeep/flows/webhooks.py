@@ -224,18 +224,19 @@ async def _record(app: WebApp, actor: Actor, plan: _Plan, request_id: str, keep_
         ref_id = live.ref.id if live else plan.ref_id
         same = {"client_id": place.client_id, "id": ref_id, "version": plan.version, "risk": plan.risk.value,
                 "rotation_due_at": due.due_at, "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
+        if live is None:
+            stored = await tx.maybe(
+                _INSERT, **same, provider=place.provider.value, environment=app.environment.value,
+                secret_ref=str(place),
+            )  # fmt: skip
+        else:
+            await _watch(tx, plan, ref_id)
+            # None: the store holds a later one already; what was written is on record, but is not what holds.
+            stored = await tx.maybe(_RENEW, **same, keep_s=keep_s)
         await tx.append(
             _event(EventName.WEBHOOK_STORED, Outcome.OK, actor, place, ref_id, version=plan.version, path=place.path,
                    store_request=request_id)
         )  # fmt: skip
-        if live is None:
-            return await tx.one(
-                _INSERT, **same, provider=place.provider.value, environment=app.environment.value,
-                secret_ref=str(place),
-            )  # fmt: skip
-        await _watch(tx, plan, ref_id)
-        # The store holds the later one already; what was written is on record, but is not what holds.
-        stored = await tx.maybe(_RENEW, **same, keep_s=keep_s)
     if stored is None:
         raise Conflict("superseded", next_step="A later secret holds; see `byokeep account webhook list`.")
     return stored

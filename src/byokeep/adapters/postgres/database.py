@@ -40,6 +40,7 @@ T = TypeVar("T")
 _CAN_ROLL_BACK: Final = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
 _IN_DOUBT: Final = frozenset({TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN})
 _OUTDATED: Final = frozenset({"0A000", "26000"})  # what was prepared does not fit the schema any more, or is gone
+_OURS: Final = "BK"  # raised by functions of ours, at a commit too: nothing was committed then
 _POOL: Final = 10
 _BEGIN: Final[Asked] = ("BEGIN", None)
 _COMMIT: Final[Asked] = ("COMMIT", None)
@@ -294,7 +295,9 @@ class PostgresTransaction:
             outdated = answers.error is not None and answers.error.sqlstate in _OUTDATED
             again = not self._begun and not self._new and (self._reads or not ends)
             if not again or not (connection.closed or outdated) or watch.expired:
-                in_doubt = ends and not self._reads and (len(answers.rows) == len(trip) - 1 or _in_doubt(connection))
+                refused = answers.error is not None and (answers.error.sqlstate or "").startswith(_OURS)
+                at_commit = len(answers.rows) == len(trip) - 1 and not refused
+                in_doubt = ends and not self._reads and (at_commit or _in_doubt(connection))
                 self._fail(failure, drop=outdated or in_doubt, in_doubt=in_doubt)
             self._drop()
             self._connection, self._new = await self._pool.take()

@@ -17,10 +17,13 @@ import psycopg
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
-# Raised by objects/audit.sql; class BK is ours.
+# Raised by objects/audit.sql and rows.sql; class BK is ours.
 _AUDIT_RULES: Final = MappingProxyType(
-    {"BK001": "append_only", "BK002": "unknown_event", "BK003": "not_this_writer", "BK004": "payload_differs"}
-)
+    {
+        "BK001": "append_only", "BK002": "unknown_event", "BK003": "not_this_writer", "BK004": "payload_differs",
+        "BK005": "row_unrecorded",
+    }
+)  # fmt: skip
 _BUSY: Final = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement timeout, deadlock, serialization
 _GONE: Final = frozenset({"08", "53", "57", "58"})
 

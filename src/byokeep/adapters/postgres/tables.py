@@ -350,7 +350,7 @@ audit_record = Table(
     Column("request_id", Uuid, nullable=False), _text("outcome"), _text("writer"),
     Column("payload", LargeBinary, nullable=False), Column("hash", LargeBinary, nullable=False),
     PrimaryKeyConstraint("chain", "seq"),
-    Index("audit_record_at_ix", "at"), Index("audit_record_object_ix", "chain", "object_id"),
+    Index("audit_record_at_ix", "at"), Index("audit_record_object_ix", "chain", "object_id", "seq"),
     # What a reconciliation looks for among all that happened: writes at the store and changes of its set-up.
     Index("audit_record_store_ix", "at", postgresql_where=text(
         "event IN ('key.write', 'key.stored', 'tokens.stored', 'webhook_secret.stored', 'connection.started',"

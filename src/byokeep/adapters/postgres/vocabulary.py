@@ -28,7 +28,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     _SERVICES: (
         EventName.DEK_CHANGED,
         EventName.ACCESS, EventName.ALERT_RAISED, EventName.ALERT_CLOSED, EventName.AUDIT_DEVICE, EventName.JOB_OPENED,
-        EventName.REFRESH_ASKED, EventName.PROFILE_DUE, EventName.PROFILE_QUARANTINED,
+        EventName.LANES_SET, EventName.REFRESH_ASKED, EventName.PROFILE_DUE, EventName.PROFILE_QUARANTINED,
     ),
     (_WEB,): (
         EventName.LOGIN, EventName.LOGOUT, EventName.TOKEN_ISSUED,
@@ -48,7 +48,6 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     (_WEB, _WORKER): (
         EventName.KEY_WRITE, EventName.KEY_STORED, EventName.KEY_STATE_CHANGED, EventName.KEY_DESTROYED,
         EventName.KEY_ONBOARDING_FAILED, EventName.KEY_SHARED_VALUE, EventName.CONNECT_FAILED,
-        EventName.LANES_SET,
         EventName.KEK_CHANGED, EventName.PROFILE_RETIRED,
         EventName.PROFILE_WORK_ENDED,
         EventName.VAULT_INCIDENT_STEPPED, EventName.VAULT_INCIDENT_SESSION,

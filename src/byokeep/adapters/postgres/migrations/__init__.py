@@ -27,7 +27,7 @@ from byokeep.core.events import FIELDS_OF, EventName
 
 _PACKAGE: Final = "byokeep.adapters.postgres.migrations"
 _LOCK_KEY: Final = 0x62796F6B656570  # "byokeep"
-_OBJECTS: Final = ("functions", "audit", "walls", "grants")
+_OBJECTS: Final = ("functions", "audit", "rows", "walls", "grants")
 _SESSION: Final = {"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=30s -c search_path=pg_catalog"}
 
 
@@ -45,6 +45,9 @@ def migrate(url: str) -> None:
             connection.execute(text("CREATE SCHEMA IF NOT EXISTS byokeep"))
             command.upgrade(configuration(connection), "head")
             _lay_objects(connection)
+            # Asked for by the revision with which rows began to have records, once the functions are there.
+            if connection.execute(text("SELECT current_setting('byokeep.state_rows', true)")).scalar() == "on":
+                connection.execute(text("SELECT byokeep.state_rows()"))
     except util.CommandError:
         raise Conflict("schema_newer", next_step="Run a release at least as new as the one that migrated.") from None
     except OperationalError:

@@ -79,18 +79,6 @@ SELECT l.id, l.client_id, l.job_id, l.kind, l.secrets, l.jwt_iat, l.jwt_exp, l.i
                         WHERE r.chain = l.client_id AND r.object_id = l.client_id AND r.event = 'client.enrolled'
                           AND r.outcome = 'intended'));
 
--- name: audit_switches_unrecorded
--- Switches that do not stand as their last record says: somebody moved the row past us.
-SELECT s.scope, s.client_id
-  FROM byokeep.switch s
- WHERE s.epoch > 0 AND NOT EXISTS (
-       SELECT FROM byokeep.audit_record r
-        CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
-        WHERE r.chain = coalesce(s.client_id, (SELECT id FROM byokeep.installation)) AND r.outcome = 'ok'
-          AND r.event IN ('switch.closed', 'switch.opened')  -- its index
-          AND r.event = CASE WHEN s.closed THEN 'switch.closed' ELSE 'switch.opened' END
-          AND said.f ->> 'scope' = s.scope AND said.f ->> 'epoch' = s.epoch::text);
-
 -- name: audit_switch_moves
 -- Switches that cut clients off at the store, as they were closed and opened, the attempts to open among them.
 SELECT r.at, s.client_id, r.event = 'switch.opened' AS opens
@@ -135,4 +123,5 @@ SELECT r.chain AS client_id, r.object_id AS profile_id, r.at
 -- Times at which the store was set up or changed on purpose.
 SELECT at FROM byokeep.audit_record
  WHERE event IN ('installation.created', 'service.started', 'config.changed') AND at BETWEEN :first AND :last
+   AND NOT convert_from(payload, 'UTF8')::jsonb -> 'fields' ? 'row'  -- that a row was found as it is sets nothing up
  ORDER BY at;

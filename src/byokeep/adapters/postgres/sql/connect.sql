@@ -181,11 +181,11 @@ RETURNING account_id;
 INSERT INTO byokeep.account_grant
        (client_id, account_id, provider, login, app_id, external_id, username, display_name, link, state, version,
         access_version, purposes, scopes, scopes_known, obtained_by, obtained_at, access_expires_at,
-        refresh_expires_at, consent_expires_at, reauth_at, alarm_at, due_at, verified_at, drift, connected_seq)
+        refresh_expires_at, consent_expires_at, reauth_at, alarm_at, due_at, verified_at, drift)
 VALUES (:client_id, :account_id, :provider, :login, :app_id, :external_id, :username, :display_name, :link, 'live',
         :version, :access_version, CAST(:purposes AS text[]), CAST(:scopes AS text[]), true, :obtained_by,
         :obtained_at, :access_expires_at, :refresh_expires_at, :consent_expires_at, :reauth_at, :alarm_at, :due_at,
-        now(), :drift, :connected_seq)
+        now(), :drift)
 ON CONFLICT (client_id, account_id) DO UPDATE
    SET login = EXCLUDED.login, app_id = EXCLUDED.app_id, external_id = EXCLUDED.external_id,
        username = EXCLUDED.username, display_name = EXCLUDED.display_name, link = EXCLUDED.link, state = 'live',
@@ -195,8 +195,13 @@ ON CONFLICT (client_id, account_id) DO UPDATE
        access_expires_at = EXCLUDED.access_expires_at, refresh_expires_at = EXCLUDED.refresh_expires_at,
        consent_expires_at = EXCLUDED.consent_expires_at, reauth_at = EXCLUDED.reauth_at,
        alarm_at = EXCLUDED.alarm_at, due_at = EXCLUDED.due_at, tries = 0, verified_at = now(),
-       drift = EXCLUDED.drift, connected_seq = EXCLUDED.connected_seq, superseded_at = NULL, changed_at = now()
+       drift = EXCLUDED.drift, connected_seq = NULL, superseded_at = NULL, changed_at = now()
 RETURNING *;
+
+-- name: grant_connected
+UPDATE byokeep.account_grant SET connected_seq = :connected_seq
+ WHERE client_id = :client_id AND account_id = :account_id
+RETURNING account_id;
 
 -- name: account_ref_live
 SELECT * FROM byokeep.credential_ref

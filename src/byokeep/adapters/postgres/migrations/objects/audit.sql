@@ -62,6 +62,7 @@ DECLARE
     v_head    byokeep.audit_head%ROWTYPE;
     v_at      timestamptz;
     v_hash    bytea;
+    v_rows    jsonb;
 BEGIN
     SELECT * INTO v_allowed FROM byokeep.audit_vocabulary WHERE event = p_event;
     IF NOT FOUND THEN
@@ -109,6 +110,10 @@ BEGIN
         SELECT * INTO v_head FROM byokeep.audit_head AS head WHERE head.chain = p_chain FOR UPDATE;
     END IF;
 
+    v_rows := byokeep.rows_now(p_event, p_chain, p_object);
+    IF v_rows <> '{}' THEN
+        p_payload := byokeep.audit_canonical(jsonb_set(v_said, '{fields}', (v_said -> 'fields') || v_rows));
+    END IF;
     v_head.seq := v_head.seq + 1;
     v_at := clock_timestamp();
     v_hash := sha256(

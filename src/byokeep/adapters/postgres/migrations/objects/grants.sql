@@ -12,8 +12,14 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA procrastinate FROM PUBLIC, byokeep_web, by
 GRANT USAGE ON SCHEMA byokeep TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 GRANT EXECUTE ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea)
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
-GRANT EXECUTE ON FUNCTION byokeep.scope_lock_key(text), byokeep.profile_usable(uuid, uuid)
+GRANT EXECUTE ON FUNCTION byokeep.scope_lock_key(text), byokeep.profile_usable(uuid, uuid), byokeep.is_owner(),
+    byokeep.refuse_unrecorded(text)
     TO byokeep_web, byokeep_broker, byokeep_worker;
+-- broker: holds rows against their records.
+GRANT EXECUTE ON FUNCTION byokeep.digest_of(jsonb), byokeep.key_row(byokeep.credential_ref),
+    byokeep.account_row(byokeep.platform_account, byokeep.account_grant), byokeep.job_row(byokeep.job),
+    byokeep.client_row(byokeep.client), byokeep.row_said(uuid, uuid, text), byokeep.key_said(byokeep.credential_ref)
+    TO byokeep_broker;
 GRANT SELECT ON byokeep.installation, byokeep.audit_record, byokeep.audit_head, byokeep.audit_epoch,
     byokeep.audit_vocabulary, byokeep.schema_objects, byokeep.alembic_version
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
@@ -46,7 +52,7 @@ GRANT UPDATE (app_id, redirect_uri, secret_version, set_at, set_by) ON byokeep.p
 GRANT UPDATE (state, reason, code_points, answered_at, ended_at) ON byokeep.connection TO byokeep_web;
 -- A person confirms a changed name, asks for a look or a renewal, or ends a grant; what it holds the worker alone says.
 GRANT UPDATE (username, display_name, drift, due_at, verified_at, changed_at) ON byokeep.account_grant TO byokeep_web;
-GRANT UPDATE (username, display_name, lanes) ON byokeep.platform_account TO byokeep_web;
+GRANT UPDATE (username, display_name, lanes, identity) ON byokeep.platform_account TO byokeep_web;
 -- An admin says that a machine is gone; who takes its renewals up is the worker's.
 GRANT UPDATE (reason) ON byokeep.refresh_journal TO byokeep_web;
 GRANT UPDATE (severity, count, code_points, closed_at, closed_by) ON byokeep.alert TO byokeep_web;

@@ -1,0 +1,73 @@
+"""Rows that the gate believes and no record explains: found by the broker's rounds, and the gate closed over them.
+
+Rules
+- Each row that can open something is what its last record says, or it is a finding (ADR 0039).
+- A finding engages the kill switch of its client, or of everything where it is nobody's, on record and at the store as
+  any kill. Two people release it as any other. While it is engaged the finding is told and nothing more is done.
+- While a row stays what nobody recorded, a release holds until the next round.
+
+It may not mend a row: people do, by the operation that would have changed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.explain import Finding
+from byokeep.flows.scopes import GLOBAL, scope_from_name
+from byokeep.flows.switches import engage
+from byokeep.ports import Query, Row
+
+REASON: Final = "row_unrecorded"
+
+
+def _place(row: Row) -> tuple[UUID | None, UUID | None]:
+    return row["client_id"], row["id"]
+
+
+_LOOKS: Final[Mapping[str, Query[tuple[UUID | None, UUID | None]]]] = MappingProxyType(
+    {
+        "switch_unrecorded": Query("unrecorded_switches", _place),
+        "client_unrecorded": Query("unrecorded_clients", _place),
+        "job_unrecorded": Query("unrecorded_jobs", _place),
+        "account_unrecorded": Query("unrecorded_accounts", _place),
+        "key_unrecorded": Query("unrecorded_keys", _place),
+    }
+)
+_ENGAGED: Final = Query("switch_read", lambda row: bool(row["closed"]))
+
+
+async def look(app: BrokerApp, at: datetime) -> list[Finding]:
+    """Return what stands in the database otherwise than on record, and close the gate over it.
+
+    Raises:
+        Unavailable: The database.
+    """
+    found = []
+    for reason, query in _LOOKS.items():
+        for client_id, row_id in await app.db.read(query, {}, every_client=True):
+            found.append(
+                Finding(reason=reason, severity="critical", at=at, client_id=client_id, object_id=row_id)
+            )  # fmt: skip
+    await close_gates(app, (one.client_id for one in found))
+    return found
+
+
+async def close_gates(app: BrokerApp, clients: Iterable[UUID | None]) -> None:
+    """Engage the kill switch of each client that has a finding; ``None`` = of everything.
+
+    One whose cut-off at the store is pending counts as engaged; whatever keeps one from being engaged keeps no other.
+    """
+    for client_id in dict.fromkeys(clients):
+        name = GLOBAL if client_id is None else f"client:{client_id}"
+        with suppress(ByokeepError):
+            engaged = await app.db.read(_ENGAGED, {"scope": name}, every_client=True)
+            if engaged != [True]:
+                await engage(app, app.system(), scope_from_name(name), REASON)
