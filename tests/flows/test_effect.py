@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.core.model import Actor, Lane, Role
+from byokeep.flows.accounts import set_lanes
 from byokeep.flows.expire import expire
 from tests.support.broker import Stand
 
@@ -96,11 +100,11 @@ MATCH = {"id": "acme", "username": "acme", "display_name": "Acme Ltd"}
     ("seen", "result", "code"),
     [
         (MATCH, "match", ""),
-        (MATCH | {"id": "evil"}, "mismatch", "identity_mismatch"),
-        (MATCH | {"username": "acme2"}, "mismatch", "identity_mismatch"),
-        (MATCH | {"display_name": "Acme"}, "mismatch", "identity_mismatch"),
-        (MATCH | {"display_name": "acme ltd"}, "mismatch", "identity_mismatch"),
-        (MATCH | {"display_name": " Acme Ltd"}, "mismatch", "identity_mismatch"),
+        (MATCH | {"id": "evil"}, "mismatch", "lane_not_enabled"),
+        (MATCH | {"username": "acme2"}, "mismatch", "lane_not_enabled"),
+        (MATCH | {"display_name": "Acme"}, "mismatch", "lane_not_enabled"),
+        (MATCH | {"display_name": "acme ltd"}, "mismatch", "lane_not_enabled"),
+        (MATCH | {"display_name": " Acme Ltd"}, "mismatch", "lane_not_enabled"),
         (MATCH | {"id": ""}, "unknown", "identity_unproven"),
         (MATCH | {"id": "  "}, "unknown", "identity_unproven"),
         (MATCH | {"id": None}, "unknown", "identity_unproven"),
@@ -112,7 +116,8 @@ MATCH = {"id": "acme", "username": "acme", "display_name": "Acme Ltd"}
 async def test_only_a_proven_identity_lets_an_effect_pass(
     stand: Stand, seen: dict[str, Any], result: str, code: str
 ) -> None:
-    """What is not exactly the registered account blocks the lane until a comparison matches; a mismatch alerts."""
+    """What is not exactly the registered account blocks the lane until a comparison matches; another account alerts,
+    turns its lanes off on record, and no later comparison turns them on: a person does."""
     client, lease = await ready(stand)
     path = f"/v1/accounts/{client}/x/acme/identity"
     assert await stand.call("POST", path, "runner", {"lease_id": lease} | seen) == (200, {"identity": result})
@@ -121,7 +126,21 @@ async def test_only_a_proven_identity_lets_an_effect_pass(
     assert stand.alerts() == (["identity_mismatch"] if result == "mismatch" else [])
     assert [json.loads(event)["fields"]["reason"] for event in stand.events("account.identified")] == [result]
     assert await stand.call("POST", path, "runner", {"lease_id": lease} | MATCH) == (200, {"identity": "match"})
-    assert (await stand.permit(lease))[0] == 201
+    mismatch = result == "mismatch"
+    assert [json.loads(event)["fields"]["lanes"] for event in stand.events("account.lanes_set")] == [""] * mismatch
+    assert (await stand.permit(lease))[0] == (403 if mismatch else 201)
+    if mismatch:
+        lanes = "UPDATE byokeep.platform_account SET lanes = '{api}'"
+        stand.db.sql(lanes)  # by somebody who is no person of ours: the identity still stands as it was seen
+        assert (await stand.permit(lease))[1]["code"] == "identity_mismatch"
+        db = PostgresDatabase(stand.db.url("byokeep_web"), pool_size=1)
+        web = replace(stand.app, db=db)
+        person = Actor(id=uuid4(), roles=frozenset({Role.OPERATOR}), clients=None, request_id=uuid4())
+        await set_lanes(web, person, client, platform="x", account="acme", lanes=frozenset({Lane.API}))
+        await db.close()
+        assert (await stand.permit(lease))[1]["code"] == "identity_unproven"
+        assert await stand.call("POST", path, "runner", {"lease_id": lease} | MATCH) == (200, {"identity": "match"})
+        assert (await stand.permit(lease))[0] == 201
 
 
 async def test_an_identity_is_compared_composed(stand: Stand) -> None:

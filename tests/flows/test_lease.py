@@ -77,6 +77,8 @@ async def test_a_reference_that_points_elsewhere_is_not_leased(stand: Stand) -> 
         stand.db.sql(f"UPDATE byokeep.credential_ref SET secret_ref = '{place}' WHERE client_id = '{client}'")
         status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
         assert (status, reply["code"]) == (403, "credential_not_usable"), place
+        assert stand.alerts() == ["reference_redirected"]
+        assert stand.db.sql("SELECT severity, client_id FROM byokeep.alert") == f"critical|{client}"
     stand.db.sql(f"UPDATE byokeep.credential_ref SET secret_ref = '{own}' WHERE client_id = '{client}'")
     assert (await stand.lease(job))["secrets"]["openai"]["path"] == own.removeprefix("vault://")
     stand.db.sql(
@@ -86,8 +88,10 @@ async def test_a_reference_that_points_elsewhere_is_not_leased(stand: Stand) -> 
         f" 'active', 'verified', risk, created_by, rotation_due_at FROM byokeep.credential_ref"
         f" WHERE client_id = '{client}'"
     )
+    stand.db.sql("UPDATE byokeep.alert SET closed_at = now(), closed_by = gen_random_uuid()")
     status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
     assert (status, reply["code"]) == (403, "credential_not_usable")
+    assert stand.alerts() == ["reference_redirected"]
 
 
 @pytest.mark.req("R1.4-3")

@@ -48,6 +48,7 @@ _CLOSE: Final = Query("permit_close", lambda row: row["id"], ends=True)
 _ANNOUNCED_DONE: Final = Query("permit_announced_done", lambda row: row["id"])
 _ACCOUNT: Final = Query("account_facts", lambda row: row)
 _IDENTIFIED: Final = Query("account_identified", lambda row: row["identified_at"])
+_LANES_OFF: Final = Query("account_lanes_off", lambda row: row["id"])
 # What a decision may end with besides a permit. Anything else, also a statement that the database refused, is the
 # gate itself failing.
 _EXPECTED: Final = frozenset(DenyReason) | {
@@ -326,6 +327,9 @@ async def report_identity(
 ) -> str:
     """Compare what a runner saw of an account with its fingerprint and keep the result.
 
+    After a mismatch the account's lanes are off, and no later word of a runner takes the mismatch back: a person sets
+    the lanes again, of a connected account once our own verification has found the right one.
+
     Returns:
         ``match``, ``mismatch`` (a critical alert is raised), ``unknown``, or, of a connected account, ``drift``: the
         same id under another name, which a person must confirm before the next effect.
@@ -359,13 +363,23 @@ async def report_identity(
             await raise_alert(tx, app, actor, reason="account_name_changed", severity="warning", client_id=client_id,
                               object_id=row["id"])  # fmt: skip
         if result == "mismatch":
+            off = await tx.maybe(_LANES_OFF, client_id=client_id, id=row["id"])
             await raise_alert(tx, app, actor, reason="identity_mismatch", client_id=client_id, object_id=row["id"],
                               code_points=given_away(row, seen.face(), names=seen.shown))  # fmt: skip
-        await tx.append(
-            Event(
-                name=EventName.ACCOUNT_IDENTIFIED, actor=actor, client_id=client_id, object_id=row["id"],
-                outcome=Outcome.OK if result == "match" else Outcome.FAILED,
-                fields={"platform": platform, "reason": result, "job": str(row["job_id"]), "lease": str(lease_id)},
-            )
+            if off is not None:
+                reason = "identity_mismatch"
+                await tx.append(_seen_event(EventName.LANES_SET, actor, client_id, row, reason, platform, lanes=""))
+        said = _seen_event(
+            EventName.ACCOUNT_IDENTIFIED, actor, client_id, row, result, platform, lease=str(lease_id),
+            outcome=Outcome.OK if result == "match" else Outcome.FAILED,
         )  # fmt: skip
+        await tx.append(said)
     return result
+
+
+def _seen_event(
+    name: EventName, actor: Actor, client_id: ClientId, row: Row, reason: str, platform: str,
+    *, outcome: Outcome = Outcome.OK, **fields: FieldValue,
+) -> Event:  # fmt: skip
+    fields |= {"platform": platform, "reason": reason, "job": str(row["job_id"])}
+    return Event(name=name, actor=actor, outcome=outcome, client_id=client_id, object_id=row["id"], fields=fields)

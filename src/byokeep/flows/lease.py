@@ -39,6 +39,7 @@ _FACTS: Final = Query("lease_facts", lambda row: row)
 _INSERT: Final = Query("lease_insert", lambda _: None, ends=True)
 _ENDED: Final = Query("lease_ended_secret", lambda row: row["reason"])
 _HEARTBEAT: Final = Query("lease_heartbeat", lambda row: row)
+_REDIRECTED: Final = "reference_redirected"
 _CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed"})
 
 
@@ -154,9 +155,13 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
 
 
 async def _alarm(app: BrokerApp, client_id: ClientId, job_id: UUID, refusal: Denied | RateLimited) -> str:
-    """The alert that a refusal deserves: a storm, or a secret asked for after its end (S-OWASP-1); empty for none."""
+    """The alert that a refusal deserves: a storm, a reference that was made to name another place, or a secret asked
+    for after its end (S-OWASP-1); empty for none.
+    """
     if isinstance(refusal, RateLimited):
         return "lease_storm"
+    if refusal.fields.get("cause") == _REDIRECTED:
+        return _REDIRECTED
     if refusal.code not in ("missing_credential", DenyReason.CREDENTIAL_NOT_USABLE):
         return ""
     with suppress(ByokeepError):  # the refusal stands, whatever becomes of its reason
@@ -285,7 +290,7 @@ def _hooks(client_id: ClientId, row: Row) -> dict[str, Pin]:
     for hook in row["hooks"]:
         name, place = hook["provider"], SecretRef(client_id, Provider(hook["provider"]), Part.WEBHOOK)
         if parse(hook["ref"]) != place:
-            raise deny(DenyReason.CREDENTIAL_NOT_USABLE)
+            raise _unusable(name, cause=_REDIRECTED)
         pins[f"{name}/webhook"] = Pin(place.path, int(hook["version"]))
         if hook["previous"] is not None:
             pins[f"{name}/webhook/previous"] = Pin(place.path, int(hook["previous"]))
@@ -303,17 +308,17 @@ def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] |
         raise Denied("missing_credential", next_step="Put this client's own key in first; there is no fallback.",
                      provider=provider)  # fmt: skip
     if parse(ref["ref"]) != place:
-        raise deny(DenyReason.CREDENTIAL_NOT_USABLE)
+        raise _unusable(provider, cause=_REDIRECTED)
     usable = ref["state"] == "active" and ref["verification"] == "verified" and ref["unexpired"] is True
     if not (ref["verification"] in _CUSTODY_STATES if custody else usable):
         raise _unusable(provider)
     return Pin(place.path, int(ref["version"]))
 
 
-def _unusable(provider: str) -> Denied:
-    """There is a key, and it may not be used: not verified, suspended, expired, revoked or compromised."""
+def _unusable(provider: str, **why: str) -> Denied:
+    """There is a key, and it may not be used: not verified, suspended, expired, revoked, compromised or elsewhere."""
     reason = DenyReason.CREDENTIAL_NOT_USABLE
-    return Denied(reason.value, next_step=NEXT_STEPS[reason], provider=provider)
+    return Denied(reason.value, next_step=NEXT_STEPS[reason], provider=provider, **why)
 
 
 async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:

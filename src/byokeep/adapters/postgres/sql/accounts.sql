@@ -16,14 +16,14 @@ SELECT a.id, a.account, a.username, a.display_name, l.runner_id, l.job_id,
  WHERE l.client_id = :client_id AND l.id = :lease_id;
 
 -- name: account_identified
--- Of a connected account no job's word takes a mismatch back, nor puts off the look that may: a verification or a login
--- does. One without a connection has nobody else to look.
+-- No job's word takes a mismatch back, nor puts off the look that may: a verification, a login or a person does.
 UPDATE byokeep.platform_account a
-   SET (identity, identified_at) = (
-       SELECT CASE WHEN kept THEN a.identity ELSE :identity END,
-              CASE WHEN kept THEN a.identified_at ELSE clock_timestamp() END
-         FROM (SELECT a.identity = 'mismatch' AND EXISTS (
-                   SELECT FROM byokeep.account_grant g
-                    WHERE g.client_id = a.client_id AND g.account_id = a.id) AS kept) k)
+   SET identity = CASE WHEN a.identity = 'mismatch' THEN a.identity ELSE :identity END,
+       identified_at = CASE WHEN a.identity = 'mismatch' THEN a.identified_at ELSE clock_timestamp() END
  WHERE a.client_id = :client_id AND a.id = :id
 RETURNING a.identified_at;
+
+-- name: account_lanes_off
+UPDATE byokeep.platform_account SET lanes = '{}'
+ WHERE client_id = :client_id AND id = :id AND lanes <> '{}'
+RETURNING id;

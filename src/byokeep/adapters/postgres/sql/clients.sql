@@ -28,6 +28,10 @@ RETURNING *;
 SELECT * FROM byokeep.platform_account WHERE client_id = :client_id ORDER BY platform, account LIMIT :limit;
 
 -- name: account_set_lanes
-UPDATE byokeep.platform_account SET lanes = CAST(:lanes AS text[])
+-- A person who lets an account act again has looked: what a runner saw is over, and the next one has to see the right one.
+UPDATE byokeep.platform_account
+   SET lanes = CAST(:lanes AS text[]),
+       identity = CASE WHEN identity = 'mismatch' AND cardinality(CAST(:lanes AS text[])) > 0 THEN 'unchecked'
+                       ELSE identity END
  WHERE client_id = :client_id AND platform = :platform AND account = :account
 RETURNING *;
