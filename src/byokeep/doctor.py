@@ -25,12 +25,12 @@ import aiohttp
 from byokeep import __version__
 from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack
-from byokeep.core.errors import ByokeepError
+from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.preflight import must_be_bounded
 from byokeep.settings import Settings, check_address, parse_bucket
 from byokeep.wire.bao_http import BaoHttp
-from byokeep.wiring import database, store_address, store_audit_files
-from byokeep.wiring_profiles import room_warnings
+from byokeep.wiring import database, require_store_version, store_address, store_audit_files
+from byokeep.wiring_profiles import artifact_store, room_warnings
 
 _FREE_BYTES: Final = 512 * 1024 * 1024
 _SLOTS_BYTES: Final = 16 * 352 * 1024  # as many renewals as go on side by side
@@ -51,6 +51,7 @@ async def examine(settings: Settings) -> list[Row]:
     rows += _profiles(settings)
     rows += _refresher(settings)
     rows.append(await _store(settings))
+    rows += await _bucket(settings)
     rows.append(await _database_roles(settings))
     for name in ("web", "broker"):
         listens = "" if embedded else f"http://{getattr(settings, f'{name}_listen')}"
@@ -203,10 +204,24 @@ def _locked(place: Path) -> bool:
     return False
 
 
+async def _bucket(settings: Settings) -> list[Row]:
+    """Whether the bucket of sealed profiles refuses a second object under one key."""
+    if parse_bucket(settings.artifact_store) is None:
+        return []
+    try:
+        await artifact_store(settings).probe()
+    except ByokeepError as error:
+        return [_row("artifact store", "failed", f"{error.code}: {error.next_step}")]
+    return [_row("artifact store", "ok", "refuses to overwrite")]
+
+
 async def _store(settings: Settings) -> Row:
     try:
         async with BaoHttp(store_address(settings), ca_file=settings.file("store_ca_file")) as http:
             reply = await http.request("GET", "sys/seal-status")
+            await require_store_version(http)
+    except Rejected as error:
+        return _row("secret store", "failed", f"too old. {error.next_step}")
     except ByokeepError as error:
         return _row("secret store", "failed", error.code)
     sealed: Any = reply.data.get("sealed")

@@ -8,6 +8,8 @@ Rules
 - In production the broker starts only while the store's audit is seen to record (R3.1-3); everywhere else a device
   that does not is an alert within a minute.
 
+- A place of sealed profiles that lets one object take another's place is refused; one that is away for now is not.
+
 It may not mend anything.
 """
 
@@ -17,13 +19,14 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
-from byokeep.ports import Database, Query
+from byokeep.ports import ArtifactStore, Database, Query
 from byokeep.settings import Settings
 
 _PRIVATE: Final = (b"PRIVATE KEY-----", b'"kty"')  # PEM and JWK
+_PROBED_S: Final = 10.0
 _LOOKED_AT: Final = 64 * 1024  # bytes of a file
 _ROLES: Final = Query("roles_bounded", lambda row: (list(row["unbounded"]), row["ends_sessions"] is True))
 
@@ -96,3 +99,18 @@ async def must_be_bounded(db: Database) -> None:
             "database_roles_outdated", role=unbounded[0] if unbounded else "byokeep_owner",
             next_step="Have a superuser run what `byokeep init --database-sql` prints; it is safe to repeat.",
         )  # fmt: skip
+
+
+async def must_write_once(artifacts: ArtifactStore) -> None:
+    """Refuse a place where sealed profiles would overwrite each other.
+
+    Raises:
+        Rejected: ``artifact_store_overwrites``.
+    """
+    try:
+        async with asyncio.timeout(_PROBED_S):
+            await artifacts.probe()
+    except Rejected:
+        raise
+    except (ByokeepError, TimeoutError):  # not there now: whoever needs it says so, and a kill does not need it
+        pass

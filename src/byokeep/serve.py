@@ -29,7 +29,7 @@ from byokeep.core.errors import ByokeepError
 from byokeep.flows.authenticate import authenticate
 from byokeep.flows.gatekeep import at_start
 from byokeep.flows.store_recording import probe
-from byokeep.preflight import must_be_bounded, must_record, no_signing_key
+from byokeep.preflight import must_be_bounded, must_record, must_write_once, no_signing_key
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.output import no_loose_output
@@ -101,6 +101,7 @@ async def _broker(settings: Settings) -> None:
         await must_be_bounded(app.db)
         await must_record(app)
         await at_start(app)
+        await must_write_once(app.artifacts)
         emergency = emergency_of(settings)
         with suppress(ByokeepError):  # else nothing is leased before the first round
             await probe(app)
@@ -115,6 +116,8 @@ async def _worker(settings: Settings, memory: Rooms) -> None:
     from byokeep.worker.tasks import run as run_worker  # noqa: PLC0415 - see the top
 
     async with worker_app(settings, memory) as (queue, app, profiles, keys), swept(memory, _swept):
+        if profiles is not None:
+            await must_write_once(profiles.artifacts)
         await run_worker(queue, app, profiles, keys)
 
 

@@ -4,6 +4,7 @@ Rules
 - An unknown setting refuses to start. So does an environment variable that starts with ``BYOKEEP_`` and is
   not listed, and one that holds something shaped like a secret (R3.3-10). The two kinds of variables that
   ``byokeep job run`` gives its child are listed and not read, so that the child may run ``byokeep`` too.
+- A settings file is ours or root's, and nobody else may write it: it names the store that we trust.
 - Settings name files, sockets and addresses, never values. A URL with a password in it is refused.
 - What exists for tests and demos (provider addresses) refuses to start in production (S-ASVS-31).
 - Everything is derived from ``home`` unless named.
@@ -15,6 +16,7 @@ import ipaddress
 import json
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -166,7 +168,8 @@ def load(config: Path | None = None, **overrides: object) -> Settings:
         overrides: From the command line; ``None`` values are skipped.
 
     Raises:
-        Rejected: ``unknown_setting``, ``bad_setting``, ``secret_in_setting``, ``test_hook_in_production``.
+        Rejected: ``config_too_open``, ``unknown_setting``, ``bad_setting``, ``secret_in_setting``,
+            ``test_hook_in_production``.
     """
     given: dict[str, object] = {}
     environment = {name[len(_ENV) :].lower(): value for name, value in os.environ.items() if name.startswith(_ENV)}
@@ -208,6 +211,10 @@ def _safe(name: str) -> str:
 def _read(config: Path) -> dict[str, object]:
     try:
         with config.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if stat.S_ISREG(found.st_mode) and (found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022):
+                step = "Let this process's user or root own the settings file, and nobody else write it: chmod go-w."
+                raise Rejected("config_too_open", next_step=step)
             return tomllib.load(file)
     except OSError:
         raise Rejected("config_unreadable", next_step="Check the path and mode of the settings file.") from None

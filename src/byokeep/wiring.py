@@ -34,7 +34,7 @@ from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
 from byokeep.adapters.openbao.files import private_dir, read_private, write_private
-from byokeep.adapters.openbao.health import ProbedStoreHealth
+from byokeep.adapters.openbao.health import ProbedStoreHealth, require_version
 from byokeep.adapters.openbao.intake import BaoAppSecrets, BaoIntake
 from byokeep.adapters.openbao.layout import TOKEN_KEY_PATH, Desired
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
@@ -74,6 +74,7 @@ from byokeep.worker.identity import account_hasher, noted
 from byokeep.worker.log_files import LogFiles
 
 EmbeddedStore = EmbeddedOpenBao
+require_store_version = require_version
 EmbeddedDatabase = EmbeddedPostgres
 MACHINES: Final = {"worker": Role.CUSTODIAN, "dispatcher": Role.DISPATCHER, "runner": Role.RUNNER}
 _ACCOUNT_KEY: Final = "account-hash.key"  # keys the digest of providers' account ids; not in the database
@@ -320,6 +321,7 @@ def _log_files(settings: Settings) -> LogFiles:
 
 async def _login(stack: AsyncExitStack, settings: Settings, machine: str) -> AppRoleLogin:
     http = await stack.enter_async_context(_store(settings))
+    await require_version(http)
     login = AppRoleLogin(http, settings.path("credentials_dir").absolute() / f"{machine}.approle")
     stack.push_async_callback(login.close)
     return login

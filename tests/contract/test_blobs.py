@@ -21,6 +21,7 @@ from byokeep.core.artifact import ArtifactKey, StoredArtifact, parse_artifact_ke
 from byokeep.core.envelope import MAGIC as SEALED_MAGIC
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.ports import ArtifactStore
+from byokeep.preflight import must_write_once
 from tests.support.buckets import credentials_file, new_bucket, s3_client, s3_server
 from tests.support.disk import filled, small_disk
 
@@ -302,9 +303,31 @@ async def test_a_store_that_is_gone_is_unavailable(place: Place) -> None:
 
 
 async def test_a_probe_leaves_nothing(place: Place) -> None:
-    """The probe writes and takes back."""
+    """The probe writes and takes back; in a bucket one small object stays, which each probe tries to overwrite."""
     await place.store.probe()
-    assert place.names() == []
+    await place.store.probe()
+    assert place.names() == (["probe"] if isinstance(place.store, S3Artifacts) else [])
+
+
+@pytest.mark.parametrize("ignored", ["PUT", "POST"])
+async def test_a_server_that_overwrites_is_refused(endpoint: str, tmp_path: Path, ignored: str) -> None:
+    """A bucket whose writes, in one request or in parts, do not heed If-None-Match: no process starts on it."""
+    place = s3_place(endpoint, tmp_path)
+
+    def heedless(request: Any, **_: object) -> None:
+        if request.method == ignored and "If-None-Match" in request.headers:
+            del request.headers["If-None-Match"]
+
+    await must_write_once(place.store)
+    assert isinstance(place.store, S3Artifacts)
+    place.store._s3.meta.events.register("before-send.s3", heedless)
+    for _ in range(2):
+        with pytest.raises(Rejected, match="artifact_store_overwrites") as caught:
+            await must_write_once(place.store)
+        assert "If-None-Match" in caught.value.next_step
+    assert [name for name in place.names() if name.startswith("upload")] == []
+    gone = S3Artifacts("b", endpoint="http://127.0.0.1:9", credentials_file=credentials_file(tmp_path))
+    await must_write_once(gone)  # away is not refused
 
 
 async def test_an_s3_server_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:

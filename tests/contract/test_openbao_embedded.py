@@ -141,6 +141,11 @@ async def test_a_missing_seal_key_is_not_made_anew_over_old_data(own: Bao) -> No
         await own.server.start()
     assert not key.exists()
     key.write_bytes(content)
+    for mode in (0o644, 0o640, 0o604):
+        key.chmod(mode)
+        with pytest.raises(Rejected, match="seal_key_too_open") as caught:
+            await own.server.start()
+        assert "chmod 600" in caught.value.next_step
     key.chmod(0o600)
     await own.server.start()
     assert not (await bring_up(own.server, own.desired)).changed

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from byokeep import settings as settings_module
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.blobs.s3 import S3Artifacts
 from byokeep.core.errors import Rejected, Unavailable
@@ -45,6 +47,25 @@ def test_an_unknown_key_in_the_file_refuses(tmp_path: Path) -> None:
     """The file is as strict as the environment."""
     (tmp_path / "config.toml").write_text('colour = "red"\n')
     assert refused("unknown_setting").fields["setting"] == "colour"
+
+
+def test_a_settings_file_that_others_may_write_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the store that we trust: open to others or another's, it is not read; ours and root's are."""
+    file = tmp_path / "config.toml"
+    file.write_text('log_level = "DEBUG"\n')
+    for mode in (0o666, 0o602, 0o660):
+        file.chmod(mode)
+        assert "chmod go-w" in refused("config_too_open").next_step
+        assert "chmod go-w" in refused("config_too_open", config=file).next_step
+    file.chmod(0o644)
+    assert load().log_level == "DEBUG"
+    monkeypatch.setattr(settings_module.os, "geteuid", lambda: file.stat().st_uid + 1)
+    if file.stat().st_uid:  # root's own is anybody's to read
+        refused("config_too_open")
+        return
+    assert load().log_level == "DEBUG"
+    os.chown(file, 12345, 12345)
+    refused("config_too_open")
 
 
 @pytest.mark.parametrize("text", ["= broken", "\x00", 'home = "x', "[[log_dir]]\n"])

@@ -112,10 +112,28 @@ class S3Artifacts:
         return await in_thread(self._list, f"{self._prefix}{client_id}/")
 
     async def probe(self) -> None:
-        """Begin an upload and take it back: reachable, writable, and nothing is left."""
+        """Write one small object, ``probe``, that is there for good, and see that no second one takes its place.
+
+        Raises:
+            Rejected: ``artifact_store_overwrites``: the server ignores ``If-None-Match``.
+            Unavailable, Denied: As :meth:`put`.
+        """
+        with suppress(Conflict):  # it is there: that is what has to be refused
+            await self._write_probe(in_parts=False)
+        for in_parts in (False, True):
+            try:
+                await self._write_probe(in_parts=in_parts)
+            except Conflict:
+                continue
+            step = "This S3 server ignores If-None-Match on writes: use another, or a release of it that does not."
+            raise Rejected("artifact_store_overwrites", next_step=step)
+
+    async def _write_probe(self, *, in_parts: bool) -> None:
         upload = _Upload(self, self._prefix + "probe")
         try:
-            await in_thread(upload.begin)
+            if in_parts:
+                await in_thread(upload.part, b"probe")
+            await in_thread(upload.finish, b"" if in_parts else b"probe")
         finally:
             await in_thread(upload.take_back)
 

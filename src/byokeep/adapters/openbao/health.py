@@ -1,4 +1,4 @@
-"""Port StoreHealth: whether the store serves, as its last answer to a probe says.
+"""Port StoreHealth: whether the store serves, as its last answer to a probe says; and whether it is new enough.
 
 Rules
 - A probe asks ``sys/leader``: no token, no entry in the audit logs. A node that is sealed, or knows no active
@@ -9,11 +9,31 @@ Rules
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
+from typing import Final
 
-from byokeep.core.errors import Unavailable
+from byokeep.core.errors import Rejected, Unavailable
 from byokeep.wire.bao_http import BaoHttp
+
+MINIMUM: Final = (2, 6, 2)  # before it a standby does not pass on every request that it must not answer itself
+_VERSION: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
+
+
+async def require_version(http: BaoHttp) -> None:
+    """Let pass a store of the minimum release or a later one.
+
+    Raises:
+        Rejected: ``openbao_too_old``.
+        Unavailable: ``openbao_version_unknown``, and what :meth:`BaoHttp.request` raises.
+    """
+    found = _VERSION.match(str((await http.request("GET", "sys/seal-status")).data.get("version", "")))
+    if found is None:
+        raise Unavailable("openbao_version_unknown", next_step="Let the store tell its version in sys/seal-status.")
+    if tuple(int(part or 0) for part in found.groups()) < MINIMUM:
+        needed = ".".join(map(str, MINIMUM))
+        raise Rejected("openbao_too_old", next_step=f"Upgrade OpenBao to {needed} or a later release.")
 
 
 class ProbedStoreHealth:

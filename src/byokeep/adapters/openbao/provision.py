@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from byokeep.adapters.openbao import layout
 from byokeep.adapters.openbao.files import private_dir, write_private
+from byokeep.adapters.openbao.health import require_version
 from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.login import log_in
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
@@ -81,15 +82,18 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
     """Bring the store into the desired state and write the machines' credentials files.
 
     Args:
-        http: Any OpenBao >= 2.6.2 or Vault.
+        http: An OpenBao of the minimum release or a later one.
         admin_token: Root, or a token with rights over all of the paths below.
         desired: What this installation wants.
         credentials_dir: Gets ``<machine>.approle``, mode 0600; a file that still logs in is kept.
 
     Raises:
-        Unavailable: ``no_audit_device``, ``audit_device_raw``, and what :meth:`BaoHttp.request` raises.
+        Rejected: ``openbao_too_old``.
+        Unavailable: ``no_audit_device``, ``audit_device_raw``, ``openbao_version_unknown``, and what
+            :meth:`BaoHttp.request` raises.
         Integrity: ``store_mount_foreign``, ``store_key_foreign``.
     """
+    await require_version(http)
     admin = _Admin(http, admin_token)
     await admin("POST", f"sys/config/auditing/request-headers/{LEASE_HEADER}", {"hmac": False})
     devices = await prove_audit(http, admin_token)
