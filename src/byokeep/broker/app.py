@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -19,6 +20,7 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import record_refused_call
 from byokeep.flows.switches import cut_off_pending
 from byokeep.http.body import no_query
+from byokeep.http.door import Door
 from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.lean import Lean
@@ -28,6 +30,7 @@ from byokeep.http.token import Authenticator
 from byokeep.telemetry.log import get_log
 
 ALL_THE_TIME: Final = frozenset({"issue_lease", "heartbeat", "issue_permit", "close_permit", "close"})
+STARTING: Final = tuple(re.compile(text) for text in (r"POST /v1/jobs", r"POST /v1/jobs/[^/]+/leases"))
 RETRY_CUT_OFF_S: Final = 1.0  # seconds between two looks for a cut-off the store has not confirmed
 
 
@@ -97,5 +100,6 @@ def create_app(
 
     declared = [route for routes in routers for route in routes.routes if isinstance(route, APIRoute)]
     api.add_middleware(Lean, routes=[route for route in declared if route.name in ALL_THE_TIME])
+    api.add_middleware(Door, starting=STARTING)
     api.add_middleware(Guard)
     return api

@@ -3,7 +3,8 @@
 Rules
 - Redirects are not followed, cookies and proxies of the environment not used, bodies are bounded.
 - A problem document becomes the same error class here, with its code and safe fields; its text is dropped.
-- A retry follows only Unavailable; it is bounded, spaced, and jittered (R1.5-6).
+- A broker that is busy has done nothing: the same call is made again, ``BUSY_ATTEMPTS`` times at most.
+- Any other retry follows only Unavailable; it is bounded, spaced, and jittered (R1.5-6).
 """
 
 from __future__ import annotations
@@ -41,12 +42,13 @@ STREAM_SILENCE: Final = 10  # deadlines that a stream may be silent for
 _OK: Final = 200
 FIRST_PAUSE_S: Final = 0.05
 LAST_PAUSE_S: Final = 1.0
+BUSY_ATTEMPTS: Final = 20
 _BY_STATUS: Final[dict[int, type[ByokeepError]]] = {
     400: Rejected, 401: Unauthenticated, 403: Denied, 404: NotFound, 405: Rejected, 409: Conflict, 413: Rejected,
     415: Rejected, 422: Rejected, 429: RateLimited,
 }  # fmt: skip
 _FIELDS: Final = ("permit", "provider", "retry_after_s", "field", "epoch", "scope", "max_s", "request_id", "since",
-                  "incident", "job")  # fmt: skip
+                  "incident", "job", "limit")  # fmt: skip
 _STEP: Final = re.compile(r"[A-Za-z0-9 .,;:/`<>'=_{}()&@-]{0,200}\Z")
 
 
@@ -101,8 +103,21 @@ class Broker:
             timeout_s: Another deadline than the setting.
 
         Raises:
-            ByokeepError: As the broker answered; ``broker_unreachable``, ``broker_timeout``, ``broker_garbage``.
+            ByokeepError: As the broker answered; ``broker_unreachable``, ``broker_timeout``, ``broker_garbage``;
+                ``broker_busy`` when it still was after every attempt.
         """
+        for _ in range(BUSY_ATTEMPTS - 1):
+            try:
+                return await self._call(method, path, token, body, timeout_s=timeout_s)
+            except Unavailable as error:
+                if error.code != "broker_busy":
+                    raise
+            await asyncio.sleep(LAST_PAUSE_S * (0.5 + secrets.randbelow(1000) / 1000))
+        return await self._call(method, path, token, body, timeout_s=timeout_s)
+
+    async def _call(
+        self, method: str, path: str, token: Secret, body: Mapping[str, Any] | None, *, timeout_s: float | None
+    ) -> dict[str, Any]:
         headers = _headers(token)
         data = None
         if body is not None:

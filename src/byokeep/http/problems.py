@@ -65,7 +65,7 @@ def problem(error: ByokeepError, about: UUID, *, status: int | None = None) -> R
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, RateLimited):
+    if isinstance(error, RateLimited) or "retry_after_s" in error.fields:
         headers["Retry-After"] = str(error.fields.get("retry_after_s", 1))
     return Response(json.dumps(document).encode(), status, headers, MEDIA_TYPE)
 
