@@ -36,7 +36,7 @@ from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, brin
 from byokeep.adapters.openbao.files import private_dir, read_private, write_private
 from byokeep.adapters.openbao.health import ProbedStoreHealth, require_version
 from byokeep.adapters.openbao.intake import BaoAppSecrets, BaoIntake
-from byokeep.adapters.openbao.layout import TOKEN_KEY_PATH, Desired
+from byokeep.adapters.openbao.layout import LOGIN_LIFE_S, TOKEN_KEY_PATH, Desired
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
 from byokeep.adapters.openbao.nodes import StoreNodes
 from byokeep.adapters.openbao.provision import provision
@@ -333,10 +333,9 @@ async def _every_node(
     """Return what confirms a cut-off at every node of a cluster; the embedded store is one node."""
     if settings.embedded_store:
         return None
-    figures = limits(settings)
     nodes = StoreNodes(
         login, ca_file=settings.file("store_ca_file"),
-        outlived_s=figures.lease_jwt_ttl_s + figures.lease_token_ttl_s + _CLOCKS_S,
+        outlived_s=LOGIN_LIFE_S + limits(settings).lease_token_ttl_s + _CLOCKS_S,
     )  # fmt: skip
     stack.push_async_callback(nodes.close)
     return nodes.confirm
