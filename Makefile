@@ -14,7 +14,7 @@ PY := .venv/bin/python
 MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml
 STAMP := .venv/.stamp-$(shell (echo '$(CURDIR)'; cat $(MADE_FROM)) | cksum | cut -d' ' -f1)
 
-.PHONY: help demo test check bench requirements mutants campaign chromium softhsm watchers lock clean
+.PHONY: help demo test check bench requirements mutants campaign chromium softhsm watchers names lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -49,6 +49,9 @@ softhsm: $(STAMP) ## Install SoftHSM if there is none; the tests of hardware mod
 
 watchers: $(STAMP) ## Install strace and Tesseract if there are none; tests watch with them what is written and shown
 	@bash tools/watchers.sh
+
+names: $(STAMP) ## Take the names of the social platforms from their data files into the code
+	@$(PY) -m tools.names --write
 
 lock: $(STAMP) ## Pin the dependencies anew (needs the network)
 	@$(PY) -m tools.check_lock --write

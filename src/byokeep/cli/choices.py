@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 ApiProvider = Literal["anthropic", "google", "heygen", "kie", "openai", "openrouter"]
+# made from the catalog: begin
 Platform = Literal["linkedin", "meta", "skool", "tiktok", "x", "youtube"]
 OAuthPlatform = Literal["linkedin", "meta", "tiktok", "x", "youtube"]
+# made from the catalog: end
 WebhookSender = Literal["heygen", "linkedin", "meta", "tiktok", "x", "youtube"]
 Lane = Literal["api", "browser"]
 LanePolicy = Literal["api", "browser", "hybrid", "off"]

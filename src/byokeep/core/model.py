@@ -42,18 +42,24 @@ class Provider(StrEnum):
     OPENROUTER = "openrouter"
     HEYGEN = "heygen"
     KIE = "kie"
+    # made from the catalog: begin
     META = "meta"
     TIKTOK = "tiktok"
     LINKEDIN = "linkedin"
     YOUTUBE = "youtube"
     X = "x"
     SKOOL = "skool"
+    # made from the catalog: end
 
 
 API_PROVIDERS: Final = frozenset(
     {Provider.ANTHROPIC, Provider.OPENAI, Provider.GOOGLE, Provider.OPENROUTER, Provider.KIE, Provider.HEYGEN}
 )
 PLATFORMS: Final = frozenset(Provider) - API_PROVIDERS
+# Those with an API, in the order of their names above.
+# made from the catalog: begin
+OAUTH_PLATFORMS: Final = (Provider.META, Provider.TIKTOK, Provider.LINKEDIN, Provider.YOUTUBE, Provider.X)  # fmt: skip
+# made from the catalog: end
 SEAL: Final = "seal"  # what the lease of a job says that seals its profile; no job declares it
 PROFILE: Final = "profile"  # what a job declares as its secret to have its accounts' sealed browser profiles
 

@@ -18,7 +18,9 @@ from byokeep.core.refresh import RefreshRules
 
 # Places that hold secrets, and those that do not. ``proof`` is Meta's HMAC over the access token.
 SECRET_PLACES: Final = frozenset({"client_secret", "code", "verifier", "refresh_token", "access_token"})
-OPEN_PLACES: Final = frozenset({"client_id", "redirect_uri", "state", "scope", "challenge", "account", "link", "proof"})
+OPEN_PLACES: Final = frozenset(
+    {"client_id", "redirect_uri", "state", "scope", "challenge", "account", "username", "link", "proof"}
+)
 
 
 class Pkce(StrEnum):

@@ -5,7 +5,7 @@ Rules
   it, does not load. Neither does an implicit or password grant (S-OAUTH-5).
 - Every address lies in a domain of the platform's own, its issuer too: a file can not send a token elsewhere.
 - A platform without OAuth says why and has no API lane; nothing is filled in for it.
-- Adding a platform is one file here and one of vectors.
+- Adding a platform is one file here and one of vectors; `make names` takes its name into the code.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from byokeep.adapters.platforms.descriptor import (
     ReplyFields,
     Surface,
 )
+from byokeep.core.errors import Rejected
 from byokeep.core.fault import Cause
 from byokeep.core.model import PLATFORMS, Lane, Provider
 from byokeep.core.refresh import RefreshRules, TokenModel
@@ -49,6 +50,7 @@ PLACE: Final = re.compile(r"\{([a-z_]+)\}")
 _GRANTS: Final = frozenset(
     {"authorization_code", "refresh_token", "fb_exchange_token", "ig_exchange_token", "ig_refresh_token"}
 )
+_DOMAIN: Final = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,3}")
 _TEXT: Final = re.compile(r"[ -~]{0,300}\Z")
 
 
@@ -100,7 +102,8 @@ class Table:
             raise ValueError(f"{self._name} has unknown fields: {', '.join(sorted(self._left))}")
 
 
-# Who owns which domains is code, so that a changed data file can not say it of itself (S-OAUTH-12).
+# Who owns which domains is code, so that a changed data file can not say it of itself (S-OAUTH-12). A platform that was
+# added by its file alone says its own, and none that stands here.
 _DOMAINS: Final[Mapping[Provider, tuple[str, ...]]] = MappingProxyType(
     {
         Provider.META: ("facebook.com", "instagram.com"),
@@ -119,9 +122,10 @@ def load(platform: str, document: Mapping[str, Any]) -> PlatformDescriptor:
         ValueError: The file breaks a rule of this module; the message names the field.
     """
     top = Table(platform, document)
-    provider = Provider(top.take("provider", str))
-    if provider not in PLATFORMS:
-        raise ValueError(f"{platform}: not a platform")
+    named = top.take("provider", str)
+    if named not in PLATFORMS:
+        raise ValueError(f"no platform is named {named!r} in the code; `make names` takes the names of all files")
+    provider = Provider(named)
     oauth = top.optional("oauth")
     found = PlatformDescriptor(
         id=platform,
@@ -134,22 +138,35 @@ def load(platform: str, document: Mapping[str, Any]) -> PlatformDescriptor:
         unverified=top.texts("unverified", []),
         docs_url=top.take("docs_url", str),
     )
+    domains = _domains(platform, provider, top.texts("domains", []))
     top.done()
     if (oauth is None) != bool(found.why_no_oauth) or (oauth is None) != (Lane.API not in found.lanes):
         raise ValueError(f"{platform}: either OAuth and an API lane, or a reason why not")
     if found.webhook and found.webhook not in SCHEMES:
         raise ValueError(f"{platform}: no such webhook scheme")
     if found.oauth is not None:
-        _check_hosts(platform, found.provider, found.oauth)
+        _check_hosts(platform, domains, found.oauth)
     return found
 
 
-def _check_hosts(platform: str, provider: Provider, oauth: OAuth) -> None:
+def _domains(platform: str, provider: Provider, said: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the domains of a platform's own, from the code or else from its file."""
+    if provider in _DOMAINS:
+        if said:
+            raise ValueError(f"{platform}: its domains stand in the code")
+        return _DOMAINS[provider]
+    owned = [one for domains in _DOMAINS.values() for one in domains]
+    for domain in said:
+        if not _DOMAIN.fullmatch(domain) or any(f".{domain}".endswith(f".{one}") for one in owned):
+            raise ValueError(f"{platform}: {domain} is no domain of its own")
+    return said
+
+
+def _check_hosts(platform: str, domains: tuple[str, ...], oauth: OAuth) -> None:
     calls = [oauth.exchange, oauth.lengthen, oauth.refresh, *oauth.revoke, oauth.identity.call, oauth.posts.call]
     calls += [one.call for one in (oauth.granted, oauth.inspect) if one is not None]
     hosts = {call.host for call in calls if call is not None} | {oauth.authorize.host}
     hosts.add(urlsplit(oauth.issuer).hostname or "")
-    domains = _DOMAINS.get(provider, ())
     if any(not any(host == one or host.endswith("." + one) for one in domains) for host in hosts):
         raise ValueError(f"{platform}: an address outside the platform's own domains")
 
@@ -383,9 +400,13 @@ def _load_all() -> Mapping[str, PlatformDescriptor]:
     for name in files:
         text = folder.joinpath(name).read_text(encoding="utf-8")
         platform = name.removesuffix(".toml")
-        found[platform] = load(platform, tomllib.loads(text))
-    if {one.provider for one in found.values()} != PLATFORMS:
-        raise ValueError("every platform has a data file")
+        try:
+            found[platform] = load(platform, tomllib.loads(text))
+        except ValueError as wrong:  # the file is ours, and so is what is said of it
+            raise Rejected("platform_file_wrong", platform=platform, next_step=f"Mend {name}: {wrong}.") from None
+    missing = PLATFORMS - {one.provider for one in found.values()}
+    if missing:
+        raise Rejected("platform_file_missing", platform=min(missing), next_step="Put its data file back.")
     return MappingProxyType(found)
 
 

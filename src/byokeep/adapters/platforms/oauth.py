@@ -189,7 +189,10 @@ class PlatformClient(ConsentSide):
         posts = self.oauth.posts
         if tokens.scopes is not None and posts.scope not in tokens.scopes:
             return Fault(cause=Cause.MISSING_SCOPE, sent=False, answered=False)
-        values: Values = {"access_token": tokens.access, "account": account.account_id, "link": account.link}
+        values: Values = {
+            "access_token": tokens.access, "account": account.account_id, "username": account.username,
+            "link": account.link,
+        }  # fmt: skip
         document = await self._read(posts.call, values)
         if isinstance(document, Fault):
             return document

@@ -9,7 +9,10 @@ from typing import Any, Final
 
 from sqlalchemy import ARRAY, CheckConstraint, Column, DateTime, MetaData, Text, Uuid, func, text
 
+from byokeep.core.model import PLATFORMS, Provider
+
 SCHEMA: Final = "byokeep"
+PLATFORM_NAMES: Final = tuple(name for name in Provider if name in PLATFORMS)
 metadata: Final = MetaData(
     schema=SCHEMA,
     naming_convention={

@@ -10,8 +10,6 @@ Rules
 
 from __future__ import annotations
 
-from typing import Final
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -31,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from byokeep.adapters.postgres.columns import SCHEMA, metadata
+from byokeep.adapters.postgres.columns import PLATFORM_NAMES, SCHEMA, metadata
 from byokeep.adapters.postgres.columns import at as _at
 from byokeep.adapters.postgres.columns import one_of as _one_of
 from byokeep.adapters.postgres.columns import row_id as _id
@@ -57,6 +55,7 @@ from byokeep.adapters.postgres.tables_social import (
     refresh_journal,
     scheduled_effect,
 )
+from byokeep.core.model import Provider
 
 __all__ = [
     "SCHEMA",
@@ -143,11 +142,6 @@ client = Table(
     _one_of("state", "enrolling", "active", "suspended", "closed"), _one_of("risk", "standard", "high"),
 )  # fmt: skip
 
-_PROVIDERS: Final = (
-    "google", "anthropic", "openai", "openrouter", "heygen", "kie",
-    "meta", "tiktok", "linkedin", "youtube", "x", "skool",
-)  # fmt: skip
-
 credential_ref = Table(
     "credential_ref", metadata,
     Column("id", Uuid, nullable=False), Column("client_id", Uuid, ForeignKey("byokeep.client.id"), nullable=False),
@@ -163,7 +157,7 @@ credential_ref = Table(
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
     ForeignKeyConstraint(["client_id", "account_id"],
                          ["byokeep.platform_account.client_id", "byokeep.platform_account.id"]),
-    _one_of("provider", *_PROVIDERS),
+    _one_of("provider", *Provider),
     _one_of("kind", "provider_api_key", "oauth_token_set", "session_cookie", "webhook_signing_secret",
             "internal_service_token", "database_credential"),
     _one_of("environment", "production", "staging", "development"),
@@ -220,7 +214,7 @@ platform_account = Table(
     _words("lanes"), _at("identified_at", nullable=True), _text("identity", default="unchecked"),
     _at("created_at"), Column("created_by", Uuid, nullable=False),
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("client_id", "platform", "account"),
-    _one_of("platform", "meta", "tiktok", "linkedin", "youtube", "x", "skool"),
+    _one_of("platform", *PLATFORM_NAMES),
     _one_of("identity", "unchecked", "match", "mismatch", "unknown"),
     CheckConstraint("account ~ '^[A-Za-z0-9_.-]{1,64}$'", name="account"),
     # Typed by an operator, or as a platform says it: any script then, and empty where a platform tells none.

@@ -22,15 +22,14 @@ from sqlalchemy import (
     text,
 )
 
+from byokeep.adapters.postgres.columns import PLATFORM_NAMES, metadata
 from byokeep.adapters.postgres.columns import at as _at
-from byokeep.adapters.postgres.columns import metadata
 from byokeep.adapters.postgres.columns import one_of as _one_of
 from byokeep.adapters.postgres.columns import row_id as _id
 from byokeep.adapters.postgres.columns import text_column as _text
 
 _KEY_STATES = ("pre_activation", "active", "suspended", "deactivated", "compromised", "destroyed")
 _HOLDERS = ("transit", "aws", "pkcs11")
-_PLATFORMS = ("meta", "tiktok", "linkedin", "youtube", "x", "skool")
 
 # One Chromium profile of one client (SOP 5.3). ``generation`` 0: nothing was sealed yet.
 profile = Table(
@@ -64,7 +63,7 @@ profile_account = Table(
     ForeignKeyConstraint(["client_id", "profile_id"], ["byokeep.profile.client_id", "byokeep.profile.id"]),
     ForeignKeyConstraint(["client_id", "account_id"],
                          ["byokeep.platform_account.client_id", "byokeep.platform_account.id"]),
-    _one_of("platform", *_PLATFORMS),
+    _one_of("platform", *PLATFORM_NAMES),
     Index("profile_account_live_uq", "client_id", "account_id", unique=True,
           postgresql_where=text("retired_at IS NULL")),
 )  # fmt: skip
@@ -195,6 +194,6 @@ profile_incident_item = Table(
     PrimaryKeyConstraint("incident_id", "client_id", "profile_id", "platform"),
     ForeignKeyConstraint(["client_id", "profile_id"], ["byokeep.profile.client_id", "byokeep.profile.id"]),
     ForeignKeyConstraint(["client_id", "new_profile_id"], ["byokeep.profile.client_id", "byokeep.profile.id"]),
-    _one_of("platform", *_PLATFORMS),
+    _one_of("platform", *PLATFORM_NAMES),
     _one_of("session", "pending", "revoked", "unsupported", "failed", "ended_by_hand"),
 )  # fmt: skip

@@ -24,11 +24,12 @@ from sqlalchemy import (
     text,
 )
 
+from byokeep.adapters.postgres.columns import PLATFORM_NAMES, metadata
 from byokeep.adapters.postgres.columns import at as _at
-from byokeep.adapters.postgres.columns import metadata
 from byokeep.adapters.postgres.columns import one_of as _one_of
 from byokeep.adapters.postgres.columns import text_column as _text
 from byokeep.adapters.postgres.columns import texts as _words
+from byokeep.core.model import OAUTH_PLATFORMS
 
 # Our app at a platform's login: its public half. The secret half lies in the store, for custody alone.
 platform_app = Table(
@@ -37,7 +38,7 @@ platform_app = Table(
     _text("redirect_uri"), Column("secret_version", Integer, nullable=False), _at("set_at"),
     Column("set_by", Uuid, nullable=False),
     CheckConstraint("login ~ '^[a-z][a-z0-9_]{0,31}$'", name="login"),
-    _one_of("provider", "meta", "tiktok", "linkedin", "youtube", "x"),
+    _one_of("provider", *OAUTH_PLATFORMS),
     _one_of("environment", "production", "staging", "development"),
     CheckConstraint("length(app_id) <= 256 AND app_id ~ '^[!-~]+$'", name="app_id"),
     CheckConstraint("length(redirect_uri) <= 400 AND redirect_uri ~ '^(https://|http://(127[.]0[.]0[.]1|localhost)[:/])[!-~]+$'",
@@ -63,7 +64,7 @@ account_grant = Table(
     PrimaryKeyConstraint("client_id", "account_id"),
     ForeignKeyConstraint(["client_id", "account_id"],
                          ["byokeep.platform_account.client_id", "byokeep.platform_account.id"]),
-    _one_of("provider", "meta", "tiktok", "linkedin", "youtube", "x"),
+    _one_of("provider", *OAUTH_PLATFORMS),
     _one_of("state", "unverified", "live", "needs_reauth", "revoked"),
     CheckConstraint("length(external_id) <= 256 AND external_id ~ '^[!-~]+$'", name="external_id"),
     CheckConstraint("version >= 1 AND access_version >= 0 AND tries >= 0", name="numbers"),
@@ -129,7 +130,7 @@ reenabling = Table(
     Column("revision", BigInteger, nullable=False), _at("changed_at"),
     _at("closed_at"),  # a consent that was begun before leads nowhere
     PrimaryKeyConstraint("client_id", "platform"),
-    _one_of("platform", "meta", "tiktok", "linkedin", "youtube", "x", "skool"),
+    _one_of("platform", *PLATFORM_NAMES),
     _one_of("cause", "revoked", "lockout", "missing_scope", "chain_broken", "compromised", "identity_mismatch",
             "identity_unchecked", "scopes_unchecked", "canary_failed"),
     _one_of("stage", "closed", "reauthorised", "identified", "permitted", "canary", "open"),
@@ -144,7 +145,7 @@ scheduled_effect = Table(
     _at("due_at"), _text("state", default="scheduled"), _text("reason", default=""), _at("created_at"),
     Column("created_by", Uuid, nullable=False), _at("changed_at"),
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("client_id", "idempotency_key"),
-    _one_of("platform", "meta", "tiktok", "linkedin", "youtube", "x", "skool"),
+    _one_of("platform", *PLATFORM_NAMES),
     _one_of("state", "scheduled", "held", "missed", "done", "cancelled"),
     CheckConstraint("account ~ '^[A-Za-z0-9_.-]{1,64}$'", name="account"),
     CheckConstraint("idempotency_key ~ '^[A-Za-z0-9_.:-]{8,64}$'", name="idempotency_key"),

@@ -148,7 +148,7 @@ FACES: Final[Mapping[str, Callable[[Identity], str]]] = MappingProxyType(
 
 def face(platform: str, one: Identity) -> str:
     """Return how an account shows itself on a platform's page."""
-    return FACES[platform](one)
+    return FACES.get(platform, _account)(one)
 
 
 def card(one: Identity) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from byokeep.core import model
 from byokeep.sim.asked import LONGEST_SECRET, guarded, needed, object_of
 from byokeep.sim.book import Book
 from byokeep.sim.faults import choice
@@ -20,7 +21,7 @@ from byokeep.sim.record import record
 from byokeep.sim.site import pages
 from byokeep.sim.site.memory import Lie, Logout, Memory, Session
 
-PLATFORMS: Final = ("meta", "instagram", "tiktok", "linkedin", "youtube", "x", "skool")
+PLATFORMS: Final = (*sorted(model.PLATFORMS), "instagram")
 LASTING, PASSING = "auth_token", "client_id"
 _MONTH_S: Final = 30 * 86_400
 _TWINS: Final = str.maketrans({"a": "\u0430", "e": "\u0435", "o": "\u043e"})

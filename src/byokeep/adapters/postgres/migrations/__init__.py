@@ -4,6 +4,7 @@ Rules
 - A revision (``versions/``) changes tables; it is frozen once released. Expand first, contract a release later.
 - Functions, triggers, row policies and grants (``objects/*.sql``) are declared, not changed: they are laid down anew,
   in one transaction with the revisions, whenever their text differs from what stands in the database.
+- The closed sets of platforms follow the catalog: a constraint that lacks a name gets it, none loses one.
 - Two starters do not race: the second waits for an advisory lock and finds nothing to do.
 - No downgrade: a backup is the way back.
 
@@ -12,15 +13,17 @@ It may not run as any role but the owner.
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from importlib import resources
 from typing import Final
 
 from alembic import command, util
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, pool, text
+from sqlalchemy import CheckConstraint, Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from byokeep.adapters.postgres.tables import metadata
 from byokeep.adapters.postgres.vocabulary import WRITERS
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.events import FIELDS_OF, EventName
@@ -28,6 +31,12 @@ from byokeep.core.events import FIELDS_OF, EventName
 _PACKAGE: Final = "byokeep.adapters.postgres.migrations"
 _LOCK_KEY: Final = 0x62796F6B656570  # "byokeep"
 _OBJECTS: Final = ("functions", "audit", "rows", "walls", "grants")
+_CHECKS: Final = (
+    "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
+    " WHERE contype = 'c' AND connamespace = 'byokeep'::regnamespace"
+)
+_OF_PLATFORMS: Final = re.compile(r"(?:platform|provider) IN \('")
+_LITERAL: Final = re.compile(r"'([a-z0-9_]+)'")
 _SESSION: Final = {"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=30s -c search_path=pg_catalog"}
 
 
@@ -44,6 +53,7 @@ def migrate(url: str) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             connection.execute(text("CREATE SCHEMA IF NOT EXISTS byokeep"))
             command.upgrade(configuration(connection), "head")
+            _widen_sets(connection)
             _lay_objects(connection)
             # Asked for by the revision with which rows began to have records, once the functions are there.
             if connection.execute(text("SELECT current_setting('byokeep.state_rows', true)")).scalar() == "on":
@@ -85,6 +95,25 @@ def _fields(event: EventName) -> list[str]:
 def run_script(connection: Connection, sql: str) -> None:
     """Run SQL of many statements as it stands, without parameters."""
     connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+
+
+def _widen_sets(connection: Connection) -> None:
+    """Let every constraint that lists platforms know all that the code knows."""
+    rows = connection.execute(text(_CHECKS))
+    stands = {name: set(_LITERAL.findall(definition)) for name, definition in rows}
+    for table in metadata.sorted_tables:
+        for rule in table.constraints:
+            if not isinstance(rule, CheckConstraint) or not _OF_PLATFORMS.match(str(rule.sqltext)):
+                continue
+            name, wanted = str(rule.name), set(_LITERAL.findall(str(rule.sqltext)))
+            if name in stands and not wanted <= stands[name]:
+                listed = ", ".join(f"'{word}'" for word in sorted(wanted | stands[name]))
+                column = str(rule.sqltext).partition(" ")[0]
+                run_script(
+                    connection,
+                    f"ALTER TABLE {table.fullname} DROP CONSTRAINT {name},"
+                    f" ADD CONSTRAINT {name} CHECK ({column} IN ({listed}))",
+                )
 
 
 def _lay_objects(connection: Connection) -> None:
