@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -45,6 +46,35 @@ async def test_a_client_lives_and_rests(desk: Desk) -> None:
     assert (await desk.call("POST", f"/v1/clients/{client['id']}/resume", "admin"))[1]["state"] == "active"
     for event in ("client.created", "client.suspended", "client.resumed"):
         assert len(desk.stand.events(event, "ok")) == 1
+
+
+@pytest.mark.req("S-VAULT-9")
+async def test_a_name_that_reads_like_anothers_is_refused(desk: Desk) -> None:
+    """Case, letters of other scripts and of other fonts make no second client; a twin from before keeps its name."""
+    assert (await desk.call("POST", "/v1/clients", "admin", {"name": "Acme Paris"}))[0] == 201
+    desk.sql(
+        "INSERT INTO byokeep.client (id, name, created_by) VALUES"  # noqa: S608
+        f" (gen_random_uuid(), 'ACME PARIS', '{desk.people['admin'].id}')"
+    )
+    for name in ("acme paris", "Acme PARIS", "Acme Parls", "\u0410\u0441\u043c\u0435 \u0420\u0430\u0433\u0456\u0455"):
+        status, reply = await desk.call("POST", "/v1/clients", "admin", {"name": name})
+        assert (status, reply["code"]) == (409, "name_like_another"), name
+    both = await asyncio.gather(*(desk.call("POST", "/v1/clients", "admin", {"name": name}) for name in ("Zoo", "ZOO")))
+    assert sorted(status for status, _ in both) == [201, 409]
+    assert (await desk.call("POST", "/v1/clients", "admin", {"name": "Acme Lyon"}))[0] == 201
+    assert desk.sql("SELECT count(*) FROM byokeep.client WHERE upper(name) = 'ACME PARIS'") == "2"
+
+
+async def test_an_account_is_not_named_like_a_step_or_an_option(desk: Desk) -> None:
+    """`.`, `..`, `-` and what begins with a dot or a dash is refused; what was named so before is used on."""
+    client = await desk.stand.client()
+    account = {"platform": "x", "username": "acme", "display_name": "Acme Ltd"}
+    for name in (".", "..", "-", "--help", "-a", ".hidden"):
+        status, reply = await desk.call("POST", f"/v1/clients/{client}/accounts", "operator", account | {"account": name})
+        assert (status, reply["code"]) == (422, "bad_account"), name
+    desk.stand.account(client, account="-old")
+    path = f"/v1/clients/{client}/accounts/x/-old/lanes"
+    assert (await desk.call("POST", path, "operator", {"lanes": ["api"]}))[0] == 200
 
 
 @pytest.mark.req("R4.1-11")

@@ -220,6 +220,11 @@ def look_alike(first: str, second: str) -> bool:
     return first != second and _skeleton(first) == _skeleton(second)
 
 
+def reads_alike(first: str, second: str) -> bool:
+    """Whether two names are the same to who reads them: in letters, or but for case and letters that look the same."""
+    return _skeleton(first) == _skeleton(second)
+
+
 def _mismatch(why: Why) -> Comparison:
     return Comparison(verdict=Verdict.MISMATCH, why=why)
 

@@ -97,7 +97,7 @@ async def register_account(
     await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
     async with recorded_rejections(app, actor, EventName.ACCOUNT_REGISTERED, client_id=client_id):
         known = parse_platform(platform)
-        check_shape("account", account, ACCOUNT)
+        check_new_account(account)
         check_shape("username", username, _USERNAME)
         check_name("display_name", display_name)
         async with app.db.begin(client_id=client_id) as tx:
@@ -158,6 +158,18 @@ async def list_accounts(app: App, actor: Actor, client_id: ClientId) -> list[Pla
     await permit(app, actor, Verb.CLIENT_READ, client_id=client_id)
     async with app.db.begin(client_id=client_id) as tx:
         return await tx.all(_LIST, client_id=client_id, limit=MAX_ROWS)
+
+
+def check_new_account(account: str) -> None:
+    """Accept a name that an account may be given; one that was given before this rule is used on.
+
+    Raises:
+        Rejected: ``bad_account``: ``.`` and ``..`` are steps of a path, and what begins with ``-`` is an option of a
+            command; ``secret_like_content``.
+    """
+    check_shape("account", account, ACCOUNT)
+    if account[0] in ".-":
+        raise Rejected("bad_account", next_step="Begin it with a letter, a digit or _.")
 
 
 def check_shape(field: str, text: str, shape: re.Pattern[str]) -> None:

@@ -2,17 +2,19 @@
 
 Rules
 - Only an active client's keys can be written or leased; every other state denies.
-- A name of ours can not be taken by a client, in whatever spelling (S-VAULT-9).
+- A name of ours can not be taken by a client, in whatever spelling (S-VAULT-9), nor one that reads like another's.
 - The store's entity of a client is made by the broker's enrolment, which turns ``enrolling`` into ``active``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.identity import reads_alike
 from byokeep.core.model import Actor, Client, ClientId, ClientState, Risk
 from byokeep.core.plain_text import check_name, check_not_reserved
 from byokeep.core.policy import Verb
@@ -39,6 +41,8 @@ def client_from(row: Row) -> Client:
 _INSERT: Final = Query("client_insert", client_from)
 _GET: Final = Query("client_get", client_from)
 _LIST: Final = Query("clients_list", client_from)
+_NAMES_LOCK: Final = Query("client_names_lock", lambda _: None)
+_NAMES: Final = Query("client_names", lambda row: str(row["name"]))
 _SET_STATE: Final = Query("client_set_state", client_from)
 
 
@@ -48,17 +52,25 @@ async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Cli
     Raises:
         Denied: ``not_permitted``.
         Rejected: ``bad_name``, ``mixed_scripts``, ``secret_like_content``, ``reserved_name``.
-        Conflict: The name is taken.
+        Conflict: The name is taken; ``name_like_another``: it is read as that of another client.
     """
     await permit(app, actor, Verb.CLIENT_CREATE)
     async with recorded_rejections(app, actor, EventName.CLIENT_CREATED):
         check_not_reserved("name", name)
         check_name("name", name)
         client_id = ClientId(app.ids.uuid())
-        async with app.db.begin(client_id=client_id) as tx:
+        async with app.db.begin(every_client=True) as tx:
+            await tx.all(_NAMES_LOCK)
+            _refuse_twin(name, await tx.all(_NAMES))
             client = await tx.one(_INSERT, id=client_id, name=name, risk=risk.value, created_by=actor.id)
             await _record(tx, actor, EventName.CLIENT_CREATED, client)
     return client
+
+
+def _refuse_twin(name: str, taken: Sequence[str]) -> None:
+    """Refuse a name that differs from another only in case or in letters that look the same; old ones stay."""
+    if any(name != other and reads_alike(name, other) for other in taken):
+        raise Conflict("name_like_another", next_step="It reads like another client's name; see `byokeep client list`.")
 
 
 async def list_clients(app: App, actor: Actor) -> list[Client]:

@@ -27,7 +27,14 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.flows import apps, connections
-from byokeep.flows.accounts import ACCOUNT, INSERT, PlatformAccount, account_from, check_shape
+from byokeep.flows.accounts import (
+    ACCOUNT,
+    INSERT,
+    PlatformAccount,
+    account_from,
+    check_new_account,
+    check_shape,
+)
 from byokeep.flows.app import WebApp
 from byokeep.flows.apps import OurApp
 from byokeep.flows.clients import require_active
@@ -144,6 +151,7 @@ async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish:
     found = await tx.maybe(_FIND, client_id=client_id, platform=platform.value, account=wish.account)
     if found is not None:
         return found
+    check_new_account(wish.account)
     made = await tx.one(
         INSERT, id=app.ids.uuid(), client_id=client_id, platform=platform.value, account=wish.account, username="",
         display_name="", created_by=actor.id,

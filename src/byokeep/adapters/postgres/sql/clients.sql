@@ -5,6 +5,13 @@ INSERT INTO byokeep.client (id, name, risk, created_by)
 VALUES (:id, :name, :risk, :created_by)
 RETURNING *;
 
+-- name: client_names_lock
+-- Of two who make a client at once, the second sees the first one's name.
+SELECT pg_advisory_xact_lock(hashtextextended('client_names', 0));
+
+-- name: client_names
+SELECT name FROM byokeep.client;
+
 -- name: client_get
 SELECT * FROM byokeep.client WHERE id = :id;
 
