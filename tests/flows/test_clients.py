@@ -70,7 +70,9 @@ async def test_an_account_is_not_named_like_a_step_or_an_option(desk: Desk) -> N
     client = await desk.stand.client()
     account = {"platform": "x", "username": "acme", "display_name": "Acme Ltd"}
     for name in (".", "..", "-", "--help", "-a", ".hidden"):
-        status, reply = await desk.call("POST", f"/v1/clients/{client}/accounts", "operator", account | {"account": name})
+        status, reply = await desk.call(
+            "POST", f"/v1/clients/{client}/accounts", "operator", account | {"account": name}
+        )
         assert (status, reply["code"]) == (422, "bad_account"), name
     desk.stand.account(client, account="-old")
     path = f"/v1/clients/{client}/accounts/x/-old/lanes"

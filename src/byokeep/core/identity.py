@@ -22,21 +22,14 @@ from enum import StrEnum
 from typing import Final
 
 from byokeep.core.errors import Rejected
+from byokeep.core.look_alikes import AS_LATIN
 from byokeep.core.plain_text import refuse_secret
 
 OFFERED: Final = 40  # accounts that a person is given to choose from
 _SHOWN: Final = 120  # characters
 _COMPARED: Final = 400  # characters of a name in which a stand-in's are looked for
 _MOST: Final = 8  # of its characters that are spelt out
-# Letters of other scripts that pass for a Latin letter or digit in common typefaces, after case folding.
-_LOOK_ALIKES: Final = {
-    "a": "\u0430\u0251\u03b1", "b": "\u044c\u0184", "c": "\u0441\u03f2", "d": "\u0501", "e": "\u0435\u04bd",
-    "g": "\u0261\u0581", "h": "\u04bb\u0570", "i": "\u0456\u0131\u03b9\u0269l1|\u04cf", "j": "\u0458",
-    "k": "\u043a\u03ba", "m": "\u043c", "n": "\u0578\u03b7", "o": "\u043e\u03bf\u03c3\u05850", "p": "\u0440\u03c1",
-    "q": "\u051b", "r": "\u0433", "s": "\u0455", "t": "\u0442\u03c4", "u": "\u057d\u03c5", "v": "\u03bd\u0475",
-    "w": "\u051d\u03c9", "x": "\u0445\u03c7", "y": "\u0443\u03b3\u04af",
-}  # fmt: skip
-_AS_LATIN: Final = {ord(other): letter for letter, others in _LOOK_ALIKES.items() for other in others}
+_ONE_STROKE: Final = {ord("l"): "i", ord("1"): "i", ord("|"): "i", ord("0"): "o"}  # within ASCII
 _PICKED: Final = re.compile(r"[!-;=?-~]{1,256}")  # an id that a person can type, and that reads like no code point
 _UNSEEN: Final = frozenset({"Cf", "Cc", "Mn", "Me", "Zs", "Zl", "Zp"})
 
@@ -217,12 +210,12 @@ def spelt(code_points: str) -> str:
 
 def look_alike(first: str, second: str) -> bool:
     """Whether two different texts pass for each other at a glance."""
-    return first != second and _skeleton(first) == _skeleton(second)
+    return first != second and reads_alike(first, second)
 
 
 def reads_alike(first: str, second: str) -> bool:
     """Whether two names are the same to who reads them: in letters, or but for case and letters that look the same."""
-    return _skeleton(first) == _skeleton(second)
+    return any(one == other for one, other in zip(_skeletons(first), _skeletons(second), strict=True))
 
 
 def _mismatch(why: Why) -> Comparison:
@@ -260,6 +253,12 @@ def _odd(was: str, now: str) -> list[str]:
     return [f"{ord(char):04x}" for char in there or "".join(was[step[1] : step[2]] for step in steps)]
 
 
-def _skeleton(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold()).translate(_AS_LATIN)
+def _skeletons(text: str) -> tuple[str, str]:
+    """What a text is read as (UTS #39): by its letters without their case, and by its letters as they stand."""
+    as_it_stands = unicodedata.normalize("NFKC", text.translate(AS_LATIN)).translate(AS_LATIN)
+    return _bare(unicodedata.normalize("NFKC", text).casefold()), _bare(as_it_stands.casefold())
+
+
+def _bare(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).translate(AS_LATIN).casefold().translate(_ONE_STROKE)
     return "".join(char for char in plain if unicodedata.category(char) not in _UNSEEN).replace("rn", "m")

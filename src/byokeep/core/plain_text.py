@@ -15,6 +15,7 @@ import unicodedata
 from typing import Final
 
 from byokeep.core.errors import Rejected
+from byokeep.core.look_alikes import AS_LATIN
 
 MAX_NAME: Final = 80  # characters
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
@@ -29,32 +30,10 @@ _SECRET: Final = re.compile(
 _LONG_RUN: Final = re.compile(r"[A-Za-z0-9_+/=-]{25,}")
 _MIXED_RUN: Final = re.compile(r"[A-Za-z0-9_+/=-]{16,}")
 _HEX_RUN: Final = re.compile(r"[0-9A-Fa-f]{16,}")
-# Letters and digits of other scripts that pass for a letter of a reserved name.
-# By letter of a reserved name: the digits, signs and letters of other scripts that pass for it.
-_LOOK_ALIKES: Final = {
-    "a": "\u0430\u0251\u03b1@4",
-    "t": "\u0442\u03c47",
-    "o": "\u043e\u03bf\u03c30\u0585",
-    "r": "\u0440\u0433\uab47",
-    "d": "\u0501\u0257",
-    "m": "\u043c\u03bc",
-    "i": "\u0456\u0131\u03b91!\u0269",
-    "n": "\u043f\u03b7\u0578\u03bd",
-    "s": "\u04555$",
-    "y": "\u0443\u03b3\u04af",
-    "e": "\u0435\u03b53\u04bd",
-    "p": "\u03c1\u2ca3",
-    "l": "\u04cf|\u217c",
-    "f": "\u0192\u0493",
-}
-_AS_LATIN: Final = {ord(other): letter for letter, others in _LOOK_ALIKES.items() for other in others}
-# Two characters pass for two letters each: Cyrillic er for r and p, the digit one for i and l.
-_SECOND_READINGS: Final[tuple[dict[int, str], ...]] = (
-    {},
-    {0x0440: "p"},
-    {0x31: "l"},
-    {0x0440: "p", 0x31: "l"},
-)
+# Digits and signs that pass for a letter; i and l are one stroke. Two characters of other scripts have two readings.
+_AS_LETTER: Final = {ord(sign): letter for sign, letter in zip("4@701!5$3|l", "aatoiisseii", strict=True)}
+_READINGS: Final[tuple[dict[int, str], ...]] = ({}, {0x0440: "r"}, {0x03BD: "n"}, {0x0440: "r", 0x03BD: "n"})
+_RESERVED_READ: Final = frozenset(name.translate(_AS_LETTER) for name in RESERVED)
 
 
 def check_name(field: str, text: str) -> str:
@@ -127,15 +106,17 @@ def check_not_reserved(field: str, text: str) -> None:
         Rejected: ``reserved_name`` with the field's name.
     """
     for folded in _foldings(text):
-        if folded in RESERVED:
+        if folded in _RESERVED_READ:
             raise Rejected("reserved_name", next_step="Choose another name.", field=field)
 
 
 def _foldings(text: str) -> set[str]:
     """Return what a hurried reader could take the text for."""
-    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text)).casefold()
     found = set()
-    for reading in _SECOND_READINGS:
-        read = plain.translate(reading).translate(_AS_LATIN)
-        found.add("".join(char for char in read if char.isalnum() and char.isascii()))
+    for reading in _READINGS:
+        one = text.translate(reading)
+        for whole in (one, one.translate(AS_LATIN)):  # by letters without their case, and as they stand
+            plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", whole).casefold())
+            read = plain.translate(reading).translate(AS_LATIN).casefold().translate(_AS_LETTER)
+            found.add("".join(char for char in read if char.isalnum() and char.isascii()))
     return found
