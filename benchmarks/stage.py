@@ -63,7 +63,7 @@ class Stage:
 async def stage() -> AsyncIterator[Stage]:
     """Start a stack and onboard the clients."""
     current.set(Session(settings=Settings(), as_json=True))  # what a command would have set; the scene sets its own
-    async with scene(None) as found:
+    async with scene(None, say=lambda _: None) as found:
         await found.stack.start()
         await people(found)
         clients = [await _client(found, f"Bench {number}") for number in range(CLIENTS)]
