@@ -100,6 +100,7 @@ rules = [{ surface = "oauth", where = { error = ["invalid_grant"] }, statuses = 
 """
 CONNECT = '''
 import asyncio, json, sys
+from secrets import token_urlsafe
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
@@ -117,7 +118,7 @@ asked = []
 async def answer(request):
     asked.append(request.path)
     if request.path.endswith("/token"):
-        return web.json_response({"access_token": "at-7Qm2Zs9Xw4Kd8Lp3", "refresh_token": "rt-5Tn6Vb1Hc0Jf2Rg8",
+        return web.json_response({"access_token": token_urlsafe(24), "refresh_token": token_urlsafe(24),
                                   "expires_in": 3600, "scope": "identity history", "token_type": "bearer"})
     if request.path.endswith("/me"):
         return web.json_response({"id": "t2_77", "name": "acme", "title": "Acme"})
