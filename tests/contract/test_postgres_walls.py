@@ -212,7 +212,7 @@ async def test_postgres_audit_events_have_their_writers(full: tuple[FreshDatabas
         (mine, "job.invented", a, "ok", "BK002"),
     ):  # fmt: skip
         assert attempt(database, "byokeep_broker", call % (chain, said_event, actor, a, outcome, payload)) == state
-    assert attempt(database, "byokeep_broker", call % (mine, "job.opened", a, a, "ok", "no json")) == "22P02"
+    assert attempt(database, "byokeep_broker", call % (mine, "job.opened", a, a, "ok", "no json")) == "BK004"
 
 
 MALFORMED = {
@@ -226,7 +226,9 @@ MALFORMED = {
     "roles no list": ('["dispatcher"]', '"dispatcher"'),
     "no roles": ('["dispatcher"]', "[]"),
     "a role that is no text": ('["dispatcher"]', "[1]"),
-    "roles out of order": ('["dispatcher"]', '["runner","dispatcher"]'),
+    "a text too long": ("{}", '{"kind":"' + "a" * 129 + '"}'),
+    "a field twice": ("{}", '{"kind":"a","kind":"a"}'),
+    "a comma more": ("{}", '{"kind":"a",}'),
     "fields no object": ("{}", "[]"),
     "no object at all": None,
     "an unknown field": ("{}", '{"note":"x"}'),
@@ -263,8 +265,9 @@ def test_postgres_takes_no_record_that_a_verifier_would_refuse(
     assert bad != good
     read_payload(good.encode())
     assert attempt(database, "byokeep_broker", call % bad) == "BK004"
-    fields = good.replace("{}", '{"effects":"","expires_at":"2026-01-31T12:00:00Z","kind":"use"}')
-    assert attempt(database, "byokeep_broker", call % fields) == ""
+    longest = '{"effects":"","expires_at":"2026-01-31T12:00:00Z","kind":"' + "a" * 128 + '","runner":-1}'
+    for fields in (longest, '{"reason":9006999999999999}', '{"kind":0}', "{}"):
+        assert attempt(database, "byokeep_broker", call % good.replace("{}", fields)) == ""
 
 
 def test_postgres_the_auditors_role_holds_no_clients_chain(full: tuple[FreshDatabase, UUID, UUID]) -> None:

@@ -360,11 +360,11 @@ audit_epoch = Table(
     Column("leaf", LargeBinary, nullable=False), Column("heads", LargeBinary, nullable=False),
 )  # fmt: skip
 
-# Which events there are, which role may write each, and its fields: what the appending function checks against. Filled
-# from the code's own vocabulary by the migrations, so that the two walls cannot drift apart.
+# Which events there are, which role may write each, and how its fields may look: what the appending function checks
+# against. Filled from the code's own vocabulary by the migrations, so that the two walls cannot drift apart.
 audit_vocabulary = Table(
     "audit_vocabulary", metadata,
-    Column("event", Text, primary_key=True), _words("writers"), _words("fields"),
+    Column("event", Text, primary_key=True), _words("writers"), _text("fields", default=""),
 )  # fmt: skip
 
 # Digest of the functions, triggers, row policies and grants that stand in this database.

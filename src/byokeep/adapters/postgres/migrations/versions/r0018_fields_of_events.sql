@@ -1,3 +1,3 @@
--- What the vocabulary of the audit knows of each event's fields, frozen. Filled with every upgrade.
+-- A regular expression for each event's fields, frozen. Filled with every upgrade.
 
-ALTER TABLE byokeep.audit_vocabulary ADD COLUMN fields TEXT[] DEFAULT '{}' NOT NULL;
+ALTER TABLE byokeep.audit_vocabulary ADD COLUMN fields TEXT DEFAULT '' NOT NULL;
