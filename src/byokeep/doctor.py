@@ -16,6 +16,7 @@ import os
 import shutil
 import ssl
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +30,14 @@ from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.preflight import must_be_bounded
 from byokeep.settings import Settings, check_address, parse_bucket
 from byokeep.wire.bao_http import BaoHttp
-from byokeep.wiring import database, require_store_version, store_address, store_audit_files
+from byokeep.wiring import (
+    LOCAL_TOKEN_S,
+    MACHINES,
+    database,
+    require_store_version,
+    store_address,
+    store_audit_files,
+)
 from byokeep.wiring_profiles import artifact_store, room_warnings
 
 _FREE_BYTES: Final = 512 * 1024 * 1024
@@ -46,7 +54,7 @@ async def examine(settings: Settings) -> list[Row]:
     found = stack(settings.home)
     embedded = settings.embedded_store or settings.embedded_database
     rows = list(_files(settings)) + list(_processes(found, embedded=embedded))
-    rows += [*_disk(settings), *_audit_files(settings)]
+    rows += [*_disk(settings), *_audit_files(settings), *_tokens(settings)]
     rows += _rooms(settings)
     rows += _profiles(settings)
     rows += _refresher(settings)
@@ -73,6 +81,16 @@ def _files(settings: Settings) -> Iterator[Row]:
     with contextlib.suppress(OSError):
         if first.exists():
             yield _row("first admin token", "note", "still on disk; delete it once you have an account of your own")
+
+
+def _tokens(settings: Settings) -> Iterator[Row]:
+    """Until when the tokens of the embedded stack's machines work: a file is written when its token is issued."""
+    for name in MACHINES:
+        file = settings.path("credentials_dir") / f"{name}.token"
+        with contextlib.suppress(OSError):
+            days = int((LOCAL_TOKEN_S - (time.time() - file.stat().st_mtime)) // 86_400)
+            state = "failed" if days < 0 else "note" if days < 14 else "ok"
+            yield _row(f"{name} token", state, "ended: start the stack again" if days < 0 else f"ends in {days} days")
 
 
 def _private(check: str, place: Path) -> Row:

@@ -57,7 +57,11 @@ TEXT_SETTINGS: Final = (
     *VAULT_TEXTS,
 )  # fmt: skip
 URL_SETTINGS: Final = ("provider_urls", "platform_urls", "website_urls")  # tables, for tests and demos
-NUMBER_SETTINGS: Final = {"store_calls_per_second": 1_000_000, **VAULT_NUMBERS}  # name -> the largest allowed
+NUMBER_SETTINGS: Final = {
+    "store_calls_per_second": 1_000_000,
+    "approval_hold_hours": 168,
+    **VAULT_NUMBERS,
+}  # name -> the largest allowed
 _FROM_JOB_RUN: Final = frozenset({"job"} | {f"secret_{provider.value}_file" for provider in Provider})
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -85,6 +89,7 @@ class Settings(VaultSettings):
         store_audit_files: Comma-separated paths of the store's audit logs, as device=path; empty = embedded.
         lease_cidrs: Comma-separated networks from which a lease may be used; empty = any. Needs TCP to the store.
         store_calls_per_second: Cap of signatures, and of logins, for each address; 0 = none. Needs TCP to the store.
+        approval_hold_hours: How long what one admin alone gave approves nothing, 1 to 168 hours.
         database_url: SQLAlchemy URL without user or password, e.g. ``postgresql+psycopg://host:5432/byokeep``.
         credentials_dir: Where the 0600 files of machine identities are.
         token_file: The CLI user's own API token.
@@ -107,6 +112,7 @@ class Settings(VaultSettings):
     store_audit_files: str = ""
     lease_cidrs: str = ""
     store_calls_per_second: int = 0
+    approval_hold_hours: int = 24
     database_url: str = ""
     credentials_dir: str = ""
     log_dir: str = ""
@@ -271,6 +277,9 @@ def check(settings: Settings) -> Settings:
         raise Rejected("bad_setting", next_step="Use one of " + ", ".join(_LEVELS) + ".", setting="log_level")
     for name in ("store_address", "web_url", "broker_url", "kek_aws_endpoint", "artifact_endpoint"):
         check_address(name, getattr(settings, name))
+    if settings.approval_hold_hours < 1:
+        raise Rejected("bad_setting", next_step="Give 1 to 168 hours; the hold cannot be switched off.",
+                       setting="approval_hold_hours")  # fmt: skip
     _check_database(settings.database_url)
     _check_network(settings)
     check_vault(settings)

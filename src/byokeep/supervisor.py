@@ -37,9 +37,10 @@ from byokeep.process import Progress, child_setup, clean_environment, size_of, w
 from byokeep.settings import Settings, to_toml
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
-from byokeep.wiring import EmbeddedDatabase, EmbeddedStore, embedded_database, embedded_store, install
+from byokeep.wiring import EmbeddedDatabase, EmbeddedStore, embedded_database, embedded_store, install, renew_machines
 from byokeep.wiring_profiles import windows
 
+RENEW_EVERY_S: Final = 3600.0
 SAY_EVERY_S: Final = 5.0
 STOP_WITHIN_S: Final = 10.0
 # The refresher lets renewals under way finish: a one-time token may be spent with nobody left to take the new one.
@@ -163,11 +164,23 @@ class Stack:
 
     async def run(self) -> None:
         """Keep the parts running until :meth:`ask_to_stop`."""
+        renew_at = time.monotonic() + RENEW_EVERY_S
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), 0.25)
             if not self._stopping.is_set():
                 await self._revive()
+            if not self._stopping.is_set() and time.monotonic() >= renew_at:
+                renew_at = time.monotonic() + RENEW_EVERY_S
+                await self._renew()
+
+    async def _renew(self) -> None:
+        """Renew the tokens of this stack's machines that are due; one that cannot be now is tried in an hour."""
+        try:
+            await renew_machines(self.settings)
+        except (ByokeepError, OSError) as error:
+            code = error.code if isinstance(error, ByokeepError) else f"errno/{error.errno}"
+            get_log().error("tokens_not_renewed", code=code)
 
     def ask_to_stop(self) -> None:
         """End :meth:`run`. Safe in a signal handler of the loop."""

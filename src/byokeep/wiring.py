@@ -36,7 +36,7 @@ from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, brin
 from byokeep.adapters.openbao.files import private_dir, read_private, write_private
 from byokeep.adapters.openbao.health import ProbedStoreHealth, require_version
 from byokeep.adapters.openbao.intake import BaoAppSecrets, BaoIntake
-from byokeep.adapters.openbao.layout import LOGIN_LIFE_S, TOKEN_KEY_PATH, Desired
+from byokeep.adapters.openbao.layout import LOGIN_LIFE_S, MACHINE_KEY_PATH, TOKEN_KEY_PATH, Desired
 from byokeep.adapters.openbao.login import AppRoleLogin, log_in
 from byokeep.adapters.openbao.nodes import StoreNodes
 from byokeep.adapters.openbao.provision import provision
@@ -76,6 +76,7 @@ from byokeep.worker.log_files import LogFiles
 EmbeddedStore = EmbeddedOpenBao
 require_store_version = require_version
 EmbeddedDatabase = EmbeddedPostgres
+LOCAL_TOKEN_S: Final = bootstrap.LOCAL_TOKEN_S
 MACHINES: Final = {"worker": Role.CUSTODIAN, "dispatcher": Role.DISPATCHER, "runner": Role.RUNNER}
 _ACCOUNT_KEY: Final = "account-hash.key"  # keys the digest of providers' account ids; not in the database
 _CLOCKS_S: Final = 1.0  # between the clocks of broker and store
@@ -137,7 +138,7 @@ def limits(settings: Settings) -> Limits:
     days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
     return Limits(
         rotation_default_days=days, profile_rekey_days=settings.profile_rekey_days,
-        kek_rotation_days=settings.kek_rotation_days,
+        kek_rotation_days=settings.kek_rotation_days, approval_hold_s=settings.approval_hold_hours * 3600,
     )  # fmt: skip
 
 
@@ -145,8 +146,8 @@ def _store(settings: Settings) -> BaoHttp:
     return BaoHttp(store_address(settings), ca_file=settings.file("store_ca_file"))
 
 
-async def _token_key(login: AppRoleLogin) -> Callable[[bytes], bytes]:
-    reply = await login.request("GET", TOKEN_KEY_PATH)
+async def _token_key(login: AppRoleLogin, path: str = TOKEN_KEY_PATH) -> Callable[[bytes], bytes]:
+    reply = await login.request("GET", path)
     value = (reply.data.get("data") or {}).get("value")
     if not isinstance(value, str) or len(value) < 43:
         raise Unavailable("token_key_missing", next_step="Provision the store again: `byokeep up` or `byokeep init`.")
@@ -206,6 +207,7 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             store_health=ProbedStoreHealth(login.http),
             checkpoints=checkpoints,
             token_key=await _token_key(login),
+            machine_key=await _token_key(login, MACHINE_KEY_PATH),
             store_address=store_address(settings),
             artifacts=artifact_store(settings),
             records=BaoProfileRecords(login),
@@ -398,16 +400,41 @@ async def _first_identities(settings: Settings) -> None:
     place = private_dir(settings.path("credentials_dir").absolute())
     if not (place / _ACCOUNT_KEY).exists():
         await asyncio.to_thread(write_private, place / _ACCOUNT_KEY, SystemIds().token().encode())
-    async with web_app(settings) as app:
+    async with broker_app(settings) as app:
         with contextlib.suppress(Conflict):  # somebody is set up already
             token = await operators.bootstrap(app)
             await asyncio.to_thread(write_private, place / "admin.token", token.reveal() + b"\n")
-        for name, role in MACHINES.items():
-            file = place / f"{name}.token"
-            if file.is_file() and time.time() - file.stat().st_mtime < _RENEW_AFTER_S:
-                continue
-            token = await bootstrap.local_machine(app, name=f"local-{name}", role=role)
+        await _renew_machines(place, app)
+
+
+async def recover(settings: Settings, name: str) -> Secret:
+    """Return an invitation for an admin who is locked out; it takes this host's own credentials of the broker."""
+    async with broker_app(settings) as app:
+        return await operators.recover(app, name)
+
+
+async def renew_machines(settings: Settings) -> None:
+    """Give each machine of the embedded stack whose token is older than 30 days a new one, in its file."""
+    place = settings.path("credentials_dir").absolute()
+    if any(_due(place / f"{name}.token") for name in MACHINES):
+        async with broker_app(settings) as app:
+            await _renew_machines(place, app)
+
+
+async def _renew_machines(place: Path, app: BrokerApp) -> None:
+    for name, role in MACHINES.items():
+        file = place / f"{name}.token"
+        if not _due(file):
+            continue
+        # Who started with the file as it was goes on with it; a file that somebody took away holds for nobody.
+        overlap_s = bootstrap.OVERLAP_S if file.is_file() else 0
+        token = await bootstrap.local_machine(app, name=f"local-{name}", role=role, overlap_s=overlap_s)
+        if token is not None:
             await asyncio.to_thread(write_private, file, token.reveal() + b"\n")
+
+
+def _due(file: Path) -> bool:
+    return not file.is_file() or time.time() - file.stat().st_mtime >= _RENEW_AFTER_S
 
 
 async def rotate_leases(settings: Settings, admin_token: Secret | None) -> int:

@@ -38,6 +38,7 @@ NOT_A_VALUE = {
     "lease.secrets": "names of providers",
     "api_token.keyed_hash": "keyed hash of our own token; the key is in the store",
     "subject.password_phc": "argon2id of an operator's own password",
+    "subject.password_mark": "digest of password_phc",
     "permit.idempotency_key": "made by the caller, one use",
     "scheduled_effect.idempotency_key": "made by the caller, one use",
     "platform_app.secret_version": "which version the store has; a number",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -223,21 +225,23 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     before = file.read_bytes()
     await desk.no(2, "file_exists", "operator", "token", person, "--save", str(file), who="admin")
     assert file.read_bytes() == before
-    done(await desk.shell.run("client", "list", token=file))  # nothing was issued, so this one did not end
+    done(await desk.shell.run("operator", "whoami", token=file))  # nothing was issued, so this one did not end
+    invited = await desk.shell.run("client", "list", token=file)
+    assert (invited.code, "not_permitted" in invited.err) == (3, True), invited.said
     issued = await desk.json("operator", "token", person, "--save", str(file), "--replace", who="admin")
     assert file.read_bytes() != before
     await desk.ok("operator", "revoke", ids(issued), who="admin")
-    refused = await desk.shell.run("client", "list", token=file)
+    refused = await desk.shell.run("operator", "whoami", token=file)
     assert refused.code == 3
     await desk.no(2, "bad_token_days", "operator", "token", person, "--days", "4000", who="admin")
 
     lone = tmp_path / "lone.token"
     unassigned = ids(await desk.json("operator", "create", "lone", "--role", "operator", who="admin"))
     await desk.ok("operator", "token", unassigned, "--save", str(lone), who="admin")
+    await signed_in(desk, "lone", lone)
     assert "None is assigned to this account" in done(await desk.shell.run("client", "list", token=lone)).err
-    await desk.no(2, "unknown_person", "operator", "password", "nobody", who="admin", stdin=b"a long enough phrase 7\n")
-    await desk.ok("operator", "password", person, who="admin", stdin=b"a long enough pass phrase 6\n")
-    await desk.ok("operator", "password", "anna", who="admin", stdin=b"a long enough pass phrase 7\n")
+    await desk.ok("operator", "token", person, "--save", str(file), "--replace", who="admin")
+    done(await desk.shell.run("operator", "password", token=file, stdin=b"a long enough pass phrase 7\n"))
     wrong = await desk.shell.run("operator", "login", "anna", stdin=b"not that one at all\n")
     assert wrong.code == 3
     own = desk.world.home / "credentials" / "cli.token"
@@ -246,11 +250,28 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     assert str(own) in logged.out
     assert own.stat().st_mode & 0o777 == 0o600
     done(await desk.shell.run("client", "list"))  # by the saved session, without naming it
+    told = done(await desk.shell.run("operator", "whoami"))
+    assert "A credential of yours (invitation) was issued by first-admin at" in told.err
+    mine = done(await desk.shell.run("operator", "token", "--json")).document
+    assert (mine["kind"], mine["token"][:4]) == ("api", "bko_")
     own.chmod(0o644)
     assert (await desk.shell.run("client", "list")).code == 2
     own.unlink()
 
     assert (await desk.json("operator", "change", person, "--state", "disabled", who="admin"))["state"] == "disabled"  # type: ignore[index]
+    client = await desk.world.client()
+    await desk.ok("key", "add", client, "openai", stdin=await desk.world.new_key("openai"))
+    second = ids(await desk.json("operator", "create", "eva", "--role", "admin", "--all-clients", who="admin"))
+    await desk.ok("operator", "token", second, "--save", str(tmp_path / "eva.token"), who="admin")
+    await signed_in(desk, "eva", tmp_path / "eva.token")
+    asked = await desk.ok("operator", "machine", "runner-8", "--role", "runner", "--all-clients", who="admin")
+    request = UUID.findall(asked.err.partition("byokeep approve ")[2])[0]
+    waiting = done(await desk.shell.run("approve", token=tmp_path / "eva.token"))
+    assert ("runner-8" in waiting.out, request in waiting.out) == (True, True)
+    await desk.no(3, "same_person", "approve", request, who="admin")
+    held = await desk.shell.run("approve", request, token=tmp_path / "eva.token")
+    assert (held.code, "approval_held" in held.err) == (3, True), held.said
+    await desk.ok("operator", "change", second, "--state", "disabled", who="admin")
     machine = ids(await desk.json("operator", "machine", "runner-9", "--role", "runner", "--all-clients", who="admin"))
     token = await desk.json("operator", "token", machine, "--machine", who="admin")
     assert token["token"].startswith("bkr_")  # type: ignore[index]
@@ -258,6 +279,45 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     assert "one of the roles: admin, auditor." in refused.err
     gone = await desk.no(3, "not_found", "key", "show", machine)
     assert "There is no such key, or it is none of yours." in gone.err
+
+
+async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path) -> None:
+    """Machines' tokens are renewed while the stack runs and the old ones go on for days; an admin is let in again."""
+    place, world = desk.world.home / "credentials", desk.world
+    files = [place / f"{name}.token" for name in ("worker", "dispatcher", "runner")]
+    old = [file.read_text().strip() for file in files]
+    await world.stack._renew()
+    assert [file.read_text().strip() for file in files] == old  # none was due
+    for file in files:
+        os.utime(file, (time.time() - 31 * 86_400,) * 2)
+    rows = {row["check"]: row for row in (await desk.shell.run("doctor", "--json")).document}
+    assert (rows["worker token"]["state"], rows["worker token"]["detail"]) == ("ok", "ends in 28 days")
+    await world.stack._renew()
+    new = [file.read_text().strip() for file in files]
+    assert not set(old) & set(new)
+    for token in (*old, *new):
+        headers = {"Authorization": f"Bearer {token}"}
+        async with world.http.get(f"{world.stack.broker_url}/v1/self", headers=headers) as reply:
+            assert reply.status == 200
+    client = await world.client()
+    await desk.ok("key", "add", client, "openai", stdin=await world.new_key("openai"))  # the worker has read its file
+    machines = [one for one in await desk.json("operator", "list", who="admin") if one["kind"] == "machine"]  # type: ignore[attr-defined]
+    assert all(one["token_until"] for one in machines if one["name"].startswith("local-"))
+
+    away = tmp_path / "back.token"
+    lost = await desk.shell.run("operator", "recover", "nobody", "--save", str(away))
+    assert (lost.code, "no_such_admin" in lost.err, away.exists()) == (3, True, False), lost.said
+    done(await desk.shell.run("operator", "recover", "first-admin", "--save", str(away)))
+    await signed_in(desk, "first-admin", away)
+    assert done(await desk.shell.run("operator", "list", "--json", token=away)).document
+    assert "admin_recovered" in [one["reason"] for one in await desk.json("alert", "list", who="admin")]  # type: ignore[attr-defined,index]
+
+
+async def signed_in(desk: Desk, name: str, file: Path) -> None:
+    """Turn an invitation's file into that of a session, as its holder would."""
+    done(await desk.shell.run("operator", "password", token=file, stdin=b"a long enough pass phrase 8\n"))
+    file.unlink()
+    done(await desk.shell.run("operator", "login", name, "--save", str(file), stdin=b"a long enough pass phrase 8\n"))
 
 
 async def test_accounts_and_kill_switch(desk: Desk) -> None:
@@ -314,6 +374,7 @@ async def test_the_next_command_works_as_it_is_printed(desk: Desk, tmp_path: Pat
             sys.executable, "-m", "byokeep.cli", *words, env=environment(), stdout=asyncio.subprocess.DEVNULL
         )
         assert (program, await ran.wait()) == ("byokeep", 0), line
+    await signed_in(desk, "ole", tmp_path / "ole.token")
     mine = done(await desk.shell.run("client", "list", "--json", token=tmp_path / "ole.token")).document
     assert [one["id"] for one in mine] == [client]
 

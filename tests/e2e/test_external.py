@@ -155,6 +155,11 @@ async def person(site: Site, role: str) -> Path:
         assert made.code == 0, made.said
         issued = await site.run("operator", "token", made.document["id"], "--save", str(file), token=first)
         assert issued.code == 0, issued.said
+        word, session = b"a long enough pass phrase\n", site.place / f"{role}.session"
+        for step in (("operator", "password"), ("operator", "login", role, "--save", str(session))):
+            ran = await site.run(*step, token=file, stdin=word)
+            assert ran.code == 0, ran.said
+        session.replace(file)
     return file
 
 

@@ -26,7 +26,7 @@ from byokeep.flows.scopes import scope_from_name
 from byokeep.ports import StoreEntry
 from tests.support.audit_broker import Broker, audit_broker
 from tests.support.postgres import FreshDatabase
-from tests.support.postgres_rows import RUNNER, client_sql, installation_sql
+from tests.support.postgres_rows import RUNNER, client_sql, recorded_sql
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 
@@ -156,7 +156,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(postgres: FreshDatabase, tmp_path: Path) -> AsyncIterator[Scene]:
-    await postgres.server.as_superuser(installation_sql(), database=postgres.name)
+    await postgres.server.as_superuser(recorded_sql(), database=postgres.name)
     async with audit_broker(postgres, tmp_path / "checkpoints") as broker:
         found = Scene(broker)
         await broker.sql(
@@ -182,12 +182,12 @@ async def test_what_honest_runners_do_is_explained(scene: Scene) -> None:
         ("read", f"identity/entity/id/{scene.entity[scene.bob]}"), ("update", "sys/audit-hash/a"),
         ("read", "sys/ha-status"), ("read", "sys/storage/raft/configuration"),
         ("update", "transit/hmac/fingerprints/sha2-256"), ("read", "sys/health"), ("update", "sys/wrapping/wrap"),
-        ("read", "kv/data/platform/scan-key"),
+        ("read", "kv/data/platform/scan-key"), ("read", "kv/data/platform/machine-key"),
     ):  # fmt: skip
         store.write(str(uuid4()), scene.after(4), operation, path)
     result = await scene.run()
     assert result.findings == ()
-    assert (result.state, result.logins, result.requests) == ("clean", 2, 19)
+    assert (result.state, result.logins, result.requests) == ("clean", 2, 20)
     assert await scene.broker.alerts() == []
     outcome = await scene.broker.sql("SELECT outcome FROM byokeep.audit_record WHERE event = 'audit.reconciled'")
     assert outcome == "ok"

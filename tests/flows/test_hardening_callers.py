@@ -149,10 +149,11 @@ async def test_kinds_of_tokens_do_not_stand_in_for_one_another(desk: Desk) -> No
     assert header["typ"] == "byokeep-lease+jwt"
     for role in ("dispatcher", "runner", "custodian"):  # the kind a token names must be the kind it is
         token = desk.people[role].token
-        assert (await sent(desk.http, "GET", "/v1/self", token))[0] == 200
+        assert (await sent(stand.http, "GET", "/v1/self", token))[0] == 200
         for other in {"bko_", "bkd_", "bkr_", "bkc_"} - {token[:4]}:
-            assert (await sent(desk.http, "GET", "/v1/self", other + token[4:]))[0] == 401
-        assert (await sent(desk.http, "GET", "/v1/operators", token))[0] == 403
+            assert (await sent(stand.http, "GET", "/v1/self", other + token[4:]))[0] == 401
+        assert (await sent(stand.http, "GET", "/v1/approvals", token))[0] == 403
+        assert (await sent(desk.http, "GET", "/v1/operators", token))[0] == 401  # web knows people alone
     assert (await sent(stand.http, "POST", f"/v1/jobs/{uuid4()}/leases", desk.people["operator"].token))[0] == 403
     now = int(time.time())
     base = {"iss": f"byokeep/{stand.app.installation_id}", "aud": "openbao", "sub": "s", "client_id": str(client),

@@ -79,7 +79,7 @@ async def test_a_token_is_good_only_while_everything_about_it_is(stand: Stand) -
     for change, undo in (
         ("api_token SET revoked_at = now()", "api_token SET revoked_at = NULL"),
         ("api_token SET created_at = now() - interval '2 days', expires_at = now()",
-         "api_token SET expires_at = now() + interval '1 day'"),
+         "api_token SET expires_at = now() + interval '23 hours'"),
         ("subject SET state = 'disabled'", "subject SET state = 'active'"),
         ("subject SET roles = '{dispatcher}'", "subject SET roles = '{runner}'"),
     ):  # fmt: skip

@@ -112,7 +112,8 @@ async def audit_broker(database: FreshDatabase, folder: Path) -> AsyncIterator[B
     app = BrokerApp(
         db=db, clock=clock, ids=RealIds(), installation_id=INSTALLATION, environment=Environment.DEVELOPMENT,
         limits=Limits(), signer=signer, cutoff=None, store_audit=store, store_health=None, checkpoints=directory,  # type: ignore[arg-type]
-        token_key=lambda data: data, store_recording=StoreRecording(recorded_at=math.inf),
+        token_key=lambda data: data, machine_key=lambda data: data,
+        store_recording=StoreRecording(recorded_at=math.inf),
         store_address="", artifacts=LocalArtifacts(folder / "artifacts"),
         records=None, tombstones=None,  # type: ignore[arg-type]
     )  # fmt: skip

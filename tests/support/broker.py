@@ -43,21 +43,28 @@ from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.broker.app import create_app
 from byokeep.client import ClientSettings, Keep
 from byokeep.core.errors import Unavailable
-from byokeep.core.model import ClientId, Environment, Provider
+from byokeep.core.model import ClientId, Environment, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.flows.app import BrokerApp, Limits, StoreRecording
 from byokeep.flows.authenticate import authenticate
+from byokeep.flows.subjects import Subject
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.openbao import Bao, running_openbao
+from tests.support.people import subject_sql, token_sql
 from tests.support.postgres import FreshDatabase, drop_database, fresh_database, quick_home, short_home
 
 KEY = b"a pepper made up for tests"
+MACHINE_KEY = b"another one, for machines"
 PREFIX = {"dispatcher": "bkd_", "runner": "bkr_", "custodian": "bkc_"}
 
 
 def token_key(token: bytes) -> bytes:
     return hmac.digest(KEY, token, hashlib.sha256)
+
+
+def machine_key(token: bytes) -> bytes:
+    return hmac.digest(MACHINE_KEY, token, hashlib.sha256)
 
 
 class StoreSeen:
@@ -141,14 +148,16 @@ class Stand:
         """A person or machine with a token; assigned to all clients unless some are named."""
         person = Person(uuid4(), PREFIX.get(role, "bko_") + secrets.token_urlsafe(32))
         kind = "machine" if role in PREFIX else "operator"
-        every = "true" if clients is None else "false"
+        key = machine_key if role in PREFIX else token_key
         self.db.sql(
-            f"INSERT INTO byokeep.subject (id, kind, name, roles, all_clients) VALUES ('{person.id}', '{kind}',"
-            f" '{name or role} {person.id.hex[:6]}', ARRAY['{role}'], {every});"
-            f"INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at) VALUES ('{uuid4()}',"
-            f" '{person.id}', '\\x{token_key(person.token.encode()).hex()}', 'api', now() + interval '1 day');"
-            + "".join(f"INSERT INTO byokeep.subject_client VALUES ('{person.id}', '{c}');" for c in clients or ())
-        )
+            subject_sql(
+                Subject(id=person.id, kind=kind, name=f"{name or role} {person.id.hex[:6]}",
+                        roles=frozenset({Role(role)}), state="active", all_clients=clients is None,
+                        clients=frozenset(clients or ())),
+                self.app.installation_id,
+            )
+            + token_sql(person.id, key(person.token.encode()), self.app.installation_id)
+        )  # fmt: skip
         self.people.setdefault(role, person)
         return person
 
@@ -305,7 +314,7 @@ async def broker_ports(database: FreshDatabase, store: Store, home: Path, **chan
             environment=Environment.DEVELOPMENT, limits=Limits(), signer=TransitSigner(login),
             cutoff=EntityCutoff(login), store_audit=FileStoreAudit(login, audit_files(store.home)),
             store_health=StoreSeen(),
-            checkpoints=checkpoints, token_key=token_key, store_address=store.address,
+            checkpoints=checkpoints, token_key=token_key, machine_key=machine_key, store_address=store.address,
             artifacts=LocalArtifacts(home / "artifacts"), records=BaoProfileRecords(login),
             tombstones=tombstones, store_recording=StoreRecording(recorded_at=math.inf),
         )  # fmt: skip

@@ -10,6 +10,8 @@ import psycopg
 from byokeep.core.audit import canonical_payload
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, Role
+from byokeep.flows.subjects import Subject
+from tests.support.people import subject_sql
 from tests.support.postgres import FreshDatabase
 
 OPERATOR = UUID("00000000-0000-4000-8000-000000000001")
@@ -25,6 +27,20 @@ def installation_sql() -> str:
     INSERT INTO byokeep.subject (id, kind, name, roles) VALUES
         ('{OPERATOR}', 'operator', 'Ada', '{{operator}}'), ('{RUNNER}', 'machine', 'Runner 1', '{{runner}}');
     """
+
+
+def recorded_sql() -> str:
+    """The same, each person and machine with the record of it."""
+    made = (
+        Subject(id=row_id, kind=kind, name=name, roles=frozenset({role}), state="active", all_clients=False,
+                clients=frozenset())
+        for row_id, kind, name, role in (
+            (OPERATOR, "operator", "Ada", Role.OPERATOR), (RUNNER, "machine", "Runner 1", Role.RUNNER)
+        )
+    )  # fmt: skip
+    return f"INSERT INTO byokeep.installation (id, environment) VALUES ('{INSTALLATION}', 'development');" + "".join(
+        subject_sql(one, INSTALLATION) for one in made
+    )
 
 
 def client_sql(client: UUID) -> str:

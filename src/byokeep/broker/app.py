@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 from byokeep import __version__
-from byokeep.broker import audit, effects, incident, jobs, profiles, scheduled, switches, transfers
+from byokeep.broker import audit, effects, incident, jobs, people, profiles, scheduled, switches, transfers
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
@@ -83,7 +83,8 @@ def create_app(
         jobs.router(app, auth, room), effects.router(app, auth, room), profiles.router(app, auth, room),
         switches.router(kill_app, kill_auth, room),
         scheduled.router(app, auth, room), transfers.router(app, auth),
-        incident.router(kill_app, kill_auth, room), audit.router(app, auth),
+        incident.router(kill_app, kill_auth, room), audit.router(app, auth), people.router(app, auth),
+        people.credentials(app, auth),
     )  # fmt: skip
     for routes in routers:
         api.include_router(routes)

@@ -1,4 +1,5 @@
-"""What the broker does by itself, again and again: checkpoint, copy, reconciliation, probe, tombstones, expiry, clocks.
+"""What the broker does by itself, again and again: checkpoint, copy, reconciliation, probe, tombstones, expiry, clocks,
+machines whose tokens end.
 
 Rules
 - Each round stands alone: one that fails is logged with its code, raises its alert, and the next comes on time.
@@ -30,6 +31,7 @@ from byokeep.flows.reconcile import SETTLE, reconcile, resume
 from byokeep.flows.scheduled import move_scheduled
 from byokeep.flows.store_recording import probe
 from byokeep.flows.switches import cut_off_again
+from byokeep.flows.token_watch import watch_tokens
 from byokeep.flows.tombstones import keep
 from byokeep.telemetry.log import get_log
 
@@ -45,6 +47,7 @@ TOMBSTONES_S: Final = 5.0
 SCHEDULED_S: Final = 5.0
 RESERVE_S: Final = 10.0
 CLOCK_S: Final = 10.0
+TOKENS_S: Final = 3600.0
 
 
 class Reserve(Protocol):
@@ -83,6 +86,7 @@ class Rounds:
                 ("scheduled", SCHEDULED_S, self._scheduled),
                 ("reserve", RESERVE_S, self._hold),
                 ("clock", CLOCK_S, self._look_at_clock),
+                ("tokens", TOKENS_S, self._tokens),
             ):
                 # At once the store's log would hold nothing yet that may be judged, and nothing read is an alarm.
                 first_s = FIRST_RECONCILE_S if name == "reconcile" else 0.0
@@ -145,6 +149,9 @@ class Rounds:
 
     async def _look_at_clock(self) -> None:
         await self._clock.look()
+
+    async def _tokens(self) -> None:
+        await watch_tokens(self._app)
 
     async def _hold(self) -> None:
         if not await asyncio.to_thread(self._reserve.hold):

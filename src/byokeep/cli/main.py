@@ -63,6 +63,7 @@ for _group, _rooms in (
 ):  # fmt: skip
     for _name, _room in _rooms.items():
         app.command(f"byokeep.cli.{_room}:app", name=_name, group=_group)
+app.command("byokeep.cli.operator:approve", name="approve", group=_PEOPLE)
 redact.register(app, _PROOF)
 servers.register(app, _SERVERS)
 app["--help"].group = app["--version"].group = _OTHER

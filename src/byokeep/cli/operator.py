@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, err, say, session, show
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
+from byokeep.process import harden
 
 app: Final = App(name="operator", help="Accounts of people and machines, their roles and tokens.")
 
@@ -41,7 +42,7 @@ def _keep(reply: dict[str, Any], save: Path | None) -> None:
 
 @app.command
 def create(name: str, *, role: list[PersonRole], client: list[UUID] | None = None, all_clients: bool = False) -> None:
-    """Create a person's account.
+    """Create a person's account. With two admins or more, an approver or another admin takes a second admin's word.
 
     Example: byokeep operator create maria --role operator --client $CLIENT
 
@@ -51,21 +52,35 @@ def create(name: str, *, role: list[PersonRole], client: list[UUID] | None = Non
         all_clients: Works for every client.
     """
     body = {"name": name, "roles": role, "clients": _ids(client), "all_clients": all_clients}
-    made = run(call("POST", "/v1/operators", body=body))
+    made = _made(run(call("POST", "/v1/operators", body=body)))
+    if made is None:
+        return
     step = again(f"operator token {made['id']} --save FILE")
     tell(made, title="Operator", note=f"{_without_clients(made)}Next: {step}")
 
 
 @app.command
 def machine(name: str, *, role: MachineRole, client: list[UUID] | None = None, all_clients: bool = False) -> None:
-    """Create a machine identity: a dispatcher opens jobs, a runner does them.
+    """Create a machine identity: a dispatcher opens jobs, a runner does them. It takes a second admin, if there is one.
 
     Example: byokeep operator machine runner-1 --role runner --all-clients
     """
     body = {"name": name, "role": role, "clients": _ids(client), "all_clients": all_clients}
-    made = run(call("POST", "/v1/machines", body=body))
+    made = _made(run(call("POST", "/v1/machines", body=body)))
+    if made is None:
+        return
     step = again(f"operator token {made['id']} --machine --save FILE")
     tell(made, title="Machine", note=f"{_without_clients(made)}Next: {step}")
+
+
+def _made(reply: dict[str, Any]) -> dict[str, Any] | None:
+    """What was made or changed; None when it waits for a second admin, which is said."""
+    if "waiting" not in reply:
+        return reply
+    asked = reply["waiting"]
+    step = again(f"approve {asked['id']}", own_token=False)
+    tell(asked, title="Request", note=f"This takes two people. Next, by another admin, within a day: {step}")
+    return None
 
 
 def _without_clients(made: dict[str, Any]) -> str:
@@ -77,7 +92,7 @@ def _without_clients(made: dict[str, Any]) -> str:
 
 @app.command
 def token(
-    subject: UUID,
+    subject: UUID | None = None,
     *,
     machine: bool = False,
     days: int = 30,
@@ -85,11 +100,14 @@ def token(
     save: Path | None = None,
     replace: bool = False,
 ) -> None:
-    """Issue a token, shown once. Older tokens of the subject end after --overlap-s.
+    """Issue a token, shown once: for a machine, for yourself, or for another person one that only sets a password.
 
-    Example: byokeep operator token $ID --save ~/.config/byokeep/token
+    Older tokens of the same kind and subject end after --overlap-s.
+
+    Example: byokeep operator token $ID --save ~/.config/byokeep/invitation
 
     Args:
+        subject: The person or machine; yourself unless it is given.
         machine: The subject is a machine.
         days: Life of the token, 1 to 90.
         overlap_s: How long older tokens keep working.
@@ -103,38 +121,110 @@ def token(
         check_writable(save)
     room = "machines" if machine else "operators"
     body = {"days": days, "overlap_s": overlap_s}
-    _keep(run(call("POST", f"/v1/{room}/{subject}/tokens", body=body)), save)
+    issued = run(call("POST", f"/v1/{room}/{subject or _self()}/tokens", body=body))
+    invitation = issued["kind"] == "invitation"
+    _keep(issued, save)
     say(f"Older tokens of this {'machine' if machine else 'person'}, if there are any, end {_when(overlap_s)}.")
+    if invitation:
+        step = again(f"operator password --token-file {save or 'FILE'}", own_token=False)
+        say(f"It is an invitation: it sets the password of its holder, once, and opens nothing. Next, by them: {step}")
 
 
 def _when(overlap_s: int) -> str:
     return f"in {overlap_s} s" if overlap_s else "now"
 
 
-def _person(given: str) -> str:
-    with contextlib.suppress(ValueError):
-        return str(UUID(given))
-    everybody = run(call("GET", "/v1/operators"))["operators"]
-    ids = [str(one["id"]) for one in everybody if one["kind"] == "operator" and one["name"] == given]
-    if len(ids) != 1:
-        raise Rejected("unknown_person", next_step="Give the id or the exact name, as `byokeep operator list` shows.")
-    return ids[0]
+def _self() -> str:
+    return str(run(call("GET", "/v1/self"))["id"])
 
 
 @app.command
-def password(subject: str) -> None:
-    """Set a person's password (for local login); read from a prompt or standard input.
+def password() -> None:
+    """Set your own password, with an invitation or logged in; read from a prompt or standard input.
 
-    Example: byokeep operator password maria
+    Nobody sets another's: an admin issues an invitation with `byokeep operator token`.
 
-    Args:
-        subject: The person's id or name.
+    Example: byokeep operator password --token-file ~/.config/byokeep/invitation
     """
-    subject = _person(subject)
-    value = read_secret(prompt="New password")
+    subject, value = _self(), read_secret(prompt="New password")
     run(call("PUT", f"/v1/operators/{subject}/password", raw=value))
     value.wipe()
     show({"id": subject, "password": "set"}, note="Next: " + again("operator login NAME", own_token=False))
+
+
+@app.command
+def whoami() -> None:
+    """Show who you are here, and who issued credentials of yours in the last 30 days.
+
+    Example: byokeep operator whoami
+    """
+    found = run(call("GET", "/v1/self"))
+    notes = [
+        f"A credential of yours ({one['kind']}) was issued by {one['by'] or 'this installation'} at {one['at']}."
+        for one in found["issued_by_others"]
+    ]
+    if found["approvals_held"]:
+        notes.append("You cannot approve yet: one admin alone gave you the role or a credential.")
+    shown = found if session().as_json else {name: found[name] for name in ("id", "roles", "clients", "approvals_held")}
+    show(shown, title="You", note="\n".join(notes))
+
+
+@app.command
+def vouch(subject: UUID) -> None:
+    """Ask a second admin to end the hold on a person's approvals.
+
+    Example: byokeep operator vouch $ID
+    """
+    _made(run(call("POST", f"/v1/operators/{subject}/vouch")))
+
+
+@app.command
+def recover(name: str, *, save: Path | None = None) -> None:
+    """Let an admin who is locked out sign in again, on the host and with the home's own credentials; raises an alert.
+
+    What is saved is an invitation for 24 hours: it sets the admin's password. It is on record.
+
+    Example: byokeep operator recover first-admin
+
+    Args:
+        name: The admin, as `byokeep operator list` names them.
+        save: Where the invitation goes; default: recover.token among the home's credentials.
+    """
+    harden()
+    settings = session().settings
+    file = save or settings.path("credentials_dir") / "recover.token"
+    if os.path.lexists(file):
+        raise Rejected("file_exists", next_step="Remove that file, or name another with --save.")
+    check_writable(file)
+    invitation = run(importlib.import_module("byokeep.wiring").recover(settings, name))
+    write_private(file, invitation)
+    step = again(f"operator password --token-file {file}", own_token=False)
+    show({"name": name, "saved_to": str(file)}, title="Invitation", note=f"Next: {step}")
+
+
+def approve(request: UUID | None = None) -> None:
+    """Approve, as another admin, what takes two; without a request, list what waits.
+
+    Example: byokeep approve
+
+    Example: byokeep approve $REQUEST
+
+    Args:
+        request: As the list shows it.
+    """
+    if request is not None:
+        tell(run(call("POST", f"/v1/approvals/{request}/approve")), title="Approved")
+        return
+    found = run(call("GET", "/v1/approvals"))["approvals"]
+    if not session().as_json:
+        found = [
+            {"id": one["id"], "name": one["asked"]["name"], "roles": one["asked"]["roles"],
+             "state": one["asked"]["state"],
+             "clients": "all" if one["asked"]["all_clients"] else one["asked"]["clients"],
+             "by": one["requested_by"], "expires_at": one["expires_at"]}
+            for one in found
+        ]  # fmt: skip
+    tell(found, title="Waiting", columns=("id", "name", "roles", "state", "clients", "by", "expires_at"))
 
 
 @app.command
@@ -152,14 +242,14 @@ def login(name: str, *, save: Path | None = None) -> None:
 
 @app.command(name="list")
 def list_() -> None:
-    """List people and machines.
+    """List people and machines, and until when a token of theirs works.
 
     Example: byokeep operator list
     """
     found = run(call("GET", "/v1/operators"))["operators"]
     if not session().as_json:
         found = [one | {"clients": "all" if one["all_clients"] else one["clients"]} for one in found]
-    tell(found, title="Operators", columns=("id", "name", "kind", "roles", "state", "clients"))
+    tell(found, title="Operators", columns=("id", "name", "kind", "roles", "state", "clients", "token_until"))
 
 
 @app.command
@@ -184,7 +274,9 @@ def change(
     body: dict[str, Any] = {name: value for name, value in given if value}
     if all_clients is not None:
         body["all_clients"] = all_clients
-    tell(run(call("PATCH", f"/v1/operators/{subject}", body=body)), title="Operator")
+    changed = _made(run(call("PATCH", f"/v1/operators/{subject}", body=body)))
+    if changed is not None:
+        tell(changed, title="Operator")
 
 
 @app.command

@@ -162,7 +162,7 @@ FieldValue = str | int
 _VALUE: Final = re.compile(r"[a-z0-9][a-zA-Z0-9_.:/,+-]{0,127}\Z")
 
 _KEY: Final = "provider version sop job path"
-_SUBJECT: Final = "subject token kind roles"
+_SUBJECT: Final = "subject token kind roles rights digest life_s"
 _ACCOUNT: Final = "platform login account sop job version"
 _RENEWAL: Final = f"{_ACCOUNT} journal base attempts cause http_status latency_ms due_at store_request"
 _SCHEDULED: Final = "platform account lane effect idempotency due_at"

@@ -169,6 +169,7 @@ class Role(StrEnum):
     RUNNER = "runner"
     CUSTODIAN = "custodian"
     SYSTEM = "system"
+    INVITED = "invited"
 
 
 HUMAN_ROLES: Final = frozenset({Role.ADMIN, Role.OPERATOR, Role.APPROVER, Role.AUDITOR})
@@ -184,12 +185,14 @@ class Actor:
         roles: What it may be; from the database at each call, so a change holds at once.
         clients: Clients it is assigned to; ``None`` = all (admin, auditor, broker's own tasks).
         request_id: Joins log, audit and provider call of one request.
+        held: Whether this person may approve nothing for now: an admin alone gave the role or a credential.
     """
 
     id: UUID
     roles: frozenset[Role]
     clients: frozenset[UUID] | None
     request_id: UUID
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

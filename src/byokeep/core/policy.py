@@ -21,6 +21,7 @@ from byokeep.core.gate import GATE_VERSION, NEXT_STEPS, DenyReason, GateInput, c
 from byokeep.core.model import HUMAN_ROLES, MACHINE_ROLES, Actor, Role
 
 __all__ = [
+    "APPROVING",
     "FORBIDDEN_PAIRS",
     "GATE_VERSION",
     "GRANTS",
@@ -97,6 +98,7 @@ class Verb(StrEnum):
     SUBJECT_CREATE = "subject.create"
     SUBJECT_CHANGE = "subject.change"
     SUBJECT_READ = "subject.read"
+    SUBJECT_APPROVE = "subject.approve"
     TOKEN_ISSUE = "token.issue"  # noqa: S105 - a verb
     TOKEN_REVOKE = "token.revoke"  # noqa: S105 - a verb
 
@@ -165,8 +167,22 @@ GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType(
         Verb.SUBJECT_CREATE: frozenset({_A}),
         Verb.SUBJECT_CHANGE: frozenset({_A}),
         Verb.SUBJECT_READ: frozenset({_A, _U}),
+        Verb.SUBJECT_APPROVE: frozenset({_A}),
         Verb.TOKEN_ISSUE: frozenset({_A}),
         Verb.TOKEN_REVOKE: frozenset({_A}),
+    }
+)
+
+# The second person's half of what takes two. Who was given the role, or a credential, by one admin alone waits with it.
+APPROVING: Final = frozenset(
+    {
+        Verb.SWITCH_APPROVE_OPEN,
+        Verb.CANARY_APPROVE,
+        Verb.TRANSFER_APPROVE,
+        Verb.PROFILE_SHRED,
+        Verb.KEK_END,
+        Verb.VAULT_CLOSE,
+        Verb.SUBJECT_APPROVE,
     }
 )
 
@@ -191,7 +207,7 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
         client_id: Whose object it is about; ``None`` for objects of the platform.
 
     Raises:
-        Denied: ``not_permitted`` - no role of the actor holds the verb.
+        Denied: ``not_permitted`` - no role of the actor holds the verb; ``approval_held`` - it may not approve yet.
         NotFound: ``not_found`` - the client is not one of the actor's; same answer as for a client that
             does not exist (S-OWASP-23).
     """
@@ -199,6 +215,9 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
     if not actor.roles & holders:
         named = ", ".join(sorted(role.value for role in holders))
         raise Denied("not_permitted", verb=verb.value, next_step=f"This takes one of the roles: {named or 'none'}.")
+    if actor.held and verb in APPROVING:
+        step = "An admin alone gave you this role or a credential: wait for the hold to end, or a second admin ends it."
+        raise Denied("approval_held", verb=verb.value, next_step=step)
     if client_id is not None and actor.clients is not None and client_id not in actor.clients:
         raise NotFound("not_found")
 

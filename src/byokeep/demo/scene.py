@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -99,8 +100,11 @@ async def people(stage: Scene) -> None:
     for role in ("operator", "approver", "auditor"):
         body = {"name": f"demo-{role}", "roles": [role], "clients": [], "all_clients": True}
         made = await stage.api("admin", "POST", "/v1/operators", body=body)
-        token = await stage.api("admin", "POST", f"/v1/operators/{made['id']}/tokens", body={"days": 1})
-        stage.tokens[role] = Secret(token["token"])
+        invitation = await stage.api("admin", "POST", f"/v1/operators/{made['id']}/tokens", body={"days": 1})
+        stage.tokens[role], password = Secret(invitation["token"]), secrets.token_urlsafe(24)
+        await stage.api(role, "PUT", f"/v1/operators/{made['id']}/password", raw=Secret(password))
+        session = await stage.api(role, "POST", "/v1/session", body={"name": made["name"], "password": password})
+        stage.tokens[role] = Secret(session["token"])
         write_private(stage.home / "credentials" / f"{role}.token", stage.tokens[role])
 
 

@@ -57,6 +57,7 @@ class Limits:
     kek_rotation_days: int = 365
     profile_blob_max: int = 1 << 30
     profile_rekey_days: int = 0
+    approval_hold_s: int = 86_400
 
 
 @dataclass(slots=True, kw_only=True)
@@ -124,6 +125,7 @@ class BrokerApp(App):
     store_health: StoreHealth
     checkpoints: CheckpointStore
     token_key: Callable[[bytes], bytes]
+    machine_key: Callable[[bytes], bytes]
     store_address: str
     artifacts: ArtifactStore
     records: ProfileRecords

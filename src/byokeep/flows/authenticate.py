@@ -1,9 +1,12 @@
 """From a bearer token to an actor. Shared by every process that answers over HTTP.
 
 Rules
-- The database holds ``HMAC(token-key, token)`` only; a token is looked up by it, so no comparison of ours takes time
-  that depends on the token. An unknown, malformed, expired or revoked token costs the same and answers the same.
+- The database holds ``HMAC(key, token)`` only, with a key for people's tokens and one for machines'; a token is looked
+  up by it, so no comparison of ours takes time that depends on the token. An unknown, malformed, expired or revoked
+  token costs the same and answers the same.
 - A token that was one once and has ended raises an alert: somebody kept it (S-OWASP-1).
+- A subject or token whose row its record does not carry is nobody's, and an alert (``objects/subjects.sql``).
+- An invitation authenticates a person with no role that may do anything: it sets its holder's password.
 - Roles, state and assignments are read at every call: a change holds for the next request (R4.1-12).
 - What a request says about itself (headers, body) never adds to the actor (S-ASVS-12).
 
@@ -25,6 +28,7 @@ from byokeep.ports import Query, Row
 
 MAX_TOKEN: Final = 128  # characters looked at
 _SHAPE: Final = re.compile(r"bk[a-z]_[A-Za-z0-9_-]{43}\Z")
+_INVITED: Final = frozenset({Role.INVITED})
 _MACHINE_PREFIX: Final = {"bkd_": Role.DISPATCHER, "bkr_": Role.RUNNER, "bkc_": Role.CUSTODIAN}
 
 
@@ -47,20 +51,33 @@ async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) ->
         Unauthenticated: ``bad_token``; no reason is told apart.
         Unavailable: The database could not be asked.
     """
-    keyed_hash = app.token_key(token[:MAX_TOKEN].encode("utf-8", "replace"))
-    rows = await app.db.read(_TOKEN, {"keyed_hash": keyed_hash}, every_client=True)
+    shown = token[:MAX_TOKEN].encode("utf-8", "replace")
+    hashes = [app.token_key(shown)]
+    if isinstance(app, BrokerApp):  # machines' tokens of earlier releases stand under the other key until they end
+        hashes.append(app.machine_key(shown))
+    rows = await app.db.read(_TOKEN, {"hashes": hashes}, every_client=True)
     found = rows[0] if len(rows) == 1 else None
     if found is not None and found["live"] is not True:
         with suppress(ByokeepError):  # the refusal stands, recorded or not
             await raise_alert(app, reason="token_reuse", key=f"token/{found['token_id']}", severity="warning",
                               object_id=found["subject_id"])  # fmt: skip
         found = None
+    if found is not None and not (found["subject_recorded"] is True and found["token_recorded"] is True):
+        what = "token" if found["subject_recorded"] is True else "subject"
+        about = found[f"{what}_id"]
+        with suppress(ByokeepError):
+            await raise_alert(app, reason=f"{what}_unrecorded", key=f"reconcile/{what}_unrecorded/{about}",
+                              severity="critical", object_id=about)  # fmt: skip
+        found = None
     if found is None or not _SHAPE.match(token):
         raise Unauthenticated("bad_token", next_step="Show a valid token; an admin can issue one.")
+    if found["kind"] == "invitation":
+        return Actor(id=found["subject_id"], roles=_INVITED, clients=frozenset(), request_id=request_id)
     roles = frozenset(Role(name) for name in found["roles"])
     # The prefix is for people and scanners; it must not promise another kind of identity than the row.
     expected = _MACHINE_PREFIX.get(token[:4])
     if not roles or (roles != {expected} if expected is not None else not roles <= HUMAN_ROLES):
         raise Unauthenticated("bad_token", next_step="Show a valid token; an admin can issue one.")
     clients = None if found["all_clients"] else frozenset(found["clients"])
-    return Actor(id=found["subject_id"], roles=roles, clients=clients, request_id=request_id)
+    held = found["held"] is True
+    return Actor(id=found["subject_id"], roles=roles, clients=clients, request_id=request_id, held=held)

@@ -3,7 +3,8 @@
 Rules
 - An installation has one id and one environment for ever; a copy that says another environment is refused.
 - Nothing here gives a person rights: the first admin's token lives a day and can only name others (S-ASVS-23).
-- Tokens of local machines are renewed at a start when they are older than the runbook's 30 days (6.1).
+- Tokens of local machines are renewed, at a start and while running, when they are older than the runbook's 30 days
+  (6.1).
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from byokeep.core.errors import Conflict
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Environment, Role
 from byokeep.core.secret import Secret
-from byokeep.flows.app import WebApp
-from byokeep.flows.subjects import INSERT, LOCK, MACHINE_NAMED, UPDATE
-from byokeep.flows.tokens import new_token, revoke_all
+from byokeep.flows.app import BrokerApp, WebApp
+from byokeep.flows.subjects import LOCK, MACHINE_NAMED, TOKENS_LIVE, Subject, put
+from byokeep.flows.tokens import end_token, new_token
 from byokeep.ports import Database, Ids, Query, Row
 
 LOCAL_TOKEN_S: Final = 60 * 24 * 3600  # renewed after 30 days, so a stack that rests for a month still starts
+OVERLAP_S: Final = 7 * 24 * 3600  # who read the file before it was renewed goes on for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,28 +97,26 @@ async def store_provisioned(app: WebApp, component: str = "store") -> None:
         await tx.append(event)
 
 
-async def local_machine(app: WebApp, *, name: str, role: Role) -> Secret:
+async def local_machine(app: BrokerApp, *, name: str, role: Role, overlap_s: int = 0) -> Secret | None:
     """Make sure that a machine of the embedded stack exists, and give it a new token; older ones end.
 
+    Args:
+        overlap_s: How long older tokens go on working, in seconds; 0 = they end now.
+
     Returns:
-        The token, for a file that only the machine reads.
+        The token, for a file that only the machine reads; None for a machine that an admin disabled.
     """
     actor = app.system()
     async with app.db.begin(every_client=True) as tx:
         await tx.all(LOCK)
         subject = await tx.maybe(MACHINE_NAMED, name=name)
         if subject is None:
-            subject = await tx.one(
-                INSERT, id=app.ids.uuid(), kind="machine", name=name, roles=[role.value], all_clients=True,
-                created_by=actor.id,
-            )  # fmt: skip
-            fields = {"subject": str(subject.id), "roles": role.value}
-            await tx.append(
-                Event(name=EventName.MACHINE_CREATED, actor=actor, outcome=Outcome.OK, object_id=subject.id,
-                      fields=fields)
-            )  # fmt: skip
-        elif subject.roles != frozenset({role}) or subject.state != "active":
-            await tx.one(UPDATE, id=subject.id, roles=[role.value], state="active", all_clients=True)
-        await revoke_all(tx, actor, subject.id)
+            made = Subject(id=app.ids.uuid(), kind="machine", name=name, roles=frozenset({role}), state="active",
+                           all_clients=True, clients=frozenset())  # fmt: skip
+            subject = await put(tx, app, actor, made, new=True)
+        if subject.roles != frozenset({role}) or subject.state != "active":
+            return None
         issued = await new_token(tx, app, actor, subject, kind="api", life_s=LOCAL_TOKEN_S)
+        for older in await tx.all(TOKENS_LIVE, subject_id=subject.id, except_id=issued.token.id, kind=None):
+            await end_token(tx, actor, older, in_s=overlap_s)
     return issued.value

@@ -58,7 +58,7 @@ _LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
         ("update", r"transit/sign/(leases|checkpoints|evidence)"),  # a signed lease shows as a login
         ("read", r"transit/keys/(leases|checkpoints|evidence|probe)"),  # public keys, health probe
         ("update", r"transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of a value on its way in
-        ("read", r"kv/data/platform/token-key"),  # pepper of the token hashes
+        ("read", r"kv/data/platform/(token|machine)-key"),  # peppers of the token hashes
         ("read", r"kv/data/platform/scan-key"),  # keys the fingerprints that leaks are looked for with
         (
             "read",
@@ -81,7 +81,8 @@ _DEVICE_TEST: Final = "sys/audit/test"  # the store tries each device alone when
 _SETUP: Final = re.compile(
     r"(sys/(init|unseal|seal|mounts|remount|auth|policies|policy|config|quotas|audit|generate-root|rekey|rotate|plugins)"
     r"|auth/(lease|approle)/(config|cel/role|role)|auth/token/(create|revoke|lookup|accessors)|transit/(keys|config)|tenant/config|kv/config"
-    r"|kv/(data/platform/(token|scan)-key|metadata/platform/provisioning)|identity/(entity|group|lookup))(/.*|-[a-z]+.*)?\Z"
+    r"|kv/(data/platform/(token|machine|scan)-key|metadata/platform/provisioning)|identity/(entity|group|lookup))"
+    r"(/.*|-[a-z]+.*)?\Z"
 )
 
 

@@ -1,36 +1,54 @@
 """Who may do what: people and machines, their roles, states and assignments.
 
 Rules
-- Nobody changes their own roles, state or assignments; the last admin can not be taken away (R4.1-12).
+- Nobody changes their own roles, state or assignments; the last admin cannot be taken away (R4.1-12).
 - Roles that must not meet in one hand are refused as a whole request.
+- A machine, an approver or an admin takes two people once two admins can sign in: one asks, another approves.
 - A change holds for the next call: authentication reads roles each time; a disabled subject's tokens end.
 - A fresh installation has no identity at all. :func:`bootstrap` makes the first admin, once (S-ASVS-23).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, Denied, Rejected
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
+from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.plain_text import check_name, check_not_reserved
 from byokeep.core.policy import Verb, check_roles
 from byokeep.core.secret import Secret
-from byokeep.flows.app import WebApp
+from byokeep.flows import approvals
+from byokeep.flows.alarm import alert_in
+from byokeep.flows.app import App, BrokerApp, WebApp
+from byokeep.flows.approvals import Approval
 from byokeep.flows.clients import MAX_ROWS
 from byokeep.flows.permission import absent, permit, recorded_rejections, refuse
-from byokeep.flows.subjects import ADMINS_LEFT, COUNT, GET, INSERT, LIST, LOCK, UPDATE, Subject, assign
+from byokeep.flows.refusal import record_refusal
+from byokeep.flows.subjects import (
+    ADMINS_ABLE,
+    ADMINS_LEFT,
+    COUNT,
+    GET,
+    LIST,
+    LOCK,
+    Subject,
+    put,
+    require_clients,
+    subject_event,
+)
 from byokeep.flows.tokens import new_token, revoke_all
 from byokeep.ports import Tx
 
 BOOTSTRAP_S: Final = 24 * 3600
 FIRST_ADMIN: Final = "first-admin"
+_ONE_PERSON: Final = frozenset({Role.OPERATOR, Role.AUDITOR})  # what one admin gives alone
 
 
-async def bootstrap(app: WebApp) -> Secret:
+async def bootstrap(app: BrokerApp) -> Secret:
     """Create the first admin and return its token, which ends after 24 hours.
 
     Raises:
@@ -41,22 +59,39 @@ async def bootstrap(app: WebApp) -> Secret:
         await tx.all(LOCK)
         if await tx.one(COUNT):
             raise Conflict("already_set_up", next_step="Ask an admin for a token.")
-        admin = await _insert(tx, app, actor, name=FIRST_ADMIN, roles=frozenset({Role.ADMIN}), machine=False,
-                              all_clients=True)  # fmt: skip
+        first = _new(app, FIRST_ADMIN, frozenset({Role.ADMIN}), frozenset(), all_clients=True, machine=False)
+        admin = await put(tx, app, actor, first, new=True)
         issued = await new_token(tx, app, actor, admin, kind="api", life_s=BOOTSTRAP_S)
     return issued.value
 
 
+async def recover(app: BrokerApp, name: str) -> Secret:
+    """Return an invitation for an admin who is locked out: whoever has the host's own credentials may ask.
+
+    Raises:
+        NotFound: ``no_such_admin``: no active admin of that name.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        await tx.all(LOCK)
+        admin = next((one for one in await tx.all(LIST, limit=MAX_ROWS) if one.name == name), None)
+        if admin is None or admin.state != "active" or Role.ADMIN not in admin.roles:
+            raise NotFound("no_such_admin", next_step="Name an active admin, such as first-admin.")
+        await alert_in(tx, app, reason="admin_recovered", key=f"recovered/{admin.id}", severity="critical",
+                       client_id=None, object_id=admin.id)  # fmt: skip
+        issued = await new_token(tx, app, app.system(), admin, kind="invitation", life_s=BOOTSTRAP_S)
+    return issued.value
+
+
 async def create_operator(
-    app: WebApp,
+    app: BrokerApp,
     actor: Actor,
     *,
     name: str,
     roles: frozenset[Role],
     clients: frozenset[UUID] = frozenset(),
     all_clients: bool = False,
-) -> Subject:
-    """Create a person without any credential.
+) -> Subject | Approval:
+    """Create a person without any credential, or ask for it where it takes two people.
 
     Raises:
         Denied: ``not_permitted``.
@@ -67,15 +102,15 @@ async def create_operator(
 
 
 async def create_machine(
-    app: WebApp,
+    app: BrokerApp,
     actor: Actor,
     *,
     name: str,
     role: Role,
     clients: frozenset[UUID] = frozenset(),
     all_clients: bool = False,
-) -> Subject:
-    """Create a dispatcher, runner or custodian without any credential.
+) -> Subject | Approval:
+    """Create a dispatcher, runner or custodian without any credential, or ask for it where it takes two people.
 
     Raises:
         As :func:`create_operator`.
@@ -95,7 +130,7 @@ async def list_subjects(app: WebApp, actor: Actor) -> list[Subject]:
 
 
 async def change_subject(
-    app: WebApp,
+    app: BrokerApp,
     actor: Actor,
     subject_id: UUID,
     *,
@@ -103,8 +138,10 @@ async def change_subject(
     state: str | None = None,
     clients: frozenset[UUID] | None = None,
     all_clients: bool | None = None,
-) -> Subject:
-    """Change roles, state or assignments; ``None`` leaves a thing as it is. Disabling ends all tokens.
+) -> Subject | Approval:
+    """Change roles, state or assignments, or ask for it where it takes two people; disabling ends all tokens.
+
+    ``None`` leaves a thing as it is.
 
     Raises:
         Denied: ``not_permitted``, ``own_rights``: it is the actor itself.
@@ -126,48 +163,104 @@ async def change_subject(
             await tx.all(LOCK)
             before = await tx.maybe(GET, id=subject_id)
             if before is not None:
-                wanted = _Wanted(
-                    roles=before.roles if roles is None else roles,
-                    state=state or before.state,
+                wanted = replace(
+                    before, roles=before.roles if roles is None else roles, state=state or before.state,
                     all_clients=before.all_clients if all_clients is None else all_clients,
-                )
-                await _change(tx, actor, before, wanted)
-                if clients is not None:
-                    await assign(tx, subject_id, clients)
-                return await tx.one(GET, id=subject_id)
+                    clients=before.clients if clients is None else clients,
+                )  # fmt: skip
+                return await _change(tx, app, actor, before, wanted)
     raise await absent(app, actor, Verb.SUBJECT_CHANGE, subject_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
-    roles: frozenset[Role]
-    state: str
-    all_clients: bool
+async def ask_to_end_hold(app: BrokerApp, actor: Actor, subject_id: UUID) -> Approval:
+    """Ask a second admin to vouch for a person whose approvals are held.
+
+    Raises:
+        Denied: ``not_permitted``, ``own_rights``.
+        NotFound: ``not_found``.
+        Conflict: ``not_held``.
+    """
+    await permit(app, actor, Verb.SUBJECT_CHANGE)
+    trail = recorded_rejections(app, actor, EventName.OPERATOR_CHANGED, object_id=subject_id)
+    async with trail, app.db.begin(every_client=True) as tx:
+        await tx.all(LOCK)
+        subject = await tx.maybe(GET, id=subject_id)
+        if subject is not None:
+            if subject.held_until is None or subject.held_until <= app.clock.now():
+                raise Conflict("not_held", next_step="This person's approvals are not held.")
+            return await _ask(tx, app, actor, subject, new=False)
+    raise await absent(app, actor, Verb.SUBJECT_CHANGE, subject_id)
 
 
-async def _change(tx: Tx, actor: Actor, before: Subject, wanted: _Wanted) -> None:
+async def list_approvals(app: BrokerApp, actor: Actor) -> list[Approval]:
+    """Return the requests that wait for a second admin.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    await permit(app, actor, Verb.SUBJECT_READ)
+    async with app.db.begin(every_client=True) as tx:
+        return await approvals.waiting(tx)
+
+
+async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
+    """Do what another admin asked for, as the second person.
+
+    Raises:
+        Denied: ``not_permitted``, ``approval_held``, ``same_person``, ``own_rights``, ``approval_expired``,
+            ``approval_used``, ``approval_changed``.
+        NotFound: ``not_found``.
+    """
+    await permit(app, actor, Verb.SUBJECT_APPROVE)
+    async with app.db.begin(every_client=True) as tx:
+        approval = await approvals.find(tx, approval_id)
+    if approval is None:
+        raise await absent(app, actor, Verb.SUBJECT_APPROVE, approval_id)
+    try:
+        async with app.db.begin(every_client=True) as tx:
+            await tx.all(LOCK)
+            asked = _read(approval)
+            if asked.id == actor.id:
+                raise Denied("own_rights", next_step="Another admin approves yours.")
+            before = await tx.maybe(GET, id=asked.id)
+            wanted = asked if before is None else replace(
+                before, roles=asked.roles, state=asked.state, all_clients=asked.all_clients, clients=asked.clients
+            )  # fmt: skip
+            await approvals.use(tx, actor, approval, scope=_scope(wanted), epoch=wanted.record_seq or 0)
+            return await _apply(tx, app, actor, before, wanted, approval=approval.id)
+    except Denied as refusal:
+        await record_refusal(app, actor, EventName.OPERATOR_CHANGED, refusal, client_id=None, object_id=approval_id)
+        raise
+
+
+async def _change(tx: Tx, app: BrokerApp, actor: Actor, before: Subject, wanted: Subject) -> Subject | Approval:
     machine = before.kind == "machine"
     check_roles(wanted.roles, machine=machine)
     if machine and wanted.roles != before.roles:
         raise Rejected("role_is_fixed", next_step="Create another machine identity for another role.")
+    await require_clients(tx, wanted.clients)
     was_admin = Role.ADMIN in before.roles and before.state == "active"
     is_admin = Role.ADMIN in wanted.roles and wanted.state == "active"
     if was_admin and not is_admin and not await tx.one(ADMINS_LEFT, id=before.id):
         raise Conflict("last_admin", next_step="Make somebody else an admin first.", subject=before.id)
-    await tx.one(
-        UPDATE, id=before.id, roles=sorted(role.value for role in wanted.roles), state=wanted.state,
-        all_clients=wanted.all_clients,
-    )  # fmt: skip
+    if await _takes_two(tx, before, wanted):
+        return await _ask(tx, app, actor, wanted, new=False)
+    return await _apply(tx, app, actor, before, wanted)
+
+
+async def _apply(
+    tx: Tx, app: BrokerApp, actor: Actor, before: Subject | None, wanted: Subject, *, approval: UUID | None = None
+) -> Subject:
+    changed = await put(tx, app, actor, wanted, new=before is None, approval=approval)
     if wanted.state != "active":
-        await revoke_all(tx, actor, before.id)
-    elif wanted.roles != before.roles:
-        await revoke_all(tx, actor, before.id, kind="session")
-    name = EventName.MACHINE_CHANGED if machine else EventName.OPERATOR_CHANGED
-    await tx.append(_event(name, actor, before.id, wanted.roles))
+        await revoke_all(tx, actor, wanted.id)
+    elif before is not None and wanted.roles != before.roles:
+        await revoke_all(tx, actor, wanted.id, kind="session")
+    return changed
 
 
 async def _create(
-    app: WebApp,
+    app: BrokerApp,
     actor: Actor,
     name: str,
     roles: frozenset[Role],
@@ -175,7 +268,7 @@ async def _create(
     *,
     all_clients: bool,
     machine: bool,
-) -> Subject:
+) -> Subject | Approval:
     await permit(app, actor, Verb.SUBJECT_CREATE)
     event = EventName.MACHINE_CREATED if machine else EventName.OPERATOR_CREATED
     async with recorded_rejections(app, actor, event):
@@ -184,30 +277,52 @@ async def _create(
         check_roles(roles, machine=machine)
         async with app.db.begin(every_client=True) as tx:
             await tx.all(LOCK)
-            subject = await _insert(tx, app, actor, name=name, roles=roles, machine=machine, all_clients=all_clients)
-            await assign(tx, subject.id, clients)
-            return await tx.one(GET, id=subject.id)
+            await require_clients(tx, clients)
+            wanted = _new(app, name, roles, clients, all_clients=all_clients, machine=machine)
+            if await _takes_two(tx, None, wanted):
+                return await _ask(tx, app, actor, wanted, new=True)
+            return await _apply(tx, app, actor, None, wanted)
 
 
-async def _insert(
-    tx: Tx, app: WebApp, actor: Actor, *, name: str, roles: frozenset[Role], machine: bool, all_clients: bool
-) -> Subject:
-    subject = await tx.one(
-        INSERT, id=app.ids.uuid(), kind="machine" if machine else "operator", name=name,
-        roles=sorted(role.value for role in roles), all_clients=all_clients, created_by=actor.id,
+async def _takes_two(tx: Tx, before: Subject | None, wanted: Subject) -> bool:
+    """Whether somebody gets a role that one admin does not give alone; the database asks the same."""
+    had = before.roles if before is not None and before.state == "active" else frozenset()
+    gains = wanted.roles - _ONE_PERSON - had if wanted.state == "active" else frozenset()
+    return bool(gains) and await tx.one(ADMINS_ABLE) > 1
+
+
+async def _ask(tx: Tx, app: BrokerApp, actor: Actor, wanted: Subject, *, new: bool) -> Approval:
+    asked = {
+        "subject": str(wanted.id), "kind": wanted.kind, "name": wanted.name,
+        "roles": sorted(role.value for role in wanted.roles), "state": wanted.state,
+        "all_clients": int(wanted.all_clients), "clients": sorted(str(client) for client in wanted.clients),
+    }  # fmt: skip
+    approval = await approvals.request(
+        tx, app, actor, action=approvals.GIVE_RIGHTS, scope=_scope(wanted), epoch=wanted.record_seq or 0,
+        asked=canonical_json(asked).decode(), reason="new" if new else "change",
     )  # fmt: skip
-    await tx.append(
-        _event(EventName.MACHINE_CREATED if machine else EventName.OPERATOR_CREATED, actor, subject.id, roles)
-    )
-    return subject
+    if not approval.repeated:
+        await tx.append(subject_event(actor, wanted, Outcome.INTENDED, new=new))
+    return approval
 
 
-def _event(name: EventName, actor: Actor, subject_id: UUID, roles: frozenset[Role]) -> Event:
-    listed = ",".join(sorted(role.value for role in roles))
-    return Event(
-        name=name,
-        actor=actor,
-        outcome=Outcome.OK,
-        object_id=subject_id,
-        fields={"subject": str(subject_id), "roles": listed},
-    )
+def _scope(wanted: Subject) -> str:
+    return f"rights:{wanted.id}:{wanted.rights}"
+
+
+def _read(approval: Approval) -> Subject:
+    asked: dict[str, Any] = parse_canonical(approval.asked.encode())  # type: ignore[assignment]
+    return Subject(
+        id=UUID(asked["subject"]), kind=asked["kind"], name=asked["name"],
+        roles=frozenset(Role(role) for role in asked["roles"]), state=asked["state"],
+        all_clients=bool(asked["all_clients"]), clients=frozenset(UUID(client) for client in asked["clients"]),
+    )  # fmt: skip
+
+
+def _new(
+    app: App, name: str, roles: frozenset[Role], clients: frozenset[UUID], *, all_clients: bool, machine: bool
+) -> Subject:
+    return Subject(
+        id=app.ids.uuid(), kind="machine" if machine else "operator", name=name, roles=roles, state="active",
+        all_clients=all_clients, clients=clients,
+    )  # fmt: skip

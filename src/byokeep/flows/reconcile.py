@@ -114,6 +114,8 @@ _ENTITIES: Final = Query(
     "switch_entities",
     lambda row: (row["entity_id"], (row["client_id"], row["own_closed"] or row["global_closed"])),
 )
+_SUBJECTS: Final = Query("audit_subjects_unrecorded", lambda row: row["id"])
+_TOKENS: Final = Query("audit_tokens_unrecorded", lambda row: row["id"])
 _SETUPS: Final = Query("audit_config_times", lambda row: row["at"])
 _RESUME: Final[Query[datetime]] = Query("audit_reconciled_until", lambda row: row["until"])
 
@@ -174,6 +176,9 @@ async def _part(
     logins = [request for request in requests if request.path in LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
         known = await _known(tx, app, first, until)
+        for reason, query in (("subject_unrecorded", _SUBJECTS), ("token_unrecorded", _TOKENS)):
+            for row_id in await tx.all(query):
+                found.append(Finding(reason=reason, severity="critical", at=until, object_id=row_id))
     matcher = _Matcher(app, known)
     for login in logins:
         missing = await matcher.explain_login(login)

@@ -3,6 +3,8 @@
 Rules
 - A subject holds roles, a state and assignments; never a token and never a password in clear.
 - Changes take the one lock of all subjects, so that rules about all of them hold under concurrency.
+- A row exists only with the record that says what it says: functions of the database write both
+  (``objects/subjects.sql``). A row that its record does not carry signs nobody in.
 
 It may not decide: that is :mod:`byokeep.flows.operators` and :mod:`byokeep.flows.tokens`.
 """
@@ -12,12 +14,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Rejected
-from byokeep.core.model import Role
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
+from byokeep.flows.app import App
+from byokeep.flows.record import record_params
 from byokeep.ports import Query, Row, Tx
 
 # What a token starts with, so that people and scanners know it (contract of all surfaces).
@@ -26,7 +32,15 @@ PREFIX: Final = {Role.DISPATCHER: "bkd_", Role.RUNNER: "bkr_", Role.CUSTODIAN: "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A person (``kind`` operator) or a machine. ``clients`` is what it is assigned to unless ``all_clients``."""
+    """A person (``kind`` operator) or a machine.
+
+    Attributes:
+        clients: What it is assigned to unless ``all_clients``.
+        password_mark: A digest of the stored password string, or nothing.
+        held_until: Until when it approves nothing, UTC.
+        record_seq: The number of the record that says what the row says.
+        token_until: Until when the last of its own tokens works, UTC; sessions and invitations do not count.
+    """
 
     id: UUID
     kind: str
@@ -35,9 +49,30 @@ class Subject:
     state: str
     all_clients: bool
     clients: frozenset[UUID]
-    has_password: bool
-    created_at: datetime
-    created_by: UUID | None
+    password_mark: str = ""
+    created_at: datetime | None = None
+    created_by: UUID | None = None
+    held_until: datetime | None = None
+    record_seq: int | None = None
+    token_until: datetime | None = None
+
+    @property
+    def has_password(self) -> bool:
+        """Whether this person can log in with a password."""
+        return bool(self.password_mark)
+
+    @property
+    def roles_text(self) -> str:
+        """The roles as records name them."""
+        return ",".join(sorted(role.value for role in self.roles))
+
+    @property
+    def rights(self) -> str:
+        """The digest of all that the row says; ``byokeep.subject_rights`` makes the same."""
+        clients = ",".join(sorted(str(client) for client in self.clients))
+        said = (str(self.id), self.kind, self.name, self.roles_text, self.state,
+                "all" if self.all_clients else "some", clients, self.password_mark)  # fmt: skip
+        return sha256("|".join(said).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +100,15 @@ class Issued:
         return Secret(self.text)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A credential of a person that somebody else issued. ``by`` is a name, or nothing for the installation itself."""
+
+    kind: str
+    by: str
+    at: datetime
+
+
 def _subject(row: Row) -> Subject:
     return Subject(
         id=row["id"],
@@ -74,9 +118,12 @@ def _subject(row: Row) -> Subject:
         state=row["state"],
         all_clients=row["all_clients"],
         clients=frozenset(row["clients"]),
-        has_password=row["password_phc"] is not None,
+        password_mark=row["password_mark"] or "",
         created_at=row["created_at"],
         created_by=row["created_by"],
+        held_until=row["held_until"],
+        record_seq=row["record_seq"],
+        token_until=row["token_until"],
     )
 
 
@@ -86,33 +133,66 @@ def _token(row: Row) -> Token:
 
 LOCK: Final = Query("subject_lock", lambda _: None)
 COUNT: Final = Query("subject_count", lambda row: int(row["found"]))
-INSERT: Final = Query("subject_insert", _subject)
 GET: Final = Query("subject_get", _subject)
 LIST: Final = Query("subjects_list", _subject)
-UPDATE: Final = Query("subject_update", _subject)
 ADMINS_LEFT: Final = Query("admins_left", lambda row: int(row["found"]))
-SET_PASSWORD: Final = Query("subject_set_password", lambda row: UUID(str(row["id"])))
+ADMINS_ABLE: Final = Query("admins_able", lambda row: int(row["found"]))
+SET_PASSWORD: Final = Query("subject_set_password", lambda _: None)
 MACHINE_NAMED: Final = Query("machine_named", _subject)
-BY_NAME: Final = Query("subject_named", lambda row: (_subject(row), row["password_phc"]))
-TOKEN_INSERT: Final = Query("token_insert", _token)
+BY_NAME: Final = Query("subject_named", lambda row: (_subject(row), row["password_phc"], row["recorded"] is True))
+TOKEN_ISSUE: Final = Query("token_issue", _token)
+TOKEN_END: Final = Query("token_end", _token)
 TOKEN_GET: Final = Query("token_get", _token)
 TOKENS_LIST: Final = Query("tokens_list", _token)
-TOKEN_REVOKE: Final = Query("token_revoke", _token)
-TOKEN_REVOKE_SHOWN: Final = Query("token_revoke_shown", _token)
-TOKENS_REVOKE: Final = Query("tokens_revoke", _token)
-TOKENS_END_SOON: Final = Query("tokens_end_soon", _token)
-_UNASSIGN: Final = Query("subject_unassign", lambda row: UUID(str(row["client_id"])))
-_ASSIGN: Final = Query("subject_assign", lambda row: UUID(str(row["client_id"])))
+TOKENS_SHOWN: Final = Query("tokens_shown", _token)
+TOKENS_LIVE: Final = Query("tokens_live", _token)
+GIVEN: Final = Query("tokens_given", lambda row: Given(kind=row["kind"], by=row["name"] or "", at=row["created_at"]))
+_PUT: Final = Query("subject_put", lambda _: None)
+_KNOWN: Final = Query("subject_clients_known", lambda row: UUID(str(row["id"])))
 
 
-async def assign(tx: Tx, subject_id: UUID, clients: Iterable[UUID]) -> None:
-    """Make ``clients`` the assignments of a subject.
+async def require_clients(tx: Tx, clients: Iterable[UUID]) -> None:
+    """Let clients pass that exist.
 
     Raises:
-        Rejected: ``unknown_client`` when one of them does not exist.
+        Rejected: ``unknown_client``.
     """
     wanted = sorted(set(clients))
-    await tx.all(_UNASSIGN, subject_id=subject_id)
-    done = await tx.all(_ASSIGN, subject_id=subject_id, clients=wanted)
-    if len(done) != len(wanted):
+    if wanted and len(await tx.all(_KNOWN, clients=wanted)) != len(wanted):
         raise Rejected("unknown_client", next_step="Name clients as `byokeep client list` prints them.")
+
+
+async def put(tx: Tx, app: App, actor: Actor, subject: Subject, *, new: bool, approval: UUID | None = None) -> Subject:
+    """Make or change a person or machine, with its record; returns the row as it is then.
+
+    Args:
+        subject: As it is to be.
+        new: Whether it is made.
+        approval: The request that ``actor`` approved, as the second admin, in this transaction.
+
+    Raises:
+        Denied: ``second_admin_needed``.
+        Conflict: The name is taken.
+    """
+    said = record_params(subject_event(actor, subject, Outcome.OK, new=new))
+    await tx.all(
+        _PUT, id=subject.id, kind=subject.kind, name=subject.name, roles=sorted(role.value for role in subject.roles),
+        state=subject.state, all_clients=subject.all_clients, clients=sorted(subject.clients), approval=approval,
+        hold_s=app.limits.approval_hold_s, event=said["event"], actor=actor.id, request=actor.request_id,
+        payload=said["payload"],
+    )  # fmt: skip
+    return await tx.one(GET, id=subject.id)
+
+
+def subject_event(actor: Actor, subject: Subject, outcome: Outcome, *, new: bool, reason: str = "") -> Event:
+    """Return the record of a person or machine that says what its row says."""
+    if subject.kind == "machine":
+        name = EventName.MACHINE_CREATED if new else EventName.MACHINE_CHANGED
+    else:
+        name = EventName.OPERATOR_CREATED if new else EventName.OPERATOR_CHANGED
+    fields: dict[str, FieldValue] = {
+        "subject": str(subject.id), "roles": subject.roles_text, "rights": subject.rights,
+    }  # fmt: skip
+    if reason:
+        fields["reason"] = reason
+    return Event(name=name, actor=actor, outcome=outcome, object_id=subject.id, fields=fields)

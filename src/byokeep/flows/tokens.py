@@ -1,42 +1,50 @@
 """Tokens and sessions: issue, rotate, end, log in, log out, set one's password.
 
 Rules
-- A token is 256 random bits, shown once, stored as a keyed hash, and always expires (S-ASVS-3, S-ASVS-19).
+- A token is 256 random bits, shown once, stored as a keyed hash, and always expires (S-ASVS-3, S-ASVS-19). People's
+  and machines' are hashed with keys of their own; only the broker has the machines'.
+- What an admin issues for a person is an invitation: it sets that person's password, once, and does nothing else.
 - A login answers the same for an unknown name, a wrong password and a disabled person, at the same cost (S-ASVS-24).
-- A new password ends every session of its owner (S-ASVS-21).
+- A new password ends every session of its owner (S-ASVS-21). Nobody sets another's.
 
 It may not remember a token: what is forgotten by its holder is replaced.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from hashlib import sha256
 from typing import Final, Protocol
 from uuid import UUID
 
-from byokeep.core.errors import NotFound, Rejected, Unauthenticated
+from byokeep.core.errors import Denied, NotFound, Rejected, Unauthenticated
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.model import Actor
+from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
-from byokeep.flows.app import WebApp
+from byokeep.flows.app import BrokerApp, WebApp
 from byokeep.flows.clients import MAX_ROWS
-from byokeep.flows.permission import absent, permit, recorded_rejections, refuse_login
+from byokeep.flows.permission import absent, permit, recorded_rejections, refuse, refuse_login
+from byokeep.flows.record import record_params
+from byokeep.flows.refusal import raise_alert
 from byokeep.flows.subjects import (
     BY_NAME,
     GET,
+    GIVEN,
     LOCK,
     PREFIX,
     SET_PASSWORD,
+    TOKEN_END,
     TOKEN_GET,
-    TOKEN_INSERT,
-    TOKEN_REVOKE,
-    TOKEN_REVOKE_SHOWN,
-    TOKENS_END_SOON,
+    TOKEN_ISSUE,
     TOKENS_LIST,
-    TOKENS_REVOKE,
+    TOKENS_LIVE,
+    TOKENS_SHOWN,
+    Given,
     Issued,
     Subject,
     Token,
+    subject_event,
 )
 from byokeep.ports import Tx
 
@@ -60,9 +68,9 @@ class PasswordCheck(Protocol):
 
 
 async def issue_token(
-    app: WebApp, actor: Actor, subject_id: UUID, *, days: int = TOKEN_DAYS, overlap_s: int = 0
+    app: BrokerApp, actor: Actor, subject_id: UUID, *, days: int = TOKEN_DAYS, overlap_s: int = 0
 ) -> Issued:
-    """Issue a token and end the older ones of the same subject.
+    """Issue a token for a machine or for oneself, or an invitation for somebody else; older ones of its kind end.
 
     Args:
         days: Life, 1 to 90 days.
@@ -73,7 +81,9 @@ async def issue_token(
         NotFound: ``not_found``.
         Rejected: ``bad_token_days``, ``bad_overlap``, ``subject_disabled``.
     """
-    await permit(app, actor, Verb.TOKEN_ISSUE)
+    own = subject_id == actor.id and Role.INVITED not in actor.roles
+    if not own:
+        await permit(app, actor, Verb.TOKEN_ISSUE)
     async with recorded_rejections(app, actor, EventName.TOKEN_ISSUED, object_id=subject_id):
         if not 1 <= days <= MAX_TOKEN_DAYS:
             raise Rejected("bad_token_days", next_step="1 to 90 days.", minimum=1, maximum=MAX_TOKEN_DAYS)
@@ -85,10 +95,21 @@ async def issue_token(
             if subject is not None:
                 if subject.state != "active":
                     raise Rejected("subject_disabled", next_step="Enable it first.", subject=subject_id)
-                issued = await new_token(tx, app, actor, subject, kind="api", life_s=days * DAY_S)
-                await _end_older(tx, actor, subject_id, issued.token.id, overlap_s)
+                kind = "api" if own or subject.kind == "machine" else "invitation"
+                if kind == "invitation":
+                    await _tell_of_invitation(tx, app, actor, subject)
+                issued = await new_token(tx, app, actor, subject, kind=kind, life_s=days * DAY_S)
+                for older in await tx.all(TOKENS_LIVE, subject_id=subject_id, except_id=issued.token.id, kind=kind):
+                    await end_token(tx, actor, older, in_s=overlap_s)
                 return issued
     raise await absent(app, actor, Verb.TOKEN_ISSUE, subject_id)
+
+
+async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject) -> None:
+    """Somebody who can sign in already gets a second way in from another's hand: people look at that."""
+    if subject.has_password or await tx.all(TOKENS_LIST, subject_id=subject.id, limit=1):
+        await raise_alert(tx, app, actor, reason="credentials_of_another_issued", severity="warning",
+                          object_id=subject.id)  # fmt: skip
 
 
 async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[Token]:
@@ -102,7 +123,13 @@ async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[Token
         return await tx.all(TOKENS_LIST, subject_id=subject_id, limit=MAX_ROWS)
 
 
-async def revoke_token(app: WebApp, actor: Actor, token_id: UUID) -> Token:
+async def issued_by_others(app: WebApp, actor: Actor) -> list[Given]:
+    """Return who issued credentials of this person within the last 30 days, newest first."""
+    async with app.db.begin(every_client=True) as tx:
+        return await tx.all(GIVEN, subject_id=actor.id)
+
+
+async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> Token:
     """End a token now; ending an ended one changes nothing.
 
     Raises:
@@ -113,11 +140,7 @@ async def revoke_token(app: WebApp, actor: Actor, token_id: UUID) -> Token:
     async with app.db.begin(every_client=True) as tx:
         token = await tx.maybe(TOKEN_GET, id=token_id)
         if token is not None:
-            ended = await tx.maybe(TOKEN_REVOKE, id=token_id)
-            if ended is None:
-                return token
-            await tx.append(_event(EventName.TOKEN_REVOKED, actor, ended.subject_id, token=str(token_id)))
-            return ended
+            return await end_token(tx, actor, token) or token
     raise await absent(app, actor, Verb.TOKEN_REVOKE, token_id)
 
 
@@ -129,11 +152,12 @@ async def log_in(app: WebApp, passwords: PasswordCheck, *, name: str, password: 
     """
     async with app.db.begin(every_client=True) as tx:
         found = await tx.maybe(BY_NAME, name=name[:128].replace("\0", ""))
-    subject, phc = found if found is not None else (None, None)
+    subject, phc, recorded = found if found is not None else (None, None, False)
     same = await passwords.matches(phc, password)
     password.wipe()
-    if not same or subject is None or subject.state != "active":
-        refusal = Unauthenticated("bad_login", next_step="Check name and password; an admin can reset it.")
+    if not same or subject is None or subject.state != "active" or not recorded:
+        step = "Check name and password; an admin can issue an invitation."
+        refusal = Unauthenticated("bad_login", next_step=step)
         await refuse_login(app, request_id, refusal, subject.id if subject else None)
         raise refusal
     actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
@@ -148,50 +172,54 @@ async def log_out(app: WebApp, actor: Actor, shown: str) -> None:
         NotFound: ``no_session``: the token is no session's.
     """
     async with app.db.begin(every_client=True) as tx:
-        ended = await tx.maybe(TOKEN_REVOKE_SHOWN, keyed_hash=app.token_key(shown.encode("utf-8", "replace")))
-        if ended is None:
+        session = await tx.maybe(TOKENS_SHOWN, keyed_hash=app.token_key(shown.encode("utf-8", "replace")))
+        if session is None:
             raise NotFound("no_session", next_step="This is no session; an admin revokes other tokens.")
-        await tx.append(_event(EventName.LOGOUT, actor, actor.id, token=str(ended.id)))
+        await end_token(tx, actor, session, event=EventName.LOGOUT)
 
 
 async def set_password(
     app: WebApp, passwords: PasswordCheck, actor: Actor, subject_id: UUID, *, password: Secret, length: int
 ) -> None:
-    """Set one's own password or, as an admin, somebody else's; all sessions of its owner end.
+    """Set one's own password; all one's sessions end, and the invitations.
 
     Args:
         length: Number of bytes of ``password``; a :class:`Secret` does not tell.
 
     Raises:
-        Denied: ``not_permitted``.
-        NotFound: ``not_found``.
+        Denied: ``not_yours``.
         Rejected: ``bad_password_length``, ``machine_has_no_password``.
     """
     if subject_id != actor.id:
-        await permit(app, actor, Verb.SUBJECT_CHANGE)
+        error = Denied("not_yours", next_step="People set their own; an admin issues an invitation: "
+                       "`byokeep operator token`.")  # fmt: skip
+        await refuse(app, actor, Verb.SUBJECT_CHANGE, error, object_id=subject_id)
+        raise error
     async with recorded_rejections(app, actor, EventName.OPERATOR_CHANGED, object_id=subject_id):
         if not MIN_PASSWORD <= length <= MAX_PASSWORD:
             raise Rejected(
                 "bad_password_length", next_step="12 to 256 bytes.", minimum=MIN_PASSWORD, maximum=MAX_PASSWORD
             )
         async with app.db.begin(every_client=True) as tx:
-            subject = await tx.maybe(GET, id=subject_id)
-        if subject is None:
-            raise await absent(app, actor, Verb.SUBJECT_CHANGE, subject_id)
+            subject = await tx.one(GET, id=subject_id)
         if subject.kind != "operator":
             raise Rejected("machine_has_no_password", next_step="Machines hold tokens only.")
         phc = await passwords.hash(password)
         password.wipe()
+        mark = sha256(phc.encode()).hexdigest()
         async with app.db.begin(every_client=True) as tx:
             await tx.all(LOCK)
-            await tx.one(SET_PASSWORD, id=subject_id, password_phc=phc)
-            await revoke_all(tx, actor, subject_id, kind="session")
-            await tx.append(_event(EventName.OPERATOR_CHANGED, actor, subject_id, reason="password"))
+            subject = replace(await tx.one(GET, id=subject_id), password_mark=mark)
+            said = record_params(subject_event(actor, subject, Outcome.OK, new=False, reason="password"))
+            await tx.all(SET_PASSWORD, id=subject_id, password_phc=phc, request=actor.request_id,
+                         payload=said["payload"])  # fmt: skip
+            for kind in ("session", "invitation"):
+                await revoke_all(tx, actor, subject_id, kind=kind)
 
 
 async def new_token(
     tx: Tx,
-    app: WebApp,
+    app: WebApp | BrokerApp,
     actor: Actor,
     subject: Subject,
     *,
@@ -199,29 +227,43 @@ async def new_token(
     life_s: int,
     event: EventName = EventName.TOKEN_ISSUED,
 ) -> Issued:
-    """Make a token inside a caller's transaction and record it."""
+    """Make a token inside a caller's transaction, with its record."""
     prefix = next((PREFIX[role] for role in subject.roles if role in PREFIX), "bko_")
     value = f"{prefix}{app.ids.token()}"
-    token = await tx.one(
-        TOKEN_INSERT, id=app.ids.uuid(), subject_id=subject.id, keyed_hash=app.token_key(value.encode()), kind=kind,
-        life_s=life_s,
+    key = app.machine_key if subject.kind == "machine" and isinstance(app, BrokerApp) else app.token_key
+    token_id, keyed_hash = app.ids.uuid(), key(value.encode())
+    said = record_params(
+        _event(event, actor, subject.id, token=str(token_id), kind=kind, life_s=life_s,
+               digest=sha256(keyed_hash).hexdigest())
     )  # fmt: skip
-    await tx.append(_event(event, actor, subject.id, token=str(token.id), kind=kind))
+    token = await tx.one(
+        TOKEN_ISSUE, id=token_id, subject_id=subject.id, keyed_hash=keyed_hash, kind=kind, life_s=life_s,
+        hold_s=app.limits.approval_hold_s, event=said["event"], actor=actor.id, request=actor.request_id,
+        payload=said["payload"],
+    )  # fmt: skip
     return Issued(token=token, text=value)
+
+
+async def end_token(
+    tx: Tx, actor: Actor, token: Token, *, in_s: int = 0, event: EventName = EventName.TOKEN_REVOKED
+) -> Token | None:
+    """End a token inside a caller's transaction, with its record, now or when ``in_s`` have passed.
+
+    Returns:
+        The token as it is then; None when it had ended.
+    """
+    more: dict[str, FieldValue] = {"life_s": in_s} if in_s else {}
+    said = record_params(_event(event, actor, token.subject_id, token=str(token.id), **more))
+    return await tx.maybe(
+        TOKEN_END, id=token.id, in_s=in_s, event=said["event"], actor=actor.id, request=actor.request_id,
+        payload=said["payload"],
+    )  # fmt: skip
 
 
 async def revoke_all(tx: Tx, actor: Actor, subject_id: UUID, *, kind: str | None = None) -> None:
     """End every token of a subject inside a caller's transaction."""
-    for ended in await tx.all(TOKENS_REVOKE, subject_id=subject_id, except_id=UUID(int=0), kind=kind):
-        await tx.append(_event(EventName.TOKEN_REVOKED, actor, subject_id, token=str(ended.id)))
-
-
-async def _end_older(tx: Tx, actor: Actor, subject_id: UUID, new_id: UUID, overlap_s: int) -> None:
-    if overlap_s:
-        await tx.all(TOKENS_END_SOON, subject_id=subject_id, except_id=new_id, overlap_s=overlap_s)
-        return
-    for ended in await tx.all(TOKENS_REVOKE, subject_id=subject_id, except_id=new_id, kind="api"):
-        await tx.append(_event(EventName.TOKEN_REVOKED, actor, subject_id, token=str(ended.id)))
+    for live in await tx.all(TOKENS_LIVE, subject_id=subject_id, except_id=UUID(int=0), kind=kind):
+        await end_token(tx, actor, live)
 
 
 def _event(name: EventName, actor: Actor, subject_id: UUID, **fields: FieldValue) -> Event:

@@ -41,6 +41,7 @@ _FIELDS: Final = {
     "child_died": "component exit_code",
     "part_died": "component",
     "part_not_started": "component code",
+    "tokens_not_renewed": "code",
     "audit_device_unhealthy": "component reason",
     "round_failed": "component code error",
     "account_step_failed": "code component ref tenant",

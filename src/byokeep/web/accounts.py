@@ -13,10 +13,11 @@ from byokeep.flows import account_state
 from byokeep.flows.account_state import AccountState
 from byokeep.flows.app import WebApp
 from byokeep.http.body import MAX_BODY, PathId, Strict, describe, json_body, no_query, parse_object, read_bytes, shape
+from byokeep.http.people import at_out
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
-from byokeep.web.words import account_out, at_out
+from byokeep.web.words import account_out
 
 Shown = Annotated[str, Field(max_length=1200)]
 _NEXT = {

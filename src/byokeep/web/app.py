@@ -88,8 +88,7 @@ def _rooms(app: WebApp, auth: Authenticator, passwords: PasswordCheck, emergency
     writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
     return (
         people.sessions(app, auth, passwords, LoginBrake(app.clock)),
-        people.router(app, auth),
-        people.credentials(app, auth, passwords),
+        people.router(app, auth, passwords),
         clients.router(app, auth),
         clients.account_router(app, auth, writes),
         accounts.router(app, auth, writes),

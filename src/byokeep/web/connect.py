@@ -23,11 +23,12 @@ from byokeep.flows.apps import OurApp
 from byokeep.flows.connect import Answer, Started
 from byokeep.flows.connections import Connection
 from byokeep.http.body import PathId, Strict, describe, json_body, no_query, read_bytes
+from byokeep.http.people import at_out
 from byokeep.http.token import Authenticator, caller
 from byokeep.ports import LoginInfo
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
-from byokeep.web.words import at_out, query_of
+from byokeep.web.words import query_of
 
 MAX_SECRET: Final = 4 * 1024  # bytes
 MAX_ANSWER: Final = 16 * 1024  # bytes

@@ -28,6 +28,16 @@ from byokeep.http.token import bearer
 
 MAX_REPLY: Final = 64 * 1024 * 1024  # bytes: an export of a client's whole audit log
 ROUTES: Final = (
+    ("POST", "/v1/operators"),
+    ("PATCH", "/v1/operators/{subject_id}"),
+    ("POST", "/v1/operators/{subject_id}/tokens"),
+    ("POST", "/v1/operators/{subject_id}/vouch"),
+    ("POST", "/v1/machines"),
+    ("PATCH", "/v1/machines/{subject_id}"),
+    ("POST", "/v1/machines/{subject_id}/tokens"),
+    ("DELETE", "/v1/tokens/{token_id}"),
+    ("GET", "/v1/approvals"),
+    ("POST", "/v1/approvals/{request_id}/approve"),
     ("POST", "/v1/clients/{client_id}/enroll"),
     ("GET", "/v1/switches"),
     ("POST", "/v1/switches/close"),

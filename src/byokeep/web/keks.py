@@ -15,10 +15,11 @@ from byokeep.flows import kek
 from byokeep.flows.app import WebApp
 from byokeep.flows.kek_book import Dependent, Move, Rotation
 from byokeep.http.body import PathId, Strict, describe, json_body, no_query
+from byokeep.http.people import at_out
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
-from byokeep.web.words import at_out, query_of, whole_number
+from byokeep.web.words import query_of, whole_number
 
 _KEK: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 Code = Annotated[str, Field(max_length=64)]

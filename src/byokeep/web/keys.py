@@ -16,10 +16,11 @@ from byokeep.flows import onboard, refs, sops, vault_inventory
 from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, describe, json_body, no_query, read_bytes
 from byokeep.http.emergency import Emergency
+from byokeep.http.people import at_out
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
-from byokeep.web.words import StateBody, at_out, inventory_out, query_of, ref_out, sop_out, whole_number, with_vault
+from byokeep.web.words import StateBody, inventory_out, query_of, ref_out, sop_out, whole_number, with_vault
 
 MAX_VALUE: Final = 8 * 1024  # bytes
 VERSION_HEADER: Final = "x-byokeep-version"

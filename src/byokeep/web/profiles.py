@@ -20,10 +20,11 @@ from byokeep.flows.profile_shots import Proof
 from byokeep.flows.profile_work import Work
 from byokeep.flows.profiles import Generation, History, Opening, Profile
 from byokeep.http.body import Id, PathId, Strict, describe, json_body, no_query
+from byokeep.http.people import at_out
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
-from byokeep.web.words import at_out, query_of
+from byokeep.web.words import query_of
 
 Word = Annotated[str, Field(max_length=64)]
 Seen = Annotated[str, Field(max_length=400)]

@@ -11,8 +11,8 @@ from byokeep.core.model import Actor
 from byokeep.flows import refreshers
 from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, Strict, describe, json_body, no_query
+from byokeep.http.people import at_out
 from byokeep.http.token import Authenticator, caller
-from byokeep.web.words import at_out
 
 
 class GoneBody(Strict):

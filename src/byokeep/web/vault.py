@@ -17,8 +17,8 @@ from byokeep.flows import vault_incident, vault_steps
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.vault_incident import Incident, Item, Proof, State
 from byokeep.http.body import Id, PathId, Strict, describe, json_body, no_query
+from byokeep.http.people import at_out
 from byokeep.http.token import Authenticator, caller
-from byokeep.web.words import at_out
 
 Word = Annotated[str, Field(max_length=64)]
 

@@ -15,11 +15,12 @@ from byokeep.core.secret import Secret
 from byokeep.flows import webhooks
 from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, Strict, describe, json_body, no_query
+from byokeep.http.people import at_out
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
 from byokeep.web.keys import RAW, refuse, submitted
 from byokeep.web.limits import Budget
-from byokeep.web.words import at_out, query_of, ref_out, whole_number
+from byokeep.web.words import query_of, ref_out, whole_number
 
 _LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED})
 

@@ -18,14 +18,11 @@ from byokeep.flows.audit_read import DEFAULT_RECORDS, Shown, Window
 from byokeep.flows.history import KeyHistory
 from byokeep.flows.refs import Inventory, InventoryItem, Transition
 from byokeep.flows.sops import CONNECT, PROFILE, SopStatus
-from byokeep.flows.subjects import Issued, Subject, Token
 from byokeep.flows.vault_inventory import VaultInventory
-from byokeep.http.body import Id, Strict
+from byokeep.http.body import Strict
+from byokeep.http.people import at_out
 
 Name = Annotated[str, Field(max_length=200)]
-Ids = Annotated[list[Id], Field(max_length=1000)]
-Roles = Annotated[list[Literal["admin", "operator", "approver", "auditor"]], Field(max_length=4)]
-MachineRoles = Annotated[list[Literal["dispatcher", "runner", "custodian"]], Field(max_length=1)]
 _MAX_INT: Final = 9  # digits
 
 
@@ -34,40 +31,6 @@ class LoginBody(Strict):
 
     name: Name
     password: Annotated[str, Field(max_length=256, repr=False)]
-
-
-class OperatorBody(Strict):
-    """Create a person."""
-
-    name: Name
-    roles: Roles
-    clients: Ids = Field(default_factory=list)
-    all_clients: bool = False
-
-
-class MachineBody(Strict):
-    """Create a machine."""
-
-    name: Name
-    role: Literal["dispatcher", "runner", "custodian"]
-    clients: Ids = Field(default_factory=list)
-    all_clients: bool = False
-
-
-class ChangeBody(Strict):
-    """Change a person or a machine; what is left out stays."""
-
-    roles: Roles | MachineRoles | None = None
-    state: Literal["active", "disabled"] | None = None
-    clients: Ids | None = None
-    all_clients: bool | None = None
-
-
-class TokenBody(Strict):
-    """Issue a token."""
-
-    days: int = 30
-    overlap_s: int = 0
 
 
 class ClientBody(Strict):
@@ -141,36 +104,6 @@ def instant(name: str, text: str | None) -> datetime | None:
         if at.tzinfo is not None:
             return at.astimezone(UTC)
     raise Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name)
-
-
-def at_out(at: datetime | None) -> str | None:
-    """Return the wire form of a time."""
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def issued_out(issued: Issued) -> dict[str, Any]:
-    """Return the wire form of a new token, with the token; this once."""
-    return {**token_out(issued.token), "token": issued.text}
-
-
-def token_out(token: Token) -> dict[str, Any]:
-    """Return the wire form of a token's row."""
-    return {
-        "id": str(token.id), "subject_id": str(token.subject_id), "kind": token.kind,
-        "created_at": at_out(token.created_at), "expires_at": at_out(token.expires_at),
-        "revoked_at": at_out(token.revoked_at),
-    }  # fmt: skip
-
-
-def subject_out(subject: Subject) -> dict[str, Any]:
-    """Return the wire form of a person or machine."""
-    return {
-        "id": str(subject.id), "kind": subject.kind, "name": subject.name,
-        "roles": sorted(role.value for role in subject.roles), "state": subject.state,
-        "all_clients": subject.all_clients, "clients": sorted(str(client) for client in subject.clients),
-        "has_password": subject.has_password, "created_at": at_out(subject.created_at),
-        "created_by": None if subject.created_by is None else str(subject.created_by),
-    }  # fmt: skip
 
 
 def client_out(client: Client) -> dict[str, Any]:

@@ -104,7 +104,7 @@ async def provision(http: BaoHttp, admin_token: Secret, desired: Desired, *, cre
     for machine in layout.MACHINES:
         await admin("POST", f"auth/approle/role/{machine}", layout.machine_role(machine))
     await _quotas(admin, layout.quotas(desired))
-    for path in (layout.TOKEN_KEY_PATH, layout.SCAN_KEY_PATH):
+    for path in (layout.TOKEN_KEY_PATH, layout.MACHINE_KEY_PATH, layout.SCAN_KEY_PATH):
         await _platform_key(admin, path)
     for machine in layout.MACHINES:
         await _credentials(admin, machine, private_dir(credentials_dir))

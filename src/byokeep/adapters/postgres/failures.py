@@ -17,11 +17,11 @@ import psycopg
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
-# Raised by objects/audit.sql and rows.sql; class BK is ours.
+# Raised by objects/audit.sql, rows.sql and subjects.sql; class BK is ours.
 _AUDIT_RULES: Final = MappingProxyType(
     {
         "BK001": "append_only", "BK002": "unknown_event", "BK003": "not_this_writer", "BK004": "payload_differs",
-        "BK005": "row_unrecorded",
+        "BK005": "row_unrecorded", "BK007": "not_yours",
     }
 )  # fmt: skip
 _BUSY: Final = frozenset({"55P03", "57014", "40P01", "40001"})  # lock or statement timeout, deadlock, serialization
@@ -45,6 +45,8 @@ def translate(error: BaseException) -> ByokeepError:
     state, constraint = error.sqlstate, error.diag.constraint_name or ""
     if state in _AUDIT_RULES:
         return Denied("audit_refused", rule=_AUDIT_RULES[state])
+    if state == "BK006":  # objects/subjects.sql
+        return Denied("second_admin_needed", next_step="Ask for it; another admin approves: `byokeep approve`.")
     if state in _BUSY:
         return busy()
     if state[:2] in _GONE:

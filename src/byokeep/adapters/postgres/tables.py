@@ -100,6 +100,10 @@ subject = Table(
     _text("kind"), _text("name"), _words("roles"), _text("state", default="active"),
     _text("password_phc", nullable=True), Column("all_clients", Boolean, nullable=False, server_default=text("false")),
     _at("created_at"), Column("created_by", Uuid, nullable=True),
+    # Set by objects/subjects.sql alone: the digest of password_phc, the record that says what this row says, and until
+    # when this person approves nothing.
+    _text("password_mark", nullable=True), Column("record_seq", BigInteger, nullable=True),
+    _at("held_until", nullable=True),
     UniqueConstraint("name"), _display_name(),
     _one_of("kind", "operator", "machine"), _one_of("state", "active", "disabled"),
     CheckConstraint(
@@ -129,7 +133,8 @@ api_token = Table(
     Column("subject_id", Uuid, ForeignKey("byokeep.subject.id"), nullable=False),
     Column("keyed_hash", LargeBinary, nullable=False, unique=True),
     _text("kind"), _at("created_at"), _at("expires_at"), _at("revoked_at", nullable=True),
-    _one_of("kind", "api", "session"),
+    Column("record_seq", BigInteger, nullable=True), Column("issued_by", Uuid, nullable=True),
+    _one_of("kind", "api", "session", "invitation"),
     CheckConstraint("octet_length(keyed_hash) = 32", name="keyed_hash"),
     CheckConstraint("expires_at > created_at AND expires_at <= created_at + interval '90 days'", name="expires_at"),
 )  # fmt: skip
@@ -285,7 +290,8 @@ approval = Table(
     _text("action"), _text("scope"), Column("epoch", BigInteger, nullable=False), _text("reason"),
     Column("requested_by", Uuid, nullable=False), Column("approved_by", Uuid, nullable=True),
     _at("requested_at"), _at("expires_at"), _at("approved_at", nullable=True), _at("used_at", nullable=True),
-    _one_of("action", "open_switch", "start_canary", "transfer_account"),
+    _text("asked", nullable=True),  # what was asked for, as canonical JSON; the scope binds the approval to it
+    _one_of("action", "open_switch", "start_canary", "transfer_account", "give_rights"),
     CheckConstraint("approved_by IS NULL OR approved_by <> requested_by", name="two_people"),
 )  # fmt: skip
 
@@ -352,6 +358,11 @@ audit_record = Table(
         " 'service.started', 'config.changed')")),
     Index("audit_record_switch_ix", "chain", "seq",
           postgresql_where=text("event IN ('switch.closed', 'switch.opened')")),
+    # What a reconciliation holds people, machines and their tokens against.
+    Index("audit_record_subject_ix", "object_id", "seq",
+          postgresql_where=text(
+              "outcome = 'ok' AND event IN ('operator.created', 'operator.changed', 'machine.created',"
+              " 'machine.changed', 'token.revoked')")),
 )  # fmt: skip
 
 audit_epoch = Table(

@@ -36,6 +36,10 @@ path "kv/metadata/clients/+/profiles/+" {
 path "kv/data/platform/token-key" {
   capabilities = ["read"]
 }
+# Keys the hashes of machines' tokens: no other process has it.
+path "kv/data/platform/machine-key" {
+  capabilities = ["read"]
+}
 # Which nodes there are: a kill is acknowledged when each of them refuses.
 path "sys/ha-status" {
   capabilities = ["read"]

@@ -30,7 +30,7 @@ from byokeep.core.events import FIELDS_OF, EventName
 
 _PACKAGE: Final = "byokeep.adapters.postgres.migrations"
 _LOCK_KEY: Final = 0x62796F6B656570  # "byokeep"
-_OBJECTS: Final = ("functions", "audit", "rows", "walls", "grants")
+_OBJECTS: Final = ("functions", "audit", "rows", "subjects", "walls", "grants")
 _CHECKS: Final = (
     "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
     " WHERE contype = 'c' AND connamespace = 'byokeep'::regnamespace"

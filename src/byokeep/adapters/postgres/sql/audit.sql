@@ -91,6 +91,37 @@ SELECT r.at, s.client_id, r.event = 'switch.opened' AS opens
    AND r.outcome IN ('ok', 'intended') AND r.at >= :first
  ORDER BY r.at;
 
+-- name: audit_subjects_unrecorded
+-- People and machines that are not as their last record says: somebody wrote the row past us.
+SELECT s.id
+  FROM byokeep.subject s
+-- Except whom a restore had given back and we disabled again: that is on record as such, and gives nobody anything.
+ WHERE (NOT byokeep.subject_recorded(s.id)
+    OR EXISTS (SELECT FROM byokeep.audit_record r
+                WHERE r.object_id = s.id AND r.seq > s.record_seq AND r.outcome = 'ok'
+                  AND r.event IN ('operator.created', 'operator.changed', 'machine.created', 'machine.changed')
+                  AND r.chain = (SELECT id FROM byokeep.installation)))
+   AND NOT (s.state = 'disabled'
+            AND EXISTS (SELECT FROM byokeep.audit_record r
+                         WHERE r.object_id = s.id AND r.seq > s.record_seq AND r.outcome = 'ok'
+                           AND r.event IN ('operator.changed', 'machine.changed')
+                           AND r.chain = (SELECT id FROM byokeep.installation)
+                           AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,reason}' = 'withdrawal_undone'))
+ ORDER BY s.id LIMIT 50;
+
+-- name: audit_tokens_unrecorded
+-- Live tokens that nobody issued, or not to this subject and for so long, or that were ended before.
+SELECT t.id
+  FROM byokeep.api_token t
+ WHERE t.revoked_at IS NULL AND t.expires_at > clock_timestamp()
+   AND (NOT byokeep.token_recorded(t.id)
+        OR EXISTS (SELECT FROM byokeep.audit_record r
+                    CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+                    WHERE r.object_id = t.subject_id AND r.seq > t.record_seq AND r.outcome = 'ok'
+                      AND r.event = 'token.revoked' AND r.chain = (SELECT id FROM byokeep.installation)
+                      AND said.f ->> 'token' = t.id::text AND said.f ->> 'life_s' IS NULL))
+ ORDER BY t.id LIMIT 50;
+
 -- name: audit_store_requests
 SELECT DISTINCT said.f ->> 'store_request' AS store_request, r.chain AS client_id, said.f ->> 'path' AS path
   FROM byokeep.audit_record r

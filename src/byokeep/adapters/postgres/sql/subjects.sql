@@ -1,58 +1,70 @@
--- People and machines, their assignments and tokens.
+-- People and machines, their assignments and tokens: read here, written by the functions of objects/subjects.sql.
 
 -- name: subject_lock
 -- Changes of who may do what stand in line, so that a rule about all of them (a last admin) holds.
-SELECT pg_advisory_xact_lock(hashtextextended('byokeep:subjects', 0));
+SELECT byokeep.subject_lock();
 
 -- name: subject_count
 SELECT count(*) AS found FROM byokeep.subject;
 
--- name: subject_insert
-INSERT INTO byokeep.subject (id, kind, name, roles, all_clients, created_by)
-VALUES (:id, :kind, :name, CAST(:roles AS text[]), :all_clients, CAST(:created_by AS uuid))
-RETURNING *, ARRAY[]::uuid[] AS clients;
+-- name: subject_put
+SELECT byokeep.subject_put(
+    CAST(:id AS uuid), :kind, :name, CAST(:roles AS text[]), :state, :all_clients, CAST(:clients AS uuid[]),
+    CAST(:approval AS uuid), CAST(:hold_s AS bigint), :event, CAST(:actor AS uuid), CAST(:request AS uuid),
+    CAST(:payload AS bytea));
 
 -- name: subject_get
-SELECT s.*, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients
+SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
+       s.held_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
+       (SELECT max(t.expires_at) FROM byokeep.api_token t
+         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
   FROM byokeep.subject s WHERE s.id = :id;
 
 -- name: subject_named
-SELECT s.*, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients
+SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
+       s.held_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
+       (SELECT max(t.expires_at) FROM byokeep.api_token t
+         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until,
+       s.password_phc, byokeep.subject_recorded(s.id) AS recorded
   FROM byokeep.subject s WHERE s.name = :name AND s.kind = 'operator';
 
 -- name: machine_named
-SELECT s.*, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients
+SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
+       s.held_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
+       (SELECT max(t.expires_at) FROM byokeep.api_token t
+         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
   FROM byokeep.subject s WHERE s.name = :name AND s.kind = 'machine';
 
 -- name: subjects_list
-SELECT s.*, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients
+SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
+       s.held_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
+       (SELECT max(t.expires_at) FROM byokeep.api_token t
+         WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
   FROM byokeep.subject s ORDER BY s.kind, s.name LIMIT :limit;
 
--- name: subject_update
-UPDATE byokeep.subject
-   SET roles = CAST(:roles AS text[]), state = :state, all_clients = :all_clients
- WHERE id = :id
-RETURNING *, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = id) AS clients;
-
 -- name: subject_set_password
-UPDATE byokeep.subject SET password_phc = :password_phc WHERE id = :id AND state = 'active'
-RETURNING id;
+SELECT byokeep.password_put(CAST(:id AS uuid), :password_phc, CAST(:request AS uuid), CAST(:payload AS bytea));
 
--- name: subject_unassign
-DELETE FROM byokeep.subject_client WHERE subject_id = :subject_id RETURNING client_id;
-
--- name: subject_assign
-INSERT INTO byokeep.subject_client (subject_id, client_id)
-SELECT :subject_id, c.id FROM byokeep.client c WHERE c.id = ANY(CAST(:clients AS uuid[]))
-RETURNING client_id;
+-- name: subject_clients_known
+SELECT id FROM byokeep.client WHERE id = ANY (CAST(:clients AS uuid[]));
 
 -- name: admins_left
 SELECT count(*) AS found FROM byokeep.subject WHERE state = 'active' AND 'admin' = ANY(roles) AND id <> :id;
 
--- name: token_insert
-INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at)
-VALUES (:id, :subject_id, :keyed_hash, :kind, now() + make_interval(secs => :life_s))
-RETURNING id, subject_id, kind, created_at, expires_at, revoked_at;
+-- name: admins_able
+SELECT byokeep.able_admins() AS found;
+
+-- name: token_issue
+SELECT id, subject_id, kind, created_at, expires_at, revoked_at
+  FROM byokeep.token_issue(
+       CAST(:id AS uuid), CAST(:subject_id AS uuid), CAST(:keyed_hash AS bytea), :kind, CAST(:life_s AS bigint),
+       CAST(:hold_s AS bigint), :event, CAST(:actor AS uuid), CAST(:request AS uuid), CAST(:payload AS bytea));
+
+-- name: token_end
+SELECT id, subject_id, kind, created_at, expires_at, revoked_at
+  FROM byokeep.token_end(
+       CAST(:id AS uuid), CAST(:in_s AS bigint), :event, CAST(:actor AS uuid), CAST(:request AS uuid),
+       CAST(:payload AS bytea));
 
 -- name: token_get
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token WHERE id = :id;
@@ -62,23 +74,30 @@ SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api
  WHERE subject_id = :subject_id AND revoked_at IS NULL AND expires_at > now()
  ORDER BY created_at LIMIT :limit;
 
--- name: token_revoke
-UPDATE byokeep.api_token SET revoked_at = clock_timestamp() WHERE id = :id AND revoked_at IS NULL
-RETURNING id, subject_id, kind, created_at, expires_at, revoked_at;
+-- name: tokens_shown
+SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token
+ WHERE keyed_hash = :keyed_hash AND kind = 'session' AND revoked_at IS NULL;
 
--- name: token_revoke_shown
-UPDATE byokeep.api_token SET revoked_at = clock_timestamp()
- WHERE keyed_hash = :keyed_hash AND kind = 'session' AND revoked_at IS NULL
-RETURNING id, subject_id, kind, created_at, expires_at, revoked_at;
-
--- name: tokens_revoke
-UPDATE byokeep.api_token SET revoked_at = clock_timestamp()
- WHERE subject_id = :subject_id AND id <> :except_id AND revoked_at IS NULL
+-- name: tokens_live
+-- What is to end: not what ended by itself long ago.
+SELECT id, subject_id, kind, created_at, expires_at, revoked_at FROM byokeep.api_token
+ WHERE subject_id = :subject_id AND id <> :except_id AND revoked_at IS NULL AND expires_at > now()
    AND (CAST(:kind AS text) IS NULL OR kind = :kind)
-RETURNING id, subject_id, kind, created_at, expires_at, revoked_at;
+ ORDER BY created_at, id;
 
--- name: tokens_end_soon
--- Rotation with overlap: what is in use dies by itself.
-UPDATE byokeep.api_token SET expires_at = least(expires_at, now() + make_interval(secs => :overlap_s))
- WHERE subject_id = :subject_id AND id <> :except_id AND kind = 'api' AND revoked_at IS NULL AND expires_at > now()
-RETURNING id, subject_id, kind, created_at, expires_at, revoked_at;
+-- name: tokens_given
+-- Credentials of a person that somebody else issued, lately.
+SELECT t.kind, s.name, t.created_at
+  FROM byokeep.api_token t
+  LEFT JOIN byokeep.subject s ON s.id = t.issued_by
+ WHERE t.subject_id = :subject_id AND t.issued_by <> t.subject_id AND t.created_at > now() - interval '30 days'
+ ORDER BY t.created_at DESC LIMIT 5;
+
+-- name: machines_ending
+-- Machines in use whose last token ends soon, or ended not long ago: nobody gave them another.
+SELECT s.id, s.name
+  FROM byokeep.subject s
+ WHERE s.kind = 'machine' AND s.state = 'active'
+   AND (SELECT max(t.expires_at) FROM byokeep.api_token t WHERE t.subject_id = s.id AND t.revoked_at IS NULL)
+       BETWEEN now() - interval '14 days' AND now() + interval '14 days'
+ ORDER BY s.id LIMIT 200;

@@ -1,0 +1,258 @@
+-- People, machines and tokens: each row exists with the record that says what it says, and in no other way.
+-- A function here writes a row and appends its record in one transaction; web and broker have no other right to write.
+
+-- What a row gives its holder, as one digest: flows/subjects.py, `rights`, makes the same.
+CREATE OR REPLACE FUNCTION byokeep.subject_rights(p_id uuid) RETURNS text
+LANGUAGE sql STABLE STRICT
+SET search_path = pg_catalog
+AS $$
+    SELECT encode(sha256(convert_to(concat_ws('|', s.id, s.kind, s.name,
+               array_to_string(ARRAY(SELECT unnest(s.roles) ORDER BY 1), ','), s.state,
+               CASE WHEN s.all_clients THEN 'all' ELSE 'some' END,
+               array_to_string(ARRAY(SELECT c.client_id FROM byokeep.subject_client c
+                                      WHERE c.subject_id = s.id ORDER BY 1), ','),
+               coalesce(encode(sha256(convert_to(s.password_phc, 'UTF8')), 'hex'), '')), 'UTF8')), 'hex')
+      FROM byokeep.subject s WHERE s.id = p_id
+$$;
+COMMENT ON FUNCTION byokeep.subject_rights(uuid) IS 'The digest of all that a person''s or machine''s row says.';
+
+CREATE OR REPLACE FUNCTION byokeep.subject_recorded(p_id uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM byokeep.subject s
+          JOIN byokeep.audit_record r
+            ON r.chain = (SELECT i.id FROM byokeep.installation i) AND r.seq = s.record_seq
+         WHERE s.id = p_id AND r.object_id = s.id AND r.outcome = 'ok'
+           AND r.event IN (s.kind || '.created', s.kind || '.changed')
+           AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,rights}' = byokeep.subject_rights(s.id));
+END
+$$;
+COMMENT ON FUNCTION byokeep.subject_recorded(uuid) IS 'Whether a person''s or machine''s row says what its record says.';
+
+CREATE OR REPLACE FUNCTION byokeep.token_recorded(p_id uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM byokeep.api_token t
+          JOIN byokeep.audit_record r
+            ON r.chain = (SELECT i.id FROM byokeep.installation i) AND r.seq = t.record_seq
+         CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+         WHERE t.id = p_id AND r.object_id = t.subject_id AND r.outcome = 'ok'
+           AND r.event IN ('token.issued', 'session.login')
+           AND said.f ->> 'token' = t.id::text AND said.f ->> 'kind' = t.kind
+           AND said.f ->> 'digest' = encode(sha256(t.keyed_hash), 'hex')
+           AND t.expires_at <= r.at + make_interval(secs => (said.f ->> 'life_s')::double precision));
+END
+$$;
+COMMENT ON FUNCTION byokeep.token_recorded(uuid) IS 'Whether a token is the one, for as long, that its record says.';
+
+CREATE OR REPLACE FUNCTION byokeep.subject_lock() RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog
+AS $$ SELECT pg_advisory_xact_lock(hashtextextended('byokeep:subjects', 0)) $$;
+COMMENT ON FUNCTION byokeep.subject_lock() IS 'Changes of who may do what stand in line.';
+
+-- Admins who could sign in now: active, with a password or a live token. Two of them can be two people.
+CREATE OR REPLACE FUNCTION byokeep.able_admins() RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT count(*) FROM byokeep.subject s
+     WHERE s.state = 'active' AND 'admin' = ANY (s.roles)
+       AND (s.password_phc IS NOT NULL
+            OR EXISTS (SELECT FROM byokeep.api_token t
+                        WHERE t.subject_id = s.id AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp()))
+$$;
+COMMENT ON FUNCTION byokeep.able_admins() IS 'How many admins could sign in now.';
+
+-- Before the first value there is nothing that a made-up approver could let go.
+CREATE OR REPLACE FUNCTION byokeep.subject_hold(p_hold_s bigint) RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog
+AS $$
+    SELECT clock_timestamp() + make_interval(secs => p_hold_s)
+     WHERE p_hold_s > 0 AND (EXISTS (SELECT FROM byokeep.credential_ref) OR EXISTS (SELECT FROM byokeep.profile))
+$$;
+COMMENT ON FUNCTION byokeep.subject_hold(bigint) IS 'Until when what an admin gave approves nothing; null: no hold.';
+
+CREATE OR REPLACE FUNCTION byokeep.subject_put(
+    p_id uuid, p_kind text, p_name text, p_roles text[], p_state text, p_all_clients boolean, p_clients uuid[],
+    p_approval uuid, p_hold_s bigint, p_event text, p_actor uuid, p_request uuid, p_payload bytea
+) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_old   byokeep.subject%ROWTYPE;
+    v_known boolean;
+    v_gains boolean;
+    v_said  jsonb := convert_from(p_payload, 'UTF8')::jsonb -> 'fields';
+    v_seq   bigint;
+BEGIN
+    PERFORM byokeep.subject_lock();
+    SELECT * INTO v_old FROM byokeep.subject WHERE id = p_id FOR UPDATE;
+    v_known := FOUND;
+    IF p_event IS DISTINCT FROM p_kind || (CASE WHEN v_known THEN '.changed' ELSE '.created' END)
+        OR v_known AND (v_old.kind, v_old.name) IS DISTINCT FROM (p_kind, p_name)
+    THEN
+        RAISE EXCEPTION 'the record speaks of another act' USING ERRCODE = 'BK004';
+    END IF;
+    IF p_actor = p_id THEN
+        RAISE EXCEPTION 'nobody changes their own rights' USING ERRCODE = 'BK007';
+    END IF;
+    -- What takes two people: machines, approvers and admins, new, back in use, or by a new role.
+    v_gains := p_state = 'active' AND EXISTS (
+        SELECT FROM unnest(p_roles) AS one WHERE one NOT IN ('operator', 'auditor')
+           AND NOT (v_known AND v_old.state = 'active' AND one = ANY (v_old.roles)));
+    IF v_gains AND p_approval IS NULL AND byokeep.able_admins() > 1 THEN
+        RAISE EXCEPTION 'this takes a second admin' USING ERRCODE = 'BK006';
+    END IF;
+
+    INSERT INTO byokeep.subject AS s (id, kind, name, roles, state, all_clients, created_by)
+    VALUES (p_id, p_kind, p_name, p_roles, p_state, p_all_clients,
+            coalesce((SELECT a.requested_by FROM byokeep.approval a WHERE a.id = p_approval), p_actor))
+    ON CONFLICT (id) DO UPDATE
+       SET roles = excluded.roles, state = excluded.state, all_clients = excluded.all_clients;
+    DELETE FROM byokeep.subject_client WHERE subject_id = p_id AND client_id <> ALL (p_clients);
+    INSERT INTO byokeep.subject_client (subject_id, client_id)
+    SELECT p_id, one FROM unnest(p_clients) AS one ON CONFLICT DO NOTHING;
+    IF v_said ->> 'subject' IS DISTINCT FROM p_id::text
+        OR v_said ->> 'roles' IS DISTINCT FROM array_to_string(ARRAY(SELECT unnest(p_roles) ORDER BY 1), ',')
+        OR v_said ->> 'rights' IS DISTINCT FROM byokeep.subject_rights(p_id)
+    THEN
+        RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
+    END IF;
+    IF p_approval IS NOT NULL THEN
+        -- Used by this actor in this transaction, for exactly this.
+        PERFORM FROM byokeep.approval
+         WHERE id = p_approval AND action = 'give_rights' AND approved_by = p_actor AND requested_by <> p_actor
+           AND used_at >= now() AND used_at < expires_at
+           AND scope = 'rights:' || p_id || ':' || (v_said ->> 'rights');
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'no such approval' USING ERRCODE = 'BK006';
+        END IF;
+        UPDATE byokeep.subject SET held_until = NULL WHERE id = p_id;
+    ELSIF v_gains OR NOT v_known THEN
+        UPDATE byokeep.subject SET held_until = greatest(held_until, byokeep.subject_hold(p_hold_s)) WHERE id = p_id;
+    END IF;
+    SELECT seq INTO v_seq FROM byokeep.audit_append(
+        (SELECT i.id FROM byokeep.installation i), p_event, p_actor, p_id, p_request, 'ok', p_payload);
+    UPDATE byokeep.subject SET record_seq = v_seq WHERE id = p_id;
+END
+$$;
+COMMENT ON FUNCTION byokeep.subject_put(
+    uuid, text, text, text[], text, boolean, uuid[], uuid, bigint, text, uuid, uuid, bytea) IS
+    'Makes or changes a person or machine, together with the record that says so.';
+
+CREATE OR REPLACE FUNCTION byokeep.password_put(p_id uuid, p_phc text, p_request uuid, p_payload bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_seq bigint;
+BEGIN
+    PERFORM byokeep.subject_lock();
+    UPDATE byokeep.subject
+       SET password_phc = p_phc, password_mark = encode(sha256(convert_to(p_phc, 'UTF8')), 'hex')
+     WHERE id = p_id AND kind = 'operator' AND state = 'active';
+    IF NOT FOUND
+        OR convert_from(p_payload, 'UTF8')::jsonb #>> '{fields,rights}' IS DISTINCT FROM byokeep.subject_rights(p_id)
+    THEN
+        RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
+    END IF;
+    -- The actor is the person: nobody sets another's.
+    SELECT seq INTO v_seq FROM byokeep.audit_append(
+        (SELECT i.id FROM byokeep.installation i), 'operator.changed', p_id, p_id, p_request, 'ok', p_payload);
+    UPDATE byokeep.subject SET record_seq = v_seq WHERE id = p_id;
+END
+$$;
+COMMENT ON FUNCTION byokeep.password_put(uuid, text, uuid, bytea) IS 'A person''s own password, with its record.';
+
+CREATE OR REPLACE FUNCTION byokeep.token_issue(
+    p_id uuid, p_subject uuid, p_keyed_hash bytea, p_kind text, p_life_s bigint, p_hold_s bigint, p_event text,
+    p_actor uuid, p_request uuid, p_payload bytea
+) RETURNS SETOF byokeep.api_token
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_whose byokeep.subject%ROWTYPE;
+    v_said  jsonb := convert_from(p_payload, 'UTF8')::jsonb -> 'fields';
+    v_made  byokeep.api_token%ROWTYPE;
+    v_self  boolean := p_actor = p_subject;
+    v_first boolean := p_actor = (SELECT i.id FROM byokeep.installation i);  -- the installation's own first identities
+BEGIN
+    SELECT * INTO v_whose FROM byokeep.subject WHERE id = p_subject AND state = 'active' FOR UPDATE;
+    IF NOT FOUND
+        OR (p_kind = 'session') <> (p_event = 'session.login') OR p_kind <> 'session' AND p_event <> 'token.issued'
+        OR v_said ->> 'subject' IS DISTINCT FROM p_subject::text OR v_said ->> 'token' IS DISTINCT FROM p_id::text
+        OR v_said ->> 'kind' IS DISTINCT FROM p_kind OR v_said ->> 'life_s' IS DISTINCT FROM p_life_s::text
+        OR v_said ->> 'digest' IS DISTINCT FROM encode(sha256(p_keyed_hash), 'hex')
+    THEN
+        RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
+    END IF;
+    -- web opens a person's session and issues nothing else. A person's credential comes from the person; what somebody
+    -- else issues is an invitation.
+    IF (session_user = 'byokeep_web') <> (p_kind = 'session')
+        OR v_whose.kind = 'machine' AND p_kind <> 'api'
+        OR v_whose.kind = 'operator' AND NOT v_first AND v_self = (p_kind = 'invitation')
+    THEN
+        RAISE EXCEPTION 'not a token that may be issued so' USING ERRCODE = 'BK007';
+    END IF;
+    INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at, issued_by)
+    VALUES (p_id, p_subject, p_keyed_hash, p_kind, now() + make_interval(secs => p_life_s), p_actor)
+    RETURNING * INTO v_made;
+    IF v_whose.kind = 'operator' AND NOT v_self THEN
+        UPDATE byokeep.subject SET held_until = greatest(held_until, byokeep.subject_hold(p_hold_s))
+         WHERE id = p_subject;
+    END IF;
+    SELECT seq INTO v_made.record_seq FROM byokeep.audit_append(
+        (SELECT i.id FROM byokeep.installation i), p_event, p_actor, p_subject, p_request, 'ok', p_payload);
+    UPDATE byokeep.api_token SET record_seq = v_made.record_seq WHERE id = p_id;
+    RETURN NEXT v_made;
+END
+$$;
+COMMENT ON FUNCTION byokeep.token_issue(uuid, uuid, bytea, text, bigint, bigint, text, uuid, uuid, bytea) IS
+    'Issues a token, together with the record that says so.';
+
+CREATE OR REPLACE FUNCTION byokeep.token_end(
+    p_id uuid, p_in_s bigint, p_event text, p_actor uuid, p_request uuid, p_payload bytea
+) RETURNS SETOF byokeep.api_token
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_ended byokeep.api_token%ROWTYPE;
+    v_seq   bigint;
+BEGIN
+    -- With an overlap what is in use dies by itself; else now.
+    UPDATE byokeep.api_token
+       SET expires_at = CASE WHEN p_in_s = 0 THEN expires_at
+                             ELSE least(expires_at, now() + make_interval(secs => p_in_s)) END,
+           revoked_at = CASE WHEN p_in_s = 0 THEN clock_timestamp() END
+     WHERE id = p_id AND revoked_at IS NULL AND (p_in_s = 0 OR p_in_s > 0 AND expires_at > now())
+    RETURNING * INTO v_ended;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF p_event NOT IN ('token.revoked', 'session.logout')
+        OR convert_from(p_payload, 'UTF8')::jsonb #>> '{fields,token}' IS DISTINCT FROM p_id::text
+        OR coalesce(convert_from(p_payload, 'UTF8')::jsonb #>> '{fields,life_s}', '0') <> p_in_s::text
+    THEN
+        RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
+    END IF;
+    SELECT seq INTO v_seq FROM byokeep.audit_append(
+        (SELECT i.id FROM byokeep.installation i), p_event, p_actor, v_ended.subject_id, p_request, 'ok', p_payload);
+    IF p_in_s = 0 THEN  -- brought back in the row, it still stands with the record of its end
+        UPDATE byokeep.api_token SET record_seq = v_seq WHERE id = p_id;
+    END IF;
+    RETURN NEXT v_ended;
+END
+$$;
+COMMENT ON FUNCTION byokeep.token_end(uuid, bigint, text, uuid, uuid, bytea) IS
+    'Ends a token, together with the record that says so. An ended one: no row.';

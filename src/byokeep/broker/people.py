@@ -1,0 +1,148 @@
+"""Routes of people, machines and their tokens, and of what takes a second admin."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from byokeep.core.model import Actor, Role
+from byokeep.flows import operators, tokens
+from byokeep.flows.app import BrokerApp
+from byokeep.flows.approvals import Approval
+from byokeep.flows.subjects import Subject
+from byokeep.http.body import Id, PathId, Strict, describe, json_body
+from byokeep.http.people import approval_out, issued_out, subject_out, token_out
+from byokeep.http.token import Authenticator, caller
+
+Name = Annotated[str, Field(max_length=200)]
+Ids = Annotated[list[Id], Field(max_length=1000)]
+Roles = Annotated[list[Literal["admin", "operator", "approver", "auditor"]], Field(max_length=4)]
+MachineRoles = Annotated[list[Literal["dispatcher", "runner", "custodian"]], Field(max_length=1)]
+
+
+class OperatorBody(Strict):
+    """Create a person."""
+
+    name: Name
+    roles: Roles
+    clients: Ids = Field(default_factory=list)
+    all_clients: bool = False
+
+
+class MachineBody(Strict):
+    """Create a machine."""
+
+    name: Name
+    role: Literal["dispatcher", "runner", "custodian"]
+    clients: Ids = Field(default_factory=list)
+    all_clients: bool = False
+
+
+class ChangeBody(Strict):
+    """Change a person or a machine; what is left out stays."""
+
+    roles: Roles | MachineRoles | None = None
+    state: Literal["active", "disabled"] | None = None
+    clients: Ids | None = None
+    all_clients: bool | None = None
+
+
+class TokenBody(Strict):
+    """Issue a token."""
+
+    days: int = 30
+    overlap_s: int = 0
+
+
+def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
+    """Return the routes of people and machines."""
+    routes = APIRouter(prefix="/v1", tags=["people"])
+    who = Depends(caller(auth))
+    operator_body = Depends(json_body(OperatorBody))
+    machine_body = Depends(json_body(MachineBody))
+    change_body = Depends(json_body(ChangeBody))
+
+    @routes.post("/operators", status_code=201, openapi_extra=describe(OperatorBody))
+    async def create_operator(actor: Actor = who, body: OperatorBody = operator_body) -> JSONResponse:
+        """Create a person, without any credential; 202 with the request where it takes a second admin."""
+        made = await operators.create_operator(
+            app, actor, name=body.name, roles=frozenset(Role(role) for role in body.roles),
+            clients=frozenset(body.clients), all_clients=body.all_clients,
+        )  # fmt: skip
+        return _made(made, 201)
+
+    @routes.post("/machines", status_code=201, openapi_extra=describe(MachineBody))
+    async def create_machine(actor: Actor = who, body: MachineBody = machine_body) -> JSONResponse:
+        """Create a dispatcher, runner or custodian, without any credential; 202 where it takes a second admin."""
+        made = await operators.create_machine(
+            app, actor, name=body.name, role=Role(body.role), clients=frozenset(body.clients),
+            all_clients=body.all_clients,
+        )  # fmt: skip
+        return _made(made, 201)
+
+    async def change(subject_id: PathId, actor: Actor = who, body: ChangeBody = change_body) -> JSONResponse:
+        """Change roles, state or clients; holds for the next call. 202 where it takes a second admin."""
+        changed = await operators.change_subject(
+            app, actor, subject_id,
+            roles=None if body.roles is None else frozenset(Role(role) for role in body.roles),
+            state=body.state, clients=None if body.clients is None else frozenset(body.clients),
+            all_clients=body.all_clients,
+        )  # fmt: skip
+        return _made(changed, 200)
+
+    for room in ("operators", "machines"):
+        routes.add_api_route(
+            f"/{room}/{{subject_id}}", change, methods=["PATCH"], name=f"change_{room}",
+            openapi_extra=describe(ChangeBody),
+        )  # fmt: skip
+
+    @routes.post("/operators/{subject_id}/vouch", status_code=202)
+    async def vouch(subject_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Ask a second admin to end the hold on a person's approvals."""
+        return {"waiting": approval_out(await operators.ask_to_end_hold(app, actor, subject_id))}
+
+    @routes.get("/approvals")
+    async def list_approvals(actor: Actor = who) -> dict[str, Any]:
+        """List what waits for a second admin."""
+        return {"approvals": [approval_out(one) for one in await operators.list_approvals(app, actor)]}
+
+    @routes.post("/approvals/{request_id}/approve")
+    async def approve(request_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """Do what another admin asked for, as the second person."""
+        return subject_out(await operators.approve(app, actor, request_id))
+
+    return routes
+
+
+def credentials(app: BrokerApp, auth: Authenticator) -> APIRouter:
+    """Return the routes of tokens."""
+    routes = APIRouter(prefix="/v1", tags=["credentials"])
+    who = Depends(caller(auth))
+    token_body = Depends(json_body(TokenBody))
+
+    async def issue(subject_id: PathId, actor: Actor = who, body: TokenBody = token_body) -> JSONResponse:
+        """Issue a token, shown this once; for another person, an invitation. Older ones end after `overlap_s`."""
+        issued = await tokens.issue_token(app, actor, subject_id, days=body.days, overlap_s=body.overlap_s)
+        return JSONResponse(issued_out(issued), 201)
+
+    for room in ("operators", "machines"):
+        routes.add_api_route(
+            f"/{room}/{{subject_id}}/tokens", issue, methods=["POST"], status_code=201, name=f"issue_{room}",
+            openapi_extra=describe(TokenBody),
+        )  # fmt: skip
+
+    @routes.delete("/tokens/{token_id}")
+    async def revoke(token_id: PathId, actor: Actor = who) -> dict[str, Any]:
+        """End a token now."""
+        return token_out(await tokens.revoke_token(app, actor, token_id))
+
+    return routes
+
+
+def _made(made: Subject | Approval, status: int) -> JSONResponse:
+    if isinstance(made, Approval):
+        return JSONResponse({"waiting": approval_out(made)}, 202)
+    return JSONResponse(subject_out(made), status)

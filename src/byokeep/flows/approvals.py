@@ -1,0 +1,105 @@
+"""What one person asks for and another approves.
+
+Rules
+- A request says in ``scope`` exactly what is asked for, and in ``epoch`` of which state of the thing; asking again for
+  the same returns the request that waits.
+- It is approved once, in time, by somebody else than who asked; the database refuses the same person itself.
+- Whoever uses an approval does the act in the same transaction: an act that fails leaves the approval unused.
+
+It may not know what is approved: the flow that asks does the act.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Denied
+from byokeep.core.model import Actor
+from byokeep.flows.app import App
+from byokeep.ports import Query, Row, Tx
+
+LIFE_S: Final = 86_400
+MAX_ROWS: Final = 200
+GIVE_RIGHTS: Final = "give_rights"
+ACTIONS: Final = (GIVE_RIGHTS,)  # those that are asked for here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A request. ``asked`` is what an approver is shown, as canonical JSON; ``repeated``: it was there already."""
+
+    id: UUID
+    action: str
+    scope: str
+    epoch: int
+    reason: str
+    requested_by: UUID
+    expires_at: datetime
+    asked: str
+    used: bool
+    in_time: bool
+    repeated: bool = False
+
+
+def _approval(row: Row) -> Approval:
+    return Approval(
+        id=row["id"], action=row["action"], scope=row["scope"], epoch=row["epoch"], reason=row["reason"],
+        requested_by=row["requested_by"], expires_at=row["expires_at"], asked=row["asked"] or "{}",
+        used=row["used_at"] is not None, in_time=row["unexpired"],
+    )  # fmt: skip
+
+
+_ASK: Final = Query("approval_ask", _approval)
+_GET: Final = Query("approval_get", _approval)
+_WAITING: Final = Query("approvals_waiting", _approval)
+_USE: Final = Query("approval_use", lambda row: UUID(str(row["id"])))
+
+
+async def request(
+    tx: Tx, app: App, actor: Actor, *, action: str, scope: str, epoch: int, asked: str, reason: str
+) -> Approval:
+    """Ask for something, or return the request for the same that waits already."""
+    for one in await tx.all(_WAITING, actions=[action], scope=scope, limit=MAX_ROWS):
+        if one.epoch == epoch:
+            return replace(one, repeated=True)
+    return await tx.one(
+        _ASK, id=app.ids.uuid(), action=action, scope=scope, epoch=epoch, reason=reason,
+        requested_by=actor.id, life_s=LIFE_S,
+        asked=asked,
+    )  # fmt: skip
+
+
+async def find(tx: Tx, approval_id: UUID) -> Approval | None:
+    """Return a request, whatever became of it."""
+    return await tx.maybe(_GET, id=approval_id, actions=list(ACTIONS))
+
+
+async def waiting(tx: Tx) -> list[Approval]:
+    """Return the requests that somebody could approve now, oldest first."""
+    return await tx.all(_WAITING, actions=list(ACTIONS), scope=None, limit=MAX_ROWS)
+
+
+async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
+    """Approve a request as the second person and use it up.
+
+    Args:
+        tx: The transaction that does the act.
+        scope: What the act would be now; it must be what was asked for.
+        epoch: The state of the thing now; it must be the one that it was asked of.
+
+    Raises:
+        Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``approval_changed``.
+    """
+    if approval.requested_by == actor.id:
+        raise Denied("same_person", next_step="Another person must approve.")
+    if approval.used:
+        raise Denied("approval_used", next_step="Ask again.")
+    if not approval.in_time:
+        raise Denied("approval_expired", next_step="Ask again.")
+    if (approval.scope, approval.epoch) != (scope, epoch):
+        raise Denied("approval_changed", next_step="It changed since it was asked for: look, and ask again.")
+    if await tx.maybe(_USE, id=approval.id, approved_by=actor.id) is None:  # another was faster, or the time just ended
+        raise Denied("approval_used", next_step="Ask again.")

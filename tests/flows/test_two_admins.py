@@ -1,0 +1,170 @@
+"""What one admin does not do alone: machines, approvers and admins take two, and what one gave approves nothing yet."""
+
+# ruff: noqa: S608 - statements are put together from made-up values
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from tests.support.broker import Person
+from tests.support.web import Desk
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+PASSWORD = b"a long enough pass phrase"
+BOT = {"name": "Bot", "role": "dispatcher", "all_clients": True}
+
+
+async def refused(desk: Desk, method: str, path: str, who: str | Person, body: Any = None) -> tuple[int, str]:
+    status, reply = await desk.call(method, path, who, body)
+    return status, str(reply.get("code"))
+
+
+async def waiting(desk: Desk, method: str, path: str, who: str | Person, body: Any) -> str:
+    """What a call that takes two people answers: the id of the request."""
+    status, reply = await desk.call(method, path, who, body)
+    assert status == 202, reply
+    return str(reply["waiting"]["id"])
+
+
+async def person(desk: Desk, name: str, role: str, who: str | Person = "admin") -> Person:
+    """A person as one admin makes one: invited, with a password of their own, logged in."""
+    status, made = await desk.call("POST", "/v1/operators", who, {"name": name, "roles": [role], "all_clients": True})
+    assert status == 201, made
+    return await invite(desk, made["id"], name, who)
+
+
+async def invite(desk: Desk, subject: str, name: str, who: str | Person = "admin") -> Person:
+    status, issued = await desk.call("POST", f"/v1/operators/{subject}/tokens", who, {"days": 1})
+    assert (status, issued["kind"]) == (201, "invitation")
+    guest = Person(UUID(subject), issued["token"])
+    assert (await desk.exchange("PUT", f"/v1/operators/{subject}/password", guest, raw=PASSWORD))[0] == 204
+    status, session = await desk.call("POST", "/v1/session", None, {"name": name, "password": PASSWORD.decode()})
+    assert status == 201, session
+    return Person(UUID(subject), session["token"])
+
+
+@pytest.mark.req("R4.1-12")
+async def test_what_opens_jobs_or_approves_takes_two_admins(desk: Desk) -> None:
+    """One admin alone makes no machine, approver or admin once two can sign in; another approves it once, in time."""
+    status, alone = await desk.call("POST", "/v1/machines", "admin", {**BOT, "name": "Alone"})
+    assert status == 201, alone
+    second, machines = desk.stand.subject("admin", "second"), "SELECT count(*) FROM byokeep.subject WHERE name = 'Bot'"
+    asked = await waiting(desk, "POST", "/v1/machines", "admin", BOT)
+    assert desk.sql(machines) == "0"
+    use = f"/v1/approvals/{asked}/approve"
+    assert await refused(desk, "POST", use, "admin") == (403, "same_person")
+    assert (await refused(desk, "POST", use, "operator"))[0] == 403
+    [shown] = (await desk.call("GET", "/v1/approvals", second))[1]["approvals"]
+    assert (shown["id"], shown["asked"]["name"], shown["asked"]["roles"]) == (asked, "Bot", ["dispatcher"])
+    assert (await desk.call("POST", use, second))[0] == 200
+    assert desk.sql(machines) == "1"
+    assert desk.sql("SELECT created_by FROM byokeep.subject WHERE name = 'Bot'") == str(desk.people["admin"].id)
+    assert await refused(desk, "POST", use, second) == (403, "approval_used")
+    for body in ({"name": "Eve", "roles": ["approver"]}, {"name": "Eve", "roles": ["admin"]}):
+        late = await waiting(desk, "POST", "/v1/operators", "admin", body)
+        desk.sql(f"UPDATE byokeep.approval SET expires_at = now() WHERE id = '{late}'")
+        assert await refused(desk, "POST", f"/v1/approvals/{late}/approve", second) == (403, "approval_expired")
+    ann = (await desk.call("POST", "/v1/operators", "admin", {"name": "Ann", "roles": ["auditor"]}))[1]["id"]
+    give = ("PATCH", f"/v1/operators/{ann}", "admin", {"roles": ["auditor", "approver"]})
+    assert (first := await waiting(desk, *give)) == await waiting(desk, *give)
+    assert (await desk.call("PATCH", f"/v1/operators/{ann}", "admin", {"all_clients": True}))[0] == 200
+    assert await refused(desk, "POST", f"/v1/approvals/{first}/approve", second) == (403, "approval_changed")
+    await desk.call("PATCH", f"/v1/machines/{alone['id']}", "admin", {"state": "disabled"})
+    again = await waiting(desk, "PATCH", f"/v1/machines/{alone['id']}", "admin", {"state": "active"})
+    assert (await desk.call("POST", f"/v1/approvals/{again}/approve", second))[1]["state"] == "active"
+    assert len(desk.stand.events("operator.changed", "denied")) == 5
+
+
+@pytest.mark.req("R4.1-12")
+async def test_the_database_takes_no_second_person_on_trust(desk: Desk) -> None:
+    """The broker's own role makes no machine without a used approval, and no approval by who asked for it."""
+    from byokeep.core.model import Role
+    from byokeep.flows.subjects import Subject
+    from tests.support.people import subject_sql
+
+    desk.stand.subject("admin", "second")
+    bot = Subject(id=uuid4(), kind="machine", name="Bot", roles=frozenset({Role.RUNNER}), state="active",
+                  all_clients=True, clients=frozenset())  # fmt: skip
+    given, *statements = subject_sql(bot, desk.stand.app.installation_id).split(";")
+    call, approval = next(one for one in statements if "subject_put" in one), given.split("'")[1]
+    with psycopg.connect(desk.stand.db.conninfo("byokeep_broker"), autocommit=True) as broker:
+        for changed in (call, call.replace(f"'{approval}'", "NULL")):
+            with pytest.raises(psycopg.Error) as no:
+                broker.execute(changed.encode())
+            assert no.value.sqlstate == "BK006", changed
+        ask = (
+            "INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by, approved_by, used_at,"
+            f" expires_at) VALUES ('{approval}', 'give_rights', 'rights:{bot.id}:{bot.rights}', 0, 'x', '{{}}',"
+            f" '{desk.stand.app.installation_id}', now() + interval '1 minute', now() + interval '1 hour')"
+        )
+        with pytest.raises(psycopg.errors.CheckViolation):
+            broker.execute(ask.format(desk.stand.app.installation_id).encode())
+        broker.execute(ask.format(uuid4()).encode())
+        broker.execute(call.encode())
+    assert desk.sql("SELECT count(*) FROM byokeep.subject WHERE name = 'Bot'") == "1"
+
+
+@pytest.mark.req("R4.1-12")
+async def test_what_one_admin_gave_approves_nothing_yet(desk: Desk) -> None:
+    """A made-up approver, and a real one who got a credential from an admin, wait; a second admin ends the wait."""
+    early = await person(desk, "Early", "approver")
+    client = await desk.stand.client("openai")
+    kill = {"client_id": str(client), "reason": "a_test"}
+
+    async def opens(who: Person) -> tuple[int, str]:
+        assert (await desk.call("POST", "/v1/switches/close", "operator", kill))[0] == 200
+        asked = (await desk.call("POST", "/v1/switches/open-requests", "operator", kill))[1]["id"]
+        return await refused(desk, "POST", f"/v1/switches/open-requests/{asked}/approve", who)
+
+    assert (await opens(early))[0] == 200, "before the first value nothing is held"
+    puppet = await person(desk, "Puppet", "approver")
+    assert await opens(puppet) == (403, "approval_held")
+    assert (await desk.call("GET", "/v1/self", puppet))[1]["approvals_held"] is True
+    assert "credentials_of_another_issued" not in desk.stand.alerts()
+    taken = await invite(desk, str(early.id), "Early")
+    assert await opens(taken) == (403, "approval_held")
+    assert "credentials_of_another_issued" in desk.stand.alerts()
+    seen = (await desk.call("GET", "/v1/self", taken))[1]["issued_by_others"][0]
+    admin = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{desk.people['admin'].id}'")
+    assert (seen["kind"], seen["by"]) == ("invitation", admin)
+    second = desk.stand.subject("admin", "second")
+    vouch = await waiting(desk, "POST", f"/v1/operators/{early.id}/vouch", "admin", None)
+    assert await refused(desk, "POST", f"/v1/approvals/{vouch}/approve", "admin") == (403, "same_person")
+    assert (await desk.call("POST", f"/v1/approvals/{vouch}/approve", second))[0] == 200
+    assert (await opens(taken))[0] == 200
+    assert await opens(puppet) == (403, "approval_held")
+    assert desk.sql(
+        f"SELECT extract(epoch FROM held_until - created_at)::int / 3600 FROM byokeep.subject WHERE id = '{puppet.id}'"
+    ) in ("23", "24")  # fmt: skip
+    desk.sql(f"UPDATE byokeep.subject SET held_until = now() WHERE id = '{puppet.id}'")
+    assert (await opens(puppet))[0] == 200
+
+
+@pytest.mark.req("R4.1-12")
+async def test_an_invitation_sets_a_password_once_and_does_nothing_else(desk: Desk) -> None:
+    """Whoever holds an admin's invitation reads nothing and acts on nothing; used once, it is over."""
+    body = {"name": "Ann", "roles": ["auditor"], "all_clients": True}
+    ann = (await desk.call("POST", "/v1/operators", "admin", body))[1]["id"]
+    issued = (await desk.call("POST", f"/v1/operators/{ann}/tokens", "admin", {}))[1]
+    guest = Person(UUID(ann), issued["token"])
+    path = f"/v1/operators/{ann}/password"
+    for method, other in (("GET", "/v1/operators"), ("GET", "/v1/audit"), ("GET", "/v1/clients"),
+                          ("GET", "/v1/switches"), ("GET", "/v1/inventory"), ("GET", "/v1/alerts"),
+                          ("POST", f"/v1/operators/{ann}/tokens")):  # fmt: skip
+        status, reply = await desk.call(method, other, guest, {} if method == "POST" else None)
+        assert (status, reply["code"]) == (403, "not_permitted"), other
+    assert (await desk.call("GET", "/v1/self", guest))[1]["roles"] == ["invited"]
+    other = desk.people["auditor"]
+    assert (await desk.call("PUT", f"/v1/operators/{other.id}/password", guest, raw=PASSWORD))[0] == 403
+    assert (await desk.exchange("PUT", path, guest, raw=PASSWORD))[0] == 204
+    assert (await desk.call("PUT", path, guest, raw=PASSWORD))[0] == 401
+    status, session = await desk.call("POST", "/v1/session", None, {"name": "Ann", "password": PASSWORD.decode()})
+    who = Person(UUID(ann), session["token"])
+    assert (await desk.call("GET", "/v1/audit", who))[0] == 200
+    status, own = await desk.call("POST", f"/v1/operators/{ann}/tokens", who, {"days": 2})
+    assert (status, own["kind"]) == (201, "api")
+    assert (await desk.call("GET", "/v1/audit", Person(UUID(ann), own["token"])))[0] == 200
+    assert desk.sql("SELECT count(*) FROM byokeep.subject WHERE held_until IS NOT NULL") == "0"
