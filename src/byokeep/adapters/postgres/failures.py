@@ -40,6 +40,11 @@ def busy() -> Unavailable:
 
 def translate(error: BaseException) -> ByokeepError:
     """Return our error for a driver's."""
+    if isinstance(error, psycopg.OperationalError) and "unsupported startup parameter" in str(error):
+        return Unavailable(
+            "database_behind_pooler",
+            next_step="This is PgBouncer or its like; name PostgreSQL itself, byokeep keeps its own pool.",
+        )
     if not isinstance(error, psycopg.Error) or not error.sqlstate:
         return unavailable()
     state, constraint = error.sqlstate, error.diag.constraint_name or ""
