@@ -17,7 +17,6 @@ from byokeep.core.errors import Unavailable
 POOLER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
-@pytest.mark.skipif(POOLER is None, reason="pgbouncer is not installed")
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 async def test_a_real_pgbouncer_is_refused_with_the_reason(mode: str) -> None:
     """It takes no `options`, which carry our schemas and time limits: the error names the pooler, not a dead server."""
