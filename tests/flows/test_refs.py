@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -142,8 +143,10 @@ async def test_one_live_reference_for_each_place(desk: Desk) -> None:
         async with desk.web.db.begin(client_id=client) as tx:
             assert await tx.maybe(_RENEW, **renewal, id=UUID(first["ref"])) is None
             assert (await tx.maybe(_LIVE, client_id=client, provider="openai")).id == UUID(second["ref"])
-    async with desk.web.db.begin(client_id=client) as tx:
-        assert (await tx.maybe(_RENEW, **renewal, id=UUID(second["ref"]))).version == 9
+    with suppress(LookupError):  # taken back: a change without its record would not be committed
+        async with desk.web.db.begin(client_id=client) as tx:
+            assert (await tx.maybe(_RENEW, **renewal, id=UUID(second["ref"]))).version == 9
+            raise LookupError
 
 
 @pytest.mark.req("R2.3-8")
