@@ -145,8 +145,8 @@ async def test_a_job_compares_with_what_the_consent_said(stand: Stand) -> None:
         ({}, "match", ""),
         ({"username": "acme_new"}, "drift", "identity_unproven"),
         ({"id": None}, "unknown", "identity_unproven"),
-        ({"username": "a\u0441me"}, "mismatch", "identity_mismatch"),
-        ({"id": "other"}, "mismatch", "identity_mismatch"),
+        ({"username": "a\u0441me"}, "mismatch", "lane_not_enabled"),
+        ({"id": "other"}, "mismatch", "lane_not_enabled"),
     ):
         assert await seen(**changed) == verdict, changed
         status, reply = await stand.permit(lease)

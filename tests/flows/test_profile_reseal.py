@@ -33,6 +33,7 @@ from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import Stored, lease_login, read_secret, write_secret
 from tests.flows.test_profile_use import Run, running, second
 from tests.support.broker import Stand
+from tests.support.postgres_rows import state_rows
 from tests.support.profiles import put_profile
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
@@ -253,6 +254,7 @@ async def test_blob_then_record_then_row(stand: Stand) -> None:
         assert await reply.read() == NEW
     assert (await other.at(f"{path.removesuffix('/blob')}/end", {"cause": "closed"}))[0] == 200
     await asyncio.sleep(SETTLE.total_seconds() + 0.5)
+    state_rows(stand.db)
     stated = await reconcile(stand.app, stand.app.system(), since=since)
     assert (stated.state, stated.findings) == ("clean", ()), stated
     stand.db.sql(  # rows that were put back: what the chain says was sealed is newer
@@ -379,6 +381,7 @@ async def test_a_broker_that_dies_before_its_commit_left_a_seal_that_was_cut_off
 
     async def found() -> list[tuple[str, str, UUID | None]]:
         await asyncio.sleep(SETTLE.total_seconds() + 0.5)
+        state_rows(stand.db)
         stated = await reconcile(stand.app, stand.app.system(), since=since)
         return [(one.reason, one.severity, one.client_id) for one in stated.findings]
 
@@ -397,6 +400,7 @@ async def test_a_record_that_nobody_announced_is_found(stand: Stand) -> None:
     run, since = await running(stand), stand.app.clock.now()
     await stand.app.records.write(ProfileRef(ClientId(run.profile.client), run.profile.id), b"planted", cas=0)
     await asyncio.sleep(SETTLE.total_seconds() + 0.5)
+    state_rows(stand.db)
     stated = await reconcile(stand.app, stand.app.system(), since=since)
     found = [(one.reason, one.client_id) for one in stated.findings]
     assert found == [("write_unexplained", run.profile.client)]
