@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +68,15 @@ async def test_two_hundred_at_once() -> None:
     assert (await ask(door, "POST", "/v1/jobs"))[0] == 201
 
 
+ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+
+
 @pytest.mark.parametrize(
     ("asked", "counts"),
     [
-        ("POST /v1/jobs", True), (f"POST /v1/jobs/{uuid.uuid4()}/leases", True), ("POST /v1/switches/close", False),
-        ("GET /v1/jobs", False), (f"GET /v1/leases/{uuid.uuid4()}", False), ("POST /v1/incident/platforms", False),
-        (f"POST /v1/leases/{uuid.uuid4()}/permits", False), (f"POST /v1/jobs/{uuid.uuid4()}/close", False),
+        ("POST /v1/jobs", True), (f"POST /v1/jobs/{ID}/leases", True), ("POST /v1/switches/close", False),
+        ("GET /v1/jobs", False), (f"GET /v1/leases/{ID}", False), ("POST /v1/incident/platforms", False),
+        (f"POST /v1/leases/{ID}/permits", False), (f"POST /v1/jobs/{ID}/close", False),
         ("GET /readyz", False),
     ],
 )  # fmt: skip
