@@ -250,9 +250,24 @@ def test_the_largest_is_taken_and_no_larger_one() -> None:
     with pytest.raises(Rejected, match=r"^bad_manifest field=size$") as caught:
         manifest(platforms=(Provider.X,), accounts=wide)
     assert_advice(caught.value, "docs/spec/manifest.md")
-    fits = wide[:18]
-    one = manifest(platforms=(Provider.X,), accounts=fits)
-    assert parse_manifest(one.canonical) == one
+    names = [["x", "x"] for _ in range(MAX_ACCOUNTS)]
+
+    def named() -> Manifest:
+        return manifest(
+            platforms=(Provider.X,),
+            accounts=tuple(account(account=f"a{n:02}", username=u, display_name=d) for n, (u, d) in enumerate(names)),
+        )
+
+    room = MAX_SIZE - len(named().canonical)
+    for pair in names:
+        for at in (0, 1):
+            many_bytes = min(390, room // 4)
+            pair[at] += "\U0001f600" * many_bytes
+            room -= 4 * many_bytes
+    names[-1][0] += "x" * room
+    exact = named()
+    assert len(exact.canonical) == MAX_SIZE
+    assert parse_manifest(exact.canonical) == exact
 
 
 @pytest.mark.parametrize("field", sorted(json.loads(manifest().canonical)))
