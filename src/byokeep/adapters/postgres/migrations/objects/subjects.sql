@@ -3,16 +3,18 @@
 
 -- What a row gives its holder, as one digest: flows/subjects.py, `rights`, makes the same.
 CREATE OR REPLACE FUNCTION byokeep.subject_rights(p_id uuid) RETURNS text
-LANGUAGE sql STABLE STRICT
+LANGUAGE plpgsql STABLE STRICT  -- its plan is kept: every authentication asks
 SET search_path = pg_catalog
 AS $$
-    SELECT encode(sha256(convert_to(concat_ws('|', s.id, s.kind, s.name,
+BEGIN
+    RETURN (SELECT encode(sha256(convert_to(concat_ws('|', s.id, s.kind, s.name,
                array_to_string(ARRAY(SELECT unnest(s.roles) ORDER BY 1), ','), s.state,
                CASE WHEN s.all_clients THEN 'all' ELSE 'some' END,
                array_to_string(ARRAY(SELECT c.client_id FROM byokeep.subject_client c
                                       WHERE c.subject_id = s.id ORDER BY 1), ','),
                coalesce(encode(sha256(convert_to(s.password_phc, 'UTF8')), 'hex'), '')), 'UTF8')), 'hex')
-      FROM byokeep.subject s WHERE s.id = p_id
+      FROM byokeep.subject s WHERE s.id = p_id);
+END
 $$;
 COMMENT ON FUNCTION byokeep.subject_rights(uuid) IS 'The digest of all that a person''s or machine''s row says.';
 
