@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import subprocess
 import tomllib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from byokeep.core.fault import Cause, Fault
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.wire.outbound import Got, new_outbound_client
+from tests.support import npm
 
 HERE = Path(__file__).parents[1] / "support" / "oidc"
 DESCRIPTOR = load("standard", tomllib.loads((HERE / "data" / "standard.toml").read_text()))
@@ -36,18 +35,7 @@ SECRET = "made-up-client-secret-0123456789"
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the server and its pinned packages."""
-    missing = [name for name in ("node", "npm") if shutil.which(name) is None]
-    if missing:
-        pytest.fail(f"this runs a real OpenID provider and needs {' and '.join(missing)}: install Node.js 20", False)
-    folder = tmp_path_factory.mktemp("oidc")
-    for name in ("package.json", "package-lock.json", "server.mjs"):
-        shutil.copy(HERE / name, folder)
-    done = subprocess.run(
-        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder, check=False,
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder
+    return npm.installed(HERE, tmp_path_factory.mktemp("oidc"), "runs a real OpenID provider")
 
 
 @dataclass

@@ -1,0 +1,161 @@
+"""The page on which a person logs in by hand, in each of its states: axe-core finds nothing, its HTML is valid."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from byokeep.adapters.browser.handoff import Handoff, handed_over
+from byokeep.adapters.browser.launch import Running
+from byokeep.core.errors import Conflict
+from tests.support import npm
+from tests.support.website import Site, fresh, site_of, site_with_acme
+
+JUDGES = Path(__file__).parents[1] / "support" / "pages"
+STATES = ("live", "done", "second_viewer", "cancelled", "ended")
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+TOLD: dict[str, Any] = {
+    "facts": {"client": "Müller & <b>Sons</b>", "profile": "018f", "account": "x/acme"},
+    "then": "byokeep profile confirm 018f x/ACCOUNT",
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A page in one state: its HTML, what axe-core has against it, and how many rules of axe-core held."""
+
+    text: str
+    violations: list[str]
+    held: int
+
+
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return npm.installed(JUDGES, tmp_path_factory.mktemp("pages"), "judges a page with axe-core and html-validate")
+
+
+async def judged(page: Page, judges: Path) -> Judged:
+    """The page as it is now. The protocol runs axe-core where the page's own policy allows no script."""
+    session = await page.context.new_cdp_session(page)
+    await session.send("Runtime.evaluate", {"expression": (judges / "node_modules/axe-core/axe.min.js").read_text()})
+    ran = {"expression": f"axe.run({json.dumps(RULES)})", "awaitPromise": True, "returnByValue": True}
+    found = (await session.send("Runtime.evaluate", ran))["result"]["value"]
+    await session.detach()
+    violations = [f"{one['id']}: {node['html'][:90]}" for one in found["violations"] for node in one["nodes"]]
+    return Judged(await page.content(), violations, len(found["passes"]))
+
+
+def faults_of(judges: Path, **texts: str) -> dict[str, list[str]]:
+    """Where each text is not the HTML of the standard, by html-validate."""
+    for name, text in texts.items():
+        (judges / f"{name}.html").write_text(text)
+    asked = [
+        "node_modules/.bin/html-validate",
+        "--preset=standard",
+        "--formatter=json",
+        *(f"{name}.html" for name in texts),
+    ]
+    said = subprocess.run(asked, cwd=judges, check=False, capture_output=True, text=True, timeout=120)
+    faults: dict[str, list[str]] = {name: [] for name in texts}
+    for file in json.loads(said.stdout):
+        faults[Path(file["filePath"]).stem] += [f"{one['ruleId']}: {one['message']}" for one in file["messages"]]
+    return faults
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A login on a server's browser, and the browser of the people who come to it."""
+
+    site: Site
+    server: Running
+    viewers: Running
+
+    def open(self) -> AbstractAsyncContextManager[Handoff]:
+        return handed_over(self.server, site_of(), self.site.place(), **TOLD)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def desk() -> AsyncIterator[Desk]:
+    async with site_with_acme() as site, fresh() as server, fresh() as viewers:
+        yield Desk(site, server, viewers)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def states(desk: Desk, judges: Path) -> dict[str, Judged]:
+    """The page, taken through its states in a real Chromium."""
+    seen = {}
+    first, second = await desk.viewers.context.new_page(), await desk.viewers.context.new_page()
+
+    async def is_now(state: str, page: Page, words: str) -> None:
+        await expect(page.locator("#state")).to_contain_text(words)
+        seen[state] = await judged(page, judges)
+
+    async def stopped() -> None:
+        async with desk.open() as handoff:
+            await first.goto(handoff.address)
+            await first.locator("#screen[src]").wait_for()
+            await is_now("live", first, "press Done")
+            await second.goto(handoff.address)
+            await is_now("second_viewer", second, "Somebody else")
+            raise Conflict("work_ended")
+
+    with pytest.raises(Conflict):
+        await stopped()
+    await is_now("cancelled", first, "was cancelled")
+    async with desk.open() as handoff:
+        await first.goto(handoff.address)
+        await first.locator("#screen[src]").wait_for()
+        await first.locator("#done").click()
+        await expect(first.locator("#then")).to_be_visible()
+        await is_now("done", first, "you are done")
+    await is_now("ended", first, "has ended")
+    return seen
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_axe_finds_nothing(states: dict[str, Judged], state: str) -> None:
+    """WCAG 2.1 at levels A and AA, and axe-core's own good practice."""
+    assert states[state].violations == []
+    assert states[state].held > 20
+
+
+async def test_the_page_is_valid_html(states: dict[str, Judged], desk: Desk, judges: Path) -> None:
+    """In each state, and as it is sent, before a browser mends what it reads."""
+    async with desk.open() as handoff, desk.site.http.get(handoff.address) as reply:
+        sent = await reply.text()
+    bad = "<!DOCTYPE html><html><body><p><div></div></p><img></body></html>"
+    faults = faults_of(judges, sent=sent, bad=bad, **{state: seen.text for state, seen in states.items()})
+    assert "element-required-attributes" in str(faults.pop("bad"))
+    assert faults == {name: [] for name in ("sent", *states)}
+
+
+async def test_the_keyboard_gets_to_the_server_and_back(desk: Desk) -> None:
+    """Tab is the server's; the one key that is not leads to Done, which a key presses. What is over takes no focus."""
+    page = await desk.viewers.context.new_page()
+    async with desk.open() as handoff:
+        await page.goto(handoff.address)
+        await expect(page.locator("#desk")).to_be_focused()
+        await expect(page.locator("#state")).to_contain_text("Ctrl+M")
+        await desk.server.page.locator("#username").focus()
+        await page.keyboard.type("acme")
+        await expect(desk.server.page.locator("#username")).to_have_value("acme")
+        await page.keyboard.press("Tab")
+        await expect(desk.server.page.locator("#password")).to_be_focused()
+        await expect(page.locator("#desk")).to_be_focused()
+        await page.keyboard.press("Control+m")
+        await expect(page.locator("#done")).to_be_focused()
+        await page.keyboard.press("Enter")
+        assert await handoff.finished(within_s=5)
+    await expect(page.locator("#done")).to_be_disabled()
+    for _ in range(4):
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.id") == ""
