@@ -81,6 +81,7 @@ class App:
 
     Attributes:
         recorded: Bounds how many refusals of one actor are recorded (S-OWASP-16).
+        marks: Of tokens whose rows were seen to say what their records say; see :mod:`byokeep.flows.authenticate`.
     """
 
     db: Database
@@ -92,6 +93,7 @@ class App:
     recorded: Buckets = field(
         default_factory=lambda: Buckets(per_minute=RECORDED_PER_MINUTE, size=RECORDED_AT_ONCE), repr=False
     )
+    marks: dict[UUID, tuple[str, frozenset[UUID]]] = field(default_factory=dict, repr=False)
 
     def system(self, request_id: UUID | None = None) -> Actor:
         """Return the actor of the process's own tasks."""

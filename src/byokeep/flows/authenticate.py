@@ -5,7 +5,8 @@ Rules
   up by it, so no comparison of ours takes time that depends on the token. An unknown, malformed, expired or revoked
   token costs the same and answers the same.
 - A token that was one once and has ended raises an alert: somebody kept it (S-OWASP-1).
-- A subject or token whose row its record does not carry is nobody's, and an alert (``objects/subjects.sql``).
+- A subject or token whose row its record does not carry is nobody's, and an alert (``objects/subjects.sql``). Rows are
+  held against their records when a process sees them first, and again whenever one of them has changed.
 - An invitation authenticates a person with no role that may do anything: it sets its holder's password.
 - Roles, state and assignments are read at every call: a change holds for the next request (R4.1-12).
 - What a request says about itself (headers, body) never adds to the actor (S-ASVS-12).
@@ -37,6 +38,8 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 _TOKEN: Final = Query("auth_token", _row)
+_RECORDED: Final = Query("auth_recorded", _row)
+MAX_MARKS: Final = 10_000  # tokens whose rows are remembered as recorded
 
 
 async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) -> Actor:
@@ -62,12 +65,7 @@ async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) ->
             await raise_alert(app, reason="token_reuse", key=f"token/{found['token_id']}", severity="warning",
                               object_id=found["subject_id"])  # fmt: skip
         found = None
-    if found is not None and not (found["subject_recorded"] is True and found["token_recorded"] is True):
-        what = "token" if found["subject_recorded"] is True else "subject"
-        about = found[f"{what}_id"]
-        with suppress(ByokeepError):
-            await raise_alert(app, reason=f"{what}_unrecorded", key=f"reconcile/{what}_unrecorded/{about}",
-                              severity="critical", object_id=about)  # fmt: skip
+    if found is not None and not await _recorded(app, found):
         found = None
     if found is None or not _SHAPE.match(token):
         raise Unauthenticated("bad_token", next_step="Show a valid token; an admin can issue one.")
@@ -81,3 +79,23 @@ async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) ->
     clients = None if found["all_clients"] else frozenset(found["clients"])
     held = found["held"] is True
     return Actor(id=found["subject_id"], roles=roles, clients=clients, request_id=request_id, held=held)
+
+
+async def _recorded(app: WebApp | BrokerApp, found: Row) -> bool:
+    """Whether the rows of a token and its subject say what their records say; raises an alert where they do not."""
+    token_id, mark = found["token_id"], (found["mark"], frozenset(found["clients"]))
+    if app.marks.get(token_id) == mark:
+        return True
+    ids = {"subject_id": found["subject_id"], "token_id": token_id}
+    (said,) = await app.db.read(_RECORDED, ids, every_client=True)
+    if said["subject_recorded"] is True and said["token_recorded"] is True:
+        if len(app.marks) >= MAX_MARKS:
+            app.marks.clear()
+        app.marks[token_id] = mark
+        return True
+    what = "token" if said["subject_recorded"] is True else "subject"
+    about = found[f"{what}_id"]
+    with suppress(ByokeepError):
+        await raise_alert(app, reason=f"{what}_unrecorded", key=f"reconcile/{what}_unrecorded/{about}",
+                          severity="critical", object_id=about)  # fmt: skip
+    return False

@@ -1,15 +1,19 @@
 -- Whose token is it. Known and unknown, live and ended tokens are one look-up: one cost.
 
 -- name: auth_token
--- A row that its record does not carry is nobody's: it was not made by us (objects/subjects.sql).
+-- `mark` and `clients` are all that the records are asked about: who has seen them agree need not ask again.
 SELECT t.id AS token_id, t.kind, s.id AS subject_id, s.roles, s.all_clients,
        s.held_until > clock_timestamp() AS held,
        t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND s.state = 'active' AS live,
-       byokeep.subject_recorded(s.id) AS subject_recorded, byokeep.token_recorded(t.id) AS token_recorded,
-       ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients
+       ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
+       concat_ws('|', t.xmin, s.record_seq, s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.password_mark) AS mark
   FROM byokeep.api_token t
   JOIN byokeep.subject s ON s.id = t.subject_id
  WHERE t.keyed_hash = ANY (CAST(:hashes AS bytea[]));
+
+-- name: auth_recorded
+-- A row that its record does not carry is nobody's: it was not made by us (objects/subjects.sql).
+SELECT byokeep.subject_recorded(:subject_id) AS subject_recorded, byokeep.token_recorded(:token_id) AS token_recorded;
 
 -- name: auth_client_of_job
 SELECT client_id FROM byokeep.job WHERE id = :id;
