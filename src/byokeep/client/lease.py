@@ -5,7 +5,8 @@ Rules
   is cut off from the broker stops within ``life_s`` of the broker's last yes.
 - A denial ends the lease for good. A silence ends it when life runs out; going on then takes a new lease.
 - A node of the store that is behind may still refuse what was released a moment ago: the broker is asked again, and the
-  lease that it gives is tried, ``len(BEHIND_S)`` times at most. Its no ends that at once.
+  lease that it gives is tried, ``len(BEHIND_S)`` times at most. The broker's no ends that at once; so does the no of a
+  store that is one node, or of a cluster's active node.
 - A login token is used within ``LOGIN_WITHIN_S`` of its issue or not at all.
 - Every attempt at the store is counted before it is made, and told to the broker when the lease can be used no more:
   more in the store's own log is somebody else.
@@ -232,12 +233,12 @@ class HeldLease:
             return await self._broker.persist(lambda: self._patiently(lambda: self._log_in(provider)))
 
     async def _patiently(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Act, and again under a new lease while the store refuses what the broker grants."""
+        """Act, and again under a new lease while a node that may be behind refuses what the broker grants."""
         for pause_s in BEHIND_S:
             try:
                 return await act()
             except (Denied, NotFound) as error:
-                if error.code not in _OF_A_NODE_BEHIND:
+                if error.code not in _OF_A_NODE_BEHIND or self._store is None or not self._store.may_be_behind:
                     raise
             await asyncio.sleep(pause_s)
             await self._take()

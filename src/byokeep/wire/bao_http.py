@@ -98,6 +98,7 @@ class BaoHttp:
         self._session: aiohttp.ClientSession | None = None
         self._one_node = this_node or self._socket is not None
         self._active, self._looked_at = self._base, -LOOK_EVERY_S
+        self._sure = False  # the node asked last said itself that it is the active one, or that there is no other
         self._written: tuple[str, float] = "", 0.0  # the store's name of the last write, and when
 
     async def __aenter__(self) -> Self:
@@ -107,6 +108,11 @@ class BaoHttp:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def may_be_behind(self) -> bool:
+        """Whether what answered last may be a node that decides by an older state than the active one's."""
+        return self._socket is None and not self._sure
 
     async def close(self) -> None:
         """Close all connections. The object may be used again afterwards."""
@@ -174,23 +180,30 @@ class BaoHttp:
         """Return the base URL of the active node, or of the address itself where the node cannot be reached."""
         if not self._one_node and time.monotonic() - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = time.monotonic()
-            self._active = await self._leader()
+            self._active, self._sure = await self._leader()
         return self._active
 
-    async def _leader(self) -> str:
-        """Ask the node at the address, and then the one that it calls the active one, which must say so itself."""
+    async def _leader(self) -> tuple[str, bool]:
+        """Ask the node at the address, and then the one that it calls the active one, which must say so itself.
+
+        Returns the URL, and whether it surely is the active node's: a balancer's address is not, whoever answers there.
+        """
         try:
             said = await self._of_leader(self._base)
-            address = str(said.get("leader_address", ""))
-            if said.get("is_self") is not True and address:
+            if said.get("ha_enabled") is False:
+                return self._base, True
+            address, is_self = str(said.get("leader_address", "")), said.get("is_self") is True
+            if address:
                 _, base = parse_address(
                     address, base="", bad="bad_store_address", insecure="store_address_insecure"
                 )  # fmt: skip
-                if base and (await self._of_leader(base)).get("is_self") is True:
-                    return base
+                if base and base != self._base and not is_self:
+                    is_self = (await self._of_leader(base)).get("is_self") is True
+                    return (base, True) if is_self else (self._base, False)
+                return self._base, is_self and base == self._base
         except ByokeepError:
             pass
-        return self._base
+        return self._base, False
 
     async def _of_leader(self, base: str) -> dict[str, Any]:
         url = self._url(base, "sys/leader", None)
