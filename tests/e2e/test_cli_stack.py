@@ -340,9 +340,10 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     assert (stopped.code, "switch_closed" in stopped.err) == (3, True)
     new = await desk.world.new_key("openai")
     late = await desk.shell.run("key", "add", client, "openai", token=desk.world.token_file("operator"), stdin=new)
-    assert (late.code, "verify it once the kill switch is open" in late.err) == (4, True), late.said
+    assert (late.code, "Verify it once the kill switch is released" in late.err) == (4, True), late.said
     held = await desk.json("key", "list", client)
-    assert [(one["version"], one["verification"]) for one in held] == [(2, "pending")]  # type: ignore[attr-defined,index]
+    serves = [(one["version"], one["candidate"], one["verification"]) for one in held]  # type: ignore[attr-defined,index]
+    assert serves == [(1, 2, "verified")]
     asked = await desk.ok("kill", "off", "--client", client, "--reason", "key_replaced")
     request = UUID.findall(asked.err)[0]
     assert f"byokeep kill approve {request} --home {desk.world.home}" in asked.err
@@ -356,8 +357,10 @@ async def test_accounts_and_kill_switch(desk: Desk) -> None:
     await desk.no(3, "not_permitted", "kill", "approve", request)
     await desk.ok("kill", "approve", request, who="approver")
     await desk.no(6, "switch_not_closed", "kill", "off", "--client", client, "--reason", "x")
-    assert (await desk.shell.run(*job)).code == 3
+    done(await desk.shell.run(*job))
     await desk.ok("key", "verify", held[0]["id"])  # type: ignore[index]
+    held = await desk.json("key", "list", client)
+    assert [(one["version"], one["candidate"]) for one in held] == [(2, None)]  # type: ignore[attr-defined,index]
     done(await desk.shell.run(*job))
 
 
