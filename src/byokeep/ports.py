@@ -228,6 +228,8 @@ class Cutoff(Protocol):
 class DeviceHealth:
     """State of one audit device. ``reason`` is a code, empty when healthy; its file holds entries since then.
 
+    ``name``: the device's; of one node in a cluster ``node/device``, see :func:`node_of`.
+
     ``records``: a probe's mark stands in its file and on disk; true also of a device that is unhealthy otherwise.
     """
 
@@ -239,6 +241,11 @@ class DeviceHealth:
     disk_free_bytes: int
     records: bool = False
     recording_since: datetime | None = None
+
+
+def node_of(device: str) -> str:
+    """Return the cluster's node whose file of a device is meant; empty where there is one node."""
+    return device.rpartition("/")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

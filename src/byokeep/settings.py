@@ -48,7 +48,8 @@ SECRET_SHAPED: Final = re.compile(
     r"|\bs\.[A-Za-z0-9]{24}|hv[sbr]\.[A-Za-z0-9]|bk[odrc]_[A-Za-z0-9_-]{20}|eyJ[A-Za-z0-9_-]{10}|-----BEGIN"
 )
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
-_DEVICE: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
+_DEVICE: Final = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}/)?[a-z][a-z0-9_-]{0,31}\Z")  # node/device in a cluster
+_FILES_STEP: Final = "Write device=/path,device=/path; of a cluster node/device=/path for each node."
 _PLAIN_PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9_./ @+-]{1,254}\Z")
 TEXT_SETTINGS: Final = (
     "home", "environment", "web_listen", "broker_listen", "web_url", "web_ca_file", "broker_url", "broker_ca_file",
@@ -86,7 +87,8 @@ class Settings(VaultSettings):
         web_ca_file, broker_ca_file: PEM of the issuer of their certificates; empty = the system's.
         store_address: ``unix:///path``, ``https://host:port`` or ``http://`` on loopback; empty = embedded.
         store_ca_file: PEM of the store's issuer; empty = the system's.
-        store_audit_files: Comma-separated paths of the store's audit logs, as device=path; empty = embedded.
+        store_audit_files: Comma-separated paths of the store's audit logs, as device=path or, in a cluster,
+            node/device=path; empty = embedded.
         lease_cidrs: Comma-separated networks from which a lease may be used; empty = any. Needs TCP to the store.
         store_calls_per_second: Cap of signatures, and of logins, for each address; 0 = none. Needs TCP to the store.
         approval_hold_hours: How long what one admin alone gave approves nothing, 1 to 168 hours.
@@ -304,15 +306,18 @@ def _check_test_urls(settings: Settings) -> None:
 def parse_audit_files(text: str) -> dict[str, Path]:
     """Return the devices of ``store_audit_files`` and their files. They are read, never made.
 
+    Each node of a cluster writes a file of its own for a device, so the device is named ``node/device`` then.
+
     Raises:
-        Rejected: ``bad_setting``: not ``device=/path,...``, a device twice, or a path that is not its plain self.
+        Rejected: ``bad_setting``: not ``device=/path,...`` or ``node/device=/path,...``, a device twice, or a path that
+            is not its plain self.
     """
     found: dict[str, Path] = {}
     for part in text.split(",") if text else ():
         device, _, path = part.strip(" ").partition("=")
         plain = _PLAIN_PATH.match(path) and os.path.normpath(path) == path
         if not plain or not _DEVICE.match(device) or device in found:
-            raise Rejected("bad_setting", next_step="Write device=/path,device=/path.", setting="store_audit_files")
+            raise Rejected("bad_setting", next_step=_FILES_STEP, setting="store_audit_files")
         found[device] = Path(path)
     return found
 

@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib import resources
@@ -188,6 +188,7 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
         db = PostgresDatabase(database_url(settings, "byokeep_broker"), pool_size=16)
         stack.push_async_callback(db.close)
         login = await _login(stack, settings, "broker")
+        nodes = _nodes(stack, settings, login)
         ids = SystemIds()
         found = await _known_installation(db, settings.environment)
         beside = settings.path("checkpoint_dir").absolute()
@@ -202,8 +203,8 @@ async def broker_app(settings: Settings) -> AsyncIterator[BrokerApp]:
             environment=settings.environment,
             limits=limits(settings),
             signer=TransitSigner(login),
-            cutoff=EntityCutoff(login, confirm=await _every_node(stack, settings, login)),
-            store_audit=FileStoreAudit(login, store_audit_files(settings)),
+            cutoff=EntityCutoff(login, confirm=nodes.confirm if nodes else None),
+            store_audit=FileStoreAudit(login, store_audit_files(settings), nodes=nodes.all if nodes else None),
             store_health=ProbedStoreHealth(login.http),
             checkpoints=checkpoints,
             token_key=await _token_key(login),
@@ -329,10 +330,8 @@ async def _login(stack: AsyncExitStack, settings: Settings, machine: str) -> App
     return login
 
 
-async def _every_node(
-    stack: AsyncExitStack, settings: Settings, login: AppRoleLogin
-) -> Callable[[str, bool], Awaitable[None]] | None:
-    """Return what confirms a cut-off at every node of a cluster; the embedded store is one node."""
+def _nodes(stack: AsyncExitStack, settings: Settings, login: AppRoleLogin) -> StoreNodes | None:
+    """Return the nodes of the store's cluster; the embedded store is one node."""
     if settings.embedded_store:
         return None
     nodes = StoreNodes(
@@ -340,7 +339,7 @@ async def _every_node(
         outlived_s=LOGIN_LIFE_S + limits(settings).lease_token_ttl_s + _CLOCKS_S,
     )  # fmt: skip
     stack.push_async_callback(nodes.close)
-    return nodes.confirm
+    return nodes
 
 
 async def _known_installation(db: PostgresDatabase, environment: Environment) -> UUID:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from byokeep.adapters.openbao.audit import OTHER_NODE, FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.login import AppRoleLogin
@@ -176,3 +177,22 @@ async def test_a_node_that_says_nothing_holds_up_a_cut_off_until_all_has_run_out
         site.cluster.standbys[1].process.send_signal(signal.SIGCONT)
     await cutoff.disable(entity)
     await nodes.close()
+
+
+async def test_every_node_is_probed_in_its_own_audit_files(site: Provisioned) -> None:
+    """What each node answers stands in its files and in no other's; a node that is not named is never healthy."""
+    nodes = StoreNodes(site.broker, outlived_s=6.0)
+    files = {
+        f"n{number}/{device}": node.place / f"audit-{device}.jsonl"
+        for number, node in enumerate(site.cluster.nodes)
+        for device in "ab"
+    }
+    try:
+        found = await FileStoreAudit(site.broker, files, nodes=nodes.all, min_free_bytes=1).devices()
+        assert {device.name: (device.reason, device.records) for device in found} == dict.fromkeys(files, ("", True))
+        named = {name: path for name, path in files.items() if not name.startswith("n2/")}
+        audit = FileStoreAudit(site.broker, named, nodes=nodes.all, deadline_s=0.3, min_free_bytes=1)
+        *_, other = await audit.devices()
+        assert (other.name, other.healthy, other.reason) == (OTHER_NODE, False, "node_not_named")
+    finally:
+        await nodes.close()

@@ -603,6 +603,25 @@ async def test_what_could_not_be_read_is_unknown_never_clean(scene: Scene, fault
     assert [finding.reason for finding in result.findings] == (["read_without_lease"] if fault == "one device" else [])
 
 
+async def test_the_nodes_of_a_cluster_are_judged_together(scene: Scene) -> None:
+    """What a second node alone answered is explained or found; while its files cannot be read nothing is clean."""
+    store = scene.broker.store
+    store.logs = {
+        f"n1/{device}": [replace(entry, device=f"n1/{device}") for entry in log] for device, log in store.logs.items()
+    }
+    store.names = ("n1/a", "n1/b", "n2/a", "n2/b")
+    both = ("n2/a", "n2/b")
+    store.write(str(uuid4()), scene.after(1), "read", "sys/health", only=both)
+    assert await scene.reasons() == []
+    store.write(str(uuid4()), scene.after(1), "read", scene.path(scene.alice), only=both)
+    assert await scene.reasons() == ["read_without_lease"]
+    store.write(str(uuid4()), scene.after(1), "read", "sys/health", only=("n2/a",))
+    assert await scene.reasons() == ["device_gap", "read_without_lease"]
+    store.unreadable = set(both)
+    result = await scene.run()
+    assert (result.state, result.unread, result.findings) == ("unknown", both, ())
+
+
 async def test_findings_of_a_made_up_client_make_no_chain(scene: Scene) -> None:
     """An intruder's path names a client that does not exist: the alert names it, the audit log gains no chain."""
     stranger = uuid4()

@@ -144,7 +144,8 @@ def _files(routes: APIRouter, app: BrokerApp, who: Any) -> None:
         try:
             async with app.db.begin() as tx:
                 await tx.append(Event(name=EventName.AUDIT_HASHED, actor=actor, outcome=Outcome.OK))
-            names = [device.name for device in await app.store_audit.devices()]
+            devices = await app.store_audit.devices()
+            names = [device.name for device in devices if device.reason != "node_not_named"]
             if not names:
                 raise Rejected("no_audit_device", next_step="Declare an audit device at the store.")
             return JSONResponse({name: await app.store_audit.hash(name, value) for name in names})

@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from byokeep.ports import StoreEntry
+from byokeep.ports import StoreEntry, node_of
 
 LOGIN: Final = "auth/lease/cel/login"
 LOGINS: Final = frozenset({LOGIN, "auth/lease/login"})  # the second is that of releases before; it has no role now
@@ -213,15 +213,20 @@ def _joined(request_id: str, said: Sequence[StoreEntry]) -> Request:
 
 
 def gaps(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime, last: datetime) -> list[Finding]:
-    """Return one finding for each device that lacks requests another device has, away from the edges of the span."""
+    """Return one finding for each device that lacks requests another device of its node has, away from the edges.
+
+    Each node of a cluster records what it answers itself, so no other node's files have it.
+    """
     seen: dict[str, dict[str, datetime]] = {device: {} for device in devices}
     for entry in entries:
         if entry.device in seen and entry.kind != TORN and entry.path != _DEVICE_TEST:
             seen[entry.device][entry.request_id] = entry.at
-    everywhere = {key: at for found in seen.values() for key, at in found.items() if first <= at <= last}
+    of_node: dict[str, dict[str, datetime]] = {}
+    for device, found in seen.items():
+        of_node.setdefault(node_of(device), {}).update((k, at) for k, at in found.items() if first <= at <= last)
     findings = []
     for device, found in seen.items():
-        missing = {key: at for key, at in everywhere.items() if key not in found}
+        missing = {key: at for key, at in of_node[node_of(device)].items() if key not in found}
         if missing:
             findings.append(
                 Finding(reason="device_gap", severity="warning", at=min(missing.values()), device=device,
@@ -231,16 +236,26 @@ def gaps(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: dateti
 
 
 def torn(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime) -> list[Finding]:
-    """Return a finding for each device with lines cut off; critical when no device is whole: then a request is lost."""
+    """Return a finding for each device with lines cut off; critical when its node has no whole one: then a
+    request is lost.
+    """
     times: dict[str, list[datetime]] = {}
     for entry in entries:
         if entry.kind == TORN and entry.at >= first:
             times.setdefault(entry.device, []).append(entry.at)
-    severity = "critical" if set(times) >= set(devices) else "warning"
+    whole = {node_of(device) for device in devices if device not in times}
     return [
-        Finding(reason="device_torn", severity=severity, at=min(at), device=device, count=len(at))
+        Finding(reason="device_torn", severity="warning" if node_of(device) in whole else "critical", at=min(at),
+                device=device, count=len(at))
         for device, at in times.items()
-    ]
+    ]  # fmt: skip
+
+
+def logins_refused(requests: Iterable[Request]) -> int:
+    """Return how many logins were refused. A standby refuses one that it then passes on: the active node's counts."""
+    logins = [request for request in requests if request.path in LOGINS]
+    let_in = {text for login in logins if not login.refused for text in login.login_hashes.values()}
+    return sum(login.refused and let_in.isdisjoint(login.login_hashes.values()) for login in logins)
 
 
 def explain(request: Request, known: Known) -> Finding | None:

@@ -8,7 +8,8 @@ Rules
 - A long span is worked through in parts that fit into memory, each on record. The broker's own parts say from when
   until when; :func:`resume` reads the last of them, so that a start goes on where the last complete run ended.
 - A part that could not be read in full is tried again until it is ``GIVE_UP`` long; what no device shows is never
-  passed over.
+  passed over. In a cluster that is so while no node can be read; one that stays dark beside others is left behind, on
+  record as unknown, for an auditor to go over again.
 
 It may not act on a finding: people do. Rows that no record explains are looked for first, by
 :mod:`byokeep.flows.unrecorded`, which closes the gate over them.
@@ -45,13 +46,14 @@ from byokeep.flows.explain import (
     explain,
     finding,
     gaps,
+    logins_refused,
     merge,
     probing,
     torn,
 )
 from byokeep.flows.lease import claims
 from byokeep.flows.lease_use import TOLD_WITHIN, surplus
-from byokeep.ports import Query, Row, StoreEntry, Tx
+from byokeep.ports import Query, Row, StoreEntry, Tx, node_of
 
 BEFORE: Final = timedelta(seconds=20)  # on top of a store token's life: where the use of a lease judged now may stand
 SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; younger requests are judged next time
@@ -79,7 +81,7 @@ class Reconciliation:
 
 @dataclass(slots=True)
 class _Log:
-    """What the devices hold, until when, which were read or not, and since when they record.
+    """What the devices hold, until when, which were read or not, and since when those of each node record.
 
     ``until`` is earlier than was asked for when a device holds more than fits into memory.
     """
@@ -88,7 +90,7 @@ class _Log:
     entries: list[StoreEntry] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
-    begins: list[datetime] = field(default_factory=list)
+    begins: dict[str, datetime] = field(default_factory=dict)
 
 
 def _lease(row: Row) -> LeaseRow:
@@ -170,8 +172,9 @@ async def _part(
     until, unread = log.until, tuple(log.unread)
     requests, found = await asyncio.to_thread(_joined, log.entries, log.read, since, until)
     own = actor.id == app.installation_id  # the broker's rounds, which leave nothing out
-    if own and log.begins and min(log.begins) > since + SETTLE:  # what came before lies in another file, or nowhere
-        found.append(Finding(reason="store_log_begins_late", severity="warning", at=min(log.begins)))
+    if own and log.begins and (begins := max(log.begins.values())) > since + SETTLE:
+        # what came before lies in another file, or nowhere
+        found.append(Finding(reason="store_log_begins_late", severity="warning", at=begins))
     judged = [request for request in requests if request.at >= since]
     logins = [request for request in requests if request.path in LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
@@ -192,8 +195,7 @@ async def _part(
         state="unknown" if unknown else "findings" if found else "clean", findings=tuple(found), unread=unread,
         requests=len(judged), logins=sum(login.at >= since for login in logins), until=since if again else until,
     )  # fmt: skip
-    refused = sum(request.path in LOGINS and request.refused for request in judged)
-    await _record(app, actor, result, probing(judged), since, refused)
+    await _record(app, actor, result, probing(judged), since, logins_refused(judged))
     return result
 
 
@@ -230,7 +232,8 @@ async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime)
             log.unread.append(device.name)
             continue
         log.read.append(device.name)
-        log.begins.append(device.recording_since or first)
+        node, begins = node_of(device.name), device.recording_since or first
+        log.begins[node] = min(begins, log.begins.get(node, begins))
         log.entries += entries
     log.entries = [entry for entry in log.entries if entry.at <= log.until]
     return log

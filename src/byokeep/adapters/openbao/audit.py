@@ -1,8 +1,13 @@
 """Port StoreAudit: OpenBao's own audit trail, over its file devices.
 
 OpenBao never notices that a log file was deleted or replaced, and never syncs one to disk. So health is proven at each
-call: a request with a fresh marker is made, and the marker must stand in every device's file, at the same inode as
-before, with room on the disk, and the disk must take a sync.
+call: a request is made, and the store's own id of it must stand in every device's file, at the same inode as before,
+with room on the disk, and the disk must take a sync.
+
+Each node of a cluster writes its own file of each device, named ``node/device`` here. Each node is asked, and what it
+answers must stand in its files. A node that passes all requests on to the active one writes nothing while it does, and
+``records`` is false for it. An answer that stands in none of the files came from a node that is not named: that is a
+device of its own here, ``OTHER_NODE``, and nobody can read it.
 
 A file that is moved away on purpose (log rotation and SIGHUP) reads ``inode_changed`` until this process starts anew.
 """
@@ -11,22 +16,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 from byokeep.adapters.openbao import audit_entries
 from byokeep.adapters.openbao.login import AppRoleLogin
-from byokeep.core.errors import ByokeepError, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.ports import DeviceHealth, StoreEntry
+from byokeep.ports import DeviceHealth, StoreEntry, node_of
+from byokeep.wire.bao_http import BaoHttp, Reply
 
+OTHER_NODE: Final = "other-node"
 _POLL_S: Final = 0.02
+_ASKED: Final = "transit/keys/leases"
+_BEHIND_S: Final = (0.02, 0.1)  # seconds before each new attempt at a node that may not know our token yet
+_MARK: Final = re.compile(r"[0-9a-f-]{36}\Z")  # the store's id of a request
 _REASONS: Final = {"store_timeout": "hung", "store_audit_failed": "not_written"}
 
 
@@ -46,7 +56,8 @@ class FileStoreAudit:
 
     Args:
         login: The broker's identity.
-        files: Device name -> its file, on this host.
+        files: Device name -> its file, on this host; in a cluster ``node/device`` -> the node's file.
+        nodes: Returns every node of the store's cluster; default: there is one.
         deadline_s: Until when a marker must be in the file, and a sync be done, in seconds.
         min_free_bytes: Less free space than this reads ``disk_low``.
     """
@@ -56,11 +67,13 @@ class FileStoreAudit:
         login: AppRoleLogin,
         files: Mapping[str, Path],
         *,
+        nodes: Callable[[], Awaitable[Sequence[BaoHttp]]] | None = None,
         deadline_s: float = 2.0,
         min_free_bytes: int = 256 << 20,
     ) -> None:
         self._login = login
         self._files = dict(files)
+        self._nodes = nodes
         self._deadline_s = deadline_s
         self._min_free = min_free_bytes
         self._first = {name: look.inode for name, look in self._look_all().items() if not look.problem}
@@ -69,19 +82,29 @@ class FileStoreAudit:
         """Return every declared device's health, proven by a probe written just now.
 
         ``reason`` is ``missing``, ``unreadable``, ``inode_changed``, ``truncated``, ``not_written``, ``disk_low``,
-        ``hung``, or the code for which the probe could not be made at all. No device declared is an empty list, which
-        is not health.
+        ``hung``, ``node_not_named``, or the code for which the probe could not be made at all. No device declared is an
+        empty list, which is not health.
         """
         before = await asyncio.to_thread(self._look_all)
-        marker = f"probe-{uuid4()}"
-        failed = ""
-        try:
-            await self._login.request("GET", "transit/keys/leases", lease_header=marker, timeout_s=self._deadline_s)
-        except ByokeepError as error:
-            failed = _REASONS.get(error.code, error.code)
+        marks, failed, several = await self._probe()
         until = time.monotonic() + self._deadline_s
-        checks = (self._device(name, before[name], marker, failed, until) for name in self._files)
-        return list(await asyncio.gather(*checks))
+        looks = (self._written(name, before[name], marks, failed, until) for name in self._files)
+        written = dict(zip(self._files, await asyncio.gather(*looks), strict=True))
+        if several and marks and self._files:
+            strange = await self._in_no_file(before, marks, until)
+            recording = {node_of(name) for name, (_, records) in written.items() if records}
+            for name, (reason, _) in written.items():
+                if not strange and reason == "not_written" and node_of(name) not in recording:
+                    written[name] = "", False  # it has passed everything on to the active node
+        else:
+            strange = False
+        found = list(await asyncio.gather(*(self._device(name, *written[name]) for name in self._files)))
+        if strange:
+            found.append(
+                DeviceHealth(name=OTHER_NODE, healthy=False, reason="node_not_named", last_write_at=None, size_bytes=0,
+                             disk_free_bytes=0)
+            )  # fmt: skip
+        return found
 
     async def hash(self, device: str, value: Secret) -> str:
         """Return the device's keyed hash of a value, as it would stand in its log.
@@ -92,7 +115,8 @@ class FileStoreAudit:
         """
         if device not in self._files:
             raise Rejected("unknown_device")
-        reply = await self._login.request("POST", f"sys/audit-hash/{device}", body={"input": value})
+        own = device.rpartition("/")[2]  # the nodes of a cluster share the key of a device
+        reply = await self._login.request("POST", f"sys/audit-hash/{own}", body={"input": value})
         digest = reply.data.get("hash")
         if not isinstance(digest, str) or not digest.startswith("hmac-sha256:"):
             raise Unavailable("store_garbage")
@@ -105,6 +129,8 @@ class FileStoreAudit:
             Rejected: ``unknown_device``.
             Unavailable: ``store_audit_unreadable``.
         """
+        if device == OTHER_NODE:
+            raise Unavailable("store_audit_unreadable", device=device)
         if device not in self._files:
             raise Rejected("unknown_device")
         path = self._files[device]
@@ -118,9 +144,52 @@ class FileStoreAudit:
     def _look_all(self) -> dict[str, _Look]:
         return {name: _look(path) for name, path in self._files.items()}
 
-    async def _device(self, name: str, before: _Look, marker: str, failed: str, until: float) -> DeviceHealth:
+    async def _probe(self) -> tuple[list[bytes], str, bool]:
+        """Return the store's ids of requests that were answered, why one was not, and whether there are more nodes."""
+        nodes: Sequence[BaoHttp] = ()
+        failed, marks = "", []
+        try:
+            nodes = await self._nodes() if self._nodes else ()
+        except ByokeepError as error:
+            failed = error.code
+        if several := len(nodes) > 1:
+            asks = [self._ask(node) for node in nodes]
+        else:
+            asks = [self._login.request("GET", _ASKED, timeout_s=self._deadline_s)]
+        for answer in await asyncio.gather(*asks, return_exceptions=True):
+            if isinstance(answer, ByokeepError):
+                failed = _REASONS.get(answer.code, answer.code)
+            elif isinstance(answer, BaseException):
+                raise answer
+            elif _MARK.match(answer.request_id):
+                marks.append(answer.request_id.encode())
+            else:
+                failed = "store_garbage"
+        return marks, failed, several
+
+    async def _ask(self, node: BaoHttp) -> Reply:
+        for pause_s in _BEHIND_S:
+            try:
+                return await self._at(node)
+            except Denied:
+                await asyncio.sleep(pause_s)
+        return await self._at(node)
+
+    async def _at(self, node: BaoHttp) -> Reply:
+        return await node.request("GET", _ASKED, token=await self._login.token(), timeout_s=self._deadline_s)
+
+    async def _in_no_file(self, before: Mapping[str, _Look], marks: Sequence[bytes], until: float) -> bool:
+        """Whether an answer stands in none of the files, after waiting for it."""
+        while True:
+            for name, path in self._files.items():
+                held = [mark for mark in marks if await asyncio.to_thread(_holds, path, before[name].size, [mark])]
+                marks = [mark for mark in marks if mark not in held]
+            if not marks or time.monotonic() >= until:
+                return bool(marks)
+            await asyncio.sleep(_POLL_S)
+
+    async def _device(self, name: str, reason: str, records: bool) -> DeviceHealth:
         path = self._files[name]
-        reason, records = (failed, False) if failed else await self._written(name, before, marker, until)
         after = await asyncio.to_thread(_look, path)
         reason = reason or after.problem or ("disk_low" if after.free < self._min_free else "")
         if records and not await _synced(path, self._deadline_s):
@@ -136,8 +205,12 @@ class FileStoreAudit:
             recording_since=await asyncio.to_thread(audit_entries.first_time, path),
         )
 
-    async def _written(self, name: str, before: _Look, marker: str, until: float) -> tuple[str, bool]:
-        """Return what is wrong, and whether the marker was found behind the size seen before."""
+    async def _written(
+        self, name: str, before: _Look, marks: Sequence[bytes], failed: str, until: float
+    ) -> tuple[str, bool]:
+        """Return what is wrong, and whether one of the marks was found behind the size seen before."""
+        if not marks:
+            return failed, False
         if before.problem:
             return before.problem, False
         moved = "inode_changed" if self._first.setdefault(name, before.inode) != before.inode else ""
@@ -148,10 +221,10 @@ class FileStoreAudit:
                 return now.problem or "inode_changed", False
             if now.size < before.size:
                 return "truncated", False
-            if await asyncio.to_thread(_holds, path, before.size, marker.encode()):
+            if await asyncio.to_thread(_holds, path, before.size, marks):
                 return moved, True
             if time.monotonic() >= until:
-                return moved or "not_written", False
+                return moved or failed or "not_written", False
             await asyncio.sleep(_POLL_S)
 
 
@@ -167,16 +240,16 @@ def _look(path: Path) -> _Look:
     return _Look(problem, found.st_ino, found.st_size, found.st_mtime, room.f_bavail * room.f_frsize)
 
 
-def _holds(path: Path, start: int, marker: bytes) -> bool:
-    """Whether the marker stands behind ``start``."""
+def _holds(path: Path, start: int, marks: Sequence[bytes]) -> bool:
+    """Whether one of the marks stands behind ``start``."""
     try:
         with path.open("rb") as file:
             file.seek(start)
             tail = b""
             while chunk := file.read(1 << 20):
-                if marker in tail + chunk:
+                if any(mark in tail + chunk for mark in marks):
                     return True
-                tail = chunk[-len(marker) :]
+                tail = chunk[-max(map(len, marks)) :]
     except OSError:
         pass
     return False

@@ -73,7 +73,7 @@ class StoreNodes:
 
     async def _applied(self, entity_id: str, *, disabled: bool) -> None:
         async with asyncio.timeout(self._within_s):
-            nodes = await self._all()
+            nodes = await self.all()
             await asyncio.gather(*(self._applied_at(node, entity_id, disabled=disabled) for node in nodes))
 
     async def _applied_at(self, node: BaoHttp, entity_id: str, *, disabled: bool) -> None:
@@ -84,7 +84,7 @@ class StoreNodes:
                     return
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    async def _all(self) -> list[BaoHttp]:
+    async def all(self) -> list[BaoHttp]:
         """Return every node. Raises Unavailable: a member of the cluster has not told the active node its address."""
         status = await self._login.request("GET", "sys/ha-status")
         addresses = {str(node.get("api_address")) for node in status.data.get("nodes", [])}
