@@ -496,7 +496,8 @@ async def test_a_row_that_its_owner_changed_closes_the_gate_of_its_client(
     """What is changed past the services is found and told with its row, and engages the client's kill switch once."""
     client = uuid4()
     await scene.broker.sql(
-        client_sql(client) + f"UPDATE byokeep.client SET state = 'active', entity_id = 'own' WHERE id = '{client}'"
+        client_sql(client) + f"UPDATE byokeep.client SET state = 'active', entity_id = 'own' WHERE id = '{client}';"
+        f"DELETE FROM byokeep.subject_client WHERE client_id = '{client}'"  # the person's record names no client
     )
     await scene.state_rows()
     assert await scene.reasons() == []
