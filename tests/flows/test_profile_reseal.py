@@ -207,7 +207,7 @@ async def test_blob_then_record_then_row(stand: Stand) -> None:
     assert (plan["generation"], plan["path"]) == (2, run.profile.path)
     assert plan["created_by"] == str(stand.people["runner"].id)
     assert (await put(run, epoch, dek, b"PK\x03\x04" + bytes(500)))[1]["code"] == "not_sealed"
-    assert (await put(run, epoch, dek, NEW, **{"Content-Type": "text/plain"}))[0] == 422
+    assert (await put(run, epoch, dek, NEW, **{"Content-Type": "text/plain"}))[0] == 415
     status, blob = await put(run, epoch, dek, NEW)
     assert status == 201, blob
     assert (blob["blob_sha256"], blob["blob_size"]) == (hashlib.sha256(NEW).hexdigest(), len(NEW))
