@@ -177,18 +177,19 @@ class Broker:
             total=None, sock_connect=self._settings.timeout_s, sock_read=STREAM_SILENCE * self._settings.timeout_s
         )
 
-    async def persist(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Try an act again while it ends in Unavailable, at most ``attempts`` times in all.
+    async def persist(self, act: Callable[[], Awaitable[T]], *, attempts: int | None = None) -> T:
+        """Try an act again while it ends in Unavailable, at most ``attempts`` times in all; by default the setting's.
 
         Raises:
             ByokeepError: The last Unavailable, or at once what is no Unavailable.
         """
         pause = FIRST_PAUSE_S
-        for attempt in range(1, self._settings.attempts + 1):
+        attempts = attempts or self._settings.attempts
+        for attempt in range(1, attempts + 1):
             try:
                 return await act()
             except Unavailable as error:
-                if attempt == self._settings.attempts:
+                if attempt == attempts:
                     raise
                 told = error.fields.get("retry_after_s")
                 wait = min(float(told), LAST_PAUSE_S) if isinstance(told, int) else pause

@@ -9,7 +9,7 @@ Rules
   store that is one node, or of a cluster's active node.
 - A login token is used within ``LOGIN_WITHIN_S`` of its issue or not at all.
 - Every attempt at the store is counted before it is made, and told to the broker when the lease can be used no more:
-  more in the store's own log is somebody else.
+  more in the store's own log is somebody else. A broker that is busy at the end is told again, for ``TELL_FOR_S``.
 - While a value is held, this process's redactor knows it; where :func:`byokeep.redact.install` has been called, it can
   not be logged in any encoding. It is forgotten in the moment it is wiped.
 """
@@ -41,6 +41,8 @@ LONGEST_LOOK_S: Final = 4.0
 BEHIND_S: Final = (0.05, 0.15, 0.4)  # seconds before each new attempt at a store that refuses a good lease
 TELL_AFTER_S: Final = 6.0  # seconds after its issue a lease's tokens are dead at the store
 FORGET_AFTER_S: Final = 60.0  # seconds for which a broker that does not listen is told again
+TELL_FOR_S: Final = 10.0  # seconds for which one that ends tells what is left
+TELL_ATTEMPTS: Final = 10
 LOGIN_WITHIN_S: Final = 2.0  # seconds; the token itself lives a little longer
 
 
@@ -112,7 +114,10 @@ class HeldLease:
         self._beat = asyncio.create_task(self._keep_alive())
 
     async def close(self) -> None:
-        """End it: wipe every secret and stop renewing. Calling it twice is fine."""
+        """End it: wipe every secret, stop renewing, and tell what it did.
+
+        While the broker cannot be told this takes up to ``TELL_FOR_S``. Calling it twice is fine.
+        """
         self._end(Denied("lease_closed"))
         for waiting in list(self._renewals.values()):
             waiting.cancel()
@@ -121,7 +126,7 @@ class HeldLease:
             with suppress(asyncio.CancelledError):
                 await self._beat
             self._beat = None
-        await self._tell(at_least_s=0)
+        await self._tell_the_rest()
 
     async def renewed(self) -> str:
         """Return the id of a lease that holds, taking a new one if the current does not.
@@ -244,17 +249,21 @@ class HeldLease:
             await self._take()
         return await act()
 
-    async def _tell(self, *, at_least_s: float) -> None:
-        """Tell of the leases that are so old. It has little time, for the next beat waits, which tries again."""
+    async def _tell_the_rest(self) -> None:
+        """Tell of every lease that is left; no beat comes after that would try again."""
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(TELL_FOR_S):
+                await self._broker.persist(lambda: self._tell(at_least_s=0), attempts=TELL_ATTEMPTS)
+
+    async def _tell(self, *, at_least_s: float, timeout_s: float | None = None) -> None:
+        """Tell of the leases that are so old; raises Unavailable when those that are left are to be told of again."""
         for lease_id, use in [(one, use) for one, use in self._uses.items() if now() - use.since >= at_least_s]:
             body = {"logins": use.logins, "reads": dict(use.reads)}
             try:
-                await self._broker.call(
-                    "POST", f"/v1/leases/{lease_id}/use", self._token, body, timeout_s=self._life_s / 6
-                )
+                await self._broker.call("POST", f"/v1/leases/{lease_id}/use", self._token, body, timeout_s=timeout_s)
             except Unavailable:
                 if now() - use.since < FORGET_AFTER_S:
-                    return
+                    raise
             except ByokeepError:
                 pass  # it does not take it, and never will
             self._uses.pop(lease_id, None)
@@ -346,8 +355,9 @@ class HeldLease:
         while self._over is None:
             await asyncio.sleep(self._life_s / 3)
             await self._beat_once()
-            await self._tell(at_least_s=TELL_AFTER_S)
-        await self._tell(at_least_s=0)
+            with suppress(Unavailable):  # it has little time, for the next beat waits, which tries again
+                await self._tell(at_least_s=TELL_AFTER_S, timeout_s=self._life_s / 6)
+        await self._tell_the_rest()
 
     async def _beat_once(self) -> None:
         lease_id, asked_at = self._id, now()

@@ -95,8 +95,8 @@ _OF_ALERT: Final = {
     " nothing. Look who, when there are many.",
     "lease_use_surplus": "under a lease more was done at the store than its holder did: somebody signed it again or has"
     " its token. Stop the client, runbook section 7.",
-    "lease_use_untold": "a lease's holder did not tell what it did, so nobody can tell that it was alone; it died, or"
-    " runs an older release.",
+    "lease_use_untold": "a lease's holder did not tell what it did, so nobody can tell that it was alone: it ended"
+    " without telling, was killed, could not reach the broker, or runs an older release.",
     "store_denials": "the store refused one of ours; run `byokeep audit reconcile`.",
     "store_audit_unread": "the store's audit could not be read; run `byokeep audit health`.",
     "cut_off_undone": "somebody let a killed client in at the store; it is cut off again. Treat the broker's identity"

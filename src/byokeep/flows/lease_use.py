@@ -4,7 +4,8 @@ Rules
 - A holder counts before it tries, so what it tells is an upper bound: what the store did and it never saw is in it.
 - It tells once, when the lease can be used no more; what is told later only adds. The job may be over by then.
 - More at the store than was told: somebody else has signed the lease's claims or has its token; an alert.
-- Nothing told (a holder that died): nobody knows, so it is a warning. Silence never passes for "nothing more".
+- Nothing told (a holder that was killed, or never reached us): nobody knows, so it is a warning. Silence never passes
+  for "nothing more".
 - An enrolment is ours: one login.
 
 It may not decide whether a lease is given.
@@ -29,7 +30,7 @@ from byokeep.flows.locate import client_for
 from byokeep.flows.refusal import record_refusal
 from byokeep.ports import Query
 
-TOLD_WITHIN: Final = timedelta(seconds=15)  # of its issue a lease is over and told of: 6 s, and time to try again
+TOLD_WITHIN: Final = timedelta(seconds=25)  # of its issue a lease is told of: dead after 6 s, a beat, 10 s of attempts
 MOST: Final = 10_000  # logins, or reads of one secret, of one lease
 _TELL: Final = Query("lease_told", lambda row: row["id"])
 

@@ -55,7 +55,7 @@ from byokeep.flows.lease import claims
 from byokeep.flows.lease_use import TOLD_WITHIN, surplus
 from byokeep.ports import Query, Row, StoreEntry, Tx, node_of
 
-BEFORE: Final = timedelta(seconds=20)  # on top of a store token's life: where the use of a lease judged now may stand
+BEFORE: Final = TOLD_WITHIN + timedelta(seconds=5)  # and a token's life: where the use of a lease judged now may stand
 SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; younger requests are judged next time
 NEAR: Final = timedelta(seconds=30)  # between a lease's issue and its login, clocks included
 MAX_ALERTS: Final = 50  # of one part; the count is in the result
