@@ -157,6 +157,24 @@ async def test_a_new_value_that_is_not_proved_takes_nothing_out_of_service(
     assert (await desk.ref(first["ref"]))["version"] == (2 if waits else 1)
 
 
+async def test_a_new_value_without_a_balance_waits(desk: Desk) -> None:
+    """A good key whose balance is used up takes no working one's place; it does after a top-up and another check."""
+    client = await desk.stand.client()
+    first = await desk.onboard(client, provider="kie")
+    value = desk.canary("kie", state="no_credit")
+    _, second = await desk.put(client, value, "kie")
+    await desk.work()
+    sop = await desk.sop(second["sop"])
+    assert (sop["state"], sop["reason"]) == ("failed", "verified_no_quota")
+    ref = await desk.ref(first["ref"])
+    assert (ref["version"], ref["candidate"], ref["verification"]) == (1, 2, "verified")
+    assert "key_no_quota" in desk.stand.alerts()
+    desk.sim.book.keys.put("kie", value.decode(), KeyState.VALID, None)
+    await desk.call("POST", f"/v1/refs/{first['ref']}/verify", "operator")
+    await desk.work()
+    assert (await desk.ref(first["ref"]))["version"] == 2
+
+
 @pytest.mark.req("R5.1-11")
 async def test_a_new_value_in_a_log_leaves_the_old_one_in_service(desk: Desk) -> None:
     """A candidate that stands in a log is dropped with an alert; it never becomes the pinned version."""

@@ -128,7 +128,7 @@ async def wait_for(sop: str, *, limit_s: float = _WAIT_S) -> dict[str, Any]:
     """Poll a procedure until it has ended, and add what is known of the key by then.
 
     Returns:
-        The run with ``verification`` of the reference. Where another version serves also ``serves``, that version, and
+        The run with ``verification`` of its version. Where another version serves also ``serves``, that version, and
         ``refused``: the new one is out, not waiting.
     """
     deadline = time.monotonic() + limit_s
@@ -145,7 +145,8 @@ def beside(run_: Mapping[str, Any], ref: Mapping[str, Any]) -> dict[str, Any]:
     found = {"verification": ref["verification"]}
     if run_["version"] == ref["version"] or (ref["state"], ref["verification"]) != ("active", "verified"):
         return found
-    return found | {"serves": ref["version"], "refused": ref["candidate"] != run_["version"]}
+    refused = ref["candidate"] != run_["version"]
+    return {"verification": "failed" if refused else "pending", "serves": ref["version"], "refused": refused}
 
 
 @app.command(name="list")

@@ -54,6 +54,7 @@ _OF_ALERT: Final = {
     "blocked_switch_closed": "a job stands still; expected after a kill that was meant, see runbook section 7.",
     "blocked_profile_in_use": "a job found its profile open elsewhere; wait for the other's end, or end that job."
     " One that was killed lets go after 30 s.",
+    "key_no_quota": "a key is good but its balance is used up; ask the client to top up, then `byokeep key verify`.",
     "secret_reuse_revoked": "something still asks for a marked key; find the job and stop what opens it.",
     "identity_mismatch": "a job saw another account than the registered one; look at the account before anything else."
     " Its lanes are off until a person sets them again.",

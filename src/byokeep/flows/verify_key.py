@@ -6,7 +6,7 @@ Rules
   not for a moment.
 - What may end differently later is asked again, a few times; then the run fails and the key stays pending.
 - A candidate takes over in the transaction that proves it, and not before. One that is refused is dropped, one that
-  cannot be checked waits; either way the version that serves goes on serving.
+  cannot be checked or has no balance waits; either way the version that serves goes on serving.
 - The run closes with ``client_key_onboarded`` only when its three records prove it (:mod:`byokeep.flows.sops`).
 
 It may not cause an effect: a custody lease can not ask for one.
@@ -36,6 +36,7 @@ _COMPLETE: Final = Query("sop_complete", sops.sop_from)
 _SET_VERIFICATION: Final = Query("ref_set_verification", refs.ref_from)
 _PIN: Final = Query("ref_pin_candidate", refs.ref_from)
 _DROP: Final = Query("ref_drop_candidate", refs.ref_from)
+_NO_QUOTA: Final = "verified_no_quota"
 _LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED})
 _SHARERS: Final = Query("fingerprint_sharers", lambda row: UUID(str(row["ref_id"])))
 
@@ -150,6 +151,10 @@ async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
         if book.candidate and ref.state not in _LIVE:
             await book.mark(Verification.FAILED)
             return await book.fail("reference_ended")
+        if seen.note is not None and seen.note.status == _NO_QUOTA:
+            await book.alarm("key_no_quota", severity="warning")
+            if book.candidate:  # good, but it would do no work: what serves goes on
+                return await book.fail(_NO_QUOTA)
         if ref.state == KeyState.PRE_ACTIVATION:
             await refs.move(tx, app, book.actor, ref, to=KeyState.ACTIVE, reason="verified")
         if leak is LeakVerdict.UNKNOWN:
