@@ -27,10 +27,11 @@ from byokeep import __version__
 from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack
 from byokeep.core.errors import ByokeepError, Rejected
-from byokeep.preflight import must_be_bounded
+from byokeep.preflight import machines_ending, must_be_bounded
 from byokeep.settings import Settings, check_address, parse_bucket
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wiring import (
+    BOOTSTRAP_S,
     LOCAL_TOKEN_S,
     MACHINES,
     database,
@@ -60,7 +61,7 @@ async def examine(settings: Settings) -> list[Row]:
     rows += _refresher(settings)
     rows.append(await _store(settings))
     rows += await _bucket(settings)
-    rows.append(await _database_roles(settings))
+    rows += await _database_roles(settings)
     for name in ("web", "broker"):
         listens = "" if embedded else f"http://{getattr(settings, f'{name}_listen')}"
         url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", "") or listens)
@@ -80,7 +81,10 @@ def _files(settings: Settings) -> Iterator[Row]:
     first = settings.path("credentials_dir") / "admin.token"
     with contextlib.suppress(OSError):
         if first.exists():
-            yield _row("first admin token", "note", "still on disk; delete it once you have an account of your own")
+            left_s = BOOTSTRAP_S - (time.time() - first.stat().st_mtime)
+            ends = f"ends in {max(int(left_s // 3600), 0)} hours" if left_s > 0 else "ended"
+            text = f"{ends}, still on disk: set a password with it (`byokeep operator password`), then delete it"
+            yield _row("first admin token", "note", text)
 
 
 def _tokens(settings: Settings) -> Iterator[Row]:
@@ -247,15 +251,19 @@ async def _store(settings: Settings) -> Row:
     return _row("secret store", "ok" if sealed is False else "failed", f"version {version}")
 
 
-async def _database_roles(settings: Settings) -> Row:
+async def _database_roles(settings: Settings) -> list[Row]:
     """Whether the database bounds what a role may hold, and lets a kill end who keeps it waiting."""
     try:
         async with database(settings, "byokeep_broker") as db:
             await must_be_bounded(db)
+            ending = await machines_ending(db)
     except ByokeepError as error:
         outdated = error.code == "database_roles_outdated"
-        return _row("database roles", "failed" if outdated else "unknown", f"{error.code}: {error.next_step}")
-    return _row("database roles", "ok", "lock and idle limits are set; a kill may end who keeps it waiting")
+        return [_row("database roles", "failed" if outdated else "unknown", f"{error.code}: {error.next_step}")]
+    rows = [_row("database roles", "ok", "lock and idle limits are set; a kill may end who keeps it waiting")]
+    if ending:
+        rows.append(_row("machine tokens", "note", f"end within 14 days or ended lately: {', '.join(ending)}"))
+    return rows
 
 
 async def _ready(name: str, url: str, ca_file: Path | None) -> Row:

@@ -28,6 +28,7 @@ from byokeep.settings import Settings
 _PRIVATE: Final = (b"PRIVATE KEY-----", b'"kty"')  # PEM and JWK
 _PROBED_S: Final = 10.0
 _LOOKED_AT: Final = 64 * 1024  # bytes of a file
+_ENDING: Final = Query("machines_ending", lambda row: str(row["name"]))
 _ROLES: Final = Query("roles_bounded", lambda row: (list(row["unbounded"]), row["ends_sessions"] is True))
 
 
@@ -85,6 +86,11 @@ async def must_record(app: BrokerApp, *, again_after_s: float = 0.5) -> None:
             "audit_not_recording", next_step="See `byokeep doctor`; nothing is served before the audit records.",
             device=devices[0].name, reason=devices[0].reason,
         )  # fmt: skip
+
+
+async def machines_ending(db: Database) -> list[str]:
+    """Return the names of machines whose last token ends within 14 days, or ended lately."""
+    return await db.read(_ENDING, {}, every_client=True)
 
 
 async def must_be_bounded(db: Database) -> None:

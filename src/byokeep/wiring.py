@@ -77,6 +77,7 @@ EmbeddedStore = EmbeddedOpenBao
 require_store_version = require_version
 EmbeddedDatabase = EmbeddedPostgres
 LOCAL_TOKEN_S: Final = bootstrap.LOCAL_TOKEN_S
+BOOTSTRAP_S: Final = operators.BOOTSTRAP_S
 MACHINES: Final = {"worker": Role.CUSTODIAN, "dispatcher": Role.DISPATCHER, "runner": Role.RUNNER}
 _ACCOUNT_KEY: Final = "account-hash.key"  # keys the digest of providers' account ids; not in the database
 _CLOCKS_S: Final = 1.0  # between the clocks of broker and store

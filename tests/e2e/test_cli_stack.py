@@ -278,7 +278,7 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     refused = await desk.no(3, "not_permitted", "operator", "list", who="approver")
     assert "one of the roles: admin, auditor." in refused.err
     gone = await desk.no(3, "not_found", "key", "show", machine)
-    assert "There is no such key, or it is none of yours." in gone.err
+    assert "No key has this id, or you are not assigned to it." in gone.err
 
 
 async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path) -> None:

@@ -59,10 +59,14 @@ async def test_what_opens_jobs_or_approves_takes_two_admins(desk: Desk) -> None:
     assert (await refused(desk, "POST", use, "operator"))[0] == 403
     [shown] = (await desk.call("GET", "/v1/approvals", second))[1]["approvals"]
     assert (shown["id"], shown["asked"]["name"], shown["asked"]["roles"]) == (asked, "Bot", ["dispatcher"])
+    assert (shown["what"], shown["reason"]) == ("create the machine Bot (dispatcher)", "create")
     assert (await desk.call("POST", use, second))[0] == 200
     assert desk.sql(machines) == "1"
     assert desk.sql("SELECT created_by FROM byokeep.subject WHERE name = 'Bot'") == str(desk.people["admin"].id)
-    assert await refused(desk, "POST", use, second) == (403, "approval_used")
+    status, used = await desk.call("POST", use, second)
+    name = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{second.id}'")
+    assert (status, used["code"]) == (403, "approval_used")
+    assert used["next_step"].startswith(f"{name} approved it at 20"), used
     for body in ({"name": "Eve", "roles": ["approver"]}, {"name": "Eve", "roles": ["admin"]}):
         late = await waiting(desk, "POST", "/v1/operators", "admin", body)
         desk.sql(f"UPDATE byokeep.approval SET expires_at = now() WHERE id = '{late}'")
@@ -70,6 +74,8 @@ async def test_what_opens_jobs_or_approves_takes_two_admins(desk: Desk) -> None:
     ann = (await desk.call("POST", "/v1/operators", "admin", {"name": "Ann", "roles": ["auditor"]}))[1]["id"]
     give = ("PATCH", f"/v1/operators/{ann}", "admin", {"roles": ["auditor", "approver"]})
     assert (first := await waiting(desk, *give)) == await waiting(desk, *give)
+    [shown] = (await desk.call("GET", "/v1/approvals", second))[1]["approvals"]
+    assert shown["what"] == "change Ann: roles auditor -> approver, auditor"
     assert (await desk.call("PATCH", f"/v1/operators/{ann}", "admin", {"all_clients": True}))[0] == 200
     assert await refused(desk, "POST", f"/v1/approvals/{first}/approve", second) == (403, "approval_changed")
     await desk.call("PATCH", f"/v1/machines/{alone['id']}", "admin", {"state": "disabled"})
@@ -127,12 +133,22 @@ async def test_what_one_admin_gave_approves_nothing_yet(desk: Desk) -> None:
     taken = await invite(desk, str(early.id), "Early")
     assert await opens(taken) == (403, "approval_held")
     assert "credentials_of_another_issued" in desk.stand.alerts()
-    seen = (await desk.call("GET", "/v1/self", taken))[1]["issued_by_others"][0]
+    kill["reason"] = "once_more"
+    asked = (await desk.call("POST", "/v1/switches/open-requests", "operator", kill))[1]
+    no = (await desk.call("POST", f"/v1/switches/open-requests/{asked['id']}/approve", taken))[1]
+    assert "until 20" in no["next_step"], no
+    assert "byokeep operator vouch Early" in no["next_step"], no
+    whoami = (await desk.call("GET", "/v1/self", taken))[1]
+    assert (whoami["name"], whoami["held_until"][:2]) == ("Early", "20")
+    seen = whoami["issued_by_others"][0]
     admin = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{desk.people['admin'].id}'")
     assert (seen["kind"], seen["by"]) == ("invitation", admin)
     second = desk.stand.subject("admin", "second")
     vouch = await waiting(desk, "POST", f"/v1/operators/{early.id}/vouch", "admin", None)
     assert await refused(desk, "POST", f"/v1/approvals/{vouch}/approve", "admin") == (403, "same_person")
+    [shown] = (await desk.call("GET", "/v1/approvals", second))[1]["approvals"]
+    assert (shown["what"], shown["reason"]) == ("vouch for Early: ends the hold on Early", "vouch")
+    assert '"reason":"vouch"' in desk.stand.events("operator.changed", "intended")[-1]
     assert (await desk.call("POST", f"/v1/approvals/{vouch}/approve", second))[0] == 200
     assert (await opens(taken))[0] == 200
     assert await opens(puppet) == (403, "approval_held")
@@ -168,3 +184,34 @@ async def test_an_invitation_sets_a_password_once_and_does_nothing_else(desk: De
     assert (status, own["kind"]) == (201, "api")
     assert (await desk.call("GET", "/v1/audit", Person(UUID(ann), own["token"])))[0] == 200
     assert desk.sql("SELECT count(*) FROM byokeep.subject WHERE held_until IS NOT NULL") == "0"
+
+
+@pytest.mark.req("R4.1-12")
+async def test_whom_an_alert_is_about_does_not_close_it(desk: Desk) -> None:
+    """Neither a recovered admin nor who issued another's credentials closes the alert about it; another admin does."""
+    from byokeep.flows.operators import recover
+
+    second, me = desk.stand.subject("admin", "second"), desk.people["admin"]
+    name = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{me.id}'")
+    await recover(desk.stand.app, name)
+    await person(desk, "Nora", "auditor")
+    nora = desk.sql("SELECT id FROM byokeep.subject WHERE name = 'Nora'")
+    assert (await desk.call("POST", f"/v1/operators/{nora}/tokens", "admin", {}))[0] == 201
+    alerts = {one["reason"]: one["id"] for one in (await desk.call("GET", "/v1/alerts", second))[1]["alerts"]}
+    for reason in ("admin_recovered", "credentials_of_another_issued"):
+        close = f"/v1/alerts/{alerts[reason]}/close"
+        status, no = await desk.call("POST", close, "admin")
+        assert (status, no["code"]) == (403, "same_person"), reason
+        assert "another admin closes it" in no["next_step"]
+        assert (await desk.call("POST", close, second))[0] == 200, reason
+
+
+@pytest.mark.req("R4.1-12")
+async def test_a_held_person_does_not_vouch_for_itself(desk: Desk) -> None:
+    """A held admin does not ask for the end of the hold, or the one admin who made it would approve that."""
+    puppet = desk.stand.subject("admin", "puppet")
+    desk.sql(f"UPDATE byokeep.subject SET held_until = now() + interval '1 hour' WHERE id = '{puppet.id}'")
+    path = f"/v1/operators/{puppet.id}/vouch"
+    assert await refused(desk, "POST", path, puppet) == (403, "own_rights")
+    vouch = await waiting(desk, "POST", path, "admin", None)
+    assert await refused(desk, "POST", f"/v1/approvals/{vouch}/approve", puppet) == (403, "approval_held")

@@ -154,7 +154,7 @@ async def fetch(
 def no_such(what: str) -> str:
     """Return what to say of an id that leads to nothing; no difference is made between absent and another's."""
     article = "an" if what[0] in "aeiou" else "a"
-    return f"There is no such {what}, or it is none of yours. See that the id is that of {article} {what}."
+    return f"No {what} has this id, or you are not assigned to it. Check that it is the id of {article} {what}."
 
 
 def _asked_for(path: str, body: object) -> str:

@@ -21,6 +21,7 @@ _SHOWN_AS: Final = {
     "client": "client", "by": "by", "asked_by": "asked_by", "changed_by": "changed_by", "closed_by": "closed_by",
     "confirmed_by": "confirmed_by", "created_by": "created_by", "opened_by": "opened_by", "sealed_by": "sealed_by",
     "requested_by": "requested_by", "session_by": "session_by", "set_by": "set_by", "started_by": "started_by",
+    "what": "what",
 }  # fmt: skip
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST: Final = 300  # ids in one question

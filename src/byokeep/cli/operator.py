@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,8 +16,8 @@ from byokeep.cli.api import call, run
 from byokeep.cli.choices import MachineRole, PersonRole, SubjectState
 from byokeep.cli.intake import check_writable, read_secret, write_private
 from byokeep.cli.names import tell
-from byokeep.cli.terminal import again, err, say, session, show
-from byokeep.core.errors import Rejected
+from byokeep.cli.terminal import again, clean, err, say, session, show
+from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.secret import Secret
 from byokeep.process import harden
 
@@ -42,7 +44,7 @@ def _keep(reply: dict[str, Any], save: Path | None) -> None:
 
 @app.command
 def create(name: str, *, role: list[PersonRole], client: list[UUID] | None = None, all_clients: bool = False) -> None:
-    """Create a person's account. With two admins or more, an approver or another admin takes a second admin's word.
+    """Create a person's account. With two admins or more, a second admin must approve an approver or an admin.
 
     Example: byokeep operator create maria --role operator --client $CLIENT
 
@@ -79,6 +81,8 @@ def _made(reply: dict[str, Any]) -> dict[str, Any] | None:
         return reply
     asked = reply["waiting"]
     step = again(f"approve {asked['id']}", own_token=False)
+    if not session().as_json:
+        asked = {name: asked[name] for name in ("id", "what", "requested_by", "expires_at")}
     tell(asked, title="Request", note=f"This takes two people. Next, by another admin, within a day: {step}")
     return None
 
@@ -92,7 +96,7 @@ def _without_clients(made: dict[str, Any]) -> str:
 
 @app.command
 def token(
-    subject: UUID | None = None,
+    subject: str | None = None,
     *,
     machine: bool = False,
     days: int = 30,
@@ -107,7 +111,7 @@ def token(
     Example: byokeep operator token $ID --save ~/.config/byokeep/invitation
 
     Args:
-        subject: The person or machine; yourself unless it is given.
+        subject: The person or machine, by name or id; yourself unless it is given.
         machine: The subject is a machine.
         days: Life of the token, 1 to 90.
         overlap_s: How long older tokens keep working.
@@ -121,7 +125,8 @@ def token(
         check_writable(save)
     room = "machines" if machine else "operators"
     body = {"days": days, "overlap_s": overlap_s}
-    issued = run(call("POST", f"/v1/{room}/{subject or _self()}/tokens", body=body))
+    whose = _self() if subject is None else _id(subject, "machine" if machine else "operator")
+    issued = run(call("POST", f"/v1/{room}/{whose}/tokens", body=body))
     invitation = issued["kind"] == "invitation"
     _keep(issued, save)
     say(f"Older tokens of this {'machine' if machine else 'person'}, if there are any, end {_when(overlap_s)}.")
@@ -164,18 +169,49 @@ def whoami() -> None:
         for one in found["issued_by_others"]
     ]
     if found["approvals_held"]:
-        notes.append("You cannot approve yet: one admin alone gave you the role or a credential.")
-    shown = found if session().as_json else {name: found[name] for name in ("id", "roles", "clients", "approvals_held")}
+        notes.append(_held(found))
+    if session().as_json:
+        show(found)
+        return
+    shown = {name: found.get(name) for name in ("id", "name", "roles", "clients", "held_until")}
+    shown["clients"] = "all clients" if found["clients"] is None else found["clients"]
+    if not found["approvals_held"]:
+        shown.pop("held_until")
     show(shown, title="You", note="\n".join(notes))
 
 
-@app.command
-def vouch(subject: UUID) -> None:
-    """Ask a second admin to end the hold on a person's approvals.
+def _held(found: dict[str, Any]) -> str:
+    """Why a person cannot approve yet, and what ends that."""
+    newest = next(iter(found["issued_by_others"]), None)
+    recovered = newest is not None and newest["kind"] == "invitation" and not newest["by"]
+    why = "a recovery on the host let you in" if recovered else "one admin alone gave you the role or a credential"
+    return (
+        f"You cannot approve until {clean(found['held_until'])}: {why}. To end it sooner, another admin asks and"
+        f" a second one approves: {again('operator vouch ' + quote(found['name']), own_token=False)}"
+    )
 
-    Example: byokeep operator vouch $ID
+
+@app.command
+def vouch(person: str) -> None:
+    """Ask a second admin to end the hold on another person's approvals.
+
+    Example: byokeep operator vouch jonas
+
+    Args:
+        person: Name or id, as `byokeep operator list` shows it.
     """
-    _made(run(call("POST", f"/v1/operators/{subject}/vouch")))
+    _made(run(call("POST", f"/v1/operators/{_id(person)}/vouch")))
+
+
+def _id(named: str, kind: str = "operator") -> str:
+    """Return the id of whom a caller named; an id stands for itself."""
+    with contextlib.suppress(ValueError):
+        return str(UUID(named))
+    found = run(call("GET", "/v1/operators"))["operators"]
+    ids = [str(one["id"]) for one in found if (one["name"], one["kind"]) == (named, kind)]
+    if not ids:
+        raise NotFound("no_such_name", next_step="Give a name or an id as `byokeep operator list` shows it.")
+    return ids[0]
 
 
 @app.command
@@ -194,12 +230,13 @@ def recover(name: str, *, save: Path | None = None) -> None:
     settings = session().settings
     file = save or settings.path("credentials_dir") / "recover.token"
     if os.path.lexists(file):
-        raise Rejected("file_exists", next_step="Remove that file, or name another with --save.")
+        raise Rejected("file_exists", next_step=f"Delete {file}, or name another with --save.")
     check_writable(file)
     invitation = run(importlib.import_module("byokeep.wiring").recover(settings, name))
     write_private(file, invitation)
     step = again(f"operator password --token-file {file}", own_token=False)
-    show({"name": name, "saved_to": str(file)}, title="Invitation", note=f"Next: {step}")
+    note = f"Next: {step}\nDelete {file} afterwards."
+    show({"name": name, "saved_to": str(file)}, title="Invitation", note=note)
 
 
 def approve(request: UUID | None = None) -> None:
@@ -213,18 +250,25 @@ def approve(request: UUID | None = None) -> None:
         request: As the list shows it.
     """
     if request is not None:
-        tell(run(call("POST", f"/v1/approvals/{request}/approve")), title="Approved")
+        done = run(call("POST", f"/v1/approvals/{request}/approve"))
+        tell(done, title="Approved", note=_after(done))
         return
     found = run(call("GET", "/v1/approvals"))["approvals"]
     if not session().as_json:
         found = [
-            {"id": one["id"], "name": one["asked"]["name"], "roles": one["asked"]["roles"],
-             "state": one["asked"]["state"],
-             "clients": "all" if one["asked"]["all_clients"] else one["asked"]["clients"],
-             "by": one["requested_by"], "expires_at": one["expires_at"]}
+            {"id": one["id"], "what": one["what"], "by": one["requested_by"], "expires_at": one["expires_at"],
+             "clients": "all" if one["asked"]["all_clients"] else one["asked"]["clients"]}
             for one in found
         ]  # fmt: skip
-    tell(found, title="Waiting", columns=("id", "name", "roles", "state", "clients", "by", "expires_at"))
+    tell(found, title="Waiting requests", columns=("id", "by", "expires_at", "clients", "what"))
+
+
+def _after(done: dict[str, Any]) -> str:
+    """What a person or machine needs that has no way in yet; empty when it has one, or is not in use."""
+    if done["state"] != "active" or done["has_password"] or done["token_until"]:
+        return ""
+    flag = " --machine" if done["kind"] == "machine" else ""
+    return "Next: " + again(f"operator token {done['id']}{flag} --save FILE")
 
 
 @app.command
@@ -249,7 +293,11 @@ def list_() -> None:
     found = run(call("GET", "/v1/operators"))["operators"]
     if not session().as_json:
         found = [one | {"clients": "all" if one["all_clients"] else one["clients"]} for one in found]
-    tell(found, title="Operators", columns=("id", "name", "kind", "roles", "state", "clients", "token_until"))
+    tell(
+        found,
+        title="Operators",
+        columns=("id", "name", "kind", "roles", "state", "clients", "token_until", "held_until"),
+    )
 
 
 @app.command

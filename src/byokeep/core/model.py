@@ -185,7 +185,10 @@ class Actor:
         roles: What it may be; from the database at each call, so a change holds at once.
         clients: Clients it is assigned to; ``None`` = all (admin, auditor, broker's own tasks).
         request_id: Joins log, audit and provider call of one request.
-        held: Whether this person may approve nothing for now: an admin alone gave the role or a credential.
+        held: Whether this person may approve nothing for now: an admin alone gave the role or a credential, or a
+            recovery on the host did.
+        held_until: Until when, UTC.
+        name: Of the account.
     """
 
     id: UUID
@@ -193,6 +196,8 @@ class Actor:
     clients: frozenset[UUID] | None
     request_id: UUID
     held: bool = False
+    held_until: datetime | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,24 @@ _OF_ALERT: Final = {
     "key_unrecorded": _UNRECORDED,
     "account_unrecorded": _UNRECORDED,
     "job_unrecorded": _UNRECORDED,
+    "subject_unrecorded": "a person's or machine's row was changed past byokeep, and it signs nobody in: an admin makes"
+    " the change again, and you find out who can write the database, runbook section 8.2.",
+    "token_unrecorded": "a token's row was written past byokeep, and it signs nobody in: find out who can write the"
+    " database, runbook section 8.2, then issue the token again.",
+    "admin_recovered": "somebody with the host's credentials let an admin sign in again. Ask that admin whether it was"
+    " meant; if not, disable the account and treat the host as taken. Another admin closes this.",
+    "credentials_of_another_issued": "an admin issued an invitation for somebody who can sign in already. Ask both; if"
+    " it was not meant, revoke what was issued. Somebody else than those two closes this.",
+    "machine_token_ends": "`byokeep operator token ID --machine --save FILE`, or disable a machine that is not used.",
+    "person_token_ends": "its owner issues another: `byokeep operator token --save FILE`.",
+    "device_gap": "a file of the store's audit lacks lines that another has: see that its disk and path work, then"
+    " `byokeep audit health`; if nobody explains it, treat it as tampering, runbook section 8.2.",
+    "device_torn": "a file of the store's audit holds a cut line: after a crash that is expected, otherwise treat it as"
+    " tampering, runbook section 8.2.",
+    "devices_disagree": "two files of the store's audit tell different things of one request: treat it as tampering,"
+    " keep both as they are, runbook section 8.2.",
+    "effect_missed": "an announced effect came too late: `byokeep job requeue` sets a new time, or call it off.",
+    "renewal_overdue": "an account's tokens were not renewed in time: see that a refresher runs (`byokeep doctor`).",
     "client_unrecorded": _UNRECORDED,
     "switch_unrecorded": _UNRECORDED,
     "other_account": "another account answered at a platform; log in there as the right one, connect it again. One that"
@@ -144,6 +162,35 @@ _OF_ALERT: Final = {
     " `byokeep kek rotate CLIENT` writes its records anew.",
     "kek_compromised": "a key that guards profiles may be known to others: `byokeep kek plan` tells what is to do.",
     "kek_unconfirmed": "a new key does not do what it is for; let somebody look at its holder before anything else.",
+    **dict.fromkeys(
+        (
+            "kek_missing_outside",
+            "kek_disabled_outside",
+            "kek_unknown_outside",
+            "kek_altered_outside",
+            "kek_protects_outside",
+            "kek_destroyed_is_back",
+            "kek_history_broken",
+        ),
+        "a key that guards profiles is not what our records say: look who changed it at its holder, `byokeep kek check"
+        " CLIENT`, and treat it as tampering until somebody explains it.",
+    ),
+    **dict.fromkeys(
+        ("profile_record_missing", "profile_record_orphan", "profile_blob_missing", "profile_blob_orphan"),
+        "records, files and rows of a client's profiles do not agree: `byokeep profile show`; nobody explains it: treat"
+        " it as tampering, runbook section 8.2.",
+    ),
+    "kek_due": "a client's key is due for a new version: `byokeep kek rotate CLIENT`.",
+    "kek_overdue": "a client's key is past the end of its period: `byokeep kek rotate CLIENT` now.",
+    "kek_not_moved": "a change of a client's key was refused at its holder: `byokeep kek list`, then ask for it again.",
+    "dek_history_broken": "the record of a profile's key is not complete: treat it as tampering, runbook section 8.2.",
+    "orphan_not_destroyed": "a value that nothing uses could not be destroyed at the store; it is tried again. See that"
+    " the store answers.",
+    "webhook_secret_not_destroyed": "an old webhook secret could not be destroyed at the store; it is tried again. See"
+    " that the store answers.",
+    "renewal_of_another_owner": "a machine that renewed tokens has gone in the middle of it: start it again; if its"
+    " disk is lost, `byokeep account refreshers`, then `byokeep account refresher-gone`.",
+    "node_not_named": "a node of the store answers whose files `store_audit_files` does not name: name them.",
     "kek_rewrap_blocked": "a profile's record is not what was sealed, or its history is full: `byokeep profile show`.",
     "duplicate_key_material": "this machine's randomness repeats itself; seal nothing there before it was looked at.",
     "installation_copied": "this home is a copy or was moved: see runbook, copies, before two people open it.",

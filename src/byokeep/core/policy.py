@@ -11,6 +11,7 @@ It may not look anything up.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -216,7 +217,11 @@ def authorise(actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> Non
         named = ", ".join(sorted(role.value for role in holders))
         raise Denied("not_permitted", verb=verb.value, next_step=f"This takes one of the roles: {named or 'none'}.")
     if actor.held and verb in APPROVING:
-        step = "An admin alone gave you this role or a credential: wait for the hold to end, or a second admin ends it."
+        until = f"until {actor.held_until.astimezone(UTC):%Y-%m-%d %H:%M}Z" if actor.held_until else "for now"
+        step = (
+            f"Your approvals are held {until}. To end it sooner: `byokeep operator vouch {actor.name or 'NAME'}`, by an"
+        )
+        step += " admin, and a second admin approves."
         raise Denied("approval_held", verb=verb.value, next_step=step)
     if client_id is not None and actor.clients is not None and client_id not in actor.clients:
         raise NotFound("not_found")

@@ -4,6 +4,7 @@ Rules
 - An alert names a reason and ids, never a value.
 - An alert of a client is for those assigned to it; one of the platform for those who see every client.
 - Closing is an act with a name behind it; it is recorded.
+- Whom an alert is about does not close it, nor who issued the credentials that it tells of.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from byokeep.core.policy import Verb
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, scope_of
 from byokeep.flows.permission import absent, permit, refuse
-from byokeep.ports import Query, Row
+from byokeep.ports import Query, Row, Tx
 
 _MAY_CLOSE: Final = frozenset({Role.ADMIN, Role.OPERATOR})
 
@@ -53,6 +54,8 @@ def _alert(row: Row) -> Alert:
 _GET: Final = Query("alert_get", _alert)
 _OPEN: Final = Query("alerts_open", _alert)
 _CLOSE: Final = Query("alert_close", _alert)
+_CAUSED: Final = Query("alert_caused_by", lambda row: bool(row["found"]))
+_REMINDERS: Final = frozenset({"machine_token_ends", "person_token_ends"})  # no act of anybody: whoever it is may close
 
 
 async def list_alerts(app: App, actor: Actor) -> list[Alert]:
@@ -70,7 +73,7 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
     """Close an alert.
 
     Raises:
-        Denied: ``not_permitted``.
+        Denied: ``not_permitted``, ``same_person``: it is about the actor, or tells of what the actor did.
         NotFound: ``not_found``, also for an alert that does not concern the actor.
         Conflict: ``alert_closed``.
     """
@@ -81,6 +84,12 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
         raise error
     async with app.db.begin(every_client=True) as tx:
         alert = await tx.maybe(_GET, id=alert_id)
+        own = alert is not None and _concerns(actor, alert) and await _own(tx, actor, alert)
+    if own:
+        error = Denied("same_person", next_step="It is about you or what you did: another admin closes it.")
+        await refuse(app, actor, Verb.ALERT_READ, error, object_id=alert_id)
+        raise error
+    async with app.db.begin(every_client=True) as tx:
         if alert is not None and _concerns(actor, alert):
             closed = await tx.maybe(_CLOSE, id=alert_id, closed_by=actor.id)
             if closed is None:
@@ -98,6 +107,14 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
             return closed
     not_found: NotFound = await absent(app, actor, Verb.ALERT_READ, alert_id)
     raise not_found
+
+
+async def _own(tx: Tx, actor: Actor, alert: Alert) -> bool:
+    if alert.object_id == actor.id and alert.reason not in _REMINDERS:
+        return True
+    return alert.reason == "credentials_of_another_issued" and await tx.one(
+        _CAUSED, actor_id=actor.id, subject_id=alert.object_id, opened_at=alert.opened_at
+    )
 
 
 def _concerns(actor: Actor, alert: Alert) -> bool:

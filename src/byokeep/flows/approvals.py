@@ -12,7 +12,7 @@ It may not know what is approved: the flow that asks does the act.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -40,6 +40,8 @@ class Approval:
     expires_at: datetime
     asked: str
     used: bool
+    used_at: datetime | None
+    used_by: str
     in_time: bool
     repeated: bool = False
 
@@ -48,7 +50,7 @@ def _approval(row: Row) -> Approval:
     return Approval(
         id=row["id"], action=row["action"], scope=row["scope"], epoch=row["epoch"], reason=row["reason"],
         requested_by=row["requested_by"], expires_at=row["expires_at"], asked=row["asked"] or "{}",
-        used=row["used_at"] is not None, in_time=row["unexpired"],
+        used=row["used_at"] is not None, used_at=row["used_at"], used_by=row["used_by"] or "", in_time=row["unexpired"],
     )  # fmt: skip
 
 
@@ -93,13 +95,16 @@ async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: in
     Raises:
         Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``approval_changed``.
     """
+    if approval.used_at is not None:
+        at = f"{approval.used_at.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+        raise Denied("approval_used", next_step=f"{approval.used_by or 'Somebody'} approved it at {at}. Nothing to do.")
     if approval.requested_by == actor.id:
         raise Denied("same_person", next_step="Another person must approve.")
-    if approval.used:
-        raise Denied("approval_used", next_step="Ask again.")
     if not approval.in_time:
         raise Denied("approval_expired", next_step="Ask again.")
     if (approval.scope, approval.epoch) != (scope, epoch):
         raise Denied("approval_changed", next_step="It changed since it was asked for: look, and ask again.")
     if await tx.maybe(_USE, id=approval.id, approved_by=actor.id) is None:  # another was faster, or the time just ended
-        raise Denied("approval_used", next_step="Ask again.")
+        raise Denied(
+            "approval_used", next_step="It was approved or ended just now: `byokeep approve` lists what waits."
+        )

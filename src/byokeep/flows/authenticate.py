@@ -27,6 +27,10 @@ from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import BrokerApp, WebApp
 from byokeep.ports import Query, Row
 
+_ENTRY: Final = (
+    "This token has ended or is unknown. A person: `byokeep operator login NAME`; a locked-out admin, on the host:"
+    " `byokeep operator recover NAME`; a machine: an admin issues another."
+)
 MAX_TOKEN: Final = 128  # characters looked at
 _SHAPE: Final = re.compile(r"bk[a-z]_[A-Za-z0-9_-]{43}\Z")
 _INVITED: Final = frozenset({Role.INVITED})
@@ -68,17 +72,22 @@ async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) ->
     if found is not None and not await _recorded(app, found):
         found = None
     if found is None or not _SHAPE.match(token):
-        raise Unauthenticated("bad_token", next_step="Show a valid token; an admin can issue one.")
+        raise Unauthenticated("bad_token", next_step=_ENTRY)
     if found["kind"] == "invitation":
-        return Actor(id=found["subject_id"], roles=_INVITED, clients=frozenset(), request_id=request_id)
+        return Actor(
+            id=found["subject_id"], roles=_INVITED, clients=frozenset(), request_id=request_id, name=found["name"]
+        )
     roles = frozenset(Role(name) for name in found["roles"])
     # The prefix is for people and scanners; it must not promise another kind of identity than the row.
     expected = _MACHINE_PREFIX.get(token[:4])
     if not roles or (roles != {expected} if expected is not None else not roles <= HUMAN_ROLES):
-        raise Unauthenticated("bad_token", next_step="Show a valid token; an admin can issue one.")
+        raise Unauthenticated("bad_token", next_step=_ENTRY)
     clients = None if found["all_clients"] else frozenset(found["clients"])
     held = found["held"] is True
-    return Actor(id=found["subject_id"], roles=roles, clients=clients, request_id=request_id, held=held)
+    return Actor(
+        id=found["subject_id"], roles=roles, clients=clients, request_id=request_id, held=held,
+        held_until=found["held_until"] if held else None, name=found["name"],
+    )  # fmt: skip
 
 
 async def _recorded(app: WebApp | BrokerApp, found: Row) -> bool:

@@ -10,6 +10,7 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -181,6 +182,10 @@ async def ask_to_end_hold(app: BrokerApp, actor: Actor, subject_id: UUID) -> App
         Conflict: ``not_held``.
     """
     await permit(app, actor, Verb.SUBJECT_CHANGE)
+    if subject_id == actor.id:
+        error = Denied("own_rights", next_step="Another admin asks, and a second one approves; or wait for its end.")
+        await refuse(app, actor, Verb.SUBJECT_CHANGE, error, object_id=subject_id)
+        raise error
     trail = recorded_rejections(app, actor, EventName.OPERATOR_CHANGED, object_id=subject_id)
     async with trail, app.db.begin(every_client=True) as tx:
         await tx.all(LOCK)
@@ -188,7 +193,7 @@ async def ask_to_end_hold(app: BrokerApp, actor: Actor, subject_id: UUID) -> App
         if subject is not None:
             if subject.held_until is None or subject.held_until <= app.clock.now():
                 raise Conflict("not_held", next_step="This person's approvals are not held.")
-            return await _ask(tx, app, actor, subject, new=False)
+            return await _ask(tx, app, actor, subject, subject, reason="vouch")
     raise await absent(app, actor, Verb.SUBJECT_CHANGE, subject_id)
 
 
@@ -227,7 +232,7 @@ async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
                 before, roles=asked.roles, state=asked.state, all_clients=asked.all_clients, clients=asked.clients
             )  # fmt: skip
             await approvals.use(tx, actor, approval, scope=_scope(wanted), epoch=wanted.record_seq or 0)
-            return await _apply(tx, app, actor, before, wanted, approval=approval.id)
+            return await _apply(tx, app, actor, before, wanted, approval=approval.id, reason=approval.reason)
     except Denied as refusal:
         await record_refusal(app, actor, EventName.OPERATOR_CHANGED, refusal, client_id=None, object_id=approval_id)
         raise
@@ -244,14 +249,21 @@ async def _change(tx: Tx, app: BrokerApp, actor: Actor, before: Subject, wanted:
     if was_admin and not is_admin and not await tx.one(ADMINS_LEFT, id=before.id):
         raise Conflict("last_admin", next_step="Make somebody else an admin first.", subject=before.id)
     if await _takes_two(tx, before, wanted):
-        return await _ask(tx, app, actor, wanted, new=False)
+        return await _ask(tx, app, actor, before, wanted, reason="change")
     return await _apply(tx, app, actor, before, wanted)
 
 
 async def _apply(
-    tx: Tx, app: BrokerApp, actor: Actor, before: Subject | None, wanted: Subject, *, approval: UUID | None = None
+    tx: Tx,
+    app: BrokerApp,
+    actor: Actor,
+    before: Subject | None,
+    wanted: Subject,
+    *,
+    approval: UUID | None = None,
+    reason: str = "",
 ) -> Subject:
-    changed = await put(tx, app, actor, wanted, new=before is None, approval=approval)
+    changed = await put(tx, app, actor, wanted, new=before is None, approval=approval, reason=reason)
     if wanted.state != "active":
         await revoke_all(tx, actor, wanted.id)
     elif before is not None and wanted.roles != before.roles:
@@ -280,7 +292,7 @@ async def _create(
             await require_clients(tx, clients)
             wanted = _new(app, name, roles, clients, all_clients=all_clients, machine=machine)
             if await _takes_two(tx, None, wanted):
-                return await _ask(tx, app, actor, wanted, new=True)
+                return await _ask(tx, app, actor, None, wanted, reason="create")
             return await _apply(tx, app, actor, None, wanted)
 
 
@@ -291,19 +303,53 @@ async def _takes_two(tx: Tx, before: Subject | None, wanted: Subject) -> bool:
     return bool(gains) and await tx.one(ADMINS_ABLE) > 1
 
 
-async def _ask(tx: Tx, app: BrokerApp, actor: Actor, wanted: Subject, *, new: bool) -> Approval:
+async def _ask(
+    tx: Tx, app: BrokerApp, actor: Actor, before: Subject | None, wanted: Subject, *, reason: str
+) -> Approval:
+    held = before is not None and before.held_until is not None and before.held_until > app.clock.now()
     asked = {
+        "what": in_words(before, wanted, held=held),
         "subject": str(wanted.id), "kind": wanted.kind, "name": wanted.name,
         "roles": sorted(role.value for role in wanted.roles), "state": wanted.state,
         "all_clients": int(wanted.all_clients), "clients": sorted(str(client) for client in wanted.clients),
     }  # fmt: skip
     approval = await approvals.request(
         tx, app, actor, action=approvals.GIVE_RIGHTS, scope=_scope(wanted), epoch=wanted.record_seq or 0,
-        asked=canonical_json(asked).decode(), reason="new" if new else "change",
+        asked=canonical_json(asked).decode(), reason=reason,
     )  # fmt: skip
     if not approval.repeated:
-        await tx.append(subject_event(actor, wanted, Outcome.INTENDED, new=new))
+        await tx.append(subject_event(actor, wanted, Outcome.INTENDED, new=before is None, reason=reason))
     return approval
+
+
+def in_words(before: Subject | None, wanted: Subject, *, held: bool) -> str:
+    """Return what an approver is asked for, as a sentence; clients by their ids.
+
+    Args:
+        before: The account as it is; None = it is made.
+        wanted: As it is to be.
+        held: Whether its approvals are held: whatever a second admin approves ends that.
+    """
+    if before is None:
+        return f"create the {'machine' if wanted.kind == 'machine' else 'person'} {wanted.name} ({_roles(wanted)})"
+    pairs: tuple[tuple[str, Callable[[Subject], str]], ...] = (
+        ("roles", _roles),
+        ("clients", _clients),
+        ("state", lambda one: one.state),
+    )
+    changes = [f"{name} {of(before)} -> {of(wanted)}" for name, of in pairs if of(before) != of(wanted)]
+    ends = [f"ends the hold on {wanted.name}"] if held else []
+    if not changes:
+        return f"vouch for {wanted.name}: {'; '.join(ends)}"
+    return f"change {wanted.name}: {'; '.join(changes + ends)}"
+
+
+def _roles(one: Subject) -> str:
+    return ", ".join(sorted(role.value for role in one.roles)) or "none"
+
+
+def _clients(one: Subject) -> str:
+    return "all" if one.all_clients else ", ".join(sorted(str(client) for client in one.clients)) or "none"
 
 
 def _scope(wanted: Subject) -> str:

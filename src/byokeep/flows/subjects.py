@@ -162,19 +162,22 @@ async def require_clients(tx: Tx, clients: Iterable[UUID]) -> None:
         raise Rejected("unknown_client", next_step="Name clients as `byokeep client list` prints them.")
 
 
-async def put(tx: Tx, app: App, actor: Actor, subject: Subject, *, new: bool, approval: UUID | None = None) -> Subject:
+async def put(
+    tx: Tx, app: App, actor: Actor, subject: Subject, *, new: bool, approval: UUID | None = None, reason: str = ""
+) -> Subject:
     """Make or change a person or machine, with its record; returns the row as it is then.
 
     Args:
         subject: As it is to be.
         new: Whether it is made.
         approval: The request that ``actor`` approved, as the second admin, in this transaction.
+        reason: What was asked for: ``create``, ``change`` or ``vouch``.
 
     Raises:
         Denied: ``second_admin_needed``.
         Conflict: The name is taken.
     """
-    said = record_params(subject_event(actor, subject, Outcome.OK, new=new))
+    said = record_params(subject_event(actor, subject, Outcome.OK, new=new, reason=reason))
     await tx.all(
         _PUT, id=subject.id, kind=subject.kind, name=subject.name, roles=sorted(role.value for role in subject.roles),
         state=subject.state, all_clients=subject.all_clients, clients=sorted(subject.clients), approval=approval,

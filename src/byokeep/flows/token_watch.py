@@ -1,8 +1,8 @@
-"""Tells in time that a machine is about to lose its credential.
+"""Tells in time that a machine, or a person's programs, are about to lose their credential.
 
 Rules
 - The broker looks every hour. A machine whose last token ends within 14 days, or ended since, is an alert; one open
-  alert for each machine.
+  alert for each machine. The same for people's API tokens, but for those given for 14 days or less.
 
 It may not issue anything: an admin does, or the embedded stack for its own.
 """
@@ -15,18 +15,20 @@ from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
 from byokeep.ports import Query
 
-_ENDING: Final = Query("machines_ending", lambda row: row["id"])
+_MACHINES: Final = Query("machines_ending", lambda row: row["id"])
+_PEOPLE: Final = Query("people_ending", lambda row: row["id"])
 
 
 async def watch_tokens(app: BrokerApp) -> int:
-    """Raise ``machine_token_ends`` where it is due; returns for how many machines.
+    """Raise ``machine_token_ends`` and ``person_token_ends`` where they are due; returns for how many.
 
     Raises:
         Unavailable: The database could not be asked.
     """
     async with app.db.begin(every_client=True) as tx:
-        ending = await tx.all(_ENDING)
-        for machine in ending:
-            await alert_in(tx, app, reason="machine_token_ends", key=f"machine_token_ends/{machine}",
-                           severity="warning", client_id=None, object_id=machine)  # fmt: skip
+        machines = [("machine_token_ends", one) for one in await tx.all(_MACHINES)]
+        ending = machines + [("person_token_ends", one) for one in await tx.all(_PEOPLE)]
+        for reason, subject in ending:
+            await alert_in(tx, app, reason=reason, key=f"{reason}/{subject}", severity="warning", client_id=None,
+                           object_id=subject)  # fmt: skip
     return len(ending)

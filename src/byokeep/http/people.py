@@ -44,8 +44,9 @@ def subject_out(subject: Subject) -> dict[str, Any]:
 def approval_out(approval: Approval) -> dict[str, Any]:
     """Return the wire form of a request that takes a second person."""
     asked = json.loads(approval.asked)
+    what = asked.pop("what", f"{approval.reason} {asked['name']}")
     return {
-        "id": str(approval.id), "action": approval.action, "reason": approval.reason,
+        "id": str(approval.id), "action": approval.action, "what": what, "reason": approval.reason,
         "requested_by": str(approval.requested_by), "expires_at": at_out(approval.expires_at),
         "asked": asked | {"all_clients": bool(asked["all_clients"])},
     }  # fmt: skip

@@ -49,8 +49,9 @@ def sessions(app: WebApp, auth: Authenticator, passwords: PasswordCheck, brake: 
         clients = None if actor.clients is None else sorted(str(client) for client in actor.clients)
         given = await tokens.issued_by_others(app, actor)
         return {
-            "id": str(actor.id), "roles": sorted(role.value for role in actor.roles), "clients": clients,
-            "approvals_held": actor.held,
+            "id": str(actor.id), "name": actor.name, "roles": sorted(role.value for role in actor.roles),
+            "clients": clients,
+            "approvals_held": actor.held, "held_until": at_out(actor.held_until),
             "issued_by_others": [{"kind": one.kind, "by": one.by, "at": at_out(one.at)} for one in given],
         }  # fmt: skip
 

@@ -11,3 +11,9 @@ SELECT * FROM byokeep.alert
 -- name: alert_close
 UPDATE byokeep.alert SET closed_at = now(), closed_by = :closed_by WHERE id = :id AND closed_at IS NULL
 RETURNING *;
+
+-- name: alert_caused_by
+-- Whether this person issued an invitation that the alert tells of; its transaction began a little before the alert.
+SELECT EXISTS (SELECT FROM byokeep.api_token
+                WHERE subject_id = :subject_id AND issued_by = :actor_id AND kind = 'invitation'
+                  AND created_at > CAST(:opened_at AS timestamptz) - interval '1 minute') AS found;
