@@ -310,6 +310,12 @@ async def test_nobody_is_locked_out(desk: Desk, tmp_path: Path) -> None:
     done(await desk.shell.run("operator", "recover", "first-admin", "--save", str(away)))
     await signed_in(desk, "first-admin", away)
     assert done(await desk.shell.run("operator", "list", "--json", token=away)).document
+    me = await desk.shell.run("operator", "whoami", token=away)
+    assert "a recovery on the host let you in" in me.err, me.said
+    assert ("first-admin" in me.out, "all clients" in me.out) == (True, True), me.said
+    own = next(one for one in await desk.json("alert", "list", who="admin") if one["reason"] == "admin_recovered")  # type: ignore[attr-defined]
+    no = await desk.shell.run("alert", "close", str(own["id"]), token=away)
+    assert (no.code, "same_person" in no.err) == (3, True), no.said
     assert "admin_recovered" in [one["reason"] for one in await desk.json("alert", "list", who="admin")]  # type: ignore[attr-defined,index]
 
 

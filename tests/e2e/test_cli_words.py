@@ -300,8 +300,9 @@ def test_what_leads_to_nothing_is_named_as_what_it_is() -> None:
     """The id in the address of a consent is a client's, whatever else stands there; the article fits the word."""
     asked = api._asked_for(f"/v1/clients/{ID}/logins/x/accounts/acme/connect", None)
     assert asked == "client"
-    assert api.no_such("account").endswith("that of an account.")
-    assert api.no_such("client").endswith("that of a client.")
+    assert api.no_such("account").endswith("the id of an account.")
+    assert api.no_such("client").endswith("the id of a client.")
+    assert api.no_such("").startswith("Nothing has this id")
 
 
 async def test_who_waited_in_vain_is_told_for_what() -> None:

@@ -27,7 +27,8 @@ from byokeep.settings import check_address
 T = TypeVar("T")
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, connect=3)
 _KINDS: Final = {
-    "open-requests": "request", "logins": "client", "proof": "client", "evidence": "procedure", "sops": "procedure",
+    "open-requests": "request", "approvals": "request",
+    "logins": "client", "proof": "client", "evidence": "procedure", "sops": "procedure",
     "refs": "key", "jobs": "job", "alerts": "alert", "tokens": "token", "machines": "machine",
     "operators": "person or machine", "accounts": "account", "clients": "client",
 }  # fmt: skip
@@ -153,6 +154,8 @@ async def fetch(
 
 def no_such(what: str) -> str:
     """Return what to say of an id that leads to nothing; no difference is made between absent and another's."""
+    if not what:
+        return "Nothing has this id, or you are not assigned to it. Check the id."
     article = "an" if what[0] in "aeiou" else "a"
     return f"No {what} has this id, or you are not assigned to it. Check that it is the id of {article} {what}."
 
@@ -162,7 +165,7 @@ def _asked_for(path: str, body: object) -> str:
     kinds = {part: what for part, what in _KINDS.items() if f"/{part}/" in path}
     if kinds:
         return next(iter(kinds.values()))
-    return "client" if isinstance(body, dict) and "client_id" in body else "thing"
+    return "client" if isinstance(body, dict) and "client_id" in body else ""
 
 
 def _connector() -> aiohttp.BaseConnector:
