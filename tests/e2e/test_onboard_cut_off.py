@@ -41,6 +41,9 @@ class DatabaseDown:
     def __init__(self, real: Any, good: int) -> None:
         self._real, self._good = real, good
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
     def begin(self, **scope: Any) -> Any:
         self._good -= 1
         if self._good < 0:

@@ -154,4 +154,4 @@ async def test_people_of_some_clients_see_and_check_theirs_alone(vault: Vault, k
     assert (status, asked["clients"]) == (202, [str(client)])
     assert str(other) not in json.dumps(found)
     for who in ("runner", "custodian", "dispatcher"):
-        assert (await vault.call("POST", "/v1/inventory/checks", who=who))[0] == 403
+        assert (await vault.call("POST", "/v1/inventory/checks", who=who))[0] == 401

@@ -25,5 +25,5 @@ async def test_ids_that_are_known_get_their_names(desk: Desk) -> None:
     assert (seen[ids[0]], seen[ids[4]]) == (f"Client {own.hex[:8]}", "byokeep")
     assert seen[ids[3]].startswith("runner ")
     assert set(await names(narrow)) == {ids[0], *ids[2:5]}
-    assert (await desk.call("POST", "/v1/names", "runner", {"ids": ids}))[0] == 403
+    assert (await desk.call("POST", "/v1/names", "runner", {"ids": ids}))[0] == 401
     assert (await desk.call("POST", "/v1/names", "auditor", {"ids": ids * 51}))[0] == 422

@@ -619,7 +619,8 @@ async def gone(bench: Bench, owner: UUID, who: str = "admin", reason: str = "mac
     bench.stack.push_async_callback(db.close)
     roles = frozenset({Role(who)})
     actor = Actor(id=stand.people[who].id, roles=roles, clients=None, request_id=UUID(int=3))
-    ports: Any = SimpleNamespace(**{n: getattr(bench.app, n) for n in ("clock", "ids", "installation_id")}, db=db)
+    ports: Any = SimpleNamespace(**{n: getattr(bench.app, n) for n in ("clock", "ids", "installation_id", "recorded")},
+                                 db=db)  # fmt: skip
     assert [one.owner for one in await list_refreshers(ports, replace(actor, roles=frozenset({Role.AUDITOR})))]
     return await declare_gone(ports, actor, owner, reason)
 

@@ -118,7 +118,8 @@ class Keys:
     def _moved(client: UUID, profile: UUID, dek: UUID, generation: int, by: UUID) -> str:
         said = (
             f'{{"actor":"{by}","client":"{client}","event":"dek.state_changed","fields":{{"dek":"{dek}",'
-            f'"state_from":"active","state_to":"deactivated"}},"object":"{profile}","outcome":"ok","request":"{by}"}}'
+            f'"state_from":"active","state_to":"deactivated"}},"object":"{profile}","outcome":"ok","request":"{by}",'
+            '"roles":["custodian"],"v":1}'
         )
         return (
             "INSERT INTO byokeep.vault_key_transition (id, client_id, kind, key_id, version, state_from, state_to,"
