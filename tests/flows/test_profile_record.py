@@ -33,6 +33,7 @@ from byokeep.wire.openbao import destroy_versions, lease_login, read_secret
 from tests.flows.test_profile_reseal import put_record, record_of
 from tests.flows.test_profile_use import Run, running, second, switch
 from tests.support.broker import Stand
+from tests.support.postgres_rows import state_rows
 from tests.support.profiles import put_profile
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
@@ -404,6 +405,7 @@ async def test_the_broker_s_readings_are_explained_by_openings_and_others_found(
     """What was handed out is clean in the store's own log; what a stolen broker identity reads is a finding."""
     run, _ = await recorded(stand)
     other, _ = await recorded(stand)
+    state_rows(stand.db)
     since = stand.app.clock.now()
     assert (await take(run, await run.opened()))[0] == 200
     await asyncio.sleep(SETTLE.total_seconds() + 0.5)
