@@ -151,3 +151,26 @@ def test_a_consent_that_came_to_nothing_says_what_there_was(
     assert "`held as`" in shown.err
     assert run([*command, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["held_as"] == "cafe"
+
+
+def test_no_ended_token_is_shown_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A login, and an own token for the older one, ask for names with what they got: the older one has ended."""
+    asked: list[str | None] = []
+
+    async def call(method: str, path: str, *, token: Secret | None = None, **_: Any) -> Any:
+        if path == "/v1/names":
+            asked.append(None if token is None else token.reveal().decode())
+            return {"names": {}}
+        kind = "session" if path == "/v1/session" else "api"
+        return {"id": ID, "subject_id": ID, "token": "bko_new", "kind": kind}
+
+    for room in ("operator", "names"):
+        monkeypatch.setattr(f"byokeep.cli.{room}.call", call)
+    monkeypatch.setattr("byokeep.cli.operator.read_secret", lambda **_: Secret(b"a long enough pass phrase"))
+    old = tmp_path / "old.token"
+    old.write_text("bko_old\n")
+    old.chmod(0o600)
+    for words in (["login", "maria"], ["token"]):
+        given = ["--save", str(tmp_path / words[0]), "--token-file", str(old)]
+        assert run(["operator", *words, *given]) == 0
+    assert asked == ["bko_new", "bko_new"]

@@ -3,6 +3,7 @@
 Rules
 - ``--json`` gets ids as they came. Without an answer to the question the ids are shown.
 - The server is asked for names of ids that it just sent; a machine's token asks nothing, for it may not.
+- A command that may have ended the token it was given asks with the new one: an ended token shown again is an alarm.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final
 from byokeep.cli.api import call, own_token, run
 from byokeep.cli.terminal import session, show
 from byokeep.core.errors import ByokeepError
+from byokeep.core.secret import Secret
 
 _SHOWN_AS: Final = {
     "client_id": "client", "object_id": "object", "subject_id": "subject", "dispatcher_id": "dispatcher",
@@ -28,13 +30,19 @@ _MOST: Final = 300  # ids in one question
 _OF_MACHINES: Final = (b"bkd_", b"bkr_", b"bkc_")
 
 
-def tell(data: Any, *, title: str = "", columns: Sequence[str] = (), note: str = "") -> None:
-    """Print a result as :func:`byokeep.cli.terminal.show` does, with names. ``columns`` are those of the result."""
+def tell(
+    data: Any, *, title: str = "", columns: Sequence[str] = (), note: str = "", token: Secret | None = None
+) -> None:
+    """Print a result as :func:`byokeep.cli.terminal.show` does, with names. ``columns`` are those of the result.
+
+    Args:
+        token: Asks for the names; the caller's own unless it is given.
+    """
     if session().as_json:
         show(data)
         return
     rows = [data] if isinstance(data, Mapping) else list(data)
-    names = _ask(sorted({one for row in rows for one in _ids(row)})[:_MOST])
+    names = _ask(sorted({one for row in rows for one in _ids(row)})[:_MOST], token)
     told = [_named(row, names) for row in rows]
     wanted = tuple(_SHOWN_AS.get(name, name) for name in columns)
     show(told[0] if isinstance(data, Mapping) else told, title=title, columns=wanted, note=note)
@@ -48,12 +56,12 @@ def _ids(row: Mapping[str, Any]) -> Iterator[str]:
                 yield from _ID.findall(text)
 
 
-def _ask(ids: list[str]) -> Mapping[str, str]:
+def _ask(ids: list[str], token: Secret | None) -> Mapping[str, str]:
     try:
-        token = own_token()
-        if not ids or token.reveal().startswith(_OF_MACHINES):
+        asks = own_token() if token is None else token
+        if not ids or asks.reveal().startswith(_OF_MACHINES):
             return {}
-        found: Mapping[str, str] = run(call("POST", "/v1/names", body={"ids": ids}))["names"]
+        found: Mapping[str, str] = run(call("POST", "/v1/names", body={"ids": ids}, token=asks))["names"]
     except (ByokeepError, TypeError, KeyError):
         return {}
     return found

@@ -28,15 +28,16 @@ def _ids(given: list[UUID] | None) -> list[str]:
     return [str(one) for one in given or []]
 
 
-def _keep(reply: dict[str, Any], save: Path | None) -> None:
+def _keep(reply: dict[str, Any], save: Path | None, *, own: bool = False) -> None:
     token = Secret(str(reply.pop("token")))
+    asks = token if own else None  # the token that this command was given may have ended
     if save is not None:
         write_private(save, token)
-        tell(reply | {"saved_to": str(save)}, title="Token")
+        tell(reply | {"saved_to": str(save)}, title="Token", token=asks)
         return
     # The one moment a token is shown (R2.2-3): in the document, or after the table.
     text = token.reveal().decode()
-    tell(reply | ({"token": text} if session().as_json else {}), title="Token")
+    tell(reply | ({"token": text} if session().as_json else {}), title="Token", token=asks)
     if not session().as_json:
         err.print(text, markup=False, soft_wrap=True)
         say("This is shown once. Keep it in a 0600 file; `--save FILE` writes one.")
@@ -128,7 +129,7 @@ def token(
     whose = _self() if subject is None else _id(subject, "machine" if machine else "operator")
     issued = run(call("POST", f"/v1/{room}/{whose}/tokens", body=body))
     invitation = issued["kind"] == "invitation"
-    _keep(issued, save)
+    _keep(issued, save, own=not (machine or invitation))  # another person gets an invitation
     say(f"Older tokens of this {'machine' if machine else 'person'}, if there are any, end {_when(overlap_s)}.")
     if invitation:
         step = again(f"operator password --token-file {save or 'FILE'}", own_token=False)
@@ -281,7 +282,7 @@ def login(name: str, *, save: Path | None = None) -> None:
     body = {"name": name, "password": value.reveal().decode("utf-8", "replace")}
     value.wipe()
     reply = run(call("POST", "/v1/session", body=body, anonymous=True))
-    _keep(reply, save or session().settings.home / "credentials" / "cli.token")
+    _keep(reply, save or session().settings.home / "credentials" / "cli.token", own=True)
 
 
 @app.command(name="list")

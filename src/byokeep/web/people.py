@@ -35,6 +35,7 @@ def sessions(app: WebApp, auth: Authenticator, passwords: PasswordCheck, brake: 
             app, passwords, name=body.name, password=Secret(body.password), request_id=request_id(request)
         )
         brake.succeeded(body.name, source)
+        request.scope["state"]["actor"] = issued.token.subject_id
         return JSONResponse(issued_out(issued), 201)
 
     @routes.delete("/session", status_code=204)
