@@ -43,7 +43,7 @@ SILENT = (
     ("byokeep_worker", "UPDATE byokeep.account_grant SET verified_at = now()"),
     ("byokeep_worker", "UPDATE byokeep.account_grant SET external_id = 'other'"),
     ("byokeep_broker", "UPDATE byokeep.client SET state = 'suspended'"),
-    ("byokeep_web", "UPDATE byokeep.client SET entity_id = 'other'"),
+    ("byokeep_broker", "UPDATE byokeep.client SET entity_id = 'other'"),
     ("byokeep_broker", "UPDATE byokeep.switch SET closed = false, epoch = 3 WHERE closed"),
     ("byokeep_broker", "UPDATE byokeep.switch SET store_cut_off = true WHERE closed"),
     ("byokeep_broker", "UPDATE byokeep.switch SET epoch = 9 WHERE NOT closed"),
@@ -200,6 +200,17 @@ def test_what_opens_the_gate_takes_the_word_of_who_may_say_it(
     assert sessions.run("byokeep_web", verified, checked) == "BK003"
     assert sessions.run("byokeep_worker", verified, checked) == ""
     assert sessions.run("byokeep_worker", "UPDATE byokeep.credential_ref SET version = 2", checked) == UNRECORDED
+    assert sessions.run("byokeep_web", "UPDATE byokeep.credential_ref SET version = 2", stored) == UNRECORDED
+    other = "UPDATE byokeep.credential_ref SET version = 2, verification = 'pending'"
+    assert sessions.run("byokeep_web", other, stored) == ""
+    ended, back = (f"UPDATE byokeep.credential_ref SET state = '{state}'" for state in ("compromised", "active"))
+    assert sessions.run("byokeep_web", ended, changed) == ""
+    assert sessions.run("byokeep_web", back, changed) == UNRECORDED
+    enrolled = append_sql(event(client, EventName.CLIENT_ENROLLED, about=client))
+    renamed = "UPDATE byokeep.client SET entity_id = 'other'"
+    assert sessions.run("byokeep_web", renamed, enrolled) == "42501"
+    assert sessions.run("byokeep_broker", "UPDATE byokeep.client SET entity_id = 'once'", enrolled) == ""
+    assert sessions.run("byokeep_broker", renamed, enrolled) == UNRECORDED
     account = one(postgres, "platform_account")
     said = append_sql(event(client, EventName.LANES_SET, about=account))
     wider, match = (f"UPDATE byokeep.platform_account SET {what}" for what in ("lanes = '{api}'", "identity = 'match'"))

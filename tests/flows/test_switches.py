@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from byokeep.adapters.openbao.cutoff import EntityCutoff
+from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
@@ -351,13 +352,15 @@ async def test_an_opening_and_the_cutting_off_again_do_not_cross(stand: Stand) -
 
 @pytest.mark.parametrize("scope", ["client", "global"])
 async def test_a_kill_after_forged_leases_is_not_released_before_the_key_was_rotated(stand: Stand, scope: str) -> None:
-    """The refusal names the command; a rotation of before the alert does not count, one since does."""
+    """The refusal names the command; a rotation of before the alert does not count, one since does. Closing the alert
+    does not, nor does a service's own word for a rotation."""
     client, _ = await ready(stand)
     what = {"client_id": str(client)} if scope == "client" else {}
     rotated = Event(name=EventName.CONFIG_CHANGED, actor=stand.app.system(), outcome=Outcome.OK,
                     fields={"component": "lease-key"})  # fmt: skip
+    owner = PostgresDatabase(stand.db.url("byokeep_owner"), pool_size=1)
     for _ in range(2):
-        async with stand.app.db.begin(every_client=True) as tx:
+        async with owner.begin() as tx:
             await tx.append(rotated)
         await raise_alert(stand.app, reason="login_unexplained", key="reconcile/login", severity="critical")
         await close(stand, **what)
@@ -366,8 +369,12 @@ async def test_a_kill_after_forged_leases_is_not_released_before_the_key_was_rot
         assert "byokeep incident rotate-leases" in reply["next_step"]
         async with stand.app.db.begin(every_client=True) as tx:
             await tx.append(rotated)
-        assert (await reopen(stand, **what))[0] == 200
         stand.db.sql("UPDATE byokeep.alert SET closed_at = now()")
+        assert (await reopen(stand, **what))[1]["code"] == "lease_key_suspect"
+        async with owner.begin() as tx:
+            await tx.append(rotated)
+        assert (await reopen(stand, **what))[0] == 200
+    await owner.close()
 
 
 async def test_whoever_holds_the_lock_can_not_keep_a_kill_out(stand: Stand) -> None:

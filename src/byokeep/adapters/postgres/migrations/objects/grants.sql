@@ -44,7 +44,7 @@ GRANT EXECUTE ON FUNCTION byokeep.able_admins(), byokeep.subject_put(
     uuid, text, text, text[], text, boolean, uuid[], uuid, bigint, text, uuid, uuid, bytea) TO byokeep_broker;
 GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep.platform_account,
     byokeep.key_transition, byokeep.alert TO byokeep_web;
-GRANT UPDATE (name, state, risk, entity_id) ON byokeep.client TO byokeep_web;
+GRANT UPDATE (name, state, risk) ON byokeep.client TO byokeep_web;
 GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)
     ON byokeep.credential_ref TO byokeep_web;
 GRANT UPDATE (previous_version, previous_until) ON byokeep.credential_ref TO byokeep_web;

@@ -192,6 +192,12 @@ BEGIN
         OR (v_new OR NEW.version <> OLD.version)
             AND NOT byokeep.said_here(NEW.client_id, v_here, ARRAY['key.stored', 'key.pinned', 'webhook_secret.stored',
                 'platform_connected', 'tokens.refreshed'])
+        -- Another version of a provider's key was not verified with the one before it, and an ended key stays ended.
+        OR NOT v_new AND NEW.purpose = 'default' AND (
+            NEW.version <> OLD.version AND NEW.verification = 'verified'
+                AND NOT byokeep.said_here(NEW.client_id, v_here, ARRAY['key.verified', 'key.pinned'])
+            OR OLD.state IN ('deactivated', 'compromised', 'destroyed')
+                AND NEW.state IN ('pre_activation', 'active', 'suspended'))
     THEN
         PERFORM byokeep.refuse_unrecorded('credential_ref');
     END IF;
@@ -272,7 +278,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF NOT byokeep.is_owner() AND NOT (
-        byokeep.said_here(NEW.id, ARRAY[NEW.id],
+        -- What a kill cuts off at the store is named once; another name would let the client go on reading.
+        (TG_OP = 'INSERT' OR OLD.entity_id IS NULL OR NEW.entity_id IS NOT DISTINCT FROM OLD.entity_id)
+        AND byokeep.said_here(NEW.id, ARRAY[NEW.id],
             ARRAY['client.created', 'client.enrolled', 'client.suspended', 'client.resumed'])
         AND byokeep.row_said(NEW.id, NEW.id, 'row')
             = (SELECT byokeep.client_row(c) FROM byokeep.client c WHERE c.id = NEW.id))

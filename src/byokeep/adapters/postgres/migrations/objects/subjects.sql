@@ -201,6 +201,7 @@ BEGIN
     -- web opens a person's session and issues nothing else. A person's credential comes from the person; what somebody
     -- else issues is an invitation.
     IF (session_user = 'byokeep_web') <> (p_kind = 'session')
+        OR p_kind = 'session' AND p_life_s > 28800  -- flows/tokens.py, SESSION_S
         OR v_whose.kind = 'machine' AND p_kind <> 'api'
         OR v_whose.kind = 'operator' AND NOT v_first AND v_self = (p_kind = 'invitation')
     THEN
