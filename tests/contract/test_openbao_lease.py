@@ -168,7 +168,7 @@ async def test_times_have_no_leeway_and_cutting_off_comes_before_expiry(bao: Bao
     client, now = uuid.uuid4(), int(time.time())
     for changed in ({"exp": now}, {"exp": now - 1}, {"exp": None}, {"nbf": now + 2}, {"iat": now + 2}, {"exp": "soon"}):
         await _refused(bao, await _signed(bao, HEADER, bao.claims(client, "use", ("openai",), **changed)))
-    for changed in ({"exp": None}, {"exp": now + 31}, {"exp": now - 1}, {"iat": None}, {"iat": 1.5}):
+    for changed in ({"exp": None}, {"exp": now + 60}, {"exp": now - 1}, {"iat": None}, {"iat": 1.5}):
         with pytest.raises(Rejected, match="bad_claims"):
             await bao.jwt(client, "use", "openai", **changed)
     entity = await bao.enroll(client)
