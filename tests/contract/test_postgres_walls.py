@@ -250,6 +250,8 @@ MALFORMED = {
     "another spelling of a number": ("{}", '{"kind":1e1}'),
     "a number too large": ("{}", '{"kind":9007199254740992}'),
     "fields out of order": ("{}", '{"runner":"b","kind":"a"}'),
+    "a field's name with a letter for any": ("{}", '{"k_nd":"a"}'),
+    "a part of a field's name": ("{}", '{"kin":"a"}'),
     "not our letters": ("{}", '{"kind":"usé"}'),
 }  # fmt: skip
 

@@ -371,7 +371,7 @@ audit_epoch = Table(
     Column("leaf", LargeBinary, nullable=False), Column("heads", LargeBinary, nullable=False),
 )  # fmt: skip
 
-# Which events there are, which role may write each, and how its fields may look: what the appending function checks
+# Which events there are, which role may write each, and which fields it may have: what the appending function checks
 # against. Filled from the code's own vocabulary by the migrations, so that the two walls cannot drift apart.
 audit_vocabulary = Table(
     "audit_vocabulary", metadata,

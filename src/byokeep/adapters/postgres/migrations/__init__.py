@@ -89,11 +89,8 @@ def objects_digest() -> str:
 
 
 def _fields(event: EventName) -> str:
-    """A regular expression for an event's fields: each at most once, in order, after a comma; or a comma."""
-    number = "-?(?:0|[1-9][0-9]{0,14}|[1-8][0-9]{15}|900[0-6][0-9]{12})"  # below 2^53
-    text = '"(?:[a-z0-9][a-zA-Z0-9_.:/,+-]*)?"'
-    names = "".join(f'(?:,"{name}":(?:{number}|{text}))?' for name in sorted(FIELDS_OF[event]))
-    return f"^(?:,|{names})$"
+    """The names of an event's fields, in order, each in quotes after a comma."""
+    return "".join(f',"{name}"' for name in sorted(FIELDS_OF[event]))
 
 
 def run_script(connection: Connection, sql: str) -> None:

@@ -24,7 +24,7 @@ UPDATE byokeep.subject SET password_mark = encode(sha256(convert_to(password_phc
 -- Once, for what the release before this one made: each person and machine, and each live token that was recorded when
 -- it was issued, gets a record in the form that is asked for from now on. A token that nothing recorded gets none.
 UPDATE byokeep.audit_vocabulary
-   SET writers = writers || 'byokeep_owner'::text, fields = fields || ARRAY['rights', 'digest', 'life_s']
+   SET writers = writers || 'byokeep_owner'::text
  WHERE event IN ('operator.changed', 'machine.changed', 'token.issued') AND NOT 'byokeep_owner' = ANY (writers);
 
 DO $$

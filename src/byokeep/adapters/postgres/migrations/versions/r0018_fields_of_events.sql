@@ -1,3 +1,3 @@
--- A regular expression for each event's fields, frozen. Filled with every upgrade.
+-- The names of each event's fields, frozen. Filled with every upgrade.
 
 ALTER TABLE byokeep.audit_vocabulary ADD COLUMN fields TEXT DEFAULT '' NOT NULL;
