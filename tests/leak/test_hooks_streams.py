@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import re
+import select
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from byokeep.redact.engine import RedactionFailed, Redactor
+from byokeep.redact.hooks import streams
 from byokeep.redact.hooks.streams import DescriptorHook, filtered
 from byokeep.redact.stream import write_all
 from tests.support.speech import ROOT, guarded, leaks, opaque, program, shaped
@@ -127,6 +132,41 @@ def test_a_process_that_ends_loses_nothing(end: str) -> None:
         assert ran.returncode == code
 
 
+LAST = """
+import sys, threading, types
+import byokeep.redact
+from byokeep.redact.hooks import streams
+wait, end, looked, ended = streams.select.select, streams._Copy.end, threading.Event(), threading.Event()
+
+def select(*asked):
+    ready = wait(*asked)
+    if not ready[0] and threading.current_thread() is not threading.main_thread() and not looked.is_set():
+        looked.set()
+        ended.wait()
+    return ready
+
+def says_end(self):
+    end(self)
+    ended.set()
+
+streams._Copy.end = says_end
+streams.select = types.SimpleNamespace(select=select, PIPE_BUF=4096)
+byokeep.redact.install(descriptors=(2,))
+looked.wait()
+for n in range(51): print('line', n, file=sys.stderr)
+raise ValueError('so')
+"""
+
+
+def test_the_last_lines_come_out_however_late_the_filter_looks() -> None:
+    """What is written between the filter's look and the end of the process comes out, its traceback too."""
+    ran = subprocess.run(
+        [sys.executable, "-c", LAST], env={"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"},
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert re.fullmatch(r"(line \d+\n){51}Traceback [\s\S]*ValueError: so\n", ran.stderr.decode()), ran.stderr[-2000:]
+
+
 def test_halves_with_a_pause_between_do_not_pass(tmp_path: Any) -> None:
     """A value that is written in two parts, the writer silent for longer than the filter waits, is masked whole."""
     value = opaque()
@@ -162,3 +202,74 @@ def test_a_slow_reader_is_waited_for(tmp_path: Any) -> None:
         slow.join()
     os.close(reader)
     assert b"".join(got) == text
+
+
+@contextmanager
+def steps(monkeypatch: pytest.MonkeyPatch, at_step: Callable[[int], None]) -> Iterator[list[int]]:
+    """Waiting for the filter gives up after 10 quiet steps; ``at_step`` is told each step's number."""
+    taken: list[int] = []
+
+    def join(copy: threading.Thread, step_s: float) -> None:
+        taken.append(len(taken) + 1)
+        at_step(taken[-1])
+        threading.Thread.join(copy, step_s)
+
+    with monkeypatch.context() as bound:
+        bound.setattr(streams, "_WAIT_S", 10 * streams._STEP_S)
+        bound.setattr(streams._Copy, "join", join)
+        yield taken
+
+
+def test_a_reader_that_takes_little_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that takes a page each few steps gets all of it, though that takes longer than a stuck one is given."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    text, got = b"".join(b"line %d\n" % number for number in range(4_000)), bytearray()
+
+    def read(step: int) -> None:
+        if step % 3 == 0 and select.select([reader], [], [], 0)[0]:
+            got.extend(os.read(reader, 4096))
+            while len(got) < len(text) and not select.select([reader], [], [], 0.05)[0]:
+                pass  # until the next page has come
+
+    with guarded() as installed, steps(monkeypatch, read) as taken:
+        assert installed is not None
+        with filtered(writer, installed.redactor) as stream:
+            write_all(stream, text)
+    os.close(writer)
+    while data := os.read(reader, 4096):
+        got.extend(data)
+    os.close(reader)
+    assert bytes(got) == text
+    assert len(taken) > 20
+
+
+def test_cleaning_is_waited_for_however_slow(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece whose cleaning takes longer than the wait for a stuck reader comes out."""
+    cleaned, find = threading.Event(), Redactor.find
+
+    def slow(redactor: Redactor, data: bytes) -> Any:
+        cleaned.wait()
+        return find(redactor, data)
+
+    with guarded() as installed, (tmp_path / "out").open("wb+") as out:
+        assert installed is not None
+        with steps(monkeypatch, lambda step: cleaned.set() if step > 20 else None):
+            monkeypatch.setattr(Redactor, "find", slow)
+            with filtered(out.fileno(), installed.redactor) as stream:
+                os.write(stream, b"seen\n")
+        assert (tmp_path / "out").read_text() == "seen\n"
+
+
+def test_a_reader_that_is_stuck_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who takes nothing for so many steps holds nobody up."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    with guarded() as installed, steps(monkeypatch, lambda _: None) as taken:
+        assert installed is not None
+        with filtered(writer, installed.redactor) as stream:
+            write_all(stream, b"line\n" * 4_000)
+        ended = len(taken)
+    os.close(reader)
+    os.close(writer)
+    assert ended >= 10

@@ -167,15 +167,25 @@ class StreamFilter:
         return data[max(start, data.rfind(b"\n", 0, cut) + 1) : cut]
 
 
-def pump(source: int, write: Callable[[bytes], None], through: StreamFilter, stop: Callable[[], bool]) -> int:
+def pump(
+    source: int,
+    write: Callable[[bytes], None],
+    through: StreamFilter,
+    stop: Callable[[], bool],
+    readable: Callable[[float], bool] | None = None,
+) -> int:
     """Pass one descriptor through a filter until its end or until `stop()`; return the bytes read.
+
+    Args:
+        readable: Waits so many seconds for something to read, and says whether there is; default: `select`.
 
     Raises OSError when `source` cannot be read, and whatever `write` raises.
     """
+    ready = readable or (lambda wait_s: bool(select.select([source], [], [], wait_s)[0]))
     size = 0
     idle = False
     while not stop():
-        if not select.select([source], [], [], IDLE_S)[0]:
+        if not ready(IDLE_S):
             if not idle and (out := through.pause()):
                 write(out)
             idle = True

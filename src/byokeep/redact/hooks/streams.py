@@ -18,7 +18,6 @@ import os
 import select
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -29,8 +28,9 @@ from byokeep.redact.engine import Redactor, default
 from byokeep.redact.stream import CHUNK, IDLE_S, StreamFilter, pump, write_all
 
 _WAIT_S: Final = 1.0  # a grandchild that outlives the child may hold the pipe open
-_EXIT_S: Final = 5.0  # a process that ends waits so long for a reader that takes nothing
+_EXIT_S: Final = 30.0  # a process that ends waits so long for a reader that takes nothing
 _STEP_S: Final = 0.05
+_PIECE: Final = select.PIPE_BUF  # bytes of which a slow reader is seen to take some
 _READER: Final = "from byokeep.redact.hooks.streams import clean; clean(0, 2)"
 
 
@@ -48,38 +48,53 @@ class _Copy(Thread):
         self._reader, self.writer = os.pipe()
         self._target, self._redactor = target, redactor
         self._ends = False
-        self._turns = 0  # at which there was something to read
+        self._blocked = False  # in a call that waits for a writer or for the reader
+        self._moves = 0  # how often such a call came back with something done
 
     def run(self) -> None:
         """Copy. When nobody reads the target, what is written is dropped, and nobody waits for it."""
         try:
             through = StreamFilter(default() if self._redactor is None else self._redactor)
-            pump(self._reader, partial(write_all, self._target), through, self._done)
+            pump(self._reader, self._write, through, self._done, self._readable)
         except OSError:
             while not self._done():
-                if select.select([self._reader], [], [], IDLE_S)[0] and not os.read(self._reader, CHUNK):
+                if self._readable(IDLE_S) and not os.read(self._reader, CHUNK):
                     break
         finally:
             os.close(self._reader)
 
     def wait(self, stuck_s: float) -> None:
-        """Wait for the end, as long as something moves."""
-        turns, until = -1, 0.0
-        while self.is_alive():
-            if turns != self._turns:
-                turns, until = self._turns, time.monotonic() + stuck_s
-            elif time.monotonic() > until:
-                return
+        """Wait for the end, as long as something moves or is being cleaned, however slowly.
+
+        Steps are counted, not seconds: a machine that stands still loses nothing.
+        """
+        quiet = moves = 0
+        while self.is_alive() and quiet * _STEP_S < stuck_s:
             self.join(_STEP_S)
+            quiet = quiet + 1 if self._blocked and moves == self._moves else 0
+            moves = self._moves
 
     def end(self) -> None:
         """End when all that was written has been copied, whoever still holds the writer."""
         self._ends = True
 
     def _done(self) -> bool:
-        ready = bool(select.select([self._reader], [], [], 0)[0])
-        self._turns += ready
-        return self._ends and not ready
+        ends = self._ends  # asked first: what was written before the end was said is seen below
+        return ends and not self._readable(0)
+
+    def _readable(self, wait_s: float) -> bool:
+        self._blocked = True
+        ready = bool(select.select([self._reader], [], [], wait_s)[0])
+        self._moves += ready
+        self._blocked = False
+        return ready
+
+    def _write(self, data: bytes) -> None:
+        for start in range(0, len(data), _PIECE):
+            self._blocked = True
+            write_all(self._target, data[start : start + _PIECE])
+            self._moves += 1
+            self._blocked = False
 
 
 @contextmanager
