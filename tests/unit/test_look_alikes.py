@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from byokeep.core.confusables import CONFUSABLES
 from byokeep.core.errors import Rejected
 from byokeep.core.identity import look_alike, reads_alike
 from byokeep.core.look_alikes import AS_LATIN
@@ -43,6 +47,19 @@ def test_no_letter_of_unicodes_table_makes_a_reserved_name_free() -> None:
                     check_not_reserved("name", name.replace(letter.casefold(), chr(point), 1))
                 tried += 1
     assert tried > 1000
+
+
+def test_the_data_are_what_the_tool_writes(tmp_path: Path) -> None:
+    """From the same confusables the tool writes the same module, byte for byte."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for letter, *points in (line.split() for line in CONFUSABLES.splitlines() if line):
+        found.setdefault(letter, []).extend({"c": chr(int(point, 16))} for point in points)
+    (tmp_path / "confusables.json").write_text(json.dumps(found))
+    wrote = subprocess.run(
+        [sys.executable, SOURCE.parents[1] / "tools" / "look_alikes.py", tmp_path / "confusables.json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert wrote.stdout == (SOURCE / "core" / "confusables.py").read_text("utf-8")
 
 
 def test_there_is_one_such_table() -> None:
