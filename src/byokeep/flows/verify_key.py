@@ -136,12 +136,13 @@ async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
             return "superseded"
         book = _Book(tx, app, task, run, ref)
         verify_seq = await book.verification(seen)
+        leak = LeakVerdict.UNKNOWN if seen.count is None else leak_check.verdict(seen.count)
         # What becomes of the row comes before a record that says what the row is.
-        if seen.count is not None and leak_check.verdict(seen.count) is LeakVerdict.FOUND:
+        if leak is LeakVerdict.FOUND:
             await book.mark(Verification.QUARANTINED)
         elif verify_seq is not None and not book.candidate:
             await book.mark(Verification.VERIFIED)
-        leak, leak_seq = await book.leak(seen.count)
+        leak_seq = await book.leak(seen.count, leak)
         run = await tx.one(_EVIDENCE, client_id=run.client_id, id=run.id, verify_seq=verify_seq, leak_seq=leak_seq)
         if leak is LeakVerdict.FOUND:
             await book.alarm("secret_in_logs")
@@ -169,6 +170,7 @@ class _Book:
     def __init__(self, tx: Tx, app: WorkerApp, task: Task, run: SopRun, ref: CredentialRef) -> None:
         self.actor = app.system(task.request_id)
         self._tx, self._app, self._task, self._run, self._ref = tx, app, task, run, ref
+        self._place = {"client_id": ref.client_id, "id": ref.id, "version": task.version}
         self.candidate = task.version == ref.candidate
 
     async def verification(self, seen: _Seen) -> int | None:
@@ -190,16 +192,15 @@ class _Book:
         seq = await self._append(EventName.KEY_VERIFIED, Outcome.OK if note.verified else Outcome.FAILED, **fields)
         return seq if note.verified else None
 
-    async def leak(self, count: LeakCount | None) -> tuple[LeakVerdict, int | None]:
+    async def leak(self, count: LeakCount | None, verdict: LeakVerdict) -> int | None:
         """Record the leak check; the sequence number when it passed."""
         if count is None:
-            return LeakVerdict.UNKNOWN, None
-        result = leak_check.verdict(count)
-        passed = result is LeakVerdict.PASS
+            return None
+        passed = verdict is LeakVerdict.PASS
         seq = await self._append(
             EventName.KEY_LEAK_CHECKED, Outcome.OK if passed else Outcome.FAILED, **leak_check.fields(count)
         )
-        return result, seq if passed else None
+        return seq if passed else None
 
     async def not_verified(self, seen: _Seen) -> str:
         """Close a run whose key was not verified: failed for good, or pending when nobody could tell."""
@@ -212,11 +213,10 @@ class _Book:
 
     async def mark(self, verification: Verification) -> None:
         """Set what is known of the pinned version; a candidate that is not verified is dropped instead."""
-        place = {"client_id": self._ref.client_id, "id": self._ref.id, "version": self._task.version}
         if self.candidate:
-            await self._tx.one(_DROP, **place)
+            await self._tx.one(_DROP, **self._place)
         else:
-            await self._tx.one(_SET_VERIFICATION, **place, verification=verification.value)
+            await self._tx.one(_SET_VERIFICATION, **self._place, verification=verification.value)
 
     async def alarm(self, reason: str, severity: str = "critical") -> None:
         """Raise an alert about the reference."""
@@ -237,8 +237,7 @@ class _Book:
             await self.alarm("evidence_missing")
             return "evidence_missing"
         if self.candidate:
-            place = {"client_id": self._ref.client_id, "id": self._ref.id, "version": self._task.version}
-            await self._tx.one(_PIN, **place)
+            await self._tx.one(_PIN, **self._place)
             await self._append(EventName.KEY_PINNED, Outcome.OK, from_version=self._ref.version)
         seq = await self._append(EventName.KEY_ONBOARDED, Outcome.OK)
         await self._tx.one(_COMPLETE, client_id=run.client_id, id=run.id, done_seq=seq)
