@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from byokeep.core.artifact import ArtifactKey, StoredArtifact
@@ -248,11 +248,16 @@ def node_of(device: str) -> str:
     return device.rpartition("/")[0]
 
 
+HASHED_NAME: Final = "leases"  # of the key that signs leases, as each answer about it names it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreEntry:
     """One request-response of the store's own audit log, allow-listed fields only.
 
-    ``lets_in``: of an update of an entity, that it does anything but disable it.
+    ``lets_in``: of an update of an entity, that it does anything but disable it. ``name_hash``: of an answer about the
+    key that signs leases, the device's hash of ``HASHED_NAME``. The store chose the value, so nobody who asks can spoil
+    it: another hash than the device makes now was made with another key.
     """
 
     device: str
@@ -267,6 +272,7 @@ class StoreEntry:
     status_error: bool
     remote: str
     lets_in: bool = False
+    name_hash: str = ""
 
 
 class KeyHolder(Protocol):

@@ -24,7 +24,7 @@ from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.ports import StoreEntry
+from byokeep.ports import HASHED_NAME, StoreEntry
 from byokeep.wire.openbao import lease_login, read_secret
 from tests.support.openbao import Bao, running_openbao
 
@@ -345,3 +345,33 @@ async def test_a_store_that_lost_its_devices_answers_and_is_not_proved_to_record
     await reload(whole.partition('audit "file"')[0], records=False)
     assert (await own.raw("GET", "transit/keys/leases", token))[0] == 200
     await reload(whole, records=True)
+
+
+async def test_what_a_device_hashed_before_it_was_made_anew_shows_as_such(own: Bao) -> None:
+    """The same token and the same name of a key hash otherwise afterwards. Every answer about the key that signs
+    leases shows which key the device had, whatever is asked; a refused request, or one for another key, shows none."""
+    config = own.server.home / "openbao" / "config.hcl"
+    whole, token = config.read_text(), await own.broker.token()
+    audit = FileStoreAudit(own.broker, own.audit_files, deadline_s=0.3, min_free_bytes=1)
+    client, since = uuid.uuid4(), datetime.now(UTC)
+    await own.enroll(client)
+    jwt = await own.jwt(client, "use", "openai")
+    await lease_login(own.http, jwt, "use-openai", lease_id=str(uuid.uuid4()))
+    await audit.devices()
+    for text, records in ((whole.partition('audit "file"')[0], False), (whole, True)):
+        config.write_text(text)
+        os.kill(own.server.pid or 0, signal.SIGHUP)
+        while [device.records for device in await audit.devices()] != [records] * 2:
+            pass
+    anew = datetime.now(UTC)
+    await own.raw("GET", "transit/keys/leases?name=other", token)
+    await own.raw("GET", "transit/keys/leases")
+    await own.raw("GET", "transit/keys/checkpoints", token)
+    for device in ("a", "b"):
+        entries, name = await _entries(audit, device, since), await audit.hash(device, Secret(HASHED_NAME))
+        hashed = [entry.login_jwt_hash for entry in entries if entry.login_jwt_hash]
+        assert await audit.hash(device, jwt) not in hashed
+        seen = [(entry.at < anew, entry.name_hash) for entry in entries if entry.name_hash]
+        assert seen[0][1] != name
+        assert [name_hash for before, name_hash in seen if not before] == [name]
+        assert len({name_hash for _, name_hash in seen}) == 2

@@ -20,6 +20,7 @@ class SimulatedStoreAudit:
     logs: dict[str, list[StoreEntry]] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     down: bool = False
+    made_anew: int = 0  # how often the devices were: each time they hash with another key
 
     async def devices(self) -> list[DeviceHealth]:
         """Return the devices, healthy when readable."""
@@ -36,7 +37,8 @@ class SimulatedStoreAudit:
 
     async def hash(self, device: str, value: Secret) -> str:
         """Hash as a device does: keyed, another key for each; the nodes of a cluster share it."""
-        return "hmac-sha256:" + hmac.digest(device.rpartition("/")[2].encode(), value.reveal(), "sha256").hex()
+        key = device.rpartition("/")[2] + "'" * self.made_anew
+        return "hmac-sha256:" + hmac.digest(key.encode(), value.reveal(), "sha256").hex()
 
     async def entries(self, device: str, *, since: datetime) -> AsyncIterator[StoreEntry]:
         """Yield what was written."""
@@ -48,7 +50,7 @@ class SimulatedStoreAudit:
 
     def write(self, request_id: str, at: datetime, operation: str, path: str, *, entity: str = "", lease: str = "",
               hashes: dict[str, str] | None = None, error: bool = False, lets_in: bool = False,
-              only: tuple[str, ...] = ()) -> None:  # fmt: skip
+              only: tuple[str, ...] = (), names: dict[str, str] | None = None) -> None:  # fmt: skip
         """Record a request and its response on all devices, or on ``only`` these."""
         for name in only or self.names:
             for kind in ("request", "response"):
@@ -57,5 +59,6 @@ class SimulatedStoreAudit:
                         device=name, request_id=request_id, at=at, kind=kind, operation=operation, path=path,
                         entity_id=entity, lease_header=lease, login_jwt_hash=(hashes or {}).get(name, ""),
                         status_error=error and kind == "response", remote="", lets_in=lets_in,
+                        name_hash=(names or {}).get(name, "") if kind == "response" else "",
                     )
                 )  # fmt: skip

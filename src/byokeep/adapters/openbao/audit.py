@@ -34,7 +34,7 @@ from byokeep.wire.bao_http import BaoHttp, Reply
 
 OTHER_NODE: Final = "other-node"
 _POLL_S: Final = 0.02
-_ASKED: Final = "transit/keys/leases"
+_ASKED: Final = audit_entries.NAMED_PATH  # the answer shows with which key a device hashes
 _BEHIND_S: Final = (0.02, 0.1)  # seconds before each new attempt at a node that may not know our token yet
 _MARK: Final = re.compile(r"[0-9a-f-]{36}\Z")  # the store's id of a request
 _REASONS: Final = {"store_timeout": "hung", "store_audit_failed": "not_written"}

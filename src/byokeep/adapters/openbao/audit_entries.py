@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from byokeep.core.errors import Unavailable
-from byokeep.ports import StoreEntry
+from byokeep.ports import HASHED_NAME, StoreEntry
 
 MAX_LINE: Final = 64 << 20  # bytes; a request may have 32 MiB, and each short string in it becomes a hash
 LOGIN_PATHS: Final = frozenset({"auth/lease/cel/login", "auth/lease/login"})
 ENTITY_PATH: Final = "identity/entity/id/"
+NAMED_PATH: Final = f"transit/keys/{HASHED_NAME}"
 _START: Final = b'{"time":"'
 _SLACK: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order
 _SMALL: Final = 1 << 20  # bytes below which a file is read from its start
@@ -135,6 +136,7 @@ def _entry(device: str, line: bytes) -> StoreEntry:
         status_error=bool(document.get("error")) or set(said) == {"error"},  # the store's two ways to refuse
         remote=_text(request.get("remote_address")),
         lets_in=operation == "update" and path.startswith(ENTITY_PATH) and data.get("disabled") is not True,
+        name_hash=_text(said.get("name")) if path == NAMED_PATH and operation == "read" else "",
     )
 
 
