@@ -54,7 +54,6 @@ BINARY = {
     "api_token.keyed_hash", "audit_head.hash", "audit_record.hash", "audit_record.payload", "audit_epoch.leaf",
     "audit_epoch.heads", "connection.state_hash", "connection.binding_hash",
     "profile_generation.blob_sha256", "profile_generation.manifest_hash",
-    "lease.used_reads",  # how often each declared secret was read
 }  # fmt: skip
 
 

@@ -259,6 +259,62 @@ def test_a_release_has_the_record_of_its_switch_and_revision_and_a_kill_waits_fo
     assert sessions.run("byokeep_broker", made) == ""
 
 
+def alert_sql(alert: UUID, *, reason: str = "login_unexplained", severity: str = "critical", key: str = "k") -> str:
+    return (
+        "INSERT INTO byokeep.alert (id, reason, severity, dedup_key)"
+        f" VALUES ('{alert}', '{reason}', '{severity}', '{key}')"
+    )
+
+
+def raised(alert: UUID, **changed: str) -> str:
+    fields = {"alert": str(alert), "reason": "login_unexplained", "severity": "critical"} | changed
+    return append_sql(event(None, EventName.ALERT_RAISED, **fields))
+
+
+def test_no_role_raises_or_closes_an_alert_without_the_record_that_names_it(
+    postgres: FreshDatabase, client: UUID, sessions: Sessions
+) -> None:
+    """Nor with another alert's record, or one of another reason or severity; a person closes it, at web alone."""
+    alert, other = uuid4(), uuid4()
+    close = f"UPDATE byokeep.alert SET closed_at = now(), closed_by = '{OPERATOR}' WHERE id = '{alert}'"
+    closed, of_other = (
+        append_sql(event(None, EventName.ALERT_CLOSED, alert=str(one), reason="login_unexplained"))
+        for one in (alert, other)
+    )
+    for role in ("byokeep_web", "byokeep_broker", "byokeep_worker"):
+        for said in ((), (raised(other),), (raised(alert, severity="info"),), (raised(alert, reason="other"),)):
+            assert sessions.run(role, alert_sql(alert), *said) == UNRECORDED
+        born_closed = alert_sql(alert).replace("key)", "key, closed_at)").replace("'k')", "'k', now())")
+        assert sessions.run(role, born_closed, raised(alert)) == UNRECORDED
+    assert sessions.run("byokeep_worker", alert_sql(alert), raised(alert)) == ""
+    for role in ("byokeep_broker", "byokeep_worker"):
+        assert sessions.run(role, close) == "42501"
+        assert sessions.run(role, closed) == "BK003"
+    for said in ((), (of_other,), (raised(alert),)):
+        assert sessions.run("byokeep_web", close, *said) == UNRECORDED
+    assert sessions.run("byokeep_web", close, closed) == ""
+    again = f"UPDATE byokeep.alert SET closed_at = NULL WHERE id = '{alert}'"
+    assert sessions.run("byokeep_web", again, closed) == UNRECORDED
+
+
+def test_an_alert_only_counts_up(postgres: FreshDatabase, client: UUID, sessions: Sessions) -> None:
+    """Nobody lowers its count or its last time, makes it milder, removes it, or lets it count in another's place."""
+    alert = uuid4()
+    assert sessions.run("byokeep_broker", alert_sql(alert), raised(alert)) == ""
+    for role in ("byokeep_web", "byokeep_broker", "byokeep_worker"):
+        assert sessions.run(role, "UPDATE byokeep.alert SET count = count + 1") == ""
+        assert sessions.run(role, "UPDATE byokeep.alert SET count = 1") == UNRECORDED
+        for moment in ("now() - interval '1 day'", "'infinity'"):
+            assert sessions.run(role, f"UPDATE byokeep.alert SET last_seen_at = {moment}") == UNRECORDED
+        for statement in ("UPDATE byokeep.alert SET severity = 'info'", "UPDATE byokeep.alert SET reason = 'other'",
+                          "UPDATE byokeep.alert SET dedup_key = 'other'", "DELETE FROM byokeep.alert"):  # fmt: skip
+            assert sessions.run(role, statement) == "42501"
+    mild, real = uuid4(), uuid4()
+    said = raised(mild, reason="other", severity="info")
+    assert sessions.run("byokeep_worker", alert_sql(mild, reason="other", severity="info", key="taken"), said) == ""
+    assert sessions.run("byokeep_broker", alert_sql(real, key="taken"), raised(real)) == ""
+
+
 async def test_an_unrecorded_commit_is_refused_and_not_in_doubt(postgres: FreshDatabase, client: UUID) -> None:
     """What the database refuses as it commits is told as refused: nobody has to look whether it happened."""
     own = "-- name: lanes_on\nUPDATE byokeep.platform_account SET lanes = '{api}' RETURNING id;"

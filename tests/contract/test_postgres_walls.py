@@ -308,7 +308,7 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
     unpinned = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND proconfig IS NULL"
     assert shared_postgres.sql(unpinned) == "0"
     definers = "SELECT proname FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND prosecdef"
-    triggers = {f"{kind}_recorded" for kind in ("key", "account", "job", "client", "switch")}
+    triggers = {f"{kind}_recorded" for kind in ("key", "account", "job", "client", "switch", "alert")}
     people = {"able_admins", "password_put", "subject_put", "subject_recorded", "token_end", "token_issue",
               "token_recorded"}  # fmt: skip
     known = {"audit_append", "end_blockers", "withdraw_again"} | triggers | people

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.broker.rounds import Rounds
 from byokeep.core.errors import ByokeepError, Denied
 from byokeep.core.events import Event, EventName, Outcome
@@ -19,11 +20,13 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import explain, switches
 from byokeep.flows import reconcile as reconciling
+from byokeep.flows.alarm import raise_alert
+from byokeep.flows.alerts import close_alert
 from byokeep.flows.explain import LOGIN
 from byokeep.flows.lease import claims
 from byokeep.flows.reconcile import Reconciliation, reconcile
 from byokeep.flows.scopes import scope_from_name
-from byokeep.ports import StoreEntry
+from byokeep.ports import HASHED_NAME, StoreEntry
 from tests.support.audit_broker import Broker, audit_broker
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import RUNNER, client_sql, recorded_sql
@@ -76,10 +79,7 @@ class Scene:
             f" {iat + 3}, '{issued.isoformat()}', '{issued.isoformat()}')"
         )
         if told is not None:
-            await self.broker.sql(
-                f"UPDATE byokeep.lease SET used_logins = {told[0]}, used_reads = '{{\"openai\": {told[1]}}}'"
-                f" WHERE id = '{lease}'"
-            )
+            await self.tell(client, lease, *told)
         await self.state_rows()
         if recorded:
             await self.broker.record(client, outcome=Outcome.INTENDED, object_id=lease)
@@ -88,6 +88,26 @@ class Scene:
         self.jwt = await self.broker.signer.sign_jwt(said)
         self.lease[client] = lease
         return lease
+
+    async def tell(self, client: UUID, lease: UUID, logins: int, reads: int = 99) -> None:
+        """The holder's word of its lease."""
+        runner = Actor(id=RUNNER, roles=frozenset({Role.RUNNER}), clients=None, request_id=uuid4())
+        async with self.broker.app.db.begin(every_client=True) as tx:
+            await tx.append(
+                Event(name=EventName.LEASE_USE_TOLD, actor=runner, outcome=Outcome.OK, client_id=client,
+                      object_id=lease, fields={"logins": logins, "reads": str(reads)})
+            )  # fmt: skip
+
+    async def answers(self, at: datetime) -> None:
+        """A probe's answer, in which the store names the key that signs leases."""
+        self.broker.store.write(
+            str(uuid4()), at, "read", "transit/keys/leases", names=await self.hashes(HASHED_NAME)
+        )  # fmt: skip
+
+    async def raise_one(self, key: str) -> str:
+        """An alert as the broker raises it; returns its id."""
+        await raise_alert(self.broker.app, reason="login_unexplained", key=key, severity="critical")
+        return await self.broker.sql(f"SELECT id FROM byokeep.alert WHERE dedup_key = '{key}'")
 
     async def state_rows(self) -> None:
         """Put the rows on record as they stand."""
@@ -805,11 +825,11 @@ async def test_refused_logins_are_a_counted_warning_of_their_own(scene: Scene) -
 async def test_a_lease_is_judged_once_when_its_holder_had_time_to_tell(scene: Scene) -> None:
     """A surplus of 27 s ago waits for the holder's word; spans that follow each other judge each lease once."""
     scene.at = scene.broker.clock.now() - timedelta(seconds=27)
-    await scene.give_lease(scene.alice, told=None)
+    lease = await scene.give_lease(scene.alice, told=None)
     await scene.login(scene.alice)
     await scene.login(scene.alice)
     assert await scene.reasons() == []
-    await scene.broker.sql("UPDATE byokeep.lease SET used_logins = 1 WHERE used_logins IS NULL")
+    await scene.tell(scene.alice, lease, 1)
     scene.since = (await scene.run()).until
     scene.broker.clock.ahead = timedelta(seconds=20)
     scene.broker.store.write(str(uuid4()), scene.broker.clock.now() - timedelta(seconds=11), "read", "sys/health")
@@ -819,6 +839,67 @@ async def test_a_lease_is_judged_once_when_its_holder_had_time_to_tell(scene: Sc
     scene.broker.clock.ahead = timedelta(seconds=40)
     scene.broker.store.write(str(uuid4()), scene.broker.clock.now() - timedelta(seconds=11), "read", "sys/health")
     assert await scene.reasons() == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE {} SET closed_at = now()",
+        "UPDATE {} SET severity = 'info'",
+        "UPDATE {} SET reason = 'x'",
+        "DELETE FROM {}",
+    ],
+)
+async def test_an_alert_that_was_changed_past_its_record_is_told_once(scene: Scene, change: str) -> None:
+    """The tables' owner closes, changes or removes one: a critical alert names it, and closed like that is told anew.
+    What a person closes on record, and an alert that stands as it was raised, is none."""
+    kept = await scene.raise_one("kept")
+    alert = await scene.raise_one("changed")
+    assert await scene.reasons() == []
+    await scene.broker.sql(change.format("byokeep.alert") + f" WHERE id = '{alert}'")
+    [found] = (await scene.run()).findings
+    assert (found.reason, found.severity, str(found.object_id)) == ("alert_unrecorded", "critical", alert)
+    assert await scene.reasons() == []
+    await scene.broker.sql("UPDATE byokeep.alert SET closed_at = now() WHERE reason = 'alert_unrecorded'")
+    assert await scene.reasons() == ["alert_unrecorded"]
+    web = PostgresDatabase(scene.broker.database.url("byokeep_web"), pool_size=1)
+    admin = Actor(id=uuid4(), roles=frozenset({Role.ADMIN}), clients=None, request_id=uuid4())
+    await close_alert(replace(scene.broker.app, db=web), admin, UUID(kept))
+    await web.close()
+    assert await scene.reasons() == []
+
+
+async def test_a_login_from_before_the_devices_were_made_anew_is_held_against_the_lease_it_names(scene: Scene) -> None:
+    """It cannot be compared, so a warning says so; more than its holder told of is found all the same, and a login that
+    names no lease, or came later, stays unexplained."""
+    await scene.answers(scene.after(4))
+    scene.broker.store.made_anew = 1
+    await scene.answers(scene.after(9))
+    result = await scene.run()
+    assert [(one.reason, one.severity, one.count, one.at) for one in result.findings] == [
+        ("store_log_rekeyed", "warning", 2, scene.after(9))
+    ] * 2
+    assert {one.device for one in result.findings} == {"a", "b"}
+    scene.broker.store.made_anew = 0
+    await scene.login(scene.alice, seconds=3, lease="")
+    await scene.login(scene.alice, seconds=3, lease=str(uuid4()))
+    await scene.login(scene.bob, jwt="a.b.c", seconds=3)
+    scene.broker.store.made_anew = 1
+    await scene.login(scene.alice, jwt="a.b.c", seconds=10)
+    rekeyed = ["store_log_rekeyed"] * 2
+    assert await scene.reasons() == ["lease_use_surplus", *["login_unexplained"] * 3, *rekeyed]
+
+
+async def test_without_an_answer_hashed_with_another_key_no_login_is_excused(scene: Scene) -> None:
+    """The devices are what they are: neither a login that hashes to something else, nor the answers of the present key
+    make it one from before. A device that alone was made anew excuses none: the other compares it."""
+    await scene.answers(scene.after(0))
+    await scene.login(scene.alice, jwt="a.b.c")
+    assert await scene.reasons() == ["login_unexplained"]
+    name = {"a": "hmac-sha256:of-before"}
+    scene.broker.store.write(str(uuid4()), scene.after(4), "read", "transit/keys/leases", only=("a",), names=name)
+    await scene.answers(scene.after(5))
+    assert await scene.reasons() == ["device_gap", "login_unexplained", "store_log_rekeyed"]
 
 
 async def test_an_unused_lease_needs_no_word_and_an_enrolment_has_one_login(scene: Scene) -> None:

@@ -9,11 +9,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from byokeep.client import http
 from byokeep.client import lease as held
 from byokeep.core.errors import Unavailable
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import lease_use
 from byokeep.flows.app import BrokerApp
@@ -22,6 +25,7 @@ from byokeep.flows.reconcile import reconcile
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 from tests.support.broker import Stand
+from tests.support.postgres_rows import append_sql
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 
@@ -45,10 +49,21 @@ async def found(app: BrokerApp) -> list[str]:
 
 
 def told(stand: Stand) -> list[list[object]]:
+    """What is on record as told of the leases: logins, and reads in the order of their secrets."""
     rows = stand.db.sql(
-        "SELECT json_build_array(used_logins, used_reads) FROM byokeep.lease WHERE kind = 'use' ORDER BY issued_at"
+        "SELECT convert_from(payload, 'UTF8') FROM byokeep.audit_record WHERE event = 'lease.use_told' ORDER BY at"
     )
-    return [json.loads(row) for row in rows.splitlines()]
+    said = [json.loads(row)["fields"] for row in rows.splitlines()]
+    return [[one["logins"], one["reads"]] for one in said]
+
+
+def tell_as_thief(stand: Stand, lease: UUID, client: UUID, logins: int, reads: int) -> None:
+    """What a thief with the broker's database role can do: put on record that the lease's holder told this."""
+    actor = Actor(id=stand.people["runner"].id, roles=frozenset({Role.RUNNER}), clients=None, request_id=uuid4())
+    said = Event(name=EventName.LEASE_USE_TOLD, actor=actor, outcome=Outcome.OK, client_id=client, object_id=lease,
+                 fields={"logins": logins, "reads": str(reads)})  # fmt: skip
+    with psycopg.connect(stand.db.conninfo("byokeep_broker")) as session:
+        session.execute(append_sql(said))
 
 
 async def sign_again(stand: Stand, lease: UUID) -> tuple[Secret, str]:
@@ -72,8 +87,46 @@ async def test_a_lease_signed_again_shows_in_the_counts(stand: Stand, steals: bo
             async with BaoHttp(stand.store.address) as store:
                 token = await lease_login(store, jwt, "use-openai", lease_id=job.lease.id)
                 await read_secret(store, token, path, 1, job.lease.id)
-    assert told(stand) == [[1, {"openai": 1}]]
+    assert told(stand) == [[1, "1"]]
     assert await found(stand.app) == (["lease_use_surplus"] if steals else [])
+
+
+@pytest.mark.parametrize("first", [False, True])
+async def test_no_telling_of_a_thief_hides_what_he_did(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """Before its holder tells or afterwards: the row takes no count, the least that was told stands, and two tellings
+    that differ are a finding of their own."""
+    client = await stand.client("openai")
+    keep = stand.keep()
+    async with keep, keep.attach(await stand.job(client)) as job:
+        await job.secret("openai")
+        lease = UUID(job.lease.id)
+        jwt, path = await sign_again(stand, lease)
+        async with BaoHttp(stand.store.address) as store:
+            token = await lease_login(store, jwt, "use-openai", lease_id=job.lease.id)
+            await read_secret(store, token, path, 1, job.lease.id)
+        if first:
+            for _ in range(3):
+                tell_as_thief(stand, lease, client, 2, 2)
+    if not first:
+        tell_as_thief(stand, lease, client, 2, 2)
+    assert sorted(told(stand)) == [[1, "1"], *[[2, "2"]] * (3 if first else 1)]
+    assert await found(stand.app) == ["lease_use_surplus"] * 2
+    both = [{"logins": 1, "reads": "2"}, {"logins": 2, "reads": "1"}]
+    assert lease_use.told({"secrets": ["openai"], "told": both}) == (1, {"openai": 1})
+    may = "has_any_column_privilege('byokeep_broker', 'byokeep.lease', 'UPDATE')"
+    assert stand.db.sql(f"SELECT {may}") == "f"
+
+
+async def test_a_telling_in_anothers_name_is_a_finding(stand: Stand) -> None:
+    """A record that the lease's own holder did not make; counts that are no numbers count as none."""
+    client = await stand.client("openai")
+    lease = UUID((await stand.lease(await stand.job(client)))["lease_id"])
+    stand.people["runner"] = stand.subject("runner", "other")
+    tell_as_thief(stand, lease, client, 1, 1)
+    assert await found(stand.app) == ["lease_use_surplus"]
+    assert lease_use.told({"secrets": ["openai"], "told": [{"logins": "x", "reads": "y"}]}) == (0, {"openai": 0})
 
 
 async def test_attempts_count_also_when_their_answer_is_lost(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +144,7 @@ async def test_attempts_count_also_when_their_answer_is_lost(stand: Stand, monke
     keep = stand.keep()
     async with keep, keep.attach(await stand.job(client)) as job:
         await job.secret("openai")
-    assert told(stand) == [[2, {"openai": 2}]]
+    assert told(stand) == [[2, "2"]]
     assert await found(stand.app) == []
 
 
@@ -106,7 +159,7 @@ async def test_a_holder_that_dies_leaves_a_warning(stand: Stand, monkeypatch: py
     monkeypatch.setattr(held.HeldLease, "_tell", silent)
     async with keep, keep.attach(await stand.job(client)) as job:
         await job.secret("openai")
-    assert told(stand) == [[None, None]]
+    assert told(stand) == []
     assert await found(stand.app) == ["lease_use_untold"]
 
 
@@ -129,7 +182,7 @@ async def test_a_broker_that_is_busy_when_a_lease_ends_is_told_again(
     keep = stand.keep()
     async with keep, keep.attach(await stand.job(client)) as job:
         await job.secret("openai")
-    assert (asked, told(stand)) == (6, [[1, {"openai": 1}]])
+    assert (asked, told(stand)) == (6, [[1, "1"]])
     assert await found(stand.app) == []
 
 
@@ -141,7 +194,7 @@ async def test_a_holder_that_lives_on_tells_by_itself(stand: Stand, monkeypatch:
     async with keep, keep.attach(await stand.job(client)) as job:
         await job.secret("openai")
         await job.lease._tell(at_least_s=held.TELL_AFTER_S)
-        assert told(stand) == [[1, {"openai": 1}]]
+        assert told(stand) == [[1, "1"]]
         assert job.lease._uses == {}
 
 
@@ -159,19 +212,18 @@ async def test_what_is_told_is_bounded(stand: Stand, body: dict[str, object], st
     lease = await stand.lease(await stand.job(await stand.client("openai")))
     answer, _ = await stand.call("POST", f"/v1/leases/{lease['lease_id']}/use", "runner", body)
     assert answer == status
-    assert told(stand) == ([[1, {"openai": 1}]] if status == 200 else [[None, None]])
+    assert told(stand) == ([[1, "1"]] if status == 200 else [])
 
 
-async def test_only_its_holder_tells_and_no_word_takes_back(stand: Stand) -> None:
-    """Another runner, an operator and nobody are refused; a smaller count changes nothing; the job may be over."""
+async def test_only_its_holder_tells_and_the_same_again_is_one_record(stand: Stand) -> None:
+    """Another runner, an operator and nobody are refused; the job may be over; of many tellings two are kept."""
     job = await stand.job(await stand.client("openai"))
     lease = await stand.lease(job)
     path, other = f"/v1/leases/{lease['lease_id']}/use", stand.subject("runner", "other")
     for who, status in ((other, 404), ("operator", 403), (None, 401)):
         assert (await stand.call("POST", path, who, {"logins": 9, "reads": {}}))[0] == status
     assert (await stand.call("POST", f"/v1/leases/{uuid4()}/use", "runner", {"logins": 9, "reads": {}}))[0] == 404
-    for logins, reads in ((2, {"openai": 3}), (1, {"openai": 1}), (2, {})):
-        assert (await stand.call("POST", path, "runner", {"logins": logins, "reads": reads}))[0] == 200
     await stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher")
-    assert (await stand.call("POST", path, "runner", {"logins": 4, "reads": {}}))[0] == 200
-    assert told(stand) == [[4, {"openai": 3}]]
+    for logins, reads in ((2, {"openai": 3}), (2, {"openai": 3}), (4, {}), (5, {}), (6, {})):
+        assert (await stand.call("POST", path, "runner", {"logins": logins, "reads": reads}))[0] == 200
+    assert told(stand) == [[2, "3"], [4, "0"]]

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,7 +26,7 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import switches
-from byokeep.flows.alarm import raise_alert
+from byokeep.flows.alarm import alert_in, raise_alert
 from byokeep.flows.app import Limits
 from byokeep.flows.scopes import parse_scope
 from byokeep.wire.bao_http import BaoHttp
@@ -375,6 +376,33 @@ async def test_a_kill_after_forged_leases_is_not_released_before_the_key_was_rot
             await tx.append(rotated)
         assert (await reopen(stand, **what))[0] == 200
     await owner.close()
+
+
+async def test_an_open_alert_that_counts_another_forged_login_after_a_rotation_holds_the_release(stand: Stand) -> None:
+    """The alert of the first login is open still and counts the second, so its opening lies before the rotation. What
+    happened before the rotation, and is only found or counted again afterwards, holds nothing."""
+    await ready(stand)
+    owner = PostgresDatabase(stand.db.url("byokeep_owner"), pool_size=1)
+
+    async def counted(at: datetime) -> None:
+        async with stand.app.db.begin(every_client=True) as tx:
+            await alert_in(tx, stand.app, reason="login_unexplained", key="reconcile/login", severity="critical",
+                           client_id=None, object_id=None, at=at)  # fmt: skip
+
+    before = datetime.now(UTC)
+    await counted(before)
+    async with owner.begin() as tx:
+        await tx.append(Event(name=EventName.CONFIG_CHANGED, actor=stand.app.system(), outcome=Outcome.OK,
+                              fields={"component": "lease-key"}))  # fmt: skip
+    await owner.close()
+    await counted(before)
+    await close(stand)
+    assert (await reopen(stand))[0] == 200
+    await counted(datetime.now(UTC))
+    assert stand.db.sql("SELECT count FROM byokeep.alert WHERE reason = 'login_unexplained'") == "3"
+    await close(stand)
+    status, reply = await reopen(stand)
+    assert (status, reply["code"]) == (409, "lease_key_suspect")
 
 
 async def test_whoever_holds_the_lock_can_not_keep_a_kill_out(stand: Stand) -> None:

@@ -134,6 +134,7 @@ class EventName(StrEnum):
     JOB_CLOSED = "job.closed"
     JOB_EXPIRED = "job.expired"
     LEASE_ISSUED = "lease.issued"
+    LEASE_USE_TOLD = "lease.use_told"
     PERMIT_ISSUED = "permit.issued"
     PERMIT_CLOSED = "permit.closed"
     PERMIT_UNKNOWN = "permit.unknown"
@@ -269,6 +270,7 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.JOB_CLOSED: "kind runner",
     EventName.JOB_EXPIRED: "kind runner",
     EventName.LEASE_ISSUED: "job lease kind secrets jwt_iat jwt_exp",
+    EventName.LEASE_USE_TOLD: "logins reads",
     EventName.PERMIT_ISSUED: "job lease effect platform account lane idempotency",
     EventName.PERMIT_CLOSED: "job lease",
     EventName.PERMIT_UNKNOWN: "job lease",

@@ -80,6 +80,8 @@ _OF_ALERT: Final = {
     " keep both as they are, runbook section 8.2.",
     "effect_missed": "an announced effect came too late: `byokeep job requeue` sets a new time, or call it off.",
     "renewal_overdue": "an account's tokens were not renewed in time: see that a refresher runs (`byokeep doctor`).",
+    "alert_unrecorded": "an alert was closed, changed or removed past byokeep: `byokeep audit list` says what it was."
+    " Find out who can write the database, then go after that alert as if it were open.",
     "client_unrecorded": _UNRECORDED,
     "switch_unrecorded": _UNRECORDED,
     "other_account": "another account answered at a platform; log in there as the right one, connect it again. One that"
@@ -112,10 +114,12 @@ _OF_ALERT: Final = {
     "shared_value": "two clients gave the same key; ask both.",
     "store_logins_refused": "logins with a lease were refused at the store: late, killed, or somebody tries; they got"
     " nothing. Look who, when there are many.",
-    "lease_use_surplus": "under a lease more was done at the store than its holder did: somebody signed it again or has"
-    " its token. Stop the client, runbook section 7.",
+    "lease_use_surplus": "more was done at the store under a lease than its holder did, or somebody told for it:"
+    " it was signed again or its token is in other hands. Stop the client, runbook section 7.",
     "lease_use_untold": "a lease's holder did not tell what it did, so nobody can tell that it was alone: it ended"
     " without telling, was killed, could not reach the broker, or runs an older release.",
+    "store_log_rekeyed": "an audit device of the store was made anew, so logins of before were held against their"
+    " leases by name and number alone. If nobody of yours did it, treat the store's host as broken into.",
     "store_denials": "the store refused one of ours; run `byokeep audit reconcile`.",
     "store_audit_unread": "the store's audit could not be read; run `byokeep audit health`.",
     "cut_off_undone": "somebody let a killed client in at the store; it is cut off again. Treat the broker's identity"

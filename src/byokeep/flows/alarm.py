@@ -9,6 +9,7 @@ It may not replace the error: the caller still raises.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
@@ -33,12 +34,13 @@ async def raise_alert(
 
 
 async def alert_in(
-    tx: Tx, app: App, *, reason: str, key: str, severity: Severity, client_id: UUID | None, object_id: UUID | None
-) -> None:
-    """The same within a transaction of the caller's."""
+    tx: Tx, app: App, *, reason: str, key: str, severity: Severity, client_id: UUID | None, object_id: UUID | None,
+    at: datetime | None = None,
+) -> None:  # fmt: skip
+    """The same within a transaction of the caller's; ``at``: when it happened, if not just now."""
     alert, count = await tx.one(
         _ALERT, id=app.ids.uuid(), client_id=client_id, object_id=object_id, reason=reason, severity=severity,
-        dedup_key=key,
+        dedup_key=key, at=at,
     )  # fmt: skip
     if count == 1:
         # On the platform's chain: the client an alert speaks of may be one that an intruder made up.

@@ -2,18 +2,20 @@
 
 Rules
 - A holder counts before it tries, so what it tells is an upper bound: what the store did and it never saw is in it.
-- It tells once, when the lease can be used no more; what is told later only adds. The job may be over by then.
+- It tells once, when the lease can be used no more; the job may be over by then. Each telling is a record, so nobody
+  takes one back, and the least that was told counts.
+- Something else told of the same lease: somebody else tells in the holder's name; an alert.
 - More at the store than was told: somebody else has signed the lease's claims or has its token; an alert.
 - Nothing told (a holder that was killed, or never reached us): nobody knows, so it is a warning. Silence never passes
   for "nothing more".
 - An enrolment is ours: one login.
 
-It may not decide whether a lease is given.
+It may not decide whether a lease is given. It cannot know who told: whoever has the broker's identity can tell of a
+lease whose holder never does.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -21,22 +23,23 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Denied, NotFound, Rejected
-from byokeep.core.events import EventName
+from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.explain import VALUE, Finding, Known, LeaseRow, Request, as_uuid, explain
 from byokeep.flows.locate import client_for
 from byokeep.flows.refusal import record_refusal
-from byokeep.ports import Query
+from byokeep.ports import Query, Row
 
 TOLD_WITHIN: Final = timedelta(seconds=25)  # of its issue a lease is told of: dead after 6 s, a beat, 10 s of attempts
 MOST: Final = 10_000  # logins, or reads of one secret, of one lease
-_TELL: Final = Query("lease_told", lambda row: row["id"])
+_MOST_TOLD: Final = 2  # different tellings of one lease: the second is an alert, more say nothing new
+_HELD: Final = Query("lease_of_holder", lambda row: row)
 
 
 async def tell(app: BrokerApp, actor: Actor, lease_id: UUID, logins: int, reads: Mapping[str, int]) -> None:
-    """Keep what a lease's holder counted.
+    """Put on record what a lease's holder counted; the same once more is no second record.
 
     Args:
         app: The broker.
@@ -59,18 +62,41 @@ async def tell(app: BrokerApp, actor: Actor, lease_id: UUID, logins: int, reads:
         await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=None, object_id=lease_id)
         raise
     async with app.db.begin(client_id=client_id) as tx:
-        told = await tx.maybe(
-            _TELL, client_id=client_id, id=lease_id, runner_id=actor.id, logins=logins, reads=json.dumps(dict(reads))
-        )
-    if told is None:
-        raise NotFound("not_found")
+        lease = await tx.maybe(_HELD, client_id=client_id, id=lease_id, runner_id=actor.id)
+        if lease is None:
+            raise NotFound("not_found")
+        counted = ",".join(str(reads.get(secret, 0)) for secret in lease["secrets"])
+        before = set(lease["told"])
+        if len(before) < _MOST_TOLD and f"{logins} {counted}" not in before:
+            await tx.append(
+                Event(
+                    name=EventName.LEASE_USE_TOLD, actor=actor, outcome=Outcome.OK, client_id=client_id,
+                    object_id=lease_id, fields={"logins": logins, "reads": counted},
+                )
+            )  # fmt: skip
+
+
+def told(row: Row) -> tuple[int | None, Mapping[str, int]]:
+    """Return the least that was told of a lease: logins, and reads of each secret; ``None``: nothing was told."""
+    tellings = row["told"] or []
+    reads = [str(one.get("reads", "")).split(",") for one in tellings]
+    return (
+        min((_count(one.get("logins")) for one in tellings), default=None),
+        {secret: min((_count(*said[place : place + 1]) for said in reads), default=0)
+         for place, secret in enumerate(row["secrets"])},
+    )  # fmt: skip
+
+
+def _count(said: object = None) -> int:
+    """A count as a record has it. What is none counts as nothing done: a forged one cannot stop the comparison."""
+    return int(text) if (text := str(said)).isdecimal() else 0
 
 
 def surplus(requests: Iterable[Request], known: Known, after: datetime, until: datetime) -> list[Finding]:
     """Return a finding for each lease issued in ``(after, until]`` of which the store did more than its holder told."""
-    logins: Counter[UUID] = Counter()
+    logins: dict[UUID, list[datetime]] = {}
     for (lease_id, _), times in known.logins.items():
-        logins[lease_id] += len(times)
+        logins.setdefault(lease_id, []).extend(times)
     reads: Counter[tuple[UUID, str]] = Counter()
     for request in requests:
         value, named = VALUE.match(request.path), as_uuid(request.lease_header)
@@ -79,18 +105,20 @@ def surplus(requests: Iterable[Request], known: Known, after: datetime, until: d
         if not request.refused and explain(request, known) is None:  # else it is a finding of its own
             reads[named, value.group(3)] += 1
     due = (lease for lease in known.leases.values() if after < lease.issued_at <= until)
-    return [found for lease in due if (found := _compare(lease, logins[lease.id], reads))]
+    return [found for lease in due if (found := _compare(lease, logins.get(lease.id, []), reads))]
 
 
-def _compare(lease: LeaseRow, logins: int, reads: Mapping[tuple[UUID, str], int]) -> Finding | None:
-    told = 1 if lease.kind == "enroll" else lease.used_logins
+def _compare(lease: LeaseRow, logins: list[datetime], reads: Mapping[tuple[UUID, str], int]) -> Finding | None:
+    said = 1 if lease.kind == "enroll" else lease.used_logins
     read = {secret: count for (lease_id, secret), count in reads.items() if lease_id == lease.id}
     reason, severity = "lease_use_surplus", "critical"
-    if told is None:
+    if said is None:
         if not logins and not read:
             return None
         reason, severity = "lease_use_untold", "warning"
-    elif logins <= told and not (lease.kind == "use" and any(read[one] > lease.used_reads.get(one, 0) for one in read)):
+    elif len(logins) <= said and not (
+        lease.kind == "use" and any(read[one] > lease.used_reads.get(one, 0) for one in read)
+    ):
         return None
-    return Finding(reason=reason, severity=severity, at=lease.issued_at, client_id=lease.client_id, lease_id=lease.id,
-                   count=logins)  # fmt: skip
+    return Finding(reason=reason, severity=severity, at=max(logins, default=lease.issued_at), client_id=lease.client_id,
+                   lease_id=lease.id, count=len(logins))  # fmt: skip

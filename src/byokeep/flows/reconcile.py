@@ -3,6 +3,8 @@
 Rules
 - A login is matched by signing the lease's claims again and hashing the result as the store did: Ed25519 is
   deterministic, so the same lease gives the same bytes, and nobody can forge the match.
+- A device that was made anew hashes with another key. A login from before then is held against the lease that its
+  header names and against what that lease's holder told, and a warning says that it could not be compared.
 - What could not be read is *unknown*, and unknown is not clean. Nothing read is unknown too.
 - A finding opens an alert; the run itself is on record, whatever it found.
 - A long span is worked through in parts that fit into memory, each on record. The broker's own parts say from when
@@ -18,9 +20,11 @@ It may not act on a finding: people do. Rows that no record explains are looked 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -52,8 +56,8 @@ from byokeep.flows.explain import (
     torn,
 )
 from byokeep.flows.lease import claims
-from byokeep.flows.lease_use import TOLD_WITHIN, surplus
-from byokeep.ports import Query, Row, StoreEntry, Tx, node_of
+from byokeep.flows.lease_use import TOLD_WITHIN, surplus, told
+from byokeep.ports import HASHED_NAME, Query, Row, StoreEntry, Tx, node_of
 
 BEFORE: Final = TOLD_WITHIN + timedelta(seconds=5)  # and a token's life: where the use of a lease judged now may stand
 SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; younger requests are judged next time
@@ -61,6 +65,7 @@ NEAR: Final = timedelta(seconds=30)  # between a lease's issue and its login, cl
 MAX_ALERTS: Final = 50  # of one part; the count is in the result
 MAX_ENTRIES: Final = 50_000  # of one device and part; some 50 MB
 ORDER: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order
+REKEYED_WITHIN: Final = timedelta(seconds=10)  # of the last answer hashed with another key; a probe comes each 5 s
 GIVE_UP: Final = timedelta(minutes=5)  # a longer part with something unread is on record as such, and left behind
 
 
@@ -94,14 +99,20 @@ class _Log:
 
 
 def _lease(row: Row) -> LeaseRow:
+    used_logins, used_reads = told(row)
     return LeaseRow(
         id=row["id"], client_id=row["client_id"], job_id=row["job_id"], kind=row["kind"],
         secrets=tuple(row["secrets"]), jwt_iat=row["jwt_iat"], jwt_exp=row["jwt_exp"], issued_at=row["issued_at"],
-        used_logins=row["used_logins"], used_reads=row["used_reads"] or {},
+        used_logins=used_logins, used_reads=used_reads,
     )  # fmt: skip
 
 
 _LEASES: Final = Query("audit_leases_between", _lease)
+_TOLD_TWICE: Final = Query(
+    "audit_leases_told_twice",
+    lambda row: Finding(reason="lease_use_surplus", severity="critical", at=row["at"], client_id=row["client_id"],
+                        lease_id=row["id"]),
+)  # fmt: skip
 _WRITES: Final = Query(
     "audit_store_requests", lambda row: (str(row["store_request"]), UUID(str(row["client_id"])), str(row["path"]))
 )
@@ -116,8 +127,14 @@ _ENTITIES: Final = Query(
     "switch_entities",
     lambda row: (row["entity_id"], (row["client_id"], row["own_closed"] or row["global_closed"])),
 )
-_SUBJECTS: Final = Query("audit_subjects_unrecorded", lambda row: row["id"])
-_TOKENS: Final = Query("audit_tokens_unrecorded", lambda row: row["id"])
+# Rows beside those that close the gate (:mod:`byokeep.flows.unrecorded`).
+_UNRECORDED: Final[Mapping[str, Query[UUID]]] = MappingProxyType(
+    {
+        "subject_unrecorded": Query("audit_subjects_unrecorded", lambda row: row["id"]),
+        "token_unrecorded": Query("audit_tokens_unrecorded", lambda row: row["id"]),
+        "alert_unrecorded": Query("audit_alerts_unrecorded", lambda row: row["id"]),
+    }
+)
 _SETUPS: Final = Query("audit_config_times", lambda row: row["at"])
 _RESUME: Final[Query[datetime]] = Query("audit_reconciled_until", lambda row: row["until"])
 
@@ -179,14 +196,16 @@ async def _part(
     logins = [request for request in requests if request.path in LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
         known = await _known(tx, app, first, until)
-        for reason, query in (("subject_unrecorded", _SUBJECTS), ("token_unrecorded", _TOKENS)):
+        for reason, query in _UNRECORDED.items():
             for row_id in await tx.all(query):
                 found.append(Finding(reason=reason, severity="critical", at=until, object_id=row_id))
-    matcher = _Matcher(app, known)
+        found += await tx.all(_TOLD_TWICE, first=since, last=until)
+    matcher = _Matcher(app, known, await _rekeyed(app, log))
     for login in logins:
         missing = await matcher.explain_login(login)
         if missing and login.at >= since:
             found.append(missing)
+    found += matcher.not_compared(since)
     found += [*moved, *await asyncio.to_thread(_unexplained, judged, known)]
     found += await asyncio.to_thread(surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
     unknown = bool(unread) or not requests
@@ -259,17 +278,37 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Kn
     )
 
 
+async def _rekeyed(app: BrokerApp, log: _Log) -> dict[str, datetime]:
+    """Device -> until when it hashed with another key than it does now; no device that had one key all along.
+
+    Only answers that the store itself worded say so: without one a login that does not compare is no excused one.
+    """
+    named: dict[str, list[tuple[datetime, str]]] = {}
+    for entry in log.entries:
+        if entry.name_hash:
+            named.setdefault(entry.device, []).append((entry.at, entry.name_hash))
+    until = {}
+    for device, seen in named.items():
+        now = await app.store_audit.hash(device, Secret(HASHED_NAME))
+        if others := [at for at, name_hash in seen if name_hash != now]:
+            last = max(others)
+            later = (at for at, name_hash in seen if name_hash == now and at > last)
+            until[device] = min([last + REKEYED_WITHIN, *later])
+    return until
+
+
 class _Matcher:
     """Finds the lease whose token a login showed. Signs each candidate once, hashes it once for each device."""
 
-    def __init__(self, app: BrokerApp, known: Known) -> None:
-        self._app, self._known = app, known
+    def __init__(self, app: BrokerApp, known: Known, rekeyed: Mapping[str, datetime]) -> None:
+        self._app, self._known, self._rekeyed = app, known, rekeyed
+        self._not_compared: Counter[str] = Counter()
         self._tokens: dict[UUID, Secret] = {}
         self._hashes: dict[tuple[UUID, str], str] = {}
 
     async def explain_login(self, login: Request) -> Finding | None:
         """Note an explained login in what is known; return a finding for any other."""
-        lease = await self._lease_of(login)
+        lease = await self._lease_of(login) or self._named_by(login)
         if lease is None:
             return finding("login_unexplained", login)
         self._known.logins.setdefault((lease.id, login.entity_id), []).append(login.at)
@@ -277,11 +316,32 @@ class _Matcher:
             return finding("lease_header_forged", login, lease.client_id, lease.id)
         return None
 
+    def not_compared(self, since: datetime) -> list[Finding]:
+        """Return a finding for each device that was made anew since then, with the logins that were not compared."""
+        return [
+            Finding(reason="store_log_rekeyed", severity="warning", at=until, device=device,
+                    count=self._not_compared[device])
+            for device, until in self._rekeyed.items() if until >= since
+        ]  # fmt: skip
+
+    def _named_by(self, login: Request) -> LeaseRow | None:
+        """The lease that a login from before its devices were made anew names, which cannot be compared."""
+        hint = self._hint(login)
+        until = [self._rekeyed.get(device) for device in login.login_hashes]
+        if hint is None or not until or not all(moment and login.at <= moment for moment in until):
+            return None
+        self._not_compared.update(login.login_hashes.keys())
+        return hint
+
+    def _hint(self, login: Request) -> LeaseRow | None:
+        hint = self._known.leases.get(as_uuid(login.lease_header) or UUID(int=0))
+        return hint if hint is not None and abs(hint.issued_at - login.at) <= NEAR else None
+
     async def _lease_of(self, login: Request) -> LeaseRow | None:
         # The header is right nearly always. Trying it first keeps the work of a span in step with its logins; looking
         # through all leases for each login would stop the broker for seconds when it is busy.
-        hint = self._known.leases.get(as_uuid(login.lease_header) or UUID(int=0))
-        if hint is not None and abs(hint.issued_at - login.at) <= NEAR and await self._showed(login, hint):
+        hint = self._hint(login)
+        if hint is not None and await self._showed(login, hint):
             return hint
         near = [lease for lease in self._known.leases.values() if abs(lease.issued_at - login.at) <= NEAR]
         for lease in sorted(near, key=lambda lease: abs(lease.issued_at - login.at)):
@@ -326,7 +386,7 @@ async def _record(
             severity: Severity = "critical" if one.severity == "critical" else "warning"
             await alert_in(
                 tx, app, reason=one.reason, key=f"reconcile/{one.reason}/{whose}", severity=severity,
-                client_id=one.client_id, object_id=one.object_id or one.lease_id,
+                client_id=one.client_id, object_id=one.object_id or one.lease_id, at=one.at,
             )  # fmt: skip
         for entity in refused[:MAX_ALERTS]:
             await alert_in(

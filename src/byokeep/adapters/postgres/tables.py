@@ -27,7 +27,6 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 
 from byokeep.adapters.postgres.columns import PLATFORM_NAMES, SCHEMA, metadata
 from byokeep.adapters.postgres.columns import at as _at
@@ -248,9 +247,6 @@ lease = Table(
     Column("job_id", Uuid, nullable=False), Column("runner_id", Uuid, nullable=False),
     _text("kind"), _words("secrets"), Column("jwt_iat", BigInteger, nullable=False),
     Column("jwt_exp", BigInteger, nullable=False), _at("issued_at"), _at("expires_at"),
-    # What its holder says that it did at the store: logins, and reads of each secret (flows/lease_use.py).
-    Column("used_logins", Integer, nullable=True), Column("used_reads", JSONB, nullable=True),
-    _at("used_at", nullable=True),
     PrimaryKeyConstraint("client_id", "id"), UniqueConstraint("id"),
     ForeignKeyConstraint(["client_id", "job_id"], ["byokeep.job.client_id", "byokeep.job.id"]),
     Index("lease_issued_at_ix", "issued_at"), Index("lease_client_issued_at_ix", "client_id", "issued_at"),
@@ -301,9 +297,10 @@ alert = Table(
     _text("reason"), _text("severity"), _text("dedup_key"), _at("opened_at"), _at("closed_at", nullable=True),
     Column("closed_by", Uuid, nullable=True), Column("count", Integer, nullable=False, server_default=text("1")),
     _text("code_points", default=""),  # as in connection
+    _at("last_seen_at"),
     _one_of("severity", "info", "warning", "critical"),
     CheckConstraint("code_points ~ '^([0-9a-f]{4,6}(,[0-9a-f]{4,6}){0,7})?$'", name="code_points"),
-    Index("alert_open_uq", "dedup_key", unique=True, postgresql_where=text("closed_at IS NULL")),
+    Index("alert_open_uq", "dedup_key", "reason", "severity", unique=True, postgresql_where=text("closed_at IS NULL")),
 )  # fmt: skip
 
 value_fingerprint = Table(
@@ -358,6 +355,8 @@ audit_record = Table(
         " 'service.started', 'config.changed')")),
     Index("audit_record_switch_ix", "chain", "seq",
           postgresql_where=text("event IN ('switch.closed', 'switch.opened')")),
+    # What a reconciliation holds alerts against.
+    Index("audit_record_alert_ix", "at", postgresql_where=text("event IN ('alert.raised', 'alert.closed')")),
     # What a reconciliation holds people, machines and their tokens against.
     Index("audit_record_subject_ix", "object_id", "seq",
           postgresql_where=text(

@@ -27,11 +27,11 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     (_OWNER, *_SERVICES): (EventName.STARTED, EventName.CONFIG_CHANGED),
     _SERVICES: (
         EventName.DEK_CHANGED,
-        EventName.ACCESS, EventName.ALERT_RAISED, EventName.ALERT_CLOSED, EventName.AUDIT_DEVICE, EventName.JOB_OPENED,
+        EventName.ACCESS, EventName.ALERT_RAISED, EventName.AUDIT_DEVICE, EventName.JOB_OPENED,
         EventName.LANES_SET, EventName.REFRESH_ASKED, EventName.PROFILE_DUE, EventName.PROFILE_QUARANTINED,
     ),
     (_WEB,): (
-        EventName.LOGIN, EventName.LOGOUT,
+        EventName.LOGIN, EventName.LOGOUT, EventName.ALERT_CLOSED,
         EventName.CLIENT_CREATED, EventName.ACCOUNT_REGISTERED,
         EventName.KEY_LISTED, EventName.KEY_READ_METADATA, EventName.LEAK_FINGERPRINTS_READ,
         EventName.PLATFORM_APP_SET, EventName.CONNECTION_STARTED, EventName.CONNECTION_ANSWERED,
@@ -69,7 +69,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     ),
     (_BROKER,): (
         EventName.OPERATOR_CREATED, EventName.MACHINE_CREATED, EventName.MACHINE_CHANGED, EventName.TOKEN_ISSUED,
-        EventName.ACCOUNT_IDENTIFIED, EventName.LEASE_ISSUED,
+        EventName.ACCOUNT_IDENTIFIED, EventName.LEASE_ISSUED, EventName.LEASE_USE_TOLD,
         EventName.PERMIT_ISSUED, EventName.PERMIT_CLOSED, EventName.PERMIT_UNKNOWN,
         EventName.JOB_CLOSED, EventName.JOB_EXPIRED, EventName.JOB_SEALING,
         EventName.SWITCH_CLOSED, EventName.SWITCH_CUT_OFF, EventName.SWITCH_OPEN_REQUESTED, EventName.SWITCH_OPENED,

@@ -43,11 +43,13 @@ SELECT coalesce(max(number), -1) AS number FROM byokeep.audit_epoch;
 SELECT extract(epoch FROM clock_timestamp() - max(at))::double precision AS age_s FROM byokeep.audit_epoch;
 
 -- name: audit_alert
--- One open alert for each key; another occurrence counts up.
-INSERT INTO byokeep.alert (id, client_id, object_id, reason, severity, dedup_key, opened_at)
-VALUES (:id, :client_id, :object_id, :reason, :severity, :dedup_key, clock_timestamp())
-ON CONFLICT (dedup_key) WHERE closed_at IS NULL DO UPDATE SET count = byokeep.alert.count + 1
-RETURNING id, count;
+-- One open alert for each key; another occurrence counts up. When it happened is no later than now.
+INSERT INTO byokeep.alert AS a (id, client_id, object_id, reason, severity, dedup_key, opened_at, last_seen_at)
+VALUES (:id, :client_id, :object_id, :reason, :severity, :dedup_key, clock_timestamp(),
+        least(CAST(:at AS timestamptz), clock_timestamp()))
+ON CONFLICT (dedup_key, reason, severity) WHERE closed_at IS NULL
+DO UPDATE SET count = a.count + 1, last_seen_at = greatest(a.last_seen_at, excluded.last_seen_at)
+RETURNING a.id, a.count;
 
 -- name: audit_reconciled_until
 -- Where the reconciliation goes on: at the end of the broker's last complete run. Only the broker's own records say so,
@@ -67,7 +69,8 @@ SELECT coalesce(
 -- Leases whose login token could have been used in a span of time; an enrolment has one too. A row that no record
 -- speaks of, or whose token would live longer than any of ours, was not made by us and explains nothing.
 SELECT l.id, l.client_id, l.job_id, l.kind, l.secrets, l.jwt_iat, l.jwt_exp, l.issued_at, l.expires_at,
-       l.used_logins, l.used_reads
+       (SELECT jsonb_agg(convert_from(r.payload, 'UTF8')::jsonb -> 'fields') FROM byokeep.audit_record r
+         WHERE r.chain = l.client_id AND r.object_id = l.id AND r.event = 'lease.use_told') AS told
   FROM byokeep.lease l
  WHERE l.issued_at BETWEEN :first AND :last AND l.jwt_exp - l.jwt_iat BETWEEN 1 AND 30
    -- Apart, so that each is looked up by its object: joined by an OR the whole chain is read for each lease.
@@ -78,6 +81,21 @@ SELECT l.id, l.client_id, l.job_id, l.kind, l.secrets, l.jwt_iat, l.jwt_exp, l.i
            AND EXISTS (SELECT FROM byokeep.audit_record r
                         WHERE r.chain = l.client_id AND r.object_id = l.client_id AND r.event = 'client.enrolled'
                           AND r.outcome = 'intended'));
+
+-- name: audit_leases_told_twice
+-- Leases of which something else was told in a span than before, or in another's name.
+SELECT DISTINCT ON (l.id) l.id, l.client_id, r.at
+  FROM byokeep.audit_record r
+  JOIN byokeep.lease l ON l.client_id = r.chain AND l.id = r.object_id
+ CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+ WHERE r.event = 'lease.use_told' AND r.at > :first AND r.at <= :last
+   AND (r.actor_id <> l.runner_id
+        OR EXISTS (SELECT FROM byokeep.audit_record e
+                    CROSS JOIN LATERAL (SELECT convert_from(e.payload, 'UTF8')::jsonb -> 'fields' AS f) before
+                    WHERE e.chain = r.chain AND e.object_id = r.object_id AND e.event = r.event AND e.seq < r.seq
+                      AND (before.f ->> 'logins', before.f ->> 'reads')
+                          IS DISTINCT FROM (said.f ->> 'logins', said.f ->> 'reads')))
+ ORDER BY l.id, r.at DESC;
 
 -- name: audit_switch_moves
 -- Switches that cut clients off at the store, as they were closed and opened, the attempts to open among them.
@@ -121,6 +139,31 @@ SELECT t.id
                       AND r.event = 'token.revoked' AND r.chain = (SELECT id FROM byokeep.installation)
                       AND said.f ->> 'token' = t.id::text AND said.f ->> 'life_s' IS NULL))
  ORDER BY t.id LIMIT 50;
+
+-- name: audit_alerts_unrecorded
+-- Alerts that somebody closed, changed or removed past us, against the records of their raising and closing; each is
+-- told once, for nobody can mend it.
+WITH said AS (
+    SELECT (f ->> 'alert')::uuid AS id, bool_or(r.event = 'alert.closed') AS closed,
+           max(f ->> 'reason') FILTER (WHERE r.event = 'alert.raised') AS reason,
+           max(f ->> 'severity') AS severity
+      FROM byokeep.audit_record r
+     CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) fields
+     WHERE r.event IN ('alert.raised', 'alert.closed') AND f ->> 'alert' ~ '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$'
+     GROUP BY 1
+), found AS (
+    SELECT coalesce(a.id, said.id) AS id FROM byokeep.alert a FULL JOIN said ON said.id = a.id
+     WHERE a.id IS NULL AND said.reason IS NOT NULL
+        OR a.closed_at IS NOT NULL AND said.closed IS NOT TRUE
+        OR a.closed_at IS NULL AND (a.reason, a.severity) IS DISTINCT FROM (said.reason, said.severity)
+           AND said.reason IS NOT NULL
+)
+SELECT found.id FROM found
+ WHERE NOT EXISTS (SELECT FROM byokeep.audit_record r
+                    WHERE r.chain = (SELECT id FROM byokeep.installation) AND r.object_id = found.id
+                      AND r.event = 'alert.raised'
+                      AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,reason}' = 'alert_unrecorded')
+ ORDER BY found.id LIMIT 50;
 
 -- name: audit_store_requests
 SELECT DISTINCT said.f ->> 'store_request' AS store_request, r.chain AS client_id, said.f ->> 'path' AS path

@@ -95,13 +95,13 @@ SELECT id, scope, epoch, reason, requested_by, expires_at, used_at,
   FROM byokeep.approval WHERE id = :id AND action = 'open_switch';
 
 -- name: switch_lease_key_suspect
--- Alerts that tell of a stolen signer and are younger than the last rotation of the key that signs leases. Closing one
--- rotates nothing, and that a rotation was made is the owner's word alone.
+-- Alerts that tell of a stolen signer and happened, the last time, after the last rotation of the key that signs
+-- leases. Closing one rotates nothing, and that a rotation was made is the owner's word alone.
 SELECT a.id FROM byokeep.alert a
  WHERE a.reason IN ('login_unexplained', 'lease_use_surplus')
    AND NOT EXISTS (
        SELECT FROM byokeep.audit_record r
-        WHERE r.event = 'config.changed' AND r.writer = 'byokeep_owner' AND r.at >= a.opened_at
+        WHERE r.event = 'config.changed' AND r.writer = 'byokeep_owner' AND r.at >= a.last_seen_at
           AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,component}' = 'lease-key')
  LIMIT 1;
 

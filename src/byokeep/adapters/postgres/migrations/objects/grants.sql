@@ -59,7 +59,9 @@ GRANT UPDATE (username, display_name, drift, due_at, verified_at, changed_at) ON
 GRANT UPDATE (username, display_name, lanes, identity) ON byokeep.platform_account TO byokeep_web;
 -- An admin says that a machine is gone; who takes its renewals up is the worker's.
 GRANT UPDATE (reason) ON byokeep.refresh_journal TO byokeep_web;
-GRANT UPDATE (severity, count, code_points, closed_at, closed_by) ON byokeep.alert TO byokeep_web;
+-- A person closes an alert, at web; the others raise and count.
+GRANT UPDATE (count, code_points, last_seen_at) ON byokeep.alert TO byokeep_web, byokeep_broker, byokeep_worker;
+GRANT UPDATE (closed_at, closed_by) ON byokeep.alert TO byokeep_web;
 GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_web;
 -- Nobody else: digests and the key that they are made with are kept apart from every other role.
 GRANT SELECT, INSERT, UPDATE (format, digests, made_at) ON byokeep.leak_fingerprint TO byokeep_web;
@@ -90,7 +92,6 @@ GRANT UPDATE (identified_at, identity, lanes) ON byokeep.platform_account TO byo
 GRANT INSERT ON byokeep.job, byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert,
     byokeep.audit_epoch TO byokeep_broker;
 GRANT UPDATE (state, reason, closed_at, sealing_at) ON byokeep.job TO byokeep_broker;
-GRANT UPDATE (used_logins, used_reads, used_at) ON byokeep.lease TO byokeep_broker;
 GRANT UPDATE (store_recorded_at) ON byokeep.installation TO byokeep_broker;
 GRANT INSERT, UPDATE ON byokeep.profile_opening TO byokeep_broker, byokeep_worker;
 GRANT INSERT ON byokeep.profile_generation TO byokeep_broker, byokeep_worker;
@@ -101,7 +102,6 @@ GRANT UPDATE (due_at, state, reason, changed_at) ON byokeep.account_grant TO byo
 GRANT INSERT, UPDATE ON byokeep.reenabling, byokeep.scheduled_effect TO byokeep_broker;
 GRANT UPDATE (closed, epoch, reason, by, at, installation_id, store_cut_off) ON byokeep.switch TO byokeep_broker;
 GRANT UPDATE (approved_by, approved_at, used_at) ON byokeep.approval TO byokeep_broker;
-GRANT UPDATE (severity, count, code_points, closed_at, closed_by) ON byokeep.alert TO byokeep_broker;
 
 -- worker: what the queue's tasks move on: verification and the sweep of orphans.
 GRANT INSERT ON byokeep.key_transition, byokeep.alert TO byokeep_worker;
@@ -120,7 +120,6 @@ GRANT UPDATE (state, reason, code_points, held_as, offered, ended_at, replaces) 
 -- worker: an approved transfer serves one consent; it can use one up, and approve none.
 GRANT UPDATE (used_at) ON byokeep.approval TO byokeep_worker;
 GRANT UPDATE (username, display_name, identity, identified_at, lanes) ON byokeep.platform_account TO byokeep_worker;
-GRANT UPDATE (severity, count, code_points, closed_at, closed_by) ON byokeep.alert TO byokeep_worker;
 
 -- worker: seals, opens, validates and shreds profiles, and moves the keys that guard them.
 GRANT INSERT ON byokeep.kek_version, byokeep.kek_rotation, byokeep.vault_key_transition TO byokeep_worker;

@@ -1,4 +1,5 @@
--- Rows that the gate believes: keys, accounts and their grants, jobs, clients, kill switches (ADR 0039).
+-- Rows that the gate believes: keys, accounts and their grants, jobs, clients, kill switches (ADR 0039); and alerts,
+-- which people and the release of a kill believe.
 --
 -- A record that is appended in the transaction that changed such a row says the digest of what the row is then: the
 -- database puts it there, no process can. A service's transaction that leaves a row without such a record does not
@@ -325,6 +326,44 @@ BEGIN
 END
 $$;
 
+-- An alert is raised and closed with the record that names it; where it happens again it counts up without one.
+CREATE OR REPLACE FUNCTION byokeep.alert_recorded() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT byokeep.is_owner() AND (
+        TG_OP = 'INSERT' AND (NEW.closed_at IS NOT NULL OR NEW.last_seen_at > clock_timestamp()) OR NOT EXISTS (
+        SELECT FROM byokeep.audit_head h
+          JOIN byokeep.audit_record r ON r.chain = h.chain AND r.seq > h.seq - 2000
+         CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
+         WHERE h.chain IN (NEW.client_id, (SELECT id FROM byokeep.installation))
+           AND r.event = CASE TG_OP WHEN 'INSERT' THEN 'alert.raised' ELSE 'alert.closed' END AND r.outcome = 'ok'
+           AND r.xmin = pg_current_xact_id()::xid AND r.at >= transaction_timestamp()
+           AND said.f ->> 'alert' = NEW.id::text AND said.f ->> 'reason' = NEW.reason
+           AND coalesce(said.f ->> 'severity', NEW.severity) = NEW.severity))
+    THEN
+        PERFORM byokeep.refuse_unrecorded('alert');
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION byokeep.alert_only_counts() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog
+AS $$
+BEGIN
+    IF NOT byokeep.is_owner() AND (
+        OLD.closed_at IS NOT NULL OR NEW.count < OLD.count
+        OR NEW.last_seen_at < OLD.last_seen_at OR NEW.last_seen_at > clock_timestamp())
+    THEN
+        PERFORM byokeep.refuse_unrecorded('alert');
+    END IF;
+    RETURN NEW;
+END
+$$;
+
 -- A constraint trigger has no OR REPLACE.
 DROP TRIGGER IF EXISTS key_made_recorded ON byokeep.credential_ref;
 CREATE CONSTRAINT TRIGGER key_made_recorded AFTER INSERT ON byokeep.credential_ref
@@ -389,6 +428,16 @@ CREATE CONSTRAINT TRIGGER switch_recorded AFTER UPDATE ON byokeep.switch
         (NEW.scope, NEW.client_id, NEW.closed, NEW.epoch, NEW.installation_id, NEW.store_cut_off))
     EXECUTE FUNCTION byokeep.switch_recorded();
 
+DROP TRIGGER IF EXISTS alert_raised_recorded ON byokeep.alert;
+CREATE CONSTRAINT TRIGGER alert_raised_recorded AFTER INSERT ON byokeep.alert
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION byokeep.alert_recorded();
+DROP TRIGGER IF EXISTS alert_closed_recorded ON byokeep.alert;
+CREATE CONSTRAINT TRIGGER alert_closed_recorded AFTER UPDATE ON byokeep.alert
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.closed_at IS DISTINCT FROM NEW.closed_at)
+    EXECUTE FUNCTION byokeep.alert_recorded();
+CREATE OR REPLACE TRIGGER alert_only_counts BEFORE UPDATE ON byokeep.alert
+    FOR EACH ROW EXECUTE FUNCTION byokeep.alert_only_counts();
+
 -- ENABLE ALWAYS: a session that calls itself a replica does not get around them.
 ALTER TABLE byokeep.credential_ref ENABLE ALWAYS TRIGGER key_made_recorded;
 ALTER TABLE byokeep.credential_ref ENABLE ALWAYS TRIGGER key_recorded;
@@ -402,6 +451,9 @@ ALTER TABLE byokeep.client ENABLE ALWAYS TRIGGER client_made_recorded;
 ALTER TABLE byokeep.client ENABLE ALWAYS TRIGGER client_recorded;
 ALTER TABLE byokeep.switch ENABLE ALWAYS TRIGGER switch_made_recorded;
 ALTER TABLE byokeep.switch ENABLE ALWAYS TRIGGER switch_recorded;
+ALTER TABLE byokeep.alert ENABLE ALWAYS TRIGGER alert_raised_recorded;
+ALTER TABLE byokeep.alert ENABLE ALWAYS TRIGGER alert_closed_recorded;
+ALTER TABLE byokeep.alert ENABLE ALWAYS TRIGGER alert_only_counts;
 
 -- Puts on record how every live row stands that no record speaks of: once, when a release without these records is
 -- upgraded. For the owner alone.
