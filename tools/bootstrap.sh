@@ -15,6 +15,16 @@ if ! "$PYTHON" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))'; th
     exit 1
 fi
 
+total=$(grep -cE '^[A-Za-z0-9._-]+==' requirements/dev.txt)
+began=$SECONDS
+step() { echo "byokeep is getting ready, step $1 of 4: $2" >&2; }
+installed() { find .venv/lib/python*/site-packages -maxdepth 1 -name '*.dist-info' 2>/dev/null | wc -l; }
+# Downloads may take a minute: whoever waits sees that it goes on.
+count() {
+    while sleep 2 >/dev/null 2>&1; do echo "    $(installed) of $total packages after $((SECONDS - began)) s" >&2; done
+}
+
+step 1 ".venv of $("$PYTHON" --version)"
 make_venv() { "$PYTHON" -m venv --clear .venv >/dev/null 2>&1; }
 # A half-made environment, or one whose interpreter is gone, is made again; a good one is brought up to date.
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
@@ -32,9 +42,17 @@ fi
 export UV_PYTHON_DOWNLOADS=never
 python=.venv/bin/python
 rm -f .venv/.stamp-*
+step 2 "pip and uv, of pinned versions"
 $python -m pip install --quiet --disable-pip-version-check --no-input --root-user-action=ignore \
     --require-hashes -r requirements/bootstrap.txt
+step 3 "$total packages, of pinned versions"
+count &
+counting=$!
+trap 'kill $counting 2>/dev/null || true' EXIT
 .venv/bin/uv pip install --quiet --python "$python" --require-hashes -r requirements/dev.txt
+kill $counting
+step 4 "byokeep itself"
 # The build backend is pinned in dev.txt too, so building this tree downloads nothing.
 .venv/bin/uv pip install --quiet --python "$python" --no-deps --no-build-isolation --editable .
 touch "$STAMP"
+echo "byokeep is ready: $(installed) packages in .venv, $((SECONDS - began)) s" >&2
