@@ -14,6 +14,7 @@ import secrets
 import string
 import zipfile
 import zlib
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from byokeep.redact.encodings import ENCODINGS
 from byokeep.redact.leaks import shapes
 from byokeep.redact.leaks.fingerprints import Fingerprints, fingerprints_from, fingerprints_of
 from byokeep.redact.leaks.scanner import Scanner
+from byokeep.redact.mangled import is_mangled
 from byokeep.redact.needles import Engine
 from byokeep.redact.rules import default_rules
 from byokeep.redact.walk import Limits, Report
@@ -302,6 +304,20 @@ def _private() -> list[bytes]:
     return [b"".join(pem.splitlines()[1:-1]), pem.replace(b"PRIVATE KEY", b"CERTIFICATE")]
 
 
+MANGLED = (  # of libraries: GLU, apt, LLVM, OpenH264 and libstdc++
+    b"_Z29sampleBotLeftWithGridLinePostPfP11vertexArrayiiiiP8gridWrapiiiP10primStream",
+    b"_Z15stripOfFanRightP11vertexArrayiiP8gridWrapiiiP10primStreami",
+    b"_ZN8pkgCache11DepIteratorC1ERS_PKNS_10DependencyEPKNS_7VersionE",
+    b"_ZNK4llvm12LoopInfoBaseINS_10BasicBlockENS_4LoopEE6rbeginEv",
+    b"_ZTIZNO5clang8dataflow21CFGMatchSwitchBuilderINS0_13TransferStateINS0_11NoopLatticeEEEvE5BuildEvEUlRKNS_10CFGElementE"
+    b"RNS_10ASTContextERS4_E_",
+    b"_ZTSSt23_Sp_counted_ptr_inplaceIN5clang6interp7InitMapESaIvELN9__gnu_cxx12_Lock_policyE2EE",
+    b"_ZNSt8_Rb_treeISt6vectorINSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEESaIS6_EESt4pairIKS8_S8_ESt10_Select1st"
+    b"ISB_ESt4lessIS8_ESaISB_EE29_M_get_insert_hint_unique_posESt23_Rb_tree_const_iteratorISB_ERS9_",
+    b"_ZThn16_N4llvm10CallGraphs13releaseMemoryElmPKcPNS_8FunctionE",
+)
+
+
 def _public() -> dict[str, bytes]:
     """What libraries and keyrings are full of; by what it is, with the next thing that is a secret."""
     digest = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=")
@@ -313,7 +329,7 @@ def _public() -> dict[str, bytes]:
         "ecdsa": b"host,192.0.2.1 ecdsa-sha2-nistp256 " + _ssh(b"ecdsa-sha2-nistp256", 80) + b"\n",
         "certificate": _certificate(),
         "certificate in JSON": json.dumps({"pem": _certificate().decode()}).encode(),
-        "mangled name": b"\0_ZN10pkgAcquire4ItemEEiP7_objectPFiS4_PvES5_x86QRsT\0",
+        "mangled names": b"\0".join((b"", *MANGLED, b"")),
         "table of letters": b"\0" + rising + b"\0",
         "example of RFC 6750": b"Authorization: Bearer h480djs93hd8\n  code=SplxlOBeZQQYbYS6WxSbIA&state=xyz\n",
     }
@@ -345,3 +361,29 @@ def test_what_only_looks_public_is_found() -> None:
         b"Authorization: Bearer h480djs93hd8" + private[:20] + b"\n",
     ):
         assert Scanner(engine="hyperscan").scan_bytes(text, source="s").findings, text
+
+
+LETTERS = string.ascii_letters + string.digits
+DRAWN = {
+    f"{len(kinds)} kinds, {size} letters": "".join(random.Random(f"{kinds}{size}").choices(kinds, k=size)).encode()
+    for kinds in (LETTERS, string.ascii_uppercase + "234567", string.ascii_lowercase + string.digits)
+    for size in (40, 64)
+}
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+@pytest.mark.parametrize("name", MANGLED[:4])
+def test_a_secret_in_beside_or_dressed_up_as_a_mangled_name_is_found(name: bytes, kind: str) -> None:
+    """After it, in it, as a word of it with its length, as its only word, as its parameters; the name alone is none."""
+    scanner, value = Scanner(engine="hyperscan"), DRAWN[kind]
+    word = b"%d" % (len(value) + 4) + b"key_" + value
+    within = (name[:at] + value + name[at:] for at in range(4, len(name)))
+    beside = (name + value, value + name, b"_Z11configureIt" + value)
+    dressed = (name[:-1] + word + b"E" + name[-1:], b"_ZN8pkgCache" + word + b"Ev", b"_Z" + word + b"v")
+    for text in (*within, *beside, *dressed):
+        assert not is_mangled(text), text
+        if value.swapcase().islower() is value.islower():  # both cases: what looks drawn whatever stands around it
+            assert scanner.scan_bytes(b"\0" + text + b"\0", source="s").findings, text
+    assert scanner.scan_bytes(b"\0" + name + b"\0", source="s").findings == ()
+    for at in range(4, len(name)):  # hex looks written: it is asked for by itself
+        assert not is_mangled(name[:at] + sha256(name).hexdigest()[:32].encode() + name[at:])

@@ -16,6 +16,7 @@ from hashlib import sha256
 from typing import Final
 
 from byokeep.redact.chance import drawn
+from byokeep.redact.mangled import is_mangled
 
 Check = Callable[["re.Match[bytes]", int], bool]
 Split = Callable[["re.Match[bytes]", int], list[tuple[int, int]]]
@@ -393,7 +394,6 @@ _LINE_END: Final = re.compile(rb"\s+|\\[rn]")
 # What is left of a frame where lines are read as one.
 _FRAME: Final = re.compile(rb"(?:(?:CERTIFICATE|REQUEST|CRL|KEY)-----)?((?:[A-Za-z0-9+/=\s]|\\[rn])+)(?:-----END)?")
 _KEY_TYPE: Final = re.compile(rb"(?:sk-)?(?:ssh-(?:rsa|dss|ed25519|ed448)|ecdsa-sha2-nistp\d{3})(?:@openssh\.com)?")
-_MANGLED: Final = re.compile(rb"_Z(?:[NSLKTGZVIC]|St){0,4}([1-9][0-9]{0,2})([A-Za-z_][A-Za-z0-9_]*)")
 
 
 def public_key(data: bytes, start: int, end: int, _clean: Clean) -> bool:
@@ -445,9 +445,8 @@ def _sequence(der: bytes, at: int) -> tuple[int, int] | None:
 
 
 def symbol(data: bytes, start: int, end: int, _clean: Clean) -> bool:
-    """Whether this is a mangled name of C++: its first word has the length that it says and was written, not drawn."""
-    name = _MANGLED.match(data, start, end)
-    return name is not None and len(name[2]) >= int(name[1]) and not drawn(name[2][: int(name[1])])
+    """Whether this is a mangled name of C++ to its last letter."""
+    return is_mangled(data[start:end])
 
 
 CHECKS: Final[dict[str, Check]] = {
