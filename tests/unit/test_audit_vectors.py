@@ -172,6 +172,9 @@ def test_nothing_checked_is_not_a_pass(tmp_path: Path) -> None:
     empty.write_bytes(b"")
     for call in (
         lambda: verify_export([empty], KEYS), lambda: verify_export([], KEYS), lambda: verify_epochs(empty, KEYS),
+        lambda: verify_export([empty], KEYS, epochs=EPOCHS),
+        lambda: verify_export([empty], KEYS, epochs=EPOCHS, chain=ALICE),
+        lambda: verify_export([FOLDER / "audit" / "good.jsonl", empty], KEYS, epochs=EPOCHS, chain=ALICE),
         lambda: verify_export([FOLDER / "audit" / "good.jsonl"], KEYS, epochs=empty),
         lambda: verify_export([tmp_path / "missing"], KEYS), lambda: verify_proof(tmp_path / "missing", KEYS),
         lambda: verify_epochs(EPOCHS, read_keys(empty)),

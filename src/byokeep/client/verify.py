@@ -102,8 +102,7 @@ def verify_export(
             any of it, or more is uncovered than the age of the newest one explains.
     """
     for path in paths:
-        if start := _head(path):
-            expect("export", start)
+        expect("export", _head(path))
     state, known = LogState(), dict[UUID, dict[int, bytes]]()
     if epochs is not None:
         state, known = _published(epochs, keys)
@@ -217,8 +216,7 @@ def verify_evidence(path: Path, keys: PublicKeys) -> EvidenceReport:
 def _published(path: Path, keys: PublicKeys) -> tuple[LogState, dict[UUID, dict[int, bytes]]]:
     origin, state = _origin(keys), LogState()
     known: dict[UUID, dict[int, bytes]] = {}
-    if start := _head(path):
-        expect("epochs", start)
+    expect("epochs", _head(path))
     for epoch in _epochs(path):
         state = replay(state, epoch, origin=origin, keys=keys.log)
         if state.base == state.size - 1 > 0:
