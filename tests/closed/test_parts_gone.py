@@ -183,6 +183,7 @@ async def test_a_hung_audit_device_is_counted_as_failed(site: Site) -> None:
         assert [device["reason"] for device in health.document["devices"]] == ["hung", "hung"]
         killed = await world.ask("operator", "POST", "/v1/switches/close", {"client_id": client, "reason": "drill"})
         assert (killed.status, killed.code) == (503, "store_cut_off_pending")
+        assert killed.document["type"] == "urn:byokeep:problem:pending", "told apart from a kill that does not hold"
         assert killed.took_s < 5
     assert not await world.reads(client, "openai", value)
 

@@ -21,7 +21,7 @@ import pytest
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.canonical import canonical_json
-from byokeep.core.errors import Denied, Unavailable
+from byokeep.core.errors import Denied, Pending, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
@@ -283,9 +283,10 @@ async def test_an_unreachable_store_leaves_the_switch_closed_and_is_tried_again(
             raise Unavailable("store_unreachable")
 
     cut = replace(stand.app, cutoff=Unreachable())
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(Pending) as caught:
         await switches.close(cut, actor, parse_scope(client, None, None), "suspected_leak")
-    assert caught.value.code == "store_cut_off_pending"
+    assert (caught.value.code, caught.value.exit_code) == ("store_cut_off_pending", 7)
+    assert caught.value.next_step.startswith("Engaged; store half still to come.")
     assert (await stand.permit(lease["lease_id"]))[1]["code"] == "switch_closed"
     with pytest.raises(Unavailable):
         await switches.cut_off_pending(cut)

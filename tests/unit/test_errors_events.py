@@ -27,7 +27,7 @@ def test_exit_codes_are_the_published_ones() -> None:
              if isinstance(kind, type) and issubclass(kind, ByokeepError)}  # fmt: skip
     assert kinds == {
         "ByokeepError": 1, "Rejected": 2, "Denied": 3, "Unauthenticated": 3, "NotFound": 3, "Unavailable": 4,
-        "RateLimited": 4, "Integrity": 5, "Conflict": 6,
+        "RateLimited": 4, "Integrity": 5, "Conflict": 6, "Pending": 7,
     }  # fmt: skip
 
 

@@ -4,7 +4,8 @@ Rules
 - A secret is read from standard input, a file descriptor or a prompt without echo; never from an argument and
   never from the environment. An argument shaped like one is refused and not printed back.
 - Results go to standard output, everything else to standard error. ``--json`` prints one JSON document.
-- Exit codes: 0 done, 2 rejected input, 3 denied, 4 unavailable, 5 integrity, 6 conflict.
+- Exit codes: 0 done, 2 rejected input, 3 denied, 4 unavailable, 5 integrity, 6 conflict,
+  7 it holds and a part is still to follow.
 - Commands that run servers import them when called: the client's install stays light.
 """
 

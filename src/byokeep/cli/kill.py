@@ -37,6 +37,10 @@ def on(
 ) -> None:
     """Close the switch. Returns only when no lease, read or permit passes any more.
 
+    Exit codes: 0 it holds everywhere; 7 engaged, store half still to come: no lease or permit passes, but the store did
+    not confirm within 3 s, and is tried each second; 2, 3 it was not engaged; 4 it was not, or nobody can tell: look at
+    `byokeep kill status`, then try again.
+
     Example: byokeep kill on --client $CLIENT --reason suspected_leak
 
     Example: byokeep kill on --everything --reason incident

@@ -51,7 +51,7 @@ app: Final = App(
     Start with `byokeep demo`, or `byokeep up` and then `byokeep operator --help`.
 
     Exit codes: 0 done, 1 found (`leaks`), 2 rejected input, 3 denied, 4 unavailable (nothing was done), 5 integrity,
-    6 conflict.
+    6 conflict, 7 pending: it holds, and a part follows by itself (`kill on` while the store is down).
     """,
 )
 # Each is imported when it is called: a server, or a short command, need not load what all the others do.
@@ -209,7 +209,7 @@ def _hint(error: CycloptsError, argument: str) -> str:
         known = sorted(name for name in error.app if not name.startswith("-"))
         return _meant(error, known) + "Commands: " + ", ".join(known) + ". "
     if isinstance(error, CoercionError):
-        return f"{argument or 'A value'} can not be read: {_WANTED.get(error.target_type) or _words_of(error)}. "
+        return f"{argument or 'A value'} cannot be read: {_WANTED.get(error.target_type) or _words_of(error)}. "
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         words = get_args(error.argument.hint) if get_origin(error.argument.hint) is Literal else ()
         return f"{argument} is missing, or its value is. " + ("Use one of " + ", ".join(words) + ". " if words else "")

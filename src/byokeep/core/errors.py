@@ -90,6 +90,12 @@ class Unavailable(ByokeepError):
     http_status = 503
 
 
+class Pending(Unavailable):
+    """What was asked for holds, and a part that could not be reached is still to follow by itself (PENDING)."""
+
+    exit_code = 7
+
+
 class RateLimited(Unavailable):
     """Too many calls; ``retry_after_s`` says when to come back."""
 
@@ -114,6 +120,7 @@ class Conflict(ByokeepError):
 KINDS: Final[Mapping[str, type[ByokeepError]]] = MappingProxyType(
     {
         "rejected": Rejected, "unauthenticated": Unauthenticated, "not_found": NotFound, "denied": Denied,
-        "rate_limited": RateLimited, "unavailable": Unavailable, "integrity": Integrity, "conflict": Conflict,
+        "rate_limited": RateLimited, "pending": Pending, "unavailable": Unavailable,
+        "integrity": Integrity, "conflict": Conflict,
     }
 )  # fmt: skip

@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError, Conflict, Denied, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Pending, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.plain_text import check_reason
@@ -140,8 +140,9 @@ async def close(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Swit
     Raises:
         Rejected: ``bad_reason``.
         NotFound: The client is not one of the actor's.
-        Unavailable: ``store_cut_off_pending`` - closed, recorded and effective here, but the store has not
-            confirmed; the broker tries again until it does. Or ``database_unavailable``: nothing is served then either.
+        Pending: ``store_cut_off_pending`` - closed, recorded and effective here, but the store has not confirmed; the
+            broker tries again until it does.
+        Unavailable: ``database_unavailable``: nothing is served then either.
     """
     authorise(actor, Verb.SWITCH_CLOSE, client_id=scope.client_id)
     check_reason(reason, example="suspected_leak")
@@ -160,10 +161,12 @@ async def engage(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Swi
             # Whoever holds the scope may not keep a kill out: the row is closed without its lock, the store refuses,
             # and the answer waits until a decision that still read the row as open is over.
             switch, locked = await _close_row(app, actor, scope, reason, ended, locked=False), False
-        if scope.cuts_store:
-            switch = await _cut_off(app, actor, scope, switch, ended)
-        if not locked:
-            await asyncio.sleep(DECISIONS_END_S)
+        try:
+            if scope.cuts_store:
+                switch = await _cut_off(app, actor, scope, switch, ended)
+        finally:
+            if not locked:
+                await asyncio.sleep(DECISIONS_END_S)
     finally:
         await tell(app, scope.name, ended)
     return switch
@@ -216,9 +219,10 @@ async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch, e
                     )  # fmt: skip
                 current = await tx.one(_READ_LAST, scope=scope.name)
     except (TimeoutError, ByokeepError):
-        raise Unavailable(
+        raise Pending(
             "store_cut_off_pending",
-            next_step="The switch is closed and nothing is served by us; the store is tried again by itself.",
+            next_step="Engaged; store half still to come. No lease or permit passes, and it stays so; a token of the"
+            " last seconds may still read. The store is tried each second: `byokeep kill status`.",
             scope=scope.name.replace(":", "/"), epoch=switch.epoch,
         ) from None  # fmt: skip
     return current
@@ -244,15 +248,15 @@ async def cut_off_pending(app: BrokerApp) -> int:
     The broker runs it at its start and every second: only its identity may switch an entity.
 
     Raises:
-        Unavailable: ``store_cut_off_pending`` - at least one still does not hold.
+        Pending: ``store_cut_off_pending`` - at least one still does not hold.
     """
     async with app.db.begin(every_client=True) as tx:
         pending = await tx.all(_PENDING)
-    failed: Unavailable | None = None
+    failed: Pending | None = None
     for switch in pending:
         try:
             await _cut_off(app, app.system(), scope_from_name(switch.scope), switch, [])
-        except Unavailable as error:
+        except Pending as error:
             failed = error
     if failed is not None:
         raise failed
