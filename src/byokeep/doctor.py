@@ -28,6 +28,7 @@ from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack
 from byokeep.core.errors import ByokeepError, Rejected
 from byokeep.preflight import machines_ending, must_be_bounded
+from byokeep.process import WORKER_READY, is_held
 from byokeep.settings import Settings, check_address, parse_bucket
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wiring import (
@@ -58,6 +59,7 @@ async def examine(settings: Settings) -> list[Row]:
     rows += [*_disk(settings), *_audit_files(settings), *_tokens(settings)]
     rows += _rooms(settings)
     rows += _profiles(settings)
+    rows.append(_worker(settings))
     rows += _refresher(settings)
     rows.append(await _store(settings))
     rows += await _bucket(settings)
@@ -77,7 +79,7 @@ def _files(settings: Settings) -> Iterator[Row]:
         try:
             yield _private(f"{name} directory", place)
         except OSError:
-            yield _row(f"{name} directory", "unknown", "can not be looked at by this user")
+            yield _row(f"{name} directory", "unknown", "cannot be looked at by this user")
     first = settings.path("credentials_dir") / "admin.token"
     with contextlib.suppress(OSError):
         if first.exists():
@@ -189,7 +191,7 @@ def _audit_files(settings: Settings) -> Iterator[Row]:
             state = "ok" if path.is_file() and path.stat().st_size else "failed"
         except OSError:
             state = "unknown"
-        text = {"ok": "log is there", "failed": "no log at its path", "unknown": "can not be looked at by this user"}
+        text = {"ok": "log is there", "failed": "no log at its path", "unknown": "cannot be looked at by this user"}
         yield _row(f"store audit device {device}", state, text[state])
 
 
@@ -204,7 +206,7 @@ def _refresher(settings: Settings) -> Iterator[Row]:
         mode, waiting = stat.S_IMODE(place.lstat().st_mode), sum(1 for _ in place.glob("*.slot"))
         held = _locked(place)
     except OSError:
-        yield _row("refresher", "unknown", "its slots can not be looked at by this user")
+        yield _row("refresher", "unknown", "its slots cannot be looked at by this user")
         return
     yield _row("refresher", "ok" if held else "failed", "runs" if held else "does not run: no token is renewed")
     if mode & 0o077:
@@ -213,6 +215,16 @@ def _refresher(settings: Settings) -> Iterator[Row]:
         yield _row("slots", "failed", "no room for the replies of renewals: nothing is asked until there is")
     else:
         yield _row("slots", "ok", f"only its owner can read; {waiting} under way")
+
+
+def _worker(settings: Settings) -> Row:
+    """The other process without a listener is told by the file that it holds."""
+    file = settings.path("log_dir") / WORKER_READY
+    if is_held(file, shared=True):
+        return _row("worker", "ok", "runs and takes tasks")
+    if not file.exists():
+        return _row("worker", "unknown" if settings.embedded_database else "note", "it has never run here")
+    return _row("worker", "failed", "does not run: no key is verified, no profile looked after")
 
 
 def _locked(place: Path) -> bool:
@@ -277,15 +289,18 @@ async def _ready(name: str, url: str, ca_file: Path | None) -> Row:
             http.get(f"{url}/readyz", allow_redirects=False) as reply,
         ):
             ready = reply.status == 200
+            code = "" if ready else str((await reply.json(content_type=None)).get("code", ""))
     except ByokeepError as error:
         return _row(name, "failed", error.code)
     except (aiohttp.ClientError, TimeoutError, OSError):
         return _row(name, "failed", "does not answer")
-    return _row(name, "ok" if ready else "failed", "ready" if ready else "answers, but is not ready")
+    except (ValueError, AttributeError):
+        return _row(name, "failed", "answers, but is not ours")
+    return _row(name, "ok" if ready else "failed", "ready" if ready else f"answers, but is not ready: {code}")
 
 
 def _limits(settings: Settings) -> Iterator[Row]:
-    yield _row("memory", "note", "Python can not wipe every copy of a value; lives are short instead")
+    yield _row("memory", "note", "Python cannot wipe every copy of a value; lives are short instead")
     if settings.embedded_store:
         text = "single host: store, its seal key and all processes share one machine and one user"
         yield _row("embedded store", "note", text)

@@ -24,9 +24,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+WORKER_READY: Final = "worker.ready"  # in the log directory; workers that have started hold it
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 STALL_S: Final = 60.0  # seconds without any change after which something does not start any more
@@ -103,14 +105,26 @@ def hold(handle: int) -> None:
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def is_held(file: Path) -> bool:
-    """Whether a living process holds a file; one that is gone, or is no file of ours, is held by nobody."""
+def say_ready(file: Path) -> None:
+    """Hold a file, beside others that do the same work, for as long as this process lives: it has started."""
+    with suppress(OSError):  # its work does not depend on who is told
+        handle = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_SH)  # only a look can be in the way, for a moment
+
+
+def is_held(file: Path, *, shared: bool = False) -> bool:
+    """Whether a living process holds a file; one that is gone, or is no file of ours, is held by nobody.
+
+    Args:
+        file: The file.
+        shared: Several may hold it side by side, as :func:`say_ready` does.
+    """
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_EX if shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:

@@ -30,6 +30,7 @@ from byokeep.flows.authenticate import authenticate
 from byokeep.flows.gatekeep import at_start
 from byokeep.flows.store_recording import probe
 from byokeep.preflight import must_be_bounded, must_record, must_write_once, no_signing_key
+from byokeep.process import WORKER_READY, say_ready
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.output import no_loose_output
@@ -118,7 +119,7 @@ async def _worker(settings: Settings, memory: Rooms) -> None:
     async with worker_app(settings, memory) as (queue, app, profiles, keys), swept(memory, _swept):
         if profiles is not None:
             await must_write_once(profiles.artifacts)
-        await run_worker(queue, app, profiles, keys)
+        await run_worker(queue, app, profiles, keys, ready=partial(say_ready, settings.path("log_dir") / WORKER_READY))
 
 
 def _swept(count: int, code: str) -> None:

@@ -33,7 +33,7 @@ import aiohttp
 from byokeep import __version__
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.preflight import no_signing_key
-from byokeep.process import Progress, child_setup, clean_environment, size_of, work_of
+from byokeep.process import WORKER_READY, Progress, child_setup, clean_environment, is_held, size_of, work_of
 from byokeep.settings import Settings, to_toml
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
@@ -151,16 +151,26 @@ class Stack:
             for name in _OURS:
                 self._say(f"starting {name}")
                 self._spawn(name)
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=4)) as http:
-                await asyncio.gather(
-                    self._started("broker", lambda: _readiness(http, self.broker_url)),
-                    self._started("web", lambda: _readiness(http, self.web_url)),
-                    self._started("refresher", self._refresher_logs),
-                )  # fmt: skip
+            await asyncio.gather(
+                self.ready(), self._started("worker", self._worker_ready),
+                self._started("refresher", self._refresher_ready),
+            )  # fmt: skip
             self._write_stack_file()
         except BaseException:
             await self.stop()
             raise
+
+    async def ready(self) -> None:
+        """Wait until broker and web serve: database and store answer, and the store records.
+
+        Raises:
+            Unavailable: ``part_not_ready``.
+        """
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=4)) as http:
+            await asyncio.gather(
+                self._started("broker", lambda: _readiness(http, self.broker_url)),
+                self._started("web", lambda: _readiness(http, self.web_url)),
+            )
 
     async def run(self) -> None:
         """Keep the parts running until :meth:`ask_to_stop`."""
@@ -232,8 +242,8 @@ class Stack:
                 try:
                     probe.bind((host.strip("[]"), int(port)))
                 except (OSError, OverflowError):
-                    step = f"Stop what listens there, or set BYOKEEP_{name.upper()}; port 0 takes a free one."
-                    raise Conflict("port_not_free", next_step=step, setting=name) from None
+                    step = f"Stop what listens on port {port}, or set BYOKEEP_{name.upper()}; port 0 takes a free one."
+                    raise Conflict("port_not_free", next_step=step, setting=name, port=port) from None
 
     async def _start_parts(self) -> None:
         if self.settings.embedded_store:
@@ -290,9 +300,13 @@ class Stack:
         process, log_dir = self._children[name].process, self.settings.path("log_dir")
         await started(name, process, look, log_dir=log_dir, say=self._say, progress=Progress())
 
-    async def _refresher_logs(self) -> object:
-        """A process without a listener: leak checks look into its log, and one that is not there is no log."""
-        return (self.settings.path("log_dir") / "refresher.log").exists()
+    async def _worker_ready(self) -> object:
+        """A process without a listener says by a file that it holds that it takes tasks."""
+        return is_held(self.settings.path("log_dir") / WORKER_READY, shared=True)
+
+    async def _refresher_ready(self) -> object:
+        """It holds its slots when the database has answered; leak checks look into its log, so that must be there."""
+        return is_held(self.settings.path("slots_dir")) and (self.settings.path("log_dir") / "refresher.log").exists()
 
     def _write_stack_file(self) -> None:
         settings = self.settings

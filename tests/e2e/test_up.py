@@ -22,6 +22,7 @@ import aiohttp
 import pytest
 
 from byokeep.adapters.postgres.binaries import Account, blocking_directory
+from byokeep.process import WORKER_READY, is_held
 from byokeep.redact.canary import new_canary
 from byokeep.sim import Sim, start
 from tests.support.cli import Ran, Shell, ended
@@ -156,6 +157,7 @@ async def test_a_stack_starts_stops_and_goes_on(home: Path, sim: Sim) -> None:
         async with aiohttp.ClientSession() as http:
             for name in ("web", "broker"):
                 assert (await http.get(f"{first.ready[name]}/readyz")).status == 200
+        assert is_held(home / "logs" / WORKER_READY, shared=True)
         client, token = await onboard(shell, sim)
         second = await refused(shell, 6, "already_running")
         assert second.document["error"]["pid"] == first.process.pid
@@ -174,7 +176,7 @@ async def test_a_stack_starts_stops_and_goes_on(home: Path, sim: Sim) -> None:
         doctor = await shell.run("doctor", "--json")
         assert doctor.code == 0, doctor.said
         states = {row["check"]: row["state"] for row in doctor.document}
-        assert (states["refresher"], states["slots"]) == ("ok", "ok")
+        assert (states["worker"], states["refresher"], states["slots"]) == ("ok", "ok", "ok")
         os.kill(third.stack["pids"]["web"], signal.SIGKILL)
         await until(lambda: healthy(shell), 30, "a restarted part is known to the doctor")
         assert await third.end(signal.SIGTERM) == 0
@@ -204,7 +206,8 @@ async def test_a_port_in_use_is_told_before_anything_starts(home: Path) -> None:
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         ran = await refused(Shell(home), 6, "port_not_free", BYOKEEP_WEB_LISTEN=address)
-    assert ran.document["error"]["setting"] == "web_listen"
+    error = ran.document["error"]
+    assert (error["setting"], error["port"]) == ("web_listen", address.rpartition(":")[2])
     assert not (home / "openbao").exists()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.embedded import audit_files
+from byokeep.broker.app import READY_FOR_S
 from byokeep.broker.rounds import Rounds
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
@@ -53,6 +54,8 @@ async def test_without_proof_that_the_store_records_nothing_is_leased_or_taken_i
     assert "store_not_recording" in stand.alerts()
     status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
     assert (status, reply["code"]) == (503, "store_not_recording")
+    status, reply = await stand.call("GET", "/readyz")
+    assert (status, reply["code"]) == (503, "store_not_recording")
     for path in (f"/v1/clients/{other}/providers/openai/value", f"/v1/clients/{other}/providers/x/webhook"):
         status, reply = await desk.call("PUT", path, "operator", raw=desk.canary())
         assert (status, reply["code"]) == (503, "store_not_recording"), path
@@ -64,7 +67,11 @@ async def test_without_proof_that_the_store_records_nothing_is_leased_or_taken_i
     assert status == 200, reply
 
     await sighted._probe()
+    assert (await stand.call("GET", "/readyz"))[0] == 200
+    state.recorded_at = stand.app.clock.monotonic() - RECORDED_FOR_S + READY_FOR_S - 0.5
+    assert (await stand.call("GET", "/readyz"))[0] == 503, "whoever is told that it is ready asks a moment later"
     await stand.lease(job)
+    await sighted._probe()
     third = await stand.client()
     assert (await desk.put(third, desk.canary()))[0] == 202
 

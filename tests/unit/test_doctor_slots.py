@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 from uuid import UUID
@@ -11,8 +13,17 @@ import pytest
 
 from byokeep import doctor
 from byokeep.adapters.files.slots import SlotDirectory
+from byokeep.process import WORKER_READY, is_held
 from byokeep.settings import load
 
+HOLDS = """
+import sys
+from pathlib import Path
+from byokeep.process import say_ready
+say_ready(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
 Disk = namedtuple("Disk", "total used free")
 
 
@@ -36,3 +47,21 @@ def test_the_refresher_is_told_by_its_lock(tmp_path: Path, monkeypatch: pytest.M
     assert said(tmp_path)["slots"][0] == "failed"
     held.close()
     assert said(tmp_path)["refresher"][0] == "failed"
+
+
+def test_the_worker_is_told_by_the_file_that_it_holds(tmp_path: Path) -> None:
+    """Never run, running, one of two ended, both ended: each is said; a process that only looks holds nothing."""
+    settings = load(home=tmp_path)
+    place = settings.path("log_dir")
+    place.mkdir(parents=True)
+    assert doctor._worker(settings)["state"] == "unknown"
+    command = [sys.executable, "-c", HOLDS, str(place / WORKER_READY)]
+    workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in "ab"]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"held\n"
+    assert doctor._worker(settings)["state"] == "ok"
+    for worker, state in zip(workers, ("ok", "failed"), strict=True):
+        worker.communicate(b"")
+        assert doctor._worker(settings)["state"] == state
+    assert not is_held(place / WORKER_READY)

@@ -18,6 +18,7 @@ from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import record_refused_call
+from byokeep.flows.store_recording import require_recording
 from byokeep.flows.switches import cut_off_pending
 from byokeep.http.body import no_query
 from byokeep.http.door import Door
@@ -31,6 +32,7 @@ from byokeep.telemetry.log import get_log
 
 ALL_THE_TIME: Final = frozenset({"issue_lease", "heartbeat", "issue_permit", "close_permit", "close"})
 STARTING: Final = tuple(re.compile(text) for text in (r"POST /v1/jobs", r"POST /v1/jobs/[^/]+/leases"))
+READY_FOR_S: Final = 5.0  # seconds: by then the next probe has proved it anew
 RETRY_CUT_OFF_S: Final = 1.0  # seconds between two looks for a cut-off the store has not confirmed
 
 
@@ -96,8 +98,10 @@ def create_app(
 
     @api.get("/readyz", include_in_schema=False)
     async def readyz() -> dict[str, str]:
-        """Database and store answer."""
-        return await ready(app.db.ping(), app.store_health.probe())
+        """Database and store answer, and the store is proved to record: whoever asks a moment later is served."""
+        reply = await ready(app.db.ping(), app.store_health.probe())
+        require_recording(app, for_s=READY_FOR_S)
+        return reply
 
     declared = [route for routes in routers for route in routes.routes if isinstance(route, APIRoute)]
     api.add_middleware(Lean, routes=[route for route in declared if route.name in ALL_THE_TIME])

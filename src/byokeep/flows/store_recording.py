@@ -37,13 +37,16 @@ async def probe(app: BrokerApp) -> list[DeviceHealth]:
     return devices
 
 
-def require_recording(app: BrokerApp) -> None:
+def require_recording(app: BrokerApp, *, for_s: float = 0.0) -> None:
     """Refuse while no audit device of the store is proved to record.
+
+    Args:
+        for_s: Seconds for which the proof must still hold.
 
     Raises:
         Unavailable: ``store_not_recording``.
     """
-    if app.clock.monotonic() - app.store_recording.recorded_at > RECORDED_FOR_S:
+    if app.clock.monotonic() - app.store_recording.recorded_at > RECORDED_FOR_S - for_s:
         raise _refusal()
 
 

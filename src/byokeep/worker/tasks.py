@@ -9,6 +9,8 @@ Rules
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
@@ -16,14 +18,15 @@ from procrastinate import App as Queue
 from procrastinate import JobContext, RetryStrategy
 from procrastinate.jobs import Status
 
-from byokeep.core.errors import Unavailable
+from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.model import ClientId
+from byokeep.core.next_steps import wait_of
 from byokeep.flows.audit import check_heartbeat
 from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.kek_app import KekApp
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.sweep import sweep_orphans
-from byokeep.flows.verify_key import Task, verify_key
+from byokeep.flows.verify_key import Task, verify_key, waits
 from byokeep.flows.webhook_sweep import sweep_webhooks
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.telemetry.log import get_log
@@ -34,6 +37,7 @@ TRIES: Final = 5
 SETTLED_S: Final = 60.0  # after the start of a worker
 DEAD_S: Final = 60  # seconds without a sign of life after which a worker counts as dead
 CONCURRENCY: Final = 8
+_WAIT_BASE: Final = 2  # seconds before the second attempt, and each time as many times as long
 _EVERY_MINUTE: Final = "* * * * *"
 
 
@@ -44,7 +48,7 @@ def register(queue: Queue, app: WorkerApp) -> None:
         queue: Not yet opened.
         app: The worker's ports.
     """
-    retry = RetryStrategy(max_attempts=TRIES - 1, exponential_wait=2, retry_exceptions={Unavailable})
+    retry = RetryStrategy(max_attempts=TRIES - 1, exponential_wait=_WAIT_BASE, retry_exceptions={Unavailable})
 
     @queue.task(name="verify_key", retry=retry, pass_context=True)
     async def verify(
@@ -58,11 +62,24 @@ def register(queue: Queue, app: WorkerApp) -> None:
         )  # fmt: skip
         identity.asked_by.set(task.request_id)
         with span("verify_key", sop=task.sop_id, ref=task.ref_id, version=task.version, request=request_id):
-            result = await verify_key(app, task, last_attempt=attempts >= TRIES - 1)
+            try:
+                result = await verify_key(app, task, last_attempt=attempts >= TRIES - 1)
+            except Unavailable as error:
+                if attempts < TRIES - 1:
+                    await _tell(app, task, error, attempts)
+                raise
         get_log().info("key_verification", tenant=task.client_id, ref=task.ref_id, sop=task.sop_id, outcome=result,
                        attempt=attempts + 1, request_id=task.request_id)  # fmt: skip
 
     _register_rounds(queue, app)
+
+
+async def _tell(app: WorkerApp, task: Task, error: Unavailable, attempts: int) -> None:
+    """Say at the run why it waits; whoever cannot be told now is told by the next attempt."""
+    why = wait_of(str(error.fields.get("reason", error.code)), attempt=attempts + 2, of=TRIES,
+                  wait_s=_WAIT_BASE ** (attempts + 1))  # fmt: skip
+    with suppress(ByokeepError):
+        await waits(app, task, why)
 
 
 def _register_rounds(queue: Queue, app: WorkerApp) -> None:
@@ -125,7 +142,9 @@ async def take_up_again(queue: Queue) -> int:
     return len(stalled)
 
 
-async def run(queue: Queue, app: WorkerApp, profiles: ProfileApp | None, keys: KekApp) -> None:
+async def run(
+    queue: Queue, app: WorkerApp, profiles: ProfileApp | None, keys: KekApp, *, ready: Callable[[], object]
+) -> None:
     """Run tasks until SIGTERM or SIGINT; tasks under way get ten seconds.
 
     Args:
@@ -133,12 +152,14 @@ async def run(queue: Queue, app: WorkerApp, profiles: ProfileApp | None, keys: K
         app: The worker's ports.
         profiles: Its ports for browser profiles; None where it can not look after any.
         keys: Its ports for the keys that guard these.
+        ready: Called when the queue is open.
     """
     register(queue, app)
     key_tasks.register(queue, keys)
     if profiles is not None:
         profile_tasks.register(queue, profiles)
     async with queue.open_async():
+        ready()
         await queue.run_worker_async(
             concurrency=CONCURRENCY,
             delete_jobs="successful",
