@@ -217,17 +217,18 @@ def _safe(name: str) -> str:
 
 
 def _read(config: Path) -> dict[str, object]:
+    name = "".join(char if char.isprintable() else "?" for char in str(config))
     try:
         with config.open("rb") as file:
             found = os.fstat(file.fileno())
             if stat.S_ISREG(found.st_mode) and (found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022):
-                step = "Let this process's user or root own the settings file, and nobody else write it: chmod go-w."
+                step = f"Let this process's user or root own {name}, and nobody else write it: chmod go-w {name}"
                 raise Rejected("config_too_open", next_step=step)
             return tomllib.load(file)
     except OSError:
-        raise Rejected("config_unreadable", next_step="Check the path and mode of the settings file.") from None
+        raise Rejected("config_unreadable", next_step=f"{name} cannot be read: check the path and its mode.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise Rejected("config_not_toml", next_step="The settings file must be TOML; see docs/settings.md.") from None
+        raise Rejected("config_not_toml", next_step=f"{name} must be TOML; see docs/settings.md.") from None
 
 
 def _build(given: Mapping[str, object]) -> Settings:

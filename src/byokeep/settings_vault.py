@@ -87,7 +87,7 @@ def check_vault(settings: VaultSettings) -> None:
     """
     _check_kek(settings)
     if not 1 <= settings.kek_rotation_days <= MAX_ROTATION_DAYS:
-        raise _bad("kek_rotation_days", f"Give 1 to {MAX_ROTATION_DAYS} days; it can not be switched off.")
+        raise _bad("kek_rotation_days", f"Give 1 to {MAX_ROTATION_DAYS} days; it cannot be switched off.")
     if not _KEK_OWNER.match(settings.kek_owner):
         raise _bad("kek_owner", "A role's name or a mailbox, in lower case.")
     days = settings.profile_rekey_days

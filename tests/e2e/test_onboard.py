@@ -143,6 +143,10 @@ async def test_a_new_value_that_is_not_proved_takes_nothing_out_of_service(
     status, second = await desk.put(client, value)
     assert (status, second["serves"]) == (202, 1)
     await desk.work()
+    if waits:
+        run = await desk.sop(second["sop"])
+        assert (run["state"], run["reason"]) == ("running", "rate_limited")
+        assert run["next_step"].startswith("The provider limits calls: attempt 2 of 5 follows by itself in 2 s.")
     for _ in range(5):
         await desk.retry_now()
     assert (await desk.sop(second["sop"]))["state"] == "failed"
@@ -153,7 +157,8 @@ async def test_a_new_value_that_is_not_proved_takes_nothing_out_of_service(
     status, again = await desk.call("POST", f"/v1/refs/{first['ref']}/verify", "operator")
     assert (status, again["version"]) == (202, 2 if waits else 1)
     await desk.work()
-    assert (await desk.sop(again["sop"]))["state"] == "complete"
+    run = await desk.sop(again["sop"])
+    assert (run["state"], run["reason"]) == ("complete", "")
     assert (await desk.ref(first["ref"]))["version"] == (2 if waits else 1)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from byokeep import doctor
 from byokeep.cli.main import run
+from byokeep.client.http import error_from
+from byokeep.core.errors import Pending, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.http.problems import problem
 from byokeep.settings import Settings
 
 ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
@@ -174,3 +178,51 @@ def test_no_ended_token_is_shown_again(monkeypatch: pytest.MonkeyPatch, tmp_path
         given = ["--save", str(tmp_path / words[0]), "--token-file", str(old)]
         assert run(["operator", *words, *given]) == 0
     assert asked == ["bko_new", "bko_new"]
+
+
+def test_a_key_whose_provider_limits_calls_is_waited_for_aloud(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each wait is said once, on standard error; a program gets its one document and nothing else."""
+    run_ = {"state": "running", "reason": "", "next_step": "", "id": ID, "ref": ID, "version": 1, "client_id": ID,
+            "provider": "kie", "missing": []}  # fmt: skip
+    second = run_ | {"reason": "rate_limited", "next_step": "attempt 2 of 5 comes by itself in 2 s."}
+    third = second | {"next_step": "attempt 3 of 5 comes by itself in 4 s."}
+    ref = {"verification": "verified", "version": 1, "state": "active", "candidate": None}
+    answers_ = [run_, run_, second, second, second, third, run_ | {"state": "complete"}]
+
+    async def call(method: str, path: str, **_: Any) -> Any:
+        if method == "POST":
+            left[:] = answers_
+            return {"sop": ID}
+        return dict(left.pop(0)) if path.startswith("/v1/sops") else ref
+
+    async def sleep(_: float) -> None:
+        return None
+
+    left: list[dict[str, Any]] = []
+    monkeypatch.setattr("byokeep.cli.key.call", call)
+    monkeypatch.setattr("byokeep.cli.key.asyncio.sleep", sleep)
+    assert run(["key", "verify", ID]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "attempt" in line]
+    assert told == [second["next_step"], third["next_step"]]
+    assert run(["key", "verify", ID, "--json"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert json.loads(shown.out)["state"] == "complete"
+
+
+@pytest.mark.parametrize(("code", "kind"), [(7, Pending), (4, Unavailable)])
+def test_a_kill_that_holds_is_told_from_one_that_does_not(
+    code: int, kind: type[Unavailable], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the server names it on the wire: 7 where the switch holds and the store is to follow, 4 where it does not."""
+    reply = problem(kind("store_cut_off_pending" if code == 7 else "database_unavailable"), UUID(ID))
+    assert reply.status_code == 503
+
+    async def call(*_: object, **__: object) -> Any:
+        raise error_from(reply.status_code, json.loads(bytes(reply.body)))
+
+    monkeypatch.setattr("byokeep.cli.kill.call", call)
+    assert run(["kill", "on", "--client", ID, "--json"]) == code
+    assert ("pending:" in capsys.readouterr().err) is (code == 7)

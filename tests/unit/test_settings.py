@@ -55,7 +55,7 @@ def test_a_settings_file_that_others_may_write_refuses(tmp_path: Path, monkeypat
     file.write_text('log_level = "DEBUG"\n')
     for mode in (0o666, 0o602, 0o660):
         file.chmod(mode)
-        assert "chmod go-w" in refused("config_too_open").next_step
+        assert f"chmod go-w {file}" in refused("config_too_open").next_step
         assert "chmod go-w" in refused("config_too_open", config=file).next_step
     file.chmod(0o644)
     assert load().log_level == "DEBUG"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from byokeep.cli.api import call, fetch, run
 from byokeep.cli.intake import write_result
@@ -16,39 +16,49 @@ from byokeep.cli.terminal import again, facts, session, show
 from byokeep.client import verify as offline
 from byokeep.core.errors import Rejected
 
+Procedure = Annotated[UUID, Parameter(alias="--sop")]
 app: Final = App(name="evidence", help="Show, export and verify the evidence of a procedure.")
 
 
 @app.command(name="show")
-def show_(sop: UUID) -> None:
+def show_(procedure: Procedure) -> None:
     """Show which evidence items a procedure has.
 
-    Example: byokeep evidence show $SOP
+    Example: byokeep evidence show $PROCEDURE
+
+    Args:
+        procedure: Its id, as `byokeep key add` prints it.
     """
-    found = run(call("GET", f"/v1/sops/{sop}"))
+    found = run(call("GET", f"/v1/sops/{procedure}"))
     match found["state"]:
         case "complete":
-            note = "Next: " + again(f"evidence export {sop} FILE")
+            note = "Next: " + again(f"evidence export {procedure} FILE")
         case "running":
-            note = "Next: " + again(f"evidence show {sop}")
+            note = "Next: " + again(f"evidence show {procedure}")
         case _ if found["sop"] in ("connect_account", "create_profile"):
             note = found["next_step"]
         case _:
             note = onward(found | beside(found, run(call("GET", f"/v1/refs/{found['ref']}"))), own_token=False)
     if not session().as_json and (found["state"] in ("complete", "running") or note == found["next_step"]):
         found.pop("next_step")  # said once, below
+    if not session().as_json:
+        found["procedure"] = found.pop("sop")
     tell(found, title="Evidence", note=note)
 
 
 @app.command
-def export(sop: UUID, file: Path) -> None:
+def export(procedure: Procedure, file: Path) -> None:
     """Write the signed evidence (in-toto statement in a DSSE envelope) to a new file; one that is there stays.
 
-    Example: byokeep evidence export $SOP evidence.json
+    Example: byokeep evidence export $PROCEDURE evidence.json
+
+    Args:
+        procedure: Its id, as `byokeep key add` prints it.
+        file: What to write.
     """
     if file.exists():
         raise Rejected("file_exists", next_step="Nothing was written. Name a file that is not there yet.")
-    write_result(file, run(fetch("POST", f"/v1/evidence/{sop}")))
+    write_result(file, run(fetch("POST", f"/v1/evidence/{procedure}")))
 
 
 @app.command

@@ -42,7 +42,7 @@ def read_secret(*, prompt: str, fd: int | None = None, what: str = "value") -> S
         raw = _drain(0 if fd is None else fd)
         if raw.endswith(b"\n"):
             raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
-            say("One trailing newline was removed.")
+            say("The line break at the end of the input was left out: it is not part of the value.")
     if not raw:
         raise Rejected("empty_value", next_step=f"Pipe the {what} in, give --fd N, or type it at the prompt.")
     return Secret(raw)
@@ -54,7 +54,7 @@ def _prompt(text: str) -> bytes:
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass(text).encode("utf-8", "surrogateescape")
     except (getpass.GetPassWarning, EOFError):
-        raise Rejected("no_hidden_prompt", next_step="The terminal can not hide input; pipe the value in.") from None
+        raise Rejected("no_hidden_prompt", next_step="The terminal cannot hide input; pipe the value in.") from None
 
 
 def _drain(fd: int) -> bytes:

@@ -83,7 +83,8 @@ def verify(ref: UUID, *, wait: bool = True) -> int:
 def _finish(sop: str, *, wait: bool) -> int:
     result = run(wait_for(sop)) if wait else run(call("GET", f"/v1/sops/{sop}"))
     state, step = result["state"], result.get("next_step", "")
-    show(result if session().as_json else {name: result[name] for name in _SHOWN if result.get(name)}, title="SOP 5.1")
+    shown = result if session().as_json else {name: result[name] for name in _SHOWN if result.get(name)}
+    show(shown, title="Onboarding")
     if state == "complete":
         say("Next: " + again(f"evidence export {sop} FILE"))
         return 0
@@ -131,10 +132,12 @@ async def wait_for(sop: str, *, limit_s: float = _WAIT_S) -> dict[str, Any]:
         The run with ``verification`` of its version. Where another version serves also ``serves``, that version, and
         ``refused``: the new one is out, not waiting.
     """
-    deadline = time.monotonic() + limit_s
+    deadline, told = time.monotonic() + limit_s, ""
     with busy("Verifying at the provider, searching logs and spans ..."):
         while True:
             result: dict[str, Any] = await call("GET", f"/v1/sops/{sop}")
+            if result["state"] == "running" and result["reason"] and result["next_step"] != told:
+                say(told := result["next_step"])
             if result["state"] != "running" or time.monotonic() > deadline:
                 return result | beside(result, await call("GET", f"/v1/refs/{result['ref']}"))
             await asyncio.sleep(0.15)

@@ -152,10 +152,11 @@ def password() -> None:
 
     Example: byokeep operator password --token-file ~/.config/byokeep/invitation
     """
-    subject, value = _self(), read_secret(prompt="New password")
-    run(call("PUT", f"/v1/operators/{subject}/password", raw=value))
+    me, value = run(call("GET", "/v1/self")), read_secret(prompt="New password")
+    run(call("PUT", f"/v1/operators/{me['id']}/password", raw=value))
     value.wipe()
-    show({"id": subject, "password": "set"}, note="Next: " + again("operator login NAME", own_token=False))
+    login = again(f"operator login {quote(me['name'])} --save FILE", own_token=False)
+    show({"id": me["id"], "password": "set"}, note=f"Next, FILE being where your token is kept: {login}")
 
 
 @app.command

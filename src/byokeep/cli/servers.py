@@ -55,9 +55,9 @@ def up() -> None:
             facts["first_admin_token"] = str(first)
             facts["it_ends"] = "24 hours after it was made"
             token = f"--token-file {shlex.quote(str(first))}"
-            create = f"{called()} operator create YOU --role admin --all-clients {token}"
+            password = f"{called()} operator password {token}"
             made_now = first.stat().st_mtime >= since - 1
-            words = create if made_now else f"{words}\nIf nobody has an account yet: {create}"
+            words = password if made_now else f"{words}\nIf nobody has a password yet: {password}"
         at = "" if home == default_home() else f"export BYOKEEP_HOME={shlex.quote(str(home))}\n"
         show(facts, title="byokeep is up", note=f"Ctrl-C stops it. Next, in another terminal:\n{at}{words}")
 

@@ -70,7 +70,7 @@ def check_rotation_days(days: int | None) -> int:
         Rejected: ``kek_rotation_days_out_of_range``: none is named, or it is longer than 366 days, or below one.
     """
     if days is None or not 1 <= days <= MAX_ROTATION_DAYS:
-        raise Rejected("kek_rotation_days_out_of_range", next_step="Give 1 to 366 days; it can not be switched off.",
+        raise Rejected("kek_rotation_days_out_of_range", next_step="Give 1 to 366 days; it cannot be switched off.",
                        maximum=MAX_ROTATION_DAYS)  # fmt: skip
     return days
 

@@ -103,21 +103,25 @@ _OF_ALERT: Final = {
     "account_missing_scope": "the owner took a permission away; log in again with every box ticked, runbook 7.2.",
     "token_life_short": "a platform gives tokens that end within a minute; ask it why, jobs find them dead.",
     "consent_finish_failed": "a consent ended by an error of ours; see the refresher's log, then begin again.",
-    "store_unreachable": "the secret store does not answer: no lease, heartbeat or permit is given until it does.",
+    "store_unreachable": "the secret store does not answer: no lease, heartbeat or permit is given until it does."
+    " `byokeep doctor` says what is down; start the store, or unseal it.",
     "round_failed": "a regular duty fails again and again; see the logs of broker and refresher.",
-    "permit_unknown": "an effect may or may not have happened; look at the platform.",
-    "repeated_denials": "somebody is refused again and again; see `byokeep audit list`.",
-    "bad_tokens": "wrong tokens are tried again and again; from where, your reverse proxy knows.",
-    "password_guessing": "passwords are guessed; from where, your reverse proxy knows.",
-    "refusals_not_recorded": "too many refusals of one caller; find it, then revoke its token.",
-    "token_reuse": "a token was used after its end; find who holds it.",
-    "shared_value": "two clients gave the same key; ask both.",
+    "permit_unknown": "an effect may or may not have happened: look at the platform before anybody tries it again.",
+    "repeated_denials": "somebody is refused again and again: `byokeep audit list` says who and what for; ask them.",
+    "bad_tokens": "wrong tokens are tried again and again: find the address in your reverse proxy's log and block it.",
+    "password_guessing": "passwords are guessed: find the address in your reverse proxy's log and block it.",
+    "refusals_not_recorded": "one caller is refused too often to record each time: `byokeep audit list` names it;"
+    " revoke its token.",
+    "token_reuse": "a token was used after its end: find out who still holds it (`byokeep audit list`), and give them a"
+    " new one; if it is nobody of yours, treat it as stolen.",
+    "shared_value": "two clients gave the same key: ask both, and let one of them make a key of its own.",
     "store_logins_refused": "logins with a lease were refused at the store: late, killed, or somebody tries; they got"
-    " nothing. Look who, when there are many.",
+    " nothing. When there are many, `byokeep audit reconcile` says whose they were.",
     "lease_use_surplus": "more was done at the store under a lease than its holder did, or somebody told for it:"
     " it was signed again or its token is in other hands. Stop the client, runbook section 7.",
     "lease_use_untold": "a lease's holder did not tell what it did, so nobody can tell that it was alone: it ended"
-    " without telling, was killed, could not reach the broker, or runs an older release.",
+    " without telling, was killed, could not reach the broker, or runs an older release. Find out which; if it was"
+    " none of these, treat it as `lease_use_surplus`.",
     "store_log_rekeyed": "an audit device of the store was made anew, so logins of before were held against their"
     " leases by name and number alone. If nobody of yours did it, treat the store's host as broken into.",
     "store_denials": "the store refused one of ours; run `byokeep audit reconcile`.",
@@ -129,26 +133,29 @@ _OF_ALERT: Final = {
     " done again, or swept (`cut_off`); if neither comes, treat it as tampering.",
     "write_unexplained": "somebody wrote to the store past byokeep: treat it as tampering, runbook section 8.2.",
     "reconciled_by_another": "somebody with the broker's database role wrote how far the store's log was explained;"
-    " it hid nothing. Treat the role as stolen.",
+    " it hid nothing. Treat the role as stolen: change its credentials, runbook section 8.2.",
     "store_log_begins_late": "the store's log begins later than what is still to be explained; look for the file that"
     " was moved away, runbook section 8.2.",
     "reconcile_unknown": "the store's audit could not be compared; run `byokeep audit reconcile`.",
-    "audit_device_unhealthy": "see runbook section 8.2, then run `byokeep audit health`.",
+    "audit_device_unhealthy": "a device of the store's audit does not record: `byokeep audit health` says which and"
+    " why; runbook section 8.2.",
     "store_not_recording": "no device of the store's audit records, so nothing is leased or taken in; `byokeep audit"
     " health`, runbook section 8.2. It goes on by itself.",
-    "no_audit_device": "the store records nothing; see runbook section 8.2.",
+    "no_audit_device": "the store has no audit device, so nothing is leased or taken in: declare one in its"
+    " configuration, runbook section 8.2.",
     "audit_log_broken": "treat it as tampering: keep database and checkpoints as they are, run `byokeep audit verify`.",
     "audit_copy_diverged": "treat it as tampering: keep both as they are, run `byokeep audit verify`.",
     "checkpoint_refused": "keep database and checkpoints as they are, run `byokeep audit verify`.",
-    "checkpoint_overdue": "run `byokeep audit checkpoint` and see why it fails.",
-    "clock_jump": "see to the machine's clock.",
-    "clock_skew": "see to the clocks of broker and database.",
-    "disk_reserve_missing": "free some space; until then a full disk can stop a kill.",
+    "checkpoint_overdue": "no checkpoint was published in time: run `byokeep audit checkpoint` and see why it fails.",
+    "clock_jump": "the machine's clock jumped: see that its time service runs and is in step.",
+    "clock_skew": "the clocks of broker and database differ: see that a time service runs on both machines.",
+    "disk_reserve_missing": "the disk has no room for its reserve: free some; until then a full disk can stop a kill.",
     "profile_quarantined": "a profile showed another account or none; `byokeep profile show`, then log in afresh.",
     "profile_integrity": "a sealed profile is not what was sealed: treat it as tampering, see `byokeep profile show`.",
     "destroyed_key_back": "a restore brought a destroyed key back; it is destroyed again: shred its profile again.",
     "vault_incident_opened": "`byokeep incident vault list`, then `status`: what is next stands there.",
-    "session_to_end_by_hand": "no worker could end a session; log out at the platform, then say so.",
+    "session_to_end_by_hand": "no worker could end a session: log out at the platform, then `byokeep incident vault"
+    " session-ended`.",
     "platform_closed": "nothing acts on a platform of a client; `byokeep incident platform status`.",
     "account_reuse_suspected": "an account may be in other hands: ask its owner whether they took the consent back. If"
     " not, treat it as theft; runbook section 7.2.",
@@ -207,6 +214,32 @@ _UNDECIDED: Final = "Nobody could tell whether the key is good; remove the cause
 _UNSEARCHED: Final = "Not every log could be searched for the key; see the alerts, then verify again."
 _UNPROVEN: Final = "A record that proves this run is missing; see the alerts, then verify again."
 _RUNNING: Final = "A worker is at it; look again. If it stays so, see that a worker runs."
+_WAITS: Final = {
+    "rate_limited": "The provider limits calls",
+    "provider_down": "The provider does not work",
+    "timeout": "The provider did not answer in time",
+}
+
+
+def wait_of(why: str, *, attempt: int, of: int, wait_s: int) -> str:
+    """Return the reason on record of a run that waits for its next attempt; :func:`of_run` puts it in words.
+
+    Args:
+        why: Why the last attempt decided nothing, as a code.
+        attempt: Number of the next one.
+        of: How many there are at most.
+        wait_s: Seconds between the two.
+    """
+    return f"{why}/{attempt}/{of}/{wait_s}"
+
+
+def _waiting(reason: str) -> str:
+    why, *numbers = reason.split("/")
+    if len(numbers) != 3:
+        return _RUNNING
+    attempt, of, wait_s = numbers
+    said = _WAITS.get(why, f"The last attempt could not be made ({why})")
+    return f"{said}: attempt {attempt} of {of} follows by itself in {wait_s} s. Ctrl-C ends this wait; the key is kept."
 
 
 def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
@@ -220,7 +253,7 @@ def of_run(state: str, reason: str, missing: tuple[str, ...]) -> str:
     if state == "complete":
         return ""
     if state == "running":
-        return _RUNNING
+        return _waiting(reason)
     if state == "failed":
         return OF_OUTCOME.get(reason) or _OTHERS.get(reason) or _UNDECIDED
     return _UNSEARCHED if "leak_check_pass" in missing else _UNPROVEN
@@ -254,7 +287,7 @@ _OF_CONNECTION: Final = {
     "pick_is_another_account": "This name is another account's; connect the picked one under a name of its own.",
     "begun_before_close": "The platform was closed for this client after the consent was begun; begin again.",
     "already_connected": "This client has the account already, under the name that `held as` shows.",
-    "account_taken": "This account can not be connected here. If it moves, its present owner disconnects it first.",
+    "account_taken": "This account cannot be connected here. If it moves, its present owner disconnects it first.",
     "account_was_elsewhere": "Another client had this account; if it moves, ask for it: `byokeep account transfer`.",
     "other_account": "Another account answered; nothing was kept of it. Log in at the platform as the right one."
     " If this one is meant, connect it under a name of its own.",

@@ -63,7 +63,7 @@ class Secret:
         return MASK
 
     def _refuse(self, *_: object) -> NoReturn:
-        raise TypeError("a Secret can not be compared, hashed, measured, iterated, copied or serialised")
+        raise TypeError("a Secret cannot be compared, hashed, measured, iterated, copied or serialised")
 
     __eq__ = _refuse
     __ne__ = _refuse

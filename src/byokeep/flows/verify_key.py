@@ -33,6 +33,7 @@ from byokeep.ports import Query, Tx
 
 _EVIDENCE: Final = Query("sop_evidence", sops.sop_from)
 _COMPLETE: Final = Query("sop_complete", sops.sop_from)
+_WAITS: Final = Query("sop_waits", sops.sop_from)
 _SET_VERIFICATION: Final = Query("ref_set_verification", refs.ref_from)
 _PIN: Final = Query("ref_pin_candidate", refs.ref_from)
 _DROP: Final = Query("ref_drop_candidate", refs.ref_from)
@@ -84,6 +85,16 @@ async def verify_key(app: WorkerApp, task: Task, *, last_attempt: bool) -> str:
     return result
 
 
+async def waits(app: WorkerApp, task: Task, reason: str) -> None:
+    """Let whoever looks at a run see that it waits for its next attempt, and why.
+
+    Args:
+        reason: As :func:`byokeep.core.next_steps.wait_of` returns it.
+    """
+    async with app.db.begin(client_id=task.client_id) as tx:
+        await tx.maybe(_WAITS, client_id=task.client_id, id=task.sop_id, reason=reason)
+
+
 async def find_shared_value(app: WorkerApp, task: Task) -> None:
     """Tell operators of the platform, and nobody else, when another reference holds the same value (R1.3-4).
 
@@ -123,7 +134,7 @@ async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, 
     except ByokeepError as error:
         return _Seen(None, None, error.code)
     if note.again and not last_attempt and leak_check.verdict(count) is not LeakVerdict.FOUND:
-        raise Unavailable("ask_again", next_step="The queue asks again by itself.")
+        raise Unavailable("ask_again", next_step="The queue asks again by itself.", reason=note.status)
     return _Seen(note, count)
 
 

@@ -80,7 +80,7 @@ class _Route:
             elif parameter.annotation == PathId and name in self._ids:
                 self._of_path[name] = self._ids[name]
             else:
-                raise TypeError(f"{declared.path}: {name} can not be filled here")
+                raise TypeError(f"{declared.path}: {name} cannot be filled here")
 
     def matches(self, parts: list[str]) -> bool:
         """Whether a path is this route's."""

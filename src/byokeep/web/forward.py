@@ -129,7 +129,8 @@ class BrokerDoor:
                 return Response(bytes(content), reply.status, kept)
         except (aiohttp.ClientError, TimeoutError, OSError):
             pass
-        raise Unavailable("broker_unreachable", next_step="Nothing was done, or it can not be told; look, then retry.")
+        step = "The broker did not answer, so it may or may not be done: look, then try again."
+        raise Unavailable("broker_unreachable", next_step=step)
 
 
 def router(door: BrokerDoor) -> APIRouter:

@@ -195,7 +195,7 @@ def sop_out(status: SopStatus) -> dict[str, Any]:
     return {
         "id": str(run.id), "sop": run.sop, "client_id": str(run.client_id), "provider": run.provider.value,
         "ref": str(run.ref_id), "version": run.version, "state": status.state, "missing": list(status.missing),
-        "reason": run.reason, "next_step": _next(status),
+        "reason": run.reason.partition("/")[0], "next_step": _next(status),
         "started_at": at_out(run.started_at), "started_by": str(run.started_by),
         "closed_at": at_out(run.closed_at), "store_request": run.store_request,
         "evidence": {

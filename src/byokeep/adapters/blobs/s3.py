@@ -267,6 +267,6 @@ def _must_be_private(file: Path) -> None:
     try:
         mode = file.stat().st_mode
     except OSError:
-        raise Unavailable("artifact_store_unavailable", next_step="The credentials can not be read.") from None
+        raise Unavailable("artifact_store_unavailable", next_step="The credentials cannot be read.") from None
     if mode & 0o077:
         raise Rejected("credentials_too_open", next_step="Only our own user may read it: chmod 0600.")

@@ -22,7 +22,7 @@ _NEXT_STEPS: Final = {
     "control_characters": "Copy the key again as plain text; it holds control characters.",
     "whitespace_inside": "Remove the blanks; a header name such as Bearer is not part of the key.",
     "not_ascii": "Copy the key again as plain text; a program replaced some of its characters.",
-    "invisible_characters": "Copy the key again as plain text; it holds characters that can not be seen.",
+    "invisible_characters": "Copy the key again as plain text; it holds characters that cannot be seen.",
     "code_fence": "Submit the key alone, without the code fence.",
     "quoted": "Submit the key without the quotes around it.",
     "json_not_key": "Submit the key alone; this is a JSON document.",

@@ -39,7 +39,7 @@ def faults(references: Mapping[str, str], corpus: str, root: Path, environment: 
             load_own(Path(corpus), "")
     except Rejected as error:
         entry = error.fields["entry"]
-        why = "can not be read, or is no TOML of the form that it must have" if entry == "file" else f"{entry} is wrong"
+        why = "cannot be read, or is no TOML of the form that it must have" if entry == "file" else f"{entry} is wrong"
         found.append(f"secrets_leak_corpus = {corpus}: {why}")
     return found
 

@@ -38,8 +38,14 @@ RETURNING *;
 -- name: sop_evidence
 UPDATE byokeep.sop_run
    SET verify_seq = COALESCE(CAST(:verify_seq AS bigint), verify_seq),
-       leak_seq = COALESCE(CAST(:leak_seq AS bigint), leak_seq)
+       leak_seq = COALESCE(CAST(:leak_seq AS bigint), leak_seq), reason = ''
  WHERE client_id = :client_id AND id = :id AND state = 'running'
+RETURNING *;
+
+-- name: sop_waits
+-- Why a run that goes on is not decided yet, for people; what is decided takes it away.
+UPDATE byokeep.sop_run SET reason = :reason
+ WHERE client_id = :client_id AND id = :id AND state = 'running' AND verify_seq IS NULL
 RETURNING *;
 
 -- name: sop_complete
