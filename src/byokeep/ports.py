@@ -211,8 +211,11 @@ class Signer(Protocol):
 class Cutoff(Protocol):
     """The store's own switch: the client's entity."""
 
-    async def enroll(self, jwt: str) -> str:
-        """Log in once with a powerless role so that the client's entity exists; returns the entity id."""
+    async def enroll(self, jwt: str, lease_id: UUID | None = None) -> str:
+        """Log in once with a powerless role so that the client's entity exists; returns the entity id.
+
+        ``lease_id``: named to the store, whose log shows it.
+        """
 
     async def disable(self, entity_id: str) -> None:
         """Return only when every token of this entity is refused. Raises Unavailable."""

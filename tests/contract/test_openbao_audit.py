@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 
 from byokeep.adapters.openbao.audit import FileStoreAudit
+from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.intake import BaoIntake
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
@@ -353,10 +354,10 @@ async def test_what_a_device_hashed_before_it_was_made_anew_shows_as_such(own: B
     config = own.server.home / "openbao" / "config.hcl"
     whole, token = config.read_text(), await own.broker.token()
     audit = FileStoreAudit(own.broker, own.audit_files, deadline_s=0.3, min_free_bytes=1)
-    client, since = uuid.uuid4(), datetime.now(UTC)
-    await own.enroll(client)
+    client, since, leases = uuid.uuid4(), datetime.now(UTC), [uuid.uuid4(), uuid.uuid4()]
+    await EntityCutoff(own.broker).enroll((await own.jwt(client, "enroll")).reveal().decode(), leases[0])
     jwt = await own.jwt(client, "use", "openai")
-    await lease_login(own.http, jwt, "use-openai", lease_id=str(uuid.uuid4()))
+    await lease_login(own.http, jwt, "use-openai", lease_id=str(leases[1]))
     await audit.devices()
     for text, records in ((whole.partition('audit "file"')[0], False), (whole, True)):
         config.write_text(text)
@@ -371,6 +372,7 @@ async def test_what_a_device_hashed_before_it_was_made_anew_shows_as_such(own: B
         entries, name = await _entries(audit, device, since), await audit.hash(device, Secret(HASHED_NAME))
         hashed = [entry.login_jwt_hash for entry in entries if entry.login_jwt_hash]
         assert await audit.hash(device, jwt) not in hashed
+        assert {entry.lease_header for entry in entries if entry.login_jwt_hash} == {str(lease) for lease in leases}
         seen = [(entry.at < anew, entry.name_hash) for entry in entries if entry.name_hash]
         assert seen[0][1] != name
         assert [name_hash for before, name_hash in seen if not before] == [name]

@@ -62,7 +62,7 @@ async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> st
         claims(app, client_id=client_id, job_id=job_id, lease_id=lease_id, kind="enroll", secrets=[],
                iat=row["now_s"])
     )  # fmt: skip
-    entity_id = await app.cutoff.enroll(token)
+    entity_id = await app.cutoff.enroll(token, lease_id)
     return await _finish(app, actor, client_id, job_id, lease_id, entity_id)
 
 

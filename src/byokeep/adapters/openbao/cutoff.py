@@ -28,7 +28,7 @@ class EntityCutoff:
         self._login = login
         self._confirm = confirm
 
-    async def enroll(self, jwt: str) -> str:
+    async def enroll(self, jwt: str, lease_id: UUID | None = None) -> str:
         """Log in once with the powerless role ``enroll``, which makes the client's entity; returns its id.
 
         Raises:
@@ -37,8 +37,9 @@ class EntityCutoff:
         """
         try:
             reply = await self._login.http.request(
-                "POST", LOGIN_PATH, body={"role": "enroll", "jwt": Secret(jwt)}
-            )
+                "POST", LOGIN_PATH, body={"role": "enroll", "jwt": Secret(jwt)},
+                lease_header=None if lease_id is None else str(lease_id),
+            )  # fmt: skip
         except (Rejected, Denied):
             raise Denied("lease_refused") from None
         return _entity(reply.auth.get("entity_id"), Unavailable("store_garbage"))

@@ -333,7 +333,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF NOT byokeep.is_owner() AND (
-        TG_OP = 'INSERT' AND (NEW.closed_at IS NOT NULL OR NEW.last_seen_at > clock_timestamp()) OR NOT EXISTS (
+        TG_OP = 'INSERT' AND (NEW.count <> 1 OR NEW.closed_at IS NOT NULL OR NEW.last_seen_at > clock_timestamp()) OR NOT EXISTS (
         SELECT FROM byokeep.audit_head h
           JOIN byokeep.audit_record r ON r.chain = h.chain AND r.seq > h.seq - 2000
          CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
@@ -355,7 +355,7 @@ SET search_path = pg_catalog
 AS $$
 BEGIN
     IF NOT byokeep.is_owner() AND (
-        OLD.closed_at IS NOT NULL OR NEW.count < OLD.count
+        OLD.closed_at IS NOT NULL OR NEW.count NOT IN (OLD.count, OLD.count + 1)  -- a full count would refuse the next
         OR NEW.last_seen_at < OLD.last_seen_at OR NEW.last_seen_at > clock_timestamp())
     THEN
         PERFORM byokeep.refuse_unrecorded('alert');
