@@ -259,6 +259,9 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     own.unlink()
 
     assert (await desk.json("operator", "change", person, "--state", "disabled", who="admin"))["state"] == "disabled"  # type: ignore[index]
+    machine = ids(await desk.json("operator", "machine", "runner-9", "--role", "runner", "--all-clients", who="admin"))
+    token = await desk.json("operator", "token", machine, "--machine", who="admin")
+    assert token["token"].startswith("bkr_")  # type: ignore[index]
     client = await desk.world.client()
     await desk.ok("key", "add", client, "openai", stdin=await desk.world.new_key("openai"))
     second = ids(await desk.json("operator", "create", "eva", "--role", "admin", "--all-clients", who="admin"))
@@ -272,9 +275,9 @@ async def test_people_machines_and_tokens(desk: Desk, tmp_path: Path) -> None:
     held = await desk.shell.run("approve", request, token=tmp_path / "eva.token")
     assert (held.code, "approval_held" in held.err) == (3, True), held.said
     await desk.ok("operator", "change", second, "--state", "disabled", who="admin")
-    machine = ids(await desk.json("operator", "machine", "runner-9", "--role", "runner", "--all-clients", who="admin"))
-    token = await desk.json("operator", "token", machine, "--machine", who="admin")
-    assert token["token"].startswith("bkr_")  # type: ignore[index]
+    alone = ("operator", "machine", "runner-8", "--role", "runner")
+    stopped = await desk.no(3, "second_admin_needed", *alone, who="admin")
+    assert "The other admin was stopped: enable them again, or do it alone after 20" in stopped.err
     refused = await desk.no(3, "not_permitted", "operator", "list", who="approver")
     assert "one of the roles: admin, auditor." in refused.err
     gone = await desk.no(3, "not_found", "key", "show", machine)

@@ -215,3 +215,125 @@ async def test_a_held_person_does_not_vouch_for_itself(desk: Desk) -> None:
     assert await refused(desk, "POST", path, puppet) == (403, "own_rights")
     vouch = await waiting(desk, "POST", path, "admin", None)
     assert await refused(desk, "POST", f"/v1/approvals/{vouch}/approve", puppet) == (403, "approval_held")
+
+
+STOPS: dict[str, tuple[str, str, Any]] = {
+    "disabled": ("PATCH", "/v1/operators/{id}", {"state": "disabled"}),
+    "without the role": ("PATCH", "/v1/operators/{id}", {"roles": ["auditor"]}),
+    "without a token": ("DELETE", "/v1/tokens/{token}", None),
+}
+
+
+async def stop(desk: Desk, other: Person, way: str) -> None:
+    method, path, body = STOPS[way]
+    token = desk.sql(f"SELECT id FROM byokeep.api_token WHERE subject_id = '{other.id}' AND revoked_at IS NULL")
+    status, reply = await desk.call(method, path.format(id=other.id, token=token), "admin", body)
+    assert status == 200, reply
+
+
+def made_by_broker(desk: Desk, *, asked_by: UUID | None = None) -> str:
+    """What the database answers the broker's role that makes a machine, alone or with what somebody asked for."""
+    from byokeep.core.model import Role
+    from byokeep.flows.subjects import Subject
+    from tests.support.people import subject_sql
+
+    bot = Subject(id=uuid4(), kind="machine", name=f"Bot {str(uuid4())[:8]}", roles=frozenset({Role.RUNNER}),
+                  state="active", all_clients=True, clients=frozenset())  # fmt: skip
+    given, *statements = subject_sql(bot, desk.stand.app.installation_id).split(";")
+    call, approval = next(one for one in statements if "subject_put" in one), given.split("'")[1]
+    with psycopg.connect(desk.stand.db.conninfo("byokeep_broker"), autocommit=True) as broker:
+        if asked_by is None:
+            call = call.replace(f"'{approval}'", "NULL")
+        else:
+            broker.execute(given.replace(given.split("'")[9], str(asked_by)).encode())
+        try:
+            broker.execute(call.encode())
+        except psycopg.Error as no:
+            return str(no.sqlstate)
+    return "made"
+
+
+@pytest.mark.req("R4.1-12")
+@pytest.mark.parametrize("way", list(STOPS))
+async def test_who_stops_the_other_admin_is_not_alone_at_once(desk: Desk, way: str) -> None:
+    """An admin stops another at once, which is told of, and makes no machine, approver or admin alone for a day."""
+    other = desk.stand.subject("admin", "second")
+    await stop(desk, other, way)
+    assert (await desk.call("POST", "/v1/machines", other, BOT))[0] in (401, 403)
+    for path, body in (("/v1/machines", BOT), ("/v1/operators", {"name": "Eve", "roles": ["approver"]}),
+                       ("/v1/operators", {"name": "Eve", "roles": ["admin"]})):  # fmt: skip
+        status, no = await desk.call("POST", path, "admin", body)
+        assert (status, no["code"]) == (403, "second_admin_needed"), (path, no)
+        assert "after 20" in no["next_step"]
+    assert made_by_broker(desk) == "BK006"
+    [alert] = [one for one in (await desk.call("GET", "/v1/alerts", "operator"))[1]["alerts"]
+               if one["reason"] == "admin_stopped"]  # fmt: skip
+    assert (alert["severity"], alert["object_id"]) == ("critical", str(other.id))
+    assert await refused(desk, "POST", f"/v1/alerts/{alert['id']}/close", "admin") == (403, "same_person")
+    back = {"roles": ["admin"], "state": "active"}
+    assert (await desk.call("PATCH", f"/v1/operators/{other.id}", "admin", back))[0] == 200
+    assert desk.sql(f"SELECT held_until IS NULL FROM byokeep.subject WHERE id = '{other.id}'") == "t"
+    assert made_by_broker(desk) == "BK006", "let back in without a way in, the other counts on"
+    assert (await desk.call("POST", f"/v1/alerts/{alert['id']}/close", "operator"))[0] == 200
+    desk.sql(f"UPDATE byokeep.subject SET admin_until = now() WHERE id = '{other.id}'")
+    # Back with the role comes the token that was left.
+    after = (202, "BK006") if way == "without the role" else (201, "made")
+    assert ((await desk.call("POST", "/v1/machines", "admin", BOT))[0], made_by_broker(desk)) == after
+
+
+@pytest.mark.req("R4.1-12")
+async def test_a_mistaken_admin_who_never_signed_in_delays_nobody(desk: Desk) -> None:
+    """An admin without any credential does not count when disabled; one who stopped counting comes back by two only."""
+    status, eve = await desk.call("POST", "/v1/operators", "admin", {"name": "Eve", "roles": ["admin"]})
+    assert status == 201
+    assert (await desk.call("PATCH", f"/v1/operators/{eve['id']}", "admin", {"state": "disabled"}))[0] == 200
+    assert (await desk.call("POST", "/v1/machines", "admin", BOT))[0] == 201
+    desk.stand.subject("admin", "second")
+    await waiting(desk, "PATCH", f"/v1/operators/{eve['id']}", "admin", {"state": "active"})
+
+
+@pytest.mark.req("R4.1-12")
+async def test_the_host_lets_a_stopped_admin_back_in(desk: Desk) -> None:
+    """Within a day whom another stopped is an admin again by the host's credentials, and stops the other; not later."""
+    from byokeep.core.errors import NotFound
+    from byokeep.flows.operators import recover
+
+    other = desk.stand.subject("admin", "second")
+    name = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{other.id}'")
+    await stop(desk, other, "without the role")
+    await stop(desk, other, "disabled")
+    invitation = (await recover(desk.stand.app, name)).reveal()
+    guest = Person(other.id, invitation if isinstance(invitation, str) else invitation.decode())
+    assert (await desk.exchange("PUT", f"/v1/operators/{other.id}/password", guest, raw=PASSWORD))[0] == 204
+    session = (await desk.call("POST", "/v1/session", None, {"name": name, "password": PASSWORD.decode()}))[1]
+    back, me = Person(other.id, session["token"]), desk.people["admin"]
+    assert (await desk.call("PATCH", f"/v1/operators/{me.id}", back, {"state": "disabled"}))[0] == 200
+    assert (await desk.call("GET", "/v1/operators", "admin"))[0] == 401
+    desk.sql(f"UPDATE byokeep.subject SET admin_until = now() WHERE id = '{me.id}'")
+    name = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{me.id}'")
+    with pytest.raises(NotFound, match="no_such_admin"):
+        await recover(desk.stand.app, name)
+
+
+@pytest.mark.req("R4.1-12")
+async def test_what_a_held_admin_asks_for_is_nobodys(desk: Desk) -> None:
+    """Whom one admin made or gave credentials neither asks for what that admin approves, nor closes alerts about it."""
+    other = desk.stand.subject("admin", "second")
+    await desk.stand.client("openai")
+    name = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{other.id}'")
+    assert made_by_broker(desk, asked_by=other.id) == "made"
+    taken = await invite(desk, str(other.id), name)
+    assert await refused(desk, "POST", "/v1/machines", taken, BOT) == (403, "approval_held")
+    assert made_by_broker(desk, asked_by=other.id) == "BK006"
+    puppet, third = await person(desk, "Puppet", "operator"), desk.stand.subject("admin", "third")
+    client = desk.sql("SELECT id FROM byokeep.client")
+    transfer = {"client_id": client, "login": "x", "account": "1", "reason": "a_test"}
+    assert await refused(desk, "POST", "/v1/accounts/transfers", puppet, transfer) == (403, "approval_held")
+    assert (await desk.call("POST", "/v1/accounts/transfers", "operator", transfer))[0] == 201
+    await stop(desk, third, "disabled")
+    alerts = {one["reason"]: one["id"] for one in (await desk.call("GET", "/v1/alerts", puppet))[1]["alerts"]}
+    for reason in ("admin_stopped", "credentials_of_another_issued"):
+        for who in (puppet, taken):
+            close = f"/v1/alerts/{alerts[reason]}/close"
+            assert await refused(desk, "POST", close, who) == (403, "same_person"), reason
+    assert desk.not_once_on_record() == []

@@ -220,7 +220,8 @@ def _id(named: str, kind: str = "operator") -> str:
 def recover(name: str, *, save: Path | None = None) -> None:
     """Let an admin who is locked out sign in again, on the host and with the home's own credentials; raises an alert.
 
-    What is saved is an invitation for 24 hours: it sets the admin's password. It is on record.
+    What is saved is an invitation for 24 hours: it sets the admin's password. It is on record. An admin whom another
+    admin disabled or took the role from within the last day is an admin again.
 
     Example: byokeep operator recover first-admin
 
@@ -312,6 +313,9 @@ def change(
     all_clients: bool | None = None,
 ) -> None:
     """Change roles, clients or state; takes effect at the next call.
+
+    Disabling another admin, or taking the role, raises an alert. With nobody else who is an admin, you make no machine,
+    approver or admin for a day then; within that day, the same command lets that admin back in.
 
     Example: byokeep operator change $ID --state disabled
 

@@ -70,6 +70,9 @@ _OF_ALERT: Final = {
     " meant; if not, disable the account and treat the host as taken. Another admin closes this.",
     "credentials_of_another_issued": "an admin issued an invitation for somebody who can sign in already. Ask both; if"
     " it was not meant, revoke what was issued. Somebody else than those two closes this.",
+    "admin_stopped": "an admin took another admin's access. Ask both; if it was not meant, within a day:"
+    " `byokeep operator recover NAME` on the host lets the stopped one back in, who stops the other. If in doubt,"
+    " engage the kill switches. Somebody else than those two closes this.",
     "machine_token_ends": "`byokeep operator token ID --machine --save FILE`, or disable a machine that is not used.",
     "person_token_ends": "its owner issues another: `byokeep operator token --save FILE`.",
     "device_gap": "a file of the store's audit lacks lines that another has: see that its disk and path work, then"

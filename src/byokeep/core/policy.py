@@ -174,11 +174,13 @@ GRANTS: Final[Mapping[Verb, frozenset[Role]]] = MappingProxyType(
     }
 )
 
-# The second person's half of what takes two. Who was given the role, or a credential, by one admin alone waits with it.
+# The second person's half of what takes two, and the first one's where an admin is the second: that admin may have made
+# who asks. Who was given the role, or a credential, by one admin alone waits with it.
 APPROVING: Final = frozenset(
     {
         Verb.SWITCH_APPROVE_OPEN,
         Verb.CANARY_APPROVE,
+        Verb.TRANSFER_REQUEST,
         Verb.TRANSFER_APPROVE,
         Verb.PROFILE_SHRED,
         Verb.KEK_END,

@@ -4,7 +4,8 @@ Rules
 - An alert names a reason and ids, never a value.
 - An alert of a client is for those assigned to it; one of the platform for those who see every client.
 - Closing is an act with a name behind it; it is recorded.
-- Whom an alert is about does not close it, nor who issued the credentials that it tells of.
+- Whom an alert is about does not close it, nor who did to another what it tells of, nor a person whose approvals are
+  held: that one may have made them.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ _GET: Final = Query("alert_get", _alert)
 _OPEN: Final = Query("alerts_open", _alert)
 _CLOSE: Final = Query("alert_close", _alert)
 _CAUSED: Final = Query("alert_caused_by", lambda row: bool(row["found"]))
+_DONE_TO_ANOTHER: Final = frozenset({"credentials_of_another_issued", "admin_stopped"})
 _REMINDERS: Final = frozenset({"machine_token_ends", "person_token_ends"})  # no act of anybody: whoever it is may close
 
 
@@ -86,7 +88,8 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
         alert = await tx.maybe(_GET, id=alert_id)
         own = alert is not None and _concerns(actor, alert) and await _own(tx, actor, alert)
     if own:
-        error = Denied("same_person", next_step="It is about you or what you did: another admin closes it.")
+        step = "It is about you or what you did, or your approvals are held: another admin closes it."
+        error = Denied("same_person", next_step=step)
         await refuse(app, actor, Verb.ALERT_READ, error, object_id=alert_id)
         raise error
     async with app.db.begin(every_client=True) as tx:
@@ -112,8 +115,8 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
 async def _own(tx: Tx, actor: Actor, alert: Alert) -> bool:
     if alert.object_id == actor.id and alert.reason not in _REMINDERS:
         return True
-    return alert.reason == "credentials_of_another_issued" and await tx.one(
-        _CAUSED, actor_id=actor.id, subject_id=alert.object_id, opened_at=alert.opened_at
+    return alert.reason in _DONE_TO_ANOTHER and (
+        actor.held or await tx.one(_CAUSED, id=str(alert.id), actor_id=actor.id, object_id=alert.object_id)
     )
 
 

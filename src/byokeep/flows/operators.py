@@ -4,6 +4,7 @@ Rules
 - Nobody changes their own roles, state or assignments; the last admin cannot be taken away (R4.1-12).
 - Roles that must not meet in one hand are refused as a whole request.
 - A machine, an approver or an admin takes two people once two admins can sign in: one asks, another approves.
+- One admin stops another at once, with an alert; for a day that makes nobody the only one, and is undone by one person.
 - A change holds for the next call: authentication reads roles each time; a disabled subject's tokens end.
 - A fresh installation has no identity at all. :func:`bootstrap` makes the first admin, once (S-ASVS-23).
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC
 from typing import Any, Final
 from uuid import UUID
 
@@ -41,7 +43,7 @@ from byokeep.flows.subjects import (
     require_clients,
     subject_event,
 )
-from byokeep.flows.tokens import new_token, revoke_all
+from byokeep.flows.tokens import new_token, revoke_all, tell_of_stopped
 from byokeep.ports import Tx
 
 BOOTSTRAP_S: Final = 24 * 3600
@@ -69,13 +71,18 @@ async def bootstrap(app: BrokerApp) -> Secret:
 async def recover(app: BrokerApp, name: str) -> Secret:
     """Return an invitation for an admin who is locked out: whoever has the host's own credentials may ask.
 
+    An admin whom another stopped within the last day is one again.
+
     Raises:
-        NotFound: ``no_such_admin``: no active admin of that name.
+        NotFound: ``no_such_admin``: no such admin of that name.
     """
     async with app.db.begin(every_client=True) as tx:
         await tx.all(LOCK)
         admin = next((one for one in await tx.all(LIST, limit=MAX_ROWS) if one.name == name), None)
-        if admin is None or admin.state != "active" or Role.ADMIN not in admin.roles:
+        if admin is not None and _counts_on(app, admin):
+            back = replace(admin, state="active", roles=frozenset({Role.ADMIN}))
+            admin = await put(tx, app, app.system(), back, new=False, reason="change")
+        if admin is None or not _is_admin(admin):
             raise NotFound("no_such_admin", next_step="Name an active admin, such as first-admin.")
         await alert_in(tx, app, reason="admin_recovered", key=f"recovered/{admin.id}", severity="critical",
                        client_id=None, object_id=admin.id)  # fmt: skip
@@ -142,7 +149,7 @@ async def change_subject(
 ) -> Subject | Approval:
     """Change roles, state or assignments, or ask for it where it takes two people; disabling ends all tokens.
 
-    ``None`` leaves a thing as it is.
+    ``None`` leaves a thing as it is. Who takes an admin's access or role raises an alert.
 
     Raises:
         Denied: ``not_permitted``, ``own_rights``: it is the actor itself.
@@ -244,11 +251,9 @@ async def _change(tx: Tx, app: BrokerApp, actor: Actor, before: Subject, wanted:
     if machine and wanted.roles != before.roles:
         raise Rejected("role_is_fixed", next_step="Create another machine identity for another role.")
     await require_clients(tx, wanted.clients)
-    was_admin = Role.ADMIN in before.roles and before.state == "active"
-    is_admin = Role.ADMIN in wanted.roles and wanted.state == "active"
-    if was_admin and not is_admin and not await tx.one(ADMINS_LEFT, id=before.id):
+    if _is_admin(before) and not _is_admin(wanted) and not await tx.one(ADMINS_LEFT, id=before.id):
         raise Conflict("last_admin", next_step="Make somebody else an admin first.", subject=before.id)
-    if await _takes_two(tx, before, wanted):
+    if await _takes_two(tx, app, before, wanted):
         return await _ask(tx, app, actor, before, wanted, reason="change")
     return await _apply(tx, app, actor, before, wanted)
 
@@ -263,6 +268,8 @@ async def _apply(
     approval: UUID | None = None,
     reason: str = "",
 ) -> Subject:
+    if before is not None and _is_admin(before) and not _is_admin(wanted):
+        await tell_of_stopped(tx, app, actor, before.id)
     changed = await put(tx, app, actor, wanted, new=before is None, approval=approval, reason=reason)
     if wanted.state != "active":
         await revoke_all(tx, actor, wanted.id)
@@ -291,21 +298,45 @@ async def _create(
             await tx.all(LOCK)
             await require_clients(tx, clients)
             wanted = _new(app, name, roles, clients, all_clients=all_clients, machine=machine)
-            if await _takes_two(tx, None, wanted):
+            if await _takes_two(tx, app, None, wanted):
                 return await _ask(tx, app, actor, None, wanted, reason="create")
             return await _apply(tx, app, actor, None, wanted)
 
 
-async def _takes_two(tx: Tx, before: Subject | None, wanted: Subject) -> bool:
-    """Whether somebody gets a role that one admin does not give alone; the database asks the same."""
+async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) -> bool:
+    """Whether somebody gets a role that one admin does not give alone; the database asks the same.
+
+    Raises:
+        Denied: ``second_admin_needed``: it takes two, and the other was stopped less than a day ago.
+    """
     had = before.roles if before is not None and before.state == "active" else frozenset()
-    gains = wanted.roles - _ONE_PERSON - had if wanted.state == "active" else frozenset()
-    return bool(gains) and await tx.one(ADMINS_ABLE) > 1
+    if before is not None and _counts_on(app, before):
+        had |= {Role.ADMIN}
+    if wanted.state != "active" or not wanted.roles - _ONE_PERSON - had:
+        return False
+    able, stopped_until = await tx.one(ADMINS_ABLE)
+    if able < 2 and stopped_until is not None:
+        until = f"{stopped_until.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+        step = f"The other admin was stopped: enable them again, or do it alone after {until}."
+        raise Denied("second_admin_needed", next_step=step)
+    return bool(able > 1)
+
+
+def _is_admin(one: Subject) -> bool:
+    return Role.ADMIN in one.roles and one.state == "active"
+
+
+def _counts_on(app: App, one: Subject) -> bool:
+    """Whether another stopped this admin, so lately that they count on as one."""
+    return one.admin_until is not None and one.admin_until > app.clock.now()
 
 
 async def _ask(
     tx: Tx, app: BrokerApp, actor: Actor, before: Subject | None, wanted: Subject, *, reason: str
 ) -> Approval:
+    if actor.held:  # whoever issued this person's credentials may be the one who asks, and would approve
+        step = "Your approvals are held, and so is what you ask for: another admin asks."
+        raise Denied("approval_held", next_step=step)
     held = before is not None and before.held_until is not None and before.held_until > app.clock.now()
     asked = {
         "what": in_words(before, wanted, held=held),

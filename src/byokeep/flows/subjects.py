@@ -38,6 +38,7 @@ class Subject:
         clients: What it is assigned to unless ``all_clients``.
         password_mark: A digest of the stored password string, or nothing.
         held_until: Until when it approves nothing, UTC.
+        admin_until: Until when an admin whom another stopped counts on as one, UTC.
         record_seq: The number of the record that says what the row says.
         token_until: Until when the last of its own tokens works, UTC; sessions and invitations do not count.
     """
@@ -53,6 +54,7 @@ class Subject:
     created_at: datetime | None = None
     created_by: UUID | None = None
     held_until: datetime | None = None
+    admin_until: datetime | None = None
     record_seq: int | None = None
     token_until: datetime | None = None
 
@@ -122,6 +124,7 @@ def _subject(row: Row) -> Subject:
         created_at=row["created_at"],
         created_by=row["created_by"],
         held_until=row["held_until"],
+        admin_until=row["admin_until"],
         record_seq=row["record_seq"],
         token_until=row["token_until"],
     )
@@ -136,7 +139,8 @@ COUNT: Final = Query("subject_count", lambda row: int(row["found"]))
 GET: Final = Query("subject_get", _subject)
 LIST: Final = Query("subjects_list", _subject)
 ADMINS_LEFT: Final = Query("admins_left", lambda row: int(row["found"]))
-ADMINS_ABLE: Final = Query("admins_able", lambda row: int(row["found"]))
+# How many admins could sign in now, and until when the last of those counts whom another stopped.
+ADMINS_ABLE: Final = Query("admins_able", lambda row: (int(row["able"]), row["stopped_until"]))
 SET_PASSWORD: Final = Query("subject_set_password", lambda _: None)
 MACHINE_NAMED: Final = Query("machine_named", _subject)
 BY_NAME: Final = Query("subject_named", lambda row: (_subject(row), row["password_phc"], row["recorded"] is True))

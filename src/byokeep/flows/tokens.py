@@ -109,7 +109,14 @@ async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Sub
     """Somebody who can sign in already gets a second way in from another's hand: people look at that."""
     if subject.has_password or await tx.all(TOKENS_LIST, subject_id=subject.id, limit=1):
         await raise_alert(tx, app, actor, reason="credentials_of_another_issued", severity="warning",
-                          object_id=subject.id)  # fmt: skip
+                          object_id=subject.id,
+                          key=f"credentials_of_another_issued:{subject.id}:{actor.id}")  # fmt: skip
+
+
+async def tell_of_stopped(tx: Tx, app: BrokerApp, actor: Actor, admin: UUID) -> None:
+    """An admin takes another's access or role: people look at that."""
+    await raise_alert(tx, app, actor, reason="admin_stopped", severity="critical", object_id=admin,
+                      key=f"admin_stopped:{admin}:{actor.id}")  # fmt: skip
 
 
 async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[Token]:
@@ -130,7 +137,7 @@ async def issued_by_others(app: WebApp, actor: Actor) -> list[Given]:
 
 
 async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> Token:
-    """End a token now; ending an ended one changes nothing.
+    """End a token now; ending an ended one changes nothing. Another admin's only way in: an alert.
 
     Raises:
         Denied: ``not_permitted``.
@@ -138,8 +145,12 @@ async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> Token:
     """
     await permit(app, actor, Verb.TOKEN_REVOKE)
     async with app.db.begin(every_client=True) as tx:
+        await tx.all(LOCK)
         token = await tx.maybe(TOKEN_GET, id=token_id)
         if token is not None:
+            whose = await tx.one(GET, id=token.subject_id)
+            if Role.ADMIN in whose.roles and whose.id != actor.id and not whose.has_password:
+                await tell_of_stopped(tx, app, actor, whose.id)
             return await end_token(tx, actor, token) or token
     raise await absent(app, actor, Verb.TOKEN_REVOKE, token_id)
 

@@ -99,10 +99,10 @@ subject = Table(
     _text("kind"), _text("name"), _words("roles"), _text("state", default="active"),
     _text("password_phc", nullable=True), Column("all_clients", Boolean, nullable=False, server_default=text("false")),
     _at("created_at"), Column("created_by", Uuid, nullable=True),
-    # Set by objects/subjects.sql alone: the digest of password_phc, the record that says what this row says, and until
-    # when this person approves nothing.
+    # Set by objects/subjects.sql alone: the digest of password_phc, the record that says what this row says, until when
+    # this person approves nothing, and until when an admin whom another stopped counts on as one.
     _text("password_mark", nullable=True), Column("record_seq", BigInteger, nullable=True),
-    _at("held_until", nullable=True),
+    _at("held_until", nullable=True), _at("admin_until", nullable=True),
     UniqueConstraint("name"), _display_name(),
     _one_of("kind", "operator", "machine"), _one_of("state", "active", "disabled"),
     CheckConstraint(

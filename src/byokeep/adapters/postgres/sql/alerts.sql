@@ -13,7 +13,8 @@ UPDATE byokeep.alert SET closed_at = now(), closed_by = :closed_by WHERE id = :i
 RETURNING *;
 
 -- name: alert_caused_by
--- Whether this person issued an invitation that the alert tells of; its transaction began a little before the alert.
-SELECT EXISTS (SELECT FROM byokeep.api_token
-                WHERE subject_id = :subject_id AND issued_by = :actor_id AND kind = 'invitation'
-                  AND created_at > CAST(:opened_at AS timestamptz) - interval '1 minute') AS found;
+-- Whether an act of this person raised the alert.
+SELECT EXISTS (SELECT FROM byokeep.audit_record
+                WHERE chain = (SELECT i.id FROM byokeep.installation i) AND object_id = :object_id
+                  AND event = 'alert.raised' AND actor_id = :actor_id
+                  AND convert_from(payload, 'UTF8')::jsonb #>> '{fields,alert}' = :id) AS found;

@@ -15,14 +15,14 @@ SELECT byokeep.subject_put(
 
 -- name: subject_get
 SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
-       s.held_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
+       s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
          WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
   FROM byokeep.subject s WHERE s.id = :id;
 
 -- name: subject_named
 SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
-       s.held_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
+       s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
          WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until,
        s.password_phc, byokeep.subject_recorded(s.id) AS recorded
@@ -30,14 +30,14 @@ SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.cr
 
 -- name: machine_named
 SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
-       s.held_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
+       s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
          WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
   FROM byokeep.subject s WHERE s.name = :name AND s.kind = 'machine';
 
 -- name: subjects_list
 SELECT s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.created_at, s.created_by, s.password_mark, s.record_seq,
-       s.held_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
+       s.held_until, s.admin_until, ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        (SELECT max(t.expires_at) FROM byokeep.api_token t
          WHERE t.subject_id = s.id AND t.kind = 'api' AND t.revoked_at IS NULL AND t.expires_at > now()) AS token_until
   FROM byokeep.subject s ORDER BY s.kind, s.name LIMIT :limit;
@@ -52,7 +52,8 @@ SELECT id FROM byokeep.client WHERE id = ANY (CAST(:clients AS uuid[]));
 SELECT count(*) AS found FROM byokeep.subject WHERE state = 'active' AND 'admin' = ANY(roles) AND id <> :id;
 
 -- name: admins_able
-SELECT byokeep.able_admins() AS found;
+SELECT count(*) FILTER (WHERE stopped_until IS NULL) AS able, max(stopped_until) AS stopped_until
+  FROM byokeep.able_admins();
 
 -- name: token_issue
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at

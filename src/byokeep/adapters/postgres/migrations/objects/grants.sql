@@ -84,8 +84,8 @@ GRANT UPDATE (state, compromised_at, changed_at, changed_by) ON byokeep.kek_vers
 
 -- broker: jobs, leases, permits, switches, checkpoints. It writes no row of a person or token and makes no reference.
 GRANT EXECUTE ON FUNCTION byokeep.end_blockers(integer), byokeep.withdraw_again(text, uuid) TO byokeep_broker;
-GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by, password_mark, record_seq, held_until)
-    ON byokeep.subject TO byokeep_broker;
+GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by, password_mark, record_seq, held_until,
+    admin_until) ON byokeep.subject TO byokeep_broker;
 GRANT SELECT ON byokeep.subject_client, byokeep.api_token TO byokeep_broker;
 GRANT UPDATE (state, entity_id) ON byokeep.client TO byokeep_broker;
 GRANT UPDATE (identified_at, identity, lanes) ON byokeep.platform_account TO byokeep_broker;

@@ -60,17 +60,23 @@ AS $$ SELECT pg_advisory_xact_lock(hashtextextended('byokeep:subjects', 0)) $$;
 COMMENT ON FUNCTION byokeep.subject_lock() IS 'Changes of who may do what stand in line.';
 
 -- Admins who could sign in now: active, with a password or a live token. Two of them can be two people.
-CREATE OR REPLACE FUNCTION byokeep.able_admins() RETURNS bigint
+-- Whom another person stopped counts on for a day, or the one who did it would be alone at once.
+CREATE OR REPLACE FUNCTION byokeep.able_admins() RETURNS TABLE (id uuid, stopped_until timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT count(*) FROM byokeep.subject s
-     WHERE s.state = 'active' AND 'admin' = ANY (s.roles)
-       AND (s.password_phc IS NOT NULL
-            OR EXISTS (SELECT FROM byokeep.api_token t
-                        WHERE t.subject_id = s.id AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp()))
+    SELECT s.id, CASE WHEN NOT now.able THEN s.admin_until END
+      FROM byokeep.subject s
+     CROSS JOIN LATERAL (
+           SELECT s.state = 'active' AND 'admin' = ANY (s.roles)
+              AND (s.password_phc IS NOT NULL
+                   OR EXISTS (SELECT FROM byokeep.api_token t
+                               WHERE t.subject_id = s.id AND t.revoked_at IS NULL
+                                 AND t.expires_at > clock_timestamp())) AS able) now
+     WHERE now.able OR s.admin_until > clock_timestamp()
 $$;
-COMMENT ON FUNCTION byokeep.able_admins() IS 'How many admins could sign in now.';
+COMMENT ON FUNCTION byokeep.able_admins() IS
+    'The admins who count where something takes two; until when those do who were stopped.';
 
 -- Before the first value there is nothing that a made-up approver could let go.
 CREATE OR REPLACE FUNCTION byokeep.subject_hold(p_hold_s bigint) RETURNS timestamptz
@@ -92,6 +98,7 @@ AS $$
 DECLARE
     v_old   byokeep.subject%ROWTYPE;
     v_known boolean;
+    v_was   boolean;
     v_gains boolean;
     v_said  jsonb := convert_from(p_payload, 'UTF8')::jsonb -> 'fields';
     v_seq   bigint;
@@ -107,13 +114,17 @@ BEGIN
     IF p_actor = p_id THEN
         RAISE EXCEPTION 'nobody changes their own rights' USING ERRCODE = 'BK007';
     END IF;
-    -- What takes two people: machines, approvers and admins, new, back in use, or by a new role.
+    -- What takes two people: machines, approvers and admins, new, back in use, or by a new role. Not an admin who
+    -- counts on as one: who stopped them, or another, lets them back.
     v_gains := p_state = 'active' AND EXISTS (
         SELECT FROM unnest(p_roles) AS one WHERE one NOT IN ('operator', 'auditor')
-           AND NOT (v_known AND v_old.state = 'active' AND one = ANY (v_old.roles)));
-    IF v_gains AND p_approval IS NULL AND byokeep.able_admins() > 1 THEN
+           AND NOT (v_known AND v_old.state = 'active' AND one = ANY (v_old.roles))
+           AND NOT (one = 'admin' AND coalesce(v_old.admin_until > clock_timestamp(), false)));
+    IF v_gains AND p_approval IS NULL AND (SELECT count(*) FROM byokeep.able_admins()) > 1 THEN
         RAISE EXCEPTION 'this takes a second admin' USING ERRCODE = 'BK006';
     END IF;
+    v_was := v_known AND v_old.state = 'active' AND 'admin' = ANY (v_old.roles)
+        AND EXISTS (SELECT FROM byokeep.able_admins() a WHERE a.id = p_id);
 
     INSERT INTO byokeep.subject AS s (id, kind, name, roles, state, all_clients, created_by)
     VALUES (p_id, p_kind, p_name, p_roles, p_state, p_all_clients,
@@ -134,13 +145,19 @@ BEGIN
         PERFORM FROM byokeep.approval
          WHERE id = p_approval AND action = 'give_rights' AND approved_by = p_actor AND requested_by <> p_actor
            AND used_at >= now() AND used_at < expires_at
-           AND scope = 'rights:' || p_id || ':' || (v_said ->> 'rights');
+           AND scope = 'rights:' || p_id || ':' || (v_said ->> 'rights')
+           -- Whose credentials another admin issued may be that admin.
+           AND NOT EXISTS (SELECT FROM byokeep.subject s
+                            WHERE s.id = requested_by AND s.held_until > clock_timestamp());
         IF NOT FOUND THEN
             RAISE EXCEPTION 'no such approval' USING ERRCODE = 'BK006';
         END IF;
         UPDATE byokeep.subject SET held_until = NULL WHERE id = p_id;
     ELSIF v_gains OR NOT v_known THEN
         UPDATE byokeep.subject SET held_until = greatest(held_until, byokeep.subject_hold(p_hold_s)) WHERE id = p_id;
+    END IF;
+    IF v_was AND NOT (p_state = 'active' AND 'admin' = ANY (p_roles)) THEN
+        UPDATE byokeep.subject SET admin_until = clock_timestamp() + interval '1 day' WHERE id = p_id;
     END IF;
     SELECT seq INTO v_seq FROM byokeep.audit_append(
         (SELECT i.id FROM byokeep.installation i), p_event, p_actor, p_id, p_request, 'ok', p_payload);
@@ -251,6 +268,9 @@ BEGIN
     END IF;
     SELECT seq INTO v_seq FROM byokeep.audit_append(
         (SELECT i.id FROM byokeep.installation i), p_event, p_actor, v_ended.subject_id, p_request, 'ok', p_payload);
+    -- It may have been an admin's only way in.
+    UPDATE byokeep.subject SET admin_until = clock_timestamp() + interval '1 day'
+     WHERE id = v_ended.subject_id AND id <> p_actor AND state = 'active' AND 'admin' = ANY (roles);
     IF p_in_s = 0 THEN  -- brought back in the row, it still stands with the record of its end
         UPDATE byokeep.api_token SET record_seq = v_seq WHERE id = p_id;
     END IF;
