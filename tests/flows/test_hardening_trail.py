@@ -23,7 +23,7 @@ import pytest
 
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.client.lease import HeldLease
-from byokeep.client.lease import now as boot_now
+from byokeep.client.tally import now as boot_now
 from byokeep.core.bucket import Buckets
 from byokeep.core.errors import ByokeepError, Denied
 from byokeep.core.secret import Secret

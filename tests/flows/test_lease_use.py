@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from byokeep.client import http
+from byokeep.client import http, tally
 from byokeep.client import lease as held
 from byokeep.core.errors import Unavailable
 from byokeep.core.events import Event, EventName, Outcome
@@ -153,10 +154,10 @@ async def test_a_holder_that_dies_leaves_a_warning(stand: Stand, monkeypatch: py
     client = await stand.client("openai")
     keep = stand.keep()
 
-    async def silent(self: object, **_: object) -> None:
+    async def silent(self: object, _: float) -> None:
         pass
 
-    monkeypatch.setattr(held.HeldLease, "_tell", silent)
+    monkeypatch.setattr(tally.Tally, "_tell", silent)
     async with keep, keep.attach(await stand.job(client)) as job:
         await job.secret("openai")
     assert told(stand) == []
@@ -187,15 +188,17 @@ async def test_a_broker_that_is_busy_when_a_lease_ends_is_told_again(
 
 
 async def test_a_holder_that_lives_on_tells_by_itself(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a lease can be used no more its holder tells with a heartbeat, and once."""
-    monkeypatch.setattr(held, "TELL_AFTER_S", 0.0)
+    """When a lease can be used no more its holder tells, while the job goes on, and once."""
+    monkeypatch.setattr(tally, "TELL_AFTER_S", 0.0)
+    monkeypatch.setattr(tally, "TELL_EVERY_S", 0.0)
     client = await stand.client("openai")
     keep = stand.keep()
     async with keep, keep.attach(await stand.job(client)) as job:
         await job.secret("openai")
-        await job.lease._tell(at_least_s=held.TELL_AFTER_S)
+        while keep._broker.tally._uses:
+            await asyncio.sleep(0.01)
         assert told(stand) == [[1, "1"]]
-        assert job.lease._uses == {}
+    assert told(stand) == [[1, "1"]]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +213,8 @@ async def test_a_holder_that_lives_on_tells_by_itself(stand: Stand, monkeypatch:
 async def test_what_is_told_is_bounded(stand: Stand, body: dict[str, object], status: int) -> None:
     """Counts are small integers of declared secrets; of anything else nothing is kept."""
     lease = await stand.lease(await stand.job(await stand.client("openai")))
-    answer, _ = await stand.call("POST", f"/v1/leases/{lease['lease_id']}/use", "runner", body)
+    said = {"leases": [{"lease_id": lease["lease_id"], **body}]}
+    answer, _ = await stand.call("POST", "/v1/leases/use", "runner", said)
     assert answer == status
     assert told(stand) == ([[1, "1"]] if status == 200 else [])
 
@@ -218,12 +222,31 @@ async def test_what_is_told_is_bounded(stand: Stand, body: dict[str, object], st
 async def test_only_its_holder_tells_and_the_same_again_is_one_record(stand: Stand) -> None:
     """Another runner, an operator and nobody are refused; the job may be over; of many tellings two are kept."""
     job = await stand.job(await stand.client("openai"))
-    lease = await stand.lease(job)
-    path, other = f"/v1/leases/{lease['lease_id']}/use", stand.subject("runner", "other")
+    lease, other = (await stand.lease(job))["lease_id"], stand.subject("runner", "other")
+
+    async def tells(who: object, *said: tuple[object, int, dict[str, int]]) -> int:
+        leases = [{"lease_id": str(one), "logins": logins, "reads": reads} for one, logins, reads in said]
+        return int((await stand.call("POST", "/v1/leases/use", who, {"leases": leases}))[0])
+
     for who, status in ((other, 404), ("operator", 403), (None, 401)):
-        assert (await stand.call("POST", path, who, {"logins": 9, "reads": {}}))[0] == status
-    assert (await stand.call("POST", f"/v1/leases/{uuid4()}/use", "runner", {"logins": 9, "reads": {}}))[0] == 404
+        assert await tells(who, (lease, 9, {})) == status
+    assert await tells("runner", (uuid4(), 9, {})) == 404
+    assert await tells("runner") == 422
+    assert await tells("runner", *[(lease, 9, {})] * 101) == 422
     await stand.call("POST", f"/v1/jobs/{job}/close", "dispatcher")
-    for logins, reads in ((2, {"openai": 3}), (2, {"openai": 3}), (4, {}), (5, {}), (6, {})):
-        assert (await stand.call("POST", path, "runner", {"logins": logins, "reads": reads}))[0] == 200
+    assert await tells("runner", (uuid4(), 9, {}), (lease, 2, {"openai": 3})) == 404  # of the other it is told
+    for logins, reads in ((2, {"openai": 3}), (4, {}), (5, {}), (6, {})):
+        assert await tells("runner", (lease, logins, reads), (lease, logins, reads)) == 200
     assert told(stand) == [[2, "3"], [4, "0"]]
+
+
+async def test_leases_of_many_clients_are_told_of_at_once(stand: Stand) -> None:
+    """One process's leases of two clients: each client's chain has its own record."""
+    keep = stand.keep()
+    async with keep:
+        for _ in range(2):
+            async with keep.attach(await stand.job(await stand.client("openai"))) as job:
+                await job.secret("openai")
+    assert told(stand) == [[1, "1"], [1, "1"]]
+    chains = "SELECT count(DISTINCT chain) FROM byokeep.audit_record WHERE event = 'lease.use_told'"
+    assert stand.db.sql(chains) == "2"

@@ -1,4 +1,4 @@
-"""A lease that ends is told of: the SDK tries again while the broker is busy, for a bounded number of times."""
+"""What was done under leases is told: together, in nobody's way, again while the broker is busy, and not for ever."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from byokeep.client import http, lease
+from byokeep.client import http, lease, tally
 from byokeep.client.http import Broker
 from byokeep.client.lease import HeldLease
 from byokeep.client.settings import ClientSettings
@@ -25,6 +25,7 @@ class Told:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: Callable[[int], ByokeepError | None]) -> None:
         self.answer, self.words, self.taken = answer, 0, list[dict[str, Any]]()
+        self.by = list[tuple[Secret, list[Any]]]()
         self.hangs = False
         self.broker = Broker(ClientSettings(broker_url="http://127.0.0.1:1", runner_token_file=Path("none")))
         monkeypatch.setattr(self.broker, "_call", self._call)
@@ -43,7 +44,8 @@ class Told:
                 await asyncio.Event().wait()
             if (error := self.answer(self.words)) is not None:
                 raise error
-            self.taken.append({"path": path, **body})
+            self.taken += body["leases"]
+            self.by.append((token, body["leases"]))
             return {"status": "told"}
         pin = {"path": "kv/clients/c/providers/openai", "version": 1}
         store = {"address": "unix:///s", "roles": {"openai": "use-openai"}}
@@ -57,27 +59,42 @@ class Told:
 
 
 @pytest.mark.parametrize("code", ["broker_timeout", "database_busy", "broker_busy"])
-async def test_a_busy_broker_is_told_again_when_a_lease_ends(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+async def test_a_busy_broker_is_told_again_at_the_end(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Whatever the first five attempts meet, the sixth is taken; then nothing more is said."""
     told = Told(monkeypatch, lambda word: Unavailable(code) if word <= 5 else None)
     held = await told.used()
     lease_id = held.id
     await held.close()
+    assert told.words == 0  # who waits for a secret does not wait for this
+    await told.broker.close()
     assert told.words == 6
-    assert told.taken == [{"path": f"/v1/leases/{lease_id}/use", "logins": 1, "reads": {"openai": 1}}]
-    await held.close()
+    assert told.taken == [{"lease_id": lease_id, "logins": 1, "reads": {"openai": 1}}]
+    await told.broker.close()
     assert told.words == 6
 
 
-async def test_what_was_told_is_not_told_again_with_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two leases the second meets a busy broker once: three words, one for the first."""
-    told = Told(monkeypatch, lambda word: Unavailable("broker_timeout") if word == 2 else None)
-    held = await told.used()
-    await held._take()
-    held._drop("openai")
-    await held.secret("openai")
-    await held.close()
-    assert (told.words, len({one["path"] for one in told.taken}), len(told.taken)) == (3, 2, 2)
+async def test_leases_of_a_process_are_told_of_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred and one leases, the first word meets a busy broker: three words, and each lease in one of them."""
+    told = Told(monkeypatch, lambda word: Unavailable("broker_timeout") if word == 1 else None)
+    token = Secret(b"t")
+    ids = [str(uuid.uuid4()) for _ in range(101)]
+    for lease_id in ids:
+        told.broker.tally.attempt(lease_id, token, "openai", tally.now())
+        told.broker.tally.attempt(lease_id, token, "openai/webhook", tally.now())
+        told.broker.tally.over(lease_id)
+    await told.broker.close()
+    assert told.words == 3
+    assert told.taken == [{"lease_id": one, "logins": 2, "reads": {"openai": 2}} for one in ids]
+
+
+async def test_each_holder_tells_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases of two holders in one process go in two words, each with its holder's token."""
+    told = Told(monkeypatch, lambda _: None)
+    one, other = Secret(b"one"), Secret(b"other")
+    for token in (one, other, one):
+        told.broker.tally.attempt(str(uuid.uuid4()), token, "openai", tally.now())
+    await told.broker.close()
+    assert [(token, len(said)) for token, said in told.by] == [(one, 2), (other, 1)]
 
 
 @pytest.mark.parametrize(("error", "words"), [(Unavailable("broker_timeout"), 10), (NotFound("not_found"), 1)])
@@ -86,28 +103,35 @@ async def test_telling_is_bounded(monkeypatch: pytest.MonkeyPatch, error: Byokee
     told = Told(monkeypatch, lambda _: error)
     held = await told.used()
     await held.close()
+    await told.broker.close()
     assert (told.words, told.taken, held.holds) == (words, [], False)
 
 
 async def test_a_broker_that_never_answers_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole of it has one deadline, and the secrets are gone before the first word."""
-    monkeypatch.setattr(lease, "TELL_FOR_S", 0.01, raising=False)
+    monkeypatch.setattr(tally, "TELL_FOR_S", 0.01)
     told = Told(monkeypatch, lambda _: None)
     told.hangs = True
     held = await told.used()
-    closing = asyncio.create_task(held.close())
-    while not told.words:
-        await asyncio.sleep(0)
-    assert held.cached == {}
-    await closing
-    assert told.taken == []
-
-
-async def test_a_denial_that_ends_a_lease_is_followed_by_the_same_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The heartbeat ends after a denial, so its last word is not left to the job's end, which may be far."""
-    told = Told(monkeypatch, lambda word: Unavailable("broker_timeout") if word <= 5 else None)
-    held = await told.used()
-    held._end(NotFound("not_found"))
-    await held._keep_alive()
-    assert (told.words, len(told.taken)) == (6, 1)
     await held.close()
+    assert held.cached == {}
+    await told.broker.close()
+    assert (told.words, told.taken) == (1, [])
+
+
+async def test_a_lease_is_told_of_while_its_process_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease that was closed, denied or is dead at the store is told of soon, past a broker that was busy; one that
+    still serves is not."""
+    monkeypatch.setattr(tally, "TELL_EVERY_S", 0.0)
+    told = Told(monkeypatch, lambda word: Unavailable("broker_timeout") if word <= 5 else None)
+    closed, denied, serves = await told.used(), await told.used(), await told.used()
+    dead = str(uuid.uuid4())
+    told.broker.tally.attempt(dead, denied._token, "openai", tally.now() - tally.TELL_AFTER_S)
+    await closed.close()
+    denied._end(NotFound("not_found"))
+    while len(told.taken) < 3:
+        await asyncio.sleep(0)
+    assert {one["lease_id"] for one in told.taken} == {closed.id, denied.id, dead}
+    await serves.close()
+    await told.broker.close()
+    assert len(told.taken) == 4

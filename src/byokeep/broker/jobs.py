@@ -97,11 +97,11 @@ def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -
 
     use_body = Depends(json_body(UseBody))
 
-    @routes.post("/leases/{lease_id}/use", openapi_extra=describe(UseBody))
-    async def tell_use(lease_id: PathId, actor: Actor = who, body: UseBody = use_body) -> dict[str, Any]:
-        """Tell how often a lease was used, once it can be used no more; the store's log is held against it."""
-        told = lease_use.tell(app, actor, lease_id, body.logins, body.reads)
-        await on_record(app, actor, Verb.LEASE_USE, lease_id, told)
+    @routes.post("/leases/use", openapi_extra=describe(UseBody))
+    async def tell_use(actor: Actor = who, body: UseBody = use_body) -> dict[str, Any]:
+        """Tell how often leases were used, once they can be used no more; the store's log is held against it."""
+        told = [lease_use.Telling(one.lease_id, one.logins, one.reads) for one in body.leases]
+        await on_record(app, actor, Verb.LEASE_USE, None, lease_use.tell(app, actor, told))
         return {"status": "told"}
 
     @routes.get("/self")

@@ -39,11 +39,18 @@ class BlockedBody(Strict):
     reason: Word
 
 
-class UseBody(Strict):
-    """Tell how often a lease was used: attempts to log in, and to read each declared secret."""
+class LeaseUse(Strict):
+    """How often a lease was used: attempts to log in, and to read each declared secret."""
 
+    lease_id: Id
     logins: int
     reads: dict[Word, int]
+
+
+class UseBody(Strict):
+    """Tell how often leases were used."""
+
+    leases: Annotated[list[LeaseUse], Field(min_length=1, max_length=100)]
 
 
 class RenewalBody(Strict):

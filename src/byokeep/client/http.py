@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 
 from byokeep.client.settings import ClientSettings, parse_address
+from byokeep.client.tally import Tally
 from byokeep.core.errors import (
     KINDS,
     ByokeepError,
@@ -57,6 +58,9 @@ class Broker:
 
     Args:
         settings: Address, deadline, attempts.
+
+    Attributes:
+        tally: What was done at the store under the leases of this process.
     """
 
     def __init__(self, settings: ClientSettings) -> None:
@@ -64,6 +68,7 @@ class Broker:
         self._socket, self._base = parse_address(settings.broker_url)
         self._session: aiohttp.ClientSession | None = None
         self._stores: dict[str, BaoHttp] = {}
+        self.tally = Tally(self.call, self.persist)
 
     @property
     def settings(self) -> ClientSettings:
@@ -71,7 +76,8 @@ class Broker:
         return self._settings
 
     async def close(self) -> None:
-        """Close all connections, those to the store too."""
+        """Tell what was done at the store, and close all connections, those to the store too."""
+        await self.tally.close()
         while self._stores:
             await self._stores.popitem()[1].close()
         if self._session is not None:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from uuid import UUID
 
 from byokeep.client.http import Broker
-from byokeep.client.lease import HeldLease, now
+from byokeep.client.lease import HeldLease
+from byokeep.client.tally import now
 from byokeep.client.webhooks import JobWebhooks
 from byokeep.core.act_key import check_key
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable

@@ -8,8 +8,7 @@ Rules
   lease that it gives is tried, ``len(BEHIND_S)`` times at most. The broker's no ends that at once; so does the no of a
   store that is one node, or of a cluster's active node.
 - A login token is used within ``LOGIN_WITHIN_S`` of its issue or not at all.
-- Every attempt at the store is counted before it is made, and told to the broker when the lease can be used no more:
-  more in the store's own log is somebody else. A broker that is busy at the end is told again, for ``TELL_FOR_S``.
+- Every attempt at the store is counted before it is made (:mod:`.tally`).
 - While a value is held, this process's redactor knows it; where :func:`byokeep.redact.install` has been called, it can
   not be logged in any encoding. It is forgotten in the moment it is wiped.
 """
@@ -17,15 +16,13 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from byokeep.client.http import Broker
+from byokeep.client.tally import now
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.redact.engine import default
@@ -39,30 +36,7 @@ FRESH_WITHIN_S: Final = 60.0  # seconds a newer token is waited for; a platform 
 FIRST_LOOK_S: Final = 0.25  # seconds to the first look for it; each wait is twice the one before
 LONGEST_LOOK_S: Final = 4.0
 BEHIND_S: Final = (0.05, 0.15, 0.4)  # seconds before each new attempt at a store that refuses a good lease
-TELL_AFTER_S: Final = 6.0  # seconds after its issue a lease's tokens are dead at the store
-FORGET_AFTER_S: Final = 60.0  # seconds for which a broker that does not listen is told again
-TELL_FOR_S: Final = 10.0  # seconds for which one that ends tells what is left
-TELL_ATTEMPTS: Final = 10
 LOGIN_WITHIN_S: Final = 2.0  # seconds; the token itself lives a little longer
-
-
-def _boot_clock() -> Callable[[], float]:
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    if clock is None:
-        return time.monotonic
-    return lambda: time.clock_gettime(clock)
-
-
-now: Final = _boot_clock()
-
-
-@dataclass(slots=True)
-class _Use:
-    """What was tried at the store under one lease."""
-
-    since: float
-    logins: int = 0
-    reads: Counter[str] = field(default_factory=Counter)
 
 
 class HeldLease:
@@ -91,7 +65,6 @@ class HeldLease:
         self._turn = asyncio.Lock()
         self._renewals: dict[str, asyncio.Task[Secret]] = {}
         self._read: dict[str, tuple[str, int]] = {}  # which version the job was given last
-        self._uses: dict[str, _Use] = {}  # of leases that were not told of yet
         self._beat: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -114,10 +87,7 @@ class HeldLease:
         self._beat = asyncio.create_task(self._keep_alive())
 
     async def close(self) -> None:
-        """End it: wipe every secret, stop renewing, and tell what it did.
-
-        While the broker cannot be told this takes up to ``TELL_FOR_S``. Calling it twice is fine.
-        """
+        """End it: wipe every secret and stop renewing. Calling it twice is fine."""
         self._end(Denied("lease_closed"))
         for waiting in list(self._renewals.values()):
             waiting.cancel()
@@ -126,7 +96,6 @@ class HeldLease:
             with suppress(asyncio.CancelledError):
                 await self._beat
             self._beat = None
-        await self._tell_the_rest()
 
     async def renewed(self) -> str:
         """Return the id of a lease that holds, taking a new one if the current does not.
@@ -249,25 +218,6 @@ class HeldLease:
             await self._take()
         return await act()
 
-    async def _tell_the_rest(self) -> None:
-        """Tell of every lease that is left; no beat comes after that would try again."""
-        with suppress(Unavailable, TimeoutError):
-            async with asyncio.timeout(TELL_FOR_S):
-                await self._broker.persist(lambda: self._tell(at_least_s=0), attempts=TELL_ATTEMPTS)
-
-    async def _tell(self, *, at_least_s: float, timeout_s: float | None = None) -> None:
-        """Tell of the leases that are so old; raises Unavailable when those that are left are to be told of again."""
-        for lease_id, use in [(one, use) for one, use in self._uses.items() if now() - use.since >= at_least_s]:
-            body = {"logins": use.logins, "reads": dict(use.reads)}
-            try:
-                await self._broker.call("POST", f"/v1/leases/{lease_id}/use", self._token, body, timeout_s=timeout_s)
-            except Unavailable:
-                if now() - use.since < FORGET_AFTER_S:
-                    raise
-            except ByokeepError:
-                pass  # it does not take it, and never will
-            self._uses.pop(lease_id, None)
-
     async def _fetch(self, provider: str) -> Secret:
         store, token, path, version = await self._log_in(provider)
         if version < 1:
@@ -301,9 +251,7 @@ class HeldLease:
         if provider not in self._pins or self._jwt is None or self._store is None:
             raise Denied("not_declared", next_step="Declare the secret when the job is opened.")
         path, version = self._pins[provider]
-        use = self._uses.setdefault(self._id, _Use(self._asked_at))
-        use.logins += 1
-        use.reads[provider.partition("/")[0]] += 1  # whoever logs in reads once
+        self._broker.tally.attempt(self._id, self._token, provider, self._asked_at)
         token = await lease_login(self._store, self._jwt, self._roles[provider], lease_id=self._id)
         return self._store, token, path, version
 
@@ -355,9 +303,6 @@ class HeldLease:
         while self._over is None:
             await asyncio.sleep(self._life_s / 3)
             await self._beat_once()
-            with suppress(Unavailable):  # it has little time, for the next beat waits, which tries again
-                await self._tell(at_least_s=TELL_AFTER_S, timeout_s=self._life_s / 6)
-        await self._tell_the_rest()
 
     async def _beat_once(self) -> None:
         lease_id, asked_at = self._id, now()
@@ -380,6 +325,7 @@ class HeldLease:
     def _end(self, reason: ByokeepError) -> None:
         self._over = self._over or reason
         self.valid_until = 0.0
+        self._broker.tally.over(self._id)
         if self._alarm is not None:
             self._alarm.cancel()
         self._wipe()

@@ -17,14 +17,15 @@ lease whose holder never does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Denied, NotFound, Rejected
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.model import Actor, Role
+from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.explain import VALUE, Finding, Known, LeaseRow, Request, as_uuid, explain
@@ -32,48 +33,72 @@ from byokeep.flows.locate import client_for
 from byokeep.flows.refusal import record_refusal
 from byokeep.ports import Query, Row
 
-TOLD_WITHIN: Final = timedelta(seconds=25)  # of its issue a lease is told of: dead after 6 s, a beat, 10 s of attempts
+TOLD_WITHIN: Final = timedelta(seconds=25)  # of its issue a lease is told of: dead after 6 s, then 10 s of attempts
 MOST: Final = 10_000  # logins, or reads of one secret, of one lease
 _MOST_TOLD: Final = 2  # different tellings of one lease: the second is an alert, more say nothing new
-_HELD: Final = Query("lease_of_holder", lambda row: row)
+_HELD: Final = Query("leases_of_holder", lambda row: row)
 
 
-async def tell(app: BrokerApp, actor: Actor, lease_id: UUID, logins: int, reads: Mapping[str, int]) -> None:
-    """Put on record what a lease's holder counted; the same once more is no second record.
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What a holder counted of one lease: attempts to log in, and to read each declared secret."""
+
+    lease_id: UUID
+    logins: int
+    reads: Mapping[str, int]
+
+
+async def tell(app: BrokerApp, actor: Actor, tellings: Sequence[Telling]) -> None:
+    """Put on record what a holder counted of its leases; the same once more is no second record.
 
     Args:
         app: The broker.
-        actor: The runner or custodian whose lease it is.
-        lease_id: The lease; it may be over.
-        logins: How often it tried to log in.
-        reads: Declared secret -> how often it tried to read it.
+        actor: The runner or custodian whose leases they are; they may be over.
+        tellings: At most a hundred.
 
     Raises:
-        NotFound: No such lease for this runner.
-        Rejected: ``bad_count``.
+        NotFound: A lease is not this runner's, or there is none; the others are on record.
+        Rejected: ``bad_count``; nothing is on record.
         Unavailable: The database.
     """
-    if any(not 0 <= count <= MOST for count in (logins, *reads.values())) or len(reads) > 32:
-        raise Rejected("bad_count", next_step=f"Counts from 0 to {MOST}.", maximum=MOST)
-    try:
-        verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
-        client_id = await client_for(app, actor, verb, "lease", lease_id)
-    except Denied as refusal:
-        await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=None, object_id=lease_id)
-        raise
-    async with app.db.begin(client_id=client_id) as tx:
-        lease = await tx.maybe(_HELD, client_id=client_id, id=lease_id, runner_id=actor.id)
-        if lease is None:
-            raise NotFound("not_found")
-        counted = ",".join(str(reads.get(secret, 0)) for secret in lease["secrets"])
-        before = set(lease["told"])
-        if len(before) < _MOST_TOLD and f"{logins} {counted}" not in before:
-            await tx.append(
-                Event(
-                    name=EventName.LEASE_USE_TOLD, actor=actor, outcome=Outcome.OK, client_id=client_id,
-                    object_id=lease_id, fields={"logins": logins, "reads": counted},
-                )
-            )  # fmt: skip
+    for one in tellings:
+        if any(not 0 <= count <= MOST for count in (one.logins, *one.reads.values())) or len(one.reads) > 32:
+            raise Rejected("bad_count", next_step=f"Counts from 0 to {MOST}.", maximum=MOST)
+    verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
+    missing: NotFound | None = None
+    of: dict[ClientId, list[Telling]] = {}
+    for one in tellings:
+        try:
+            of.setdefault(await client_for(app, actor, verb, "lease", one.lease_id), []).append(one)
+        except Denied as refusal:
+            await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=None, object_id=one.lease_id)
+            raise
+        except NotFound as error:
+            missing = error
+    for client_id, mine in of.items():
+        async with app.db.begin(client_id=client_id) as tx:
+            asked = {"ids": [one.lease_id for one in mine], "runner_id": actor.id}
+            leases = {row["id"]: row for row in await tx.all(_HELD, client_id=client_id, **asked)}
+            for one in mine:
+                if (lease := leases.get(one.lease_id)) is None:
+                    missing = NotFound("not_found")
+                elif (event := _new(actor, client_id, one, lease)) is not None:
+                    await tx.append(event)
+    if missing is not None:
+        raise missing
+
+
+def _new(actor: Actor, client_id: ClientId, said: Telling, lease: Row) -> Event | None:
+    """The record of a telling that says something new of its lease."""
+    counted = ",".join(str(said.reads.get(secret, 0)) for secret in lease["secrets"])
+    before = set(lease["told"])
+    if len(before) >= _MOST_TOLD or f"{said.logins} {counted}" in before:
+        return None
+    lease["told"].append(f"{said.logins} {counted}")
+    return Event(
+        name=EventName.LEASE_USE_TOLD, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=said.lease_id,
+        fields={"logins": said.logins, "reads": counted},
+    )  # fmt: skip
 
 
 def told(row: Row) -> tuple[int | None, Mapping[str, int]]:

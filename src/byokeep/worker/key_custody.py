@@ -56,8 +56,8 @@ class BrokerKekCustodian:
         try:
             await broker.call("POST", f"/v1/jobs/{job_id}/close", token)
         finally:
+            await broker.close()  # which tells of the leases, in the token's name
             token.wipe()
-            await broker.close()
 
 
 class LeasedKeys:

@@ -50,8 +50,8 @@ class BrokerProfileCustodian:
         try:
             await broker.call("POST", f"/v1/jobs/{job_id}/close", token)
         finally:
+            await broker.close()  # which tells of the leases, in the token's name
             token.wipe()
-            await broker.close()
 
 
 class LeasedProfile:

@@ -20,7 +20,7 @@ from typing import Final
 from byokeep.adapters.browser import processes
 from byokeep.adapters.browser.launch import Running
 from byokeep.client.browser.opening import Opening
-from byokeep.client.lease import now
+from byokeep.client.tally import now
 from byokeep.core.errors import ByokeepError, Unavailable
 
 CLOSE_S: Final = 1.5

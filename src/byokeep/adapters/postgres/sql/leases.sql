@@ -123,15 +123,15 @@ SELECT l.runner_id,
  CROSS JOIN (SELECT clock_timestamp() AS now) t
  WHERE l.client_id = :client_id AND l.id = :lease_id;
 
--- name: lease_of_holder
--- What a lease names, and what its holder told of it, as on record.
-SELECT l.secrets,
+-- name: leases_of_holder
+-- What leases name, and what their holder told of them, as on record.
+SELECT l.id, l.secrets,
        ARRAY(SELECT concat_ws(' ', said.f ->> 'logins', said.f ->> 'reads')
                FROM byokeep.audit_record r
               CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
               WHERE r.chain = l.client_id AND r.object_id = l.id AND r.event = 'lease.use_told') AS told
   FROM byokeep.lease l
- WHERE l.client_id = :client_id AND l.id = :id AND l.runner_id = :runner_id;
+ WHERE l.client_id = :client_id AND l.id = ANY (CAST(:ids AS uuid[])) AND l.runner_id = :runner_id;
 
 -- name: lease_enroll_facts
 SELECT c.state AS client_state, c.entity_id, floor(extract(epoch FROM clock_timestamp()))::bigint AS now_s,
