@@ -20,7 +20,8 @@ SRC = "src/byokeep/"
 # The rooms that put a secret on a wire or hand it to the job that asked, and the wrapper itself, which compares in
 # constant time. Nobody else needs the bytes.
 # The redactor must know a value to recognise it; what it knows it holds under a key and forgets on demand.
-REVEALING_ROOMS = ("adapters/", "wire/", "client/", "cli/", "redact/", "worker/", "wiring.py", "core/secret.py")
+REVEALING_ROOMS = ("adapters/", "wire/", "client/", "cli/", "redact/", "worker/", "wiring.py", "core/secret.py",
+                   "web/forward.py")
 MAY_REVEAL = tuple(SRC + room for room in REVEALING_ROOMS)
 # Command-line programs: their standard output is their product.
 MAY_PRINT = tuple(SRC + room for room in ("client/", "cli/", "sim/__main__.py", "redact/scan", "demo/", "demo.py"))

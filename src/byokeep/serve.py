@@ -86,7 +86,7 @@ async def _web(settings: Settings) -> None:
 
     async with web_app(settings) as app:
         api = create_web(
-            app, partial(authenticate, app), passwords=passwords(), broker_address=broker_url(settings),
+            app, partial(authenticate, app), broker_address=broker_url(settings),
             broker_ca_file=settings.file("broker_ca_file"),
             emergency=emergency_of(settings) if settings.embedded_database else None,
         )  # fmt: skip
@@ -109,7 +109,9 @@ async def _broker(settings: Settings) -> None:
         rounds = asyncio.create_task(Rounds(app, emergency).run())
         stack.callback(rounds.cancel)
         lane = await stack.enter_async_context(kill_lane(settings, app))
-        api = create_broker(app, partial(authenticate, app), emergency, lane=(lane, partial(authenticate, lane)))
+        api = create_broker(
+            app, partial(authenticate, app), emergency, passwords=passwords(), lane=(lane, partial(authenticate, lane))
+        )
         await _listen(api, settings.broker_listen)
 
 

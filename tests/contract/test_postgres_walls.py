@@ -58,6 +58,13 @@ REFUSED_TO_ALL = (
     "SET ROLE byokeep_owner",
     "SET session_replication_role = replica",
 )
+# What makes a session, a password or the end of a token: the broker's alone, whose names ever stand in it.
+LOGINS = (
+    f"SELECT byokeep.token_issue('{ANYTHING}', '{OPERATOR}', '\\x00', 'session', 60, 0, 'session.login', '{OPERATOR}',"
+    f" '{ANYTHING}', '')",
+    f"SELECT byokeep.token_end('{ANYTHING}', 0, 'session.logout', '{OPERATOR}', '{ANYTHING}', '')",
+    f"SELECT byokeep.password_put('{OPERATOR}', 'x', '{ANYTHING}', '')",
+)
 REFUSED = {
     "byokeep_web": (
         "INSERT INTO byokeep.lease DEFAULT VALUES",
@@ -73,10 +80,12 @@ REFUSED = {
         "DELETE FROM byokeep.api_token", "DELETE FROM byokeep.subject", "SELECT byokeep.able_admins()",
         f"SELECT byokeep.subject_put('{ANYTHING}', 'machine', 'x', '{{runner}}', 'active', true, '{{}}', NULL, 0,"
         f" 'machine.created', '{ANYTHING}', '{ANYTHING}', '')",
+        "SELECT password_phc FROM byokeep.subject", "SELECT * FROM byokeep.subject", "SELECT byokeep.subject_lock()",
+        *LOGINS,
     ),
     "byokeep_broker": (
-        "SELECT password_phc FROM byokeep.subject", "UPDATE byokeep.api_token SET revoked_at = now()",
-        "INSERT INTO byokeep.subject_client DEFAULT VALUES", "SELECT byokeep.password_put(NULL, '', NULL, '')",
+        "UPDATE byokeep.subject SET password_phc = NULL", "UPDATE byokeep.api_token SET revoked_at = now()",
+        "INSERT INTO byokeep.subject_client DEFAULT VALUES", "UPDATE byokeep.subject SET held_until = NULL",
         "INSERT INTO byokeep.subject DEFAULT VALUES", "UPDATE byokeep.subject SET roles = '{admin}'",
         "INSERT INTO byokeep.api_token DEFAULT VALUES", "INSERT INTO byokeep.client DEFAULT VALUES",
         "INSERT INTO byokeep.credential_ref DEFAULT VALUES", "UPDATE byokeep.credential_ref SET state = 'active'",
@@ -89,18 +98,22 @@ REFUSED = {
         "SELECT keyed_hash FROM byokeep.api_token", "SELECT password_phc FROM byokeep.subject",
         "UPDATE byokeep.switch SET closed = false", "UPDATE byokeep.client SET state = 'active'",
         "UPDATE byokeep.permit SET state = 'done'", "UPDATE byokeep.job SET state = 'open'",
-        "SELECT * FROM byokeep.leak_fingerprint", "INSERT INTO byokeep.leak_fingerprint DEFAULT VALUES",
+        "SELECT * FROM byokeep.leak_fingerprint", "INSERT INTO byokeep.leak_fingerprint DEFAULT VALUES", *LOGINS,
     ),
     "byokeep_auditor": (
         "SELECT keyed_hash FROM byokeep.api_token", "SELECT password_phc FROM byokeep.subject",
         "UPDATE byokeep.alert SET closed_at = now()", "INSERT INTO byokeep.client DEFAULT VALUES",
         "SELECT id FROM procrastinate.procrastinate_jobs", "UPDATE byokeep.switch SET closed = true",
-        "SELECT * FROM byokeep.value_fingerprint", "SELECT * FROM byokeep.leak_fingerprint",
+        "SELECT * FROM byokeep.value_fingerprint", "SELECT * FROM byokeep.leak_fingerprint", *LOGINS,
     ),
 }  # fmt: skip
 ALLOWED = {
     "byokeep_web": ("SELECT * FROM byokeep.api_token", "SELECT byokeep.subject_recorded(NULL)"),
-    "byokeep_broker": ("UPDATE byokeep.switch SET closed = true", "SELECT keyed_hash FROM byokeep.api_token"),
+    "byokeep_broker": (
+        "UPDATE byokeep.switch SET closed = true",
+        "SELECT keyed_hash FROM byokeep.api_token",
+        "SELECT password_phc FROM byokeep.subject",
+    ),
     "byokeep_worker": ("UPDATE byokeep.credential_ref SET verification = 'failed'", "SELECT * FROM byokeep.switch"),
     "byokeep_auditor": ("SELECT name, roles FROM byokeep.subject", "SELECT * FROM byokeep.audit_record"),
 }
@@ -200,7 +213,7 @@ async def test_postgres_audit_events_have_their_writers(full: tuple[FreshDatabas
     """A role can not record another process's event, an unknown event, or columns that its payload does not say."""
     database, mine, other = full
     for role, name in (
-        ("byokeep_web", EventName.LEASE_ISSUED), ("byokeep_broker", EventName.LOGIN),
+        ("byokeep_web", EventName.LEASE_ISSUED), ("byokeep_broker", EventName.CLIENT_CREATED),
         ("byokeep_worker", EventName.SWITCH_OPENED), ("byokeep_auditor", EventName.KEY_STORED),
     ):  # fmt: skip
         opened = PostgresDatabase(database.url(role), statements=statements())
@@ -313,6 +326,23 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
               "token_recorded"}  # fmt: skip
     known = {"audit_append", "end_blockers", "withdraw_again"} | triggers | people
     assert set(shared_postgres.sql(definers).split()) == known
+    # What web and worker may call with the owner's rights looks something up, or appends a record: it makes nobody.
+    for role, more in (("byokeep_web", {"subject_recorded", "token_recorded"}), ("byokeep_worker", set())):
+        may = f"{definers} AND has_function_privilege('{role}', oid, 'EXECUTE') AND prorettype <> 'trigger'::regtype"
+        assert set(shared_postgres.sql(may).split()) == {"audit_append"} | more, role
+
+
+@pytest.mark.req("S-ASVS-32")
+def test_postgres_web_says_no_login_password_or_end_of_a_token(shared_postgres: FreshDatabase) -> None:
+    """Records of people, their passwords, sessions and tokens are the broker's to write: web puts none in anyone's
+    name."""
+    listed = dict(
+        line.split("|")
+        for line in shared_postgres.sql("SELECT event, writers FROM byokeep.audit_vocabulary").splitlines()
+    )
+    theirs = [event for event in listed if event.split(".")[0] in ("session", "token", "operator", "machine")]
+    assert len(theirs) == 8
+    assert {listed[event] for event in theirs} == {"{byokeep_broker}"}
 
 
 def test_postgres_a_token_only_ends_and_roles_stay_apart(full: tuple[FreshDatabase, UUID, UUID]) -> None:

@@ -95,7 +95,7 @@ async def test_no_route_takes_anything_but_our_own_tokens(desk: Desk) -> None:
     stand = desk.stand
     lease = await stand.lease(await stand.job(await stand.client("openai")))
     tokens = [None, *corpus(lease["jwt"], str(desk.people["admin"].id))]
-    broker = create_broker(stand.app, partial(authenticate, stand.app))
+    broker = create_broker(stand.app, partial(authenticate, stand.app), passwords=Passwords())
     changed = (
         "SELECT (SELECT count(*) FROM byokeep.audit_record WHERE event NOT IN ('access.decided', 'alert.raised')),"
         " (SELECT count(*) FROM byokeep.job)"
@@ -242,12 +242,12 @@ def test_tokens_come_from_the_kernel_with_256_bits(desk: Desk) -> None:
 def test_production_has_no_documents_and_no_hooks(desk: Desk) -> None:
     """In production neither process describes itself; docs, metrics and debug pages exist in no environment."""
     stand = desk.stand
-    development = [desk.api, create_broker(stand.app, partial(authenticate, stand.app))]
+    development = [desk.api, create_broker(stand.app, partial(authenticate, stand.app), passwords=Passwords())]
     live = replace(stand.app, environment=Environment.PRODUCTION)
     web = replace(desk.web, environment=Environment.PRODUCTION)
     production = [
-        create_broker(live, partial(authenticate, live)),
-        create_web(web, partial(authenticate, web), passwords=Passwords(), broker_address=stand.url),
+        create_broker(live, partial(authenticate, live), passwords=Passwords()),
+        create_web(web, partial(authenticate, web), broker_address=stand.url),
     ]
     for api in (*development, *production):
         assert not api.debug

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from byokeep.adapters.passwords import Passwords
 from byokeep.broker.app import create_app as create_broker
 from byokeep.flows.authenticate import authenticate
 from tests.flows.test_hardening_callers import filled, routes_of
@@ -33,7 +34,10 @@ async def test_no_route_trusts_a_browser(desk: Desk) -> None:
     token = desk.people["admin"].token
     foreign = {"Origin": "https://evil.example", "Referer": "https://evil.example/x", "Sec-Fetch-Site": "cross-site"}
     asked = 0
-    for api, http in ((desk.api, desk.http), (create_broker(stand.app, partial(authenticate, stand.app)), stand.http)):
+    for api, http in (
+        (desk.api, desk.http),
+        (create_broker(stand.app, partial(authenticate, stand.app), passwords=Passwords()), stand.http),
+    ):
         for route in sorted(routes_of(api)):
             method, _, path = route.partition(" ")
             for headers in (

@@ -441,7 +441,6 @@ async def test_a_broken_handshake_is_written(desk: Desk) -> None:
     """A broker whose certificate nobody vouches for gets no token; the refusal is 503 and stands in the log."""
     from functools import partial
 
-    from byokeep.adapters.passwords import Passwords
     from byokeep.flows.authenticate import authenticate
     from byokeep.web.app import create_app
     from tests.support.web import serving_web
@@ -456,9 +455,7 @@ async def test_a_broken_handshake_is_written(desk: Desk) -> None:
 
     server = await asyncio.start_server(listen, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    api = create_app(
-        desk.web, partial(authenticate, desk.web), passwords=Passwords(), broker_address=f"https://127.0.0.1:{port}"
-    )
+    api = create_app(desk.web, partial(authenticate, desk.web), broker_address=f"https://127.0.0.1:{port}")
     async with server, serving_web(api, desk.stand.home / "x.sock") as http:
         token = desk.people["operator"].token
         async with http.get("http://web/v1/switches", headers={"Authorization": f"Bearer {token}"}) as reply:

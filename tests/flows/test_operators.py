@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,11 +12,15 @@ import pytest
 
 from byokeep.adapters.passwords import Passwords
 from byokeep.core.errors import Conflict, Unauthenticated
+from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import tokens
+from byokeep.flows.authenticate import authenticate
 from byokeep.flows.operators import bootstrap
+from byokeep.http.people import SOURCE
+from byokeep.web.app import create_app as create_web
 from tests.support.broker import Person
-from tests.support.web import Desk
+from tests.support.web import Desk, serving_web
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 PASSWORD = "a long enough pass phrase"
@@ -220,6 +225,90 @@ async def test_guessing_is_braked_and_locks_nobody_else_out(desk: Desk) -> None:
     assert len(events) == 5
 
 
+@pytest.mark.req("S-ASVS-8")
+async def test_a_storm_on_one_name_keeps_nobody_else_behind_the_same_proxy_out(desk: Desk) -> None:
+    """Hundreds of wrong passwords for one person, all from one address: another logs in from there all the same."""
+    await with_password(desk, "Ann")
+    await with_password(desk, "Bob")
+    storm = [(await login(desk, "Ann", "wrong password"))[0] for _ in range(300)]
+    assert set(storm) == {401, 429}
+    assert storm.count(401) < 10
+    assert (await login(desk, "Bob", PASSWORD))[0] == 201
+
+
+@pytest.mark.req("S-ASVS-27")
+async def test_web_decides_nothing_about_people(desk: Desk) -> None:
+    """A web that takes anybody for an admin makes nobody, approves nothing and lets nobody in: the broker asks."""
+    admin, second = desk.people["admin"], desk.stand.subject("admin", "second")
+    made = {"name": "Bot", "role": "dispatcher", "all_clients": True}
+    status, waits = await desk.call("POST", "/v1/machines", "admin", made)
+    assert status == 202
+    claims: list[UUID] = [admin.id, second.id]
+
+    async def anybody(token: str, request: UUID) -> Actor:
+        return Actor(id=claims[len(token) % 2], roles=frozenset({Role.ADMIN}), clients=None, request_id=request)
+
+    before = desk.sql("SELECT (SELECT count(*) FROM byokeep.subject), (SELECT count(*) FROM byokeep.api_token)")
+    api = create_web(desk.web, anybody, broker_address=desk.stand.url)
+    async with serving_web(api, desk.stand.home / "x.sock") as http:
+        for method, path, body in (
+            ("POST", "/v1/machines", made), ("POST", f"/v1/approvals/{waits['waiting']['id']}/approve", None),
+            ("POST", f"/v1/operators/{admin.id}/tokens", {}), ("DELETE", "/v1/session", None),
+            ("PUT", f"/v1/operators/{admin.id}/password", {"a": "password of twenty"}),
+            ("POST", "/v1/session", {"name": "Ann", "password": PASSWORD}),
+        ):  # fmt: skip
+            headers = {"Authorization": "Bearer bko_" + "x" * 43}
+            async with http.request(method, "http://web" + path, headers=headers, json=body) as reply:
+                assert reply.status == 401, path
+    assert desk.sql("SELECT (SELECT count(*) FROM byokeep.subject), (SELECT count(*) FROM byokeep.api_token)") == before
+
+
+async def test_without_the_broker_nobody_logs_in_and_who_is_logged_in_stays(desk: Desk) -> None:
+    """Login, logout and a new password answer 503 and say what to do; a session of before goes on."""
+    ann = await with_password(desk, "Ann")
+    who = Person(UUID(ann["id"]), (await login(desk, "Ann", PASSWORD))[1]["token"])
+    api = create_web(desk.web, partial(authenticate, desk.web), broker_address="unix:///nonexistent/broker.sock")
+    headers = {"Authorization": f"Bearer {who.token}"}
+    before = desk.sql("SELECT count(*) FROM byokeep.api_token")
+    async with serving_web(api, desk.stand.home / "x.sock") as http:
+        for method, path, body in (
+            ("POST", "/v1/session", {"name": "Ann", "password": PASSWORD}), ("DELETE", "/v1/session", None),
+            ("PUT", f"/v1/operators/{ann['id']}/password", {"a": "password of twenty"}),
+        ):  # fmt: skip
+            async with http.request(method, "http://web" + path, headers=headers, json=body) as reply:
+                said = await reply.json(content_type=None)
+                assert (reply.status, said["code"]) == (503, "broker_unreachable"), path
+                assert said["next_step"]
+        async with http.get("http://web/v1/self", headers=headers) as reply:
+            assert reply.status == 200
+    assert desk.sql("SELECT count(*) FROM byokeep.api_token") == before
+    client = await desk.stand.client()
+    approver = desk.stand.subject("operator", "killer")
+    kill = {"client_id": str(client), "reason": "a_test"}
+    assert (await desk.call("POST", "/v1/switches/close", approver, kill))[0] == 200
+
+
+@pytest.mark.req("S-ASVS-8")
+async def test_the_address_of_a_guess_is_the_one_that_web_saw(desk: Desk) -> None:
+    """A caller's own header says nothing about where it calls from; the broker gets a login from web with no token."""
+    await with_password(desk, "Ann")
+    seen = []
+    for number in range(7):
+        body = {"name": "Ann", "password": "wrong password"}
+        headers = {SOURCE: f"198.51.100.{number}", "X-Forwarded-For": f"198.51.100.{number}"}
+        seen.append((await desk.call("POST", "/v1/session", "admin", body, headers=headers))[0])
+    assert seen == [401] * 5 + [429] * 2
+    # Straight at the broker, where web's word counts, a name has its bound from all addresses together.
+    tried = []
+    for number in range(9):
+        headers = {SOURCE: f"198.51.100.{number}"}
+        async with desk.stand.http.post(
+            "http://broker/v1/session", json={"name": "Ann", "password": "no"}, headers=headers
+        ) as reply:
+            tried.append(reply.status)
+    assert tried == [401] * 5 + [429] * 4
+
+
 async def test_guessing_from_many_addresses_is_an_alert_whoever_is_guessed(desk: Desk) -> None:
     """Ten failed passwords of one person, or for names that nobody has, alert once each; nine do not."""
     ann = await with_password(desk, "Ann")
@@ -227,7 +316,7 @@ async def test_guessing_from_many_addresses_is_an_alert_whoever_is_guessed(desk:
 
     async def guess(name: str) -> None:  # beside the brake, which knows addresses
         with pytest.raises(Unauthenticated):
-            await tokens.log_in(desk.web, passwords, name=name, password=Secret("no"), request_id=uuid4())
+            await tokens.log_in(desk.stand.app, passwords, name=name, password=Secret("no"), request_id=uuid4())
 
     for number in range(9):
         await guess("Ann")
@@ -280,7 +369,8 @@ async def test_a_machine_has_no_password_and_one_role(desk: Desk) -> None:
     _, machine = await desk.call("POST", "/v1/machines", "admin", made)
     who = await token_for(desk, machine["id"], "machines")
     path = f"/v1/operators/{machine['id']}/password"
-    assert (await desk.call("PUT", path, who, raw=PASSWORD.encode()))[0] == 401
+    status, reply = await desk.call("PUT", path, who, raw=PASSWORD.encode())
+    assert (status, reply["code"]) == (422, "machine_has_no_password")
     assert (await desk.call("PUT", path, "admin", raw=PASSWORD.encode()))[0] == 403
     status, reply = await desk.call("PATCH", f"/v1/machines/{machine['id']}", "admin", {"roles": ["custodian"]})
     assert (status, reply["code"]) == (422, "role_is_fixed")

@@ -129,7 +129,7 @@ async def test_a_password_put_into_the_row_opens_no_session(desk: Desk) -> None:
 
 @pytest.mark.req("R4.1-12")
 async def test_a_function_writes_no_row_that_its_record_does_not_name(desk: Desk) -> None:
-    """Web opens sessions alone; a record of another act, subject, role, right, token, life or kind is refused whole."""
+    """Web makes no session; a record of another act, subject, role, right, token, life or kind is refused whole."""
     stand, place = desk.stand, desk.stand.app.installation_id
     bot = Subject(id=uuid4(), kind="machine", name="Bot", roles=frozenset({Role.RUNNER}), state="active",
                   all_clients=True, clients=frozenset())  # fmt: skip
@@ -156,8 +156,8 @@ async def test_a_function_writes_no_row_that_its_record_does_not_name(desk: Desk
         ("byokeep_broker", put.replace("'active'", "'disabled'")),
         ("byokeep_broker", token.replace("86400", "864000")), ("byokeep_broker", token.replace(str(ann), other, 1)),
         ("byokeep_broker", token.replace((b"h" * 32).hex(), (b"i" * 32).hex())),
-        ("byokeep_broker", token.replace("'api'", "'session'")), ("byokeep_web", token), ("byokeep_broker", login),
-        ("byokeep_web", login.replace("60, 0", "61, 0")), ("byokeep_web", login.replace("'session'", "'api'")),
+        ("byokeep_broker", token.replace("'api'", "'session'")), ("byokeep_web", token), ("byokeep_web", login),
+        ("byokeep_broker", login.replace("60, 0", "61, 0")), ("byokeep_broker", login.replace("'session'", "'api'")),
         ("byokeep_owner", put), ("byokeep_owner", token),
     ]  # fmt: skip
     for role, statement in attempts:
@@ -165,10 +165,34 @@ async def test_a_function_writes_no_row_that_its_record_does_not_name(desk: Desk
             session_.execute(statement.encode())
         assert (no.value.sqlstate or "")[:2] in ("BK", "42"), (role, statement, no.value.sqlstate)
         assert desk.sql(rows) == before, (role, statement)
-    with psycopg.connect(stand.db.conninfo("byokeep_web"), autocommit=True) as web:
-        web.execute(login.encode())
+    with psycopg.connect(stand.db.conninfo("byokeep_broker"), autocommit=True) as broker:
+        broker.execute(login.encode())
     assert desk.sql(rows) != before
     # Web's key makes no machine's token: what it hashes is not looked up as one.
     custodian = stand.people["custodian"]
     assert token_key(custodian.token.encode()) != machine_key(custodian.token.encode())
     assert await told(desk, custodian) == (401, 200)
+
+
+@pytest.mark.req("R4.1-12")
+async def test_a_hold_that_somebody_cleared_signs_nobody_in(desk: Desk) -> None:
+    """The owner ends or shortens the hold on a person: that person is reported; one who is held as recorded is not."""
+    stand, sql = desk.stand, desk.sql
+    await stand.client("openai")  # there is a key: what one admin gives is held
+    people = {}
+    for name in ("cleared", "shorter", "kept"):
+        status, made = await desk.call("POST", "/v1/operators", "admin", {"name": name, "roles": ["auditor"]})
+        assert status == 201, made
+        assert made["held_until"]
+        people[name] = made["id"]
+    assert (await found(desk)).get("subject_unrecorded", set()) == set()
+    sql(
+        f"UPDATE byokeep.subject SET held_until = NULL WHERE id = '{people['cleared']}';"
+        f"UPDATE byokeep.subject SET held_until = now() WHERE id = '{people['shorter']}'"
+    )
+    assert (await found(desk))["subject_unrecorded"] == {UUID(people["cleared"]), UUID(people["shorter"])}
+    # A change by an admin says nothing away: it begins a hold anew, which is on record then.
+    status, changed = await desk.call("PATCH", f"/v1/operators/{people['cleared']}", "admin", {"all_clients": True})
+    assert status == 200
+    assert changed["held_until"]
+    assert (await found(desk))["subject_unrecorded"] == {UUID(people["shorter"])}

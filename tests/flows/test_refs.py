@@ -401,14 +401,12 @@ async def test_the_description_is_for_insiders_and_not_in_production(desk: Desk)
         assert (await desk.call("GET", path, "admin"))[0] == 404
     from functools import partial
 
-    from byokeep.adapters.passwords import Passwords
     from byokeep.flows.authenticate import authenticate
 
     live = replace(desk.web, environment=Environment.PRODUCTION)
     api = create_app(
         live,
         partial(authenticate, live),
-        passwords=Passwords(memory_kib=64, time_cost=1),
         broker_address=desk.stand.url,
     )
     assert not any("openapi" in route.path for route in api_routes(api))
@@ -420,7 +418,7 @@ async def test_no_broker_is_unavailable(desk: Desk) -> None:
 
     door = BrokerDoor("unix:///nonexistent/broker.sock")
     with pytest.raises(Unavailable) as away:
-        await door.pass_on("GET", "/v1/switches", {}, b"")
+        await door.pass_on("GET", "/v1/switches", {}, Secret(b""))
     await door.close()
     assert away.value.code == "broker_unreachable"
     assert (await desk.call("GET", "/v1/switches"))[0] == 401

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+from byokeep.adapters.passwords import Passwords
 from byokeep.broker.app import create_app as create_broker
 from byokeep.flows.authenticate import authenticate
 from tests.flows.test_hardening_callers import NOBODY, OPEN, filled, routes_of
@@ -50,7 +51,7 @@ async def test_every_refusal_of_every_route_is_on_record_once(desk: Desk) -> Non
     """All routes of web and broker, called by nobody, with an unknown token and by each role: one record a refusal, and
     none on a chain of a client that does not exist, which is refused wherever it is named."""
     stand = desk.stand
-    broker = create_broker(stand.app, partial(authenticate, stand.app))
+    broker = create_broker(stand.app, partial(authenticate, stand.app), passwords=Passwords())
     asked: dict[str, str] = {}
     refused: Counter[str] = Counter()
     routes = [(api, http, route) for api, http in ((desk.api, desk.http), (broker, stand.http))
@@ -146,7 +147,7 @@ async def test_another_clients_object_answers_like_none(desk: Desk) -> None:
     request = (await desk.call("POST", "/v1/switches/open-requests", "operator", wish))[1]["id"]
     real = {"client_id": str(theirs), "job_id": str(job), "lease_id": lease, "permit_id": permit, "ref_id": done["ref"],
             "sop_id": done["sop"], "request_id": request}  # fmt: skip
-    broker = create_broker(stand.app, partial(authenticate, stand.app))
+    broker = create_broker(stand.app, partial(authenticate, stand.app), passwords=Passwords())
     compared = 0
     machines = {name: real[name] for name in ("job_id", "lease_id", "permit_id")}
     callers = [(role, own, real) for role in ("operator", "approver", "auditor", "runner", "dispatcher", "custodian")]

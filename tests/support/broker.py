@@ -37,6 +37,7 @@ from byokeep.adapters.openbao.intake import BaoIntake
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.openbao.records import BaoProfileRecords
 from byokeep.adapters.openbao.signer import TransitSigner
+from byokeep.adapters.passwords import Passwords
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.system import SystemClock, SystemIds
@@ -274,7 +275,7 @@ class Stand:
 async def serving(app: BrokerApp, socket: Path) -> AsyncIterator[str]:
     """Serve a broker on a unix socket; returns its address."""
     server = Server(
-        create_app(app, partial(authenticate, app)),
+        create_app(app, partial(authenticate, app), passwords=Passwords(memory_kib=64, time_cost=1)),
         uds=socket,
         interface=Interfaces.ASGI,
         log_enabled=False,

@@ -28,7 +28,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from byokeep.adapters.openbao.intake import BaoAppSecrets
 from byokeep.adapters.openbao.scan_key import BaoScanKey
-from byokeep.adapters.passwords import Passwords
 from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
@@ -241,9 +240,7 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
             check_format=check_format, consents=Catalog(places), app_secrets=BaoAppSecrets(stand.intake._login),
         )  # fmt: skip
         web = replace(web, **changed)
-        api = create_app(
-            web, partial(authenticate, web), passwords=Passwords(memory_kib=64, time_cost=1), broker_address=stand.url
-        )
+        api = create_app(web, partial(authenticate, web), broker_address=stand.url)
         http = await stack.enter_async_context(serving_web(api, stand.home / "w.sock"))
         worker = worker_app(stand, sim, providers, dbs["byokeep_worker"], files)
         yield Desk(stand, web, worker, api, sim, http, files)

@@ -94,10 +94,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Lines, dict[str, st
 
     monkeypatch.setattr(broker_app, "record_refused_call", recorded)
     monkeypatch.setattr(guard, "get_log", lambda: lines)
-    ports: Any = SimpleNamespace(environment=Environment.DEVELOPMENT)
-    short = broker_app.create_app(ports, auth)
+    ports: Any = SimpleNamespace(environment=Environment.DEVELOPMENT, clock=None)
+    short = broker_app.create_app(ports, auth, passwords=ports)
     monkeypatch.setattr(broker_app, "ALL_THE_TIME", frozenset())
-    return short, broker_app.create_app(ports, auth), lines, outcome
+    return short, broker_app.create_app(ports, auth, passwords=ports), lines, outcome
 
 
 async def call(

@@ -8,8 +8,15 @@ from datetime import UTC, datetime
 
 import pytest
 
+from byokeep.broker.brake import (
+    LOGINS_PER_MINUTE,
+    MAX_FAILURES,
+    MAX_WAIT_S,
+    NAME_FAILURES,
+    NAME_MAX_WAIT_S,
+    LoginBrake,
+)
 from byokeep.core.errors import RateLimited
-from byokeep.web.limits import MAX_FAILURES, MAX_WAIT_S, NAME_FAILURES, NAME_MAX_WAIT_S, LoginBrake
 
 DAY_S = 86_400
 
@@ -80,3 +87,22 @@ def test_an_attempt_counts_before_its_password_is_worked_on() -> None:
     brake = LoginBrake(HandClock())
     assert tried(brake, "ann", ["one"] * 60) == 5
     assert tried(brake, "never heard of", ["one"] * 60) == 5  # the same for a name that nobody has
+
+
+@pytest.mark.req("S-ASVS-8")
+def test_one_address_stands_for_many_people() -> None:
+    """Behind one proxy a storm on a name takes nothing from the others; a storm on many is bounded, and who came in
+    from there before comes in."""
+    clock = HandClock()
+    brake = LoginBrake(clock)
+    brake.attempt("bob", "proxy")
+    brake.succeeded("bob", "proxy")
+    assert tried(brake, "ann", ["proxy"] * 10_000) == 5
+    assert tried(brake, "cem", ["proxy"]) == 1
+    passed = sum(tried(brake, f"name {number}", ["proxy"]) for number in range(3 * LOGINS_PER_MINUTE))
+    assert passed == LOGINS_PER_MINUTE - 7  # bob, ann's five and cem have been counted
+    assert tried(brake, "dan", ["proxy"]) == 0
+    assert tried(brake, "dan", ["elsewhere"]) == 1
+    brake.attempt("bob", "proxy")
+    clock.at += 60
+    assert tried(brake, "dan", ["proxy"]) == 1

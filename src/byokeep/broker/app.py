@@ -20,6 +20,7 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import record_refused_call
 from byokeep.flows.store_recording import require_recording
 from byokeep.flows.switches import cut_off_pending
+from byokeep.flows.tokens import PasswordCheck
 from byokeep.http.body import no_query
 from byokeep.http.door import Door
 from byokeep.http.emergency import Emergency
@@ -60,7 +61,7 @@ async def _cutting_off(app: BrokerApp) -> AsyncIterator[None]:
 
 def create_app(
     app: BrokerApp, auth: Authenticator, emergency: Emergency | None = None,
-    *, lane: tuple[BrokerApp, Authenticator] | None = None,
+    *, passwords: PasswordCheck, lane: tuple[BrokerApp, Authenticator] | None = None,
 ) -> FastAPI:  # fmt: skip
     """Build the broker's application.
 
@@ -68,6 +69,7 @@ def create_app(
         app: Its ports.
         auth: Token and request id to actor (:func:`byokeep.flows.authenticate.authenticate`).
         emergency: What happens on a full disk; ``None`` = no space is kept.
+        passwords: Makes and checks Argon2id strings.
         lane: ``app`` and ``auth`` over database connections of their own, for the switches: a kill must not wait for a
             connection behind the calls that it stops. ``None`` = they share.
     """
@@ -86,7 +88,7 @@ def create_app(
         switches.router(kill_app, kill_auth, room),
         scheduled.router(app, auth, room), transfers.router(app, auth),
         incident.router(kill_app, kill_auth, room), audit.router(app, auth), people.router(app, auth),
-        people.credentials(app, auth),
+        people.credentials(app, auth), people.sessions(app, auth, passwords),
     )  # fmt: skip
     for routes in routers:
         api.include_router(routes)

@@ -1,26 +1,37 @@
-"""Routes of people, machines and their tokens, and of what takes a second admin."""
+"""Routes of people, machines, their sessions, passwords and tokens, and of what takes a second admin."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
+from byokeep.broker.brake import LoginBrake
 from byokeep.core.model import Actor, Role
+from byokeep.core.secret import Secret
 from byokeep.flows import operators, tokens
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.approvals import Approval
 from byokeep.flows.subjects import Subject
-from byokeep.http.body import Id, PathId, Strict, describe, json_body
-from byokeep.http.people import approval_out, issued_out, subject_out, token_out
-from byokeep.http.token import Authenticator, caller
+from byokeep.flows.tokens import PasswordCheck
+from byokeep.http.body import Id, PathId, Strict, describe, json_body, read_bytes
+from byokeep.http.people import SOURCE, approval_out, issued_out, subject_out, token_out
+from byokeep.http.problems import request_id
+from byokeep.http.token import Authenticator, bearer, caller
 
 Name = Annotated[str, Field(max_length=200)]
 Ids = Annotated[list[Id], Field(max_length=1000)]
 Roles = Annotated[list[Literal["admin", "operator", "approver", "auditor"]], Field(max_length=4)]
 MachineRoles = Annotated[list[Literal["dispatcher", "runner", "custodian"]], Field(max_length=1)]
+
+
+class LoginBody(Strict):
+    """Log in."""
+
+    name: Name
+    password: Annotated[str, Field(max_length=256, repr=False)]
 
 
 class OperatorBody(Strict):
@@ -113,6 +124,41 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     async def approve(request_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Do what another admin asked for, as the second person."""
         return subject_out(await operators.approve(app, actor, request_id))
+
+    return routes
+
+
+def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> APIRouter:
+    """Return the routes of sessions and passwords."""
+    routes = APIRouter(prefix="/v1", tags=["sessions"])
+    who = Depends(caller(auth))
+    login_body = Depends(json_body(LoginBody))
+    brake = LoginBrake(app.clock)
+
+    @routes.post("/session", status_code=201, openapi_extra=describe(LoginBody))
+    async def log_in(request: Request, body: LoginBody = login_body) -> JSONResponse:
+        """Log in; the session ends after 8 hours."""
+        source = request.headers.get(SOURCE, "")[:64] or (request.client.host if request.client else "local")
+        brake.attempt(body.name, source)
+        issued = await tokens.log_in(
+            app, passwords, name=body.name, password=Secret(body.password), request_id=request_id(request)
+        )
+        brake.succeeded(body.name, source)
+        request.scope["state"]["actor"] = issued.token.subject_id
+        return JSONResponse(issued_out(issued), 201)
+
+    @routes.delete("/session", status_code=204)
+    async def log_out(request: Request, actor: Actor = who) -> Response:
+        """Log out: end the session whose token is shown."""
+        await tokens.log_out(app, actor, bearer(request))
+        return Response(status_code=204)
+
+    @routes.put("/operators/{subject_id}/password", status_code=204)
+    async def set_password(request: Request, subject_id: PathId, actor: Actor = who) -> Response:
+        """Set one's own password; the whole body is the password. One's sessions end."""
+        raw = await read_bytes(request, limit=tokens.MAX_PASSWORD + 1)
+        await tokens.set_password(app, passwords, actor, subject_id, password=Secret(raw), length=len(raw))
+        return Response(status_code=204)
 
     return routes
 

@@ -2,7 +2,8 @@
 
 Rules
 - A token is 256 random bits, shown once, stored as a keyed hash, and always expires (S-ASVS-3, S-ASVS-19). People's
-  and machines' are hashed with keys of their own; only the broker has the machines'.
+  and machines' are hashed with keys of their own; only the broker has the machines'. Only the broker checks a password
+  and issues a session; ``web`` passes both on.
 - What an admin issues for a person is an invitation: it sets that person's password, once, and does nothing else.
 - A login answers the same for an unknown name, a wrong password and a disabled person, at the same cost (S-ASVS-24).
 - A new password ends every session of its owner (S-ASVS-21). Nobody sets another's.
@@ -155,7 +156,7 @@ async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> Token:
     raise await absent(app, actor, Verb.TOKEN_REVOKE, token_id)
 
 
-async def log_in(app: WebApp, passwords: PasswordCheck, *, name: str, password: Secret, request_id: UUID) -> Issued:
+async def log_in(app: BrokerApp, passwords: PasswordCheck, *, name: str, password: Secret, request_id: UUID) -> Issued:
     """Open a session of 8 hours for a person.
 
     Raises:
@@ -176,7 +177,7 @@ async def log_in(app: WebApp, passwords: PasswordCheck, *, name: str, password: 
         return await new_token(tx, app, actor, subject, kind="session", life_s=SESSION_S, event=EventName.LOGIN)
 
 
-async def log_out(app: WebApp, actor: Actor, shown: str) -> None:
+async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
     """End the session whose token was shown; for any other token nothing is ended.
 
     Raises:
@@ -190,7 +191,7 @@ async def log_out(app: WebApp, actor: Actor, shown: str) -> None:
 
 
 async def set_password(
-    app: WebApp, passwords: PasswordCheck, actor: Actor, subject_id: UUID, *, password: Secret, length: int
+    app: BrokerApp, passwords: PasswordCheck, actor: Actor, subject_id: UUID, *, password: Secret, length: int
 ) -> None:
     """Set one's own password; all one's sessions end, and the invitations.
 
@@ -230,7 +231,7 @@ async def set_password(
 
 async def new_token(
     tx: Tx,
-    app: WebApp | BrokerApp,
+    app: BrokerApp,
     actor: Actor,
     subject: Subject,
     *,
@@ -241,7 +242,7 @@ async def new_token(
     """Make a token inside a caller's transaction, with its record."""
     prefix = next((PREFIX[role] for role in subject.roles if role in PREFIX), "bko_")
     value = f"{prefix}{app.ids.token()}"
-    key = app.machine_key if subject.kind == "machine" and isinstance(app, BrokerApp) else app.token_key
+    key = app.machine_key if subject.kind == "machine" else app.token_key
     token_id, keyed_hash = app.ids.uuid(), key(value.encode())
     said = record_params(
         _event(event, actor, subject.id, token=str(token_id), kind=kind, life_s=life_s,

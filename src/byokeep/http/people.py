@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from byokeep.flows.approvals import Approval
 from byokeep.flows.subjects import Issued, Subject, Token
+
+# Where a login comes from, as web saw it: for the brake on guessing, and for nothing else.
+SOURCE: Final = "Byokeep-Login-From"
 
 
 def at_out(at: datetime | None) -> str | None:

@@ -16,7 +16,6 @@ from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.flows.app import WebApp
 from byokeep.flows.permission import record_refused_call
-from byokeep.flows.tokens import PasswordCheck
 from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.problems import install
@@ -38,7 +37,7 @@ from byokeep.web import (
     watch,
     webhooks,
 )
-from byokeep.web.limits import Budget, LoginBrake
+from byokeep.web.limits import Budget
 
 _NOBODY = ClientId(UUID(int=0))
 
@@ -47,7 +46,6 @@ def create_app(
     app: WebApp,
     auth: Authenticator,
     *,
-    passwords: PasswordCheck,
     broker_address: str,
     broker_ca_file: Path | None = None,
     emergency: Emergency | None = None,
@@ -57,7 +55,6 @@ def create_app(
     Args:
         app: Its ports.
         auth: Token and request id to actor (:func:`byokeep.flows.authenticate.authenticate`).
-        passwords: Makes and checks Argon2id strings.
         broker_address: Where the broker is, for the routes that are passed on.
         broker_ca_file: PEM of the only issuer to trust for it; default the system's.
         emergency: What frees space on a full disk, so that a key can still be revoked; ``None`` = nothing does.
@@ -74,7 +71,7 @@ def create_app(
         redirect_slashes=False, telemetry=NO_TELEMETRY,
     )  # fmt: skip
     install(api, partial(record_refused_call, app))
-    for routes in (*_rooms(app, auth, passwords, emergency or Emergency()), forward.router(door)):
+    for routes in (*_rooms(app, auth, emergency or Emergency()), forward.router(door)):
         api.include_router(routes)
     _add_health(api, app)
     if app.environment is not Environment.PRODUCTION:
@@ -83,12 +80,12 @@ def create_app(
     return api
 
 
-def _rooms(app: WebApp, auth: Authenticator, passwords: PasswordCheck, emergency: Emergency) -> tuple[APIRouter, ...]:
+def _rooms(app: WebApp, auth: Authenticator, emergency: Emergency) -> tuple[APIRouter, ...]:
     """The routes that are this process's own."""
     writes = Budget(app.clock, per_minute=app.limits.client_writes_per_minute)
     return (
-        people.sessions(app, auth, passwords, LoginBrake(app.clock)),
-        people.router(app, auth, passwords),
+        people.sessions(app, auth),
+        people.router(app, auth),
         clients.router(app, auth),
         clients.account_router(app, auth, writes),
         accounts.router(app, auth, writes),

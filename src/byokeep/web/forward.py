@@ -4,6 +4,8 @@ Rules
 - A fixed list of methods and paths; ids are checked before they become part of a path.
 - The caller's own ``Authorization`` goes along, nothing else of the caller's headers does: the broker authenticates
   the caller itself, so ``web`` can not do here what its caller may not.
+- A login has no token yet: what goes along instead is the address that it came from. A body is passed on unread, in a
+  :class:`Secret`, for it may be a password.
 - Status and body come back as they are, bounded in size and time; no broker means 503.
 
 It may not hold a token of its own.
@@ -23,11 +25,17 @@ from fastapi.responses import Response
 from yarl import URL
 
 from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.secret import Secret
 from byokeep.http.body import MAX_BODY, canonical_id, no_query, read_bytes
+from byokeep.http.people import SOURCE
 from byokeep.http.token import bearer
 
 MAX_REPLY: Final = 64 * 1024 * 1024  # bytes: an export of a client's whole audit log
+LOGIN: Final = ("POST", "/v1/session")
 ROUTES: Final = (
+    LOGIN,
+    ("DELETE", "/v1/session"),
+    ("PUT", "/v1/operators/{subject_id}/password"),
     ("POST", "/v1/operators"),
     ("PATCH", "/v1/operators/{subject_id}"),
     ("POST", "/v1/operators/{subject_id}/tokens"),
@@ -66,7 +74,8 @@ ROUTES: Final = (
     ("GET", "/v1/audit/keys"),
 )
 _ANSWER_S: Final = 5.0  # seconds for an answer: a broker that hangs must not hang its callers
-_SLOW_S: Final = {  # what waits for the store, or reads whole logs
+_SLOW_S: Final = {  # what waits for the store or its turn at a password, or reads whole logs
+    "/v1/session": 10.0, "/v1/operators/{subject_id}/password": 10.0,
     "/v1/switches/close": 10.0, "/v1/platforms/close": 10.0, "/v1/switches/open-requests/{request_id}/approve": 10.0,
     "/v1/clients/{client_id}/enroll": 10.0, "/v1/audit/checkpoint": 30.0, "/v1/audit/verify": 30.0,
     "/v1/audit/reconcile": 30.0, "/v1/audit/export": 30.0, "/v1/audit/proof/{client_id}": 30.0,
@@ -108,7 +117,7 @@ class BrokerDoor:
         return self._session
 
     async def pass_on(
-        self, method: str, path: str, headers: dict[str, str], body: bytes, *, within_s: float = _ANSWER_S
+        self, method: str, path: str, headers: dict[str, str], body: Secret, *, within_s: float = _ANSWER_S
     ) -> Response:
         """Send one call and return the broker's answer.
 
@@ -117,7 +126,7 @@ class BrokerDoor:
         """
         try:
             async with self._open().request(
-                method, URL(self._base + path, encoded=True), data=body or None, headers=headers,
+                method, URL(self._base + path, encoded=True), data=body.reveal() or None, headers=headers,
                 allow_redirects=False, timeout=aiohttp.ClientTimeout(total=within_s, connect=2),
             ) as reply:  # fmt: skip
                 content = bytearray()
@@ -141,18 +150,23 @@ def router(door: BrokerDoor) -> APIRouter:
     return routes
 
 
+def _login_from(request: Request) -> dict[str, str]:
+    return {SOURCE: request.client.host} if request.client else {}
+
+
 def _handler(door: BrokerDoor, method: str, path: str) -> Handler:
+    login = (method, path) == LOGIN
+
     async def forward(request: Request) -> Response:
-        token = bearer(request)
+        headers = _login_from(request) if login else {"Authorization": f"Bearer {bearer(request)}"}
         given: dict[str, UUID] = {}
         for name, text in request.path_params.items():
             try:
                 given[name] = canonical_id(text)
             except ValueError:
                 raise Rejected("bad_request", next_step="Use ids as they are printed.") from None
-        headers = {"Authorization": f"Bearer {token}"}
         headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-        body = await read_bytes(request, limit=MAX_BODY)
+        body = Secret(await read_bytes(request, limit=MAX_BODY))
         return await door.pass_on(method, path.format(**given), headers, body, within_s=_SLOW_S.get(path, _ANSWER_S))
 
     forward.__doc__ = "Passed on to the broker, with the caller's own token."

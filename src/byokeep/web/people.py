@@ -1,48 +1,23 @@
-"""Routes of sessions and passwords, and the lists of people, machines and tokens."""
+"""Who a caller is, and the lists of people, machines and tokens. Logins and passwords are the broker's."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter, Depends
 
 from byokeep.core.model import Actor
-from byokeep.core.secret import Secret
 from byokeep.flows import operators, tokens
 from byokeep.flows.app import WebApp
-from byokeep.flows.tokens import PasswordCheck
-from byokeep.http.body import PathId, describe, json_body, no_query, read_bytes
-from byokeep.http.people import at_out, issued_out, subject_out, token_out
-from byokeep.http.problems import request_id
-from byokeep.http.token import Authenticator, bearer, caller
-from byokeep.web.limits import LoginBrake
-from byokeep.web.words import LoginBody
+from byokeep.http.body import PathId, no_query
+from byokeep.http.people import at_out, subject_out, token_out
+from byokeep.http.token import Authenticator, caller
 
 
-def sessions(app: WebApp, auth: Authenticator, passwords: PasswordCheck, brake: LoginBrake) -> APIRouter:
-    """Return the routes of sessions."""
+def sessions(app: WebApp, auth: Authenticator) -> APIRouter:
+    """Return the route that tells a caller who it is."""
     routes = APIRouter(prefix="/v1", tags=["sessions"], dependencies=[Depends(no_query)])
     who = Depends(caller(auth))
-    login_body = Depends(json_body(LoginBody))
-
-    @routes.post("/session", status_code=201, openapi_extra=describe(LoginBody))
-    async def log_in(request: Request, body: LoginBody = login_body) -> JSONResponse:
-        """Log in; the session ends after 8 hours."""
-        source = request.client.host if request.client else "local"
-        brake.attempt(body.name, source)
-        issued = await tokens.log_in(
-            app, passwords, name=body.name, password=Secret(body.password), request_id=request_id(request)
-        )
-        brake.succeeded(body.name, source)
-        request.scope["state"]["actor"] = issued.token.subject_id
-        return JSONResponse(issued_out(issued), 201)
-
-    @routes.delete("/session", status_code=204)
-    async def log_out(request: Request, actor: Actor = who) -> Response:
-        """Log out: end the session whose token is shown."""
-        await tokens.log_out(app, actor, bearer(request))
-        return Response(status_code=204)
 
     @routes.get("/self")
     async def me(actor: Actor = who) -> dict[str, Any]:
@@ -59,7 +34,7 @@ def sessions(app: WebApp, auth: Authenticator, passwords: PasswordCheck, brake: 
     return routes
 
 
-def router(app: WebApp, auth: Authenticator, passwords: PasswordCheck) -> APIRouter:
+def router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return what people are asked about here; whoever makes or changes one does so at the broker."""
     routes = APIRouter(prefix="/v1", tags=["people"], dependencies=[Depends(no_query)])
     who = Depends(caller(auth))
@@ -76,12 +51,5 @@ def router(app: WebApp, auth: Authenticator, passwords: PasswordCheck) -> APIRou
     for room in ("operators", "machines"):
         path = f"/{room}/{{subject_id}}/tokens"
         routes.add_api_route(path, list_tokens, methods=["GET"], name=f"tokens_{room}")
-
-    @routes.put("/operators/{subject_id}/password", status_code=204)
-    async def set_password(request: Request, subject_id: PathId, actor: Actor = who) -> Response:
-        """Set one's own password; the whole body is the password. One's sessions end."""
-        raw = await read_bytes(request, limit=tokens.MAX_PASSWORD + 1)
-        await tokens.set_password(app, passwords, actor, subject_id, password=Secret(raw), length=len(raw))
-        return Response(status_code=204)
 
     return routes

@@ -26,13 +26,6 @@ Name = Annotated[str, Field(max_length=200)]
 _MAX_INT: Final = 9  # digits
 
 
-class LoginBody(Strict):
-    """Log in."""
-
-    name: Name
-    password: Annotated[str, Field(max_length=256, repr=False)]
-
-
 class ClientBody(Strict):
     """Create a client."""
 

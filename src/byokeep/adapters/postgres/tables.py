@@ -361,7 +361,7 @@ audit_record = Table(
     Index("audit_record_subject_ix", "object_id", "seq",
           postgresql_where=text(
               "outcome = 'ok' AND event IN ('operator.created', 'operator.changed', 'machine.created',"
-              " 'machine.changed', 'token.revoked')")),
+              " 'machine.changed', 'token.issued', 'token.revoked')")),
 )  # fmt: skip
 
 audit_epoch = Table(

@@ -31,7 +31,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.LANES_SET, EventName.REFRESH_ASKED, EventName.PROFILE_DUE, EventName.PROFILE_QUARANTINED,
     ),
     (_WEB,): (
-        EventName.LOGIN, EventName.LOGOUT, EventName.ALERT_CLOSED,
+        EventName.ALERT_CLOSED,
         EventName.CLIENT_CREATED, EventName.ACCOUNT_REGISTERED,
         EventName.KEY_LISTED, EventName.KEY_READ_METADATA, EventName.LEAK_FINGERPRINTS_READ,
         EventName.PLATFORM_APP_SET, EventName.CONNECTION_STARTED, EventName.CONNECTION_ANSWERED,
@@ -41,7 +41,6 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.VAULT_INCIDENT_OPENED, EventName.VAULT_INCIDENT_CLOSED,
     ),
     (_WEB, _BROKER): (
-        EventName.OPERATOR_CHANGED, EventName.TOKEN_REVOKED,
         EventName.CLIENT_ENROLLED, EventName.CLIENT_SUSPENDED, EventName.CLIENT_RESUMED, EventName.EVIDENCE_READ,
     ),
     (_WEB, _WORKER): (
@@ -68,7 +67,8 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.CHAIN_BROKEN, EventName.GRANT_REVOKED,
     ),
     (_BROKER,): (
-        EventName.OPERATOR_CREATED, EventName.MACHINE_CREATED, EventName.MACHINE_CHANGED, EventName.TOKEN_ISSUED,
+        EventName.LOGIN, EventName.LOGOUT, EventName.TOKEN_ISSUED, EventName.TOKEN_REVOKED,
+        EventName.OPERATOR_CREATED, EventName.OPERATOR_CHANGED, EventName.MACHINE_CREATED, EventName.MACHINE_CHANGED,
         EventName.ACCOUNT_IDENTIFIED, EventName.LEASE_ISSUED, EventName.LEASE_USE_TOLD,
         EventName.PERMIT_ISSUED, EventName.PERMIT_CLOSED, EventName.PERMIT_UNKNOWN,
         EventName.JOB_CLOSED, EventName.JOB_EXPIRED, EventName.JOB_SEALING,

@@ -34,14 +34,17 @@ GRANT SELECT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep
 -- web: people and their clients. It opens custody jobs alone (walls.sql), issues no lease or permit, moves no switch.
 GRANT INSERT ON byokeep.job TO byokeep_web, byokeep_worker;
 GRANT INSERT ON byokeep.installation TO byokeep_web;
-GRANT SELECT ON byokeep.subject, byokeep.api_token, byokeep.subject_client TO byokeep_web;
--- web opens sessions and keeps the passwords that people set themselves; the rest is the broker's.
-GRANT EXECUTE ON FUNCTION byokeep.password_put(uuid, text, uuid, bytea) TO byokeep_web;
-GRANT EXECUTE ON FUNCTION byokeep.subject_recorded(uuid), byokeep.token_recorded(uuid), byokeep.subject_lock(),
+-- web looks up whose token it is shown, and reads no password. Who makes, ends or changes any of that is the broker.
+GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by, password_mark, record_seq, held_until,
+    admin_until) ON byokeep.subject TO byokeep_web, byokeep_broker;
+GRANT SELECT ON byokeep.subject_client, byokeep.api_token TO byokeep_web, byokeep_broker;
+GRANT EXECUTE ON FUNCTION byokeep.subject_recorded(uuid), byokeep.token_recorded(uuid) TO byokeep_web, byokeep_broker;
+GRANT SELECT (password_phc) ON byokeep.subject TO byokeep_broker;
+GRANT EXECUTE ON FUNCTION byokeep.able_admins(), byokeep.subject_lock(),
+    byokeep.subject_put(uuid, text, text, text[], text, boolean, uuid[], uuid, bigint, text, uuid, uuid, bytea),
+    byokeep.password_put(uuid, text, uuid, bytea),
     byokeep.token_issue(uuid, uuid, bytea, text, bigint, bigint, text, uuid, uuid, bytea),
-    byokeep.token_end(uuid, bigint, text, uuid, uuid, bytea) TO byokeep_web, byokeep_broker;
-GRANT EXECUTE ON FUNCTION byokeep.able_admins(), byokeep.subject_put(
-    uuid, text, text, text[], text, boolean, uuid[], uuid, bigint, text, uuid, uuid, bytea) TO byokeep_broker;
+    byokeep.token_end(uuid, bigint, text, uuid, uuid, bytea) TO byokeep_broker;
 GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep.platform_account,
     byokeep.key_transition, byokeep.alert TO byokeep_web;
 GRANT UPDATE (name, state, risk) ON byokeep.client TO byokeep_web;
@@ -82,11 +85,8 @@ GRANT UPDATE (key_state) ON byokeep.profile_generation TO byokeep_broker;
 GRANT INSERT ON byokeep.vault_key_transition TO byokeep_broker;
 GRANT UPDATE (state, compromised_at, changed_at, changed_by) ON byokeep.kek_version TO byokeep_web;
 
--- broker: jobs, leases, permits, switches, checkpoints. It writes no row of a person or token and makes no reference.
+-- broker: jobs, leases, permits, switches, checkpoints. Rows of people and tokens it writes through functions alone.
 GRANT EXECUTE ON FUNCTION byokeep.end_blockers(integer), byokeep.withdraw_again(text, uuid) TO byokeep_broker;
-GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by, password_mark, record_seq, held_until,
-    admin_until) ON byokeep.subject TO byokeep_broker;
-GRANT SELECT ON byokeep.subject_client, byokeep.api_token TO byokeep_broker;
 GRANT UPDATE (state, entity_id) ON byokeep.client TO byokeep_broker;
 GRANT UPDATE (identified_at, identity, lanes) ON byokeep.platform_account TO byokeep_broker;
 GRANT INSERT ON byokeep.job, byokeep.lease, byokeep.permit, byokeep.switch, byokeep.approval, byokeep.alert,

@@ -49,6 +49,13 @@ SET search_path = pg_catalog
 AS $$ SELECT byokeep.digest_of(jsonb_build_array(c.id, c.state, c.entity_id)) $$;
 COMMENT ON FUNCTION byokeep.client_row(byokeep.client) IS 'What the gate, and a kill at the store, believe of a client.';
 
+CREATE OR REPLACE FUNCTION byokeep.subject_row(s byokeep.subject) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog
+AS $$ SELECT byokeep.digest_of(jsonb_build_array(s.id, extract(epoch FROM s.held_until))) $$;
+COMMENT ON FUNCTION byokeep.subject_row(byokeep.subject) IS
+    'Until when a person approves nothing; the database sets it. What else the row says: subject_rights.';
+
 -- The last digest that a record says of an object; null when none ever did.
 CREATE OR REPLACE FUNCTION byokeep.row_said(p_chain uuid, p_object uuid, p_field text) RETURNS text
 LANGUAGE sql STABLE
@@ -118,6 +125,9 @@ BEGIN
     IF v_row IS NULL AND (v_all OR v_kind = 'client') THEN
         SELECT byokeep.client_row(c) INTO v_row FROM byokeep.client c
          WHERE c.id = p_chain AND c.id = p_object AND (v_all OR c.xmin = v_now);
+    END IF;
+    IF p_event IN ('operator.created', 'operator.changed', 'machine.created', 'machine.changed', 'token.issued') THEN
+        SELECT byokeep.subject_row(s) INTO v_row FROM byokeep.subject s WHERE s.id = p_object AND s.xmin = v_now;
     END IF;
     RETURN jsonb_strip_nulls(jsonb_build_object('row', v_row, 'tokens_row', v_tokens));
 END

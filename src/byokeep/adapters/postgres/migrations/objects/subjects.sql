@@ -1,5 +1,5 @@
 -- People, machines and tokens: each row exists with the record that says what it says, and in no other way.
--- A function here writes a row and appends its record in one transaction; web and broker have no other right to write.
+-- A function here writes a row and appends its record in one transaction. The broker alone may call those; web looks up.
 
 -- What a row gives its holder, as one digest: flows/subjects.py, `rights`, makes the same.
 CREATE OR REPLACE FUNCTION byokeep.subject_rights(p_id uuid) RETURNS text
@@ -29,7 +29,16 @@ BEGIN
             ON r.chain = (SELECT i.id FROM byokeep.installation i) AND r.seq = s.record_seq
          WHERE s.id = p_id AND r.object_id = s.id AND r.outcome = 'ok'
            AND r.event IN (s.kind || '.created', s.kind || '.changed')
-           AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,rights}' = byokeep.subject_rights(s.id));
+           AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,rights}' = byokeep.subject_rights(s.id)
+           -- The hold is as the last record that speaks of it says; of before there were such records, nothing does.
+           AND coalesce((
+               SELECT convert_from(o.payload, 'UTF8')::jsonb #>> '{fields,row}'
+                 FROM byokeep.audit_record o
+                WHERE o.object_id = s.id AND o.outcome = 'ok' AND o.chain = r.chain
+                  AND o.event IN ('operator.created', 'operator.changed', 'machine.created', 'machine.changed',
+                                  'token.issued')
+                  AND convert_from(o.payload, 'UTF8')::jsonb -> 'fields' ? 'row'
+                ORDER BY o.seq DESC LIMIT 1) = byokeep.subject_row(s), true));
 END
 $$;
 COMMENT ON FUNCTION byokeep.subject_recorded(uuid) IS 'Whether a person''s or machine''s row says what its record says.';
@@ -100,12 +109,15 @@ DECLARE
     v_known boolean;
     v_was   boolean;
     v_gains boolean;
+    v_odd   boolean;
     v_said  jsonb := convert_from(p_payload, 'UTF8')::jsonb -> 'fields';
     v_seq   bigint;
 BEGIN
     PERFORM byokeep.subject_lock();
     SELECT * INTO v_old FROM byokeep.subject WHERE id = p_id FOR UPDATE;
     v_known := FOUND;
+    -- This record would say as it is what nobody said: such a change begins a hold anew.
+    v_odd := v_known AND NOT byokeep.subject_recorded(p_id);
     IF p_event IS DISTINCT FROM p_kind || (CASE WHEN v_known THEN '.changed' ELSE '.created' END)
         OR v_known AND (v_old.kind, v_old.name) IS DISTINCT FROM (p_kind, p_name)
     THEN
@@ -153,7 +165,7 @@ BEGIN
             RAISE EXCEPTION 'no such approval' USING ERRCODE = 'BK006';
         END IF;
         UPDATE byokeep.subject SET held_until = NULL WHERE id = p_id;
-    ELSIF v_gains OR NOT v_known THEN
+    ELSIF v_gains OR v_odd OR NOT v_known THEN
         UPDATE byokeep.subject SET held_until = greatest(held_until, byokeep.subject_hold(p_hold_s)) WHERE id = p_id;
     END IF;
     IF v_was AND NOT (p_state = 'active' AND 'admin' = ANY (p_roles)) THEN
@@ -215,10 +227,8 @@ BEGIN
     THEN
         RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
     END IF;
-    -- web opens a person's session and issues nothing else. A person's credential comes from the person; what somebody
-    -- else issues is an invitation.
-    IF (session_user = 'byokeep_web') <> (p_kind = 'session')
-        OR p_kind = 'session' AND p_life_s > 28800  -- flows/tokens.py, SESSION_S
+    -- A person's credential comes from the person; what somebody else issues is an invitation.
+    IF p_kind = 'session' AND (NOT v_self OR p_life_s > 28800)  -- flows/tokens.py, SESSION_S
         OR v_whose.kind = 'machine' AND p_kind <> 'api'
         OR v_whose.kind = 'operator' AND NOT v_first AND v_self = (p_kind = 'invitation')
     THEN
