@@ -167,6 +167,19 @@ AS $$
            AND r.xmin = pg_current_xact_id()::xid AND r.at >= transaction_timestamp())
 $$;
 
+-- The same by what the record's fields say, for what is no object of its own in a chain.
+CREATE OR REPLACE FUNCTION byokeep.fields_said_here(p_chains uuid[], p_event text, p_fields jsonb) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog
+AS $$
+    SELECT EXISTS (
+        SELECT FROM byokeep.audit_head h
+          JOIN byokeep.audit_record r ON r.chain = h.chain AND r.seq > h.seq - 2000
+         WHERE h.chain = ANY (p_chains) AND r.event = p_event AND r.outcome = 'ok'
+           AND r.xmin = pg_current_xact_id()::xid AND r.at >= transaction_timestamp()
+           AND convert_from(r.payload, 'UTF8')::jsonb -> 'fields' @> p_fields)
+$$;
+
 CREATE OR REPLACE FUNCTION byokeep.refuse_unrecorded(p_table text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog
@@ -322,13 +335,8 @@ BEGIN
     THEN
         RETURN NULL;
     END IF;
-    IF NOT EXISTS (
-        SELECT FROM byokeep.audit_record r
-         CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
-         WHERE r.chain = v_chain AND r.seq > (SELECT h.seq - 2000 FROM byokeep.audit_head h WHERE h.chain = v_chain)
-           AND r.event = v_event AND r.outcome = 'ok' AND r.xmin = pg_current_xact_id()::xid
-           AND r.at >= transaction_timestamp()
-           AND said.f ->> 'scope' = NEW.scope AND said.f ->> 'epoch' = NEW.epoch::text)
+    IF NOT byokeep.fields_said_here(
+        ARRAY[v_chain], v_event, jsonb_build_object('scope', NEW.scope, 'epoch', NEW.epoch))
     THEN
         PERFORM byokeep.refuse_unrecorded('switch');
     END IF;
@@ -341,17 +349,16 @@ CREATE OR REPLACE FUNCTION byokeep.alert_recorded() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    v_chains uuid[] := ARRAY[NEW.client_id, (SELECT id FROM byokeep.installation)];
+    v_fields jsonb := jsonb_build_object('alert', NEW.id, 'reason', NEW.reason);
 BEGIN
-    IF NOT byokeep.is_owner() AND (
-        TG_OP = 'INSERT' AND (NEW.count <> 1 OR NEW.closed_at IS NOT NULL OR NEW.last_seen_at > clock_timestamp()) OR NOT EXISTS (
-        SELECT FROM byokeep.audit_head h
-          JOIN byokeep.audit_record r ON r.chain = h.chain AND r.seq > h.seq - 2000
-         CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) said
-         WHERE h.chain IN (NEW.client_id, (SELECT id FROM byokeep.installation))
-           AND r.event = CASE TG_OP WHEN 'INSERT' THEN 'alert.raised' ELSE 'alert.closed' END AND r.outcome = 'ok'
-           AND r.xmin = pg_current_xact_id()::xid AND r.at >= transaction_timestamp()
-           AND said.f ->> 'alert' = NEW.id::text AND said.f ->> 'reason' = NEW.reason
-           AND coalesce(said.f ->> 'severity', NEW.severity) = NEW.severity))
+    IF NOT byokeep.is_owner() AND (CASE TG_OP
+        WHEN 'INSERT' THEN
+            NEW.count <> 1 OR NEW.closed_at IS NOT NULL OR NEW.last_seen_at > clock_timestamp()
+            OR NOT byokeep.fields_said_here(
+                v_chains, 'alert.raised', v_fields || jsonb_build_object('severity', NEW.severity))
+        ELSE NOT byokeep.fields_said_here(v_chains, 'alert.closed', v_fields) END)
     THEN
         PERFORM byokeep.refuse_unrecorded('alert');
     END IF;
