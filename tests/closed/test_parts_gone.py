@@ -151,6 +151,11 @@ async def test_a_job_that_has_its_secret_does_not_outlive_the_store(site: Site, 
                 async with job.effect("publish", platform="x", account="acme", key=f"post-{uuid4()}"):
                     pytest.fail("a permit without the store")
         await until(lambda: serves(job, site.value), 15, "the job goes on by itself")
+
+    async def over() -> bool:
+        return not {"store_unreachable", "store_not_recording"} & await world.alerts()
+
+    await until(over, 15, "who sees the end closes the alerts of the outage")
     assert [await readiness(world, name) for name in ("broker", "web")] == [200, 200]
 
 

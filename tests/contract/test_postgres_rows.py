@@ -274,7 +274,7 @@ def raised(alert: UUID, **changed: str) -> str:
 def test_no_role_raises_or_closes_an_alert_without_the_record_that_names_it(
     postgres: FreshDatabase, client: UUID, sessions: Sessions
 ) -> None:
-    """Nor with another alert's record, or one of another reason or severity; a person closes it, at web alone."""
+    """Nor with another alert's record, or one of another reason or severity; a person closes it, at web."""
     alert, other = uuid4(), uuid4()
     close = f"UPDATE byokeep.alert SET closed_at = now(), closed_by = '{OPERATOR}' WHERE id = '{alert}'"
     closed, of_other = (
@@ -288,14 +288,33 @@ def test_no_role_raises_or_closes_an_alert_without_the_record_that_names_it(
         born_full = born_closed.replace("closed_at", "count").replace("now()", "2147483647")
         assert [sessions.run(role, born, raised(alert)) for born in (born_closed, born_full)] == [UNRECORDED] * 2
     assert sessions.run("byokeep_worker", alert_sql(alert), raised(alert)) == ""
-    for role in ("byokeep_broker", "byokeep_worker"):
-        assert sessions.run(role, close) == "42501"
-        assert sessions.run(role, closed) == "BK003"
+    assert sessions.run("byokeep_worker", close) == "42501"
+    assert sessions.run("byokeep_worker", closed) == "BK003"
+    assert sessions.run("byokeep_broker", close, closed) == UNRECORDED
     for said in ((), (of_other,), (raised(alert),)):
         assert sessions.run("byokeep_web", close, *said) == UNRECORDED
     assert sessions.run("byokeep_web", close, closed) == ""
     again = f"UPDATE byokeep.alert SET closed_at = NULL WHERE id = '{alert}'"
     assert sessions.run("byokeep_web", again, closed) == UNRECORDED
+
+
+def test_the_broker_closes_what_tells_of_a_state_alone(
+    postgres: FreshDatabase, client: UUID, sessions: Sessions
+) -> None:
+    """In its own name and on record; an alert of an event, another's name, no record: refused."""
+    own = postgres.sql("SELECT id FROM byokeep.installation")
+    state, event_ = uuid4(), uuid4()
+    assert sessions.run("byokeep_broker", alert_sql(state, key="state/store"), raised(state)) == ""
+    assert sessions.run("byokeep_broker", alert_sql(event_, key="audit/state/"), raised(event_)) == ""
+    close = "UPDATE byokeep.alert SET closed_at = now(), closed_by = '{}' WHERE id = '{}'"
+    closed = {
+        one: append_sql(event(None, EventName.ALERT_CLOSED, alert=str(one), reason="login_unexplained"))
+        for one in (state, event_)
+    }
+    assert sessions.run("byokeep_broker", close.format(own, event_), closed[event_]) == UNRECORDED
+    assert sessions.run("byokeep_broker", close.format(OPERATOR, state), closed[state]) == UNRECORDED
+    assert sessions.run("byokeep_broker", close.format(own, state)) == UNRECORDED
+    assert sessions.run("byokeep_broker", close.format(own, state), closed[state]) == ""
 
 
 def test_an_alert_only_counts_up(postgres: FreshDatabase, client: UUID, sessions: Sessions) -> None:

@@ -68,6 +68,10 @@ async def test_without_proof_that_the_store_records_nothing_is_leased_or_taken_i
 
     await sighted._probe()
     assert (await stand.call("GET", "/readyz"))[0] == 200
+    # What told of the outage is closed by the round that sees its end; that a store answered and wrote nothing is not.
+    assert set(stand.alerts()) == {"audit_device_unhealthy"}
+    closed = "SELECT count(*) FROM byokeep.audit_record WHERE event = 'alert.closed' AND actor_id = chain"
+    assert stand.db.sql(closed) == "1"
     state.recorded_at = stand.app.clock.monotonic() - RECORDED_FOR_S + READY_FOR_S - 0.5
     assert (await stand.call("GET", "/readyz"))[0] == 503, "whoever is told that it is ready asks a moment later"
     await stand.lease(job)

@@ -88,7 +88,7 @@ def test_a_project_without_opentelemetry_can_pass(tmp_path: Path) -> None:
         ("secrets_leak_register = nowhere.x:f", ["secrets_leak_register = nowhere.x:f: there is no module nowhere"]),
         ("secrets_leak_setup = needs:f", ["secrets_leak_setup = needs:f: needs needs a module notinstalled"]),
         ("secrets_leak_setup = raises:f", ["secrets_leak_setup = raises:f: importing raises raises RuntimeError"]),
-        ("secrets_leak_corpus = broken.toml", ["broken.toml: can not be read, or is no TOML of the form"]),
+        ("secrets_leak_corpus = broken.toml", ["broken.toml: cannot be read, or is no TOML of the form"]),
         ("secrets_leak_corpus = wrong.toml", ["wrong.toml: sample[0] is wrong"]),
     ],
 )

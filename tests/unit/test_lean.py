@@ -222,5 +222,5 @@ def test_route_that_can_not_be_filled_stops_the_start() -> None:
         """Not for the short way: ``two`` is text."""
 
     declared = [route for route in routes.routes if isinstance(route, APIRoute)]
-    with pytest.raises(TypeError, match="two can not be filled here"):
+    with pytest.raises(TypeError, match="two cannot be filled here"):
         Lean(lambda *_: None, declared)  # type: ignore[arg-type, return-value]

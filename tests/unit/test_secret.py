@@ -48,7 +48,7 @@ def test_every_way_out_refuses(use: Callable[[Any], Any]) -> None:
     with pytest.raises((TypeError, AttributeError)) as caught:
         use(Secret(VALUE))
     assert "N0tF" not in str(caught.value)
-    said = "a Secret can not be compared, hashed, measured, iterated, copied or serialised"
+    said = "a Secret cannot be compared, hashed, measured, iterated, copied or serialised"
     for refused in (hash, len, list, copy.copy, pickle.dumps):
         with pytest.raises(TypeError, match=f"^{said}$"):
             refused(Secret(VALUE))

@@ -5,6 +5,7 @@ Rules
 - Each round stands alone: one that fails is logged with its code, raises its alert, and the next comes on time.
 - The span of a reconciliation begins where the last complete one ended, also across starts: that stands on record. A
   record of it that this process did not write is an alert, and moves nothing.
+- An alert of an outage is closed by the round that sees its end; one of an event stays for a person.
 - A device that can not record is an alert within a minute (R8.2-2); while none is proved to, leases and intake stop
   (:mod:`byokeep.flows.store_recording`). The disk reserve is held while there is room.
 """
@@ -20,9 +21,9 @@ from typing import Final, Protocol
 from byokeep.core.epoch import PERIOD_S
 from byokeep.core.errors import ByokeepError
 from byokeep.flows import withdrawals
-from byokeep.flows.alarm import raise_alert
+from byokeep.flows.alarm import raise_alert, state_over
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.audit import checkpoint
+from byokeep.flows.audit import OVERDUE_KEY, checkpoint
 from byokeep.flows.audit_out import copy
 from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.expire import expire
@@ -48,6 +49,8 @@ SCHEDULED_S: Final = 5.0
 RESERVE_S: Final = 10.0
 CLOCK_S: Final = 10.0
 TOKENS_S: Final = 3600.0
+# What somebody may have done to a device, also a store that answers and writes nothing; all else is an outage.
+_TAMPERED: Final = frozenset({"missing", "unreadable", "inode_changed", "truncated", "not_written", "node_not_named"})
 
 
 class Reserve(Protocol):
@@ -94,6 +97,7 @@ class Rounds:
 
     async def _checkpoint(self) -> None:
         await closing(self._app, checkpoint(self._app))
+        await state_over(self._app, OVERDUE_KEY)
 
     async def _copy(self) -> None:
         await closing(self._app, copy(self._app))
@@ -108,21 +112,27 @@ class Rounds:
         self._reconciled = None  # what was done before a failure is on record
         found = await reconcile(self._app, self._app.system(), since=since)
         if found.state == "unknown":
-            await raise_alert(self._app, reason="reconcile_unknown", key="audit/reconcile", severity="warning")
+            await raise_alert(self._app, reason="reconcile_unknown", key="state/reconcile", severity="warning")
+        else:
+            await state_over(self._app, "state/reconcile")
         self._reconciled = found.until
 
     async def _probe(self) -> None:
         devices = await probe(self._app)
         if not devices:
             await raise_alert(self._app, reason="no_audit_device", key="audit/devices", severity="critical")
-        if not any(device.records for device in devices):
-            await raise_alert(self._app, reason="store_not_recording", key="audit/recording", severity="critical")
+        if any(device.records for device in devices):
+            await state_over(self._app, "state/recording")
+        else:
+            await raise_alert(self._app, reason="store_not_recording", key="state/recording", severity="critical")
         for device in devices:
-            if not device.healthy:
-                get_log().warning("audit_device_unhealthy", component=device.name, reason=device.reason)
-                await raise_alert(
-                    self._app, reason="audit_device_unhealthy", key=f"audit/device/{device.name}", severity="critical"
-                )
+            state = f"state/device/{device.name}"
+            if device.healthy:
+                await state_over(self._app, state)
+                continue
+            get_log().warning("audit_device_unhealthy", component=device.name, reason=device.reason)
+            key = f"audit/device/{device.name}" if device.reason in _TAMPERED else state
+            await raise_alert(self._app, reason="audit_device_unhealthy", key=key, severity="critical")
 
     async def _store(self) -> None:
         try:
@@ -132,7 +142,9 @@ class Rounds:
             try:
                 self._app.store_health.require()
             except ByokeepError:  # not one lost answer: leases and permits are refused now
-                await raise_alert(self._app, reason="store_unreachable", key="store", severity="critical")
+                await raise_alert(self._app, reason="store_unreachable", key="state/store", severity="critical")
+        else:
+            await state_over(self._app, "state/store")
 
     async def _cut_off(self) -> None:
         await cut_off_again(self._app)
@@ -154,14 +166,17 @@ class Rounds:
         await watch_tokens(self._app)
 
     async def _hold(self) -> None:
-        if not await asyncio.to_thread(self._reserve.hold):
-            await raise_alert(self._app, reason="disk_reserve_missing", key="disk/reserve", severity="critical")
+        if await asyncio.to_thread(self._reserve.hold):
+            await state_over(self._app, "state/reserve")
+        else:
+            await raise_alert(self._app, reason="disk_reserve_missing", key="state/reserve", severity="critical")
 
     async def _every(self, name: str, every_s: float, work: Callable[[], Awaitable[None]], first_s: float) -> None:
         await asyncio.sleep(first_s)
         while True:
             try:
                 await work()
+                await state_over(self._app, f"state/round/{name}")
             except ByokeepError as error:
                 get_log().warning("round_failed", component=name, code=error.code)
                 await self._tell(name)
@@ -173,4 +188,4 @@ class Rounds:
     async def _tell(self, name: str) -> None:
         """A watch that does not run is itself something to look at; one alert a round, counted."""
         with suppress(ByokeepError):  # the database is away: whoever needs it says so
-            await raise_alert(self._app, reason="round_failed", key=f"round/{name}", severity="critical")
+            await raise_alert(self._app, reason="round_failed", key=f"state/round/{name}", severity="critical")

@@ -3,6 +3,8 @@
 Rules
 - An alert names a reason and ids, never a value; the first of a kind is put on record.
 - It has its own transaction: what went wrong has usually rolled back its own.
+- What tells of a state, an outage, has a key that begins with ``state/``: the round that sees the end of it closes it,
+  on record. What tells of an event stays open until a person has looked.
 
 It may not replace the error: the caller still raises.
 """
@@ -14,10 +16,12 @@ from typing import Final, Literal
 from uuid import UUID
 
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.flows.app import App
+from byokeep.flows.app import App, BrokerApp
 from byokeep.ports import Query, Tx
 
 Severity = Literal["info", "warning", "critical"]
+_OPEN_OF: Final = Query("alert_open_of", lambda row: row["id"])
+_OVER: Final = Query("alert_over", lambda row: row)
 _ALERT: Final = Query("audit_alert", lambda row: (UUID(str(row["id"])), int(row["count"])))
 
 
@@ -51,3 +55,26 @@ async def alert_in(
                 fields={"alert": str(alert), "reason": reason, "severity": severity},
             )
         )  # fmt: skip
+
+
+async def state_over(app: BrokerApp, key: str) -> None:
+    """Close what was raised of a state that is over.
+
+    Args:
+        app: The broker.
+        key: As it was raised; it begins with ``state/``.
+
+    Raises:
+        Unavailable: The database did not take it.
+    """
+    if not await app.db.read(_OPEN_OF, {"key": key}, every_client=True):
+        return
+    async with app.db.begin(every_client=True) as tx:
+        for row in await tx.all(_OVER, key=key, by=app.installation_id):
+            await tx.append(
+                Event(
+                    name=EventName.ALERT_CLOSED, actor=app.system(), outcome=Outcome.OK,
+                    object_id=row["object_id"] or row["client_id"],
+                    fields={"alert": str(row["id"]), "reason": row["reason"]},
+                )
+            )  # fmt: skip

@@ -243,12 +243,15 @@ async def sign_epoch(app: BrokerApp, state: LogState, epoch: SignedEpoch) -> Sig
     return Signed(size=after.size, chains=len(after.heads), root_hex=after.edge.root().hex(), note=note)
 
 
+OVERDUE_KEY: Final = "state/checkpoint"
+
+
 async def check_heartbeat(app: App) -> float | None:
     """Return the age of the newest epoch in seconds; an overdue or missing one raises an alert (S-TLOG-10)."""
     async with app.db.begin(every_client=True) as tx:
         age = await tx.one(_AGE)
     if age is None or age > OVERDUE_S:
-        await raise_alert(app, reason="checkpoint_overdue", key="audit/heartbeat", severity="critical")
+        await raise_alert(app, reason="checkpoint_overdue", key=OVERDUE_KEY, severity="critical")
     return None if age is None else float(age)
 
 

@@ -31,7 +31,6 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.LANES_SET, EventName.REFRESH_ASKED, EventName.PROFILE_DUE, EventName.PROFILE_QUARANTINED,
     ),
     (_WEB,): (
-        EventName.ALERT_CLOSED,
         EventName.CLIENT_CREATED, EventName.ACCOUNT_REGISTERED,
         EventName.KEY_LISTED, EventName.KEY_READ_METADATA, EventName.LEAK_FINGERPRINTS_READ,
         EventName.PLATFORM_APP_SET, EventName.CONNECTION_STARTED, EventName.CONNECTION_ANSWERED,
@@ -41,6 +40,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.VAULT_INCIDENT_OPENED, EventName.VAULT_INCIDENT_CLOSED,
     ),
     (_WEB, _BROKER): (
+        EventName.ALERT_CLOSED,
         EventName.CLIENT_ENROLLED, EventName.CLIENT_SUSPENDED, EventName.CLIENT_RESUMED, EventName.EVIDENCE_READ,
     ),
     (_WEB, _WORKER): (

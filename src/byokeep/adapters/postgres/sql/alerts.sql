@@ -12,6 +12,13 @@ SELECT * FROM byokeep.alert
 UPDATE byokeep.alert SET closed_at = now(), closed_by = :closed_by WHERE id = :id AND closed_at IS NULL
 RETURNING *;
 
+-- name: alert_open_of
+SELECT id FROM byokeep.alert WHERE dedup_key = :key AND closed_at IS NULL;
+
+-- name: alert_over
+UPDATE byokeep.alert SET closed_at = now(), closed_by = :by WHERE dedup_key = :key AND closed_at IS NULL
+RETURNING id, reason, client_id, object_id;
+
 -- name: alert_caused_by
 -- Whether an act of this person raised the alert.
 SELECT EXISTS (SELECT FROM byokeep.audit_record

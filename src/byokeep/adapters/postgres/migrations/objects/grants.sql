@@ -62,9 +62,9 @@ GRANT UPDATE (username, display_name, drift, due_at, verified_at, changed_at) ON
 GRANT UPDATE (username, display_name, lanes, identity) ON byokeep.platform_account TO byokeep_web;
 -- An admin says that a machine is gone; who takes its renewals up is the worker's.
 GRANT UPDATE (reason) ON byokeep.refresh_journal TO byokeep_web;
--- A person closes an alert, at web; the others raise and count.
+-- A person closes an alert, at web; the broker closes those of a state that is over (rows.sql); all raise and count.
 GRANT UPDATE (count, code_points, last_seen_at) ON byokeep.alert TO byokeep_web, byokeep_broker, byokeep_worker;
-GRANT UPDATE (closed_at, closed_by) ON byokeep.alert TO byokeep_web;
+GRANT UPDATE (closed_at, closed_by) ON byokeep.alert TO byokeep_web, byokeep_broker;
 GRANT SELECT, INSERT, UPDATE (fingerprint) ON byokeep.value_fingerprint TO byokeep_web;
 -- Nobody else: digests and the key that they are made with are kept apart from every other role.
 GRANT SELECT, INSERT, UPDATE (format, digests, made_at) ON byokeep.leak_fingerprint TO byokeep_web;

@@ -373,6 +373,9 @@ AS $$
 BEGIN
     IF NOT byokeep.is_owner() AND (
         OLD.closed_at IS NOT NULL OR NEW.count NOT IN (OLD.count, OLD.count + 1)  -- a full count would refuse the next
+        -- By itself the broker closes what tells of a state, when that is over, and in its own name.
+        OR NEW.closed_at IS NOT NULL AND session_user::text <> 'byokeep_web' AND (
+            NEW.dedup_key NOT LIKE 'state/%' OR NEW.closed_by IS DISTINCT FROM (SELECT id FROM byokeep.installation))
         OR NEW.last_seen_at < OLD.last_seen_at OR NEW.last_seen_at > clock_timestamp())
     THEN
         PERFORM byokeep.refuse_unrecorded('alert');
