@@ -205,13 +205,13 @@ def test_a_slow_reader_is_waited_for(tmp_path: Any) -> None:
 
 
 @contextmanager
-def steps(monkeypatch: pytest.MonkeyPatch, at_step: Callable[[int], None]) -> Iterator[list[int]]:
-    """Waiting for the filter gives up after 10 quiet steps; ``at_step`` is told each step's number."""
+def steps(monkeypatch: pytest.MonkeyPatch, at_step: Callable[[Any, int], None]) -> Iterator[list[int]]:
+    """Waiting for the filter gives up after 10 quiet steps; ``at_step`` is told who copies and each step's number."""
     taken: list[int] = []
 
     def join(copy: threading.Thread, step_s: float) -> None:
         taken.append(len(taken) + 1)
-        at_step(taken[-1])
+        at_step(copy, taken[-1])
         threading.Thread.join(copy, step_s)
 
     with monkeypatch.context() as bound:
@@ -226,11 +226,12 @@ def test_a_reader_that_takes_little_is_waited_for(monkeypatch: pytest.MonkeyPatc
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     text, got = b"".join(b"line %d\n" % number for number in range(4_000)), bytearray()
 
-    def read(step: int) -> None:
+    def read(copy: Any, step: int) -> None:
         if step % 3 == 0 and select.select([reader], [], [], 0)[0]:
+            moves = copy._moves
             got.extend(os.read(reader, 4096))
-            while len(got) < len(text) and not select.select([reader], [], [], 0.05)[0]:
-                pass  # until the next page has come
+            while copy.is_alive() and copy._moves == moves:
+                time.sleep(0.01)  # until the next page has come
 
     with guarded() as installed, steps(monkeypatch, read) as taken:
         assert installed is not None
@@ -246,18 +247,25 @@ def test_a_reader_that_takes_little_is_waited_for(monkeypatch: pytest.MonkeyPatc
 
 def test_cleaning_is_waited_for_however_slow(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A piece whose cleaning takes longer than the wait for a stuck reader comes out."""
-    cleaned, find = threading.Event(), Redactor.find
+    begun, cleaned, find = threading.Event(), threading.Event(), Redactor.find
 
     def slow(redactor: Redactor, data: bytes) -> Any:
+        begun.set()
         cleaned.wait()
         return find(redactor, data)
 
+    def clean(copy: threading.Thread, step: int) -> None:
+        if step > 20:
+            cleaned.set()
+            threading.Thread.join(copy)
+
     with guarded() as installed, (tmp_path / "out").open("wb+") as out:
         assert installed is not None
-        with steps(monkeypatch, lambda step: cleaned.set() if step > 20 else None):
+        with steps(monkeypatch, clean):
             monkeypatch.setattr(Redactor, "find", slow)
             with filtered(out.fileno(), installed.redactor) as stream:
                 os.write(stream, b"seen\n")
+                begun.wait()
         assert (tmp_path / "out").read_text() == "seen\n"
 
 
@@ -265,7 +273,7 @@ def test_a_reader_that_is_stuck_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
     """Who takes nothing for so many steps holds nobody up."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    with guarded() as installed, steps(monkeypatch, lambda _: None) as taken:
+    with guarded() as installed, steps(monkeypatch, lambda *_: None) as taken:
         assert installed is not None
         with filtered(writer, installed.redactor) as stream:
             write_all(stream, b"line\n" * 4_000)

@@ -48,7 +48,7 @@ class _Copy(Thread):
         self._reader, self.writer = os.pipe()
         self._target, self._redactor = target, redactor
         self._ends = False
-        self._blocked = False  # in a call that waits for a writer or for the reader
+        self._waits: tuple[list[int], list[int]] | None = None  # for a writer, or for the reader; else it works
         self._moves = 0  # how often such a call came back with something done
 
     def run(self) -> None:
@@ -71,8 +71,16 @@ class _Copy(Thread):
         quiet = moves = 0
         while self.is_alive() and quiet * _STEP_S < stuck_s:
             self.join(_STEP_S)
-            quiet = quiet + 1 if self._blocked and moves == self._moves else 0
+            quiet = quiet + 1 if moves == self._moves and self._stuck() else 0
             moves = self._moves
+
+    def _stuck(self) -> bool:
+        """Whether it waits for others, and not only for its turn."""
+        waits = self._waits
+        try:
+            return waits is not None and not any(select.select(*waits, [], 0))
+        except OSError:
+            return False  # it has just ended
 
     def end(self) -> None:
         """End when all that was written has been copied, whoever still holds the writer."""
@@ -83,18 +91,18 @@ class _Copy(Thread):
         return ends and not self._readable(0)
 
     def _readable(self, wait_s: float) -> bool:
-        self._blocked = True
+        self._waits = [self._reader], []
         ready = bool(select.select([self._reader], [], [], wait_s)[0])
         self._moves += ready
-        self._blocked = False
+        self._waits = None
         return ready
 
     def _write(self, data: bytes) -> None:
         for start in range(0, len(data), _PIECE):
-            self._blocked = True
+            self._waits = [], [self._target]
             write_all(self._target, data[start : start + _PIECE])
             self._moves += 1
-            self._blocked = False
+            self._waits = None
 
 
 @contextmanager
