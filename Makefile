@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 JOBS ?= 2
 MUTANTS ?=
 PY := .venv/bin/python
-MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml
+MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml $(wildcard src/*/pyproject.toml)
 STAMP := .venv/.stamp-$(shell (echo '$(CURDIR)'; cat $(MADE_FROM)) | cksum | cut -d' ' -f1)
 
 .PHONY: help demo test check bench requirements mutants campaign chromium softhsm watchers names lock clean

@@ -26,12 +26,12 @@ import structlog
 
 from benchmarks.redaction_corpus import Line, Source
 from benchmarks.report import ROOT, Row
-from byokeep.redact import Redactor
-from byokeep.redact.encodings import ENCODINGS, recoverable
-from byokeep.redact.hooks.structlog import StructlogWall
-from byokeep.redact.hooks.wall import Wall
-from byokeep.redact.pack.draw import Draw
-from byokeep.redact.pack.registered import KINDS, value_of
+from byokeep_redact import Redactor
+from byokeep_redact.encodings import ENCODINGS, recoverable
+from byokeep_redact.hooks.structlog import StructlogWall
+from byokeep_redact.hooks.wall import Wall
+from byokeep_redact.pack.draw import Draw
+from byokeep_redact.pack.registered import KINDS, value_of
 
 SEED: Final = 20261125
 SIZE: Final = 40_000_000  # bytes of the log

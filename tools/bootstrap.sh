@@ -53,6 +53,7 @@ trap 'kill $counting 2>/dev/null || true' EXIT
 kill $counting
 step 4 "byokeep itself"
 # The build backend is pinned in dev.txt too, so building this tree downloads nothing.
-.venv/bin/uv pip install --quiet --python "$python" --no-deps --no-build-isolation --editable .
+.venv/bin/uv pip install --quiet --python "$python" --no-deps --no-build-isolation \
+    --editable src/byokeep_redact --editable src/byokeep_sim --editable .
 touch "$STAMP"
 echo "byokeep is ready: $(installed) packages in .venv, $((SECONDS - began)) s" >&2

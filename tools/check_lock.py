@@ -12,8 +12,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -23,18 +23,26 @@ ROOT = Path(__file__).resolve().parent.parent
 # Files made from a list of their own: what installs the rest, and what the benchmarks measure against.
 STANDALONE = ("bootstrap", "peers")
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(\[[^\]]*\])?==(?P<version>[^ ;\\]+)")
+HERE = "{root:uri}/"  # begins the address of a distribution of this tree
 ADDRESS = re.compile(r"^\s*--(index-url|extra-index-url|find-links|trusted-host)|[a-z]+://")
 
 
-def requirements_of(project: dict[str, Any], extras: list[str]) -> list[Requirement]:
-    """The base requirements of ``project`` (a parsed pyproject.toml) and those of its ``extras``."""
+def requirements_of(root: Path, extras: Iterable[str]) -> list[Requirement]:
+    """What the distribution in the folder ``root`` needs with ``extras``; of our own ones what these need."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())
     table = project["project"]
     texts = list(table["dependencies"])
     for extra in extras:
         texts += table["optional-dependencies"][extra]
     if "dev" in extras:
         texts += project["build-system"]["requires"]
-    return [Requirement(text) for text in texts]
+    found: dict[str, Requirement] = {}
+    for requirement in map(Requirement, texts):
+        url = requirement.url or ""
+        ours = url.startswith(HERE)
+        more = requirements_of(root / url.removeprefix(HERE), requirement.extras) if ours else [requirement]
+        found |= {str(one): one for one in more}
+    return list(found.values())
 
 
 def pins_of(text: str) -> dict[str, list[Version]]:
@@ -84,7 +92,7 @@ def check(root: Path) -> list[str]:
             faults.append(f"{name}.txt: missing, `make lock` writes it")
             continue
         text = path.read_text()
-        faults += faults_of(path.name, text, requirements_of(project, extras))
+        faults += faults_of(path.name, text, requirements_of(root, extras))
         for package, versions in pins_of(text).items():
             if versions != pinned.setdefault(package, versions):
                 faults.append(f"{path.name}: {package} has another version than in another file")
@@ -104,10 +112,10 @@ def write(root: Path, uv: str) -> None:
     for name in sorted(locks, key=lambda name: name != largest):
         # The largest set comes first and binds the others: what the tests ran on is what is deployed.
         bound = [] if name == largest else ["-c", f"requirements/{largest}.txt"]
-        chosen = [f"--extra={extra}" for extra in locks[name]]
-        target = ["-o", f"requirements/{name}.txt", "pyproject.toml"]
-        command = [uv, "pip", "compile", *options, "--python-version=3.11", *bound, *chosen, *target]
-        subprocess.run(command, cwd=root, check=True)
+        wanted = "\n".join(map(str, requirements_of(root, locks[name])))
+        target = ["-o", f"requirements/{name}.txt", "-"]
+        command = [uv, "pip", "compile", *options, "--python-version=3.11", *bound, *target]
+        subprocess.run(command, cwd=root, check=True, input=wanted, text=True)
     for name in STANDALONE:
         target = ["-o", f"requirements/{name}.txt", f"requirements/{name}.in"]
         subprocess.run([uv, "pip", "compile", *options, "--python-version=3.11", *target], cwd=root, check=True)

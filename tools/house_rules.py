@@ -16,16 +16,18 @@ from pathlib import Path
 
 from tools.tree import ROOT, Fault, files, report
 
-SRC = "src/byokeep/"
+SRC = "src/"
 # The rooms that put a secret on a wire or hand it to the job that asked, and the wrapper itself, which compares in
 # constant time. Nobody else needs the bytes.
 # The redactor must know a value to recognise it; what it knows it holds under a key and forgets on demand.
-REVEALING_ROOMS = ("adapters/", "wire/", "client/", "cli/", "redact/", "worker/", "wiring.py", "core/secret.py",
-                   "web/forward.py")
-MAY_REVEAL = tuple(SRC + room for room in REVEALING_ROOMS)
+REVEALING_ROOMS = ("adapters/", "wire/", "client/", "cli/", "worker/", "wiring.py", "web/forward.py")
+MAY_REVEAL = (*(f"{SRC}byokeep/{room}" for room in REVEALING_ROOMS), f"{SRC}byokeep_redact/")
 # Command-line programs: their standard output is their product.
-MAY_PRINT = tuple(SRC + room for room in ("client/", "cli/", "sim/__main__.py", "redact/scan", "demo/", "demo.py"))
-PLUGIN = SRC + "redact/pack/plugin.py"
+PRINTING_ROOMS = (
+    "byokeep/client/", "byokeep/cli/", "byokeep/demo/", "byokeep_sim/__main__.py", "byokeep_redact/scan",
+)  # fmt: skip
+MAY_PRINT = tuple(SRC + room for room in PRINTING_ROOMS)
+PLUGIN = SRC + "byokeep_redact/pack/plugin.py"
 RUNS_TEXT = {"eval", "exec", "compile", "__import__"}
 REVIVES_CODE = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle"}
 LOG_METHODS = {"debug", "info", "warning", "warn", "error", "exception", "critical", "log", "msg", "bind", "fatal"}

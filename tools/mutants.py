@@ -56,10 +56,10 @@ class Score:
         return 100 * self.noticed / self.of if self.of else 0.0
 
 
-def pure_modules(root: Path) -> list[str]:
-    """The modules that mutmut is to mutate, by their last name."""
+def pure_modules(root: Path) -> dict[str, str]:
+    """The modules that mutmut is to mutate: their paths by their last name."""
     options = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["mutmut"]
-    return [Path(name).stem for name in options["only_mutate"]]
+    return {Path(name).stem: name for name in options["only_mutate"]}
 
 
 def chosen(words: Sequence[str], faults: list[HandMade], modules: list[str]) -> tuple[list[HandMade], list[str]]:
@@ -105,14 +105,15 @@ def try_faults(place: Path, faults: list[HandMade], jobs: int) -> list[Verdict] 
 def score(place: Path, modules: list[str], jobs: int) -> list[Score] | None:
     """Mutate the modules in a copy; none when mutmut could not begin, for example since the tests are red."""
     python = copy_tree(ROOT, place)
-    names = [f"byokeep.core.{module}.*" for module in modules]
+    paths = pure_modules(ROOT)
+    names = [paths[module].removeprefix("src/").removesuffix(".py").replace("/", ".") + ".*" for module in modules]
     done = subprocess.run(
         [str(python), "-m", "mutmut", "run", "--max-children", str(jobs), *names], cwd=place, env=quiet_environment(),
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     scores = []
     for module in modules:
-        meta = place / "mutants" / "src" / "byokeep" / "core" / f"{module}.py.meta"
+        meta = place / "mutants" / f"{paths[module]}.meta"
         codes = json.loads(meta.read_text())["exit_code_by_key"] if meta.is_file() else {}
         if done.returncode or not codes or None in codes.values():
             print("\n".join((done.stdout + done.stderr).splitlines()[-60:]))
@@ -148,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--applies", action="store_true", help="run nothing, name what does not apply any more")
     options = parser.parse_args(argv)
     try:
-        table, modules = mutants_faults.read(ROOT), pure_modules(ROOT)
+        table, modules = mutants_faults.read(ROOT), list(pure_modules(ROOT))
         faults, pure = chosen(options.words, table, modules)
     except ValueError as error:
         parser.error(str(error))

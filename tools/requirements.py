@@ -183,7 +183,7 @@ def noticed(root: Path) -> list[str]:
     if pure:
         lines += ["", "| pure module | mutants | noticed | share | last run |", "|---|---|---|---|---|"]
     for _, module, _, date, few, of in sorted(pure):
-        lines.append(f"| `core/{module}.py` | {of} | {few} | {100 * int(few) / int(of):.1f} % | {date} |")
+        lines.append(f"| `{module}` | {of} | {few} | {100 * int(few) / int(of):.1f} % | {date} |")
     return lines
 
 

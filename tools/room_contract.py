@@ -19,7 +19,7 @@ from importlinter.domain.contract import Contract, ContractCheck
 
 @dataclass(frozen=True)
 class Rule:
-    """``left`` names a room, relative to the root package; ``names`` are rooms (allow) or libraries (forbid)."""
+    """``left`` names a room, relative to the first package; ``names`` are rooms (allow) or libraries (forbid)."""
 
     left: str
     names: tuple[str, ...]
@@ -51,10 +51,15 @@ def inside(module: str, room: str) -> bool:
     return module == room or module.startswith(room + ".")
 
 
+def relative(module: str, root: str) -> str:
+    """The name of ``module`` without ``root``; of a module of another package the whole name."""
+    return module.removeprefix(root).removeprefix(".") if inside(module, root) else module
+
+
 def verdict(importer: str, imported: str, rules: list[Rule]) -> str | None:
-    """Why ``importer`` may not import ``imported`` (both relative to the root package); None when it may."""
+    """Why ``importer`` may not import ``imported`` (both as of :func:`relative`); None when it may."""
     if imported == "":
-        return None  # the root package holds the version alone
+        return None  # the first package holds the version alone
     room = room_of(importer, rules)
     if room is None:
         return "its room has no rule"
@@ -74,20 +79,18 @@ class RoomContract(Contract):
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         """Judge every direct import that leaves a module of ours; zero modules looked at is not a pass."""
-        root = self.session_options["root_packages"][0]
+        roots = self.session_options["root_packages"]
         rules = [parse_rule(text, "->") for text in _texts(self.rules)]
         bans = [parse_rule(text, " may not import ") for text in _texts(self.outside)]
-        ours = [module for module in graph.modules if inside(module, root)]
-        faults = []
+        ours = [module for module in graph.modules if _of(module, roots)]
+        faults = [f"no module of {root} was found" for root in roots if sum(inside(one, root) for one in ours) <= 1]
         for importer in sorted(ours):
             for imported in sorted(graph.find_modules_directly_imported_by(importer)):
-                reason = self._judge(root, importer, imported, rules, bans)
+                reason = self._judge(roots, importer, imported, rules, bans)
                 if reason:
                     details = graph.get_import_details(importer=importer, imported=imported)
                     lines = ", ".join(str(detail["line_number"]) for detail in details)
                     faults.append(f"{importer} -> {imported} (line {lines}): {reason}")
-        if len(ours) <= 1:
-            faults.append(f"no module of {root} was found")
         return ContractCheck(kept=not faults, metadata={"faults": faults})
 
     def render_broken_contract(self, check: ContractCheck) -> None:
@@ -97,16 +100,20 @@ class RoomContract(Contract):
         output.new_line()
 
     @staticmethod
-    def _judge(root: str, importer: str, imported: str, rules: list[Rule], bans: list[Rule]) -> str | None:
+    def _judge(roots: list[str], importer: str, imported: str, rules: list[Rule], bans: list[Rule]) -> str | None:
         """Why one import is refused, ours or a library's; None when it is allowed."""
-        relative = importer[len(root) + 1 :]
-        if inside(imported, root):
-            return verdict(relative, imported[len(root) + 1 :], rules) if relative else "the root imports nothing"
+        name = relative(importer, roots[0])
+        if _of(imported, roots):
+            return verdict(name, relative(imported, roots[0]), rules) if name else "the root imports nothing"
         library = imported.partition(".")[0]
         for ban in bans:
-            if inside(relative, ban.left) and library in ban.names:
+            if inside(name, ban.left) and library in ban.names:
                 return f"{ban.left} may not import {library}"
         return None
+
+
+def _of(module: str, roots: Iterable[str]) -> bool:
+    return any(inside(module, root) for root in roots)
 
 
 def _texts(value: Any) -> list[str]:

@@ -28,8 +28,8 @@ from byokeep.adapters.files.profile_notes import ProofFiles
 from byokeep.adapters.platforms.website import SitePlace, websites
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.identity import Verdict, Why
-from byokeep.sim.site.memory import Lie
-from byokeep.sim.site.site import DRAFT, EMAIL, MESSAGE
+from byokeep_sim.site.memory import Lie
+from byokeep_sim.site.site import DRAFT, EMAIL, MESSAGE
 from tests.support.pixels import read_png
 from tests.support.reading import plain, read
 from tests.support.website import ACME, Site, expected, fresh, site_of, site_with_acme

@@ -110,7 +110,7 @@ from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.migrations import migrate
 from byokeep.core.model import PLATFORMS, Provider
 from byokeep.core.secret import Secret
-from byokeep.sim.site import Site
+from byokeep_sim.site import Site
 from byokeep.wire.outbound import new_outbound_client
 
 asked = []

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from byokeep import sim as simulator
+import byokeep_sim as simulator
 from byokeep.adapters.providers import DESCRIPTORS, NEXT_STEPS, Outcome, OutcomeStatus, identify, new_http_client
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from byokeep.sim.platforms.oauth import base64url_s256, hex_s256
+from byokeep_sim.platforms.oauth import base64url_s256, hex_s256
 from tests.support.social import ACCOUNTS, BACK, DIALECTS, SECRET, VERIFIER, Social, arrived, running_platforms
 
 

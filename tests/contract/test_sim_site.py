@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from byokeep.sim.site.memory import Lie
+from byokeep_sim.site.memory import Lie
 from tests.support.website import Site, site_with_acme
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from byokeep.redact.canary import new_canary
+from byokeep_redact.canary import new_canary
 from tests.support.cli import Ran, Shell, Watch, pipe_with
 from tests.support.stack import World, environment, running_stack
 

@@ -24,8 +24,8 @@ from byokeep.client.http import error_from
 from byokeep.core import model, next_steps
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
-from byokeep.redact.canary import PROVIDERS, new_canary
 from byokeep.settings import Settings
+from byokeep_redact.canary import PROVIDERS, new_canary
 from tests.support.owner import free_port
 
 

@@ -19,8 +19,8 @@ import pytest
 
 from byokeep.core.errors import Conflict, Denied
 from byokeep.settings import load
-from byokeep.sim import start
 from byokeep.supervisor import Stack
+from byokeep_sim import start
 from tests.support.cli import Shell
 from tests.support.owner import Owner, free_port
 from tests.support.stack import World, configure, new_home, until

@@ -14,8 +14,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from byokeep.redact.canary import new_canary
-from byokeep.sim import Sim, start
+from byokeep_redact.canary import new_canary
+from byokeep_sim import Sim, start
 from tests.support.cli import Ran, Shell, ended, pipe_with
 from tests.support.external import (
     Authority,

@@ -11,8 +11,8 @@ import pytest
 
 from byokeep.core.errors import Conflict
 from byokeep.flows.onboard import _LOCK
-from byokeep.redact.sweep import Sweep
-from byokeep.sim.reply import KeyState
+from byokeep_redact.sweep import Sweep
+from byokeep_sim.reply import KeyState
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]

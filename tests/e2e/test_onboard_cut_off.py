@@ -15,7 +15,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows.onboard import Onboarded, Wish, onboard
 from byokeep.flows.sweep import sweep_orphans
 from byokeep.flows.verify_key import Task, verify_key
-from byokeep.redact.sweep import Sweep
+from byokeep_redact.sweep import Sweep
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]

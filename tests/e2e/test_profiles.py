@@ -18,7 +18,7 @@ import pytest
 
 from byokeep.adapters.ephemeral.rooms import shared_place
 from byokeep.core.errors import Unavailable
-from byokeep.redact.canary import new_canary
+from byokeep_redact.canary import new_canary
 from tests.support.cli import Ran, Shell
 from tests.support.room_owner import holds, orphan, owner
 from tests.support.stack import World, environment, running_stack, until

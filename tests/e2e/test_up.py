@@ -23,8 +23,8 @@ import pytest
 
 from byokeep.adapters.postgres.binaries import Account, blocking_directory
 from byokeep.process import WORKER_READY, is_held
-from byokeep.redact.canary import new_canary
-from byokeep.sim import Sim, start
+from byokeep_redact.canary import new_canary
+from byokeep_sim import Sim, start
 from tests.support.cli import Ran, Shell, ended
 from tests.support.stack import SOURCE, configure, family, lives, new_home, until
 

@@ -24,7 +24,7 @@ from byokeep.adapters.ephemeral.namespace import PLACE, enter
 from byokeep.adapters.ephemeral.rooms import Rooms, foreseen, in_memory, prepare, shared_place
 from byokeep.adapters.ephemeral.sweeping import swept
 from byokeep.core.errors import Unavailable
-from byokeep.redact.canary import new_canary
+from byokeep_redact.canary import new_canary
 from tests.support.room_owner import end, holds, orphan, owner
 
 ROOT = Path(__file__).resolve().parents[2]

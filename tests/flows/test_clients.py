@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from byokeep.redact.canary import PROVIDERS
+from byokeep_redact.canary import PROVIDERS
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]

@@ -22,16 +22,16 @@ from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.cli import live
 from byokeep.cli.terminal import Session, current
 from byokeep.core.errors import Denied, Unavailable
-from byokeep.core.fingerprint import WINDOW, Digester
 from byokeep.core.keystate import LIVE, KeyState
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.redact.canary import PROVIDERS
-from byokeep.redact.leaks.fingerprints import parse
 from byokeep.settings import Settings
 from byokeep.web.leaks import PER_MINUTE
 from byokeep.wire.bao_http import BaoHttp
+from byokeep_redact.canary import PROVIDERS
+from byokeep_redact.fingerprint import WINDOW, Digester
+from byokeep_redact.leaks.fingerprints import parse
 from tests.support.audit_table import DENIED, Call, Case, Scene, expect_each, fresh
 from tests.support.broker import Person
 from tests.support.web import Desk

@@ -24,9 +24,9 @@ from byokeep.adapters.openbao.signer import TransitSigner
 from byokeep.broker.rounds import Rounds
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.redact.sweep import Sweep
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
+from byokeep_redact.sweep import Sweep
 from tests.support.broker import Stand
 from tests.support.postgres import short_home
 from tests.support.web import Desk

@@ -30,11 +30,11 @@ from byokeep.core.secret import Secret
 from byokeep.flows.audit import checkpoint
 from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.expire import expire
-from byokeep.redact.canary import Canary
-from byokeep.redact.sweep import Sweep
 from byokeep.telemetry import log
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
+from byokeep_redact.canary import Canary
+from byokeep_redact.sweep import Sweep
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]

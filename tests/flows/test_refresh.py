@@ -30,9 +30,9 @@ from byokeep.flows.refresh_book import GRANT
 from byokeep.flows.refresher_app import AccountCustody, AppAt, PlatformMore
 from byokeep.flows.refreshers import declare_gone, list_refreshers
 from byokeep.flows.reminders import IDLE_DAYS, remind
-from byokeep.redact.canary import Canary
-from byokeep.redact.sweep import Sweep
 from byokeep.refresher.loop import run
+from byokeep_redact.canary import Canary
+from byokeep_redact.sweep import Sweep
 from tests.support.broker import Stand
 from tests.support.renewal import PLATFORMS, Account, Bench, bench_on
 from tests.support.social import DAY

@@ -28,9 +28,9 @@ from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.flows.reconcile import reconcile
 from byokeep.flows.webhook_sweep import sweep_webhooks
-from byokeep.sim.platforms.webhooks import signature
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
+from byokeep_sim.platforms.webhooks import signature
 from tests.support.social import Social, running_platforms
 from tests.support.web import Desk
 

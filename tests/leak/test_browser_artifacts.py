@@ -19,12 +19,12 @@ from playwright.async_api import async_playwright
 
 from byokeep.chromium import find_chromium
 from byokeep.core.errors import Rejected
-from byokeep.redact.canary import Canary
-from byokeep.redact.engine import RedactionFailed, Redactor
-from byokeep.redact.hooks import browser as hook
-from byokeep.redact.hooks.browser import Kind, Limits, Verdict
-from byokeep.redact.hooks.browser.names import is_credential, is_credential_header, is_credential_parameter
-from byokeep.redact.sweep import Sweep
+from byokeep_redact.canary import Canary
+from byokeep_redact.engine import RedactionFailed, Redactor
+from byokeep_redact.hooks import browser as hook
+from byokeep_redact.hooks.browser import Kind, Limits, Verdict
+from byokeep_redact.hooks.browser.names import is_credential, is_credential_header, is_credential_parameter
+from byokeep_redact.sweep import Sweep
 from tests.support.browser_site import Site, chromium, serving
 
 VALUE = secrets.token_urlsafe(32)

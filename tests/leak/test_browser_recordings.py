@@ -16,10 +16,10 @@ import pytest_asyncio
 from playwright.async_api import Page
 
 from byokeep.core.errors import Rejected
-from byokeep.redact.engine import Redactor
-from byokeep.redact.hooks import browser as hook
-from byokeep.redact.hooks.browser import Kind, Policy, Verdict
-from byokeep.redact.sweep import Report, Sweep
+from byokeep_redact.engine import Redactor
+from byokeep_redact.hooks import browser as hook
+from byokeep_redact.hooks.browser import Kind, Policy, Verdict
+from byokeep_redact.sweep import Report, Sweep
 from tests.support.browser_site import Site, chromium, serving
 
 EVENTS = (
@@ -289,7 +289,7 @@ async def test_the_easy_ways_leave_nothing_raw(tmp_path: Path, monkeypatch: pyte
     """`recorded`, `save_trace`, `save_storage_state` and `known_to` on a live context: no raw byte in any folder."""
     site, room = Site(), tmp_path / "room"
     room.mkdir()
-    monkeypatch.setattr("byokeep.redact.hooks.browser.files._IN_MEMORY", room)
+    monkeypatch.setattr("byokeep_redact.hooks.browser.files._IN_MEMORY", room)
     kept = tmp_path / "kept"
     kept.mkdir()
     redactor = Redactor()

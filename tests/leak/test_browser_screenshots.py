@@ -14,10 +14,10 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page
 
-from byokeep.redact.canary import Canary
-from byokeep.redact.engine import RedactionFailed, Redactor
-from byokeep.redact.hooks import browser as hook
-from byokeep.redact.sweep import Sweep
+from byokeep_redact.canary import Canary
+from byokeep_redact.engine import RedactionFailed, Redactor
+from byokeep_redact.hooks import browser as hook
+from byokeep_redact.sweep import Sweep
 from tests.support.browser_site import chromium, serving
 from tests.support.pixels import differing, read_png
 

@@ -25,14 +25,14 @@ import pytest
 
 from byokeep.client import ClientSettings, Keep
 from byokeep.core.errors import ByokeepError
-from byokeep.redact.canary import PROVIDERS
-from byokeep.redact.leaks.fingerprints import fingerprints_from, fingerprints_of
-from byokeep.redact.leaks.live import KIND as LIVE
-from byokeep.redact.leaks.scanner import Scanner
-from byokeep.redact.scan import Canary, Report, Sweep, new_canary, positive_control
 from byokeep.settings import load
-from byokeep.sim import start
 from byokeep.supervisor import Stack
+from byokeep_redact.canary import PROVIDERS
+from byokeep_redact.leaks.fingerprints import fingerprints_from, fingerprints_of
+from byokeep_redact.leaks.live import KIND as LIVE
+from byokeep_redact.leaks.scanner import Scanner
+from byokeep_redact.scan import Canary, Report, Sweep, new_canary, positive_control
+from byokeep_sim import start
 from tests.support.cli import Shell, ended
 from tests.support.overheard import CLASSES, accounts
 from tests.support.stack import World, configure, family, new_home, until

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from byokeep.redact.engine import RedactionFailed, Redactor
+from byokeep_redact.engine import RedactionFailed, Redactor
 from tests.support.speech import guarded, leaks, opaque, phrase, shaped
 
 Ask = Callable[[str, str], None]  # (path with its query, value of a header) -> the server logs the request

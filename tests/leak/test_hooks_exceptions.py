@@ -78,7 +78,7 @@ def told(kind, error, trace):
     print(error, error.__cause__, *TracebackException(kind, error, trace, capture_locals=True).format())
 GUARD.uninstall() if 'GUARD' in globals() else None
 sys.excepthook = told
-if 'GUARD' in globals(): byokeep.redact.install().redactor.register(VALUE)
+if 'GUARD' in globals(): byokeep_redact.install().redactor.register(VALUE)
 """ + DEEP + "outer(VALUE)",
     "loguru": """
 from loguru import logger
@@ -122,7 +122,7 @@ async def test_a_shape_is_enough_in_a_crash() -> None:
 async def test_a_failing_redactor_costs_the_report(name: str) -> None:
     """When the redactor fails, ``redaction_error`` is printed and nothing of what was to be said."""
     broken = """
-from byokeep.redact.engine import Redactor
+from byokeep_redact.engine import Redactor
 def fails(*_): raise LookupError(VALUE)
 Redactor.text = Redactor.value = Redactor.data = Redactor.find = fails
 """

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from byokeep.redact.engine import Redactor
-from byokeep.redact.hooks.http import clean_query, clean_url
-from byokeep.redact.hooks.wall import Wall
+from byokeep_redact.engine import Redactor
+from byokeep_redact.hooks.http import clean_query, clean_url
+from byokeep_redact.hooks.wall import Wall
 from tests.support.speech import leaks, phrase, program, shaped
 
 LOUD = """

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from byokeep.core.secret import Secret
-from byokeep.redact.engine import RedactionFailed, Redactor
-from byokeep.redact.hooks.http import token_reply
-from byokeep.redact.hooks.patches import Patches
-from byokeep.redact.install import current, install
-from byokeep.redact.rules import RuleError, Rules
+from byokeep_redact.engine import RedactionFailed, Redactor
+from byokeep_redact.hooks.http import token_reply
+from byokeep_redact.hooks.patches import Patches
+from byokeep_redact.install import current, install
+from byokeep_redact.rules import RuleError, Rules
 from tests.support.speech import EVASIONS, SAYINGS, Talkative, guarded, leaks, opaque, shaped
 
 NAME = "leaktest"

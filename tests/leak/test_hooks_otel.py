@@ -36,9 +36,9 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from byokeep.redact.engine import RedactionFailed, Redactor
-from byokeep.redact.hooks.otel import RedactingExporter
-from byokeep.redact.hooks.wall import Wall
+from byokeep_redact.engine import RedactionFailed, Redactor
+from byokeep_redact.hooks.otel import RedactingExporter
+from byokeep_redact.hooks.wall import Wall
 from tests.support.speech import guarded, leaks, opaque, phrase, shaped
 
 Span = Any

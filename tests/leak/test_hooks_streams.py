@@ -17,18 +17,18 @@ from typing import Any
 
 import pytest
 
-from byokeep.redact.engine import RedactionFailed, Redactor
-from byokeep.redact.hooks import streams
-from byokeep.redact.hooks.streams import DescriptorHook, filtered
-from byokeep.redact.stream import write_all
+from byokeep_redact.engine import RedactionFailed, Redactor
+from byokeep_redact.hooks import streams
+from byokeep_redact.hooks.streams import DescriptorHook, filtered
+from byokeep_redact.stream import write_all
 from tests.support.speech import ROOT, guarded, leaks, opaque, program, shaped
 
 
 async def test_a_crash_report_is_filtered_and_arrives() -> None:
     """faulthandler's report of a killed interpreter arrives through the filter, with its frames."""
     body = """
-import faulthandler, byokeep.redact
-GUARD.uninstall(); byokeep.redact.install(faulthandler=True)
+import faulthandler, byokeep_redact
+GUARD.uninstall(); byokeep_redact.install(faulthandler=True)
 def {name}(): faulthandler._sigsegv()
 print('REACHED', flush=True); {name}()
 """
@@ -91,8 +91,8 @@ INSTALLED = """
 import atexit, logging, os, sys, threading, time
 VALUE = sys.stdin.readline().strip()
 {before}
-import byokeep.redact
-GUARD = byokeep.redact.install(descriptors=(1, 2))
+import byokeep_redact
+GUARD = byokeep_redact.install(descriptors=(1, 2))
 GUARD.redactor.register(VALUE)
 """
 ENDS = {
@@ -134,8 +134,8 @@ def test_a_process_that_ends_loses_nothing(end: str) -> None:
 
 LAST = """
 import sys, threading, types
-import byokeep.redact
-from byokeep.redact.hooks import streams
+import byokeep_redact
+from byokeep_redact.hooks import streams
 wait, end, looked, ended = streams.select.select, streams._Copy.end, threading.Event(), threading.Event()
 
 def select(*asked):
@@ -151,7 +151,7 @@ def says_end(self):
 
 streams._Copy.end = says_end
 streams.select = types.SimpleNamespace(select=select, PIPE_BUF=4096)
-byokeep.redact.install(descriptors=(2,))
+byokeep_redact.install(descriptors=(2,))
 looked.wait()
 for n in range(51): print('line', n, file=sys.stderr)
 raise ValueError('so')

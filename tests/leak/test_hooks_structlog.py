@@ -14,8 +14,8 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 
 from byokeep.core.secret import Secret
-from byokeep.redact.engine import RedactionFailed, Redactor
-from byokeep.redact.hooks.structlog import StructlogWall
+from byokeep_redact.engine import RedactionFailed, Redactor
+from byokeep_redact.hooks.structlog import StructlogWall
 from tests.support.speech import Holder, guarded, leaks, opaque, shaped
 from tests.support.work import calls
 

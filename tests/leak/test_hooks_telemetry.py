@@ -17,11 +17,11 @@ import structlog
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.redact.engine import RedactionFailed, Redactor, default
-from byokeep.redact.rules import RuleError, Rules, default_rules
 from byokeep.telemetry import log
 from byokeep.telemetry.catalogue import REQUIRED
 from byokeep.worker.custodian import LeasedCustody
+from byokeep_redact.engine import RedactionFailed, Redactor, default
+from byokeep_redact.rules import RuleError, Rules, default_rules
 from tests.support.broker import Stand
 from tests.support.speech import guarded, leaks, opaque, phrase, program, shaped
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from byokeep.core.errors import Rejected
-from byokeep.redact.engine import Redactor
-from byokeep.redact.pack import judge, plan, report
-from byokeep.redact.pack.corpus import MADE, SURVIVE, shapes, survivors
-from byokeep.redact.pack.draw import Draw, fresh_seed
-from byokeep.redact.pack.own import load_own
-from byokeep.redact.pack.registered import COST, ENCODED, EVASION
-from byokeep.redact.pack.stage import Played
-from byokeep.redact.pack.tracing import HEADERS
+from byokeep_redact.engine import Redactor
+from byokeep_redact.pack import judge, plan, report
+from byokeep_redact.pack.corpus import MADE, SURVIVE, shapes, survivors
+from byokeep_redact.pack.draw import Draw, fresh_seed
+from byokeep_redact.pack.own import load_own
+from byokeep_redact.pack.registered import COST, ENCODED, EVASION
+from byokeep_redact.pack.stage import Played
+from byokeep_redact.pack.tracing import HEADERS
 
 pytestmark = pytest.mark.timeout(400)  # the first test that asks for the run waits for it
 VECTORS = Path(__file__).parents[1] / "vectors"

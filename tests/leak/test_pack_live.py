@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from byokeep.redact.pack import live
+from byokeep_redact.pack import live
 from tests.support.cli import Ran, Shell
 
 THING = "#/components/schemas/Thing"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from byokeep.redact.pack import judge
+from byokeep_redact.pack import judge
 
 pytestmark = pytest.mark.timeout(400)  # a run takes twenty seconds, on a busy machine minutes
 
 EXAMPLE = Path(__file__).parent / "example_project"
 SOURCE = Path(__file__).parents[2] / "src"
-PLUGIN = ("-p", "byokeep.redact.pack.plugin")
+PLUGIN = ("-p", "byokeep_redact.pack.plugin")
 
 
 def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -125,7 +125,7 @@ def test_a_busy_machine_is_a_warning(tmp_path: Path, found: str, code: int, says
     """Lines that took too long are a warning, by name; memory over its bound fails the class."""
     project(tmp_path, "def test_one():\n    pass\n")
     (tmp_path / "conftest.py").write_text(
-        "from byokeep.redact.pack import judge, report\n"
+        "from byokeep_redact.pack import judge, report\n"
         f"row = report.Row('cost', 'long-lines', samples=1, control=1, {found}=1)\n"
         "judge.run = lambda *_: report.Result('s', rows=[row], sinks={'long-lines': 'ran'})\n"
     )
@@ -140,8 +140,8 @@ def test_without_its_flags_the_plugin_is_inert(tmp_path: Path) -> None:
     project(
         tmp_path,
         "def test_one():\n"
-        "    loaded = [name for name in sys.modules if name.startswith('byokeep.redact.')]\n"
-        "    assert loaded == ['byokeep.redact.pack', 'byokeep.redact.pack.plugin']\n"
+        "    loaded = [name for name in sys.modules if name.startswith('byokeep_redact.')]\n"
+        "    assert loaded == ['byokeep_redact.pack', 'byokeep_redact.pack.plugin']\n"
         "    assert 'hyperscan' not in sys.modules\n",
     )
     ran = run(tmp_path, "-q")
@@ -154,7 +154,7 @@ VALUE = "wJ4kPq9ZtR2vXs7LmN3bHy6DcF8gKa5TeU1oWi0Q"
 SHAPE = "sk-proj-" + VALUE + "T3BlbkFJ" + VALUE[::-1]
 
 def live(say):
-    from byokeep.redact.engine import default
+    from byokeep_redact.engine import default
     with default().register(VALUE, "api_key"):
         say()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from byokeep.redact.canary import Canary, new_canary
+from byokeep_redact.canary import Canary, new_canary
 from tests.support.loop_disk import LoopDisk, loop_disk
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ import pytest
 
 from byokeep.core.artifact import ArtifactKey
 from byokeep.core.errors import Rejected
-from byokeep.redact.canary import Canary
-from byokeep.redact.sweep import Sweep
+from byokeep_redact.canary import Canary
+from byokeep_redact.sweep import Sweep
 from tests.support.vault import Vault
 
 pytest_plugins = [

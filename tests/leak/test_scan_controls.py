@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
-from byokeep.redact import control as control_module
-from byokeep.redact.canary import PROVIDERS
-from byokeep.redact.needles import Engine, NeedleSet
-from byokeep.redact.scan import Canary, ControlResult, Limits, Sweep, new_canary, positive_control
+from byokeep_redact import control as control_module
+from byokeep_redact.canary import PROVIDERS
+from byokeep_redact.needles import Engine, NeedleSet
+from byokeep_redact.scan import Canary, ControlResult, Limits, Sweep, new_canary, positive_control
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from aiohttp import WSMsgType, web
 from playwright.async_api import Browser, async_playwright
 
 from byokeep.chromium import find_chromium
-from byokeep.redact.canary import Canary
+from byokeep_redact.canary import Canary
 
 LOGIN = """<!doctype html><html><head><title>Sign in</title></head><body><form action="/login" method="post">
 <input id="user" name="user"><input id="pw" type="password" name="password">

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from byokeep.redact.canary import Canary
-from byokeep.redact.sweep import Sweep
+from byokeep_redact.canary import Canary
+from byokeep_redact.sweep import Sweep
 
 
 @dataclass

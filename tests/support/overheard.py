@@ -18,9 +18,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import aiohttp
 
-from byokeep.redact.scan import Canary
-from byokeep.sim.platforms import social
-from byokeep.sim.platforms.world import World as PlatformWorld
+from byokeep_redact.scan import Canary
+from byokeep_sim.platforms import social
+from byokeep_sim.platforms.world import World as PlatformWorld
 from tests.support.cli import Shell
 from tests.support.social import ACCOUNTS
 from tests.support.stack import World, until

@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 
-from byokeep import sim as simulator
-from byokeep.sim.platforms.oauth import base64url_s256, hex_s256
+import byokeep_sim as simulator
+from byokeep_sim.platforms.oauth import base64url_s256, hex_s256
 
 DAY = 86_400
 BACK = "http://127.0.0.1:8431/callback"

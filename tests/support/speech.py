@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from byokeep.redact.canary import new_canary
-from byokeep.redact.encodings import recoverable
-from byokeep.redact.install import Installed, current, install
+from byokeep_redact.canary import new_canary
+from byokeep_redact.encodings import recoverable
+from byokeep_redact.install import Installed, current, install
 
 ROOT = Path(__file__).parents[2]
 
@@ -166,7 +166,7 @@ async def program(body: str, value: str, *, on: bool, known: bool = True) -> str
     """Run a program that finds the value in ``VALUE``; return all it printed. It must print REACHED by itself."""
     lines = ["import sys; VALUE = sys.stdin.readline().strip()"]
     if on:
-        lines.append("import byokeep.redact; GUARD = byokeep.redact.install()")
+        lines.append("import byokeep_redact; GUARD = byokeep_redact.install()")
         lines += ["GUARD.redactor.register(VALUE)"] if known else []
     running = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "\n".join([*lines, body]), stdin=PIPE, stdout=PIPE, stderr=STDOUT,

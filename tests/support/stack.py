@@ -27,10 +27,10 @@ import aiohttp
 
 from byokeep.client import ClientSettings, Keep
 from byokeep.core.errors import ByokeepError
-from byokeep.redact.canary import new_canary
 from byokeep.settings import load
-from byokeep.sim import Sim, start
 from byokeep.supervisor import Stack
+from byokeep_redact.canary import new_canary
+from byokeep_sim import Sim, start
 
 LOGINS = ("instagram", "linkedin", "meta", "tiktok", "x", "youtube")
 PROVIDERS = ("anthropic", "openai", "google", "openrouter", "kie", "heygen")

@@ -39,14 +39,14 @@ from byokeep.core.secret import Secret
 from byokeep.flows.app import WebApp
 from byokeep.flows.authenticate import authenticate
 from byokeep.flows.worker_app import WorkerApp
-from byokeep.redact.canary import Canary, marker_of, new_canary
-from byokeep.sim.server import Sim, start
 from byokeep.telemetry import log, spans
 from byokeep.web.app import create_app
 from byokeep.worker.custodian import BrokerCustodian
 from byokeep.worker.identity import account_hasher, noted
 from byokeep.worker.log_files import LogFiles
 from byokeep.worker.tasks import register
+from byokeep_redact.canary import Canary, marker_of, new_canary
+from byokeep_sim.server import Sim, start
 from tests.support.broker import Person, Stand, Store, standing, token_key
 from tests.support.postgres import drop_database, fresh_database
 
@@ -113,7 +113,7 @@ class Desk:
 
     def canary(self, provider: str = "openai", *, state: str = "valid") -> bytes:
         """A new key in the provider's shape; the simulator knows it in this state."""
-        from byokeep.sim.reply import KeyState
+        from byokeep_sim.reply import KeyState
 
         value = new_canary(provider)
         self.canaries.append(Canary(f"{provider}-{len(self.canaries)}", value, marker_of(value)))

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 from playwright.async_api import Page
 
-from byokeep import sim as simulator
+import byokeep_sim as simulator
 from byokeep.adapters.browser.launch import Running, Start, running
 from byokeep.adapters.browser.preferences import new_directory
 from byokeep.adapters.platforms.website import SitePlace, Website, websites

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from byokeep.redact import nominate
-from byokeep.redact.rules import default_rules
+from byokeep_redact import nominate
+from byokeep_redact.rules import default_rules
 
 
 @dataclass
@@ -89,7 +89,7 @@ def calls() -> Iterator[Work]:
 
 
 def _modules() -> list[ModuleType]:
-    return [module for name, module in list(sys.modules.items()) if name.startswith("byokeep.redact")]
+    return [module for name, module in list(sys.modules.items()) if name.startswith("byokeep_redact")]
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from byokeep.core.errors import Rejected
-from byokeep.core.fingerprint import DIGEST, MOST_WINDOWS, WINDOW, Digester, fingerprints_of
-from byokeep.redact.canary import PROVIDERS, new_canary
+from byokeep_redact.canary import PROVIDERS, new_canary
+from byokeep_redact.fingerprint import DIGEST, MOST_WINDOWS, WINDOW, Digester, fingerprints_of
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "leak-fingerprints"
 ALPHABET = (string.ascii_letters + string.digits + "-_").encode()

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from byokeep.core.errors import Rejected
-from byokeep.redact.canary import PROVIDERS, new_canary
-from byokeep.redact.leaks.fingerprints import Fingerprints, fingerprints_from, fingerprints_of, parse
-from byokeep.redact.leaks.live import LiveValues
+from byokeep_redact.canary import PROVIDERS, new_canary
+from byokeep_redact.leaks.fingerprints import Fingerprints, fingerprints_from, fingerprints_of, parse
+from byokeep_redact.leaks.live import LiveValues
 
 KEY = bytes(range(32))
 LINE = b'{"event": "request", "id": "c2ce6f44-7ed4-457b-9e2f-eb89414c343c", "hash": "61' + b"2e7696a6" * 8 + b'"}\n'

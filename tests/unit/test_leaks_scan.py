@@ -23,16 +23,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from byokeep.redact import control
-from byokeep.redact.canary import new_canary
-from byokeep.redact.encodings import ENCODINGS
-from byokeep.redact.leaks import shapes
-from byokeep.redact.leaks.fingerprints import Fingerprints, fingerprints_from, fingerprints_of
-from byokeep.redact.leaks.scanner import Scanner
-from byokeep.redact.mangled import is_mangled
-from byokeep.redact.needles import Engine
-from byokeep.redact.rules import default_rules
-from byokeep.redact.walk import Limits, Report
+from byokeep_redact import control
+from byokeep_redact.canary import new_canary
+from byokeep_redact.encodings import ENCODINGS
+from byokeep_redact.leaks import shapes
+from byokeep_redact.leaks.fingerprints import Fingerprints, fingerprints_from, fingerprints_of
+from byokeep_redact.leaks.scanner import Scanner
+from byokeep_redact.mangled import is_mangled
+from byokeep_redact.needles import Engine
+from byokeep_redact.rules import default_rules
+from byokeep_redact.walk import Limits, Report
 from tests.support.work import counted
 
 KEY = bytes(range(32))
@@ -223,7 +223,7 @@ def test_weak_values_are_reported_when_asked() -> None:
 
 def test_our_own_sources_are_clean_or_in_the_baseline() -> None:
     """A scan of this repository finds nothing that has not been looked at; every entry has a reason and still fits."""
-    from byokeep.redact.leaks.baseline import NO_REASON, read
+    from byokeep_redact.leaks.baseline import NO_REASON, read
 
     root = Path(__file__).parents[2]
     known = read(root / "leaks.json")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from byokeep.core.secret import Secret
-from byokeep.redact.canary import new_canary
 from byokeep.worker.log_files import EARLIER, LogFiles, _begin, _tail
+from byokeep_redact.canary import new_canary
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 LINES = 20_000  # one each tenth of a second

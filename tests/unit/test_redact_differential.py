@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from byokeep.redact import Redactor
-from byokeep.redact.encodings import ENCODINGS
+from byokeep_redact import Redactor
+from byokeep_redact.encodings import ENCODINGS
 
 KEY = b"k" * 32
 CASES = 3_000

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from byokeep.core.secret import Secret
-from byokeep.redact import RedactionFailed, Redactor, Span
-from byokeep.redact.encodings import ENCODINGS, recoverable
-from byokeep.redact.mask import MASKED
-from byokeep.redact.nominate import Engine
+from byokeep_redact import RedactionFailed, Redactor, Span
+from byokeep_redact.encodings import ENCODINGS, recoverable
+from byokeep_redact.mask import MASKED
+from byokeep_redact.nominate import Engine
 from tests.support.work import Work, counted
 
 ENGINES: tuple[Engine, ...] = ("hyperscan", "pure")

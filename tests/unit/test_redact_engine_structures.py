@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from byokeep.core.secret import Secret
-from byokeep.redact import Redactor
-from byokeep.redact.encodings import recoverable
-from byokeep.redact.nominate import Engine
+from byokeep_redact import Redactor
+from byokeep_redact.encodings import recoverable
+from byokeep_redact.nominate import Engine
 
 ENGINES: tuple[Engine, ...] = ("hyperscan", "pure")
 KEY = b"k" * 32

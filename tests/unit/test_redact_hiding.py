@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byokeep.redact import Redactor
-from byokeep.redact.leaks.shapes import Shapes
-from byokeep.redact.mask import Mask
-from byokeep.redact.rules import default_rules
+from byokeep_redact import Redactor
+from byokeep_redact.leaks.shapes import Shapes
+from byokeep_redact.mask import Mask
+from byokeep_redact.rules import default_rules
 
 KEY = b"k" * 32
 MOST_SHOWN = 11  # characters of a secret that may be left in a row

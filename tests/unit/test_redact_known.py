@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from byokeep.core.secret import Secret
-from byokeep.redact import KnownValueRefused, Redactor
-from byokeep.redact.known import LONGEST, KnownValues
+from byokeep_redact import KnownValueRefused, Redactor
+from byokeep_redact.known import LONGEST, KnownValues
 from tests.support.work import calls
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import hyperscan
 import pytest
 
-from byokeep.redact.chance import drawn, written
-from byokeep.redact.engine import Engine, Redactor
-from byokeep.redact.mask import MASKED, Mask, truncated
-from byokeep.redact.rules import RuleError, Rules, default_rules
+from byokeep_redact.chance import drawn, written
+from byokeep_redact.engine import Engine, Redactor
+from byokeep_redact.mask import MASKED, Mask, truncated
+from byokeep_redact.rules import RuleError, Rules, default_rules
 from tests.support.redact_samples import clean, filled, marked, secrets
 from tests.support.work import counted
 

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from byokeep.redact.engine import Engine, Redactor
+from byokeep_redact.engine import Engine, Redactor
 from tests.support.redact_samples import VECTORS, filled, marked
 
 TABLE = tomllib.loads((VECTORS / "schemes.toml").read_text())

@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from byokeep.redact.canary import PROVIDERS, new_canary
-from byokeep.redact.encodings import ENCODINGS, recoverable
-from byokeep.redact.engine import RedactionFailed, Redactor, Span
-from byokeep.redact.stream import ERROR, HELD, StreamFilter
+from byokeep_redact.canary import PROVIDERS, new_canary
+from byokeep_redact.encodings import ENCODINGS, recoverable
+from byokeep_redact.engine import RedactionFailed, Redactor, Span
+from byokeep_redact.stream import ERROR, HELD, StreamFilter
 from tests.support.work import counted
 
 REDACTOR = Redactor()

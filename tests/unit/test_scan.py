@@ -18,12 +18,12 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from byokeep.redact.containers import Opened
-from byokeep.redact.control import ENCODINGS
-from byokeep.redact.needles import Engine
-from byokeep.redact.scan import Canary, Finding, Limits, Report, Sweep, marker_of, new_canary, scan_bytes
-from byokeep.redact.views import Layer
-from byokeep.redact.walk import Search
+from byokeep_redact.containers import Opened
+from byokeep_redact.control import ENCODINGS
+from byokeep_redact.needles import Engine
+from byokeep_redact.scan import Canary, Finding, Limits, Report, Sweep, marker_of, new_canary, scan_bytes
+from byokeep_redact.views import Layer
+from byokeep_redact.walk import Search
 from tests.support.work import counted
 
 ENGINES: tuple[Engine, ...] = ("grams", "hyperscan")
@@ -349,7 +349,7 @@ def test_function_refuses_to_call_a_bounded_search_empty() -> None:
 
 def test_a_needle_pass_looks_closely_at_nothing_in_a_clean_log() -> None:
     """The pure engine searches megabytes of log text for 12 canaries in a few calls: no step for each letter."""
-    from byokeep.redact.needles import NeedleSet, Squeezed
+    from byokeep_redact.needles import NeedleSet, Squeezed
 
     needles = NeedleSet([Canary(f"c{n}", new_canary("anthropic")) for n in range(12)], "grams")
     text = NOISE * (8_000_000 // len(NOISE))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from byokeep.redact.canary import PROVIDERS, Canary, marker_of, new_canary
+from byokeep_redact.canary import PROVIDERS, Canary, marker_of, new_canary
 
 SHAPES = {
     "anthropic": r"sk-ant-api03-[A-Za-z0-9_-]{93}AA",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from byokeep.redact.control import planted_process
-from byokeep.redact.scan import Canary, Sweep, Unreadable, new_canary
+from byokeep_redact.control import planted_process
+from byokeep_redact.scan import Canary, Sweep, Unreadable, new_canary
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -158,7 +158,7 @@ def _command(canaries: bytes, *paths: Path) -> tuple[int, dict[str, object]]:
     os.close(write_end)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "byokeep.redact.scan", "--canaries-fd", str(read_end), *map(str, paths)],
+            [sys.executable, "-m", "byokeep_redact.scan", "--canaries-fd", str(read_end), *map(str, paths)],
             env={"PYTHONPATH": str(SRC)},
             pass_fds=[read_end],
             capture_output=True,

@@ -13,9 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from byokeep import sim as simulator
-from byokeep.sim.book import MAX_EFFECT_IDS, MAX_LOG, Effects, RequestLog
-from byokeep.sim.vendors import VENDORS
+import byokeep_sim as simulator
+from byokeep_sim.book import MAX_EFFECT_IDS, MAX_LOG, Effects, RequestLog
+from byokeep_sim.vendors import VENDORS
 
 KEY = "made-up-key-0123456789"
 
@@ -284,7 +284,7 @@ async def test_the_command_prints_its_url_writes_its_port_and_stops_on_sigterm(t
     """The process says where it listens, answers there, and ends with 0 on SIGTERM."""
     port_file = tmp_path / "port"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "byokeep.sim", "--port", "0", "--port-file", str(port_file),
+        sys.executable, "-m", "byokeep_sim", "--port", "0", "--port-file", str(port_file),
         stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     try:
@@ -308,7 +308,7 @@ async def test_the_command_prints_its_url_writes_its_port_and_stops_on_sigterm(t
 async def test_the_command_refuses_an_outside_address() -> None:
     """A host that is not loopback ends the command with code 2."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "byokeep.sim", "--host", "10.0.0.1",
+        sys.executable, "-m", "byokeep_sim", "--host", "10.0.0.1",
         stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     _, said = await asyncio.wait_for(process.communicate(), 60)

@@ -18,10 +18,10 @@ from byokeep.adapters.files import slots
 from byokeep.adapters.files.slots import SIZE, SlotDirectory, decode, encode, seal, unseal
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.redact.canary import Canary, new_canary
-from byokeep.redact.sweep import Sweep
 from byokeep.wire.outbound import MAX_BODY
 from byokeep.wire.tokens import LandedReply
+from byokeep_redact.canary import Canary, new_canary
+from byokeep_redact.sweep import Sweep
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "landing-slot" / "cases.json"
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)

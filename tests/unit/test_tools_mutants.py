@@ -126,8 +126,8 @@ def test_figures_are_kept_and_stale_ones_dropped(tmp_path: Path) -> None:
     write(tmp_path, [Verdict(fault(what="gone"), "caught")], [Score("gate", 10, 10, ())], known)
     shown = "\n".join(noticed(tmp_path))
     assert "| R1-1 | 1 | 1 |" in shown
-    assert "| `core/ref.py` | 10 | 9 | 90.0 % |" in shown
-    assert "| `core/gate.py` | 10 | 10 | 100.0 % |" in shown
+    assert "| `ref` | 10 | 9 | 90.0 % |" in shown
+    assert "| `gate` | 10 | 10 | 100.0 % |" in shown
     assert "gone" not in (tmp_path / "docs/mutants.tsv").read_text()
     write(tmp_path, [Verdict(fault(), "not caught")], [], known)
     assert "| R1-1 | 1 | 0 |" in "\n".join(noticed(tmp_path))

@@ -182,14 +182,22 @@ def test_pins_fit_their_ranges(text: str, words: str | None) -> None:
     assert words is None or any(words in found for found in texts)
 
 
-def test_the_extras_of_this_tree_are_read() -> None:
-    """The base install and the named extras are wanted, markers kept; the files in requirements/ satisfy them."""
-    project = {
-        "build-system": {"requires": ["hatchling>=1"]},
-        "project": {"dependencies": ["a"], "optional-dependencies": {"x": ["b>=1"], "dev": ["c"]}},
-    }
-    assert [wanted.name for wanted in requirements_of(project, ["x"])] == ["a", "b"]
-    assert [wanted.name for wanted in requirements_of(project, ["dev"])] == ["a", "c", "hatchling"]
+def test_the_extras_of_this_tree_are_read(tmp_path: Path) -> None:
+    """The base install, the named extras and our own parts' needs count; the files in requirements/ satisfy them."""
+    put(tmp_path, "pyproject.toml", """
+[build-system]
+requires = ["hatchling>=1"]
+[project]
+dependencies = ["a", "own @ {root:uri}/parts/own"]
+optional-dependencies = {x = ["b>=1", "own[y] @ {root:uri}/parts/own"], dev = ["c"]}
+""")
+    put(tmp_path, "parts/own/pyproject.toml", """
+[project]
+dependencies = ["d"]
+optional-dependencies = {y = ["e"]}
+""")
+    assert [wanted.name for wanted in requirements_of(tmp_path, ["x"])] == ["a", "d", "b", "e"]
+    assert [wanted.name for wanted in requirements_of(tmp_path, ["dev"])] == ["a", "d", "c", "hatchling"]
     assert check(ROOT) == []
 
 
@@ -200,6 +208,8 @@ def test_the_extras_of_this_tree_are_read() -> None:
         ("from byokeep.adapters import kv", "flows may import core, ports"),
         ("def late():\n    import byokeep.adapters.kv", "flows may import core, ports"),
         ("import sqlalchemy", "flows may not import sqlalchemy"),
+        ("import byokeep_redact.fingerprint", None),
+        ("import byokeep_sim.server", "flows may import core, ports"),
     ],
 )
 def test_the_contract_of_this_tree_is_enforced(tmp_path: Path, body: str, words: str | None) -> None:
@@ -207,6 +217,8 @@ def test_the_contract_of_this_tree_is_enforced(tmp_path: Path, body: str, words:
     put(tmp_path, "pyproject.toml", (ROOT / "pyproject.toml").read_text())
     for name in ("__init__", "core/__init__", "core/errors", "adapters/__init__", "adapters/kv", "flows/__init__"):
         put(tmp_path, f"src/byokeep/{name}.py", "")
+    for name in ("redact/__init__", "redact/fingerprint", "sim/__init__", "sim/server"):
+        put(tmp_path, f"src/byokeep_{name}.py", "")
     put(tmp_path, "src/byokeep/flows/lease.py", body + "\n")
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'src'}{os.pathsep}{ROOT}", "COLUMNS": "200"}

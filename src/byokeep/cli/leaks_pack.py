@@ -38,8 +38,8 @@ def pack() -> int:
 
     Example: byokeep leaks pack --token-file operator.token
     """
-    live = importlib.import_module("byokeep.redact.pack.live")
-    exits = importlib.import_module("byokeep.redact.pack.report").EXIT
+    live = importlib.import_module("byokeep_redact.pack.live")
+    exits = importlib.import_module("byokeep_redact.pack.report").EXIT
     try:
         with busy("Sending canaries and searching"):
             places = run(_places(live))
@@ -73,7 +73,7 @@ async def _places(live: Any) -> list[Any]:
 
 
 async def _send(probes: list[Any]) -> list[tuple[Any, Any]]:
-    reply = importlib.import_module("byokeep.redact.pack.live").Reply
+    reply = importlib.import_module("byokeep_redact.pack.live").Reply
     token, gate = own_token(), asyncio.Semaphore(_AT_ONCE)
     context = ssl.create_default_context(cafile=session().settings.file("web_ca_file"))
     connector = aiohttp.TCPConnector(ssl=context)

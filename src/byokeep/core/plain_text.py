@@ -5,7 +5,7 @@ Rules
 - Nothing is repaired: text with a second spelling (other normal form, invisible characters) is refused.
 - Reserved names are compared after case, blanks, marks and look-alike letters are taken away (S-VAULT-9).
 
-The search for secrets here is a fence for short labels; :mod:`byokeep.redact` is the engine for logs.
+The search for secrets here is a fence for short labels; :mod:`byokeep_redact` is the engine for logs.
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ from byokeep.cli.intake import read_token_file, write_private
 from byokeep.cli.terminal import Session, current, session
 from byokeep.client import ClientSettings, Keep
 from byokeep.core.secret import Secret
-from byokeep.redact.scan import new_canary
 from byokeep.settings import load
-from byokeep.sim import Sim, start
 from byokeep.supervisor import Say, Stack
 from byokeep.telemetry import log
+from byokeep_redact.scan import new_canary
+from byokeep_sim import Sim, start
 
 PROVIDERS: Final = ("anthropic", "openai", "google", "openrouter", "kie", "heygen")
 CLIENTS: Final = ("Acme Bakery", "Bolt Cycles")

@@ -17,9 +17,9 @@ from byokeep.client import verify as offline
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Unavailable
 from byokeep.demo.scene import CLIENTS, PROVIDERS, Scene, make_key, people
 from byokeep.process import Progress, work_of
-from byokeep.redact.leaks.scanner import Scanner
-from byokeep.redact.scan import Canary, Sweep, new_canary, positive_control
 from byokeep.wire.openbao import read_secret
+from byokeep_redact.leaks.scanner import Scanner
+from byokeep_redact.scan import Canary, Sweep, new_canary, positive_control
 
 A, B = CLIENTS
 _SETTLED_S: Final = 11.0

@@ -18,7 +18,6 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.fingerprint import VERSION
 from byokeep.core.keystate import LIVE
 from byokeep.core.model import Actor, ClientId, Provider, SecretKind
 from byokeep.core.policy import Verb
@@ -27,6 +26,7 @@ from byokeep.flows.app import WebApp
 from byokeep.flows.clients import scope_of
 from byokeep.flows.permission import permit
 from byokeep.ports import Query, Row
+from byokeep_redact.fingerprint import VERSION
 
 _AT_ONCE: Final = 8  # questions to the store in flight
 

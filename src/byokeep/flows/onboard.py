@@ -23,7 +23,6 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.fingerprint import VERSION
 from byokeep.core.model import (
     API_PROVIDERS,
     Actor,
@@ -49,6 +48,7 @@ from byokeep.flows.refs import get_ref, ref_from
 from byokeep.flows.sops import SopRun, sop_from
 from byokeep.flows.store_recording import require_recorded
 from byokeep.ports import Query, Tx, Written
+from byokeep_redact.fingerprint import VERSION
 
 DEFAULT_DAYS: Final = 90
 UNDER_WAY_S: Final = 30  # how long a stored value that is being verified keeps another one waiting

@@ -22,7 +22,6 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, NotFound, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.fingerprint import VERSION
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, Risk
 from byokeep.core.plain_text import check_reason
@@ -39,6 +38,7 @@ from byokeep.flows.permission import permit, recorded_rejections
 from byokeep.flows.refs import move, ref_from
 from byokeep.flows.store_recording import require_recorded
 from byokeep.ports import Query, Row, Tx
+from byokeep_redact.fingerprint import VERSION
 
 MAX_KEEP_S: Final = 30 * 86_400  # how long a previous secret may hold at most
 MAX_LENGTH: Final = 512  # bytes

@@ -21,11 +21,11 @@ from uuid import UUID
 
 import structlog
 
-from byokeep.redact.engine import default
-from byokeep.redact.hooks.structlog import StructlogWall
-from byokeep.redact.hooks.wall import Wall
-from byokeep.redact.install import install
 from byokeep.telemetry.catalogue import EVENTS, REDACTION_ERROR, REQUIRED, UNLISTED
+from byokeep_redact.engine import default
+from byokeep_redact.hooks.structlog import StructlogWall
+from byokeep_redact.hooks.wall import Wall
+from byokeep_redact.install import install
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.:/{}+ -]{0,160}\Z")
 dropped_fields = 0

@@ -21,10 +21,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
-from byokeep.redact.engine import default
-from byokeep.redact.hooks.otel import RedactingExporter
-from byokeep.redact.hooks.wall import Wall
 from byokeep.telemetry.catalogue import SPAN_FIELDS
+from byokeep_redact.engine import default
+from byokeep_redact.hooks.otel import RedactingExporter
+from byokeep_redact.hooks.wall import Wall
 
 _tracer: Final = trace.get_tracer("byokeep")
 

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends
 
-from byokeep.core.fingerprint import FORMAT, WINDOW
 from byokeep.core.model import Actor
 from byokeep.flows.app import WebApp
 from byokeep.flows.fingerprints import LiveValues, Watched, live_values
 from byokeep.http.body import no_query
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.limits import Budget
+from byokeep_redact.fingerprint import FORMAT, WINDOW
 
 PER_MINUTE: Final = 10  # of one auditor
 

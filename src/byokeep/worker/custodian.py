@@ -22,11 +22,11 @@ from byokeep.core.model import Provider
 from byokeep.core.ref import SecretRef, app_path
 from byokeep.core.secret import Secret
 from byokeep.ports import Written
-from byokeep.redact.engine import default
-from byokeep.redact.known import KnownValueRefused, Registration
 from byokeep.telemetry.spans import span
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import destroy_versions, live_versions, read_secret, write_secret
+from byokeep_redact.engine import default
+from byokeep_redact.known import KnownValueRefused, Registration
 
 
 class BrokerCustodian:

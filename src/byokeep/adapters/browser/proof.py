@@ -20,8 +20,8 @@ from byokeep.adapters.browser.network import from_network
 from byokeep.adapters.platforms.website import SitePlace, Website
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.identity import Fingerprint, Verdict
-from byokeep.redact.engine import RedactionFailed, Redactor
-from byokeep.redact.hooks.browser import take_picture
+from byokeep_redact.engine import RedactionFailed, Redactor
+from byokeep_redact.hooks.browser import take_picture
 
 if TYPE_CHECKING:
     from playwright.async_api import Page

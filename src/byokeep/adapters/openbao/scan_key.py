@@ -11,8 +11,8 @@ import binascii
 from byokeep.adapters.openbao.layout import SCAN_KEY_PATH
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import Denied, Rejected, Unavailable
-from byokeep.core.fingerprint import KEY, fingerprints_of
 from byokeep.core.secret import Secret
+from byokeep_redact.fingerprint import KEY, fingerprints_of
 
 
 class BaoScanKey:

@@ -4,7 +4,7 @@ Rules
 - Asked for on the context that was handed out, on its pages, also those opened later, on their requests or on its
   browser, it raises; nothing is begun and nothing is written.
 - A browser of a profile has this one context: another one would be recorded beside it.
-- A picture of a page is the caller's business: :mod:`byokeep.redact.hooks.browser` takes one without secrets.
+- A picture of a page is the caller's business: :mod:`byokeep_redact.hooks.browser` takes one without secrets.
 
 It stops who forgets, not who means to: the runner has the browser in its hands, its protocol (CDP) included, and that
 is said in the threat model.

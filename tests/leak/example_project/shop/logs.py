@@ -23,7 +23,7 @@ def configure() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     if os.environ.get("SHOP_FIXED"):
-        from byokeep.redact.install import install
+        from byokeep_redact.install import install
 
         install()  # the fix
     else:

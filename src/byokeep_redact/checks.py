@@ -1,0 +1,479 @@
+"""Checks: what a regular expression can not say about a match, by the names that the rule file gives them.
+
+A check says whether the matched value is a secret. A split says which parts of it are. A proof says whether something
+of our own formats is what it looks like. All may look at the bytes around a match.
+Rules: none takes longer than the match is long; none raises, whatever the bytes; what a check can not tell is a secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import Final
+
+from byokeep_redact.chance import drawn
+from byokeep_redact.mangled import is_mangled
+
+Check = Callable[["re.Match[bytes]", int], bool]
+Split = Callable[["re.Match[bytes]", int], list[tuple[int, int]]]
+Clean = Callable[[bytes], bool]
+Proof = Callable[[bytes, int, int, Clean], bool]
+
+_PLACEHOLDER: Final = re.compile(
+    rb"(?i)(?:\[?redacted(?:\]|:[a-z0-9_]+:[0-9a-f]{8}.*)?|\[truncated:.*|none|null|nil|true|false|undefined|unset|not[_-]?set|empty|"
+    rb"n/a|\[?required\]?|\[default.*|optional|missing|invalid|expired|revoked|unknown|masked|hidden|string|str|bytes|secret|password|token|"
+    rb"(?:your|my|the|an?)[_-].*|change[_-]?me.*|example.*|[*.xX#_\xe2\x80\xa6-]+|\$.*|\{.*|<.*|%[(sdrv{].*)",
+    re.S,
+)
+_MASK: Final = re.compile(rb"\[?redacted(?:\]|:[a-z0-9_]+:[0-9a-f]{8}.*)?|\[truncated:.*|null|None|[*.xX#-]+", re.S)
+_HEX: Final = re.compile(rb"(?:[0-9a-f]+|[0-9A-F]+)")
+_IN_MASK: Final = re.compile(rb"\[redacted:[a-z][a-z0-9_]{0,31}:\Z")
+_LONG_HEX: Final = re.compile(rb"(?:[0-9a-f]{24,}|[0-9A-F]{24,})")
+_UUID: Final = re.compile(rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_WORDS: Final = re.compile(rb"-{0,2}[A-Za-z]+(?:[ _./:,-]{1,2}[A-Za-z]+)*[.:!?-]?")
+_PLACE: Final = re.compile(rb"(?:/|\./|~/|[a-z]{1,10}://)[A-Za-z0-9_./:@{}*-]+|[A-Za-z]:\\.*")
+_CODE: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*(?:(?:\.|->)[A-Za-z_][A-Za-z0-9_]*)*(?:[(\[{].*|=.*|\.{3}.*)?", re.S)
+_CHALLENGE: Final = re.compile(
+    rb"(?i)(?:realm|error|error_description|error_uri|scope|charset|resource_metadata|algs?)=.*", re.S
+)
+_PUBLIC: Final = re.compile(
+    rb"(?i)[^A-Za-z0-9]?(?:[A-Za-z0-9]+[_-])*(?:public|primary|foreign|cache|sort|partition|idempotency|routing|object|row|"
+    rb"dedup|index|unique|verify|verifier|client|status|error|exit|country|language|zip|postal|host|group|map|group|s3)"
+    rb"[_-](?:key|code|signature).*",
+    re.S,
+)
+_APPLE: Final = re.compile(rb"[a-p]{32}")  # the id of a Chromium extension
+_STATEMENT: Final = "https://byokeep.dev/"
+_DIGIT: Final = re.compile(rb"[0-9]")
+_LETTERS: Final = re.compile(rb"[A-Za-z0-9]{12,}")
+_NO_VALUE: Final = (b"$", b"{", b"<", b"%", b"[", b"*")  # what begins a variable, a template, a mask
+_LONG_PIECE: Final = re.compile(rb"(?<![A-Za-z0-9])[A-Za-z0-9]{20,}(?![A-Za-z0-9])")
+_PIECE_BITS: Final = 6.0
+_LEAST_RUN: Final = 32
+_LEAST_CERTAIN: Final = 16
+_CERTAIN: Final = 12.0
+_WRITTEN: Final = 6.0
+
+
+def _chance(value: bytes) -> bool:
+    """Whether `value`, or a long piece of it, was drawn: what stands before it (`rk_live_`) may be words.
+
+    Hex has so many digits side by side that it looks written, so it is asked apart.
+    """
+    if len(set(value)) < 8:
+        return False
+    if drawn(value) or any(drawn(piece, _PIECE_BITS) for piece in _LONG_PIECE.findall(value)):
+        return True
+    return any(re.search(rb"[a-fA-F]", part) for part in _LONG_HEX.findall(value))
+
+
+def _holds_key(value: bytes) -> bool:
+    """Whether a piece of a value that looks like a name was drawn: `live_<hex>`, `my_<letters and digits>`."""
+    if value.startswith(_NO_VALUE):
+        return False
+    pieces = [piece for piece in _LETTERS.findall(value) if not piece.isdigit()]
+    return any((_HEX.fullmatch(piece) and _mixed_hex(piece)) or drawn(piece, _CERTAIN) for piece in pieces)
+
+
+def _mixed_hex(piece: bytes) -> bool:
+    return len(set(piece)) >= 6 and len(_DIGIT.findall(piece)) >= 3
+
+
+def opaque(match: re.Match[bytes], group: int) -> bool:
+    """Whether the value was drawn by chance and is no digest."""
+    return _chance(match[group]) and not _HEX.fullmatch(match[group])
+
+
+def opaque_or_hex(match: re.Match[bytes], group: int) -> bool:
+    """Whether the value was drawn by chance."""
+    return _chance(match[group]) or (_HEX.fullmatch(match[group]) is not None and len(set(match[group])) >= 6)
+
+
+def mixed(match: re.Match[bytes], group: int) -> bool:
+    """Whether the value is more than one character again and again."""
+    return len(set(match[group])) >= 12
+
+
+def filled(match: re.Match[bytes], group: int) -> bool:
+    """Whether the value is there: no placeholder, no mask."""
+    return not _PLACEHOLDER.fullmatch(match[group])
+
+
+def present(match: re.Match[bytes], group: int) -> bool:
+    """Whether anything stands there but a mask, whatever it looks like."""
+    return not _MASK.fullmatch(match[group])
+
+
+def keyed(match: re.Match[bytes], group: int) -> bool:
+    """Whether a value under a name such as `token` is one: no placeholder, word, number, path, piece of a program."""
+    value = match[group]
+    if (
+        len(value) < 6
+        or value.isdigit()
+        or b" " in value
+        or _CHALLENGE.fullmatch(value)
+        or _MASK.fullmatch(value)
+    ):
+        return False
+    if len(value) >= 8 and _IN_MASK.search(match.string[max(0, match.start(group) - 48) : match.start(group)]):
+        return False
+    if _holds_key(value):
+        return True
+    if _PLACEHOLDER.fullmatch(value):
+        return False
+    if _WORDS.fullmatch(value):
+        return len(value) >= 16 and _chance(value)
+    if _PLACE.fullmatch(value) or (_CODE.fullmatch(value) and re.search(rb"[_.(\[{=>]", value)):
+        return len(value) >= 16 and drawn(value, _CERTAIN)
+    return True
+
+
+def weakly_keyed(match: re.Match[bytes], group: int) -> bool:
+    """Whether a value under a name that says little (`key`, `code`) is a secret: long hex, or drawn by chance."""
+    value = match[group]
+    if _PLACEHOLDER.fullmatch(value) or _PUBLIC.match(match[0]):
+        return False
+    if _HEX.fullmatch(value):
+        return len(value) >= 32 and len(set(value)) >= 6
+    return not _PLACE.fullmatch(value) and len(set(value)) >= 8 and drawn(value, _CERTAIN)
+
+
+def query(match: re.Match[bytes], group: int) -> bool:
+    """Whether a parameter of an address is a secret: drawn by chance, or a mixture of letters and digits."""
+    value = match[group]
+    if len(value) < 8 or value.isdigit() or _PLACEHOLDER.fullmatch(value) or _WORDS.fullmatch(value):
+        return len(value) >= 16 and _chance(value)
+    return _chance(value) or len(value) >= 16 or re.search(rb"[0-9][A-Za-z]|[A-Za-z][0-9]", value) is not None
+
+
+def jwt(match: re.Match[bytes], group: int) -> bool:
+    """Whether the part before the first dot is a JOSE header."""
+    head, dot, _rest = match[group].partition(b".")
+    if not dot:
+        return False
+    try:
+        header = json.loads(base64.urlsafe_b64decode(head[:4096] + b"=" * (-len(head[:4096]) % 4)))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(header, dict) and bool({"alg", "enc", "typ", "kid"} & header.keys())
+
+
+def basic(match: re.Match[bytes], group: int) -> bool:
+    """Whether the value decodes to `user:password`."""
+    value = match[group].rstrip(b"=")[:4096]
+    try:
+        plain = base64.b64decode(value + b"=" * (-len(value) % 4), altchars=b"-_")
+    except (binascii.Error, ValueError):
+        return False
+    return b":" in plain and plain.isascii() and plain.decode("ascii").isprintable()
+
+
+# --- Splits -----------------------------------------------------------------------------------------------------------
+
+
+_SEGMENTS: Final = re.compile(rb"[^/]+")
+# A part of a path: small letters or capital ones alone, or words of which each begins with one.
+_NAMED: Final = re.compile(rb"[a-z0-9_-]+|[A-Z0-9_-]+|[A-Z]?[a-z0-9]+(?:[_-]?[A-Z][a-z0-9]+)*")
+_ENTIRE: Final = re.compile(rb"[^/].*=|.*\+[0-9a-f]{8}\+.{44}", re.S)
+_PIECES: Final = re.compile(rb"[A-Za-z0-9]+")
+_GLUE: Final = re.compile(rb"(?:\\(?:[abfnrtv0]|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})|%[0-9A-Fa-f]{2})")
+
+
+def _unglued(text: bytes, start: int) -> int:
+    """Return where a run begins whose first letters belong to an escape, as in `\\nVGhl`."""
+    glue = _GLUE.match(text, start - 1) if start else None
+    return glue.end() if glue else start
+
+
+def run(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return a long run of base64 if it was drawn, without the path before it; hex and ids do not count."""
+    start, end = match.span(group)
+    start = min(_unglued(match.string, start), end)
+    text = match.string[start:end]
+    at = 0
+    if not _ENTIRE.fullmatch(text) or len(text) % 4:
+        for segment in _SEGMENTS.finditer(text):
+            at = segment.start() if at or segment.start() > 1 else 0
+            if _HEX.fullmatch(segment[0]):
+                continue
+            if len(segment[0]) < 3 or not _NAMED.fullmatch(segment[0]) or drawn(segment[0], -_WRITTEN):
+                break
+    return [(start + at, end)] if _chance_bytes(text[at:]) >= _LEAST_RUN else []
+
+
+def _chance_bytes(text: bytes) -> int:
+    """Return how many bytes of `text` were drawn by chance and are neither hex nor an id."""
+    kept = [
+        piece
+        for piece in _PIECES.findall(_UUID.sub(b"-", text))
+        if not (len(piece) >= 6 and _HEX.fullmatch(piece)) and not _APPLE.fullmatch(piece)
+    ]
+    joined = b"".join(kept)
+    return len(joined) if len(set(joined)) >= 8 and drawn(b"-".join(kept), _CERTAIN) else 0
+
+
+def wrapped(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return wrapped base64 with its last line; nothing if that is a word of the next sentence: long lines are runs."""
+    text = match[group]
+    body = max(text.rfind(b"\n"), text.rfind(b"\\n") + 1) + 1
+    last = text[body:].lstrip(b" \t")
+    if _HEX.fullmatch(text[:60]) or not _chance(text[:60]) or not (last.endswith(b"=") or (last and drawn(last))):
+        return []
+    return [match.span(group)]
+
+
+_BEGIN: Final = re.compile(rb"KEY(?:[ +]BLOCK|%20BLOCK|\\tBLOCK)?-----")
+
+
+def pem(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return the whole block; one without an end ends with its last long run of base64."""
+    start, end = match.span(group)
+    text = match[group]
+    begin = _BEGIN.search(text)
+    if begin is None:
+        return [(start, end)]
+    runs = [found.end() for found in re.finditer(rb"[A-Za-z0-9+/%]{16,}={0,2}", text[begin.end() :])]
+    if not runs:
+        return []
+    return [(start, end if text.endswith(b"-----") else start + begin.end() + runs[-1])]
+
+
+_SCHEME: Final = re.compile(
+    rb"(?i)(bearer|basic|dpop|token|apikey|api-key|key|negotiate|ntlm|oauth|digest|hawk|mac|signature|aws4-[a-z0-9-]+|gnap|"
+    rb"privatetoken|goog4-[a-z0-9-]+|sso-key|hoba|mutual|scram-[a-z0-9-]+|vapid|bot|jwt|zoho-oauthtoken|klaviyo-api-key)"
+    rb"(?:(?:[ \t]|%20|\+|\\t)+|[ \t]*\r?\n[ \t]+|(?:\\r)?\\n[ \t]+|$)"
+)
+_ANY_SCHEME: Final = re.compile(rb"([A-Za-z][A-Za-z0-9_.!#$&*/^-]{0,39}):?(?:(?:[ \t]|%20|\+|\\t)+|[ \t]*\r?\n[ \t]+)")
+_PARAMETERS: Final = re.compile(rb"[A-Za-z][A-Za-z0-9_-]{0,40}=")
+_SET: Final = re.compile(rb"=[\"']?([^\"',;&\s\\]+)")
+# Words that begin a sentence about authorization rather than a header.
+_PROSE: Final = frozenset(
+    b"a access account action and as at by check client code denied denies error failed failure for from granted "
+    b"grants group has header in is it missing no not of on policy refused request required requires role rule scope "
+    b"see service session state status succeeded the to type unit user uses was when with".split()
+)
+_WHOLE: Final = frozenset((b"digest", b"hawk", b"mac", b"signature", b"oauth", b"gnap", b"hoba", b"mutual", b"vapid"))
+_WORD: Final = re.compile(rb"[^\x00-\x20\"',;)\]}<>|`\\]+")
+_TOKEN_IS: Final = re.compile(rb"token=\\{0,7}[\"']?")
+_LINE: Final = re.compile(rb"[^\r\n]*[^\r\n \t,;)\]}\"'\\]")
+
+
+def authorization(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return the credentials after the scheme of an Authorization header, to the end of it."""
+    text = match.string
+    start, end = match.span(group)
+    quote = text[start - 1 : start]
+    if quote in (b'"', b"'"):
+        closing = re.compile(rb"(?<!\\)" + quote).search(text, start, end)
+        end = closing.start() if closing else end
+    scheme = _SCHEME.match(text, start, end)
+    if scheme is None and (found := _under_any_scheme(text, start, end)):
+        return [found]
+    word = scheme[1].lower() if scheme else b""
+    at = scheme.end() if scheme else start
+    token = _TOKEN_IS.match(text, at, end)
+    at = token.end() if token else at
+    whole = word in _WHOLE or word.startswith((b"aws4", b"goog4", b"scram"))
+    value = (_LINE if whole else _WORD).match(text, at, end)
+    if value is None or _PLACEHOLDER.fullmatch(value[0]) or _CHALLENGE.fullmatch(value[0]):
+        return []
+    shown = value[0].rstrip(b".:")
+    if _chance(shown) and len(shown) >= _LEAST_CERTAIN:
+        return [value.span()]
+    if scheme is None and (shown.isdigit() or len(shown) < 6 or _CODE.fullmatch(shown) or _WORDS.fullmatch(shown)):
+        return []
+    return [] if _WORDS.fullmatch(shown) and quote not in (b'"', b"'") else [value.span()]
+
+
+def _under_any_scheme(text: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """Return the credentials after a scheme that nobody listed, with all its parameters."""
+    scheme = _ANY_SCHEME.match(text, start, end)
+    if scheme is None or (len(scheme[1]) >= _LEAST_CERTAIN and _chance(scheme[1])):
+        return None  # no scheme, or a credential without one
+    several = _PARAMETERS.match(text, scheme.end(), end)
+    value = (_LINE if several else _WORD).match(text, scheme.end(), end)
+    if value is None or _PLACEHOLDER.fullmatch(value[0]) or _CHALLENGE.fullmatch(value[0]):
+        return None
+    prose = scheme[1].lower() in _PROSE
+    parts = _SET.findall(value[0][:4096]) if several else [value[0].rstrip(b".:")]
+    return value.span() if any(_credential(part, prose) for part in parts) else None
+
+
+def _credential(value: bytes, prose: bool) -> bool:
+    """Whether a word after a scheme is a credential; after a word of a sentence only what was drawn is one."""
+    if prose and (_UUID.fullmatch(value) or _HEX.fullmatch(value)):
+        return False
+    if len(value) >= _LEAST_CERTAIN and (_chance(value) or _holds_key(value)):
+        return True
+    if prose or len(value) < 6 or value.isdigit() or _WORDS.fullmatch(value):
+        return False
+    if _PLACE.fullmatch(value) or _PLACEHOLDER.fullmatch(value):
+        return False
+    return len(value) >= 8 and _DIGIT.search(value) is not None
+
+
+_CALL: Final = re.compile(rb"[A-Za-z_.]{1,80}\(.*|\{[A-Za-z_.]{0,80}\}.*", re.S)
+_ATTRIBUTES: Final = frozenset(
+    b"path domain expires max-age samesite priority version comment secure httponly partitioned status took".split()
+)
+_COOKIE_VALUE: Final = rb"(?:[^;\s\"'\\,]|\\[^nrt\"'\\]|,(?=[^\s\"']))"
+_PAIR: Final = re.compile(
+    rb"([^=;,\s\"'{}\[\]()\\:]{1,256})[ ]?=[ ]?(?:\\{0,7}[\"'])?(" + _COOKIE_VALUE + rb"{1,8192})"
+)
+_ENTRY: Final = re.compile(
+    rb"\\{0,7}[\"']?([^=;,\s\"'{}()\\:]{1,256})\\{0,7}[\"']?\s?[:=]\s?\\{0,7}[\"']?(" + _COOKIE_VALUE + rb"{1,8192})"
+)
+_STORED: Final = re.compile(rb"value\\{0,7}[\"'][ \t]{0,4}:[ \t]{0,4}(\\{0,7}[\"'])")
+
+
+def _pairs(pattern: re.Pattern[bytes], match: re.Match[bytes], group: int) -> Iterator[tuple[int, int]]:
+    for pair in pattern.finditer(match.string, match.start(group), match.end(group)):
+        if pair[1].lower() not in _ATTRIBUTES and not _MASK.fullmatch(pair[2]) and not _CALL.fullmatch(pair[2]):
+            yield pair.span(2)
+
+
+def cookies(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return the value of each `name=value` that is no attribute of a cookie and no placeholder."""
+    return list(_pairs(_PAIR, match, group))
+
+
+def cookie_dict(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return the value of each entry of a mapping of cookies."""
+    return list(_pairs(_ENTRY, match, group))
+
+
+def storage(match: re.Match[bytes], group: int) -> list[tuple[int, int]]:
+    """Return what stands under each `value` of a local storage."""
+    found = []
+    at, end = match.span(group)
+    while (opening := _STORED.search(match.string, at, end)) is not None:
+        closing = re.compile(rb"(?<!\\)" + re.escape(opening[1])).search(match.string, opening.end(), end)
+        at = closing.start() if closing else end
+        if not _MASK.fullmatch(match.string, opening.end(), at) and at > opening.end():
+            found.append((opening.end(), at))
+    return found
+
+
+# --- Proofs -----------------------------------------------------------------------------------------------------------
+
+
+def statement(data: bytes, start: int, end: int, clean: Clean) -> bool:
+    """Whether a DSSE payload is a statement of ours that says nothing a rule would mask."""
+    try:
+        inside = base64.b64decode(data[start:end], validate=True)
+        document = json.loads(inside)
+    except (ValueError, RecursionError):
+        return False
+    kind = document.get("predicateType") if isinstance(document, dict) else None
+    return isinstance(kind, str) and kind.startswith(_STATEMENT) and clean(inside)
+
+
+def verifier_key(data: bytes, start: int, end: int, _clean: Clean) -> bool:
+    """Whether `name+id+key` is a verifier key of a signed note: the id is made from the name and the key."""
+    before = re.search(rb"[^\s\"'\\]*\Z", data[max(0, start - 300) : start])
+    whole = (before[0] if before else b"") + data[start:end]
+    name, _, rest = whole.partition(b"+")
+    identifier, _, key = rest.partition(b"+")
+    try:
+        public = base64.b64decode(key, validate=True)
+    except ValueError:
+        return False
+    return len(public) == 33 and sha256(name + b"\n" + public).hexdigest()[:8].encode() == identifier
+
+
+_LONGEST_BLOCK: Final = 1 << 14  # bytes of a certificate in base64 with its lines
+_BLOCK: Final = re.compile(
+    rb"-----BEGIN (?:(?:X509 |TRUSTED )?(?:CERTIFICATE(?: REQUEST)?|CRL)|PUBLIC KEY)-----"
+    rb"((?:[A-Za-z0-9+/=\s]|\\[rn]){40,}+)-----END"
+)
+_LINE_END: Final = re.compile(rb"\s+|\\[rn]")
+# What is left of a frame where lines are read as one.
+_FRAME: Final = re.compile(rb"(?:(?:CERTIFICATE|REQUEST|CRL|KEY)-----)?((?:[A-Za-z0-9+/=\s]|\\[rn])+)(?:-----END)?")
+_KEY_TYPE: Final = re.compile(rb"(?:sk-)?(?:ssh-(?:rsa|dss|ed25519|ed448)|ecdsa-sha2-nistp\d{3})(?:@openssh\.com)?")
+
+
+def public_key(data: bytes, start: int, end: int, _clean: Clean) -> bool:
+    """Whether this is a public key of OpenSSH: a type that says so, then strings, each with its length, to the end."""
+    try:
+        wire = base64.b64decode(data[start:end], validate=True)
+    except ValueError:
+        return False
+    parts, at = [], 0
+    while at < len(wire):
+        size = int.from_bytes(wire[at : at + 4], "big")
+        parts.append(wire[at + 4 : at + 4 + size])
+        at += 4 + size
+    return at == len(wire) and 2 <= len(parts) <= 5 and _KEY_TYPE.fullmatch(parts[0]) is not None
+
+
+def certificate(data: bytes, start: int, end: int, _clean: Clean) -> bool:
+    """Whether this is, or is part of, a whole certificate or public key: its lengths say where it ends."""
+    alone = _FRAME.fullmatch(data, start, end)
+    if alone is not None and _is_certificate(alone[1]):
+        return True
+    begin = data.rfind(b"-----BEGIN ", max(0, start - _LONGEST_BLOCK), start)
+    block = _BLOCK.match(data, begin, begin + _LONGEST_BLOCK) if begin >= 0 else None
+    return block is not None and end <= block.end(1) and _is_certificate(block[1])
+
+
+def _is_certificate(text: bytes) -> bool:
+    """Whether base64 holds SEQUENCE { SEQUENCE, then SEQUENCE or BIT STRING } to its last byte; private keys differ."""
+    try:
+        letters = _LINE_END.sub(b"", text).rstrip(b"=")
+        der = base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
+    except ValueError:
+        return False
+    whole = _sequence(der, 0)
+    inner = _sequence(der, whole[0]) if whole and whole[1] == len(der) else None
+    return inner is not None and inner[1] < len(der) and der[inner[1]] in (0x30, 0x03)
+
+
+def _sequence(der: bytes, at: int) -> tuple[int, int] | None:
+    """Return where the content of a SEQUENCE at `at` begins and ends."""
+    if len(der) < at + 4 or der[at] != 0x30:
+        return None
+    size = der[at + 1]
+    more = size & 0x7F if size & 0x80 else 0
+    if more > 3:
+        return None
+    start = at + 2 + more
+    return start, start + (int.from_bytes(der[at + 2 : start], "big") if more else size)
+
+
+def symbol(data: bytes, start: int, end: int, _clean: Clean) -> bool:
+    """Whether this is a mangled name of C++ to its last letter."""
+    return is_mangled(data[start:end])
+
+
+CHECKS: Final[dict[str, Check]] = {
+    "opaque": opaque,
+    "opaque-or-hex": opaque_or_hex,
+    "mixed": mixed,
+    "filled": filled,
+    "present": present,
+    "keyed": keyed,
+    "weakly-keyed": weakly_keyed,
+    "query": query,
+    "jwt": jwt,
+    "basic": basic,
+}
+SPLITS: Final[dict[str, Split]] = {
+    "run": run,
+    "wrapped": wrapped,
+    "pem": pem,
+    "authorization": authorization,
+    "cookies": cookies,
+    "cookie-dict": cookie_dict,
+    "storage": storage,
+}
+PROOFS: Final[dict[str, Proof]] = {
+    "statement": statement,
+    "verifier-key": verifier_key,
+    "public-key": public_key,
+    "certificate": certificate,
+    "symbol": symbol,
+}

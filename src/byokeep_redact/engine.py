@@ -1,0 +1,392 @@
+"""The redactor: finds secrets in text by two walls, known values first and shapes second, and puts masks over them.
+
+A record is looked at once by cheap marks (`nominate`); only a record that sets one off is read closely: as it is, and
+as every text it turns into when its encodings are taken off. What is found is masked, and what is left between masks is
+read again by itself, so that redacting redacted text changes nothing.
+Rules: a redactor that fails raises RedactionFailed, which names nothing of the text; what could not be read to the end
+is masked; both engines nominate and the same code decides, so they give the same result.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final
+
+from byokeep_redact.errors import ByokeepError
+from byokeep_redact.known import KnownHit, KnownValues, Registration
+from byokeep_redact.mask import MASKED, Mask, truncated
+from byokeep_redact.nominate import NOTHING, Engine, Pure, Reading, Waiting, confirmed, nominator
+from byokeep_redact.pages import PAGE, groups, pages
+from byokeep_redact.rules import Rules, default_rules
+from byokeep_redact.secret import Secret
+from byokeep_redact.spans import Cover, RawSpan, has_longer_line, whole_characters
+from byokeep_redact.structures import may_name, redacted
+from byokeep_redact.unwrap import DEPTH, escaped, hidden, inner
+from byokeep_redact.views import Layer, unescaped
+
+LEAST_LINE: Final = 1 << 10
+LEAST_TEXT: Final = 8  # what is shorter holds no secret: a value is longer, and so is a name with a value
+_MOST_MASKS: Final = 1000  # in a page
+_MOST_CHECKED: Final = 1 << 16  # bytes of one value; a longer one is masked without being looked into
+_SHORT: Final = 64
+MASK_STARTS: Final = b"[redacted:"
+_MARK_ROOM: Final = 40
+_NAMES_KEPT: Final = 4096
+_WORK: Final = 8  # decoded text may come to this many times the text it was in
+_WORK_LEAST: Final = 1 << 16
+
+
+class RedactionFailed(ByokeepError):
+    """The record could not be redacted and must be dropped."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A secret at [start, end) of the input. `rule` is the rule, or `known/<form>` of a known value."""
+
+    start: int
+    end: int
+    kind: str
+    rule: str
+    mark: str
+
+
+class Redactor:
+    """Redacts text, bytes and structures. Safe to use from many threads.
+
+    Args:
+        rules: Shapes; the packaged ones unless given.
+        key: Key of the fingerprints in masks, at least 16 bytes; drawn afresh unless given.
+        engine: What nominates. "auto" takes hyperscan where it is installed; the results are the same.
+        max_line: Bytes (characters for `text`) of one line or record; the rest is cut off and marked.
+
+    Raises:
+        RuleError: The rules cannot be used.
+        ImportError: `engine` is "hyperscan" and it is not installed.
+        ValueError: `key` is too short or `max_line` below 1024.
+    """
+
+    def __init__(
+        self, rules: Rules | None = None, *, key: bytes | None = None, engine: Engine = "auto", max_line: int = 1 << 20
+    ) -> None:
+        if max_line < LEAST_LINE:
+            raise ValueError("max_line_too_short")
+        self.rules = default_rules() if rules is None else rules
+        self.mask = Mask(key)
+        self._nominator = nominator(self.rules, engine)
+        self.known = KnownValues(self.mask.fingerprint, compiled=not isinstance(self._nominator, Pure))
+        self.max_line = max_line
+        self._plain_names: set[int] = set()
+        self.failures = 0
+        self._counts: Counter[str] = Counter()
+        self._counting = threading.Lock()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Masks written so far, by kind."""
+        with self._counting:
+            return dict(self._counts)
+
+    def register(self, value: Secret | bytes | bytearray | str, kind: str = "secret") -> Registration:
+        """Make a value known; see KnownValues.register."""
+        registration = self.known.register(value, kind)
+        self._plain_names = set()  # a name that was harmless may be that value; a check under way fills the old set
+        return registration
+
+    def warm(self) -> None:
+        """Start hyperscan now rather than after some hundred records. Takes a second; nothing without hyperscan."""
+        if isinstance(self._nominator, Waiting):
+            self._nominator.warm()
+
+    def find(self, data: bytes) -> list[Span]:
+        """Return the secrets in `data`: disjoint, in order. Raises RedactionFailed."""
+        try:
+            return list(self._spans(data))
+        except Exception:
+            raise self._failed() from None
+
+    def text(self, text: str) -> str:
+        """Return `text` with every secret masked; the same object if there is none. Raises RedactionFailed."""
+        try:
+            data = text.encode("utf-8", "surrogatepass")
+            if len(data) > self.max_line:
+                return self._shortened(data).decode("utf-8", "replace")
+            if self.clean(data):
+                return text
+            spans = list(self._spans(data))
+            return self._masked(data, spans).decode("utf-8", "surrogatepass") if spans else text
+        except Exception:
+            raise self._failed() from None
+
+    def clean(self, data: bytes) -> bool:
+        """Return whether nothing in `data`, up to a page of it, calls for reading it closely."""
+        return len(data) <= PAGE and not self._nominator.scan(data) and not self.known.holds(data)
+
+    def data(self, data: bytes) -> bytes:
+        """Return `data` with every secret masked and lines over `max_line` bytes cut. Raises RedactionFailed."""
+        try:
+            if has_longer_line(data, self.max_line):
+                return b"\n".join(
+                    self._shortened(line) if len(line) > self.max_line else self._masked(line, list(self._spans(line)))
+                    for line in data.split(b"\n")
+                )
+            return self._masked(data, list(self._spans(data)))
+        except Exception:
+            raise self._failed() from None
+
+    def value(self, value: Any) -> Any:
+        """Return a structure with every secret masked: keys, leaves, and values split over several of them.
+
+        Raises RedactionFailed.
+        """
+        try:
+            return redacted(self, value)
+        except Exception:
+            raise self._failed() from None
+
+    def secret_name(self, name: str) -> bool:
+        """Return whether a field of this name holds a secret whatever its value looks like."""
+        return self.rules.secret_name(name)
+
+    def plain_names(self, names: tuple[Any, ...]) -> bool:
+        """Return whether fields of these names need no mask, nor the names. Remembered by hash alone."""
+        plain, known = self._plain_names, hash(names)
+        if known in plain:
+            return True
+        if not all(type(name) is str and not self.secret_name(name) for name in names) or may_name(names):
+            return False
+        if not self.clean("\n".join(names).encode("utf-8", "surrogatepass")):
+            return False
+        if len(plain) >= _NAMES_KEPT:
+            plain.clear()
+        plain.add(known)
+        return True
+
+    def is_mask(self, data: bytes) -> bool:
+        """Return whether `data` is a mask and nothing else."""
+        return MASKED.fullmatch(data) is not None and not self.known.search(data)
+
+    def mask_of(self, value: bytes, kind: str) -> str:
+        """Return the mask of a value that is a secret for certain, and count it."""
+        with self._counting:
+            self._counts[kind] += 1
+        return self.mask.of(value, kind).decode("ascii")
+
+    def write(self, span: Span) -> bytes:
+        """Return the mask for a span that `find` returned."""
+        return b"[redacted:%b:%b]" % (span.kind.encode(), span.mark.encode())
+
+    def _failed(self) -> RedactionFailed:
+        with self._counting:
+            self.failures += 1
+        return RedactionFailed("redaction_failed", next_step="Drop the record and report the failure.")
+
+    def _shortened(self, data: bytes) -> bytes:
+        """Return the masked start of a long line, itself no longer than a line, and how much of it was left out."""
+        size = len(data)
+        keep = self.max_line - _MARK_ROOM
+        while True:
+            data = data[:keep]
+            out = self._masked(data, list(self._spans(data)))
+            if len(out) <= self.max_line - _MARK_ROOM:
+                return out + truncated(size - len(data))
+            keep -= max(len(out) - len(data), _MARK_ROOM)
+            if keep <= 0:
+                return truncated(size)
+
+    def _masked(self, data: bytes, spans: list[Span]) -> bytes:
+        if not spans:
+            return data
+        parts: list[bytes] = []
+        at = 0
+        for span in spans:
+            parts += (data[at : span.start], self.write(span))
+            at = span.end
+        parts.append(data[at:])
+        with self._counting:
+            self._counts.update(span.kind for span in spans)
+        return b"".join(parts)
+
+    def _spans(self, data: bytes) -> Iterator[Span]:
+        """Yield the spans of `data`, page by page."""
+        at = 0
+        if len(data) > PAGE:
+            self.known.expect(len(data))
+        for start, end, limit in pages(data):
+            if at >= end:
+                continue
+            first = max(at, start)
+            page = data[first:limit] if first or limit < len(data) else data
+            numbers = self._nominator.scan(page)
+            if not numbers and not self.known.holds(page):
+                continue
+            for span in sorted(self._closely(page, numbers)):
+                if first + span.start >= end:
+                    break
+                at = first + span.end
+                yield replace(span, start=first + span.start, end=at) if first else span
+
+    def _closely(self, data: bytes, numbers: Sequence[int]) -> Iterator[Span]:
+        """Yield the spans of a page of which `numbers` were nominated.
+
+        What lies between two masks, old or new, is read by itself.
+        """
+        todo = list(self._between_masks(data))
+        clean: set[bytes] = set()
+        while todo:
+            start, end = todo.pop()
+            if end - start < LEAST_TEXT:
+                continue
+            part = data[start:end]
+            if len(part) <= _SHORT and part in clean:
+                continue
+            seen = numbers if len(part) == len(data) else self._nominator.scan(part)
+            if not seen and not self.known.holds(part):
+                clean.add(part if len(part) <= _SHORT else b"")
+                continue
+            spans = self._read(part, start, seen)
+            at = start
+            for span in spans:
+                yield span
+                todo.append((at, span.start))
+                at = span.end
+            if spans:
+                todo.append((at, end))
+
+    def _between_masks(self, data: bytes) -> Iterator[tuple[int, int]]:
+        start = 0
+        for mask in MASKED.finditer(data) if MASK_STARTS in data else ():
+            if self.known.search(mask[0]):
+                continue
+            yield start, mask.start()
+            start = mask.end()
+        yield start, len(data)
+
+    def _read(self, data: bytes, base: int, numbers: Sequence[int]) -> list[Span]:
+        """Return the disjoint spans of a text without masks, `base` added to their offsets.
+
+        `numbers` is what was nominated in it.
+        """
+        raw = [(start, end, hit.kind, f"known/{hit.form}", hit.mark) for start, end, hit in self.known.search(data)]
+        seen: dict[int, Reading] = {}
+        alike: dict[bytes, bool] = {}  # the short lines of a page that come again and again
+
+        def sets_off(start: int, end: int) -> bool:
+            whole = end - start == len(data)
+            part = data if whole else data[start:end]
+            if part in alike:
+                return alike[part]
+            reading = self._reading(part, numbers if whole else None)
+            if reading is not NOTHING:
+                seen[start << 32 | end] = reading
+            if end - start <= _SHORT:
+                alike[part] = reading is not NOTHING
+            return reading is not NOTHING
+
+        for start, end in groups(data, sets_off):
+            part = data[start:end] if start or end < len(data) else data
+            known = seen.get(start << 32 | end)
+            reading = known or self._reading(part, numbers if part is data else None)
+            raw += ((start + s, start + e, kind, rule, mark) for s, e, kind, rule, mark in self._layers(part, reading))
+        return self._disjoint(data, raw, base)
+
+    def _reading(self, data: bytes, numbers: Sequence[int] | None = None) -> Reading:
+        numbers = self._nominator.scan(data) if numbers is None else numbers
+        if not numbers:
+            return NOTHING
+        reading = confirmed(self.rules, numbers, data)
+        return reading if reading.matches or reading.triggers else NOTHING
+
+    def _layers(self, data: bytes, reading: Reading) -> Iterator[RawSpan]:
+        """Yield what the shapes find in a text, and both walls in the texts inside it."""
+        left = max(_WORK_LEAST, _WORK * len(data))
+        layers = [Layer(data, 0, lambda at: at)]
+        while layers:
+            layer = layers.pop()
+            if layer.depth:
+                reading = self._reading(layer.data)
+                for start, end, hit in self.known.search(layer.data):
+                    yield (*layer.origin(start, end), hit.kind, f"known/{hit.form}", hit.mark)
+            shapes = self._by_shape(layer.data, reading) if reading.matches else []
+            for found in shapes:
+                yield (*layer.origin(found[0], found[1]), *found[2:])
+            triggers = reading.triggers
+            if not triggers:
+                continue
+            covered = Cover(shapes).holds
+            unread: list[tuple[int, int]] = []
+            if layer.depth >= DEPTH or left < 0:
+                unread += hidden(layer, triggers, covered)
+                if "escape" in triggers and left < 0:
+                    unread += escaped(layer)
+                elif "escape" in triggers:  # each such layer is shorter than the one before
+                    layers += unescaped(layer)
+                    left -= len(layer.data)
+                for start, end in unread:
+                    yield (*layer.origin(start, end), "unread", "unread", "")
+                continue
+            for deeper in inner(layer, triggers, covered, unread):
+                left -= len(deeper.data)
+                layers.append(deeper)
+            for start, end in unread:
+                yield (*layer.origin(start, end), "unread", "unread", "")
+
+    def _by_shape(self, data: bytes, reading: Reading) -> list[RawSpan]:
+        """Return what the rules find. A match whose value is covered by an earlier rule is not looked at again.
+
+        Where a rule matches without end, all from its first match on is masked rather than looked at.
+        """
+        spans: list[RawSpan] = []
+        seen = Cover()
+        for rule, matches, all_of_them in reading.matches:
+            if not all_of_them:
+                spans.append((matches[0].start(), len(data), rule.kind, rule.name, ""))
+                continue
+            for match in matches:
+                start, end = rule.whole(match)
+                if start < 0 or seen.holds(start, end):
+                    continue
+                if end - start > _MOST_CHECKED:
+                    spans.append((start, end, rule.kind, rule.name, ""))
+                    continue
+                for start, end in self.rules.secrets(rule, match):
+                    spans.append((start, end, rule.kind, rule.name, ""))
+                    seen.add(start, end)
+        return spans
+
+    def _disjoint(self, data: bytes, raw: list[RawSpan], base: int) -> list[Span]:
+        """Merge what overlaps, and everything when there is no end of it, so that masks cannot swell a line.
+
+        A known value names the whole; of two shapes the first does.
+        """
+        merged: list[list[Any]] = []
+        for first, last_end, kind, rule, mark in sorted(raw):
+            if not 0 <= first < last_end <= len(data):
+                raise ValueError("span_outside")  # a place worked out wrongly would show what it should hide
+            start, end = whole_characters(data, first, last_end)
+            if merged and start < merged[-1][1]:
+                last = merged[-1]
+                last[1] = max(last[1], end)
+                if mark and not last[4]:
+                    last[2:] = kind, rule, mark
+            else:
+                merged.append([start, end, kind, rule, mark])
+        if len(merged) > _MOST_MASKS:
+            merged = [[merged[0][0], merged[-1][1], *merged[0][2:]]]
+        return [
+            Span(base + start, base + end, kind, rule, mark or self.mask.fingerprint(data[start:end]))
+            for start, end, kind, rule, mark in merged
+        ]
+
+
+@lru_cache(maxsize=1)
+def default() -> Redactor:
+    """Return the redactor of this process, which hooks use and leases register with. Raises RuleError."""
+    return Redactor()
+
+
+__all__ = ["Engine", "KnownHit", "RedactionFailed", "Redactor", "Registration", "Span", "default"]

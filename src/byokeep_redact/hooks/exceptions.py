@@ -1,0 +1,139 @@
+"""The hooks for what nobody caught: warnings, uncaught exceptions of the program, its threads and its finalisers.
+
+Rules
+- What Python would print is printed: the same words, redacted, without locals. Somebody else's hook is called with an
+  exception that has neither frames nor its raw text.
+- asyncio says "never retrieved" through :mod:`logging`, whose hook cleans it; nothing is done for it here.
+- A report that can not be cleaned is ``redaction_error``.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from byokeep_redact.hooks.patches import Patches
+from byokeep_redact.hooks.wall import REDACTION_ERROR, Wall, one_line, shown
+
+
+class ExceptionHooks:
+    """Cleans what the interpreter says by itself."""
+
+    def __init__(self, wall: Wall) -> None:
+        self._wall = wall
+        self._patches = Patches()
+
+    def place(self) -> None:
+        """Take the hooks of :mod:`sys`, :mod:`threading` and :mod:`warnings`."""
+        self._patches.put(sys, "excepthook", self._uncaught)
+        self._patches.put(threading, "excepthook", self._in_thread)
+        self._patches.put(sys, "unraisablehook", self._unraisable)
+        self._patches.put(warnings, "formatwarning", self._formatted_warning)
+        self._patches.put(warnings, "showwarning", self._warning)
+
+    def remove(self) -> None:
+        """Give them back."""
+        self._patches.undo()
+
+    def _print(self, make: Callable[[], str]) -> None:
+        try:
+            text = make()
+        except Exception:  # better no report than a raw one
+            text = REDACTION_ERROR
+        if sys.stderr is not None:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+    def _uncaught(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            if not self._wall.on:
+                original(kind, error, trace)
+            elif original is sys.__excepthook__:
+                self._print(lambda: self._wall.report(error.with_traceback(trace)))
+            else:
+                self._pass_on(lambda told: original(type(told), told, None), error)
+
+        return excepthook
+
+    def _in_thread(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def excepthook(args: threading.ExceptHookArgs) -> None:
+            if not self._wall.on or args.exc_type is SystemExit or args.exc_value is None:
+                original(args)
+            elif original is threading.__excepthook__:
+                error, name = args.exc_value, args.thread.name if args.thread else str(threading.get_ident())
+                self._print(lambda: self._wall.line(f"Exception in thread {name}:") + "\n" + self._wall.report(error))
+            else:
+                self._pass_on(
+                    lambda told: original(threading.ExceptHookArgs((type(told), told, None, args.thread))),
+                    args.exc_value,
+                )
+
+        return excepthook
+
+    def _pass_on(self, tell: Callable[[Any], None], error: BaseException) -> None:
+        try:
+            told = self._wall.told(error)
+        except Exception:  # the other hook hears nothing rather than everything
+            self._print(lambda: REDACTION_ERROR)
+            return
+        tell(told)
+
+    def _unraisable(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def unraisablehook(found: sys.UnraisableHookArgs) -> None:
+            if not self._wall.on:
+                original(found)
+            elif original is sys.__unraisablehook__ or found.exc_value is None:
+                self._print(lambda: self._unraisable_text(found))
+            else:
+                self._pass_on(lambda told: original(_Unraisable(told, self._wall.line(_place(found)))), found.exc_value)
+
+        return unraisablehook
+
+    def _unraisable_text(self, found: sys.UnraisableHookArgs) -> str:
+        report = "" if found.exc_value is None else self._wall.report(found.exc_value)
+        return f"{self._wall.line(_place(found))}\n{report}"
+
+    def _formatted_warning(self, original: Callable[..., str]) -> Callable[..., str]:
+        def formatwarning(*args: Any, **named: Any) -> str:
+            text = original(*args, **named)
+            try:
+                return self._wall.text(text)
+            except Exception:
+                return REDACTION_ERROR + "\n"
+
+        return formatwarning
+
+    def _warning(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def showwarning(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: Any = None,
+            line: Any = None,
+        ) -> None:
+            if self._wall.on:
+                try:
+                    message = self._wall.line(str(message))
+                    filename, line = self._wall.line(filename), None if line is None else self._wall.line(line)
+                except Exception:
+                    message, line = REDACTION_ERROR, ""
+            original(message, category, filename, lineno, file, line)
+
+        return showwarning
+
+
+class _Unraisable:
+    """What another unraisable hook is given: the fields of Python's own, none of them raw."""
+
+    def __init__(self, told: BaseException, place: str) -> None:
+        self.exc_type, self.exc_value, self.exc_traceback = type(told), told, None
+        self.err_msg, self.object = place, None
+
+
+def _place(found: sys.UnraisableHookArgs) -> str:
+    return one_line(f"{found.err_msg or 'Exception ignored in'}: {shown(found.object)}")

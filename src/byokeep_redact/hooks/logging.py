@@ -1,0 +1,225 @@
+"""The hook into :mod:`logging`: every record of every logger, before any handler sees it.
+
+Rules
+- Records are cleaned where loggers hand them out and again after a handler's own filters; the text a formatter makes of
+  a record is cleaned once more. So it does not matter who set up which handler when, or whether loggers propagate.
+- The arguments stay where a formatter may want them one by one (uvicorn's does): see `arguments`.
+- No line is lost: a record that cannot be cleaned, or that no longer suits its formatter, is written as what is left.
+- Handlers that want an exception get one without frames and without its text.
+- A message that does not fit its arguments is written as it is, cleaned; it is not dumped on standard error.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from weakref import WeakSet
+
+from byokeep_redact.hooks.arguments import Args, blanks, cleaned, named, told, unmasked
+from byokeep_redact.hooks.patches import Patches
+from byokeep_redact.hooks.wall import REDACTION_ERROR, Told, Wall, one_line, shown
+
+_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_NAMES: Final = ("name", "threadName", "processName", "taskName", "funcName", "module", "filename", "pathname")
+# Of a record without anything of its own: how many fields it has, which are text, and what its arguments may be.
+_FIELDS: Final = len(logging.makeLogRecord({}).__dict__)
+_NAMED: Final = ("name", "threadName", "processName", "funcName", "module", "pathname")
+_LONG: Final = 1 << 14  # characters of a message that is not read together with its parts
+_SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
+
+
+class LoggingHook:
+    """Puts the wall between loggers and handlers."""
+
+    def __init__(self, wall: Wall) -> None:
+        self._wall = wall
+        self._patches = Patches()
+        self._cleaned: WeakSet[logging.LogRecord] = WeakSet()
+        self._changed: WeakSet[logging.LogRecord] = WeakSet()
+
+    def place(self) -> None:
+        """Take the choke points of the module."""
+        put = self._patches.put
+        put(logging.Logger, "callHandlers", self._call_handlers)
+        put(logging.Handler, "handle", self._handle)
+        put(logging.Handler, "format", self._format)
+        put(logging.Handler, "handleError", self._handle_error)
+        put(logging.Formatter, "formatException", self._format_exception)
+
+    def remove(self) -> None:
+        """Give them back."""
+        self._patches.undo()
+
+    def clean(self, record: logging.LogRecord) -> None:
+        """Take the secrets out of a record, in place; one that can not be cleaned keeps its place and level alone."""
+        if not self._wall.on:
+            return
+        try:
+            if self._quiet(record):
+                return
+            self._changed.add(record)
+            self._names(record)
+            self._message(record)
+            self._exception(record)
+        except Exception:  # better no record than a raw one
+            _blank(record)
+
+    def _quiet(self, record: logging.LogRecord) -> bool:
+        """Whether a plain record holds no secret, at the cost of one look; ``False`` = look closely."""
+        fields, args = record.__dict__, record.args
+        if len(fields) > _FIELDS or record.exc_info or record.stack_info or type(record.msg) is not str:
+            return False
+        parts = [str(fields[name]) for name in _NAMED]
+        if args:
+            if type(args) is not tuple or not _SIMPLE.issuperset(map(type, args)):
+                return False
+            parts += [str(item) for item in args]
+        try:
+            said = record.getMessage()
+        except Exception:  # the message does not fit its arguments
+            return False
+        if len(said) > _LONG:
+            return False
+        parts += [record.msg, said]
+        text = "\n".join(parts)
+        return said.isprintable() and self._wall.text(text) is text
+
+    def _names(self, record: logging.LogRecord) -> None:
+        found = {name: record.__dict__[name] for name in _NAMES if isinstance(record.__dict__.get(name), str)}
+        extra = {name: item for name, item in record.__dict__.items() if name not in _STANDARD and not _passes(item)}
+        clean = self._wall.fields(found | extra)
+        for name in found:
+            record.__dict__[name] = one_line(clean[name])
+        if extra:
+            for name in extra:
+                del record.__dict__[name]
+            record.__dict__.update({name: item for name, item in clean.items() if name not in found})
+
+    def _message(self, record: logging.LogRecord) -> None:
+        wall = self._wall
+        if isinstance(record.msg, Mapping) and not record.args:  # structlog's, on its way to its own formatter
+            record.msg = wall.fields(record.msg)
+            return
+        if record.args:
+            record.args = named(wall, record.args)
+        try:
+            said = record.getMessage()
+        except Exception:  # the message does not fit its arguments
+            said = f"{record.msg} [arguments that do not fit: {shown(record.args)}]"
+            record.msg, record.args = wall.line(said), ()
+            return
+        clean = wall.line(said)
+        if isinstance(record.args, tuple | Mapping) and record.args:
+            record.msg, record.args = self._by_parts(record.msg, record.args, clean)
+        else:
+            record.msg, record.args = clean, ()
+
+    def _by_parts(self, msg: object, args: Args, clean: str) -> tuple[str, Any]:
+        """Return message and arguments of which both the parts and the whole are clean; the whole is `clean`."""
+        wall, kept = self._wall, cleaned(self._wall, args)
+        template = wall.line(msg) if isinstance(msg, str) else ""
+        try:
+            if template % kept == clean:
+                return template, kept
+        except Exception:  # a part has become text where the template wants an object of its type
+            template = ""
+        return told(clean, kept), unmasked(wall, template, kept)
+
+    def _exception(self, record: logging.LogRecord) -> None:
+        wall, found = self._wall, record.exc_info
+        if found and isinstance(found[1], BaseException):
+            if not isinstance(found[1], Told):
+                told = wall.told(found[1])
+                record.exc_info, record.exc_text = (type(told), told, None), told.report
+        elif record.exc_text:
+            record.exc_text = wall.text(record.exc_text)
+        if record.stack_info:
+            record.stack_info = wall.text(record.stack_info)
+
+    def _call_handlers(self, original: Callable[..., None]) -> Callable[..., None]:
+        def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+            self.clean(record)
+            self._cleaned.add(record)
+            original(logger, record)
+
+        return call_handlers
+
+    def _handle(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def handle(handler: logging.Handler, record: logging.LogRecord) -> Any:
+            if not self._wall.on:
+                return original(handler, record)
+            passed: Any = handler.filter(record)
+            if passed:
+                record = passed if isinstance(passed, logging.LogRecord) else record
+                if handler.filters or record not in self._cleaned:
+                    self.clean(record)
+                handler.acquire()
+                try:
+                    handler.emit(record)
+                finally:
+                    handler.release()
+            return passed
+
+        return handle
+
+    def _format(self, original: Callable[..., str]) -> Callable[..., str]:
+        def format_(handler: logging.Handler, record: logging.LogRecord) -> str:
+            try:
+                text = original(handler, record)
+            except Exception:
+                if record not in self._changed:
+                    raise
+                text = f"{record.levelname} {record.getMessage()}"  # without what its formatter wants of it
+            try:
+                return self._wall.text(text)
+            except Exception:
+                return REDACTION_ERROR
+
+        return format_
+
+    def _format_exception(self, original: Callable[..., str]) -> Callable[..., str]:
+        def format_exception(formatter: logging.Formatter, found: Any) -> str:
+            error = found[1] if isinstance(found, tuple) else None
+            if not self._wall.on:
+                return original(formatter, found)
+            try:
+                if isinstance(error, Told):
+                    return error.report
+                return self._wall.text(original(formatter, found))
+            except Exception:
+                return REDACTION_ERROR
+
+        return format_exception
+
+    def _handle_error(self, original: Callable[..., None]) -> Callable[..., None]:
+        def handle_error(handler: logging.Handler, record: logging.LogRecord) -> None:
+            if not self._wall.on:
+                original(handler, record)
+            elif logging.raiseExceptions and sys.stderr:
+                try:
+                    error = sys.exc_info()[1]
+                    stack = "".join(traceback.format_stack(limit=8))
+                    said = self._wall.report(error) if error is not None else ""
+                    text = self._wall.text(f"--- Logging error ---\n{said}\nCall stack:\n{stack}")
+                except Exception:
+                    text = REDACTION_ERROR + "\n"
+                sys.stderr.write(text)
+
+        return handle_error
+
+
+def _passes(item: object) -> bool:
+    """Whether an extra stays the object it is: loggers, which structlog passes to its own formatter."""
+    return isinstance(item, logging.Logger) or type(item).__module__.partition(".")[0] == "structlog"
+
+
+def _blank(record: logging.LogRecord) -> None:
+    level, args = record.levelno, blanks(record.args)
+    kept = {"levelno": level, "levelname": logging.getLevelName(level), "created": record.created}
+    fresh = logging.LogRecord(REDACTION_ERROR, level, "", 0, told(REDACTION_ERROR, args), (), None)
+    fresh.args = args
+    record.__dict__.clear()
+    record.__dict__.update(fresh.__dict__ | kept | {"threadName": "", "processName": "", "taskName": None})

@@ -1,0 +1,370 @@
+"""Known values: the secrets that are live in this process, found in any text in whatever form they were written.
+
+A value is registered by whoever holds it and forgotten when it is let go. Every 4-byte word of every form of it stands
+in one table, from the first search on; a text is sampled at each 8th byte, so that the time does not depend on how many
+values are known. Words only nominate; a place counts when at least 12 bytes in a row of the value stand there.
+Rules: what chance would find is refused; a forgotten value leaves no readable byte here; nothing here prints a value.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+import struct
+import sys
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from hmac import digest
+from itertools import accumulate
+from types import TracebackType
+from typing import Final, Self
+
+from byokeep_redact.canary import FRAGMENT_BYTES
+from byokeep_redact.errors import Rejected
+from byokeep_redact.needles import Squeezed, radix_cuts
+from byokeep_redact.nominate import HS_CASELESS, HS_SINGLEMATCH, Automaton
+from byokeep_redact.parts import SQUEEZED, private_parts, strong_windows, told_apart
+from byokeep_redact.secret import Secret
+
+LONGEST: Final = 1 << 15
+"""Bytes; a longer value is refused, for its table would be larger than the process."""
+_WORD: Final = 4
+_STRIDE: Final = 8
+_GRAIN: Final = 2048
+_SAMPLERS: Final = [struct.Struct(f"@{'I4x' * (words - 1)}I" if words else "@") for words in range(160)]
+_COMPILE_NS: Final = 1_500_000  # for each value
+_SCAN_NS: Final = 4  # for each byte searched without an automaton
+_FEW: Final = 8
+
+_HEXADECIMAL: Final = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
+
+
+class KnownValueRefused(Rejected):
+    """The value cannot be registered: code known_value_too_weak or known_value_too_long."""
+
+
+class _Form:
+    """A value in one encoding. `starts` maps the start of each part that stands for 12 bytes to its end."""
+
+    __slots__ = ("caseless", "cuts", "entry", "name", "text")
+
+    def __init__(self, entry: _Entry, name: str, text: bytes, cuts: list[tuple[int, int]], caseless: bool = False):
+        self.entry = entry
+        self.name = name
+        self.text = bytearray(text)
+        self.cuts = cuts
+        self.caseless = caseless
+
+    def words(self) -> Iterator[tuple[int, int]]:
+        """Yield (word as an integer, offset) of enough words of each part that a sample hits one wherever it falls.
+
+        Of the words at eight offsets in a row one is sampled; every part holds eight such, for it is longer than the
+        period by them and a word.
+        """
+        period = max(1, min(end - start for start, end in self.cuts) - _STRIDE - _WORD + 2)
+        useful = bytearray(len(self.text))
+        for start, end in self.cuts:
+            useful[start:end] = b"\1" * (end - start)
+        for at in range(len(self.text) - _WORD + 1):
+            if at % period >= _STRIDE or not useful[at] or not useful[at + _WORD - 1]:
+                continue
+            word = self.text[at : at + _WORD]
+            if not self.caseless:
+                yield int.from_bytes(word, sys.byteorder), at
+                continue
+            for low in _cases(bytes(word[:2])):
+                for high in _cases(bytes(word[2:])):
+                    yield int.from_bytes(low + high, sys.byteorder), at
+
+
+@lru_cache(maxsize=4096)  # of the pairs there are: hex digits, x and a dash
+def _cases(pair: bytes) -> tuple[bytes, ...]:
+    first, second = ({bytes([byte]).lower(), bytes([byte]).upper()} for byte in pair)
+    return tuple(sorted(a + b for a in first for b in second))
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    kind: str
+    mark: str
+    plain: bytearray = field(repr=False)  # until its forms are made
+    count: int = 1
+    forms: list[_Form] = field(default_factory=list, repr=False)
+
+    def wipe(self) -> None:
+        self.plain[:] = bytes(len(self.plain))
+        for form in self.forms:
+            form.text[:] = bytes(len(form.text))
+            form.cuts.clear()
+        self.forms.clear()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class KnownHit:
+    """A known value, or 12 or more bytes in a row of it, at [start, end) of the squeezed text."""
+
+    start: int
+    end: int
+    kind: str
+    mark: str
+    form: str
+
+
+class Registration:
+    """Keeps a value known until `forget` is called or the `with` block ends; both may happen more than once."""
+
+    __slots__ = ("_forget",)
+
+    def __init__(self, forget: Callable[[], None]) -> None:
+        self._forget: Callable[[], None] | None = forget
+
+    def forget(self) -> None:
+        """Give up this claim; the value is wiped with the last one."""
+        forget, self._forget = self._forget, None
+        if forget is not None:
+            forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.forget()
+
+
+class KnownValues:
+    """The values known now. Safe to use from many threads.
+
+    `mark` makes the keyed fingerprint that masks show; `compiled` lets hyperscan nominate where that is worth it.
+    """
+
+    def __init__(self, mark: Callable[[bytes], str], *, compiled: bool = False) -> None:
+        self._mark = mark
+        self._key = secrets.token_bytes(32)
+        self._lock = threading.RLock()  # a signal handler may log, and so search or forget, in the middle of a call
+        self._entries: dict[bytes, _Entry] = {}
+        self._unread: dict[bytes, _Entry] = {}  # registered since the last search, not in the table yet
+        self._compiled = compiled
+        self._automaton: Automaton | None = None
+        self._spent = 0
+        self.table: dict[int, tuple[tuple[_Form, int], ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def register(self, value: Secret | bytes | bytearray | str, kind: str = "secret") -> Registration:
+        """Make a value known. One value may be registered many times and is known until all are forgotten.
+
+        Raises KnownValueRefused: `known_value_too_weak` when fewer than 12 bytes of it tell it from other text,
+        `known_value_too_long` above 32 KiB.
+        """
+        plain = (
+            value.reveal() if isinstance(value, Secret) else value.encode() if isinstance(value, str) else bytes(value)
+        )
+        name = digest(self._key, plain, sha256)
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is None:
+                entry = _Entry(kind, self._mark(_checked(plain)), bytearray(plain))
+                self._entries[name] = self._unread[name] = entry
+                self._automaton = None
+            else:
+                entry.count += 1
+        return Registration(lambda: self._forget(name))
+
+    def _read(self) -> None:
+        """Work out the forms of what is new. An entry leaves ``_unread`` last: others wait, a handler repeats."""
+        with self._lock:
+            for name, entry in list(self._unread.items()):
+                if not entry.forms:
+                    forms = [form for part in private_parts(bytes(entry.plain)) for form in _forms(entry, part)]
+                    if name not in self._unread:
+                        continue
+                    entry.forms = forms
+                    entry.plain[:] = bytes(len(entry.plain))
+                self._index(entry)
+                self._unread.pop(name, None)
+
+    def _index(self, entry: _Entry) -> None:
+        table = self.table
+        for form in entry.forms:
+            for word, at in form.words():
+                table[word] = (*table.get(word, ()), (form, at))
+
+    def _forget(self, name: bytes) -> None:
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is None:
+                return
+            entry.count -= 1
+            if entry.count:
+                return
+            del self._entries[name]
+            self._unread.pop(name, None)
+            self._automaton = None
+            for form in entry.forms:
+                for word, _ in form.words():
+                    if left := tuple(place for place in self.table.get(word, ()) if place[0].entry is not entry):
+                        self.table[word] = left
+                    else:
+                        self.table.pop(word, None)
+            entry.wipe()
+
+    def nominated(self, data: bytes) -> bool:
+        """Return whether `data` may hold a known value. False: it holds none."""
+        if not self._entries:
+            return False
+        if self._unread:
+            self._read()
+        text = data.translate(None, SQUEEZED)
+        automaton = self._automaton
+        if automaton is None and len(self._entries) <= _FEW:
+            automaton = self._worth(len(text))
+        if automaton is not None:
+            return bool(automaton.scan(text))
+        words = (len(text) + _WORD) // _STRIDE
+        if words < len(_SAMPLERS):
+            return not self.table.keys().isdisjoint(_SAMPLERS[words].unpack_from(text))
+        return not self.table.keys().isdisjoint(_sampled(text, len(text)))
+
+    def holds(self, data: bytes) -> bool:
+        """Return whether a known value stands in `data`, encodings that hide others apart."""
+        return self.nominated(data) and bool(self._verified(Squeezed(data, SQUEEZED, _GRAIN)))
+
+    def expect(self, size: int) -> None:
+        """Say that `size` bytes are about to be searched: an automaton is compiled first where that saves time."""
+        if self._automaton is None and _SCAN_NS * size > _COMPILE_NS * len(self._entries):
+            self._compile()
+
+    def _worth(self, size: int) -> Automaton | None:
+        """Compile an automaton once the texts searched without one have cost as much. Many values take too long for it.
+
+        Called where no bulk is expected, so where somebody may be waiting for one record.
+        """
+        self._spent += 1000 + _SCAN_NS * size
+        return self._compile() if self._spent > _COMPILE_NS * len(self._entries) else None
+
+    def _compile(self) -> Automaton | None:
+        if not self._compiled:
+            return None
+        with self._lock:
+            self._read()
+            self._automaton = _automaton([form for entry in self._entries.values() for form in entry.forms])
+            self._spent = 0
+            return self._automaton
+
+    def search(self, data: bytes) -> list[tuple[int, int, KnownHit]]:
+        """Return (start, end, hit) of every place in `data`, in order; they may overlap."""
+        if not self._entries or len(data) < FRAGMENT_BYTES:
+            return []
+        if not self.nominated(data):
+            return []
+        squeezed = Squeezed(data, SQUEEZED, _GRAIN)
+        return [(squeezed.origin(hit.start), squeezed.origin(hit.end - 1) + 1, hit) for hit in self._verified(squeezed)]
+
+    def _verified(self, squeezed: Squeezed) -> list[KnownHit]:
+        hits: set[KnownHit] = set()
+        done: dict[tuple[int, int], int] = {}
+        folded = b""
+        table = self.table
+        for number, word in enumerate(_sampled(squeezed.padded, squeezed.size)):
+            if word not in table:
+                continue
+            position = number * _STRIDE
+            for form, offset in table.get(word, ()):
+                known = (id(form), position - offset)
+                if done.get(known, -1) >= position:
+                    continue
+                if form.caseless:
+                    folded = folded or squeezed.padded.lower()
+                left, right = _agree(
+                    form.text, offset, folded if form.caseless else squeezed.padded, position, squeezed.size
+                )
+                if _holds(form.cuts, left, right):
+                    base = position - offset
+                    hits.add(KnownHit(base + left, base + right, form.entry.kind, form.entry.mark, form.name))
+                    done[known] = base + right
+        return sorted(hits)
+
+
+def _sampled(text: bytes, size: int) -> memoryview:
+    """Return the word at each 8th byte of the first `size` bytes."""
+    return memoryview(text)[: size // _WORD * _WORD].cast("I")[::2]
+
+
+def _automaton(forms: list[_Form]) -> Automaton | None:
+    """Return an automaton of pieces of which every part of a form that counts holds one; None if there are no forms."""
+    pieces: dict[tuple[bytes, int], None] = {}
+    for form in forms:
+        shortest = min(end - start for start, end in form.cuts)
+        step = shortest // 2
+        size = shortest - step + 1
+        for at in range(0, len(form.text) - size + 1, step):
+            pieces[bytes(form.text[at : at + size]), HS_CASELESS if form.caseless else 0] = None
+    if not pieces:
+        return None
+    expressions = ["".join(f"\\x{byte:02x}" for byte in text).encode() for text, _ in pieces]
+    return Automaton(expressions, range(len(expressions)), [flag | HS_SINGLEMATCH for _, flag in pieces])
+
+
+def _agree(text: bytearray, offset: int, data: bytes, position: int, size: int) -> tuple[int, int]:
+    """Grow a word that agrees; return the [left, right) of the form that stands in the data around it."""
+    base = position - offset
+    left, right = offset, offset + _WORD
+    if bytes(text[left:right]) != data[position : position + _WORD]:
+        return 0, 0
+    while left and base + left > 0 and data[base + left - 1] == text[left - 1]:
+        left -= 1
+    last = min(len(text), size - base)
+    while right < last and data[base + right] == text[right]:
+        right += 1
+    return left, min(right, last)
+
+
+def _holds(cuts: list[tuple[int, int]], left: int, right: int) -> bool:
+    """Return whether a part lies in [left, right): the first that starts there ends first."""
+    at = bisect_left(cuts, (left, 0))
+    return at < len(cuts) and cuts[at][1] <= right
+
+
+def _checked(value: bytes) -> bytes:
+    """Return a value that can be looked for. Raises KnownValueRefused."""
+    if len(value) > LONGEST:
+        raise KnownValueRefused("known_value_too_long", limit=LONGEST)
+    if not any(next(strong_windows(told_apart(part)), None) for part in private_parts(value)):
+        raise KnownValueRefused(
+            "known_value_too_weak", next_step="Register only values of 12 or more characters drawn by chance."
+        )
+    return value
+
+
+def _forms(entry: _Entry, part: bytes) -> Iterator[_Form]:
+    plain = told_apart(part)
+    cuts = list(strong_windows(plain))
+    if not cuts:
+        return
+    hexadecimal = _HEXADECIMAL.fullmatch(plain) is not None  # whoever writes such a value again may choose the case
+    yield _Form(entry, "raw", plain.lower() if hexadecimal else plain, cuts, hexadecimal)
+    mirrored = plain[::-1]
+    yield _Form(entry, "reversed", mirrored, list(strong_windows(mirrored)))
+    strong = [at for at, _ in strong_windows(part)]
+    yield _Form(entry, "hex", part.hex().encode(), [(2 * at, 2 * (at + FRAGMENT_BYTES)) for at in strong], True)
+    for name, each, between in (("numbers", "%d", ""), ("c-array", "0x%02x", ""), ("pairs", "%02x", "-")):
+        texts = [(each % byte + between).encode() for byte in part]
+        ends = [0, *accumulate(map(len, texts))]
+        listed = [(ends[at], ends[at + FRAGMENT_BYTES] - len(between)) for at in strong]
+        yield _Form(entry, name, b"".join(texts), listed, caseless=name != "numbers")
+    for shift in range(3):
+        shifted = b"\0" * shift + part + b"\0" * 3
+        first, parts = radix_cuts(strong, shift, 6)
+        if not parts:
+            continue
+        standard = base64.b64encode(shifted)[first : first + parts[-1][1]]
+        yield _Form(entry, f"base64@{shift}", standard, parts)
+        url_safe = base64.urlsafe_b64encode(shifted)[first : first + parts[-1][1]]
+        if url_safe != standard:
+            yield _Form(entry, f"base64url@{shift}", url_safe, parts)

@@ -1,0 +1,346 @@
+"""Nominations: which rules and triggers a text might set off, by one pass of hyperscan or by `re` alone.
+
+Rules: a nominator may name too much and never too little, so it may ask for less than a rule does (a start without its
+context, one repeat where there may be thousands) but never for more; it decides nothing. Scratch space is never shared
+by two scans at once, whatever thread or signal handler they run in.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Final, Literal, Protocol
+
+from byokeep_redact.rules import Rule, Rules, default_rules
+from byokeep_redact.unwrap import MASK64, TRIGGERS, holds_text, holds_text16
+
+Engine = Literal["auto", "hyperscan", "pure"]
+
+HS_CASELESS: Final = 1
+HS_SINGLEMATCH: Final = 8
+_MANY: Final = re.compile(rb"(?<!\\)\{(\d+),\d{3,}\}")
+_LAST: Final = re.compile(rb"(?<!\\)\{(\d+),\}(\)*)\Z")
+# What lower-casing a pattern would change: classes by a capital letter, letters by number, ranges from kind to kind.
+_CASED: Final = re.compile(
+    rb"\\[A-Z]|\\x(?:[46][0-9A-Fa-f]|[57][0-9Aa])"
+    rb"|\[[^\]]*?(?:[^A-Z]-[A-Z]|[A-Z]-[^A-Z\]]|[^a-z]-[a-z]|[a-z]-[^a-z\]])[^\]]*\]"
+)
+# Rules and the trigger whose every match holds a run of 40 base64 letters. Most such runs are digests, ids and roots.
+_IN_RUNS: Final = ("long-base64", "wrapped-base64")
+_RUN_TRIGGER: Final = "run"
+_LONG_RUN: Final = 1 << 20  # number of the run itself among the expressions
+_RUN_STARTS: Final = rb"(?:^|[^A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{40}"
+# Runs in which these rules find nothing: hex, alone or with few short parts; a short path and a UUID; a root.
+_DULL: Final = (
+    rb"(?:(?:[0-9a-f]{1,5}-)?[0-9a-f]{16,}(?:-[0-9a-f]{6,}){0,4}(?:-[0-9a-f]{1,5})?"
+    rb"|[a-z0-9/_-]{0,15}?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?![A-Za-z0-9+/_-])"
+)
+_DULL_ROOT: Final = rb"|(?<![\\%])([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048])=(?!=)"
+_WHOLE_RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]*")
+_SAMPLE_ROOT: Final = b"bWVhc3VyZSB0d2ljZSwgY3V0IG9uY2UsIGFnYWluLi4="
+_UNWRAPPED: Final = 60  # letters; a run of fewer is no line of wrapped base64
+# Rules that begin at most so many bytes before 40 base64 letters in a row; what stands further left is passed over.
+_AFTER_RUN: Final = {"long-base64": 0, "wrapped-base64": 8}
+_RUN: Final = b"A" * 40
+MOST_MATCHES: Final = 4096
+"""Matches of one rule in one text that are looked at; one more is found, to tell that there are too many."""
+NESTED: Final = 1 << 20
+"""Bytes that matches which start inside another of their rule may have, together; more is a text made to be slow."""
+_LINES: Final = 4  # bits by which a match to the end of the line counts less: it is read without a choice
+_WARM_RECORDS: Final = 500
+_WARM_BYTES: Final = 1 << 18
+
+
+def weakened(pattern: bytes) -> bytes:
+    """Return a pattern that is found wherever `pattern` is, and is cheaper to look for."""
+    flags, body = (b"(?i)", pattern[4:]) if pattern.startswith(b"(?i)") else (b"", pattern)
+    return flags + _LAST.sub(rb"{\1}\2", _MANY.sub(rb"{\1,}", _without_start(body)))
+
+
+def _without_start(body: bytes) -> bytes:
+    """Drop a leading `(?:^|...)`: what stands before a match."""
+    if not body.startswith(b"(?:^|"):
+        return body
+    depth, at, in_class = 0, 0, False
+    while at < len(body):
+        letter = body[at : at + 1]
+        if letter == b"\\":
+            at += 1
+        elif in_class:
+            in_class = letter != b"]"
+        elif letter == b"[":
+            in_class = True
+            at += body[at + 1 : at + 2] == b"^"
+            at += body[at + 1 : at + 2] == b"]"
+        elif letter == b"(":
+            depth += 1
+        elif letter == b")":
+            depth -= 1
+            if not depth:
+                rest = body[at + 1 :]
+                return body if rest[:1] in (b"", b"?", b"*", b"+", b"{", b"|") else rest
+        at += 1
+    return body
+
+
+class Automaton:
+    """A hyperscan database with scratch space for as many scans at once as there are.
+
+    `seen` is told each match and the list of what is found.
+    """
+
+    def __init__(
+        self, expressions: Sequence[bytes], numbers: Sequence[int], flags: Sequence[int] | int, seen: Any = None
+    ) -> None:
+        self._seen = seen or _seen
+        library = importlib.import_module("hyperscan")
+        self._new_scratch = library.Scratch
+        self._database = library.Database(mode=library.HS_MODE_BLOCK)
+        self._database.compile(expressions=list(expressions), ids=list(numbers), elements=len(expressions), flags=flags)
+        self._idle: deque[Any] = deque(maxlen=16)
+
+    def scan(self, data: bytes) -> list[int]:
+        """Return the numbers of the expressions that `data` holds, in no order."""
+        found: list[int] = []
+        try:
+            scratch = self._idle.pop()
+        except IndexError:
+            scratch = self._new_scratch(self._database)
+        self._database.scan(data, match_event_handler=self._seen, context=found, scratch=scratch)
+        self._idle.append(scratch)
+        return found
+
+
+def _seen(number: int, _start: int, _end: int, _flags: int, found: list[int]) -> None:
+    found.append(number)
+
+
+def _seen_where(number: int, _start: int, end: int, _flags: int, found: list[int]) -> None:
+    found.append(number if number != _LONG_RUN else -end)
+
+
+class Nominator(Protocol):
+    """Names rules (by place in the rule file) and triggers (by len(rules) + place in TRIGGERS)."""
+
+    def scan(self, data: bytes) -> Sequence[int]:
+        """Return a number for everything that may be in `data`; empty: nothing is."""
+
+
+class _Runs:
+    """Says whether a run of 40 base64 letters and more may be a secret, so that no digest costs a close reading.
+
+    It may only pass over runs in which no rule of _IN_RUNS finds anything. It is asked by both engines.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        place = {rule.name: number for number, rule in enumerate(rules.rules)}
+        self._rules = rules
+        self.numbers = [place[name] for name in _IN_RUNS if name in place]
+        self.trigger = len(rules.rules) + _NAMES.index(_RUN_TRIGGER)
+        known = {rule.name: rule for rule in default_rules().rules}
+        # With rules of somebody else's nothing is passed over.
+        self.known = bool(self.numbers) and all(
+            rules.rules[number].pattern == known[rules.rules[number].name].pattern
+            and rules.rules[number].split is known[rules.rules[number].name].split
+            for number in self.numbers
+        )
+        self._long = rules.rules[place["long-base64"]] if self.known and "long-base64" in place else None
+        roots = self._long is not None and rules.allowed("long-base64", _SAMPLE_ROOT, 0, len(_SAMPLE_ROOT))
+        self._dull = re.compile(_DULL + _DULL_ROOT if roots else _DULL).match
+
+    def nominated(self, data: bytes, starts: Iterable[int]) -> list[int]:
+        """Return the numbers of what the runs that start at these places may set off."""
+        digests: list[bytes] = []
+        others: list[bytes] = []
+        secret = False
+        for start in starts:
+            if dull := self._dull(data, start):
+                (others if dull.lastindex else digests).append(dull[0])
+            else:
+                secret = secret or self._secret(data, start)
+                others.append(_WHOLE_RUN.match(data, start)[0])  # type: ignore[index]
+        text = holds_text16(b" ".join(digests)) or holds_text(b" ".join(others))
+        return (self.numbers if secret and self.known else []) + ([self.trigger] if text else [])
+
+    def _secret(self, data: bytes, start: int) -> bool:
+        if self._long is None:
+            return True
+        match = self._long.compiled.match(data, start)
+        return match is None or match.end() - start >= _UNWRAPPED or bool(self._rules.secrets(self._long, match))
+
+
+class Pure:
+    """The same with `re`: words first, expressions only where one of a rule's words stands."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._runs = _Runs(rules)
+        apart = self._runs.numbers if self._runs.known else []
+        self._rules = [
+            (number, rule.literals, quick or rule.compiled, quick is not None)
+            for number, rule in enumerate(rules.rules)
+            if number not in apart
+            for quick in [_folding(rule.pattern)]
+        ]
+        self._triggers = [
+            (number, re.compile(pattern))
+            for number, (name, pattern) in enumerate(TRIGGERS.items(), len(rules.rules))
+            if name != _RUN_TRIGGER
+        ]
+
+    def scan(self, data: bytes) -> Sequence[int]:
+        """Return a number for everything that is in `data`."""
+        folded = data.lower()
+        found = [
+            number
+            for number, literals, pattern, folds in self._rules
+            if (not literals or any(literal in folded for literal in literals))
+            and pattern.search(folded if folds else data)
+        ]
+        found += [number for number, pattern in self._triggers if pattern.search(data)]
+        return found + self._runs.nominated(data, _run_starts(data.translate(MASK64)))
+
+
+def _run_starts(mask: bytes) -> Iterator[int]:
+    at = 0
+    while (at := mask.find(_RUN, at)) >= 0:
+        yield at
+        at = mask.find(b" ", at)
+        if at < 0:
+            return
+
+
+@lru_cache(maxsize=4)
+def _shapes(rules: Rules, apart: tuple[int, ...]) -> Automaton:
+    chosen = [(n, weakened(rule.pattern)) for n, rule in enumerate(rules.rules) if n not in apart]
+    chosen += [(n, p) for n, (name, p) in enumerate(TRIGGERS.items(), len(rules.rules)) if name != _RUN_TRIGGER]
+    chosen.append((_LONG_RUN, _RUN_STARTS))
+    flags = [0 if number == _LONG_RUN else HS_SINGLEMATCH for number, _ in chosen]
+    return Automaton([text for _, text in chosen], [number for number, _ in chosen], flags, _seen_where)
+
+
+class Hyperscan:
+    """One pass over the text for everything. Compiled once for each rule file, which takes a second."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._runs = _Runs(rules)
+        self._automaton = _shapes(rules, tuple(self._runs.numbers) if self._runs.known else ())
+
+    def scan(self, data: bytes) -> Sequence[int]:
+        """Return a number for everything that may be in `data`."""
+        found = self._automaton.scan(data)
+        if not found:
+            return found
+        runs = [-number - len(_RUN) for number in found if number < 0]
+        if not runs:
+            return found
+        return [number for number in found if number >= 0] + self._runs.nominated(data, runs)
+
+
+class Waiting:
+    """`re` for the first records, hyperscan once there are enough of them to be worth its start."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._lock = threading.Lock()
+        self._left = _WARM_RECORDS
+        self._room = _WARM_BYTES
+        self._now: Nominator = Pure(rules)
+
+    def scan(self, data: bytes) -> Sequence[int]:
+        """Return a number for everything that may be in `data`."""
+        if self._left <= 0:
+            return self._now.scan(data)
+        self._left -= 1
+        self._room -= len(data)
+        if self._left <= 0 or self._room <= 0:
+            self.warm()
+        return self._now.scan(data)
+
+    def warm(self) -> None:
+        """Take hyperscan now."""
+        with self._lock:
+            if not isinstance(self._now, Hyperscan):
+                self._now = Hyperscan(self._rules)
+            self._left = 0
+            self.scan = self._now.scan  # type: ignore[method-assign]
+
+
+def nominator(rules: Rules, engine: Engine) -> Nominator:
+    """Return what `engine` means here. Raises ImportError for "hyperscan" where it is not installed."""
+    if engine == "pure":
+        return Pure(rules)
+    if engine == "hyperscan":
+        return Hyperscan(rules)
+    try:
+        importlib.import_module("hyperscan")
+    except ImportError:
+        return Pure(rules)
+    return Waiting(rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a text does set off: each rule with its matches and whether those are all, and the names of the triggers."""
+
+    matches: tuple[tuple[Rule, tuple[re.Match[bytes], ...], bool], ...]
+    triggers: frozenset[str]
+
+
+def confirmed(rules: Rules, numbers: Sequence[int], data: bytes) -> Reading:
+    """Return what `data` does set off of what was nominated."""
+    count = len(rules.rules)
+    folded = data.lower()
+    found = []
+    for number in sorted(numbers):
+        if number < count:
+            matches, all_of_them = _matches(rules.rules[number], data, folded)
+            if matches:
+                found.append((rules.rules[number], matches, all_of_them))
+    return Reading(tuple(found), frozenset(_NAMES[number - count] for number in numbers if number >= count))
+
+
+def _matches(rule: Rule, data: bytes, folded: bytes) -> tuple[tuple[re.Match[bytes], ...], bool]:
+    """Return the first matches of `rule.compiled`, nested ones too, and whether these are all.
+
+    Most rules without letter case take a third of the time that way.
+    """
+    quick = _folding(rule.pattern)
+    if quick is None and not rule.nests:
+        lead = _AFTER_RUN.get(rule.name)
+        skipped = 0 if lead is None else max(0, data.translate(MASK64).find(_RUN) - lead)
+        first = tuple(islice(rule.compiled.finditer(data, skipped), MOST_MATCHES + 1))
+        return first, len(first) <= MOST_MATCHES
+    matches: list[re.Match[bytes]] = []
+    at = last = 0
+    left = NESTED
+    while found := quick.search(folded, at) if quick else rule.compiled.search(data, at):
+        match = rule.compiled.match(data, found.start()) if quick else found
+        if match is None or match.end() != found.end():
+            quick = None  # this text means something else when folded
+            continue
+        matches.append(match)
+        if match.start() < last:
+            left -= match.end() - match.start() >> (_LINES if rule.split else 0)
+        if len(matches) > MOST_MATCHES or left < 0:
+            return tuple(matches), False
+        last = max(last, match.end())
+        at = rule.after(match)
+    return tuple(matches), True
+
+
+@lru_cache(maxsize=1024)
+def _folding(pattern: bytes) -> re.Pattern[bytes] | None:
+    """Return a pattern for folded text, which `re` looks for by first letters, unlike one that puts case aside."""
+    if not pattern.startswith(b"(?i)") or _CASED.search(pattern):
+        return None
+    return re.compile(pattern[4:].lower())
+
+
+NOTHING: Final = Reading((), frozenset())
+_NAMES: Final = tuple(TRIGGERS)

@@ -1,0 +1,230 @@
+"""The shapes of the pack: secrets nobody registered, which must go by their looks, and ids that must stay.
+
+Rules: each sample names its class and shape, the parts of it that are secret, and those that must survive. What all
+keys of a kind share (``sk-proj-``) is no secret. Values are drawn anew for every run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from byokeep_redact.pack.draw import ALNUM, HEX, UPPER, URL_SAFE, Draw
+
+SK, BEARER, BASE64, COOKIE, TOKEN = "sk-like", "bearer", "base64", "cookie", "token"
+SURVIVE: Final = "must-survive"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One text to be emitted.
+
+    Attributes:
+        group: Class of the sample, e.g. ``sk-like``.
+        shape: What it looks like, e.g. ``in-url``; printed when it leaks.
+        text: What is emitted.
+        secrets: Parts of which no 12 bytes in a row may be recoverable from what came out.
+        keep: Parts that must come out as they went in.
+    """
+
+    group: str
+    shape: str
+    text: str = field(repr=False)
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    keep: tuple[str, ...] = ()
+
+
+def shapes(seed: str, group: str) -> list[Sample]:
+    """Return every sample of one class. Raises KeyError for a class this module does not know."""
+    draw = Draw(seed, group)
+    made = [(shape, text, tuple(part.encode() for part in secret)) for shape, text, *secret in MADE[group](draw)]
+    return [Sample(group, shape, text, secret) for shape, text, secret in made]
+
+
+# what a family yields: shape, text, secret parts
+_Made = Iterator[tuple[str, ...]]
+
+_SK_PREFIXES: Final = {
+    "sk": ("sk-", ALNUM, 48), "sk-hex": ("sk-", HEX, 48), "sk-svcacct": ("sk-svcacct-", URL_SAFE, 74),
+    "sk-admin": ("sk-admin-", URL_SAFE, 58),
+    "sk-ant-api": ("sk-ant-api03-", URL_SAFE, 93), "sk-ant-admin": ("sk-ant-admin01-", URL_SAFE, 93),
+    "sk-or": ("sk-or-v1-", HEX, 64), "sk_live": ("sk_live_", ALNUM, 24), "sk_test": ("sk_test_", ALNUM, 24),
+    "rk_live": ("rk_live_", ALNUM, 24), "sk_v2": ("sk_V2_hgu_k", ALNUM, 43), "upper-case": ("SK-PROJ-", UPPER, 74),
+    "unknown-vendor": ("sk-newco-", URL_SAFE, 40),
+}  # fmt: skip
+_SK_PLACES: Final = {
+    "in-url-query": "GET https://api.example.com/v1/models?key={}&page=2 200",
+    "in-url-path": "GET https://api.example.com/v1/keys/{}/usage 404",
+    "in-url-userinfo": "connecting to https://user:{}@proxy.example.com:8443/",
+    "in-json": '{{"model": "gpt", "api_key": "{}", "n": 1}}',
+    "in-dict-repr": "config {{'retries': 3, 'key': '{}'}}",
+    "in-env-line": "OPENAI_API_KEY={}",
+    "in-shell-flag": "run --api-key={} --verbose",
+    "in-yaml": "  api_key: {}  # rotated",
+    "in-backticks": "please use `{}` for now",
+    "in-html": '<input name="k" value="{}">',
+    "in-csv": '2,"{}",active',
+    "after-colon": "Incorrect API key provided:{}.",
+    "in-header": "x-api-key: {}",
+}
+
+
+def _sk_like(draw: Draw) -> _Made:
+    for shape, (prefix, alphabet, count) in _SK_PREFIXES.items():
+        body = draw.text(alphabet, count)
+        yield shape, f"using {prefix}{body} now", body
+    for shape, place in _SK_PLACES.items():
+        first, second = draw.text(ALNUM, 74), draw.text(ALNUM, 74)
+        yield shape, place.format(f"sk-proj-{first}T3BlbkFJ{second}"), first, second
+    body = draw.secret(48)
+    yield "in-bytes-repr", f"body {f'sk-{body}'.encode()!r}", body
+    body = draw.secret(74)
+    yield "percent-encoded", f"callback?state=sk%2Dproj%2D{body}&x=1", body
+
+
+_BEARER: Final = {
+    "bearer-lower": "authorization: bearer {}", "bearer-upper": "AUTHORIZATION: BEARER {}",
+    "bearer": "Authorization: Bearer {}", "no-header-name": "sent Bearer {} upstream",
+    "double-space": "Authorization: Bearer  {}", "tab": "Authorization: Bearer\t{}",
+    "newline-folded": "Authorization: Bearer\r\n {}", "dpop": "Authorization: DPoP {}",
+    "token-equals": 'Authorization: Token token="{}"', "token": "Authorization: Token {}",
+    "proxy": "Proxy-Authorization: Bearer {}", "curl": "curl -H 'Authorization: Bearer {}' https://api.example.com/",
+    "in-json": '{{"headers": {{"authorization": "Bearer {}"}}}}',
+    "in-tuple-list": "[(b'host', b'api.example.com'), (b'authorization', b'Bearer {}')]",
+    "quoted": 'Authorization: "Bearer {}"', "apikey-scheme": "Authorization: ApiKey {}",
+}  # fmt: skip
+
+
+def _bearer(draw: Draw) -> _Made:
+    for shape, place in _BEARER.items():
+        token = draw.secret()
+        yield shape, place.format(token), token
+    password = draw.secret(30)
+    for shape, place in {"basic": "Authorization: Basic {}", "basic-lower": "authorization: basic {}"}.items():
+        encoded = base64.b64encode(f"service:{password}".encode()).decode()
+        yield shape, place.format(encoded), encoded, password
+
+
+def _base64(draw: Draw) -> _Made:
+    def long(count: int = 96) -> str:
+        return base64.b64encode(draw.octets(count)).decode()
+
+    text = long()
+    yield "standard", f"payload {text} end", text
+    text = base64.urlsafe_b64encode(draw.octets(96)).decode()
+    yield "url-safe", f"payload {text} end", text
+    text = long(97).rstrip("=")
+    yield "no-padding", f"payload {text} end", text
+    lines = textwrap.wrap(long(228), 76)
+    yield "wrapped-76", "payload\n" + "\n".join(lines) + "\nend", *lines
+    text = long(120)
+    yield "data-uri", f'<img src="data:application/octet-stream;base64,{text}">', text
+    text = long()
+    yield "in-json", json.dumps({"id": 7, "blob": text}), text
+    text = long()
+    yield "in-bytes-repr", f"read {text.encode()!r}", text
+    lines = textwrap.wrap(long(1200), 64)
+    for shape, kind in {"pem": "PRIVATE KEY", "pem-rsa": "RSA PRIVATE KEY", "pem-ec": "EC PRIVATE KEY"}.items():
+        lines = textwrap.wrap(long(600), 64)
+        text = "\n".join(lines)
+        yield shape, f"-----BEGIN {kind}-----\n{text}\n-----END {kind}-----", *lines
+    lines = textwrap.wrap(long(600), 64)
+    text = "\n".join(["-----BEGIN PRIVATE KEY-----", *lines, "-----END PRIVATE KEY-----"])
+    yield "pem-in-json", json.dumps({"type": "service_account", "private_key": text}), *lines
+
+
+_COOKIE: Final = {
+    "cookie-header": "Cookie: theme=dark; sessionid={}; csrftoken={}",
+    "cookie-header-lower": "cookie: auth_token={}; ct0={}",
+    "set-cookie": "Set-Cookie: sessionid={}; Path=/; HttpOnly; SameSite=Lax\r\nSet-Cookie: li_at={}; Secure",
+    "document-cookie": "document.cookie = \"sid={}; Path=/\"; document.cookie = 'xs={}'",
+    "netscape-jar": (
+        "# Netscape HTTP Cookie File\n.example.com\tTRUE\t/\tTRUE\t1893456000\tauth_token\t{}\n"
+        "#HttpOnly_.example.com\tTRUE\t/\tTRUE\t1893456000\tct0\t{}"
+    ),
+    "morsel-repr": "<SimpleCookie: sessionid='{}' li_at='{}'>",
+    "jar-repr": "<RequestsCookieJar[<Cookie sessionid={} for example.com/>, <Cookie xs={} for .example.com/>]>",
+    "header-dict": "{{'accept': '*/*', 'cookie': 'sessionid={}; xs={}'}}",
+    "in-tuple-list": "[(b'cookie', b'sessionid={}'), (b'set-cookie', b'xs={}; Path=/')]",
+}
+
+
+def _cookie(draw: Draw) -> _Made:
+    for shape, place in _COOKIE.items():
+        one, two = draw.secret(40), draw.text(HEX, 40)
+        yield shape, place.format(one, two), one, two
+    one, two = draw.secret(40), draw.secret(60)
+    jar = [{"name": "sessionid", "value": one, "domain": ".example.com", "path": "/", "httpOnly": True}]
+    held = [{"origin": "https://example.com", "localStorage": [{"name": "access_token", "value": two}]}]
+    yield "storage-state", json.dumps({"cookies": jar, "origins": held}), one, two
+    one = draw.secret(40)
+    entry = {"cookies": [{"name": "xs", "value": one}], "headers": [{"name": "Cookie", "value": f"xs={one}"}]}
+    yield "har-request", json.dumps({"request": {"method": "GET", **entry}}), one
+
+
+def _token(draw: Draw) -> _Made:
+    def part(count: int) -> str:
+        return base64.urlsafe_b64encode(draw.octets(count)).decode().rstrip("=")
+
+    for shape, prefix, alphabet, count in (
+        ("openbao-service", "s.", ALNUM, 24), ("openbao-batch", "b.", URL_SAFE, 90),
+        ("vault-service", "hvs.", URL_SAFE, 90), ("webhook", "whsec_", ALNUM, 32), ("meta", "EAA", ALNUM, 140),
+        ("google-api-key", "AIza", URL_SAFE, 35), ("google-aq", "AQ.Ab8RN6", URL_SAFE, 44),
+        ("google-access", "ya29.", URL_SAFE, 120), ("google-refresh", "1//", URL_SAFE, 90),
+        ("google-client-secret", "GOCSPX-", URL_SAFE, 28),
+    ):  # fmt: skip
+        body = draw.text(alphabet[:62], 1) + draw.text(alphabet, count - 2) + draw.text(alphabet[:62], 1)
+        yield shape, f"token {prefix}{body} expires in 3600", body
+    claims, mark = part(90), part(64)
+    head = base64.urlsafe_b64encode(b'{"alg":"EdDSA","typ":"JWT"}').decode().rstrip("=")
+    yield "jwt", f"id_token {head}.eyJ{claims}.{mark} ok", claims, mark
+    for name in ("access_token", "refresh_token", "client_secret", "code"):
+        value = draw.secret()
+        yield f"url-{name}", f"GET https://api.example.com/cb?state=1&{name}={value}#top", value
+    for name in ("access_token", "refresh_token", "client_secret", "code_verifier", "password"):
+        value = draw.secret()
+        yield f"json-{name}", json.dumps({"expires_in": 3600, name: value}), value
+
+
+MADE: Final[dict[str, Callable[[Draw], _Made]]] = {
+    SK: _sk_like, BEARER: _bearer, BASE64: _base64, COOKIE: _cookie, TOKEN: _token,
+}  # fmt: skip
+
+
+def survivors(seed: str) -> list[Sample]:
+    """Return what a redactor may not touch: ids, digests, roots, checkpoints, times, addresses."""
+    draw = Draw(seed, SURVIVE)
+    digest, again = (hashlib.sha256(draw.octets(9)).hexdigest() for _ in range(2))
+    commit = hashlib.sha1(draw.octets(9), usedforsecurity=False).hexdigest()
+    roots = [base64.b64encode(draw.octets(32)).decode() for _ in range(3)]
+    ids = {
+        "uuid": ("client {} enrolled", draw.uuid()),
+        "uuid-in-json": ('{{"client_id": "{}", "state": "active"}}', draw.uuid()),
+        "uuid-in-url": ("GET /v1/clients/{}/providers 200", draw.uuid()),
+        "request-id": ("request_id={} status=404", draw.uuid()),
+        "request-id-hex": ("X-Request-Id: {}", draw.text(HEX, 32)),
+        "sha256": ("digest {} written", digest), "sha256-image": ("pulled app@sha256:{}", again),
+        "git-commit": ("at commit {}", commit), "git-short": ("at commit {}", draw.text(HEX, 7)),
+        "merkle-root": ("root {} of size 18446", roots[0]),
+        "merkle-root-json": ('{{"size": 18446, "root": "{}"}}', roots[1]),
+        "checkpoint": ("byokeep.example/audit\n18446\n{}\n", roots[2]),
+        "traceparent": ("traceparent: {}", f"00-{draw.text(HEX, 32)}-{draw.text(HEX, 16)}-01"),
+        "trace-id": ('{{"trace": "{}"}}', draw.text(HEX, 32)), "span-id": ('{{"span": "{}"}}', draw.text(HEX, 16)),
+        "timestamp": ("at {} UTC", "2026-03-01T12:34:56.789012Z"),
+        "timestamp-offset": ("{}", "2026-03-01T12:34:56+00:00"),
+        "epoch": ("start_ns={}", "1772368496789012345"),
+        "url": ("GET {} 200", "https://api.example.com/v1/jobs?state=open&page=2"),
+        "url-fragment": ("see {}", "https://docs.example.com/guide/keys.html#rotation"),
+        "ipv6": ("peer [{}]:8420", "2001:db8:85a3:8d3:1319:8a2e:370:7348"), "mac": ("nic {}", "00:1b:44:11:3a:b7"),
+        "version": ("byokeep {} on Python 3.11", "1.20.300-rc.1+build.77"),
+        "path": ("wrote {}", "/var/lib/byokeep/checkpoints/2026/03/checkpoint-000018446.txt"),
+        "event": ("{}", "key_enrolled provider=openai state=active attempt=2 of=5"),
+        "traceback-line": ("{}", 'File "/srv/app/byokeep/flows/keystate.py", line 212, in apply_transition'),
+        "prose": ("{}", "the bearer of this message may skip the basic checks; cookies are served with tea at five"),
+    }  # fmt: skip
+    return [Sample(SURVIVE, shape, place.format(kept), keep=(kept,)) for shape, (place, kept) in ids.items()]

@@ -1,0 +1,203 @@
+"""The pack against a running instance: canaries where none belong, in requests that can only be refused.
+
+Rules
+- What is sent can change nothing: without a valid token; or with a body of the wrong type; or with an id that is none.
+  A request that would act if it were accepted is sent without a token only.
+- An instance that accepts one, breaks at one or can not be reached leaves the answer unknown.
+- Sending is the caller's: this module makes requests and judges what came back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from byokeep_redact.canary import PROVIDERS, Canary, marker_of, new_canary
+from byokeep_redact.control import ENCODINGS
+from byokeep_redact.pack.report import Verdict
+from byokeep_redact.sweep import Report, Sweep
+
+_METHODS: Final = ("get", "post", "put", "patch", "delete")
+_NOBODY: Final = "00000000-0000-4000-8000-000000000000"  # an id that no object has
+_JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One request. ``label`` says operation and place; ``with_token``: send the operator's token along."""
+
+    label: str
+    method: str
+    path: str = field(repr=False)
+    canary: Canary
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    with_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back; ``status`` 0 = nothing did."""
+
+    status: int
+    content: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What was found in one place. ``looked_at``: replies, or files and processes."""
+
+    name: str
+    looked_at: int
+    found: int
+    unknown: int
+    verdict: Verdict
+    details: tuple[str, ...] = ()
+
+
+def probes(description: Mapping[str, Any]) -> list[Probe]:
+    """Return the requests for an OpenAPI description. Empty for a document that is none."""
+    made: list[Probe] = []
+    kinds = cycle(PROVIDERS)
+    for path, operations in description.get("paths", {}).items():
+        for method in _METHODS:
+            if isinstance(operations, Mapping) and method in operations:
+                made += _for_operation(description, path, method.upper(), operations[method], kinds)
+    return made
+
+
+def _for_operation(
+    document: Mapping[str, Any], path: str, method: str, operation: Mapping[str, Any], kinds: Iterator[str]
+) -> Iterator[Probe]:
+    ids = [item for item in operation.get("parameters", []) if item.get("in") == "path"]
+    empty = path
+    for item in ids:
+        empty = empty.replace(f"{{{item['name']}}}", _NOBODY)
+
+    def probe(place: str, make: Any, *, with_token: bool) -> Probe:
+        label = f"{method} {path} {place}"
+        value = new_canary(next(kinds))
+        canary = Canary(label, value, marker_of(value))
+        text = value.decode()
+        fields: dict[str, Any] = {"path": empty} | make(text)
+        return Probe(label, method, canary=canary, with_token=with_token, **fields)
+
+    yield probe("query", lambda key: {"path": f"{empty}?value={key}&{key}=1"}, with_token=method == "GET")
+    yield probe("token", lambda key: {"headers": {"Authorization": f"Bearer {key}"}}, with_token=False)
+    yield probe(
+        "headers",
+        lambda key: {"headers": {"X-Api-Key": key, "Cookie": f"session={key}", "X-Request-Id": key, "User-Agent": key}},
+        with_token=False,
+    )
+    yield probe("body", lambda key: {"body": key.encode(), "headers": {"Content-Type": key}}, with_token=False)
+    for item in ids:
+        typed = item.get("schema", {}).get("format") == "uuid"
+        yield probe(
+            f"path {item['name']}",
+            lambda key, name=item["name"]: {"path": _filled(path, ids, name, quote(key, safe=""))},
+            with_token=typed or method == "GET",
+        )
+    schema = _schema(document, operation)
+    for place, body in _bodies(schema) if schema else ():
+        yield probe(
+            place,
+            lambda key, body=body: {"body": body.replace("CANARY", key).encode(), "headers": {"Content-Type": _JSON}},
+            with_token=True,
+        )
+
+
+def _filled(path: str, ids: Iterable[Mapping[str, Any]], name: str, text: str) -> str:
+    for item in ids:
+        path = path.replace(f"{{{item['name']}}}", text if item["name"] == name else _NOBODY)
+    return path
+
+
+def _schema(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the schema of a JSON body that is an object with something required; None if there is none."""
+    found = operation.get("requestBody", {}).get("content", {}).get(_JSON, {}).get("schema", {})
+    if "$ref" in found:
+        for part in found["$ref"].removeprefix("#/").split("/"):
+            document = document.get(part, {})
+        found = document
+    return found if found.get("properties") else None
+
+
+def _bodies(schema: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Bodies of which each alone must be refused: another type at the top, a broken end, a field of the wrong type."""
+    yield "body of another type", '["CANARY"]'
+    yield "body cut off", '{"value": "CANARY'
+    for name, about in schema["properties"].items():
+        if {"array", "object"} & _types(about):
+            wrong = '"CANARY"' if "string" not in _types(about) else None
+        else:
+            wrong = '["CANARY"]'
+        if wrong is not None:
+            yield f"body field {name}", f'{{"{name}": {wrong}, "CANARY": "CANARY"}}'
+
+
+def _types(about: Mapping[str, Any]) -> set[str]:
+    found = {str(about["type"])} if "type" in about else set()
+    for inner in (*about.get("anyOf", ()), *about.get("oneOf", ())):
+        found |= _types(inner)
+    return found or {"object", "string"}  # a reference or anything goes: not known to be wrong
+
+
+def search_for(made: Sequence[Probe]) -> Sweep:
+    """Return the search for the canaries of all probes. Raises ValueError for none."""
+    return Sweep([probe.canary for probe in made])
+
+
+def judge_replies(sent: Sequence[tuple[Probe, Reply]], search: Sweep) -> Place:
+    """Search every reply for every canary, and say whether each request was refused as it had to be."""
+    details, found, unknown = [], 0, 0
+    for probe, reply in sent:
+        reading = probe.method == "GET" and 200 <= reply.status < 300
+        if reply.content:
+            report = search.scan_bytes(reply.content, source=probe.label)
+            if report.findings:
+                found += 1
+                details.append(f"{probe.label}: given back as {report.findings[0].encoding}")
+            elif report.unreadable:
+                unknown += 1
+                details.append(f"{probe.label}: {report.unreadable[0].reason}")
+        if not reading and not 400 <= reply.status < 500:
+            unknown += 1
+            details.append(f"{probe.label}: status {reply.status}")
+    verdict: Verdict = "found" if found else "unknown" if unknown or not sent else "clean"
+    return Place("answers", len(sent), found, unknown, verdict, tuple(details))
+
+
+def judge_files(name: str, path: Path, search: Sweep) -> Place:
+    """Search a file or directory for every canary; nothing there to search is unknown."""
+    return _place(name, search.scan_paths([path]))
+
+
+def judge_control() -> Place:
+    """Plant fresh canaries in every encoding and see that the same search finds them."""
+    planted = {name: Canary(name, new_canary("openai")) for name in ENCODINGS}
+    search = Sweep(planted.values())
+    missed = []
+    for name, canary in planted.items():
+        found = search.scan_bytes(b"GET /v1/x " + ENCODINGS[name](canary.value) + b"\n", source=name).findings
+        if not any(one.label == name for one in found):
+            missed.append(name)
+    verdict: Verdict = "unknown" if missed or not planted else "clean"
+    return Place("search itself", len(planted), 0, len(missed), verdict, tuple(missed))
+
+
+def _place(name: str, report: Report) -> Place:
+    details = [f"{one.source}: {one.label} as {one.encoding}" for one in report.findings]
+    details += [f"{one.source}: {one.reason}" for one in report.unreadable]
+    verdict: Verdict = "found" if report.findings else "clean" if report.clean else "unknown"
+    unknown = len(report.unreadable) or int(verdict == "unknown")
+    return Place(name, report.sources_scanned, len(report.findings), unknown, verdict, tuple(details))
+
+
+def overall(places: Sequence[Place]) -> Verdict:
+    """Return what is known of all places together; none is unknown."""
+    verdicts = {place.verdict for place in places} or {"unknown"}
+    return "found" if "found" in verdicts else "unknown" if "unknown" in verdicts else "clean"

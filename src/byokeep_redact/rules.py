@@ -1,0 +1,353 @@
+"""Rules: the shapes that secrets have, read from one file, and the shapes that must survive.
+
+A rule is a regular expression on bytes, in the subset that hyperscan and `re` read alike, and the name of a check that
+may look at what was matched. A rule never needs anything after an endless repeat, so that no text makes it slow.
+Rule of the room: a file that is missing, empty, of another version or that says a word this module does not know is
+refused; there is no set of rules that finds nothing. It finds (slowly, as the measure for engines); it masks nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from byokeep_redact.checks import CHECKS, PROOFS, SPLITS, Check, Proof, Split
+from byokeep_redact.errors import Rejected
+from byokeep_redact.mask import KIND
+
+VERSION: Final = 1
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
+_PART: Final = re.compile(r"\{\{([a-z_]+)\}\}")
+# Look-around, back references, names, possessive and lazy repeats, and the classes the two engines read differently.
+_OUTSIDE: Final = re.compile(
+    r"\(\?(?!:|i\))|(?<!\\)(?:\\\\)*\\[1-9sSZzAGXRKQEpPCNhHvV]|(?<!\\)(?:\\\\)*[*+?}][+?]|(?<![\\\[^])(?:\\\\)*\$"
+)
+_PROBES: Final = (b"", b"a", b" a", b"a ", b"\n", b'"a"')
+_NESTING: Final = frozenset(("authorization", "cookies"))  # splits that do not take in all of a match
+_JOINT: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[- ]")
+_ATOM: Final = re.compile(r"\{(.+)\}[ioeCn]")  # of an access log: a header, a variable, a cookie
+_LONGEST_NAME: Final = 128
+CONTEXT: Final = 400
+"""Bytes on each side of a value that an allow rule may look at."""
+
+
+class RuleError(Rejected):
+    """The rule file cannot be used; nothing may be written until it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One shape. `compiled` has the same matches as hyperscan has for `pattern` without flags.
+
+    value: groups that may hold the secret; the first one that took part is it. 0 is the whole match.
+    literals: lower-case; each match holds one of them, letter case put aside. Empty: no such word is known.
+    check, split: what may refuse a match, and what cuts it into several secrets; None: nothing does.
+    nests: whether another match may start inside one, so that one that is refused hides none.
+    """
+
+    name: str
+    kind: str
+    description: str
+    pattern: bytes
+    compiled: re.Pattern[bytes] = field(repr=False)
+    value: tuple[int, ...]
+    literals: tuple[bytes, ...]
+    check: Check | None = field(repr=False)
+    split: Split | None = field(repr=False)
+    nests: bool = False
+
+    def after(self, match: re.Match[bytes]) -> int:
+        """Return where the next match may start: in the value of a rule that nests, else behind the match."""
+        return max(match.start() + 1, self.whole(match)[0] - 1) if self.nests else match.end()
+
+    def whole(self, match: re.Match[bytes]) -> tuple[int, int]:
+        """Return where the group of `match` stands that holds the secret; (-1, -1) if none took part."""
+        for number in self.value:
+            if match.start(number) >= 0:
+                return match.span(number)
+        return -1, -1
+
+    def spans(self, match: re.Match[bytes]) -> list[tuple[int, int]]:
+        """Return the [start, end) of each secret in `match`, in offsets of the searched text; none if refused."""
+        group = next((number for number in self.value if match.start(number) >= 0), None)
+        if group is None or match.start(group) == match.end(group):
+            return []
+        if self.check is not None and not self.check(match, group):
+            return []
+        if self.split is not None:
+            return self.split(match, group)
+        return [match.span(group)]
+
+
+@dataclass(frozen=True, slots=True)
+class AllowRule:
+    """A shape that survives. `value` must be the whole of it; `before` and `after` what stands around it."""
+
+    name: str
+    description: str
+    rules: frozenset[str]
+    value: re.Pattern[bytes] = field(repr=False)
+    before: re.Pattern[bytes] | None = field(repr=False)
+    after: re.Pattern[bytes] | None = field(repr=False)
+    proof: Proof | None = field(repr=False)
+
+    def fits(self, data: bytes, start: int, end: int) -> bool:
+        """Return whether data[start:end] has this shape at this place; its proof is not asked here."""
+        if not self.value.fullmatch(data, start, end):
+            return False
+        if self.before is not None and not self.before.search(data[max(0, start - CONTEXT) : start]):
+            return False
+        return self.after is None or self.after.match(data, end, end + CONTEXT) is not None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Found:
+    """A secret by its shape: the [start, end) of its bytes and the rule that says so."""
+
+    start: int
+    end: int
+    rule: str
+    kind: str
+
+
+class Rules:
+    """A whole rule file. Made by `load`."""
+
+    def __init__(
+        self,
+        version: int,
+        rules: tuple[Rule, ...],
+        allows: tuple[AllowRule, ...],
+        secret: re.Pattern[str],
+        public: re.Pattern[str],
+    ) -> None:
+        self.version = version
+        self.rules = rules
+        self.allows = allows
+        self._secret = secret
+        self._public = public
+        self._by_rule = {rule.name: tuple(a for a in allows if rule.name in a.rules) for rule in rules}
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> Rules:
+        """Read a rule file, or the packaged one. Raises RuleError unless every word of it is understood."""
+        try:
+            text = (files("byokeep_redact") / "rules.toml" if path is None else Path(path)).read_bytes()
+            document = tomllib.loads(text.decode("utf-8"))
+        except OSError:
+            raise RuleError("rules_unreadable", next_step="Name a rule file that can be read.") from None
+        except ValueError:
+            raise RuleError("rules_not_toml", next_step="Mend the rule file: it is no TOML.") from None
+        return _Reader(document).rules()
+
+    def allowed(self, rule: str, data: bytes, start: int, end: int) -> bool:
+        """Return whether data[start:end], matched by `rule`, is a shape that survives there."""
+        return any(
+            allow.fits(data, start, end) and (allow.proof is None or allow.proof(data, start, end, self._clean))
+            for allow in self._by_rule[rule]
+        )
+
+    def secrets(self, rule: Rule, match: re.Match[bytes]) -> list[tuple[int, int]]:
+        """Return the [start, end) of each secret in a match of `rule`, without the shapes that survive.
+
+        A match of which a rule cuts the start off, as it does with a path, survives as a whole too: a root may begin
+        like a path.
+        """
+        data = match.string
+        spans = [span for span in rule.spans(match) if not self.allowed(rule.name, data, *span)]
+        if len(spans) == 1 and rule.split is not None and self._by_rule[rule.name]:
+            start, end = rule.whole(match)
+            if start < spans[0][0] and end == spans[0][1] and self.allowed(rule.name, data, start, end):
+                return []
+        return spans
+
+    def find(self, data: bytes) -> Iterator[Found]:
+        """Yield what every rule finds, rule by rule, overlapping ones too. This is what engines must come to."""
+        folded = data.lower()
+        for rule in self.rules:
+            if rule.literals and not any(literal in folded for literal in rule.literals):
+                continue
+            at = 0
+            while match := rule.compiled.search(data, at):
+                at = rule.after(match)
+                for start, end in self.secrets(rule, match):
+                    yield Found(start, end, rule.name, rule.kind)
+
+    def secret_name(self, name: str) -> bool:
+        """Return whether a field, header or parameter of this name holds a secret, whatever its value looks like."""
+        atom = _ATOM.fullmatch(name[:_LONGEST_NAME])
+        folded = _JOINT.sub("_", atom[1] if atom else name[:_LONGEST_NAME].strip()).lower()
+        return self._secret.fullmatch(folded) is not None and self._public.fullmatch(folded) is None
+
+    def _clean(self, data: bytes) -> bool:
+        """Return whether no rule finds anything in `data`."""
+        return next(self.find(data), None) is None
+
+
+@lru_cache(maxsize=1)
+def default_rules() -> Rules:
+    """Return the packaged rules, read once."""
+    return Rules.load()
+
+
+class _Reader:
+    """Turns the document of a rule file into rules, or says what is wrong with it."""
+
+    _TOP: Final = {"version": int, "part": dict, "names": dict, "rule": list, "allow": list}
+    _RULE: Final = {
+        "name": str,
+        "kind": str,
+        "description": str,
+        "pattern": str,
+        "value": list,
+        "literals": list,
+        "check": str,
+        "split": str,
+    }
+    _ALLOW: Final = {
+        "name": str,
+        "description": str,
+        "rules": list,
+        "value": str,
+        "before": str,
+        "after": str,
+        "proof": str,
+    }
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        if not document:
+            raise RuleError("rules_empty", next_step="The rule file says nothing; give it rules.")
+        if document.get("version") != VERSION or isinstance(document["version"], bool):
+            raise RuleError("rules_version_unknown", next_step=f"The rule file must say version = {VERSION}.")
+        self._known(document, self._TOP, ("version", "names", "rule"), "file")
+        self._parts: dict[str, str] = {}
+        for name, text in document.get("part", {}).items():
+            if not isinstance(text, str):
+                raise RuleError("rule_field_wrong", rule="part", field=_safe(name))
+            self._parts[name] = self._expand(text, name)
+        self._document = document
+
+    def rules(self) -> Rules:
+        """Return the rules. Raises RuleError."""
+        rules = tuple(self._rule(entry) for entry in self._document["rule"])
+        if not rules:
+            raise RuleError("rules_empty", next_step="The rule file has no [[rule]]; give it rules.")
+        known = {rule.name for rule in rules}
+        allows = tuple(self._allow(entry, known) for entry in self._document.get("allow", []))
+        _no_twins([rule.name for rule in rules] + [allow.name for allow in allows])
+        names = self._document["names"]
+        self._known(names, {"secret": str, "public": str}, ("secret", "public"), "names")
+        secret, public = (
+            re.compile(_compiled(self._expand(names[word], "names"), "names").pattern.decode("ascii"))
+            for word in ("secret", "public")
+        )
+        return Rules(VERSION, rules, allows, secret, public)
+
+    def _rule(self, entry: object) -> Rule:
+        given = self._entry(entry, self._RULE, ("name", "kind", "description", "pattern"))
+        name = given["name"]
+        if not KIND.match(given["kind"]):
+            raise RuleError("rule_field_wrong", rule=name, field="kind")
+        pattern = self._pattern(given["pattern"], name)
+        compiled = _compiled(pattern.decode("ascii"), name)
+        if any(match.start() == match.end() for probe in _PROBES for match in compiled.finditer(probe)):
+            raise RuleError("rule_matches_nothing", rule=name, next_step="A rule may not match the empty string.")
+        value = tuple(given.get("value", [0]))
+        if not value or any(type(number) is not int or not 0 <= number <= compiled.groups for number in value):
+            raise RuleError("rule_field_wrong", rule=name, field="value")
+        literals = given.get("literals", [])
+        if any(not isinstance(text, str) or not text or text != text.lower() for text in literals):
+            raise RuleError("rule_field_wrong", rule=name, field="literals")
+        for word, table in (("check", CHECKS), ("split", SPLITS)):
+            if word in given and given[word] not in table:
+                raise RuleError("rule_field_wrong", rule=name, field=word)
+        return Rule(
+            name=name,
+            kind=given["kind"],
+            description=given["description"],
+            pattern=pattern,
+            compiled=compiled,
+            value=value,
+            literals=tuple(text.encode("utf-8") for text in literals),
+            check=CHECKS[given["check"]] if "check" in given else None,
+            split=SPLITS[given["split"]] if "split" in given else None,
+            nests="check" in given or given.get("split") in _NESTING,
+        )
+
+    def _allow(self, entry: object, known: set[str]) -> AllowRule:
+        given = self._entry(entry, self._ALLOW, ("name", "description", "rules", "value"))
+        name = given["name"]
+        if not given["rules"] or not set(given["rules"]) <= known:
+            raise RuleError("rule_field_wrong", rule=name, field="rules")
+        if "proof" in given and given["proof"] not in PROOFS:
+            raise RuleError("rule_field_wrong", rule=name, field="proof")
+        before = given.get("before")
+        after = given.get("after")
+        return AllowRule(
+            name=name,
+            description=given["description"],
+            rules=frozenset(given["rules"]),
+            value=_compiled(self._expand(given["value"], name), name),
+            before=None if before is None else _compiled(f"(?:{self._expand(before, name)})\\Z", name),
+            after=None if after is None else _compiled(self._expand(after, name), name),
+            proof=PROOFS[given["proof"]] if "proof" in given else None,
+        )
+
+    def _entry(self, entry: object, fields: Mapping[str, type], needed: tuple[str, ...]) -> dict[str, Any]:
+        if not isinstance(entry, dict):
+            raise RuleError("rule_field_wrong", rule="unnamed", field="entry")
+        name = entry.get("name")
+        if not isinstance(name, str) or not _NAME.match(name):
+            raise RuleError("rule_field_wrong", rule="unnamed", field="name")
+        self._known(entry, fields, needed, name)
+        return entry
+
+    def _known(self, entry: object, fields: Mapping[str, type], needed: tuple[str, ...], name: str) -> None:
+        if not isinstance(entry, dict):
+            raise RuleError("rule_field_wrong", rule=name, field="entry")
+        for word, value in entry.items():
+            if word not in fields:
+                raise RuleError("rule_field_unknown", rule=name, field=_safe(word))
+            if type(value) is not fields[word] or value == "":
+                raise RuleError("rule_field_wrong", rule=name, field=_safe(word))
+        for word in needed:
+            if word not in entry:
+                raise RuleError("rule_field_missing", rule=name, field=word)
+
+    def _expand(self, text: str, name: str) -> str:
+        def part(found: re.Match[str]) -> str:
+            if found[1] not in self._parts:
+                raise RuleError("rule_part_unknown", rule=_safe(name), field=found[1])
+            return self._parts[found[1]]
+
+        return _PART.sub(part, text)
+
+    def _pattern(self, text: str, name: str) -> bytes:
+        expanded = self._expand(text, name)
+        if not expanded.isascii() or _OUTSIDE.search(expanded):
+            raise RuleError("rule_pattern_outside", rule=name, next_step="Both engines must read a pattern alike.")
+        return expanded.encode("ascii")
+
+
+def _compiled(pattern: str, name: str) -> re.Pattern[bytes]:
+    try:
+        return re.compile(pattern.encode("ascii"))
+    except (re.error, OverflowError, RecursionError, ValueError):
+        raise RuleError("rule_pattern_wrong", rule=name) from None
+
+
+def _no_twins(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise RuleError("rule_twice", rule=name)
+
+
+def _safe(word: str) -> str:
+    """Return a word of the file, if an error may carry it."""
+    return word if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", word) else "unprintable"

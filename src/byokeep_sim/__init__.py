@@ -1,0 +1,19 @@
+"""HTTP simulators of the API providers and of a platform, with scripted faults and an effects counter.
+
+For demos, tests and users of the SDK: a job has something to call, and everything it did can be counted.
+
+Rules
+- Never reachable from another machine, never part of a production process.
+- Follows the providers' published replies; docs/providers.md names every guess.
+- Keeps credentials as salted hashes only.
+- Stands alone: it imports nothing of byokeep.
+"""
+
+from __future__ import annotations
+
+from byokeep_sim.reply import KeyState
+from byokeep_sim.server import Sim, start
+
+__version__ = "0.1.0"
+
+__all__ = ["KeyState", "Sim", "start"]

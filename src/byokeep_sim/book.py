@@ -1,0 +1,184 @@
+"""What the simulator remembers: keys, requests, effects, accounts.
+
+Rules
+- A presented credential is kept as SHA-256 over a random salt of this process, never as a value.
+- Everything has an upper bound; what would pass it is refused or the oldest entry is dropped.
+- One event loop owns all of it; there are no locks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from byokeep_sim.reply import KeyState
+
+MAX_KEYS: Final = 10_000
+MAX_LOG: Final = 10_000
+MAX_EFFECT_IDS: Final = 10_000
+MAX_COUNTERS: Final = 10_000
+MAX_ACCOUNTS: Final = 10_000
+
+
+class BookFullError(Exception):
+    """A bound was reached; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownKey:
+    """What the vendor knows of one key."""
+
+    state: KeyState
+    account: str
+
+
+@dataclass(slots=True)
+class KeyBook:
+    """Keys by (vendor, salted hash)."""
+
+    salt: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    _known: dict[tuple[str, str], KnownKey] = field(default_factory=dict)
+    _hashes: Counter[str] = field(default_factory=Counter)
+
+    def digest(self, value: str) -> str:
+        """Return the salted hash of a value, hex."""
+        return hashlib.sha256(self.salt + value.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def put(self, vendor: str, key: str, state: KeyState, account: str | None) -> KnownKey:
+        """Register a key or change its state; the account stays when none is given."""
+        digest = self.digest(key)
+        before = self._known.get((vendor, digest))
+        if before is None and len(self._known) >= MAX_KEYS:
+            raise BookFullError(f"at most {MAX_KEYS} keys")
+        name = account or (before.account if before else f"{vendor}-account-{digest[:8]}")
+        known = KnownKey(state=state, account=name)
+        if before is None:
+            self._hashes[digest] += 1
+        self._known[(vendor, digest)] = known
+        return known
+
+    def find(self, vendor: str, key: str) -> KnownKey | None:
+        """Return what the vendor knows of this key."""
+        return self._known.get((vendor, self.digest(key))) if key else None
+
+    def is_known(self, value: str) -> bool:
+        """Whether any vendor knows this value as a key."""
+        return self._hashes[self.digest(value)] > 0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def clear(self) -> None:
+        """Forget all keys; the salt stays, so earlier hashes still compare."""
+        self._known.clear()
+        self._hashes.clear()
+
+
+@dataclass(slots=True)
+class RequestLog:
+    """The newest requests, oldest first."""
+
+    entries: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_LOG))
+    seen: int = 0
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Append one entry with its number."""
+        self.seen += 1
+        self.entries.append({"seq": self.seen, **entry})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """One side effect on a platform."""
+
+    id: str
+    platform: str
+    account: str
+    kind: str
+
+
+@dataclass(slots=True)
+class Effects:
+    """Counts side effects. An idempotency key makes a repeat return the first effect."""
+
+    total: int = 0
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    recent: OrderedDict[str, Effect] = field(default_factory=OrderedDict)
+    posts: OrderedDict[str, Effect] = field(default_factory=OrderedDict)
+    _once: OrderedDict[tuple[str, str, str, str], Effect] = field(default_factory=OrderedDict)
+
+    def replay(self, platform: str, account: str, kind: str, idempotency_key: str) -> Effect | None:
+        """Return the effect that this idempotency key already caused."""
+        return self._once.get((platform, account, kind, idempotency_key)) if idempotency_key else None
+
+    def add(self, platform: str, account: str, kind: str, idempotency_key: str) -> Effect:
+        """Count a new effect. Raises BookFullError."""
+        where = (platform, account, kind)
+        if where not in self.counts and len(self.counts) >= MAX_COUNTERS:
+            raise BookFullError(f"at most {MAX_COUNTERS} counters")
+        self.total += 1
+        self.counts[where] += 1
+        effect = Effect(id=f"{kind}-{self.total}", platform=platform, account=account, kind=kind)
+        _push(self.recent, effect.id, effect)
+        if kind == "publish":
+            _push(self.posts, effect.id, effect)
+        if idempotency_key:
+            _push(self._once, (*where, idempotency_key), effect)
+        return effect
+
+    def report(self) -> dict[str, Any]:
+        """Return totals per platform, account and kind, and the newest ids."""
+        tree: dict[str, dict[str, dict[str, int]]] = {}
+        for (platform, account, kind), count in sorted(self.counts.items()):
+            tree.setdefault(platform, {}).setdefault(account, {})[kind] = count
+        ids = [{"id": e.id, "platform": e.platform, "account": e.account, "kind": e.kind} for e in self.recent.values()]
+        return {"total": self.total, "by_platform": tree, "ids": ids}
+
+
+def _push(where: OrderedDict[Any, Effect], key: Any, effect: Effect) -> None:
+    where[key] = effect
+    while len(where) > MAX_EFFECT_IDS:
+        where.popitem(last=False)
+
+
+@dataclass(slots=True)
+class Accounts:
+    """Who an account of a platform says it is."""
+
+    _set: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+
+    def put(self, platform: str, account: str, identity: dict[str, str]) -> None:
+        """Set the identity. Raises BookFullError."""
+        if (platform, account) not in self._set and len(self._set) >= MAX_ACCOUNTS:
+            raise BookFullError(f"at most {MAX_ACCOUNTS} accounts")
+        self._set[(platform, account)] = identity
+
+    def get(self, platform: str, account: str) -> dict[str, str]:
+        """Return the identity; one that nobody set is derived from the account's name."""
+        default = {"id": f"{platform}-{account}", "username": account, "display_name": f"{account} on {platform}"}
+        return dict(self._set.get((platform, account), default))
+
+    def clear(self) -> None:
+        """Forget all set identities."""
+        self._set.clear()
+
+
+@dataclass(slots=True)
+class Book:
+    """All memory of one simulator."""
+
+    keys: KeyBook = field(default_factory=KeyBook)
+    log: RequestLog = field(default_factory=RequestLog)
+    effects: Effects = field(default_factory=Effects)
+    accounts: Accounts = field(default_factory=Accounts)
+
+    def reset(self) -> None:
+        """Forget everything but the salt."""
+        self.keys.clear()
+        self.accounts.clear()
+        self.log = RequestLog()
+        self.effects = Effects()

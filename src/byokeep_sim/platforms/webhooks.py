@@ -1,0 +1,140 @@
+"""Signed calls that a platform makes to its clients.
+
+Rules
+- The signature is over the exact bytes that are sent.
+- They go to loopback addresses only.
+- Not published, so a guess: the header of LinkedIn's and HeyGen's signature.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import aiohttp
+
+from byokeep_sim.faults import BadControlError
+from byokeep_sim.platforms.oauth import on_loopback
+
+SIGNERS: Final = ("meta", "instagram", "tiktok", "linkedin", "youtube", "x", "heygen")
+_LIMIT_S: Final = 10.0
+
+
+def _mac(secret: str, message: bytes, name: str = "sha256") -> bytes:
+    return hmac.new(secret.encode(), message, name).digest()
+
+
+def signature(platform: str, secret: str, body: bytes, moment: int) -> dict[str, str]:
+    """Return the headers that sign a body.
+
+    Args:
+        platform: One of ``SIGNERS``.
+        secret: The app's secret; for X the consumer secret, for YouTube the hub's.
+        moment: Seconds since 1970; only TikTok signs the time.
+    """
+    match platform:
+        case "meta" | "instagram":
+            return {"X-Hub-Signature-256": "sha256=" + _mac(secret, body).hex()}
+        case "tiktok":
+            made = _mac(secret, str(moment).encode() + b"." + body).hex()
+            return {"TikTok-Signature": f"t={moment},s={made}"}
+        case "linkedin":
+            return {"X-LI-Signature": _mac(secret, body).hex()}
+        case "youtube":
+            return {"X-Hub-Signature": "sha1=" + _mac(secret, body, "sha1").hex()}
+        case "x":
+            return {"x-twitter-webhooks-signature": "sha256=" + base64.b64encode(_mac(secret, body)).decode()}
+        case _:
+            return {"signature": _mac(secret, body).hex()}
+
+
+def removal(platform: str, secret: str, app: str, user_id: str, reason: int, moment: int) -> tuple[bytes, str]:
+    """Return the body of the call after a person removed the app, and its content type.
+
+    Args:
+        app: Id of the app.
+        reason: TikTok's number: 0 unknown, 1 the person, 2 account deleted, 3 age, 4 banned, 5 the developer.
+
+    Raises:
+        BadControlError: The platform tells nobody.
+    """
+    match platform:
+        case "meta" | "instagram":
+            document = {"algorithm": "HMAC-SHA256", "issued_at": moment, "user_id": user_id}
+            payload = base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b"=")
+            made = base64.urlsafe_b64encode(_mac(secret, payload)).rstrip(b"=")
+            return b"signed_request=" + made + b"." + payload, "application/x-www-form-urlencoded"
+        case "tiktok":
+            event: dict[str, Any] = {
+                "client_key": app,
+                "event": "authorization.removed",
+                "create_time": moment,
+                "user_openid": user_id,
+                "content": json.dumps({"reason": reason}),
+            }
+        case "x":
+            when = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+            revoked = {"user_id": user_id, "app_id": app, "date_time": when}
+            event = {"data": {"event_type": "oauth.revoke", "filter": {"user_id": user_id}, "payload": revoked}}
+        case _:
+            raise BadControlError("meta, instagram, tiktok and x tell when a person removed the app")
+    return json.dumps(event).encode(), "application/json"
+
+
+def challenge(platform: str, secret: str, word: str, verify_token: str) -> tuple[dict[str, str], Any]:
+    """Return the query of a call that tests an address, and the right answer: text, or a JSON object.
+
+    Args:
+        word: What the answer must repeat or sign.
+        verify_token: The word agreed with Meta; the others have none.
+
+    Raises:
+        BadControlError: The platform does not test addresses.
+    """
+    match platform:
+        case "meta" | "instagram":
+            return {"hub.mode": "subscribe", "hub.verify_token": verify_token, "hub.challenge": word}, word
+        case "linkedin":
+            answer = {"challengeCode": word, "challengeResponse": _mac(secret, word.encode()).hex()}
+            return {"challengeCode": word}, answer
+        case "x":
+            made = "sha256=" + base64.b64encode(_mac(secret, word.encode())).decode()
+            return {"crc_token": word}, {"response_token": made}
+        case _:
+            raise BadControlError("meta, instagram, linkedin and x test addresses")
+
+
+async def deliver(url: str, body: bytes, headers: Mapping[str, str]) -> int:
+    """Send a webhook and return the HTTP status, 0 when nobody answered. Raises BadControlError."""
+    async with _client(url) as http:
+        try:
+            async with http.post(url, data=body, headers=headers, allow_redirects=False) as reply:
+                return reply.status
+        except (aiohttp.ClientError, TimeoutError):
+            return 0
+
+
+async def ask(url: str, query: Mapping[str, str], right: Any) -> tuple[int, bool]:
+    """Test an address; returns the HTTP status and whether the answer was right. Raises BadControlError."""
+    async with _client(url) as http:
+        try:
+            async with http.get(url, params=query, allow_redirects=False) as reply:
+                text = (await reply.content.read(65_536)).decode(errors="replace")
+        except (aiohttp.ClientError, TimeoutError):
+            return 0, False
+    if isinstance(right, str):
+        return reply.status, reply.status == 200 and text == right
+    try:
+        return reply.status, reply.status == 200 and json.loads(text) == right
+    except ValueError:
+        return reply.status, False
+
+
+def _client(url: str) -> aiohttp.ClientSession:
+    if not url.startswith("http://") or not on_loopback(url):
+        raise BadControlError("webhooks go to http addresses on loopback only")
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_LIMIT_S))

@@ -1,0 +1,71 @@
+"""kie.ai, simulated: a refused key is HTTP 200 with an error code in the body.
+
+Rules
+- Only the rate limit is also an HTTP status.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from byokeep_sim.reply import Call, KeyState, Reply, Vendor, route
+
+_MESSAGES: Final = {
+    401: "You do not have access permissions",
+    402: "Insufficient credits",
+    404: "Not found",
+    422: "Bad parameter",
+    429: "Rate limited",
+    455: "Service unavailable: maintenance",
+    500: "Server error",
+    505: "Feature disabled",
+}
+_CODE: Final = {
+    None: 401,
+    KeyState.REVOKED: 401,
+    KeyState.LEAKED: 401,
+    KeyState.DISABLED: 401,
+    KeyState.RESTRICTED: 505,
+    KeyState.GEO_BLOCKED: 505,
+    KeyState.RATE_LIMITED: 429,
+    KeyState.BILLING_BLOCKED: 402,
+    KeyState.MAINTENANCE: 455,
+}
+
+
+def _coded(code: int, status: int = 200) -> Reply:
+    return Reply(status=status, body={"code": code, "msg": _MESSAGES.get(code, "error"), "data": None})
+
+
+def error(status: int) -> Reply:
+    """Return kie's error body under an HTTP status; 200 carries code 500."""
+    return _coded(500 if status == 200 else status, status)
+
+
+def answer(call: Call) -> Reply:
+    """Answer one call."""
+    code = _CODE.get(call.state)
+    if call.state is KeyState.NO_CREDIT and call.route != "credit":
+        code = 402
+    if code == 429:
+        return _coded(429, 429)
+    if code is not None:
+        return _coded(code)
+    if call.route == "credit":
+        balance = 0 if call.state is KeyState.NO_CREDIT else 738.5
+        return Reply(status=200, body={"code": 200, "msg": "success", "data": balance})
+    return Reply(status=200, body={"code": 200, "msg": "success", "data": {"taskId": f"task_sim_{call.seq}"}})
+
+
+VENDOR: Final = Vendor(
+    name="kie",
+    key_headers=(("authorization", "Bearer "),),
+    routes=(
+        route("GET", r"/api/v1/chat/credit", "credit"),
+        route("POST", r"/api/v1/jobs/createTask", "create_task"),
+        route("GET", r"/api/v1/jobs/recordInfo", "record_info"),
+    ),
+    answer=answer,
+    error=error,
+    extra_states=frozenset({KeyState.MAINTENANCE}),
+)

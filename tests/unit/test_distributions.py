@@ -1,0 +1,130 @@
+"""The three distributions of this tree, each built as a wheel and installed without the others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.unit.test_client_extras import BROWSER, SERVER
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = {"byokeep": ROOT, "byokeep_redact": ROOT / "src/byokeep_redact", "byokeep_sim": ROOT / "src/byokeep_sim"}
+OURS = tuple(FOLDERS)
+# Ends each program: what of ours was imported, and that all of it is of the wheels.
+LOADED = """
+import sys
+ours = {name: module.__file__ for name, module in sys.modules.items() if name.startswith("byokeep")}
+assert all(file.startswith(sys.argv[1]) for file in ours.values()), ours
+print(*sorted({name.partition(".")[0] for name in ours}), *(name for name in ours if name.count(".") == 1))
+"""
+EVERY_MODULE = """
+import importlib, pkgutil, PACKAGE
+found = [module.name for module in pkgutil.walk_packages(PACKAGE.__path__, "PACKAGE.")]
+assert len(found) > 30
+for name in found:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+"""
+REDACTS = """
+from byokeep_redact import Redactor
+redactor = Redactor()
+with redactor.register("tuesday-heron-4711-lantern"):
+    assert "heron" not in redactor.text("the value is tuesday-heron-4711-lantern."), "kept"
+assert "sk-ant" not in redactor.text("sk-ant-api03-" + "aB3dE5fG7h" * 9 + "aBCAA"), "kept"
+"""
+SERVES = """
+import asyncio, aiohttp
+from byokeep_sim import start
+async def main():
+    sim = await start()
+    async with aiohttp.ClientSession() as session, session.get(sim.base_url("openai") + "/v1/models") as reply:
+        assert reply.status == 401, reply.status
+    await sim.stop()
+asyncio.run(main())
+"""
+SDK = """
+import importlib.abc, sys
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in MISSING:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Missing())
+import byokeep.client
+assert byokeep.client.Keep
+"""
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Each distribution in a folder of its own, as pip puts it there from its wheel, without a network."""
+    place = tmp_path_factory.mktemp("wheels")
+    for name, folder in FOLDERS.items():
+        for command in (
+            ["hatchling", "build", "-t", "wheel", "-d", str(place / "built")],
+            ["pip", "install", "-q", "--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check",
+             "--root-user-action=ignore", "--target", str(place / name), "--find-links", str(place / "built"), name],
+        ):  # fmt: skip
+            subprocess.run([sys.executable, "-P", "-m", *command], cwd=folder, check=True, capture_output=True)
+    return {name: place / name for name in FOLDERS}
+
+
+def run(program: str, *folders: Path, libraries: bool = True) -> list[str]:
+    """Run a program that sees these folders, and others' libraries when asked to; what of ours it has imported."""
+    paths = [*map(str, folders), *([sysconfig.get_path("purelib")] if libraries else [])]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program + LOADED, str(folders[0].parent)], env={"PYTHONPATH": ":".join(paths)},
+        capture_output=True, text=True, check=False, cwd="/",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_redactor_redacts_where_nothing_else_is_installed(wheels: dict[str, Path]) -> None:
+    """Without any library it knows registered values and shapes; none of its modules needs the rest of byokeep."""
+    assert run(REDACTS, wheels["byokeep_redact"], libraries=False)[0] == "byokeep_redact"
+    found = run(EVERY_MODULE.replace("PACKAGE", "byokeep_redact"), wheels["byokeep_redact"])
+    assert [name for name in found if name.partition(".")[0] != "byokeep_redact"] == []
+
+
+def test_the_simulator_serves_a_provider_alone(wheels: dict[str, Path]) -> None:
+    """It answers over HTTP, and none of its modules needs the rest of byokeep."""
+    found = run(EVERY_MODULE.replace("PACKAGE", "byokeep_sim") + SERVES, wheels["byokeep_sim"])
+    assert [name for name in found if name.partition(".")[0] != "byokeep_sim"] == []
+
+
+def test_the_sdk_needs_no_server_and_no_simulator(wheels: dict[str, Path]) -> None:
+    """The base install of byokeep, with the redactor beside it, imports the SDK and no room of a server."""
+    program = SDK.replace("MISSING", repr({*SERVER, *BROWSER}))
+    found = run(program, wheels["byokeep"], wheels["byokeep_redact"])
+    assert found[:2] == ["byokeep", "byokeep_redact"]
+    rooms = {name for name in found if name.startswith("byokeep.")}
+    assert rooms == {"byokeep.client", "byokeep.core", "byokeep.wire"}
+
+
+def test_what_is_ours_is_never_fetched_by_name(wheels: dict[str, Path]) -> None:
+    """Only byokeep needs the others, and it names the tree that they lie in: an index may hold a stranger's."""
+    for name, place in wheels.items():
+        [metadata] = place.glob("*.dist-info/METADATA")
+        needed = map(Requirement, Parser().parsestr(metadata.read_text()).get_all("Requires-Dist") or [])
+        ours = {(one.name, one.url) for one in needed if one.name.startswith("byokeep")}
+        folders = (FOLDERS["byokeep_redact"], FOLDERS["byokeep_sim"]) if name == "byokeep" else ()
+        assert ours == {(folder.name.replace("_", "-"), folder.as_uri()) for folder in folders}
+
+
+def test_the_files_of_each_are_its_own(wheels: dict[str, Path]) -> None:
+    """A wheel holds one package with its data and its licence, and only the redactor's adds a plugin to pytest."""
+    for name, place in wheels.items():
+        assert {path.name for path in place.iterdir() if path.name in OURS} == {name}
+        assert (place / name / "py.typed").is_file()
+        assert not (place / name / "pyproject.toml").exists()
+        assert list(place.glob("*.dist-info/licenses/LICENSE"))
+    entries = {name: [*place.glob("*.dist-info/entry_points.txt")] for name, place in wheels.items()}
+    assert [name for name, [*files] in entries.items() if any("pytest11" in file.read_text() for file in files)] == [
+        "byokeep_redact"
+    ]
