@@ -157,7 +157,9 @@ def test_a_consent_that_came_to_nothing_says_what_there_was(
     assert json.loads(capsys.readouterr().out)["held_as"] == "cafe"
 
 
-def test_no_ended_token_is_shown_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_ended_token_is_shown_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A login, and an own token for the older one, ask for names with what they got: the older one has ended."""
     asked: list[str | None] = []
 
@@ -178,6 +180,7 @@ def test_no_ended_token_is_shown_again(monkeypatch: pytest.MonkeyPatch, tmp_path
         given = ["--save", str(tmp_path / words[0]), "--token-file", str(old)]
         assert run(["operator", *words, *given]) == 0
     assert asked == ["bko_new", "bko_new"]
+    assert f"export BYOKEEP_TOKEN_FILE={tmp_path / 'login'}" in capsys.readouterr().err
 
 
 def test_a_key_whose_provider_limits_calls_is_waited_for_aloud(

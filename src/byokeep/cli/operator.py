@@ -58,7 +58,7 @@ def create(name: str, *, role: list[PersonRole], client: list[UUID] | None = Non
     made = _made(run(call("POST", "/v1/operators", body=body)))
     if made is None:
         return
-    step = again(f"operator token {made['id']} --save FILE")
+    step = again(f"operator token {quote(made['name'])} --save FILE")
     tell(made, title="Operator", note=f"{_without_clients(made)}Next: {step}")
 
 
@@ -285,6 +285,8 @@ def login(name: str, *, save: Path | None = None) -> None:
     value.wipe()
     reply = run(call("POST", "/v1/session", body=body, anonymous=True))
     _keep(reply, save or session().settings.home / "credentials" / "cli.token", own=True)
+    if save is not None:
+        say(f"To work with it in this terminal: export BYOKEEP_TOKEN_FILE={quote(str(save.absolute()))}")
 
 
 @app.command(name="list")

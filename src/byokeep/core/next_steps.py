@@ -108,7 +108,7 @@ _OF_ALERT: Final = {
     "consent_finish_failed": "a consent ended by an error of ours; see the refresher's log, then begin again.",
     "store_unreachable": "the secret store does not answer: no lease, heartbeat or permit is given until it does."
     " `byokeep doctor` says what is down; start the store, or unseal it.",
-    "round_failed": "a regular duty fails again and again; see the logs of broker and refresher.",
+    "round_failed": "a regular duty failed and is tried again; while this stays, see the logs of broker and refresher.",
     "permit_unknown": "an effect may or may not have happened: look at the platform before anybody tries it again.",
     "repeated_denials": "somebody is refused again and again: `byokeep audit list` says who and what for; ask them.",
     "bad_tokens": "wrong tokens are tried again and again: find the address in your reverse proxy's log and block it.",
