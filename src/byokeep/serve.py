@@ -89,8 +89,15 @@ async def _web(settings: Settings) -> None:
             app, partial(authenticate, app), broker_address=broker_url(settings),
             broker_ca_file=settings.file("broker_ca_file"),
             emergency=emergency_of(settings) if settings.embedded_database else None,
+            broker_document=_broker_document,
         )  # fmt: skip
         await _listen(api, settings.web_listen)
+
+
+def _broker_document() -> dict[str, Any]:
+    from byokeep.broker.app import described  # noqa: PLC0415 - asked for by people who develop, and by them alone
+
+    return described()
 
 
 async def _broker(settings: Settings) -> None:

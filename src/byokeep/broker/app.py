@@ -7,7 +7,8 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
@@ -24,8 +25,9 @@ from byokeep.flows.tokens import PasswordCheck
 from byokeep.http.body import no_query
 from byokeep.http.door import Door
 from byokeep.http.emergency import Emergency
+from byokeep.http.fast_router import FastRouter
 from byokeep.http.guard import NO_TELEMETRY, Guard
-from byokeep.http.lean import Lean
+from byokeep.http.openapi import Document, operation_id, publish
 from byokeep.http.problems import install
 from byokeep.http.ready import ready
 from byokeep.http.token import Authenticator
@@ -81,8 +83,10 @@ def create_app(
         lifespan=lambda _: _cutting_off(kill_app),
         openapi_url=None if app.environment is Environment.PRODUCTION else "/openapi.json",
         redirect_slashes=False, dependencies=[Depends(no_query)], telemetry=NO_TELEMETRY,
+        generate_unique_id_function=operation_id,
     )  # fmt: skip
     install(api, partial(record_refused_call, app))
+    publish(api)
     routers = (
         jobs.router(app, auth, room), effects.router(app, auth, room), profiles.router(app, auth, room),
         switches.router(kill_app, kill_auth, room),
@@ -106,7 +110,13 @@ def create_app(
         return reply
 
     declared = [route for routes in routers for route in routes.routes if isinstance(route, APIRoute)]
-    api.add_middleware(Lean, routes=[route for route in declared if route.name in ALL_THE_TIME])
+    api.add_middleware(FastRouter, routes=[route for route in declared if route.name in ALL_THE_TIME])
     api.add_middleware(Door, starting=STARTING)
     api.add_middleware(Guard)
     return api
+
+
+def described() -> Document:
+    """Return the document of the broker's surface; it takes no ports, for nothing is asked while it is made."""
+    nothing: Any = SimpleNamespace(environment=Environment.DEVELOPMENT, clock=None)
+    return create_app(nothing, nothing, passwords=nothing).openapi()

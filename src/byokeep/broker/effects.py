@@ -7,15 +7,24 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from byokeep.broker.words import CloseBody, PermitBody, SeenBody
+from byokeep.broker.schemas import (
+    CloseBody,
+    GateReply,
+    IdentityReply,
+    PermitBody,
+    PermitReply,
+    SeenBody,
+    StateReply,
+)
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId, Lane
 from byokeep.core.policy import Verb, gate_schema
 from byokeep.flows import effect
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import on_record
-from byokeep.http.body import PathId, describe, json_body
+from byokeep.http.body import PathId, json_body
 from byokeep.http.emergency import Emergency
+from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
 
 
@@ -36,14 +45,17 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     seen_body = Depends(json_body(SeenBody))
     wish_body = Depends(_wish)
 
-    @routes.get("/gate/schema")
+    @routes.get("/gate/schema", response_model=GateReply, openapi_extra={"security": [{}, {"bearer": []}]})
     async def schema(request: Request) -> dict[str, Any]:
         """Return the gate's schema: inputs, effects, lanes, reasons. Public; a shown credential must be good."""
         if "authorization" in request.headers:
             await caller(auth)(request)
         return gate_schema()
 
-    @routes.post("/leases/{lease_id}/permits", status_code=201, openapi_extra=describe(PermitBody))
+    @routes.post(
+        "/leases/{lease_id}/permits", status_code=201, response_model=PermitReply, openapi_extra=describe(PermitBody),
+        responses=refusals(403, 409),
+    )  # fmt: skip
     async def issue_permit(lease_id: PathId, actor: Actor = who, wish: effect.Wish | None = wish_body) -> JSONResponse:
         """Ask for leave to cause one effect."""
         emergency.require_room()
@@ -52,13 +64,19 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
             {"permit_id": str(permit.id), "expires_at": permit.expires_at.isoformat(), "ttl_s": permit.ttl_s}, 201
         )
 
-    @routes.post("/permits/{permit_id}/close", openapi_extra=describe(CloseBody))
+    @routes.post(
+        "/permits/{permit_id}/close", response_model=StateReply, openapi_extra=describe(CloseBody),
+        responses=refusals(403, 409),
+    )  # fmt: skip
     async def close_permit(permit_id: PathId, actor: Actor = who, body: CloseBody = close_body) -> dict[str, Any]:
         """Say whether the effect happened."""
         done = effect.close_permit(app, actor, permit_id, body.outcome)
         return {"state": await on_record(app, actor, Verb.PERMIT, permit_id, done)}
 
-    @routes.post("/accounts/{client_id}/{platform}/{account}/identity", openapi_extra=describe(SeenBody))
+    @routes.post(
+        "/accounts/{client_id}/{platform}/{account}/identity", response_model=IdentityReply,
+        openapi_extra=describe(SeenBody), responses=refusals(403),
+    )  # fmt: skip
     async def report_identity(
         request: Request, client_id: PathId, platform: str, account: str, actor: Actor = who,
         body: SeenBody = seen_body,

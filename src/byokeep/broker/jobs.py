@@ -7,14 +7,28 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from byokeep.broker.words import BlockedBody, JobBody, RenewalBody, UseBody, job_out, lease_out
-from byokeep.core.model import Actor, ClientId, LeaseKind
+from byokeep.broker.schemas import (
+    AskedReply,
+    BlockedBody,
+    JobBody,
+    JobReply,
+    JobsReply,
+    LeaseReply,
+    MachineReply,
+    RenewalBody,
+    StatusReply,
+    UseBody,
+    ValidForReply,
+    lease_out,
+)
+from byokeep.core.model import Actor, ClientId, Job, LeaseKind
 from byokeep.core.policy import Verb
 from byokeep.flows import jobs, lease, lease_use, renewals
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import on_record
-from byokeep.http.body import PathId, describe, json_body
+from byokeep.http.body import PathId, json_body
 from byokeep.http.emergency import Emergency
+from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
 
 
@@ -31,8 +45,11 @@ def _jobs(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> 
     blocked_body = Depends(json_body(BlockedBody))
     job_body = Depends(json_body(JobBody))
 
-    @routes.post("/jobs", status_code=201, openapi_extra=describe(JobBody))
-    async def open_job(request: Request, actor: Actor = who, body: JobBody = job_body) -> JSONResponse:
+    @routes.post(
+        "/jobs", status_code=201, response_model=JobReply, openapi_extra=describe(JobBody),
+        responses=refusals(403, 404, 409),
+    )  # fmt: skip
+    async def open_job(request: Request, actor: Actor = who, body: JobBody = job_body) -> Job:
         """Open a job for one client and one runner."""
         request.scope["state"]["tenant"] = body.client_id
         emergency.require_room()
@@ -41,33 +58,29 @@ def _jobs(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> 
             secrets=tuple(body.secrets), platforms=tuple(body.platforms), lanes=tuple(body.lanes),
             effects=tuple(body.effects), ttl_s=body.ttl_s,
         )  # fmt: skip
-        return JSONResponse(
-            job_out(await on_record(app, actor, Verb.JOB_OPEN, spec.client_id, jobs.dispatch(app, actor, spec))), 201
-        )
+        return await on_record(app, actor, Verb.JOB_OPEN, spec.client_id, jobs.dispatch(app, actor, spec))
 
-    @routes.get("/clients/{client_id}/jobs")
-    async def list_jobs(request: Request, client_id: PathId, actor: Actor = who) -> JSONResponse:
+    @routes.get("/clients/{client_id}/jobs", response_model=JobsReply, responses=refusals(403))
+    async def list_jobs(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """List a client's newest jobs."""
         request.scope["state"]["tenant"] = client_id
         listed = jobs.list_jobs(app, actor, ClientId(client_id))
-        found = await on_record(app, actor, Verb.JOB_READ, client_id, listed)
-        return JSONResponse({"jobs": [job_out(one) for one in found]})
+        return {"jobs": await on_record(app, actor, Verb.JOB_READ, client_id, listed)}
 
-    @routes.get("/jobs/{job_id}")
-    async def read_job(job_id: PathId, actor: Actor = who) -> JSONResponse:
+    @routes.get("/jobs/{job_id}", response_model=JobReply, responses=refusals(403))
+    async def read_job(job_id: PathId, actor: Actor = who) -> Job:
         """Look at a job."""
-        return JSONResponse(
-            job_out(await on_record(app, actor, Verb.JOB_READ, job_id, jobs.read_job(app, actor, job_id)))
-        )
+        return await on_record(app, actor, Verb.JOB_READ, job_id, jobs.read_job(app, actor, job_id))
 
-    @routes.post("/jobs/{job_id}/close")
-    async def close_job(job_id: PathId, actor: Actor = who) -> JSONResponse:
+    @routes.post("/jobs/{job_id}/close", response_model=JobReply, responses=refusals(403))
+    async def close_job(job_id: PathId, actor: Actor = who) -> Job:
         """End a job."""
-        return JSONResponse(
-            job_out(await on_record(app, actor, Verb.JOB_CLOSE, job_id, jobs.close_job(app, actor, job_id)))
-        )
+        return await on_record(app, actor, Verb.JOB_CLOSE, job_id, jobs.close_job(app, actor, job_id))
 
-    @routes.post("/jobs/{job_id}/blocked", status_code=202, openapi_extra=describe(BlockedBody))
+    @routes.post(
+        "/jobs/{job_id}/blocked", status_code=202, response_model=StatusReply, openapi_extra=describe(BlockedBody),
+        responses=refusals(403),
+    )  # fmt: skip
     async def blocked(job_id: PathId, actor: Actor = who, body: BlockedBody = blocked_body) -> dict[str, Any]:
         """Report that a job could not go on; people are told."""
         told = jobs.report_blocked(app, actor, job_id, body.reason)
@@ -76,7 +89,7 @@ def _jobs(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> 
 
 
 def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
-    @routes.post("/jobs/{job_id}/leases", status_code=201)
+    @routes.post("/jobs/{job_id}/leases", status_code=201, response_model=LeaseReply, responses=refusals(403, 409, 429))
     async def issue_lease(job_id: PathId, actor: Actor = who) -> JSONResponse:
         """Lease a job's secrets; the reply holds a login token for the store."""
         emergency.require_room()
@@ -84,27 +97,32 @@ def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -
 
     renewal_body = Depends(json_body(RenewalBody))
 
-    @routes.post("/jobs/{job_id}/renewals", status_code=202, openapi_extra=describe(RenewalBody))
+    @routes.post(
+        "/jobs/{job_id}/renewals", status_code=202, response_model=AskedReply, openapi_extra=describe(RenewalBody),
+        responses=refusals(403),
+    )  # fmt: skip
     async def ask_renewal(job_id: PathId, actor: Actor = who, body: RenewalBody = renewal_body) -> dict[str, Any]:
         """Say that an account's access token has expired; a newer one comes with a later lease."""
         asked = renewals.ask_renewal(app, actor, job_id, body.secret, body.version)
         return {"asked": await on_record(app, actor, Verb.LEASE_USE, job_id, asked)}
 
-    @routes.get("/leases/{lease_id}")
+    @routes.get("/leases/{lease_id}", response_model=ValidForReply, responses=refusals(403))
     async def heartbeat(lease_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Ask whether a lease still holds, and for how long."""
         return {"valid_for_s": await lease.heartbeat(app, actor, lease_id)}
 
     use_body = Depends(json_body(UseBody))
 
-    @routes.post("/leases/use", openapi_extra=describe(UseBody))
+    @routes.post(
+        "/leases/use", response_model=StatusReply, openapi_extra=describe(UseBody), responses=refusals(403, 404)
+    )
     async def tell_use(actor: Actor = who, body: UseBody = use_body) -> dict[str, Any]:
         """Tell how often leases were used, once they can be used no more; the store's log is held against it."""
         told = [lease_use.Telling(one.lease_id, one.logins, one.reads) for one in body.leases]
         await on_record(app, actor, Verb.LEASE_USE, None, lease_use.tell(app, actor, told))
         return {"status": "told"}
 
-    @routes.get("/self")
+    @routes.get("/self", response_model=MachineReply)
     async def me(actor: Actor = who) -> dict[str, Any]:
         """Tell a caller who it is."""
         return {"id": str(actor.id), "roles": sorted(actor.roles)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import Field
 
 from byokeep.broker.brake import LoginBrake
@@ -14,11 +14,21 @@ from byokeep.core.secret import Secret
 from byokeep.flows import operators, tokens
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.approvals import Approval
-from byokeep.flows.subjects import Subject
+from byokeep.flows.subjects import Subject, Token
 from byokeep.flows.tokens import PasswordCheck
-from byokeep.http.body import Id, PathId, Strict, describe, json_body, read_bytes
-from byokeep.http.people import SOURCE, approval_out, issued_out, subject_out, token_out
+from byokeep.http.body import Id, PathId, Strict, json_body, read_bytes
+from byokeep.http.openapi import PUBLIC, describe, raw_body, refusals
+from byokeep.http.people import (
+    SOURCE,
+    ApprovalReply,
+    IssuedReply,
+    SubjectReply,
+    TokenReply,
+    approval_out,
+    issued_out,
+)
 from byokeep.http.problems import request_id
+from byokeep.http.reply import Reply
 from byokeep.http.token import Authenticator, bearer, caller
 
 Name = Annotated[str, Field(max_length=200)]
@@ -68,16 +78,32 @@ class TokenBody(Strict):
     overlap_s: int = 0
 
 
+class WaitingReply(Reply):
+    """It waits for a second admin."""
+
+    waiting: ApprovalReply
+
+
+class ApprovalsReply(Reply):
+    """What waits for a second admin."""
+
+    approvals: list[ApprovalReply]
+
+
 def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes of people and machines."""
-    routes = APIRouter(prefix="/v1", tags=["people"])
+    routes = APIRouter(prefix="/v1", tags=["people"], responses=refusals(403, 409))
     who = Depends(caller(auth))
     operator_body = Depends(json_body(OperatorBody))
     machine_body = Depends(json_body(MachineBody))
     change_body = Depends(json_body(ChangeBody))
+    waits = refusals() | {202: {"model": WaitingReply}}
 
-    @routes.post("/operators", status_code=201, openapi_extra=describe(OperatorBody))
-    async def create_operator(actor: Actor = who, body: OperatorBody = operator_body) -> JSONResponse:
+    @routes.post(
+        "/operators", status_code=201, response_model=SubjectReply, openapi_extra=describe(OperatorBody),
+        responses=waits,
+    )  # fmt: skip
+    async def create_operator(actor: Actor = who, body: OperatorBody = operator_body) -> Response:
         """Create a person, without any credential; 202 with the request where it takes a second admin."""
         made = await operators.create_operator(
             app, actor, name=body.name, roles=frozenset(Role(role) for role in body.roles),
@@ -85,8 +111,11 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
         )  # fmt: skip
         return _made(made, 201)
 
-    @routes.post("/machines", status_code=201, openapi_extra=describe(MachineBody))
-    async def create_machine(actor: Actor = who, body: MachineBody = machine_body) -> JSONResponse:
+    @routes.post(
+        "/machines", status_code=201, response_model=SubjectReply, openapi_extra=describe(MachineBody),
+        responses=waits,
+    )  # fmt: skip
+    async def create_machine(actor: Actor = who, body: MachineBody = machine_body) -> Response:
         """Create a dispatcher, runner or custodian, without any credential; 202 where it takes a second admin."""
         made = await operators.create_machine(
             app, actor, name=body.name, role=Role(body.role), clients=frozenset(body.clients),
@@ -94,7 +123,7 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
         )  # fmt: skip
         return _made(made, 201)
 
-    async def change(subject_id: PathId, actor: Actor = who, body: ChangeBody = change_body) -> JSONResponse:
+    async def change(subject_id: PathId, actor: Actor = who, body: ChangeBody = change_body) -> Response:
         """Change roles, state or clients; holds for the next call. 202 where it takes a second admin."""
         changed = await operators.change_subject(
             app, actor, subject_id,
@@ -107,25 +136,28 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     for room in ("operators", "machines"):
         routes.add_api_route(
             f"/{room}/{{subject_id}}", change, methods=["PATCH"], name=f"change_{room}",
-            openapi_extra=describe(ChangeBody),
+            response_model=SubjectReply, openapi_extra=describe(ChangeBody), responses=waits,
         )  # fmt: skip
 
-    @routes.post("/operators/{subject_id}/vouch", status_code=202)
+    _approvals(routes, app, who)
+    return routes
+
+
+def _approvals(routes: APIRouter, app: BrokerApp, who: Any) -> None:
+    @routes.post("/operators/{subject_id}/vouch", status_code=202, response_model=WaitingReply)
     async def vouch(subject_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Ask a second admin to end the hold on a person's approvals."""
         return {"waiting": approval_out(await operators.ask_to_end_hold(app, actor, subject_id))}
 
-    @routes.get("/approvals")
+    @routes.get("/approvals", response_model=ApprovalsReply)
     async def list_approvals(actor: Actor = who) -> dict[str, Any]:
         """List what waits for a second admin."""
         return {"approvals": [approval_out(one) for one in await operators.list_approvals(app, actor)]}
 
-    @routes.post("/approvals/{request_id}/approve")
-    async def approve(request_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    @routes.post("/approvals/{request_id}/approve", response_model=SubjectReply)
+    async def approve(request_id: PathId, actor: Actor = who) -> Subject:
         """Do what another admin asked for, as the second person."""
-        return subject_out(await operators.approve(app, actor, request_id))
-
-    return routes
+        return await operators.approve(app, actor, request_id)
 
 
 def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> APIRouter:
@@ -135,8 +167,11 @@ def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> A
     login_body = Depends(json_body(LoginBody))
     brake = LoginBrake(app.clock)
 
-    @routes.post("/session", status_code=201, openapi_extra=describe(LoginBody))
-    async def log_in(request: Request, body: LoginBody = login_body) -> JSONResponse:
+    @routes.post(
+        "/session", status_code=201, response_model=IssuedReply, openapi_extra=PUBLIC | describe(LoginBody),
+        responses=refusals(429),
+    )  # fmt: skip
+    async def log_in(request: Request, body: LoginBody = login_body) -> dict[str, Any]:
         """Log in; the session ends after 8 hours."""
         source = request.headers.get(SOURCE, "")[:64] or (request.client.host if request.client else "local")
         brake.attempt(body.name, source)
@@ -145,15 +180,15 @@ def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> A
         )
         brake.succeeded(body.name, source)
         request.scope["state"]["actor"] = issued.token.subject_id
-        return JSONResponse(issued_out(issued), 201)
+        return issued_out(issued)
 
-    @routes.delete("/session", status_code=204)
+    @routes.delete("/session", status_code=204, responses=refusals(404))
     async def log_out(request: Request, actor: Actor = who) -> Response:
         """Log out: end the session whose token is shown."""
         await tokens.log_out(app, actor, bearer(request))
         return Response(status_code=204)
 
-    @routes.put("/operators/{subject_id}/password", status_code=204)
+    @routes.put("/operators/{subject_id}/password", status_code=204, openapi_extra=raw_body(), responses=refusals(403))
     async def set_password(request: Request, subject_id: PathId, actor: Actor = who) -> Response:
         """Set one's own password; the whole body is the password. One's sessions end."""
         raw = await read_bytes(request, limit=tokens.MAX_PASSWORD + 1)
@@ -165,30 +200,30 @@ def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> A
 
 def credentials(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes of tokens."""
-    routes = APIRouter(prefix="/v1", tags=["credentials"])
+    routes = APIRouter(prefix="/v1", tags=["credentials"], responses=refusals(403))
     who = Depends(caller(auth))
     token_body = Depends(json_body(TokenBody))
 
-    async def issue(subject_id: PathId, actor: Actor = who, body: TokenBody = token_body) -> JSONResponse:
+    async def issue(subject_id: PathId, actor: Actor = who, body: TokenBody = token_body) -> dict[str, Any]:
         """Issue a token, shown this once; for another person, an invitation. Older ones end after `overlap_s`."""
         issued = await tokens.issue_token(app, actor, subject_id, days=body.days, overlap_s=body.overlap_s)
-        return JSONResponse(issued_out(issued), 201)
+        return issued_out(issued)
 
     for room in ("operators", "machines"):
         routes.add_api_route(
             f"/{room}/{{subject_id}}/tokens", issue, methods=["POST"], status_code=201, name=f"issue_{room}",
-            openapi_extra=describe(TokenBody),
+            response_model=IssuedReply, openapi_extra=describe(TokenBody), responses=refusals(409),
         )  # fmt: skip
 
-    @routes.delete("/tokens/{token_id}")
-    async def revoke(token_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    @routes.delete("/tokens/{token_id}", response_model=TokenReply)
+    async def revoke(token_id: PathId, actor: Actor = who) -> Token:
         """End a token now."""
-        return token_out(await tokens.revoke_token(app, actor, token_id))
+        return await tokens.revoke_token(app, actor, token_id)
 
     return routes
 
 
-def _made(made: Subject | Approval, status: int) -> JSONResponse:
+def _made(made: Subject | Approval, status: int) -> Response:
     if isinstance(made, Approval):
-        return JSONResponse({"waiting": approval_out(made)}, 202)
-    return JSONResponse(subject_out(made), status)
+        return WaitingReply.answer({"waiting": approval_out(made)}, 202)
+    return SubjectReply.answer(made, status)

@@ -8,31 +8,37 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, TypeVar
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import Field
+from fastapi.responses import Response, StreamingResponse
+from pydantic import Field, PlainSerializer
 
-from byokeep.core.model import Actor
+from byokeep.broker.schemas import StatusReply, ValidForReply
+from byokeep.core.keystate import KeyState
+from byokeep.core.manifest import Packing
+from byokeep.core.model import Actor, Environment
 from byokeep.core.policy import Verb
 from byokeep.flows import profile_handout, profile_reseal, profile_use
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import on_record
-from byokeep.flows.profiles import Generation
-from byokeep.http.body import Id, PathId, Strict, describe, json_body, stream_bytes
+from byokeep.http.body import Id, PathId, Strict, json_body, stream_bytes
 from byokeep.http.emergency import Emergency
+from byokeep.http.openapi import BYTES, answers, describe, raw_body, refusals
+from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.token import Authenticator, caller
 
 T = TypeVar("T")
-BYTES: Final = "application/octet-stream"
+_BINARY: Final = {"type": "string", "format": "binary"}
 MAX_RECORD: Final = 144 * 1024  # bytes; see core/sealed_record.py
 Epoch = Annotated[int, Path(ge=1, le=2**53)]
 Number = Annotated[int, Field(ge=1, le=2**53)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Word = Annotated[str, Field(max_length=80)]
+Hex = Annotated[bytes, PlainSerializer(bytes.hex, return_type=str)]
 
 
-class OpenBody(Strict):
+class OpenProfileBody(Strict):
     """Open a profile under a use lease of the job."""
 
     lease_id: Id
@@ -61,9 +67,67 @@ class SealedBody(Strict):
     receipt: Digest
 
 
+class OpenedGenerationReply(Reply):
+    """The generation that a job opened: which key and which blob, nothing that is in them."""
+
+    generation: int
+    dek_id: UUID
+    holder: str
+    kek_id: str
+    kek_version: int
+    blob_key: str
+    blob_sha256: Hex
+    blob_size: int
+    packed_size: int
+    manifest_hash: Hex
+    record_version: int
+    browser_version: str
+    key_state: KeyState
+    sealed_at: AtOffset
+    sealed_by: UUID
+    job_id: UUID
+
+
+class OpenedReply(Reply):
+    """An opening, for how long it holds and how often to show life, in seconds."""
+
+    epoch: int
+    life_s: int
+    beat_s: int
+    packing: Packing
+    environment: Environment
+    generation: OpenedGenerationReply
+
+
+class AnnouncedReply(Reply):
+    """Where and as what a seal that was announced is written."""
+
+    generation: int
+    blob_key: str
+    path: str
+    created_by: UUID
+    created_at: str
+
+
+class BlobReply(Reply):
+    """A blob that was written."""
+
+    blob_sha256: Annotated[str, Field(validation_alias="sha256_hex")]
+    blob_size: Annotated[int, Field(validation_alias="size")]
+    receipt: str
+
+
+class GenerationNumberReply(Reply):
+    """The generation that is the newest now."""
+
+    generation: int
+
+
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1/jobs/{job_id}/profiles/{profile_id}/openings", tags=["profiles"])
+    routes = APIRouter(
+        prefix="/v1/jobs/{job_id}/profiles/{profile_id}/openings", tags=["profiles"], responses=refusals(403, 409)
+    )
     who = Depends(caller(auth))
     _using(routes, app, who, emergency)
     _sealing(routes, app, who, emergency)
@@ -71,35 +135,30 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
 
 
 def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> None:
-    open_body, end_body = Depends(json_body(OpenBody)), Depends(json_body(EndBody))
+    open_body, end_body = Depends(json_body(OpenProfileBody)), Depends(json_body(EndBody))
 
-    @routes.post("", status_code=201, openapi_extra=describe(OpenBody))
+    @routes.post("", status_code=201, response_model=OpenedReply, openapi_extra=describe(OpenProfileBody))
     async def open_profile(
-        job_id: PathId, profile_id: PathId, actor: Actor = who, body: OpenBody = open_body
-    ) -> JSONResponse:
+        job_id: PathId, profile_id: PathId, actor: Actor = who, body: OpenProfileBody = open_body
+    ) -> profile_use.Opened:
         """Have a profile open, alone."""
         emergency.require_room()
         opening = profile_use.open_profile(app, actor, job_id, profile_id, body.lease_id)
-        made = await on_record(app, actor, Verb.LEASE_USE, profile_id, opening)
-        said = {
-            "epoch": made.epoch, "life_s": made.life_s, "beat_s": made.beat_s, "packing": made.packing.value,
-            "environment": made.environment.value,
-        }  # fmt: skip
-        return JSONResponse(said | {"generation": _generation_out(made.generation)}, 201)
+        return await on_record(app, actor, Verb.LEASE_USE, profile_id, opening)
 
-    @routes.post("/{epoch}/beat")
+    @routes.post("/{epoch}/beat", response_model=ValidForReply)
     async def beat_profile(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> dict[str, Any]:
         """Ask whether the browser may stay open, and for how long."""
         return {"valid_for_s": await profile_use.beat(app, actor, job_id, profile_id, epoch)}
 
-    @routes.get("/{epoch}/record", response_class=Response)
+    @routes.get("/{epoch}/record", response_class=Response, responses=answers(BYTES, _BINARY))
     async def take_record(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> Response:
         """Take the record of what the job has just opened, byte for byte."""
         emergency.require_room()
         taking = profile_handout.record(app, actor, job_id, profile_id, epoch)
         return Response(await on_record(app, actor, Verb.LEASE_USE, profile_id, taking), media_type=BYTES)
 
-    @routes.get("/{epoch}/blob", response_class=StreamingResponse)
+    @routes.get("/{epoch}/blob", response_class=StreamingResponse, responses=answers(BYTES, _BINARY))
     async def take_blob(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> StreamingResponse:
         """Take the sealed blob of what the job has open."""
         taking = profile_use.blob(app, actor, job_id, profile_id, epoch)
@@ -110,7 +169,7 @@ def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) ->
         }
         return StreamingResponse(await _begun(found.chunks), media_type=BYTES, headers=headers)
 
-    @routes.post("/{epoch}/end", openapi_extra=describe(EndBody))
+    @routes.post("/{epoch}/end", response_model=StatusReply, openapi_extra=describe(EndBody))
     async def end_profile(
         job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who, body: EndBody = end_body
     ) -> dict[str, Any]:
@@ -124,7 +183,7 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
     announce_body = Depends(json_body(AnnounceBody))
     sealed_body = Depends(json_body(SealedBody, limit=2 * MAX_RECORD))  # every quotation mark takes two bytes
 
-    @routes.post("/{epoch}/sealing")
+    @routes.post("/{epoch}/sealing", response_model=StatusReply)
     async def begin_sealing(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> dict[str, Any]:
         """Say that the browser is closed and has moved; the job acts no more."""
         emergency.require_room()
@@ -132,28 +191,32 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
         await on_record(app, actor, Verb.LEASE_USE, profile_id, beginning)
         return {"status": "sealing"}
 
-    @routes.post("/{epoch}/seals", status_code=201, openapi_extra=describe(AnnounceBody))
+    @routes.post("/{epoch}/seals", status_code=201, response_model=AnnouncedReply, openapi_extra=describe(AnnounceBody))
     async def announce_seal(
         job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who, body: AnnounceBody = announce_body
-    ) -> JSONResponse:
+    ) -> dict[str, Any]:
         """Announce a seal before anything of it is written."""
         emergency.require_room()
         announcing = profile_reseal.announce(app, actor, job_id, profile_id, epoch, body.base, body.dek_id)
         made = await on_record(app, actor, Verb.LEASE_USE, profile_id, announcing)
-        return JSONResponse(_announced_out(made), 201)
+        return {
+            "generation": made.generation, "blob_key": made.blob_key, "path": made.path, "created_by": made.created_by,
+            "created_at": made.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }  # fmt: skip
 
-    @routes.put("/{epoch}/seals/{dek_id}/blob", status_code=201, openapi_extra=_OCTETS)
+    @routes.put("/{epoch}/seals/{dek_id}/blob", status_code=201, response_model=BlobReply, openapi_extra=raw_body())
     async def put_blob(
         request: Request, job_id: PathId, profile_id: PathId, epoch: Epoch, dek_id: PathId, actor: Actor = who
-    ) -> JSONResponse:
+    ) -> profile_reseal.Stored:
         """Write an announced blob, once."""
         emergency.require_room()
         chunks = stream_bytes(request, media=BYTES)
         putting = profile_reseal.put_blob(app, actor, job_id, profile_id, epoch, dek_id, chunks)
-        done = await on_record(app, actor, Verb.LEASE_USE, profile_id, putting)
-        return JSONResponse({"blob_sha256": done.sha256_hex, "blob_size": done.size, "receipt": done.receipt}, 201)
+        return await on_record(app, actor, Verb.LEASE_USE, profile_id, putting)
 
-    @routes.post("/{epoch}/seals/{dek_id}/record", openapi_extra=describe(SealedBody))
+    @routes.post(
+        "/{epoch}/seals/{dek_id}/record", response_model=GenerationNumberReply, openapi_extra=describe(SealedBody)
+    )
     async def record_seal(
         job_id: PathId, profile_id: PathId, epoch: Epoch, dek_id: PathId, actor: Actor = who,
         body: SealedBody = sealed_body,
@@ -166,23 +229,6 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
         return {"generation": await on_record(app, actor, Verb.LEASE_USE, profile_id, recording)}
 
 
-def _announced_out(made: profile_reseal.Announced) -> dict[str, Any]:
-    return {
-        "generation": made.generation, "blob_key": made.blob_key, "path": made.path,
-        "created_by": str(made.created_by), "created_at": made.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }  # fmt: skip
-
-
-def _generation_out(row: Generation) -> dict[str, Any]:
-    return {
-        "generation": row.generation, "dek_id": str(row.dek_id), "holder": row.holder, "kek_id": row.kek_id,
-        "kek_version": row.kek_version, "blob_key": row.blob_key, "blob_sha256": row.blob_sha256.hex(),
-        "blob_size": row.blob_size, "packed_size": row.packed_size, "manifest_hash": row.manifest_hash.hex(),
-        "record_version": row.record_version, "browser_version": row.browser_version, "key_state": row.key_state.value,
-        "sealed_at": row.sealed_at.isoformat(), "sealed_by": str(row.sealed_by), "job_id": str(row.job_id),
-    }  # fmt: skip
-
-
 async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Take the first chunk before the reply begins, so that a missing blob is an error and not a cut-off reply."""
     first = await anext(chunks, b"")
@@ -193,8 +239,3 @@ async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield chunk
 
     return all_of_it()
-
-
-_OCTETS: Final = {
-    "requestBody": {"required": True, "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}}
-}

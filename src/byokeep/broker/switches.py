@@ -4,57 +4,63 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Request, Response
 
-from byokeep.broker.words import ScopeBody, request_out, switch_out
+from byokeep.broker.schemas import OpenRequestReply, ScopeBody, StateReply, SwitchesReply, SwitchReply
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.flows import enroll, switches
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import on_record
 from byokeep.flows.scopes import parse_scope
-from byokeep.http.body import PathId, describe, json_body
+from byokeep.flows.switches import Switch
+from byokeep.http.body import PathId, json_body
 from byokeep.http.emergency import Emergency
+from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
 
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["switches"])
+    routes = APIRouter(prefix="/v1", tags=["switches"], responses=refusals(403))
     who, who_stops = Depends(caller(auth)), Depends(caller(emergency.admitting(auth)))
     scope_body = Depends(json_body(ScopeBody))
 
-    @routes.get("/switches")
+    @routes.get("/switches", response_model=SwitchesReply)
     async def list_switches(actor: Actor = who) -> dict[str, Any]:
         """List the switches the caller may see, and the requests to open them that wait for an approver."""
         found = await on_record(app, actor, Verb.SWITCH_READ, None, switches.list_switches(app, actor))
         waiting = await switches.list_requests(app, actor)
-        return {"switches": [switch_out(one) for one in found], "requests": [request_out(one) for one in waiting]}
+        return {"switches": found, "requests": waiting}
 
-    @routes.post("/switches/close", openapi_extra=describe(ScopeBody))
-    async def close(request: Request, actor: Actor = who_stops, body: ScopeBody = scope_body) -> dict[str, Any]:
+    @routes.post(
+        "/switches/close", response_model=SwitchReply, openapi_extra=describe(ScopeBody), responses=refusals(404)
+    )
+    async def close(request: Request, actor: Actor = who_stops, body: ScopeBody = scope_body) -> Response:
         """Kill: acknowledged when nothing can start any more, in the store as well."""
         request.scope["state"]["tenant"] = body.client_id
         scope = parse_scope(body.client_id, body.platform, body.lane)
         closed = emergency.stopping(lambda: switches.close(app, actor, scope, body.reason))
-        return switch_out(await on_record(app, actor, Verb.SWITCH_CLOSE, body.client_id, closed))
+        return SwitchReply.answer(await on_record(app, actor, Verb.SWITCH_CLOSE, body.client_id, closed), 200)
 
-    @routes.post("/switches/open-requests", status_code=201, openapi_extra=describe(ScopeBody))
-    async def request_open(request: Request, actor: Actor = who, body: ScopeBody = scope_body) -> JSONResponse:
+    @routes.post(
+        "/switches/open-requests", status_code=201, response_model=OpenRequestReply,
+        openapi_extra=describe(ScopeBody), responses=refusals(404, 409) | {200: {"model": OpenRequestReply}},
+    )  # fmt: skip
+    async def request_open(request: Request, actor: Actor = who, body: ScopeBody = scope_body) -> Response:
         """Ask to open a switch; another person must approve. 200 with the request that waits already, if one does."""
         request.scope["state"]["tenant"] = body.client_id
         scope = parse_scope(body.client_id, body.platform, body.lane)
         asked = switches.request_open(app, actor, scope, body.reason)
         request_ = await on_record(app, actor, Verb.SWITCH_REQUEST_OPEN, body.client_id, asked)
-        return JSONResponse(request_out(request_), 200 if request_.repeated else 201)
+        return OpenRequestReply.answer(request_, 200 if request_.repeated else 201)
 
-    @routes.post("/switches/open-requests/{request_id}/approve")
-    async def approve_open(request_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    @routes.post("/switches/open-requests/{request_id}/approve", response_model=SwitchReply, responses=refusals(409))
+    async def approve_open(request_id: PathId, actor: Actor = who) -> Switch:
         """Open a switch as the second person."""
-        return switch_out(await switches.approve_open(app, actor, request_id))
+        return await switches.approve_open(app, actor, request_id)
 
-    @routes.post("/clients/{client_id}/enroll")
+    @routes.post("/clients/{client_id}/enroll", response_model=StateReply, responses=refusals(409))
     async def enroll_client(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Bring a new client to life at the store."""
         request.scope["state"]["tenant"] = client_id

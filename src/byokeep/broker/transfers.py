@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from fastapi import APIRouter, Depends, Request, Response
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
-
-from byokeep.broker.words import TransferBody, TransferOfBody, transfer_out
+from byokeep.broker.schemas import TransferBody, TransferOfBody, TransferReply
 from byokeep.core.model import Actor, ClientId
 from byokeep.flows import transfers
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.transfers import Wish
-from byokeep.http.body import PathId, describe, json_body
+from byokeep.flows.transfers import Transfer, Wish
+from byokeep.http.body import PathId, json_body
+from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
 
 
 def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1/accounts", tags=["accounts"])
+    routes = APIRouter(prefix="/v1/accounts", tags=["accounts"], responses=refusals(403, 409))
     who = Depends(caller(auth))
     ask_body, approve_body = Depends(json_body(TransferBody)), Depends(json_body(TransferOfBody))
 
-    @routes.post("/transfers", status_code=201, openapi_extra=describe(TransferBody))
-    async def ask(request: Request, actor: Actor = who, body: TransferBody = ask_body) -> JSONResponse:
+    @routes.post(
+        "/transfers", status_code=201, response_model=TransferReply, openapi_extra=describe(TransferBody),
+        responses=refusals(404) | {200: {"model": TransferReply}},
+    )  # fmt: skip
+    async def ask(request: Request, actor: Actor = who, body: TransferBody = ask_body) -> Response:
         """Ask for an account to go to a client; an admin must approve. 200 with the request that waits, if one does."""
         request.scope["state"]["tenant"] = body.client_id
         made = await transfers.request_transfer(app, actor, _wish(body), body.reason)
-        return JSONResponse(transfer_out(made), 200 if made.repeated else 201)
+        return TransferReply.answer(made, 200 if made.repeated else 201)
 
-    @routes.post("/transfers/{request_id}/approve", openapi_extra=describe(TransferOfBody))
+    @routes.post(
+        "/transfers/{request_id}/approve", response_model=TransferReply, openapi_extra=describe(TransferOfBody)
+    )
     async def approve(
         request: Request, request_id: PathId, actor: Actor = who, body: TransferOfBody = approve_body
-    ) -> dict[str, Any]:
+    ) -> Transfer:
         """Let it go, as the second person; client, login and account must be those that were asked for."""
         request.scope["state"]["tenant"] = body.client_id
-        return transfer_out(await transfers.approve_transfer(app, actor, request_id, _wish(body)))
+        return await transfers.approve_transfer(app, actor, request_id, _wish(body))
 
     return routes
 

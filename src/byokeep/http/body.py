@@ -187,9 +187,3 @@ def json_body(model: type[M], *, limit: int = MAX_BODY, optional: bool = False) 
         return shape(model, parse_object(await read_bytes(request, limit=limit)))
 
     return read
-
-
-def describe(model: type[Strict], *, required: bool = True) -> dict[str, Any]:
-    """Return the OpenAPI entry of a body read by :func:`json_body`, for a route's ``openapi_extra``."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}

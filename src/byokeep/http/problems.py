@@ -28,7 +28,7 @@ from byokeep.http.body import canonical_id
 MEDIA_TYPE: Final = "application/problem+json"
 _TAKEN: Final = frozenset({"type", "title", "status", "code", "request_id", "next_step"})
 Recorder = Callable[..., Awaitable[None]]  # byokeep.flows.permission.record_refused_call, of one process
-_STATUS: Final = {"body_too_large": 413, "unsupported_media_type": 415, "content_encoding": 415}
+STATUS: Final = {"body_too_large": 413, "unsupported_media_type": 415, "content_encoding": 415}
 INTERNAL: Final = Unavailable("internal_error", next_step="Nothing was released. Tell us the request id.")
 
 
@@ -52,7 +52,7 @@ def problem(error: ByokeepError, about: UUID, *, status: int | None = None) -> R
         status: Another HTTP status than the class's.
     """
     name = next((name for name, kind in KINDS.items() if isinstance(error, kind)), "error")
-    status = status or _STATUS.get(error.code, error.http_status)
+    status = status or STATUS.get(error.code, error.http_status)
     document: dict[str, object] = {
         "type": f"urn:byokeep:problem:{name}",
         "title": name.replace("_", " "),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
@@ -12,12 +13,13 @@ from byokeep.core.model import Actor, ClientId, LanePolicy
 from byokeep.flows import account_state
 from byokeep.flows.account_state import AccountState
 from byokeep.flows.app import WebApp
-from byokeep.http.body import MAX_BODY, PathId, Strict, describe, json_body, no_query, parse_object, read_bytes, shape
-from byokeep.http.people import at_out
+from byokeep.http.body import MAX_BODY, PathId, Strict, json_body, no_query, parse_object, read_bytes, shape
+from byokeep.http.openapi import describe, refusals
+from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
-from byokeep.web.words import account_out
+from byokeep.web.schemas import AccountReply
 
 Shown = Annotated[str, Field(max_length=1200)]
 _NEXT = {
@@ -41,31 +43,64 @@ class DisconnectBody(Strict):
     also: bool = False
 
 
-class NamesBody(Strict):
+class ConfirmNamesBody(Strict):
     """Confirm the names that a platform says."""
 
     username: Shown
     display_name: Shown
 
 
+class AccountStateReply(AccountReply):
+    """An account and how it stands; names of the platform as people may see them."""
+
+    profile: UUID | None
+    login: str | None
+    external_id: str | None
+    state: str
+    reason: str
+    policy: LanePolicy
+    purposes: list[str]
+    said_username: str | None
+    said_display_name: str | None
+    reauth_at: At | None
+    renewed_at: At | None
+    token_ends_at: At | None
+    next_renewal_at: At | None
+    verified_at: At | None
+    superseded_at: At | None
+    next: str
+
+
+class AccountStatesReply(Reply):
+    """A client's accounts and how they stand."""
+
+    accounts: list[AccountStateReply]
+
+
 def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes; ``where`` in a path is a platform or a login."""
-    routes = APIRouter(prefix="/v1/clients/{client_id}/accounts", tags=["accounts"], dependencies=[Depends(no_query)])
+    routes = APIRouter(
+        prefix="/v1/clients/{client_id}/accounts", tags=["accounts"], dependencies=[Depends(no_query)],
+        responses=refusals(403),
+    )  # fmt: skip
     who, policy_body = Depends(caller(auth)), Depends(json_body(PolicyBody))
 
-    @routes.get("")
+    @routes.get("", response_model=AccountStatesReply)
     async def list_accounts(client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """List a client's accounts and how they stand."""
         return {
             "accounts": [state_out(one) for one in await account_state.list_states(app, actor, ClientId(client_id))]
         }
 
-    @routes.get("/{where}/{account}")
+    @routes.get("/{where}/{account}", response_model=AccountStateReply)
     async def get(client_id: PathId, where: str, account: str, actor: Actor = who) -> dict[str, Any]:
         """Look at an account."""
         return state_out(await account_state.get_state(app, actor, ClientId(client_id), where=where, account=account))
 
-    @routes.post("/{where}/{account}/lane", openapi_extra=describe(PolicyBody))
+    @routes.post(
+        "/{where}/{account}/lane", response_model=AccountStateReply, openapi_extra=describe(PolicyBody),
+        responses=refusals(409, 429),
+    )  # fmt: skip
     async def lane(
         request: Request, client_id: PathId, where: str, account: str, actor: Actor = who,
         body: PolicyBody = policy_body,
@@ -82,10 +117,13 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 
 def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes that ask for something to be done about an account."""
-    routes = APIRouter(prefix="/v1/clients/{client_id}/accounts", tags=["accounts"], dependencies=[Depends(no_query)])
-    who, names_body = Depends(caller(auth)), Depends(json_body(NamesBody))
+    routes = APIRouter(
+        prefix="/v1/clients/{client_id}/accounts", tags=["accounts"], dependencies=[Depends(no_query)],
+        responses=refusals(403, 409, 429),
+    )  # fmt: skip
+    who, names_body = Depends(caller(auth)), Depends(json_body(ConfirmNamesBody))
 
-    @routes.post("/{where}/{account}/verify", status_code=202)
+    @routes.post("/{where}/{account}/verify", status_code=202, response_model=AccountStateReply)
     async def verify(
         request: Request, client_id: PathId, where: str, account: str, actor: Actor = who
     ) -> dict[str, Any]:
@@ -93,9 +131,16 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
         spend(request, writes, actor, ClientId(client_id))
         return state_out(await account_state.ask_look(app, actor, ClientId(client_id), where=where, account=account))
 
-    @routes.post("/{where}/{account}/confirm-name", openapi_extra=describe(NamesBody))
+    @routes.post(
+        "/{where}/{account}/confirm-name", response_model=AccountStateReply, openapi_extra=describe(ConfirmNamesBody)
+    )
     async def confirm_name(
-        request: Request, client_id: PathId, where: str, account: str, actor: Actor = who, body: NamesBody = names_body
+        request: Request,
+        client_id: PathId,
+        where: str,
+        account: str,
+        actor: Actor = who,
+        body: ConfirmNamesBody = names_body,
     ) -> dict[str, Any]:
         """Make the names that the platform says now the expected ones."""
         spend(request, writes, actor, ClientId(client_id))
@@ -105,7 +150,10 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
         )  # fmt: skip
         return state_out(done)
 
-    @routes.post("/{where}/{account}/disconnect")
+    @routes.post(
+        "/{where}/{account}/disconnect", response_model=AccountStateReply,
+        openapi_extra=describe(DisconnectBody, required=False),
+    )  # fmt: skip
     async def disconnect(
         request: Request, client_id: PathId, where: str, account: str, actor: Actor = who
     ) -> dict[str, Any]:
@@ -129,16 +177,14 @@ def _next(one: AccountState) -> str:
 
 
 def state_out(one: AccountState) -> dict[str, Any]:
-    """Return the wire form of an account and how it stands; names of the platform as people may see them."""
-    return {
-        **account_out(one.account), "profile": None if one.profile_id is None else str(one.profile_id),
-        "login": one.login, "external_id": one.external_id, "state": one.state,
-        "reason": one.reason, "policy": one.policy.value, "purposes": list(one.purposes),
+    """Return an account and how it stands."""
+    return AccountReply.fields(one.account) | {
+        "profile": one.profile_id, "login": one.login, "external_id": one.external_id, "state": one.state,
+        "reason": one.reason, "policy": one.policy, "purposes": one.purposes,
         "said_username": None if one.said_username is None else shown(one.said_username),
         "said_display_name": None if one.said_display_name is None else shown(one.said_display_name),
-        "reauth_at": at_out(one.reauth_at), "renewed_at": at_out(one.obtained_at),
-        "token_ends_at": at_out(None if one.state == "disconnected" else one.access_ends_at),
-        "next_renewal_at": at_out(one.due_at),
-        "verified_at": at_out(one.verified_at), "superseded_at": at_out(one.superseded_at),
+        "reauth_at": one.reauth_at, "renewed_at": one.obtained_at,
+        "token_ends_at": None if one.state == "disconnected" else one.access_ends_at,
+        "next_renewal_at": one.due_at, "verified_at": one.verified_at, "superseded_at": one.superseded_at,
         "next": _next(one),
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from byokeep.flows.app import WebApp
 from byokeep.flows.permission import record_refused_call
 from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
+from byokeep.http.openapi import Document, operation_id, publish
 from byokeep.http.problems import install
 from byokeep.http.ready import ready
 from byokeep.http.token import Authenticator, caller
@@ -49,6 +50,7 @@ def create_app(
     broker_address: str,
     broker_ca_file: Path | None = None,
     emergency: Emergency | None = None,
+    broker_document: Callable[[], Document] = dict,
 ) -> FastAPI:
     """Build the application.
 
@@ -58,6 +60,7 @@ def create_app(
         broker_address: Where the broker is, for the routes that are passed on.
         broker_ca_file: PEM of the only issuer to trust for it; default the system's.
         emergency: What frees space on a full disk, so that a key can still be revoked; ``None`` = nothing does.
+        broker_document: How the broker describes the routes that are passed on; default = they are not described.
     """
     door = forward.BrokerDoor(broker_address, ca_file=broker_ca_file)
 
@@ -68,9 +71,10 @@ def create_app(
 
     api = FastAPI(
         title="byokeep web", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
-        redirect_slashes=False, telemetry=NO_TELEMETRY,
+        redirect_slashes=False, telemetry=NO_TELEMETRY, generate_unique_id_function=operation_id,
     )  # fmt: skip
     install(api, partial(record_refused_call, app))
+    publish(api, broker_document, forward.ROUTES)
     for routes in (*_rooms(app, auth, emergency or Emergency()), forward.router(door)):
         api.include_router(routes)
     _add_health(api, app)

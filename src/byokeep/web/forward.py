@@ -146,7 +146,7 @@ def router(door: BrokerDoor) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["broker"], dependencies=[Depends(no_query)])
     for method, path in ROUTES:
-        routes.add_api_route(path, _handler(door, method, path), methods=[method], response_class=Response)
+        routes.add_api_route(path, _handler(door, method, path), methods=[method], include_in_schema=False)
     return routes
 
 

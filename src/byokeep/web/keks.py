@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from byokeep.core.errors import Rejected
+from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId
 from byokeep.flows import kek
 from byokeep.flows.app import WebApp
-from byokeep.flows.kek_book import Dependent, Move, Rotation
-from byokeep.http.body import PathId, Strict, describe, json_body, no_query
-from byokeep.http.people import at_out
+from byokeep.flows.kek_book import Kek, Rotation
+from byokeep.http.body import PathId, Strict, json_body, no_query
+from byokeep.http.openapi import NUMBER, describe, parameters, refusals
+from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
-from byokeep.web.words import query_of, whole_number
+from byokeep.web.schemas import query_of, whole_number
 
 _KEK: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 Code = Annotated[str, Field(max_length=64)]
@@ -31,32 +33,156 @@ class ReasonBody(Strict):
     reason: Code
 
 
+class KekReply(Reply):
+    """A version of a key that guards profiles; never the key."""
+
+    kek: str
+    holder: str
+    version: int
+    client_id: UUID | None
+    environment: str
+    algorithm: str
+    bits: int
+    state: KeyState
+    owner: str
+    dependents: int
+    made_at: At
+    protect_until: At
+    process_until: At
+    rotation_due_at: At
+    urgency: str
+    compromised_at: At | None
+    check: str
+    checked_at: At | None
+    changed_at: At
+    changed_by: UUID
+
+
+class RotationReply(Reply):
+    """A rotation: how much was moved to the new version, and what is left."""
+
+    rotation: Annotated[UUID, Field(validation_alias="id")]
+    kek: Annotated[str, Field(validation_alias="kek_id")]
+    from_version: int
+    to_version: int
+    state: str
+    moved: int
+    remaining: int | None
+    reason: str
+    started_by: UUID
+    started_at: At
+    ended_at: At | None
+
+
+class KeksReply(Reply):
+    """The versions of the caller's clients' keys and their rotations."""
+
+    keks: list[KekReply]
+    rotations: list[RotationReply]
+
+
+class DependentReply(Reply):
+    """Something that a version wraps."""
+
+    client_id: UUID
+    client: str
+    profile: Annotated[UUID, Field(validation_alias="profile_id")]
+    generation: int
+    dek: Annotated[UUID, Field(validation_alias="dek_id")]
+    kek_version: int
+    artifact: Annotated[str, Field(validation_alias="blob_key")]
+    size: Annotated[int, Field(validation_alias="blob_size")]
+    key_state: str
+    profile_state: str
+    newest: bool
+    accounts: list[str]
+    sealed_at: At
+
+
+class DependentsReply(Reply):
+    """What a version wraps, or every version of a key."""
+
+    count: int
+    dependents: list[DependentReply]
+
+
+class MoveReply(Reply):
+    """A change of a version's state."""
+
+    from_: Annotated[str, Field(validation_alias="state_from", serialization_alias="from")]
+    to: Annotated[str, Field(validation_alias="state_to")]
+    reason: str
+    at: At
+    by: UUID
+
+
+class KekStateReply(Reply):
+    """A version and its state."""
+
+    kek: Annotated[str, Field(validation_alias="kek_id")]
+    version: int
+    state: KeyState
+
+
+class KekHistoryReply(KekStateReply):
+    """Who moved a version, when and why."""
+
+    moves: list[MoveReply]
+
+
+class KekPlanReply(KekStateReply):
+    """What a compromise of a version leaves to do."""
+
+    compromised_at: At | None
+    found: int
+    remaining: int
+    done: bool
+    left: list[DependentReply]
+
+
+class RotatingReply(Reply):
+    """A client whose key gets a version after this one."""
+
+    client_id: UUID
+    after_version: int
+
+
+class CheckingReply(Reply):
+    """A client whose key is compared with its holder."""
+
+    client_id: UUID
+
+
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes that look."""
-    routes = APIRouter(prefix="/v1", tags=["keks"])
+    routes = APIRouter(prefix="/v1", tags=["keks"], responses=refusals(403))
     who, plain = Depends(caller(auth)), Depends(no_query)
 
-    @routes.get("/keks", dependencies=[plain])
+    @routes.get("/keks", response_model=KeksReply, dependencies=[plain])
     async def list_keks(actor: Actor = who) -> dict[str, Any]:
         """List the versions of the caller's clients' keys and their rotations; never a key."""
         found, rotations = await kek.status(app, actor)
-        return {"keks": [kek_out(one) for one in found], "rotations": [rotation_out(one) for one in rotations]}
+        return {"keks": [kek_out(one) for one in found], "rotations": rotations}
 
-    @routes.get("/keks/{kek_id}/dependents")
+    @routes.get(
+        "/keks/{kek_id}/dependents", response_model=DependentsReply, openapi_extra=parameters({"version": NUMBER})
+    )
     async def dependents(request: Request, kek_id: str, actor: Actor = who) -> dict[str, Any]:
         """Tell what hangs on a version, or on every version of a key."""
         version = whole_number("version", query_of(request, "version").get("version"))
         found = await kek.dependents(app, actor, _checked(kek_id), version)
-        return {"count": len(found), "dependents": [dependent_out(one) for one in found]}
+        return {"count": len(found), "dependents": found}
 
-    @routes.get("/keks/{kek_id}/versions/{version}/history", dependencies=[plain])
+    @routes.get("/keks/{kek_id}/versions/{version}/history", response_model=KekHistoryReply, dependencies=[plain])
     async def history(kek_id: str, version: int, actor: Actor = who) -> dict[str, Any]:
         """Tell who moved a version, when and why."""
         found, moves = await kek.history(app, actor, _checked(kek_id), version)
-        return {"kek": found.kek_id, "version": found.version, "state": found.state.value,
-                "moves": [move_out(one) for one in moves]}  # fmt: skip
+        return KekStateReply.fields(found) | {"moves": moves}
 
-    @routes.get("/keks/{kek_id}/versions/{version}/plan", dependencies=[plain])
+    @routes.get(
+        "/keks/{kek_id}/versions/{version}/plan", response_model=KekPlanReply, dependencies=[plain],
+        responses=refusals(409),
+    )  # fmt: skip
     async def plan(kek_id: str, version: int, actor: Actor = who) -> dict[str, Any]:
         """Tell what a compromise of a version leaves to do."""
         return plan_out(await kek.plan(app, actor, _checked(kek_id), version))
@@ -66,41 +192,52 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
 
 def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes that ask a worker for something, or stop a key."""
-    routes = APIRouter(prefix="/v1", tags=["keks"])
+    routes = APIRouter(prefix="/v1", tags=["keks"], responses=refusals(403, 409))
     who, reason_body, plain = Depends(caller(auth)), Depends(json_body(ReasonBody)), Depends(no_query)
 
-    @routes.post("/clients/{client_id}/kek/rotate", status_code=202, dependencies=[plain],
-                 openapi_extra=describe(ReasonBody))  # fmt: skip
+    @routes.post(
+        "/clients/{client_id}/kek/rotate", status_code=202, response_model=RotatingReply, dependencies=[plain],
+        openapi_extra=describe(ReasonBody), responses=refusals(429),
+    )  # fmt: skip
     async def rotate(
         request: Request, client_id: PathId, actor: Actor = who, body: ReasonBody = reason_body
-    ) -> JSONResponse:
+    ) -> dict[str, Any]:
         """Ask for the next version of a client's key; a worker makes it and moves what the old one wraps."""
         spend(request, writes, actor, ClientId(client_id))
         after = await kek.ask_rotation(app, actor, ClientId(client_id), reason=body.reason)
-        return JSONResponse({"client_id": str(client_id), "after_version": after}, 202)
+        return {"client_id": client_id, "after_version": after}
 
-    @routes.post("/clients/{client_id}/kek/rewrap", status_code=202, dependencies=[plain])
-    async def rewrap(request: Request, client_id: PathId, actor: Actor = who) -> JSONResponse:
+    @routes.post(
+        "/clients/{client_id}/kek/rewrap", status_code=202, response_model=RotationReply, dependencies=[plain],
+        responses=refusals(429),
+    )  # fmt: skip
+    async def rewrap(request: Request, client_id: PathId, actor: Actor = who) -> Rotation:
         """Hand what a rotation left to a worker once more."""
         spend(request, writes, actor, ClientId(client_id))
-        return JSONResponse(rotation_out(await kek.ask_rewrap(app, actor, ClientId(client_id))), 202)
+        return await kek.ask_rewrap(app, actor, ClientId(client_id))
 
-    @routes.post("/clients/{client_id}/kek/check", status_code=202, dependencies=[plain])
-    async def check(request: Request, client_id: PathId, actor: Actor = who) -> JSONResponse:
+    @routes.post(
+        "/clients/{client_id}/kek/check", status_code=202, response_model=CheckingReply, dependencies=[plain],
+        responses=refusals(429),
+    )  # fmt: skip
+    async def check(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Ask for a comparison of a client's key with its holder."""
         spend(request, writes, actor, ClientId(client_id))
         await kek.ask_check(app, actor, ClientId(client_id))
-        return JSONResponse({"client_id": str(client_id)}, 202)
+        return {"client_id": client_id}
 
-    @routes.post("/keks/{kek_id}/versions/{version}/end", status_code=202, dependencies=[plain],
-                 openapi_extra=describe(ReasonBody))  # fmt: skip
-    async def end(kek_id: str, version: int, actor: Actor = who, body: ReasonBody = reason_body) -> JSONResponse:
+    @routes.post(
+        "/keks/{kek_id}/versions/{version}/end", status_code=202, response_model=KekStateReply, dependencies=[plain],
+        openapi_extra=describe(ReasonBody),
+    )  # fmt: skip
+    async def end(kek_id: str, version: int, actor: Actor = who, body: ReasonBody = reason_body) -> Kek:
         """Ask for the end of an old version, as a second person."""
-        found = await kek.ask_end(app, actor, _checked(kek_id), version, reason=body.reason)
-        return JSONResponse({"kek": found.kek_id, "version": found.version, "state": found.state.value}, 202)
+        return await kek.ask_end(app, actor, _checked(kek_id), version, reason=body.reason)
 
-    @routes.post("/keks/{kek_id}/versions/{version}/compromise", dependencies=[plain],
-                 openapi_extra=describe(ReasonBody))  # fmt: skip
+    @routes.post(
+        "/keks/{kek_id}/versions/{version}/compromise", response_model=KekPlanReply, dependencies=[plain],
+        openapi_extra=describe(ReasonBody),
+    )  # fmt: skip
     async def compromise(
         kek_id: str, version: int, actor: Actor = who, body: ReasonBody = reason_body
     ) -> dict[str, Any]:
@@ -117,47 +254,21 @@ def _checked(kek_id: str) -> str:
 
 
 def kek_out(shown: kek.Shown) -> dict[str, Any]:
-    """Return the wire form of a version."""
+    """Return a version."""
     one = shown.kek
     return {
-        "kek": one.kek_id, "holder": one.holder.value, "version": one.version,
-        "client_id": None if one.client_id is None else str(one.client_id), "environment": one.environment,
-        "algorithm": one.algorithm, "bits": one.bits, "state": one.state.value, "owner": one.owner,
-        "dependents": one.dependents, "made_at": at_out(one.made_at), "protect_until": at_out(one.protect_until),
-        "process_until": at_out(one.process_until), "rotation_due_at": at_out(shown.due_at), "urgency": shown.urgency,
-        "compromised_at": at_out(one.compromised_at), "check": shown.check, "checked_at": at_out(shown.checked_at),
-        "changed_at": at_out(one.changed_at), "changed_by": str(one.changed_by),
+        "kek": one.kek_id, "holder": one.holder, "version": one.version, "client_id": one.client_id,
+        "environment": one.environment, "algorithm": one.algorithm, "bits": one.bits, "state": one.state,
+        "owner": one.owner, "dependents": one.dependents, "made_at": one.made_at, "protect_until": one.protect_until,
+        "process_until": one.process_until, "rotation_due_at": shown.due_at, "urgency": shown.urgency,
+        "compromised_at": one.compromised_at, "check": shown.check, "checked_at": shown.checked_at,
+        "changed_at": one.changed_at, "changed_by": one.changed_by,
     }  # fmt: skip
-
-
-def rotation_out(one: Rotation) -> dict[str, Any]:
-    """Return the wire form of a rotation."""
-    return {
-        "rotation": str(one.id), "kek": one.kek_id, "from_version": one.from_version, "to_version": one.to_version,
-        "state": one.state, "moved": one.moved, "remaining": one.remaining, "reason": one.reason,
-        "started_by": str(one.started_by), "started_at": at_out(one.started_at), "ended_at": at_out(one.ended_at),
-    }  # fmt: skip
-
-
-def dependent_out(one: Dependent) -> dict[str, Any]:
-    """Return the wire form of something that hangs on a version."""
-    return {
-        "client_id": str(one.client_id), "client": one.client, "profile": str(one.profile_id),
-        "generation": one.generation, "dek": str(one.dek_id), "kek_version": one.kek_version, "artifact": one.blob_key,
-        "size": one.blob_size, "key_state": one.key_state, "profile_state": one.profile_state, "newest": one.newest,
-        "accounts": list(one.accounts), "sealed_at": at_out(one.sealed_at),
-    }  # fmt: skip
-
-
-def move_out(one: Move) -> dict[str, Any]:
-    """Return the wire form of a move."""
-    return {"from": one.state_from, "to": one.state_to, "reason": one.reason, "at": at_out(one.at), "by": str(one.by)}
 
 
 def plan_out(one: kek.Plan) -> dict[str, Any]:
-    """Return the wire form of what a compromise leaves to do."""
-    return {
-        "kek": one.kek.kek_id, "version": one.kek.version, "state": one.kek.state.value,
-        "compromised_at": at_out(one.kek.compromised_at), "found": one.found, "remaining": len(one.left),
-        "done": one.done, "left": [dependent_out(dek) for dek in one.left],
+    """Return what a compromise leaves to do."""
+    return KekStateReply.fields(one.kek) | {
+        "compromised_at": one.kek.compromised_at, "found": one.found, "remaining": len(one.left), "done": one.done,
+        "left": one.left,
     }  # fmt: skip

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from byokeep.core import profile as life
 from byokeep.core.errors import Rejected
+from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Packing
-from byokeep.core.model import Actor, ClientId
+from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
-from byokeep.core.profile import Kind
+from byokeep.core.profile import Kind, Purpose, State
 from byokeep.flows import profile_shots, profile_work, profiles
 from byokeep.flows.app import WebApp
 from byokeep.flows.profile_shots import Proof
 from byokeep.flows.profile_work import Work
-from byokeep.flows.profiles import Generation, History, Opening, Profile
-from byokeep.http.body import Id, PathId, Strict, describe, json_body, no_query
-from byokeep.http.people import at_out
+from byokeep.flows.profiles import Generation, History, Profile
+from byokeep.http.body import Id, PathId, Strict, json_body, no_query
+from byokeep.http.openapi import describe, parameters, refusals
+from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
-from byokeep.web.words import query_of
+from byokeep.web.schemas import query_of
 
 Word = Annotated[str, Field(max_length=64)]
 Seen = Annotated[str, Field(max_length=400)]
 
 
-class AccountBody(Strict):
+class ProfileAccountBody(Strict):
     """An account that was registered or connected."""
 
     platform: Word
@@ -40,7 +42,7 @@ class AccountBody(Strict):
 class CreateBody(Strict):
     """Make a profile for accounts, one for each platform."""
 
-    accounts: Annotated[list[AccountBody], Field(min_length=1, max_length=profiles.MOST_ACCOUNTS)]
+    accounts: Annotated[list[ProfileAccountBody], Field(min_length=1, max_length=profiles.MOST_ACCOUNTS)]
     packing: Literal["portable", "full"] = "portable"
     replaces: Id | None = None
 
@@ -63,27 +65,142 @@ class ConfirmBody(Strict):
     seen: Annotated[dict[Word, Seen], Field(min_length=1, max_length=profiles.MOST_ACCOUNTS)]
 
 
+class ProfileAccountReply(Reply):
+    """An account that a profile is logged in to."""
+
+    platform: Provider
+    account: str
+    username: str
+
+
+class ProfileReply(Reply):
+    """A profile; one that has no use any more is due for nothing."""
+
+    profile: UUID
+    client_id: UUID
+    sop: UUID | None
+    state: State
+    reason: str
+    packing: Packing
+    generation: int
+    proved: bool
+    accounts: list[ProfileAccountReply]
+    created_at: At
+    created_by: UUID
+    confirmed_at: At | None
+    confirmed_by: UUID | None
+    sealed_at: At | None
+    validated_at: At | None
+    validated_generation: int
+    due_at: At | None
+    due_cause: str
+    incident: UUID | None
+    replaces: UUID | None
+    next_step: str
+
+
+class ProfilesReply(Reply):
+    """A client's profiles."""
+
+    profiles: list[ProfileReply]
+
+
+class WorkReply(Reply):
+    """A piece of work."""
+
+    work: Annotated[UUID, Field(validation_alias="id")]
+    profile: Annotated[UUID, Field(validation_alias="profile_id")]
+    kind: Kind
+    state: str
+    reason: str
+    result: str
+    generation: int | None
+    asked_by: UUID
+    asked_at: At
+    confirmed_at: At | None
+    ended_at: At | None
+
+
+class ProofReply(Reply):
+    """A picture that proves who is logged in: which file below ``proofs_dir`` of the worker's host it is."""
+
+    platform: str
+    generation: int
+    sha256: str
+    file: str
+
+
+class ProfileLookReply(ProfileReply):
+    """A profile, its proofs, and the newest work on it."""
+
+    proofs: list[ProofReply]
+    work: WorkReply | None
+
+
+class GenerationReply(Reply):
+    """A generation: which key and which blob, nothing that is in them."""
+
+    generation: int
+    key: UUID
+    key_state: KeyState
+    holder: str
+    kek: str
+    kek_version: int
+    blob_size: int
+    blob_sha256: str
+    manifest_sha256: str
+    browser_version: str
+    sealed_at: At
+    sealed_by: UUID
+    job: UUID
+    gone_at: At | None
+
+
+class OpeningReply(Reply):
+    """Who had a profile open last."""
+
+    open: bool
+    purpose: Purpose
+    generation: int
+    job: Annotated[UUID, Field(validation_alias="job_id")]
+    opened_at: At
+    until: At
+
+
+class ProfileHistoryReply(ProfileReply):
+    """A profile with everything that was sealed of it and the work on it."""
+
+    generations: list[GenerationReply]
+    opening: OpeningReply | None
+    work: list[WorkReply]
+
+
 def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes that make profiles and look at them."""
-    routes = APIRouter(prefix="/v1", tags=["profiles"])
+    routes = APIRouter(prefix="/v1", tags=["profiles"], responses=refusals(403))
     who, create_body = Depends(caller(auth)), Depends(json_body(CreateBody))
     plain = Depends(no_query)
 
     @routes.post(
-        "/clients/{client_id}/profiles", status_code=201, openapi_extra=describe(CreateBody), dependencies=[plain]
-    )
+        "/clients/{client_id}/profiles", status_code=201, response_model=ProfileReply, dependencies=[plain],
+        openapi_extra=describe(CreateBody), responses=refusals(409, 429),
+    )  # fmt: skip
     async def create(
         request: Request, client_id: PathId, actor: Actor = who, body: CreateBody = create_body
-    ) -> JSONResponse:
+    ) -> dict[str, Any]:
         """Make a profile; a login fills it."""
         spend(request, writes, actor, ClientId(client_id))
         made = await profiles.create(
             app, actor, ClientId(client_id), accounts=[(one.platform, one.account) for one in body.accounts],
             packing=Packing(body.packing), replaces=body.replaces,
         )  # fmt: skip
-        return JSONResponse(profile_out(made), 201)
+        return profile_out(made)
 
-    @routes.get("/clients/{client_id}/profiles")
+    @routes.get(
+        "/clients/{client_id}/profiles",
+        response_model=ProfilesReply,
+        openapi_extra=parameters({"due": {"type": "boolean"}}),
+    )
     async def list_profiles(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """List a client's profiles; with `due=true` those that are due for a new key."""
         given = query_of(request, "due").get("due", "false")
@@ -97,73 +214,76 @@ def router(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 
 def looks(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes that look at one profile."""
-    routes = APIRouter(prefix="/v1/profiles/{profile_id}", tags=["profiles"], dependencies=[Depends(no_query)])
+    routes = APIRouter(
+        prefix="/v1/profiles/{profile_id}", tags=["profiles"], dependencies=[Depends(no_query)],
+        responses=refusals(403),
+    )  # fmt: skip
     who = Depends(caller(auth))
 
-    @routes.get("")
+    @routes.get("", response_model=ProfileLookReply)
     async def get(profile_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Look at a profile, and at the newest work on it."""
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
         found = await profiles.get(app, actor, client_id, profile_id)
         work = await profile_work.newest(app, actor, client_id, profile_id, limit=1)
         proofs = [proof_out(found, one) for one in await profile_shots.proofs(app, actor, client_id, profile_id)]
-        return profile_out(found) | {"proofs": proofs, "work": work_out(work[0]) if work else None}
+        return profile_out(found) | {"proofs": proofs, "work": work[0] if work else None}
 
-    @routes.get("/history")
+    @routes.get("/history", response_model=ProfileHistoryReply)
     async def history(profile_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Tell what was sealed of a profile, by which keys, and who had it open last."""
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
         found = await profiles.history(app, actor, client_id, profile_id)
         work = await profile_work.newest(app, actor, client_id, profile_id)
-        return history_out(found) | {"work": [work_out(one) for one in work]}
+        return history_out(found) | {"work": work}
 
-    @routes.get("/works/{work_id}")
-    async def work(profile_id: PathId, work_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    @routes.get("/works/{work_id}", response_model=WorkReply)
+    async def work(profile_id: PathId, work_id: PathId, actor: Actor = who) -> Work:
         """Look at a piece of work."""
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
-        return work_out(await profile_work.look(app, actor, client_id, profile_id, work_id))
+        return await profile_work.look(app, actor, client_id, profile_id, work_id)
 
     return routes
 
 
 def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes that ask a worker for something."""
-    routes = APIRouter(prefix="/v1/profiles/{profile_id}", tags=["profiles"], dependencies=[Depends(no_query)])
+    routes = APIRouter(
+        prefix="/v1/profiles/{profile_id}", tags=["profiles"], dependencies=[Depends(no_query)],
+        responses=refusals(403, 409, 429),
+    )  # fmt: skip
     who, restore_body = Depends(caller(auth)), Depends(json_body(RestoreBody))
     shred_body = Depends(json_body(ShredBody, optional=True))
 
-    async def asked(request: Request, actor: Actor, profile_id: PathId, kind: Kind, **about: Any) -> JSONResponse:
+    async def asked(request: Request, actor: Actor, profile_id: PathId, kind: Kind, **about: Any) -> Work:
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_WORK, profile_id)
         spend(request, writes, actor, client_id)
-        made = await profile_work.ask(app, actor, client_id, profile_id, kind, **about)
-        return JSONResponse(work_out(made), 202)
+        return await profile_work.ask(app, actor, client_id, profile_id, kind, **about)
 
-    @routes.post("/login", status_code=202)
-    async def login(request: Request, profile_id: PathId, actor: Actor = who) -> JSONResponse:
+    @routes.post("/login", status_code=202, response_model=WorkReply)
+    async def login(request: Request, profile_id: PathId, actor: Actor = who) -> Work:
         """Open a clean browser at a worker and wait there for a person."""
         return await asked(request, actor, profile_id, Kind.LOGIN)
 
-    @routes.post("/validate", status_code=202)
-    async def validate(request: Request, profile_id: PathId, actor: Actor = who) -> JSONResponse:
+    @routes.post("/validate", status_code=202, response_model=WorkReply)
+    async def validate(request: Request, profile_id: PathId, actor: Actor = who) -> Work:
         """Prove the newest generation: open it read-only, identify, take a picture."""
         return await asked(request, actor, profile_id, Kind.VALIDATE)
 
-    @routes.post("/rekey", status_code=202)
-    async def rekey(request: Request, profile_id: PathId, actor: Actor = who) -> JSONResponse:
+    @routes.post("/rekey", status_code=202, response_model=WorkReply)
+    async def rekey(request: Request, profile_id: PathId, actor: Actor = who) -> Work:
         """Seal the newest generation again, under a new key."""
         return await asked(request, actor, profile_id, Kind.REKEY)
 
-    @routes.post("/restore", status_code=202, openapi_extra=describe(RestoreBody))
+    @routes.post("/restore", status_code=202, response_model=WorkReply, openapi_extra=describe(RestoreBody))
     async def restore(
         request: Request, profile_id: PathId, actor: Actor = who, body: RestoreBody = restore_body
-    ) -> JSONResponse:
+    ) -> Work:
         """Bring an older generation back as the newest."""
         return await asked(request, actor, profile_id, Kind.RESTORE, generation=body.generation)
 
-    @routes.post("/shred", status_code=202, openapi_extra=describe(ShredBody, required=False))
-    async def shred(
-        request: Request, profile_id: PathId, actor: Actor = who, body: ShredBody = shred_body
-    ) -> JSONResponse:
+    @routes.post("/shred", status_code=202, response_model=WorkReply, openapi_extra=describe(ShredBody, required=False))
+    async def shred(request: Request, profile_id: PathId, actor: Actor = who, body: ShredBody = shred_body) -> Work:
         """Ask that a profile be destroyed for good; an approver confirms."""
         return await asked(request, actor, profile_id, Kind.SHRED, incident=body.incident)
 
@@ -172,97 +292,72 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
 
 def decisions(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     """Return the routes by which a person decides about work that waits or goes on."""
-    routes = APIRouter(prefix="/v1/profiles/{profile_id}", tags=["profiles"], dependencies=[Depends(no_query)])
+    routes = APIRouter(
+        prefix="/v1/profiles/{profile_id}", tags=["profiles"], dependencies=[Depends(no_query)],
+        responses=refusals(403, 409),
+    )  # fmt: skip
     who, confirm_body = Depends(caller(auth)), Depends(json_body(ConfirmBody))
 
-    @routes.post("/shred/approve", status_code=202)
-    async def approve(profile_id: PathId, actor: Actor = who) -> JSONResponse:
+    @routes.post("/shred/approve", status_code=202, response_model=WorkReply)
+    async def approve(profile_id: PathId, actor: Actor = who) -> Work:
         """Agree, as the second person, that a profile is destroyed for good."""
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_SHRED, profile_id)
-        return JSONResponse(work_out(await profile_work.approve(app, actor, client_id, profile_id)), 202)
+        return await profile_work.approve(app, actor, client_id, profile_id)
 
-    @routes.post("/confirm", openapi_extra=describe(ConfirmBody))
+    @routes.post("/confirm", response_model=WorkReply, openapi_extra=describe(ConfirmBody), responses=refusals(429))
     async def confirm(
         request: Request, profile_id: PathId, actor: Actor = who, body: ConfirmBody = confirm_body
-    ) -> dict[str, Any]:
+    ) -> Work:
         """Confirm which accounts the waiting browser is logged in to."""
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_CONFIRM, profile_id)
         spend(request, writes, actor, client_id)
-        return work_out(await profile_work.confirm(app, actor, client_id, profile_id, seen=body.seen))
+        return await profile_work.confirm(app, actor, client_id, profile_id, seen=body.seen)
 
-    @routes.post("/cancel")
-    async def cancel(profile_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    @routes.post("/cancel", response_model=WorkReply)
+    async def cancel(profile_id: PathId, actor: Actor = who) -> Work:
         """End what is under way for a profile."""
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_WORK, profile_id)
-        return work_out(await profile_work.cancel(app, actor, client_id, profile_id))
+        return await profile_work.cancel(app, actor, client_id, profile_id)
 
     return routes
 
 
 def profile_out(one: Profile) -> dict[str, Any]:
-    """Return the wire form of a profile; one that has no use any more is due for nothing."""
+    """Return a profile."""
     lives = life.living(one.state)
-    incident = "" if one.incident is None else str(one.incident)
     return {
-        "profile": str(one.id), "client_id": str(one.client_id), "sop": None if one.sop_id is None else str(one.sop_id),
-        "state": one.state.value, "reason": one.reason,
-        "packing": one.packing.value, "generation": one.generation, "proved": one.proved,
-        "accounts": [
-            {"platform": account.platform.value, "account": account.account, "username": account.username}
-            for account in one.accounts
-        ],
-        "created_at": at_out(one.created_at), "created_by": str(one.created_by),
-        "confirmed_at": at_out(one.confirmed_at),
-        "confirmed_by": None if one.confirmed_by is None else str(one.confirmed_by),
-        "sealed_at": at_out(one.sealed_at), "validated_at": at_out(one.validated_at),
-        "validated_generation": one.validated_generation, "due_at": at_out(one.due_at) if lives else None,
-        "due_cause": one.due_cause if lives else "",
-        "incident": incident or None,
-        "replaces": None if one.replaces is None else str(one.replaces),
+        "profile": one.id, "client_id": one.client_id, "sop": one.sop_id, "state": one.state, "reason": one.reason,
+        "packing": one.packing, "generation": one.generation, "proved": one.proved, "accounts": one.accounts,
+        "created_at": one.created_at, "created_by": one.created_by, "confirmed_at": one.confirmed_at,
+        "confirmed_by": one.confirmed_by, "sealed_at": one.sealed_at, "validated_at": one.validated_at,
+        "validated_generation": one.validated_generation, "due_at": one.due_at if lives else None,
+        "due_cause": one.due_cause if lives else "", "incident": one.incident, "replaces": one.replaces,
         "next_step": life.next_step(
-            one.state, profile=str(one.id), due=one.due_cause, incident=incident, proved=one.proved,
+            one.state, profile=str(one.id), due=one.due_cause, incident=str(one.incident or ""), proved=one.proved,
             sealed=one.generation > 0,
         ),
     }  # fmt: skip
 
 
 def proof_out(profile: Profile, one: Proof) -> dict[str, Any]:
-    """Return the wire form of a proof: which file below ``proofs_dir`` of the worker's host it is."""
+    """Return a proof."""
     file = f"{profile.client_id}/{profile.id}/{one.generation}-{one.sha256}.png"
     return {"platform": one.platform, "generation": one.generation, "sha256": one.sha256, "file": file}
 
 
 def history_out(one: History) -> dict[str, Any]:
-    """Return the wire form of a profile with everything that was sealed of it."""
+    """Return a profile with everything that was sealed of it."""
     return profile_out(one.profile) | {
-        "generations": [generation_out(each) for each in one.generations],
-        "opening": None if one.opening is None else opening_out(one.opening),
-    }
+        "generations": [generation_out(each) for each in one.generations], "opening": one.opening,
+    }  # fmt: skip
 
 
 def generation_out(one: Generation) -> dict[str, Any]:
-    """Return the wire form of a generation: which key and which blob, nothing that is in them."""
+    """Return a generation."""
     return {
-        "generation": one.generation, "key": str(one.dek_id), "key_state": one.key_state.value, "holder": one.holder,
+        "generation": one.generation, "key": one.dek_id, "key_state": one.key_state, "holder": one.holder,
         "kek": one.kek_id, "kek_version": one.kek_version, "blob_size": one.blob_size,
         "blob_sha256": one.blob_sha256.hex(), "manifest_sha256": one.manifest_hash.hex(),
-        "browser_version": one.browser_version, "sealed_at": at_out(one.sealed_at), "sealed_by": str(one.sealed_by),
-        "job": str(one.job_id), "gone_at": at_out(one.gone_at),
-    }  # fmt: skip
-
-
-def opening_out(one: Opening) -> dict[str, Any]:
-    """Return the wire form of an opening."""
-    return {
-        "open": one.open, "purpose": one.purpose.value, "generation": one.generation, "job": str(one.job_id),
-        "opened_at": at_out(one.opened_at), "until": at_out(one.until),
-    }  # fmt: skip
-
-
-def work_out(one: Work) -> dict[str, Any]:
-    """Return the wire form of a piece of work."""
-    return {
-        "work": str(one.id), "profile": str(one.profile_id), "kind": one.kind.value, "state": one.state,
-        "reason": one.reason, "result": one.result, "generation": one.generation, "asked_by": str(one.asked_by),
-        "asked_at": at_out(one.asked_at), "confirmed_at": at_out(one.confirmed_at), "ended_at": at_out(one.ended_at),
+        "browser_version": one.browser_version, "sealed_at": one.sealed_at, "sealed_by": one.sealed_by,
+        "job": one.job_id, "gone_at": one.gone_at,
     }  # fmt: skip

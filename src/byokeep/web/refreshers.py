@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from pydantic import Field
@@ -10,8 +11,9 @@ from pydantic import Field
 from byokeep.core.model import Actor
 from byokeep.flows import refreshers
 from byokeep.flows.app import WebApp
-from byokeep.http.body import PathId, Strict, describe, json_body, no_query
-from byokeep.http.people import at_out
+from byokeep.http.body import PathId, Strict, json_body, no_query
+from byokeep.http.openapi import describe, refusals
+from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
 
 
@@ -21,28 +23,44 @@ class GoneBody(Strict):
     reason: Annotated[str, Field(max_length=63)]
 
 
+class RefresherReply(Reply):
+    """A machine that has renewals of tokens under way."""
+
+    owner: UUID
+    renewals: int
+    oldest_at: At
+    newest_at: At
+    gone: bool
+
+
+class RefreshersReply(Reply):
+    """The machines that have renewals of tokens under way."""
+
+    refreshers: list[RefresherReply]
+
+
+class GoneReply(Reply):
+    """How many renewals another machine takes up."""
+
+    owner: UUID
+    renewals: int
+
+
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1/refreshers", tags=["accounts"], dependencies=[Depends(no_query)])
+    routes = APIRouter(
+        prefix="/v1/refreshers", tags=["accounts"], dependencies=[Depends(no_query)], responses=refusals(403)
+    )
     who, body_ = Depends(caller(auth)), Depends(json_body(GoneBody))
 
-    @routes.get("")
+    @routes.get("", response_model=RefreshersReply)
     async def list_refreshers(actor: Actor = who) -> dict[str, Any]:
         """List the machines that have renewals of tokens under way."""
-        found = await refreshers.list_refreshers(app, actor)
-        return {
-            "refreshers": [
-                {
-                    "owner": str(one.owner), "renewals": one.renewals, "oldest_at": at_out(one.oldest_at),
-                    "newest_at": at_out(one.newest_at), "gone": one.gone,
-                }
-                for one in found
-            ]
-        }  # fmt: skip
+        return {"refreshers": await refreshers.list_refreshers(app, actor)}
 
-    @routes.post("/{owner}/gone", openapi_extra=describe(GoneBody))
+    @routes.post("/{owner}/gone", response_model=GoneReply, openapi_extra=describe(GoneBody), responses=refusals(409))
     async def gone(owner: PathId, actor: Actor = who, body: GoneBody = body_) -> dict[str, Any]:
         """Say that a machine will not come back; another takes up its renewals."""
-        return {"owner": str(owner), "renewals": await refreshers.declare_gone(app, actor, owner, body.reason)}
+        return {"owner": owner, "renewals": await refreshers.declare_gone(app, actor, owner, body.reason)}
 
     return routes

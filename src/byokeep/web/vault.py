@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
-from byokeep.core.vault_incident import BY_HAND, ENDED, Session
+from byokeep.core.vault_incident import BY_HAND, ENDED, Cause, Session, Step
 from byokeep.flows import vault_incident, vault_steps
 from byokeep.flows.app import App, WebApp
-from byokeep.flows.vault_incident import Incident, Item, Proof, State
-from byokeep.http.body import Id, PathId, Strict, describe, json_body, no_query
-from byokeep.http.people import at_out
+from byokeep.flows.vault_incident import Incident, Item, State
+from byokeep.http.body import Id, PathId, Strict, json_body, no_query
+from byokeep.http.openapi import describe, refusals
+from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
 
 Word = Annotated[str, Field(max_length=64)]
@@ -39,39 +40,123 @@ class SessionBody(Strict):
     platform: Word
 
 
+class IncidentReply(Reply):
+    """An incident."""
+
+    incident: UUID
+    client_id: UUID | None
+    everybody: bool
+    cause: Cause
+    step: Step
+    since: At
+    since_assumed: bool
+    opened_by: UUID
+    opened_at: At
+    closed_at: At | None
+    closed_by: UUID | None
+
+
+class IncidentsReply(Reply):
+    """The incidents, open ones first."""
+
+    incidents: list[IncidentReply]
+
+
+class IncidentItemReply(Reply):
+    """One profile on one platform, and what a person must do about it now; ``to_do`` is empty when nothing."""
+
+    client_id: UUID
+    profile: UUID
+    platform: str
+    session: Session
+    session_at: At | None
+    session_by: UUID | None
+    to_do: str
+    profile_state: str
+    new_profile: UUID | None
+    new_state: str | None
+    fresh_login: bool
+    keys: int
+    keys_destroyed: int
+    identity_at: At | None
+    wrong_account_at: At | None
+    proved: bool
+
+
+class IncidentLeftReply(Reply):
+    """How many items each step has left."""
+
+    sessions: int
+    by_hand: int
+    recreated: int
+    rekeyed: int
+    validated: int
+
+
+class StepProofReply(Reply):
+    """The record of a step."""
+
+    step: Annotated[str, Field(validation_alias="stage")]
+    chain: UUID
+    seq: int
+    hash: Annotated[str, Field(validation_alias="hash_hex")]
+    at: At
+    by: UUID
+
+
+class IncidentStateReply(IncidentReply):
+    """An incident: how far each profile got, what is left, and the evidence of its steps."""
+
+    items: list[IncidentItemReply]
+    left: IncidentLeftReply
+    evidence: list[StepProofReply]
+    missing: list[str]
+
+
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1/vault-incidents", tags=["incidents"], dependencies=[Depends(no_query)])
+    routes = APIRouter(
+        prefix="/v1/vault-incidents", tags=["incidents"], dependencies=[Depends(no_query)], responses=refusals(403)
+    )
     who = Depends(caller(auth))
     open_body, session_body = Depends(json_body(OpenBody)), Depends(json_body(SessionBody))
 
-    @routes.post("", status_code=201, openapi_extra=describe(OpenBody))
-    async def open_(actor: Actor = who, body: OpenBody = open_body) -> JSONResponse:
+    @routes.post(
+        "", status_code=201, response_model=IncidentStateReply, openapi_extra=describe(OpenBody),
+        responses=refusals(404, 409),
+    )  # fmt: skip
+    async def open_(actor: Actor = who, body: OpenBody = open_body) -> dict[str, Any]:
         """Open an incident; every profile of its scope is due from now on."""
         made = await vault_incident.open_incident(
             app, actor, client_id=None if body.client_id is None else ClientId(body.client_id),
             everybody=body.everybody, cause=body.cause, since=_at(body.since),
         )  # fmt: skip
-        return JSONResponse(state_out(made), 201)
+        return state_out(made)
 
-    @routes.get("")
+    @routes.get("", response_model=IncidentsReply)
     async def list_(actor: Actor = who) -> dict[str, Any]:
         """List the incidents, open ones first."""
         return {"incidents": [incident_out(one) for one in await vault_incident.list_incidents(app, actor)]}
 
-    @routes.get("/{incident_id}")
+    @routes.get("/{incident_id}", response_model=IncidentStateReply)
     async def get(incident_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Look at an incident: how far each profile got, what is left, and the evidence of its steps."""
         return state_out(await vault_incident.look(app, actor, incident_id))
 
-    @routes.post("/{incident_id}/sessions/end", openapi_extra=describe(SessionBody))
+    @routes.post(
+        "/{incident_id}/sessions/end", response_model=IncidentStateReply, openapi_extra=describe(SessionBody),
+        responses=refusals(409),
+    )  # fmt: skip
     async def end_by_hand(incident_id: PathId, actor: Actor = who, body: SessionBody = session_body) -> dict[str, Any]:
         """Say, as the person who did it, that a session was ended at its platform."""
         ended = vault_steps.end_by_hand(app, actor, incident_id, body.profile, body.platform)
         return state_out(await ended)
 
     for name, act in _ACTS.items():
-        routes.add_api_route(f"/{{incident_id}}/{name}", _route(app, who, act), methods=["POST"], name=f"vault_{name}")
+        routes.add_api_route(
+            f"/{{incident_id}}/{name}", _route(app, who, act), methods=["POST"], name=f"vault_{name}",
+            response_model=IncidentStateReply, responses=refusals(409),
+        )  # fmt: skip
     return routes
 
 
@@ -104,18 +189,16 @@ def _at(text: str | None) -> datetime | None:
 
 
 def incident_out(one: Incident) -> dict[str, Any]:
-    """Return the wire form of an incident."""
+    """Return an incident."""
     return {
-        "incident": str(one.id), "client_id": None if one.client_id is None else str(one.client_id),
-        "everybody": one.client_id is None, "cause": one.cause.value, "step": one.step.value,
-        "since": at_out(one.since), "since_assumed": one.assumed, "opened_by": str(one.opened_by),
-        "opened_at": at_out(one.opened_at), "closed_at": at_out(one.closed_at),
-        "closed_by": None if one.closed_by is None else str(one.closed_by),
+        "incident": one.id, "client_id": one.client_id, "everybody": one.client_id is None, "cause": one.cause,
+        "step": one.step, "since": one.since, "since_assumed": one.assumed, "opened_by": one.opened_by,
+        "opened_at": one.opened_at, "closed_at": one.closed_at, "closed_by": one.closed_by,
     }  # fmt: skip
 
 
 def state_out(state: State) -> dict[str, Any]:
-    """Return the wire form of an incident with what belongs to it."""
+    """Return an incident with what belongs to it."""
     left = {
         "sessions": sum(1 for one in state.items if one.session not in ENDED),
         "by_hand": sum(1 for one in state.items if one.session in BY_HAND),
@@ -124,22 +207,19 @@ def state_out(state: State) -> dict[str, Any]:
         "validated": sum(1 for one in state.items if not one.proved),
     }
     return incident_out(state.incident) | {
-        "items": [item_out(one) for one in state.items], "left": left,
-        "evidence": [proof_out(one) for one in state.evidence], "missing": list(state.missing),
+        "items": [item_out(one) for one in state.items], "left": left, "evidence": state.evidence,
+        "missing": state.missing,
     }  # fmt: skip
 
 
 def item_out(one: Item) -> dict[str, Any]:
-    """Return the wire form of one profile on one platform."""
+    """Return one profile on one platform."""
     return {
-        "client_id": str(one.client_id), "profile": str(one.profile_id), "platform": one.platform,
-        "session": one.session.value, "session_at": at_out(one.session_at),
-        "session_by": None if one.session_by is None else str(one.session_by),
-        "to_do": _to_do(one), "profile_state": one.profile_state,
-        "new_profile": None if one.new_profile_id is None else str(one.new_profile_id), "new_state": one.new_state,
+        "client_id": one.client_id, "profile": one.profile_id, "platform": one.platform, "session": one.session,
+        "session_at": one.session_at, "session_by": one.session_by, "to_do": _to_do(one),
+        "profile_state": one.profile_state, "new_profile": one.new_profile_id, "new_state": one.new_state,
         "fresh_login": one.fresh_login, "keys": one.keys, "keys_destroyed": one.keys_destroyed,
-        "identity_at": at_out(one.identity_at), "wrong_account_at": at_out(one.wrong_account_at),
-        "proved": one.proved,
+        "identity_at": one.identity_at, "wrong_account_at": one.wrong_account_at, "proved": one.proved,
     }  # fmt: skip
 
 
@@ -156,11 +236,3 @@ def _to_do(one: Item) -> str:
     if one.shred_state == "waiting":
         return "approve_destruction"
     return "wait_for_worker" if one.old_busy or one.new_busy else ""
-
-
-def proof_out(one: Proof) -> dict[str, Any]:
-    """Return the wire form of a step's record."""
-    return {
-        "step": one.stage, "chain": str(one.chain), "seq": one.seq, "hash": one.hash_hex, "at": at_out(one.at),
-        "by": str(one.by),
-    }  # fmt: skip

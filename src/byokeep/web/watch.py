@@ -2,44 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
 
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
 from byokeep.flows import alerts, audit_read, history
+from byokeep.flows.alerts import Alert
 from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, no_query
+from byokeep.http.openapi import ID, INSTANT, NUMBER, parameters, refusals
 from byokeep.http.token import Authenticator, caller
-from byokeep.web.words import alert_out, history_out, query_of, record_out, window_of
+from byokeep.web.schemas import (
+    AlertReply,
+    AlertsReply,
+    KeyHistoryReply,
+    RecordsReply,
+    history_out,
+    query_of,
+    record_out,
+    window_of,
+)
+
+_WINDOW: Final = {"since": INSTANT, "until": INSTANT, "before": NUMBER, "limit": NUMBER}
 
 
 def router(app: WebApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["watch"])
+    routes = APIRouter(prefix="/v1", tags=["watch"], responses=refusals(403))
     who = Depends(caller(auth))
 
-    @routes.get("/alerts", dependencies=[Depends(no_query)])
+    @routes.get("/alerts", response_model=AlertsReply, dependencies=[Depends(no_query)])
     async def list_alerts(actor: Actor = who) -> dict[str, Any]:
         """List the open alerts that concern the caller."""
-        return {"alerts": [alert_out(alert) for alert in await alerts.list_alerts(app, actor)]}
+        return {"alerts": await alerts.list_alerts(app, actor)}
 
-    @routes.post("/alerts/{alert_id}/close", dependencies=[Depends(no_query)])
-    async def close_alert(alert_id: PathId, actor: Actor = who) -> dict[str, Any]:
+    @routes.post(
+        "/alerts/{alert_id}/close", response_model=AlertReply, dependencies=[Depends(no_query)],
+        responses=refusals(409),
+    )  # fmt: skip
+    async def close_alert(alert_id: PathId, actor: Actor = who) -> Alert:
         """Close an alert."""
-        return alert_out(await alerts.close_alert(app, actor, alert_id))
+        return await alerts.close_alert(app, actor, alert_id)
 
-    @routes.get("/audit")
-    async def read_audit(request: Request, actor: Actor = who) -> dict[str, Any]:
+    @routes.get(
+        "/audit", response_model=RecordsReply, responses=refusals(404, 409),
+        openapi_extra=parameters({"client_id": ID} | _WINDOW),
+    )  # fmt: skip
+    async def read_audit(request: Request, actor: Actor = who) -> JSONResponse:
         """Read audit records, newest first; the reading is on record."""
         given = query_of(request, "client_id", "since", "until", "before", "limit")
         client = given.get("client_id")
         chain = None if client is None else ClientId(parse_client_id(client))
         found = await audit_read.read_audit(app, actor, chain, window_of(given))
-        return {"records": [record_out(record) for record in found]}
+        return JSONResponse({"records": [record_out(record) for record in found]})
 
-    @routes.get("/refs/{ref_id}/history")
+    @routes.get(
+        "/refs/{ref_id}/history", response_model=KeyHistoryReply, responses=refusals(409),
+        openapi_extra=parameters(_WINDOW),
+    )  # fmt: skip
     async def key_history(request: Request, ref_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Tell who had access to a key, when it was used and last rotated; the reading is on record."""
         window = window_of(query_of(request, "since", "until", "before", "limit"))

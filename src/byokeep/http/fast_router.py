@@ -31,7 +31,7 @@ Dependency = Callable[[Request], Awaitable[Any]]
 _OK: Final = 200
 
 
-class Lean:
+class FastRouter:
     """ASGI middleware: answers ``routes`` itself, hands on everything else. Put it right inside the guard.
 
     Args:

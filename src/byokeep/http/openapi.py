@@ -1,0 +1,203 @@
+"""The surface of a process as an OpenAPI document, made from the routes as they are declared.
+
+Rules
+- A route declares its reply model, its status and, with :func:`refusals`, the statuses that its flow can answer. What
+  follows from how it is declared is added here: 401, 422 and 503 for every route, 404 where something is named in the
+  path, 413 and 415 where a body is read.
+- Every refusal has one shape, :class:`Problem`; every reference in a document leads somewhere.
+- An operation's id is its tag and the name of its endpoint, so it changes only when somebody renames one of them.
+
+It may not change how a request is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
+
+from byokeep.http.body import Strict
+from byokeep.http.problems import MEDIA_TYPE
+
+Document = dict[str, Any]
+BYTES: Final = "application/octet-stream"
+NUMBER: Final[Document] = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
+INSTANT: Final[Document] = {"type": "string", "format": "date-time"}
+TEXT: Final[Document] = {"type": "string"}
+ID: Final[Document] = {"type": "string", "format": "uuid"}
+PUBLIC: Final[Document] = {"security": []}
+_REFS: Final = "#/components/schemas/{model}"
+_REFUSED: Final = {
+    401: ("Unauthenticated", "No valid credential was shown."),
+    403: ("Denied", "The caller may not do this; nothing changed."),
+    404: ("NotFound", "There is no such object for this caller."),
+    409: ("Conflict", "Another state or somebody else stands in the way, or stored bytes are not what was written."),
+    413: ("TooLarge", "The body is too large."),
+    415: ("UnsupportedMediaType", "The body has another media type or encoding than the route reads."),
+    422: ("Rejected", "The input is wrong; nothing was stored."),
+    429: ("RateLimited", "Too many calls; Retry-After says when to come back."),
+    503: ("Unavailable", "A part that must work does not; nothing was released and nothing acted."),
+}  # fmt: skip
+
+
+class Problem(BaseModel):
+    """A refusal (RFC 9457). Further fields are ids, enum values and integers that explain ``code``: docs/errors.md."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, str | int | None]
+
+    type: str
+    title: str
+    status: int
+    code: str
+    request_id: str
+    next_step: str
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route whose flow can answer these statuses, too."""
+    return {status: {"description": _REFUSED[status][1]} for status in statuses}
+
+
+def describe(model: type[Strict], *, required: bool = True) -> Document:
+    """Return the ``openapi_extra`` of a route whose body is read by :func:`byokeep.http.body.json_body`."""
+    schema = model.model_json_schema(ref_template=_REFS)
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+
+
+def raw_body() -> Document:
+    """Return the ``openapi_extra`` of a route that reads its body as it is."""
+    schema = {"type": "string", "format": "binary"}
+    return {"requestBody": {"required": True, "content": {BYTES: {"schema": schema}}}}
+
+
+def parameters(schemas: Mapping[str, Document], *, required: bool = False, place: str = "query") -> Document:
+    """Return the ``openapi_extra`` of a route that reads these parameters by hand."""
+    return {
+        "parameters": [
+            {"name": name, "in": place, "required": required, "schema": schema} for name, schema in schemas.items()
+        ]
+    }
+
+
+def answers(media: str, schema: Document = TEXT) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route whose reply is no JSON of a model."""
+    return {200: {"description": "Successful Response", "content": {media: {"schema": schema}}}}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return an operation's id."""
+    return f"{next(iter(route.tags), 'process')}_{route.name}".replace("-", "_")
+
+
+def publish(api: FastAPI, others: Callable[[], Document] = dict, routes: Sequence[tuple[str, str]] = ()) -> None:
+    """Let ``api`` describe itself by :func:`document`.
+
+    Args:
+        others: The document of the process that answers ``routes`` when they are asked for here.
+        routes: Methods and paths that are passed on.
+    """
+
+    def openapi() -> Document:
+        if api.openapi_schema is None:
+            api.openapi_schema = _with_routes(document(api), others(), routes)
+        return api.openapi_schema
+
+    api.openapi = openapi  # type: ignore[method-assign]
+
+
+def document(api: FastAPI) -> Document:
+    """Return the document of an application.
+
+    Raises:
+        ValueError: Two schemas have one name.
+    """
+    made = get_openapi(title=api.title, version=api.version, routes=api.routes)
+    components = made.setdefault("components", {})
+    schemas: Document = components.setdefault("schemas", {})
+    schemas["Problem"] = Problem.model_json_schema(ref_template=_REFS)
+    components["responses"] = {name: _refused(text, status) for status, (name, text) in _REFUSED.items()}
+    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    made["security"] = [{"bearer": []}]
+    for path, operation in operations(made):
+        _complete(path, operation, schemas)
+    return made
+
+
+def _with_routes(own: Document, others: Document, routes: Sequence[tuple[str, str]]) -> Document:
+    """Add operations of another process's document, with the schemas that they name."""
+    if not others:
+        return own
+    for method, path in routes:
+        operation = deepcopy(others["paths"][path][method.lower()])
+        if operation.get("security"):
+            del operation["security"]  # who may stay unknown there shows a token here
+        _refuse(operation, 413, 415)  # and every body is read
+        own["paths"].setdefault(path, {})[method.lower()] = operation
+        _take(operation, others["components"]["schemas"], own["components"]["schemas"])
+    return own
+
+
+def _take(node: object, others: Document, own: Document) -> None:
+    """Add every schema that ``node`` names, and those that these name."""
+    if isinstance(node, list):
+        for inner in node:
+            _take(inner, others, own)
+    elif isinstance(node, dict):
+        prefix, _, name = str(node.get("$ref", "")).rpartition("/")
+        if prefix == _REFS.rpartition("/")[0]:
+            known = name in own
+            _add(own, name, others[name])
+            if not known:
+                _take(others[name], others, own)
+        for inner in node.values():
+            _take(inner, others, own)
+
+
+def operations(of: Mapping[str, Any]) -> Iterator[tuple[str, Document]]:
+    """Yield every operation of a document with its path."""
+    for path, item in of["paths"].items():
+        for operation in item.values():
+            yield path, operation
+
+
+def _complete(path: str, operation: Document, schemas: Document) -> None:
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        schema = content["schema"]
+        for name, inner in schema.pop("$defs", {}).items():
+            _add(schemas, name, inner)
+        if "title" in schema:
+            _add(schemas, schema["title"], schema)
+            content["schema"] = {"$ref": _REFS.format(model=schema["title"])}
+    _refuse(operation, 401, 422, 503, *(int(code) for code in operation["responses"] if int(code) in _REFUSED))
+    if "{" in path:
+        _refuse(operation, 404)
+    if "requestBody" in operation:
+        _refuse(operation, 413, 415)
+
+
+def _refuse(operation: Document, *statuses: int) -> None:
+    found = operation["responses"]
+    for status in statuses:
+        found[str(status)] = {"$ref": f"#/components/responses/{_REFUSED[status][0]}"}
+    operation["responses"] = dict(sorted(found.items()))
+
+
+def _add(schemas: Document, name: str, schema: Document) -> None:
+    if schemas.setdefault(name, schema) != schema:
+        raise ValueError(f"two schemas are called {name}")
+
+
+def _refused(text: str, status: int) -> Document:
+    headers: Document = {}
+    if status == 401:
+        headers = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    elif status in (429, 503):
+        headers = {"Retry-After": {"schema": {"type": "integer"}}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REFS.format(model="Problem")}}}
+    return {"description": text, "content": content} | ({"headers": headers} if headers else {})
