@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import json
 import math
 import secrets
 import shutil
@@ -54,6 +55,7 @@ from byokeep.wire.bao_http import BaoHttp
 from tests.support.openbao import Bao, running_openbao
 from tests.support.people import subject_sql, token_sql
 from tests.support.postgres import FreshDatabase, drop_database, fresh_database, quick_home, short_home
+from tests.support.surface import surfaces
 
 KEY = b"a pepper made up for tests"
 MACHINE_KEY = b"another one, for machines"
@@ -219,7 +221,9 @@ class Stand:
         if raw is not None:
             sent.setdefault("Content-Type", "application/json")
         async with self.http.request(method, "http://broker" + path, json=body, data=raw, headers=sent) as reply:
-            return reply.status, await reply.json(content_type=None)
+            content = await reply.read()
+            surfaces()["broker"].check(method, path, reply.status, reply.content_type, content)
+            return reply.status, json.loads(content) if content.strip() else None
 
     async def job(self, client: UUID, *, who: str | Person = "dispatcher", **spec: Any) -> UUID:
         """A job for the runner that may publish on x with the openai key."""

@@ -49,6 +49,7 @@ from byokeep_redact.canary import Canary, marker_of, new_canary
 from byokeep_sim.server import Sim, start
 from tests.support.broker import Person, Stand, Store, standing, token_key
 from tests.support.postgres import drop_database, fresh_database
+from tests.support.surface import surfaces
 
 REFUSED = frozenset({400, 401, 403, 404, 409, 413, 415, 422})
 
@@ -95,6 +96,7 @@ class Desk:
             sent.setdefault("Content-Type", "application/octet-stream")
         async with self.http.request(method, "http://web" + path, json=body, data=raw, headers=sent) as reply:
             raw = await reply.read()
+            surfaces()["web"].check(method, path, reply.status, reply.content_type, raw)
             is_json = reply.content_type in ("application/json", "application/problem+json") and raw.strip()
             said = json.loads(raw) if is_json else raw.decode()
             if reply.status in REFUSED:

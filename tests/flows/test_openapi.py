@@ -1,0 +1,101 @@
+"""The surfaces under fuzzing: whatever is sent, the answer is one that docs/openapi/ describes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Unsatisfiable
+from yarl import URL
+
+from tests.support.surface import surfaces
+from tests.support.web import Desk
+from tools.openapi import documents
+
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
+
+SEED = 20260131
+EACH = {schemathesis.GenerationMode.POSITIVE: 2, schemathesis.GenerationMode.NEGATIVE: 1}
+ROLES = ("admin", "operator", "approver", "auditor", "dispatcher", "runner", "custodian")
+
+
+def cases(document: dict[str, Any]) -> list[Any]:
+    """Requests that fit the document, and some that do not; those that read come first."""
+    made: list[Any] = []
+    for found in schemathesis.openapi.from_dict(document).get_all_operations():
+        operation = found.ok()
+        for mode, count in EACH.items():
+
+            @seed(SEED)
+            @settings(
+                max_examples=count, database=None, deadline=None, phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )  # fmt: skip
+            @given(operation.as_strategy(generation_mode=mode))
+            def collect(case: Any) -> None:
+                made.append(case)
+
+            with contextlib.suppress(Unsatisfiable):  # where nothing can be wrong, nothing wrong is made
+                collect()
+        assert any(case.operation.label == operation.label for case in made), operation.label
+    return sorted(made, key=lambda case: case.method != "GET")
+
+
+def requests_of(made: list[Any], known: dict[str, str], chance: random.Random) -> Iterator[requests.PreparedRequest]:
+    """The cases as they go out; most name objects that are there, or routes would answer 404 alone."""
+    for case in made:
+        for name in case.path_parameters or {}:
+            if name in known and chance.random() < 0.7:
+                case.path_parameters[name] = known[name]
+        if isinstance(case.body, dict) and "client_id" in case.body and chance.random() < 0.7:
+            case.body["client_id"] = known["client_id"]
+        sent = case.as_transport_kwargs(base_url="http://host")
+        sent["headers"] = {name: sent["headers"][name] for name in ("Content-Type",) if name in sent["headers"]}
+        yield requests.Request(**sent).prepare()
+
+
+async def told(desk: Desk) -> dict[str, str]:
+    """Ids of one object of each kind."""
+    client = await desk.stand.client()
+    done = await desk.onboard(client)
+    desk.stand.account(client)
+    job = await desk.stand.job(client)
+    lease = (await desk.stand.lease(job))["lease_id"]
+    permit = (await desk.stand.permit(lease))[1]["permit_id"]
+    somebody = desk.stand.subject("operator", "somebody")
+    return {
+        "client_id": str(client), "ref_id": done["ref"], "sop_id": done["sop"], "job_id": str(job), "lease_id": lease,
+        "permit_id": permit, "subject_id": str(somebody.id), "provider": "openai", "platform": "x", "where": "x",
+        "account": "acme", "login": "x", "profile_id": str(uuid4()),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("process", ["web", "broker"])
+async def test_no_answer_is_a_server_error_or_undocumented(desk: Desk, process: str) -> None:
+    """Status, media type and body of every answer stand in the document, and none of them is an error of ours."""
+    document = documents()[f"docs/openapi/{process}.json"]
+    known, chance = await told(desk), random.Random(SEED)
+    http = desk.http if process == "web" else desk.stand.http
+    statuses: dict[int, int] = {}
+    for request in requests_of(cases(document), known, chance):
+        who = chance.choice((*ROLES, None))
+        headers = dict(request.headers) | ({"Authorization": f"Bearer {desk.people[who].token}"} if who else {})
+        said = f"{request.method} {request.url} as {who}, seed {SEED}"
+        url = URL(str(request.url), encoded=True)
+        async with http.request(request.method or "", url, data=request.body, headers=headers) as reply:
+            content = await reply.read()
+        try:
+            surfaces()[process].check(request.method or "", url.raw_path, reply.status, reply.content_type, content)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {said}") from None
+        assert reply.status < 500 or json.loads(content)["code"] != "internal_error", said
+        statuses[reply.status] = statuses.get(reply.status, 0) + 1
+    assert {200, 401, 403, 404, 422} <= set(statuses), statuses

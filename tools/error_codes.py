@@ -1,0 +1,207 @@
+"""Error codes that a caller of web or broker can see, from where they are raised; :mod:`tools.openapi` writes the page.
+
+A code is the first argument of an error class. Where that is a variable, its values are looked for in the function, at
+the places that call the function, or in what the name means in the module; one that cannot be found is a fault.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from tools.tree import ROOT, Fault
+
+PAGE = "docs/errors.md"
+# What stands behind the ports of web and broker; what these two import is found.
+BEHIND = (
+    "adapters/blobs", "adapters/files/append", "adapters/files/checkpoints", "adapters/files/reserve",
+    "adapters/files/tombstones", "adapters/openbao/audit", "adapters/openbao/cutoff", "adapters/openbao/intake",
+    "adapters/openbao/login", "adapters/openbao/records", "adapters/openbao/scan_key", "adapters/openbao/signer",
+    "adapters/platforms/catalog", "adapters/postgres/database", "adapters/postgres/failures",
+    "adapters/providers/shape", "wire/bao_http",
+)  # fmt: skip
+HEAD = """\
+# Error codes
+
+Written by `python -m tools.openapi --write` from where the errors are raised; the check fails when they differ.
+A refusal is a problem document (RFC 9457) with `code`, `request_id` and `next_step`; its further fields are ids, enum
+values and numbers that explain the code. Which statuses a route can answer stands in [openapi/](openapi/). What stands
+in braces depends on the case; where nothing is said of what to do next, the class says it:
+
+{classes}
+| code | class | status | further fields | what to do next |
+|---|---|---|---|---|
+"""
+
+
+@dataclass
+class Code:
+    """A code: the classes it is raised as, the fields that explain it, and what each place says to do."""
+
+    classes: set[str] = field(default_factory=set)
+    fields: set[str] = field(default_factory=set)
+    steps: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module and the calls in it, each with the function around it; ``name`` is dotted."""
+
+    name: str
+    path: str
+    calls: list[tuple[ast.Call, ast.AST | None]]
+
+
+def sources(loaded: Iterable[str]) -> list[Source]:
+    """The modules that a call of web or broker can pass through; ``loaded``: those that the two import."""
+    paths: set[Path] = set()
+    for name in loaded:
+        if name.startswith("byokeep."):
+            place = ROOT / "src" / Path(*name.split("."))
+            paths.add(place / "__init__.py" if place.is_dir() else place.with_suffix(".py"))
+    for behind in BEHIND:
+        place = ROOT / "src/byokeep" / behind
+        paths |= set(place.rglob("*.py")) if place.is_dir() else {place.with_suffix(".py")}
+    found = []
+    for path in sorted(paths):
+        name = path.relative_to(ROOT).as_posix()
+        dotted = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+        found.append(Source(dotted, name, list(_calls(ast.parse(path.read_text(encoding="utf-8"))))))
+    return found
+
+
+def codes(read: list[Source]) -> tuple[dict[str, Code], list[Fault]]:
+    """Every code, and the places whose code cannot be found."""
+    from byokeep.core.errors import KINDS  # noqa: PLC0415 - found by the path that tools.openapi sets
+
+    classes = {kind.__name__ for kind in KINDS.values()}
+    found: dict[str, Code] = {}
+    faults = []
+    for source in read:
+        for call, around in source.calls:
+            if not (isinstance(call.func, ast.Name) and call.func.id in classes and call.args):
+                continue
+            step = next((one.value for one in call.keywords if one.arg == "next_step"), None)
+            said = dict(_by_code(step, around, source))
+            named = set(_values(call.args[0], around, source, read)) or set(said)
+            if not named:
+                faults.append(Fault(source.path, call.lineno, "nobody can tell which code this error has"))
+            for code in named:
+                kept = found.setdefault(code, Code())
+                kept.classes.add(call.func.id)
+                kept.fields |= {one.arg for one in call.keywords if one.arg not in (None, "next_step")}
+                steps = [said[code]] if code in said else _values(step, around, source, read) if step else ()
+                kept.steps += [one for one in steps if one and one not in kept.steps]
+    return found, faults
+
+
+def _by_code(step: ast.expr | None, around: ast.AST | None, source: Source) -> Iterator[tuple[str, str]]:
+    """The steps of a table that the code is looked up in."""
+    if not (isinstance(step, ast.Subscript) and isinstance(step.value, ast.Name)):
+        return
+    for node in ast.walk(around) if around else ():
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and step.value.id in map(
+            ast.unparse, node.targets
+        ):  # fmt: skip
+            for key, value in zip(node.value.keys, node.value.values, strict=True):
+                for code in _values(key, None, source, []) if key else ():
+                    yield code, _text(value)
+    table = getattr(importlib.import_module(source.name), step.value.id, None)
+    if isinstance(table, Mapping):
+        yield from ((str(code), str(text)) for code, text in table.items())
+
+
+def _calls(tree: ast.AST, around: ast.AST | None = None) -> Iterator[tuple[ast.Call, ast.AST | None]]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Call):
+            yield node, around
+        yield from _calls(node, node if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else around)
+
+
+def _values(node: ast.expr, around: ast.AST | None, source: Source, read: list[Source]) -> Iterator[str]:
+    """What an expression can be."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.JoinedStr):
+        yield _text(node)
+    elif isinstance(node, ast.IfExp | ast.BoolOp):
+        for inner in (node.body, node.orelse) if isinstance(node, ast.IfExp) else node.values:
+            yield from _values(inner, around, source, read)
+    elif isinstance(node, ast.Call):  # {...}.get(key, default), next(..., default)
+        if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Dict):
+            for value in node.func.value.values:
+                yield from _values(value, around, source, read)
+        for argument in node.args[1:]:
+            yield from _values(argument, around, source, read)
+    elif isinstance(node, ast.Name) and isinstance(around, ast.FunctionDef | ast.AsyncFunctionDef):
+        yield from _of_name(node.id, around, source, read)
+    else:
+        yield from _meant(node, around, source)
+
+
+def _of_name(
+    name: str, around: ast.FunctionDef | ast.AsyncFunctionDef, source: Source, read: list[Source]
+) -> Iterator[str]:
+    parameters = [one.arg for one in (*around.args.posonlyargs, *around.args.args)]
+    for node in ast.walk(around):
+        if isinstance(node, ast.Assign) and any(isinstance(one, ast.Name) and one.id == name for one in node.targets):
+            yield from _values(node.value, around, source, read)
+    if name in parameters:
+        for other in read:
+            for call, within in other.calls:
+                called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+                place = parameters.index(name)
+                if called == around.name and len(call.args) > place and within is not around:
+                    yield from _values(call.args[place], within, other, read)
+    else:
+        yield from _meant(ast.Name(name), around, source)
+
+
+def _meant(node: ast.expr, around: ast.AST | None, source: Source) -> Iterator[str]:
+    """What a name means in its module; of ``fault.value`` every value of the parameter's enum."""
+    names = ast.unparse(node).split(".")
+    module = importlib.import_module(source.name)
+    if names[-1] == "value" and isinstance(around, ast.FunctionDef | ast.AsyncFunctionDef):
+        for one in (*around.args.args, *around.args.kwonlyargs):
+            kind = getattr(module, ast.unparse(one.annotation), None) if one.annotation else None
+            if one.arg == names[0] and isinstance(kind, type) and issubclass(kind, StrEnum):
+                yield from map(str, kind)
+    value: object = module
+    for name in names:
+        value = getattr(value, name, None)
+    if isinstance(value, str):
+        yield str(value)
+
+
+def _text(node: ast.expr) -> str:
+    """A text as it stands in the program; what is put into it in braces."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else f"{{{ast.unparse(part.value)}}}"
+            for part in node.values
+            if isinstance(part, ast.Constant | ast.FormattedValue)
+        )
+    return ""
+
+
+def page(loaded: Iterable[str]) -> tuple[str, list[Fault]]:
+    """The whole page, and what is wrong with it; ``loaded`` as for :func:`sources`."""
+    from byokeep.core import errors  # noqa: PLC0415 - as above
+    from byokeep.http.problems import STATUS  # noqa: PLC0415
+
+    found, faults = codes(sources(loaded))
+    lines = []
+    for code, kept in sorted(found.items()):
+        named = sorted(kept.classes)
+        statuses = sorted({STATUS.get(code, getattr(errors, name).http_status) for name in named})
+        steps = " / ".join(" ".join(step.split()).replace("|", "\\|") for step in kept.steps)
+        fields = ", ".join(f"`{name}`" for name in sorted(kept.fields))
+        lines.append(f"| `{code}` | {', '.join(named)} | {', '.join(map(str, statuses))} | {fields} | {steps} |\n")
+    classes = [f"- {kind.__name__}, {kind.http_status}: {kind.__doc__}\n" for kind in errors.KINDS.values()]
+    return HEAD.replace("{classes}\n", "".join(classes) + "\n") + "".join(lines), faults
