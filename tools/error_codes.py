@@ -183,11 +183,18 @@ def _text(node: ast.expr) -> str:
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
         return "".join(
-            str(part.value) if isinstance(part, ast.Constant) else f"{{{ast.unparse(part.value)}}}"
+            str(part.value) if isinstance(part, ast.Constant) else f"{{{_named(part.value)}}}"
             for part in node.values
             if isinstance(part, ast.Constant | ast.FormattedValue)
         )
     return ""
+
+
+def _named(node: ast.expr) -> str:
+    """What stands in braces, as short as it can be named."""
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        return str(node.slice.value)
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else "..."
 
 
 def page(loaded: Iterable[str]) -> tuple[str, list[Fault]]:

@@ -22,21 +22,22 @@ from tools.openapi import documents
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
 
+pytestmark = pytest.mark.timeout(400)  # some ten seconds of work, on a busy machine minutes
 SEED = 20260131
-EACH = {schemathesis.GenerationMode.POSITIVE: 2, schemathesis.GenerationMode.NEGATIVE: 1}
+EACH = {schemathesis.GenerationMode.POSITIVE: 3, schemathesis.GenerationMode.NEGATIVE: 2}
 ROLES = ("admin", "operator", "approver", "auditor", "dispatcher", "runner", "custodian")
 
 
-def cases(document: dict[str, Any]) -> list[Any]:
-    """Requests that fit the document, and some that do not; those that read come first."""
+def cases(document: dict[str, Any], number: int, times: int) -> list[Any]:
+    """Requests that fit the document, and some that do not, of a seed; those that read come first."""
     made: list[Any] = []
     for found in schemathesis.openapi.from_dict(document).get_all_operations():
         operation = found.ok()
         for mode, count in EACH.items():
 
-            @seed(SEED)
+            @seed(number)
             @settings(
-                max_examples=count, database=None, deadline=None, phases=[Phase.generate],
+                max_examples=count * times, database=None, deadline=None, phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),
             )  # fmt: skip
             @given(operation.as_strategy(generation_mode=mode))
@@ -78,17 +79,19 @@ async def told(desk: Desk) -> dict[str, str]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("process", ["web", "broker"])
-async def test_no_answer_is_a_server_error_or_undocumented(desk: Desk, process: str) -> None:
-    """Status, media type and body of every answer stand in the document, and none of them is an error of ours."""
+async def fuzz(desk: Desk, process: str, number: int, times: int = 1) -> None:
+    """Send the cases of a seed, each as somebody; every answer must be described, and none an error of ours."""
     document = documents()[f"docs/openapi/{process}.json"]
-    known, chance = await told(desk), random.Random(SEED)
+    known, chance = await told(desk), random.Random(number)
     http = desk.http if process == "web" else desk.stand.http
     statuses: dict[int, int] = {}
-    for request in requests_of(cases(document), known, chance):
+    for request in requests_of(cases(document, number, times), known, chance):
         who = chance.choice((*ROLES, None))
-        headers = dict(request.headers) | ({"Authorization": f"Bearer {desk.people[who].token}"} if who else {})
-        said = f"{request.method} {request.url} as {who}, seed {SEED}"
+        # A connection each: the server closes one whose body it did not read to its end.
+        headers = {**request.headers, "Connection": "close"}
+        if who:
+            headers["Authorization"] = f"Bearer {desk.people[who].token}"
+        said = f"{request.method} {request.url} as {who}, seed {number}"
         url = URL(str(request.url), encoded=True)
         async with http.request(request.method or "", url, data=request.body, headers=headers) as reply:
             content = await reply.read()
@@ -99,3 +102,17 @@ async def test_no_answer_is_a_server_error_or_undocumented(desk: Desk, process: 
         assert reply.status < 500 or json.loads(content)["code"] != "internal_error", said
         statuses[reply.status] = statuses.get(reply.status, 0) + 1
     assert {200, 401, 403, 404, 422} <= set(statuses), statuses
+
+
+@pytest.mark.parametrize("process", ["web", "broker"])
+async def test_no_answer_is_a_server_error_or_undocumented(desk: Desk, process: str) -> None:
+    """Status, media type and body of every answer stand in the document, and none of them is an error of ours."""
+    await fuzz(desk, process, SEED)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("process", ["web", "broker"])
+async def test_no_answer_is_undocumented_in_a_long_run(desk: Desk, process: str) -> None:
+    """The same with twenty times as many requests, of a seed that is new in every run."""
+    await fuzz(desk, process, random.randrange(2**32), times=20)

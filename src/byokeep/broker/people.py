@@ -20,10 +20,10 @@ from byokeep.http.body import Id, PathId, Strict, json_body, read_bytes
 from byokeep.http.openapi import PUBLIC, describe, raw_body, refusals
 from byokeep.http.people import (
     SOURCE,
+    ApiTokenReply,
     ApprovalReply,
     IssuedReply,
     SubjectReply,
-    TokenReply,
     approval_out,
     issued_out,
 )
@@ -215,7 +215,7 @@ def credentials(app: BrokerApp, auth: Authenticator) -> APIRouter:
             response_model=IssuedReply, openapi_extra=describe(TokenBody), responses=refusals(409),
         )  # fmt: skip
 
-    @routes.delete("/tokens/{token_id}", response_model=TokenReply)
+    @routes.delete("/tokens/{token_id}", response_model=ApiTokenReply)
     async def revoke(token_id: PathId, actor: Actor = who) -> Token:
         """End a token now."""
         return await tokens.revoke_token(app, actor, token_id)

@@ -92,7 +92,7 @@ def answers(media: str, schema: Document = TEXT) -> dict[int | str, dict[str, An
 
 def operation_id(route: APIRoute) -> str:
     """Return an operation's id."""
-    return f"{next(iter(route.tags), 'process')}_{route.name}".replace("-", "_")
+    return f"{next(iter(route.tags), 'process')}_{route.name}".replace("-", "_").rstrip("_")
 
 
 def publish(api: FastAPI, others: Callable[[], Document] = dict, routes: Sequence[tuple[str, str]] = ()) -> None:

@@ -34,7 +34,7 @@ class SubjectReply(Reply):
     token_until: At | None
 
 
-class TokenReply(Reply):
+class ApiTokenReply(Reply):
     """A token's row, without the token."""
 
     id: UUID
@@ -45,7 +45,7 @@ class TokenReply(Reply):
     revoked_at: At | None
 
 
-class IssuedReply(TokenReply):
+class IssuedReply(ApiTokenReply):
     """A new token, with the token; this once."""
 
     token: Annotated[str, Field(repr=False)]
@@ -77,7 +77,7 @@ class ApprovalReply(Reply):
 
 def issued_out(issued: Issued) -> dict[str, Any]:
     """Return a new token, with the token; this once."""
-    return TokenReply.fields(issued.token) | {"token": issued.text}
+    return ApiTokenReply.fields(issued.token) | {"token": issued.text}
 
 
 def approval_out(approval: Approval) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from byokeep.flows import operators, tokens
 from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, no_query
 from byokeep.http.openapi import refusals
-from byokeep.http.people import SubjectReply, TokenReply
+from byokeep.http.people import ApiTokenReply, SubjectReply
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
 
@@ -47,7 +47,7 @@ class SubjectsReply(Reply):
 class TokensReply(Reply):
     """Live tokens, without the tokens."""
 
-    tokens: list[TokenReply]
+    tokens: list[ApiTokenReply]
 
 
 def sessions(app: WebApp, auth: Authenticator) -> APIRouter:
