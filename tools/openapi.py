@@ -37,8 +37,12 @@ def text_of(document: Mapping[str, Any]) -> str:
 
 
 def faults_of(name: str, document: Mapping[str, Any]) -> Iterator[Fault]:
-    """References that lead nowhere, ids that two operations share, replies without a schema."""
-    for reference in sorted(set(references(document))):
+    """References that lead nowhere, schemas that nothing names, ids that two operations share, replies of any shape."""
+    named = set(references(document))
+    for schema in document["components"].get("schemas", {}):
+        if f"#/components/schemas/{schema}" not in named:
+            yield Fault(name, 0, f"nothing names the schema {schema}")
+    for reference in sorted(named):
         found: Any = document
         for part in reference.removeprefix("#/").split("/"):
             found = found.get(part) if isinstance(found, Mapping) else None

@@ -1,4 +1,4 @@
-"""The short way of the hot routes: whatever is asked, the answer and the log line are those of the framework's way."""
+"""The fast router: whatever is asked, the answer and the log line are those that the framework would give."""
 
 from __future__ import annotations
 

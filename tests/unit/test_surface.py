@@ -27,12 +27,15 @@ def document(**responses: Any) -> dict[str, Any]:
 
 
 def test_documents_have_no_holes() -> None:
-    """A reference that leads nowhere, a second operation of the same name and a reply without a schema are faults."""
+    """A lost reference, a schema that nothing names, one id for two operations, a reply of any shape: faults."""
     assert not list(faults_of("d", document()))
     assert [one.text for one in faults_of("d", document(**{"404": {"$ref": "#/components/responses/None"}}))] == [
         "#/components/responses/None leads nowhere"
     ]
     assert len(list(faults_of("d", document(**{"201": {"description": ""}})))) == 1
+    unused = document()
+    unused["components"]["schemas"] = {"Old": {}}
+    assert [one.text for one in faults_of("d", unused)] == ["nothing names the schema Old"]
     twice = document()
     twice["paths"]["/v1/others"] = twice["paths"]["/v1/things/{id}"]
     assert [one.text for one in faults_of("d", twice)] == ["two operations are called one"]

@@ -1,11 +1,12 @@
-"""The short way to the few routes that are called all the time: no framework between the guard and the endpoint.
+"""Serve the few routes that are called all the time without the framework between the guard and the endpoint.
 
 Rules
-- A route is declared once, to the framework: path, dependencies, endpoint and status are taken from there, and so is
-  the OpenAPI document. What does not match here letter for letter goes the framework's way.
+- A route is declared once, to the framework: path, dependencies, endpoint and status are read from there. What does not
+  match letter for letter is left to the framework.
+- A reply goes out as the endpoint made it: its model describes it in the OpenAPI document, and tests hold it to that.
 - The order is the framework's: the query is refused, then the dependencies run as declared (who asks, then the body),
   then the ids of the path are read; an error is the same problem document.
-- A parameter of a kind that is not known here stops the process at its start, not a request.
+- A parameter of an unknown kind stops the process at its start, not a request.
 
 It may not decide anything: every check is a dependency or the flow's.
 """
@@ -39,7 +40,7 @@ class FastRouter:
         routes: Of that application; each path part is a word or one id.
 
     Raises:
-        TypeError: A route with a parameter that can not be filled here.
+        TypeError: A route with a parameter that cannot be filled here.
     """
 
     def __init__(self, app: ASGIApp, routes: Sequence[APIRoute]) -> None:

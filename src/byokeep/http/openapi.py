@@ -120,6 +120,8 @@ def document(api: FastAPI) -> Document:
     made = get_openapi(title=api.title, version=api.version, routes=api.routes)
     components = made.setdefault("components", {})
     schemas: Document = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):  # the framework's own error body, which nobody is sent
+        schemas.pop(name, None)
     schemas["Problem"] = Problem.model_json_schema(ref_template=_REFS)
     components["responses"] = {name: _refused(text, status) for status, (name, text) in _REFUSED.items()}
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}

@@ -37,7 +37,9 @@ from byokeep.web.schemas import (
 MAX_VALUE: Final = 8 * 1024  # bytes
 VERSION_HEADER: Final = "x-byokeep-version"
 _GOES_ON: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE})  # the others end the key's use
-_WISH: Final = parameters({"risk": {"enum": [*map(str, Risk)]}, "rotation_days": NUMBER})["parameters"]
+_WISH: Final = parameters({"risk": {"type": "string", "enum": [*map(str, Risk)]}, "rotation_days": NUMBER})[
+    "parameters"
+]
 _VERSION: Final = parameters({VERSION_HEADER: NUMBER}, place="header")["parameters"]
 
 
