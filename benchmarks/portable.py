@@ -23,7 +23,6 @@ from benchmarks.load import Run
 from benchmarks.report import Row, row_of
 from benchmarks.rewrap import real_stand
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.adapters.sealing import TinkSealer
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId
@@ -31,9 +30,9 @@ from byokeep.flows.kek_pins import PinnedKeys
 from byokeep.flows.profile_book import Sealed
 from byokeep.flows.profile_open import unseal
 from byokeep.flows.profile_ports import Vault
-from byokeep.flows.profile_record import Found
 from byokeep.flows.profile_seal import seal_as
-from byokeep.flows.profiles import Generation
+from byokeep.sealing.generation import Found, Generation
+from byokeep.sealing.sealer import TinkSealer
 from tests.support.keks import HERE, Keys, keys_on
 from tests.support.sealing import account, manifest
 

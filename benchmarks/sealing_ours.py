@@ -19,12 +19,15 @@ from uuid import UUID
 
 from byokeep.adapters.archive.pack import Pack
 from byokeep.adapters.archive.unpack import Unpack
-from byokeep.adapters.sealing import SealedBlob, open_into, seal, self_test
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
+from byokeep.sealing.known_answers import self_test
+from byokeep.sealing.opening import open_into
+from byokeep.sealing.ports import SealedBlob
+from byokeep.sealing.sealing import seal
 
 DEK, DEK_ID = Secret(bytes(range(32))), UUID(int=4)
 MANIFEST = Manifest(

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from byokeep.adapters.kms import aws_keeper, pkcs11_keeper
 from byokeep.adapters.openbao.files import read_private
-from byokeep.adapters.openbao.kek import Login, TransitKeyHolder
 from byokeep.adapters.system import SystemClock
 from byokeep.client.settings import ClientSettings
 from byokeep.core.kek import Holder
@@ -18,6 +17,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows.kek_app import KekApp
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.ports import KekKeeper
+from byokeep.sealing.transit import Login, TransitKeyHolder
 from byokeep.settings import Settings
 from byokeep.wiring_profiles import artifact_store
 from byokeep.worker.key_custody import BrokerKekCustodian

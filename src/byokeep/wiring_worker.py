@@ -11,12 +11,12 @@ from uuid import UUID
 
 from byokeep.adapters.browser.rooms import ProfileRooms, sites
 from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
-from byokeep.adapters.sealing import TinkSealer
 from byokeep.client.settings import ClientSettings
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_ports import Shot, Window
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.ports import KeyHolder
+from byokeep.sealing.sealer import TinkSealer
 from byokeep.settings import Settings
 from byokeep.wiring_profiles import Rooms, artifact_store, windows
 from byokeep.worker.profile_custodian import BrokerProfileCustodian, Login

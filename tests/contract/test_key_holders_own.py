@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from pkcs11 import GCMParams, Mechanism, PKCS11Error
 
-from byokeep.adapters.openbao.kek import TransitKeyHolder
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.kek import Holder, KekFault, Wrapped
 from byokeep.core.model import ClientId
 from byokeep.core.ref import parse
 from byokeep.core.secret import Secret
+from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.settings import Settings, check
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wiring_keys import key_holders

@@ -22,7 +22,6 @@ from uuid import uuid4
 import pytest
 
 from byokeep.adapters.ephemeral import sweeping
-from byokeep.adapters.sealing import keys
 from byokeep.client.browser import run as client_run
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Conflict, Denied, Integrity, Unavailable
@@ -31,6 +30,7 @@ from byokeep.core.model import ProfileId
 from byokeep.core.sealed_record import parse_record
 from byokeep.flows import profile_handout, profile_use
 from byokeep.flows.reconcile import SETTLE, reconcile
+from byokeep.sealing import keys
 from byokeep_redact.canary import new_canary
 from tests.flows.test_profile_use import running
 from tests.support.broker import Stand

@@ -11,13 +11,13 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.adapters.openbao.kek import TransitKeyHolder
 from byokeep.client import ClientSettings
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.kek import Holder, KeyContext, Wrapped
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
 from byokeep.flows import kek_guard, kek_work
+from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.worker.key_custody import BrokerKekCustodian
 from tests.support.broker import Stand
 from tests.support.keks import HERE, Keys, keys_on

@@ -153,7 +153,7 @@ class _Dry:
 
     def new_dek(self) -> Secret:
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("byokeep.adapters.sealing.keys.os.urandom", _nothing)
+            patched.setattr("byokeep.sealing.keys.os.urandom", _nothing)
             return self.real.new_dek()
 
 

@@ -16,7 +16,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.adapters.openbao.kek import TransitKeyHolder
 from byokeep.adapters.openbao.records import BaoProfileRecords
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Denied, Integrity, Rejected, Unavailable
@@ -28,6 +27,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows import profile_handout, profile_record
 from byokeep.flows.reconcile import SETTLE, reconcile
 from byokeep.flows.scopes import STORE_WITHIN_S
+from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import destroy_versions, lease_login, read_secret
 from tests.flows.test_profile_reseal import put_record, record_of

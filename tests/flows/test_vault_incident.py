@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.adapters.openbao.kek import TransitKeyHolder
 from byokeep.core.errors import Unavailable
+from byokeep.sealing.transit import TransitKeyHolder
 from tests.support.vault import Vault
 
 pytest_plugins = [

@@ -18,12 +18,12 @@ from uuid import uuid4
 from byokeep.adapters.archive.pack import Pack
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.ephemeral.rooms import prepare
-from byokeep.adapters.sealing import TinkSealer
 from byokeep.core.errors import ByokeepError
 from byokeep.core.kek import Holder, Wrapped
 from byokeep.flows.profile_ports import Vault
 from byokeep.flows.profile_seal import seal_as
 from byokeep.ports import Written
+from byokeep.sealing.sealer import TinkSealer
 from tests.support.sealing import WRAPPED, manifest
 
 FILES, SIZE = 20, 10 * 1024 * 1024

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.adapters.openbao.kek import TransitKeyHolder
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.client import ClientSettings
 from byokeep.core.kek import Holder, KekScope, KeyContext, Wrapped
@@ -25,6 +24,7 @@ from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.core.secret import Secret
 from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
 from byokeep.flows.kek_work import end_versions, prepare
+from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.worker.key_custody import BrokerKekCustodian
 from tests.support.broker import Stand
 from tests.support.sealing import account, manifest

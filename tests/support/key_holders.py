@@ -20,12 +20,12 @@ from pkcs11 import Attribute, ObjectClass
 
 from byokeep.adapters.kms.aws import AwsKeyHolder, connect
 from byokeep.adapters.kms.pkcs11 import Pkcs11KeyHolder
-from byokeep.adapters.openbao.kek import TransitKeyHolder
 from byokeep.adapters.system import SystemClock
 from byokeep.core.errors import ByokeepError
 from byokeep.core.kek import KekFault, KekScope, KeyContext
 from byokeep.core.model import ClientId, Environment
 from byokeep.core.secret import Secret
+from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.openbao import Bao
 

@@ -16,9 +16,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.adapters.openbao.kek import TransitKeyHolder
 from byokeep.adapters.postgres.database import PostgresDatabase
-from byokeep.adapters.sealing import TinkSealer
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment
@@ -26,6 +24,8 @@ from byokeep.flows import profile_book
 from byokeep.flows.app import Limits
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_do import do_work
+from byokeep.sealing.sealer import TinkSealer
+from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.worker.profile_custodian import BrokerProfileCustodian
 from tests.support.vault import NoNotes, NoProofs, Script, ScriptedRooms, digest
 

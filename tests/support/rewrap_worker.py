@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.adapters.openbao.kek import TransitKeyHolder
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.client import ClientSettings
@@ -18,6 +17,7 @@ from byokeep.core.model import ClientId, Environment
 from byokeep.flows import kek_book, kek_rewrap
 from byokeep.flows.app import Limits
 from byokeep.flows.kek_app import KekApp
+from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.worker.key_custody import BrokerKekCustodian
 
 

@@ -9,12 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from byokeep.adapters.sealing import SealedBlob, new_dek, open_into, seal
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing, Place
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
+from byokeep.sealing.keys import new_dek
+from byokeep.sealing.opening import open_into
+from byokeep.sealing.ports import SealedBlob
+from byokeep.sealing.sealing import seal
 
 WRAPPED = "vault:v1:" + "made-up-wrapped-key-" * 3
 

@@ -13,9 +13,12 @@ import tempfile
 from pathlib import Path
 from uuid import uuid4
 
-from byokeep.adapters.sealing import new_dek, open_into, seal, self_test
 from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord
+from byokeep.sealing.keys import new_dek
+from byokeep.sealing.known_answers import self_test
+from byokeep.sealing.opening import open_into
+from byokeep.sealing.sealing import seal
 from tests.support.sealing import WRAPPED, manifest
 
 BLOCK = 512 * 1024

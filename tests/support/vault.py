@@ -23,8 +23,6 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.adapters.openbao.kek import TransitKeyHolder
-from byokeep.adapters.sealing import TinkSealer
 from byokeep.client import ClientSettings
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.manifest import ExpectedAccount, Packing
@@ -33,7 +31,10 @@ from byokeep.core.ref import ProfileRef
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_care import care
 from byokeep.flows.profile_do import do_work
-from byokeep.flows.profile_ports import Look, Shot, Sink, Source, Window
+from byokeep.flows.profile_ports import Look, Shot, Window
+from byokeep.sealing.ports import Sink, Source
+from byokeep.sealing.sealer import TinkSealer
+from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.worker.profile_custodian import BrokerProfileCustodian
 from tests.support.web import Desk
 

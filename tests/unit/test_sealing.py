@@ -24,14 +24,19 @@ from cryptography.hazmat.primitives.hashes import SHA512_256
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byokeep.adapters.sealing import TinkSealer, keys, known_answers, new_dek, open_into, seal, self_test
-from byokeep.adapters.sealing import opening as opening_now
-from byokeep.adapters.sealing import sealing as sealing_now
 from byokeep.core.envelope import HEADER, parse_header
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.manifest import Place
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.secret import Secret
+from byokeep.sealing import keys, known_answers
+from byokeep.sealing import opening as opening_now
+from byokeep.sealing import sealing as sealing_now
+from byokeep.sealing.keys import new_dek
+from byokeep.sealing.known_answers import self_test
+from byokeep.sealing.opening import open_into
+from byokeep.sealing.sealer import TinkSealer
+from byokeep.sealing.sealing import seal
 from tests.support.sealing import Profile, Sink, manifest
 
 ROOT = Path(__file__).parents[2]

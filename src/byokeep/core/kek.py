@@ -26,6 +26,7 @@ from byokeep.core.model import ClientId, Environment
 from byokeep.core.ref import KeyRef
 
 DEK_BYTES: Final = 32
+MOUNT: Final = "tenant"  # a Transit of its own at OpenBao: one key for each client, and no key of ours beside them
 FIRST_VERSION: Final = 1
 _FORMAT: Final = "byokeep-kek/1"
 _KEK_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")

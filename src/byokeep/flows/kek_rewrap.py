@@ -30,9 +30,9 @@ from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
 from byokeep.flows.kek_book import Rotation
 from byokeep.flows.kek_guard import check_protect
 from byokeep.flows.kek_pins import PinnedKeys
-from byokeep.flows.profiles import Generation
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Tx, Written
+from byokeep.sealing.generation import Generation
 
 TASK: Final = "kek_rewrap"
 TIDY_TASK: Final = "kek_tidy"

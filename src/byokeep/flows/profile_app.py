@@ -19,10 +19,12 @@ from byokeep.core.model import Actor
 from byokeep.flows import profile_book, profile_work, profiles
 from byokeep.flows.app import App
 from byokeep.flows.kek_pins import PinnedKeys
-from byokeep.flows.profile_ports import HeldCustody, Notes, ProfileCustodian, Proofs, Rooms, Sealer, Vault
+from byokeep.flows.profile_ports import HeldCustody, Notes, ProfileCustodian, Proofs, Rooms, Vault
 from byokeep.flows.profile_work import Work
-from byokeep.flows.profiles import Generation, Opening, Profile
+from byokeep.flows.profiles import Opening, Profile
 from byokeep.ports import ArtifactStore, Tx
+from byokeep.sealing.generation import Generation
+from byokeep.sealing.ports import Sealer
 
 T = TypeVar("T")
 BEAT_S: Final = 5.0  # seconds between two signs of life

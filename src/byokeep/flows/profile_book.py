@@ -28,9 +28,10 @@ from byokeep.flows import profiles
 from byokeep.flows.app import App
 from byokeep.flows.clients import client_from
 from byokeep.flows.kek_guard import check_protect
-from byokeep.flows.profiles import Generation, Opening, Profile
+from byokeep.flows.profiles import Opening, Profile
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query, Tx
+from byokeep.sealing.generation import Generation
 
 _LOOKED_AT: Final = life.RETAINED + 1  # generations
 LIFE_S: Final = 30  # seconds an opening holds without a sign of life

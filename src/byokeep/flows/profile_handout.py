@@ -23,11 +23,11 @@ from byokeep.core.policy import DenyReason
 from byokeep.flows import profiles
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
-from byokeep.flows.profile_record import Found, stored
+from byokeep.flows.profile_record import stored
 from byokeep.flows.profile_use import held_by, open_now, take_out, whose
-from byokeep.flows.profiles import Generation
 from byokeep.flows.scopes import browser_scopes, hold_open, while_held
 from byokeep.ports import Query, Tx
+from byokeep.sealing.generation import Found, Generation
 
 FRESH_S: Final = 30  # seconds from the opening in which its record is handed out; a holder asks for it at once
 _FRESH: Final = Query("opening_fresh", lambda row: row["fresh"] is True)

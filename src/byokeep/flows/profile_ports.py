@@ -16,70 +16,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-from byokeep.core.manifest import ExpectedAccount, Manifest, Packing, Place
+from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
 from byokeep.core.ref import ProfileRef
-from byokeep.core.sealed_record import SealedRecord
-from byokeep.core.secret import Secret
 from byokeep.ports import ArtifactStore, KeyHolder, Written
-
-
-class Source(Protocol):
-    """Where bytes come from; called in another thread."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return 1 to ``size`` bytes, none at the end."""
-
-
-class Target(Protocol):
-    """Where bytes go; called in another thread."""
-
-    def write(self, data: bytes, /) -> object:
-        """Take all of ``data``."""
-
-
-class Sink(Protocol):
-    """Where opened bytes go; called in another thread. Nothing of it is visible before ``commit``."""
-
-    def write(self, data: memoryview, /) -> object:
-        """Take all of ``data``, which is overwritten after the call."""
-
-    def commit(self) -> object:
-        """Make it visible: everything was verified."""
-
-    def abort(self) -> object:
-        """Drop everything."""
-
-
-class SealedBlob(Protocol):
-    """What a sealing came to: SHA-256 of the blob, its bytes, and the bytes that it was made of."""
-
-    @property
-    def sha256(self) -> bytes:
-        """32 bytes."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the blob."""
-
-    @property
-    def packed_size(self) -> int:
-        """Bytes of what was sealed."""
-
-
-class Sealer(Protocol):
-    """Makes blobs and opens them."""
-
-    def new_dek(self) -> Secret:
-        """Return a fresh key. Raises Unavailable when the system gives no randomness."""
-
-    async def seal(
-        self, source: Source, target: Target, *, dek: Secret, dek_id: UUID, manifest: Manifest, place: Place
-    ) -> SealedBlob:
-        """Seal all that a source gives. Raises Rejected, Unavailable, and what source or target raised."""
-
-    async def open_into(self, source: Source, sink: Sink, *, dek: Secret, record: SealedRecord, place: Place) -> None:
-        """Open a blob into a sink, which is committed or aborted. Raises Integrity, and what source or sink raised."""
+from byokeep.sealing.ports import Sealer, Sealing, Sink, Source
 
 
 class Records(Protocol):
@@ -128,15 +69,6 @@ class ProfileCustodian(Protocol):
 
     async def close(self, job_id: UUID) -> None:
         """End a job. Raises Unavailable, Denied."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sealing:
-    """What makes a blob and opens one, for who has the record: all that a runner gets."""
-
-    sealer: Sealer
-    artifacts: ArtifactStore
-    keys: KeyHolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,20 +11,14 @@ It may not unwrap a key, nor decide what follows from a refusal.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
-from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Integrity
-from byokeep.core.manifest import Place
-from byokeep.core.model import Environment, ProfileId
+from byokeep.core.model import Environment
 from byokeep.core.ref import ProfileRef
-from byokeep.core.sealed_record import SealedRecord, parse_record
-from byokeep.flows.profiles import Generation
+from byokeep.sealing.generation import Found, Generation, agreed, missing, parsed
 
-ALTERED: Final = "sealed_profile_altered"
 _GONE: Final = frozenset({"record_missing", "store_not_found", "secret_version_gone"})
 
 
@@ -36,15 +30,6 @@ class ReadRecords(Protocol):
 
     async def read(self, ref: ProfileRef, version: int) -> bytes:
         """Return exactly this version. Raises NotFound(``record_missing``), Unavailable, Denied."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Found:
-    """What was found in a profile's place, for whoever has to find out whose it is. Filled as far as it came."""
-
-    dek_id: UUID | None = None
-    profile_id: UUID | None = None
-    digest: bytes | None = None
 
 
 async def stored(
@@ -75,36 +60,6 @@ async def stored(
     return text
 
 
-def agreed(text: bytes, generation: Generation, environment: Environment, *, found: Found) -> SealedRecord:
-    """Parse the record of a generation, whoever it came from.
-
-    Raises:
-        Integrity: ``dek_missing``; ``sealed_profile_altered``: it is not the one that the row was written with.
-    """
-    record = _parsed(text, found)
-    if not _same(record, generation, place_of(generation, environment)):
-        raise altered()
-    return record
-
-
-def place_of(generation: Generation, environment: Environment) -> Place:
-    """Return what a generation's manifest and key must be bound to."""
-    return Place(
-        environment=environment, client_id=generation.client_id, profile_id=ProfileId(generation.profile_id),
-        generation=generation.generation,
-    )  # fmt: skip
-
-
-def missing(code: str) -> Integrity:
-    """Return the error for a part that is not there."""
-    return Integrity(code, next_step="Restore an older generation, or log in afresh; find out who took it away.")
-
-
-def altered() -> Integrity:
-    """Return the one error for a part that is not what was sealed."""
-    return Integrity(ALTERED, next_step="The profile is quarantined; look who can write to its stores.")
-
-
 async def _refuse_replay(records: ReadRecords, ref: ProfileRef, rows: Sequence[Generation], newest: int) -> None:
     """A newer version that no row stands for and that is no newer generation was put back by somebody.
 
@@ -112,7 +67,7 @@ async def _refuse_replay(records: ReadRecords, ref: ProfileRef, rows: Sequence[G
     has not followed yet.
     """
     try:
-        later = _parsed(await _read(records, ref, newest), Found())
+        later = parsed(await _read(records, ref, newest), Found())
     except Integrity as error:
         if error.code == "manifest_missing":  # deleted, or destroyed by the sweep
             return
@@ -134,36 +89,3 @@ async def _read(records: ReadRecords, ref: ProfileRef, version: int) -> bytes:
         if error.code not in _GONE:
             raise
     raise missing("manifest_missing")
-
-
-def _parsed(text: bytes, found: Found) -> SealedRecord:
-    if _keyless(text):
-        raise missing("dek_missing")
-    try:
-        record = parse_record(text)
-    except Integrity:
-        raise altered() from None
-    found.dek_id, found.profile_id = record.dek_id, record.manifest.profile_id
-    return record
-
-
-def _keyless(text: bytes) -> bool:
-    """Whether a record lacks its wrapped key and nothing else can be said of it."""
-    try:
-        said = json.loads(text)
-    except ValueError:
-        return False
-    return isinstance(said, dict) and "manifest" in said and not said.get("wrapped_dek")
-
-
-def _same(record: SealedRecord, generation: Generation, place: Place) -> bool:
-    """Whether a record is the one that the row was written with."""
-    return (
-        record.manifest.place == place
-        and record.manifest.hash == generation.manifest_hash
-        and record.dek_id == generation.dek_id
-        and record.blob_sha256 == generation.blob_sha256
-        and record.blob_size == generation.blob_size
-        and record.kek.holder == generation.holder
-        and record.kek.key_id == generation.kek_id
-    )

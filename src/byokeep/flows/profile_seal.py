@@ -12,24 +12,21 @@ It may not touch the database: who calls has announced the seal and records it (
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from uuid import UUID
 
 from byokeep.core.artifact import ArtifactKey
-from byokeep.core.errors import Integrity
-from byokeep.core.kek import KeyContext
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import Environment, ProfileId
 from byokeep.core.record_room import check_seal
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord
-from byokeep.core.secret import Secret
 from byokeep.flows.profile_book import Plan, Sealed
-from byokeep.flows.profile_pipe import Outlet
-from byokeep.flows.profile_ports import SealedBlob, Sealing, Source, Vault
+from byokeep.flows.profile_ports import Vault
 from byokeep.flows.profiles import Profile, expected_account
 from byokeep.ports import Written
+from byokeep.sealing.pipeline import made
+from byokeep.sealing.ports import Source
 
 
 async def seal(vault: Vault, plan: Plan, source: Source, *, browser_version: str, now: datetime) -> Sealed:
@@ -66,23 +63,6 @@ async def seal_as(vault: Vault, manifest: Manifest, dek_id: UUID, source: Source
     return sealed_of(record, written)
 
 
-async def made(sealing: Sealing, manifest: Manifest, dek_id: UUID, source: Source) -> SealedRecord:
-    """Write the blob and return the record, which is written nowhere yet. A runner gives it to the broker.
-
-    Raises: As :func:`seal`, but for what the store says.
-    """
-    dek = sealing.sealer.new_dek()
-    try:
-        wrapped = await sealing.keys.wrap(dek, context_of(manifest))
-        blob = await _stored(sealing, manifest, dek_id, source, dek)
-    finally:
-        dek.wipe()
-    return SealedRecord(
-        manifest=manifest, dek_id=dek_id, wrapped_dek=wrapped.ciphertext, kek=wrapped.key_ref,
-        kek_version=wrapped.kek_version, blob_sha256=blob.sha256, blob_size=blob.size, packed_size=blob.packed_size,
-    )  # fmt: skip
-
-
 def sealed_of(record: SealedRecord, written: Written) -> Sealed:
     """Return what a record says, once it was written."""
     return Sealed(
@@ -104,43 +84,9 @@ def manifest_of(profile: Profile, plan: Plan, *, browser_version: str, now: date
     )  # fmt: skip
 
 
-def context_of(manifest: Manifest) -> KeyContext:
-    """Return what the key of a manifest's blob is wrapped for."""
-    return KeyContext(
-        environment=manifest.environment, client_id=manifest.client_id, profile_id=manifest.profile_id
-    )  # fmt: skip
-
-
 def artifact_key(plan: Plan) -> ArtifactKey:
     """Return where the blob of a plan lies."""
-    return _key(plan.profile.client_id, plan.profile.id, plan.generation, plan.dek_id)
-
-
-def _key(client_id: UUID, profile_id: UUID, generation: int, dek_id: UUID) -> ArtifactKey:
-    """A name that is random, and used once: the key's own id."""
-    return ArtifactKey(client_id=client_id, profile_id=profile_id, generation=generation, random=dek_id.hex)
-
-
-async def _stored(by: Sealing, manifest: Manifest, dek_id: UUID, source: Source, dek: Secret) -> SealedBlob:
-    """Seal and store in one go; either side's failure, or the caller's end, ends the other's work."""
-    outlet = Outlet()
-    key = _key(manifest.client_id, manifest.profile_id, manifest.generation, dek_id)
-    putting = asyncio.ensure_future(by.artifacts.put(manifest.client_id, key, outlet.chunks()))
-    putting.add_done_callback(lambda _: outlet.break_off())
-    sealing = asyncio.ensure_future(
-        by.sealer.seal(source, outlet, dek=dek, dek_id=dek_id, manifest=manifest, place=manifest.place)
-    )
-    try:
-        blob = await asyncio.shield(sealing)
-        await outlet.finish()
-        stored = await putting
-    except BaseException as error:
-        outlet.break_off()
-        refused = putting.exception() if putting.done() and not putting.cancelled() else None
-        for task in (sealing, putting):
-            task.cancel()
-        await asyncio.gather(sealing, putting, return_exceptions=True)
-        raise refused or error from None
-    if stored.size != blob.size or stored.sha256_hex != blob.sha256.hex():
-        raise Integrity("artifact_altered", next_step="Look at the artifact store; nothing was recorded.")
-    return blob
+    return ArtifactKey(
+        client_id=plan.profile.client_id, profile_id=plan.profile.id, generation=plan.generation,
+        random=plan.dek_id.hex,
+    )  # fmt: skip

@@ -18,10 +18,10 @@ from byokeep.core.profile import Act
 from byokeep.core.ref import ProfileRef
 from byokeep.flows import profile_book, profiles
 from byokeep.flows.profile_app import Bench, ProfileApp
-from byokeep.flows.profile_open import key_of
 from byokeep.flows.profile_ports import ProfileCustody
-from byokeep.flows.profiles import Generation, Profile
+from byokeep.flows.profiles import Profile
 from byokeep.ports import Query
+from byokeep.sealing.generation import Generation, key_of
 
 _GONE: Final = Query("generation_gone", lambda row: row["dek_id"])
 _LET_GO: Final = Query("profile_account_retired", lambda row: row["account_id"])

@@ -28,10 +28,11 @@ from byokeep.flows import profiles
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
 from byokeep.flows.locate import client_for
-from byokeep.flows.profiles import Generation, Opening, Profile
+from byokeep.flows.profiles import Opening, Profile
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import browser_scopes, hold_open, require_open
 from byokeep.ports import Query, Row, Tx
+from byokeep.sealing.generation import Generation
 
 _OTHER: Final = f"Wait for the other run's end, or end its job; one that was killed lets go after {book.LIFE_S} s."
 BEAT_S: Final = 1.0  # seconds between two questions; with what a browser needs to close, below 5

@@ -26,9 +26,9 @@ from byokeep.flows.profile_app import Bench
 from byokeep.flows.profile_login import UNKNOWN, require_match
 from byokeep.flows.profile_open import MISSING, unseal
 from byokeep.flows.profile_ports import Browser, Look, Room, Shot
-from byokeep.flows.profile_record import ALTERED, Found
-from byokeep.flows.profiles import Expected, Generation, Profile
+from byokeep.flows.profiles import Expected, Profile
 from byokeep.ports import Query, Row, Tx
+from byokeep.sealing.generation import ALTERED, Found, Generation
 
 Probe = Callable[[Bench, Browser, list[ExpectedAccount]], Awaitable[None]]
 _VALIDATED: Final = Query("profile_validated", lambda row: row["validated_at"])

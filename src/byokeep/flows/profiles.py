@@ -30,6 +30,7 @@ from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, require_active
 from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.ports import Query, Row, Tx
+from byokeep.sealing.generation import Generation
 
 MOST_ACCOUNTS: Final = 3
 KEPT_IN_VIEW: Final = 100
@@ -83,32 +84,6 @@ class Profile:
     def platforms(self) -> tuple[Provider, ...]:
         """Its platforms, by name."""
         return tuple(one.platform for one in self.accounts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """One sealed state: which blob, which key, where its record lies. ``gone_at``: blob and record are destroyed."""
-
-    client_id: ClientId
-    profile_id: UUID
-    generation: int
-    dek_id: UUID
-    holder: str
-    kek_id: str
-    kek_version: int
-    blob_key: str
-    blob_sha256: bytes
-    blob_size: int
-    packed_size: int
-    manifest_hash: bytes
-    record_version: int
-    browser_version: str
-    key_state: KeyState
-    sealed_at: datetime
-    sealed_by: UUID
-    job_id: UUID
-    store_request: str
-    gone_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,9 @@ from uuid import UUID
 
 from byokeep.flows import profile_book, profiles
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.profiles import Generation
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query
+from byokeep.sealing.generation import Generation
 
 REASON: Final = "tombstone"
 _DESTROYED: Final = Query("tombstones_destroyed", lambda row: UUID(str(row["id"])))

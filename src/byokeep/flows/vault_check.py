@@ -25,9 +25,9 @@ from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
 from byokeep.flows import profiles
 from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
-from byokeep.flows.profiles import Generation
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Query
+from byokeep.sealing.generation import Generation
 
 RECORD_MISSING: Final = "profile_record_missing"
 RECORD_ORPHAN: Final = "profile_record_orphan"

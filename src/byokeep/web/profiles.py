@@ -19,11 +19,12 @@ from byokeep.flows import profile_shots, profile_work, profiles
 from byokeep.flows.app import WebApp
 from byokeep.flows.profile_shots import Proof
 from byokeep.flows.profile_work import Work
-from byokeep.flows.profiles import Generation, History, Profile
+from byokeep.flows.profiles import History, Profile
 from byokeep.http.body import Id, PathId, Strict, json_body, no_query
 from byokeep.http.openapi import describe, parameters, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.sealing.generation import Generation
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
 from byokeep.web.schemas import query_of

@@ -38,7 +38,8 @@ from byokeep.core.identity import Fingerprint, Verdict
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
-from byokeep.flows.profile_ports import Look, Shot, Sink, Source, Window
+from byokeep.flows.profile_ports import Look, Shot, Window
+from byokeep.sealing.ports import Sink, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from importlib.resources import files
 from typing import Any, Final
 from uuid import UUID
 
+from byokeep.core import kek
 from byokeep.core.errors import Rejected
 from byokeep.core.model import PLATFORMS, SEAL, Environment, LeaseKind, Provider
 from byokeep.core.record_room import KEPT
@@ -35,7 +36,7 @@ TOKEN_KEY_PATH: Final = "kv/data/platform/token-key"  # noqa: S105 - a path; key
 MACHINE_KEY_PATH: Final = "kv/data/platform/machine-key"  # the same for machines' tokens
 SCAN_KEY_PATH: Final = "kv/data/platform/scan-key"
 APPS_PATH: Final = "kv/data/platform/apps"
-KEK_MOUNT: Final = "tenant"  # a Transit of its own: one key for each client, and no key of ours beside them
+KEK_MOUNT: Final = kek.MOUNT
 PROFILE: Final = "profile"  # what a lease for browser profiles declares as its secret
 _SEALING: Final = f"{SEAL}-{PROFILE}"
 _PARTS_OF_KV: Final = ("kv/data/", "kv/metadata/", "kv/destroy/")

@@ -9,13 +9,13 @@ It may not keep a token or a key.
 
 from __future__ import annotations
 
-from byokeep.adapters.openbao.kek import TransitKeyHolder
 from byokeep.client.lease import HeldLease
 from byokeep.core.errors import Rejected
 from byokeep.core.kek import Holder
 from byokeep.core.model import Environment
 from byokeep.core.secret import Secret
 from byokeep.ports import KeyHolder
+from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.wire.bao_http import BaoHttp
 
 

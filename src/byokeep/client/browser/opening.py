@@ -24,7 +24,7 @@ from byokeep.core.manifest import Packing
 from byokeep.core.model import ClientId, Environment
 from byokeep.core.sealed_record import MAX_RECORD, SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.flows.profiles import Generation
+from byokeep.sealing.generation import Generation
 
 ENDED_WITHIN_S = 5.0  # for the word that it is over; the opening runs out by itself
 

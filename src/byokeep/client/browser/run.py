@@ -24,7 +24,6 @@ from byokeep.adapters.browser.identify import Outcome, identify
 from byokeep.adapters.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, Site, sites, told
 from byokeep.adapters.ephemeral.rooms import Rooms, shared_place
 from byokeep.adapters.ephemeral.sweeping import swept
-from byokeep.adapters.sealing import TinkSealer
 from byokeep.client.browser.keys import leased_keys
 from byokeep.client.browser.opening import Opening
 from byokeep.client.browser.unrecorded import unrecorded
@@ -37,10 +36,10 @@ from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.model import PROFILE, Environment, Provider
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.flows.profile_open import unseal_as
-from byokeep.flows.profile_ports import Sealing
-from byokeep.flows.profile_record import Found
-from byokeep.flows.profile_seal import made
+from byokeep.sealing.generation import Found
+from byokeep.sealing.pipeline import made, unseal_as
+from byokeep.sealing.ports import Sealing
+from byokeep.sealing.sealer import TinkSealer
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from byokeep.adapters.sealing.keys import new_dek
-from byokeep.adapters.sealing.known_answers import self_test
-from byokeep.adapters.sealing.opening import open_into
-from byokeep.adapters.sealing.sealing import SealedBlob, seal
-from byokeep.adapters.sealing.stream import Sink, Source, Target
 from byokeep.core.errors import Unavailable
 from byokeep.core.manifest import Manifest, Place
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
+from byokeep.sealing.keys import new_dek
+from byokeep.sealing.known_answers import self_test
+from byokeep.sealing.opening import open_into
+from byokeep.sealing.ports import SealedBlob, Sink, Source, Target
+from byokeep.sealing.sealing import seal
 
 
 class TinkSealer:

@@ -17,15 +17,16 @@ from typing import IO, Any, Final, cast
 import zstandard
 from tink import TinkError
 
-from byokeep.adapters.sealing.ahead import Ahead
-from byokeep.adapters.sealing.keys import SEGMENT, commitment, stream_aead
-from byokeep.adapters.sealing.sealing import WINDOW
-from byokeep.adapters.sealing.stream import BUFFER, Reading, Sink, Source, Stop, in_thread
 from byokeep.core.envelope import HEADER, binding, parse_header, refusal, require_commitment
 from byokeep.core.errors import Rejected
 from byokeep.core.manifest import Place
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
+from byokeep.sealing.ahead import Ahead
+from byokeep.sealing.keys import SEGMENT, commitment, stream_aead
+from byokeep.sealing.ports import Sink, Source
+from byokeep.sealing.sealing import WINDOW
+from byokeep.sealing.stream import BUFFER, Reading, Stop, in_thread
 
 _INNER: Final = 40  # bytes of the library's own header: its length, a salt, a nonce prefix
 _TAG: Final = 16  # bytes

@@ -11,33 +11,24 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import IO, Any, Final, cast
 from uuid import UUID
 
 import zstandard
 from tink import TinkError
 
-from byokeep.adapters.sealing.keys import commitment, new_salt, stream_aead
-from byokeep.adapters.sealing.stream import BUFFER, Reading, Source, Stop, Target, Writing, in_thread
 from byokeep.core.envelope import Header, binding
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.manifest import Manifest, Place
 from byokeep.core.secret import Secret
+from byokeep.sealing.keys import commitment, new_salt, stream_aead
+from byokeep.sealing.ports import SealedBlob, Source, Target
+from byokeep.sealing.stream import BUFFER, Reading, Stop, Writing, in_thread
 
 LEVEL: Final = 3  # what the zstd command takes
 WINDOW: Final = 21  # log2 of bytes; of a stream compressed at this level
 _JOB: Final = 2 * 1024 * 1024  # bytes; two threads work on one each
 _THREADS: Final = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealedBlob:
-    """What the record of a blob says of it: SHA-256 (32 bytes), its bytes, and the bytes that it was made of."""
-
-    sha256: bytes
-    size: int
-    packed_size: int
 
 
 async def seal(

@@ -15,10 +15,6 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.adapters.sealing.keys import commitment, new_dek
-from byokeep.adapters.sealing.opening import open_now
-from byokeep.adapters.sealing.sealing import seal_now
-from byokeep.adapters.sealing.stream import Stop
 from byokeep.core.errors import Integrity
 from byokeep.core.known_answer import require_answer
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
@@ -26,6 +22,10 @@ from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
+from byokeep.sealing.keys import commitment, new_dek
+from byokeep.sealing.opening import open_now
+from byokeep.sealing.sealing import seal_now
+from byokeep.sealing.stream import Stop
 
 _ANSWER: Final = b"byokeep known answer"
 _DEK: Final = bytes(range(32))

@@ -22,11 +22,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from byokeep.adapters.openbao.layout import KEK_MOUNT
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.kek import (
     DEK_BYTES,
     FIRST_VERSION,
+    MOUNT,
     Holder,
     KekFault,
     KekScope,
@@ -151,7 +151,7 @@ class TransitKeyHolder:
 
     async def _send(self, act: str, scope: KekScope, body: Mapping[str, object], *, below: str = "") -> Reply:
         http, token, lease_id = await self._login()
-        path = f"{KEK_MOUNT}/{act}/{scope.tenant_kek}{below}"
+        path = f"{MOUNT}/{act}/{scope.tenant_kek}{below}"
         failed: ByokeepError
         try:
             return await http.request("POST", path, token=token, body=body, lease_header=lease_id)

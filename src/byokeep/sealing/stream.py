@@ -14,39 +14,13 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from byokeep.core.errors import Unavailable
+from byokeep.sealing.ports import Source, Target
 
 BUFFER: Final = 1024 * 1024  # bytes
 T = TypeVar("T")
-
-
-class Source(Protocol):
-    """Where bytes come from; called in another thread."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return 1 to ``size`` bytes, none at the end."""
-
-
-class Target(Protocol):
-    """Where a blob goes; called in another thread. Who seals into it drops it when sealing fails."""
-
-    def write(self, data: bytes, /) -> object:
-        """Take all of ``data``."""
-
-
-class Sink(Protocol):
-    """Where opened bytes go; called in another thread. Nothing of it may be visible before ``commit``."""
-
-    def write(self, data: memoryview, /) -> object:
-        """Take all of ``data``, which is overwritten after the call."""
-
-    def commit(self) -> object:
-        """Make it visible: everything was verified. Called once, last."""
-
-    def abort(self) -> object:
-        """Drop everything. Called once, last, instead of ``commit``."""
 
 
 class Stop:
