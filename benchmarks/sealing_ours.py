@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from byokeep.adapters.archive.pack import Pack
-from byokeep.adapters.archive.unpack import Unpack
+from byokeep.browser.archive.pack import Pack
+from byokeep.browser.archive.unpack import Unpack
 from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import KeyRef

@@ -1,6 +1,6 @@
 """The names of the social platforms in the code, made from their data files.
 
-``python -m tools.names --write`` reads `adapters/platforms/data/*.toml` and writes the blocks between the lines
+``python -m tools.names --write`` reads `platforms/data/*.toml` and writes the blocks between the lines
 ``made from the catalog: begin`` and ``end`` of `core/model.py` and `cli/choices.py`. Without ``--write`` it says what
 differs. A name that stands there already keeps its place; a new one comes last.
 """
@@ -21,7 +21,7 @@ BLOCK = re.compile(
 def platforms_of(source: Path) -> dict[str, bool]:
     """The platforms that the data files below ``source`` (`src/byokeep`) describe, and whether one has an API."""
     found: dict[str, bool] = {}
-    for file in sorted((source / "adapters/platforms/data").glob("*.toml")):
+    for file in sorted((source / "platforms/data").glob("*.toml")):
         document = tomllib.loads(file.read_text(encoding="utf-8"))
         name = str(document["provider"])
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):

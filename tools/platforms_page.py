@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS, PlatformDescriptor, Purpose
-from byokeep.adapters.platforms.descriptor import OAuth
-from byokeep.adapters.platforms.website import Website, websites
 from byokeep.core.webhook import SCHEMES
+from byokeep.platforms.descriptor import OAuth, PlatformDescriptor, Purpose
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.website import Website, websites
 from tools.tree import ROOT, Fault, report
 
 PAGE = ROOT / "docs" / "platforms.md"

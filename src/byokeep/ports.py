@@ -7,7 +7,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -395,6 +395,44 @@ class CheckpointStore(AuditCopy, Protocol):
 
     def epochs(self) -> AsyncIterator[SignedEpoch]:
         """Yield all epochs, oldest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a look at a platform came to.
+
+    Attributes:
+        verdict: ``match``; anything else is none (``drift``, ``mismatch``, ``unknown``).
+        cause: A code: why.
+        observed_id: The account that showed itself; None when none did.
+        endpoint: A name for what was looked at.
+    """
+
+    platform: Provider
+    verdict: str
+    cause: str
+    observed_id: str | None = field(repr=False)
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """A proof screenshot, PNG, and its SHA-256 in hex."""
+
+    picture: bytes = field(repr=False)
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Where a person finds the waiting browser. Who has the address is at its keyboard.
+
+    ``done(seconds)`` waits until the person says that this platform's login is done; False when they do not.
+    """
+
+    address: str = field(repr=False)
+    instructions: str = field(repr=False)
+    done: Callable[[float], Awaitable[bool]] = field(repr=False)
 
 
 class ArtifactStore(Protocol):

@@ -25,7 +25,6 @@ from uuid import UUID
 
 from procrastinate import App as Queue
 
-from byokeep.adapters.ephemeral.rooms import Rooms
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.files.reserve import Reserves
 from byokeep.adapters.files.slots import SlotDirectory
@@ -52,6 +51,7 @@ from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.queue import build_app
 from byokeep.adapters.providers import DESCRIPTORS, Outcome, check_format, identify, new_http_client
 from byokeep.adapters.system import SystemClock, SystemIds
+from byokeep.browser.ephemeral.rooms import Rooms
 from byokeep.client.settings import ClientSettings
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import Environment, Provider, Role

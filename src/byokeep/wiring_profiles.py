@@ -8,9 +8,9 @@ from __future__ import annotations
 from uuid import UUID
 
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.adapters.ephemeral.rooms import Rooms, foreseen, prepare
-from byokeep.adapters.ephemeral.sweeping import swept
 from byokeep.adapters.files.profile_notes import HandOffNotes
+from byokeep.browser.ephemeral.rooms import Rooms, foreseen, prepare
+from byokeep.browser.ephemeral.sweeping import swept
 from byokeep.core.errors import Rejected
 from byokeep.ports import ArtifactStore
 from byokeep.settings import Settings, hand_off_file, parse_bucket

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from byokeep.adapters.browser.rooms import ProfileRooms, sites
 from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
+from byokeep.browser.rooms import ProfileRooms, sites
 from byokeep.client.settings import ClientSettings
 from byokeep.flows.profile_app import ProfileApp
-from byokeep.flows.profile_ports import Shot, Window
 from byokeep.flows.worker_app import WorkerApp
-from byokeep.ports import KeyHolder
+from byokeep.ports import KeyHolder, Shot, Window
 from byokeep.sealing.sealer import TinkSealer
 from byokeep.settings import Settings
 from byokeep.wiring_profiles import Rooms, artifact_store, windows

@@ -18,16 +18,16 @@ import pytest_asyncio
 from multidict import CIMultiDict
 from playwright.async_api import Page, expect
 
-from byokeep.adapters.browser.handoff import TAKEN, handed_over, host_of
-from byokeep.adapters.browser.identify import Outcome, Seen, identify
-from byokeep.adapters.browser.launch import Running
-from byokeep.adapters.browser.logout import Ended, logged_out
-from byokeep.adapters.browser.proof import photographed
-from byokeep.adapters.browser.session import restored, taken
 from byokeep.adapters.files.profile_notes import ProofFiles
-from byokeep.adapters.platforms.website import SitePlace, websites
+from byokeep.browser.handoff import TAKEN, handed_over, host_of
+from byokeep.browser.identify import Outcome, Seen, identify
+from byokeep.browser.launch import Running
+from byokeep.browser.logout import Ended, logged_out
+from byokeep.browser.proof import photographed
+from byokeep.browser.session import restored, taken
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.identity import Verdict, Why
+from byokeep.platforms.website import SitePlace, websites
 from byokeep_sim.site.memory import Lie
 from byokeep_sim.site.site import DRAFT, EMAIL, MESSAGE
 from tests.support.pixels import read_png
@@ -80,8 +80,8 @@ async def other() -> AsyncIterator[Running]:
 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("byokeep.adapters.browser.identify.READ_S", 1.0)
-    monkeypatch.setattr("byokeep.adapters.browser.logout._TAKEN_S", 1.0)
+    monkeypatch.setattr("byokeep.browser.identify.READ_S", 1.0)
+    monkeypatch.setattr("byokeep.browser.logout._TAKEN_S", 1.0)
 
 
 async def seen_with(browser: Running, site: Site, lie: Lie, platform: str) -> Seen:
@@ -131,7 +131,7 @@ async def test_a_changed_name_is_drift_and_not_a_match(browser: Running, site: S
 async def test_a_simulators_address_is_no_platforms_page(browser: Running, site: Site) -> None:
     """Without an override a page of this machine is another host, whatever it shows."""
     await identify(browser.page, site_of(), site.place())
-    from byokeep.adapters.browser.identify import look
+    from byokeep.browser.identify import look
 
     assert (await look(browser.page, site_of(), SitePlace())).why == "other_host"
     with pytest.raises(Rejected):

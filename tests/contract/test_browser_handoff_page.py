@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from byokeep.adapters.browser.handoff import Handoff, handed_over
-from byokeep.adapters.browser.launch import Running
+from byokeep.browser.handoff import Handoff, handed_over
+from byokeep.browser.launch import Running
 from byokeep.core.errors import Conflict
 from tests.support import npm
 from tests.support.website import Site, fresh, site_of, site_with_acme

@@ -9,12 +9,12 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from byokeep.adapters.browser.identify import Outcome, identify
-from byokeep.adapters.browser.launch import Running
-from byokeep.adapters.browser.logout import Ended, logged_out
-from byokeep.adapters.browser.portable import State
-from byokeep.adapters.browser.session import restored, taken
-from byokeep.adapters.platforms.website import SitePlace
+from byokeep.browser.identify import Outcome, identify
+from byokeep.browser.launch import Running
+from byokeep.browser.logout import Ended, logged_out
+from byokeep.browser.portable import State
+from byokeep.browser.session import restored, taken
+from byokeep.platforms.website import SitePlace
 from tests.support.loopback import answering
 from tests.support.website import fresh, site_of
 
@@ -78,8 +78,8 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("byokeep.adapters.browser.identify.READ_S", 2.0)
-    monkeypatch.setattr("byokeep.adapters.browser.logout._TAKEN_S", 2.0)
+    monkeypatch.setattr("byokeep.browser.identify.READ_S", 2.0)
+    monkeypatch.setattr("byokeep.browser.logout._TAKEN_S", 2.0)
 
 
 async def logged_in(browser: Running, server: Server) -> State:

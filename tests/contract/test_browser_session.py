@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from byokeep.adapters.browser import processes
-from byokeep.adapters.browser.files import contents, is_kept, unpacked
-from byokeep.adapters.browser.identify import Outcome, identify
-from byokeep.adapters.browser.launch import Ended, Running, running
-from byokeep.adapters.browser.portable import State, digest, read, written
-from byokeep.adapters.browser.session import restored, taken
+from byokeep.browser import processes
+from byokeep.browser.files import contents, is_kept, unpacked
+from byokeep.browser.identify import Outcome, identify
+from byokeep.browser.launch import Ended, Running, running
+from byokeep.browser.portable import State, digest, read, written
+from byokeep.browser.session import restored, taken
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.identity import Verdict
 from byokeep.core.secret import Secret
@@ -161,7 +161,7 @@ async def test_a_killed_browser_is_not_packed(login: Login, place: Path) -> None
 
 async def test_a_browser_that_will_not_close_is_killed_whole(place: Path) -> None:
     """A stopped browser answers nothing: its whole tree is killed, that is said, and nothing of it is left."""
-    from byokeep.adapters.browser import launch
+    from byokeep.browser import launch
 
     patience, launch.CLOSE_S = launch.CLOSE_S, 1.0  # type: ignore[misc]
     try:
@@ -269,7 +269,7 @@ async def test_a_directory_that_others_may_read_is_not_used(place: Path) -> None
 
 async def test_a_browser_that_does_not_start_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own words, which hold paths, are dropped."""
-    monkeypatch.setattr("byokeep.adapters.browser.launch.find_chromium", lambda: Path("/bin/false"))
+    monkeypatch.setattr("byokeep.browser.launch.find_chromium", lambda: Path("/bin/false"))
     await refused(running(start_in(place)).__aenter__(), Unavailable, "browser_not_started")
 
 
@@ -324,7 +324,7 @@ async def test_long_names_of_folders_are_refused(place: Path) -> None:
 JOB = """
 import asyncio, sys
 from pathlib import Path
-from byokeep.adapters.browser.launch import Start, running
+from byokeep.browser.launch import Start, running
 async def work():
     place = Path(sys.argv[1])
     async with running(Start(directory=place / "p", scratch=place / "s")):

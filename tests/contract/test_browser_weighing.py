@@ -8,10 +8,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from byokeep.adapters.browser import session, weighing
-from byokeep.adapters.browser.launch import Running, origin_of, same_site
-from byokeep.adapters.browser.portable import read, written
-from byokeep.adapters.browser.session import restored, taken
+from byokeep.browser import session, weighing
+from byokeep.browser.launch import Running, origin_of, same_site
+from byokeep.browser.portable import read, written
+from byokeep.browser.session import restored, taken
 from byokeep.core.errors import Rejected
 from tests.support.website import fresh
 

@@ -12,14 +12,14 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import CDPSession, Page
 
-from byokeep.adapters.browser.identify import Outcome, Seen, identify
-from byokeep.adapters.browser.launch import Running, running
-from byokeep.adapters.browser.rooms import ProfileRoom, RoomBrowser
-from byokeep.adapters.browser.rooms import Site as Known
-from byokeep.adapters.platforms.website import SitePlace
+from byokeep.browser.identify import Outcome, Seen, identify
+from byokeep.browser.launch import Running, running
+from byokeep.browser.rooms import ProfileRoom, RoomBrowser
+from byokeep.browser.rooms import Site as Known
 from byokeep.core.errors import Rejected
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
+from byokeep.platforms.website import SitePlace
 from tests.support.loopback import answering
 from tests.support.website import fresh, room, site_of, start_in
 

@@ -18,11 +18,11 @@ import httpx2
 import pytest
 
 from byokeep.adapters.platforms import Place, PlatformApp, PlatformClient, Revocation, new_state, new_verifier
-from byokeep.adapters.platforms.load import load
 from byokeep.core.errors import Rejected
 from byokeep.core.fault import Cause, Fault
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
+from byokeep.platforms.load import load
 from byokeep.wire.outbound import Got, new_outbound_client
 from tests.support import npm
 

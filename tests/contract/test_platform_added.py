@@ -163,7 +163,7 @@ except Rejected as refused:
 def package(tmp_path: Path) -> Path:
     """A copy of the package, as somebody who adds a platform has it."""
     shutil.copytree(SOURCE / "byokeep", tmp_path / "byokeep", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "byokeep/adapters/platforms/data/plaza.toml").write_text(PLAZA)
+    (tmp_path / "byokeep/platforms/data/plaza.toml").write_text(PLAZA)
     return tmp_path
 
 
@@ -217,7 +217,7 @@ def test_what_is_wrong_with_a_file_has_a_code(
 ) -> None:
     """The command says which file and what to do, where it once said `internal_error`."""
     if change is not None:
-        file = package / "byokeep/adapters/platforms/data/plaza.toml"
+        file = package / "byokeep/platforms/data/plaza.toml"
         file.write_text(PLAZA.replace(*change))
         assert names.main(["--write", "--source", str(package / "byokeep")]) == 0
     ran = python(package, "-c", LOAD)

@@ -17,23 +17,22 @@ import pytest
 from aiohttp import web
 
 from byokeep.adapters.platforms import (
-    PLATFORM_DESCRIPTORS,
     Place,
     PlatformApp,
     PlatformClient,
-    Purpose,
     RecentPosts,
     Revocation,
     new_state,
     new_verifier,
 )
-from byokeep.adapters.platforms.descriptor import MixUp, Pkce
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.fault import Cause, Fault
 from byokeep.core.identity import Face, Fingerprint, Verdict, Why, choose, compare, fingerprint_of
 from byokeep.core.refresh import TokenModel, due_at, reauth_at
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes
+from byokeep.platforms.descriptor import MixUp, Pkce, Purpose
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import Got, NotGot, exchange, new_outbound_client
 from tests.support.social import ACCOUNTS, BACK, DAY, SECRET, Social, running_platforms
 

@@ -21,7 +21,7 @@ from uuid import uuid4
 
 import pytest
 
-from byokeep.adapters.ephemeral import sweeping
+from byokeep.browser.ephemeral import sweeping
 from byokeep.client.browser import run as client_run
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Conflict, Denied, Integrity, Unavailable

@@ -18,11 +18,11 @@ from tempfile import mkdtemp
 
 import pytest
 
-from byokeep.adapters.ephemeral import guard, sweeping
-from byokeep.adapters.ephemeral import rooms as rooms_module
-from byokeep.adapters.ephemeral.namespace import PLACE, enter
-from byokeep.adapters.ephemeral.rooms import Rooms, foreseen, in_memory, prepare, shared_place
-from byokeep.adapters.ephemeral.sweeping import swept
+from byokeep.browser.ephemeral import guard, sweeping
+from byokeep.browser.ephemeral import rooms as rooms_module
+from byokeep.browser.ephemeral.namespace import PLACE, enter
+from byokeep.browser.ephemeral.rooms import Rooms, foreseen, in_memory, prepare, shared_place
+from byokeep.browser.ephemeral.sweeping import swept
 from byokeep.core.errors import Unavailable
 from byokeep_redact.canary import new_canary
 from tests.support.room_owner import end, holds, orphan, owner
@@ -172,7 +172,7 @@ def test_a_process_with_a_private_place_sweeps_the_shared_one_too(canary_file: P
     with owner(str(shared_place()), canary_file) as (_, living, _guard):
         left = orphan(str(shared_place()), canary_file)
         program = (
-            "from byokeep.adapters.ephemeral.rooms import prepare, shared_place\n"
+            "from byokeep.browser.ephemeral.rooms import prepare, shared_place\n"
             "prepare(None, 64); print(shared_place().exists())"
         )
         ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
@@ -240,7 +240,7 @@ def private_command(canary_file: Path, user: int, copy: Path) -> list[str]:
         "while True: (room / 'x').write_bytes(b'canary' * 1000)\n"
     )
     copy.chmod(0o755)
-    source = ROOT / "src/byokeep/adapters/ephemeral/namespace.py"
+    source = ROOT / "src/byokeep/browser/ephemeral/namespace.py"
     (copy / "namespace.py").write_bytes(source.read_bytes())
     drop = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
     return [*drop, "/usr/bin/python3", "-B", "-c", program, str(copy)]

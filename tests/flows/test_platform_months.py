@@ -17,7 +17,6 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.adapters.files.slots import SlotDirectory
-from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS
 from byokeep.adapters.platforms.asking import asker
 from byokeep.client.verify import read_keys, verify_evidence
 from byokeep.core.model import Actor, Role
@@ -27,6 +26,7 @@ from byokeep.flows.audit import public_keys
 from byokeep.flows.evidence import sign_evidence
 from byokeep.flows.refresh import Renewals
 from byokeep.flows.reminders import remind
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from tests.support.connect import LOGINS, Office
 from tests.support.renewal import CALL, Ahead
 from tests.support.social import DAY

@@ -14,8 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS
 from byokeep.flows import connect_care, connections
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from tests.support.connect import Office
 from tests.support.social import SECRET
 

@@ -19,7 +19,6 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS
 from byokeep.adapters.platforms.asking import asker, logins
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.client import ClientSettings
@@ -29,6 +28,7 @@ from byokeep.core.tokens import TokenSet
 from byokeep.flows.consents import Consents
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresher_app import RefresherApp, Slots
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import new_outbound_client
 from byokeep.wire.tokens import unpack_tokens
 from byokeep.worker.custodian import BrokerCustodian, LeasedCustody

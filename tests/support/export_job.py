@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from byokeep.adapters.archive.pack import Pack
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.adapters.ephemeral.rooms import prepare
+from byokeep.browser.archive.pack import Pack
+from byokeep.browser.ephemeral.rooms import prepare
 from byokeep.core.errors import ByokeepError
 from byokeep.core.kek import Holder, Wrapped
 from byokeep.flows.profile_ports import Vault

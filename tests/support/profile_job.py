@@ -17,11 +17,11 @@ from uuid import uuid4
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from byokeep.adapters.archive.form import Entry, write_head
-from byokeep.adapters.archive.pack import Pack
-from byokeep.adapters.archive.unpack import Unpack
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.adapters.ephemeral.rooms import prepare
+from byokeep.browser.archive.form import Entry, write_head
+from byokeep.browser.archive.pack import Pack
+from byokeep.browser.archive.unpack import Unpack
+from byokeep.browser.ephemeral.rooms import prepare
 from byokeep.core.artifact import ArtifactKey
 from byokeep.core.envelope import MAGIC as SEALED_MAGIC
 

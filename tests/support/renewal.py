@@ -17,9 +17,8 @@ from uuid import UUID
 import httpx2
 
 from byokeep.adapters.files.slots import SlotDirectory
-from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS, Place, PlatformApp, PlatformClient, new_state, new_verifier
+from byokeep.adapters.platforms import Place, PlatformApp, PlatformClient, new_state, new_verifier
 from byokeep.adapters.platforms.asking import asker, logins
-from byokeep.adapters.platforms.descriptor import Pkce, Purpose
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.client import ClientSettings
 from byokeep.core.fault import Fault
@@ -32,6 +31,8 @@ from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresh import Renewals
 from byokeep.flows.refresh_book import Grant
 from byokeep.flows.refresher_app import RefresherApp
+from byokeep.platforms.descriptor import Pkce, Purpose
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire import openbao as wire
 from byokeep.wire.outbound import new_outbound_client
 from byokeep.wire.tokens import pack_tokens, unpack_tokens

@@ -20,9 +20,9 @@ from typing import Any
 from uuid import UUID
 
 from byokeep.adapters import sealing
-from byokeep.adapters.archive.pack import Pack
-from byokeep.adapters.browser import files, portable, processes, session
-from byokeep.adapters.browser.launch import running
+from byokeep.browser import files, portable, processes, session
+from byokeep.browser.archive.pack import Pack
+from byokeep.browser.launch import running
 from byokeep.client import Keep
 from byokeep.client.browser.keys import leased_keys
 from byokeep.client.http import Broker

@@ -31,7 +31,7 @@ from byokeep.core.ref import ProfileRef
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_care import care
 from byokeep.flows.profile_do import do_work
-from byokeep.flows.profile_ports import Look, Shot, Window
+from byokeep.ports import Look, Shot, Window
 from byokeep.sealing.ports import Sink, Source
 from byokeep.sealing.sealer import TinkSealer
 from byokeep.sealing.transit import TransitKeyHolder

@@ -15,10 +15,10 @@ import aiohttp
 from playwright.async_api import Page
 
 import byokeep_sim as simulator
-from byokeep.adapters.browser.launch import Running, Start, running
-from byokeep.adapters.browser.preferences import new_directory
-from byokeep.adapters.platforms.website import SitePlace, Website, websites
+from byokeep.browser.launch import Running, Start, running
+from byokeep.browser.preferences import new_directory
 from byokeep.core.identity import Fingerprint
+from byokeep.platforms.website import SitePlace, Website, websites
 
 ACME = {"id": "104000000000001", "username": "acme.bakery", "display_name": "Acme Bakery"}
 

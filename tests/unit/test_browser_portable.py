@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from byokeep.adapters.browser.portable import State, digest, read, state_of, written
+from byokeep.browser.portable import State, digest, read, state_of, written
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.secret import Secret
 

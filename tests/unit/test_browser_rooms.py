@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from byokeep.adapters import browser
-from byokeep.adapters.browser import launch
-from byokeep.adapters.browser.files import is_kept
-from byokeep.adapters.browser.preferences import ended_cleanly, new_directory, settle
-from byokeep.adapters.platforms.website import SitePlace, load_website, websites
+from byokeep import browser
+from byokeep.browser import launch
+from byokeep.browser.files import is_kept
+from byokeep.browser.preferences import ended_cleanly, new_directory, settle
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.model import Lane
+from byokeep.platforms.website import SitePlace, load_website, websites
 
 ROOM = Path(browser.__path__[0])
 # Ways of Playwright to put something into a page or a file chooser.
@@ -182,4 +182,4 @@ def test_an_element_has_no_marker() -> None:
 
 
 def _ours(name: str) -> str:
-    return resources.files("byokeep.adapters.platforms").joinpath(f"websites/{name}.toml").read_text("utf-8")
+    return resources.files("byokeep.platforms").joinpath(f"websites/{name}.toml").read_text("utf-8")

@@ -55,8 +55,7 @@ class Missing(importlib.abc.MetaPathFinder):
         if name.partition(".")[0] in MISSING:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Missing())
-import byokeep.client
-assert byokeep.client.Keep
+import MODULE
 """
 
 
@@ -99,12 +98,17 @@ def test_the_simulator_serves_a_provider_alone(wheels: dict[str, Path]) -> None:
 
 
 def test_the_sdk_needs_no_server_and_no_simulator(wheels: dict[str, Path]) -> None:
-    """The base install of byokeep, with the redactor beside it, imports the SDK and no room of a server."""
-    program = SDK.replace("MISSING", repr({*SERVER, *BROWSER}))
-    found = run(program, wheels["byokeep"], wheels["byokeep_redact"])
-    assert found[:2] == ["byokeep", "byokeep_redact"]
-    rooms = {name for name in found if name.startswith("byokeep.")}
-    assert rooms == {"byokeep.client", "byokeep.core", "byokeep.wire"}
+    """With the redactor beside it byokeep's base imports the SDK, its browser too, and no room of a server."""
+    of_browser = {"browser", "chromium", "platforms", "ports", "process", "sealing"}
+    for module, missing, rooms in (
+        ("byokeep.client", {*SERVER, *BROWSER}, set()),
+        ("byokeep.client.browser.run", set(SERVER), of_browser),
+    ):
+        program = SDK.replace("MISSING", repr(missing)).replace("MODULE", module)
+        found = run(program, wheels["byokeep"], wheels["byokeep_redact"])
+        assert found[:2] == ["byokeep", "byokeep_redact"]
+        ours = {name for name in found if name.startswith("byokeep.")}
+        assert ours == {f"byokeep.{room}" for room in {"client", "core", "wire", *rooms}}
 
 
 def test_what_is_ours_is_never_fetched_by_name(wheels: dict[str, Path]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS
 from byokeep.core.fault import Cause
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from tools import platforms_page
 
 PAGE = platforms_page.PAGE.read_text("utf-8")

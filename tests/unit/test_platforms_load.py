@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS, MixUp, Pkce, Purpose, new_state, new_verifier
+from byokeep.adapters.platforms import new_state, new_verifier
 from byokeep.adapters.platforms.calls import PlatformApp, oauth_of
-from byokeep.adapters.platforms.descriptor import OAuth
-from byokeep.adapters.platforms.load import load
 from byokeep.adapters.platforms.pkce import challenge
 from byokeep.core.errors import Rejected
 from byokeep.core.model import PLATFORMS, Lane
 from byokeep.core.refresh import TokenModel
 from byokeep.core.secret import Secret
+from byokeep.platforms.descriptor import MixUp, OAuth, Pkce, Purpose
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS, load
 
-DATA = resources.files("byokeep.adapters.platforms").joinpath("data")
+DATA = resources.files("byokeep.platforms").joinpath("data")
 WITH_OAUTH = {name: one.oauth for name, one in PLATFORM_DESCRIPTORS.items() if one.oauth is not None}
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS, read
-from byokeep.adapters.platforms.descriptor import Call, OAuth
+from byokeep.adapters.platforms import read
 from byokeep.core.fault import Cause, Fault
 from byokeep.core.secret import Secret
+from byokeep.platforms.descriptor import Call, OAuth
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import Got, NotGot
 
 FOLDER = Path(__file__).resolve().parents[1] / "vectors" / "platforms"

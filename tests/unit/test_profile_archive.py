@@ -21,10 +21,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byokeep.adapters.archive import form
-from byokeep.adapters.archive.form import MAGIC, Entry, Limits, write_head
-from byokeep.adapters.archive.pack import Pack
-from byokeep.adapters.archive.unpack import Unpack
+from byokeep.browser.archive import form
+from byokeep.browser.archive.form import MAGIC, Entry, Limits, write_head
+from byokeep.browser.archive.pack import Pack
+from byokeep.browser.archive.unpack import Unpack
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from tests.support.disk import small_disk
 

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS
 from byokeep.core.fault import Cause, Fault
 from byokeep.core.landing import (
     Do,
@@ -45,6 +44,7 @@ from byokeep.core.refresh import (
 )
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 STRICT = RefreshRules(model=TokenModel.ROTATING_STRICT)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from byokeep.adapters.browser.portable import State, digest, written
+from byokeep.browser.portable import State, digest, written
 from byokeep.core.secret import Secret
 
 PAGE = Path(__file__).parent / "browser-state" / "cases.json"

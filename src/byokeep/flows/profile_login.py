@@ -21,11 +21,11 @@ from byokeep.core.profile import Act
 from byokeep.core.ref import ProfileRef
 from byokeep.flows import profile_book, profile_history, profile_kek
 from byokeep.flows.profile_app import Bench
-from byokeep.flows.profile_ports import Browser, Look, Room, Window
+from byokeep.flows.profile_ports import Browser, Room
 from byokeep.flows.profile_seal import seal
 from byokeep.flows.profile_work import LOGIN_S
 from byokeep.flows.profiles import Expected, Profile, expected_account
-from byokeep.ports import Query
+from byokeep.ports import Look, Query, Window
 
 LOOK_EVERY_S: Final = 0.5
 UNKNOWN: Final = "unknown"

@@ -10,16 +10,16 @@ It may not know a library.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
 from byokeep.core.ref import ProfileRef
-from byokeep.ports import ArtifactStore, KeyHolder, Written
+from byokeep.ports import ArtifactStore, KeyHolder, Look, Shot, Window, Written
 from byokeep.sealing.ports import Sealer, Sealing, Sink, Source
 
 
@@ -88,44 +88,6 @@ class Vault:
     def sealing(self) -> Sealing:
         """What of it needs no record."""
         return Sealing(sealer=self.sealer, artifacts=self.artifacts, keys=self.keys)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What a look at a platform came to.
-
-    Attributes:
-        verdict: ``match``; anything else is none (``drift``, ``mismatch``, ``unknown``).
-        cause: A code: why.
-        observed_id: The account that showed itself; None when none did.
-        endpoint: A name for what was looked at.
-    """
-
-    platform: Provider
-    verdict: str
-    cause: str
-    observed_id: str | None = field(repr=False)
-    endpoint: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shot:
-    """A proof screenshot, PNG, and its SHA-256 in hex."""
-
-    picture: bytes = field(repr=False)
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """Where a person finds the waiting browser. Who has the address is at its keyboard.
-
-    ``done(seconds)`` waits until the person says that this platform's login is done; False when they do not.
-    """
-
-    address: str = field(repr=False)
-    instructions: str = field(repr=False)
-    done: Callable[[float], Awaitable[bool]] = field(repr=False)
 
 
 class Browser(Protocol):

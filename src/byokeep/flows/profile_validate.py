@@ -25,9 +25,9 @@ from byokeep.flows.kek_guard import check_process
 from byokeep.flows.profile_app import Bench
 from byokeep.flows.profile_login import UNKNOWN, require_match
 from byokeep.flows.profile_open import MISSING, unseal
-from byokeep.flows.profile_ports import Browser, Look, Room, Shot
+from byokeep.flows.profile_ports import Browser, Room
 from byokeep.flows.profiles import Expected, Profile
-from byokeep.ports import Query, Row, Tx
+from byokeep.ports import Look, Query, Row, Shot, Tx
 from byokeep.sealing.generation import ALTERED, Found, Generation
 
 Probe = Callable[[Bench, Browser, list[ExpectedAccount]], Awaitable[None]]

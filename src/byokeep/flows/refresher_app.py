@@ -121,7 +121,7 @@ class PlatformMore(Platform, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """What the flows must know of a login as data; see ``adapters/platforms/data``.
+    """What the flows must know of a login as data; see ``platforms/data``.
 
     Attributes:
         needed: Purpose -> scopes; those of ``connect`` are always needed.

@@ -16,8 +16,6 @@ from uuid import UUID
 import httpx2
 
 from byokeep.adapters.platforms.calls import Place, PlatformApp
-from byokeep.adapters.platforms.descriptor import Purpose
-from byokeep.adapters.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.adapters.platforms.oauth import PlatformClient
 from byokeep.core.errors import Rejected
 from byokeep.core.fault import Fault
@@ -25,6 +23,8 @@ from byokeep.core.identity import Face
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows.refresher_app import AppAt, Ended, Ending, Login, Posts
+from byokeep.platforms.descriptor import Purpose
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import Got
 
 

@@ -16,11 +16,11 @@ from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
 import httpx2
 
-from byokeep.adapters.platforms.descriptor import Call, ClientAuth, OAuth, PlatformDescriptor, Surface
-from byokeep.adapters.platforms.load import PLACE
 from byokeep.adapters.platforms.pkce import appsecret_proof
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
+from byokeep.platforms.descriptor import Call, ClientAuth, OAuth, PlatformDescriptor, Surface
+from byokeep.platforms.load import PLACE
 from byokeep.wire.outbound import Got, NotGot, exchange, loopback_base
 
 READ_DEADLINE_S: Final = 15.0

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from byokeep.adapters.platforms.calls import Place, PlatformApp
 from byokeep.adapters.platforms.consent import ConsentSide
-from byokeep.adapters.platforms.descriptor import ClientAuth, Pkce, PlatformDescriptor, Purpose
-from byokeep.adapters.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.adapters.platforms.pkce import new_verifier
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
+from byokeep.platforms.descriptor import ClientAuth, Pkce, PlatformDescriptor, Purpose
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.ports import Begun, LoginInfo
 
 # What every consent asks for: who it is, and the posts that prove it (SOP 5.2, step 5).

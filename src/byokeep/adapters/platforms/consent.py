@@ -12,11 +12,11 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from byokeep.adapters.platforms.calls import Place, PlatformApp, oauth_of
-from byokeep.adapters.platforms.descriptor import MixUp, OAuth, Pkce, PlatformDescriptor, Purpose
 from byokeep.adapters.platforms.pkce import challenge
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import scope_set
+from byokeep.platforms.descriptor import MixUp, OAuth, Pkce, PlatformDescriptor, Purpose
 
 _LONGEST_CODE: Final = 4096
 

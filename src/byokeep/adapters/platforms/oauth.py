@@ -26,13 +26,13 @@ import httpx2
 from byokeep.adapters.platforms import read
 from byokeep.adapters.platforms.calls import Place, PlatformApp, Values, fillable, send
 from byokeep.adapters.platforms.consent import ConsentSide
-from byokeep.adapters.platforms.descriptor import Call, PlatformDescriptor
 from byokeep.adapters.platforms.echo import repeats
 from byokeep.core.errors import Integrity
 from byokeep.core.fault import Cause, Fault
 from byokeep.core.identity import Face
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenReply, TokenSet, first_set, renewed
+from byokeep.platforms.descriptor import Call, PlatformDescriptor
 from byokeep.wire.outbound import Got, NotGot
 
 _OVER: Final = frozenset({Cause.REVOKED, Cause.EXPIRED})

@@ -13,8 +13,8 @@ import hmac
 import secrets
 from typing import Final
 
-from byokeep.adapters.platforms.descriptor import Pkce
 from byokeep.core.secret import Secret
+from byokeep.platforms.descriptor import Pkce
 
 _BYTES: Final = 48  # 64 characters, within the 43 to 128 of RFC 7636
 

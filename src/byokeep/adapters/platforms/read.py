@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from byokeep.adapters.platforms.descriptor import (
+from byokeep.core.fault import Cause, Fault
+from byokeep.core.identity import Face
+from byokeep.core.tokens import MAX_LIFE_S, TokenReply, scope_set, token
+from byokeep.platforms.descriptor import (
     Call,
     ErrorRule,
     Errors,
@@ -24,9 +27,6 @@ from byokeep.adapters.platforms.descriptor import (
     ReplyFields,
     Surface,
 )
-from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Face
-from byokeep.core.tokens import MAX_LIFE_S, TokenReply, scope_set, token
 from byokeep.wire.outbound import Got, NotGot, strict_object
 
 _LONGEST_ID: Final = 256

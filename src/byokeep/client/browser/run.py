@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
-from byokeep.adapters.browser.identify import Outcome, identify
-from byokeep.adapters.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, Site, sites, told
-from byokeep.adapters.ephemeral.rooms import Rooms, shared_place
-from byokeep.adapters.ephemeral.sweeping import swept
+from byokeep.browser.ephemeral.rooms import Rooms, shared_place
+from byokeep.browser.ephemeral.sweeping import swept
+from byokeep.browser.identify import Outcome, identify
+from byokeep.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, Site, sites, told
 from byokeep.client.browser.keys import leased_keys
 from byokeep.client.browser.opening import Opening
 from byokeep.client.browser.unrecorded import unrecorded

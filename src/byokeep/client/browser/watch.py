@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
-from byokeep.adapters.browser import processes
-from byokeep.adapters.browser.launch import Running
+from byokeep.browser import processes
+from byokeep.browser.launch import Running
 from byokeep.client.browser.opening import Opening
 from byokeep.client.tally import now
 from byokeep.core.errors import ByokeepError, Unavailable

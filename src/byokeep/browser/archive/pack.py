@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from byokeep.adapters.archive.form import Entry, Limits, check, refused, write_head
+from byokeep.browser.archive.form import Entry, Limits, check, refused, write_head
 from byokeep.core.errors import Conflict, Unavailable
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

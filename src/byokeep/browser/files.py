@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from byokeep.adapters.browser import processes
-from byokeep.adapters.browser.preferences import SINGLETONS, ended_cleanly
+from byokeep.browser import processes
+from byokeep.browser.preferences import SINGLETONS, ended_cleanly
 from byokeep.core.errors import Conflict, Integrity, Rejected
 
 MOST_FILES: Final = 20_000

@@ -26,9 +26,9 @@ from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
 
-from byokeep.adapters.browser.launch import Running
-from byokeep.adapters.platforms.website import SitePlace, Website
+from byokeep.browser.launch import Running
 from byokeep.core.errors import Unavailable
+from byokeep.platforms.website import SitePlace, Website
 
 if TYPE_CHECKING:
     from playwright.async_api import CDPSession, Page
@@ -144,7 +144,7 @@ def _page(facts: Mapping[str, str], then: str) -> str:
 
 
 def _resource(name: str) -> str:
-    return resources.files("byokeep.adapters.browser").joinpath(name).read_text("utf-8")
+    return resources.files("byokeep.browser").joinpath(name).read_text("utf-8")
 
 
 def host_of(url: str) -> tuple[str, bool]:

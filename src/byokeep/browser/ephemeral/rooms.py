@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from byokeep.adapters.ephemeral import guard, namespace
+from byokeep.browser.ephemeral import guard, namespace
 from byokeep.core.errors import Unavailable
 from byokeep.process import clean_environment
 

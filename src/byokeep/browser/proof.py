@@ -2,7 +2,7 @@
 
 Rules
 - Only while the page is known to be the expected account's, before and after; only an allowed path; only one element.
-- The page is one that :func:`byokeep.adapters.browser.identify.identify` loaded; no service worker answers meanwhile.
+- The page is one that :func:`byokeep.browser.identify.identify` loaded; no service worker answers meanwhile.
 - Covered in it: what the redactor finds, what the website's record names, and every field that holds what was typed.
 - What is covered must not stand open in the picture elsewhere; nor may an e-mail address. Otherwise there is none.
 - The picture has pixels and no more: text chunks and the like are not written.
@@ -15,11 +15,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from byokeep.adapters.browser.identify import begins_with, look
-from byokeep.adapters.browser.network import from_network
-from byokeep.adapters.platforms.website import SitePlace, Website
+from byokeep.browser.identify import begins_with, look
+from byokeep.browser.network import from_network
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.identity import Fingerprint, Verdict
+from byokeep.platforms.website import SitePlace, Website
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.hooks.browser import take_picture
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from byokeep.adapters.archive.form import HEAD, Entry, Limits, read_table, refused, table_length
+from byokeep.browser.archive.form import HEAD, Entry, Limits, read_table, refused, table_length
 from byokeep.core.errors import Conflict, Integrity, Unavailable
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -19,7 +19,12 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from byokeep.adapters.platforms.descriptor import (
+from byokeep.core.errors import Rejected
+from byokeep.core.fault import Cause
+from byokeep.core.model import PLATFORMS, Lane, Provider
+from byokeep.core.refresh import RefreshRules, TokenModel
+from byokeep.core.webhook import SCHEMES
+from byokeep.platforms.descriptor import (
     OPEN_PLACES,
     SECRET_PLACES,
     Authorize,
@@ -40,11 +45,6 @@ from byokeep.adapters.platforms.descriptor import (
     ReplyFields,
     Surface,
 )
-from byokeep.core.errors import Rejected
-from byokeep.core.fault import Cause
-from byokeep.core.model import PLATFORMS, Lane, Provider
-from byokeep.core.refresh import RefreshRules, TokenModel
-from byokeep.core.webhook import SCHEMES
 
 PLACE: Final = re.compile(r"\{([a-z_]+)\}")
 _GRANTS: Final = frozenset(
@@ -394,7 +394,7 @@ def _health(table: Table) -> HealthCost:
 
 
 def _load_all() -> Mapping[str, PlatformDescriptor]:
-    folder = resources.files("byokeep.adapters.platforms").joinpath("data")
+    folder = resources.files("byokeep.platforms").joinpath("data")
     files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".toml"))
     found = {}
     for name in files:

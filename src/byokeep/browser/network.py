@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.async_api import Page, Response
 
-    from byokeep.adapters.platforms.website import SitePlace, Website
+    from byokeep.platforms.website import SitePlace, Website
 
 
 class Answers:

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from byokeep.adapters.browser import processes
-from byokeep.adapters.browser.driver import driver
-from byokeep.adapters.browser.preferences import ended_cleanly, settle
+from byokeep.browser import processes
+from byokeep.browser.driver import driver
+from byokeep.browser.preferences import ended_cleanly, settle
 from byokeep.chromium import find_chromium
 from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.process import clean_environment

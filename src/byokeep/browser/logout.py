@@ -4,7 +4,7 @@ Rules
 - An answer of the platform proves nothing: `revoked` is said only when the old session, put back, is refused.
 - A refusal proves nothing either, unless the same session, put back in the same way, was let in just before: what was
   restored in part, or is worn out by being shown, is refused although it lives on. It is shown twice beforehand.
-- Each time it is put back as a profile is opened (:func:`byokeep.adapters.browser.session.restored`), into a browser
+- Each time it is put back as a profile is opened (:func:`byokeep.browser.session.restored`), into a browser
   that holds nothing, in a new tab, and looked at with service workers passed by.
 - Where a platform has no logout that we know, or it can not be proven, that is what is said; a person acts then.
 - Whatever came of it, nothing of the session is left in this browser.
@@ -16,13 +16,13 @@ import asyncio
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from byokeep.adapters.browser.identify import Outcome, identify, look
-from byokeep.adapters.browser.launch import Running
-from byokeep.adapters.browser.network import from_network
-from byokeep.adapters.browser.portable import State
-from byokeep.adapters.browser.session import emptied, restored
-from byokeep.adapters.platforms.website import SitePlace, Website
+from byokeep.browser.identify import Outcome, identify, look
+from byokeep.browser.launch import Running
+from byokeep.browser.network import from_network
+from byokeep.browser.portable import State
+from byokeep.browser.session import emptied, restored
 from byokeep.core.errors import Conflict, Unavailable
+from byokeep.platforms.website import SitePlace, Website
 
 if TYPE_CHECKING:
     from playwright.async_api import Page

@@ -20,25 +20,25 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from byokeep.adapters.archive.pack import Pack
-from byokeep.adapters.archive.unpack import Unpack
-from byokeep.adapters.browser import files, portable, session
-from byokeep.adapters.browser.handoff import handed_over
-from byokeep.adapters.browser.identify import Outcome, identify
-from byokeep.adapters.browser.launch import Running, Start, running
-from byokeep.adapters.browser.logout import logged_out
-from byokeep.adapters.browser.network import from_network
-from byokeep.adapters.browser.preferences import new_directory
-from byokeep.adapters.browser.proof import photographed
-from byokeep.adapters.ephemeral import rooms as memory
-from byokeep.adapters.platforms.load import PLATFORM_DESCRIPTORS
-from byokeep.adapters.platforms.website import SitePlace, Website, websites
+from byokeep.browser import files, portable, session
+from byokeep.browser.archive.pack import Pack
+from byokeep.browser.archive.unpack import Unpack
+from byokeep.browser.ephemeral import rooms as memory
+from byokeep.browser.handoff import handed_over
+from byokeep.browser.identify import Outcome, identify
+from byokeep.browser.launch import Running, Start, running
+from byokeep.browser.logout import logged_out
+from byokeep.browser.network import from_network
+from byokeep.browser.preferences import new_directory
+from byokeep.browser.proof import photographed
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.identity import Fingerprint, Verdict
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
-from byokeep.flows.profile_ports import Look, Shot, Window
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
+from byokeep.platforms.website import SitePlace, Website, websites
+from byokeep.ports import Look, Shot, Window
 from byokeep.sealing.ports import Sink, Source
 
 

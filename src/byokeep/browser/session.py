@@ -4,7 +4,7 @@ Rules
 - Taking one out is the last thing done with a browser: it walks the working tab through the origins, answered by an
   empty page of ours. No byte goes to the network, no script of a site runs, and its service workers are passed by.
 - What Playwright would leave out or change in silence refuses the portable packing, and so does what is too much of it:
-  both are looked at inside the page (:mod:`byokeep.adapters.browser.weighing`) before anything is brought here.
+  both are looked at inside the page (:mod:`byokeep.browser.weighing`) before anything is brought here.
 - Taken is what tabs were at, and frames of the same sites. Frames of others (advertisements) are emptied instead, so
   that they can not fill a profile.
 - A session goes into a clean browser alone, and into one tab: sessionStorage belongs to :attr:`Running.page`.
@@ -18,9 +18,9 @@ from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from byokeep.adapters.browser.launch import Running, same_site
-from byokeep.adapters.browser.portable import MOST_BYTES, State, state_of
-from byokeep.adapters.browser.weighing import weighed
+from byokeep.browser.launch import Running, same_site
+from byokeep.browser.portable import MOST_BYTES, State, state_of
+from byokeep.browser.weighing import weighed
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from byokeep.adapters.ephemeral.rooms import Rooms
+from byokeep.browser.ephemeral.rooms import Rooms
 from byokeep.core.errors import Unavailable
 
 EVERY_S: Final = 20.0  # the promise is 60, the wiping included

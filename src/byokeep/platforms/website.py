@@ -23,9 +23,9 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from byokeep.adapters.platforms.load import PLATFORM_DESCRIPTORS, Table
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Lane
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS, Table
 from byokeep.wire.outbound import loopback_base
 
 _HOST: Final = re.compile(r"(?!-)[a-z0-9-]+(?:\.[a-z0-9-]+)+\Z")
@@ -173,7 +173,7 @@ def websites(own: Path | None = None) -> Mapping[str, Website]:
     Raises:
         Rejected: ``bad_website_file``, with the login's name.
     """
-    folder = resources.files("byokeep.adapters.platforms").joinpath("websites")
+    folder = resources.files("byokeep.platforms").joinpath("websites")
     found = {}
     for name, one in PLATFORM_DESCRIPTORS.items():
         if Lane.BROWSER not in one.lanes:

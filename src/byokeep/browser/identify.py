@@ -5,7 +5,7 @@ Rules
   another word: two accounts, an account that is not seen, a frame of somebody else, another host, a page that changes.
 - Signs that nobody is logged in, or that the platform asks for something, outweigh any account on the page.
 - The page is read in one go, in its top frame, and once more a moment later; both must say the same.
-- It comes from the network (:mod:`byokeep.adapters.browser.network`); one that a service worker made is nobody's.
+- It comes from the network (:mod:`byokeep.browser.network`); one that a service worker made is nobody's.
 - Comparing is :mod:`byokeep.core.identity`'s: what could not be read is a mismatch there.
 """
 
@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from byokeep.adapters.browser.network import from_network
-from byokeep.adapters.platforms.website import AccountPlace, Reading, Signs, SitePlace, Website
+from byokeep.browser.network import from_network
 from byokeep.core.identity import Comparison, Face, Fingerprint, compare, fingerprint_of
+from byokeep.platforms.website import AccountPlace, Reading, Signs, SitePlace, Website
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
