@@ -27,7 +27,6 @@ from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import BYTES, answers, describe, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.token import Authenticator, caller
-from byokeep.sealing.generation import Generation
 
 T = TypeVar("T")
 _BINARY: Final = {"type": "string", "format": "binary"}

@@ -19,8 +19,8 @@ from byokeep.core.model import Environment
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.flows.profile_ports import Vault
 from byokeep.flows.profile_record import stored
-from byokeep.sealing.generation import Found, Generation, require_readable
-from byokeep.sealing.pipeline import unseal_as
+from byokeep.sealing.from_store import require_readable, unseal_as
+from byokeep.sealing.generation import Found, Generation
 from byokeep.sealing.ports import Sink
 
 MISSING: Final = frozenset({"manifest_missing", "dek_missing", "blob_missing"})

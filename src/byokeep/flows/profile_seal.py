@@ -25,7 +25,7 @@ from byokeep.flows.profile_book import Plan, Sealed
 from byokeep.flows.profile_ports import Vault
 from byokeep.flows.profiles import Profile, expected_account
 from byokeep.ports import Written
-from byokeep.sealing.pipeline import made
+from byokeep.sealing.into_store import made
 from byokeep.sealing.ports import Source
 
 

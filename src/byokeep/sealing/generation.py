@@ -17,14 +17,13 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.artifact import ArtifactKey
-from byokeep.core.errors import Integrity, Rejected
+from byokeep.core.errors import Integrity
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Place
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.sealed_record import SealedRecord, parse_record
 
 ALTERED: Final = "sealed_profile_altered"
-_READABLE: Final = frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +79,6 @@ def agreed(text: bytes, generation: Generation, environment: Environment, *, fou
     if not _same(record, generation, place_of(generation, environment)):
         raise altered()
     return record
-
-
-def require_readable(generation: Generation) -> None:
-    """Raise Rejected, ``key_state``, when the generation's key opens nothing any more."""
-    if generation.key_state not in _READABLE or generation.gone_at is not None:
-        raise Rejected("key_state", next_step="Restore another generation, or log in afresh.",
-                       state=generation.key_state.value)  # fmt: skip
 
 
 def place_of(generation: Generation, environment: Environment) -> Place:

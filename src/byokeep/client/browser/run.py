@@ -36,8 +36,9 @@ from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.model import PROFILE, Environment, Provider
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
+from byokeep.sealing.from_store import unseal_as
 from byokeep.sealing.generation import Found
-from byokeep.sealing.pipeline import made, unseal_as
+from byokeep.sealing.into_store import made
 from byokeep.sealing.ports import Sealing
 from byokeep.sealing.sealer import TinkSealer
 

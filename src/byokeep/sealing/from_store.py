@@ -1,13 +1,11 @@
-"""A packed profile becomes a blob with its record, and a sealed generation becomes a room's content, or nothing.
+"""A sealed generation becomes a room's content, or nothing.
 
 Rules
-- A fresh key for each blob, wrapped before a byte is sealed: without its holder there is no blob (R5.3-1, R5.3-3).
-- The content streams from the room through the sealer into the store; it is nowhere else (R5.3-7). A few pieces are
-  under way at a time; what goes wrong on one side ends the other, with the first side's own error.
-- Opening compares record, blob and key with the row: the artifact store, and who read the record, are believed in
-  nothing (ADR 0033). Nothing of a blob is visible before all of it was verified (R5.3-22).
+- Record, blob and key are compared with the row first: the artifact store, and who read the record, are believed in
+  nothing (ADR 0033).
+- Nothing of a blob is visible before all of it was verified (R5.3-22).
 
-It may not write a record, nor decide what follows from a refusal.
+It may not decide what follows from a refusal.
 """
 
 from __future__ import annotations
@@ -18,60 +16,22 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Final
-from uuid import UUID
 
-from byokeep.core.artifact import ArtifactKey, StoredArtifact
+from byokeep.core.artifact import StoredArtifact
 from byokeep.core.errors import ByokeepError, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.kek import Holder, KekFault, KeyContext, Wrapped
-from byokeep.core.manifest import Manifest, Place
+from byokeep.core.keystate import KeyState
+from byokeep.core.manifest import Place
 from byokeep.core.model import Environment
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
 from byokeep.ports import ArtifactStore, KeyHolder
-from byokeep.sealing.generation import Found, Generation, agreed, altered, key_of, missing, place_of, require_readable
-from byokeep.sealing.ports import SealedBlob, Sealing, Sink, Source
+from byokeep.sealing.generation import Found, Generation, agreed, altered, key_of, missing, place_of
+from byokeep.sealing.ports import Sealing, Sink
 
-_ANY_SIZE: Final = 2**62
-_UNDER_WAY: Final = 4  # pieces
 _LOOK_S: Final = 0.2  # seconds between two looks whether the other side still takes
-
-
-class Outlet:
-    """A target that is written in a thread and read as a stream: :meth:`chunks` is given to a store."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_UNDER_WAY)
-        self._broken = False
-
-    def write(self, data: bytes) -> int:
-        """Pass a piece on. Raises Unavailable(``stream_broken``) when nobody takes any more."""
-        handed = asyncio.run_coroutine_threadsafe(self._queue.put(bytes(data)), self._loop)
-        while True:
-            if self._broken:
-                handed.cancel()
-                raise Unavailable("stream_broken")
-            try:
-                handed.result(_LOOK_S)
-            except NotYet:
-                if handed.done():
-                    raise
-                continue
-            return len(data)
-
-    async def finish(self) -> None:
-        """Say that this was all."""
-        if not self._broken:
-            await self._queue.put(None)
-
-    def break_off(self) -> None:
-        """Say that nobody takes any more."""
-        self._broken = True
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield what is written, to its end."""
-        while (piece := await self._queue.get()) is not None:
-            yield piece
+_READABLE: Final = frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED})
+_ANY_SIZE: Final = 2**62
 
 
 class Inlet:
@@ -114,26 +74,6 @@ class Inlet:
             return await anext(self._chunks)
         except StopAsyncIteration:
             return None
-
-
-async def made(sealing: Sealing, manifest: Manifest, dek_id: UUID, source: Source) -> SealedRecord:
-    """Write the blob and return the record, which is written nowhere yet. A runner gives it to the broker.
-
-    Raises:
-        Rejected: What cannot be sealed; the state of the client's key.
-        Unavailable: Holder or artifact store; nothing counts, what was written is swept.
-        Integrity: The artifact store says that it holds something else than it was given.
-    """
-    dek = sealing.sealer.new_dek()
-    try:
-        wrapped = await sealing.keys.wrap(dek, context_of(manifest))
-        blob = await _stored(sealing, manifest, dek_id, source, dek)
-    finally:
-        dek.wipe()
-    return SealedRecord(
-        manifest=manifest, dek_id=dek_id, wrapped_dek=wrapped.ciphertext, kek=wrapped.key_ref,
-        kek_version=wrapped.kek_version, blob_sha256=blob.sha256, blob_size=blob.size, packed_size=blob.packed_size,
-    )  # fmt: skip
 
 
 async def unseal_as(
@@ -218,35 +158,8 @@ async def _chunks(artifacts: ArtifactStore, generation: Generation) -> AsyncIter
             await close()
 
 
-def context_of(manifest: Manifest) -> KeyContext:
-    """Return what the key of a manifest's blob is wrapped for."""
-    return KeyContext(
-        environment=manifest.environment, client_id=manifest.client_id, profile_id=manifest.profile_id
-    )  # fmt: skip
-
-
-async def _stored(by: Sealing, manifest: Manifest, dek_id: UUID, source: Source, dek: Secret) -> SealedBlob:
-    """Seal and store in one go; either side's failure, or the caller's end, ends the other's work."""
-    outlet = Outlet()
-    key = ArtifactKey(
-        client_id=manifest.client_id, profile_id=manifest.profile_id, generation=manifest.generation, random=dek_id.hex
-    )  # fmt: skip
-    putting = asyncio.ensure_future(by.artifacts.put(manifest.client_id, key, outlet.chunks()))
-    putting.add_done_callback(lambda _: outlet.break_off())
-    sealing = asyncio.ensure_future(
-        by.sealer.seal(source, outlet, dek=dek, dek_id=dek_id, manifest=manifest, place=manifest.place)
-    )
-    try:
-        blob = await asyncio.shield(sealing)
-        await outlet.finish()
-        stored = await putting
-    except BaseException as error:
-        outlet.break_off()
-        refused = putting.exception() if putting.done() and not putting.cancelled() else None
-        for task in (sealing, putting):
-            task.cancel()
-        await asyncio.gather(sealing, putting, return_exceptions=True)
-        raise refused or error from None
-    if stored.size != blob.size or stored.sha256_hex != blob.sha256.hex():
-        raise Integrity("artifact_altered", next_step="Look at the artifact store; nothing was recorded.")
-    return blob
+def require_readable(generation: Generation) -> None:
+    """Raise Rejected, ``key_state``, when the generation's key opens nothing any more."""
+    if generation.key_state not in _READABLE or generation.gone_at is not None:
+        raise Rejected("key_state", next_step="Restore another generation, or log in afresh.",
+                       state=generation.key_state.value)  # fmt: skip
