@@ -105,8 +105,10 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 from aiohttp import web
-from byokeep.adapters.platforms import PLATFORM_DESCRIPTORS, Place, PlatformApp, PlatformClient, Purpose
+from byokeep.adapters.platforms import Place, PlatformApp, PlatformClient
 from byokeep.adapters.platforms.catalog import Catalog
+from byokeep.platforms.descriptor import Purpose
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.adapters.postgres.migrations import migrate
 from byokeep.core.model import PLATFORMS, Provider
 from byokeep.core.secret import Secret

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from byokeep.adapters import sealing
 from byokeep.browser import files, portable, processes, session
 from byokeep.browser.archive.pack import Pack
 from byokeep.browser.launch import running
@@ -36,6 +35,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows.profile_ports import Vault
 from byokeep.flows.profile_seal import seal_as
 from byokeep.ports import Written
+from byokeep.sealing.sealer import TinkSealer
 from byokeep.wire.openbao import write_secret
 from tests.support.broker import Stand
 from tests.support.profiles import Profile, put_profile
@@ -171,7 +171,7 @@ async def in_custody(stand: Stand, client: UUID, profile: Profile, manifest: Man
         held: Any = Custody(lease, f"profile/{profile.id}")
         scope = KekScope(environment=Environment.DEVELOPMENT, client_id=ClientId(client))
         await held.keys.rotate(scope, expected=0)
-        vault = Vault(sealer=sealing, artifacts=stand.app.artifacts, custody=held, keys=held.keys)
+        vault = Vault(sealer=TinkSealer(), artifacts=stand.app.artifacts, custody=held, keys=held.keys)
         return await seal_as(vault, manifest, profile.dek, io.BytesIO(packed.reveal()), stays=0)
     finally:
         await lease.close()
