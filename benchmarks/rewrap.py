@@ -19,7 +19,8 @@ from benchmarks.report import Row, row_of
 from byokeep.core.kek import Holder, KeyContext, Wrapped
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
-from byokeep.flows import kek_book, kek_rewrap, kek_work
+from byokeep.flows import kek_rewrap, kek_work
+from byokeep.flows.kek_book import Rotation
 from tests.support.broker import Stand, Store, standing
 from tests.support.keks import Keys, keys_on
 from tests.support.openbao import running_openbao
@@ -46,7 +47,7 @@ async def rewrap() -> list[Row]:
         while True:
             await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, client)
             async with keys.app.db.begin(every_client=True) as tx:
-                now = await tx.one(kek_book.ROTATION, id=rotation.id)
+                now = await tx.one(Rotation, "kek_rotation_get", id=rotation.id)
             if now.state == "done":
                 break
         took = time.perf_counter() - began

@@ -189,6 +189,7 @@ def _sealing() -> list[Row]:
 
 def _same(one: Path, other: Path) -> None:
     """What came out is what went in, by names and sizes. Raises RuntimeError."""
+
     def seen(root: Path) -> set[tuple[Path, int]]:
         return {(path.relative_to(root), path.stat().st_size) for path in root.rglob("*") if path.is_file()}
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from byokeep.core.artifact import ArtifactKey, StoredArtifact
@@ -22,27 +22,9 @@ from byokeep.core.kek import KekScope, KekStatus, KeyContext, Wrapped
 from byokeep.core.model import Lane, Provider
 from byokeep.core.ref import ProfileRef, SecretRef
 from byokeep.core.secret import Secret
+from byokeep.kernel.rows import Shape
 
 T = TypeVar("T")
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Query(Generic[T]):
-    """A named statement and the noun its rows become.
-
-    ``name`` is a statement of ``adapters/postgres/sql/*.sql``; ``into`` builds the noun from a row.
-
-    Attributes:
-        waits: Its rows say nothing, so it is sent along with the next statement, before it; a lock.
-        ends: The transaction commits with it, and nothing may follow in the block. If the commit's outcome can not be
-            known it raises Unavailable(``commit_outcome_unknown``).
-    """
-
-    name: str
-    into: Callable[[Row], T]
-    waits: bool = False
-    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +37,37 @@ class Receipt:
 
 
 class Tx(Protocol):
-    """One database transaction. Leaving the block commits; an exception rolls back."""
+    """One database transaction. Leaving the block commits; an exception rolls back.
 
-    async def one(self, query: Query[T], **params: object) -> T:
+    A statement is named; it lies in ``adapters/postgres/sql/*.sql``. What its rows become is said by a shape.
+    """
+
+    async def one(self, shape: Shape[T], statement: str, /, **params: object) -> T:
         """Return the only row. Raises NotFound(``not_found``) when there is none."""
 
-    async def maybe(self, query: Query[T], **params: object) -> T | None:
+    async def maybe(self, shape: Shape[T], statement: str, /, **params: object) -> T | None:
         """Return the row or None."""
 
-    async def all(self, query: Query[T], **params: object) -> list[T]:
-        """Return all rows."""
+    async def all(self, shape: Shape[T], statement: str, /, **params: object) -> list[T]:
+        """Return all rows.
 
-    async def append(self, event: Event, *, ends: bool = False) -> Receipt:
-        """Append to the audit chain of ``event.client_id`` (or the platform's) here; ``ends`` as of a query."""
+        Args:
+            shape: What a row becomes.
+            statement: Name of the statement.
+            params: The statement's parameters.
+        """
+
+    async def last(self, shape: Shape[T], statement: str, /, **params: object) -> list[T]:
+        """As :meth:`all`, and commit with it, in the same trip; nothing may follow in the block.
+
+        Raises Unavailable(``commit_outcome_unknown``) if the commit's outcome cannot be known.
+        """
+
+    async def ahead(self, statement: str, /, **params: object) -> None:
+        """Send a statement along with the next one, before it; its rows say nothing: a lock."""
+
+    async def append(self, event: Event, *, commit: bool = False) -> Receipt:
+        """Append to the audit chain of ``event.client_id`` (or the platform's) here; ``commit`` = as :meth:`last`."""
 
     async def defer(self, task: str, *, delay_s: float = 0, key: str = "", **ids: str) -> bool:
         """Enqueue a task in this transaction; ``key`` = queueing lock: False when one waits already. Ids only."""
@@ -83,7 +83,7 @@ class Database(Protocol):
         """
 
     async def read(
-        self, query: Query[T], params: Mapping[str, object], *, client_id: UUID | None = None,
+        self, shape: Shape[T], statement: str, params: Mapping[str, object], *, client_id: UUID | None = None,
         every_client: bool = False,
     ) -> list[T]:  # fmt: skip
         """Return the rows of one statement, in a transaction of its own that may not write. Raises as :meth:`begin`."""

@@ -22,14 +22,12 @@ from typing import Final
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
-from byokeep.ports import ArtifactStore, Database, Query
+from byokeep.ports import ArtifactStore, Database
 from byokeep.settings import Settings
 
 _PRIVATE: Final = (b"PRIVATE KEY-----", b'"kty"')  # PEM and JWK
 _PROBED_S: Final = 10.0
 _LOOKED_AT: Final = 64 * 1024  # bytes of a file
-_ENDING: Final = Query("machines_ending", lambda row: str(row["name"]))
-_ROLES: Final = Query("roles_bounded", lambda row: (list(row["unbounded"]), row["ends_sessions"] is True))
 
 
 def no_signing_key(settings: Settings) -> None:
@@ -90,7 +88,7 @@ async def must_record(app: BrokerApp, *, again_after_s: float = 0.5) -> None:
 
 async def machines_ending(db: Database) -> list[str]:
     """Return the names of machines whose last token ends within 14 days, or ended lately."""
-    return await db.read(_ENDING, {}, every_client=True)
+    return await db.read(lambda row: str(row["name"]), "machines_ending", {}, every_client=True)
 
 
 async def must_be_bounded(db: Database) -> None:
@@ -99,7 +97,9 @@ async def must_be_bounded(db: Database) -> None:
     Raises:
         Unavailable: ``database_roles_outdated`` with the first such role; or the database.
     """
-    ((unbounded, ends_sessions),) = await db.read(_ROLES, {})
+    ((unbounded, ends_sessions),) = await db.read(
+        lambda row: (list(row["unbounded"]), row["ends_sessions"] is True), "roles_bounded", {}
+    )
     if unbounded or not ends_sessions:
         raise Unavailable(
             "database_roles_outdated", role=unbounded[0] if unbounded else "byokeep_owner",

@@ -111,13 +111,7 @@ def present(match: re.Match[bytes], group: int) -> bool:
 def keyed(match: re.Match[bytes], group: int) -> bool:
     """Whether a value under a name such as `token` is one: no placeholder, word, number, path, piece of a program."""
     value = match[group]
-    if (
-        len(value) < 6
-        or value.isdigit()
-        or b" " in value
-        or _CHALLENGE.fullmatch(value)
-        or _MASK.fullmatch(value)
-    ):
+    if len(value) < 6 or value.isdigit() or b" " in value or _CHALLENGE.fullmatch(value) or _MASK.fullmatch(value):
         return False
     if len(value) >= 8 and _IN_MASK.search(match.string[max(0, match.start(group) - 48) : match.start(group)]):
         return False

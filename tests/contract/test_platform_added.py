@@ -98,7 +98,7 @@ every_s = 3600
 [oauth.errors]
 rules = [{ surface = "oauth", where = { error = ["invalid_grant"] }, statuses = [400], cause = "revoked" }]
 """
-CONNECT = '''
+CONNECT = """
 import asyncio, json, sys
 from secrets import token_urlsafe
 from datetime import UTC, datetime
@@ -150,7 +150,7 @@ async def main():
 
 migrate(sys.argv[1])
 asyncio.run(main())
-'''
+"""
 
 LOAD = """
 from byokeep.core.errors import Rejected

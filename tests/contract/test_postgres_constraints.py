@@ -16,7 +16,6 @@ from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import EventName
 from byokeep.core.model import Provider
 from byokeep.core.ref import parse
-from byokeep.ports import Query
 from tests.support.postgres import FreshDatabase, statements
 from tests.support.postgres_rows import OPERATOR, event, installation_sql
 
@@ -173,7 +172,7 @@ async def test_postgres_two_creates_make_one_ref(shared_postgres: FreshDatabase,
         ref = f"vault://kv/clients/{client}/providers/meta"
         try:
             async with database.begin(client_id=client) as tx:
-                await tx.all(Query("ref_insert", dict), **values, ref=ref, operator=OPERATOR)
+                await tx.all(dict, "ref_insert", **values, ref=ref, operator=OPERATOR)
                 await tx.append(event(client, EventName.KEY_STORED, about=values["id"]))
                 await asyncio.sleep(0.01)
         except Conflict as conflict:

@@ -22,7 +22,7 @@ from byokeep.core.audit import GENESIS, canonical_payload, chain_hash
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName
 from byokeep.flows.scopes import lock_key
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 from tests.support.postgres import FreshDatabase, fresh_database, running_postgres, statements
 from tests.support.postgres_rows import INSTALLATION, OPERATOR, event, installation_sql
 
@@ -46,8 +46,6 @@ SELECT pg_sleep(:seconds) IS NULL AS slept
 -- name: jobs
 SELECT id FROM procrastinate.procrastinate_jobs
 """
-NAMES = Query("client_names", lambda row: str(row["name"]))
-ADD = Query("client_add", dict)
 
 
 class Word(StrEnum):
@@ -74,13 +72,13 @@ async def web(shared_postgres: FreshDatabase) -> AsyncIterator[PostgresDatabase]
 async def add(database: PostgresDatabase, name: str) -> UUID:
     made = uuid4()
     async with database.begin(client_id=made) as tx:
-        await tx.all(ADD, id=made, name=name, by=OPERATOR)
+        await tx.all(dict, "client_add", id=made, name=name, by=OPERATOR)
     return made
 
 
 async def names(database: PostgresDatabase) -> list[str]:
     async with database.begin(every_client=True) as tx:
-        return await tx.all(NAMES)
+        return await tx.all(str, "client_names")
 
 
 async def test_postgres_rows_come_back_as_nouns(web: PostgresDatabase) -> None:
@@ -90,15 +88,15 @@ async def test_postgres_rows_come_back_as_nouns(web: PostgresDatabase) -> None:
         return row["word"], row["words"], row["id"], row["at"].utcoffset()
 
     async with web.begin() as tx:
-        made = await tx.one(Query("echo", noun), word=Word.A, words=frozenset({"b", Word.A}), id=OPERATOR)
+        made = await tx.one(noun, "echo", word=Word.A, words=frozenset({"b", Word.A}), id=OPERATOR)
         assert made == ("a-word", ["a-word", "b"], OPERATOR, datetime.now(UTC).utcoffset())
-        assert await tx.maybe(Query("many", dict), count=0) is None
-        assert len(await tx.all(Query("many", dict), count=3)) == 3
+        assert await tx.maybe(dict, "many", count=0) is None
+        assert len(await tx.all(dict, "many", count=3)) == 3
         with pytest.raises(NotFound, match="not_found"):
-            await tx.one(Query("many", dict), count=0)
+            await tx.one(dict, "many", count=0)
         for reader in (tx.one, tx.maybe):
             with pytest.raises(Integrity, match="not_unique"):
-                await reader(Query("many", dict), count=2)
+                await reader(dict, "many", count=2)
 
 
 async def test_postgres_block_is_one_transaction(web: PostgresDatabase) -> None:
@@ -107,8 +105,8 @@ async def test_postgres_block_is_one_transaction(web: PostgresDatabase) -> None:
 
     async def lose() -> None:
         async with web.begin(every_client=True) as tx:
-            await tx.all(ADD, id=uuid4(), name="Lost", by=OPERATOR)
-            assert "Lost" in await tx.all(NAMES)
+            await tx.all(dict, "client_add", id=uuid4(), name="Lost", by=OPERATOR)
+            assert "Lost" in await tx.all(str, "client_names")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -123,9 +121,9 @@ async def test_postgres_swallowed_failure_does_not_commit(web: PostgresDatabase)
 
     async def go_on() -> None:
         async with web.begin(every_client=True) as tx:
-            await tx.all(ADD, id=uuid4(), name="Beside it", by=OPERATOR)
+            await tx.all(dict, "client_add", id=uuid4(), name="Beside it", by=OPERATOR)
             with contextlib.suppress(Conflict):
-                await tx.all(ADD, id=uuid4(), name="Twice", by=OPERATOR)
+                await tx.all(dict, "client_add", id=uuid4(), name="Twice", by=OPERATOR)
 
     with pytest.raises(Conflict, match="client_name_uq"):
         await go_on()
@@ -143,28 +141,27 @@ async def test_postgres_errors_carry_codes_only(web: PostgresDatabase) -> None:
     ):
         with pytest.raises(wanted) as refused:
             async with web.begin(every_client=True) as tx:
-                await tx.all(ADD, **values)
+                await tx.all(dict, "client_add", **values)
         assert str(refused.value) == code
         assert refused.value.__cause__ is None
         assert refused.value.__context__ is None
     with pytest.raises(ByokeepError, match="value_not_accepted"):
         async with web.begin() as tx:
-            await tx.one(Query("divide", dict), by=0)
+            await tx.one(dict, "divide", by=0)
 
 
 async def test_postgres_waiting_for_a_lock_ends(web: PostgresDatabase) -> None:
     """Who waits for a row that somebody else holds is told Unavailable after three seconds, and may try again."""
     held = await add(web, "Held")
-    lock = Query("lock_client", dict)
     async with web.begin(client_id=held) as tx:
-        await tx.one(lock, id=held)
+        await tx.one(dict, "lock_client", id=held)
         began = time.monotonic()
         with pytest.raises(Unavailable, match="database_busy"):
             async with asyncio.timeout(60), web.begin(client_id=held) as other:
-                await other.one(lock, id=held)
+                await other.one(dict, "lock_client", id=held)
         assert time.monotonic() - began > 2.5
     async with web.begin(client_id=held) as tx:
-        await tx.one(lock, id=held)
+        await tx.one(dict, "lock_client", id=held)
 
 
 async def test_postgres_cancelled_caller_leaves_no_lock(web: PostgresDatabase) -> None:
@@ -172,7 +169,7 @@ async def test_postgres_cancelled_caller_leaves_no_lock(web: PostgresDatabase) -
 
     async def linger() -> None:
         async with web.begin() as tx:
-            await tx.all(Query("sleep", dict), seconds=2.5)
+            await tx.all(dict, "sleep", seconds=2.5)
 
     lingering = [asyncio.create_task(linger()) for _ in range(8)]
     await asyncio.sleep(0.1)
@@ -242,22 +239,23 @@ async def test_postgres_append_dies_with_its_transaction(shared_postgres: FreshD
 
 async def test_postgres_scope_locks(shared_postgres: FreshDatabase) -> None:
     """Shared holders of a scope go side by side; who closes it waits for them, and newcomers wait for the closer."""
-    shared, closing = Query("switch_lock_shared", dict), Query("switch_lock_exclusive", dict)
     done: list[str] = []
     async with opened(shared_postgres, "byokeep_broker") as database:
 
         async def close() -> None:
             async with database.begin() as tx:
-                await tx.all(closing, scope="client:a")
+                await tx.all(None, "switch_lock_exclusive", scope="client:a")
                 done.append("closed")
 
         async def enter() -> None:
             async with database.begin() as tx:
-                await tx.all(shared, keys=[lock_key("client:a"), lock_key("global")])
+                await tx.all(None, "switch_lock_shared", keys=[lock_key("client:a"), lock_key("global")])
                 done.append("entered")
 
         async with database.begin() as first:
-            assert len(await first.all(shared, keys=[lock_key("client:a"), lock_key("global")])) == 2
+            assert (
+                len(await first.all(None, "switch_lock_shared", keys=[lock_key("client:a"), lock_key("global")])) == 2
+            )
             await enter()
             closer = asyncio.create_task(close())
             await asyncio.sleep(0.1)
@@ -284,11 +282,11 @@ async def test_postgres_hung_server_is_unavailable(own_server: FreshDatabase) ->
         async def in_the_middle() -> None:
             async with database.begin(client_id=held) as tx:
                 await asyncio.sleep(0.2)
-                await tx.all(NAMES)
+                await tx.all(str, "client_names")
 
         async def at_commit() -> None:
             async with database.begin(every_client=True) as tx:
-                await tx.all(ADD, id=uuid4(), name="Never heard of", by=OPERATOR)
+                await tx.all(dict, "client_add", id=uuid4(), name="Never heard of", by=OPERATOR)
                 await asyncio.sleep(0.2)
 
         callers = [asyncio.create_task(in_the_middle()), asyncio.create_task(at_commit())]

@@ -12,7 +12,6 @@ import pytest
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.errors import Denied
 from byokeep.core.events import EventName
-from byokeep.ports import Query
 from tests.support.postgres import FreshDatabase, statements
 from tests.support.postgres_rows import (
     INSTALLATION,
@@ -343,7 +342,7 @@ async def test_an_unrecorded_commit_is_refused_and_not_in_doubt(postgres: FreshD
     for ends in (False, True):
         with pytest.raises(Denied, match="audit_refused") as refused:
             async with database.begin(client_id=client) as tx:
-                await tx.all(Query("lanes_on", dict, ends=ends))
+                await (tx.last if ends else tx.all)(dict, "lanes_on")
         assert refused.value.fields == {"rule": "row_unrecorded"}
     assert postgres.sql("SELECT lanes FROM byokeep.platform_account") == "{}"
     await database.close()

@@ -18,7 +18,6 @@ from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName
 from byokeep.flows.scopes import lock_key
-from byokeep.ports import Query
 from tests.support.postgres import FreshDatabase, fresh_database, running_postgres, statements
 from tests.support.postgres_rows import OPERATOR, event, installation_sql
 
@@ -44,14 +43,6 @@ SELECT pg_sleep(:seconds) IS NULL AS slept
 -- name: backend
 SELECT pg_backend_pid() AS pid
 """
-NAMES = Query("client_names", lambda row: str(row["name"]))
-NAME_OF = Query("name_of", lambda row: str(row["name"]))
-ADD = Query("client_add", dict)
-ADD_LAST = Query("client_add", dict, ends=True)
-DIVIDE = Query("divide", lambda row: int(row["quotient"]))
-SHARED = Query("switch_lock_shared", dict, waits=True)
-EXCLUSIVE = Query("switch_lock_exclusive", dict)
-PID = Query("backend", lambda row: int(row["pid"]))
 
 
 @contextlib.asynccontextmanager
@@ -74,12 +65,12 @@ async def web(shared_postgres: FreshDatabase) -> AsyncIterator[PostgresDatabase]
 async def add(database: PostgresDatabase, name: str) -> UUID:
     made = uuid4()
     async with database.begin(client_id=made) as tx:
-        await tx.all(ADD_LAST, id=made, name=name, by=OPERATOR)
+        await tx.last(dict, "client_add", id=made, name=name, by=OPERATOR)
     return made
 
 
 async def names(database: PostgresDatabase) -> list[str]:
-    return await database.read(NAMES, {}, every_client=True)
+    return await database.read(str, "client_names", {}, every_client=True)
 
 
 @pytest.mark.parametrize("again", [0, 1, 2])
@@ -91,15 +82,15 @@ async def test_postgres_question_sees_what_was_committed_while_its_lock_waited(
 
     async def ask() -> str:
         async with web.begin(client_id=client) as tx:
-            assert await tx.all(SHARED, keys=[lock_key("global"), lock_key(scope)]) == []
-            return await tx.one(NAME_OF, id=client)
+            await tx.ahead("switch_lock_shared", keys=[lock_key("global"), lock_key(scope)])
+            return await tx.one(lambda row: str(row["name"]), "name_of", id=client)
 
     async with web.begin(client_id=client) as tx:
-        await tx.all(EXCLUSIVE, scope=scope)
+        await tx.all(dict, "switch_lock_exclusive", scope=scope)
         asking = asyncio.create_task(ask())
         await asyncio.sleep(0.2)
         assert not asking.done()
-        await tx.one(Query("rename", dict), id=client, name=f"Closed {again}")
+        await tx.one(dict, "rename", id=client, name=f"Closed {again}")
     assert await asking == f"Closed {again}"
     assert await ask() == f"Closed {again}"
 
@@ -119,17 +110,17 @@ async def test_postgres_lock_is_held_until_the_last_write_is_committed(web: Post
 
     async def act() -> None:
         async with web.begin(client_id=client) as tx:
-            await tx.all(SHARED, keys=[lock_key(scope)])
-            assert await tx.all(NAMES) == []
+            await tx.ahead("switch_lock_shared", keys=[lock_key(scope)])
+            assert await tx.all(str, "client_names") == []
             held.set()
             await asyncio.sleep(0.2)
-            await tx.all(ADD_LAST, id=client, name="Acted", by=OPERATOR)
+            await tx.last(dict, "client_add", id=client, name="Acted", by=OPERATOR)
 
     acting = asyncio.create_task(act())
     await held.wait()
     async with web.begin(client_id=client) as tx:
-        await tx.all(EXCLUSIVE, scope=scope)
-        assert await tx.all(NAMES) == ["Acted"]
+        await tx.all(dict, "switch_lock_exclusive", scope=scope)
+        assert await tx.all(str, "client_names") == ["Acted"]
     await acting
 
 
@@ -139,11 +130,11 @@ async def test_postgres_waiting_lock_fails_with_what_follows(web: PostgresDataba
 
     async def act() -> None:
         async with web.begin(client_id=made) as tx:
-            await tx.all(SHARED, keys=[lock_key(scope)])
-            await tx.all(ADD_LAST, id=made, name="Without its lock", by=OPERATOR)
+            await tx.ahead("switch_lock_shared", keys=[lock_key(scope)])
+            await tx.last(dict, "client_add", id=made, name="Without its lock", by=OPERATOR)
 
     async with web.begin() as tx:
-        await tx.all(EXCLUSIVE, scope=scope)
+        await tx.all(dict, "switch_lock_exclusive", scope=scope)
         with pytest.raises(Unavailable, match="database_busy"):
             await act()
     assert "Without its lock" not in await names(web)
@@ -157,9 +148,9 @@ async def test_postgres_statement_that_ends_commits_and_nothing_follows(web: Pos
 
     async def go_on() -> None:
         async with web.begin(client_id=made) as tx:
-            await tx.all(ADD_LAST, id=made, name="Ended", by=OPERATOR)
+            await tx.last(dict, "client_add", id=made, name="Ended", by=OPERATOR)
             assert "Ended" in await names(web)
-            await tx.all(NAMES)
+            await tx.all(str, "client_names")
 
     with pytest.raises(RuntimeError, match="nothing may follow"):
         await go_on()
@@ -174,8 +165,8 @@ async def test_postgres_statement_that_ends_and_fails_changes_nothing(web: Postg
 
     async def twice(name: str) -> None:
         async with web.begin(every_client=True) as tx:
-            await tx.all(ADD, id=made, name="Taken along", by=OPERATOR)
-            await tx.all(ADD_LAST, id=uuid4(), name=name, by=OPERATOR)
+            await tx.all(dict, "client_add", id=made, name="Taken along", by=OPERATOR)
+            await tx.last(dict, "client_add", id=uuid4(), name=name, by=OPERATOR)
 
     for _ in range(8):
         with pytest.raises(Conflict, match="client_name_uq") as refused:
@@ -191,14 +182,14 @@ async def test_postgres_statement_that_ends_and_fails_changes_nothing(web: Postg
 async def test_postgres_reading_may_not_write_and_stays_in_its_scope(web: PostgresDatabase) -> None:
     """A question of its own sees one client's rows, or all by name, or none; a write in it is refused."""
     mine, other = await add(web, "Mine alone"), await add(web, "Of others")
-    assert await web.read(NAMES, {}, client_id=mine) == ["Mine alone"]
-    assert await web.read(NAME_OF, {"id": other}, client_id=mine) == []
-    assert await web.read(NAMES, {}) == []
+    assert await web.read(str, "client_names", {}, client_id=mine) == ["Mine alone"]
+    assert await web.read(lambda row: str(row["name"]), "name_of", {"id": other}, client_id=mine) == []
+    assert await web.read(str, "client_names", {}) == []
     with pytest.raises(Unavailable, match="database_error"):
-        await web.read(ADD, {"id": uuid4(), "name": "Written", "by": OPERATOR}, every_client=True)
+        await web.read(dict, "client_add", {"id": uuid4(), "name": "Written", "by": OPERATOR}, every_client=True)
     with pytest.raises(ValueError, match="not both"):
-        await web.read(NAMES, {}, client_id=mine, every_client=True)
-    assert await web.read(NAMES, {}) == [], "no scope is left behind on the connection"
+        await web.read(str, "client_names", {}, client_id=mine, every_client=True)
+    assert await web.read(str, "client_names", {}) == [], "no scope is left behind on the connection"
     assert "Written" not in await names(web)
 
 
@@ -206,13 +197,13 @@ async def test_postgres_errors_and_types_do_not_spoil_what_is_prepared(web: Post
     """Statements go on working after failures, and with numbers and texts of every size in the same place."""
     for _ in range(12):
         with pytest.raises(ByokeepError, match="value_not_accepted"):
-            await web.read(DIVIDE, {"by": 0})
-        assert await web.read(DIVIDE, {"by": 1}) == [1]
+            await web.read(lambda row: int(row["quotient"]), "divide", {"by": 0})
+        assert await web.read(lambda row: int(row["quotient"]), "divide", {"by": 1}) == [1]
         for number in (1, 70_000, 2**40):
-            found = await web.read(Query("percent", dict), {"number": number})
+            found = await web.read(dict, "percent", {"number": number})
             assert found == [{"said": "100%", "rest": number % 7, "number": number}]
     with pytest.raises(Unavailable):
-        await web.read(DIVIDE, {})
+        await web.read(lambda row: int(row["quotient"]), "divide", {})
 
 
 async def test_postgres_append_that_ends_is_one_record(shared_postgres: FreshDatabase) -> None:
@@ -222,12 +213,12 @@ async def test_postgres_append_that_ends_is_one_record(shared_postgres: FreshDat
     chain = uuid4()
     async with opened(shared_postgres, "byokeep_broker") as database:
         async with database.begin(client_id=chain) as tx:
-            assert (await tx.append(event(chain), ends=True)).seq == 1
+            assert (await tx.append(event(chain), commit=True)).seq == 1
 
         async def not_ours() -> None:
             async with database.begin(client_id=chain) as tx:
                 await tx.append(event(chain))
-                await tx.append(event(chain, EventName.CLIENT_CREATED), ends=True)
+                await tx.append(event(chain, EventName.CLIENT_CREATED), commit=True)
 
         with pytest.raises(Denied, match="audit_refused rule=not_this_writer"):
             await not_ours()
@@ -240,8 +231,8 @@ async def test_postgres_cancelled_trip_gives_its_lock_back(web: PostgresDatabase
 
     async def linger() -> None:
         async with web.begin(client_id=client) as tx:
-            await tx.one(Query("rename", dict), id=client, name="Half done")
-            await tx.all(Query("sleep", dict), seconds=30)
+            await tx.one(dict, "rename", id=client, name="Half done")
+            await tx.all(dict, "sleep", seconds=30)
 
     lingering = asyncio.create_task(linger())
     await asyncio.sleep(0.2)
@@ -250,7 +241,7 @@ async def test_postgres_cancelled_trip_gives_its_lock_back(web: PostgresDatabase
         await lingering
     began = time.monotonic()
     async with web.begin(client_id=client) as tx:
-        await tx.one(Query("rename", dict, ends=True), id=client, name="Done")
+        await tx.one(dict, "rename", commit=True, id=client, name="Done")
     assert time.monotonic() - began < 25, "its statement went on to its end"
     assert "Half done" not in await names(web)
 
@@ -269,21 +260,21 @@ async def test_postgres_dead_idle_connections_are_replaced_before_anything_is_be
         async def cut_off() -> None:
             async with contextlib.AsyncExitStack() as stack:
                 blocks = [await stack.enter_async_context(database.begin()) for _ in range(3)]
-                pids = [await tx.one(PID) for tx in blocks]
+                pids = [await tx.one(lambda row: int(row["pid"]), "backend") for tx in blocks]
             own_server.sql(f"SELECT pg_terminate_backend(pid) FROM unnest(ARRAY{pids}) AS pid")
 
         await cut_off()
         assert await names(database) == []
         await cut_off()
         async with database.begin(every_client=True) as tx:
-            assert await tx.all(NAMES) == []
+            assert await tx.all(str, "client_names") == []
         await cut_off()
         await database.ping()
 
         async def in_the_middle() -> None:
             async with database.begin(every_client=True) as tx:
-                own_server.sql(f"SELECT pg_terminate_backend({await tx.one(PID)})")
-                await tx.all(NAMES)
+                own_server.sql(f"SELECT pg_terminate_backend({await tx.one(lambda row: int(row['pid']), 'backend')})")
+                await tx.all(str, "client_names")
 
         with pytest.raises(Unavailable, match="database_unavailable"):
             await in_the_middle()
@@ -297,10 +288,10 @@ async def test_postgres_lost_answer_to_the_last_write_is_told_as_such(own_server
 
         async def act() -> None:
             async with database.begin(client_id=made) as tx:
-                await tx.all(NAMES)
+                await tx.all(str, "client_names")
                 held.set()
                 await asyncio.sleep(0.2)
-                await tx.all(ADD_LAST, id=made, name="Perhaps", by=OPERATOR)
+                await tx.last(dict, "client_add", id=made, name="Perhaps", by=OPERATOR)
 
         held = asyncio.Event()
         acting = asyncio.create_task(act())
@@ -321,31 +312,31 @@ async def test_postgres_lost_answer_to_the_last_write_is_told_as_such(own_server
 
 async def test_postgres_schema_that_grows_under_a_running_process(shared_postgres: FreshDatabase) -> None:
     """A column that a later release adds is no failure for what is prepared: it is prepared anew."""
-    everything = Query("everything_of", dict)
     async with opened(shared_postgres, pool_size=3) as database:
         client = await add(database, "Grown")
         for column in ("one_more", "and_another"):
-            await asyncio.gather(*(database.read(everything, {"id": client}, client_id=client) for _ in range(3)))
+            await asyncio.gather(
+                *(database.read(dict, "everything_of", {"id": client}, client_id=client) for _ in range(3))
+            )
             shared_postgres.sql(f"ALTER TABLE byokeep.client ADD COLUMN {column} text")
             try:
                 for _ in range(4):
-                    assert column in (await database.read(everything, {"id": client}, client_id=client))[0]
+                    assert column in (await database.read(dict, "everything_of", {"id": client}, client_id=client))[0]
                 async with database.begin(client_id=client) as tx:
-                    assert column in await tx.one(everything, id=client)
+                    assert column in await tx.one(dict, "everything_of", id=client)
             finally:
                 shared_postgres.sql(f"ALTER TABLE byokeep.client DROP COLUMN {column}")
 
 
 async def test_postgres_schema_that_grows_is_felt_once_in_the_middle_of_a_block(shared_postgres: FreshDatabase) -> None:
     """Where something was begun already it is one failure for each connection, which is not used again."""
-    everything = Query("everything_of", dict)
     async with opened(shared_postgres, pool_size=1) as database:
         client = await add(database, "Grown in the middle")
 
         async def in_the_middle() -> None:
             async with database.begin(client_id=client) as tx:
-                await tx.all(NAMES)
-                await tx.one(everything, id=client)
+                await tx.all(str, "client_names")
+                await tx.one(dict, "everything_of", id=client)
 
         await in_the_middle()
         shared_postgres.sql("ALTER TABLE byokeep.client ADD COLUMN third text")
@@ -361,5 +352,5 @@ async def test_postgres_missing_row_of_a_last_write_is_no_write(web: PostgresDat
     """A last write that matched nothing ends the transaction all the same, and says that there was no row."""
     with pytest.raises(NotFound):
         async with web.begin(every_client=True) as tx:
-            await tx.one(Query("rename", dict, ends=True), id=uuid4(), name="Nobody")
+            await tx.one(dict, "rename", commit=True, id=uuid4(), name="Nobody")
     await web.ping()

@@ -16,7 +16,6 @@ from byokeep.adapters.postgres.embedded import ROLES
 from byokeep.core.audit import read_payload
 from byokeep.core.errors import Denied
 from byokeep.core.events import EventName
-from byokeep.ports import Query
 from tests.support.postgres import FreshDatabase, drop_database, fresh_database, statements
 from tests.support.postgres_rows import OPERATOR, RUNNER, client_sql, event, populate
 
@@ -385,16 +384,16 @@ async def test_postgres_without_a_client_sees_nothing(full: tuple[FreshDatabase,
     for scope, expected in (({}, set()), ({"client_id": mine}, {mine}), ({"every_client": True}, {mine, other})):
         async with web.begin(**scope) as tx:
             for table in WALLED:
-                seen = {row["id"] for row in await tx.all(Query(f"of_{table}", dict))}
+                seen = {row["id"] for row in await tx.all(dict, f"of_{table}")}
                 assert seen == expected, (table, scope)
     async with web.begin(client_id=mine) as tx:
-        assert await tx.all(Query("rename", dict), id=other) == []
+        assert await tx.all(dict, "rename", id=other) == []
     async with web.begin() as tx:
-        assert await tx.all(Query("rename", dict), id=mine) == []
+        assert await tx.all(dict, "rename", id=mine) == []
     for scope in ({}, {"client_id": mine}):
         with pytest.raises(Denied, match="database_denied"):
             async with web.begin(**scope) as tx:  # type: ignore[arg-type]
-                await tx.all(Query("raise_for", dict), id=uuid4(), client=other)
+                await tx.all(dict, "raise_for", id=uuid4(), client=other)
     with pytest.raises(ValueError, match="not both"):
         async with web.begin(client_id=mine, every_client=True):
             pass

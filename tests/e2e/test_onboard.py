@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from byokeep.core.errors import Conflict
-from byokeep.flows.onboard import _LOCK
 from byokeep_redact.sweep import Sweep
 from byokeep_sim.reply import KeyState
 from tests.support.web import Desk
@@ -427,7 +426,7 @@ async def test_an_onboarding_waits_while_another_one_decides(desk: Desk) -> None
     """Who comes second for a client and provider stands in line until the first one's transaction ends; nobody else."""
     client, other = await desk.stand.client(), await desk.stand.client()
     async with desk.web.db.begin(client_id=client) as tx:
-        await tx.all(_LOCK, client_id=client, provider="openai")
+        await tx.all(None, "ref_lock", client_id=client, provider="openai")
         second = asyncio.create_task(desk.put(client, desk.canary()))
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         while not second.done() and desk.sql(waiting) == "0":

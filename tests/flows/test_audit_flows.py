@@ -304,9 +304,7 @@ async def test_an_export_is_on_record_before_its_first_line(broker: Broker) -> N
 @pytest.mark.req("R1.4-4")
 async def test_a_query_is_on_record_before_anything_is_read(broker: Broker) -> None:
     """Each look at a chain has its record; when that cannot be written, nothing is shown."""
-    await broker.sql(
-        f"INSERT INTO byokeep.client (id, name, created_by) VALUES ('{ALICE}', 'Alice', '{INSTALLATION}')"
-    )
+    await broker.sql(f"INSERT INTO byokeep.client (id, name, created_by) VALUES ('{ALICE}', 'Alice', '{INSTALLATION}')")
     await filled(broker)
     append = "FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea)"
     for client in (ALICE, None):

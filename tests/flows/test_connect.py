@@ -152,9 +152,7 @@ class Told:
         ("identify", (Face(account_id="", username="acme", display_name="Acme"),), "account_not_chosen"),
     ],
 )
-async def test_what_could_not_be_checked_connects_nothing(
-    office: Office, call: str, answer: Any, reason: str
-) -> None:
+async def test_what_could_not_be_checked_connects_nothing(office: Office, call: str, answer: Any, reason: str) -> None:
     """Scopes or an identity that nobody tells, or that cannot be asked for, fail the consent; nothing is kept."""
     client, platform = await office.client(), office.app.platform
     object.__setattr__(office.app, "platform", lambda at, secret: Told(platform(at, secret), call, answer))

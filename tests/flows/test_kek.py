@@ -20,7 +20,7 @@ from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
 from byokeep.flows import kek_book, kek_guard, kek_rewrap, kek_work
-from byokeep.flows.kek_book import Rotation
+from byokeep.flows.kek_book import Dependent, Rotation
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
 
@@ -75,7 +75,7 @@ async def finish(keys: Keys, rotation: Rotation, client: object, *, rounds: int 
     """Run what a worker would until the rotation is done."""
     for _ in range(rounds):
         async with keys.app.db.begin(every_client=True) as tx:
-            now = await tx.one(kek_book.ROTATION, id=rotation.id)
+            now = await tx.one(Rotation, "kek_rotation_get", id=rotation.id)
         if now.state == "done":
             return now
         await kek_rewrap.rewrap(keys.app, keys.system, rotation.id, client, limit=2)  # type: ignore[arg-type]
@@ -237,10 +237,10 @@ async def test_profiles_of_three_versions_open_and_dependents_are_counted(keys: 
     async with keys.app.db.begin(every_client=True) as tx:
         at = {"holder": "transit", "kek_id": f"development-{client}", "ids": None, "exposed": False, "limit": 100}
         for version, profile in zip((1, 2, 3), made, strict=True):
-            (one,) = await tx.all(kek_book.DEPENDENTS, **at, version=version)
+            (one,) = await tx.all(Dependent, "kek_dependents", **at, version=version)
             assert (one.profile_id, one.client_id, one.kek_version) == (profile, client, version)
             assert one.accounts == (f"x/acme{profile.hex[:8]}",)
-        assert len(await tx.all(kek_book.DEPENDENTS, **at, version=None)) == 3
+        assert len(await tx.all(Dependent, "kek_dependents", **at, version=None)) == 3
     for version, count in ((1, 1), (2, 2)):
         with pytest.raises(Conflict) as refused:
             await keys.end(client, version)

@@ -18,6 +18,7 @@ from byokeep.core.kek import KeyContext
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
 from byokeep.flows import profiles
+from byokeep.flows.profiles import Profile
 from tests.support.vault import Vault
 
 pytest_plugins = [
@@ -447,7 +448,7 @@ async def test_a_retired_profile_is_opened_by_nobody_and_its_place_is_free(vault
     """Recreating from scratch: the old one is refused, the new one names it."""
     client, profile = await vault.valid()
     async with vault.desk.web.db.begin(client_id=client) as tx:
-        old = await tx.one(profiles.GET, client_id=client, id=profile)
+        old = await tx.one(Profile, "profile_get", client_id=client, id=profile)
         await profiles.retire(tx, vault.app.system(), old, cause="recreated")
     for act, body in (("validate", None), ("rekey", None), ("restore", {"generation": 1}), ("login", None)):
         assert (await vault.call("POST", f"/v1/profiles/{profile}/{act}", body))[0] == 409, act

@@ -21,7 +21,8 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.core.profile import Purpose
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
-from byokeep.flows import profile_book, profiles
+from byokeep.flows import profile_book
+from byokeep.flows.profiles import Profile
 from tests.support.vault import Vault
 
 pytest_plugins = [
@@ -90,7 +91,7 @@ async def test_a_person_logs_in_and_confirms_and_it_is_on_record(vault: Vault) -
     client = await vault.client()
     profile = await vault.create(client)
     async with vault.app.db.begin(client_id=ClientId(client)) as tx:
-        now = await tx.one(profiles.GET, client_id=client, id=profile)
+        now = await tx.one(Profile, "profile_get", client_id=client, id=profile)
         opening = await profile_book.take(
             tx, vault.app, vault.app.system(), now, purpose=Purpose.LOGIN, job_id=await _job(vault, client)
         )

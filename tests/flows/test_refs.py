@@ -18,7 +18,7 @@ from byokeep.core.keystate import TRANSITIONS, KeyState
 from byokeep.core.model import ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.flows.onboard import _LIVE, _RENEW
+from byokeep.flows.refs import ref_from
 from byokeep.web.app import create_app
 from tests.support.broker import Person
 from tests.support.postgres import FreshDatabase
@@ -141,11 +141,11 @@ async def test_one_live_reference_for_each_place(desk: Desk) -> None:
     for state in ("deactivated", "compromised", "destroyed"):
         desk.sql(f"UPDATE byokeep.credential_ref SET state = '{state}' WHERE id = '{first['ref']}'")
         async with desk.web.db.begin(client_id=client) as tx:
-            assert await tx.maybe(_RENEW, **renewal, id=UUID(first["ref"])) is None
-            assert (await tx.maybe(_LIVE, client_id=client, provider="openai")).id == UUID(second["ref"])
+            assert await tx.maybe(ref_from, "ref_renew", **renewal, id=UUID(first["ref"])) is None
+            assert (await tx.maybe(ref_from, "ref_live", client_id=client, provider="openai")).id == UUID(second["ref"])
     with suppress(LookupError):  # taken back: a change without its record would not be committed
         async with desk.web.db.begin(client_id=client) as tx:
-            assert (await tx.maybe(_RENEW, **renewal, id=UUID(second["ref"]))).version == 9
+            assert (await tx.maybe(ref_from, "ref_renew", **renewal, id=UUID(second["ref"]))).version == 9
             raise LookupError
 
 

@@ -20,7 +20,6 @@ from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Environment, Role
 from byokeep.flows.app import BrokerApp, Limits, StoreRecording
-from byokeep.ports import Query
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import INSTALLATION
 from tests.support.signer import SeededSigner
@@ -94,7 +93,7 @@ class Broker:
     async def rows(self, name: str, **params: Any) -> list[Any]:
         """Rows of a named statement."""
         async with self.app.db.begin(every_client=True) as tx:
-            return await tx.all(Query(name, lambda row: row), **params)
+            return await tx.all(lambda row: row, name, **params)
 
 
 @asynccontextmanager

@@ -14,9 +14,10 @@ from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment
-from byokeep.flows import kek_book, kek_rewrap
+from byokeep.flows import kek_rewrap
 from byokeep.flows.app import Limits
 from byokeep.flows.kek_app import KekApp
+from byokeep.flows.kek_book import Rotation
 from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.worker.key_custody import BrokerKekCustodian
 
@@ -34,7 +35,7 @@ async def main(said: dict[str, Any]) -> None:
         await kek_rewrap.rewrap(app, app.system(), UUID(said["rotation"]), ClientId(UUID(said["client"])), limit=1)
         print("moved", flush=True)  # noqa: T201 - so that it is killed early in its work on a fast machine too
         async with db.begin(every_client=True) as tx:
-            if (await tx.one(kek_book.ROTATION, id=UUID(said["rotation"]))).state == "done":
+            if (await tx.one(Rotation, "kek_rotation_get", id=UUID(said["rotation"]))).state == "done":
                 break
     await db.close()
 

@@ -117,9 +117,7 @@ def counted() -> Iterator[Work]:
                     patched.setattr(module, name, counting(item))
                 elif isinstance(getattr(item, "__self__", None), re.Pattern):
                     patched.setattr(module, name, getattr(counting(item.__self__), item.__name__))
-        patched.setattr(
-            nominate, "_folding", lambda pattern: counting(found) if (found := folding(pattern)) else None
-        )
+        patched.setattr(nominate, "_folding", lambda pattern: counting(found) if (found := folding(pattern)) else None)
         patched.setattr(nominate.Automaton, "scan", scanning(nominate.Automaton.scan))
         try:
             for rule in rules:

@@ -457,7 +457,7 @@ def test_a_line_may_be_as_long_and_its_numbers_as_large_as_allowed() -> None:
     assert parse_line(export_line(record, prev=GENESIS)) == record._replace(prev=GENESIS)
     for wrong in (record._replace(seq=largest + 1), record._replace(at_us=largest + 1)):
         assert advice_of(parse_line, export_line(wrong, prev=GENESIS))[0] == "bad_audit_line"
-    text = "\u00e9\u2028\\ \" \x7f \x01".encode()
+    text = '\u00e9\u2028\\ " \x7f \x01'.encode()
     assert parse_line(export_line(record._replace(payload=text), prev=GENESIS)).payload == text
 
 

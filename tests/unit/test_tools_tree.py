@@ -184,18 +184,26 @@ def test_pins_fit_their_ranges(text: str, words: str | None) -> None:
 
 def test_the_extras_of_this_tree_are_read(tmp_path: Path) -> None:
     """The base install, the named extras and our own parts' needs count; the files in requirements/ satisfy them."""
-    put(tmp_path, "pyproject.toml", """
+    put(
+        tmp_path,
+        "pyproject.toml",
+        """
 [build-system]
 requires = ["hatchling>=1"]
 [project]
 dependencies = ["a", "own @ {root:uri}/parts/own"]
 optional-dependencies = {x = ["b>=1", "own[y] @ {root:uri}/parts/own"], dev = ["c"]}
-""")
-    put(tmp_path, "parts/own/pyproject.toml", """
+""",
+    )
+    put(
+        tmp_path,
+        "parts/own/pyproject.toml",
+        """
 [project]
 dependencies = ["d"]
 optional-dependencies = {y = ["e"]}
-""")
+""",
+    )
     assert [wanted.name for wanted in requirements_of(tmp_path, ["x"])] == ["a", "d", "b", "e"]
     assert [wanted.name for wanted in requirements_of(tmp_path, ["dev"])] == ["a", "d", "c", "hatchling"]
     assert check(ROOT) == []

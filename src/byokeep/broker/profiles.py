@@ -93,7 +93,7 @@ class OpenedReply(Reply):
 
     epoch: int
     life_s: int
-    beat_s: int
+    beat_s: float
     packing: Packing
     environment: Environment
     generation: OpenedGenerationReply

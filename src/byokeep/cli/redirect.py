@@ -108,8 +108,9 @@ class Listener:
             )
         except OSError:
             raise Unavailable(
-                "port_taken", next_step="Something else listens at the redirect address, perhaps another "
-                "`account connect`: stop it, or use --paste."
+                "port_taken",
+                next_step="Something else listens at the redirect address, perhaps another "
+                "`account connect`: stop it, or use --paste.",
             ) from None
         return self
 

@@ -25,12 +25,14 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import LANES_OF, PLATFORMS, Actor, ClientId, Lane, LanePolicy, Provider
 from byokeep.core.policy import Verb
 from byokeep.flows import connections, refs
-from byokeep.flows.accounts import PlatformAccount, account_from, parse_platform, set_lanes
+from byokeep.flows.accounts import PlatformAccount, parse_platform, set_lanes
 from byokeep.flows.app import WebApp
 from byokeep.flows.clients import MAX_ROWS
+from byokeep.flows.connections import Connection
 from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.flows.profile_proof import require_proof
-from byokeep.ports import LoginInfo, Query, Row, Tx
+from byokeep.kernel.rows import Row, reader
+from byokeep.ports import LoginInfo, Tx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,7 @@ def _of_profile(found: Mapping[str, Any] | None) -> str:
 
 
 def _full(row: Row) -> AccountState:
-    account = account_from(row)
+    account = reader(PlatformAccount)(row)
     found = row["profile"]
     return AccountState(
         profile_id=UUID(found["id"]) if found else None,
@@ -117,18 +119,6 @@ def _full(row: Row) -> AccountState:
     )  # fmt: skip
 
 
-_STATES: Final = Query("accounts_states", _full)
-_SET_LANES: Final = Query("account_set_lanes", account_from)
-_STEADY: Final = Query("grant_steady", lambda _: True)
-_ASK: Final = Query("grant_ask_look", lambda _: True)
-_CONFIRM: Final = Query("grant_confirm", lambda _: True)
-_NAMES: Final = Query("account_confirm", account_from)
-_BESIDE: Final = Query("grants_beside", lambda row: str(row["account"]))
-_REST: Final = Query("grant_rest", lambda _: True)
-_REFS: Final = Query("account_ref_any", refs.ref_from)
-_NOTIFY: Final = Query("connection_notify", lambda _: None)
-
-
 async def list_states(app: WebApp, actor: Actor, client_id: ClientId) -> list[AccountState]:
     """Return a client's accounts.
 
@@ -137,7 +127,7 @@ async def list_states(app: WebApp, actor: Actor, client_id: ClientId) -> list[Ac
     """
     await permit(app, actor, Verb.CLIENT_READ, client_id=client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        return await tx.all(_STATES, client_id=client_id, account=None, platform=None, limit=MAX_ROWS)
+        return await tx.all(_full, "accounts_states", client_id=client_id, account=None, platform=None, limit=MAX_ROWS)
 
 
 async def get_state(app: WebApp, actor: Actor, client_id: ClientId, *, where: str, account: str) -> AccountState:
@@ -179,9 +169,9 @@ async def set_policy(
 async def _steady(tx: Tx, found: AccountState) -> AccountState:
     """Return how an account stands now, and let nobody disconnect it until the transaction ends."""
     one = found.account
-    await tx.all(_STEADY, client_id=one.client_id, account_id=one.id)
+    await tx.all(lambda _: True, "grant_steady", client_id=one.client_id, account_id=one.id)
     where = {"account": one.account, "platform": one.platform.value}
-    now = await tx.one(_STATES, client_id=one.client_id, **where, limit=2)
+    now = await tx.one(_full, "accounts_states", client_id=one.client_id, **where, limit=2)
     if now.state == "disconnecting":
         raise Conflict(
             "disconnecting", next_step="Wait until it has ended: `byokeep account show`. Then connect again."
@@ -202,7 +192,14 @@ def _allow(app: WebApp, found: AccountState, lanes: frozenset[Lane]) -> None:
 async def _set_lanes(tx: Tx, actor: Actor, found: AccountState, policy: LanePolicy) -> None:
     one = found.account
     lanes = sorted(lane.value for lane in LANES_OF[policy])
-    await tx.one(_SET_LANES, client_id=one.client_id, platform=one.platform.value, account=one.account, lanes=lanes)
+    await tx.one(
+        PlatformAccount,
+        "account_set_lanes",
+        client_id=one.client_id,
+        platform=one.platform.value,
+        account=one.account,
+        lanes=lanes,
+    )
     await tx.append(_event(EventName.LANES_SET, actor, found, lanes=",".join(lanes)))
 
 
@@ -216,9 +213,9 @@ async def ask_look(app: WebApp, actor: Actor, client_id: ClientId, *, where: str
     found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
     async with app.db.begin(client_id=client_id) as tx:
         found = await _steady(tx, found)
-        if not await tx.maybe(_ASK, client_id=client_id, account_id=found.account.id):
+        if not await tx.maybe(lambda _: True, "grant_ask_look", client_id=client_id, account_id=found.account.id):
             raise _not_connected(found)
-        await tx.all(_NOTIFY)
+        await tx.all(None, "connection_notify")
     return found
 
 
@@ -244,9 +241,16 @@ async def confirm_name(
             raise Conflict("other_name", next_step="See `byokeep account show` and confirm the names that stand there.")
         async with app.db.begin(client_id=client_id) as tx:
             same = {"client_id": client_id, "username": said[0], "display_name": said[1]}
-            if not await tx.maybe(_CONFIRM, account_id=one.id, **same):
+            if not await tx.maybe(lambda _: True, "grant_confirm", account_id=one.id, **same):
                 raise Conflict("other_name", next_step="See `byokeep account show` again.")
-            await tx.one(_NAMES, client_id=client_id, id=one.id, username=said[0] or "", display_name=said[1] or "")
+            await tx.one(
+                PlatformAccount,
+                "account_confirm",
+                client_id=client_id,
+                id=one.id,
+                username=said[0] or "",
+                display_name=said[1] or "",
+            )
             await tx.append(_event(EventName.DRIFT_CONFIRMED, actor, found))
     return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
 
@@ -267,13 +271,13 @@ async def disconnect(
     async with app.db.begin(client_id=client_id) as tx:
         if not also:
             await _alone(tx, app, found)
-        if not await tx.maybe(_REST, client_id=client_id, account_id=found.account.id):
+        if not await tx.maybe(lambda _: True, "grant_rest", client_id=client_id, account_id=found.account.id):
             raise _not_connected(found)
         await _end_consents(tx, actor, found.account)
-        for ref in await tx.all(_REFS, client_id=client_id, account_id=found.account.id):
+        for ref in await tx.all(refs.ref_from, "account_ref_any", client_id=client_id, account_id=found.account.id):
             await refs.move(tx, app, actor, ref, to=KeyState.DEACTIVATED, reason="disconnected")
         await _set_lanes(tx, actor, found, LanePolicy.OFF)
-        await tx.all(_NOTIFY)
+        await tx.all(None, "connection_notify")
     return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
 
 
@@ -282,7 +286,7 @@ async def _alone(tx: Tx, app: WebApp, found: AccountState) -> None:
     if not any(one.revokes_all for one in app.consents.logins() if one.id == found.login) or not found.login:
         return
     one = found.account
-    beside = await tx.all(_BESIDE, client_id=one.client_id, account_id=one.id, login=found.login)
+    beside = await tx.all(str, "grants_beside", client_id=one.client_id, account_id=one.id, login=found.login)
     if beside and found.state != "disconnected":
         step = "The platform ends the whole consent of the owner. If the same person connected those, they end as well."
         raise Conflict("others_end_too", next_step=f"{step} If they may, say `--also`.", accounts=",".join(beside))
@@ -291,9 +295,9 @@ async def _alone(tx: Tx, app: WebApp, found: AccountState) -> None:
 async def _end_consents(tx: Tx, actor: Actor, account: PlatformAccount) -> None:
     """End the consents of an account that are under way; one that is being finished is given back by its finisher."""
     same = {"client_id": account.client_id, "account_id": account.id}
-    for one in await tx.all(connections.OF_ACCOUNT, **same):
+    for one in await tx.all(Connection, "connections_of", **same):
         if one.state == "taken":
-            await tx.one(connections.DISOWN, client_id=one.client_id, id=one.id)
+            await tx.one(UUID, "connection_disown", client_id=one.client_id, id=one.id)
         else:
             await connections.end(tx, actor, one, account, to="expired", reason="disconnected")
 
@@ -302,7 +306,9 @@ async def _find(app: WebApp, actor: Actor, verb: Verb, client_id: ClientId, wher
     await permit(app, actor, verb, client_id=client_id)
     platform = platform_of(app.consents.logins(), where)
     async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(_STATES, client_id=client_id, account=account, platform=platform.value, limit=2)
+        found = await tx.maybe(
+            _full, "accounts_states", client_id=client_id, account=account, platform=platform.value, limit=2
+        )
     if found is None:
         raise await absent(app, actor, verb, client_id)
     return found
@@ -359,7 +365,9 @@ async def set_lanes_by_hand(
     await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
     known = parse_platform(platform)
     async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(_STATES, client_id=client_id, account=account, platform=known.value, limit=2)
+        found = await tx.maybe(
+            _full, "accounts_states", client_id=client_id, account=account, platform=known.value, limit=2
+        )
     if found is not None and found.login is not None:
         policy = _POLICY_OF[lanes]
         done = await set_policy(app, actor, client_id, where=platform, account=account, policy=policy)

@@ -24,7 +24,6 @@ from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, require_active
 from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.flows.profile_proof import require_proof
-from byokeep.ports import Query, Row
 
 ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _USERNAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}\Z")
@@ -45,30 +44,6 @@ class PlatformAccount:
     identified_at: datetime | None
     created_at: datetime
     created_by: UUID
-
-
-def account_from(row: Row) -> PlatformAccount:
-    """Build the noun from a row of ``platform_account``."""
-    return PlatformAccount(
-        id=row["id"],
-        client_id=ClientId(row["client_id"]),
-        platform=Provider(row["platform"]),
-        account=row["account"],
-        username=row["username"],
-        display_name=row["display_name"],
-        lanes=tuple(row["lanes"]),
-        identity=row["identity"],
-        identified_at=row["identified_at"],
-        created_at=row["created_at"],
-        created_by=row["created_by"],
-    )
-
-
-INSERT: Final = Query("account_insert", account_from)
-_LIST: Final = Query("accounts_list", account_from)
-_HOLD: Final = Query("account_hold", account_from)
-_CONNECTED: Final = Query("grant_of", lambda _: True)
-_SET_LANES: Final = Query("account_set_lanes", account_from)
 
 
 def parse_platform(text: str) -> Provider:
@@ -103,7 +78,8 @@ async def register_account(
         async with app.db.begin(client_id=client_id) as tx:
             await require_active(tx, client_id)
             row = await tx.one(
-                INSERT, id=app.ids.uuid(), client_id=client_id, platform=known.value, account=account,
+                PlatformAccount, "account_insert", id=app.ids.uuid(), client_id=client_id, platform=known.value,
+                account=account,
                 username=username, display_name=display_name, created_by=actor.id,
             )  # fmt: skip
             await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
@@ -134,14 +110,16 @@ async def _set_lanes(
     app: App, actor: Actor, client_id: ClientId, known: Provider, account: str, lanes: frozenset[Lane]
 ) -> PlatformAccount | None:
     async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(_HOLD, client_id=client_id, platform=known.value, account=account)
+        found = await tx.maybe(
+            PlatformAccount, "account_hold", client_id=client_id, platform=known.value, account=account
+        )
         if found is None:
             return None
-        if await tx.maybe(_CONNECTED, client_id=client_id, account_id=found.id):
+        if await tx.maybe(lambda _: True, "grant_of", client_id=client_id, account_id=found.id):
             raise Conflict("connected_meanwhile", next_step="See `byokeep account show`, then set its lanes again.")
         await require_proof(tx, client_id, found.id, lanes)
         row = await tx.maybe(
-            _SET_LANES, client_id=client_id, platform=known.value, account=account,
+            PlatformAccount, "account_set_lanes", client_id=client_id, platform=known.value, account=account,
             lanes=sorted(lane.value for lane in lanes),
         )  # fmt: skip
         if row is not None:
@@ -157,7 +135,7 @@ async def list_accounts(app: App, actor: Actor, client_id: ClientId) -> list[Pla
     """
     await permit(app, actor, Verb.CLIENT_READ, client_id=client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        return await tx.all(_LIST, client_id=client_id, limit=MAX_ROWS)
+        return await tx.all(PlatformAccount, "accounts_list", client_id=client_id, limit=MAX_ROWS)
 
 
 def check_new_account(account: str) -> None:

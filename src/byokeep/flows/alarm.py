@@ -12,17 +12,14 @@ It may not replace the error: the caller still raises.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 from uuid import UUID
 
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.flows.app import App, BrokerApp
-from byokeep.ports import Query, Tx
+from byokeep.ports import Tx
 
 Severity = Literal["info", "warning", "critical"]
-_OPEN_OF: Final = Query("alert_open_of", lambda row: row["id"])
-_OVER: Final = Query("alert_over", lambda row: row)
-_ALERT: Final = Query("audit_alert", lambda row: (UUID(str(row["id"])), int(row["count"])))
 
 
 async def raise_alert(
@@ -43,7 +40,8 @@ async def alert_in(
 ) -> None:  # fmt: skip
     """The same within a transaction of the caller's; ``at``: when it happened, if not just now."""
     alert, count = await tx.one(
-        _ALERT, id=app.ids.uuid(), client_id=client_id, object_id=object_id, reason=reason, severity=severity,
+        lambda row: (UUID(str(row["id"])), int(row["count"])), "audit_alert", id=app.ids.uuid(), client_id=client_id,
+        object_id=object_id, reason=reason, severity=severity,
         dedup_key=key, at=at,
     )  # fmt: skip
     if count == 1:
@@ -67,10 +65,10 @@ async def state_over(app: BrokerApp, key: str) -> None:
     Raises:
         Unavailable: The database did not take it.
     """
-    if not await app.db.read(_OPEN_OF, {"key": key}, every_client=True):
+    if not await app.db.read(UUID, "alert_open_of", {"key": key}, every_client=True):
         return
     async with app.db.begin(every_client=True) as tx:
-        for row in await tx.all(_OVER, key=key, by=app.installation_id):
+        for row in await tx.all(dict, "alert_over", key=key, by=app.installation_id):
             await tx.append(
                 Event(
                     name=EventName.ALERT_CLOSED, actor=app.system(), outcome=Outcome.OK,

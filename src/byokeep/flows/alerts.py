@@ -22,7 +22,7 @@ from byokeep.core.policy import Verb
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, scope_of
 from byokeep.flows.permission import absent, permit, refuse
-from byokeep.ports import Query, Row, Tx
+from byokeep.ports import Tx
 
 _MAY_CLOSE: Final = frozenset({Role.ADMIN, Role.OPERATOR})
 
@@ -48,14 +48,6 @@ class Alert:
     code_points: str
 
 
-def _alert(row: Row) -> Alert:
-    return Alert(**{name: row[name] for name in Alert.__dataclass_fields__})
-
-
-_GET: Final = Query("alert_get", _alert)
-_OPEN: Final = Query("alerts_open", _alert)
-_CLOSE: Final = Query("alert_close", _alert)
-_CAUSED: Final = Query("alert_caused_by", lambda row: bool(row["found"]))
 _DONE_TO_ANOTHER: Final = frozenset({"credentials_of_another_issued", "admin_stopped"})
 _REMINDERS: Final = frozenset({"machine_token_ends", "person_token_ends"})  # no act of anybody: whoever it is may close
 
@@ -68,7 +60,7 @@ async def list_alerts(app: App, actor: Actor) -> list[Alert]:
     """
     await permit(app, actor, Verb.ALERT_READ)
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(_OPEN, ids=scope_of(actor), limit=MAX_ROWS)
+        return await tx.all(Alert, "alerts_open", ids=scope_of(actor), limit=MAX_ROWS)
 
 
 async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
@@ -85,7 +77,7 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
         await refuse(app, actor, Verb.ALERT_READ, error, object_id=alert_id)
         raise error
     async with app.db.begin(every_client=True) as tx:
-        alert = await tx.maybe(_GET, id=alert_id)
+        alert = await tx.maybe(Alert, "alert_get", id=alert_id)
         own = alert is not None and _concerns(actor, alert) and await _own(tx, actor, alert)
     if own:
         step = "It is about you or what you did, or your approvals are held: another admin closes it."
@@ -94,7 +86,7 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
         raise error
     async with app.db.begin(every_client=True) as tx:
         if alert is not None and _concerns(actor, alert):
-            closed = await tx.maybe(_CLOSE, id=alert_id, closed_by=actor.id)
+            closed = await tx.maybe(Alert, "alert_close", id=alert_id, closed_by=actor.id)
             if closed is None:
                 raise Conflict("alert_closed", next_step="Nothing to do.", alert=alert_id)
             await tx.append(
@@ -116,7 +108,8 @@ async def _own(tx: Tx, actor: Actor, alert: Alert) -> bool:
     if alert.object_id == actor.id and alert.reason not in _REMINDERS:
         return True
     return alert.reason in _DONE_TO_ANOTHER and (
-        actor.held or await tx.one(_CAUSED, id=str(alert.id), actor_id=actor.id, object_id=alert.object_id)
+        actor.held
+        or await tx.one(bool, "alert_caused_by", id=str(alert.id), actor_id=actor.id, object_id=alert.object_id)
     )
 
 

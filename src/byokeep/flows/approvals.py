@@ -11,7 +11,7 @@ It may not know what is approved: the flow that asks does the act.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -19,7 +19,8 @@ from uuid import UUID
 from byokeep.core.errors import Denied
 from byokeep.core.model import Actor
 from byokeep.flows.app import App
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import NO_COLUMN, Row
+from byokeep.ports import Tx
 
 LIFE_S: Final = 86_400
 MAX_ROWS: Final = 200
@@ -43,7 +44,7 @@ class Approval:
     used_at: datetime | None
     used_by: str
     in_time: bool
-    repeated: bool = False
+    repeated: bool = field(default=False, metadata=NO_COLUMN)
 
 
 def _approval(row: Row) -> Approval:
@@ -54,21 +55,15 @@ def _approval(row: Row) -> Approval:
     )  # fmt: skip
 
 
-_ASK: Final = Query("approval_ask", _approval)
-_GET: Final = Query("approval_get", _approval)
-_WAITING: Final = Query("approvals_waiting", _approval)
-_USE: Final = Query("approval_use", lambda row: UUID(str(row["id"])))
-
-
 async def request(
     tx: Tx, app: App, actor: Actor, *, action: str, scope: str, epoch: int, asked: str, reason: str
 ) -> Approval:
     """Ask for something, or return the request for the same that waits already."""
-    for one in await tx.all(_WAITING, actions=[action], scope=scope, limit=MAX_ROWS):
+    for one in await tx.all(_approval, "approvals_waiting", actions=[action], scope=scope, limit=MAX_ROWS):
         if one.epoch == epoch:
             return replace(one, repeated=True)
     return await tx.one(
-        _ASK, id=app.ids.uuid(), action=action, scope=scope, epoch=epoch, reason=reason,
+        _approval, "approval_ask", id=app.ids.uuid(), action=action, scope=scope, epoch=epoch, reason=reason,
         requested_by=actor.id, life_s=LIFE_S,
         asked=asked,
     )  # fmt: skip
@@ -76,12 +71,12 @@ async def request(
 
 async def find(tx: Tx, approval_id: UUID) -> Approval | None:
     """Return a request, whatever became of it."""
-    return await tx.maybe(_GET, id=approval_id, actions=list(ACTIONS))
+    return await tx.maybe(_approval, "approval_get", id=approval_id, actions=list(ACTIONS))
 
 
 async def waiting(tx: Tx) -> list[Approval]:
     """Return the requests that somebody could approve now, oldest first."""
-    return await tx.all(_WAITING, actions=list(ACTIONS), scope=None, limit=MAX_ROWS)
+    return await tx.all(_approval, "approvals_waiting", actions=list(ACTIONS), scope=None, limit=MAX_ROWS)
 
 
 async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
@@ -104,7 +99,9 @@ async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: in
         raise Denied("approval_expired", next_step="Ask again.")
     if (approval.scope, approval.epoch) != (scope, epoch):
         raise Denied("approval_changed", next_step="It changed since it was asked for: look, and ask again.")
-    if await tx.maybe(_USE, id=approval.id, approved_by=actor.id) is None:  # another was faster, or the time just ended
+    if (
+        await tx.maybe(UUID, "approval_use", id=approval.id, approved_by=actor.id) is None
+    ):  # another was faster, or the time just ended
         raise Denied(
             "approval_used", next_step="It was approved or ended just now: `byokeep approve` lists what waits."
         )

@@ -25,7 +25,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows.app import WebApp
 from byokeep.flows.permission import permit, recorded_rejections
 from byokeep.flows.store_recording import require_recorded
-from byokeep.ports import LoginInfo, Query, Row, Tx, Written
+from byokeep.ports import LoginInfo, Tx, Written
 
 _APP_ID: Final = re.compile(r"[!-~]{1,256}\Z")
 _REDIRECT: Final = re.compile(
@@ -45,21 +45,6 @@ class OurApp:
     secret_version: int
     set_at: datetime
     set_by: UUID
-
-
-def app_from(row: Row) -> OurApp:
-    """Build the noun from a row of ``platform_app``."""
-    names = {name: row[name] for name in OurApp.__dataclass_fields__}
-    return OurApp(**{**names, "provider": Provider(row["provider"])})
-
-
-GET: Final = Query("app_get", app_from)
-HOLD: Final = Query("app_hold", lambda _: None)
-_PUT: Final = Query("app_put", app_from)
-_LIST: Final = Query("apps_list", app_from)
-_LOCK: Final = Query("app_lock", lambda _: None)
-_OF_REDIRECT: Final = Query("app_of_redirect", lambda row: str(row["login"]))
-_IN_USE: Final = Query("app_in_use", lambda row: int(row["found"]))
 
 
 def find_login(app: WebApp, login: str) -> LoginInfo:
@@ -107,7 +92,7 @@ async def list_apps(app: WebApp, actor: Actor) -> list[OurApp]:
     """
     await permit(app, actor, Verb.APP_READ)
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(_LIST)
+        return await tx.all(OurApp, "apps_list")
 
 
 async def set_app(
@@ -132,11 +117,12 @@ async def set_app(
             info = need_oauth(find_login(app, login))
             _check(info, app_id, redirect_uri, secret)
             async with app.db.begin(every_client=True) as tx:
-                await tx.all(_LOCK)
+                await tx.all(None, "app_lock")
                 await _check_others(tx, login, app_id, redirect_uri)
                 written = await _store(app, info, secret)
                 row = await tx.one(
-                    _PUT, login=login, provider=info.provider.value, environment=app.environment.value, app_id=app_id,
+                    OurApp, "app_put", login=login, provider=info.provider.value, environment=app.environment.value,
+                    app_id=app_id,
                     redirect_uri=redirect_uri, secret_version=written.version, set_by=actor.id,
                 )  # fmt: skip
                 await tx.append(_event(actor, row, written))
@@ -159,12 +145,12 @@ def _check(info: LoginInfo, app_id: str, redirect_uri: str, secret: Secret | Non
 
 
 async def _check_others(tx: Tx, login: str, app_id: str, redirect_uri: str) -> None:
-    if await tx.all(_OF_REDIRECT, login=login, redirect_uri=redirect_uri):
+    if await tx.all(str, "app_of_redirect", login=login, redirect_uri=redirect_uri):
         raise Conflict(
             "redirect_uri_taken", next_step="Give each login an address of its own; another path is enough.",
             login=login,
         )  # fmt: skip
-    if await tx.one(_IN_USE, login=login, app_id=app_id):
+    if await tx.one(int, "app_in_use", login=login, app_id=app_id):
         raise Conflict(
             "app_in_use", login=login,
             next_step="Accounts live under the present app, or are being connected under it; disconnect them first.",

@@ -28,39 +28,20 @@ from byokeep.core.note import NoteKey, open_checkpoint, write_note
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import App, BrokerApp
-from byokeep.ports import Query, Row, Tx
+from byokeep.ports import Tx
 
 BATCH: Final = 1_000  # records at a time: hashing them keeps the process from other work for about 10 ms
 OVERDUE_S: Final = 180.0  # three missed heartbeats
 PURPOSE: Final = "checkpoints"
 
 
-def _head(row: Row) -> ChainHead:
-    return ChainHead(row["chain"], row["seq"], bytes(row["hash"]))
-
-
-def record_from(row: Row) -> Record:
-    """Build a record from a row; the bytes are the stored ones."""
-    return Record(row["chain"], row["seq"], row["at_us"], row["writer"], bytes(row["payload"]), bytes(row["hash"]))
-
-
 @dataclass(frozen=True, slots=True)
-class _Stored:
+class Stored:
     """An epoch as the database has it."""
 
     number: int
     leaf: bytes
     heads: bytes
-
-
-LOCK: Final = Query("audit_epoch_lock", lambda _: None)
-HEADS: Final = Query("audit_heads", _head)
-HEAD: Final = Query("audit_head", _head)
-AT: Final = Query("audit_at", _head)
-SEGMENTS: Final = Query("audit_segments", record_from)
-EPOCHS: Final = Query("audit_epochs_from", lambda row: _Stored(row["number"], bytes(row["leaf"]), bytes(row["heads"])))
-INSERT: Final = Query("audit_epoch_insert", lambda row: int(row["number"]))
-_AGE: Final = Query("audit_epoch_age", lambda row: row["age_s"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +87,7 @@ async def checkpoint(app: BrokerApp, actor: Actor | None = None) -> Signed:
 async def _next_epoch(app: BrokerApp, actor: Actor) -> tuple[Signed, bool]:
     """Publish one epoch: the one a crash left unsigned, else a new one."""
     async with app.db.begin(every_client=True) as tx:
-        await tx.one(LOCK)
+        await tx.one(None, "audit_epoch_lock")
         state = await published(app)
         pending = await compare(tx, state)
         if pending:
@@ -119,7 +100,7 @@ async def _next_epoch(app: BrokerApp, actor: Actor) -> tuple[Signed, bool]:
             leaf = state.next_leaf(moved, at_us=max(microseconds(app.clock.now()), state.at_us)).data()
         after = state.advance(leaf, moved)
         if not pending:
-            await tx.one(INSERT, number=state.size, leaf=leaf, heads=heads_data(moved))
+            await tx.one(int, "audit_epoch_insert", number=state.size, leaf=leaf, heads=heads_data(moved))
             await tx.append(_event(actor, after))
     return await sign_epoch(app, state, SignedEpoch(leaf, heads_data(moved), b"")), pending is None
 
@@ -153,9 +134,14 @@ def _event(actor: Actor, after: LogState) -> Event:
     )
 
 
-async def compare(tx: Tx, state: LogState) -> _Stored | None:
+async def compare(tx: Tx, state: LogState) -> Stored | None:
     """Hold the database against what was published. Returns the one epoch that may be waiting for its signature."""
-    stored = await tx.all(EPOCHS, number=max(state.size - 1, 0), limit=3)
+    stored = await tx.all(
+        Stored,
+        "audit_epochs_from",
+        number=max(state.size - 1, 0),
+        limit=3,
+    )
     if state.size:
         if not stored or stored[0].number != state.size - 1:
             raise inconsistent("database_rolled_back", epoch=state.size - 1)
@@ -175,7 +161,7 @@ async def must_hold(tx: Tx, heads: Iterable[ChainHead]) -> None:
     known = {head.chain: head for head in heads}
     if not known:
         return
-    found = await tx.all(AT, chains=list(known), seqs=[head.seq for head in known.values()])
+    found = await tx.all(ChainHead, "audit_at", chains=list(known), seqs=[head.seq for head in known.values()])
     there = {head.chain: head for head in found}
     for chain, head in known.items():
         if there.get(chain) != head:
@@ -184,7 +170,7 @@ async def must_hold(tx: Tx, heads: Iterable[ChainHead]) -> None:
 
 
 async def _moved(tx: Tx, state: LogState) -> list[ChainHead]:
-    heads = await tx.all(HEADS)
+    heads = await tx.all(ChainHead, "audit_heads")
     missing = set(state.heads) - {head.chain for head in heads}
     if missing:
         raise inconsistent("chain_lost", chain=min(missing))
@@ -220,7 +206,12 @@ async def records_after(tx: Tx, at: Mapping[UUID, ChainHead], goals: Mapping[UUI
     """Return the next records between two sets of heads as they are stored, not yet verified."""
     chains = [chain for chain, head in goals.items() if at[chain].seq < head.seq]
     return await tx.all(
-        SEGMENTS, chains=chains, after=[at[c].seq for c in chains], upto=[goals[c].seq for c in chains], limit=BATCH
+        Record,
+        "audit_segments",
+        chains=chains,
+        after=[at[c].seq for c in chains],
+        upto=[goals[c].seq for c in chains],
+        limit=BATCH,
     )
 
 
@@ -249,7 +240,7 @@ OVERDUE_KEY: Final = "state/checkpoint"
 async def check_heartbeat(app: App) -> float | None:
     """Return the age of the newest epoch in seconds; an overdue or missing one raises an alert (S-TLOG-10)."""
     async with app.db.begin(every_client=True) as tx:
-        age = await tx.one(_AGE)
+        age = await tx.one(lambda row: row["age_s"], "audit_epoch_age")
     if age is None or age > OVERDUE_S:
         await raise_alert(app, reason="checkpoint_overdue", key=OVERDUE_KEY, severity="critical")
     return None if age is None else float(age)

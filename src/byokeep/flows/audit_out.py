@@ -23,7 +23,7 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.core.proof import client_proof_data
 from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.audit import HEAD, HEADS, checkpoint, must_hold, origin, records_after, segments
+from byokeep.flows.audit import checkpoint, must_hold, origin, records_after, segments
 from byokeep.ports import Tx
 
 MAX_PROOF: Final = 200_000  # records of one client in one file
@@ -41,7 +41,7 @@ async def copy(app: BrokerApp) -> int:
         heads = await app.checkpoints.copied_heads()
         async with app.db.begin(every_client=True) as tx:
             await must_hold(tx, heads.values())
-            async for records in segments(tx, heads, await tx.all(HEADS)):
+            async for records in segments(tx, heads, await tx.all(ChainHead, "audit_heads")):
                 await app.checkpoints.copy_append(export_lines(records, heads))
                 added += len(records)
     except Integrity as error:
@@ -149,7 +149,7 @@ async def lines_between(tx: Tx, start: ChainHead, end: ChainHead) -> list[bytes]
 
 
 async def _head_of(tx: Tx, chain: UUID) -> ChainHead:
-    head = await tx.maybe(HEAD, chain=chain)
+    head = await tx.maybe(ChainHead, "audit_head", chain=chain)
     if head is None:
         raise NotFound("not_found")
     return head

@@ -18,7 +18,7 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.flows.app import App
 from byokeep.flows.permission import permit, refuse
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 
 MAX_RECORDS: Final = 500
 DEFAULT_RECORDS: Final = 100
@@ -52,9 +52,6 @@ def _shown(row: Row) -> Shown:
     return Shown(seq=row["seq"], at=row["at"], hash_hex=bytes(row["hash"]).hex(), said=said)
 
 
-_BROWSE: Final = Query("audit_browse", _shown)
-
-
 async def read_audit(app: App, actor: Actor, client_id: ClientId | None, window: Window) -> list[Shown]:
     """Return records of a client's chain, or of the platform's.
 
@@ -83,7 +80,8 @@ async def read_audit(app: App, actor: Actor, client_id: ClientId | None, window:
     door = app.db.begin(every_client=True) if client_id is None else app.db.begin(client_id=client_id)
     async with door as tx:
         return await tx.all(
-            _BROWSE,
+            _shown,
+            "audit_browse",
             chain=chain,
             before=window.before,
             since=window.since,

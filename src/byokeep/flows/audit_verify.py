@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.audit import ChainHead, Facts, Record, empty, read_payload, verify_log
@@ -25,8 +24,9 @@ from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.audit import BATCH, EPOCHS, HEADS, note_keys, origin, record_from
-from byokeep.ports import Query, Row, Tx
+from byokeep.flows.audit import BATCH, Stored, note_keys, origin
+from byokeep.kernel.rows import Row, reader
+from byokeep.ports import Tx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,6 @@ class LogReport:
 
 
 Points = dict[UUID, dict[int, bytes]]
-_ROWS: Final = Query("audit_segments", lambda row: row)
-_BEYOND: Final = Query("audit_beyond", lambda row: (UUID(str(row["chain"])), int(row["seq"])))
 
 
 async def verify(app: BrokerApp, actor: Actor) -> LogReport:
@@ -91,14 +89,14 @@ async def _record(app: BrokerApp, actor: Actor, outcome: Outcome, facts: Mapping
 async def _verify(app: BrokerApp) -> LogReport:
     async with app.db.begin(every_client=True) as tx:
         size = (await app.checkpoints.latest())[0].size  # before the heads: what is published later is not looked at
-        heads = {head.chain: head for head in await tx.all(HEADS)}
+        heads = {head.chain: head for head in await tx.all(ChainHead, "audit_heads")}
         state, points = await _published(app, tx, size)
         if not state.size:
             raise Unavailable("nothing_published", next_step="Run `byokeep audit checkpoint` first.")
         for chain, head in state.heads.items():
             if chain not in heads or heads[chain].seq < head.seq:
                 raise inconsistent("records_lost", chain=chain, seq=head.seq)
-        for chain, seq in await tx.all(_BEYOND):
+        for chain, seq in await tx.all(lambda row: (UUID(str(row["chain"])), int(row["seq"])), "audit_beyond"):
             raise inconsistent("record_beyond_head", chain=chain, seq=seq)
         malformed: list[Malformed] = []
         records = await _records(tx, heads, points, malformed)
@@ -113,7 +111,12 @@ async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Point
     """Replay the first ``size`` epochs with their signatures, in step with the database's."""
     keys, name = await note_keys(app), origin(app)
     state, points = LogState(), Points()
-    stored = await tx.all(EPOCHS, number=0, limit=BATCH)
+    stored = await tx.all(
+        Stored,
+        "audit_epochs_from",
+        number=0,
+        limit=BATCH,
+    )
     differs: int | None = None  # an epoch that is not the database's; of those before a rebase none is asked for
     async for epoch in app.checkpoints.epochs():
         number = state.size
@@ -121,7 +124,12 @@ async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Point
             break
         state = replay(state, epoch, origin=name, keys=keys)
         if number and number % BATCH == 0:
-            stored = await tx.all(EPOCHS, number=number, limit=BATCH)
+            stored = await tx.all(
+                Stored,
+                "audit_epochs_from",
+                number=number,
+                limit=BATCH,
+            )
         here = stored[number % BATCH] if number % BATCH < len(stored) else None
         if state.base == number > 0:
             points.clear()
@@ -140,9 +148,14 @@ async def _records(tx: Tx, heads: Mapping[UUID, ChainHead], points: Points, malf
     at, count = {chain: empty(chain) for chain in heads}, 0
     while open_ := [chain for chain, head in heads.items() if at[chain].seq < head.seq]:
         rows = await tx.all(
-            _ROWS, chains=open_, after=[at[c].seq for c in open_], upto=[heads[c].seq for c in open_], limit=BATCH
+            dict,
+            "audit_segments",
+            chains=open_,
+            after=[at[c].seq for c in open_],
+            upto=[heads[c].seq for c in open_],
+            limit=BATCH,
         )
-        records = [record_from(row) for row in rows]
+        records = [reader(Record)(row) for row in rows]
         at = verify_log(records, starts=at)
         for record, row in zip(records, rows, strict=True):
             try:

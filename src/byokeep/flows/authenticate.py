@@ -25,7 +25,7 @@ from byokeep.core.errors import ByokeepError, Unauthenticated
 from byokeep.core.model import HUMAN_ROLES, Actor, Role
 from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import BrokerApp, WebApp
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 
 _ENTRY: Final = (
     "This token has ended or is unknown. A person: `byokeep operator login NAME`; a locked-out admin, on the host:"
@@ -41,8 +41,6 @@ def _row(row: Row) -> dict[str, Any]:
     return dict(row)
 
 
-_TOKEN: Final = Query("auth_token", _row)
-_RECORDED: Final = Query("auth_recorded", _row)
 MAX_MARKS: Final = 10_000  # tokens whose rows are remembered as recorded
 
 
@@ -62,7 +60,7 @@ async def authenticate(app: WebApp | BrokerApp, token: str, request_id: UUID) ->
     hashes = [app.token_key(shown)]
     if isinstance(app, BrokerApp):  # machines' tokens of earlier releases stand under the other key until they end
         hashes.append(app.machine_key(shown))
-    rows = await app.db.read(_TOKEN, {"hashes": hashes}, every_client=True)
+    rows = await app.db.read(_row, "auth_token", {"hashes": hashes}, every_client=True)
     found = rows[0] if len(rows) == 1 else None
     if found is not None and found["live"] is not True:
         with suppress(ByokeepError):  # the refusal stands, recorded or not
@@ -96,7 +94,7 @@ async def _recorded(app: WebApp | BrokerApp, found: Row) -> bool:
     if app.marks.get(token_id) == mark:
         return True
     ids = {"subject_id": found["subject_id"], "token_id": token_id}
-    (said,) = await app.db.read(_RECORDED, ids, every_client=True)
+    (said,) = await app.db.read(_row, "auth_recorded", ids, every_client=True)
     if said["subject_recorded"] is True and said["token_recorded"] is True:
         if len(app.marks) >= MAX_MARKS:
             app.marks.clear()

@@ -18,12 +18,10 @@ from typing import Final
 from byokeep.core.errors import ByokeepError
 from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import App
-from byokeep.ports import Query, Tx
+from byokeep.ports import Tx
 
 PATIENCE_S: Final = 1.0  # the lock timeout is three times as long
 _AGAIN_S: Final = 0.4
-_PID: Final = Query("own_pid", lambda row: int(row["pid"]))
-_END: Final = Query("end_blockers", lambda row: int(row["ended"]))
 
 
 @asynccontextmanager
@@ -36,7 +34,7 @@ async def ending_blockers(app: App, tx: Tx, ended: list[int]) -> AsyncIterator[N
         ended: Takes how many sessions were ended, if any.
     """
     over = asyncio.Event()
-    watch = asyncio.create_task(_watch(app, await tx.one(_PID), ended, over))
+    watch = asyncio.create_task(_watch(app, await tx.one(int, "own_pid"), ended, over))
     try:
         yield
     finally:
@@ -59,5 +57,5 @@ async def _watch(app: App, waiting: int, ended: list[int], over: asyncio.Event) 
             return
         with suppress(ByokeepError):
             async with app.db.begin() as tx:
-                ended += [count for count in await tx.all(_END, waiting=waiting) if count]
+                ended += [count for count in await tx.all(int, "end_blockers", waiting=waiting) if count]
         pause_s = _AGAIN_S

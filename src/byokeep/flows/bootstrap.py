@@ -18,9 +18,9 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Environment, Role
 from byokeep.core.secret import Secret
 from byokeep.flows.app import BrokerApp, WebApp
-from byokeep.flows.subjects import LOCK, MACHINE_NAMED, TOKENS_LIVE, Subject, put
+from byokeep.flows.subjects import Subject, Token, put
 from byokeep.flows.tokens import end_token, new_token
-from byokeep.ports import Database, Ids, Query, Row
+from byokeep.ports import Database, Ids
 
 LOCAL_TOKEN_S: Final = 60 * 24 * 3600  # renewed after 30 days, so a stack that rests for a month still starts
 OVERLAP_S: Final = 7 * 24 * 3600  # who read the file before it was renewed goes on for so long
@@ -34,14 +34,6 @@ class Installation:
     environment: Environment
 
 
-def _installation(row: Row) -> Installation:
-    return Installation(id=row["id"], environment=Environment(row["environment"]))
-
-
-_GET: Final = Query("installation_get", _installation)
-_CREATE: Final = Query("installation_create", _installation)
-
-
 async def installation(db: Database, ids: Ids, environment: Environment) -> Installation:
     """Return this installation, creating it at the very first start; event 0 of its chain says so (R1.4-2).
 
@@ -49,10 +41,10 @@ async def installation(db: Database, ids: Ids, environment: Environment) -> Inst
         Conflict: ``other_environment``: the database belongs to another environment.
     """
     async with db.begin() as tx:
-        found = await tx.maybe(_GET)
+        found = await tx.maybe(Installation, "installation_get")
     if found is None:
         async with db.begin() as tx:
-            found = await tx.maybe(_CREATE, id=ids.uuid(), environment=environment.value)
+            found = await tx.maybe(Installation, "installation_create", id=ids.uuid(), environment=environment.value)
             if found is not None:
                 actor = Actor(id=found.id, roles=frozenset({Role.SYSTEM}), clients=None, request_id=ids.uuid())
                 fields = {"installation": str(found.id), "environment": environment.value}
@@ -61,7 +53,7 @@ async def installation(db: Database, ids: Ids, environment: Environment) -> Inst
                 )
         if found is None:
             async with db.begin() as tx:
-                found = await tx.one(_GET)
+                found = await tx.one(Installation, "installation_get")
     if found.environment is not environment:
         raise Conflict(
             "other_environment",
@@ -79,7 +71,7 @@ async def known_installation(db: Database) -> Installation:
         NotFound: Nothing was installed yet.
     """
     async with db.begin() as tx:
-        return await tx.one(_GET)
+        return await tx.one(Installation, "installation_get")
 
 
 async def store_provisioned(app: WebApp, component: str = "store") -> None:
@@ -108,8 +100,8 @@ async def local_machine(app: BrokerApp, *, name: str, role: Role, overlap_s: int
     """
     actor = app.system()
     async with app.db.begin(every_client=True) as tx:
-        await tx.all(LOCK)
-        subject = await tx.maybe(MACHINE_NAMED, name=name)
+        await tx.all(None, "subject_lock")
+        subject = await tx.maybe(Subject, "machine_named", name=name)
         if subject is None:
             made = Subject(id=app.ids.uuid(), kind="machine", name=name, roles=frozenset({role}), state="active",
                            all_clients=True, clients=frozenset())  # fmt: skip
@@ -117,6 +109,6 @@ async def local_machine(app: BrokerApp, *, name: str, role: Role, overlap_s: int
         if subject.roles != frozenset({role}) or subject.state != "active":
             return None
         issued = await new_token(tx, app, actor, subject, kind="api", life_s=LOCAL_TOKEN_S)
-        for older in await tx.all(TOKENS_LIVE, subject_id=subject.id, except_id=issued.token.id, kind=None):
+        for older in await tx.all(Token, "tokens_live", subject_id=subject.id, except_id=issued.token.id, kind=None):
             await end_token(tx, actor, older, in_s=overlap_s)
     return issued.value

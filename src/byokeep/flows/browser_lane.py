@@ -16,10 +16,8 @@ from uuid import UUID
 
 from byokeep.flows.app import App
 from byokeep.flows.scopes import browser_scopes, client_scopes, require_open
-from byokeep.ports import Query
 
 POLL_S: Final = 1.0  # seconds between two questions; with what a browser needs to close, well below 5
-_SWITCHES: Final = Query("switches_of", lambda row: row)
 
 
 async def require_browser_open(app: App, client_id: UUID, *, incident: bool = False) -> None:
@@ -35,5 +33,5 @@ async def require_browser_open(app: App, client_id: UUID, *, incident: bool = Fa
         Unavailable: Could not be asked, which counts as closed.
     """
     scopes = client_scopes(client_id) if incident else browser_scopes(client_id)
-    found = await app.db.read(_SWITCHES, {"scopes": scopes, "installation_id": app.installation_id})
+    found = await app.db.read(dict, "switches_of", {"scopes": scopes, "installation_id": app.installation_id})
     require_open(found[0])

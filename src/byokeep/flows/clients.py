@@ -20,30 +20,9 @@ from byokeep.core.plain_text import check_name, check_not_reserved
 from byokeep.core.policy import Verb
 from byokeep.flows.app import App
 from byokeep.flows.permission import absent, permit, recorded_rejections
-from byokeep.ports import Query, Row, Tx
+from byokeep.ports import Tx
 
 MAX_ROWS: Final = 1000
-
-
-def client_from(row: Row) -> Client:
-    """Build the noun from a row of ``client``."""
-    return Client(
-        id=ClientId(row["id"]),
-        name=row["name"],
-        state=ClientState(row["state"]),
-        risk=Risk(row["risk"]),
-        entity_id=row["entity_id"],
-        created_at=row["created_at"],
-        created_by=row["created_by"],
-    )
-
-
-_INSERT: Final = Query("client_insert", client_from)
-_GET: Final = Query("client_get", client_from)
-_LIST: Final = Query("clients_list", client_from)
-_NAMES_LOCK: Final = Query("client_names_lock", lambda _: None)
-_NAMES: Final = Query("client_names", lambda row: str(row["name"]))
-_SET_STATE: Final = Query("client_set_state", client_from)
 
 
 async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Client:
@@ -60,9 +39,11 @@ async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Cli
         check_name("name", name)
         client_id = ClientId(app.ids.uuid())
         async with app.db.begin(every_client=True) as tx:
-            await tx.all(_NAMES_LOCK)
-            _refuse_twin(name, await tx.all(_NAMES))
-            client = await tx.one(_INSERT, id=client_id, name=name, risk=risk.value, created_by=actor.id)
+            await tx.all(None, "client_names_lock")
+            _refuse_twin(name, await tx.all(str, "client_names"))
+            client = await tx.one(
+                Client, "client_insert", id=client_id, name=name, risk=risk.value, created_by=actor.id
+            )
             await _record(tx, actor, EventName.CLIENT_CREATED, client)
     return client
 
@@ -81,7 +62,7 @@ async def list_clients(app: App, actor: Actor) -> list[Client]:
     """
     await permit(app, actor, Verb.CLIENT_LIST)
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(_LIST, ids=scope_of(actor), limit=MAX_ROWS)
+        return await tx.all(Client, "clients_list", ids=scope_of(actor), limit=MAX_ROWS)
 
 
 async def get_client(app: App, actor: Actor, client_id: ClientId) -> Client:
@@ -93,7 +74,7 @@ async def get_client(app: App, actor: Actor, client_id: ClientId) -> Client:
     """
     await permit(app, actor, Verb.CLIENT_READ, client_id=client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        client = await tx.maybe(_GET, id=client_id)
+        client = await tx.maybe(Client, "client_get", id=client_id)
     if client is None:
         raise await absent(app, actor, Verb.CLIENT_READ, client_id)
     return client
@@ -124,7 +105,7 @@ async def require_active(tx: Tx, client_id: ClientId) -> Client:
         NotFound: ``not_found``.
         Rejected: ``client_not_active`` with its state.
     """
-    client = await tx.maybe(_GET, id=client_id)
+    client = await tx.maybe(Client, "client_get", id=client_id)
     if client is None:
         raise NotFound("not_found")
     if client.state is not ClientState.ACTIVE:
@@ -147,9 +128,9 @@ async def _change(
 ) -> Client:
     await permit(app, actor, Verb.CLIENT_CHANGE, client_id=client_id)
     async with recorded_rejections(app, actor, event, object_id=client_id), app.db.begin(client_id=client_id) as tx:
-        before = await tx.maybe(_GET, id=client_id)
+        before = await tx.maybe(Client, "client_get", id=client_id)
         if before is not None:
-            after = await tx.maybe(_SET_STATE, id=client_id, state_from=old.value, state_to=new.value)
+            after = await tx.maybe(Client, "client_set_state", id=client_id, state_from=old.value, state_to=new.value)
             if after is None:
                 raise Conflict("client_state", next_step="See `byokeep client show`.", state=before.state.value)
             await _record(tx, actor, event, after)

@@ -14,10 +14,8 @@ from typing import Final
 
 from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import App
-from byokeep.ports import Query
 
 TOLERATED_S: Final = 300.0  # seconds
-_DATABASE_NOW: Final = Query("clock_now", lambda row: row["now"])
 
 
 class ClockWatch:
@@ -43,7 +41,7 @@ class ClockWatch:
             await raise_alert(self._app, reason="clock_jump", key="clock/jump", severity="critical")
         self._offset = offset
         async with self._app.db.begin() as tx:
-            theirs: datetime = await tx.one(_DATABASE_NOW)
+            theirs: datetime = await tx.one(datetime, "clock_now")
         skewed = abs((theirs - self._app.clock.now()).total_seconds()) > TOLERATED_S
         if skewed:
             await raise_alert(self._app, reason="clock_skew", key="clock/skew", severity="critical")

@@ -29,29 +29,21 @@ from byokeep.core.secret import Secret
 from byokeep.flows import apps, connections
 from byokeep.flows.accounts import (
     ACCOUNT,
-    INSERT,
     PlatformAccount,
-    account_from,
     check_new_account,
     check_shape,
 )
 from byokeep.flows.app import WebApp
 from byokeep.flows.apps import OurApp
 from byokeep.flows.clients import require_active
-from byokeep.flows.connections import Connection
+from byokeep.flows.connections import Connection, Grant
 from byokeep.flows.onboard import open_custody
 from byokeep.flows.permission import absent, permit, recorded_rejections, refuse
 from byokeep.flows.store_recording import require_recorded
-from byokeep.ports import LoginInfo, Query, Tx, Written
+from byokeep.ports import LoginInfo, Tx, Written
 
 LIFE_S: Final = 600  # seconds in which the person must have answered
 _EXTERNAL: Final = re.compile(r"[!-~]{1,256}\Z")
-_LOCK: Final = Query("connect_lock", lambda _: None)
-_FIND: Final = Query("account_find", account_from)
-_SOP: Final = Query("sop_insert_connect", lambda row: UUID(str(row["id"])))
-_INSERT: Final = Query("connection_insert", connections.connection_from)
-_ANSWERED: Final = Query("connection_answered", connections.connection_from)
-_NOTIFY: Final = Query("connection_notify", lambda _: None)
 _AGAIN: Final = "Start the connection again."
 
 
@@ -120,10 +112,10 @@ async def start(
         wish = _wish(info, account, purposes or (), wanted)
         state, binding = app.ids.token(), app.ids.token()
         async with app.db.begin(client_id=client_id) as tx:
-            await tx.all(_LOCK, client_id=client_id, platform=info.provider.value, account=account)
+            await tx.all(None, "connect_lock", client_id=client_id, platform=info.provider.value, account=account)
             await require_active(tx, client_id)
-            await tx.all(apps.HOLD)
-            ours = await tx.maybe(apps.GET, login=login)
+            await tx.all(None, "app_hold")
+            ours = await tx.maybe(OurApp, "app_get", login=login)
             if ours is None:
                 raise Rejected("no_app", next_step="An admin names our app first: `byokeep account app set`.")
             known = await _account(tx, app, actor, client_id, wish)
@@ -148,12 +140,15 @@ def _wish(info: LoginInfo, account: str, purposes: Sequence[str], wanted: str | 
 
 async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish: _Wish) -> PlatformAccount:
     platform = wish.info.provider
-    found = await tx.maybe(_FIND, client_id=client_id, platform=platform.value, account=wish.account)
+    found = await tx.maybe(
+        PlatformAccount, "account_find", client_id=client_id, platform=platform.value, account=wish.account
+    )
     if found is not None:
         return found
     check_new_account(wish.account)
     made = await tx.one(
-        INSERT, id=app.ids.uuid(), client_id=client_id, platform=platform.value, account=wish.account, username="",
+        PlatformAccount, "account_insert", id=app.ids.uuid(), client_id=client_id, platform=platform.value,
+        account=wish.account, username="",
         display_name="", created_by=actor.id,
     )  # fmt: skip
     await tx.append(
@@ -165,7 +160,7 @@ async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish:
 
 async def _former(tx: Tx, account: PlatformAccount, info: LoginInfo) -> tuple[str, ...]:
     """Return what an account was for when it was connected last by this login."""
-    grant = await tx.maybe(connections.GRANT, client_id=account.client_id, account_id=account.id)
+    grant = await tx.maybe(Grant, "grant_of", client_id=account.client_id, account_id=account.id)
     if grant is None or grant.login != info.id:
         return ()
     return tuple(sorted(set(grant.purposes) & set(info.purposes)))
@@ -173,14 +168,14 @@ async def _former(tx: Tx, account: PlatformAccount, info: LoginInfo) -> tuple[st
 
 async def _replaces(tx: Tx, app: WebApp, actor: Actor, account: PlatformAccount, wish: _Wish) -> int | None:
     """End what was begun before and not answered; returns the version of the tokens that are there."""
-    for other in await tx.all(connections.OF_ACCOUNT, client_id=account.client_id, account_id=account.id):
+    for other in await tx.all(Connection, "connections_of", client_id=account.client_id, account_id=account.id):
         if other.state != "started":
             raise Conflict(
                 "connection_in_progress", next_step="An answer is being finished; look again in a minute.",
                 connection=other.id,
             )  # fmt: skip
         await connections.end(tx, actor, other, account, to="expired", reason="superseded")
-    grant = await tx.maybe(connections.GRANT, client_id=account.client_id, account_id=account.id)
+    grant = await tx.maybe(Grant, "grant_of", client_id=account.client_id, account_id=account.id)
     if grant is None or grant.state == "revoked":
         _picked(wish, account.account if grant is None and account.username else None)
         return None
@@ -206,14 +201,16 @@ async def _begin(
     state, binding = secrets
     job_id = await open_custody(tx, app, client_id, wish.info.provider, actor.request_id)
     sop_id = await tx.one(
-        _SOP, id=app.ids.uuid(), client_id=client_id, provider=wish.info.provider.value, account_id=account.id,
+        lambda row: UUID(str(row["id"])), "sop_insert_connect", id=app.ids.uuid(), client_id=client_id,
+        provider=wish.info.provider.value, account_id=account.id,
         started_by=actor.id,
     )  # fmt: skip
     begun = app.consents.begin(
         login, app_id=ours.app_id, redirect_uri=ours.redirect_uri, state=state, purposes=wish.purposes
     )
     made = await tx.one(
-        _INSERT, id=app.ids.uuid(), client_id=client_id, account_id=account.id, job_id=job_id, sop_id=sop_id,
+        connections.Connection, "connection_insert", id=app.ids.uuid(), client_id=client_id, account_id=account.id,
+        job_id=job_id, sop_id=sop_id,
         login=login, purposes=list(wish.purposes), state_hash=_digest(app, "state", state),
         binding_hash=_digest(app, "binding", binding), redirect_uri=ours.redirect_uri, wanted=wish.wanted,
         replaces=replaces, started_by=actor.id, life_s=LIFE_S, request_id=actor.request_id,
@@ -242,10 +239,10 @@ async def answer(app: WebApp, actor: Actor, client_id: ClientId, connection_id: 
     bad: Rejected | None = None
     async with recorded_rejections(app, actor, EventName.CONNECTION_ANSWERED, client_id=client_id):
         async with app.db.begin(client_id=client_id) as tx:
-            one = await tx.maybe(connections.LOCK, client_id=client_id, id=connection_id)
+            one = await tx.maybe(Connection, "connection_lock", client_id=client_id, id=connection_id)
             if one is not None and one.started_by == actor.id:
                 _check(app, one, said)
-                account = await tx.one(connections.ACCOUNT, client_id=client_id, id=one.account_id)
+                account = await tx.one(PlatformAccount, "account_of", client_id=client_id, id=one.account_id)
                 try:
                     if not said.error:
                         code = _code(app, one, said)
@@ -289,12 +286,12 @@ async def _accept(
 ) -> Connection:
     place = SecretRef(one.client_id, account.platform, Part.CODE, account.id)
     written = await _put(app, place, code)  # under the row's lock, so that the newest code is this consent's
-    answered = await tx.maybe(_ANSWERED, client_id=one.client_id, id=one.id)
+    answered = await tx.maybe(connections.Connection, "connection_answered", client_id=one.client_id, id=one.id)
     if answered is None:
         raise Conflict("connection_over", next_step=_AGAIN, connection=one.id)
     fields = _written(place, written)
     await tx.append(connections.event(EventName.CONNECTION_ANSWERED, Outcome.OK, actor, one, account, **fields))
-    await tx.all(_NOTIFY)
+    await tx.all(None, "connection_notify")
     return answered
 
 
@@ -306,7 +303,7 @@ async def look(app: WebApp, actor: Actor, client_id: ClientId, connection_id: UU
     """
     await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(connections.GET, client_id=client_id, id=connection_id)
+        found = await tx.maybe(Connection, "connection_get", client_id=client_id, id=connection_id)
     if found is None:
         raise await absent(app, actor, Verb.ACCOUNT_CONNECT, connection_id)
     return found

@@ -32,7 +32,7 @@ from byokeep.core.reenable import Cause as Lost
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
 from byokeep.flows import connect_replaced, connections, refs
-from byokeep.flows.accounts import PlatformAccount, account_from
+from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apart import each
 from byokeep.flows.connect_custody import burn, held, is_gone, opened
 from byokeep.flows.connect_sweep import forget_offered, sweep_left, sweep_lost
@@ -41,20 +41,9 @@ from byokeep.flows.refresh_end import close_for, hold
 from byokeep.flows.refresh_over import Traces, before_end
 from byokeep.flows.refresher_app import Ended, Ending, Login, RefresherApp
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Tx
+from byokeep.ports import Tx
 
 MOST_TRIES: Final = 6  # of ending a grant at its platform
-_TO_CHECK: Final = Query("grants_to_check", connections.grant_from)
-_CHECKED: Final = Query("grant_checked", connections.grant_from)
-_UNCHECKED: Final = Query("grant_unchecked", connections.grant_from)
-_SEEN: Final = Query("account_seen", account_from)
-_TO_END: Final = Query("grants_to_end", connections.grant_from)
-_ENDING: Final = Query("grant_ending", connections.grant_from)
-_END_LATER: Final = Query("grant_end_later", lambda row: row["account_id"])
-_ENDED: Final = Query("grant_ended", connections.grant_from)
-_RETIRED: Final = Query("account_refs_retired", refs.ref_from)
-_SAID: Final = Query("grant_said", lambda row: row["account_id"])
-_LOOK_BESIDE: Final = Query("grants_beside_look", lambda row: row["account_id"])
 _OVER: Final = frozenset({Cause.REVOKED, Cause.EXPIRED})
 
 
@@ -82,7 +71,9 @@ async def check_due(app: RefresherApp) -> int:
     for login in app.logins.values():
         async with app.db.begin(every_client=True) as tx:
             resting = _resting(app, "account_check")
-            due = await tx.all(_TO_CHECK, login=login.id, every_s=login.check_every_s, resting=resting)
+            due = await tx.all(
+                connections.Grant, "grants_to_check", login=login.id, every_s=login.check_every_s, resting=resting
+            )
         count += await each(app, app.apart, "account_check", due, partial(_look, app, login))
     return count
 
@@ -95,7 +86,7 @@ async def _look(app: RefresherApp, login: Login, grant: Grant) -> None:
     except Exception:
         with suppress(Exception):  # what nobody foresaw is no match either
             async with app.db.begin(client_id=grant.client_id) as tx:
-                now = await tx.maybe(connections.GRANT, client_id=grant.client_id, account_id=grant.account_id)
+                now = await tx.maybe(Grant, "grant_of", client_id=grant.client_id, account_id=grant.account_id)
                 if now is not None and (now.state, now.connected_seq) == ("live", grant.connected_seq):
                     await _unknown(tx, app, login, grant, "failed")
         raise
@@ -111,13 +102,13 @@ async def check(app: RefresherApp, login: Login, grant: Grant) -> str:
     async with app.db.begin(client_id=grant.client_id) as tx:
         # Held before anything is on record: a loss takes the platform's lock before the client's chain.
         lost = _loss(grant, cause)
-        expected = await tx.one(connections.ACCOUNT, client_id=grant.client_id, id=grant.account_id)
+        expected = await tx.one(PlatformAccount, "account_of", client_id=grant.client_id, id=grant.account_id)
         seen = None if cause else _compared(login, grant, expected, faces)
         if lost is None and seen is not None and seen.verdict is Verdict.MISMATCH:
             lost = Lost.IDENTITY_MISMATCH, "identity_mismatch"
         if lost is not None:
             await hold(tx, grant.client_id, grant.account_id, grant.provider)
-        now = await tx.maybe(connections.GRANT, client_id=grant.client_id, account_id=grant.account_id)
+        now = await tx.maybe(Grant, "grant_of", client_id=grant.client_id, account_id=grant.account_id)
         if now is None or (now.state, now.connected_seq) != ("live", grant.connected_seq):
             return "superseded"
         if lost is not None:
@@ -173,13 +164,13 @@ async def _lose(
         said = {"verification": seen.verdict.value, "cause": seen.why.value}
     identity = "unknown" if seen is None else "mismatch"
     await close_for(tx, app, grant.client_id, grant.account_id, grant.provider, why, reason=reason)
-    await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity=identity)
+    await tx.one(PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity=identity)
     await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, actor, grant, **said, **fields))
     if seen is not None:
         for face in faces if seen.why is Why.LOOK_ALIKE else ():  # there is one with that id; people have to see it
             names = {"username": face.username, "display_name": face.display_name}
             if face.account_id == grant.external_id:
-                await tx.maybe(_SAID, client_id=grant.client_id, account_id=grant.account_id, **names)
+                await tx.maybe(UUID, "grant_said", client_id=grant.client_id, account_id=grant.account_id, **names)
         del fields["endpoint"]
         points = ",".join(seen.code_points)
         fields |= {"code_points": points} if points else {}
@@ -196,8 +187,15 @@ async def _lose(
 async def _unknown(tx: Tx, app: RefresherApp, login: Login, grant: Grant, cause: str) -> str:
     """Nobody could look: that is no match, and the gate has to see it so."""
     renew = cause in _OVER
-    await tx.maybe(_UNCHECKED, client_id=grant.client_id, account_id=grant.account_id, renew=renew, cause=cause)
-    await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity="unknown")
+    await tx.maybe(
+        connections.Grant,
+        "grant_unchecked",
+        client_id=grant.client_id,
+        account_id=grant.account_id,
+        renew=renew,
+        cause=cause,
+    )
+    await tx.one(PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity="unknown")
     fields: dict[str, FieldValue] = {"verification": "unknown", "cause": cause, "endpoint": login.endpoint}
     await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app.system(), grant, **fields))
     return "unknown"
@@ -214,10 +212,11 @@ async def _seen(
     face = next(face for face in faces if face.account_id == grant.external_id)
     drift = seen.verdict is Verdict.DRIFT
     await tx.maybe(
-        _CHECKED, client_id=grant.client_id, account_id=grant.account_id, drift=drift, username=face.username,
+        connections.Grant, "grant_checked", client_id=grant.client_id, account_id=grant.account_id, drift=drift,
+        username=face.username,
         display_name=face.display_name,
     )  # fmt: skip
-    await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity="match")
+    await tx.one(PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity="match")
     await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.OK, actor, grant, **fields))
     if drift and not grant.drift:
         await tx.append(_event(EventName.ACCOUNT_DRIFTED, Outcome.OK, actor, grant, count=len(seen.changed)))
@@ -231,7 +230,7 @@ async def _seen(
 async def end_disconnected(app: RefresherApp) -> int:
     """End grants that a person gave up at their platforms; returns how many were tried."""
     async with app.db.begin(every_client=True) as tx:
-        due = await tx.all(_TO_END, resting=_resting(app, "account_end"))
+        due = await tx.all(connections.Grant, "grants_to_end", resting=_resting(app, "account_end"))
     return await each(app, app.apart, "account_end", due, lambda one: _end_grant(app, one))
 
 
@@ -241,7 +240,7 @@ async def _end_grant(app: RefresherApp, grant: Grant) -> None:
         traces = await before_end(tx, grant.client_id, grant.account_id)
         if traces is None:
             return
-        now = await tx.one(_ENDING, client_id=grant.client_id, account_id=grant.account_id)
+        now = await tx.one(connections.Grant, "grant_ending", client_id=grant.client_id, account_id=grant.account_id)
         await tx.append(_event(EventName.GRANT_REVOKED, Outcome.INTENDED, actor, grant))
     last = now.tries >= MOST_TRIES
     try:
@@ -266,7 +265,9 @@ async def _end_grant(app: RefresherApp, grant: Grant) -> None:
     login = app.logins.get(grant.login)
     if login is not None and login.revokes_all:  # whoever else is of the same owner's consent is found out at once
         async with app.db.begin(client_id=grant.client_id) as tx:
-            await tx.all(_LOOK_BESIDE, client_id=grant.client_id, account_id=grant.account_id, login=grant.login)
+            await tx.all(
+                UUID, "grants_beside_look", client_id=grant.client_id, account_id=grant.account_id, login=grant.login
+            )
 
 
 async def _destroy(app: RefresherApp, grant: Grant) -> None:
@@ -291,12 +292,20 @@ async def _record_end(app: RefresherApp, actor: Actor, grant: Grant, done: Endin
         if ended is Ended.UNCONFIRMED and not last:
             await tx.append(said)
             wait_s = min(done.retry_after_s or 0.0, float(LONGEST_ASKED_S))
-            await tx.maybe(_END_LATER, client_id=grant.client_id, account_id=grant.account_id, wait_s=wait_s)
+            await tx.maybe(
+                UUID, "grant_end_later", client_id=grant.client_id, account_id=grant.account_id, wait_s=wait_s
+            )
             return
-        await tx.maybe(_ENDED, client_id=grant.client_id, account_id=grant.account_id, reason=ended.value)
-        await tx.one(_SEEN, client_id=grant.client_id, id=grant.account_id, identity="unchecked")
+        await tx.maybe(
+            connections.Grant, "grant_ended", client_id=grant.client_id, account_id=grant.account_id, reason=ended.value
+        )
+        await tx.one(
+            PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity="unchecked"
+        )
         await tx.append(said)
-        for ref in await tx.all(_RETIRED, client_id=grant.client_id, account_id=grant.account_id):
+        for ref in await tx.all(
+            refs.ref_from, "account_refs_retired", client_id=grant.client_id, account_id=grant.account_id
+        ):
             await refs.move(tx, app, actor, ref, to=KeyState.DESTROYED, reason="disconnected")
         if ended is not Ended.CONFIRMED:
             await raise_alert(

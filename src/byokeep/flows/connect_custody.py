@@ -19,7 +19,7 @@ from byokeep.core.model import ClientId, LeaseKind, Provider
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
-from byokeep.flows import apps
+from byokeep.flows.apps import OurApp
 from byokeep.flows.connections import Grant
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresher_app import AccountCustody, AppAt, PlatformMore, RefresherApp
@@ -55,7 +55,7 @@ async def opened(app: RefresherApp, grant: Grant) -> AsyncIterator[tuple[Account
         ByokeepError: Not to be had.
     """
     async with app.db.begin(client_id=grant.client_id) as tx:
-        ours = await tx.one(apps.GET, login=grant.login)
+        ours = await tx.one(OurApp, "app_get", login=grant.login)
     if ours.app_id != grant.app_id:
         raise Denied("app_changed", next_step="Connect the account again under the new app.", login=grant.login)
     async with held(app, grant.client_id, grant.provider) as custody:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
+from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
@@ -29,7 +30,7 @@ from byokeep.core.model import Actor
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
-from byokeep.flows import apps, connect_record, connect_replaced, connections, superseded
+from byokeep.flows import connect_record, connect_replaced, connections, superseded
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apps import OurApp
 from byokeep.flows.connect_record import Found, Placed
@@ -37,15 +38,12 @@ from byokeep.flows.connections import Connection, Grant
 from byokeep.flows.refresher_app import AccountCustody, AppAt, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.transfers import Wish
-from byokeep.ports import Query, Written
+from byokeep.ports import Written
 from byokeep.wire.tokens import pack_tokens
 
 _OPEN_TRIES: Final = 5
 _WRITE_TRIES: Final = 3
 _NAMES: Final = 100  # characters of a list of scopes on record
-_ELSEWHERE: Final = Query("grant_elsewhere", lambda row: bool(row["found"]))
-_TRANSFER: Final = Query("transfer_live", lambda row: int(row["found"]))
-_TAKEN: Final = Query("grant_taken", lambda row: (int(row["found"]), str(row["ours"] or "")))
 _NOT_CHOSEN: Final = {
     Why.NO_ACCOUNT.value: "no_account", Why.SEVERAL_ACCOUNTS.value: "several_accounts",
     Why.OTHER_ID.value: "pick_not_there",
@@ -97,9 +95,9 @@ async def finish(app: RefresherApp, one: Connection) -> str:
 async def _case(app: RefresherApp, one: Connection) -> Case | None:
     actor = app.system(one.request_id)
     async with app.db.begin(client_id=one.client_id) as tx:
-        account = await tx.one(connections.ACCOUNT, client_id=one.client_id, id=one.account_id)
-        ours = await tx.maybe(apps.GET, login=one.login)
-        grant = await tx.maybe(connections.GRANT, client_id=one.client_id, account_id=one.account_id)
+        account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
+        ours = await tx.maybe(OurApp, "app_get", login=one.login)
+        grant = await tx.maybe(Grant, "grant_of", client_id=one.client_id, account_id=one.account_id)
         login = app.logins.get(one.login)
         if ours is None or login is None:
             await connections.end(tx, actor, one, account, to="failed", reason="unknown_login")
@@ -221,13 +219,14 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
     posts = _got(await platform.look(tokens, face), "posts_unreadable")
     async with app.db.begin(every_client=True) as tx:
         taken, ours = await tx.one(
-            _TAKEN, login=case.one.login, external_id=face.account_id, client_id=case.one.client_id,
+            lambda row: (int(row["found"]), str(row["ours"] or "")), "grant_taken", login=case.one.login,
+            external_id=face.account_id, client_id=case.one.client_id,
             account_id=case.account.id,
         )  # fmt: skip
         elsewhere = await tx.one(
-            _ELSEWHERE, login=case.one.login, external_id=face.account_id, client_id=case.one.client_id
+            bool, "grant_elsewhere", login=case.one.login, external_id=face.account_id, client_id=case.one.client_id
         )
-        if not taken and elsewhere and not await tx.one(_TRANSFER, scope=_wish(case, face).scope):
+        if not taken and elsewhere and not await tx.one(int, "transfer_live", scope=_wish(case, face).scope):
             raise Conflict("account_was_elsewhere")
     if ours:
         await _tell(app, case, held_as=ours)
@@ -243,7 +242,8 @@ async def _tell(app: RefresherApp, case: Case, *, held_as: str = "", offered: tu
     """Keep for who began it what he needs to begin otherwise. It is foreign text, and gets into no record or error."""
     async with app.db.begin(client_id=case.one.client_id) as tx:
         await tx.maybe(
-            connections.TOLD, client_id=case.one.client_id, id=case.one.id, held_as=held_as, offered=list(offered)
+            UUID, "connection_told", client_id=case.one.client_id, id=case.one.id, held_as=held_as,
+            offered=list(offered)
         )  # fmt: skip
 
 
@@ -308,7 +308,7 @@ async def _store(app: RefresherApp, case: Case, custody: AccountCustody, found: 
             raise
         # The commit may have happened. Who can not look leaves it to the sweep, which destroys what has no record.
         async with app.db.begin(client_id=case.one.client_id) as tx:
-            now = await tx.one(connections.GET, client_id=case.one.client_id, id=case.one.id)
+            now = await tx.one(Connection, "connection_get", client_id=case.one.client_id, id=case.one.id)
         if now.state != "connected":
             await _unplace(case, custody, placed)
             raise
@@ -355,7 +355,7 @@ async def _failed(app: RefresherApp, case: Case, error: ByokeepError) -> str:
     async with app.db.begin(client_id=case.one.client_id) as tx:
         to = "quarantined" if quarantine else "failed"
         if not await connections.end(tx, case.actor, case.one, case.account, to=to, reason=_reason(error), **said):
-            now = await tx.one(connections.GET, client_id=case.one.client_id, id=case.one.id)
+            now = await tx.one(Connection, "connection_get", client_id=case.one.client_id, id=case.one.id)
             return now.state
         if quarantine:
             fields = {name: said[name] for name in ("cause", "code_points") if name in said}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, Integrity
@@ -24,28 +24,17 @@ from byokeep.core.reenable import IdentityChecked, Reauthorised, ScopesChecked
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.refresh import alarm_at, due_at, reauth_at
 from byokeep.core.tokens import TokenSet
-from byokeep.flows import apps, connections, reenabling, sops, transfers
-from byokeep.flows.accounts import PlatformAccount, account_from
+from byokeep.flows import connections, reenabling, refresh_book, sops, transfers
+from byokeep.flows.accounts import PlatformAccount
+from byokeep.flows.apps import OurApp
 from byokeep.flows.clients import require_active
-from byokeep.flows.connections import Connection
-from byokeep.flows.refresh_book import HOLD
+from byokeep.flows.connections import Connection, Grant
 from byokeep.flows.refresher_app import Login, Posts, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import hold_open
+from byokeep.flows.sops import SopRun
 from byokeep.flows.transfers import Wish
-from byokeep.ports import Query, Tx, Written
-
-_GRANT_PUT: Final = Query("grant_put", connections.grant_from)
-_CONNECTED: Final = Query("grant_connected", lambda row: row["account_id"])
-_NAMED: Final = Query("account_named", account_from)
-_REF_LIVE: Final = Query("account_ref_live", lambda row: UUID(str(row["id"])))
-_REF_INSERT: Final = Query("account_ref_insert", lambda row: UUID(str(row["id"])))
-_REF_RENEW: Final = Query("account_ref_renew", lambda row: UUID(str(row["id"])))
-_SOP_DONE: Final = Query("sop_connected", sops.sop_from)
-_JOURNAL_END: Final = Query("journal_end", lambda _: None)
-_TRANSFER: Final = Query("transfer_use", lambda row: UUID(str(row["id"])))
-_LANES_ANEW: Final = Query("account_lanes_anew", lambda row: int(row["had"]))
-_WAITING: Final = Query("grants_without_person", lambda row: int(row["found"]))
+from byokeep.ports import Tx, Written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +85,7 @@ async def record(
     ends = _Ends(login, found.tokens, one.account_id.bytes + version.to_bytes(4, "big"))
     async with app.db.begin(client_id=one.client_id) as tx:
         risk, had, replaced = await _begin(tx, app, actor, one, account, login, found, first=first)
-        run = await tx.one(sops.LOCK, client_id=one.client_id, id=one.sop_id)
+        run = await tx.one(SopRun, "sop_lock", client_id=one.client_id, id=one.sop_id)
         await _transferred(tx, actor, found.transfer)
         write_seq = await _stored(tx, actor, one, account, placed, ends)
         verify_seq = await _verified(tx, app, actor, one, account, login, found, version, first=first)
@@ -106,18 +95,19 @@ async def record(
         await _put_grant(tx, one, account, found, placed, ends)
         await _put_ref(tx, app, one, account, version, ends, risk=risk)
         await tx.one(
-            _NAMED, client_id=one.client_id, id=account.id, username=account.username or face.username or "",
+            PlatformAccount, "account_named", client_id=one.client_id, id=account.id,
+            username=account.username or face.username or "",
             display_name=account.display_name or face.display_name or "",
         )  # fmt: skip
         # After the rows, which it says; the grant names it, and the gate looks whether it is there.
         said: dict[str, FieldValue] = {"version": version, "account_id": app.digest(face.account_id)}
         done = await tx.append(connections.event(EventName.CONNECTED, Outcome.OK, actor, one, account, **said))
-        await tx.one(_CONNECTED, client_id=one.client_id, account_id=account.id, connected_seq=done.seq)
+        await tx.one(UUID, "grant_connected", client_id=one.client_id, account_id=account.id, connected_seq=done.seq)
         await tx.one(
-            _SOP_DONE, client_id=one.client_id, id=one.sop_id, version=version, write_seq=write_seq,
+            sops.SopRun, "sop_connected", client_id=one.client_id, id=one.sop_id, version=version, write_seq=write_seq,
             verify_seq=verify_seq, done_seq=done.seq, store_request=placed.written.request_id,
         )  # fmt: skip
-        await tx.all(_JOURNAL_END, client_id=one.client_id, account_id=account.id)
+        await tx.all(None, "journal_end", client_id=one.client_id, account_id=account.id)
         await _end(tx, one)
         await _warn(tx, app, actor, one, account, found, emptied=had)
     return replaced or 0
@@ -139,7 +129,7 @@ async def _begin(
     await _same_app(tx, one, found.tokens)
     replaced = await _replaces(tx, one)
     client = await require_active(tx, one.client_id)
-    had = await tx.one(_LANES_ANEW, client_id=one.client_id, id=account.id) if first else 0
+    had = await tx.one(int, "account_lanes_anew", client_id=one.client_id, id=account.id) if first else 0
     await _come_back(tx, app, actor, one, account, login, found)
     return client.risk.value, had > 0, replaced
 
@@ -150,8 +140,8 @@ async def _same_app(tx: Tx, one: Connection, tokens: TokenSet) -> None:
     Raises:
         Conflict: ``app_changed``: the grant could never be renewed or ended.
     """
-    await tx.all(apps.HOLD)
-    ours = await tx.maybe(apps.GET, login=one.login)
+    await tx.all(None, "app_hold")
+    ours = await tx.maybe(OurApp, "app_get", login=one.login)
     if ours is None or ours.app_id != tokens.app_id:
         raise Conflict("app_changed", next_step="Start the connection again.", login=one.login)
 
@@ -162,18 +152,18 @@ async def _replaces(tx: Tx, one: Connection) -> int | None:
     Raises:
         Conflict: ``disconnected``: a person did so while the platform was asked.
     """
-    held = await tx.maybe(HOLD, client_id=one.client_id, account_id=one.account_id)
-    now = await tx.one(connections.LOCK, client_id=one.client_id, id=one.id)
+    held = await tx.maybe(refresh_book.Grant, "refresh_grant_hold", client_id=one.client_id, account_id=one.account_id)
+    now = await tx.one(Connection, "connection_lock", client_id=one.client_id, id=one.id)
     if now.reason == "disconnected":
         raise Conflict("disconnected", next_step="Start the connection again.", connection=one.id)
     version = None if held is None or held.state == "revoked" else held.version
-    await tx.one(connections.REPLACES, client_id=one.client_id, id=one.id, version=version)
+    await tx.one(UUID, "connection_replaces", client_id=one.client_id, id=one.id, version=version)
     return version
 
 
 async def _end(tx: Tx, one: Connection) -> None:
     ended = await tx.maybe(
-        connections.END, client_id=one.client_id, id=one.id, state="connected", reason="", code_points="",
+        Connection, "connection_end", client_id=one.client_id, id=one.id, state="connected", reason="", code_points="",
         state_from="taken",
     )  # fmt: skip
     if ended is None:
@@ -184,7 +174,7 @@ async def _transferred(tx: Tx, actor: Actor, wish: Wish | None) -> None:
     """Use up the approvals of a transfer, where one is needed."""
     if wish is None:
         return
-    used = await tx.all(_TRANSFER, scope=wish.scope)
+    used = await tx.all(UUID, "transfer_use", scope=wish.scope)
     if not used:
         raise Conflict("account_was_elsewhere")
     for approval in used:
@@ -232,7 +222,8 @@ async def _put_grant(
 ) -> None:
     tokens, face = found.tokens, found.face
     await tx.one(
-        _GRANT_PUT, client_id=one.client_id, account_id=account.id, provider=account.platform.value, login=one.login,
+        connections.Grant, "grant_put", client_id=one.client_id, account_id=account.id,
+        provider=account.platform.value, login=one.login,
         app_id=tokens.app_id, external_id=face.account_id, username=face.username, display_name=face.display_name,
         link=face.link, version=placed.written.version, access_version=placed.access_version,
         purposes=list(one.purposes), scopes=list(tokens.scopes or ()), obtained_by=one.started_by,
@@ -246,13 +237,16 @@ async def _put_ref(
     tx: Tx, app: RefresherApp, one: Connection, account: PlatformAccount, version: int, ends: _Ends, *, risk: str
 ) -> None:
     same: dict[str, Any] = {"client_id": one.client_id, "version": version, "due_at": ends.reauth}
-    live = await tx.maybe(_REF_LIVE, client_id=one.client_id, account_id=account.id)
+    live = await tx.maybe(
+        lambda row: UUID(str(row["id"])), "account_ref_live", client_id=one.client_id, account_id=account.id
+    )
     if live is not None:
-        await tx.one(_REF_RENEW, id=live, **same)
+        await tx.one(lambda row: UUID(str(row["id"])), "account_ref_renew", id=live, **same)
         return
     place = SecretRef(one.client_id, account.platform, Part.TOKENS, account.id)
     await tx.one(
-        _REF_INSERT, id=app.ids.uuid(), provider=account.platform.value, environment=app.environment.value,
+        lambda row: UUID(str(row["id"])), "account_ref_insert", id=app.ids.uuid(), provider=account.platform.value,
+        environment=app.environment.value,
         secret_ref=str(place), risk=risk, created_by=one.started_by, account_id=account.id, **same,
     )  # fmt: skip
 
@@ -279,7 +273,7 @@ async def _warn(
 
 async def _lacking(tx: Tx, one: Connection, login: Login, found: Found) -> frozenset[str]:
     """Return what the account was for before and can not do with what was granted now."""
-    before = await tx.maybe(connections.GRANT, client_id=one.client_id, account_id=one.account_id)
+    before = await tx.maybe(Grant, "grant_of", client_id=one.client_id, account_id=one.account_id)
     granted = frozenset(found.tokens.scopes or ())
     return frozenset(what for what in (before.purposes if before else ()) if not set(login.needed[what]) <= granted)
 
@@ -300,7 +294,7 @@ async def _come_back(
     """Take the steps that a person's login is on the way back of a closed platform, if it is the last one missing."""
     platform = account.platform.value
     person = await reenabling.is_person(tx, one.client_id, one.started_by)
-    if await tx.one(_WAITING, client_id=one.client_id, provider=platform, account_id=account.id):
+    if await tx.one(int, "grants_without_person", client_id=one.client_id, provider=platform, account_id=account.id):
         await reenabling.refuse_machine(tx, one.client_id, platform, by_person=person)
         return
     lacking = await _lacking(tx, one, login, found)

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import Final
+from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Integrity
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.reenable import Cause
 from byokeep.core.ref import Part, SecretRef
 from byokeep.core.tokens import TokenSet
-from byokeep.flows import connections, reenabling
+from byokeep.flows import reenabling
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.connect_custody import is_gone
 from byokeep.flows.connections import Connection, Grant
@@ -54,7 +55,7 @@ async def end_replaced(
         async with app.db.begin(client_id=one.client_id) as tx:
             stolen = await reenabling.lost_by(tx, one.client_id, account.platform.value) is Cause.COMPROMISED
             if dead:
-                await tx.one(connections.REPLACES, client_id=one.client_id, id=one.id, version=0)
+                await tx.one(UUID, "connection_replaces", client_id=one.client_id, id=one.id, version=0)
             elif ended is not None or stolen:
                 await raise_alert(
                     tx, app, app.system(one.request_id), reason=REPLACED_LEFT, severity="warning",
@@ -72,7 +73,7 @@ async def end_earlier(
         What is known of all of them together, and whether to try again is of no use.
     """
     async with app.db.begin(client_id=grant.client_id) as tx:
-        replaced = await tx.all(connections.REPLACED, client_id=grant.client_id, account_id=grant.account_id)
+        replaced = await tx.all(int, "connections_replaced", client_id=grant.client_id, account_id=grant.account_id)
     login = app.logins.get(grant.login)
     place = SecretRef(grant.client_id, grant.provider, Part.TOKENS, grant.account_id)
     worst, useless = Ending(ended=Ended.CONFIRMED), False
@@ -96,7 +97,7 @@ async def give_back(
     """Revoke what a consent brought that a person disconnected meanwhile; nothing where nobody did."""
     with suppress(ByokeepError):  # the consent ends for what it failed of
         async with app.db.begin(client_id=one.client_id) as tx:
-            now = await tx.one(connections.GET, client_id=one.client_id, id=one.id)
+            now = await tx.one(Connection, "connection_get", client_id=one.client_id, id=one.id)
         if now.reason != "disconnected":
             return
         ended = (await platform.revoke(tokens)).ended

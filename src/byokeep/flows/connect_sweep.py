@@ -14,37 +14,34 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import Final
+from uuid import UUID
 
 from byokeep.core.errors import ByokeepError
 from byokeep.core.ref import Part, SecretRef
 from byokeep.flows import connections
+from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apart import each
 from byokeep.flows.connect_custody import burn, held
-from byokeep.flows.connections import Connection
+from byokeep.flows.connections import Connection, Grant
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query
 
 TAKEN_FOR_S: Final = 300  # seconds after which somebody who took an answer is taken for dead
-_LOST: Final = Query("connections_lost", connections.connection_from)
-_LEFT: Final = Query("connections_left", connections.connection_from)
-_BEGINS: Final = Query("connect_lock", lambda _: None)
-_FORGET: Final = Query("connections_forget", lambda row: row["id"])
 
 
 async def sweep_lost(app: RefresherApp, *, taken_for_s: int = TAKEN_FOR_S) -> int:
     """End consents that nobody will finish, and destroy what they left in the store."""
     async with app.db.begin(every_client=True) as tx:
         resting = app.apart.resting("consent_sweep", app.clock.monotonic())
-        lost = await tx.all(_LOST, taken_for_s=taken_for_s, resting=resting)
+        lost = await tx.all(connections.Connection, "connections_lost", taken_for_s=taken_for_s, resting=resting)
     return await each(app, app.apart, "consent_sweep", lost, lambda one: _end_lost(app, one))
 
 
 async def _end_lost(app: RefresherApp, one: Connection) -> None:
     actor = app.system(one.request_id)
     async with app.db.begin(client_id=one.client_id) as tx:
-        account = await tx.one(connections.ACCOUNT, client_id=one.client_id, id=one.account_id)
-        grant = await tx.maybe(connections.GRANT, client_id=one.client_id, account_id=one.account_id)
+        account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
+        grant = await tx.maybe(Grant, "grant_of", client_id=one.client_id, account_id=one.account_id)
         to, reason = ("expired", "not_answered") if one.state == "started" else ("failed", "interrupted")
         if not await connections.end(tx, actor, one, account, to=to, reason=reason):
             return
@@ -67,7 +64,11 @@ async def _end_lost(app: RefresherApp, one: Connection) -> None:
 async def sweep_left(app: RefresherApp) -> int:
     """Destroy code and verifier of consents that ended before anybody used them; returns how many consents."""
     async with app.db.begin(every_client=True) as tx:
-        left = await tx.all(_LEFT, resting=app.apart.resting("consent_clear", app.clock.monotonic()))
+        left = await tx.all(
+            connections.Connection,
+            "connections_left",
+            resting=app.apart.resting("consent_clear", app.clock.monotonic()),
+        )
 
     async def clear(one: Connection) -> None:
         with suppress(ByokeepError):  # they open nothing by themselves, and come again while the job is open
@@ -78,10 +79,12 @@ async def sweep_left(app: RefresherApp) -> int:
 
 async def _clear_left(app: RefresherApp, one: Connection) -> None:
     async with app.db.begin(client_id=one.client_id) as tx:
-        account = await tx.one(connections.ACCOUNT, client_id=one.client_id, id=one.account_id)
+        account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
         # A consent that begins writes its verifier under this lock: what is destroyed here is not its.
-        await tx.all(_BEGINS, client_id=one.client_id, platform=account.platform.value, account=account.account)
-        if not await tx.all(connections.OF_ACCOUNT, client_id=one.client_id, account_id=one.account_id):
+        await tx.all(
+            None, "connect_lock", client_id=one.client_id, platform=account.platform.value, account=account.account
+        )
+        if not await tx.all(Connection, "connections_of", client_id=one.client_id, account_id=one.account_id):
             async with app.custodian.open(one.job_id) as custody:
                 for part in (Part.CODE, Part.VERIFIER):
                     await burn(custody, SecretRef(one.client_id, account.platform, part, account.id))
@@ -91,4 +94,4 @@ async def _clear_left(app: RefresherApp, one: Connection) -> None:
 async def forget_offered(app: RefresherApp) -> int:
     """Forget the accounts that consents of yesterday opened and nobody picked; returns how many consents."""
     async with app.db.begin(every_client=True) as tx:
-        return len(await tx.all(_FORGET))
+        return len(await tx.all(UUID, "connections_forget"))

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId, Provider, SopId
-from byokeep.flows import sops
-from byokeep.flows.accounts import PlatformAccount, account_from
-from byokeep.ports import Query, Row, Tx
+from byokeep.flows.accounts import PlatformAccount
+from byokeep.flows.sops import SopRun
+from byokeep.kernel.rows import NO_COLUMN
+from byokeep.ports import Tx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Connection:
     code_points: str
     held_as: str
     offered: tuple[str, ...]
-    over: bool = False
+    over: bool = field(default=False, metadata=NO_COLUMN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,35 +86,6 @@ class Grant:
     connected_seq: int | None
 
 
-def connection_from(row: Row) -> Connection:
-    """Build the noun from a row of ``connection``."""
-    names = {name: row[name] for name in Connection.__dataclass_fields__ if name != "over"}
-    made = {
-        "purposes": tuple(row["purposes"]), "offered": tuple(row["offered"]), "state_hash": bytes(row["state_hash"]),
-        "binding_hash": bytes(row["binding_hash"]), "over": bool(row.get("over")),
-    }  # fmt: skip
-    return Connection(**{**names, **made})
-
-
-def grant_from(row: Row) -> Grant:
-    """Build the noun from a row of ``account_grant``."""
-    names = {name: row[name] for name in Grant.__dataclass_fields__}
-    made = {"provider": Provider(row["provider"]), "purposes": tuple(row["purposes"]), "scopes": tuple(row["scopes"])}
-    return Grant(**{**names, **made})
-
-
-GET: Final = Query("connection_get", connection_from)
-LOCK: Final = Query("connection_lock", connection_from)
-OF_ACCOUNT: Final = Query("connections_of", connection_from)
-DISOWN: Final = Query("connection_disown", lambda row: row["id"])
-REPLACES: Final = Query("connection_replaces", lambda row: row["id"])
-REPLACED: Final = Query("connections_replaced", lambda row: int(row["version"]))
-TOLD: Final = Query("connection_told", lambda row: row["id"])
-END: Final = Query("connection_end", connection_from)
-GRANT: Final = Query("grant_of", grant_from)
-ACCOUNT: Final = Query("account_of", account_from)
-
-
 def event(
     name: EventName, outcome: Outcome, actor: Actor, one: Connection, account: PlatformAccount, **fields: FieldValue
 ) -> Event:
@@ -144,11 +115,11 @@ async def end(
         fields: More of the record ``platform_connect_failed``.
     """
     ended = await tx.maybe(
-        END, client_id=one.client_id, id=one.id, state=to, reason=reason, state_from=one.state,
+        Connection, "connection_end", client_id=one.client_id, id=one.id, state=to, reason=reason, state_from=one.state,
         code_points=str(fields.get("code_points", "")),
     )  # fmt: skip
     if ended is None:
         return False
-    await tx.maybe(sops.FAIL, client_id=one.client_id, id=one.sop_id, reason=reason)
+    await tx.maybe(SopRun, "sop_fail", client_id=one.client_id, id=one.sop_id, reason=reason)
     await tx.append(event(EventName.CONNECT_FAILED, Outcome.FAILED, actor, one, account, reason=reason, **fields))
     return True

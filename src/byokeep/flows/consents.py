@@ -19,11 +19,9 @@ from byokeep.flows.apart import each
 from byokeep.flows.connect_finish import finish
 from byokeep.flows.connections import Connection
 from byokeep.flows.refresher_app import RefresherApp
-from byokeep.ports import Query
 
 MOST: Final = 16  # consents that are finished side by side
 SHARE: Final = MOST // 2  # of these, for one login
-_TAKE: Final = Query("connection_take", connections.connection_from)
 
 
 class Consents:
@@ -47,7 +45,7 @@ class Consents:
         while len(self._running) < MOST:
             full = [login for login, count in Counter(self._running.values()).items() if count >= SHARE]
             async with self._app.db.begin(every_client=True) as tx:
-                one = await tx.maybe(_TAKE, full=full)
+                one = await tx.maybe(connections.Connection, "connection_take", full=full)
             if one is None:
                 break
             task = asyncio.create_task(self._finish(one))

@@ -11,19 +11,14 @@ It may not tell a copy from an original that was moved: a person knows.
 from __future__ import annotations
 
 from typing import Final
+from uuid import UUID
 
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.scopes import GLOBAL
-from byokeep.ports import Query
 
 REASON: Final = "installation_copied"
-_LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
-_READ: Final = Query("switch_read", lambda row: str(row["scope"]))
-_CLOSE: Final = Query("switch_close", lambda row: int(row["epoch"]))
-_MARK: Final = Query("switch_mark_cut_off", lambda row: str(row["scope"]))
-_KILL_JOBS: Final = Query("switch_kill_jobs", lambda row: row["id"])
 
 
 async def close_copy(app: BrokerApp, *, own_store: bool) -> bool:
@@ -40,16 +35,17 @@ async def close_copy(app: BrokerApp, *, own_store: bool) -> bool:
         Unavailable: The database; nothing may be started then.
     """
     async with app.db.begin(every_client=True) as tx:
-        await tx.all(_LOCK, scope=GLOBAL)
-        if await tx.maybe(_READ, scope=GLOBAL) is None:
+        await tx.all(None, "switch_lock_exclusive", scope=GLOBAL)
+        if await tx.maybe(lambda row: str(row["scope"]), "switch_read", scope=GLOBAL) is None:
             return False
         epoch = await tx.one(
-            _CLOSE, scope=GLOBAL, client_id=None, reason=REASON, by=app.installation_id,
+            lambda row: int(row["epoch"]), "switch_close", scope=GLOBAL, client_id=None, reason=REASON,
+            by=app.installation_id,
             installation_id=app.installation_id,
         )  # fmt: skip
-        killed = await tx.all(_KILL_JOBS, client_id=None)
+        killed = await tx.all(UUID, "switch_kill_jobs", client_id=None)
         if not own_store:
-            await tx.one(_MARK, scope=GLOBAL, epoch=epoch)
+            await tx.one(str, "switch_mark_cut_off", scope=GLOBAL, epoch=epoch)
         fields: dict[str, FieldValue] = {
             "scope": GLOBAL, "epoch": epoch, "reason": REASON, "count": len(killed),
         }  # fmt: skip

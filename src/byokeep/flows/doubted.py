@@ -19,14 +19,10 @@ from uuid import UUID
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.reenable import Cause
-from byokeep.ports import Query, Tx
+from byokeep.ports import Tx
 
 OF_EVERY_ACCOUNT: Final = frozenset({Cause.COMPROMISED, Cause.REVOKED, Cause.IDENTITY_MISMATCH})
 REASON: Final = "closed_by_person"
-_LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
-_HOLD: Final = Query("grants_hold", lambda row: UUID(str(row["account_id"])))
-_DOUBTED: Final = Query("grants_doubted", lambda row: row)
-_SAID_AGAIN: Final = Query("reenabling_said_again", lambda row: row["platform"])
 
 
 async def hold(tx: Tx, client_id: UUID, platform: str, *, locked: bool) -> None:
@@ -36,8 +32,8 @@ async def hold(tx: Tx, client_id: UUID, platform: str, *, locked: bool) -> None:
         locked: Wait for the decisions under way; a caller that sets it to False has waited by itself.
     """
     if locked:
-        await tx.all(_LOCK, scope=f"client:{client_id}:platform:{platform}")
-    await tx.all(_HOLD, client_id=client_id, platform=platform)
+        await tx.all(None, "switch_lock_exclusive", scope=f"client:{client_id}:platform:{platform}")
+    await tx.all(UUID, "grants_hold", client_id=client_id, platform=platform)
 
 
 async def put_out_of_use(tx: Tx, actor: Actor, client_id: UUID, platform: str, cause: Cause) -> int:
@@ -47,10 +43,10 @@ async def put_out_of_use(tx: Tx, actor: Actor, client_id: UUID, platform: str, c
         tx: The locks of :func:`hold` are in it, and the platform is closed.
         cause: As the person said it.
     """
-    await tx.all(_SAID_AGAIN, client_id=client_id, platform=platform)
+    await tx.all(str, "reenabling_said_again", client_id=client_id, platform=platform)
     if cause not in OF_EVERY_ACCOUNT:
         return 0
-    lost = await tx.all(_DOUBTED, client_id=client_id, platform=platform, reason=REASON)
+    lost = await tx.all(dict, "grants_doubted", client_id=client_id, platform=platform, reason=REASON)
     for one in lost:
         await tx.append(
             Event(

@@ -36,19 +36,8 @@ from byokeep.flows.reenabling import ended
 from byokeep.flows.refusal import raise_alert, record_refusal
 from byokeep.flows.scopes import effect_scopes, hold_open, switches_open
 from byokeep.flows.standing import Standing, against_grant, given_away, standing, take_act
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 
-_FACTS: Final = Query("permit_facts", lambda row: row)
-_INSERT: Final = Query("permit_insert", lambda row: row["expires_at"], ends=True)
-# With an act of a canary in the same transaction: that must not be committed when the key is taken.
-_INSERT_TAKEN: Final = Query("permit_insert", lambda row: row["expires_at"])
-_HOLDER: Final = Query("permit_holder", lambda row: (UUID(str(row["id"])), str(row["state"])))
-_READ: Final = Query("permit_read", lambda row: row)
-_CLOSE: Final = Query("permit_close", lambda row: row["id"], ends=True)
-_ANNOUNCED_DONE: Final = Query("permit_announced_done", lambda row: row["id"])
-_ACCOUNT: Final = Query("account_facts", lambda row: row)
-_IDENTIFIED: Final = Query("account_identified", lambda row: row["identified_at"])
-_LANES_OFF: Final = Query("account_lanes_off", lambda row: row["id"])
 # What a decision may end with besides a permit. Anything else, also a statement that the database refused, is the
 # gate itself failing.
 _EXPECTED: Final = frozenset(DenyReason) | {
@@ -181,7 +170,8 @@ async def _decide(app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: U
     async with app.db.begin(client_id=client_id) as tx:
         await hold_open(tx, scopes)
         row = await tx.one(
-            _FACTS, **place, scopes=scopes, installation_id=app.installation_id, environment=app.environment.value,
+            dict, "permit_facts", **place, scopes=scopes, installation_id=app.installation_id,
+            environment=app.environment.value,
             platforms=PLATFORMS,
         )  # fmt: skip
         if row["runner_id"] != actor.id:
@@ -202,21 +192,34 @@ async def _decide(app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: U
             fields={**_what(app, client_id, wish), "lease": str(lease_id), "job": str(row["job_id"]),
                     "account": str(row["account_id"])},
         )  # fmt: skip
-        expires_at = await tx.maybe(
-            _INSERT if taken is None else _INSERT_TAKEN, id=permit_id, job_id=row["job_id"],
+        insert = tx.last if taken is None else tx.all  # a canary's act is not committed when the key is taken
+        inserted = await insert(
+            lambda row: row["expires_at"], "permit_insert", id=permit_id, job_id=row["job_id"],
             ttl_s=app.limits.permit_ttl_s, way=None if taken is None else taken.way,
             stage=None if taken is None else taken.number, **place, **record_params(event),
         )  # fmt: skip
-        if expires_at is None and taken is not None:  # the act goes back to its stage with the transaction
-            raise _same_key(*await tx.one(_HOLDER, client_id=client_id, idempotency_key=wish.idempotency_key))
-    if expires_at is None:  # another transaction took the key between the two statements; nothing was written
+        if not inserted and taken is not None:  # the act goes back to its stage with the transaction
+            raise _same_key(
+                *await tx.one(
+                    lambda row: (UUID(str(row["id"])), str(row["state"])),
+                    "permit_holder",
+                    client_id=client_id,
+                    idempotency_key=wish.idempotency_key,
+                )
+            )
+    if not inserted:  # another transaction took the key between the two statements; nothing was written
         raise await _taken(app, client_id, wish.idempotency_key)
     remember(permit_id, client_id)
-    return Permit(permit_id, expires_at, app.limits.permit_ttl_s)
+    return Permit(permit_id, inserted[0], app.limits.permit_ttl_s)
 
 
 async def _taken(app: BrokerApp, client_id: ClientId, key: str) -> Conflict | NotFound:
-    held = await app.db.read(_HOLDER, {"client_id": client_id, "idempotency_key": key}, client_id=client_id)
+    held = await app.db.read(
+        lambda row: (UUID(str(row["id"])), str(row["state"])),
+        "permit_holder",
+        {"client_id": client_id, "idempotency_key": key},
+        client_id=client_id,
+    )
     return _same_key(*held[0]) if held else NotFound("not_found")
 
 
@@ -278,14 +281,14 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
     client_id = await client_for(app, actor, Verb.PERMIT, "permit", permit_id)
     from_states = ["issued", "unknown"] if outcome == "done" else ["issued"]
     async with app.db.begin(client_id=client_id) as tx:
-        row = await tx.one(_READ, client_id=client_id, id=permit_id)
+        row = await tx.one(dict, "permit_read", client_id=client_id, id=permit_id)
         if row["runner_id"] != actor.id:
             raise NotFound("not_found")
         if row["state"] == outcome:
             return outcome
         # Before the record takes the client's chain: what was announced is done, and the canary hears of it.
         if row["state"] in from_states and outcome == "done" and row["announced"] is True:
-            await tx.all(_ANNOUNCED_DONE, client_id=client_id, id=permit_id)
+            await tx.all(UUID, "permit_announced_done", client_id=client_id, id=permit_id)
         if row["state"] in from_states and row["way"] is not None:
             told = Ended(ok=outcome == "done", way=row["way"], number=row["stage"])
             await ended(tx, app, actor, client_id, row["platform"], told)
@@ -294,10 +297,16 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
             outcome=Outcome.OK if outcome == "done" else Outcome.FAILED,
             fields={"job": str(row["job_id"]), "lease": str(row["lease_id"])},
         )  # fmt: skip
-        closed = await tx.maybe(
-            _CLOSE, client_id=client_id, id=permit_id, state=outcome, from_states=from_states, **record_params(event)
+        closed = await tx.last(
+            lambda row: row["id"],
+            "permit_close",
+            client_id=client_id,
+            id=permit_id,
+            state=outcome,
+            from_states=from_states,
+            **record_params(event),
         )
-    if closed is None:  # it was in another state; nothing was written
+    if not closed:  # it was in another state; nothing was written
         code = "outcome_unknown" if row["state"] == "unknown" else f"already_{row['state']}"
         raise Conflict(code, permit=permit_id)
     return outcome
@@ -343,7 +352,9 @@ async def report_identity(
     if platform not in PLATFORMS or not _ACCOUNT_NAME.match(account):
         raise Rejected("bad_account", next_step="Use the platform and account as they were registered.")
     async with app.db.begin(client_id=client_id) as tx:
-        row = await tx.one(_ACCOUNT, client_id=client_id, platform=platform, account=account, lease_id=lease_id)
+        row = await tx.one(
+            dict, "account_facts", client_id=client_id, platform=platform, account=account, lease_id=lease_id
+        )
         if row["runner_id"] != actor.id:
             raise NotFound("not_found")
         if row["kind"] != "use":
@@ -358,12 +369,12 @@ async def report_identity(
             else against_grant(row["account_grant"], seen.face(), names=seen.shown)
         )
         stored = "unknown" if result == "drift" else result
-        await tx.one(_IDENTIFIED, client_id=client_id, id=row["id"], identity=stored)
+        await tx.one(datetime, "account_identified", client_id=client_id, id=row["id"], identity=stored)
         if result == "drift":
             await raise_alert(tx, app, actor, reason="account_name_changed", severity="warning", client_id=client_id,
                               object_id=row["id"])  # fmt: skip
         if result == "mismatch":
-            off = await tx.maybe(_LANES_OFF, client_id=client_id, id=row["id"])
+            off = await tx.maybe(UUID, "account_lanes_off", client_id=client_id, id=row["id"])
             await raise_alert(tx, app, actor, reason="identity_mismatch", client_id=client_id, object_id=row["id"],
                               code_points=given_away(row, seen.face(), names=seen.shown))  # fmt: skip
             if off is not None:

@@ -9,7 +9,6 @@ Rules
 
 from __future__ import annotations
 
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict
@@ -20,12 +19,7 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import claims
 from byokeep.flows.record import record_params
 from byokeep.flows.scopes import client_scopes, hold_open, require_open, switches_open
-from byokeep.ports import Query, Row
-
-_FACTS: Final = Query("lease_enroll_facts", lambda row: row)
-_JOB: Final = Query("job_insert", lambda row: UUID(str(row["id"])))
-_LEASE: Final = Query("lease_insert", lambda _: None)
-_ENROLLED: Final = Query("lease_enrolled", lambda row: str(row["state"]))
+from byokeep.kernel.rows import Row
 
 
 async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> str:
@@ -42,7 +36,9 @@ async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> st
     scopes = client_scopes(client_id)
     async with app.db.begin(client_id=client_id) as tx:
         await hold_open(tx, scopes)
-        row = await tx.one(_FACTS, client_id=client_id, scopes=scopes, installation_id=app.installation_id)
+        row = await tx.one(
+            dict, "lease_enroll_facts", client_id=client_id, scopes=scopes, installation_id=app.installation_id
+        )
         if row["client_state"] == "active" and row["entity_id"]:
             return "active"
         if row["client_state"] != "enrolling":
@@ -50,11 +46,13 @@ async def enroll_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> st
         require_open(row)
         # A login at the store needs a lease to explain it, and a lease needs a job; this one is over as it begins.
         await tx.one(
-            _JOB, id=job_id, client_id=client_id, dispatcher_id=actor.id, runner_id=actor.id, kind="custody",
+            lambda row: UUID(str(row["id"])), "job_insert", id=job_id, client_id=client_id, dispatcher_id=actor.id,
+            runner_id=actor.id, kind="custody",
             secrets=[], platforms=[], lanes=[], effects=[], state="closed", reason="enroll", ttl_s=60,
         )  # fmt: skip
         await tx.one(
-            _LEASE, id=lease_id, client_id=client_id, job_id=job_id, runner_id=actor.id, kind="enroll", secrets=[],
+            None, "lease_insert", id=lease_id, client_id=client_id, job_id=job_id, runner_id=actor.id, kind="enroll",
+            secrets=[],
             jwt_iat=row["now_s"], jwt_exp=row["now_s"] + app.limits.lease_jwt_ttl_s, expires_at=row["now"],
             **record_params(_event(actor, client_id, Outcome.INTENDED, job_id, lease_id)),
         )  # fmt: skip
@@ -72,8 +70,10 @@ async def _finish(
     scopes = client_scopes(client_id)
     async with app.db.begin(client_id=client_id) as tx:
         await hold_open(tx, scopes)
-        row: Row = await tx.one(_FACTS, client_id=client_id, scopes=scopes, installation_id=app.installation_id)
-        state = await tx.maybe(_ENROLLED, client_id=client_id, entity_id=entity_id)
+        row: Row = await tx.one(
+            dict, "lease_enroll_facts", client_id=client_id, scopes=scopes, installation_id=app.installation_id
+        )
+        state = await tx.maybe(str, "lease_enrolled", client_id=client_id, entity_id=entity_id)
         if state is None:
             raise Conflict("entity_differs", next_step="The store knows another entity of this client.")
         await tx.append(_event(actor, client_id, Outcome.OK, job_id, lease_id))

@@ -15,7 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core import evidence
-from byokeep.core.audit import empty
+from byokeep.core.audit import ChainHead, empty
 from byokeep.core.epoch import include
 from byokeep.core.errors import Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, Outcome
@@ -24,9 +24,9 @@ from byokeep.core.model import Actor
 from byokeep.core.next_steps import instead_of_evidence, of_connection, of_profile
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.audit import AT, checkpoint, origin, public_keys
+from byokeep.flows.audit import checkpoint, origin, public_keys
 from byokeep.flows.audit_out import lines_between
-from byokeep.flows.sops import CONNECT, GET, PROFILE, SopRun, SopStatus, status_of
+from byokeep.flows.sops import CONNECT, PROFILE, SopRun, SopStatus, status_of
 
 PURPOSE: Final = "evidence"
 
@@ -42,7 +42,7 @@ async def sign_evidence(app: BrokerApp, actor: Actor, sop_id: UUID) -> bytes:
     """
     authorise(actor, Verb.EVIDENCE_READ)
     async with app.db.begin(every_client=True) as tx:
-        run = await tx.maybe(GET, id=sop_id)
+        run = await tx.maybe(SopRun, "sop_get", id=sop_id)
         if run is None:
             raise NotFound("not_found")
         authorise(actor, Verb.EVIDENCE_READ, client_id=run.client_id)
@@ -95,7 +95,7 @@ async def _piece(app: BrokerApp, actor: Actor, client: UUID, seq: int) -> Piece:
     async with app.db.begin(client_id=client) as tx:
         before = empty(client)
         if seq > 1:
-            before = await tx.one(AT, chains=[client], seqs=[seq - 1])
+            before = await tx.one(ChainHead, "audit_at", chains=[client], seqs=[seq - 1])
         lines = await lines_between(tx, before, inclusion.head)
     return Piece(before=before, lines=lines, inclusion=inclusion)
 

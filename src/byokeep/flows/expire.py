@@ -8,7 +8,6 @@ Rules
 
 from __future__ import annotations
 
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.events import Event, EventName, Outcome
@@ -16,17 +15,11 @@ from byokeep.core.reenable import Ended
 from byokeep.flows.app import App
 from byokeep.flows.reenabling import ended as canary_ended
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 
 
 def _pair(row: Row) -> tuple[UUID, UUID]:
     return row["id"], row["client_id"]
-
-
-_JOBS: Final = Query("job_expired", _pair)
-_EXPIRE: Final = Query("job_expire", lambda row: row["id"])
-_PERMITS: Final = Query("permit_overdue", _pair)
-_UNKNOWN: Final = Query("permit_unknown", lambda row: row)
 
 
 async def expire(app: App) -> tuple[int, int]:
@@ -36,13 +29,13 @@ async def expire(app: App) -> tuple[int, int]:
         Unavailable: The database; nothing is lost, the next run goes on.
     """
     async with app.db.begin(every_client=True) as tx:
-        jobs = await tx.all(_JOBS)
-        permits = await tx.all(_PERMITS)
+        jobs = await tx.all(_pair, "job_expired")
+        permits = await tx.all(_pair, "permit_overdue")
     actor = app.system()
     ended = unknown = 0
     for job_id, client_id in jobs:
         async with app.db.begin(client_id=client_id) as tx:
-            if await tx.maybe(_EXPIRE, client_id=client_id, id=job_id) is None:
+            if await tx.maybe(UUID, "job_expire", client_id=client_id, id=job_id) is None:
                 continue
             await tx.append(
                 Event(
@@ -52,7 +45,7 @@ async def expire(app: App) -> tuple[int, int]:
             ended += 1
     for permit_id, client_id in permits:
         async with app.db.begin(client_id=client_id) as tx:
-            row = await tx.maybe(_UNKNOWN, client_id=client_id, id=permit_id)
+            row = await tx.maybe(dict, "permit_unknown", client_id=client_id, id=permit_id)
             if row is None:
                 continue
             if row["way"] is not None:  # nobody knows how an act of a canary ended: that closes the platform again

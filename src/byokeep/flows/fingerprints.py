@@ -25,7 +25,7 @@ from byokeep.core.ref import Part, SecretRef
 from byokeep.flows.app import WebApp
 from byokeep.flows.clients import scope_of
 from byokeep.flows.permission import permit
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 from byokeep_redact.fingerprint import VERSION
 
 _AT_ONCE: Final = 8  # questions to the store in flight
@@ -89,8 +89,6 @@ def _line(row: Row) -> _Line:
 
 
 # Of a value on its way in, by the transaction that announces it: its place, VERSION and the digests of the port.
-PUT: Final = Query("leak_fingerprint_put", lambda row: UUID(str(row["ref_id"])))
-_LIVE: Final = Query("leak_live", _line)
 
 
 async def live_values(app: WebApp, actor: Actor) -> LiveValues:
@@ -105,7 +103,7 @@ async def live_values(app: WebApp, actor: Actor) -> LiveValues:
     """
     await permit(app, actor, Verb.LEAK_FINGERPRINTS)
     async with app.db.begin(every_client=True) as tx:
-        lines = await tx.all(_LIVE, format=VERSION, states=sorted(LIVE), ids=scope_of(actor))
+        lines = await tx.all(_line, "leak_live", format=VERSION, states=sorted(LIVE), ids=scope_of(actor))
     refs = [list(group) for _, group in groupby(lines, key=lambda line: line.ref_id)]
     slots = asyncio.Semaphore(_AT_ONCE)
     held = await asyncio.gather(*(_held(app, slots, ref) for ref in refs))

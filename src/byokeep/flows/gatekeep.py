@@ -20,10 +20,8 @@ from byokeep.flows import rebase, switches, withdrawals
 from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.scopes import GLOBAL, scope_from_name
-from byokeep.ports import Query
 
 T = TypeVar("T")
-_STANDS: Final = Query("switch_read", lambda row: row["closed"] and row["reason"] == rebase.REASON)
 # A place that is gone or was moved tells nothing of the database: an alert, and the next checkpoint covers the gap.
 _OF_THE_PLACE: Final = frozenset({"file_replaced", "not_our_file"})
 
@@ -54,7 +52,11 @@ async def closing(app: BrokerApp, work: Awaitable[T]) -> T:
 
 
 async def _close(app: BrokerApp) -> None:
-    if (await app.db.read(_STANDS, {"scope": GLOBAL})) == [True]:
+    if (
+        await app.db.read(
+            lambda row: row["closed"] and row["reason"] == rebase.REASON, "switch_read", {"scope": GLOBAL}
+        )
+    ) == [True]:
         return
     with suppress(Unavailable):  # the row is closed; the broker goes on telling the store
         await switches.engage(app, app.system(), scope_from_name(GLOBAL), rebase.REASON)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from byokeep.core.canonical import parse_canonical
@@ -21,7 +21,7 @@ from byokeep.core.policy import Verb
 from byokeep.flows.app import App
 from byokeep.flows.audit_read import MAX_RECORDS, Window
 from byokeep.flows.refs import get_ref
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +70,6 @@ def _holder(row: Row) -> Holder:
                   last_at=row["last_at"])  # fmt: skip
 
 
-_RECORDS: Final = Query("history_records", _entry)
-_HOLDERS: Final = Query("history_holders", _holder)
-_MARKS: Final = Query("history_marks", lambda row: row)
-
-
 async def key_history(app: App, actor: Actor, ref_id: UUID, window: Window) -> KeyHistory:
     """Answer for one reference.
 
@@ -96,12 +91,12 @@ async def key_history(app: App, actor: Actor, ref_id: UUID, window: Window) -> K
     about = {"chain": ref.client_id, "ref_id": ref_id, "provider": ref.provider.value, "since": window.since,
              "until": window.until}  # fmt: skip
     async with app.db.begin(client_id=ref.client_id) as tx:
-        marks = await tx.one(_MARKS, **about)
+        marks = await tx.one(dict, "history_marks", **about)
         return KeyHistory(
             ref=ref,
-            holders=tuple(await tx.all(_HOLDERS, **about)),
+            holders=tuple(await tx.all(_holder, "history_holders", **about)),
             last_used_at=marks["last_used_at"],
             last_rotated_at=marks["last_rotated_at"],
             refused=marks["refused"],
-            entries=tuple(await tx.all(_RECORDS, **about, before=window.before, limit=limit)),
+            entries=tuple(await tx.all(_entry, "history_records", **about, before=window.before, limit=limit)),
         )

@@ -32,7 +32,8 @@ from byokeep.flows.reenabling import lose, state_of, step
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import parse_scope, scope_from_name
 from byokeep.flows.switches import DECISIONS_END_S, OpenRequest
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
 
 # What a person may say of a platform; the other causes are what our own checks find.
 CAUSES: Final = (Cause.COMPROMISED, Cause.REVOKED, Cause.LOCKOUT, Cause.MISSING_SCOPE, Cause.IDENTITY_MISMATCH)
@@ -53,19 +54,6 @@ def _platform(row: Row) -> Platform:
     except Integrity:
         return Platform(platform=row["platform"], state=None, changed_at=row["changed_at"])
     return Platform(platform=row["platform"], state=state, changed_at=row["changed_at"])
-
-
-def _request(row: Row) -> OpenRequest:
-    return OpenRequest(**{name: row[name] for name in OpenRequest.__dataclass_fields__ if name != "repeated"})
-
-
-_HOLD: Final = Query("reenabling_hold", lambda row: row)
-_LIST: Final = Query("reenabling_list", _platform)
-_CLIENT: Final = Query("switch_client_known", lambda row: row["id"])
-_ASK: Final = Query("canary_request", _request)
-_WAITING: Final = Query("canary_requests_live", _request)
-_APPROVAL: Final = Query("canary_approval", lambda row: row)
-_USE: Final = Query("canary_use_approval", lambda row: row["id"])
 
 
 async def close_platform(app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, cause: str) -> Reenable:
@@ -102,7 +90,7 @@ async def _close(
     app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, cause: Cause, *, locked: bool
 ) -> Reenable:
     async with app.db.begin(client_id=client_id) as tx:
-        await tx.one(_CLIENT, client_id=client_id)
+        await tx.one(UUID, "switch_client_known", client_id=client_id)
         if locked:
             await doubted.hold(tx, client_id, platform, locked=True)
         state = await lose(tx, app, actor, client_id, platform, cause, locked=locked)
@@ -115,8 +103,10 @@ async def list_platforms(app: BrokerApp, actor: Actor, client_id: ClientId) -> t
     """Return the platforms that a client lost at some time, and the canaries that wait for an approver."""
     await authorise_for(app, actor, Verb.PLATFORM_READ, client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        await tx.one(_CLIENT, client_id=client_id)
-        return await tx.all(_LIST, client_id=client_id), await tx.all(_WAITING, client_id=client_id, platform=None)
+        await tx.one(UUID, "switch_client_known", client_id=client_id)
+        return await tx.all(_platform, "reenabling_list", client_id=client_id), await tx.all(
+            OpenRequest, "canary_requests_live", client_id=client_id, platform=None
+        )
 
 
 async def request_canary(
@@ -137,17 +127,23 @@ async def request_canary(
     _check_platform(platform)
     check_reason(reason, example="account_is_ours_again")
     async with app.db.begin(client_id=client_id) as tx:
-        await tx.one(_CLIENT, client_id=client_id)
-        row = await tx.maybe(_HOLD, client_id=client_id, platform=platform)
+        await tx.one(UUID, "switch_client_known", client_id=client_id)
+        row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
         if row is None:
             raise Conflict("platform_not_lost", next_step="This platform was never closed; there is nothing to do.")
         state = state_of(row)
         next_state(state, Jump() if stage == "open" else CanaryStarted())
-        if waiting := await tx.all(_WAITING, client_id=client_id, platform=platform):
+        if waiting := await tx.all(OpenRequest, "canary_requests_live", client_id=client_id, platform=platform):
             return replace(waiting[0], repeated=True)
         scope = parse_scope(client_id, platform, None).name
         request = await tx.one(
-            _ASK, id=app.ids.uuid(), scope=scope, epoch=state.revision, reason=reason, requested_by=actor.id
+            OpenRequest,
+            "canary_request",
+            id=app.ids.uuid(),
+            scope=scope,
+            epoch=state.revision,
+            reason=reason,
+            requested_by=actor.id,
         )
         await tx.append(_stepped(actor, client_id, platform, state, Outcome.INTENDED, request.id, reason))
     return request
@@ -162,7 +158,7 @@ async def approve_canary(app: BrokerApp, actor: Actor, request_id: UUID) -> tupl
     """
     await permit(app, actor, Verb.CANARY_APPROVE)
     async with app.db.begin(every_client=True) as tx:
-        wish = await tx.maybe(_APPROVAL, id=request_id)
+        wish = await tx.maybe(dict, "canary_approval", id=request_id)
     if wish is None:
         raise await absent(app, actor, Verb.CANARY_APPROVE, request_id)
     client_id = scope_from_name(wish["scope"]).client_id
@@ -184,8 +180,8 @@ async def approve_canary(app: BrokerApp, actor: Actor, request_id: UUID) -> tupl
 async def _begin(tx: Tx, app: BrokerApp, actor: Actor, client_id: UUID, platform: str, wish: Row) -> Reenable:
     if wish["requested_by"] == actor.id:
         raise Denied("same_person", next_step="Another approver must confirm.")
-    seen = state_of(await tx.one(_HOLD, client_id=client_id, platform=platform))
-    if await tx.maybe(_USE, id=wish["id"], approved_by=actor.id) is None:
+    seen = state_of(await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform))
+    if await tx.maybe(UUID, "canary_use_approval", id=wish["id"], approved_by=actor.id) is None:
         used = wish["used_at"] is not None or wish["unexpired"]
         raise Denied("approval_used" if used else "approval_expired", next_step="Ask again.")
     if seen.revision != wish["epoch"]:

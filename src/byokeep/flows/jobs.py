@@ -25,7 +25,6 @@ from byokeep.core.model import (
     ClientId,
     EffectKind,
     Job,
-    JobId,
     Lane,
     LeaseKind,
     Provider,
@@ -36,7 +35,7 @@ from byokeep.flows.app import App
 from byokeep.flows.locate import authorise_for, client_for, remember
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
-from byokeep.ports import Query, Row, Tx
+from byokeep.ports import Tx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +62,7 @@ class JobSpec:
     ttl_s: int | None = None
 
 
-def job_from(row: Row) -> Job:
-    """Build a job from a row."""
-    words = {name: tuple(row[name]) for name in ("secrets", "platforms", "lanes", "effects")}
-    return Job(
-        id=JobId(row["id"]), client_id=ClientId(row["client_id"]), dispatcher_id=row["dispatcher_id"],
-        runner_id=row["runner_id"], kind=LeaseKind(row["kind"]), state=row["state"], opened_at=row["opened_at"],
-        expires_at=row["expires_at"], **words,
-    )  # fmt: skip
-
-
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,50}\Z")
-_FACTS: Final = Query("job_open_facts", lambda row: row)
-_RUNNER: Final = Query("job_runner", lambda row: UUID(str(row["id"])))
-_INSERT: Final = Query("job_insert", job_from)
-_READ: Final = Query("job_read", job_from)
-_CLOSE: Final = Query("job_close", job_from)
-_NEWEST: Final = Query("jobs_newest", job_from)
 MAX_JOBS: Final = 100
 _KNOWN: Final = {
     "secrets": frozenset(Provider) | {PROFILE},
@@ -136,7 +119,11 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> Job:
     check_spec(app, spec)
     role = Role.RUNNER if spec.kind is LeaseKind.USE else Role.CUSTODIAN
     facts = await tx.maybe(
-        _FACTS, client_id=spec.client_id, installation_id=app.installation_id, scopes=client_scopes(spec.client_id)
+        dict,
+        "job_open_facts",
+        client_id=spec.client_id,
+        installation_id=app.installation_id,
+        scopes=client_scopes(spec.client_id),
     )
     if facts is None:
         raise NotFound("not_found")
@@ -144,11 +131,11 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> Job:
         raise Conflict("client_not_active", next_step="An admin enrols or resumes the client first.")
     if Role.SYSTEM not in actor.roles:
         require_open(facts)
-    runner_id = await tx.maybe(_RUNNER, role=role.value, runner_id=spec.runner_id, client_id=spec.client_id)
+    runner_id = await tx.maybe(UUID, "job_runner", role=role.value, runner_id=spec.runner_id, client_id=spec.client_id)
     if runner_id is None:
         raise Rejected("unknown_runner", next_step=f"Name an active {role.value} that is assigned to this client.")
     job = await tx.one(
-        _INSERT, id=app.ids.uuid(), client_id=spec.client_id, runner_id=runner_id, kind=spec.kind.value,
+        Job, "job_insert", id=app.ids.uuid(), client_id=spec.client_id, runner_id=runner_id, kind=spec.kind.value,
         dispatcher_id=runner_id if Role.SYSTEM in actor.roles else actor.id,
         secrets=sorted(spec.secrets), platforms=sorted(spec.platforms), lanes=sorted(spec.lanes),
         effects=sorted(spec.effects), state="open", reason="", ttl_s=spec.ttl_s or app.limits.job_ttl_default_s,
@@ -179,7 +166,7 @@ async def read_job(app: App, actor: Actor, job_id: UUID) -> Job:
     """
     client_id = await client_for(app, actor, Verb.JOB_READ, "job", job_id)
     async with app.db.begin(client_id=client_id) as tx:
-        job = await tx.one(_READ, id=job_id, client_id=client_id)
+        job = await tx.one(Job, "job_read", id=job_id, client_id=client_id)
     _own(actor, job)
     return job
 
@@ -194,7 +181,7 @@ async def list_jobs(app: App, actor: Actor, client_id: ClientId) -> list[Job]:
     await authorise_for(app, actor, Verb.JOB_READ, client_id)
     machine = actor.id if actor.roles & MACHINE_ROLES else None
     async with app.db.begin(client_id=client_id) as tx:
-        return await tx.all(_NEWEST, client_id=client_id, machine=machine, limit=MAX_JOBS)
+        return await tx.all(Job, "jobs_newest", client_id=client_id, machine=machine, limit=MAX_JOBS)
 
 
 async def close_job(app: App, actor: Actor, job_id: UUID) -> Job:
@@ -205,10 +192,10 @@ async def close_job(app: App, actor: Actor, job_id: UUID) -> Job:
     """
     client_id = await client_for(app, actor, Verb.JOB_CLOSE, "job", job_id)
     async with app.db.begin(client_id=client_id) as tx:
-        _own(actor, await tx.one(_READ, id=job_id, client_id=client_id))
-        closed = await tx.maybe(_CLOSE, id=job_id, client_id=client_id)
+        _own(actor, await tx.one(Job, "job_read", id=job_id, client_id=client_id))
+        closed = await tx.maybe(Job, "job_close", id=job_id, client_id=client_id)
         if closed is None:
-            return await tx.one(_READ, id=job_id, client_id=client_id)
+            return await tx.one(Job, "job_read", id=job_id, client_id=client_id)
         await tx.append(_event(EventName.JOB_CLOSED, actor, closed))
     return closed
 
@@ -227,7 +214,7 @@ async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> N
         raise Rejected("bad_reason", next_step="Give a code like store_unreachable.")
     client_id = await client_for(app, actor, Verb.JOB_CLOSE, "job", job_id)
     async with app.db.begin(client_id=client_id) as tx:
-        _own(actor, await tx.one(_READ, id=job_id, client_id=client_id))
+        _own(actor, await tx.one(Job, "job_read", id=job_id, client_id=client_id))
         await raise_alert(
             tx, app, actor, reason=f"blocked_{reason}", severity="warning", client_id=client_id, object_id=job_id
         )

@@ -31,8 +31,11 @@ from byokeep.flows.clients import require_active, scope_of
 from byokeep.flows.kek_book import Dependent, Kek, Move, Rotation
 from byokeep.flows.kek_work import dependents_left, require_another
 from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.flows.profiles import Profile
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
+from byokeep.sealing.generation import Generation
 
 ROTATE_TASK: Final = "kek_rotate"
 CHECK_TASK: Final = "kek_check"
@@ -69,11 +72,6 @@ class Plan:
         return not self.left
 
 
-_LAST_CHECK: Final = Query("kek_last_check", lambda row: row)
-_EXPOSED: Final = Query("kek_exposed", profiles.generation_from)
-_DUE: Final = Query("kek_profiles_due", lambda row: (ClientId(row["client_id"]), UUID(str(row["id"]))))
-
-
 async def status(app: App, actor: Actor, *, kek_id: str | None = None) -> tuple[list[Shown], list[Rotation]]:
     """Return the versions of the actor's clients' keys, and the rotations, those under way first.
 
@@ -83,9 +81,12 @@ async def status(app: App, actor: Actor, *, kek_id: str | None = None) -> tuple[
     await permit(app, actor, Verb.KEK_READ)
     ids = scope_of(actor)
     async with app.db.begin(every_client=True) as tx:
-        rows = await tx.all(kek_book.LIST, ids=ids, kek_id=kek_id, limit=kek_book.MANY)
-        rotations = await tx.all(kek_book.ROTATIONS, ids=ids, kek_id=kek_id, open=False, limit=100)
-        checks = {row["kek_id"]: row for row in await tx.all(_LAST_CHECK, ids=ids, installation=app.installation_id)}
+        rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=kek_id, limit=kek_book.MANY)
+        rotations = await tx.all(Rotation, "kek_rotations", ids=ids, kek_id=kek_id, open=False, limit=100)
+        checks = {
+            row["kek_id"]: row
+            for row in await tx.all(dict, "kek_last_check", ids=ids, installation=app.installation_id)
+        }
     newest = {row.kek_id: row.version for row in rows if row.state is not KeyState.PRE_ACTIVATION}
     return [_shown(app, row, checks.get(row.kek_id), newest.get(row.kek_id)) for row in rows], rotations
 
@@ -104,7 +105,12 @@ async def history(app: App, actor: Actor, kek_id: str, version: int) -> tuple[Ke
     """Return a version and its moves. Raises Denied; NotFound."""
     kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
     async with app.db.begin(every_client=True) as tx:
-        return kek, await tx.all(kek_book.MOVES, kek_id=kek_id, version=version)
+        return kek, await tx.all(
+            lambda row: Move(**{name: row[name] for name in Move.__dataclass_fields__}),
+            "kek_transitions",
+            kek_id=kek_id,
+            version=version,
+        )
 
 
 async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = None) -> list[Dependent]:
@@ -117,7 +123,7 @@ async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = 
     kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
     async with app.db.begin(every_client=True) as tx:
         return await tx.all(
-            kek_book.DEPENDENTS, holder=kek.holder.value, kek_id=kek_id, version=version, exposed=False,
+            Dependent, "kek_dependents", holder=kek.holder.value, kek_id=kek_id, version=version, exposed=False,
             ids=scope_of(actor), limit=kek_book.MANY,
         )  # fmt: skip
 
@@ -142,7 +148,7 @@ async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: s
         if kek is not None:
             _must_reach(actor, kek)
             expected = kek.version
-            if await tx.all(kek_book.ROTATIONS, ids=None, kek_id=kek.kek_id, open=True, limit=1):
+            if await tx.all(Rotation, "kek_rotations", ids=None, kek_id=kek.kek_id, open=True, limit=1):
                 raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
         await hand_on(tx, actor, ROTATE_TASK, Verb.KEK_ROTATE, client_id, expected=str(expected), reason=reason)
     return expected
@@ -160,7 +166,7 @@ async def ask_rewrap(app: App, actor: Actor, client_id: ClientId) -> Rotation:
         kek = await _of_client(tx, client_id)
         found: list[Rotation] = []
         if kek is not None:
-            found = await tx.all(kek_book.ROTATIONS, ids=[client_id], kek_id=kek.kek_id, open=True, limit=1)
+            found = await tx.all(Rotation, "kek_rotations", ids=[client_id], kek_id=kek.kek_id, open=True, limit=1)
         if not found:
             raise Conflict("nothing_to_rewrap", next_step="No rotation is under way: `byokeep kek status`.")
         await kek_rewrap.queue(tx, found[0].id, client_id, actor)
@@ -195,7 +201,7 @@ async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: 
         app.db.begin(every_client=True) as tx,
     ):
         _must_reach(actor, kek)
-        left = await tx.one(kek_book.BELOW, holder=kek.holder.value, kek_id=kek_id, below=version + 1)
+        left = await tx.one(int, "kek_dependents_below", holder=kek.holder.value, kek_id=kek_id, below=version + 1)
         if left:
             raise dependents_left(left, version)
         check_transition(kek.state, KeyState.DESTROYED)
@@ -220,7 +226,7 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
     async with recorded_rejections(app, actor, EventName.KEK_CHANGED, fields=_named(kek, KeyState.COMPROMISED)):
         _must_reach(actor, kek)
         async with app.db.begin(every_client=True) as tx:
-            await tx.all(kek_book.LOCK, kek_id=kek_id)
+            await tx.all(None, "kek_lock", kek_id=kek_id)
             now = await kek_book.seen(tx, holder=kek.holder, kek_id=kek_id, version=version)
             if now.state is KeyState.DESTROYED:
                 await kek_book.compromised_late(tx, app, actor, now, reason=reason)
@@ -228,19 +234,21 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
                 await kek_book.move(tx, app, actor, now, to=KeyState.COMPROMISED, reason=reason)
             await raise_alert(tx, app, actor, reason="kek_compromised", client_id=kek.client_id,
                               object_id=kek.client_id, key=f"kek_compromised:{kek_id}:{version}")  # fmt: skip
-            exposed = await tx.all(_EXPOSED, holder=kek.holder.value, kek_id=kek_id, version=version)
+            exposed = await tx.all(Generation, "kek_exposed", holder=kek.holder.value, kek_id=kek_id, version=version)
         for row in exposed:
             if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
                 async with app.db.begin(client_id=row.client_id) as tx:
                     await profile_book.move_key(tx, app, actor, row, to=KeyState.COMPROMISED, reason=reason)
         async with app.db.begin(every_client=True) as tx:
-            for client_id, profile_id in await tx.all(_DUE, **kek.place):
+            for client_id, profile_id in await tx.all(
+                lambda row: (ClientId(row["client_id"]), UUID(str(row["id"]))), "kek_profiles_due", **kek.place
+            ):
                 await _told_due(tx, actor, client_id, profile_id)
     return await plan(app, actor, kek_id, version)
 
 
 async def _told_due(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
-    profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+    profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
     at = {} if profile.due_at is None else {"due_at": profiles.stamp(profile.due_at)}
     await tx.append(profiles.event(EventName.PROFILE_DUE, Outcome.OK, actor, profile, cause="incident", **at))
 
@@ -257,10 +265,11 @@ async def plan(app: App, actor: Actor, kek_id: str, version: int) -> Plan:
         raise Conflict("kek_not_compromised", next_step="See `byokeep kek dependents` for what hangs on it.")
     async with app.db.begin(every_client=True) as tx:
         left = await tx.all(
-            kek_book.DEPENDENTS, holder=kek.holder.value, kek_id=kek_id, version=version, exposed=True, ids=None,
+            Dependent, "kek_dependents", holder=kek.holder.value, kek_id=kek_id, version=version, exposed=True,
+            ids=None,
             limit=kek_book.MANY,
         )  # fmt: skip
-        found = await tx.all(_EXPOSED, holder=kek.holder.value, kek_id=kek_id, version=version)
+        found = await tx.all(Generation, "kek_exposed", holder=kek.holder.value, kek_id=kek_id, version=version)
     return Plan(kek=kek, left=tuple(left), found=len(found))
 
 
@@ -268,7 +277,7 @@ async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | 
     """Return a version, or the newest of a key, to somebody who may do ``verb`` with it."""
     await permit(app, actor, verb)
     async with app.db.begin(every_client=True) as tx:
-        rows = await tx.all(kek_book.LIST, ids=scope_of(actor), kek_id=kek_id, limit=kek_book.MANY)
+        rows = await tx.all(Kek, "keks_list", ids=scope_of(actor), kek_id=kek_id, limit=kek_book.MANY)
     rows = [row for row in rows if version is None or row.version == version]
     if not rows:
         raise await absent(app, actor, verb, app.installation_id)
@@ -277,7 +286,7 @@ async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | 
 
 async def _of_client(tx: Tx, client_id: ClientId) -> Kek | None:
     """The version of a client's key that protects now, or did last."""
-    rows = await tx.all(kek_book.LIST, ids=[client_id], kek_id=None, limit=kek_book.MANY)
+    rows = await tx.all(Kek, "keks_list", ids=[client_id], kek_id=None, limit=kek_book.MANY)
     started = [row for row in rows if row.state is not KeyState.PRE_ACTIVATION]
     return max(started, key=lambda row: (row.made_at, row.version)) if started else None
 
@@ -286,14 +295,10 @@ async def _any_client(tx: Tx, kek: Kek) -> UUID:
     """A client by whose lease a worker may reach the holder; of a key that guards all, any that it guards."""
     if kek.client_id is not None:
         return kek.client_id
-    found = await tx.all(_ANY, holder=kek.holder.value, kek_id=kek.kek_id)
+    found = await tx.all(UUID, "kek_any_client", holder=kek.holder.value, kek_id=kek.kek_id)
     if not found:
         raise Conflict("kek_guards_nobody", next_step="No profile was ever sealed with it; end it at its holder.")
     return found[0]
-
-
-_WAITING: Final = Query("kek_last_asked", lambda row: (UUID(str(row["actor_id"])), UUID(str(row["request_id"]))))
-_ANY: Final = Query("kek_any_client", lambda row: UUID(str(row["client_id"])))
 
 
 def _must_reach(actor: Actor, kek: Kek) -> None:
@@ -312,7 +317,12 @@ async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, 
         request_id=str(actor.request_id), **more,
     )  # fmt: skip
     if not handed and task != CHECK_TASK:
-        by, request = await tx.maybe(_WAITING, chain=client_id, verb=verb.value) or (None, None)
+        by, request = await tx.maybe(
+            lambda row: (UUID(str(row["actor_id"])), UUID(str(row["request_id"]))),
+            "kek_last_asked",
+            chain=client_id,
+            verb=verb.value,
+        ) or (None, None)
         raise Conflict(
             f"{task}_waiting", asked_by=by, request=request,
             next_step="A worker has yet to do what was asked before; look again: `byokeep kek status`.",

@@ -24,7 +24,7 @@ from byokeep.core.key_periods import KeyPurpose, Periods, Suspension, may_resume
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import Actor
 from byokeep.flows.app import App
-from byokeep.ports import Query, Row, Tx
+from byokeep.ports import Tx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,39 +119,6 @@ class Dependent:
     accounts: tuple[str, ...]
 
 
-def kek_from(row: Row) -> Kek:
-    """Build the noun from a row of ``kek_version``."""
-    plain = {name: row[name] for name in Kek.__dataclass_fields__}
-    return Kek(**{**plain, "holder": Holder(row["holder"]), "state": KeyState(row["state"])})
-
-
-def rotation_from(row: Row) -> Rotation:
-    """Build the noun from a row of ``kek_rotation``."""
-    plain = {name: row[name] for name in Rotation.__dataclass_fields__}
-    return Rotation(**{**plain, "holder": Holder(row["holder"])})
-
-
-def dependent_from(row: Row) -> Dependent:
-    """Build the noun from a row of what was sealed, with whose it is."""
-    plain = {name: row[name] for name in Dependent.__dataclass_fields__}
-    return Dependent(**{**plain, "accounts": tuple(row["accounts"])})
-
-
-LIST: Final = Query("keks_list", kek_from)
-HOLD: Final = Query("kek_hold", kek_from)
-LOOK: Final = Query("kek_look", kek_from)
-LOCK: Final = Query("kek_lock", lambda _: None)
-MOVES: Final = Query("kek_transitions", lambda row: Move(**{name: row[name] for name in Move.__dataclass_fields__}))
-DEPENDENTS: Final = Query("kek_dependents", dependent_from)
-BELOW: Final = Query("kek_dependents_below", lambda row: int(row["found"]))
-ROTATIONS: Final = Query("kek_rotations", rotation_from)
-ROTATION: Final = Query("kek_rotation_get", rotation_from)
-_NOW: Final = Query("kek_now", lambda row: row["now"])
-_INSERT: Final = Query("kek_version_insert", lambda row: int(row["version"]))
-_SET: Final = Query("kek_set_state", lambda row: int(row["version"]))
-_PIN: Final = Query("kek_pin", lambda row: int(row["version"]))
-_LATE: Final = Query("kek_compromised_late", lambda row: int(row["version"]))
-_MOVED: Final = Query("kek_transition_insert", lambda row: row["id"])
 MANY: Final = 1000
 
 
@@ -164,14 +131,15 @@ async def announce(
         Rejected: ``kek_too_weak``.
     """
     check_strength(KEK_BITS)
-    periods = periods_of(await tx.one(_NOW))  # the clock that seals are stamped by
+    periods = periods_of(await tx.one(datetime, "kek_now"))  # the clock that seals are stamped by
     place: dict[str, object] = {"holder": holder.value, "kek_id": kek_id, "version": version}
     made = await tx.maybe(
-        _INSERT, **place, client_id=client_id, environment=app.environment.value, algorithm=ALGORITHMS[holder],
+        int, "kek_version_insert", **place, client_id=client_id, environment=app.environment.value,
+        algorithm=ALGORITHMS[holder],
         bits=KEK_BITS, owner=owner, made_at=periods.starts_at, protect_until=periods.protects_until,
         process_until=periods.processes_until, changed_by=actor.id,
     )  # fmt: skip
-    kek = await tx.one(HOLD, **place)
+    kek = await tx.one(Kek, "kek_hold", **place)
     if made is not None:
         await tx.append(event(EventName.KEK_MADE, actor, kek, Outcome.INTENDED, **made_fields(kek)))
     return kek
@@ -196,7 +164,7 @@ async def move(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason
     if (kek.state, to) == (KeyState.SUSPENDED, KeyState.ACTIVE):
         may_resume(kek.state, kek.now, kek.periods)
     done = await tx.maybe(
-        _SET, **kek.place, state_from=kek.state.value, state_to=to.value, changed_by=actor.id,
+        int, "kek_set_state", **kek.place, state_from=kek.state.value, state_to=to.value, changed_by=actor.id,
     )  # fmt: skip
     if done is None:
         raise Conflict("key_moved", next_step="Look again: `byokeep kek status`.")
@@ -206,7 +174,7 @@ async def move(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason
 async def pin(tx: Tx, kek: Kek, identity: str) -> None:
     """Keep which key a version is; only the first word counts."""
     if identity and not kek.identity:
-        await tx.maybe(_PIN, **kek.place, identity=identity)
+        await tx.maybe(int, "kek_pin", **kek.place, identity=identity)
 
 
 async def compromised_late(tx: Tx, app: App, actor: Actor, kek: Kek, *, reason: str) -> None:
@@ -215,7 +183,7 @@ async def compromised_late(tx: Tx, app: App, actor: Actor, kek: Kek, *, reason: 
     Raises:
         Conflict: ``key_moved``: that is known already.
     """
-    if await tx.maybe(_LATE, **kek.place, changed_by=actor.id) is None:
+    if await tx.maybe(int, "kek_compromised_late", **kek.place, changed_by=actor.id) is None:
         raise Conflict("key_moved", next_step="That it was compromised is on record already.")
     fields: dict[str, FieldValue] = {"state_from": kek.state.value, "state_to": "compromised", "reason": reason}
     await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.INTENDED, **fields))
@@ -223,7 +191,8 @@ async def compromised_late(tx: Tx, app: App, actor: Actor, kek: Kek, *, reason: 
 
 async def _on_record(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason: str) -> None:
     await tx.one(
-        _MOVED, id=app.ids.uuid(), client_id=kek.client_id, kek_id=kek.kek_id, version=kek.version,
+        UUID, "kek_transition_insert", id=app.ids.uuid(), client_id=kek.client_id, kek_id=kek.kek_id,
+        version=kek.version,
         state_from=kek.state.value, state_to=to.value, reason=reason, by=actor.id,
     )  # fmt: skip
     fields: dict[str, FieldValue] = {"state_from": kek.state.value, "state_to": to.value, "reason": reason}
@@ -236,7 +205,7 @@ async def held(tx: Tx, *, holder: Holder, kek_id: str, version: int) -> Kek:
     Raises:
         NotFound: ``not_found``.
     """
-    found = await tx.maybe(HOLD, holder=holder.value, kek_id=kek_id, version=version)
+    found = await tx.maybe(Kek, "kek_hold", holder=holder.value, kek_id=kek_id, version=version)
     if found is None:
         raise NotFound("not_found")
     return found
@@ -248,7 +217,7 @@ async def seen(tx: Tx, *, holder: Holder, kek_id: str, version: int) -> Kek:
     Raises:
         NotFound: ``not_found``.
     """
-    found = await tx.maybe(LOOK, holder=holder.value, kek_id=kek_id, version=version)
+    found = await tx.maybe(Kek, "kek_look", holder=holder.value, kek_id=kek_id, version=version)
     if found is None:
         raise NotFound("not_found")
     return found
@@ -258,7 +227,12 @@ async def suspensions(tx: Tx, kek: Kek) -> tuple[Suspension, ...]:
     """Return the spans in which a version was suspended."""
     spans: list[Suspension] = []
     since: datetime | None = None
-    for one in await tx.all(MOVES, kek_id=kek.kek_id, version=kek.version):
+    for one in await tx.all(
+        lambda row: Move(**{name: row[name] for name in Move.__dataclass_fields__}),
+        "kek_transitions",
+        kek_id=kek.kek_id,
+        version=kek.version,
+    ):
         if one.state_to == KeyState.SUSPENDED:
             since = one.at
         elif since is not None:

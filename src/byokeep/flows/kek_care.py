@@ -18,14 +18,12 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId
 from byokeep.flows import kek_book, kek_rewrap, kek_work
 from byokeep.flows.kek_app import KekApp
+from byokeep.flows.kek_book import Kek, Rotation
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.vault_check import check_vault
-from byokeep.ports import Query
 
 CHECK_EVERY_S: Final = 3600
 _AT_ONCE: Final = 50
-_TO_CHECK: Final = Query("keks_to_check", lambda row: row["client_id"])
-_ENDED: Final = Query("kek_rotations_to_tidy", lambda row: (ClientId(row["client_id"]), UUID(str(row["profile_id"]))))
 
 
 async def care(app: KekApp) -> int:
@@ -41,9 +39,14 @@ async def go_on(app: KekApp) -> int:
     """Hand on what open rotations left, and clear up after ended ones; returns how many clients and profiles."""
     handed = 0
     async with app.db.begin(every_client=True) as tx:
-        for rotation in await tx.all(kek_book.ROTATIONS, ids=None, kek_id=None, open=True, limit=_AT_ONCE):
+        for rotation in await tx.all(Rotation, "kek_rotations", ids=None, kek_id=None, open=True, limit=_AT_ONCE):
             handed += await kek_rewrap.hand_out(tx, rotation, app.system())
-        strays = await tx.all(_ENDED, after_s=kek_rewrap.TIDY_AFTER_S, limit=_AT_ONCE)
+        strays = await tx.all(
+            lambda row: (ClientId(row["client_id"]), UUID(str(row["profile_id"]))),
+            "kek_rotations_to_tidy",
+            after_s=kek_rewrap.TIDY_AFTER_S,
+            limit=_AT_ONCE,
+        )
     for client_id in sorted({client_id for client_id, _ in strays}):
         with suppress(ByokeepError):  # tried again by the next round
             own = [profile_id for whose, profile_id in strays if whose == client_id]
@@ -54,7 +57,13 @@ async def go_on(app: KekApp) -> int:
 async def compare(app: KekApp) -> int:
     """Compare keys that were not for a while; returns how many."""
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(_TO_CHECK, installation=app.installation_id, within_s=CHECK_EVERY_S, limit=_AT_ONCE)
+        found = await tx.all(
+            lambda row: row["client_id"],
+            "keks_to_check",
+            installation=app.installation_id,
+            within_s=CHECK_EVERY_S,
+            limit=_AT_ONCE,
+        )
     for client_id in found:
         if client_id is not None:
             with suppress(ByokeepError):  # on record, and tried again
@@ -67,7 +76,7 @@ async def tell_due(app: KekApp) -> int:
     """Raise alerts about rotations that are due or overdue; returns how many keys."""
     told = 0
     async with app.db.begin(every_client=True) as tx:
-        rows = await tx.all(kek_book.LIST, ids=None, kek_id=None, limit=kek_book.MANY)
+        rows = await tx.all(Kek, "keks_list", ids=None, kek_id=None, limit=kek_book.MANY)
         newest = {row.kek_id: row for row in rows if row.state is not KeyState.PRE_ACTIVATION}
         for row in newest.values():
             due_at = rotation_due(row.made_at, app.kek_rotation_days, row.protect_until)

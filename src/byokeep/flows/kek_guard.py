@@ -48,7 +48,7 @@ async def check_process(tx: Tx, app: App, *, holder: str, kek_id: str, version: 
 
 
 async def _row(tx: Tx, app: App, *, holder: str, kek_id: str, version: int) -> Kek:
-    found = await tx.maybe(kek_book.LOOK, holder=holder, kek_id=kek_id, version=version)
+    found = await tx.maybe(Kek, "kek_look", holder=holder, kek_id=kek_id, version=version)
     if found is None or found.environment != app.environment.value:
         raise Integrity("kek_unknown_outside", next_step="No row stands for this key; see `byokeep kek status`.",
                         version=version)  # fmt: skip

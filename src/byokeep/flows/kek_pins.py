@@ -19,6 +19,7 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.secret import Secret
 from byokeep.flows import kek_book
 from byokeep.flows.app import App
+from byokeep.flows.kek_book import Kek
 from byokeep.ports import KeyHolder
 
 
@@ -57,7 +58,7 @@ class PinnedKeys:
 
     async def _compared(self, status: KekStatus) -> KekStatus:
         async with self._app.db.begin(every_client=True) as tx:
-            rows = await tx.all(kek_book.LIST, ids=None, kek_id=status.kek_id, limit=kek_book.MANY)
+            rows = await tx.all(Kek, "keks_list", ids=None, kek_id=status.kek_id, limit=kek_book.MANY)
         pins = {
             row.version: row.identity
             for row in rows
@@ -75,7 +76,7 @@ class PinnedKeys:
         if wrapped.identity:
             place = {"holder": wrapped.holder.value, "kek_id": wrapped.kek_id, "version": wrapped.kek_version}
             async with self._app.db.begin(every_client=True) as tx:
-                row = await tx.maybe(kek_book.LOOK, **place)
+                row = await tx.maybe(Kek, "kek_look", **place)
             if row is not None and row.identity not in ("", wrapped.identity):
                 raise unusable(KekFault.FOREIGN)
         return wrapped

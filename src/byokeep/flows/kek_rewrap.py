@@ -25,13 +25,13 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.record_room import check_rewrap
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
-from byokeep.flows import kek_book, profiles
 from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
 from byokeep.flows.kek_book import Rotation
 from byokeep.flows.kek_guard import check_protect
 from byokeep.flows.kek_pins import PinnedKeys
+from byokeep.flows.profiles import Opening
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Tx, Written
+from byokeep.ports import Tx, Written
 from byokeep.sealing.generation import Generation
 
 TASK: Final = "kek_rewrap"
@@ -40,11 +40,6 @@ BATCH: Final = 200  # profiles of one task
 AT_ONCE: Final = 8
 TOGETHER: Final = 16  # profiles whose rows follow in one transaction: a client's records are appended one after another
 TIDY_AFTER_S: Final = 900.0  # seconds after which nobody reads by a row that was read before the rotation ended
-_BEHIND: Final = Query("kek_profiles_behind", lambda row: (UUID(str(row["id"])), bool(row["open"])))
-_GENERATIONS: Final = Query("kek_generations_behind", profiles.generation_from)
-_MOVED: Final = Query("kek_rewrapped", lambda row: int(row["moved"]))
-_END: Final = Query("kek_rotation_end", lambda row: int(row["moved"]))
-_CLIENTS: Final = Query("kek_clients_behind", lambda row: ClientId(row["client_id"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +53,9 @@ class Batch:
 
 async def hand_out(tx: Tx, rotation: Rotation, actor: Actor) -> int:
     """Hand each client that has something on older versions to a worker; returns how many clients."""
-    behind = await tx.all(_CLIENTS, holder=rotation.holder.value, kek_id=rotation.kek_id, below=rotation.to_version)
+    behind = await tx.all(
+        ClientId, "kek_clients_behind", holder=rotation.holder.value, kek_id=rotation.kek_id, below=rotation.to_version
+    )
     for client_id in behind:
         await queue(tx, rotation.id, client_id, actor)
     if not behind:
@@ -83,11 +80,12 @@ async def rewrap(app: KekApp, actor: Actor, rotation_id: UUID, client_id: Client
         Rejected: As :func:`byokeep.flows.kek_guard.check_protect`: the new version may protect nothing any more.
     """
     async with app.db.begin(every_client=True) as tx:
-        rotation = await tx.one(kek_book.ROTATION, id=rotation_id)
+        rotation = await tx.one(Rotation, "kek_rotation_get", id=rotation_id)
         if rotation.state == "done":
             return Batch(moved=0, waiting=0, blocked=0)
         behind = await tx.all(
-            _BEHIND, client_id=client_id, holder=rotation.holder.value, kek_id=rotation.kek_id,
+            lambda row: (UUID(str(row["id"])), bool(row["open"])), "kek_profiles_behind", client_id=client_id,
+            holder=rotation.holder.value, kek_id=rotation.kek_id,
             below=rotation.to_version, limit=limit,
         )  # fmt: skip
         await check_protect(tx, app, holder=rotation.holder.value, kek_id=rotation.kek_id, version=rotation.to_version)
@@ -98,7 +96,7 @@ async def rewrap(app: KekApp, actor: Actor, rotation_id: UUID, client_id: Client
             outcomes = await _all(app, actor, custody, rotation, client_id, free)
     moved, blocked = sum(one for one in outcomes if one > 0), sum(1 for one in outcomes if one < 0)
     async with app.db.begin(every_client=True) as tx:
-        now = await tx.one(kek_book.ROTATION, id=rotation_id)
+        now = await tx.one(Rotation, "kek_rotation_get", id=rotation_id)
         if not now.remaining:
             await _end(tx, actor, now)
         elif moved and len(behind) == limit:
@@ -142,11 +140,12 @@ async def _write(
 ) -> tuple[list[_Moved], bool]:
     """Write every record of a profile anew; returns what was, and whether one can not be: that raises an alert."""
     async with app.db.begin(client_id=client_id) as tx:
-        held = await tx.maybe(profiles.OPENING, client_id=client_id, profile_id=profile_id)
+        held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
         if held is not None and held.open:  # since the batch was chosen
             return [], False
         rows = await tx.all(
-            _GENERATIONS, client_id=client_id, profile_id=profile_id, holder=rotation.holder.value,
+            Generation, "kek_generations_behind", client_id=client_id, profile_id=profile_id,
+            holder=rotation.holder.value,
             kek_id=rotation.kek_id, below=rotation.to_version,
         )  # fmt: skip
     moved: list[_Moved] = []
@@ -200,7 +199,8 @@ async def _keep(tx: Tx, actor: Actor, rotation: Rotation, move: _Moved) -> bool:
     """Let the row follow its record, on record; False when another worker's did, or its key is destroyed."""
     row, written = move.row, move.written
     done = await tx.maybe(
-        _MOVED, client_id=row.client_id, profile_id=row.profile_id, generation=row.generation, dek_id=row.dek_id,
+        int, "kek_rewrapped", client_id=row.client_id, profile_id=row.profile_id, generation=row.generation,
+        dek_id=row.dek_id,
         from_version=row.kek_version, base=row.record_version, kek_version=move.kek_version,
         record_version=written.version, rotation=rotation.id,
     )  # fmt: skip
@@ -247,7 +247,7 @@ async def _blocked(app: KekApp, actor: Actor, row: Generation, error: ByokeepErr
 
 async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> bool:
     """End a rotation that has nothing left; False when it has, or was ended before."""
-    moved = await tx.maybe(_END, id=rotation.id)
+    moved = await tx.maybe(int, "kek_rotation_end", id=rotation.id)
     if moved is None:
         return False
     await tx.append(
@@ -271,7 +271,9 @@ async def tidy(app: KekApp, actor: Actor, client_id: ClientId, profile_ids: list
     async with custody_of(app, actor, client_id) as custody:
         for profile_id in profile_ids:
             async with app.db.begin(client_id=client_id) as tx:
-                rows = await tx.all(profiles.GENERATIONS, client_id=client_id, profile_id=profile_id, limit=1000)
+                rows = await tx.all(
+                    Generation, "generations_of", client_id=client_id, profile_id=profile_id, limit=1000
+                )
             ref, known = ProfileRef(client_id, profile_id), {row.dek_id: row for row in rows}
             standing = {row.record_version for row in rows}
             strays = []

@@ -32,12 +32,8 @@ from byokeep.flows.kek_confirm import confirm
 from byokeep.flows.kek_pins import PinnedKeys
 from byokeep.flows.kek_rewrap import hand_out
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import KeyHolder, Query, Tx
+from byokeep.ports import KeyHolder, Tx
 
-_START: Final = Query("kek_rotation_start", kek_book.rotation_from)
-_ON_RECORD: Final = Query("kek_moves_on_record", lambda row: int(row["found"]))
-_STOPPED_BY: Final = Query("kek_stopped_by", lambda row: UUID(str(row["by"])))
-_BROKEN: Final = Query("deks_with_broken_history", lambda row: row)
 _TWICE: Final = 2
 
 
@@ -84,7 +80,7 @@ async def _usable(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, stat
 
 async def _make(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, status: KekStatus, owner: str) -> Kek:
     async with app.db.begin(client_id=scope.client_id) as tx:
-        await tx.all(kek_book.LOCK, kek_id=status.kek_id)
+        await tx.all(None, "kek_lock", kek_id=status.kek_id)
         kek = await kek_book.announce(tx, app, actor, holder=status.holder, kek_id=status.kek_id, version=1,
                                       client_id=_owner(status, scope), owner=owner)  # fmt: skip
     await keys.rotate(scope, expected=0)
@@ -94,7 +90,7 @@ async def _make(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, status
 async def _activate(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, kek: Kek) -> Kek:
     identity = await confirm(app, actor, keys, scope, kek)
     async with _door(app, kek) as tx:
-        await tx.all(kek_book.LOCK, kek_id=kek.kek_id)
+        await tx.all(None, "kek_lock", kek_id=kek.kek_id)
         now = await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
         if now.state is KeyState.PRE_ACTIVATION:
             await kek_book.pin(tx, now, identity)
@@ -142,12 +138,12 @@ async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: in
 
 async def _announced(app: KekApp, actor: Actor, scope: KekScope, status: KekStatus, expected: int) -> Kek | None:
     async with app.db.begin(every_client=True) as tx:
-        await tx.all(kek_book.LOCK, kek_id=status.kek_id)
-        rows = await tx.all(kek_book.LIST, ids=None, kek_id=status.kek_id, limit=kek_book.MANY)
+        await tx.all(None, "kek_lock", kek_id=status.kek_id)
+        rows = await tx.all(Kek, "keks_list", ids=None, kek_id=status.kek_id, limit=kek_book.MANY)
         newest = max((row for row in rows if row.state is not KeyState.PRE_ACTIVATION), key=lambda row: row.version)
         if newest.version > expected:
             return None
-        if await tx.all(kek_book.ROTATIONS, ids=None, kek_id=status.kek_id, open=True, limit=1):
+        if await tx.all(Rotation, "kek_rotations", ids=None, kek_id=status.kek_id, open=True, limit=1):
             raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
         if status.newest not in (expected, expected + 1) or newest.version != expected:
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
@@ -163,20 +159,21 @@ async def _announced(app: KekApp, actor: Actor, scope: KekScope, status: KekStat
 
 async def _turn(tx: Tx, app: KekApp, actor: Actor, made: Kek, *, reason: str) -> Rotation | None:
     """The new version protects, the older ones open only, and a rotation begins: all in one."""
-    await tx.all(kek_book.LOCK, kek_id=made.kek_id)
+    await tx.all(None, "kek_lock", kek_id=made.kek_id)
     now = await kek_book.held(tx, holder=made.holder, kek_id=made.kek_id, version=made.version)
     if now.state is not KeyState.PRE_ACTIVATION:
         return None
     await kek_book.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
     await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_book.made_fields(now)))
-    for old in await tx.all(kek_book.LIST, ids=None, kek_id=made.kek_id, limit=kek_book.MANY):
+    for old in await tx.all(Kek, "keks_list", ids=None, kek_id=made.kek_id, limit=kek_book.MANY):
         if old.version < made.version and old.state in (KeyState.ACTIVE, KeyState.SUSPENDED):
             await kek_book.move(tx, app, actor, old, to=KeyState.DEACTIVATED, reason="rotated")
     rotation = await tx.one(
-        _START, id=app.ids.uuid(), client_id=made.client_id, holder=made.holder.value, kek_id=made.kek_id,
+        kek_book.Rotation, "kek_rotation_start", id=app.ids.uuid(), client_id=made.client_id, holder=made.holder.value,
+        kek_id=made.kek_id,
         from_version=made.version - 1, to_version=made.version, reason=reason, started_by=actor.id,
     )  # fmt: skip
-    rotation = await tx.one(kek_book.ROTATION, id=rotation.id)
+    rotation = await tx.one(Rotation, "kek_rotation_get", id=rotation.id)
     await tx.append(
         kek_book.event(EventName.KEK_ROTATED, actor, now, from_version=made.version - 1, rotation=str(rotation.id),
                        count=rotation.remaining)
@@ -203,7 +200,7 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
     found = list(differences(status, [Known(version=row.version, state=row.state) for row in rows]))
     found += [Difference(version=row.version, finding=Finding.HISTORY) for row in rows if not await _proved(app, row)]
     async with app.db.begin(every_client=True) as tx:
-        broken = await tx.all(_BROKEN, ids=[client_id], limit=kek_book.MANY)
+        broken = await tx.all(dict, "deks_with_broken_history", ids=[client_id], limit=kek_book.MANY)
         for row in broken:
             await raise_alert(tx, app, actor, reason="dek_history_broken", client_id=row["client_id"],
                               object_id=row["profile_id"], key=f"dek_history_broken:{row['dek_id']}")  # fmt: skip
@@ -224,7 +221,7 @@ async def _pin(app: KekApp, status: KekStatus, rows: list[Kek]) -> None:
 
 async def _could_not(app: KekApp, actor: Actor, client_id: ClientId) -> None:
     async with app.db.begin(every_client=True) as tx:
-        for row in (await tx.all(kek_book.LIST, ids=[client_id], kek_id=None, limit=kek_book.MANY))[-1:]:
+        for row in (await tx.all(Kek, "keks_list", ids=[client_id], kek_id=None, limit=kek_book.MANY))[-1:]:
             failed = kek_book.event(EventName.KEK_CHECKED, actor, row, Outcome.FAILED, found=0, cause="unknown")
             await tx.append(failed)
 
@@ -240,8 +237,13 @@ async def _on_record(app: KekApp, actor: Actor, row: Kek, found: list[Difference
 
 async def _proved(app: KekApp, row: Kek) -> bool:
     async with app.db.begin(every_client=True) as tx:
-        moves = await tx.all(kek_book.MOVES, kek_id=row.kek_id, version=row.version)
-        records = await tx.one(_ON_RECORD, client_id=row.client_id, installation=app.installation_id,
+        moves = await tx.all(
+            kek_book.Move,
+            "kek_transitions",
+            kek_id=row.kek_id,
+            version=row.version,
+        )
+        records = await tx.one(int, "kek_moves_on_record", client_id=row.client_id, installation=app.installation_id,
                                kek_id=row.kek_id, version=row.version)  # fmt: skip
     steps = [(one.state_from, one.state_to) for one in moves]
     return records == len(moves) and follows(KeyState.PRE_ACTIVATION, steps, row.state.value)
@@ -283,7 +285,7 @@ async def require_another(tx: Tx, actor: Actor, kek_id: str, version: int) -> No
     Raises:
         Denied: ``same_person``.
     """
-    if actor.id in await tx.all(_STOPPED_BY, kek_id=kek_id, version=version):
+    if actor.id in await tx.all(lambda row: UUID(str(row["by"])), "kek_stopped_by", kek_id=kek_id, version=version):
         raise Denied("same_person", next_step="Another approver must end it.", version=version)
 
 
@@ -294,7 +296,7 @@ async def refuse_dependents(app: KekApp, *, holder: Holder, kek_id: str, version
         Conflict: ``kek_has_dependents`` with the count.
     """
     async with app.db.begin(every_client=True) as tx:
-        left = await tx.one(kek_book.BELOW, holder=holder.value, kek_id=kek_id, below=version + 1)
+        left = await tx.one(int, "kek_dependents_below", holder=holder.value, kek_id=kek_id, below=version + 1)
     if left:
         raise dependents_left(left, version)
 
@@ -313,7 +315,7 @@ async def _alarm(app: App, actor: Actor, kek_id: str, client_id: UUID, version: 
 
 async def _rows(app: App, kek_id: str) -> list[Kek]:
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(kek_book.LIST, ids=None, kek_id=kek_id, limit=kek_book.MANY)
+        return await tx.all(Kek, "keks_list", ids=None, kek_id=kek_id, limit=kek_book.MANY)
 
 
 def _owner(status: KekStatus, scope: KekScope) -> UUID | None:

@@ -32,13 +32,9 @@ from byokeep.flows.record import record_params
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
 from byokeep.flows.store_recording import require_recording
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 
 AUDIENCE: Final = "openbao"
-_FACTS: Final = Query("lease_facts", lambda row: row)
-_INSERT: Final = Query("lease_insert", lambda _: None, ends=True)
-_ENDED: Final = Query("lease_ended_secret", lambda row: row["reason"])
-_HEARTBEAT: Final = Query("lease_heartbeat", lambda row: row)
 _REDIRECTED: Final = "reference_redirected"
 _CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed"})
 
@@ -166,7 +162,9 @@ async def _alarm(app: BrokerApp, client_id: ClientId, job_id: UUID, refusal: Den
         return ""
     with suppress(ByokeepError):  # the refusal stands, whatever becomes of its reason
         async with app.db.begin(client_id=client_id) as tx:
-            ended = await tx.one(_ENDED, client_id=client_id, job_id=job_id, environment=app.environment.value)
+            ended = await tx.one(
+                str, "lease_ended_secret", client_id=client_id, job_id=job_id, environment=app.environment.value
+            )
             return str(ended)
     return ""
 
@@ -179,7 +177,7 @@ async def _record(
     async with app.db.begin(client_id=client_id) as tx:
         await hold_open(tx, scopes)
         row = await tx.one(
-            _FACTS, client_id=client_id, job_id=job_id, scopes=scopes, installation_id=app.installation_id,
+            dict, "lease_facts", client_id=client_id, job_id=job_id, scopes=scopes, installation_id=app.installation_id,
             environment=app.environment.value,
         )  # fmt: skip
         pins = decide(app, actor, client_id, row)
@@ -189,8 +187,8 @@ async def _record(
             fields={"job": str(job_id), "kind": _kind(row).value, "secrets": ",".join(_secrets(row)), "jwt_iat": iat,
                     "jwt_exp": exp},
         )  # fmt: skip
-        await tx.one(
-            _INSERT, id=lease_id, client_id=client_id, job_id=job_id, runner_id=actor.id,
+        await tx.last(
+            None, "lease_insert", id=lease_id, client_id=client_id, job_id=job_id, runner_id=actor.id,
             kind=_kind(row).value, secrets=_secrets(row), jwt_iat=iat, jwt_exp=exp, expires_at=row["expires_at"],
             **record_params(event),
         )  # fmt: skip
@@ -334,7 +332,7 @@ async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:
         client_id = await client_for(app, actor, verb, "lease", lease_id)
         asked = {"client_id": client_id, "lease_id": lease_id, "scopes": client_scopes(client_id),
                  "installation_id": app.installation_id}  # fmt: skip
-        rows = await app.db.read(_HEARTBEAT, asked, client_id=client_id)
+        rows = await app.db.read(dict, "lease_heartbeat", asked, client_id=client_id)
         if not rows or rows[0]["runner_id"] != actor.id:
             raise NotFound("not_found")
         row = rows[0]

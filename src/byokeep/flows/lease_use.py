@@ -31,12 +31,11 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.explain import VALUE, Finding, Known, LeaseRow, Request, as_uuid, explain
 from byokeep.flows.locate import client_for
 from byokeep.flows.refusal import record_refusal
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 
 TOLD_WITHIN: Final = timedelta(seconds=25)  # of its issue a lease is told of: dead after 6 s, then 10 s of attempts
 MOST: Final = 10_000  # logins, or reads of one secret, of one lease
 _MOST_TOLD: Final = 2  # different tellings of one lease: the second is an alert, more say nothing new
-_HELD: Final = Query("leases_of_holder", lambda row: row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ async def tell(app: BrokerApp, actor: Actor, tellings: Sequence[Telling]) -> Non
     for client_id, mine in of.items():
         async with app.db.begin(client_id=client_id) as tx:
             asked = {"ids": [one.lease_id for one in mine], "runner_id": actor.id}
-            leases = {row["id"]: row for row in await tx.all(_HELD, client_id=client_id, **asked)}
+            leases = {row["id"]: row for row in await tx.all(dict, "leases_of_holder", client_id=client_id, **asked)}
             for one in mine:
                 if (lease := leases.get(one.lease_id)) is None:
                     missing = NotFound("not_found")

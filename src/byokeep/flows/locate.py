@@ -16,14 +16,10 @@ from byokeep.core.errors import NotFound
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import App
-from byokeep.ports import Query
 
 Kind = Literal["client", "job", "lease", "permit"]
 _MAX: Final = 20_000  # ids remembered by one process
 _known: OrderedDict[UUID, ClientId] = OrderedDict()
-_QUERIES: Final = {
-    kind: Query(f"auth_client_of_{kind}", lambda row: ClientId(row["client_id"])) for kind in ("job", "lease", "permit")
-} | {"client": Query("client_get", lambda row: ClientId(row["id"]))}
 
 
 def remember(object_id: UUID, client_id: ClientId) -> None:
@@ -61,7 +57,7 @@ async def client_for(app: App, actor: Actor, verb: Verb, kind: Kind, object_id: 
 async def _client_of(app: App, kind: Kind, object_id: UUID) -> ClientId:
     if (known := _known.get(object_id)) is not None:
         return known
-    found = await app.db.read(_QUERIES[kind], {"id": object_id}, every_client=True)
+    found = await app.db.read(ClientId, f"auth_client_of_{kind}", {"id": object_id}, every_client=True)
     if not found:
         raise NotFound("not_found")
     remember(object_id, found[0])

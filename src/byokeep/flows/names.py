@@ -8,7 +8,6 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.model import Actor
@@ -16,9 +15,6 @@ from byokeep.core.policy import Verb
 from byokeep.flows.app import App
 from byokeep.flows.clients import scope_of
 from byokeep.flows.permission import permit
-from byokeep.ports import Query
-
-_NAMES: Final = Query("names_known", lambda row: (UUID(str(row["id"])), str(row["name"])))
 
 
 async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID, str]:
@@ -29,4 +25,11 @@ async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID,
     """
     await permit(app, actor, Verb.CLIENT_READ)
     async with app.db.begin(every_client=True) as tx:
-        return dict(await tx.all(_NAMES, wanted=sorted(set(wanted), key=str), clients=scope_of(actor)))
+        return dict(
+            await tx.all(
+                lambda row: (UUID(str(row["id"])), str(row["name"])),
+                "names_known",
+                wanted=sorted(set(wanted), key=str),
+                clients=scope_of(actor),
+            )
+        )

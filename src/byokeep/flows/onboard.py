@@ -38,32 +38,19 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretRef, parse_provider
 from byokeep.core.rotation import RotationDue, rotation_due
 from byokeep.core.secret import Secret
-from byokeep.flows import sops
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.clients import require_active
-from byokeep.flows.fingerprints import PUT as WATCH
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.permission import permit, recorded_rejections
 from byokeep.flows.refs import get_ref, ref_from
-from byokeep.flows.sops import SopRun, sop_from
+from byokeep.flows.sops import SopRun
 from byokeep.flows.store_recording import require_recorded
-from byokeep.ports import Query, Tx, Written
+from byokeep.ports import Tx, Written
 from byokeep_redact.fingerprint import VERSION
 
 DEFAULT_DAYS: Final = 90
 UNDER_WAY_S: Final = 30  # how long a stored value that is being verified keeps another one waiting
 CUSTODY_S: Final = 3600  # life of the custody job, should the worker be late
-_LOCK: Final = Query("ref_lock", lambda _: None)
-_LIVE: Final = Query("ref_live", ref_from)
-_INSERT: Final = Query("ref_insert", ref_from)
-_OFFER: Final = Query("ref_offer", ref_from)
-_RENEW: Final = Query("ref_renew", ref_from)
-_PENDING: Final = Query("sop_open_write", sop_from)
-_UNDER_WAY: Final = Query("sop_under_way", sop_from)
-_STORED: Final = Query("sop_stored", sop_from)
-_SUPERSEDE: Final = Query("sop_supersede", sop_from)
-_FINGERPRINT_PUT: Final = Query("fingerprint_put", lambda _: None)
-_FINGERPRINT: Final = Query("fingerprint_get", lambda row: str(row["fingerprint"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,15 +155,15 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
         if ref.state in ("deactivated", "compromised", "destroyed"):
             raise Rejected("key_retired", next_step="Onboard a new value.", state=ref.state)
         async with app.db.begin(client_id=ref.client_id) as tx:
-            await tx.all(_LOCK, client_id=ref.client_id, provider=ref.provider.value)
+            await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
             await require_active(tx, ref.client_id)
             version = ref.candidate or ref.version
-            run = await tx.maybe(sops.OF_VERSION, client_id=ref.client_id, ref_id=ref_id, version=version)
+            run = await tx.maybe(SopRun, "sop_of_version", client_id=ref.client_id, ref_id=ref_id, version=version)
             if run is None:
                 raise Conflict("nothing_on_record", next_step="Onboard the value again.", ref=ref_id)
             if run.state != "running":
                 run = await tx.one(
-                    sops.INSERT, id=app.ids.uuid(), client_id=run.client_id, provider=run.provider.value,
+                    SopRun, "sop_insert", id=app.ids.uuid(), client_id=run.client_id, provider=run.provider.value,
                     ref_id=ref_id, version=version, started_by=actor.id, write_seq=run.write_seq,
                     store_request=run.store_request,
                 )  # fmt: skip
@@ -191,7 +178,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
     digests = await app.scan_key.digests(value)
     current = await app.intake.current_version(ref)
     async with app.db.begin(client_id=ref.client_id) as tx:
-        await tx.all(_LOCK, client_id=ref.client_id, provider=ref.provider.value)
+        await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
         client = await require_active(tx, ref.client_id)
         job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
         risk = Risk.HIGH if Risk.HIGH in (wish.risk, client.risk) else Risk.STANDARD
@@ -203,14 +190,20 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
             min_days=app.limits.rotation_min_days,
             max_days=app.limits.rotation_max_days,
         )
-        live = await tx.maybe(_LIVE, client_id=ref.client_id, provider=ref.provider.value)
+        live = await tx.maybe(ref_from, "ref_live", client_id=ref.client_id, provider=ref.provider.value)
         run = await _adopt(tx, ref, fingerprint)
         if run is None:
             if wish.version is not None and wish.version != current:
                 raise Conflict("stale_version", next_step="See `byokeep key show`, then decide again.", version=current)
             run = await _reserve(tx, app, actor, ref, live.id if live else app.ids.uuid(), current + 1, fingerprint)
         await tx.one(
-            WATCH, client_id=ref.client_id, ref_id=run.ref_id, version=run.version, format=VERSION, digests=digests
+            UUID,
+            "leak_fingerprint_put",
+            client_id=ref.client_id,
+            ref_id=run.ref_id,
+            version=run.version,
+            format=VERSION,
+            digests=digests,
         )
     return _Plan(ref=ref, run=run, due=due, risk=risk, job_id=job_id)
 
@@ -218,13 +211,13 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
 async def _adopt(tx: Tx, ref: SecretRef, fingerprint: str) -> SopRun | None:
     """Return the announced write of this very value that was cut off, None when nobody else is at this place."""
     place = {"client_id": ref.client_id, "provider": ref.provider.value}
-    pending = await tx.maybe(_PENDING, **place)
+    pending = await tx.maybe(SopRun, "sop_open_write", **place)
     if pending is not None:
-        known = await tx.maybe(_FINGERPRINT, ref_id=pending.ref_id, version=pending.version)
+        known = await tx.maybe(str, "fingerprint_get", ref_id=pending.ref_id, version=pending.version)
         if hmac.compare_digest(known or "", fingerprint):
             return pending
         raise _in_progress(pending)
-    if (under_way := await tx.maybe(_UNDER_WAY, **place, within_s=UNDER_WAY_S)) is not None:
+    if (under_way := await tx.maybe(SopRun, "sop_under_way", **place, within_s=UNDER_WAY_S)) is not None:
         raise _in_progress(under_way)
     return None
 
@@ -241,10 +234,10 @@ async def _reserve(
     tx: Tx, app: App, actor: Actor, ref: SecretRef, ref_id: UUID, version: int, fingerprint: str
 ) -> SopRun:
     run = await tx.one(
-        sops.INSERT, id=app.ids.uuid(), client_id=ref.client_id, provider=ref.provider.value, ref_id=ref_id,
+        SopRun, "sop_insert", id=app.ids.uuid(), client_id=ref.client_id, provider=ref.provider.value, ref_id=ref_id,
         version=version, started_by=actor.id, write_seq=None, store_request="",
     )  # fmt: skip
-    await tx.all(_FINGERPRINT_PUT, ref_id=ref_id, version=version, fingerprint=fingerprint)
+    await tx.all(None, "fingerprint_put", ref_id=ref_id, version=version, fingerprint=fingerprint)
     await tx.append(_event(EventName.KEY_WRITE, Outcome.INTENDED, actor, ref, run))
     return run
 
@@ -273,7 +266,7 @@ async def _write(app: WebApp, actor: Actor, plan: _Plan, value: Secret) -> Writt
         return await app.intake.put(plan.ref, value, cas=version - 1)
     except (Conflict, Rejected) as error:  # surely not stored: the place is free again
         async with app.db.begin(client_id=plan.ref.client_id) as tx:
-            if await tx.maybe(sops.FAIL, client_id=plan.ref.client_id, id=plan.run.id, reason=error.code):
+            if await tx.maybe(SopRun, "sop_fail", client_id=plan.ref.client_id, id=plan.run.id, reason=error.code):
                 await tx.append(
                     _event(EventName.KEY_ONBOARDING_FAILED, Outcome.FAILED, actor, plan.ref, plan.run,
                            reason=error.code)
@@ -285,7 +278,7 @@ async def _record(app: WebApp, actor: Actor, plan: _Plan, written: Written) -> O
     """Everything that follows from the write, or nothing."""
     ref, run = plan.ref, plan.run
     async with app.db.begin(client_id=ref.client_id) as tx:
-        await tx.all(_LOCK, client_id=ref.client_id, provider=ref.provider.value)
+        await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
         fields = {
             "path": ref.path,
             "rule": plan.due.rule,
@@ -296,11 +289,16 @@ async def _record(app: WebApp, actor: Actor, plan: _Plan, written: Written) -> O
         row = await _put_ref(tx, app, actor, plan)  # before its record, which says what the row is
         receipt = await tx.append(_event(EventName.KEY_STORED, Outcome.OK, actor, ref, run, **fields))
         stored = await tx.maybe(
-            _STORED, client_id=ref.client_id, id=run.id, write_seq=receipt.seq, store_request=written.request_id
+            SopRun,
+            "sop_stored",
+            client_id=ref.client_id,
+            id=run.id,
+            write_seq=receipt.seq,
+            store_request=written.request_id,
         )
         if stored is None:
             raise Conflict("superseded", next_step="This onboarding was ended meanwhile; start again.", sop=run.id)
-        await tx.all(_SUPERSEDE, client_id=ref.client_id, ref_id=run.ref_id, id=run.id)
+        await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.ref_id, id=run.id)
         await _queue(tx, stored, plan.job_id, actor.request_id)
     return Onboarded(
         ref_id=row.id, sop_id=run.id, version=run.version, state=row.state, verification=row.verification.value,
@@ -313,11 +311,11 @@ async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _Plan) -> CredentialRef
     same = {"client_id": plan.ref.client_id, "id": plan.run.ref_id, "version": plan.run.version,
             "risk": plan.risk.value, "rotation_due_at": plan.due.due_at,
             "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
-    for query in (_OFFER, _RENEW):
-        if (row := await tx.maybe(query, **same)) is not None:
+    for statement in ("ref_offer", "ref_renew"):
+        if (row := await tx.maybe(ref_from, statement, **same)) is not None:
             return row
     return await tx.one(
-        _INSERT, **same, provider=plan.ref.provider.value, kind=SecretKind.PROVIDER_API_KEY.value,
+        ref_from, "ref_insert", **same, provider=plan.ref.provider.value, kind=SecretKind.PROVIDER_API_KEY.value,
         environment=app.environment.value, secret_ref=str(plan.ref),
     )  # fmt: skip
 

@@ -32,12 +32,6 @@ from byokeep.flows.clients import MAX_ROWS
 from byokeep.flows.permission import absent, permit, recorded_rejections, refuse
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.subjects import (
-    ADMINS_ABLE,
-    ADMINS_LEFT,
-    COUNT,
-    GET,
-    LIST,
-    LOCK,
     Subject,
     put,
     require_clients,
@@ -59,8 +53,8 @@ async def bootstrap(app: BrokerApp) -> Secret:
     """
     actor = app.system()
     async with app.db.begin(every_client=True) as tx:
-        await tx.all(LOCK)
-        if await tx.one(COUNT):
+        await tx.all(None, "subject_lock")
+        if await tx.one(int, "subject_count"):
             raise Conflict("already_set_up", next_step="Ask an admin for a token.")
         first = _new(app, FIRST_ADMIN, frozenset({Role.ADMIN}), frozenset(), all_clients=True, machine=False)
         admin = await put(tx, app, actor, first, new=True)
@@ -77,8 +71,8 @@ async def recover(app: BrokerApp, name: str) -> Secret:
         NotFound: ``no_such_admin``: no such admin of that name.
     """
     async with app.db.begin(every_client=True) as tx:
-        await tx.all(LOCK)
-        admin = next((one for one in await tx.all(LIST, limit=MAX_ROWS) if one.name == name), None)
+        await tx.all(None, "subject_lock")
+        admin = next((one for one in await tx.all(Subject, "subjects_list", limit=MAX_ROWS) if one.name == name), None)
         if admin is not None and _counts_on(app, admin):
             back = replace(admin, state="active", roles=frozenset({Role.ADMIN}))
             admin = await put(tx, app, app.system(), back, new=False, reason="change")
@@ -134,7 +128,7 @@ async def list_subjects(app: WebApp, actor: Actor) -> list[Subject]:
     """
     await permit(app, actor, Verb.SUBJECT_READ)
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(LIST, limit=MAX_ROWS)
+        return await tx.all(Subject, "subjects_list", limit=MAX_ROWS)
 
 
 async def change_subject(
@@ -168,8 +162,8 @@ async def change_subject(
         if roles is None and state is None and clients is None and all_clients is None:
             raise Rejected("nothing_to_change", next_step="Name roles, state, clients or all_clients.")
         async with app.db.begin(every_client=True) as tx:
-            await tx.all(LOCK)
-            before = await tx.maybe(GET, id=subject_id)
+            await tx.all(None, "subject_lock")
+            before = await tx.maybe(Subject, "subject_get", id=subject_id)
             if before is not None:
                 wanted = replace(
                     before, roles=before.roles if roles is None else roles, state=state or before.state,
@@ -195,8 +189,8 @@ async def ask_to_end_hold(app: BrokerApp, actor: Actor, subject_id: UUID) -> App
         raise error
     trail = recorded_rejections(app, actor, EventName.OPERATOR_CHANGED, object_id=subject_id)
     async with trail, app.db.begin(every_client=True) as tx:
-        await tx.all(LOCK)
-        subject = await tx.maybe(GET, id=subject_id)
+        await tx.all(None, "subject_lock")
+        subject = await tx.maybe(Subject, "subject_get", id=subject_id)
         if subject is not None:
             if subject.held_until is None or subject.held_until <= app.clock.now():
                 raise Conflict("not_held", next_step="This person's approvals are not held.")
@@ -230,11 +224,11 @@ async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
         raise await absent(app, actor, Verb.SUBJECT_APPROVE, approval_id)
     try:
         async with app.db.begin(every_client=True) as tx:
-            await tx.all(LOCK)
+            await tx.all(None, "subject_lock")
             asked = _read(approval)
             if asked.id == actor.id:
                 raise Denied("own_rights", next_step="Another admin approves yours.")
-            before = await tx.maybe(GET, id=asked.id)
+            before = await tx.maybe(Subject, "subject_get", id=asked.id)
             wanted = asked if before is None else replace(
                 before, roles=asked.roles, state=asked.state, all_clients=asked.all_clients, clients=asked.clients
             )  # fmt: skip
@@ -251,7 +245,7 @@ async def _change(tx: Tx, app: BrokerApp, actor: Actor, before: Subject, wanted:
     if machine and wanted.roles != before.roles:
         raise Rejected("role_is_fixed", next_step="Create another machine identity for another role.")
     await require_clients(tx, wanted.clients)
-    if _is_admin(before) and not _is_admin(wanted) and not await tx.one(ADMINS_LEFT, id=before.id):
+    if _is_admin(before) and not _is_admin(wanted) and not await tx.one(int, "admins_left", id=before.id):
         raise Conflict("last_admin", next_step="Make somebody else an admin first.", subject=before.id)
     if await _takes_two(tx, app, before, wanted):
         return await _ask(tx, app, actor, before, wanted, reason="change")
@@ -295,7 +289,7 @@ async def _create(
         check_name("name", name)
         check_roles(roles, machine=machine)
         async with app.db.begin(every_client=True) as tx:
-            await tx.all(LOCK)
+            await tx.all(None, "subject_lock")
             await require_clients(tx, clients)
             wanted = _new(app, name, roles, clients, all_clients=all_clients, machine=machine)
             if await _takes_two(tx, app, None, wanted):
@@ -314,7 +308,7 @@ async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) 
         had |= {Role.ADMIN}
     if wanted.state != "active" or not wanted.roles - _ONE_PERSON - had:
         return False
-    able, stopped_until = await tx.one(ADMINS_ABLE)
+    able, stopped_until = await tx.one(lambda row: (int(row["able"]), row["stopped_until"]), "admins_able")
     if able < 2 and stopped_until is not None:
         until = f"{stopped_until.astimezone(UTC):%Y-%m-%d %H:%M}Z"
         step = f"The other admin was stopped: enable them again, or do it alone after {until}."

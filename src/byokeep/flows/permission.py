@@ -21,13 +21,10 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import App
 from byokeep.flows.locate import authorise_for
 from byokeep.flows.refusal import raise_alert, record_refusal
-from byokeep.ports import Query
 
 T = TypeVar("T")
 MANY: Final = 5  # refusals of one actor, or bad tokens of anybody, within ten minutes
 MANY_LOGINS: Final = 10  # failed logins of one person, or of names that nobody has, within an hour
-_FAILED_LOGINS: Final = Query("audit_count_failed_logins", lambda row: int(row["found"]))
-_DENIED: Final = Query("audit_count_denied", lambda row: int(row["found"]))
 
 
 async def permit(app: App, actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> None:
@@ -83,7 +80,12 @@ async def _alert_many(app: App, actor: Actor, reason: str, *, alert: str) -> Non
     """Raise ``alert`` when an actor was denied often of late, for ``reason`` where there is one."""
     with suppress(ByokeepError):
         async with app.db.begin(every_client=True) as tx:
-            if await tx.one(_DENIED, chain=app.installation_id, actor_id=actor.id, reason=reason, many=MANY) >= MANY:
+            if (
+                await tx.one(
+                    int, "audit_count_denied", chain=app.installation_id, actor_id=actor.id, reason=reason, many=MANY
+                )
+                >= MANY
+            ):
                 await raise_alert(tx, app, actor, reason=alert, severity="warning", object_id=actor.id)
 
 
@@ -98,7 +100,7 @@ async def refuse_login(app: App, request_id: UUID, error: Unauthenticated, subje
     with suppress(ByokeepError):
         async with app.db.begin(every_client=True) as tx:
             counted = {"chain": app.installation_id, "object_id": subject_id, "many": MANY_LOGINS}
-            if await tx.one(_FAILED_LOGINS, **counted) >= MANY_LOGINS:
+            if await tx.one(int, "audit_count_failed_logins", **counted) >= MANY_LOGINS:
                 await raise_alert(tx, app, actor, reason="password_guessing", severity="warning", object_id=subject_id)
 
 

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict
 from byokeep.core.model import Actor
-from byokeep.flows import profile_book, profile_work, profiles
+from byokeep.flows import profile_book, profiles
 from byokeep.flows.app import App
 from byokeep.flows.kek_pins import PinnedKeys
 from byokeep.flows.profile_ports import HeldCustody, Notes, ProfileCustodian, Proofs, Rooms, Vault
@@ -73,13 +73,13 @@ class Bench:
 
     async def now(self, tx: Tx) -> Profile:
         """Return the profile as it stands, in its line."""
-        await tx.all(profiles.LOCK, profile_id=self.profile.id)
-        return await tx.one(profiles.GET, client_id=self.profile.client_id, id=self.profile.id)
+        await tx.all(None, "profile_lock", profile_id=self.profile.id)
+        return await tx.one(Profile, "profile_get", client_id=self.profile.client_id, id=self.profile.id)
 
     async def rows(self, tx: Tx) -> list[Generation]:
         """Return every generation that is kept in view, newest first."""
         return await tx.all(
-            profiles.GENERATIONS, client_id=self.profile.client_id, profile_id=self.profile.id,
+            Generation, "generations_of", client_id=self.profile.client_id, profile_id=self.profile.id,
             limit=profiles.KEPT_IN_VIEW,
         )  # fmt: skip
 
@@ -95,7 +95,7 @@ class Bench:
         """
         at = {"client_id": self.work.client_id, "id": self.work.id}
         async with self.app.db.begin(client_id=self.work.client_id) as tx:
-            now = await tx.maybe(profile_work.BEAT, **at, owner=self.app.owner, state=state, result=result)
+            now = await tx.maybe(Work, "work_beat", **at, owner=self.app.owner, state=state, result=result)
             if now is None:
                 raise Conflict("work_ended", next_step="It was cancelled, or another worker took it up.")
             await profile_book.beat(tx, self.opening)

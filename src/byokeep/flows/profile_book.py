@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -26,29 +27,16 @@ from byokeep.core.model import Actor, Client, ClientId, Risk
 from byokeep.core.profile import Act, Purpose
 from byokeep.flows import profiles
 from byokeep.flows.app import App
-from byokeep.flows.clients import client_from
 from byokeep.flows.kek_guard import check_protect
 from byokeep.flows.profiles import Opening, Profile
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Tx
+from byokeep.flows.sops import SopRun
+from byokeep.ports import Tx
 from byokeep.sealing.generation import Generation
 
 _LOOKED_AT: Final = life.RETAINED + 1  # generations
 LIFE_S: Final = 30  # seconds an opening holds without a sign of life
-_TAKE: Final = Query("opening_take", profiles.opening_from)
-_EPOCH: Final = Query("opening_epoch", lambda row: int(row["epoch"]))
-_BEAT: Final = Query("opening_beat", lambda row: row["until"])
-_END: Final = Query("opening_end", lambda row: row["purpose"])
-_SEALED: Final = Query("profile_sealed", lambda row: row["id"])
-_INSERT: Final = Query("generation_insert", lambda row: row["sealed_at"])
-_KNOWN: Final = Query("dek_known", lambda row: UUID(str(row["profile_id"])))
-_KEY_STATE: Final = Query("generation_key_state", lambda row: row["dek_id"])
-_MOVED: Final = Query("vault_key_moved", lambda row: row["id"])
-_CLIENT: Final = Query("client_get", client_from)
-_LANES_OFF: Final = Query("profile_lanes_off", lambda row: (UUID(str(row["id"])), str(row["platform"]), row["lanes"]))
-_SEALED_LAST: Final = Query("profile_sealed_last", lambda row: int(row["generation"]))
 ROLLED_BACK: Final = "generation_rolled_back"
-_LIKE: Final = Query("generations_like", lambda row: (ClientId(row["client_id"]), UUID(str(row["profile_id"]))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +105,15 @@ async def take(
     if not anything:
         life.check_openable(profile.state, purpose)
     at = {"client_id": profile.client_id, "profile_id": profile.id}
-    held = await tx.maybe(profiles.OPENING, **at)
+    held = await tx.maybe(Opening, "opening_of", **at)
     if held is not None and held.open:
         step = f"Wait until it is closed, or end that job; one that was killed lets go after {LIFE_S} s."
         raise Conflict("profile_in_use", next_step=step, job=held.job_id, purpose=held.purpose.value,
                        since=profiles.stamp(held.opened_at))  # fmt: skip
-    epoch = await tx.one(_EPOCH, client_id=profile.client_id, id=profile.id)
+    epoch = await tx.one(int, "opening_epoch", client_id=profile.client_id, id=profile.id)
     taken = await tx.maybe(
-        _TAKE, **at, epoch=epoch, generation=profile.generation, purpose=purpose.value, job_id=job_id,
+        profiles.Opening, "opening_take", **at, epoch=epoch, generation=profile.generation, purpose=purpose.value,
+        job_id=job_id,
         opener_id=actor.id, life_s=LIFE_S,
     )  # fmt: skip
     if taken is None:
@@ -142,13 +131,13 @@ async def beat(tx: Tx, opening: Opening) -> None:
     Raises:
         Conflict: ``opening_lost``: it is over, or somebody else has it.
     """
-    if await tx.maybe(_BEAT, **_at(opening), life_s=LIFE_S) is None:
+    if await tx.maybe(datetime, "opening_beat", **_at(opening), life_s=LIFE_S) is None:
         raise lost()
 
 
 async def end(tx: Tx, actor: Actor, profile: Profile, opening: Opening, *, cause: str = "closed") -> bool:
     """End an opening; False when it was over already."""
-    if await tx.maybe(_END, **_at(opening)) is None:
+    if await tx.maybe(str, "opening_end", **_at(opening)) is None:
         return False
     fields: dict[str, FieldValue] = {
         "kind": opening.purpose.value, "epoch": opening.epoch, "job": str(opening.job_id), "cause": cause,
@@ -172,13 +161,13 @@ async def announce(
         Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``.
         Integrity: ``duplicate_key_material``; an alert is raised beside it.
     """
-    held = await tx.maybe(profiles.OPENING, client_id=profile.client_id, profile_id=profile.id)
+    held = await tx.maybe(Opening, "opening_of", client_id=profile.client_id, profile_id=profile.id)
     if held is None or held.epoch != opening.epoch or not held.open:
         raise lost()
     life.after(profile.state, _act(opening.purpose, restored=base is not None))
     if profile.generation != opening.generation:
         raise _superseded(profile, opening)
-    known = await tx.maybe(_KNOWN, dek_id=dek_id)
+    known = await tx.maybe(UUID, "dek_known", dek_id=dek_id)
     if known is not None:
         step = "Do not seal on this machine until its source of randomness was looked at."
         raise Integrity("duplicate_key_material", profile=profile.id, next_step=step)
@@ -202,19 +191,21 @@ async def record(
         Rejected, Integrity: As :func:`byokeep.flows.kek_guard.check_protect`: the key that wrapped it may not.
     """
     at = {"client_id": plan.profile.client_id, "profile_id": plan.profile.id}
-    await tx.all(profiles.LOCK, profile_id=plan.profile.id)
-    now = await tx.one(profiles.GET, client_id=plan.profile.client_id, id=plan.profile.id)
-    held = await tx.maybe(profiles.OPENING, **at)
+    await tx.all(None, "profile_lock", profile_id=plan.profile.id)
+    now = await tx.one(Profile, "profile_get", client_id=plan.profile.client_id, id=plan.profile.id)
+    held = await tx.maybe(Opening, "opening_of", **at)
     if held is None or held.epoch != plan.epoch or now.epoch != plan.epoch:
         raise lost()
     to = life.after(now.state, _act(plan.purpose, restored=plan.base not in (now.generation, 0)))
     sealed_at = await tx.one(
-        _INSERT, **at, generation=plan.generation, dek_id=plan.dek_id, blob_key=plan.blob_key, sealed_by=plan.sealed_by,
+        datetime, "generation_insert", **at, generation=plan.generation, dek_id=plan.dek_id, blob_key=plan.blob_key,
+        sealed_by=plan.sealed_by,
         job_id=plan.job_id, **{name: getattr(sealed, name) for name in Sealed.__dataclass_fields__},
     )  # fmt: skip
     due = life.next_due(sealed_at=sealed_at, risk=await _risk(tx, now), days=rekey_days)
     done = await tx.maybe(
-        _SEALED, client_id=now.client_id, id=now.id, generation=plan.generation, base=plan.generation - 1,
+        UUID, "profile_sealed", client_id=now.client_id, id=now.id, generation=plan.generation,
+        base=plan.generation - 1,
         epoch=plan.epoch, state=to.value, state_from=now.state.value, due_at=due.due_at,
         clears=life.clears_due(now.due_cause, plan.purpose),
     )  # fmt: skip
@@ -228,11 +219,11 @@ async def record(
         "holder": sealed.holder, "kek": sealed.kek_id, "kek_version": sealed.kek_version,
         "store_request": sealed.store_request,
     }  # fmt: skip
-    run = await tx.maybe(profiles.SOP, **at)
+    run = await tx.maybe(SopRun, "sop_of_profile", **at)
     fields |= {"sop": str(run.id)} if run else {}
     fields |= {"work": str(work)} if work else {}
     await tx.append(_seal_event(EventName.PROFILE_SEALED, Outcome.OK, actor, plan, **fields))
-    return await tx.one(profiles.GET, client_id=now.client_id, id=now.id)
+    return await tx.one(Profile, "profile_get", client_id=now.client_id, id=now.id)
 
 
 async def rolled_back(tx: Tx, client_id: ClientId, profile_id: UUID, newest: int) -> bool:
@@ -241,7 +232,7 @@ async def rolled_back(tx: Tx, client_id: ClientId, profile_id: UUID, newest: int
     A row and its record come in one transaction, and rows are never taken away: somebody put the rows back. A seal that
     was cut has no such record, whatever it left in the store.
     """
-    return await tx.one(_SEALED_LAST, client_id=client_id, profile_id=profile_id) > newest
+    return await tx.one(int, "profile_sealed_last", client_id=client_id, profile_id=profile_id) > newest
 
 
 async def give_up(tx: Tx, actor: Actor, plan: Plan, *, reason: str) -> None:
@@ -274,7 +265,12 @@ async def quarantine(
 
 async def lanes_off_of(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
     """Switch the browser lane off for every account of a profile, each on record."""
-    for account, platform, lanes in await tx.all(_LANES_OFF, client_id=client_id, profile_id=profile_id):
+    for account, platform, lanes in await tx.all(
+        lambda row: (UUID(str(row["id"])), str(row["platform"]), row["lanes"]),
+        "profile_lanes_off",
+        client_id=client_id,
+        profile_id=profile_id,
+    ):
         await tx.append(
             Event(
                 name=EventName.LANES_SET, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=account,
@@ -293,12 +289,18 @@ async def quarantine_like(
         dek_id, digest, named: What was found where the profile's own should be.
     """
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(_LIKE, dek_id=dek_id, blob_sha256=digest, profile_id=named)
+        found = await tx.all(
+            lambda row: (ClientId(row["client_id"]), UUID(str(row["profile_id"]))),
+            "generations_like",
+            dek_id=dek_id,
+            blob_sha256=digest,
+            profile_id=named,
+        )
     others = [(client_id, one) for client_id, one in found if one != profile.id]
     for client_id, one in ((profile.client_id, profile.id), *others):
         async with app.db.begin(client_id=client_id) as tx:
-            await tx.all(profiles.LOCK, profile_id=one)
-            now = await tx.maybe(profiles.GET, client_id=client_id, id=one)
+            await tx.all(None, "profile_lock", profile_id=one)
+            now = await tx.maybe(Profile, "profile_get", client_id=client_id, id=one)
             if now is not None:
                 await quarantine(tx, app, actor, now, cause=cause, alert="profile_integrity", lanes_off=lanes_off)
     return [one for _, one in others]
@@ -321,10 +323,13 @@ async def move_key(
     """
     check_transition(generation.key_state, to)
     at = {"client_id": generation.client_id, "profile_id": generation.profile_id, "generation": generation.generation}
-    if await tx.maybe(_KEY_STATE, **at, state_from=generation.key_state.value, state_to=to.value) is None:
+    if (
+        await tx.maybe(UUID, "generation_key_state", **at, state_from=generation.key_state.value, state_to=to.value)
+        is None
+    ):
         raise Conflict("key_moved", next_step="Look again: `byokeep profile history`.")
     await tx.one(
-        _MOVED, id=app.ids.uuid(), client_id=generation.client_id, key_id=str(generation.dek_id),
+        UUID, "vault_key_moved", id=app.ids.uuid(), client_id=generation.client_id, key_id=str(generation.dek_id),
         version=generation.generation, state_from=generation.key_state.value, state_to=to.value, reason=reason,
         by=actor.id,
     )  # fmt: skip
@@ -343,10 +348,10 @@ async def move_key(
 async def destroy_key(tx: Tx, app: App, actor: Actor, row: Generation, *, reason: str = "destroyed") -> None:
     """Take the key of a generation to its end, over what lies between. One that is at its end stays there."""
     at = {"client_id": row.client_id, "profile_id": row.profile_id, "generation": row.generation}
-    now = await tx.one(profiles.GENERATION, **at)
+    now = await tx.one(Generation, "generation_of", **at)
     if now.key_state in (KeyState.ACTIVE, KeyState.SUSPENDED):
         await move_key(tx, app, actor, now, to=KeyState.DEACTIVATED, reason="retired")
-        now = await tx.one(profiles.GENERATION, **at)
+        now = await tx.one(Generation, "generation_of", **at)
     if now.key_state is not KeyState.DESTROYED:
         await move_key(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
 
@@ -387,13 +392,15 @@ def _at(opening: Opening) -> dict[str, object]:
 
 async def stays(tx: Tx, profile: Profile) -> int:
     """Return the oldest record version of what is in use or restorable."""
-    rows = await tx.all(profiles.GENERATIONS, client_id=profile.client_id, profile_id=profile.id, limit=_LOOKED_AT)
+    rows = await tx.all(
+        Generation, "generations_of", client_id=profile.client_id, profile_id=profile.id, limit=_LOOKED_AT
+    )
     oldest = profile.generation - life.RETAINED
     return min((row.record_version for row in rows if row.generation >= oldest and row.gone_at is None), default=0)
 
 
 async def _risk(tx: Tx, profile: Profile) -> Risk:
-    client: Client = await tx.one(_CLIENT, id=profile.client_id)
+    client: Client = await tx.one(Client, "client_get", id=profile.client_id)
     return client.risk
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,9 +32,10 @@ from byokeep.flows.profile_do import end_lost
 from byokeep.flows.profile_ports import ProfileCustody
 from byokeep.flows.profile_seal import artifact_key
 from byokeep.flows.profile_shred import destroy_all, destroy_one
-from byokeep.flows.profiles import Profile
+from byokeep.flows.profiles import Opening, Profile
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
+from byokeep.sealing.generation import Generation
 
 CUT_OFF_S: Final = 120  # seconds without a record after which an announced seal counts as cut off
 _AT_ONCE: Final = 200
@@ -41,14 +43,6 @@ _AT_ONCE: Final = 200
 
 def _pair(row: Row) -> tuple[ClientId, UUID]:
     return ClientId(row["client_id"]), UUID(str(row["id"]))
-
-
-_COME_DUE: Final = Query("profiles_come_due", _pair)
-_MARK: Final = Query("profile_marked_due", lambda row: row["due_at"])
-_OVERDUE: Final = Query("profiles_overdue", _pair)
-_OLD_KEYS: Final = Query("profiles_with_old_keys", _pair)
-_CUT_OFF: Final = Query("seals_cut_off", lambda row: row)
-_EPOCH: Final = Query("opening_epoch", lambda row: int(row["epoch"]))
 
 
 async def care(app: ProfileApp, *, cut_off_s: int = CUT_OFF_S) -> int:
@@ -68,15 +62,15 @@ async def care(app: ProfileApp, *, cut_off_s: int = CUT_OFF_S) -> int:
 async def tell_due(app: ProfileApp) -> int:
     """Mark what came due, and raise alerts about it and about what is overdue; returns how many."""
     async with app.db.begin(every_client=True) as tx:
-        due = await tx.all(_COME_DUE)
-        overdue = await tx.all(_OVERDUE, days=life.MAX_REKEY_DAYS)
+        due = await tx.all(_pair, "profiles_come_due")
+        overdue = await tx.all(_pair, "profiles_overdue", days=life.MAX_REKEY_DAYS)
     for client_id, profile_id in due:
         async with app.db.begin(client_id=client_id) as tx:
             cause = life.DueCause.INTERVAL.value
-            at = await tx.maybe(_MARK, client_id=client_id, id=profile_id, cause=cause)
+            at = await tx.maybe(datetime, "profile_marked_due", client_id=client_id, id=profile_id, cause=cause)
             if at is None:
                 continue
-            now = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+            now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
             told = profiles.event(
                 EventName.PROFILE_DUE, Outcome.OK, app.system(), now, cause=cause, due_at=profiles.stamp(at)
             )
@@ -94,7 +88,7 @@ async def tell_due(app: ProfileApp) -> int:
 async def retire_keys(app: ProfileApp) -> int:
     """Let replaced keys protect nothing, and destroy those that are kept no longer; returns how many profiles."""
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(_OLD_KEYS, retained=life.RETAINED)
+        found = await tx.all(_pair, "profiles_with_old_keys", retained=life.RETAINED)
     for client_id, profile_id in found:
         with suppress(ByokeepError):  # tried again by the next round
             await _retire(app, client_id, profile_id)
@@ -104,9 +98,9 @@ async def retire_keys(app: ProfileApp) -> int:
 async def _retire(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> None:
     actor = app.system()
     async with app.db.begin(client_id=client_id) as tx:
-        await tx.all(profiles.LOCK, profile_id=profile_id)
-        now = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
-        rows = await tx.all(profiles.GENERATIONS, client_id=client_id, profile_id=profile_id, limit=_AT_ONCE)
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+        rows = await tx.all(Generation, "generations_of", client_id=client_id, profile_id=profile_id, limit=_AT_ONCE)
         for row in rows:
             if row.generation < now.generation and row.key_state is KeyState.ACTIVE:
                 await profile_book.move_key(tx, app, actor, row, to=KeyState.DEACTIVATED, reason="superseded")
@@ -129,7 +123,7 @@ async def _retire(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> Non
 async def sweep_seals(app: ProfileApp, *, older_than_s: int = CUT_OFF_S) -> int:
     """Destroy what cut-off seals left; returns how many there were."""
     async with app.db.begin(every_client=True) as tx:
-        cut = await tx.all(_CUT_OFF, older_than_s=older_than_s, limit=_AT_ONCE)
+        cut = await tx.all(dict, "seals_cut_off", older_than_s=older_than_s, limit=_AT_ONCE)
     swept = 0
     for row in cut:
         with suppress(ByokeepError):  # tried again by the next round
@@ -141,13 +135,13 @@ async def _sweep(app: ProfileApp, row: Row) -> bool:
     client_id, profile_id = ClientId(row["client_id"]), UUID(str(row["profile_id"]))
     said: Any = parse_canonical(bytes(row["payload"]))
     async with app.db.begin(client_id=client_id) as tx:
-        await tx.all(profiles.LOCK, profile_id=profile_id)
-        now = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
         plan = profile_book.plan_from(said["fields"], now)
-        held = await tx.maybe(profiles.OPENING, client_id=client_id, profile_id=profile_id)
+        held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
         if held is not None and held.open and held.epoch == plan.epoch:
             return False  # it goes on
-        await tx.one(_EPOCH, client_id=client_id, id=profile_id)  # fenced: its late end is refused
+        await tx.one(int, "opening_epoch", client_id=client_id, id=profile_id)  # fenced: its late end is refused
     async with _custody(app, client_id, profile_id) as custody:
         await _destroy_record(custody, now, plan.dek_id)
         await app.artifacts.delete(client_id, artifact_key(plan))

@@ -20,7 +20,7 @@ from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import ClientId
 from byokeep.core.profile import Kind, Purpose
-from byokeep.flows import profile_book, profile_work, profiles, sops
+from byokeep.flows import profile_book, profile_work, profiles
 from byokeep.flows.profile_app import Bench, ProfileApp
 from byokeep.flows.profile_login import log_in
 from byokeep.flows.profile_rekey import rekey, restore
@@ -29,6 +29,7 @@ from byokeep.flows.profile_validate import validate
 from byokeep.flows.profile_work import DEAD_S, Work
 from byokeep.flows.profiles import Profile
 from byokeep.flows.refusal import raise_alert
+from byokeep.flows.sops import SopRun
 from byokeep.flows.vault_worker import log_out, prove
 
 Doing = Callable[[Bench], Awaitable[str]]
@@ -49,11 +50,11 @@ async def do_work(app: ProfileApp, client_id: ClientId, work_id: UUID) -> str:
         Unavailable: Something could not be asked before anything was begun; it is tried again.
     """
     async with app.db.begin(client_id=client_id) as tx:
-        before = await tx.maybe(profile_work.GET, client_id=client_id, id=work_id)
-        work = await tx.maybe(profile_work.TAKE, client_id=client_id, id=work_id, owner=app.owner, dead_s=DEAD_S)
+        before = await tx.maybe(Work, "work_get", client_id=client_id, id=work_id)
+        work = await tx.maybe(Work, "work_take", client_id=client_id, id=work_id, owner=app.owner, dead_s=DEAD_S)
         if before is None or work is None or work.job_id is None:
             return "not_ours"
-        profile = await tx.one(profiles.GET, client_id=client_id, id=work.profile_id)
+        profile = await tx.one(Profile, "profile_get", client_id=client_id, id=work.profile_id)
     if before.state not in ("asked", "confirmed") and work.kind in _NOT_AGAIN:
         return await _failed(app, profile, work, Conflict("worker_died"))
     try:
@@ -81,8 +82,8 @@ async def _under_lease(app: ProfileApp, profile: Profile, work: Work, purpose: P
     job_id = work.job_id or work.id
     async with app.custodian.open_profile(job_id, profile.id) as custody:
         async with app.db.begin(client_id=profile.client_id) as tx:
-            await tx.all(profiles.LOCK, profile_id=profile.id)
-            now = await tx.one(profiles.GET, client_id=profile.client_id, id=profile.id)
+            await tx.all(None, "profile_lock", profile_id=profile.id)
+            now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
             opening = await profile_book.take(
                 tx, app, actor, now, purpose=purpose, job_id=job_id, lease=custody.lease_id, work=work.id,
                 anything=work.kind is Kind.SHRED,
@@ -118,9 +119,9 @@ async def _failed(app: ProfileApp, profile: Profile, work: Work, error: ByokeepE
 async def _fail_run(app: ProfileApp, profile: Profile, work: Work, cause: str) -> None:
     """Nothing was ever sealed: the procedure has failed, and the next login begins another run of it."""
     async with app.db.begin(client_id=profile.client_id) as tx:
-        now = await tx.one(profiles.GET, client_id=profile.client_id, id=profile.id)
-        run = await tx.maybe(profiles.SOP, client_id=profile.client_id, profile_id=profile.id)
-        if run is None or not await tx.maybe(sops.FAIL, client_id=profile.client_id, id=run.id, reason=cause):
+        now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
+        run = await tx.maybe(SopRun, "sop_of_profile", client_id=profile.client_id, profile_id=profile.id)
+        if run is None or not await tx.maybe(SopRun, "sop_fail", client_id=profile.client_id, id=run.id, reason=cause):
             return
         told = profiles.event(
             EventName.PROFILE_ONBOARDING_FAILED, Outcome.FAILED, app.system(), now, sop=str(run.id), work=str(work.id),
@@ -131,7 +132,7 @@ async def _fail_run(app: ProfileApp, profile: Profile, work: Work, cause: str) -
 
 async def _end(app: ProfileApp, work: Work, *, to: str, reason: str = "", result: str = "") -> None:
     async with app.db.begin(client_id=work.client_id) as tx:
-        now = await tx.one(profiles.GET, client_id=work.client_id, id=work.profile_id)
+        now = await tx.one(Profile, "profile_get", client_id=work.client_id, id=work.profile_id)
         await profile_work.finish(tx, app.system(), now, work, to=to, reason=reason, result=result)
     if work.job_id is not None:
         with suppress(ByokeepError):  # an open job ends by itself
@@ -145,7 +146,7 @@ async def end_lost(app: ProfileApp, *, asked_s: int = 3600) -> int:
         asked_s: Seconds after which work that nobody took up is over.
     """
     async with app.db.begin(every_client=True) as tx:
-        lost = await tx.all(profile_work.LOST, asked_s=asked_s, dead_s=4 * DEAD_S)
+        lost = await tx.all(Work, "works_lost", asked_s=asked_s, dead_s=4 * DEAD_S)
     for one in lost:
         if one.kind is Kind.SHRED and one.state == "waiting":
             await _end(app, one, to="expired", reason="not_confirmed")

@@ -25,12 +25,12 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
 from byokeep.flows.profile_record import stored
 from byokeep.flows.profile_use import held_by, open_now, take_out, whose
+from byokeep.flows.profiles import Profile
 from byokeep.flows.scopes import browser_scopes, hold_open, while_held
-from byokeep.ports import Query, Tx
+from byokeep.ports import Tx
 from byokeep.sealing.generation import Found, Generation
 
 FRESH_S: Final = 30  # seconds from the opening in which its record is handed out; a holder asks for it at once
-_FRESH: Final = Query("opening_fresh", lambda row: row["fresh"] is True)
 
 
 async def record(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int) -> bytes:
@@ -62,8 +62,10 @@ async def record(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, e
             break
         looked_at = rows[0].record_version
     async with app.db.begin(client_id=client_id) as tx:
-        await tx.all(profiles.LOCK, profile_id=profile_id)
-        await take_out(tx, app, actor, await tx.one(profiles.GET, client_id=client_id, id=profile_id), "altered")
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        await take_out(
+            tx, app, actor, await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id), "altered"
+        )
     raise refused
 
 
@@ -73,9 +75,9 @@ async def _open_now(
     """Return the rows of a profile that this job has just opened, the one that it opened first."""
     row, profile = await open_now(tx, app, actor, client_id, job_id, profile_id, epoch)
     at = {"client_id": client_id, "profile_id": profile_id}
-    rows = await tx.all(profiles.GENERATIONS, **at, limit=profiles.KEPT_IN_VIEW)
+    rows = await tx.all(Generation, "generations_of", **at, limit=profiles.KEPT_IN_VIEW)
     if row["usable"] is not True or not rows or rows[0].generation != profile.generation:
         raise deny(DenyReason.PROFILE_NOT_USABLE)
-    if not await tx.one(_FRESH, **at, within_s=FRESH_S):
+    if not await tx.one(lambda row: row["fresh"] is True, "opening_fresh", **at, within_s=FRESH_S):
         raise Conflict("opening_not_fresh", next_step="Open the profile again and take its record at once.")
     return rows

@@ -25,11 +25,10 @@ from byokeep.flows.profile_ports import Browser, Room
 from byokeep.flows.profile_seal import seal
 from byokeep.flows.profile_work import LOGIN_S
 from byokeep.flows.profiles import Expected, Profile, expected_account
-from byokeep.ports import Look, Query, Window
+from byokeep.ports import Look, Window
 
 LOOK_EVERY_S: Final = 0.5
 UNKNOWN: Final = "unknown"
-_CLIENT: Final = Query("client_get", lambda row: str(row["name"]))
 
 
 async def log_in(bench: Bench) -> str:
@@ -59,7 +58,7 @@ async def _confirmed(bench: Bench, browser: Browser) -> None:
     until = app.clock.monotonic() + LOGIN_S
     *before, last = bench.profile.accounts
     async with app.db.begin(client_id=bench.profile.client_id) as tx:
-        client = await tx.one(_CLIENT, id=bench.profile.client_id)
+        client = await tx.one(lambda row: str(row["name"]), "client_get", id=bench.profile.client_id)
     try:
         for one in before:
             then = f"byokeep profile handoff {bench.profile.id}"

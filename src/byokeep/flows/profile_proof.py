@@ -6,16 +6,12 @@ Rules
 
 from __future__ import annotations
 
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict
 from byokeep.core.model import ClientId, Lane
 from byokeep.flows import sops
-from byokeep.ports import Query, Tx
-
-_RUN: Final = Query("sop_of_account_profile", sops.sop_from)
-_PROFILE: Final = Query("account_profile", lambda row: (f"{row['platform']}/{row['account']}", row["profile_id"]))
+from byokeep.ports import Tx
 
 
 async def require_proof(tx: Tx, client_id: ClientId, account_id: UUID, lanes: frozenset[Lane]) -> None:
@@ -26,11 +22,16 @@ async def require_proof(tx: Tx, client_id: ClientId, account_id: UUID, lanes: fr
     """
     if Lane.BROWSER not in lanes:
         return
-    run = await tx.maybe(_RUN, client_id=client_id, account_id=account_id)
+    run = await tx.maybe(sops.SopRun, "sop_of_account_profile", client_id=client_id, account_id=account_id)
     status = None if run is None else await sops.status_of(tx, run)
     if status is None or status.state != "complete":
         missing = "profile" if status is None else ", ".join(status.missing)
-        where, profile = await tx.one(_PROFILE, client_id=client_id, account_id=account_id)
+        where, profile = await tx.one(
+            lambda row: (f"{row['platform']}/{row['account']}", row["profile_id"]),
+            "account_profile",
+            client_id=client_id,
+            account_id=account_id,
+        )
         step = f"See what is next for it: `byokeep profile show {profile}`."
         if profile is None:
             step = f"Make a profile first: `byokeep profile create {client_id} {where}`."

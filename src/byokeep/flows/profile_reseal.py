@@ -19,7 +19,6 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.artifact import ArtifactKey, StoredArtifact
@@ -35,20 +34,14 @@ from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.flows import profile_book as book
 from byokeep.flows import profile_history as history
-from byokeep.flows import profiles
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
 from byokeep.flows.profile_seal import sealed_of
-from byokeep.flows.profile_use import SEEN, artifact_key, asked, held_by, may_go_on, may_use, own, whose
+from byokeep.flows.profile_use import artifact_key, asked, held_by, may_go_on, may_use, own, whose
 from byokeep.flows.profiles import Opening, Profile
 from byokeep.flows.scopes import browser_scopes, hold_open, while_held
-from byokeep.ports import Query, Row, Tx, Written
-
-_FACTS: Final = Query("profile_use_facts", lambda row: row)
-_LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
-_LEFT_OPEN: Final = Query("profile_use_left_open", lambda row: row)
-_SEALING: Final = Query("profile_use_sealing", lambda row: row["id"])
-_ANNOUNCED: Final = Query("profile_use_announced", lambda row: row)
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx, Written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,25 +75,25 @@ async def begin(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, ep
     """
     client_id = await whose(app, actor, job_id)
     async with app.db.begin(client_id=client_id) as tx:
-        row = await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id))
+        row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
         own(actor, row)
         await hold_open(tx, browser_scopes(client_id)[:-1])
         for lane in sorted(row["lanes"]):
-            await tx.all(_LOCK, scope=f"client:{client_id}:lane:{lane}")
-        await tx.all(profiles.LOCK, profile_id=profile_id)
-        row = await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id))
+            await tx.all(None, "switch_lock_exclusive", scope=f"client:{client_id}:lane:{lane}")
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
         _, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
         if row["sealing"] is True:
             may_go_on(row)
             return
         may_use(row)
         await _require_right(tx, client_id, opening)
-        left = await tx.one(_LEFT_OPEN, client_id=client_id, job_id=job_id, profile_id=profile_id)
+        left = await tx.one(dict, "profile_use_left_open", client_id=client_id, job_id=job_id, profile_id=profile_id)
         if left["permits"]:
             raise Conflict("permits_open", next_step="Say how each act ended, then seal.", count=left["permits"])
         if left["openings"]:
             raise Conflict("other_profile_open", next_step="Close every other browser of the job first.")
-        await tx.one(_SEALING, client_id=client_id, job_id=job_id)
+        await tx.one(UUID, "profile_use_sealing", client_id=client_id, job_id=job_id)
         await tx.append(
             Event(name=EventName.JOB_SEALING, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=job_id,
                   fields={"kind": "use", "runner": str(actor.id), "profile": str(profile_id)})
@@ -182,9 +175,9 @@ async def record(
     found = _parsed(text)
     async with app.db.begin(client_id=client_id) as tx:
         at = {"client_id": client_id, "profile_id": profile_id}
-        done = await tx.one(_ANNOUNCED, **at, dek_id=dek_id, said=_said(epoch, dek_id))
+        done = await tx.one(dict, "profile_use_announced", **at, dek_id=dek_id, said=_said(epoch, dek_id))
         if done["sealed"] is True:
-            own(actor, await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id)))
+            own(actor, await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id)))
             return base + 1
         profile, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
         _require_base(opening, base)
@@ -233,8 +226,8 @@ async def _sealing(
 ) -> tuple[Profile, Opening]:
     """Return what a sealing job still has open, in the profile's line and under the switches."""
     await hold_open(tx, browser_scopes(client_id))
-    await tx.all(profiles.LOCK, profile_id=profile_id)
-    row: Row = await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id))
+    await tx.all(None, "profile_lock", profile_id=profile_id)
+    row: Row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
     own(actor, row)
     may_go_on(row)
     if row["sealing"] is not True:
@@ -244,7 +237,9 @@ async def _sealing(
 
 async def _require_right(tx: Tx, client_id: ClientId, opening: Opening) -> None:
     """Let pass what a job saw to be the right account's; nothing of another's session is kept (R5.3-17)."""
-    seen = await tx.all(SEEN, client_id=client_id, profile_id=opening.profile_id, opened_at=opening.opened_at)
+    seen = await tx.all(
+        dict, "profile_use_seen", client_id=client_id, profile_id=opening.profile_id, opened_at=opening.opened_at
+    )
     if any(one["identity"] == "mismatch" for one in seen):
         raise deny(DenyReason.IDENTITY_MISMATCH)
     of_this_run = [one["identity"] for one in seen if one["since_opened"]]
@@ -254,7 +249,7 @@ async def _require_right(tx: Tx, client_id: ClientId, opening: Opening) -> None:
 
 async def _require_announced(tx: Tx, client_id: ClientId, opening: Opening, dek_id: UUID) -> None:
     found = await tx.one(
-        _ANNOUNCED, client_id=client_id, profile_id=opening.profile_id, dek_id=dek_id,
+        dict, "profile_use_announced", client_id=client_id, profile_id=opening.profile_id, dek_id=dek_id,
         said=_said(opening.epoch, dek_id),
     )  # fmt: skip
     if found["announced"] is not True:

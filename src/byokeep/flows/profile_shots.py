@@ -9,7 +9,7 @@ It may not open a picture: a person does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from byokeep.core.canonical import parse_canonical
@@ -17,7 +17,7 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.flows import profiles
 from byokeep.flows.app import App
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +35,6 @@ def _proof_from(row: Row) -> Proof:
     return Proof(platform=told["platform"], generation=told["generation"], sha256=told["screenshot"])
 
 
-_PROOFS: Final = Query("profile_proofs", _proof_from)
-
-
 async def proofs(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> list[Proof]:
     """Return the screenshots that prove the newest generation that was validated; one for each platform.
 
@@ -46,6 +43,6 @@ async def proofs(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) 
     """
     found = await profiles.find(app, actor, Verb.PROFILE_READ, client_id, profile_id)
     async with app.db.begin(client_id=client_id) as tx:
-        kept = await tx.all(_PROOFS, client_id=client_id, profile_id=profile_id)
+        kept = await tx.all(_proof_from, "profile_proofs", client_id=client_id, profile_id=profile_id)
     newest = {one.platform: one for one in reversed(kept) if one.generation == found.validated_generation}
     return [newest[platform] for platform in sorted(newest)]

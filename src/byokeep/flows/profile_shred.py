@@ -10,7 +10,7 @@ Rules
 
 from __future__ import annotations
 
-from typing import Final
+from uuid import UUID
 
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor
@@ -20,11 +20,7 @@ from byokeep.flows import profile_book, profiles
 from byokeep.flows.profile_app import Bench, ProfileApp
 from byokeep.flows.profile_ports import ProfileCustody
 from byokeep.flows.profiles import Profile
-from byokeep.ports import Query
 from byokeep.sealing.generation import Generation, key_of
-
-_GONE: Final = Query("generation_gone", lambda row: row["dek_id"])
-_LET_GO: Final = Query("profile_account_retired", lambda row: row["account_id"])
 
 
 async def shred(bench: Bench) -> str:
@@ -37,7 +33,7 @@ async def shred(bench: Bench) -> str:
     async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
         now = await bench.now(tx)
         await profiles.move(tx, now, Act.SHRED, reason="shredded")
-        await tx.all(_LET_GO, client_id=now.client_id, profile_id=now.id)
+        await tx.all(UUID, "profile_account_retired", client_id=now.client_id, profile_id=now.id)
         await tx.append(
             profiles.event(EventName.PROFILE_SHREDDED, Outcome.INTENDED, bench.actor, now, work=str(bench.work.id))
         )
@@ -57,14 +53,18 @@ async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, pr
     if live:
         await custody.destroy(ref, live)
     async with app.db.begin(client_id=profile.client_id) as tx:
-        rows = await tx.all(profiles.GENERATIONS, client_id=profile.client_id, profile_id=profile.id, limit=10_000)
+        rows = await tx.all(
+            Generation, "generations_of", client_id=profile.client_id, profile_id=profile.id, limit=10_000
+        )
     left = [row for row in rows if row.gone_at is None]
     for row in left:
         async with app.db.begin(client_id=profile.client_id) as tx:
             await profile_book.destroy_key(tx, app, actor, row)
         await app.artifacts.delete(profile.client_id, key_of(row))
         async with app.db.begin(client_id=profile.client_id) as tx:
-            await tx.maybe(_GONE, client_id=row.client_id, profile_id=row.profile_id, generation=row.generation)
+            await tx.maybe(
+                UUID, "generation_gone", client_id=row.client_id, profile_id=row.profile_id, generation=row.generation
+            )
     await app.proofs.remove(profile.client_id, profile.id)
     return len(left)
 
@@ -78,4 +78,6 @@ async def destroy_one(app: ProfileApp, actor: Actor, custody: ProfileCustody, ro
         await profile_book.destroy_key(tx, app, actor, row)
     await app.artifacts.delete(row.client_id, key_of(row))
     async with app.db.begin(client_id=row.client_id) as tx:
-        await tx.maybe(_GONE, client_id=row.client_id, profile_id=row.profile_id, generation=row.generation)
+        await tx.maybe(
+            UUID, "generation_gone", client_id=row.client_id, profile_id=row.profile_id, generation=row.generation
+        )

@@ -31,7 +31,8 @@ from byokeep.flows.locate import client_for
 from byokeep.flows.profiles import Opening, Profile
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import browser_scopes, hold_open, require_open
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
 from byokeep.sealing.generation import Generation
 
 _OTHER: Final = f"Wait for the other run's end, or end its job; one that was killed lets go after {book.LIFE_S} s."
@@ -42,8 +43,6 @@ _QUARANTINE: Final = {  # cause -> alert
 }  # fmt: skip
 CAUSES: Final = frozenset({"closed", "crashed", "killed", "stopped", "failed", "not_identified", *_QUARANTINE})
 _ALERTS: Final = {"not_identified": "profile_not_identified", "killed": "browser_killed"}
-_FACTS: Final = Query("profile_use_facts", lambda row: row)
-SEEN: Final = Query("profile_use_seen", lambda row: row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,18 +90,18 @@ async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: U
     client_id = await whose(app, actor, job_id)
     async with app.db.begin(client_id=client_id) as tx:
         await hold_open(tx, browser_scopes(client_id))
-        await tx.all(profiles.LOCK, profile_id=profile_id)
-        row = await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id, lease_id))
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id, lease_id))
         own(actor, row)
         may_use(row)
         if row["leased"] is not True:
             raise deny(DenyReason.LEASE_EXPIRED)
         if row["usable"] is not True:
             raise deny(DenyReason.PROFILE_NOT_USABLE)
-        held = await tx.maybe(profiles.OPENING, client_id=client_id, profile_id=profile_id)
+        held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
         if held is not None and held.open:
             raise Conflict("profile_in_use", since=profiles.stamp(held.opened_at), next_step=_OTHER)
-        profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+        profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
         sealed, taken = await _newest(tx, profile), None
         if await book.rolled_back(tx, client_id, profile_id, profile.generation):
             await book.quarantine(tx, app, actor, profile, cause=book.ROLLED_BACK, alert="profile_integrity",
@@ -130,7 +129,7 @@ async def beat(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epo
     """
     client_id = await whose(app, actor, job_id)
     async with app.db.begin(client_id=client_id) as tx:
-        row = await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id))
+        row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
         own(actor, row)
         may_go_on(row)
         _, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
@@ -146,7 +145,7 @@ async def open_now(
     Raises:
         NotFound, Denied, Conflict: As :func:`beat`.
     """
-    row = await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id))
+    row = await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id))
     own(actor, row)
     may_use(row)
     profile, opening = await held_by(tx, client_id, job_id, profile_id, epoch)
@@ -188,16 +187,16 @@ async def end(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoc
         raise Rejected("bad_cause", next_step="Give one of: " + ", ".join(sorted(CAUSES)) + ".")
     client_id = await whose(app, actor, job_id)
     async with app.db.begin(client_id=client_id) as tx:
-        await tx.all(profiles.LOCK, profile_id=profile_id)
-        own(actor, await tx.one(_FACTS, **asked(app, client_id, job_id, profile_id)))
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        own(actor, await tx.one(dict, "profile_use_facts", **asked(app, client_id, job_id, profile_id)))
         at = {"client_id": client_id, "profile_id": profile_id}
-        held = await tx.maybe(profiles.OPENING, **at)
+        held = await tx.maybe(Opening, "opening_of", **at)
         if held is None or held.job_id != job_id or held.epoch != epoch:
             return
-        profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+        profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
         if not await book.end(tx, actor, profile, held, cause=cause):
             return
-        seen = await tx.all(SEEN, **at, opened_at=held.opened_at)
+        seen = await tx.all(dict, "profile_use_seen", **at, opened_at=held.opened_at)
         if any(one["since_opened"] and one["identity"] == "mismatch" for one in seen):
             cause = "wrong_account"
         if cause in _QUARANTINE:
@@ -270,8 +269,8 @@ async def held_by(tx: Tx, client_id: ClientId, job_id: UUID, profile_id: UUID, e
     Raises:
         Conflict: ``opening_lost``.
     """
-    held = await tx.maybe(profiles.OPENING, client_id=client_id, profile_id=profile_id)
-    profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+    held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
+    profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
     mine = held is not None and held.open and held.job_id == job_id and held.epoch == epoch == profile.epoch
     if held is None or not mine or held.purpose is not Purpose.USE or profile.state is not State.VALID:
         raise book.lost()
@@ -287,8 +286,8 @@ async def _looked_at(
             yield chunk
     except (Integrity, NotFound):
         async with app.db.begin(client_id=profile.client_id) as tx:
-            await tx.all(profiles.LOCK, profile_id=profile.id)
-            now = await tx.one(profiles.GET, client_id=profile.client_id, id=profile.id)
+            await tx.all(None, "profile_lock", profile_id=profile.id)
+            now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
             await take_out(tx, app, actor, now, "altered")
         raise
 
@@ -306,7 +305,7 @@ def artifact_key(client_id: ClientId, profile_id: UUID, generation: int, dek_id:
 
 async def _newest(tx: Tx, profile: Profile) -> Generation:
     found = await tx.maybe(
-        profiles.GENERATION, client_id=profile.client_id, profile_id=profile.id, generation=profile.generation
+        Generation, "generation_of", client_id=profile.client_id, profile_id=profile.id, generation=profile.generation
     )
     if found is None:
         raise Denied(DenyReason.PROFILE_NOT_USABLE.value)

@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, Final
 
 from byokeep.core import profile as life
@@ -27,13 +28,12 @@ from byokeep.flows.profile_login import UNKNOWN, require_match
 from byokeep.flows.profile_open import MISSING, unseal
 from byokeep.flows.profile_ports import Browser, Room
 from byokeep.flows.profiles import Expected, Profile
-from byokeep.ports import Look, Query, Row, Shot, Tx
+from byokeep.flows.sops import SopRun
+from byokeep.kernel.rows import Row
+from byokeep.ports import Look, Shot, Tx
 from byokeep.sealing.generation import ALTERED, Found, Generation
 
 Probe = Callable[[Bench, Browser, list[ExpectedAccount]], Awaitable[None]]
-_VALIDATED: Final = Query("profile_validated", lambda row: row["validated_at"])
-_SEALED: Final = Query("sealed_record", lambda row: row)
-_PROVED: Final = Query("sop_profile_proved", sops.sop_from)
 _QUARANTINING: Final = MISSING | {ALTERED, "superseded", profile_book.ROLLED_BACK}
 
 
@@ -132,9 +132,11 @@ async def _record(tx: Tx, bench: Bench, shots: list[tuple[Expected, Look, Shot]]
         raise profiles.moved(now)
     to = life.after(now.state, Act.VALIDATE)
     at = {"client_id": now.client_id, "id": now.id}
-    if not await tx.maybe(_VALIDATED, **at, generation=now.generation, state=to.value, state_from=now.state.value):
+    if not await tx.maybe(
+        datetime, "profile_validated", **at, generation=now.generation, state=to.value, state_from=now.state.value
+    ):
         raise profiles.moved(now)
-    run = await tx.maybe(profiles.SOP, client_id=now.client_id, profile_id=now.id)
+    run = await tx.maybe(SopRun, "sop_of_profile", client_id=now.client_id, profile_id=now.id)
     said: dict[str, FieldValue] = {"browser": version}
     if run is not None:
         said["sop"] = str(run.id)
@@ -148,13 +150,14 @@ async def _record(tx: Tx, bench: Bench, shots: list[tuple[Expected, Look, Shot]]
 
 
 async def _complete(tx: Tx, bench: Bench, now: Profile, run: sops.SopRun, verify_seq: int) -> None:
-    written = await tx.maybe(_SEALED, client_id=now.client_id, profile_id=now.id)
+    written = await tx.maybe(dict, "sealed_record", client_id=now.client_id, profile_id=now.id)
     sealed = _sealed_fields(written)
     if sealed is None or written is None or sealed.get("generation") != now.generation:
         raise Integrity("seal_not_on_record", profile=now.id)
     done = await tx.append(profiles.event(EventName.PROFILE_ONBOARDED, Outcome.OK, bench.actor, now, sop=str(run.id)))
     await tx.one(
-        _PROVED, client_id=now.client_id, id=run.id, version=now.generation, write_seq=written["seq"],
+        sops.SopRun, "sop_profile_proved", client_id=now.client_id, id=run.id, version=now.generation,
+        write_seq=written["seq"],
         verify_seq=verify_seq, done_seq=done.seq, store_request=str(sealed.get("store_request", "")),
     )  # fmt: skip
 

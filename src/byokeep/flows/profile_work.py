@@ -31,7 +31,9 @@ from byokeep.flows.clients import require_active
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.flows.profiles import Expected, Profile
-from byokeep.ports import Query, Row, Tx
+from byokeep.flows.sops import SopRun
+from byokeep.ports import Tx
+from byokeep.sealing.generation import Generation
 
 TASK: Final = "profile_work"
 LOGIN_S: Final = 3600  # seconds in which a person must have logged in and confirmed
@@ -59,27 +61,6 @@ class Work:
     confirmed_by: UUID | None
     confirmed_at: datetime | None
     ended_at: datetime | None
-
-
-def work_from(row: Row) -> Work:
-    """Build the noun from a row of ``profile_work``."""
-    plain = {name: row[name] for name in Work.__dataclass_fields__}
-    return Work(**{**plain, "client_id": ClientId(row["client_id"]), "kind": Kind(row["kind"])})
-
-
-GET: Final = Query("work_get", work_from)
-OPEN: Final = Query("work_open", work_from)
-TAKE: Final = Query("work_take", work_from)
-BEAT: Final = Query("work_beat", work_from)
-END: Final = Query("work_end", work_from)
-LOST: Final = Query("works_lost", work_from)
-_NEEDS: Final = Query("vault_needs", lambda row: (UUID(str(row["id"])), bool(row["old"])))
-_NEWEST: Final = Query("work_newest", work_from)
-_INSERT: Final = Query("work_insert", work_from)
-_WAIT: Final = Query("work_wait", work_from)
-_CONFIRM: Final = Query("work_confirm", work_from)
-_CANCEL: Final = Query("work_cancel", work_from)
-_CONFIRMED: Final = Query("profile_confirmed", lambda row: row["confirmed_at"])
 
 
 async def ask(
@@ -115,7 +96,7 @@ async def ask(
         needed = await _not_needed(tx, found, named=incident) if kind is Kind.SHRED else None
         work = await insert(tx, app, actor, found, kind, generation=generation, incident=needed)
         if kind is Kind.SHRED:
-            return await tx.one(_WAIT, client_id=client_id, id=work.id)
+            return await tx.one(Work, "work_wait", client_id=client_id, id=work.id)
         await queue(tx, work)
     return work
 
@@ -125,10 +106,10 @@ async def insert(
     incident: UUID | None = None,
 ) -> Work:  # fmt: skip
     """As :func:`ask`, inside a caller's transaction and by its permission; :func:`queue` hands it to a worker."""
-    await tx.all(profiles.LOCK, profile_id=profile.id)
+    await tx.all(None, "profile_lock", profile_id=profile.id)
     at = {"client_id": profile.client_id, "profile_id": profile.id}
-    now = await tx.one(profiles.GET, client_id=profile.client_id, id=profile.id)
-    other = await tx.maybe(OPEN, **at)
+    now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
+    other = await tx.maybe(Work, "work_open", **at)
     if other is not None:
         raise Conflict("work_under_way", work=other.id, kind=other.kind.value, next_step=_meanwhile(other))
     life.check_kind(now.state, kind, generation=now.generation)
@@ -137,7 +118,7 @@ async def insert(
     if kind is Kind.LOGIN:
         await _begin_run(tx, app, actor, now)
     made = await tx.one(
-        _INSERT, id=app.ids.uuid(), **at, job_id=await _job(tx, app, actor, profile.client_id, kind),
+        Work, "work_insert", id=app.ids.uuid(), **at, job_id=await _job(tx, app, actor, profile.client_id, kind),
         incident_id=incident, generation=generation if kind is Kind.RESTORE else None, kind=kind.value,
         asked_by=actor.id,
     )  # fmt: skip
@@ -157,7 +138,12 @@ async def _not_needed(tx: Tx, profile: Profile, *, named: UUID | None) -> UUID |
 
     An old profile's keys must be called compromised before they are destroyed: the incident alone does that.
     """
-    need = await tx.maybe(_NEEDS, client_id=profile.client_id, profile_id=profile.id)
+    need = await tx.maybe(
+        lambda row: (UUID(str(row["id"])), bool(row["old"])),
+        "vault_needs",
+        client_id=profile.client_id,
+        profile_id=profile.id,
+    )
     if need is None or profile.state is life.State.SHREDDED:
         return None
     incident, old = need
@@ -191,16 +177,16 @@ async def confirm(app: WebApp, actor: Actor, client_id: ClientId, profile_id: UU
         recorded_rejections(app, actor, EventName.PROFILE_CONFIRMED, client_id=client_id, object_id=found.id),
         app.db.begin(client_id=client_id) as tx,
     ):
-        await tx.all(profiles.LOCK, profile_id=profile_id)
-        now = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
-        work = await tx.maybe(OPEN, client_id=client_id, profile_id=profile_id)
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+        work = await tx.maybe(Work, "work_open", client_id=client_id, profile_id=profile_id)
         if work is None or work.kind is not Kind.LOGIN or work.state != "waiting":
             raise Conflict("nothing_to_confirm", next_step="Start with `byokeep profile login`, then log in there.")
         _check_seen(now, seen)
-        done = await tx.maybe(_CONFIRM, client_id=client_id, id=work.id, confirmed_by=actor.id)
+        done = await tx.maybe(Work, "work_confirm", client_id=client_id, id=work.id, confirmed_by=actor.id)
         to = life.after(now.state, Act.CONFIRM)
         same = await tx.maybe(
-            _CONFIRMED, client_id=client_id, id=now.id, state=to.value, state_from=now.state.value,
+            datetime, "profile_confirmed", client_id=client_id, id=now.id, state=to.value, state_from=now.state.value,
             confirmed_by=actor.id,
         )  # fmt: skip
         if done is None or same is None:
@@ -228,13 +214,13 @@ async def approve(app: App, actor: Actor, client_id: ClientId, profile_id: UUID)
         ),
         app.db.begin(client_id=client_id) as tx,
     ):
-        await tx.all(profiles.LOCK, profile_id=profile_id)
-        work = await tx.maybe(OPEN, client_id=client_id, profile_id=profile_id)
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        work = await tx.maybe(Work, "work_open", client_id=client_id, profile_id=profile_id)
         if work is None or work.kind is not Kind.SHRED or work.state != "waiting" or work.asked_by == actor.id:
             raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep profile shred`.")
         if work.incident_id is None:  # an incident may have been opened since it was asked for
             await _not_needed(tx, found, named=None)
-        done = await tx.one(_CONFIRM, client_id=client_id, id=work.id, confirmed_by=actor.id)
+        done = await tx.one(Work, "work_confirm", client_id=client_id, id=work.id, confirmed_by=actor.id)
         await tx.append(_event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, found, done))
         await queue(tx, done)
     return done
@@ -249,10 +235,10 @@ async def cancel(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) 
     """
     found = await profiles.find(app, actor, Verb.PROFILE_WORK, client_id, profile_id)
     async with app.db.begin(client_id=client_id) as tx:
-        work = await tx.maybe(OPEN, client_id=client_id, profile_id=profile_id)
+        work = await tx.maybe(Work, "work_open", client_id=client_id, profile_id=profile_id)
         done = None
         if work is not None:
-            done = await tx.maybe(_CANCEL, client_id=client_id, id=work.id, reason="cancelled")
+            done = await tx.maybe(Work, "work_cancel", client_id=client_id, id=work.id, reason="cancelled")
         if done is not None:
             told = _event(EventName.PROFILE_WORK_ENDED, Outcome.FAILED, actor, found, done, cause="cancelled")
             await tx.append(told)
@@ -269,7 +255,7 @@ async def look(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, wo
     """
     await permit(app, actor, Verb.PROFILE_READ, client_id=client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(GET, client_id=client_id, id=work_id)
+        found = await tx.maybe(Work, "work_get", client_id=client_id, id=work_id)
     if found is None or found.profile_id != profile_id:
         raise await absent(app, actor, Verb.PROFILE_READ, work_id)
     return found
@@ -279,7 +265,7 @@ async def newest(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, 
     """Return the newest work of a profile. Raises as :func:`look`."""
     await permit(app, actor, Verb.PROFILE_READ, client_id=client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        return await tx.all(_NEWEST, client_id=client_id, profile_id=profile_id, limit=limit)
+        return await tx.all(Work, "work_newest", client_id=client_id, profile_id=profile_id, limit=limit)
 
 
 async def finish(
@@ -293,7 +279,7 @@ async def finish(
         result: What came of it, a code.
     """
     at = {"client_id": work.client_id, "id": work.id}
-    if await tx.maybe(END, **at, state=to, reason=reason, result=result) is None:
+    if await tx.maybe(Work, "work_end", **at, state=to, reason=reason, result=result) is None:
         return False
     outcome = Outcome.OK if to == "done" else Outcome.FAILED
     said: dict[str, FieldValue] = {name: text for name, text in (("cause", reason), ("result", result)) if text}
@@ -303,17 +289,18 @@ async def finish(
 
 async def _begin_run(tx: Tx, app: App, actor: Actor, profile: Profile) -> None:
     """Begin the procedure anew where the last run of it has failed."""
-    last = await tx.maybe(profiles.SOP, client_id=profile.client_id, profile_id=profile.id)
+    last = await tx.maybe(SopRun, "sop_of_profile", client_id=profile.client_id, profile_id=profile.id)
     if last is None or last.state == "failed":
         await tx.one(
-            profiles.START, id=app.ids.uuid(), client_id=profile.client_id, provider=min(profile.platforms).value,
+            SopRun, "sop_insert_profile", id=app.ids.uuid(), client_id=profile.client_id,
+            provider=min(profile.platforms).value,
             profile_id=profile.id, started_by=actor.id,
         )  # fmt: skip
 
 
 async def _check_restorable(tx: Tx, now: Profile, wanted: int | None) -> None:
     number = wanted or 0
-    old = await tx.maybe(profiles.GENERATION, client_id=now.client_id, profile_id=now.id, generation=number)
+    old = await tx.maybe(Generation, "generation_of", client_id=now.client_id, profile_id=now.id, generation=number)
     life.check_restorable(
         wanted=number, newest=now.generation, key_state=None if old is None else old.key_state,
         gone=old is not None and old.gone_at is not None,

@@ -19,17 +19,17 @@ from uuid import UUID
 from byokeep.core import profile as life
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.profile import Act, State
 from byokeep.flows import sops
-from byokeep.flows.accounts import ACCOUNT, PlatformAccount, account_from, check_shape, parse_platform
+from byokeep.flows.accounts import ACCOUNT, PlatformAccount, check_shape, parse_platform
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, require_active
 from byokeep.flows.permission import absent, permit, recorded_rejections
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
 from byokeep.sealing.generation import Generation
 
 MOST_ACCOUNTS: Final = 3
@@ -111,16 +111,6 @@ class History:
     opening: Opening | None
 
 
-def profile_from(row: Row) -> Profile:
-    """Build the noun from a row of ``profile`` with its accounts."""
-    plain = {name: row[name] for name in Profile.__dataclass_fields__ if name != "accounts"}
-    made = {
-        "client_id": ClientId(row["client_id"]), "packing": Packing(row["packing"]), "state": State(row["state"]),
-        "accounts": tuple(_expected(one) for one in row["accounts"]),
-    }  # fmt: skip
-    return Profile(**{**plain, **made})
-
-
 def _expected(said: Row) -> Expected:
     return Expected(
         account_id=UUID(said["account_id"]), platform=Provider(said["platform"]), account=said["account"],
@@ -135,41 +125,6 @@ def expected_account(one: Expected) -> ExpectedAccount:
         platform=one.platform, account=one.account, account_id=one.external_id, username=one.username or None,
         display_name=one.display_name or None,
     )  # fmt: skip
-
-
-def generation_from(row: Row) -> Generation:
-    """Build the noun from a row of ``profile_generation``."""
-    plain = {name: row[name] for name in Generation.__dataclass_fields__}
-    made = {
-        "client_id": ClientId(row["client_id"]), "key_state": KeyState(row["key_state"]),
-        "blob_sha256": bytes(row["blob_sha256"]), "manifest_hash": bytes(row["manifest_hash"]),
-    }  # fmt: skip
-    return Generation(**{**plain, **made})
-
-
-def opening_from(row: Row) -> Opening:
-    """Build the noun from a row of ``profile_opening``."""
-    plain = {name: row[name] for name in Opening.__dataclass_fields__}
-    return Opening(**{**plain, "client_id": ClientId(row["client_id"]), "purpose": life.Purpose(row["purpose"])})
-
-
-GET: Final = Query("profile_get", profile_from)
-FIND: Final = Query("profile_find", lambda row: ClientId(row["client_id"]))
-LOCK: Final = Query("profile_lock", lambda _: None)
-OPENING: Final = Query("opening_of", opening_from)
-GENERATION: Final = Query("generation_of", generation_from)
-GENERATIONS: Final = Query("generations_of", generation_from)
-SOP: Final = Query("sop_of_profile", sops.sop_from)
-_LIST: Final = Query("profiles_list", profile_from)
-_INSERT: Final = Query("profile_insert", profile_from)
-_PLACE: Final = Query("vault_place", lambda row: row["platform"])
-_ADD: Final = Query("profile_account_insert", lambda row: row["account_id"])
-_TAKEN: Final = Query("profile_taken", lambda row: UUID(str(row["id"])))
-_ACCOUNT: Final = Query("account_find", account_from)
-START: Final = Query("sop_insert_profile", sops.sop_from)
-_MOVE: Final = Query("profile_move", lambda row: row["id"])
-_LET_GO: Final = Query("profile_account_retired", lambda row: row["account_id"])
-_DUE: Final = Query("profile_due", lambda row: (UUID(str(row["id"])), row["due_at"]))
 
 
 async def create(
@@ -212,21 +167,35 @@ async def insert(
     if not 1 <= len(found) <= MOST_ACCOUNTS or len({one.platform for one in found}) != len(found):
         raise Rejected("bad_accounts", next_step="Name 1 to 3 accounts, each on another platform.")
     if replaces is not None:
-        old = await tx.maybe(GET, client_id=client_id, id=replaces)
+        old = await tx.maybe(Profile, "profile_get", client_id=client_id, id=replaces)
         if old is None or life.living(old.state):
             raise Rejected("bad_replaced", next_step="Name a retired profile of this client.")
     found.sort(key=lambda one: one.platform)
     for one in found:
-        taken = await tx.maybe(_TAKEN, client_id=client_id, account_id=one.id)
+        taken = await tx.maybe(UUID, "profile_taken", client_id=client_id, account_id=one.id)
         if taken is not None:
             raise Conflict("account_has_profile", next_step="Use that one, or retire it first.", profile=taken)
     made = await tx.one(
-        _INSERT, id=app.ids.uuid(), client_id=client_id, packing=packing.value, created_by=actor.id, replaces=replaces
+        Profile,
+        "profile_insert",
+        id=app.ids.uuid(),
+        client_id=client_id,
+        packing=packing.value,
+        created_by=actor.id,
+        replaces=replaces,
     )
     for one in found:
-        await tx.one(_ADD, client_id=client_id, profile_id=made.id, account_id=one.id, platform=one.platform.value)
+        await tx.one(
+            UUID,
+            "profile_account_insert",
+            client_id=client_id,
+            profile_id=made.id,
+            account_id=one.id,
+            platform=one.platform.value,
+        )
     run = await tx.one(
-        START, id=app.ids.uuid(), client_id=client_id, provider=found[0].platform.value, profile_id=made.id,
+        sops.SopRun, "sop_insert_profile", id=app.ids.uuid(), client_id=client_id, provider=found[0].platform.value,
+        profile_id=made.id,
         started_by=actor.id,
     )  # fmt: skip
     fields: dict[str, FieldValue] = {
@@ -235,15 +204,15 @@ async def insert(
     }  # fmt: skip
     if replaces is not None:
         fields["replaces"] = str(replaces)
-        await tx.all(_PLACE, client_id=client_id, profile_id=replaces, new_profile_id=made.id)
+        await tx.all(str, "vault_place", client_id=client_id, profile_id=replaces, new_profile_id=made.id)
     await tx.append(event(EventName.PROFILE_CREATED, Outcome.OK, actor, made, **fields))
-    return await tx.one(GET, client_id=client_id, id=made.id)
+    return await tx.one(Profile, "profile_get", client_id=client_id, id=made.id)
 
 
 async def _find(tx: Tx, client_id: ClientId, platform: str, account: str) -> PlatformAccount:
     known = parse_platform(platform)
     check_shape("account", account, ACCOUNT)
-    found = await tx.maybe(_ACCOUNT, client_id=client_id, platform=known.value, account=account)
+    found = await tx.maybe(PlatformAccount, "account_find", client_id=client_id, platform=known.value, account=account)
     if found is None:
         raise Rejected("unknown_account", next_step="Register or connect the account first: `byokeep account`.",
                        platform=known.value)  # fmt: skip
@@ -263,7 +232,7 @@ async def find(app: App, actor: Actor, verb: Verb, client_id: ClientId, profile_
     """Return a profile to somebody who may do ``verb`` with it. Raises as :func:`get`."""
     await permit(app, actor, verb, client_id=client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(GET, client_id=client_id, id=profile_id)
+        found = await tx.maybe(Profile, "profile_get", client_id=client_id, id=profile_id)
     if found is None:
         raise await absent(app, actor, verb, profile_id)
     return found
@@ -273,7 +242,7 @@ async def owner_of(app: App, actor: Actor, verb: Verb, profile_id: UUID) -> Clie
     """Return whose a profile is, to somebody who may do ``verb`` with it. Raises as :func:`get`."""
     await permit(app, actor, verb)
     async with app.db.begin(every_client=True) as tx:
-        client_id = await tx.maybe(FIND, id=profile_id)
+        client_id = await tx.maybe(ClientId, "profile_find", id=profile_id)
     if client_id is None:
         raise await absent(app, actor, verb, profile_id)
     await permit(app, actor, verb, client_id=client_id)
@@ -288,7 +257,7 @@ async def list_profiles(app: App, actor: Actor, client_id: ClientId, *, due: boo
     """
     await permit(app, actor, Verb.PROFILE_READ, client_id=client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        return await tx.all(_LIST, client_id=client_id, due=due, limit=MAX_ROWS)
+        return await tx.all(Profile, "profiles_list", client_id=client_id, due=due, limit=MAX_ROWS)
 
 
 async def history(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> History:
@@ -300,8 +269,8 @@ async def history(app: App, actor: Actor, client_id: ClientId, profile_id: UUID)
     found = await find(app, actor, Verb.PROFILE_READ, client_id, profile_id)
     at = {"client_id": client_id, "profile_id": profile_id}
     async with app.db.begin(client_id=client_id) as tx:
-        generations = await tx.all(GENERATIONS, **at, limit=KEPT_IN_VIEW)
-        opening = await tx.maybe(OPENING, **at)
+        generations = await tx.all(Generation, "generations_of", **at, limit=KEPT_IN_VIEW)
+        opening = await tx.maybe(Opening, "opening_of", **at)
     return History(profile=found, generations=tuple(generations), opening=opening)
 
 
@@ -313,7 +282,10 @@ async def move(tx: Tx, profile: Profile, act: Act, *, reason: str = "") -> State
     """
     to = life.after(profile.state, act)
     at = {"client_id": profile.client_id, "id": profile.id}
-    if await tx.maybe(_MOVE, **at, state=to.value, reason=reason, state_from=profile.state.value) is None:
+    if (
+        await tx.maybe(UUID, "profile_move", **at, state=to.value, reason=reason, state_from=profile.state.value)
+        is None
+    ):
         raise moved(profile)
     return to
 
@@ -329,7 +301,7 @@ async def retire(tx: Tx, actor: Actor, profile: Profile, *, cause: str, incident
         Conflict: As :func:`move`.
     """
     await move(tx, profile, Act.RETIRE, reason=cause)
-    await tx.all(_LET_GO, client_id=profile.client_id, profile_id=profile.id)
+    await tx.all(UUID, "profile_account_retired", client_id=profile.client_id, profile_id=profile.id)
     fields: dict[str, FieldValue] = {"cause": cause}
     if incident is not None:
         fields["incident"] = str(incident)
@@ -345,9 +317,15 @@ async def mark_due(
         incident: The incident; ending it takes no mark off.
         profile_id: One profile; None = every one of the client's.
     """
-    marked = await tx.all(_DUE, client_id=client_id, id=profile_id, cause=life.DueCause.INCIDENT.value)
+    marked = await tx.all(
+        lambda row: (UUID(str(row["id"])), row["due_at"]),
+        "profile_due",
+        client_id=client_id,
+        id=profile_id,
+        cause=life.DueCause.INCIDENT.value,
+    )
     for one, due_at in marked:
-        found = await tx.one(GET, client_id=client_id, id=one)
+        found = await tx.one(Profile, "profile_get", client_id=client_id, id=one)
         await tx.append(
             event(EventName.PROFILE_DUE, Outcome.OK, actor, found, cause=life.DueCause.INCIDENT.value,
                   due_at=stamp(due_at), incident=str(incident))

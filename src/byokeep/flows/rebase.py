@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from byokeep.core.audit import ChainHead
 from byokeep.core.epoch import LogState, SignedEpoch, heads_data, inconsistent, parse_leaf
 from byokeep.core.errors import Integrity
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.audit import EPOCHS, HEADS, INSERT, LOCK, compare, microseconds, must_hold, published, sign_epoch
-from byokeep.ports import Query, Tx
+from byokeep.flows.audit import Stored, compare, microseconds, must_hold, published, sign_epoch
+from byokeep.ports import Tx
 
 REASON: Final = "checkpoint_mismatch"
-_NEWEST: Final = Query("audit_epoch_newest", lambda row: int(row["number"]))
 
 
 async def look(app: BrokerApp) -> None:
@@ -37,7 +37,12 @@ async def look(app: BrokerApp) -> None:
     async with app.db.begin(every_client=True) as tx:
         if epoch is not None:
             number = parse_leaf(epoch.leaf).epoch
-            stored = await tx.all(EPOCHS, number=number, limit=1)
+            stored = await tx.all(
+                Stored,
+                "audit_epochs_from",
+                number=number,
+                limit=1,
+            )
             if not stored or stored[0].number != number:
                 raise inconsistent("database_rolled_back", epoch=number)
             if stored[0].leaf != epoch.leaf:
@@ -57,11 +62,16 @@ async def rebase(app: BrokerApp, actor: Actor) -> bool:
     """
     while True:
         async with app.db.begin(every_client=True) as tx:
-            await tx.one(LOCK)
+            await tx.one(None, "audit_epoch_lock")
             state = await published(app)
             if await _fits(app, tx, state):
                 return False
-            waiting = await tx.all(EPOCHS, number=state.size, limit=1)
+            waiting = await tx.all(
+                Stored,
+                "audit_epochs_from",
+                number=state.size,
+                limit=1,
+            )
             if waiting:  # committed and not published: an epoch whose line was lost outside, or a rebase cut off
                 epoch = SignedEpoch(waiting[0].leaf, waiting[0].heads, b"")
             else:
@@ -83,22 +93,22 @@ async def _fits(app: BrokerApp, tx: Tx, state: LogState) -> bool:
 
 async def _give_back(app: BrokerApp, tx: Tx, state: LogState) -> None:
     """Put the epochs that were published and are lost back into the database, so that it knows of each number."""
-    newest = await tx.one(_NEWEST)
+    newest = await tx.one(int, "audit_epoch_newest")
     if newest + 1 == state.size:
         return
     number = 0
     async for epoch in app.checkpoints.epochs():
         if newest < number < state.size:
-            await tx.one(INSERT, number=number, leaf=epoch.leaf, heads=epoch.heads)
+            await tx.one(int, "audit_epoch_insert", number=number, leaf=epoch.leaf, heads=epoch.heads)
         number += 1
 
 
 async def _rebased(app: BrokerApp, tx: Tx, state: LogState, actor: Actor) -> SignedEpoch:
-    heads = await tx.all(HEADS)
+    heads = await tx.all(ChainHead, "audit_heads")
     leaf = state.next_leaf(heads, at_us=max(microseconds(app.clock.now()), state.at_us), rebased=REASON).data()
     after = state.advance(leaf, heads)
     epoch = SignedEpoch(leaf, heads_data(heads), b"")
-    await tx.one(INSERT, number=state.size, leaf=leaf, heads=epoch.heads)
+    await tx.one(int, "audit_epoch_insert", number=state.size, leaf=leaf, heads=epoch.heads)
     await tx.append(
         Event(
             name=EventName.CHECKPOINT_SIGNED, actor=actor, outcome=Outcome.INTENDED,

@@ -24,7 +24,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -57,7 +56,8 @@ from byokeep.flows.explain import (
 )
 from byokeep.flows.lease import claims
 from byokeep.flows.lease_use import TOLD_WITHIN, surplus, told
-from byokeep.ports import HASHED_NAME, Query, Row, StoreEntry, Tx, node_of
+from byokeep.kernel.rows import Row, reader
+from byokeep.ports import HASHED_NAME, StoreEntry, Tx, node_of
 
 BEFORE: Final = TOLD_WITHIN + timedelta(seconds=5)  # and a token's life: where the use of a lease judged now may stand
 SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; younger requests are judged next time
@@ -100,43 +100,11 @@ class _Log:
 
 def _lease(row: Row) -> LeaseRow:
     used_logins, used_reads = told(row)
-    return LeaseRow(
-        id=row["id"], client_id=row["client_id"], job_id=row["job_id"], kind=row["kind"],
-        secrets=tuple(row["secrets"]), jwt_iat=row["jwt_iat"], jwt_exp=row["jwt_exp"], issued_at=row["issued_at"],
-        used_logins=used_logins, used_reads=used_reads,
-    )  # fmt: skip
+    return reader(LeaseRow)({**row, "used_logins": used_logins, "used_reads": used_reads})
 
 
-_LEASES: Final = Query("audit_leases_between", _lease)
-_TOLD_TWICE: Final = Query(
-    "audit_leases_told_twice",
-    lambda row: Finding(reason="lease_use_surplus", severity="critical", at=row["at"], client_id=row["client_id"],
-                        lease_id=row["id"]),
-)  # fmt: skip
-_WRITES: Final = Query(
-    "audit_store_requests", lambda row: (str(row["store_request"]), UUID(str(row["client_id"])), str(row["path"]))
-)
-_SEALS: Final = Query(
-    "audit_seals_announced", lambda row: Announced(path=str(row["path"]), since=row["since"], until=row["until"])
-)
-_OPENINGS: Final = Query("audit_profile_openings", lambda row: ((row["client_id"], row["profile_id"]), row["at"]))
-_MOVES: Final = Query(
-    "audit_switch_moves", lambda row: Move(at=row["at"], client_id=row["client_id"], opens=row["opens"])
-)
-_ENTITIES: Final = Query(
-    "switch_entities",
-    lambda row: (row["entity_id"], (row["client_id"], row["own_closed"] or row["global_closed"])),
-)
 # Rows beside those that close the gate (:mod:`byokeep.flows.unrecorded`).
-_UNRECORDED: Final[Mapping[str, Query[UUID]]] = MappingProxyType(
-    {
-        "subject_unrecorded": Query("audit_subjects_unrecorded", lambda row: row["id"]),
-        "token_unrecorded": Query("audit_tokens_unrecorded", lambda row: row["id"]),
-        "alert_unrecorded": Query("audit_alerts_unrecorded", lambda row: row["id"]),
-    }
-)
-_SETUPS: Final = Query("audit_config_times", lambda row: row["at"])
-_RESUME: Final[Query[datetime]] = Query("audit_reconciled_until", lambda row: row["until"])
+_UNRECORDED: Final = ("subject", "token", "alert")
 
 
 async def resume(app: BrokerApp) -> datetime:
@@ -145,7 +113,9 @@ async def resume(app: BrokerApp) -> datetime:
     Raises:
         Unavailable: The database.
     """
-    [until] = await app.db.read(_RESUME, {"installation_id": app.installation_id}, every_client=True)
+    [until] = await app.db.read(
+        datetime, "audit_reconciled_until", {"installation_id": app.installation_id}, every_client=True
+    )
     return until
 
 
@@ -196,10 +166,21 @@ async def _part(
     logins = [request for request in requests if request.path in LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
         known = await _known(tx, app, first, until)
-        for reason, query in _UNRECORDED.items():
-            for row_id in await tx.all(query):
-                found.append(Finding(reason=reason, severity="critical", at=until, object_id=row_id))
-        found += await tx.all(_TOLD_TWICE, first=since, last=until)
+        for kind in _UNRECORDED:
+            for row_id in await tx.all(UUID, f"audit_{kind}s_unrecorded"):
+                found.append(Finding(reason=f"{kind}_unrecorded", severity="critical", at=until, object_id=row_id))
+        found += await tx.all(
+            lambda row: Finding(
+                reason="lease_use_surplus",
+                severity="critical",
+                at=row["at"],
+                client_id=row["client_id"],
+                lease_id=row["id"],
+            ),
+            "audit_leases_told_twice",
+            first=since,
+            last=until,
+        )
     matcher = _Matcher(app, known, await _rekeyed(app, log))
     for login in logins:
         missing = await matcher.explain_login(login)
@@ -260,21 +241,47 @@ async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime)
 
 async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Known:
     first, last = since - NEAR, until + SETTLE + NEAR
-    leases = await tx.all(_LEASES, first=first, last=last)
-    writes = await tx.all(_WRITES, first=first, last=last)
+    leases = await tx.all(_lease, "audit_leases_between", first=first, last=last)
+    writes = await tx.all(
+        lambda row: (str(row["store_request"]), UUID(str(row["client_id"])), str(row["path"])),
+        "audit_store_requests",
+        first=first,
+        last=last,
+    )
     openings: dict[tuple[UUID, UUID], list[datetime]] = {}
-    for profile, at in await tx.all(_OPENINGS, first=first - AFTER_OPENING, last=last):
+    for profile, at in await tx.all(
+        lambda row: ((row["client_id"], row["profile_id"]), row["at"]),
+        "audit_profile_openings",
+        first=first - AFTER_OPENING,
+        last=last,
+    ):
         openings.setdefault(profile, []).append(at)
     return Known(
         leases={lease.id: lease for lease in leases},
         token_ttl=timedelta(seconds=app.limits.lease_token_ttl_s),
         writes={request: (client, path) for request, client, path in writes},
         app_writes={request: path for request, _, path in writes},
-        seals=await tx.all(_SEALS, first=first - SEAL_FOR, last=last),
+        seals=await tx.all(
+            lambda row: Announced(path=str(row["path"]), since=row["since"], until=row["until"]),
+            "audit_seals_announced",
+            first=first - SEAL_FOR,
+            last=last,
+        ),
         openings=openings,
-        setups=await tx.all(_SETUPS, first=first - timedelta(minutes=10), last=last),
-        entities=dict(await tx.all(_ENTITIES, client_id=None, opening="")),
-        moves=await tx.all(_MOVES, first=first),
+        setups=await tx.all(datetime, "audit_config_times", first=first - timedelta(minutes=10), last=last),
+        entities=dict(
+            await tx.all(
+                lambda row: (row["entity_id"], (row["client_id"], row["own_closed"] or row["global_closed"])),
+                "switch_entities",
+                client_id=None,
+                opening="",
+            )
+        ),
+        moves=await tx.all(
+            lambda row: Move(at=row["at"], client_id=row["client_id"], opens=row["opens"]),
+            "audit_switch_moves",
+            first=first,
+        ),
     )
 
 

@@ -24,15 +24,10 @@ from byokeep.core.reenable import Cause, Ended, Lost, Reauthorised, Reenable, Sc
 from byokeep.core.reenable import Event as Step
 from byokeep.flows.app import App
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
 
 _LONGEST: Final = 128  # characters of a field of a record
-_LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
-_BEGIN: Final = Query("reenabling_begin", lambda row: int(row["revision"]))
-_HOLD: Final = Query("reenabling_hold", lambda row: row)
-_MOVE: Final = Query("reenabling_move", lambda row: int(row["revision"]))
-_PERSON: Final = Query("reenabling_person", lambda row: row["id"])
-_CLOSED_SINCE: Final = Query("reenabling_closed_since", lambda row: bool(row["found"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +65,9 @@ async def lose(
         locked: Wait for the decisions under way. A caller that sets it to False waits by itself.
     """
     if locked:
-        await tx.all(_LOCK, scope=f"client:{client_id}:platform:{platform}")
+        await tx.all(None, "switch_lock_exclusive", scope=f"client:{client_id}:platform:{platform}")
     state = Reenable(cause=cause)
-    if await tx.maybe(_BEGIN, client_id=client_id, platform=platform, **_columns(state)) is None:
+    if await tx.maybe(int, "reenabling_begin", client_id=client_id, platform=platform, **_columns(state)) is None:
         seen = await _hold(tx, client_id, platform, cause)
         if (seen.stage, seen.cause) == (Stage.CLOSED, cause):
             return seen
@@ -99,7 +94,7 @@ async def step(
         Conflict: ``reenable_out_of_order``.
         Integrity: ``reenabling_unreadable``.
     """
-    row = await tx.maybe(_HOLD, client_id=client_id, platform=platform)
+    row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
     seen = state_of(row) if row is not None else None
     if seen is None or seen.stage is Stage.OPEN:
         return None
@@ -126,7 +121,7 @@ async def refuse_machine(tx: Tx, client_id: UUID, platform: str, *, by_person: b
         Denied: ``reauth_needs_a_person``.
         Integrity: ``reenabling_unreadable``.
     """
-    row = await tx.maybe(_HOLD, client_id=client_id, platform=platform)
+    row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
     if row is not None and (seen := state_of(row)).stage is not Stage.OPEN:
         next_state(seen, Reauthorised(by_person=by_person))
 
@@ -137,7 +132,7 @@ async def closed_since(tx: Tx, client_id: UUID, platform: str, since: datetime) 
     Args:
         tx: Has appended to the client's chain: a close does, too, so that no uncommitted one is missed.
     """
-    return await tx.one(_CLOSED_SINCE, client_id=client_id, platform=platform, since=since)
+    return await tx.one(bool, "reenabling_closed_since", client_id=client_id, platform=platform, since=since)
 
 
 async def take(tx: Tx, client_id: UUID, platform: str) -> Taken | None:
@@ -147,7 +142,7 @@ async def take(tx: Tx, client_id: UUID, platform: str) -> Taken | None:
         Denied: ``platform_closed``, ``canary_stage_full``.
         NotFound, Integrity: There is no such way back, or it can not be read.
     """
-    seen = state_of(await tx.one(_HOLD, client_id=client_id, platform=platform))
+    seen = state_of(await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform))
     state = next_state(seen, Take())
     if state == seen:
         return None
@@ -157,7 +152,7 @@ async def take(tx: Tx, client_id: UUID, platform: str) -> Taken | None:
 
 async def ended(tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, event: Ended) -> Reenable | None:
     """Count the end of an act that a canary took; a failed or unknown one closes the platform again, with an alert."""
-    row = await tx.maybe(_HOLD, client_id=client_id, platform=platform)
+    row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
     if row is None:
         return None
     try:
@@ -180,7 +175,7 @@ async def ended(tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, 
 
 async def is_person(tx: Tx, client_id: UUID, subject_id: UUID) -> bool:
     """Whether a login of this subject counts as a person's: an active operator of this client, no machine."""
-    return await tx.maybe(_PERSON, client_id=client_id, id=subject_id) is not None
+    return await tx.maybe(UUID, "reenabling_person", client_id=client_id, id=subject_id) is not None
 
 
 async def lost_by(tx: Tx, client_id: UUID, platform: str) -> Cause | None:
@@ -189,14 +184,14 @@ async def lost_by(tx: Tx, client_id: UUID, platform: str) -> Cause | None:
     Args:
         tx: Has not appended to the audit trail yet.
     """
-    row = await tx.maybe(_HOLD, client_id=client_id, platform=platform)
+    row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
     state = state_of(row) if row is not None else None
     return None if state is None or state.stage is Stage.OPEN else state.cause
 
 
 async def _hold(tx: Tx, client_id: UUID, platform: str, cause: Cause) -> Reenable:
     """The row, locked; one that can not be read counts as a state that is about to be closed."""
-    row = await tx.one(_HOLD, client_id=client_id, platform=platform)
+    row = await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform)
     try:
         return state_of(row)
     except Integrity:
@@ -207,7 +202,10 @@ async def _hold(tx: Tx, client_id: UUID, platform: str, cause: Cause) -> Reenabl
 async def _store(tx: Tx, client_id: UUID, platform: str, seen: Reenable, state: Reenable) -> None:
     columns = _columns(state)
     del columns["stages"]
-    if await tx.maybe(_MOVE, client_id=client_id, platform=platform, seen=seen.revision, **columns) is None:
+    if (
+        await tx.maybe(int, "reenabling_move", client_id=client_id, platform=platform, seen=seen.revision, **columns)
+        is None
+    ):
         raise Conflict("reenable_changed", next_step="Somebody else was first; look at it again.")
 
 

@@ -21,20 +21,16 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Denied
 from byokeep.flows import refresh_book
-from byokeep.flows.refresh_book import Grant, grant_from
+from byokeep.flows.refresh_book import Grant
 from byokeep.flows.refresh_step import Attempt
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 
 MOST: Final = 16  # renewals side by side
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
 OVERDUE: Final = timedelta(minutes=10)
-_DUE: Final = Query("refresh_due", grant_from)
-_CUT_OFF: Final = Query("refresh_cut_off", grant_from)
-_FOREIGN: Final = Query("refresh_foreign", lambda row: row)
-_TAKE_OVER: Final = Query("refresh_take_over", lambda row: row["id"])
 
 
 async def renew(app: RefresherApp, grant: Grant) -> str:
@@ -77,7 +73,9 @@ class Renewals:
         if room <= 0:
             return 0
         async with self._app.db.begin(every_client=True) as tx:
-            due = await tx.all(_DUE, now=self._app.clock.now(), owner=self._app.owner, limit=room + len(self._pauses))
+            due = await tx.all(
+                Grant, "refresh_due", now=self._app.clock.now(), owner=self._app.owner, limit=room + len(self._pauses)
+            )
         return self._start(due, room)
 
     async def resume(self) -> int:
@@ -90,9 +88,9 @@ class Renewals:
             Unavailable: The database.
         """
         async with self._app.db.begin(every_client=True) as tx:
-            await tx.all(_TAKE_OVER, owner=self._app.owner)
-            found = await tx.all(_CUT_OFF, owner=self._app.owner, limit=MOST + len(self._pauses))
-            foreign = await tx.all(_FOREIGN, owner=self._app.owner)
+            await tx.all(UUID, "refresh_take_over", owner=self._app.owner)
+            found = await tx.all(Grant, "refresh_cut_off", owner=self._app.owner, limit=MOST + len(self._pauses))
+            foreign = await tx.all(dict, "refresh_foreign", owner=self._app.owner)
         started = self._start(found, MOST)
         for row in foreign:
             with suppress(Exception):  # one that can not be told of is looked at again, and hides no other one

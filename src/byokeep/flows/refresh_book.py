@@ -29,7 +29,8 @@ from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresher_app import AppAt, Login, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
 
 JOB_S: Final = 900  # life of a renewal's custody job
 _AHEAD: Final = timedelta(minutes=5)  # by which a token may seem to be of the future
@@ -86,12 +87,6 @@ class Standing(StrEnum):
     ENDED = "ended"
 
 
-def grant_from(row: Row) -> Grant:
-    """Build a grant from a row."""
-    same = {name: row[name] for name in Grant.__dataclass_fields__ if name not in ("client_id", "provider")}
-    return Grant(client_id=ClientId(row["client_id"]), provider=Provider(row["provider"]), **same)
-
-
 def renewal_from(row: Row) -> Renewal:
     """Build a renewal from a row."""
     journal = Journal(base=row["base"], phase=Phase(row["phase"]), lost=row["lost"], sent_at=row["sent_at"])
@@ -101,28 +96,11 @@ def renewal_from(row: Row) -> Renewal:
     )  # fmt: skip
 
 
-def _app(row: Row) -> AppAt:
-    return AppAt(**{name: row[name] for name in AppAt.__dataclass_fields__})
-
-
-GRANT: Final = Query("refresh_grant", grant_from)
-HOLD: Final = Query("refresh_grant_hold", grant_from)
-_STANDING: Final = Query("grant_standing", lambda row: Standing(row["standing"]))
-_REPLACED: Final = Query("refresh_replaced", lambda row: int(row["version"]))
-_FACTS: Final = Query("job_open_facts", lambda row: row)
-_INSTALLATION: Final = Query("installation_get", lambda row: row)
-_APP: Final = Query("refresh_app", _app)
-_OPEN: Final = Query("refresh_journal_open", renewal_from)
-_BEGIN: Final = Query("refresh_journal_begin", renewal_from)
-_MOVE: Final = Query("refresh_journal_move", lambda row: row["id"])
-_PLACED: Final = Query("refresh_placed", lambda row: int(row["version"]))
-_REF: Final = Query("refresh_ref_move", lambda row: row["id"])
-_PUT_OFF: Final = Query("refresh_put_off", lambda row: int(row["version"]))
-
-
 async def standing(tx: Tx, client_id: ClientId, account_id: UUID) -> Standing:
     """Return how a grant stands now; for as long as the transaction lasts when it holds the grant's row."""
-    return await tx.one(_STANDING, client_id=client_id, account_id=account_id)
+    return await tx.one(
+        lambda row: Standing(row["standing"]), "grant_standing", client_id=client_id, account_id=account_id
+    )
 
 
 async def replaced(tx: Tx, grant: Grant, base: int) -> int:
@@ -130,7 +108,7 @@ async def replaced(tx: Tx, grant: Grant, base: int) -> int:
 
     For as long as the transaction lasts when it holds the grant's row.
     """
-    return await tx.one(_REPLACED, client_id=grant.client_id, account_id=grant.account_id, base=base)
+    return await tx.one(int, "refresh_replaced", client_id=grant.client_id, account_id=grant.account_id, base=base)
 
 
 async def goes_on(tx: Tx, grant: Grant, base: int) -> bool:
@@ -156,11 +134,13 @@ async def take(app: RefresherApp, grant: Grant) -> tuple[Grant, Renewal] | None:
             await _may_call(tx, app, grant)
         else:
             await _at_home(tx, app)
-        held = await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
+        held = await tx.maybe(Grant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
         if held is None:
             return None
         kept = await standing(tx, *grant.key) is Standing.HELD
-        found = await tx.maybe(_OPEN, client_id=grant.client_id, account_id=grant.account_id)
+        found = await tx.maybe(
+            renewal_from, "refresh_journal_open", client_id=grant.client_id, account_id=grant.account_id
+        )
         now = app.clock.now()
         under_way = found is not None and found.journal.phase in (Phase.SENT, Phase.LANDED)
         due = kept and held.state == "live" and held.due_at is not None and held.due_at <= now
@@ -177,7 +157,8 @@ async def take(app: RefresherApp, grant: Grant) -> tuple[Grant, Renewal] | None:
             found = replace(found, job_id=job.id, job_open=True)
             await move(tx, app, held, found)
         else:
-            found = await tx.maybe(_BEGIN, id=app.ids.uuid(), client_id=held.client_id, account_id=held.account_id,
+            found = await tx.maybe(renewal_from, "refresh_journal_begin", id=app.ids.uuid(), client_id=held.client_id,
+                account_id=held.account_id,
                                    base=held.version, owner=app.owner, job_id=job.id)  # fmt: skip
             if found is None:
                 raise Conflict("renewal_under_way")
@@ -192,7 +173,7 @@ async def app_of(app: RefresherApp, grant: Grant) -> AppAt:
         Denied: ``app_missing``, ``app_changed``.
     """
     async with app.db.begin() as tx:
-        found = await tx.maybe(_APP, login=grant.login, environment=app.environment.value)
+        found = await tx.maybe(AppAt, "refresh_app", login=grant.login, environment=app.environment.value)
     if found is None:
         raise Denied("app_missing", next_step="An admin sets the app of this login.", login=grant.login)
     if found.app_id != grant.app_id:
@@ -207,7 +188,7 @@ async def mark_sent(app: RefresherApp, grant: Grant, renewal: Renewal) -> bool:
     """
     async with app.db.begin(client_id=grant.client_id) as tx:
         await _may_call(tx, app, grant)
-        await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
+        await tx.maybe(Grant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
         if not await goes_on(tx, grant, renewal.journal.base):
             return False
         await move(tx, app, grant, renewal)
@@ -228,7 +209,8 @@ async def move(tx: Tx, app: RefresherApp, grant: Grant, renewal: Renewal, *, rea
     """
     journal = renewal.journal
     await tx.one(
-        _MOVE, client_id=grant.client_id, id=renewal.id, owner=app.owner, phase=journal.phase.value,
+        UUID, "refresh_journal_move", client_id=grant.client_id, id=renewal.id, owner=app.owner,
+        phase=journal.phase.value,
         lost=journal.lost, sent_at=journal.sent_at, landing_version=renewal.landing_version, job_id=renewal.job_id,
         reason=reason, over=journal.phase in ENDS,
     )  # fmt: skip
@@ -250,16 +232,23 @@ async def placed(
         "reauth_at": reauth_at(login.rules, tokens), "alarm_at": alarm_at(login.rules, tokens), "due_at": due,
     }  # fmt: skip
     async with app.db.begin(client_id=grant.client_id) as tx:
-        await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
+        await tx.maybe(Grant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
         if not await goes_on(tx, grant, renewal.journal.base):
             return False
         moved = await tx.maybe(
-            _PLACED, client_id=grant.client_id, account_id=grant.account_id, version=version,
+            int, "refresh_placed", client_id=grant.client_id, account_id=grant.account_id, version=version,
             access_version=access_version, scopes=list(tokens.scopes or ()), scopes_known=tokens.scopes is not None,
             **ends,
         )  # fmt: skip
         if moved is not None:
-            await tx.all(_REF, client_id=grant.client_id, account_id=grant.account_id, version=version, due_at=due)
+            await tx.all(
+                UUID,
+                "refresh_ref_move",
+                client_id=grant.client_id,
+                account_id=grant.account_id,
+                version=version,
+                due_at=due,
+            )
         await move(tx, app, grant, renewal, reason=reason)
         fields = dict(more)
         if due is not None:
@@ -279,8 +268,10 @@ async def put_off(
     """Write when to try again; nothing else changes."""
     due = app.clock.now() + timedelta(seconds=wait_s)
     async with app.db.begin(client_id=grant.client_id) as tx:
-        await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
-        await tx.all(_PUT_OFF, client_id=grant.client_id, account_id=grant.account_id, due_at=due, tries=tries)
+        await tx.maybe(Grant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
+        await tx.all(
+            int, "refresh_put_off", client_id=grant.client_id, account_id=grant.account_id, due_at=due, tries=tries
+        )
         await move(tx, app, grant, renewal)
         fields: dict[str, FieldValue] = {"reason": reason, "due_at": due.strftime("%Y-%m-%dT%H:%M:%SZ"), **more}
         await tx.append(event(app, EventName.REFRESH_FAILED, Outcome.FAILED, grant, renewal, **fields))
@@ -308,7 +299,9 @@ async def _may_call(tx: Tx, app: RefresherApp, grant: Grant) -> None:
     scopes = [*client_scopes(grant.client_id), f"client:{grant.client_id}:platform:{grant.provider.value}"]
     await hold_open(tx, scopes)
     await _at_home(tx, app)
-    facts = await tx.one(_FACTS, client_id=grant.client_id, installation_id=app.installation_id, scopes=scopes)
+    facts = await tx.one(
+        dict, "job_open_facts", client_id=grant.client_id, installation_id=app.installation_id, scopes=scopes
+    )
     require_open(facts)
     if facts["client_state"] != "active":
         raise Denied("client_not_active", next_step="An admin resumes the client first.")
@@ -316,6 +309,6 @@ async def _may_call(tx: Tx, app: RefresherApp, grant: Grant) -> None:
 
 async def _at_home(tx: Tx, app: RefresherApp) -> None:
     """Let nothing happen in a copy of another installation."""
-    here = await tx.maybe(_INSTALLATION)
+    here = await tx.maybe(dict, "installation_get")
     if here is None or here["id"] != app.installation_id or here["environment"] != app.environment.value:
         raise Denied("other_installation", next_step="This is a copy of another installation; it renews nothing.")

@@ -18,16 +18,13 @@ from byokeep.core.model import ClientId, Provider
 from byokeep.core.reenable import Cause
 from byokeep.flows import refresh_book
 from byokeep.flows.reenabling import lose
-from byokeep.flows.refresh_book import HOLD, Grant, Renewal
+from byokeep.flows.refresh_book import Grant, Renewal
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open
-from byokeep.ports import Query, Tx
+from byokeep.ports import Tx
 
 SUPERSEDED: Final = "superseded"
-_LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
-_ENDED: Final = Query("refresh_ended", lambda row: int(row["version"]))
-_LANES_OFF: Final = Query("refresh_lanes_off", lambda row: row["id"])
 
 
 async def close_for(
@@ -40,8 +37,8 @@ async def close_for(
         reason: A code; stands on the grant and the alert.
     """
     await lose(tx, app, app.system(), client_id, provider.value, lost_by, account_id=account_id)
-    await tx.all(_ENDED, client_id=client_id, account_id=account_id, reason=reason)
-    await tx.all(_LANES_OFF, client_id=client_id, account_id=account_id)
+    await tx.all(int, "refresh_ended", client_id=client_id, account_id=account_id, reason=reason)
+    await tx.all(UUID, "refresh_lanes_off", client_id=client_id, account_id=account_id)
     await raise_alert(tx, app, app.system(), reason=f"account_{reason}", client_id=client_id, object_id=account_id)
 
 
@@ -67,8 +64,8 @@ async def lose_permission(app: RefresherApp, grant: Grant, renewal: Renewal) -> 
 async def hold(tx: Tx, client_id: ClientId, account_id: UUID, provider: Provider) -> Grant | None:
     """Take the locks under which a grant ends, in the order of everybody; returns the grant as it stands now."""
     await hold_open(tx, client_scopes(client_id))
-    await tx.all(_LOCK, scope=f"client:{client_id}:platform:{provider.value}")
-    return await tx.maybe(HOLD, client_id=client_id, account_id=account_id)
+    await tx.all(None, "switch_lock_exclusive", scope=f"client:{client_id}:platform:{provider.value}")
+    return await tx.maybe(Grant, "refresh_grant_hold", client_id=client_id, account_id=account_id)
 
 
 async def give_up(

@@ -31,21 +31,19 @@ from byokeep.core.ref import Part
 from byokeep.core.refresh import ROTATING
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
-from byokeep.flows import connections, refresh_book
+from byokeep.flows import refresh_book
 from byokeep.flows.connect_custody import burn, is_gone
-from byokeep.flows.refresh_book import HOLD, Grant, Renewal, Standing, standing
+from byokeep.flows.connections import Connection
+from byokeep.flows.refresh_book import Grant, Renewal, Standing, standing
 from byokeep.flows.refresher_app import AccountCustody, Ended, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Tx
+from byokeep.ports import Tx
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
 
 WAIT_S: Final = 900  # as long as any renewal takes
 REPLACED_LEFT: Final = "replaced_tokens_left"
 _UNPROVED: Final = "revocation_unconfirmed"
 PAUSES_S: Final = (5.0, 30.0)  # between tries of ending a pair that came too late
-_UNSENT: Final = Query("refresh_unsent_close", lambda row: row["id"])
-_WAITS: Final = Query("grant_waits", lambda row: row["account_id"])
-_TRACES: Final = Query("refresh_traces", lambda row: (bool(row["open"]), bool(row["lost"])))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +77,13 @@ async def before_end(tx: Tx, client_id: ClientId, account_id: UUID) -> Traces | 
         tx: Has not appended to the audit trail yet. The grant is locked in it from here on.
     """
     same = {"client_id": client_id, "account_id": account_id}
-    await tx.maybe(HOLD, **same)
+    await tx.maybe(Grant, "refresh_grant_hold", **same)
     if await standing(tx, client_id, account_id) is not Standing.ENDING or await _consenting(tx, client_id, account_id):
         return None
-    await tx.all(_UNSENT, **same)  # whoever has one finds it closed when the request is to leave
-    if await tx.maybe(_WAITS, **same, wait_s=WAIT_S) is not None:
+    await tx.all(UUID, "refresh_unsent_close", **same)  # whoever has one finds it closed when the request is to leave
+    if await tx.maybe(UUID, "grant_waits", **same, wait_s=WAIT_S) is not None:
         return None
-    under_way, lost = await tx.one(_TRACES, **same)
+    under_way, lost = await tx.one(lambda row: (bool(row["open"]), bool(row["lost"])), "refresh_traces", **same)
     return Traces(under_way=under_way, lost=lost)
 
 
@@ -106,7 +104,7 @@ def _in_progress() -> Conflict:
 
 async def _consenting(tx: Tx, client_id: ClientId, account_id: UUID) -> bool:
     """Whether a consent of the account is being finished: it writes to the same places."""
-    open_ones = await tx.all(connections.OF_ACCOUNT, client_id=client_id, account_id=account_id)
+    open_ones = await tx.all(Connection, "connections_of", client_id=client_id, account_id=account_id)
     return any(one.state in ("answered", "taken") for one in open_ones)
 
 
@@ -316,7 +314,7 @@ class Late:
         renewal = replace(self.renewal, journal=closed)
         grant = self.grant
         async with self.app.db.begin(client_id=grant.client_id) as tx:
-            await tx.maybe(HOLD, client_id=grant.client_id, account_id=grant.account_id)
+            await tx.maybe(Grant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
             if only is not None and await standing(tx, grant.client_id, grant.account_id) is not only:
                 return False
             with suppress(NotFound):  # it was closed by the end itself: nothing had been sent

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, NotFound
@@ -23,7 +22,6 @@ from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
 from byokeep.flows.app import WebApp
 from byokeep.flows.permission import permit, recorded_rejections
-from byokeep.ports import Query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +35,6 @@ class Refresher:
     gone: bool
 
 
-_LIST: Final = Query("refreshers_list", lambda row: Refresher(**{n: row[n] for n in Refresher.__dataclass_fields__}))
-_GONE: Final = Query("refresher_gone", lambda row: bool(row["fresh"]))
-
-
 async def list_refreshers(app: WebApp, actor: Actor) -> list[Refresher]:
     """Return the machines that have renewals under way.
 
@@ -49,7 +43,9 @@ async def list_refreshers(app: WebApp, actor: Actor) -> list[Refresher]:
     """
     await permit(app, actor, Verb.REFRESHER_READ)
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(_LIST)
+        return await tx.all(
+            lambda row: Refresher(**{n: row[n] for n in Refresher.__dataclass_fields__}), "refreshers_list"
+        )
 
 
 async def declare_gone(app: WebApp, actor: Actor, owner: UUID, reason: str) -> int:
@@ -69,7 +65,7 @@ async def declare_gone(app: WebApp, actor: Actor, owner: UUID, reason: str) -> i
     async with recorded_rejections(app, actor, EventName.REFRESHER_GONE, object_id=owner):
         check_reason(reason, example="machine_lost")
         async with app.db.begin(every_client=True) as tx:
-            fresh = await tx.all(_GONE, owner=owner)
+            fresh = await tx.all(bool, "refresher_gone", owner=owner)
             if not fresh:
                 raise NotFound("not_found", next_step="See `byokeep account refreshers`.")
             if any(fresh):

@@ -36,7 +36,8 @@ from byokeep.core.ref import SecretRef, parse
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.clients import MAX_ROWS, scope_of
 from byokeep.flows.permission import absent, permit, recorded_rejections
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
 
 _AT_ONCE: Final = 8  # questions to the store in flight
 
@@ -109,25 +110,10 @@ class Inventory:
     orphans: tuple[Orphan, ...]
 
 
-def _transition(row: Row) -> Transition:
-    return Transition(**{name: row[name] for name in Transition.__dataclass_fields__})
-
-
 def _item(row: Row) -> InventoryItem:
     return InventoryItem(
         ref=ref_from(row), client_name=row["client_name"], owner=row["owner"], last_leased_at=row["last_leased_at"]
     )
-
-
-GET: Final = Query("ref_get", ref_from)
-LOCK_ROW: Final = Query("ref_lock_row", ref_from)
-SET_STATE: Final = Query("ref_set_state", ref_from)
-_LIST: Final = Query("refs_list", ref_from)
-_INVENTORY: Final = Query("inventory", _item)
-_TRANSITION: Final = Query("transition_insert", lambda row: UUID(str(row["id"])))
-_TRANSITIONS: Final = Query("transitions_list", _transition)
-_ON_RECORD: Final = Query("versions_on_record", lambda row: int(row["version"]))
-_CLIENT_IDS: Final = Query("clients_list", lambda row: ClientId(row["id"]))
 
 
 async def list_refs(app: App, actor: Actor, client_id: ClientId) -> list[CredentialRef]:
@@ -138,7 +124,7 @@ async def list_refs(app: App, actor: Actor, client_id: ClientId) -> list[Credent
     """
     await permit(app, actor, Verb.KEY_LIST, client_id=client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.all(_LIST, client_id=client_id, limit=MAX_ROWS)
+        found = await tx.all(ref_from, "refs_list", client_id=client_id, limit=MAX_ROWS)
         await tx.append(
             Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, client_id=client_id,
                   fields={"count": len(found)})
@@ -155,7 +141,7 @@ async def get_ref(app: App, actor: Actor, ref_id: UUID, verb: Verb = Verb.KEY_ME
     """
     await permit(app, actor, verb)
     async with app.db.begin(every_client=True) as tx:
-        ref = await tx.maybe(GET, id=ref_id)
+        ref = await tx.maybe(ref_from, "ref_get", id=ref_id)
     if ref is None:
         raise await absent(app, actor, verb, ref_id)
     await permit(app, actor, verb, client_id=ref.client_id)
@@ -194,7 +180,7 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
     async with recorded_rejections(app, actor, EventName.KEY_STATE_CHANGED, client_id=ref.client_id, object_id=ref_id):
         check_reason(reason, example="suspected_leak")
         async with app.db.begin(client_id=ref.client_id) as tx:
-            ref = await tx.one(LOCK_ROW, client_id=ref.client_id, id=ref_id)
+            ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)
             check_transition(KeyState(ref.state), to)
             if to is KeyState.DESTROYED or (to is KeyState.ACTIVE and ref.state == KeyState.PRE_ACTIVATION):
                 raise Rejected("state_by_proof_only", next_step="Verify the key, or destroy it in the store.")
@@ -209,11 +195,13 @@ async def move(tx: Tx, app: App, actor: Actor, ref: CredentialRef, *, to: KeySta
         Conflict: ``state_moved``.
     """
     check_transition(KeyState(ref.state), to)
-    moved = await tx.maybe(SET_STATE, client_id=ref.client_id, id=ref.id, state_from=ref.state, state_to=to.value)
+    moved = await tx.maybe(
+        ref_from, "ref_set_state", client_id=ref.client_id, id=ref.id, state_from=ref.state, state_to=to.value
+    )
     if moved is None:
         raise Conflict("state_moved", next_step="Somebody changed it meanwhile: see `byokeep key show`.", ref=ref.id)
     await tx.one(
-        _TRANSITION, id=app.ids.uuid(), client_id=ref.client_id, ref_id=ref.id, state_from=ref.state,
+        UUID, "transition_insert", id=app.ids.uuid(), client_id=ref.client_id, ref_id=ref.id, state_from=ref.state,
         state_to=to.value, reason=reason, by=actor.id,
     )  # fmt: skip
     await tx.append(
@@ -237,7 +225,7 @@ async def transitions(app: App, actor: Actor, client_id: ClientId) -> list[Trans
     """
     await permit(app, actor, Verb.KEY_METADATA, client_id=client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        return await tx.all(_TRANSITIONS, client_id=client_id, limit=MAX_ROWS)
+        return await tx.all(Transition, "transitions_list", client_id=client_id, limit=MAX_ROWS)
 
 
 async def inventory(app: WebApp, actor: Actor) -> Inventory:
@@ -248,8 +236,8 @@ async def inventory(app: WebApp, actor: Actor) -> Inventory:
     """
     await permit(app, actor, Verb.KEY_LIST)
     async with app.db.begin(every_client=True) as tx:
-        items = await tx.all(_INVENTORY, ids=scope_of(actor), limit=MAX_ROWS)
-        clients = await tx.all(_CLIENT_IDS, ids=scope_of(actor), limit=MAX_ROWS)
+        items = await tx.all(_item, "inventory", ids=scope_of(actor), limit=MAX_ROWS)
+        clients = await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=scope_of(actor), limit=MAX_ROWS)
         await tx.append(Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, fields={"count": len(items)}))
     slots = asyncio.Semaphore(_AT_ONCE)
     places = [SecretRef(client, provider) for client in clients for provider in sorted(API_PROVIDERS)]
@@ -284,7 +272,7 @@ async def _orphan(app: App, place: SecretRef, live: list[int] | None) -> Orphan 
     if not live:
         return None
     async with app.db.begin(client_id=place.client_id) as tx:
-        known = set(await tx.all(_ON_RECORD, client_id=place.client_id, provider=place.provider.value))
+        known = set(await tx.all(int, "versions_on_record", client_id=place.client_id, provider=place.provider.value))
     strange = tuple(version for version in live if version not in known)
     return Orphan(client_id=place.client_id, provider=place.provider, versions=strange) if strange else None
 

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.flows.app import App
-from byokeep.ports import Query, Tx
-
-_RAISE: Final = Query("permit_alert", lambda row: bool(row["fresh"]))
+from byokeep.ports import Tx
 
 
 async def raise_alert(
@@ -49,7 +46,7 @@ async def raise_alert(
     alert_id = app.ids.uuid()
     about = object_id or client_id or app.installation_id
     fresh = await tx.one(
-        _RAISE, id=alert_id, client_id=client_id, object_id=object_id, reason=reason, severity=severity,
+        bool, "permit_alert", id=alert_id, client_id=client_id, object_id=object_id, reason=reason, severity=severity,
         dedup_key=key or f"{reason}:{about}", code_points=code_points,
     )  # fmt: skip
     if fresh:

@@ -12,13 +12,11 @@ from __future__ import annotations
 from typing import Final
 
 from byokeep.flows.apart import each
-from byokeep.flows.refresh_book import Grant, grant_from
+from byokeep.flows.refresh_book import Grant
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query
 
 IDLE_DAYS: Final = 120
-_SOON: Final = Query("refresh_ends_soon", grant_from)
 
 
 async def remind(app: RefresherApp) -> int:
@@ -29,7 +27,7 @@ async def remind(app: RefresherApp) -> int:
     """
     now = app.clock.now()
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(_SOON, now=now, idle_days=IDLE_DAYS)
+        found = await tx.all(Grant, "refresh_ends_soon", now=now, idle_days=IDLE_DAYS)
 
     async def tell(grant: Grant) -> None:
         soon = grant.alarm_at is not None and grant.alarm_at <= now

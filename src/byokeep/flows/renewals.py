@@ -10,7 +10,6 @@ It may not renew: ``byokeep refresher`` does.
 
 from __future__ import annotations
 
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import NotFound, Rejected
@@ -21,10 +20,6 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
 from byokeep.flows.locate import client_for
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
-from byokeep.ports import Query
-
-_FACTS: Final = Query("renewal_facts", lambda row: row)
-_DUE: Final = Query("renewal_due", lambda row: row["account_id"])
 
 
 async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, version: int) -> bool:
@@ -47,7 +42,8 @@ async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, v
     async with app.db.begin(client_id=client_id) as tx:
         await hold_open(tx, scopes)
         row = await tx.one(
-            _FACTS, client_id=client_id, job_id=job_id, platform=platform, account=account, scopes=scopes,
+            dict, "renewal_facts", client_id=client_id, job_id=job_id, platform=platform, account=account,
+            scopes=scopes,
             installation_id=app.installation_id,
         )  # fmt: skip
         if row["runner_id"] != actor.id or row["account_id"] is None:
@@ -61,7 +57,10 @@ async def ask_renewal(app: BrokerApp, actor: Actor, job_id: UUID, secret: str, v
             raise deny(DenyReason.PLATFORM_NOT_DECLARED)
         if row["live"] is not True:
             raise deny(DenyReason.GRANT_NOT_LIVE)
-        if await tx.maybe(_DUE, client_id=client_id, account_id=row["account_id"], version=version) is None:
+        if (
+            await tx.maybe(UUID, "renewal_due", client_id=client_id, account_id=row["account_id"], version=version)
+            is None
+        ):
             return False
         await tx.append(
             Event(

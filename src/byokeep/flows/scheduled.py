@@ -26,7 +26,7 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.locate import authorise_for
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 
 MAX_LISTED: Final = 500
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -65,19 +65,6 @@ class Plan:
     due_at: datetime
 
 
-def _announced(row: Row) -> Announced:
-    return Announced(**{name: row[name] for name in Announced.__dataclass_fields__})
-
-
-_FACTS: Final = Query("scheduled_facts", lambda row: row)
-_INSERT: Final = Query("scheduled_insert", _announced)
-_BY_KEY: Final = Query("scheduled_by_key", _announced)
-_LIST: Final = Query("scheduled_list", _announced)
-_HOLD: Final = Query("scheduled_hold", lambda row: row)
-_MOVE: Final = Query("scheduled_move", _announced)
-_TO_MOVE: Final = Query("scheduled_to_move", lambda row: row)
-
-
 async def schedule(app: BrokerApp, actor: Actor, plan: Plan) -> Announced:
     """Announce an act. The same announced again under the same key is that one.
 
@@ -91,10 +78,17 @@ async def schedule(app: BrokerApp, actor: Actor, plan: Plan) -> Announced:
     named = {name: getattr(plan, name) for name in ("platform", "account", "lane", "effect")}
     async with app.db.begin(client_id=plan.client_id) as tx:
         facts = await tx.one(
-            _FACTS, client_id=plan.client_id, platform=plan.platform, account=plan.account, due_at=plan.due_at
+            dict,
+            "scheduled_facts",
+            client_id=plan.client_id,
+            platform=plan.platform,
+            account=plan.account,
+            due_at=plan.due_at,
         )
         if (
-            seen := await tx.maybe(_BY_KEY, client_id=plan.client_id, idempotency_key=plan.idempotency_key)
+            seen := await tx.maybe(
+                Announced, "scheduled_by_key", client_id=plan.client_id, idempotency_key=plan.idempotency_key
+            )
         ) is not None:
             if all(getattr(seen, name) == value for name, value in named.items()) and seen.due_at == plan.due_at:
                 return seen
@@ -106,7 +100,8 @@ async def schedule(app: BrokerApp, actor: Actor, plan: Plan) -> Announced:
         if facts["account_known"] is not True:
             raise Rejected("unknown_account", next_step="Use the platform and account as they were registered.")
         made = await tx.maybe(
-            _INSERT, id=app.ids.uuid(), client_id=plan.client_id, idempotency_key=plan.idempotency_key,
+            Announced, "scheduled_insert", id=app.ids.uuid(), client_id=plan.client_id,
+            idempotency_key=plan.idempotency_key,
             due_at=plan.due_at, created_by=actor.id, **named,
         )  # fmt: skip
         if made is None:
@@ -120,7 +115,7 @@ async def list_scheduled(app: BrokerApp, actor: Actor, client_id: ClientId) -> l
     await authorise_for(app, actor, Verb.EFFECT_LIST, client_id)
     machine = actor.id if actor.roles & MACHINE_ROLES else None
     async with app.db.begin(client_id=client_id) as tx:
-        return await tx.all(_LIST, client_id=client_id, machine=machine, limit=MAX_LISTED)
+        return await tx.all(Announced, "scheduled_list", client_id=client_id, machine=machine, limit=MAX_LISTED)
 
 
 async def requeue(app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID, due_at: datetime) -> Announced:
@@ -150,13 +145,18 @@ async def _by_person(
     app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID, due_at: datetime | None
 ) -> Announced:
     async with app.db.begin(client_id=client_id) as tx:
-        row = await tx.one(_HOLD, client_id=client_id, id=effect_id)
+        row = await tx.one(dict, "scheduled_hold", client_id=client_id, id=effect_id)
         if row["state"] not in _CAN_BE_PUT_BACK:
             code = "already_done" if row["state"] == "done" else "effect_cancelled"
             raise Conflict(code, next_step="This is over; announce another one under another key.")
         if due_at is not None:
             facts = await tx.one(
-                _FACTS, client_id=client_id, platform=row["platform"], account=row["account"], due_at=due_at
+                dict,
+                "scheduled_facts",
+                client_id=client_id,
+                platform=row["platform"],
+                account=row["account"],
+                due_at=due_at,
             )
             if facts["in_time"] is not True:
                 raise Rejected("bad_due_at", next_step="Name a time to come, within 400 days.")
@@ -164,7 +164,14 @@ async def _by_person(
             ("cancelled", EventName.EFFECT_CANCELLED) if due_at is None else ("scheduled", EventName.EFFECT_REQUEUED)
         )
         moved = await tx.one(
-            _MOVE, client_id=client_id, id=effect_id, seen=row["state"], state=state, reason="", due_at=due_at
+            Announced,
+            "scheduled_move",
+            client_id=client_id,
+            id=effect_id,
+            seen=row["state"],
+            state=state,
+            reason="",
+            due_at=due_at,
         )
         await tx.append(_event(app, name, actor, moved, row["idempotency_key"]))
     return moved
@@ -177,13 +184,14 @@ async def move_scheduled(app: BrokerApp) -> int:
         Unavailable: The database; nothing is lost, the next run goes on.
     """
     async with app.db.begin(every_client=True) as tx:
-        rows = await tx.all(_TO_MOVE, installation_id=app.installation_id)
+        rows = await tx.all(dict, "scheduled_to_move", installation_id=app.installation_id)
     actor, moved = app.system(), 0
     for row in rows:
         state, name, reason = _next(row)
         async with app.db.begin(client_id=row["client_id"]) as tx:
             one = await tx.maybe(
-                _MOVE, client_id=row["client_id"], id=row["id"], seen=row["state"], state=state, reason=reason,
+                Announced, "scheduled_move", client_id=row["client_id"], id=row["id"], seen=row["state"], state=state,
+                reason=reason,
                 due_at=None,
             )  # fmt: skip
             if one is None:

@@ -23,14 +23,13 @@ from uuid import UUID
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.model import PLATFORMS, Lane
 from byokeep.core.policy import NEXT_STEPS, DenyReason
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
 
 STORE_WITHIN_S: Final = 2.0  # for what is asked of the store while the switches are held open
 GLOBAL: Final = "global"
 LANES_OF_ALL: Final = frozenset({Lane.BROWSER})  # lanes with a switch for every client at once (runbook 7.3)
 BROWSER_LANE: Final = f"lane:{Lane.BROWSER.value}"  # how the names of the browser lane's switches end
-_SHARED: Final = Query("switch_lock_shared", lambda _: None, waits=True)
-_SHARED_AT_ONCE: Final = Query("switch_lock_shared", lambda _: None)
 
 
 def client_scopes(client_id: UUID) -> list[str]:
@@ -134,7 +133,11 @@ async def hold_open(tx: Tx, scopes: list[str], *, at_once: bool = False) -> None
         scopes: Wide to narrow.
         at_once: Take them before returning, for whoever waits for more locks than these.
     """
-    await tx.all(_SHARED_AT_ONCE if at_once else _SHARED, keys=[lock_key(scope) for scope in scopes])
+    keys = [lock_key(scope) for scope in scopes]
+    if at_once:
+        await tx.all(None, "switch_lock_shared", keys=keys)
+    else:
+        await tx.ahead("switch_lock_shared", keys=keys)
 
 
 @asynccontextmanager

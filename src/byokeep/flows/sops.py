@@ -24,7 +24,7 @@ from byokeep.core.model import Actor, ClientId, Provider, SopId
 from byokeep.core.policy import Verb
 from byokeep.flows.app import App
 from byokeep.flows.permission import absent, permit
-from byokeep.ports import Query, Row, Tx
+from byokeep.ports import Tx
 
 WRITE: Final = "vault_write_event"
 VERIFICATION: Final = "verification_success"
@@ -70,7 +70,7 @@ class SopRun:
     sop: str
     provider: Provider
     ref_id: UUID
-    version: int
+    version: int = 0
     state: str
     reason: str
     started_at: datetime
@@ -109,32 +109,6 @@ class SopStatus:
     evidence: Mapping[str, Record]
 
 
-def sop_from(row: Row) -> SopRun:
-    """Build the noun from a row of ``sop_run``."""
-    names = {name: row[name] for name in SopRun.__dataclass_fields__}
-    return SopRun(**{**names, "provider": Provider(row["provider"]), "version": row["version"] or 0})
-
-
-def _record(row: Row) -> Record:
-    return Record(
-        seq=row["seq"],
-        event=row["event"],
-        outcome=row["outcome"],
-        object_id=row["object_id"],
-        at=row["at"],
-        payload=bytes(row["payload"]),
-    )
-
-
-GET: Final = Query("sop_get", sop_from)
-LOCK: Final = Query("sop_lock", sop_from)
-INSERT: Final = Query("sop_insert", sop_from)
-OF_VERSION: Final = Query("sop_of_version", sop_from)
-FAIL: Final = Query("sop_fail", sop_from)
-_RECORDS: Final = Query("evidence_records", _record)
-_GENERATION: Final = Query("profile_generation_now", lambda row: int(row["generation"]))
-
-
 async def sop_status(app: App, actor: Actor, sop_id: UUID) -> SopStatus:
     """Return a run with the evidence it has and lacks.
 
@@ -144,7 +118,7 @@ async def sop_status(app: App, actor: Actor, sop_id: UUID) -> SopStatus:
     """
     await permit(app, actor, Verb.SOP_READ)
     async with app.db.begin(every_client=True) as tx:
-        run = await tx.maybe(GET, id=sop_id)
+        run = await tx.maybe(SopRun, "sop_get", id=sop_id)
     if run is None:
         raise await absent(app, actor, Verb.SOP_READ, sop_id)
     await permit(app, actor, Verb.SOP_READ, client_id=run.client_id)
@@ -155,14 +129,14 @@ async def sop_status(app: App, actor: Actor, sop_id: UUID) -> SopStatus:
 async def status_of(tx: Tx, run: SopRun) -> SopStatus:
     """Compute a run's state from the records themselves."""
     seqs = [seq for seq in (run.write_seq, run.verify_seq, run.leak_seq, run.done_seq) if seq is not None]
-    rows = {record.seq: record for record in await tx.all(_RECORDS, chain=run.client_id, seqs=seqs)}
+    rows = {record.seq: record for record in await tx.all(Record, "evidence_records", chain=run.client_id, seqs=seqs)}
     places = {
         WRITE: run.write_seq, VERIFICATION: run.verify_seq, IDENTITY: run.verify_seq, LEAK_CHECK: run.leak_seq,
         DONE: run.done_seq, CONNECTED: run.done_seq, VALIDATION: run.verify_seq, CREATED: run.done_seq,
     }  # fmt: skip
     newest = run.version
     if run.sop == PROFILE:
-        newest = await tx.maybe(_GENERATION, client_id=run.client_id, id=run.ref_id) or 0
+        newest = await tx.maybe(int, "profile_generation_now", client_id=run.client_id, id=run.ref_id) or 0
     wanted = ITEMS[run.sop]
     found: dict[str, Record] = {}
     for item, event in wanted.items():

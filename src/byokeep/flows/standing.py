@@ -22,7 +22,8 @@ from byokeep.core.gate import NEVER_LOST
 from byokeep.core.identity import Face, Fingerprint, Verdict, Why, compare
 from byokeep.core.reenable import Stage
 from byokeep.flows.reenabling import Taken, state_of, take
-from byokeep.ports import Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
 
 _COULD_NOT_CHECK = frozenset({Why.COULD_NOT_CHECK, Why.NO_ACCOUNT, Why.NO_ID})
 

@@ -12,14 +12,13 @@ It may not read a value or repair a device.
 from __future__ import annotations
 
 from typing import Final
+from uuid import UUID
 
 from byokeep.core.errors import Unavailable
 from byokeep.flows.app import App, BrokerApp
-from byokeep.ports import DeviceHealth, Query
+from byokeep.ports import DeviceHealth
 
 RECORDED_FOR_S: Final = 15.0  # seconds for which a proof holds: three probes of :mod:`byokeep.broker.rounds`
-_PROVED: Final = Query("store_recording_proved", lambda row: row["id"])
-_RECORDING: Final = Query("store_recording", lambda row: row["recording"] is True)
 
 
 async def probe(app: BrokerApp) -> list[DeviceHealth]:
@@ -33,7 +32,7 @@ async def probe(app: BrokerApp) -> list[DeviceHealth]:
     if any(device.records for device in devices):
         app.store_recording.recorded_at = began
         async with app.db.begin() as tx:
-            await tx.one(_PROVED, installation_id=app.installation_id)
+            await tx.one(UUID, "store_recording_proved", installation_id=app.installation_id)
     return devices
 
 
@@ -53,7 +52,7 @@ def require_recording(app: BrokerApp, *, for_s: float = 0.0) -> None:
 async def require_recorded(app: App) -> None:
     """As :func:`require_recording`, by the broker's last proof in the database; before a value is written."""
     asked = {"installation_id": app.installation_id, "holds_s": RECORDED_FOR_S}
-    if await app.db.read(_RECORDING, asked) != [True]:
+    if await app.db.read(lambda row: row["recording"] is True, "store_recording", asked) != [True]:
         raise _refusal()
 
 

@@ -24,7 +24,7 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows.app import App
 from byokeep.flows.record import record_params
-from byokeep.ports import Query, Row, Tx
+from byokeep.ports import Tx
 
 # What a token starts with, so that people and scanners know it (contract of all surfaces).
 PREFIX: Final = {Role.DISPATCHER: "bkd_", Role.RUNNER: "bkr_", Role.CUSTODIAN: "bkc_"}
@@ -111,48 +111,7 @@ class Given:
     at: datetime
 
 
-def _subject(row: Row) -> Subject:
-    return Subject(
-        id=row["id"],
-        kind=row["kind"],
-        name=row["name"],
-        roles=frozenset(Role(name) for name in row["roles"]),
-        state=row["state"],
-        all_clients=row["all_clients"],
-        clients=frozenset(row["clients"]),
-        password_mark=row["password_mark"] or "",
-        created_at=row["created_at"],
-        created_by=row["created_by"],
-        held_until=row["held_until"],
-        admin_until=row["admin_until"],
-        record_seq=row["record_seq"],
-        token_until=row["token_until"],
-    )
-
-
-def _token(row: Row) -> Token:
-    return Token(**{name: row[name] for name in Token.__dataclass_fields__})
-
-
-LOCK: Final = Query("subject_lock", lambda _: None)
-COUNT: Final = Query("subject_count", lambda row: int(row["found"]))
-GET: Final = Query("subject_get", _subject)
-LIST: Final = Query("subjects_list", _subject)
-ADMINS_LEFT: Final = Query("admins_left", lambda row: int(row["found"]))
 # How many admins could sign in now, and until when the last of those counts whom another stopped.
-ADMINS_ABLE: Final = Query("admins_able", lambda row: (int(row["able"]), row["stopped_until"]))
-SET_PASSWORD: Final = Query("subject_set_password", lambda _: None)
-MACHINE_NAMED: Final = Query("machine_named", _subject)
-BY_NAME: Final = Query("subject_named", lambda row: (_subject(row), row["password_phc"], row["recorded"] is True))
-TOKEN_ISSUE: Final = Query("token_issue", _token)
-TOKEN_END: Final = Query("token_end", _token)
-TOKEN_GET: Final = Query("token_get", _token)
-TOKENS_LIST: Final = Query("tokens_list", _token)
-TOKENS_SHOWN: Final = Query("tokens_shown", _token)
-TOKENS_LIVE: Final = Query("tokens_live", _token)
-GIVEN: Final = Query("tokens_given", lambda row: Given(kind=row["kind"], by=row["name"] or "", at=row["created_at"]))
-_PUT: Final = Query("subject_put", lambda _: None)
-_KNOWN: Final = Query("subject_clients_known", lambda row: UUID(str(row["id"])))
 
 
 async def require_clients(tx: Tx, clients: Iterable[UUID]) -> None:
@@ -162,7 +121,7 @@ async def require_clients(tx: Tx, clients: Iterable[UUID]) -> None:
         Rejected: ``unknown_client``.
     """
     wanted = sorted(set(clients))
-    if wanted and len(await tx.all(_KNOWN, clients=wanted)) != len(wanted):
+    if wanted and len(await tx.all(UUID, "subject_clients_known", clients=wanted)) != len(wanted):
         raise Rejected("unknown_client", next_step="Name clients as `byokeep client list` prints them.")
 
 
@@ -183,12 +142,13 @@ async def put(
     """
     said = record_params(subject_event(actor, subject, Outcome.OK, new=new, reason=reason))
     await tx.all(
-        _PUT, id=subject.id, kind=subject.kind, name=subject.name, roles=sorted(role.value for role in subject.roles),
+        None, "subject_put", id=subject.id, kind=subject.kind, name=subject.name,
+        roles=sorted(role.value for role in subject.roles),
         state=subject.state, all_clients=subject.all_clients, clients=sorted(subject.clients), approval=approval,
         hold_s=app.limits.approval_hold_s, event=said["event"], actor=actor.id, request=actor.request_id,
         payload=said["payload"],
     )  # fmt: skip
-    return await tx.one(GET, id=subject.id)
+    return await tx.one(Subject, "subject_get", id=subject.id)
 
 
 def subject_event(actor: Actor, subject: Subject, outcome: Outcome, *, new: bool, reason: str = "") -> Event:

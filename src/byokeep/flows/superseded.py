@@ -19,11 +19,11 @@ from uuid import UUID
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.refresh import ROTATING
-from byokeep.flows.accounts import account_from
+from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.connections import Connection
 from byokeep.flows.refresher_app import Login, RefresherApp
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 
 REASON: Final = "tokens_maybe_superseded"
 Held = tuple[ClientId, UUID, str]
@@ -31,11 +31,6 @@ Held = tuple[ClientId, UUID, str]
 
 def _held(row: Row) -> Held:
     return ClientId(row["client_id"]), row["account_id"], str(row["account"])
-
-
-_ANSWERED: Final = Query("grants_answered", _held)
-_SUPERSEDED: Final = Query("grant_superseded", lambda row: row["account_id"])
-_SEEN: Final = Query("account_seen", account_from)
 
 
 async def suspect(
@@ -55,13 +50,13 @@ async def suspect(
     """
     ends, name = login.rules.model in ROTATING, ""
     async with app.db.begin(every_client=True) as tx:
-        held = await tx.all(_ANSWERED, login=login.id, app_id=app_id, ids=list(ids))
+        held = await tx.all(_held, "grants_answered", login=login.id, app_id=app_id, ids=list(ids))
     for client_id, account_id, account in held:
         async with app.db.begin(client_id=client_id) as tx:
             same = {"client_id": client_id, "account_id": account_id}
-            if await tx.maybe(_SUPERSEDED, **same, ends=ends) is None or not ends:
+            if await tx.maybe(UUID, "grant_superseded", **same, ends=ends) is None or not ends:
                 continue
-            await tx.one(_SEEN, client_id=client_id, id=account_id, identity="unchecked")
+            await tx.one(PlatformAccount, "account_seen", client_id=client_id, id=account_id, identity="unchecked")
             await tx.append(
                 Event(name=EventName.ACCOUNT_VERIFIED, actor=actor, outcome=Outcome.FAILED, client_id=client_id,
                       object_id=account_id, fields={"verification": "unknown", "cause": "superseded",

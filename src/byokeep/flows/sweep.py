@@ -22,14 +22,10 @@ from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.sops import SopRun
 from byokeep.flows.worker_app import WorkerApp
-from byokeep.ports import Query, Tx
+from byokeep.ports import Tx
 
 CUT_OFF_S: Final = 120  # seconds without a record after which an announced write counts as cut off
 _AT_ONCE: Final = 100
-_CUT_OFF: Final = Query("sops_cut_off", sops.sop_from)
-_SET_REASON: Final = Query("sop_set_reason", lambda _: None)
-_ON_RECORD: Final = Query("versions_on_record", lambda row: int(row["version"]))
-_JOB: Final = Query("custody_job_open", lambda row: UUID(str(row["id"])))
 
 
 async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int:
@@ -41,7 +37,7 @@ async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int
         Unavailable: The database is away.
     """
     async with app.db.begin(every_client=True) as tx:
-        runs = await tx.all(_CUT_OFF, older_than_s=older_than_s, limit=_AT_ONCE)
+        runs = await tx.all(sops.SopRun, "sops_cut_off", older_than_s=older_than_s, limit=_AT_ONCE)
     places: dict[SecretRef, list[SopRun]] = {}
     for run in runs:
         await _end(app, run)
@@ -67,7 +63,7 @@ async def _end(app: WorkerApp, run: SopRun) -> None:
     if run.state != "running":
         return
     async with app.db.begin(client_id=run.client_id) as tx:
-        if await tx.maybe(sops.FAIL, client_id=run.client_id, id=run.id, reason="cut_off"):
+        if await tx.maybe(SopRun, "sop_fail", client_id=run.client_id, id=run.id, reason="cut_off"):
             await _append(tx, app, EventName.KEY_ONBOARDING_FAILED, Outcome.FAILED, run, reason="cut_off")
 
 
@@ -75,14 +71,14 @@ async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
     """Destroy the strange versions of a place; returns how many there were. ``ended`` = its runs, oldest first."""
     client_id, provider, run = place.client_id, place.provider.value, ended[-1]
     async with app.db.begin(client_id=client_id) as tx:
-        job_id = await tx.maybe(_JOB, client_id=client_id, provider=provider)
+        job_id = await tx.maybe(UUID, "custody_job_open", client_id=client_id, provider=provider)
         if job_id is None:  # the run's own job has ended: a worker that was away for long
             spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(provider,))
             job_id = (await open_job(tx, app, app.system(), spec)).id
     async with app.custodian.open(job_id) as custody:
         live = await custody.live_versions(place)
         async with app.db.begin(client_id=client_id) as tx:
-            known = set(await tx.all(_ON_RECORD, client_id=client_id, provider=provider))
+            known = set(await tx.all(int, "versions_on_record", client_id=client_id, provider=provider))
             strange = sorted(version for version in live if version not in known)
             for version in strange:
                 await _append(tx, app, EventName.ORPHAN_FOUND, Outcome.OK, run, version=version)
@@ -92,7 +88,9 @@ async def _clean(app: WorkerApp, place: SecretRef, ended: list[SopRun]) -> int:
         for version in strange:
             await _append(tx, app, EventName.ORPHAN_DESTROYED, Outcome.OK, run, version=version)
         for one in ended:
-            await tx.all(_SET_REASON, client_id=client_id, id=one.id, reason_from="cut_off", reason_to="cut_off_swept")
+            await tx.all(
+                None, "sop_set_reason", client_id=client_id, id=one.id, reason_from="cut_off", reason_to="cut_off_swept"
+            )
     with suppress(ByokeepError):  # an open job ends by itself
         await app.custodian.close(job_id)
     return len(strange)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -42,7 +42,8 @@ from byokeep.flows.scopes import (
     hold_open,
     scope_from_name,
 )
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import NO_COLUMN, Row
+from byokeep.ports import Tx
 
 CUT_OFF_WITHIN_S: Final = 3.0  # seconds the store has before the caller is told that it is pending
 DECISIONS_END_S: Final = 3.2  # seconds after which a statement of a decision under way has ended or was cut
@@ -74,7 +75,7 @@ class OpenRequest:
     reason: str
     requested_by: UUID
     expires_at: datetime
-    repeated: bool = False
+    repeated: bool = field(default=False, metadata=NO_COLUMN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,38 +86,9 @@ class _Entity:
     cut_off: bool
 
 
-def _switch(row: Row) -> Switch:
-    return Switch(**{name: row[name] for name in Switch.__dataclass_fields__})
-
-
-def _request(row: Row) -> OpenRequest:
-    return OpenRequest(**{name: row[name] for name in OpenRequest.__dataclass_fields__ if name != "repeated"})
-
-
 def _entity(row: Row) -> _Entity:
     enter = row["state"] == "active" and not row["own_closed"] and not row["global_closed"]
     return _Entity(row["client_id"], row["entity_id"], enter, row["cut_off"])
-
-
-_LOCK: Final = Query("switch_lock_exclusive", lambda _: None)
-_INSTALL: Final = Query("switch_install", lambda row: str(row["scope"]))
-_CLOSE: Final = Query("switch_close", _switch)
-_OPEN: Final = Query("switch_open", _switch)
-_READ: Final = Query("switch_read", _switch)
-_READ_LAST: Final = Query("switch_read", _switch, ends=True)
-_HOLD_ROW: Final = Query("switch_hold_row", _switch)
-_LIST: Final = Query("switch_list", _switch)
-_PENDING: Final = Query("switch_pending_cut_off", _switch)
-_MARK: Final = Query("switch_mark_cut_off", lambda row: str(row["scope"]))
-_KILL_JOBS: Final = Query("switch_kill_jobs", lambda row: row["id"])
-_ENTITIES: Final = Query("switch_entities", _entity)
-_CLIENT: Final = Query("switch_client_known", lambda row: row["id"])
-_ASK: Final = Query("switch_request_open", _request)
-_WAITING: Final = Query("switch_requests_live", _request)
-_APPROVAL: Final = Query("switch_approval", lambda row: row)
-_COVERED: Final = Query("vault_covering", lambda row: UUID(str(row["id"])))
-_FORGED: Final = Query("switch_lease_key_suspect", lambda row: row["id"])
-_USE: Final = Query("switch_use_approval", lambda row: row["id"])
 
 
 async def install(tx: Tx, app: BrokerApp) -> bool:
@@ -125,7 +97,9 @@ async def install(tx: Tx, app: BrokerApp) -> bool:
     Returns:
         False when there is one already, also one of another installation (a restored copy stays closed).
     """
-    return await tx.maybe(_INSTALL, by=app.installation_id, installation_id=app.installation_id) is not None
+    return (
+        await tx.maybe(str, "switch_install", by=app.installation_id, installation_id=app.installation_id) is not None
+    )
 
 
 async def close(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Switch:
@@ -177,20 +151,20 @@ async def _close_row(
 ) -> Switch:
     async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended):
         if scope.client_id is not None:
-            await tx.one(_CLIENT, client_id=scope.client_id)
+            await tx.one(UUID, "switch_client_known", client_id=scope.client_id)
         if locked:
             await _lock(tx, scope)
         switch = await tx.one(
-            _CLOSE, scope=scope.name, client_id=scope.client_id, reason=reason, by=actor.id,
+            Switch, "switch_close", scope=scope.name, client_id=scope.client_id, reason=reason, by=actor.id,
             installation_id=app.installation_id,
         )  # fmt: skip
-        killed = await tx.all(_KILL_JOBS, client_id=scope.client_id) if scope.cuts_store else []
+        killed = await tx.all(UUID, "switch_kill_jobs", client_id=scope.client_id) if scope.cuts_store else []
         await tx.append(
             Event(
                 name=EventName.SWITCH_CLOSED, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
                 fields={"scope": scope.name, "epoch": switch.epoch, "reason": reason, "count": len(killed)},
             ),
-            ends=locked,
+            commit=locked,
         )  # fmt: skip
         if not locked:
             await alert_in(tx, app, reason="switch_lock_held", key=f"switch/{scope.name}", severity="critical",
@@ -204,11 +178,11 @@ async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch, e
     try:
         async with asyncio.timeout(CUT_OFF_WITHIN_S):
             asked = {"client_id": scope.client_id, "opening": ""}
-            entities = await app.db.read(_ENTITIES, asked, every_client=True)
+            entities = await app.db.read(_entity, "switch_entities", asked, every_client=True)
             await _each(app, [entity.entity_id for entity in entities], enable=False)
             took_us = int((app.clock.monotonic() - started) * 1_000_000)
             async with app.db.begin(every_client=True) as tx, ending_blockers(app, tx, ended):
-                marked = await tx.maybe(_MARK, scope=scope.name, epoch=switch.epoch)
+                marked = await tx.maybe(str, "switch_mark_cut_off", scope=scope.name, epoch=switch.epoch)
                 if marked is not None:
                     await tx.append(
                         Event(
@@ -217,7 +191,7 @@ async def _cut_off(app: BrokerApp, actor: Actor, scope: Scope, switch: Switch, e
                                     "entities": len(entities)},
                         )
                     )  # fmt: skip
-                current = await tx.one(_READ_LAST, scope=scope.name)
+                (current,) = await tx.last(Switch, "switch_read", scope=scope.name)
     except (TimeoutError, ByokeepError):
         raise Pending(
             "store_cut_off_pending",
@@ -251,7 +225,7 @@ async def cut_off_pending(app: BrokerApp) -> int:
         Pending: ``store_cut_off_pending`` - at least one still does not hold.
     """
     async with app.db.begin(every_client=True) as tx:
-        pending = await tx.all(_PENDING)
+        pending = await tx.all(Switch, "switch_pending_cut_off")
     failed: Pending | None = None
     for switch in pending:
         try:
@@ -273,12 +247,12 @@ async def cut_off_again(app: BrokerApp) -> int:
         Unavailable: Store or database; the next round tries again.
     """
     undone = 0
-    for entity in await app.db.read(_ENTITIES, {"client_id": None, "opening": ""}, every_client=True):
+    for entity in await app.db.read(_entity, "switch_entities", {"client_id": None, "opening": ""}, every_client=True):
         if not entity.cut_off or (disabled := await app.cutoff.disabled(entity.entity_id)):
             continue
         async with app.db.begin(every_client=True) as tx, asyncio.timeout(STORE_WITHIN_S):
             await hold_open(tx, client_scopes(entity.client_id))  # nobody opens meanwhile
-            now = await tx.one(_ENTITIES, client_id=entity.client_id, opening="")
+            now = await tx.one(_entity, "switch_entities", client_id=entity.client_id, opening="")
             if not now.cut_off:
                 continue
             await app.cutoff.disable(entity.entity_id)
@@ -301,16 +275,22 @@ async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) 
     authorise(actor, Verb.SWITCH_REQUEST_OPEN, client_id=scope.client_id)
     _must_reach(actor, scope)
     async with app.db.begin(every_client=True) as tx:
-        switch = await tx.maybe(_HOLD_ROW, scope=scope.name)
+        switch = await tx.maybe(Switch, "switch_hold_row", scope=scope.name)
         if switch is None and scope.client_id is not None:
-            await tx.one(_CLIENT, client_id=scope.client_id)
+            await tx.one(UUID, "switch_client_known", client_id=scope.client_id)
         if switch is None or not switch.closed:
             raise Conflict("switch_not_closed", next_step="This switch is open already; there is nothing to do.")
         check_reason(reason, example="incident_over")
-        if waiting := await tx.all(_WAITING, scope=scope.name, clients=None):
+        if waiting := await tx.all(OpenRequest, "switch_requests_live", scope=scope.name, clients=None):
             return replace(waiting[0], repeated=True)
         request = await tx.one(
-            _ASK, id=app.ids.uuid(), scope=scope.name, epoch=switch.epoch, reason=reason, requested_by=actor.id
+            OpenRequest,
+            "switch_request_open",
+            id=app.ids.uuid(),
+            scope=scope.name,
+            epoch=switch.epoch,
+            reason=reason,
+            requested_by=actor.id,
         )
         await tx.append(
             Event(
@@ -341,7 +321,7 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
     """
     await permit(app, actor, Verb.SWITCH_APPROVE_OPEN)
     async with app.db.begin(every_client=True) as tx:
-        wish = await tx.maybe(_APPROVAL, id=request_id)
+        wish = await tx.maybe(dict, "switch_approval", id=request_id)
     if wish is None:
         raise await absent(app, actor, Verb.SWITCH_APPROVE_OPEN, request_id)
     scope = scope_from_name(wish["scope"])
@@ -370,7 +350,7 @@ async def _use_approval(app: BrokerApp, actor: Actor, scope: Scope, wish: Row) -
     if wish["requested_by"] == actor.id:
         raise Denied("same_person", next_step="Another approver must confirm.")
     async with app.db.begin(every_client=True) as tx:
-        if await tx.maybe(_USE, id=wish["id"], approved_by=actor.id) is None:
+        if await tx.maybe(UUID, "switch_use_approval", id=wish["id"], approved_by=actor.id) is None:
             used = wish["used_at"] is not None or wish["unexpired"]
             raise Denied("approval_used" if used else "approval_expired", next_step="Ask again.")
         await tx.append(
@@ -386,23 +366,25 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Row) -> Switch
     try:
         async with asyncio.timeout(CUT_OFF_WITHIN_S), app.db.begin(every_client=True) as tx:
             await _lock(tx, scope)
-            seen = await tx.one(_READ, scope=scope.name)
+            seen = await tx.one(Switch, "switch_read", scope=scope.name)
             if not seen.closed or seen.epoch != wish["epoch"] or seen.installation_id != app.installation_id:
                 raise Denied("epoch_changed", next_step="The switch changed since; look at it and ask again.")
-            if scope.name.endswith(BROWSER_LANE) and (on := await tx.maybe(_COVERED, client_id=scope.client_id)):
+            if scope.name.endswith(BROWSER_LANE) and (
+                on := await tx.maybe(UUID, "vault_covering", client_id=scope.client_id)
+            ):
                 step = f"The new profiles are not proved yet: {look_at(on)}."
                 raise Conflict("vault_incident_open", next_step=step, incident=on)
-            if scope.cuts_store and await tx.all(_FORGED):
+            if scope.cuts_store and await tx.all(UUID, "switch_lease_key_suspect"):
                 raise Conflict("lease_key_suspect", next_step="Somebody signed leases past us: first"
                                " `byokeep incident rotate-leases`, on the host, then ask again.")  # fmt: skip
             if scope.cuts_store and not seen.store_cut_off:
                 raise Conflict("cut_off_pending", next_step="Wait until the store has confirmed the close.")
             if scope.cuts_store:
-                entities = await tx.all(_ENTITIES, client_id=scope.client_id, opening=scope.name)
+                entities = await tx.all(_entity, "switch_entities", client_id=scope.client_id, opening=scope.name)
                 entered = [entity.entity_id for entity in entities if entity.may_enter]
                 await _each(app, entered, enable=True)
             switch = await tx.one(
-                _OPEN, scope=scope.name, epoch=wish["epoch"], reason=wish["reason"], by=actor.id,
+                Switch, "switch_open", scope=scope.name, epoch=wish["epoch"], reason=wish["reason"], by=actor.id,
                 installation_id=app.installation_id,
             )  # fmt: skip
             await tx.append(
@@ -430,14 +412,14 @@ async def _lock(tx: Tx, scope: Scope) -> None:
     """Lock a scope for change, and hold what is wider as it is."""
     if scope.wider:
         await hold_open(tx, scope.wider, at_once=True)  # each wait has an end of its own
-    await tx.all(_LOCK, scope=scope.name)
+    await tx.all(None, "switch_lock_exclusive", scope=scope.name)
 
 
 async def list_requests(app: BrokerApp, actor: Actor) -> list[OpenRequest]:
     """Return the requests to open that an approver could approve now, of the switches the actor may see."""
     authorise(actor, Verb.SWITCH_READ)
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(_WAITING, scope=None, clients=_clients_of(actor))
+        return await tx.all(OpenRequest, "switch_requests_live", scope=None, clients=_clients_of(actor))
 
 
 def _clients_of(actor: Actor) -> list[UUID] | None:
@@ -452,7 +434,7 @@ async def list_switches(app: BrokerApp, actor: Actor) -> list[Switch]:
     """
     authorise(actor, Verb.SWITCH_READ)
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(_LIST, clients=_clients_of(actor))
+        found = await tx.all(Switch, "switch_list", clients=_clients_of(actor))
     if not any(switch.scope == GLOBAL for switch in found):
         raise Unavailable("switch_missing", next_step="The global switch is missing; everything counts as closed.")
     return found

@@ -9,14 +9,8 @@ It may not issue anything: an admin does, or the embedded stack for its own.
 
 from __future__ import annotations
 
-from typing import Final
-
 from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
-from byokeep.ports import Query
-
-_MACHINES: Final = Query("machines_ending", lambda row: row["id"])
-_PEOPLE: Final = Query("people_ending", lambda row: row["id"])
 
 
 async def watch_tokens(app: BrokerApp) -> int:
@@ -26,8 +20,8 @@ async def watch_tokens(app: BrokerApp) -> int:
         Unavailable: The database could not be asked.
     """
     async with app.db.begin(every_client=True) as tx:
-        machines = [("machine_token_ends", one) for one in await tx.all(_MACHINES)]
-        ending = machines + [("person_token_ends", one) for one in await tx.all(_PEOPLE)]
+        machines = [("machine_token_ends", one) for one in await tx.all(lambda row: row["id"], "machines_ending")]
+        ending = machines + [("person_token_ends", one) for one in await tx.all(lambda row: row["id"], "people_ending")]
         for reason, subject in ending:
             await alert_in(tx, app, reason=reason, key=f"{reason}/{subject}", severity="warning", client_id=None,
                            object_id=subject)  # fmt: skip

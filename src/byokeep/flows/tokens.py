@@ -29,24 +29,14 @@ from byokeep.flows.permission import absent, permit, recorded_rejections, refuse
 from byokeep.flows.record import record_params
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.subjects import (
-    BY_NAME,
-    GET,
-    GIVEN,
-    LOCK,
     PREFIX,
-    SET_PASSWORD,
-    TOKEN_END,
-    TOKEN_GET,
-    TOKEN_ISSUE,
-    TOKENS_LIST,
-    TOKENS_LIVE,
-    TOKENS_SHOWN,
     Given,
     Issued,
     Subject,
     Token,
     subject_event,
 )
+from byokeep.kernel.rows import reader
 from byokeep.ports import Tx
 
 SESSION_S: Final = 8 * 3600  # absolute life of a session
@@ -91,8 +81,8 @@ async def issue_token(
         if not 0 <= overlap_s <= MAX_OVERLAP_S:
             raise Rejected("bad_overlap", next_step="0 seconds to 7 days.", minimum=0, maximum=MAX_OVERLAP_S)
         async with app.db.begin(every_client=True) as tx:
-            await tx.all(LOCK)
-            subject = await tx.maybe(GET, id=subject_id)
+            await tx.all(None, "subject_lock")
+            subject = await tx.maybe(Subject, "subject_get", id=subject_id)
             if subject is not None:
                 if subject.state != "active":
                     raise Rejected("subject_disabled", next_step="Enable it first.", subject=subject_id)
@@ -100,7 +90,9 @@ async def issue_token(
                 if kind == "invitation":
                     await _tell_of_invitation(tx, app, actor, subject)
                 issued = await new_token(tx, app, actor, subject, kind=kind, life_s=days * DAY_S)
-                for older in await tx.all(TOKENS_LIVE, subject_id=subject_id, except_id=issued.token.id, kind=kind):
+                for older in await tx.all(
+                    Token, "tokens_live", subject_id=subject_id, except_id=issued.token.id, kind=kind
+                ):
                     await end_token(tx, actor, older, in_s=overlap_s)
                 return issued
     raise await absent(app, actor, Verb.TOKEN_ISSUE, subject_id)
@@ -108,7 +100,7 @@ async def issue_token(
 
 async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject) -> None:
     """Somebody who can sign in already gets a second way in from another's hand: people look at that."""
-    if subject.has_password or await tx.all(TOKENS_LIST, subject_id=subject.id, limit=1):
+    if subject.has_password or await tx.all(Token, "tokens_list", subject_id=subject.id, limit=1):
         await raise_alert(tx, app, actor, reason="credentials_of_another_issued", severity="warning",
                           object_id=subject.id,
                           key=f"credentials_of_another_issued:{subject.id}:{actor.id}")  # fmt: skip
@@ -128,13 +120,17 @@ async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[Token
     """
     await permit(app, actor, Verb.SUBJECT_READ)
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(TOKENS_LIST, subject_id=subject_id, limit=MAX_ROWS)
+        return await tx.all(Token, "tokens_list", subject_id=subject_id, limit=MAX_ROWS)
 
 
 async def issued_by_others(app: WebApp, actor: Actor) -> list[Given]:
     """Return who issued credentials of this person within the last 30 days, newest first."""
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(GIVEN, subject_id=actor.id)
+        return await tx.all(
+            lambda row: Given(kind=row["kind"], by=row["name"] or "", at=row["created_at"]),
+            "tokens_given",
+            subject_id=actor.id,
+        )
 
 
 async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> Token:
@@ -146,10 +142,10 @@ async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> Token:
     """
     await permit(app, actor, Verb.TOKEN_REVOKE)
     async with app.db.begin(every_client=True) as tx:
-        await tx.all(LOCK)
-        token = await tx.maybe(TOKEN_GET, id=token_id)
+        await tx.all(None, "subject_lock")
+        token = await tx.maybe(Token, "token_get", id=token_id)
         if token is not None:
-            whose = await tx.one(GET, id=token.subject_id)
+            whose = await tx.one(Subject, "subject_get", id=token.subject_id)
             if Role.ADMIN in whose.roles and whose.id != actor.id and not whose.has_password:
                 await tell_of_stopped(tx, app, actor, whose.id)
             return await end_token(tx, actor, token) or token
@@ -163,7 +159,11 @@ async def log_in(app: BrokerApp, passwords: PasswordCheck, *, name: str, passwor
         Unauthenticated: ``bad_login``, whatever was wrong.
     """
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.maybe(BY_NAME, name=name[:128].replace("\0", ""))
+        found = await tx.maybe(
+            lambda row: (reader(Subject)(row), row["password_phc"], row["recorded"] is True),
+            "subject_named",
+            name=name[:128].replace("\0", ""),
+        )
     subject, phc, recorded = found if found is not None else (None, None, False)
     same = await passwords.matches(phc, password)
     password.wipe()
@@ -184,7 +184,7 @@ async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
         NotFound: ``no_session``: the token is no session's.
     """
     async with app.db.begin(every_client=True) as tx:
-        session = await tx.maybe(TOKENS_SHOWN, keyed_hash=app.token_key(shown.encode("utf-8", "replace")))
+        session = await tx.maybe(Token, "tokens_shown", keyed_hash=app.token_key(shown.encode("utf-8", "replace")))
         if session is None:
             raise NotFound("no_session", next_step="This is no session; an admin revokes other tokens.")
         await end_token(tx, actor, session, event=EventName.LOGOUT)
@@ -213,17 +213,17 @@ async def set_password(
                 "bad_password_length", next_step="12 to 256 bytes.", minimum=MIN_PASSWORD, maximum=MAX_PASSWORD
             )
         async with app.db.begin(every_client=True) as tx:
-            subject = await tx.one(GET, id=subject_id)
+            subject = await tx.one(Subject, "subject_get", id=subject_id)
         if subject.kind != "operator":
             raise Rejected("machine_has_no_password", next_step="Machines hold tokens only.")
         phc = await passwords.hash(password)
         password.wipe()
         mark = sha256(phc.encode()).hexdigest()
         async with app.db.begin(every_client=True) as tx:
-            await tx.all(LOCK)
-            subject = replace(await tx.one(GET, id=subject_id), password_mark=mark)
+            await tx.all(None, "subject_lock")
+            subject = replace(await tx.one(Subject, "subject_get", id=subject_id), password_mark=mark)
             said = record_params(subject_event(actor, subject, Outcome.OK, new=False, reason="password"))
-            await tx.all(SET_PASSWORD, id=subject_id, password_phc=phc, request=actor.request_id,
+            await tx.all(None, "subject_set_password", id=subject_id, password_phc=phc, request=actor.request_id,
                          payload=said["payload"])  # fmt: skip
             for kind in ("session", "invitation"):
                 await revoke_all(tx, actor, subject_id, kind=kind)
@@ -249,7 +249,7 @@ async def new_token(
                digest=sha256(keyed_hash).hexdigest())
     )  # fmt: skip
     token = await tx.one(
-        TOKEN_ISSUE, id=token_id, subject_id=subject.id, keyed_hash=keyed_hash, kind=kind, life_s=life_s,
+        Token, "token_issue", id=token_id, subject_id=subject.id, keyed_hash=keyed_hash, kind=kind, life_s=life_s,
         hold_s=app.limits.approval_hold_s, event=said["event"], actor=actor.id, request=actor.request_id,
         payload=said["payload"],
     )  # fmt: skip
@@ -267,14 +267,14 @@ async def end_token(
     more: dict[str, FieldValue] = {"life_s": in_s} if in_s else {}
     said = record_params(_event(event, actor, token.subject_id, token=str(token.id), **more))
     return await tx.maybe(
-        TOKEN_END, id=token.id, in_s=in_s, event=said["event"], actor=actor.id, request=actor.request_id,
+        Token, "token_end", id=token.id, in_s=in_s, event=said["event"], actor=actor.id, request=actor.request_id,
         payload=said["payload"],
     )  # fmt: skip
 
 
 async def revoke_all(tx: Tx, actor: Actor, subject_id: UUID, *, kind: str | None = None) -> None:
     """End every token of a subject inside a caller's transaction."""
-    for live in await tx.all(TOKENS_LIVE, subject_id=subject_id, except_id=UUID(int=0), kind=kind):
+    for live in await tx.all(Token, "tokens_live", subject_id=subject_id, except_id=UUID(int=0), kind=kind):
         await end_token(tx, actor, live)
 
 

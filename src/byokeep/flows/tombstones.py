@@ -16,15 +16,12 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from byokeep.flows import profile_book, profiles
+from byokeep.flows import profile_book
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query
 from byokeep.sealing.generation import Generation
 
 REASON: Final = "tombstone"
-_DESTROYED: Final = Query("tombstones_destroyed", lambda row: UUID(str(row["id"])))
-_BACK: Final = Query("tombstones_back", profiles.generation_from)
 
 
 async def keep(app: BrokerApp) -> int:
@@ -34,9 +31,9 @@ async def keep(app: BrokerApp) -> int:
         Integrity, Unavailable: As the port says; or the database.
     """
     async with app.db.begin(every_client=True) as tx:
-        await app.tombstones.add(await tx.all(_DESTROYED))
+        await app.tombstones.add(await tx.all(UUID, "tombstones_destroyed"))
         ids = await app.tombstones.all()
-        back = await tx.all(_BACK, ids=sorted(ids))
+        back = await tx.all(Generation, "tombstones_back", ids=sorted(ids))
     for row in back:
         await _again(app, row)
     return len(back)
@@ -45,7 +42,7 @@ async def keep(app: BrokerApp) -> int:
 async def _again(app: BrokerApp, row: Generation) -> None:
     actor = app.system()
     async with app.db.begin(client_id=row.client_id) as tx:
-        await tx.all(profiles.LOCK, profile_id=row.profile_id)
+        await tx.all(None, "profile_lock", profile_id=row.profile_id)
         await profile_book.destroy_key(tx, app, actor, row, reason=REASON)
         await raise_alert(tx, app, actor, reason="destroyed_key_back", client_id=row.client_id,
                           object_id=row.profile_id, key=f"destroyed_key_back:{row.dek_id}")  # fmt: skip

@@ -12,7 +12,7 @@ It may not end the grant that there is: the present client's operator disconnect
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -26,7 +26,7 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.clients import require_active
 from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.flows.refusal import record_refusal
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import NO_COLUMN
 
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _EXTERNAL: Final = re.compile(r"[!-~]{1,256}\Z")
@@ -59,17 +59,7 @@ class Transfer:
     reason: str
     requested_by: UUID
     expires_at: datetime
-    repeated: bool = False
-
-
-def _transfer(row: Row) -> Transfer:
-    return Transfer(**{name: row[name] for name in ("id", "reason", "requested_by", "expires_at")})
-
-
-_ASK: Final = Query("transfer_request", _transfer)
-_WAITING: Final = Query("transfer_waiting", _transfer)
-_GET: Final = Query("transfer_get", lambda row: row)
-_APPROVE: Final = Query("transfer_approve", _transfer)
+    repeated: bool = field(default=False, metadata=NO_COLUMN)
 
 
 async def request_transfer(app: BrokerApp, actor: Actor, wish: Wish, reason: str) -> Transfer:
@@ -85,10 +75,12 @@ async def request_transfer(app: BrokerApp, actor: Actor, wish: Wish, reason: str
         _check(wish)
         async with app.db.begin(client_id=wish.client_id) as tx:
             await require_active(tx, wish.client_id)
-            waiting = await tx.maybe(_WAITING, scope=wish.scope)
+            waiting = await tx.maybe(Transfer, "transfer_waiting", scope=wish.scope)
             if waiting is not None:
                 return replace(waiting, repeated=True)
-            made = await tx.one(_ASK, id=app.ids.uuid(), scope=wish.scope, reason=reason, requested_by=actor.id)
+            made = await tx.one(
+                Transfer, "transfer_request", id=app.ids.uuid(), scope=wish.scope, reason=reason, requested_by=actor.id
+            )
             await tx.append(event(actor, wish.client_id, wish.login, made.id, Outcome.INTENDED, reason=reason))
     return made
 
@@ -107,14 +99,14 @@ async def approve_transfer(app: BrokerApp, actor: Actor, request_id: UUID, wish:
     await permit(app, actor, Verb.TRANSFER_APPROVE, client_id=wish.client_id)
     _check(wish)
     async with app.db.begin(client_id=wish.client_id) as tx:
-        asked = await tx.maybe(_GET, id=request_id)
+        asked = await tx.maybe(dict, "transfer_get", id=request_id)
     if asked is None or asked["scope"] != wish.scope:
         raise await absent(app, actor, Verb.TRANSFER_APPROVE, request_id)
     try:
         if asked["requested_by"] == actor.id:
             raise Denied("same_person", next_step="Another admin must approve.")
         async with app.db.begin(client_id=wish.client_id) as tx:
-            done = await tx.maybe(_APPROVE, id=request_id, approved_by=actor.id)
+            done = await tx.maybe(Transfer, "transfer_approve", id=request_id, approved_by=actor.id)
             if done is None:
                 raise Denied("approval_used" if asked["unexpired"] else "approval_expired", next_step="Ask again.")
             await tx.append(event(actor, wish.client_id, wish.login, done.id, Outcome.OK))

@@ -11,10 +11,9 @@ It may not mend a row: people do, by the operation that would have changed it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
-from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -23,7 +22,7 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.explain import Finding
 from byokeep.flows.scopes import GLOBAL, scope_from_name
 from byokeep.flows.switches import engage
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import Row
 
 REASON: Final = "row_unrecorded"
 
@@ -32,16 +31,7 @@ def _place(row: Row) -> tuple[UUID | None, UUID | None]:
     return row["client_id"], row["id"]
 
 
-_LOOKS: Final[Mapping[str, Query[tuple[UUID | None, UUID | None]]]] = MappingProxyType(
-    {
-        "switch_unrecorded": Query("unrecorded_switches", _place),
-        "client_unrecorded": Query("unrecorded_clients", _place),
-        "job_unrecorded": Query("unrecorded_jobs", _place),
-        "account_unrecorded": Query("unrecorded_accounts", _place),
-        "key_unrecorded": Query("unrecorded_keys", _place),
-    }
-)
-_ENGAGED: Final = Query("switch_read", lambda row: bool(row["closed"]))
+_KINDS: Final = {"switch": "switches", "client": "clients", "job": "jobs", "account": "accounts", "key": "keys"}
 
 
 async def look(app: BrokerApp, at: datetime) -> list[Finding]:
@@ -51,10 +41,10 @@ async def look(app: BrokerApp, at: datetime) -> list[Finding]:
         Unavailable: The database.
     """
     found = []
-    for reason, query in _LOOKS.items():
-        for client_id, row_id in await app.db.read(query, {}, every_client=True):
+    for kind, many in _KINDS.items():
+        for client_id, row_id in await app.db.read(_place, f"unrecorded_{many}", {}, every_client=True):
             found.append(
-                Finding(reason=reason, severity="critical", at=at, client_id=client_id, object_id=row_id)
+                Finding(reason=f"{kind}_unrecorded", severity="critical", at=at, client_id=client_id, object_id=row_id)
             )  # fmt: skip
     await close_gates(app, (one.client_id for one in found))
     return found
@@ -68,6 +58,8 @@ async def close_gates(app: BrokerApp, clients: Iterable[UUID | None]) -> None:
     for client_id in dict.fromkeys(clients):
         name = GLOBAL if client_id is None else f"client:{client_id}"
         with suppress(ByokeepError):
-            engaged = await app.db.read(_ENGAGED, {"scope": name}, every_client=True)
+            engaged = await app.db.read(
+                lambda row: bool(row["closed"]), "switch_read", {"scope": name}, every_client=True
+            )
             if engaged != [True]:
                 await engage(app, app.system(), scope_from_name(name), REASON)

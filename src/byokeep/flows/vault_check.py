@@ -23,10 +23,8 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
-from byokeep.flows import profiles
 from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query
 from byokeep.sealing.generation import Generation
 
 RECORD_MISSING: Final = "profile_record_missing"
@@ -35,9 +33,6 @@ BLOB_MISSING: Final = "profile_blob_missing"
 BLOB_ORPHAN: Final = "profile_blob_orphan"
 FINDINGS: Final = (RECORD_MISSING, RECORD_ORPHAN, BLOB_MISSING, BLOB_ORPHAN)
 UNKNOWN: Final = "unknown"
-_ROWS: Final = Query("vault_generations", profiles.generation_from)
-_PROFILES: Final = Query("vault_profiles", lambda row: UUID(str(row["id"])))
-_UNDER_WAY: Final = Query("vault_seals_under_way", lambda row: str(row["dek"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +73,9 @@ async def _compared(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stra
         strange = True  # a name that we never gave
     async with custody_of(app, actor, client_id) as custody:
         async with app.db.begin(client_id=client_id) as tx:
-            rows = await tx.all(_ROWS, client_id=client_id)
-            made = await tx.all(_PROFILES, client_id=client_id)
-            under_way = set(await tx.all(_UNDER_WAY, client_id=client_id))
+            rows = await tx.all(Generation, "vault_generations", client_id=client_id)
+            made = await tx.all(UUID, "vault_profiles", client_id=client_id)
+            under_way = set(await tx.all(str, "vault_seals_under_way", client_id=client_id))
         found: list[Stray] = []
         for profile_id in made:
             own = [row for row in rows if row.profile_id == profile_id]

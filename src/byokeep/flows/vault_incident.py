@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
@@ -28,7 +27,8 @@ from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, scope_of
 from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,36 +124,11 @@ class State:
     missing: tuple[str, ...]
 
 
-def incident_from(row: Row) -> Incident:
-    """Build the noun from a row of ``profile_incident``."""
-    plain = {name: row[name] for name in Incident.__dataclass_fields__}
-    return Incident(**{**plain, "cause": Cause(row["cause"]), "step": Step(row["step"])})
-
-
-def _item(row: Row) -> Item:
-    plain = {name: row[name] for name in Item.__dataclass_fields__}
-    return Item(**{**plain, "client_id": ClientId(row["client_id"]), "session": Session(row["session"])})
-
-
 def _proof(row: Row) -> Proof:
     return Proof(
         stage=row["stage"], chain=row["chain"], seq=row["seq"], at=row["at"], by=row["actor_id"],
         hash_hex=bytes(row["hash"]).hex(),
     )  # fmt: skip
-
-
-HOLD: Final = Query("vault_hold", incident_from)
-ITEMS: Final = Query("vault_items", _item)
-_OPEN: Final = Query("vault_open", incident_from)
-_LOCK: Final = Query("vault_lock", lambda _: None)
-_OPEN_ONES: Final = Query("vault_open_ones", incident_from)
-_GET: Final = Query("vault_get", incident_from)
-_LIST: Final = Query("vault_list", incident_from)
-_MOVE: Final = Query("vault_move", lambda row: row["id"])
-_COVER: Final = Query("vault_cover", lambda row: ClientId(row["client_id"]))
-_ON_RECORD: Final = Query("vault_steps_on_record", _proof)
-_CLIENT: Final = Query("switch_client_known", lambda row: ClientId(row["id"]))
-_EVERYBODY: Final = Query("clients_list", lambda row: ClientId(row["id"]))
 
 
 async def open_incident(
@@ -182,20 +157,30 @@ async def open_incident(
             raise Denied("not_permitted", next_step="People who are assigned to all clients open it for everybody.")
         begin, assumed = window(since, app.clock.now())
         async with app.db.begin(every_client=True) as tx:
-            if client_id is not None and await tx.maybe(_CLIENT, client_id=client_id) is None:
+            if client_id is not None and await tx.maybe(ClientId, "switch_client_known", client_id=client_id) is None:
                 raise await absent(app, actor, Verb.VAULT_OPEN, client_id)
-            await tx.all(_LOCK)
-            other = await tx.all(_OPEN_ONES, client_id=client_id)
+            await tx.all(None, "vault_lock")
+            other = await tx.all(Incident, "vault_open_ones", client_id=client_id)
             if other:
                 raise Conflict("incident_open", next_step=f"Go on with that one: {look_at(other[0].id)}.",
                                incident=other[0].id)  # fmt: skip
             made = await tx.one(
-                _OPEN, id=app.ids.uuid(), client_id=client_id, cause=cause, since=begin, opened_by=actor.id
+                Incident,
+                "vault_open",
+                id=app.ids.uuid(),
+                client_id=client_id,
+                cause=cause,
+                since=begin,
+                opened_by=actor.id,
             )
-            covered = await tx.all(_COVER, incident_id=made.id, client_id=client_id)
+            covered = await tx.all(ClientId, "vault_cover", incident_id=made.id, client_id=client_id)
             if not covered:  # with nothing to check, every step would pass
                 raise Rejected("nothing_sealed", next_step="No profile of this scope was ever sealed; `byokeep kill`.")
-            clients = [client_id] if client_id else await tx.all(_EVERYBODY, ids=None, limit=MAX_ROWS)
+            clients = (
+                [client_id]
+                if client_id
+                else await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=None, limit=MAX_ROWS)
+            )
             for one in clients:
                 await profiles.mark_due(tx, actor, one, incident=made.id)
             said: dict[str, FieldValue] = {
@@ -215,7 +200,7 @@ async def look(app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.VAUL
     """
     await permit(app, actor, verb)
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.maybe(_GET, id=incident_id)
+        found = await tx.maybe(Incident, "vault_get", id=incident_id)
     if found is None or (found.client_id is None and actor.clients is not None):
         raise await absent(app, actor, verb, incident_id)
     await permit(app, actor, verb, client_id=found.client_id)
@@ -231,7 +216,7 @@ async def list_incidents(app: App, actor: Actor) -> list[Incident]:
     """
     await permit(app, actor, Verb.VAULT_READ)
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(_LIST, ids=scope_of(actor), limit=MAX_ROWS)
+        return await tx.all(Incident, "vault_list", ids=scope_of(actor), limit=MAX_ROWS)
 
 
 async def close(app: App, actor: Actor, incident_id: UUID) -> State:
@@ -266,7 +251,7 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> State:
 
 async def held(tx: Tx, incident_id: UUID) -> Incident:
     """Return an incident, held until the transaction ends. Raises NotFound."""
-    found = await tx.maybe(HOLD, id=incident_id)
+    found = await tx.maybe(Incident, "vault_hold", id=incident_id)
     if found is None:
         raise NotFound("not_found")
     return found
@@ -274,7 +259,7 @@ async def held(tx: Tx, incident_id: UUID) -> Incident:
 
 async def move(tx: Tx, incident: Incident, to: Step, *, by: UUID) -> None:
     """Move an incident on. Raises Conflict(``incident_moved``): somebody else was first."""
-    if await tx.maybe(_MOVE, id=incident.id, step=to.value, step_from=incident.step.value, by=by) is None:
+    if await tx.maybe(UUID, "vault_move", id=incident.id, step=to.value, step_from=incident.step.value, by=by) is None:
         raise Conflict("incident_moved", next_step=f"Look again: {look_at(incident.id)}.", incident=incident.id)
 
 
@@ -286,8 +271,10 @@ async def stepped(tx: Tx, actor: Actor, incident: Incident, step: Step, *, count
 
 
 async def _state(tx: Tx, app: App, incident: Incident) -> State:
-    items = await tx.all(ITEMS, incident_id=incident.id)
-    evidence = await tx.all(_ON_RECORD, chain=incident.client_id or app.installation_id, incident_id=incident.id)
+    items = await tx.all(Item, "vault_items", incident_id=incident.id)
+    evidence = await tx.all(
+        _proof, "vault_steps_on_record", chain=incident.client_id or app.installation_id, incident_id=incident.id
+    )
     told = {one.stage for one in evidence}
     missing = tuple(step.value for step in EVIDENCED if step.value not in told)
     return State(incident=incident, items=tuple(items), evidence=tuple(evidence), missing=missing)

@@ -19,7 +19,8 @@ from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, scope_of
 from byokeep.flows.permission import permit
 from byokeep.flows.vault_check import FINDINGS, UNKNOWN
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
 
 FRESH_FOR_S: Final = 7200  # seconds for which a check counts
 
@@ -69,24 +70,11 @@ class VaultInventory:
     findings: tuple[Finding, ...]
 
 
-def _key(row: Row) -> VaultKey:
-    return VaultKey(**{name: row[name] for name in VaultKey.__dataclass_fields__})
-
-
-def _checked(row: Row) -> Checked:
-    return Checked(**{name: row[name] for name in Checked.__dataclass_fields__})
-
-
 def _finding(row: Row) -> Finding:
     return Finding(
         reason=row["reason"], client_id=row["client_id"], profile_id=row["object_id"],
         place=str(row["dedup_key"]).rpartition(":")[2], since=row["opened_at"],
     )  # fmt: skip
-
-
-_KEYS: Final = Query("vault_inventory_keys", _key)
-_CHECKS: Final = Query("vault_inventory_checks", _checked)
-_FOUND: Final = Query("vault_inventory_findings", _finding)
 
 
 async def vault_inventory(app: App, actor: Actor) -> VaultInventory:
@@ -98,9 +86,11 @@ async def vault_inventory(app: App, actor: Actor) -> VaultInventory:
     await permit(app, actor, Verb.KEY_LIST)
     ids = scope_of(actor)
     async with app.db.begin(every_client=True) as tx:
-        keys = await tx.all(_KEYS, ids=ids, days=app.limits.kek_rotation_days, limit=MAX_ROWS)
-        checked = await tx.all(_CHECKS, ids=ids, fresh_s=FRESH_FOR_S)
-        findings = await tx.all(_FOUND, ids=ids, reasons=list(FINDINGS), limit=MAX_ROWS)
+        keys = await tx.all(
+            VaultKey, "vault_inventory_keys", ids=ids, days=app.limits.kek_rotation_days, limit=MAX_ROWS
+        )
+        checked = await tx.all(Checked, "vault_inventory_checks", ids=ids, fresh_s=FRESH_FOR_S)
+        findings = await tx.all(_finding, "vault_inventory_findings", ids=ids, reasons=list(FINDINGS), limit=MAX_ROWS)
     bad = any(one.found for one in checked)
     known = all(one.cause != UNKNOWN for one in checked)
     return VaultInventory(
@@ -117,7 +107,7 @@ async def ask_checks(app: App, actor: Actor) -> list[UUID]:
     """
     await permit(app, actor, Verb.KEK_CHECK)
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(_CHECKS, ids=scope_of(actor), fresh_s=FRESH_FOR_S)
+        found = await tx.all(Checked, "vault_inventory_checks", ids=scope_of(actor), fresh_s=FRESH_FOR_S)
         for one in found:
             await _ask(tx, actor, one.client_id)
     return [one.client_id for one in found]

@@ -31,18 +31,12 @@ from byokeep.core.vault_incident import BY_HAND, ENDED, Session, Step, check_ord
 from byokeep.flows import profile_book, profile_work, profiles
 from byokeep.flows.app import App
 from byokeep.flows.permission import recorded_rejections
+from byokeep.flows.profiles import Profile
 from byokeep.flows.refusal import raise_alert
-from byokeep.flows.vault_incident import ITEMS, Incident, Item, State, held, look, stepped
-from byokeep.ports import Query, Tx
+from byokeep.flows.vault_incident import Incident, Item, State, held, look, stepped
+from byokeep.ports import Tx
+from byokeep.sealing.generation import Generation
 
-_LANE_OFF: Final = Query("vault_lane_off", lambda row: bool(row["off"]))
-_STILL_OPEN: Final = Query("vault_still_open", lambda row: int(row["found"]))
-SESSION: Final = Query("vault_session", lambda row: row["platform"])
-_REPLACED: Final = Query("vault_replaced", lambda row: row["platform"])
-_KEY_GONE: Final = Query("vault_key_gone", lambda row: row["platform"])
-_SHREDS: Final = Query("vault_shreds", profile_work.work_from)
-_WAIT: Final = Query("work_wait", profile_work.work_from)
-_CONFIRM: Final = Query("work_confirm", profile_work.work_from)
 _DONE_WITHOUT: Final = frozenset({"done", "failed", "expired", "cancelled"})
 
 
@@ -57,7 +51,7 @@ async def lane_off(app: App, actor: Actor, incident_id: UUID) -> State:
         now = await held(tx, incident_id)
         if check_order(now.step, Step.LANE_OFF, incident=now.id):
             await _must_be_off(tx, app, now)
-            count = len(await tx.all(ITEMS, incident_id=incident_id))
+            count = len(await tx.all(Item, "vault_items", incident_id=incident_id))
             await stepped(tx, actor, now, Step.LANE_OFF, count=count)
     return await look(app, actor, incident_id)
 
@@ -90,7 +84,8 @@ async def told(
     """Keep what became of a session, on record; what is no success opens a task for a person (R7.3-3)."""
     async with app.db.begin(client_id=client_id) as tx:
         kept = await tx.maybe(
-            SESSION, incident_id=incident_id, client_id=client_id, profile_id=profile_id, platform=platform,
+            str, "vault_session", incident_id=incident_id, client_id=client_id, profile_id=profile_id,
+            platform=platform,
             session=ended.value, by=None, from_states=[Session.PENDING.value],
         )  # fmt: skip
         if kept is None:
@@ -117,7 +112,8 @@ async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUI
             raise NotFound("not_found")
         async with app.db.begin(client_id=found.client_id) as tx:
             kept = await tx.maybe(
-                SESSION, incident_id=incident_id, client_id=found.client_id, profile_id=profile_id, platform=platform,
+                str, "vault_session", incident_id=incident_id, client_id=found.client_id, profile_id=profile_id,
+                platform=platform,
                 session=Session.ENDED_BY_HAND.value, by=actor.id, from_states=sorted(BY_HAND),
             )  # fmt: skip
             if kept is None or now is None:
@@ -157,8 +153,8 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> State:
 
 
 async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID) -> None:
-    await tx.all(profiles.LOCK, profile_id=profile_id)
-    old = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+    await tx.all(None, "profile_lock", profile_id=profile_id)
+    old = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
     await profile_book.lanes_off_of(tx, actor, client_id, profile_id)
     if life.living(old.state):
         await profiles.retire(tx, actor, old, cause="incident", incident=incident_id)
@@ -167,12 +163,13 @@ async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id:
         tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=profile_id
     )  # fmt: skip
     await tx.all(
-        _REPLACED, incident_id=incident_id, client_id=client_id, profile_id=profile_id, new_profile_id=made.id
+        str, "vault_replaced", incident_id=incident_id, client_id=client_id, profile_id=profile_id,
+        new_profile_id=made.id
     )  # fmt: skip
 
 
 async def _another(tx: Tx, app: App, actor: Actor, client_id: ClientId, lost: UUID) -> None:
-    old = await tx.one(profiles.GET, client_id=client_id, id=lost)
+    old = await tx.one(Profile, "profile_get", client_id=client_id, id=lost)
     await profile_book.lanes_off_of(tx, actor, client_id, lost)
     accounts = [(one.platform.value, one.account) for one in old.accounts]
     await profiles.insert(tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=lost)
@@ -193,7 +190,9 @@ async def rekey(app: App, actor: Actor, incident_id: UUID) -> State:
                 continue
             if own[0].keys_gone:
                 async with app.db.begin(client_id=client_id) as tx:
-                    await tx.all(_KEY_GONE, incident_id=incident_id, client_id=client_id, profile_id=profile_id)
+                    await tx.all(
+                        str, "vault_key_gone", incident_id=incident_id, client_id=client_id, profile_id=profile_id
+                    )
                 continue
             await _compromised(app, actor, incident_id, client_id, profile_id)
             if not own[0].old_busy:
@@ -204,7 +203,7 @@ async def rekey(app: App, actor: Actor, incident_id: UUID) -> State:
 
 async def _compromised(app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID) -> None:
     async with app.db.begin(client_id=client_id) as tx:
-        rows = await tx.all(profiles.GENERATIONS, client_id=client_id, profile_id=profile_id, limit=10_000)
+        rows = await tx.all(Generation, "generations_of", client_id=client_id, profile_id=profile_id, limit=10_000)
         for row in rows:
             if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
                 await profile_book.move_key(
@@ -222,18 +221,20 @@ async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> Stat
     """
     await look(app, actor, incident_id, Verb.VAULT_CLOSE)
     async with app.db.begin(every_client=True) as tx:
-        waiting = await tx.all(_SHREDS, incident_id=incident_id)
+        waiting = await tx.all(profile_work.Work, "vault_shreds", incident_id=incident_id)
     if not waiting:
         raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep incident vault rekey`.")
     for one in waiting:
         if one.asked_by == actor.id:
             raise Denied("same_person", next_step="Another approver must confirm.")
         async with app.db.begin(client_id=one.client_id) as tx:
-            await tx.all(profiles.LOCK, profile_id=one.profile_id)
-            done = await tx.maybe(_CONFIRM, client_id=one.client_id, id=one.id, confirmed_by=actor.id)
+            await tx.all(None, "profile_lock", profile_id=one.profile_id)
+            done = await tx.maybe(
+                profile_work.Work, "work_confirm", client_id=one.client_id, id=one.id, confirmed_by=actor.id
+            )
             if done is None:
                 continue
-            profile = await tx.one(profiles.GET, client_id=one.client_id, id=one.profile_id)
+            profile = await tx.one(Profile, "profile_get", client_id=one.client_id, id=one.profile_id)
             await tx.append(
                 profiles.event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, profile, work=str(one.id),
                                kind=Kind.SHRED.value, incident=str(incident_id))
@@ -275,7 +276,7 @@ async def _begin(
     """Return the incident, None when the step was done before and nothing of it is to do ``again``, and its items."""
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
-        items = await tx.all(ITEMS, incident_id=incident_id)
+        items = await tx.all(Item, "vault_items", incident_id=incident_id)
         due = check_order(now.step, step, incident=now.id)
         if not due and (now.closed_at is not None or not any(again(one) for one in items)):
             return None, items
@@ -287,17 +288,17 @@ async def _done_when(app: App, actor: Actor, incident_id: UUID, step: Step, done
     """Call a step done when nothing is left of it; what is left stays listed."""
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
-        items = await tx.all(ITEMS, incident_id=incident_id)
+        items = await tx.all(Item, "vault_items", incident_id=incident_id)
         if check_order(now.step, step, incident=now.id) and all(done(one) for one in items):
             await stepped(tx, actor, now, step, count=len(items))
 
 
 async def _must_be_off(tx: Tx, app: App, incident: Incident) -> None:
     asked = {"client_id": incident.client_id}
-    if not await tx.one(_LANE_OFF, **asked, installation_id=app.installation_id):
+    if not await tx.one(bool, "vault_lane_off", **asked, installation_id=app.installation_id):
         scope = "--lane browser" if incident.client_id is None else f"--client {incident.client_id} --lane browser"
         raise Conflict("lane_not_off", next_step=f"Close it: byokeep kill on {scope}")
-    still = await tx.one(_STILL_OPEN, **asked)
+    still = await tx.one(int, "vault_still_open", **asked)
     if still:
         raise Conflict("browsers_still_open", next_step="Wait some seconds; then look who still has one open.",
                        count=still)  # fmt: skip
@@ -305,10 +306,10 @@ async def _must_be_off(tx: Tx, app: App, incident: Incident) -> None:
 
 async def _work(app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, kind: Kind) -> None:
     async with app.db.begin(client_id=client_id) as tx:
-        profile = await tx.one(profiles.GET, client_id=client_id, id=profile_id)
+        profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
         made = await profile_work.insert(tx, app, actor, profile, kind, incident=incident_id)
         if kind is Kind.SHRED:
-            await tx.one(_WAIT, client_id=client_id, id=made.id)
+            await tx.one(profile_work.Work, "work_wait", client_id=client_id, id=made.id)
         else:
             await profile_work.queue(tx, made)
 

@@ -22,11 +22,8 @@ from byokeep.flows.profile_app import Bench
 from byokeep.flows.profile_ports import Browser
 from byokeep.flows.profile_validate import open_into, validate
 from byokeep.flows.vault_steps import told
-from byokeep.ports import Query
 
 _CAUGHT: Final = frozenset({"other_id", "look_alike"})
-_PROVED: Final = Query("vault_proved", lambda row: row["platform"])
-_UNPROVED: Final = Query("vault_unproved", lambda row: row["platform"])
 
 
 async def log_out(bench: Bench) -> str:
@@ -71,7 +68,7 @@ async def probe(bench: Bench, browser: Browser, expected: list[ExpectedAccount])
         Integrity: ``wrong_account_not_caught``: the check of accounts can not be relied on; on record.
     """
     async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
-        await tx.all(_UNPROVED, incident_id=_incident(bench), client_id=bench.profile.client_id,
+        await tx.all(str, "vault_unproved", incident_id=_incident(bench), client_id=bench.profile.client_id,
                      profile_id=bench.profile.id)  # fmt: skip
     for one in expected:
         seen = await browser.look(another(one))
@@ -93,7 +90,7 @@ async def proved(bench: Bench, platforms: list[str]) -> None:
     """Keep that a new profile showed the right account, and a wrong one was caught, on each of these platforms."""
     async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
         for platform in platforms:
-            await tx.all(_PROVED, incident_id=_incident(bench), client_id=bench.profile.client_id,
+            await tx.all(str, "vault_proved", incident_id=_incident(bench), client_id=bench.profile.client_id,
                          profile_id=bench.profile.id, platform=platform)  # fmt: skip
 
 

@@ -26,20 +26,14 @@ from byokeep.core.model import ClientId, CredentialRef, Verification
 from byokeep.core.ref import SecretRef
 from byokeep.flows import leak_check, refs, sops
 from byokeep.flows.leak_check import LeakVerdict
+from byokeep.flows.refs import ref_from
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.sops import SopRun
 from byokeep.flows.worker_app import IdentityNote, LeakCount, WorkerApp
-from byokeep.ports import Query, Tx
+from byokeep.ports import Tx
 
-_EVIDENCE: Final = Query("sop_evidence", sops.sop_from)
-_COMPLETE: Final = Query("sop_complete", sops.sop_from)
-_WAITS: Final = Query("sop_waits", sops.sop_from)
-_SET_VERIFICATION: Final = Query("ref_set_verification", refs.ref_from)
-_PIN: Final = Query("ref_pin_candidate", refs.ref_from)
-_DROP: Final = Query("ref_drop_candidate", refs.ref_from)
 _NO_QUOTA: Final = "verified_no_quota"
 _LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED})
-_SHARERS: Final = Query("fingerprint_sharers", lambda row: UUID(str(row["ref_id"])))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +68,10 @@ async def verify_key(app: WorkerApp, task: Task, *, last_attempt: bool) -> str:
             database itself is away.
     """
     async with app.db.begin(client_id=task.client_id) as tx:
-        run, ref = await tx.maybe(sops.GET, id=task.sop_id), await tx.maybe(refs.GET, id=task.ref_id)
+        run, ref = (
+            await tx.maybe(SopRun, "sop_get", id=task.sop_id),
+            await tx.maybe(ref_from, "ref_get", id=task.ref_id),
+        )
     if run is None or ref is None or run.state != "running" or not _belongs(task, run, ref):
         return "superseded"
     await find_shared_value(app, task)
@@ -92,7 +89,7 @@ async def waits(app: WorkerApp, task: Task, reason: str) -> None:
         reason: As :func:`byokeep.core.next_steps.wait_of` returns it.
     """
     async with app.db.begin(client_id=task.client_id) as tx:
-        await tx.maybe(_WAITS, client_id=task.client_id, id=task.sop_id, reason=reason)
+        await tx.maybe(sops.SopRun, "sop_waits", client_id=task.client_id, id=task.sop_id, reason=reason)
 
 
 async def find_shared_value(app: WorkerApp, task: Task) -> None:
@@ -101,7 +98,7 @@ async def find_shared_value(app: WorkerApp, task: Task) -> None:
     Runs for every verification, in the worker, so that no answer to a tenant takes longer or says more.
     """
     async with app.db.begin(every_client=True) as tx:
-        sharers = await tx.all(_SHARERS, ref_id=task.ref_id, version=task.version)
+        sharers = await tx.all(UUID, "fingerprint_sharers", ref_id=task.ref_id, version=task.version)
         if not sharers:
             return
         actor = app.system(task.request_id)
@@ -141,8 +138,8 @@ async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, 
 async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
     """Write down what was seen and everything that follows from it, in one transaction."""
     async with app.db.begin(client_id=task.client_id) as tx:
-        ref = await tx.maybe(refs.LOCK_ROW, client_id=task.client_id, id=task.ref_id)
-        run = await tx.maybe(sops.LOCK, client_id=task.client_id, id=task.sop_id)
+        ref = await tx.maybe(ref_from, "ref_lock_row", client_id=task.client_id, id=task.ref_id)
+        run = await tx.maybe(SopRun, "sop_lock", client_id=task.client_id, id=task.sop_id)
         if ref is None or run is None or run.state != "running" or not _belongs(task, run, ref):
             return "superseded"
         book = _Book(tx, app, task, run, ref)
@@ -154,7 +151,9 @@ async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
         elif verify_seq is not None and not book.candidate:
             await book.mark(Verification.VERIFIED)
         leak_seq = await book.leak(seen.count, leak)
-        run = await tx.one(_EVIDENCE, client_id=run.client_id, id=run.id, verify_seq=verify_seq, leak_seq=leak_seq)
+        run = await tx.one(
+            sops.SopRun, "sop_evidence", client_id=run.client_id, id=run.id, verify_seq=verify_seq, leak_seq=leak_seq
+        )
         if leak is LeakVerdict.FOUND:
             await book.alarm("secret_in_logs")
             return await book.fail("secret_in_logs")
@@ -225,9 +224,9 @@ class _Book:
     async def mark(self, verification: Verification) -> None:
         """Set what is known of the pinned version; a candidate that is not verified is dropped instead."""
         if self.candidate:
-            await self._tx.one(_DROP, **self._place)
+            await self._tx.one(refs.ref_from, "ref_drop_candidate", **self._place)
         else:
-            await self._tx.one(_SET_VERIFICATION, **self._place, verification=verification.value)
+            await self._tx.one(refs.ref_from, "ref_set_verification", **self._place, verification=verification.value)
 
     async def alarm(self, reason: str, severity: str = "critical") -> None:
         """Raise an alert about the reference."""
@@ -239,7 +238,7 @@ class _Book:
     async def fail(self, reason: str) -> str:
         """End the run without success."""
         await self._append(EventName.KEY_ONBOARDING_FAILED, Outcome.FAILED, reason=reason)
-        await self._tx.one(sops.FAIL, client_id=self._run.client_id, id=self._run.id, reason=reason)
+        await self._tx.one(SopRun, "sop_fail", client_id=self._run.client_id, id=self._run.id, reason=reason)
         return reason
 
     async def complete(self, run: SopRun) -> str:
@@ -248,10 +247,10 @@ class _Book:
             await self.alarm("evidence_missing")
             return "evidence_missing"
         if self.candidate:
-            await self._tx.one(_PIN, **self._place)
+            await self._tx.one(refs.ref_from, "ref_pin_candidate", **self._place)
             await self._append(EventName.KEY_PINNED, Outcome.OK, from_version=self._ref.version)
         seq = await self._append(EventName.KEY_ONBOARDED, Outcome.OK)
-        await self._tx.one(_COMPLETE, client_id=run.client_id, id=run.id, done_seq=seq)
+        await self._tx.one(sops.SopRun, "sop_complete", client_id=run.client_id, id=run.id, done_seq=seq)
         return "complete"
 
     async def _append(self, name: EventName, outcome: Outcome, **fields: FieldValue) -> int:

@@ -26,7 +26,8 @@ from byokeep.flows.refusal import raise_alert
 from byokeep.flows.sweep import CUT_OFF_S
 from byokeep.flows.webhooks import WebhookSecret, secret_from
 from byokeep.flows.worker_app import Custody, WorkerApp
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
 
 _AT_ONCE: Final = 50
 # A compromised one stays: it is the one that is looked for.
@@ -37,14 +38,6 @@ def _place(row: Row) -> tuple[SecretRef, UUID]:
     return SecretRef(ClientId(row["client_id"]), Provider(row["provider"]), Part.WEBHOOK), row["ref_id"]
 
 
-_TO_SWEEP: Final = Query("webhooks_to_sweep", _place)
-_CUT_OFF: Final = Query("webhook_writes_cut_off", _place)
-_IN_FLIGHT: Final = Query("webhook_in_flight", lambda row: bool(row["found"]))
-_REFS: Final = Query("webhook_refs", secret_from)
-_FORGET: Final = Query("webhook_forget_previous", lambda row: row["id"])
-_LOCK: Final = Query("ref_lock", lambda _: None)
-
-
 async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int:
     """Destroy what holds no more; returns the number of versions. What can not be cleaned now raises an alert.
 
@@ -52,8 +45,8 @@ async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> in
         Unavailable: The database is away.
     """
     async with app.db.begin(every_client=True) as tx:
-        stale = await tx.all(_TO_SWEEP, limit=_AT_ONCE)
-        orphans = await tx.all(_CUT_OFF, older_than_s=older_than_s, limit=_AT_ONCE)
+        stale = await tx.all(_place, "webhooks_to_sweep", limit=_AT_ONCE)
+        orphans = await tx.all(_place, "webhook_writes_cut_off", older_than_s=older_than_s, limit=_AT_ONCE)
     destroyed = 0
     for place in dict.fromkeys(place for place, _ in (*stale, *orphans)):
         lost = [ref_id for at, ref_id in orphans if at == place]
@@ -70,7 +63,7 @@ async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> in
 
 async def _clean(app: WorkerApp, place: SecretRef, lost: list[UUID], older_than_s: int) -> int:
     async with app.db.begin(client_id=place.client_id) as tx:
-        if await tx.one(_IN_FLIGHT, client_id=place.client_id, older_than_s=older_than_s):
+        if await tx.one(bool, "webhook_in_flight", client_id=place.client_id, older_than_s=older_than_s):
             return 0
         spec = JobSpec(
             client_id=place.client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(place.provider.value,)
@@ -87,8 +80,8 @@ async def _clean(app: WorkerApp, place: SecretRef, lost: list[UUID], older_than_
 async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: Custody) -> int:
     live = await custody.live_versions(place)
     async with app.db.begin(client_id=place.client_id) as tx:
-        await tx.all(_LOCK, client_id=place.client_id, provider=place.provider.value)
-        refs = await tx.all(_REFS, client_id=place.client_id, provider=place.provider.value)
+        await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
+        refs = await tx.all(secret_from, "webhook_refs", client_id=place.client_id, provider=place.provider.value)
         over = sorted(set(live) - _holding(refs))
         for version in over:
             await _say(tx, app, place, _whose(refs, lost, version), version, found=True)
@@ -103,7 +96,7 @@ async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: 
         for ref_id in lost:  # one that never reached the store is looked for once as well
             if not any(ref_id == _whose(refs, lost, version)[0] for version in over):
                 await _say(tx, app, place, (ref_id, True), 0, found=False)
-        await tx.all(_FORGET, client_id=place.client_id, provider=place.provider.value)
+        await tx.all(UUID, "webhook_forget_previous", client_id=place.client_id, provider=place.provider.value)
     return len(over)
 
 

@@ -32,12 +32,12 @@ from byokeep.core.secret import Secret
 from byokeep.core.webhook import MIN_KEY, SCHEMES
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.clients import MAX_ROWS, require_active
-from byokeep.flows.fingerprints import PUT as WATCH
 from byokeep.flows.onboard import DEFAULT_DAYS
 from byokeep.flows.permission import permit, recorded_rejections
 from byokeep.flows.refs import move, ref_from
 from byokeep.flows.store_recording import require_recorded
-from byokeep.ports import Query, Row, Tx
+from byokeep.kernel.rows import Row
+from byokeep.ports import Tx
 from byokeep_redact.fingerprint import VERSION
 
 MAX_KEEP_S: Final = 30 * 86_400  # how long a previous secret may hold at most
@@ -71,15 +71,6 @@ def secret_from(row: Row) -> WebhookSecret:
         ref=ref_from(row), previous_version=row["previous_version"] if holds else None,
         previous_until=row["previous_until"] if holds else None,
     )  # fmt: skip
-
-
-_LOCK: Final = Query("ref_lock", lambda _: None)
-_LIVE: Final = Query("webhook_live", secret_from)
-_LIST: Final = Query("webhooks_list", secret_from)
-_INSERT: Final = Query("webhook_insert", secret_from)
-_RENEW: Final = Query("webhook_renew", secret_from)
-_DROP: Final = Query("webhook_drop_previous", secret_from)
-_FINGERPRINT_PUT: Final = Query("fingerprint_put", lambda _: None)
 
 
 def check_form(value: bytes) -> None:
@@ -137,7 +128,7 @@ async def list_secrets(app: App, actor: Actor, client_id: ClientId) -> list[Webh
     """
     await permit(app, actor, Verb.KEY_LIST, client_id=client_id)
     async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.all(_LIST, client_id=client_id, limit=MAX_ROWS)
+        found = await tx.all(secret_from, "webhooks_list", client_id=client_id, limit=MAX_ROWS)
         await tx.append(
             Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, client_id=client_id,
                   fields={"count": len(found)})
@@ -163,12 +154,12 @@ async def retire(
         place = _place(client_id, provider)
         check_reason(reason, example="secret_replaced")
         async with app.db.begin(client_id=client_id) as tx:
-            await tx.all(_LOCK, client_id=client_id, provider=place.provider.value)
-            live = await tx.maybe(_LIVE, client_id=client_id, provider=place.provider.value)
+            await tx.all(None, "ref_lock", client_id=client_id, provider=place.provider.value)
+            live = await tx.maybe(secret_from, "webhook_live", client_id=client_id, provider=place.provider.value)
             if live is None or (previous_only and live.previous_version is None):
                 raise NotFound("not_found", next_step="See `byokeep account webhook list`.")
             ended = live.previous_version if previous_only else live.ref.version
-            dropped = await tx.maybe(_DROP, client_id=client_id, id=live.ref.id) or live
+            dropped = await tx.maybe(secret_from, "webhook_drop_previous", client_id=client_id, id=live.ref.id) or live
             if not previous_only:
                 ref = await move(tx, app, actor, live.ref, to=KeyState.DEACTIVATED, reason=reason)
                 dropped = WebhookSecret(ref=ref, previous_version=None, previous_until=None)
@@ -191,9 +182,9 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) 
     digests = await app.scan_key.digests(value)
     version = await app.intake.current_version(place) + 1
     async with app.db.begin(client_id=place.client_id) as tx:
-        await tx.all(_LOCK, client_id=place.client_id, provider=place.provider.value)
+        await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
         client = await require_active(tx, place.client_id)
-        live = await tx.maybe(_LIVE, client_id=place.client_id, provider=place.provider.value)
+        live = await tx.maybe(secret_from, "webhook_live", client_id=place.client_id, provider=place.provider.value)
         plan = _Plan(place=place, ref_id=live.ref.id if live else app.ids.uuid(), version=version, risk=client.risk,
                      fingerprint=fingerprint, digests=digests)  # fmt: skip
         await _watch(tx, plan, plan.ref_id)
@@ -205,9 +196,10 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) 
 
 
 async def _watch(tx: Tx, plan: _Plan, ref_id: UUID) -> None:
-    await tx.all(_FINGERPRINT_PUT, ref_id=ref_id, version=plan.version, fingerprint=plan.fingerprint)
+    await tx.all(None, "fingerprint_put", ref_id=ref_id, version=plan.version, fingerprint=plan.fingerprint)
     await tx.one(
-        WATCH, client_id=plan.place.client_id, ref_id=ref_id, version=plan.version, format=VERSION,
+        UUID, "leak_fingerprint_put", client_id=plan.place.client_id, ref_id=ref_id, version=plan.version,
+        format=VERSION,
         digests=plan.digests,
     )  # fmt: skip
 
@@ -219,20 +211,20 @@ async def _record(app: WebApp, actor: Actor, plan: _Plan, request_id: str, keep_
         min_days=app.limits.rotation_min_days, max_days=app.limits.rotation_max_days,
     )  # fmt: skip
     async with app.db.begin(client_id=place.client_id) as tx:
-        await tx.all(_LOCK, client_id=place.client_id, provider=place.provider.value)
-        live = await tx.maybe(_LIVE, client_id=place.client_id, provider=place.provider.value)
+        await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
+        live = await tx.maybe(secret_from, "webhook_live", client_id=place.client_id, provider=place.provider.value)
         ref_id = live.ref.id if live else plan.ref_id
         same = {"client_id": place.client_id, "id": ref_id, "version": plan.version, "risk": plan.risk.value,
                 "rotation_due_at": due.due_at, "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
         if live is None:
             stored = await tx.maybe(
-                _INSERT, **same, provider=place.provider.value, environment=app.environment.value,
+                secret_from, "webhook_insert", **same, provider=place.provider.value, environment=app.environment.value,
                 secret_ref=str(place),
             )  # fmt: skip
         else:
             await _watch(tx, plan, ref_id)
             # None: the store holds a later one already; what was written is on record, but is not what holds.
-            stored = await tx.maybe(_RENEW, **same, keep_s=keep_s)
+            stored = await tx.maybe(secret_from, "webhook_renew", **same, keep_s=keep_s)
         await tx.append(
             _event(EventName.WEBHOOK_STORED, Outcome.OK, actor, place, ref_id, version=plan.version, path=place.path,
                    store_request=request_id)

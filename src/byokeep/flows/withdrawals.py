@@ -21,20 +21,11 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.flows import switches
 from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.audit import AT
 from byokeep.flows.scopes import scope_from_name
-from byokeep.ports import Query, Row
+from byokeep.kernel.rows import reader
 
 REASON: Final = "withdrawal_undone"
-_STANDING: Final = Query("withdrawals", lambda row: (str(row["what"]), _head(row)))
-_TOKENS: Final = Query("withdrawals_tokens", lambda row: UUID(str(row["id"])))
-_BACK: Final = Query("withdrawals_tokens_back", lambda row: UUID(str(row["id"])))
-_AGAIN: Final = Query("withdraw_again", lambda row: str(row["kind"] or ""))
 _CHANGED: Final = {"operator": EventName.OPERATOR_CHANGED, "machine": EventName.MACHINE_CHANGED}
-
-
-def _head(row: Row) -> ChainHead:
-    return ChainHead(row["chain"], row["seq"], bytes(row["hash"]))
 
 
 async def hold(app: BrokerApp) -> int:
@@ -44,8 +35,8 @@ async def hold(app: BrokerApp) -> int:
         Integrity, Unavailable: As the port says; or the database.
     """
     async with app.db.begin(every_client=True) as tx:
-        standing = dict(await tx.all(_STANDING))
-        tokens = await tx.all(_TOKENS)
+        standing = dict(await tx.all(lambda row: (str(row["what"]), reader(ChainHead)(row)), "withdrawals"))
+        tokens = await tx.all(UUID, "withdrawals_tokens")
     await app.tombstones.withdraw(standing)
     await app.tombstones.add(tokens)
     undone = await _undone(app, standing)
@@ -53,12 +44,14 @@ async def hold(app: BrokerApp) -> int:
         await _again(app, what)
     ids = sorted(await app.tombstones.all())
     async with app.db.begin(every_client=True) as tx:
-        back = await tx.all(_BACK, ids=ids)
+        back = await tx.all(UUID, "withdrawals_tokens_back", ids=ids)
     for token in back:
         await _end(app, "token", token)
     if undone:
         async with app.db.begin(every_client=True) as tx:
-            await app.tombstones.withdraw(dict(await tx.all(_STANDING)))
+            await app.tombstones.withdraw(
+                dict(await tx.all(lambda row: (str(row["what"]), reader(ChainHead)(row)), "withdrawals"))
+            )
     return len(undone) + len(back)
 
 
@@ -69,7 +62,11 @@ async def _undone(app: BrokerApp, standing: dict[str, ChainHead]) -> list[str]:
         return []
     heads = list(kept.values())
     async with app.db.begin(every_client=True) as tx:
-        there = set(await tx.all(AT, chains=[head.chain for head in heads], seqs=[head.seq for head in heads]))
+        there = set(
+            await tx.all(
+                ChainHead, "audit_at", chains=[head.chain for head in heads], seqs=[head.seq for head in heads]
+            )
+        )
     return sorted(what for what, head in kept.items() if head not in there)
 
 
@@ -89,7 +86,7 @@ async def _again(app: BrokerApp, what: str) -> None:
 async def _end(app: BrokerApp, kind: str, one: UUID) -> None:
     """Revoke a token, disable a subject or suspend a client once more."""
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.one(_AGAIN, kind=kind, id=one)
+        found = await tx.one(lambda row: str(row["kind"] or ""), "withdraw_again", kind=kind, id=one)
         if not found:
             return
         client = one if kind == "client" else None

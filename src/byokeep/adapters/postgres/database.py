@@ -33,7 +33,8 @@ from byokeep.adapters.postgres.trip import Answers, Asked, Connection, Rows, Wat
 from byokeep.core.audit import canonical_payload
 from byokeep.core.errors import ByokeepError, Integrity, NotFound, Unavailable
 from byokeep.core.events import Event
-from byokeep.ports import Query, Receipt, Row
+from byokeep.kernel.rows import Shape, reader
+from byokeep.ports import Receipt
 
 T = TypeVar("T")
 
@@ -49,12 +50,6 @@ _TASK: Final = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _ID: Final = re.compile(r"[a-z0-9_:./-]{1,128}\Z")
 
 
-def _receipt(row: Row) -> Receipt:
-    return Receipt(chain=row["chain"], seq=row["seq"], hash_hex=row["hash_hex"])
-
-
-_APPEND: Final = Query("audit_append", _receipt)
-_APPEND_LAST: Final = Query("audit_append", _receipt, ends=True)
 _SCOPE: Final = "open_scope"
 _READING: Final = "open_reading"
 
@@ -100,7 +95,7 @@ class PostgresDatabase:
         await transaction.commit()
 
     async def read(
-        self, query: Query[T], params: Mapping[str, object], *, client_id: UUID | None = None,
+        self, shape: Shape[T], statement: str, params: Mapping[str, object], *, client_id: UUID | None = None,
         every_client: bool = False,
     ) -> list[T]:  # fmt: skip
         """Run one statement in a transaction of its own that may not write, in one trip; the trip is the transaction.
@@ -111,7 +106,7 @@ class PostgresDatabase:
         """
         transaction = await self._open(client_id, every_client, reads=True)
         try:
-            return await transaction.last(query, params)
+            return await transaction.last(shape, statement, **params)
         finally:
             await transaction.undo()
 
@@ -155,45 +150,49 @@ class PostgresTransaction:
         self._begun = False
         self._failure: ByokeepError | None = None
 
-    async def one(self, query: Query[T], **params: object) -> T:
+    async def one(self, shape: Shape[T], statement: str, /, **params: object) -> T:
         """Return the only row. Raises NotFound(``not_found``), Integrity(``not_unique``)."""
-        rows = await self.all(query, **params)
+        rows = await self.all(shape, statement, **params)
         if not rows:
             raise NotFound("not_found")
         if len(rows) > 1:
-            raise Integrity("not_unique", query=query.name)
+            raise Integrity("not_unique", query=statement)
         return rows[0]
 
-    async def maybe(self, query: Query[T], **params: object) -> T | None:
+    async def maybe(self, shape: Shape[T], statement: str, /, **params: object) -> T | None:
         """Return the row or None. Raises Integrity(``not_unique``)."""
-        rows = await self.all(query, **params)
+        rows = await self.all(shape, statement, **params)
         if len(rows) > 1:
-            raise Integrity("not_unique", query=query.name)
+            raise Integrity("not_unique", query=statement)
         return rows[0] if rows else None
 
-    async def all(self, query: Query[T], **params: object) -> list[T]:
-        """Return all rows; a statement without rows, or one that waits for the next, gives none.
+    async def all(self, shape: Shape[T], statement: str, /, **params: object) -> list[T]:
+        """Return all rows; a statement without rows gives none.
 
         Raises:
             Conflict: ``conflict`` with ``constraint``: the row is there already.
             Rejected: ``constraint_violated`` with ``constraint``; ``value_not_accepted``.
             Denied: ``database_denied``: a row policy or a missing grant; ``audit_refused``.
-            Unavailable: ``database_unavailable``, ``database_busy``; ``commit_outcome_unknown`` of one that ends.
+            Integrity: ``row_unreadable``.
+            Unavailable: ``database_unavailable``, ``database_busy``.
         """
-        if query.waits:
-            self._waiting.append(self._asked(query, params))
-            return []
-        return [query.into(row) for row in await self._send(self._asked(query, params), ends=query.ends)]
+        return list(map(reader(shape), await self._send(self._asked(statement, params))))
 
-    async def append(self, event: Event, *, ends: bool = False) -> Receipt:
-        """Append to the chain of ``event.client_id``, or the platform's, in this transaction; ``ends`` = and commit.
+    async def ahead(self, statement: str, /, **params: object) -> None:
+        """Keep a statement for the next trip, as its first; its rows are not looked at."""
+        self._waiting.append(self._asked(statement, params))
+
+    async def append(self, event: Event, *, commit: bool = False) -> Receipt:
+        """Append to the chain of ``event.client_id``, or the platform's, in this transaction; ``commit`` = and commit.
 
         Raises:
             Denied: ``audit_refused`` with ``rule``: this process may not write this event.
             Unavailable: As :meth:`all`.
         """
-        return await self.one(
-            _APPEND_LAST if ends else _APPEND,
+        ask = self.last if commit else self.all
+        (receipt,) = await ask(
+            Receipt,
+            "audit_append",
             chain=event.client_id,
             event=event.name,
             actor=event.actor.id,
@@ -202,6 +201,7 @@ class PostgresTransaction:
             outcome=event.outcome,
             payload=canonical_payload(event),
         )
+        return receipt
 
     async def defer(self, task: str, *, delay_s: float = 0, key: str = "", **ids: str) -> bool:
         """Enqueue a task that exists only if this transaction commits. With a ``key``, one waits at a time.
@@ -225,9 +225,9 @@ class PostgresTransaction:
             self._failure = translate(error)
         raise self._failure
 
-    async def last(self, query: Query[T], params: Mapping[str, object]) -> list[T]:
-        """Return the rows of a statement and end the transaction; for :meth:`PostgresDatabase.read`."""
-        return [query.into(row) for row in await self._send(self._asked(query, params), ends=True)]
+    async def last(self, shape: Shape[T], statement: str, /, **params: object) -> list[T]:
+        """As :meth:`all`, and commit with it. Raises as it does; Unavailable: ``commit_outcome_unknown``."""
+        return list(map(reader(shape), await self._send(self._asked(statement, params), ends=True)))
 
     async def reach(self) -> None:
         """Send what waits, be it the opening alone."""
@@ -268,8 +268,8 @@ class PostgresTransaction:
             raise
         self._drop()
 
-    def _asked(self, query: Query[T], params: Mapping[str, object]) -> Asked:
-        return self._statements[query.name], {name: _plain(value) for name, value in params.items()}
+    def _asked(self, statement: str, params: Mapping[str, object]) -> Asked:
+        return self._statements[statement], {name: _plain(value) for name, value in params.items()}
 
     async def _send(self, *asked: Asked, ends: bool = False) -> Rows:
         """Send what waits, what is asked, and the commit if that is the end, in one trip; the rows of what was asked.

@@ -16,6 +16,9 @@ SELECT t.id AS token_id, t.kind, s.id AS subject_id, s.roles, s.all_clients,
 -- A row that its record does not carry is nobody's: it was not made by us (objects/subjects.sql).
 SELECT byokeep.subject_recorded(:subject_id) AS subject_recorded, byokeep.token_recorded(:token_id) AS token_recorded;
 
+-- name: auth_client_of_client
+SELECT id AS client_id FROM byokeep.client WHERE id = :id;
+
 -- name: auth_client_of_job
 SELECT client_id FROM byokeep.job WHERE id = :id;
 
