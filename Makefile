@@ -20,6 +20,7 @@ help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 demo: $(STAMP) ## See a key stored, used, leaked nowhere and killed, on a real OpenBao and PostgreSQL
+	@echo 'byokeep demo is being loaded' >&2
 	@.venv/bin/byokeep demo
 
 test: chromium softhsm watchers check ## Run the checks and the tests

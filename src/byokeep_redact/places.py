@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,8 @@ _KERNEL: Final = frozenset((
     "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "efivarfs", "fusectl",
     "mqueue", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs",
 ))  # fmt: skip
+_GONE: Final = "enoent"
+_LISTINGS: Final = 5  # of one folder in which files come and go
 
 
 class Places:
@@ -57,7 +60,8 @@ class Places:
 
         What `passes_over` says yes to is left out. Sockets, pipes, devices and what the kernel makes up (`/proc`,
         `/sys`), in which files have no end, hold nothing at rest: inside a tree they are left out too; named outright,
-        they are reported.
+        they are reported. So is what is gone, and a folder in which something is gone at each look; a file inside a
+        tree that is gone when it is to be opened was replaced or removed, and its folder is looked at again.
         """
         total = Report()
         made_up = _made_up()
@@ -99,34 +103,43 @@ class Places:
         return self.scan_bytes(data, source=source)
 
     def _scan_tree(self, top: Path, made_up: frozenset[int]) -> Report:
+        """Search a folder and all below it. What is gone when it is opened is no source; the folder is listed again."""
         total = Report()
-        problems: list[OSError] = []
-        for folder, names, files in os.walk(top, onerror=problems.append):
-            names[:] = [
-                name
-                for name in names
-                if _device(path := Path(folder, name)) not in made_up and not self.passes_over(path)
-            ]
-            for name in sorted(names + files):
-                path = Path(folder, name)
+        seen: set[str] = set()
+        for _ in range(_LISTINGS):
+            try:
+                names = sorted(set(os.listdir(top)) - seen)
+            except OSError as error:
+                return total + _unreadable(self._shown(top), error)
+            seen.update(names)
+            for name in names:
+                path = Path(top, name)
                 if self.passes_over(path):
                     continue
-                try:
-                    mode = path.lstat().st_mode
-                    target = os.fsencode(path.readlink()) if stat.S_ISLNK(mode) else b""
-                except OSError as error:
-                    total += _unreadable(self._shown(path), error)
-                    continue
-                if stat.S_ISREG(mode):
-                    total += self.scan_file(path)
-                    continue
-                source = self._shown(path)
-                total += self._scan_name(path, source)
-                if target:
-                    total += self.scan_bytes(target, source=f"{source} (link target)")
-        for problem in problems:
-            total += _unreadable(self._shown(Path(os.fsdecode(problem.filename))), problem)
-        return total
+                found = self._scan_inside(path, made_up)
+                if found.unreadable == (Unreadable(self._shown(path), _GONE),):
+                    seen.discard(name)
+                    found = replace(found, unreadable=())
+                total += found
+            if seen.issuperset(names):
+                return total
+        return total + Report(unreadable=(Unreadable(self._shown(top), "keeps_changing"),))
+
+    def _scan_inside(self, path: Path, made_up: frozenset[int]) -> Report:
+        source = self._shown(path)
+        try:
+            mode = path.lstat().st_mode
+            target = os.fsencode(path.readlink()) if stat.S_ISLNK(mode) else b""
+        except OSError as error:
+            return _unreadable(source, error)
+        if stat.S_ISREG(mode):
+            return self.scan_file(path)
+        if stat.S_ISDIR(mode):
+            if _device(path) in made_up:
+                return Report()
+            return self._scan_name(path, source) + self._scan_tree(path, made_up)
+        named = self._scan_name(path, source)
+        return named + self.scan_bytes(target, source=f"{source} (link target)") if target else named
 
     def _scan(self, read: Reader, source: str) -> Report:
         search = Search(self._detector, self._limits, source, self._limits.opened_bytes)

@@ -14,8 +14,10 @@ from byokeep.cli.main import run
 from byokeep.client.http import error_from
 from byokeep.core.errors import Pending, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.demo import show, steps
 from byokeep.http.problems import problem
 from byokeep.settings import Settings
+from byokeep_redact.scan import Report, Unreadable
 
 ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
 WORK = {
@@ -229,3 +231,34 @@ def test_a_kill_that_holds_is_told_from_one_that_does_not(
     monkeypatch.setattr("byokeep.cli.kill.call", call)
     assert run(["kill", "on", "--client", ID, "--json"]) == code
     assert ("pending:" in capsys.readouterr().err) is (code == 7)
+
+
+def test_the_demo_says_what_it_does_before_it_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first line is there when the demo's parts begin to be imported; none with --json."""
+    said: list[str] = []
+
+    def load(name: str) -> Any:
+        said.append(capsys.readouterr().err)
+        raise Unavailable("part_not_installed")
+
+    monkeypatch.setattr("byokeep.cli.servers.load", load)
+    assert run(["demo"]) == run(["demo", "--json"]) == 4
+    assert [text.startswith("byokeep demo: ") for text in said] == [True, False]
+
+
+@pytest.mark.parametrize(("trouble", "code"), [("init enoent", 4), ("", 4)])
+async def test_what_the_demo_could_not_search_is_no_claim_that_fails(trouble: str, code: int) -> None:
+    """Exit code 4, with what it was; a search of nothing as well."""
+    unread = (Unreadable("/home/init", "enoent"),) if trouble else ()
+
+    async def search(_stage: object) -> None:
+        """Search everything."""
+        steps._whole(Report(unreadable=unread))
+
+    row = await show._one(search, None, quiet=True)
+    assert (row["ok"], row["exit_code"]) == (False, code)
+    assert "could_not_check" in row["seen"]
+    assert trouble in row["seen"]
+    steps._whole(Report(sources_scanned=1, bytes_scanned=1))

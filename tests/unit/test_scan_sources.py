@@ -8,13 +8,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from byokeep_redact.control import planted_process
-from byokeep_redact.scan import Canary, Sweep, Unreadable, new_canary
+from byokeep_redact.scan import Canary, Report, Sweep, Unreadable, new_canary
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -48,6 +48,59 @@ def test_missing_and_unreadable_make_the_report_not_clean(tmp_path: Path, canary
     pipe = sweep.scan_paths([tmp_path / "fine.txt", tmp_path / "pipe"])
     assert pipe.unreadable == (Unreadable(str(tmp_path / "pipe"), "not_a_regular_file"),)
     assert not pipe.clean
+
+
+class _Moving(Sweep):
+    """A search during which files of a tree are replaced, moved or always gone."""
+
+    def __init__(self, canary: Canary, moves: Callable[[Path], None]) -> None:
+        super().__init__([canary])
+        self._moves = moves
+
+    def scan_file(self, path: Path | str) -> Report:
+        self._moves(Path(path))
+        return super().scan_file(path)
+
+
+def test_a_file_that_is_replaced_meanwhile_is_looked_at_again(tmp_path: Path, canary: Canary) -> None:
+    """What is gone when it is opened is no source left out; what stands in the folder now is searched."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "init").write_bytes(b"words")
+    (tmp_path / "base" / "other").write_bytes(b"words")
+    looks: list[str] = []
+
+    def gone(path: Path) -> None:
+        looks.append(path.name)
+        if looks.count("init") == 1 and path.name == "init":
+            path.unlink()
+
+    report = _Moving(canary, gone).scan_paths([tmp_path])
+    assert (report.clean, report.sources_scanned, looks) == (True, 1, ["init", "other"])
+
+    (tmp_path / "base" / "init").write_bytes(b"words")
+
+    def moved(path: Path) -> None:
+        if path.name == "init":
+            path.rename(path.with_name("new"))
+            path.with_name("new").write_bytes(b"see " + canary.value)
+
+    report = _Moving(canary, moved).scan_paths([tmp_path])
+    assert report.unreadable == ()
+    assert [Path(one.source).name for one in report.findings] == ["new"]
+
+
+def test_a_folder_that_changes_at_each_look_is_not_clean(tmp_path: Path, canary: Canary) -> None:
+    """The looks are counted; what keeps moving was not searched, and a tree that is gone as a whole was not either."""
+    (tmp_path / "fine.txt").write_bytes(b"words")
+    (tmp_path / "x0").write_bytes(canary.value)
+
+    def moves(path: Path) -> None:
+        if path.name.startswith("x"):
+            path.rename(path.with_name(f"x{int(path.name[1:]) + 1}"))
+
+    report = _Moving(canary, moves).scan_paths([tmp_path])
+    assert report.unreadable == (Unreadable(str(tmp_path), "keeps_changing"),)
+    assert not report.clean
 
 
 def test_read_error_half_way_makes_the_report_not_clean(canary: Canary) -> None:

@@ -85,4 +85,5 @@ def _show(rows: list[dict[str, Any]], *, held: bool, took: float, keep: Path | N
         _out.print(Text(f"All {len(rows)} claims held, in {took:.0f} s.", style="bold green"))
         _err.print(f"State is kept in {keep}" if keep else f"Next: {called()} up", style="dim")
     else:
-        _out.print(Text("A claim did not hold; the steps after it were not run.", style="bold red"))
+        said = "A claim could not be checked" if "exit_code" in rows[-1] else "A claim did not hold"
+        _out.print(Text(f"{said}; the steps after it were not run.", style="bold red"))
