@@ -108,7 +108,7 @@ class Places:
         seen: set[str] = set()
         for _ in range(_LISTINGS):
             try:
-                names = sorted(set(os.listdir(top)) - seen)
+                names = sorted({path.name for path in top.iterdir()} - seen)
             except OSError as error:
                 return total + _unreadable(self._shown(top), error)
             seen.update(names)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -199,7 +200,9 @@ async def test_opening_needs_two_people_once_and_in_time(stand: Stand) -> None:
     fourth = await ask()
     answers = await asyncio.gather(*(stand.call("POST", fourth, "approver") for _ in range(5)))
     assert sorted(status for status, _ in answers) == [200, 403, 403, 403, 403]
-    assert (await stand.call("POST", fourth, "approver"))[1]["code"] == "approval_used"
+    used = (await stand.call("POST", fourth, "approver"))[1]
+    assert used["code"] == "approval_used"
+    assert re.match(r".+ approved it at \d{4}-\d\d-\d\d \d\d:\d\dZ: nothing to do if `byokeep kill", used["next_step"])
     assert (await stand.call("POST", f"/v1/switches/open-requests/{uuid4()}/approve", "approver"))[0] == 404
     assert (await stand.call("POST", "/v1/switches/open-requests", "operator", wish_body))[1]["code"] == (
         "switch_not_closed"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from byokeep import doctor
+from byokeep.cli import job
 from byokeep.cli.main import run
 from byokeep.client.http import error_from
-from byokeep.core.errors import Pending, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, Pending, RateLimited, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.demo import show, steps
 from byokeep.http.problems import problem
@@ -262,3 +264,37 @@ async def test_what_the_demo_could_not_search_is_no_claim_that_fails(trouble: st
     assert "could_not_check" in row["seen"]
     assert trouble in row["seen"]
     steps._whole(Report(sources_scanned=1, bytes_scanned=1))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code", "said"),
+    [
+        (Unavailable("store_timeout"), 4, "broker or store could not be reached (store_timeout)"),
+        (Denied("switch_closed"), 3, "a kill switch was closed"),
+    ],
+)
+async def test_a_command_that_is_ended_says_why_by_its_exit_code(
+    refusal: ByokeepError, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """4 when broker or store are away, 3 when the job may not go on."""
+
+    class Stopped:
+        class lease:  # noqa: N801 - stands for an attribute
+            holds = False
+
+        async def secret(self, _provider: str) -> Secret:
+            raise refusal
+
+    running: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    assert await job._watch(cast("Any", Stopped()), ["openai"], cast("Any", running), []) == code
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_whatever_is_unavailable_says_what_to_do() -> None:
+    """Also where it is raised with a code alone; of the store, that nothing serves of what was sent in."""
+    store = Unavailable("store_timeout").next_step
+    assert "nothing that was sent in serves" in store
+    assert "byokeep doctor" in store
+    assert "store" not in Unavailable("broker_garbage").next_step
+    assert "retry_after_s" in RateLimited("too_many", retry_after_s=3).next_step
+    assert Unavailable("store_sealed", next_step="Unseal it.").next_step == "Unseal it."

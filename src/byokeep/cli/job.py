@@ -27,7 +27,6 @@ _COLUMNS: Final = ("id", "state", "opened_at", "expires_at", "kind", "secrets", 
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _GRACE_S: Final = 2.0
 _LOOK_S: Final = 0.2
-_STOPPED: Final = 3
 _ENDED_BY: Final = {
     "switch_closed": "a kill switch was closed (`byokeep kill status`)",
     "job_not_open": "its time is over, or it was closed",
@@ -51,6 +50,9 @@ def run_(
     command wants a file name; the command also finds the names in BYOKEEP_SECRET_OPENAI_FILE. The value is in
     no argument and no environment. The job's id stands on standard error. When the job is killed, its lease
     ends or byokeep is stopped, the command is ended too.
+
+    Exit codes: the command's own; 3 it was ended because the job may not go on (kill switch engaged, job over or
+    closed, client suspended); 4 because broker or store could not be reached; 128 and its number after a signal.
 
     Example: byokeep job run --client $CLIENT --secret openai -- python post.py --key-file {openai}
 
@@ -197,9 +199,10 @@ async def _watch(job: Job, providers: list[str], ended: asyncio.Task[int], told:
         if told:
             return 128 + told[0]
         if not job.lease.holds and (refused := await _refused(job, providers)) is not None:
-            why = _ENDED_BY.get(refused.code, refused.code)
+            away = f"broker or store could not be reached ({refused.code})"
+            why = away if isinstance(refused, Unavailable) else _ENDED_BY.get(refused.code, refused.code)
             err.print(f"The job was stopped: {why}. Ending the command.", style="red", soft_wrap=True)
-            return _STOPPED
+            return refused.exit_code
 
 
 async def _refused(job: Job, providers: list[str]) -> ByokeepError | None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import ClassVar, Final
 
-from byokeep_redact.errors import ByokeepError, Conflict, Rejected
+from byokeep_redact.errors import ByokeepError, Conflict, Rejected, type_of_field
 
 __all__ = [
     "KINDS", "ByokeepError", "Conflict", "Denied", "Integrity", "NotFound", "Pending", "RateLimited", "Rejected",
@@ -41,18 +41,27 @@ class Unavailable(ByokeepError):
 
     exit_code = 4
     http_status = 503
+    usual_step: ClassVar[str] = "Try again; if it stays so, `byokeep doctor` on the server's host says what is wrong."
+
+    def __init__(self, code: str, *, next_step: str = "", **fields: type_of_field) -> None:
+        """Where whoever raises it does not say what to do, the class does."""
+        of_store = "The store did not do its part: nothing was given out, and nothing that was sent in serves. "
+        usual = of_store * code.startswith("store_") + self.usual_step
+        super().__init__(code, next_step=next_step or usual, **fields)
 
 
 class Pending(Unavailable):
     """What was asked for holds, and a part that could not be reached is still to follow by itself (PENDING)."""
 
     exit_code = 7
+    usual_step = "It is tried again by itself."
 
 
 class RateLimited(Unavailable):
     """Too many calls; ``retry_after_s`` says when to come back."""
 
     http_status = 429
+    usual_step = "Wait for as many seconds as `retry_after_s` says, then try again."
 
 
 class Integrity(ByokeepError):

@@ -51,7 +51,8 @@ _UNRECORDED: Final = (
     " change again with byokeep (or undo it so), then release: runbook section 8.2."
 )
 _OF_ALERT: Final = {
-    "blocked_switch_closed": "a job stands still; expected after a kill that was meant, see runbook section 7.",
+    "blocked_switch_closed": "a job stands still; expected after a kill that was meant, see runbook section 7. It"
+    " stays open until somebody has looked what the job did (`byokeep job show`) and closes it.",
     "blocked_profile_in_use": "a job found its profile open elsewhere; wait for the other's end, or end that job."
     " One that was killed lets go after 30 s.",
     "key_no_quota": "a key is good but its balance is used up; ask the client to top up, then `byokeep key verify`.",
@@ -123,8 +124,9 @@ _OF_ALERT: Final = {
     "lease_use_surplus": "more was done at the store under a lease than its holder did, or somebody told for it:"
     " it was signed again or its token is in other hands. Stop the client, runbook section 7.",
     "lease_use_untold": "a lease's holder did not tell what it did, so nobody can tell that it was alone: it ended"
-    " without telling, was killed, could not reach the broker, or runs an older release. Find out which; if it was"
-    " none of these, treat it as `lease_use_surplus`.",
+    " without telling, was killed, could not reach the broker, or runs an older release. Expected of leases of a time"
+    " in which broker, database or store were away (`byokeep audit list`): close it. Otherwise find out which; if it"
+    " was none of these, treat it as `lease_use_surplus`.",
     "store_log_rekeyed": "an audit device of the store was made anew, so logins of before were held against their"
     " leases by name and number alone. If nobody of yours did it, treat the store's host as broken into.",
     "store_denials": "the store refused one of ours; run `byokeep audit reconcile`.",
@@ -213,6 +215,10 @@ _OF_ALERT: Final = {
     "withdrawal_undone": "a restore gave back what had been withdrawn; it is withdrawn again: `byokeep kill status`.",
     "audit_record_malformed": "`byokeep audit verify` names it; find out who could write it past the database's check.",
 }
+_BLOCKED: Final = (  # the rest of the reason is the runner's error code
+    "a job could not go on. See that the cause is gone (`byokeep doctor`) and what the job did (`byokeep job show`);"
+    " run it again, then close this: it stays open until somebody has looked."
+)
 _UNDECIDED: Final = "Nobody could tell whether the key is good; remove the cause, then verify again."
 _UNSEARCHED: Final = "Not every log could be searched for the key; see the alerts, then verify again."
 _UNPROVEN: Final = "A record that proves this run is missing; see the alerts, then verify again."
@@ -373,7 +379,7 @@ def of_profile(state: str, missing: tuple[str, ...]) -> str:
 
 def of_alert(reason: str) -> str:
     """Return what to do about an alert of this reason, in one line; empty when nothing is known beyond its name."""
-    return _OF_ALERT.get(reason, "")
+    return _OF_ALERT.get(reason, _BLOCKED if reason.startswith("blocked_") else "")
 
 
 def instead_of_evidence(state: str, reason: str, missing: tuple[str, ...], *, ref: UUID) -> str:

@@ -79,6 +79,23 @@ async def waiting(tx: Tx) -> list[Approval]:
     return await tx.all(_approval, "approvals_waiting", actions=list(ACTIONS), scope=None, limit=MAX_ROWS)
 
 
+def _used(at: datetime, by: str | None) -> str:
+    return f"{by or 'Somebody'} approved it at {at.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+
+
+def not_usable(wish: Row, *, look: str) -> Denied:
+    """Return why a request cannot be approved now.
+
+    Args:
+        wish: With ``used_at``, ``used_by``, ``unexpired``.
+        look: The command that shows whether what it was for was done: the approval is used up before the act.
+    """
+    if wish["used_at"] is None and not wish["unexpired"]:
+        return Denied("approval_expired", next_step="Ask again.")
+    used = "It was approved just now" if wish["used_at"] is None else _used(wish["used_at"], wish["used_by"])
+    return Denied("approval_used", next_step=f"{used}: nothing to do if `{look}` shows it done. If not, ask again.")
+
+
 async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
     """Approve a request as the second person and use it up.
 
@@ -91,8 +108,7 @@ async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: in
         Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``approval_changed``.
     """
     if approval.used_at is not None:
-        at = f"{approval.used_at.astimezone(UTC):%Y-%m-%d %H:%M}Z"
-        raise Denied("approval_used", next_step=f"{approval.used_by or 'Somebody'} approved it at {at}. Nothing to do.")
+        raise Denied("approval_used", next_step=f"{_used(approval.used_at, approval.used_by)}. Nothing to do.")
     if approval.requested_by == actor.id:
         raise Denied("same_person", next_step="Another person must approve.")
     if not approval.in_time:

@@ -26,6 +26,7 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.core.reenable import CanaryStarted, Cause, Jump, Reenable, next_state
 from byokeep.flows import doubted
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.approvals import not_usable
 from byokeep.flows.locate import authorise_for
 from byokeep.flows.permission import absent, permit
 from byokeep.flows.reenabling import lose, state_of, step
@@ -182,8 +183,7 @@ async def _begin(tx: Tx, app: BrokerApp, actor: Actor, client_id: UUID, platform
         raise Denied("same_person", next_step="Another approver must confirm.")
     seen = state_of(await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform))
     if await tx.maybe(UUID, "canary_use_approval", id=wish["id"], approved_by=actor.id) is None:
-        used = wish["used_at"] is not None or wish["unexpired"]
-        raise Denied("approval_used" if used else "approval_expired", next_step="Ask again.")
+        raise not_usable(wish, look=f"byokeep incident platform status {client_id}")
     if seen.revision != wish["epoch"]:
         raise Denied("epoch_changed", next_step="The platform changed since; look at it and ask again.")
     state = await step(tx, app, actor, client_id, platform, CanaryStarted())

@@ -29,6 +29,7 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.core.vault_incident import look_at
 from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.approvals import not_usable
 from byokeep.flows.blockers import ending_blockers, tell
 from byokeep.flows.permission import absent, permit
 from byokeep.flows.rebase import rebase
@@ -351,8 +352,7 @@ async def _use_approval(app: BrokerApp, actor: Actor, scope: Scope, wish: Row) -
         raise Denied("same_person", next_step="Another approver must confirm.")
     async with app.db.begin(every_client=True) as tx:
         if await tx.maybe(UUID, "switch_use_approval", id=wish["id"], approved_by=actor.id) is None:
-            used = wish["used_at"] is not None or wish["unexpired"]
-            raise Denied("approval_used" if used else "approval_expired", next_step="Ask again.")
+            raise not_usable(wish, look="byokeep kill status")
         await tx.append(
             Event(
                 name=EventName.SWITCH_OPENED, actor=actor, outcome=Outcome.INTENDED, client_id=scope.client_id,

@@ -91,6 +91,7 @@ SELECT a.id, a.scope, a.epoch, a.reason, a.requested_by, a.expires_at
 
 -- name: switch_approval
 SELECT id, scope, epoch, reason, requested_by, expires_at, used_at,
+       (SELECT s.name FROM byokeep.subject s WHERE s.id = approved_by) AS used_by,
        expires_at > clock_timestamp() AS unexpired
   FROM byokeep.approval WHERE id = :id AND action = 'open_switch';
 
