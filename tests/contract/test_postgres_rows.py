@@ -266,7 +266,8 @@ def alert_sql(alert: UUID, *, reason: str = "login_unexplained", severity: str =
 
 
 def raised(alert: UUID, **changed: str) -> str:
-    fields = {"alert": str(alert), "reason": "login_unexplained", "severity": "critical"} | changed
+    whose = {"chain": str(INSTALLATION), "severity": "critical"}
+    fields = {"alert": str(alert), "reason": "login_unexplained"} | whose | changed
     return append_sql(event(None, EventName.ALERT_RAISED, **fields))
 
 
@@ -281,7 +282,8 @@ def test_no_role_raises_or_closes_an_alert_without_the_record_that_names_it(
         for one in (alert, other)
     )
     for role in ("byokeep_web", "byokeep_broker", "byokeep_worker"):
-        for said in ((), (raised(other),), (raised(alert, severity="info"),), (raised(alert, reason="other"),)):
+        for said in ((), (raised(other),), (raised(alert, severity="info"),), (raised(alert, reason="other"),),
+                     (raised(alert, chain=str(client)),)):  # fmt: skip
             assert sessions.run(role, alert_sql(alert), *said) == UNRECORDED
         born_closed = alert_sql(alert).replace("key)", "key, closed_at)").replace("'k')", "'k', now())")
         born_full = born_closed.replace("closed_at", "count").replace("now()", "2147483647")
@@ -333,6 +335,17 @@ def test_an_alert_only_counts_up(postgres: FreshDatabase, client: UUID, sessions
     said = raised(mild, reason="other", severity="info")
     assert sessions.run("byokeep_worker", alert_sql(mild, reason="other", severity="info", key="taken"), said) == ""
     assert sessions.run("byokeep_broker", alert_sql(real, key="taken"), raised(real)) == ""
+
+
+def test_the_database_says_when_an_alert_was_opened(postgres: FreshDatabase, client: UUID, sessions: Sessions) -> None:
+    """Whatever a role gives: one of in ten years would stand before all others for as long."""
+    for role in ("byokeep_web", "byokeep_broker", "byokeep_worker"):
+        alert = uuid4()
+        later = alert_sql(alert, key=role).replace("key)", "key, opened_at)")
+        later = later.replace(f"'{role}')", f"'{role}', now() + interval '10 years')")
+        assert sessions.run(role, later, raised(alert)) == ""
+        said = f"SELECT opened_at BETWEEN now() - interval '1 hour' AND now() FROM byokeep.alert WHERE id = '{alert}'"
+        assert postgres.sql(said) == "t"
 
 
 async def test_an_unrecorded_commit_is_refused_and_not_in_doubt(postgres: FreshDatabase, client: UUID) -> None:

@@ -323,12 +323,12 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
     triggers = {f"{kind}_recorded" for kind in ("key", "account", "job", "client", "switch", "alert")}
     people = {"able_admins", "password_put", "subject_put", "subject_recorded", "token_end", "token_issue",
               "token_recorded"}  # fmt: skip
-    known = {"audit_append", "end_blockers", "withdraw_again"} | triggers | people
+    known = {"alert_on_record", "audit_append", "end_blockers", "withdraw_again"} | triggers | people
     assert set(shared_postgres.sql(definers).split()) == known
     # What web and worker may call with the owner's rights looks something up, or appends a record: it makes nobody.
     for role, more in (("byokeep_web", {"subject_recorded", "token_recorded"}), ("byokeep_worker", set())):
         may = f"{definers} AND has_function_privilege('{role}', oid, 'EXECUTE') AND prorettype <> 'trigger'::regtype"
-        assert set(shared_postgres.sql(may).split()) == {"audit_append"} | more, role
+        assert set(shared_postgres.sql(may).split()) == {"alert_on_record", "audit_append"} | more, role
 
 
 @pytest.mark.req("S-ASVS-32")

@@ -20,8 +20,8 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import explain, switches
 from byokeep.flows import reconcile as reconciling
-from byokeep.flows.alarm import raise_alert
-from byokeep.flows.alerts import close_alert
+from byokeep.flows.alarm import alert_in, raise_alert, state_over
+from byokeep.flows.alerts import close_alert, list_alerts
 from byokeep.flows.explain import LOGIN
 from byokeep.flows.lease import claims
 from byokeep.flows.reconcile import Reconciliation, reconcile
@@ -517,7 +517,8 @@ async def test_a_row_that_its_owner_changed_closes_the_gate_of_its_client(
     client = uuid4()
     await scene.broker.sql(
         client_sql(client) + f"UPDATE byokeep.client SET state = 'active', entity_id = 'own' WHERE id = '{client}';"
-        f"DELETE FROM byokeep.subject_client WHERE client_id = '{client}'"  # the person's record names no client
+        f"DELETE FROM byokeep.subject_client WHERE client_id = '{client}';"  # the person's record names no client
+        "DELETE FROM byokeep.alert"  # no record speaks of it
     )
     await scene.state_rows()
     assert await scene.reasons() == []
@@ -847,6 +848,9 @@ async def test_a_lease_is_judged_once_when_its_holder_had_time_to_tell(scene: Sc
         "UPDATE {} SET closed_at = now()",
         "UPDATE {} SET severity = 'info'",
         "UPDATE {} SET reason = 'x'",
+        "UPDATE {} SET client_id = gen_random_uuid()",
+        "UPDATE {} SET object_id = gen_random_uuid()",
+        "UPDATE {} SET opened_at = now() - interval '5 years'",
         "DELETE FROM {}",
     ],
 )
@@ -867,6 +871,65 @@ async def test_an_alert_that_was_changed_past_its_record_is_told_once(scene: Sce
     await close_alert(replace(scene.broker.app, db=web), admin, UUID(kept))
     await web.close()
     assert await scene.reasons() == []
+
+
+async def test_no_alert_that_somebody_put_there_swallows_a_finding(scene: Scene) -> None:
+    """An open row under the finding's key, without a record, full and of all time, or one that was closed on record
+    and opened again: the round tells of it, and what is raised goes on record; removed then, it is told as well."""
+    planted = str(uuid4())
+    await scene.broker.sql(
+        "INSERT INTO byokeep.alert (id, reason, severity, dedup_key, count, last_seen_at) VALUES"
+        f" ('{planted}', 'login_unexplained', 'critical', 'key', 2147483647, 'infinity')"
+    )
+    reopened = await scene.raise_one("state/again")
+    await state_over(scene.broker.app, "state/again")
+    assert await scene.reasons() == ["alert_unrecorded"]
+    await scene.broker.sql(f"UPDATE byokeep.alert SET closed_at = NULL WHERE id = '{reopened}'")
+    assert [str(one.object_id) for one in (await scene.run()).findings] == [reopened]
+    raised = "SELECT count(*) FROM byokeep.audit_record WHERE event = 'alert.raised' AND convert_from(payload, 'UTF8')"
+    for key, alert, records in (("key", planted, 0), ("state/again", reopened, 1)):
+        assert await scene.broker.sql(f'{raised} LIKE \'%"alert":"{alert}"%\'') == str(records)
+        for _ in range(2):
+            assert await scene.raise_one(key) == alert
+            assert await scene.broker.sql(f'{raised} LIKE \'%"alert":"{alert}"%\'') == str(records + 1)
+    await scene.broker.sql("UPDATE byokeep.alert SET closed_at = now() WHERE reason = 'alert_unrecorded'")
+    assert len(await scene.reasons()) == 2  # those closed past us; the planted and the reopened were told
+    later = str(uuid4())
+    await scene.broker.sql(
+        "INSERT INTO byokeep.alert (id, reason, severity, dedup_key)"
+        f" VALUES ('{later}', 'login_unexplained', 'critical', 'later')"
+    )
+    assert await scene.raise_one("later") == later
+    await scene.broker.sql(f"DELETE FROM byokeep.alert WHERE id = '{later}'")
+    assert [str(one.object_id) for one in (await scene.run()).findings] == [later]
+
+
+async def test_a_critical_alert_stands_before_any_flood(scene: Scene) -> None:
+    """More alerts than a list holds, opened and seen later: the critical one is first, and how many more is said."""
+    critical = await scene.raise_one("real")
+    await scene.broker.sql(
+        "INSERT INTO byokeep.alert (id, reason, severity, dedup_key, opened_at, last_seen_at) SELECT gen_random_uuid(),"
+        " 'x', CASE WHEN n = 1 THEN 'warning' ELSE 'info' END, n::text, now() + interval '10 years',"
+        " now() + interval '1 minute' * n FROM generate_series(1, 1001) n"
+    )
+    web = PostgresDatabase(scene.broker.database.url("byokeep_web"), pool_size=1)
+    admin = Actor(id=uuid4(), roles=frozenset({Role.ADMIN}), clients=None, request_id=uuid4())
+    found, more = await list_alerts(replace(scene.broker.app, db=web), admin)
+    await web.close()
+    assert (str(found[0].id), found[1].severity, len(found), more) == (critical, "warning", 1000, 2)
+
+
+async def test_a_flood_of_alerts_by_one_role_is_an_alert(scene: Scene) -> None:
+    """More than 300 within an hour by one role; 300 are none."""
+    worker = PostgresDatabase(scene.broker.database.url("byokeep_worker"), pool_size=1)
+    app = replace(scene.broker.app, db=worker)
+    async with worker.begin(every_client=True) as tx:
+        for number in range(300):
+            await alert_in(tx, app, reason="x", key=str(number), severity="info", client_id=None, object_id=None)
+    assert await scene.reasons() == []
+    await raise_alert(app, reason="x", key="300", severity="info")
+    await worker.close()
+    assert await scene.reasons() == ["alerts_flooded"]
 
 
 async def test_a_login_from_before_the_devices_were_made_anew_is_held_against_the_lease_it_names(scene: Scene) -> None:

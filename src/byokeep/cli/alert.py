@@ -22,10 +22,13 @@ def list_() -> None:
 
     Example: byokeep alert list
     """
-    found = run(call("GET", "/v1/alerts"))["alerts"]
+    reply = run(call("GET", "/v1/alerts"))
+    found = reply["alerts"]
     reasons = dict.fromkeys(str(one["reason"]) for one in found)
     steps = [f"{reason}: {of_alert(reason)}" for reason in reasons if of_alert(reason)]
     steps += [f"{one['id']}: made to look the same by {one['code_points']}" for one in found if one["code_points"]]
+    if reply["more"]:
+        steps.append(f"There are {reply['more']} more; close some to see them.")
     tell(found, title="Alerts", note="\n".join(steps),
          columns=("id", "severity", "reason", "count", "opened_at", "client_id", "object_id"))  # fmt: skip
 

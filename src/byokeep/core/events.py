@@ -288,7 +288,7 @@ _LISTED: Final[Mapping[EventName, str]] = {
     EventName.CHECKPOINT_SIGNED: "epoch size count root",
     EventName.EVIDENCE_SIGNED: "sop version provider",
     EventName.EVIDENCE_READ: "sop",
-    EventName.ALERT_RAISED: "alert severity",
+    EventName.ALERT_RAISED: "alert chain severity",
     EventName.ALERT_CLOSED: "alert",
 }
 # Any event may also say why: ``reason`` is a code of ours.

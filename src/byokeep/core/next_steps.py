@@ -84,8 +84,10 @@ _OF_ALERT: Final = {
     " keep both as they are, runbook section 8.2.",
     "effect_missed": "an announced effect came too late: `byokeep job requeue` sets a new time, or call it off.",
     "renewal_overdue": "an account's tokens were not renewed in time: see that a refresher runs (`byokeep doctor`).",
-    "alert_unrecorded": "an alert was closed, changed or removed past byokeep: `byokeep audit list` says what it was."
-    " Find out who can write the database, then go after that alert as if it were open.",
+    "alerts_flooded": "one service raised more than 300 alerts within an hour: `byokeep audit list` says which, as the"
+    " writer. Unless you know the cause, treat its host as taken; look for other critical alerts beside the flood.",
+    "alert_unrecorded": "an alert was made, closed, changed or removed past byokeep: `byokeep audit list` says what it"
+    " was. Find out who can write the database, then go after that alert as if it were open.",
     "client_unrecorded": _UNRECORDED,
     "switch_unrecorded": _UNRECORDED,
     "other_account": "another account answered at a platform; log in there as the right one, connect it again. One that"

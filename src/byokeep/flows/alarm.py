@@ -1,7 +1,7 @@
 """Raise an alert: one open row for each key, counted up when it happens again.
 
 Rules
-- An alert names a reason and ids, never a value; the first of a kind is put on record.
+- An alert names a reason and ids, never a value; it is put on record, unless the open row that it counts up is.
 - It has its own transaction: what went wrong has usually rolled back its own.
 - What tells of a state, an outage, has a key that begins with ``state/``: the round that sees the end of it closes it,
   on record. What tells of an event stays open until a person has looked.
@@ -16,6 +16,7 @@ from typing import Literal
 from uuid import UUID
 
 from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor
 from byokeep.flows.app import App, BrokerApp
 from byokeep.ports import Tx
 
@@ -36,23 +37,30 @@ async def raise_alert(
 
 async def alert_in(
     tx: Tx, app: App, *, reason: str, key: str, severity: Severity, client_id: UUID | None, object_id: UUID | None,
-    at: datetime | None = None,
+    at: datetime | None = None, code_points: str = "", actor: Actor | None = None,
 ) -> None:  # fmt: skip
-    """The same within a transaction of the caller's; ``at``: when it happened, if not just now."""
-    alert, count = await tx.one(
-        lambda row: (UUID(str(row["id"])), int(row["count"])), "audit_alert", id=app.ids.uuid(), client_id=client_id,
-        object_id=object_id, reason=reason, severity=severity,
-        dedup_key=key, at=at,
+    """The same within a transaction of the caller's.
+
+    Args:
+        at: When it happened, if not just now.
+        code_points: Of a look-alike, the characters that give it away (``0456,0430``).
+        actor: Whose act it is, recorded on the client's chain. Without one it is on the platform's, for the client that
+            an alert speaks of may be one that an intruder made up.
+    """
+    alert, on_record = await tx.one(
+        lambda row: (row["id"], row["on_record"]), "alert_raise", id=app.ids.uuid(), client_id=client_id,
+        object_id=object_id, reason=reason, severity=severity, dedup_key=key, at=at, code_points=code_points,
     )  # fmt: skip
-    if count == 1:
-        # On the platform's chain: the client an alert speaks of may be one that an intruder made up.
-        await tx.append(
-            Event(
-                name=EventName.ALERT_RAISED, actor=app.system(), outcome=Outcome.OK,
-                object_id=object_id or client_id,
-                fields={"alert": str(alert), "reason": reason, "severity": severity},
-            )
-        )  # fmt: skip
+    if on_record:
+        return
+    await tx.append(
+        Event(
+            name=EventName.ALERT_RAISED, actor=actor or app.system(), outcome=Outcome.OK,
+            client_id=client_id if actor else None, object_id=object_id if actor else object_id or client_id,
+            fields={"alert": str(alert), "chain": str(client_id or app.installation_id), "reason": reason,
+                    "severity": severity},
+        )
+    )  # fmt: skip
 
 
 async def state_over(app: BrokerApp, key: str) -> None:

@@ -22,6 +22,7 @@ from byokeep.core.policy import Verb
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, scope_of
 from byokeep.flows.permission import absent, permit, refuse
+from byokeep.kernel.rows import reader
 from byokeep.ports import Tx
 
 _MAY_CLOSE: Final = frozenset({Role.ADMIN, Role.OPERATOR})
@@ -52,15 +53,19 @@ _DONE_TO_ANOTHER: Final = frozenset({"credentials_of_another_issued", "admin_sto
 _REMINDERS: Final = frozenset({"machine_token_ends", "person_token_ends"})  # no act of anybody: whoever it is may close
 
 
-async def list_alerts(app: App, actor: Actor) -> list[Alert]:
-    """Return the open alerts that concern the actor, newest first.
+async def list_alerts(app: App, actor: Actor) -> tuple[list[Alert], int]:
+    """Return the open alerts that concern the actor, critical ones first, then by when they last happened, and how many
+    more there are.
 
     Raises:
         Denied: ``not_permitted``.
     """
     await permit(app, actor, Verb.ALERT_READ)
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(Alert, "alerts_open", ids=scope_of(actor), limit=MAX_ROWS)
+        found = await tx.all(
+            lambda row: (reader(Alert)(row), int(row["total"])), "alerts_open", ids=scope_of(actor), limit=MAX_ROWS
+        )
+    return [alert for alert, _ in found], found[0][1] - len(found) if found else 0
 
 
 async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:

@@ -169,6 +169,8 @@ async def _part(
         for kind in _UNRECORDED:
             for row_id in await tx.all(UUID, f"audit_{kind}s_unrecorded"):
                 found.append(Finding(reason=f"{kind}_unrecorded", severity="critical", at=until, object_id=row_id))
+        for flooded in await tx.all(UUID, "audit_alerts_flood"):
+            found.append(Finding(reason="alerts_flooded", severity="critical", at=until, object_id=flooded))
         found += await tx.all(
             lambda row: Finding(
                 reason="lease_use_surplus",

@@ -32,6 +32,7 @@ from byokeep.core.refresh import Act, Decision, Situation, after_fault
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.flows import refresh_book
+from byokeep.flows.alarm import Severity
 from byokeep.flows.refresh_book import Grant, Renewal
 from byokeep.flows.refresh_end import give_up, lose_permission
 from byokeep.flows.refresh_over import Late, refuse_while_consenting
@@ -349,7 +350,7 @@ class Attempt:
                 await self._custody.destroy(self._grant.place(Part.LANDING), [self.renewal.landing_version])
             await self._app.slots.clear(self.renewal.id)
 
-    async def _alert(self, reason: str, severity: str = "critical") -> None:
+    async def _alert(self, reason: str, severity: Severity = "critical") -> None:
         with suppress(ByokeepError):
             async with self._app.db.begin(client_id=self._grant.client_id) as tx:
                 await raise_alert(tx, self._app, self._app.system(), reason=reason, severity=severity,

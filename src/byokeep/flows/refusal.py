@@ -17,6 +17,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
+from byokeep.flows.alarm import Severity, alert_in
 from byokeep.flows.app import App
 from byokeep.ports import Tx
 
@@ -27,13 +28,13 @@ async def raise_alert(
     actor: Actor,
     *,
     reason: str,
-    severity: str = "critical",
+    severity: Severity = "critical",
     client_id: UUID | None = None,
     object_id: UUID | None = None,
     key: str = "",
     code_points: str = "",
 ) -> None:
-    """Open an alert, or count one more on the open alert of the same reason and object.
+    """Open an alert of somebody's act, or count one more on the open alert of the same reason and object.
 
     Args:
         reason: A code; a constant of the program.
@@ -43,23 +44,11 @@ async def raise_alert(
         key: What makes it the same alert; default its reason and what it is about.
         code_points: Of a look-alike, the characters that give it away (``0456,0430``).
     """
-    alert_id = app.ids.uuid()
     about = object_id or client_id or app.installation_id
-    fresh = await tx.one(
-        bool, "permit_alert", id=alert_id, client_id=client_id, object_id=object_id, reason=reason, severity=severity,
-        dedup_key=key or f"{reason}:{about}", code_points=code_points,
+    await alert_in(
+        tx, app, reason=reason, key=key or f"{reason}:{about}", severity=severity, client_id=client_id,
+        object_id=object_id, code_points=code_points, actor=actor,
     )  # fmt: skip
-    if fresh:
-        await tx.append(
-            Event(
-                name=EventName.ALERT_RAISED,
-                actor=actor,
-                outcome=Outcome.OK,
-                client_id=client_id,
-                object_id=object_id,
-                fields={"reason": reason, "severity": severity, "alert": str(alert_id)},
-            )
-        )
 
 
 async def record_refusal(

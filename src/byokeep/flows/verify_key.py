@@ -25,6 +25,7 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import ClientId, CredentialRef, Verification
 from byokeep.core.ref import SecretRef
 from byokeep.flows import leak_check, refs, sops
+from byokeep.flows.alarm import Severity
 from byokeep.flows.leak_check import LeakVerdict
 from byokeep.flows.refs import ref_from
 from byokeep.flows.refusal import raise_alert
@@ -228,7 +229,7 @@ class _Book:
         else:
             await self._tx.one(refs.ref_from, "ref_set_verification", **self._place, verification=verification.value)
 
-    async def alarm(self, reason: str, severity: str = "critical") -> None:
+    async def alarm(self, reason: str, severity: Severity = "critical") -> None:
         """Raise an alert about the reference."""
         await raise_alert(
             self._tx, self._app, self.actor, reason=reason, severity=severity, client_id=self._ref.client_id,

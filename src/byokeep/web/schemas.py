@@ -308,9 +308,10 @@ class AlertReply(Reply):
 
 
 class AlertsReply(Reply):
-    """The open alerts that concern the caller."""
+    """The open alerts that concern the caller, critical ones first, and how many more there are."""
 
     alerts: list[AlertReply]
+    more: int
 
 
 class AccessReply(Reply):

@@ -36,8 +36,9 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
 
     @routes.get("/alerts", response_model=AlertsReply, dependencies=[Depends(no_query)])
     async def list_alerts(actor: Actor = who) -> dict[str, Any]:
-        """List the open alerts that concern the caller."""
-        return {"alerts": await alerts.list_alerts(app, actor)}
+        """List the open alerts that concern the caller, critical ones first."""
+        found, more = await alerts.list_alerts(app, actor)
+        return {"alerts": found, "more": more}
 
     @routes.post(
         "/alerts/{alert_id}/close", response_model=AlertReply, dependencies=[Depends(no_query)],

@@ -3,10 +3,21 @@
 -- name: alert_get
 SELECT * FROM byokeep.alert WHERE id = :id;
 
+-- name: alert_raise
+-- One open alert for each key, reason and severity; another occurrence counts up. When it happened is no later than now.
+INSERT INTO byokeep.alert AS a (id, client_id, object_id, reason, severity, dedup_key, opened_at, last_seen_at,
+                                code_points)
+VALUES (:id, :client_id, :object_id, :reason, :severity, :dedup_key, clock_timestamp(),
+        least(CAST(:at AS timestamptz), clock_timestamp()), :code_points)
+ON CONFLICT (dedup_key, reason, severity) WHERE closed_at IS NULL
+DO UPDATE SET count = least(a.count, 2147483646) + 1, last_seen_at = greatest(a.last_seen_at, excluded.last_seen_at),
+       code_points = coalesce(nullif(excluded.code_points, ''), a.code_points)
+RETURNING a.id, byokeep.alert_on_record(a.id, a.opened_at) AS on_record;
+
 -- name: alerts_open
-SELECT * FROM byokeep.alert
+SELECT *, count(*) OVER () AS total FROM byokeep.alert
  WHERE closed_at IS NULL AND (CAST(:ids AS uuid[]) IS NULL OR client_id = ANY(CAST(:ids AS uuid[])))
- ORDER BY opened_at DESC LIMIT :limit;
+ ORDER BY array_position(ARRAY['critical', 'warning', 'info'], severity), last_seen_at DESC, id LIMIT :limit;
 
 -- name: alert_close
 UPDATE byokeep.alert SET closed_at = now(), closed_by = :closed_by WHERE id = :id AND closed_at IS NULL

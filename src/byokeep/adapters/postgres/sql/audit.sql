@@ -42,15 +42,6 @@ SELECT coalesce(max(number), -1) AS number FROM byokeep.audit_epoch;
 -- name: audit_epoch_age
 SELECT extract(epoch FROM clock_timestamp() - max(at))::double precision AS age_s FROM byokeep.audit_epoch;
 
--- name: audit_alert
--- One open alert for each key; another occurrence counts up. When it happened is no later than now.
-INSERT INTO byokeep.alert AS a (id, client_id, object_id, reason, severity, dedup_key, opened_at, last_seen_at)
-VALUES (:id, :client_id, :object_id, :reason, :severity, :dedup_key, clock_timestamp(),
-        least(CAST(:at AS timestamptz), clock_timestamp()))
-ON CONFLICT (dedup_key, reason, severity) WHERE closed_at IS NULL
-DO UPDATE SET count = a.count + 1, last_seen_at = greatest(a.last_seen_at, excluded.last_seen_at)
-RETURNING a.id, a.count;
-
 -- name: audit_reconciled_until
 -- Where the reconciliation goes on: at the end of the broker's last complete run. Only the broker's own records say so,
 -- and none that lies ahead of itself. Before this release runs told no end; before the first, the installation's time.
@@ -141,22 +132,27 @@ SELECT t.id
  ORDER BY t.id LIMIT 50;
 
 -- name: audit_alerts_unrecorded
--- Alerts that somebody closed, changed or removed past us, against the records of their raising and closing; each is
--- told once, for nobody can mend it.
+-- Alerts that somebody made, closed, opened again, changed or removed past us, against the records of their raising and
+-- closing; each is told once, for nobody can mend it. Records of before said the client of some only.
 WITH said AS (
-    SELECT (f ->> 'alert')::uuid AS id, bool_or(r.event = 'alert.closed') AS closed,
+    SELECT (f ->> 'alert')::uuid AS id, (array_agg(r.event ORDER BY r.at DESC, r.seq DESC))[1] AS last,
            max(f ->> 'reason') FILTER (WHERE r.event = 'alert.raised') AS reason,
-           max(f ->> 'severity') AS severity
-      FROM byokeep.audit_record r
+           max(f ->> 'severity') AS severity, min(r.at) AS at,
+           (array_agg(coalesce(f ->> 'chain', nullif(r.chain, i.id)::text) ORDER BY r.at, r.seq))[1] AS chain,
+           (array_agg(coalesce(r.object_id, nullif(r.chain, i.id)) ORDER BY r.at, r.seq))[1] AS about
+      FROM byokeep.installation i, byokeep.audit_record r
      CROSS JOIN LATERAL (SELECT convert_from(r.payload, 'UTF8')::jsonb -> 'fields' AS f) fields
      WHERE r.event IN ('alert.raised', 'alert.closed') AND f ->> 'alert' ~ '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$'
      GROUP BY 1
 ), found AS (
     SELECT coalesce(a.id, said.id) AS id FROM byokeep.alert a FULL JOIN said ON said.id = a.id
      WHERE a.id IS NULL AND said.reason IS NOT NULL
-        OR a.closed_at IS NOT NULL AND said.closed IS NOT TRUE
-        OR a.closed_at IS NULL AND (a.reason, a.severity) IS DISTINCT FROM (said.reason, said.severity)
-           AND said.reason IS NOT NULL
+        OR a.closed_at IS NOT NULL AND said.last IS DISTINCT FROM 'alert.closed'
+        OR a.closed_at IS NULL AND (
+            said.last IS DISTINCT FROM 'alert.raised' OR (a.reason, a.severity) <> (said.reason, said.severity)
+            OR coalesce(a.object_id, a.client_id) IS DISTINCT FROM said.about
+            OR said.chain <> coalesce(a.client_id, (SELECT id FROM byokeep.installation))::text
+            OR a.opened_at NOT BETWEEN said.at - interval '10 minutes' AND said.at + interval '10 minutes')
 )
 SELECT found.id FROM found
  WHERE NOT EXISTS (SELECT FROM byokeep.audit_record r
@@ -164,6 +160,13 @@ SELECT found.id FROM found
                       AND r.event = 'alert.raised'
                       AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,reason}' = 'alert_unrecorded')
  ORDER BY found.id LIMIT 50;
+
+-- name: audit_alerts_flood
+-- The installation, once one role has raised more than 300 alerts within an hour.
+SELECT i.id FROM byokeep.installation i
+ WHERE EXISTS (SELECT FROM byokeep.audit_record r
+                WHERE r.event = 'alert.raised' AND r.at > clock_timestamp() - interval '1 hour'
+                GROUP BY r.writer HAVING count(*) > 300);
 
 -- name: audit_store_requests
 SELECT DISTINCT said.f ->> 'store_request' AS store_request, r.chain AS client_id, said.f ->> 'path' AS path

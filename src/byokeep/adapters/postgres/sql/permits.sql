@@ -118,11 +118,3 @@ SELECT id, client_id FROM byokeep.permit
 UPDATE byokeep.permit SET state = 'unknown', closed_at = clock_timestamp()
  WHERE client_id = :client_id AND id = :id AND state = 'issued' AND expires_at <= clock_timestamp()
 RETURNING id, job_id, lease_id, platform, way, stage;
-
--- name: permit_alert
-INSERT INTO byokeep.alert AS a (id, client_id, object_id, reason, severity, dedup_key, opened_at, code_points)
-VALUES (:id, :client_id, :object_id, :reason, :severity, :dedup_key, clock_timestamp(), :code_points)
-ON CONFLICT (dedup_key, reason, severity) WHERE closed_at IS NULL
-DO UPDATE SET count = a.count + 1, last_seen_at = greatest(a.last_seen_at, excluded.last_seen_at),
-       code_points = COALESCE(NULLIF(EXCLUDED.code_points, ''), a.code_points)
-RETURNING a.count = 1 AS fresh;

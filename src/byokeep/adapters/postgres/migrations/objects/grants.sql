@@ -13,7 +13,7 @@ GRANT USAGE ON SCHEMA byokeep TO byokeep_web, byokeep_broker, byokeep_worker, by
 GRANT EXECUTE ON FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea)
     TO byokeep_web, byokeep_broker, byokeep_worker, byokeep_auditor;
 GRANT EXECUTE ON FUNCTION byokeep.scope_lock_key(text), byokeep.profile_usable(uuid, uuid), byokeep.is_owner(),
-    byokeep.refuse_unrecorded(text)
+    byokeep.refuse_unrecorded(text), byokeep.alert_on_record(uuid, timestamptz)
     TO byokeep_web, byokeep_broker, byokeep_worker;
 -- broker: holds rows against their records.
 GRANT EXECUTE ON FUNCTION byokeep.digest_of(jsonb), byokeep.key_row(byokeep.credential_ref),

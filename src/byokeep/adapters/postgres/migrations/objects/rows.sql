@@ -352,17 +352,44 @@ AS $$
 DECLARE
     v_chains uuid[] := ARRAY[NEW.client_id, (SELECT id FROM byokeep.installation)];
     v_fields jsonb := jsonb_build_object('alert', NEW.id, 'reason', NEW.reason);
+    v_raised jsonb := jsonb_build_object(
+        'severity', NEW.severity, 'chain', coalesce(NEW.client_id, (SELECT id FROM byokeep.installation)));
 BEGIN
     IF NOT byokeep.is_owner() AND (CASE TG_OP
         WHEN 'INSERT' THEN
             NEW.count <> 1 OR NEW.closed_at IS NOT NULL OR NEW.last_seen_at > clock_timestamp()
-            OR NOT byokeep.fields_said_here(
-                v_chains, 'alert.raised', v_fields || jsonb_build_object('severity', NEW.severity))
+            OR NOT byokeep.fields_said_here(v_chains, 'alert.raised', v_fields || v_raised)
         ELSE NOT byokeep.fields_said_here(v_chains, 'alert.closed', v_fields) END)
     THEN
         PERFORM byokeep.refuse_unrecorded('alert');
     END IF;
     RETURN NULL;
+END
+$$;
+
+-- Whether the last record of an open alert is that of its raising; a row that somebody put there or opened again has none.
+-- VOLATILE: it sees the records of the transaction for which a second raising of the same alert waited.
+CREATE OR REPLACE FUNCTION byokeep.alert_on_record(p_alert uuid, p_opened timestamptz) RETURNS boolean
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((
+        SELECT r.event = 'alert.raised' FROM byokeep.audit_record r
+         WHERE r.event IN ('alert.raised', 'alert.closed')
+           AND r.at > least(p_opened, clock_timestamp()) - interval '10 minutes'
+           AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,alert}' = p_alert::text
+         ORDER BY r.at DESC, r.seq DESC LIMIT 1), false)
+$$;
+
+CREATE OR REPLACE FUNCTION byokeep.alert_opens_now() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog
+AS $$
+BEGIN
+    IF NOT byokeep.is_owner() THEN
+        NEW.opened_at := clock_timestamp();
+    END IF;
+    RETURN NEW;
 END
 $$;
 
@@ -372,11 +399,11 @@ SET search_path = pg_catalog
 AS $$
 BEGIN
     IF NOT byokeep.is_owner() AND (
-        OLD.closed_at IS NOT NULL OR NEW.count NOT IN (OLD.count, OLD.count + 1)  -- a full count would refuse the next
+        OLD.closed_at IS NOT NULL OR NEW.count - OLD.count NOT IN (0, 1)
         -- By itself the broker closes what tells of a state, when that is over, and in its own name.
         OR NEW.closed_at IS NOT NULL AND session_user::text <> 'byokeep_web' AND (
             NEW.dedup_key NOT LIKE 'state/%' OR NEW.closed_by IS DISTINCT FROM (SELECT id FROM byokeep.installation))
-        OR NEW.last_seen_at < OLD.last_seen_at OR NEW.last_seen_at > clock_timestamp())
+        OR NEW.last_seen_at < OLD.last_seen_at OR NEW.last_seen_at > greatest(OLD.last_seen_at, clock_timestamp()))
     THEN
         PERFORM byokeep.refuse_unrecorded('alert');
     END IF;
@@ -455,6 +482,8 @@ DROP TRIGGER IF EXISTS alert_closed_recorded ON byokeep.alert;
 CREATE CONSTRAINT TRIGGER alert_closed_recorded AFTER UPDATE ON byokeep.alert
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.closed_at IS DISTINCT FROM NEW.closed_at)
     EXECUTE FUNCTION byokeep.alert_recorded();
+CREATE OR REPLACE TRIGGER alert_opens_now BEFORE INSERT ON byokeep.alert
+    FOR EACH ROW EXECUTE FUNCTION byokeep.alert_opens_now();
 CREATE OR REPLACE TRIGGER alert_only_counts BEFORE UPDATE ON byokeep.alert
     FOR EACH ROW EXECUTE FUNCTION byokeep.alert_only_counts();
 
@@ -473,6 +502,7 @@ ALTER TABLE byokeep.switch ENABLE ALWAYS TRIGGER switch_made_recorded;
 ALTER TABLE byokeep.switch ENABLE ALWAYS TRIGGER switch_recorded;
 ALTER TABLE byokeep.alert ENABLE ALWAYS TRIGGER alert_raised_recorded;
 ALTER TABLE byokeep.alert ENABLE ALWAYS TRIGGER alert_closed_recorded;
+ALTER TABLE byokeep.alert ENABLE ALWAYS TRIGGER alert_opens_now;
 ALTER TABLE byokeep.alert ENABLE ALWAYS TRIGGER alert_only_counts;
 
 -- Puts on record how every live row stands that no record speaks of: once, when a release without these records is
