@@ -257,7 +257,8 @@ async def _store(settings: Settings) -> Row:
     except Rejected as error:
         return _row("secret store", "failed", f"too old. {error.next_step}")
     except ByokeepError as error:
-        return _row("secret store", "failed", error.code)
+        away = error.code in ("store_unreachable", "store_timeout")
+        return _row("secret store", "failed", "does not answer" if away else error.code)
     sealed: Any = reply.data.get("sealed")
     version = str(reply.data.get("version", "?"))
     return _row("secret store", "ok" if sealed is False else "failed", f"version {version}")
@@ -270,6 +271,8 @@ async def _database_roles(settings: Settings) -> list[Row]:
             await must_be_bounded(db)
             ending = await machines_ending(db)
     except ByokeepError as error:
+        if error.code == "database_unavailable":
+            return [_row("database", "failed", "does not answer")]
         outdated = error.code == "database_roles_outdated"
         return [_row("database roles", "failed" if outdated else "unknown", f"{error.code}: {error.next_step}")]
     rows = [_row("database roles", "ok", "lock and idle limits are set; a kill may end who keeps it waiting")]

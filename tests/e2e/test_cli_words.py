@@ -114,6 +114,9 @@ ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
     ("words", "told"),
     [
         (["frob"], "Commands: account, alert, "),
+        (["nosuch", "--help"], "Commands: account, alert, "),
+        (["--home", "x", "nosuch", "-h"], "problem=unknown_command"),
+        (["leaks", "scan", "/nonexist"], "Nothing was searched: there is no /nonexist."),
         (["alerts"], "Did you mean alert? Commands: account, "),
         (["key", "frob"], "Commands: add, inventory, list, show, state, verify."),
         (["key", "add"], "argument=CLIENT problem=missing_argument"),
@@ -130,6 +133,7 @@ ID = "7f0c9b1e-8d5b-4a53-9e0c-2f1f6a3c4d5e"
         (["kill", "on", "--everything", "--client", ID], "bad_scope"),
         (["audit", "verify", "nothing-here.jsonl"], "keys_missing"),
         (["evidence", "verify", "/none", "--keys", "/none"], "unreadable_file"),
+        (["audit", "verify", "/dev/null", "--keys", "/none"], "/none cannot be read"),
         (["init"], "admin_token_missing"),
         (["account", "connect", ID, "x", "acme", "--for", "publish,,engage"], "bad_purpose"),
         (["job", "run", "--client", ID, "--secret", "openai", "python", "x.py"], "stands after --, e.g."),
@@ -300,7 +304,8 @@ def test_what_leads_to_nothing_is_named_as_what_it_is() -> None:
     """The id in the address of a consent is a client's, whatever else stands there; the article fits the word."""
     asked = api._asked_for(f"/v1/clients/{ID}/logins/x/accounts/acme/connect", None)
     assert asked == "client"
-    assert api.no_such("account").endswith("the id of an account.")
+    assert api.no_such("account").startswith("No account has this name there")
+    assert api.no_such("key").endswith("the id of a key.")
     assert api.no_such("client").endswith("the id of a client.")
     assert api.no_such("").startswith("Nothing has this id")
 

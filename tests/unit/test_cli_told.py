@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -11,10 +13,12 @@ from uuid import UUID
 import pytest
 
 from byokeep import doctor
-from byokeep.cli import job
+from byokeep.cli import intake, job, key
 from byokeep.cli.main import run
+from byokeep.cli.terminal import Session, current
 from byokeep.client.http import error_from
-from byokeep.core.errors import ByokeepError, Denied, Pending, RateLimited, Unavailable
+from byokeep.core.errors import ByokeepError, Denied, Integrity, Pending, RateLimited, Rejected, Unavailable
+from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.secret import Secret
 from byokeep.demo import show, steps
 from byokeep.http.problems import problem
@@ -298,3 +302,86 @@ def test_whatever_is_unavailable_says_what_to_do() -> None:
     assert "store" not in Unavailable("broker_garbage").next_step
     assert "retry_after_s" in RateLimited("too_many", retry_after_s=3).next_step
     assert Unavailable("store_sealed", next_step="Unseal it.").next_step == "Unseal it."
+
+
+@pytest.mark.parametrize("name", ["maria", ID])
+def test_a_person_is_disabled_by_name_or_id_and_the_way_back_is_told(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name leads to the id; two of one name are refused."""
+    asked: list[str] = []
+    people = [{"id": ID, "name": "maria", "kind": "operator"}, {"id": "1", "name": "both", "kind": "operator"},
+              {"id": "2", "name": "both", "kind": "machine"}]  # fmt: skip
+
+    async def call(method: str, path: str, **_: Any) -> Any:
+        asked.append(f"{method} {path}")
+        return {"operators": people} if method == "GET" else {"id": ID, "name": "maria", "state": "disabled"}
+
+    monkeypatch.setattr("byokeep.cli.operator.call", call)
+    assert run(["operator", "change", name, "--state", "disabled"]) == 0
+    assert asked[-1] == f"PATCH /v1/operators/{ID}"
+    assert f"byokeep operator change {ID} --state active" in capsys.readouterr().err.replace("\\\n", "")
+    assert run(["operator", "change", "both", "--state", "disabled"]) == 2
+    assert asked[-1] == "GET /v1/operators"
+
+
+@pytest.mark.parametrize(("scope", "stopped"), [("global", True), (f"client:{ID}", True), ("client:other", False)])
+def test_nothing_is_said_to_serve_while_the_kill_switch_is_engaged(
+    scope: str, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version in use is named, and that nothing of the client is served until the release."""
+
+    async def call(*_: str) -> Any:
+        return {"switches": [{"scope": "global", "closed": False}, {"scope": scope, "closed": True}]}
+
+    monkeypatch.setattr(key, "call", call)
+    current.set(Session(settings=Settings(), as_json=False))
+    said = key._serving(ID, 1, "goes on serving.")
+    assert ("nothing of this client is served" in said) is stopped
+    assert ("goes on serving" in said) is not stopped
+    assert "Version 1" in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [(["one word", "one word"], ""), (["one", "two"], "not_the_same"), (["a\rb"] * 2, "several_lines")],
+)
+def test_a_password_is_asked_for_twice_and_is_one_line(
+    typed: list[str], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a prompt; what differs changes nothing."""
+    answers_ = iter(typed)
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda _: True})())
+    monkeypatch.setattr("getpass.getpass", lambda _: next(answers_))
+    with pytest.raises(Rejected, match=code) if code else nullcontext():
+        assert intake.read_secret(prompt="New password", what="password", chosen=True).reveal() == b"one word"
+    assert list(answers_) == []
+
+
+def test_a_piped_password_of_two_lines_is_refused(tmp_path: Path) -> None:
+    """An inner line break is no part of a password; a key's is judged by the server."""
+    (tmp_path / "p").write_bytes(b"one\ntwo\n")
+    with pytest.raises(Rejected, match="several_lines"):
+        intake.read_secret(prompt="", fd=os.open(tmp_path / "p", os.O_RDONLY), what="password", chosen=True)
+    assert intake.read_secret(prompt="", fd=os.open(tmp_path / "p", os.O_RDONLY)).reveal() == b"one\ntwo"
+
+
+def test_a_changed_file_of_evidence_is_said_to_prove_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 5, what it means and what to do."""
+
+    def refuse(*_: object) -> None:
+        raise Integrity("bad_signature")
+
+    monkeypatch.setattr("byokeep.client.verify.verify_evidence", refuse)
+    monkeypatch.setattr("byokeep.client.verify.read_keys", lambda _: None)
+    assert run(["evidence", "verify", "evidence.json", "--keys", "keys.txt"]) == 5
+    assert "It proves nothing: export it again" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_a_key_can_become_is_said_in_place() -> None:
+    """No table has to be looked up."""
+    with pytest.raises(Rejected) as refused:
+        check_transition(KeyState.DEACTIVATED, KeyState.ACTIVE)
+    assert "From deactivated it can become: compromised, destroyed." in refused.value.next_step

@@ -156,6 +156,8 @@ def no_such(what: str) -> str:
     """Return what to say of an id that leads to nothing; no difference is made between absent and another's."""
     if not what:
         return "Nothing has this id, or you are not assigned to it. Check the id."
+    if what == "account":
+        return "No account has this name there, or you are not assigned to its client: `byokeep account list CLIENT`."
     article = "an" if what[0] in "aeiou" else "a"
     return f"No {what} has this id, or you are not assigned to it. Check that it is the id of {article} {what}."
 

@@ -79,7 +79,8 @@ def suspend(client: UUID) -> None:
 
     Example: byokeep client suspend $CLIENT
     """
-    tell(run(call("POST", f"/v1/clients/{client}/suspend")), title="Client")
+    note = f"Running jobs end within seconds. To undo it: {again(f'client resume {client}')}"
+    tell(run(call("POST", f"/v1/clients/{client}/suspend")), title="Client", note=note)
 
 
 @app.command

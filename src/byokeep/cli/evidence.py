@@ -14,9 +14,13 @@ from byokeep.cli.key import beside, onward
 from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, facts, session, show
 from byokeep.client import verify as offline
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Integrity, Rejected
 
 Procedure = Annotated[UUID, Parameter(alias="--sop")]
+_CHANGED: Final = (
+    "The file is not what byokeep signed: it was changed or cut after the export, or the keys are another"
+    " installation's. It proves nothing: export it again, and ask who could change this one."
+)
 app: Final = App(name="evidence", help="Show, export and verify the evidence of a procedure.")
 
 
@@ -71,6 +75,10 @@ def verify(file: Path, *, keys: Path) -> None:
         file: What `byokeep evidence export` wrote.
         keys: Public keys as `byokeep audit keys` writes them.
     """
-    shown = facts(offline.verify_evidence(file, offline.read_keys(keys)))
+    try:
+        shown = facts(offline.verify_evidence(file, offline.read_keys(keys)))
+    except Integrity as error:
+        error.next_step = f"{error.next_step} {_CHANGED}".strip()
+        raise
     shown["procedure"] = shown.pop("onboarding")  # whichever of the three it is: its kind says so
     show(shown, title="Evidence")

@@ -25,19 +25,22 @@ from byokeep.core.secret import Secret
 LIMIT: Final = 8192  # bytes
 
 
-def read_secret(*, prompt: str, fd: int | None = None, what: str = "value") -> Secret:
+def read_secret(*, prompt: str, fd: int | None = None, what: str = "value", chosen: bool = False) -> Secret:
     """Read one secret.
 
     Args:
         prompt: Shown when standard input is a terminal.
         fd: File descriptor to read instead.
         what: What it is, in a word or two; a constant of the program.
+        chosen: A person makes it up now: it is one line, and is asked for twice at a prompt.
 
     Raises:
-        Rejected: ``empty_value``, ``too_long``, ``bad_descriptor``.
+        Rejected: ``empty_value``, ``too_long``, ``bad_descriptor``, ``not_the_same``, ``several_lines``.
     """
     if fd is None and sys.stdin is not None and sys.stdin.isatty():
         raw = _prompt(f"{prompt} (not shown): ")
+        if chosen and raw != _prompt(f"{prompt} again: "):
+            raise Rejected("not_the_same", next_step="The two differ, and nothing was changed. Try again.")
     else:
         raw = _drain(0 if fd is None else fd)
         if raw.endswith(b"\n"):
@@ -45,6 +48,8 @@ def read_secret(*, prompt: str, fd: int | None = None, what: str = "value") -> S
             say("The line break at the end of the input was left out: it is not part of the value.")
     if not raw:
         raise Rejected("empty_value", next_step=f"Pipe the {what} in, give --fd N, or type it at the prompt.")
+    if chosen and (b"\n" in raw or b"\r" in raw):
+        raise Rejected("several_lines", next_step=f"Nothing was changed: a {what} is one line.")
     return Secret(raw)
 
 
@@ -86,7 +91,7 @@ def read_token_file(path: Path) -> Secret:
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode) or mode & 0o077:
-            raise Rejected("token_file_too_open", next_step="Run chmod 600 on the token file.")
+            raise Rejected("token_file_too_open", next_step=f"Run chmod 600 {clean(str(path))}.")
         token = os.read(fd, 512).strip()
     finally:
         os.close(fd)

@@ -17,7 +17,7 @@ from byokeep.cli.intake import read_secret
 from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, busy, clean, err, say, session, show
 from byokeep.core import next_steps
-from byokeep.core.errors import Integrity, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Integrity, Rejected, Unavailable
 
 app: Final = App(name="key", help="Onboard, list and verify clients' provider keys.")
 _COLUMNS: Final = ("id", "provider", "version", "candidate", "state", "verification", "risk", "rotation_due_at")
@@ -63,7 +63,7 @@ def add(
     value.wipe()
     say(f"Stored as version {stored['version']}; procedure {stored['sop']}.")
     if stored["serves"]:
-        say(f"Version {stored['serves']} goes on serving until the new one is verified.")
+        say(_serving(client, stored["serves"], "goes on serving until the new one is verified."))
     return _finish(str(stored["sop"]), wait=wait)
 
 
@@ -106,7 +106,8 @@ def onward(result: Mapping[str, Any], *, own_token: bool = True) -> str:
     check = again(f"key verify {ref}", own_token=own_token)
     if serves := result.get("serves"):
         step = f"once that is done: {check}" if not result.get("refused") else f"with another one: {add} < key.txt"
-        return f"Version {serves} goes on serving; nothing was taken out of service. Next, {step}"
+        said = _serving(client, serves, "goes on serving; nothing was taken out of service.")
+        return f"{said} Next, {step}"
     if result["reason"] == "leaked":
         steps = (
             again(f"kill on --client {client} --reason suspected_leak", own_token=own_token),
@@ -123,6 +124,22 @@ def onward(result: Mapping[str, Any], *, own_token: bool = True) -> str:
     if result["reason"] == "superseded":
         return "Next: " + again(f"key show {ref}", own_token=own_token)
     return f"Until then no job gets this key. Next, once that is done: {check}"
+
+
+def _serving(client: UUID | str, version: int, otherwise: str) -> str:
+    """Say of the version in use what it does now: nothing of a client is served while its kill switch is engaged."""
+    if session().as_json:
+        return ""
+    try:
+        switches = run(call("GET", "/v1/switches"))["switches"]
+    except ByokeepError:
+        return f"Version {version}, unless a kill switch is engaged, {otherwise}"
+    if any(one["closed"] and one["scope"] in ("global", f"client:{client}") for one in switches):
+        return (
+            f"A kill switch is engaged: nothing of this client is served until it is released (`byokeep kill status`)."
+            f" Version {version} stays the one in use."
+        )
+    return f"Version {version} {otherwise}"
 
 
 async def wait_for(sop: str, *, limit_s: float = _WAIT_S) -> dict[str, Any]:
@@ -180,7 +197,10 @@ def state(ref: UUID, to: KeyStateChange, *, reason: str) -> None:
         to: The next state; some changes are refused.
         reason: A code of 2 to 63 characters: small letters, digits and _, a letter first; such as `seen_in_chat`.
     """
-    tell(run(call("POST", f"/v1/refs/{ref}/state", body={"to": to, "reason": reason})), title="Key")
+    moved = run(call("POST", f"/v1/refs/{ref}/state", body={"to": to, "reason": reason}))
+    after = again(f"key add {moved['client_id']} {moved['provider']}") + " < key.txt"
+    told = f"No job gets it now. Next, with a new key of the client's: {after}"
+    tell(moved, title="Key", note="" if moved["state"] == "active" else told)
 
 
 @app.command

@@ -98,7 +98,8 @@ def approve(request: UUID) -> None:
 
     Example: byokeep kill approve $REQUEST
     """
-    tell(run(call("POST", f"/v1/switches/open-requests/{request}/approve")), title="Kill switch")
+    tell(run(call("POST", f"/v1/switches/open-requests/{request}/approve")), title="Kill switch",
+         note="Leases are given again. Next, to see what else is still engaged: " + again("kill status"))  # fmt: skip
 
 
 @app.command

@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from cyclopts import App
 from byokeep.cli.api import run
 from byokeep.cli.intake import read_secret
 from byokeep.cli.live import fetch_fingerprints
-from byokeep.cli.terminal import err, say, session, show
+from byokeep.cli.terminal import clean, err, say, session, show
 from byokeep.core.errors import ByokeepError, Rejected
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def scan(
     """
     if not paths:
         raise Rejected("nothing_to_scan", next_step="Name files or directories.")
+    if not any(os.path.lexists(path) for path in paths):
+        raise Rejected("no_such_path", next_step=f"Nothing was searched: there is no {clean(paths)}.")
     if write_baseline and baseline is None:
         raise Rejected("no_baseline_named", next_step="Name the file with --baseline.")
     known = _baseline(baseline, write=write_baseline)
@@ -214,6 +217,9 @@ def _print(result: _Result, excluded: int, withheld: int, *, live: bool) -> None
                 for one in result.new]  # fmt: skip
         show({"state": state, **totals, "findings": rows, "unreadable": unread, "stale_entries": stale})
         return
+    kinds = Counter(row["type"] for row in found)
+    counts = [{"type": name, "found": count} for name, count in kinds.most_common()]
+    _tables(("Found, by type", counts if len(found) > len(counts) else []))
     _tables(("Found", found), ("Not read", unread), ("In the baseline, but gone", stale))
     show({"state": state, **totals}, title="Scan")
 

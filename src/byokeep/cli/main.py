@@ -88,6 +88,7 @@ _EXPOSED: Final = (
 _SHARED: Final = Group("Shared flags", sort_key=9)
 _UNREAD: Final = 141  # what a shell says of a process that SIGPIPE ended
 _SECRET_FLAGS: Final = frozenset({"--value", "--secret-value", "--token", "--password", "--key", "--api-key"})
+_TAKE_VALUES: Final = frozenset({"--url", "--home", "--config", "--token-file"})
 _BARE_HEX: Final = re.compile(r"(?<![/A-Fa-f0-9-])[A-Fa-f0-9]{32}\Z")  # a key without any mark of its own
 
 
@@ -145,6 +146,7 @@ def run(argv: list[str]) -> int:
     as_json = "--json" in own
     try:
         _refuse_secrets(own)
+        _refuse_unknown(own)
         if not any(word in app for word in own if not word.startswith("-")):
             load_all()
         current.set(Session(settings=Settings(), as_json=as_json, rest=tuple(rest)))
@@ -182,6 +184,15 @@ def _refuse_secrets(argv: list[str]) -> None:
                 next_step="Arguments are visible to others and stay in histories: replace that key at its provider, "
                 "then pipe the new one in, use --fd N, or type it at the prompt.",
             )
+
+
+def _refuse_unknown(argv: list[str]) -> None:
+    """Refuse help for a first word that is no command: the help of all would be taken for its."""
+    words = [word for before, word in zip(["", *argv], argv, strict=False)
+             if not word.startswith("-") and before not in _TAKE_VALUES]  # fmt: skip
+    if words and words[0] not in app and {"--help", "-h"} & set(argv):
+        known = ", ".join(sorted(name for name in app if not name.startswith("-")))
+        raise Rejected("usage", next_step=f"Commands: {known}. See `byokeep --help`.", problem="unknown_command")
 
 
 def _usage(error: CycloptsError) -> Rejected:

@@ -152,7 +152,7 @@ def password() -> None:
 
     Example: byokeep operator password --token-file ~/.config/byokeep/invitation
     """
-    me, value = run(call("GET", "/v1/self")), read_secret(prompt="New password")
+    me, value = run(call("GET", "/v1/self")), read_secret(prompt="New password", what="password", chosen=True)
     run(call("PUT", f"/v1/operators/{me['id']}/password", raw=value))
     value.wipe()
     login = again(f"operator login {quote(me['name'])} --save FILE", own_token=False)
@@ -205,14 +205,16 @@ def vouch(person: str) -> None:
     _made(run(call("POST", f"/v1/operators/{_id(person)}/vouch")))
 
 
-def _id(named: str, kind: str = "operator") -> str:
-    """Return the id of whom a caller named; an id stands for itself."""
+def _id(named: str, kind: str | None = "operator") -> str:
+    """Return the id of whom a caller named, of whatever kind if that is None; an id stands for itself."""
     with contextlib.suppress(ValueError):
         return str(UUID(named))
     found = run(call("GET", "/v1/operators"))["operators"]
-    ids = [str(one["id"]) for one in found if (one["name"], one["kind"]) == (named, kind)]
+    ids = [str(one["id"]) for one in found if one["name"] == named and kind in (None, one["kind"])]
     if not ids:
         raise NotFound("no_such_name", next_step="Give a name or an id as `byokeep operator list` shows it.")
+    if len(ids) > 1:
+        raise Rejected("name_of_several", next_step="Give the id, as `byokeep operator list` shows it.")
     return ids[0]
 
 
@@ -263,7 +265,8 @@ def approve(request: UUID | None = None) -> None:
              "clients": "all" if one["asked"]["all_clients"] else one["asked"]["clients"]}
             for one in found
         ]  # fmt: skip
-    tell(found, title="Waiting requests", columns=("id", "by", "expires_at", "clients", "what"))
+    tell(found, title="Waiting requests", columns=("id", "by", "expires_at", "clients", "what"),
+         note=f"Next, by another admin: {again('approve ID', own_token=False)}" if found else "")  # fmt: skip
 
 
 def _after(done: dict[str, Any]) -> str:
@@ -307,7 +310,7 @@ def list_() -> None:
 
 @app.command
 def change(
-    subject: UUID,
+    subject: str,
     *,
     role: list[PersonRole] | None = None,
     client: list[UUID] | None = None,
@@ -319,9 +322,10 @@ def change(
     Disabling another admin, or taking the role, raises an alert. With nobody else who is an admin, you make no machine,
     approver or admin for a day then; within that day, the same command lets that admin back in.
 
-    Example: byokeep operator change $ID --state disabled
+    Example: byokeep operator change maria --state disabled
 
     Args:
+        subject: The person or machine, by name or id.
         role: The roles from now on, all of them.
         client: The clients from now on, all of them.
         all_clients: Works for every client, or not.
@@ -330,9 +334,11 @@ def change(
     body: dict[str, Any] = {name: value for name, value in given if value}
     if all_clients is not None:
         body["all_clients"] = all_clients
-    changed = _made(run(call("PATCH", f"/v1/operators/{subject}", body=body)))
+    changed = _made(run(call("PATCH", f"/v1/operators/{_id(subject, None)}", body=body)))
     if changed is not None:
-        tell(changed, title="Operator")
+        undo = again(f"operator change {changed['id']} --state active")
+        ended = f"No token or password of theirs works now. To let them back in: {undo}"
+        tell(changed, title="Operator", note=ended if changed["state"] == "disabled" else _after(changed))
 
 
 @app.command

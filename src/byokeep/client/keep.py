@@ -86,7 +86,8 @@ class Keep:
             ttl_s: Life in seconds at the longest.
 
         Raises:
-            Denied: Not permitted, switch closed, credential not usable; a token file others can read.
+            Denied: Not permitted, switch closed, credential not usable.
+            Rejected: ``token_file_too_open``, ``token_file_unreadable``.
             Unavailable: The broker can not be reached.
         """
         if self._settings.dispatcher_token_file is None:
@@ -126,9 +127,9 @@ class Keep:
             due_at: When, with a time zone.
 
         Raises:
-            Rejected: ``bad_key``, ``bad_due_at``, ``bad_effect``, ``unknown_account``.
+            Rejected: ``bad_key``, ``bad_due_at``, ``bad_effect``, ``unknown_account``; as :meth:`job`.
             Conflict: ``idempotency_key_reused``, ``client_not_active``.
-            Denied: Not permitted; a token file others can read.
+            Denied: Not permitted.
         """
         check_key(key)
         if self._settings.dispatcher_token_file is None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from byokeep.core.errors import Denied, Rejected, Unavailable
+from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire import address as wire_address
 
@@ -125,20 +125,20 @@ def read_token(path: Path) -> Secret:
     """Read a token file.
 
     Raises:
-        Unavailable: ``token_file_unreadable``.
-        Denied: ``token_file_too_open`` - others could read it; nothing was read.
-        Rejected: ``bad_token_file``.
+        Rejected: ``token_file_unreadable``; ``token_file_too_open`` - others could read it, nothing was read;
+            ``bad_token_file``.
     """
+    name = "".join(one if one.isprintable() else "?" for one in str(path))
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        raise Unavailable("token_file_unreadable", next_step="Check the token file's path and owner.") from None
+        raise Rejected("token_file_unreadable", next_step=f"Check the path and the owner of {name}.") from None
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise Rejected("bad_token_file", next_step="The token file must be a regular file.")
         if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid not in (0, os.geteuid()):
-            raise Denied("token_file_too_open", next_step="chmod 600 the token file; it must be yours.")
+            raise Rejected("token_file_too_open", next_step=f"chmod 600 {name}; it must be yours.")
         content = os.read(descriptor, _MAX_FILE).strip()
     finally:
         os.close(descriptor)

@@ -243,12 +243,16 @@ def _origin(keys: PublicKeys) -> str:
 
 
 def _lines(paths: Sequence[Path]) -> Iterator[bytes]:
+    for path in paths:
+        yield from _lines_of(path)
+
+
+def _lines_of(path: Path) -> Iterator[bytes]:
     try:
-        for path in paths:
-            with path.open("rb") as file:
-                yield from file
+        with path.open("rb") as file:
+            yield from file
     except OSError:
-        raise _unreadable() from None
+        raise _unreadable(path) from None
 
 
 def _head(path: Path) -> bytes:
@@ -256,11 +260,12 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(HEAD)
     except OSError:
-        raise _unreadable() from None
+        raise _unreadable(path) from None
 
 
-def _unreadable() -> Rejected:
-    return Rejected("unreadable_file", next_step="Name files that exist and that you may read.")
+def _unreadable(path: Path) -> Rejected:
+    name = "".join(one if one.isprintable() else "?" for one in str(path))
+    return Rejected("unreadable_file", next_step=f"{name} cannot be read: name files that exist and that you may read.")
 
 
 def _read(path: Path, wanted: Kind | None = None) -> bytes:
@@ -268,7 +273,7 @@ def _read(path: Path, wanted: Kind | None = None) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)
     except OSError:
-        raise _unreadable() from None
+        raise _unreadable(path) from None
     if len(data) > MAX_FILE:
         raise Rejected("file_too_large")
     if wanted is not None:

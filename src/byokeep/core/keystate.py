@@ -53,7 +53,8 @@ def check_transition(old: KeyState, new: KeyState) -> None:
     if new not in TRANSITIONS[old]:
         raise Rejected(
             "key_state",
-            next_step="See the transition table in docs/architecture.md; a retired key is replaced, not revived.",
+            next_step=f"From {old.value} it can become: {', '.join(sorted(TRANSITIONS[old])) or 'nothing else'}."
+            " A retired key is replaced, not revived.",
             state_from=old.value,
             state_to=new.value,
         )
