@@ -135,3 +135,19 @@ async def test_a_lease_is_told_of_while_its_process_lives_on(monkeypatch: pytest
     await serves.close()
     await told.broker.close()
     assert len(told.taken) == 4
+
+
+async def test_a_process_that_lives_on_tells_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that was kept from listening for long hears of it in the end; beyond an hour, and of more leases than
+    are kept, it does not: the oldest are left out."""
+    monkeypatch.setattr(tally, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(tally, "MAX_KEPT", 3)
+    told = Told(monkeypatch, lambda word: Unavailable("database_busy") if word <= 4 else None)
+    ids = [str(uuid.uuid4()) for _ in range(4)]
+    token = Secret(b"t")
+    for lease_id, ago in zip(ids, (30, 30, 3500, 3601), strict=True):
+        told.broker.tally.attempt(lease_id, token, "openai", tally.now() - ago)
+    while told.words < 5 and told.broker.tally._uses:
+        await asyncio.sleep(0)
+    await told.broker.close()
+    assert [one["lease_id"] for one in told.taken] == ids[1:3]

@@ -4,7 +4,8 @@ Rules
 - Every attempt is counted before it is made. More in the store's own log than was told is somebody else (ADR 0038).
 - A lease is told of once, when it can be used no more: its holder closed it, or its tokens are dead at the store. Those
   of one process are told together, within ``TELL_EVERY_S``, and never in the way of who waits for a secret.
-- A broker that is busy is told again; at the end of the process's connection for ``TELL_FOR_S`` at most.
+- A broker that is busy is told again for an hour while the process lives: a late word still gives away one that was
+  told in its name. At the end of the process's connection it is told for ``TELL_FOR_S`` at most.
 
 It may not hold a value.
 """
@@ -24,7 +25,9 @@ from byokeep.core.secret import Secret
 
 TELL_EVERY_S: Final = 0.5  # seconds between two tellings of a process
 TELL_AFTER_S: Final = 6.0  # seconds after its issue a lease's tokens are dead at the store
-FORGET_AFTER_S: Final = 60.0  # seconds for which a broker that does not listen is told again
+FORGET_AFTER_S: Final = 3600.0  # seconds for which a broker that does not listen is told again
+MAX_KEPT: Final = 10_000  # leases that wait to be told of, a few MB; the oldest go first
+REST_S: Final = 10.0  # seconds between two tellings of a broker that does not listen for long
 TELL_FOR_S: Final = 10.0  # seconds for which one that ends tells what is left
 TELL_ATTEMPTS: Final = 10
 TOGETHER: Final = 100  # leases in one telling
@@ -75,6 +78,8 @@ class Tally:
             asked_at: When the lease was asked for, of :data:`now`.
         """
         use = self._uses.setdefault(lease_id, _Use(token, asked_at, asked_at + TELL_AFTER_S))
+        while len(self._uses) > MAX_KEPT:
+            del self._uses[next(iter(self._uses))]
         use.logins += 1
         use.reads[secret.partition("/")[0]] += 1
         if self._telling is None or self._telling.done():
@@ -96,10 +101,14 @@ class Tally:
                 await self._persist(lambda: self._tell(float("inf")), attempts=TELL_ATTEMPTS)
 
     async def _keep_telling(self) -> None:
+        pause_s = TELL_EVERY_S
         while self._uses:
-            await asyncio.sleep(TELL_EVERY_S)
-            with suppress(ByokeepError):
+            await asyncio.sleep(pause_s)
+            try:
                 await self._tell(now())
+                pause_s = TELL_EVERY_S
+            except ByokeepError:
+                pause_s = min(2 * pause_s, REST_S)
 
     async def _tell(self, due: float) -> None:
         """Tell of the leases that are due by then; raises Unavailable when some are to be told of again."""
