@@ -3,18 +3,23 @@
 # ruff: noqa: S608 - statements are put together from made-up values
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.broker.rounds import Rounds
-from byokeep.core.errors import ByokeepError, Denied
+from byokeep.core.canonical import canonical_json
+from byokeep.core.errors import ByokeepError, Denied, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
@@ -24,7 +29,9 @@ from byokeep.flows.alarm import alert_in, raise_alert, state_over
 from byokeep.flows.alerts import close_alert, list_alerts
 from byokeep.flows.explain import LOGIN
 from byokeep.flows.lease import claims
+from byokeep.flows.platform_chain import require_appended
 from byokeep.flows.reconcile import Reconciliation, reconcile
+from byokeep.flows.reconciled import resume
 from byokeep.flows.scopes import scope_from_name
 from byokeep.ports import HASHED_NAME, StoreEntry
 from tests.support.audit_broker import Broker, audit_broker
@@ -674,13 +681,16 @@ async def a_round(scene: Scene) -> None:
 
 
 async def reconciled_until(scene: Scene) -> datetime:
-    return await reconciling.resume(scene.broker.app)
+    return await resume(scene.broker.app)
 
 
-async def ran(scene: Scene, ago: timedelta) -> datetime:
+async def ran(scene: Scene, ago: timedelta, since: datetime | None = None) -> datetime:
     """As if a broker had made its last complete run then."""
     until = scene.broker.clock.now() - ago
-    await scene.broker.record(None, EventName.AUDIT_RECONCILED, reason="clean", until=until.isoformat())
+    begin = since or until - timedelta(minutes=1)
+    await scene.broker.record(
+        None, EventName.AUDIT_RECONCILED, reason="clean", since=begin.isoformat(), until=until.isoformat()
+    )
     return until
 
 
@@ -740,6 +750,116 @@ async def test_a_false_record_of_the_brokers_role_hides_nothing_while_it_runs(sc
     await ran(scene, timedelta(seconds=11))
     await rounds._reconcile()
     assert await scene.broker.alerts() == ["login_unexplained", "reconciled_by_another"]
+
+
+async def test_a_failed_round_forgets_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it the next goes on where this process was, not where a record says that goes on seamlessly; however long
+    rounds fail. What the process itself put on record without hearing of it is its own."""
+    await ran(scene, timedelta(minutes=10))
+    rounds = Rounds(scene.broker.app, NoReserve())
+    scene.broker.clock.ahead = timedelta(seconds=-30)
+    await rounds._reconcile()
+    scene.at = scene.broker.clock.now() - timedelta(seconds=5)
+    await _foreign_login(scene)
+    scene.broker.clock.ahead = timedelta()
+    with monkeypatch.context() as broken:
+        broken.setattr(reconciling, "merge", Mock(side_effect=Unavailable("database_busy")))
+        for _ in range(2):
+            with pytest.raises(ByokeepError):
+                await rounds._reconcile()
+    await ran(scene, timedelta(seconds=11), since=await reconciled_until(scene))
+    await rounds._reconcile()
+    assert await scene.broker.alerts() == ["login_unexplained", "reconciled_by_another"]
+
+
+async def test_a_record_whose_commit_was_not_heard_of_is_ones_own(scene: Scene) -> None:
+    """The answer to the commit is lost: no alert, and the next run goes on behind it."""
+    await ran(scene, timedelta(minutes=10))
+    rounds = Rounds(scene.broker.app, NoReserve())
+    scene.broker.clock.ahead = timedelta(seconds=-30)
+    begin = PostgresDatabase.begin
+
+    @contextlib.asynccontextmanager
+    async def lost(db: PostgresDatabase, **scope: Any) -> AsyncIterator[Any]:
+        async with begin(db, **scope) as tx:
+            append = AsyncMock(wraps=tx.append)
+            tx.append = append  # type: ignore[method-assign]
+            yield tx
+        if any(call.args[0].name is EventName.AUDIT_RECONCILED for call in append.call_args_list):
+            raise Unavailable("commit_outcome_unknown")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PostgresDatabase, "begin", lost)
+        with pytest.raises(Unavailable):
+            await rounds._reconcile()
+    until = await reconciled_until(scene)
+    scene.broker.clock.ahead = timedelta()
+    await rounds._reconcile()
+    since = "SELECT convert_from(payload, 'UTF8')::jsonb #>> '{fields,since}' FROM byokeep.audit_record"
+    last = await scene.broker.sql(f"{since} WHERE event = 'audit.reconciled' ORDER BY seq DESC LIMIT 1")
+    assert datetime.fromisoformat(last) == until
+    assert await scene.broker.alerts() == []
+
+
+@pytest.mark.parametrize("seam_s", [-60, 60])
+async def test_a_start_goes_on_at_the_last_end_without_a_seam(scene: Scene, seam_s: int) -> None:
+    """A record that begins before or behind the end of the last one was not written by rounds: an alert, and what it
+    claims to have looked at is looked at. Told once; the rounds that go on from there are believed again."""
+    until = await ran(scene, timedelta(minutes=10))
+    await ran(scene, timedelta(seconds=11), since=until + timedelta(seconds=seam_s))
+    assert await reconciled_until(scene) == until
+    scene.at = scene.broker.clock.now() - timedelta(minutes=5)
+    await _foreign_login(scene)
+    await a_round(scene)
+    assert await scene.broker.alerts() == ["login_unexplained", "reconciled_by_another"]
+    assert scene.broker.clock.now() - await reconciled_until(scene) < timedelta(minutes=1)
+    await scene.broker.sql("UPDATE byokeep.alert SET closed_at = now()")
+    scene.broker.clock.ahead = timedelta(seconds=30)
+    await a_round(scene)
+    assert "reconciled_by_another" not in await scene.broker.alerts()
+
+
+async def test_a_record_that_names_no_time_stops_no_round(scene: Scene) -> None:
+    """Such a record is somebody's; the rounds go on."""
+    until = await ran(scene, timedelta(minutes=10))
+    await scene.broker.record(None, EventName.AUDIT_RECONCILED, reason="clean", since="x", until="9999-99-99")
+    assert await reconciled_until(scene) == until
+    await a_round(scene)
+    assert await scene.broker.alerts() == ["reconciled_by_another"]
+
+
+async def test_nobody_keeps_the_rounds_from_the_platform_s_chain(scene: Scene) -> None:
+    """A session that appended and does not commit is ended: the alert is raised, the run is on record, which opens
+    leases and permits again, and people are told that somebody was in the way."""
+    await ran(scene, timedelta(minutes=10))
+    chain_state = scene.broker.app.platform_chain
+    chain_state.appended_at = float("-inf")
+    rounds, said = Rounds(scene.broker.app, NoReserve()), canonical_json(
+        {"v": 1, "event": "access.decided", "outcome": "denied", "actor": str(RUNNER), "roles": ["auditor"],
+         "client": None, "object": None, "request": str(RUNNER), "fields": {}}
+    )  # fmt: skip
+    for act, after in (
+        (rounds._reconcile, "audit.reconciled"),
+        (partial(scene.raise_one, "held"), "alert.raised"),
+        (partial(state_over, scene.broker.app, "state/x"), "alert.closed"),
+    ):
+        if after == "alert.closed":
+            await scene.raise_one("state/x")
+        count = f"SELECT count(*) FROM byokeep.audit_record WHERE event = '{after}'"
+        before = int(await scene.broker.sql(count))
+        conninfo = scene.broker.database.url("byokeep_web").replace("postgresql+psycopg", "postgresql")
+        async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as held:
+            await held.execute("SET idle_in_transaction_session_timeout = 0")
+            await held.execute("BEGIN")
+            chain = scene.broker.app.installation_id
+            await held.execute("SELECT byokeep.audit_append(%s, 'access.decided', %s, NULL, %s, 'denied', %s)",
+                               (chain, RUNNER, RUNNER, said))  # fmt: skip
+            await act()
+            with pytest.raises(psycopg.OperationalError):
+                await held.execute("SELECT 1")
+        assert int(await scene.broker.sql(count)) > before, after
+        assert "audit_chain_held" in await scene.broker.alerts()
+        require_appended(scene.broker.app)
 
 
 async def test_a_long_span_is_worked_through_in_parts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ from byokeep.broker.app import READY_FOR_S
 from byokeep.broker.rounds import Rounds
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
+from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import StoreRecording
+from byokeep.flows.platform_chain import APPENDED_FOR_S
 from byokeep.flows.store_recording import RECORDED_FOR_S
 from tests.support.web import Desk
 
@@ -90,3 +92,22 @@ async def test_a_new_broker_has_no_proof(desk: Desk) -> None:
     await Rounds(replace(stand.app, store_audit=none), Full())._probe()
     assert set(stand.alerts()) == {"no_audit_device", "store_not_recording"}
     assert (await stand.call("POST", f"/v1/jobs/{job}/leases", "runner"))[0] == 503
+
+
+async def test_while_no_round_gets_a_record_onto_the_platform_s_chain_nothing_is_given(desk: Desk) -> None:
+    """No alert could be raised then: leases and permits answer 503, a kill works; the next record opens both again."""
+    stand, chain = desk.stand, desk.stand.app.platform_chain
+    client = await stand.client("openai")
+    job = await stand.job(client)
+    lease = await stand.lease(job)
+    chain.appended_at = stand.app.clock.monotonic() - APPENDED_FOR_S - 1
+    await raise_alert(stand.app, reason="clock_jump", key="test", severity="warning")
+    status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
+    assert (status, reply["code"]) == (503, "audit_chain_held")
+    status, reply = await stand.permit(lease["lease_id"])
+    assert (status, reply["code"]) == (503, "audit_chain_held")
+    wish = {"client_id": str(await stand.client()), "reason": "test"}
+    assert (await stand.call("POST", "/v1/switches/close", "operator", wish))[0] == 200
+    await Rounds(stand.app, Full())._checkpoint()
+    assert (await stand.permit(lease["lease_id"]))[1].get("code") != "audit_chain_held"
+    await stand.lease(job)

@@ -481,6 +481,20 @@ async def holding_next(stand: Stand, role: str) -> AsyncIterator[None]:
         await waiting
 
 
+async def test_no_role_of_the_database_keeps_a_person_in(stand: Stand) -> None:
+    """Ending a token and disabling its person end who holds the platform's chain, and tell of it."""
+    runner = stand.people["runner"].id
+    token = stand.db.sql(f"SELECT id FROM byokeep.api_token WHERE subject_id = '{runner}'").split()[0]
+    for method, path, body in (
+        ("DELETE", f"/v1/tokens/{token}", None), ("PATCH", f"/v1/operators/{runner}", {"state": "disabled"})
+    ):  # fmt: skip
+        stand.db.sql("DELETE FROM byokeep.alert")
+        async with holding(stand, "byokeep_web"):
+            status, reply = await stand.call(method, path, "admin", body)
+            assert status == 200, reply
+        assert "audit_chain_held" in stand.alerts()
+
+
 async def test_a_client_s_held_chain_does_not_keep_its_kill_out(stand: Stand) -> None:
     """The same for the kill of one client, whose chain is held; nobody else's session is touched."""
     client, lease = await ready(stand)

@@ -3,8 +3,8 @@ machines whose tokens end.
 
 Rules
 - Each round stands alone: one that fails is logged with its code, raises its alert, and the next comes on time.
-- The span of a reconciliation begins where the last complete one ended, also across starts: that stands on record. A
-  record of it that this process did not write is an alert, and moves nothing.
+- The span of a reconciliation begins where the last one ended: a process knows that of itself, a start from the record
+  (:mod:`byokeep.flows.reconciled`). While none is on record for 90 s, leases and permits stop.
 - An alert of an outage is closed by the round that sees its end; one of an event stays for a person.
 - A device that can not record is an alert within a minute (R8.2-2); while none is proved to, leases and intake stop
   (:mod:`byokeep.flows.store_recording`). The disk reserve is held while there is room.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime
 from typing import Final, Protocol
 
 from byokeep.core.epoch import PERIOD_S
@@ -28,7 +27,8 @@ from byokeep.flows.audit_out import copy
 from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.expire import expire
 from byokeep.flows.gatekeep import closing
-from byokeep.flows.reconcile import SETTLE, reconcile, resume
+from byokeep.flows.reconcile import SETTLE, reconcile
+from byokeep.flows.reconciled import Reconciled
 from byokeep.flows.scheduled import move_scheduled
 from byokeep.flows.store_recording import probe
 from byokeep.flows.switches import cut_off_again
@@ -72,10 +72,12 @@ class Rounds:
         self._app = app
         self._reserve = reserve
         self._clock = ClockWatch(app)
-        self._reconciled: datetime | None = None
+        self._reconciled = Reconciled()
 
     async def run(self) -> None:
         """Run all rounds until cancelled."""
+        with suppress(ByokeepError):  # else the first round looks: a record of later than this is somebody else's
+            await self._reconciled.look(self._app)
         async with asyncio.TaskGroup() as group:
             for name, every_s, work in (
                 ("checkpoint", CHECKPOINT_S, self._checkpoint),
@@ -103,19 +105,14 @@ class Rounds:
         await closing(self._app, copy(self._app))
 
     async def _reconcile(self) -> None:
-        recorded = await resume(self._app)
-        if self._reconciled is not None and recorded > self._reconciled:
-            await raise_alert(self._app, reason="reconciled_by_another", key="audit/reconciled", severity="critical")
-        since = min(recorded, self._reconciled or recorded)
+        since = await self._reconciled.look(self._app)
         if since >= self._app.clock.now() - SETTLE:
             return
-        self._reconciled = None  # what was done before a failure is on record
-        found = await reconcile(self._app, self._app.system(), since=since)
+        found = await reconcile(self._app, self._app.system(), since=since, own=self._reconciled)
         if found.state == "unknown":
             await raise_alert(self._app, reason="reconcile_unknown", key="state/reconcile", severity="warning")
         else:
             await state_over(self._app, "state/reconcile")
-        self._reconciled = found.until
 
     async def _probe(self) -> None:
         devices = await probe(self._app)

@@ -212,6 +212,7 @@ _OF_ALERT: Final = {
     "kek_rewrap_blocked": "a profile's record is not what was sealed, or its history is full: `byokeep profile show`.",
     "duplicate_key_material": "this machine's randomness repeats itself; seal nothing there before it was looked at.",
     "installation_copied": "this home is a copy or was moved: see runbook, copies, before two people open it.",
+    "audit_chain_held": "sessions of the database that kept the broker's records waiting were ended: find out whose.",
     "switch_lock_held": "the kill holds; sessions of the database that stood in its way were ended: find out whose.",
     "checkpoint_mismatch": "the database is not the one that was published, and all is closed: runbook, copies.",
     "withdrawal_undone": "a restore gave back what had been withdrawn; it is withdrawn again: `byokeep kill status`.",

@@ -71,6 +71,17 @@ class StoreRecording:
     recorded_at: float = float("-inf")
 
 
+@dataclass(slots=True, kw_only=True)
+class PlatformChain:
+    """When the broker last got a record onto the platform's chain (:mod:`byokeep.flows.platform_chain`).
+
+    Attributes:
+        appended_at: Monotonic seconds at which it was committed.
+    """
+
+    appended_at: float = float("-inf")
+
+
 RECORDED_AT_ONCE: Final = 1200  # refusals of one actor that are recorded in a burst
 RECORDED_PER_MINUTE: Final = 60  # and as many go on being recorded in a flood
 
@@ -133,4 +144,5 @@ class BrokerApp(App):
     records: ProfileRecords
     tombstones: Tombstones
     store_recording: StoreRecording = field(default_factory=StoreRecording)
+    platform_chain: PlatformChain = field(default_factory=PlatformChain)
     drill: bool = False

@@ -26,8 +26,9 @@ from byokeep.core.keys import PublicKeys
 from byokeep.core.model import Actor
 from byokeep.core.note import NoteKey, open_checkpoint, write_note
 from byokeep.core.policy import Verb, authorise
-from byokeep.flows.alarm import raise_alert
+from byokeep.flows.alarm import raise_alert, unblocked
 from byokeep.flows.app import App, BrokerApp
+from byokeep.flows.platform_chain import appended
 from byokeep.ports import Tx
 
 BATCH: Final = 1_000  # records at a time: hashing them keeps the process from other work for about 10 ms
@@ -86,7 +87,7 @@ async def checkpoint(app: BrokerApp, actor: Actor | None = None) -> Signed:
 
 async def _next_epoch(app: BrokerApp, actor: Actor) -> tuple[Signed, bool]:
     """Publish one epoch: the one a crash left unsigned, else a new one."""
-    async with app.db.begin(every_client=True) as tx:
+    async with unblocked(app) as tx:
         await tx.one(None, "audit_epoch_lock")
         state = await published(app)
         pending = await compare(tx, state)
@@ -102,6 +103,8 @@ async def _next_epoch(app: BrokerApp, actor: Actor) -> tuple[Signed, bool]:
         if not pending:
             await tx.one(int, "audit_epoch_insert", number=state.size, leaf=leaf, heads=heads_data(moved))
             await tx.append(_event(actor, after))
+    if not pending:
+        appended(app)
     return await sign_epoch(app, state, SignedEpoch(leaf, heads_data(moved), b"")), pending is None
 
 

@@ -1,11 +1,11 @@
-"""Whoever keeps a kill waiting in the database is ended.
+"""Whoever keeps a kill, a withdrawal or the broker's watch waiting in the database is ended.
 
 Rules
 - Only sessions that hold, or stand in line for, what this very transaction waits for, and only after it has waited for
   a second: an ordinary transaction is over by then. The database's function makes sure of both.
 - People are told afterwards; telling them holds nothing up.
 
-It may not be used for anything but stopping: whoever starts something waits like everybody else.
+It may not be used for anything but stopping and watching: whoever starts something waits like everybody else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from byokeep.core.errors import ByokeepError
-from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import App
 from byokeep.ports import Tx
 
@@ -40,13 +39,6 @@ async def ending_blockers(app: App, tx: Tx, ended: list[int]) -> AsyncIterator[N
     finally:
         over.set()
         await watch
-
-
-async def tell(app: App, scope: str, ended: list[int]) -> None:
-    """Raise the alert ``switch_lock_held`` if sessions were ended for this scope."""
-    if ended:
-        with suppress(ByokeepError):  # the switch holds, whoever keeps the alert out
-            await raise_alert(app, reason="switch_lock_held", key=f"switch/{scope}", severity="critical")
 
 
 async def _watch(app: App, waiting: int, ended: list[int], over: asyncio.Event) -> None:

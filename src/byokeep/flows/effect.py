@@ -31,6 +31,7 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
 from byokeep.flows.locate import client_for, remember
 from byokeep.flows.permission import permit
+from byokeep.flows.platform_chain import require_appended
 from byokeep.flows.record import record_params
 from byokeep.flows.reenabling import ended
 from byokeep.flows.refusal import raise_alert, record_refusal
@@ -107,10 +108,11 @@ async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: Wish 
         NotFound: No such lease for this runner.
         Denied: A reason of :class:`byokeep.core.policy.DenyReason`; recorded.
         Conflict: ``already_done``, ``in_progress``, ``outcome_unknown``, ``idempotency_key_reused``.
-        Unavailable: ``store_unreachable``, or the database could not be asked; there is no permit.
+        Unavailable: ``store_unreachable``, ``audit_chain_held``, or the database could not be asked: no permit.
     """
     await permit(app, actor, Verb.PERMIT)
     app.store_health.require()
+    require_appended(app)
     try:
         client_id = await client_for(app, actor, Verb.PERMIT, "lease", lease_id)
     except NotFound as refusal:

@@ -28,6 +28,7 @@ from byokeep.core.ref import Part, ProfileRef, SecretRef, parse
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.locate import client_for, remember
 from byokeep.flows.permission import permit
+from byokeep.flows.platform_chain import require_appended
 from byokeep.flows.record import record_params
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
@@ -118,12 +119,13 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
             ``missing_credential``, ``credential_not_usable``.
         RateLimited: ``too_many_leases``.
         Unavailable: Database or store; nothing was released. ``store_not_recording``: no audit device of the store is
-            proved to record.
+            proved to record. ``audit_chain_held``: the broker can put nothing on record.
     """
     verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
     await permit(app, actor, verb)
     app.store_health.require()
     require_recording(app)
+    require_appended(app)
     try:
         client_id = await client_for(app, actor, verb, "job", job_id)
     except NotFound as refusal:

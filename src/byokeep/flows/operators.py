@@ -25,7 +25,7 @@ from byokeep.core.plain_text import check_name, check_not_reserved
 from byokeep.core.policy import Verb, check_roles
 from byokeep.core.secret import Secret
 from byokeep.flows import approvals
-from byokeep.flows.alarm import alert_in
+from byokeep.flows.alarm import alert_in, unblocked
 from byokeep.flows.app import App, BrokerApp, WebApp
 from byokeep.flows.approvals import Approval
 from byokeep.flows.clients import MAX_ROWS
@@ -161,7 +161,7 @@ async def change_subject(
             raise Rejected("bad_state", next_step="active or disabled.")
         if roles is None and state is None and clients is None and all_clients is None:
             raise Rejected("nothing_to_change", next_step="Name roles, state, clients or all_clients.")
-        async with app.db.begin(every_client=True) as tx:
+        async with unblocked(app) as tx:
             await tx.all(None, "subject_lock")
             before = await tx.maybe(Subject, "subject_get", id=subject_id)
             if before is not None:
@@ -223,7 +223,7 @@ async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
     if approval is None:
         raise await absent(app, actor, Verb.SUBJECT_APPROVE, approval_id)
     try:
-        async with app.db.begin(every_client=True) as tx:
+        async with unblocked(app) as tx:
             await tx.all(None, "subject_lock")
             asked = _read(approval)
             if asked.id == actor.id:

@@ -8,7 +8,7 @@ Rules
 - What could not be read is *unknown*, and unknown is not clean. Nothing read is unknown too.
 - A finding opens an alert; the run itself is on record, whatever it found.
 - A long span is worked through in parts that fit into memory, each on record. The broker's own parts say from when
-  until when; :func:`resume` reads the last of them, so that a start goes on where the last complete run ended.
+  until when, and are followed by the next without a seam (:mod:`byokeep.flows.reconciled`).
 - A part that could not be read in full is tried again until it is ``GIVE_UP`` long; what no device shows is never
   passed over. In a cluster that is so while no node can be read; one that stays dark beside others is left behind, on
   record as unknown, for an auditor to go over again.
@@ -33,7 +33,7 @@ from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.secret import Secret
 from byokeep.flows import unrecorded
-from byokeep.flows.alarm import Severity, alert_in
+from byokeep.flows.alarm import Severity, alert_in, unblocked
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.explain import (
     AFTER_OPENING,
@@ -56,6 +56,8 @@ from byokeep.flows.explain import (
 )
 from byokeep.flows.lease import claims
 from byokeep.flows.lease_use import TOLD_WITHIN, surplus, told
+from byokeep.flows.platform_chain import appended
+from byokeep.flows.reconciled import Reconciled
 from byokeep.kernel.rows import Row, reader
 from byokeep.ports import HASHED_NAME, StoreEntry, Tx, node_of
 
@@ -107,25 +109,14 @@ def _lease(row: Row) -> LeaseRow:
 _UNRECORDED: Final = ("subject", "token", "alert")
 
 
-async def resume(app: BrokerApp) -> datetime:
-    """Return the end of the broker's last complete run, as on record; before the first, when it was installed.
-
-    Raises:
-        Unavailable: The database.
-    """
-    [until] = await app.db.read(
-        datetime, "audit_reconciled_until", {"installation_id": app.installation_id}, every_client=True
-    )
-    return until
-
-
-async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconciliation:
+async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime, own: Reconciled | None = None) -> Reconciliation:
     """Explain everything the store recorded from ``since`` until ten seconds ago.
 
     Args:
         app: The broker.
         actor: An auditor, or the broker itself each minute.
         since: Start of the span; give the last run's ``until``.
+        own: Of the broker's rounds: hears of each part that is on record.
 
     Raises:
         Denied: Not the actor's to run.
@@ -135,7 +126,7 @@ async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime) -> Reconci
     end, done = app.clock.now() - SETTLE, None
     moved = await unrecorded.look(app, end)  # first: it needs no store, and closes the gate
     while True:
-        part = await _part(app, actor, since, end, moved)
+        part = await _part(app, actor, since, end, moved, own)
         done = part if done is None else _both(done, part)
         if part.until <= since or part.until >= end:
             return done
@@ -152,14 +143,14 @@ def _both(one: Reconciliation, other: Reconciliation) -> Reconciliation:
 
 
 async def _part(
-    app: BrokerApp, actor: Actor, since: datetime, end: datetime, moved: Sequence[Finding]
+    app: BrokerApp, actor: Actor, since: datetime, end: datetime, moved: Sequence[Finding], own: Reconciled | None
 ) -> Reconciliation:
     first = since - timedelta(seconds=app.limits.lease_token_ttl_s) - BEFORE
     log = await _read(app, first, since, end)
     until, unread = log.until, tuple(log.unread)
     requests, found = await asyncio.to_thread(_joined, log.entries, log.read, since, until)
-    own = actor.id == app.installation_id  # the broker's rounds, which leave nothing out
-    if own and log.begins and (begins := max(log.begins.values())) > since + SETTLE:
+    # The broker's rounds leave nothing out.
+    if actor.id == app.installation_id and log.begins and (begins := max(log.begins.values())) > since + SETTLE:
         # what came before lies in another file, or nowhere
         found.append(Finding(reason="store_log_begins_late", severity="warning", at=begins))
     judged = [request for request in requests if request.at >= since]
@@ -197,7 +188,7 @@ async def _part(
         state="unknown" if unknown else "findings" if found else "clean", findings=tuple(found), unread=unread,
         requests=len(judged), logins=sum(login.at >= since for login in logins), until=since if again else until,
     )  # fmt: skip
-    await _record(app, actor, result, probing(judged), since, logins_refused(judged))
+    await _record(app, actor, result, probing(judged), since, logins_refused(judged), own)
     return result
 
 
@@ -378,8 +369,9 @@ class _Matcher:
 
 
 async def _record(
-    app: BrokerApp, actor: Actor, result: Reconciliation, refused: Sequence[UUID], since: datetime, logins: int
-) -> None:
+    app: BrokerApp, actor: Actor, result: Reconciliation, refused: Sequence[UUID], since: datetime, logins: int,
+    own: Reconciled | None,
+) -> None:  # fmt: skip
     outcome = Outcome.OK if result.state == "clean" else Outcome.FAILED
     facts: dict[str, FieldValue] = {
         "reason": result.state,
@@ -389,7 +381,7 @@ async def _record(
     }
     if actor.id == app.installation_id and result.until > since:  # the broker's rounds go on from there
         facts |= {"since": since.isoformat(), "until": result.until.isoformat()}
-    async with app.db.begin(every_client=True) as tx:
+    async with unblocked(app) as tx:
         for one in result.findings[:MAX_ALERTS]:
             whose = one.object_id or one.client_id or one.device or "platform"
             severity: Severity = "critical" if one.severity == "critical" else "warning"
@@ -412,4 +404,9 @@ async def _record(
                 tx, app, reason="store_audit_unread", key="reconcile/unread", severity="critical", client_id=None,
                 object_id=None,
             )  # fmt: skip
-        await tx.append(Event(name=EventName.AUDIT_RECONCILED, actor=actor, outcome=outcome, fields=facts))
+        receipt = await tx.append(Event(name=EventName.AUDIT_RECONCILED, actor=actor, outcome=outcome, fields=facts))
+        if own is not None:
+            own.say(receipt.hash_hex, result.until)
+    appended(app)
+    if own is not None:
+        own.done(result.until)

@@ -27,10 +27,10 @@ from byokeep.core.model import Actor
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.vault_incident import look_at
-from byokeep.flows.alarm import alert_in
+from byokeep.flows.alarm import alert_in, tell
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.approvals import not_usable
-from byokeep.flows.blockers import ending_blockers, tell
+from byokeep.flows.blockers import ending_blockers
 from byokeep.flows.permission import absent, permit
 from byokeep.flows.rebase import rebase
 from byokeep.flows.refusal import record_refusal

@@ -23,6 +23,7 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
+from byokeep.flows.alarm import unblocked
 from byokeep.flows.app import BrokerApp, WebApp
 from byokeep.flows.clients import MAX_ROWS
 from byokeep.flows.permission import absent, permit, recorded_rejections, refuse, refuse_login
@@ -141,7 +142,7 @@ async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> Token:
         NotFound: ``not_found``.
     """
     await permit(app, actor, Verb.TOKEN_REVOKE)
-    async with app.db.begin(every_client=True) as tx:
+    async with unblocked(app) as tx:
         await tx.all(None, "subject_lock")
         token = await tx.maybe(Token, "token_get", id=token_id)
         if token is not None:
@@ -183,7 +184,7 @@ async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
     Raises:
         NotFound: ``no_session``: the token is no session's.
     """
-    async with app.db.begin(every_client=True) as tx:
+    async with unblocked(app) as tx:
         session = await tx.maybe(Token, "tokens_shown", keyed_hash=app.token_key(shown.encode("utf-8", "replace")))
         if session is None:
             raise NotFound("no_session", next_step="This is no session; an admin revokes other tokens.")
@@ -219,7 +220,7 @@ async def set_password(
         phc = await passwords.hash(password)
         password.wipe()
         mark = sha256(phc.encode()).hexdigest()
-        async with app.db.begin(every_client=True) as tx:
+        async with unblocked(app) as tx:
             await tx.all(None, "subject_lock")
             subject = replace(await tx.one(Subject, "subject_get", id=subject_id), password_mark=mark)
             said = record_params(subject_event(actor, subject, Outcome.OK, new=False, reason="password"))

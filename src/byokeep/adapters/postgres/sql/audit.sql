@@ -42,19 +42,28 @@ SELECT coalesce(max(number), -1) AS number FROM byokeep.audit_epoch;
 -- name: audit_epoch_age
 SELECT extract(epoch FROM clock_timestamp() - max(at))::double precision AS age_s FROM byokeep.audit_epoch;
 
--- name: audit_reconciled_until
--- Where the reconciliation goes on: at the end of the broker's last complete run. Only the broker's own records say so,
--- and none that lies ahead of itself. Before this release runs told no end; before the first, the installation's time.
-SELECT coalesce(
-         (SELECT (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,until}')::timestamptz
-            FROM byokeep.audit_record r
-           WHERE r.chain = i.id AND r.event = 'audit.reconciled' AND r.writer = 'byokeep_broker' AND r.actor_id = i.id
-             AND (convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,until}')::timestamptz <= r.at
-           ORDER BY r.seq DESC LIMIT 1),
-         (SELECT max(r.at) - interval '5 minutes' FROM byokeep.audit_record r
-           WHERE r.chain = i.id AND r.event = 'audit.reconciled' AND r.writer = 'byokeep_broker' AND r.actor_id = i.id),
-         i.created_at) AS until
+-- name: audit_reconciled_begin
+-- Where the first run of the reconciliation began: at the installation. Before the present release runs told no end.
+-- And the last record that told people of a run that somebody else put on record.
+SELECT coalesce((SELECT max(r.at) - interval '5 minutes' FROM byokeep.audit_record r
+                  WHERE r.chain = i.id AND r.event = 'audit.reconciled' AND r.writer = 'byokeep_broker'
+                    AND r.actor_id = i.id AND (convert_from(r.payload, 'UTF8')::jsonb -> 'fields') ->> 'until' IS NULL),
+                i.created_at) AS until,
+       coalesce((SELECT max(r.seq) FROM byokeep.audit_record r
+                  WHERE r.chain = i.id AND r.event IN ('alert.raised', 'alert.closed')
+                    AND (convert_from(r.payload, 'UTF8')::jsonb -> 'fields') ->> 'reason' = 'reconciled_by_another'),
+                0) AS told_seq
   FROM byokeep.installation i WHERE i.id = :installation_id;
+
+-- name: audit_reconciled_runs
+-- The last records of the broker's own runs. Their times are text: whoever has its role can write any.
+SELECT r.seq, encode(r.hash, 'hex') AS hash_hex, r.at,
+       (convert_from(r.payload, 'UTF8')::jsonb -> 'fields') ->> 'since' AS since,
+       (convert_from(r.payload, 'UTF8')::jsonb -> 'fields') ->> 'until' AS until
+  FROM byokeep.audit_record r
+ WHERE r.chain = :installation_id AND r.seq > :after AND r.event = 'audit.reconciled'
+   AND r.writer = 'byokeep_broker' AND r.actor_id = :installation_id
+ ORDER BY r.seq DESC LIMIT :limit;
 
 -- name: audit_leases_between
 -- Leases whose login token could have been used in a span of time; an enrolment has one too. A row that no record
