@@ -59,8 +59,8 @@ REFUSED_TO_ALL = (
 )
 # What makes a session, a password or the end of a token: the broker's alone, whose names ever stand in it.
 LOGINS = (
-    f"SELECT byokeep.token_issue('{ANYTHING}', '{OPERATOR}', '\\x00', 'session', 60, 0, 'session.login', '{OPERATOR}',"
-    f" '{ANYTHING}', '')",
+    f"SELECT byokeep.token_issue('{ANYTHING}', '{OPERATOR}', '\\x00', 'session', 60, NULL, 0, 'session.login',"
+    f" '{OPERATOR}', '{ANYTHING}', '')",
     f"SELECT byokeep.token_end('{ANYTHING}', 0, 'session.logout', '{OPERATOR}', '{ANYTHING}', '')",
     f"SELECT byokeep.password_put('{OPERATOR}', 'x', '{ANYTHING}', '')",
 )
@@ -72,6 +72,8 @@ REFUSED = {
         "INSERT INTO byokeep.audit_epoch DEFAULT VALUES", "SELECT args FROM procrastinate.procrastinate_jobs",
         "DELETE FROM byokeep.leak_fingerprint", "UPDATE byokeep.leak_fingerprint SET ref_id = client_id",
         "UPDATE byokeep.client SET created_by = id", "UPDATE byokeep.api_token SET keyed_hash = NULL",
+        "UPDATE byokeep.client SET state = 'active'", "UPDATE byokeep.client SET name = 'x'",
+        "LOCK TABLE byokeep.subject_client IN ROW EXCLUSIVE MODE",
         "INSERT INTO byokeep.subject DEFAULT VALUES", "UPDATE byokeep.subject SET roles = '{admin}'",
         "UPDATE byokeep.subject SET password_phc = NULL", "INSERT INTO byokeep.api_token DEFAULT VALUES",
         "UPDATE byokeep.api_token SET expires_at = now()", "UPDATE byokeep.api_token SET revoked_at = NULL",
@@ -321,8 +323,8 @@ def test_postgres_every_client_table_has_its_wall(shared_postgres: FreshDatabase
     assert shared_postgres.sql(unpinned) == "0"
     definers = "SELECT proname FROM pg_proc WHERE pronamespace = 'byokeep'::regnamespace AND prosecdef"
     triggers = {f"{kind}_recorded" for kind in ("key", "account", "job", "client", "switch", "alert")}
-    people = {"able_admins", "password_put", "subject_put", "subject_recorded", "token_end", "token_issue",
-              "token_recorded"}  # fmt: skip
+    people = {"able_admins", "machine_own", "password_put", "subject_lock", "subject_put", "subject_recorded",
+              "token_end", "token_issue", "token_recorded"}  # fmt: skip
     known = {"alert_on_record", "audit_append", "end_blockers", "withdraw_again"} | triggers | people
     assert set(shared_postgres.sql(definers).split()) == known
     # What web and worker may call with the owner's rights looks something up, or appends a record: it makes nobody.
@@ -370,13 +372,13 @@ async def test_postgres_without_a_client_sees_nothing(full: tuple[FreshDatabase,
     counting = "\n".join(
         f"-- name: of_{t}\nSELECT DISTINCT {column} AS id FROM byokeep.{t}" for t, column in WALLED.items()
     )
-    change = "\n-- name: rename\nUPDATE byokeep.client SET risk = 'high' WHERE id = :id RETURNING id"
+    change = "\n-- name: move\nUPDATE byokeep.client SET state = 'active' WHERE id = :id RETURNING id"
     foreign = (
         "\n-- name: raise_for\nINSERT INTO byokeep.alert (id, client_id, reason, severity, dedup_key)"
         " VALUES (:id, :client, 'x', 'info', 'y')"
     )
-    web = PostgresDatabase(database.url("byokeep_web"), statements=statements(counting + change + foreign))
-    broker = PostgresDatabase(database.url("byokeep_broker"), statements=statements())
+    web = PostgresDatabase(database.url("byokeep_web"), statements=statements(counting + foreign))
+    broker = PostgresDatabase(database.url("byokeep_broker"), statements=statements(change))
     for client in (mine, other):
         async with broker.begin(client_id=client) as tx:
             await tx.append(event(client))
@@ -386,10 +388,10 @@ async def test_postgres_without_a_client_sees_nothing(full: tuple[FreshDatabase,
             for table in WALLED:
                 seen = {row["id"] for row in await tx.all(dict, f"of_{table}")}
                 assert seen == expected, (table, scope)
-    async with web.begin(client_id=mine) as tx:
-        assert await tx.all(dict, "rename", id=other) == []
-    async with web.begin() as tx:
-        assert await tx.all(dict, "rename", id=mine) == []
+    async with broker.begin(client_id=mine) as tx:
+        assert await tx.all(dict, "move", id=other) == []
+    async with broker.begin() as tx:
+        assert await tx.all(dict, "move", id=mine) == []
     for scope in ({}, {"client_id": mine}):
         with pytest.raises(Denied, match="database_denied"):
             async with web.begin(**scope) as tx:  # type: ignore[arg-type]

@@ -114,8 +114,12 @@ async def test_operations_on_people_tokens_and_sessions(scene: Scene) -> None:
         ],
         "policy change": [
             Case("success", "admin", Call("PATCH", room, {"all_clients": False}), 200, ("operator.changed ok",)),
-            Case("machine", "admin", Call("PATCH", f"/v1/machines/{bot['id']}", {"all_clients": True}), 200,
+            Case("machine", "admin", Call("PATCH", f"/v1/machines/{bot['id']}", {"clients": []}), 200,
                  ("machine.changed ok",)),
+            Case("wider", "admin", Call("PATCH", f"/v1/machines/{bot['id']}", {"all_clients": True}), 202,
+                 ("machine.changed intended",)),
+            Case("its token", "admin", Call("POST", f"/v1/machines/{scene.desk.people['runner'].id}/tokens", {}), 202,
+                 ("token.issued intended",)),
             Case("denied", fresh(scene, "auditor"), Call("PATCH", room, {"all_clients": True}), 403, DENIED),
             Case("own", admin, Call("PATCH", f"/v1/operators/{admin.id}", {"all_clients": False}), 403, DENIED),
             Case("rejected", "admin", Call("PATCH", room, {"roles": ["operator", "approver"]}), 422,

@@ -144,7 +144,7 @@ async def test_a_function_writes_no_row_that_its_record_does_not_name(desk: Desk
     said = record_params(Event(name=EventName.LOGIN, actor=actor, outcome=Outcome.OK, object_id=ann, fields=fields))
     assert isinstance(said["payload"], bytes)
     login = (
-        f"SELECT FROM byokeep.token_issue('{session}', '{ann}', '\\x{(b's' * 32).hex()}', 'session', 60, 0,"
+        f"SELECT FROM byokeep.token_issue('{session}', '{ann}', '\\x{(b's' * 32).hex()}', 'session', 60, NULL, 0,"
         f" 'session.login', '{ann}', '{actor.request_id}', '\\x{said['payload'].hex()}')"
     )
     rows = "SELECT (SELECT count(*) FROM byokeep.subject) || ' ' || (SELECT count(*) FROM byokeep.api_token)"
@@ -157,7 +157,8 @@ async def test_a_function_writes_no_row_that_its_record_does_not_name(desk: Desk
         ("byokeep_broker", token.replace("86400", "864000")), ("byokeep_broker", token.replace(str(ann), other, 1)),
         ("byokeep_broker", token.replace((b"h" * 32).hex(), (b"i" * 32).hex())),
         ("byokeep_broker", token.replace("'api'", "'session'")), ("byokeep_web", token), ("byokeep_web", login),
-        ("byokeep_broker", login.replace("60, 0", "61, 0")), ("byokeep_broker", login.replace("'session'", "'api'")),
+        ("byokeep_broker", login.replace("60, NULL", "61, NULL")),
+        ("byokeep_broker", login.replace("'session'", "'api'")),
         ("byokeep_owner", put), ("byokeep_owner", token),
     ]  # fmt: skip
     for role, statement in attempts:

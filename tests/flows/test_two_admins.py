@@ -339,3 +339,130 @@ async def test_what_a_held_admin_asks_for_is_nobodys(desk: Desk) -> None:
             close = f"/v1/alerts/{alerts[reason]}/close"
             assert await refused(desk, "POST", close, who) == (403, "same_person"), reason
     assert desk.not_once_on_record() == []
+
+
+def as_broker(desk: Desk, statements: str, *, without: bool = False) -> str:
+    """What the database answers the broker's role, with what `tests.support.people` makes, or without its approval."""
+    approval, call = "", statements
+    if statements.startswith("INSERT"):
+        approval, call = statements.split(";", 1)
+    call = next(one for one in call.split(";") if one.startswith("SELECT"))
+    if without:
+        call = call.replace(f"'{approval.split(chr(39))[1]}'", "NULL")
+    with psycopg.connect(desk.stand.db.conninfo("byokeep_broker"), autocommit=True) as broker:
+        try:
+            broker.execute(call.encode())
+        except psycopg.Error as no:
+            return str(no.sqlstate)
+    return "done"
+
+
+@pytest.mark.req("R4.1-12")
+async def test_a_machines_next_token_takes_two_admins(desk: Desk) -> None:
+    """One admin alone gets no token of a machine that there is; the old one works on until the new one is collected."""
+    from tests.support.people import token_sql
+
+    status, bot = await desk.call("POST", "/v1/machines", "admin", BOT)
+    assert status == 201, bot
+    tokens, body = f"/v1/machines/{bot['id']}/tokens", {"days": 1, "overlap_s": 604_800}
+    status, first = await desk.call("POST", tokens, "admin", {"days": 1})
+    assert status == 201, "there is one admin"
+    second = desk.stand.subject("admin", "second")
+    asked = await waiting(desk, "POST", tokens, "admin", body)
+    assert await waiting(desk, "POST", tokens, "admin", body) == asked
+    for path in (f"/v1/machines/{desk.people[one].id}/tokens" for one in ("dispatcher", "runner", "custodian")):
+        await waiting(desk, "POST", path, "admin", {"days": 1})
+    alone = token_sql(UUID(bot["id"]), b"h" * 32, desk.stand.app.installation_id)
+    assert as_broker(desk, alone, without=True) == "BK006"
+    use = f"/v1/approvals/{asked}/approve"
+    assert await refused(desk, "POST", use, "admin") == (403, "same_person")
+    shown = (await desk.call("GET", "/v1/approvals", second))[1]["approvals"][0]
+    assert (shown["what"], shown["reason"]) == ("issue a token for 1 day to the machine Bot (dispatcher)", "token")
+    assert (await desk.call("POST", use, second))[1]["name"] == "Bot"
+    assert (await refused(desk, "POST", use, second)) == (403, "approval_used")
+    assert asked not in str((await desk.call("GET", "/v1/approvals", second))[1])
+    old = Person(UUID(bot["id"]), first["token"])
+    assert (await desk.stand.call("GET", "/v1/self", old))[0] == 200
+    await waiting(desk, "POST", tokens, second, body)  # collected by who asked, and for what was asked
+    await waiting(desk, "POST", tokens, "admin", body | {"days": 90})
+    status, issued = await desk.call("POST", tokens, "admin", body)
+    assert status == 201, issued
+    for token in (first, issued):
+        who = Person(UUID(bot["id"]), token["token"])
+        assert (await desk.stand.call("GET", "/v1/self", who))[0] == 200
+    assert await waiting(desk, "POST", tokens, "admin", body) != asked, "once"
+    # Who made a machine with a second's approval holds its token anyway, and renews it alone; nobody else does.
+    made = await waiting(desk, "POST", "/v1/machines", "admin", BOT | {"name": "Bot 2"})
+    mine = (await desk.call("POST", f"/v1/approvals/{made}/approve", second))[1]["id"]
+    for _ in range(2):
+        assert (await desk.call("POST", f"/v1/machines/{mine}/tokens", "admin", {"days": 1}))[0] == 201
+    await waiting(desk, "POST", f"/v1/machines/{mine}/tokens", second, {"days": 1})
+    await desk.stand.client("openai")
+    name = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{desk.people['admin'].id}'")
+    taken = await invite(desk, str(desk.people["admin"].id), name, second)
+    no = await refused(desk, "POST", f"/v1/machines/{mine}/tokens", taken, {"days": 1})
+    assert no == (403, "approval_held"), "the other admin may hold these credentials"
+    assert desk.not_once_on_record() == []
+
+
+@pytest.mark.req("R4.1-12")
+async def test_wider_clients_of_a_machine_take_two_admins(desk: Desk) -> None:
+    """One admin alone gives a machine no client more, in use or not; narrowing is one person's act."""
+    from dataclasses import replace
+
+    from byokeep.core.model import Role
+    from byokeep.flows.subjects import Subject
+    from tests.support.people import subject_sql
+
+    one, other = str(await desk.stand.client("openai")), str(await desk.stand.client("openai"))
+    bot = (await desk.call("POST", "/v1/machines", "admin", {"name": "Bot", "role": "runner", "clients": [one]}))[1]
+    path, second = f"/v1/machines/{bot['id']}", desk.stand.subject("admin", "second")
+    everything = await waiting(desk, "PATCH", path, "admin", {"all_clients": True})
+    await waiting(desk, "PATCH", path, "admin", {"clients": [one, other]})
+    await waiting(desk, "PATCH", path, "admin", {"clients": [other]})
+    row = Subject(id=UUID(bot["id"]), kind="machine", name="Bot", roles=frozenset({Role.RUNNER}), state="active",
+                  all_clients=False, clients=frozenset({UUID(one)}))  # fmt: skip
+    for wider in (replace(row, all_clients=True), replace(row, clients=frozenset({UUID(other)}))):
+        for state in ("active", "disabled"):
+            call = subject_sql(replace(wider, state=state), desk.stand.app.installation_id, new=False)
+            assert as_broker(desk, call, without=True) == "BK006", wider
+    [shown] = [a for a in (await desk.call("GET", "/v1/approvals", second))[1]["approvals"] if a["id"] == everything]
+    assert shown["what"].startswith(f"change Bot: clients {one} -> all")
+    assert (await desk.call("POST", f"/v1/approvals/{everything}/approve", second))[1]["all_clients"] is True
+    for narrow in ({"all_clients": False, "clients": [one]}, {"clients": []}, {"state": "disabled"}):
+        assert (await desk.call("PATCH", path, "admin", narrow))[0] == 200, narrow
+    await waiting(desk, "PATCH", path, "admin", {"all_clients": True})
+
+
+@pytest.mark.req("R4.1-12")
+async def test_how_long_a_stopped_admin_counts_stands_on_record(desk: Desk) -> None:
+    """The owner who ends, in the row alone, the day for which a stopped admin counts is found."""
+    for way in STOPS:
+        other = desk.stand.subject("admin", f"other {way}")
+        await stop(desk, other, way)
+        recorded = f"SELECT byokeep.subject_recorded('{other.id}')"
+        assert desk.sql(recorded) == "t", way
+        desk.sql(f"UPDATE byokeep.subject SET admin_until = NULL WHERE id = '{other.id}'")
+        assert desk.sql(recorded) == "f", way
+
+
+@pytest.mark.req("R4.1-12")
+@pytest.mark.parametrize("role", ["byokeep_web", "byokeep_auditor"])
+async def test_no_role_keeps_the_end_of_a_persons_access_waiting(desk: Desk, role: str) -> None:
+    """Neither the lock of before nor an open transaction on the platform's chain keeps out who disables or revokes."""
+    from tests.flows.test_switches import holding
+
+    key = "hashtextextended('byokeep:subjects', 0)"
+    with psycopg.connect(desk.stand.db.conninfo(role), autocommit=True) as advisory:
+        advisory.execute(f"SELECT pg_advisory_lock({key})".encode())
+        for way in ("without a token", "disabled"):
+            other = desk.stand.subject("auditor", way)
+            await stop(desk, other, way)
+            assert (await desk.call("GET", "/v1/self", other))[0] == 401
+        assert advisory.execute("SELECT 1").fetchone() == (1,), "it kept nobody waiting"
+    for way in ("without a token", "disabled"):
+        other = desk.stand.subject("auditor", f"{way} 2")
+        async with holding(desk.stand, role):
+            await stop(desk, other, way)
+        assert (await desk.call("GET", "/v1/self", other))[0] == 401
+    assert "audit_chain_held" in desk.stand.alerts()

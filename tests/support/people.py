@@ -44,13 +44,19 @@ def subject_sql(subject: Subject, installation: UUID, *, new: bool = True) -> st
 
 
 def token_sql(subject: UUID, keyed_hash: bytes, installation: UUID, *, kind: str = "api", life_s: int = 86_400) -> str:
-    """Issue a token."""
-    token = uuid4()
+    """Issue a token, with a second person's word as far as one is needed."""
+    token, approval = uuid4(), uuid4()
     event = Event(
         name=EventName.TOKEN_ISSUED, actor=system(installation), outcome=Outcome.OK, object_id=subject,
         fields={"subject": str(subject), "token": str(token), "kind": kind, "life_s": life_s,
                 "digest": sha256(keyed_hash).hexdigest()},
     )  # fmt: skip
-    return as_broker(
-        f"byokeep.token_issue('{token}', '{subject}', '\\x{keyed_hash.hex()}', '{kind}', {life_s}, 0, {_said(event)})"
+    return (
+        "INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by, approved_by, used_at,"
+        f" expires_at) SELECT '{approval}', 'issue_token', 'token:{subject}:{life_s}', record_seq, 'a_test',"
+        f" '{installation}', '{uuid4()}', now() + interval '1 minute', now() + interval '1 hour'"
+        f" FROM byokeep.subject WHERE id = '{subject}';"
+    ) + as_broker(
+        f"byokeep.token_issue('{token}', '{subject}', '\\x{keyed_hash.hex()}', '{kind}', {life_s}, '{approval}', 0,"
+        f" {_said(event)})"
     )

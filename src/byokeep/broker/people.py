@@ -204,15 +204,21 @@ def credentials(app: BrokerApp, auth: Authenticator) -> APIRouter:
     who = Depends(caller(auth))
     token_body = Depends(json_body(TokenBody))
 
-    async def issue(subject_id: PathId, actor: Actor = who, body: TokenBody = token_body) -> dict[str, Any]:
-        """Issue a token, shown this once; for another person, an invitation. Older ones end after `overlap_s`."""
+    async def issue(subject_id: PathId, actor: Actor = who, body: TokenBody = token_body) -> Response:
+        """Issue a token, shown this once; for another person, an invitation. Older ones end after `overlap_s`.
+
+        202 with the request where a machine's takes a second admin: once approved, call again within the day.
+        """
         issued = await tokens.issue_token(app, actor, subject_id, days=body.days, overlap_s=body.overlap_s)
-        return issued_out(issued)
+        if isinstance(issued, Approval):
+            return WaitingReply.answer({"waiting": approval_out(issued)}, 202)
+        return IssuedReply.answer(issued_out(issued), 201)
 
     for room in ("operators", "machines"):
         routes.add_api_route(
             f"/{room}/{{subject_id}}/tokens", issue, methods=["POST"], status_code=201, name=f"issue_{room}",
-            response_model=IssuedReply, openapi_extra=describe(TokenBody), responses=refusals(409),
+            response_model=IssuedReply, openapi_extra=describe(TokenBody),
+            responses=refusals(409) | {202: {"model": WaitingReply}},
         )  # fmt: skip
 
     @routes.delete("/tokens/{token_id}", response_model=ApiTokenReply)

@@ -1,4 +1,4 @@
-"""Routes of the kill switches and of enrolment."""
+"""Routes of the kill switches and of what lets a client's work go on: enrolling, suspending, resuming."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from byokeep.broker.schemas import OpenRequestReply, ScopeBody, StateReply, SwitchesReply, SwitchReply
-from byokeep.core.model import Actor, ClientId
+from byokeep.core.model import Actor, Client, ClientId
 from byokeep.core.policy import Verb
-from byokeep.flows import enroll, switches
+from byokeep.flows import clients, enroll, switches
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import on_record
 from byokeep.flows.scopes import parse_scope
 from byokeep.flows.switches import Switch
 from byokeep.http.body import PathId, json_body
+from byokeep.http.clients import ClientReply
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
@@ -66,5 +67,17 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
         request.scope["state"]["tenant"] = client_id
         enrolled = enroll.enroll_client(app, actor, ClientId(client_id))
         return {"state": await on_record(app, actor, Verb.CLIENT_CHANGE, client_id, enrolled)}
+
+    @routes.post("/clients/{client_id}/suspend", response_model=ClientReply, responses=refusals(409))
+    async def suspend(request: Request, client_id: PathId, actor: Actor = who) -> Client:
+        """Stop all work for a client."""
+        request.scope["state"]["tenant"] = client_id
+        return await clients.suspend_client(app, actor, ClientId(client_id))
+
+    @routes.post("/clients/{client_id}/resume", response_model=ClientReply, responses=refusals(409))
+    async def resume(request: Request, client_id: PathId, actor: Actor = who) -> Client:
+        """Let a suspended client's work go on."""
+        request.scope["state"]["tenant"] = client_id
+        return await clients.resume_client(app, actor, ClientId(client_id))
 
     return routes

@@ -107,7 +107,8 @@ def token(
 ) -> None:
     """Issue a token, shown once: for a machine, for yourself, or for another person one that only sets a password.
 
-    Older tokens of the same kind and subject end after --overlap-s.
+    Older tokens of the same kind and subject end after --overlap-s. A machine's takes a second admin, if there is one,
+    unless you made the machine with one: `byokeep approve`, and then the same command again.
 
     Example: byokeep operator token $ID --save ~/.config/byokeep/invitation
 
@@ -127,7 +128,10 @@ def token(
     room = "machines" if machine else "operators"
     body = {"days": days, "overlap_s": overlap_s}
     whose = _self() if subject is None else _id(subject, "machine" if machine else "operator")
-    issued = run(call("POST", f"/v1/{room}/{whose}/tokens", body=body))
+    issued = _made(run(call("POST", f"/v1/{room}/{whose}/tokens", body=body)))
+    if issued is None:
+        say("Once it is approved, run the same command again, within the day. Older tokens work on meanwhile.")
+        return
     invitation = issued["kind"] == "invitation"
     _keep(issued, save, own=not (machine or invitation))  # another person gets an invitation
     say(f"Older tokens of this {'machine' if machine else 'person'}, if there are any, end {_when(overlap_s)}.")

@@ -5,6 +5,7 @@ Rules
   the same returns the request that waits.
 - It is approved once, in time, by somebody else than who asked; the database refuses the same person itself.
 - Whoever uses an approval does the act in the same transaction: an act that fails leaves the approval unused.
+- What shows a secret is approved by the second person and used by who asked: nobody else sees it.
 
 It may not know what is approved: the flow that asks does the act.
 """
@@ -25,7 +26,8 @@ from byokeep.ports import Tx
 LIFE_S: Final = 86_400
 MAX_ROWS: Final = 200
 GIVE_RIGHTS: Final = "give_rights"
-ACTIONS: Final = (GIVE_RIGHTS,)  # those that are asked for here
+ISSUE_TOKEN: Final = "issue_token"  # noqa: S105 - an action
+ACTIONS: Final = (GIVE_RIGHTS, ISSUE_TOKEN)  # those that are asked for here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class Approval:
     asked: str
     used: bool
     used_at: datetime | None
+    approved_at: datetime | None
     used_by: str
     in_time: bool
     repeated: bool = field(default=False, metadata=NO_COLUMN)
@@ -51,14 +54,22 @@ def _approval(row: Row) -> Approval:
     return Approval(
         id=row["id"], action=row["action"], scope=row["scope"], epoch=row["epoch"], reason=row["reason"],
         requested_by=row["requested_by"], expires_at=row["expires_at"], asked=row["asked"] or "{}",
-        used=row["used_at"] is not None, used_at=row["used_at"], used_by=row["used_by"] or "", in_time=row["unexpired"],
+        used=row["used_at"] is not None, used_at=row["used_at"],
+        approved_at=row["approved_at"], used_by=row["used_by"] or "", in_time=row["unexpired"],
     )  # fmt: skip
 
 
 async def request(
     tx: Tx, app: App, actor: Actor, *, action: str, scope: str, epoch: int, asked: str, reason: str
 ) -> Approval:
-    """Ask for something, or return the request for the same that waits already."""
+    """Ask for something, or return the request for the same that waits already.
+
+    Raises:
+        Denied: ``approval_held``: whoever issued this person's credentials may be the one who asks, and would approve.
+    """
+    if actor.held:
+        step = "Your approvals are held, and so is what you ask for: another admin asks."
+        raise Denied("approval_held", next_step=step)
     for one in await tx.all(_approval, "approvals_waiting", actions=[action], scope=scope, limit=MAX_ROWS):
         if one.epoch == epoch:
             return replace(one, repeated=True)
@@ -107,17 +118,49 @@ async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: in
     Raises:
         Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``approval_changed``.
     """
-    if approval.used_at is not None:
-        raise Denied("approval_used", next_step=f"{_used(approval.used_at, approval.used_by)}. Nothing to do.")
+    _check(actor, approval, scope=scope, epoch=epoch)
+    if await tx.maybe(UUID, "approval_use", id=approval.id, approved_by=actor.id) is None:
+        raise _lost()
+
+
+async def give(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
+    """Approve a request as the second person and leave its use to who asked. Raises as :func:`use`."""
+    _check(actor, approval, scope=scope, epoch=epoch)
+    if await tx.maybe(UUID, "approval_give", id=approval.id, approved_by=actor.id) is None:
+        raise _lost()
+
+
+async def collect(tx: Tx, actor: Actor, *, action: str, scope: str, epoch: int) -> UUID | None:
+    """Use up what the actor asked for and another approved; None: there is no such approval."""
+    return await tx.maybe(UUID, "approval_collect", action=action, scope=scope, epoch=epoch, requested_by=actor.id)
+
+
+async def takes_two(tx: Tx) -> bool:
+    """Whether more than one admin can sign in, so that what takes two takes two.
+
+    Raises:
+        Denied: ``second_admin_needed``: the other was stopped less than a day ago.
+    """
+    able, stopped_until = await tx.one(lambda row: (int(row["able"]), row["stopped_until"]), "admins_able")
+    if able < 2 and stopped_until is not None:
+        until = f"{stopped_until.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+        step = f"The other admin was stopped: enable them again, or do it alone after {until}."
+        raise Denied("second_admin_needed", next_step=step)
+    return bool(able > 1)
+
+
+def _check(actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
+    done = approval.approved_at or approval.used_at
+    if done is not None:
+        raise Denied("approval_used", next_step=f"{_used(done, approval.used_by)}. Nothing to do.")
     if approval.requested_by == actor.id:
         raise Denied("same_person", next_step="Another person must approve.")
     if not approval.in_time:
         raise Denied("approval_expired", next_step="Ask again.")
     if (approval.scope, approval.epoch) != (scope, epoch):
         raise Denied("approval_changed", next_step="It changed since it was asked for: look, and ask again.")
-    if (
-        await tx.maybe(UUID, "approval_use", id=approval.id, approved_by=actor.id) is None
-    ):  # another was faster, or the time just ended
-        raise Denied(
-            "approval_used", next_step="It was approved or ended just now: `byokeep approve` lists what waits."
-        )
+
+
+def _lost() -> Denied:
+    """Another was faster, or the time just ended."""
+    return Denied("approval_used", next_step="It was approved or ended just now: `byokeep approve` lists what waits.")

@@ -3,6 +3,7 @@
 Rules
 - Only an active client's keys can be written or leased; every other state denies.
 - A name of ours can not be taken by a client, in whatever spelling (S-VAULT-9), nor one that reads like another's.
+- Suspending and resuming are the broker's: ``web`` passes them on, and can turn no client's work on.
 - The store's entity of a client is made by the broker's enrolment, which turns ``enrolling`` into ``active``.
 """
 
@@ -18,7 +19,8 @@ from byokeep.core.identity import reads_alike
 from byokeep.core.model import Actor, Client, ClientId, ClientState, Risk
 from byokeep.core.plain_text import check_name, check_not_reserved
 from byokeep.core.policy import Verb
-from byokeep.flows.app import App
+from byokeep.flows.alarm import unblocked
+from byokeep.flows.app import App, BrokerApp
 from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.ports import Tx
 
@@ -80,7 +82,7 @@ async def get_client(app: App, actor: Actor, client_id: ClientId) -> Client:
     return client
 
 
-async def suspend_client(app: App, actor: Actor, client_id: ClientId) -> Client:
+async def suspend_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> Client:
     """Stop all work for a client: no lease is given from now on, and those out die within seconds.
 
     Raises:
@@ -89,7 +91,7 @@ async def suspend_client(app: App, actor: Actor, client_id: ClientId) -> Client:
     return await _change(app, actor, client_id, ClientState.ACTIVE, ClientState.SUSPENDED, EventName.CLIENT_SUSPENDED)
 
 
-async def resume_client(app: App, actor: Actor, client_id: ClientId) -> Client:
+async def resume_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> Client:
     """Let a suspended client's work go on.
 
     Raises:
@@ -124,10 +126,12 @@ def scope_of(actor: Actor) -> list[UUID] | None:
 
 
 async def _change(
-    app: App, actor: Actor, client_id: ClientId, old: ClientState, new: ClientState, event: EventName
+    app: BrokerApp, actor: Actor, client_id: ClientId, old: ClientState, new: ClientState, event: EventName
 ) -> Client:
     await permit(app, actor, Verb.CLIENT_CHANGE, client_id=client_id)
-    async with recorded_rejections(app, actor, event, object_id=client_id), app.db.begin(client_id=client_id) as tx:
+    stops = new is ClientState.SUSPENDED
+    opened = unblocked(app) if stops else app.db.begin(client_id=client_id)
+    async with recorded_rejections(app, actor, event, object_id=client_id), opened as tx:
         before = await tx.maybe(Client, "client_get", id=client_id)
         if before is not None:
             after = await tx.maybe(Client, "client_set_state", id=client_id, state_from=old.value, state_to=new.value)

@@ -3,7 +3,8 @@
 Rules
 - Nobody changes their own roles, state or assignments; the last admin cannot be taken away (R4.1-12).
 - Roles that must not meet in one hand are refused as a whole request.
-- A machine, an approver or an admin takes two people once two admins can sign in: one asks, another approves.
+- A machine, its wider assignment, an approver or an admin takes two people once two admins can sign in: one asks,
+  another approves. Narrowing is one person's act, and nobody in the database keeps it waiting (:mod:`.blockers`).
 - One admin stops another at once, with an alert; for a day that makes nobody the only one, and is undone by one person.
 - A change holds for the next call: authentication reads roles each time; a disabled subject's tokens end.
 - A fresh installation has no identity at all. :func:`bootstrap` makes the first admin, once (S-ASVS-23).
@@ -13,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC
 from typing import Any, Final
 from uuid import UUID
 
-from byokeep.core.canonical import canonical_json, parse_canonical
+from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, Role
@@ -33,11 +33,12 @@ from byokeep.flows.permission import absent, permit, recorded_rejections, refuse
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.subjects import (
     Subject,
+    asked,
     put,
     require_clients,
     subject_event,
 )
-from byokeep.flows.tokens import new_token, revoke_all, tell_of_stopped
+from byokeep.flows.tokens import intended, new_token, revoke_all, tell_of_stopped
 from byokeep.ports import Tx
 
 BOOTSTRAP_S: Final = 24 * 3600
@@ -210,7 +211,7 @@ async def list_approvals(app: BrokerApp, actor: Actor) -> list[Approval]:
 
 
 async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
-    """Do what another admin asked for, as the second person.
+    """Do what another admin asked for, as the second person; a machine's token is then collected by who asked.
 
     Raises:
         Denied: ``not_permitted``, ``approval_held``, ``same_person``, ``own_rights``, ``approval_expired``,
@@ -225,14 +226,19 @@ async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
     try:
         async with unblocked(app) as tx:
             await tx.all(None, "subject_lock")
-            asked = _read(approval)
-            if asked.id == actor.id:
+            wish = _read(approval)
+            if wish.id == actor.id:
                 raise Denied("own_rights", next_step="Another admin approves yours.")
-            before = await tx.maybe(Subject, "subject_get", id=asked.id)
-            wanted = asked if before is None else replace(
-                before, roles=asked.roles, state=asked.state, all_clients=asked.all_clients, clients=asked.clients
+            before = await tx.maybe(Subject, "subject_get", id=wish.id)
+            wanted = wish if before is None else replace(
+                before, roles=wish.roles, state=wish.state, all_clients=wish.all_clients, clients=wish.clients
             )  # fmt: skip
-            await approvals.use(tx, actor, approval, scope=_scope(wanted), epoch=wanted.record_seq or 0)
+            epoch = wanted.record_seq or 0
+            if approval.action == approvals.ISSUE_TOKEN:  # whoever asked collects it, so that nobody else sees it
+                await approvals.give(tx, actor, approval, scope=approval.scope, epoch=epoch)
+                await tx.append(intended(actor, wanted))
+                return wanted
+            await approvals.use(tx, actor, approval, scope=_scope(wanted), epoch=epoch)
             return await _apply(tx, app, actor, before, wanted, approval=approval.id, reason=approval.reason)
     except Denied as refusal:
         await record_refusal(app, actor, EventName.OPERATOR_CHANGED, refusal, client_id=None, object_id=approval_id)
@@ -298,7 +304,7 @@ async def _create(
 
 
 async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) -> bool:
-    """Whether somebody gets a role that one admin does not give alone; the database asks the same.
+    """Whether somebody gets a role, or a machine a client, that one admin does not give alone; so asks the database.
 
     Raises:
         Denied: ``second_admin_needed``: it takes two, and the other was stopped less than a day ago.
@@ -306,14 +312,16 @@ async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) 
     had = before.roles if before is not None and before.state == "active" else frozenset()
     if before is not None and _counts_on(app, before):
         had |= {Role.ADMIN}
-    if wanted.state != "active" or not wanted.roles - _ONE_PERSON - had:
+    gains = wanted.state == "active" and wanted.roles - _ONE_PERSON - had
+    if not gains and not (before is not None and _is_wider(before, wanted)):
         return False
-    able, stopped_until = await tx.one(lambda row: (int(row["able"]), row["stopped_until"]), "admins_able")
-    if able < 2 and stopped_until is not None:
-        until = f"{stopped_until.astimezone(UTC):%Y-%m-%d %H:%M}Z"
-        step = f"The other admin was stopped: enable them again, or do it alone after {until}."
-        raise Denied("second_admin_needed", next_step=step)
-    return bool(able > 1)
+    return await approvals.takes_two(tx)
+
+
+def _is_wider(before: Subject, wanted: Subject) -> bool:
+    """Whether a machine gets a client that it has not, in use or not."""
+    more = wanted.all_clients or bool(wanted.clients - before.clients)
+    return before.kind == "machine" and not before.all_clients and more
 
 
 def _is_admin(one: Subject) -> bool:
@@ -328,19 +336,10 @@ def _counts_on(app: App, one: Subject) -> bool:
 async def _ask(
     tx: Tx, app: BrokerApp, actor: Actor, before: Subject | None, wanted: Subject, *, reason: str
 ) -> Approval:
-    if actor.held:  # whoever issued this person's credentials may be the one who asks, and would approve
-        step = "Your approvals are held, and so is what you ask for: another admin asks."
-        raise Denied("approval_held", next_step=step)
     held = before is not None and before.held_until is not None and before.held_until > app.clock.now()
-    asked = {
-        "what": in_words(before, wanted, held=held),
-        "subject": str(wanted.id), "kind": wanted.kind, "name": wanted.name,
-        "roles": sorted(role.value for role in wanted.roles), "state": wanted.state,
-        "all_clients": int(wanted.all_clients), "clients": sorted(str(client) for client in wanted.clients),
-    }  # fmt: skip
     approval = await approvals.request(
         tx, app, actor, action=approvals.GIVE_RIGHTS, scope=_scope(wanted), epoch=wanted.record_seq or 0,
-        asked=canonical_json(asked).decode(), reason=reason,
+        asked=asked(wanted, in_words(before, wanted, held=held)), reason=reason,
     )  # fmt: skip
     if not approval.repeated:
         await tx.append(subject_event(actor, wanted, Outcome.INTENDED, new=before is None, reason=reason))
@@ -382,11 +381,11 @@ def _scope(wanted: Subject) -> str:
 
 
 def _read(approval: Approval) -> Subject:
-    asked: dict[str, Any] = parse_canonical(approval.asked.encode())  # type: ignore[assignment]
+    said: dict[str, Any] = parse_canonical(approval.asked.encode())  # type: ignore[assignment]
     return Subject(
-        id=UUID(asked["subject"]), kind=asked["kind"], name=asked["name"],
-        roles=frozenset(Role(role) for role in asked["roles"]), state=asked["state"],
-        all_clients=bool(asked["all_clients"]), clients=frozenset(UUID(client) for client in asked["clients"]),
+        id=UUID(said["subject"]), kind=said["kind"], name=said["name"],
+        roles=frozenset(Role(role) for role in said["roles"]), state=said["state"],
+        all_clients=bool(said["all_clients"]), clients=frozenset(UUID(client) for client in said["clients"]),
     )  # fmt: skip
 
 

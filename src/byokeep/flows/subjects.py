@@ -18,6 +18,7 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
+from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, Role
@@ -111,9 +112,6 @@ class Given:
     at: datetime
 
 
-# How many admins could sign in now, and until when the last of those counts whom another stopped.
-
-
 async def require_clients(tx: Tx, clients: Iterable[UUID]) -> None:
     """Let clients pass that exist.
 
@@ -149,6 +147,21 @@ async def put(
         payload=said["payload"],
     )  # fmt: skip
     return await tx.one(Subject, "subject_get", id=subject.id)
+
+
+def asked(subject: Subject, what: str) -> str:
+    """Return what an approver is shown, as canonical JSON.
+
+    Args:
+        subject: As it is to be.
+        what: The same as a sentence.
+    """
+    said = {
+        "what": what, "subject": str(subject.id), "kind": subject.kind, "name": subject.name,
+        "roles": sorted(role.value for role in subject.roles), "state": subject.state,
+        "all_clients": int(subject.all_clients), "clients": sorted(str(client) for client in subject.clients),
+    }  # fmt: skip
+    return canonical_json(said).decode()
 
 
 def subject_event(actor: Actor, subject: Subject, outcome: Outcome, *, new: bool, reason: str = "") -> Event:

@@ -23,8 +23,10 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
+from byokeep.flows import approvals
 from byokeep.flows.alarm import unblocked
 from byokeep.flows.app import BrokerApp, WebApp
+from byokeep.flows.approvals import Approval
 from byokeep.flows.clients import MAX_ROWS
 from byokeep.flows.permission import absent, permit, recorded_rejections, refuse, refuse_login
 from byokeep.flows.record import record_params
@@ -35,6 +37,7 @@ from byokeep.flows.subjects import (
     Issued,
     Subject,
     Token,
+    asked,
     subject_event,
 )
 from byokeep.kernel.rows import reader
@@ -61,15 +64,17 @@ class PasswordCheck(Protocol):
 
 async def issue_token(
     app: BrokerApp, actor: Actor, subject_id: UUID, *, days: int = TOKEN_DAYS, overlap_s: int = 0
-) -> Issued:
+) -> Issued | Approval:
     """Issue a token for a machine or for oneself, or an invitation for somebody else; older ones of its kind end.
+
+    A machine's takes a second admin, who approves the request that is returned; asked for once more it is issued then.
 
     Args:
         days: Life, 1 to 90 days.
         overlap_s: How long older tokens go on working, in seconds; 0 = they end now.
 
     Raises:
-        Denied: ``not_permitted``.
+        Denied: ``not_permitted``, ``approval_held``, ``second_admin_needed``.
         NotFound: ``not_found``.
         Rejected: ``bad_token_days``, ``bad_overlap``, ``subject_disabled``.
     """
@@ -90,13 +95,43 @@ async def issue_token(
                 kind = "api" if own or subject.kind == "machine" else "invitation"
                 if kind == "invitation":
                     await _tell_of_invitation(tx, app, actor, subject)
-                issued = await new_token(tx, app, actor, subject, kind=kind, life_s=days * DAY_S)
+                approval = await _approval(tx, app, actor, subject, days)
+                if isinstance(approval, Approval):
+                    return approval
+                issued = await new_token(tx, app, actor, subject, kind=kind, life_s=days * DAY_S, approval=approval)
                 for older in await tx.all(
                     Token, "tokens_live", subject_id=subject_id, except_id=issued.token.id, kind=kind
                 ):
                     await end_token(tx, actor, older, in_s=overlap_s)
                 return issued
     raise await absent(app, actor, Verb.TOKEN_ISSUE, subject_id)
+
+
+async def _approval(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject, days: int) -> Approval | UUID | None:
+    """Return the request that waits for a second admin, what a second approved, or nothing: it takes one person."""
+    if subject.kind != "machine" or await tx.one(bool, "machine_own", id=subject.id, actor=actor.id):
+        return None
+    if not await approvals.takes_two(tx):
+        return None
+    scope, epoch = f"token:{subject.id}:{days * DAY_S}", subject.record_seq or 0
+    if not actor.held:
+        given = await approvals.collect(tx, actor, action=approvals.ISSUE_TOKEN, scope=scope, epoch=epoch)
+        if given is not None:
+            return given
+    what = f"issue a token for {days} day{'s' * (days > 1)} to the machine {subject.name} ({subject.roles_text})"
+    request = await approvals.request(
+        tx, app, actor, action=approvals.ISSUE_TOKEN, scope=scope, epoch=epoch, asked=asked(subject, what),
+        reason="token",
+    )  # fmt: skip
+    if not request.repeated:
+        await tx.append(intended(actor, subject))
+    return request
+
+
+def intended(actor: Actor, subject: Subject) -> Event:
+    """Return the record that somebody asks for, or approves, a token of a machine."""
+    said = _event(EventName.TOKEN_ISSUED, actor, subject.id, kind="api")
+    return replace(said, outcome=Outcome.INTENDED)
 
 
 async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject) -> None:
@@ -239,6 +274,7 @@ async def new_token(
     kind: str,
     life_s: int,
     event: EventName = EventName.TOKEN_ISSUED,
+    approval: UUID | None = None,
 ) -> Issued:
     """Make a token inside a caller's transaction, with its record."""
     prefix = next((PREFIX[role] for role in subject.roles if role in PREFIX), "bko_")
@@ -251,8 +287,8 @@ async def new_token(
     )  # fmt: skip
     token = await tx.one(
         Token, "token_issue", id=token_id, subject_id=subject.id, keyed_hash=keyed_hash, kind=kind, life_s=life_s,
-        hold_s=app.limits.approval_hold_s, event=said["event"], actor=actor.id, request=actor.request_id,
-        payload=said["payload"],
+        approval=approval, hold_s=app.limits.approval_hold_s, event=said["event"], actor=actor.id,
+        request=actor.request_id, payload=said["payload"],
     )  # fmt: skip
     return Issued(token=token, text=value)
 

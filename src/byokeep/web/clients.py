@@ -11,6 +11,7 @@ from byokeep.flows import account_state, accounts, clients, refs
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, json_body, no_query
+from byokeep.http.clients import ClientReply
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
 from byokeep.web.limits import Budget
@@ -18,7 +19,6 @@ from byokeep.web.schemas import (
     AccountBody,
     AccountReply,
     ClientBody,
-    ClientReply,
     ClientsReply,
     ExportReply,
     LanesBody,
@@ -60,16 +60,6 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     async def get(client_id: PathId, actor: Actor = who) -> Client:
         """Look at a client."""
         return await clients.get_client(app, actor, ClientId(client_id))
-
-    @routes.post("/{client_id}/suspend", response_model=ClientReply, responses=refusals(409))
-    async def suspend(client_id: PathId, actor: Actor = who) -> Client:
-        """Stop all work for a client."""
-        return await clients.suspend_client(app, actor, ClientId(client_id))
-
-    @routes.post("/{client_id}/resume", response_model=ClientReply, responses=refusals(409))
-    async def resume(client_id: PathId, actor: Actor = who) -> Client:
-        """Let a suspended client's work go on."""
-        return await clients.resume_client(app, actor, ClientId(client_id))
 
     @routes.get("/{client_id}/export", response_model=ExportReply)
     async def export(client_id: PathId, actor: Actor = who) -> dict[str, Any]:

@@ -47,6 +47,8 @@ ROUTES: Final = (
     ("GET", "/v1/approvals"),
     ("POST", "/v1/approvals/{request_id}/approve"),
     ("POST", "/v1/clients/{client_id}/enroll"),
+    ("POST", "/v1/clients/{client_id}/suspend"),
+    ("POST", "/v1/clients/{client_id}/resume"),
     ("GET", "/v1/switches"),
     ("POST", "/v1/switches/close"),
     ("POST", "/v1/switches/open-requests"),

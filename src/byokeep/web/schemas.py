@@ -13,13 +13,14 @@ from starlette.requests import Request
 from byokeep.core import next_steps
 from byokeep.core.errors import Rejected
 from byokeep.core.identity import spelt
-from byokeep.core.model import ClientState, Environment, Provider, Risk, SecretKind, Verification
+from byokeep.core.model import Environment, Provider, Risk, SecretKind, Verification
 from byokeep.flows.audit_read import DEFAULT_RECORDS, Shown, Window
 from byokeep.flows.history import KeyHistory
 from byokeep.flows.refs import Inventory, InventoryItem
 from byokeep.flows.sops import CONNECT, PROFILE, SopStatus
 from byokeep.flows.vault_inventory import VaultInventory
 from byokeep.http.body import Strict
+from byokeep.http.clients import ClientReply
 from byokeep.http.reply import At, Reply, at_out
 
 Name = Annotated[str, Field(max_length=200)]
@@ -94,17 +95,6 @@ def instant(name: str, text: str | None) -> datetime | None:
         if at.tzinfo is not None:
             return at.astimezone(UTC)
     raise Rejected("bad_time", next_step="Use a time such as 2026-01-31T12:00:00Z.", field=name)
-
-
-class ClientReply(Reply):
-    """A client."""
-
-    id: UUID
-    name: str
-    state: ClientState
-    risk: Risk
-    created_at: At
-    created_by: UUID
 
 
 class ClientsReply(Reply):

@@ -287,7 +287,7 @@ approval = Table(
     Column("requested_by", Uuid, nullable=False), Column("approved_by", Uuid, nullable=True),
     _at("requested_at"), _at("expires_at"), _at("approved_at", nullable=True), _at("used_at", nullable=True),
     _text("asked", nullable=True),  # what was asked for, as canonical JSON; the scope binds the approval to it
-    _one_of("action", "open_switch", "start_canary", "transfer_account", "give_rights"),
+    _one_of("action", "open_switch", "start_canary", "transfer_account", "give_rights", "issue_token"),
     CheckConstraint("approved_by IS NULL OR approved_by <> requested_by", name="two_people"),
 )  # fmt: skip
 

@@ -41,7 +41,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
     ),
     (_WEB, _BROKER): (
         EventName.ALERT_CLOSED,
-        EventName.CLIENT_ENROLLED, EventName.CLIENT_SUSPENDED, EventName.CLIENT_RESUMED, EventName.EVIDENCE_READ,
+        EventName.EVIDENCE_READ,
     ),
     (_WEB, _WORKER): (
         EventName.KEY_WRITE, EventName.KEY_STORED, EventName.KEY_STATE_CHANGED, EventName.KEY_DESTROYED,
@@ -67,6 +67,7 @@ _BY_ROLES: Final[Mapping[tuple[str, ...], tuple[EventName, ...]]] = {
         EventName.CHAIN_BROKEN, EventName.GRANT_REVOKED,
     ),
     (_BROKER,): (
+        EventName.CLIENT_ENROLLED, EventName.CLIENT_SUSPENDED, EventName.CLIENT_RESUMED,
         EventName.LOGIN, EventName.LOGOUT, EventName.TOKEN_ISSUED, EventName.TOKEN_REVOKED,
         EventName.OPERATOR_CREATED, EventName.OPERATOR_CHANGED, EventName.MACHINE_CREATED, EventName.MACHINE_CHANGED,
         EventName.ACCOUNT_IDENTIFIED, EventName.LEASE_ISSUED, EventName.LEASE_USE_TOLD,

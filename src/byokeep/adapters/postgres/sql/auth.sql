@@ -7,7 +7,7 @@ SELECT t.id AS token_id, t.kind, s.id AS subject_id, s.roles, s.all_clients,
        t.revoked_at IS NULL AND t.expires_at > clock_timestamp() AND s.state = 'active' AS live,
        ARRAY(SELECT sc.client_id FROM byokeep.subject_client sc WHERE sc.subject_id = s.id) AS clients,
        concat_ws('|', t.xmin, s.record_seq, s.id, s.kind, s.name, s.roles, s.state, s.all_clients, s.password_mark,
-                 s.held_until) AS mark
+                 s.held_until, s.admin_until) AS mark
   FROM byokeep.api_token t
   JOIN byokeep.subject s ON s.id = t.subject_id
  WHERE t.keyed_hash = ANY (CAST(:hashes AS bytea[]));

@@ -55,11 +55,14 @@ SELECT count(*) AS found FROM byokeep.subject WHERE state = 'active' AND 'admin'
 SELECT count(*) FILTER (WHERE stopped_until IS NULL) AS able, max(stopped_until) AS stopped_until
   FROM byokeep.able_admins();
 
+-- name: machine_own
+SELECT byokeep.machine_own(CAST(:id AS uuid), CAST(:actor AS uuid)) AS own;
+
 -- name: token_issue
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at
   FROM byokeep.token_issue(
        CAST(:id AS uuid), CAST(:subject_id AS uuid), CAST(:keyed_hash AS bytea), :kind, CAST(:life_s AS bigint),
-       CAST(:hold_s AS bigint), :event, CAST(:actor AS uuid), CAST(:request AS uuid), CAST(:payload AS bytea));
+       CAST(:approval AS uuid), CAST(:hold_s AS bigint), :event, CAST(:actor AS uuid), CAST(:request AS uuid), CAST(:payload AS bytea));
 
 -- name: token_end
 SELECT id, subject_id, kind, created_at, expires_at, revoked_at

@@ -40,14 +40,13 @@ GRANT SELECT (id, kind, name, roles, state, all_clients, created_at, created_by,
 GRANT SELECT ON byokeep.subject_client, byokeep.api_token TO byokeep_web, byokeep_broker;
 GRANT EXECUTE ON FUNCTION byokeep.subject_recorded(uuid), byokeep.token_recorded(uuid) TO byokeep_web, byokeep_broker;
 GRANT SELECT (password_phc) ON byokeep.subject TO byokeep_broker;
-GRANT EXECUTE ON FUNCTION byokeep.able_admins(), byokeep.subject_lock(),
+GRANT EXECUTE ON FUNCTION byokeep.able_admins(), byokeep.machine_own(uuid, uuid), byokeep.subject_lock(),
     byokeep.subject_put(uuid, text, text, text[], text, boolean, uuid[], uuid, bigint, text, uuid, uuid, bytea),
     byokeep.password_put(uuid, text, uuid, bytea),
-    byokeep.token_issue(uuid, uuid, bytea, text, bigint, bigint, text, uuid, uuid, bytea),
+    byokeep.token_issue(uuid, uuid, bytea, text, bigint, uuid, bigint, text, uuid, uuid, bytea),
     byokeep.token_end(uuid, bigint, text, uuid, uuid, bytea) TO byokeep_broker;
 GRANT INSERT ON byokeep.client, byokeep.credential_ref, byokeep.sop_run, byokeep.platform_account,
     byokeep.key_transition, byokeep.alert TO byokeep_web;
-GRANT UPDATE (name, state, risk) ON byokeep.client TO byokeep_web;
 GRANT UPDATE (version, state, verification, risk, rotation_due_at, expires_at, created_at, created_by)
     ON byokeep.credential_ref TO byokeep_web;
 GRANT UPDATE (previous_version, previous_until) ON byokeep.credential_ref TO byokeep_web;

@@ -52,9 +52,12 @@ COMMENT ON FUNCTION byokeep.client_row(byokeep.client) IS 'What the gate, and a 
 CREATE OR REPLACE FUNCTION byokeep.subject_row(s byokeep.subject) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog
-AS $$ SELECT byokeep.digest_of(jsonb_build_array(s.id, extract(epoch FROM s.held_until))) $$;
+AS $$
+    SELECT byokeep.digest_of(jsonb_build_array(s.id, extract(epoch FROM s.held_until))
+        || CASE WHEN s.admin_until IS NULL THEN '[]' ELSE jsonb_build_array(extract(epoch FROM s.admin_until)) END)
+$$;
 COMMENT ON FUNCTION byokeep.subject_row(byokeep.subject) IS
-    'Until when a person approves nothing; the database sets it. What else the row says: subject_rights.';
+    'Until when a person approves nothing, and counts as an admin; the database sets both. The rest: subject_rights.';
 
 -- The last digest that a record says of an object; null when none ever did.
 CREATE OR REPLACE FUNCTION byokeep.row_said(p_chain uuid, p_object uuid, p_field text) RETURNS text
@@ -126,7 +129,8 @@ BEGIN
         SELECT byokeep.client_row(c) INTO v_row FROM byokeep.client c
          WHERE c.id = p_chain AND c.id = p_object AND (v_all OR c.xmin = v_now);
     END IF;
-    IF p_event IN ('operator.created', 'operator.changed', 'machine.created', 'machine.changed', 'token.issued') THEN
+    IF p_event IN ('operator.created', 'operator.changed', 'machine.created', 'machine.changed', 'token.issued',
+                   'token.revoked') THEN
         SELECT byokeep.subject_row(s) INTO v_row FROM byokeep.subject s WHERE s.id = p_object AND s.xmin = v_now;
     END IF;
     RETURN jsonb_strip_nulls(jsonb_build_object('row', v_row, 'tokens_row', v_tokens));

@@ -30,13 +30,13 @@ BEGIN
          WHERE s.id = p_id AND r.object_id = s.id AND r.outcome = 'ok'
            AND r.event IN (s.kind || '.created', s.kind || '.changed')
            AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,rights}' = byokeep.subject_rights(s.id)
-           -- The hold is as the last record that speaks of it says; of before there were such records, nothing does.
+           -- The hold, and until when a stopped admin counts, are as the last record that speaks of it says; of before there were such records, nothing does.
            AND coalesce((
                SELECT convert_from(o.payload, 'UTF8')::jsonb #>> '{fields,row}'
                  FROM byokeep.audit_record o
                 WHERE o.object_id = s.id AND o.outcome = 'ok' AND o.chain = r.chain
                   AND o.event IN ('operator.created', 'operator.changed', 'machine.created', 'machine.changed',
-                                  'token.issued')
+                                  'token.issued', 'token.revoked')
                   AND convert_from(o.payload, 'UTF8')::jsonb -> 'fields' ? 'row'
                 ORDER BY o.seq DESC LIMIT 1) = byokeep.subject_row(s), true));
 END
@@ -63,9 +63,15 @@ $$;
 COMMENT ON FUNCTION byokeep.token_recorded(uuid) IS 'Whether a token is the one, for as long, that its record says.';
 
 CREATE OR REPLACE FUNCTION byokeep.subject_lock() RETURNS void
-LANGUAGE sql VOLATILE
-SET search_path = pg_catalog
-AS $$ SELECT pg_advisory_xact_lock(hashtextextended('byokeep:subjects', 0)) $$;
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- No service's role may take this lock, or one that conflicts: each may only read the table. An advisory lock anybody
+    -- could hold, and keep those waiting who end somebody's access.
+    LOCK TABLE byokeep.subject_client IN SHARE ROW EXCLUSIVE MODE;
+END
+$$;
 COMMENT ON FUNCTION byokeep.subject_lock() IS 'Changes of who may do what stand in line.';
 
 -- Admins who could sign in now: active, with a password or a live token. Two of them can be two people.
@@ -109,6 +115,7 @@ DECLARE
     v_known boolean;
     v_was   boolean;
     v_gains boolean;
+    v_wider boolean;
     v_odd   boolean;
     v_said  jsonb := convert_from(p_payload, 'UTF8')::jsonb -> 'fields';
     v_seq   bigint;
@@ -132,7 +139,11 @@ BEGIN
         SELECT FROM unnest(p_roles) AS one WHERE one NOT IN ('operator', 'auditor')
            AND NOT (v_known AND v_old.state = 'active' AND one = ANY (v_old.roles))
            AND NOT (one = 'admin' AND coalesce(v_old.admin_until > clock_timestamp(), false)));
-    IF v_gains AND p_approval IS NULL AND (SELECT count(*) FROM byokeep.able_admins()) > 1 THEN
+    -- A machine's clients, too: in use or not, for who lets it back in is not shown what changed before.
+    v_wider := v_known AND p_kind = 'machine' AND NOT v_old.all_clients
+        AND (p_all_clients OR EXISTS (SELECT unnest(p_clients) EXCEPT
+                                      SELECT c.client_id FROM byokeep.subject_client c WHERE c.subject_id = p_id));
+    IF (v_gains OR v_wider) AND p_approval IS NULL AND (SELECT count(*) FROM byokeep.able_admins()) > 1 THEN
         RAISE EXCEPTION 'this takes a second admin' USING ERRCODE = 'BK006';
     END IF;
     v_was := v_known AND v_old.state = 'active' AND 'admin' = ANY (v_old.roles)
@@ -204,9 +215,27 @@ END
 $$;
 COMMENT ON FUNCTION byokeep.password_put(uuid, text, uuid, bytea) IS 'A person''s own password, with its record.';
 
+-- Who made a machine with a second person's approval has its token anyway. Not whose credentials another issued lately.
+CREATE OR REPLACE FUNCTION byokeep.machine_own(p_id uuid, p_actor uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM byokeep.subject m
+         WHERE m.id = p_id AND m.kind = 'machine' AND m.created_by = p_actor
+           AND (p_actor = (SELECT i.id FROM byokeep.installation i)
+                OR EXISTS (SELECT FROM byokeep.approval a
+                            WHERE a.action = 'give_rights' AND starts_with(a.scope, 'rights:' || p_id || ':')
+                              AND a.epoch = 0 AND a.requested_by = p_actor AND a.approved_by <> p_actor
+                              AND a.used_at IS NOT NULL))
+           AND NOT EXISTS (SELECT FROM byokeep.subject s WHERE s.id = p_actor AND s.held_until > clock_timestamp()))
+$$;
+COMMENT ON FUNCTION byokeep.machine_own(uuid, uuid) IS
+    'Whether this admin, with a second, or the installation itself made the machine.';
+
 CREATE OR REPLACE FUNCTION byokeep.token_issue(
-    p_id uuid, p_subject uuid, p_keyed_hash bytea, p_kind text, p_life_s bigint, p_hold_s bigint, p_event text,
-    p_actor uuid, p_request uuid, p_payload bytea
+    p_id uuid, p_subject uuid, p_keyed_hash bytea, p_kind text, p_life_s bigint, p_approval uuid, p_hold_s bigint,
+    p_event text, p_actor uuid, p_request uuid, p_payload bytea
 ) RETURNS SETOF byokeep.api_token
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -234,6 +263,18 @@ BEGIN
     THEN
         RAISE EXCEPTION 'not a token that may be issued so' USING ERRCODE = 'BK007';
     END IF;
+    -- A machine's token is the machine. Used in this transaction by who asked, approved by another, for exactly this.
+    IF v_whose.kind = 'machine' AND NOT byokeep.machine_own(p_subject, p_actor)
+        AND (SELECT count(*) FROM byokeep.able_admins()) > 1
+        AND NOT EXISTS (SELECT FROM byokeep.approval a
+                         WHERE a.id = p_approval AND a.action = 'issue_token' AND a.requested_by = p_actor
+                           AND a.approved_by <> p_actor AND a.used_at >= now() AND a.used_at < a.expires_at
+                           AND a.scope = 'token:' || p_subject || ':' || p_life_s AND a.epoch = v_whose.record_seq
+                           AND NOT EXISTS (SELECT FROM byokeep.subject s
+                                            WHERE s.id = p_actor AND s.held_until > clock_timestamp()))
+    THEN
+        RAISE EXCEPTION 'this takes a second admin' USING ERRCODE = 'BK006';
+    END IF;
     INSERT INTO byokeep.api_token (id, subject_id, keyed_hash, kind, expires_at, issued_by)
     VALUES (p_id, p_subject, p_keyed_hash, p_kind, now() + make_interval(secs => p_life_s), p_actor)
     RETURNING * INTO v_made;
@@ -247,7 +288,7 @@ BEGIN
     RETURN NEXT v_made;
 END
 $$;
-COMMENT ON FUNCTION byokeep.token_issue(uuid, uuid, bytea, text, bigint, bigint, text, uuid, uuid, bytea) IS
+COMMENT ON FUNCTION byokeep.token_issue(uuid, uuid, bytea, text, bigint, uuid, bigint, text, uuid, uuid, bytea) IS
     'Issues a token, together with the record that says so.';
 
 CREATE OR REPLACE FUNCTION byokeep.token_end(
@@ -276,11 +317,14 @@ BEGIN
     THEN
         RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
     END IF;
-    SELECT seq INTO v_seq FROM byokeep.audit_append(
-        (SELECT i.id FROM byokeep.installation i), p_event, p_actor, v_ended.subject_id, p_request, 'ok', p_payload);
+    IF p_event = 'session.logout' AND p_actor <> v_ended.subject_id THEN
+        RAISE EXCEPTION 'nobody logs another out' USING ERRCODE = 'BK007';
+    END IF;
     -- It may have been an admin's only way in.
     UPDATE byokeep.subject SET admin_until = clock_timestamp() + interval '1 day'
      WHERE id = v_ended.subject_id AND id <> p_actor AND state = 'active' AND 'admin' = ANY (roles);
+    SELECT seq INTO v_seq FROM byokeep.audit_append(
+        (SELECT i.id FROM byokeep.installation i), p_event, p_actor, v_ended.subject_id, p_request, 'ok', p_payload);
     IF p_in_s = 0 THEN  -- brought back in the row, it still stands with the record of its end
         UPDATE byokeep.api_token SET record_seq = v_seq WHERE id = p_id;
     END IF;
