@@ -60,8 +60,8 @@ def a_person(role: Role) -> Actor:
 
 
 async def disable(stand: Stand, subject: UUID) -> None:
-    """As web does it: the row, and its record."""
-    db = PostgresDatabase(stand.db.url("byokeep_web"), pool_size=1)
+    """As the broker does it: the row, and its record."""
+    db = PostgresDatabase(stand.db.url("byokeep_broker"), pool_size=1)
     try:
         stand.db.sql(f"UPDATE byokeep.subject SET state = 'disabled' WHERE id = '{subject}'")
         async with db.begin(every_client=True) as tx:
