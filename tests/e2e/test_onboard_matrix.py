@@ -204,6 +204,8 @@ RULES = {
 # What the broker decides: web only passes it on. A caller without the role is refused there just the same.
 PASSED_ON = (
     "/enroll",
+    "/v1/clients/{client_id}/suspend",
+    "/v1/clients/{client_id}/resume",
     "/v1/switches",
     "/v1/platforms",
     "/platforms",
