@@ -27,11 +27,11 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.flows.kek_pins import PinnedKeys
-from byokeep.flows.profile_book import Sealed
+from byokeep.flows.profile_book import SealedGeneration
 from byokeep.flows.profile_open import unseal
 from byokeep.flows.profile_ports import Vault
 from byokeep.flows.profile_seal import seal_as
-from byokeep.sealing.generation import Found, Generation
+from byokeep.sealing.generation import Generation, StoredGeneration
 from byokeep.sealing.sealer import TinkSealer
 from tests.support.keks import HERE, Keys, keys_on
 from tests.support.sealing import account, manifest
@@ -114,7 +114,7 @@ async def _sealed(
     return _row(about, dek_id, made)
 
 
-def _row(about: Manifest, dek_id: UUID, made: Sealed) -> Generation:
+def _row(about: Manifest, dek_id: UUID, made: SealedGeneration) -> Generation:
     fields: dict[str, Any] = {
         name: getattr(made, name) for name in (
             "holder", "kek_id", "kek_version", "blob_sha256", "blob_size", "packed_size", "manifest_hash",
@@ -133,5 +133,5 @@ async def _opened(keys: Keys, artifacts: LocalArtifacts, generation: Generation)
     async with keys.custody(generation.client_id) as custody:
         pinned = PinnedKeys(keys.app, custody.keys)
         vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody, keys=pinned)
-        await unseal(vault, generation, Environment(HERE), sink, found=Found())
+        await unseal(vault, generation, Environment(HERE), sink, found=StoredGeneration())
     return bytes(sink.taken) if sink.done else b""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.cli.intake import read_token_file
-from byokeep.cli.terminal import Session, current
+from byokeep.cli.terminal import TerminalSession, current
 from byokeep.client.http import Broker
 from byokeep.client.lease import HeldLease
 from byokeep.client.settings import ClientSettings
@@ -62,7 +62,9 @@ class Stage:
 @asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
     """Start a stack and onboard the clients."""
-    current.set(Session(settings=Settings(), as_json=True))  # what a command would have set; the scene sets its own
+    current.set(
+        TerminalSession(settings=Settings(), as_json=True)
+    )  # what a command would have set; the scene sets its own
     async with scene(None, say=lambda _: None) as found:
         await found.stack.start()
         await people(found)

@@ -224,9 +224,21 @@ def packages_are_declared(root: Path) -> list[Fault]:
     ]
 
 
+def one_class_of_a_name(root: Path) -> list[Fault]:
+    """A name that two classes of src share means two things to whoever reads it."""
+    first: dict[str, str] = {}
+    faults = []
+    for path in sorted(path for path in files(root) if path.suffix == ".py" and root / SRC in path.parents):
+        name = path.relative_to(root).as_posix()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and (other := first.setdefault(node.name, name)) != name:
+                faults.append(Fault(name, node.lineno, f"class {node.name} is in {other} already"))
+    return faults
+
+
 def main() -> int:
     """Look at every file of the tree."""
-    faults = packages_are_declared(ROOT)
+    faults = packages_are_declared(ROOT) + one_class_of_a_name(ROOT)
     looked_at = 0
     for path in files(ROOT):
         name = path.relative_to(ROOT).as_posix()

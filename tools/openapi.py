@@ -22,10 +22,10 @@ def documents() -> dict[str, dict[str, Any]]:
     """Each document by its file, of applications behind which nothing stands."""
     from byokeep.broker.app import described  # noqa: PLC0415 - found by the path above
     from byokeep.core.model import Environment  # noqa: PLC0415
-    from byokeep.flows.app import Limits  # noqa: PLC0415
+    from byokeep.flows.app import ServiceLimits  # noqa: PLC0415
     from byokeep.web.app import create_app  # noqa: PLC0415
 
-    ports: Any = SimpleNamespace(environment=Environment.DEVELOPMENT, clock=None, limits=Limits())
+    ports: Any = SimpleNamespace(environment=Environment.DEVELOPMENT, clock=None, limits=ServiceLimits())
     nobody: Any = None
     web = create_app(ports, nobody, broker_address="http://broker", broker_document=described)
     return {"docs/openapi/broker.json": described(), "docs/openapi/web.json": web.openapi()}

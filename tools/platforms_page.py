@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from byokeep.core.webhook import SCHEMES
-from byokeep.platforms.descriptor import OAuth, PlatformDescriptor, Purpose
+from byokeep.platforms.descriptor import OAuth, PlatformDescriptor, ScopePurpose
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.platforms.website import Website, websites
 from tools.tree import ROOT, Fault, report
@@ -104,7 +104,7 @@ def cost(name: str, oauth: OAuth) -> list[str]:
 
 def scopes(name: str, oauth: OAuth) -> list[str]:
     """What is asked for, by purpose."""
-    return [code(name), *(" ".join(code(scope) for scope in oauth.scopes[purpose]) or "-" for purpose in Purpose)]
+    return [code(name), *(" ".join(code(scope) for scope in oauth.scopes[purpose]) or "-" for purpose in ScopePurpose)]
 
 
 def in_a_browser(one: Website) -> list[str]:
@@ -139,7 +139,7 @@ def body() -> str:
     lines.append("## What a check costs\n\n")
     lines += table(("login", "price", "limit", "sensible rhythm"), (cost(n, o) for n, o in oauths.items()))
     lines.append("## What is asked for\n\n")
-    lines += table(("login", *(purpose.value for purpose in Purpose)), (scopes(n, o) for n, o in oauths.items()))
+    lines += table(("login", *(purpose.value for purpose in ScopePurpose)), (scopes(n, o) for n, o in oauths.items()))
     lines.append("## In a browser\n\n")
     sites = websites()
     lines += table(

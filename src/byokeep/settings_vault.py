@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from byokeep.core.errors import Rejected
-from byokeep.core.kek import Holder
+from byokeep.core.kek import KeyProvider
 from byokeep.core.kek_life import DEFAULT_ROTATION_DAYS, MAX_ROTATION_DAYS
 from byokeep.core.model import Environment
 from byokeep.core.profile import MAX_REKEY_DAYS, MIN_REKEY_DAYS
@@ -30,7 +30,7 @@ VAULT_NUMBERS: Final = {
 }  # fmt: skip
 _KEK_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}[a-z0-9]\Z")
 _KEK_OWNER: Final = re.compile(r"[a-z][a-z0-9_.@-]{0,62}\Z")
-_KEK_NEEDS: Final = {Holder.AWS: ("region",), Holder.PKCS11: ("module", "token", "pin_file")}
+_KEK_NEEDS: Final = {KeyProvider.AWS: ("region",), KeyProvider.PKCS11: ("module", "token", "pin_file")}
 _BUCKET: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*))?\Z")
 _OF_A_BUCKET: Final = ("artifact_endpoint", "artifact_ca_file", "artifact_credentials_file")
 _LEAST_ROOM: Final = 64  # MiB
@@ -117,15 +117,15 @@ def parse_bucket(text: str) -> tuple[str, str] | None:
 
 def _check_kek(settings: VaultSettings) -> None:
     """One known holder, with all that it needs, and a name that is no environment's (R2.3-1)."""
-    if settings.kek_holder not in set(Holder):
-        raise _bad("kek_holder", "Use one of " + ", ".join(Holder) + ".")
+    if settings.kek_holder not in set(KeyProvider):
+        raise _bad("kek_holder", "Use one of " + ", ".join(KeyProvider) + ".")
     if not _KEK_NAME.match(settings.kek_name) or any(env.value in settings.kek_name for env in Environment):
         raise _bad("kek_name", "Lower case, digits and dashes; byokeep adds the environment itself.")
-    for holder in Holder:
+    for holder in KeyProvider:
         for name in (f"kek_{holder.value}_{part}" for part in _KEK_NEEDS.get(holder, ())):
             if (settings.kek_holder == holder) != bool(getattr(settings, name)):
                 raise _bad(name, "A holder has all of its own settings and no other's.")
-    if settings.kek_aws_endpoint and settings.kek_holder != Holder.AWS:
+    if settings.kek_aws_endpoint and settings.kek_holder != KeyProvider.AWS:
         raise _bad("kek_aws_endpoint", "A holder has all of its own settings and no other's.")
 
 

@@ -50,7 +50,7 @@ _RUN_SETTINGS: Final = "run-settings.toml"  # what our processes are started wit
 Say = Callable[[str], None]
 
 
-class Part(Protocol):
+class SupervisedPart(Protocol):
     """A server that we start: the embedded OpenBao, the embedded PostgreSQL."""
 
     @property
@@ -87,7 +87,7 @@ class Stack:
         self._say = say
         self._lock: int | None = None
         self._children: dict[str, Child] = {}
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[str, SupervisedPart] = {}
         self._store: EmbeddedStore | None = None
         self._database: EmbeddedDatabase | None = None
         self._stopping = asyncio.Event()
@@ -418,7 +418,7 @@ def not_ready(log_dir: Path, name: str, why: str) -> Unavailable:
     return Unavailable("part_not_ready", next_step=step + busy, part=name)
 
 
-def _alive(part: Part) -> bool:
+def _alive(part: SupervisedPart) -> bool:
     pid = part.pid
     if not pid:
         return False

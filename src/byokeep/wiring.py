@@ -49,7 +49,7 @@ from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.queue import build_app
-from byokeep.adapters.providers import DESCRIPTORS, Outcome, check_format, identify, new_http_client
+from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, check_format, identify, new_http_client
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.browser.ephemeral.rooms import Rooms
 from byokeep.client.settings import ClientSettings
@@ -57,7 +57,7 @@ from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import Environment, Provider, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import bootstrap, operators, switches
-from byokeep.flows.app import BrokerApp, Limits, WebApp
+from byokeep.flows.app import BrokerApp, ServiceLimits, WebApp
 from byokeep.flows.kek_app import KekApp
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.refresher_app import RefresherApp
@@ -134,10 +134,10 @@ def broker_url(settings: Settings) -> str:
     return settings.broker_url or f"http://{settings.broker_listen}"
 
 
-def limits(settings: Settings) -> Limits:
+def limits(settings: Settings) -> ServiceLimits:
     """Return the figures of the procedures."""
     days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
-    return Limits(
+    return ServiceLimits(
         rotation_default_days=days, profile_rekey_days=settings.profile_rekey_days,
         kek_rotation_days=settings.kek_rotation_days, approval_hold_s=settings.approval_hold_hours * 3600,
     )  # fmt: skip
@@ -244,7 +244,7 @@ async def worker_app(
         http = await stack.enter_async_context(new_http_client())
         hasher = account_hasher(Secret(read_private(settings.path("credentials_dir").absolute() / _ACCOUNT_KEY)))
 
-        async def ask(provider: Provider, secret: Secret) -> Outcome:
+        async def ask(provider: Provider, secret: Secret) -> CheckOutcome:
             return await identify(
                 DESCRIPTORS[provider.value], secret, base_url=settings.provider_urls.get(provider.value), http=http,
                 account_hasher=hasher, allow_loopback=settings.environment is not Environment.PRODUCTION,

@@ -12,7 +12,7 @@ from byokeep.adapters.kms import aws_keeper, pkcs11_keeper
 from byokeep.adapters.openbao.files import read_private
 from byokeep.adapters.system import SystemClock
 from byokeep.client.settings import ClientSettings
-from byokeep.core.kek import Holder
+from byokeep.core.kek import KeyProvider
 from byokeep.core.secret import Secret
 from byokeep.flows.kek_app import KekApp
 from byokeep.flows.worker_app import WorkerApp
@@ -26,9 +26,9 @@ from byokeep.worker.key_custody import BrokerKekCustodian
 def key_holders(settings: Settings) -> Callable[[Login], KekKeeper]:
     """Return what makes the chosen keeper of KEKs for a lease; only OpenBao's needs one. Raises Rejected."""
     here = settings.environment
-    if settings.kek_holder == Holder.AWS:
+    if settings.kek_holder == KeyProvider.AWS:
         keeper = aws_keeper(settings.kek_name, here, region=settings.kek_aws_region, endpoint=settings.kek_aws_endpoint)
-    elif settings.kek_holder == Holder.PKCS11:
+    elif settings.kek_holder == KeyProvider.PKCS11:
         module, token, file = settings.kek_pkcs11_module, settings.kek_pkcs11_token, Path(settings.kek_pkcs11_pin_file)
         keeper = pkcs11_keeper(module, token, lambda: Secret(read_private(file).strip()), here, SystemClock().now)
     else:

@@ -32,7 +32,7 @@ _SHORTEST_OUTPUT = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedContainer:
     """A stream found at `at`: its name, what it held, and a trouble code when not all of it could be had."""
 
     name: str
@@ -73,7 +73,7 @@ class _Pipe(io.RawIOBase):
         return piece
 
 
-def open_streams(haystack: Haystack, stop: int, room: Callable[[], int]) -> Iterator[Opened]:
+def open_streams(haystack: Haystack, stop: int, room: Callable[[], int]) -> Iterator[OpenedContainer]:
     """Yield every stream that starts before `stop`. `room()` is how many bytes one stream may give, asked for each."""
     for match in _MAGIC.finditer(haystack.window):
         if match.start() >= stop:
@@ -83,7 +83,7 @@ def open_streams(haystack: Haystack, stop: int, room: Callable[[], int]) -> Iter
             yield opened
 
 
-def open_bare_deflate(haystack: Haystack, at: int, room: int) -> Opened | None:
+def open_bare_deflate(haystack: Haystack, at: int, room: int) -> OpenedContainer | None:
     """Open a raw deflate stream, which has no magic, at a place where one may begin.
 
     Only one that ends as it should or goes on for long counts, for any bytes can be the start of one.
@@ -98,7 +98,7 @@ def open_bare_deflate(haystack: Haystack, at: int, room: int) -> Opened | None:
     data, trouble, whole = _inflate(haystack.pieces(at), -zlib.MAX_WBITS, room)
     if len(data) < _SHORTEST_OUTPUT or not (whole or trouble or len(data) >= 512):
         return None
-    return Opened("deflate", at, data, trouble)
+    return OpenedContainer("deflate", at, data, trouble)
 
 
 def _deflate_may_start(head: bytes) -> bool:
@@ -108,13 +108,13 @@ def _deflate_may_start(head: bytes) -> bool:
     return kind != 3
 
 
-def _open(magic: bytes, haystack: Haystack, at: int, room: int) -> Opened | None:
+def _open(magic: bytes, haystack: Haystack, at: int, room: int) -> OpenedContainer | None:
     if magic[:2] == b"\x1f\x8b":
         data, trouble, _ = _inflate(haystack.pieces(at), 16 + zlib.MAX_WBITS, room)
-        return Opened("gzip", at, data, trouble)
+        return OpenedContainer("gzip", at, data, trouble)
     if magic[:1] == b"x":
         data, trouble, _ = _inflate(haystack.pieces(at), zlib.MAX_WBITS, room)
-        return Opened("zlib", at, data, trouble)
+        return OpenedContainer("zlib", at, data, trouble)
     if magic[:2] == b"PK":
         return _open_zip_member(haystack, at, room)
     if magic[:1] == b"\x28":
@@ -155,7 +155,7 @@ def _salvage(stream: zlib._Decompress, rest: bytes) -> Iterator[bytes]:
             return
 
 
-def _open_zip_member(haystack: Haystack, at: int, room: int) -> Opened | None:
+def _open_zip_member(haystack: Haystack, at: int, room: int) -> OpenedContainer | None:
     header = haystack.read(at, _ZIP_HEADER.size)
     if len(header) < _ZIP_HEADER.size:
         return None
@@ -163,17 +163,17 @@ def _open_zip_member(haystack: Haystack, at: int, room: int) -> Opened | None:
     if version > 63 or method not in _ZIP_METHODS or not 0 < name_size <= 4096:
         return None
     if flags & 1:
-        return Opened("zip", at, b"", "encrypted_zip_member")
+        return OpenedContainer("zip", at, b"", "encrypted_zip_member")
     if method in _ZIP_SELF_EVIDENT:
         return None
     if method != 8:
-        return Opened("zip", at, b"", "unknown_zip_method")
+        return OpenedContainer("zip", at, b"", "unknown_zip_method")
     start = at + _ZIP_HEADER.size + name_size + extra_size
     data, trouble, _ = _inflate(haystack.pieces(start), -zlib.MAX_WBITS, room)
-    return Opened("zip", at, data, trouble)
+    return OpenedContainer("zip", at, data, trouble)
 
 
-def _open_zstd(haystack: Haystack, at: int, room: int) -> Opened | None:
+def _open_zstd(haystack: Haystack, at: int, room: int) -> OpenedContainer | None:
     head = haystack.read(at, 32)
     try:
         frame = zstandard.get_frame_parameters(head)
@@ -184,7 +184,7 @@ def _open_zstd(haystack: Haystack, at: int, room: int) -> Opened | None:
     if block >> 1 & 3 == 3 or block >> 3 > _ZSTD_BLOCK:
         return None  # the magic by chance, as in a program that knows it
     if frame.dict_id or frame.window_size > _MEMORY:
-        return Opened("zstd", at, b"", "zstd_needs_dictionary" if frame.dict_id else "memory_limit")
+        return OpenedContainer("zstd", at, b"", "zstd_needs_dictionary" if frame.dict_id else "memory_limit")
     out: list[bytes] = []
     opener = zstandard.ZstdDecompressor(max_window_size=_MEMORY)
     with opener.stream_reader(cast(IO[bytes], _Pipe(haystack, at)), read_across_frames=False) as reader:
@@ -193,15 +193,15 @@ def _open_zstd(haystack: Haystack, at: int, room: int) -> Opened | None:
                 out.append(chunk)
                 room -= len(chunk)
                 if room < 0:
-                    return Opened("zstd", at, b"".join(out), "expansion_limit")
+                    return OpenedContainer("zstd", at, b"".join(out), "expansion_limit")
         except zstandard.ZstdError:
             pass  # not a frame after all, or one cut short: what came out so far is what there is
-    return Opened("zstd", at, b"".join(out))
+    return OpenedContainer("zstd", at, b"".join(out))
 
 
 def _open_block(
     name: str, stream: bz2.BZ2Decompressor | lzma.LZMADecompressor, haystack: Haystack, at: int, room: int
-) -> Opened:
+) -> OpenedContainer:
     out: list[bytes] = []
     pieces = haystack.pieces(at)
     while not stream.eof:
@@ -212,11 +212,11 @@ def _open_block(
             chunk = stream.decompress(piece, min(room + 1, 1 << 20))
         except lzma.LZMAError as error:
             limited = "memory" in str(error).lower()
-            return Opened(name, at, b"".join(out), "memory_limit" if limited else None)
+            return OpenedContainer(name, at, b"".join(out), "memory_limit" if limited else None)
         except OSError:
             break
         out.append(chunk)
         room -= len(chunk)
         if room < 0:
-            return Opened(name, at, b"".join(out), "expansion_limit")
-    return Opened(name, at, b"".join(out))
+            return OpenedContainer(name, at, b"".join(out), "expansion_limit")
+    return OpenedContainer(name, at, b"".join(out))

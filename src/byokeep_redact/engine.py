@@ -19,7 +19,7 @@ from typing import Any, Final
 from byokeep_redact.errors import ByokeepError
 from byokeep_redact.known import KnownHit, KnownValues, Registration
 from byokeep_redact.mask import MASKED, Mask, truncated
-from byokeep_redact.nominate import NOTHING, Engine, Pure, Reading, Waiting, confirmed, nominator
+from byokeep_redact.nominate import NOTHING, Candidate, Engine, Pure, Waiting, confirmed, nominator
 from byokeep_redact.pages import PAGE, groups, pages
 from byokeep_redact.rules import Rules, default_rules
 from byokeep_redact.secret import Secret
@@ -272,7 +272,7 @@ class Redactor:
         `numbers` is what was nominated in it.
         """
         raw = [(start, end, hit.kind, f"known/{hit.form}", hit.mark) for start, end, hit in self.known.search(data)]
-        seen: dict[int, Reading] = {}
+        seen: dict[int, Candidate] = {}
         alike: dict[bytes, bool] = {}  # the short lines of a page that come again and again
 
         def sets_off(start: int, end: int) -> bool:
@@ -294,14 +294,14 @@ class Redactor:
             raw += ((start + s, start + e, kind, rule, mark) for s, e, kind, rule, mark in self._layers(part, reading))
         return self._disjoint(data, raw, base)
 
-    def _reading(self, data: bytes, numbers: Sequence[int] | None = None) -> Reading:
+    def _reading(self, data: bytes, numbers: Sequence[int] | None = None) -> Candidate:
         numbers = self._nominator.scan(data) if numbers is None else numbers
         if not numbers:
             return NOTHING
         reading = confirmed(self.rules, numbers, data)
         return reading if reading.matches or reading.triggers else NOTHING
 
-    def _layers(self, data: bytes, reading: Reading) -> Iterator[RawSpan]:
+    def _layers(self, data: bytes, reading: Candidate) -> Iterator[RawSpan]:
         """Yield what the shapes find in a text, and both walls in the texts inside it."""
         left = max(_WORK_LEAST, _WORK * len(data))
         layers = [Layer(data, 0, lambda at: at)]
@@ -335,7 +335,7 @@ class Redactor:
             for start, end in unread:
                 yield (*layer.origin(start, end), "unread", "unread", "")
 
-    def _by_shape(self, data: bytes, reading: Reading) -> list[RawSpan]:
+    def _by_shape(self, data: bytes, reading: Candidate) -> list[RawSpan]:
         """Return what the rules find. A match whose value is covered by an earlier rule is not looked at again.
 
         Where a rule matches without end, all from its first match on is masked rather than looked at.

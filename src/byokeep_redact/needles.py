@@ -63,7 +63,7 @@ class Squeezed:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class EncodedForm:
     """One canary in one encoding. `cuts` are the [start, end) parts of `text` that each stand for 12 of its bytes."""
 
     label: str
@@ -99,13 +99,13 @@ def radix_cuts(starts: Iterable[int], shift: int, bits: int) -> tuple[int, list[
     ]
 
 
-def _radix(needle: bytes, shift: int, bits: int, encoded: bytes, name: str, label: str) -> Form:
+def _radix(needle: bytes, shift: int, bits: int, encoded: bytes, name: str, label: str) -> EncodedForm:
     """A base64 or base32 form whose first byte stands `shift` bytes into a group, less the characters at its edges."""
     first, cuts = radix_cuts(range(len(needle) - FRAGMENT_BYTES + 1), shift, bits)
-    return Form(label, name, encoded[first : first + cuts[-1][1]], tuple(cuts))
+    return EncodedForm(label, name, encoded[first : first + cuts[-1][1]], tuple(cuts))
 
 
-def forms(canary: Canary) -> list[Form]:
+def forms(canary: Canary) -> list[EncodedForm]:
     """Return every form of `canary` that is searched for as it is.
 
     Raises ValueError if fewer than 12 bytes are left when separators are taken out.
@@ -117,10 +117,10 @@ def forms(canary: Canary) -> list[Form]:
     plain_cuts = tuple((at, at + FRAGMENT_BYTES) for at in range(len(plain) - FRAGMENT_BYTES + 1))
     hex_cuts = tuple((2 * at, 2 * (at + FRAGMENT_BYTES)) for at in range(len(needle) - FRAGMENT_BYTES + 1))
     found = [
-        Form(label, "raw", plain, plain_cuts),
-        Form(label, "reversed", plain[::-1], plain_cuts),
-        Form(label, "hex", needle.hex().encode(), hex_cuts),
-        Form(label, "hex-upper", needle.hex().upper().encode(), hex_cuts),
+        EncodedForm(label, "raw", plain, plain_cuts),
+        EncodedForm(label, "reversed", plain[::-1], plain_cuts),
+        EncodedForm(label, "hex", needle.hex().encode(), hex_cuts),
+        EncodedForm(label, "hex-upper", needle.hex().upper().encode(), hex_cuts),
     ]
     for shift in range(3):
         shifted = b"\0" * shift + needle + b"\0" * 3
@@ -149,7 +149,7 @@ class _Grams:
 
     _SAMPLES = 1024
 
-    def __init__(self, table: Sequence[Form]) -> None:
+    def __init__(self, table: Sequence[EncodedForm]) -> None:
         self._index: dict[int, dict[int, list[tuple[int, int]]]] = {4: defaultdict(list), 8: defaultdict(list)}
         for number, form in enumerate(table):
             size = 8 if form.shortest >= 23 else 4  # 23 = 8 + 16 - 1
@@ -179,7 +179,7 @@ class _Hyperscan:
     Literals are pieces of q bytes every k bytes of a form; a part of n = q + k - 1 bytes always holds one.
     """
 
-    def __init__(self, table: Sequence[Form], library: Any) -> None:
+    def __init__(self, table: Sequence[EncodedForm], library: Any) -> None:
         places: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
         for number, form in enumerate(table):
             step = form.shortest // 2
@@ -230,7 +230,7 @@ class NeedleSet:
         return sorted(hits)
 
 
-def _engine(table: Sequence[Form], engine: Engine) -> _Nominator:
+def _engine(table: Sequence[EncodedForm], engine: Engine) -> _Nominator:
     if engine == "grams":
         return _Grams(table)
     try:

@@ -285,14 +285,14 @@ def nominator(rules: Rules, engine: Engine) -> Nominator:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Candidate:
     """What a text does set off: each rule with its matches and whether those are all, and the names of the triggers."""
 
     matches: tuple[tuple[Rule, tuple[re.Match[bytes], ...], bool], ...]
     triggers: frozenset[str]
 
 
-def confirmed(rules: Rules, numbers: Sequence[int], data: bytes) -> Reading:
+def confirmed(rules: Rules, numbers: Sequence[int], data: bytes) -> Candidate:
     """Return what `data` does set off of what was nominated."""
     count = len(rules.rules)
     folded = data.lower()
@@ -302,7 +302,7 @@ def confirmed(rules: Rules, numbers: Sequence[int], data: bytes) -> Reading:
             matches, all_of_them = _matches(rules.rules[number], data, folded)
             if matches:
                 found.append((rules.rules[number], matches, all_of_them))
-    return Reading(tuple(found), frozenset(_NAMES[number - count] for number in numbers if number >= count))
+    return Candidate(tuple(found), frozenset(_NAMES[number - count] for number in numbers if number >= count))
 
 
 def _matches(rule: Rule, data: bytes, folded: bytes) -> tuple[tuple[re.Match[bytes], ...], bool]:
@@ -342,5 +342,5 @@ def _folding(pattern: bytes) -> re.Pattern[bytes] | None:
     return re.compile(pattern[4:].lower())
 
 
-NOTHING: Final = Reading((), frozenset())
+NOTHING: Final = Candidate((), frozenset())
 _NAMES: Final = tuple(TRIGGERS)

@@ -107,7 +107,7 @@ class AllowRule:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Found:
+class RuleMatch:
     """A secret by its shape: the [start, end) of its bytes and the rule that says so."""
 
     start: int
@@ -144,7 +144,7 @@ class Rules:
             raise RuleError("rules_unreadable", next_step="Name a rule file that can be read.") from None
         except ValueError:
             raise RuleError("rules_not_toml", next_step="Mend the rule file: it is no TOML.") from None
-        return _Reader(document).rules()
+        return _RuleReader(document).rules()
 
     def allowed(self, rule: str, data: bytes, start: int, end: int) -> bool:
         """Return whether data[start:end], matched by `rule`, is a shape that survives there."""
@@ -167,7 +167,7 @@ class Rules:
                 return []
         return spans
 
-    def find(self, data: bytes) -> Iterator[Found]:
+    def find(self, data: bytes) -> Iterator[RuleMatch]:
         """Yield what every rule finds, rule by rule, overlapping ones too. This is what engines must come to."""
         folded = data.lower()
         for rule in self.rules:
@@ -177,7 +177,7 @@ class Rules:
             while match := rule.compiled.search(data, at):
                 at = rule.after(match)
                 for start, end in self.secrets(rule, match):
-                    yield Found(start, end, rule.name, rule.kind)
+                    yield RuleMatch(start, end, rule.name, rule.kind)
 
     def secret_name(self, name: str) -> bool:
         """Return whether a field, header or parameter of this name holds a secret, whatever its value looks like."""
@@ -196,7 +196,7 @@ def default_rules() -> Rules:
     return Rules.load()
 
 
-class _Reader:
+class _RuleReader:
     """Turns the document of a rule file into rules, or says what is wrong with it."""
 
     _TOP: Final = {"version": int, "part": dict, "names": dict, "rule": list, "allow": list}

@@ -73,7 +73,7 @@ _TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class DecodedPiece:
     """Bytes that the run [start, end) of a text decodes to."""
 
     data: bytes
@@ -123,8 +123,10 @@ def escaped(layer: Layer) -> Iterator[tuple[int, int]]:
         yield found.start(), len(layer.data)
 
 
-def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread) -> list[Piece]:
-    pieces: list[Piece] = []
+def _pieces(
+    layer: Layer, names: frozenset[str], covered: Callable[[int, int], bool], unread: Unread
+) -> list[DecodedPiece]:
+    pieces: list[DecodedPiece] = []
     if "run" in names or "packed" in names:
         pieces += _from_base64(layer.data, _PACKED64 if "packed" in names else _RUN64, covered, unread)
     if "run" in names:
@@ -138,10 +140,10 @@ def _pieces(layer: Layer, names: frozenset[str], covered: Callable[[int, int], b
     return pieces
 
 
-def _joined(layer: Layer, pieces: list[Piece]) -> Layer:
+def _joined(layer: Layer, pieces: list[DecodedPiece]) -> Layer:
     starts = [0, *accumulate(len(piece.data) + len(_GAP) for piece in pieces)][:-1]
 
-    def piece(at: int) -> Piece:
+    def piece(at: int) -> DecodedPiece:
         return pieces[bisect_right(starts, at) - 1]
 
     def reach(start: int, end: int) -> tuple[int, int]:
@@ -158,14 +160,16 @@ def _joined(layer: Layer, pieces: list[Piece]) -> Layer:
     )
 
 
-def _from_base64(data: bytes, least: bytes, covered: Callable[[int, int], bool], unread: Unread) -> Iterator[Piece]:
+def _from_base64(
+    data: bytes, least: bytes, covered: Callable[[int, int], bool], unread: Unread
+) -> Iterator[DecodedPiece]:
     tries = 0
     for start, end in _runs64(data, least):
         if covered(start, end):
             continue
         text = data[start:end].translate(None, _NOT64)
         for phase in sorted({found.start() % 4 for found in _TEXT64.finditer(text)}):
-            yield Piece(_base64(text[phase:]), start, end)
+            yield DecodedPiece(_base64(text[phase:]), start, end)
         at = 0
         while found := _FOUND["packed"].search(text, at):
             at = found.end()
@@ -182,7 +186,7 @@ def _from_base64(data: bytes, least: bytes, covered: Callable[[int, int], bool],
             if len(opened) >= _STREAM_BYTES:
                 unread.append((start, end))
             if opened:
-                yield Piece(opened, start, end)
+                yield DecodedPiece(opened, start, end)
 
 
 def _runs64(data: bytes, least: bytes) -> Iterator[tuple[int, int]]:
@@ -207,7 +211,7 @@ def _base64(text: bytes) -> bytes:
     return binascii.a2b_base64(text.translate(_TO_STANDARD) + b"=" * (-len(text) % 4))
 
 
-def _from_hex(data: bytes) -> Iterator[Piece]:
+def _from_hex(data: bytes) -> Iterator[DecodedPiece]:
     mask = data.translate(_MASK16)
     at = 0
     while (start := mask.find(_RUN16, at)) >= 0:
@@ -216,16 +220,16 @@ def _from_hex(data: bytes) -> Iterator[Piece]:
         run = data[start:at]
         for phase in sorted({found.start() % 2 for found in _TEXT16.finditer(run)}):
             text = run[phase:]
-            yield Piece(binascii.unhexlify(text[: len(text) // 2 * 2]), start, at)
+            yield DecodedPiece(binascii.unhexlify(text[: len(text) // 2 * 2]), start, at)
 
 
-def _packed_in_hex(data: bytes) -> Iterator[Piece]:
+def _packed_in_hex(data: bytes) -> Iterator[DecodedPiece]:
     """Yield packed data that is written as hex, as databases show it; the layer it makes is opened like any other."""
     for run in _HEX_STREAM.finditer(data):
-        yield Piece(binascii.unhexlify(run[0][: len(run[0]) // 2 * 2]), *run.span())
+        yield DecodedPiece(binascii.unhexlify(run[0][: len(run[0]) // 2 * 2]), *run.span())
 
 
-def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:
+def _from_base32(data: bytes, unread: Unread) -> Iterator[DecodedPiece]:
     for run in _RUN32.finditer(data):
         text = run[0].rstrip(b"=")
         if len(text) > _LONG32:
@@ -233,10 +237,10 @@ def _from_base32(data: bytes, unread: Unread) -> Iterator[Piece]:
             continue
         for phase in range(8):
             part = text[phase:]
-            yield Piece(base64.b32decode(part + b"A" * (-len(part) % 8)), run.start(), run.end())
+            yield DecodedPiece(base64.b32decode(part + b"A" * (-len(part) % 8)), run.start(), run.end())
 
 
-def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:
+def _from_streams(data: bytes, unread: Unread) -> Iterator[DecodedPiece]:
     at = tries = 0
     while found := _FOUND["stream"].search(data, at):
         start = found.start()
@@ -249,7 +253,7 @@ def _from_streams(data: bytes, unread: Unread) -> Iterator[Piece]:
         if len(opened) >= _STREAM_BYTES:
             unread.append((start, len(data)))
         if opened:
-            yield Piece(opened, start, at)
+            yield DecodedPiece(opened, start, at)
 
 
 def _slice(data: bytes, base: int, start: int, end: int) -> bytes:

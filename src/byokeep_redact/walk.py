@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from byokeep_redact.containers import STRONG_MAGIC, Haystack, Opened, open_bare_deflate, open_streams
+from byokeep_redact.containers import STRONG_MAGIC, Haystack, OpenedContainer, open_bare_deflate, open_streams
 from byokeep_redact.needles import Squeezed
 from byokeep_redact.views import Layer
 
@@ -203,7 +203,7 @@ class Search:
                 return
             self.layer(view, Haystack(view.data, lambda _at, _size: b""), len(view.data))
 
-    def _opened(self, layer: Layer, haystack: Haystack, stop: int) -> Iterator[Opened]:
+    def _opened(self, layer: Layer, haystack: Haystack, stop: int) -> Iterator[OpenedContainer]:
         for at in layer.deflate_at:
             if opened := open_bare_deflate(haystack, at, self._room()):
                 yield opened
@@ -212,7 +212,7 @@ class Search:
     def _room(self) -> int:
         return max(0, min(self.limits.stream_bytes, self.opened_left))
 
-    def _stream(self, layer: Layer, opened: Opened) -> None:
+    def _stream(self, layer: Layer, opened: OpenedContainer) -> None:
         self.opened_left -= len(opened.data)
         if opened.trouble:
             self.troubles[opened.trouble] = None

@@ -11,9 +11,9 @@ Rules
 
 from __future__ import annotations
 
-from byokeep_sim.reply import KeyState
+from byokeep_sim.reply import SimKeyState
 from byokeep_sim.server import Sim, start
 
 __version__ = "0.1.0"
 
-__all__ = ["KeyState", "Sim", "start"]
+__all__ = ["Sim", "SimKeyState", "start"]

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from byokeep_sim.reply import KeyState
+from byokeep_sim.reply import SimKeyState
 
 MAX_KEYS: Final = 10_000
 MAX_LOG: Final = 10_000
@@ -32,7 +32,7 @@ class BookFullError(Exception):
 class KnownKey:
     """What the vendor knows of one key."""
 
-    state: KeyState
+    state: SimKeyState
     account: str
 
 
@@ -48,7 +48,7 @@ class KeyBook:
         """Return the salted hash of a value, hex."""
         return hashlib.sha256(self.salt + value.encode("utf-8", "surrogateescape")).hexdigest()
 
-    def put(self, vendor: str, key: str, state: KeyState, account: str | None) -> KnownKey:
+    def put(self, vendor: str, key: str, state: SimKeyState, account: str | None) -> KnownKey:
         """Register a key or change its state; the account stays when none is given."""
         digest = self.digest(key)
         before = self._known.get((vendor, digest))

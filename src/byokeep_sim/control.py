@@ -14,7 +14,7 @@ from byokeep_sim.book import Book
 from byokeep_sim.faults import FaultList, choice, text
 from byokeep_sim.platforms.people import ACCOUNT_FIELDS, account
 from byokeep_sim.platforms.social import Social
-from byokeep_sim.reply import COMMON_STATES, KeyState
+from byokeep_sim.reply import COMMON_STATES, SimKeyState
 from byokeep_sim.site import Site
 from byokeep_sim.vendors import VENDORS
 
@@ -38,7 +38,7 @@ def _what_is_known(book: Book, social: Social) -> list[web.RouteDef]:
         spec = await object_of(request, "provider", "key", "state", "account_id")
         vendor = VENDORS[choice(spec, "provider", VENDORS)]
         allowed = sorted(COMMON_STATES | vendor.extra_states)
-        state = KeyState(choice(spec, "state", allowed, "valid"))
+        state = SimKeyState(choice(spec, "state", allowed, "valid"))
         owner = text(spec, "account_id", 100) or None
         known = book.keys.put(vendor.name, needed(spec, "key", LONGEST_SECRET), state, owner)
         return web.json_response({"provider": vendor.name, "state": known.state, "account_id": known.account})

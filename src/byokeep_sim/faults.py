@@ -23,7 +23,7 @@ class BadControlError(ValueError):
     """Control input that can not be used; the message says what to change."""
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What goes wrong."""
 
     STATUS = "status"
@@ -62,7 +62,7 @@ class Lie(StrEnum):
     ERROR_200 = "error_200"
 
 
-class Place(StrEnum):
+class FaultPlace(StrEnum):
     """Where an echoed key stands."""
 
     BODY = "body"
@@ -78,12 +78,12 @@ class Encoding(StrEnum):
 
 
 @dataclass(slots=True, kw_only=True)
-class Fault:
+class SimFault:
     """One scripted fault. ``after`` lets the call take effect first and spoils only the answer."""
 
     id: int
     provider: str
-    kind: Kind
+    kind: FaultKind
     method: str = ""
     path: str = ""
     call: str = ""
@@ -92,7 +92,7 @@ class Fault:
     delay_max_s: float = 0.0
     location: str = ""
     retry_after_s: int | None = None
-    place: Place = Place.BODY
+    place: FaultPlace = FaultPlace.BODY
     encoding: Encoding = Encoding.RAW
     lie: Lie = Lie.OTHER
     case: str = ""
@@ -141,10 +141,10 @@ class FaultList:
 
     targets: frozenset[str]
     cases: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    active: list[Fault] = field(default_factory=list)
+    active: list[SimFault] = field(default_factory=list)
     _made: int = 0
 
-    def add(self, spec: Mapping[str, Any]) -> Fault:
+    def add(self, spec: Mapping[str, Any]) -> SimFault:
         """Check and add a fault. Raises BadControlError."""
         if len(self.active) >= MAX_FAULTS:
             raise BadControlError(f"at most {MAX_FAULTS} faults at once")
@@ -155,8 +155,8 @@ class FaultList:
         return fault
 
     def take(
-        self, provider: str, method: str, path: str, call: str = "", barred: frozenset[Kind] = frozenset()
-    ) -> Fault | None:
+        self, provider: str, method: str, path: str, call: str = "", barred: frozenset[FaultKind] = frozenset()
+    ) -> SimFault | None:
         """Return the fault for this call and count its use; one of a barred kind could not act here and waits."""
         for fault in self.active:
             if fault.kind not in barred and fault.matches(provider, method, path, call):
@@ -193,18 +193,18 @@ _KNOWN: Final = frozenset(
 )
 
 
-def parse(spec: Mapping[str, Any], number: int, targets: frozenset[str]) -> Fault:
+def parse(spec: Mapping[str, Any], number: int, targets: frozenset[str]) -> SimFault:
     """Check one fault. Raises BadControlError."""
     unknown = sorted(set(spec) - _KNOWN)
     if unknown:
         raise BadControlError(f"unknown field {unknown[0]!r}; known: {', '.join(sorted(_KNOWN))}")
     if spec.get("provider") not in targets:
         raise BadControlError(f"provider must be one of {', '.join(sorted(targets))}")
-    kind = Kind(choice(spec, "kind", Kind))
+    kind = FaultKind(choice(spec, "kind", FaultKind))
     match = spec.get("match") or {}
     if not isinstance(match, dict) or set(match) - {"method", "path", "call"}:
         raise BadControlError("match may have method, path and call only")
-    fault = Fault(
+    fault = SimFault(
         id=number,
         provider=str(spec["provider"]),
         kind=kind,
@@ -216,30 +216,35 @@ def parse(spec: Mapping[str, Any], number: int, targets: frozenset[str]) -> Faul
         delay_max_s=_delay(spec, "delay_max_s", 0.0),
         location=text(spec, "location", 2048),
         retry_after_s=number_in(spec, "retry_after_s", 0, 86_400),
-        place=Place(choice(spec, "place", Place, "body")),
+        place=FaultPlace(choice(spec, "place", FaultPlace, "body")),
         encoding=Encoding(choice(spec, "encoding", Encoding, "raw")),
         lie=Lie(choice(spec, "lie", Lie, "other")),
         case=text(spec, "case", 32),
         after=choice(spec, "when", ("before", "after"), "before") == "after",
         left=number_in(spec, "times", 1, MAX_TIMES) or 1,
     )
-    if kind is Kind.STATUS and fault.status is None:
+    if kind is FaultKind.STATUS and fault.status is None:
         raise BadControlError("kind status needs status")
     if fault.delay_max_s and fault.delay_max_s < fault.delay_s:
         raise BadControlError("delay_max_s may not be less than delay_s")
-    if kind is Kind.REDIRECT and not fault.location:
+    if kind is FaultKind.REDIRECT and not fault.location:
         raise BadControlError("kind redirect needs location")
     return fault
 
 
-def _check_platform(fault: Fault, spec: Mapping[str, Any], cases: Mapping[str, frozenset[str]]) -> None:
+def _check_platform(fault: SimFault, spec: Mapping[str, Any], cases: Mapping[str, frozenset[str]]) -> None:
     known = cases.get(fault.provider)
-    only_there = fault.kind in (Kind.REFUSAL, Kind.NO_SCOPE, Kind.FEIGNED) or fault.call or "lie" in spec or fault.case
+    only_there = (
+        fault.kind in (FaultKind.REFUSAL, FaultKind.NO_SCOPE, FaultKind.FEIGNED)
+        or fault.call
+        or "lie" in spec
+        or fault.case
+    )
     if known is None and only_there:
         raise BadControlError(
             f"refusal, no_scope, feigned, lie, case and match.call are for {', '.join(sorted(cases))}"
         )
-    if known is not None and fault.kind is Kind.REFUSAL and fault.case not in known:
+    if known is not None and fault.kind is FaultKind.REFUSAL and fault.case not in known:
         raise BadControlError(f"case must be one of {', '.join(sorted(known))}")
 
 

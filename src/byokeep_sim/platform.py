@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from byokeep_sim.book import Book, BookFullError
-from byokeep_sim.reply import Reply
+from byokeep_sim.reply import SimReply
 
 NAME: Final = "platform"
 _PART: Final = r"[A-Za-z0-9_.-]{1,64}"
@@ -30,24 +30,24 @@ class PlatformCall:
     idempotency_key: str = ""
 
 
-def error(status: int, code: str = "") -> Reply:
+def error(status: int, code: str = "") -> SimReply:
     """Return the platform's error body for a status."""
-    return Reply(status=status, body={"error": {"code": code or _CODES.get(status, "error")}})
+    return SimReply(status=status, body={"error": {"code": code or _CODES.get(status, "error")}})
 
 
-def stranger(call: PlatformCall) -> Reply:
+def stranger(call: PlatformCall) -> SimReply:
     """Return the identity of an account that nobody asked for."""
-    return Reply(status=200, body={"id": "stranger-1", "username": "stranger", "display_name": "Somebody Else"})
+    return SimReply(status=200, body={"id": "stranger-1", "username": "stranger", "display_name": "Somebody Else"})
 
 
-def answer(book: Book, call: PlatformCall) -> Reply:
+def answer(book: Book, call: PlatformCall) -> SimReply:
     """Answer one call; a POST or DELETE that succeeds is one effect."""
     found = _PATH.fullmatch(call.path)
     if found is None:
         return error(404)
     platform, account, what, target = found["platform"], found["account"], found["what"], found["id"]
     if call.method == "GET" and what == "identity" and target is None:
-        return Reply(status=200, body=book.accounts.get(platform, account))
+        return SimReply(status=200, body=book.accounts.get(platform, account))
     if call.method == "POST" and what in _KINDS and target is None:
         return _effect(book, platform, account, _KINDS[what], call.idempotency_key, 201)
     if call.method == "DELETE" and what == "posts" and target is not None:
@@ -55,7 +55,7 @@ def answer(book: Book, call: PlatformCall) -> Reply:
     return error(404)
 
 
-def _delete(book: Book, platform: str, account: str, target: str, idempotency_key: str) -> Reply:
+def _delete(book: Book, platform: str, account: str, target: str, idempotency_key: str) -> SimReply:
     replayed = book.effects.replay(platform, account, "delete", idempotency_key)
     post = book.effects.posts.get(target)
     if replayed is None and (post is None or (post.platform, post.account) != (platform, account)):
@@ -66,7 +66,7 @@ def _delete(book: Book, platform: str, account: str, target: str, idempotency_ke
     return reply
 
 
-def _effect(book: Book, platform: str, account: str, kind: str, idempotency_key: str, status: int) -> Reply:
+def _effect(book: Book, platform: str, account: str, kind: str, idempotency_key: str, status: int) -> SimReply:
     effect = book.effects.replay(platform, account, kind, idempotency_key)
     replayed = effect is not None
     if effect is None:
@@ -75,4 +75,4 @@ def _effect(book: Book, platform: str, account: str, kind: str, idempotency_key:
         except BookFullError:
             return error(507, "too_many_accounts")
     body = {"id": effect.id, "kind": effect.kind, "replayed": replayed}
-    return Reply(status=200 if replayed else status, body=body)
+    return SimReply(status=200 if replayed else status, body=body)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class KeyState(StrEnum):
+class SimKeyState(StrEnum):
     """What the vendor thinks of a key. A key nobody registered is invalid."""
 
     VALID = "valid"
@@ -32,11 +32,11 @@ class KeyState(StrEnum):
     MAINTENANCE = "maintenance"
 
 
-COMMON_STATES = frozenset(KeyState) - {KeyState.MANAGEMENT, KeyState.CAP_REACHED, KeyState.MAINTENANCE}
+COMMON_STATES = frozenset(SimKeyState) - {SimKeyState.MANAGEMENT, SimKeyState.CAP_REACHED, SimKeyState.MAINTENANCE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class SimReply:
     """One HTTP answer; ``body`` is sent as JSON, unless there are ``raw`` bytes to send instead."""
 
     status: int
@@ -49,18 +49,18 @@ class Reply:
         """Return the raw bytes, or the body as UTF-8 JSON."""
         return json.dumps(self.body).encode() if self.raw is None else self.raw
 
-    def with_headers(self, **headers: str) -> Reply:
+    def with_headers(self, **headers: str) -> SimReply:
         """Return a copy with headers added; underscores in names become dashes."""
         added = {name.replace("_", "-"): value for name, value in headers.items()}
         return replace(self, headers={**self.headers, **added})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class SimCall:
     """One call as the vendor sees it. ``state`` is None for an unknown or missing key."""
 
     route: str
-    state: KeyState | None
+    state: SimKeyState | None
     key: str
     account: str
     headers: Mapping[str, str]
@@ -90,10 +90,10 @@ class Vendor:
     name: str
     key_headers: tuple[tuple[str, str], ...]
     routes: tuple[Route, ...]
-    answer: Callable[[Call], Reply]
-    error: Callable[[int], Reply]
+    answer: Callable[[SimCall], SimReply]
+    error: Callable[[int], SimReply]
     key_query: str | None = None
-    extra_states: frozenset[KeyState] = frozenset()
+    extra_states: frozenset[SimKeyState] = frozenset()
 
     def route(self, method: str, path: str) -> Route | None:
         """Return the route that serves this call, or None."""

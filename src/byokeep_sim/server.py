@@ -23,7 +23,7 @@ from byokeep_sim.platforms import PLATFORMS
 from byokeep_sim.platforms.control import social_routes
 from byokeep_sim.platforms.social import Social
 from byokeep_sim.record import record
-from byokeep_sim.reply import Call, Reply, Vendor
+from byokeep_sim.reply import SimCall, SimReply, Vendor
 from byokeep_sim.site import Site
 from byokeep_sim.vendors import VENDORS
 
@@ -113,11 +113,11 @@ class _Desk:
             chance=self.chance,
         )
 
-    def _call(self, vendor: Vendor, request: web.Request, path: str, key: str, account: str = "") -> Call:
+    def _call(self, vendor: Vendor, request: web.Request, path: str, key: str, account: str = "") -> SimCall:
         known = self.book.keys.find(vendor.name, key)
         found = vendor.route(request.method, path)
         own = {name for name, _ in vendor.key_headers}
-        return Call(
+        return SimCall(
             route=found.name if found else "",
             state=known.state if known else None,
             key=key,
@@ -128,7 +128,7 @@ class _Desk:
         )
 
 
-def _answer(vendor: Vendor, call: Call) -> Reply:
+def _answer(vendor: Vendor, call: SimCall) -> SimReply:
     return vendor.answer(call) if call.route else vendor.error(404)
 
 

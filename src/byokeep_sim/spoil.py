@@ -18,17 +18,17 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from byokeep_sim.faults import Encoding, Fault, Kind, Place
-from byokeep_sim.reply import Reply
+from byokeep_sim.faults import Encoding, FaultKind, FaultPlace, SimFault
+from byokeep_sim.reply import SimReply
 
 HUGE_BYTES: Final = 8 * 1024 * 1024
 _PIECES: Final = 10
 _BLANKS: Final = b" " * (64 * 1024)
-_NEEDS_ANSWER: Final = (Kind.SLOW, Kind.ECHO_KEY, Kind.TRUNCATED, Kind.HUGE)
+_NEEDS_ANSWER: Final = (FaultKind.SLOW, FaultKind.ECHO_KEY, FaultKind.TRUNCATED, FaultKind.HUGE)
 _HTML: Final = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
 
 
-def plain(reply: Reply) -> web.Response:
+def plain(reply: SimReply) -> web.Response:
     """Return the reply unspoiled."""
     return web.Response(
         status=reply.status, body=reply.encoded(), headers=reply.headers, content_type=reply.content_type
@@ -37,11 +37,11 @@ def plain(reply: Reply) -> web.Response:
 
 async def spoiled(
     request: web.Request,
-    fault: Fault,
+    fault: SimFault,
     *,
-    answer: Callable[[], Reply],
-    stranger: Callable[[], Reply],
-    error: Callable[[int], Reply],
+    answer: Callable[[], SimReply],
+    stranger: Callable[[], SimReply],
+    error: Callable[[int], SimReply],
     key: str,
     chance: random.Random,
 ) -> web.StreamResponse:
@@ -57,40 +57,40 @@ async def spoiled(
     delay_s = chance.uniform(fault.delay_s, fault.delay_max_s) if fault.delay_max_s else fault.delay_s
     true = answer() if fault.after or fault.kind in _NEEDS_ANSWER else None
     match fault.kind:
-        case Kind.HANG:
+        case FaultKind.HANG:
             await asyncio.sleep(delay_s)
             return _dropped(request)
-        case Kind.LATE:
+        case FaultKind.LATE:
             await asyncio.sleep(delay_s)
             return plain(true or answer())
-        case Kind.RESET:
+        case FaultKind.RESET:
             return _dropped(request)
-        case Kind.WRONG_IDENTITY:
+        case FaultKind.WRONG_IDENTITY:
             return plain(stranger())
-        case Kind.SLOW if true is not None:
+        case FaultKind.SLOW if true is not None:
             return await _trickled(request, true, delay_s)
-        case Kind.TRUNCATED if true is not None:
+        case FaultKind.TRUNCATED if true is not None:
             return await _cut(request, true)
-        case Kind.ECHO_KEY if true is not None:
+        case FaultKind.ECHO_KEY if true is not None:
             return _echoed(true, key, fault)
-        case Kind.HUGE if true is not None:
+        case FaultKind.HUGE if true is not None:
             return await _huge(request, true)
         case _:
             return _canned(fault, error, chance)
 
 
-def _canned(fault: Fault, error: Callable[[int], Reply], chance: random.Random) -> web.Response:
-    if fault.kind is Kind.STATUS:
+def _canned(fault: SimFault, error: Callable[[int], SimReply], chance: random.Random) -> web.Response:
+    if fault.kind is FaultKind.STATUS:
         reply = error(fault.status or 500)
         if fault.retry_after_s is not None:
             reply = reply.with_headers(retry_after=str(fault.retry_after_s))
         return plain(reply)
-    if fault.kind is Kind.REDIRECT:
+    if fault.kind is FaultKind.REDIRECT:
         return web.Response(status=fault.status or 302, headers={"Location": fault.location})
     status = fault.status or 200
-    if fault.kind is Kind.GARBAGE:
+    if fault.kind is FaultKind.GARBAGE:
         return web.Response(status=status, body=chance.randbytes(512), content_type="application/json")
-    if fault.kind is Kind.HTML:
+    if fault.kind is FaultKind.HTML:
         return web.Response(status=status, body=_HTML, content_type="text/html")
     return web.Response(status=status, body=b"", content_type="application/json")
 
@@ -106,19 +106,19 @@ def _dropped(request: web.Request) -> web.Response:
     return web.Response(status=500)
 
 
-def _echoed(reply: Reply, key: str, fault: Fault) -> web.Response:
+def _echoed(reply: SimReply, key: str, fault: SimFault) -> web.Response:
     written = {
         Encoding.RAW: key,
         Encoding.URL: "".join(f"%{byte:02X}" if not chr(byte).isalnum() else chr(byte) for byte in key.encode()),
         Encoding.BASE64: base64.b64encode(b"key=" + key.encode()).decode(),
     }[fault.encoding]
-    if fault.place is Place.HEADER:
+    if fault.place is FaultPlace.HEADER:
         return plain(reply.with_headers(x_debug_token=quote(written, safe="%=+/-_.~") if written else ""))
     body = {**reply.body, "debug": {"received": written}}
-    return plain(Reply(status=reply.status, body=body, headers=reply.headers))
+    return plain(SimReply(status=reply.status, body=body, headers=reply.headers))
 
 
-async def _trickled(request: web.Request, reply: Reply, delay_s: float) -> web.StreamResponse:
+async def _trickled(request: web.Request, reply: SimReply, delay_s: float) -> web.StreamResponse:
     body = reply.encoded()
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
     response.content_type = reply.content_type
@@ -136,7 +136,7 @@ async def _trickled(request: web.Request, reply: Reply, delay_s: float) -> web.S
     return response
 
 
-async def _cut(request: web.Request, reply: Reply) -> web.StreamResponse:
+async def _cut(request: web.Request, reply: SimReply) -> web.StreamResponse:
     body = reply.encoded()
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
     response.content_type = reply.content_type
@@ -151,7 +151,7 @@ async def _cut(request: web.Request, reply: Reply) -> web.StreamResponse:
     return response
 
 
-async def _huge(request: web.Request, reply: Reply) -> web.StreamResponse:
+async def _huge(request: web.Request, reply: SimReply) -> web.StreamResponse:
     # The true answer and then megabytes of blanks: valid JSON, so that only a reader's own bound refuses it.
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
     response.content_type = reply.content_type

@@ -20,15 +20,15 @@ from playwright.async_api import Page, expect
 
 from byokeep.adapters.files.profile_notes import ProofFiles
 from byokeep.browser.handoff import TAKEN, handed_over, host_of
-from byokeep.browser.identify import Outcome, Seen, identify
+from byokeep.browser.identify import IdentityOutcome, PageIdentity, identify
 from byokeep.browser.launch import Running
-from byokeep.browser.logout import Ended, logged_out
+from byokeep.browser.logout import LogoutResult, logged_out
 from byokeep.browser.proof import photographed
 from byokeep.browser.session import restored, taken
 from byokeep.core.errors import Conflict, Rejected
-from byokeep.core.identity import Verdict, Why
+from byokeep.core.identity import IdentityVerdict, Why
 from byokeep.platforms.website import SitePlace, websites
-from byokeep_sim.site.memory import Lie
+from byokeep_sim.site.memory import SiteLie
 from byokeep_sim.site.site import DRAFT, EMAIL, MESSAGE
 from tests.support.pixels import read_png
 from tests.support.reading import plain, read
@@ -40,19 +40,19 @@ TOLD: dict[str, Any] = {
 }
 # A lie, and what the page of it comes to. None of them is a match.
 CAUGHT = {
-    Lie.TWO_ACCOUNTS: (Outcome.AMBIGUOUS, "several_accounts"),
-    Lie.HIDDEN: (Outcome.AMBIGUOUS, "not_shown"),
-    Lie.AWAY: (Outcome.AMBIGUOUS, "not_shown"),
-    Lie.CLEAR: (Outcome.AMBIGUOUS, "not_shown"),
-    Lie.OTHER_HOST: (Outcome.AMBIGUOUS, "other_host"),
-    Lie.FRAME: (Outcome.AMBIGUOUS, "nothing_there"),
-    Lie.OTHER_ID: (Outcome.IDENTIFIED, ""),
-    Lie.LOOKALIKE: (Outcome.IDENTIFIED, ""),
-    Lie.SWAPPED: (Outcome.AMBIGUOUS, "page_changes"),
-    Lie.CHALLENGE: (Outcome.CHALLENGE, ""),
-    Lie.LOGIN: (Outcome.LOGGED_OUT, ""),
-    Lie.EMPTY: (Outcome.AMBIGUOUS, "nothing_there"),
-    Lie.ERROR: (Outcome.UNREACHABLE, "status"),
+    SiteLie.TWO_ACCOUNTS: (IdentityOutcome.AMBIGUOUS, "several_accounts"),
+    SiteLie.HIDDEN: (IdentityOutcome.AMBIGUOUS, "not_shown"),
+    SiteLie.AWAY: (IdentityOutcome.AMBIGUOUS, "not_shown"),
+    SiteLie.CLEAR: (IdentityOutcome.AMBIGUOUS, "not_shown"),
+    SiteLie.OTHER_HOST: (IdentityOutcome.AMBIGUOUS, "other_host"),
+    SiteLie.FRAME: (IdentityOutcome.AMBIGUOUS, "nothing_there"),
+    SiteLie.OTHER_ID: (IdentityOutcome.IDENTIFIED, ""),
+    SiteLie.LOOKALIKE: (IdentityOutcome.IDENTIFIED, ""),
+    SiteLie.SWAPPED: (IdentityOutcome.AMBIGUOUS, "page_changes"),
+    SiteLie.CHALLENGE: (IdentityOutcome.CHALLENGE, ""),
+    SiteLie.LOGIN: (IdentityOutcome.LOGGED_OUT, ""),
+    SiteLie.EMPTY: (IdentityOutcome.AMBIGUOUS, "nothing_there"),
+    SiteLie.ERROR: (IdentityOutcome.UNREACHABLE, "status"),
 }
 
 
@@ -84,7 +84,7 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("byokeep.browser.logout._TAKEN_S", 1.0)
 
 
-async def seen_with(browser: Running, site: Site, lie: Lie, platform: str) -> Seen:
+async def seen_with(browser: Running, site: Site, lie: SiteLie, platform: str) -> PageIdentity:
     await site.lie(lie, platform=platform)
     try:
         return await identify(browser.page, site_of(platform), site.place(platform))
@@ -97,35 +97,37 @@ async def test_each_platforms_account_is_read(browser: Running, site: Site, plat
     """The account is identified, the first fingerprint is that of the platform, and nothing was done."""
     before = await site.effects()
     seen = await identify(browser.page, site_of(platform), site.place(platform))
-    assert seen.outcome is Outcome.IDENTIFIED, seen
+    assert seen.outcome is IdentityOutcome.IDENTIFIED, seen
     assert seen.fingerprint == expected(platform)
-    assert seen.compared(expected(platform)).verdict is Verdict.MATCH
+    assert seen.compared(expected(platform)).verdict is IdentityVerdict.MATCH
     other = seen.compared(expected(platform, id="9" * 10))
-    assert (other.verdict, other.why) == (Verdict.MISMATCH, Why.OTHER_ID)
+    assert (other.verdict, other.why) == (IdentityVerdict.MISMATCH, Why.OTHER_ID)
     assert await site.effects() == before
 
 
 @pytest.mark.parametrize("lie", sorted(CAUGHT))
-async def test_every_lie_of_a_page_is_caught(browser: Running, site: Site, lie: Lie) -> None:
+async def test_every_lie_of_a_page_is_caught(browser: Running, site: Site, lie: SiteLie) -> None:
     """A page that a careless reader takes for the account's is never a match, and says by a word what it is."""
     seen = await seen_with(browser, site, lie, "linkedin")
     assert (seen.outcome, seen.why) == CAUGHT[lie]
     comparison = seen.compared(expected("linkedin"))
-    assert comparison.verdict is Verdict.MISMATCH
+    assert comparison.verdict is IdentityVerdict.MISMATCH
     assert comparison.blocks
 
 
-@pytest.mark.parametrize("lie", [Lie.TWO_ACCOUNTS, Lie.OTHER_ID, Lie.SWAPPED, Lie.FRAME, Lie.CHALLENGE, Lie.LOGIN])
-async def test_lies_are_caught_where_the_account_stands_in_data(browser: Running, site: Site, lie: Lie) -> None:
+@pytest.mark.parametrize(
+    "lie", [SiteLie.TWO_ACCOUNTS, SiteLie.OTHER_ID, SiteLie.SWAPPED, SiteLie.FRAME, SiteLie.CHALLENGE, SiteLie.LOGIN]
+)
+async def test_lies_are_caught_where_the_account_stands_in_data(browser: Running, site: Site, lie: SiteLie) -> None:
     """The same holds for platforms whose pages carry the account as JSON."""
     seen = await seen_with(browser, site, lie, "skool")
-    assert seen.compared(expected("skool")).verdict is Verdict.MISMATCH
+    assert seen.compared(expected("skool")).verdict is IdentityVerdict.MISMATCH
 
 
 async def test_a_changed_name_is_drift_and_not_a_match(browser: Running, site: Site) -> None:
     """The id decides; the same id under another name waits for a person."""
     seen = await identify(browser.page, site_of(), site.place())
-    assert seen.compared(expected(display_name="Acme Bread")).verdict is Verdict.DRIFT
+    assert seen.compared(expected(display_name="Acme Bread")).verdict is IdentityVerdict.DRIFT
 
 
 async def test_a_simulators_address_is_no_platforms_page(browser: Running, site: Site) -> None:
@@ -141,7 +143,7 @@ async def test_a_simulators_address_is_no_platforms_page(browser: Running, site:
 async def test_a_dead_platform_is_unreachable(browser: Running) -> None:
     """No answer is an outcome of its own, and a mismatch."""
     seen = await identify(browser.page, site_of(), SitePlace(base="http://127.0.0.1:9"))
-    assert seen.outcome is Outcome.UNREACHABLE
+    assert seen.outcome is IdentityOutcome.UNREACHABLE
     assert seen.compared(expected()).why is Why.COULD_NOT_CHECK
 
 
@@ -242,15 +244,15 @@ def chunks_of(png: bytes) -> set[bytes]:
 @pytest.mark.parametrize(
     ("platform", "logout", "ended"),
     [
-        ("skool", "ends", Ended.REVOKED),
-        ("x", "ends", Ended.REVOKED),
-        ("skool", "feigned", Ended.FAILED),
-        ("skool", "broken", Ended.FAILED),
-        ("meta", "ends", Ended.UNSUPPORTED),
+        ("skool", "ends", LogoutResult.REVOKED),
+        ("x", "ends", LogoutResult.REVOKED),
+        ("skool", "feigned", LogoutResult.FAILED),
+        ("skool", "broken", LogoutResult.FAILED),
+        ("meta", "ends", LogoutResult.UNSUPPORTED),
     ],
 )
 async def test_a_logout_counts_when_the_old_session_is_refused(
-    site: Site, other: Running, platform: str, logout: str, ended: Ended
+    site: Site, other: Running, platform: str, logout: str, ended: LogoutResult
 ) -> None:
     """Revoked is said only when the platform refuses the old cookies; a page that says so proves nothing."""
     browser = other
@@ -267,7 +269,7 @@ async def test_a_logout_counts_when_the_old_session_is_refused(
     browser.visited.clear()  # as empty as a new one
     await restored(browser, session)
     seen = await identify(browser.page, site_of(platform), site.place(platform))
-    assert (seen.outcome is Outcome.LOGGED_OUT) is (ended is Ended.REVOKED)
+    assert (seen.outcome is IdentityOutcome.LOGGED_OUT) is (ended is LogoutResult.REVOKED)
     await browser.context.clear_cookies()
 
 
@@ -324,7 +326,7 @@ async def test_a_person_logs_in_through_the_viewer(site: Site, other: Running) -
             await socket.send_json({"done": True})
             assert await handoff.finished(within_s=5)
         seen = await identify(browser.page, site_of(), site.place())
-        assert seen.compared(expected()).verdict is Verdict.MATCH
+        assert seen.compared(expected()).verdict is IdentityVerdict.MATCH
 
 
 def test_of_an_address_the_person_sees_the_host_alone() -> None:

@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from byokeep.browser.identify import Outcome, identify
+from byokeep.browser.identify import IdentityOutcome, identify
 from byokeep.browser.launch import Running
-from byokeep.browser.logout import Ended, logged_out
-from byokeep.browser.portable import State
+from byokeep.browser.logout import LogoutResult, logged_out
+from byokeep.browser.portable import PortableState
 from byokeep.browser.session import restored, taken
 from byokeep.platforms.website import SitePlace
 from tests.support.loopback import answering
@@ -82,49 +82,49 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("byokeep.browser.logout._TAKEN_S", 2.0)
 
 
-async def logged_in(browser: Running, server: Server) -> State:
+async def logged_in(browser: Running, server: Server) -> PortableState:
     """What the person's login left, as it is packed."""
     await browser.page.goto(server.place.at(site_of().login))
     await browser.page.evaluate(KEPT[server.kept][1] + "; 1")
-    assert await outcome(browser, server) is Outcome.IDENTIFIED
+    assert await outcome(browser, server) is IdentityOutcome.IDENTIFIED
     return await taken(browser)
 
 
-async def outcome(browser: Running, server: Server) -> Outcome:
+async def outcome(browser: Running, server: Server) -> IdentityOutcome:
     return (await identify(browser.page, site_of(), server.place)).outcome
 
 
 @pytest.mark.parametrize(
     ("kept", "ends", "uses", "ended"),
     [
-        ("sessionStorage", True, 100, Ended.REVOKED),
-        ("sessionStorage", False, 100, Ended.FAILED),
-        ("localStorage", True, 100, Ended.REVOKED),
-        ("localStorage", False, 100, Ended.FAILED),
-        ("cache", True, 100, Ended.FAILED),
-        ("cache", False, 100, Ended.FAILED),
-        ("localStorage", False, 2, Ended.FAILED),  # good for the login and one look more
+        ("sessionStorage", True, 100, LogoutResult.REVOKED),
+        ("sessionStorage", False, 100, LogoutResult.FAILED),
+        ("localStorage", True, 100, LogoutResult.REVOKED),
+        ("localStorage", False, 100, LogoutResult.FAILED),
+        ("cache", True, 100, LogoutResult.FAILED),
+        ("cache", False, 100, LogoutResult.FAILED),
+        ("localStorage", False, 2, LogoutResult.FAILED),  # good for the login and one look more
     ],
 )
 async def test_revoked_takes_a_copy_that_was_let_in(
-    server: Server, kept: str, ends: bool, uses: int, ended: Ended
+    server: Server, kept: str, ends: bool, uses: int, ended: LogoutResult
 ) -> None:
     """A copy that is incomplete, or worn out by being shown, is refused too: that proves no end of the session."""
     server.kept, server.ends, server.uses_left = kept, ends, uses
     async with fresh() as browser:
         session = await logged_in(browser, server)
         assert await logged_out(browser, site_of(), server.place, session) is ended
-        assert await taken(browser, also=session.visited()) == State((), ())
-        if ended is Ended.REVOKED or (not ends and uses == 100 and kept != "cache"):
+        assert await taken(browser, also=session.visited()) == PortableState((), ())
+        if ended is LogoutResult.REVOKED or (not ends and uses == 100 and kept != "cache"):
             browser.visited.clear()  # the look at what is left was a visit
             await restored(browser, session)
-            assert (await outcome(browser, server) is Outcome.LOGGED_OUT) is (ended is Ended.REVOKED)
+            assert (await outcome(browser, server) is IdentityOutcome.LOGGED_OUT) is (ended is LogoutResult.REVOKED)
 
 
 async def test_a_second_platform_is_logged_out_in_the_same_browser(server: Server) -> None:
     """After one was ended the browser is as empty as a new one, and the next one is proven in it as well."""
     async with fresh() as browser:
         session = await logged_in(browser, server)
-        assert await logged_out(browser, site_of("meta"), server.place, session) is Ended.UNSUPPORTED
-        assert await logged_out(browser, site_of(), server.place, session) is Ended.REVOKED
+        assert await logged_out(browser, site_of("meta"), server.place, session) is LogoutResult.UNSUPPORTED
+        assert await logged_out(browser, site_of(), server.place, session) is LogoutResult.REVOKED
         assert server.uses_left == 0

@@ -19,12 +19,12 @@ import pytest_asyncio
 
 from byokeep.browser import processes
 from byokeep.browser.files import contents, is_kept, unpacked
-from byokeep.browser.identify import Outcome, identify
-from byokeep.browser.launch import Ended, Running, running
-from byokeep.browser.portable import State, digest, read, written
+from byokeep.browser.identify import IdentityOutcome, identify
+from byokeep.browser.launch import BrowserEnd, Running, running
+from byokeep.browser.portable import PortableState, digest, read, written
 from byokeep.browser.session import restored, taken
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Unavailable
-from byokeep.core.identity import Verdict
+from byokeep.core.identity import IdentityVerdict
 from byokeep.core.secret import Secret
 from byokeep.process import clean_environment
 from tests.support.website import Site, expected, fresh, room, site_of, site_with_acme, start_in
@@ -42,7 +42,7 @@ class Login:
     visits: str
 
     @property
-    def state(self) -> State:
+    def state(self) -> PortableState:
         return read(self.document)
 
 
@@ -52,10 +52,10 @@ async def login() -> AsyncIterator[Login]:
         async with site_with_acme() as site:
             async with running(start_in(place)) as browser:
                 await site.log_in(browser.page)
-                assert (await identify(browser.page, site_of(), site.place())).outcome is Outcome.IDENTIFIED
+                assert (await identify(browser.page, site_of(), site.place())).outcome is IdentityOutcome.IDENTIFIED
                 visits = await browser.page.evaluate("sessionStorage.getItem('visits')")
                 document = written(await taken(browser))
-            assert browser.ended == Ended(clean=True, killed=0)
+            assert browser.ended == BrowserEnd(clean=True, killed=0)
             yield Login(site, document, place / "p", visits)
 
 
@@ -78,8 +78,8 @@ def copied(login: Login, place: Path, name: str = "p") -> Path:
 
 async def still_acme(browser: Running, site: Site) -> None:
     seen = await identify(browser.page, site_of(), site.place())
-    assert seen.outcome is Outcome.IDENTIFIED, seen
-    assert seen.compared(expected()).verdict is Verdict.MATCH
+    assert seen.outcome is IdentityOutcome.IDENTIFIED, seen
+    assert seen.compared(expected()).verdict is IdentityVerdict.MATCH
 
 
 async def refused(coroutine: object, kind: type[ByokeepError], code: str) -> None:
@@ -138,7 +138,7 @@ async def test_the_full_packing_lives_on_from_its_files(login: Login, place: Pat
             async with browser.page.expect_response(lambda reply: reply.request.method == "POST"):
                 await browser.page.locator(button).click()
         assert await login.site.effects() == before + 2
-    assert browser.ended == Ended(clean=True, killed=0)
+    assert browser.ended == BrowserEnd(clean=True, killed=0)
     assert contents(place / "p").session_only == 1
 
 

@@ -12,10 +12,10 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import CDPSession, Page
 
-from byokeep.browser.identify import Outcome, Seen, identify
+from byokeep.browser.identify import IdentityOutcome, PageIdentity, identify
 from byokeep.browser.launch import Running, running
 from byokeep.browser.rooms import ProfileRoom, RoomBrowser
-from byokeep.browser.rooms import Site as Known
+from byokeep.browser.rooms import RoomSite as Known
 from byokeep.core.errors import Rejected
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
@@ -109,11 +109,11 @@ async def lies(browser: Running, server: Server) -> None:
     assert FORGED in await browser.page.locator("#__NEXT_DATA__").inner_text()
 
 
-async def seen(browser: Running, server: Server) -> Seen:
+async def seen(browser: Running, server: Server) -> PageIdentity:
     return await identify(browser.page, site_of(), server.place)
 
 
-def account(seen: Seen) -> str:
+def account(seen: PageIdentity) -> str:
     assert seen.face is not None, seen
     return seen.face.account_id
 
@@ -150,7 +150,7 @@ async def test_what_a_worker_answers_to_a_thread_of_the_page_is_no_match(server:
         assert account(await seen(browser, server)) == TRUE
         await planted_quietly(browser, server)
         found = await seen(browser, server)
-    assert (found.outcome, found.why) == (Outcome.AMBIGUOUS, "service_worker") or account(found) == TRUE
+    assert (found.outcome, found.why) == (IdentityOutcome.AMBIGUOUS, "service_worker") or account(found) == TRUE
 
 
 async def planted_quietly(browser: Running, server: Server) -> None:
@@ -178,7 +178,7 @@ async def test_a_worker_that_can_not_be_passed_by_is_no_match(server: Server, mo
 
         monkeypatch.setattr(browser.context, "new_cdp_session", deaf)
         found = await seen(browser, server)
-        assert (found.outcome, found.why) == (Outcome.AMBIGUOUS, "service_worker")
+        assert (found.outcome, found.why) == (IdentityOutcome.AMBIGUOUS, "service_worker")
 
 
 async def test_the_picture_is_of_a_page_from_the_network(server: Server, place: Path) -> None:

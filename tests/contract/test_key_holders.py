@@ -10,7 +10,7 @@ import pytest
 
 from byokeep.adapters.system import SystemClock
 from byokeep.core.errors import Conflict, Denied, Integrity, Rejected, Unavailable
-from byokeep.core.kek import Holder, KekFault, Wrapped
+from byokeep.core.kek import KekFault, KeyProvider, Wrapped
 from byokeep.core.model import ClientId, Environment
 from byokeep.core.secret import Secret
 from tests.support.key_holders import DEK, Case, a_context, aws_case, code_of, pkcs11_case, transit_case
@@ -184,7 +184,7 @@ async def test_a_holder_that_is_down_is_unavailable(case: Case) -> None:
 async def test_what_another_holder_wrapped_is_not_tried(case: Case) -> None:
     """A record of another holder is a conflict of settings, not a broken key."""
     text = "vault:v1:" + base64.b64encode(bytes(60)).decode()
-    other = Holder.AWS if case.name != "aws" else Holder.TRANSIT
+    other = KeyProvider.AWS if case.name != "aws" else KeyProvider.TRANSIT
     wrapped = Wrapped(holder=other, kek_id=case.scope.tenant_kek, kek_version=1, ciphertext=text)
     with pytest.raises(Conflict, match="kek_of_another_holder"):
         await case.holder.unwrap(wrapped, case.context)

@@ -14,7 +14,7 @@ import pytest
 from pkcs11 import GCMParams, Mechanism, PKCS11Error
 
 from byokeep.core.errors import Denied, Rejected, Unavailable
-from byokeep.core.kek import Holder, KekFault, Wrapped
+from byokeep.core.kek import KekFault, KeyProvider, Wrapped
 from byokeep.core.model import ClientId
 from byokeep.core.ref import parse
 from byokeep.core.secret import Secret
@@ -82,7 +82,7 @@ async def test_a_kek_is_as_strong_as_what_it_wraps(bao: Bao, token: Token) -> No
         await bao.http.request("POST", f"tenant/keys/{case.scope.tenant_kek}", token=root, body=kind)
         await bao.retire(root)
         text = "vault:v1:" + base64.b64encode(bytes(60)).decode()
-        wrapped = Wrapped(holder=Holder.TRANSIT, kek_id=case.scope.tenant_kek, kek_version=1, ciphertext=text)
+        wrapped = Wrapped(holder=KeyProvider.TRANSIT, kek_id=case.scope.tenant_kek, kek_version=1, ciphertext=text)
         assert (await case.holder.versions(case.scope)).faults == (KekFault.FOREIGN,)
         for act in (case.holder.wrap(Secret(DEK), case.context), case.holder.rewrap(wrapped, case.context)):
             with pytest.raises(Rejected, match="kek_foreign"):

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from byokeep.adapters.openbao.layout import Desired
 from byokeep.core.errors import Rejected
-from byokeep.core.kek import Holder, Wrapped
+from byokeep.core.kek import KeyProvider, Wrapped
 from byokeep.core.secret import Secret
 from byokeep.wire.openbao import destroy_versions, live_versions, read_secret, write_secret
 from tests.support.key_holders import DEK, a_context, code_of, transit_case
@@ -91,7 +91,7 @@ async def _ended(bao: Bao, old: Wrapped, kept: Wrapped, path: str) -> None:
     client, profile = (uuid.UUID(path.split("/")[at]) for at in (2, 4))
     context = dataclasses.replace(a_context(), client_id=client, profile_id=profile)
     case = transit_case(bao, context)
-    assert old.holder is Holder.TRANSIT
+    assert old.holder is KeyProvider.TRANSIT
     assert await code_of(case.holder.unwrap(old, context)) == "kek_disabled"
     assert (await case.holder.unwrap(kept, context)).matches(DEK)
     lease = await bao.lease(client, "custody", "profile")

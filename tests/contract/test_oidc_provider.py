@@ -17,9 +17,9 @@ import aiohttp
 import httpx2
 import pytest
 
-from byokeep.adapters.platforms import Place, PlatformApp, PlatformClient, Revocation, new_state, new_verifier
+from byokeep.adapters.platforms import PlatformApp, PlatformClient, Revocation, TokenPlace, new_state, new_verifier
 from byokeep.core.errors import Rejected
-from byokeep.core.fault import Cause, Fault
+from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.platforms.load import load
@@ -49,7 +49,7 @@ class Bench:
 
     def client(self, *, back: str = BACK, secret: str = SECRET) -> PlatformClient:
         app = PlatformApp(client_id="app", client_secret=Secret(secret), redirect_uri=back)
-        return PlatformClient(DESCRIPTOR, app, self.http, Place(base=self.base))
+        return PlatformClient(DESCRIPTOR, app, self.http, TokenPlace(base=self.base))
 
     async def open(self, url: str) -> tuple[int, dict[str, str]]:
         """Follow a consent to where it leads; returns the last status, and what came back to our address."""
@@ -108,7 +108,7 @@ async def bench(installed: Path) -> AsyncIterator[Bench]:
         await asyncio.wait_for(process.wait(), 60)
 
 
-def refused(found: Any, cause: Cause = Cause.REVOKED) -> bool:
+def refused(found: Any, cause: FaultCause = FaultCause.REVOKED) -> bool:
     return isinstance(found, Fault) and found.answered and found.cause is cause
 
 
@@ -157,7 +157,7 @@ async def test_a_code_is_redeemed_once_by_who_began(bench: Bench) -> None:
     other = bench.client(back="http://127.0.0.1:8431/elsewhere")
     assert refused(await bench.exchange(other, await bench.code(client, verifier), verifier))
     stranger = bench.client(secret="another-made-up-secret-0123456789")
-    assert refused(await bench.exchange(stranger, await bench.code(client, verifier), verifier), Cause.APP)
+    assert refused(await bench.exchange(stranger, await bench.code(client, verifier), verifier), FaultCause.APP)
 
 
 async def test_consent_is_not_sent_to_another_address_nor_given_without_a_challenge(bench: Bench) -> None:

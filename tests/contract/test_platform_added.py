@@ -105,9 +105,9 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 from aiohttp import web
-from byokeep.adapters.platforms import Place, PlatformApp, PlatformClient
+from byokeep.adapters.platforms import TokenPlace, PlatformApp, PlatformClient
 from byokeep.adapters.platforms.catalog import Catalog
-from byokeep.platforms.descriptor import Purpose
+from byokeep.platforms.descriptor import ScopePurpose
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.adapters.postgres.migrations import migrate
 from byokeep.core.model import PLATFORMS, Provider
@@ -139,7 +139,7 @@ async def main():
     query = dict(parse_qsl(urlsplit(begun.url).query))
     async with new_outbound_client() as http:
         ours = PlatformApp(client_id="app", client_secret=Secret(b"secret-of-ours"), redirect_uri=back)
-        client = PlatformClient(PLATFORM_DESCRIPTORS["plaza"], ours, http, Place(base=base))
+        client = PlatformClient(PLATFORM_DESCRIPTORS["plaza"], ours, http, TokenPlace(base=base))
         code, now = Secret(b"a-code"), lambda: datetime.now(UTC)
         tokens = await client.exchange(code, begun.verifier, by=UUID(int=7), clock=now)
         (face,) = await client.identify(tokens)

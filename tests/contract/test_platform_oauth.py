@@ -17,21 +17,21 @@ import pytest
 from aiohttp import web
 
 from byokeep.adapters.platforms import (
-    Place,
     PlatformApp,
     PlatformClient,
     RecentPosts,
     Revocation,
+    TokenPlace,
     new_state,
     new_verifier,
 )
 from byokeep.core.errors import Integrity, Rejected
-from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Face, Fingerprint, Verdict, Why, choose, compare, fingerprint_of
+from byokeep.core.fault import Fault, FaultCause
+from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why, choose, compare, fingerprint_of
 from byokeep.core.refresh import TokenModel, due_at, reauth_at
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes
-from byokeep.platforms.descriptor import MixUp, Pkce, Purpose
+from byokeep.platforms.descriptor import MixUp, Pkce, ScopePurpose
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import Got, NotGot, exchange, new_outbound_client
 from tests.support.social import ACCOUNTS, BACK, DAY, SECRET, Social, running_platforms
@@ -51,7 +51,7 @@ class Bench:
 
     def client(self, platform: str, *, app_id: str = "app", secret: str | None = SECRET) -> PlatformClient:
         app = PlatformApp(client_id=app_id, client_secret=Secret(secret) if secret else None, redirect_uri=BACK)
-        place = Place(base=self.social.sim.base_url(platform))
+        place = TokenPlace(base=self.social.sim.base_url(platform))
         return PlatformClient(PLATFORM_DESCRIPTORS[platform], app, self.http, place)
 
     async def advance(self, **span: float) -> None:
@@ -62,7 +62,7 @@ class Bench:
     async def land(self, got: Got) -> None:
         self.landed.append(got)
 
-    async def code(self, client: PlatformClient, verifier: Secret | None, *purposes: Purpose) -> Secret:
+    async def code(self, client: PlatformClient, verifier: Secret | None, *purposes: ScopePurpose) -> Secret:
         """Send the scripted person to the consent page and take the code from the redirect."""
         state = new_state()
         url = client.authorization_url(state=state, verifier=verifier, scopes=client.scopes(*purposes))
@@ -75,7 +75,7 @@ class Bench:
         return client.clean_code(found["code"])
 
     async def connect(
-        self, platform: str, *purposes: Purpose, account: str = "acme"
+        self, platform: str, *purposes: ScopePurpose, account: str = "acme"
     ) -> tuple[PlatformClient, TokenSet]:
         client = self.client(platform)
         await self.social.tell("consent", platform=platform, account=account)
@@ -116,9 +116,9 @@ def acme(platform: str) -> Face:
 @pytest.mark.parametrize("platform", PLATFORMS)
 async def test_connected_identified_and_listed(bench: Bench, platform: str) -> None:
     """Consent, code, tokens, scopes, identity and the newest posts, as the platform itself publishes them."""
-    client, tokens = await bench.connect(platform, Purpose.READ)
+    client, tokens = await bench.connect(platform, ScopePurpose.READ)
     assert (tokens.platform, tokens.app_id, tokens.obtained_by) == (platform, "app", BY)
-    assert missing_scopes(tokens, frozenset(client.scopes(Purpose.READ))) == set()
+    assert missing_scopes(tokens, frozenset(client.scopes(ScopePurpose.READ))) == set()
     assert tokens.access_expires_at is not None
     assert (tokens.refresh is None) == (platform in ("meta", "instagram"))
     faces = await client.identify(tokens)
@@ -130,7 +130,7 @@ async def test_connected_identified_and_listed(bench: Bench, platform: str) -> N
     assert seen.username in ({None} if platform == "linkedin" else {"acme.bakery", "@acme.bakery"})
     ours = fingerprint_of(seen, app_id="app")
     several = client.oauth.identity.several_allowed
-    assert compare(ours, faces, app_id="app", several_allowed=several).verdict is Verdict.MATCH
+    assert compare(ours, faces, app_id="app", several_allowed=several).verdict is IdentityVerdict.MATCH
     posts = await client.recent_posts(tokens, seen)
     assert isinstance(posts, RecentPosts)
     assert posts.count == 3
@@ -160,7 +160,7 @@ async def test_fifty_renewals_over_simulated_months(bench: Bench, platform: str)
         assert first.consent_expires_at == START + timedelta(days=90)
         assert reauth_at(client.oauth.refresh_rules, tokens) == first.consent_expires_at
         assert isinstance(seen, Fault)
-        assert seen.cause is Cause.MISSING_SCOPE
+        assert seen.cause is FaultCause.MISSING_SCOPE
     else:
         assert not isinstance(seen, Fault)
     calls = await bench.social.calls(platform)
@@ -183,7 +183,7 @@ async def test_linkedin_s_year_ends_when_it_said(bench: Bench) -> None:
     assert tokens.refresh_expires_at == end
     assert tokens.access_expires_at == bench.now + timedelta(days=60)
     await bench.advance(days=66)
-    assert await bench.refresh(client, tokens) == Fault(cause=Cause.REVOKED, http_status=400)
+    assert await bench.refresh(client, tokens) == Fault(cause=FaultCause.REVOKED, http_status=400)
 
 
 async def test_without_partnership_linkedin_gives_no_refresh_token(bench: Bench) -> None:
@@ -211,20 +211,20 @@ async def test_a_spent_refresh_token_is_revoked_and_the_landed_reply_saves_the_c
     assert isinstance(saved, TokenSet)
     assert not isinstance(await client.identify(saved), Fault)
     await bench.renewed(client, saved)
-    assert await bench.refresh(client, old) == Fault(cause=Cause.REVOKED, http_status=400)
+    assert await bench.refresh(client, old) == Fault(cause=FaultCause.REVOKED, http_status=400)
 
 
 async def test_instagram_s_youth_is_no_failure(bench: Bench) -> None:
     """Before a day has passed an extension is too early; after it, it works; after its end, nothing does."""
     client, tokens = await bench.connect("instagram")
     early = await bench.refresh(client, tokens)
-    assert early == Fault(cause=Cause.TOO_EARLY, http_status=400)
+    assert early == Fault(cause=FaultCause.TOO_EARLY, http_status=400)
     await bench.advance(days=1)
     tokens = await bench.renewed(client, tokens)
     await bench.advance(days=61)
     late = await bench.refresh(client, tokens)
     assert isinstance(late, Fault)
-    assert late.cause is Cause.EXPIRED
+    assert late.cause is FaultCause.EXPIRED
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -235,10 +235,10 @@ async def test_a_revoked_grant_is_known_everywhere(bench: Bench, platform: str) 
     await bench.social.tell("grants", platform=platform, account="acme", event="revoked")
     refused = await bench.refresh(client, tokens)
     assert isinstance(refused, Fault)
-    assert (refused.cause, refused.answered) == (Cause.REVOKED, True)
+    assert (refused.cause, refused.answered) == (FaultCause.REVOKED, True)
     seen = await client.identify(tokens)
     assert isinstance(seen, Fault)
-    assert seen.cause in (Cause.REVOKED, Cause.EXPIRED)
+    assert seen.cause in (FaultCause.REVOKED, FaultCause.EXPIRED)
     ours = fingerprint_of(acme(platform), app_id="app")
     assert compare(ours, None, app_id="app").why is Why.COULD_NOT_CHECK
 
@@ -250,7 +250,7 @@ async def test_a_lockout_is_told_apart(bench: Bench, platform: str) -> None:
     await bench.social.tell("grants", platform=platform, account="acme", event="lockout")
     seen = await client.identify(tokens)
     assert isinstance(seen, Fault)
-    assert seen.cause is Cause.LOCKOUT
+    assert seen.cause is FaultCause.LOCKOUT
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -286,7 +286,7 @@ async def test_the_refresh_token_is_revoked_first(bench: Bench, platform: str) -
     assert log[2]["auth"]["hash"] == hashes[1]
     refused = await bench.refresh(client, tokens)  # both are dead, not the one that was tried alone
     assert isinstance(refused, Fault)
-    assert refused.cause is Cause.REVOKED
+    assert refused.cause is FaultCause.REVOKED
 
 
 LIES = [
@@ -312,21 +312,21 @@ async def test_a_lying_identity_endpoint_never_passes(bench: Bench, platform: st
         ours, None if isinstance(seen, Fault) else seen, app_id="app",
         several_allowed=client.oauth.identity.several_allowed and lie != "two_accounts",
     )  # fmt: skip
-    assert found.verdict is not Verdict.MATCH
+    assert found.verdict is not IdentityVerdict.MATCH
     assert why is None or found.why is why
     again = await client.identify(tokens)
     assert not isinstance(again, Fault)
-    assert compare(ours, again, app_id="app", several_allowed=True).verdict is Verdict.MATCH
+    assert compare(ours, again, app_id="app", several_allowed=True).verdict is IdentityVerdict.MATCH
 
 
 WEATHER = [
-    ({"kind": "status", "status": 503}, Cause.TRANSIENT, True),
-    ({"kind": "status", "status": 429, "retry_after_s": 7}, Cause.RATE_LIMITED, True),
-    ({"kind": "redirect", "location": "http://127.0.0.1:9/elsewhere"}, Cause.UNKNOWN, True),
-    ({"kind": "html"}, Cause.UNKNOWN, False),
-    ({"kind": "huge"}, Cause.TRANSIENT, False),
-    ({"kind": "truncated"}, Cause.TRANSIENT, False),
-    ({"kind": "reset"}, Cause.TRANSIENT, False),
+    ({"kind": "status", "status": 503}, FaultCause.TRANSIENT, True),
+    ({"kind": "status", "status": 429, "retry_after_s": 7}, FaultCause.RATE_LIMITED, True),
+    ({"kind": "redirect", "location": "http://127.0.0.1:9/elsewhere"}, FaultCause.UNKNOWN, True),
+    ({"kind": "html"}, FaultCause.UNKNOWN, False),
+    ({"kind": "huge"}, FaultCause.TRANSIENT, False),
+    ({"kind": "truncated"}, FaultCause.TRANSIENT, False),
+    ({"kind": "reset"}, FaultCause.TRANSIENT, False),
 ]
 
 
@@ -335,7 +335,7 @@ WEATHER = [
     ("spec", "cause", "answered"), WEATHER, ids=[spec["kind"] + str(spec.get("status", "")) for spec, _, _ in WEATHER]
 )
 async def test_bad_weather_on_a_renewal(
-    bench: Bench, platform: str, spec: dict[str, Any], cause: Cause, answered: bool
+    bench: Bench, platform: str, spec: dict[str, Any], cause: FaultCause, answered: bool
 ) -> None:
     """Outage, redirect, HTML, endless or cut body, reset: a fault that says whether the token may be spent."""
     client, tokens = await bench.connect(platform)
@@ -354,9 +354,9 @@ async def test_nothing_reachable_means_nothing_sent() -> None:
     async with running_platforms() as social, new_outbound_client() as http:
         bench = Bench(social, http)
         client, tokens = await bench.connect("x")
-        away = PlatformClient(client.descriptor, client.app, http, Place(base="http://127.0.0.1:1/x"))
+        away = PlatformClient(client.descriptor, client.app, http, TokenPlace(base="http://127.0.0.1:1/x"))
         found = await bench.refresh(away, tokens)
-    assert found == Fault(cause=Cause.TRANSIENT, sent=False, answered=False)
+    assert found == Fault(cause=FaultCause.TRANSIENT, sent=False, answered=False)
     assert bench.landed == []
 
 
@@ -389,16 +389,16 @@ async def test_a_narrow_consent_is_seen(bench: Bench) -> None:
         client = bench.client(platform)
         await bench.social.tell("consent", platform=platform, account="acme", scopes=kept)
         verifier = None if client.oauth.pkce is Pkce.NONE else new_verifier()
-        code = await bench.code(client, verifier, Purpose.READ)
+        code = await bench.code(client, verifier, ScopePurpose.READ)
         tokens = await client.exchange(code, verifier, by=BY, clock=lambda: bench.now)
         assert isinstance(tokens, TokenSet)
         granted = await client.granted(tokens)
         assert isinstance(granted, tuple)
         tokens = replace(tokens, scopes=granted)
-        assert lost in missing_scopes(tokens, frozenset(client.scopes(Purpose.READ)))
+        assert lost in missing_scopes(tokens, frozenset(client.scopes(ScopePurpose.READ)))
         posts = await client.recent_posts(tokens, acme(platform))
         assert isinstance(posts, Fault)
-        assert posts.cause is Cause.MISSING_SCOPE
+        assert posts.cause is FaultCause.MISSING_SCOPE
         await bench.social.tell("consent", platform=platform)
 
 
@@ -415,7 +415,7 @@ async def test_meta_s_pages_need_a_choice_and_are_found_by_id(bench: Bench) -> N
     chosen = choose(faces, wanted=wanted)
     assert isinstance(chosen, Face)
     ours = fingerprint_of(chosen, app_id="app")
-    assert compare(ours, faces, app_id="app", several_allowed=True).verdict is Verdict.MATCH
+    assert compare(ours, faces, app_id="app", several_allowed=True).verdict is IdentityVerdict.MATCH
 
 
 async def test_meta_s_proof_of_the_app_s_secret_is_sent(bench: Bench) -> None:
@@ -423,7 +423,7 @@ async def test_meta_s_proof_of_the_app_s_secret_is_sent(bench: Bench) -> None:
     await bench.social.tell(
         "apps", platform="meta", client_id="app", client_secret=SECRET, redirect_uris=[BACK], require_proof=True
     )
-    client, tokens = await bench.connect("meta", Purpose.READ)
+    client, tokens = await bench.connect("meta", ScopePurpose.READ)
     faces = await client.identify(tokens)
     assert not isinstance(faces, Fault)
     assert isinstance(await client.recent_posts(tokens, faces[0]), RecentPosts)
@@ -458,7 +458,7 @@ async def test_where_a_token_may_go(bench: Bench) -> None:
         "http://127.0.0.1:1/?a=",
         "ftp://127.0.0.1",
     ):
-        away = PlatformClient(client.descriptor, client.app, bench.http, Place(base=base))
+        away = PlatformClient(client.descriptor, client.app, bench.http, TokenPlace(base=base))
         with pytest.raises(Rejected) as refused:
             await away.identify(tokens)
         assert refused.value.code in ("host_not_allowed", "bad_base_url")
@@ -529,7 +529,7 @@ async def test_what_lands_is_what_came_and_a_landing_that_fails_ends_the_call(be
         raise OSError(28, "full")
 
     async with stub(answer) as base:
-        away = PlatformClient(client.descriptor, client.app, bench.http, Place(base=base))
+        away = PlatformClient(client.descriptor, client.app, bench.http, TokenPlace(base=base))
         found = await bench.refresh(away, tokens)
         with pytest.raises(OSError, match="full"):
             await away.refresh(tokens, landed=full, clock=lambda: bench.now)
@@ -584,7 +584,7 @@ async def test_the_consent_address_asks_for_what_was_named_and_no_more(bench: Be
             bench.http,
         )
         verifier = None if client.oauth.pkce is Pkce.NONE else new_verifier()
-        scopes = client.scopes(Purpose.PUBLISH)
+        scopes = client.scopes(ScopePurpose.PUBLISH)
         url = client.authorization_url(state=Secret("state-1"), verifier=verifier, scopes=scopes)
         where = urlsplit(url)
         query = dict(parse_qsl(where.query, strict_parsing=True))

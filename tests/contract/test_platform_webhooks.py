@@ -14,7 +14,7 @@ from aiohttp import web
 from byokeep.client.webhooks import Webhooks
 from byokeep.core.errors import ByokeepError
 from byokeep.core.secret import Secret
-from byokeep.core.webhook import Memory, removed_user
+from byokeep.core.webhook import SeenDeliveries, removed_user
 from tests.support.social import ACCOUNTS, SECRET, Social, running_platforms
 
 SIGNERS = ["meta", "instagram", "tiktok", "linkedin", "youtube", "x", "heygen"]
@@ -126,4 +126,4 @@ async def test_meta_s_call_after_the_app_was_removed_names_the_person(social: So
     request = dict(parse_qsl(made["body"]))["signed_request"]
     accounts = (await social.show("accounts"))["meta"]
     person = next(one["person_id"] for one in accounts if one["account"] == ACCOUNTS["meta"][0]["account"])
-    assert removed_user(request, [SECRET.encode()], Memory(), now=time.time()).user == person
+    assert removed_user(request, [SECRET.encode()], SeenDeliveries(), now=time.time()).user == person

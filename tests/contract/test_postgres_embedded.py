@@ -23,7 +23,7 @@ from tests.support.postgres import FreshDatabase, short_home
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 
-STRANGER = binaries.Account("stranger", 54321, 54321)
+STRANGER = binaries.SystemUser("stranger", 54321, 54321)
 
 
 @pytest.fixture

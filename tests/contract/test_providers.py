@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 import byokeep_sim as simulator
-from byokeep.adapters.providers import DESCRIPTORS, NEXT_STEPS, Outcome, OutcomeStatus, identify, new_http_client
+from byokeep.adapters.providers import DESCRIPTORS, NEXT_STEPS, CheckOutcome, OutcomeStatus, identify, new_http_client
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 
@@ -53,13 +53,13 @@ class Bench:
 
     def know(self, provider: str, state: str = "valid", account: str = "client-account-7") -> str:
         key = made_key(provider)
-        self.sim.book.keys.put(provider, key, simulator.KeyState(state), account)
+        self.sim.book.keys.put(provider, key, simulator.SimKeyState(state), account)
         return key
 
     def fault(self, provider: str, kind: str, **spec: Any) -> None:
         self.sim.faults.add({"provider": provider, "kind": kind, **spec})
 
-    async def ask(self, provider: str, key: str, *, deadline_s: float = 10.0) -> Outcome:
+    async def ask(self, provider: str, key: str, *, deadline_s: float = 10.0) -> CheckOutcome:
         return await identify(
             DESCRIPTORS[provider],
             Secret(key),
@@ -282,7 +282,7 @@ async def test_another_account_has_another_hash(bench: Bench) -> None:
 
 async def test_only_allow_listed_fields_leave(bench: Bench) -> None:
     """Labels, e-mail addresses and names in a reply are not part of an outcome."""
-    names = {field.name for field in fields(Outcome)}
+    names = {field.name for field in fields(CheckOutcome)}
     assert names == {"status", "http_status", "latency_ms", "account_hash", "endpoint", "attempts"}
     for provider in ("openrouter", "heygen"):
         key = bench.know(provider)
@@ -323,7 +323,7 @@ async def test_a_key_with_reserved_characters_is_found_in_a_url(bench: Bench) ->
     """A base64 key is recognised in a path as it stands and in a query as it is written there."""
     key = "QWxh+GRpbjpvcG/VuIHNlc2FtZQ=="
     good = DESCRIPTORS["heygen"]
-    bench.sim.book.keys.put("heygen", key, simulator.KeyState.VALID, None)
+    bench.sim.book.keys.put("heygen", key, simulator.SimKeyState.VALID, None)
     assert (await bench.ask("heygen", key)).verified
     for descriptor in (replace(good, path=f"/v3/{key}"), replace(good, query={"k": key})):
         with pytest.raises(Rejected, match="secret_in_url"):

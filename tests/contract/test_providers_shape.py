@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byokeep.adapters.providers import DESCRIPTORS, NEXT_STEPS, Outcome, OutcomeStatus, check_format
-from byokeep.adapters.providers.classify import Seen, classify
+from byokeep.adapters.providers import DESCRIPTORS, NEXT_STEPS, CheckOutcome, OutcomeStatus, check_format
+from byokeep.adapters.providers.classify import ProviderReply, classify
 from byokeep.adapters.providers.descriptor import load
 from byokeep.adapters.providers.reflect import reflects
 from byokeep.core.errors import Rejected
@@ -194,7 +194,7 @@ JSON = st.recursive(
 )
 def test_any_reply_has_a_reason_and_only_a_200_verifies(provider: str, status: int, body: Any) -> None:
     """No reply breaks the reading of it, and no status but 200 leads to a verified key."""
-    verdict = classify(provider, Seen(status=status, headers={}, document=body))
+    verdict = classify(provider, ProviderReply(status=status, headers={}, document=body))
     assert verdict.status in NEXT_STEPS
     if verdict.status in (OutcomeStatus.VERIFIED, OutcomeStatus.VERIFIED_NO_QUOTA):
         assert status == 200
@@ -245,14 +245,14 @@ REPLIES: list[tuple[str, int, Any, str]] = [
 @pytest.mark.parametrize(("provider", "status", "body", "expected"), REPLIES)
 def test_published_replies_are_read_as_documented(provider: str, status: int, body: Any, expected: str) -> None:
     """Each published or reported reply has the meaning that docs/providers.md gives it."""
-    assert classify(provider, Seen(status=status, headers={}, document=body)).status == expected
+    assert classify(provider, ProviderReply(status=status, headers={}, document=body)).status == expected
 
 
 def test_an_outcome_can_not_be_verified_without_a_2xx() -> None:
     """Building a verified outcome over a refusal or no answer is an error."""
     for status in (None, 401, 302, 500):
         with pytest.raises(ValueError, match="2xx"):
-            Outcome(
+            CheckOutcome(
                 status=OutcomeStatus.VERIFIED,
                 http_status=status,
                 latency_ms=1,

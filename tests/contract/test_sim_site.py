@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from byokeep_sim.site.memory import Lie
+from byokeep_sim.site.memory import SiteLie
 from tests.support.website import Site, site_with_acme
 
 
@@ -93,7 +93,7 @@ async def test_controls_refuse_what_they_do_not_know(site: Site, visitor: Visito
     await visitor.log_in(site.password)
     assert await site.tell("site/end", platform="skool", account="acme") == {"ended": 1}
     assert await visitor.ask("GET", "/settings") == 303
-    await site.lie(Lie.EMPTY)
+    await site.lie(SiteLie.EMPTY)
     log = str(await site.show("requests"))
     assert site.password not in log
     assert "auth_token=" not in log

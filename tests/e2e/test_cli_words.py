@@ -203,7 +203,7 @@ ROWS = [
 def test_ids_are_never_broken(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """On a terminal that is too narrow for a table every id still stands on one line, and no line is too long."""
     monkeypatch.setattr(terminal, "out", Console(width=width, force_terminal=True, color_system=None, highlight=False))
-    terminal.current.set(terminal.Session(settings=Settings(), as_json=False))
+    terminal.current.set(terminal.TerminalSession(settings=Settings(), as_json=False))
     terminal.show(ROWS, title="Things")
     shown = capsys.readouterr().out
     for row in ROWS:
@@ -215,7 +215,7 @@ def test_ids_are_never_broken(width: int, monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_sizes_and_times_are_readable(capsys: pytest.CaptureFixture[str]) -> None:
     """Bytes as KiB, MiB and GiB, microseconds as a time of day in UTC; other numbers as they are."""
-    terminal.current.set(terminal.Session(settings=Settings(), as_json=False))
+    terminal.current.set(terminal.TerminalSession(settings=Settings(), as_json=False))
     data = {"stored_at_us": 1_769_860_800_000_000, "disk_free_bytes": 3 * 2**29, "bytes": 700, "took_us": 5, "seq": 9}
     terminal.show(data)
     terminal.show([data])
@@ -223,7 +223,7 @@ def test_sizes_and_times_are_readable(capsys: pytest.CaptureFixture[str]) -> Non
     for words in ("2026-01-31 12:00:00Z", "1.5 GiB", "700 bytes", "stored at", "disk free"):
         assert shown.count(words) == 2
     assert "_" not in shown
-    terminal.current.set(terminal.Session(settings=Settings(), as_json=True))
+    terminal.current.set(terminal.TerminalSession(settings=Settings(), as_json=True))
     terminal.show(data)
     assert json.loads(capsys.readouterr().out) == data
 
@@ -236,7 +236,7 @@ def test_hints_fit_the_terminal_and_can_be_copied(
         terminal, "err", Console(width=80, stderr=True, force_terminal=True, color_system=None, highlight=False)
     )
     given = {"home": "/srv/a home", "token-file": "/root/byokeep-tokens/of-maria.token", "url": "https://keep.example"}
-    terminal.current.set(terminal.Session(settings=Settings(), as_json=False, given=given))
+    terminal.current.set(terminal.TerminalSession(settings=Settings(), as_json=False, given=given))
     terminal.say("Next, by an operator of this client: " + terminal.again(f"key add {IDS[0]} PROVIDER"))
     first, *lines = capsys.readouterr().err.splitlines()
     assert first == "Next, by an operator of this client:"
@@ -329,7 +329,7 @@ def test_every_next_step_of_a_run_without_evidence_reaches_the_caller() -> None:
 
 def test_foreign_text_can_not_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Control characters become question marks, markup stays text, a line stays a line."""
-    terminal.current.set(terminal.Session(settings=Settings(), as_json=False))
+    terminal.current.set(terminal.TerminalSession(settings=Settings(), as_json=False))
     terminal.show([{"id": IDS[0], "name": "a\x1b[2Jb\r\nc\u2028d [red]e[/red]"}])
     shown = capsys.readouterr().out
     assert "a?[2Jb??c?d [red]e[/red]" in shown

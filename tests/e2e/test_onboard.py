@@ -11,7 +11,7 @@ import pytest
 
 from byokeep.core.errors import Conflict
 from byokeep_redact.sweep import Sweep
-from byokeep_sim.reply import KeyState
+from byokeep_sim.reply import SimKeyState
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -152,7 +152,7 @@ async def test_a_new_value_that_is_not_proved_takes_nothing_out_of_service(
     assert await desk.ref(first["ref"]) == before | {"candidate": 2 if waits else None}
     job = await desk.stand.job(client)
     assert (await desk.stand.lease(job))["secrets"]["openai"]["version"] == 1
-    desk.sim.book.keys.put("openai", value.decode(), KeyState.VALID, None)
+    desk.sim.book.keys.put("openai", value.decode(), SimKeyState.VALID, None)
     status, again = await desk.call("POST", f"/v1/refs/{first['ref']}/verify", "operator")
     assert (status, again["version"]) == (202, 2 if waits else 1)
     await desk.work()
@@ -173,7 +173,7 @@ async def test_a_new_value_without_a_balance_waits(desk: Desk) -> None:
     ref = await desk.ref(first["ref"])
     assert (ref["version"], ref["candidate"], ref["verification"]) == (1, 2, "verified")
     assert "key_no_quota" in desk.stand.alerts()
-    desk.sim.book.keys.put("kie", value.decode(), KeyState.VALID, None)
+    desk.sim.book.keys.put("kie", value.decode(), SimKeyState.VALID, None)
     await desk.call("POST", f"/v1/refs/{first['ref']}/verify", "operator")
     await desk.work()
     assert (await desk.ref(first["ref"]))["version"] == 2
@@ -286,7 +286,7 @@ async def test_every_bad_answer_has_its_own_reason(desk: Desk) -> None:
     """Each way an identity call can fail gives a distinct reason, and the key stays unusable."""
     client = await desk.stand.client()
     reasons = set()
-    for state in (KeyState.REVOKED, KeyState.RATE_LIMITED, KeyState.RESTRICTED, KeyState.GEO_BLOCKED):
+    for state in (SimKeyState.REVOKED, SimKeyState.RATE_LIMITED, SimKeyState.RESTRICTED, SimKeyState.GEO_BLOCKED):
         status, reply = await desk.put(client, desk.canary(state=state.value))
         assert status == 202
         await desk.work()

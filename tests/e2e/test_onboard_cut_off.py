@@ -12,7 +12,7 @@ from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import Actor, ClientId, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.flows.onboard import Onboarded, Wish, onboard
+from byokeep.flows.onboard import Onboarded, OnboardRequest, onboard
 from byokeep.flows.sweep import sweep_orphans
 from byokeep.flows.verify_key import Task, verify_key
 from byokeep_redact.sweep import Sweep
@@ -55,7 +55,7 @@ async def submit(desk: Desk, client: UUID, value: bytes, **changed: Any) -> Onbo
     actor = Actor(id=desk.people["operator"].id, roles=frozenset({Role.OPERATOR}), clients=None, request_id=uuid4())
     return await onboard(
         replace(desk.web, **changed), actor, client_id=ClientId(client), provider="openai", value=Secret(value),
-        check=lambda: None, wish=Wish(),
+        check=lambda: None, wish=OnboardRequest(),
     )  # fmt: skip
 
 

@@ -418,16 +418,16 @@ async def test_a_browser_that_will_not_close_is_killed(made: Sealed) -> None:
 
 async def test_a_broker_that_is_silent_closes_the_browser(made: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who hears nothing for the broker's life may have been stopped: it closes, and nothing is sealed."""
-    from byokeep.client.browser.opening import Opening
+    from byokeep.client.browser.opening import ProfileOpening
 
     async with made.keep() as keep, made.job(keep) as job:
         with pytest.raises(Unavailable, match="broker_unreachable"):
             async with job.browser(NAME):
 
-                async def silent(_: Opening) -> float:
+                async def silent(_: ProfileOpening) -> float:
                     raise Unavailable("broker_unreachable")
 
-                monkeypatch.setattr(Opening, "beat", silent)
+                monkeypatch.setattr(ProfileOpening, "beat", silent)
                 started = time.monotonic()
                 await asyncio.sleep(60)
         assert time.monotonic() - started < 45

@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from byokeep.adapters.postgres.binaries import Account, blocking_directory
+from byokeep.adapters.postgres.binaries import SystemUser, blocking_directory
 from byokeep.process import WORKER_READY, is_held
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
@@ -303,7 +303,7 @@ class Lowered(Shell):
             return plain
         who = pwd.getpwnam(NOBODY)
         drop = ["setpriv", f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--clear-groups", "--no-new-privs"]
-        account = Account(NOBODY, who.pw_uid, who.pw_gid)
+        account = SystemUser(NOBODY, who.pw_uid, who.pw_gid)
         if blocking_directory(Path(sys.executable).resolve(), account) or blocking_directory(SOURCE, account):
             drop += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
         return [*drop, *plain]

@@ -19,7 +19,7 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.note import open_checkpoint
 from byokeep.flows.audit import check_heartbeat, checkpoint, note_keys, origin, public_keys
 from byokeep.flows.audit_out import client_proof, copy, export
-from byokeep.flows.audit_read import Window, read_audit
+from byokeep.flows.audit_read import RecordWindow, read_audit
 from byokeep.flows.audit_verify import verify
 from tests.support.audit_broker import Broker, audit_broker, on_database
 from tests.support.postgres import FreshDatabase
@@ -308,12 +308,12 @@ async def test_a_query_is_on_record_before_anything_is_read(broker: Broker) -> N
     await filled(broker)
     append = "FUNCTION byokeep.audit_append(uuid, text, uuid, uuid, uuid, text, bytea)"
     for client in (ALICE, None):
-        shown = await read_audit(broker.app, broker.auditor, client, Window())
+        shown = await read_audit(broker.app, broker.auditor, client, RecordWindow())
         assert shown
         assert await broker.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'audit.read'") != "0"
         await broker.sql(f"REVOKE EXECUTE ON {append} FROM byokeep_broker")
         with pytest.raises(ByokeepError):
-            await read_audit(broker.app, broker.auditor, client, Window())
+            await read_audit(broker.app, broker.auditor, client, RecordWindow())
         await broker.sql(f"GRANT EXECUTE ON {append} TO byokeep_broker")
     assert await broker.sql("SELECT count(*) FROM byokeep.audit_record WHERE event = 'audit.read'") == "2"
 

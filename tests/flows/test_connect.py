@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.core.fault import Cause, Fault
+from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face
 from byokeep.core.model import LANES_OF, Lane, LanePolicy
 from byokeep.flows import connect_care, connect_sweep
@@ -145,9 +145,9 @@ class Told:
     ("call", "answer", "reason"),
     [
         ("granted", None, "scopes_unknown"),
-        ("granted", Fault(cause=Cause.TRANSIENT, answered=False), "scopes_unchecked"),
+        ("granted", Fault(cause=FaultCause.TRANSIENT, answered=False), "scopes_unchecked"),
         ("granted", (), "missing_scope"),
-        ("identify", Fault(cause=Cause.TRANSIENT, answered=False), "identity_unchecked"),
+        ("identify", Fault(cause=FaultCause.TRANSIENT, answered=False), "identity_unchecked"),
         ("identify", (), "no_account"),
         ("identify", (Face(account_id="", username="acme", display_name="Acme"),), "account_not_chosen"),
     ],

@@ -14,7 +14,7 @@ import pytest
 from byokeep.core.errors import Denied
 from byokeep.flows import connect_care
 from byokeep.flows.connect_custody import opened
-from byokeep.flows.connections import Grant
+from byokeep.flows.connections import OAuthGrant
 from tests.support.connect import Office, back
 from tests.support.social import SECRET
 
@@ -83,7 +83,7 @@ async def test_no_secret_is_shown_with_the_id_of_another_app(office: Office) -> 
     object.__setattr__(office.app, "platform", lambda at, secret: shown.append((at, secret)))
     same = {"client_id": client, "account_id": UUID(done["account_id"])}
     async with office.app.db.begin(client_id=client) as tx:
-        grant = await tx.one(Grant, "grant_of", **same)
+        grant = await tx.one(OAuthGrant, "grant_of", **same)
     with pytest.raises(Denied, match="app_changed"):
         async with opened(office.app, grant):
             raise AssertionError("opened")

@@ -15,7 +15,7 @@ import pytest
 
 from byokeep.cli.redirect import Listener
 from byokeep.core.model import Provider
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.flows import connect_care
 from tests.support.broker import Person
@@ -129,7 +129,7 @@ async def pkce_reuse(scene: Scene) -> None:
     challenge = query_of(scene.begun)["code_challenge"]
     scene.begun = await office.begin(scene.client, "x")
     assert query_of(scene.begun)["code_challenge"] != challenge
-    verifier = SecretRef(place.client_id, Provider.X, Part.VERIFIER, place.account_id)
+    verifier = SecretRef(place.client_id, Provider.X, SecretPart.VERIFIER, place.account_id)
     await office.desk.web.intake.put(verifier, Secret(first.reveal()), cas=at + 1)
     await scene.gives_nothing(await scene.own())
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from byokeep.flows import consents as room
-from byokeep.flows.consents import Consents
+from byokeep.flows.consents import ConsentTasks
 from tests.support.connect import Office
 
 pytest_plugins = [
@@ -37,7 +37,7 @@ async def test_a_slow_platform_holds_up_no_other_one(office: Office, monkeypatch
     monkeypatch.setattr(room, "SHARE", 2)
     await office.fault("x", "slow", "token", delay_s=8, times=3)
     slow = [await answered(office, "x") for _ in range(3)]
-    consents = Consents(office.app)
+    consents = ConsentTasks(office.app)
     assert await consents.start_answered() == 2
     assert sorted([await state(office, one) for one in slow]) == ["answered", "taken", "taken"]
     quick = await answered(office, "tiktok")
@@ -59,7 +59,7 @@ async def test_no_more_than_so_many_at_once(office: Office, monkeypatch: pytest.
     await office.fault("x", "slow", "token", delay_s=3)
     await office.fault("tiktok", "slow", "token", delay_s=3)
     waiting = [await answered(office, login) for login in ("x", "tiktok", "linkedin")]
-    consents = Consents(office.app)
+    consents = ConsentTasks(office.app)
     assert await consents.start_answered() == 2
     assert await consents.start_answered() == 0
     assert [await state(office, one) for one in waiting] == ["taken", "taken", "answered"]

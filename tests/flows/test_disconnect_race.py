@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from byokeep.core.ref import Part
+from byokeep.core.ref import SecretPart
 from byokeep.flows import connect_care, refresh_book, refresh_over
 from tests.support.broker import Stand
 from tests.support.renewal import Account, Bench, bench_on
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
-PARTS = (Part.TOKENS, Part.ACCESS, Part.LANDING)
+PARTS = (SecretPart.TOKENS, SecretPart.ACCESS, SecretPart.LANDING)
 
 
 @pytest.fixture

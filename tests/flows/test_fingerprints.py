@@ -20,7 +20,7 @@ from granian.server.embed import Server
 
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.cli import live
-from byokeep.cli.terminal import Session, current
+from byokeep.cli.terminal import TerminalSession, current
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.keystate import LIVE, KeyState
 from byokeep.core.model import ClientId, Provider
@@ -350,7 +350,7 @@ async def test_the_command_line_fetches_what_a_scan_compares_with(
     file.touch(mode=0o600)
     file.write_text(desk.people["auditor"].token)
     async with on_loopback(desk) as url:
-        current.set(Session(settings=Settings(web_url=url, token_file=str(file)), as_json=True))
+        current.set(TerminalSession(settings=Settings(web_url=url, token_file=str(file)), as_json=True))
         found = await live.fetch_fingerprints()
         assert (found.values, found.unknown, found.replaced_unknown, found.all_clients) == (1, 1, 0, True)
         assert labels_of({"fingerprints": json.loads(found.document)}, value)

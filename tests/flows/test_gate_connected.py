@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.core.reenable import Cause, IdentityChecked, Reauthorised, ScopesChecked
+from byokeep.core.reenable import IdentityChecked, Reauthorised, RecoveryCause, ScopesChecked
 from byokeep.flows import reenabling
 from tests.support.broker import Stand
 from tests.support.connected import Account, connect, record
@@ -36,7 +36,7 @@ async def denied(stand: Stand, lease: str, **wish: Any) -> str:
     return str(reply["code"])
 
 
-async def lose(stand: Stand, client: UUID, platform: str = "x", cause: Cause = Cause.REVOKED) -> None:
+async def lose(stand: Stand, client: UUID, platform: str = "x", cause: RecoveryCause = RecoveryCause.REVOKED) -> None:
     async with stand.app.db.begin(client_id=client) as tx:
         await reenabling.lose(tx, stand.app, stand.app.system(), client, platform, cause)
 

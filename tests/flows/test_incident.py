@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.core.errors import Conflict, Denied
-from byokeep.core.reenable import Cause, Event, IdentityChecked, Reauthorised, Reenable, ScopesChecked, Stage
+from byokeep.core.reenable import Event, IdentityChecked, Reauthorised, RecoveryCause, Reenable, ScopesChecked, Stage
 from byokeep.flows import reenabling
 from byokeep.flows.expire import expire
 from tests.support.broker import Person, Stand
@@ -247,7 +247,7 @@ async def test_a_loss_found_by_another_process_closes_at_once(stand: Stand) -> N
     account = await connect(stand, await stand.client())
     async with stand.app.db.begin(client_id=account.client) as tx:
         await reenabling.lose(
-            tx, stand.app, stand.app.system(), account.client, "x", Cause.CHAIN_BROKEN, account_id=account.id
+            tx, stand.app, stand.app.system(), account.client, "x", RecoveryCause.CHAIN_BROKEN, account_id=account.id
         )
     assert (await standing(stand, account.client))["cause"] == "chain_broken"
     [payload] = stand.events("platform.closed")

@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
-from byokeep.core.kek import Holder, Wrapped
-from byokeep.core.kek_life import Finding
+from byokeep.core.kek import KeyProvider, Wrapped
+from byokeep.core.kek_life import KekFinding
 from byokeep.core.keystate import TRANSITIONS, KeyState
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
@@ -67,7 +67,7 @@ async def test_a_key_is_in_the_inventory_before_its_first_use(keys: Keys) -> Non
 
 async def moved(keys: Keys, client: ClientId, to: KeyState) -> None:
     async with keys.app.db.begin(client_id=client) as tx:
-        kek = await kek_book.held(tx, holder=Holder.TRANSIT, kek_id=f"development-{client}", version=1)
+        kek = await kek_book.held(tx, holder=KeyProvider.TRANSIT, kek_id=f"development-{client}", version=1)
         await kek_book.move(tx, keys.app, keys.person(), kek, to=to, reason="a_test")
 
 
@@ -194,7 +194,7 @@ async def test_an_ended_version_stays_ended_as_its_tombstone(keys: Keys) -> None
     async with keys.custody(client) as custody:
         old = parse_record(await custody.read(ref, 1))
         assert await keys.end(client, 1) == 1
-        wrapped = Wrapped(holder=Holder.TRANSIT, kek_id=old.kek.key_id, kek_version=1, ciphertext=old.wrapped_dek)
+        wrapped = Wrapped(holder=KeyProvider.TRANSIT, kek_id=old.kek.key_id, kek_version=1, ciphertext=old.wrapped_dek)
         with pytest.raises(Rejected):
             await custody.keys.unwrap(wrapped, keys.context(client, profile))
         assert await keys.opens(custody, client, profile)
@@ -212,7 +212,7 @@ async def test_an_ended_version_stays_ended_as_its_tombstone(keys: Keys) -> None
     assert await kek_work.check(keys.app, keys.system, client) == ()
     await keys.as_root(("POST", f"tenant/keys/development-{client}/config", {"min_decryption_version": 1}))
     found = await kek_work.check(keys.app, keys.system, client)
-    assert [(one.version, one.finding) for one in found] == [(1, Finding.BACK)]
+    assert [(one.version, one.finding) for one in found] == [(1, KekFinding.BACK)]
     with pytest.raises(Rejected, match="key_state"):
         async with keys.app.db.begin(client_id=client) as tx:
             await kek_guard.check_process(tx, keys.app, holder="transit", kek_id=f"development-{client}", version=1,
@@ -248,7 +248,7 @@ async def test_profiles_of_three_versions_open_and_dependents_are_counted(keys: 
     name = f"tenant/keys/development-{client}"
     await keys.as_root(("DELETE", f"{name}/soft-delete", {}))
     found = await kek_work.check(keys.app, keys.system, client)
-    assert {one.finding for one in found} == {Finding.DISABLED}
+    assert {one.finding for one in found} == {KekFinding.DISABLED}
     assert "kek_disabled_outside" in keys.stand.alerts()
 
 
@@ -259,14 +259,14 @@ async def test_what_was_done_outside_is_found(keys: Keys) -> None:
     await rotated(keys, client, 1)
     name = f"tenant/keys/development-{client}"
     await keys.as_root(("POST", f"{name}/rotate", {}))
-    assert [one.finding for one in await kek_work.check(keys.app, keys.system, client)] == [Finding.UNKNOWN]
+    assert [one.finding for one in await kek_work.check(keys.app, keys.system, client)] == [KekFinding.UNKNOWN]
     with pytest.raises(Integrity, match="kek_unknown_outside"):
         await keys.kek(client)
     await keys.as_root(("POST", f"{name}/config", {"min_encryption_version": 1, "min_decryption_version": 1}))
-    assert {one.finding for one in await kek_work.check(keys.app, keys.system, client)} >= {Finding.PROTECTS}
+    assert {one.finding for one in await kek_work.check(keys.app, keys.system, client)} >= {KekFinding.PROTECTS}
     await keys.as_root(("POST", f"{name}/config", {"deletion_allowed": True}), ("DELETE", name, {}))
     found = await kek_work.check(keys.app, keys.system, client)
-    assert {(one.version, one.finding) for one in found} == {(1, Finding.MISSING), (2, Finding.MISSING)}
+    assert {(one.version, one.finding) for one in found} == {(1, KekFinding.MISSING), (2, KekFinding.MISSING)}
     assert {"kek_missing_outside", "kek_unknown_outside", "kek_protects_outside"} <= set(keys.stand.alerts())
     said = [json.loads(one)["fields"] for one in keys.stand.events("kek.checked", "failed")]
     assert [one["cause"] for one in said[:1]] == ["kek_unknown_outside"]
@@ -305,7 +305,7 @@ async def test_moves_that_are_not_in_the_table_are_refused_and_edits_found(keys:
                 await moved(keys, client, new)
     assert keys.sql("SELECT count(*) FROM byokeep.vault_key_transition WHERE kind = 'kek'") == "1"
     keys.sql(f"UPDATE byokeep.kek_version SET state = 'suspended' {where}")
-    assert Finding.HISTORY in {one.finding for one in await kek_work.check(keys.app, keys.system, client)}
+    assert KekFinding.HISTORY in {one.finding for one in await kek_work.check(keys.app, keys.system, client)}
     keys.sql(f"UPDATE byokeep.kek_version SET state = 'active' {where}")
     assert await kek_work.check(keys.app, keys.system, client) == ()
     keys.sql(
@@ -314,7 +314,7 @@ async def test_moves_that_are_not_in_the_table_are_refused_and_edits_found(keys:
         f" '{client}');"
         f"UPDATE byokeep.kek_version SET state = 'suspended' {where}"
     )  # a row of history without a record
-    assert Finding.HISTORY in {one.finding for one in await kek_work.check(keys.app, keys.system, client)}
+    assert KekFinding.HISTORY in {one.finding for one in await kek_work.check(keys.app, keys.system, client)}
     keys.sql("UPDATE byokeep.profile_generation SET key_state = 'suspended'")
     await kek_work.check(keys.app, keys.system, client)
     assert {"kek_history_broken", "dek_history_broken"} <= set(keys.stand.alerts())
@@ -350,7 +350,7 @@ async def test_a_rotation_cut_anywhere_is_finished_by_the_next(keys: Keys) -> No
         await keys.profile(client)
         name = f"development-{client}"
         async with keys.app.db.begin(client_id=client) as tx:
-            await kek_book.announce(tx, keys.app, keys.system, holder=Holder.TRANSIT, kek_id=name, version=2,
+            await kek_book.announce(tx, keys.app, keys.system, holder=KeyProvider.TRANSIT, kek_id=name, version=2,
                                     client_id=client, owner="operations")  # fmt: skip
         if cut != "announced":
             async with keys.custody(client) as custody:

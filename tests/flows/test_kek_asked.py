@@ -160,7 +160,7 @@ async def test_an_end_that_takes_older_versions_along_takes_another_person_for_e
     assert (status, reply["code"]) == (403, "same_person")
     with pytest.raises(Denied, match="same_person"):
         await kek_work.end_versions(
-            asked.app, asked.person("approver"), client, kek_id=name, holder=kek_book.Holder.TRANSIT, version=2,
+            asked.app, asked.person("approver"), client, kek_id=name, holder=kek_book.KeyProvider.TRANSIT, version=2,
             reason="not_needed",
         )  # fmt: skip
     assert [one["state"] for one in await asked.listed()] == ["deactivated", "deactivated", "active"]
@@ -237,7 +237,7 @@ async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelt
     codes = []
     at = {"holder": "transit", "kek_id": f"development-{client}", "version": 1}
     async with asked.app.db.begin(client_id=client) as tx:
-        now = (await kek_book.seen(tx, holder=kek_book.Holder.TRANSIT, kek_id=str(at["kek_id"]), version=1)).now
+        now = (await kek_book.seen(tx, holder=kek_book.KeyProvider.TRANSIT, kek_id=str(at["kek_id"]), version=1)).now
     for act in ("protect", "process"):
         try:
             async with asked.app.db.begin(client_id=client) as tx:
@@ -289,12 +289,12 @@ async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: As
     name = f"development-{client}"
     asked.sql(f"UPDATE byokeep.kek_version SET made_at = now() - interval '100 days' WHERE kek_id = '{name}'")
     async with asked.app.db.begin(client_id=client) as tx:
-        kek = await kek_book.held(tx, holder=kek_book.Holder.TRANSIT, kek_id=name, version=1)
+        kek = await kek_book.held(tx, holder=kek_book.KeyProvider.TRANSIT, kek_id=name, version=1)
         await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.SUSPENDED, reason="a_test")
     assert await use(asked, client, protected_ago=timedelta(hours=1)) == "key_state ok"
     assert await use(asked, client) == "key_state protected_in_suspension"
     async with asked.app.db.begin(client_id=client) as tx:
-        kek = await kek_book.held(tx, holder=kek_book.Holder.TRANSIT, kek_id=name, version=1)
+        kek = await kek_book.held(tx, holder=kek_book.KeyProvider.TRANSIT, kek_id=name, version=1)
         await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
     asked.sql(
         "ALTER TABLE byokeep.vault_key_transition DISABLE TRIGGER USER; UPDATE byokeep.vault_key_transition SET at = at"
@@ -308,7 +308,7 @@ async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: As
         f" process_until = now() + interval '1 day' WHERE kek_id = '{name}'"
     )
     async with asked.app.db.begin(client_id=client) as tx:
-        kek = await kek_book.held(tx, holder=kek_book.Holder.TRANSIT, kek_id=name, version=1)
+        kek = await kek_book.held(tx, holder=kek_book.KeyProvider.TRANSIT, kek_id=name, version=1)
         with pytest.raises(Rejected, match="key_period_over"):
             await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
 

@@ -13,7 +13,7 @@ import pytest
 
 from byokeep.client import ClientSettings
 from byokeep.core.errors import Integrity, Rejected, Unavailable
-from byokeep.core.kek import Holder, KeyContext, Wrapped
+from byokeep.core.kek import KeyContext, KeyProvider, Wrapped
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
 from byokeep.flows import kek_guard, kek_work
@@ -123,7 +123,7 @@ async def test_a_holder_that_does_not_do_what_it_is_for_protects_nothing(keys: K
 
 async def _refused(keys: Keys, client: ClientId, version: int) -> None:
     """What is not active wraps and opens nothing."""
-    kek: dict[str, Any] = {"holder": Holder.TRANSIT, "kek_id": f"development-{client}", "version": version}
+    kek: dict[str, Any] = {"holder": KeyProvider.TRANSIT, "kek_id": f"development-{client}", "version": version}
     async with keys.app.db.begin(client_id=client) as tx:
         with pytest.raises(Rejected, match="key_state"):
             await kek_guard.check_protect(tx, keys.app, **kek)

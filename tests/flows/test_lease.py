@@ -16,7 +16,7 @@ import pytest
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.core.errors import ByokeepError, Denied
 from byokeep.core.secret import Secret
-from byokeep.flows.app import Limits
+from byokeep.flows.app import ServiceLimits
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 from tests.support.broker import Stand, standing
@@ -265,7 +265,7 @@ async def test_leases_are_rationed_for_each_client(postgres_server: Any, store: 
     """The fourth lease within a second is refused with 429 and raises an alert; another client's is not."""
     database = fresh_database(postgres_server)
     try:
-        async with standing(database, store, limits=Limits(client_leases_per_second=3)) as stand:
+        async with standing(database, store, limits=ServiceLimits(client_leases_per_second=3)) as stand:
             busy, calm = await stand.client("openai"), await stand.client("openai")
             job, other = await stand.job(busy), await stand.job(calm)
             stand.db.sql("UPDATE byokeep.lease SET issued_at = issued_at - interval '1 hour'")

@@ -459,4 +459,4 @@ async def test_a_retired_profile_is_opened_by_nobody_and_its_place_is_free(vault
     assert made["profile"] != str(profile)
     async with vault.desk.web.db.begin(client_id=client) as tx:
         with pytest.raises(Conflict):
-            await profiles.retire(tx, vault.app.system(), replace(old, state=profiles.State.RETIRED), cause="x")
+            await profiles.retire(tx, vault.app.system(), replace(old, state=profiles.ProfileState.RETIRED), cause="x")

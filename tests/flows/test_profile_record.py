@@ -19,7 +19,7 @@ import pytest
 from byokeep.adapters.openbao.records import BaoProfileRecords
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Denied, Integrity, Rejected, Unavailable
-from byokeep.core.kek import Holder, KekScope, KeyContext, Wrapped
+from byokeep.core.kek import KekScope, KeyContext, KeyProvider, Wrapped
 from byokeep.core.model import ClientId, Environment
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
@@ -177,7 +177,10 @@ def context_of(run: Run) -> KeyContext:
 def wrapped_in(text: bytes) -> Wrapped:
     record = parse_record(text)
     return Wrapped(
-        holder=Holder.TRANSIT, kek_id=record.kek.key_id, kek_version=record.kek_version, ciphertext=record.wrapped_dek
+        holder=KeyProvider.TRANSIT,
+        kek_id=record.kek.key_id,
+        kek_version=record.kek_version,
+        ciphertext=record.wrapped_dek,
     )
 
 

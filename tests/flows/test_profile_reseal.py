@@ -30,7 +30,7 @@ from byokeep.flows.reconcile import SETTLE, reconcile
 from byokeep.flows.scopes import STORE_WITHIN_S
 from byokeep.ports import Written
 from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.openbao import Stored, lease_login, read_secret, write_secret
+from byokeep.wire.openbao import StoredVersion, lease_login, read_secret, write_secret
 from tests.flows.test_profile_use import Run, running, second
 from tests.support.broker import Stand
 from tests.support.postgres_rows import state_rows
@@ -58,7 +58,7 @@ async def closed(stand: Stand, **spec: Any) -> tuple[Run, int]:
     return run, epoch
 
 
-async def put_record(run: Run, text: bytes, *, cas: int) -> Stored:
+async def put_record(run: Run, text: bytes, *, cas: int) -> StoredVersion:
     """Write a record as the worker's custody does; the job is one of the worker's."""
     job = await run.stand.job(
         run.profile.client, kind="custody", runner_id=str(run.stand.people["custodian"].id), secrets=["profile"],

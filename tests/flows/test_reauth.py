@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from byokeep.flows import connect_care
-from byokeep.flows.connections import Grant
+from byokeep.flows.connections import OAuthGrant
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from tests.support.connect import Office
 from tests.support.social import SECRET
@@ -210,7 +210,7 @@ async def test_a_look_that_comes_too_late_ends_nothing(office: Office) -> None:
     await office.connected(client, "x")
     async with office.app.db.begin(client_id=client) as tx:
         account_id = UUID((await office.state(client, "x"))["id"])
-        old = await tx.one(Grant, "grant_of", client_id=client, account_id=account_id)
+        old = await tx.one(OAuthGrant, "grant_of", client_id=client, account_id=account_id)
     await office.connected(client, "x")
     await office.fault("x", "wrong_identity", "identity", lie="other")
     assert await connect_care.check(office.app, office.app.logins["x"], old) == "superseded"

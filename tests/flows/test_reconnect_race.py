@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from byokeep.core.ref import Part
+from byokeep.core.ref import SecretPart
 from byokeep.flows import refresh_book, refresh_over
 from tests.flows.test_disconnect_race import killed
 from tests.support.broker import Stand
@@ -57,7 +57,7 @@ async def stored(bench: Bench, account: Account) -> tuple[int, int]:
     taken(bench, account)
     tokens = await bench.consent(account.platform, account.name)
     async with bench.custody(account) as custody:
-        newest = await custody.newest(account.place(Part.TOKENS))
+        newest = await custody.newest(account.place(SecretPart.TOKENS))
     return await bench.store(account, tokens, cas=newest)
 
 
@@ -87,7 +87,7 @@ async def only_the_new_login_lives(bench: Bench, account: Account, version: int,
     assert (bench.grant(account)["version"], (await bench.stored(account))[0]) == (version, version)
     assert await bench.works(account)
     async with bench.custody(account) as custody:
-        assert await custody.live_versions(account.place(Part.TOKENS)) == [1, version]
+        assert await custody.live_versions(account.place(SecretPart.TOKENS)) == [1, version]
     live = [one for one in await bench.social.families(account.platform) if one["state"] == "live"]
     assert len(live) == families, live
     assert all(one["ended_at"] for one in bench.journals(account))

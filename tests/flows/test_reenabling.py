@@ -13,11 +13,11 @@ import pytest
 from byokeep.core.errors import Conflict, Denied
 from byokeep.core.reenable import (
     CanaryStarted,
-    Cause,
     Event,
     IdentityChecked,
     Jump,
     Reauthorised,
+    RecoveryCause,
     Reenable,
     ScopesChecked,
     Stage,
@@ -29,7 +29,9 @@ pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 BACK: tuple[Event, ...] = (Reauthorised(by_person=True), IdentityChecked(True), ScopesChecked(frozenset()))
 
 
-async def lost(stand: Stand, client: UUID, platform: str = "x", cause: Cause = Cause.REVOKED) -> Reenable:
+async def lost(
+    stand: Stand, client: UUID, platform: str = "x", cause: RecoveryCause = RecoveryCause.REVOKED
+) -> Reenable:
     async with stand.app.db.begin(client_id=client) as tx:
         return await reenabling.lose(tx, stand.app, stand.app.system(), client, platform, cause)
 
@@ -52,8 +54,8 @@ async def test_a_loss_is_on_record_once_and_raises_one_alert(stand: Stand) -> No
     first = await lost(stand, client)
     assert (first.stage, first.way, first.revision) == (Stage.CLOSED, 1, 0)
     assert await lost(stand, client) == first
-    again = await lost(stand, client, cause=Cause.COMPROMISED)
-    assert (again.stage, again.cause, again.way) == (Stage.CLOSED, Cause.COMPROMISED, 2)
+    again = await lost(stand, client, cause=RecoveryCause.COMPROMISED)
+    assert (again.stage, again.cause, again.way) == (Stage.CLOSED, RecoveryCause.COMPROMISED, 2)
     assert [one["cause"] for one in fields(stand.events("platform.closed"))] == ["revoked", "compromised"]
     assert stand.alerts() == ["platform_closed"]
 

@@ -26,7 +26,7 @@ from byokeep.core.refresh import RefreshRules, TokenModel
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows.refresh import renew
-from byokeep.flows.refresh_book import Grant
+from byokeep.flows.refresh_book import RenewableGrant
 from byokeep.flows.refresher_app import AccountCustody, AppAt, PlatformMore
 from byokeep.flows.refreshers import declare_gone, list_refreshers
 from byokeep.flows.reminders import IDLE_DAYS, remind
@@ -50,7 +50,7 @@ async def bench(stand: Stand) -> AsyncIterator[Bench]:
 async def one(bench: Bench, account: Account) -> str:
     """Renew one account here and now, errors included."""
     async with bench.db.begin(client_id=account.client_id) as tx:
-        grant = await tx.one(Grant, "refresh_grant", client_id=account.client_id, account_id=account.id)
+        grant = await tx.one(RenewableGrant, "refresh_grant", client_id=account.client_id, account_id=account.id)
     return await renew(bench.app, grant)
 
 
@@ -142,7 +142,7 @@ async def one_crowd(bench: Bench, account: Account, delays: list[float], *, call
     async def version() -> int:
         async with bench.db.begin(client_id=account.client_id) as tx:
             return (
-                await tx.one(Grant, "refresh_grant", client_id=account.client_id, account_id=account.id)
+                await tx.one(RenewableGrant, "refresh_grant", client_id=account.client_id, account_id=account.id)
             ).access_version
 
     for number, delay in enumerate(delays):

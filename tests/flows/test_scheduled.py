@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.core.reenable import Cause
+from byokeep.core.reenable import RecoveryCause
 from byokeep.flows import reenabling
 from byokeep.flows.scheduled import move_scheduled
 from tests.support.broker import Person, Stand
@@ -61,7 +61,7 @@ async def ready(stand: Stand) -> tuple[Account, str, str]:
 
 async def lost(stand: Stand, client: UUID) -> None:
     async with stand.app.db.begin(client_id=client) as tx:
-        await reenabling.lose(tx, stand.app, stand.app.system(), client, "x", Cause.REVOKED)
+        await reenabling.lose(tx, stand.app, stand.app.system(), client, "x", RecoveryCause.REVOKED)
 
 
 def pass_time(stand: Stand) -> None:

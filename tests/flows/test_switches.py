@@ -28,7 +28,7 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import switches
 from byokeep.flows.alarm import alert_in, raise_alert
-from byokeep.flows.app import Limits
+from byokeep.flows.app import ServiceLimits
 from byokeep.flows.scopes import parse_scope
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
@@ -667,7 +667,7 @@ async def test_two_hundred_callers_of_a_slow_store_do_not_hold_a_kill(postgres_s
     try:
         async with (
             broker_ports(database, store, home) as ports,
-            standing(database, store, signer=signer, limits=Limits(client_leases_per_second=10_000)) as stand,
+            standing(database, store, signer=signer, limits=ServiceLimits(client_leases_per_second=10_000)) as stand,
         ):
             signer.real = ports.signer
             client, lease = await ready(stand)

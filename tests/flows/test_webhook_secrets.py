@@ -24,7 +24,7 @@ from byokeep.client.job import Job
 from byokeep.client.webhooks import JobWebhooks
 from byokeep.core.errors import ByokeepError, Denied, Unauthenticated, Unavailable
 from byokeep.core.model import ClientId, Provider
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.flows.reconcile import reconcile
 from byokeep.flows.webhook_sweep import sweep_webhooks
@@ -303,7 +303,7 @@ async def test_the_audit_of_the_store_explains_writes_and_reads(desk: Desk) -> N
 
 async def held(desk: Desk, client: UUID, sender: str) -> list[int]:
     """The versions that the store still holds, as web may see them."""
-    return await desk.web.intake.live_versions(SecretRef(ClientId(client), Provider(sender), Part.WEBHOOK))
+    return await desk.web.intake.live_versions(SecretRef(ClientId(client), Provider(sender), SecretPart.WEBHOOK))
 
 
 @pytest.mark.parametrize("sender", ["heygen", "x"])

@@ -22,7 +22,7 @@ from byokeep.core.errors import Rejected
 from byokeep_redact.canary import Canary
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.hooks import browser as hook
-from byokeep_redact.hooks.browser import Kind, Limits, Verdict
+from byokeep_redact.hooks.browser import FieldKind, FieldVerdict, RecordingLimits
 from byokeep_redact.hooks.browser.names import is_credential, is_credential_header, is_credential_parameter
 from byokeep_redact.sweep import Sweep
 from tests.support.browser_site import Site, chromium, serving
@@ -63,31 +63,31 @@ def database(table: str) -> bytes:
     return store.serialize()
 
 
-REFUSED: dict[str, tuple[bytes, Kind]] = {
-    "har": (json.dumps(HAR).encode(), Kind.HAR),
-    "har with a mark": (b"\xef\xbb\xbf" + json.dumps(HAR, indent=2).encode(), Kind.HAR),
-    "har in utf-16": (json.dumps(HAR).encode("utf-16"), Kind.HAR),
-    "har in gzip": (gzip.compress(json.dumps(HAR).encode()), Kind.HAR),
-    "har in a zip": (zipped({"har.har": json.dumps(HAR).encode()}), Kind.HAR_ZIP),
-    "har in a zip under another name": (zipped({"notes.txt": json.dumps(HAR).encode()}), Kind.HAR),
-    "trace": (zipped({"trace.network": json.dumps(REQUEST).encode()}), Kind.TRACE),
-    "storage state": (json.dumps(STATE).encode(), Kind.STORAGE_STATE),
-    "cookies of an extension": (json.dumps([COOKIE]).encode(), Kind.COOKIE_LIST),
-    "cookies under a key": (json.dumps({"cookies": [COOKIE]}).encode(), Kind.COOKIE_LIST),
-    "netscape jar": (NETSCAPE.encode(), Kind.COOKIE_JAR),
-    "netscape jar without its first line": ("\n".join(NETSCAPE.splitlines()[2:]).encode(), Kind.COOKIE_JAR),
-    "set-cookie lines": (f"HTTP/1.1 200 OK\nSet-Cookie: sid={VALUE}; Path=/\n".encode(), Kind.COOKIE_JAR),
-    "protocol events": ("\n".join(json.dumps(EVENT) for _ in range(3)).encode(), Kind.CDP_LOG),
-    "protocol events as a list": (json.dumps([EVENT]).encode(), Kind.CDP_LOG),
-    "chromium cookies": (database("cookies"), Kind.COOKIE_DATABASE),
-    "firefox cookies": (database("moz_cookies"), Kind.COOKIE_DATABASE),
-    "saved passwords": (database("logins"), Kind.COOKIE_DATABASE),
-    "cookies in a tar": (tarred({"Default/Cookies": database("cookies")}), Kind.PROFILE),
-    "cookies in a tar under another name": (tarred({"a.bin": database("cookies")}), Kind.COOKIE_DATABASE),
-    "video": (bytes.fromhex("1a45dfa3") + bytes(60), Kind.VIDEO),
-    "cut har": (json.dumps(HAR).encode()[:-9], Kind.UNREADABLE),
-    "cut gzip": (gzip.compress(json.dumps(HAR).encode())[:-9], Kind.UNREADABLE),
-    "deep gzip": (gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"x")))), Kind.UNREADABLE),
+REFUSED: dict[str, tuple[bytes, FieldKind]] = {
+    "har": (json.dumps(HAR).encode(), FieldKind.HAR),
+    "har with a mark": (b"\xef\xbb\xbf" + json.dumps(HAR, indent=2).encode(), FieldKind.HAR),
+    "har in utf-16": (json.dumps(HAR).encode("utf-16"), FieldKind.HAR),
+    "har in gzip": (gzip.compress(json.dumps(HAR).encode()), FieldKind.HAR),
+    "har in a zip": (zipped({"har.har": json.dumps(HAR).encode()}), FieldKind.HAR_ZIP),
+    "har in a zip under another name": (zipped({"notes.txt": json.dumps(HAR).encode()}), FieldKind.HAR),
+    "trace": (zipped({"trace.network": json.dumps(REQUEST).encode()}), FieldKind.TRACE),
+    "storage state": (json.dumps(STATE).encode(), FieldKind.STORAGE_STATE),
+    "cookies of an extension": (json.dumps([COOKIE]).encode(), FieldKind.COOKIE_LIST),
+    "cookies under a key": (json.dumps({"cookies": [COOKIE]}).encode(), FieldKind.COOKIE_LIST),
+    "netscape jar": (NETSCAPE.encode(), FieldKind.COOKIE_JAR),
+    "netscape jar without its first line": ("\n".join(NETSCAPE.splitlines()[2:]).encode(), FieldKind.COOKIE_JAR),
+    "set-cookie lines": (f"HTTP/1.1 200 OK\nSet-Cookie: sid={VALUE}; Path=/\n".encode(), FieldKind.COOKIE_JAR),
+    "protocol events": ("\n".join(json.dumps(EVENT) for _ in range(3)).encode(), FieldKind.CDP_LOG),
+    "protocol events as a list": (json.dumps([EVENT]).encode(), FieldKind.CDP_LOG),
+    "chromium cookies": (database("cookies"), FieldKind.COOKIE_DATABASE),
+    "firefox cookies": (database("moz_cookies"), FieldKind.COOKIE_DATABASE),
+    "saved passwords": (database("logins"), FieldKind.COOKIE_DATABASE),
+    "cookies in a tar": (tarred({"Default/Cookies": database("cookies")}), FieldKind.PROFILE),
+    "cookies in a tar under another name": (tarred({"a.bin": database("cookies")}), FieldKind.COOKIE_DATABASE),
+    "video": (bytes.fromhex("1a45dfa3") + bytes(60), FieldKind.VIDEO),
+    "cut har": (json.dumps(HAR).encode()[:-9], FieldKind.UNREADABLE),
+    "cut gzip": (gzip.compress(json.dumps(HAR).encode())[:-9], FieldKind.UNREADABLE),
+    "deep gzip": (gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"x")))), FieldKind.UNREADABLE),
 }  # fmt: skip
 ALLOWED = {
     "text": b"Posted 3 of 3 items.",
@@ -109,7 +109,7 @@ def test_a_dump_is_known_by_its_content(name: str, tmp_path: Path) -> None:
     path.write_bytes(data)
     assert hook.classify_artifact(data).kind is kind
     assert hook.classify_artifact(path).kind is kind
-    assert hook.classify_artifact(data).verdict is not Verdict.ALLOW
+    assert hook.classify_artifact(data).verdict is not FieldVerdict.ALLOW
     with pytest.raises(Rejected) as refused:
         hook.admit_artifact(path, Redactor())
     assert refused.value.code == "raw_browser_artifact"
@@ -121,17 +121,17 @@ def test_ordinary_output_is_let_through(name: str, tmp_path: Path) -> None:
     """The nearest neighbours of those are plain."""
     path = tmp_path / "output.har"
     path.write_bytes(ALLOWED[name])
-    assert hook.classify_artifact(ALLOWED[name]).kind is Kind.PLAIN
-    assert hook.admit_artifact(path, Redactor()) is Kind.PLAIN
+    assert hook.classify_artifact(ALLOWED[name]).kind is FieldKind.PLAIN
+    assert hook.admit_artifact(path, Redactor()) is FieldKind.PLAIN
 
 
 def test_what_cannot_be_read_is_not_let_through(tmp_path: Path) -> None:
     """A file that is not there, a pipe, an encrypted archive: put aside."""
-    assert hook.classify_artifact(tmp_path / "gone").verdict is Verdict.QUARANTINE
+    assert hook.classify_artifact(tmp_path / "gone").verdict is FieldVerdict.QUARANTINE
     encrypted = bytearray(zipped({"a.txt": b"text"}))
     encrypted[6] |= 1
     encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
-    assert hook.classify_artifact(bytes(encrypted)).verdict is Verdict.QUARANTINE
+    assert hook.classify_artifact(bytes(encrypted)).verdict is FieldVerdict.QUARANTINE
 
 
 async def test_the_files_of_a_real_profile_are_refused(tmp_path: Path) -> None:
@@ -148,15 +148,15 @@ async def test_the_files_of_a_real_profile_are_refused(tmp_path: Path) -> None:
         await context.close()
     default = profile / "Default"
     cookies = next(path for path in (default / "Cookies", default / "Network" / "Cookies") if path.exists())
-    assert hook.classify_artifact(cookies).kind is Kind.COOKIE_DATABASE
+    assert hook.classify_artifact(cookies).kind is FieldKind.COOKIE_DATABASE
     logs = [path for path in (default / "Local Storage" / "leveldb").glob("*.log") if path.stat().st_size]
     assert logs
-    assert {hook.classify_artifact(path).kind for path in logs} == {Kind.WEB_STORAGE}
+    assert {hook.classify_artifact(path).kind for path in logs} == {FieldKind.WEB_STORAGE}
     packed = tmp_path / "packed.tgz"
     with tarfile.open(packed, "w:gz") as archive:
         archive.add(cookies, "data.bin")
         archive.add(logs[0], "more.bin")
-    assert hook.classify_artifact(packed).verdict is Verdict.REFUSE
+    assert hook.classify_artifact(packed).verdict is FieldVerdict.REFUSE
     for path in (cookies, logs[0], packed):
         with pytest.raises(Rejected):
             hook.admit_artifact(path, Redactor())
@@ -206,32 +206,32 @@ def test_a_cookie_jar_keeps_its_form(tmp_path: Path) -> None:
     path = tmp_path / "cookies.txt"
     path.write_text(NETSCAPE)
     done = hook.scrub_file(path, path, Redactor())
-    assert (done.kind, done.masked) == (Kind.COOKIE_JAR, 1)
+    assert (done.kind, done.masked) == (FieldKind.COOKIE_JAR, 1)
     jar = MozillaCookieJar(path)
     jar.load(ignore_discard=True, ignore_expires=True)
     (cookie,) = jar
     assert (cookie.name, cookie.domain) == ("sid", ".example.com")
     assert str(cookie.value).startswith("[redacted:cookie:")
-    assert hook.admit_artifact(path, Redactor()) is Kind.COOKIE_JAR
+    assert hook.admit_artifact(path, Redactor()) is FieldKind.COOKIE_JAR
 
 
-def small(**limits: int) -> Limits:
-    return Limits(**limits)
+def small(**limits: int) -> RecordingLimits:
+    return RecordingLimits(**limits)
 
 
-HOSTILE: dict[str, tuple[bytes, Limits]] = {
+HOSTILE: dict[str, tuple[bytes, RecordingLimits]] = {
     "bomb in a document": (zipped({"a.har": b" " * 2_000_000}), small(document=1_000_000)),
     "bomb in a line": (zipped({"a.trace": b'"' + b"a" * 2_000_000 + b'"'}), small(line=1_000_000)),
     "bomb of many": (zipped(PIECES), small(opened=2_000_000)),
     "too many members": (zipped({f"{n}.txt": b"a" for n in range(40)} | {"a.trace": b""}), small(members=30)),
-    "name that leads out": (zipped({"a.trace": b"{}", "../outside": b"x"}), Limits()),
-    "absolute name": (zipped({"a.trace": b"{}", "/etc/outside": b"x"}), Limits()),
-    "line that is no JSON": (zipped({"a.trace": b"{}\nnot json\n"}), Limits()),
-    "broken archive": (zipped({"a.trace": b"{}" * 500})[:-30] + b"\0" * 8, Limits()),
+    "name that leads out": (zipped({"a.trace": b"{}", "../outside": b"x"}), RecordingLimits()),
+    "absolute name": (zipped({"a.trace": b"{}", "/etc/outside": b"x"}), RecordingLimits()),
+    "line that is no JSON": (zipped({"a.trace": b"{}\nnot json\n"}), RecordingLimits()),
+    "broken archive": (zipped({"a.trace": b"{}" * 500})[:-30] + b"\0" * 8, RecordingLimits()),
     "too large a HAR": (json.dumps(HAR).encode(), small(document=50)),
-    "deep nesting": (b'{"log": {"entries": [' + b'{"a":' * 400 + b"1" + b"}" * 400 + b"]}}", Limits()),
-    "too many credentials": (json.dumps({"cookies": MANY, "origins": []}).encode(), Limits()),
-    "no artifact at all": (b"some text", Limits()),
+    "deep nesting": (b'{"log": {"entries": [' + b'{"a":' * 400 + b"1" + b"}" * 400 + b"]}}", RecordingLimits()),
+    "too many credentials": (json.dumps({"cookies": MANY, "origins": []}).encode(), RecordingLimits()),
+    "no artifact at all": (b"some text", RecordingLimits()),
 }  # fmt: skip
 
 

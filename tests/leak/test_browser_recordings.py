@@ -18,7 +18,7 @@ from playwright.async_api import Page
 from byokeep.core.errors import Rejected
 from byokeep_redact.engine import Redactor
 from byokeep_redact.hooks import browser as hook
-from byokeep_redact.hooks.browser import Kind, Policy, Verdict
+from byokeep_redact.hooks.browser import FieldKind, FieldVerdict, Policy
 from byokeep_redact.sweep import Report, Sweep
 from tests.support.browser_site import Site, chromium, serving
 
@@ -101,12 +101,12 @@ def members(path: Path) -> dict[str, bytes]:
 NETWORK = {"session", "visible", "csrf", "password", "url_token", "access", "refresh", "device", "query_key", "api_key",
            "socket"}  # fmt: skip
 RAW = {
-    "x.har": (Kind.HAR, NETWORK),
-    "y.zip": (Kind.HAR_ZIP, NETWORK),
-    "trace.zip": (Kind.TRACE, NETWORK),
-    "state.json": (Kind.STORAGE_STATE, {"session", "visible", "refresh", "device"}),
+    "x.har": (FieldKind.HAR, NETWORK),
+    "y.zip": (FieldKind.HAR_ZIP, NETWORK),
+    "trace.zip": (FieldKind.TRACE, NETWORK),
+    "state.json": (FieldKind.STORAGE_STATE, {"session", "visible", "refresh", "device"}),
     "cdp.jsonl": (
-        Kind.CDP_LOG,
+        FieldKind.CDP_LOG,
         {"session", "visible", "url_token", "access", "query_key", "socket", "password", "csrf"},
     ),
 }
@@ -273,8 +273,8 @@ async def test_a_console_record_that_cannot_be_redacted_is_dropped(monkeypatch: 
 
 async def test_a_raw_recording_is_no_artifact(recorded: Recorded, tmp_path: Path) -> None:
     """A job that hands in a recording or a dump of cookies is refused by what it is; scrubbed, the same file passes."""
-    wanted = {"x.har": Verdict.QUARANTINE, "y.zip": Verdict.QUARANTINE, "trace.zip": Verdict.QUARANTINE,
-              "state.json": Verdict.REFUSE, "cdp.jsonl": Verdict.QUARANTINE}  # fmt: skip
+    wanted = {"x.har": FieldVerdict.QUARANTINE, "y.zip": FieldVerdict.QUARANTINE, "trace.zip": FieldVerdict.QUARANTINE,
+              "state.json": FieldVerdict.REFUSE, "cdp.jsonl": FieldVerdict.QUARANTINE}  # fmt: skip
     for name, verdict in wanted.items():
         raw = recorded.raw(name, tmp_path)
         disguised = raw.rename(tmp_path / "report.txt")

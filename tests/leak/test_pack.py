@@ -38,7 +38,7 @@ def judged(emissions: list[plan.Emission], said: dict[str, str]) -> list[report.
 def emissions(group: str) -> list[plan.Emission]:
     """What one plain sink is fed of one class."""
     names = {EVASION: "evasions", HEADERS: "otel-headers", COST: "long-lines"}
-    job = plan.Job(fresh_seed(), (names.get(group, "logging-message"),))
+    job = plan.PlannedRun(fresh_seed(), (names.get(group, "logging-message"),))
     return [one for one in plan.plan(job) if one.sample.group == group]
 
 
@@ -161,7 +161,7 @@ def test_the_pack_fails_in_every_class_with_the_engine_off(result: report.Result
 
 def test_only_a_class_without_any_sink_is_absent() -> None:
     """Without OpenTelemetry there are no captured headers; a class that one sink is left for is still expected."""
-    job, sinks = plan.Job("s", ()), list(plan.SINKS)
+    job, sinks = plan.PlannedRun("s", ()), list(plan.SINKS)
     expected, absent = plan.classes(job, [name for name in sinks if not name.startswith("otel")])
     assert absent == [HEADERS]
     assert set(expected) == set(plan.GROUPS) - {HEADERS, plan.OWN}

@@ -159,12 +159,12 @@ class MemoryLog:
         before = ChainHead(about.client, start, records[start - 1].hash) if start else empty(about.client)
         inclusion = self.inclusion(about.client)
         lines = self.lines(about.client)[start : inclusion.head.seq]
-        piece = evidence.Piece(before=before, lines=lines, inclusion=inclusion)
+        piece = evidence.EvidencePiece(before=before, lines=lines, inclusion=inclusion)
         return self.seal(first_version(evidence.statement(about, [piece])))
 
     def pieces(self, about: evidence.Onboarding) -> bytes:
         """The statement as version 2 carries it: each item with its chain up to the first checkpoint that covers it."""
-        pieces: list[evidence.Piece] = []
+        pieces: list[evidence.EvidencePiece] = []
         for seq in sorted(about.items.values()):
             if pieces and seq <= pieces[-1].inclusion.head.seq:
                 continue
@@ -177,7 +177,7 @@ class MemoryLog:
             records = self.chains[about.client]
             before = ChainHead(about.client, seq - 1, records[seq - 2].hash) if seq > 1 else empty(about.client)
             lines = self.lines(about.client)[seq - 1 : inclusion.head.seq]
-            pieces.append(evidence.Piece(before=before, lines=lines, inclusion=inclusion))
+            pieces.append(evidence.EvidencePiece(before=before, lines=lines, inclusion=inclusion))
         return evidence.statement(about, pieces)
 
     def seal(self, payload: bytes) -> bytes:

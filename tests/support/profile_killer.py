@@ -21,7 +21,7 @@ from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment
 from byokeep.flows import profile_book
-from byokeep.flows.app import Limits
+from byokeep.flows.app import ServiceLimits
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_do import do_work
 from byokeep.sealing.sealer import TinkSealer
@@ -152,7 +152,7 @@ async def main(given: dict[str, str]) -> None:
     custodian = BrokerProfileCustodian(settings, lambda login: TransitKeyHolder(login, Environment.DEVELOPMENT))
     app = ProfileApp(
         db=db, clock=SystemClock(), ids=SystemIds(), installation_id=UUID(given["installation"]),
-        environment=Environment.DEVELOPMENT, limits=Limits(), custodian=Custodian(custodian, stop),
+        environment=Environment.DEVELOPMENT, limits=ServiceLimits(), custodian=Custodian(custodian, stop),
         sealer=TinkSealer(), artifacts=Store(LocalArtifacts(Path(given["artifacts"]), may_remove=True), stop),
         rooms=ScriptedRooms(Script()), notes=NoNotes(), proofs=NoProofs(), owner=uuid4(), digest=digest,
     )  # fmt: skip

@@ -32,7 +32,7 @@ from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
-from byokeep.flows.app import Limits
+from byokeep.flows.app import ServiceLimits
 from byokeep.settings import load
 from byokeep.supervisor import Stack
 from byokeep.wire.bao_http import BaoHttp
@@ -60,7 +60,7 @@ class _Ports:
     ids: SystemIds
     installation_id: UUID
     environment: Environment
-    limits: Limits
+    limits: ServiceLimits
 
 
 @dataclass
@@ -338,7 +338,7 @@ async def _bench(stack: contextlib.AsyncExitStack, world: World, social: Social)
     installation = UUID(db.sql("SELECT id FROM byokeep.installation"))
     token = (world.home / "credentials" / "worker.token").read_text().strip()
     custodian = Person(UUID(db.sql("SELECT id FROM byokeep.subject WHERE name = 'local-worker'")), token)
-    ports = _Ports(SystemClock(), SystemIds(), installation, Environment.DEVELOPMENT, Limits())
+    ports = _Ports(SystemClock(), SystemIds(), installation, Environment.DEVELOPMENT, ServiceLimits())
     stand: Any = StackStand(
         world, db, BaoIntake(login), world.home, ports, world.stack.broker_url, {"custodian": custodian}
     )

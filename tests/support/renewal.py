@@ -17,21 +17,21 @@ from uuid import UUID
 import httpx2
 
 from byokeep.adapters.files.slots import SlotDirectory
-from byokeep.adapters.platforms import Place, PlatformApp, PlatformClient, new_state, new_verifier
+from byokeep.adapters.platforms import PlatformApp, PlatformClient, TokenPlace, new_state, new_verifier
 from byokeep.adapters.platforms.asking import asker, logins
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.client import ClientSettings
 from byokeep.core.fault import Fault
 from byokeep.core.model import ClientId, LeaseKind, Provider
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.refresh import alarm_at, due_at, reauth_at
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresh import Renewals
-from byokeep.flows.refresh_book import Grant
+from byokeep.flows.refresh_book import RenewableGrant
 from byokeep.flows.refresher_app import RefresherApp
-from byokeep.platforms.descriptor import Pkce, Purpose
+from byokeep.platforms.descriptor import Pkce, ScopePurpose
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire import openbao as wire
 from byokeep.wire.outbound import new_outbound_client
@@ -73,7 +73,7 @@ class Account:
     def provider(self) -> Provider:
         return PLATFORM_DESCRIPTORS[self.platform].provider
 
-    def place(self, part: Part) -> SecretRef:
+    def place(self, part: SecretPart) -> SecretRef:
         return SecretRef(self.client_id, self.provider, part, self.id)
 
 
@@ -100,7 +100,7 @@ class Bench:
     def renewals(self, app: RefresherApp | None = None) -> Renewals:
         return Renewals(app or self.app, self._told)
 
-    def _told(self, _: Grant, ended: str) -> None:
+    def _told(self, _: RenewableGrant, ended: str) -> None:
         self.ended.append(ended)
 
     async def round(self, renewals: Renewals | None = None) -> list[str]:
@@ -164,7 +164,7 @@ class Bench:
             "INSERT INTO byokeep.credential_ref (id, client_id, provider, kind, purpose, environment, secret_ref,"
             " version, state, verification, risk, created_by, rotation_due_at, account_id) VALUES"
             f" (gen_random_uuid(), '{client_id}', '{name}', 'oauth_token_set', 'account', 'development',"
-            f" '{made.place(Part.TOKENS)}', {version}, 'active', 'verified', 'standard', '{BY}',"
+            f" '{made.place(SecretPart.TOKENS)}', {version}, 'active', 'verified', 'standard', '{BY}',"
             f" now() + interval '60 days', '{account_id}')"
         )
         state_rows(self.stand.db)
@@ -173,11 +173,11 @@ class Bench:
     async def consent(self, platform: str, account: str = "acme") -> TokenSet:
         """What a consent gives."""
         app = PlatformApp(client_id="app", client_secret=Secret(SECRET), redirect_uri=BACK)
-        at = Place(base=self.social.sim.base_url(platform))
+        at = TokenPlace(base=self.social.sim.base_url(platform))
         client = PlatformClient(PLATFORM_DESCRIPTORS[platform], app, self.http, at)
         await self.social.tell("consent", platform=platform, account=account)
         verifier = None if client.oauth.pkce is Pkce.NONE else new_verifier()
-        url = client.authorization_url(state=new_state(), verifier=verifier, scopes=client.scopes(Purpose.READ))
+        url = client.authorization_url(state=new_state(), verifier=verifier, scopes=client.scopes(ScopePurpose.READ))
         answer = await self.social.ask("GET", url)
         code = client.clean_code(dict(parse_qsl(urlsplit(answer.headers["Location"]).query))["code"])
         tokens = await client.exchange(code, verifier, by=BY, clock=self.clock.now)
@@ -189,8 +189,8 @@ class Bench:
     async def store(self, account: Account, tokens: TokenSet, *, cas: int) -> tuple[int, int]:
         """Write a token set and its access token under custody; returns both versions."""
         async with self.custody(account) as custody:
-            stored = await custody.write(account.place(Part.TOKENS), pack_tokens(tokens), cas=cas)
-            place = account.place(Part.ACCESS)
+            stored = await custody.write(account.place(SecretPart.TOKENS), pack_tokens(tokens), cas=cas)
+            place = account.place(SecretPart.ACCESS)
             access = await custody.write(place, tokens.access, cas=await custody.newest(place))
         self._see(tokens)
         return stored.version, access.version
@@ -212,9 +212,9 @@ class Bench:
     async def stored(self, account: Account) -> tuple[int, TokenSet, str]:
         """The newest token set, its version, and the newest access token."""
         async with self.custody(account) as custody:
-            version = await custody.newest(account.place(Part.TOKENS))
-            tokens = unpack_tokens(await custody.read(account.place(Part.TOKENS), version))
-            place = account.place(Part.ACCESS)
+            version = await custody.newest(account.place(SecretPart.TOKENS))
+            tokens = unpack_tokens(await custody.read(account.place(SecretPart.TOKENS), version))
+            place = account.place(SecretPart.ACCESS)
             access = await custody.read(place, await custody.newest(place))
         self._see(tokens)
         return version, tokens, access.reveal().decode()

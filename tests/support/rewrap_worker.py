@@ -15,7 +15,7 @@ from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment
 from byokeep.flows import kek_rewrap
-from byokeep.flows.app import Limits
+from byokeep.flows.app import ServiceLimits
 from byokeep.flows.kek_app import KekApp
 from byokeep.flows.kek_book import Rotation
 from byokeep.sealing.transit import TransitKeyHolder
@@ -27,7 +27,7 @@ async def main(said: dict[str, Any]) -> None:
     settings = ClientSettings(broker_url=said["broker"], runner_token_file=Path(said["token"]), attempts=2)
     app = KekApp(
         db=db, clock=SystemClock(), ids=SystemIds(), installation_id=UUID(said["installation"]),
-        environment=Environment.DEVELOPMENT, limits=Limits(), artifacts=LocalArtifacts(Path(said["artifacts"])),
+        environment=Environment.DEVELOPMENT, limits=ServiceLimits(), artifacts=LocalArtifacts(Path(said["artifacts"])),
         kek_custodian=BrokerKekCustodian(settings, lambda login: TransitKeyHolder(login, Environment.DEVELOPMENT)),
     )  # fmt: skip
     print("go", flush=True)  # noqa: T201 - what its killer waits for

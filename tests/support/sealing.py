@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from byokeep.core.manifest import ExpectedAccount, Manifest, Packing, Place
+from byokeep.core.manifest import ExpectedAccount, Manifest, Packing, RecordPlace
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord
@@ -85,7 +85,7 @@ class Profile:
         assert (said.sha256, said.size, said.packed_size) == (made.blob_sha256, made.blob_size, made.packed_size)
         return cls(blob, dek, made)
 
-    async def open(self, blob: bytes | None = None, *, place: Place | None = None) -> Sink:
+    async def open(self, blob: bytes | None = None, *, place: RecordPlace | None = None) -> Sink:
         """Open another blob in place of this one, under a record that agrees with it. Raises what opening raises."""
         blob, sink = self.blob if blob is None else blob, Sink()
         about = replace(self.record, blob_sha256=hashlib.sha256(blob).digest(), blob_size=max(1, len(blob)))

@@ -32,7 +32,7 @@ from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.queue import build_app
-from byokeep.adapters.providers import DESCRIPTORS, Outcome, check_format, identify, new_http_client
+from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, check_format, identify, new_http_client
 from byokeep.client import ClientSettings
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
@@ -115,12 +115,12 @@ class Desk:
 
     def canary(self, provider: str = "openai", *, state: str = "valid") -> bytes:
         """A new key in the provider's shape; the simulator knows it in this state."""
-        from byokeep_sim.reply import KeyState
+        from byokeep_sim.reply import SimKeyState
 
         value = new_canary(provider)
         self.canaries.append(Canary(f"{provider}-{len(self.canaries)}", value, marker_of(value)))
         if state:
-            self.sim.book.keys.put(provider, value.decode(), KeyState(state), None)
+            self.sim.book.keys.put(provider, value.decode(), SimKeyState(state), None)
         return value
 
     async def put(
@@ -205,7 +205,7 @@ def worker_app(stand: Stand, sim: Sim, http: httpx2.AsyncClient, db: PostgresDat
     token.touch(mode=0o600)
     token.write_text(stand.people["custodian"].token)
 
-    async def ask(provider: Provider, secret: Secret) -> Outcome:
+    async def ask(provider: Provider, secret: Secret) -> CheckOutcome:
         return await identify(
             DESCRIPTORS[provider], secret, base_url=sim.base_url(provider), http=http, allow_loopback=True,
             account_hasher=account_hasher(Secret(b"k" * 32)), deadline_s=3.0,

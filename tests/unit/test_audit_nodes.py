@@ -17,7 +17,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows.explain import gaps, logins_refused, merge, torn
 from byokeep.ports import StoreEntry
 from byokeep.settings import load, parse_audit_files
-from byokeep.wire.bao_http import Reply
+from byokeep.wire.bao_http import BaoReply
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -32,7 +32,7 @@ class Node:
         for path in self.files.values():
             path.touch()
 
-    async def request(self, method: str, path: str, **_: Any) -> Reply:
+    async def request(self, method: str, path: str, **_: Any) -> BaoReply:
         if self.fails:
             raise Unavailable(self.fails)
         if self.passes_on is not None:
@@ -46,7 +46,7 @@ class Node:
         for name in self.writes:
             with self.files[name].open("a") as file:
                 file.write(json.dumps(line) + "\n")
-        return Reply(200, {"hash": "hmac-sha256:" + path}, made)
+        return BaoReply(200, {"hash": "hmac-sha256:" + path}, made)
 
 
 class Login:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from byokeep.browser.portable import State, digest, read, state_of, written
+from byokeep.browser.portable import PortableState, digest, read, state_of, written
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.secret import Secret
 
@@ -31,7 +31,7 @@ ORIGIN = {
 }
 
 
-def state() -> State:
+def state() -> PortableState:
     return state_of([copy.deepcopy(COOKIE), {**COOKIE, "name": "a", "expires": 1800000000.4}], [copy.deepcopy(ORIGIN)])
 
 

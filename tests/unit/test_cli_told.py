@@ -15,7 +15,7 @@ import pytest
 from byokeep import doctor
 from byokeep.cli import intake, job, key
 from byokeep.cli.main import run
-from byokeep.cli.terminal import Session, current
+from byokeep.cli.terminal import TerminalSession, current
 from byokeep.client.http import error_from
 from byokeep.core.errors import ByokeepError, Denied, Integrity, Pending, RateLimited, Rejected, Unavailable
 from byokeep.core.keystate import KeyState, check_transition
@@ -335,7 +335,7 @@ def test_nothing_is_said_to_serve_while_the_kill_switch_is_engaged(
         return {"switches": [{"scope": "global", "closed": False}, {"scope": scope, "closed": True}]}
 
     monkeypatch.setattr(key, "call", call)
-    current.set(Session(settings=Settings(), as_json=False))
+    current.set(TerminalSession(settings=Settings(), as_json=False))
     said = key._serving(ID, 1, "goes on serving.")
     assert ("nothing of this client is served" in said) is stopped
     assert ("goes on serving" in said) is not stopped

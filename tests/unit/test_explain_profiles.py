@@ -12,8 +12,8 @@ from byokeep.flows.explain import (
     AFTER_OPENING,
     BEFORE_OPENING,
     SEAL_FOR,
-    Announced,
-    Known,
+    AnnouncedSeal,
+    KnownToUs,
     LeaseRow,
     Request,
     explain,
@@ -32,12 +32,12 @@ WRITES = [
 ]  # fmt: skip
 
 
-def known(kind: str, secret: str = "profile", client: UUID = CLIENT) -> tuple[Known, Request]:
+def known(kind: str, secret: str = "profile", client: UUID = CLIENT) -> tuple[KnownToUs, Request]:
     """What is known of one lease, and a request that names it."""
     lease = LeaseRow(
         id=uuid4(), client_id=client, job_id=uuid4(), kind=kind, secrets=(secret,), jwt_iat=0, jwt_exp=3, issued_at=NOW
     )
-    found = Known(
+    found = KnownToUs(
         leases={lease.id: lease}, token_ttl=timedelta(seconds=2), logins={(lease.id, ENTITY): [NOW]}, setups=[NOW]
     )
     request = Request(
@@ -47,7 +47,7 @@ def known(kind: str, secret: str = "profile", client: UUID = CLIENT) -> tuple[Kn
     return found, request
 
 
-def reason(found: Known, request: Request, what: tuple[str, str], **changed: object) -> str:
+def reason(found: KnownToUs, request: Request, what: tuple[str, str], **changed: object) -> str:
     """The reason of the finding; empty when the request is explained."""
     missing = explain(replace(request, operation=what[0], path=what[1], **changed), found)  # type: ignore[arg-type]
     return missing.reason if missing else ""
@@ -109,13 +109,13 @@ def test_a_seal_that_was_announced_stands_for_one_write_of_its_own_record() -> N
     path, sealed_at = f"kv/clients/{CLIENT}/profiles/{PROFILE}", NOW + timedelta(minutes=1)
     write = replace(plain, operation="update", path=RECORD, lease_header="", at=NOW + timedelta(seconds=30))
 
-    def told(request: Request, *seals: Announced) -> list[tuple[str, str]]:
-        found = Known(leases={}, token_ttl=timedelta(seconds=2), seals=list(seals))
+    def told(request: Request, *seals: AnnouncedSeal) -> list[tuple[str, str]]:
+        found = KnownToUs(leases={}, token_ttl=timedelta(seconds=2), seals=list(seals))
         said = [explain(request, found) for _ in range(2)]
         return [(one.reason, one.severity) for one in said if one is not None]
 
     unexplained, cut_off = ("write_unexplained", "critical"), ("write_cut_off", "warning")
-    open_, done = (Announced(path=path, since=NOW, until=until) for until in (None, sealed_at))
+    open_, done = (AnnouncedSeal(path=path, since=NOW, until=until) for until in (None, sealed_at))
     for seal in (open_, done):
         assert told(write, seal) == [cut_off, unexplained]
         assert told(write, seal, seal) == [cut_off, cut_off]

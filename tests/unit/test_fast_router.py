@@ -81,7 +81,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Lines, dict[str, st
     monkeypatch.setattr(lease, "issue_lease", flow(None))
     monkeypatch.setattr("byokeep.broker.jobs.lease_out", lambda _: {"lease_id": ID})
     monkeypatch.setattr(lease, "heartbeat", flow(5))
-    granted = effect.Permit(effect.PermitId(WHO), SimpleNamespace(isoformat=lambda: "then"), 15)  # type: ignore[arg-type]
+    granted = effect.IssuedPermit(effect.PermitId(WHO), SimpleNamespace(isoformat=lambda: "then"), 15)  # type: ignore[arg-type]
     monkeypatch.setattr(effect, "issue_permit", flow(granted))
     monkeypatch.setattr(effect, "close_permit", flow("done"))
     now = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -17,7 +17,7 @@ from byokeep.core.identity import (
     Comparison,
     Face,
     Fingerprint,
-    Verdict,
+    IdentityVerdict,
     Why,
     choose,
     compare,
@@ -45,7 +45,7 @@ def ask(*seen: Face, app_id: str = "app", several_allowed: bool = False) -> Comp
 
 def test_the_expected_account_matches() -> None:
     """Same id, same names."""
-    assert ask(face()) == Comparison(verdict=Verdict.MATCH, why=Why.SAME)
+    assert ask(face()) == Comparison(verdict=IdentityVerdict.MATCH, why=Why.SAME)
     assert not ask(face()).blocks
 
 
@@ -67,7 +67,7 @@ def test_the_expected_account_matches() -> None:
 )
 def test_anything_else_blocks_with_its_reason(found: Comparison, why: Why) -> None:
     """Another id, none, several, another app, no answer: a mismatch, and never mere drift."""
-    assert (found.verdict, found.why, found.blocks) == (Verdict.MISMATCH, why, True)
+    assert (found.verdict, found.why, found.blocks) == (IdentityVerdict.MISMATCH, why, True)
 
 
 def test_a_fingerprint_without_an_id_matches_nobody() -> None:
@@ -79,7 +79,7 @@ def test_a_fingerprint_without_an_id_matches_nobody() -> None:
 
 def test_one_of_several_pages_is_found_by_its_id() -> None:
     """Where one grant opens several accounts, the expected one among them is enough."""
-    assert ask(face("105"), face(), several_allowed=True).verdict is Verdict.MATCH
+    assert ask(face("105"), face(), several_allowed=True).verdict is IdentityVerdict.MATCH
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_new_name_is_drift_for_a_person_to_confirm(
 ) -> None:
     """Same id, other name: said field by field, neither passed over nor taken for another account."""
     found = ask(face(username=username, display_name=display_name))
-    assert (found.verdict, found.why) == (Verdict.DRIFT, Why.NAME_CHANGED)
+    assert (found.verdict, found.why) == (IdentityVerdict.DRIFT, Why.NAME_CHANGED)
     assert [one.field for one in found.changed] == fields
 
 
@@ -117,7 +117,7 @@ def test_a_new_name_is_drift_for_a_person_to_confirm(
 def test_a_name_that_only_looks_the_same_is_a_mismatch_shown_by_code_points(name: str, spelt: str) -> None:
     """A stand-in's letters are spelt out for the person who has to see the difference."""
     found = ask(face(display_name=name))
-    assert (found.verdict, found.why) == (Verdict.MISMATCH, Why.LOOK_ALIKE)
+    assert (found.verdict, found.why) == (IdentityVerdict.MISMATCH, Why.LOOK_ALIKE)
     assert [(one.expected, one.seen) for one in found.changed] == [("Acme Bakery", spelt)]
 
 
@@ -193,7 +193,7 @@ def test_another_encoding_of_the_same_letters_is_no_disguise() -> None:
     ours = Fingerprint(account_id="1", username=None, display_name="Caf\u00e9", app_id="app")
     seen = Face(account_id="1", username=None, display_name=unicodedata.normalize("NFD", "Caf\u00e9"))
     found = compare(ours, [seen], app_id="app")
-    assert (found.verdict, found.changed[0].seen) == (Verdict.DRIFT, "Cafe<U+0301>")
+    assert (found.verdict, found.changed[0].seen) == (IdentityVerdict.DRIFT, "Cafe<U+0301>")
 
 
 def test_the_first_fingerprint_needs_one_account_or_a_choice() -> None:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import Conflict, Integrity, Rejected
 from byokeep.core.kek import (
-    Holder,
     KekFault,
     KekStatus,
     KekVersion,
     KeyContext,
+    KeyProvider,
     Wrapped,
     check_retirement,
     check_rotation,
@@ -34,7 +34,7 @@ CONTEXTS = st.builds(
     st.sampled_from(Environment), st.uuids(), st.uuids(),
 )  # fmt: skip
 GOOD: dict[str, Any] = {
-    "holder": Holder.TRANSIT, "kek_id": "production-1", "kek_version": 1, "ciphertext": "vault:v1:" + "A" * 80,
+    "holder": KeyProvider.TRANSIT, "kek_id": "production-1", "kek_version": 1, "ciphertext": "vault:v1:" + "A" * 80,
 }  # fmt: skip
 
 
@@ -42,7 +42,11 @@ def status(*numbers: int, least: int = 1, fault: KekFault | None = None) -> KekS
     now = datetime.now(UTC)
     versions = tuple(KekVersion(number=n, created_at=now, fault=fault) for n in numbers)
     return KekStatus(
-        holder=Holder.AWS, kek_id="k", versions=versions, min_encryption=least, min_decryption=min(numbers, default=0)
+        holder=KeyProvider.AWS,
+        kek_id="k",
+        versions=versions,
+        min_encryption=least,
+        min_decryption=min(numbers, default=0),
     )
 
 
@@ -52,7 +56,7 @@ def test_a_context_has_one_spelling(one: KeyContext, other: KeyContext) -> None:
     assert (one.canonical == other.canonical) == (one == other)
     found = parse_canonical(one.canonical)
     assert found == {"format": "byokeep-kek/1", **one.pairs}
-    for holder in Holder:
+    for holder in KeyProvider:
         wrapped = Wrapped(**GOOD | {"holder": holder, "kek_id": one.scope.tenant_kek})
         assert parse(str(wrapped.key_ref)) == wrapped.key_ref
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from byokeep.core.errors import Conflict, Rejected
-from byokeep.core.kek import Holder, KekFault, KekStatus, KekVersion
+from byokeep.core.kek import KekFault, KekStatus, KekVersion, KeyProvider
 from byokeep.core.kek_life import (
-    Finding,
-    Known,
+    KekFinding,
+    KnownVersion,
     check_strength,
     differences,
     follows,
@@ -19,21 +19,21 @@ from byokeep.core.kek_life import (
     urgency,
 )
 from byokeep.core.keystate import TRANSITIONS, KeyState
-from byokeep.core.vault_incident import ORDER, Step, check_order, window
+from byokeep.core.vault_incident import ORDER, IncidentStep, check_order, window
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 def status(*numbers: int, fault: KekFault | None = None, protects: int = 0) -> KekStatus:
     return KekStatus(
-        holder=Holder.TRANSIT, kek_id="development-x", min_encryption=protects or max(numbers, default=0),
+        holder=KeyProvider.TRANSIT, kek_id="development-x", min_encryption=protects or max(numbers, default=0),
         versions=tuple(KekVersion(number=one, created_at=NOW, fault=fault) for one in numbers),
         min_decryption=min(numbers, default=0),
     )  # fmt: skip
 
 
-def rows(*states: KeyState) -> list[Known]:
-    return [Known(version=number, state=state) for number, state in enumerate(states, 1)]
+def rows(*states: KeyState) -> list[KnownVersion]:
+    return [KnownVersion(version=number, state=state) for number, state in enumerate(states, 1)]
 
 
 @pytest.mark.parametrize(
@@ -44,20 +44,22 @@ def rows(*states: KeyState) -> list[Known]:
         (status(2), rows(KeyState.DESTROYED, KeyState.ACTIVE), []),
         (status(), [], []),
         (status(), rows(KeyState.PRE_ACTIVATION), []),
-        (status(), rows(KeyState.ACTIVE), [(1, Finding.MISSING)]),
-        (status(2), rows(KeyState.COMPROMISED, KeyState.ACTIVE), [(1, Finding.MISSING)]),
-        (status(1), [], [(1, Finding.UNKNOWN)]),
-        (status(1, fault=KekFault.FOREIGN), [], [(1, Finding.UNKNOWN)]),
-        (status(1, 2), rows(KeyState.ACTIVE), [(2, Finding.UNKNOWN)]),
-        (status(1, 2), rows(KeyState.DESTROYED, KeyState.ACTIVE), [(1, Finding.BACK)]),
-        (status(1, fault=KekFault.DISABLED), rows(KeyState.ACTIVE), [(1, Finding.DISABLED)]),
-        (status(1, fault=KekFault.PENDING_DELETION), rows(KeyState.ACTIVE), [(1, Finding.DISABLED)]),
-        (status(1, fault=KekFault.MISSING), rows(KeyState.ACTIVE), [(1, Finding.MISSING)]),
-        (status(1, fault=KekFault.FOREIGN), rows(KeyState.ACTIVE), [(1, Finding.ALTERED)]),
-        (status(1, 2, protects=1), rows(KeyState.DEACTIVATED, KeyState.ACTIVE), [(1, Finding.PROTECTS)]),
+        (status(), rows(KeyState.ACTIVE), [(1, KekFinding.MISSING)]),
+        (status(2), rows(KeyState.COMPROMISED, KeyState.ACTIVE), [(1, KekFinding.MISSING)]),
+        (status(1), [], [(1, KekFinding.UNKNOWN)]),
+        (status(1, fault=KekFault.FOREIGN), [], [(1, KekFinding.UNKNOWN)]),
+        (status(1, 2), rows(KeyState.ACTIVE), [(2, KekFinding.UNKNOWN)]),
+        (status(1, 2), rows(KeyState.DESTROYED, KeyState.ACTIVE), [(1, KekFinding.BACK)]),
+        (status(1, fault=KekFault.DISABLED), rows(KeyState.ACTIVE), [(1, KekFinding.DISABLED)]),
+        (status(1, fault=KekFault.PENDING_DELETION), rows(KeyState.ACTIVE), [(1, KekFinding.DISABLED)]),
+        (status(1, fault=KekFault.MISSING), rows(KeyState.ACTIVE), [(1, KekFinding.MISSING)]),
+        (status(1, fault=KekFault.FOREIGN), rows(KeyState.ACTIVE), [(1, KekFinding.ALTERED)]),
+        (status(1, 2, protects=1), rows(KeyState.DEACTIVATED, KeyState.ACTIVE), [(1, KekFinding.PROTECTS)]),
     ],
 )
-def test_each_difference_is_a_finding(shown: KekStatus, ours: list[Known], found: list[tuple[int, Finding]]) -> None:
+def test_each_difference_is_a_finding(
+    shown: KekStatus, ours: list[KnownVersion], found: list[tuple[int, KekFinding]]
+) -> None:
     """What a holder shows and what our rows say: the same is nothing, each difference is named at its version."""
     assert [(one.version, one.finding) for one in differences(shown, ours)] == found
 
@@ -113,8 +115,8 @@ def test_the_steps_of_7_3_stand_in_one_order() -> None:
             else:
                 with pytest.raises(Conflict, match="vault_out_of_order"):
                     check_order(now, wanted)
-    assert ORDER[0] is Step.OPENED
-    assert ORDER[-1] is Step.CLOSED
+    assert ORDER[0] is IncidentStep.OPENED
+    assert ORDER[-1] is IncidentStep.CLOSED
 
 
 def test_since_when_is_72_hours_where_nobody_knows() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Integrity, Rejected
-from byokeep.core.identity import Face, Verdict, compare
+from byokeep.core.identity import Face, IdentityVerdict, compare
 from byokeep.core.manifest import (
     BROWSER_APP,
     MAX_ACCOUNTS,
@@ -167,7 +167,8 @@ def test_the_expected_account_is_compared_as_any_other() -> None:
     """The same id matches, another does not, and a name that changed is drift."""
     expected = account().fingerprint
     for account_id, username, verdict in (
-        ("4711", "acme", Verdict.MATCH), ("4711", "other", Verdict.DRIFT), ("4712", "acme", Verdict.MISMATCH),
+        ("4711", "acme", IdentityVerdict.MATCH), ("4711", "other", IdentityVerdict.DRIFT),
+        ("4712", "acme", IdentityVerdict.MISMATCH),
     ):  # fmt: skip
         seen = Face(account_id=account_id, username=username, display_name="Acme Büro")
         assert compare(expected, [seen], app_id=BROWSER_APP).verdict is verdict

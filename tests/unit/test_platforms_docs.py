@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from byokeep.core.fault import Cause
+from byokeep.core.fault import FaultCause
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from tools import platforms_page
 
@@ -31,4 +31,4 @@ def test_every_word_for_a_refusal_is_explained() -> None:
     _, _, rest = PAGE.partition("\n## What a refusal means\n")
     section = rest.partition("\n## ")[0]
     words = {line.split("`")[1] for line in section.splitlines() if line.startswith("| `")}
-    assert words == {cause.value for cause in Cause}
+    assert words == {cause.value for cause in FaultCause}

@@ -17,7 +17,7 @@ from byokeep.core.errors import Rejected
 from byokeep.core.model import PLATFORMS, Lane
 from byokeep.core.refresh import TokenModel
 from byokeep.core.secret import Secret
-from byokeep.platforms.descriptor import MixUp, OAuth, Pkce, Purpose
+from byokeep.platforms.descriptor import MixUp, OAuth, Pkce, ScopePurpose
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS, load
 
 DATA = resources.files("byokeep.platforms").joinpath("data")
@@ -71,7 +71,7 @@ def test_reads_cannot_write_and_secrets_stand_in_no_undeclared_url(platform: str
     declared = {call.name for call in calls if call.secret_in_query}
     allowed = {"instagram": {"instagram.lengthen", "instagram.refresh"}, "meta": {"meta.inspect"}}
     assert declared == allowed.get(platform, set())
-    assert set(one.scopes) == set(Purpose)
+    assert set(one.scopes) == set(ScopePurpose)
 
 
 def changed(platform: str, path: str, value: Any) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def test_descriptors_are_frozen() -> None:
     with pytest.raises(AttributeError):
         one.issuer = "https://evil.example"  # type: ignore[misc]
     with pytest.raises(TypeError):
-        one.scopes[Purpose.READ] = ("all",)  # type: ignore[index]
+        one.scopes[ScopePurpose.READ] = ("all",)  # type: ignore[index]
 
 
 def test_challenges_are_those_of_the_standard_and_tiktok_s() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from byokeep.adapters.platforms import read
-from byokeep.core.fault import Cause, Fault
+from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.secret import Secret
-from byokeep.platforms.descriptor import Call, OAuth
+from byokeep.platforms.descriptor import DescribedCall, OAuth
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import Got, NotGot
 
@@ -27,7 +27,7 @@ def oauth(platform: str) -> OAuth:
     return found
 
 
-def call_of(one: OAuth, name: str) -> Call:
+def call_of(one: OAuth, name: str) -> DescribedCall:
     calls = {"exchange": one.exchange, "refresh": one.refresh, "identity": one.identity.call, "posts": one.posts.call}
     if one.granted is not None:
         calls["granted"] = one.granted.call
@@ -103,18 +103,20 @@ def test_every_platform_with_oauth_has_vectors_of_all_kinds() -> None:
 @pytest.mark.parametrize(
     ("got", "expected"),
     [
-        (NotGot(sent=False), Fault(cause=Cause.TRANSIENT, sent=False, answered=False)),
-        (NotGot(sent=True), Fault(cause=Cause.TRANSIENT, answered=False)),
-        (NotGot(sent=True, status=200), Fault(cause=Cause.TRANSIENT, http_status=200, answered=False)),
-        (NotGot(sent=True, status=503), Fault(cause=Cause.TRANSIENT, http_status=503)),
-        (Got(status=302, body=Secret(b"")), Fault(cause=Cause.UNKNOWN, http_status=302)),
-        (Got(status=500, body=Secret(b"<html>")), Fault(cause=Cause.TRANSIENT, http_status=500)),
-        (Got(status=418, body=Secret(b"{}")), Fault(cause=Cause.UNKNOWN, http_status=418)),
-        (Got(status=200, body=Secret(b"<html>")), Fault(cause=Cause.UNKNOWN, http_status=200, answered=False)),
-        (Got(status=200, body=Secret(b"[]")), Fault(cause=Cause.UNKNOWN, http_status=200, answered=False)),
-        (Got(status=200, body=Secret(b'{"a":1,"a":1}')), Fault(cause=Cause.UNKNOWN, http_status=200, answered=False)),
-        (Got(status=200, body=Secret(b"[" * 100_000)), Fault(cause=Cause.UNKNOWN, http_status=200, answered=False)),
-        (Got(status=200, body=Secret(b'{"a":NaN}')), Fault(cause=Cause.UNKNOWN, http_status=200, answered=False)),
+        (NotGot(sent=False), Fault(cause=FaultCause.TRANSIENT, sent=False, answered=False)),
+        (NotGot(sent=True), Fault(cause=FaultCause.TRANSIENT, answered=False)),
+        (NotGot(sent=True, status=200), Fault(cause=FaultCause.TRANSIENT, http_status=200, answered=False)),
+        (NotGot(sent=True, status=503), Fault(cause=FaultCause.TRANSIENT, http_status=503)),
+        (Got(status=302, body=Secret(b"")), Fault(cause=FaultCause.UNKNOWN, http_status=302)),
+        (Got(status=500, body=Secret(b"<html>")), Fault(cause=FaultCause.TRANSIENT, http_status=500)),
+        (Got(status=418, body=Secret(b"{}")), Fault(cause=FaultCause.UNKNOWN, http_status=418)),
+        (Got(status=200, body=Secret(b"<html>")), Fault(cause=FaultCause.UNKNOWN, http_status=200, answered=False)),
+        (Got(status=200, body=Secret(b"[]")), Fault(cause=FaultCause.UNKNOWN, http_status=200, answered=False)),
+        (Got(status=200, body=Secret(b'{"a":1,"a":1}')),
+            Fault(cause=FaultCause.UNKNOWN, http_status=200, answered=False)),
+        (Got(status=200, body=Secret(b"[" * 100_000)),
+            Fault(cause=FaultCause.UNKNOWN, http_status=200, answered=False)),
+        (Got(status=200, body=Secret(b'{"a":NaN}')), Fault(cause=FaultCause.UNKNOWN, http_status=200, answered=False)),
     ],
 )  # fmt: skip
 def test_what_is_no_answer_is_a_fault(platform: str, got: Got | NotGot, expected: Fault) -> None:

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byokeep.browser.archive import form
-from byokeep.browser.archive.form import MAGIC, Entry, Limits, write_head
+from byokeep.browser.archive.form import MAGIC, ArchiveEntry, ArchiveLimits, write_head
 from byokeep.browser.archive.pack import Pack
 from byokeep.browser.archive.unpack import Unpack
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
@@ -62,7 +62,7 @@ def packed(root: Path, paths: list[str]) -> bytes:
     return data
 
 
-def unpacked(target: Path, data: bytes, *, chunk: int = 1 << 16, limits: Limits | None = None) -> None:
+def unpacked(target: Path, data: bytes, *, chunk: int = 1 << 16, limits: ArchiveLimits | None = None) -> None:
     with Unpack(target, limits) as sink:
         for at in range(0, len(data), chunk):
             sink.write(data[at : at + chunk])
@@ -75,7 +75,7 @@ def tree(root: Path) -> dict[str, bytes | None]:
     }
 
 
-def refused_before_writing(tmp_path: Path, data: bytes, *, limits: Limits | None = None) -> str:
+def refused_before_writing(tmp_path: Path, data: bytes, *, limits: ArchiveLimits | None = None) -> str:
     """Feed an archive; it must be refused while nothing stands on the disk yet. Returns the reason."""
     place = tmp_path / "place"
     place.mkdir(exist_ok=True)
@@ -136,34 +136,34 @@ def test_a_large_profile_passes_through_little_memory(tmp_path: Path) -> None:
 
 
 HOSTILE = {
-    "parent": [Entry("D", ".."), Entry("F", "../x", 1)],
-    "parent inside": [Entry("D", "a"), Entry("D", "a/.."), Entry("F", "a/../x", 1)],
-    "absolute": [Entry("F", "/etc/x", 1)],
-    "absolute with its directory": [Entry("D", ""), Entry("F", "/x", 1)],
-    "here": [Entry("F", ".", 1)],
-    "empty part": [Entry("D", "a"), Entry("F", "a//x", 1)],
-    "slash at the end": [Entry("D", "a"), Entry("D", "a/")],
-    "null": [Entry("F", "a\0b", 1)],
-    "line": [Entry("F", "a\nb", 1)],
-    "escape": [Entry("F", "a\x1b[2Jb", 1)],
-    "turned around": [Entry("F", "a\u202egpj", 1)],
-    "backslash": [Entry("F", "..\\x", 1)],
-    "twice": [Entry("F", "a", 1), Entry("F", "a", 1)],
-    "file and directory": [Entry("D", "a"), Entry("F", "a", 1)],
-    "below a file": [Entry("F", "a", 1), Entry("F", "a/b", 1)],
-    "no directory": [Entry("F", "a/b", 1)],
-    "not in order": [Entry("F", "b", 1), Entry("F", "a", 1)],
-    "case": [Entry("F", "Cookies", 1), Entry("F", "cookies", 1)],
-    "form": [Entry("F", "e\u0301", 1), Entry("F", "\u00e9", 1)],
-    "lock": [Entry("F", "SingletonLock", 1)],
-    "lock below": [Entry("D", "a"), Entry("F", "a/singletonSocket", 1)],
-    "long part": [Entry("F", "a" * 256, 1)],
-    "long path": [Entry("D", "/".join(["a" * 200] * n)) for n in range(1, 8)],
-    "deep": [Entry("D", "/".join(["a"] * n)) for n in range(1, 40)],
-    "directory with content": [Entry("D", "a", 5)],
-    "10 GB": [Entry("F", "a", 10 << 30)],
-    "10 GB in parts": [Entry("F", f"{n:04}", 1 << 30) for n in range(10)],
-    "endless": [Entry("F", "a", 2**64 - 1)],
+    "parent": [ArchiveEntry("D", ".."), ArchiveEntry("F", "../x", 1)],
+    "parent inside": [ArchiveEntry("D", "a"), ArchiveEntry("D", "a/.."), ArchiveEntry("F", "a/../x", 1)],
+    "absolute": [ArchiveEntry("F", "/etc/x", 1)],
+    "absolute with its directory": [ArchiveEntry("D", ""), ArchiveEntry("F", "/x", 1)],
+    "here": [ArchiveEntry("F", ".", 1)],
+    "empty part": [ArchiveEntry("D", "a"), ArchiveEntry("F", "a//x", 1)],
+    "slash at the end": [ArchiveEntry("D", "a"), ArchiveEntry("D", "a/")],
+    "null": [ArchiveEntry("F", "a\0b", 1)],
+    "line": [ArchiveEntry("F", "a\nb", 1)],
+    "escape": [ArchiveEntry("F", "a\x1b[2Jb", 1)],
+    "turned around": [ArchiveEntry("F", "a\u202egpj", 1)],
+    "backslash": [ArchiveEntry("F", "..\\x", 1)],
+    "twice": [ArchiveEntry("F", "a", 1), ArchiveEntry("F", "a", 1)],
+    "file and directory": [ArchiveEntry("D", "a"), ArchiveEntry("F", "a", 1)],
+    "below a file": [ArchiveEntry("F", "a", 1), ArchiveEntry("F", "a/b", 1)],
+    "no directory": [ArchiveEntry("F", "a/b", 1)],
+    "not in order": [ArchiveEntry("F", "b", 1), ArchiveEntry("F", "a", 1)],
+    "case": [ArchiveEntry("F", "Cookies", 1), ArchiveEntry("F", "cookies", 1)],
+    "form": [ArchiveEntry("F", "e\u0301", 1), ArchiveEntry("F", "\u00e9", 1)],
+    "lock": [ArchiveEntry("F", "SingletonLock", 1)],
+    "lock below": [ArchiveEntry("D", "a"), ArchiveEntry("F", "a/singletonSocket", 1)],
+    "long part": [ArchiveEntry("F", "a" * 256, 1)],
+    "long path": [ArchiveEntry("D", "/".join(["a" * 200] * n)) for n in range(1, 8)],
+    "deep": [ArchiveEntry("D", "/".join(["a"] * n)) for n in range(1, 40)],
+    "directory with content": [ArchiveEntry("D", "a", 5)],
+    "10 GB": [ArchiveEntry("F", "a", 10 << 30)],
+    "10 GB in parts": [ArchiveEntry("F", f"{n:04}", 1 << 30) for n in range(10)],
+    "endless": [ArchiveEntry("F", "a", 2**64 - 1)],
 }
 
 
@@ -173,7 +173,7 @@ def test_a_hostile_table_is_refused_before_anything_is_written(tmp_path: Path, k
     """Ways out, clashing names, locks, depths and bombs: one error, nothing on the disk, and the next unpacks."""
     entries = HOSTILE[kind]
     refused_before_writing(tmp_path, write_head(entries) + b"x" * 10_000)
-    unpacked(tmp_path / "place" / "next", write_head([Entry("F", "a", 1)]) + b"x")
+    unpacked(tmp_path / "place" / "next", write_head([ArchiveEntry("F", "a", 1)]) + b"x")
     assert tree(tmp_path / "place") == {"next": None, "next/a": b"x"}
 
 
@@ -199,7 +199,7 @@ def test_links_and_devices_can_not_be_written_down(tmp_path: Path, kind: bytes) 
         tar.addfile(member)
     assert refused_before_writing(tmp_path, buffer.getvalue()) == "not_an_archive"
     for letter in (kind, b"L", b"S", b"d", b"f", b"\0", b"E"):
-        data = bytearray(write_head([Entry("F", "x", 1)]) + b"x")
+        data = bytearray(write_head([ArchiveEntry("F", "x", 1)]) + b"x")
         data[len(MAGIC) + 4 : len(MAGIC) + 5] = letter
         assert refused_before_writing(tmp_path, bytes(data)) == "bad_table"
 
@@ -207,22 +207,22 @@ def test_links_and_devices_can_not_be_written_down(tmp_path: Path, kind: bytes) 
 @pytest.mark.req("R5.3-23")
 def test_a_million_files_are_refused_by_the_length_of_their_table(tmp_path: Path) -> None:
     """A million entries are refused at the table's length or its count, in little memory, and nothing is written."""
-    many = [Entry("F", f"{n:07}", 0) for n in range(1_000_000)]
+    many = [ArchiveEntry("F", f"{n:07}", 0) for n in range(1_000_000)]
     data = write_head(many)
     del many
     tracemalloc.start()
     assert refused_before_writing(tmp_path, data) == "too_many_entries"
     assert tracemalloc.get_traced_memory()[1] < 4 << 20
     tracemalloc.stop()
-    few = write_head([Entry("F", f"{n:04}", 0) for n in range(101)])
-    assert refused_before_writing(tmp_path, few, limits=Limits(entries=100)) == "too_many_entries"
+    few = write_head([ArchiveEntry("F", f"{n:04}", 0) for n in range(101)])
+    assert refused_before_writing(tmp_path, few, limits=ArchiveLimits(entries=100)) == "too_many_entries"
 
 
 @pytest.mark.req("R5.3-23")
 def test_a_bomb_is_stopped_at_its_first_byte_too_many(tmp_path: Path) -> None:
     """A stream that says little and brings 10 GB ends with an error at once; the place is empty."""
     with Unpack(tmp_path / "out") as sink:
-        sink.write(write_head([Entry("F", "a", 10)]) + b"x" * 10)
+        sink.write(write_head([ArchiveEntry("F", "a", 10)]) + b"x" * 10)
         with pytest.raises(Rejected) as caught:
             sink.write(bytes(10 << 20))
         assert caught.value.fields["reason"] == "more_than_announced"
@@ -261,7 +261,7 @@ def test_a_target_that_is_there_is_not_touched(root: Path, tmp_path: Path) -> No
 
 def test_a_full_place_is_unavailable_and_empty_again(root: Path, tmp_path: Path) -> None:
     """Memory that runs out while unpacking gives back what was used."""
-    data = write_head([Entry("F", "a", 8 << 20)]) + bytes(8 << 20)
+    data = write_head([ArchiveEntry("F", "a", 8 << 20)]) + bytes(8 << 20)
     with small_disk(tmp_path / "small", 4) as place:
         with pytest.raises(Unavailable, match="no_room_to_unpack"):
             unpacked(place / "out", data)
@@ -328,7 +328,9 @@ def test_any_set_of_files_comes_back_or_is_refused(files: dict[str, bytes]) -> N
     place = Path(mkdtemp(dir="/dev/shm"))
     try:
         entries = {path[:at] for path in files for at in range(1, len(path)) if path[at] == "/"}
-        table = [Entry("D", path) for path in entries] + [Entry("F", path, len(data)) for path, data in files.items()]
+        table = [ArchiveEntry("D", path) for path in entries] + [
+            ArchiveEntry("F", path, len(data)) for path, data in files.items()
+        ]
         table.sort(key=lambda entry: entry.path.split("/"))
         try:
             head = write_head(table)
@@ -336,7 +338,7 @@ def test_any_set_of_files_comes_back_or_is_refused(files: dict[str, bytes]) -> N
             return
         data = head + b"".join(files[entry.path] for entry in table if entry.kind == "F")
         try:
-            form.check(table, Limits())
+            form.check(table, ArchiveLimits())
         except Rejected:
             with pytest.raises(Rejected):
                 unpacked(place / "out", data)

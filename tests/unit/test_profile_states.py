@@ -10,14 +10,14 @@ from byokeep.core import profile as life
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Risk
-from byokeep.core.profile import Act, Kind, Purpose, State
+from byokeep.core.profile import ProfileAct, ProfileState, ProfileTask, Purpose
 
 AT = datetime(2026, 11, 25, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("state", list(State))
-@pytest.mark.parametrize("act", list(Act))
-def test_only_what_the_table_names_moves_a_profile(state: State, act: Act) -> None:
+@pytest.mark.parametrize("state", list(ProfileState))
+@pytest.mark.parametrize("act", list(ProfileAct))
+def test_only_what_the_table_names_moves_a_profile(state: ProfileState, act: ProfileAct) -> None:
     """Every pair leads where the table says, or is refused with both names."""
     to = life.TRANSITIONS[state].get(act)
     if to is not None:
@@ -32,40 +32,40 @@ def test_only_what_the_table_names_moves_a_profile(state: State, act: Act) -> No
 def test_nothing_is_sealed_that_nobody_confirmed() -> None:
     """From *created* no way leads to *sealed* but over *confirmed*; a quarantine is left by a person or a restore."""
     with pytest.raises(Conflict):
-        life.after(State.CREATED, Act.SEAL)
+        life.after(ProfileState.CREATED, ProfileAct.SEAL)
     with pytest.raises(Conflict):
-        life.after(State.QUARANTINED, Act.SEAL)
+        life.after(ProfileState.QUARANTINED, ProfileAct.SEAL)
     with pytest.raises(Conflict):
-        life.after(State.QUARANTINED, Act.VALIDATE)
-    assert life.after(life.after(State.QUARANTINED, Act.CONFIRM), Act.SEAL) is State.SEALED
+        life.after(ProfileState.QUARANTINED, ProfileAct.VALIDATE)
+    assert life.after(life.after(ProfileState.QUARANTINED, ProfileAct.CONFIRM), ProfileAct.SEAL) is ProfileState.SEALED
 
 
 def test_a_shredded_profile_goes_nowhere() -> None:
     """No act and no opening leads out of *shredded*; of *retired* only what ends it."""
-    assert not life.TRANSITIONS[State.SHREDDED]
-    assert set(life.TRANSITIONS[State.RETIRED]) == {Act.SHRED}
+    assert not life.TRANSITIONS[ProfileState.SHREDDED]
+    assert set(life.TRANSITIONS[ProfileState.RETIRED]) == {ProfileAct.SHRED}
     for purpose in Purpose:
         with pytest.raises(Conflict):
-            life.check_openable(State.SHREDDED, purpose)
+            life.check_openable(ProfileState.SHREDDED, purpose)
 
 
-@pytest.mark.parametrize("state", [state for state in State if state is not State.VALID])
-def test_only_a_validated_profile_is_used(state: State) -> None:
+@pytest.mark.parametrize("state", [state for state in ProfileState if state is not ProfileState.VALID])
+def test_only_a_validated_profile_is_used(state: ProfileState) -> None:
     """A job opens what is valid, nothing else."""
-    life.check_openable(State.VALID, Purpose.USE)
+    life.check_openable(ProfileState.VALID, Purpose.USE)
     with pytest.raises(Conflict):
         life.check_openable(state, Purpose.USE)
 
 
 def test_work_needs_something_sealed() -> None:
     """A proof or a new key of nothing is refused, a login is not; a quarantined profile gets no new key."""
-    life.check_kind(State.CREATED, Kind.LOGIN, generation=0)
-    for kind in (Kind.VALIDATE, Kind.REKEY, Kind.RESTORE):
+    life.check_kind(ProfileState.CREATED, ProfileTask.LOGIN, generation=0)
+    for kind in (ProfileTask.VALIDATE, ProfileTask.REKEY, ProfileTask.RESTORE):
         with pytest.raises(Conflict):
-            life.check_kind(State.CONFIRMED, kind, generation=0)
+            life.check_kind(ProfileState.CONFIRMED, kind, generation=0)
     with pytest.raises(Conflict):
-        life.check_kind(State.QUARANTINED, Kind.REKEY, generation=1)
-    life.check_kind(State.QUARANTINED, Kind.RESTORE, generation=2)
+        life.check_kind(ProfileState.QUARANTINED, ProfileTask.REKEY, generation=1)
+    life.check_kind(ProfileState.QUARANTINED, ProfileTask.RESTORE, generation=2)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ JOB, SINCE = "job-1", "2026-05-01T12:00:00Z"
 
 @pytest.fixture(autouse=True)
 def _flags(tmp_path: Path) -> Any:
-    mark = terminal.current.set(terminal.Session(Settings(home=tmp_path), False, given={"token-file": "me.token"}))
+    mark = terminal.current.set(
+        terminal.TerminalSession(Settings(home=tmp_path), False, given={"token-file": "me.token"})
+    )
     yield
     terminal.current.reset(mark)
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from byokeep.core.errors import Conflict, Denied
 from byokeep.core.reenable import (
     CanaryStarted,
-    Cause,
-    Ended,
+    EffectResult,
     Event,
     IdentityChecked,
     Jump,
     Lost,
     Reauthorised,
+    RecoveryCause,
     Reenable,
     ScopesChecked,
     Stage,
@@ -26,7 +26,7 @@ from byokeep.core.reenable import (
 )
 from tests.support.advice import assert_advice
 
-CLOSED = Reenable(cause=Cause.REVOKED)
+CLOSED = Reenable(cause=RecoveryCause.REVOKED)
 BACK: list[Event] = [Reauthorised(by_person=True), IdentityChecked(True), ScopesChecked(frozenset()), CanaryStarted()]
 
 
@@ -39,7 +39,7 @@ def walk(*events: Event, start: Reenable = CLOSED) -> Reenable:
 
 def act(state: Reenable, ok: bool | None = True) -> Reenable:
     taken = next_state(state, Take())
-    return next_state(taken, Ended(ok, state.way, state.number))
+    return next_state(taken, EffectResult(ok, state.way, state.number))
 
 
 def test_the_whole_way_opens_after_every_stage_has_succeeded() -> None:
@@ -75,13 +75,13 @@ def test_only_a_person_s_login_leaves_closed() -> None:
 @pytest.mark.parametrize(
     ("events", "cause"),
     [
-        ([IdentityChecked(False)], Cause.IDENTITY_MISMATCH),
-        ([IdentityChecked(None)], Cause.IDENTITY_UNCHECKED),
-        ([IdentityChecked(True), ScopesChecked(frozenset({"tweet.write"}))], Cause.MISSING_SCOPE),
-        ([IdentityChecked(True), ScopesChecked(None)], Cause.SCOPES_UNCHECKED),
+        ([IdentityChecked(False)], RecoveryCause.IDENTITY_MISMATCH),
+        ([IdentityChecked(None)], RecoveryCause.IDENTITY_UNCHECKED),
+        ([IdentityChecked(True), ScopesChecked(frozenset({"tweet.write"}))], RecoveryCause.MISSING_SCOPE),
+        ([IdentityChecked(True), ScopesChecked(None)], RecoveryCause.SCOPES_UNCHECKED),
     ],
 )
-def test_a_check_that_fails_or_can_not_be_made_closes_again(events: list[Event], cause: Cause) -> None:
+def test_a_check_that_fails_or_can_not_be_made_closes_again(events: list[Event], cause: RecoveryCause) -> None:
     """Another account, a silent endpoint, a missing permission, an absent list: closed, with the reason."""
     state = walk(BACK[0], *events)
     assert (state.stage, state.cause) == (Stage.CLOSED, cause)
@@ -91,7 +91,7 @@ def test_a_check_that_fails_or_can_not_be_made_closes_again(events: list[Event],
 def test_a_failed_or_unknown_act_closes_again(ok: bool | None) -> None:
     """Nobody knows how it ended counts as failed; the way starts anew, with a login."""
     state = act(act(walk(*BACK)), ok)
-    assert (state.stage, state.cause, state.taken, state.number) == (Stage.CLOSED, Cause.CANARY_FAILED, 0, 0)
+    assert (state.stage, state.cause, state.taken, state.number) == (Stage.CLOSED, RecoveryCause.CANARY_FAILED, 0, 0)
 
 
 def test_a_stage_can_not_be_jumped() -> None:
@@ -104,20 +104,20 @@ def test_a_stage_can_not_be_jumped() -> None:
 def test_an_act_of_an_earlier_way_proves_nothing() -> None:
     """Its success is not counted in the new canary; its failure still closes."""
     old = next_state(walk(*BACK), Take())
-    state = walk(Lost(Cause.COMPROMISED), *BACK, start=old)
+    state = walk(Lost(RecoveryCause.COMPROMISED), *BACK, start=old)
     state = next_state(state, Take())
-    late = next_state(state, Ended(True, old.way, old.number))
+    late = next_state(state, EffectResult(True, old.way, old.number))
     assert (late.done, late.taken) == (0, 1)
-    assert next_state(state, Ended(False, old.way, old.number)).stage is Stage.CLOSED
+    assert next_state(state, EffectResult(False, old.way, old.number)).stage is Stage.CLOSED
     with pytest.raises(Conflict):
-        next_state(walk(*BACK), Ended(True, walk(*BACK).way, 0))
+        next_state(walk(*BACK), EffectResult(True, walk(*BACK).way, 0))
 
 
 def test_losing_the_grant_closes_from_everywhere() -> None:
     """Also from open, and with the counters at nothing."""
     for stop in range(5):
-        state = next_state(walk(*BACK[:stop]), Lost(Cause.LOCKOUT))
-        assert (state.stage, state.cause, state.taken, state.done) == (Stage.CLOSED, Cause.LOCKOUT, 0, 0)
+        state = next_state(walk(*BACK[:stop]), Lost(RecoveryCause.LOCKOUT))
+        assert (state.stage, state.cause, state.taken, state.done) == (Stage.CLOSED, RecoveryCause.LOCKOUT, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_counters_that_contradict_themselves_are_refused(wrong: dict[str, object
 )
 def test_parallel_jobs_never_exceed_a_stage(stages: tuple[int, ...], order: list[int]) -> None:
     """Four jobs read, then write, in any order; compare-and-set on the revision keeps every stage to its number."""
-    row = walk(*BACK, start=Reenable(cause=Cause.REVOKED, stages=stages))
+    row = walk(*BACK, start=Reenable(cause=RecoveryCause.REVOKED, stages=stages))
     read: dict[int, Reenable] = {}
     holding: dict[int, tuple[int, int]] = {}
     granted: dict[tuple[int, int], int] = {}
@@ -146,7 +146,7 @@ def test_parallel_jobs_never_exceed_a_stage(stages: tuple[int, ...], order: list
             continue
         if seen.stage is not Stage.CANARY:
             continue
-        event: Event = Ended(True, *holding[job]) if job in holding else Take()
+        event: Event = EffectResult(True, *holding[job]) if job in holding else Take()
         try:
             made = next_state(seen, event)
         except Denied:
@@ -170,7 +170,7 @@ def test_each_refusal_says_what_to_do() -> None:
         (CLOSED, Reauthorised(by_person=False), "reauth_needs_a_person", {}, "`byokeep account connect`"),
         (walk(BACK[0]), Take(), "platform_closed", {"stage": "reauthorised"}, "closed for this client"),
         (full, Take(), "canary_stage_full", {"acts": 1}, "until the acts of this stage have ended"),
-        (walk(*BACK), Ended(True, 2, 0), "reenable_out_of_order", {"stage": "canary"}, "taken before it ends"),
+        (walk(*BACK), EffectResult(True, 2, 0), "reenable_out_of_order", {"stage": "canary"}, "taken before it ends"),
         (CLOSED, Jump(), "reenable_out_of_order", {"stage": "closed"}, "no step is skipped"),
     ):  # fmt: skip
         with pytest.raises((Denied, Conflict), match=rf"^{code}\b") as caught:
@@ -190,14 +190,14 @@ def test_each_refusal_says_what_to_do() -> None:
 def test_every_change_counts_the_revision_up_by_one_and_every_way_is_another() -> None:
     """What compare-and-set compares moves with each change; a loss and a login begin a way, with nothing counted."""
     state = CLOSED
-    for number, event in enumerate([*BACK, Take(), Ended(True, 2, 0), Take(), Ended(False, 2, 1)], 1):
+    for number, event in enumerate([*BACK, Take(), EffectResult(True, 2, 0), Take(), EffectResult(False, 2, 1)], 1):
         state = next_state(state, event)
         assert state.revision == number, event
     assert (state.stage, state.way, state.number, state.taken, state.done) == (Stage.CLOSED, 3, 0, 0, 0)
     # A row of another stage that still has counters is emptied by a login, too.
     begun = next_state(replace(CLOSED, number=1, taken=3, done=2, way=4, revision=9), Reauthorised(by_person=True))
-    assert begun == Reenable(cause=Cause.REVOKED, stage=Stage.REAUTHORISED, way=5, revision=10)
+    assert begun == Reenable(cause=RecoveryCause.REVOKED, stage=Stage.REAUTHORISED, way=5, revision=10)
     counted = act(act(walk(*BACK)))
     assert (counted.number, counted.done) == (1, 1)
-    lost = next_state(counted, Lost(Cause.LOCKOUT))
-    assert lost == Reenable(cause=Cause.LOCKOUT, way=counted.way + 1, revision=counted.revision + 1)
+    lost = next_state(counted, Lost(RecoveryCause.LOCKOUT))
+    assert lost == Reenable(cause=RecoveryCause.LOCKOUT, way=counted.way + 1, revision=counted.revision + 1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import ClientId, Provider
-from byokeep.core.ref import KeyRef, Part, ProfileRef, SecretRef, app_path, parse, parse_client_id, parse_provider
+from byokeep.core.ref import KeyRef, ProfileRef, SecretPart, SecretRef, app_path, parse, parse_client_id, parse_provider
 from tests.support.advice import assert_advice
 
 CLIENT = "7f0c9b1e-2a4d-4c55-9d3e-0a1b2c3d4e5f"
@@ -107,11 +107,11 @@ def test_provider_names_are_exact(bad: str) -> None:
 ACCOUNT = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 
 
-@pytest.mark.parametrize("part", Part)
-def test_a_part_is_a_clients_webhook_or_one_accounts(part: Part) -> None:
+@pytest.mark.parametrize("part", SecretPart)
+def test_a_part_is_a_clients_webhook_or_one_accounts(part: SecretPart) -> None:
     """The webhook's secret has no account, every other part has one; what is put together is read back."""
     client = ClientId(UUID(CLIENT))
-    fits, misfits = (None, ACCOUNT) if part is Part.WEBHOOK else (ACCOUNT, None)
+    fits, misfits = (None, ACCOUNT) if part is SecretPart.WEBHOOK else (ACCOUNT, None)
     ref = SecretRef(client, Provider.X, part, fits)
     below = part.value if fits is None else f"accounts/{ACCOUNT}/{part}"
     assert str(ref) == f"vault://kv/clients/{CLIENT}/providers/x/{below}"

@@ -13,26 +13,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byokeep.core.fault import Cause, Fault
+from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.landing import (
     Do,
     Event,
     GaveUp,
     Journal,
     Landed,
+    LandingStep,
     Phase,
-    Placed,
-    Refused,
+    PlacedResponse,
+    RefusedResponse,
     Resumed,
     Sent,
-    Step,
-    Unreadable,
+    UnreadableResponse,
     next_step,
 )
 from byokeep.core.refresh import (
     LONGEST_ASKED_S,
-    Act,
     RefreshRules,
+    RenewalAct,
     Situation,
     TokenModel,
     after_fault,
@@ -142,7 +142,7 @@ def test_rules_that_contradict_themselves_are_refused(wrong: dict[str, Any]) -> 
         RefreshRules(**{"model": TokenModel.ROTATING_STRICT, **wrong})
 
 
-def decide(rules: RefreshRules, cause: Cause, *, retry_after_s: float | None = None, **known: Any) -> Any:
+def decide(rules: RefreshRules, cause: FaultCause, *, retry_after_s: float | None = None, **known: Any) -> Any:
     fault = Fault(cause=cause, http_status=400, retry_after_s=retry_after_s)
     return after_fault(rules, fault, Situation(**{"tries": 1, **known}), seed=b"s")
 
@@ -150,60 +150,63 @@ def decide(rules: RefreshRules, cause: Cause, *, retry_after_s: float | None = N
 @pytest.mark.req("R6.1-3")
 def test_a_dead_grant_is_believed_after_the_store_was_read_again() -> None:
     """First re-read, then adopt a sibling's tokens; only then a new login, with an alert and the suspicion of theft."""
-    assert decide(STRICT, Cause.REVOKED).act is Act.REREAD
-    assert decide(STRICT, Cause.REVOKED, reread=True, newer=True).act is Act.ADOPT
-    dead = decide(STRICT, Cause.REVOKED, reread=True)
-    assert (dead.act, dead.alert, dead.suspect_reuse) == (Act.REAUTH, True, True)
-    assert decide(FIXED, Cause.REVOKED, reread=True).suspect_reuse is False
-    assert decide(STRICT, Cause.MISSING_SCOPE, reread=True).act is Act.REAUTH
-    assert decide(EXTEND, Cause.EXPIRED, reread=True).act is Act.REAUTH
+    assert decide(STRICT, FaultCause.REVOKED).act is RenewalAct.REREAD
+    assert decide(STRICT, FaultCause.REVOKED, reread=True, newer=True).act is RenewalAct.ADOPT
+    dead = decide(STRICT, FaultCause.REVOKED, reread=True)
+    assert (dead.act, dead.alert, dead.suspect_reuse) == (RenewalAct.REAUTH, True, True)
+    assert decide(FIXED, FaultCause.REVOKED, reread=True).suspect_reuse is False
+    assert decide(STRICT, FaultCause.MISSING_SCOPE, reread=True).act is RenewalAct.REAUTH
+    assert decide(EXTEND, FaultCause.EXPIRED, reread=True).act is RenewalAct.REAUTH
 
 
 def test_linkedin_s_false_refusals_are_asked_for_twice() -> None:
     """Where a fresh token may be called revoked falsely, one more try after seconds comes before the end."""
     oauth = PLATFORM_DESCRIPTORS["linkedin"].oauth
     assert oauth is not None
-    again = decide(oauth.refresh_rules, Cause.REVOKED, reread=True)
-    assert (again.act, again.wait_s) == (Act.CONFIRM, 10.0)
-    assert decide(oauth.refresh_rules, Cause.REVOKED, reread=True, confirmed=True).act is Act.REAUTH
+    again = decide(oauth.refresh_rules, FaultCause.REVOKED, reread=True)
+    assert (again.act, again.wait_s) == (RenewalAct.CONFIRM, 10.0)
+    assert decide(oauth.refresh_rules, FaultCause.REVOKED, reread=True, confirmed=True).act is RenewalAct.REAUTH
 
 
 def test_an_outage_changes_nothing_but_the_next_try() -> None:
     """Waits grow, obey the platform, stay within a day, and never end the grant."""
-    for cause in (Cause.TRANSIENT, Cause.UNKNOWN, Cause.RATE_LIMITED):
+    for cause in (FaultCause.TRANSIENT, FaultCause.UNKNOWN, FaultCause.RATE_LIMITED):
         waits = [decide(STRICT, cause, tries=tries, reread=True) for tries in range(1, 40)]
-        assert {one.act for one in waits} == {Act.RETRY}
+        assert {one.act for one in waits} == {RenewalAct.RETRY}
         assert waits[0].wait_s < waits[3].wait_s <= 4500
         assert max(one.wait_s for one in waits) <= 4500
-    assert decide(STRICT, Cause.RATE_LIMITED, retry_after_s=900.0).wait_s == 900
-    assert decide(STRICT, Cause.RATE_LIMITED, retry_after_s=1e9).wait_s == LONGEST_ASKED_S
-    assert decide(STRICT, Cause.TRANSIENT, retry_after_s=-5.0).wait_s > 0
-    assert decide(EXTEND, Cause.TOO_EARLY).wait_s == 86_400
+    assert decide(STRICT, FaultCause.RATE_LIMITED, retry_after_s=900.0).wait_s == 900
+    assert decide(STRICT, FaultCause.RATE_LIMITED, retry_after_s=1e9).wait_s == LONGEST_ASKED_S
+    assert decide(STRICT, FaultCause.TRANSIENT, retry_after_s=-5.0).wait_s > 0
+    assert decide(EXTEND, FaultCause.TOO_EARLY).wait_s == 86_400
 
 
 def test_lockout_and_our_own_app_are_told_apart_from_a_dead_grant() -> None:
     """The person must act at the platform; or the operators must mend the app, and no client is closed for it."""
-    assert (decide(STRICT, Cause.LOCKOUT).act, decide(STRICT, Cause.LOCKOUT).alert) == (Act.LOCKED, True)
-    broken = decide(STRICT, Cause.APP)
-    assert (broken.act, broken.alert, broken.wait_s) == (Act.FIX_APP, True, 3600.0)
+    assert (decide(STRICT, FaultCause.LOCKOUT).act, decide(STRICT, FaultCause.LOCKOUT).alert) == (
+        RenewalAct.LOCKED,
+        True,
+    )
+    broken = decide(STRICT, FaultCause.APP)
+    assert (broken.act, broken.alert, broken.wait_s) == (RenewalAct.FIX_APP, True, 3600.0)
 
 
 def test_a_fault_can_not_be_an_answer_to_nothing() -> None:
     """What was not sent was not answered; what was sent and not answered is lost."""
     with pytest.raises(ValueError, match="not sent"):
-        Fault(cause=Cause.TRANSIENT, sent=False)
-    assert Fault(cause=Cause.TRANSIENT, answered=False).lost
-    assert not Fault(cause=Cause.TRANSIENT, sent=False, answered=False).lost
+        Fault(cause=FaultCause.TRANSIENT, sent=False)
+    assert Fault(cause=FaultCause.TRANSIENT, answered=False).lost
+    assert not Fault(cause=FaultCause.TRANSIENT, sent=False, answered=False).lost
 
 
-LOST = Fault(cause=Cause.TRANSIENT, answered=False)
-UNSENT = Fault(cause=Cause.TRANSIENT, sent=False, answered=False)
-REVOKED = Fault(cause=Cause.REVOKED, http_status=400)
-DOWN = Fault(cause=Cause.TRANSIENT, http_status=503)
+LOST = Fault(cause=FaultCause.TRANSIENT, answered=False)
+UNSENT = Fault(cause=FaultCause.TRANSIENT, sent=False, answered=False)
+REVOKED = Fault(cause=FaultCause.REVOKED, http_status=400)
+DOWN = Fault(cause=FaultCause.TRANSIENT, http_status=503)
 
 
-def walk(rules: RefreshRules, *events: Event, base: int = 1) -> Step:
-    step = Step(Journal(base=base), Do.MARK)
+def walk(rules: RefreshRules, *events: Event, base: int = 1) -> LandingStep:
+    step = LandingStep(Journal(base=base), Do.MARK)
     for event in events:
         step = next_step(rules, step.journal, event)
     return step
@@ -217,9 +220,9 @@ def test_the_plain_way_ends_placed() -> None:
     """Marked, sent, landed, placed; a lost race adopts the winner's version."""
     assert walk(STRICT, Sent(T0)).do is Do.SEND
     assert walk(STRICT, Sent(T0), Landed()).do is Do.PLACE
-    done = walk(STRICT, Sent(T0), Landed(), Placed(won=True))
+    done = walk(STRICT, Sent(T0), Landed(), PlacedResponse(won=True))
     assert (done.journal.phase, done.do) == (Phase.PLACED, Do.FINISH)
-    beaten = walk(STRICT, Sent(T0), Landed(), Placed(won=False))
+    beaten = walk(STRICT, Sent(T0), Landed(), PlacedResponse(won=False))
     assert (beaten.journal.phase, beaten.do) == (Phase.CLOSED, Do.ADOPT)
 
 
@@ -236,7 +239,7 @@ def test_after_a_crash_in_flight_a_strict_token_is_shown_once_more_and_never_aga
     assert (once.do, once.journal.lost) == (Do.MARK, 1)
     twice = walk(STRICT, Sent(T0), crash, Sent(at(6)), crash)
     assert (twice.journal.phase, twice.do) == (Phase.BROKEN, Do.REPORT_BROKEN)
-    refused = walk(STRICT, Sent(T0), crash, Sent(at(6)), Refused(REVOKED, at(7)))
+    refused = walk(STRICT, Sent(T0), crash, Sent(at(6)), RefusedResponse(REVOKED, at(7)))
     assert (refused.journal.phase, refused.do) == (Phase.BROKEN, Do.REPORT_BROKEN)
     assert next_step(STRICT, refused.journal, crash).do is Do.REPORT_BROKEN
     assert next_step(STRICT, refused.journal, Resumed(newest=2, landed=False, at=at(9))).do is Do.ADOPT
@@ -250,12 +253,19 @@ def test_a_landed_reply_survives_any_crash() -> None:
 
 def test_a_newer_version_wins_and_an_older_store_stops_everything() -> None:
     """A sibling's tokens are adopted from any phase; a store behind the journal was rolled back."""
-    ways: list[tuple[Event, ...]] = [(), (Sent(T0),), (Sent(T0), Landed()), (Sent(T0), Landed(), Placed(won=True))]
+    ways: list[tuple[Event, ...]] = [
+        (),
+        (Sent(T0),),
+        (Sent(T0), Landed()),
+        (Sent(T0), Landed(), PlacedResponse(won=True)),
+    ]
     for events in ways:
         step = walk(STRICT, *events, Resumed(newest=4, landed=True, at=T0), base=3)
         assert (step.journal.phase, step.do) == (Phase.CLOSED, Do.ADOPT)
         assert walk(STRICT, *events, Resumed(newest=2, landed=True, at=T0), base=3).do is Do.HALT
-    assert walk(STRICT, Sent(T0), Landed(), Placed(won=True), Resumed(newest=1, landed=False, at=T0)).do is Do.HALT
+    assert (
+        walk(STRICT, Sent(T0), Landed(), PlacedResponse(won=True), Resumed(newest=1, landed=False, at=T0)).do is Do.HALT
+    )
 
 
 def test_a_grace_allows_retries_while_it_lasts() -> None:
@@ -272,7 +282,7 @@ def test_a_grace_allows_retries_while_it_lasts() -> None:
 @pytest.mark.parametrize("rules", [FIXED, EXTEND, RefreshRules(model=TokenModel.EXCHANGE)])
 def test_where_the_token_stays_a_loss_costs_a_retry_only(rules: RefreshRules) -> None:
     """Any number of crashes in flight: never broken."""
-    step = Step(Journal(base=1), Do.MARK)
+    step = LandingStep(Journal(base=1), Do.MARK)
     for seconds in range(20):
         step = next_step(rules, step.journal, Sent(at(seconds)))
         step = next_step(rules, step.journal, Resumed(newest=1, landed=False, at=at(seconds)))
@@ -283,22 +293,24 @@ def test_where_the_token_stays_a_loss_costs_a_retry_only(rules: RefreshRules) ->
 def test_refusals_are_decided_elsewhere_and_do_not_count_as_losses() -> None:
     """An outage, a request that never left, a dead grant at the first showing: the journal stays ready."""
     for fault in (DOWN, UNSENT, REVOKED):
-        step = walk(STRICT, Sent(T0), Refused(fault, T0))
+        step = walk(STRICT, Sent(T0), RefusedResponse(fault, T0))
         assert (step.do, step.journal.phase, step.journal.lost) == (Do.DECIDE, Phase.STARTED, 0)
-    lost = walk(STRICT, Sent(T0), Refused(LOST, T0))
+    lost = walk(STRICT, Sent(T0), RefusedResponse(LOST, T0))
     assert (lost.do, lost.journal.lost) == (Do.MARK, 1)
-    unreadable = walk(STRICT, Sent(T0), Landed(), Unreadable(T0))
+    unreadable = walk(STRICT, Sent(T0), Landed(), UnreadableResponse(T0))
     assert (unreadable.do, unreadable.journal.lost) == (Do.MARK, 1)
-    landed_refusal = walk(STRICT, Sent(T0), Landed(), Refused(REVOKED, T0))
+    landed_refusal = walk(STRICT, Sent(T0), Landed(), RefusedResponse(REVOKED, T0))
     assert landed_refusal.do is Do.DECIDE
-    assert walk(STRICT, Sent(T0), Refused(REVOKED, T0), GaveUp()).journal.phase is Phase.CLOSED
+    assert walk(STRICT, Sent(T0), RefusedResponse(REVOKED, T0), GaveUp()).journal.phase is Phase.CLOSED
 
 
 @pytest.mark.parametrize(
     "events",
     [
-        (Landed(),), (Unreadable(T0),), (Placed(won=True),), (Refused(DOWN, T0),), (Sent(T0), Sent(T0)),
-        (Sent(T0), Placed(won=True)), (Sent(T0), GaveUp()), (Sent(T0), Landed(), Placed(won=True), Sent(T0)),
+        (Landed(),), (UnreadableResponse(T0),), (PlacedResponse(won=True),), (RefusedResponse(DOWN, T0),),
+        (Sent(T0), Sent(T0)),
+        (Sent(T0), PlacedResponse(won=True)), (Sent(T0), GaveUp()),
+        (Sent(T0), Landed(), PlacedResponse(won=True), Sent(T0)),
     ],
 )  # fmt: skip
 def test_events_out_of_order_are_refused(events: tuple[Event, ...]) -> None:
@@ -392,16 +404,16 @@ class Owner:
         weather = self.next()
         self.last = DOWN if weather == "down" else UNSENT if weather == "unsent" else LOST
         if weather in ("down", "unsent", "lost_before"):
-            return self.take(Refused(self.last, at(self.now)))
+            return self.take(RefusedResponse(self.last, at(self.now)))
         self.sent += 1
         made = self.provider.refresh(self.journal.base, self.now)
         if weather == "crash":
             return self.take(Resumed(newest=max(self.store), landed=False, at=at(self.now)))
         if weather == "lost_after":
-            return self.take(Refused(LOST, at(self.now)))
+            return self.take(RefusedResponse(LOST, at(self.now)))
         if made is None:
             self.last = REVOKED
-            return self.take(Refused(REVOKED, at(self.now)))
+            return self.take(RefusedResponse(REVOKED, at(self.now)))
         self.landed = made
         return self.take(Landed())
 
@@ -410,7 +422,7 @@ class Owner:
         self.store[self.journal.base + 1] = self.landed
         if self.next() == "crash":
             return self.take(Resumed(newest=max(self.store), landed=True, at=at(self.now)))
-        return self.take(Placed(won=True))
+        return self.take(PlacedResponse(won=True))
 
 
 weather = st.lists(
@@ -478,8 +490,8 @@ def test_waits_double_up_to_an_hour_with_a_jitter_that_follows_from_the_seed() -
     for tries in range(12):
         share = int.from_bytes(hashlib.sha256(b"s" + tries.to_bytes(8, "big")).digest()[:8], "big") / 2**64
         own = min(30 * 2 ** max(tries - 1, 0), 3600) * (0.75 + 0.5 * share)
-        assert decide(STRICT, Cause.TRANSIENT, tries=tries).wait_s == pytest.approx(own)
+        assert decide(STRICT, FaultCause.TRANSIENT, tries=tries).wait_s == pytest.approx(own)
         for asked in (-5.0, 0.0, 0.5):
-            assert decide(STRICT, Cause.TRANSIENT, tries=tries, retry_after_s=asked).wait_s == pytest.approx(own)
-        assert decide(STRICT, Cause.RATE_LIMITED, tries=tries, retry_after_s=7_000).wait_s == 7_000
-        assert decide(STRICT, Cause.RATE_LIMITED, tries=tries, retry_after_s=1e9).wait_s == LONGEST_ASKED_S
+            assert decide(STRICT, FaultCause.TRANSIENT, tries=tries, retry_after_s=asked).wait_s == pytest.approx(own)
+        assert decide(STRICT, FaultCause.RATE_LIMITED, tries=tries, retry_after_s=7_000).wait_s == 7_000
+        assert decide(STRICT, FaultCause.RATE_LIMITED, tries=tries, retry_after_s=1e9).wait_s == LONGEST_ASKED_S

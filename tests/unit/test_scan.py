@@ -18,7 +18,7 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from byokeep_redact.containers import Opened
+from byokeep_redact.containers import OpenedContainer
 from byokeep_redact.control import ENCODINGS
 from byokeep_redact.needles import Engine
 from byokeep_redact.scan import Canary, Finding, Limits, Report, Sweep, marker_of, new_canary, scan_bytes
@@ -207,7 +207,7 @@ def opened() -> Iterator[list[int]]:
     sizes: list[int] = []
     stream = Search._stream
 
-    def counting(self: Search, layer: Layer, one: Opened) -> None:
+    def counting(self: Search, layer: Layer, one: OpenedContainer) -> None:
         sizes.append(len(one.data))
         stream(self, layer, one)
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from byokeep.core.envelope import HEADER, parse_header
 from byokeep.core.errors import Integrity, Rejected, Unavailable
-from byokeep.core.manifest import Place
+from byokeep.core.manifest import RecordPlace
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.secret import Secret
 from byokeep.sealing import keys, known_answers
@@ -153,7 +153,7 @@ async def test_the_profile_is_the_one_that_is_asked_for() -> None:
     """Another environment, client, profile or generation than the caller's own rows say: no seal, and no opening."""
     profile = await Profile.sealed(b"content")
     own = profile.record.manifest.place
-    others: list[Place] = [
+    others: list[RecordPlace] = [
         replace(own, environment=Environment.STAGING), replace(own, client_id=ClientId(UUID(int=9))),
         replace(own, profile_id=ProfileId(UUID(int=9))), replace(own, generation=2),
     ]  # fmt: skip

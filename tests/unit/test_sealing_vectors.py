@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Integrity
-from byokeep.core.manifest import Place, parse_manifest
+from byokeep.core.manifest import RecordPlace, parse_manifest
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.secret import Secret
 from byokeep.sealing.opening import open_into
@@ -37,8 +37,8 @@ def blob(name: str) -> bytes:
     return made
 
 
-def place_of(fields: dict[str, Any]) -> Place:
-    return Place(
+def place_of(fields: dict[str, Any]) -> RecordPlace:
+    return RecordPlace(
         environment=Environment(fields["environment"]), client_id=ClientId(UUID(fields["client_id"])),
         profile_id=ProfileId(UUID(fields["profile_id"])), generation=fields["generation"],
     )  # fmt: skip

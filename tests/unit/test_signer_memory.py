@@ -10,7 +10,7 @@ import pytest
 
 from byokeep.adapters.openbao import signer
 from byokeep.adapters.openbao.signer import TransitSigner
-from byokeep.wire.bao_http import Reply
+from byokeep.wire.bao_http import BaoReply
 
 KEYS = {"1": {"creation_time": "2026-01-01T00:00:00Z", "public_key": base64.b64encode(bytes(32)).decode()}}
 
@@ -21,12 +21,12 @@ class Login:
     def __init__(self) -> None:
         self.signed: list[str] = []
 
-    async def request(self, method: str, _path: str, *, body: Any = None) -> Reply:
+    async def request(self, method: str, _path: str, *, body: Any = None) -> BaoReply:
         if method == "GET":
-            return Reply(200, {"keys": KEYS}, "r")
+            return BaoReply(200, {"keys": KEYS}, "r")
         self.signed.append(body["input"])
         made = bytes([len(self.signed)]) * 64
-        return Reply(200, {"signature": f"vault:v1:{base64.b64encode(made).decode()}"}, "r")
+        return BaoReply(200, {"signature": f"vault:v1:{base64.b64encode(made).decode()}"}, "r")
 
 
 def claims(number: int = 1) -> dict[str, object]:

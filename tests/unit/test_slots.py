@@ -141,7 +141,7 @@ async def test_a_slot_shows_nothing_and_opens_with_its_own_key_alone(tmp_path: P
     assert sealed is not None
     for journal, base in ((uuid4(), 3), (JOURNAL, 4)):
         with pytest.raises(Integrity):
-            unseal(Secret(KEY), journal, slots.Sealed(base=base, nonce=sealed.nonce, text=sealed.text))
+            unseal(Secret(KEY), journal, slots.SealedSlot(base=base, nonce=sealed.nonce, text=sealed.text))
     place.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 from byokeep.core.canonical import canonical_json
 from byokeep.core.evidence import CONNECT, ITEMS_OF, ONBOARD, PROFILE
 from byokeep.core.model import ClientId, Provider, SopId
-from byokeep.flows.sops import ITEMS, Record, SopRun, _proves
+from byokeep.flows.sops import ITEMS, EvidenceRecord, SopRun, _proves
 from tests.support.auditlog import ACTOR, ALICE, REF, SOP
 from tests.support.procedures import VERSION, foreign, said_of
 
@@ -33,9 +33,9 @@ def run_of(kind: str) -> SopRun:
     )  # fmt: skip
 
 
-def record_of(said: dict[str, Any], seq: int = LATER) -> Record:
+def record_of(said: dict[str, Any], seq: int = LATER) -> EvidenceRecord:
     """As the database gives it: columns beside the payload."""
-    return Record(
+    return EvidenceRecord(
         seq=seq, event=said["event"], outcome=said["outcome"], object_id=UUID(said["object"]), at=NOW,
         payload=canonical_json(said),
     )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from byokeep.core.errors import Unavailable
 from byokeep.demo import show
-from byokeep.demo.steps import Broken, Seen
+from byokeep.demo.steps import Broken, DemoNotes
 from byokeep.process import Progress
 from byokeep.supervisor import started
 
@@ -95,11 +95,11 @@ async def test_the_demo_tells_a_slow_machine_from_a_broken_claim(
 ) -> None:
     """What could not be shown is exit code 4; what was shown to be wrong is 5."""
 
-    async def step(_: object) -> Seen:
+    async def step(_: object) -> DemoNotes:
         """Do something."""
         if error is not None:
             raise error
-        return Seen("a claim", "seen")
+        return DemoNotes("a claim", "seen")
 
     class Stage:
         async def __aenter__(self) -> object:

@@ -8,7 +8,7 @@ import pytest
 
 from byokeep.adapters.openbao.health import ProbedStoreHealth
 from byokeep.core.errors import Unavailable
-from byokeep.wire.bao_http import Reply
+from byokeep.wire.bao_http import BaoReply
 
 LEADS = {"ha_enabled": True, "is_self": True, "leader_address": "https://bao"}
 
@@ -20,12 +20,12 @@ class Store:
         self.now, self.asked = 100.0, 0
         self.says: dict[str, Any] | None = LEADS
 
-    async def request(self, method: str, path: str, *, timeout_s: float) -> Reply:
+    async def request(self, method: str, path: str, *, timeout_s: float) -> BaoReply:
         assert (method, path, timeout_s) == ("GET", "sys/leader", 1.0)
         self.asked += 1
         if self.says is None:
             raise Unavailable("store_timeout")
-        return Reply(200, self.says, "")
+        return BaoReply(200, self.says, "")
 
 
 def health(store: Store) -> ProbedStoreHealth:

@@ -14,7 +14,7 @@ from byokeep.adapters.openbao.provision import provision
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.settings import Settings
-from byokeep.wire.bao_http import Reply
+from byokeep.wire.bao_http import BaoReply
 
 
 class Store:
@@ -23,10 +23,10 @@ class Store:
     def __init__(self, version: str) -> None:
         self.version, self.asked = version, [""]
 
-    async def request(self, method: str, path: str, **_: Any) -> Reply:
+    async def request(self, method: str, path: str, **_: Any) -> BaoReply:
         self.asked.append(path)
         assert path == "sys/seal-status"
-        return Reply(200, {"version": self.version, "sealed": False}, "")
+        return BaoReply(200, {"version": self.version, "sealed": False}, "")
 
     async def __aenter__(self) -> Store:
         return self

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.house_rules import faults_of_module, faults_of_text, packages_are_declared
+from tools.house_rules import faults_of_module, faults_of_text, one_class_of_a_name, packages_are_declared
 
 FLOW = "src/byokeep/flows/lease.py"
 CLIENT = "src/byokeep/client/keep.py"
@@ -146,3 +146,16 @@ def test_a_folder_without_init_is_named(tmp_path: Path) -> None:
     assert [fault.path for fault in packages_are_declared(tmp_path)] == ["src/byokeep/flows"]
     (room / "__init__.py").write_text('"""Doc."""\n')
     assert packages_are_declared(tmp_path) == []
+
+
+def test_two_classes_of_one_name_are_named(tmp_path: Path) -> None:
+    """The second class of a name is a fault where it stands; the same name in a test, or as a function, is none."""
+    room = tmp_path / "src" / "byokeep"
+    room.mkdir(parents=True)
+    (room / "a.py").write_text("class Grant:\n    pass\n")
+    (room / "b.py").write_text("def Grant():\n    class Lease:\n        pass\n")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "c.py").write_text("class Grant:\n    pass\n")
+    assert one_class_of_a_name(tmp_path) == []
+    (room / "b.py").write_text("def f():\n    class Grant:\n        pass\n")
+    assert [(fault.path, fault.line) for fault in one_class_of_a_name(tmp_path)] == [("src/byokeep/b.py", 2)]

@@ -17,7 +17,9 @@ INCIDENT, OLD, NEW, CLIENT = "incident-1", "old-1", "new-1", "client-1"
 
 @pytest.fixture(autouse=True)
 def _flags(tmp_path: Path) -> Any:
-    mark = terminal.current.set(terminal.Session(Settings(home=tmp_path), False, given={"token-file": "me.token"}))
+    mark = terminal.current.set(
+        terminal.TerminalSession(Settings(home=tmp_path), False, given={"token-file": "me.token"})
+    )
     yield
     terminal.current.reset(mark)
 
@@ -92,17 +94,17 @@ def test_many_profiles_are_counted() -> None:
 
 def test_a_profile_says_that_an_incident_is_open_and_that_it_is_due() -> None:
     """Never "it can be used" meanwhile; commands carry the id; what is gone for good is part of nothing."""
-    valid = life.State.VALID
+    valid = life.ProfileState.VALID
     assert "it can be used" in life.next_step(valid)
     rekey = f"`byokeep profile rekey {OLD}`"
     assert life.next_step(valid, profile=OLD, due="interval") == f"It is due for a new key: {rekey}."
     status = f"`byokeep incident vault status {INCIDENT}`"
     assert life.next_step(valid, profile=OLD, due="interval", incident=INCIDENT) == f"An incident is open: {status}."
     assert "vault open" in life.next_step(valid, profile=OLD, due=life.DueCause.INCIDENT), "a rekey would be refused"
-    made = life.next_step(life.State.CREATED, profile=NEW, incident=INCIDENT)
+    made = life.next_step(life.ProfileState.CREATED, profile=NEW, incident=INCIDENT)
     assert made.startswith(f"A person logs in once: `byokeep profile login {NEW}`.")
     assert made.endswith(f"{status}.")
-    assert status not in life.next_step(life.State.SHREDDED, incident=INCIDENT)
+    assert status not in life.next_step(life.ProfileState.SHREDDED, incident=INCIDENT)
     waits = life.next_step_of_work("waiting", "", profile=OLD)
     done = life.next_step_of_work("waiting", "", profile=OLD, result=life.LOGIN_DONE)
     assert f"`byokeep profile confirm {OLD} ACCOUNT`" in waits
@@ -113,11 +115,11 @@ def test_a_profile_says_that_an_incident_is_open_and_that_it_is_due() -> None:
 
 def test_a_profile_is_told_what_it_can_do_and_no_more() -> None:
     """Nothing that never was comes back; what was sealed since a proof is told; who has it open as well."""
-    out = life.State.QUARANTINED
+    out = life.ProfileState.QUARANTINED
     assert "restore" in life.next_step(out)
     never = life.next_step(out, sealed=False)
     assert ("restore" in never, never.endswith("`byokeep profile login`.")) == (False, True)
-    unproved = life.next_step(life.State.VALID, profile=OLD, proved=False)
+    unproved = life.next_step(life.ProfileState.VALID, profile=OLD, proved=False)
     assert ("Nothing" in unproved, f"`byokeep profile validate {OLD}`" in unproved) == (False, True)
     assert "wait for that job's end" in life.next_step_of_work("failed", "profile_in_use")
 

@@ -16,7 +16,7 @@ from byokeep.client.webhooks import Webhooks
 from byokeep.core import webhook
 from byokeep.core.errors import ByokeepError, RateLimited, Rejected, Unauthenticated
 from byokeep.core.secret import Secret
-from byokeep.core.webhook import SCHEMES, Memory, answer, removed_user, verify
+from byokeep.core.webhook import SCHEMES, SeenDeliveries, answer, removed_user, verify
 
 VECTORS = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "webhooks" / "cases.json").read_text())
 KEY = b"made-up-webhook-secret-0001"
@@ -111,13 +111,13 @@ def test_who_removed_the_app_is_believed_by_signature_alone(case: dict[str, Any]
     """Meta's signed request: the account id, or the reason why not."""
     key, now = VECTORS["removals"]["key"].encode(), VECTORS["removals"]["now"]
     if case["expect"].isdigit():
-        assert removed_user(case["signed_request"], [key], Memory(), now=now).user == case["expect"]
+        assert removed_user(case["signed_request"], [key], SeenDeliveries(), now=now).user == case["expect"]
         return
     with pytest.raises(Unauthenticated) as refused:
-        removed_user(case["signed_request"], [key], Memory(), now=now)
+        removed_user(case["signed_request"], [key], SeenDeliveries(), now=now)
     assert code(refused) == case["expect"]
     with pytest.raises(Unauthenticated):
-        removed_user(case["signed_request"], [], Memory(), now=now)
+        removed_user(case["signed_request"], [], SeenDeliveries(), now=now)
 
 
 def test_a_removal_counts_once_and_again_when_handling_it_failed() -> None:
@@ -193,14 +193,14 @@ def test_a_signed_request_is_no_delivery_and_a_delivery_no_signed_request() -> N
 
 def test_a_full_memory_refuses_what_can_get_old_and_forgets_what_can_not() -> None:
     """Within a timestamp's window nothing is forgotten; without one the oldest goes."""
-    timed = Memory(2)
+    timed = SeenDeliveries(2)
     for name in (b"1", b"2"):
         timed.claim(name, now=0, until=300)
     with pytest.raises(RateLimited):
         timed.claim(b"3", now=300, until=600)
     timed.claim(b"3", now=301, until=601)
     assert len(timed) == 1
-    untimed = Memory(2)
+    untimed = SeenDeliveries(2)
     for name in (b"1", b"2", b"3"):
         untimed.claim(name, now=0, until=None)
     assert len(untimed) == 2
@@ -208,13 +208,13 @@ def test_a_full_memory_refuses_what_can_get_old_and_forgets_what_can_not() -> No
         untimed.claim(b"3", now=0, until=None)
     untimed.claim(b"1", now=0, until=None)
     with pytest.raises(ValueError, match="at least one"):
-        Memory(0)
+        SeenDeliveries(0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 400)), max_size=60))
 def test_no_delivery_passes_twice_within_its_window(calls: list[tuple[int, int]]) -> None:
     """Whatever the order and the pauses; the memory never grows past its bound."""
-    memory, now, until = Memory(3), 0, dict.fromkeys(range(6), -1)
+    memory, now, until = SeenDeliveries(3), 0, dict.fromkeys(range(6), -1)
     for name, pause in calls:
         now += pause
         try:
@@ -230,7 +230,7 @@ def test_no_delivery_passes_twice_within_its_window(calls: list[tuple[int, int]]
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-900, 900)), max_size=60))
 def test_no_delivery_passes_twice_when_the_clock_goes_back(calls: list[tuple[int, int]]) -> None:
     """A clock that was ahead has made the memory forget; what it may have forgotten is refused, not let in again."""
-    memory, now, passed = Memory(2), 10_000, set()
+    memory, now, passed = SeenDeliveries(2), 10_000, set()
     for name, pause in calls:
         now += pause
         try:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from byokeep.browser.portable import State, digest, written
+from byokeep.browser.portable import PortableState, digest, written
 from byokeep.core.secret import Secret
 
 PAGE = Path(__file__).parent / "browser-state" / "cases.json"
@@ -51,7 +51,7 @@ FAULTS = (
 
 def made() -> dict[str, Any]:
     """The vectors."""
-    full, empty = State(COOKIES, ORIGINS), State((), ())
+    full, empty = PortableState(COOKIES, ORIGINS), PortableState((), ())
     text = written(full).reveal().decode()
     good = [
         {"document": written(one).reveal().decode(), "sha256": digest(one), "hmac": digest(one, Secret(KEY)),

@@ -28,13 +28,13 @@ from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
 
 
-async def _wish(request: Request) -> effect.Wish | None:
+async def _wish(request: Request) -> effect.EffectRequest | None:
     """Read a wish; None when it can not be understood: the gate answers that itself, with a denial."""
     try:
         body = await json_body(PermitBody)(request)
     except Rejected:
         return None
-    return effect.Wish(**body.model_dump())
+    return effect.EffectRequest(**body.model_dump())
 
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
@@ -56,7 +56,9 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
         "/leases/{lease_id}/permits", status_code=201, response_model=PermitReply, openapi_extra=describe(PermitBody),
         responses=refusals(403, 409),
     )  # fmt: skip
-    async def issue_permit(lease_id: PathId, actor: Actor = who, wish: effect.Wish | None = wish_body) -> JSONResponse:
+    async def issue_permit(
+        lease_id: PathId, actor: Actor = who, wish: effect.EffectRequest | None = wish_body
+    ) -> JSONResponse:
         """Ask for leave to cause one effect."""
         emergency.require_room()
         permit = await effect.issue_permit(app, actor, lease_id, wish)
@@ -83,7 +85,9 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     ) -> dict[str, Any]:  # fmt: skip
         """Report what the platform says about an account; the broker compares."""
         request.scope["state"]["tenant"] = client_id
-        seen = effect.Seen(id=body.id, username=body.username, display_name=body.display_name, lane=Lane(body.lane))
+        seen = effect.ObservedAccount(
+            id=body.id, username=body.username, display_name=body.display_name, lane=Lane(body.lane)
+        )
         found = effect.report_identity(app, actor, ClientId(client_id), platform, account, body.lease_id, seen)
         return {"identity": await on_record(app, actor, Verb.PERMIT, client_id, found)}
 

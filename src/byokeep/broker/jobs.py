@@ -21,7 +21,7 @@ from byokeep.broker.schemas import (
     ValidForReply,
     lease_out,
 )
-from byokeep.core.model import Actor, ClientId, Job, LeaseKind
+from byokeep.core.model import Actor, ClientId, DeclaredJob, LeaseKind
 from byokeep.core.policy import Verb
 from byokeep.flows import jobs, lease, lease_use, renewals
 from byokeep.flows.app import BrokerApp
@@ -49,7 +49,7 @@ def _jobs(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> 
         "/jobs", status_code=201, response_model=JobReply, openapi_extra=describe(JobBody),
         responses=refusals(403, 404, 409),
     )  # fmt: skip
-    async def open_job(request: Request, actor: Actor = who, body: JobBody = job_body) -> Job:
+    async def open_job(request: Request, actor: Actor = who, body: JobBody = job_body) -> DeclaredJob:
         """Open a job for one client and one runner."""
         request.scope["state"]["tenant"] = body.client_id
         emergency.require_room()
@@ -68,12 +68,12 @@ def _jobs(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> 
         return {"jobs": await on_record(app, actor, Verb.JOB_READ, client_id, listed)}
 
     @routes.get("/jobs/{job_id}", response_model=JobReply, responses=refusals(403))
-    async def read_job(job_id: PathId, actor: Actor = who) -> Job:
+    async def read_job(job_id: PathId, actor: Actor = who) -> DeclaredJob:
         """Look at a job."""
         return await on_record(app, actor, Verb.JOB_READ, job_id, jobs.read_job(app, actor, job_id))
 
     @routes.post("/jobs/{job_id}/close", response_model=JobReply, responses=refusals(403))
-    async def close_job(job_id: PathId, actor: Actor = who) -> Job:
+    async def close_job(job_id: PathId, actor: Actor = who) -> DeclaredJob:
         """End a job."""
         return await on_record(app, actor, Verb.JOB_CLOSE, job_id, jobs.close_job(app, actor, job_id))
 

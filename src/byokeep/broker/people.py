@@ -14,7 +14,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows import operators, tokens
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.approvals import Approval
-from byokeep.flows.subjects import Subject, Token
+from byokeep.flows.subjects import Subject, SubjectToken
 from byokeep.flows.tokens import PasswordCheck
 from byokeep.http.body import Id, PathId, Strict, json_body, read_bytes
 from byokeep.http.openapi import PUBLIC, describe, raw_body, refusals
@@ -222,7 +222,7 @@ def credentials(app: BrokerApp, auth: Authenticator) -> APIRouter:
         )  # fmt: skip
 
     @routes.delete("/tokens/{token_id}", response_model=ApiTokenReply)
-    async def revoke(token_id: PathId, actor: Actor = who) -> Token:
+    async def revoke(token_id: PathId, actor: Actor = who) -> SubjectToken:
         """End a token now."""
         return await tokens.revoke_token(app, actor, token_id)
 

@@ -140,7 +140,7 @@ def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) ->
     @routes.post("", status_code=201, response_model=OpenedReply, openapi_extra=describe(OpenProfileBody))
     async def open_profile(
         job_id: PathId, profile_id: PathId, actor: Actor = who, body: OpenProfileBody = open_body
-    ) -> profile_use.Opened:
+    ) -> profile_use.OpenedProfile:
         """Have a profile open, alone."""
         emergency.require_room()
         opening = profile_use.open_profile(app, actor, job_id, profile_id, body.lease_id)
@@ -207,7 +207,7 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
     @routes.put("/{epoch}/seals/{dek_id}/blob", status_code=201, response_model=BlobReply, openapi_extra=raw_body())
     async def put_blob(
         request: Request, job_id: PathId, profile_id: PathId, epoch: Epoch, dek_id: PathId, actor: Actor = who
-    ) -> profile_reseal.Stored:
+    ) -> profile_reseal.StoredRecord:
         """Write an announced blob, once."""
         emergency.require_room()
         chunks = stream_bytes(request, media=BYTES)

@@ -53,7 +53,7 @@ TOKENS_S: Final = 3600.0
 _TAMPERED: Final = frozenset({"missing", "unreadable", "inode_changed", "truncated", "not_written", "node_not_named"})
 
 
-class Reserve(Protocol):
+class DiskSpace(Protocol):
     """Disk space set aside for the emergency."""
 
     def hold(self) -> bool:
@@ -68,7 +68,7 @@ class Rounds:
         reserve: Space on the disk that the audit needs.
     """
 
-    def __init__(self, app: BrokerApp, reserve: Reserve) -> None:
+    def __init__(self, app: BrokerApp, reserve: DiskSpace) -> None:
         self._app = app
         self._reserve = reserve
         self._clock = ClockWatch(app)

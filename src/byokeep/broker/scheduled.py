@@ -14,7 +14,7 @@ from byokeep.core.policy import Verb
 from byokeep.flows import scheduled
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import on_record
-from byokeep.flows.scheduled import Announced
+from byokeep.flows.scheduled import ScheduledEffect
 from byokeep.http.body import PathId, json_body
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
@@ -41,11 +41,11 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
         "/effects/scheduled", status_code=201, response_model=ScheduledReply, openapi_extra=describe(PlanBody),
         responses=refusals(404, 409),
     )  # fmt: skip
-    async def schedule(request: Request, actor: Actor = who, body: PlanBody = plan_body) -> Announced:
+    async def schedule(request: Request, actor: Actor = who, body: PlanBody = plan_body) -> ScheduledEffect:
         """Announce something to be done at a later time."""
         request.scope["state"]["tenant"] = body.client_id
         emergency.require_room()
-        plan = scheduled.Plan(
+        plan = scheduled.EffectPlan(
             client_id=ClientId(body.client_id), platform=body.platform, account=body.account, lane=body.lane,
             effect=body.effect, idempotency_key=body.idempotency_key, due_at=_time(body.due_at),
         )  # fmt: skip
@@ -64,7 +64,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     )  # fmt: skip
     async def requeue(
         request: Request, client_id: PathId, effect_id: PathId, actor: Actor = who, body: RequeueBody = requeue_body
-    ) -> Announced:
+    ) -> ScheduledEffect:
         """Put something announced back, with a new time."""
         request.scope["state"]["tenant"] = client_id
         put = scheduled.requeue(app, actor, ClientId(client_id), effect_id, _time(body.due_at))
@@ -74,7 +74,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
         "/clients/{client_id}/effects/scheduled/{effect_id}/cancel", response_model=ScheduledReply,
         responses=refusals(409),
     )  # fmt: skip
-    async def cancel(request: Request, client_id: PathId, effect_id: PathId, actor: Actor = who) -> Announced:
+    async def cancel(request: Request, client_id: PathId, effect_id: PathId, actor: Actor = who) -> ScheduledEffect:
         """Call something announced off."""
         request.scope["state"]["tenant"] = client_id
         off = scheduled.cancel(app, actor, ClientId(client_id), effect_id)

@@ -8,9 +8,9 @@ from uuid import UUID
 from pydantic import Field
 
 from byokeep.core.model import LeaseKind
-from byokeep.core.reenable import Cause, Reenable, Stage
-from byokeep.flows.incident import Platform
-from byokeep.flows.lease import Grant, Pin
+from byokeep.core.reenable import RecoveryCause, Reenable, Stage
+from byokeep.flows.incident import PlatformState
+from byokeep.flows.lease import IssuedLease, PinnedSecret
 from byokeep.http.body import Id, Strict
 from byokeep.http.reply import AtOffset, Reply
 
@@ -299,7 +299,7 @@ class SwitchesReply(Reply):
 
 
 StageName = Annotated[str, Field(json_schema_extra={"enum": [*map(str, Stage), "unknown"]})]
-CauseName = Annotated[str, Field(json_schema_extra={"enum": [*map(str, Cause)]})]
+CauseName = Annotated[str, Field(json_schema_extra={"enum": [*map(str, RecoveryCause)]})]
 
 
 class StageReply(Reply):
@@ -361,7 +361,7 @@ class ScheduledListReply(Reply):
     effects: list[ScheduledReply]
 
 
-def lease_out(grant: Grant) -> dict[str, Any]:
+def lease_out(grant: IssuedLease) -> dict[str, Any]:
     """Return the wire form of a lease as :class:`LeaseReply` describes it; by hand, for it is hot."""
     return {
         "lease_id": str(grant.lease_id),
@@ -375,7 +375,7 @@ def lease_out(grant: Grant) -> dict[str, Any]:
     }
 
 
-def _pin_out(pin: Pin) -> dict[str, Any]:
+def _pin_out(pin: PinnedSecret) -> dict[str, Any]:
     found: dict[str, Any] = {"path": pin.path, "version": pin.version}
     if pin.profile_id is not None:
         found |= {"profile_id": str(pin.profile_id), "generation": pin.generation, "blob_key": pin.blob_key}
@@ -390,7 +390,7 @@ def stage_out(platform: str, state: Reenable) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def platform_out(one: Platform) -> dict[str, Any]:
+def platform_out(one: PlatformState) -> dict[str, Any]:
     """Return a platform that was lost; one that cannot be read is closed."""
     state = {"platform": one.platform, "stage": "unknown"} if one.state is None else stage_out(one.platform, one.state)
     return state | {"changed_at": one.changed_at}

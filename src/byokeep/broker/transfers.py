@@ -8,7 +8,7 @@ from byokeep.broker.schemas import TransferBody, TransferOfBody, TransferReply
 from byokeep.core.model import Actor, ClientId
 from byokeep.flows import transfers
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.transfers import Transfer, Wish
+from byokeep.flows.transfers import Transfer, TransferRequest
 from byokeep.http.body import PathId, json_body
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
@@ -43,5 +43,5 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     return routes
 
 
-def _wish(body: TransferOfBody) -> Wish:
-    return Wish(client_id=ClientId(body.client_id), login=body.login, external_id=body.account)
+def _wish(body: TransferOfBody) -> TransferRequest:
+    return TransferRequest(client_id=ClientId(body.client_id), login=body.login, external_id=body.account)

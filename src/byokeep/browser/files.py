@@ -48,7 +48,7 @@ _ROWS: Final = "SELECT CAST(substr(encrypted_value, 1, 3) AS BLOB), length(value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class ProfileEntry:
     """A file to pack. ``path`` is relative, with forward slashes; ``size`` in bytes; ``mode`` is always 0600."""
 
     path: str
@@ -60,7 +60,7 @@ class Entry:
 class Contents:
     """What there is to pack, sorted by path, and how many cookies are in it."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ProfileEntry, ...]
     cookies: int
     session_only: int
 
@@ -124,14 +124,14 @@ def unpacked(directory: Path) -> None:
     _cookies(directory)
 
 
-def _kept_files(directory: Path) -> Iterator[Entry]:
+def _kept_files(directory: Path) -> Iterator[ProfileEntry]:
     for place, status in _walk(directory):
         path = place.relative_to(directory).as_posix()
         if stat.S_ISDIR(status.st_mode) or not is_kept(path):
             continue
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != os.geteuid():
             raise Rejected("profile_odd_file")
-        yield Entry(path=path, size=status.st_size)
+        yield ProfileEntry(path=path, size=status.st_size)
 
 
 def _walk(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:

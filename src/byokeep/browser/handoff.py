@@ -97,7 +97,7 @@ async def handed_over(
     await opened(running, website, place)
     token = secrets.token_urlsafe(32)
     done = asyncio.Event()
-    desk = _Desk(running, token, done, _page(facts, then))
+    desk = _HandoffDesk(running, token, done, _page(facts, then))
     app = web.Application(client_max_size=1024)
     app.add_routes(
         [web.get("/{token}/", desk.page), web.get("/{token}/viewer.js", desk.script),
@@ -163,7 +163,7 @@ def host_of(url: str) -> tuple[str, bool]:
     return host if port is None else f"{host}:{port}", split.scheme == "https"
 
 
-class _Desk:
+class _HandoffDesk:
     """Answers the viewer."""
 
     def __init__(self, running: Running, token: str, done: asyncio.Event, page: str) -> None:

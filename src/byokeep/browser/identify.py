@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from byokeep.browser.network import from_network
 from byokeep.core.identity import Comparison, Face, Fingerprint, compare, fingerprint_of
-from byokeep.platforms.website import AccountPlace, Reading, Signs, SitePlace, Website
+from byokeep.platforms.website import AccountPlace, PageReading, Signs, SitePlace, Website
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -61,7 +61,7 @@ _READ: Final = """spec => {
 }"""
 
 
-class Outcome(StrEnum):
+class IdentityOutcome(StrEnum):
     """What a look at the page came to."""
 
     IDENTIFIED = "identified"
@@ -72,10 +72,10 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class PageIdentity:
     """The outcome, the account of an `identified` one, and a word for why it is another one."""
 
-    outcome: Outcome
+    outcome: IdentityOutcome
     face: Face | None = None
     why: str = ""
 
@@ -90,7 +90,7 @@ class Seen:
         return compare(expected, seen, app_id=APP_ID)
 
 
-async def identify(page: Page, website: Website, place: SitePlace) -> Seen:
+async def identify(page: Page, website: Website, place: SitePlace) -> PageIdentity:
     """Open the platform's page in a tab and say whose it is. Looking is all that is done there."""
     from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
 
@@ -99,12 +99,12 @@ async def identify(page: Page, website: Website, place: SitePlace) -> Seen:
             reply = await page.goto(place.at(website.page), wait_until="domcontentloaded", timeout=LOAD_S * 1000)
             early = _by_status(reply.status if reply is not None else 0) or _by_address(page.url, website, place)
             seen = early or await _settled(page, website, place)
-            return Seen(outcome=Outcome.AMBIGUOUS, why="service_worker") if answers.by_worker else seen
+            return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="service_worker") if answers.by_worker else seen
     except Error:
-        return Seen(outcome=Outcome.UNREACHABLE, why="no_page")
+        return PageIdentity(outcome=IdentityOutcome.UNREACHABLE, why="no_page")
 
 
-async def _settled(page: Page, website: Website, place: SitePlace) -> Seen:
+async def _settled(page: Page, website: Website, place: SitePlace) -> PageIdentity:
     clock = asyncio.get_running_loop()
     until = clock.time() + READ_S
     first = await look(page, website, place)
@@ -115,26 +115,26 @@ async def _settled(page: Page, website: Website, place: SitePlace) -> Seen:
     second = await look(page, website, place)
     if first == second:
         return first
-    if second.outcome in (Outcome.LOGGED_OUT, Outcome.CHALLENGE):
+    if second.outcome in (IdentityOutcome.LOGGED_OUT, IdentityOutcome.CHALLENGE):
         return second
-    return Seen(outcome=Outcome.AMBIGUOUS, why="page_changes")
+    return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="page_changes")
 
 
-async def look(page: Page, website: Website, place: SitePlace) -> Seen:
+async def look(page: Page, website: Website, place: SitePlace) -> PageIdentity:
     """Say whose the page is that a tab shows now. What decides by it has loaded that page from the network."""
     from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
 
     try:
         said = await page.evaluate(_READ, _spec(website))
     except Error:  # it goes somewhere else at this moment
-        return Seen(outcome=Outcome.AMBIGUOUS, why="nothing_there")
+        return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="nothing_there")
     by_address = _by_address(str(said["address"]), website, place)
     if by_address is not None:
         return by_address
     if said["challenge"]:
-        return Seen(outcome=Outcome.CHALLENGE)
+        return PageIdentity(outcome=IdentityOutcome.CHALLENGE)
     if said["loggedOut"]:
-        return Seen(outcome=Outcome.LOGGED_OUT)
+        return PageIdentity(outcome=IdentityOutcome.LOGGED_OUT)
     return _account(website.account, said)
 
 
@@ -148,20 +148,25 @@ def _spec(website: Website) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-def _by_status(status: int) -> Seen | None:
+def _by_status(status: int) -> PageIdentity | None:
     if 200 <= status < 300 or status == 304:
         return None
-    return Seen(outcome=Outcome.LOGGED_OUT if status == 401 else Outcome.UNREACHABLE, why="status")
+    return PageIdentity(
+        outcome=IdentityOutcome.LOGGED_OUT if status == 401 else IdentityOutcome.UNREACHABLE, why="status"
+    )
 
 
-def _by_address(address: str, website: Website, place: SitePlace) -> Seen | None:
+def _by_address(address: str, website: Website, place: SitePlace) -> PageIdentity | None:
     """What an address alone says: a sign by its host or path, or that it is no page of this website."""
     found = place.host_and_path(address)
-    for signs, outcome in ((website.challenge, Outcome.CHALLENGE), (website.logged_out, Outcome.LOGGED_OUT)):
+    for signs, outcome in (
+        (website.challenge, IdentityOutcome.CHALLENGE),
+        (website.logged_out, IdentityOutcome.LOGGED_OUT),
+    ):
         if found is not None and _signed(found, signs, website.hosts):
-            return Seen(outcome=outcome)
+            return PageIdentity(outcome=outcome)
     if found is None or found[0] not in website.hosts:
-        return Seen(outcome=Outcome.AMBIGUOUS, why="other_host")
+        return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="other_host")
     return None
 
 
@@ -175,23 +180,23 @@ def begins_with(path: str, beginning: str) -> bool:
     return path == beginning or path.startswith(beginning.rstrip("/") + "/")
 
 
-def _account(account: AccountPlace, said: Mapping[str, Any]) -> Seen:
-    found = said["elements"] if account.reading is Reading.ELEMENT else said["texts"]
+def _account(account: AccountPlace, said: Mapping[str, Any]) -> PageIdentity:
+    found = said["elements"] if account.reading is PageReading.ELEMENT else said["texts"]
     if not found:
-        return Seen(outcome=Outcome.AMBIGUOUS, why="nothing_there")
+        return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="nothing_there")
     if len(found) > 1:
-        return Seen(outcome=Outcome.AMBIGUOUS, why="several_accounts")
-    if account.reading is Reading.ELEMENT:
+        return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="several_accounts")
+    if account.reading is PageReading.ELEMENT:
         if not found[0]["shown"]:
-            return Seen(outcome=Outcome.AMBIGUOUS, why="not_shown")
+            return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="not_shown")
         parts = found[0]["parts"]
     else:
         parts = _in_json(account, found[0])
     if parts is None or not isinstance(parts[0], str) or not _ID.match(parts[0]):
-        return Seen(outcome=Outcome.AMBIGUOUS, why="no_id")
+        return PageIdentity(outcome=IdentityOutcome.AMBIGUOUS, why="no_id")
     username, display_name = (one[:_LONGEST_NAME] if isinstance(one, str) and one else None for one in parts[1:])
-    return Seen(
-        outcome=Outcome.IDENTIFIED,
+    return PageIdentity(
+        outcome=IdentityOutcome.IDENTIFIED,
         face=Face(account_id=parts[0], username=username, display_name=display_name),
     )
 

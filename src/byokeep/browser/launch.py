@@ -77,7 +77,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class BrowserEnd:
     """How a browser ended. ``clean``: its directory is complete; ``killed``: how many processes had to be killed."""
 
     clean: bool
@@ -99,7 +99,7 @@ class Running:
     version: str
     visited: set[str] = field(default_factory=set)
     framed: set[str] = field(default_factory=set)
-    ended: Ended | None = None
+    ended: BrowserEnd | None = None
 
     @property
     def page(self) -> Page:
@@ -109,7 +109,7 @@ class Running:
             raise Unavailable("browser_failed")
         return pages[0]
 
-    async def close(self) -> Ended:
+    async def close(self) -> BrowserEnd:
         """Close it; a browser that will not close is killed, and that is said. A second call says the same.
 
         Raises:
@@ -120,7 +120,7 @@ class Running:
             asked = await processes.gone(self.start.directory, within_s=_LEFTOVERS_S if asked else 0) and asked
             killed = await processes.end_all(partial(processes.of_directory, self.start.directory))
             clean = asked and not killed and await asyncio.to_thread(ended_cleanly, self.start.directory)
-            self.ended = Ended(clean=clean, killed=killed)
+            self.ended = BrowserEnd(clean=clean, killed=killed)
         return self.ended
 
 
@@ -156,7 +156,7 @@ async def running(start: Start) -> AsyncIterator[Running]:
             await _to_its_end(one.close())
 
 
-async def _to_its_end(work: Coroutine[Any, Any, Ended]) -> None:
+async def _to_its_end(work: Coroutine[Any, Any, BrowserEnd]) -> None:
     """Wait for a close also when we are cancelled meanwhile: nobody else would end the browser."""
     task = asyncio.ensure_future(work)
     try:

@@ -16,10 +16,10 @@ import asyncio
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from byokeep.browser.identify import Outcome, identify, look
+from byokeep.browser.identify import IdentityOutcome, identify, look
 from byokeep.browser.launch import Running
 from byokeep.browser.network import from_network
-from byokeep.browser.portable import State
+from byokeep.browser.portable import PortableState
 from byokeep.browser.session import emptied, restored
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.platforms.website import SitePlace, Website
@@ -32,7 +32,7 @@ _TAKEN_S: Final = 5.0
 _SHOWN_BEFORE: Final = 2
 
 
-class Ended(StrEnum):
+class LogoutResult(StrEnum):
     """What became of the session: refused when shown again; no way to end it; not proven."""
 
     REVOKED = "revoked"
@@ -40,41 +40,41 @@ class Ended(StrEnum):
     FAILED = "failed"
 
 
-async def logged_out(running: Running, website: Website, place: SitePlace, session: State) -> Ended:
+async def logged_out(running: Running, website: Website, place: SitePlace, session: PortableState) -> LogoutResult:
     """End `session`, which was taken out of this browser, and clear the browser.
 
     Raises:
         Unavailable: ``browser_not_cleared``: something may be left; close it and wipe its directory.
     """
-    ended = Ended.FAILED
+    ended = LogoutResult.FAILED
     try:
         if website.logout is None:
-            ended = Ended.UNSUPPORTED
+            ended = LogoutResult.UNSUPPORTED
         elif await _ended(running, website, place, session):
-            ended = Ended.REVOKED
+            ended = LogoutResult.REVOKED
     finally:
         await _cleared(running, session)
     return ended
 
 
-async def _ended(running: Running, website: Website, place: SitePlace, session: State) -> bool:
+async def _ended(running: Running, website: Website, place: SitePlace, session: PortableState) -> bool:
     """Whether the session was let in before the way out, and is refused after it."""
     from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
 
     try:
         for _ in range(_SHOWN_BEFORE):
-            if await _shown(running, website, place, session) is not Outcome.IDENTIFIED:
+            if await _shown(running, website, place, session) is not IdentityOutcome.IDENTIFIED:
                 return False
         # Only a plain "log in" is a refusal.
         return (
             await _left(running.page, website, place)
-            and await _shown(running, website, place, session) is Outcome.LOGGED_OUT
+            and await _shown(running, website, place, session) is IdentityOutcome.LOGGED_OUT
         )
     except (Error, Conflict, Unavailable):
         return False
 
 
-async def _shown(running: Running, website: Website, place: SitePlace, session: State) -> Outcome:
+async def _shown(running: Running, website: Website, place: SitePlace, session: PortableState) -> IdentityOutcome:
     """Put the session into the browser as an opening does, and say what the platform makes of it."""
     await _cleared(running, session)
     await restored(running, session)
@@ -95,7 +95,7 @@ async def _left(page: Page, website: Website, place: SitePlace) -> bool:
                 await page.locator(selector).click(timeout=_STEP_S * 1000)
             # A click returns before its request has left; the page says when the site has taken it.
             until = asyncio.get_running_loop().time() + _TAKEN_S
-            while (await look(page, website, place)).outcome is not Outcome.LOGGED_OUT:
+            while (await look(page, website, place)).outcome is not IdentityOutcome.LOGGED_OUT:
                 if asyncio.get_running_loop().time() > until:
                     break
                 await asyncio.sleep(0.1)
@@ -104,7 +104,7 @@ async def _left(page: Page, website: Website, place: SitePlace) -> bool:
     return True
 
 
-async def _cleared(running: Running, session: State) -> None:
+async def _cleared(running: Running, session: PortableState) -> None:
     """Leave nothing in the browser: no cookie, no storage, no tab that ran a page."""
     try:
         page = await running.context.new_page()

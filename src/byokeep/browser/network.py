@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from byokeep.platforms.website import SitePlace, Website
 
 
-class Answers:
+class SeenAnswers:
     """Who answered in a tab. ``by_worker``: a service worker did, where it counts."""
 
     def __init__(self, page: Page, website: Website, place: SitePlace) -> None:
@@ -46,7 +46,7 @@ class Answers:
 
 
 @contextlib.asynccontextmanager
-async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncIterator[Answers]:
+async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncIterator[SeenAnswers]:
     """Pass service workers and the HTTP cache by in a tab, for as long as the block runs. Blocks may be nested.
 
     Raises:
@@ -54,7 +54,7 @@ async def from_network(page: Page, website: Website, place: SitePlace) -> AsyncI
     """
     from playwright.async_api import Error  # noqa: PLC0415 - an extra, needed by this room alone
 
-    answers = Answers(page, website, place)
+    answers = SeenAnswers(page, website, place)
     session = await page.context.new_cdp_session(page)
     page.on("response", answers.came)
     try:

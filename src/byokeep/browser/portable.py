@@ -33,7 +33,7 @@ Check = Callable[[Any], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class PortableState:
     """A session. Cookies and origins are in the form that Playwright takes them, sorted."""
 
     cookies: tuple[Mapping[str, Any], ...] = field(repr=False)
@@ -54,7 +54,7 @@ class State:
         return {"cookies": [dict(one) for one in self.cookies], "origins": bare}
 
 
-def state_of(cookies: Iterable[Mapping[str, Any]], origins: Iterable[Mapping[str, Any]]) -> State:
+def state_of(cookies: Iterable[Mapping[str, Any]], origins: Iterable[Mapping[str, Any]]) -> PortableState:
     """Return the state of what a browser said, in order.
 
     Raises:
@@ -66,7 +66,7 @@ def state_of(cookies: Iterable[Mapping[str, Any]], origins: Iterable[Mapping[str
     return state
 
 
-def written(state: State) -> Secret:
+def written(state: PortableState) -> Secret:
     """Return the document. Raises Rejected(``state_too_large``)."""
     text = _canonical(state)
     if len(text) > MOST_BYTES:
@@ -74,7 +74,7 @@ def written(state: State) -> Secret:
     return Secret(text)
 
 
-def read(document: Secret) -> State:
+def read(document: Secret) -> PortableState:
     """Return the state in a document that :func:`written` wrote.
 
     Raises:
@@ -89,7 +89,7 @@ def read(document: Secret) -> State:
             raise ValueError
         if top["format"] != FORMAT or type(top["version"]) is not int or top["version"] != VERSION:
             raise ValueError
-        state = State(tuple(top["cookies"]), tuple(top["origins"]))
+        state = PortableState(tuple(top["cookies"]), tuple(top["origins"]))
         if not _is_state(state) or _in_order(state.cookies, state.origins) != state or _canonical(state) != text:
             raise ValueError
     except (ValueError, TypeError, RecursionError):
@@ -97,7 +97,7 @@ def read(document: Secret) -> State:
     return state
 
 
-def digest(state: State, key: Secret | None = None) -> str:
+def digest(state: PortableState, key: Secret | None = None) -> str:
     """Return SHA-256 of the session in hex, or HMAC-SHA-256 under `key`. Equal for equal sessions alone."""
     text = _canonical(state)
     if key is None:
@@ -105,13 +105,13 @@ def digest(state: State, key: Secret | None = None) -> str:
     return hmac.new(key.reveal(), text, hashlib.sha256).hexdigest()
 
 
-def _in_order(cookies: Iterable[Mapping[str, Any]], origins: Iterable[Mapping[str, Any]]) -> State:
+def _in_order(cookies: Iterable[Mapping[str, Any]], origins: Iterable[Mapping[str, Any]]) -> PortableState:
     jar = [{**one, "expires": _whole(one.get("expires"))} for one in cookies]
     places = sorted((_sorted_origin(one) for one in origins), key=lambda one: str(one.get("origin")))
-    return State(tuple(sorted(jar, key=_cookie_order)), tuple(places))
+    return PortableState(tuple(sorted(jar, key=_cookie_order)), tuple(places))
 
 
-def _canonical(state: State) -> bytes:
+def _canonical(state: PortableState) -> bytes:
     document = {"format": FORMAT, "version": VERSION, "cookies": state.cookies, "origins": state.origins}
     # ASCII: a page may store half a surrogate pair, which has no UTF-8.
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
@@ -143,7 +143,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _is_state(state: State) -> bool:
+def _is_state(state: PortableState) -> bool:
     names = [one.get("origin") if isinstance(one, dict) else None for one in state.origins]
     return all(map(_is_cookie, state.cookies)) and all(map(_is_origin, state.origins)) and len(set(names)) == len(names)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from byokeep.browser.identify import begins_with, look
 from byokeep.browser.network import from_network
 from byokeep.core.errors import Rejected, Unavailable
-from byokeep.core.identity import Fingerprint, Verdict
+from byokeep.core.identity import Fingerprint, IdentityVerdict
 from byokeep.platforms.website import SitePlace, Website
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.hooks.browser import take_picture
@@ -52,7 +52,7 @@ _TEXTS: Final = """spec => {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class PageProof:
     """A PNG, its SHA-256 in hex, and how many elements the redactor covered in it."""
 
     picture: bytes = field(repr=False)
@@ -62,7 +62,7 @@ class Proof:
 
 async def photographed(
     page: Page, website: Website, place: SitePlace, expected: Fingerprint, redactor: Redactor | None = None
-) -> Proof:
+) -> PageProof:
     """Take the picture of the page that a tab shows now.
 
     Raises:
@@ -91,12 +91,12 @@ async def photographed(
         raise Unavailable("proof_failed") from None
     if len(picture) > _MOST_BYTES:
         raise Unavailable("proof_failed")
-    return Proof(picture=picture, sha256=hashlib.sha256(picture).hexdigest(), covered=covered)
+    return PageProof(picture=picture, sha256=hashlib.sha256(picture).hexdigest(), covered=covered)
 
 
 async def _known(page: Page, website: Website, place: SitePlace, expected: Fingerprint) -> None:
     seen = await look(page, website, place)
-    if seen.compared(expected).verdict is not Verdict.MATCH:
+    if seen.compared(expected).verdict is not IdentityVerdict.MATCH:
         raise Rejected("account_not_proven", outcome=seen.outcome.value)
 
 

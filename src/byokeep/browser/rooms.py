@@ -25,14 +25,14 @@ from byokeep.browser.archive.pack import Pack
 from byokeep.browser.archive.unpack import Unpack
 from byokeep.browser.ephemeral import rooms as memory
 from byokeep.browser.handoff import handed_over
-from byokeep.browser.identify import Outcome, identify
+from byokeep.browser.identify import IdentityOutcome, identify
 from byokeep.browser.launch import Running, Start, running
 from byokeep.browser.logout import logged_out
 from byokeep.browser.network import from_network
 from byokeep.browser.preferences import new_directory
 from byokeep.browser.proof import photographed
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
-from byokeep.core.identity import Fingerprint, Verdict
+from byokeep.core.identity import Fingerprint, IdentityVerdict
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
@@ -43,14 +43,14 @@ from byokeep.sealing.ports import Sink, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class RoomSite:
     """A platform's website, and where it is reached."""
 
     website: Website
     place: SitePlace
 
 
-def sites(urls: Mapping[str, str], own: Path | None = None) -> Mapping[Provider, Site]:
+def sites(urls: Mapping[str, str], own: Path | None = None) -> Mapping[Provider, RoomSite]:
     """Return each platform's website.
 
     Args:
@@ -60,11 +60,11 @@ def sites(urls: Mapping[str, str], own: Path | None = None) -> Mapping[Provider,
     Raises:
         Rejected: ``bad_website_file``.
     """
-    found: dict[Provider, Site] = {}
+    found: dict[Provider, RoomSite] = {}
     for login, website in websites(own).items():
         platform = PLATFORM_DESCRIPTORS[login].provider
         if platform not in found or login == platform.value:
-            found[platform] = Site(website=website, place=SitePlace(base=urls.get(login)))
+            found[platform] = RoomSite(website=website, place=SitePlace(base=urls.get(login)))
     return found
 
 
@@ -76,7 +76,7 @@ class ProfileRooms:
         known: The platforms' websites.
     """
 
-    def __init__(self, rooms: memory.Rooms, known: Mapping[Provider, Site]) -> None:
+    def __init__(self, rooms: memory.Rooms, known: Mapping[Provider, RoomSite]) -> None:
         self._rooms, self._sites = rooms, known
 
     @contextlib.asynccontextmanager
@@ -95,7 +95,7 @@ class ProfileRooms:
 class ProfileRoom:
     """One room. Its content is a document (portable) or a directory (full)."""
 
-    def __init__(self, path: Path, packing: Packing, known: Mapping[Provider, Site]) -> None:
+    def __init__(self, path: Path, packing: Packing, known: Mapping[Provider, RoomSite]) -> None:
         self._directory, self._scratch = path / "p", path / "s"
         self._packing, self._sites = packing, known
         self.document: Secret | None = None
@@ -163,10 +163,10 @@ class RoomBrowser:
     """:class:`byokeep.flows.profile_ports.Browser` on a room."""
 
     def __init__(
-        self, one: Running, room: ProfileRoom, known: Mapping[Provider, Site], origins: tuple[str, ...]
+        self, one: Running, room: ProfileRoom, known: Mapping[Provider, RoomSite], origins: tuple[str, ...]
     ) -> None:
         self._running, self._room, self._sites, self._origins = one, room, known, origins
-        self._session: portable.State | None = None
+        self._session: portable.PortableState | None = None
 
     @property
     def running(self) -> Running:
@@ -194,11 +194,11 @@ class RoomBrowser:
         site = self._site(expected.platform)
         seen = await identify(self._running.page, site.website, site.place)
         compared = seen.compared(told(site.website, expected))
-        if seen.outcome is Outcome.UNREACHABLE:
+        if seen.outcome is IdentityOutcome.UNREACHABLE:
             verdict = "unknown"
         else:
-            verdict = "match" if compared.verdict is Verdict.MATCH else compared.verdict.value
-        cause = compared.why.value if seen.outcome is Outcome.IDENTIFIED else seen.outcome.value
+            verdict = "match" if compared.verdict is IdentityVerdict.MATCH else compared.verdict.value
+        cause = compared.why.value if seen.outcome is IdentityOutcome.IDENTIFIED else seen.outcome.value
         return Look(
             platform=expected.platform, verdict=verdict, cause=cause, endpoint=f"website/{site.website.id}",
             observed_id=None if seen.face is None else seen.face.account_id,
@@ -232,7 +232,7 @@ class RoomBrowser:
         """As :meth:`pack`; returns whether the session moved."""
         return await self._room.take(self._running, self._origins)
 
-    def _site(self, platform: Provider) -> Site:
+    def _site(self, platform: Provider) -> RoomSite:
         if platform not in self._sites:
             raise Rejected("platform_without_website", platform=platform.value)
         return self._sites[platform]
@@ -249,11 +249,11 @@ def told(website: Website, expected: ExpectedAccount) -> Fingerprint:
     )  # fmt: skip
 
 
-def _lasting(state: portable.State) -> str:
+def _lasting(state: portable.PortableState) -> str:
     """Digest of what outlives a tab: what lives in one changes by being looked at."""
     bare = ({**one, "sessionStorage": []} for one in state.origins)
     kept = tuple(one for one in bare if one["localStorage"] or one["indexedDB"])
-    return portable.digest(portable.State(state.cookies, kept))
+    return portable.digest(portable.PortableState(state.cookies, kept))
 
 
 class _Document:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from byokeep.browser.launch import Running, same_site
-from byokeep.browser.portable import MOST_BYTES, State, state_of
+from byokeep.browser.portable import MOST_BYTES, PortableState, state_of
 from byokeep.browser.weighing import weighed
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 
@@ -32,7 +32,7 @@ _TAB: Final = "() => Object.keys(sessionStorage).map(name => ({name, value: sess
 _FILL_TAB: Final = "items => { for (const one of items) sessionStorage.setItem(one.name, one.value); }"
 
 
-async def taken(running: Running, *, also: Iterable[str] = ()) -> State:
+async def taken(running: Running, *, also: Iterable[str] = ()) -> PortableState:
     """Return the session of a running browser.
 
     Args:
@@ -61,7 +61,7 @@ async def taken(running: Running, *, also: Iterable[str] = ()) -> State:
         return state_of(cast("list[dict[str, Any]]", said["cookies"]), _origins(said, tabs))
 
 
-async def restored(running: Running, state: State) -> None:
+async def restored(running: Running, state: PortableState) -> None:
     """Put a session into a browser that holds none; cookies that have run out meanwhile are left out.
 
     Raises:

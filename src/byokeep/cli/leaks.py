@@ -27,7 +27,7 @@ from byokeep.cli.terminal import clean, err, say, session, show
 from byokeep.core.errors import ByokeepError, Rejected
 
 if TYPE_CHECKING:
-    from byokeep_redact.leaks.baseline import Baseline, Entry
+    from byokeep_redact.leaks.baseline import Baseline, BaselineEntry
     from byokeep_redact.leaks.fingerprints import Fingerprints
     from byokeep_redact.walk import Finding, Report
 
@@ -97,8 +97,8 @@ class _Result:
 
     report: Report
     new: list[Finding]
-    known: dict[Finding, Entry]
-    stale: list[Entry]
+    known: dict[Finding, BaselineEntry]
+    stale: list[BaselineEntry]
     unsure: list[str]
 
     @property

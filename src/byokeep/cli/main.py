@@ -33,7 +33,7 @@ from cyclopts import (
 
 from byokeep import __version__
 from byokeep.cli import redact, servers
-from byokeep.cli.terminal import Session, current, err, fail
+from byokeep.cli.terminal import TerminalSession, current, err, fail
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.settings import SECRET_SHAPED, Settings, load
 
@@ -115,7 +115,7 @@ def _launch(
     flags = {"home": home and settings.home.absolute(), "url": url, "config": config and config.absolute(),
              "token-file": token_file and token_file.absolute()}  # fmt: skip
     given = {name: str(value) for name, value in flags.items() if value}
-    current.set(Session(settings=settings, as_json=json, rest=previous.rest, given=given))
+    current.set(TerminalSession(settings=settings, as_json=json, rest=previous.rest, given=given))
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 
 
@@ -149,7 +149,7 @@ def run(argv: list[str]) -> int:
         _refuse_unknown(own)
         if not any(word in app for word in own if not word.startswith("-")):
             load_all()
-        current.set(Session(settings=Settings(), as_json=as_json, rest=tuple(rest)))
+        current.set(TerminalSession(settings=Settings(), as_json=as_json, rest=tuple(rest)))
         result = app.meta(own, exit_on_error=False, print_error=False, result_action="return_value")
     except ByokeepError as error:
         return fail(error, as_json=as_json)

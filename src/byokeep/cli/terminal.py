@@ -40,7 +40,7 @@ _UNBOUNDED: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class TerminalSession:
     """The flags every command shares. ``given`` = those of them that the caller wrote, by name."""
 
     settings: Settings
@@ -49,12 +49,12 @@ class Session:
     given: Mapping[str, str] = field(default_factory=dict)
 
 
-current: ContextVar[Session] = ContextVar("session")
+current: ContextVar[TerminalSession] = ContextVar("session")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
-def session() -> Session:
+def session() -> TerminalSession:
     """Return the flags of this call."""
     return current.get()
 

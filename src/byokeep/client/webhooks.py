@@ -61,7 +61,7 @@ class Webhooks:
     ) -> None:
         self._scheme = _scheme(sender)
         self._secrets = tuple(secrets)
-        self._memory = webhook.Memory(remember)
+        self._memory = webhook.SeenDeliveries(remember)
         self._clock = clock
 
     @contextmanager
@@ -137,7 +137,7 @@ class JobWebhooks:
     ) -> None:  # fmt: skip
         self._scheme = _scheme(sender)
         self._signing = signing
-        self._memory = webhook.Memory(remember)
+        self._memory = webhook.SeenDeliveries(remember)
         self._clock = clock
 
     async def verify(self, body: bytes, headers: Headers) -> Delivery:
@@ -214,7 +214,12 @@ def _scheme(sender: str) -> webhook.Scheme:
 
 
 def _claim(
-    scheme: webhook.Scheme, memory: webhook.Memory, headers: Headers, body: bytes, secrets: Sequence[Secret], now: float
+    scheme: webhook.Scheme,
+    memory: webhook.SeenDeliveries,
+    headers: Headers,
+    body: bytes,
+    secrets: Sequence[Secret],
+    now: float,
 ) -> Delivery:
     pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
     found = webhook.verify(scheme, pairs, body, [secret.reveal() for secret in secrets], now=now)
@@ -223,7 +228,7 @@ def _claim(
 
 
 def _removed(
-    scheme: webhook.Scheme, memory: webhook.Memory, signed_request: str, secrets: Sequence[Secret], now: float
+    scheme: webhook.Scheme, memory: webhook.SeenDeliveries, signed_request: str, secrets: Sequence[Secret], now: float
 ) -> Removal:
     if scheme.name != "meta":
         raise Rejected("webhook_no_removals", next_step="Meta alone sends them.")

@@ -29,7 +29,7 @@ from byokeep.core.errors import Integrity
 from byokeep.core.keys import PublicKeys
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.note import verifies
-from byokeep.core.ref import Part, ProfileRef, SecretRef
+from byokeep.core.ref import ProfileRef, SecretPart, SecretRef
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -114,7 +114,7 @@ class EvidenceReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class EvidencePiece:
     """Part of the client's chain, without a gap.
 
     Attributes:
@@ -128,7 +128,7 @@ class Piece:
     inclusion: Inclusion
 
 
-def statement(about: Onboarding, pieces: Sequence[Piece]) -> bytes:
+def statement(about: Onboarding, pieces: Sequence[EvidencePiece]) -> bytes:
     """Return the Statement's bytes, to be signed as :func:`pae` says.
 
     Args:
@@ -222,7 +222,7 @@ def verify_evidence(bundle: bytes, keys: PublicKeys) -> EvidenceReport:
     )  # fmt: skip
 
 
-def _records(about: Onboarding, piece: Piece, keys: PublicKeys) -> dict[int, Record]:
+def _records(about: Onboarding, piece: EvidencePiece, keys: PublicKeys) -> dict[int, Record]:
     """Return the records of a piece, by number, once its checkpoint and every hash in it were checked."""
     piece.inclusion.verify([key for key in keys.log if key.name == about.origin], origin=about.origin)
     head = piece.inclusion.head
@@ -261,7 +261,7 @@ def _proves_write(about: Onboarding, said: Facts) -> bool:
         return _proves_seal(about, said)
     place = SecretRef(ClientId(about.client), about.provider)
     if about.kind == CONNECT:
-        place = SecretRef(place.client_id, place.provider, Part.TOKENS, about.ref)
+        place = SecretRef(place.client_id, place.provider, SecretPart.TOKENS, about.ref)
     path = place.path
     return bool(said.fields.get("store_request")) and said.fields.get("path") == path
 
@@ -320,7 +320,7 @@ _PROOFS: Final = {
 }
 
 
-def _parse_statement(payload: bytes) -> tuple[Onboarding, list[Piece], str]:
+def _parse_statement(payload: bytes) -> tuple[Onboarding, list[EvidencePiece], str]:
     try:
         found = _members(parse_canonical(payload), "_type", "predicate", "predicateType", "subject")
         kind, version = _PROCEDURES[str(found["predicateType"])]
@@ -346,9 +346,9 @@ def _parse_statement(payload: bytes) -> tuple[Onboarding, list[Piece], str]:
         raise Integrity("bad_statement") from None
 
 
-def _parse_pieces(about: Onboarding, found: Any) -> list[Piece]:
+def _parse_pieces(about: Onboarding, found: Any) -> list[EvidencePiece]:
     """Read the pieces: in order, none over another, and none without an item."""
-    pieces: list[Piece] = []
+    pieces: list[EvidencePiece] = []
     reached = 0
     for one in found if isinstance(found, list) else ():
         said = _members(one, "before", "inclusion", "records")
@@ -360,7 +360,7 @@ def _parse_pieces(about: Onboarding, found: Any) -> list[Piece]:
             raise ValueError("records")
         if len(found) > 1 and not any(seq in inside for seq in about.items.values()):
             raise ValueError("a piece without an item")
-        pieces.append(Piece(before=before, lines=lines, inclusion=parse_inclusion(said["inclusion"])))
+        pieces.append(EvidencePiece(before=before, lines=lines, inclusion=parse_inclusion(said["inclusion"])))
         reached = before.seq + len(lines)
     if not pieces:
         raise ValueError("pieces")

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Cause(StrEnum):
+class FaultCause(StrEnum):
     """What a refusal means.
 
     ``revoked``: the grant is gone, only a person can give a new one. ``expired``: this token is over, another may be
@@ -37,7 +37,7 @@ class Cause(StrEnum):
 
 
 # After one of these the platform is closed for the client until a person has logged in again (runbook 7.2).
-ENDS_THE_GRANT: Final = frozenset({Cause.REVOKED, Cause.LOCKOUT, Cause.MISSING_SCOPE})
+ENDS_THE_GRANT: Final = frozenset({FaultCause.REVOKED, FaultCause.LOCKOUT, FaultCause.MISSING_SCOPE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Fault:
         ValueError: An answer to a request that was not sent.
     """
 
-    cause: Cause
+    cause: FaultCause
     http_status: int | None = None
     retry_after_s: float | None = None
     sent: bool = True

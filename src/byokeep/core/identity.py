@@ -34,7 +34,7 @@ _PICKED: Final = re.compile(r"[!-;=?-~]{1,256}")  # an id that a person can type
 _UNSEEN: Final = frozenset({"Cf", "Cc", "Mn", "Me", "Zs", "Zl", "Zp"})
 
 
-class Verdict(StrEnum):
+class IdentityVerdict(StrEnum):
     """What a comparison came to. Only ``match`` lets anything happen without a person."""
 
     MATCH = "match"
@@ -109,7 +109,7 @@ class Comparison:
             numbers (``0456``); at most eight.
     """
 
-    verdict: Verdict
+    verdict: IdentityVerdict
     why: Why
     changed: tuple[Changed, ...] = ()
     code_points: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ class Comparison:
     @property
     def blocks(self) -> bool:
         """Whether the lane is closed until somebody has looked."""
-        return self.verdict is Verdict.MISMATCH
+        return self.verdict is IdentityVerdict.MISMATCH
 
 
 def compare(
@@ -219,7 +219,7 @@ def reads_alike(first: str, second: str) -> bool:
 
 
 def _mismatch(why: Why) -> Comparison:
-    return Comparison(verdict=Verdict.MISMATCH, why=why)
+    return Comparison(verdict=IdentityVerdict.MISMATCH, why=why)
 
 
 def _names(expected: Fingerprint, face: Face) -> Comparison:
@@ -231,12 +231,12 @@ def _names(expected: Fingerprint, face: Face) -> Comparison:
     different = [(field, was, now) for field, was, now in pairs if was is not None and was != now]
     changed = tuple(Changed(field=field, expected=shown(was), seen=shown(now)) for field, was, now in different)
     if not changed:
-        return Comparison(verdict=Verdict.MATCH, why=Why.SAME)
+        return Comparison(verdict=IdentityVerdict.MATCH, why=Why.SAME)
     twins = [(was, now) for _, was, now in different if now is not None and _stands_in(was, now)]
     if twins:
         points = tuple(dict.fromkeys(point for was, now in twins for point in _odd(was, now)))[:_MOST]
-        return Comparison(verdict=Verdict.MISMATCH, why=Why.LOOK_ALIKE, changed=changed, code_points=points)
-    return Comparison(verdict=Verdict.DRIFT, why=Why.NAME_CHANGED, changed=changed)
+        return Comparison(verdict=IdentityVerdict.MISMATCH, why=Why.LOOK_ALIKE, changed=changed, code_points=points)
+    return Comparison(verdict=IdentityVerdict.DRIFT, why=Why.NAME_CHANGED, changed=changed)
 
 
 def _stands_in(was: str, now: str) -> bool:

@@ -34,7 +34,7 @@ _CIPHERTEXT: Final = re.compile(r"[A-Za-z0-9+/=:_-]{16,4096}\Z")
 _MAX_VERSION: Final = 2**31 - 1
 
 
-class Holder(StrEnum):
+class KeyProvider(StrEnum):
     """Who holds KEKs; the holder's part of a ``kms://`` reference."""
 
     TRANSIT = "transit"
@@ -108,7 +108,7 @@ class Wrapped:
         Integrity: ``wrapped_key_broken``: fields that no holder would have written.
     """
 
-    holder: Holder
+    holder: KeyProvider
     kek_id: str
     kek_version: int
     ciphertext: str
@@ -151,7 +151,7 @@ class KekStatus:
         min_decryption: The oldest version that the holder lets open something; 0 without a KEK.
     """
 
-    holder: Holder
+    holder: KeyProvider
     kek_id: str
     versions: tuple[KekVersion, ...]
     min_encryption: int
@@ -194,7 +194,7 @@ def check_environment(own: Environment, asked: KeyContext | KekScope) -> None:
                      configured=own.value, asked=asked.environment.value)  # fmt: skip
 
 
-def check_wrapped(wrapped: Wrapped, holder: Holder, kek_id: str) -> None:
+def check_wrapped(wrapped: Wrapped, holder: KeyProvider, kek_id: str) -> None:
     """Let pass what this holder wrapped under this KEK.
 
     Raises:

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Final
 
 from byokeep.core.errors import Rejected
-from byokeep.core.kek import Holder, KekFault, KekStatus
+from byokeep.core.kek import KekFault, KekStatus, KeyProvider
 from byokeep.core.key_periods import KeyPurpose, Periods, default_periods
 from byokeep.core.keystate import TRANSITIONS, KeyState
 
@@ -28,14 +28,14 @@ MAX_ROTATION_DAYS: Final = 366
 DEFAULT_ROTATION_DAYS: Final = 365
 OVERDUE_AFTER: Final = timedelta(days=7)  # after the day it was due
 KEK_BITS: Final = 256
-ALGORITHMS: Final[Mapping[Holder, str]] = MappingProxyType(
-    {Holder.TRANSIT: "aes256-gcm96", Holder.AWS: "aws-symmetric-default", Holder.PKCS11: "aes256-kwp"}
+ALGORITHMS: Final[Mapping[KeyProvider, str]] = MappingProxyType(
+    {KeyProvider.TRANSIT: "aes256-gcm96", KeyProvider.AWS: "aws-symmetric-default", KeyProvider.PKCS11: "aes256-kwp"}
 )
 # What can still open something that it wrapped, if its holder lets it.
 OPENS: Final = frozenset({KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.DEACTIVATED, KeyState.COMPROMISED})
 
 
-class Finding(StrEnum):
+class KekFinding(StrEnum):
     """What is wrong with a KEK, as far as its holder and our rows show."""
 
     MISSING = "kek_missing_outside"
@@ -52,11 +52,11 @@ class Difference:
     """One finding, at one version."""
 
     version: int
-    finding: Finding
+    finding: KekFinding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class KnownVersion:
     """What our row says of a version."""
 
     version: int
@@ -102,30 +102,30 @@ def urgency(now: datetime, due_at: datetime, protect_until: datetime) -> str:
     return "overdue" if now >= min(due_at + OVERDUE_AFTER, protect_until) else "due"
 
 
-def differences(status: KekStatus, rows: Sequence[Known]) -> tuple[Difference, ...]:
+def differences(status: KekStatus, rows: Sequence[KnownVersion]) -> tuple[Difference, ...]:
     """Compare what a holder shows with what we know; empty when they say the same."""
     ours = {row.version: row.state for row in rows}
     found = [_shown(version.number, version.fault, ours.get(version.number)) for version in status.versions]
     theirs = {version.number for version in status.versions}
     found += [
-        Difference(version=number, finding=Finding.MISSING)
+        Difference(version=number, finding=KekFinding.MISSING)
         for number, state in ours.items()
         if state in OPENS and number not in theirs
     ]
     active = [number for number, state in ours.items() if state is KeyState.ACTIVE]
     if active and status.newest and status.min_encryption < max(active):
-        found.append(Difference(version=status.min_encryption, finding=Finding.PROTECTS))
+        found.append(Difference(version=status.min_encryption, finding=KekFinding.PROTECTS))
     return tuple(sorted((one for one in found if one is not None), key=lambda one: (one.version, one.finding)))
 
 
 def _shown(number: int, fault: KekFault | None, state: KeyState | None) -> Difference | None:
     if state is None:
-        return Difference(version=number, finding=Finding.UNKNOWN)
+        return Difference(version=number, finding=KekFinding.UNKNOWN)
     if state is KeyState.DESTROYED:
-        return None if fault is not None else Difference(version=number, finding=Finding.BACK)
+        return None if fault is not None else Difference(version=number, finding=KekFinding.BACK)
     named = {
-        KekFault.DISABLED: Finding.DISABLED, KekFault.PENDING_DELETION: Finding.DISABLED,
-        KekFault.MISSING: Finding.MISSING, KekFault.FOREIGN: Finding.ALTERED,
+        KekFault.DISABLED: KekFinding.DISABLED, KekFault.PENDING_DELETION: KekFinding.DISABLED,
+        KekFault.MISSING: KekFinding.MISSING, KekFault.FOREIGN: KekFinding.ALTERED,
     }  # fmt: skip
     return None if fault is None else Difference(version=number, finding=named[fault])
 

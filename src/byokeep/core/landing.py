@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from byokeep.core.fault import Cause, Fault
+from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.refresh import ROTATING, RefreshRules, TokenModel
 
 
@@ -91,14 +91,14 @@ class Landed:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableResponse:
     """The landed reply holds no tokens that can be used, and the landing place was cleared."""
 
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedResponse:
     """The call gave a fault instead of a reply."""
 
     fault: Fault
@@ -111,7 +111,7 @@ class GaveUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedResponse:
     """The compare-and-set was done. ``won`` is False when another version was there first."""
 
     won: bool
@@ -131,18 +131,18 @@ class Resumed:
     at: datetime
 
 
-Event = Sent | Landed | Unreadable | Refused | GaveUp | Placed | Resumed
+Event = Sent | Landed | UnreadableResponse | RefusedResponse | GaveUp | PlacedResponse | Resumed
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LandingStep:
     """The journal as it must now be written, and what to do after that."""
 
     journal: Journal
     do: Do
 
 
-def next_step(rules: RefreshRules, journal: Journal, event: Event) -> Step:
+def next_step(rules: RefreshRules, journal: Journal, event: Event) -> LandingStep:
     """Return the journal after an event and what to do.
 
     Raises:
@@ -155,66 +155,68 @@ def next_step(rules: RefreshRules, journal: Journal, event: Event) -> Step:
     if isinstance(event, Sent) and journal.phase is Phase.STARTED:
         # After a lost answer the grace runs from the first sending: that is the one that may have spent the token.
         at = journal.sent_at if journal.lost else event.at
-        return Step(replace(journal, phase=Phase.SENT, sent_at=at), Do.SEND)
+        return LandingStep(replace(journal, phase=Phase.SENT, sent_at=at), Do.SEND)
     if isinstance(event, Landed) and journal.phase is Phase.SENT:
-        return Step(replace(journal, phase=Phase.LANDED), Do.PLACE)
-    if isinstance(event, Refused) and journal.phase in (Phase.SENT, Phase.LANDED):
+        return LandingStep(replace(journal, phase=Phase.LANDED), Do.PLACE)
+    if isinstance(event, RefusedResponse) and journal.phase in (Phase.SENT, Phase.LANDED):
         return _refused(rules, journal, event)
     if isinstance(event, GaveUp) and journal.phase is Phase.STARTED:
-        return Step(replace(journal, phase=Phase.CLOSED), Do.FINISH)
-    if isinstance(event, Unreadable) and journal.phase is Phase.LANDED:
+        return LandingStep(replace(journal, phase=Phase.CLOSED), Do.FINISH)
+    if isinstance(event, UnreadableResponse) and journal.phase is Phase.LANDED:
         return _lost(rules, journal, event.at)
-    if isinstance(event, Placed) and journal.phase is Phase.LANDED:
+    if isinstance(event, PlacedResponse) and journal.phase is Phase.LANDED:
         won = event.won
-        return Step(replace(journal, phase=Phase.PLACED if won else Phase.CLOSED), Do.FINISH if won else Do.ADOPT)
+        return LandingStep(
+            replace(journal, phase=Phase.PLACED if won else Phase.CLOSED), Do.FINISH if won else Do.ADOPT
+        )
     raise ValueError(f"{type(event).__name__} does not follow {journal.phase}")
 
 
-def _resumed(rules: RefreshRules, journal: Journal, event: Resumed) -> Step:
+def _resumed(rules: RefreshRules, journal: Journal, event: Resumed) -> LandingStep:
     if event.newest < journal.base:
-        return Step(journal, Do.HALT)
+        return LandingStep(journal, Do.HALT)
     if journal.phase is Phase.BROKEN and event.newest == journal.base:
         # The report may not have gone out before the crash; hearing twice is better than not at all.
-        return Step(journal, Do.REPORT_BROKEN)
+        return LandingStep(journal, Do.REPORT_BROKEN)
     if event.newest > journal.base:
         # Ours or a sibling's: what the store took is what counts. A landed reply is of no more use.
-        return Step(replace(journal, phase=Phase.CLOSED), Do.ADOPT)
+        return LandingStep(replace(journal, phase=Phase.CLOSED), Do.ADOPT)
     if journal.phase in ENDS:
         # A placed version that the store does not have.
-        return Step(journal, Do.HALT if journal.phase is Phase.PLACED else Do.FINISH)
+        return LandingStep(journal, Do.HALT if journal.phase is Phase.PLACED else Do.FINISH)
     if event.landed:
-        return Step(replace(journal, phase=Phase.LANDED), Do.PLACE)
+        return LandingStep(replace(journal, phase=Phase.LANDED), Do.PLACE)
     if journal.phase is Phase.STARTED:
-        return Step(journal, Do.MARK)
+        return LandingStep(journal, Do.MARK)
     return _lost(rules, journal, event.at)
 
 
-def _refused(rules: RefreshRules, journal: Journal, event: Refused) -> Step:
+def _refused(rules: RefreshRules, journal: Journal, event: RefusedResponse) -> LandingStep:
     fault = event.fault
     if not fault.sent:
-        return Step(_again(journal, lost=journal.lost), Do.DECIDE)
+        return LandingStep(_again(journal, lost=journal.lost), Do.DECIDE)
     if fault.lost:
         return _lost(rules, journal, event.at)
-    if fault.cause in (Cause.REVOKED, Cause.EXPIRED) and journal.lost and rules.model in ROTATING:
+    if fault.cause in (FaultCause.REVOKED, FaultCause.EXPIRED) and journal.lost and rules.model in ROTATING:
         # The answer that was lost had the new token: the platform says so by refusing the old one.
-        return Step(replace(journal, phase=Phase.BROKEN), Do.REPORT_BROKEN)
-    return Step(_again(journal, lost=journal.lost), Do.DECIDE)
+        return LandingStep(replace(journal, phase=Phase.BROKEN), Do.REPORT_BROKEN)
+    return LandingStep(_again(journal, lost=journal.lost), Do.DECIDE)
 
 
-def _lost(rules: RefreshRules, journal: Journal, at: datetime) -> Step:
+def _lost(rules: RefreshRules, journal: Journal, at: datetime) -> LandingStep:
     """An answer is lost for good. Show the token again if the model lets us, or give the chain up."""
     lost = journal.lost + 1
     if rules.model not in ROTATING:
         # The same token serves again; a pause belongs to the caller's own rules of retrying.
-        return Step(_again(journal, lost=lost), Do.MARK if lost == 1 else Do.DECIDE)
+        return LandingStep(_again(journal, lost=lost), Do.MARK if lost == 1 else Do.DECIDE)
     in_grace = (
         rules.model is TokenModel.ROTATING_GRACE
         and journal.sent_at is not None
         and timedelta(0) <= at - journal.sent_at < timedelta(seconds=rules.grace_s)
     )
     if lost == 1 or in_grace:
-        return Step(_again(journal, lost=lost), Do.MARK)
-    return Step(replace(journal, phase=Phase.BROKEN, lost=lost), Do.REPORT_BROKEN)
+        return LandingStep(_again(journal, lost=lost), Do.MARK)
+    return LandingStep(replace(journal, phase=Phase.BROKEN, lost=lost), Do.REPORT_BROKEN)
 
 
 def _again(journal: Journal, *, lost: int) -> Journal:

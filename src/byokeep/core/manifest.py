@@ -5,7 +5,7 @@ Rules
   hash is bound to the blob (:mod:`byokeep.core.envelope`), so that no copy of it can be edited.
 - A record is what lies in the vault: the manifest, the wrapped key, and which blob they belong to.
 - One spelling: what a parser accepts, ``canonical`` gives back byte for byte. What no writer would write is refused.
-- Who opens says which profile it wants (:class:`Place`); what the vault says of itself is not asked.
+- Who opens says which profile it wants (:class:`RecordPlace`); what the vault says of itself is not asked.
 
 It may not hold a key that is not wrapped, nor decide whether a generation is the newest: the flow counts them.
 """
@@ -57,7 +57,7 @@ class Packing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class RecordPlace:
     """Which profile is meant, by whoever asks: from its own rows, never from what the vault or the blob says."""
 
     environment: Environment
@@ -167,9 +167,9 @@ class Manifest:
         return hashlib.sha256(self.canonical).digest()
 
     @property
-    def place(self) -> Place:
+    def place(self) -> RecordPlace:
         """Which profile it says that it is."""
-        return Place(
+        return RecordPlace(
             environment=self.environment, client_id=self.client_id, profile_id=self.profile_id,
             generation=self.generation,
         )  # fmt: skip

@@ -240,7 +240,7 @@ class CredentialRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class DeclaredJob:
     """A unit of work for exactly one client and one runner, opened by a dispatcher."""
 
     id: JobId

@@ -29,7 +29,7 @@ LOGIN_DONE: Final = "login_done"  # of a login that waits: the person has presse
 RETAINED: Final = 3  # generations that stay restorable beside the newest
 
 
-class State(StrEnum):
+class ProfileState(StrEnum):
     """Where a profile stands. Only ``valid`` may be acted with."""
 
     CREATED = "created"
@@ -41,7 +41,7 @@ class State(StrEnum):
     SHREDDED = "shredded"
 
 
-class Act(StrEnum):
+class ProfileAct(StrEnum):
     """What moves a profile. ``save``: a job seals what moved while it was in it as the right account (ADR 0029)."""
 
     CONFIRM = "confirm"
@@ -64,7 +64,7 @@ class Purpose(StrEnum):
     LOGOUT = "logout"
 
 
-class Kind(StrEnum):
+class ProfileTask(StrEnum):
     """What a person can ask a worker to do with a profile."""
 
     LOGIN = "login"
@@ -82,8 +82,8 @@ class DueCause(StrEnum):
     INCIDENT = "incident"
 
 
-_S, _A = State, Act
-TRANSITIONS: Final[Mapping[State, Mapping[Act, State]]] = MappingProxyType(
+_S, _A = ProfileState, ProfileAct
+TRANSITIONS: Final[Mapping[ProfileState, Mapping[ProfileAct, ProfileState]]] = MappingProxyType(
     {
         _S.CREATED: {
             _A.CONFIRM: _S.CONFIRMED, _A.QUARANTINE: _S.QUARANTINED, _A.RETIRE: _S.RETIRED, _A.SHRED: _S.SHREDDED,
@@ -110,7 +110,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Act, State]]] = MappingProxyType(
     }
 )  # fmt: skip
 # A clean browser is opened for a login, so that one needs nothing sealed; what ends a session may look at anything.
-_OPENS: Final[Mapping[Purpose, frozenset[State]]] = MappingProxyType(
+_OPENS: Final[Mapping[Purpose, frozenset[ProfileState]]] = MappingProxyType(
     {
         Purpose.LOGIN: frozenset({_S.CREATED, _S.CONFIRMED, _S.SEALED, _S.VALID, _S.QUARANTINED}),
         Purpose.USE: frozenset({_S.VALID}),
@@ -119,13 +119,13 @@ _OPENS: Final[Mapping[Purpose, frozenset[State]]] = MappingProxyType(
         Purpose.LOGOUT: frozenset({_S.SEALED, _S.VALID, _S.QUARANTINED, _S.RETIRED}),
     }
 )
-_PURPOSE_OF: Final[Mapping[Kind, Purpose]] = MappingProxyType(
+_PURPOSE_OF: Final[Mapping[ProfileTask, Purpose]] = MappingProxyType(
     {
-        Kind.LOGIN: Purpose.LOGIN, Kind.VALIDATE: Purpose.VALIDATE, Kind.REKEY: Purpose.REKEY,
-        Kind.RESTORE: Purpose.REKEY, Kind.SHRED: Purpose.REKEY, Kind.LOGOUT: Purpose.LOGOUT,
+        ProfileTask.LOGIN: Purpose.LOGIN, ProfileTask.VALIDATE: Purpose.VALIDATE, ProfileTask.REKEY: Purpose.REKEY,
+        ProfileTask.RESTORE: Purpose.REKEY, ProfileTask.SHRED: Purpose.REKEY, ProfileTask.LOGOUT: Purpose.LOGOUT,
     }
 )  # fmt: skip
-_ENDED: Final = frozenset({State.RETIRED, State.SHREDDED})
+_ENDED: Final = frozenset({ProfileState.RETIRED, ProfileState.SHREDDED})
 # A key in one of these states opens what it wrapped; a compromised or destroyed one opens nothing any more.
 _RESTORABLE: Final = frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED})
 
@@ -139,7 +139,7 @@ class Due:
     days: int
 
 
-def after(state: State, act: Act) -> State:
+def after(state: ProfileState, act: ProfileAct) -> ProfileState:
     """Return where an act leads.
 
     Raises:
@@ -151,12 +151,12 @@ def after(state: State, act: Act) -> State:
     return to
 
 
-def purpose_of(kind: Kind) -> Purpose:
+def purpose_of(kind: ProfileTask) -> Purpose:
     """Return what a piece of work opens the profile for."""
     return _PURPOSE_OF[kind]
 
 
-def check_openable(state: State, purpose: Purpose) -> None:
+def check_openable(state: ProfileState, purpose: Purpose) -> None:
     """Let a profile be opened for a purpose.
 
     Raises:
@@ -166,19 +166,19 @@ def check_openable(state: State, purpose: Purpose) -> None:
         raise Conflict("profile_state", next_step=next_step(state), state=state.value, act=purpose.value)
 
 
-def check_kind(state: State, kind: Kind, *, generation: int) -> None:
+def check_kind(state: ProfileState, kind: ProfileTask, *, generation: int) -> None:
     """Let a piece of work be asked for.
 
     Raises:
         Conflict: ``profile_state``; ``nothing_sealed``.
     """
-    if kind is Kind.SHRED:
-        after(state, Act.SHRED)
+    if kind is ProfileTask.SHRED:
+        after(state, ProfileAct.SHRED)
         return
-    if kind is Kind.REKEY and state is State.QUARANTINED:
+    if kind is ProfileTask.REKEY and state is ProfileState.QUARANTINED:
         raise Conflict("profile_state", next_step=next_step(state), state=state.value, act=kind.value)
     check_openable(state, purpose_of(kind))
-    if kind is not Kind.LOGIN and generation < 1:
+    if kind is not ProfileTask.LOGIN and generation < 1:
         raise Conflict("nothing_sealed", next_step="Log in and confirm first: `byokeep profile login`.")
 
 
@@ -241,13 +241,19 @@ def clears_due(cause: str, purpose: Purpose) -> bool:
     return cause != DueCause.INCIDENT or purpose is not Purpose.USE
 
 
-def living(state: State) -> bool:
+def living(state: ProfileState) -> bool:
     """Whether the profile still has a use."""
     return state not in _ENDED
 
 
 def next_step(
-    state: State, *, profile: str = "", due: str = "", incident: str = "", proved: bool = True, sealed: bool = True
+    state: ProfileState,
+    *,
+    profile: str = "",
+    due: str = "",
+    incident: str = "",
+    proved: bool = True,
+    sealed: bool = True,
 ) -> str:
     """Return what comes next for a profile in this state, in one or two sentences.
 
@@ -262,17 +268,17 @@ def next_step(
     step = _NEXT[state].format(profile=named)
     if incident and living(state):
         told = f"An incident is open: `byokeep incident vault status {incident}`."
-        return told if state is State.VALID else f"{step} {told}"
-    if due == DueCause.INCIDENT and state is State.VALID:
+        return told if state is ProfileState.VALID else f"{step} {told}"
+    if due == DueCause.INCIDENT and state is ProfileState.VALID:
         return "Its key may be known to others: `byokeep incident vault open --client CLIENT` leads to a new login."
-    if due and state is State.VALID:
+    if due and state is ProfileState.VALID:
         return f"It is due for a new key: `byokeep profile rekey{named}`."
-    if state is State.VALID and not proved:
+    if state is ProfileState.VALID and not proved:
         return f"It can be used; what was sealed since its proof is proved by `byokeep profile validate{named}`."
     return step.removesuffix(", or restore.") + "." if not sealed and step.endswith(", or restore.") else step
 
 
-def next_for_lane(state: State, *, proved: bool, usable: bool) -> str:
+def next_for_lane(state: ProfileState, *, proved: bool, usable: bool) -> str:
     """Return the command that the browser lane waits for; empty when the profile can be acted with.
 
     Args:
@@ -282,9 +288,9 @@ def next_for_lane(state: State, *, proved: bool, usable: bool) -> str:
     """
     if usable:
         return ""
-    if state in (State.CREATED, State.CONFIRMED, State.QUARANTINED):
+    if state in (ProfileState.CREATED, ProfileState.CONFIRMED, ProfileState.QUARANTINED):
         return "profile login"
-    return "profile rekey" if state is State.VALID and proved else "profile validate"
+    return "profile rekey" if state is ProfileState.VALID and proved else "profile validate"
 
 
 def next_step_of_work(state: str, reason: str, *, result: str = "", profile: str = "") -> str:
@@ -330,14 +336,15 @@ _OF_WORK: Final[Mapping[str, str]] = MappingProxyType(
         "profile_in_use": "A job has it open; wait for that job's end or end it, then ask again.",
     }
 )
-_NEXT: Final[Mapping[State, str]] = MappingProxyType(
+_NEXT: Final[Mapping[ProfileState, str]] = MappingProxyType(
     {
-        State.CREATED: "A person logs in once: `byokeep profile login{profile}`.",
-        State.CONFIRMED: "The login was confirmed and nothing is sealed yet; see `byokeep profile show{profile}`.",
-        State.SEALED: "It is proved next: `byokeep profile validate{profile}`.",
-        State.VALID: "Nothing: it can be used.",
-        State.QUARANTINED: "Find out why, then log in afresh with `byokeep profile login{profile}`, or restore.",
-        State.RETIRED: "It was replaced; use the newer profile.",
-        State.SHREDDED: "It was destroyed for good; create another.",
+        ProfileState.CREATED: "A person logs in once: `byokeep profile login{profile}`.",
+        ProfileState.CONFIRMED: "The login was confirmed and nothing is sealed yet;"
+        " see `byokeep profile show{profile}`.",
+        ProfileState.SEALED: "It is proved next: `byokeep profile validate{profile}`.",
+        ProfileState.VALID: "Nothing: it can be used.",
+        ProfileState.QUARANTINED: "Find out why, then log in afresh with `byokeep profile login{profile}`, or restore.",
+        ProfileState.RETIRED: "It was replaced; use the newer profile.",
+        ProfileState.SHREDDED: "It was destroyed for good; create another.",
     }
 )

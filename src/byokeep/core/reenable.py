@@ -36,7 +36,7 @@ class Stage(StrEnum):
     OPEN = "open"
 
 
-class Cause(StrEnum):
+class RecoveryCause(StrEnum):
     """Why a platform is closed."""
 
     REVOKED = "revoked"
@@ -66,7 +66,7 @@ class Reenable:
         ValueError: Counters or stages that contradict each other.
     """
 
-    cause: Cause
+    cause: RecoveryCause
     stage: Stage = Stage.CLOSED
     stages: tuple[int, ...] = DEFAULT_STAGES
     number: int = 0
@@ -93,7 +93,7 @@ class Reenable:
 class Lost:
     """The grant is gone, seized, or no longer to be trusted."""
 
-    cause: Cause
+    cause: RecoveryCause
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Take:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EffectResult:
     """An act ended. ``ok`` is None when nobody knows how; ``way`` and ``number`` tell where it was taken."""
 
     ok: bool | None
@@ -141,7 +141,7 @@ class Jump:
     """Somebody asks for a stage, or for ``open``, before its time."""
 
 
-Event = Lost | Reauthorised | IdentityChecked | ScopesChecked | CanaryStarted | Take | Ended | Jump
+Event = Lost | Reauthorised | IdentityChecked | ScopesChecked | CanaryStarted | Take | EffectResult | Jump
 
 
 def next_state(state: Reenable, event: Event) -> Reenable:
@@ -159,19 +159,23 @@ def next_state(state: Reenable, event: Event) -> Reenable:
         case IdentityChecked(matches):
             _follows(state, Stage.REAUTHORISED)
             if matches is not True:
-                return _closed(state, Cause.IDENTITY_UNCHECKED if matches is None else Cause.IDENTITY_MISMATCH)
+                return _closed(
+                    state, RecoveryCause.IDENTITY_UNCHECKED if matches is None else RecoveryCause.IDENTITY_MISMATCH
+                )
             return _moved(state, Stage.IDENTIFIED)
         case ScopesChecked(missing):
             _follows(state, Stage.IDENTIFIED)
             if missing is None or missing:
-                return _closed(state, Cause.SCOPES_UNCHECKED if missing is None else Cause.MISSING_SCOPE)
+                return _closed(
+                    state, RecoveryCause.SCOPES_UNCHECKED if missing is None else RecoveryCause.MISSING_SCOPE
+                )
             return _moved(state, Stage.PERMITTED)
         case CanaryStarted():
             _follows(state, Stage.PERMITTED)
             return _moved(state, Stage.CANARY)
         case Take():
             return _taken(state)
-        case Ended(ok, way, number):
+        case EffectResult(ok, way, number):
             return _ended(state, ok, current=(way, number) == (state.way, state.number))
         case Jump():
             raise _out_of_order(state)
@@ -201,7 +205,7 @@ def _ended(state: Reenable, ok: bool | None, *, current: bool) -> Reenable:
         return state
     if ok is not True:
         # Of an earlier stage or way as well: a failure is never too old to count.
-        return _closed(state, Cause.CANARY_FAILED)
+        return _closed(state, RecoveryCause.CANARY_FAILED)
     if not current:
         return state
     if state.done >= state.taken:
@@ -214,7 +218,7 @@ def _ended(state: Reenable, ok: bool | None, *, current: bool) -> Reenable:
     return replace(state, number=state.number + 1, taken=0, done=0)
 
 
-def _closed(state: Reenable, cause: Cause) -> Reenable:
+def _closed(state: Reenable, cause: RecoveryCause) -> Reenable:
     return replace(
         state,
         stage=Stage.CLOSED,

@@ -2,7 +2,7 @@
 
 Rules
 - ``vault://kv/clients/{client_id}/providers/{provider}`` for values, ``kms://{holder}/{key_id}`` for keys. Below a
-  provider lie its webhook secret and, for each account on a platform, the parts of :class:`Part`.
+  provider lie its webhook secret and, for each account on a platform, the parts of :class:`SecretPart`.
 - ``vault://kv/clients/{client_id}/profiles/{profile}`` for the record of a sealed browser profile.
 - One canonical spelling: what :func:`parse` accepts, ``str()`` gives back byte for byte.
 - A reference names a place. It carries no version, no query, no user info, no fragment.
@@ -32,7 +32,7 @@ _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _NEXT: Final = "Use vault://kv/clients/<client uuid>/providers/<provider>, in lower case; see docs/spec/ref.md."
 
 
-class Part(StrEnum):
+class SecretPart(StrEnum):
     """What lies below a provider. ``WEBHOOK`` is the client's, the others are one account's.
 
     ``TOKENS``: the whole token set, for custody only. ``ACCESS``: the access token alone, for jobs. ``VERIFIER`` and
@@ -57,11 +57,11 @@ class SecretRef:
 
     client_id: ClientId
     provider: Provider
-    part: Part | None = None
+    part: SecretPart | None = None
     account_id: UUID | None = None
 
     def __post_init__(self) -> None:
-        if (self.account_id is None) != (self.part in (None, Part.WEBHOOK)):
+        if (self.account_id is None) != (self.part in (None, SecretPart.WEBHOOK)):
             raise ValueError("every part but the webhook's is one account's")
 
     def __str__(self) -> str:
@@ -112,8 +112,8 @@ def parse(text: str) -> SecretRef | ProfileRef | KeyRef:
     if len(text) <= MAX_LENGTH and text.isascii():
         if found := _VAULT.match(text):
             client, provider, webhook, account, part = found.groups()
-            if provider in set(Provider) and (account is None or part in set(Part) - {Part.WEBHOOK}):
-                below = Part(part or webhook) if part or webhook else None
+            if provider in set(Provider) and (account is None or part in set(SecretPart) - {SecretPart.WEBHOOK}):
+                below = SecretPart(part or webhook) if part or webhook else None
                 return SecretRef(ClientId(UUID(client)), Provider(provider), below, UUID(account) if account else None)
         elif found := _PROFILE.match(text):
             return ProfileRef(ClientId(UUID(found.group(1))), UUID(found.group(2)))

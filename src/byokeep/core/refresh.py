@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from byokeep.core.fault import Cause, Fault
+from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.tokens import TokenSet
 
 MIN_MARGIN_S: Final = 300  # before the end of a token
@@ -142,7 +142,7 @@ def alarm_at(rules: RefreshRules, tokens: TokenSet) -> datetime | None:
     return None if end is None else max(end - timedelta(days=rules.alarm_days), tokens.obtained_at)
 
 
-class Act(StrEnum):
+class RenewalAct(StrEnum):
     """What to do after a refusal.
 
     ``retry``: try again after a wait, state unchanged. ``reread``: read the store again; a sibling may have renewed.
@@ -186,7 +186,7 @@ class Decision:
         alert: Whether people hear of it at once.
     """
 
-    act: Act
+    act: RenewalAct
     wait_s: float = 0.0
     suspect_reuse: bool = False
     alert: bool = False
@@ -200,26 +200,26 @@ def after_fault(rules: RefreshRules, fault: Fault, now: Situation, *, seed: byte
     Args:
         seed: Makes the jitter of a wait.
     """
-    if fault.cause in (Cause.TRANSIENT, Cause.UNKNOWN, Cause.RATE_LIMITED, Cause.TOO_EARLY):
-        return Decision(act=Act.RETRY, wait_s=_wait(rules, fault, now.tries, seed))
-    if fault.cause is Cause.APP:
-        return Decision(act=Act.FIX_APP, wait_s=float(LONGEST_WAIT_S), alert=True)
-    if fault.cause is Cause.LOCKOUT:
-        return Decision(act=Act.LOCKED, alert=True)
+    if fault.cause in (FaultCause.TRANSIENT, FaultCause.UNKNOWN, FaultCause.RATE_LIMITED, FaultCause.TOO_EARLY):
+        return Decision(act=RenewalAct.RETRY, wait_s=_wait(rules, fault, now.tries, seed))
+    if fault.cause is FaultCause.APP:
+        return Decision(act=RenewalAct.FIX_APP, wait_s=float(LONGEST_WAIT_S), alert=True)
+    if fault.cause is FaultCause.LOCKOUT:
+        return Decision(act=RenewalAct.LOCKED, alert=True)
     if not now.reread:
-        return Decision(act=Act.REREAD)
+        return Decision(act=RenewalAct.REREAD)
     if now.newer:
-        return Decision(act=Act.ADOPT)
+        return Decision(act=RenewalAct.ADOPT)
     if rules.confirm_s and not now.confirmed:
-        return Decision(act=Act.CONFIRM, wait_s=float(rules.confirm_s))
-    stolen = rules.model in ROTATING and fault.cause is Cause.REVOKED
-    return Decision(act=Act.REAUTH, suspect_reuse=stolen, alert=True)
+        return Decision(act=RenewalAct.CONFIRM, wait_s=float(rules.confirm_s))
+    stolen = rules.model in ROTATING and fault.cause is FaultCause.REVOKED
+    return Decision(act=RenewalAct.REAUTH, suspect_reuse=stolen, alert=True)
 
 
 def _wait(rules: RefreshRules, fault: Fault, tries: int, seed: bytes) -> float:
     jitter = 0.75 + 0.5 * _fraction(seed + tries.to_bytes(8, "big"))
     own = min(FIRST_WAIT_S * 2.0 ** min(max(tries, 1) - 1, 12), float(LONGEST_WAIT_S)) * jitter
-    if fault.cause is Cause.TOO_EARLY:
+    if fault.cause is FaultCause.TOO_EARLY:
         own = max(own, min(float(rules.min_age_s), float(LONGEST_ASKED_S)))
     asked = fault.retry_after_s
     return own if asked is None else max(own, min(max(asked, 0.0), float(LONGEST_ASKED_S)))

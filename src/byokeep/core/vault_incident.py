@@ -21,7 +21,7 @@ from byokeep.core.errors import Conflict, Rejected
 WINDOW: Final = timedelta(hours=72)  # how far back is looked when nobody knows since when
 
 
-class Cause(StrEnum):
+class IncidentCause(StrEnum):
     """Why it was opened."""
 
     SUSPECTED_LEAK = "suspected_leak"
@@ -31,7 +31,7 @@ class Cause(StrEnum):
     DRILL = "drill"
 
 
-class Step(StrEnum):
+class IncidentStep(StrEnum):
     """How far it got, in order."""
 
     OPENED = "opened"
@@ -43,7 +43,7 @@ class Step(StrEnum):
     CLOSED = "closed"
 
 
-class Session(StrEnum):
+class SessionEnd(StrEnum):
     """What became of a session at its platform."""
 
     PENDING = "pending"
@@ -53,10 +53,16 @@ class Session(StrEnum):
     ENDED_BY_HAND = "ended_by_hand"
 
 
-ORDER: Final = tuple(Step)
-EVIDENCED: Final = (Step.LANE_OFF, Step.SESSIONS_ENDED, Step.RECREATED, Step.REKEYED, Step.VALIDATED)
-ENDED: Final = frozenset({Session.REVOKED, Session.ENDED_BY_HAND})
-BY_HAND: Final = frozenset({Session.UNSUPPORTED, Session.FAILED})
+ORDER: Final = tuple(IncidentStep)
+EVIDENCED: Final = (
+    IncidentStep.LANE_OFF,
+    IncidentStep.SESSIONS_ENDED,
+    IncidentStep.RECREATED,
+    IncidentStep.REKEYED,
+    IncidentStep.VALIDATED,
+)
+ENDED: Final = frozenset({SessionEnd.REVOKED, SessionEnd.ENDED_BY_HAND})
+BY_HAND: Final = frozenset({SessionEnd.UNSUPPORTED, SessionEnd.FAILED})
 
 
 def look_at(incident: UUID | None = None) -> str:
@@ -64,7 +70,7 @@ def look_at(incident: UUID | None = None) -> str:
     return f"`byokeep incident vault status {incident}`" if incident else "`byokeep incident vault list`"
 
 
-def check_order(now: Step, wanted: Step, *, incident: UUID | None = None) -> bool:
+def check_order(now: IncidentStep, wanted: IncidentStep, *, incident: UUID | None = None) -> bool:
     """Let a step of an incident be worked on; returns False when it was done before.
 
     Raises:
@@ -91,7 +97,7 @@ def window(since: datetime | None, now: datetime) -> tuple[datetime, bool]:
     return since, False
 
 
-def left(step: Step, count: int, *, incident: UUID | None = None) -> Conflict:
+def left(step: IncidentStep, count: int, *, incident: UUID | None = None) -> Conflict:
     """Return the refusal to call a step done of which something is left."""
     return Conflict("vault_step_left", next_step=f"See {look_at(incident)}: what is left is listed there.",
                     step=step.value, left=count, **_named(incident))  # fmt: skip

@@ -36,7 +36,7 @@ MAX_REMEMBERED: Final = 10_000
 _TIKTOK: Final = re.compile(r"t=(\d{1,12}),\s?s=([0-9a-fA-F]{64})\Z")
 
 
-class Form(StrEnum):
+class SignatureForm(StrEnum):
     """How a signature is written down."""
 
     HEX = "hex"
@@ -63,7 +63,7 @@ class Scheme:
     header: str
     prefix: str
     digest: str
-    form: Form
+    form: SignatureForm
     challenge: str = ""
     documents: bool = True
     confirmed: bool = True
@@ -71,28 +71,31 @@ class Scheme:
     @property
     def timed(self) -> bool:
         """Whether a delivery says when it was made."""
-        return self.form is Form.TIMED_HEX
+        return self.form is SignatureForm.TIMED_HEX
 
 
 SCHEMES: Final[Mapping[str, Scheme]] = MappingProxyType(
     {
         scheme.name: scheme
         for scheme in (
-            Scheme(name="meta", header="x-hub-signature-256", prefix="sha256=", digest="sha256", form=Form.HEX),
-            Scheme(name="tiktok", header="tiktok-signature", prefix="", digest="sha256", form=Form.TIMED_HEX),
+            Scheme(name="meta", header="x-hub-signature-256", prefix="sha256=", digest="sha256",
+                form=SignatureForm.HEX),
+            Scheme(name="tiktok", header="tiktok-signature", prefix="", digest="sha256", form=SignatureForm.TIMED_HEX),
             Scheme(
-                name="linkedin", header="x-li-signature", prefix="", digest="sha256", form=Form.HEX,
+                name="linkedin", header="x-li-signature", prefix="", digest="sha256", form=SignatureForm.HEX,
                 challenge="hex", confirmed=False,
             ),
             Scheme(
-                name="youtube", header="x-hub-signature", prefix="sha1=", digest="sha1", form=Form.HEX,
+                name="youtube", header="x-hub-signature", prefix="sha1=", digest="sha1", form=SignatureForm.HEX,
                 documents=False, confirmed=False,  # a feed, in XML
             ),
             Scheme(
-                name="x", header="x-twitter-webhooks-signature", prefix="sha256=", digest="sha256", form=Form.BASE64,
+                name="x", header="x-twitter-webhooks-signature", prefix="sha256=", digest="sha256",
+                form=SignatureForm.BASE64,
                 challenge="base64",
             ),
-            Scheme(name="heygen", header="signature", prefix="", digest="sha256", form=Form.HEX, confirmed=False),
+            Scheme(name="heygen", header="signature", prefix="", digest="sha256", form=SignatureForm.HEX,
+                confirmed=False),
         )
     }
 )  # fmt: skip
@@ -126,7 +129,7 @@ class Removal:
     user: str
 
 
-class Memory:
+class SeenDeliveries:
     """Remembers deliveries, so that none counts twice. Bounded.
 
     A scheme with a timestamp needs memory for its window alone; when that much is full, deliveries are refused rather
@@ -242,7 +245,7 @@ def answer(scheme: Scheme, challenge: str, key: bytes) -> str:
 
 
 def removed_user(
-    signed_request: str, keys: Sequence[bytes], memory: Memory, *, now: float, window_s: int = WINDOW_S
+    signed_request: str, keys: Sequence[bytes], memory: SeenDeliveries, *, now: float, window_s: int = WINDOW_S
 ) -> Removal:
     """Return who Meta says has removed the app: the field ``signed_request`` of its form. Once for each call.
 
@@ -294,13 +297,15 @@ def _signature(scheme: Scheme, headers: Iterable[tuple[str, str]]) -> tuple[byte
     if len(found) != 1 or len(found[0]) > 256 or not found[0].startswith(scheme.prefix):
         raise Unauthenticated("webhook_signature_malformed")
     text, sent_at = found[0][len(scheme.prefix) :], None
-    if scheme.form is Form.TIMED_HEX:
+    if scheme.form is SignatureForm.TIMED_HEX:
         parts = _TIKTOK.match(text)
         if parts is None or str(int(parts[1])) != parts[1]:
             raise Unauthenticated("webhook_signature_malformed")
         sent_at, text = int(parts[1]), parts[2]
     try:
-        given = base64.b64decode(text, validate=True) if scheme.form is Form.BASE64 else binascii.unhexlify(text)
+        given = (
+            base64.b64decode(text, validate=True) if scheme.form is SignatureForm.BASE64 else binascii.unhexlify(text)
+        )
     except ValueError:
         raise Unauthenticated("webhook_signature_malformed") from None
     if len(given) != hashlib.new(scheme.digest, usedforsecurity=False).digest_size:

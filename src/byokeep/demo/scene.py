@@ -15,7 +15,7 @@ import aiohttp
 
 from byokeep.cli.api import call
 from byokeep.cli.intake import read_token_file, write_private
-from byokeep.cli.terminal import Session, current, session
+from byokeep.cli.terminal import TerminalSession, current, session
 from byokeep.client import ClientSettings, Keep
 from byokeep.core.secret import Secret
 from byokeep.settings import load
@@ -82,7 +82,7 @@ async def scene(keep: Path | None, *, say: Say) -> AsyncIterator[Scene]:
     log.configure("demo", path=settings.path("log_dir") / "demo.log")
     stack = Stack(settings, say=say)
     before = session()
-    current.set(Session(settings=settings, as_json=before.as_json))
+    current.set(TerminalSession(settings=settings, as_json=before.as_json))
     try:
         async with aiohttp.ClientSession() as http:
             yield Scene(home=home, stack=stack, sim=sim, http=http)

@@ -30,7 +30,7 @@ class Broken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class DemoNotes:
     """What a step saw."""
 
     claim: str
@@ -42,16 +42,18 @@ def _must(held: object, what: str) -> None:
         raise Broken(what)
 
 
-async def start_stack(stage: Scene) -> Seen:
+async def start_stack(stage: Scene) -> DemoNotes:
     """Start everything on an empty home."""
     began = time.monotonic()
     await stage.stack.start()
     took = time.monotonic() - began
     await people(stage)
-    return Seen("A fresh stack starts by itself", f"OpenBao, PostgreSQL, broker, web, worker ready in {took:.1f} s")
+    return DemoNotes(
+        "A fresh stack starts by itself", f"OpenBao, PostgreSQL, broker, web, worker ready in {took:.1f} s"
+    )
 
 
-async def onboard(stage: Scene) -> Seen:
+async def onboard(stage: Scene) -> DemoNotes:
     """Onboard six keys for each of two clients."""
     for name in CLIENTS:
         made = await stage.api("admin", "POST", "/v1/clients", body={"name": name, "risk": "standard"})
@@ -67,7 +69,7 @@ async def onboard(stage: Scene) -> Seen:
         states = {sop: (await stage.api("operator", "GET", f"/v1/sops/{sop}"))["state"] for sop in stage.sops}
         if all(state == "complete" for state in states.values()):
             text = f"{len(states)} of {len(states)} complete"
-            return Seen("Keys are stored once, verified, closed with evidence", text)
+            return DemoNotes("Keys are stored once, verified, closed with evidence", text)
         _must("failed" not in states.values(), "an onboarding failed")
         await asyncio.sleep(0.2)
     raise Unavailable(
@@ -75,7 +77,7 @@ async def onboard(stage: Scene) -> Seen:
     )
 
 
-async def evidence(stage: Scene) -> Seen:
+async def evidence(stage: Scene) -> DemoNotes:
     """Export signed evidence and check it with the public keys alone."""
     keys = stage.home / "public-keys.txt"
     keys.write_bytes(await fetch("GET", "/v1/audit/keys", token=stage.tokens["auditor"]))
@@ -87,11 +89,13 @@ async def evidence(stage: Scene) -> Seen:
     try:
         offline.verify_evidence(changed, offline.read_keys(keys))
     except ByokeepError:
-        return Seen("Evidence verifies offline; a changed byte does not", "signature, chain and checkpoint checked")
+        return DemoNotes(
+            "Evidence verifies offline; a changed byte does not", "signature, chain and checkpoint checked"
+        )
     raise Broken("forged evidence was accepted")
 
 
-async def publish(stage: Scene) -> Seen:
+async def publish(stage: Scene) -> DemoNotes:
     """One job, one secret, one effect; a repeat with the same key is no second effect."""
     client = stage.clients[A]
     body = {"platform": "x", "account": "acme", "username": "acme", "display_name": "Acme Bakery"}
@@ -118,10 +122,12 @@ async def publish(stage: Scene) -> Seen:
                     pass
     count = await stage.effects()
     _must(count == 1, f"{count} effects instead of one")
-    return Seen("A job reads its secret and publishes once, also when repeated", "1 effect, the repeat was refused")
+    return DemoNotes(
+        "A job reads its secret and publishes once, also when repeated", "1 effect, the repeat was refused"
+    )
 
 
-async def cross_tenant(stage: Scene) -> Seen:
+async def cross_tenant(stage: Scene) -> DemoNotes:
     """A lease of one client tried on the other, and on a secret it did not declare."""
     refused = 0
     async with stage.keep() as keep, keep.job(client=stage.clients[A], secrets=["openai"]) as job:
@@ -140,10 +146,10 @@ async def cross_tenant(stage: Scene) -> Seen:
     _must(refused == 2, f"{refused} of 2 foreign reads were refused")
     _must(len(lines) >= refused, "the store's own log does not show the refusals")
     text = f"{len(lines)} refusals in its audit log"
-    return Seen("Another client's and an undeclared secret: 403 by OpenBao itself", text)
+    return DemoNotes("Another client's and an undeclared secret: 403 by OpenBao itself", text)
 
 
-async def kill(stage: Scene) -> Seen:
+async def kill(stage: Scene) -> DemoNotes:
     """Kill one client while it works; lift it again with two people."""
     client = stage.clients[B]
     async with stage.keep() as keep, keep.job(client=client, secrets=["openai"]) as job:
@@ -160,7 +166,7 @@ async def kill(stage: Scene) -> Seen:
     await stage.api("approver", "POST", approve)
     await _lease(stage, client)
     text = f"acknowledged and true after {took:.0f} ms"
-    return Seen("Kill: leases, reads and permits stop at once; two people lift it", text)
+    return DemoNotes("Kill: leases, reads and permits stop at once; two people lift it", text)
 
 
 async def _lease(stage: Scene, client: str) -> None:
@@ -176,7 +182,7 @@ async def _refused(act: Awaitable[object], otherwise: str) -> None:
     raise Broken(otherwise)
 
 
-async def store_down(stage: Scene) -> Seen:
+async def store_down(stage: Scene) -> DemoNotes:
     """Stop OpenBao: no effect, exit code 4; start it: work goes on."""
     before = await stage.effects()
     await stage.stack.stop_part("store")
@@ -188,7 +194,7 @@ async def store_down(stage: Scene) -> Seen:
     code = await _job_run(stage)
     _must(code == 0, "work did not go on after the store came back")
     text = "0 effects; went on by itself when it came back"
-    return Seen("OpenBao down: nothing is served, nothing acts, exit code 4", text)
+    return DemoNotes("OpenBao down: nothing is served, nothing acts, exit code 4", text)
 
 
 async def _job_run(stage: Scene) -> int:
@@ -198,7 +204,7 @@ async def _job_run(stage: Scene) -> int:
     return await process.wait()
 
 
-async def audit(stage: Scene) -> Seen:
+async def audit(stage: Scene) -> DemoNotes:
     """Verify the log, online and offline; prove one client's history; find a changed record."""
     online = await stage.api("auditor", "POST", "/v1/audit/verify")
     keys = offline.read_keys(stage.home / "public-keys.txt")
@@ -217,11 +223,11 @@ async def audit(stage: Scene) -> Seen:
         offline.verify_export([export], keys, epochs=epochs, chain=chain)
     except ByokeepError as error:
         text = f"{online['records']} records, {online['epochs']} checkpoints; a removed record: {error.code}"
-        return Seen("The audit verifies offline; a removed record is found", text)
+        return DemoNotes("The audit verifies offline; a removed record is found", text)
     raise Broken("a removed record went unnoticed")
 
 
-async def reconcile(stage: Scene) -> Seen:
+async def reconcile(stage: Scene) -> DemoNotes:
     """Explain every login and read in the store's own log."""
     await asyncio.sleep(_SETTLED_S)
     report: Any = await stage.api("auditor", "POST", "/v1/audit/reconcile", body={"minutes": 60})
@@ -229,10 +235,10 @@ async def reconcile(stage: Scene) -> Seen:
     _must(report["state"] != "unknown", "the store's log could not be read")
     _must(not report["findings"], "unexplained: " + ", ".join(reasons))
     text = f"{report['logins']} logins, 0 unexplained"
-    return Seen("Every login and read in OpenBao's log is explained by a lease", text)
+    return DemoNotes("Every login and read in OpenBao's log is explained by a lease", text)
 
 
-async def sweep(stage: Scene) -> Seen:
+async def sweep(stage: Scene) -> DemoNotes:
     """Search everything for the keys of this run, after proving that the search can find."""
     control = await asyncio.to_thread(positive_control, partial(new_canary, "openai"))
     canaries = [Canary(f"{client}/{provider}", value) for (client, provider), value in stage.keys.items()]
@@ -251,7 +257,7 @@ async def sweep(stage: Scene) -> Seen:
     _whole(spoken)
     mib = report.bytes_scanned / 2**20
     text = f"{report.sources_scanned} files and processes, {mib:.0f} MiB; control: {control.planted} planted, all found"
-    return Seen("The keys are nowhere: files, database, store, logs, arguments, environments", text)
+    return DemoNotes("The keys are nowhere: files, database, store, logs, arguments, environments", text)
 
 
 def _whole(report: Report) -> None:
@@ -263,6 +269,6 @@ def _whole(report: Report) -> None:
     raise Unavailable("could_not_check", next_step=what if names else "There was nothing to search.")
 
 
-STEPS: Final[tuple[Callable[[Scene], Awaitable[Seen]], ...]] = (
+STEPS: Final[tuple[Callable[[Scene], Awaitable[DemoNotes]], ...]] = (
     start_stack, onboard, evidence, publish, cross_tenant, kill, store_down, audit, reconcile, sweep,
 )  # fmt: skip

@@ -99,7 +99,7 @@ def _state(row: Row) -> str:
 def _of_profile(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "profile create"
-    return life.next_for_lane(life.State(found["state"]), proved=found["proved"], usable=found["usable"])
+    return life.next_for_lane(life.ProfileState(found["state"]), proved=found["proved"], usable=found["usable"])
 
 
 def _full(row: Row) -> AccountState:

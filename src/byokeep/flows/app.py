@@ -35,7 +35,7 @@ from byokeep.ports import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ServiceLimits:
     """Figures of the procedures. Units in the names; caps are enforced by wiring.
 
     The login token and the store token together live <= 5 s, so that a closed job is refused by the store
@@ -100,7 +100,7 @@ class App:
     ids: Ids
     installation_id: UUID
     environment: Environment
-    limits: Limits
+    limits: ServiceLimits
     recorded: Buckets = field(
         default_factory=lambda: Buckets(per_minute=RECORDED_PER_MINUTE, size=RECORDED_AT_ONCE), repr=False
     )

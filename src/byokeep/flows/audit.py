@@ -37,7 +37,7 @@ PURPOSE: Final = "checkpoints"
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredEpoch:
     """An epoch as the database has it."""
 
     number: int
@@ -137,10 +137,10 @@ def _event(actor: Actor, after: LogState) -> Event:
     )
 
 
-async def compare(tx: Tx, state: LogState) -> Stored | None:
+async def compare(tx: Tx, state: LogState) -> StoredEpoch | None:
     """Hold the database against what was published. Returns the one epoch that may be waiting for its signature."""
     stored = await tx.all(
-        Stored,
+        StoredEpoch,
         "audit_epochs_from",
         number=max(state.size - 1, 0),
         limit=3,

@@ -25,7 +25,7 @@ DEFAULT_RECORDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class RecordWindow:
     """What to show: ``None`` = no bound. ``before`` is a sequence number, for paging."""
 
     since: datetime | None = None
@@ -35,7 +35,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class ShownRecord:
     """A record: its place, and what it says."""
 
     seq: int
@@ -44,15 +44,15 @@ class Shown:
     said: dict[str, Any]
 
 
-def _shown(row: Row) -> Shown:
+def _shown(row: Row) -> ShownRecord:
     try:
         said: Any = parse_canonical(bytes(row["payload"]))
     except ValueError:
         raise Integrity("audit_record_unreadable", seq=row["seq"]) from None
-    return Shown(seq=row["seq"], at=row["at"], hash_hex=bytes(row["hash"]).hex(), said=said)
+    return ShownRecord(seq=row["seq"], at=row["at"], hash_hex=bytes(row["hash"]).hex(), said=said)
 
 
-async def read_audit(app: App, actor: Actor, client_id: ClientId | None, window: Window) -> list[Shown]:
+async def read_audit(app: App, actor: Actor, client_id: ClientId | None, window: RecordWindow) -> list[ShownRecord]:
     """Return records of a client's chain, or of the platform's.
 
     Raises:

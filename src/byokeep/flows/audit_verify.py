@@ -24,7 +24,7 @@ from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.audit import BATCH, Stored, note_keys, origin
+from byokeep.flows.audit import BATCH, StoredEpoch, note_keys, origin
 from byokeep.kernel.rows import Row, reader
 from byokeep.ports import Tx
 
@@ -112,7 +112,7 @@ async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Point
     keys, name = await note_keys(app), origin(app)
     state, points = LogState(), Points()
     stored = await tx.all(
-        Stored,
+        StoredEpoch,
         "audit_epochs_from",
         number=0,
         limit=BATCH,
@@ -125,7 +125,7 @@ async def _published(app: BrokerApp, tx: Tx, size: int) -> tuple[LogState, Point
         state = replay(state, epoch, origin=name, keys=keys)
         if number and number % BATCH == 0:
             stored = await tx.all(
-                Stored,
+                StoredEpoch,
                 "audit_epochs_from",
                 number=number,
                 limit=BATCH,

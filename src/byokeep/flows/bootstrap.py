@@ -18,7 +18,7 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Environment, Role
 from byokeep.core.secret import Secret
 from byokeep.flows.app import BrokerApp, WebApp
-from byokeep.flows.subjects import Subject, Token, put
+from byokeep.flows.subjects import Subject, SubjectToken, put
 from byokeep.flows.tokens import end_token, new_token
 from byokeep.ports import Database, Ids
 
@@ -109,6 +109,8 @@ async def local_machine(app: BrokerApp, *, name: str, role: Role, overlap_s: int
         if subject.roles != frozenset({role}) or subject.state != "active":
             return None
         issued = await new_token(tx, app, actor, subject, kind="api", life_s=LOCAL_TOKEN_S)
-        for older in await tx.all(Token, "tokens_live", subject_id=subject.id, except_id=issued.token.id, kind=None):
+        for older in await tx.all(
+            SubjectToken, "tokens_live", subject_id=subject.id, except_id=issued.token.id, kind=None
+        ):
             await end_token(tx, actor, older, in_s=overlap_s)
     return issued.value

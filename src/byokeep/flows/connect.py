@@ -24,7 +24,7 @@ from byokeep.core.errors import Conflict, Denied, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.flows import apps, connections
 from byokeep.flows.accounts import (
@@ -36,7 +36,7 @@ from byokeep.flows.accounts import (
 from byokeep.flows.app import WebApp
 from byokeep.flows.apps import OurApp
 from byokeep.flows.clients import require_active
-from byokeep.flows.connections import Connection, Grant
+from byokeep.flows.connections import Connection, OAuthGrant
 from byokeep.flows.onboard import open_custody
 from byokeep.flows.permission import absent, permit, recorded_rejections, refuse
 from byokeep.flows.store_recording import require_recorded
@@ -61,7 +61,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ConsentAnswer:
     """What came back with the person's browser. ``redirect`` = the address it came to, without its query."""
 
     state: str = field(repr=False)
@@ -160,7 +160,7 @@ async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish:
 
 async def _former(tx: Tx, account: PlatformAccount, info: LoginInfo) -> tuple[str, ...]:
     """Return what an account was for when it was connected last by this login."""
-    grant = await tx.maybe(Grant, "grant_of", client_id=account.client_id, account_id=account.id)
+    grant = await tx.maybe(OAuthGrant, "grant_of", client_id=account.client_id, account_id=account.id)
     if grant is None or grant.login != info.id:
         return ()
     return tuple(sorted(set(grant.purposes) & set(info.purposes)))
@@ -175,7 +175,7 @@ async def _replaces(tx: Tx, app: WebApp, actor: Actor, account: PlatformAccount,
                 connection=other.id,
             )  # fmt: skip
         await connections.end(tx, actor, other, account, to="expired", reason="superseded")
-    grant = await tx.maybe(Grant, "grant_of", client_id=account.client_id, account_id=account.id)
+    grant = await tx.maybe(OAuthGrant, "grant_of", client_id=account.client_id, account_id=account.id)
     if grant is None or grant.state == "revoked":
         _picked(wish, account.account if grant is None and account.username else None)
         return None
@@ -217,13 +217,15 @@ async def _begin(
     )  # fmt: skip
     fields: dict[str, FieldValue] = {"purposes": ",".join(wish.purposes)}
     if begun.verifier is not None:
-        place = SecretRef(client_id, wish.info.provider, Part.VERIFIER, account.id)
+        place = SecretRef(client_id, wish.info.provider, SecretPart.VERIFIER, account.id)
         fields |= _written(place, await _put(app, place, begun.verifier))
     await tx.append(connections.event(EventName.CONNECTION_STARTED, Outcome.OK, actor, made, account, **fields))
     return made, begun.url
 
 
-async def answer(app: WebApp, actor: Actor, client_id: ClientId, connection_id: UUID, said: Answer) -> Connection:
+async def answer(
+    app: WebApp, actor: Actor, client_id: ClientId, connection_id: UUID, said: ConsentAnswer
+) -> Connection:
     """Take the answer of a platform; returns the consent as it stands then (``answered`` or ``failed``).
 
     Raises:
@@ -262,7 +264,7 @@ async def answer(app: WebApp, actor: Actor, client_id: ClientId, connection_id: 
     return await look(app, actor, client_id, connection_id)
 
 
-def _check(app: WebApp, one: Connection, said: Answer) -> None:
+def _check(app: WebApp, one: Connection, said: ConsentAnswer) -> None:
     """Let an answer pass that is this consent's, brought by who began it, in time."""
     if not hmac.compare_digest(_digest(app, "binding", said.binding), one.binding_hash):
         raise Rejected("wrong_binding", next_step=_AGAIN, connection=one.id)
@@ -274,7 +276,7 @@ def _check(app: WebApp, one: Connection, said: Answer) -> None:
         raise Rejected("connection_over", next_step=_AGAIN, connection=one.id, state=one.state)
 
 
-def _code(app: WebApp, one: Connection, said: Answer) -> Secret:
+def _code(app: WebApp, one: Connection, said: ConsentAnswer) -> Secret:
     app.consents.check_issuer(one.login, said.iss)
     if said.code is None:
         raise Rejected("bad_code", next_step=_AGAIN, platform=one.login)
@@ -284,7 +286,7 @@ def _code(app: WebApp, one: Connection, said: Answer) -> Secret:
 async def _accept(
     tx: Tx, app: WebApp, actor: Actor, one: Connection, account: PlatformAccount, code: Secret
 ) -> Connection:
-    place = SecretRef(one.client_id, account.platform, Part.CODE, account.id)
+    place = SecretRef(one.client_id, account.platform, SecretPart.CODE, account.id)
     written = await _put(app, place, code)  # under the row's lock, so that the newest code is this consent's
     answered = await tx.maybe(connections.Connection, "connection_answered", client_id=one.client_id, id=one.id)
     if answered is None:

@@ -24,27 +24,27 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Comparison, Face, Fingerprint, Verdict, Why, compare, printable
+from byokeep.core.fault import Fault, FaultCause
+from byokeep.core.identity import Comparison, Face, Fingerprint, IdentityVerdict, Why, compare, printable
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor
-from byokeep.core.reenable import Cause as Lost
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.reenable import RecoveryCause as Lost
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
 from byokeep.flows import connect_replaced, connections, refs
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apart import each
 from byokeep.flows.connect_custody import burn, held, is_gone, opened
 from byokeep.flows.connect_sweep import forget_offered, sweep_left, sweep_lost
-from byokeep.flows.connections import Grant
+from byokeep.flows.connections import OAuthGrant
 from byokeep.flows.refresh_end import close_for, hold
 from byokeep.flows.refresh_over import Traces, before_end
-from byokeep.flows.refresher_app import Ended, Ending, Login, RefresherApp
+from byokeep.flows.refresher_app import Ending, Login, RefresherApp, RevocationResult
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Tx
 
 MOST_TRIES: Final = 6  # of ending a grant at its platform
-_OVER: Final = frozenset({Cause.REVOKED, Cause.EXPIRED})
+_OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
 
 
 async def tend(app: RefresherApp) -> int:
@@ -72,13 +72,13 @@ async def check_due(app: RefresherApp) -> int:
         async with app.db.begin(every_client=True) as tx:
             resting = _resting(app, "account_check")
             due = await tx.all(
-                connections.Grant, "grants_to_check", login=login.id, every_s=login.check_every_s, resting=resting
+                connections.OAuthGrant, "grants_to_check", login=login.id, every_s=login.check_every_s, resting=resting
             )
         count += await each(app, app.apart, "account_check", due, partial(_look, app, login))
     return count
 
 
-async def _look(app: RefresherApp, login: Login, grant: Grant) -> None:
+async def _look(app: RefresherApp, login: Login, grant: OAuthGrant) -> None:
     try:
         await check(app, login, grant)
     except ByokeepError:
@@ -86,13 +86,13 @@ async def _look(app: RefresherApp, login: Login, grant: Grant) -> None:
     except Exception:
         with suppress(Exception):  # what nobody foresaw is no match either
             async with app.db.begin(client_id=grant.client_id) as tx:
-                now = await tx.maybe(Grant, "grant_of", client_id=grant.client_id, account_id=grant.account_id)
+                now = await tx.maybe(OAuthGrant, "grant_of", client_id=grant.client_id, account_id=grant.account_id)
                 if now is not None and (now.state, now.connected_seq) == ("live", grant.connected_seq):
                     await _unknown(tx, app, login, grant, "failed")
         raise
 
 
-async def check(app: RefresherApp, login: Login, grant: Grant) -> str:
+async def check(app: RefresherApp, login: Login, grant: OAuthGrant) -> str:
     """Ask an account who it is and write down what follows.
 
     Returns:
@@ -104,11 +104,11 @@ async def check(app: RefresherApp, login: Login, grant: Grant) -> str:
         lost = _loss(grant, cause)
         expected = await tx.one(PlatformAccount, "account_of", client_id=grant.client_id, id=grant.account_id)
         seen = None if cause else _compared(login, grant, expected, faces)
-        if lost is None and seen is not None and seen.verdict is Verdict.MISMATCH:
+        if lost is None and seen is not None and seen.verdict is IdentityVerdict.MISMATCH:
             lost = Lost.IDENTITY_MISMATCH, "identity_mismatch"
         if lost is not None:
             await hold(tx, grant.client_id, grant.account_id, grant.provider)
-        now = await tx.maybe(Grant, "grant_of", client_id=grant.client_id, account_id=grant.account_id)
+        now = await tx.maybe(OAuthGrant, "grant_of", client_id=grant.client_id, account_id=grant.account_id)
         if now is None or (now.state, now.connected_seq) != ("live", grant.connected_seq):
             return "superseded"
         if lost is not None:
@@ -119,7 +119,7 @@ async def check(app: RefresherApp, login: Login, grant: Grant) -> str:
         return await _seen(tx, app, login, grant, seen, faces)
 
 
-async def _asked(app: RefresherApp, login: Login, grant: Grant) -> tuple[str, tuple[Face, ...]]:
+async def _asked(app: RefresherApp, login: Login, grant: OAuthGrant) -> tuple[str, tuple[Face, ...]]:
     """Return why nobody could say who it is, empty when somebody could, and the accounts that answered."""
     try:
         async with opened(app, grant) as (_, platform, tokens):
@@ -135,15 +135,15 @@ async def _asked(app: RefresherApp, login: Login, grant: Grant) -> tuple[str, tu
     return ("name_not_printable", ()) if strange else ("", found)
 
 
-def _loss(grant: Grant, cause: str) -> tuple[Lost, str] | None:
+def _loss(grant: OAuthGrant, cause: str) -> tuple[Lost, str] | None:
     """Return what a refusal to say who it is ends for good, and the code for it; None when a renewal may help."""
-    if cause == Cause.LOCKOUT:
+    if cause == FaultCause.LOCKOUT:
         return Lost.LOCKOUT, "locked"
     # Nothing is ever due of a grant that has nothing to be renewed with.
     return (Lost.REVOKED, "reauth") if cause in _OVER and grant.due_at is None else None
 
 
-def _compared(login: Login, grant: Grant, account: PlatformAccount, faces: tuple[Face, ...]) -> Comparison:
+def _compared(login: Login, grant: OAuthGrant, account: PlatformAccount, faces: tuple[Face, ...]) -> Comparison:
     expected = Fingerprint(
         account_id=grant.external_id, username=account.username or None, display_name=account.display_name or None,
         app_id=grant.app_id,
@@ -152,7 +152,8 @@ def _compared(login: Login, grant: Grant, account: PlatformAccount, faces: tuple
 
 
 async def _lose(
-    tx: Tx, app: RefresherApp, login: Login, grant: Grant, lost: tuple[Lost, str], cause: str, seen: Comparison | None,
+    tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, lost: tuple[Lost, str], cause: str,
+    seen: Comparison | None,
     faces: tuple[Face, ...],
 ) -> None:  # fmt: skip
     actor, (why, reason) = app.system(), lost
@@ -184,11 +185,11 @@ async def _lose(
     await tx.append(_event(EventName.REAUTH_NEEDED, Outcome.FAILED, actor, grant, reason=reason))
 
 
-async def _unknown(tx: Tx, app: RefresherApp, login: Login, grant: Grant, cause: str) -> str:
+async def _unknown(tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, cause: str) -> str:
     """Nobody could look: that is no match, and the gate has to see it so."""
     renew = cause in _OVER
     await tx.maybe(
-        connections.Grant,
+        connections.OAuthGrant,
         "grant_unchecked",
         client_id=grant.client_id,
         account_id=grant.account_id,
@@ -202,7 +203,7 @@ async def _unknown(tx: Tx, app: RefresherApp, login: Login, grant: Grant, cause:
 
 
 async def _seen(
-    tx: Tx, app: RefresherApp, login: Login, grant: Grant, seen: Comparison, faces: tuple[Face, ...]
+    tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, seen: Comparison, faces: tuple[Face, ...]
 ) -> str:
     actor, expected = app.system(), app.digest(grant.external_id)
     fields: dict[str, FieldValue] = {
@@ -210,9 +211,9 @@ async def _seen(
         "expected_id": expected, "observed_id": expected,
     }  # fmt: skip
     face = next(face for face in faces if face.account_id == grant.external_id)
-    drift = seen.verdict is Verdict.DRIFT
+    drift = seen.verdict is IdentityVerdict.DRIFT
     await tx.maybe(
-        connections.Grant, "grant_checked", client_id=grant.client_id, account_id=grant.account_id, drift=drift,
+        connections.OAuthGrant, "grant_checked", client_id=grant.client_id, account_id=grant.account_id, drift=drift,
         username=face.username,
         display_name=face.display_name,
     )  # fmt: skip
@@ -230,37 +231,42 @@ async def _seen(
 async def end_disconnected(app: RefresherApp) -> int:
     """End grants that a person gave up at their platforms; returns how many were tried."""
     async with app.db.begin(every_client=True) as tx:
-        due = await tx.all(connections.Grant, "grants_to_end", resting=_resting(app, "account_end"))
+        due = await tx.all(connections.OAuthGrant, "grants_to_end", resting=_resting(app, "account_end"))
     return await each(app, app.apart, "account_end", due, lambda one: _end_grant(app, one))
 
 
-async def _end_grant(app: RefresherApp, grant: Grant) -> None:
+async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
     actor = app.system()
     async with app.db.begin(client_id=grant.client_id) as tx:
         traces = await before_end(tx, grant.client_id, grant.account_id)
         if traces is None:
             return
-        now = await tx.one(connections.Grant, "grant_ending", client_id=grant.client_id, account_id=grant.account_id)
+        now = await tx.one(
+            connections.OAuthGrant, "grant_ending", client_id=grant.client_id, account_id=grant.account_id
+        )
         await tx.append(_event(EventName.GRANT_REVOKED, Outcome.INTENDED, actor, grant))
     last = now.tries >= MOST_TRIES
     try:
         async with opened(app, grant) as (custody, platform, tokens):
-            await burn(custody, SecretRef(grant.client_id, grant.provider, Part.ACCESS, grant.account_id))
+            await burn(custody, SecretRef(grant.client_id, grant.provider, SecretPart.ACCESS, grant.account_id))
             done = await platform.revoke(tokens)
             if _unproved(app, grant, traces, done):
-                done, last = Ending(ended=Ended.UNCONFIRMED), True
-            if done.ended is Ended.CONFIRMED or (done.ended is Ended.UNCONFIRMED and last):
+                done, last = Ending(ended=RevocationResult.UNCONFIRMED), True
+            if done.ended is RevocationResult.CONFIRMED or (done.ended is RevocationResult.UNCONFIRMED and last):
                 earlier, gone = await connect_replaced.end_earlier(app, grant, custody, platform)
-                done, last = (done if done.ended is Ended.UNCONFIRMED else earlier), last or gone
-            if done.ended is not Ended.UNCONFIRMED or last:
-                for part in (Part.TOKENS,) if traces.under_way else (Part.TOKENS, Part.LANDING):
+                done, last = (done if done.ended is RevocationResult.UNCONFIRMED else earlier), last or gone
+            if done.ended is not RevocationResult.UNCONFIRMED or last:
+                for part in (SecretPart.TOKENS,) if traces.under_way else (SecretPart.TOKENS, SecretPart.LANDING):
                     await burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
     except ByokeepError as error:
         if error.code == "app_changed":
             await _destroy(app, grant)
         elif not is_gone(error):
             return  # the store or the broker is away; tried again
-        done, last = Ending(ended=Ended.UNCONFIRMED), True  # the tokens are gone: nothing can be proved any more
+        done, last = (
+            Ending(ended=RevocationResult.UNCONFIRMED),
+            True,
+        )  # the tokens are gone: nothing can be proved any more
     await _record_end(app, actor, grant, done, last=last)
     login = app.logins.get(grant.login)
     if login is not None and login.revokes_all:  # whoever else is of the same owner's consent is found out at once
@@ -270,26 +276,26 @@ async def _end_grant(app: RefresherApp, grant: Grant) -> None:
             )
 
 
-async def _destroy(app: RefresherApp, grant: Grant) -> None:
+async def _destroy(app: RefresherApp, grant: OAuthGrant) -> None:
     """Destroy the tokens of a grant that nobody can end: it was given to another app of ours."""
     async with held(app, grant.client_id, grant.provider) as custody:
-        for part in (Part.ACCESS, Part.TOKENS, Part.LANDING):
+        for part in (SecretPart.ACCESS, SecretPart.TOKENS, SecretPart.LANDING):
             await burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
 
 
-def _unproved(app: RefresherApp, grant: Grant, traces: Traces, done: Ending) -> bool:
+def _unproved(app: RefresherApp, grant: OAuthGrant, traces: Traces, done: Ending) -> bool:
     """Whether a one-time token may have been spent for a pair that nobody has: the death of ours proves nothing."""
     login = app.logins.get(grant.login)
     one_time = login is None or login.rules.model in ROTATING
-    return traces.lost and one_time and done.ended is Ended.CONFIRMED
+    return traces.lost and one_time and done.ended is RevocationResult.CONFIRMED
 
 
-async def _record_end(app: RefresherApp, actor: Actor, grant: Grant, done: Ending, *, last: bool) -> None:
+async def _record_end(app: RefresherApp, actor: Actor, grant: OAuthGrant, done: Ending, *, last: bool) -> None:
     ended = done.ended
-    outcome = Outcome.FAILED if ended is Ended.UNCONFIRMED else Outcome.OK
+    outcome = Outcome.FAILED if ended is RevocationResult.UNCONFIRMED else Outcome.OK
     said = _event(EventName.GRANT_REVOKED, outcome, actor, grant, verification=ended.value)
     async with app.db.begin(client_id=grant.client_id) as tx:
-        if ended is Ended.UNCONFIRMED and not last:
+        if ended is RevocationResult.UNCONFIRMED and not last:
             await tx.append(said)
             wait_s = min(done.retry_after_s or 0.0, float(LONGEST_ASKED_S))
             await tx.maybe(
@@ -297,7 +303,11 @@ async def _record_end(app: RefresherApp, actor: Actor, grant: Grant, done: Endin
             )
             return
         await tx.maybe(
-            connections.Grant, "grant_ended", client_id=grant.client_id, account_id=grant.account_id, reason=ended.value
+            connections.OAuthGrant,
+            "grant_ended",
+            client_id=grant.client_id,
+            account_id=grant.account_id,
+            reason=ended.value,
         )
         await tx.one(
             PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity="unchecked"
@@ -307,14 +317,14 @@ async def _record_end(app: RefresherApp, actor: Actor, grant: Grant, done: Endin
             refs.ref_from, "account_refs_retired", client_id=grant.client_id, account_id=grant.account_id
         ):
             await refs.move(tx, app, actor, ref, to=KeyState.DESTROYED, reason="disconnected")
-        if ended is not Ended.CONFIRMED:
+        if ended is not RevocationResult.CONFIRMED:
             await raise_alert(
                 tx, app, actor, reason=f"revocation_{ended.value}", severity="warning", client_id=grant.client_id,
                 object_id=grant.account_id,
             )  # fmt: skip
 
 
-def _event(name: EventName, outcome: Outcome, actor: Actor, grant: Grant, **fields: FieldValue) -> Event:
+def _event(name: EventName, outcome: Outcome, actor: Actor, grant: OAuthGrant, **fields: FieldValue) -> Event:
     return Event(
         name=name, actor=actor, outcome=outcome, client_id=grant.client_id, object_id=grant.account_id,
         fields={"platform": grant.provider.value, "login": grant.login, "version": grant.version} | fields,

@@ -16,11 +16,11 @@ from typing import Final
 
 from byokeep.core.errors import ByokeepError, Denied, NotFound
 from byokeep.core.model import ClientId, LeaseKind, Provider
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows.apps import OurApp
-from byokeep.flows.connections import Grant
+from byokeep.flows.connections import OAuthGrant
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresher_app import AccountCustody, AppAt, PlatformMore, RefresherApp
 from byokeep.wire.tokens import unpack_tokens
@@ -47,7 +47,7 @@ async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> As
 
 
 @asynccontextmanager
-async def opened(app: RefresherApp, grant: Grant) -> AsyncIterator[tuple[AccountCustody, PlatformMore, TokenSet]]:
+async def opened(app: RefresherApp, grant: OAuthGrant) -> AsyncIterator[tuple[AccountCustody, PlatformMore, TokenSet]]:
     """Hold the tokens of a grant, and its platform; they are wiped at the end.
 
     Raises:
@@ -59,7 +59,7 @@ async def opened(app: RefresherApp, grant: Grant) -> AsyncIterator[tuple[Account
     if ours.app_id != grant.app_id:
         raise Denied("app_changed", next_step="Connect the account again under the new app.", login=grant.login)
     async with held(app, grant.client_id, grant.provider) as custody:
-        place = SecretRef(grant.client_id, grant.provider, Part.TOKENS, grant.account_id)
+        place = SecretRef(grant.client_id, grant.provider, SecretPart.TOKENS, grant.account_id)
         packed = await _newest(custody, place, grant.version)
         try:
             tokens = unpack_tokens(packed)

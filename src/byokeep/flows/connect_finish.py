@@ -24,20 +24,20 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName, FieldValue, Outcome
-from byokeep.core.fault import Cause, Fault
-from byokeep.core.identity import Face, Fingerprint, Verdict, Why, choose, compare, offer, printable
+from byokeep.core.fault import Fault, FaultCause
+from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why, choose, compare, offer, printable
 from byokeep.core.model import Actor
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.flows import connect_record, connect_replaced, connections, superseded
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apps import OurApp
-from byokeep.flows.connect_record import Found, Placed
-from byokeep.flows.connections import Connection, Grant
+from byokeep.flows.connect_record import PlacedTokens, VerifiedConsent
+from byokeep.flows.connections import Connection, OAuthGrant
 from byokeep.flows.refresher_app import AccountCustody, AppAt, Login, PlatformMore, RefresherApp
 from byokeep.flows.refusal import raise_alert
-from byokeep.flows.transfers import Wish
+from byokeep.flows.transfers import TransferRequest
 from byokeep.ports import Written
 from byokeep.wire.tokens import pack_tokens
 
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class ConsentCase:
     """Everything that is known of a consent before the platform is asked.
 
     Attributes:
@@ -65,11 +65,11 @@ class Case:
     account: PlatformAccount
     ours: OurApp
     login: Login
-    grant: Grant | None
-    past: Grant | None
+    grant: OAuthGrant | None
+    past: OAuthGrant | None
     actor: Actor
 
-    def place(self, part: Part) -> SecretRef:
+    def place(self, part: SecretPart) -> SecretRef:
         """Return a part of the account."""
         return SecretRef(self.one.client_id, self.account.platform, part, self.account.id)
 
@@ -92,24 +92,24 @@ async def finish(app: RefresherApp, one: Connection) -> str:
     return state
 
 
-async def _case(app: RefresherApp, one: Connection) -> Case | None:
+async def _case(app: RefresherApp, one: Connection) -> ConsentCase | None:
     actor = app.system(one.request_id)
     async with app.db.begin(client_id=one.client_id) as tx:
         account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
         ours = await tx.maybe(OurApp, "app_get", login=one.login)
-        grant = await tx.maybe(Grant, "grant_of", client_id=one.client_id, account_id=one.account_id)
+        grant = await tx.maybe(OAuthGrant, "grant_of", client_id=one.client_id, account_id=one.account_id)
         login = app.logins.get(one.login)
         if ours is None or login is None:
             await connections.end(tx, actor, one, account, to="failed", reason="unknown_login")
             return None
     live = grant is not None and grant.state != "revoked"
-    return Case(
+    return ConsentCase(
         one=one, account=account, ours=ours, login=login, grant=grant if live else None, past=None if live else grant,
         actor=actor,
     )  # fmt: skip
 
 
-async def _with_custody(app: RefresherApp, case: Case) -> None:
+async def _with_custody(app: RefresherApp, case: ConsentCase) -> None:
     for attempt in range(_OPEN_TRIES):
         try:
             async with app.custodian.open(case.one.job_id) as custody:
@@ -122,11 +122,11 @@ async def _with_custody(app: RefresherApp, case: Case) -> None:
         await asyncio.sleep(1)
 
 
-async def _untouched(app: RefresherApp, case: Case) -> bool:
+async def _untouched(app: RefresherApp, case: ConsentCase) -> bool:
     """Whether the code still lies in the store, so that nothing was sent."""
     try:
         async with app.custodian.open(case.one.job_id) as custody:
-            place = case.place(Part.CODE)
+            place = case.place(SecretPart.CODE)
             (await custody.read(place, await custody.newest(place))).wipe()
     except Unavailable:
         return True  # the store or broker is away: ask again when it is back
@@ -135,7 +135,7 @@ async def _untouched(app: RefresherApp, case: Case) -> bool:
     return True
 
 
-async def _connect(app: RefresherApp, case: Case, custody: AccountCustody) -> None:
+async def _connect(app: RefresherApp, case: ConsentCase, custody: AccountCustody) -> None:
     code, verifier = await _take_secrets(case, custody)
     version, secret = case.ours.secret_version, None
     try:
@@ -168,7 +168,7 @@ async def _connect(app: RefresherApp, case: Case, custody: AccountCustody) -> No
 
 
 async def _suspect(
-    app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet, seen: Sequence[Face]
+    app: RefresherApp, case: ConsentCase, platform: PlatformMore, tokens: TokenSet, seen: Sequence[Face]
 ) -> None:
     """Have the account looked at that answered: where a platform keeps one grant, this consent has ended its tokens."""
     with suppress(Exception):  # the consent fails by what it failed by
@@ -181,30 +181,32 @@ async def _suspect(
             await _tell(app, case, held_as=name)
 
 
-async def _take_secrets(case: Case, custody: AccountCustody) -> tuple[Secret, Secret | None]:
+async def _take_secrets(case: ConsentCase, custody: AccountCustody) -> tuple[Secret, Secret | None]:
     """Read code and verifier, and destroy both: whatever happens from here on, they open nothing again."""
     read: list[Secret] = []
-    for part in (Part.CODE, Part.VERIFIER):
+    for part in (SecretPart.CODE, SecretPart.VERIFIER):
         place = case.place(part)
         newest = await custody.newest(place)
         if newest:
             with suppress(NotFound):  # a verifier of an earlier consent, where this login has none
                 read.append(await custody.read(place, newest))
                 await custody.destroy(place, list(range(max(1, newest - 9), newest + 1)))
-        if part is Part.CODE and not read:
+        if part is SecretPart.CODE and not read:
             raise Integrity("code_missing", next_step="Start the connection again.")
     return read[0], read[1] if len(read) > 1 else None
 
 
-async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: TokenSet, seen: list[Face]) -> Found:
+async def _ask(
+    app: RefresherApp, case: ConsentCase, platform: PlatformMore, tokens: TokenSet, seen: list[Face]
+) -> VerifiedConsent:
     """Ask the platform everything that decides, read-only; ``seen`` gets the accounts that answered."""
     granted = _got(await platform.granted(tokens), "scopes_unchecked")
     if granted is None:
-        raise Rejected("scopes_unknown", cause=Cause.MISSING_SCOPE.value)
+        raise Rejected("scopes_unknown", cause=FaultCause.MISSING_SCOPE.value)
     tokens = replace(tokens, scopes=granted)
     asked = case.login.scopes_for(case.one.purposes)
     if lacking := missing_scopes(tokens, asked):
-        raise Rejected("missing_scope", cause=Cause.MISSING_SCOPE.value, missing=listed(lacking))
+        raise Rejected("missing_scope", cause=FaultCause.MISSING_SCOPE.value, missing=listed(lacking))
     tokens = replace(tokens, consent_expires_at=_got(await platform.consent_end(tokens), "consent_end_unchecked"))
     faces = _got(await platform.identify(tokens), "identity_unchecked")
     seen += faces
@@ -232,13 +234,13 @@ async def _ask(app: RefresherApp, case: Case, platform: PlatformMore, tokens: To
         await _tell(app, case, held_as=ours)
     if taken:
         raise Conflict("already_connected" if ours else "account_taken")
-    return Found(
+    return VerifiedConsent(
         tokens=tokens, face=face, posts=posts, drift=drift, wider=listed(wider_scopes(tokens, asked)),
         transfer=_wish(case, face) if elsewhere else None,
     )  # fmt: skip
 
 
-async def _tell(app: RefresherApp, case: Case, *, held_as: str = "", offered: tuple[str, ...] = ()) -> None:
+async def _tell(app: RefresherApp, case: ConsentCase, *, held_as: str = "", offered: tuple[str, ...] = ()) -> None:
     """Keep for who began it what he needs to begin otherwise. It is foreign text, and gets into no record or error."""
     async with app.db.begin(client_id=case.one.client_id) as tx:
         await tx.maybe(
@@ -247,11 +249,11 @@ async def _tell(app: RefresherApp, case: Case, *, held_as: str = "", offered: tu
         )  # fmt: skip
 
 
-def _wish(case: Case, face: Face) -> Wish:
-    return Wish(client_id=case.one.client_id, login=case.one.login, external_id=face.account_id)
+def _wish(case: ConsentCase, face: Face) -> TransferRequest:
+    return TransferRequest(client_id=case.one.client_id, login=case.one.login, external_id=face.account_id)
 
 
-def _who(case: Case, faces: tuple[Face, ...]) -> tuple[Face, int]:
+def _who(case: ConsentCase, faces: tuple[Face, ...]) -> tuple[Face, int]:
     """Return the account, and how many of its names are not the expected ones."""
     expected = _expected(case)
     if expected is None:
@@ -264,13 +266,13 @@ def _who(case: Case, faces: tuple[Face, ...]) -> tuple[Face, int]:
     elif case.one.wanted not in (None, expected.account_id):
         raise Rejected("pick_is_another_account")
     seen = compare(expected, faces, app_id=case.ours.app_id, several_allowed=case.login.several_allowed)
-    if seen.verdict is Verdict.MISMATCH:
+    if seen.verdict is IdentityVerdict.MISMATCH:
         raise Conflict("other_account", cause=seen.why.value, code_points=",".join(seen.code_points) or None)
     face = next(face for face in faces if face.account_id == expected.account_id)
     return face, len(seen.changed)
 
 
-def _named(case: Case) -> Fingerprint:
+def _named(case: ConsentCase) -> Fingerprint:
     account = case.account
     return Fingerprint(
         account_id="", username=account.username or None, display_name=account.display_name or None,
@@ -278,7 +280,7 @@ def _named(case: Case) -> Fingerprint:
     )  # fmt: skip
 
 
-def _expected(case: Case) -> Fingerprint | None:
+def _expected(case: ConsentCase) -> Fingerprint | None:
     """Return whom the platform must name; None where its answer is what the fingerprint is taken of."""
     named = _named(case)
     if case.grant is not None:
@@ -290,7 +292,7 @@ def _expected(case: Case) -> Fingerprint | None:
     return replace(named, account_id=case.past.external_id) if same else None
 
 
-async def _store(app: RefresherApp, case: Case, custody: AccountCustody, found: Found) -> int:
+async def _store(app: RefresherApp, case: ConsentCase, custody: AccountCustody, found: VerifiedConsent) -> int:
     """Put the tokens into the store, and on record in one transaction; without the record they are destroyed.
 
     Returns the version that they replaced, 0 where none lived.
@@ -315,8 +317,8 @@ async def _store(app: RefresherApp, case: Case, custody: AccountCustody, found: 
         return now.replaces or 0
 
 
-async def _place(case: Case, custody: AccountCustody, tokens: TokenSet) -> Placed:
-    place, access = case.place(Part.TOKENS), case.place(Part.ACCESS)
+async def _place(case: ConsentCase, custody: AccountCustody, tokens: TokenSet) -> PlacedTokens:
+    place, access = case.place(SecretPart.TOKENS), case.place(SecretPart.ACCESS)
     packed = pack_tokens(tokens)
     try:
         written = await _write(custody, place, packed)
@@ -325,9 +327,9 @@ async def _place(case: Case, custody: AccountCustody, tokens: TokenSet) -> Place
     try:
         opened = await custody.write(access, tokens.access, cas=await custody.newest(access))
     except Exception:
-        await _unplace(case, custody, Placed(written=written, access_version=0))
+        await _unplace(case, custody, PlacedTokens(written=written, access_version=0))
         raise
-    return Placed(written=written, access_version=opened.version)
+    return PlacedTokens(written=written, access_version=opened.version)
 
 
 async def _write(custody: AccountCustody, place: SecretRef, value: Secret) -> Written:
@@ -338,13 +340,13 @@ async def _write(custody: AccountCustody, place: SecretRef, value: Secret) -> Wr
     return await custody.write(place, value, cas=await custody.newest(place))
 
 
-async def _unplace(case: Case, custody: AccountCustody, placed: Placed) -> None:
-    await custody.destroy(case.place(Part.TOKENS), [placed.written.version])
+async def _unplace(case: ConsentCase, custody: AccountCustody, placed: PlacedTokens) -> None:
+    await custody.destroy(case.place(SecretPart.TOKENS), [placed.written.version])
     if placed.access_version:
-        await custody.destroy(case.place(Part.ACCESS), [placed.access_version])
+        await custody.destroy(case.place(SecretPart.ACCESS), [placed.access_version])
 
 
-async def _failed(app: RefresherApp, case: Case, error: ByokeepError) -> str:
+async def _failed(app: RefresherApp, case: ConsentCase, error: ByokeepError) -> str:
     """End the consent, on record; where another account answered, for people to look at."""
     quarantine = error.code == "other_account"
     said: dict[str, FieldValue] = {}

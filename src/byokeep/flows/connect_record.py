@@ -21,24 +21,24 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.identity import Face
 from byokeep.core.model import Actor
 from byokeep.core.reenable import IdentityChecked, Reauthorised, ScopesChecked
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.refresh import alarm_at, due_at, reauth_at
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import connections, reenabling, refresh_book, sops, transfers
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apps import OurApp
 from byokeep.flows.clients import require_active
-from byokeep.flows.connections import Connection, Grant
+from byokeep.flows.connections import Connection, OAuthGrant
 from byokeep.flows.refresher_app import Login, Posts, RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import hold_open
 from byokeep.flows.sops import SopRun
-from byokeep.flows.transfers import Wish
+from byokeep.flows.transfers import TransferRequest
 from byokeep.ports import Tx, Written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class VerifiedConsent:
     """What the platform said.
 
     Attributes:
@@ -52,11 +52,11 @@ class Found:
     posts: Posts
     drift: int
     wider: str
-    transfer: Wish | None
+    transfer: TransferRequest | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class PlacedTokens:
     """Where the store has them; ``access_version`` 0 = the access token alone is not there."""
 
     written: Written
@@ -68,8 +68,8 @@ async def record(
     one: Connection,
     account: PlatformAccount,
     login: Login,
-    found: Found,
-    placed: Placed,
+    found: VerifiedConsent,
+    placed: PlacedTokens,
     *,
     first: bool,
 ) -> int:
@@ -114,7 +114,8 @@ async def record(
 
 
 async def _begin(
-    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, login: Login, found: Found, *,
+    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, login: Login,
+    found: VerifiedConsent, *,
     first: bool,
 ) -> tuple[str, bool, int | None]:  # fmt: skip
     """Take the locks that come before the client's chain.
@@ -152,7 +153,9 @@ async def _replaces(tx: Tx, one: Connection) -> int | None:
     Raises:
         Conflict: ``disconnected``: a person did so while the platform was asked.
     """
-    held = await tx.maybe(refresh_book.Grant, "refresh_grant_hold", client_id=one.client_id, account_id=one.account_id)
+    held = await tx.maybe(
+        refresh_book.RenewableGrant, "refresh_grant_hold", client_id=one.client_id, account_id=one.account_id
+    )
     now = await tx.one(Connection, "connection_lock", client_id=one.client_id, id=one.id)
     if now.reason == "disconnected":
         raise Conflict("disconnected", next_step="Start the connection again.", connection=one.id)
@@ -170,7 +173,7 @@ async def _end(tx: Tx, one: Connection) -> None:
         raise Conflict("connection_over", connection=one.id)
 
 
-async def _transferred(tx: Tx, actor: Actor, wish: Wish | None) -> None:
+async def _transferred(tx: Tx, actor: Actor, wish: TransferRequest | None) -> None:
     """Use up the approvals of a transfer, where one is needed."""
     if wish is None:
         return
@@ -190,8 +193,10 @@ class _Ends:
         self.alarm: datetime | None = alarm_at(login.rules, tokens)
 
 
-async def _stored(tx: Tx, actor: Actor, one: Connection, account: PlatformAccount, placed: Placed, ends: _Ends) -> int:
-    place = SecretRef(one.client_id, account.platform, Part.TOKENS, account.id)
+async def _stored(
+    tx: Tx, actor: Actor, one: Connection, account: PlatformAccount, placed: PlacedTokens, ends: _Ends
+) -> int:
+    place = SecretRef(one.client_id, account.platform, SecretPart.TOKENS, account.id)
     fields: dict[str, FieldValue] = {
         "version": placed.written.version, "path": place.path, "store_request": placed.written.request_id,
     }  # fmt: skip
@@ -201,7 +206,8 @@ async def _stored(tx: Tx, actor: Actor, one: Connection, account: PlatformAccoun
 
 
 async def _verified(
-    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, login: Login, found: Found,
+    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, login: Login,
+    found: VerifiedConsent,
     version: int, *, first: bool,
 ) -> int:  # fmt: skip
     observed = app.digest(found.face.account_id)
@@ -218,11 +224,11 @@ async def _verified(
 
 
 async def _put_grant(
-    tx: Tx, one: Connection, account: PlatformAccount, found: Found, placed: Placed, ends: _Ends
+    tx: Tx, one: Connection, account: PlatformAccount, found: VerifiedConsent, placed: PlacedTokens, ends: _Ends
 ) -> None:
     tokens, face = found.tokens, found.face
     await tx.one(
-        connections.Grant, "grant_put", client_id=one.client_id, account_id=account.id,
+        connections.OAuthGrant, "grant_put", client_id=one.client_id, account_id=account.id,
         provider=account.platform.value, login=one.login,
         app_id=tokens.app_id, external_id=face.account_id, username=face.username, display_name=face.display_name,
         link=face.link, version=placed.written.version, access_version=placed.access_version,
@@ -243,7 +249,7 @@ async def _put_ref(
     if live is not None:
         await tx.one(lambda row: UUID(str(row["id"])), "account_ref_renew", id=live, **same)
         return
-    place = SecretRef(one.client_id, account.platform, Part.TOKENS, account.id)
+    place = SecretRef(one.client_id, account.platform, SecretPart.TOKENS, account.id)
     await tx.one(
         lambda row: UUID(str(row["id"])), "account_ref_insert", id=app.ids.uuid(), provider=account.platform.value,
         environment=app.environment.value,
@@ -252,7 +258,14 @@ async def _put_ref(
 
 
 async def _warn(
-    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, found: Found, *, emptied: bool
+    tx: Tx,
+    app: RefresherApp,
+    actor: Actor,
+    one: Connection,
+    account: PlatformAccount,
+    found: VerifiedConsent,
+    *,
+    emptied: bool,
 ) -> None:
     if emptied:
         await tx.append(_off(actor, one, account))
@@ -271,9 +284,9 @@ async def _warn(
             )
 
 
-async def _lacking(tx: Tx, one: Connection, login: Login, found: Found) -> frozenset[str]:
+async def _lacking(tx: Tx, one: Connection, login: Login, found: VerifiedConsent) -> frozenset[str]:
     """Return what the account was for before and can not do with what was granted now."""
-    before = await tx.maybe(Grant, "grant_of", client_id=one.client_id, account_id=one.account_id)
+    before = await tx.maybe(OAuthGrant, "grant_of", client_id=one.client_id, account_id=one.account_id)
     granted = frozenset(found.tokens.scopes or ())
     return frozenset(what for what in (before.purposes if before else ()) if not set(login.needed[what]) <= granted)
 
@@ -289,7 +302,13 @@ def _off(actor: Actor, one: Connection, account: PlatformAccount) -> Event:
 
 
 async def _come_back(
-    tx: Tx, app: RefresherApp, actor: Actor, one: Connection, account: PlatformAccount, login: Login, found: Found
+    tx: Tx,
+    app: RefresherApp,
+    actor: Actor,
+    one: Connection,
+    account: PlatformAccount,
+    login: Login,
+    found: VerifiedConsent,
 ) -> None:
     """Take the steps that a person's login is on the way back of a closed platform, if it is the last one missing."""
     platform = account.platform.value

@@ -18,15 +18,15 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Integrity
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.reenable import Cause
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.reenable import RecoveryCause
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import reenabling
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.connect_custody import is_gone
-from byokeep.flows.connections import Connection, Grant
+from byokeep.flows.connections import Connection, OAuthGrant
 from byokeep.flows.refresh_over import REPLACED_LEFT
-from byokeep.flows.refresher_app import AccountCustody, Ended, Ending, Login, PlatformMore, RefresherApp
+from byokeep.flows.refresher_app import AccountCustody, Ending, Login, PlatformMore, RefresherApp, RevocationResult
 from byokeep.flows.refusal import raise_alert
 from byokeep.wire.tokens import unpack_tokens
 
@@ -44,16 +44,16 @@ async def end_replaced(
     """
     ended = None
     if login.revokes_alone:
-        place = SecretRef(one.client_id, account.platform, Part.TOKENS, account.id)
+        place = SecretRef(one.client_id, account.platform, SecretPart.TOKENS, account.id)
         try:
             ended = (await _revoke(app, login, custody, platform, place, version)).ended
         except ByokeepError:
-            ended = Ended.UNCONFIRMED
-    dead = ended is Ended.CONFIRMED
+            ended = RevocationResult.UNCONFIRMED
+    dead = ended is RevocationResult.CONFIRMED
     said: dict[str, FieldValue] = {"verification": ended.value if ended else _UNSUPPORTED, "version": version}
     with suppress(ByokeepError):  # not on record then, and tried again when the grant ends
         async with app.db.begin(client_id=one.client_id) as tx:
-            stolen = await reenabling.lost_by(tx, one.client_id, account.platform.value) is Cause.COMPROMISED
+            stolen = await reenabling.lost_by(tx, one.client_id, account.platform.value) is RecoveryCause.COMPROMISED
             if dead:
                 await tx.one(UUID, "connection_replaces", client_id=one.client_id, id=one.id, version=0)
             elif ended is not None or stolen:
@@ -65,7 +65,7 @@ async def end_replaced(
 
 
 async def end_earlier(
-    app: RefresherApp, grant: Grant, custody: AccountCustody, platform: PlatformMore
+    app: RefresherApp, grant: OAuthGrant, custody: AccountCustody, platform: PlatformMore
 ) -> tuple[Ending, bool]:
     """End what logins of a grant replaced, after its own pair is proved to be dead.
 
@@ -75,8 +75,8 @@ async def end_earlier(
     async with app.db.begin(client_id=grant.client_id) as tx:
         replaced = await tx.all(int, "connections_replaced", client_id=grant.client_id, account_id=grant.account_id)
     login = app.logins.get(grant.login)
-    place = SecretRef(grant.client_id, grant.provider, Part.TOKENS, grant.account_id)
-    worst, useless = Ending(ended=Ended.CONFIRMED), False
+    place = SecretRef(grant.client_id, grant.provider, SecretPart.TOKENS, grant.account_id)
+    worst, useless = Ending(ended=RevocationResult.CONFIRMED), False
     for version in replaced:
         try:
             done = await _revoke(app, login, custody, platform, place, version)
@@ -85,9 +85,9 @@ async def end_earlier(
                 raise
             if login is not None and login.revokes_all:
                 continue
-            done, useless = Ending(ended=Ended.UNCONFIRMED), True
-        if done.ended is not Ended.CONFIRMED:
-            worst = Ending(ended=Ended.UNCONFIRMED, retry_after_s=done.retry_after_s)
+            done, useless = Ending(ended=RevocationResult.UNCONFIRMED), True
+        if done.ended is not RevocationResult.CONFIRMED:
+            worst = Ending(ended=RevocationResult.UNCONFIRMED, retry_after_s=done.retry_after_s)
     return worst, useless
 
 
@@ -102,12 +102,12 @@ async def give_back(
             return
         ended = (await platform.revoke(tokens)).ended
         async with app.db.begin(client_id=one.client_id) as tx:
-            if ended is not Ended.CONFIRMED:
+            if ended is not RevocationResult.CONFIRMED:
                 await raise_alert(
                     tx, app, app.system(one.request_id), reason=f"revocation_{ended.value}", severity="warning",
                     client_id=one.client_id, object_id=account.id,
                 )  # fmt: skip
-            outcome = Outcome.FAILED if ended is Ended.UNCONFIRMED else Outcome.OK
+            outcome = Outcome.FAILED if ended is RevocationResult.UNCONFIRMED else Outcome.OK
             await tx.append(_revoked(app, one, account, outcome, "came_too_late", verification=ended.value))
 
 
@@ -127,8 +127,10 @@ async def _revoke(
         pair.wipe()
     over = pair.access_expires_at is None or pair.access_expires_at <= app.clock.now()
     by_access = login is None or login.revokes_by_access
-    if done.ended is Ended.CONFIRMED and pair.refresh is not None and by_access and over:
-        return Ending(ended=Ended.UNCONFIRMED)  # the access token died by itself; of the other nothing is known
+    if done.ended is RevocationResult.CONFIRMED and pair.refresh is not None and by_access and over:
+        return Ending(
+            ended=RevocationResult.UNCONFIRMED
+        )  # the access token died by itself; of the other nothing is known
     return done
 
 

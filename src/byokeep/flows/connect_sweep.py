@@ -17,12 +17,12 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.flows import connections
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apart import each
 from byokeep.flows.connect_custody import burn, held
-from byokeep.flows.connections import Connection, Grant
+from byokeep.flows.connections import Connection, OAuthGrant
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
 
@@ -41,19 +41,19 @@ async def _end_lost(app: RefresherApp, one: Connection) -> None:
     actor = app.system(one.request_id)
     async with app.db.begin(client_id=one.client_id) as tx:
         account = await tx.one(PlatformAccount, "account_of", client_id=one.client_id, id=one.account_id)
-        grant = await tx.maybe(Grant, "grant_of", client_id=one.client_id, account_id=one.account_id)
+        grant = await tx.maybe(OAuthGrant, "grant_of", client_id=one.client_id, account_id=one.account_id)
         to, reason = ("expired", "not_answered") if one.state == "started" else ("failed", "interrupted")
         if not await connections.end(tx, actor, one, account, to=to, reason=reason):
             return
-    parts = [Part.CODE, Part.VERIFIER]
+    parts = [SecretPart.CODE, SecretPart.VERIFIER]
     if one.state == "taken" and (grant is None or grant.state == "revoked"):
-        parts += [Part.TOKENS, Part.ACCESS]  # written, perhaps, and never on record
+        parts += [SecretPart.TOKENS, SecretPart.ACCESS]  # written, perhaps, and never on record
     try:
         async with held(app, one.client_id, account.platform) as custody:
             for part in parts:
                 await burn(custody, SecretRef(one.client_id, account.platform, part, account.id))
     except ByokeepError:
-        if Part.TOKENS not in parts:
+        if SecretPart.TOKENS not in parts:
             return  # worthless by itself: a code is over within minutes, a verifier opens nothing without its code
         async with app.db.begin(client_id=one.client_id) as tx:
             await raise_alert(
@@ -86,7 +86,7 @@ async def _clear_left(app: RefresherApp, one: Connection) -> None:
         )
         if not await tx.all(Connection, "connections_of", client_id=one.client_id, account_id=one.account_id):
             async with app.custodian.open(one.job_id) as custody:
-                for part in (Part.CODE, Part.VERIFIER):
+                for part in (SecretPart.CODE, SecretPart.VERIFIER):
                     await burn(custody, SecretRef(one.client_id, account.platform, part, account.id))
     await app.custodian.close(one.job_id)
 

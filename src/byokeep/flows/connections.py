@@ -58,7 +58,7 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class OAuthGrant:
     """What a client's consent gave for one account, as far as flows look at it."""
 
     client_id: ClientId

@@ -24,7 +24,7 @@ MOST: Final = 16  # consents that are finished side by side
 SHARE: Final = MOST // 2  # of these, for one login
 
 
-class Consents:
+class ConsentTasks:
     """What this process has taken and not finished.
 
     Args:

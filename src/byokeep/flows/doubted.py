@@ -18,10 +18,10 @@ from uuid import UUID
 
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
-from byokeep.core.reenable import Cause
+from byokeep.core.reenable import RecoveryCause
 from byokeep.ports import Tx
 
-OF_EVERY_ACCOUNT: Final = frozenset({Cause.COMPROMISED, Cause.REVOKED, Cause.IDENTITY_MISMATCH})
+OF_EVERY_ACCOUNT: Final = frozenset({RecoveryCause.COMPROMISED, RecoveryCause.REVOKED, RecoveryCause.IDENTITY_MISMATCH})
 REASON: Final = "closed_by_person"
 
 
@@ -36,7 +36,7 @@ async def hold(tx: Tx, client_id: UUID, platform: str, *, locked: bool) -> None:
     await tx.all(UUID, "grants_hold", client_id=client_id, platform=platform)
 
 
-async def put_out_of_use(tx: Tx, actor: Actor, client_id: UUID, platform: str, cause: Cause) -> int:
+async def put_out_of_use(tx: Tx, actor: Actor, client_id: UUID, platform: str, cause: RecoveryCause) -> int:
     """Let every connected account of a closed platform wait for its own login; returns how many there were.
 
     Args:

@@ -26,7 +26,7 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.identity import Face
 from byokeep.core.model import PLATFORMS, Actor, ClientId, EffectKind, Lane, PermitId
 from byokeep.core.policy import DenyReason, GateInput, Verb, authorise, check_effect
-from byokeep.core.reenable import Ended
+from byokeep.core.reenable import EffectResult
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
 from byokeep.flows.locate import client_for, remember
@@ -50,7 +50,7 @@ _NOT_A_NAME: Final = re.compile(r"[<>{}\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class EffectRequest:
     """What a runner wants to do: schema v1 of the request. Built from untrusted input, checked by the flow."""
 
     version: int
@@ -62,7 +62,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Permit:
+class IssuedPermit:
     """Leave for one act until ``expires_at``."""
 
     id: PermitId
@@ -71,7 +71,7 @@ class Permit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class ObservedAccount:
     """What the platform said about the account; ``None`` = it said nothing usable.
 
     In the browser lane a name that is ``None`` is one that the website does not show: the id decides there.
@@ -95,7 +95,7 @@ class Seen:
         return Face(account_id=self.id, username=self.username, display_name=self.display_name)
 
 
-async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: Wish | None) -> Permit:
+async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: EffectRequest | None) -> IssuedPermit:
     """Decide on one effect.
 
     Args:
@@ -129,7 +129,7 @@ async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: Wish 
 
 
 async def _record_denial(
-    app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: UUID, wish: Wish | None, refusal: ByokeepError
+    app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: UUID, wish: EffectRequest | None, refusal: ByokeepError
 ) -> None:
     known: dict[str, FieldValue] = {"lease": str(lease_id)}
     if wish is not None and _well_formed(wish):
@@ -140,7 +140,7 @@ async def _record_denial(
     )
 
 
-def _well_formed(wish: Wish) -> bool:
+def _well_formed(wish: EffectRequest) -> bool:
     return (
         wish.effect in set(EffectKind)
         and wish.lane in set(Lane)
@@ -150,13 +150,15 @@ def _well_formed(wish: Wish) -> bool:
     )
 
 
-def _what(app: BrokerApp, client_id: ClientId, wish: Wish) -> dict[str, FieldValue]:
+def _what(app: BrokerApp, client_id: ClientId, wish: EffectRequest) -> dict[str, FieldValue]:
     """The wish as audit fields. A key may say anything and be guessed, so a keyed digest stands for it (S-TLOG-11)."""
     digest = app.token_key(f"idempotency/{client_id}/{wish.idempotency_key}".encode()).hex()
     return {"effect": wish.effect, "platform": wish.platform, "lane": wish.lane, "idempotency": digest}
 
 
-async def _decide(app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: UUID, wish: Wish | None) -> Permit:
+async def _decide(
+    app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: UUID, wish: EffectRequest | None
+) -> IssuedPermit:
     if wish is None:
         raise deny(DenyReason.BAD_REQUEST)
     if wish.version != 1:
@@ -212,7 +214,7 @@ async def _decide(app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: U
     if not inserted:  # another transaction took the key between the two statements; nothing was written
         raise await _taken(app, client_id, wish.idempotency_key)
     remember(permit_id, client_id)
-    return Permit(permit_id, inserted[0], app.limits.permit_ttl_s)
+    return IssuedPermit(permit_id, inserted[0], app.limits.permit_ttl_s)
 
 
 async def _taken(app: BrokerApp, client_id: ClientId, key: str) -> Conflict | NotFound:
@@ -236,7 +238,7 @@ def _same_key(permit_id: UUID, state: str) -> Conflict:
     return Conflict(code, next_step=steps[code], permit=permit_id)
 
 
-def gate_input(app: BrokerApp, wish: Wish, row: Row, account: Standing) -> GateInput:
+def gate_input(app: BrokerApp, wish: EffectRequest, row: Row, account: Standing) -> GateInput:
     """Put what was found before the gate. What is missing in the row is ``None``, which denies."""
     return GateInput(
         version=wish.version,
@@ -292,7 +294,7 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
         if row["state"] in from_states and outcome == "done" and row["announced"] is True:
             await tx.all(UUID, "permit_announced_done", client_id=client_id, id=permit_id)
         if row["state"] in from_states and row["way"] is not None:
-            told = Ended(ok=outcome == "done", way=row["way"], number=row["stage"])
+            told = EffectResult(ok=outcome == "done", way=row["way"], number=row["stage"])
             await ended(tx, app, actor, client_id, row["platform"], told)
         event = Event(
             name=EventName.PERMIT_CLOSED, actor=actor, client_id=client_id, object_id=permit_id,
@@ -314,7 +316,7 @@ async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: s
     return outcome
 
 
-def compare(registered: Mapping[str, str], seen: Seen) -> str:
+def compare(registered: Mapping[str, str], seen: ObservedAccount) -> str:
     """Compare an account with its registered fingerprint: ``match``, ``mismatch`` or ``unknown``.
 
     Exact after Unicode composition (NFC): no trimming, no case folding. What is missing, empty or looks like a
@@ -334,8 +336,9 @@ def compare(registered: Mapping[str, str], seen: Seen) -> str:
 
 
 async def report_identity(
-    app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, account: str, lease_id: UUID, seen: Seen
-) -> str:
+    app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, account: str, lease_id: UUID,
+    seen: ObservedAccount,
+) -> str:  # fmt: skip
     """Compare what a runner saw of an account with its fingerprint and keep the result.
 
     After a mismatch the account's lanes are off, and no later word of a runner takes the mismatch back: a person sets

@@ -19,7 +19,7 @@ from byokeep.core.audit import ChainHead, empty
 from byokeep.core.epoch import include
 from byokeep.core.errors import Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.evidence import Onboarding, Piece
+from byokeep.core.evidence import EvidencePiece, Onboarding
 from byokeep.core.model import Actor
 from byokeep.core.next_steps import instead_of_evidence, of_connection, of_profile
 from byokeep.core.policy import Verb, authorise
@@ -70,7 +70,7 @@ def _instead(status: SopStatus) -> str:
 
 
 async def _bundle(app: BrokerApp, actor: Actor, about: Onboarding) -> bytes:
-    pieces: list[Piece] = []
+    pieces: list[EvidencePiece] = []
     for seq in sorted(about.items.values()):
         if not pieces or seq > pieces[-1].inclusion.head.seq:
             pieces.append(await _piece(app, actor, about.client, seq))
@@ -82,7 +82,7 @@ async def _bundle(app: BrokerApp, actor: Actor, about: Onboarding) -> bytes:
     return bundle
 
 
-async def _piece(app: BrokerApp, actor: Actor, client: UUID, seq: int) -> Piece:
+async def _piece(app: BrokerApp, actor: Actor, client: UUID, seq: int) -> EvidencePiece:
     """Return the client's records from ``seq`` to the first checkpoint that covers it; one is made if none does."""
     found = await app.checkpoints.covering(client, seq)
     if found is None:
@@ -97,7 +97,7 @@ async def _piece(app: BrokerApp, actor: Actor, client: UUID, seq: int) -> Piece:
         if seq > 1:
             before = await tx.one(ChainHead, "audit_at", chains=[client], seqs=[seq - 1])
         lines = await lines_between(tx, before, inclusion.head)
-    return Piece(before=before, lines=lines, inclusion=inclusion)
+    return EvidencePiece(before=before, lines=lines, inclusion=inclusion)
 
 
 def _event(actor: Actor, run: SopRun) -> Event:

@@ -118,7 +118,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class LogFinding:
     """Something that nothing explains. ``request_id`` is the store's; ``count`` how many requests it stands for;
     ``object_id`` a row that no record explains.
     """
@@ -135,7 +135,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Announced:
+class AnnouncedSeal:
     """A seal of a profile: the place of its record, since when, and when it was recorded; ``None``: it never was."""
 
     path: str
@@ -149,7 +149,7 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class EntityUpdate:
     """A switch that was closed or opened, on record; ``client_id`` None: that of everything."""
 
     at: datetime
@@ -158,7 +158,7 @@ class Move:
 
 
 @dataclass(slots=True, kw_only=True)
-class Known:
+class KnownToUs:
     """What is known from our own records.
 
     ``logins``: (lease, entity) -> times of explained logins. ``writes``, ``app_writes``: the store's request id ->
@@ -170,16 +170,16 @@ class Known:
     leases: Mapping[UUID, LeaseRow]
     token_ttl: timedelta
     writes: Mapping[str, tuple[UUID, str]] = field(default_factory=dict)
-    seals: list[Announced] = field(default_factory=list)
+    seals: list[AnnouncedSeal] = field(default_factory=list)
     app_writes: Mapping[str, str] = field(default_factory=dict)
     openings: Mapping[tuple[UUID, UUID], Sequence[datetime]] = field(default_factory=dict)
     setups: Sequence[datetime] = ()
     entities: Mapping[str, tuple[UUID, bool]] = field(default_factory=dict)
-    moves: Sequence[Move] = ()
+    moves: Sequence[EntityUpdate] = ()
     logins: dict[tuple[UUID, str], list[datetime]] = field(default_factory=dict)
 
 
-def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[Finding]]:
+def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[LogFinding]]:
     """Join what the devices say of each request, in order of time; where they disagree, that is a finding (R8.2-4)."""
     by_request: dict[str, list[StoreEntry]] = {}
     for entry in entries:
@@ -195,7 +195,7 @@ def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[Finding]]:
             facts.setdefault(e.kind, set()).add(fact)
         if any(len(versions) > 1 for versions in facts.values()):
             findings.append(
-                Finding(reason="devices_disagree", severity="critical", at=said[0].at, request_id=request_id)
+                LogFinding(reason="devices_disagree", severity="critical", at=said[0].at, request_id=request_id)
             )
     return sorted(requests, key=lambda request: request.at), findings
 
@@ -212,7 +212,7 @@ def _joined(request_id: str, said: Sequence[StoreEntry]) -> Request:
     )  # fmt: skip
 
 
-def gaps(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime, last: datetime) -> list[Finding]:
+def gaps(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime, last: datetime) -> list[LogFinding]:
     """Return one finding for each device that lacks requests another device of its node has, away from the edges.
 
     Each node of a cluster records what it answers itself, so no other node's files have it.
@@ -229,13 +229,13 @@ def gaps(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: dateti
         missing = {key: at for key, at in of_node[node_of(device)].items() if key not in found}
         if missing:
             findings.append(
-                Finding(reason="device_gap", severity="warning", at=min(missing.values()), device=device,
+                LogFinding(reason="device_gap", severity="warning", at=min(missing.values()), device=device,
                         count=len(missing))
             )  # fmt: skip
     return findings
 
 
-def torn(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime) -> list[Finding]:
+def torn(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime) -> list[LogFinding]:
     """Return a finding for each device with lines cut off; critical when its node has no whole one: then a
     request is lost.
     """
@@ -245,7 +245,7 @@ def torn(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: dateti
             times.setdefault(entry.device, []).append(entry.at)
     whole = {node_of(device) for device in devices if device not in times}
     return [
-        Finding(reason="device_torn", severity="warning" if node_of(device) in whole else "critical", at=min(at),
+        LogFinding(reason="device_torn", severity="warning" if node_of(device) in whole else "critical", at=min(at),
                 device=device, count=len(at))
         for device, at in times.items()
     ]  # fmt: skip
@@ -258,7 +258,7 @@ def logins_refused(requests: Iterable[Request]) -> int:
     return sum(login.refused and let_in.isdisjoint(login.login_hashes.values()) for login in logins)
 
 
-def explain(request: Request, known: Known) -> Finding | None:
+def explain(request: Request, known: KnownToUs) -> LogFinding | None:
     """Return why nothing explains a request other than a login; None when something does. A refused one did nothing."""
     if request.refused:
         return None
@@ -289,7 +289,7 @@ def probing(requests: Iterable[Request]) -> list[UUID]:
     return [entity for text, count in refused.items() if count >= MANY_REFUSED and (entity := as_uuid(text))]
 
 
-def _explain_entity(request: Request, known: Known, entity_id: str) -> Finding | None:
+def _explain_entity(request: Request, known: KnownToUs, entity_id: str) -> LogFinding | None:
     client_id, closed = known.entities.get(entity_id, (None, False))
     moves = [move for move in known.moves if move.client_id in (None, client_id)]
     near = [move for move in moves if abs(move.at - request.at) <= NEAR_MOVE]
@@ -302,7 +302,7 @@ def _explain_entity(request: Request, known: Known, entity_id: str) -> Finding |
     return finding("cut_off_unexplained", request, client_id)
 
 
-def _explain_value(request: Request, known: Known, client_id: UUID, provider: str, below: str) -> Finding | None:
+def _explain_value(request: Request, known: KnownToUs, client_id: UUID, provider: str, below: str) -> LogFinding | None:
     reads = request.operation == "read" and request.path.startswith("kv/data/")
     if not reads and not request.lease_header:
         if known.writes.get(request.id) == (client_id, f"kv/clients/{client_id}/providers/{provider}{below}"):
@@ -311,7 +311,7 @@ def _explain_value(request: Request, known: Known, client_id: UUID, provider: st
     return _explain_lease(request, known, client_id, provider, reads=reads)
 
 
-def _explain_record(request: Request, known: Known, client_id: UUID, profile_id: UUID) -> Finding | None:
+def _explain_record(request: Request, known: KnownToUs, client_id: UUID, profile_id: UUID) -> LogFinding | None:
     reads = request.operation == "read" and request.path.startswith("kv/data/")
     if request.lease_header:
         lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
@@ -327,7 +327,7 @@ def _explain_record(request: Request, known: Known, client_id: UUID, profile_id:
     return finding("read_without_lease", request, client_id)
 
 
-def _explain_seal(request: Request, known: Known, client_id: UUID) -> Finding | None:
+def _explain_seal(request: Request, known: KnownToUs, client_id: UUID) -> LogFinding | None:
     """Return why the broker's write of a profile's record is not explained by the one that says what was sealed."""
     path = request.path.replace("kv/data/", "kv/", 1)
     if known.writes.get(request.id) == (client_id, path):
@@ -339,7 +339,9 @@ def _explain_seal(request: Request, known: Known, client_id: UUID) -> Finding | 
     return finding("write_unexplained", request, client_id)
 
 
-def _explain_lease(request: Request, known: Known, client_id: UUID, secret: str, *, reads: bool) -> Finding | None:
+def _explain_lease(
+    request: Request, known: KnownToUs, client_id: UUID, secret: str, *, reads: bool
+) -> LogFinding | None:
     """Return why no lease of this client for this secret explains a request; only custody does more than read."""
     if not request.lease_header:
         return finding("read_without_lease" if reads else "write_unexplained", request, client_id)
@@ -360,9 +362,9 @@ def _wraps(request: Request, lease: LeaseRow) -> bool:
     return _SEAL in lease.secrets and re.match(r"tenant/(encrypt/|keys/.*/config\Z)", request.path) is not None
 
 
-def finding(reason: str, request: Request, client_id: UUID | None = None, lease_id: UUID | None = None) -> Finding:
+def finding(reason: str, request: Request, client_id: UUID | None = None, lease_id: UUID | None = None) -> LogFinding:
     """Return a critical finding about a request."""
-    return Finding(
+    return LogFinding(
         reason=reason, severity="critical", at=request.at, request_id=request.id, client_id=client_id,
         lease_id=lease_id,
     )  # fmt: skip

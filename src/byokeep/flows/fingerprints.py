@@ -21,7 +21,7 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.keystate import LIVE
 from byokeep.core.model import Actor, ClientId, Provider, SecretKind
 from byokeep.core.policy import Verb
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.flows.app import WebApp
 from byokeep.flows.clients import scope_of
 from byokeep.flows.permission import permit
@@ -52,7 +52,7 @@ class Unwatched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveValues:
+class LiveFingerprints:
     """Everything to look for.
 
     Attributes:
@@ -80,7 +80,7 @@ class _Line:
 
 
 def _line(row: Row) -> _Line:
-    part = Part.WEBHOOK if row["kind"] == SecretKind.WEBHOOK_SIGNING_SECRET else None
+    part = SecretPart.WEBHOOK if row["kind"] == SecretKind.WEBHOOK_SIGNING_SECRET else None
     return _Line(
         place=SecretRef(ClientId(row["client_id"]), Provider(row["provider"]), part), ref_id=row["ref_id"],
         pinned=row["pinned"], version=row["version"],
@@ -91,7 +91,7 @@ def _line(row: Row) -> _Line:
 # Of a value on its way in, by the transaction that announces it: its place, VERSION and the digests of the port.
 
 
-async def live_values(app: WebApp, actor: Actor) -> LiveValues:
+async def live_values(app: WebApp, actor: Actor) -> LiveFingerprints:
     """Return the fingerprints of every value that is live.
 
     Live are the references in the states of :data:`byokeep.core.keystate.LIVE`: their pinned version, whatever the
@@ -125,7 +125,7 @@ async def live_values(app: WebApp, actor: Actor) -> LiveValues:
     async with app.db.begin(every_client=True) as tx:
         fields = {"count": len(watched), "unknown": len(unknown)}
         await tx.append(Event(name=EventName.LEAK_FINGERPRINTS_READ, actor=actor, outcome=Outcome.OK, fields=fields))
-    return LiveValues(
+    return LiveFingerprints(
         key=key, watched=tuple(watched), unknown=tuple(unknown), replaced_unknown=replaced,
         all_clients=actor.clients is None,
     )  # fmt: skip

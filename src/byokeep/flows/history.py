@@ -19,13 +19,13 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, CredentialRef
 from byokeep.core.policy import Verb
 from byokeep.flows.app import App
-from byokeep.flows.audit_read import MAX_RECORDS, Window
+from byokeep.flows.audit_read import MAX_RECORDS, RecordWindow
 from byokeep.flows.refs import get_ref
 from byokeep.kernel.rows import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class HistoryEntry:
     """A record about the key: its place in the client's chain, what it says, and the name of who acted."""
 
     seq: int
@@ -35,7 +35,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class LeaseHolder:
     """Somebody who held leases that could read the key."""
 
     actor: UUID
@@ -50,27 +50,27 @@ class KeyHistory:
     """The answer. The summary covers the whole window; ``entries`` are its newest records, newest first."""
 
     ref: CredentialRef
-    holders: tuple[Holder, ...]
+    holders: tuple[LeaseHolder, ...]
     last_used_at: datetime | None
     last_rotated_at: datetime | None
     refused: int
-    entries: tuple[Entry, ...]
+    entries: tuple[HistoryEntry, ...]
 
 
-def _entry(row: Row) -> Entry:
+def _entry(row: Row) -> HistoryEntry:
     try:
         said: Any = parse_canonical(bytes(row["payload"]))
     except ValueError:
         raise Integrity("audit_record_unreadable", seq=row["seq"]) from None
-    return Entry(seq=row["seq"], at=row["at"], actor_name=row["name"], said=said)
+    return HistoryEntry(seq=row["seq"], at=row["at"], actor_name=row["name"], said=said)
 
 
-def _holder(row: Row) -> Holder:
-    return Holder(actor=row["actor_id"], name=row["name"], leases=row["leases"], first_at=row["first_at"],
+def _holder(row: Row) -> LeaseHolder:
+    return LeaseHolder(actor=row["actor_id"], name=row["name"], leases=row["leases"], first_at=row["first_at"],
                   last_at=row["last_at"])  # fmt: skip
 
 
-async def key_history(app: App, actor: Actor, ref_id: UUID, window: Window) -> KeyHistory:
+async def key_history(app: App, actor: Actor, ref_id: UUID, window: RecordWindow) -> KeyHistory:
     """Answer for one reference.
 
     Args:

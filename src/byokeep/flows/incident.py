@@ -23,7 +23,7 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import PLATFORMS, Actor, ClientId, Provider
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
-from byokeep.core.reenable import CanaryStarted, Cause, Jump, Reenable, next_state
+from byokeep.core.reenable import CanaryStarted, Jump, RecoveryCause, Reenable, next_state
 from byokeep.flows import doubted
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.approvals import not_usable
@@ -37,11 +37,17 @@ from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
 
 # What a person may say of a platform; the other causes are what our own checks find.
-CAUSES: Final = (Cause.COMPROMISED, Cause.REVOKED, Cause.LOCKOUT, Cause.MISSING_SCOPE, Cause.IDENTITY_MISMATCH)
+CAUSES: Final = (
+    RecoveryCause.COMPROMISED,
+    RecoveryCause.REVOKED,
+    RecoveryCause.LOCKOUT,
+    RecoveryCause.MISSING_SCOPE,
+    RecoveryCause.IDENTITY_MISMATCH,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
+class PlatformState:
     """Where a client's platform stands; ``state`` is None when its row can not be read, and then it is closed."""
 
     platform: str
@@ -49,12 +55,12 @@ class Platform:
     changed_at: datetime
 
 
-def _platform(row: Row) -> Platform:
+def _platform(row: Row) -> PlatformState:
     try:
         state = state_of(row)
     except Integrity:
-        return Platform(platform=row["platform"], state=None, changed_at=row["changed_at"])
-    return Platform(platform=row["platform"], state=state, changed_at=row["changed_at"])
+        return PlatformState(platform=row["platform"], state=None, changed_at=row["changed_at"])
+    return PlatformState(platform=row["platform"], state=state, changed_at=row["changed_at"])
 
 
 async def close_platform(app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, cause: str) -> Reenable:
@@ -74,21 +80,21 @@ async def close_platform(app: BrokerApp, actor: Actor, client_id: ClientId, plat
     if cause not in CAUSES:
         raise Rejected("unknown_cause", next_step="Use one of: " + ", ".join(CAUSES) + ".")
     try:
-        return await _close(app, actor, client_id, platform, Cause(cause), locked=True)
+        return await _close(app, actor, client_id, platform, RecoveryCause(cause), locked=True)
     except Unavailable as error:
         if error.code != "database_busy":
             raise
     # Whoever holds the scope may not keep this out; the answer waits until what was decided before is over.
-    state = await _close(app, actor, client_id, platform, Cause(cause), locked=False)
+    state = await _close(app, actor, client_id, platform, RecoveryCause(cause), locked=False)
     await asyncio.sleep(DECISIONS_END_S)
     async with app.db.begin(client_id=client_id) as tx:
         await doubted.hold(tx, client_id, platform, locked=False)
-        await doubted.put_out_of_use(tx, actor, client_id, platform, Cause(cause))
+        await doubted.put_out_of_use(tx, actor, client_id, platform, RecoveryCause(cause))
     return state
 
 
 async def _close(
-    app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, cause: Cause, *, locked: bool
+    app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, cause: RecoveryCause, *, locked: bool
 ) -> Reenable:
     async with app.db.begin(client_id=client_id) as tx:
         await tx.one(UUID, "switch_client_known", client_id=client_id)
@@ -100,7 +106,9 @@ async def _close(
         return state
 
 
-async def list_platforms(app: BrokerApp, actor: Actor, client_id: ClientId) -> tuple[list[Platform], list[OpenRequest]]:
+async def list_platforms(
+    app: BrokerApp, actor: Actor, client_id: ClientId
+) -> tuple[list[PlatformState], list[OpenRequest]]:
     """Return the platforms that a client lost at some time, and the canaries that wait for an approver."""
     await authorise_for(app, actor, Verb.PLATFORM_READ, client_id)
     async with app.db.begin(client_id=client_id) as tx:

@@ -23,8 +23,8 @@ from byokeep.core.model import (
     PROFILE,
     Actor,
     ClientId,
+    DeclaredJob,
     EffectKind,
-    Job,
     Lane,
     LeaseKind,
     Provider,
@@ -103,7 +103,7 @@ def _check_use(spec: JobSpec) -> None:
         raise Rejected("runner_missing", next_step="Name the runner that will do the job.")
 
 
-async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> Job:
+async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> DeclaredJob:
     """Open a job inside a caller's transaction; switches are the caller's business.
 
     The system's own jobs (verification) have no dispatcher, so their custodian stands in that column; the audit
@@ -135,7 +135,8 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> Job:
     if runner_id is None:
         raise Rejected("unknown_runner", next_step=f"Name an active {role.value} that is assigned to this client.")
     job = await tx.one(
-        Job, "job_insert", id=app.ids.uuid(), client_id=spec.client_id, runner_id=runner_id, kind=spec.kind.value,
+        DeclaredJob, "job_insert", id=app.ids.uuid(), client_id=spec.client_id, runner_id=runner_id,
+        kind=spec.kind.value,
         dispatcher_id=runner_id if Role.SYSTEM in actor.roles else actor.id,
         secrets=sorted(spec.secrets), platforms=sorted(spec.platforms), lanes=sorted(spec.lanes),
         effects=sorted(spec.effects), state="open", reason="", ttl_s=spec.ttl_s or app.limits.job_ttl_default_s,
@@ -144,7 +145,7 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> Job:
     return job
 
 
-async def dispatch(app: App, actor: Actor, spec: JobSpec) -> Job:
+async def dispatch(app: App, actor: Actor, spec: JobSpec) -> DeclaredJob:
     """Open a job for a dispatcher, unless a kill switch is closed.
 
     Raises:
@@ -158,7 +159,7 @@ async def dispatch(app: App, actor: Actor, spec: JobSpec) -> Job:
     return job
 
 
-async def read_job(app: App, actor: Actor, job_id: UUID) -> Job:
+async def read_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
     """Return a job to its dispatcher, its runner, or a person who may look.
 
     Raises:
@@ -166,12 +167,12 @@ async def read_job(app: App, actor: Actor, job_id: UUID) -> Job:
     """
     client_id = await client_for(app, actor, Verb.JOB_READ, "job", job_id)
     async with app.db.begin(client_id=client_id) as tx:
-        job = await tx.one(Job, "job_read", id=job_id, client_id=client_id)
+        job = await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id)
     _own(actor, job)
     return job
 
 
-async def list_jobs(app: App, actor: Actor, client_id: ClientId) -> list[Job]:
+async def list_jobs(app: App, actor: Actor, client_id: ClientId) -> list[DeclaredJob]:
     """Return a client's newest jobs, at most ``MAX_JOBS``; to a machine those that it opened or runs.
 
     Raises:
@@ -181,10 +182,10 @@ async def list_jobs(app: App, actor: Actor, client_id: ClientId) -> list[Job]:
     await authorise_for(app, actor, Verb.JOB_READ, client_id)
     machine = actor.id if actor.roles & MACHINE_ROLES else None
     async with app.db.begin(client_id=client_id) as tx:
-        return await tx.all(Job, "jobs_newest", client_id=client_id, machine=machine, limit=MAX_JOBS)
+        return await tx.all(DeclaredJob, "jobs_newest", client_id=client_id, machine=machine, limit=MAX_JOBS)
 
 
-async def close_job(app: App, actor: Actor, job_id: UUID) -> Job:
+async def close_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
     """End a job; closing an ended job changes nothing and returns it as it is.
 
     Raises:
@@ -192,10 +193,10 @@ async def close_job(app: App, actor: Actor, job_id: UUID) -> Job:
     """
     client_id = await client_for(app, actor, Verb.JOB_CLOSE, "job", job_id)
     async with app.db.begin(client_id=client_id) as tx:
-        _own(actor, await tx.one(Job, "job_read", id=job_id, client_id=client_id))
-        closed = await tx.maybe(Job, "job_close", id=job_id, client_id=client_id)
+        _own(actor, await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id))
+        closed = await tx.maybe(DeclaredJob, "job_close", id=job_id, client_id=client_id)
         if closed is None:
-            return await tx.one(Job, "job_read", id=job_id, client_id=client_id)
+            return await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id)
         await tx.append(_event(EventName.JOB_CLOSED, actor, closed))
     return closed
 
@@ -214,13 +215,13 @@ async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> N
         raise Rejected("bad_reason", next_step="Give a code like store_unreachable.")
     client_id = await client_for(app, actor, Verb.JOB_CLOSE, "job", job_id)
     async with app.db.begin(client_id=client_id) as tx:
-        _own(actor, await tx.one(Job, "job_read", id=job_id, client_id=client_id))
+        _own(actor, await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id))
         await raise_alert(
             tx, app, actor, reason=f"blocked_{reason}", severity="warning", client_id=client_id, object_id=job_id
         )
 
 
-def _own(actor: Actor, job: Job) -> None:
+def _own(actor: Actor, job: DeclaredJob) -> None:
     """A machine sees the jobs it opened or runs; another machine's job answers like none (S-VAULT-7)."""
     if actor.roles & MACHINE_ROLES and actor.id not in (
         job.dispatcher_id,
@@ -229,7 +230,7 @@ def _own(actor: Actor, job: Job) -> None:
         raise NotFound("not_found")
 
 
-def _event(name: EventName, actor: Actor, job: Job) -> Event:
+def _event(name: EventName, actor: Actor, job: DeclaredJob) -> Event:
     fields: dict[str, FieldValue] = {"kind": job.kind.value, "runner": str(job.runner_id)}
     if name is EventName.JOB_OPENED:
         lists = {"secrets": job.secrets, "platforms": job.platforms, "lanes": job.lanes, "effects": job.effects}

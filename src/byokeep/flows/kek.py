@@ -28,7 +28,7 @@ from byokeep.core.policy import Verb
 from byokeep.flows import kek_book, kek_rewrap, profile_book, profiles
 from byokeep.flows.app import App
 from byokeep.flows.clients import require_active, scope_of
-from byokeep.flows.kek_book import Dependent, Kek, Move, Rotation
+from byokeep.flows.kek_book import Dependent, Kek, KekMove, Rotation
 from byokeep.flows.kek_work import dependents_left, require_another
 from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.flows.profiles import Profile
@@ -43,7 +43,7 @@ END_TASK: Final = "kek_end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class ShownKek:
     """A version as people see it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class KekPlan:
     """What a compromise leaves to do: every key that the version ever wrapped and that is not destroyed."""
 
     kek: Kek
@@ -72,7 +72,7 @@ class Plan:
         return not self.left
 
 
-async def status(app: App, actor: Actor, *, kek_id: str | None = None) -> tuple[list[Shown], list[Rotation]]:
+async def status(app: App, actor: Actor, *, kek_id: str | None = None) -> tuple[list[ShownKek], list[Rotation]]:
     """Return the versions of the actor's clients' keys, and the rotations, those under way first.
 
     Raises:
@@ -91,9 +91,9 @@ async def status(app: App, actor: Actor, *, kek_id: str | None = None) -> tuple[
     return [_shown(app, row, checks.get(row.kek_id), newest.get(row.kek_id)) for row in rows], rotations
 
 
-def _shown(app: App, row: Kek, check: Row | None, newest: int | None) -> Shown:
+def _shown(app: App, row: Kek, check: Row | None, newest: int | None) -> ShownKek:
     due_at = rotation_due(row.made_at, app.limits.kek_rotation_days, row.protect_until)
-    return Shown(
+    return ShownKek(
         kek=row, due_at=due_at,
         urgency=urgency(row.now, due_at, row.protect_until) if row.version == newest else "",
         check="unknown" if check is None else str(check["cause"] or "unknown"),
@@ -101,12 +101,12 @@ def _shown(app: App, row: Kek, check: Row | None, newest: int | None) -> Shown:
     )  # fmt: skip
 
 
-async def history(app: App, actor: Actor, kek_id: str, version: int) -> tuple[Kek, list[Move]]:
+async def history(app: App, actor: Actor, kek_id: str, version: int) -> tuple[Kek, list[KekMove]]:
     """Return a version and its moves. Raises Denied; NotFound."""
     kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
     async with app.db.begin(every_client=True) as tx:
         return kek, await tx.all(
-            lambda row: Move(**{name: row[name] for name in Move.__dataclass_fields__}),
+            lambda row: KekMove(**{name: row[name] for name in KekMove.__dataclass_fields__}),
             "kek_transitions",
             kek_id=kek_id,
             version=version,
@@ -212,7 +212,7 @@ async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: 
     return kek
 
 
-async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reason: str) -> Plan:
+async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reason: str) -> KekPlan:
     """Call a version compromised: it protects nothing, every key that it ever wrapped counts as seen, all are due.
 
     Raises:
@@ -253,7 +253,7 @@ async def _told_due(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID)
     await tx.append(profiles.event(EventName.PROFILE_DUE, Outcome.OK, actor, profile, cause="incident", **at))
 
 
-async def plan(app: App, actor: Actor, kek_id: str, version: int) -> Plan:
+async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
     """Return what a compromise of a version leaves to do.
 
     Raises:
@@ -270,7 +270,7 @@ async def plan(app: App, actor: Actor, kek_id: str, version: int) -> Plan:
             limit=kek_book.MANY,
         )  # fmt: skip
         found = await tx.all(Generation, "kek_exposed", holder=kek.holder.value, kek_id=kek_id, version=version)
-    return Plan(kek=kek, left=tuple(left), found=len(found))
+    return KekPlan(kek=kek, left=tuple(left), found=len(found))
 
 
 async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | None) -> Kek:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, NotFound
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.kek import Holder
+from byokeep.core.kek import KeyProvider
 from byokeep.core.kek_life import ALGORITHMS, KEK_BITS, check_strength, periods_of
 from byokeep.core.key_periods import KeyPurpose, Periods, Suspension, may_resume
 from byokeep.core.keystate import KeyState, check_transition
@@ -37,7 +37,7 @@ class Kek:
         dependents: Keys that hang on it.
     """
 
-    holder: Holder
+    holder: KeyProvider
     kek_id: str
     version: int
     client_id: UUID | None
@@ -71,7 +71,7 @@ class Kek:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class KekMove:
     """A move of a version that happened."""
 
     state_from: str
@@ -87,7 +87,7 @@ class Rotation:
 
     id: UUID
     client_id: UUID | None
-    holder: Holder
+    holder: KeyProvider
     kek_id: str
     from_version: int
     to_version: int
@@ -123,7 +123,15 @@ MANY: Final = 1000
 
 
 async def announce(
-    tx: Tx, app: App, actor: Actor, *, holder: Holder, kek_id: str, version: int, client_id: UUID | None, owner: str
+    tx: Tx,
+    app: App,
+    actor: Actor,
+    *,
+    holder: KeyProvider,
+    kek_id: str,
+    version: int,
+    client_id: UUID | None,
+    owner: str,
 ) -> Kek:
     """Put a version into the inventory before it is made; one that was announced before is returned as it is.
 
@@ -199,7 +207,7 @@ async def _on_record(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, 
     await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.OK, **fields))
 
 
-async def held(tx: Tx, *, holder: Holder, kek_id: str, version: int) -> Kek:
+async def held(tx: Tx, *, holder: KeyProvider, kek_id: str, version: int) -> Kek:
     """Return one version, held until the transaction ends.
 
     Raises:
@@ -211,7 +219,7 @@ async def held(tx: Tx, *, holder: Holder, kek_id: str, version: int) -> Kek:
     return found
 
 
-async def seen(tx: Tx, *, holder: Holder, kek_id: str, version: int) -> Kek:
+async def seen(tx: Tx, *, holder: KeyProvider, kek_id: str, version: int) -> Kek:
     """Return one version as it stands, without holding its row: for whoever stands in the key's own line.
 
     Raises:
@@ -228,7 +236,7 @@ async def suspensions(tx: Tx, kek: Kek) -> tuple[Suspension, ...]:
     spans: list[Suspension] = []
     since: datetime | None = None
     for one in await tx.all(
-        lambda row: Move(**{name: row[name] for name in Move.__dataclass_fields__}),
+        lambda row: KekMove(**{name: row[name] for name in KekMove.__dataclass_fields__}),
         "kek_transitions",
         kek_id=kek.kek_id,
         version=kek.version,

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.kek import Holder, KeyContext, Wrapped
+from byokeep.core.kek import KeyContext, KeyProvider, Wrapped
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.record_room import check_rewrap
 from byokeep.core.ref import ProfileRef
@@ -43,7 +43,7 @@ TIDY_AFTER_S: Final = 900.0  # seconds after which nobody reads by a row that wa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class RewrapBatch:
     """What one go at a client's profiles came to."""
 
     moved: int
@@ -71,7 +71,9 @@ async def queue(tx: Tx, rotation_id: UUID, client_id: UUID, actor: Actor) -> Non
     )  # fmt: skip
 
 
-async def rewrap(app: KekApp, actor: Actor, rotation_id: UUID, client_id: ClientId, *, limit: int = BATCH) -> Batch:
+async def rewrap(
+    app: KekApp, actor: Actor, rotation_id: UUID, client_id: ClientId, *, limit: int = BATCH
+) -> RewrapBatch:
     """Move up to ``limit`` profiles of a client; hands itself on while it gets somewhere, and ends the rotation.
 
     Raises:
@@ -82,7 +84,7 @@ async def rewrap(app: KekApp, actor: Actor, rotation_id: UUID, client_id: Client
     async with app.db.begin(every_client=True) as tx:
         rotation = await tx.one(Rotation, "kek_rotation_get", id=rotation_id)
         if rotation.state == "done":
-            return Batch(moved=0, waiting=0, blocked=0)
+            return RewrapBatch(moved=0, waiting=0, blocked=0)
         behind = await tx.all(
             lambda row: (UUID(str(row["id"])), bool(row["open"])), "kek_profiles_behind", client_id=client_id,
             holder=rotation.holder.value, kek_id=rotation.kek_id,
@@ -101,7 +103,7 @@ async def rewrap(app: KekApp, actor: Actor, rotation_id: UUID, client_id: Client
             await _end(tx, actor, now)
         elif moved and len(behind) == limit:
             await queue(tx, rotation_id, client_id, actor)
-    return Batch(moved=moved, waiting=len(behind) - len(free), blocked=blocked)
+    return RewrapBatch(moved=moved, waiting=len(behind) - len(free), blocked=blocked)
 
 
 async def _all(
@@ -175,7 +177,7 @@ async def _rewritten(
     record = parse_record(await custody.read(ref, row.record_version))
     check_same(record, row)
     wrapped = Wrapped(
-        holder=Holder(record.kek.holder), kek_id=record.kek.key_id, kek_version=record.kek_version,
+        holder=KeyProvider(record.kek.holder), kek_id=record.kek.key_id, kek_version=record.kek_version,
         ciphertext=record.wrapped_dek,
     )  # fmt: skip
     context = KeyContext(environment=app.environment, client_id=row.client_id, profile_id=row.profile_id)

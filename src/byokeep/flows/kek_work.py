@@ -19,8 +19,8 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.kek import Holder, KekFault, KekScope, KekStatus, unusable
-from byokeep.core.kek_life import OPENS, Difference, Finding, Known, differences, follows
+from byokeep.core.kek import KekFault, KekScope, KekStatus, KeyProvider, unusable
+from byokeep.core.kek_life import OPENS, Difference, KekFinding, KnownVersion, differences, follows
 from byokeep.core.key_periods import may_protect
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId
@@ -72,8 +72,9 @@ async def _usable(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, stat
     if known is None and pending is not None:  # a rotation was cut; until it goes on nothing is protected
         raise Conflict("kek_version_moved", expected=pending.version, newest=status.newest)
     if known is None:
-        await _alarm(app, actor, status.kek_id, scope.client_id, status.newest, Finding.UNKNOWN)
-        raise Integrity(Finding.UNKNOWN.value, next_step="Somebody made a version outside; see `byokeep kek status`.",
+        await _alarm(app, actor, status.kek_id, scope.client_id, status.newest, KekFinding.UNKNOWN)
+        raise Integrity(KekFinding.UNKNOWN.value,
+            next_step="Somebody made a version outside; see `byokeep kek status`.",
                         version=status.newest)  # fmt: skip
     return known
 
@@ -148,7 +149,7 @@ async def _announced(app: KekApp, actor: Actor, scope: KekScope, status: KekStat
         if status.newest not in (expected, expected + 1) or newest.version != expected:
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
         if status.newest == expected + 1 and not any(row.version == status.newest for row in rows):
-            await raise_alert(tx, app, actor, reason=Finding.UNKNOWN.value, client_id=newest.client_id,
+            await raise_alert(tx, app, actor, reason=KekFinding.UNKNOWN.value, client_id=newest.client_id,
                               object_id=scope.client_id)  # fmt: skip
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
         return await kek_book.announce(
@@ -197,8 +198,10 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
         raise
     rows = await _rows(app, status.kek_id)
     await _pin(app, status, rows)
-    found = list(differences(status, [Known(version=row.version, state=row.state) for row in rows]))
-    found += [Difference(version=row.version, finding=Finding.HISTORY) for row in rows if not await _proved(app, row)]
+    found = list(differences(status, [KnownVersion(version=row.version, state=row.state) for row in rows]))
+    found += [
+        Difference(version=row.version, finding=KekFinding.HISTORY) for row in rows if not await _proved(app, row)
+    ]
     async with app.db.begin(every_client=True) as tx:
         broken = await tx.all(dict, "deks_with_broken_history", ids=[client_id], limit=kek_book.MANY)
         for row in broken:
@@ -238,7 +241,7 @@ async def _on_record(app: KekApp, actor: Actor, row: Kek, found: list[Difference
 async def _proved(app: KekApp, row: Kek) -> bool:
     async with app.db.begin(every_client=True) as tx:
         moves = await tx.all(
-            kek_book.Move,
+            kek_book.KekMove,
             "kek_transitions",
             kek_id=row.kek_id,
             version=row.version,
@@ -250,7 +253,7 @@ async def _proved(app: KekApp, row: Kek) -> bool:
 
 
 async def end_versions(
-    app: KekApp, actor: Actor, client_id: ClientId, *, kek_id: str, holder: Holder, version: int, reason: str
+    app: KekApp, actor: Actor, client_id: ClientId, *, kek_id: str, holder: KeyProvider, version: int, reason: str
 ) -> int:
     """Let a version, and those before it, open nothing any more; returns how many rows became tombstones.
 
@@ -289,7 +292,7 @@ async def require_another(tx: Tx, actor: Actor, kek_id: str, version: int) -> No
         raise Denied("same_person", next_step="Another approver must end it.", version=version)
 
 
-async def refuse_dependents(app: KekApp, *, holder: Holder, kek_id: str, version: int) -> None:
+async def refuse_dependents(app: KekApp, *, holder: KeyProvider, kek_id: str, version: int) -> None:
     """Let pass when nothing hangs on a version or one before it.
 
     Raises:
@@ -307,7 +310,7 @@ def dependents_left(count: int, version: int) -> Conflict:
                     dependents=count, version=version)  # fmt: skip
 
 
-async def _alarm(app: App, actor: Actor, kek_id: str, client_id: UUID, version: int, finding: Finding) -> None:
+async def _alarm(app: App, actor: Actor, kek_id: str, client_id: UUID, version: int, finding: KekFinding) -> None:
     async with app.db.begin(every_client=True) as tx:
         await raise_alert(tx, app, actor, reason=finding.value, client_id=client_id, object_id=client_id,
                           key=f"{finding.value}:{kek_id}:{version}")  # fmt: skip

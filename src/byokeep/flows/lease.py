@@ -24,7 +24,7 @@ from byokeep.core.errors import ByokeepError, Denied, NotFound, RateLimited
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import PLATFORMS, PROFILE, SEAL, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
 from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb
-from byokeep.core.ref import Part, ProfileRef, SecretRef, parse
+from byokeep.core.ref import ProfileRef, SecretPart, SecretRef, parse
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.locate import client_for, remember
 from byokeep.flows.permission import permit
@@ -41,7 +41,7 @@ _CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed"})
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class PinnedSecret:
     """Where a secret lies and which version; 0 = nothing is pinned (custody of a place not yet filled).
 
     Of a browser profile's record also whose it is, which generation, and the sealed blob's key; "" = none yet.
@@ -55,7 +55,7 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class IssuedLease:
     """What a runner gets. The token is shown once and kept nowhere.
 
     Attributes:
@@ -75,7 +75,7 @@ class Grant:
     jwt: str = field(repr=False)
     store_address: str
     roles: Mapping[str, str]
-    secrets: Mapping[str, Pin]
+    secrets: Mapping[str, PinnedSecret]
     expires_at: datetime
     life_s: int
     epoch: int
@@ -105,7 +105,7 @@ def claims(app: BrokerApp, *, client_id: UUID, job_id: UUID, lease_id: UUID, kin
     }
 
 
-async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
+async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> IssuedLease:
     """Give a job's own runner a lease.
 
     Args:
@@ -145,7 +145,7 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> Grant:
         claims(app, client_id=client_id, job_id=job_id, lease_id=lease_id, kind=_kind(row), secrets=_secrets(row),
                iat=row["now_s"])
     )  # fmt: skip
-    return Grant(
+    return IssuedLease(
         lease_id=lease_id, kind=_kind(row), jwt=signed, store_address=app.store_address,
         roles={name: _role(row, name) for name in pins}, secrets=pins,
         expires_at=row["expires_at"], life_s=app.limits.lease_life_s, epoch=row["now_s"],
@@ -173,7 +173,7 @@ async def _alarm(app: BrokerApp, client_id: ClientId, job_id: UUID, refusal: Den
 
 async def _record(
     app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, lease_id: LeaseId
-) -> tuple[Row, Mapping[str, Pin]]:
+) -> tuple[Row, Mapping[str, PinnedSecret]]:
     """Decide and write the lease with its audit record, in one transaction."""
     scopes = client_scopes(client_id)
     async with app.db.begin(client_id=client_id) as tx:
@@ -212,7 +212,7 @@ def _role(row: Row, name: str) -> str:
     return f"{SEAL}-{secret}" if row["sealing"] else f"{_kind(row)}-{secret}"
 
 
-def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mapping[str, Pin]:
+def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mapping[str, PinnedSecret]:
     """Let a lease pass, or raise; the first reason that applies, most severe first.
 
     Raises:
@@ -230,7 +230,7 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
     if row["recent"] >= app.limits.client_leases_per_second:
         raise RateLimited("too_many_leases", next_step="Keep one lease for a job and renew it.", retry_after_s=1)
     refs = {ref["provider"]: ref for ref in row["refs"]}
-    pins: dict[str, Pin] = _hooks(client_id, row) if _kind(row) is LeaseKind.USE else {}
+    pins: dict[str, PinnedSecret] = _hooks(client_id, row) if _kind(row) is LeaseKind.USE else {}
     if PROFILE in row["secrets"]:
         pins |= _profile_pins(client_id, row)
     for provider in _secrets(row):
@@ -248,33 +248,33 @@ def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mappi
     return pins
 
 
-def _profile_pins(client_id: ClientId, row: Row) -> dict[str, Pin]:
+def _profile_pins(client_id: ClientId, row: Row) -> dict[str, PinnedSecret]:
     """The records of every profile that may be opened; in custody those of the work at hand."""
     if _kind(row) is LeaseKind.CUSTODY:
         if row["sealing"] and not row["profiles_in_custody"]:
             raise Denied("profile_not_open", next_step="The profile's opening has ended; what moved since is lost.")
         pins = {f"{PROFILE}/{one['profile']}": _profile_pin(client_id, one) for one in row["profiles_in_custody"]}
         # A worker's custody also reaches the client's key itself, which guards them all.
-        return pins if row["sealing"] else pins | {PROFILE: Pin(f"kv/clients/{client_id}/profiles", 0)}
+        return pins if row["sealing"] else pins | {PROFILE: PinnedSecret(f"kv/clients/{client_id}/profiles", 0)}
     usable = [one for one in row["profiles"] if one["usable"] is True]
     if not usable:
         raise deny(DenyReason.PROFILE_NOT_USABLE)
     return {f"{PROFILE}/{one['platform']}/{one['account']}": _profile_pin(client_id, one) for one in usable}
 
 
-def _profile_pin(client_id: ClientId, one: Mapping[str, Any]) -> Pin:
+def _profile_pin(client_id: ClientId, one: Mapping[str, Any]) -> PinnedSecret:
     profile_id = UUID(one["profile"])
-    return Pin(
+    return PinnedSecret(
         ProfileRef(client_id, profile_id).path, int(one["version"]), profile_id=profile_id,
         generation=int(one["generation"]), blob_key=one["blob"] or "",
     )  # fmt: skip
 
 
-def _account_pins(client_id: ClientId, platform: str, accounts: Sequence[Mapping[str, Any]]) -> dict[str, Pin]:
+def _account_pins(client_id: ClientId, platform: str, accounts: Sequence[Mapping[str, Any]]) -> dict[str, PinnedSecret]:
     """The access tokens of every usable account; an account that was lost takes none of the others with it."""
     pins = {
-        f"{platform}/{account['account']}": Pin(
-            SecretRef(client_id, Provider(platform), Part.ACCESS, UUID(account["account_id"])).path,
+        f"{platform}/{account['account']}": PinnedSecret(
+            SecretRef(client_id, Provider(platform), SecretPart.ACCESS, UUID(account["account_id"])).path,
             int(account["version"]),
         )
         for account in accounts
@@ -285,24 +285,24 @@ def _account_pins(client_id: ClientId, platform: str, accounts: Sequence[Mapping
     return pins
 
 
-def _hooks(client_id: ClientId, row: Row) -> dict[str, Pin]:
+def _hooks(client_id: ClientId, row: Row) -> dict[str, PinnedSecret]:
     pins = {}
     for hook in row["hooks"]:
-        name, place = hook["provider"], SecretRef(client_id, Provider(hook["provider"]), Part.WEBHOOK)
+        name, place = hook["provider"], SecretRef(client_id, Provider(hook["provider"]), SecretPart.WEBHOOK)
         if parse(hook["ref"]) != place:
             raise _unusable(name, cause=_REDIRECTED)
-        pins[f"{name}/webhook"] = Pin(place.path, int(hook["version"]))
+        pins[f"{name}/webhook"] = PinnedSecret(place.path, int(hook["version"]))
         if hook["previous"] is not None:
-            pins[f"{name}/webhook/previous"] = Pin(place.path, int(hook["previous"]))
+            pins[f"{name}/webhook/previous"] = PinnedSecret(place.path, int(hook["previous"]))
     return pins
 
 
-def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] | None, *, ended: bool) -> Pin:
+def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] | None, *, ended: bool) -> PinnedSecret:
     place = SecretRef(client_id, Provider(provider))
     custody = kind == LeaseKind.CUSTODY
     if ref is None:
         if custody:
-            return Pin(place.path, 0)
+            return PinnedSecret(place.path, 0)
         if ended:
             raise _unusable(provider)
         raise Denied("missing_credential", next_step="Put this client's own key in first; there is no fallback.",
@@ -312,7 +312,7 @@ def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] |
     usable = ref["state"] == "active" and ref["verification"] == "verified" and ref["unexpired"] is True
     if not (ref["verification"] in _CUSTODY_STATES if custody else usable):
         raise _unusable(provider)
-    return Pin(place.path, int(ref["version"]))
+    return PinnedSecret(place.path, int(ref["version"]))
 
 
 def _unusable(provider: str, **why: str) -> Denied:

@@ -28,7 +28,7 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.explain import VALUE, Finding, Known, LeaseRow, Request, as_uuid, explain
+from byokeep.flows.explain import VALUE, KnownToUs, LeaseRow, LogFinding, Request, as_uuid, explain
 from byokeep.flows.locate import client_for
 from byokeep.flows.refusal import record_refusal
 from byokeep.kernel.rows import Row
@@ -116,7 +116,7 @@ def _count(said: object = None) -> int:
     return int(text) if (text := str(said)).isdecimal() else 0
 
 
-def surplus(requests: Iterable[Request], known: Known, after: datetime, until: datetime) -> list[Finding]:
+def surplus(requests: Iterable[Request], known: KnownToUs, after: datetime, until: datetime) -> list[LogFinding]:
     """Return a finding for each lease issued in ``(after, until]`` of which the store did more than its holder told."""
     logins: dict[UUID, list[datetime]] = {}
     for (lease_id, _), times in known.logins.items():
@@ -132,7 +132,7 @@ def surplus(requests: Iterable[Request], known: Known, after: datetime, until: d
     return [found for lease in due if (found := _compare(lease, logins.get(lease.id, []), reads))]
 
 
-def _compare(lease: LeaseRow, logins: list[datetime], reads: Mapping[tuple[UUID, str], int]) -> Finding | None:
+def _compare(lease: LeaseRow, logins: list[datetime], reads: Mapping[tuple[UUID, str], int]) -> LogFinding | None:
     said = 1 if lease.kind == "enroll" else lease.used_logins
     read = {secret: count for (lease_id, secret), count in reads.items() if lease_id == lease.id}
     reason, severity = "lease_use_surplus", "critical"
@@ -144,5 +144,6 @@ def _compare(lease: LeaseRow, logins: list[datetime], reads: Mapping[tuple[UUID,
         lease.kind == "use" and any(read[one] > lease.used_reads.get(one, 0) for one in read)
     ):
         return None
-    return Finding(reason=reason, severity=severity, at=max(logins, default=lease.issued_at), client_id=lease.client_id,
+    return LogFinding(reason=reason, severity=severity, at=max(logins, default=lease.issued_at),
+        client_id=lease.client_id,
                    lease_id=lease.id, count=len(logins))  # fmt: skip

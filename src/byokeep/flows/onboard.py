@@ -54,7 +54,7 @@ CUSTODY_S: Final = 3600  # life of the custody job, should the worker be late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class OnboardRequest:
     """What an operator asks for beside the value.
 
     Attributes:
@@ -87,7 +87,7 @@ class Onboarded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
+class _OnboardPlan:
     ref: SecretRef
     run: SopRun
     due: RotationDue
@@ -103,7 +103,7 @@ async def onboard(
     provider: str,
     value: Secret,
     check: Callable[[], None],
-    wish: Wish,
+    wish: OnboardRequest,
 ) -> Onboarded:
     """Store a key and queue its verification. Wipes ``value``.
 
@@ -172,7 +172,7 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
     return run
 
 
-async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wish: Wish) -> _Plan:
+async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wish: OnboardRequest) -> _OnboardPlan:
     """Reserve the place and put the intent on record, committed, before the store is touched."""
     fingerprint = await app.intake.value_fingerprint(value)
     digests = await app.scan_key.digests(value)
@@ -205,7 +205,7 @@ async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wi
             format=VERSION,
             digests=digests,
         )
-    return _Plan(ref=ref, run=run, due=due, risk=risk, job_id=job_id)
+    return _OnboardPlan(ref=ref, run=run, due=due, risk=risk, job_id=job_id)
 
 
 async def _adopt(tx: Tx, ref: SecretRef, fingerprint: str) -> SopRun | None:
@@ -257,7 +257,7 @@ async def open_custody(tx: Tx, app: App, client_id: ClientId, provider: Provider
     raise Unavailable("no_custodian", next_step="Create a custodian machine and start the worker with its token.")
 
 
-async def _write(app: WebApp, actor: Actor, plan: _Plan, value: Secret) -> Written:
+async def _write(app: WebApp, actor: Actor, plan: _OnboardPlan, value: Secret) -> Written:
     """Write the announced version, or find that an earlier, cut-off call of the same value did."""
     version = plan.run.version
     if await app.intake.current_version(plan.ref) == version:
@@ -274,7 +274,7 @@ async def _write(app: WebApp, actor: Actor, plan: _Plan, value: Secret) -> Writt
         raise
 
 
-async def _record(app: WebApp, actor: Actor, plan: _Plan, written: Written) -> Onboarded:
+async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Written) -> Onboarded:
     """Everything that follows from the write, or nothing."""
     ref, run = plan.ref, plan.run
     async with app.db.begin(client_id=ref.client_id) as tx:
@@ -307,7 +307,7 @@ async def _record(app: WebApp, actor: Actor, plan: _Plan, written: Written) -> O
     )  # fmt: skip
 
 
-async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _Plan) -> CredentialRef:
+async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _OnboardPlan) -> CredentialRef:
     same = {"client_id": plan.ref.client_id, "id": plan.run.ref_id, "version": plan.run.version,
             "risk": plan.risk.value, "rotation_due_at": plan.due.due_at,
             "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip

@@ -19,7 +19,7 @@ from byokeep.core.model import Actor
 from byokeep.flows import profile_book, profiles
 from byokeep.flows.app import App
 from byokeep.flows.kek_pins import PinnedKeys
-from byokeep.flows.profile_ports import HeldCustody, Notes, ProfileCustodian, Proofs, Rooms, Vault
+from byokeep.flows.profile_ports import HeldCustody, Notes, ProfileCustodian, Proofs, TaskRooms, Vault
 from byokeep.flows.profile_work import Work
 from byokeep.flows.profiles import Opening, Profile
 from byokeep.ports import ArtifactStore, Tx
@@ -44,7 +44,7 @@ class ProfileApp(App):
     custodian: ProfileCustodian
     sealer: Sealer
     artifacts: ArtifactStore
-    rooms: Rooms
+    rooms: TaskRooms
     notes: Notes
     proofs: Proofs
     owner: UUID

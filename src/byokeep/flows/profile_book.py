@@ -24,7 +24,7 @@ from byokeep.core.errors import Conflict, Integrity
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import Actor, Client, ClientId, Risk
-from byokeep.core.profile import Act, Purpose
+from byokeep.core.profile import ProfileAct, Purpose
 from byokeep.flows import profiles
 from byokeep.flows.app import App
 from byokeep.flows.kek_guard import check_protect
@@ -40,7 +40,7 @@ ROLLED_BACK: Final = "generation_rolled_back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class GenerationPlan:
     """A seal that was announced: where everything goes, and from what it starts.
 
     Attributes:
@@ -72,7 +72,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sealed:
+class SealedGeneration:
     """What a seal came to, as its maker says; digests are SHA-256."""
 
     holder: str
@@ -148,7 +148,7 @@ async def end(tx: Tx, actor: Actor, profile: Profile, opening: Opening, *, cause
 
 async def announce(
     tx: Tx, app: App, actor: Actor, profile: Profile, opening: Opening, *, dek_id: UUID, base: int | None = None
-) -> Plan:
+) -> GenerationPlan:
     """Put a seal on record before anything of it is written; returns the plan.
 
     Args:
@@ -171,7 +171,7 @@ async def announce(
     if known is not None:
         step = "Do not seal on this machine until its source of randomness was looked at."
         raise Integrity("duplicate_key_material", profile=profile.id, next_step=step)
-    plan = Plan(
+    plan = GenerationPlan(
         profile=profile, purpose=opening.purpose, base=profile.generation if base is None else base,
         generation=profile.generation + 1, epoch=opening.epoch, dek_id=dek_id, job_id=opening.job_id,
         sealed_by=actor.id, environment=app.environment.value, stays=await stays(tx, profile),
@@ -181,7 +181,14 @@ async def announce(
 
 
 async def record(
-    tx: Tx, app: App, actor: Actor, plan: Plan, sealed: Sealed, *, rekey_days: int = 0, work: UUID | None = None
+    tx: Tx,
+    app: App,
+    actor: Actor,
+    plan: GenerationPlan,
+    sealed: SealedGeneration,
+    *,
+    rekey_days: int = 0,
+    work: UUID | None = None,
 ) -> Profile:
     """Make a sealed generation the newest: row, profile and record together; returns the profile as it is then.
 
@@ -200,7 +207,7 @@ async def record(
     sealed_at = await tx.one(
         datetime, "generation_insert", **at, generation=plan.generation, dek_id=plan.dek_id, blob_key=plan.blob_key,
         sealed_by=plan.sealed_by,
-        job_id=plan.job_id, **{name: getattr(sealed, name) for name in Sealed.__dataclass_fields__},
+        job_id=plan.job_id, **{name: getattr(sealed, name) for name in SealedGeneration.__dataclass_fields__},
     )  # fmt: skip
     due = life.next_due(sealed_at=sealed_at, risk=await _risk(tx, now), days=rekey_days)
     done = await tx.maybe(
@@ -235,7 +242,7 @@ async def rolled_back(tx: Tx, client_id: ClientId, profile_id: UUID, newest: int
     return await tx.one(int, "profile_sealed_last", client_id=client_id, profile_id=profile_id) > newest
 
 
-async def give_up(tx: Tx, actor: Actor, plan: Plan, *, reason: str) -> None:
+async def give_up(tx: Tx, actor: Actor, plan: GenerationPlan, *, reason: str) -> None:
     """Put on record that an announced seal came to nothing and that nothing of it is left."""
     await tx.append(_seal_event(EventName.PROFILE_SEAL, Outcome.FAILED, actor, plan, reason=reason))
 
@@ -254,7 +261,7 @@ async def quarantine(
     """
     if not life.living(profile.state):
         return
-    await profiles.move(tx, profile, Act.QUARANTINE, reason=cause)
+    await profiles.move(tx, profile, ProfileAct.QUARANTINE, reason=cause)
     if lanes_off:
         await lanes_off_of(tx, actor, profile.client_id, profile.id)
     await tx.append(
@@ -356,24 +363,24 @@ async def destroy_key(tx: Tx, app: App, actor: Actor, row: Generation, *, reason
         await move_key(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
 
 
-def plan_from(said: dict[str, Any], profile: Profile) -> Plan:
+def plan_from(said: dict[str, Any], profile: Profile) -> GenerationPlan:
     """Rebuild a plan from the fields of the record that announced it.
 
     Raises:
         ValueError, KeyError, TypeError: It is not such a record.
     """
-    return Plan(
+    return GenerationPlan(
         profile=profile, purpose=Purpose.REKEY, base=int(said["generation"]) - 1, generation=int(said["generation"]),
         epoch=int(said["epoch"]), dek_id=UUID(said["dek"]), job_id=UUID(said["job"]), sealed_by=profile.created_by,
         environment="",
     )  # fmt: skip
 
 
-def _act(purpose: Purpose, *, restored: bool) -> Act:
+def _act(purpose: Purpose, *, restored: bool) -> ProfileAct:
     """What a seal does to a profile: a job that only saves what moved leaves it valid, all others ask for a proof."""
     if purpose is Purpose.USE:
-        return Act.SAVE
-    return Act.RESTORE if restored and purpose is Purpose.REKEY else Act.SEAL
+        return ProfileAct.SAVE
+    return ProfileAct.RESTORE if restored and purpose is Purpose.REKEY else ProfileAct.SEAL
 
 
 def lost() -> Conflict:
@@ -404,7 +411,7 @@ async def _risk(tx: Tx, profile: Profile) -> Risk:
     return client.risk
 
 
-def _seal_event(name: EventName, outcome: Outcome, actor: Actor, plan: Plan, **fields: FieldValue) -> Event:
+def _seal_event(name: EventName, outcome: Outcome, actor: Actor, plan: GenerationPlan, **fields: FieldValue) -> Event:
     about: dict[str, FieldValue] = {
         "generation": plan.generation, "dek": str(plan.dek_id), "epoch": plan.epoch, "path": plan.path,
         "job": str(plan.job_id),

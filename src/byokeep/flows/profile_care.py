@@ -104,7 +104,7 @@ async def _retire(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> Non
         for row in rows:
             if row.generation < now.generation and row.key_state is KeyState.ACTIVE:
                 await profile_book.move_key(tx, app, actor, row, to=KeyState.DEACTIVATED, reason="superseded")
-    if now.state is life.State.SHREDDED:
+    if now.state is life.ProfileState.SHREDDED:
         async with _custody(app, client_id, profile_id) as custody:
             await destroy_all(app, actor, custody, now)
         return

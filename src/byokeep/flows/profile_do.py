@@ -19,7 +19,7 @@ from byokeep.core import profile as life
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import ClientId
-from byokeep.core.profile import Kind, Purpose
+from byokeep.core.profile import ProfileTask, Purpose
 from byokeep.flows import profile_book, profile_work, profiles
 from byokeep.flows.profile_app import Bench, ProfileApp
 from byokeep.flows.profile_login import log_in
@@ -33,13 +33,14 @@ from byokeep.flows.sops import SopRun
 from byokeep.flows.vault_worker import log_out, prove
 
 Doing = Callable[[Bench], Awaitable[str]]
-_DOING: Final[Mapping[Kind, Doing]] = {
-    Kind.LOGIN: log_in, Kind.VALIDATE: prove, Kind.REKEY: rekey, Kind.RESTORE: restore, Kind.SHRED: shred,
-    Kind.LOGOUT: log_out,
+_DOING: Final[Mapping[ProfileTask, Doing]] = {
+    ProfileTask.LOGIN: log_in, ProfileTask.VALIDATE: prove, ProfileTask.REKEY: rekey, ProfileTask.RESTORE: restore,
+    ProfileTask.SHRED: shred,
+    ProfileTask.LOGOUT: log_out,
 }  # fmt: skip
-_PROVED_AFTER: Final = frozenset({Kind.REKEY, Kind.RESTORE})
+_PROVED_AFTER: Final = frozenset({ProfileTask.REKEY, ProfileTask.RESTORE})
 # A person was in the middle of it: it can not simply be begun again.
-_NOT_AGAIN: Final = frozenset({Kind.LOGIN})
+_NOT_AGAIN: Final = frozenset({ProfileTask.LOGIN})
 _EXPIRED: Final = frozenset({"login_not_confirmed"})
 
 
@@ -86,7 +87,7 @@ async def _under_lease(app: ProfileApp, profile: Profile, work: Work, purpose: P
             now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
             opening = await profile_book.take(
                 tx, app, actor, now, purpose=purpose, job_id=job_id, lease=custody.lease_id, work=work.id,
-                anything=work.kind is Kind.SHRED,
+                anything=work.kind is ProfileTask.SHRED,
             )  # fmt: skip
         bench = Bench(app=app, actor=actor, work=work, profile=now, opening=opening, custody=custody)
         cause = "closed"
@@ -104,7 +105,7 @@ async def _under_lease(app: ProfileApp, profile: Profile, work: Work, purpose: P
 async def _failed(app: ProfileApp, profile: Profile, work: Work, error: ByokeepError) -> str:
     to = "expired" if error.code in _EXPIRED else "failed"
     await _end(app, work, to=to, reason=error.code)
-    if work.kind is Kind.LOGIN and profile.generation == 0:
+    if work.kind is ProfileTask.LOGIN and profile.generation == 0:
         await _fail_run(app, profile, work, error.code)
     if isinstance(error, Unavailable | Integrity):
         with suppress(ByokeepError):
@@ -148,7 +149,7 @@ async def end_lost(app: ProfileApp, *, asked_s: int = 3600) -> int:
     async with app.db.begin(every_client=True) as tx:
         lost = await tx.all(Work, "works_lost", asked_s=asked_s, dead_s=4 * DEAD_S)
     for one in lost:
-        if one.kind is Kind.SHRED and one.state == "waiting":
+        if one.kind is ProfileTask.SHRED and one.state == "waiting":
             await _end(app, one, to="expired", reason="not_confirmed")
             continue
         await _end(app, one, to="failed", reason="not_taken_up" if one.state == "asked" else "worker_died")

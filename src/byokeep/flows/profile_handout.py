@@ -28,7 +28,7 @@ from byokeep.flows.profile_use import held_by, open_now, take_out, whose
 from byokeep.flows.profiles import Profile
 from byokeep.flows.scopes import browser_scopes, hold_open, while_held
 from byokeep.ports import Tx
-from byokeep.sealing.generation import Found, Generation
+from byokeep.sealing.generation import Generation, StoredGeneration
 
 FRESH_S: Final = 30  # seconds from the opening in which its record is handed out; a holder asks for it at once
 
@@ -51,7 +51,7 @@ async def record(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, e
             rows = await _open_now(tx, app, actor, client_id, job_id, profile_id, epoch)
             try:
                 async with while_held():
-                    text = await stored(app.records, rows[0], app.environment, found=Found(), others=rows)
+                    text = await stored(app.records, rows[0], app.environment, found=StoredGeneration(), others=rows)
                 await held_by(tx, client_id, job_id, profile_id, epoch)
             except Integrity as error:
                 refused = error

@@ -17,11 +17,11 @@ from byokeep.core import profile as life
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
 from byokeep.core.events import FieldValue
 from byokeep.core.model import ProfileId
-from byokeep.core.profile import Act
+from byokeep.core.profile import ProfileAct
 from byokeep.core.ref import ProfileRef
 from byokeep.flows import profile_book, profile_history, profile_kek
 from byokeep.flows.profile_app import Bench
-from byokeep.flows.profile_ports import Browser, Room
+from byokeep.flows.profile_ports import Browser, TaskRoom
 from byokeep.flows.profile_seal import seal
 from byokeep.flows.profile_work import LOGIN_S
 from byokeep.flows.profiles import Expected, Profile, expected_account
@@ -128,7 +128,7 @@ async def require_match(bench: Bench, expected: Expected, seen: Look) -> None:
                    platform=expected.platform.value, cause=seen.cause)  # fmt: skip
 
 
-async def reseal(bench: Bench, room: Room, browser_version: str, *, base: int | None = None) -> Profile:
+async def reseal(bench: Bench, room: TaskRoom, browser_version: str, *, base: int | None = None) -> Profile:
     """Seal a room's content as the next generation; returns the profile as it is then.
 
     Args:
@@ -146,7 +146,7 @@ async def reseal(bench: Bench, room: Room, browser_version: str, *, base: int | 
     try:
         async with app.db.begin(client_id=bench.profile.client_id) as tx:
             now = await bench.now(tx)
-            life.after(now.state, Act.SEAL if base is None else Act.RESTORE)
+            life.after(now.state, ProfileAct.SEAL if base is None else ProfileAct.RESTORE)
             plan = await profile_book.announce(
                 tx, app, bench.actor, now, bench.opening, dek_id=app.ids.uuid(), base=base
             )
@@ -162,7 +162,7 @@ async def reseal(bench: Bench, room: Room, browser_version: str, *, base: int | 
         )
 
 
-async def _room_left(bench: Bench, plan: profile_book.Plan) -> None:
+async def _room_left(bench: Bench, plan: profile_book.GenerationPlan) -> None:
     """Let a seal go on that still has room for its record; said before a byte of it is written."""
     app, profile = bench.app, bench.profile
     newest = await bench.custody.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))

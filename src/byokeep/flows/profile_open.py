@@ -20,14 +20,14 @@ from byokeep.core.sealed_record import SealedRecord
 from byokeep.flows.profile_ports import Vault
 from byokeep.flows.profile_record import stored
 from byokeep.sealing.from_store import require_readable, unseal_as
-from byokeep.sealing.generation import Found, Generation
+from byokeep.sealing.generation import Generation, StoredGeneration
 from byokeep.sealing.ports import Sink
 
 MISSING: Final = frozenset({"manifest_missing", "dek_missing", "blob_missing"})
 
 
 async def unseal(
-    vault: Vault, generation: Generation, environment: Environment, sink: Sink, *, found: Found,
+    vault: Vault, generation: Generation, environment: Environment, sink: Sink, *, found: StoredGeneration,
     others: Sequence[Generation] = (),
 ) -> SealedRecord:  # fmt: skip
     """Open a generation into a sink, with the record that lies in the store.

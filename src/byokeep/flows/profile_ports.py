@@ -132,7 +132,7 @@ class Browser(Protocol):
         """
 
 
-class Room(Protocol):
+class TaskRoom(Protocol):
     """A place in memory for one profile."""
 
     @property
@@ -146,10 +146,10 @@ class Room(Protocol):
         """Start a browser on the room's content, or a clean one when there is none; it is gone after the block."""
 
 
-class Rooms(Protocol):
+class TaskRooms(Protocol):
     """Makes rooms."""
 
-    def enter(self, profile_id: UUID, packing: Packing) -> AbstractAsyncContextManager[Room]:
+    def enter(self, profile_id: UUID, packing: Packing) -> AbstractAsyncContextManager[TaskRoom]:
         """Give a room for the length of the block; it is wiped then. Raises Unavailable: there is no such memory."""
 
 

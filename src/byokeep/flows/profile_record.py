@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from byokeep.core.errors import ByokeepError, Integrity
 from byokeep.core.model import Environment
 from byokeep.core.ref import ProfileRef
-from byokeep.sealing.generation import Found, Generation, agreed, missing, parsed
+from byokeep.sealing.generation import Generation, StoredGeneration, agreed, missing, parsed
 
 _GONE: Final = frozenset({"record_missing", "store_not_found", "secret_version_gone"})
 
@@ -33,7 +33,7 @@ class ReadRecords(Protocol):
 
 
 async def stored(
-    records: ReadRecords, generation: Generation, environment: Environment, *, found: Found,
+    records: ReadRecords, generation: Generation, environment: Environment, *, found: StoredGeneration,
     others: Sequence[Generation] = (),
 ) -> bytes:  # fmt: skip
     """Return the text of a generation's record, as the store has it.
@@ -67,7 +67,7 @@ async def _refuse_replay(records: ReadRecords, ref: ProfileRef, rows: Sequence[G
     has not followed yet.
     """
     try:
-        later = parsed(await _read(records, ref, newest), Found())
+        later = parsed(await _read(records, ref, newest), StoredGeneration())
     except Integrity as error:
         if error.code == "manifest_missing":  # deleted, or destroyed by the sweep
             return

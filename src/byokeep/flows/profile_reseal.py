@@ -24,8 +24,8 @@ from uuid import UUID
 from byokeep.core.artifact import ArtifactKey, StoredArtifact
 from byokeep.core.errors import Conflict, Integrity, Rejected
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.kek import Holder
-from byokeep.core.manifest import Place
+from byokeep.core.kek import KeyProvider
+from byokeep.core.manifest import RecordPlace
 from byokeep.core.model import Actor, ClientId, Environment, ProfileId
 from byokeep.core.policy import DenyReason
 from byokeep.core.profile import Purpose
@@ -45,7 +45,7 @@ from byokeep.ports import Tx, Written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Announced:
+class AnnouncedReseal:
     """Where a seal goes, and what its manifest must say of who made it and when: the server's word."""
 
     generation: int
@@ -56,7 +56,7 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class StoredRecord:
     """A blob as it was written. ``receipt`` says so, to the broker: it is recorded with nothing else than this."""
 
     sha256_hex: str
@@ -102,7 +102,7 @@ async def begin(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, ep
 
 async def announce(
     app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int, base: int, dek_id: UUID
-) -> Announced:
+) -> AnnouncedReseal:
     """Put a seal on record before anything of it is written.
 
     Args:
@@ -129,14 +129,14 @@ async def announce(
     except Conflict as error:
         await history.tell_full(app, actor, client_id, profile_id, error)
         raise
-    return Announced(
+    return AnnouncedReseal(
         generation=plan.generation, blob_key=plan.blob_key, path=plan.path, created_by=actor.id, created_at=now
     )
 
 
 async def put_blob(
     app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int, dek_id: UUID, chunks: AsyncIterator[bytes]
-) -> Stored:
+) -> StoredRecord:
     """Write an announced blob, once; what is not sealed, too long or cut off leaves nothing.
 
     Raises:
@@ -150,7 +150,7 @@ async def put_blob(
         await _require_announced(tx, client_id, opening, dek_id)
     key = artifact_key(client_id, profile_id, opening.generation + 1, dek_id)
     done = await app.artifacts.put(client_id, key, _bounded(chunks, app.limits.profile_blob_max))
-    return Stored(sha256_hex=done.sha256_hex, size=done.size, receipt=_receipt(app, key, done))
+    return StoredRecord(sha256_hex=done.sha256_hex, size=done.size, receipt=_receipt(app, key, done))
 
 
 async def record(
@@ -182,7 +182,7 @@ async def record(
         profile, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
         _require_base(opening, base)
         await _require_announced(tx, client_id, opening, dek_id)
-        plan = book.Plan(
+        plan = book.GenerationPlan(
             profile=profile, purpose=Purpose.USE, base=base, generation=base + 1, epoch=epoch, dek_id=dek_id,
             job_id=job_id, sealed_by=actor.id, environment=app.environment.value, stays=await book.stays(tx, profile),
         )  # fmt: skip
@@ -196,19 +196,19 @@ async def record(
     return plan.generation
 
 
-async def _written(app: BrokerApp, plan: book.Plan, found: SealedRecord) -> Written:
+async def _written(app: BrokerApp, plan: book.GenerationPlan, found: SealedRecord) -> Written:
     async with while_held():
         return await app.records.write(_ref(plan), found.canonical, cas=await _room_for_record(app, plan))
 
 
-async def _room_for_record(app: BrokerApp, plan: book.Plan) -> int:
+async def _room_for_record(app: BrokerApp, plan: book.GenerationPlan) -> int:
     """Return the newest version of the record, when one more pushes out none that must stay."""
     newest = await app.records.newest(_ref(plan))
     check_seal(newest=newest, stays=plan.stays)
     return newest
 
 
-def _ref(plan: book.Plan) -> ProfileRef:
+def _ref(plan: book.GenerationPlan) -> ProfileRef:
     return ProfileRef(plan.profile.client_id, ProfileId(plan.profile.id))
 
 
@@ -284,16 +284,16 @@ def _parsed(text: bytes) -> SealedRecord:
         raise _bad_seal() from None
 
 
-def _require_planned(found: SealedRecord, plan: book.Plan) -> None:
+def _require_planned(found: SealedRecord, plan: book.GenerationPlan) -> None:
     """Let pass the record of exactly what was announced: place, generation, key and maker."""
     said, profile = found.manifest, plan.profile
-    place = Place(
+    place = RecordPlace(
         environment=Environment(plan.environment), client_id=profile.client_id, profile_id=ProfileId(profile.id),
         generation=plan.generation,
     )  # fmt: skip
     if said.place != place or found.dek_id != plan.dek_id or said.created_by != plan.sealed_by:
         raise _bad_seal()
-    if found.kek.holder != Holder.TRANSIT or said.packing.value != profile.packing.value:
+    if found.kek.holder != KeyProvider.TRANSIT or said.packing.value != profile.packing.value:
         raise _bad_seal()
 
 

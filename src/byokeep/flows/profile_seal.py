@@ -21,7 +21,7 @@ from byokeep.core.model import Environment, ProfileId
 from byokeep.core.record_room import check_seal
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord
-from byokeep.flows.profile_book import Plan, Sealed
+from byokeep.flows.profile_book import GenerationPlan, SealedGeneration
 from byokeep.flows.profile_ports import Vault
 from byokeep.flows.profiles import Profile, expected_account
 from byokeep.ports import Written
@@ -29,7 +29,9 @@ from byokeep.sealing.into_store import made
 from byokeep.sealing.ports import Source
 
 
-async def seal(vault: Vault, plan: Plan, source: Source, *, browser_version: str, now: datetime) -> Sealed:
+async def seal(
+    vault: Vault, plan: GenerationPlan, source: Source, *, browser_version: str, now: datetime
+) -> SealedGeneration:
     """Seal what a source gives as the planned generation; returns what is to be recorded.
 
     Args:
@@ -49,7 +51,7 @@ async def seal(vault: Vault, plan: Plan, source: Source, *, browser_version: str
     return await seal_as(vault, manifest, plan.dek_id, source, stays=plan.stays)
 
 
-async def seal_as(vault: Vault, manifest: Manifest, dek_id: UUID, source: Source, *, stays: int) -> Sealed:
+async def seal_as(vault: Vault, manifest: Manifest, dek_id: UUID, source: Source, *, stays: int) -> SealedGeneration:
     """As :func:`seal`, for who has the manifest.
 
     Args:
@@ -63,9 +65,9 @@ async def seal_as(vault: Vault, manifest: Manifest, dek_id: UUID, source: Source
     return sealed_of(record, written)
 
 
-def sealed_of(record: SealedRecord, written: Written) -> Sealed:
+def sealed_of(record: SealedRecord, written: Written) -> SealedGeneration:
     """Return what a record says, once it was written."""
-    return Sealed(
+    return SealedGeneration(
         holder=record.kek.holder, kek_id=record.kek.key_id, kek_version=record.kek_version,
         blob_sha256=record.blob_sha256, blob_size=record.blob_size, packed_size=record.packed_size,
         manifest_hash=record.manifest.hash, record_version=written.version, store_request=written.request_id,
@@ -73,7 +75,7 @@ def sealed_of(record: SealedRecord, written: Written) -> Sealed:
     )  # fmt: skip
 
 
-def manifest_of(profile: Profile, plan: Plan, *, browser_version: str, now: datetime) -> Manifest:
+def manifest_of(profile: Profile, plan: GenerationPlan, *, browser_version: str, now: datetime) -> Manifest:
     """Return the manifest of a planned generation; who and when are the server's own (R5.3-13)."""
     accounts = sorted(map(expected_account, profile.accounts), key=lambda one: (one.platform.value, one.account))
     return Manifest(
@@ -84,7 +86,7 @@ def manifest_of(profile: Profile, plan: Plan, *, browser_version: str, now: date
     )  # fmt: skip
 
 
-def artifact_key(plan: Plan) -> ArtifactKey:
+def artifact_key(plan: GenerationPlan) -> ArtifactKey:
     """Return where the blob of a plan lies."""
     return ArtifactKey(
         client_id=plan.profile.client_id, profile_id=plan.profile.id, generation=plan.generation,

@@ -21,7 +21,7 @@ from byokeep.kernel.rows import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class ProofPicture:
     """A screenshot of one element of the account's page, as it is on record: its SHA-256 in hex."""
 
     platform: str
@@ -29,13 +29,13 @@ class Proof:
     sha256: str
 
 
-def _proof_from(row: Row) -> Proof:
+def _proof_from(row: Row) -> ProofPicture:
     said: Any = parse_canonical(bytes(row["payload"]))
     told = said["fields"]
-    return Proof(platform=told["platform"], generation=told["generation"], sha256=told["screenshot"])
+    return ProofPicture(platform=told["platform"], generation=told["generation"], sha256=told["screenshot"])
 
 
-async def proofs(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> list[Proof]:
+async def proofs(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> list[ProofPicture]:
     """Return the screenshots that prove the newest generation that was validated; one for each platform.
 
     Raises:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor
-from byokeep.core.profile import Act
+from byokeep.core.profile import ProfileAct
 from byokeep.core.ref import ProfileRef
 from byokeep.flows import profile_book, profiles
 from byokeep.flows.profile_app import Bench, ProfileApp
@@ -32,7 +32,7 @@ async def shred(bench: Bench) -> str:
     """
     async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
         now = await bench.now(tx)
-        await profiles.move(tx, now, Act.SHRED, reason="shredded")
+        await profiles.move(tx, now, ProfileAct.SHRED, reason="shredded")
         await tx.all(UUID, "profile_account_retired", client_id=now.client_id, profile_id=now.id)
         await tx.append(
             profiles.event(EventName.PROFILE_SHREDDED, Outcome.INTENDED, bench.actor, now, work=str(bench.work.id))

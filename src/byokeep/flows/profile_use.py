@@ -22,7 +22,7 @@ from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected
 from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId, Environment
 from byokeep.core.policy import DenyReason, Verb
-from byokeep.core.profile import Purpose, State
+from byokeep.core.profile import ProfileState, Purpose
 from byokeep.flows import profile_book as book
 from byokeep.flows import profiles
 from byokeep.flows.app import BrokerApp
@@ -46,7 +46,7 @@ _ALERTS: Final = {"not_identified": "profile_not_identified", "killed": "browser
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class OpenedProfile:
     """What the holder of an opening must know.
 
     Attributes:
@@ -75,7 +75,7 @@ class Blob:
     chunks: AsyncIterator[bytes]
 
 
-async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, lease_id: UUID) -> Opened:
+async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, lease_id: UUID) -> OpenedProfile:
     """Let a job have a profile open, and nobody else meanwhile.
 
     Args:
@@ -112,7 +112,7 @@ async def open_profile(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: U
             )  # fmt: skip
     if taken is None:
         raise deny(DenyReason.PROFILE_NOT_USABLE)
-    return Opened(
+    return OpenedProfile(
         epoch=taken.epoch, generation=sealed, packing=profile.packing, environment=app.environment,
         life_s=app.limits.lease_life_s, beat_s=BEAT_S,
     )  # fmt: skip
@@ -272,7 +272,7 @@ async def held_by(tx: Tx, client_id: ClientId, job_id: UUID, profile_id: UUID, e
     held = await tx.maybe(Opening, "opening_of", client_id=client_id, profile_id=profile_id)
     profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
     mine = held is not None and held.open and held.job_id == job_id and held.epoch == epoch == profile.epoch
-    if held is None or not mine or held.purpose is not Purpose.USE or profile.state is not State.VALID:
+    if held is None or not mine or held.purpose is not Purpose.USE or profile.state is not ProfileState.VALID:
         raise book.lost()
     return profile, held
 
@@ -294,7 +294,7 @@ async def _looked_at(
 
 async def take_out(tx: Tx, app: BrokerApp, actor: Actor, profile: Profile, cause: str) -> None:
     """Quarantine a profile for what was found of it; one that is in quarantine stays there, for the reason it has."""
-    if profile.state is not State.QUARANTINED:
+    if profile.state is not ProfileState.QUARANTINED:
         await book.quarantine(tx, app, actor, profile, cause=cause, alert=_QUARANTINE[cause], lanes_off=False)
 
 

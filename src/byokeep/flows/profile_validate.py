@@ -19,19 +19,19 @@ from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import ByokeepError, Integrity
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.manifest import ExpectedAccount
-from byokeep.core.profile import Act
+from byokeep.core.profile import ProfileAct
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.flows import profile_book, profiles, sops
 from byokeep.flows.kek_guard import check_process
 from byokeep.flows.profile_app import Bench
 from byokeep.flows.profile_login import UNKNOWN, require_match
 from byokeep.flows.profile_open import MISSING, unseal
-from byokeep.flows.profile_ports import Browser, Room
+from byokeep.flows.profile_ports import Browser, TaskRoom
 from byokeep.flows.profiles import Expected, Profile
 from byokeep.flows.sops import SopRun
 from byokeep.kernel.rows import Row
 from byokeep.ports import Look, Shot, Tx
-from byokeep.sealing.generation import ALTERED, Found, Generation
+from byokeep.sealing.generation import ALTERED, Generation, StoredGeneration
 
 Probe = Callable[[Bench, Browser, list[ExpectedAccount]], Awaitable[None]]
 _QUARANTINING: Final = MISSING | {ALTERED, "superseded", profile_book.ROLLED_BACK}
@@ -66,7 +66,7 @@ async def validate(bench: Bench, *, before: Probe | None = None) -> str:
     return "valid"
 
 
-async def open_into(bench: Bench, room: Room, number: int) -> tuple[Generation, SealedRecord]:
+async def open_into(bench: Bench, room: TaskRoom, number: int) -> tuple[Generation, SealedRecord]:
     """Open a generation into a room; what is wrong with it takes it out of use, with what was found in its place.
 
     Returns the row and the record that was bound to the blob.
@@ -77,7 +77,7 @@ async def open_into(bench: Bench, room: Room, number: int) -> tuple[Generation, 
         Integrity: A reason of :mod:`.profile_open`; ``kek_unknown_outside``.
         Unavailable: Something could not be asked.
     """
-    app, found = bench.app, Found()
+    app, found = bench.app, StoredGeneration()
     async with app.db.begin(client_id=bench.profile.client_id) as tx:
         rows = await bench.rows(tx)
         newest = max((row.generation for row in rows), default=0)
@@ -130,7 +130,7 @@ async def _record(tx: Tx, bench: Bench, shots: list[tuple[Expected, Look, Shot]]
     now = await bench.now(tx)
     if now.generation != bench.opening.generation:
         raise profiles.moved(now)
-    to = life.after(now.state, Act.VALIDATE)
+    to = life.after(now.state, ProfileAct.VALIDATE)
     at = {"client_id": now.client_id, "id": now.id}
     if not await tx.maybe(
         datetime, "profile_validated", **at, generation=now.generation, state=to.value, state_from=now.state.value

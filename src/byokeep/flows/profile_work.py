@@ -24,7 +24,7 @@ from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import PROFILE, Actor, ClientId, LeaseKind
 from byokeep.core.policy import Verb
-from byokeep.core.profile import Act, Kind
+from byokeep.core.profile import ProfileAct, ProfileTask
 from byokeep.flows import profiles
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.clients import require_active
@@ -51,7 +51,7 @@ class Work:
     job_id: UUID | None
     incident_id: UUID | None
     generation: int | None
-    kind: Kind
+    kind: ProfileTask
     state: str
     reason: str
     result: str
@@ -64,7 +64,7 @@ class Work:
 
 
 async def ask(
-    app: App, actor: Actor, client_id: ClientId, profile_id: UUID, kind: Kind, *, generation: int | None = None,
+    app: App, actor: Actor, client_id: ClientId, profile_id: UUID, kind: ProfileTask, *, generation: int | None = None,
     incident: UUID | None = None,
 ) -> Work:  # fmt: skip
     """Ask for work on a profile; a worker takes it up.
@@ -93,16 +93,16 @@ async def ask(
         app.db.begin(client_id=client_id) as tx,
     ):
         await require_active(tx, client_id)
-        needed = await _not_needed(tx, found, named=incident) if kind is Kind.SHRED else None
+        needed = await _not_needed(tx, found, named=incident) if kind is ProfileTask.SHRED else None
         work = await insert(tx, app, actor, found, kind, generation=generation, incident=needed)
-        if kind is Kind.SHRED:
+        if kind is ProfileTask.SHRED:
             return await tx.one(Work, "work_wait", client_id=client_id, id=work.id)
         await queue(tx, work)
     return work
 
 
 async def insert(
-    tx: Tx, app: App, actor: Actor, profile: Profile, kind: Kind, *, generation: int | None = None,
+    tx: Tx, app: App, actor: Actor, profile: Profile, kind: ProfileTask, *, generation: int | None = None,
     incident: UUID | None = None,
 ) -> Work:  # fmt: skip
     """As :func:`ask`, inside a caller's transaction and by its permission; :func:`queue` hands it to a worker."""
@@ -113,13 +113,13 @@ async def insert(
     if other is not None:
         raise Conflict("work_under_way", work=other.id, kind=other.kind.value, next_step=_meanwhile(other))
     life.check_kind(now.state, kind, generation=now.generation)
-    if kind is Kind.RESTORE:
+    if kind is ProfileTask.RESTORE:
         await _check_restorable(tx, now, generation)
-    if kind is Kind.LOGIN:
+    if kind is ProfileTask.LOGIN:
         await _begin_run(tx, app, actor, now)
     made = await tx.one(
         Work, "work_insert", id=app.ids.uuid(), **at, job_id=await _job(tx, app, actor, profile.client_id, kind),
-        incident_id=incident, generation=generation if kind is Kind.RESTORE else None, kind=kind.value,
+        incident_id=incident, generation=generation if kind is ProfileTask.RESTORE else None, kind=kind.value,
         asked_by=actor.id,
     )  # fmt: skip
     await tx.append(_event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, now, made))
@@ -128,7 +128,7 @@ async def insert(
 
 def _meanwhile(work: Work) -> str:
     cancel = f"end it: `byokeep profile cancel {work.profile_id}`"
-    if work.kind is Kind.LOGIN:
+    if work.kind is ProfileTask.LOGIN:
         return f"A login waits: `byokeep profile handoff {work.profile_id}` shows where; or {cancel}."
     return f"Wait for its end, or {cancel}."
 
@@ -144,7 +144,7 @@ async def _not_needed(tx: Tx, profile: Profile, *, named: UUID | None) -> UUID |
         client_id=profile.client_id,
         profile_id=profile.id,
     )
-    if need is None or profile.state is life.State.SHREDDED:
+    if need is None or profile.state is life.ProfileState.SHREDDED:
         return None
     incident, old = need
     if old or named != incident:
@@ -180,11 +180,11 @@ async def confirm(app: WebApp, actor: Actor, client_id: ClientId, profile_id: UU
         await tx.all(None, "profile_lock", profile_id=profile_id)
         now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
         work = await tx.maybe(Work, "work_open", client_id=client_id, profile_id=profile_id)
-        if work is None or work.kind is not Kind.LOGIN or work.state != "waiting":
+        if work is None or work.kind is not ProfileTask.LOGIN or work.state != "waiting":
             raise Conflict("nothing_to_confirm", next_step="Start with `byokeep profile login`, then log in there.")
         _check_seen(now, seen)
         done = await tx.maybe(Work, "work_confirm", client_id=client_id, id=work.id, confirmed_by=actor.id)
-        to = life.after(now.state, Act.CONFIRM)
+        to = life.after(now.state, ProfileAct.CONFIRM)
         same = await tx.maybe(
             datetime, "profile_confirmed", client_id=client_id, id=now.id, state=to.value, state_from=now.state.value,
             confirmed_by=actor.id,
@@ -207,7 +207,7 @@ async def approve(app: App, actor: Actor, client_id: ClientId, profile_id: UUID)
         Conflict: ``nothing_to_confirm``; ``incident_needs_profile``.
     """
     found = await profiles.find(app, actor, Verb.PROFILE_SHRED, client_id, profile_id)
-    about: dict[str, FieldValue] = {"kind": Kind.SHRED.value}
+    about: dict[str, FieldValue] = {"kind": ProfileTask.SHRED.value}
     async with (
         recorded_rejections(
             app, actor, EventName.PROFILE_WORK_ASKED, client_id=client_id, object_id=found.id, fields=about
@@ -216,7 +216,7 @@ async def approve(app: App, actor: Actor, client_id: ClientId, profile_id: UUID)
     ):
         await tx.all(None, "profile_lock", profile_id=profile_id)
         work = await tx.maybe(Work, "work_open", client_id=client_id, profile_id=profile_id)
-        if work is None or work.kind is not Kind.SHRED or work.state != "waiting" or work.asked_by == actor.id:
+        if work is None or work.kind is not ProfileTask.SHRED or work.state != "waiting" or work.asked_by == actor.id:
             raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep profile shred`.")
         if work.incident_id is None:  # an incident may have been opened since it was asked for
             await _not_needed(tx, found, named=None)
@@ -307,10 +307,10 @@ async def _check_restorable(tx: Tx, now: Profile, wanted: int | None) -> None:
     )  # fmt: skip
 
 
-async def _job(tx: Tx, app: App, actor: Actor, client_id: ClientId, kind: Kind) -> UUID:
+async def _job(tx: Tx, app: App, actor: Actor, client_id: ClientId, kind: ProfileTask) -> UUID:
     spec = JobSpec(
         client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(PROFILE,),
-        ttl_s=LOGIN_S + WORK_S if kind in (Kind.LOGIN, Kind.SHRED) else WORK_S,
+        ttl_s=LOGIN_S + WORK_S if kind in (ProfileTask.LOGIN, ProfileTask.SHRED) else WORK_S,
     )  # fmt: skip
     try:
         return (await open_job(tx, app, app.system(actor.request_id), spec)).id

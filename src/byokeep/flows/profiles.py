@@ -22,7 +22,7 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
-from byokeep.core.profile import Act, State
+from byokeep.core.profile import ProfileAct, ProfileState
 from byokeep.flows import sops
 from byokeep.flows.accounts import ACCOUNT, PlatformAccount, check_shape, parse_platform
 from byokeep.flows.app import App
@@ -57,7 +57,7 @@ class Profile:
     id: UUID
     client_id: ClientId
     packing: Packing
-    state: State
+    state: ProfileState
     reason: str
     generation: int
     epoch: int
@@ -78,7 +78,7 @@ class Profile:
     @property
     def proved(self) -> bool:
         """Whether the newest generation was validated."""
-        return self.state is State.VALID and 0 < self.generation == self.validated_generation
+        return self.state is ProfileState.VALID and 0 < self.generation == self.validated_generation
 
     @property
     def platforms(self) -> tuple[Provider, ...]:
@@ -274,7 +274,7 @@ async def history(app: App, actor: Actor, client_id: ClientId, profile_id: UUID)
     return History(profile=found, generations=tuple(generations), opening=opening)
 
 
-async def move(tx: Tx, profile: Profile, act: Act, *, reason: str = "") -> State:
+async def move(tx: Tx, profile: Profile, act: ProfileAct, *, reason: str = "") -> ProfileState:
     """Move a profile as the table says; returns where it is then. The record is the caller's.
 
     Raises:
@@ -300,7 +300,7 @@ async def retire(tx: Tx, actor: Actor, profile: Profile, *, cause: str, incident
     Raises:
         Conflict: As :func:`move`.
     """
-    await move(tx, profile, Act.RETIRE, reason=cause)
+    await move(tx, profile, ProfileAct.RETIRE, reason=cause)
     await tx.all(UUID, "profile_account_retired", client_id=profile.client_id, profile_id=profile.id)
     fields: dict[str, FieldValue] = {"cause": cause}
     if incident is not None:

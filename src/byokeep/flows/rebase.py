@@ -20,7 +20,7 @@ from byokeep.core.errors import Integrity
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.audit import Stored, compare, microseconds, must_hold, published, sign_epoch
+from byokeep.flows.audit import StoredEpoch, compare, microseconds, must_hold, published, sign_epoch
 from byokeep.ports import Tx
 
 REASON: Final = "checkpoint_mismatch"
@@ -38,7 +38,7 @@ async def look(app: BrokerApp) -> None:
         if epoch is not None:
             number = parse_leaf(epoch.leaf).epoch
             stored = await tx.all(
-                Stored,
+                StoredEpoch,
                 "audit_epochs_from",
                 number=number,
                 limit=1,
@@ -67,7 +67,7 @@ async def rebase(app: BrokerApp, actor: Actor) -> bool:
             if await _fits(app, tx, state):
                 return False
             waiting = await tx.all(
-                Stored,
+                StoredEpoch,
                 "audit_epochs_from",
                 number=state.size,
                 limit=1,

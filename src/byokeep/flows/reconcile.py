@@ -39,11 +39,11 @@ from byokeep.flows.explain import (
     AFTER_OPENING,
     LOGINS,
     SEAL_FOR,
-    Announced,
-    Finding,
-    Known,
+    AnnouncedSeal,
+    EntityUpdate,
+    KnownToUs,
     LeaseRow,
-    Move,
+    LogFinding,
     Request,
     as_uuid,
     explain,
@@ -79,7 +79,7 @@ class Reconciliation:
     """
 
     state: str
-    findings: tuple[Finding, ...]
+    findings: tuple[LogFinding, ...]
     unread: tuple[str, ...]
     requests: int
     logins: int
@@ -143,7 +143,7 @@ def _both(one: Reconciliation, other: Reconciliation) -> Reconciliation:
 
 
 async def _part(
-    app: BrokerApp, actor: Actor, since: datetime, end: datetime, moved: Sequence[Finding], own: Reconciled | None
+    app: BrokerApp, actor: Actor, since: datetime, end: datetime, moved: Sequence[LogFinding], own: Reconciled | None
 ) -> Reconciliation:
     first = since - timedelta(seconds=app.limits.lease_token_ttl_s) - BEFORE
     log = await _read(app, first, since, end)
@@ -152,18 +152,18 @@ async def _part(
     # The broker's rounds leave nothing out.
     if actor.id == app.installation_id and log.begins and (begins := max(log.begins.values())) > since + SETTLE:
         # what came before lies in another file, or nowhere
-        found.append(Finding(reason="store_log_begins_late", severity="warning", at=begins))
+        found.append(LogFinding(reason="store_log_begins_late", severity="warning", at=begins))
     judged = [request for request in requests if request.at >= since]
     logins = [request for request in requests if request.path in LOGINS and not request.refused]
     async with app.db.begin(every_client=True) as tx:
         known = await _known(tx, app, first, until)
         for kind in _UNRECORDED:
             for row_id in await tx.all(UUID, f"audit_{kind}s_unrecorded"):
-                found.append(Finding(reason=f"{kind}_unrecorded", severity="critical", at=until, object_id=row_id))
+                found.append(LogFinding(reason=f"{kind}_unrecorded", severity="critical", at=until, object_id=row_id))
         for flooded in await tx.all(UUID, "audit_alerts_flood"):
-            found.append(Finding(reason="alerts_flooded", severity="critical", at=until, object_id=flooded))
+            found.append(LogFinding(reason="alerts_flooded", severity="critical", at=until, object_id=flooded))
         found += await tx.all(
-            lambda row: Finding(
+            lambda row: LogFinding(
                 reason="lease_use_surplus",
                 severity="critical",
                 at=row["at"],
@@ -194,13 +194,13 @@ async def _part(
 
 def _joined(
     entries: list[StoreEntry], read: list[str], since: datetime, until: datetime
-) -> tuple[list[Request], list[Finding]]:
+) -> tuple[list[Request], list[LogFinding]]:
     """Run in a thread: an hour of a busy store is seconds of work, and permits and kills wait for the loop."""
     requests, found = merge(entries)
     return requests, found + gaps(entries, read, first=since, last=until) + torn(entries, read, first=since)
 
 
-def _unexplained(judged: Sequence[Request], known: Known) -> list[Finding]:
+def _unexplained(judged: Sequence[Request], known: KnownToUs) -> list[LogFinding]:
     """Run in a thread, as :func:`_joined`."""
     return [missing for one in judged if one.path not in LOGINS and (missing := explain(one, known))]
 
@@ -232,7 +232,7 @@ async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime)
     return log
 
 
-async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Known:
+async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> KnownToUs:
     first, last = since - NEAR, until + SETTLE + NEAR
     leases = await tx.all(_lease, "audit_leases_between", first=first, last=last)
     writes = await tx.all(
@@ -249,13 +249,13 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Kn
         last=last,
     ):
         openings.setdefault(profile, []).append(at)
-    return Known(
+    return KnownToUs(
         leases={lease.id: lease for lease in leases},
         token_ttl=timedelta(seconds=app.limits.lease_token_ttl_s),
         writes={request: (client, path) for request, client, path in writes},
         app_writes={request: path for request, _, path in writes},
         seals=await tx.all(
-            lambda row: Announced(path=str(row["path"]), since=row["since"], until=row["until"]),
+            lambda row: AnnouncedSeal(path=str(row["path"]), since=row["since"], until=row["until"]),
             "audit_seals_announced",
             first=first - SEAL_FOR,
             last=last,
@@ -271,7 +271,7 @@ async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> Kn
             )
         ),
         moves=await tx.all(
-            lambda row: Move(at=row["at"], client_id=row["client_id"], opens=row["opens"]),
+            lambda row: EntityUpdate(at=row["at"], client_id=row["client_id"], opens=row["opens"]),
             "audit_switch_moves",
             first=first,
         ),
@@ -300,13 +300,13 @@ async def _rekeyed(app: BrokerApp, log: _Log) -> dict[str, datetime]:
 class _Matcher:
     """Finds the lease whose token a login showed. Signs each candidate once, hashes it once for each device."""
 
-    def __init__(self, app: BrokerApp, known: Known, rekeyed: Mapping[str, datetime]) -> None:
+    def __init__(self, app: BrokerApp, known: KnownToUs, rekeyed: Mapping[str, datetime]) -> None:
         self._app, self._known, self._rekeyed = app, known, rekeyed
         self._not_compared: Counter[str] = Counter()
         self._tokens: dict[UUID, Secret] = {}
         self._hashes: dict[tuple[UUID, str], str] = {}
 
-    async def explain_login(self, login: Request) -> Finding | None:
+    async def explain_login(self, login: Request) -> LogFinding | None:
         """Note an explained login in what is known; return a finding for any other."""
         lease = await self._lease_of(login) or self._named_by(login)
         if lease is None:
@@ -316,10 +316,10 @@ class _Matcher:
             return finding("lease_header_forged", login, lease.client_id, lease.id)
         return None
 
-    def not_compared(self, since: datetime) -> list[Finding]:
+    def not_compared(self, since: datetime) -> list[LogFinding]:
         """Return a finding for each device that was made anew since then, with the logins that were not compared."""
         return [
-            Finding(reason="store_log_rekeyed", severity="warning", at=until, device=device,
+            LogFinding(reason="store_log_rekeyed", severity="warning", at=until, device=device,
                     count=self._not_compared[device])
             for device, until in self._rekeyed.items() if until >= since
         ]  # fmt: skip

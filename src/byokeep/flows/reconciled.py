@@ -26,7 +26,7 @@ ANOTHER: Final = "reconciled_by_another"
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _RunRecord:
     """A record of the broker's that says that a span was explained, or, without times, that one was not."""
 
     seq: int
@@ -45,11 +45,11 @@ class _Begin:
     told_seq: int
 
 
-def _run(row: Row) -> _Run:
+def _run(row: Row) -> _RunRecord:
     since, until = _time(row["since"]), _time(row["until"])
     without = row["since"] is None and row["until"] is None
     sound = since is not None and until is not None and since <= until <= row["at"]
-    return _Run(row["seq"], row["hash_hex"], row["at"], since, until, malformed=not (without or sound))
+    return _RunRecord(row["seq"], row["hash_hex"], row["at"], since, until, malformed=not (without or sound))
 
 
 def _time(text: str | None) -> datetime | None:
@@ -106,12 +106,12 @@ class Reconciled:
         self._until = until
 
 
-async def _runs(app: BrokerApp, after: int) -> list[_Run]:
+async def _runs(app: BrokerApp, after: int) -> list[_RunRecord]:
     asked = {"installation_id": app.installation_id, "after": after, "limit": LOOK_BACK}
     return await app.db.read(_run, "audit_reconciled_runs", asked, every_client=True)
 
 
-async def _on_record(app: BrokerApp) -> tuple[datetime, list[_Run], bool]:
+async def _on_record(app: BrokerApp) -> tuple[datetime, list[_RunRecord], bool]:
     """The end without a seam, what was read, and whether a seam was found that nobody was told of."""
     asked = {"installation_id": app.installation_id}
     [begin] = await app.db.read(_Begin, "audit_reconciled_begin", asked, every_client=True)
@@ -120,7 +120,7 @@ async def _on_record(app: BrokerApp) -> tuple[datetime, list[_Run], bool]:
     return until, runs, seam > begin.told_seq
 
 
-def _joined(begin: datetime, runs: Sequence[_Run], *, whole: bool) -> tuple[datetime, int]:
+def _joined(begin: datetime, runs: Sequence[_RunRecord], *, whole: bool) -> tuple[datetime, int]:
     """The end of the runs that follow each other, and the number of the last record that follows nothing."""
     until, first, seam = begin, True, 0
     for run in sorted(runs, key=lambda run: run.seq):

@@ -20,7 +20,17 @@ from uuid import UUID
 from byokeep.core.errors import Conflict, Integrity
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
-from byokeep.core.reenable import Cause, Ended, Lost, Reauthorised, Reenable, ScopesChecked, Stage, Take, next_state
+from byokeep.core.reenable import (
+    EffectResult,
+    Lost,
+    Reauthorised,
+    RecoveryCause,
+    Reenable,
+    ScopesChecked,
+    Stage,
+    Take,
+    next_state,
+)
 from byokeep.core.reenable import Event as Step
 from byokeep.flows.app import App
 from byokeep.flows.refusal import raise_alert
@@ -47,14 +57,15 @@ def state_of(row: Row) -> Reenable:
     numbers = {name: int(row[name]) for name in ("number", "taken", "done", "way", "revision")}
     try:
         return Reenable(
-            cause=Cause(row["cause"]), stage=Stage(row["stage"]), stages=tuple(row["stages"]), **numbers
+            cause=RecoveryCause(row["cause"]), stage=Stage(row["stage"]), stages=tuple(row["stages"]), **numbers
         )  # fmt: skip
     except ValueError:
         raise Integrity("reenabling_unreadable", next_step="Close the platform again; that sets it right.") from None
 
 
 async def lose(
-    tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, cause: Cause, *, account_id: UUID | None = None,
+    tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, cause: RecoveryCause, *,
+    account_id: UUID | None = None,
     locked: bool = True,
 ) -> Reenable:  # fmt: skip
     """Close a platform of a client, on record and with an alert. Losing it again for the same cause changes nothing.
@@ -150,7 +161,7 @@ async def take(tx: Tx, client_id: UUID, platform: str) -> Taken | None:
     return Taken(state.way, state.number)
 
 
-async def ended(tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, event: Ended) -> Reenable | None:
+async def ended(tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, event: EffectResult) -> Reenable | None:
     """Count the end of an act that a canary took; a failed or unknown one closes the platform again, with an alert."""
     row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
     if row is None:
@@ -178,7 +189,7 @@ async def is_person(tx: Tx, client_id: UUID, subject_id: UUID) -> bool:
     return await tx.maybe(UUID, "reenabling_person", client_id=client_id, id=subject_id) is not None
 
 
-async def lost_by(tx: Tx, client_id: UUID, platform: str) -> Cause | None:
+async def lost_by(tx: Tx, client_id: UUID, platform: str) -> RecoveryCause | None:
     """Return what a closed platform was lost by; None when it is open, or was never closed.
 
     Args:
@@ -189,7 +200,7 @@ async def lost_by(tx: Tx, client_id: UUID, platform: str) -> Cause | None:
     return None if state is None or state.stage is Stage.OPEN else state.cause
 
 
-async def _hold(tx: Tx, client_id: UUID, platform: str, cause: Cause) -> Reenable:
+async def _hold(tx: Tx, client_id: UUID, platform: str, cause: RecoveryCause) -> Reenable:
     """The row, locked; one that can not be read counts as a state that is about to be closed."""
     row = await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform)
     try:

@@ -21,7 +21,7 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Denied
 from byokeep.flows import refresh_book
-from byokeep.flows.refresh_book import Grant
+from byokeep.flows.refresh_book import RenewableGrant
 from byokeep.flows.refresh_step import Attempt
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
@@ -33,7 +33,7 @@ LONGEST_PAUSE_S: Final = 30.0
 OVERDUE: Final = timedelta(minutes=10)
 
 
-async def renew(app: RefresherApp, grant: Grant) -> str:
+async def renew(app: RefresherApp, grant: RenewableGrant) -> str:
     """Renew one account's tokens if they are due and nobody else does; returns how it ended, as a code.
 
     Raises:
@@ -62,7 +62,7 @@ class Renewals:
         told: Called with the grant and how its renewal ended, as a code.
     """
 
-    def __init__(self, app: RefresherApp, told: Callable[[Grant, str], None] = lambda _, __: None) -> None:
+    def __init__(self, app: RefresherApp, told: Callable[[RenewableGrant, str], None] = lambda _, __: None) -> None:
         self._app, self._told = app, told
         self._running: dict[tuple[UUID, UUID], asyncio.Task[None]] = {}
         self._pauses: dict[tuple[UUID, UUID], tuple[float, float]] = {}
@@ -74,7 +74,11 @@ class Renewals:
             return 0
         async with self._app.db.begin(every_client=True) as tx:
             due = await tx.all(
-                Grant, "refresh_due", now=self._app.clock.now(), owner=self._app.owner, limit=room + len(self._pauses)
+                RenewableGrant,
+                "refresh_due",
+                now=self._app.clock.now(),
+                owner=self._app.owner,
+                limit=room + len(self._pauses),
             )
         return self._start(due, room)
 
@@ -89,7 +93,9 @@ class Renewals:
         """
         async with self._app.db.begin(every_client=True) as tx:
             await tx.all(UUID, "refresh_take_over", owner=self._app.owner)
-            found = await tx.all(Grant, "refresh_cut_off", owner=self._app.owner, limit=MOST + len(self._pauses))
+            found = await tx.all(
+                RenewableGrant, "refresh_cut_off", owner=self._app.owner, limit=MOST + len(self._pauses)
+            )
             foreign = await tx.all(dict, "refresh_foreign", owner=self._app.owner)
         started = self._start(found, MOST)
         for row in foreign:
@@ -108,7 +114,7 @@ class Renewals:
             await asyncio.wait(self._running.values(), timeout=within_s)
         return len(self._running)
 
-    def _start(self, grants: list[Grant], room: int) -> int:
+    def _start(self, grants: list[RenewableGrant], room: int) -> int:
         started, now = 0, self._app.clock.monotonic()
         for grant in grants:
             if started >= room or grant.key in self._running or self._pauses.get(grant.key, (0.0, 0.0))[0] > now:
@@ -117,7 +123,7 @@ class Renewals:
             started += 1
         return started
 
-    async def _renew(self, grant: Grant) -> None:
+    async def _renew(self, grant: RenewableGrant) -> None:
         try:
             ended = await renew(self._app, grant)
             self._pauses.pop(grant.key, None)
@@ -130,7 +136,7 @@ class Renewals:
             self._running.pop(grant.key, None)
         self._told(grant, ended)
 
-    async def _overdue(self, grant: Grant, *, unforeseen: bool) -> None:
+    async def _overdue(self, grant: RenewableGrant, *, unforeseen: bool) -> None:
         """Tell people of one that should be done by now; at once when nobody foresaw why it is not."""
         since = grant.due_at or grant.changed_at  # one that was ended is due no more, and has to give back
         if not unforeseen and self._app.clock.now() - since < OVERDUE:

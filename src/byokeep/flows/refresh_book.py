@@ -22,7 +22,7 @@ from byokeep.core.errors import Conflict, Denied
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.landing import ENDS, Journal, Phase
 from byokeep.core.model import ClientId, LeaseKind, Provider
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.refresh import alarm_at, due_at, reauth_at, too_short
 from byokeep.core.tokens import TokenSet
 from byokeep.flows.jobs import JobSpec, open_job
@@ -37,7 +37,7 @@ _AHEAD: Final = timedelta(minutes=5)  # by which a token may seem to be of the f
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class RenewableGrant:
     """What a renewal must know of an account's grant."""
 
     client_id: ClientId
@@ -57,7 +57,7 @@ class Grant:
     purposes: Sequence[str]
     superseded_at: datetime | None
 
-    def place(self, part: Part) -> SecretRef:
+    def place(self, part: SecretPart) -> SecretRef:
         """Return a part of the account."""
         return SecretRef(self.client_id, self.provider, part, self.account_id)
 
@@ -79,7 +79,7 @@ class Renewal:
     job_open: bool
 
 
-class Standing(StrEnum):
+class GrantStanding(StrEnum):
     """Whether a person has ended a grant. ``ending``: its end at the platform is to come; ``ended``: it is over."""
 
     HELD = "held"
@@ -96,14 +96,14 @@ def renewal_from(row: Row) -> Renewal:
     )  # fmt: skip
 
 
-async def standing(tx: Tx, client_id: ClientId, account_id: UUID) -> Standing:
+async def standing(tx: Tx, client_id: ClientId, account_id: UUID) -> GrantStanding:
     """Return how a grant stands now; for as long as the transaction lasts when it holds the grant's row."""
     return await tx.one(
-        lambda row: Standing(row["standing"]), "grant_standing", client_id=client_id, account_id=account_id
+        lambda row: GrantStanding(row["standing"]), "grant_standing", client_id=client_id, account_id=account_id
     )
 
 
-async def replaced(tx: Tx, grant: Grant, base: int) -> int:
+async def replaced(tx: Tx, grant: RenewableGrant, base: int) -> int:
     """Return the version of the first login that replaced what ``base`` is of; 0 when a person has made none since.
 
     For as long as the transaction lasts when it holds the grant's row.
@@ -111,13 +111,13 @@ async def replaced(tx: Tx, grant: Grant, base: int) -> int:
     return await tx.one(int, "refresh_replaced", client_id=grant.client_id, account_id=grant.account_id, base=base)
 
 
-async def goes_on(tx: Tx, grant: Grant, base: int) -> bool:
+async def goes_on(tx: Tx, grant: RenewableGrant, base: int) -> bool:
     """Whether a renewal of version ``base`` still serves anybody: its grant is neither ended nor replaced."""
-    held = await standing(tx, *grant.key) is Standing.HELD
+    held = await standing(tx, *grant.key) is GrantStanding.HELD
     return held and not await replaced(tx, grant, base)
 
 
-async def take(app: RefresherApp, grant: Grant) -> tuple[Grant, Renewal] | None:
+async def take(app: RefresherApp, grant: RenewableGrant) -> tuple[RenewableGrant, Renewal] | None:
     """Begin a renewal, or take up the one that was begun here; on record before anything is asked.
 
     One whose grant a person has ended is taken up whatever the switches say: it only gives back.
@@ -130,14 +130,16 @@ async def take(app: RefresherApp, grant: Grant) -> tuple[Grant, Renewal] | None:
         Unavailable: The database; nothing was begun.
     """
     async with app.db.begin(client_id=grant.client_id) as tx:
-        if await standing(tx, *grant.key) is Standing.HELD:
+        if await standing(tx, *grant.key) is GrantStanding.HELD:
             await _may_call(tx, app, grant)
         else:
             await _at_home(tx, app)
-        held = await tx.maybe(Grant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
+        held = await tx.maybe(
+            RenewableGrant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id
+        )
         if held is None:
             return None
-        kept = await standing(tx, *grant.key) is Standing.HELD
+        kept = await standing(tx, *grant.key) is GrantStanding.HELD
         found = await tx.maybe(
             renewal_from, "refresh_journal_open", client_id=grant.client_id, account_id=grant.account_id
         )
@@ -166,7 +168,7 @@ async def take(app: RefresherApp, grant: Grant) -> tuple[Grant, Renewal] | None:
     return held, found
 
 
-async def app_of(app: RefresherApp, grant: Grant) -> AppAt:
+async def app_of(app: RefresherApp, grant: RenewableGrant) -> AppAt:
     """Return our app, under which the grant was given.
 
     Raises:
@@ -181,27 +183,27 @@ async def app_of(app: RefresherApp, grant: Grant) -> AppAt:
     return found
 
 
-async def mark_sent(app: RefresherApp, grant: Grant, renewal: Renewal) -> bool:
+async def mark_sent(app: RefresherApp, grant: RenewableGrant, renewal: Renewal) -> bool:
     """Write that the request leaves now; False when a person has ended or replaced the grant: it may not leave then.
 
     Raises as :func:`take`; the request may not leave then either.
     """
     async with app.db.begin(client_id=grant.client_id) as tx:
         await _may_call(tx, app, grant)
-        await tx.maybe(Grant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
+        await tx.maybe(RenewableGrant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
         if not await goes_on(tx, grant, renewal.journal.base):
             return False
         await move(tx, app, grant, renewal)
     return True
 
 
-async def save(app: RefresherApp, grant: Grant, renewal: Renewal) -> None:
+async def save(app: RefresherApp, grant: RenewableGrant, renewal: Renewal) -> None:
     """Write how far a renewal is."""
     async with app.db.begin(client_id=grant.client_id) as tx:
         await move(tx, app, grant, renewal)
 
 
-async def move(tx: Tx, app: RefresherApp, grant: Grant, renewal: Renewal, *, reason: str = "") -> None:
+async def move(tx: Tx, app: RefresherApp, grant: RenewableGrant, renewal: Renewal, *, reason: str = "") -> None:
     """Write the journal's row; one that has ended is closed.
 
     Raises:
@@ -217,7 +219,7 @@ async def move(tx: Tx, app: RefresherApp, grant: Grant, renewal: Renewal, *, rea
 
 
 async def placed(
-    app: RefresherApp, login: Login, grant: Grant, renewal: Renewal, tokens: TokenSet, *, version: int,
+    app: RefresherApp, login: Login, grant: RenewableGrant, renewal: Renewal, tokens: TokenSet, *, version: int,
     access_version: int, reason: str, **more: FieldValue,
 ) -> bool:  # fmt: skip
     """Move every pin to a version that the store has, close the journal, and put it on record: all or nothing.
@@ -232,7 +234,7 @@ async def placed(
         "reauth_at": reauth_at(login.rules, tokens), "alarm_at": alarm_at(login.rules, tokens), "due_at": due,
     }  # fmt: skip
     async with app.db.begin(client_id=grant.client_id) as tx:
-        await tx.maybe(Grant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
+        await tx.maybe(RenewableGrant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
         if not await goes_on(tx, grant, renewal.journal.base):
             return False
         moved = await tx.maybe(
@@ -263,12 +265,19 @@ async def placed(
 
 
 async def put_off(
-    app: RefresherApp, grant: Grant, renewal: Renewal, *, wait_s: float, tries: int, reason: str, **more: FieldValue
+    app: RefresherApp,
+    grant: RenewableGrant,
+    renewal: Renewal,
+    *,
+    wait_s: float,
+    tries: int,
+    reason: str,
+    **more: FieldValue,
 ) -> None:
     """Write when to try again; nothing else changes."""
     due = app.clock.now() + timedelta(seconds=wait_s)
     async with app.db.begin(client_id=grant.client_id) as tx:
-        await tx.maybe(Grant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
+        await tx.maybe(RenewableGrant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
         await tx.all(
             int, "refresh_put_off", client_id=grant.client_id, account_id=grant.account_id, due_at=due, tries=tries
         )
@@ -277,13 +286,13 @@ async def put_off(
         await tx.append(event(app, EventName.REFRESH_FAILED, Outcome.FAILED, grant, renewal, **fields))
 
 
-def seed_of(grant: Grant, version: int) -> bytes:
+def seed_of(grant: RenewableGrant, version: int) -> bytes:
     """Return what the jitter of a version follows from."""
     return f"{grant.account_id}:{version}".encode()
 
 
 def event(
-    app: RefresherApp, name: EventName, outcome: Outcome, grant: Grant, renewal: Renewal, **more: FieldValue
+    app: RefresherApp, name: EventName, outcome: Outcome, grant: RenewableGrant, renewal: Renewal, **more: FieldValue
 ) -> Event:
     """Return a record of a renewal."""
     fields: dict[str, FieldValue] = {
@@ -294,7 +303,7 @@ def event(
                  object_id=grant.account_id, fields=fields | more)  # fmt: skip
 
 
-async def _may_call(tx: Tx, app: RefresherApp, grant: Grant) -> None:
+async def _may_call(tx: Tx, app: RefresherApp, grant: RenewableGrant) -> None:
     """Let pass what no switch stops, in the very installation that this process was started for."""
     scopes = [*client_scopes(grant.client_id), f"client:{grant.client_id}:platform:{grant.provider.value}"]
     await hold_open(tx, scopes)

@@ -15,10 +15,10 @@ from uuid import UUID
 
 from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import ClientId, Provider
-from byokeep.core.reenable import Cause
+from byokeep.core.reenable import RecoveryCause
 from byokeep.flows import refresh_book
 from byokeep.flows.reenabling import lose
-from byokeep.flows.refresh_book import Grant, Renewal
+from byokeep.flows.refresh_book import RenewableGrant, Renewal
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open
@@ -28,7 +28,14 @@ SUPERSEDED: Final = "superseded"
 
 
 async def close_for(
-    tx: Tx, app: RefresherApp, client_id: ClientId, account_id: UUID, provider: Provider, lost_by: Cause, *, reason: str
+    tx: Tx,
+    app: RefresherApp,
+    client_id: ClientId,
+    account_id: UUID,
+    provider: Provider,
+    lost_by: RecoveryCause,
+    *,
+    reason: str,
 ) -> None:
     """Let a grant end in the caller's transaction: a person must log in again, and nothing acts there until then.
 
@@ -42,7 +49,7 @@ async def close_for(
     await raise_alert(tx, app, app.system(), reason=f"account_{reason}", client_id=client_id, object_id=account_id)
 
 
-async def lose_permission(app: RefresherApp, grant: Grant, renewal: Renewal) -> bool:
+async def lose_permission(app: RefresherApp, grant: RenewableGrant, renewal: Renewal) -> bool:
     """End a grant whose renewal, which is on record, brought less than its purposes need; False: it was over already.
 
     Raises:
@@ -52,8 +59,10 @@ async def lose_permission(app: RefresherApp, grant: Grant, renewal: Renewal) -> 
         held = await hold(tx, grant.client_id, grant.account_id, grant.provider)
         if held is None or held.state != "live":
             return False
-        reason = Cause.MISSING_SCOPE.value
-        await close_for(tx, app, grant.client_id, grant.account_id, grant.provider, Cause.MISSING_SCOPE, reason=reason)
+        reason = RecoveryCause.MISSING_SCOPE.value
+        await close_for(
+            tx, app, grant.client_id, grant.account_id, grant.provider, RecoveryCause.MISSING_SCOPE, reason=reason
+        )
         said = refresh_book.event(
             app, EventName.REAUTH_NEEDED, Outcome.FAILED, held, renewal, reason=reason, version=held.version
         )
@@ -61,15 +70,21 @@ async def lose_permission(app: RefresherApp, grant: Grant, renewal: Renewal) -> 
     return True
 
 
-async def hold(tx: Tx, client_id: ClientId, account_id: UUID, provider: Provider) -> Grant | None:
+async def hold(tx: Tx, client_id: ClientId, account_id: UUID, provider: Provider) -> RenewableGrant | None:
     """Take the locks under which a grant ends, in the order of everybody; returns the grant as it stands now."""
     await hold_open(tx, client_scopes(client_id))
     await tx.all(None, "switch_lock_exclusive", scope=f"client:{client_id}:platform:{provider.value}")
-    return await tx.maybe(Grant, "refresh_grant_hold", client_id=client_id, account_id=account_id)
+    return await tx.maybe(RenewableGrant, "refresh_grant_hold", client_id=client_id, account_id=account_id)
 
 
 async def give_up(
-    app: RefresherApp, grant: Grant, renewal: Renewal, lost_by: Cause, *, reason: str, **more: FieldValue
+    app: RefresherApp,
+    grant: RenewableGrant,
+    renewal: Renewal,
+    lost_by: RecoveryCause,
+    *,
+    reason: str,
+    **more: FieldValue,
 ) -> str:
     """End a grant: a person must log in again. Returns the reason; empty when a person has ended it already, and
     nothing was written.
@@ -84,13 +99,17 @@ async def give_up(
     Raises:
         Unavailable: The database; nothing has changed then, and the journal is still open.
     """
-    name = EventName.CHAIN_BROKEN if lost_by is Cause.CHAIN_BROKEN else EventName.REAUTH_NEEDED
+    name = EventName.CHAIN_BROKEN if lost_by is RecoveryCause.CHAIN_BROKEN else EventName.REAUTH_NEEDED
     async with app.db.begin(client_id=grant.client_id) as tx:
         now = await hold(tx, grant.client_id, grant.account_id, grant.provider)
         if not await refresh_book.goes_on(tx, grant, renewal.journal.base):
             return ""
-        if lost_by in (Cause.COMPROMISED, Cause.REVOKED) and now is not None and now.superseded_at is not None:
-            lost_by, reason = Cause.REVOKED, SUPERSEDED
+        if (
+            lost_by in (RecoveryCause.COMPROMISED, RecoveryCause.REVOKED)
+            and now is not None
+            and now.superseded_at is not None
+        ):
+            lost_by, reason = RecoveryCause.REVOKED, SUPERSEDED
         await close_for(tx, app, grant.client_id, grant.account_id, grant.provider, lost_by, reason=reason)
         await refresh_book.move(tx, app, grant, renewal, reason=reason)
         await tx.append(

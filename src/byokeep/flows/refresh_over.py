@@ -27,15 +27,15 @@ from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.landing import Phase
 from byokeep.core.model import ClientId
-from byokeep.core.ref import Part
+from byokeep.core.ref import SecretPart
 from byokeep.core.refresh import ROTATING
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import refresh_book
 from byokeep.flows.connect_custody import burn, is_gone
 from byokeep.flows.connections import Connection
-from byokeep.flows.refresh_book import Grant, Renewal, Standing, standing
-from byokeep.flows.refresher_app import AccountCustody, Ended, Login, PlatformMore, RefresherApp
+from byokeep.flows.refresh_book import GrantStanding, RenewableGrant, Renewal, standing
+from byokeep.flows.refresher_app import AccountCustody, Login, PlatformMore, RefresherApp, RevocationResult
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Tx
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
@@ -77,8 +77,10 @@ async def before_end(tx: Tx, client_id: ClientId, account_id: UUID) -> Traces | 
         tx: Has not appended to the audit trail yet. The grant is locked in it from here on.
     """
     same = {"client_id": client_id, "account_id": account_id}
-    await tx.maybe(Grant, "refresh_grant_hold", **same)
-    if await standing(tx, client_id, account_id) is not Standing.ENDING or await _consenting(tx, client_id, account_id):
+    await tx.maybe(RenewableGrant, "refresh_grant_hold", **same)
+    if await standing(tx, client_id, account_id) is not GrantStanding.ENDING or await _consenting(
+        tx, client_id, account_id
+    ):
         return None
     await tx.all(UUID, "refresh_unsent_close", **same)  # whoever has one finds it closed when the request is to leave
     if await tx.maybe(UUID, "grant_waits", **same, wait_s=WAIT_S) is not None:
@@ -87,7 +89,7 @@ async def before_end(tx: Tx, client_id: ClientId, account_id: UUID) -> Traces | 
     return Traces(under_way=under_way, lost=lost)
 
 
-async def refuse_while_consenting(app: RefresherApp, grant: Grant) -> None:
+async def refuse_while_consenting(app: RefresherApp, grant: RenewableGrant) -> None:
     """Let pass when no consent of the account is being finished.
 
     Raises:
@@ -120,7 +122,7 @@ class Late:
 
     app: RefresherApp
     login: Login
-    grant: Grant
+    grant: RenewableGrant
     renewal: Renewal
     custody: AccountCustody
     ask: Callable[[], Awaitable[PlatformMore]]
@@ -135,11 +137,11 @@ class Late:
         """
         base = self.renewal.journal.base
         now, first = await self._stands()
-        if first and now is not Standing.ENDED:
+        if first and now is not GrantStanding.ENDED:
             return await self._replaced(now, first)
-        if now is Standing.HELD:
+        if now is GrantStanding.HELD:
             raise Conflict("grant_changed", next_step="It is taken up again as what it is by then.")
-        newest = await self.custody.newest(self.grant.place(Part.TOKENS))
+        newest = await self.custody.newest(self.grant.place(SecretPart.TOKENS))
         pair, gone = self.new or await self._landed(), False
         if pair is None and newest > base:
             try:
@@ -149,7 +151,7 @@ class Late:
         if pair is None:
             return await self._nothing(now, gone=gone)
         try:
-            if now is Standing.ENDED:
+            if now is GrantStanding.ENDED:
                 return await self._revoke(pair)
             if newest <= base:
                 newest = await self._store(pair)
@@ -159,10 +161,10 @@ class Late:
         finally:
             pair.wipe()
 
-    async def _replaced(self, now: Standing, first: int) -> Came:
+    async def _replaced(self, now: GrantStanding, first: int) -> Came:
         """Let nothing of a replaced login live on, and touch nothing of the new one, whose version is ``first``."""
         base, gone = self.renewal.journal.base, False
-        place = self.grant.place(Part.TOKENS)
+        place = self.grant.place(SecretPart.TOKENS)
         written = base + 1 if first > base + 1 else 0  # ours, for the store took it only right after the base
         pair = self.new or await self._landed()
         try:
@@ -173,21 +175,23 @@ class Late:
         if pair is None:
             return await self._nothing(now, gone=gone)
         try:
-            ended = Ended.UNCONFIRMED
-            if self.login.revokes_alone or now is Standing.ENDING:
+            ended = RevocationResult.UNCONFIRMED
+            if self.login.revokes_alone or now is GrantStanding.ENDING:
                 ended = await self._revoked_at_platform(pair)
         finally:
             pair.wipe()
         async with self.app.db.begin(client_id=self.grant.client_id) as tx:
-            if ended is not Ended.CONFIRMED and self.login.rules.model in ROTATING:
+            if ended is not RevocationResult.CONFIRMED and self.login.rules.model in ROTATING:
                 await self._alert(tx, REPLACED_LEFT)
-            await tx.append(self._revoked(Outcome.FAILED if ended is Ended.UNCONFIRMED else Outcome.OK, ended))
+            await tx.append(
+                self._revoked(Outcome.FAILED if ended is RevocationResult.UNCONFIRMED else Outcome.OK, ended)
+            )
         if written:
             await self.custody.destroy(place, [written])
         await self._close(Came.GIVEN_BACK)
         return Came.GIVEN_BACK
 
-    async def _stands(self) -> tuple[Standing, int]:
+    async def _stands(self) -> tuple[GrantStanding, int]:
         """Return how the grant stands, and the first version of a login that replaced what was renewed; 0: none did.
 
         Raises Conflict while a consent of the account is being finished.
@@ -199,7 +203,7 @@ class Late:
                 tx, self.grant, self.renewal.journal.base
             )
 
-    async def _read(self, part: Part, version: int) -> Secret:
+    async def _read(self, part: SecretPart, version: int) -> Secret:
         """Read a version. Raises NotFound for one that was destroyed as for one that never was."""
         try:
             return await self.custody.read(self.grant.place(part), version)
@@ -209,7 +213,7 @@ class Late:
             raise
 
     async def _stored(self, version: int) -> TokenSet:
-        packed = await self._read(Part.TOKENS, version)
+        packed = await self._read(SecretPart.TOKENS, version)
         try:
             return unpack_tokens(packed)
         finally:
@@ -220,7 +224,7 @@ class Late:
         if not self.renewal.landing_version:
             return None
         try:
-            key = await self._read(Part.LANDING, self.renewal.landing_version)
+            key = await self._read(SecretPart.LANDING, self.renewal.landing_version)
             try:
                 found = await self.app.slots.landed(self.renewal.id, key)
             finally:
@@ -251,28 +255,30 @@ class Late:
     async def _store(self, pair: TokenSet) -> int:
         packed = pack_tokens(pair)
         try:
-            place = self.grant.place(Part.TOKENS)
+            place = self.grant.place(SecretPart.TOKENS)
             return (await self.custody.write(place, packed, cas=self.renewal.journal.base)).version
         finally:
             packed.wipe()
 
-    async def _nothing(self, now: Standing, *, gone: bool) -> Came:
+    async def _nothing(self, now: GrantStanding, *, gone: bool) -> Came:
         journal = self.renewal.journal
         # One that was cut off is closed as soon as it sees a newer version, and its reply is lost all the same.
         under_way = journal.phase in (Phase.SENT, Phase.LANDED) or (self.cut_off and journal.phase is Phase.CLOSED)
         lost = 0 if gone else journal.lost + under_way
         await self._close(Came.DISCONNECTED, lost=lost)
         one_time = self.login.rules.model in ROTATING
-        if lost and (now is Standing.ENDED or (now is Standing.HELD and one_time)):  # the end of a grant says it itself
+        if lost and (
+            now is GrantStanding.ENDED or (now is GrantStanding.HELD and one_time)
+        ):  # the end of a grant says it itself
             async with self.app.db.begin(client_id=self.grant.client_id) as tx:
-                await self._alert(tx, REPLACED_LEFT if now is Standing.HELD else _UNPROVED)
+                await self._alert(tx, REPLACED_LEFT if now is GrantStanding.HELD else _UNPROVED)
         return Came.DISCONNECTED
 
-    async def _revoked_at_platform(self, pair: TokenSet) -> Ended:
+    async def _revoked_at_platform(self, pair: TokenSet) -> RevocationResult:
         platform = await self.ask()
         done = await platform.revoke(pair)
         for pause_s in PAUSES_S:
-            if done.ended is not Ended.UNCONFIRMED:
+            if done.ended is not RevocationResult.UNCONFIRMED:
                 break
             await asyncio.sleep(pause_s)
             done = await platform.revoke(pair)
@@ -281,16 +287,16 @@ class Late:
     async def _revoke(self, pair: TokenSet) -> Came:
         ended = await self._revoked_at_platform(pair)
         async with self.app.db.begin(client_id=self.grant.client_id) as tx:
-            if ended is not Ended.CONFIRMED:
+            if ended is not RevocationResult.CONFIRMED:
                 await self._alert(tx, f"revocation_{ended.value}")
-            outcome = Outcome.FAILED if ended is Ended.UNCONFIRMED else Outcome.OK
+            outcome = Outcome.FAILED if ended is RevocationResult.UNCONFIRMED else Outcome.OK
             await tx.append(self._revoked(outcome, ended))
-        for part in (Part.ACCESS, Part.TOKENS):
+        for part in (SecretPart.ACCESS, SecretPart.TOKENS):
             await burn(self.custody, self.grant.place(part))
         await self._close(Came.GIVEN_BACK)
         return Came.GIVEN_BACK
 
-    def _revoked(self, outcome: Outcome, ended: Ended) -> Event:
+    def _revoked(self, outcome: Outcome, ended: RevocationResult) -> Event:
         grant = self.grant
         fields: dict[str, FieldValue] = {
             "platform": grant.provider.value, "login": grant.login, "account": str(grant.account_id),
@@ -306,7 +312,7 @@ class Late:
         )  # fmt: skip
 
     async def _close(
-        self, came: Came, *, only: Standing | None = None, lost: int | None = None, **more: FieldValue
+        self, came: Came, *, only: GrantStanding | None = None, lost: int | None = None, **more: FieldValue
     ) -> bool:
         """Close the journal, on record; False when the grant does not stand as it has to (``only``)."""
         journal = self.renewal.journal
@@ -314,7 +320,7 @@ class Late:
         renewal = replace(self.renewal, journal=closed)
         grant = self.grant
         async with self.app.db.begin(client_id=grant.client_id) as tx:
-            await tx.maybe(Grant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
+            await tx.maybe(RenewableGrant, "refresh_grant_hold", client_id=grant.client_id, account_id=grant.account_id)
             if only is not None and await standing(tx, grant.client_id, grant.account_id) is not only:
                 return False
             with suppress(NotFound):  # it was closed by the end itself: nothing had been sent

@@ -23,17 +23,29 @@ from typing import Final
 
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import FieldValue
-from byokeep.core.fault import Cause, Fault
-from byokeep.core.landing import Do, Event, GaveUp, Landed, Phase, Placed, Refused, Resumed, Sent, Step, Unreadable
+from byokeep.core.fault import Fault, FaultCause
+from byokeep.core.landing import (
+    Do,
+    Event,
+    GaveUp,
+    Landed,
+    LandingStep,
+    Phase,
+    PlacedResponse,
+    RefusedResponse,
+    Resumed,
+    Sent,
+    UnreadableResponse,
+)
 from byokeep.core.landing import next_step as advance
-from byokeep.core.reenable import Cause as Lost
-from byokeep.core.ref import Part
-from byokeep.core.refresh import Act, Decision, Situation, after_fault
+from byokeep.core.reenable import RecoveryCause as Lost
+from byokeep.core.ref import SecretPart
+from byokeep.core.refresh import Decision, RenewalAct, Situation, after_fault
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.flows import refresh_book
 from byokeep.flows.alarm import Severity
-from byokeep.flows.refresh_book import Grant, Renewal
+from byokeep.flows.refresh_book import RenewableGrant, Renewal
 from byokeep.flows.refresh_end import give_up, lose_permission
 from byokeep.flows.refresh_over import Late, refuse_while_consenting
 from byokeep.flows.refresher_app import AccountCustody, Login, PlatformMore, RefresherApp
@@ -42,7 +54,7 @@ from byokeep.wire.tokens import pack_tokens, unpack_tokens
 
 HALTED_S: Final = 3600.0
 _ALWAYS: Final = frozenset({Do.SEND, Do.HALT, Do.FINISH})  # the rest ask first whether a grant is held
-_LOST: Final = {Act.LOCKED: Lost.LOCKOUT, Act.REAUTH: Lost.REVOKED}
+_LOST: Final = {RenewalAct.LOCKED: Lost.LOCKOUT, RenewalAct.REAUTH: Lost.REVOKED}
 
 
 class Attempt:
@@ -56,7 +68,7 @@ class Attempt:
     """
 
     def __init__(
-        self, app: RefresherApp, login: Login, grant: Grant, renewal: Renewal, custody: AccountCustody
+        self, app: RefresherApp, login: Login, grant: RenewableGrant, renewal: Renewal, custody: AccountCustody
     ) -> None:
         self._app, self._login, self._grant, self._custody = app, login, grant, custody
         self.renewal = renewal
@@ -69,7 +81,7 @@ class Attempt:
         self._confirmed = False
         self._refused = ""
         self._app_secret: Secret | None = None
-        self._do: dict[Do, Callable[[], Awaitable[Step | str]]] = {
+        self._do: dict[Do, Callable[[], Awaitable[LandingStep | str]]] = {
             Do.MARK: self._mark, Do.SEND: self._send, Do.PLACE: self._place, Do.ADOPT: self._adopt,
             Do.DECIDE: self._decide, Do.REPORT_BROKEN: self._report_broken, Do.HALT: self._halt,
             Do.FINISH: self._finish,
@@ -82,10 +94,10 @@ class Attempt:
             ByokeepError: Something was away or shut; the journal says how far it came.
         """
         try:
-            newest = await self._custody.newest(self._grant.place(Part.TOKENS))
+            newest = await self._custody.newest(self._grant.place(SecretPart.TOKENS))
             landed = await self._app.slots.has(self.renewal.id)
-            step: Step | str = self._next(Resumed(newest, landed, self._app.clock.now()))
-            while isinstance(step, Step):
+            step: LandingStep | str = self._next(Resumed(newest, landed, self._app.clock.now()))
+            while isinstance(step, LandingStep):
                 over = step.do not in _ALWAYS and not await self._held()
                 step = await (self._give_back() if over else self._do[step.do]())
             return step
@@ -106,12 +118,12 @@ class Attempt:
         await self._tidy()
         return came.value
 
-    def _next(self, happened: Event) -> Step:
+    def _next(self, happened: Event) -> LandingStep:
         step = advance(self._login.rules, self.renewal.journal, happened)
         self.renewal = replace(self.renewal, journal=step.journal)
         return step
 
-    async def _mark(self) -> Step | str:
+    async def _mark(self) -> LandingStep | str:
         await self._make_ready()
         before = self.renewal
         step = self._next(Sent(self._app.clock.now()))
@@ -124,7 +136,7 @@ class Attempt:
         """Have everything in hand that a reply needs."""
         await self._tokens()
         await self._ask()
-        place = self._grant.place(Part.LANDING)
+        place = self._grant.place(SecretPart.LANDING)
         if self._key is None and self.renewal.landing_version:
             with suppress(NotFound, Unavailable):
                 self._key = await self._custody.read(place, self.renewal.landing_version)
@@ -136,7 +148,7 @@ class Attempt:
 
     async def _tokens(self) -> TokenSet:
         if self._old is None:
-            packed = await self._custody.read(self._grant.place(Part.TOKENS), self.renewal.journal.base)
+            packed = await self._custody.read(self._grant.place(SecretPart.TOKENS), self.renewal.journal.base)
             try:
                 self._old = unpack_tokens(packed)
             finally:
@@ -151,7 +163,7 @@ class Attempt:
             self._platform = self._app.platform(ours, self._app_secret)
         return self._platform
 
-    async def _send(self) -> Step:
+    async def _send(self) -> LandingStep:
         landed = False
         old, platform, key = await self._tokens(), await self._ask(), self._key
         if key is None:
@@ -171,7 +183,7 @@ class Attempt:
             answer = await platform.refresh(old, landed=land)
         except Rejected as error:  # nothing was sent
             await self._alert(error.code)
-            answer = Fault(cause=Cause.UNKNOWN, sent=False, answered=False)
+            answer = Fault(cause=FaultCause.UNKNOWN, sent=False, answered=False)
         except Integrity as error:
             answer = None
             self._refused = error.code
@@ -181,41 +193,43 @@ class Attempt:
                 await refresh_book.save(self._app, self._grant, self.renewal)
         return await self._read(answer, landed=landed)
 
-    async def _read(self, answer: TokenSet | Fault | None, *, landed: bool) -> Step:
+    async def _read(self, answer: TokenSet | Fault | None, *, landed: bool) -> LandingStep:
         """Go on with a reply that was read; None = it says what no reply may, and the token may be spent."""
         if isinstance(answer, TokenSet):
             self._new = answer
-            return Step(self.renewal.journal, Do.PLACE)
+            return LandingStep(self.renewal.journal, Do.PLACE)
         now = self._app.clock.now()
         if landed:
             await self._app.slots.clear(self.renewal.id)
         if answer is None:
             await self._alert(self._refused)
-            return Step(self.renewal.journal, Do.REPORT_BROKEN)
+            return LandingStep(self.renewal.journal, Do.REPORT_BROKEN)
         self._fault = answer
         if landed and not answer.answered:
-            return self._next(Unreadable(now))
-        return self._next(Refused(answer, now))
+            return self._next(UnreadableResponse(now))
+        return self._next(RefusedResponse(answer, now))
 
-    async def _place(self) -> Step | str:
+    async def _place(self) -> LandingStep | str:
         new = self._new or await self._read_landed()
-        if isinstance(new, Step):
+        if isinstance(new, LandingStep):
             return new
         packed = pack_tokens(new)
         try:
-            written = await self._custody.write(self._grant.place(Part.TOKENS), packed, cas=self.renewal.journal.base)
+            written = await self._custody.write(
+                self._grant.place(SecretPart.TOKENS), packed, cas=self.renewal.journal.base
+            )
         except Conflict:
-            return self._next(Placed(won=False))
+            return self._next(PlacedResponse(won=False))
         finally:
             packed.wipe()
-        self._next(Placed(won=True))
+        self._next(PlacedResponse(won=True))
         return await self._pin(new, written.version, "", "renewed", store_request=written.request_id)
 
-    async def _read_landed(self) -> TokenSet | Step:
+    async def _read_landed(self) -> TokenSet | LandingStep:
         """Take the tokens out of the slot; a step when there are none."""
         found = None
         try:
-            key = await self._custody.read(self._grant.place(Part.LANDING), self.renewal.landing_version)
+            key = await self._custody.read(self._grant.place(SecretPart.LANDING), self.renewal.landing_version)
             self._key = key
             found = await self._app.slots.landed(self.renewal.id, key)
         except (Integrity, NotFound):
@@ -223,7 +237,7 @@ class Attempt:
         if found is None or found[0] != self.renewal.journal.base:
             await self._alert("landed_reply_unreadable")
             await self._app.slots.clear(self.renewal.id)
-            return self._next(Unreadable(self._app.clock.now()))
+            return self._next(UnreadableResponse(self._app.clock.now()))
         _, status, body, at = found
         try:
             answer: TokenSet | Fault | None = (await self._ask()).read_landed(
@@ -245,7 +259,7 @@ class Attempt:
         await refuse_while_consenting(self._app, self._grant)
         if not await self._held():
             return await self._give_back()
-        place = self._grant.place(Part.TOKENS)
+        place = self._grant.place(SecretPart.TOKENS)
         newest = await self._custody.newest(place)
         packed = await self._custody.read(place, newest)
         try:
@@ -260,7 +274,7 @@ class Attempt:
             adopted.wipe()
 
     async def _pin(self, tokens: TokenSet, version: int, reason: str, ended: str, **more: FieldValue) -> str:
-        place = self._grant.place(Part.ACCESS)
+        place = self._grant.place(SecretPart.ACCESS)
         written = await self._custody.write(place, tokens.access, cas=await self._custody.newest(place))
         pinned = await refresh_book.placed(
             self._app, self._login, self._grant, self.renewal, tokens, version=version,
@@ -278,23 +292,23 @@ class Attempt:
             return "missing_scope"
         return ended
 
-    async def _decide(self) -> Step | str:
-        fault = self._fault or Fault(cause=Cause.TRANSIENT, answered=False)
+    async def _decide(self) -> LandingStep | str:
+        fault = self._fault or Fault(cause=FaultCause.TRANSIENT, answered=False)
         tries = self._grant.tries + 1
         now = Situation(tries=tries, confirmed=self._confirmed)
         decision = self._after(fault, now)
-        if decision.act is Act.REREAD:
-            newer = await self._custody.newest(self._grant.place(Part.TOKENS)) > self.renewal.journal.base
+        if decision.act is RenewalAct.REREAD:
+            newer = await self._custody.newest(self._grant.place(SecretPart.TOKENS)) > self.renewal.journal.base
             decision = self._after(fault, replace(now, reread=True, newer=newer))
         fields = _told(fault)
         match decision.act:
-            case Act.ADOPT:
+            case RenewalAct.ADOPT:
                 return await self._adopt()
-            case Act.CONFIRM:
+            case RenewalAct.CONFIRM:
                 self._confirmed = True
                 await asyncio.sleep(decision.wait_s)
-                return Step(self.renewal.journal, Do.MARK)
-            case Act.REAUTH | Act.LOCKED:
+                return LandingStep(self.renewal.journal, Do.MARK)
+            case RenewalAct.REAUTH | RenewalAct.LOCKED:
                 return await self._end(decision, fields)
         if decision.alert:
             await self._alert("platform_app_refused")
@@ -347,7 +361,7 @@ class Attempt:
         """Destroy the landing key and remove the slot; what is left over is worthless, and goes the next time."""
         with suppress(ByokeepError):
             if self.renewal.landing_version:
-                await self._custody.destroy(self._grant.place(Part.LANDING), [self.renewal.landing_version])
+                await self._custody.destroy(self._grant.place(SecretPart.LANDING), [self.renewal.landing_version])
             await self._app.slots.clear(self.renewal.id)
 
     async def _alert(self, reason: str, severity: Severity = "critical") -> None:

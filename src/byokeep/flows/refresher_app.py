@@ -69,7 +69,7 @@ class Posts:
     newest_id: str | None
 
 
-class Ended(StrEnum):
+class RevocationResult(StrEnum):
     """What is known after a grant was to be ended at its platform."""
 
     CONFIRMED = "confirmed"
@@ -81,11 +81,11 @@ class Ended(StrEnum):
 class Ending:
     """What came of an attempt to end a grant, and when the platform says to come back, None when it does not say."""
 
-    ended: Ended
+    ended: RevocationResult
     retry_after_s: float | None = None
 
 
-class Platform(Protocol):
+class OAuthPlatform(Protocol):
     """One login of one platform, asked as one app of ours. One method, one request, no retry."""
 
     async def exchange(self, code: Secret, verifier: Secret | None, *, by: UUID) -> TokenSet | Fault:
@@ -106,7 +106,7 @@ class Platform(Protocol):
         """List recent posts, read-only."""
 
 
-class PlatformMore(Platform, Protocol):
+class PlatformMore(OAuthPlatform, Protocol):
     """The rarer acts."""
 
     async def granted(self, tokens: TokenSet) -> tuple[str, ...] | Fault | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from byokeep.flows.apart import each
-from byokeep.flows.refresh_book import Grant
+from byokeep.flows.refresh_book import RenewableGrant
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
 
@@ -27,9 +27,9 @@ async def remind(app: RefresherApp) -> int:
     """
     now = app.clock.now()
     async with app.db.begin(every_client=True) as tx:
-        found = await tx.all(Grant, "refresh_ends_soon", now=now, idle_days=IDLE_DAYS)
+        found = await tx.all(RenewableGrant, "refresh_ends_soon", now=now, idle_days=IDLE_DAYS)
 
-    async def tell(grant: Grant) -> None:
+    async def tell(grant: RenewableGrant) -> None:
         soon = grant.alarm_at is not None and grant.alarm_at <= now
         async with app.db.begin(client_id=grant.client_id) as tx:
             reason = "account_reauth_due" if soon else "account_idle_reauth_due"

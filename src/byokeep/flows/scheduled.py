@@ -34,7 +34,7 @@ _CAN_BE_PUT_BACK: Final = frozenset({"scheduled", "held", "missed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Announced:
+class ScheduledEffect:
     """One act that is to be done."""
 
     id: UUID
@@ -53,7 +53,7 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class EffectPlan:
     """What a dispatcher announces. Built from untrusted input, checked by :func:`schedule`."""
 
     client_id: ClientId
@@ -65,7 +65,7 @@ class Plan:
     due_at: datetime
 
 
-async def schedule(app: BrokerApp, actor: Actor, plan: Plan) -> Announced:
+async def schedule(app: BrokerApp, actor: Actor, plan: EffectPlan) -> ScheduledEffect:
     """Announce an act. The same announced again under the same key is that one.
 
     Raises:
@@ -87,7 +87,7 @@ async def schedule(app: BrokerApp, actor: Actor, plan: Plan) -> Announced:
         )
         if (
             seen := await tx.maybe(
-                Announced, "scheduled_by_key", client_id=plan.client_id, idempotency_key=plan.idempotency_key
+                ScheduledEffect, "scheduled_by_key", client_id=plan.client_id, idempotency_key=plan.idempotency_key
             )
         ) is not None:
             if all(getattr(seen, name) == value for name, value in named.items()) and seen.due_at == plan.due_at:
@@ -100,7 +100,7 @@ async def schedule(app: BrokerApp, actor: Actor, plan: Plan) -> Announced:
         if facts["account_known"] is not True:
             raise Rejected("unknown_account", next_step="Use the platform and account as they were registered.")
         made = await tx.maybe(
-            Announced, "scheduled_insert", id=app.ids.uuid(), client_id=plan.client_id,
+            ScheduledEffect, "scheduled_insert", id=app.ids.uuid(), client_id=plan.client_id,
             idempotency_key=plan.idempotency_key,
             due_at=plan.due_at, created_by=actor.id, **named,
         )  # fmt: skip
@@ -110,15 +110,17 @@ async def schedule(app: BrokerApp, actor: Actor, plan: Plan) -> Announced:
     return made
 
 
-async def list_scheduled(app: BrokerApp, actor: Actor, client_id: ClientId) -> list[Announced]:
+async def list_scheduled(app: BrokerApp, actor: Actor, client_id: ClientId) -> list[ScheduledEffect]:
     """Return what a client has announced, what is to come first; to a dispatcher what it announced itself."""
     await authorise_for(app, actor, Verb.EFFECT_LIST, client_id)
     machine = actor.id if actor.roles & MACHINE_ROLES else None
     async with app.db.begin(client_id=client_id) as tx:
-        return await tx.all(Announced, "scheduled_list", client_id=client_id, machine=machine, limit=MAX_LISTED)
+        return await tx.all(ScheduledEffect, "scheduled_list", client_id=client_id, machine=machine, limit=MAX_LISTED)
 
 
-async def requeue(app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID, due_at: datetime) -> Announced:
+async def requeue(
+    app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID, due_at: datetime
+) -> ScheduledEffect:
     """Put an act back with a new time.
 
     Raises:
@@ -130,7 +132,7 @@ async def requeue(app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: 
     return await _by_person(app, actor, client_id, effect_id, due_at)
 
 
-async def cancel(app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID) -> Announced:
+async def cancel(app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID) -> ScheduledEffect:
     """Call an act off.
 
     Raises:
@@ -143,7 +145,7 @@ async def cancel(app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: U
 
 async def _by_person(
     app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID, due_at: datetime | None
-) -> Announced:
+) -> ScheduledEffect:
     async with app.db.begin(client_id=client_id) as tx:
         row = await tx.one(dict, "scheduled_hold", client_id=client_id, id=effect_id)
         if row["state"] not in _CAN_BE_PUT_BACK:
@@ -164,7 +166,7 @@ async def _by_person(
             ("cancelled", EventName.EFFECT_CANCELLED) if due_at is None else ("scheduled", EventName.EFFECT_REQUEUED)
         )
         moved = await tx.one(
-            Announced,
+            ScheduledEffect,
             "scheduled_move",
             client_id=client_id,
             id=effect_id,
@@ -190,7 +192,8 @@ async def move_scheduled(app: BrokerApp) -> int:
         state, name, reason = _next(row)
         async with app.db.begin(client_id=row["client_id"]) as tx:
             one = await tx.maybe(
-                Announced, "scheduled_move", client_id=row["client_id"], id=row["id"], seen=row["state"], state=state,
+                ScheduledEffect, "scheduled_move", client_id=row["client_id"], id=row["id"], seen=row["state"],
+                state=state,
                 reason=reason,
                 due_at=None,
             )  # fmt: skip
@@ -214,7 +217,7 @@ def _next(row: Row) -> tuple[str, EventName, str]:
     return "scheduled", EventName.EFFECT_SCHEDULED, "open_again"
 
 
-def _check(plan: Plan) -> None:
+def _check(plan: EffectPlan) -> None:
     fits = plan.platform in PLATFORMS and plan.lane in set(Lane) and plan.effect in set(EffectKind)
     if not fits or not _ACCOUNT.match(plan.account) or not is_key(plan.idempotency_key):
         raise Rejected(
@@ -224,7 +227,7 @@ def _check(plan: Plan) -> None:
         raise Rejected("bad_due_at", next_step="Write the time with its zone, like 2026-03-01T09:00:00Z.")
 
 
-def _event(app: BrokerApp, name: EventName, actor: Actor, one: Announced, key: str, *, reason: str = "") -> Event:
+def _event(app: BrokerApp, name: EventName, actor: Actor, one: ScheduledEffect, key: str, *, reason: str = "") -> Event:
     """The record of a change; the key may say anything, so a keyed digest stands for it, as in a permit's record."""
     digest = app.token_key(f"idempotency/{one.client_id}/{key}".encode()).hex()
     fields: dict[str, FieldValue] = {

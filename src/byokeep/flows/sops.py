@@ -84,7 +84,7 @@ class SopRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class EvidenceRecord:
     """An audit record as evidence."""
 
     seq: int
@@ -106,7 +106,7 @@ class SopStatus:
     run: SopRun
     state: str
     missing: tuple[str, ...]
-    evidence: Mapping[str, Record]
+    evidence: Mapping[str, EvidenceRecord]
 
 
 async def sop_status(app: App, actor: Actor, sop_id: UUID) -> SopStatus:
@@ -129,7 +129,10 @@ async def sop_status(app: App, actor: Actor, sop_id: UUID) -> SopStatus:
 async def status_of(tx: Tx, run: SopRun) -> SopStatus:
     """Compute a run's state from the records themselves."""
     seqs = [seq for seq in (run.write_seq, run.verify_seq, run.leak_seq, run.done_seq) if seq is not None]
-    rows = {record.seq: record for record in await tx.all(Record, "evidence_records", chain=run.client_id, seqs=seqs)}
+    rows = {
+        record.seq: record
+        for record in await tx.all(EvidenceRecord, "evidence_records", chain=run.client_id, seqs=seqs)
+    }
     places = {
         WRITE: run.write_seq, VERIFICATION: run.verify_seq, IDENTITY: run.verify_seq, LEAK_CHECK: run.leak_seq,
         DONE: run.done_seq, CONNECTED: run.done_seq, VALIDATION: run.verify_seq, CREATED: run.done_seq,
@@ -138,7 +141,7 @@ async def status_of(tx: Tx, run: SopRun) -> SopStatus:
     if run.sop == PROFILE:
         newest = await tx.maybe(int, "profile_generation_now", client_id=run.client_id, id=run.ref_id) or 0
     wanted = ITEMS[run.sop]
-    found: dict[str, Record] = {}
+    found: dict[str, EvidenceRecord] = {}
     for item, event in wanted.items():
         seq = places[item]
         record = rows.get(seq) if seq is not None else None
@@ -161,7 +164,7 @@ def ready(status: SopStatus) -> bool:
     return status.run.state == "running" and status.missing == tuple(ITEMS[status.run.sop])[-1:]
 
 
-def _proves(run: SopRun, item: str, event: EventName, record: Record) -> bool:
+def _proves(run: SopRun, item: str, event: EventName, record: EvidenceRecord) -> bool:
     try:
         said: Any = parse_canonical(record.payload)
         fields: Mapping[str, Any] = said["fields"]

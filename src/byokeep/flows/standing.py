@@ -19,7 +19,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Integrity
 from byokeep.core.gate import NEVER_LOST
-from byokeep.core.identity import Face, Fingerprint, Verdict, Why, compare
+from byokeep.core.identity import Face, Fingerprint, IdentityVerdict, Why, compare
 from byokeep.core.reenable import Stage
 from byokeep.flows.reenabling import Taken, state_of, take
 from byokeep.kernel.rows import Row
@@ -92,7 +92,7 @@ def against_grant(
     told = {name: grant[name] if name in names else None for name in ("username", "display_name")}
     expected = Fingerprint(account_id=grant["external_id"], app_id=app_id, **told)
     found = compare(expected, None if seen is None else (seen,), app_id=app_id)
-    if found.verdict is Verdict.MISMATCH and found.why in _COULD_NOT_CHECK:
+    if found.verdict is IdentityVerdict.MISMATCH and found.why in _COULD_NOT_CHECK:
         return "unknown"
     return found.verdict.value
 

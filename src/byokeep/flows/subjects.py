@@ -79,7 +79,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class SubjectToken:
     """A token as the database knows it: everything but the token."""
 
     id: UUID
@@ -94,7 +94,7 @@ class Token:
 class Issued:
     """A new token, whose value is shown this once."""
 
-    token: Token
+    token: SubjectToken
     text: str = field(repr=False)
 
     @property

@@ -36,7 +36,7 @@ from byokeep.flows.subjects import (
     Given,
     Issued,
     Subject,
-    Token,
+    SubjectToken,
     asked,
     subject_event,
 )
@@ -100,7 +100,7 @@ async def issue_token(
                     return approval
                 issued = await new_token(tx, app, actor, subject, kind=kind, life_s=days * DAY_S, approval=approval)
                 for older in await tx.all(
-                    Token, "tokens_live", subject_id=subject_id, except_id=issued.token.id, kind=kind
+                    SubjectToken, "tokens_live", subject_id=subject_id, except_id=issued.token.id, kind=kind
                 ):
                     await end_token(tx, actor, older, in_s=overlap_s)
                 return issued
@@ -136,7 +136,7 @@ def intended(actor: Actor, subject: Subject) -> Event:
 
 async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject) -> None:
     """Somebody who can sign in already gets a second way in from another's hand: people look at that."""
-    if subject.has_password or await tx.all(Token, "tokens_list", subject_id=subject.id, limit=1):
+    if subject.has_password or await tx.all(SubjectToken, "tokens_list", subject_id=subject.id, limit=1):
         await raise_alert(tx, app, actor, reason="credentials_of_another_issued", severity="warning",
                           object_id=subject.id,
                           key=f"credentials_of_another_issued:{subject.id}:{actor.id}")  # fmt: skip
@@ -148,7 +148,7 @@ async def tell_of_stopped(tx: Tx, app: BrokerApp, actor: Actor, admin: UUID) -> 
                       key=f"admin_stopped:{admin}:{actor.id}")  # fmt: skip
 
 
-async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[Token]:
+async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[SubjectToken]:
     """Return a subject's live tokens, without the tokens.
 
     Raises:
@@ -156,7 +156,7 @@ async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[Token
     """
     await permit(app, actor, Verb.SUBJECT_READ)
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(Token, "tokens_list", subject_id=subject_id, limit=MAX_ROWS)
+        return await tx.all(SubjectToken, "tokens_list", subject_id=subject_id, limit=MAX_ROWS)
 
 
 async def issued_by_others(app: WebApp, actor: Actor) -> list[Given]:
@@ -169,7 +169,7 @@ async def issued_by_others(app: WebApp, actor: Actor) -> list[Given]:
         )
 
 
-async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> Token:
+async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> SubjectToken:
     """End a token now; ending an ended one changes nothing. Another admin's only way in: an alert.
 
     Raises:
@@ -179,7 +179,7 @@ async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> Token:
     await permit(app, actor, Verb.TOKEN_REVOKE)
     async with unblocked(app) as tx:
         await tx.all(None, "subject_lock")
-        token = await tx.maybe(Token, "token_get", id=token_id)
+        token = await tx.maybe(SubjectToken, "token_get", id=token_id)
         if token is not None:
             whose = await tx.one(Subject, "subject_get", id=token.subject_id)
             if Role.ADMIN in whose.roles and whose.id != actor.id and not whose.has_password:
@@ -220,7 +220,9 @@ async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
         NotFound: ``no_session``: the token is no session's.
     """
     async with unblocked(app) as tx:
-        session = await tx.maybe(Token, "tokens_shown", keyed_hash=app.token_key(shown.encode("utf-8", "replace")))
+        session = await tx.maybe(
+            SubjectToken, "tokens_shown", keyed_hash=app.token_key(shown.encode("utf-8", "replace"))
+        )
         if session is None:
             raise NotFound("no_session", next_step="This is no session; an admin revokes other tokens.")
         await end_token(tx, actor, session, event=EventName.LOGOUT)
@@ -286,7 +288,8 @@ async def new_token(
                digest=sha256(keyed_hash).hexdigest())
     )  # fmt: skip
     token = await tx.one(
-        Token, "token_issue", id=token_id, subject_id=subject.id, keyed_hash=keyed_hash, kind=kind, life_s=life_s,
+        SubjectToken, "token_issue", id=token_id, subject_id=subject.id, keyed_hash=keyed_hash, kind=kind,
+        life_s=life_s,
         approval=approval, hold_s=app.limits.approval_hold_s, event=said["event"], actor=actor.id,
         request=actor.request_id, payload=said["payload"],
     )  # fmt: skip
@@ -294,8 +297,8 @@ async def new_token(
 
 
 async def end_token(
-    tx: Tx, actor: Actor, token: Token, *, in_s: int = 0, event: EventName = EventName.TOKEN_REVOKED
-) -> Token | None:
+    tx: Tx, actor: Actor, token: SubjectToken, *, in_s: int = 0, event: EventName = EventName.TOKEN_REVOKED
+) -> SubjectToken | None:
     """End a token inside a caller's transaction, with its record, now or when ``in_s`` have passed.
 
     Returns:
@@ -304,14 +307,15 @@ async def end_token(
     more: dict[str, FieldValue] = {"life_s": in_s} if in_s else {}
     said = record_params(_event(event, actor, token.subject_id, token=str(token.id), **more))
     return await tx.maybe(
-        Token, "token_end", id=token.id, in_s=in_s, event=said["event"], actor=actor.id, request=actor.request_id,
+        SubjectToken, "token_end", id=token.id, in_s=in_s, event=said["event"], actor=actor.id,
+        request=actor.request_id,
         payload=said["payload"],
     )  # fmt: skip
 
 
 async def revoke_all(tx: Tx, actor: Actor, subject_id: UUID, *, kind: str | None = None) -> None:
     """End every token of a subject inside a caller's transaction."""
-    for live in await tx.all(Token, "tokens_live", subject_id=subject_id, except_id=UUID(int=0), kind=kind):
+    for live in await tx.all(SubjectToken, "tokens_live", subject_id=subject_id, except_id=UUID(int=0), kind=kind):
         await end_token(tx, actor, live)
 
 

@@ -33,7 +33,7 @@ _EXTERNAL: Final = re.compile(r"[!-~]{1,256}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class TransferRequest:
     """Which account goes to which client.
 
     Args:
@@ -62,7 +62,7 @@ class Transfer:
     repeated: bool = field(default=False, metadata=NO_COLUMN)
 
 
-async def request_transfer(app: BrokerApp, actor: Actor, wish: Wish, reason: str) -> Transfer:
+async def request_transfer(app: BrokerApp, actor: Actor, wish: TransferRequest, reason: str) -> Transfer:
     """Ask for an account to go to a client. There is one live request for it: asking again returns that one.
 
     Raises:
@@ -85,7 +85,7 @@ async def request_transfer(app: BrokerApp, actor: Actor, wish: Wish, reason: str
     return made
 
 
-async def approve_transfer(app: BrokerApp, actor: Actor, request_id: UUID, wish: Wish) -> Transfer:
+async def approve_transfer(app: BrokerApp, actor: Actor, request_id: UUID, wish: TransferRequest) -> Transfer:
     """Let an account go to a client, as the second person.
 
     Args:
@@ -129,7 +129,7 @@ def event(
     )  # fmt: skip
 
 
-def _check(wish: Wish) -> None:
+def _check(wish: TransferRequest) -> None:
     if not _LOGIN.match(wish.login):
         raise Rejected("bad_login", next_step="See `byokeep account logins`.")
     if not _EXTERNAL.match(wish.external_id):

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.explain import Finding
+from byokeep.flows.explain import LogFinding
 from byokeep.flows.scopes import GLOBAL, scope_from_name
 from byokeep.flows.switches import engage
 from byokeep.kernel.rows import Row
@@ -34,7 +34,7 @@ def _place(row: Row) -> tuple[UUID | None, UUID | None]:
 _KINDS: Final = {"switch": "switches", "client": "clients", "job": "jobs", "account": "accounts", "key": "keys"}
 
 
-async def look(app: BrokerApp, at: datetime) -> list[Finding]:
+async def look(app: BrokerApp, at: datetime) -> list[LogFinding]:
     """Return what stands in the database otherwise than on record, and close the gate over it.
 
     Raises:
@@ -44,7 +44,8 @@ async def look(app: BrokerApp, at: datetime) -> list[Finding]:
     for kind, many in _KINDS.items():
         for client_id, row_id in await app.db.read(_place, f"unrecorded_{many}", {}, every_client=True):
             found.append(
-                Finding(reason=f"{kind}_unrecorded", severity="critical", at=at, client_id=client_id, object_id=row_id)
+                LogFinding(reason=f"{kind}_unrecorded", severity="critical", at=at, client_id=client_id,
+                    object_id=row_id)
             )  # fmt: skip
     await close_gates(app, (one.client_id for one in found))
     return found

@@ -19,9 +19,18 @@ from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.core.profile import State as ProfileState
-from byokeep.core.profile import living
-from byokeep.core.vault_incident import EVIDENCED, WINDOW, Cause, Session, Step, check_order, left, look_at, window
+from byokeep.core.profile import ProfileState, living
+from byokeep.core.vault_incident import (
+    EVIDENCED,
+    WINDOW,
+    IncidentCause,
+    IncidentStep,
+    SessionEnd,
+    check_order,
+    left,
+    look_at,
+    window,
+)
 from byokeep.flows import profiles
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, scope_of
@@ -37,8 +46,8 @@ class Incident:
 
     id: UUID
     client_id: ClientId | None
-    cause: Cause
-    step: Step
+    cause: IncidentCause
+    step: IncidentStep
     since: datetime
     opened_by: UUID
     opened_at: datetime
@@ -58,7 +67,7 @@ class Item:
     client_id: ClientId
     profile_id: UUID
     platform: str
-    session: Session
+    session: SessionEnd
     session_by: UUID | None
     session_at: datetime | None
     new_profile_id: UUID | None
@@ -103,7 +112,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class IdentityProof:
     """The record of a step that was done: where it stands in the audit trail."""
 
     stage: str
@@ -115,17 +124,17 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class IncidentState:
     """An incident with everything that belongs to it. ``missing``: steps without a record."""
 
     incident: Incident
     items: tuple[Item, ...]
-    evidence: tuple[Proof, ...]
+    evidence: tuple[IdentityProof, ...]
     missing: tuple[str, ...]
 
 
-def _proof(row: Row) -> Proof:
-    return Proof(
+def _proof(row: Row) -> IdentityProof:
+    return IdentityProof(
         stage=row["stage"], chain=row["chain"], seq=row["seq"], at=row["at"], by=row["actor_id"],
         hash_hex=bytes(row["hash"]).hex(),
     )  # fmt: skip
@@ -133,13 +142,13 @@ def _proof(row: Row) -> Proof:
 
 async def open_incident(
     app: App, actor: Actor, *, client_id: ClientId | None, everybody: bool, cause: str, since: datetime | None
-) -> State:
+) -> IncidentState:
     """Open an incident for a client or for everybody; all profiles of the scope are due from now on.
 
     Args:
         client_id: Whose profiles; None only together with ``everybody``.
         everybody: Of all clients, said in so many words.
-        cause: One of :class:`byokeep.core.vault_incident.Cause`.
+        cause: One of :class:`byokeep.core.vault_incident.IncidentCause`.
         since: Since when others may have had access; None = not known, 72 hours are assumed.
 
     Raises:
@@ -151,8 +160,8 @@ async def open_incident(
     async with recorded_rejections(app, actor, EventName.VAULT_INCIDENT_OPENED):
         if (client_id is None) != everybody:
             raise Rejected("scope_missing", next_step="Name one client, or say that it is about everybody.")
-        if cause not in set(Cause):
-            raise Rejected("unknown_cause", next_step="Use one of: " + ", ".join(Cause) + ".")
+        if cause not in set(IncidentCause):
+            raise Rejected("unknown_cause", next_step="Use one of: " + ", ".join(IncidentCause) + ".")
         if everybody and actor.clients is not None:
             raise Denied("not_permitted", next_step="People who are assigned to all clients open it for everybody.")
         begin, assumed = window(since, app.clock.now())
@@ -192,7 +201,7 @@ async def open_incident(
             return await _state(tx, app, made)
 
 
-async def look(app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.VAULT_READ) -> State:
+async def look(app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.VAULT_READ) -> IncidentState:
     """Return an incident with its items and its evidence.
 
     Raises:
@@ -219,7 +228,7 @@ async def list_incidents(app: App, actor: Actor) -> list[Incident]:
         return await tx.all(Incident, "vault_list", ids=scope_of(actor), limit=MAX_ROWS)
 
 
-async def close(app: App, actor: Actor, incident_id: UUID) -> State:
+async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Close an incident, as a second person, when all its evidence is there. Due marks stay.
 
     Raises:
@@ -233,7 +242,7 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> State:
             raise Denied("same_person", next_step="Another approver must close it.")
         async with app.db.begin(every_client=True) as tx:
             now = await held(tx, incident_id)
-            if not check_order(now.step, Step.CLOSED, incident=now.id):
+            if not check_order(now.step, IncidentStep.CLOSED, incident=now.id):
                 return await _state(tx, app, now)
             state = await _state(tx, app, now)
             if state.missing:
@@ -241,8 +250,8 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> State:
                                incident=now.id, next_step=f"See {look_at(now.id)}.")  # fmt: skip
             undone = [one for one in state.items if not (one.recreated and one.keys_gone and one.proved)]
             if undone:
-                raise left(Step.VALIDATED, len(undone), incident=now.id)
-            await move(tx, now, Step.CLOSED, by=actor.id)
+                raise left(IncidentStep.VALIDATED, len(undone), incident=now.id)
+            await move(tx, now, IncidentStep.CLOSED, by=actor.id)
             await tx.append(
                 _event(EventName.VAULT_INCIDENT_CLOSED, actor, now, incident=str(now.id), count=len(state.items))
             )
@@ -257,27 +266,27 @@ async def held(tx: Tx, incident_id: UUID) -> Incident:
     return found
 
 
-async def move(tx: Tx, incident: Incident, to: Step, *, by: UUID) -> None:
+async def move(tx: Tx, incident: Incident, to: IncidentStep, *, by: UUID) -> None:
     """Move an incident on. Raises Conflict(``incident_moved``): somebody else was first."""
     if await tx.maybe(UUID, "vault_move", id=incident.id, step=to.value, step_from=incident.step.value, by=by) is None:
         raise Conflict("incident_moved", next_step=f"Look again: {look_at(incident.id)}.", incident=incident.id)
 
 
-async def stepped(tx: Tx, actor: Actor, incident: Incident, step: Step, *, count: int) -> None:
+async def stepped(tx: Tx, actor: Actor, incident: Incident, step: IncidentStep, *, count: int) -> None:
     """Put on record that a step is done, and move on. Raises as :func:`move`."""
     await move(tx, incident, step, by=actor.id)
     said: dict[str, FieldValue] = {"incident": str(incident.id), "stage": step.value, "count": count}
     await tx.append(_event(EventName.VAULT_INCIDENT_STEPPED, actor, incident, **said))
 
 
-async def _state(tx: Tx, app: App, incident: Incident) -> State:
+async def _state(tx: Tx, app: App, incident: Incident) -> IncidentState:
     items = await tx.all(Item, "vault_items", incident_id=incident.id)
     evidence = await tx.all(
         _proof, "vault_steps_on_record", chain=incident.client_id or app.installation_id, incident_id=incident.id
     )
     told = {one.stage for one in evidence}
     missing = tuple(step.value for step in EVIDENCED if step.value not in told)
-    return State(incident=incident, items=tuple(items), evidence=tuple(evidence), missing=missing)
+    return IncidentState(incident=incident, items=tuple(items), evidence=tuple(evidence), missing=missing)
 
 
 def _event(name: EventName, actor: Actor, about: Incident, **fields: FieldValue) -> Event:

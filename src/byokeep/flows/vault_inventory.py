@@ -50,7 +50,7 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class InventoryFinding:
     """A strange thing that a check found and that nobody has closed the alert of."""
 
     reason: str
@@ -67,11 +67,11 @@ class VaultInventory:
     result: str
     keys: tuple[VaultKey, ...]
     checked: tuple[Checked, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[InventoryFinding, ...]
 
 
-def _finding(row: Row) -> Finding:
-    return Finding(
+def _finding(row: Row) -> InventoryFinding:
+    return InventoryFinding(
         reason=row["reason"], client_id=row["client_id"], profile_id=row["object_id"],
         place=str(row["dedup_key"]).rpartition(":")[2], since=row["opened_at"],
     )  # fmt: skip

@@ -26,21 +26,21 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.core.profile import Kind
-from byokeep.core.vault_incident import BY_HAND, ENDED, Session, Step, check_order
+from byokeep.core.profile import ProfileTask
+from byokeep.core.vault_incident import BY_HAND, ENDED, IncidentStep, SessionEnd, check_order
 from byokeep.flows import profile_book, profile_work, profiles
 from byokeep.flows.app import App
 from byokeep.flows.permission import recorded_rejections
 from byokeep.flows.profiles import Profile
 from byokeep.flows.refusal import raise_alert
-from byokeep.flows.vault_incident import Incident, Item, State, held, look, stepped
+from byokeep.flows.vault_incident import Incident, IncidentState, Item, held, look, stepped
 from byokeep.ports import Tx
 from byokeep.sealing.generation import Generation
 
 _DONE_WITHOUT: Final = frozenset({"done", "failed", "expired", "cancelled"})
 
 
-async def lane_off(app: App, actor: Actor, incident_id: UUID) -> State:
+async def lane_off(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Step 1: see that the browser lane of the scope is off and that no job has a browser open any more.
 
     Raises:
@@ -49,14 +49,14 @@ async def lane_off(app: App, actor: Actor, incident_id: UUID) -> State:
     """
     async with _step(app, actor, incident_id), app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
-        if check_order(now.step, Step.LANE_OFF, incident=now.id):
+        if check_order(now.step, IncidentStep.LANE_OFF, incident=now.id):
             await _must_be_off(tx, app, now)
             count = len(await tx.all(Item, "vault_items", incident_id=incident_id))
-            await stepped(tx, actor, now, Step.LANE_OFF, count=count)
+            await stepped(tx, actor, now, IncidentStep.LANE_OFF, count=count)
     return await look(app, actor, incident_id)
 
 
-async def sessions(app: App, actor: Actor, incident_id: UUID) -> State:
+async def sessions(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Step 2: have workers log out of every platform; what they can not end, a person ends.
 
     Raises:
@@ -64,29 +64,29 @@ async def sessions(app: App, actor: Actor, incident_id: UUID) -> State:
         Conflict: ``vault_out_of_order``; ``lane_not_off``.
     """
     async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, Step.SESSIONS_ENDED)
+        now, items = await _begin(app, incident_id, IncidentStep.SESSIONS_ENDED)
         for profile_id, own in _by_profile(items).items():
-            pending = [one for one in own if one.session is Session.PENDING]
+            pending = [one for one in own if one.session is SessionEnd.PENDING]
             if now is None or not pending or own[0].old_busy:
                 continue
             if own[0].logout_state in _DONE_WITHOUT:
                 for one in pending:  # the work ended and could not say what became of this one
-                    await told(app, actor, incident_id, one.client_id, profile_id, one.platform, Session.FAILED)
+                    await told(app, actor, incident_id, one.client_id, profile_id, one.platform, SessionEnd.FAILED)
                 continue
-            await _work(app, actor, incident_id, own[0].client_id, profile_id, Kind.LOGOUT)
-        await _done_when(app, actor, incident_id, Step.SESSIONS_ENDED, lambda one: one.session in ENDED)
+            await _work(app, actor, incident_id, own[0].client_id, profile_id, ProfileTask.LOGOUT)
+        await _done_when(app, actor, incident_id, IncidentStep.SESSIONS_ENDED, lambda one: one.session in ENDED)
     return await look(app, actor, incident_id)
 
 
 async def told(
-    app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, platform: str, ended: Session
+    app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, platform: str, ended: SessionEnd
 ) -> None:
     """Keep what became of a session, on record; what is no success opens a task for a person (R7.3-3)."""
     async with app.db.begin(client_id=client_id) as tx:
         kept = await tx.maybe(
             str, "vault_session", incident_id=incident_id, client_id=client_id, profile_id=profile_id,
             platform=platform,
-            session=ended.value, by=None, from_states=[Session.PENDING.value],
+            session=ended.value, by=None, from_states=[SessionEnd.PENDING.value],
         )  # fmt: skip
         if kept is None:
             return
@@ -98,7 +98,7 @@ async def told(
             )  # fmt: skip
 
 
-async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUID, platform: str) -> State:
+async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUID, platform: str) -> IncidentState:
     """Say, as the person who did it, that a session was ended at its platform.
 
     Raises:
@@ -106,7 +106,7 @@ async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUI
         Conflict: ``nothing_to_end``: it was ended, or no worker has tried yet; ``vault_out_of_order``.
     """
     async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, Step.SESSIONS_ENDED)
+        now, items = await _begin(app, incident_id, IncidentStep.SESSIONS_ENDED)
         found = next((one for one in items if (one.profile_id, one.platform) == (profile_id, platform)), None)
         if found is None:
             raise NotFound("not_found")
@@ -114,17 +114,17 @@ async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUI
             kept = await tx.maybe(
                 str, "vault_session", incident_id=incident_id, client_id=found.client_id, profile_id=profile_id,
                 platform=platform,
-                session=Session.ENDED_BY_HAND.value, by=actor.id, from_states=sorted(BY_HAND),
+                session=SessionEnd.ENDED_BY_HAND.value, by=actor.id, from_states=sorted(BY_HAND),
             )  # fmt: skip
             if kept is None or now is None:
                 raise Conflict("nothing_to_end", next_step="Let a worker try first: `byokeep incident vault sessions`.")
-            by_hand = Session.ENDED_BY_HAND
+            by_hand = SessionEnd.ENDED_BY_HAND
             await tx.append(_session(actor, incident_id, found.client_id, profile_id, platform, by_hand))
-        await _done_when(app, actor, incident_id, Step.SESSIONS_ENDED, lambda one: one.session in ENDED)
+        await _done_when(app, actor, incident_id, IncidentStep.SESSIONS_ENDED, lambda one: one.session in ENDED)
     return await look(app, actor, incident_id)
 
 
-async def recreate(app: App, actor: Actor, incident_id: UUID) -> State:
+async def recreate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Step 3: retire every profile and make a new one in its place; people then log in to these afresh (R7.3-4).
 
     Raises:
@@ -134,7 +134,7 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> State:
     A new profile that was destroyed meanwhile gets another in its place, at whatever step: it must be proved as well.
     """
     async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, Step.RECREATED, again=lambda one: one.lost)
+        now, items = await _begin(app, incident_id, IncidentStep.RECREATED, again=lambda one: one.lost)
         for profile_id, own in _by_profile(items).items():
             new = own[0].new_profile_id
             if now is None or (new is not None and not own[0].lost):
@@ -148,7 +148,7 @@ async def recreate(app: App, actor: Actor, incident_id: UUID) -> State:
                                profile=profile_id)  # fmt: skip
             async with app.db.begin(client_id=own[0].client_id) as tx:
                 await _replace(tx, app, actor, incident_id, own[0].client_id, profile_id)
-        await _done_when(app, actor, incident_id, Step.RECREATED, lambda one: one.recreated)
+        await _done_when(app, actor, incident_id, IncidentStep.RECREATED, lambda one: one.recreated)
     return await look(app, actor, incident_id)
 
 
@@ -175,7 +175,7 @@ async def _another(tx: Tx, app: App, actor: Actor, client_id: ClientId, lost: UU
     await profiles.insert(tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=lost)
 
 
-async def rekey(app: App, actor: Actor, incident_id: UUID) -> State:
+async def rekey(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Step 4: call every key of the old profiles compromised, and ask for their destruction (R7.3-5).
 
     Raises:
@@ -183,7 +183,7 @@ async def rekey(app: App, actor: Actor, incident_id: UUID) -> State:
         Conflict: ``vault_out_of_order``; ``lane_not_off``.
     """
     async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, Step.REKEYED)
+        now, items = await _begin(app, incident_id, IncidentStep.REKEYED)
         for profile_id, own in _by_profile(items).items():
             client_id = own[0].client_id
             if now is None or own[0].key_destroyed_at is not None:
@@ -196,8 +196,8 @@ async def rekey(app: App, actor: Actor, incident_id: UUID) -> State:
                 continue
             await _compromised(app, actor, incident_id, client_id, profile_id)
             if not own[0].old_busy:
-                await _work(app, actor, incident_id, client_id, profile_id, Kind.SHRED)
-        await _done_when(app, actor, incident_id, Step.REKEYED, lambda one: one.keys_gone and one.recreated)
+                await _work(app, actor, incident_id, client_id, profile_id, ProfileTask.SHRED)
+        await _done_when(app, actor, incident_id, IncidentStep.REKEYED, lambda one: one.keys_gone and one.recreated)
     return await look(app, actor, incident_id)
 
 
@@ -211,7 +211,7 @@ async def _compromised(app: App, actor: Actor, incident_id: UUID, client_id: Cli
                 )
 
 
-async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> State:
+async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Agree, as a second person, that the old profiles of an incident are destroyed with their keys; workers do it.
 
     Raises:
@@ -237,13 +237,13 @@ async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> Stat
             profile = await tx.one(Profile, "profile_get", client_id=one.client_id, id=one.profile_id)
             await tx.append(
                 profiles.event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, profile, work=str(one.id),
-                               kind=Kind.SHRED.value, incident=str(incident_id))
+                               kind=ProfileTask.SHRED.value, incident=str(incident_id))
             )  # fmt: skip
             await profile_work.queue(tx, done)
     return await look(app, actor, incident_id)
 
 
-async def validate(app: App, actor: Actor, incident_id: UUID) -> State:
+async def validate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
     """Step 5: prove every new profile, and that a wrong account would be told from the right one (R7.3-6).
 
     Raises:
@@ -251,15 +251,15 @@ async def validate(app: App, actor: Actor, incident_id: UUID) -> State:
         Conflict: ``vault_out_of_order``; ``lane_not_off``; ``new_profile_gone``: another must take its place first.
     """
     async with _step(app, actor, incident_id):
-        now, items = await _begin(app, incident_id, Step.VALIDATED, again=lambda one: not one.proved)
+        now, items = await _begin(app, incident_id, IncidentStep.VALIDATED, again=lambda one: not one.proved)
         if now is not None and any(one.lost for one in items):
             step = f"Make another one: `byokeep incident vault recreate {incident_id}`, then log in to it."
             raise Conflict("new_profile_gone", next_step=step)
         for own in _by_profile(items).values():
             new = own[0].new_profile_id
             if now is not None and new is not None and not own[0].new_busy and not all(one.proved for one in own):
-                await _work(app, actor, incident_id, own[0].client_id, new, Kind.VALIDATE)
-        await _done_when(app, actor, incident_id, Step.VALIDATED, lambda one: one.proved)
+                await _work(app, actor, incident_id, own[0].client_id, new, ProfileTask.VALIDATE)
+        await _done_when(app, actor, incident_id, IncidentStep.VALIDATED, lambda one: one.proved)
     return await look(app, actor, incident_id)
 
 
@@ -271,7 +271,7 @@ async def _step(app: App, actor: Actor, incident_id: UUID) -> AsyncIterator[None
 
 
 async def _begin(
-    app: App, incident_id: UUID, step: Step, *, again: Callable[[Item], bool] = lambda _: False
+    app: App, incident_id: UUID, step: IncidentStep, *, again: Callable[[Item], bool] = lambda _: False
 ) -> tuple[Incident | None, list[Item]]:
     """Return the incident, None when the step was done before and nothing of it is to do ``again``, and its items."""
     async with app.db.begin(every_client=True) as tx:
@@ -284,7 +284,9 @@ async def _begin(
     return now, items
 
 
-async def _done_when(app: App, actor: Actor, incident_id: UUID, step: Step, done: Callable[[Item], bool]) -> None:
+async def _done_when(
+    app: App, actor: Actor, incident_id: UUID, step: IncidentStep, done: Callable[[Item], bool]
+) -> None:
     """Call a step done when nothing is left of it; what is left stays listed."""
     async with app.db.begin(every_client=True) as tx:
         now = await held(tx, incident_id)
@@ -304,11 +306,13 @@ async def _must_be_off(tx: Tx, app: App, incident: Incident) -> None:
                        count=still)  # fmt: skip
 
 
-async def _work(app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, kind: Kind) -> None:
+async def _work(
+    app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, kind: ProfileTask
+) -> None:
     async with app.db.begin(client_id=client_id) as tx:
         profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
         made = await profile_work.insert(tx, app, actor, profile, kind, incident=incident_id)
-        if kind is Kind.SHRED:
+        if kind is ProfileTask.SHRED:
             await tx.one(profile_work.Work, "work_wait", client_id=client_id, id=made.id)
         else:
             await profile_work.queue(tx, made)
@@ -322,7 +326,7 @@ def _by_profile(items: list[Item]) -> dict[UUID, list[Item]]:
 
 
 def _session(
-    actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, platform: str, ended: Session
+    actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, platform: str, ended: SessionEnd
 ) -> Event:
     good = ended in ENDED
     return Event(

@@ -16,7 +16,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError, Integrity
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.manifest import ExpectedAccount
-from byokeep.core.vault_incident import ENDED, Session
+from byokeep.core.vault_incident import ENDED, SessionEnd
 from byokeep.flows import profiles
 from byokeep.flows.profile_app import Bench
 from byokeep.flows.profile_ports import Browser
@@ -33,15 +33,15 @@ async def log_out(bench: Bench) -> str:
         Rejected, Denied, Integrity, Unavailable: It could not be opened, or no browser ran: no session was ended.
     """
     incident = _incident(bench)
-    ends: list[Session] = []
+    ends: list[SessionEnd] = []
     async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
         await open_into(bench, room, bench.profile.generation)
         async with room.browser() as browser:
             for one in bench.profile.accounts:
                 try:
-                    ended = Session(await browser.log_out(one.platform))
+                    ended = SessionEnd(await browser.log_out(one.platform))
                 except (ByokeepError, ValueError):
-                    ended = Session.FAILED
+                    ended = SessionEnd.FAILED
                 ends.append(ended)
                 await told(bench.app, bench.actor, incident, bench.profile.client_id, bench.profile.id,
                            one.platform.value, ended)  # fmt: skip

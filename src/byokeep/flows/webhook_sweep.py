@@ -19,7 +19,7 @@ from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import ClientId, LeaseKind, Provider
-from byokeep.core.ref import Part, SecretRef
+from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refs import move
 from byokeep.flows.refusal import raise_alert
@@ -35,7 +35,7 @@ _GONE: Final = frozenset({KeyState.DEACTIVATED, KeyState.DESTROYED})
 
 
 def _place(row: Row) -> tuple[SecretRef, UUID]:
-    return SecretRef(ClientId(row["client_id"]), Provider(row["provider"]), Part.WEBHOOK), row["ref_id"]
+    return SecretRef(ClientId(row["client_id"]), Provider(row["provider"]), SecretPart.WEBHOOK), row["ref_id"]
 
 
 async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int:

@@ -26,7 +26,7 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, Risk
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
-from byokeep.core.ref import Part, SecretRef, parse_provider
+from byokeep.core.ref import SecretPart, SecretRef, parse_provider
 from byokeep.core.rotation import rotation_due
 from byokeep.core.secret import Secret
 from byokeep.core.webhook import MIN_KEY, SCHEMES
@@ -55,7 +55,7 @@ class WebhookSecret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
+class _WebhookPlan:
     place: SecretRef
     ref_id: UUID
     version: int
@@ -174,10 +174,10 @@ def _place(client_id: ClientId, provider: str) -> SecretRef:
     known: Provider = parse_provider(provider)
     if known.value not in SCHEMES:
         raise Rejected("no_webhooks", next_step="These sign webhooks: " + ", ".join(sorted(SCHEMES)) + ".")
-    return SecretRef(client_id, known, Part.WEBHOOK)
+    return SecretRef(client_id, known, SecretPart.WEBHOOK)
 
 
-async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) -> _Plan:
+async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) -> _WebhookPlan:
     fingerprint = await app.intake.value_fingerprint(value)
     digests = await app.scan_key.digests(value)
     version = await app.intake.current_version(place) + 1
@@ -185,7 +185,8 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) 
         await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
         client = await require_active(tx, place.client_id)
         live = await tx.maybe(secret_from, "webhook_live", client_id=place.client_id, provider=place.provider.value)
-        plan = _Plan(place=place, ref_id=live.ref.id if live else app.ids.uuid(), version=version, risk=client.risk,
+        plan = _WebhookPlan(place=place, ref_id=live.ref.id if live else app.ids.uuid(), version=version,
+            risk=client.risk,
                      fingerprint=fingerprint, digests=digests)  # fmt: skip
         await _watch(tx, plan, plan.ref_id)
         await tx.append(
@@ -195,7 +196,7 @@ async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) 
     return plan
 
 
-async def _watch(tx: Tx, plan: _Plan, ref_id: UUID) -> None:
+async def _watch(tx: Tx, plan: _WebhookPlan, ref_id: UUID) -> None:
     await tx.all(None, "fingerprint_put", ref_id=ref_id, version=plan.version, fingerprint=plan.fingerprint)
     await tx.one(
         UUID, "leak_fingerprint_put", client_id=plan.place.client_id, ref_id=ref_id, version=plan.version,
@@ -204,7 +205,7 @@ async def _watch(tx: Tx, plan: _Plan, ref_id: UUID) -> None:
     )  # fmt: skip
 
 
-async def _record(app: WebApp, actor: Actor, plan: _Plan, request_id: str, keep_s: int) -> WebhookSecret:
+async def _record(app: WebApp, actor: Actor, plan: _WebhookPlan, request_id: str, keep_s: int) -> WebhookSecret:
     place = plan.place
     due = rotation_due(
         stored_at=app.clock.now(), provider_days=DEFAULT_DAYS, risk=plan.risk, preference_days=None,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from byokeep.core.fault import Cause
+from byokeep.core.fault import FaultCause
 from byokeep.core.model import Lane, Provider
 from byokeep.core.refresh import RefreshRules
 
@@ -45,7 +45,7 @@ class MixUp(StrEnum):
     REDIRECT = "redirect"
 
 
-class Purpose(StrEnum):
+class ScopePurpose(StrEnum):
     """What scopes are asked for."""
 
     CONNECT = "connect"
@@ -62,7 +62,7 @@ class Surface(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class DescribedCall:
     """One HTTP call.
 
     Args:
@@ -122,7 +122,7 @@ class ReplyFields:
 class Identity:
     """Where an account stands in the identity reply: ``at`` the object or the list of them, then paths in each."""
 
-    call: Call
+    call: DescribedCall
     at: str
     listed: bool
     several_allowed: bool
@@ -133,10 +133,10 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Posts:
+class PostsCall:
     """Where the list of recent posts stands. ``empty``: a path whose value 0 says that an absent list is empty."""
 
-    call: Call
+    call: DescribedCall
     at: str
     id: str
     empty: str
@@ -147,7 +147,7 @@ class Posts:
 class Granted:
     """Where the granted scopes are read when no token reply has them: a list of names with a status."""
 
-    call: Call
+    call: DescribedCall
     at: str
     name: str
     status: str
@@ -158,7 +158,7 @@ class Granted:
 class Inspect:
     """A call that tells when the person must consent again: Unix seconds at a path, 0 for never."""
 
-    call: Call
+    call: DescribedCall
     at: str
 
 
@@ -177,7 +177,7 @@ class ErrorRule:
     surface: Surface | None
     statuses: frozenset[int]
     where: tuple[tuple[str, frozenset[str]], ...]
-    cause: Cause
+    cause: FaultCause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,12 +209,12 @@ class OAuth:
     pkce: Pkce
     client_auth: ClientAuth
     authorize: Authorize
-    scopes: Mapping[Purpose, tuple[str, ...]]
-    exchange: Call
-    lengthen: Call | None
-    refresh: Call
+    scopes: Mapping[ScopePurpose, tuple[str, ...]]
+    exchange: DescribedCall
+    lengthen: DescribedCall | None
+    refresh: DescribedCall
     refresh_rules: RefreshRules
-    revoke: tuple[Call, ...]
+    revoke: tuple[DescribedCall, ...]
     proof_of_revocation: str
     revokes_alone: bool
     revokes_all: bool
@@ -222,7 +222,7 @@ class OAuth:
     granted: Granted | None
     inspect: Inspect | None
     identity: Identity
-    posts: Posts
+    posts: PostsCall
     errors: Errors
     health: HealthCost
 

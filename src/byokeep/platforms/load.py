@@ -20,7 +20,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from byokeep.core.errors import Rejected
-from byokeep.core.fault import Cause
+from byokeep.core.fault import FaultCause
 from byokeep.core.model import PLATFORMS, Lane, Provider
 from byokeep.core.refresh import RefreshRules, TokenModel
 from byokeep.core.webhook import SCHEMES
@@ -28,8 +28,8 @@ from byokeep.platforms.descriptor import (
     OPEN_PLACES,
     SECRET_PLACES,
     Authorize,
-    Call,
     ClientAuth,
+    DescribedCall,
     ErrorRule,
     Errors,
     Granted,
@@ -40,9 +40,9 @@ from byokeep.platforms.descriptor import (
     OAuth,
     Pkce,
     PlatformDescriptor,
-    Posts,
-    Purpose,
+    PostsCall,
     ReplyFields,
+    ScopePurpose,
     Surface,
 )
 
@@ -233,18 +233,18 @@ def _authorize(platform: str, table: Table) -> Authorize:
     return found
 
 
-def _scopes(table: Table) -> Mapping[Purpose, tuple[str, ...]]:
-    found = {purpose: table.texts(purpose.value) for purpose in Purpose}
+def _scopes(table: Table) -> Mapping[ScopePurpose, tuple[str, ...]]:
+    found = {purpose: table.texts(purpose.value) for purpose in ScopePurpose}
     table.done()
-    if not found[Purpose.CONNECT]:
+    if not found[ScopePurpose.CONNECT]:
         raise ValueError("scopes.connect must not be empty")
     return MappingProxyType(found)
 
 
-def _call(name: str, table: Table, surface: Surface) -> Call:
+def _call(name: str, table: Table, surface: Surface) -> DescribedCall:
     url, host = _https(name, table.take("url", str))
     body = table.take("json", dict, {})
-    call = Call(
+    call = DescribedCall(
         name=name,
         surface=surface,
         method=table.take("method", str),
@@ -266,7 +266,7 @@ def _call(name: str, table: Table, surface: Surface) -> Call:
     return call
 
 
-def _check_places(call: Call) -> None:
+def _check_places(call: DescribedCall) -> None:
     used = {where: set(PLACE.findall(text)) for where, text in (("url", call.url), ("headers", str(call.headers)))}
     used["query"] = {place for text in call.query.values() for place in PLACE.findall(text)}
     used["form"] = {place for text in call.form.values() for place in PLACE.findall(text)}
@@ -341,8 +341,8 @@ def _identity(platform: str, table: Table) -> Identity:
     return found
 
 
-def _posts(platform: str, table: Table) -> Posts:
-    found = Posts(
+def _posts(platform: str, table: Table) -> PostsCall:
+    found = PostsCall(
         call=_call(f"{platform}.posts", table.table("call"), Surface.API),
         at=table.take("at", str),
         id=table.take("id", str),
@@ -374,7 +374,7 @@ def _rule(table: Table) -> ErrorRule:
         surface=Surface(surface) if surface else None,
         statuses=frozenset(int(status) for status in table.take("statuses", list, [])),
         where=tuple(conditions),
-        cause=Cause(table.take("cause", str)),
+        cause=FaultCause(table.take("cause", str)),
     )
     table.done()
     if not (rule.statuses or rule.where):

@@ -32,7 +32,7 @@ _HOST: Final = re.compile(r"(?!-)[a-z0-9-]+(?:\.[a-z0-9-]+)+\Z")
 _PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]*\Z")
 
 
-class Reading(StrEnum):
+class PageReading(StrEnum):
     """Where the account stands: in JSON inside an element, or in the attributes and texts of an element."""
 
     JSON = "json"
@@ -40,7 +40,7 @@ class Reading(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class PagePart:
     """A text of an element: of the one below it that `inside` selects (empty: itself), an attribute or its text."""
 
     inside: str
@@ -58,16 +58,16 @@ class AccountPlace:
         id, username, display_name: Steps below it (JSON), several paths being joined by a blank; or a part (element).
     """
 
-    reading: Reading
+    reading: PageReading
     selector: str
     marker: str
     at: tuple[str, ...]
     json_id: tuple[str, ...]
     json_username: tuple[str, ...]
     json_display_name: tuple[tuple[str, ...], ...]
-    id: Part | None
-    username: Part | None
-    display_name: Part | None
+    id: PagePart | None
+    username: PagePart | None
+    display_name: PagePart | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,8 +198,8 @@ def _address(name: str, address: str, hosts: tuple[str, ...]) -> str:
 
 
 def _account(table: Table) -> AccountPlace:
-    reading = Reading(table.take("reading", str))
-    in_json = reading is Reading.JSON
+    reading = PageReading(table.take("reading", str))
+    in_json = reading is PageReading.JSON
     found = AccountPlace(
         reading=reading,
         selector=table.take("selector", str),
@@ -225,13 +225,13 @@ def _paths(table: Table) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(path) for path in paths)
 
 
-def _part(table: Table) -> Part:
-    part = Part(inside=table.take("inside", str, ""), attribute=table.take("attribute", str, ""))
+def _part(table: Table) -> PagePart:
+    part = PagePart(inside=table.take("inside", str, ""), attribute=table.take("attribute", str, ""))
     table.done()
     return part
 
 
-def _optional_part(table: Table, field: str) -> Part | None:
+def _optional_part(table: Table, field: str) -> PagePart | None:
     found = table.optional(field)
     return None if found is None else _part(found)
 

@@ -23,9 +23,9 @@ from byokeep.core.errors import ByokeepError
 from byokeep.flows.apart import Apart, OfAccount
 from byokeep.flows.clock_watch import ClockWatch
 from byokeep.flows.connect_care import tend
-from byokeep.flows.consents import Consents
+from byokeep.flows.consents import ConsentTasks
 from byokeep.flows.refresh import Renewals
-from byokeep.flows.refresh_book import Grant
+from byokeep.flows.refresh_book import RenewableGrant
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.reminders import remind
@@ -49,7 +49,7 @@ class Round:
     act: Callable[[], Awaitable[int]]
 
 
-def rounds(app: RefresherApp, renewals: Renewals, consents: Consents) -> list[Round]:
+def rounds(app: RefresherApp, renewals: Renewals, consents: ConsentTasks) -> list[Round]:
     """Return what this process does."""
     watch = ClockWatch(app)
 
@@ -90,7 +90,7 @@ async def run(app: RefresherApp, *, stop: asyncio.Event | None = None, drain_s: 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     app = replace(app, apart=Apart(_failed))
-    renewals, consents = Renewals(app, _told), Consents(app)
+    renewals, consents = Renewals(app, _told), ConsentTasks(app)
     tasks = [asyncio.create_task(go_round(app, one, stop)) for one in rounds(app, renewals, consents)]
     await stop.wait()
     until = app.clock.monotonic() + drain_s
@@ -104,7 +104,7 @@ async def run(app: RefresherApp, *, stop: asyncio.Event | None = None, drain_s: 
         task.cancel()
 
 
-def _told(grant: Grant, ended: str) -> None:
+def _told(grant: RenewableGrant, ended: str) -> None:
     get_log().info("renewal", tenant=grant.client_id, ref=grant.account_id, provider=grant.provider.value,
                    version=grant.version, outcome=ended)  # fmt: skip
 

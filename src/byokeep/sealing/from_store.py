@@ -19,14 +19,14 @@ from typing import Final
 
 from byokeep.core.artifact import StoredArtifact
 from byokeep.core.errors import ByokeepError, Integrity, NotFound, Rejected, Unavailable
-from byokeep.core.kek import Holder, KekFault, KeyContext, Wrapped
+from byokeep.core.kek import KekFault, KeyContext, KeyProvider, Wrapped
 from byokeep.core.keystate import KeyState
-from byokeep.core.manifest import Place
+from byokeep.core.manifest import RecordPlace
 from byokeep.core.model import Environment
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
 from byokeep.ports import ArtifactStore, KeyHolder
-from byokeep.sealing.generation import Found, Generation, agreed, altered, key_of, missing, place_of
+from byokeep.sealing.generation import Generation, StoredGeneration, agreed, altered, key_of, missing, place_of
 from byokeep.sealing.ports import Sealing, Sink
 
 _LOOK_S: Final = 0.2  # seconds between two looks whether the other side still takes
@@ -77,7 +77,13 @@ class Inlet:
 
 
 async def unseal_as(
-    sealing: Sealing, text: bytes, generation: Generation, environment: Environment, sink: Sink, *, found: Found
+    sealing: Sealing,
+    text: bytes,
+    generation: Generation,
+    environment: Environment,
+    sink: Sink,
+    *,
+    found: StoredGeneration,
 ) -> SealedRecord:
     """Open a generation into a sink, with a record that somebody read.
 
@@ -118,11 +124,11 @@ async def unseal_as(
     return record
 
 
-async def _unwrapped(keys: KeyHolder, record: SealedRecord, place: Place) -> Secret:
+async def _unwrapped(keys: KeyHolder, record: SealedRecord, place: RecordPlace) -> Secret:
     context = KeyContext(environment=place.environment, client_id=place.client_id, profile_id=place.profile_id)
     try:
         wrapped = Wrapped(
-            holder=Holder(record.kek.holder), kek_id=record.kek.key_id, kek_version=record.kek_version,
+            holder=KeyProvider(record.kek.holder), kek_id=record.kek.key_id, kek_version=record.kek_version,
             ciphertext=record.wrapped_dek,
         )  # fmt: skip
         return await keys.unwrap(wrapped, context)

@@ -19,7 +19,7 @@ from uuid import UUID
 from byokeep.core.artifact import ArtifactKey
 from byokeep.core.errors import Integrity
 from byokeep.core.keystate import KeyState
-from byokeep.core.manifest import Place
+from byokeep.core.manifest import RecordPlace
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.sealed_record import SealedRecord, parse_record
 
@@ -53,7 +53,7 @@ class Generation:
 
 
 @dataclass(slots=True, kw_only=True)
-class Found:
+class StoredGeneration:
     """What was found in a profile's place, for whoever has to find out whose it is. Filled as far as it came."""
 
     dek_id: UUID | None = None
@@ -69,7 +69,7 @@ def key_of(generation: Generation) -> ArtifactKey:
     )  # fmt: skip
 
 
-def agreed(text: bytes, generation: Generation, environment: Environment, *, found: Found) -> SealedRecord:
+def agreed(text: bytes, generation: Generation, environment: Environment, *, found: StoredGeneration) -> SealedRecord:
     """Parse the record of a generation, whoever it came from.
 
     Raises:
@@ -81,9 +81,9 @@ def agreed(text: bytes, generation: Generation, environment: Environment, *, fou
     return record
 
 
-def place_of(generation: Generation, environment: Environment) -> Place:
+def place_of(generation: Generation, environment: Environment) -> RecordPlace:
     """Return what a generation's manifest and key must be bound to."""
-    return Place(
+    return RecordPlace(
         environment=environment, client_id=generation.client_id, profile_id=ProfileId(generation.profile_id),
         generation=generation.generation,
     )  # fmt: skip
@@ -99,7 +99,7 @@ def altered() -> Integrity:
     return Integrity(ALTERED, next_step="The profile is quarantined; look who can write to its stores.")
 
 
-def parsed(text: bytes, found: Found) -> SealedRecord:
+def parsed(text: bytes, found: StoredGeneration) -> SealedRecord:
     """Parse a record and note whose it is. Raises Integrity: ``dek_missing``, ``sealed_profile_altered``."""
     if _keyless(text):
         raise missing("dek_missing")
@@ -120,7 +120,7 @@ def _keyless(text: bytes) -> bool:
     return isinstance(said, dict) and "manifest" in said and not said.get("wrapped_dek")
 
 
-def _same(record: SealedRecord, generation: Generation, place: Place) -> bool:
+def _same(record: SealedRecord, generation: Generation, place: RecordPlace) -> bool:
     """Whether a record is the one that the row was written with."""
     return (
         record.manifest.place == place

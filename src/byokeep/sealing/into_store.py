@@ -28,7 +28,7 @@ _LOOK_S: Final = 0.2  # seconds between two looks whether the other side still t
 _UNDER_WAY: Final = 4  # pieces
 
 
-class Outlet:
+class UploadStream:
     """A target that is written in a thread and read as a stream: :meth:`chunks` is given to a store."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ def context_of(manifest: Manifest) -> KeyContext:
 
 async def _stored(by: Sealing, manifest: Manifest, dek_id: UUID, source: Source, dek: Secret) -> SealedBlob:
     """Seal and store in one go; either side's failure, or the caller's end, ends the other's work."""
-    outlet = Outlet()
+    outlet = UploadStream()
     key = ArtifactKey(
         client_id=manifest.client_id, profile_id=manifest.profile_id, generation=manifest.generation, random=dek_id.hex
     )  # fmt: skip

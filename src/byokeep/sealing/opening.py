@@ -19,20 +19,20 @@ from tink import TinkError
 
 from byokeep.core.envelope import HEADER, binding, parse_header, refusal, require_commitment
 from byokeep.core.errors import Rejected
-from byokeep.core.manifest import Place
+from byokeep.core.manifest import RecordPlace
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
 from byokeep.sealing.ahead import Ahead
 from byokeep.sealing.keys import SEGMENT, commitment, stream_aead
 from byokeep.sealing.ports import Sink, Source
 from byokeep.sealing.sealing import WINDOW
-from byokeep.sealing.stream import BUFFER, Reading, Stop, in_thread
+from byokeep.sealing.stream import BUFFER, OpeningStream, Stop, in_thread
 
 _INNER: Final = 40  # bytes of the library's own header: its length, a salt, a nonce prefix
 _TAG: Final = 16  # bytes
 
 
-async def open_into(source: Source, sink: Sink, *, dek: Secret, record: SealedRecord, place: Place) -> None:
+async def open_into(source: Source, sink: Sink, *, dek: Secret, record: SealedRecord, place: RecordPlace) -> None:
     """Open a blob into a sink, in a thread. The sink is committed or aborted, never neither.
 
     Args:
@@ -49,10 +49,10 @@ async def open_into(source: Source, sink: Sink, *, dek: Secret, record: SealedRe
     await in_thread(lambda stop: open_now(source, sink, dek, record, place, stop))
 
 
-def open_now(source: Source, sink: Sink, dek: Secret, record: SealedRecord, place: Place, stop: Stop) -> None:
+def open_now(source: Source, sink: Sink, dek: Secret, record: SealedRecord, place: RecordPlace, stop: Stop) -> None:
     """As :func:`open_into`, in this thread; blocks."""
     try:
-        _verified(Reading(source, stop, counted=True, silent=True), sink, dek, record, place)
+        _verified(OpeningStream(source, stop, counted=True, silent=True), sink, dek, record, place)
         stop.check()
     except BaseException as error:
         sink.abort()
@@ -62,7 +62,7 @@ def open_now(source: Source, sink: Sink, dek: Secret, record: SealedRecord, plac
     sink.commit()
 
 
-def _verified(reading: Reading, sink: Sink, dek: Secret, record: SealedRecord, place: Place) -> None:
+def _verified(reading: OpeningStream, sink: Sink, dek: Secret, record: SealedRecord, place: RecordPlace) -> None:
     """Write everything to the sink; returns only when all of the blob was verified."""
     if record.manifest.place != place:
         raise refusal()
@@ -84,7 +84,7 @@ def _verified(reading: Reading, sink: Sink, dek: Secret, record: SealedRecord, p
         raise refusal()
 
 
-def _first(reading: Reading) -> bytes:
+def _first(reading: OpeningStream) -> bytes:
     """The header, or less when the blob is shorter."""
     parts, missing = [], HEADER
     while missing and (data := reading.read(missing)):
@@ -125,7 +125,7 @@ def _decompress(opened: Ahead, sink: Sink, packed_size: int) -> None:
 class _Opened:
     """What the library decrypted; what goes wrong is the one refusal, or the blob's own error."""
 
-    def __init__(self, stream: Any, reading: Reading) -> None:
+    def __init__(self, stream: Any, reading: OpeningStream) -> None:
         # The reader below the buffer, which would copy every segment once more; the buffer closes it when it goes away.
         self._buffered, self._stream = stream, stream.raw
         self._reading = reading
@@ -143,6 +143,6 @@ class _Opened:
         return data
 
 
-def _cause(reading: Reading) -> BaseException:
+def _cause(reading: OpeningStream) -> BaseException:
     """The blob's own error if it could not be read, else the one refusal."""
     return reading.took_failure() or refusal()

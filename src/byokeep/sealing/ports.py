@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from byokeep.core.manifest import Manifest, Place
+from byokeep.core.manifest import Manifest, RecordPlace
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
 from byokeep.ports import ArtifactStore, KeyHolder
@@ -62,11 +62,13 @@ class Sealer(Protocol):
         """Return a fresh key. Raises Unavailable when the system gives no randomness."""
 
     async def seal(
-        self, source: Source, target: Target, *, dek: Secret, dek_id: UUID, manifest: Manifest, place: Place
+        self, source: Source, target: Target, *, dek: Secret, dek_id: UUID, manifest: Manifest, place: RecordPlace
     ) -> SealedBlob:
         """Seal all that a source gives. Raises Rejected, Unavailable, and what source or target raised."""
 
-    async def open_into(self, source: Source, sink: Sink, *, dek: Secret, record: SealedRecord, place: Place) -> None:
+    async def open_into(
+        self, source: Source, sink: Sink, *, dek: Secret, record: SealedRecord, place: RecordPlace
+    ) -> None:
         """Open a blob into a sink, which is committed or aborted. Raises Integrity, and what source or sink raised."""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from byokeep.core.errors import Unavailable
-from byokeep.core.manifest import Manifest, Place
+from byokeep.core.manifest import Manifest, RecordPlace
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
 from byokeep.sealing.keys import new_dek
@@ -39,11 +39,13 @@ class TinkSealer:
             raise Unavailable("no_randomness", next_step="See to the system's source of randomness.") from None
 
     async def seal(
-        self, source: Source, target: Target, *, dek: Secret, dek_id: UUID, manifest: Manifest, place: Place
+        self, source: Source, target: Target, *, dek: Secret, dek_id: UUID, manifest: Manifest, place: RecordPlace
     ) -> SealedBlob:
         """Seal all that a source gives."""
         return await seal(source, target, dek=dek, dek_id=dek_id, manifest=manifest, place=place)
 
-    async def open_into(self, source: Source, sink: Sink, *, dek: Secret, record: SealedRecord, place: Place) -> None:
+    async def open_into(
+        self, source: Source, sink: Sink, *, dek: Secret, record: SealedRecord, place: RecordPlace
+    ) -> None:
         """Open a blob into a sink."""
         await open_into(source, sink, dek=dek, record=record, place=place)

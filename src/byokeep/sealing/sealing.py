@@ -19,11 +19,11 @@ from tink import TinkError
 
 from byokeep.core.envelope import Header, binding
 from byokeep.core.errors import Rejected, Unavailable
-from byokeep.core.manifest import Manifest, Place
+from byokeep.core.manifest import Manifest, RecordPlace
 from byokeep.core.secret import Secret
 from byokeep.sealing.keys import commitment, new_salt, stream_aead
 from byokeep.sealing.ports import SealedBlob, Source, Target
-from byokeep.sealing.stream import BUFFER, Reading, Stop, Writing, in_thread
+from byokeep.sealing.stream import BUFFER, OpeningStream, Stop, Writing, in_thread
 
 LEVEL: Final = 3  # what the zstd command takes
 WINDOW: Final = 21  # log2 of bytes; of a stream compressed at this level
@@ -32,7 +32,7 @@ _THREADS: Final = 2
 
 
 async def seal(
-    source: Source, target: Target, *, dek: Secret, dek_id: UUID, manifest: Manifest, place: Place
+    source: Source, target: Target, *, dek: Secret, dek_id: UUID, manifest: Manifest, place: RecordPlace
 ) -> SealedBlob:
     """Seal everything that a source gives, in a thread.
 
@@ -57,7 +57,7 @@ def seal_now(source: Source, target: Target, dek: Secret, dek_id: UUID, manifest
     """As :func:`seal`, in this thread; blocks."""
     salt = new_salt()
     header = Header(salt=salt, commitment=commitment(dek, salt))
-    reading, writing = Reading(source, stop), Writing(target, stop)
+    reading, writing = OpeningStream(source, stop), Writing(target, stop)
     sealed: Any = None
     try:
         writing.write(bytes(header))
@@ -76,7 +76,7 @@ def seal_now(source: Source, target: Target, dek: Secret, dek_id: UUID, manifest
     return SealedBlob(sha256=writing.digest(), size=writing.size, packed_size=reading.size)
 
 
-def _compress(reading: Reading, sealed: Any) -> None:
+def _compress(reading: OpeningStream, sealed: Any) -> None:
     parameters = zstandard.ZstdCompressionParameters.from_level(
         LEVEL, window_log=WINDOW, threads=_THREADS, job_size=_JOB, write_content_size=False
     )
@@ -84,7 +84,7 @@ def _compress(reading: Reading, sealed: Any) -> None:
     compressor.copy_stream(cast("IO[bytes]", reading), sealed, read_size=BUFFER, write_size=BUFFER)
 
 
-def _cause(error: BaseException, reading: Reading, writing: Writing) -> BaseException:
+def _cause(error: BaseException, reading: OpeningStream, writing: Writing) -> BaseException:
     """The error that says what happened: that of a stream before that of a library."""
     if failure := writing.took_failure() or reading.took_failure():
         return failure

@@ -61,7 +61,7 @@ async def in_thread(work: Callable[[Stop], T]) -> T:
         raise
 
 
-class Reading:
+class OpeningStream:
     """A source as the library wants it: counts and digests what passes, and keeps the source's own error.
 
     Args:
@@ -113,7 +113,7 @@ class Reading:
 class Writing:
     """A target as the library wants it: counts and digests what passes, and falls silent when it is given up.
 
-    An error is kept, not raised, for the reason that :class:`Reading` gives; it tells the work to stop.
+    An error is kept, not raised, for the reason that :class:`OpeningStream` gives; it tells the work to stop.
     """
 
     closed = False

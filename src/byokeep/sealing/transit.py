@@ -27,12 +27,12 @@ from byokeep.core.kek import (
     DEK_BYTES,
     FIRST_VERSION,
     MOUNT,
-    Holder,
     KekFault,
     KekScope,
     KekStatus,
     KekVersion,
     KeyContext,
+    KeyProvider,
     Wrapped,
     broken,
     check_dek_size,
@@ -45,7 +45,7 @@ from byokeep.core.kek import (
 )
 from byokeep.core.model import Environment
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp, Reply
+from byokeep.wire.bao_http import BaoHttp, BaoReply
 
 Login = Callable[[], Awaitable[tuple[BaoHttp, Secret, str]]]
 _CIPHERTEXT: Final = re.compile(r"vault:v([1-9][0-9]{0,8}):[A-Za-z0-9+/=]{1,200}\Z")
@@ -132,13 +132,13 @@ class TransitKeyHolder:
             if refused.code != KekFault.MISSING.value:
                 raise
             return KekStatus(
-                holder=Holder.TRANSIT, kek_id=scope.tenant_kek, versions=(), min_encryption=0, min_decryption=0
+                holder=KeyProvider.TRANSIT, kek_id=scope.tenant_kek, versions=(), min_encryption=0, min_decryption=0
             )
         return _status(scope, reply.data)
 
-    async def _open(self, act: str, wrapped: Wrapped, context: KeyContext) -> Reply:
+    async def _open(self, act: str, wrapped: Wrapped, context: KeyContext) -> BaoReply:
         check_environment(self._environment, context)
-        check_wrapped(wrapped, Holder.TRANSIT, context.scope.tenant_kek)
+        check_wrapped(wrapped, KeyProvider.TRANSIT, context.scope.tenant_kek)
         found = _CIPHERTEXT.match(wrapped.ciphertext)
         if found is None or int(found.group(1)) != wrapped.kek_version:
             raise broken()
@@ -149,7 +149,7 @@ class TransitKeyHolder:
                 raise broken() from None
             raise
 
-    async def _send(self, act: str, scope: KekScope, body: Mapping[str, object], *, below: str = "") -> Reply:
+    async def _send(self, act: str, scope: KekScope, body: Mapping[str, object], *, below: str = "") -> BaoReply:
         http, token, lease_id = await self._login()
         path = f"{MOUNT}/{act}/{scope.tenant_kek}{below}"
         failed: ByokeepError
@@ -167,13 +167,13 @@ def _bound(context: KeyContext) -> dict[str, str]:
     return {"context": base64.b64encode(context.canonical).decode()}
 
 
-def _wrapped(scope: KekScope, reply: Reply) -> Wrapped:
+def _wrapped(scope: KekScope, reply: BaoReply) -> Wrapped:
     ciphertext = str(reply.data.get("ciphertext"))
     found = _CIPHERTEXT.match(ciphertext)
     if found is None:
         raise Unavailable("store_garbage")
     return Wrapped(
-        holder=Holder.TRANSIT, kek_id=scope.tenant_kek, kek_version=int(found.group(1)), ciphertext=ciphertext
+        holder=KeyProvider.TRANSIT, kek_id=scope.tenant_kek, kek_version=int(found.group(1)), ciphertext=ciphertext
     )
 
 
@@ -192,7 +192,7 @@ def _status(scope: KekScope, data: Mapping[str, Any]) -> KekStatus:
     fault = KekFault.DISABLED if gone else fault
     names = {number: f"made:{int(at.timestamp())}" for number, at in made.items()}
     return KekStatus(
-        holder=Holder.TRANSIT,
+        holder=KeyProvider.TRANSIT,
         kek_id=scope.tenant_kek,
         versions=tuple(
             KekVersion(number=n, created_at=made.get(n), fault=fault, identity=names.get(n, ""))

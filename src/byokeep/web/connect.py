@@ -20,7 +20,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows import apps, connect
 from byokeep.flows.app import WebApp
 from byokeep.flows.apps import OurApp
-from byokeep.flows.connect import Answer, Started
+from byokeep.flows.connect import ConsentAnswer, Started
 from byokeep.flows.connections import Connection
 from byokeep.http.body import PathId, Strict, json_body, no_query, read_bytes
 from byokeep.http.openapi import TEXT, describe, parameters, raw_body, refusals
@@ -196,7 +196,7 @@ async def _body(request: Request, limit: int) -> bytes:
     return await read_bytes(request, limit=limit)
 
 
-def read_answer(raw: bytes) -> Answer:
+def read_answer(raw: bytes) -> ConsentAnswer:
     """Read an answer: fields of a form, each once and known.
 
     Raises:
@@ -209,7 +209,7 @@ def read_answer(raw: bytes) -> Answer:
     given = dict(pairs)
     if len(given) != len(pairs) or not set(given) <= _FIELDS or not all(given.get(name) for name in _NEEDED):
         raise Rejected("bad_answer", next_step="Start the connection again.")
-    return Answer(
+    return ConsentAnswer(
         state=given["state"], binding=given["binding"], redirect=given["redirect"], code=given.get("code"),
         iss=given.get("iss"), error="error" in given, refused=given.get("error") == "access_denied",
     )  # fmt: skip

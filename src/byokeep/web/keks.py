@@ -253,7 +253,7 @@ def _checked(kek_id: str) -> str:
     return kek_id
 
 
-def kek_out(shown: kek.Shown) -> dict[str, Any]:
+def kek_out(shown: kek.ShownKek) -> dict[str, Any]:
     """Return a version."""
     one = shown.kek
     return {
@@ -266,7 +266,7 @@ def kek_out(shown: kek.Shown) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def plan_out(one: kek.Plan) -> dict[str, Any]:
+def plan_out(one: kek.KekPlan) -> dict[str, Any]:
     """Return what a compromise leaves to do."""
     return KekStateReply.fields(one.kek) | {
         "compromised_at": one.kek.compromised_at, "found": one.found, "remaining": len(one.left), "done": one.done,

@@ -43,12 +43,12 @@ _WISH: Final = parameters({"risk": {"type": "string", "enum": [*map(str, Risk)]}
 _VERSION: Final = parameters({VERSION_HEADER: NUMBER}, place="header")["parameters"]
 
 
-def _wish(request: Request) -> onboard.Wish:
+def _wish(request: Request) -> onboard.OnboardRequest:
     given = query_of(request, "risk", "rotation_days")
     risk = given.get("risk")
     if risk is not None and risk not in set(Risk):
         raise Rejected("bad_risk", next_step="standard or high.")
-    return onboard.Wish(
+    return onboard.OnboardRequest(
         risk=None if risk is None else Risk(risk),
         rotation_days=whole_number("rotation_days", given.get("rotation_days")),
         version=whole_number("version", request.headers.get(VERSION_HEADER)),

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 
 from byokeep.core.model import Actor
 from byokeep.flows.app import WebApp
-from byokeep.flows.fingerprints import LiveValues, Watched, live_values
+from byokeep.flows.fingerprints import LiveFingerprints, Watched, live_values
 from byokeep.http.body import no_query
 from byokeep.http.openapi import refusals
 from byokeep.http.reply import Reply
@@ -71,7 +71,7 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     return routes
 
 
-def _out(live: LiveValues) -> dict[str, Any]:
+def _out(live: LiveFingerprints) -> dict[str, Any]:
     """Return the reply."""
     rows = [{"label": _label(one), "digest": digest} for one in live.watched for digest in one.digests]
     return {

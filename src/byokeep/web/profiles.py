@@ -14,10 +14,10 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
-from byokeep.core.profile import Kind, Purpose, State
+from byokeep.core.profile import ProfileState, ProfileTask, Purpose
 from byokeep.flows import profile_shots, profile_work, profiles
 from byokeep.flows.app import WebApp
-from byokeep.flows.profile_shots import Proof
+from byokeep.flows.profile_shots import ProofPicture
 from byokeep.flows.profile_work import Work
 from byokeep.flows.profiles import History, Profile
 from byokeep.http.body import Id, PathId, Strict, json_body, no_query
@@ -80,7 +80,7 @@ class ProfileReply(Reply):
     profile: UUID
     client_id: UUID
     sop: UUID | None
-    state: State
+    state: ProfileState
     reason: str
     packing: Packing
     generation: int
@@ -111,7 +111,7 @@ class WorkReply(Reply):
 
     work: Annotated[UUID, Field(validation_alias="id")]
     profile: Annotated[UUID, Field(validation_alias="profile_id")]
-    kind: Kind
+    kind: ProfileTask
     state: str
     reason: str
     result: str
@@ -256,7 +256,7 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     who, restore_body = Depends(caller(auth)), Depends(json_body(RestoreBody))
     shred_body = Depends(json_body(ShredBody, optional=True))
 
-    async def asked(request: Request, actor: Actor, profile_id: PathId, kind: Kind, **about: Any) -> Work:
+    async def asked(request: Request, actor: Actor, profile_id: PathId, kind: ProfileTask, **about: Any) -> Work:
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_WORK, profile_id)
         spend(request, writes, actor, client_id)
         return await profile_work.ask(app, actor, client_id, profile_id, kind, **about)
@@ -264,29 +264,29 @@ def acts(app: WebApp, auth: Authenticator, writes: Budget) -> APIRouter:
     @routes.post("/login", status_code=202, response_model=WorkReply)
     async def login(request: Request, profile_id: PathId, actor: Actor = who) -> Work:
         """Open a clean browser at a worker and wait there for a person."""
-        return await asked(request, actor, profile_id, Kind.LOGIN)
+        return await asked(request, actor, profile_id, ProfileTask.LOGIN)
 
     @routes.post("/validate", status_code=202, response_model=WorkReply)
     async def validate(request: Request, profile_id: PathId, actor: Actor = who) -> Work:
         """Prove the newest generation: open it read-only, identify, take a picture."""
-        return await asked(request, actor, profile_id, Kind.VALIDATE)
+        return await asked(request, actor, profile_id, ProfileTask.VALIDATE)
 
     @routes.post("/rekey", status_code=202, response_model=WorkReply)
     async def rekey(request: Request, profile_id: PathId, actor: Actor = who) -> Work:
         """Seal the newest generation again, under a new key."""
-        return await asked(request, actor, profile_id, Kind.REKEY)
+        return await asked(request, actor, profile_id, ProfileTask.REKEY)
 
     @routes.post("/restore", status_code=202, response_model=WorkReply, openapi_extra=describe(RestoreBody))
     async def restore(
         request: Request, profile_id: PathId, actor: Actor = who, body: RestoreBody = restore_body
     ) -> Work:
         """Bring an older generation back as the newest."""
-        return await asked(request, actor, profile_id, Kind.RESTORE, generation=body.generation)
+        return await asked(request, actor, profile_id, ProfileTask.RESTORE, generation=body.generation)
 
     @routes.post("/shred", status_code=202, response_model=WorkReply, openapi_extra=describe(ShredBody, required=False))
     async def shred(request: Request, profile_id: PathId, actor: Actor = who, body: ShredBody = shred_body) -> Work:
         """Ask that a profile be destroyed for good; an approver confirms."""
-        return await asked(request, actor, profile_id, Kind.SHRED, incident=body.incident)
+        return await asked(request, actor, profile_id, ProfileTask.SHRED, incident=body.incident)
 
     return routes
 
@@ -340,7 +340,7 @@ def profile_out(one: Profile) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def proof_out(profile: Profile, one: Proof) -> dict[str, Any]:
+def proof_out(profile: Profile, one: ProofPicture) -> dict[str, Any]:
     """Return a proof."""
     file = f"{profile.client_id}/{profile.id}/{one.generation}-{one.sha256}.png"
     return {"platform": one.platform, "generation": one.generation, "sha256": one.sha256, "file": file}

@@ -14,7 +14,7 @@ from byokeep.core import next_steps
 from byokeep.core.errors import Rejected
 from byokeep.core.identity import spelt
 from byokeep.core.model import Environment, Provider, Risk, SecretKind, Verification
-from byokeep.flows.audit_read import DEFAULT_RECORDS, Shown, Window
+from byokeep.flows.audit_read import DEFAULT_RECORDS, RecordWindow, ShownRecord
 from byokeep.flows.history import KeyHistory
 from byokeep.flows.refs import Inventory, InventoryItem
 from byokeep.flows.sops import CONNECT, PROFILE, SopStatus
@@ -387,13 +387,13 @@ def _next(status: SopStatus) -> str:
     return next_steps.of_run(status.state, status.run.reason, status.missing)
 
 
-def window_of(given: dict[str, str]) -> Window:
+def window_of(given: dict[str, str]) -> RecordWindow:
     """Return the window that ``since``, ``until``, ``before`` and ``limit`` of a query name.
 
     Raises:
         Rejected: ``bad_time``, ``bad_number``.
     """
-    return Window(
+    return RecordWindow(
         since=instant("since", given.get("since")),
         until=instant("until", given.get("until")),
         before=whole_number("before", given.get("before")),
@@ -412,6 +412,6 @@ def history_out(history: KeyHistory) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def record_out(record: Shown) -> dict[str, Any]:
+def record_out(record: ShownRecord) -> dict[str, Any]:
     """Return the wire form of an audit record."""
     return {"seq": record.seq, "at": at_out(record.at), **record.said, "hash": record.hash_hex}

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
-from byokeep.core.vault_incident import BY_HAND, ENDED, Cause, Session, Step
+from byokeep.core.vault_incident import BY_HAND, ENDED, IncidentCause, IncidentStep, SessionEnd
 from byokeep.flows import vault_incident, vault_steps
 from byokeep.flows.app import App, WebApp
-from byokeep.flows.vault_incident import Incident, Item, State
+from byokeep.flows.vault_incident import Incident, IncidentState, Item
 from byokeep.http.body import Id, PathId, Strict, json_body, no_query
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import At, Reply
@@ -46,8 +46,8 @@ class IncidentReply(Reply):
     incident: UUID
     client_id: UUID | None
     everybody: bool
-    cause: Cause
-    step: Step
+    cause: IncidentCause
+    step: IncidentStep
     since: At
     since_assumed: bool
     opened_by: UUID
@@ -68,7 +68,7 @@ class IncidentItemReply(Reply):
     client_id: UUID
     profile: UUID
     platform: str
-    session: Session
+    session: SessionEnd
     session_at: At | None
     session_by: UUID | None
     to_do: str
@@ -160,7 +160,7 @@ def router(app: WebApp, auth: Authenticator) -> APIRouter:
     return routes
 
 
-Act = Callable[[App, Actor, PathId], Awaitable[State]]
+Act = Callable[[App, Actor, PathId], Awaitable[IncidentState]]
 _ACTS: dict[str, Act] = {
     "lane-off": vault_steps.lane_off, "sessions": vault_steps.sessions, "recreate": vault_steps.recreate,
     "rekey": vault_steps.rekey, "approve": vault_steps.approve_destruction, "validate": vault_steps.validate,
@@ -197,7 +197,7 @@ def incident_out(one: Incident) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def state_out(state: State) -> dict[str, Any]:
+def state_out(state: IncidentState) -> dict[str, Any]:
     """Return an incident with what belongs to it."""
     left = {
         "sessions": sum(1 for one in state.items if one.session not in ENDED),
@@ -227,7 +227,7 @@ def _to_do(one: Item) -> str:
     """What a person must do about an item now; empty when nothing."""
     if one.session in BY_HAND:
         return "end_session_by_hand"
-    if one.session is Session.PENDING:
+    if one.session is SessionEnd.PENDING:
         return "wait_for_worker" if one.old_busy else ""
     if one.lost:
         return "make_another"

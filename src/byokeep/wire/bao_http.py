@@ -53,7 +53,7 @@ _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class BaoReply:
     """An accepted answer. ``data`` and ``auth`` may hold secrets, so they stay out of ``repr``.
 
     Attributes:
@@ -132,7 +132,7 @@ class BaoHttp:
         wrap_ttl_s: int | None = None,
         accept: frozenset[int] = frozenset(),
         timeout_s: float | None = None,
-    ) -> Reply:
+    ) -> BaoReply:
         """Send one request below ``/v1/`` and return an accepted reply.
 
         Args:
@@ -305,13 +305,13 @@ def _decode(raw: bytes) -> dict[str, Any] | None:
     return cast("dict[str, Any]", document) if isinstance(document, dict) else None
 
 
-def _reply(status: int, document: dict[str, Any]) -> Reply:
+def _reply(status: int, document: dict[str, Any]) -> BaoReply:
     request_id = document.get("request_id")
     if not isinstance(request_id, str):
-        return Reply(status, document, "")
+        return BaoReply(status, document, "")
     parts = {name: document.get(name) for name in ("data", "auth", "wrap_info")}
     data, auth, wrap = (part if isinstance(part, dict) else _EMPTY for part in parts.values())
-    return Reply(status, data, request_id, auth, wrap)
+    return BaoReply(status, data, request_id, auth, wrap)
 
 
 def _failure(status: int, document: Mapping[str, Any], retry_after: str) -> ByokeepError:

@@ -15,12 +15,12 @@ from typing import Final
 
 from byokeep.core.errors import Denied, NotFound, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp, Reply
+from byokeep.wire.bao_http import BaoHttp, BaoReply
 
 __all__ = [
     "BaoHttp",
-    "Reply",
-    "Stored",
+    "BaoReply",
+    "StoredVersion",
     "destroy_versions",
     "lease_login",
     "live_versions",
@@ -32,7 +32,7 @@ LEASE_MOUNT: Final = "lease"
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredVersion:
     """A version that the store has accepted, and the store's id of that request."""
 
     version: int
@@ -99,7 +99,7 @@ async def read_secret(http: BaoHttp, token: Secret, path: str, version: int, lea
 
 async def write_secret(
     http: BaoHttp, token: Secret, path: str, value: Secret, *, cas: int, lease_id: str | None = None
-) -> Stored:
+) -> StoredVersion:
     """Write version ``cas + 1``.
 
     Raises:
@@ -117,7 +117,7 @@ async def write_secret(
     version = reply.data.get("version")
     if type(version) is not int or version != cas + 1 or not reply.request_id:
         raise Unavailable("store_garbage")
-    return Stored(version, reply.request_id)
+    return StoredVersion(version, reply.request_id)
 
 
 async def live_versions(

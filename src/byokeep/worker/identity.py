@@ -25,7 +25,7 @@ asked_by: ContextVar[UUID | None] = ContextVar("asked_by", default=None)
 ASK_AGAIN: Final = frozenset({"rate_limited", "provider_down", "timeout"})
 
 
-class Answer(Protocol):
+class IdentityAnswer(Protocol):
     """What an identity call comes to."""
 
     @property
@@ -61,7 +61,7 @@ class Answer(Protocol):
         """Whether a person must hear of it."""
 
 
-Ask = Callable[[Provider, Secret], Awaitable[Answer]]
+Ask = Callable[[Provider, Secret], Awaitable[IdentityAnswer]]
 
 
 def noted(ask: Ask) -> Callable[[Provider, Secret], Awaitable[IdentityNote]]:

@@ -28,7 +28,7 @@ _FIELDS: Final = ("rule", "source", "fingerprint", "reason")
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Entry:
+class BaselineEntry:
     """A known finding. `source` is relative to the baseline's directory."""
 
     source: str
@@ -42,14 +42,14 @@ class Baseline:
     """Known findings and the key of their fingerprints."""
 
     key: bytes = field(repr=False)
-    entries: frozenset[Entry] = frozenset()
+    entries: frozenset[BaselineEntry] = frozenset()
 
     @classmethod
     def new(cls) -> Baseline:
         """Return an empty one with a fresh key."""
         return cls(secrets.token_bytes(32))
 
-    def known(self, finding: Finding, folder: Path) -> Entry | None:
+    def known(self, finding: Finding, folder: Path) -> BaselineEntry | None:
         """Return the entry that a finding fits, or None."""
         wanted = entry_of(finding, folder)
         return next((entry for entry in self.entries if entry == wanted), None) if finding.kind != LIVE else None
@@ -60,9 +60,9 @@ class Baseline:
         return json.dumps({"format": FORMAT, "key": self.key.hex(), "findings": rows}, indent=1) + "\n"
 
 
-def entry_of(finding: Finding, folder: Path) -> Entry:
+def entry_of(finding: Finding, folder: Path) -> BaselineEntry:
     """Return the entry for a finding. `folder` is where the baseline stands."""
-    return Entry(os.path.relpath(finding.source, folder), finding.label, finding.fingerprint)
+    return BaselineEntry(os.path.relpath(finding.source, folder), finding.label, finding.fingerprint)
 
 
 def written(findings: Iterable[Finding], folder: Path, before: Baseline) -> Baseline:
@@ -71,7 +71,7 @@ def written(findings: Iterable[Finding], folder: Path, before: Baseline) -> Base
     entries = {entry_of(finding, folder) for finding in findings if finding.kind != LIVE}
     return Baseline(
         before.key,
-        frozenset(Entry(one.source, one.rule, one.fingerprint, reasons.get(one, NO_REASON)) for one in entries),
+        frozenset(BaselineEntry(one.source, one.rule, one.fingerprint, reasons.get(one, NO_REASON)) for one in entries),
     )
 
 
@@ -96,7 +96,7 @@ def read(path: Path) -> Baseline:
     return Baseline(bytes.fromhex(data["key"]), frozenset(_entry(row) for row in data["findings"]))
 
 
-def _entry(row: object) -> Entry:
+def _entry(row: object) -> BaselineEntry:
     if (
         not isinstance(row, dict)
         or row.keys() != set(_FIELDS)
@@ -105,7 +105,7 @@ def _entry(row: object) -> Entry:
         raise _bad("findings")
     if not _PRINT.fullmatch(row["fingerprint"]):
         raise _bad("fingerprint")
-    return Entry(row["source"], row["rule"], row["fingerprint"], row["reason"])
+    return BaselineEntry(row["source"], row["rule"], row["fingerprint"], row["reason"])
 
 
 def _bad(part: str) -> Rejected:

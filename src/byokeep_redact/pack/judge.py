@@ -25,7 +25,7 @@ from byokeep_redact.encodings import recoverable
 from byokeep_redact.pack import settings
 from byokeep_redact.pack.corpus import SURVIVE
 from byokeep_redact.pack.draw import fresh_seed
-from byokeep_redact.pack.plan import MARK, Emission, Job, available_sinks, classes, plan
+from byokeep_redact.pack.plan import MARK, Emission, PlannedRun, available_sinks, classes, plan
 from byokeep_redact.pack.registered import COST, LONG
 from byokeep_redact.pack.report import Result, Row
 from byokeep_redact.pack.stage import LINE_S, Played
@@ -94,7 +94,7 @@ def run(project: Setup | None = None, seed: str = "") -> Result:
     """
     project, seed = project or Setup(), seed or fresh_seed()
     present, absent = available_sinks()
-    job = Job(seed, tuple(present), "on", project.setup, project.register, project.corpus, project.full)
+    job = PlannedRun(seed, tuple(present), "on", project.setup, project.register, project.corpus, project.full)
     result = Result(seed, sinks=dict.fromkeys(absent, "absent"))
     with tempfile.TemporaryDirectory(prefix="leakpack-") as folder:
         outputs = _stages(job, project.root, Path(folder))
@@ -115,13 +115,13 @@ def run(project: Setup | None = None, seed: str = "") -> Result:
     return result
 
 
-def _parts(job: Job) -> list[Job]:
+def _parts(job: PlannedRun) -> list[PlannedRun]:
     """One stage for what dies of its samples, one for everything else."""
     living = tuple(name for name in job.sinks if name != _DYING)
     return [replace(job, sinks=living), replace(job, sinks=(_DYING,))]
 
 
-def _stages(job: Job, root: Path, folder: Path) -> dict[tuple[tuple[str, ...], str], _Output]:
+def _stages(job: PlannedRun, root: Path, folder: Path) -> dict[tuple[tuple[str, ...], str], _Output]:
     """Run all stages at once."""
     running = []
     for part in _parts(job):
@@ -132,7 +132,7 @@ def _stages(job: Job, root: Path, folder: Path) -> dict[tuple[tuple[str, ...], s
     return {(sinks, engine): _finish(process, place) for sinks, engine, place, process in running}
 
 
-def _start(job: Job, place: Path, root: Path) -> subprocess.Popen[bytes]:
+def _start(job: PlannedRun, place: Path, root: Path) -> subprocess.Popen[bytes]:
     (place / "job.json").write_text(json.dumps(asdict(job)))
     command = [sys.executable, "-m", "byokeep_redact.pack.stage", str(place / "job.json")]
     with (place / "stdout.txt").open("wb") as out, (place / "stderr.txt").open("wb") as err:

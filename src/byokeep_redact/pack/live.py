@@ -40,7 +40,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class LiveReply:
     """What came back; ``status`` 0 = nothing did."""
 
     status: int
@@ -48,7 +48,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LivePlace:
     """What was found in one place. ``looked_at``: replies, or files and processes."""
 
     name: str
@@ -151,7 +151,7 @@ def search_for(made: Sequence[Probe]) -> Sweep:
     return Sweep([probe.canary for probe in made])
 
 
-def judge_replies(sent: Sequence[tuple[Probe, Reply]], search: Sweep) -> Place:
+def judge_replies(sent: Sequence[tuple[Probe, LiveReply]], search: Sweep) -> LivePlace:
     """Search every reply for every canary, and say whether each request was refused as it had to be."""
     details, found, unknown = [], 0, 0
     for probe, reply in sent:
@@ -168,15 +168,15 @@ def judge_replies(sent: Sequence[tuple[Probe, Reply]], search: Sweep) -> Place:
             unknown += 1
             details.append(f"{probe.label}: status {reply.status}")
     verdict: Verdict = "found" if found else "unknown" if unknown or not sent else "clean"
-    return Place("answers", len(sent), found, unknown, verdict, tuple(details))
+    return LivePlace("answers", len(sent), found, unknown, verdict, tuple(details))
 
 
-def judge_files(name: str, path: Path, search: Sweep) -> Place:
+def judge_files(name: str, path: Path, search: Sweep) -> LivePlace:
     """Search a file or directory for every canary; nothing there to search is unknown."""
     return _place(name, search.scan_paths([path]))
 
 
-def judge_control() -> Place:
+def judge_control() -> LivePlace:
     """Plant fresh canaries in every encoding and see that the same search finds them."""
     planted = {name: Canary(name, new_canary("openai")) for name in ENCODINGS}
     search = Sweep(planted.values())
@@ -186,18 +186,18 @@ def judge_control() -> Place:
         if not any(one.label == name for one in found):
             missed.append(name)
     verdict: Verdict = "unknown" if missed or not planted else "clean"
-    return Place("search itself", len(planted), 0, len(missed), verdict, tuple(missed))
+    return LivePlace("search itself", len(planted), 0, len(missed), verdict, tuple(missed))
 
 
-def _place(name: str, report: Report) -> Place:
+def _place(name: str, report: Report) -> LivePlace:
     details = [f"{one.source}: {one.label} as {one.encoding}" for one in report.findings]
     details += [f"{one.source}: {one.reason}" for one in report.unreadable]
     verdict: Verdict = "found" if report.findings else "clean" if report.clean else "unknown"
     unknown = len(report.unreadable) or int(verdict == "unknown")
-    return Place(name, report.sources_scanned, len(report.findings), unknown, verdict, tuple(details))
+    return LivePlace(name, report.sources_scanned, len(report.findings), unknown, verdict, tuple(details))
 
 
-def overall(places: Sequence[Place]) -> Verdict:
+def overall(places: Sequence[LivePlace]) -> Verdict:
     """Return what is known of all places together; none is unknown."""
     verdicts = {place.verdict for place in places} or {"unknown"}
     return "found" if "found" in verdicts else "unknown" if "unknown" in verdicts else "clean"

@@ -21,7 +21,7 @@ class Outlet:
 
 
 @dataclass(frozen=True, slots=True)
-class Sink:
+class OutletSink:
     """One way out.
 
     Attributes:

@@ -24,7 +24,7 @@ from typing import Any, Final
 from byokeep_redact.errors import Rejected
 from byokeep_redact.pack.corpus import SURVIVE, Sample
 from byokeep_redact.pack.draw import ALNUM, HEX, UPPER, URL_SAFE, Draw
-from byokeep_redact.pack.registered import Live
+from byokeep_redact.pack.registered import RegisteredValues
 
 OWN: Final = "own"
 _ALPHABETS: Final = {"alnum": ALNUM, "hex": HEX, "url-safe": URL_SAFE, "upper": UPPER}
@@ -37,7 +37,7 @@ def _refuse(at: str) -> Rejected:
     return Rejected("bad_leak_corpus", next_step="See docs/leak-pack.md for the form of the file.", entry=at)
 
 
-def load_own(path: Path, seed: str) -> tuple[list[Sample], list[Live]]:
+def load_own(path: Path, seed: str) -> tuple[list[Sample], list[RegisteredValues]]:
     """Read the file; return its samples (survivors too) and its registered ones.
 
     Raises:
@@ -51,7 +51,7 @@ def load_own(path: Path, seed: str) -> tuple[list[Sample], list[Live]]:
     for at, entry in enumerate(_entries(document, "sample", _SAMPLE)):
         prefix, sample = _sample(entry, draw, f"sample[{at}]")
         if entry.get("registered") is True:
-            live.append(Live("opaque", prefix.encode() + sample.secrets[0], sample))
+            live.append(RegisteredValues("opaque", prefix.encode() + sample.secrets[0], sample))
         else:
             plain.append(sample)
     for at, entry in enumerate(_entries(document, "keep", _KEEP)):

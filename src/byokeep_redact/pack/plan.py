@@ -16,13 +16,13 @@ from typing import Final, Literal
 
 from byokeep_redact.pack.corpus import MADE, SURVIVE, Sample, shapes, survivors
 from byokeep_redact.pack.evasions import WAYS
-from byokeep_redact.pack.outlet import Sink
+from byokeep_redact.pack.outlet import OutletSink
 from byokeep_redact.pack.own import OWN, load_own
-from byokeep_redact.pack.registered import COST, ENCODED, EVASION, KINDS, Live, costly, encoded, evading
+from byokeep_redact.pack.registered import COST, ENCODED, EVASION, KINDS, RegisteredValues, costly, encoded, evading
 from byokeep_redact.pack.sinks import SINKS
 from byokeep_redact.pack.tracing import HEADERS, header_samples
 
-_Planned = tuple[Sample, Live | None]
+_Planned = tuple[Sample, RegisteredValues | None]
 GROUPS: Final = (*MADE, ENCODED, EVASION, HEADERS, SURVIVE, COST, OWN)
 MARK: Final = re.compile(r"pk(\d{6})z")
 # One sink of each family takes every encoding of every kind of key; the others take each encoding once.
@@ -33,7 +33,7 @@ _SPECIAL: Final = {"evasions": EVASION, "long-lines": COST, "otel-headers": HEAD
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PlannedRun:
     """What one process on stage is to do. ``engine`` "bare" stands for a plain process without any set-up."""
 
     seed: str
@@ -45,7 +45,7 @@ class Job:
     full: bool = False
 
     @classmethod
-    def read(cls, path: Path) -> Job:
+    def read(cls, path: Path) -> PlannedRun:
         """Read a job from its file."""
         fields = json.loads(path.read_text("utf-8"))
         return cls(**fields | {"sinks": tuple(fields["sinks"])})
@@ -57,9 +57,9 @@ class Emission:
 
     mark: str
     sink: str
-    way: Sink
+    way: OutletSink
     sample: Sample
-    live: Live | None = None
+    live: RegisteredValues | None = None
 
 
 def available_sinks() -> tuple[list[str], list[str]]:
@@ -68,7 +68,7 @@ def available_sinks() -> tuple[list[str], list[str]]:
     return present, [name for name in SINKS if name not in present]
 
 
-def classes(job: Job, present: Sequence[str]) -> tuple[list[str], list[str]]:
+def classes(job: PlannedRun, present: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the classes that the sinks present are to show samples of, and those that only other sinks do."""
     groups = [group for group in GROUPS if job.corpus or group != OWN]
     mine, others = (
@@ -79,7 +79,7 @@ def classes(job: Job, present: Sequence[str]) -> tuple[list[str], list[str]]:
     return [group for group in groups if group not in absent], absent
 
 
-def plan(job: Job) -> list[Emission]:
+def plan(job: PlannedRun) -> list[Emission]:
     """Return everything a job emits, in order."""
     live = encoded(job.seed)
     own_plain, own_live = load_own(Path(job.corpus), job.seed) if job.corpus else ([], [])
@@ -100,7 +100,9 @@ def _shared(pairs: list[_Planned], share: int, seed: str) -> list[_Planned]:
     return [pairs[at] for at in sorted(kept)]
 
 
-def _for_sink(seed: str, name: str, live: Sequence[Live], own: tuple[list[Sample], list[Live]]) -> Iterator[_Planned]:
+def _for_sink(
+    seed: str, name: str, live: Sequence[RegisteredValues], own: tuple[list[Sample], list[RegisteredValues]]
+) -> Iterator[_Planned]:
     match _SPECIAL.get(name):
         case "evasions":
             yield from _with(evading(seed, list(WAYS)))
@@ -119,10 +121,10 @@ def _for_sink(seed: str, name: str, live: Sequence[Live], own: tuple[list[Sample
                 yield from ((sample, None) for sample in kept)
 
 
-def _each_once(live: Sequence[Live]) -> list[Live]:
+def _each_once(live: Sequence[RegisteredValues]) -> list[RegisteredValues]:
     """Every encoding once, the kinds of keys by turns."""
     return [one for at, one in enumerate(live) if at % len(KINDS) == (at // len(KINDS)) % len(KINDS)]
 
 
-def _with(live: Iterable[Live]) -> Iterator[_Planned]:
+def _with(live: Iterable[RegisteredValues]) -> Iterator[_Planned]:
     return ((one.sample, one) for one in live)

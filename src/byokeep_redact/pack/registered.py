@@ -25,7 +25,7 @@ LONG: Final = "longer-than-limit"
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class RegisteredValues:
     """A value to register, and the sample that holds it. ``kind`` is one of KINDS."""
 
     kind: str
@@ -47,23 +47,23 @@ def value_of(draw: Draw, kind: str) -> tuple[bytes, bytes, tuple[bytes, ...]]:
     return value, b"sessionid=%s; Path=/" % value if kind == "cookie" else value, (value,)
 
 
-def encoded(seed: str, kinds: Sequence[str] = KINDS) -> list[Live]:
+def encoded(seed: str, kinds: Sequence[str] = KINDS) -> list[RegisteredValues]:
     """Return every encoding of a fresh value of every kind."""
     draw, made = Draw(seed, ENCODED), []
     for name, encode in ENCODINGS.items():
         for kind in kinds:
             value, emitted, parts = value_of(draw, kind)
             text = f"body {encode(emitted).decode('latin-1')} end"
-            made.append(Live(kind, value, Sample(ENCODED, f"{name}/{kind}", text, parts)))
+            made.append(RegisteredValues(kind, value, Sample(ENCODED, f"{name}/{kind}", text, parts)))
     return made
 
 
-def evading(seed: str, ways: Sequence[str]) -> list[Live]:
+def evading(seed: str, ways: Sequence[str]) -> list[RegisteredValues]:
     """Return a fresh opaque value for each way of slipping by; the sample's text is the bare value."""
     draw, made = Draw(seed, EVASION), []
     for way in ways:
         value, _emitted, parts = value_of(draw, "opaque")
-        made.append(Live("opaque", value, Sample(EVASION, way, value.decode(), parts)))
+        made.append(RegisteredValues("opaque", value, Sample(EVASION, way, value.decode(), parts)))
     return made
 
 
@@ -80,12 +80,12 @@ _FILLERS: Final[dict[str, Callable[[Draw], str]]] = {
 }
 
 
-def costly(seed: str) -> list[Live]:
+def costly(seed: str) -> list[RegisteredValues]:
     """Return adversarial lines of 1 MB, and one of 3 MB, each with a live value at its end."""
     draw, made = Draw(seed, COST), []
     for shape, filler in _FILLERS.items():
         value, _emitted, parts = value_of(draw, "opaque")
         piece, size = filler(draw), MEGABYTE * (3 if shape == LONG else 1)
         text = (piece * (size // len(piece) + 1))[: size - len(value) - 1] + " " + value.decode()
-        made.append(Live("opaque", value, Sample(COST, shape, text, parts)))
+        made.append(RegisteredValues("opaque", value, Sample(COST, shape, text, parts)))
     return made

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from byokeep_redact.pack import network, tracing
 from byokeep_redact.pack.evasions import WAYS
-from byokeep_redact.pack.outlet import Marked, Outlet, Sink, one_line
+from byokeep_redact.pack.outlet import Marked, Outlet, OutletSink, one_line
 
 LOGGER: Final = "leakpack"
 
@@ -115,7 +115,7 @@ def _asyncio(out: Outlet, samples: Sequence[Marked]) -> None:
     asyncio.run(run())
 
 
-class _Unraisable:
+class _UnraisableSink:
     def __init__(self, mark: str, text: str) -> None:
         self._said = (mark, text)
 
@@ -125,7 +125,7 @@ class _Unraisable:
 
 def _unraisable(out: Outlet, samples: Sequence[Marked]) -> None:
     for mark, text, _ in samples:
-        _Unraisable(mark, text)
+        _UnraisableSink(mark, text)
 
 
 def _excepthook(out: Outlet, samples: Sequence[Marked]) -> None:
@@ -188,29 +188,29 @@ def _evade(out: Outlet, samples: Sequence[Marked]) -> None:
             WAYS[way](out.log, mark, text)
 
 
-SINKS: Final[dict[str, Sink]] = {
-    "logging-message": Sink(_message, share=1),
-    "logging-args": Sink(_arguments),
-    "logging-extra": Sink(_extra),
-    "logging-exc-info": Sink(_exc_info),
-    "logging-stack-info": Sink(_stack_info, takes=one_line),
-    "structlog": Sink(_structlog, needs=("structlog",)),
-    "structlog-exception": Sink(_structlog_error, needs=("structlog",)),
-    "warnings": Sink(_warnings),
-    "threading": Sink(_threading),
-    "asyncio": Sink(_asyncio),
-    "unraisable": Sink(_unraisable),
-    "subprocess-stderr": Sink(_subprocess, ours=True),
-    "excepthook": Sink(_excepthook, share=6),
-    "otel-span": Sink(tracing.spans, needs=("opentelemetry", "opentelemetry.sdk")),
-    "otel-headers": Sink(tracing.headers, share=1, needs=("opentelemetry", "opentelemetry.sdk")),
-    "otel-log": Sink(tracing.logs, needs=("opentelemetry", "opentelemetry.sdk")),
-    "httpx2": Sink(network.httpx2, needs=("httpx2",), takes=one_line, share=6),
-    "httpx": Sink(network.httpx, needs=("httpx",), takes=one_line, share=6),
-    "requests": Sink(network.requests, needs=("requests",), takes=one_line, share=6),
-    "aiohttp": Sink(network.aiohttp, needs=("aiohttp",), takes=one_line, share=6),
-    "stream-filter": Sink(_stream_filter, share=1, ours=True),
-    "browser-files": Sink(_browser_files, share=6, ours=True),
-    "evasions": Sink(_evade, share=1),
-    "long-lines": Sink(_message, share=1),
+SINKS: Final[dict[str, OutletSink]] = {
+    "logging-message": OutletSink(_message, share=1),
+    "logging-args": OutletSink(_arguments),
+    "logging-extra": OutletSink(_extra),
+    "logging-exc-info": OutletSink(_exc_info),
+    "logging-stack-info": OutletSink(_stack_info, takes=one_line),
+    "structlog": OutletSink(_structlog, needs=("structlog",)),
+    "structlog-exception": OutletSink(_structlog_error, needs=("structlog",)),
+    "warnings": OutletSink(_warnings),
+    "threading": OutletSink(_threading),
+    "asyncio": OutletSink(_asyncio),
+    "unraisable": OutletSink(_unraisable),
+    "subprocess-stderr": OutletSink(_subprocess, ours=True),
+    "excepthook": OutletSink(_excepthook, share=6),
+    "otel-span": OutletSink(tracing.spans, needs=("opentelemetry", "opentelemetry.sdk")),
+    "otel-headers": OutletSink(tracing.headers, share=1, needs=("opentelemetry", "opentelemetry.sdk")),
+    "otel-log": OutletSink(tracing.logs, needs=("opentelemetry", "opentelemetry.sdk")),
+    "httpx2": OutletSink(network.httpx2, needs=("httpx2",), takes=one_line, share=6),
+    "httpx": OutletSink(network.httpx, needs=("httpx",), takes=one_line, share=6),
+    "requests": OutletSink(network.requests, needs=("requests",), takes=one_line, share=6),
+    "aiohttp": OutletSink(network.aiohttp, needs=("aiohttp",), takes=one_line, share=6),
+    "stream-filter": OutletSink(_stream_filter, share=1, ours=True),
+    "browser-files": OutletSink(_browser_files, share=6, ours=True),
+    "evasions": OutletSink(_evade, share=1),
+    "long-lines": OutletSink(_message, share=1),
 }

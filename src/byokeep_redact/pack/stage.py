@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from byokeep_redact.pack.outlet import Outlet
-from byokeep_redact.pack.plan import Emission, Job, plan
+from byokeep_redact.pack.plan import Emission, PlannedRun, plan
 from byokeep_redact.pack.registered import COST
 from byokeep_redact.pack.sinks import LOGGER
 
@@ -81,7 +81,7 @@ def _bare() -> None:
     logging.basicConfig(level=logging.DEBUG, handlers=[handler], force=True)
 
 
-def _set_up(job: Job, folder: Path) -> str:
+def _set_up(job: PlannedRun, folder: Path) -> str:
     """Set up as told; return whose engine it is: ``byokeep``, ``foreign`` or none (``off``)."""
     if job.engine == "bare":
         _bare()
@@ -110,7 +110,7 @@ def _take_out() -> None:
     importlib.import_module("byokeep_redact.install").install().uninstall()
 
 
-def _register(job: Job, emissions: list[Emission]) -> list[object]:
+def _register(job: PlannedRun, emissions: list[Emission]) -> list[object]:
     """Register the live values; what is returned must be kept while they live."""
     if job.engine in ("off", "bare"):
         return []
@@ -154,7 +154,7 @@ def _tee(handler: logging.Handler, path: Path) -> None:
     handler.emit = both  # type: ignore[method-assign]
 
 
-def play(job: Job, folder: Path) -> Played:
+def play(job: PlannedRun, folder: Path) -> Played:
     """Feed all sinks of a job; a sink that raises is written down by the type of its error."""
     played = Played(engine=_set_up(job, folder))
     emissions = plan(job)
@@ -209,7 +209,7 @@ def _measured(out: Outlet, emissions: list[Emission], played: Played) -> None:
 def main() -> None:
     """Play the job named by the one argument, and write ``played.json`` beside it."""
     path = Path(sys.argv[1])
-    job = Job.read(path)
+    job = PlannedRun.read(path)
     dying = job.sinks == ("excepthook",)
     if not dying:
         played = play(job, path.parent)

@@ -21,7 +21,7 @@ from byokeep_redact.known import Registration
 _FIXTURE: Final = "secrets_leak_watch"
 
 
-class Watch:
+class StreamWatch:
     """The watching part of the plugin.
 
     Args:

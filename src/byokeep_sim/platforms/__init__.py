@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Final
 
 from byokeep_sim.platforms import instagram, linkedin, meta, tiktok, x, youtube
-from byokeep_sim.platforms.kit import Platform
+from byokeep_sim.platforms.kit import SimPlatform
 
-PLATFORMS: Final[Mapping[str, Platform]] = MappingProxyType(
+PLATFORMS: Final[Mapping[str, SimPlatform]] = MappingProxyType(
     {m.PLATFORM.name: m.PLATFORM for m in (meta, instagram, tiktok, linkedin, youtube, x)}
 )

@@ -13,7 +13,7 @@ from email.utils import formatdate
 
 
 @dataclass(slots=True)
-class Clock:
+class SimClock:
     """Seconds since 1970 on the platforms."""
 
     ahead_s: float = 0.0

@@ -15,18 +15,27 @@ from aiohttp import web
 from byokeep_sim.asked import LONGEST_SECRET, flag, guarded, needed, object_of, texts
 from byokeep_sim.faults import BadControlError, choice, number_in, text
 from byokeep_sim.platforms import PLATFORMS, people, webhooks
-from byokeep_sim.platforms.kit import Case
-from byokeep_sim.platforms.ledger import Family, Kind
+from byokeep_sim.platforms.kit import SimCase
+from byokeep_sim.platforms.ledger import Family, TokenKind
 from byokeep_sim.platforms.social import Social
 from byokeep_sim.platforms.world import World
 
 _ENDS: Final = frozenset(
-    {Case.REVOKED, Case.PASSWORD_CHANGED, Case.LOGGED_OUT, Case.SESSION_INVALID, Case.SUPERSEDED, Case.ROLE_LOST}
+    {
+        SimCase.REVOKED,
+        SimCase.PASSWORD_CHANGED,
+        SimCase.LOGGED_OUT,
+        SimCase.SESSION_INVALID,
+        SimCase.SUPERSEDED,
+        SimCase.ROLE_LOST,
+    }
 )
-_LOCKS: Final = frozenset({Case.LOCKOUT, Case.UNCONFIRMED, Case.BLOCKED, Case.RESTRICTED, Case.NO_CHANNEL})
+_LOCKS: Final = frozenset(
+    {SimCase.LOCKOUT, SimCase.UNCONFIRMED, SimCase.BLOCKED, SimCase.RESTRICTED, SimCase.NO_CHANNEL}
+)
 _EXPIRES: Final = {
-    "access_expired": frozenset({Kind.ACCESS, Kind.SHORT, Kind.LONG, Kind.PAGE}),
-    "refresh_expired": frozenset({Kind.REFRESH}),
+    "access_expired": frozenset({TokenKind.ACCESS, TokenKind.SHORT, TokenKind.LONG, TokenKind.PAGE}),
+    "refresh_expired": frozenset({TokenKind.REFRESH}),
 }
 _EVENTS: Final = (*sorted(_ENDS), *sorted(_LOCKS), *_EXPIRES, "unlocked", "scopes")
 _WEBHOOK_FIELDS: Final = (
@@ -135,7 +144,7 @@ def _event(world: World, spec: dict[str, Any]) -> int:
     event, account = choice(spec, "event", _EVENTS), needed(spec, "account", 64)
     if account not in world.accounts:
         raise BadControlError("no such account; seed it first")
-    if event in set(_ENDS | _LOCKS) and event not in {*PLATFORMS[world.name].cases, Case.SUPERSEDED}:
+    if event in set(_ENDS | _LOCKS) and event not in {*PLATFORMS[world.name].cases, SimCase.SUPERSEDED}:
         raise BadControlError(f"{world.name} has no refusal for {event}")
     families = list(world.ledger.of(account=account, client_id=text(spec, "client_id", 200)))
     if event == "scopes":
@@ -145,7 +154,7 @@ def _event(world: World, spec: dict[str, Any]) -> int:
     elif event == "unlocked":
         world.locks.pop(account, None)
     elif event in _LOCKS:
-        world.locks[account] = Case(event)
+        world.locks[account] = SimCase(event)
     else:
         _end(world, families, event)
     return len(families)
@@ -153,12 +162,12 @@ def _event(world: World, spec: dict[str, Any]) -> int:
 
 def _end(world: World, families: list[Family], event: str) -> None:
     for family in families:
-        if event not in _EXPIRES and event != Case.ROLE_LOST:
-            family.dead = Case(event)
+        if event not in _EXPIRES and event != SimCase.ROLE_LOST:
+            family.dead = SimCase(event)
             continue
         for token in family.tokens:
-            if event == Case.ROLE_LOST and token.kind is Kind.PAGE:
-                token.dead = Case.ROLE_LOST
+            if event == SimCase.ROLE_LOST and token.kind is TokenKind.PAGE:
+                token.dead = SimCase.ROLE_LOST
             elif token.kind in _EXPIRES.get(event, ()):
                 token.expires_at = world.now
 

@@ -14,40 +14,40 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from byokeep_sim.platforms.kit import Case, Refused, Turn
-from byokeep_sim.platforms.people import Account, App, digits
-from byokeep_sim.reply import Reply
+from byokeep_sim.platforms.kit import SimCase, SimRefusal, Turn
+from byokeep_sim.platforms.people import SimAccount, SimApp, digits
+from byokeep_sim.reply import SimReply
 
 VERSION: Final = r"(?:v\d{1,2}\.\d/)?"
 _TRACE: Final = "AbCdEfGhIjKlMnOpQrStUvW"
 _HOUR: Final = 3600
 
 # case: (HTTP status, code, subcode, message)
-_ERRORS: Final[dict[Case, tuple[int, int, int | None, str]]] = {
-    Case.ABSENT: (400, 190, None, "An access token is required to request this resource."),
-    Case.UNKNOWN: (400, 190, None, "Invalid OAuth access token - Cannot parse access token"),
-    Case.REVOKED: (400, 190, 458, "Error validating access token: The user has not authorized application."),
-    Case.LOCKOUT: (400, 190, 459, "Error validating access token: You cannot access the app till you log in."),
-    Case.PASSWORD_CHANGED: (400, 190, 460, "Error validating access token: The session has been invalidated."),
-    Case.EXPIRED: (400, 190, 463, "Error validating access token: Session has expired."),
-    Case.UNCONFIRMED: (400, 190, 464, "Error validating access token: Sessions for the user are not allowed."),
-    Case.LOGGED_OUT: (400, 190, 467, "Error validating access token: The session is invalid."),
-    Case.ROLE_LOST: (400, 190, 492, "Error validating access token: Session does not match the Page."),
-    Case.SESSION_INVALID: (400, 102, None, "Session key invalid or no longer valid"),
-    Case.DATA_EXPIRED: (400, 10, None, "(#10) Data access has expired; the person must renew it"),
-    Case.MISSING_SCOPE: (403, 200, None, "(#200) Requires a permission that was not granted"),
-    Case.BLOCKED: (400, 368, None, "The action attempted has been deemed abusive or is otherwise disallowed"),
-    Case.RATE_LIMITED: (400, 4, None, "(#4) Application request limit reached"),
-    Case.QUOTA: (400, 9, 2207042, "You have reached the maximum number of posts"),
-    Case.RESTRICTED: (400, 25, 2207050, "The Instagram account is restricted"),
-    Case.USER_CAP: (400, 4, 2207051, "Action is blocked"),
-    Case.TRANSIENT: (500, 2, None, "Service temporarily unavailable"),
-    Case.TOO_YOUNG: (400, 100, None, "The access token is too young to be refreshed"),
-    Case.BAD_CLIENT: (400, 101, None, "Error validating application."),
-    Case.BAD_CODE: (400, 100, None, "This authorization code has been used or has expired"),
-    Case.BAD_REDIRECT: (400, 100, None, "Error validating verification code: redirect_uri is not identical"),
-    Case.BAD_PROOF: (400, 100, None, "Invalid appsecret_proof provided in the API argument"),
-    Case.NOT_FOUND: (404, 100, 33, "Unsupported request: object does not exist or permission is missing"),
+_ERRORS: Final[dict[SimCase, tuple[int, int, int | None, str]]] = {
+    SimCase.ABSENT: (400, 190, None, "An access token is required to request this resource."),
+    SimCase.UNKNOWN: (400, 190, None, "Invalid OAuth access token - Cannot parse access token"),
+    SimCase.REVOKED: (400, 190, 458, "Error validating access token: The user has not authorized application."),
+    SimCase.LOCKOUT: (400, 190, 459, "Error validating access token: You cannot access the app till you log in."),
+    SimCase.PASSWORD_CHANGED: (400, 190, 460, "Error validating access token: The session has been invalidated."),
+    SimCase.EXPIRED: (400, 190, 463, "Error validating access token: Session has expired."),
+    SimCase.UNCONFIRMED: (400, 190, 464, "Error validating access token: Sessions for the user are not allowed."),
+    SimCase.LOGGED_OUT: (400, 190, 467, "Error validating access token: The session is invalid."),
+    SimCase.ROLE_LOST: (400, 190, 492, "Error validating access token: Session does not match the Page."),
+    SimCase.SESSION_INVALID: (400, 102, None, "Session key invalid or no longer valid"),
+    SimCase.DATA_EXPIRED: (400, 10, None, "(#10) Data access has expired; the person must renew it"),
+    SimCase.MISSING_SCOPE: (403, 200, None, "(#200) Requires a permission that was not granted"),
+    SimCase.BLOCKED: (400, 368, None, "The action attempted has been deemed abusive or is otherwise disallowed"),
+    SimCase.RATE_LIMITED: (400, 4, None, "(#4) Application request limit reached"),
+    SimCase.QUOTA: (400, 9, 2207042, "You have reached the maximum number of posts"),
+    SimCase.RESTRICTED: (400, 25, 2207050, "The Instagram account is restricted"),
+    SimCase.USER_CAP: (400, 4, 2207051, "Action is blocked"),
+    SimCase.TRANSIENT: (500, 2, None, "Service temporarily unavailable"),
+    SimCase.TOO_YOUNG: (400, 100, None, "The access token is too young to be refreshed"),
+    SimCase.BAD_CLIENT: (400, 101, None, "Error validating application."),
+    SimCase.BAD_CODE: (400, 100, None, "This authorization code has been used or has expired"),
+    SimCase.BAD_REDIRECT: (400, 100, None, "Error validating verification code: redirect_uri is not identical"),
+    SimCase.BAD_PROOF: (400, 100, None, "Invalid appsecret_proof provided in the API argument"),
+    SimCase.NOT_FOUND: (404, 100, 33, "Unsupported request: object does not exist or permission is missing"),
 }
 CASES: Final = frozenset(_ERRORS)
 
@@ -60,16 +60,18 @@ def body_of(code: int, subcode: int | None, message: str) -> dict[str, Any]:
     return {"error": {**error, "fbtrace_id": _TRACE}}
 
 
-def refuse(case: Case, _: str) -> Reply:
+def refuse(case: SimCase, _: str) -> SimReply:
     """Return the refusal."""
     status, code, subcode, message = _ERRORS.get(case, (400, 100, None, "Invalid parameter"))
-    return Reply(status=status, body=body_of(code, subcode, message))
+    return SimReply(status=status, body=body_of(code, subcode, message))
 
 
-def error(status: int) -> Reply:
+def error(status: int) -> SimReply:
     """Return the error of an HTTP status."""
     codes = {401: 190, 403: 200, 404: 100, 429: 4}
-    return Reply(status=status, body=body_of(codes.get(status, 1 if status >= 500 else 100), None, "simulated error"))
+    return SimReply(
+        status=status, body=body_of(codes.get(status, 1 if status >= 500 else 100), None, "simulated error")
+    )
 
 
 def shown(turn: Turn) -> str:
@@ -77,12 +79,12 @@ def shown(turn: Turn) -> str:
     return turn.ask.param("access_token") or turn.ask.bearer()
 
 
-def check_proof(turn: Turn, app: App, token: str) -> None:
+def check_proof(turn: Turn, app: SimApp, token: str) -> None:
     """Compare ``appsecret_proof``. Raises Refused when it is wrong, or absent and wanted."""
     given = turn.ask.param("appsecret_proof")
     right = hmac.new(app.secret.encode(), token.encode(), hashlib.sha256).hexdigest()
     if (given or app.require_proof) and not hmac.compare_digest(given.encode(), right.encode()):
-        raise Refused(Case.BAD_PROOF)
+        raise SimRefusal(SimCase.BAD_PROOF)
 
 
 def fields(turn: Turn, everything: dict[str, Any], default: Iterable[str]) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def fields(turn: Turn, everything: dict[str, Any], default: Iterable[str]) -> di
     return {name: everything[name] for name in dict.fromkeys([*names, "id"]) if name in everything}
 
 
-def posts(turn: Turn, account: Account, text: str, default: Iterable[str]) -> Reply:
+def posts(turn: Turn, account: SimAccount, text: str, default: Iterable[str]) -> SimReply:
     """Return the newest posts of an account; ``text`` is the name of the field with their words."""
     limit = turn.ask.count("limit", 25, 100)
     data = []
@@ -101,20 +103,20 @@ def posts(turn: Turn, account: Account, text: str, default: Iterable[str]) -> Re
         post = account.post_id(number)
         everything = {"id": post, text: words, "media_type": "IMAGE", "timestamp": made, "created_time": made}
         data.append(fields(turn, {**everything, "permalink": f"https://www.instagram.com/p/{post}/"}, default))
-    return Reply(status=200, body={"data": data, "paging": {"cursors": {"before": "b", "after": "a"}}})
+    return SimReply(status=200, body={"data": data, "paging": {"cursors": {"before": "b", "after": "a"}}})
 
 
-def container(turn: Turn, account: Account) -> Reply:
+def container(turn: Turn, account: SimAccount) -> SimReply:
     """Answer the first of two calls that publish."""
-    return Reply(status=200, body={"id": digits(f"container {account.id} {turn.world.book.log.seen}", 17)})
+    return SimReply(status=200, body={"id": digits(f"container {account.id} {turn.world.book.log.seen}", 17)})
 
 
-def published(turn: Turn, account: Account) -> Reply:
+def published(turn: Turn, account: SimAccount) -> SimReply:
     """Answer the second one; an effect."""
     if not turn.ask.param("creation_id"):
-        raise Refused(Case.BAD_REQUEST)
+        raise SimRefusal(SimCase.BAD_REQUEST)
     effect = turn.world.book.effects.add(turn.world.name, account.name, "publish", "")
-    return Reply(status=200, body={"id": digits(f"media {effect.id}", 17)})
+    return SimReply(status=200, body={"id": digits(f"media {effect.id}", 17)})
 
 
 def meter(turn: Turn, call: str, who: str) -> tuple[dict[str, str], bool]:

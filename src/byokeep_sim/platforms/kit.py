@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from byokeep_sim.reply import Reply
+from byokeep_sim.reply import SimReply
 
 if TYPE_CHECKING:
-    from byokeep_sim.platforms.people import Account
+    from byokeep_sim.platforms.people import SimAccount
     from byokeep_sim.platforms.world import World
 
 OAUTH: Final = "oauth"
@@ -36,7 +36,7 @@ CALLS: Final = {
 }
 
 
-class Case(StrEnum):
+class SimCase(StrEnum):
     """Why a platform refuses."""
 
     ABSENT = "absent"
@@ -75,10 +75,10 @@ class Case(StrEnum):
     NOT_FOUND = "not_found"
 
 
-class Refused(Exception):
+class SimRefusal(Exception):
     """The platform refuses a call."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: SimCase) -> None:
         super().__init__(str(case))
         self.case = case
 
@@ -145,15 +145,15 @@ class Turn:
     world: World
     ask: Ask
     parts: Mapping[str, str]
-    stranger: Account | None = None
+    stranger: SimAccount | None = None
 
-    def who(self, account: Account) -> Account:
+    def who(self, account: SimAccount) -> SimAccount:
         """Return the account to speak of."""
         return self.stranger or account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class SimShape:
     """Where an identity stands in a reply: the way to the object, then the names in it."""
 
     inside: tuple[str | int, ...] = ()
@@ -170,9 +170,9 @@ class Endpoint:
     methods: frozenset[str]
     host: str
     pattern: re.Pattern[str]
-    handle: Callable[[Turn], Reply]
+    handle: Callable[[Turn], SimReply]
     surface: str
-    shape: Shape | None
+    shape: SimShape | None
 
     def named(self, ask: Ask) -> str:
         """Return what this call is; a token endpoint's grant type decides."""
@@ -183,10 +183,10 @@ def endpoint(
     call: str,
     methods: str,
     place: str,
-    handle: Callable[[Turn], Reply],
+    handle: Callable[[Turn], SimReply],
     *,
     surface: str = API,
-    shape: Shape | None = None,
+    shape: SimShape | None = None,
 ) -> Endpoint:
     """Build an endpoint.
 
@@ -208,7 +208,7 @@ def endpoint(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
+class SimPlatform:
     """A simulated platform.
 
     Args:
@@ -224,11 +224,11 @@ class Platform:
     name: str
     endpoints: tuple[Endpoint, ...]
     rules: Mapping[str, int | str | bool]
-    refuse: Callable[[Case, str], Reply]
-    cases: frozenset[Case]
-    error: Callable[[int], Reply]
+    refuse: Callable[[SimCase, str], SimReply]
+    cases: frozenset[SimCase]
+    error: Callable[[int], SimReply]
     scopes: frozenset[str]
-    beside: Callable[[Reply, Reply], Reply] | None = None
+    beside: Callable[[SimReply, SimReply], SimReply] | None = None
     meter: Callable[[Turn, str, str], tuple[dict[str, str], bool]] | None = None
 
     def find(self, ask: Ask) -> tuple[Endpoint, Mapping[str, str]] | None:

@@ -17,13 +17,13 @@ from enum import StrEnum
 from typing import Any, Final
 
 from byokeep_sim.book import BookFullError
-from byokeep_sim.platforms.kit import Case, Refused
+from byokeep_sim.platforms.kit import SimCase, SimRefusal
 
 MAX_FAMILIES: Final = 10_000
 MAX_FAMILY_TOKENS: Final = 1_000
 
 
-class Kind(StrEnum):
+class TokenKind(StrEnum):
     """What a token is for."""
 
     ACCESS = "access"
@@ -46,31 +46,31 @@ class Family:
     targets: tuple[str, ...]
     created_at: float
     generation: int = 0
-    dead: Case | None = None
+    dead: SimCase | None = None
     used_at: float = 0.0
-    tokens: list[Token] = field(default_factory=list)
+    tokens: list[SimToken] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
-class Token:
+class SimToken:
     """One token. ``expires_at`` is None for one that does not end by time."""
 
     digest: str
-    kind: Kind
+    kind: TokenKind
     family: Family = field(repr=False)
     generation: int
     issued_at: float
     expires_at: float | None
     target: str = ""
     consumed_at: float | None = None
-    dead: Case | None = None
+    dead: SimCase | None = None
     uses: int = 0
 
-    def death(self, now: float) -> Case | None:
+    def death(self, now: float) -> SimCase | None:
         """Return why the token is of no use, None while it is."""
         reason = self.family.dead or self.dead
         if reason is None and self.expires_at is not None and self.expires_at <= now:
-            return Case.EXPIRED
+            return SimCase.EXPIRED
         return reason
 
     def left_s(self, now: float) -> int:
@@ -100,7 +100,7 @@ class Ledger:
     digest: Callable[[str], str]
     families: list[Family] = field(default_factory=list)
     tally: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    _tokens: dict[str, Token] = field(default_factory=dict)
+    _tokens: dict[str, SimToken] = field(default_factory=dict)
 
     def open(
         self,
@@ -131,14 +131,14 @@ class Ledger:
         return family
 
     def put(
-        self, family: Family, kind: Kind, value: str, *, now: float, ttl_s: float | None, target: str = ""
-    ) -> Token:
+        self, family: Family, kind: TokenKind, value: str, *, now: float, ttl_s: float | None, target: str = ""
+    ) -> SimToken:
         """Register a value that is about to be handed out; a value known already is left as it is."""
         digest = self.digest(value)
         known = self._tokens.get(digest)
         if known is not None:
             return known
-        token = Token(
+        token = SimToken(
             digest=digest,
             kind=kind,
             family=family,
@@ -153,25 +153,25 @@ class Ledger:
             del self._tokens[family.tokens.pop(0).digest]
         return token
 
-    def find(self, value: str) -> Token | None:
+    def find(self, value: str) -> SimToken | None:
         """Return the token, dead or alive."""
         return self._tokens.get(self.digest(value)) if value else None
 
-    def usable(self, value: str, *kinds: Kind, now: float) -> Token:
+    def usable(self, value: str, *kinds: TokenKind, now: float) -> SimToken:
         """Return a live token and count its use. Raises Refused."""
         if not value:
-            raise Refused(Case.ABSENT)
+            raise SimRefusal(SimCase.ABSENT)
         token = self.find(value)
         if token is None or token.kind not in kinds:
-            raise Refused(Case.UNKNOWN)
+            raise SimRefusal(SimCase.UNKNOWN)
         reason = token.death(now)
         if reason is not None:
-            raise Refused(reason)
+            raise SimRefusal(reason)
         token.uses += 1
         token.family.used_at = now
         return token
 
-    def consume(self, token: Token, *, now: float, grace_s: float, kills_family: bool) -> None:
+    def consume(self, token: SimToken, *, now: float, grace_s: float, kills_family: bool) -> None:
         """Use up a one-time token; within the grace the newest consumed one passes again. Raises Refused."""
         family = token.family
         if token.consumed_at is None:
@@ -183,8 +183,8 @@ class Ledger:
             family.generation += 1
             return
         if kills_family:
-            family.dead = family.dead or Case.REUSED
-        raise Refused(Case.REUSED)
+            family.dead = family.dead or SimCase.REUSED
+        raise SimRefusal(SimCase.REUSED)
 
     def of(self, *, account: str = "", owner: str = "", client_id: str = "") -> Iterator[Family]:
         """Yield the live families that match."""
@@ -193,7 +193,7 @@ class Ledger:
             if matches and client_id in ("", family.client_id) and family.dead is None:
                 yield family
 
-    def end(self, why: Case, *, account: str = "", owner: str = "", client_id: str = "") -> int:
+    def end(self, why: SimCase, *, account: str = "", owner: str = "", client_id: str = "") -> int:
         """Kill the families that match; returns how many."""
         found = list(self.of(account=account, owner=owner, client_id=client_id))
         for family in found:

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from byokeep_sim.faults import Lie
-from byokeep_sim.platforms.kit import Shape
+from byokeep_sim.platforms.kit import SimShape
 from byokeep_sim.platforms.people import digits
-from byokeep_sim.reply import Reply
+from byokeep_sim.reply import SimReply
 
 # Latin letters and Cyrillic ones that look the same.
 _TWINS: Final = str.maketrans(
@@ -23,7 +23,7 @@ _TWINS: Final = str.maketrans(
 )
 
 
-def tell(lie: Lie, shape: Shape, true: Reply, stranger: Reply, error: Reply) -> Reply:
+def tell(lie: Lie, shape: SimShape, true: SimReply, stranger: SimReply, error: SimReply) -> SimReply:
     """Return the wrong reply.
 
     Args:
@@ -51,14 +51,14 @@ def tell(lie: Lie, shape: Shape, true: Reply, stranger: Reply, error: Reply) -> 
     return replace(true, body=body)
 
 
-def _inside(body: Any, shape: Shape) -> dict[str, Any]:
+def _inside(body: Any, shape: SimShape) -> dict[str, Any]:
     for step in shape.inside:
         body = body[step]
     found: dict[str, Any] = body
     return found
 
 
-def _with_list(body: dict[str, Any], shape: Shape, accounts: list[dict[str, Any]]) -> dict[str, Any]:
+def _with_list(body: dict[str, Any], shape: SimShape, accounts: list[dict[str, Any]]) -> dict[str, Any]:
     if not shape.inside:
         return {"data": accounts}
     steps = shape.inside[:-1] if isinstance(shape.inside[-1], int) else shape.inside
@@ -69,7 +69,7 @@ def _with_list(body: dict[str, Any], shape: Shape, accounts: list[dict[str, Any]
     return body
 
 
-def _bend(lie: Lie, who: dict[str, Any], shape: Shape) -> None:
+def _bend(lie: Lie, who: dict[str, Any], shape: SimShape) -> None:
     value = str(who.get(shape.id, ""))
     match lie:
         case Lie.MISSING_ID:
@@ -98,7 +98,7 @@ def _change(who: dict[str, Any], way: tuple[str, ...], change: Any) -> None:
         who[way[-1]] = change(who[way[-1]])
 
 
-def _doubled(shape: Shape, true: Reply, stranger: Reply) -> bytes:
+def _doubled(shape: SimShape, true: SimReply, stranger: SimReply) -> bytes:
     # The stranger's id comes first: a reader that keeps the last of two equal names sees nothing wrong.
     body = copy.deepcopy(dict(true.body))
     who = _inside(body, shape)

@@ -16,19 +16,19 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
-from byokeep_sim.platforms.kit import Ask, Case, Refused, Turn
-from byokeep_sim.platforms.ledger import Family, Kind
-from byokeep_sim.platforms.people import Account, App
+from byokeep_sim.platforms.kit import Ask, SimCase, SimRefusal, Turn
+from byokeep_sim.platforms.ledger import Family, TokenKind
+from byokeep_sim.platforms.people import SimAccount, SimApp
 from byokeep_sim.platforms.world import Code, World, random_text
-from byokeep_sim.reply import Reply
+from byokeep_sim.reply import SimReply
 
 _SHORTEST_VERIFIER: Final = 43
 _PAGE: Final = "<!doctype html><html><head><title>{0}</title></head><body>{0}</body></html>"
 
 
-def page(status: int, words: str) -> Reply:
+def page(status: int, words: str) -> SimReply:
     """Return an HTML page."""
-    return Reply(status=status, body={}, raw=_PAGE.format(words).encode(), content_type="text/html")
+    return SimReply(status=status, body={}, raw=_PAGE.format(words).encode(), content_type="text/html")
 
 
 def base64url_s256(verifier: str) -> str:
@@ -77,7 +77,7 @@ class Style:
     tail: Callable[[World], str] = lambda _: ""
 
 
-def authorize(turn: Turn, style: Style) -> Reply:
+def authorize(turn: Turn, style: Style) -> SimReply:
     """Answer a call of the consent page with a redirect, or with a page when there is nowhere safe to redirect to."""
     world, query = turn.world, turn.ask.query
     app = world.apps.get(query.get(style.client, ""))
@@ -115,13 +115,13 @@ def _asked(ask: Ask, style: Style) -> tuple[str, ...]:
     return tuple(part for part in ask.query.get("scope", "").split(style.blank) if part)
 
 
-def _picked(world: World) -> Account | None:
+def _picked(world: World) -> SimAccount | None:
     if world.consent.account:
         return world.accounts.get(world.consent.account)
     return next(iter(world.accounts.values()), None)
 
 
-def _code(turn: Turn, style: Style, app: App, account: Account) -> Code:
+def _code(turn: Turn, style: Style, app: SimApp, account: SimAccount) -> Code:
     world, query = turn.world, turn.ask.query
     asked, granted, ticked = _asked(turn.ask, style), world.consent.scopes, world.consent.accounts
     own = [one.name for one in world.of_owner(account.owner)]
@@ -140,53 +140,53 @@ def _code(turn: Turn, style: Style, app: App, account: Account) -> Code:
     )
 
 
-def _redirect(turn: Turn, style: Style, where: str, answer: dict[str, str]) -> Reply:
+def _redirect(turn: Turn, style: Style, where: str, answer: dict[str, str]) -> SimReply:
     if "state" in turn.ask.query:
         answer["state"] = turn.ask.query["state"]
     if turn.world.rules["iss"]:
         answer["iss"] = str(turn.world.rules["iss"])
     joint = "&" if urlsplit(where).query else "?"
     location = where + joint + urlencode(answer, quote_via=quote) + style.tail(turn.world)
-    return Reply(status=302, body={}, headers={"Location": location}, raw=b"", content_type="text/html")
+    return SimReply(status=302, body={}, headers={"Location": location}, raw=b"", content_type="text/html")
 
 
-def by_form(turn: Turn, name: str = "client_id", *, query: bool = False) -> App:
+def by_form(turn: Turn, name: str = "client_id", *, query: bool = False) -> SimApp:
     """Return the app that shows its secret in the form, or also in the query. Raises Refused."""
     source = turn.ask.param if query else lambda one: turn.ask.form.get(one, "")
     app = turn.world.apps.get(source(name))
     if app is None or not app.accepts(source("client_secret")):
-        raise Refused(Case.BAD_CLIENT)
+        raise SimRefusal(SimCase.BAD_CLIENT)
     return app
 
 
-def by_basic(turn: Turn) -> App | None:
+def by_basic(turn: Turn) -> SimApp | None:
     """Return the app that shows its secret in the Authorization header, None without one. Raises Refused."""
     shown = turn.ask.basic()
     if shown is None:
         return None
     app = turn.world.apps.get(shown[0])
     if app is None or not app.accepts(shown[1]):
-        raise Refused(Case.BAD_CLIENT)
+        raise SimRefusal(SimCase.BAD_CLIENT)
     return app
 
 
-def redeem(turn: Turn, app: App, challenge_of: Callable[[str], str] = base64url_s256) -> Code:
+def redeem(turn: Turn, app: SimApp, challenge_of: Callable[[str], str] = base64url_s256) -> Code:
     """Return what a code stands for and use it up. Raises Refused."""
     ask, code = turn.ask, turn.world.find_code(turn.ask.param("code"))
     if code is None or code.used:
-        raise Refused(Case.BAD_CODE)
+        raise SimRefusal(SimCase.BAD_CODE)
     code.used = True
     if code.expires_at <= turn.world.now or code.client_id != app.client_id:
-        raise Refused(Case.BAD_CODE)
+        raise SimRefusal(SimCase.BAD_CODE)
     if ask.param("redirect_uri") != code.redirect_uri:
-        raise Refused(Case.BAD_REDIRECT)
+        raise SimRefusal(SimCase.BAD_REDIRECT)
     verifier = ask.param("code_verifier")
     if bool(code.challenge) != bool(verifier):
-        raise Refused(Case.BAD_PKCE)
+        raise SimRefusal(SimCase.BAD_PKCE)
     if code.challenge:
         made = verifier if code.method == "plain" else challenge_of(verifier)
         if len(verifier) < _SHORTEST_VERIFIER or made != code.challenge:
-            raise Refused(Case.BAD_PKCE)
+            raise SimRefusal(SimCase.BAD_PKCE)
     return code
 
 
@@ -203,15 +203,15 @@ def opened(turn: Turn, code: Code) -> Family:
     )
 
 
-def rotated(turn: Turn, app: App) -> Family:
+def rotated(turn: Turn, app: SimApp) -> Family:
     """Use up a one-time refresh token and return its family, one generation on. Raises Refused."""
     world, value = turn.world, turn.ask.form.get("refresh_token", "")
     known = world.ledger.find(value)
     if known is not None and known.consumed_at is not None:
         world.ledger.count(known.family.account, "refresh", "replayed")
-    token = world.usable(value, Kind.REFRESH)
+    token = world.usable(value, TokenKind.REFRESH)
     if token.family.client_id != app.client_id:
-        raise Refused(Case.UNKNOWN)
+        raise SimRefusal(SimCase.UNKNOWN)
     world.ledger.consume(
         token, now=world.now, grace_s=world.number("grace_s"), kills_family=world.on("reuse_kills_family")
     )

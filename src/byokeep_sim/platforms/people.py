@@ -40,7 +40,7 @@ def digits(seed: str, count: int) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class SimAccount:
     """An account on a platform.
 
     Args:
@@ -73,7 +73,7 @@ class Account:
         """Id that all apps of one developer see."""
         return "u-" + hashlib.sha256(f"union {self.id}".encode()).hexdigest()[:32]
 
-    def seen_by(self, app: App) -> str:
+    def seen_by(self, app: SimApp) -> str:
         """Return the id that this app sees, where a platform gives each app another one."""
         return self.id if not app.id_scope else digits(f"{app.id_scope} {self.id}", 19)
 
@@ -97,7 +97,7 @@ class Account:
         }
 
 
-STRANGER: Final = Account(
+STRANGER: Final = SimAccount(
     name="stranger",
     id="9999999999999999999",
     username="stranger",
@@ -108,7 +108,7 @@ STRANGER: Final = Account(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class App:
+class SimApp:
     """A client app.
 
     Args:
@@ -162,13 +162,13 @@ class Consent:
     deny: bool = False
 
 
-def account(spec: Mapping[str, Any]) -> Account:
+def account(spec: Mapping[str, Any]) -> SimAccount:
     """Read an account. Raises BadControlError."""
     posts = spec.get("posts", 0)
     if isinstance(posts, int) and not isinstance(posts, bool) and 0 <= posts <= _MOST_POSTS:
         posts = [f"post {number}" for number in range(posts, 0, -1)]
     name = needed(spec, "account", 64)
-    return Account(
+    return SimAccount(
         name=name,
         id=needed(spec, "id", 200),
         username=needed(spec, "username", 200),
@@ -179,13 +179,13 @@ def account(spec: Mapping[str, Any]) -> Account:
     )
 
 
-def app(spec: Mapping[str, Any]) -> App:
+def app(spec: Mapping[str, Any]) -> SimApp:
     """Read a client app. Raises BadControlError."""
     public = flag(spec, "public")
     secret = text(spec, "client_secret", LONGEST_SECRET)
     if public == bool(secret):
         raise BadControlError("an app has a client_secret or is public")
-    return App(
+    return SimApp(
         client_id=needed(spec, "client_id", 200),
         secret=secret,
         webhook_secret=text(spec, "webhook_secret", LONGEST_SECRET) or secret,

@@ -20,18 +20,20 @@ from aiohttp import web
 
 from byokeep_sim import spoil
 from byokeep_sim.book import Book, BookFullError
-from byokeep_sim.faults import Fault, FaultList, Kind
+from byokeep_sim.faults import FaultKind, FaultList, SimFault
 from byokeep_sim.platforms import PLATFORMS, lies
-from byokeep_sim.platforms.clock import Clock
-from byokeep_sim.platforms.kit import API, OAUTH, PAGE, Ask, Case, Endpoint, Platform, Refused, Turn
+from byokeep_sim.platforms.clock import SimClock
+from byokeep_sim.platforms.kit import API, OAUTH, PAGE, Ask, Endpoint, SimCase, SimPlatform, SimRefusal, Turn
 from byokeep_sim.platforms.people import STRANGER
 from byokeep_sim.platforms.world import World
 from byokeep_sim.record import record, secrets_of
-from byokeep_sim.reply import Reply
+from byokeep_sim.reply import SimReply
 
 _MOST_FIELDS: Final = 100
 _WHOSE: Final = ("refresh_token", "access_token", "fb_exchange_token", "token", "input_token")
-_KEEPS_REPLY: Final = frozenset({Kind.SLOW, Kind.LATE, Kind.HUGE, Kind.NO_SCOPE, Kind.WRONG_IDENTITY, Kind.ECHO_KEY})
+_KEEPS_REPLY: Final = frozenset(
+    {FaultKind.SLOW, FaultKind.LATE, FaultKind.HUGE, FaultKind.NO_SCOPE, FaultKind.WRONG_IDENTITY, FaultKind.ECHO_KEY}
+)
 _SCOPE_FIELDS: Final = frozenset({"scope", "permissions"})
 
 
@@ -39,19 +41,19 @@ _SCOPE_FIELDS: Final = frozenset({"scope", "permissions"})
 class _Answering:
     """One call on its way: what it is, whose it is, and whether it took effect yet."""
 
-    platform: Platform
+    platform: SimPlatform
     endpoint: Endpoint | None
     turn: Turn
     call: str
     account: str
     outcome: str = ""
 
-    def true(self) -> Reply:
+    def true(self) -> SimReply:
         """Run the call and return the platform's own answer."""
         reply, self.outcome = self._run(self.turn, metered=True)
         return reply.with_headers(date=self.turn.world.clock.http_date())
 
-    def feigned(self) -> Reply:
+    def feigned(self) -> SimReply:
         """Return the answer to a revocation that did not happen."""
         before = [(family, family.dead, family.scopes) for family in self.turn.world.ledger.families]
         reply = self.true()
@@ -59,14 +61,14 @@ class _Answering:
             family.dead, family.scopes = dead, scopes
         return reply
 
-    def of_stranger(self) -> Reply:
+    def of_stranger(self) -> SimReply:
         """Return the answer as if another account were behind the token."""
         return self._run(replace(self.turn, stranger=STRANGER), metered=False)[0]
 
-    def refusal(self, fault: Fault) -> Reply:
+    def refusal(self, fault: SimFault) -> SimReply:
         """Return a scripted refusal; with a status of 200 the error stands where the platform puts one beside data."""
         surface = self.endpoint.surface if self.endpoint else API
-        reply = self.platform.refuse(Case(fault.case), surface)
+        reply = self.platform.refuse(SimCase(fault.case), surface)
         beside = self.platform.beside if surface == API and fault.status == 200 else None
         if beside is not None:
             reply = beside(self.true(), reply)
@@ -76,7 +78,7 @@ class _Answering:
             reply = reply.with_headers(retry_after=str(fault.retry_after_s))
         return replace(reply, status=fault.status or reply.status)
 
-    def _run(self, turn: Turn, *, metered: bool) -> tuple[Reply, str]:
+    def _run(self, turn: Turn, *, metered: bool) -> tuple[SimReply, str]:
         if self.endpoint is None:
             return self.platform.error(404), "refused"
         headers: dict[str, str] = {}
@@ -84,9 +86,9 @@ class _Answering:
             if metered and self.platform.meter is not None and self.endpoint.surface == API:
                 headers, within = self.platform.meter(turn, self.call, self.account)
                 if not within:
-                    raise Refused(Case.RATE_LIMITED)
+                    raise SimRefusal(SimCase.RATE_LIMITED)
             reply, outcome = self.endpoint.handle(turn), "granted"
-        except Refused as refused:
+        except SimRefusal as refused:
             reply, outcome = self.platform.refuse(refused.case, self.endpoint.surface), "refused"
         except BookFullError:
             reply, outcome = self.platform.error(507), "refused"
@@ -97,7 +99,7 @@ class Social:
     """All social platforms of one simulator."""
 
     def __init__(self, book: Book, faults: FaultList, chance: random.Random) -> None:
-        self.clock = Clock()
+        self.clock = SimClock()
         self.worlds: dict[str, World] = {
             name: World(name, one.rules, book, self.clock) for name, one in PLATFORMS.items()
         }
@@ -137,17 +139,17 @@ class Social:
             if lost and one.outcome:
                 world.ledger.count(one.account, call or "other", "reply_lost")
 
-    async def _spoiled(self, request: web.Request, one: _Answering, fault: Fault) -> web.StreamResponse:
-        if fault.kind is Kind.REFUSAL:
+    async def _spoiled(self, request: web.Request, one: _Answering, fault: SimFault) -> web.StreamResponse:
+        if fault.kind is FaultKind.REFUSAL:
             return spoil.plain(one.refusal(fault))
-        if fault.kind is Kind.FEIGNED:
+        if fault.kind is FaultKind.FEIGNED:
             return spoil.plain(one.feigned())
-        if fault.kind is Kind.NO_SCOPE:
+        if fault.kind is FaultKind.NO_SCOPE:
             reply = one.true()
             kept = {name: value for name, value in reply.body.items() if name not in _SCOPE_FIELDS}
             return spoil.plain(replace(reply, body=kept))
-        if fault.kind is Kind.WRONG_IDENTITY and one.endpoint is not None and one.endpoint.shape is not None:
-            wrong = one.platform.refuse(Case.UNKNOWN, API)
+        if fault.kind is FaultKind.WRONG_IDENTITY and one.endpoint is not None and one.endpoint.shape is not None:
+            wrong = one.platform.refuse(SimCase.UNKNOWN, API)
             return spoil.plain(lies.tell(fault.lie, one.endpoint.shape, one.true(), one.of_stranger(), wrong))
         return await spoil.spoiled(
             request,
@@ -160,13 +162,13 @@ class Social:
         )
 
 
-def _barred(endpoint: Endpoint | None) -> frozenset[Kind]:
+def _barred(endpoint: Endpoint | None) -> frozenset[FaultKind]:
     if endpoint is None or endpoint.surface == PAGE:
-        return frozenset({Kind.REFUSAL, Kind.NO_SCOPE, Kind.WRONG_IDENTITY, Kind.FEIGNED})
+        return frozenset({FaultKind.REFUSAL, FaultKind.NO_SCOPE, FaultKind.WRONG_IDENTITY, FaultKind.FEIGNED})
     able = {
-        Kind.WRONG_IDENTITY: endpoint.shape is not None,
-        Kind.NO_SCOPE: endpoint.surface == OAUTH and endpoint.call != "revoke",
-        Kind.FEIGNED: endpoint.call == "revoke",
+        FaultKind.WRONG_IDENTITY: endpoint.shape is not None,
+        FaultKind.NO_SCOPE: endpoint.surface == OAUTH and endpoint.call != "revoke",
+        FaultKind.FEIGNED: endpoint.call == "revoke",
     }
     return frozenset(kind for kind, can in able.items() if not can)
 

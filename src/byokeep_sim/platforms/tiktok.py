@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from byokeep_sim.platforms.kit import API, DAY, OAUTH, PAGE, Case, Platform, Refused, Shape, Turn, endpoint
-from byokeep_sim.platforms.ledger import Family, Kind, Token
+from byokeep_sim.platforms.kit import API, DAY, OAUTH, PAGE, SimCase, SimPlatform, SimRefusal, SimShape, Turn, endpoint
+from byokeep_sim.platforms.ledger import Family, SimToken, TokenKind
 from byokeep_sim.platforms.oauth import Style, authorize, by_form, hex_s256, on_loopback, opened, redeem, rotated
-from byokeep_sim.platforms.people import Account
+from byokeep_sim.platforms.people import SimAccount
 from byokeep_sim.platforms.world import random_letters, random_text
-from byokeep_sim.reply import Reply
+from byokeep_sim.reply import SimReply
 
 _LOG_ID: Final = "20261124000000000000000000000000AB"
 _BASIC: Final = "user.info.basic"
@@ -30,66 +30,66 @@ _STYLE: Final = Style(
     code=lambda: f"{random_text(40)}*0!{random_letters(4)}.va",
 )
 
-_OAUTH_ERRORS: Final[dict[Case, tuple[str, str]]] = {
-    Case.BAD_CLIENT: ("invalid_client", "Client key or secret is incorrect."),
-    Case.BAD_CODE: ("invalid_grant", "Authorization code is expired."),
-    Case.BAD_PKCE: ("invalid_grant", "Code verifier or code challenge is invalid."),
-    Case.BAD_REDIRECT: ("invalid_grant", "Redirect_uri is not matched with the uri when requesting code."),
-    Case.BAD_GRANT_TYPE: ("unsupported_grant_type", "The grant type is not supported."),
-    Case.BAD_REQUEST: ("invalid_request", "The request parameters are malformed."),
-    Case.ABSENT: ("invalid_request", "The request parameters are malformed."),
-    Case.UNSUPPORTED_TOKEN: ("unsupported_token_type", "The token type is not supported."),
-    Case.RATE_LIMITED: ("rate_limit_exceeded", "Too many requests."),
-    Case.TRANSIENT: ("server_error", "The server is busy."),
+_OAUTH_ERRORS: Final[dict[SimCase, tuple[str, str]]] = {
+    SimCase.BAD_CLIENT: ("invalid_client", "Client key or secret is incorrect."),
+    SimCase.BAD_CODE: ("invalid_grant", "Authorization code is expired."),
+    SimCase.BAD_PKCE: ("invalid_grant", "Code verifier or code challenge is invalid."),
+    SimCase.BAD_REDIRECT: ("invalid_grant", "Redirect_uri is not matched with the uri when requesting code."),
+    SimCase.BAD_GRANT_TYPE: ("unsupported_grant_type", "The grant type is not supported."),
+    SimCase.BAD_REQUEST: ("invalid_request", "The request parameters are malformed."),
+    SimCase.ABSENT: ("invalid_request", "The request parameters are malformed."),
+    SimCase.UNSUPPORTED_TOKEN: ("unsupported_token_type", "The token type is not supported."),
+    SimCase.RATE_LIMITED: ("rate_limit_exceeded", "Too many requests."),
+    SimCase.TRANSIENT: ("server_error", "The server is busy."),
 }
 _DEAD: Final = ("invalid_grant", "Refresh token is invalid or expired.")
 # case: (HTTP status, code, message)
-_API_ERRORS: Final[dict[Case, tuple[int, str, str]]] = {
-    Case.MISSING_SCOPE: (401, "scope_not_authorized", "The user did not authorize the scope required."),
-    Case.BAD_APP: (401, "scope_permission_missed", "Additional permission is needed."),
-    Case.RATE_LIMITED: (429, "rate_limit_exceeded", "The API rate limit was exceeded."),
-    Case.LOCKOUT: (403, "spam_risk_user_banned_from_posting", "The user is banned from making new posts."),
-    Case.QUOTA: (403, "spam_risk_too_many_posts", "The daily post cap from the API is reached."),
-    Case.BLOCKED: (403, "spam_risk_too_many_pending_share", "There are too many pending shares."),
-    Case.USER_CAP: (403, "reached_active_user_cap", "The daily quota of active users is reached."),
-    Case.RESTRICTED: (
+_API_ERRORS: Final[dict[SimCase, tuple[int, str, str]]] = {
+    SimCase.MISSING_SCOPE: (401, "scope_not_authorized", "The user did not authorize the scope required."),
+    SimCase.BAD_APP: (401, "scope_permission_missed", "Additional permission is needed."),
+    SimCase.RATE_LIMITED: (429, "rate_limit_exceeded", "The API rate limit was exceeded."),
+    SimCase.LOCKOUT: (403, "spam_risk_user_banned_from_posting", "The user is banned from making new posts."),
+    SimCase.QUOTA: (403, "spam_risk_too_many_posts", "The daily post cap from the API is reached."),
+    SimCase.BLOCKED: (403, "spam_risk_too_many_pending_share", "There are too many pending shares."),
+    SimCase.USER_CAP: (403, "reached_active_user_cap", "The daily quota of active users is reached."),
+    SimCase.RESTRICTED: (
         403,
         "unaudited_client_can_only_post_to_private_accounts",
         "Unaudited clients can only post to private accounts.",
     ),
-    Case.BAD_REQUEST: (400, "invalid_params", "The request parameters are not valid."),
-    Case.NOT_FOUND: (404, "not_found", "No such path."),
-    Case.TRANSIENT: (500, "internal_error", "Something is wrong. Try again later."),
+    SimCase.BAD_REQUEST: (400, "invalid_params", "The request parameters are not valid."),
+    SimCase.NOT_FOUND: (404, "not_found", "No such path."),
+    SimCase.TRANSIENT: (500, "internal_error", "Something is wrong. Try again later."),
 }
 _DEAD_ACCESS: Final = (401, "access_token_invalid", "The access token is invalid or not found in the request.")
 
 
-def _api(status: int, code: str, message: str, data: dict[str, Any] | None = None) -> Reply:
-    return Reply(
+def _api(status: int, code: str, message: str, data: dict[str, Any] | None = None) -> SimReply:
+    return SimReply(
         status=status, body={"data": data or {}, "error": {"code": code, "message": message, "log_id": _LOG_ID}}
     )
 
 
-def refuse(case: Case, surface: str) -> Reply:
+def refuse(case: SimCase, surface: str) -> SimReply:
     """Return the refusal of a surface; on OAuth's, one error covers expired, revoked and reused."""
     if surface == API:
         return _api(*_API_ERRORS.get(case, _DEAD_ACCESS))
     name, words = _OAUTH_ERRORS.get(case, _DEAD)
-    status = {Case.RATE_LIMITED: 429, Case.TRANSIENT: 500}.get(case, 400)
-    return Reply(status=status, body={"error": name, "error_description": words, "log_id": _LOG_ID})
+    status = {SimCase.RATE_LIMITED: 429, SimCase.TRANSIENT: 500}.get(case, 400)
+    return SimReply(status=status, body={"error": name, "error_description": words, "log_id": _LOG_ID})
 
 
-def error(status: int) -> Reply:
+def error(status: int) -> SimReply:
     """Return the error of an HTTP status."""
     codes = {401: _DEAD_ACCESS[1], 404: "not_found", 429: "rate_limit_exceeded"}
     return _api(status, codes.get(status, "internal_error" if status >= 500 else "invalid_params"), "simulated error")
 
 
-def _authorize(turn: Turn) -> Reply:
+def _authorize(turn: Turn) -> SimReply:
     return authorize(turn, _STYLE)
 
 
-def _token(turn: Turn) -> Reply:
+def _token(turn: Turn) -> SimReply:
     app = by_form(turn, "client_key")
     match turn.ask.form.get("grant_type"):
         case "authorization_code":
@@ -97,42 +97,42 @@ def _token(turn: Turn) -> Reply:
         case "refresh_token":
             return _issued(turn, rotated(turn, app))
         case _:
-            raise Refused(Case.BAD_GRANT_TYPE)
+            raise SimRefusal(SimCase.BAD_GRANT_TYPE)
 
 
-def _issued(turn: Turn, family: Family) -> Reply:
+def _issued(turn: Turn, family: Family) -> SimReply:
     world = turn.world
     account, app = world.accounts[family.account], world.app_of(family)
     access_ttl, refresh_ttl = world.number("access_ttl_s"), world.number("refresh_ttl_s")
-    return Reply(
+    return SimReply(
         status=200,
         body={
-            "access_token": world.mint(family, Kind.ACCESS, "act." + random_text(60), access_ttl),
+            "access_token": world.mint(family, TokenKind.ACCESS, "act." + random_text(60), access_ttl),
             "expires_in": access_ttl,
             "open_id": account.seen_by(app),
             "refresh_expires_in": refresh_ttl,
-            "refresh_token": world.mint(family, Kind.REFRESH, "rft." + random_text(60), refresh_ttl),
+            "refresh_token": world.mint(family, TokenKind.REFRESH, "rft." + random_text(60), refresh_ttl),
             "scope": ",".join(family.scopes),
             "token_type": "Bearer",
         },
     )
 
 
-def _revoke(turn: Turn) -> Reply:
+def _revoke(turn: Turn) -> SimReply:
     app, world = by_form(turn, "client_key"), turn.world
-    token = world.usable(turn.ask.form.get("token", ""), Kind.ACCESS)
+    token = world.usable(turn.ask.form.get("token", ""), TokenKind.ACCESS)
     if token.family.client_id != app.client_id:
-        raise Refused(Case.UNKNOWN)
-    world.ledger.end(Case.REVOKED, account=token.family.account, client_id=app.client_id)
-    return Reply(status=200, body={}, raw=b"")
+        raise SimRefusal(SimCase.UNKNOWN)
+    world.ledger.end(SimCase.REVOKED, account=token.family.account, client_id=app.client_id)
+    return SimReply(status=200, body={}, raw=b"")
 
 
-def _signed_in(turn: Turn, *scopes: str) -> tuple[Token, Account]:
-    token = turn.world.usable(turn.ask.bearer(), Kind.ACCESS, scopes=scopes)
+def _signed_in(turn: Turn, *scopes: str) -> tuple[SimToken, SimAccount]:
+    token = turn.world.usable(turn.ask.bearer(), TokenKind.ACCESS, scopes=scopes)
     return token, turn.world.account_of(token.family)
 
 
-def _me(turn: Turn) -> Reply:
+def _me(turn: Turn) -> SimReply:
     token, own = _signed_in(turn, _BASIC)
     names = [name for name in turn.ask.query.get("fields", "").split(",") if name]
     account = turn.who(own)
@@ -144,17 +144,17 @@ def _me(turn: Turn) -> Reply:
         "username": account.username,
     }
     if "username" in names and _PROFILE not in token.family.scopes:
-        raise Refused(Case.MISSING_SCOPE)
+        raise SimRefusal(SimCase.MISSING_SCOPE)
     if not names or set(names) - set(everything):
-        raise Refused(Case.BAD_REQUEST)
+        raise SimRefusal(SimCase.BAD_REQUEST)
     return _api(200, "ok", "", {"user": {name: everything[name] for name in names}})
 
 
-def _videos(turn: Turn) -> Reply:
+def _videos(turn: Turn) -> SimReply:
     _, own = _signed_in(turn, "video.list")
     account, wanted = turn.who(own), turn.ask.document().get("max_count", 10)
     if isinstance(wanted, bool) or not isinstance(wanted, int) or not 1 <= wanted <= 20:
-        raise Refused(Case.BAD_REQUEST)
+        raise SimRefusal(SimCase.BAD_REQUEST)
     names = turn.ask.query.get("fields", "id").split(",")
     videos = []
     for number, words in enumerate(account.posts[:wanted]):
@@ -166,7 +166,7 @@ def _videos(turn: Turn) -> Reply:
     return _api(200, "ok", "", {"videos": videos, "cursor": 0, "has_more": more})
 
 
-PLATFORM: Final = Platform(
+PLATFORM: Final = SimPlatform(
     name="tiktok",
     endpoints=(
         endpoint("authorize", "GET", "www.tiktok.com/v2/auth/authorize/", _authorize, surface=PAGE),
@@ -177,7 +177,7 @@ PLATFORM: Final = Platform(
             "GET",
             "open.tiktokapis.com/v2/user/info/",
             _me,
-            shape=Shape(inside=("data", "user"), id="open_id", username=("username",), name=("display_name",)),
+            shape=SimShape(inside=("data", "user"), id="open_id", username=("username",), name=("display_name",)),
         ),
         endpoint("posts", "POST", "open.tiktokapis.com/v2/video/list/", _videos),
     ),
@@ -190,7 +190,7 @@ PLATFORM: Final = Platform(
         "reuse_kills_family": False,
     },
     refuse=refuse,
-    cases=frozenset({*_API_ERRORS, *_OAUTH_ERRORS, Case.EXPIRED, Case.REVOKED, Case.REUSED, Case.UNKNOWN}),
+    cases=frozenset({*_API_ERRORS, *_OAUTH_ERRORS, SimCase.EXPIRED, SimCase.REVOKED, SimCase.REUSED, SimCase.UNKNOWN}),
     error=error,
     scopes=SCOPES,
 )

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from byokeep_sim.book import Book, BookFullError
 from byokeep_sim.faults import BadControlError
-from byokeep_sim.platforms.clock import Clock
-from byokeep_sim.platforms.kit import DAY, Case, Refused
-from byokeep_sim.platforms.ledger import Family, Kind, Ledger, Token
-from byokeep_sim.platforms.people import Account, App, Consent
+from byokeep_sim.platforms.clock import SimClock
+from byokeep_sim.platforms.kit import DAY, SimCase, SimRefusal
+from byokeep_sim.platforms.ledger import Family, Ledger, SimToken, TokenKind
+from byokeep_sim.platforms.people import Consent, SimAccount, SimApp
 
 MAX_APPS: Final = 1_000
 MAX_ACCOUNTS: Final = 10_000
@@ -79,12 +79,12 @@ class World:
     name: str
     defaults: Mapping[str, int | str | bool]
     book: Book
-    clock: Clock
+    clock: SimClock
     rules: dict[str, int | str | bool] = field(init=False)
     ledger: Ledger = field(init=False)
-    apps: dict[str, App] = field(default_factory=dict)
-    accounts: dict[str, Account] = field(default_factory=dict)
-    locks: dict[str, Case] = field(default_factory=dict)
+    apps: dict[str, SimApp] = field(default_factory=dict)
+    accounts: dict[str, SimAccount] = field(default_factory=dict)
+    locks: dict[str, SimCase] = field(default_factory=dict)
     codes: OrderedDict[str, Code] = field(default_factory=OrderedDict)
     windows: Windows = field(default_factory=Windows)
     money: dict[str, int] = field(default_factory=dict)
@@ -130,13 +130,13 @@ class World:
                 raise BadControlError(f"{name} must be text of at most 200 printable characters")
         self.rules.update(changes)
 
-    def put_app(self, app: App) -> None:
+    def put_app(self, app: SimApp) -> None:
         """Register a client app. Raises BookFullError."""
         if app.client_id not in self.apps and len(self.apps) >= MAX_APPS:
             raise BookFullError(f"at most {MAX_APPS} apps of a platform")
         self.apps[app.client_id] = app
 
-    def put_account(self, account: Account) -> None:
+    def put_account(self, account: SimAccount) -> None:
         """Seed an account or change one. Raises BookFullError."""
         if account.name not in self.accounts and len(self.accounts) >= MAX_ACCOUNTS:
             raise BookFullError(f"at most {MAX_ACCOUNTS} accounts of a platform")
@@ -152,37 +152,37 @@ class World:
         """Return what is known of a code."""
         return self.codes.get(self.book.keys.digest(value)) if value else None
 
-    def of_owner(self, owner: str) -> list[Account]:
+    def of_owner(self, owner: str) -> list[SimAccount]:
         """Return the accounts of one person, in the order they were seeded."""
         return [account for account in self.accounts.values() if account.owner == owner]
 
-    def account_of(self, family: Family) -> Account:
+    def account_of(self, family: Family) -> SimAccount:
         """Return the account of a family. Raises Refused when it is locked or gone."""
         lock = self.locks.get(family.account)
         if lock is not None:
-            raise Refused(lock)
+            raise SimRefusal(lock)
         found = self.accounts.get(family.account)
         if found is None:
-            raise Refused(Case.UNKNOWN)
+            raise SimRefusal(SimCase.UNKNOWN)
         return found
 
-    def app_of(self, family: Family) -> App:
+    def app_of(self, family: Family) -> SimApp:
         """Return the app of a family. Raises Refused when it is gone."""
         found = self.apps.get(family.client_id)
         if found is None:
-            raise Refused(Case.BAD_CLIENT)
+            raise SimRefusal(SimCase.BAD_CLIENT)
         return found
 
-    def mint(self, family: Family, kind: Kind, value: str, ttl_s: float | None, target: str = "") -> str:
+    def mint(self, family: Family, kind: TokenKind, value: str, ttl_s: float | None, target: str = "") -> str:
         """Register a new token value and return it."""
         self.ledger.put(family, kind, value, now=self.now, ttl_s=ttl_s, target=target)
         return value
 
-    def usable(self, value: str, *kinds: Kind, scopes: tuple[str, ...] = ()) -> Token:
+    def usable(self, value: str, *kinds: TokenKind, scopes: tuple[str, ...] = ()) -> SimToken:
         """Return a live token that has the scopes. Raises Refused."""
         token = self.ledger.usable(value, *kinds, now=self.now)
         if not set(scopes) <= set(token.family.scopes):
-            raise Refused(Case.MISSING_SCOPE)
+            raise SimRefusal(SimCase.MISSING_SCOPE)
         return token
 
     def derived(self, purpose: str, size: int) -> str:

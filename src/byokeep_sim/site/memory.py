@@ -20,7 +20,7 @@ MOST_SESSIONS: Final = 10_000
 MOST_ACCOUNTS: Final = 10_000
 
 
-class Lie(StrEnum):
+class SiteLie(StrEnum):
     """How a page is wrong."""
 
     NONE = "none"
@@ -48,7 +48,7 @@ class Logout(StrEnum):
 
 
 @dataclass(slots=True, kw_only=True)
-class Session:
+class SiteSession:
     """Somebody who logged in. The hashes are of both cookies and of both tokens, which are handed out once."""
 
     platform: str
@@ -61,7 +61,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Issued:
+class IssuedSession:
     """What a login or the first visit hands out."""
 
     first: str = field(repr=False)
@@ -69,15 +69,15 @@ class Issued:
 
 
 @dataclass(slots=True)
-class Memory:
+class SiteMemory:
     """All websites of one simulator."""
 
     book: Book
-    lies: dict[str, Lie] = field(default_factory=dict)
+    lies: dict[str, SiteLie] = field(default_factory=dict)
     logouts: dict[str, Logout] = field(default_factory=dict)
     logins: int = 0
     _passwords: dict[tuple[str, str], str] = field(default_factory=dict)
-    _sessions: list[Session] = field(default_factory=list)
+    _sessions: list[SiteSession] = field(default_factory=list)
 
     def put_account(self, platform: str, account: str, password: str) -> None:
         """Let an account log in with a password. Raises BookFullError."""
@@ -85,18 +85,18 @@ class Memory:
             raise BookFullError(f"at most {MOST_ACCOUNTS} accounts")
         self._passwords[platform, account] = self.book.keys.digest(password)
 
-    def log_in(self, platform: str, account: str, password: str) -> Issued | None:
+    def log_in(self, platform: str, account: str, password: str) -> IssuedSession | None:
         """Return both cookies, None for a wrong password."""
         if not password or self._passwords.get((platform, account)) != self.book.keys.digest(password):
             return None
-        issued = Issued(first=secrets.token_urlsafe(32), second=secrets.token_urlsafe(32))
+        issued = IssuedSession(first=secrets.token_urlsafe(32), second=secrets.token_urlsafe(32))
         lasting, passing = self.book.keys.digest(issued.first), self.book.keys.digest(issued.second)
-        self._sessions.append(Session(platform=platform, account=account, lasting=lasting, passing=passing))
+        self._sessions.append(SiteSession(platform=platform, account=account, lasting=lasting, passing=passing))
         del self._sessions[:-MOST_SESSIONS]
         self.logins += 1
         return issued
 
-    def session(self, platform: str, lasting: str, passing: str) -> Session | None:
+    def session(self, platform: str, lasting: str, passing: str) -> SiteSession | None:
         """Return the live session of both cookies."""
         first, second = self.book.keys.digest(lasting), self.book.keys.digest(passing)
         for one in self._sessions:
@@ -104,15 +104,15 @@ class Memory:
                 return one
         return None
 
-    def hand_out(self, session: Session) -> Issued | None:
+    def hand_out(self, session: SiteSession) -> IssuedSession | None:
         """Return both tokens at the first visit, None at every other."""
         if session.device:
             return None
-        issued = Issued(first=secrets.token_urlsafe(32), second=secrets.token_urlsafe(32))
+        issued = IssuedSession(first=secrets.token_urlsafe(32), second=secrets.token_urlsafe(32))
         session.device, session.vault = self.book.keys.digest(issued.first), self.book.keys.digest(issued.second)
         return issued
 
-    def knows(self, session: Session, device: str, vault: str) -> bool:
+    def knows(self, session: SiteSession, device: str, vault: str) -> bool:
         """Whether these are the session's tokens."""
         shown = (self.book.keys.digest(device), self.book.keys.digest(vault))
         kept = (session.device or "", session.vault or "")

@@ -2,7 +2,7 @@
 
 Rules
 - Every path that is none of the below is the person's own page.
-- A page of a lie is complete; what it lies about stands in :class:`byokeep_sim.site.memory.Lie`.
+- A page of a lie is complete; what it lies about stands in :class:`byokeep_sim.site.memory.SiteLie`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from byokeep_sim.platforms import PLATFORMS as APIS
 from byokeep_sim.platforms.people import STRANGER
 from byokeep_sim.record import record
 from byokeep_sim.site import pages
-from byokeep_sim.site.memory import Lie, Logout, Memory, Session
+from byokeep_sim.site.memory import Logout, SiteLie, SiteMemory, SiteSession
 
 PLATFORMS: Final = (*sorted(APIS), "skool")
 LASTING, PASSING = "auth_token", "client_id"
 _MONTH_S: Final = 30 * 86_400
 _TWINS: Final = str.maketrans({"a": "\u0430", "e": "\u0435", "o": "\u043e"})
-_HIDES: Final = {Lie.HIDDEN: "hidden", Lie.AWAY: "away", Lie.CLEAR: "clear"}
+_HIDES: Final = {SiteLie.HIDDEN: "hidden", SiteLie.AWAY: "away", SiteLie.CLEAR: "clear"}
 MESSAGE, EMAIL, DRAFT = "Private: the offer is 40,000", "owner@acme.example", "a draft that nobody may see"
 
 
@@ -33,7 +33,7 @@ class Site:
     """All websites of one simulator."""
 
     def __init__(self, book: Book) -> None:
-        self.memory = Memory(book)
+        self.memory = SiteMemory(book)
         self._book = book
 
     def routes(self) -> list[web.RouteDef]:
@@ -82,15 +82,15 @@ class Site:
         if session is None:
             return web.Response(status=303, headers={"Location": root + "/login"})
         own = self._identity(session)
-        if lie is Lie.CHALLENGE:
+        if lie is SiteLie.CHALLENGE:
             return web.Response(status=303, headers={"Location": root + "/challenge"})
-        if lie is Lie.LOGIN:
+        if lie is SiteLie.LOGIN:
             return _html(pages.page(pages.LOGIN, root=root, said=f"Continue as {pages.face(session.platform, own)}"))
-        if lie is Lie.EMPTY:
+        if lie is SiteLie.EMPTY:
             return _html("<!doctype html><html><body></body></html>")
-        if lie is Lie.ERROR:
+        if lie is SiteLie.ERROR:
             return _html(f"<!doctype html><html><body>{pages.face(session.platform, own)}</body></html>", 503)
-        if lie is Lie.OTHER_HOST and request.host.startswith("127.0.0.1"):
+        if lie is SiteLie.OTHER_HOST and request.host.startswith("127.0.0.1"):
             return web.Response(status=303, headers={"Location": _elsewhere(request) + "/framed"})
         return _html(pages.page(pages.HOME, root=root, message=MESSAGE, email=EMAIL, draft=DRAFT))
 
@@ -125,21 +125,21 @@ class Site:
             return web.json_response({}, status=401)
         return web.json_response(self._said(request, session))
 
-    def _said(self, request: web.Request, session: Session) -> dict[str, Any]:
+    def _said(self, request: web.Request, session: SiteSession) -> dict[str, Any]:
         lie, own = self._lie(request), self._identity(session)
         stranger = {"id": STRANGER.id, "username": STRANGER.username, "display_name": STRANGER.display_name}
         said: dict[str, Any] = {"face": pages.face(session.platform, own), "card": pages.card(own)}
-        if lie is Lie.TWO_ACCOUNTS:
+        if lie is SiteLie.TWO_ACCOUNTS:
             said["face"] += pages.face(session.platform, stranger)
         elif lie in _HIDES:
             said = {"face": f"<div class={_HIDES[lie]}>{said['face']}</div>", "card": pages.card(stranger)}
-        elif lie is Lie.FRAME:
+        elif lie is SiteLie.FRAME:
             said["face"] = f'<iframe src="{_elsewhere(request)}/framed?account={session.account}"></iframe>'
-        elif lie is Lie.OTHER_ID:
+        elif lie is SiteLie.OTHER_ID:
             said["face"] = pages.face(session.platform, {**own, "id": stranger["id"]})
-        elif lie is Lie.LOOKALIKE:
+        elif lie is SiteLie.LOOKALIKE:
             said["face"] = pages.face(session.platform, {**own, "display_name": own["display_name"].translate(_TWINS)})
-        elif lie is Lie.SWAPPED:
+        elif lie is SiteLie.SWAPPED:
             said["then"] = pages.face(session.platform, stranger)
         return said
 
@@ -180,7 +180,7 @@ class Site:
     async def _switch(self, request: web.Request) -> web.Response:
         spec = await object_of(request, "platform", "lie", "logout")
         platform = choice(spec, "platform", PLATFORMS)
-        self.memory.lies[platform] = Lie(choice(spec, "lie", tuple(Lie), Lie.NONE))
+        self.memory.lies[platform] = SiteLie(choice(spec, "lie", tuple(SiteLie), SiteLie.NONE))
         self.memory.logouts[platform] = Logout(choice(spec, "logout", tuple(Logout), Logout.ENDS))
         return web.json_response({"lie": self.memory.lies[platform], "logout": self.memory.logouts[platform]})
 
@@ -195,17 +195,17 @@ class Site:
         ended = self.memory.end(choice(spec, "platform", PLATFORMS), needed(spec, "account", 64))
         return web.json_response({"ended": ended})
 
-    def _identity(self, session: Session) -> dict[str, str]:
+    def _identity(self, session: SiteSession) -> dict[str, str]:
         return self._book.accounts.get(session.platform, session.account)
 
-    def _lie(self, request: web.Request) -> Lie:
-        return self.memory.lies.get(_platform(request), Lie.NONE)
+    def _lie(self, request: web.Request) -> SiteLie:
+        return self.memory.lies.get(_platform(request), SiteLie.NONE)
 
-    def _session(self, request: web.Request) -> Session | None:
+    def _session(self, request: web.Request) -> SiteSession | None:
         shown = (request.cookies.get(name, "") for name in (LASTING, PASSING))
         return self.memory.session(_platform(request), *shown)
 
-    def _known(self, request: web.Request) -> Session | None:
+    def _known(self, request: web.Request) -> SiteSession | None:
         session = self._session(request)
         tokens = (request.headers.get(name, "") for name in ("X-Device", "X-Vault"))
         return session if session is not None and self.memory.knows(session, *tokens) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from byokeep_sim.reply import Call, KeyState, Reply, Vendor, route
+from byokeep_sim.reply import SimCall, SimKeyState, SimReply, Vendor, route
 
 _TYPES: Final = {
     400: "invalid_request_error",
@@ -34,28 +34,28 @@ _LIMITS: Final = {
 }
 
 
-def error(status: int, message: str = "simulated error") -> Reply:
+def error(status: int, message: str = "simulated error") -> SimReply:
     """Return Anthropic's error body for a status."""
     kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
     body = {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_sim"}
-    return Reply(status=status, body=body, headers={"request-id": "req_sim"})
+    return SimReply(status=status, body=body, headers={"request-id": "req_sim"})
 
 
-def _refusal(call: Call) -> Reply | None:
+def _refusal(call: SimCall) -> SimReply | None:
     match call.state:
-        case None | KeyState.REVOKED | KeyState.LEAKED:
+        case None | SimKeyState.REVOKED | SimKeyState.LEAKED:
             return error(401, "invalid x-api-key")
-        case KeyState.DISABLED:
+        case SimKeyState.DISABLED:
             return error(404, "not found")
-        case KeyState.RESTRICTED:
+        case SimKeyState.RESTRICTED:
             return error(403, "Your API key does not have permission to use the specified resource.")
-        case KeyState.GEO_BLOCKED:
+        case SimKeyState.GEO_BLOCKED:
             return error(403, "Request not allowed")
-        case KeyState.RATE_LIMITED:
+        case SimKeyState.RATE_LIMITED:
             return error(429, "This request would exceed your rate limit.").with_headers(retry_after="1", **_limits())
-        case KeyState.BILLING_BLOCKED:
+        case SimKeyState.BILLING_BLOCKED:
             return error(400, _NO_CREDIT)
-        case KeyState.NO_CREDIT if call.route != "models":
+        case SimKeyState.NO_CREDIT if call.route != "models":
             return error(400, _NO_CREDIT)
         case _:
             return None
@@ -65,7 +65,7 @@ def _limits() -> dict[str, str]:
     return dict(_LIMITS)
 
 
-def _success(call: Call) -> Reply:
+def _success(call: SimCall) -> SimReply:
     if call.route == "models":
         model = {
             "type": "model",
@@ -74,9 +74,9 @@ def _success(call: Call) -> Reply:
             "created_at": "2026-01-01T00:00:00Z",
         }
         body = {"data": [model], "has_more": True, "first_id": "claude-sim-1", "last_id": "claude-sim-1"}
-        return Reply(status=200, body=body)
+        return SimReply(status=200, body=body)
     if call.route == "count_tokens":
-        return Reply(status=200, body={"input_tokens": 1})
+        return SimReply(status=200, body={"input_tokens": 1})
     message = {
         "id": f"msg_sim_{call.seq}",
         "type": "message",
@@ -87,16 +87,16 @@ def _success(call: Call) -> Reply:
         "stop_sequence": None,
         "usage": {"input_tokens": 1, "output_tokens": 1},
     }
-    return Reply(status=200, body=message, headers=_LIMITS)
+    return SimReply(status=200, body=message, headers=_LIMITS)
 
 
-def answer(call: Call) -> Reply:
+def answer(call: SimCall) -> SimReply:
     """Answer one call."""
     reply = _refusal(call)
     if reply is None and "anthropic-version" not in call.headers:
         reply = error(400, "anthropic-version: header is required")
     reply = (reply or _success(call)).with_headers(request_id=f"req_sim_{call.seq}")
-    if call.state not in (None, KeyState.REVOKED, KeyState.LEAKED):
+    if call.state not in (None, SimKeyState.REVOKED, SimKeyState.LEAKED):
         reply = reply.with_headers(anthropic_organization_id=call.account)
     return reply
 

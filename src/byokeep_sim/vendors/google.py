@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from byokeep_sim.reply import Call, KeyState, Reply, Vendor, route
+from byokeep_sim.reply import SimCall, SimKeyState, SimReply, Vendor, route
 
 _STATUS: Final = {
     400: "INVALID_ARGUMENT",
@@ -22,7 +22,7 @@ _STATUS: Final = {
 }
 
 
-def error(status: int, message: str = "simulated error", *, name: str = "", reason: str = "") -> Reply:
+def error(status: int, message: str = "simulated error", *, name: str = "", reason: str = "") -> SimReply:
     """Return Google's error body for a status."""
     body: dict[str, object] = {"code": status, "message": message, "status": name or _STATUS.get(status, "UNKNOWN")}
     if reason:
@@ -34,10 +34,10 @@ def error(status: int, message: str = "simulated error", *, name: str = "", reas
                 "metadata": {"service": "generativelanguage.googleapis.com"},
             }
         ]
-    return Reply(status=status, body={"error": body})
+    return SimReply(status=status, body={"error": body})
 
 
-def _invalid(call: Call) -> Reply:
+def _invalid(call: SimCall) -> SimReply:
     if not call.key:
         return error(403, "Method doesn't allow unregistered callers.")
     if call.key.startswith("AQ."):
@@ -46,40 +46,40 @@ def _invalid(call: Call) -> Reply:
     return error(400, text, reason="API_KEY_INVALID")
 
 
-def _refusal(call: Call) -> Reply | None:
+def _refusal(call: SimCall) -> SimReply | None:
     if call.both_credentials:
         return error(400, "Multiple authentication credentials received. Please pass only one.")
     match call.state:
-        case None | KeyState.REVOKED | KeyState.DISABLED:
+        case None | SimKeyState.REVOKED | SimKeyState.DISABLED:
             return _invalid(call)
-        case KeyState.LEAKED:
+        case SimKeyState.LEAKED:
             return error(403, "Your API key was reported as leaked. Please use another API key.")
-        case KeyState.RESTRICTED:
+        case SimKeyState.RESTRICTED:
             text = "Requests to this API method are blocked."
             return error(403, text, reason="API_KEY_SERVICE_BLOCKED")
-        case KeyState.GEO_BLOCKED:
+        case SimKeyState.GEO_BLOCKED:
             text = "User location is not supported for the API use without billing."
             return error(400, text, name="FAILED_PRECONDITION")
-        case KeyState.RATE_LIMITED | KeyState.BILLING_BLOCKED:
+        case SimKeyState.RATE_LIMITED | SimKeyState.BILLING_BLOCKED:
             return error(429, "Resource has been exhausted (e.g. check quota).")
-        case KeyState.NO_CREDIT if call.route != "models":
+        case SimKeyState.NO_CREDIT if call.route != "models":
             return error(429, "Resource has been exhausted (e.g. check quota).")
         case _:
             return None
 
 
-def answer(call: Call) -> Reply:
+def answer(call: SimCall) -> SimReply:
     """Answer one call."""
     refusal = _refusal(call)
     if refusal is not None:
         return refusal
     if call.route == "models":
         model = {"name": "models/gemini-sim-1", "version": "1", "displayName": "Gemini Sim 1"}
-        return Reply(status=200, body={"models": [model], "nextPageToken": "next"})
+        return SimReply(status=200, body={"models": [model], "nextPageToken": "next"})
     if call.route == "count_tokens":
-        return Reply(status=200, body={"totalTokens": 1})
+        return SimReply(status=200, body={"totalTokens": 1})
     candidate = {"content": {"role": "model", "parts": [{"text": "ok"}]}, "finishReason": "STOP", "index": 0}
-    return Reply(status=200, body={"candidates": [candidate], "modelVersion": "gemini-sim-1"})
+    return SimReply(status=200, body={"candidates": [candidate], "modelVersion": "gemini-sim-1"})
 
 
 VENDOR: Final = Vendor(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from byokeep_sim.reply import Call, KeyState, Reply, Vendor, route
+from byokeep_sim.reply import SimCall, SimKeyState, SimReply, Vendor, route
 
 _CODES: Final = {
     400: "invalid_parameter",
@@ -22,41 +22,41 @@ _CODES: Final = {
 }
 
 
-def error(status: int, code: str = "") -> Reply:
+def error(status: int, code: str = "") -> SimReply:
     """Return HeyGen's v3 error body for a status."""
     name = code or _CODES.get(status, "internal_error" if status >= 500 else "invalid_parameter")
-    return Reply(
+    return SimReply(
         status=status,
         body={"error": {"code": name, "message": "simulated error", "param": None, "doc_url": None}},
     )
 
 
-def _refusal(call: Call) -> Reply | None:
+def _refusal(call: SimCall) -> SimReply | None:
     match call.state:
-        case None | KeyState.REVOKED | KeyState.LEAKED | KeyState.DISABLED:
+        case None | SimKeyState.REVOKED | SimKeyState.LEAKED | SimKeyState.DISABLED:
             return error(401)
-        case KeyState.RESTRICTED | KeyState.GEO_BLOCKED:
+        case SimKeyState.RESTRICTED | SimKeyState.GEO_BLOCKED:
             return error(403, "resource_access_denied")
-        case KeyState.RATE_LIMITED:
+        case SimKeyState.RATE_LIMITED:
             return error(429).with_headers(retry_after="1")
-        case KeyState.BILLING_BLOCKED:
+        case SimKeyState.BILLING_BLOCKED:
             return error(402)
-        case KeyState.NO_CREDIT if call.route == "generate":
+        case SimKeyState.NO_CREDIT if call.route == "generate":
             return error(402)
         case _:
             return None
 
 
-def answer(call: Call) -> Reply:
+def answer(call: SimCall) -> SimReply:
     """Answer one call."""
     refusal = _refusal(call)
     if refusal is not None:
         return refusal
-    left = 0 if call.state is KeyState.NO_CREDIT else 48.5
+    left = 0 if call.state is SimKeyState.NO_CREDIT else 48.5
     if call.route == "generate":
-        return Reply(status=200, body={"error": None, "data": {"video_id": f"video_sim_{call.seq}"}})
+        return SimReply(status=200, body={"error": None, "data": {"video_id": f"video_sim_{call.seq}"}})
     if call.route == "quota":
-        return Reply(status=200, body={"error": None, "data": {"remaining_quota": int(left * 60)}})
+        return SimReply(status=200, body={"error": None, "data": {"remaining_quota": int(left * 60)}})
     data = {
         "username": call.account,
         "email": f"{call.account}@example.test",
@@ -67,7 +67,7 @@ def answer(call: Call) -> Reply:
         "subscription": None,
         "usage_based": None,
     }
-    return Reply(status=200, body={"data": data})
+    return SimReply(status=200, body={"data": data})
 
 
 VENDOR: Final = Vendor(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from byokeep_sim.reply import Call, KeyState, Reply, Vendor, route
+from byokeep_sim.reply import SimCall, SimKeyState, SimReply, Vendor, route
 
 _MESSAGES: Final = {
     401: "You do not have access permissions",
@@ -22,39 +22,39 @@ _MESSAGES: Final = {
 }
 _CODE: Final = {
     None: 401,
-    KeyState.REVOKED: 401,
-    KeyState.LEAKED: 401,
-    KeyState.DISABLED: 401,
-    KeyState.RESTRICTED: 505,
-    KeyState.GEO_BLOCKED: 505,
-    KeyState.RATE_LIMITED: 429,
-    KeyState.BILLING_BLOCKED: 402,
-    KeyState.MAINTENANCE: 455,
+    SimKeyState.REVOKED: 401,
+    SimKeyState.LEAKED: 401,
+    SimKeyState.DISABLED: 401,
+    SimKeyState.RESTRICTED: 505,
+    SimKeyState.GEO_BLOCKED: 505,
+    SimKeyState.RATE_LIMITED: 429,
+    SimKeyState.BILLING_BLOCKED: 402,
+    SimKeyState.MAINTENANCE: 455,
 }
 
 
-def _coded(code: int, status: int = 200) -> Reply:
-    return Reply(status=status, body={"code": code, "msg": _MESSAGES.get(code, "error"), "data": None})
+def _coded(code: int, status: int = 200) -> SimReply:
+    return SimReply(status=status, body={"code": code, "msg": _MESSAGES.get(code, "error"), "data": None})
 
 
-def error(status: int) -> Reply:
+def error(status: int) -> SimReply:
     """Return kie's error body under an HTTP status; 200 carries code 500."""
     return _coded(500 if status == 200 else status, status)
 
 
-def answer(call: Call) -> Reply:
+def answer(call: SimCall) -> SimReply:
     """Answer one call."""
     code = _CODE.get(call.state)
-    if call.state is KeyState.NO_CREDIT and call.route != "credit":
+    if call.state is SimKeyState.NO_CREDIT and call.route != "credit":
         code = 402
     if code == 429:
         return _coded(429, 429)
     if code is not None:
         return _coded(code)
     if call.route == "credit":
-        balance = 0 if call.state is KeyState.NO_CREDIT else 738.5
-        return Reply(status=200, body={"code": 200, "msg": "success", "data": balance})
-    return Reply(status=200, body={"code": 200, "msg": "success", "data": {"taskId": f"task_sim_{call.seq}"}})
+        balance = 0 if call.state is SimKeyState.NO_CREDIT else 738.5
+        return SimReply(status=200, body={"code": 200, "msg": "success", "data": balance})
+    return SimReply(status=200, body={"code": 200, "msg": "success", "data": {"taskId": f"task_sim_{call.seq}"}})
 
 
 VENDOR: Final = Vendor(
@@ -67,5 +67,5 @@ VENDOR: Final = Vendor(
     ),
     answer=answer,
     error=error,
-    extra_states=frozenset({KeyState.MAINTENANCE}),
+    extra_states=frozenset({SimKeyState.MAINTENANCE}),
 )

@@ -8,39 +8,39 @@ from __future__ import annotations
 
 from typing import Final
 
-from byokeep_sim.reply import Call, KeyState, Reply, Vendor, masked, route
+from byokeep_sim.reply import SimCall, SimKeyState, SimReply, Vendor, masked, route
 
 _LIMITS: Final = {"x-ratelimit-limit": "20", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "1767225600000"}
 
 
-def error(status: int, message: str = "simulated error") -> Reply:
+def error(status: int, message: str = "simulated error") -> SimReply:
     """Return OpenRouter's error body for a status."""
     body: dict[str, object] = {"code": status, "message": message}
     if status == 429:
         body["metadata"] = {"error_type": "rate_limit_exceeded"}
-    return Reply(status=status, body={"error": body}, headers=_LIMITS if status == 429 else {})
+    return SimReply(status=status, body={"error": body}, headers=_LIMITS if status == 429 else {})
 
 
-def _refusal(call: Call) -> Reply | None:
+def _refusal(call: SimCall) -> SimReply | None:
     match call.state:
-        case None | KeyState.REVOKED | KeyState.LEAKED | KeyState.DISABLED:
+        case None | SimKeyState.REVOKED | SimKeyState.LEAKED | SimKeyState.DISABLED:
             return error(401, "No auth credentials found" if not call.key else "User not found.")
-        case KeyState.RESTRICTED | KeyState.GEO_BLOCKED:
+        case SimKeyState.RESTRICTED | SimKeyState.GEO_BLOCKED:
             return error(403, "Access denied by a guardrail.")
-        case KeyState.RATE_LIMITED:
+        case SimKeyState.RATE_LIMITED:
             return error(429, "Rate limit exceeded").with_headers(retry_after="1")
-        case KeyState.BILLING_BLOCKED:
+        case SimKeyState.BILLING_BLOCKED:
             return error(402, "Insufficient credits")
-        case KeyState.NO_CREDIT | KeyState.CAP_REACHED if call.route != "key":
+        case SimKeyState.NO_CREDIT | SimKeyState.CAP_REACHED if call.route != "key":
             return error(402, "Insufficient credits")
-        case KeyState.MANAGEMENT if call.route != "key":
+        case SimKeyState.MANAGEMENT if call.route != "key":
             return error(403, "Management keys cannot be used for completions.")
         case _:
             return None
 
 
-def _key(call: Call) -> Reply:
-    capped = call.state is KeyState.CAP_REACHED
+def _key(call: SimCall) -> SimReply:
+    capped = call.state is SimKeyState.CAP_REACHED
     data = {
         "label": masked(call.key, 12, 4, "..."),
         "limit": 10 if capped else None,
@@ -52,20 +52,20 @@ def _key(call: Call) -> Reply:
         "usage_monthly": 1.25,
         "byok_usage": 0,
         "is_free_tier": False,
-        "is_management_key": call.state is KeyState.MANAGEMENT,
-        "is_provisioning_key": call.state is KeyState.MANAGEMENT,
+        "is_management_key": call.state is SimKeyState.MANAGEMENT,
+        "is_provisioning_key": call.state is SimKeyState.MANAGEMENT,
         "creator_user_id": call.account,
         "expires_at": None,
         "include_byok_in_limit": False,
         "rate_limit": {"requests": -1, "interval": "10s", "note": "deprecated"},
     }
-    return Reply(status=200, body={"data": data})
+    return SimReply(status=200, body={"data": data})
 
 
-def answer(call: Call) -> Reply:
+def answer(call: SimCall) -> SimReply:
     """Answer one call."""
     if call.route == "models":
-        return Reply(status=200, body={"data": [{"id": "vendor/model-sim-1", "name": "Model Sim 1"}]})
+        return SimReply(status=200, body={"data": [{"id": "vendor/model-sim-1", "name": "Model Sim 1"}]})
     refusal = _refusal(call)
     if refusal is not None:
         return refusal
@@ -78,7 +78,7 @@ def answer(call: Call) -> Reply:
         "model": "vendor/model-sim-1",
         "choices": [choice],
     }
-    return Reply(status=200, body=body)
+    return SimReply(status=200, body=body)
 
 
 VENDOR: Final = Vendor(
@@ -91,5 +91,5 @@ VENDOR: Final = Vendor(
     ),
     answer=answer,
     error=error,
-    extra_states=frozenset({KeyState.MANAGEMENT, KeyState.CAP_REACHED}),
+    extra_states=frozenset({SimKeyState.MANAGEMENT, SimKeyState.CAP_REACHED}),
 )

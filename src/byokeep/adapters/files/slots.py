@@ -53,7 +53,7 @@ _NEXT: Final = "Free disk space or mend the directory of slots; nothing was sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sealed:
+class SealedSlot:
     """What a slot holds, still sealed."""
 
     base: int
@@ -61,14 +61,14 @@ class Sealed:
     text: bytes
 
 
-def encode(sealed: Sealed) -> bytes:
+def encode(sealed: SealedSlot) -> bytes:
     """Return the bytes at the beginning of a slot; the rest of it is zero."""
     digest = hashlib.sha256(sealed.text).digest()
     numbers = sealed.base.to_bytes(4, "big") + len(sealed.text).to_bytes(4, "big")
     return (MAGIC + numbers + sealed.nonce + digest).ljust(HEADER, b"\0") + sealed.text
 
 
-def decode(slot: bytes) -> Sealed | None:
+def decode(slot: bytes) -> SealedSlot | None:
     """Return what a slot holds; None for an empty one, a torn one, and one that no writer wrote."""
     base, length = int.from_bytes(slot[8:12], "big"), int.from_bytes(slot[12:16], "big")
     if len(slot) != SIZE or not slot.startswith(MAGIC) or not 16 < length <= SIZE - HEADER or base < 1:
@@ -76,10 +76,10 @@ def decode(slot: bytes) -> Sealed | None:
     text = slot[HEADER : HEADER + length]
     if hashlib.sha256(text).digest() != slot[28:60] or any(slot[60:HEADER]) or any(slot[HEADER + length :]):
         return None
-    return Sealed(base=base, nonce=slot[16:28], text=text)
+    return SealedSlot(base=base, nonce=slot[16:28], text=text)
 
 
-def seal(key: Secret, journal_id: UUID, reply: LandedReply, nonce: bytes) -> Sealed:
+def seal(key: Secret, journal_id: UUID, reply: LandedReply, nonce: bytes) -> SealedSlot:
     """Seal a reply.
 
     Raises:
@@ -90,10 +90,10 @@ def seal(key: Secret, journal_id: UUID, reply: LandedReply, nonce: bytes) -> Sea
         text = AESGCM(_key(key)).encrypt(nonce, plain.reveal(), _bound(journal_id, reply.base))
     finally:
         plain.wipe()
-    return Sealed(base=reply.base, nonce=nonce, text=text)
+    return SealedSlot(base=reply.base, nonce=nonce, text=text)
 
 
-def unseal(key: Secret, journal_id: UUID, sealed: Sealed) -> LandedReply:
+def unseal(key: Secret, journal_id: UUID, sealed: SealedSlot) -> LandedReply:
     """Open a reply.
 
     Raises:
@@ -266,7 +266,7 @@ class SlotDirectory:
         except OSError as error:
             raise Unavailable("file_unusable", next_step=_NEXT, errno=error.errno or 0) from None
 
-    def _read(self, file: Path) -> Sealed | None:
+    def _read(self, file: Path) -> SealedSlot | None:
         try:
             fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:

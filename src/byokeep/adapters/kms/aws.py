@@ -33,12 +33,12 @@ from byokeep.core.errors import ByokeepError, Conflict, Denied, RateLimited, Una
 from byokeep.core.kek import (
     DEK_BYTES,
     FIRST_VERSION,
-    Holder,
     KekFault,
     KekScope,
     KekStatus,
     KekVersion,
     KeyContext,
+    KeyProvider,
     Wrapped,
     broken,
     check_dek_size,
@@ -146,12 +146,12 @@ class AwsKeyHolder:
         check_environment(self._environment, scope)
         own, elsewhere = await self._aliases()
         if not own:
-            return KekStatus(holder=Holder.AWS, kek_id=self._kek, versions=(), min_encryption=0, min_decryption=0)
+            return KekStatus(holder=KeyProvider.AWS, kek_id=self._kek, versions=(), min_encryption=0, min_decryption=0)
         newest = max(own)
         opens = await self._opens_from(own[newest], newest)
         found = [await self._version(number, own.get(number), elsewhere) for number in range(opens, newest + 1)]
         return KekStatus(
-            holder=Holder.AWS, kek_id=self._kek, versions=tuple(found), min_encryption=newest, min_decryption=opens
+            holder=KeyProvider.AWS, kek_id=self._kek, versions=tuple(found), min_encryption=newest, min_decryption=opens
         )
 
     async def retire(self, scope: KekScope, *, below: int) -> KekStatus:
@@ -221,7 +221,7 @@ class AwsKeyHolder:
 
     def _blob(self, wrapped: Wrapped, context: KeyContext) -> bytes:
         check_environment(self._environment, context)
-        check_wrapped(wrapped, Holder.AWS, self._kek)
+        check_wrapped(wrapped, KeyProvider.AWS, self._kek)
         try:
             return base64.b64decode(wrapped.ciphertext, validate=True)
         except (binascii.Error, ValueError):
@@ -231,7 +231,11 @@ class AwsKeyHolder:
         _by(version.identity, reply["KeyId"])
         text = base64.b64encode(bytes(reply["CiphertextBlob"])).decode()
         return Wrapped(
-            holder=Holder.AWS, kek_id=self._kek, kek_version=version.number, ciphertext=text, identity=version.identity
+            holder=KeyProvider.AWS,
+            kek_id=self._kek,
+            kek_version=version.number,
+            ciphertext=text,
+            identity=version.identity,
         )
 
 

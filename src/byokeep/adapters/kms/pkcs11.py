@@ -36,12 +36,12 @@ from byokeep.core.errors import ByokeepError, Conflict, Unavailable
 from byokeep.core.kek import (
     DEK_BYTES,
     FIRST_VERSION,
-    Holder,
     KekFault,
     KekScope,
     KekStatus,
     KekVersion,
     KeyContext,
+    KeyProvider,
     Wrapped,
     broken,
     check_dek_size,
@@ -157,7 +157,7 @@ class Pkcs11KeyHolder:
 
     def _sealed(self, wrapped: Wrapped, context: KeyContext) -> bytes:
         check_environment(self._environment, context)
-        check_wrapped(wrapped, Holder.PKCS11, context.scope.tenant_kek)
+        check_wrapped(wrapped, KeyProvider.PKCS11, context.scope.tenant_kek)
         try:
             raw = base64.b64decode(wrapped.ciphertext.removeprefix(_PREFIX), validate=True)
         except (binascii.Error, ValueError):
@@ -209,7 +209,11 @@ def _wrap(session: Any, dek: Secret, context: KeyContext) -> Wrapped:
         raise Unavailable("hsm_failed")
     text = _PREFIX + base64.b64encode(nonce + sealed).decode()
     return Wrapped(
-        holder=Holder.PKCS11, kek_id=status.kek_id, kek_version=newest.number, ciphertext=text, identity=_identity(key)
+        holder=KeyProvider.PKCS11,
+        kek_id=status.kek_id,
+        kek_version=newest.number,
+        ciphertext=text,
+        identity=_identity(key),
     )
 
 
@@ -261,14 +265,20 @@ def _objects(session: Any, scope: KekScope) -> dict[int, list[Any]]:
 def _status(session: Any, scope: KekScope) -> KekStatus:
     objects = _objects(session, scope)
     if not objects:
-        return KekStatus(holder=Holder.PKCS11, kek_id=scope.tenant_kek, versions=(), min_encryption=0, min_decryption=0)
+        return KekStatus(
+            holder=KeyProvider.PKCS11, kek_id=scope.tenant_kek, versions=(), min_encryption=0, min_decryption=0
+        )
     newest, opens = max(objects), FIRST_VERSION
     while opens < newest and opens in objects and not objects[opens][0][Attribute.DECRYPT]:
         opens += 1  # retired
     protects = next((n for n in sorted(objects) if objects[n][0][Attribute.ENCRYPT]), newest)
     versions = tuple(_version(n, objects.get(n, []), newest=newest) for n in range(opens, newest + 1))
     return KekStatus(
-        holder=Holder.PKCS11, kek_id=scope.tenant_kek, versions=versions, min_encryption=protects, min_decryption=opens
+        holder=KeyProvider.PKCS11,
+        kek_id=scope.tenant_kek,
+        versions=versions,
+        min_encryption=protects,
+        min_decryption=opens,
     )
 
 

@@ -30,7 +30,7 @@ from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.ports import DeviceHealth, StoreEntry, node_of
-from byokeep.wire.bao_http import BaoHttp, Reply
+from byokeep.wire.bao_http import BaoHttp, BaoReply
 
 OTHER_NODE: Final = "other-node"
 _POLL_S: Final = 0.02
@@ -167,7 +167,7 @@ class FileStoreAudit:
                 failed = "store_garbage"
         return marks, failed, several
 
-    async def _ask(self, node: BaoHttp) -> Reply:
+    async def _ask(self, node: BaoHttp) -> BaoReply:
         for pause_s in _BEHIND_S:
             try:
                 return await self._at(node)
@@ -175,7 +175,7 @@ class FileStoreAudit:
                 await asyncio.sleep(pause_s)
         return await self._at(node)
 
-    async def _at(self, node: BaoHttp) -> Reply:
+    async def _at(self, node: BaoHttp) -> BaoReply:
         return await node.request("GET", _ASKED, token=await self._login.token(), timeout_s=self._deadline_s)
 
     async def _in_no_file(self, before: Mapping[str, _Look], marks: Sequence[bytes], until: float) -> bool:

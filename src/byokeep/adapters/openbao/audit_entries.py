@@ -32,7 +32,7 @@ _SMALL: Final = 1 << 20  # bytes below which a file is read from its start
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class EntryBatch:
     """Entries of a stretch of a file, and the offset behind the last whole line."""
 
     entries: list[StoreEntry]
@@ -68,7 +68,7 @@ def first_time(path: Path) -> datetime | None:
         return None
 
 
-def batches(path: Path, device: str, offset: int, size: int = 1 << 22) -> Iterator[Batch]:
+def batches(path: Path, device: str, offset: int, size: int = 1 << 22) -> Iterator[EntryBatch]:
     """Yield the whole lines from ``offset`` on, about ``size`` bytes at a time. Raises Unavailable."""
     with _opened(path) as file:
         file.seek(offset)
@@ -83,7 +83,7 @@ def batches(path: Path, device: str, offset: int, size: int = 1 << 22) -> Iterat
                 found += _entries(device, line, last)
                 last = found[-1].at
                 offset += len(line)
-            yield Batch(found, offset)
+            yield EntryBatch(found, offset)
             if offset < until:
                 if len(line) == MAX_LINE:
                     raise Unavailable("store_audit_unreadable", device=device)

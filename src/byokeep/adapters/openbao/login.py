@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 from byokeep.adapters.openbao.files import read_private
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import BaoHttp, Reply
+from byokeep.wire.bao_http import BaoHttp, BaoReply
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class AppRoleLogin:
         query: Mapping[str, str | int] | None = None,
         lease_header: str | None = None,
         timeout_s: float | None = None,
-    ) -> Reply:
+    ) -> BaoReply:
         """Send one request as this identity. Raises what :meth:`BaoHttp.request` and :meth:`token` raise."""
         return await self.retrying(
             lambda token: self.http.request(

@@ -18,7 +18,7 @@ from byokeep.core.errors import Integrity, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class KekPin:
     """A released binary."""
 
     version: str
@@ -27,13 +27,13 @@ class Pin:
 
 
 PINS: Final = (
-    Pin("2.7.2", "linux-x86_64", "9c5f36287c673f386e1533e9c044169a248e4ee50dd54810fa766e95bd41b788"),
-    Pin("2.7.2", "linux-arm64", "23545b225354e2b4c8ef3994350989757ad29bd36aaeb5dc38f26894f63e5e68"),
-    Pin("2.7.2", "darwin-arm64", "3e274a55364efb3f1f6af98f560b8b44e2b75a7d7c88527f564f827ae80c7e5a"),
+    KekPin("2.7.2", "linux-x86_64", "9c5f36287c673f386e1533e9c044169a248e4ee50dd54810fa766e95bd41b788"),
+    KekPin("2.7.2", "linux-arm64", "23545b225354e2b4c8ef3994350989757ad29bd36aaeb5dc38f26894f63e5e68"),
+    KekPin("2.7.2", "darwin-arm64", "3e274a55364efb3f1f6af98f560b8b44e2b75a7d7c88527f564f827ae80c7e5a"),
 )
 
 
-def check_binary(path: Path) -> Pin:
+def check_binary(path: Path) -> KekPin:
     """Return the pin of the binary at ``path``; reads about 200 MB.
 
     Raises:

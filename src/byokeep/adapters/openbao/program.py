@@ -20,7 +20,7 @@ from byokeep.adapters.openbao import pins
 from byokeep.core.errors import Integrity, Unavailable
 
 
-def program(binary: Path, pin: pins.Pin, place: Path) -> Path:
+def program(binary: Path, pin: pins.KekPin, place: Path) -> Path:
     """Return the path to run, of a program that was checked already. Reads a copy's 200 MB.
 
     Args:
@@ -48,7 +48,7 @@ def program(binary: Path, pin: pins.Pin, place: Path) -> Path:
     return copy
 
 
-def _is_good(copy: Path, pin: pins.Pin) -> bool:
+def _is_good(copy: Path, pin: pins.KekPin) -> bool:
     if not copy.exists():
         return False
     copy.chmod(0o500)  # to read it, while nothing runs from it

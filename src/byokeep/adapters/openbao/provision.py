@@ -32,7 +32,7 @@ from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.login import log_in
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.wire.bao_http import LEASE_HEADER, BaoHttp, Reply
+from byokeep.wire.bao_http import LEASE_HEADER, BaoHttp, BaoReply
 
 _KV_READY_S: Final = 20.0  # a new KV v2 mount refuses requests until it has set itself up, at each node
 _LOOK_AGAIN_S: Final = 0.05
@@ -60,7 +60,7 @@ class _Admin:
         self.http = http
         self._token = token
 
-    async def __call__(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Reply:
+    async def __call__(self, method: str, path: str, body: Mapping[str, object] | None = None) -> BaoReply:
         until = time.monotonic() + _KV_READY_S
         while True:
             try:

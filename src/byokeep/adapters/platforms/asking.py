@@ -15,15 +15,15 @@ from uuid import UUID
 
 import httpx2
 
-from byokeep.adapters.platforms.calls import Place, PlatformApp
+from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace
 from byokeep.adapters.platforms.oauth import PlatformClient
 from byokeep.core.errors import Rejected
 from byokeep.core.fault import Fault
 from byokeep.core.identity import Face
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
-from byokeep.flows.refresher_app import AppAt, Ended, Ending, Login, Posts
-from byokeep.platforms.descriptor import Purpose
+from byokeep.flows.refresher_app import AppAt, Ending, Login, Posts, RevocationResult
+from byokeep.platforms.descriptor import ScopePurpose
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import Got
 
@@ -39,7 +39,7 @@ def logins() -> dict[str, Login]:
             provider=one.provider,
             issuer=one.oauth.issuer,
             rules=one.oauth.refresh_rules,
-            needed={purpose.value: tuple(one.oauth.scopes[purpose]) for purpose in Purpose},
+            needed={purpose.value: tuple(one.oauth.scopes[purpose]) for purpose in ScopePurpose},
             posts_scope=one.oauth.posts.scope,
             several_allowed=one.oauth.identity.several_allowed,
             revokes_alone=one.oauth.revokes_alone,
@@ -101,7 +101,7 @@ class Asking:
     async def revoke(self, tokens: TokenSet) -> Ending:
         """End the grant at the platform, and prove it by use."""
         done = await self._client.revoke(tokens)
-        return Ending(ended=Ended(done.state.value), retry_after_s=done.retry_after_s)
+        return Ending(ended=RevocationResult(done.state.value), retry_after_s=done.retry_after_s)
 
 
 def asker(
@@ -122,7 +122,7 @@ def asker(
 
     def make(app: AppAt, secret: Secret | None) -> Asking:
         ours = PlatformApp(client_id=app.app_id, client_secret=secret, redirect_uri=app.redirect_uri)
-        place = Place(base=places.get(app.login))
+        place = TokenPlace(base=places.get(app.login))
         return Asking(PlatformClient(PLATFORM_DESCRIPTORS[app.login], ours, http, place), clock)
 
     return make

@@ -19,7 +19,7 @@ import httpx2
 from byokeep.adapters.platforms.pkce import appsecret_proof
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
-from byokeep.platforms.descriptor import Call, ClientAuth, OAuth, PlatformDescriptor, Surface
+from byokeep.platforms.descriptor import ClientAuth, DescribedCall, OAuth, PlatformDescriptor, Surface
 from byokeep.platforms.load import PLACE
 from byokeep.wire.outbound import Got, NotGot, exchange, loopback_base
 
@@ -44,7 +44,7 @@ class PlatformApp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class TokenPlace:
     """Where a platform is reached. ``base``: address of a simulator on this machine, None for the platform itself."""
 
     base: str | None = None
@@ -79,14 +79,14 @@ def oauth_of(descriptor: PlatformDescriptor) -> OAuth:
     return descriptor.oauth
 
 
-def fillable(call: Call, values: Values) -> bool:
+def fillable(call: DescribedCall, values: Values) -> bool:
     """Whether every place of the call has a value."""
     texts = [call.url, *call.query.values(), *call.form.values()]
     return all(values.get(place) is not None for text in texts for place in PLACE.findall(text))
 
 
 async def send(
-    http: httpx2.AsyncClient, oauth: OAuth, call: Call, app: PlatformApp, place: Place, values: Values
+    http: httpx2.AsyncClient, oauth: OAuth, call: DescribedCall, app: PlatformApp, place: TokenPlace, values: Values
 ) -> Got | NotGot:
     """Make a call.
 
@@ -94,7 +94,7 @@ async def send(
         values: What the places hold; the app's own are added here.
 
     Raises:
-        Rejected: ``call_lacks_a_value``, ``secret_in_url``, ``app_without_secret``, and what :class:`Place` and
+        Rejected: ``call_lacks_a_value``, ``secret_in_url``, ``app_without_secret``, and what :class:`TokenPlace` and
             :func:`~byokeep.wire.outbound.exchange` raise. Nothing was sent then.
     """
     known: dict[str, str | Secret | None] = {
@@ -148,13 +148,13 @@ def _proof(app: PlatformApp, values: Values) -> str:
     return appsecret_proof(app.client_secret, access)
 
 
-def _url(call: Call, place: Place, values: Values) -> str:
+def _url(call: DescribedCall, place: TokenPlace, values: Values) -> str:
     path = PLACE.sub(lambda found: _segment(call, _plain(values[found[1]])), call.url)
     query = {name: _filled(text, values) for name, text in call.query.items()}
     return place.at(path) + (f"?{urlencode(query, quote_via=quote)}" if query else "")
 
 
-def _segment(call: Call, text: str) -> str:
+def _segment(call: DescribedCall, text: str) -> str:
     if text in ("", ".", ".."):
         raise Rejected("call_lacks_a_value", call=call.name)
     return quote(text, safe="")
@@ -170,7 +170,7 @@ def _plain(value: str | Secret | None) -> str:
     return value.reveal().decode() if isinstance(value, Secret) else value
 
 
-def _guard(call: Call, url: str, values: Values) -> None:
+def _guard(call: DescribedCall, url: str, values: Values) -> None:
     if call.secret_in_query:
         return
     secrets = [_plain(value) for value in values.values() if isinstance(value, Secret)]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from byokeep.adapters.platforms.calls import Place, PlatformApp
+from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace
 from byokeep.adapters.platforms.consent import ConsentSide
 from byokeep.adapters.platforms.pkce import new_verifier
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
-from byokeep.platforms.descriptor import ClientAuth, Pkce, PlatformDescriptor, Purpose
+from byokeep.platforms.descriptor import ClientAuth, Pkce, PlatformDescriptor, ScopePurpose
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.ports import Begun, LoginInfo
 
 # What every consent asks for: who it is, and the posts that prove it (SOP 5.2, step 5).
-ALWAYS = (Purpose.CONNECT, Purpose.READ)
+ALWAYS = (ScopePurpose.CONNECT, ScopePurpose.READ)
 
 
 class Catalog:
@@ -35,7 +35,7 @@ class Catalog:
         """Return where to send the person's browser, and the verifier where the platform has challenges."""
         side = self._side(login, app_id, redirect_uri)
         verifier = None if side.oauth.pkce is Pkce.NONE else new_verifier()
-        scopes = side.scopes(*ALWAYS, *(Purpose(purpose) for purpose in purposes))
+        scopes = side.scopes(*ALWAYS, *(ScopePurpose(purpose) for purpose in purposes))
         return Begun(
             url=side.authorization_url(state=Secret(state), verifier=verifier, scopes=scopes), verifier=verifier
         )
@@ -52,12 +52,12 @@ class Catalog:
         if login not in PLATFORM_DESCRIPTORS:
             raise Rejected("unknown_login", next_step="See `byokeep account logins`.")
         app = PlatformApp(client_id=app_id, client_secret=None, redirect_uri=redirect_uri)
-        return ConsentSide(PLATFORM_DESCRIPTORS[login], app, Place(base=self._places.get(login)))
+        return ConsentSide(PLATFORM_DESCRIPTORS[login], app, TokenPlace(base=self._places.get(login)))
 
 
 def _info(one: PlatformDescriptor) -> LoginInfo:
     oauth = one.oauth
-    asked = () if oauth is None else tuple(p.value for p in Purpose if p not in ALWAYS and oauth.scopes.get(p))
+    asked = () if oauth is None else tuple(p.value for p in ScopePurpose if p not in ALWAYS and oauth.scopes.get(p))
     return LoginInfo(
         id=one.id, provider=one.provider, name=one.published_name, lanes=one.lanes, oauth=oauth is not None,
         why_not=one.why_no_oauth,

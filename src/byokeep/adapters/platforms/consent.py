@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from byokeep.adapters.platforms.calls import Place, PlatformApp, oauth_of
+from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, oauth_of
 from byokeep.adapters.platforms.pkce import challenge
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import scope_set
-from byokeep.platforms.descriptor import MixUp, OAuth, Pkce, PlatformDescriptor, Purpose
+from byokeep.platforms.descriptor import MixUp, OAuth, Pkce, PlatformDescriptor, ScopePurpose
 
 _LONGEST_CODE: Final = 4096
 
@@ -33,15 +33,15 @@ class ConsentSide:
         Rejected: ``platform_without_oauth``.
     """
 
-    def __init__(self, descriptor: PlatformDescriptor, app: PlatformApp, place: Place | None = None) -> None:
+    def __init__(self, descriptor: PlatformDescriptor, app: PlatformApp, place: TokenPlace | None = None) -> None:
         self.descriptor = descriptor
         self.oauth: OAuth = oauth_of(descriptor)
         self.app = app
-        self._place = place or Place()
+        self._place = place or TokenPlace()
 
-    def scopes(self, *purposes: Purpose) -> tuple[str, ...]:
+    def scopes(self, *purposes: ScopePurpose) -> tuple[str, ...]:
         """Return the scopes of some purposes, sorted; those of connecting are always among them."""
-        wanted = {scope for purpose in (Purpose.CONNECT, *purposes) for scope in self.oauth.scopes[purpose]}
+        wanted = {scope for purpose in (ScopePurpose.CONNECT, *purposes) for scope in self.oauth.scopes[purpose]}
         return scope_set(tuple(wanted))
 
     def authorization_url(self, *, state: Secret, verifier: Secret | None, scopes: tuple[str, ...]) -> str:

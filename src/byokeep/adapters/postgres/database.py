@@ -29,7 +29,7 @@ from byokeep.adapters.postgres import queries
 from byokeep.adapters.postgres.connections import Connections
 from byokeep.adapters.postgres.failures import translate, unavailable
 from byokeep.adapters.postgres.queue import Enqueuer
-from byokeep.adapters.postgres.trip import Answers, Asked, Connection, Rows, Watch, travel
+from byokeep.adapters.postgres.trip import Answers, Asked, PipelineConnection, PipelineWatch, Rows, travel
 from byokeep.core.audit import canonical_payload
 from byokeep.core.errors import ByokeepError, Integrity, NotFound, Unavailable
 from byokeep.core.events import Event
@@ -136,10 +136,10 @@ class PostgresTransaction:
     """:class:`byokeep.ports.Tx`; made by :class:`PostgresDatabase` only."""
 
     def __init__(
-        self, connection: Connection, pool: Connections, statements: Mapping[str, str], enqueuer: Enqueuer,
+        self, connection: PipelineConnection, pool: Connections, statements: Mapping[str, str], enqueuer: Enqueuer,
         *, opening: list[Asked], new: bool, reads: bool,
     ) -> None:  # fmt: skip
-        self._connection: Connection | None = connection  # None = given back
+        self._connection: PipelineConnection | None = connection  # None = given back
         self._pool = pool
         self._statements = statements
         self._enqueuer = enqueuer
@@ -219,7 +219,7 @@ class PostgresTransaction:
             await self.reach()
         connection = self._held()
         try:
-            with Watch(connection):
+            with PipelineWatch(connection):
                 return await self._enqueuer.enqueue(connection, task, ids, key=key, at=at)
         except psycopg.Error as error:
             self._failure = translate(error)
@@ -256,7 +256,7 @@ class PostgresTransaction:
             self._give()  # outside a transaction it goes back, any other is thrown away
             return
         try:
-            with Watch(self._connection):
+            with PipelineWatch(self._connection):
                 answers = await travel(self._connection, [_ROLLBACK])
             if answers.error is None:
                 self._give()
@@ -282,7 +282,7 @@ class PostgresTransaction:
         self._waiting = []
         while True:
             connection = self._held()
-            watch, answers, failure = Watch(connection), Answers(), None
+            watch, answers, failure = PipelineWatch(connection), Answers(), None
             try:
                 with watch:
                     answers = await travel(connection, trip)
@@ -315,7 +315,7 @@ class PostgresTransaction:
         self._failure = failure
         raise failure
 
-    def _held(self) -> Connection:
+    def _held(self) -> PipelineConnection:
         if self._connection is None:
             raise RuntimeError("the transaction has ended: nothing may follow")
         return self._connection
@@ -329,7 +329,7 @@ class PostgresTransaction:
         self._pool.drop(connection)
 
 
-def _in_doubt(connection: Connection) -> bool:
+def _in_doubt(connection: PipelineConnection) -> bool:
     """Whether what was sent may have been done without our being told."""
     return connection.closed or connection.pgconn.transaction_status in _IN_DOUBT
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from byokeep.adapters.postgres.binaries import (
-    Account,
+    SystemUser,
     account_for,
     installed,
     our_account,
@@ -303,7 +303,7 @@ def _provisioning() -> str:
     return resources.files("byokeep.adapters.postgres").joinpath("provision.sql").read_text()
 
 
-def _identity(account: Account) -> dict[str, Any]:
+def _identity(account: SystemUser) -> dict[str, Any]:
     """Arguments that start a child as another user, without our groups."""
     if account.is_us:
         return {}

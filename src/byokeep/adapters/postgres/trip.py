@@ -4,7 +4,7 @@ Rules
 - They run one after the other, each seeing what was committed when its turn came, exactly as if sent one by one; after
   the first that fails none runs. What differs is how often this process and the server wait for each other.
 - Each statement is prepared once for each connection, on its first trip.
-- Every trip has an end: :class:`Watch` cuts the connection. A cancelled caller has its statement cancelled.
+- Every trip has an end: :class:`PipelineWatch` cuts the connection. A cancelled caller has its statement cancelled.
 
 It may not decide what belongs together: :mod:`.database` does.
 """
@@ -44,7 +44,7 @@ Asked: TypeAlias = tuple[str, Mapping[str, object] | None]
 _Key: TypeAlias = tuple[bytes, tuple[int, ...]]
 
 
-class Connection(psycopg.AsyncConnection[dict[str, Any]]):
+class PipelineConnection(psycopg.AsyncConnection[dict[str, Any]]):
     """A driver's connection that remembers what it has prepared."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -63,14 +63,14 @@ class Answers:
     error: psycopg.Error | None = None
 
 
-class Watch:
+class PipelineWatch:
     """Cuts a connection's socket when time is up: the driver then sees its end at once, whatever the server does.
 
     Cancelling instead would make the driver ask the hung server to cancel, and wait for that. When time is up because
     this process did not come round to its loop, an answer that lies there meanwhile is taken first.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: PipelineConnection) -> None:
         self.expired = False
         self._descriptor = -1 if connection.closed else connection.fileno()
 
@@ -90,7 +90,7 @@ class Watch:
             end.shutdown(socket.SHUT_RDWR)
 
 
-async def travel(connection: Connection, asked: Sequence[Asked]) -> Answers:
+async def travel(connection: PipelineConnection, asked: Sequence[Asked]) -> Answers:
     """Run statements in one trip.
 
     Raises:
@@ -118,7 +118,7 @@ class _Sent:
     key: _Key | None = None
 
 
-def _trip(connection: Connection, asked: Sequence[Asked]) -> PQGen[Answers]:
+def _trip(connection: PipelineConnection, asked: Sequence[Asked]) -> PQGen[Answers]:
     pgconn = connection.pgconn
     adapting = connection.adapting = connection.adapting or adapt.Transformer(connection)
     queries = [_query(adapting, *one) for one in asked]  # before anything is sent: a parameter may be refused
@@ -162,7 +162,7 @@ def _spelled(statement: str) -> tuple[bytes, tuple[str, ...]]:
     return _BIND.sub(number, statement).encode(), tuple(names)
 
 
-def _send(connection: Connection, queries: Sequence[_Query]) -> list[_Sent]:
+def _send(connection: PipelineConnection, queries: Sequence[_Query]) -> list[_Sent]:
     pgconn, prepared = connection.pgconn, connection.prepared
     new: dict[_Key, bytes] = {}
     sent = []
@@ -186,7 +186,7 @@ def _send(connection: Connection, queries: Sequence[_Query]) -> list[_Sent]:
     return sent
 
 
-def _next(connection: Connection) -> PQGen[PGresult | None]:
+def _next(connection: PipelineConnection) -> PQGen[PGresult | None]:
     """The next result; None = the command has no more."""
     pgconn = connection.pgconn
     while pgconn.is_busy():
@@ -197,7 +197,9 @@ def _next(connection: Connection) -> PQGen[PGresult | None]:
     return pgconn.get_result()
 
 
-def _take(connection: Connection, adapting: Transformer, sent: _Sent, result: PGresult, answers: Answers) -> None:
+def _take(
+    connection: PipelineConnection, adapting: Transformer, sent: _Sent, result: PGresult, answers: Answers
+) -> None:
     status = result.status
     if status not in _DONE:
         if status == ExecStatus.FATAL_ERROR and answers.error is None:
@@ -208,7 +210,7 @@ def _take(connection: Connection, adapting: Transformer, sent: _Sent, result: PG
         answers.rows.append(_rows(connection, adapting, sent.name, result) if status == _ROWS else [])
 
 
-def _rows(connection: Connection, adapting: Transformer, name: bytes, result: PGresult) -> Rows:
+def _rows(connection: PipelineConnection, adapting: Transformer, name: bytes, result: PGresult) -> Rows:
     columns = connection.columns.get(name)
     if columns is None:
         columns = [(result.fname(at) or b"").decode() for at in range(result.nfields)]

@@ -13,13 +13,13 @@ from __future__ import annotations
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, ProviderDescriptor
 from byokeep.adapters.providers.http import new_http_client
 from byokeep.adapters.providers.identify import identify
-from byokeep.adapters.providers.outcome import NEXT_STEPS, Outcome, OutcomeStatus
+from byokeep.adapters.providers.outcome import NEXT_STEPS, CheckOutcome, OutcomeStatus
 from byokeep.adapters.providers.shape import check_format
 
 __all__ = [
     "DESCRIPTORS",
     "NEXT_STEPS",
-    "Outcome",
+    "CheckOutcome",
     "OutcomeStatus",
     "ProviderDescriptor",
     "check_format",

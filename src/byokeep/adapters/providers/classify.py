@@ -20,7 +20,7 @@ _LONGEST_ID: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class ProviderReply:
     """A reply as read: ``document`` is the parsed body, None when it was no JSON object or was cut off."""
 
     status: int
@@ -29,22 +29,22 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class KeyVerdict:
     """What a reply means; ``account_id`` in clear, to be hashed by the caller."""
 
     status: S
     account_id: str | None = None
 
 
-def classify(provider: str, seen: Seen) -> Verdict:
+def classify(provider: str, seen: ProviderReply) -> KeyVerdict:
     """Return what this provider's reply means. Raises KeyError for an unknown provider."""
     if 300 <= seen.status < 400:
-        return Verdict(S.REDIRECT_REFUSED)
+        return KeyVerdict(S.REDIRECT_REFUSED)
     if seen.status != 200:
-        return Verdict(_REFUSALS.get(provider, _plain_refusal)(seen))
+        return KeyVerdict(_REFUSALS.get(provider, _plain_refusal)(seen))
     body = seen.document
     if body is None or (provider != "kie" and body.get("error")):
-        return Verdict(S.MALFORMED)
+        return KeyVerdict(S.MALFORMED)
     return _SUCCESSES[provider](seen, body)
 
 
@@ -63,11 +63,11 @@ def by_status(status: int) -> S:
     return known.get(status, S.MALFORMED if 200 <= status < 300 else S.UNEXPECTED_STATUS)
 
 
-def _plain_refusal(seen: Seen) -> S:
+def _plain_refusal(seen: ProviderReply) -> S:
     return by_status(seen.status)
 
 
-def _error(seen: Seen) -> Mapping[str, Any]:
+def _error(seen: ProviderReply) -> Mapping[str, Any]:
     error = (seen.document or {}).get("error")
     return error if isinstance(error, dict) else {}
 
@@ -99,7 +99,7 @@ def _listed(value: object, name: str, expected: str | None = None) -> bool:
     return all(isinstance(i, dict) and _text(i, name) and expected in (None, i[name]) for i in value)
 
 
-def _anthropic_refusal(seen: Seen) -> S:
+def _anthropic_refusal(seen: ProviderReply) -> S:
     error = _error(seen)
     kind = _text(error, "type")
     if kind == "billing_error":
@@ -111,13 +111,13 @@ def _anthropic_refusal(seen: Seen) -> S:
     return by_status(seen.status)
 
 
-def _anthropic(seen: Seen, body: Mapping[str, Any]) -> Verdict:
+def _anthropic(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
     if not _listed(body.get("data"), "type", "model"):
-        return Verdict(S.MALFORMED)
-    return Verdict(S.VERIFIED, _id(seen.headers.get("anthropic-organization-id")))
+        return KeyVerdict(S.MALFORMED)
+    return KeyVerdict(S.VERIFIED, _id(seen.headers.get("anthropic-organization-id")))
 
 
-def _openai_refusal(seen: Seen) -> S:
+def _openai_refusal(seen: ProviderReply) -> S:
     error = _error(seen)
     message, code = _text(error, "message").lower(), _text(error, "code")
     if code == "invalid_api_key":
@@ -134,13 +134,13 @@ def _openai_refusal(seen: Seen) -> S:
     return by_status(seen.status)
 
 
-def _openai(seen: Seen, body: Mapping[str, Any]) -> Verdict:
+def _openai(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
     if body.get("object") != "list" or not _listed(body.get("data"), "id"):
-        return Verdict(S.MALFORMED)
-    return Verdict(S.VERIFIED, _id(seen.headers.get("openai-organization")))
+        return KeyVerdict(S.MALFORMED)
+    return KeyVerdict(S.VERIFIED, _id(seen.headers.get("openai-organization")))
 
 
-def _google_refusal(seen: Seen) -> S:
+def _google_refusal(seen: ProviderReply) -> S:
     error = _error(seen)
     message = _text(error, "message").lower()
     details = error.get("details")
@@ -156,36 +156,36 @@ def _google_refusal(seen: Seen) -> S:
     return by_status(seen.status)
 
 
-def _google(seen: Seen, body: Mapping[str, Any]) -> Verdict:
-    return Verdict(S.VERIFIED if _listed(body.get("models"), "name") else S.MALFORMED)
+def _google(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
+    return KeyVerdict(S.VERIFIED if _listed(body.get("models"), "name") else S.MALFORMED)
 
 
-def _openrouter(seen: Seen, body: Mapping[str, Any]) -> Verdict:
+def _openrouter(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
     data = body.get("data")
     if not isinstance(data, dict) or not _text(data, "label") or _number(data.get("usage")) is None:
-        return Verdict(S.MALFORMED)
+        return KeyVerdict(S.MALFORMED)
     account = _id(data.get("creator_user_id"))
     if data.get("is_management_key") is True or data.get("is_provisioning_key") is True:
-        return Verdict(S.WRONG_KEY_KIND)
+        return KeyVerdict(S.WRONG_KEY_KIND)
     left = _number(data.get("limit_remaining"))
-    return Verdict(S.VERIFIED_NO_QUOTA if left is not None and left <= 0 else S.VERIFIED, account)
+    return KeyVerdict(S.VERIFIED_NO_QUOTA if left is not None and left <= 0 else S.VERIFIED, account)
 
 
 _KIE_CODES: Final[Mapping[int, S]] = MappingProxyType({455: S.PROVIDER_DOWN, 505: S.FORBIDDEN})
 
 
-def _kie(seen: Seen, body: Mapping[str, Any]) -> Verdict:
+def _kie(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
     code, balance = body.get("code"), _number(body.get("data"))
     if isinstance(code, bool) or not isinstance(code, int):
-        return Verdict(S.MALFORMED)
+        return KeyVerdict(S.MALFORMED)
     if code != 200:
-        return Verdict(_KIE_CODES.get(code) or by_status(code))
+        return KeyVerdict(_KIE_CODES.get(code) or by_status(code))
     if balance is None:
-        return Verdict(S.MALFORMED)
-    return Verdict(S.VERIFIED if balance > 0 else S.VERIFIED_NO_QUOTA)
+        return KeyVerdict(S.MALFORMED)
+    return KeyVerdict(S.VERIFIED if balance > 0 else S.VERIFIED_NO_QUOTA)
 
 
-def _heygen_refusal(seen: Seen) -> S:
+def _heygen_refusal(seen: ProviderReply) -> S:
     code = _text(_error(seen), "code")
     if code == "insufficient_credit" or (seen.status == 429 and code == "quota_exceeded"):
         return S.NO_CREDIT
@@ -210,16 +210,16 @@ def _heygen_left(data: Mapping[str, Any]) -> float | None:
     return None if premium is None else premium + (extra or 0.0)
 
 
-def _heygen(seen: Seen, body: Mapping[str, Any]) -> Verdict:
+def _heygen(seen: ProviderReply, body: Mapping[str, Any]) -> KeyVerdict:
     data = body.get("data")
     if not isinstance(data, dict) or not _text(data, "username"):
-        return Verdict(S.MALFORMED)
+        return KeyVerdict(S.MALFORMED)
     left = _heygen_left(data)
     account = _id(f"{data['username']}|{_text(data, 'email').lower()}")
-    return Verdict(S.VERIFIED_NO_QUOTA if left is not None and left <= 0 else S.VERIFIED, account)
+    return KeyVerdict(S.VERIFIED_NO_QUOTA if left is not None and left <= 0 else S.VERIFIED, account)
 
 
-_REFUSALS: Final[Mapping[str, Callable[[Seen], S]]] = MappingProxyType(
+_REFUSALS: Final[Mapping[str, Callable[[ProviderReply], S]]] = MappingProxyType(
     {
         "anthropic": _anthropic_refusal,
         "openai": _openai_refusal,
@@ -227,7 +227,7 @@ _REFUSALS: Final[Mapping[str, Callable[[Seen], S]]] = MappingProxyType(
         "heygen": _heygen_refusal,
     }
 )
-_SUCCESSES: Final[Mapping[str, Callable[[Seen, Mapping[str, Any]], Verdict]]] = MappingProxyType(
+_SUCCESSES: Final[Mapping[str, Callable[[ProviderReply, Mapping[str, Any]], KeyVerdict]]] = MappingProxyType(
     {
         "anthropic": _anthropic,
         "openai": _openai,

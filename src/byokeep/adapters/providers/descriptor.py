@@ -23,7 +23,7 @@ _SECRET_QUERY_NAMES: Final = re.compile(r"key|api[-_]?key|.*token|secret|auth.*|
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class CheckShape:
     """What a key may look like.
 
     Args:
@@ -53,7 +53,7 @@ class ProviderDescriptor:
     auth_header: str
     auth_prefix: str
     extra_headers: Mapping[str, str]
-    shape: Shape
+    shape: CheckShape
     rotation_days: int
     rotate_by_api: bool
     docs_url: str
@@ -87,7 +87,7 @@ def load(provider: str, document: Mapping[str, Any]) -> ProviderDescriptor:
         auth_header=auth["header"].lower(),
         auth_prefix=auth["prefix"],
         extra_headers=MappingProxyType(dict(auth["extra"])),
-        shape=Shape(
+        shape=CheckShape(
             min_length=shape["min_length"],
             max_length=shape["max_length"],
             accept=tuple(re.compile(p, re.ASCII) for p in shape["accept"]),

@@ -17,14 +17,14 @@ import httpx2
 _LOGGERS: Final = ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
 
 
-class _Nothing(logging.Filter):
+class _NoCookies(logging.Filter):
     """Lets no record through."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return False
 
 
-_NOTHING: Final = _Nothing()
+_NOTHING: Final = _NoCookies()
 
 
 def silence() -> None:

@@ -19,13 +19,13 @@ from typing import Any, Final, NoReturn
 
 import httpx2
 
-from byokeep.adapters.providers.classify import Seen, Verdict, classify
+from byokeep.adapters.providers.classify import KeyVerdict, ProviderReply, classify
 from byokeep.adapters.providers.descriptor import ProviderDescriptor
 from byokeep.adapters.providers.http import silence
-from byokeep.adapters.providers.outcome import Outcome, OutcomeStatus
+from byokeep.adapters.providers.outcome import CheckOutcome, OutcomeStatus
 from byokeep.adapters.providers.reflect import reflects
 from byokeep.adapters.providers.shape import check_format
-from byokeep.adapters.providers.target import PeerCheck, Target, guard, resolve
+from byokeep.adapters.providers.target import PeerCheck, ProviderTarget, guard, resolve
 from byokeep.core.secret import Secret
 
 MAX_ATTEMPTS: Final = 3
@@ -40,7 +40,7 @@ _JITTER: Final = random.SystemRandom()
 class _Attempt:
     """One GET: what came of it and how long it took."""
 
-    verdict: Verdict
+    verdict: KeyVerdict
     http_status: int | None = None
     retry_after: str | None = None
     latency_ms: int = 0
@@ -55,7 +55,7 @@ async def identify(
     account_hasher: Callable[[str], str],
     allow_loopback: bool = False,
     deadline_s: float = 15.0,
-) -> Outcome:
+) -> CheckOutcome:
     """Make the identity call.
 
     Args:
@@ -86,9 +86,9 @@ async def identify(
 
 def _outcome(
     descriptor: ProviderDescriptor, attempt: _Attempt, attempts: int, account_hasher: Callable[[str], str]
-) -> Outcome:
+) -> CheckOutcome:
     account = attempt.verdict.account_id
-    return Outcome(
+    return CheckOutcome(
         status=attempt.verdict.status,
         http_status=attempt.http_status,
         latency_ms=attempt.latency_ms,
@@ -112,16 +112,16 @@ def _wait(attempt: _Attempt, attempts: int) -> float | None:
 
 
 async def _attempt(
-    descriptor: ProviderDescriptor, target: Target, key: bytes, http: httpx2.AsyncClient, budget_s: float
+    descriptor: ProviderDescriptor, target: ProviderTarget, key: bytes, http: httpx2.AsyncClient, budget_s: float
 ) -> _Attempt:
     started = time.monotonic()
     try:
         async with asyncio.timeout(budget_s):
             attempt = await _get(descriptor, target, key, http, budget_s)
     except TimeoutError:
-        attempt = _Attempt(verdict=Verdict(OutcomeStatus.TIMEOUT))
+        attempt = _Attempt(verdict=KeyVerdict(OutcomeStatus.TIMEOUT))
     except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as problem:
-        attempt = _Attempt(verdict=Verdict(_failure(problem)))
+        attempt = _Attempt(verdict=KeyVerdict(_failure(problem)))
     attempt.latency_ms = int((time.monotonic() - started) * 1000)
     return attempt
 
@@ -138,7 +138,7 @@ def _failure(problem: BaseException) -> OutcomeStatus:
 
 
 async def _get(
-    descriptor: ProviderDescriptor, target: Target, key: bytes, http: httpx2.AsyncClient, budget_s: float
+    descriptor: ProviderDescriptor, target: ProviderTarget, key: bytes, http: httpx2.AsyncClient, budget_s: float
 ) -> _Attempt:
     # Built bare, not by the client: the client's own headers, parameters and cookies have no place here.
     request = httpx2.Request(
@@ -167,19 +167,19 @@ async def _get(
         await response.aclose()
 
 
-async def _verdict(provider: str, response: httpx2.Response, key: bytes) -> Verdict:
+async def _verdict(provider: str, response: httpx2.Response, key: bytes) -> KeyVerdict:
     """Read the reply and say what it means. A key in it outweighs all else, even when the reply breaks off."""
     body = bytearray()
     try:
         whole = await _read(response, body)
     except httpx2.HTTPError:
         if reflects(key, bytes(body), response.headers.raw, ""):
-            return Verdict(OutcomeStatus.REFLECTED)
+            return KeyVerdict(OutcomeStatus.REFLECTED)
         raise
     document, text = _parse(bytes(body)) if whole else (None, "")
     if reflects(key, bytes(body), response.headers.raw, text):
-        return Verdict(OutcomeStatus.REFLECTED)
-    return classify(provider, Seen(status=response.status_code, headers=response.headers, document=document))
+        return KeyVerdict(OutcomeStatus.REFLECTED)
+    return classify(provider, ProviderReply(status=response.status_code, headers=response.headers, document=document))
 
 
 async def _read(response: httpx2.Response, body: bytearray) -> bool:

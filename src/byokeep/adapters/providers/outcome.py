@@ -46,7 +46,7 @@ NEXT_STEPS: Final = MappingProxyType({status: OF_OUTCOME[status.value] for statu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class CheckOutcome:
     """The result of one identity call.
 
     Args:

@@ -22,14 +22,14 @@ _NEXT_STEP: Final = "Remove the configured base URL, or point it at a loopback s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class ProviderTarget:
     """Where the identity call goes."""
 
     url: str
     loopback: bool
 
 
-def resolve(descriptor: ProviderDescriptor, base_url: str | None, *, allow_loopback: bool) -> Target:
+def resolve(descriptor: ProviderDescriptor, base_url: str | None, *, allow_loopback: bool) -> ProviderTarget:
     """Return the identity URL.
 
     Args:
@@ -49,7 +49,7 @@ def resolve(descriptor: ProviderDescriptor, base_url: str | None, *, allow_loopb
     if scheme != "https" and not loopback:
         raise Rejected("insecure_scheme", next_step=_NEXT_STEP, provider=descriptor.provider)
     query = f"?{urlencode(descriptor.query)}" if descriptor.query else ""
-    return Target(url=base.rstrip("/") + descriptor.path + query, loopback=loopback)
+    return ProviderTarget(url=base.rstrip("/") + descriptor.path + query, loopback=loopback)
 
 
 def _parts(base: str, provider: str) -> tuple[str, str]:

@@ -31,7 +31,7 @@ Kind = Literal["D", "F"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ArchiveLimits:
     """Bounds of an archive: entries, bytes of its table, bytes of all files together."""
 
     entries: int = 50_000
@@ -40,7 +40,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ArchiveEntry:
     """A directory (D) or a file (F): its path below the root, with slashes, and its length in bytes."""
 
     kind: Kind
@@ -53,7 +53,7 @@ def refused(reason: str) -> Rejected:
     return Rejected("archive_refused", next_step="Quarantine this profile and make it anew.", reason=reason)
 
 
-def check(entries: Sequence[Entry], limits: Limits) -> None:
+def check(entries: Sequence[ArchiveEntry], limits: ArchiveLimits) -> None:
     """Let pass what may be written and read.
 
     Raises:
@@ -94,7 +94,7 @@ def _check_path(path: str) -> None:
             raise refused("bad_path")
 
 
-def write_head(entries: Iterable[Entry]) -> bytes:
+def write_head(entries: Iterable[ArchiveEntry]) -> bytes:
     """Return what stands before the files' bytes."""
     table = bytearray()
     for entry in entries:
@@ -103,7 +103,7 @@ def write_head(entries: Iterable[Entry]) -> bytes:
     return MAGIC + len(table).to_bytes(4, "big") + table
 
 
-def table_length(head: bytes, limits: Limits) -> int:
+def table_length(head: bytes, limits: ArchiveLimits) -> int:
     """Return the table's length from the first HEAD bytes. Raises Rejected(``archive_refused``)."""
     if not head.startswith(MAGIC):
         raise refused("not_an_archive")
@@ -113,9 +113,9 @@ def table_length(head: bytes, limits: Limits) -> int:
     return length
 
 
-def read_table(table: bytes, limits: Limits) -> list[Entry]:
+def read_table(table: bytes, limits: ArchiveLimits) -> list[ArchiveEntry]:
     """Return the entries of a table. Raises Rejected(``archive_refused``)."""
-    found: list[Entry] = []
+    found: list[ArchiveEntry] = []
     at = 0
     while at < len(table):
         kind, ends = table[at : at + 1], at + _ENTRY + int.from_bytes(table[at + 1 : at + 3], "big")
@@ -126,7 +126,7 @@ def read_table(table: bytes, limits: Limits) -> list[Entry]:
         except UnicodeDecodeError:
             raise refused("bad_path") from None
         size = int.from_bytes(table[at + 3 : at + _ENTRY], "big")
-        found.append(Entry("D" if kind == b"D" else "F", path, size))
+        found.append(ArchiveEntry("D" if kind == b"D" else "F", path, size))
         if len(found) > limits.entries:
             raise refused("too_many_entries")
         at = ends

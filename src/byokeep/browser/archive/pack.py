@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from byokeep.browser.archive.form import Entry, Limits, check, refused, write_head
+from byokeep.browser.archive.form import ArchiveEntry, ArchiveLimits, check, refused, write_head
 from byokeep.core.errors import Conflict, Unavailable
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,7 +39,7 @@ class Pack(io.RawIOBase):
         Unavailable: ``profile_unreadable``.
     """
 
-    def __init__(self, root: Path, paths: Iterable[str], limits: Limits | None = None) -> None:
+    def __init__(self, root: Path, paths: Iterable[str], limits: ArchiveLimits | None = None) -> None:
         super().__init__()
         self._root = self._fd = -1
         try:
@@ -50,7 +50,7 @@ class Pack(io.RawIOBase):
             self.close()
             raise _ours(error) from None
         try:
-            check(entries, limits or Limits())
+            check(entries, limits or ArchiveLimits())
         except BaseException:
             self.close()
             raise
@@ -59,7 +59,7 @@ class Pack(io.RawIOBase):
         self.size = len(head) + sum(entry.size for entry in entries)
         self._waiting = memoryview(head)
         self._files = iter([entry for entry in entries if entry.kind == "F"])
-        self._current: Entry | None = None
+        self._current: ArchiveEntry | None = None
         self._left = 0
 
     def readable(self) -> bool:
@@ -106,27 +106,27 @@ class Pack(io.RawIOBase):
         self._left -= taken
         return taken
 
-    def _end_file(self, entry: Entry) -> None:
+    def _end_file(self, entry: ArchiveEntry) -> None:
         changed = _state(os.fstat(self._fd)) != self._states[entry.path]
         os.close(self._fd)
         self._fd = -1
         if changed:
             raise Conflict("profile_changed", next_step="Close the browser first.")
 
-    def _entry(self, path: str) -> Entry:
+    def _entry(self, path: str) -> ArchiveEntry:
         fd = self._open(path, _FILE)
         try:
             found = os.fstat(fd)
         finally:
             os.close(fd)
         if stat.S_ISDIR(found.st_mode):
-            return Entry("D", path)
+            return ArchiveEntry("D", path)
         if not stat.S_ISREG(found.st_mode):
             raise refused("special_file")
         if found.st_nlink != 1:
             raise refused("hard_link")
         self._states[path] = _state(found)
-        return Entry("F", path, found.st_size)
+        return ArchiveEntry("F", path, found.st_size)
 
     def _open(self, path: str, flags: int) -> int:
         """Open part by part, so that no link is followed on the way."""

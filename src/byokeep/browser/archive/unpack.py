@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from byokeep.browser.archive.form import HEAD, Entry, Limits, read_table, refused, table_length
+from byokeep.browser.archive.form import HEAD, ArchiveEntry, ArchiveLimits, read_table, refused, table_length
 from byokeep.core.errors import Conflict, Integrity, Unavailable
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,13 +36,13 @@ class Unpack:
         Unavailable: ``no_room_to_unpack``: the place is full or can not be written.
     """
 
-    def __init__(self, target: Path, limits: Limits | None = None) -> None:
-        self._target, self._limits = target, limits or Limits()
+    def __init__(self, target: Path, limits: ArchiveLimits | None = None) -> None:
+        self._target, self._limits = target, limits or ArchiveLimits()
         self._staging = target.parent / f".{secrets.token_hex(8)}.unpacking"
         self._head = bytearray()
         self._needed = HEAD
-        self._entries: list[Entry] | None = None
-        self._files: Iterator[Entry] = iter(())
+        self._entries: list[ArchiveEntry] | None = None
+        self._files: Iterator[ArchiveEntry] = iter(())
         self._fd, self._left = -1, 0
         self._done = False
         if os.path.lexists(target):
@@ -118,7 +118,7 @@ class Unpack:
             self._begin(read_table(bytes(self._head[HEAD:]), self._limits))
         return taken
 
-    def _begin(self, entries: list[Entry]) -> None:
+    def _begin(self, entries: list[ArchiveEntry]) -> None:
         self._entries, self._head = entries, bytearray()
         self._staging.mkdir(mode=0o700)
         for entry in entries:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from byokeep.client.lease import HeldLease
 from byokeep.core.errors import Rejected
-from byokeep.core.kek import Holder
+from byokeep.core.kek import KeyProvider
 from byokeep.core.model import Environment
 from byokeep.core.secret import Secret
 from byokeep.ports import KeyHolder
@@ -31,7 +31,7 @@ def leased_keys(lease: HeldLease, name: str, environment: Environment, holder: s
     Raises:
         Rejected: ``kek_holder_out_of_reach``.
     """
-    if holder != Holder.TRANSIT.value:
+    if holder != KeyProvider.TRANSIT.value:
         raise Rejected(
             "kek_holder_out_of_reach",
             next_step="A runner opens profiles whose key OpenBao guards; set kek_holder to transit.",

@@ -30,7 +30,7 @@ ENDED_WITHIN_S = 5.0  # for the word that it is over; the opening runs out by it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Announced:
+class SealPlan:
     """Where a seal goes, and who made it when, in the broker's words."""
 
     generation: int
@@ -38,7 +38,7 @@ class Announced:
     created_at: datetime
 
 
-class Opening:
+class ProfileOpening:
     """One profile that this job has open.
 
     Attributes:
@@ -108,12 +108,12 @@ class Opening:
         """Say that the browser is closed and has moved. Raises Conflict(``permits_open``), Denied, Unavailable."""
         await self._broker.persist(lambda: self._call("sealing"))
 
-    async def announce(self, dek_id: UUID) -> Announced:
+    async def announce(self, dek_id: UUID) -> SealPlan:
         """Announce a seal of what was opened. Raises Conflict, Denied, Unavailable."""
         body = {"base": self.row.generation, "dek_id": str(dek_id)}
         reply = await self._call("seals", body)
         try:
-            return Announced(
+            return SealPlan(
                 generation=int(reply["generation"]), created_by=UUID(reply["created_by"]),
                 created_at=datetime.fromisoformat(reply["created_at"]),
             )  # fmt: skip

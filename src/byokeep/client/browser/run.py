@@ -22,22 +22,22 @@ from uuid import UUID, uuid4
 
 from byokeep.browser.ephemeral.rooms import Rooms, shared_place
 from byokeep.browser.ephemeral.sweeping import swept
-from byokeep.browser.identify import Outcome, identify
-from byokeep.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, Site, sites, told
+from byokeep.browser.identify import IdentityOutcome, identify
+from byokeep.browser.rooms import ProfileRoom, ProfileRooms, RoomBrowser, RoomSite, sites, told
 from byokeep.client.browser.keys import leased_keys
-from byokeep.client.browser.opening import Opening
+from byokeep.client.browser.opening import ProfileOpening
 from byokeep.client.browser.unrecorded import unrecorded
-from byokeep.client.browser.watch import Watch, watched
+from byokeep.client.browser.watch import OpeningWatch, watched
 from byokeep.client.http import Broker
 from byokeep.client.lease import HeldLease
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Rejected, Unavailable
-from byokeep.core.identity import Face, Verdict
+from byokeep.core.identity import Face, IdentityVerdict
 from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.model import PROFILE, Environment, Provider
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
 from byokeep.sealing.from_store import unseal_as
-from byokeep.sealing.generation import Found
+from byokeep.sealing.generation import StoredGeneration
 from byokeep.sealing.into_store import made
 from byokeep.sealing.ports import Sealing
 from byokeep.sealing.sealer import TinkSealer
@@ -87,7 +87,7 @@ async def opened(use: Use, name: str) -> AsyncIterator[BrowserContext]:
     sealer = await asyncio.to_thread(TinkSealer)
     platform, _, account = name.partition("/")
     profile_id = await use.lease.profile(f"{PROFILE}/{name}")
-    opening = await Opening.begin(
+    opening = await ProfileOpening.begin(
         use.broker, use.token, job_id=use.job_id, client_id=use.client_id, profile_id=profile_id,
         lease_id=await use.lease.renewed(),
     )  # fmt: skip
@@ -106,7 +106,7 @@ async def opened(use: Use, name: str) -> AsyncIterator[BrowserContext]:
 
 class _Run:
     def __init__(
-        self, use: Use, opening: Opening, platform: Provider, account: str, profile_id: UUID, sealer: TinkSealer
+        self, use: Use, opening: ProfileOpening, platform: Provider, account: str, profile_id: UUID, sealer: TinkSealer
     ) -> None:
         self.cause = "failed"
         self._use, self._opening, self._profile_id, self._sealer = use, opening, profile_id, sealer
@@ -121,7 +121,7 @@ class _Run:
             raise Rejected("test_hook_in_production", next_step="Remove site_urls.")
         place = self._use.room_dir or shared_place()
         rooms = await asyncio.to_thread(Rooms, place, private=False)
-        known: Mapping[Provider, Site] = sites(self._use.site_urls)
+        known: Mapping[Provider, RoomSite] = sites(self._use.site_urls)
         if self._platform not in known:
             raise Rejected("platform_without_website", platform=self._platform.value)
         self._site = known[self._platform]
@@ -129,7 +129,7 @@ class _Run:
             yield room
 
     @asynccontextmanager
-    async def browser(self, room: ProfileRoom, watch: Watch) -> AsyncIterator[BrowserContext]:
+    async def browser(self, room: ProfileRoom, watch: OpeningWatch) -> AsyncIterator[BrowserContext]:
         """Give the context of a browser on the opened profile, and take out what moved."""
         self._record = await self._unsealed(room)
         try:
@@ -152,7 +152,7 @@ class _Run:
             if watch.stopped is not None:
                 self.cause = "killed" if watch.killed else "stopped"
 
-    async def seal(self, room: ProfileRoom, watch: Watch) -> None:
+    async def seal(self, room: ProfileRoom, watch: OpeningWatch) -> None:
         """Seal what moved as the next generation, also after an error of the block, which says more than one of ours.
 
         Raises:
@@ -173,7 +173,7 @@ class _Run:
         sealing = Sealing(sealer=self._sealer, artifacts=opening, keys=keys)
         try:
             text = await opening.sealed_record()
-            return await unseal_as(sealing, text, opening.row, opening.environment, room.sink, found=Found())
+            return await unseal_as(sealing, text, opening.row, opening.environment, room.sink, found=StoredGeneration())
         except Integrity:
             self.cause = "altered"
             raise
@@ -195,9 +195,9 @@ class _Run:
         """Return whom the platform shows, None when that could not be read; notes what needs a person."""
         seen = await identify(browser.running.page, self._site.website, self._site.place)
         verdict = seen.compared(told(self._site.website, expected)).verdict
-        if seen.outcome is Outcome.IDENTIFIED and verdict is Verdict.MISMATCH:
+        if seen.outcome is IdentityOutcome.IDENTIFIED and verdict is IdentityVerdict.MISMATCH:
             self.cause = "wrong_account"
-        elif seen.outcome in (Outcome.LOGGED_OUT, Outcome.CHALLENGE):
+        elif seen.outcome in (IdentityOutcome.LOGGED_OUT, IdentityOutcome.CHALLENGE):
             self.cause = seen.outcome.value
         return seen.face
 
@@ -237,7 +237,7 @@ class _Run:
             else:
                 return
 
-    async def _sealed(self, room: ProfileRoom, watch: Watch) -> None:
+    async def _sealed(self, room: ProfileRoom, watch: OpeningWatch) -> None:
         use, opening = self._use, self._opening
         await use.lease.close()  # the job acts no more, and reads nothing else
         custody = HeldLease(use.broker, use.token, use.job_id)

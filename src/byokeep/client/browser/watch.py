@@ -19,17 +19,17 @@ from typing import Final
 
 from byokeep.browser import processes
 from byokeep.browser.launch import Running
-from byokeep.client.browser.opening import Opening
+from byokeep.client.browser.opening import ProfileOpening
 from byokeep.client.tally import now
 from byokeep.core.errors import ByokeepError, Unavailable
 
 CLOSE_S: Final = 1.5
 
 
-class Watch:
+class OpeningWatch:
     """Whether it may go on. ``stopped`` is why not, ``killed`` whether the browser had to be killed."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: ProfileOpening) -> None:
         self.stopped: ByokeepError | None = None
         self.killed = False
         self._opening = opening
@@ -82,13 +82,13 @@ class Watch:
 
 
 @asynccontextmanager
-async def watched(opening: Opening) -> AsyncIterator[Watch]:
+async def watched(opening: ProfileOpening) -> AsyncIterator[OpeningWatch]:
     """Run a block for as long as the broker lets the opening go on.
 
     Raises:
         ByokeepError: Why it was stopped, whatever the block raised by then.
     """
-    watch = Watch(opening)
+    watch = OpeningWatch(opening)
     scope = asyncio.timeout(None)
     asking = asyncio.create_task(_then(watch.until_stopped, lambda: scope.reschedule(0)))
     try:

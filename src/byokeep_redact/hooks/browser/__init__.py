@@ -7,8 +7,8 @@ nothing is written that was not scrubbed to the end. This room never starts a br
 only.
 """
 
-from byokeep_redact.hooks.browser.archive import Limits
-from byokeep_redact.hooks.browser.classify import Artifact, Kind, Verdict, classify_artifact
+from byokeep_redact.hooks.browser.archive import RecordingLimits
+from byokeep_redact.hooks.browser.classify import Artifact, FieldKind, FieldVerdict, classify_artifact
 from byokeep_redact.hooks.browser.files import (
     Scrubbed,
     admit_artifact,
@@ -36,11 +36,11 @@ __all__ = [
     "MASK_COLOR",
     "MASK_STYLE",
     "Artifact",
-    "Kind",
-    "Limits",
+    "FieldKind",
+    "FieldVerdict",
     "Policy",
+    "RecordingLimits",
     "Scrubbed",
-    "Verdict",
     "admit_artifact",
     "changes_of",
     "classify_artifact",

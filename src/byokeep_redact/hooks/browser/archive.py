@@ -33,7 +33,7 @@ class OverLimit(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RecordingLimits:
     """Bounds of one artifact, in bytes and members."""
 
     document: int = 64 << 20  # of a file or member that is parsed as a whole
@@ -52,7 +52,7 @@ def bounded(source: Path, most: int) -> bytes:
 
 
 def json_lines(
-    lines: IO[bytes], write: Callable[[bytes], object], walk: Walk, limits: Limits, *, pictures: bool = True
+    lines: IO[bytes], write: Callable[[bytes], object], walk: Walk, limits: RecordingLimits, *, pictures: bool = True
 ) -> None:
     """Handle a file of one JSON document a line. Raises ValueError for a line that is none, OverLimit."""
     while line := lines.readline(limits.line + 1):
@@ -67,7 +67,7 @@ def json_lines(
         write(text.encode("utf-8", "surrogatepass") + b"\n")
 
 
-def rewrite(source: Path, out: IO[bytes], walk: Walk, limits: Limits, *, keep_pictures: bool) -> None:
+def rewrite(source: Path, out: IO[bytes], walk: Walk, limits: RecordingLimits, *, keep_pictures: bool) -> None:
     """Handle every member of the zip `source` and write those that may stay to `out`.
 
     Raises ValueError (zipfile.BadZipFile among them) for an archive that is refused, OverLimit.
@@ -84,7 +84,7 @@ class _Members:
     old: zipfile.ZipFile
     new: zipfile.ZipFile
     walk: Walk
-    limits: Limits
+    limits: RecordingLimits
     keep_pictures: bool
     opened: int = 0
 

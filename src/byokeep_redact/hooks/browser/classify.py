@@ -58,7 +58,7 @@ _MATROSKA: Final = bytes.fromhex("1a45dfa3")
 _PICTURE: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
-class Kind(StrEnum):
+class FieldKind(StrEnum):
     """What an artifact was recognised as."""
 
     PLAIN = "plain"
@@ -77,7 +77,7 @@ class Kind(StrEnum):
     UNREADABLE = "unreadable"
 
 
-class Verdict(StrEnum):
+class FieldVerdict(StrEnum):
     """What to do with an artifact that somebody wants to keep as it is."""
 
     ALLOW = "allow"
@@ -86,9 +86,11 @@ class Verdict(StrEnum):
 
 
 _VERDICTS: Final = {
-    Kind.PLAIN: Verdict.ALLOW, Kind.PICTURE: Verdict.ALLOW,
-    Kind.HAR: Verdict.QUARANTINE, Kind.HAR_ZIP: Verdict.QUARANTINE, Kind.TRACE: Verdict.QUARANTINE,
-    Kind.CDP_LOG: Verdict.QUARANTINE, Kind.VIDEO: Verdict.QUARANTINE, Kind.UNREADABLE: Verdict.QUARANTINE,
+    FieldKind.PLAIN: FieldVerdict.ALLOW, FieldKind.PICTURE: FieldVerdict.ALLOW,
+    FieldKind.HAR: FieldVerdict.QUARANTINE, FieldKind.HAR_ZIP: FieldVerdict.QUARANTINE,
+    FieldKind.TRACE: FieldVerdict.QUARANTINE,
+    FieldKind.CDP_LOG: FieldVerdict.QUARANTINE, FieldKind.VIDEO: FieldVerdict.QUARANTINE,
+    FieldKind.UNREADABLE: FieldVerdict.QUARANTINE,
 }  # fmt: skip
 
 
@@ -96,12 +98,12 @@ _VERDICTS: Final = {
 class Artifact:
     """A kind, and what it means for keeping the file as it is."""
 
-    kind: Kind
+    kind: FieldKind
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> FieldVerdict:
         """What is not known to be harmless is refused."""
-        return _VERDICTS.get(self.kind, Verdict.REFUSE)
+        return _VERDICTS.get(self.kind, FieldVerdict.REFUSE)
 
 
 def classify_artifact(source: Path | bytes) -> Artifact:
@@ -109,30 +111,30 @@ def classify_artifact(source: Path | bytes) -> Artifact:
     return Artifact(kind_of(source))
 
 
-def kind_of(source: Path | bytes, nested: int = 0) -> Kind:
+def kind_of(source: Path | bytes, nested: int = 0) -> FieldKind:
     """Return the kind alone; `nested` counts the containers around it."""
     try:
         data, whole = (source, True) if isinstance(source, bytes) else _start_of(source)
     except OSError:
-        return Kind.UNREADABLE
+        return FieldKind.UNREADABLE
     if not data:
-        return Kind.PLAIN
+        return FieldKind.PLAIN
     if data.startswith(_PICTURE):
-        return Kind.PICTURE
+        return FieldKind.PICTURE
     if data.startswith(_MATROSKA) or data[4:8] == b"ftyp":
-        return Kind.VIDEO
+        return FieldKind.VIDEO
     if data.startswith(_SQLITE):
         return _database(source)
     if data.startswith(_SQLITE_SIDE):
-        return Kind.COOKIE_DATABASE
+        return FieldKind.COOKIE_DATABASE
     if data[:2] == b"\x1f\x8b" or _is_tar(data):
         return _unpacked(data, nested)
     if data[:4] in (b"PK\x03\x04", b"PK\x05\x06") or zipfile.is_zipfile(io.BytesIO(data)):
         return _zipped(source, nested)
     if data.endswith(_LEVELDB_END) or (b"\0" in data and _STORED_ITEM.search(data[:_HEAD])):
-        return Kind.WEB_STORAGE
+        return FieldKind.WEB_STORAGE
     if _PICKLED_COOKIES.match(data[:_HEAD]):
-        return Kind.COOKIE_JAR
+        return FieldKind.COOKIE_JAR
     return _text(data, whole=whole)
 
 
@@ -143,7 +145,7 @@ def _start_of(source: Path) -> tuple[bytes, bool]:
     return data[:_LOOKED_AT], len(data) <= _LOOKED_AT
 
 
-def _database(source: Path | bytes) -> Kind:
+def _database(source: Path | bytes) -> FieldKind:
     """The tables that a database has, asked from SQLite, opened so that nothing is written or followed."""
     try:
         if isinstance(source, bytes):
@@ -156,28 +158,28 @@ def _database(source: Path | bytes) -> Kind:
         finally:
             opened.close()
     except (sqlite3.Error, OverflowError):
-        return Kind.UNREADABLE
-    return Kind.PLAIN if _CREDENTIAL_TABLES.isdisjoint(tables) else Kind.COOKIE_DATABASE
+        return FieldKind.UNREADABLE
+    return FieldKind.PLAIN if _CREDENTIAL_TABLES.isdisjoint(tables) else FieldKind.COOKIE_DATABASE
 
 
 def _is_tar(data: bytes) -> bool:
     return data[257:262] == b"ustar"
 
 
-def _unpacked(data: bytes, nested: int) -> Kind:
+def _unpacked(data: bytes, nested: int) -> FieldKind:
     if nested >= _NESTED:
-        return Kind.UNREADABLE
+        return FieldKind.UNREADABLE
     if _is_tar(data):
         return _tar(data, nested)
     try:
         with gzip.open(io.BytesIO(data)) as stream:
             inner = stream.read(_LOOKED_AT + 1)
     except (OSError, EOFError, zlib.error):
-        return Kind.UNREADABLE
-    return Kind.UNREADABLE if len(inner) > _LOOKED_AT else kind_of(inner, nested + 1)
+        return FieldKind.UNREADABLE
+    return FieldKind.UNREADABLE if len(inner) > _LOOKED_AT else kind_of(inner, nested + 1)
 
 
-def _tar(data: bytes, nested: int) -> Kind:
+def _tar(data: bytes, nested: int) -> FieldKind:
     def members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
         for member in archive:
             content = archive.extractfile(member) if member.isreg() and member.size <= _LOOKED_AT else None
@@ -187,12 +189,12 @@ def _tar(data: bytes, nested: int) -> Kind:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
             return _worst(members(archive), nested)
     except (tarfile.TarError, OSError, EOFError):
-        return Kind.UNREADABLE
+        return FieldKind.UNREADABLE
 
 
-def _zipped(source: Path | bytes, nested: int) -> Kind:
+def _zipped(source: Path | bytes, nested: int) -> FieldKind:
     if nested >= _NESTED:
-        return Kind.UNREADABLE
+        return FieldKind.UNREADABLE
     left = _LOOKED_AT
 
     def members(archive: zipfile.ZipFile) -> Iterator[tuple[str, bytes]]:
@@ -209,83 +211,83 @@ def _zipped(source: Path | bytes, nested: int) -> Kind:
         with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
             names = archive.namelist()
             if any(name.endswith((".trace", ".network")) for name in names):
-                return Kind.TRACE
+                return FieldKind.TRACE
             if any(name.endswith(".har") for name in names):
-                return Kind.HAR_ZIP
-            return _worst(members(archive), nested) if len(names) <= _MEMBERS else Kind.UNREADABLE
+                return FieldKind.HAR_ZIP
+            return _worst(members(archive), nested) if len(names) <= _MEMBERS else FieldKind.UNREADABLE
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError, ValueError):
-        return Kind.UNREADABLE  # encrypted, damaged, of an unknown method, or too large to look into
+        return FieldKind.UNREADABLE  # encrypted, damaged, of an unknown method, or too large to look into
 
 
-def _worst(members: Iterator[tuple[str, bytes]], nested: int) -> Kind:
+def _worst(members: Iterator[tuple[str, bytes]], nested: int) -> FieldKind:
     """The kind of the worst thing in an archive."""
-    order = (Verdict.ALLOW, Verdict.QUARANTINE, Verdict.REFUSE)
-    worst = Kind.PLAIN
+    order = (FieldVerdict.ALLOW, FieldVerdict.QUARANTINE, FieldVerdict.REFUSE)
+    worst = FieldKind.PLAIN
     for name, content in members:
         path = PurePosixPath(name)
         if path.name in _STATE_FILES or not _STATE_FOLDERS.isdisjoint(path.parts):
-            return Kind.PROFILE
-        kind = kind_of(content, nested + 1) if content else Kind.PLAIN
+            return FieldKind.PROFILE
+        kind = kind_of(content, nested + 1) if content else FieldKind.PLAIN
         if order.index(Artifact(kind).verdict) > order.index(Artifact(worst).verdict):
             worst = kind
     return worst
 
 
-def _text(data: bytes, *, whole: bool) -> Kind:
+def _text(data: bytes, *, whole: bool) -> FieldKind:
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     text = data.decode(encoding, "replace")
     head = text[:_HEAD]
     if NETSCAPE.search(text) or HEADER.search(text) or head.startswith("#LWP-Cookies"):
-        return Kind.COOKIE_JAR
+        return FieldKind.COOKIE_JAR
     start = head.lstrip()[:1]
     if start not in ("{", "["):
-        return Kind.PLAIN
+        return FieldKind.PLAIN
     if not whole:
-        return Kind.HAR if _HAR_HEAD.match(head) else Kind.UNREADABLE
+        return FieldKind.HAR if _HAR_HEAD.match(head) else FieldKind.UNREADABLE
     try:
         return _document(json.loads(text))
     except ValueError:
         return _lines(text)
     except RecursionError:
-        return Kind.UNREADABLE
+        return FieldKind.UNREADABLE
 
 
-def _lines(text: str) -> Kind:
+def _lines(text: str) -> FieldKind:
     """A document a line, or a document that was cut off."""
-    found = Kind.PLAIN
+    found = FieldKind.PLAIN
     for line in text.splitlines()[:2000]:
         try:
             kind = _document(json.loads(line))
         except (ValueError, RecursionError):
             continue
-        if kind is not Kind.PLAIN:
-            found = kind if found in (Kind.PLAIN, kind) else Kind.UNREADABLE
-    if found is Kind.PLAIN and (_HAR_HEAD.match(text[:_HEAD]) or '"httpOnly"' in text):
-        return Kind.UNREADABLE
+        if kind is not FieldKind.PLAIN:
+            found = kind if found in (FieldKind.PLAIN, kind) else FieldKind.UNREADABLE
+    if found is FieldKind.PLAIN and (_HAR_HEAD.match(text[:_HEAD]) or '"httpOnly"' in text):
+        return FieldKind.UNREADABLE
     return found
 
 
-def _document(document: Any) -> Kind:
+def _document(document: Any) -> FieldKind:
     if isinstance(document, list):
         if document and all(_is_cookie(item) for item in document):
-            return Kind.COOKIE_LIST
-        kinds = {_document(item) for item in document if isinstance(item, dict)} - {Kind.PLAIN}
-        return kinds.pop() if len(kinds) == 1 else Kind.UNREADABLE if kinds else Kind.PLAIN
+            return FieldKind.COOKIE_LIST
+        kinds = {_document(item) for item in document if isinstance(item, dict)} - {FieldKind.PLAIN}
+        return kinds.pop() if len(kinds) == 1 else FieldKind.UNREADABLE if kinds else FieldKind.PLAIN
     if not isinstance(document, dict):
-        return Kind.PLAIN
+        return FieldKind.PLAIN
     log = document.get("log")
     if isinstance(log, dict) and isinstance(log.get("entries"), list):
-        return Kind.HAR
+        return FieldKind.HAR
     cookies, origins = document.get("cookies"), document.get("origins")
     if isinstance(origins, list) and (
         isinstance(cookies, list) or any("localStorage" in str(item) for item in origins)
     ):
-        return Kind.STORAGE_STATE
+        return FieldKind.STORAGE_STATE
     if isinstance(cookies, list) and any(_is_cookie(item) for item in cookies):
-        return Kind.COOKIE_LIST
+        return FieldKind.COOKIE_LIST
     if isinstance(document.get("method"), str) and _CDP.match(document["method"]) and "params" in document:
-        return Kind.CDP_LOG
-    return Kind.PLAIN
+        return FieldKind.CDP_LOG
+    return FieldKind.PLAIN
 
 
 def _is_cookie(item: Any) -> bool:

@@ -22,8 +22,8 @@ from byokeep_redact import engine
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.errors import Rejected
 from byokeep_redact.hooks.browser import archive
-from byokeep_redact.hooks.browser.archive import Limits
-from byokeep_redact.hooks.browser.classify import Kind, Verdict, classify_artifact, kind_of
+from byokeep_redact.hooks.browser.archive import RecordingLimits
+from byokeep_redact.hooks.browser.classify import FieldKind, FieldVerdict, classify_artifact, kind_of
 from byokeep_redact.hooks.browser.fields import Handling, Walk
 from byokeep_redact.hooks.browser.handling import Learn, Policy, Scrub, learned
 from byokeep_redact.hooks.browser.jar import jar_lines
@@ -36,7 +36,7 @@ _IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- a folder with a random nam
 class Scrubbed:
     """What was done to an artifact: its kind, how many places were masked, how many parts left out."""
 
-    kind: Kind
+    kind: FieldKind
     masked: int
     dropped: int
 
@@ -73,7 +73,7 @@ def scrub_file(
     redactor: Redactor | None = None,
     *,
     policy: Policy | None = None,
-    limits: Limits | None = None,
+    limits: RecordingLimits | None = None,
 ) -> Scrubbed:
     """Scrub the browser artifact `source` (HAR, HAR in a zip, trace, storage state, CDP log, cookie jar, picture).
 
@@ -83,7 +83,9 @@ def scrub_file(
     temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(8)}")
     try:
         with failing_closed():
-            done = _scrub_to(source, temporary, redactor or engine.default(), policy or Policy(), limits or Limits())
+            done = _scrub_to(
+                source, temporary, redactor or engine.default(), policy or Policy(), limits or RecordingLimits()
+            )
             if source != target:
                 source.unlink()
             temporary.replace(target)
@@ -117,7 +119,7 @@ def write_whole(target: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def changes_of(source: Path, redactor: Redactor | None = None, *, limits: Limits | None = None) -> int:
+def changes_of(source: Path, redactor: Redactor | None = None, *, limits: RecordingLimits | None = None) -> int:
     """How many places of a browser artifact a scrub would change: 0 for one that was scrubbed. Nothing is written.
 
     Raises RedactionFailed.
@@ -125,18 +127,25 @@ def changes_of(source: Path, redactor: Redactor | None = None, *, limits: Limits
     with failing_closed(), _Nowhere() as nowhere:
         kind = kind_of(source)
         done = _passes(
-            source, kind, cast(IO[bytes], nowhere), redactor or engine.default(), Policy("keep"), limits or Limits()
+            source,
+            kind,
+            cast(IO[bytes], nowhere),
+            redactor or engine.default(),
+            Policy("keep"),
+            limits or RecordingLimits(),
         )
         return done.masked + done.dropped
 
 
-def admit_artifact(source: Path, redactor: Redactor | None = None, *, limits: Limits | None = None) -> Kind:
+def admit_artifact(
+    source: Path, redactor: Redactor | None = None, *, limits: RecordingLimits | None = None
+) -> FieldKind:
     """Let a job's file pass as an artifact: it is nothing a browser keeps or records, or it is scrubbed already.
 
     Raises Rejected, code `raw_browser_artifact`, with the fields `kind` and `verdict` (`refuse` or `quarantine`).
     """
     artifact = classify_artifact(source)
-    if artifact.verdict is not Verdict.ALLOW:
+    if artifact.verdict is not FieldVerdict.ALLOW:
         try:
             clean = changes_of(source, redactor, limits=limits) == 0
         except RedactionFailed:
@@ -149,7 +158,7 @@ def admit_artifact(source: Path, redactor: Redactor | None = None, *, limits: Li
     return artifact.kind
 
 
-def _scrub_to(source: Path, temporary: Path, redactor: Redactor, policy: Policy, limits: Limits) -> Scrubbed:
+def _scrub_to(source: Path, temporary: Path, redactor: Redactor, policy: Policy, limits: RecordingLimits) -> Scrubbed:
     if source.is_symlink():
         raise ValueError("not_a_file")  # what it leads to would stay
     kind = kind_of(source)
@@ -157,7 +166,9 @@ def _scrub_to(source: Path, temporary: Path, redactor: Redactor, policy: Policy,
         return _passes(source, kind, out, redactor, policy, limits)
 
 
-def _passes(source: Path, kind: Kind, out: IO[bytes], redactor: Redactor, policy: Policy, limits: Limits) -> Scrubbed:
+def _passes(
+    source: Path, kind: FieldKind, out: IO[bytes], redactor: Redactor, policy: Policy, limits: RecordingLimits
+) -> Scrubbed:
     if kind not in _WRITERS:
         raise ValueError("not_an_artifact_to_scrub")
     write = _WRITERS[kind]
@@ -174,7 +185,7 @@ def _passes(source: Path, kind: Kind, out: IO[bytes], redactor: Redactor, policy
 class _Work:
     """What both passes over one artifact share."""
 
-    limits: Limits
+    limits: RecordingLimits
     mimes: dict[str, str] = field(default_factory=dict)
 
 
@@ -213,15 +224,15 @@ def _keeps(handling: Handling) -> bool:
     return isinstance(handling, Scrub) and handling.policy.pictures == "keep"
 
 
-_WRITERS: Final[dict[Kind, Callable[[Path, IO[bytes], Handling, _Work], None]]] = {
-    Kind.HAR: _json_file,
-    Kind.STORAGE_STATE: _json_file,
-    Kind.COOKIE_LIST: _json_file,
-    Kind.CDP_LOG: _lines_file,
-    Kind.COOKIE_JAR: _jar_file,
-    Kind.HAR_ZIP: _zip_file,
-    Kind.TRACE: _zip_file,
-    Kind.PICTURE: _picture_file,
+_WRITERS: Final[dict[FieldKind, Callable[[Path, IO[bytes], Handling, _Work], None]]] = {
+    FieldKind.HAR: _json_file,
+    FieldKind.STORAGE_STATE: _json_file,
+    FieldKind.COOKIE_LIST: _json_file,
+    FieldKind.CDP_LOG: _lines_file,
+    FieldKind.COOKIE_JAR: _jar_file,
+    FieldKind.HAR_ZIP: _zip_file,
+    FieldKind.TRACE: _zip_file,
+    FieldKind.PICTURE: _picture_file,
 }
 
 

@@ -28,7 +28,7 @@ from byokeep_redact.hooks.browser.files import (
 )
 from byokeep_redact.hooks.browser.handling import Learn, Policy, Scrub, learned
 from byokeep_redact.hooks.browser.pictures import strip_picture
-from byokeep_redact.hooks.browser.snapshot import COVERED_FIELDS, Found, find
+from byokeep_redact.hooks.browser.snapshot import COVERED_FIELDS, SnapshotText, find
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, CDPSession, ConsoleMessage, Frame, Locator, Page, WebError
@@ -227,7 +227,7 @@ async def _mark_owners(frame: Frame) -> None:
         inner = inner.parent_frame
 
 
-def _search(views: list[dict[str, Any]], redactor: Redactor) -> list[Found]:
+def _search(views: list[dict[str, Any]], redactor: Redactor) -> list[SnapshotText]:
     """What stands in a secret field of one frame is searched for in all."""
     seen = Learn()
     for view in views:
@@ -236,7 +236,7 @@ def _search(views: list[dict[str, Any]], redactor: Redactor) -> list[Found]:
         return [find(view, MARK, shows=lambda text: scrub.text(text) != text) for view in views]
 
 
-async def _set_marks(session: CDPSession, found: Found) -> None:
+async def _set_marks(session: CDPSession, found: SnapshotText) -> None:
     if not found.nodes:
         return
     await session.send("DOM.getDocument", {"depth": 0})

@@ -33,7 +33,7 @@ _ELEMENT, _TEXT = 1, 3
 
 
 @dataclass(slots=True)
-class Found:
+class SnapshotText:
     """Backend ids of the nodes to cover."""
 
     nodes: list[int] = field(default_factory=list)
@@ -41,21 +41,21 @@ class Found:
 
 def find(
     view: dict[str, Any], mark: str, *, shows: Callable[[str], bool] | None = None, learn: Learn | None = None
-) -> Found:
+) -> SnapshotText:
     """Return which nodes of a snapshot must be covered and do not carry the attribute `mark` yet.
 
     shows: says whether a text shows a secret. learn: takes note of what stands in fields for secrets.
     """
-    found = Found()
+    found = SnapshotText()
     for document in view["documents"]:
-        _Document(document, view["strings"], mark, found, shows, learn).search()
+        _SnapshotDocument(document, view["strings"], mark, found, shows, learn).search()
     found.nodes = list(dict.fromkeys(found.nodes))
     return found
 
 
-class _Document:
+class _SnapshotDocument:
     def __init__(
-        self, document: dict[str, Any], strings: list[str], mark: str, found: Found,
+        self, document: dict[str, Any], strings: list[str], mark: str, found: SnapshotText,
         shows: Callable[[str], bool] | None, learn: Learn | None,
     ) -> None:  # fmt: skip
         self._strings, self._mark, self._found, self._shows, self._learn = strings, mark, found, shows, learn
