@@ -1,4 +1,4 @@
-"""Every Protocol the flows need. At most five methods each.
+"""Every Protocol the flows need, few methods each.
 
 Rules
 - A port speaks in the nouns of :mod:`byokeep.core`; nothing of a driver shows through.
