@@ -65,6 +65,7 @@ async def opened(
 
 @pytest.fixture
 async def web(shared_postgres: FreshDatabase) -> AsyncIterator[PostgresDatabase]:
+    shared_postgres.sql("GRANT UPDATE (name) ON byokeep.client TO byokeep_web")  # a row to change and to wait for
     async with opened(shared_postgres) as database:
         yield database
 

@@ -15,7 +15,7 @@ import pytest
 
 from byokeep.adapters.postgres import processes
 from byokeep.adapters.postgres.database import PostgresDatabase
-from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, Rejected, Unavailable
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 from byokeep.core.events import EventName
 from byokeep.flows.scopes import lock_key
 from tests.support.postgres import FreshDatabase, fresh_database, running_postgres, statements
@@ -58,6 +58,7 @@ async def opened(
 
 @pytest.fixture
 async def web(shared_postgres: FreshDatabase) -> AsyncIterator[PostgresDatabase]:
+    shared_postgres.sql("GRANT UPDATE (name) ON byokeep.client TO byokeep_web")  # a row to change and to wait for
     async with opened(shared_postgres) as database:
         yield database
 
@@ -241,7 +242,7 @@ async def test_postgres_cancelled_trip_gives_its_lock_back(web: PostgresDatabase
         await lingering
     began = time.monotonic()
     async with web.begin(client_id=client) as tx:
-        await tx.one(dict, "rename", commit=True, id=client, name="Done")
+        await tx.last(dict, "rename", id=client, name="Done")
     assert time.monotonic() - began < 25, "its statement went on to its end"
     assert "Half done" not in await names(web)
 
@@ -350,7 +351,8 @@ async def test_postgres_schema_that_grows_is_felt_once_in_the_middle_of_a_block(
 
 async def test_postgres_missing_row_of_a_last_write_is_no_write(web: PostgresDatabase) -> None:
     """A last write that matched nothing ends the transaction all the same, and says that there was no row."""
-    with pytest.raises(NotFound):
-        async with web.begin(every_client=True) as tx:
-            await tx.one(dict, "rename", commit=True, id=uuid4(), name="Nobody")
+    async with web.begin(every_client=True) as tx:
+        assert await tx.last(dict, "rename", id=uuid4(), name="Nobody") == []
+        with pytest.raises(RuntimeError, match="nothing may follow"):
+            await tx.all(dict, "client_names")
     await web.ping()
