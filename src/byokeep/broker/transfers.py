@@ -8,7 +8,7 @@ from byokeep.broker.schemas import TransferBody, TransferOfBody, TransferReply
 from byokeep.core.model import Actor, ClientId
 from byokeep.flows import transfers
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.transfers import Transfer, TransferRequest
+from byokeep.flows.transfers import TransferRequest
 from byokeep.http.body import PathId, json_body
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
@@ -35,10 +35,10 @@ def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     )
     async def approve(
         request: Request, request_id: PathId, actor: Actor = who, body: TransferOfBody = approve_body
-    ) -> Transfer:
+    ) -> Response:
         """Let it go, as the second person; client, login and account must be those that were asked for."""
         request.scope["state"]["tenant"] = body.client_id
-        return await transfers.approve_transfer(app, actor, request_id, _wish(body))
+        return TransferReply.answer(await transfers.approve_transfer(app, actor, request_id, _wish(body)), 200)
 
     return routes
 

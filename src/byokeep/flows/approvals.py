@@ -20,14 +20,18 @@ from uuid import UUID
 from byokeep.core.errors import Denied
 from byokeep.core.model import Actor
 from byokeep.flows.app import App
-from byokeep.kernel.rows import NO_COLUMN, Row
+from byokeep.kernel.rows import NO_COLUMN
 from byokeep.ports import Tx
 
 LIFE_S: Final = 86_400
 MAX_ROWS: Final = 200
 GIVE_RIGHTS: Final = "give_rights"
 ISSUE_TOKEN: Final = "issue_token"  # noqa: S105 - an action
-ACTIONS: Final = (GIVE_RIGHTS, ISSUE_TOKEN)  # those that are asked for here
+RELEASE_SWITCH: Final = "open_switch"
+START_CANARY: Final = "start_canary"
+TRANSFER_ACCOUNT: Final = "transfer_account"
+OF_PEOPLE: Final = (GIVE_RIGHTS, ISSUE_TOKEN)  # those that `byokeep approve` shows
+SHORT_S: Final = 900  # seconds that a request in an incident lives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,28 +45,18 @@ class Approval:
     reason: str
     requested_by: UUID
     expires_at: datetime
-    asked: str
-    used: bool
+    asked: str = "{}"
     used_at: datetime | None
     approved_at: datetime | None
-    used_by: str
+    used_by: str = ""
     in_time: bool
     repeated: bool = field(default=False, metadata=NO_COLUMN)
-
-
-def _approval(row: Row) -> Approval:
-    return Approval(
-        id=row["id"], action=row["action"], scope=row["scope"], epoch=row["epoch"], reason=row["reason"],
-        requested_by=row["requested_by"], expires_at=row["expires_at"], asked=row["asked"] or "{}",
-        used=row["used_at"] is not None, used_at=row["used_at"],
-        approved_at=row["approved_at"], used_by=row["used_by"] or "", in_time=row["unexpired"],
-    )  # fmt: skip
 
 
 async def request(
     tx: Tx, app: App, actor: Actor, *, action: str, scope: str, epoch: int, asked: str, reason: str
 ) -> Approval:
-    """Ask for something, or return the request for the same that waits already.
+    """Ask for something that an admin approves, or return the request for the same that waits already.
 
     Raises:
         Denied: ``approval_held``: whoever issued this person's credentials may be the one who asks, and would approve.
@@ -70,40 +64,53 @@ async def request(
     if actor.held:
         step = "Your approvals are held, and so is what you ask for: another admin asks."
         raise Denied("approval_held", next_step=step)
-    for one in await tx.all(_approval, "approvals_waiting", actions=[action], scope=scope, limit=MAX_ROWS):
+    return await ask(tx, app, actor, action=action, scope=scope, epoch=epoch, asked=asked, reason=reason)
+
+
+async def ask(
+    tx: Tx, app: App, actor: Actor, *, action: str, scope: str, epoch: int, reason: str, asked: str | None = None,
+    life_s: int = LIFE_S,
+) -> Approval:  # fmt: skip
+    """Ask for something, or return the request for the same that waits already.
+
+    Args:
+        epoch: The state of the thing; a request for another state is another request.
+        asked: What an approver is shown, as canonical JSON.
+        life_s: Seconds in which it can be approved.
+    """
+    for one in await tx.all(Approval, "approvals_waiting", actions=[action], scope=scope, limit=MAX_ROWS):
         if one.epoch == epoch:
             return replace(one, repeated=True)
     return await tx.one(
-        _approval, "approval_ask", id=app.ids.uuid(), action=action, scope=scope, epoch=epoch, reason=reason,
-        requested_by=actor.id, life_s=LIFE_S,
-        asked=asked,
+        Approval, "approval_ask", id=app.ids.uuid(), action=action, scope=scope, epoch=epoch, reason=reason,
+        requested_by=actor.id, life_s=life_s, asked=asked,
     )  # fmt: skip
 
 
-async def find(tx: Tx, approval_id: UUID) -> Approval | None:
-    """Return a request, whatever became of it."""
-    return await tx.maybe(_approval, "approval_get", id=approval_id, actions=list(ACTIONS))
+async def find(tx: Tx, approval_id: UUID, *actions: str) -> Approval | None:
+    """Return a request for one of some actions, whatever became of it."""
+    return await tx.maybe(Approval, "approval_get", id=approval_id, actions=list(actions))
 
 
-async def waiting(tx: Tx) -> list[Approval]:
-    """Return the requests that somebody could approve now, oldest first."""
-    return await tx.all(_approval, "approvals_waiting", actions=list(ACTIONS), scope=None, limit=MAX_ROWS)
+async def waiting(tx: Tx, *actions: str) -> list[Approval]:
+    """Return the requests for some actions that somebody could approve now, oldest first."""
+    return await tx.all(Approval, "approvals_waiting", actions=list(actions), scope=None, limit=MAX_ROWS)
 
 
 def _used(at: datetime, by: str | None) -> str:
     return f"{by or 'Somebody'} approved it at {at.astimezone(UTC):%Y-%m-%d %H:%M}Z"
 
 
-def not_usable(wish: Row, *, look: str) -> Denied:
+def not_usable(approval: Approval, *, look: str) -> Denied:
     """Return why a request cannot be approved now.
 
     Args:
-        wish: With ``used_at``, ``used_by``, ``unexpired``.
+        approval: The request as it was read.
         look: The command that shows whether what it was for was done: the approval is used up before the act.
     """
-    if wish["used_at"] is None and not wish["unexpired"]:
+    if approval.used_at is None and not approval.in_time:
         return Denied("approval_expired", next_step="Ask again.")
-    used = "It was approved just now" if wish["used_at"] is None else _used(wish["used_at"], wish["used_by"])
+    used = "It was approved just now" if approval.used_at is None else _used(approval.used_at, approval.used_by)
     return Denied("approval_used", next_step=f"{used}: nothing to do if `{look}` shows it done. If not, ask again.")
 
 

@@ -13,7 +13,7 @@ It may not log in anywhere: connecting the account again does.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
@@ -24,15 +24,15 @@ from byokeep.core.model import PLATFORMS, Actor, ClientId, Provider
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.reenable import CanaryStarted, Jump, RecoveryCause, Reenable, next_state
-from byokeep.flows import doubted
+from byokeep.flows import approvals, doubted
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.approvals import not_usable
+from byokeep.flows.approvals import Approval
 from byokeep.flows.locate import authorise_for
 from byokeep.flows.permission import absent, permit
 from byokeep.flows.reenabling import lose, state_of, step
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import parse_scope, scope_from_name
-from byokeep.flows.switches import DECISIONS_END_S, OpenRequest
+from byokeep.flows.switches import DECISIONS_END_S
 from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
 
@@ -108,20 +108,20 @@ async def _close(
 
 async def list_platforms(
     app: BrokerApp, actor: Actor, client_id: ClientId
-) -> tuple[list[PlatformState], list[OpenRequest]]:
+) -> tuple[list[PlatformState], list[Approval]]:
     """Return the platforms that a client lost at some time, and the canaries that wait for an approver."""
     await authorise_for(app, actor, Verb.PLATFORM_READ, client_id)
     async with app.db.begin(client_id=client_id) as tx:
         await tx.one(UUID, "switch_client_known", client_id=client_id)
         return await tx.all(_platform, "reenabling_list", client_id=client_id), await tx.all(
-            OpenRequest, "canary_requests_live", client_id=client_id, platform=None
+            Approval, "canary_requests_live", client_id=client_id
         )
 
 
 async def request_canary(
     app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, reason: str,
     *, stage: Literal["canary", "open"] = "canary",
-) -> OpenRequest:  # fmt: skip
+) -> Approval:  # fmt: skip
     """Ask for the canary to begin. A state has one live request: asking again returns that one.
 
     Args:
@@ -142,18 +142,12 @@ async def request_canary(
             raise Conflict("platform_not_lost", next_step="This platform was never closed; there is nothing to do.")
         state = state_of(row)
         next_state(state, Jump() if stage == "open" else CanaryStarted())
-        if waiting := await tx.all(OpenRequest, "canary_requests_live", client_id=client_id, platform=platform):
-            return replace(waiting[0], repeated=True)
-        scope = parse_scope(client_id, platform, None).name
-        request = await tx.one(
-            OpenRequest,
-            "canary_request",
-            id=app.ids.uuid(),
-            scope=scope,
-            epoch=state.revision,
-            reason=reason,
-            requested_by=actor.id,
-        )
+        request = await approvals.ask(
+            tx, app, actor, action=approvals.START_CANARY, scope=parse_scope(client_id, platform, None).name,
+            epoch=state.revision, reason=reason, life_s=approvals.SHORT_S,
+        )  # fmt: skip
+        if request.repeated:
+            return request
         await tx.append(_stepped(actor, client_id, platform, state, Outcome.INTENDED, request.id, reason))
     return request
 
@@ -167,13 +161,13 @@ async def approve_canary(app: BrokerApp, actor: Actor, request_id: UUID) -> tupl
     """
     await permit(app, actor, Verb.CANARY_APPROVE)
     async with app.db.begin(every_client=True) as tx:
-        wish = await tx.maybe(dict, "canary_approval", id=request_id)
+        wish = await approvals.find(tx, request_id, approvals.START_CANARY)
     if wish is None:
         raise await absent(app, actor, Verb.CANARY_APPROVE, request_id)
-    client_id = scope_from_name(wish["scope"]).client_id
+    client_id = scope_from_name(wish.scope).client_id
     if client_id is None:
         raise NotFound("not_found")
-    platform = str(wish["scope"]).rpartition(":")[2]
+    platform = wish.scope.rpartition(":")[2]
     await permit(app, actor, Verb.CANARY_APPROVE, client_id=client_id)
     try:
         async with app.db.begin(client_id=client_id) as tx:
@@ -186,13 +180,13 @@ async def approve_canary(app: BrokerApp, actor: Actor, request_id: UUID) -> tupl
         raise
 
 
-async def _begin(tx: Tx, app: BrokerApp, actor: Actor, client_id: UUID, platform: str, wish: Row) -> Reenable:
-    if wish["requested_by"] == actor.id:
+async def _begin(tx: Tx, app: BrokerApp, actor: Actor, client_id: UUID, platform: str, wish: Approval) -> Reenable:
+    if wish.requested_by == actor.id:
         raise Denied("same_person", next_step="Another approver must confirm.")
     seen = state_of(await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform))
-    if await tx.maybe(UUID, "canary_use_approval", id=wish["id"], approved_by=actor.id) is None:
-        raise not_usable(wish, look=f"byokeep incident platform status {client_id}")
-    if seen.revision != wish["epoch"]:
+    if await tx.maybe(UUID, "approval_use", id=wish.id, approved_by=actor.id) is None:
+        raise approvals.not_usable(wish, look=f"byokeep incident platform status {client_id}")
+    if seen.revision != wish.epoch:
         raise Denied("epoch_changed", next_step="The platform changed since; look at it and ask again.")
     state = await step(tx, app, actor, client_id, platform, CanaryStarted())
     if state is None:  # it is open: its revision would have changed

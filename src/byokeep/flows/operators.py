@@ -207,7 +207,7 @@ async def list_approvals(app: BrokerApp, actor: Actor) -> list[Approval]:
     """
     await permit(app, actor, Verb.SUBJECT_READ)
     async with app.db.begin(every_client=True) as tx:
-        return await approvals.waiting(tx)
+        return await approvals.waiting(tx, *approvals.OF_PEOPLE)
 
 
 async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
@@ -220,7 +220,7 @@ async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
     """
     await permit(app, actor, Verb.SUBJECT_APPROVE)
     async with app.db.begin(every_client=True) as tx:
-        approval = await approvals.find(tx, approval_id)
+        approval = await approvals.find(tx, approval_id, *approvals.OF_PEOPLE)
     if approval is None:
         raise await absent(app, actor, Verb.SUBJECT_APPROVE, approval_id)
     try:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -27,9 +27,10 @@ from byokeep.core.model import Actor
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.vault_incident import look_at
+from byokeep.flows import approvals
 from byokeep.flows.alarm import alert_in, tell
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.approvals import not_usable
+from byokeep.flows.approvals import Approval
 from byokeep.flows.blockers import ending_blockers
 from byokeep.flows.permission import absent, permit
 from byokeep.flows.rebase import rebase
@@ -43,7 +44,7 @@ from byokeep.flows.scopes import (
     hold_open,
     scope_from_name,
 )
-from byokeep.kernel.rows import NO_COLUMN, Row
+from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
 
 CUT_OFF_WITHIN_S: Final = 3.0  # seconds the store has before the caller is told that it is pending
@@ -64,19 +65,6 @@ class Switch:
     at: datetime
     store_cut_off: bool
     installation_id: UUID
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenRequest:
-    """A wish to open, waiting for a second person. ``repeated`` = it was there before it was asked for."""
-
-    id: UUID
-    scope: str
-    epoch: int
-    reason: str
-    requested_by: UUID
-    expires_at: datetime
-    repeated: bool = field(default=False, metadata=NO_COLUMN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +252,7 @@ async def cut_off_again(app: BrokerApp) -> int:
     return undone
 
 
-async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> OpenRequest:
+async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) -> Approval:
     """Ask for a closed switch to be opened. A state has one live request: asking again returns that one.
 
     Raises:
@@ -282,17 +270,12 @@ async def request_open(app: BrokerApp, actor: Actor, scope: Scope, reason: str) 
         if switch is None or not switch.closed:
             raise Conflict("switch_not_closed", next_step="This switch is open already; there is nothing to do.")
         check_reason(reason, example="incident_over")
-        if waiting := await tx.all(OpenRequest, "switch_requests_live", scope=scope.name, clients=None):
-            return replace(waiting[0], repeated=True)
-        request = await tx.one(
-            OpenRequest,
-            "switch_request_open",
-            id=app.ids.uuid(),
-            scope=scope.name,
-            epoch=switch.epoch,
-            reason=reason,
-            requested_by=actor.id,
-        )
+        request = await approvals.ask(
+            tx, app, actor, action=approvals.RELEASE_SWITCH, scope=scope.name, epoch=switch.epoch, reason=reason,
+            life_s=approvals.SHORT_S,
+        )  # fmt: skip
+        if request.repeated:
+            return request
         await tx.append(
             Event(
                 name=EventName.SWITCH_OPEN_REQUESTED, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
@@ -322,10 +305,10 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
     """
     await permit(app, actor, Verb.SWITCH_APPROVE_OPEN)
     async with app.db.begin(every_client=True) as tx:
-        wish = await tx.maybe(dict, "switch_approval", id=request_id)
+        wish = await approvals.find(tx, request_id, approvals.RELEASE_SWITCH)
     if wish is None:
         raise await absent(app, actor, Verb.SWITCH_APPROVE_OPEN, request_id)
-    scope = scope_from_name(wish["scope"])
+    scope = scope_from_name(wish.scope)
     await permit(app, actor, Verb.SWITCH_APPROVE_OPEN, client_id=scope.client_id)
     try:
         _must_reach(actor, scope)
@@ -336,7 +319,7 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
     except Denied as refusal:
         await record_refusal(
             app, actor, EventName.SWITCH_OPENED, refusal, client_id=scope.client_id, object_id=request_id,
-            fields={"scope": scope.name, "epoch": wish["epoch"]},
+            fields={"scope": scope.name, "epoch": wish.epoch},
         )  # fmt: skip
         raise
 
@@ -347,27 +330,27 @@ def _must_reach(actor: Actor, scope: Scope) -> None:
         raise Denied("not_permitted", next_step="People who are assigned to all clients open the global switch.")
 
 
-async def _use_approval(app: BrokerApp, actor: Actor, scope: Scope, wish: Row) -> None:
-    if wish["requested_by"] == actor.id:
+async def _use_approval(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> None:
+    if wish.requested_by == actor.id:
         raise Denied("same_person", next_step="Another approver must confirm.")
     async with app.db.begin(every_client=True) as tx:
-        if await tx.maybe(UUID, "switch_use_approval", id=wish["id"], approved_by=actor.id) is None:
-            raise not_usable(wish, look="byokeep kill status")
+        if await tx.maybe(UUID, "approval_use", id=wish.id, approved_by=actor.id) is None:
+            raise approvals.not_usable(wish, look="byokeep kill status")
         await tx.append(
             Event(
                 name=EventName.SWITCH_OPENED, actor=actor, outcome=Outcome.INTENDED, client_id=scope.client_id,
-                object_id=wish["id"], fields={"scope": scope.name, "epoch": wish["epoch"]},
+                object_id=wish.id, fields={"scope": scope.name, "epoch": wish.epoch},
             )
         )  # fmt: skip
 
 
-async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Row) -> Switch:
+async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> Switch:
     entered: list[str] = []
     try:
         async with asyncio.timeout(CUT_OFF_WITHIN_S), app.db.begin(every_client=True) as tx:
             await _lock(tx, scope)
             seen = await tx.one(Switch, "switch_read", scope=scope.name)
-            if not seen.closed or seen.epoch != wish["epoch"] or seen.installation_id != app.installation_id:
+            if not seen.closed or seen.epoch != wish.epoch or seen.installation_id != app.installation_id:
                 raise Denied("epoch_changed", next_step="The switch changed since; look at it and ask again.")
             if scope.name.endswith(BROWSER_LANE) and (
                 on := await tx.maybe(UUID, "vault_covering", client_id=scope.client_id)
@@ -384,14 +367,14 @@ async def _open(app: BrokerApp, actor: Actor, scope: Scope, wish: Row) -> Switch
                 entered = [entity.entity_id for entity in entities if entity.may_enter]
                 await _each(app, entered, enable=True)
             switch = await tx.one(
-                Switch, "switch_open", scope=scope.name, epoch=wish["epoch"], reason=wish["reason"], by=actor.id,
+                Switch, "switch_open", scope=scope.name, epoch=wish.epoch, reason=wish.reason, by=actor.id,
                 installation_id=app.installation_id,
             )  # fmt: skip
             await tx.append(
                 Event(
                     name=EventName.SWITCH_OPENED, actor=actor, outcome=Outcome.OK, client_id=scope.client_id,
-                    object_id=wish["id"],
-                    fields={"scope": scope.name, "epoch": switch.epoch, "reason": wish["reason"]},
+                    object_id=wish.id,
+                    fields={"scope": scope.name, "epoch": switch.epoch, "reason": wish.reason},
                 )
             )  # fmt: skip
     except BaseException as error:
@@ -415,11 +398,11 @@ async def _lock(tx: Tx, scope: Scope) -> None:
     await tx.all(None, "switch_lock_exclusive", scope=scope.name)
 
 
-async def list_requests(app: BrokerApp, actor: Actor) -> list[OpenRequest]:
+async def list_requests(app: BrokerApp, actor: Actor) -> list[Approval]:
     """Return the requests to open that an approver could approve now, of the switches the actor may see."""
     authorise(actor, Verb.SWITCH_READ)
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(OpenRequest, "switch_requests_live", scope=None, clients=_clients_of(actor))
+        return await tx.all(Approval, "switch_requests_live", clients=_clients_of(actor))
 
 
 def _clients_of(actor: Actor) -> list[UUID] | None:

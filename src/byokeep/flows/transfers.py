@@ -12,8 +12,7 @@ It may not end the grant that there is: the present client's operator disconnect
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -22,11 +21,12 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
+from byokeep.flows import approvals
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.approvals import Approval
 from byokeep.flows.clients import require_active
 from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.flows.refusal import record_refusal
-from byokeep.kernel.rows import NO_COLUMN
 
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _EXTERNAL: Final = re.compile(r"[!-~]{1,256}\Z")
@@ -51,18 +51,7 @@ class TransferRequest:
         return f"transfer:{self.client_id}:{self.login}:{self.external_id}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
-    """A request. ``repeated``: it was there already."""
-
-    id: UUID
-    reason: str
-    requested_by: UUID
-    expires_at: datetime
-    repeated: bool = field(default=False, metadata=NO_COLUMN)
-
-
-async def request_transfer(app: BrokerApp, actor: Actor, wish: TransferRequest, reason: str) -> Transfer:
+async def request_transfer(app: BrokerApp, actor: Actor, wish: TransferRequest, reason: str) -> Approval:
     """Ask for an account to go to a client. There is one live request for it: asking again returns that one.
 
     Raises:
@@ -75,17 +64,16 @@ async def request_transfer(app: BrokerApp, actor: Actor, wish: TransferRequest, 
         _check(wish)
         async with app.db.begin(client_id=wish.client_id) as tx:
             await require_active(tx, wish.client_id)
-            waiting = await tx.maybe(Transfer, "transfer_waiting", scope=wish.scope)
-            if waiting is not None:
-                return replace(waiting, repeated=True)
-            made = await tx.one(
-                Transfer, "transfer_request", id=app.ids.uuid(), scope=wish.scope, reason=reason, requested_by=actor.id
+            made = await approvals.ask(
+                tx, app, actor, action=approvals.TRANSFER_ACCOUNT, scope=wish.scope, epoch=0, reason=reason
             )
+            if made.repeated:
+                return made
             await tx.append(event(actor, wish.client_id, wish.login, made.id, Outcome.INTENDED, reason=reason))
     return made
 
 
-async def approve_transfer(app: BrokerApp, actor: Actor, request_id: UUID, wish: TransferRequest) -> Transfer:
+async def approve_transfer(app: BrokerApp, actor: Actor, request_id: UUID, wish: TransferRequest) -> Approval:
     """Let an account go to a client, as the second person.
 
     Args:
@@ -99,23 +87,22 @@ async def approve_transfer(app: BrokerApp, actor: Actor, request_id: UUID, wish:
     await permit(app, actor, Verb.TRANSFER_APPROVE, client_id=wish.client_id)
     _check(wish)
     async with app.db.begin(client_id=wish.client_id) as tx:
-        asked = await tx.maybe(dict, "transfer_get", id=request_id)
-    if asked is None or asked["scope"] != wish.scope:
+        asked = await approvals.find(tx, request_id, approvals.TRANSFER_ACCOUNT)
+    if asked is None or asked.scope != wish.scope:
         raise await absent(app, actor, Verb.TRANSFER_APPROVE, request_id)
     try:
-        if asked["requested_by"] == actor.id:
+        if asked.requested_by == actor.id:
             raise Denied("same_person", next_step="Another admin must approve.")
         async with app.db.begin(client_id=wish.client_id) as tx:
-            done = await tx.maybe(Transfer, "transfer_approve", id=request_id, approved_by=actor.id)
-            if done is None:
-                raise Denied("approval_used" if asked["unexpired"] else "approval_expired", next_step="Ask again.")
-            await tx.append(event(actor, wish.client_id, wish.login, done.id, Outcome.OK))
+            if await tx.maybe(UUID, "approval_give", id=request_id, approved_by=actor.id) is None:
+                raise Denied("approval_used" if asked.in_time else "approval_expired", next_step="Ask again.")
+            await tx.append(event(actor, wish.client_id, wish.login, request_id, Outcome.OK))
     except Denied as refusal:
         await record_refusal(
             app, actor, EventName.ACCOUNT_TRANSFERRED, refusal, client_id=wish.client_id, object_id=request_id
         )
         raise
-    return done
+    return asked
 
 
 def event(

@@ -4,15 +4,15 @@
 INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by, requested_at, expires_at, asked)
 VALUES (:id, :action, :scope, :epoch, :reason, :requested_by, statement_timestamp(),
         statement_timestamp() + make_interval(secs => CAST(:life_s AS bigint)), :asked)
-RETURNING id, action, scope, epoch, reason, requested_by, expires_at, asked, used_at, approved_at, NULL AS used_by, true AS unexpired;
+RETURNING id, action, scope, epoch, reason, requested_by, expires_at, asked, used_at, approved_at, NULL AS used_by, true AS in_time;
 
 -- name: approval_get
 SELECT id, action, scope, epoch, reason, requested_by, expires_at, asked, used_at,
-       approved_at, (SELECT s.name FROM byokeep.subject s WHERE s.id = approved_by) AS used_by, expires_at > clock_timestamp() AS unexpired
+       approved_at, (SELECT s.name FROM byokeep.subject s WHERE s.id = approved_by) AS used_by, expires_at > clock_timestamp() AS in_time
   FROM byokeep.approval WHERE id = :id AND action = ANY (CAST(:actions AS text[]));
 
 -- name: approvals_waiting
-SELECT id, action, scope, epoch, reason, requested_by, expires_at, asked, used_at, approved_at, NULL AS used_by, true AS unexpired
+SELECT id, action, scope, epoch, reason, requested_by, expires_at, asked, used_at, approved_at, NULL AS used_by, true AS in_time
   FROM byokeep.approval
  WHERE action = ANY (CAST(:actions AS text[])) AND approved_at IS NULL AND used_at IS NULL AND expires_at > clock_timestamp()
    AND (CAST(:scope AS text) IS NULL OR scope = :scope)

@@ -73,27 +73,15 @@ SELECT c.id AS client_id, c.entity_id, c.state,
 -- name: switch_client_known
 SELECT id FROM byokeep.client WHERE id = :client_id;
 
--- name: switch_request_open
-INSERT INTO byokeep.approval (id, action, scope, epoch, reason, requested_by, requested_at, expires_at)
-VALUES (:id, 'open_switch', :scope, :epoch, :reason, :requested_by, statement_timestamp(),
-        statement_timestamp() + interval '15 minutes')
-RETURNING id, scope, epoch, reason, requested_by, expires_at;
-
 -- name: switch_requests_live
 -- What somebody may approve now: unused, in time, and for the state that the switch is in.
-SELECT a.id, a.scope, a.epoch, a.reason, a.requested_by, a.expires_at
+SELECT a.id, a.action, a.scope, a.epoch, a.reason, a.requested_by, a.expires_at, a.asked, a.used_at,
+       a.approved_at, NULL AS used_by, true AS in_time
   FROM byokeep.approval a
   JOIN byokeep.switch s ON s.scope = a.scope AND s.epoch = a.epoch AND s.closed
  WHERE a.action = 'open_switch' AND a.used_at IS NULL AND a.expires_at > clock_timestamp()
-   AND (CAST(:scope AS text) IS NULL OR a.scope = :scope)
    AND (s.client_id IS NULL OR CAST(:clients AS uuid[]) IS NULL OR s.client_id = ANY (CAST(:clients AS uuid[])))
  ORDER BY a.requested_at;
-
--- name: switch_approval
-SELECT id, scope, epoch, reason, requested_by, expires_at, used_at,
-       (SELECT s.name FROM byokeep.subject s WHERE s.id = approved_by) AS used_by,
-       expires_at > clock_timestamp() AS unexpired
-  FROM byokeep.approval WHERE id = :id AND action = 'open_switch';
 
 -- name: switch_lease_key_suspect
 -- Alerts that tell of a stolen signer and happened, the last time, after the last rotation of the key that signs
@@ -105,12 +93,6 @@ SELECT a.id FROM byokeep.alert a
         WHERE r.event = 'config.changed' AND r.writer = 'byokeep_owner' AND r.at >= a.last_seen_at
           AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,component}' = 'lease-key')
  LIMIT 1;
-
--- name: switch_use_approval
-UPDATE byokeep.approval SET approved_by = :approved_by, approved_at = clock_timestamp(), used_at = clock_timestamp()
- WHERE id = :id AND action = 'open_switch' AND used_at IS NULL AND requested_by <> :approved_by
-   AND expires_at > clock_timestamp()
-RETURNING id;
 
 -- name: switches_of
 -- Whether any of some scopes is closed, for who holds something open and must let go of it. No lock: it is asked again.
