@@ -13,7 +13,7 @@ SRC = Path(__file__).parents[2] / "src" / "byokeep"
 RAISES = {
     "raise_alert": "reason",
     "alert_in": "reason",
-    "Finding": "reason",
+    "LogFinding": "reason",
     "record_refusal": "alert",
     "_alert_many": "alert",
 }

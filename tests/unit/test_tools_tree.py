@@ -213,11 +213,11 @@ optional-dependencies = {y = ["e"]}
     ("body", "words"),
     [
         ("from byokeep.core import errors", None),
-        ("from byokeep.adapters import kv", "flows may import core, ports"),
-        ("def late():\n    import byokeep.adapters.kv", "flows may import core, ports"),
+        ("from byokeep.adapters import kv", "flows may import core, kernel, ports"),
+        ("def late():\n    import byokeep.adapters.kv", "flows may import core, kernel, ports"),
         ("import sqlalchemy", "flows may not import sqlalchemy"),
         ("import byokeep_redact.fingerprint", None),
-        ("import byokeep_sim.server", "flows may import core, ports"),
+        ("import byokeep_sim.server", "flows may import core, kernel, ports"),
     ],
 )
 def test_the_contract_of_this_tree_is_enforced(tmp_path: Path, body: str, words: str | None) -> None:

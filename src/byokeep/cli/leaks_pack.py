@@ -44,7 +44,7 @@ def pack() -> int:
         with busy("Sending canaries and searching"):
             places = run(_places(live))
     except (Unavailable, Denied) as error:
-        places = [live.Place("server", 0, 0, 1, "unknown", (str(error),))]
+        places = [live.LivePlace("server", 0, 0, 1, "unknown", (str(error),))]
     verdict = live.overall(places)
     rows = [{"place": one.name, "looked_at": one.looked_at, "found": one.found, "unknown": one.unknown,
              "state": one.verdict} for one in places]  # fmt: skip
@@ -73,7 +73,7 @@ async def _places(live: Any) -> list[Any]:
 
 
 async def _send(probes: list[Any]) -> list[tuple[Any, Any]]:
-    reply = importlib.import_module("byokeep_redact.pack.live").Reply
+    reply = importlib.import_module("byokeep_redact.pack.live").LiveReply
     token, gate = own_token(), asyncio.Semaphore(_AT_ONCE)
     context = ssl.create_default_context(cafile=session().settings.file("web_ca_file"))
     connector = aiohttp.TCPConnector(ssl=context)

@@ -61,7 +61,7 @@ def _start_watch(config: pytest.Config, *, every_test: bool) -> None:
     if config.getoption("capture") == "no" or not config.pluginmanager.hasplugin("logging"):
         raise pytest.UsageError("secrets-leak-watch sees nothing without capturing: drop `-s` and `-p no:logging`")
     if not config.pluginmanager.hasplugin(_WATCH):
-        watch = importlib.import_module("byokeep_redact.pack.watch").Watch(every_test=every_test)
+        watch = importlib.import_module("byokeep_redact.pack.watch").StreamWatch(every_test=every_test)
         config.pluginmanager.register(watch, _WATCH)
 
 
