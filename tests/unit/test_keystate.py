@@ -8,7 +8,6 @@ import pytest
 
 from byokeep.core.errors import Rejected
 from byokeep.core.keystate import TRANSITIONS, KeyState, check_transition
-from tests.support.advice import assert_advice
 
 LEGAL = {
     ("pre_activation", "active"), ("pre_activation", "compromised"), ("pre_activation", "destroyed"),
@@ -30,7 +29,11 @@ def test_every_pair(old: KeyState, new: KeyState) -> None:
             check_transition(old, new)
         assert caught.value.code == "key_state"
         assert caught.value.fields == {"state_from": old.value, "state_to": new.value}
-        assert_advice(caught.value, f"From {old.value} it can become: ", "replaced, not revived")
+        after = sorted(state for state in TRANSITIONS[old])
+        assert caught.value.next_step == (
+            f"From {old.value} it can become: {', '.join(after) if after else 'nothing else'}."
+            " A retired key is replaced, not revived."
+        )
 
 
 def test_nothing_returns_to_an_earlier_phase() -> None:

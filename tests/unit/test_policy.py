@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from byokeep.core.errors import Denied, NotFound, Rejected
 from byokeep.core.model import HUMAN_ROLES, MACHINE_ROLES, Actor, EffectKind, Lane, Role
 from byokeep.core.policy import (
+    APPROVING,
     FORBIDDEN_PAIRS,
     GATE_VERSION,
     GRANTS,
@@ -61,6 +62,9 @@ OPEN = GateInput(
     identity_fresh_for=timedelta(minutes=10),
     drill=False,
 )
+
+
+EAST = timezone(timedelta(hours=2))
 
 
 def actor(*roles: Role, clients: frozenset[Any] | None = None) -> Actor:
@@ -218,6 +222,33 @@ def test_people_and_machines_hold_different_roles() -> None:
     with pytest.raises(Rejected):
         check_roles(frozenset({Role.RUNNER, Role.DISPATCHER}), machine=True)
     check_roles(frozenset({Role.RUNNER}), machine=True)
+
+
+@pytest.mark.parametrize(
+    ("until", "name", "words"),
+    [
+        (
+            datetime(2026, 1, 31, 14, 5, tzinfo=timezone(timedelta(hours=2))),
+            "anna",
+            ("until 2026-01-31 12:05Z", "anna"),
+        ),
+        (None, "", ("for now", "NAME")),
+    ],
+)
+def test_whoever_is_held_approves_nothing_and_is_told_until_when(
+    until: datetime | None, name: str, words: tuple[str, str]
+) -> None:
+    """Every act that is a second person's is refused, with its end in UTC and the way out; other acts pass."""
+    who = replace(actor(Role.APPROVER, Role.ADMIN, Role.OPERATOR), held=True, held_until=until, name=name)
+    authorise(who, Verb.KEY_WRITE)
+    for verb in APPROVING:
+        with pytest.raises(Denied, match=r"^approval_held") as caught:
+            authorise(who, verb)
+        assert caught.value.fields == {"verb": verb.value}
+        assert caught.value.next_step == (
+            f"Your approvals are held {words[0]}. To end it sooner: `byokeep operator vouch {words[1]}`, by an admin,"
+            " and a second admin approves."
+        )
 
 
 def test_a_refusal_says_who_may() -> None:
