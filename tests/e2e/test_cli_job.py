@@ -200,6 +200,7 @@ async def test_with_the_store_stopped_nothing_starts(
         assert key[20:32].decode() not in ran.said
     finally:
         await world.stack.start_part("store")
+    await world.stack.ready()
     assert (await shell.run(*run(client, "touch", str(mark)))).code == 0
     assert mark.exists()
 

@@ -88,9 +88,10 @@ class Scene:
         before = self.known()
         status, reply, request_id = await self.send(case)
         found = self.records(before)
-        about = (operation, case.form, status, reply if status >= 400 else "")
+        left = [f"{record['event']} {record['outcome']}" for record in found]
+        about = (operation, case.form, status, reply if status >= 400 else "", left)
         assert status == case.status, about
-        assert [f"{record['event']} {record['outcome']}" for record in found] == list(case.leaves), about
+        assert left == list(case.leaves), about
         self.check(case, found, request_id, about)
         self.cases += 1
         self.seen |= {record["event"] for record in found}
