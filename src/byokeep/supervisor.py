@@ -32,6 +32,7 @@ import aiohttp
 
 from byokeep import __version__
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
+from byokeep.kernel.durable_write import durable_write
 from byokeep.preflight import no_signing_key
 from byokeep.process import WORKER_READY, Progress, child_setup, clean_environment, is_held, size_of, work_of
 from byokeep.settings import Settings, to_toml
@@ -147,7 +148,7 @@ class Stack:
             self._say("provisioning")
             if await install(self.settings, self._store):
                 self._say("this home is a copy or was moved: everything is closed (`byokeep alert list`)")
-            _write(self.settings.home / _RUN_SETTINGS, to_toml(self.settings))
+            durable_write(self.settings.home / _RUN_SETTINGS, to_toml(self.settings).encode(), mode=0o666)
             for name in _OURS:
                 self._say(f"starting {name}")
                 self._spawn(name)
@@ -317,7 +318,7 @@ class Stack:
             "pids": self.pids,
             "supervisor_pid": os.getpid(),
         }
-        _write(settings.home / "stack.json", json.dumps(document, indent=1) + "\n")
+        durable_write(settings.home / "stack.json", (json.dumps(document, indent=1) + "\n").encode(), mode=0o666)
 
 
 async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable[None] | None]) -> None:
@@ -342,12 +343,6 @@ async def up(settings: Settings, *, say: Say, ready: Callable[[Stack], Awaitable
     finally:
         say("stopping")
         await stack.stop()
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _with_ports(settings: Settings) -> Settings:

@@ -32,7 +32,7 @@ from byokeep.adapters.files.tombstones import TombstoneFile
 from byokeep.adapters.openbao.audit import FileStoreAudit
 from byokeep.adapters.openbao.cutoff import EntityCutoff
 from byokeep.adapters.openbao.embedded import EmbeddedOpenBao, audit_files, bring_up
-from byokeep.adapters.openbao.files import private_dir, read_private, write_private
+from byokeep.adapters.openbao.files import private_dir, read_private
 from byokeep.adapters.openbao.health import ProbedStoreHealth, require_version
 from byokeep.adapters.openbao.intake import BaoAppSecrets, BaoIntake
 from byokeep.adapters.openbao.layout import LOGIN_LIFE_S, MACHINE_KEY_PATH, TOKEN_KEY_PATH, Desired
@@ -63,6 +63,7 @@ from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.refresher_app import RefresherApp
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.http.emergency import Emergency
+from byokeep.kernel.durable_write import durable_write
 from byokeep.settings import Settings, parse_audit_files
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.outbound import new_outbound_client
@@ -399,11 +400,11 @@ def _desired(settings: Settings, installation: UUID) -> Desired:
 async def _first_identities(settings: Settings) -> None:
     place = private_dir(settings.path("credentials_dir").absolute())
     if not (place / _ACCOUNT_KEY).exists():
-        await asyncio.to_thread(write_private, place / _ACCOUNT_KEY, SystemIds().token().encode())
+        await asyncio.to_thread(durable_write, place / _ACCOUNT_KEY, SystemIds().token().encode())
     async with broker_app(settings) as app:
         with contextlib.suppress(Conflict):  # somebody is set up already
             token = await operators.bootstrap(app)
-            await asyncio.to_thread(write_private, place / "admin.token", token.reveal() + b"\n")
+            await asyncio.to_thread(durable_write, place / "admin.token", token.reveal() + b"\n")
         await _renew_machines(place, app)
 
 
@@ -430,7 +431,7 @@ async def _renew_machines(place: Path, app: BrokerApp) -> None:
         overlap_s = bootstrap.OVERLAP_S if file.is_file() else 0
         token = await bootstrap.local_machine(app, name=f"local-{name}", role=role, overlap_s=overlap_s)
         if token is not None:
-            await asyncio.to_thread(write_private, file, token.reveal() + b"\n")
+            await asyncio.to_thread(durable_write, file, token.reveal() + b"\n")
 
 
 def _due(file: Path) -> bool:

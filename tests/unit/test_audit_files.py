@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from byokeep.adapters.files import checkpoints
-from byokeep.adapters.files.append import AppendOnlyFile, write_whole
+from byokeep.adapters.files.append import AppendOnlyFile
 from byokeep.adapters.files.checkpoints import COPY, EPOCHS, NEWEST, CheckpointDirectory
 from byokeep.adapters.files.reserve import DiskReserve
 from byokeep.client.verify import verify_export
@@ -143,15 +143,12 @@ def test_a_line_may_hold_no_line_end(log_file: AppendOnlyFile) -> None:
     assert log_file.size() == 0
 
 
-def test_a_small_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    """A link in the way is not followed; when there is no room the old content stays."""
-    path = tmp_path / "checkpoint"
-    write_whole(path, b"old")
-    (tmp_path / "checkpoint.new").symlink_to(path)
-    write_whole(path, b"new")
-    assert path.read_bytes() == b"new"
+async def test_a_note_that_cannot_be_written_is_unavailable(directory: CheckpointDirectory, tmp_path: Path) -> None:
+    """The disk's refusal has our code; what was there stays."""
+    (tmp_path / "checkpoints" / NEWEST).mkdir()
     with pytest.raises(Unavailable, match="file_unusable"):
-        write_whole(tmp_path / "missing" / "checkpoint", b"x")
+        await directory.publish(sample_log().epochs[0])
+    assert (tmp_path / "checkpoints" / NEWEST).is_dir()
 
 
 @pytest.mark.req("S-TLOG-3")

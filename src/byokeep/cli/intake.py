@@ -15,12 +15,15 @@ import stat
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from byokeep.cli.terminal import again, clean, say, show
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
+from byokeep.kernel.durable_write import durable_write
 
 LIMIT: Final = 8192  # bytes
 
@@ -106,12 +109,8 @@ def write_result(path: Path, content: bytes) -> None:
     Raises:
         Rejected: ``cannot_write_file``.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError:
-        raise Rejected("cannot_write_file", next_step="Check that the directory exists and is yours.") from None
+    with writing():
+        durable_write(path, content, mode=0o666)
     show({"file": str(path), "bytes": len(content)})
 
 
@@ -121,14 +120,12 @@ def check_writable(path: Path) -> None:
     Raises:
         Rejected: ``cannot_write_file``.
     """
-    try:
+    with writing():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
             pass
         if path.is_dir():
             raise IsADirectoryError
-    except OSError:
-        raise Rejected("cannot_write_file", next_step="Check that the directory exists and is yours.") from None
 
 
 def write_private(path: Path, secret: Secret) -> None:
@@ -137,15 +134,15 @@ def write_private(path: Path, secret: Secret) -> None:
     Raises:
         Rejected: ``cannot_write_file``.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with writing():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(fd, secret.reveal() + b"\n")
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        temporary.replace(path)
+        durable_write(path, secret.reveal() + b"\n")
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Say of a file that cannot be written what the caller can do. Raises Rejected(``cannot_write_file``)."""
+    try:
+        yield
     except OSError:
         raise Rejected("cannot_write_file", next_step="Check that the directory exists and is yours.") from None

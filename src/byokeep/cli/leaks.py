@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cyclopts import App
 
 from byokeep.cli.api import run
-from byokeep.cli.intake import read_secret
+from byokeep.cli.intake import read_secret, writing
 from byokeep.cli.live import fetch_fingerprints
 from byokeep.cli.terminal import clean, err, say, session, show
 from byokeep.core.errors import ByokeepError, Rejected
@@ -144,10 +144,8 @@ def _write_sarif(result: _Result, file: Path, *, keyed: bool) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    try:
+    with writing():
         file.write_text(text)
-    except OSError:
-        raise Rejected("cannot_write_file", next_step="Check that the directory exists and is yours.") from None
 
 
 def _fingerprints(*, live: bool, descriptor: int | None) -> tuple[Fingerprints | None, list[str]]:

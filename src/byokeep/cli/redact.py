@@ -15,15 +15,16 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import App
 
+from byokeep.cli.intake import writing
 from byokeep.cli.terminal import session
 from byokeep.core.errors import Rejected, Unavailable
+from byokeep.kernel.durable_write import draft
 
 if TYPE_CHECKING:
     from byokeep_redact.engine import Redactor
@@ -105,23 +106,22 @@ def _one(redactor: Redactor, source: Path | None, total: dict[str, Any], *, in_p
 def _replace(source: Path, handle: int, through: StreamFilter) -> int:
     """Put the redacted form in a file's place; with a piece that failed, leave the file as it is."""
     stream = importlib.import_module("byokeep_redact.stream")
-    target = source.resolve()
+    target, size = source.resolve(), 0
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as beside:
-            try:
-                size = int(stream.pump(handle, lambda data: _write_all(beside.fileno(), data), through, lambda: False))
-                if through.failures:
-                    return size
-                shutil.copymode(target, beside.name)
-                os.fsync(beside.fileno())
-                Path(beside.name).replace(target)
-                return size
-            finally:
-                Path(beside.name).unlink(missing_ok=True)
+        with contextlib.suppress(_PieceFailed), draft(target) as beside:
+            size = int(stream.pump(handle, lambda data: _write_all(beside.fileno(), data), through, lambda: False))
+            if through.failures:
+                raise _PieceFailed
+            shutil.copymode(target, beside.name)
     except IsADirectoryError:
         raise
     except OSError:
         raise Rejected("cannot_write_file", next_step="Check that the file and its directory are yours.") from None
+    return size
+
+
+class _PieceFailed(Exception):
+    """A piece could not be redacted."""
 
 
 def _register_values(redactor: Redactor, descriptor: int) -> None:
@@ -164,10 +164,8 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _write_report(path: Path, total: dict[str, Any]) -> None:
-    try:
+    with writing():
         path.write_text(json.dumps(total, sort_keys=True) + "\n")
-    except OSError:
-        raise Rejected("cannot_write_file", next_step="Check that the directory exists and is yours.") from None
 
 
 def _say_report(total: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from uuid import UUID
 from byokeep.adapters.blobs.passing import PIECE, Passing, in_thread, sealed_only
 from byokeep.core.artifact import ArtifactKey, StoredArtifact, parse_artifact_key
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
+from byokeep.kernel.durable_write import sync_directory
 
 _PARTIAL: Final = ".partial"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -158,7 +159,7 @@ class _Partial:
         except FileExistsError:
             raise Conflict("artifact_exists", next_step="Nothing was changed; seal under a new key.") from None
         self._partial.unlink()
-        _sync(self._file.parent)
+        sync_directory(self._file.parent)
 
     def drop(self) -> None:
         if self._fd >= 0:
@@ -178,7 +179,7 @@ def _make_private(directory: Path, top: Path) -> None:
     for place in (directory.parent, directory):
         with suppress(FileExistsError):
             place.mkdir(mode=0o700)
-            _sync(place.parent)
+            sync_directory(place.parent)
         found = place.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or top not in place.parents:
             raise Integrity("strange_artifact", next_step="Look who can write to the artifact store.")
@@ -213,7 +214,7 @@ def _read(fd: int) -> bytes:
 def _remove(file: Path) -> None:
     with suppress(FileNotFoundError):
         file.unlink()
-        _sync(file.parent)
+        sync_directory(file.parent)
 
 
 def _listed(place: Path, client: str) -> list[ArtifactKey]:
@@ -237,14 +238,6 @@ def _probe(place: Path) -> None:
     finally:
         os.close(fd)
         file.unlink()
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _missing(key: ArtifactKey) -> NotFound:

@@ -15,11 +15,12 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from byokeep.core.errors import Integrity, Unavailable
+from byokeep.kernel.durable_write import sync_directory
 
 _CHUNK: Final = 1 << 20
 _NEXT: Final = "Free disk space or mend the directory; nothing was half written."
@@ -49,6 +50,9 @@ class AppendOnlyFile:
             with self.locked():
                 self._cut_torn_line()
             sync_directory(path.parent)
+        except OSError as error:
+            os.close(self._fd)
+            raise unusable(error) from None
         except BaseException:
             os.close(self._fd)
             raise
@@ -156,44 +160,6 @@ class AppendOnlyFile:
             raise Integrity("not_our_file")
         if (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino):
             raise Integrity("file_replaced")
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a small file in one step, durably.
-
-    Raises:
-        Unavailable: ``file_unusable``; the old content is still there.
-    """
-    new = path.with_name(path.name + ".new")
-    try:
-        with suppress(FileNotFoundError):
-            new.unlink()
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        new.replace(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            new.unlink()
-        raise unusable(error) from None
-
-
-def sync_directory(path: Path) -> None:
-    """Make a directory's entries durable. Raises Unavailable(``file_unusable``)."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise unusable(error) from None
 
 
 def unusable(error: OSError) -> Unavailable:

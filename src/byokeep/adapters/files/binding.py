@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Sequence
@@ -21,8 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from byokeep.adapters.files.append import sync_directory
 from byokeep.core.errors import Unavailable
+from byokeep.kernel.durable_write import draft
 
 _DOMAIN: Final = "byokeep-binding/1"
 _MACHINE_IDS: Final = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
@@ -43,22 +42,13 @@ def write_bound(file: Path, text: str, *, beside: Sequence[Path] = ()) -> None:
     Raises:
         Unavailable: ``file_unusable``.
     """
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
+        with draft(file) as out:
             # A rename keeps number and birth of the draft, so it can speak of itself.
-            out.write(f"{text}{_digest(text, [draft, *beside])}\n".encode("ascii"))
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(file)
-        sync_directory(file.parent)
+            out.write(f"{text}{_digest(text, [Path(out.name), *beside])}\n".encode("ascii"))
     except OSError as error:
         step = "Free disk space or mend the directory."
         raise Unavailable("file_unusable", next_step=step, errno=error.errno or 0) from None
-    finally:
-        with suppress(OSError):
-            draft.unlink()
 
 
 def read_bound(file: Path, *, beside: Sequence[Path] = ()) -> tuple[str, bool]:

@@ -13,12 +13,12 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import shutil
 from pathlib import Path
 from uuid import UUID
 
 from byokeep.core.errors import Unavailable
+from byokeep.kernel.durable_write import draft
 from byokeep.process import hold, is_held, is_what_it_says
 
 
@@ -101,24 +101,17 @@ class ProofFiles:
 
 def _put(place: Path, name: str, data: bytes, code: str, *, held: bool = False) -> int:
     """Write a file whole or not at all; returns its handle, which is open if it is to be held."""
-    partial = place / f".{secrets.token_hex(8)}"
+    handle = -1
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(handle, "wb", closefd=False) as file:
-                hold(handle)
-                file.write(data)
-                file.flush()
-                os.fsync(handle)
-            partial.replace(place / name)
-        except BaseException:
-            os.close(handle)
-            raise
-        finally:
-            partial.unlink(missing_ok=True)
+        with draft(place / name) as file:
+            handle = os.dup(file.fileno())
+            hold(handle)
+            file.write(data)
         if not held:
             os.close(handle)
         return handle
     except OSError:
+        if handle >= 0:
+            os.close(handle)
         raise Unavailable(code, next_step="Only our own user may use it, and there must be space.") from None

@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from byokeep.adapters.files.append import sync_directory, unusable
+from byokeep.adapters.files.append import unusable
+from byokeep.kernel.durable_write import sync_directory
 
 DEFAULT_BYTES: Final = 32 * 1024 * 1024  # two segments of the database's log
 AUDIT_BYTES: Final = 4 * 1024 * 1024  # some thousand entries of the store's log
@@ -84,9 +85,9 @@ class DiskReserve:
         held = self.held()
         try:
             self._path.unlink(missing_ok=True)
+            sync_directory(self._path.parent)
         except OSError as error:
             raise unusable(error) from None
-        sync_directory(self._path.parent)
         return held
 
 

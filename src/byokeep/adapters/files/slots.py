@@ -29,11 +29,11 @@ from uuid import UUID, uuid4
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from byokeep.adapters.files.append import sync_directory
 from byokeep.adapters.files.binding import read_bound, write_bound
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.known_answer import require_answer
 from byokeep.core.secret import Secret
+from byokeep.kernel.durable_write import sync_directory
 from byokeep.wire.tokens import LandedReply, pack_reply, unpack_reply
 
 FORMAT: Final = "byokeep-landing-slot/1"
@@ -250,7 +250,7 @@ class SlotDirectory:
             finally:
                 os.close(fd)
             sync_directory(self._place)
-        except (OSError, Unavailable):
+        except OSError:
             with suppress(OSError):
                 file.unlink()
             raise Unavailable("no_room_to_land", next_step=_NEXT) from None

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from byokeep.adapters.openbao.files import write_private
+from byokeep.kernel.durable_write import durable_write
 
 _LIFE: Final = timedelta(days=3650)
 
@@ -27,9 +27,9 @@ def write(directory: Path) -> None:
     server = generate_private_key(SECP256R1())
     forgotten = generate_private_key(SECP256R1())
     pem, key = Encoding.PEM, server.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_private(directory / "closed-port.key", key)
-    write_private(directory / "closed-port.pem", _self_signed(server, "closed-port.invalid").public_bytes(pem))
-    write_private(directory / "closed-port-ca.pem", _self_signed(forgotten, "nobody.invalid").public_bytes(pem))
+    durable_write(directory / "closed-port.key", key)
+    durable_write(directory / "closed-port.pem", _self_signed(server, "closed-port.invalid").public_bytes(pem))
+    durable_write(directory / "closed-port-ca.pem", _self_signed(forgotten, "nobody.invalid").public_bytes(pem))
 
 
 def _self_signed(key: EllipticCurvePrivateKey, name: str) -> x509.Certificate:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Final
 
 from byokeep.adapters.openbao import closed_port, pins
-from byokeep.adapters.openbao.files import private_dir, read_private, sync_dir, write_private
+from byokeep.adapters.openbao.files import private_dir, read_private
 from byokeep.adapters.openbao.layout import Desired, content_hash
 from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.program import program
@@ -37,6 +37,7 @@ from byokeep.adapters.openbao.provision import Provisioned, provision, recorded_
 from byokeep.adapters.openbao.root import generate_root, retire_roots
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.kernel.durable_write import durable_write, sync_directory
 from byokeep.process import Progress, child_setup, size_of, work_of
 from byokeep.wire.bao_http import BaoHttp
 
@@ -180,7 +181,7 @@ class EmbeddedOpenBao:
         if hasattr(resource, "prlimit"):
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
-        await asyncio.to_thread(write_private, self._pid_file, f"{self._process.pid}\n".encode())
+        await asyncio.to_thread(durable_write, self._pid_file, f"{self._process.pid}\n".encode())
         try:
             async with BaoHttp(self.address) as http:
                 await self._until_active(http)
@@ -235,14 +236,14 @@ class EmbeddedOpenBao:
         if not seal_key.exists():
             if any((self.home / "openbao" / "data").iterdir()):
                 raise Integrity("seal_key_missing", next_step="Restore keys/seal.key from its escrow.")
-            write_private(seal_key, secrets.token_bytes(32), only_new=True)
+            durable_write(seal_key, secrets.token_bytes(32), only_new=True)
         _must_be_ours_alone(seal_key)
         closed_port.write(self.home / "openbao")
         stanzas = [_AUDIT.format(name=name, path=path) for name, path in audit_files(self.home).items()]
         # The mode is ignored unless owner and group are named too.
         owner = {"uid": os.geteuid(), "gid": os.getegid()}
         config = _CONFIG.format(home=self.home, seal=self._seal, socket=self.socket, audit="\n".join(stanzas), **owner)
-        write_private(self.home / "openbao" / "config.hcl", config.encode())
+        durable_write(self.home / "openbao" / "config.hcl", config.encode())
         return str(program(binary, pin, self.home / "openbao"))
 
     async def _until_active(self, http: BaoHttp) -> None:
@@ -267,14 +268,14 @@ class EmbeddedOpenBao:
         raise Unavailable("openbao_not_ready", next_step=step)
 
     async def _initialise(self, http: BaoHttp) -> None:
-        await asyncio.to_thread(write_private, self.unfinished, b"")
+        await asyncio.to_thread(durable_write, self.unfinished, b"")
         reply = await http.request("POST", "sys/init", body=self._shares, timeout_s=INIT_WITHIN_S)
         keys, root = reply.data.get("recovery_keys"), reply.data.get("root_token")
         if not isinstance(keys, list) or not keys or not isinstance(root, str):
             raise Unavailable("store_garbage")
         for number, key in enumerate(keys, start=1):
             name = "recovery.key" if len(keys) == 1 else f"recovery-{number}.key"
-            await asyncio.to_thread(write_private, self._keys / name, f"{key}\n".encode())
+            await asyncio.to_thread(durable_write, self._keys / name, f"{key}\n".encode())
         self.initial_root = Secret(root)
 
 
@@ -299,7 +300,7 @@ async def bring_up(server: EmbeddedOpenBao, desired: Desired, *, shares: Sequenc
             if not server.root_live.exists() and await recorded_content(http, provisioner) == content:
                 await http.request("POST", "auth/token/revoke-self", token=provisioner)
                 return Provisioned(content=content, changed=False, audit_devices=())
-            await asyncio.to_thread(write_private, server.root_live, b"")
+            await asyncio.to_thread(durable_write, server.root_live, b"")
             root = await generate_root(http, provisioner, shares if shares is not None else server.recovery_keys())
         done = await provision(http, root, desired, credentials_dir=credentials)
         await retire_roots(http, root)
@@ -307,7 +308,7 @@ async def bring_up(server: EmbeddedOpenBao, desired: Desired, *, shares: Sequenc
         server.initial_root = None
         for marker in (server.root_live, server.unfinished):
             marker.unlink(missing_ok=True)
-        await asyncio.to_thread(sync_dir, server.unfinished.parent)
+        await asyncio.to_thread(sync_directory, server.unfinished.parent)
     return done
 
 

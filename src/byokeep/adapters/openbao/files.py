@@ -1,13 +1,11 @@
-"""Private files: written whole or not at all, readable by their owner alone.
+"""Private files: readable by their owner alone.
 
 It may not follow a link or widen a mode.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -27,30 +25,6 @@ def private_dir(path: Path) -> Path:
     return path
 
 
-def write_private(path: Path, content: bytes, *, only_new: bool = False) -> None:
-    """Write ``content`` to ``path`` with mode 0600, atomically, and have the disk hold it on return.
-
-    Raises:
-        FileExistsError: ``only_new`` and the file is there.
-        OSError: The disk said no.
-    """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if only_new:
-            os.link(draft, path)
-        else:
-            draft.replace(path)
-        sync_dir(path.parent)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            draft.unlink()
-
-
 def read_private(path: Path) -> bytes:
     """Return a private file's content.
 
@@ -68,12 +42,3 @@ def read_private(path: Path) -> bytes:
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
             raise Unavailable("credentials_unsafe", next_step="chmod 600 it, and let this process's user own it.")
         return file.read(1 << 16)
-
-
-def sync_dir(path: Path) -> None:
-    """Have the disk hold a directory's entries."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,12 +26,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from byokeep.adapters.openbao import layout
-from byokeep.adapters.openbao.files import private_dir, write_private
+from byokeep.adapters.openbao.files import private_dir
 from byokeep.adapters.openbao.health import require_version
 from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.login import log_in
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.kernel.durable_write import durable_write
 from byokeep.wire.bao_http import LEASE_HEADER, BaoHttp, BaoReply
 
 _KV_READY_S: Final = 20.0  # a new KV v2 mount refuses requests until it has set itself up, at each node
@@ -283,7 +284,7 @@ async def _issue(admin: _Admin, machine: str, directory: Path) -> None:
     role_id = (await admin("GET", f"{role}/role-id")).data["role_id"]
     issued = (await admin("POST", f"{role}/secret-id", {})).data
     content = json.dumps({"role_id": role_id, "secret_id": issued["secret_id"]})
-    await asyncio.to_thread(write_private, directory / f"{machine}.approle", content.encode())
+    await asyncio.to_thread(durable_write, directory / f"{machine}.approle", content.encode())
     for accessor in await admin.names(f"{role}/secret-id"):
         if accessor != issued["secret_id_accessor"]:
             await admin("POST", f"{role}/secret-id-accessor/destroy", {"secret_id_accessor": Secret(accessor)})

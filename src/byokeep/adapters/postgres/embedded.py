@@ -34,6 +34,7 @@ from byokeep.adapters.postgres.binaries import (
 )
 from byokeep.adapters.postgres.processes import POLL_S, end_leftovers, kill_all, pid_file, send
 from byokeep.core.errors import Conflict, Unavailable
+from byokeep.kernel.durable_write import draft
 from byokeep.process import Progress, child_setup, size_of, work_of
 
 DATABASE: Final = "byokeep"
@@ -264,10 +265,9 @@ class EmbeddedPostgres:
         self._conf.mkdir(mode=0o755, exist_ok=True)
         files = {"postgresql.conf": conf, "pg_hba.conf": _HBA, "pg_ident.conf": "\n".join(people) + "\n"}
         for name, content in files.items():
-            fresh = self._conf / f"{name}.new"
-            fresh.write_text(content)
-            fresh.chmod(0o644)
-            fresh.rename(self._conf / name)
+            with draft(self._conf / name) as file:
+                Path(file.name).chmod(0o644)  # the server's user reads it
+                file.write(content.encode())
 
     def _spawn(self) -> None:
         path = self._home / "logs" / "postgres.log"
