@@ -20,7 +20,7 @@ from byokeep.cli.terminal import again, busy, say, session
 from byokeep.core import next_steps
 from byokeep.core.errors import Conflict, Unavailable
 
-app: Final = App(name="account", help="Connect platform accounts, and enable their lanes.")
+app: Final = App(name="account")
 app.command(connect.app)
 app.command(connect.logins)
 app.command(connect.connect)

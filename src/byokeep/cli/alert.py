@@ -13,7 +13,7 @@ from byokeep.cli.names import tell
 from byokeep.cli.terminal import again
 from byokeep.core.next_steps import of_alert
 
-app: Final = App(name="alert", help="List and close alerts.")
+app: Final = App(name="alert")
 
 
 @app.command(name="list")

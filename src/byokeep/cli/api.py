@@ -3,29 +3,27 @@
 Rules
 - Errors of the server become the same classes here, by code; bodies are never printed.
 - Redirects are not followed; addresses are https with a verified certificate, or http on loopback.
+- What makes the call is imported by the call: a page of help needs none of it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import ssl
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
-
-import aiohttp
 
 from byokeep.cli.intake import read_token_file
 from byokeep.cli.terminal import again, clean, session
-from byokeep.client.http import error_from
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.settings import check_address
 
+if TYPE_CHECKING:
+    import aiohttp
+
 T = TypeVar("T")
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=60, connect=3)
 _KINDS: Final = {
     "open-requests": "request", "approvals": "request",
     "logins": "client", "proof": "client", "evidence": "procedure", "sops": "procedure",
@@ -37,6 +35,8 @@ _LIMIT: Final = 256 * 1024 * 1024  # bytes of a reply: exports are the largest
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end."""
+    import asyncio  # noqa: PLC0415 - see the top
+
     return asyncio.run(work)
 
 
@@ -120,6 +120,8 @@ async def fetch(
     params: dict[str, str] | None = None,
 ) -> bytes:
     """Call the server and return the reply's bytes as they came. Arguments and errors as :func:`call`."""
+    import aiohttp  # noqa: PLC0415 - see the top
+
     headers: dict[str, str] = {}
     if not anonymous:
         headers["Authorization"] = "Bearer " + (own_token() if token is None else token).reveal().decode()
@@ -130,9 +132,10 @@ async def fetch(
     elif body is not None:
         data = json.dumps(body).encode()
         headers["Content-Type"] = "application/json"
+    timeout = aiohttp.ClientTimeout(total=60, connect=3)
     try:
         async with (
-            aiohttp.ClientSession(connector=_connector(), timeout=_TIMEOUT, trust_env=False) as http,
+            aiohttp.ClientSession(connector=_connector(), timeout=timeout, trust_env=False) as http,
             http.request(
                 method, web_url() + path, data=data, headers=headers, params=params, allow_redirects=False
             ) as reply,
@@ -145,6 +148,8 @@ async def fetch(
         raise Unavailable("server_unreachable", next_step=f"Is the stack up? Try `{again('doctor')}`.") from None
     if 200 <= status < 300:
         return content
+    from byokeep.client.http import error_from  # noqa: PLC0415 - see the top
+
     problem = _document(content)
     error = error_from(status, problem if isinstance(problem, dict) else {})
     if error.code == "not_found" and not error.next_step:
@@ -171,6 +176,10 @@ def _asked_for(path: str, body: object) -> str:
 
 
 def _connector() -> aiohttp.BaseConnector:
+    import ssl  # noqa: PLC0415 - see the top
+
+    import aiohttp  # noqa: PLC0415 - see the top
+
     ca_file = session().settings.file("web_ca_file")
     try:
         return aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca_file))

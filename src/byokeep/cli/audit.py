@@ -15,7 +15,7 @@ from byokeep.cli.terminal import facts, say, session, show
 from byokeep.client import verify as offline
 from byokeep.core.errors import Integrity, Rejected, Unavailable
 
-app: Final = App(name="audit", help="Read, verify, reconcile and export the audit.")
+app: Final = App(name="audit")
 
 
 @app.command(name="list")

@@ -12,7 +12,7 @@ from byokeep.cli.choices import Risk
 from byokeep.cli.names import tell
 from byokeep.cli.terminal import again
 
-app: Final = App(name="client", help="Create, list, suspend and resume clients.")
+app: Final = App(name="client")
 _COLUMNS: Final = ("id", "name", "state", "risk")
 
 

@@ -21,7 +21,7 @@ _CHANGED: Final = (
     "The file is not what byokeep signed: it was changed or cut after the export, or the keys are another"
     " installation's. It proves nothing: export it again, and ask who could change this one."
 )
-app: Final = App(name="evidence", help="Show, export and verify the evidence of a procedure.")
+app: Final = App(name="evidence")
 
 
 @app.command(name="show")

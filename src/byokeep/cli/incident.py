@@ -17,7 +17,7 @@ from byokeep.cli.terminal import again, say, session, show
 from byokeep.core.errors import Rejected
 
 Cause = Literal["compromised", "identity_mismatch", "lockout", "missing_scope", "revoked"]
-app: Final = App(name="incident", help="A platform was lost, or the vault of profiles may be open: the way back.")
+app: Final = App(name="incident")
 platform: Final = App(name="platform", help="Close, look at and bring back one platform of one client.")
 app.command(platform)
 app.command(vault.app)

@@ -22,7 +22,7 @@ from byokeep.client import ClientSettings, Job, Keep
 from byokeep.core.errors import ByokeepError, NotFound, Rejected, Unavailable
 from byokeep.process import child_setup, clean_environment
 
-app: Final = App(name="job", help="Run commands inside a job; look at jobs.")
+app: Final = App(name="job")
 _COLUMNS: Final = ("id", "state", "opened_at", "expires_at", "kind", "secrets", "platforms", "effects", "runner_id")
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _GRACE_S: Final = 2.0

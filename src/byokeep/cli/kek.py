@@ -12,7 +12,7 @@ from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, say, session, show
 from byokeep.core.errors import Integrity, Unavailable
 
-app: Final = App(name="kek", help="Keys that guard browser profiles: what there is, rotate, move, end, compromise.")
+app: Final = App(name="kek")
 _COLUMNS: Final = (
     "kek", "version", "state", "dependents", "check", "urgency", "rotation_due_at", "protect_until", "process_until",
 )  # fmt: skip

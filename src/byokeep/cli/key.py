@@ -19,7 +19,7 @@ from byokeep.cli.terminal import again, busy, clean, err, say, session, show
 from byokeep.core import next_steps
 from byokeep.core.errors import ByokeepError, Integrity, Rejected, Unavailable
 
-app: Final = App(name="key", help="Onboard, list and verify clients' provider keys.")
+app: Final = App(name="key")
 _COLUMNS: Final = ("id", "provider", "version", "candidate", "state", "verification", "risk", "rotation_due_at")
 _COMPARED_S: Final = 60.0
 _INVENTORY: Final = ("client", "provider", "version", "state", "verification", "rotation_due_at", "store", "id")

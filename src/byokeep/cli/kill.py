@@ -13,7 +13,7 @@ from byokeep.cli.names import tell
 from byokeep.cli.terminal import again, say, session, show
 from byokeep.core.errors import Rejected
 
-app: Final = App(name="kill", help="Stop leases, reads and effects at once; show and lift the stop.")
+app: Final = App(name="kill")
 
 
 def _scope(client: UUID | None, platform: str | None, lane: str | None, everything: bool) -> dict[str, str]:

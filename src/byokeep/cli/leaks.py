@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CLEAN, FOUND, UNKNOWN = 0, 1, 4
 _MOST_DOCUMENT: Final = 256 << 20  # bytes
-app: Final = App(name="leaks", help="Search files and processes for secrets that must not be there.")
+app: Final = App(name="leaks")
 
 
 @app.command

@@ -9,7 +9,6 @@ Rules
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -33,6 +32,7 @@ from cyclopts import (
 
 from byokeep import __version__
 from byokeep.cli import redact, servers
+from byokeep.cli.approve import approve
 from byokeep.cli.terminal import TerminalSession, current, err, fail
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.settings import SECRET_SHAPED, Settings, load
@@ -54,16 +54,31 @@ app: Final = App(
     6 conflict, 7 pending: it holds, and a part follows by itself (`kill on` while the store is down).
     """,
 )
-# Each is imported when it is called: a server, or a short command, need not load what all the others do.
-for _group, _rooms in (
-    (_WORK, {"client": "client", "key": "key", "account": "account", "profile": "profile", "kek": "kek",
-             "job": "schedule", "kill": "kill", "incident": "incident"}),
-    (_PROOF, {"audit": "audit", "evidence": "evidence", "alert": "alert", "leaks": "leaks_pack"}),
-    (_PEOPLE, {"operator": "operator"}),
+# Each is imported when it is called: a list of commands, a server or a short command loads none of the others.
+for _group, _commands in (
+    (_WORK, {
+        "client": ("client", "Create, list, suspend and resume clients."),
+        "key": ("key", "Onboard, list and verify clients' provider keys."),
+        "account": ("account", "Connect platform accounts, and enable their lanes."),
+        "profile": ("profile", "Keep browser profiles sealed: log in once, prove, renew, restore, destroy."),
+        "kek": ("kek", "Keys that guard browser profiles: what there is, rotate, move, end, compromise."),
+        "job": ("schedule", "Run commands inside a job; look at jobs."),
+        "kill": ("kill", "Stop leases, reads and effects at once; show and lift the stop."),
+        "incident": ("incident", "A platform was lost, or the vault of profiles may be open: the way back."),
+    }),
+    (_PROOF, {
+        "audit": ("audit", "Read, verify, reconcile and export the audit."),
+        "evidence": ("evidence", "Show, export and verify the evidence of a procedure."),
+        "alert": ("alert", "List and close alerts."),
+        "leaks": ("leaks_pack", "Search files and processes for secrets that must not be there."),
+    }),
+    (_PEOPLE, {
+        "operator": ("operator", "Accounts of people and machines, their roles and tokens."),
+    }),
 ):  # fmt: skip
-    for _name, _room in _rooms.items():
-        app.command(f"byokeep.cli.{_room}:app", name=_name, group=_group)
-app.command("byokeep.cli.operator:approve", name="approve", group=_PEOPLE)
+    for _name, (_module, _help) in _commands.items():
+        app.command(f"byokeep.cli.{_module}:app", name=_name, group=_group, help=_help)
+app.command(approve, group=_PEOPLE)
 redact.register(app, _PROOF)
 servers.register(app, _SERVERS)
 app["--help"].group = app["--version"].group = _OTHER
@@ -119,12 +134,6 @@ def _launch(
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 
 
-def load_all() -> None:
-    """Import every command, so that a list of them says what each is for."""
-    for name in app:
-        app[name]
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit the process. Who reads no more ends it without a word, as a signal would."""
     try:
@@ -147,8 +156,6 @@ def run(argv: list[str]) -> int:
     try:
         _refuse_secrets(own)
         _refuse_unknown(own)
-        if not any(word in app for word in own if not word.startswith("-")):
-            load_all()
         current.set(TerminalSession(settings=Settings(), as_json=as_json, rest=tuple(rest)))
         result = app.meta(own, exit_on_error=False, print_error=False, result_action="return_value")
     except ByokeepError as error:
@@ -229,6 +236,8 @@ def _hint(error: CycloptsError, argument: str) -> str:
 
 def _meant(error: UnknownCommandError, known: list[str]) -> str:
     """Name the command of ours that an unknown word is close to; the word itself is not repeated."""
+    import difflib  # noqa: PLC0415 - a word that is known needs none
+
     word = next(iter(error.unused_tokens or ()), "")
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
     return f"Did you mean {close[0]}? " if close else ""

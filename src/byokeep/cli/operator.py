@@ -13,6 +13,7 @@ from uuid import UUID
 from cyclopts import App
 
 from byokeep.cli.api import call, run
+from byokeep.cli.approve import missing_token
 from byokeep.cli.choices import MachineRole, PersonRole, SubjectState
 from byokeep.cli.intake import check_writable, read_secret, write_private
 from byokeep.cli.names import tell
@@ -21,7 +22,7 @@ from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.secret import Secret
 from byokeep.process import harden
 
-app: Final = App(name="operator", help="Accounts of people and machines, their roles and tokens.")
+app: Final = App(name="operator")
 
 
 def _ids(given: list[UUID] | None) -> list[str]:
@@ -248,39 +249,6 @@ def recover(name: str, *, save: Path | None = None) -> None:
     show({"name": name, "saved_to": str(file)}, title="Invitation", note=note)
 
 
-def approve(request: UUID | None = None) -> None:
-    """Approve, as another admin, what takes two; without a request, list what waits.
-
-    Example: byokeep approve
-
-    Example: byokeep approve $REQUEST
-
-    Args:
-        request: As the list shows it.
-    """
-    if request is not None:
-        done = run(call("POST", f"/v1/approvals/{request}/approve"))
-        tell(done, title="Approved", note=_after(done))
-        return
-    found = run(call("GET", "/v1/approvals"))["approvals"]
-    if not session().as_json:
-        found = [
-            {"id": one["id"], "what": one["what"], "by": one["requested_by"], "expires_at": one["expires_at"],
-             "clients": "all" if one["asked"]["all_clients"] else one["asked"]["clients"]}
-            for one in found
-        ]  # fmt: skip
-    tell(found, title="Waiting requests", columns=("id", "by", "expires_at", "clients", "what"),
-         note=f"Next, by another admin: {again('approve ID', own_token=False)}" if found else "")  # fmt: skip
-
-
-def _after(done: dict[str, Any]) -> str:
-    """What a person or machine needs that has no way in yet; empty when it has one, or is not in use."""
-    if done["state"] != "active" or done["has_password"] or done["token_until"]:
-        return ""
-    flag = " --machine" if done["kind"] == "machine" else ""
-    return "Next: " + again(f"operator token {done['id']}{flag} --save FILE")
-
-
 @app.command
 def login(name: str, *, save: Path | None = None) -> None:
     """Log in with name and password; the session token is saved for later commands.
@@ -342,7 +310,7 @@ def change(
     if changed is not None:
         undo = again(f"operator change {changed['id']} --state active")
         ended = f"No token or password of theirs works now. To let them back in: {undo}"
-        tell(changed, title="Operator", note=ended if changed["state"] == "disabled" else _after(changed))
+        tell(changed, title="Operator", note=ended if changed["state"] == "disabled" else missing_token(changed))
 
 
 @app.command

@@ -23,7 +23,7 @@ from byokeep.settings import hand_off_file
 
 Packing = Literal["portable", "full"]
 Named = Annotated[str, Parameter(required=True)]  # one at least
-app: Final = App(name="profile", help="Keep browser profiles sealed: log in once, prove, renew, restore, destroy.")
+app: Final = App(name="profile")
 _COLUMNS: Final = ("profile", "state", "generation", "proved", "platforms", "due_at", "due_cause", "next_step")
 _GENERATIONS: Final = ("generation", "key_state", "kek_version", "blob_size", "browser_version", "sealed_at", "gone_at")
 _WORKS: Final = ("work", "kind", "state", "reason", "result", "asked_at", "ended_at")

@@ -7,7 +7,6 @@ Rules
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import importlib
 import shlex
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 from cyclopts import App, Group
 
+from byokeep.cli.api import run
 from byokeep.cli.terminal import again, called, clean, err, session, show
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.process import harden
@@ -62,7 +62,7 @@ def up() -> None:
         at = "" if home == default_home() else f"export BYOKEEP_HOME={shlex.quote(str(home))}\n"
         show(facts, title="byokeep is up", note=f"Ctrl-C stops it. Next, in another terminal:\n{at}{words}")
 
-    asyncio.run(supervisor.up(session().settings, say=_say, ready=ready))
+    run(supervisor.up(session().settings, say=_say, ready=ready))
 
 
 def _say(text: str) -> None:
@@ -130,7 +130,7 @@ def init(*, admin_token_fd: int | None = None, database_sql: bool = False) -> No
         raise Rejected("admin_token_missing", next_step="Give --admin-token-fd 3 3< FILE.")
     token = load("byokeep.cli.intake").read_secret(prompt="Admin token", fd=admin_token_fd)
     try:
-        done = asyncio.run(load("byokeep.wiring").provision_external(session().settings, token))
+        done = run(load("byokeep.wiring").provision_external(session().settings, token))
     finally:
         token.wipe()
     step = f"{called()} broker, web, worker, refresher --config FILE"
@@ -150,7 +150,7 @@ def doctor() -> int:
             next_step=f"There is no home at {clean(str(settings.home))}: start a stack with "
             f"`{again('up', own_token=False)}`, or name its home with --home or BYOKEEP_HOME.",
         )
-    rows = asyncio.run(load("byokeep.doctor").examine(settings))
+    rows = run(load("byokeep.doctor").examine(settings))
     rows.insert(0, {"check": "home", "state": "note", "detail": str(settings.home)})
     show(rows, title="Doctor", columns=("check", "state", "detail"))
     return 0 if all(row["state"] in ("ok", "note") for row in rows) else Unavailable.exit_code
@@ -167,7 +167,7 @@ def demo(*, keep: Path | None = None) -> int:
         keep: Keep the state in this new directory instead of a temporary one.
     """
     _say("byokeep demo: a stack of its own is started, tried and removed, in about a minute")
-    return int(asyncio.run(load("byokeep.demo").run(keep=keep, as_json=session().as_json)))
+    return int(run(load("byokeep.demo").run(keep=keep, as_json=session().as_json)))
 
 
 def sim(*, port: int = 0) -> int:

@@ -1,0 +1,43 @@
+"""``byokeep approve``: what takes two people waits here for the second."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from byokeep.cli.api import call, run
+from byokeep.cli.names import tell
+from byokeep.cli.terminal import again, session
+
+
+def approve(request: UUID | None = None) -> None:
+    """Approve, as another admin, what takes two; without a request, list what waits.
+
+    Example: byokeep approve
+
+    Example: byokeep approve $REQUEST
+
+    Args:
+        request: As the list shows it.
+    """
+    if request is not None:
+        done = run(call("POST", f"/v1/approvals/{request}/approve"))
+        tell(done, title="Approved", note=missing_token(done))
+        return
+    found = run(call("GET", "/v1/approvals"))["approvals"]
+    if not session().as_json:
+        found = [
+            {"id": one["id"], "what": one["what"], "by": one["requested_by"], "expires_at": one["expires_at"],
+             "clients": "all" if one["asked"]["all_clients"] else one["asked"]["clients"]}
+            for one in found
+        ]  # fmt: skip
+    tell(found, title="Waiting requests", columns=("id", "by", "expires_at", "clients", "what"),
+         note=f"Next, by another admin: {again('approve ID', own_token=False)}" if found else "")  # fmt: skip
+
+
+def missing_token(done: dict[str, Any]) -> str:
+    """What a person or machine needs that has no way in yet; empty when it has one, or is not in use."""
+    if done["state"] != "active" or done["has_password"] or done["token_until"]:
+        return ""
+    flag = " --machine" if done["kind"] == "machine" else ""
+    return "Next: " + again(f"operator token {done['id']}{flag} --save FILE")
