@@ -304,6 +304,21 @@ async def test_an_unreachable_store_leaves_the_switch_closed_and_is_tried_again(
     assert len(stand.events("switch.store_cut_off")) == 1
 
 
+async def test_a_cut_off_that_the_round_finishes_first_is_recorded_once(stand: Stand) -> None:
+    """The round takes the same cut-off while the caller's is at the store: one record, one answer."""
+    client = await stand.client("openai")
+
+    class Overtaken(EntityCutoff):
+        async def disable(self, entity_id: str) -> None:
+            await stand.app.cutoff.disable(entity_id)
+            await switches.cut_off_pending(stand.app)
+
+    app, actor = replace(stand.app, cutoff=Overtaken(stand.app.signer._login)), stand.app.system()  # type: ignore[attr-defined]
+    switch = await switches.engage(app, actor, parse_scope(client, None, None), "drill")
+    assert switch.store_cut_off
+    assert len(stand.events("switch.store_cut_off")) == 1
+
+
 @pytest.mark.parametrize("scope", ["client", "global"])
 @pytest.mark.parametrize("looks", [True, False])
 async def test_a_killed_client_let_in_at_the_store_is_cut_off_again(stand: Stand, scope: str, looks: bool) -> None:

@@ -24,8 +24,9 @@ ON CONFLICT (scope) DO UPDATE
 RETURNING scope, client_id, closed, epoch, reason, by, at, store_cut_off, installation_id;
 
 -- name: switch_mark_cut_off
+-- Caller and round may finish the same one: the first of them records it.
 UPDATE byokeep.switch SET store_cut_off = true
- WHERE scope = :scope AND epoch = :epoch AND closed
+ WHERE scope = :scope AND epoch = :epoch AND closed AND NOT store_cut_off
 RETURNING scope;
 
 -- name: switch_open
