@@ -115,10 +115,12 @@ class _Walk:
             for key, name in value.items()
         )
         cookie = _is_cookie(value)
+        names_stay = cookie or _key_names(value) == {"name", "value"}
         for key, item in value.items():
             text = _key_text(key)
             low = text.lower() if text is not None else ""
-            hidden = (secret and not cookie) or self._says_secret(text) or (low == "value" and (named or cookie))
+            by_pair = low == "value" and (named or cookie or secret)
+            hidden = (secret and not names_stay) or self._says_secret(text) or by_pair
             place: Any = key
             if text is not None:
                 raw = text.encode("utf-8", "surrogatepass")
@@ -237,8 +239,12 @@ def _key_text(key: object) -> str | None:
     return None
 
 
+def _key_names(value: Mapping[Any, Any]) -> set[str]:
+    return {key.lower() for key in value if isinstance(key, str)}
+
+
 def _is_cookie(value: Mapping[Any, Any]) -> bool:
-    names = {key.lower() for key in value if isinstance(key, str)}
+    names = _key_names(value)
     return {"name", "value"} <= names and bool(names & {"domain", "path", "httponly", "secure", "samesite", "expires"})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 import struct
 import zlib
@@ -17,6 +16,7 @@ from playwright.async_api import Browser, Page
 from byokeep_redact.canary import Canary
 from byokeep_redact.engine import RedactionFailed, Redactor
 from byokeep_redact.hooks import browser as hook
+from byokeep_redact.hooks.browser.screenshot import strip_png
 from byokeep_redact.sweep import Sweep
 from tests.support.browser_site import chromium, serving
 from tests.support.pixels import differing, read_png
@@ -187,41 +187,20 @@ def chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
-@pytest.mark.parametrize("form", ["png", "jpeg"])
-async def test_nothing_rides_along_in_a_picture(page: Page, form: str, tmp_path: Path) -> None:
-    """Text chunks, compressed text, EXIF, comments and a tail after the end are gone; the pixels are the same."""
+async def test_nothing_rides_along_in_a_picture(page: Page) -> None:
+    """Text chunks, compressed text, EXIF and a tail after the end are gone; the pixels are the same."""
     key = fresh_key().encode()
     await page.set_content("<p>plain</p>")
-    taken = await page.screenshot(type=form)  # type: ignore[arg-type]
-    if form == "png":
-        extra = (
-            chunk(b"tEXt", b"Comment\0" + key)
-            + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(key))
-            + chunk(b"eXIf", key)
-        )
-        laden = taken[:33] + extra + taken[33:] + key
-    else:
-        extra = b"".join(
-            b"\xff" + mark + struct.pack(">H", len(key) + 8) + b"Exif\0\0" + key for mark in (b"\xe1", b"\xfe")
-        )
-        laden = taken[:2] + extra + taken[2:] + key
-    path = tmp_path / f"shot.{form}"
-    path.write_bytes(laden)
-    sweep = Sweep([Canary("key", key)])
-    assert not sweep.scan_file(path).clean
-    hook.scrub_file(path, path, Redactor())
-    assert sweep.scan_file(path).clean
-    stripped = path.read_bytes()
-    await page.set_content("<img id=shown>")
-    size = await page.evaluate(
-        "async ([form, data]) => { shown.src = `data:image/${form};base64,${data}`; await shown.decode();"
-        " return [shown.naturalWidth, shown.naturalHeight]; }",
-        [form, base64.b64encode(stripped).decode()],
+    taken = await page.screenshot()
+    extra = (
+        chunk(b"tEXt", b"Comment\0" + key) + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(key)) + chunk(b"eXIf", key)
     )
-    assert size == [440, 120]
-    if form == "png":
-        assert differing(read_png(stripped), read_png(taken)) == []
-    path.write_bytes(laden[: -60 - len(key)])
-    with pytest.raises(RedactionFailed):
-        hook.scrub_file(path, path, Redactor())
-    assert not path.exists()
+    laden = taken[:33] + extra + taken[33:] + key
+    sweep = Sweep([Canary("key", key)])
+    assert not sweep.scan_bytes(laden, source="laden").clean
+    stripped = strip_png(laden)
+    assert sweep.scan_bytes(stripped, source="stripped").clean
+    assert differing(read_png(stripped), read_png(taken)) == []
+    for broken in (laden[: -60 - len(key)], b"\xff\xd8\xff" + laden, b""):
+        with pytest.raises(ValueError, match="picture"):
+            strip_png(broken)

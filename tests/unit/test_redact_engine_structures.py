@@ -93,6 +93,7 @@ def test_fields_named_like_secrets_are_masked_whatever_they_hold(redactor: Redac
             "password": "hunter2",
             "headers": [("Authorization", "Basic abc"), ("Accept", "text/html"), (b"x-api-key", b"k1")],
             "cookies": [{"name": "sid", "value": "abc", "domain": "x.test", "path": "/"}],
+            "sent": {"cookies": [{"name": "sid", "value": "abc"}]},
             "header": {"name": "Set-Cookie", "value": "a=b"},
             "nested": {"api_key": {"inner": "abc", "n": 7}},
             "status": 200,
@@ -107,6 +108,8 @@ def test_fields_named_like_secrets_are_masked_whatever_they_hold(redactor: Redac
     cookie = shown["cookies"][0]
     assert (cookie["name"], cookie["domain"], cookie["path"]) == ("sid", "x.test", "/")
     assert cookie["value"].startswith("[redacted:")
+    assert shown["sent"]["cookies"][0]["name"] == "sid"
+    assert shown["sent"]["cookies"][0]["value"].startswith("[redacted:")
     assert shown["header"]["value"].startswith("[redacted:")
     assert shown["nested"]["api_key"]["inner"].startswith("[redacted:")
     assert (shown["status"], shown["path"]) == (200, "/v1/clients")

@@ -179,7 +179,7 @@ def _browser_files(out: Outlet, samples: Sequence[Marked]) -> None:
         }  # fmt: skip
         entries = [{"request": request, "response": {"content": {"mimeType": "text/plain", "text": text}}}]
         for document in (state, {"log": {"version": "1.2", "entries": entries}}):
-            out.show(f"{mark} {json.dumps(browser.scrub_document(document))}")
+            out.show(f"{mark} {json.dumps(browser.redact_document(document))}")
 
 
 def _evade(out: Outlet, samples: Sequence[Marked]) -> None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from byokeep_redact.hooks.browser.handling import Learn
-from byokeep_redact.hooks.browser.names import is_secret_element
+from byokeep_redact.hooks.browser.credential_names import is_secret_element
 
 COVERED_FIELDS: Final = (
     "input[type=password i], [autocomplete~=one-time-code i], [autocomplete~=current-password i],"
@@ -32,33 +30,25 @@ _INLINE: Final = {
 _ELEMENT, _TEXT = 1, 3
 
 
-@dataclass(slots=True)
-class SnapshotText:
-    """Backend ids of the nodes to cover."""
+def nodes_to_cover(
+    view: dict[str, Any], mark: str, *, shows: Callable[[str], bool] | None = None, typed: dict[str, str] | None = None
+) -> list[int]:
+    """Return the backend ids of the nodes that must be covered and do not carry the attribute `mark` yet.
 
-    nodes: list[int] = field(default_factory=list)
-
-
-def find(
-    view: dict[str, Any], mark: str, *, shows: Callable[[str], bool] | None = None, learn: Learn | None = None
-) -> SnapshotText:
-    """Return which nodes of a snapshot must be covered and do not carry the attribute `mark` yet.
-
-    shows: says whether a text shows a secret. learn: takes note of what stands in fields for secrets.
+    shows: says whether a text shows a secret. typed: takes what stands in fields for secrets.
     """
-    found = SnapshotText()
+    found: list[int] = []
     for document in view["documents"]:
-        _SnapshotDocument(document, view["strings"], mark, found, shows, learn).search()
-    found.nodes = list(dict.fromkeys(found.nodes))
-    return found
+        _SnapshotDocument(document, view["strings"], mark, found, shows, typed).search()
+    return list(dict.fromkeys(found))
 
 
 class _SnapshotDocument:
     def __init__(
-        self, document: dict[str, Any], strings: list[str], mark: str, found: SnapshotText,
-        shows: Callable[[str], bool] | None, learn: Learn | None,
+        self, document: dict[str, Any], strings: list[str], mark: str, found: list[int],
+        shows: Callable[[str], bool] | None, typed: dict[str, str] | None,
     ) -> None:  # fmt: skip
-        self._strings, self._mark, self._found, self._shows, self._learn = strings, mark, found, shows, learn
+        self._strings, self._mark, self._found, self._shows, self._secrets = strings, mark, found, shows, typed
         nodes = document["nodes"]
         self._parents: list[int] = nodes["parentIndex"]
         self._types: list[int] = nodes["nodeType"]
@@ -94,8 +84,8 @@ class _SnapshotDocument:
             if self._mark in attributes:
                 covered.add(at)
             if self._must_cover(at, attributes):
-                if self._learn is not None and (typed := self._typed.get(at) or attributes.get("value")):
-                    self._learn.value("password", typed)
+                if self._secrets is not None and (typed := self._typed.get(at) or attributes.get("value")):
+                    self._secrets[typed] = "password"
                 if at in self._painted:
                     self._cover(at, covered)
         if self._shows is not None:
@@ -124,7 +114,7 @@ class _SnapshotDocument:
             raise ValueError("nothing_to_cover")
         if at not in covered:
             covered.add(at)
-            self._found.nodes.append(self._ids[at])
+            self._found.append(self._ids[at])
 
     def _can_be_covered(self, at: int) -> bool:
         """Options and what has `display: contents` are painted by others; a closed shadow root lets no selector in."""

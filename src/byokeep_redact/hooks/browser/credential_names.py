@@ -24,11 +24,6 @@ _BEFORE_KEY: Final = frozenset(
     ("access", "account", "api", "app", "auth", "client", "consumer", "encryption", "goog", "license", "master",
      "private", "secret", "security", "service", "session", "shared", "signing", "storage", "vault", "x")
 )  # fmt: skip
-# Short names that mean a credential in an address or a form, and anything at all elsewhere.
-_PARAMETERS: Final = frozenset(
-    ("code", "key", "state", "ticket", "verifier", "code_verifier", "device_code", "user_code", "id_hint", "login_hint",
-     "hash")
-)  # fmt: skip
 # Named like credentials; what they hold is public.
 _PUBLIC: Final = frozenset(
     ("tokentype", "tokenendpoint", "authurl", "authmethod", "cookiepartitionkey", "siteauth", "sessionstorage",
@@ -45,24 +40,14 @@ _ELEMENT_NAMES: Final = ("name", "id", "aria-label", "placeholder", "data-testid
 def is_credential(name: str) -> bool:
     """True when `name` (any case or style: `X-Api-Key`, `accessToken`, `csrf_token`) is a name for a credential."""
     words = [word.lower() for word in _WORD.findall(_MASK.sub("", name[:200]))]  # a mask says `cookie` and is none
-    if not words or "".join(words) in _PUBLIC:
-        return False
-    if not _CREDENTIAL_WORDS.isdisjoint(words):
-        return True
     joined = "".join(words)
-    if joined in _CREDENTIAL_WORDS or any(joined.endswith(end) for end in ("token", "secret", "password", "sessionid")):
+    if not words or joined in _PUBLIC:
+        return False
+    if not _CREDENTIAL_WORDS.isdisjoint((*words, joined)) or joined.endswith(
+        ("token", "secret", "password", "sessionid")
+    ):
         return True
     return any(word in ("key", "keys") and words[at - 1] in _BEFORE_KEY for at, word in enumerate(words) if at)
-
-
-def is_credential_parameter(name: str) -> bool:
-    """True when a parameter of an address or a form field of this name may hold a credential."""
-    return name.lower() in _PARAMETERS or is_credential(name)
-
-
-def is_credential_header(name: str) -> bool:
-    """True when a header of this name is one, or is named like one that carries a credential (`*-key` included)."""
-    return name.lower().rstrip("s").endswith("-key") or is_credential(name)
 
 
 def is_secret_element(attributes: Mapping[str, str]) -> bool:
