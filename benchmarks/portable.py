@@ -26,7 +26,6 @@ from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId
-from byokeep.flows.kek_pins import PinnedKeys
 from byokeep.flows.profile_book import SealedGeneration
 from byokeep.flows.profile_open import unseal
 from byokeep.flows.profile_ports import Vault
@@ -108,8 +107,7 @@ async def _sealed(
     )  # fmt: skip
     dek_id = uuid4()
     async with keys.custody(client) as custody:
-        pinned = PinnedKeys(keys.app, custody.keys)
-        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody, keys=pinned)
+        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody)
         made = await seal_as(vault, about, dek_id, io.BytesIO(document), stays=0)
     return _row(about, dek_id, made)
 
@@ -131,7 +129,6 @@ def _row(about: Manifest, dek_id: UUID, made: SealedGeneration) -> Generation:
 async def _opened(keys: Keys, artifacts: LocalArtifacts, generation: Generation) -> bytes:
     sink = Document()
     async with keys.custody(generation.client_id) as custody:
-        pinned = PinnedKeys(keys.app, custody.keys)
-        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody, keys=pinned)
+        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody)
         await unseal(vault, generation, Environment(HERE), sink, found=StoredGeneration())
     return bytes(sink.taken) if sink.done else b""

@@ -16,7 +16,7 @@ import structlog
 
 from benchmarks.load import Run
 from benchmarks.report import Row, row_of
-from byokeep.core.kek import KeyContext, KeyProvider, Wrapped
+from byokeep.core.kek import KeyContext, Wrapped
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
 from byokeep.flows import kek_rewrap, kek_work
@@ -70,7 +70,7 @@ async def _bare(keys: Keys, client: UUID, profiles: list[UUID]) -> Run:
     run = Run(CALLERS)
     async with keys.custody(client) as custody:
         record = parse_record(await custody.read(ProfileRef(keys.scope(client).client_id, profiles[0]), 1))
-        wrapped = Wrapped(holder=KeyProvider.TRANSIT, kek_id=record.kek.key_id, kek_version=record.kek_version,
+        wrapped = Wrapped(holder="transit", kek_id=record.kek.key_id, kek_version=record.kek_version,
                           ciphertext=record.wrapped_dek)  # fmt: skip
         context: KeyContext = keys.context(client, profiles[0])
         left = iter(range(PROFILES * GENERATIONS))
@@ -116,7 +116,7 @@ async def _opens(keys: Keys, custody: object, client: UUID, profile: UUID) -> bo
     version, dek_id = rows.split("/")
     read = getattr(custody, "read")  # noqa: B009
     record = parse_record(await read(ProfileRef(keys.scope(client).client_id, profile), int(version)))
-    wrapped = Wrapped(holder=KeyProvider.TRANSIT, kek_id=record.kek.key_id, kek_version=record.kek_version,
+    wrapped = Wrapped(holder="transit", kek_id=record.kek.key_id, kek_version=record.kek_version,
                       ciphertext=record.wrapped_dek)  # fmt: skip
     dek = await getattr(custody, "keys").unwrap(wrapped, keys.context(client, profile))  # noqa: B009
     return str(record.dek_id) == dek_id and bytes(dek.reveal()) == keys.deks[record.dek_id]

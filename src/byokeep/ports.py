@@ -18,7 +18,6 @@ from byokeep.core.artifact import ArtifactKey, StoredArtifact
 from byokeep.core.audit import ChainHead
 from byokeep.core.epoch import LogState, SignedEpoch
 from byokeep.core.events import Event
-from byokeep.core.kek import KekScope, KekStatus, KeyContext, Wrapped
 from byokeep.core.model import Lane, Provider
 from byokeep.core.ref import ProfileRef, SecretRef
 from byokeep.core.secret import Secret
@@ -276,47 +275,6 @@ class StoreEntry:
     remote: str
     lets_in: bool = False
     name_hash: str = ""
-
-
-class KeyHolder(Protocol):
-    """Who wraps the data-encryption keys of sealed profiles; its own keys never leave it (ADR 0027).
-
-    Each method raises Unavailable when it could not be done, Denied(``other_environment``, ``store_denied``) for a
-    context that is not the caller's, Rejected with a code of :class:`byokeep.core.kek.KekFault` when the KEK's state
-    forbids it, and Conflict(``kek_of_another_holder``) for what was wrapped elsewhere.
-    """
-
-    async def wrap(self, dek: Secret, context: KeyContext) -> Wrapped:
-        """Wrap 32 bytes under the newest version. Raises Rejected(``bad_dek_length``)."""
-
-    async def unwrap(self, wrapped: Wrapped, context: KeyContext) -> Secret:
-        """Return the DEK, which the caller wipes. Raises Integrity(``wrapped_key_broken``)."""
-
-    async def rewrap(self, wrapped: Wrapped, context: KeyContext) -> Wrapped:
-        """Return the same DEK under the newest version. Raises as :meth:`unwrap`."""
-
-    async def rotate(self, scope: KekScope, *, expected: int) -> KekStatus:
-        """Make version ``expected + 1``, the first when 0; older ones then only open. May be repeated when it was cut.
-
-        Raises Conflict(``kek_version_moved``): somebody else rotated.
-        """
-
-    async def versions(self, scope: KekScope) -> KekStatus:
-        """Return what there is; no KEK is a status without versions. What was done outside stands in it as faults."""
-
-
-class KekRetirement(Protocol):
-    """The end of a KEK's old versions. Every :class:`KeyHolder` can do it; few flows are given it."""
-
-    async def retire(self, scope: KekScope, *, below: int) -> KekStatus:
-        """Let no version below open anything any more. The caller has moved every wrap (R6.1-8).
-
-        Raises Rejected(``bad_kek_version``): the newest stays, always.
-        """
-
-
-class KekKeeper(KeyHolder, KekRetirement, Protocol):
-    """What an adapter is. A flow asks for the half that it needs."""
 
 
 class StoreAudit(Protocol):

@@ -27,7 +27,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import API_PROVIDERS, Environment, Provider
-from byokeep.settings_vault import VAULT_NUMBERS, VAULT_TEXTS, VaultSettings, check_vault, parse_bucket
+from byokeep.settings_vault import GONE, VAULT_NUMBERS, VAULT_TEXTS, VaultSettings, check_vault, parse_bucket
 from byokeep.wire.address import is_loopback
 
 __all__ = [
@@ -49,6 +49,7 @@ SECRET_SHAPED: Final = re.compile(
 )
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _DEVICE: Final = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}/)?[a-z][a-z0-9_-]{0,31}\Z")  # node/device in a cluster
+_GONE_STEP: Final = "OpenBao is the only key provider: remove this setting, and see docs/key-providers.md."
 _FILES_STEP: Final = "Write device=/path,device=/path; of a cluster node/device=/path for each node."
 _PLAIN_PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9_./ @+-]{1,254}\Z")
 TEXT_SETTINGS: Final = (
@@ -192,8 +193,8 @@ def load(config: Path | None = None, **overrides: object) -> Settings:
         if name in _FROM_JOB_RUN:
             continue
         if name not in TEXT_SETTINGS and name not in NUMBER_SETTINGS:
-            raise Rejected("unknown_setting", next_step="Unset this variable or see docs/settings.md.",
-                           setting=_safe(f"{_ENV}{name.upper()}"))  # fmt: skip
+            step = _GONE_STEP if name in GONE else "Unset this variable or see docs/settings.md."
+            raise Rejected("unknown_setting", next_step=step, setting=_safe(f"{_ENV}{name.upper()}"))
         given[name] = value
     given |= {name: value for name, value in overrides.items() if value is not None}
     return check(_build(given))
@@ -236,7 +237,8 @@ def _build(given: Mapping[str, object]) -> Settings:
     typed: dict[str, Any] = {}
     for name, value in given.items():
         if name not in known:
-            raise Rejected("unknown_setting", next_step="Remove it or see docs/settings.md.", setting=_safe(name))
+            step = _GONE_STEP if name in GONE else "Remove it or see docs/settings.md."
+            raise Rejected("unknown_setting", next_step=step, setting=_safe(name))
         if name in URL_SETTINGS:
             if not isinstance(value, Mapping) or not all(isinstance(url, str) for url in value.values()):
                 raise Rejected("bad_setting", next_step=f"{name} is a table of URLs.", setting=name)
@@ -278,7 +280,7 @@ def check(settings: Settings) -> Settings:
             raise Rejected("bad_setting", next_step="Use host:port, e.g. 127.0.0.1:8420.", setting=name)
     if settings.log_level not in _LEVELS:
         raise Rejected("bad_setting", next_step="Use one of " + ", ".join(_LEVELS) + ".", setting="log_level")
-    for name in ("store_address", "web_url", "broker_url", "kek_aws_endpoint", "artifact_endpoint"):
+    for name in ("store_address", "web_url", "broker_url", "artifact_endpoint"):
         check_address(name, getattr(settings, name))
     if settings.approval_hold_hours < 1:
         raise Rejected("bad_setting", next_step="Give 1 to 168 hours; the hold cannot be switched off.",

@@ -1,9 +1,8 @@
-"""The settings of sealed browser profiles: who holds their keys, where the sealed and the plain ones lie.
+"""The settings of sealed browser profiles: their keys, where the sealed and the plain ones lie.
 
 Rules
 - As in :mod:`byokeep.settings`, which reads these with all others.
-- One holder of keys, with all that it needs and nothing of another's; sealed profiles in one place, a directory or a
-  bucket.
+- Sealed profiles lie in one place, a directory or a bucket.
 - There is no setting that lets a plain profile touch a disk.
 """
 
@@ -15,24 +14,24 @@ from pathlib import Path
 from typing import Final
 
 from byokeep.core.errors import Rejected
-from byokeep.core.kek import KeyProvider
 from byokeep.core.kek_life import DEFAULT_ROTATION_DAYS, MAX_ROTATION_DAYS
-from byokeep.core.model import Environment
 from byokeep.core.profile import MAX_REKEY_DAYS, MIN_REKEY_DAYS
 
 VAULT_TEXTS: Final = (
-    "kek_holder", "kek_name", "kek_aws_region", "kek_aws_endpoint", "kek_pkcs11_module", "kek_pkcs11_token",
-    "kek_pkcs11_pin_file", "kek_owner", "artifact_store", "artifact_endpoint", "artifact_ca_file",
+    "kek_owner", "artifact_store", "artifact_endpoint", "artifact_ca_file",
     "artifact_credentials_file", "room_dir", "run_dir", "proofs_dir", "websites_dir",
 )  # fmt: skip
 VAULT_NUMBERS: Final = {
     "room_mebibytes": 1_000_000, "profile_rekey_days": MAX_REKEY_DAYS, "kek_rotation_days": MAX_ROTATION_DAYS,
 }  # fmt: skip
-_KEK_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}[a-z0-9]\Z")
 _KEK_OWNER: Final = re.compile(r"[a-z][a-z0-9_.@-]{0,62}\Z")
-_KEK_NEEDS: Final = {KeyProvider.AWS: ("region",), KeyProvider.PKCS11: ("module", "token", "pin_file")}
 _BUCKET: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*))?\Z")
 _OF_A_BUCKET: Final = ("artifact_endpoint", "artifact_ca_file", "artifact_credentials_file")
+# Settings of older releases, which offered other key providers than OpenBao (ADR 0051).
+GONE: Final = frozenset({
+    "kek_holder", "kek_name", "kek_aws_region", "kek_aws_endpoint", "kek_pkcs11_module", "kek_pkcs11_token",
+    "kek_pkcs11_pin_file",
+})  # fmt: skip
 _LEAST_ROOM: Final = 64  # MiB
 
 
@@ -41,10 +40,6 @@ class VaultSettings:
     """What :class:`byokeep.settings.Settings` has of these.
 
     Attributes:
-        kek_holder: Who wraps the keys of sealed profiles: ``transit``, ``aws`` or ``pkcs11``.
-        kek_name: First part of the KEK's id at AWS; the environment is its last.
-        kek_aws_region, kek_aws_endpoint: Where KMS is; an empty endpoint = the region's own.
-        kek_pkcs11_module, kek_pkcs11_token, kek_pkcs11_pin_file: Library, token label, and the 0600 file with the PIN.
         kek_rotation_days: Days after which a KEK is due for its next version, 1 to 366.
         kek_owner: Who answers for the KEKs, in the inventory: a role's name or a mailbox.
         artifact_store: Where sealed profiles lie: a directory, or ``s3://bucket`` or ``s3://bucket/prefix``.
@@ -58,13 +53,6 @@ class VaultSettings:
         profile_rekey_days: Days after which a profile is due for a new key, 30 to 60; 0 = 30.
     """
 
-    kek_holder: str = "transit"
-    kek_name: str = "byokeep"
-    kek_aws_region: str = ""
-    kek_aws_endpoint: str = ""
-    kek_pkcs11_module: str = ""
-    kek_pkcs11_token: str = ""
-    kek_pkcs11_pin_file: str = ""
     kek_rotation_days: int = DEFAULT_ROTATION_DAYS
     kek_owner: str = "operations"
     artifact_store: str = ""
@@ -85,7 +73,6 @@ def check_vault(settings: VaultSettings) -> None:
     Raises:
         Rejected: ``bad_setting``, with its name.
     """
-    _check_kek(settings)
     if not 1 <= settings.kek_rotation_days <= MAX_ROTATION_DAYS:
         raise _bad("kek_rotation_days", f"Give 1 to {MAX_ROTATION_DAYS} days; it cannot be switched off.")
     if not _KEK_OWNER.match(settings.kek_owner):
@@ -113,20 +100,6 @@ def parse_bucket(text: str) -> tuple[str, str] | None:
     if found is None:
         raise _bad("artifact_store", "Name a directory, s3://bucket or s3://bucket/prefix.")
     return found[1], f"{found[2]}/" if found[2] else ""
-
-
-def _check_kek(settings: VaultSettings) -> None:
-    """One known holder, with all that it needs, and a name that is no environment's (R2.3-1)."""
-    if settings.kek_holder not in set(KeyProvider):
-        raise _bad("kek_holder", "Use one of " + ", ".join(KeyProvider) + ".")
-    if not _KEK_NAME.match(settings.kek_name) or any(env.value in settings.kek_name for env in Environment):
-        raise _bad("kek_name", "Lower case, digits and dashes; byokeep adds the environment itself.")
-    for holder in KeyProvider:
-        for name in (f"kek_{holder.value}_{part}" for part in _KEK_NEEDS.get(holder, ())):
-            if (settings.kek_holder == holder) != bool(getattr(settings, name)):
-                raise _bad(name, "A holder has all of its own settings and no other's.")
-    if settings.kek_aws_endpoint and settings.kek_holder != KeyProvider.AWS:
-        raise _bad("kek_aws_endpoint", "A holder has all of its own settings and no other's.")
 
 
 def _bad(setting: str, step: str) -> Rejected:

@@ -68,10 +68,10 @@ from byokeep.settings import Settings, parse_audit_files
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.outbound import new_outbound_client
 from byokeep.wiring_binding import settle
-from byokeep.wiring_keys import kek_app, key_holders
 from byokeep.wiring_profiles import artifact_store
 from byokeep.worker.custodian import BrokerCustodian
 from byokeep.worker.identity import account_hasher, noted
+from byokeep.worker.key_custody import BrokerKekCustodian
 from byokeep.worker.log_files import LogFiles
 
 EmbeddedStore = EmbeddedOpenBao
@@ -257,7 +257,13 @@ async def worker_app(
             search_logs=_log_files(settings).search,
         )  # fmt: skip
         profiles = _profile_app(settings, app, memory, hasher)
-        yield build_app(url), app, profiles, kek_app(settings, app, _custodian(settings))
+        keks = KekApp(
+            db=db, clock=app.clock, ids=app.ids, installation_id=found, environment=app.environment, limits=app.limits,
+            artifacts=artifact_store(settings), kek_owner=settings.kek_owner,
+            kek_custodian=BrokerKekCustodian(_custodian(settings), app.environment),
+            kek_rotation_days=settings.kek_rotation_days,
+        )  # fmt: skip
+        yield build_app(url), app, profiles, keks
 
 
 def _profile_app(settings: Settings, app: WorkerApp, memory: Rooms, digest: Callable[[str], str]) -> ProfileApp | None:
@@ -266,8 +272,7 @@ def _profile_app(settings: Settings, app: WorkerApp, memory: Rooms, digest: Call
         from byokeep.wiring_worker import profile_app  # noqa: PLC0415 - Chromium and Tink, which no other process needs
     except ModuleNotFoundError:
         return None
-    broker, keys = _custodian(settings), key_holders(settings)
-    return profile_app(settings, app, memory, broker=broker, keys=keys, digest=digest)
+    return profile_app(settings, app, memory, broker=_custodian(settings), digest=digest)
 
 
 @asynccontextmanager

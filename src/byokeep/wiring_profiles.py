@@ -31,7 +31,7 @@ def artifact_store(settings: Settings, *, may_remove: bool = False) -> ArtifactS
     try:
         from byokeep.adapters.blobs.s3 import S3Artifacts  # noqa: PLC0415 - an extra that few installations have
     except ModuleNotFoundError:
-        raise Rejected("extra_missing", next_step="Install byokeep with the extra aws.", extra="aws") from None
+        raise Rejected("extra_missing", next_step="Install byokeep with the extra s3.", extra="s3") from None
     name, prefix = bucket
     return S3Artifacts(
         name, prefix=prefix, endpoint=settings.artifact_endpoint, ca_file=settings.file("artifact_ca_file"),

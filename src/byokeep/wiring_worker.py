@@ -14,24 +14,22 @@ from byokeep.browser.rooms import ProfileRooms, sites
 from byokeep.client.settings import ClientSettings
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.worker_app import WorkerApp
-from byokeep.ports import KeyHolder, Shot, Window
+from byokeep.ports import Shot, Window
 from byokeep.sealing.sealer import TinkSealer
 from byokeep.settings import Settings
 from byokeep.wiring_profiles import Rooms, artifact_store, windows
-from byokeep.worker.profile_custodian import BrokerProfileCustodian, Login
+from byokeep.worker.profile_custodian import BrokerProfileCustodian
 
 
 def profile_app(
-    settings: Settings, app: WorkerApp, memory: Rooms, *, broker: ClientSettings, keys: Callable[[Login], KeyHolder],
-    digest: Callable[[str], str],
-) -> ProfileApp:  # fmt: skip
+    settings: Settings, app: WorkerApp, memory: Rooms, *, broker: ClientSettings, digest: Callable[[str], str]
+) -> ProfileApp:
     """Return the worker's ports for profiles.
 
     Args:
         app: The worker's own.
         memory: Where plain profiles lie (:func:`rooms`).
         broker: Where the custodian finds the broker, and its token.
-        keys: Makes the holder of keys for a lease.
         digest: Keyed digest of an account's id.
 
     Raises:
@@ -46,7 +44,7 @@ def profile_app(
         installation_id=app.installation_id,
         environment=app.environment,
         limits=app.limits,
-        custodian=BrokerProfileCustodian(broker, keys),
+        custodian=BrokerProfileCustodian(broker, app.environment),
         sealer=TinkSealer(),
         artifacts=artifact_store(settings, may_remove=True),
         rooms=ProfileRooms(memory, sites(settings.website_urls, own)),

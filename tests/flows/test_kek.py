@@ -13,13 +13,13 @@ from uuid import uuid4
 import pytest
 
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
-from byokeep.core.kek import KeyProvider, Wrapped
+from byokeep.core.kek import Wrapped
 from byokeep.core.kek_life import KekFinding
 from byokeep.core.keystate import TRANSITIONS, KeyState
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
-from byokeep.flows import kek_book, kek_guard, kek_rewrap, kek_work
+from byokeep.flows import kek_book, kek_rewrap, kek_work
 from byokeep.flows.kek_book import Dependent, Rotation
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
@@ -67,7 +67,7 @@ async def test_a_key_is_in_the_inventory_before_its_first_use(keys: Keys) -> Non
 
 async def moved(keys: Keys, client: ClientId, to: KeyState) -> None:
     async with keys.app.db.begin(client_id=client) as tx:
-        kek = await kek_book.held(tx, holder=KeyProvider.TRANSIT, kek_id=f"development-{client}", version=1)
+        kek = await kek_book.held(tx, holder="transit", kek_id=f"development-{client}", version=1)
         await kek_book.move(tx, keys.app, keys.person(), kek, to=to, reason="a_test")
 
 
@@ -194,7 +194,7 @@ async def test_an_ended_version_stays_ended_as_its_tombstone(keys: Keys) -> None
     async with keys.custody(client) as custody:
         old = parse_record(await custody.read(ref, 1))
         assert await keys.end(client, 1) == 1
-        wrapped = Wrapped(holder=KeyProvider.TRANSIT, kek_id=old.kek.key_id, kek_version=1, ciphertext=old.wrapped_dek)
+        wrapped = Wrapped(holder="transit", kek_id=old.kek.key_id, kek_version=1, ciphertext=old.wrapped_dek)
         with pytest.raises(Rejected):
             await custody.keys.unwrap(wrapped, keys.context(client, profile))
         assert await keys.opens(custody, client, profile)
@@ -215,7 +215,7 @@ async def test_an_ended_version_stays_ended_as_its_tombstone(keys: Keys) -> None
     assert [(one.version, one.finding) for one in found] == [(1, KekFinding.BACK)]
     with pytest.raises(Rejected, match="key_state"):
         async with keys.app.db.begin(client_id=client) as tx:
-            await kek_guard.check_process(tx, keys.app, holder="transit", kek_id=f"development-{client}", version=1,
+            await kek_book.check_process(tx, keys.app, holder="transit", kek_id=f"development-{client}", version=1,
                                           protected_at=keys.app.clock.now())  # fmt: skip
     for state in ("active", "deactivated", "suspended", "pre_activation"):
         with pytest.raises(Rejected, match="key_state"):
@@ -350,7 +350,7 @@ async def test_a_rotation_cut_anywhere_is_finished_by_the_next(keys: Keys) -> No
         await keys.profile(client)
         name = f"development-{client}"
         async with keys.app.db.begin(client_id=client) as tx:
-            await kek_book.announce(tx, keys.app, keys.system, holder=KeyProvider.TRANSIT, kek_id=name, version=2,
+            await kek_book.announce(tx, keys.app, keys.system, kek_id=name, version=2,
                                     client_id=client, owner="operations")  # fmt: skip
         if cut != "announced":
             async with keys.custody(client) as custody:

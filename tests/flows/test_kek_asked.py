@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -16,7 +16,7 @@ from byokeep.adapters.postgres.queue import build_app
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.kek_life import check_rotation_days
 from byokeep.core.keystate import KeyState
-from byokeep.flows import kek_book, kek_care, kek_guard, kek_work
+from byokeep.flows import kek_book, kek_care, kek_work
 from byokeep.settings import load
 from byokeep.worker.key_tasks import register
 from tests.support.keks import Keys, keys_on
@@ -160,7 +160,7 @@ async def test_an_end_that_takes_older_versions_along_takes_another_person_for_e
     assert (status, reply["code"]) == (403, "same_person")
     with pytest.raises(Denied, match="same_person"):
         await kek_work.end_versions(
-            asked.app, asked.person("approver"), client, kek_id=name, holder=kek_book.KeyProvider.TRANSIT, version=2,
+            asked.app, asked.person("approver"), client, kek_id=name, holder="transit", version=2,
             reason="not_needed",
         )  # fmt: skip
     assert [one["state"] for one in await asked.listed()] == ["deactivated", "deactivated", "active"]
@@ -237,14 +237,14 @@ async def use(asked: Asked, client: UUID, *, protected_ago: timedelta = timedelt
     codes = []
     at = {"holder": "transit", "kek_id": f"development-{client}", "version": 1}
     async with asked.app.db.begin(client_id=client) as tx:
-        now = (await kek_book.seen(tx, holder=kek_book.KeyProvider.TRANSIT, kek_id=str(at["kek_id"]), version=1)).now
+        now = (await kek_book.seen(tx, holder="transit", kek_id=str(at["kek_id"]), version=1)).now
     for act in ("protect", "process"):
         try:
             async with asked.app.db.begin(client_id=client) as tx:
                 if act == "protect":
-                    await kek_guard.check_protect(tx, asked.app, **at)  # type: ignore[arg-type]
+                    await kek_book.check_protect(tx, asked.app, **at)  # type: ignore[arg-type]
                 else:
-                    await kek_guard.check_process(
+                    await kek_book.check_process(
                         tx,
                         asked.app,
                         **at,  # type: ignore[arg-type]
@@ -289,12 +289,12 @@ async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: As
     name = f"development-{client}"
     asked.sql(f"UPDATE byokeep.kek_version SET made_at = now() - interval '100 days' WHERE kek_id = '{name}'")
     async with asked.app.db.begin(client_id=client) as tx:
-        kek = await kek_book.held(tx, holder=kek_book.KeyProvider.TRANSIT, kek_id=name, version=1)
+        kek = await kek_book.held(tx, holder="transit", kek_id=name, version=1)
         await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.SUSPENDED, reason="a_test")
     assert await use(asked, client, protected_ago=timedelta(hours=1)) == "key_state ok"
     assert await use(asked, client) == "key_state protected_in_suspension"
     async with asked.app.db.begin(client_id=client) as tx:
-        kek = await kek_book.held(tx, holder=kek_book.KeyProvider.TRANSIT, kek_id=name, version=1)
+        kek = await kek_book.held(tx, holder="transit", kek_id=name, version=1)
         await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
     asked.sql(
         "ALTER TABLE byokeep.vault_key_transition DISABLE TRIGGER USER; UPDATE byokeep.vault_key_transition SET at = at"
@@ -308,7 +308,7 @@ async def test_a_suspended_key_opens_what_is_older_than_its_suspension(asked: As
         f" process_until = now() + interval '1 day' WHERE kek_id = '{name}'"
     )
     async with asked.app.db.begin(client_id=client) as tx:
-        kek = await kek_book.held(tx, holder=kek_book.KeyProvider.TRANSIT, kek_id=name, version=1)
+        kek = await kek_book.held(tx, holder="transit", kek_id=name, version=1)
         with pytest.raises(Rejected, match="key_period_over"):
             await kek_book.move(tx, asked.app, asked.person(), kek, to=KeyState.ACTIVE, reason="a_test")
 
@@ -330,3 +330,34 @@ async def test_what_is_due_is_said(asked: Asked) -> None:
     await asked.work()
     assert [one["urgency"] for one in await asked.listed()] == ["", ""]
     assert await kek_care.tell_due(asked.app) == 0
+
+
+async def test_versions_of_other_providers_stay_in_sight_and_stand_in_nobodys_way(asked: Asked) -> None:
+    """Rows that an older release left of a hardware module or AWS KMS: listed, never worked with, never ended here."""
+    client = await asked.client()
+    by = asked.stand.people["custodian"].id
+    old = (("pkcs11", f"development-{client}", f"'{client}'"), ("aws", "byokeep-development", "NULL"))
+    for holder, kek_id, owner in old:
+        asked.sql(
+            "INSERT INTO byokeep.kek_version (holder, kek_id, version, client_id, environment, algorithm, bits, state,"
+            f" owner, made_at, protect_until, process_until, changed_by) VALUES ('{holder}', '{kek_id}', 1, {owner},"
+            " 'development', 'aes256-kwp', 256, 'active', 'operations', now() - interval '400 days',"
+            f" now() - interval '1 day', now() + interval '1 year', '{by}');"
+            "INSERT INTO byokeep.kek_rotation (id, client_id, holder, kek_id, from_version, to_version, started_by)"
+            f" VALUES ('{uuid4()}', {owner}, '{holder}', '{kek_id}', 1, 2, '{by}')"
+        )
+    assert (await asked.call("POST", f"/v1/clients/{client}/kek/rotate", body={"reason": "scheduled"}))[1] == {
+        "client_id": str(client), "after_version": 0,
+    }  # fmt: skip
+    await asked.work()
+    await asked.profile(client)
+    assert await kek_work.check(asked.app, asked.system, client) == ()
+    own = [one for one in await asked.listed() if one["client_id"] in (None, str(client))]
+    assert {("pkcs11", 1), ("aws", 1), ("transit", 1)} <= {(one["holder"], one["version"]) for one in own}
+    assert await kek_care.go_on(asked.app) == 0
+    assert await kek_care.tell_due(asked.app) == 0
+    path = "/v1/keks/byokeep-development/versions/1"
+    status, refused = await asked.call("POST", f"{path}/end", "approver", {"reason": "not_needed"})
+    assert (status, refused["code"]) == (409, "kek_of_another_holder")
+    status, plan = await asked.call("POST", f"{path}/compromise", body={"reason": "key_exposure"})
+    assert (status, plan["left"]) == (200, [])

@@ -11,21 +11,19 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.client import ClientSettings
 from byokeep.core.errors import Integrity, Rejected, Unavailable
-from byokeep.core.kek import KeyContext, KeyProvider, Wrapped
+from byokeep.core.kek import KeyContext, Wrapped
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
-from byokeep.flows import kek_guard, kek_work
-from byokeep.sealing.transit import TransitKeyHolder
-from byokeep.worker.key_custody import BrokerKekCustodian
+from byokeep.flows import kek_book, kek_work
+from byokeep.sealing.transit import TransitKeys
 from tests.support.broker import Stand
-from tests.support.keks import HERE, Keys, keys_on
+from tests.support.keks import Keys, keys_on
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]
 
 
-class Watched(TransitKeyHolder):
+class Watched(TransitKeys):
     """The real holder, which looks at the rows while it is asked, and lies as it is told to."""
 
     lie = ""
@@ -56,10 +54,10 @@ class Watched(TransitKeyHolder):
 
 
 @pytest.fixture
-async def keys(stand: Stand) -> AsyncIterator[Keys]:
+async def keys(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Keys]:
     kind = type("Here", (Watched,), {"seen": [], "given": [], "_first": {}, "lie": ""})
-    settings = ClientSettings(broker_url=stand.url, runner_token_file=stand.home / "custodian.token", attempts=2)
-    async with keys_on(stand, kek_custodian=BrokerKekCustodian(settings, lambda login: kind(login, HERE))) as made:
+    monkeypatch.setattr("byokeep.worker.key_custody.TransitKeys", kind)
+    async with keys_on(stand) as made:
         statement = "SELECT string_agg(version || state, ',' ORDER BY version) FROM byokeep.kek_version"
         setattr(kind, "rows", lambda: made.sql(statement))  # noqa: B010
         setattr(made, "holder", kind)  # noqa: B010
@@ -123,12 +121,12 @@ async def test_a_holder_that_does_not_do_what_it_is_for_protects_nothing(keys: K
 
 async def _refused(keys: Keys, client: ClientId, version: int) -> None:
     """What is not active wraps and opens nothing."""
-    kek: dict[str, Any] = {"holder": KeyProvider.TRANSIT, "kek_id": f"development-{client}", "version": version}
+    kek: dict[str, Any] = {"holder": "transit", "kek_id": f"development-{client}", "version": version}
     async with keys.app.db.begin(client_id=client) as tx:
         with pytest.raises(Rejected, match="key_state"):
-            await kek_guard.check_protect(tx, keys.app, **kek)
+            await kek_book.check_protect(tx, keys.app, **kek)
         with pytest.raises(Rejected, match="key_state"):
-            await kek_guard.check_process(tx, keys.app, **kek, protected_at=datetime.now(UTC))
+            await kek_book.check_process(tx, keys.app, **kek, protected_at=datetime.now(UTC))
 
 
 async def test_a_holder_that_could_not_be_asked_confirmed_nothing(keys: Keys) -> None:

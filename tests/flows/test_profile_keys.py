@@ -192,7 +192,7 @@ class _NotedHolder:
                         seen.wrapped.append(context)
                         return await real.wrap(dek, context)
 
-                held._keys = Noted()
+                held.keys = Noted()
                 yield held
 
         return opened()

@@ -15,7 +15,7 @@ import pytest
 
 from byokeep.core.artifact import parse_artifact_key
 from byokeep.core.errors import Conflict, Denied, Unavailable
-from byokeep.core.kek import KeyContext, KeyProvider, Wrapped
+from byokeep.core.kek import KeyContext, Wrapped
 from byokeep.core.model import ClientId, ProfileId
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.profile import Purpose
@@ -177,7 +177,7 @@ async def test_blob_and_record_lie_apart_and_say_what_they_must(vault: Vault) ->
     async with vault.custody(client, profile) as held:
         first, second = [
             await held.keys.unwrap(
-                Wrapped(holder=KeyProvider.TRANSIT, kek_id=one.kek.key_id, kek_version=1, ciphertext=one.wrapped_dek),
+                Wrapped(holder="transit", kek_id=one.kek.key_id, kek_version=1, ciphertext=one.wrapped_dek),
                 context,
             )
             for one in (record, again)

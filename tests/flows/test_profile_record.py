@@ -19,7 +19,7 @@ import pytest
 from byokeep.adapters.openbao.records import BaoProfileRecords
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import Denied, Integrity, Rejected, Unavailable
-from byokeep.core.kek import KekScope, KeyContext, KeyProvider, Wrapped
+from byokeep.core.kek import KekScope, KeyContext, Wrapped
 from byokeep.core.model import ClientId, Environment
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
@@ -27,7 +27,7 @@ from byokeep.core.secret import Secret
 from byokeep.flows import profile_handout, profile_record
 from byokeep.flows.reconcile import SETTLE, reconcile
 from byokeep.flows.scopes import STORE_WITHIN_S
-from byokeep.sealing.transit import TransitKeyHolder
+from byokeep.sealing.transit import TransitKeys
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import destroy_versions, lease_login, read_secret
 from tests.flows.test_profile_reseal import put_record, record_of
@@ -48,7 +48,7 @@ class Logins:
 
     def __init__(self, stand: Stand, bao: BaoHttp, job: UUID, role: str, who: str) -> None:
         self._stand, self._bao, self._job, self._role, self._who = stand, bao, job, role, who
-        self.keys = TransitKeyHolder(self, DEVELOPMENT)
+        self.keys = TransitKeys(self, DEVELOPMENT)
 
     async def __call__(self) -> Held:
         lease = await self._stand.lease(self._job, self._who)
@@ -177,7 +177,7 @@ def context_of(run: Run) -> KeyContext:
 def wrapped_in(text: bytes) -> Wrapped:
     record = parse_record(text)
     return Wrapped(
-        holder=KeyProvider.TRANSIT,
+        holder="transit",
         kek_id=record.kek.key_id,
         kek_version=record.kek_version,
         ciphertext=record.wrapped_dek,

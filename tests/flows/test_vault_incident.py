@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.core.errors import Unavailable
-from byokeep.sealing.transit import TransitKeyHolder
+from byokeep.sealing.transit import TransitKeys
 from tests.support.vault import Vault
 
 pytest_plugins = [
@@ -338,7 +338,7 @@ async def test_wrapping_old_keys_anew_does_not_count(vault: Vault, monkeypatch: 
         raise Unavailable("store_unreachable")
 
     with monkeypatch.context() as patched:
-        patched.setattr(TransitKeyHolder, "wrap", away)
+        patched.setattr(TransitKeys, "wrap", away)
         assert await vault.log_in(UUID(way.items[0]["new_profile"])) == "store_unreachable"
         await way.must("recreate", "sessions_ended")
         assert vault.sql("SELECT closed FROM byokeep.switch WHERE scope LIKE '%lane:browser'") == "t"

@@ -19,7 +19,7 @@ from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.browser.archive.pack import Pack
 from byokeep.browser.ephemeral.rooms import prepare
 from byokeep.core.errors import ByokeepError
-from byokeep.core.kek import KeyProvider, Wrapped
+from byokeep.core.kek import Wrapped
 from byokeep.flows.profile_ports import Vault
 from byokeep.flows.profile_seal import seal_as
 from byokeep.ports import Written
@@ -57,7 +57,7 @@ class Custody:
         return self
 
     async def wrap(self, dek: object, context: object) -> Wrapped:
-        return Wrapped(holder=KeyProvider.TRANSIT, kek_id="profiles", kek_version=1, ciphertext=WRAPPED)
+        return Wrapped(holder="transit", kek_id="profiles", kek_version=1, ciphertext=WRAPPED)
 
     async def newest(self, ref: object) -> int:
         return 0

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.client import ClientSettings
-from byokeep.core.kek import KekScope, KeyContext, KeyProvider, Wrapped
+from byokeep.core.kek import KekScope, KeyContext, Wrapped
 from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId, Environment, ProfileId, Provider, Role
 from byokeep.core.ref import ProfileRef
@@ -24,7 +24,6 @@ from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.core.secret import Secret
 from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
 from byokeep.flows.kek_work import end_versions, prepare
-from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.worker.key_custody import BrokerKekCustodian
 from tests.support.broker import Stand
 from tests.support.sealing import account, manifest
@@ -159,7 +158,7 @@ class Keys:
         """End a version as an approver asked for it; returns how many tombstones that made."""
         return await end_versions(
             self.app, self.person("approver"), ClientId(client), kek_id=f"development-{client}",
-            holder=KeyProvider.TRANSIT, version=version, reason="not_needed",
+            holder="transit", version=version, reason="not_needed",
         )  # fmt: skip
 
     async def opens(self, custody: KekCustody, client: UUID, profile: UUID, generation: int = 0) -> bool:
@@ -171,7 +170,7 @@ class Keys:
         record = parse_record(await custody.read(ProfileRef(ClientId(client), profile), int(row[0])))
         assert (str(record.dek_id), str(record.kek_version)) == (row[1], row[2])
         wrapped = Wrapped(
-            holder=KeyProvider.TRANSIT, kek_id=record.kek.key_id, kek_version=record.kek_version,
+            holder="transit", kek_id=record.kek.key_id, kek_version=record.kek_version,
             ciphertext=record.wrapped_dek,
         )  # fmt: skip
         dek = await custody.keys.unwrap(wrapped, self.context(client, profile))
@@ -209,7 +208,7 @@ async def keys_on(stand: Stand, **changed: Any) -> AsyncIterator[Keys]:
         "db": db, "clock": stand.app.clock, "ids": stand.app.ids, "installation_id": stand.app.installation_id,
         "environment": HERE, "limits": stand.app.limits,
         "artifacts": LocalArtifacts(stand.home / "artifacts", may_remove=False),
-        "kek_custodian": BrokerKekCustodian(settings, lambda login: TransitKeyHolder(login, HERE)),
+        "kek_custodian": BrokerKekCustodian(settings, HERE),
     }  # fmt: skip
     try:
         yield Keys(stand, KekApp(**given | changed))

@@ -25,7 +25,6 @@ from byokeep.flows.app import ServiceLimits
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_do import do_work
 from byokeep.sealing.sealer import TinkSealer
-from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.worker.profile_custodian import BrokerProfileCustodian
 from tests.support.vault import NoNotes, NoProofs, Script, ScriptedRooms, digest
 
@@ -149,7 +148,7 @@ async def main(given: dict[str, str]) -> None:
     watch_the_book(stop)
     db = PostgresDatabase(given["database"])
     settings = ClientSettings(broker_url=given["broker"], runner_token_file=Path(given["token"]), attempts=1)
-    custodian = BrokerProfileCustodian(settings, lambda login: TransitKeyHolder(login, Environment.DEVELOPMENT))
+    custodian = BrokerProfileCustodian(settings, Environment.DEVELOPMENT)
     app = ProfileApp(
         db=db, clock=SystemClock(), ids=SystemIds(), installation_id=UUID(given["installation"]),
         environment=Environment.DEVELOPMENT, limits=ServiceLimits(), custodian=Custodian(custodian, stop),

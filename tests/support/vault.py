@@ -34,7 +34,6 @@ from byokeep.flows.profile_do import do_work
 from byokeep.ports import Look, Shot, Window
 from byokeep.sealing.ports import Sink, Source
 from byokeep.sealing.sealer import TinkSealer
-from byokeep.sealing.transit import TransitKeyHolder
 from byokeep.worker.profile_custodian import BrokerProfileCustodian
 from tests.support.web import Desk
 
@@ -365,7 +364,7 @@ async def vault_on(desk: Desk, **changed: Any) -> AsyncIterator[Vault]:
     app = ProfileApp(
         db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
         environment=worker.environment, limits=worker.limits,
-        custodian=BrokerProfileCustodian(settings, lambda login: TransitKeyHolder(login, Environment.DEVELOPMENT)),
+        custodian=BrokerProfileCustodian(settings, Environment.DEVELOPMENT),
         sealer=TinkSealer(), artifacts=LocalArtifacts(desk.stand.home / "artifacts", may_remove=True), rooms=rooms,
         notes=notes, proofs=proofs, owner=uuid4(), digest=digest,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from byokeep.core.errors import Conflict, Rejected
-from byokeep.core.kek import KekFault, KekStatus, KekVersion, KeyProvider
+from byokeep.core.kek import KekFault, KekStatus, KekVersion
 from byokeep.core.kek_life import (
     KekFinding,
     KnownVersion,
@@ -26,7 +26,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 def status(*numbers: int, fault: KekFault | None = None, protects: int = 0) -> KekStatus:
     return KekStatus(
-        holder=KeyProvider.TRANSIT, kek_id="development-x", min_encryption=protects or max(numbers, default=0),
+        kek_id="development-x", min_encryption=protects or max(numbers, default=0),
         versions=tuple(KekVersion(number=one, created_at=NOW, fault=fault) for one in numbers),
         min_decryption=min(numbers, default=0),
     )  # fmt: skip
@@ -51,7 +51,6 @@ def rows(*states: KeyState) -> list[KnownVersion]:
         (status(1, 2), rows(KeyState.ACTIVE), [(2, KekFinding.UNKNOWN)]),
         (status(1, 2), rows(KeyState.DESTROYED, KeyState.ACTIVE), [(1, KekFinding.BACK)]),
         (status(1, fault=KekFault.DISABLED), rows(KeyState.ACTIVE), [(1, KekFinding.DISABLED)]),
-        (status(1, fault=KekFault.PENDING_DELETION), rows(KeyState.ACTIVE), [(1, KekFinding.DISABLED)]),
         (status(1, fault=KekFault.MISSING), rows(KeyState.ACTIVE), [(1, KekFinding.MISSING)]),
         (status(1, fault=KekFault.FOREIGN), rows(KeyState.ACTIVE), [(1, KekFinding.ALTERED)]),
         (status(1, 2, protects=1), rows(KeyState.DEACTIVATED, KeyState.ACTIVE), [(1, KekFinding.PROTECTS)]),

@@ -187,34 +187,24 @@ def test_the_settings_file_that_is_handed_on_says_the_same(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("name", "given"),
-    [
-        ("kek_holder", {"kek_holder": "gcp"}),
-        ("kek_holder", {"kek_holder": ""}),
-        ("kek_aws_region", {"kek_holder": "aws"}),
-        ("kek_aws_region", {"kek_aws_region": "eu-central-1"}),
-        ("kek_aws_endpoint", {"kek_aws_endpoint": "https://kms.internal"}),
-        ("kek_pkcs11_pin_file", {"kek_holder": "pkcs11", "kek_pkcs11_module": "/m.so", "kek_pkcs11_token": "t"}),
-        ("kek_pkcs11_token", {"kek_pkcs11_token": "t"}),
-        ("kek_name", {"kek_name": "byokeep-staging"}),
-        ("kek_name", {"kek_name": "production", "environment": "production"}),
-        ("kek_name", {"kek_name": "alias/byokeep"}),
-        ("kek_name", {"kek_name": ""}),
-    ],
-)
-@pytest.mark.req("R2.3-1")
-def test_a_holder_of_keks_is_named_whole_and_never_an_environments(name: str, given: dict[str, str]) -> None:
-    """An unknown holder, half a holder, and a name by which two environments could share one KEK refuse to start."""
-    assert refused("bad_setting", **given).fields["setting"] == name
-
-
-def test_the_holders_of_keks() -> None:
-    """OpenBao is the default; the others are complete with their own settings, and KMS is reached safely."""
-    assert load().kek_holder == "transit"
-    aws = {"kek_holder": "aws", "kek_aws_region": "eu-central-1"}
-    assert load(**aws, kek_aws_endpoint="https://kms.internal").kek_name == "byokeep"
-    refused("insecure_address", **aws, kek_aws_endpoint="http://kms.internal")
-    load(kek_holder="pkcs11", kek_pkcs11_module="/m.so", kek_pkcs11_token="t", kek_pkcs11_pin_file="/etc/pin")
+    "name",
+    ["kek_holder", "kek_name", "kek_aws_region", "kek_aws_endpoint", "kek_pkcs11_module", "kek_pkcs11_token",
+     "kek_pkcs11_pin_file"],
+)  # fmt: skip
+def test_the_settings_of_other_key_providers_are_refused_with_what_to_do(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file or a variable of an older release that names one does not start; the refusal says where to read on."""
+    file = tmp_path / "old.toml"
+    file.write_text(f'{name} = "transit"\n')
+    with pytest.raises(Rejected, match="unknown_setting") as caught:
+        load(file)
+    assert caught.value.fields["setting"] == name
+    assert "docs/key-providers.md" in caught.value.next_step
+    monkeypatch.setenv(f"BYOKEEP_{name.upper()}", "transit")
+    with pytest.raises(Rejected, match="unknown_setting") as caught:
+        load()
+    assert "docs/key-providers.md" in caught.value.next_step
 
 
 def test_a_bucket_is_told_from_a_directory_and_refused_when_it_is_not_plain(tmp_path: Path) -> None:

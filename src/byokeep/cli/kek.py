@@ -22,9 +22,9 @@ _DEPENDENTS: Final = ("client", "profile", "generation", "accounts", "key_state"
 
 @app.command
 def status() -> int:
-    """List every version, what hangs on it, when it is due, and whether its holder shows the same.
+    """List every version, what hangs on it, when it is due, and whether OpenBao shows the same.
 
-    Ends with 5 when a version differs from its holder, and with 4 when one could not be compared.
+    Ends with 5 when a version differs from OpenBao, and with 4 when one could not be compared.
 
     Example: byokeep kek status
     """
@@ -44,7 +44,7 @@ def status() -> int:
 
 @app.command
 def check(client: UUID) -> None:
-    """Ask a worker to compare a client's key with its holder; `byokeep kek status` tells what came of it.
+    """Ask a worker to compare a client's key with OpenBao; `byokeep kek status` tells what came of it.
 
     Example: byokeep kek check $CLIENT
     """
@@ -124,7 +124,7 @@ def disable(kek: str, version: int, *, reason: str = "not_needed") -> None:
     """
     path = f"/v1/keks/{segment(kek)}/versions/{version}/end"
     asked = run(call("POST", path, body={"reason": reason}))
-    note = "That is its state until a worker has ended it at its holder; then it is destroyed: " + again("kek status")
+    note = "That is its state until a worker has ended it at OpenBao; then it is destroyed: " + again("kek status")
     tell(asked, title="Asked", note=note)
 
 

@@ -2,18 +2,18 @@
 
 Rules
 - A DEK is 32 bytes. It is wrapped for exactly one environment, client and profile; the three are bound to the wrapped
-  bytes by the holder's cipher, so a wrapped key that is moved elsewhere does not open.
+  bytes by OpenBao's cipher, so a wrapped key that is moved elsewhere does not open.
 - A KEK belongs to one environment. The environment is part of its id, so no id can stand for two of them (R2.3-1).
 - Why a wrapped key does not open is not said: one code for a flipped bit, another context, another key.
 
-It may not hold a key: the KEK stays with its holder, the DEK is a :class:`~byokeep.core.secret.Secret` in transit.
+It may not hold a key: the KEK stays in OpenBao, the DEK is a :class:`~byokeep.core.secret.Secret` in transit.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from byokeep.core.model import ClientId, Environment
 from byokeep.core.ref import KeyRef
 
 DEK_BYTES: Final = 32
+TRANSIT: Final = "transit"  # the key provider (KMS), as ``kms://`` references, records and rows name it
 MOUNT: Final = "tenant"  # a Transit of its own at OpenBao: one key for each client, and no key of ours beside them
 FIRST_VERSION: Final = 1
 _FORMAT: Final = "byokeep-kek/1"
@@ -34,30 +35,21 @@ _CIPHERTEXT: Final = re.compile(r"[A-Za-z0-9+/=:_-]{16,4096}\Z")
 _MAX_VERSION: Final = 2**31 - 1
 
 
-class KeyProvider(StrEnum):
-    """Who holds KEKs; the holder's part of a ``kms://`` reference."""
-
-    TRANSIT = "transit"
-    AWS = "aws"
-    PKCS11 = "pkcs11"
-
-
 class KekFault(StrEnum):
-    """What somebody else did to a version of a KEK, as its holder shows it.
+    """What somebody else did to a version of a KEK, as OpenBao shows it.
 
     ``FOREIGN``: it is not the kind of key we make: exportable, deletable, not derived, imported, of another
     environment; or another key than the one that was made.
     """
 
     DISABLED = "kek_disabled"
-    PENDING_DELETION = "kek_pending_deletion"
     MISSING = "kek_missing"
     FOREIGN = "kek_foreign"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KekScope:
-    """Whose KEK: one client in one environment. A holder that has one KEK for all clients says so by its ``kek_id``."""
+    """Whose KEK: one client's in one environment."""
 
     environment: Environment
     client_id: ClientId
@@ -83,7 +75,7 @@ class KeyContext:
 
     @property
     def pairs(self) -> Mapping[str, str]:
-        """The context as text pairs, for holders that log it or match policies on it. No secret is in it."""
+        """The context as text pairs. No secret is in it."""
         return MappingProxyType(
             {"environment": self.environment.value, "client": str(self.client_id), "profile": str(self.profile_id)}
         )
@@ -96,23 +88,22 @@ class KeyContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wrapped:
-    """A wrapped DEK, fit to be stored. Useless without its holder and its context.
+    """A wrapped DEK, fit to be stored. Useless without its KEK and its context.
 
     Attributes:
-        kek_id: Of the KEK, at its holder.
+        holder: The key provider; :data:`TRANSIT`, or what an older release offered.
+        kek_id: The KEK's name there.
         kek_version: Under which it was wrapped, 1 or more.
-        ciphertext: Opaque ASCII text of the holder.
-        identity: As in :class:`KekVersion`, of the key that did it; empty when the holder does not say. Not stored.
+        ciphertext: Opaque ASCII text of the provider.
 
     Raises:
-        Integrity: ``wrapped_key_broken``: fields that no holder would have written.
+        Integrity: ``wrapped_key_broken``: fields that no provider would have written.
     """
 
-    holder: KeyProvider
+    holder: str
     kek_id: str
     kek_version: int
     ciphertext: str
-    identity: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         number = type(self.kek_version) is int and FIRST_VERSION <= self.kek_version <= _MAX_VERSION
@@ -122,7 +113,7 @@ class Wrapped:
     @property
     def key_ref(self) -> KeyRef:
         """Where the KEK is."""
-        return KeyRef(self.holder.value, self.kek_id)
+        return KeyRef(self.holder, self.kek_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +121,8 @@ class KekVersion:
     """One version of a KEK.
 
     Attributes:
-        fault: None as long as the holder shows nothing that we did not do.
-        identity: Tells this key from any other that is put in its place, e.g. its ARN or a check value of its bits; the
-            same as long as the key is; empty when it can not be told now.
+        fault: None as long as OpenBao shows nothing that we did not do.
+        identity: Tells this key from any other that is put in its place: the second it was made in.
     """
 
     number: int
@@ -143,15 +133,14 @@ class KekVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KekStatus:
-    """A KEK as its holder shows it now.
+    """A KEK as OpenBao shows it now.
 
     Attributes:
         versions: All that can still open something or are faulty, oldest first; empty = there is no such KEK.
-        min_encryption: The oldest version that the holder lets protect new keys; 0 without a KEK.
-        min_decryption: The oldest version that the holder lets open something; 0 without a KEK.
+        min_encryption: The oldest version that may protect new keys; 0 without a KEK.
+        min_decryption: The oldest version that may open something; 0 without a KEK.
     """
 
-    holder: KeyProvider
     kek_id: str
     versions: tuple[KekVersion, ...]
     min_encryption: int
@@ -184,7 +173,7 @@ def check_dek_size(size: int) -> None:
 
 
 def check_environment(own: Environment, asked: KeyContext | KekScope) -> None:
-    """Let pass what is of the holder's own environment (R2.3-1).
+    """Let pass what is of this installation's environment (R2.3-1).
 
     Raises:
         Denied: ``other_environment``.
@@ -194,16 +183,25 @@ def check_environment(own: Environment, asked: KeyContext | KekScope) -> None:
                      configured=own.value, asked=asked.environment.value)  # fmt: skip
 
 
-def check_wrapped(wrapped: Wrapped, holder: KeyProvider, kek_id: str) -> None:
-    """Let pass what this holder wrapped under this KEK.
+def check_provider(holder: str) -> None:
+    """Let pass what is OpenBao's; older releases also offered AWS KMS and hardware modules (ADR 0051).
 
     Raises:
-        Conflict: ``kek_of_another_holder``: it opens where it was wrapped; move it by wrapping anew.
+        Conflict: ``kek_of_another_holder``.
+    """
+    if holder != TRANSIT:
+        raise Conflict("kek_of_another_holder", next_step="Log in to the profile again; see docs/key-providers.md.",
+                       stored=holder)  # fmt: skip
+
+
+def check_wrapped(wrapped: Wrapped, kek_id: str) -> None:
+    """Let pass what OpenBao wrapped under this KEK.
+
+    Raises:
+        Conflict: As :func:`check_provider`.
         Integrity: ``wrapped_key_broken``: the KEK is another client's or environment's.
     """
-    if wrapped.holder is not holder:
-        raise Conflict("kek_of_another_holder", next_step="Set kek_holder back, or seal the profile anew.",
-                       stored=wrapped.holder.value, configured=holder.value)  # fmt: skip
+    check_provider(wrapped.holder)
     if wrapped.kek_id != kek_id:
         raise broken()
 
@@ -239,9 +237,8 @@ def check_retirement(status: KekStatus, below: int) -> None:
 def unusable(fault: KekFault) -> Rejected:
     """Return the answer to a use of a KEK whose state forbids it."""
     steps = {
-        KekFault.MISSING: "Make the client's KEK first, or restore it at its holder.",
-        KekFault.DISABLED: "Enable the version at its holder, or restore a record under a live version.",
-        KekFault.PENDING_DELETION: "Cancel the deletion at the holder at once; then find out who asked for it.",
+        KekFault.MISSING: "Make the client's KEK first, or restore it from a snapshot of OpenBao.",
+        KekFault.DISABLED: "Enable the version at OpenBao, or restore a record under a live version.",
         KekFault.FOREIGN: "This key was not made here or was opened up; do not protect anything with it.",
     }
     return Rejected(fault.value, next_step=steps[fault])

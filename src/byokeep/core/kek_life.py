@@ -1,26 +1,25 @@
-"""The life of a key-encryption key (KEK): how often it is rotated, how long it serves, and what its holder must show.
+"""The life of a key-encryption key (KEK): how often it is rotated, how long it serves, and what OpenBao must show.
 
 Rules
 - A KEK is rotated once in 366 days or more often; a policy that says nothing, or never, is refused (R6.1-7, R6.1-9).
-- What the holder shows and what our rows say are compared version by version. A difference is a finding, and it is said
+- What OpenBao shows and what our rows say are compared version by version. A difference is a finding, and it is said
   on which side somebody acted outside of us (R9.2-2).
 - The moves of a key lead from its first state to the one that its row shows, each by the table of key states. What does
   not is an edit (R2.3-7).
 
-It may not ask a holder or a database: the caller brings both sides.
+It may not ask OpenBao or a database: the caller brings both sides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final
 
 from byokeep.core.errors import Rejected
-from byokeep.core.kek import KekFault, KekStatus, KeyProvider
+from byokeep.core.kek import KekFault, KekStatus
 from byokeep.core.key_periods import KeyPurpose, Periods, default_periods
 from byokeep.core.keystate import TRANSITIONS, KeyState
 
@@ -28,15 +27,13 @@ MAX_ROTATION_DAYS: Final = 366
 DEFAULT_ROTATION_DAYS: Final = 365
 OVERDUE_AFTER: Final = timedelta(days=7)  # after the day it was due
 KEK_BITS: Final = 256
-ALGORITHMS: Final[Mapping[KeyProvider, str]] = MappingProxyType(
-    {KeyProvider.TRANSIT: "aes256-gcm96", KeyProvider.AWS: "aws-symmetric-default", KeyProvider.PKCS11: "aes256-kwp"}
-)
-# What can still open something that it wrapped, if its holder lets it.
+ALGORITHM: Final = "aes256-gcm96"
+# What can still open something that it wrapped, if OpenBao lets it.
 OPENS: Final = frozenset({KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.DEACTIVATED, KeyState.COMPROMISED})
 
 
 class KekFinding(StrEnum):
-    """What is wrong with a KEK, as far as its holder and our rows show."""
+    """What is wrong with a KEK, as far as OpenBao and our rows show."""
 
     MISSING = "kek_missing_outside"
     DISABLED = "kek_disabled_outside"
@@ -103,7 +100,7 @@ def urgency(now: datetime, due_at: datetime, protect_until: datetime) -> str:
 
 
 def differences(status: KekStatus, rows: Sequence[KnownVersion]) -> tuple[Difference, ...]:
-    """Compare what a holder shows with what we know; empty when they say the same."""
+    """Compare what OpenBao shows with what we know; empty when they say the same."""
     ours = {row.version: row.state for row in rows}
     found = [_shown(version.number, version.fault, ours.get(version.number)) for version in status.versions]
     theirs = {version.number for version in status.versions}
@@ -124,9 +121,10 @@ def _shown(number: int, fault: KekFault | None, state: KeyState | None) -> Diffe
     if state is KeyState.DESTROYED:
         return None if fault is not None else Difference(version=number, finding=KekFinding.BACK)
     named = {
-        KekFault.DISABLED: KekFinding.DISABLED, KekFault.PENDING_DELETION: KekFinding.DISABLED,
-        KekFault.MISSING: KekFinding.MISSING, KekFault.FOREIGN: KekFinding.ALTERED,
-    }  # fmt: skip
+        KekFault.DISABLED: KekFinding.DISABLED,
+        KekFault.MISSING: KekFinding.MISSING,
+        KekFault.FOREIGN: KekFinding.ALTERED,
+    }
     return None if fault is None else Difference(version=number, finding=named[fault])
 
 

@@ -179,7 +179,7 @@ _OF_ALERT: Final = {
     "record_history_full": "nothing more is sealed of a profile, for too many seals were cut off; find out why, then"
     " `byokeep kek rotate CLIENT` writes its records anew.",
     "kek_compromised": "a key that guards profiles may be known to others: `byokeep kek plan` tells what is to do.",
-    "kek_unconfirmed": "a new key does not do what it is for; let somebody look at its holder before anything else.",
+    "kek_unconfirmed": "a new key does not do what it is for; let somebody look at OpenBao before anything else.",
     **dict.fromkeys(
         (
             "kek_missing_outside",
@@ -190,7 +190,7 @@ _OF_ALERT: Final = {
             "kek_destroyed_is_back",
             "kek_history_broken",
         ),
-        "a key that guards profiles is not what our records say: look who changed it at its holder, `byokeep kek check"
+        "a key that guards profiles is not what our records say: look who changed it at OpenBao, `byokeep kek check"
         " CLIENT`, and treat it as tampering until somebody explains it.",
     ),
     **dict.fromkeys(
@@ -200,7 +200,7 @@ _OF_ALERT: Final = {
     ),
     "kek_due": "a client's key is due for a new version: `byokeep kek rotate CLIENT`.",
     "kek_overdue": "a client's key is past the end of its period: `byokeep kek rotate CLIENT` now.",
-    "kek_not_moved": "a change of a client's key was refused at its holder: `byokeep kek list`, then ask for it again.",
+    "kek_not_moved": "a change of a client's key was refused at OpenBao: `byokeep kek list`, then ask for it again.",
     "dek_history_broken": "the record of a profile's key is not complete: treat it as tampering, runbook section 8.2.",
     "orphan_not_destroyed": "a value that nothing uses could not be destroyed at the store; it is tried again. See that"
     " the store answers.",

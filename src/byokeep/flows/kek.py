@@ -1,14 +1,13 @@
 """Key-encryption keys, what people see and ask for: the inventory, a rotation, a check, an end, a compromise.
 
 Rules
-- A worker does what needs a holder; what it did is on record with the name of who asked.
+- A worker does what needs OpenBao; what it did is on record with the name of who asked.
 - A version that something hangs on is not ended (R6.1-8): the refusal says how much. Its end takes another person than
   the one who let it protect nothing more.
 - A compromise needs one person, at once. It marks every key that the version ever wrapped, and its plan is done when
   none of them is left (S-NIST-16).
-- A key that guards every client is moved by people of every client.
 
-It may not talk to a holder.
+It may not talk to OpenBao.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Conflict, Denied
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.kek import check_provider
 from byokeep.core.kek_life import rotation_due, urgency
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import Actor, ClientId
@@ -123,7 +123,7 @@ async def dependents(app: App, actor: Actor, kek_id: str, version: int | None = 
     kek = await _find(app, actor, Verb.KEK_READ, kek_id, version)
     async with app.db.begin(every_client=True) as tx:
         return await tx.all(
-            Dependent, "kek_dependents", holder=kek.holder.value, kek_id=kek_id, version=version, exposed=False,
+            Dependent, "kek_dependents", holder=kek.holder, kek_id=kek_id, version=version, exposed=False,
             ids=scope_of(actor), limit=kek_book.MANY,
         )  # fmt: skip
 
@@ -146,9 +146,8 @@ async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: s
         kek = await _of_client(tx, client_id)
         expected = 0
         if kek is not None:
-            _must_reach(actor, kek)
             expected = kek.version
-            if await tx.all(Rotation, "kek_rotations", ids=None, kek_id=kek.kek_id, open=True, limit=1):
+            if await kek_book.under_way(tx, kek_id=kek.kek_id):
                 raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
         await hand_on(tx, actor, ROTATE_TASK, Verb.KEK_ROTATE, client_id, expected=str(expected), reason=reason)
     return expected
@@ -164,9 +163,7 @@ async def ask_rewrap(app: App, actor: Actor, client_id: ClientId) -> Rotation:
     await permit(app, actor, Verb.KEK_ROTATE, client_id=client_id)
     async with app.db.begin(every_client=True) as tx:
         kek = await _of_client(tx, client_id)
-        found: list[Rotation] = []
-        if kek is not None:
-            found = await tx.all(Rotation, "kek_rotations", ids=[client_id], kek_id=kek.kek_id, open=True, limit=1)
+        found = [] if kek is None else await kek_book.under_way(tx, kek_id=kek.kek_id)
         if not found:
             raise Conflict("nothing_to_rewrap", next_step="No rotation is under way: `byokeep kek status`.")
         await kek_rewrap.queue(tx, found[0].id, client_id, actor)
@@ -200,14 +197,14 @@ async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: 
         recorded_rejections(app, actor, EventName.KEK_CHANGED, fields=_named(kek, KeyState.DESTROYED)),
         app.db.begin(every_client=True) as tx,
     ):
-        _must_reach(actor, kek)
-        left = await tx.one(int, "kek_dependents_below", holder=kek.holder.value, kek_id=kek_id, below=version + 1)
+        check_provider(kek.holder)
+        left = await tx.one(int, "kek_dependents_below", holder=kek.holder, kek_id=kek_id, below=version + 1)
         if left:
             raise dependents_left(left, version)
         check_transition(kek.state, KeyState.DESTROYED)
         await require_another(tx, actor, kek_id, version)
-        client_id = await _any_client(tx, kek)
-        await hand_on(tx, actor, END_TASK, Verb.KEK_END, client_id, kek_id=kek_id, holder=kek.holder.value,
+        client_id = UUID(str(kek.client_id))
+        await hand_on(tx, actor, END_TASK, Verb.KEK_END, client_id, kek_id=kek_id, holder=kek.holder,
                        version=str(version), reason=reason)  # fmt: skip
     return kek
 
@@ -224,7 +221,8 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
     kek = await _find(app, actor, Verb.KEK_COMPROMISE, kek_id, version)
     check_reason(reason, example="artifact_store_exposure")
     async with recorded_rejections(app, actor, EventName.KEK_CHANGED, fields=_named(kek, KeyState.COMPROMISED)):
-        _must_reach(actor, kek)
+        if kek.client_id is None and actor.clients is not None:
+            raise Denied("not_permitted", next_step="A key that guards every client takes people of every client.")
         async with app.db.begin(every_client=True) as tx:
             await tx.all(None, "kek_lock", kek_id=kek_id)
             now = await kek_book.seen(tx, holder=kek.holder, kek_id=kek_id, version=version)
@@ -234,7 +232,7 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
                 await kek_book.move(tx, app, actor, now, to=KeyState.COMPROMISED, reason=reason)
             await raise_alert(tx, app, actor, reason="kek_compromised", client_id=kek.client_id,
                               object_id=kek.client_id, key=f"kek_compromised:{kek_id}:{version}")  # fmt: skip
-            exposed = await tx.all(Generation, "kek_exposed", holder=kek.holder.value, kek_id=kek_id, version=version)
+            exposed = await tx.all(Generation, "kek_exposed", holder=kek.holder, kek_id=kek_id, version=version)
         for row in exposed:
             if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
                 async with app.db.begin(client_id=row.client_id) as tx:
@@ -265,11 +263,11 @@ async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
         raise Conflict("kek_not_compromised", next_step="See `byokeep kek dependents` for what hangs on it.")
     async with app.db.begin(every_client=True) as tx:
         left = await tx.all(
-            Dependent, "kek_dependents", holder=kek.holder.value, kek_id=kek_id, version=version, exposed=True,
+            Dependent, "kek_dependents", holder=kek.holder, kek_id=kek_id, version=version, exposed=True,
             ids=None,
             limit=kek_book.MANY,
         )  # fmt: skip
-        found = await tx.all(Generation, "kek_exposed", holder=kek.holder.value, kek_id=kek_id, version=version)
+        found = await tx.all(Generation, "kek_exposed", holder=kek.holder, kek_id=kek_id, version=version)
     return KekPlan(kek=kek, left=tuple(left), found=len(found))
 
 
@@ -286,24 +284,9 @@ async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | 
 
 async def _of_client(tx: Tx, client_id: ClientId) -> Kek | None:
     """The version of a client's key that protects now, or did last."""
-    rows = await tx.all(Kek, "keks_list", ids=[client_id], kek_id=None, limit=kek_book.MANY)
+    rows = await kek_book.versions(tx, ids=[client_id])
     started = [row for row in rows if row.state is not KeyState.PRE_ACTIVATION]
     return max(started, key=lambda row: (row.made_at, row.version)) if started else None
-
-
-async def _any_client(tx: Tx, kek: Kek) -> UUID:
-    """A client by whose lease a worker may reach the holder; of a key that guards all, any that it guards."""
-    if kek.client_id is not None:
-        return kek.client_id
-    found = await tx.all(UUID, "kek_any_client", holder=kek.holder.value, kek_id=kek.kek_id)
-    if not found:
-        raise Conflict("kek_guards_nobody", next_step="No profile was ever sealed with it; end it at its holder.")
-    return found[0]
-
-
-def _must_reach(actor: Actor, kek: Kek) -> None:
-    if kek.client_id is None and actor.clients is not None:
-        raise Denied("not_permitted", next_step="A key that guards every client takes people of every client.")
 
 
 async def hand_on(tx: Tx, actor: Actor, task: str, verb: Verb, client_id: UUID, **more: str) -> None:
@@ -343,6 +326,6 @@ def _verb(verb: Verb) -> dict[str, FieldValue]:
 
 def _named(kek: Kek, to: KeyState) -> dict[str, FieldValue]:
     return {
-        "holder": kek.holder.value, "kek": kek.kek_id, "kek_version": kek.version, "state_from": kek.state.value,
+        "holder": kek.holder, "kek": kek.kek_id, "kek_version": kek.version, "state_from": kek.state.value,
         "state_to": to.value,
     }  # fmt: skip

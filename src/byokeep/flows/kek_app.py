@@ -1,7 +1,7 @@
 """What a flow of ``byokeep worker`` gets for the keys that guard profiles: custody of one client's records and KEK.
 
 Rules
-- A KEK is reachable inside a custody lease only, one client's at a time; the KEK itself never leaves its holder.
+- A KEK is reachable inside a custody lease only, one client's at a time; the KEK itself never leaves OpenBao.
 - A DEK does not come out here: what moves between versions of a KEK stays wrapped (S-GCM-11).
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError
@@ -19,15 +19,18 @@ from byokeep.core.model import PROFILE, Actor, ClientId, LeaseKind
 from byokeep.core.ref import ProfileRef
 from byokeep.flows.app import App
 from byokeep.flows.jobs import JobSpec, open_job
-from byokeep.ports import ArtifactStore, KekKeeper, Written
+from byokeep.ports import ArtifactStore, Written
+
+if TYPE_CHECKING:
+    from byokeep.sealing.transit import TransitKeys
 
 
 class KekCustody(Protocol):
     """Custody of a client's sealed records and of the KEK that wraps their keys."""
 
     @property
-    def keys(self) -> KekKeeper:
-        """Whoever wraps, and ends old versions."""
+    def keys(self) -> TransitKeys:
+        """Wraps, rotates, and ends old versions."""
 
     async def newest(self, ref: ProfileRef) -> int:
         """Return the newest version's number of a record, 0 when nothing was ever written."""

@@ -2,25 +2,28 @@
 
 Rules
 - A version has a row before it protects anything, and the row is never taken away: a destroyed version's is its
-  tombstone, which no restore of the holder undoes (R2.3-6).
+  tombstone, which no restore of OpenBao undoes (R2.3-6).
 - A move follows the one table of key states, and leaves a row of history and a record, in one transaction (S-NIST-1).
+- Before a data-encryption key is wrapped or unwrapped, a version is asked for: the row's state first, then its periods
+  (S-NIST-2..8). A version without a row is nobody's: it protects nothing and opens nothing.
 - What still hangs on a version is counted from the rows of what was sealed, never from a column of its own.
 
-It may not talk to a holder: :mod:`.kek_work` does, in the worker.
+It may not talk to OpenBao: :mod:`.kek_work` does, in the worker.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, NotFound
+from byokeep.core.errors import Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.core.kek import KeyProvider
-from byokeep.core.kek_life import ALGORITHMS, KEK_BITS, check_strength, periods_of
-from byokeep.core.key_periods import KeyPurpose, Periods, Suspension, may_resume
+from byokeep.core.kek import TRANSIT
+from byokeep.core.kek_life import ALGORITHM, KEK_BITS, check_strength, periods_of
+from byokeep.core.key_periods import KeyPurpose, Periods, Suspension, may_process, may_protect, may_resume
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import Actor
 from byokeep.flows.app import App
@@ -32,12 +35,12 @@ class Kek:
     """One version of a KEK.
 
     Attributes:
-        client_id: Whose; None = it guards every client.
+        client_id: Whose; None = every client's, which only a version of AWS KMS from an older release is.
         identity: Tells the key that was made from any other, as :class:`byokeep.core.kek.KekVersion`; empty before.
         dependents: Keys that hang on it.
     """
 
-    holder: KeyProvider
+    holder: str
     kek_id: str
     version: int
     client_id: UUID | None
@@ -67,7 +70,7 @@ class Kek:
     @property
     def place(self) -> dict[str, object]:
         """Its row."""
-        return {"holder": self.holder.value, "kek_id": self.kek_id, "version": self.version}
+        return {"holder": self.holder, "kek_id": self.kek_id, "version": self.version}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +90,7 @@ class Rotation:
 
     id: UUID
     client_id: UUID | None
-    holder: KeyProvider
+    holder: str
     kek_id: str
     from_version: int
     to_version: int
@@ -122,15 +125,26 @@ class Dependent:
 MANY: Final = 1000
 
 
+async def versions(tx: Tx, *, ids: Sequence[UUID] | None = None, kek_id: str | None = None) -> list[Kek]:
+    """Return the versions that OpenBao holds, of all keys, of some clients' or of one; oldest of a key first."""
+    rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=kek_id, limit=MANY)
+    return [row for row in rows if row.holder == TRANSIT]
+
+
+async def under_way(tx: Tx, *, kek_id: str | None = None) -> list[Rotation]:
+    """Return the rotations at OpenBao that are not done, of one key or of all."""
+    rows = await tx.all(Rotation, "kek_rotations", ids=None, kek_id=kek_id, open=True, limit=MANY)
+    return [row for row in rows if row.holder == TRANSIT]
+
+
 async def announce(
     tx: Tx,
     app: App,
     actor: Actor,
     *,
-    holder: KeyProvider,
     kek_id: str,
     version: int,
-    client_id: UUID | None,
+    client_id: UUID,
     owner: str,
 ) -> Kek:
     """Put a version into the inventory before it is made; one that was announced before is returned as it is.
@@ -140,11 +154,11 @@ async def announce(
     """
     check_strength(KEK_BITS)
     periods = periods_of(await tx.one(datetime, "kek_now"))  # the clock that seals are stamped by
-    place: dict[str, object] = {"holder": holder.value, "kek_id": kek_id, "version": version}
+    place: dict[str, object] = {"holder": TRANSIT, "kek_id": kek_id, "version": version}
     made = await tx.maybe(
         int, "kek_version_insert", **place, client_id=client_id, environment=app.environment.value,
-        algorithm=ALGORITHMS[holder],
-        bits=KEK_BITS, owner=owner, made_at=periods.starts_at, protect_until=periods.protects_until,
+        algorithm=ALGORITHM, bits=KEK_BITS, owner=owner,
+        made_at=periods.starts_at, protect_until=periods.protects_until,
         process_until=periods.processes_until, changed_by=actor.id,
     )  # fmt: skip
     kek = await tx.one(Kek, "kek_hold", **place)
@@ -207,25 +221,25 @@ async def _on_record(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, 
     await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.OK, **fields))
 
 
-async def held(tx: Tx, *, holder: KeyProvider, kek_id: str, version: int) -> Kek:
+async def held(tx: Tx, *, holder: str = TRANSIT, kek_id: str, version: int) -> Kek:
     """Return one version, held until the transaction ends.
 
     Raises:
         NotFound: ``not_found``.
     """
-    found = await tx.maybe(Kek, "kek_hold", holder=holder.value, kek_id=kek_id, version=version)
+    found = await tx.maybe(Kek, "kek_hold", holder=holder, kek_id=kek_id, version=version)
     if found is None:
         raise NotFound("not_found")
     return found
 
 
-async def seen(tx: Tx, *, holder: KeyProvider, kek_id: str, version: int) -> Kek:
+async def seen(tx: Tx, *, holder: str = TRANSIT, kek_id: str, version: int) -> Kek:
     """Return one version as it stands, without holding its row: for whoever stands in the key's own line.
 
     Raises:
         NotFound: ``not_found``.
     """
-    found = await tx.maybe(Kek, "kek_look", holder=holder.value, kek_id=kek_id, version=version)
+    found = await tx.maybe(Kek, "kek_look", holder=holder, kek_id=kek_id, version=version)
     if found is None:
         raise NotFound("not_found")
     return found
@@ -249,9 +263,47 @@ async def suspensions(tx: Tx, kek: Kek) -> tuple[Suspension, ...]:
     return tuple(spans) if since is None else (*spans, Suspension(since))
 
 
+async def check_protect(tx: Tx, app: App, *, holder: str, kek_id: str, version: int) -> Kek:
+    """Let a version wrap a new key; returns its row.
+
+    Raises:
+        Rejected: ``key_state``; ``key_period_over``; ``key_not_yet_valid``.
+        Integrity: ``kek_unknown_outside``.
+    """
+    kek = await _row(tx, app, holder=holder, kek_id=kek_id, version=version)
+    may_protect(kek.state, kek.now, kek.periods)
+    return kek
+
+
+async def check_process(tx: Tx, app: App, *, holder: str, kek_id: str, version: int, protected_at: datetime) -> Kek:
+    """Let a version unwrap a key that it wrapped at ``protected_at``; returns its row.
+
+    Args:
+        protected_at: When the key was sealed with, as its row says. A version that is younger took it over in a rewrap,
+            and counts from its own first day.
+
+    Raises:
+        Rejected: ``key_state``; ``key_period_over``; ``protected_in_suspension``; ``protected_outside_period``.
+        Denied: ``key_compromised``.
+        Integrity: ``kek_unknown_outside``.
+    """
+    kek = await _row(tx, app, holder=holder, kek_id=kek_id, version=version)
+    spans = await suspensions(tx, kek)
+    may_process(kek.state, kek.now, kek.periods, protected_at=max(protected_at, kek.made_at), suspensions=spans)
+    return kek
+
+
+async def _row(tx: Tx, app: App, *, holder: str, kek_id: str, version: int) -> Kek:
+    found = await tx.maybe(Kek, "kek_look", holder=holder, kek_id=kek_id, version=version)
+    if found is None or found.environment != app.environment.value:
+        raise Integrity("kek_unknown_outside", next_step="No row stands for this key; see `byokeep kek status`.",
+                        version=version)  # fmt: skip
+    return found
+
+
 def event(name: EventName, actor: Actor, kek: Kek, outcome: Outcome = Outcome.OK, **fields: FieldValue) -> Event:
     """Return a record about a version; on its client's chain, or the platform's for a key that guards every client."""
-    about: dict[str, FieldValue] = {"holder": kek.holder.value, "kek": kek.kek_id, "kek_version": kek.version}
+    about: dict[str, FieldValue] = {"holder": kek.holder, "kek": kek.kek_id, "kek_version": kek.version}
     return Event(
         name=name, actor=actor, outcome=outcome, client_id=kek.client_id, object_id=kek.client_id,
         fields=about | fields,

@@ -2,7 +2,7 @@
 
 Rules
 - A rotation that nobody works on any more is handed on; what it left over is destroyed a while after it ended.
-- Each key is compared with its holder at least once an hour, so that what is done outside is noticed in time (R9.2-2).
+- Each key is compared with OpenBao at least once an hour, so that what is done outside is noticed in time (R9.2-2).
 - Due is told once, overdue as long as it lasts (R6.1-7).
 """
 
@@ -18,7 +18,6 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId
 from byokeep.flows import kek_book, kek_rewrap, kek_work
 from byokeep.flows.kek_app import KekApp
-from byokeep.flows.kek_book import Kek, Rotation
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.vault_check import check_vault
 
@@ -39,7 +38,7 @@ async def go_on(app: KekApp) -> int:
     """Hand on what open rotations left, and clear up after ended ones; returns how many clients and profiles."""
     handed = 0
     async with app.db.begin(every_client=True) as tx:
-        for rotation in await tx.all(Rotation, "kek_rotations", ids=None, kek_id=None, open=True, limit=_AT_ONCE):
+        for rotation in (await kek_book.under_way(tx))[:_AT_ONCE]:
             handed += await kek_rewrap.hand_out(tx, rotation, app.system())
         strays = await tx.all(
             lambda row: (ClientId(row["client_id"]), UUID(str(row["profile_id"]))),
@@ -58,17 +57,16 @@ async def compare(app: KekApp) -> int:
     """Compare keys that were not for a while; returns how many."""
     async with app.db.begin(every_client=True) as tx:
         found = await tx.all(
-            lambda row: row["client_id"],
+            ClientId,
             "keks_to_check",
             installation=app.installation_id,
             within_s=CHECK_EVERY_S,
             limit=_AT_ONCE,
         )
     for client_id in found:
-        if client_id is not None:
-            with suppress(ByokeepError):  # on record, and tried again
-                await kek_work.check(app, app.system(), ClientId(client_id))
-                await check_vault(app, app.system(), ClientId(client_id))
+        with suppress(ByokeepError):  # on record, and tried again
+            await kek_work.check(app, app.system(), client_id)
+            await check_vault(app, app.system(), client_id)
     return len(found)
 
 
@@ -76,7 +74,7 @@ async def tell_due(app: KekApp) -> int:
     """Raise alerts about rotations that are due or overdue; returns how many keys."""
     told = 0
     async with app.db.begin(every_client=True) as tx:
-        rows = await tx.all(Kek, "keks_list", ids=None, kek_id=None, limit=kek_book.MANY)
+        rows = await kek_book.versions(tx)
         newest = {row.kek_id: row for row in rows if row.state is not KeyState.PRE_ACTIVATION}
         for row in newest.values():
             due_at = rotation_due(row.made_at, app.kek_rotation_days, row.protect_until)
@@ -90,7 +88,7 @@ async def tell_due(app: KekApp) -> int:
 
 
 async def told(app: KekApp, actor: Actor, client_id: ClientId, error: ByokeepError) -> None:
-    """Raise an alert about something that was asked for and refused at the holder: who asked is gone by then."""
+    """Raise an alert about something that was asked for and refused at OpenBao: who asked is gone by then."""
     async with app.db.begin(client_id=client_id) as tx:
         await raise_alert(tx, app, actor, reason="kek_not_moved", client_id=client_id, object_id=client_id,
                           key=f"kek_not_moved:{client_id}:{error.code}")  # fmt: skip

@@ -8,7 +8,7 @@ Rules
   left over of that is destroyed a while after the rotation ended.
 - A rotation is done when no row is left on an older version. Nothing else ends it.
 
-It may not open a wrapped key: its holder moves it.
+It may not open a wrapped key: OpenBao moves it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.kek import KeyContext, KeyProvider, Wrapped
+from byokeep.core.kek import KeyContext, Wrapped
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.record_room import check_rewrap
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
-from byokeep.flows.kek_book import Rotation
-from byokeep.flows.kek_guard import check_protect
-from byokeep.flows.kek_pins import PinnedKeys
+from byokeep.flows.kek_book import Rotation, check_protect
 from byokeep.flows.profiles import Opening
 from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Tx, Written
@@ -54,7 +52,7 @@ class RewrapBatch:
 async def hand_out(tx: Tx, rotation: Rotation, actor: Actor) -> int:
     """Hand each client that has something on older versions to a worker; returns how many clients."""
     behind = await tx.all(
-        ClientId, "kek_clients_behind", holder=rotation.holder.value, kek_id=rotation.kek_id, below=rotation.to_version
+        ClientId, "kek_clients_behind", holder=rotation.holder, kek_id=rotation.kek_id, below=rotation.to_version
     )
     for client_id in behind:
         await queue(tx, rotation.id, client_id, actor)
@@ -77,9 +75,9 @@ async def rewrap(
     """Move up to ``limit`` profiles of a client; hands itself on while it gets somewhere, and ends the rotation.
 
     Raises:
-        Unavailable: Holder, store or database; it is taken up again.
+        Unavailable: OpenBao or database; it is taken up again.
         Denied: The client's switch is closed.
-        Rejected: As :func:`byokeep.flows.kek_guard.check_protect`: the new version may protect nothing any more.
+        Rejected: As :func:`byokeep.flows.kek_book.check_protect`: the new version may protect nothing any more.
     """
     async with app.db.begin(every_client=True) as tx:
         rotation = await tx.one(Rotation, "kek_rotation_get", id=rotation_id)
@@ -87,10 +85,10 @@ async def rewrap(
             return RewrapBatch(moved=0, waiting=0, blocked=0)
         behind = await tx.all(
             lambda row: (UUID(str(row["id"])), bool(row["open"])), "kek_profiles_behind", client_id=client_id,
-            holder=rotation.holder.value, kek_id=rotation.kek_id,
+            holder=rotation.holder, kek_id=rotation.kek_id,
             below=rotation.to_version, limit=limit,
         )  # fmt: skip
-        await check_protect(tx, app, holder=rotation.holder.value, kek_id=rotation.kek_id, version=rotation.to_version)
+        await check_protect(tx, app, holder=rotation.holder, kek_id=rotation.kek_id, version=rotation.to_version)
     free = [profile_id for profile_id, is_open in behind if not is_open]
     outcomes: list[int] = []
     if free:
@@ -147,7 +145,7 @@ async def _write(
             return [], False
         rows = await tx.all(
             Generation, "kek_generations_behind", client_id=client_id, profile_id=profile_id,
-            holder=rotation.holder.value,
+            holder=rotation.holder,
             kek_id=rotation.kek_id, below=rotation.to_version,
         )  # fmt: skip
     moved: list[_Moved] = []
@@ -177,11 +175,11 @@ async def _rewritten(
     record = parse_record(await custody.read(ref, row.record_version))
     check_same(record, row)
     wrapped = Wrapped(
-        holder=KeyProvider(record.kek.holder), kek_id=record.kek.key_id, kek_version=record.kek_version,
+        holder=record.kek.holder, kek_id=record.kek.key_id, kek_version=record.kek_version,
         ciphertext=record.wrapped_dek,
     )  # fmt: skip
     context = KeyContext(environment=app.environment, client_id=row.client_id, profile_id=row.profile_id)
-    fresh = await PinnedKeys(app, custody.keys).rewrap(wrapped, context)
+    fresh = await custody.keys.rewrap(wrapped, context)
     if fresh.kek_version != rotation.to_version:
         raise Conflict("kek_version_moved", expected=rotation.to_version, newest=fresh.kek_version)
     after = replace(record, wrapped_dek=fresh.ciphertext, kek=fresh.key_ref, kek_version=fresh.kek_version)
@@ -256,7 +254,7 @@ async def _end(tx: Tx, actor: Actor, rotation: Rotation) -> bool:
         Event(
             name=EventName.KEK_ROTATION_DONE, actor=actor, outcome=Outcome.OK, client_id=rotation.client_id,
             object_id=rotation.client_id,
-            fields={"holder": rotation.holder.value, "kek": rotation.kek_id, "kek_version": rotation.to_version,
+            fields={"holder": rotation.holder, "kek": rotation.kek_id, "kek_version": rotation.to_version,
                     "from_version": rotation.from_version, "rotation": str(rotation.id), "count": moved},
         )
     )  # fmt: skip

@@ -1,11 +1,12 @@
-"""What a worker does with a key-encryption key: makes it, rotates it, compares it with its holder, ends old versions.
+"""What a worker does with a key-encryption key: makes it, rotates it, compares it with OpenBao, ends old versions.
 
 Rules
-- A version has its row before the holder makes it, and protects nothing before the row says active (S-NIST-13), which
-  it does when the version was confirmed (:mod:`.kek_confirm`). Which key it is stands in the row from then on; the
+- A version has its row before OpenBao makes it, and protects nothing before the row says active (S-NIST-13), which
+  it does when the version was confirmed (:func:`confirm`). Which key it is stands in the row from then on; the
   versions of an older installation get it at the first check that finds nothing wrong with them.
-- Each step can be cut anywhere and begun again: what the holder shows and what the rows say tell where it stood.
-- A version that was made, taken away or opened up outside is a finding with an alert, and is not worked around.
+- Each step can be cut anywhere and begun again: what OpenBao shows and what the rows say tell where it stood.
+- A version that was made, taken away, exchanged or opened up outside is a finding with an alert, and is not worked
+  around.
 - An old version is ended only when nothing hangs on it (R6.1-8); its row stays, as its tombstone.
 
 It may not move a wrapped key: :mod:`.kek_rewrap` does.
@@ -13,31 +14,50 @@ It may not move a wrapped key: :mod:`.kek_rewrap` does.
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
-from typing import Final
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.kek import KekFault, KekScope, KekStatus, KeyProvider, unusable
+from byokeep.core.kek import DEK_BYTES, TRANSIT, KekFault, KekScope, KekStatus, KeyContext, check_provider, unusable
 from byokeep.core.kek_life import OPENS, Difference, KekFinding, KnownVersion, differences, follows
 from byokeep.core.key_periods import may_protect
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId
+from byokeep.core.secret import Secret
 from byokeep.flows import kek_book
 from byokeep.flows.app import App
 from byokeep.flows.kek_app import KekApp, custody_of
 from byokeep.flows.kek_book import Kek, Rotation
-from byokeep.flows.kek_confirm import confirm
-from byokeep.flows.kek_pins import PinnedKeys
 from byokeep.flows.kek_rewrap import hand_out
 from byokeep.flows.refusal import raise_alert
-from byokeep.ports import KeyHolder, Tx
+from byokeep.ports import Tx
 
+if TYPE_CHECKING:
+    from byokeep.sealing.transit import TransitKeys
+
+UNCONFIRMED: Final = "kek_unconfirmed"
 _TWICE: Final = 2
 
 
-async def prepare(app: App, actor: Actor, keys: KeyHolder, client_id: ClientId, *, owner: str = "operations") -> Kek:
+async def compared(app: App, keys: TransitKeys, scope: KekScope) -> KekStatus:
+    """Return the KEK as OpenBao shows it; another key in the place of one of our versions is a fault of that version.
+
+    What a version was made with stands in its row (its ``identity``), written when it was confirmed and never again: a
+    name is anybody's who has rights there. A version that ended is not compared: that it is back is its own finding.
+    """
+    status = await keys.versions(scope)
+    pins = {row.version: row.identity for row in await _rows(app, status.kek_id) if row.state is not KeyState.DESTROYED}
+    return replace(status, versions=tuple(
+        replace(one, fault=KekFault.FOREIGN)
+        if one.fault is None and (pins.get(one.number) or one.identity) != one.identity else one
+        for one in status.versions
+    ))  # fmt: skip
+
+
+async def prepare(app: App, actor: Actor, keys: TransitKeys, client_id: ClientId, *, owner: str = "operations") -> Kek:
     """Return the version that may protect a client's new keys, making the first one if there is none.
 
     Raises:
@@ -45,9 +65,9 @@ async def prepare(app: App, actor: Actor, keys: KeyHolder, client_id: ClientId, 
         Integrity: ``kek_unknown_outside``: the holder has a version that nobody here made; ``kek_unconfirmed``.
         Unavailable: The holder.
     """
-    scope, keys = KekScope(environment=app.environment, client_id=client_id), PinnedKeys(app, keys)
+    scope = KekScope(environment=app.environment, client_id=client_id)
     for _ in range(_TWICE):  # somebody else may be making it in this moment
-        status = await keys.versions(scope)
+        status = await compared(app, keys, scope)
         if status.faults:
             raise unusable(status.faults[0])
         try:
@@ -61,7 +81,7 @@ async def prepare(app: App, actor: Actor, keys: KeyHolder, client_id: ClientId, 
     raise Unavailable("kek_busy", next_step="Somebody else works on this key; try again.")
 
 
-async def _usable(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, status: KekStatus, owner: str) -> Kek:
+async def _usable(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, status: KekStatus, owner: str) -> Kek:
     rows = await _rows(app, status.kek_id)
     pending = next((row for row in rows if row.state is KeyState.PRE_ACTIVATION), None)
     if not status.newest and not any(row for row in rows if row is not pending):
@@ -79,25 +99,82 @@ async def _usable(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, stat
     return known
 
 
-async def _make(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, status: KekStatus, owner: str) -> Kek:
+async def _make(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, status: KekStatus, owner: str) -> Kek:
     async with app.db.begin(client_id=scope.client_id) as tx:
         await tx.all(None, "kek_lock", kek_id=status.kek_id)
-        kek = await kek_book.announce(tx, app, actor, holder=status.holder, kek_id=status.kek_id, version=1,
-                                      client_id=_owner(status, scope), owner=owner)  # fmt: skip
+        kek = await kek_book.announce(tx, app, actor, kek_id=status.kek_id, version=1, client_id=scope.client_id,
+                                      owner=owner)  # fmt: skip
     await keys.rotate(scope, expected=0)
     return await _activate(app, actor, keys, scope, kek)
 
 
-async def _activate(app: App, actor: Actor, keys: KeyHolder, scope: KekScope, kek: Kek) -> Kek:
+async def _activate(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, kek: Kek) -> Kek:
     identity = await confirm(app, actor, keys, scope, kek)
-    async with _door(app, kek) as tx:
+    async with app.db.begin(client_id=scope.client_id) as tx:
         await tx.all(None, "kek_lock", kek_id=kek.kek_id)
-        now = await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
+        now = await kek_book.held(tx, kek_id=kek.kek_id, version=kek.version)
         if now.state is KeyState.PRE_ACTIVATION:
             await kek_book.pin(tx, now, identity)
             await kek_book.move(tx, app, actor, now, to=KeyState.ACTIVE, reason="made")
             await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_book.made_fields(now)))
-        return await kek_book.held(tx, holder=kek.holder, kek_id=kek.kek_id, version=kek.version)
+        return await kek_book.held(tx, kek_id=kek.kek_id, version=kek.version)
+
+
+async def confirm(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, made: Kek) -> str:
+    """Return the identity of an announced version when a throw-away key goes there and back (SP 800-57 part 1, 7.1).
+
+    What goes through is random, belongs to no profile, guards nothing and is wiped. It must have been wrapped by the
+    announced version, come back as it was, and come back for no other profile.
+
+    Args:
+        keys: Under a custody lease of the scope's client.
+        made: The row of the version, announced and not active.
+
+    Raises:
+        Integrity: ``kek_unconfirmed``: it wraps under another version, loses what it was given, or does not tell one
+            profile from another; an alert is raised beside it.
+        Rejected: A code of :class:`byokeep.core.kek.KekFault`.
+        Unavailable, Denied: OpenBao; nothing is known.
+    """
+    shown = {one.number: one for one in (await compared(app, keys, scope)).versions}.get(made.version)
+    if shown is not None and shown.fault is not None:
+        raise unusable(shown.fault)
+    if shown is not None and await _confirmed(app, keys, scope, made):
+        return shown.identity
+    async with app.db.begin(every_client=True) as tx:
+        await raise_alert(tx, app, actor, reason=UNCONFIRMED, client_id=scope.client_id, object_id=scope.client_id,
+                          key=f"{UNCONFIRMED}:{made.kek_id}:{made.version}")  # fmt: skip
+    raise Integrity(UNCONFIRMED, next_step="Seal nothing until somebody has looked at OpenBao.",
+                    version=made.version)  # fmt: skip
+
+
+async def _confirmed(app: App, keys: TransitKeys, scope: KekScope, made: Kek) -> bool:
+    own, other = (_context(app, scope) for _ in range(2))
+    probe = Secret(secrets.token_bytes(DEK_BYTES))
+    try:
+        wrapped = await keys.wrap(probe, own)
+        if (wrapped.kek_id, wrapped.kek_version) != (made.kek_id, made.version):
+            return False
+        try:
+            back = await keys.unwrap(wrapped, own)
+        except Integrity:
+            return False
+        same = back.matches(probe)
+        back.wipe()
+        if not same:
+            return False
+        try:
+            (await keys.unwrap(wrapped, other)).wipe()
+        except Integrity:
+            return True
+        return False
+    finally:
+        probe.wipe()
+
+
+def _context(app: App, scope: KekScope) -> KeyContext:
+    """Of a profile that there is not."""
+    return KeyContext(environment=app.environment, client_id=scope.client_id, profile_id=app.ids.uuid())
 
 
 async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: int, reason: str) -> Rotation | None:
@@ -119,12 +196,12 @@ async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: in
     """
     scope = KekScope(environment=app.environment, client_id=client_id)
     async with custody_of(app, actor, client_id) as custody:
-        keys = PinnedKeys(app, custody.keys)
-        status = await keys.versions(scope)
+        keys = custody.keys
+        status = await compared(app, keys, scope)
         if status.faults:
             raise unusable(status.faults[0])
         if not status.newest:
-            await prepare(app, actor, custody.keys, client_id, owner=app.kek_owner)
+            await prepare(app, actor, keys, client_id, owner=app.kek_owner)
             return None
         made = await _announced(app, actor, scope, status, expected)
         if made is None:
@@ -132,7 +209,7 @@ async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: in
         if status.newest < made.version or status.min_encryption < made.version:
             await keys.rotate(scope, expected=made.version - 1)
         identity = await confirm(app, actor, keys, scope, made)
-    async with _door(app, made) as tx:
+    async with app.db.begin(client_id=client_id) as tx:
         await kek_book.pin(tx, made, identity)
         return await _turn(tx, app, actor, made, reason=reason)
 
@@ -140,11 +217,11 @@ async def rotate(app: KekApp, actor: Actor, client_id: ClientId, *, expected: in
 async def _announced(app: KekApp, actor: Actor, scope: KekScope, status: KekStatus, expected: int) -> Kek | None:
     async with app.db.begin(every_client=True) as tx:
         await tx.all(None, "kek_lock", kek_id=status.kek_id)
-        rows = await tx.all(Kek, "keks_list", ids=None, kek_id=status.kek_id, limit=kek_book.MANY)
+        rows = await kek_book.versions(tx, kek_id=status.kek_id)
         newest = max((row for row in rows if row.state is not KeyState.PRE_ACTIVATION), key=lambda row: row.version)
         if newest.version > expected:
             return None
-        if await tx.all(Rotation, "kek_rotations", ids=None, kek_id=status.kek_id, open=True, limit=1):
+        if await kek_book.under_way(tx, kek_id=status.kek_id):
             raise Conflict("kek_rotation_under_way", next_step="Let its rewrap end first: `byokeep kek status`.")
         if status.newest not in (expected, expected + 1) or newest.version != expected:
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
@@ -153,24 +230,23 @@ async def _announced(app: KekApp, actor: Actor, scope: KekScope, status: KekStat
                               object_id=scope.client_id)  # fmt: skip
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
         return await kek_book.announce(
-            tx, app, actor, holder=status.holder, kek_id=status.kek_id, version=expected + 1,
-            client_id=_owner(status, scope), owner=app.kek_owner,
+            tx, app, actor, kek_id=status.kek_id, version=expected + 1, client_id=scope.client_id, owner=app.kek_owner,
         )  # fmt: skip
 
 
 async def _turn(tx: Tx, app: KekApp, actor: Actor, made: Kek, *, reason: str) -> Rotation | None:
     """The new version protects, the older ones open only, and a rotation begins: all in one."""
     await tx.all(None, "kek_lock", kek_id=made.kek_id)
-    now = await kek_book.held(tx, holder=made.holder, kek_id=made.kek_id, version=made.version)
+    now = await kek_book.held(tx, kek_id=made.kek_id, version=made.version)
     if now.state is not KeyState.PRE_ACTIVATION:
         return None
     await kek_book.move(tx, app, actor, now, to=KeyState.ACTIVE, reason=reason)
     await tx.append(kek_book.event(EventName.KEK_MADE, actor, now, Outcome.OK, **kek_book.made_fields(now)))
-    for old in await tx.all(Kek, "keks_list", ids=None, kek_id=made.kek_id, limit=kek_book.MANY):
+    for old in await kek_book.versions(tx, kek_id=made.kek_id):
         if old.version < made.version and old.state in (KeyState.ACTIVE, KeyState.SUSPENDED):
             await kek_book.move(tx, app, actor, old, to=KeyState.DEACTIVATED, reason="rotated")
     rotation = await tx.one(
-        kek_book.Rotation, "kek_rotation_start", id=app.ids.uuid(), client_id=made.client_id, holder=made.holder.value,
+        kek_book.Rotation, "kek_rotation_start", id=app.ids.uuid(), client_id=made.client_id, holder=TRANSIT,
         kek_id=made.kek_id,
         from_version=made.version - 1, to_version=made.version, reason=reason, started_by=actor.id,
     )  # fmt: skip
@@ -192,7 +268,7 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
     scope = KekScope(environment=app.environment, client_id=client_id)
     try:
         async with custody_of(app, actor, client_id) as custody:
-            status = await PinnedKeys(app, custody.keys).versions(scope)
+            status = await compared(app, custody.keys, scope)
     except ByokeepError:
         await _could_not(app, actor, client_id)
         raise
@@ -217,21 +293,21 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
 async def _pin(app: KekApp, status: KekStatus, rows: list[Kek]) -> None:
     shown = {one.number: one.identity for one in status.versions if one.fault is None}
     for row in rows:
-        if row.version in shown and not row.identity and row.state in OPENS and row.holder is status.holder:
-            async with _door(app, row) as tx:
+        if row.version in shown and not row.identity and row.state in OPENS:
+            async with app.db.begin(client_id=row.client_id) as tx:
                 await kek_book.pin(tx, row, shown[row.version])
 
 
 async def _could_not(app: KekApp, actor: Actor, client_id: ClientId) -> None:
     async with app.db.begin(every_client=True) as tx:
-        for row in (await tx.all(Kek, "keks_list", ids=[client_id], kek_id=None, limit=kek_book.MANY))[-1:]:
+        for row in (await kek_book.versions(tx, ids=[client_id]))[-1:]:
             failed = kek_book.event(EventName.KEK_CHECKED, actor, row, Outcome.FAILED, found=0, cause="unknown")
             await tx.append(failed)
 
 
 async def _on_record(app: KekApp, actor: Actor, row: Kek, found: list[Difference], count: int, broken: int) -> None:
     cause = found[0].finding.value if found else "dek_history_broken" if broken else "match"
-    async with _door(app, row) as tx:
+    async with app.db.begin(client_id=row.client_id) as tx:
         await tx.append(
             kek_book.event(EventName.KEK_CHECKED, actor, row, Outcome.FAILED if found or broken else Outcome.OK,
                            count=count, found=len(found) + broken, cause=cause)
@@ -253,30 +329,31 @@ async def _proved(app: KekApp, row: Kek) -> bool:
 
 
 async def end_versions(
-    app: KekApp, actor: Actor, client_id: ClientId, *, kek_id: str, holder: KeyProvider, version: int, reason: str
+    app: KekApp, actor: Actor, client_id: ClientId, *, kek_id: str, holder: str, version: int, reason: str
 ) -> int:
     """Let a version, and those before it, open nothing any more; returns how many rows became tombstones.
 
     Raises:
         Denied: ``same_person``.
-        Conflict: ``kek_has_dependents`` with the count.
+        Conflict: ``kek_has_dependents`` with the count; ``kek_of_another_holder``.
         Rejected: ``key_state``; ``bad_kek_version``: the newest stays; ``kek_foreign``: another key is in its place.
         Unavailable: The holder; nothing was ended.
     """
+    check_provider(holder)
     scope = KekScope(environment=app.environment, client_id=client_id)
     async with app.db.begin(every_client=True) as tx:  # once more: a version may have been moved since it was asked for
         await require_another(tx, actor, kek_id, version)
-    await refuse_dependents(app, holder=holder, kek_id=kek_id, version=version)
+    await refuse_dependents(app, kek_id=kek_id, version=version)
     async with custody_of(app, actor, client_id) as custody:
-        status = await PinnedKeys(app, custody.keys).versions(scope)
+        status = await compared(app, custody.keys, scope)
         if any(one.fault is KekFault.FOREIGN for one in status.versions if one.number <= version):
             raise unusable(KekFault.FOREIGN)  # ours would live on elsewhere, and its row would call it destroyed
         await custody.keys.retire(scope, below=version + 1)
     ended = 0
     for row in await _rows(app, kek_id):
         if row.version <= version and row.state is not KeyState.DESTROYED:
-            async with _door(app, row) as tx:
-                now = await kek_book.held(tx, holder=holder, kek_id=kek_id, version=row.version)
+            async with app.db.begin(client_id=row.client_id) as tx:
+                now = await kek_book.held(tx, kek_id=kek_id, version=row.version)
                 await kek_book.move(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
                 ended += 1
     return ended
@@ -292,14 +369,14 @@ async def require_another(tx: Tx, actor: Actor, kek_id: str, version: int) -> No
         raise Denied("same_person", next_step="Another approver must end it.", version=version)
 
 
-async def refuse_dependents(app: KekApp, *, holder: KeyProvider, kek_id: str, version: int) -> None:
+async def refuse_dependents(app: KekApp, *, kek_id: str, version: int) -> None:
     """Let pass when nothing hangs on a version or one before it.
 
     Raises:
         Conflict: ``kek_has_dependents`` with the count.
     """
     async with app.db.begin(every_client=True) as tx:
-        left = await tx.one(int, "kek_dependents_below", holder=holder.value, kek_id=kek_id, below=version + 1)
+        left = await tx.one(int, "kek_dependents_below", holder=TRANSIT, kek_id=kek_id, below=version + 1)
     if left:
         raise dependents_left(left, version)
 
@@ -318,13 +395,4 @@ async def _alarm(app: App, actor: Actor, kek_id: str, client_id: UUID, version: 
 
 async def _rows(app: App, kek_id: str) -> list[Kek]:
     async with app.db.begin(every_client=True) as tx:
-        return await tx.all(Kek, "keks_list", ids=None, kek_id=kek_id, limit=kek_book.MANY)
-
-
-def _owner(status: KekStatus, scope: KekScope) -> UUID | None:
-    """Whose the key is: the client's when its id is of this client alone, everybody's otherwise."""
-    return scope.client_id if status.kek_id == scope.tenant_kek else None
-
-
-def _door(app: App, kek: Kek) -> AbstractAsyncContextManager[Tx]:
-    return app.db.begin(every_client=True) if kek.client_id is None else app.db.begin(client_id=kek.client_id)
+        return await kek_book.versions(tx, kek_id=kek_id)

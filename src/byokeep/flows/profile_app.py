@@ -18,7 +18,6 @@ from byokeep.core.errors import Conflict
 from byokeep.core.model import Actor
 from byokeep.flows import profile_book, profiles
 from byokeep.flows.app import App
-from byokeep.flows.kek_pins import PinnedKeys
 from byokeep.flows.profile_ports import HeldCustody, Notes, ProfileCustodian, Proofs, TaskRooms, Vault
 from byokeep.flows.profile_work import Work
 from byokeep.flows.profiles import Opening, Profile
@@ -68,7 +67,6 @@ class Bench:
         """The three places that a sealed profile lies in."""
         return Vault(
             sealer=self.app.sealer, artifacts=self.app.artifacts, custody=self.custody,
-            keys=PinnedKeys(self.app, self.custody.keys),
         )  # fmt: skip
 
     async def now(self, tx: Tx) -> Profile:

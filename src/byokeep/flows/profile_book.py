@@ -27,7 +27,7 @@ from byokeep.core.model import Actor, Client, ClientId, Risk
 from byokeep.core.profile import ProfileAct, Purpose
 from byokeep.flows import profiles
 from byokeep.flows.app import App
-from byokeep.flows.kek_guard import check_protect
+from byokeep.flows.kek_book import check_protect
 from byokeep.flows.profiles import Opening, Profile
 from byokeep.flows.refusal import raise_alert
 from byokeep.flows.sops import SopRun
@@ -195,7 +195,7 @@ async def record(
     Raises:
         Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``: another was first; what this one wrote is
             nobody's, and the sweep takes it away.
-        Rejected, Integrity: As :func:`byokeep.flows.kek_guard.check_protect`: the key that wrapped it may not.
+        Rejected, Integrity: As :func:`byokeep.flows.kek_book.check_protect`: the key that wrapped it may not.
     """
     at = {"client_id": plan.profile.client_id, "profile_id": plan.profile.id}
     await tx.all(None, "profile_lock", profile_id=plan.profile.id)

@@ -19,7 +19,8 @@ from byokeep.core.events import FieldValue
 from byokeep.core.model import ProfileId
 from byokeep.core.profile import ProfileAct
 from byokeep.core.ref import ProfileRef
-from byokeep.flows import profile_book, profile_history, profile_kek
+from byokeep.flows import profile_book, profile_history
+from byokeep.flows.kek_work import prepare
 from byokeep.flows.profile_app import Bench
 from byokeep.flows.profile_ports import Browser, TaskRoom
 from byokeep.flows.profile_seal import seal
@@ -37,10 +38,11 @@ async def log_in(bench: Bench) -> str:
     Raises:
         Conflict: ``login_not_confirmed``, ``work_ended``, ``opening_lost``, ``not_closed_cleanly``; ``other_account``:
             the profile is quarantined.
-        Rejected: As :func:`byokeep.flows.profile_kek.ensure`.
-        Unavailable: Browser, stores or key holder; ``identity_unchecked``.
+        Rejected: As :func:`byokeep.flows.kek_work.prepare`.
+        Unavailable: Browser, stores or OpenBao; ``identity_unchecked``.
     """
-    await profile_kek.ensure(bench)  # before a person types a password for nothing
+    # Before a person types a password for nothing.
+    await prepare(bench.app, bench.actor, bench.custody.keys, bench.profile.client_id)
     async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
         async with room.browser() as browser:
             await _confirmed(bench, browser)
@@ -142,7 +144,7 @@ async def reseal(bench: Bench, room: TaskRoom, browser_version: str, *, base: in
         Integrity: ``duplicate_key_material``; an alert is raised.
     """
     app = bench.app
-    await profile_kek.ensure(bench)
+    await prepare(bench.app, bench.actor, bench.custody.keys, bench.profile.client_id)
     try:
         async with app.db.begin(client_id=bench.profile.client_id) as tx:
             now = await bench.now(tx)

@@ -13,14 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
 from byokeep.core.ref import ProfileRef
-from byokeep.ports import ArtifactStore, KeyHolder, Look, Shot, Window, Written
+from byokeep.ports import ArtifactStore, Look, Shot, Window, Written
 from byokeep.sealing.ports import Sealer, Sealing, Sink, Source
+
+if TYPE_CHECKING:
+    from byokeep.sealing.transit import TransitKeys
 
 
 class Records(Protocol):
@@ -43,11 +46,11 @@ class Records(Protocol):
 
 
 class ProfileCustody(Records, Protocol):
-    """Custody of a client's profiles: their records, and the holder of their keys."""
+    """Custody of a client's profiles: their records, and the KEK that wraps their keys."""
 
     @property
-    def keys(self) -> KeyHolder:
-        """Whoever wraps and unwraps."""
+    def keys(self) -> TransitKeys:
+        """Wraps and unwraps."""
 
     @property
     def lease_id(self) -> str:
@@ -73,21 +76,16 @@ class ProfileCustodian(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vault:
-    """The three places that a sealed profile lies in, and what seals: all that the pipelines need.
-
-    Attributes:
-        keys: Those of the custody, held to our rows.
-    """
+    """The three places that a sealed profile lies in, and what seals: all that the pipelines need."""
 
     sealer: Sealer
     artifacts: ArtifactStore
     custody: ProfileCustody
-    keys: KeyHolder
 
     @property
     def sealing(self) -> Sealing:
         """What of it needs no record."""
-        return Sealing(sealer=self.sealer, artifacts=self.artifacts, keys=self.keys)
+        return Sealing(sealer=self.sealer, artifacts=self.artifacts, keys=self.custody.keys)
 
 
 class Browser(Protocol):

@@ -24,7 +24,7 @@ from uuid import UUID
 from byokeep.core.artifact import ArtifactKey, StoredArtifact
 from byokeep.core.errors import Conflict, Integrity, Rejected
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.kek import KeyProvider
+from byokeep.core.kek import TRANSIT
 from byokeep.core.manifest import RecordPlace
 from byokeep.core.model import Actor, ClientId, Environment, ProfileId
 from byokeep.core.policy import DenyReason
@@ -293,7 +293,7 @@ def _require_planned(found: SealedRecord, plan: book.GenerationPlan) -> None:
     )  # fmt: skip
     if said.place != place or found.dek_id != plan.dek_id or said.created_by != plan.sealed_by:
         raise _bad_seal()
-    if found.kek.holder != KeyProvider.TRANSIT or said.packing.value != profile.packing.value:
+    if found.kek.holder != TRANSIT or said.packing.value != profile.packing.value:
         raise _bad_seal()
 
 

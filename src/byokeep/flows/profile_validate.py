@@ -22,7 +22,7 @@ from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.profile import ProfileAct
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.flows import profile_book, profiles, sops
-from byokeep.flows.kek_guard import check_process
+from byokeep.flows.kek_book import check_process
 from byokeep.flows.profile_app import Bench
 from byokeep.flows.profile_login import UNKNOWN, require_match
 from byokeep.flows.profile_open import MISSING, unseal

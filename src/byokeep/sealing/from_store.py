@@ -15,19 +15,22 @@ import hashlib
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from byokeep.core.artifact import StoredArtifact
 from byokeep.core.errors import ByokeepError, Integrity, NotFound, Rejected, Unavailable
-from byokeep.core.kek import KekFault, KeyContext, KeyProvider, Wrapped
+from byokeep.core.kek import KekFault, KeyContext, Wrapped
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import RecordPlace
 from byokeep.core.model import Environment
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.ports import ArtifactStore, KeyHolder
+from byokeep.ports import ArtifactStore
 from byokeep.sealing.generation import Generation, StoredGeneration, agreed, altered, key_of, missing, place_of
 from byokeep.sealing.ports import Sealing, Sink
+
+if TYPE_CHECKING:
+    from byokeep.sealing.transit import TransitKeys
 
 _LOOK_S: Final = 0.2  # seconds between two looks whether the other side still takes
 _READABLE: Final = frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED})
@@ -124,11 +127,11 @@ async def unseal_as(
     return record
 
 
-async def _unwrapped(keys: KeyHolder, record: SealedRecord, place: RecordPlace) -> Secret:
+async def _unwrapped(keys: TransitKeys, record: SealedRecord, place: RecordPlace) -> Secret:
     context = KeyContext(environment=place.environment, client_id=place.client_id, profile_id=place.profile_id)
     try:
         wrapped = Wrapped(
-            holder=KeyProvider(record.kek.holder), kek_id=record.kek.key_id, kek_version=record.kek_version,
+            holder=record.kek.holder, kek_id=record.kek.key_id, kek_version=record.kek_version,
             ciphertext=record.wrapped_dek,
         )  # fmt: skip
         return await keys.unwrap(wrapped, context)

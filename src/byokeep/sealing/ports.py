@@ -10,13 +10,16 @@ It may not know a library: who has none of them imports this.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from byokeep.core.manifest import Manifest, RecordPlace
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.ports import ArtifactStore, KeyHolder
+from byokeep.ports import ArtifactStore
+
+if TYPE_CHECKING:
+    from byokeep.sealing.transit import TransitKeys
 
 
 class Source(Protocol):
@@ -78,4 +81,4 @@ class Sealing:
 
     sealer: Sealer
     artifacts: ArtifactStore
-    keys: KeyHolder
+    keys: TransitKeys

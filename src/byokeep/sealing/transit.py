@@ -1,4 +1,4 @@
-"""Port KeyHolder by OpenBao's Transit: one derived AES-256-GCM key for each client, in a mount of its own.
+"""The key provider (KMS): one derived AES-256-GCM key for each client in a Transit mount of OpenBao (ADR 0051).
 
 Rules
 - The name of the key is ``{environment}-{client_id}``. A lease's policy names exactly that key, so OpenBao itself keeps
@@ -27,12 +27,12 @@ from byokeep.core.kek import (
     DEK_BYTES,
     FIRST_VERSION,
     MOUNT,
+    TRANSIT,
     KekFault,
     KekScope,
     KekStatus,
     KekVersion,
     KeyContext,
-    KeyProvider,
     Wrapped,
     broken,
     check_dek_size,
@@ -58,8 +58,12 @@ _FAULTS: Final = {
 }
 
 
-class TransitKeyHolder:
-    """Wraps under the client's own key in the mount ``tenant``.
+class TransitKeys:
+    """Wraps data-encryption keys under the client's own key-encryption key, which never leaves OpenBao.
+
+    Each method raises Unavailable when it could not be done, Denied(``other_environment``, ``store_denied``) for a
+    context that is not the caller's, Rejected with a code of :class:`byokeep.core.kek.KekFault` when the KEK's state
+    forbids it, and Conflict(``kek_of_another_holder``) for what was wrapped elsewhere.
 
     Args:
         login: Gives the store, a live token and the lease id of a lease that declared ``profile``; called for each
@@ -72,7 +76,7 @@ class TransitKeyHolder:
         self._environment = environment
 
     async def wrap(self, dek: Secret, context: KeyContext) -> Wrapped:
-        """Wrap 32 bytes under the newest version."""
+        """Wrap 32 bytes under the newest version. Raises Rejected(``bad_dek_length``)."""
         check_environment(self._environment, context)
         raw = dek.reveal()
         check_dek_size(len(raw))
@@ -81,7 +85,7 @@ class TransitKeyHolder:
         return _wrapped(context.scope, await self._send("encrypt", context.scope, body))
 
     async def unwrap(self, wrapped: Wrapped, context: KeyContext) -> Secret:
-        """Return the DEK. What does not open is one Integrity, whatever OpenBao says of it."""
+        """Return the DEK, which the caller wipes. Raises Integrity(``wrapped_key_broken``), whatever OpenBao says."""
         reply = await self._open("decrypt", wrapped, context)
         try:
             raw = base64.b64decode(str(reply.data.get("plaintext")), validate=True)
@@ -92,13 +96,17 @@ class TransitKeyHolder:
         return Secret(raw)
 
     async def rewrap(self, wrapped: Wrapped, context: KeyContext) -> Wrapped:
-        """Move a wrapped DEK to the newest version, inside OpenBao."""
+        """Move a wrapped DEK to the newest version, inside OpenBao. Raises as :meth:`unwrap`."""
         check_environment(self._environment, context)
         await self._check(context.scope)
         return _wrapped(context.scope, await self._open("rewrap", wrapped, context))
 
     async def rotate(self, scope: KekScope, *, expected: int) -> KekStatus:
-        """Make the next version and let no older one protect anything; a rotation that was cut is finished."""
+        """Make version ``expected + 1``, the first when 0; older ones then only open. One that was cut is finished.
+
+        Raises:
+            Conflict: ``kek_version_moved``: somebody else rotated.
+        """
         status = await self.versions(scope)
         if not is_unfinished(status, expected):
             check_rotation(status, expected)
@@ -110,11 +118,18 @@ class TransitKeyHolder:
         return await self._limit(scope, min_encryption_version=expected + 1)
 
     async def versions(self, scope: KekScope) -> KekStatus:
-        """Return what the key looks like. An empty write to its configuration changes nothing and answers that."""
+        """Return what there is; no KEK is a status without versions. What was done outside stands in it as faults.
+
+        An empty write to the key's configuration changes nothing and answers that.
+        """
         return await self._limit(scope)
 
     async def retire(self, scope: KekScope, *, below: int) -> KekStatus:
-        """Let no version below open anything any more."""
+        """Let no version below open anything any more. The caller has moved every wrapped DEK (R6.1-8).
+
+        Raises:
+            Rejected: ``bad_kek_version``: the newest stays, always.
+        """
         check_retirement(await self.versions(scope), below)
         return await self._limit(scope, min_decryption_version=below)
 
@@ -131,14 +146,12 @@ class TransitKeyHolder:
         except Rejected as refused:
             if refused.code != KekFault.MISSING.value:
                 raise
-            return KekStatus(
-                holder=KeyProvider.TRANSIT, kek_id=scope.tenant_kek, versions=(), min_encryption=0, min_decryption=0
-            )
+            return KekStatus(kek_id=scope.tenant_kek, versions=(), min_encryption=0, min_decryption=0)
         return _status(scope, reply.data)
 
     async def _open(self, act: str, wrapped: Wrapped, context: KeyContext) -> BaoReply:
         check_environment(self._environment, context)
-        check_wrapped(wrapped, KeyProvider.TRANSIT, context.scope.tenant_kek)
+        check_wrapped(wrapped, context.scope.tenant_kek)
         found = _CIPHERTEXT.match(wrapped.ciphertext)
         if found is None or int(found.group(1)) != wrapped.kek_version:
             raise broken()
@@ -173,8 +186,8 @@ def _wrapped(scope: KekScope, reply: BaoReply) -> Wrapped:
     if found is None:
         raise Unavailable("store_garbage")
     return Wrapped(
-        holder=KeyProvider.TRANSIT, kek_id=scope.tenant_kek, kek_version=int(found.group(1)), ciphertext=ciphertext
-    )
+        holder=TRANSIT, kek_id=scope.tenant_kek, kek_version=int(found.group(1)), ciphertext=ciphertext
+    )  # fmt: skip
 
 
 def _status(scope: KekScope, data: Mapping[str, Any]) -> KekStatus:
@@ -192,7 +205,6 @@ def _status(scope: KekScope, data: Mapping[str, Any]) -> KekStatus:
     fault = KekFault.DISABLED if gone else fault
     names = {number: f"made:{int(at.timestamp())}" for number, at in made.items()}
     return KekStatus(
-        holder=KeyProvider.TRANSIT,
         kek_id=scope.tenant_kek,
         versions=tuple(
             KekVersion(number=n, created_at=made.get(n), fault=fault, identity=names.get(n, ""))

@@ -4,14 +4,14 @@ Rules
 - A custody job that declares ``profile`` and no work of a profile: its lease reaches every record of one client.
 - Each act names the lease, so the store's own log explains it. One login serves the acts of less than a second: a
   rotation moves many keys, and each would cost a login of its own.
-- Keys of profiles stay wrapped here; what a record holds is of no use without the holder of the client's key.
+- Keys of profiles stay wrapped here; what a record holds is of no use without the client's KEK.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
@@ -21,16 +21,15 @@ from byokeep.client.job import Job
 from byokeep.client.keep import Keep
 from byokeep.client.settings import ClientSettings, read_token
 from byokeep.core.errors import NotFound, Unavailable
-from byokeep.core.model import PROFILE
+from byokeep.core.model import PROFILE, Environment
 from byokeep.core.ref import ProfileRef
 from byokeep.core.secret import Secret
-from byokeep.ports import KekKeeper, Written
+from byokeep.ports import Written
+from byokeep.sealing.transit import TransitKeys
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import destroy_versions, live_versions, read_secret, write_secret
 
-Login = Callable[[], Awaitable[tuple[BaoHttp, Secret, str]]]
 _REUSED_S: Final = 0.8  # seconds; a token lives for two
-HolderOf = Callable[[Login], KekKeeper]
 
 
 class BrokerKekCustodian:
@@ -38,17 +37,17 @@ class BrokerKekCustodian:
 
     Args:
         settings: Where the broker is; ``runner_token_file`` is the custodian's.
-        holder_of: Makes the configured key holder, given how to log in at the store under a lease.
+        environment: Of the installation.
     """
 
-    def __init__(self, settings: ClientSettings, holder_of: HolderOf) -> None:
-        self._settings, self._holder_of = settings, holder_of
+    def __init__(self, settings: ClientSettings, environment: Environment) -> None:
+        self._settings, self._environment = settings, environment
 
     @asynccontextmanager
     async def open_keys(self, job_id: UUID) -> AsyncIterator[LeasedKeys]:
         """Hold a custody lease of a job for the length of the block."""
         async with Keep(self._settings) as keep, keep.attach(job_id) as job:
-            yield LeasedKeys(job, self._holder_of)
+            yield LeasedKeys(job, self._environment)
 
     async def close(self, job_id: UUID) -> None:
         """End a job, as the custodian whose job it is."""
@@ -63,11 +62,11 @@ class BrokerKekCustodian:
 class LeasedKeys:
     """:class:`byokeep.flows.kek_app.KekCustody` of a held lease."""
 
-    def __init__(self, job: Job, holder_of: HolderOf) -> None:
+    def __init__(self, job: Job, environment: Environment) -> None:
         self._job = job
         self._held: tuple[float, str, BaoHttp, Secret] | None = None
         self._turn = asyncio.Lock()
-        self.keys = holder_of(self._log_in)
+        self.keys = TransitKeys(self._log_in, environment)
 
     async def newest(self, ref: ProfileRef) -> int:
         """Return the newest version's number, 0 when nothing was ever written."""

@@ -16,7 +16,6 @@ from procrastinate import App as Queue
 from procrastinate import RetryStrategy
 
 from byokeep.core.errors import ByokeepError, Unavailable
-from byokeep.core.kek import KeyProvider
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.flows import kek_care, kek_rewrap, kek_work
 from byokeep.flows.kek import CHECK_TASK, END_TASK, ROTATE_TASK
@@ -77,7 +76,7 @@ def register(queue: Queue, app: KekApp) -> None:
         with span("kek_end"):
             try:
                 ended = await kek_work.end_versions(
-                    app, actor, client, kek_id=kek_id, holder=KeyProvider(holder), version=int(version), reason=reason
+                    app, actor, client, kek_id=kek_id, holder=holder, version=int(version), reason=reason
                 )
             except Unavailable:
                 raise

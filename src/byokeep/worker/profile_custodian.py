@@ -1,4 +1,4 @@
-"""Custody of browser profiles: their records at the store and the holder of their keys, under leases of a job.
+"""Custody of browser profiles: their records at the store and the KEK that wraps their keys, under leases of a job.
 
 Rules
 - As in :mod:`byokeep.worker.custodian`: the SDK keeps the lease, each act logs in anew and names it.
@@ -7,7 +7,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -16,15 +16,14 @@ from byokeep.client.job import Job
 from byokeep.client.keep import Keep
 from byokeep.client.settings import ClientSettings, read_token
 from byokeep.core.errors import Denied, NotFound, Unavailable
-from byokeep.core.model import PROFILE
+from byokeep.core.model import PROFILE, Environment
 from byokeep.core.ref import ProfileRef
 from byokeep.core.secret import Secret
-from byokeep.ports import KeyHolder, Written
+from byokeep.ports import Written
+from byokeep.sealing.transit import TransitKeys
 from byokeep.telemetry.spans import span
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import destroy_versions, live_versions, read_secret, write_secret
-
-Login = Callable[[], Awaitable[tuple[BaoHttp, Secret, str]]]
 
 
 class BrokerProfileCustodian:
@@ -32,17 +31,17 @@ class BrokerProfileCustodian:
 
     Args:
         settings: Where the broker is; ``runner_token_file`` is the custodian's.
-        keys: Makes the holder of keys for a lease.
+        environment: Of the installation.
     """
 
-    def __init__(self, settings: ClientSettings, keys: Callable[[Login], KeyHolder]) -> None:
-        self._settings, self._keys = settings, keys
+    def __init__(self, settings: ClientSettings, environment: Environment) -> None:
+        self._settings, self._environment = settings, environment
 
     @asynccontextmanager
     async def open_profile(self, job_id: UUID, profile_id: UUID) -> AsyncIterator[LeasedProfile]:
         """Hold a custody lease of a job for the length of the block."""
         async with Keep(self._settings) as keep, keep.attach(job_id) as job:
-            yield LeasedProfile(job, profile_id, self._keys)
+            yield LeasedProfile(job, profile_id, self._environment)
 
     async def close(self, job_id: UUID) -> None:
         """End a job, as the custodian whose job it is."""
@@ -57,14 +56,9 @@ class BrokerProfileCustodian:
 class LeasedProfile:
     """:class:`byokeep.flows.profile_ports.ProfileCustody` of a held lease."""
 
-    def __init__(self, job: Job, profile_id: UUID, keys: Callable[[Login], KeyHolder]) -> None:
+    def __init__(self, job: Job, profile_id: UUID, environment: Environment) -> None:
         self._job, self._pin = job, f"{PROFILE}/{profile_id}"
-        self._keys = keys(self._for_keys)
-
-    @property
-    def keys(self) -> KeyHolder:
-        """Whoever wraps and unwraps."""
-        return self._keys
+        self.keys = TransitKeys(self._for_keys, environment)
 
     @property
     def lease_id(self) -> str:

@@ -10,35 +10,23 @@ It may not keep a token or a key.
 from __future__ import annotations
 
 from byokeep.client.lease import HeldLease
-from byokeep.core.errors import Rejected
-from byokeep.core.kek import KeyProvider
 from byokeep.core.model import Environment
 from byokeep.core.secret import Secret
-from byokeep.ports import KeyHolder
-from byokeep.sealing.transit import TransitKeyHolder
+from byokeep.sealing.transit import TransitKeys
 from byokeep.wire.bao_http import BaoHttp
 
 
-def leased_keys(lease: HeldLease, name: str, environment: Environment, holder: str) -> KeyHolder:
-    """Return whoever wraps and unwraps, as far as a lease reaches.
+def leased_keys(lease: HeldLease, name: str, environment: Environment) -> TransitKeys:
+    """Return the client's KEK as far as a lease reaches.
 
     Args:
         lease: Held for as long as this is used.
         name: Under which the profile is pinned there.
         environment: Of the installation.
-        holder: Who wrapped the profile's key.
-
-    Raises:
-        Rejected: ``kek_holder_out_of_reach``.
     """
-    if holder != KeyProvider.TRANSIT.value:
-        raise Rejected(
-            "kek_holder_out_of_reach",
-            next_step="A runner opens profiles whose key OpenBao guards; set kek_holder to transit.",
-        )
 
     async def log_in() -> tuple[BaoHttp, Secret, str]:
         store, token, _, _ = await lease.login(name)
         return store, token, lease.id
 
-    return TransitKeyHolder(log_in, environment)
+    return TransitKeys(log_in, environment)

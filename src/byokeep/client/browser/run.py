@@ -169,7 +169,7 @@ class _Run:
 
     async def _unsealed(self, room: ProfileRoom) -> SealedRecord:
         opening = self._opening
-        keys = leased_keys(self._use.lease, self._name, opening.environment, opening.row.holder)
+        keys = leased_keys(self._use.lease, self._name, opening.environment)
         sealing = Sealing(sealer=self._sealer, artifacts=opening, keys=keys)
         try:
             text = await opening.sealed_record()
@@ -249,7 +249,7 @@ class _Run:
                 self._record.manifest, generation=plan.generation, created_by=plan.created_by,
                 created_at=plan.created_at, browser_version=self._version,
             )  # fmt: skip
-            keys = leased_keys(custody, f"{PROFILE}/{self._profile_id}", opening.environment, opening.row.holder)
+            keys = leased_keys(custody, f"{PROFILE}/{self._profile_id}", opening.environment)
             sealing = Sealing(sealer=self._sealer, artifacts=opening, keys=keys)
             with room.content() as source:
                 record = await made(sealing, manifest, dek_id, source)

@@ -205,15 +205,14 @@ SELECT DISTINCT ON (f ->> 'kek') f ->> 'kek' AS kek_id, r.at, r.outcome, coalesc
  ORDER BY f ->> 'kek', r.at DESC;
 
 -- name: keks_to_check
--- One client for each key, to ask its holder by; those that were not asked for a while.
-SELECT DISTINCT ON (k.kek_id) k.kek_id, coalesce(k.client_id, (
-           SELECT g.client_id FROM byokeep.profile_generation g WHERE g.kek_id = k.kek_id LIMIT 1)) AS client_id
+-- The clients whose keys were not compared with OpenBao for a while.
+SELECT DISTINCT k.client_id
   FROM byokeep.kek_version k
- WHERE NOT EXISTS (SELECT FROM byokeep.audit_record r
+ WHERE k.holder = 'transit' AND NOT EXISTS (SELECT FROM byokeep.audit_record r
                     WHERE r.event = 'kek.checked' AND r.chain IN (k.client_id, :installation)
                       AND r.at > clock_timestamp() - make_interval(secs => :within_s)
                       AND convert_from(r.payload, 'UTF8')::jsonb #>> '{fields,kek}' = k.kek_id)
- ORDER BY k.kek_id, k.version DESC LIMIT :limit;
+ ORDER BY k.client_id LIMIT :limit;
 
 -- name: deks_with_broken_history
 -- Keys of profiles whose moves do not lead to the state that their row shows, or are not on record: an edit (R2.3-7).
@@ -262,9 +261,6 @@ SELECT actor_id, request_id FROM byokeep.audit_record
  WHERE chain = :chain AND object_id = :chain AND event = 'access.decided' AND outcome = 'intended'
    AND convert_from(payload, 'UTF8')::jsonb -> 'fields' ->> 'verb' = :verb
  ORDER BY seq DESC LIMIT 1;
-
--- name: kek_any_client
-SELECT client_id FROM byokeep.profile_generation WHERE holder = :holder AND kek_id = :kek_id LIMIT 1;
 
 -- name: kek_profiles_due
 -- A compromised key makes every profile that it guards due for another.
