@@ -22,7 +22,7 @@ BEHIND = (
     "adapters/files/tombstones", "adapters/openbao/audit", "adapters/openbao/cutoff", "adapters/openbao/intake",
     "adapters/openbao/login", "adapters/openbao/records", "adapters/openbao/scan_key", "adapters/openbao/signer",
     "adapters/platforms/catalog", "adapters/postgres/database", "adapters/postgres/failures",
-    "adapters/providers/shape", "wire/bao_http",
+    "adapters/providers/shape", "wire/bao_http", "wire/transport",
 )  # fmt: skip
 HEAD = """\
 # Error codes

@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
+import json
 import os
 import shutil
-import ssl
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -31,6 +31,7 @@ from byokeep.preflight import machines_ending, must_be_bounded
 from byokeep.process import WORKER_READY, is_held
 from byokeep.settings import Settings, check_address, parse_bucket
 from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
 from byokeep.wiring import (
     BOOTSTRAP_S,
     LOCAL_TOKEN_S,
@@ -286,18 +287,15 @@ async def _ready(name: str, url: str, ca_file: Path | None) -> Row:
         return _row(name, "unknown", "no address; is the stack up?")
     try:
         check_address(f"{name}_url", url)
-        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca_file))
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=3)) as http,
-            http.get(f"{url}/readyz", allow_redirects=False) as reply,
-        ):
-            ready = reply.status == 200
-            code = "" if ready else str((await reply.json(content_type=None)).get("code", ""))
+        async with Transport(ca_file=ca_file) as http:
+            status, body, _ = await http.exchange("GET", f"{url}/readyz", headers={}, within=3.0, most=MOST_TOLD)
+        ready = status == 200
+        code = "" if ready else str(json.loads(body).get("code", ""))
     except ByokeepError as error:
         return _row(name, "failed", error.code)
     except (aiohttp.ClientError, TimeoutError, OSError):
         return _row(name, "failed", "does not answer")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TooLarge):
         return _row(name, "failed", "answers, but is not ours")
     return _row(name, "ok" if ready else "failed", "ready" if ready else f"answers, but is not ready: {code}")
 

@@ -38,6 +38,7 @@ from byokeep.process import WORKER_READY, Progress, child_setup, clean_environme
 from byokeep.settings import Settings, to_toml
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
+from byokeep.wire.transport import MOST_TOLD, TooLarge, Transport
 from byokeep.wiring import EmbeddedDatabase, EmbeddedStore, embedded_database, embedded_store, install, renew_machines
 from byokeep.wiring_profiles import windows
 
@@ -167,7 +168,7 @@ class Stack:
         Raises:
             Unavailable: ``part_not_ready``.
         """
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=4)) as http:
+        async with Transport() as http:
             await asyncio.gather(
                 self._started("broker", lambda: _readiness(http, self.broker_url)),
                 self._started("web", lambda: _readiness(http, self.web_url)),
@@ -364,12 +365,12 @@ def opened_errors(log_dir: Path, name: str) -> IO[bytes]:
     return os.fdopen(handle, "ab")
 
 
-async def _readiness(http: aiohttp.ClientSession, url: str) -> object:
+async def _readiness(http: Transport, url: str) -> object:
     """True when a process says that it is ready, else what it says."""
     try:
-        async with http.get(f"{url}/readyz") as reply:
-            return reply.status == 200 or (reply.status, (await reply.json(content_type=None)).get("code"))
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError):
+        status, body, _ = await http.exchange("GET", f"{url}/readyz", headers={}, within=4.0, most=MOST_TOLD)
+        return status == 200 or (status, json.loads(body).get("code"))
+    except (aiohttp.ClientError, TimeoutError, TooLarge, OSError, ValueError, AttributeError):
         return ""
 
 

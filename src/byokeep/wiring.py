@@ -49,7 +49,7 @@ from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.queue import build_app
-from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, check_format, identify, new_http_client
+from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, check_format, identify
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.browser.ephemeral.rooms import Rooms
 from byokeep.client.settings import ClientSettings
@@ -66,7 +66,7 @@ from byokeep.http.emergency import Emergency
 from byokeep.kernel.durable_write import durable_write
 from byokeep.settings import Settings, parse_audit_files
 from byokeep.wire.bao_http import BaoHttp
-from byokeep.wire.outbound import new_outbound_client
+from byokeep.wire.outbound import Outbound
 from byokeep.wiring_binding import settle
 from byokeep.wiring_profiles import artifact_store
 from byokeep.worker.custodian import BrokerCustodian
@@ -242,7 +242,7 @@ async def worker_app(
         db = PostgresDatabase(url)
         stack.push_async_callback(db.close)
         found = await _known_installation(db, settings.environment)
-        http = await stack.enter_async_context(new_http_client())
+        http = await stack.enter_async_context(Outbound())
         hasher = account_hasher(Secret(read_private(settings.path("credentials_dir").absolute() / _ACCOUNT_KEY)))
 
         async def ask(provider: Provider, secret: Secret) -> CheckOutcome:
@@ -286,7 +286,7 @@ async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
         found = await _known_installation(db, settings.environment)
         slots = SlotDirectory(settings.path("slots_dir").absolute(), found)
         stack.callback(slots.close)
-        http, clock = await stack.enter_async_context(new_outbound_client()), SystemClock()
+        http, clock = await stack.enter_async_context(Outbound()), SystemClock()
         yield RefresherApp(
             db=db,
             clock=clock,

@@ -14,7 +14,6 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 from uuid import UUID
 
 import aiohttp
-import httpx2
 import pytest
 
 from byokeep.adapters.platforms import PlatformApp, PlatformClient, Revocation, TokenPlace, new_state, new_verifier
@@ -23,7 +22,7 @@ from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.platforms.load import load
-from byokeep.wire.outbound import Got, new_outbound_client
+from byokeep.wire.outbound import Got, Outbound
 from tests.support import npm
 
 HERE = Path(__file__).parents[1] / "support" / "oidc"
@@ -43,7 +42,7 @@ class Bench:
     """The running server, a person's browser, and our client."""
 
     base: str
-    http: httpx2.AsyncClient
+    http: Outbound
     browser: aiohttp.ClientSession
     landed: list[Got] = field(default_factory=list)
 
@@ -101,7 +100,7 @@ async def bench(installed: Path) -> AsyncIterator[Bench]:
             while not (line := (await process.stdout.readline()).decode()).startswith("http://"):
                 assert line, "the server ended before it listened"
         jar = aiohttp.CookieJar(unsafe=True)
-        async with new_outbound_client() as http, aiohttp.ClientSession(cookie_jar=jar) as browser:
+        async with Outbound() as http, aiohttp.ClientSession(cookie_jar=jar) as browser:
             yield Bench(line.strip(), http, browser)
     finally:
         process.stdin.close()

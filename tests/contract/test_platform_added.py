@@ -113,7 +113,7 @@ from byokeep.adapters.postgres.migrations import migrate
 from byokeep.core.model import PLATFORMS, Provider
 from byokeep.core.secret import Secret
 from byokeep_sim.site import Site
-from byokeep.wire.outbound import new_outbound_client
+from byokeep.wire.outbound import Outbound
 
 asked = []
 
@@ -137,7 +137,7 @@ async def main():
     catalog = Catalog({"plaza": base})
     begun = catalog.begin("plaza", app_id="app", redirect_uri=back, state="s" * 43, purposes=["publish"])
     query = dict(parse_qsl(urlsplit(begun.url).query))
-    async with new_outbound_client() as http:
+    async with Outbound() as http:
         ours = PlatformApp(client_id="app", client_secret=Secret(b"secret-of-ours"), redirect_uri=back)
         client = PlatformClient(PLATFORM_DESCRIPTORS["plaza"], ours, http, TokenPlace(base=base))
         code, now = Secret(b"a-code"), lambda: datetime.now(UTC)

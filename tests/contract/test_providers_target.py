@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 import socket
@@ -18,10 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from byokeep.adapters.providers import DESCRIPTORS, OutcomeStatus, ProviderDescriptor, identify, new_http_client
-from byokeep.adapters.providers.target import address_allowed
+from byokeep.adapters.providers import DESCRIPTORS, OutcomeStatus, ProviderDescriptor, identify
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
+from byokeep.wire.outbound import Outbound, address_allowed
 
 PROVIDERS = sorted(DESCRIPTORS)
 KEY = "sk-proj-" + "b4T9" * 12
@@ -92,7 +93,7 @@ async def ask(
     allow_loopback: bool = False,
     descriptor: ProviderDescriptor = DESCRIPTORS["openai"],
 ) -> Any:
-    async with new_http_client(trust=trust) as http:
+    async with Outbound(trust=trust) as http:
         return await identify(
             descriptor,
             Secret(KEY),
@@ -183,31 +184,49 @@ async def test_loopback_is_refused_unless_allowed(stub: TlsStub, host: str) -> N
 
 @pytest.mark.req("S-OWASP-31")
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "10.1.2.3"])
-async def test_a_name_that_resolves_inside_is_refused_after_connecting_and_before_sending(
+async def test_a_name_that_resolves_inside_is_refused_before_connecting(
     stub: TlsStub, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A provider name that resolves to an inner address gets no byte, even with a certificate we trust."""
     descriptor = replace(DESCRIPTORS["openai"], base_url=f"https://api.example.com:{stub.port}", host="api.example.com")
     real = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: real("127.0.0.1", *a, **k))
-    if address != "127.0.0.1":
-        # Nothing listens there: what the library reports as the far end is what counts.
-        monkeypatch.setattr(
-            "httpcore2._backends.anyio.AnyIOStream.get_extra_info",
-            lambda self, info: (address, 443) if info == "server_addr" else None,
-        )
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: real(address, *a, **k))
+    connected = count_connections(monkeypatch)
     with pytest.raises(Rejected) as refused:
         await ask(None, descriptor=descriptor, trust=stub.trust)
     assert refused.value.code == "host_not_allowed"
-    assert stub.seen == []
+    assert (stub.seen, connected) == ([], [])
+
+
+@pytest.mark.req("S-OWASP-31")
+async def test_of_a_names_addresses_the_inner_ones_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that leads to a public address and to an inner one is reached at the public one alone."""
+    both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 443)) for one in ("10.1.2.3", "192.0.2.1", "8.8.8.8")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: both)
+    connected = count_connections(monkeypatch)
+    outcome = await ask(None)
+    assert (outcome.status, outcome.verified) == (OutcomeStatus.PROVIDER_DOWN, False)
+    assert connected == ["8.8.8.8"]
+
+
+def count_connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Refuse every connection, and note where it would have gone."""
+    tried: list[str] = []
+
+    async def connect(self: asyncio.AbstractEventLoop, sock: socket.socket, address: tuple[str, int]) -> None:
+        tried.append(address[0])
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(type(asyncio.get_running_loop()), "sock_connect", connect)
+    return tried
 
 
 async def test_the_same_call_works_when_the_address_is_public(stub: TlsStub, monkeypatch: pytest.MonkeyPatch) -> None:
     """The address check lets a public address through, so the refusals above are its doing."""
     descriptor = replace(DESCRIPTORS["openai"], base_url=f"https://api.example.com:{stub.port}", host="api.example.com")
-    real, far_end = socket.getaddrinfo, {"server_addr": ("8.8.8.8", 443)}
+    real = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: real("127.0.0.1", *a, **k))
-    monkeypatch.setattr("httpcore2._backends.anyio.AnyIOStream.get_extra_info", lambda self, info: far_end.get(info))
+    monkeypatch.setattr("byokeep.wire.outbound.address_allowed", lambda address, **_: address == "127.0.0.1")
     outcome = await ask(None, descriptor=descriptor, trust=stub.trust)
     assert outcome.status is OutcomeStatus.VERIFIED
     assert len(stub.seen) == 1

@@ -11,10 +11,11 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from byokeep.adapters.providers import DESCRIPTORS, identify, new_http_client
+from byokeep.adapters.providers import DESCRIPTORS, identify
 from byokeep.client import ClientSettings, Keep
 from byokeep.core.errors import Denied, Rejected
 from byokeep.core.secret import Secret
+from byokeep.wire.outbound import Outbound
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -149,7 +150,7 @@ async def test_a_key_in_an_address_is_never_sent(desk: Desk) -> None:
     base, google = desk.sim.base_url("google"), DESCRIPTORS["google"]
     in_query = replace(google, query={"key": key})
     in_path = replace(google, path=f"/v1beta/models/{key}")
-    async with new_http_client() as http:
+    async with Outbound() as http:
         for descriptor, url, code in (
             (google, f"{base}?key={key}", "bad_base_url"), (google, f"{base}/?key=", "bad_base_url"),
             (in_query, base, "secret_in_url"), (in_path, base, "secret_in_url"),

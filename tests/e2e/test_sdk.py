@@ -140,7 +140,7 @@ async def test_a_holder_cut_off_from_the_broker_stops_within_its_life(stand: Sta
         key = await job.secret("openai")
         assert await job.secret("openai") is key
         cut = time.monotonic()
-        job.lease._broker._socket = "/nonexistent"
+        job.lease._broker._transport._socket = "/nonexistent"
         await job.lease._broker.close()
         last = cut
         while time.monotonic() - cut < 8:

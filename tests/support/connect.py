@@ -16,7 +16,6 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID, uuid4
 
-import httpx2
 import pytest
 
 from byokeep.adapters.platforms.asking import asker, logins
@@ -29,7 +28,7 @@ from byokeep.flows.consents import ConsentTasks
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresher_app import RefresherApp, Slots
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
-from byokeep.wire.outbound import new_outbound_client
+from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import unpack_tokens
 from byokeep.worker.custodian import BrokerCustodian, LeasedCustody
 from tests.support.broker import Person, Store, standing
@@ -60,7 +59,7 @@ class Office:
     desk: Desk
     social: Social
     app: RefresherApp
-    http: httpx2.AsyncClient
+    http: Outbound
     seen: list[str] = field(default_factory=list)  # codes, verifiers, states: they may stand nowhere
 
     def sql(self, statement: str) -> str:
@@ -213,7 +212,7 @@ async def office_on(database: Any, store: Store) -> AsyncIterator[Office]:
         stand = await stack.enter_async_context(standing(database, store))
         places = {login: social.sim.base_url(login) for login in LOGINS}
         desk = await stack.enter_async_context(desk_on(stand, places))
-        http = await stack.enter_async_context(new_outbound_client())
+        http = await stack.enter_async_context(Outbound())
 
         token = stand.home / "custodian.token"
         worker = desk.worker

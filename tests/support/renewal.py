@@ -14,8 +14,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
-import httpx2
-
 from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.platforms import PlatformApp, PlatformClient, TokenPlace, new_state, new_verifier
 from byokeep.adapters.platforms.asking import asker, logins
@@ -34,7 +32,7 @@ from byokeep.flows.refresher_app import RefresherApp
 from byokeep.platforms.descriptor import Pkce, ScopePurpose
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire import openbao as wire
-from byokeep.wire.outbound import new_outbound_client
+from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
 from byokeep.worker.custodian import BrokerCustodian
 from tests.support.broker import Stand
@@ -85,7 +83,7 @@ class Bench:
     social: Social
     clock: Ahead
     db: PostgresDatabase
-    http: httpx2.AsyncClient
+    http: Outbound
     stack: contextlib.AsyncExitStack
     app: RefresherApp
     ended: list[str] = field(default_factory=list)
@@ -254,7 +252,7 @@ async def bench_on(stand: Stand, *, slots: Path | None = None, social: Social | 
     """Put a refresher and the simulated platforms on a stand."""
     async with contextlib.AsyncExitStack() as stack:
         social = social or await stack.enter_async_context(running_platforms())
-        http = await stack.enter_async_context(new_outbound_client())
+        http = await stack.enter_async_context(Outbound())
         db = PostgresDatabase(stand.db.url("byokeep_worker"))
         stack.push_async_callback(db.close)
         for login, version in (await _app_secrets(stand)).items():

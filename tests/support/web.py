@@ -18,7 +18,6 @@ from typing import Any
 from uuid import UUID
 
 import aiohttp
-import httpx2
 import pytest
 from fastapi import FastAPI
 from granian.constants import Interfaces
@@ -32,7 +31,7 @@ from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.queue import build_app
-from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, check_format, identify, new_http_client
+from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, check_format, identify
 from byokeep.client import ClientSettings
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
@@ -41,6 +40,7 @@ from byokeep.flows.authenticate import authenticate
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.telemetry import log, spans
 from byokeep.web.app import create_app
+from byokeep.wire.outbound import Outbound
 from byokeep.worker.custodian import BrokerCustodian
 from byokeep.worker.identity import account_hasher, noted
 from byokeep.worker.log_files import LogFiles
@@ -199,7 +199,7 @@ def telemetry_in(place: Path) -> Any:
         logging.getLogger().setLevel(level)
 
 
-def worker_app(stand: Stand, sim: Sim, http: httpx2.AsyncClient, db: PostgresDatabase, files: Path) -> WorkerApp:
+def worker_app(stand: Stand, sim: Sim, http: Outbound, db: PostgresDatabase, files: Path) -> WorkerApp:
     """The ports of a worker whose identity calls go to the simulator."""
     token = stand.home / "custodian.token"
     token.touch(mode=0o600)
@@ -232,7 +232,7 @@ async def desk_on(stand: Stand, places: Mapping[str, str] | None = None, **chang
             stack.push_async_callback(dbs[role].close)
         sim = await start()
         stack.push_async_callback(sim.stop)
-        providers = await stack.enter_async_context(new_http_client())
+        providers = await stack.enter_async_context(Outbound())
         days = {name: descriptor.rotation_days for name, descriptor in DESCRIPTORS.items()}
         web = WebApp(
             db=dbs["byokeep_web"], clock=stand.app.clock, ids=stand.app.ids,

@@ -11,7 +11,7 @@ import byokeep
 
 SERVER = ("alembic", "argon2", "fastapi", "granian", "opentelemetry", "procrastinate", "psycopg", "psycopg_pool",
           "rfc8785", "sqlalchemy", "structlog", "uvloop", "pydantic", "boto3", "hyperscan", "starlette")  # fmt: skip
-BROWSER = ("httpx2", "playwright", "tink", "zstandard")
+BROWSER = ("playwright", "tink", "zstandard")
 LOADED = """
 import importlib.abc, sys
 missing = set(sys.argv[2].split(","))
@@ -52,7 +52,7 @@ def test_a_browser_takes_its_own_extra_and_no_more() -> None:
     """With the extra a browser can be opened where no server is installed; without any of it it can not be loaded."""
     found = loaded("byokeep.client.browser.run", SERVER)
     assert (found.returncode, found.stdout.strip()) == (0, "[]"), found.stderr
-    for part in ("httpx2", "tink", "zstandard"):
+    for part in ("tink", "zstandard"):
         found = loaded("byokeep.client.browser.run", (*SERVER, part))
         assert found.returncode == 1
         assert f"ModuleNotFoundError: {part}" in found.stderr

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from byokeep.cli.intake import read_token_file
@@ -19,9 +19,6 @@ from byokeep.cli.terminal import again, clean, session
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.settings import check_address
-
-if TYPE_CHECKING:
-    import aiohttp
 
 T = TypeVar("T")
 _KINDS: Final = {
@@ -121,6 +118,9 @@ async def fetch(
 ) -> bytes:
     """Call the server and return the reply's bytes as they came. Arguments and errors as :func:`call`."""
     import aiohttp  # noqa: PLC0415 - see the top
+    from yarl import URL  # noqa: PLC0415 - see the top
+
+    from byokeep.wire.transport import CaFileUnreadable, TooLarge, Transport  # noqa: PLC0415 - see the top
 
     headers: dict[str, str] = {}
     if not anonymous:
@@ -134,14 +134,16 @@ async def fetch(
         headers["Content-Type"] = "application/json"
     timeout = aiohttp.ClientTimeout(total=60, connect=3)
     try:
-        async with (
-            aiohttp.ClientSession(connector=_connector(), timeout=timeout, trust_env=False) as http,
-            http.request(
-                method, web_url() + path, data=data, headers=headers, params=params, allow_redirects=False
-            ) as reply,
-        ):
-            content = await _bounded(reply)
-            status = reply.status
+        url = URL(web_url() + path)
+        url = url.with_query(params) if params else url
+        async with Transport(ca_file=session().settings.file("web_ca_file")) as http:
+            status, content, _ = await http.exchange(
+                method, url, headers=headers, within=timeout, most=_LIMIT, data=data
+            )
+    except CaFileUnreadable:
+        raise Rejected("bad_setting", next_step="This must be a PEM file.", setting="web_ca_file") from None
+    except TooLarge:
+        raise Unavailable("server_garbage", next_step="The reply is too large.") from None
     except aiohttp.ClientSSLError:
         raise Unavailable("server_certificate_refused", next_step="Name the issuer's PEM in web_ca_file.") from None
     except (aiohttp.ClientError, TimeoutError, OSError):
@@ -173,27 +175,6 @@ def _asked_for(path: str, body: object) -> str:
     if kinds:
         return next(iter(kinds.values()))
     return "client" if isinstance(body, dict) and "client_id" in body else ""
-
-
-def _connector() -> aiohttp.BaseConnector:
-    import ssl  # noqa: PLC0415 - see the top
-
-    import aiohttp  # noqa: PLC0415 - see the top
-
-    ca_file = session().settings.file("web_ca_file")
-    try:
-        return aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca_file))
-    except (OSError, ssl.SSLError):
-        raise Rejected("bad_setting", next_step="This must be a PEM file.", setting="web_ca_file") from None
-
-
-async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
-    content = bytearray()
-    async for chunk in reply.content.iter_chunked(1 << 16):
-        content += chunk
-        if len(content) > _LIMIT:
-            raise Unavailable("server_garbage", next_step="The reply is too large.")
-    return bytes(content)
 
 
 def _document(content: bytes) -> Any:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-import ssl
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+from yarl import URL
 
 from byokeep.cli.api import fetch, own_token, run, stack, web_url
 from byokeep.cli.leaks import app
 from byokeep.cli.terminal import busy, session, show
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.wire.transport import TooLarge, Transport, read_body
 
 # What an embedded stack writes, below its home.
 _PLACES: Final = {
@@ -75,9 +76,7 @@ async def _places(live: Any) -> list[Any]:
 async def _send(probes: list[Any]) -> list[tuple[Any, Any]]:
     reply = importlib.import_module("byokeep_redact.pack.live").LiveReply
     token, gate = own_token(), asyncio.Semaphore(_AT_ONCE)
-    context = ssl.create_default_context(cafile=session().settings.file("web_ca_file"))
-    connector = aiohttp.TCPConnector(ssl=context)
-    async with aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT, trust_env=False) as http:
+    async with Transport(ca_file=session().settings.file("web_ca_file")) as http:
 
         async def one(probe: Any) -> Any:
             async with gate:
@@ -90,16 +89,14 @@ async def _send(probes: list[Any]) -> list[tuple[Any, Any]]:
     return list(zip(probes, replies, strict=True))
 
 
-async def _ask(http: aiohttp.ClientSession, probe: Any, token: Secret) -> tuple[int, bytes]:
+async def _ask(http: Transport, probe: Any, token: Secret) -> tuple[int, bytes]:
     headers = dict(probe.headers)
     if probe.with_token:
         headers["Authorization"] = "Bearer " + token.reveal().decode()
-    async with http.request(
-        probe.method, web_url() + probe.path, headers=headers, data=probe.body, allow_redirects=False
-    ) as reply:
-        content = bytearray(repr(sorted(reply.headers.items())).encode() + b"\n")
-        async for chunk in reply.content.iter_chunked(1 << 16):
-            content += chunk
-            if len(content) > _MOST:  # not read to its end, so nothing is known of it
-                return 0, bytes(content)
-        return reply.status, bytes(content)
+    url = URL(web_url() + probe.path)
+    async with http.request(probe.method, url, headers=headers, within=_TIMEOUT, data=probe.body) as reply:
+        said = repr(sorted(reply.headers.items())).encode() + b"\n"
+        try:
+            return reply.status, said + await read_body(reply, _MOST)
+        except TooLarge:  # not read to its end, so nothing is known of it
+            return 0, said

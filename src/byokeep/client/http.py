@@ -13,9 +13,8 @@ import asyncio
 import json
 import re
 import secrets
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -35,6 +34,7 @@ from byokeep.core.errors import (
 )
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
+from byokeep.wire.transport import Transport, failing, read_body
 
 T = TypeVar("T")
 MAX_BODY: Final = 256 * 1024  # bytes of a reply
@@ -66,7 +66,7 @@ class Broker:
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         self._socket, self._base = parse_address(settings.broker_url)
-        self._session: aiohttp.ClientSession | None = None
+        self._transport = Transport(self._socket, ca_file=settings.broker_ca_file)
         self._stores: dict[str, BaoHttp] = {}
         self.tally = Tally(self.call, self.persist)
 
@@ -80,9 +80,7 @@ class Broker:
         await self.tally.close()
         while self._stores:
             await self._stores.popitem()[1].close()
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        await self._transport.close()
 
     def store(self, address: str) -> BaoHttp:
         """Return the connections to a store, shared by all leases of this process.
@@ -129,13 +127,12 @@ class Broker:
         if body is not None:
             data = json.dumps(body, separators=(",", ":")).encode()
             headers["Content-Type"] = "application/json"
-        async with _failing():
-            async with self._open().request(
-                method, self._base + path, data=data, headers=headers, allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout_s or self._settings.timeout_s),
-            ) as reply:  # fmt: skip
-                status, raw = reply.status, await _bounded(reply)
-            return _decode(status, raw)
+        with _failing():
+            status, raw, _ = await self._transport.exchange(
+                method, self._base + path, headers=headers, within=timeout_s or self._settings.timeout_s,
+                most=MAX_BODY, data=data,
+            )  # fmt: skip
+        return _decode(status, raw)
 
     async def download(self, path: str, token: Secret) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a reply as they come; nothing of it is kept, and the reader bounds it.
@@ -143,17 +140,13 @@ class Broker:
         Raises:
             ByokeepError: As :meth:`call`; ``broker_timeout`` when nothing comes for the deadline's length.
         """
-        async with (
-            _failing(),
-            self._open().get(
-                self._base + path, headers=_headers(token), allow_redirects=False, timeout=self._streaming()
-            ) as reply,
-        ):
-            if reply.status != _OK:
-                _decode(reply.status, await _bounded(reply))
-                raise Unavailable("broker_garbage")
-            async for chunk in reply.content.iter_chunked(PIECE):
-                yield chunk
+        with _failing():
+            async with self._stream("GET", path, _headers(token)) as reply:
+                if reply.status != _OK:
+                    _decode(reply.status, await read_body(reply, MAX_BODY))
+                    raise Unavailable("broker_garbage")
+                async for chunk in reply.content.iter_chunked(PIECE):
+                    yield chunk
 
     async def upload(self, path: str, token: Secret, chunks: AsyncIterator[bytes]) -> dict[str, Any]:
         """Send bytes as they come; return the reply's object. Not tried again: what was sent is gone.
@@ -164,24 +157,22 @@ class Broker:
         headers = _headers(token) | {"Content-Type": "application/octet-stream"}
         passing = _Passing(chunks)
         try:
-            async with (
-                _failing(),
-                self._open().put(
-                    self._base + path, data=passing.through(), headers=headers, allow_redirects=False,
-                    timeout=self._streaming(),
-                ) as reply,
-            ):  # fmt: skip
-                return _decode(reply.status, await _bounded(reply))
+            with _failing():
+                async with self._stream("PUT", path, headers, passing.through()) as reply:
+                    return _decode(reply.status, await read_body(reply, MAX_BODY))
         except ByokeepError:
             if passing.failed is not None:  # the library names its own error for it
                 raise passing.failed from None
             raise
 
-    def _streaming(self) -> aiohttp.ClientTimeout:
-        """No deadline for the whole, one for each silence; the broker may have to write what it was sent."""
-        return aiohttp.ClientTimeout(
+    def _stream(
+        self, method: str, path: str, headers: Mapping[str, str], data: AsyncIterator[bytes] | None = None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Make a call without a deadline for the whole, but one for each silence: the broker may have to write."""
+        within = aiohttp.ClientTimeout(
             total=None, sock_connect=self._settings.timeout_s, sock_read=STREAM_SILENCE * self._settings.timeout_s
         )
+        return self._transport.request(method, self._base + path, headers=headers, within=within, data=data)
 
     async def persist(self, act: Callable[[], Awaitable[T]], *, attempts: int | None = None) -> T:
         """Try an act again while it ends in Unavailable, at most ``attempts`` times in all; by default the setting's.
@@ -203,18 +194,6 @@ class Broker:
             pause = min(pause * 2, LAST_PAUSE_S)
         raise Unavailable("no_attempts")
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            connector: aiohttp.BaseConnector
-            if self._socket is not None:
-                connector = aiohttp.UnixConnector(self._socket)
-            else:
-                connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=self._settings.broker_ca_file))
-            self._session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
-            )
-        return self._session
-
 
 class _Passing:
     """Passes a stream on and remembers what it raised."""
@@ -233,35 +212,15 @@ class _Passing:
             raise
 
 
-@asynccontextmanager
-async def _failing() -> AsyncIterator[None]:
-    """Give every failure of a connection our code, and let our own errors pass."""
-    code = "broker_unreachable"
-    try:
-        yield
-        return
-    except (ByokeepError, GeneratorExit):
-        raise
-    except TimeoutError:
-        code = "broker_timeout"
-    except aiohttp.ClientSSLError:
-        code = "broker_tls_failed"
-    except (aiohttp.ClientError, OSError, ValueError):
-        pass
-    raise Unavailable(code, next_step="See that the broker runs and is reachable from here.") from None
+def _failing() -> AbstractContextManager[None]:
+    return failing(
+        "broker_unreachable", "broker_timeout", "broker_tls_failed", "broker_garbage",
+        "See that the broker runs and is reachable from here.",
+    )  # fmt: skip
 
 
 def _headers(token: Secret) -> dict[str, str]:
-    return {"Authorization": "Bearer " + token.reveal().decode("ascii"), "Accept-Encoding": "identity"}
-
-
-async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
-    raw = bytearray()
-    async for chunk in reply.content.iter_chunked(1 << 16):
-        raw += chunk
-        if len(raw) > MAX_BODY:
-            raise Unavailable("broker_garbage")
-    return bytes(raw)
+    return {"Authorization": "Bearer " + token.reveal().decode("ascii")}
 
 
 def _decode(status: int, raw: bytes) -> dict[str, Any]:

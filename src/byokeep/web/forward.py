@@ -13,7 +13,6 @@ It may not hold a token of its own.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -22,13 +21,13 @@ from uuid import UUID
 import aiohttp
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from yarl import URL
 
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.http.body import MAX_BODY, canonical_id, no_query, read_bytes
 from byokeep.http.people import SOURCE
 from byokeep.http.token import bearer
+from byokeep.wire.transport import TooLarge, Transport
 
 MAX_REPLY: Final = 64 * 1024 * 1024  # bytes: an export of a client's whole audit log
 LOGIN: Final = ("POST", "/v1/session")
@@ -96,27 +95,13 @@ class BrokerDoor:
     """
 
     def __init__(self, address: str, *, ca_file: Path | None = None) -> None:
-        self._ca_file = ca_file
         self._socket = address.removeprefix("unix://") if address.startswith("unix://") else None
         self._base = "http://broker" if self._socket else address.rstrip("/")
-        self._session: aiohttp.ClientSession | None = None
+        self._transport = Transport(self._socket, ca_file=ca_file)
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            connector: aiohttp.BaseConnector
-            if self._socket:
-                connector = aiohttp.UnixConnector(self._socket)
-            else:
-                connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=self._ca_file))
-            self._session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
-            )
-        return self._session
+        await self._transport.close()
 
     async def pass_on(
         self, method: str, path: str, headers: dict[str, str], body: Secret, *, within_s: float = _ANSWER_S
@@ -126,18 +111,14 @@ class BrokerDoor:
         Raises:
             Unavailable: ``broker_unreachable``, ``broker_reply_too_large``.
         """
+        within = aiohttp.ClientTimeout(total=within_s, connect=2)
         try:
-            async with self._open().request(
-                method, URL(self._base + path, encoded=True), data=body.reveal() or None, headers=headers,
-                allow_redirects=False, timeout=aiohttp.ClientTimeout(total=within_s, connect=2),
-            ) as reply:  # fmt: skip
-                content = bytearray()
-                async for chunk in reply.content.iter_chunked(1 << 16):
-                    content += chunk
-                    if len(content) > MAX_REPLY:
-                        raise Unavailable("broker_reply_too_large", next_step="Ask for less.")
-                kept = {name: reply.headers[name] for name in _PASSED_BACK if name in reply.headers}
-                return Response(bytes(content), reply.status, kept)
+            status, content, said = await self._transport.exchange(
+                method, self._base + path, headers=headers, within=within, most=MAX_REPLY, data=body.reveal() or None
+            )
+            return Response(content, status, {name: said[name] for name in _PASSED_BACK if name in said})
+        except TooLarge:
+            raise Unavailable("broker_reply_too_large", next_step="Ask for less.") from None
         except (aiohttp.ClientError, TimeoutError, OSError):
             pass
         step = "The broker did not answer, so it may or may not be done: look, then try again."

@@ -45,8 +45,15 @@ def parse_address(address: str, *, base: str, bad: str, insecure: str) -> tuple[
     return None, f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is a loopback address. Numeric only: what ``localhost`` means is decided by a file or by DNS."""
+def is_loopback(host: str, *, named: bool = False) -> bool:
+    """Whether a host is this machine.
+
+    Args:
+        host: A host of a URL, without brackets.
+        named: Whether ``localhost`` counts; what it means is decided by a file or by DNS.
+    """
+    if host == "localhost":
+        return named
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,12 +23,12 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, cast
 
-import aiohttp
 from yarl import URL
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.address import parse_address
+from byokeep.wire.transport import CaFileUnreadable, Transport, failing
 
 MAX_BODY: Final = 1 << 20  # bytes of a reply
 LEASE_HEADER: Final = "X-Byokeep-Lease"
@@ -92,10 +91,8 @@ class BaoHttp:
         self._socket, self._base = parse_address(
             address, base="http://openbao", bad="bad_store_address", insecure="store_address_insecure"
         )
-        self._ca_file = ca_file
         self._timeout_s = timeout_s
-        self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
+        self._transport = Transport(self._socket, ca_file=ca_file, connections=connections)
         self._one_node = this_node or self._socket is not None
         self._active, self._looked_at = self._base, -LOOK_EVERY_S
         self._sure = False  # the node asked last said itself that it is the active one, or that there is no other
@@ -116,9 +113,7 @@ class BaoHttp:
 
     async def close(self) -> None:
         """Close all connections. The object may be used again afterwards."""
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        await self._transport.close()
 
     async def request(
         self,
@@ -216,51 +211,21 @@ class BaoHttp:
         url = URL(f"{base}/v1/{path}", encoded=True)
         return url.with_query(dict(query)) if query else url
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            connector: aiohttp.BaseConnector
-            if self._socket is not None:
-                connector = aiohttp.UnixConnector(self._socket, limit=self._connections)
-            else:
-                try:
-                    context = ssl.create_default_context(cafile=self._ca_file)
-                except OSError:
-                    raise Unavailable("store_ca_unreadable") from None
-                connector = aiohttp.TCPConnector(ssl=context, limit=self._connections)
-            self._session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
-            )
-        return self._session
-
     async def _exchange(
         self, method: str, url: URL, headers: Mapping[str, str], payload: bytes | None, timeout_s: float
     ) -> tuple[int, bytes, Mapping[str, str]]:
         """Return status, bounded body and headers; transport failures become codes without their text."""
-        code = "store_unreachable"
-        try:
-            async with self._open().request(
-                method,
-                url,
-                data=payload,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
-            ) as response:
-                raw = await _bounded(response)
-                return response.status, raw, response.headers
-        except ByokeepError:
-            raise
-        except TimeoutError:
-            code = "store_timeout"
-        except aiohttp.ClientSSLError:
-            code = "store_tls_failed"
-        except (aiohttp.ClientError, OSError, ValueError):
-            code = "store_unreachable"
-        raise Unavailable(code) from None
+        with failing("store_unreachable", "store_timeout", "store_tls_failed", "store_garbage"):
+            try:
+                return await self._transport.exchange(
+                    method, url, headers=headers, within=timeout_s, most=MAX_BODY, data=payload
+                )
+            except CaFileUnreadable:
+                raise Unavailable("store_ca_unreadable") from None
 
 
 def _headers(token: Secret | None, lease_header: str | None, wrap_ttl_s: int | None) -> dict[str, str]:
-    headers = {"Accept-Encoding": "identity", "X-Vault-Request": "true"}
+    headers = {"X-Vault-Request": "true"}
     if token is not None:
         headers["X-Vault-Token"] = token.reveal().decode("ascii", "replace")
     if lease_header is not None:
@@ -283,15 +248,6 @@ def _text(value: object) -> str:
         return value.reveal().decode()
     except UnicodeDecodeError:
         raise Rejected("value_not_text", next_step="Secrets are stored as UTF-8 text; encode bytes first.") from None
-
-
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    raw = bytearray()
-    async for chunk in response.content.iter_chunked(1 << 16):
-        raw += chunk
-        if len(raw) > MAX_BODY:
-            raise Unavailable("store_garbage")
-    return bytes(raw)
 
 
 def _decode(raw: bytes) -> dict[str, Any] | None:

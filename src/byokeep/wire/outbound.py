@@ -1,10 +1,10 @@
 """HTTP to servers that are not ours: where a secret may go, what may come back, and whether it left at all.
 
 Rules
-- The named host over HTTPS, or a loopback address where overriding is allowed. The address that a name led to is judged
-  after connecting and before TLS: private, link-local and metadata addresses get no byte.
+- The named host over HTTPS, or a loopback address where overriding is allowed. The addresses that a name leads to are
+  judged before connecting: private, link-local and metadata addresses get no byte.
 - No redirects, no proxies of the environment, no cookies, no compressed bodies; one deadline for the whole exchange,
-  one bound for the body. The library's loggers write URLs and headers; they stay silent whatever logging is set up.
+  one bound for the body; a connection for each request, so that none is sent twice.
 - A reply is status, a few headers and bytes. A name twice in a JSON object is refused: two readers would see two.
 
 It may not retry, and no text of a reply gets into an error.
@@ -12,70 +12,29 @@ It may not retry, and no text of a reply gets into an error.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import json
-import logging
+import socket
 import ssl
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import SimpleNamespace
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
-import httpx2
+import aiohttp
+from yarl import URL
 
 from byokeep.core.canonical import check_texts
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
+from byokeep.wire.address import is_loopback
+from byokeep.wire.transport import TooLarge, Transport, new_session, read_body
 
 MAX_BODY: Final = 256 * 1024
 KEPT_HEADERS: Final = frozenset({"retry-after", "x-rate-limit-reset", "content-type"})
-_LOGGERS: Final = ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
-_NEXT_STEP: Final = "Remove the configured base URL, or point it at a loopback simulator outside production."
-
-
-class _Nothing(logging.Filter):
-    """Lets no record through."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return False
-
-
-_NOTHING: Final = _Nothing()
-
-
-def silence() -> None:
-    """Keep the HTTP library out of every log. A filter survives a later ``dictConfig``; a level would not."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_NOTHING)
-
-
-def new_outbound_client(*, trust: ssl.SSLContext | None = None) -> httpx2.AsyncClient:
-    """Return a client for :func:`exchange`; the caller closes it.
-
-    Args:
-        trust: Certificates to trust; None for the system's.
-    """
-    silence()
-    return httpx2.AsyncClient(
-        verify=trust or ssl.create_default_context(),
-        trust_env=False,
-        follow_redirects=False,
-        http2=False,
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        timeout=httpx2.Timeout(10.0),
-        limits=httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0),
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, as written, is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+NEXT_STEP: Final = "Remove the configured base URL, or point it at a loopback simulator outside production."
 
 
 def address_allowed(address: str, *, loopback: bool) -> bool:
@@ -91,6 +50,11 @@ def address_allowed(address: str, *, loopback: bool) -> bool:
     return ip.is_global and not (ip.is_multicast or ip.is_loopback or ip.is_link_local or ip.is_reserved)
 
 
+def not_allowed() -> Rejected:
+    """Return the refusal to send a secret to an address."""
+    return Rejected("host_not_allowed", next_step=NEXT_STEP)
+
+
 def loopback_base(base: str) -> str:
     """Accept the address of a simulator and return it without a slash at its end.
 
@@ -101,12 +65,12 @@ def loopback_base(base: str) -> str:
         split = urlsplit(base)
         host, _ = split.hostname or "", split.port
     except ValueError:
-        raise Rejected("bad_base_url", next_step=_NEXT_STEP) from None
+        raise Rejected("bad_base_url", next_step=NEXT_STEP) from None
     odd = not base.isascii() or not base.isprintable() or any(char in base for char in "\\ ?#@")
     if odd or split.scheme not in ("http", "https"):
-        raise Rejected("bad_base_url", next_step=_NEXT_STEP)
-    if not is_loopback(host):
-        raise Rejected("host_not_allowed", next_step=_NEXT_STEP)
+        raise Rejected("bad_base_url", next_step=NEXT_STEP)
+    if not is_loopback(host, named=True):
+        raise not_allowed()
     return base.rstrip("/")
 
 
@@ -132,32 +96,79 @@ class NotGot:
     status: int | None = None
 
 
-class _Watch:
-    """Follows one request: refuses a far end where a secret may not go, and notes when bytes begin to leave.
+class _Judge(aiohttp.ThreadedResolver):
+    """Finds the addresses of a name, and drops those where a secret may not go: they are not even connected to."""
 
-    The HTTP library calls it for each of its steps (the ``trace`` extension).
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        """Return what is left. Raises Rejected(``host_not_allowed``) when that is nothing."""
+        found = await super().resolve(host, port, family)
+        found = [one for one in found if address_allowed(one["host"], loopback=host == "localhost")]
+        if not found:
+            raise not_allowed()
+        return found
+
+
+@dataclass(slots=True)
+class Watch:
+    """Follows one request. ``sent``: whether bytes of it may have left."""
+
+    sent: bool = False
+
+
+class Outbound(Transport):
+    """Connections to servers that are not ours, each for one request: nothing is sent again over another.
+
+    Args:
+        trust: Certificates to trust; None for the system's.
     """
 
-    def __init__(self, *, loopback: bool) -> None:
-        self._loopback = loopback
-        self.sent = False
+    def __init__(self, *, trust: ssl.SSLContext | None = None) -> None:
+        super().__init__()
+        self._trust = trust
 
-    async def __call__(self, event: str, info: dict[str, Any]) -> None:
-        """Raise Rejected(``host_not_allowed``) for a new connection to an address that is not allowed."""
-        if event.endswith("send_request_headers.started"):
-            self.sent = True
-        if event != "connection.connect_tcp.complete":
-            return
-        stream = info["return_value"]
-        peer = stream.get_extra_info("server_addr")
-        if isinstance(peer, tuple) and address_allowed(str(peer[0]), loopback=self._loopback):
-            return
-        await stream.aclose()
-        raise Rejected("host_not_allowed", next_step=_NEXT_STEP)
+    def ask(
+        self, method: str, url: str, *, headers: Mapping[str, str], loopback: bool, watch: Watch,
+        within: aiohttp.ClientTimeout, data: bytes | None = None,
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:  # fmt: skip
+        """Return the reply of one request as a context manager.
+
+        Args:
+            loopback: Whether the far end must be this machine; otherwise it must be a public address.
+
+        Raises:
+            Rejected: ``host_not_allowed``, here or on entering: nothing was sent.
+        """
+        host = URL(url, encoded=True).host or ""
+        numeric = ":" in host or host.replace(".", "").isdigit()  # the library connects to such without resolving
+        if loopback is not is_loopback(host, named=True) or (numeric and not address_allowed(host, loopback=loopback)):
+            raise not_allowed()
+        own = {"accept": "application/json", "user-agent": "byokeep"}
+        return self.request(method, url, headers={**own, **headers}, within=within, data=data, watch=watch)
+
+    def _open(self) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_start.append(_once_only)
+        trace.on_connection_create_end.append(_connected)
+        return new_session(
+            aiohttp.TCPConnector(
+                ssl=self._trust or ssl.create_default_context(), resolver=_Judge(), force_close=True
+            ), trace,
+        )  # fmt: skip
+
+
+async def _once_only(_: object, context: SimpleNamespace, __: object) -> None:
+    if context.trace_request_ctx.sent:  # the library sends a GET again whose connection broke; we do not
+        raise aiohttp.ClientOSError("the connection broke")
+
+
+async def _connected(_: object, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.sent = True
 
 
 async def exchange(
-    http: httpx2.AsyncClient,
+    http: Outbound,
     method: str,
     url: str,
     *,
@@ -170,7 +181,6 @@ async def exchange(
     """Send one request and read its reply.
 
     Args:
-        http: A client of :func:`new_outbound_client`.
         loopback: Whether the far end must be this machine; otherwise it must be a public address.
         connect_s: Seconds until the connection stands.
         deadline_s: Seconds for everything.
@@ -178,39 +188,26 @@ async def exchange(
     Raises:
         Rejected: ``host_not_allowed``: nothing was sent.
     """
-    silence()
-    watch = _Watch(loopback=loopback)
-    timeout = httpx2.Timeout(deadline_s, connect=min(connect_s, deadline_s))
+    watch, status = Watch(), None
+    within = aiohttp.ClientTimeout(total=deadline_s, connect=min(connect_s, deadline_s))
+    asked = http.ask(method, url, headers=headers, data=content or None, loopback=loopback, watch=watch, within=within)
     try:
-        # Built bare, not by the client: the client's own headers, parameters and cookies have no place here.
-        request = httpx2.Request(
-            method,
-            url,
-            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "byokeep", **headers},
-            content=content or None,
-            extensions={"timeout": timeout.as_dict(), "trace": watch},
-        )
-        async with asyncio.timeout(deadline_s):
-            return await _sent(http, request)
-    except (TimeoutError, httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL):
+        async with asked as reply:
+            if is_packed(reply):
+                return NotGot(sent=True, status=reply.status)
+            status = reply.status
+            body = Secret(await read_body(reply, MAX_BODY))
+            kept = {name: reply.headers[name][:100] for name in KEPT_HEADERS if name in reply.headers}
+            return Got(status=reply.status, body=body, headers=kept)
+    except TooLarge:
+        return NotGot(sent=True, status=status)
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
         return NotGot(sent=watch.sent)
 
 
-async def _sent(http: httpx2.AsyncClient, request: httpx2.Request) -> Got | NotGot:
-    response = await http.send(request, stream=True, auth=None, follow_redirects=False)
-    body = bytearray()
-    try:
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            return NotGot(sent=True, status=response.status_code)
-        async for chunk in response.aiter_raw():
-            body += chunk[: MAX_BODY + 1 - len(body)]
-            if len(body) > MAX_BODY:
-                return NotGot(sent=True, status=response.status_code)
-        kept = {name: response.headers[name][:100] for name in KEPT_HEADERS if name in response.headers}
-        return Got(status=response.status_code, body=Secret(body), headers=kept)
-    finally:
-        body[:] = bytes(len(body))
-        await response.aclose()
+def is_packed(reply: aiohttp.ClientResponse) -> bool:
+    """Whether a body came compressed though none was asked for."""
+    return reply.headers.get("content-encoding", "identity").lower() != "identity"
 
 
 def strict_object(body: bytes) -> dict[str, Any] | None:

@@ -13,8 +13,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from uuid import UUID
 
-import httpx2
-
 from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace
 from byokeep.adapters.platforms.oauth import PlatformClient
 from byokeep.core.errors import Rejected
@@ -25,7 +23,7 @@ from byokeep.core.tokens import TokenSet
 from byokeep.flows.refresher_app import AppAt, Ending, Login, Posts, RevocationResult
 from byokeep.platforms.descriptor import ScopePurpose
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
-from byokeep.wire.outbound import Got
+from byokeep.wire.outbound import Got, Outbound
 
 
 def logins() -> dict[str, Login]:
@@ -105,12 +103,12 @@ class Asking:
 
 
 def asker(
-    http: httpx2.AsyncClient, clock: Callable[[], datetime], places: Mapping[str, str]
+    http: Outbound, clock: Callable[[], datetime], places: Mapping[str, str]
 ) -> Callable[[AppAt, Secret | None], Asking]:
     """Return the maker of callers.
 
     Args:
-        http: A client of :func:`byokeep.wire.outbound.new_outbound_client`; the caller closes it.
+        http: The caller closes it.
         clock: Returns UTC.
         places: Login -> address of a simulator on this machine; empty in production.
 

@@ -14,14 +14,12 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
-import httpx2
-
 from byokeep.adapters.platforms.pkce import appsecret_proof
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.platforms.descriptor import ClientAuth, DescribedCall, OAuth, PlatformDescriptor, Surface
 from byokeep.platforms.load import PLACE
-from byokeep.wire.outbound import Got, NotGot, exchange, loopback_base
+from byokeep.wire.outbound import Got, NotGot, Outbound, exchange, loopback_base
 
 READ_DEADLINE_S: Final = 15.0
 # A token endpoint gets long: giving up early is what loses a token that was rotated already.
@@ -86,7 +84,7 @@ def fillable(call: DescribedCall, values: Values) -> bool:
 
 
 async def send(
-    http: httpx2.AsyncClient, oauth: OAuth, call: DescribedCall, app: PlatformApp, place: TokenPlace, values: Values
+    http: Outbound, oauth: OAuth, call: DescribedCall, app: PlatformApp, place: TokenPlace, values: Values
 ) -> Got | NotGot:
     """Make a call.
 

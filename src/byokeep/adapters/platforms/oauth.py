@@ -21,8 +21,6 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-import httpx2
-
 from byokeep.adapters.platforms import read
 from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace, Values, fillable, send
 from byokeep.adapters.platforms.consent import ConsentSide
@@ -33,7 +31,7 @@ from byokeep.core.identity import Face
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenReply, TokenSet, first_set, renewed
 from byokeep.platforms.descriptor import DescribedCall, PlatformDescriptor
-from byokeep.wire.outbound import Got, NotGot
+from byokeep.wire.outbound import Got, NotGot, Outbound
 
 _OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
 
@@ -68,7 +66,7 @@ class PlatformClient(ConsentSide):
     Args:
         descriptor: The platform.
         app: Our app there.
-        http: A client of :func:`byokeep.wire.outbound.new_outbound_client`; the caller closes it.
+        http: The caller closes it.
         place: Where the platform is; a simulator outside production only.
 
     Raises:
@@ -79,7 +77,7 @@ class PlatformClient(ConsentSide):
         self,
         descriptor: PlatformDescriptor,
         app: PlatformApp,
-        http: httpx2.AsyncClient,
+        http: Outbound,
         place: TokenPlace | None = None,
     ) -> None:
         super().__init__(descriptor, app, place)

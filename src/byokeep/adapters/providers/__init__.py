@@ -11,7 +11,6 @@ It may not read stores, write audit or decide what happens to a credential.
 from __future__ import annotations
 
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, ProviderDescriptor
-from byokeep.adapters.providers.http import new_http_client
 from byokeep.adapters.providers.identify import identify
 from byokeep.adapters.providers.outcome import NEXT_STEPS, CheckOutcome, OutcomeStatus
 from byokeep.adapters.providers.shape import check_format
@@ -24,5 +23,4 @@ __all__ = [
     "ProviderDescriptor",
     "check_format",
     "identify",
-    "new_http_client",
 ]

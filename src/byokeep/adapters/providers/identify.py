@@ -11,22 +11,21 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-import httpx2
+import aiohttp
 
 from byokeep.adapters.providers.classify import KeyVerdict, ProviderReply, classify
 from byokeep.adapters.providers.descriptor import ProviderDescriptor
-from byokeep.adapters.providers.http import silence
 from byokeep.adapters.providers.outcome import CheckOutcome, OutcomeStatus
 from byokeep.adapters.providers.reflect import reflects
 from byokeep.adapters.providers.shape import check_format
-from byokeep.adapters.providers.target import PeerCheck, ProviderTarget, guard, resolve
+from byokeep.adapters.providers.target import ProviderTarget, guard, resolve
 from byokeep.core.secret import Secret
+from byokeep.wire.outbound import Outbound, Watch, is_packed
 
 MAX_ATTEMPTS: Final = 3
 MAX_BODY: Final = 256 * 1024
@@ -51,7 +50,7 @@ async def identify(
     secret: Secret,
     *,
     base_url: str | None,
-    http: httpx2.AsyncClient,
+    http: Outbound,
     account_hasher: Callable[[str], str],
     allow_loopback: bool = False,
     deadline_s: float = 15.0,
@@ -60,7 +59,6 @@ async def identify(
 
     Args:
         base_url: Configured override of the provider's address, None for its own.
-        http: A client of :func:`~byokeep.adapters.providers.http.new_http_client`.
         account_hasher: Keyed hash; gets ``provider:account id`` and returns what may be stored.
         allow_loopback: Whether ``base_url`` may be a loopback address; never in production.
         deadline_s: Seconds for all attempts and the waits between them.
@@ -69,7 +67,6 @@ async def identify(
         Rejected: The address or the key is such that nothing was sent: ``host_not_allowed``, ``insecure_scheme``,
             ``bad_base_url``, ``secret_in_url``, ``secret_in_wrong_place``, or a code of :func:`check_format`.
     """
-    silence()
     target = resolve(descriptor, base_url, allow_loopback=allow_loopback)
     key = secret.reveal()
     check_format(descriptor.provider, key, accept_shape_mismatch=True)
@@ -112,83 +109,59 @@ def _wait(attempt: _Attempt, attempts: int) -> float | None:
 
 
 async def _attempt(
-    descriptor: ProviderDescriptor, target: ProviderTarget, key: bytes, http: httpx2.AsyncClient, budget_s: float
+    descriptor: ProviderDescriptor, target: ProviderTarget, key: bytes, http: Outbound, budget_s: float
 ) -> _Attempt:
     started = time.monotonic()
     try:
-        async with asyncio.timeout(budget_s):
-            attempt = await _get(descriptor, target, key, http, budget_s)
-    except TimeoutError:
-        attempt = _Attempt(verdict=KeyVerdict(OutcomeStatus.TIMEOUT))
-    except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as problem:
+        attempt = await _get(descriptor, target, key, http, budget_s)
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as problem:
         attempt = _Attempt(verdict=KeyVerdict(_failure(problem)))
     attempt.latency_ms = int((time.monotonic() - started) * 1000)
     return attempt
 
 
 def _failure(problem: BaseException) -> OutcomeStatus:
-    if isinstance(problem, httpx2.TimeoutException):
+    if isinstance(problem, TimeoutError):
         return OutcomeStatus.TIMEOUT
-    cause: BaseException | None = problem
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError | ssl.CertificateError):
-            return OutcomeStatus.TLS_ERROR
-        cause = cause.__cause__ or cause.__context__
-    return OutcomeStatus.PROVIDER_DOWN if isinstance(problem, httpx2.NetworkError) else OutcomeStatus.MALFORMED
+    if isinstance(problem, aiohttp.ClientSSLError):
+        return OutcomeStatus.TLS_ERROR
+    return OutcomeStatus.PROVIDER_DOWN if isinstance(problem, OSError) else OutcomeStatus.MALFORMED
 
 
 async def _get(
-    descriptor: ProviderDescriptor, target: ProviderTarget, key: bytes, http: httpx2.AsyncClient, budget_s: float
+    descriptor: ProviderDescriptor, target: ProviderTarget, key: bytes, http: Outbound, budget_s: float
 ) -> _Attempt:
-    # Built bare, not by the client: the client's own headers, parameters and cookies have no place here.
-    request = httpx2.Request(
-        "GET",
-        target.url,
-        headers={
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": "byokeep",
-            **descriptor.extra_headers,
-            descriptor.auth_header: descriptor.auth_prefix + key.decode("ascii"),
-        },
-        extensions={
-            "timeout": httpx2.Timeout(budget_s).as_dict(),
-            "trace": PeerCheck(descriptor.provider, loopback=target.loopback),
-        },
-    )
-    guard(request, descriptor, key)
-    response = await http.send(request, stream=True, auth=None, follow_redirects=False)
-    try:
-        verdict = await _verdict(descriptor.provider, response, key)
-        return _Attempt(
-            verdict=verdict, http_status=response.status_code, retry_after=response.headers.get("retry-after")
-        )
-    finally:
-        await response.aclose()
+    headers = {**descriptor.extra_headers, descriptor.auth_header: descriptor.auth_prefix + key.decode("ascii")}
+    guard(descriptor, target.url, headers, key)
+    within = aiohttp.ClientTimeout(total=budget_s, ceil_threshold=budget_s)
+    asked = http.ask("GET", target.url, headers=headers, loopback=target.loopback, watch=Watch(), within=within)
+    async with asked as reply:
+        verdict = await _verdict(descriptor.provider, reply, key)
+        return _Attempt(verdict=verdict, http_status=reply.status, retry_after=reply.headers.get("retry-after"))
 
 
-async def _verdict(provider: str, response: httpx2.Response, key: bytes) -> KeyVerdict:
+async def _verdict(provider: str, reply: aiohttp.ClientResponse, key: bytes) -> KeyVerdict:
     """Read the reply and say what it means. A key in it outweighs all else, even when the reply breaks off."""
     body = bytearray()
     try:
-        whole = await _read(response, body)
-    except httpx2.HTTPError:
-        if reflects(key, bytes(body), response.headers.raw, ""):
+        whole = await _read(reply, body)
+    except (aiohttp.ClientError, OSError):
+        if reflects(key, bytes(body), reply.raw_headers, ""):
             return KeyVerdict(OutcomeStatus.REFLECTED)
         raise
     document, text = _parse(bytes(body)) if whole else (None, "")
-    if reflects(key, bytes(body), response.headers.raw, text):
+    if reflects(key, bytes(body), reply.raw_headers, text):
         return KeyVerdict(OutcomeStatus.REFLECTED)
-    return classify(provider, ProviderReply(status=response.status_code, headers=response.headers, document=document))
+    return classify(provider, ProviderReply(status=reply.status, headers=reply.headers, document=document))
 
 
-async def _read(response: httpx2.Response, body: bytearray) -> bool:
+async def _read(reply: aiohttp.ClientResponse, body: bytearray) -> bool:
     """Fill ``body`` and return whether it is the whole, plain body."""
-    async for chunk in response.aiter_raw():
+    async for chunk in reply.content.iter_any():
         body += chunk[: MAX_BODY + 1 - len(body)]
         if len(body) > MAX_BODY:
             return False
-    return bool(response.headers.get("content-encoding", "identity").lower() == "identity")
+    return not is_packed(reply)
 
 
 def _parse(body: bytes) -> tuple[dict[str, Any] | None, str]:
