@@ -28,7 +28,6 @@ from byokeep import __version__
 from byokeep.core.errors import ByokeepError
 from byokeep.flows.authenticate import authenticate
 from byokeep.flows.gatekeep import at_start
-from byokeep.flows.platform_chain import appended
 from byokeep.flows.store_recording import probe
 from byokeep.preflight import must_be_bounded, must_record, must_write_once, no_signing_key
 from byokeep.process import WORKER_READY, say_ready
@@ -114,7 +113,7 @@ async def _broker(settings: Settings) -> None:
         emergency = emergency_of(settings)
         with suppress(ByokeepError):  # else nothing is leased before the first round
             await probe(app)
-        appended(app)  # from now on: the first checkpoint is due
+        app.platform_chain.proved(app.clock.monotonic())  # from now on: the first checkpoint is due
         rounds = asyncio.create_task(Rounds(app, emergency).run())
         stack.callback(rounds.cancel)
         lane = await stack.enter_async_context(kill_lane(settings, app))

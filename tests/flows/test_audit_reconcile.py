@@ -29,7 +29,6 @@ from byokeep.flows.alarm import alert_in, raise_alert, state_over
 from byokeep.flows.alerts import close_alert, list_alerts
 from byokeep.flows.explain import LOGIN
 from byokeep.flows.lease import claims
-from byokeep.flows.platform_chain import require_appended
 from byokeep.flows.reconcile import Reconciliation, reconcile
 from byokeep.flows.reconciled import resume
 from byokeep.flows.scopes import scope_from_name
@@ -833,7 +832,7 @@ async def test_nobody_keeps_the_rounds_from_the_platform_s_chain(scene: Scene) -
     leases and permits again, and people are told that somebody was in the way."""
     await ran(scene, timedelta(minutes=10))
     chain_state = scene.broker.app.platform_chain
-    chain_state.appended_at = float("-inf")
+    chain_state.proved_at = float("-inf")
     rounds, said = Rounds(scene.broker.app, NoReserve()), canonical_json(
         {"v": 1, "event": "access.decided", "outcome": "denied", "actor": str(RUNNER), "roles": ["auditor"],
          "client": None, "object": None, "request": str(RUNNER), "fields": {}}
@@ -859,7 +858,7 @@ async def test_nobody_keeps_the_rounds_from_the_platform_s_chain(scene: Scene) -
                 await held.execute("SELECT 1")
         assert int(await scene.broker.sql(count)) > before, after
         assert "audit_chain_held" in await scene.broker.alerts()
-        require_appended(scene.broker.app)
+        chain_state.require(scene.broker.app.clock.monotonic())
 
 
 async def test_a_long_span_is_worked_through_in_parts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

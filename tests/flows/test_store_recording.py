@@ -13,9 +13,7 @@ from byokeep.broker.rounds import Rounds
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.flows.alarm import raise_alert
-from byokeep.flows.app import StoreRecording
-from byokeep.flows.platform_chain import APPENDED_FOR_S
-from byokeep.flows.store_recording import RECORDED_FOR_S
+from byokeep.flows.app import APPENDED_FOR_S, RECORDED_FOR_S
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]
@@ -50,7 +48,7 @@ async def test_without_proof_that_the_store_records_nothing_is_leased_or_taken_i
     sighted = Rounds(stand.app, Full())
     await stand.lease(job)
 
-    state.recorded_at = stand.app.clock.monotonic() - RECORDED_FOR_S - 1
+    state.proved_at = stand.app.clock.monotonic() - RECORDED_FOR_S - 1
     desk.sql("UPDATE byokeep.installation SET store_recorded_at = now() - interval '16 seconds'")
     await blind._probe()  # finds no mark, so it proves nothing
     assert "store_not_recording" in stand.alerts()
@@ -74,7 +72,7 @@ async def test_without_proof_that_the_store_records_nothing_is_leased_or_taken_i
     assert set(stand.alerts()) == {"audit_device_unhealthy"}
     closed = "SELECT count(*) FROM byokeep.audit_record WHERE event = 'alert.closed' AND actor_id = chain"
     assert stand.db.sql(closed) == "1"
-    state.recorded_at = stand.app.clock.monotonic() - RECORDED_FOR_S + READY_FOR_S - 0.5
+    state.proved_at = stand.app.clock.monotonic() - RECORDED_FOR_S + READY_FOR_S - 0.5
     assert (await stand.call("GET", "/readyz"))[0] == 503, "whoever is told that it is ready asks a moment later"
     await stand.lease(job)
     await sighted._probe()
@@ -87,7 +85,7 @@ async def test_a_new_broker_has_no_proof(desk: Desk) -> None:
     stand = desk.stand
     client = await stand.client("openai")
     job = await stand.job(client)
-    stand.app.store_recording.recorded_at = StoreRecording().recorded_at
+    stand.app.store_recording.proved_at = float("-inf")
     none = FileStoreAudit(stand.app.store_audit._login, {})  # type: ignore[attr-defined]
     await Rounds(replace(stand.app, store_audit=none), Full())._probe()
     assert set(stand.alerts()) == {"no_audit_device", "store_not_recording"}
@@ -100,7 +98,7 @@ async def test_while_no_round_gets_a_record_onto_the_platform_s_chain_nothing_is
     client = await stand.client("openai")
     job = await stand.job(client)
     lease = await stand.lease(job)
-    chain.appended_at = stand.app.clock.monotonic() - APPENDED_FOR_S - 1
+    chain.proved_at = stand.app.clock.monotonic() - APPENDED_FOR_S - 1
     await raise_alert(stand.app, reason="clock_jump", key="test", severity="warning")
     status, reply = await stand.call("POST", f"/v1/jobs/{job}/leases", "runner")
     assert (status, reply["code"]) == (503, "audit_chain_held")

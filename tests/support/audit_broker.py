@@ -19,7 +19,7 @@ from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Environment, Role
-from byokeep.flows.app import BrokerApp, PlatformChain, ServiceLimits, StoreRecording
+from byokeep.flows.app import BrokerApp, ServiceLimits
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import INSTALLATION
 from tests.support.signer import SeededSigner
@@ -112,10 +112,11 @@ async def audit_broker(database: FreshDatabase, folder: Path) -> AsyncIterator[B
         db=db, clock=clock, ids=RealIds(), installation_id=INSTALLATION, environment=Environment.DEVELOPMENT,
         limits=ServiceLimits(), signer=signer, cutoff=None, store_audit=store, store_health=None, checkpoints=directory,  # type: ignore[arg-type]
         token_key=lambda data: data, machine_key=lambda data: data,
-        store_recording=StoreRecording(recorded_at=math.inf), platform_chain=PlatformChain(appended_at=math.inf),
         store_address="", artifacts=LocalArtifacts(folder / "artifacts"),
         records=None, tombstones=None,  # type: ignore[arg-type]
     )  # fmt: skip
+    for proof in (app.store_recording, app.platform_chain):
+        proof.proved(math.inf)
     auditor = Actor(id=uuid4(), roles=frozenset({Role.AUDITOR}), clients=None, request_id=uuid4())
     try:
         yield Broker(app, database, folder, signer, store, clock, auditor)

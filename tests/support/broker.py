@@ -48,7 +48,7 @@ from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId, Environment, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.flows.app import BrokerApp, PlatformChain, ServiceLimits, StoreRecording
+from byokeep.flows.app import BrokerApp, ServiceLimits
 from byokeep.flows.authenticate import authenticate
 from byokeep.flows.subjects import Subject
 from byokeep.wire.bao_http import BaoHttp
@@ -321,9 +321,10 @@ async def broker_ports(database: FreshDatabase, store: Store, home: Path, **chan
             store_health=StoreSeen(),
             checkpoints=checkpoints, token_key=token_key, machine_key=machine_key, store_address=store.address,
             artifacts=LocalArtifacts(home / "artifacts"), records=BaoProfileRecords(login),
-            tombstones=tombstones, store_recording=StoreRecording(recorded_at=math.inf),
-            platform_chain=PlatformChain(appended_at=math.inf),
+            tombstones=tombstones,
         )  # fmt: skip
+        for proof in (app.store_recording, app.platform_chain):
+            proof.proved(math.inf)
         yield replace(app, **changed)
 
 

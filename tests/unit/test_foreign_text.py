@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from byokeep.client.http import _decode
 from byokeep.core.canonical import check_texts
-from byokeep.core.errors import Rejected
+from byokeep.core.errors import Rejected, Unavailable
+from byokeep.core.strict_json import read_json, strict_object
 from byokeep.http.body import parse_object
-from byokeep.wire.outbound import strict_object
 
 BAD = [r"\ud83d", r"\ude00", r"a\ud83db", r"\ude00\ud83d", r"\u0000", r"a\u0000"]
 GOOD = [r"\ud83d\ude00", "\U0001f600", r"\\ud83d", r"\\u0000", r"\u00e4", ""]
@@ -50,3 +51,21 @@ def test_deep_nesting_is_looked_through() -> None:
         check_texts(document)
     while isinstance(document, list):  # taken apart by hand: freeing it in one go is the interpreter's recursion
         document = document.pop()
+
+
+@pytest.mark.parametrize("text", ['{"a":1,"a":2}', '[{"b":{"a":1,"a":1}}]', '{"a":NaN}', "[-Infinity]", "[" * 100_000])
+def test_what_two_readers_would_read_as_two_things_is_refused(text: str) -> None:
+    """A name twice, a number that is none, and nesting without end: from the store, a broker, a platform, a caller."""
+    with pytest.raises(ValueError, match=r"."):
+        read_json(text)
+    assert strict_object(text) is None
+    with pytest.raises(Unavailable, match="broker_garbage"):
+        _decode(200, text.encode())
+
+
+@pytest.mark.parametrize("text", ["[1.5]", "[1e3]", "[12345678901234567]"])
+def test_fractions_and_long_numbers_are_refused_where_whole_ones_are_asked_for(text: str) -> None:
+    """Our own routes take no number that another reader rounds."""
+    read_json(text)
+    with pytest.raises(ValueError, match="refused"):
+        read_json(text, whole_numbers=True)

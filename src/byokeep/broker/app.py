@@ -19,7 +19,6 @@ from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.permission import record_refused_call
-from byokeep.flows.store_recording import require_recording
 from byokeep.flows.switches import cut_off_pending
 from byokeep.flows.tokens import PasswordCheck
 from byokeep.http.body import no_query
@@ -106,7 +105,7 @@ def create_app(
     async def readyz() -> dict[str, str]:
         """Database and store answer, and the store is proved to record: whoever asks a moment later is served."""
         reply = await ready(app.db.ping(), app.store_health.probe())
-        require_recording(app, for_s=READY_FOR_S)
+        app.store_recording.require(app.clock.monotonic(), for_s=READY_FOR_S)
         return reply
 
     declared = [route for routes in routers for route in routes.routes if isinstance(route, APIRoute)]

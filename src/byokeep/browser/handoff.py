@@ -28,6 +28,7 @@ from aiohttp import WSMsgType, web
 
 from byokeep.browser.launch import Running
 from byokeep.core.errors import Unavailable
+from byokeep.core.strict_json import read_json
 from byokeep.platforms.website import SitePlace, Website
 
 if TYPE_CHECKING:
@@ -283,11 +284,11 @@ class _Screen:
         """Pass one message on; True when it says that the person is done. Anything odd is dropped."""
         session = self._session
         try:
-            said = json.loads(text)
+            said = read_json(text)
             if said.get("done") is True:
                 return True
             call = _call(said)
-        except (ValueError, AttributeError, TypeError, RecursionError):
+        except (ValueError, AttributeError, TypeError):
             return False
         if call is not None and session is not None:
             with contextlib.suppress(Exception):  # the tab closed meanwhile

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from byokeep.browser.network import from_network
 from byokeep.core.identity import Comparison, Face, Fingerprint, compare, fingerprint_of
+from byokeep.core.strict_json import unique
 from byokeep.platforms.website import AccountPlace, PageReading, Signs, SitePlace, Website
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def _in_json(account: AccountPlace, text: str) -> list[Any] | None:
     if account.marker and (account.marker in before or account.marker in rest):
         return None
     try:
-        document, end = json.JSONDecoder(object_pairs_hook=_once).raw_decode(rest.lstrip())
+        document, end = json.JSONDecoder(object_pairs_hook=unique).raw_decode(rest.lstrip())
     except (ValueError, RecursionError):
         return None
     if not account.marker and rest.lstrip()[end:].strip():
@@ -227,10 +228,3 @@ def _at(document: Any, path: tuple[str, ...]) -> Any:
         else:
             return None
     return document
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found

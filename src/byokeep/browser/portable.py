@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from byokeep.core.errors import Integrity, Rejected
 from byokeep.core.secret import Secret
+from byokeep.core.strict_json import read_json
 
 FORMAT: Final = "byokeep-browser-state"
 VERSION: Final = 1
@@ -84,7 +85,7 @@ def read(document: Secret) -> PortableState:
         text = document.reveal()
         if len(text) > MOST_BYTES:
             raise ValueError
-        top = json.loads(text, object_pairs_hook=_once)
+        top = read_json(text)
         if not (isinstance(top, dict) and set(top) == {"format", "version", "cookies", "origins"}):
             raise ValueError
         if top["format"] != FORMAT or type(top["version"]) is not int or top["version"] != VERSION:
@@ -134,13 +135,6 @@ def _sorted_origin(one: Mapping[str, Any]) -> dict[str, Any]:
 def _whole(expires: Any) -> Any:
     """Chromium counts in microseconds and gives a fraction back that is not always the same."""
     return int(expires) if isinstance(expires, float) else expires
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
 
 
 def _is_state(state: PortableState) -> bool:

@@ -18,6 +18,7 @@ from byokeep.cli.intake import read_token_file
 from byokeep.cli.terminal import again, clean, session
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.core.strict_json import read_json
 from byokeep.settings import check_address
 
 T = TypeVar("T")
@@ -179,6 +180,6 @@ def _asked_for(path: str, body: object) -> str:
 
 def _document(content: bytes) -> Any:
     try:
-        return json.loads(content) if content else None
+        return read_json(content) if content else None
     except ValueError:
         raise Unavailable("server_garbage", next_step="This is not a byokeep server.") from None

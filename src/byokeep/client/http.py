@@ -33,6 +33,7 @@ from byokeep.core.errors import (
     Unavailable,
 )
 from byokeep.core.secret import Secret
+from byokeep.core.strict_json import read_json
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.transport import Transport, failing, read_body
 
@@ -225,8 +226,8 @@ def _headers(token: Secret) -> dict[str, str]:
 
 def _decode(status: int, raw: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(raw) if raw else {}
-    except (ValueError, RecursionError):
+        document = read_json(raw) if raw else {}
+    except ValueError:
         document = None
     if 200 <= status < 300 and isinstance(document, dict):
         return document

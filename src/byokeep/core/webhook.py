@@ -17,7 +17,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +26,7 @@ from types import MappingProxyType
 from typing import Final
 
 from byokeep.core.errors import RateLimited, Rejected, Unauthenticated
+from byokeep.core.strict_json import read_json
 
 MAX_BODY: Final = 1 << 20  # bytes
 MIN_KEY: Final = 16  # bytes
@@ -270,9 +270,9 @@ def removed_user(
     if not any(fits):
         raise Unauthenticated("webhook_signature_wrong")
     try:
-        document = json.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
+        document = read_json(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
         kind, made, user = document["algorithm"], document["issued_at"], document["user_id"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise Unauthenticated("webhook_signature_malformed") from None
     if kind != "HMAC-SHA256" or type(made) is not int or not re.fullmatch(r"\d{1,32}", str(user)):
         raise Unauthenticated("webhook_signature_malformed")
@@ -285,8 +285,8 @@ def removed_user(
 
 def _is_object(body: bytes) -> bool:
     try:
-        return type(json.loads(body.decode())) is dict
-    except (ValueError, RecursionError):
+        return type(read_json(body.decode())) is dict
+    except ValueError:
         return False
 
 

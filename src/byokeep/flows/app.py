@@ -7,6 +7,7 @@ Rules
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,7 +15,9 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.bucket import Buckets
-from byokeep.core.model import Actor, Environment, Role
+from byokeep.core.errors import Unavailable
+from byokeep.core.model import Actor, ClientId, Environment, Role
+from byokeep.kernel.freshness import Freshness
 from byokeep.ports import (
     AppSecrets,
     ArtifactStore,
@@ -60,30 +63,24 @@ class ServiceLimits:
     approval_hold_s: int = 86_400
 
 
-@dataclass(slots=True, kw_only=True)
-class StoreRecording:
-    """What the broker last proved of the store's audit; nothing at first (:mod:`byokeep.flows.store_recording`).
-
-    Attributes:
-        recorded_at: Monotonic seconds at which a probe began that found an audit device recording.
-    """
-
-    recorded_at: float = float("-inf")
-
-
-@dataclass(slots=True, kw_only=True)
-class PlatformChain:
-    """When the broker last got a record onto the platform's chain (:mod:`byokeep.flows.platform_chain`).
-
-    Attributes:
-        appended_at: Monotonic seconds at which it was committed.
-    """
-
-    appended_at: float = float("-inf")
-
-
 RECORDED_AT_ONCE: Final = 1200  # refusals of one actor that are recorded in a burst
 RECORDED_PER_MINUTE: Final = 60  # and as many go on being recorded in a flood
+RECORDED_FOR_S: Final = 15.0  # seconds for which a proof of recording holds: three probes of the broker's rounds
+APPENDED_FOR_S: Final = 90.0  # and one of getting a record onto the platform's chain: one checkpoint and a half
+
+
+def not_recording() -> Unavailable:
+    """Return the refusal to go on while no audit device of the store is proved to record."""
+    step = "No audit device of the store is proved to record: see `byokeep audit health`. Kills still work."
+    return Unavailable("store_not_recording", next_step=step, retry_after_s=1)
+
+
+def _chain_held() -> Unavailable:
+    step = (
+        "The broker gets no record onto the platform's chain: see who holds a transaction open at the database"
+        " (pg_stat_activity), and the alerts. Kills still work."
+    )
+    return Unavailable("audit_chain_held", next_step=step, retry_after_s=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +89,7 @@ class App:
 
     Attributes:
         recorded: Bounds how many refusals of one actor are recorded (S-OWASP-16).
+        owners: Of ids whose client never changes; see :mod:`byokeep.flows.locate`.
         marks: Of tokens whose rows were seen to say what their records say; see :mod:`byokeep.flows.authenticate`.
     """
 
@@ -104,6 +102,7 @@ class App:
     recorded: Buckets = field(
         default_factory=lambda: Buckets(per_minute=RECORDED_PER_MINUTE, size=RECORDED_AT_ONCE), repr=False
     )
+    owners: OrderedDict[UUID, ClientId] = field(default_factory=OrderedDict, repr=False)
     marks: dict[UUID, tuple[str, frozenset[UUID]]] = field(default_factory=dict, repr=False)
 
     def system(self, request_id: UUID | None = None) -> Actor:
@@ -130,7 +129,15 @@ class WebApp(App):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerApp(App):
-    """``byokeep broker``: hands out access, can not read a value."""
+    """``byokeep broker``: hands out access, cannot read a value.
+
+    Attributes:
+        store_recording: The last probe that found an audit device recording (:mod:`byokeep.flows.store_recording`).
+        platform_chain: The last record on the platform's chain. The rounds prove it by what they have to record anyway:
+            each reconciliation and each checkpoint; a start has as long for the first of them as there is between two.
+            While they cannot, no alert can be raised, so leases and permits fail closed. Kills, withdrawals and the end
+            of jobs never ask.
+    """
 
     signer: Signer
     cutoff: Cutoff
@@ -143,6 +150,6 @@ class BrokerApp(App):
     artifacts: ArtifactStore
     records: ProfileRecords
     tombstones: Tombstones
-    store_recording: StoreRecording = field(default_factory=StoreRecording)
-    platform_chain: PlatformChain = field(default_factory=PlatformChain)
+    store_recording: Freshness = field(default_factory=lambda: Freshness(RECORDED_FOR_S, not_recording))
+    platform_chain: Freshness = field(default_factory=lambda: Freshness(APPENDED_FOR_S, _chain_held))
     drill: bool = False

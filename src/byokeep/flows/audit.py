@@ -28,7 +28,6 @@ from byokeep.core.note import NoteKey, open_checkpoint, write_note
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.alarm import raise_alert, unblocked
 from byokeep.flows.app import App, BrokerApp
-from byokeep.flows.platform_chain import appended
 from byokeep.ports import Tx
 
 BATCH: Final = 1_000  # records at a time: hashing them keeps the process from other work for about 10 ms
@@ -104,7 +103,7 @@ async def _next_epoch(app: BrokerApp, actor: Actor) -> tuple[Signed, bool]:
             await tx.one(int, "audit_epoch_insert", number=state.size, leaf=leaf, heads=heads_data(moved))
             await tx.append(_event(actor, after))
     if not pending:
-        appended(app)
+        app.platform_chain.proved(app.clock.monotonic())
     return await sign_epoch(app, state, SignedEpoch(leaf, heads_data(moved), b"")), pending is None
 
 

@@ -31,7 +31,6 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
 from byokeep.flows.locate import client_for, remember
 from byokeep.flows.permission import permit
-from byokeep.flows.platform_chain import require_appended
 from byokeep.flows.record import record_params
 from byokeep.flows.reenabling import ended
 from byokeep.flows.refusal import raise_alert, record_refusal
@@ -112,7 +111,7 @@ async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: Effec
     """
     await permit(app, actor, Verb.PERMIT)
     app.store_health.require()
-    require_appended(app)
+    app.platform_chain.require(app.clock.monotonic())
     try:
         client_id = await client_for(app, actor, Verb.PERMIT, "lease", lease_id)
     except NotFound as refusal:
@@ -213,7 +212,7 @@ async def _decide(
             )
     if not inserted:  # another transaction took the key between the two statements; nothing was written
         raise await _taken(app, client_id, wish.idempotency_key)
-    remember(permit_id, client_id)
+    remember(app, permit_id, client_id)
     return IssuedPermit(permit_id, inserted[0], app.limits.permit_ttl_s)
 
 

@@ -155,7 +155,7 @@ async def dispatch(app: App, actor: Actor, spec: JobSpec) -> DeclaredJob:
     async with app.db.begin(client_id=spec.client_id) as tx:
         await hold_open(tx, client_scopes(spec.client_id))
         job = await open_job(tx, app, actor, spec)
-    remember(job.id, job.client_id)
+    remember(app, job.id, job.client_id)
     return job
 
 

@@ -28,11 +28,9 @@ from byokeep.core.ref import ProfileRef, SecretPart, SecretRef, parse
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.locate import client_for, remember
 from byokeep.flows.permission import permit
-from byokeep.flows.platform_chain import require_appended
 from byokeep.flows.record import record_params
 from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
-from byokeep.flows.store_recording import require_recording
 from byokeep.kernel.rows import Row
 
 AUDIENCE: Final = "openbao"
@@ -124,8 +122,8 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> IssuedLease
     verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
     await permit(app, actor, verb)
     app.store_health.require()
-    require_recording(app)
-    require_appended(app)
+    app.store_recording.require(app.clock.monotonic())
+    app.platform_chain.require(app.clock.monotonic())
     try:
         client_id = await client_for(app, actor, verb, "job", job_id)
     except NotFound as refusal:
@@ -140,7 +138,7 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> IssuedLease
             alert=await _alarm(app, client_id, job_id, refusal),
         )  # fmt: skip
         raise
-    remember(lease_id, client_id)
+    remember(app, lease_id, client_id)
     signed = await app.signer.sign_jwt(
         claims(app, client_id=client_id, job_id=job_id, lease_id=lease_id, kind=_kind(row), secrets=_secrets(row),
                iat=row["now_s"])

@@ -8,7 +8,6 @@ Rules
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final, Literal
 from uuid import UUID
 
@@ -19,14 +18,13 @@ from byokeep.flows.app import App
 
 Kind = Literal["client", "job", "lease", "permit"]
 _MAX: Final = 20_000  # ids remembered by one process
-_known: OrderedDict[UUID, ClientId] = OrderedDict()
 
 
-def remember(object_id: UUID, client_id: ClientId) -> None:
+def remember(app: App, object_id: UUID, client_id: ClientId) -> None:
     """Keep what was just written, so that the next call need not ask."""
-    _known[object_id] = client_id
-    if len(_known) > _MAX:
-        _known.popitem(last=False)
+    app.owners[object_id] = client_id
+    if len(app.owners) > _MAX:
+        app.owners.popitem(last=False)
 
 
 async def authorise_for(app: App, actor: Actor, verb: Verb, client_id: UUID) -> None:
@@ -55,10 +53,10 @@ async def client_for(app: App, actor: Actor, verb: Verb, kind: Kind, object_id: 
 
 
 async def _client_of(app: App, kind: Kind, object_id: UUID) -> ClientId:
-    if (known := _known.get(object_id)) is not None:
+    if (known := app.owners.get(object_id)) is not None:
         return known
     found = await app.db.read(ClientId, f"auth_client_of_{kind}", {"id": object_id}, every_client=True)
     if not found:
         raise NotFound("not_found")
-    remember(object_id, found[0])
+    remember(app, object_id, found[0])
     return found[0]

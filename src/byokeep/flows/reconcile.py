@@ -56,7 +56,6 @@ from byokeep.flows.explain import (
 )
 from byokeep.flows.lease import claims
 from byokeep.flows.lease_use import TOLD_WITHIN, surplus, told
-from byokeep.flows.platform_chain import appended
 from byokeep.flows.reconciled import Reconciled
 from byokeep.kernel.rows import Row, reader
 from byokeep.ports import HASHED_NAME, StoreEntry, Tx, node_of
@@ -407,6 +406,6 @@ async def _record(
         receipt = await tx.append(Event(name=EventName.AUDIT_RECONCILED, actor=actor, outcome=outcome, fields=facts))
         if own is not None:
             own.say(receipt.hash_hex, result.until)
-    appended(app)
+    app.platform_chain.proved(app.clock.monotonic())
     if own is not None:
         own.done(result.until)

@@ -11,14 +11,10 @@ It may not read a value or repair a device.
 
 from __future__ import annotations
 
-from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Unavailable
-from byokeep.flows.app import App, BrokerApp
+from byokeep.flows.app import RECORDED_FOR_S, App, BrokerApp, not_recording
 from byokeep.ports import DeviceHealth
-
-RECORDED_FOR_S: Final = 15.0  # seconds for which a proof holds: three probes of :mod:`byokeep.broker.rounds`
 
 
 async def probe(app: BrokerApp) -> list[DeviceHealth]:
@@ -30,32 +26,14 @@ async def probe(app: BrokerApp) -> list[DeviceHealth]:
     began = app.clock.monotonic()
     devices = await app.store_audit.devices()
     if any(device.records for device in devices):
-        app.store_recording.recorded_at = began
+        app.store_recording.proved(began)
         async with app.db.begin() as tx:
             await tx.one(UUID, "store_recording_proved", installation_id=app.installation_id)
     return devices
 
 
-def require_recording(app: BrokerApp, *, for_s: float = 0.0) -> None:
-    """Refuse while no audit device of the store is proved to record.
-
-    Args:
-        for_s: Seconds for which the proof must still hold.
-
-    Raises:
-        Unavailable: ``store_not_recording``.
-    """
-    if app.clock.monotonic() - app.store_recording.recorded_at > RECORDED_FOR_S - for_s:
-        raise _refusal()
-
-
 async def require_recorded(app: App) -> None:
-    """As :func:`require_recording`, by the broker's last proof in the database; before a value is written."""
+    """Refuse by the broker's last proof in the database, before a value is written. Raises Unavailable."""
     asked = {"installation_id": app.installation_id, "holds_s": RECORDED_FOR_S}
     if await app.db.read(lambda row: row["recording"] is True, "store_recording", asked) != [True]:
-        raise _refusal()
-
-
-def _refusal() -> Unavailable:
-    step = "No audit device of the store is proved to record: see `byokeep audit health`. Kills still work."
-    return Unavailable("store_not_recording", next_step=step, retry_after_s=1)
+        raise not_recording()

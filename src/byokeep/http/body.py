@@ -9,18 +9,17 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from byokeep.core.canonical import check_texts
 from byokeep.core.errors import Rejected, Unauthenticated
+from byokeep.core.strict_json import strict_object
 
 MAX_BODY: Final = 16 * 1024  # bytes
 MAX_DEPTH: Final = 6
@@ -123,32 +122,12 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         Rejected: ``bad_json``.
     """
     try:
-        value = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no, parse_float=_no, parse_int=_integer
-        )
-        check_texts(value)
-    except (ValueError, RecursionError):
-        raise _refused("bad_json") from None
-    if not isinstance(value, dict) or _depth(value) > MAX_DEPTH:
+        value = strict_object(raw.decode("utf-8"), whole_numbers=True)
+    except ValueError:
+        value = None
+    if value is None or _depth(value) > MAX_DEPTH:
         raise _refused("bad_json")
     return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
-
-
-def _no(_: str) -> NoReturn:
-    raise ValueError
-
-
-def _integer(text: str) -> int:
-    if len(text) > 16:
-        raise ValueError
-    return int(text)
 
 
 def _depth(value: object) -> int:

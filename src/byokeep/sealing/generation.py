@@ -10,7 +10,6 @@ It may not unwrap a key, nor decide what follows from a refusal.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -22,6 +21,7 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import RecordPlace
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.core.sealed_record import SealedRecord, parse_record
+from byokeep.core.strict_json import read_json
 
 ALTERED: Final = "sealed_profile_altered"
 
@@ -114,7 +114,7 @@ def parsed(text: bytes, found: StoredGeneration) -> SealedRecord:
 def _keyless(text: bytes) -> bool:
     """Whether a record lacks its wrapped key and nothing else can be said of it."""
     try:
-        said = json.loads(text)
+        said = read_json(text)
     except ValueError:
         return False
     return isinstance(said, dict) and "manifest" in said and not said.get("wrapped_dek")

@@ -27,6 +27,7 @@ from yarl import URL
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, NotFound, RateLimited, Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.core.strict_json import read_json
 from byokeep.wire.address import parse_address
 from byokeep.wire.transport import CaFileUnreadable, Transport, failing
 
@@ -255,8 +256,8 @@ def _decode(raw: bytes) -> dict[str, Any] | None:
     if not raw.strip():
         return {}
     try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
+        document = read_json(raw)
+    except ValueError:
         return None
     return cast("dict[str, Any]", document) if isinstance(document, dict) else None
 

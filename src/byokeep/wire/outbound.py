@@ -5,7 +5,7 @@ Rules
   judged before connecting: private, link-local and metadata addresses get no byte.
 - No redirects, no proxies of the environment, no cookies, no compressed bodies; one deadline for the whole exchange,
   one bound for the body; a connection for each request, so that none is sent twice.
-- A reply is status, a few headers and bytes. A name twice in a JSON object is refused: two readers would see two.
+- A reply is status, a few headers and bytes.
 
 It may not retry, and no text of a reply gets into an error.
 """
@@ -13,20 +13,18 @@ It may not retry, and no text of a reply gets into an error.
 from __future__ import annotations
 
 import ipaddress
-import json
 import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Final, NoReturn
+from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
-from byokeep.core.canonical import check_texts
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.wire.address import is_loopback
@@ -208,28 +206,3 @@ async def exchange(
 def is_packed(reply: aiohttp.ClientResponse) -> bool:
     """Whether a body came compressed though none was asked for."""
     return reply.headers.get("content-encoding", "identity").lower() != "identity"
-
-
-def strict_object(body: bytes) -> dict[str, Any] | None:
-    """Return the body as a JSON object, None when it is none.
-
-    It is none either when a name stands twice in an object, or a text is no Unicode or holds a NUL: what nobody can
-    write down is not read.
-    """
-    try:
-        document = json.loads(body, parse_constant=_refused, object_pairs_hook=_once)
-        check_texts(document)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name twice")
-    return found
-
-
-def _refused(_: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are not JSON")

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from byokeep.core.errors import Rejected, Unavailable
+from byokeep.kernel.freshness import Freshness
 from byokeep.wire.bao_http import BaoHttp
 
 MINIMUM: Final = (2, 6, 2)  # before it a standby does not pass on every request that it must not answer itself
@@ -51,9 +52,8 @@ class ProbedStoreHealth:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._http = http
-        self._believed_s, self._deadline_s = believed_s, deadline_s
-        self._clock = clock
-        self._answered_at: float | None = None
+        self._deadline_s, self._clock = deadline_s, clock
+        self._answered = Freshness(believed_s, _unreachable)
 
     async def probe(self) -> None:
         """Ask the store now. Raises Unavailable: it does not serve."""
@@ -61,11 +61,13 @@ class ProbedStoreHealth:
         reply = await self._http.request("GET", "sys/leader", timeout_s=self._deadline_s)
         if reply.data.get("ha_enabled") is not False and not reply.data.get("leader_address"):
             raise Unavailable("store_no_leader")
-        self._answered_at = asked_at
+        self._answered.proved(asked_at)
 
     def require(self) -> None:
         """Raise Unavailable (``store_unreachable``) when the last good answer is too old."""
-        if self._answered_at is None or self._clock() - self._answered_at > self._believed_s:
-            raise Unavailable(
-                "store_unreachable", next_step="The secret store does not answer; nothing is served until it does."
-            )
+        self._answered.require(self._clock())
+
+
+def _unreachable() -> Unavailable:
+    step = "The secret store does not answer; nothing is served until it does."
+    return Unavailable("store_unreachable", next_step=step)

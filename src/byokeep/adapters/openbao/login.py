@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Final, TypeVar
 from byokeep.adapters.openbao.files import read_private
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
+from byokeep.core.strict_json import read_json
 from byokeep.wire.bao_http import BaoHttp, BaoReply
 
 T = TypeVar("T")
@@ -111,7 +111,7 @@ async def log_in(http: BaoHttp, credentials: Path) -> tuple[Secret, float]:
         Unavailable: ``credentials_missing``, ``credentials_unsafe``, ``credentials_refused``, ``store_garbage``.
     """
     try:
-        found = json.loads(read_private(credentials))
+        found = read_json(read_private(credentials))
         body = {"role_id": Secret(found["role_id"]), "secret_id": Secret(found["secret_id"])}
     except (ValueError, KeyError, TypeError):
         raise Unavailable("credentials_unsafe", next_step="Issue the credentials anew.") from None

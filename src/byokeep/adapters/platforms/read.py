@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face
+from byokeep.core.strict_json import strict_object
 from byokeep.core.tokens import MAX_LIFE_S, TokenReply, scope_set, token
 from byokeep.platforms.descriptor import (
     DescribedCall,
@@ -27,7 +28,7 @@ from byokeep.platforms.descriptor import (
     ReplyFields,
     Surface,
 )
-from byokeep.wire.outbound import Got, NotGot, strict_object
+from byokeep.wire.outbound import Got, NotGot
 
 _LONGEST_ID: Final = 256
 _LONGEST_NAME: Final = 400

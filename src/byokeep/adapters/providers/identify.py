@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import aiohttp
 
@@ -25,6 +25,7 @@ from byokeep.adapters.providers.reflect import reflects
 from byokeep.adapters.providers.shape import check_format
 from byokeep.adapters.providers.target import ProviderTarget, guard, resolve
 from byokeep.core.secret import Secret
+from byokeep.core.strict_json import read_json
 from byokeep.wire.outbound import Outbound, Watch, is_packed
 
 MAX_ATTEMPTS: Final = 3
@@ -167,12 +168,11 @@ async def _read(reply: aiohttp.ClientResponse, body: bytearray) -> bool:
 def _parse(body: bytes) -> tuple[dict[str, Any] | None, str]:
     """Return the body as a JSON object, and its text without escapes; (None, "") when it is none."""
     try:
-        document = json.loads(body, parse_constant=_no_constant)
-        text = json.dumps(document, ensure_ascii=False)
+        text = json.dumps(json.loads(body), ensure_ascii=False)  # whatever a key may hide in
     except (ValueError, RecursionError):
         return None, ""
+    try:
+        document = read_json(body)
+    except ValueError:
+        return None, text
     return (document if isinstance(document, dict) else None), text
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are not JSON")
