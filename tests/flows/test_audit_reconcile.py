@@ -25,8 +25,9 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import explain, switches
 from byokeep.flows import reconcile as reconciling
-from byokeep.flows.alarm import alert_in, raise_alert, state_over
+from byokeep.flows.alarm import raise_alert, state_over
 from byokeep.flows.alerts import close_alert, list_alerts
+from byokeep.flows.command import open_alert
 from byokeep.flows.explain import LOGIN
 from byokeep.flows.lease import claims
 from byokeep.flows.reconcile import Reconciliation, reconcile
@@ -1044,7 +1045,7 @@ async def test_a_flood_of_alerts_by_one_role_is_an_alert(scene: Scene) -> None:
     app = replace(scene.broker.app, db=worker)
     async with worker.begin(every_client=True) as tx:
         for number in range(300):
-            await alert_in(tx, app, reason="x", key=str(number), severity="info", client_id=None, object_id=None)
+            await open_alert(tx, app, None, reason="x", key=str(number), severity="info")
     assert await scene.reasons() == []
     await raise_alert(app, reason="x", key="300", severity="info")
     await worker.close()

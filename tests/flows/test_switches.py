@@ -27,8 +27,9 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
 from byokeep.flows import switches
-from byokeep.flows.alarm import alert_in, raise_alert
+from byokeep.flows.alarm import raise_alert
 from byokeep.flows.app import ServiceLimits
+from byokeep.flows.command import open_alert
 from byokeep.flows.scopes import parse_scope
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
@@ -405,8 +406,7 @@ async def test_an_open_alert_that_counts_another_forged_login_after_a_rotation_h
 
     async def counted(at: datetime) -> None:
         async with stand.app.db.begin(every_client=True) as tx:
-            await alert_in(tx, stand.app, reason="login_unexplained", key="reconcile/login", severity="critical",
-                           client_id=None, object_id=None, at=at)  # fmt: skip
+            await open_alert(tx, stand.app, None, reason="login_unexplained", key="reconcile/login", at=at)  # fmt: skip
 
     before = datetime.now(UTC)
     await counted(before)

@@ -275,6 +275,16 @@ class Stand:
         )
 
 
+async def listening(socket: Path) -> None:
+    """Wait until somebody accepts connections there; the file stands a moment before."""
+    for _ in range(1000):
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_unix_connection(socket)
+            writer.close()
+            return
+        await asyncio.sleep(0.02)
+
+
 @contextlib.asynccontextmanager
 async def serving(app: BrokerApp, socket: Path) -> AsyncIterator[str]:
     """Serve a broker on a unix socket; returns its address."""
@@ -288,10 +298,7 @@ async def serving(app: BrokerApp, socket: Path) -> AsyncIterator[str]:
         backpressure=4096,
     )
     task = asyncio.create_task(server.serve())
-    for _ in range(200):
-        if socket.exists():
-            break
-        await asyncio.sleep(0.02)
+    await listening(socket)
     try:
         yield f"unix://{socket}"
     finally:

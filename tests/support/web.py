@@ -47,7 +47,7 @@ from byokeep.worker.log_files import LogFiles
 from byokeep.worker.tasks import register
 from byokeep_redact.canary import Canary, marker_of, new_canary
 from byokeep_sim.server import Sim, start
-from tests.support.broker import Person, Stand, Store, standing, token_key
+from tests.support.broker import Person, Stand, Store, listening, standing, token_key
 from tests.support.postgres import drop_database, fresh_database
 from tests.support.surface import surfaces
 
@@ -168,10 +168,7 @@ async def serving_web(api: FastAPI, socket: Path) -> AsyncIterator[aiohttp.Clien
     """Serve ``web`` on a unix socket; yields a client of it."""
     server = Server(api, uds=socket, interface=Interfaces.ASGI, log_enabled=False)
     task = asyncio.create_task(server.serve())
-    for _ in range(200):
-        if socket.exists():
-            break
-        await asyncio.sleep(0.02)
+    await listening(socket)
     try:
         async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket), limit=0)) as http:
             yield http

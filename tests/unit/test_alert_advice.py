@@ -12,10 +12,10 @@ from byokeep.flows import vault_check
 SRC = Path(__file__).parents[2] / "src" / "byokeep"
 RAISES = {
     "raise_alert": "reason",
-    "alert_in": "reason",
+    "open_alert": "reason",
     "LogFinding": "reason",
-    "record_refusal": "alert",
-    "_alert_many": "alert",
+    "record_refusal": "alerted",
+    "_alert_many": "reason",
 }
 
 
@@ -36,7 +36,7 @@ def _reasons() -> dict[str, str]:
             if name not in RAISES:
                 continue
             for word in (
-                word for word in call.keywords if word.arg in ("alert", "reason") and word.arg == RAISES[name]
+                word for word in call.keywords if word.arg in ("alerted", "reason") and word.arg == RAISES[name]
             ):
                 for node in _results(word.value):
                     value = node.value if isinstance(node, ast.Constant) else None

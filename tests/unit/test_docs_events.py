@@ -60,33 +60,36 @@ def refusals() -> set[tuple[str, str]]:
         tree = ast.parse(path.read_text("utf-8"))
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                for call in ast.walk(function):
-                    if isinstance(call, ast.Call):
-                        found |= {
-                            (name, outcome) for outcome in _outcomes(call) for name in _named(call, function, tree)
-                        }
+                for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+                    found |= {
+                        (name, outcome)
+                        for event, outcomes in _refused(call)
+                        for name in _named(event, call, function, tree)
+                        for outcome in outcomes
+                    }
     return found
 
 
-def _outcomes(call: ast.Call) -> tuple[str, ...]:
+def _refused(call: ast.Call) -> list[tuple[ast.AST | None, tuple[str, ...]]]:
+    """The events that a call puts on record as refused, each with its outcomes."""
     called = ast.unparse(call.func).rpartition(".")[2]
-    if called == "recorded_rejections":
-        return ("rejected", "failed")
+    said = {word.arg: word.value for word in call.keywords}
+    if called in ("command", "recorded"):
+        default = ast.parse("EventName.ACCESS").body[0]
+        refused = (said.get("refused_as", default), ("rejected", "failed"))
+        return [refused, (said.get("denied_as", default), ("denied",))]
+    event = said.get("name", call.args[2] if len(call.args) > 2 else None)
     if called == "record_refusal":
-        return ("denied",)
-    if called == "Event":
-        said = next((ast.unparse(word.value) for word in call.keywords if word.arg == "outcome"), "")
-        return tuple(
-            text for outcome, text in REFUSED.items() if said == f"Outcome.{outcome.name}" and text != "failed"
-        )
-    return ()
+        return [(event, ("denied",))]
+    if called == "Event" and "outcome" in said:
+        outcome = ast.unparse(said["outcome"])
+        texts = (text for one, text in REFUSED.items() if outcome == f"Outcome.{one.name}" and text != "failed")
+        return [(event, tuple(texts))]
+    return []
 
 
-def _named(call: ast.Call, function: ast.AST, tree: ast.AST) -> set[str]:
-    """The event a call names; where it is a variable, every event that the function or its module gives it."""
-    given = next(
-        (word.value for word in call.keywords if word.arg == "name"), call.args[2] if len(call.args) > 2 else None
-    )
+def _named(given: ast.AST | None, call: ast.Call, function: ast.AST, tree: ast.AST) -> set[str]:
+    """The events that an expression names; of a variable, all that the function or its module gives it."""
     constants = _constants(given) if given is not None else set()
     if constants or not isinstance(given, ast.Name):
         return constants

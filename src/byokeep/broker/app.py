@@ -18,7 +18,7 @@ from byokeep.broker import audit, effects, incident, jobs, people, profiles, sch
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.permission import record_refused_call
+from byokeep.flows.command import record_refused_call
 from byokeep.flows.switches import cut_off_pending
 from byokeep.flows.tokens import PasswordCheck
 from byokeep.http.body import no_query

@@ -17,7 +17,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
 from byokeep.flows import audit, audit_out, audit_verify, evidence, reconcile
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.permission import on_record, permit
+from byokeep.flows.command import on_record, permit
 from byokeep.flows.reconcile import Reconciliation
 from byokeep.http.body import Id, PathId, Strict, json_body, read_bytes
 from byokeep.http.openapi import answers, describe, raw_body, refusals

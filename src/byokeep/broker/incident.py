@@ -19,7 +19,7 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.flows import incident
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.permission import on_record
+from byokeep.flows.command import on_record
 from byokeep.http.body import PathId, json_body
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals

@@ -25,7 +25,7 @@ from byokeep.core.model import Actor, ClientId, DeclaredJob, LeaseKind
 from byokeep.core.policy import Verb
 from byokeep.flows import jobs, lease, lease_use, renewals
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.permission import on_record
+from byokeep.flows.command import on_record
 from byokeep.http.body import PathId, json_body
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals

@@ -21,7 +21,7 @@ from byokeep.core.model import Actor, Environment
 from byokeep.core.policy import Verb
 from byokeep.flows import profile_handout, profile_reseal, profile_use
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.permission import on_record
+from byokeep.flows.command import on_record
 from byokeep.http.body import Id, PathId, Strict, json_body, stream_bytes
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import BYTES, answers, describe, raw_body, refusals

@@ -13,7 +13,7 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.flows import scheduled
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.permission import on_record
+from byokeep.flows.command import on_record
 from byokeep.flows.scheduled import ScheduledEffect
 from byokeep.http.body import PathId, json_body
 from byokeep.http.emergency import Emergency

@@ -11,7 +11,7 @@ from byokeep.core.model import Actor, Client, ClientId
 from byokeep.core.policy import Verb
 from byokeep.flows import clients, enroll, switches
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.permission import on_record
+from byokeep.flows.command import on_record
 from byokeep.flows.scopes import parse_scope
 from byokeep.flows.switches import Switch
 from byokeep.http.body import PathId, json_body

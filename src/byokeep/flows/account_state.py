@@ -28,8 +28,8 @@ from byokeep.flows import connections, refs
 from byokeep.flows.accounts import PlatformAccount, parse_platform, set_lanes
 from byokeep.flows.app import WebApp
 from byokeep.flows.clients import MAX_ROWS
+from byokeep.flows.command import command, permit, recorded
 from byokeep.flows.connections import Connection
-from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.flows.profile_proof import require_proof
 from byokeep.kernel.rows import Row, reader
 from byokeep.ports import LoginInfo, Tx
@@ -123,10 +123,9 @@ async def list_states(app: WebApp, actor: Actor, client_id: ClientId) -> list[Ac
     """Return a client's accounts.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
     """
-    await permit(app, actor, Verb.CLIENT_READ, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
+    async with command(app, actor, Verb.CLIENT_READ, client_id=client_id) as tx:
         return await tx.all(_full, "accounts_states", client_id=client_id, account=None, platform=None, limit=MAX_ROWS)
 
 
@@ -137,7 +136,7 @@ async def get_state(app: WebApp, actor: Actor, client_id: ClientId, *, where: st
         where: A platform's name or a login's.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`; ``not_found``.
         Rejected: ``unknown_platform``.
     """
     return await _find(app, actor, Verb.CLIENT_READ, client_id, where, account)
@@ -155,10 +154,10 @@ async def set_policy(
     """
     found = await _find(app, actor, Verb.ACCOUNT_REGISTER, client_id, where, account)
     one = found.account
-    async with (
-        recorded_rejections(app, actor, EventName.LANES_SET, client_id=client_id, object_id=one.id),
-        app.db.begin(client_id=client_id) as tx,
-    ):
+    async with command(
+        app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, object_id=one.id, refused_as=EventName.LANES_SET,
+        on_client=True,
+    ) as tx:  # fmt: skip
         found = await _steady(tx, found)
         _allow(app, found, frozenset(LANES_OF[policy]))
         await require_proof(tx, client_id, one.id, frozenset(LANES_OF[policy]))
@@ -233,25 +232,19 @@ async def confirm_name(
     """
     found = await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
     one = found.account
-    async with recorded_rejections(app, actor, EventName.ACCESS, client_id=client_id, object_id=one.id):
+    confirming = command(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, object_id=one.id, on_client=True)
+    async with confirming as tx:
         if not found.drift:
             raise Conflict("nothing_to_confirm", next_step="The names are as expected.")
         said = (found.said_username, found.said_display_name)
         if (username, display_name) != tuple(shown(name) for name in said):
             raise Conflict("other_name", next_step="See `byokeep account show` and confirm the names that stand there.")
-        async with app.db.begin(client_id=client_id) as tx:
-            same = {"client_id": client_id, "username": said[0], "display_name": said[1]}
-            if not await tx.maybe(lambda _: True, "grant_confirm", account_id=one.id, **same):
-                raise Conflict("other_name", next_step="See `byokeep account show` again.")
-            await tx.one(
-                PlatformAccount,
-                "account_confirm",
-                client_id=client_id,
-                id=one.id,
-                username=said[0] or "",
-                display_name=said[1] or "",
-            )
-            await tx.append(_event(EventName.DRIFT_CONFIRMED, actor, found))
+        same = {"client_id": client_id, "username": said[0], "display_name": said[1]}
+        if not await tx.maybe(lambda _: True, "grant_confirm", account_id=one.id, **same):
+            raise Conflict("other_name", next_step="See `byokeep account show` again.")
+        names = {"username": said[0] or "", "display_name": said[1] or ""}
+        await tx.one(PlatformAccount, "account_confirm", client_id=client_id, id=one.id, **names)
+        await tx.append(_event(EventName.DRIFT_CONFIRMED, actor, found))
     return await _find(app, actor, Verb.ACCOUNT_CONNECT, client_id, where, account)
 
 
@@ -303,15 +296,11 @@ async def _end_consents(tx: Tx, actor: Actor, account: PlatformAccount) -> None:
 
 
 async def _find(app: WebApp, actor: Actor, verb: Verb, client_id: ClientId, where: str, account: str) -> AccountState:
-    await permit(app, actor, verb, client_id=client_id)
-    platform = platform_of(app.consents.logins(), where)
-    async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(
+    async with command(app, actor, verb, client_id=client_id) as tx:
+        platform = platform_of(app.consents.logins(), where)
+        return await tx.one(
             _full, "accounts_states", client_id=client_id, account=account, platform=platform.value, limit=2
         )
-    if found is None:
-        raise await absent(app, actor, verb, client_id)
-    return found
 
 
 def platform_of(logins: Sequence[LoginInfo], where: str) -> Provider:
@@ -373,7 +362,8 @@ async def set_lanes_by_hand(
         done = await set_policy(app, actor, client_id, where=platform, account=account, policy=policy)
         return done.account
     offered = {lane for one in app.consents.logins() if one.provider is known for lane in one.lanes}
-    async with recorded_rejections(app, actor, EventName.ACCOUNT_REGISTERED, client_id=client_id):
+    registered = EventName.ACCOUNT_REGISTERED
+    async with recorded(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, refused_as=registered, on_client=True):
         if not lanes <= offered:
             raise Rejected("lane_not_offered", next_step="This platform has: " + ", ".join(sorted(offered)) + ".")
         if found is not None and found.state == "not_connected" and lanes:

@@ -9,6 +9,7 @@ Rules
 from __future__ import annotations
 
 import re
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -22,8 +23,9 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import parse_provider
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, require_active
-from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.flows.command import command
 from byokeep.flows.profile_proof import require_proof
+from byokeep.ports import Tx
 
 ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _USERNAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}\Z")
@@ -64,26 +66,35 @@ async def register_account(
     """Register the identity that an account must show. All lanes are off.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
         Rejected: ``not_a_platform``, ``bad_account``, ``bad_username``, ``bad_name``, ``secret_like_content``,
             ``client_not_active``.
         Conflict: The account is registered already.
     """
-    await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
-    async with recorded_rejections(app, actor, EventName.ACCOUNT_REGISTERED, client_id=client_id):
+    async with _registering(app, actor, client_id) as tx:
         known = parse_platform(platform)
         check_new_account(account)
         check_shape("username", username, _USERNAME)
         check_name("display_name", display_name)
-        async with app.db.begin(client_id=client_id) as tx:
-            await require_active(tx, client_id)
-            row = await tx.one(
-                PlatformAccount, "account_insert", id=app.ids.uuid(), client_id=client_id, platform=known.value,
-                account=account,
-                username=username, display_name=display_name, created_by=actor.id,
-            )  # fmt: skip
-            await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
+        await require_active(tx, client_id)
+        row = await tx.one(
+            PlatformAccount,
+            "account_insert",
+            id=app.ids.uuid(),
+            client_id=client_id,
+            platform=known.value,
+            account=account,
+            username=username,
+            display_name=display_name,
+            created_by=actor.id,
+        )
+        await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
     return row
+
+
+def _registering(app: App, actor: Actor, client_id: ClientId) -> AbstractAsyncContextManager[Tx]:
+    registered = EventName.ACCOUNT_REGISTERED
+    return command(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id, refused_as=registered, on_client=True)
 
 
 async def set_lanes(
@@ -92,38 +103,20 @@ async def set_lanes(
     """Set which lanes may be used with an account that is not connected.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found`` for an unknown account.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`; ``not_found`` for an unknown account.
         Rejected: ``not_a_platform``, ``bad_account``.
         Conflict: ``profile_not_proved``: the browser lane, without a validated profile; ``connected_meanwhile``.
     """
-    await permit(app, actor, Verb.ACCOUNT_REGISTER, client_id=client_id)
-    known = parse_platform(platform)
-    check_shape("account", account, ACCOUNT)
-    async with recorded_rejections(app, actor, EventName.ACCOUNT_REGISTERED, client_id=client_id):
-        row = await _set_lanes(app, actor, client_id, known, account, lanes)
-    if row is not None:
-        return row
-    raise await absent(app, actor, Verb.ACCOUNT_REGISTER, client_id)
-
-
-async def _set_lanes(
-    app: App, actor: Actor, client_id: ClientId, known: Provider, account: str, lanes: frozenset[Lane]
-) -> PlatformAccount | None:
-    async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(
-            PlatformAccount, "account_hold", client_id=client_id, platform=known.value, account=account
-        )
-        if found is None:
-            return None
+    async with _registering(app, actor, client_id) as tx:
+        check_shape("account", account, ACCOUNT)
+        named = {"client_id": client_id, "platform": parse_platform(platform).value, "account": account}
+        found = await tx.one(PlatformAccount, "account_hold", **named)
         if await tx.maybe(lambda _: True, "grant_of", client_id=client_id, account_id=found.id):
             raise Conflict("connected_meanwhile", next_step="See `byokeep account show`, then set its lanes again.")
         await require_proof(tx, client_id, found.id, lanes)
-        row = await tx.maybe(
-            PlatformAccount, "account_set_lanes", client_id=client_id, platform=known.value, account=account,
-            lanes=sorted(lane.value for lane in lanes),
-        )  # fmt: skip
-        if row is not None:
-            await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
+        enabled = sorted(lane.value for lane in lanes)
+        row = await tx.one(PlatformAccount, "account_set_lanes", **named, lanes=enabled)
+        await tx.append(_event(actor, EventName.ACCOUNT_REGISTERED, row))
     return row
 
 
@@ -131,10 +124,9 @@ async def list_accounts(app: App, actor: Actor, client_id: ClientId) -> list[Pla
     """Return a client's accounts.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
     """
-    await permit(app, actor, Verb.CLIENT_READ, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
+    async with command(app, actor, Verb.CLIENT_READ, client_id=client_id) as tx:
         return await tx.all(PlatformAccount, "accounts_list", client_id=client_id, limit=MAX_ROWS)
 
 

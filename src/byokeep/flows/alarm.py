@@ -14,18 +14,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
-from typing import Literal
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.model import Actor
 from byokeep.flows.app import App, BrokerApp
 from byokeep.flows.blockers import ending_blockers
+from byokeep.flows.command import Severity, open_alert
 from byokeep.ports import Tx
-
-Severity = Literal["info", "warning", "critical"]
 
 
 async def raise_alert(
@@ -37,7 +33,9 @@ async def raise_alert(
         Unavailable: The database did not take it.
     """
     async with unblocked(app) as tx:
-        await alert_in(tx, app, reason=reason, key=key, severity=severity, client_id=client_id, object_id=object_id)
+        await open_alert(
+            tx, app, None, reason=reason, key=key, severity=severity, client_id=client_id, object_id=object_id
+        )
 
 
 @asynccontextmanager
@@ -55,8 +53,7 @@ async def unblocked(app: App) -> AsyncIterator[Tx]:
             yield tx
         if ended:
             async with ending_blockers(app, tx, ended):
-                await alert_in(tx, app, reason="audit_chain_held", key="audit/chain", severity="critical",
-                               client_id=None, object_id=None)  # fmt: skip
+                await open_alert(tx, app, None, reason="audit_chain_held", key="audit/chain")
 
 
 async def tell(app: App, scope: str, ended: list[int]) -> None:
@@ -64,34 +61,6 @@ async def tell(app: App, scope: str, ended: list[int]) -> None:
     if ended:
         with suppress(ByokeepError):  # the switch holds, whoever keeps the alert out
             await raise_alert(app, reason="switch_lock_held", key=f"switch/{scope}", severity="critical")
-
-
-async def alert_in(
-    tx: Tx, app: App, *, reason: str, key: str, severity: Severity, client_id: UUID | None, object_id: UUID | None,
-    at: datetime | None = None, code_points: str = "", actor: Actor | None = None,
-) -> None:  # fmt: skip
-    """The same within a transaction of the caller's.
-
-    Args:
-        at: When it happened, if not just now.
-        code_points: Of a look-alike, the characters that give it away (``0456,0430``).
-        actor: Whose act it is, recorded on the client's chain. Without one it is on the platform's, for the client that
-            an alert speaks of may be one that an intruder made up.
-    """
-    alert, on_record = await tx.one(
-        lambda row: (row["id"], row["on_record"]), "alert_raise", id=app.ids.uuid(), client_id=client_id,
-        object_id=object_id, reason=reason, severity=severity, dedup_key=key, at=at, code_points=code_points,
-    )  # fmt: skip
-    if on_record:
-        return
-    await tx.append(
-        Event(
-            name=EventName.ALERT_RAISED, actor=actor or app.system(), outcome=Outcome.OK,
-            client_id=client_id if actor else None, object_id=object_id if actor else object_id or client_id,
-            fields={"alert": str(alert), "chain": str(client_id or app.installation_id), "reason": reason,
-                    "severity": severity},
-        )
-    )  # fmt: skip
 
 
 async def state_over(app: BrokerApp, key: str) -> None:

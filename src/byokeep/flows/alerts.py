@@ -21,7 +21,7 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.policy import Verb
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, scope_of
-from byokeep.flows.permission import absent, permit, refuse
+from byokeep.flows.command import command
 from byokeep.kernel.rows import reader
 from byokeep.ports import Tx
 
@@ -60,8 +60,7 @@ async def list_alerts(app: App, actor: Actor) -> tuple[list[Alert], int]:
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.ALERT_READ)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.ALERT_READ) as tx:
         found = await tx.all(
             lambda row: (reader(Alert)(row), int(row["total"])), "alerts_open", ids=scope_of(actor), limit=MAX_ROWS
         )
@@ -76,37 +75,29 @@ async def close_alert(app: App, actor: Actor, alert_id: UUID) -> Alert:
         NotFound: ``not_found``, also for an alert that does not concern the actor.
         Conflict: ``alert_closed``.
     """
-    await permit(app, actor, Verb.ALERT_READ)
-    if not actor.roles & _MAY_CLOSE:
-        error = Denied("not_permitted", next_step="An operator or an admin closes alerts.")
-        await refuse(app, actor, Verb.ALERT_READ, error, object_id=alert_id)
-        raise error
-    async with app.db.begin(every_client=True) as tx:
-        alert = await tx.maybe(Alert, "alert_get", id=alert_id)
-        own = alert is not None and _concerns(actor, alert) and await _own(tx, actor, alert)
-    if own:
-        step = "It is about you or what you did, or your approvals are held: another admin closes it."
-        error = Denied("same_person", next_step=step)
-        await refuse(app, actor, Verb.ALERT_READ, error, object_id=alert_id)
-        raise error
-    async with app.db.begin(every_client=True) as tx:
-        if alert is not None and _concerns(actor, alert):
-            closed = await tx.maybe(Alert, "alert_close", id=alert_id, closed_by=actor.id)
-            if closed is None:
-                raise Conflict("alert_closed", next_step="Nothing to do.", alert=alert_id)
-            await tx.append(
-                Event(
-                    name=EventName.ALERT_CLOSED,
-                    actor=actor,
-                    outcome=Outcome.OK,
-                    client_id=closed.client_id,
-                    object_id=closed.object_id,
-                    fields={"alert": str(alert_id), "reason": closed.reason},
-                )
+    async with command(app, actor, Verb.ALERT_READ, object_id=alert_id) as tx:
+        if not actor.roles & _MAY_CLOSE:
+            raise Denied("not_permitted", next_step="An operator or an admin closes alerts.")
+        alert = await tx.one(Alert, "alert_get", id=alert_id)
+        if not _concerns(actor, alert):
+            raise NotFound("not_found")
+        if await _own(tx, actor, alert):
+            step = "It is about you or what you did, or your approvals are held: another admin closes it."
+            raise Denied("same_person", next_step=step)
+        closed = await tx.maybe(Alert, "alert_close", id=alert_id, closed_by=actor.id)
+        if closed is None:
+            raise Conflict("alert_closed", next_step="Nothing to do.", alert=alert_id)
+        await tx.append(
+            Event(
+                name=EventName.ALERT_CLOSED,
+                actor=actor,
+                outcome=Outcome.OK,
+                client_id=closed.client_id,
+                object_id=closed.object_id,
+                fields={"alert": str(alert_id), "reason": closed.reason},
             )
-            return closed
-    not_found: NotFound = await absent(app, actor, Verb.ALERT_READ, alert_id)
-    raise not_found
+        )
+    return closed
 
 
 async def _own(tx: Tx, actor: Actor, alert: Alert) -> bool:

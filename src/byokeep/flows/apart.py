@@ -21,7 +21,7 @@ from uuid import UUID
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import ClientId
 from byokeep.flows.app import App
-from byokeep.flows.refusal import raise_alert
+from byokeep.flows.command import open_alert
 
 SIDE_BY_SIDE: Final = 4
 FIRST_PAUSE_S: Final = 5.0
@@ -113,6 +113,6 @@ async def _note(app: App, apart: Apart, what: str, one: OfAccount, error: Except
         return
     with suppress(Exception):  # the log has it
         async with app.db.begin(client_id=one.client_id) as tx:
-            await raise_alert(
+            await open_alert(
                 tx, app, app.system(), reason=f"{what}_failed", client_id=one.client_id, object_id=one.account_id
             )

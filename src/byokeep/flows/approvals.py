@@ -87,9 +87,9 @@ async def ask(
     )  # fmt: skip
 
 
-async def find(tx: Tx, approval_id: UUID, *actions: str) -> Approval | None:
-    """Return a request for one of some actions, whatever became of it."""
-    return await tx.maybe(Approval, "approval_get", id=approval_id, actions=list(actions))
+async def find(tx: Tx, approval_id: UUID, *actions: str) -> Approval:
+    """Return a request for one of some actions, whatever became of it. Raises NotFound."""
+    return await tx.one(Approval, "approval_get", id=approval_id, actions=list(actions))
 
 
 async def waiting(tx: Tx, *actions: str) -> list[Approval]:

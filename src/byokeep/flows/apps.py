@@ -23,7 +23,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import app_path
 from byokeep.core.secret import Secret
 from byokeep.flows.app import WebApp
-from byokeep.flows.permission import permit, recorded_rejections
+from byokeep.flows.command import command, permit, recorded
 from byokeep.flows.store_recording import require_recorded
 from byokeep.ports import LoginInfo, Tx, Written
 
@@ -90,8 +90,7 @@ async def list_apps(app: WebApp, actor: Actor) -> list[OurApp]:
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.APP_READ)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.APP_READ) as tx:
         return await tx.all(OurApp, "apps_list")
 
 
@@ -113,7 +112,7 @@ async def set_app(
     try:
         await permit(app, actor, Verb.APP_SET)
         await require_recorded(app)
-        async with recorded_rejections(app, actor, EventName.PLATFORM_APP_SET):
+        async with recorded(app, actor, Verb.APP_SET, refused_as=EventName.PLATFORM_APP_SET):
             info = need_oauth(find_login(app, login))
             _check(info, app_id, redirect_uri, secret)
             async with app.db.begin(every_client=True) as tx:

@@ -17,7 +17,7 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
 from byokeep.flows.app import App
-from byokeep.flows.permission import permit, refuse
+from byokeep.flows.command import command
 from byokeep.kernel.rows import Row
 
 MAX_RECORDS: Final = 500
@@ -60,14 +60,10 @@ async def read_audit(app: App, actor: Actor, client_id: ClientId | None, window:
         NotFound: The chain is not the actor's to read.
         Integrity: ``audit_record_unreadable``.
     """
-    await permit(app, actor, Verb.AUDIT_READ, client_id=client_id)
-    if client_id is None and actor.clients is not None:
-        error = NotFound("not_found")
-        await refuse(app, actor, Verb.AUDIT_READ, error, object_id=app.installation_id)
-        raise error
     chain = client_id or app.installation_id
-    door = app.db.begin(every_client=True) if client_id is None else app.db.begin(client_id=client_id)
-    async with door as tx:
+    async with command(app, actor, Verb.AUDIT_READ, client_id=client_id, object_id=chain) as tx:
+        if client_id is None and actor.clients is not None:
+            raise NotFound("not_found")
         await tx.append(
             Event(
                 name=EventName.AUDIT_READ,

@@ -21,7 +21,7 @@ from byokeep.core.plain_text import check_name, check_not_reserved
 from byokeep.core.policy import Verb
 from byokeep.flows.alarm import unblocked
 from byokeep.flows.app import App, BrokerApp
-from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.flows.command import command
 from byokeep.ports import Tx
 
 MAX_ROWS: Final = 1000
@@ -35,18 +35,14 @@ async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Cli
         Rejected: ``bad_name``, ``mixed_scripts``, ``secret_like_content``, ``reserved_name``.
         Conflict: The name is taken; ``name_like_another``: it is read as that of another client.
     """
-    await permit(app, actor, Verb.CLIENT_CREATE)
-    async with recorded_rejections(app, actor, EventName.CLIENT_CREATED):
+    async with command(app, actor, Verb.CLIENT_CREATE, refused_as=EventName.CLIENT_CREATED) as tx:
         check_not_reserved("name", name)
         check_name("name", name)
+        await tx.all(None, "client_names_lock")
+        _refuse_twin(name, await tx.all(str, "client_names"))
         client_id = ClientId(app.ids.uuid())
-        async with app.db.begin(every_client=True) as tx:
-            await tx.all(None, "client_names_lock")
-            _refuse_twin(name, await tx.all(str, "client_names"))
-            client = await tx.one(
-                Client, "client_insert", id=client_id, name=name, risk=risk.value, created_by=actor.id
-            )
-            await _record(tx, actor, EventName.CLIENT_CREATED, client)
+        client = await tx.one(Client, "client_insert", id=client_id, name=name, risk=risk.value, created_by=actor.id)
+        await _record(tx, actor, EventName.CLIENT_CREATED, client)
     return client
 
 
@@ -62,8 +58,7 @@ async def list_clients(app: App, actor: Actor) -> list[Client]:
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.CLIENT_LIST)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.CLIENT_LIST) as tx:
         return await tx.all(Client, "clients_list", ids=scope_of(actor), limit=MAX_ROWS)
 
 
@@ -74,12 +69,8 @@ async def get_client(app: App, actor: Actor, client_id: ClientId) -> Client:
         Denied: ``not_permitted``.
         NotFound: ``not_found``, also for a client that is not the actor's.
     """
-    await permit(app, actor, Verb.CLIENT_READ, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        client = await tx.maybe(Client, "client_get", id=client_id)
-    if client is None:
-        raise await absent(app, actor, Verb.CLIENT_READ, client_id)
-    return client
+    async with command(app, actor, Verb.CLIENT_READ, client_id=client_id) as tx:
+        return await tx.one(Client, "client_get", id=client_id)
 
 
 async def suspend_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> Client:
@@ -128,18 +119,15 @@ def scope_of(actor: Actor) -> list[UUID] | None:
 async def _change(
     app: BrokerApp, actor: Actor, client_id: ClientId, old: ClientState, new: ClientState, event: EventName
 ) -> Client:
-    await permit(app, actor, Verb.CLIENT_CHANGE, client_id=client_id)
-    stops = new is ClientState.SUSPENDED
-    opened = unblocked(app) if stops else app.db.begin(client_id=client_id)
-    async with recorded_rejections(app, actor, event, object_id=client_id), opened as tx:
-        before = await tx.maybe(Client, "client_get", id=client_id)
-        if before is not None:
-            after = await tx.maybe(Client, "client_set_state", id=client_id, state_from=old.value, state_to=new.value)
-            if after is None:
-                raise Conflict("client_state", next_step="See `byokeep client show`.", state=before.state.value)
-            await _record(tx, actor, event, after)
-            return after
-    raise await absent(app, actor, Verb.CLIENT_CHANGE, client_id)
+    opened = unblocked(app) if new is ClientState.SUSPENDED else None
+    asked = command(app, actor, Verb.CLIENT_CHANGE, client_id=client_id, refused_as=event, opened=opened)
+    async with asked as tx:
+        before = await tx.one(Client, "client_get", id=client_id)
+        after = await tx.maybe(Client, "client_set_state", id=client_id, state_from=old.value, state_to=new.value)
+        if after is None:
+            raise Conflict("client_state", next_step="See `byokeep client show`.", state=before.state.value)
+        await _record(tx, actor, event, after)
+    return after
 
 
 async def _record(tx: Tx, actor: Actor, name: EventName, client: Client) -> None:

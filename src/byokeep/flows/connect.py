@@ -36,9 +36,9 @@ from byokeep.flows.accounts import (
 from byokeep.flows.app import WebApp
 from byokeep.flows.apps import OurApp
 from byokeep.flows.clients import require_active
+from byokeep.flows.command import command, permit, recorded
 from byokeep.flows.connections import Connection, OAuthGrant
 from byokeep.flows.onboard import open_custody
-from byokeep.flows.permission import absent, permit, recorded_rejections, refuse
 from byokeep.flows.store_recording import require_recorded
 from byokeep.ports import LoginInfo, Tx, Written
 
@@ -99,7 +99,7 @@ async def start(
         wanted: The platform's id of the account to take, where one consent opens several.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
         Rejected: ``unknown_login``, ``platform_without_oauth``, ``bad_purpose``, ``bad_account``, ``bad_pick``,
             ``no_app``, ``client_not_active``, ``pick_is_another_account``.
         Conflict: ``other_login``, ``connection_in_progress``, ``stale_version``.
@@ -107,7 +107,8 @@ async def start(
     """
     await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
     await require_recorded(app)
-    async with recorded_rejections(app, actor, EventName.CONNECTION_STARTED, client_id=client_id):
+    started = EventName.CONNECTION_STARTED
+    async with recorded(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, refused_as=started, on_client=True):
         info = apps.need_oauth(apps.find_login(app, login))
         wish = _wish(info, account, purposes or (), wanted)
         state, binding = app.ids.token(), app.ids.token()
@@ -239,28 +240,25 @@ async def answer(
     await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
     await require_recorded(app)
     bad: Rejected | None = None
-    async with recorded_rejections(app, actor, EventName.CONNECTION_ANSWERED, client_id=client_id):
+    async with recorded(
+        app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, object_id=connection_id,
+        refused_as=EventName.CONNECTION_ANSWERED, on_client=True,
+    ):  # fmt: skip
         async with app.db.begin(client_id=client_id) as tx:
-            one = await tx.maybe(Connection, "connection_lock", client_id=client_id, id=connection_id)
-            if one is not None and one.started_by == actor.id:
-                _check(app, one, said)
-                account = await tx.one(PlatformAccount, "account_of", client_id=client_id, id=one.account_id)
-                try:
-                    if not said.error:
-                        code = _code(app, one, said)
-                        return await _accept(tx, app, actor, one, account, code)
-                except Rejected as error:
-                    bad = error
-                reason = bad.code if bad else "consent_refused" if said.refused else "platform_said_error"
-                await connections.end(tx, actor, one, account, to="failed", reason=reason)
+            one = await tx.one(Connection, "connection_lock", client_id=client_id, id=connection_id)
+            if one.started_by != actor.id:
+                raise Denied("another_persons_connection", next_step="Who began a connection finishes it.")
+            _check(app, one, said)
+            account = await tx.one(PlatformAccount, "account_of", client_id=client_id, id=one.account_id)
+            try:
+                if not said.error:
+                    return await _accept(tx, app, actor, one, account, _code(app, one, said))
+            except Rejected as error:
+                bad = error
+            reason = bad.code if bad else "consent_refused" if said.refused else "platform_said_error"
+            await connections.end(tx, actor, one, account, to="failed", reason=reason)
         if bad is not None:
             raise bad
-    if one is None:
-        raise await absent(app, actor, Verb.ACCOUNT_CONNECT, connection_id)
-    if one.started_by != actor.id:
-        error_ = Denied("another_persons_connection", next_step="Who began a connection finishes it.")
-        await refuse(app, actor, Verb.ACCOUNT_CONNECT, error_, object_id=connection_id)
-        raise error_
     return await look(app, actor, client_id, connection_id)
 
 
@@ -301,14 +299,10 @@ async def look(app: WebApp, actor: Actor, client_id: ClientId, connection_id: UU
     """Return a consent as it stands.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`; ``not_found``.
     """
-    await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(Connection, "connection_get", client_id=client_id, id=connection_id)
-    if found is None:
-        raise await absent(app, actor, Verb.ACCOUNT_CONNECT, connection_id)
-    return found
+    async with command(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, object_id=connection_id) as tx:
+        return await tx.one(Connection, "connection_get", client_id=client_id, id=connection_id)
 
 
 async def _put(app: WebApp, place: SecretRef, value: Secret) -> Written:

@@ -34,13 +34,13 @@ from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
 from byokeep.flows import connect_replaced, connections, refs
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apart import each
+from byokeep.flows.command import open_alert
 from byokeep.flows.connect_custody import burn, held, is_gone, opened
 from byokeep.flows.connect_sweep import forget_offered, sweep_left, sweep_lost
 from byokeep.flows.connections import OAuthGrant
 from byokeep.flows.refresh_end import close_for, hold
 from byokeep.flows.refresh_over import Traces, before_end
 from byokeep.flows.refresher_app import Ending, Login, RefresherApp, RevocationResult
-from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Tx
 
 MOST_TRIES: Final = 6  # of ending a grant at its platform
@@ -178,7 +178,7 @@ async def _lose(
         await tx.append(
             _event(EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, actor, grant, cause=seen.why.value, **fields)
         )
-        await raise_alert(
+        await open_alert(
             tx, app, actor, reason="other_account", client_id=grant.client_id, object_id=grant.account_id,
             code_points=points,
         )  # fmt: skip
@@ -221,7 +221,7 @@ async def _seen(
     await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.OK, actor, grant, **fields))
     if drift and not grant.drift:
         await tx.append(_event(EventName.ACCOUNT_DRIFTED, Outcome.OK, actor, grant, count=len(seen.changed)))
-        await raise_alert(
+        await open_alert(
             tx, app, actor, reason="account_name_changed", severity="warning", client_id=grant.client_id,
             object_id=grant.account_id,
         )  # fmt: skip
@@ -318,7 +318,7 @@ async def _record_end(app: RefresherApp, actor: Actor, grant: OAuthGrant, done: 
         ):
             await refs.move(tx, app, actor, ref, to=KeyState.DESTROYED, reason="disconnected")
         if ended is not RevocationResult.CONFIRMED:
-            await raise_alert(
+            await open_alert(
                 tx, app, actor, reason=f"revocation_{ended.value}", severity="warning", client_id=grant.client_id,
                 object_id=grant.account_id,
             )  # fmt: skip

@@ -33,10 +33,10 @@ from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.flows import connect_record, connect_replaced, connections, superseded
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apps import OurApp
+from byokeep.flows.command import open_alert
 from byokeep.flows.connect_record import PlacedTokens, VerifiedConsent
 from byokeep.flows.connections import Connection, OAuthGrant
 from byokeep.flows.refresher_app import AccountCustody, AppAt, Login, PlatformMore, RefresherApp
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.transfers import TransferRequest
 from byokeep.ports import Written
 from byokeep.wire.tokens import pack_tokens
@@ -367,7 +367,7 @@ async def _failed(app: RefresherApp, case: ConsentCase, error: ByokeepError) -> 
                 )
             )
         if quarantine or error.code in ("account_taken", "account_was_elsewhere"):
-            await raise_alert(
+            await open_alert(
                 tx, app, case.actor, reason=error.code, client_id=case.one.client_id, object_id=case.account.id,
                 code_points=str(said.get("code_points", "")),
             )  # fmt: skip

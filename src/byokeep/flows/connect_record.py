@@ -28,9 +28,9 @@ from byokeep.flows import connections, reenabling, refresh_book, sops, transfers
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apps import OurApp
 from byokeep.flows.clients import require_active
+from byokeep.flows.command import open_alert
 from byokeep.flows.connections import Connection, OAuthGrant
 from byokeep.flows.refresher_app import Login, Posts, RefresherApp
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import hold_open
 from byokeep.flows.sops import SopRun
 from byokeep.flows.transfers import TransferRequest
@@ -279,7 +279,7 @@ async def _warn(
         )  # fmt: skip
     for reason, holds in (("account_name_changed", found.drift), ("scopes_wider", found.wider)):
         if holds:
-            await raise_alert(
+            await open_alert(
                 tx, app, actor, reason=reason, severity="warning", client_id=one.client_id, object_id=account.id
             )
 

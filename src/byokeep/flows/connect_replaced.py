@@ -23,11 +23,11 @@ from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import reenabling
 from byokeep.flows.accounts import PlatformAccount
+from byokeep.flows.command import open_alert
 from byokeep.flows.connect_custody import is_gone
 from byokeep.flows.connections import Connection, OAuthGrant
 from byokeep.flows.refresh_over import REPLACED_LEFT
 from byokeep.flows.refresher_app import AccountCustody, Ending, Login, PlatformMore, RefresherApp, RevocationResult
-from byokeep.flows.refusal import raise_alert
 from byokeep.wire.tokens import unpack_tokens
 
 _UNSUPPORTED: Final = "unsupported"
@@ -57,7 +57,7 @@ async def end_replaced(
             if dead:
                 await tx.one(UUID, "connection_replaces", client_id=one.client_id, id=one.id, version=0)
             elif ended is not None or stolen:
-                await raise_alert(
+                await open_alert(
                     tx, app, app.system(one.request_id), reason=REPLACED_LEFT, severity="warning",
                     client_id=one.client_id, object_id=account.id,
                 )  # fmt: skip
@@ -103,7 +103,7 @@ async def give_back(
         ended = (await platform.revoke(tokens)).ended
         async with app.db.begin(client_id=one.client_id) as tx:
             if ended is not RevocationResult.CONFIRMED:
-                await raise_alert(
+                await open_alert(
                     tx, app, app.system(one.request_id), reason=f"revocation_{ended.value}", severity="warning",
                     client_id=one.client_id, object_id=account.id,
                 )  # fmt: skip

@@ -21,10 +21,10 @@ from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.flows import connections
 from byokeep.flows.accounts import PlatformAccount
 from byokeep.flows.apart import each
+from byokeep.flows.command import open_alert
 from byokeep.flows.connect_custody import burn, held
 from byokeep.flows.connections import Connection, OAuthGrant
 from byokeep.flows.refresher_app import RefresherApp
-from byokeep.flows.refusal import raise_alert
 
 TAKEN_FOR_S: Final = 300  # seconds after which somebody who took an answer is taken for dead
 
@@ -56,7 +56,7 @@ async def _end_lost(app: RefresherApp, one: Connection) -> None:
         if SecretPart.TOKENS not in parts:
             return  # worthless by itself: a code is over within minutes, a verifier opens nothing without its code
         async with app.db.begin(client_id=one.client_id) as tx:
-            await raise_alert(
+            await open_alert(
                 tx, app, actor, reason="orphan_not_destroyed", client_id=one.client_id, object_id=account.id
             )
 

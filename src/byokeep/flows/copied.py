@@ -14,8 +14,8 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
-from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.command import open_alert
 from byokeep.flows.scopes import GLOBAL
 
 REASON: Final = "installation_copied"
@@ -50,5 +50,5 @@ async def close_copy(app: BrokerApp, *, own_store: bool) -> bool:
             "scope": GLOBAL, "epoch": epoch, "reason": REASON, "count": len(killed),
         }  # fmt: skip
         await tx.append(Event(name=EventName.SWITCH_CLOSED, actor=app.system(), outcome=Outcome.OK, fields=fields))
-        await alert_in(tx, app, reason=REASON, key=REASON, severity="critical", client_id=None, object_id=None)
+        await open_alert(tx, app, None, reason=REASON, key=REASON)
     return True

@@ -28,12 +28,11 @@ from byokeep.core.model import PLATFORMS, Actor, ClientId, EffectKind, Lane, Per
 from byokeep.core.policy import DenyReason, GateInput, Verb, authorise, check_effect
 from byokeep.core.reenable import EffectResult
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.command import open_alert, permit, record_refusal
 from byokeep.flows.lease import deny
 from byokeep.flows.locate import client_for, remember
-from byokeep.flows.permission import permit
 from byokeep.flows.record import record_params
 from byokeep.flows.reenabling import ended
-from byokeep.flows.refusal import raise_alert, record_refusal
 from byokeep.flows.scopes import effect_scopes, hold_open, switches_open
 from byokeep.flows.standing import Standing, against_grant, given_away, standing, take_act
 from byokeep.kernel.rows import Row
@@ -135,7 +134,14 @@ async def _record_denial(
         known |= _what(app, client_id, wish)
     alert = refusal.code if refusal.code in (DenyReason.GATE_ERROR, DenyReason.SWITCH_UNKNOWN) else ""
     await record_refusal(
-        app, actor, EventName.PERMIT_ISSUED, refusal, client_id=client_id, object_id=lease_id, fields=known, alert=alert
+        app,
+        actor,
+        EventName.PERMIT_ISSUED,
+        refusal,
+        client_id=client_id,
+        object_id=lease_id,
+        fields=known,
+        alerted=alert,
     )
 
 
@@ -375,11 +381,11 @@ async def report_identity(
         stored = "unknown" if result == "drift" else result
         await tx.one(datetime, "account_identified", client_id=client_id, id=row["id"], identity=stored)
         if result == "drift":
-            await raise_alert(tx, app, actor, reason="account_name_changed", severity="warning", client_id=client_id,
+            await open_alert(tx, app, actor, reason="account_name_changed", severity="warning", client_id=client_id,
                               object_id=row["id"])  # fmt: skip
         if result == "mismatch":
             off = await tx.maybe(UUID, "account_lanes_off", client_id=client_id, id=row["id"])
-            await raise_alert(tx, app, actor, reason="identity_mismatch", client_id=client_id, object_id=row["id"],
+            await open_alert(tx, app, actor, reason="identity_mismatch", client_id=client_id, object_id=row["id"],
                               code_points=given_away(row, seen.face(), names=seen.shown))  # fmt: skip
             if off is not None:
                 reason = "identity_mismatch"

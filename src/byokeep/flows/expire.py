@@ -13,8 +13,8 @@ from uuid import UUID
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.reenable import EffectResult
 from byokeep.flows.app import App
+from byokeep.flows.command import open_alert
 from byokeep.flows.reenabling import ended as canary_ended
-from byokeep.flows.refusal import raise_alert
 from byokeep.kernel.rows import Row
 
 
@@ -51,7 +51,7 @@ async def expire(app: App) -> tuple[int, int]:
             if row["way"] is not None:  # nobody knows how an act of a canary ended: that closes the platform again
                 told = EffectResult(ok=None, way=row["way"], number=row["stage"])
                 await canary_ended(tx, app, actor, client_id, row["platform"], told)
-            await raise_alert(
+            await open_alert(
                 tx, app, actor, reason="permit_unknown", severity="warning", client_id=client_id, object_id=permit_id
             )
             await tx.append(

@@ -24,7 +24,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.flows.app import WebApp
 from byokeep.flows.clients import scope_of
-from byokeep.flows.permission import permit
+from byokeep.flows.command import command
 from byokeep.kernel.rows import Row
 from byokeep_redact.fingerprint import VERSION
 
@@ -101,8 +101,7 @@ async def live_values(app: WebApp, actor: Actor) -> LiveFingerprints:
         Denied: ``not_permitted``.
         Unavailable: Store or database; nothing can be said then.
     """
-    await permit(app, actor, Verb.LEAK_FINGERPRINTS)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.LEAK_FINGERPRINTS) as tx:
         lines = await tx.all(_line, "leak_live", format=VERSION, states=sorted(LIVE), ids=scope_of(actor))
     refs = [list(group) for _, group in groupby(lines, key=lambda line: line.ref_id)]
     slots = asyncio.Semaphore(_AT_ONCE)

@@ -27,10 +27,9 @@ from byokeep.core.reenable import CanaryStarted, Jump, RecoveryCause, Reenable, 
 from byokeep.flows import approvals, doubted
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.approvals import Approval
+from byokeep.flows.command import command, permit, recorded
 from byokeep.flows.locate import authorise_for
-from byokeep.flows.permission import absent, permit
 from byokeep.flows.reenabling import lose, state_of, step
-from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import parse_scope, scope_from_name
 from byokeep.flows.switches import DECISIONS_END_S
 from byokeep.kernel.rows import Row
@@ -159,25 +158,19 @@ async def approve_canary(app: BrokerApp, actor: Actor, request_id: UUID) -> tupl
         NotFound: No such request for this actor.
         Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``epoch_changed``.
     """
-    await permit(app, actor, Verb.CANARY_APPROVE)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.CANARY_APPROVE, object_id=request_id) as tx:
         wish = await approvals.find(tx, request_id, approvals.START_CANARY)
-    if wish is None:
-        raise await absent(app, actor, Verb.CANARY_APPROVE, request_id)
     client_id = scope_from_name(wish.scope).client_id
     if client_id is None:
         raise NotFound("not_found")
     platform = wish.scope.rpartition(":")[2]
     await permit(app, actor, Verb.CANARY_APPROVE, client_id=client_id)
-    try:
-        async with app.db.begin(client_id=client_id) as tx:
-            return platform, await _begin(tx, app, actor, client_id, platform, wish)
-    except Denied as refusal:
-        await record_refusal(
-            app, actor, EventName.PLATFORM_STEPPED, refusal, client_id=client_id, object_id=request_id,
-            fields={"platform": platform},
-        )  # fmt: skip
-        raise
+    trail = recorded(
+        app, actor, Verb.CANARY_APPROVE, client_id=client_id, object_id=request_id, on_client=True,
+        denied_as=EventName.PLATFORM_STEPPED, fields={"platform": platform},
+    )  # fmt: skip
+    async with trail, app.db.begin(client_id=client_id) as tx:
+        return platform, await _begin(tx, app, actor, client_id, platform, wish)
 
 
 async def _begin(tx: Tx, app: BrokerApp, actor: Actor, client_id: UUID, platform: str, wish: Approval) -> Reenable:

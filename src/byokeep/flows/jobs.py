@@ -32,8 +32,8 @@ from byokeep.core.model import (
 )
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import App
+from byokeep.flows.command import open_alert
 from byokeep.flows.locate import authorise_for, client_for, remember
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
 from byokeep.ports import Tx
 
@@ -216,7 +216,7 @@ async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> N
     client_id = await client_for(app, actor, Verb.JOB_CLOSE, "job", job_id)
     async with app.db.begin(client_id=client_id) as tx:
         _own(actor, await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id))
-        await raise_alert(
+        await open_alert(
             tx, app, actor, reason=f"blocked_{reason}", severity="warning", client_id=client_id, object_id=job_id
         )
 

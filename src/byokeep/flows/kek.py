@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, Denied
+from byokeep.core.errors import Conflict, Denied, NotFound
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.kek import check_provider
 from byokeep.core.kek_life import rotation_due, urgency
@@ -28,11 +28,10 @@ from byokeep.core.policy import Verb
 from byokeep.flows import kek_book, kek_rewrap, profile_book, profiles
 from byokeep.flows.app import App
 from byokeep.flows.clients import require_active, scope_of
+from byokeep.flows.command import command, open_alert, permit, recorded
 from byokeep.flows.kek_book import Dependent, Kek, KekMove, Rotation
 from byokeep.flows.kek_work import dependents_left, require_another
-from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.flows.profiles import Profile
-from byokeep.flows.refusal import raise_alert
 from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
 from byokeep.sealing.generation import Generation
@@ -132,14 +131,14 @@ async def ask_rotation(app: App, actor: Actor, client_id: ClientId, *, reason: s
     """Ask for the next version of a client's key; a worker makes it. Returns the version it will follow, 0 = none.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
         Rejected: ``bad_reason``, ``client_not_active``.
         Conflict: ``kek_rotation_under_way``; ``kek_rotate_waiting``.
     """
     await permit(app, actor, Verb.KEK_ROTATE, client_id=client_id)
     check_reason(reason, example="scheduled")
     async with (
-        recorded_rejections(app, actor, EventName.ACCESS, object_id=client_id, fields=_verb(Verb.KEK_ROTATE)),
+        recorded(app, actor, Verb.KEK_ROTATE, object_id=client_id),
         app.db.begin(every_client=True) as tx,
     ):
         await require_active(tx, client_id)
@@ -157,7 +156,7 @@ async def ask_rewrap(app: App, actor: Actor, client_id: ClientId) -> Rotation:
     """Hand what a rotation left on older versions to a worker once more.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
         Conflict: ``nothing_to_rewrap``.
     """
     await permit(app, actor, Verb.KEK_ROTATE, client_id=client_id)
@@ -175,10 +174,9 @@ async def ask_check(app: App, actor: Actor, client_id: ClientId) -> None:
     """Ask for a comparison of a client's key with its holder; :func:`status` tells what came of it.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
     """
-    await permit(app, actor, Verb.KEK_CHECK, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
+    async with command(app, actor, Verb.KEK_CHECK, client_id=client_id) as tx:
         await hand_on(tx, actor, CHECK_TASK, Verb.KEK_CHECK, client_id)
 
 
@@ -194,7 +192,7 @@ async def ask_end(app: App, actor: Actor, kek_id: str, version: int, *, reason: 
     kek = await _find(app, actor, Verb.KEK_END, kek_id, version)
     check_reason(reason, example="not_needed")
     async with (
-        recorded_rejections(app, actor, EventName.KEK_CHANGED, fields=_named(kek, KeyState.DESTROYED)),
+        recorded(app, actor, Verb.KEK_END, refused_as=EventName.KEK_CHANGED, fields=_named(kek, KeyState.DESTROYED)),
         app.db.begin(every_client=True) as tx,
     ):
         check_provider(kek.holder)
@@ -220,7 +218,8 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
     """
     kek = await _find(app, actor, Verb.KEK_COMPROMISE, kek_id, version)
     check_reason(reason, example="artifact_store_exposure")
-    async with recorded_rejections(app, actor, EventName.KEK_CHANGED, fields=_named(kek, KeyState.COMPROMISED)):
+    changed, said = EventName.KEK_CHANGED, _named(kek, KeyState.COMPROMISED)
+    async with recorded(app, actor, Verb.KEK_COMPROMISE, refused_as=changed, fields=said):
         if kek.client_id is None and actor.clients is not None:
             raise Denied("not_permitted", next_step="A key that guards every client takes people of every client.")
         async with app.db.begin(every_client=True) as tx:
@@ -230,7 +229,7 @@ async def compromise(app: App, actor: Actor, kek_id: str, version: int, *, reaso
                 await kek_book.compromised_late(tx, app, actor, now, reason=reason)
             elif now.state is not KeyState.COMPROMISED:
                 await kek_book.move(tx, app, actor, now, to=KeyState.COMPROMISED, reason=reason)
-            await raise_alert(tx, app, actor, reason="kek_compromised", client_id=kek.client_id,
+            await open_alert(tx, app, actor, reason="kek_compromised", client_id=kek.client_id,
                               object_id=kek.client_id, key=f"kek_compromised:{kek_id}:{version}")  # fmt: skip
             exposed = await tx.all(Generation, "kek_exposed", holder=kek.holder, kek_id=kek_id, version=version)
         for row in exposed:
@@ -273,12 +272,11 @@ async def plan(app: App, actor: Actor, kek_id: str, version: int) -> KekPlan:
 
 async def _find(app: App, actor: Actor, verb: Verb, kek_id: str, version: int | None) -> Kek:
     """Return a version, or the newest of a key, to somebody who may do ``verb`` with it."""
-    await permit(app, actor, verb)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, verb, object_id=app.installation_id) as tx:
         rows = await tx.all(Kek, "keks_list", ids=scope_of(actor), kek_id=kek_id, limit=kek_book.MANY)
-    rows = [row for row in rows if version is None or row.version == version]
-    if not rows:
-        raise await absent(app, actor, verb, app.installation_id)
+        rows = [row for row in rows if version is None or row.version == version]
+        if not rows:
+            raise NotFound("not_found")
     return rows[-1]
 
 

@@ -17,8 +17,8 @@ from byokeep.core.kek_life import rotation_due, urgency
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId
 from byokeep.flows import kek_book, kek_rewrap, kek_work
+from byokeep.flows.command import open_alert
 from byokeep.flows.kek_app import KekApp
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.vault_check import check_vault
 
 CHECK_EVERY_S: Final = 3600
@@ -80,7 +80,7 @@ async def tell_due(app: KekApp) -> int:
             due_at = rotation_due(row.made_at, app.kek_rotation_days, row.protect_until)
             if how := urgency(row.now, due_at, row.protect_until):
                 told += 1
-                await raise_alert(
+                await open_alert(
                     tx, app, app.system(), reason=f"kek_{how}", client_id=row.client_id, object_id=row.client_id,
                     severity="critical" if how == "overdue" else "warning", key=f"kek_{how}:{row.kek_id}:{row.version}",
                 )  # fmt: skip
@@ -90,5 +90,5 @@ async def tell_due(app: KekApp) -> int:
 async def told(app: KekApp, actor: Actor, client_id: ClientId, error: ByokeepError) -> None:
     """Raise an alert about something that was asked for and refused at OpenBao: who asked is gone by then."""
     async with app.db.begin(client_id=client_id) as tx:
-        await raise_alert(tx, app, actor, reason="kek_not_moved", client_id=client_id, object_id=client_id,
+        await open_alert(tx, app, actor, reason="kek_not_moved", client_id=client_id, object_id=client_id,
                           key=f"kek_not_moved:{client_id}:{error.code}")  # fmt: skip

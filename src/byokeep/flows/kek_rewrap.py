@@ -25,10 +25,10 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.record_room import check_rewrap
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
+from byokeep.flows.command import open_alert
 from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
 from byokeep.flows.kek_book import Rotation, check_protect
 from byokeep.flows.profiles import Opening
-from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Tx, Written
 from byokeep.sealing.generation import Generation
 
@@ -239,7 +239,7 @@ def check_same(record: SealedRecord, row: Generation) -> None:
 
 async def _blocked(app: KekApp, actor: Actor, row: Generation, error: ByokeepError) -> None:
     async with app.db.begin(client_id=row.client_id) as tx:
-        await raise_alert(
+        await open_alert(
             tx, app, actor, reason="kek_rewrap_blocked", client_id=row.client_id, object_id=row.profile_id,
             key=f"kek_rewrap_blocked:{row.dek_id}:{error.code}",
         )  # fmt: skip

@@ -29,10 +29,10 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.core.secret import Secret
 from byokeep.flows import kek_book
 from byokeep.flows.app import App
+from byokeep.flows.command import open_alert
 from byokeep.flows.kek_app import KekApp, custody_of
 from byokeep.flows.kek_book import Kek, Rotation
 from byokeep.flows.kek_rewrap import hand_out
-from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Tx
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ async def confirm(app: App, actor: Actor, keys: TransitKeys, scope: KekScope, ma
     if shown is not None and await _confirmed(app, keys, scope, made):
         return shown.identity
     async with app.db.begin(every_client=True) as tx:
-        await raise_alert(tx, app, actor, reason=UNCONFIRMED, client_id=scope.client_id, object_id=scope.client_id,
+        await open_alert(tx, app, actor, reason=UNCONFIRMED, client_id=scope.client_id, object_id=scope.client_id,
                           key=f"{UNCONFIRMED}:{made.kek_id}:{made.version}")  # fmt: skip
     raise Integrity(UNCONFIRMED, next_step="Seal nothing until somebody has looked at OpenBao.",
                     version=made.version)  # fmt: skip
@@ -226,7 +226,7 @@ async def _announced(app: KekApp, actor: Actor, scope: KekScope, status: KekStat
         if status.newest not in (expected, expected + 1) or newest.version != expected:
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
         if status.newest == expected + 1 and not any(row.version == status.newest for row in rows):
-            await raise_alert(tx, app, actor, reason=KekFinding.UNKNOWN.value, client_id=newest.client_id,
+            await open_alert(tx, app, actor, reason=KekFinding.UNKNOWN.value, client_id=newest.client_id,
                               object_id=scope.client_id)  # fmt: skip
             raise Conflict("kek_version_moved", expected=expected, newest=status.newest)
         return await kek_book.announce(
@@ -281,7 +281,7 @@ async def check(app: KekApp, actor: Actor, client_id: ClientId) -> tuple[Differe
     async with app.db.begin(every_client=True) as tx:
         broken = await tx.all(dict, "deks_with_broken_history", ids=[client_id], limit=kek_book.MANY)
         for row in broken:
-            await raise_alert(tx, app, actor, reason="dek_history_broken", client_id=row["client_id"],
+            await open_alert(tx, app, actor, reason="dek_history_broken", client_id=row["client_id"],
                               object_id=row["profile_id"], key=f"dek_history_broken:{row['dek_id']}")  # fmt: skip
     for one in found:
         await _alarm(app, actor, status.kek_id, client_id, one.version, one.finding)
@@ -389,7 +389,7 @@ def dependents_left(count: int, version: int) -> Conflict:
 
 async def _alarm(app: App, actor: Actor, kek_id: str, client_id: UUID, version: int, finding: KekFinding) -> None:
     async with app.db.begin(every_client=True) as tx:
-        await raise_alert(tx, app, actor, reason=finding.value, client_id=client_id, object_id=client_id,
+        await open_alert(tx, app, actor, reason=finding.value, client_id=client_id, object_id=client_id,
                           key=f"{finding.value}:{kek_id}:{version}")  # fmt: skip
 
 

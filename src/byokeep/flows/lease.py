@@ -26,10 +26,9 @@ from byokeep.core.model import PLATFORMS, PROFILE, SEAL, Actor, ClientId, LeaseI
 from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb
 from byokeep.core.ref import ProfileRef, SecretPart, SecretRef, parse
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.command import permit, record_refusal
 from byokeep.flows.locate import client_for, remember
-from byokeep.flows.permission import permit
 from byokeep.flows.record import record_params
-from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
 from byokeep.kernel.rows import Row
 
@@ -135,7 +134,7 @@ async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> IssuedLease
     except (Denied, RateLimited) as refusal:
         await record_refusal(
             app, actor, EventName.LEASE_ISSUED, refusal, client_id=client_id, object_id=job_id,
-            alert=await _alarm(app, client_id, job_id, refusal),
+            alerted=await _alarm(app, client_id, job_id, refusal),
         )  # fmt: skip
         raise
     remember(app, lease_id, client_id)

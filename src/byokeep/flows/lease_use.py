@@ -28,9 +28,9 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.command import record_refusal
 from byokeep.flows.explain import VALUE, KnownToUs, LeaseRow, LogFinding, Request, as_uuid, explain
 from byokeep.flows.locate import client_for
-from byokeep.flows.refusal import record_refusal
 from byokeep.kernel.rows import Row
 
 TOLD_WITHIN: Final = timedelta(seconds=25)  # of its issue a lease is told of: dead after 6 s, then 10 s of attempts

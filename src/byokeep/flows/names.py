@@ -14,7 +14,7 @@ from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
 from byokeep.flows.app import App
 from byokeep.flows.clients import scope_of
-from byokeep.flows.permission import permit
+from byokeep.flows.command import command
 
 
 async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID, str]:
@@ -23,8 +23,7 @@ async def names_of(app: App, actor: Actor, wanted: Iterable[UUID]) -> dict[UUID,
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.CLIENT_READ)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.CLIENT_READ) as tx:
         return dict(
             await tx.all(
                 lambda row: (UUID(str(row["id"])), str(row["name"])),

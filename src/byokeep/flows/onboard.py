@@ -40,8 +40,8 @@ from byokeep.core.rotation import RotationDue, rotation_due
 from byokeep.core.secret import Secret
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.clients import require_active
+from byokeep.flows.command import permit, recorded
 from byokeep.flows.jobs import JobSpec, open_job
-from byokeep.flows.permission import permit, recorded_rejections
 from byokeep.flows.refs import get_ref, ref_from
 from byokeep.flows.sops import SopRun
 from byokeep.flows.store_recording import require_recorded
@@ -112,7 +112,7 @@ async def onboard(
         check: Looks at the form of the value; raises :class:`Rejected`. Called before anything is stored.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
         Rejected: ``unknown_provider``, ``not_an_api_provider``, ``client_not_active``,
             ``rotation_days_out_of_range``, a code of ``check``.
         Conflict: ``onboarding_in_progress``, ``stale_version``, ``superseded``; the value is stored nowhere or was
@@ -122,7 +122,9 @@ async def onboard(
     try:
         await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
         await require_recorded(app)
-        async with recorded_rejections(app, actor, EventName.KEY_WRITE, client_id=client_id):
+        async with recorded(
+            app, actor, Verb.KEY_WRITE, client_id=client_id, refused_as=EventName.KEY_WRITE, on_client=True
+        ):
             known = parse_provider(provider)
             if known not in API_PROVIDERS:
                 raise Rejected("not_an_api_provider", next_step="Platforms are connected, not pasted.")
@@ -149,7 +151,7 @@ async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Calla
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_VERIFY)
     before(ref.client_id)
-    async with recorded_rejections(app, actor, EventName.ACCESS, client_id=ref.client_id, object_id=ref_id):
+    async with recorded(app, actor, Verb.KEY_VERIFY, client_id=ref.client_id, object_id=ref_id, on_client=True):
         if ref.verification == "quarantined":
             raise Rejected("credential_quarantined", next_step="Onboard a new value; this one was seen in a log.")
         if ref.state in ("deactivated", "compromised", "destroyed"):

@@ -13,6 +13,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -25,12 +26,11 @@ from byokeep.core.plain_text import check_name, check_not_reserved
 from byokeep.core.policy import Verb, check_roles
 from byokeep.core.secret import Secret
 from byokeep.flows import approvals
-from byokeep.flows.alarm import alert_in, unblocked
+from byokeep.flows.alarm import unblocked
 from byokeep.flows.app import App, BrokerApp, WebApp
 from byokeep.flows.approvals import Approval
 from byokeep.flows.clients import MAX_ROWS
-from byokeep.flows.permission import absent, permit, recorded_rejections, refuse
-from byokeep.flows.refusal import record_refusal
+from byokeep.flows.command import command, open_alert, recorded
 from byokeep.flows.subjects import (
     Subject,
     asked,
@@ -79,8 +79,7 @@ async def recover(app: BrokerApp, name: str) -> Secret:
             admin = await put(tx, app, app.system(), back, new=False, reason="change")
         if admin is None or not _is_admin(admin):
             raise NotFound("no_such_admin", next_step="Name an active admin, such as first-admin.")
-        await alert_in(tx, app, reason="admin_recovered", key=f"recovered/{admin.id}", severity="critical",
-                       client_id=None, object_id=admin.id)  # fmt: skip
+        await open_alert(tx, app, None, reason="admin_recovered", key=f"recovered/{admin.id}", object_id=admin.id)
         issued = await new_token(tx, app, app.system(), admin, kind="invitation", life_s=BOOTSTRAP_S)
     return issued.value
 
@@ -127,8 +126,7 @@ async def list_subjects(app: WebApp, actor: Actor) -> list[Subject]:
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.SUBJECT_READ)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.SUBJECT_READ) as tx:
         return await tx.all(Subject, "subjects_list", limit=MAX_ROWS)
 
 
@@ -152,27 +150,28 @@ async def change_subject(
         Rejected: ``forbidden_role_pair`` and its like, ``bad_state``, ``unknown_client``, ``nothing_to_change``.
         Conflict: ``last_admin``.
     """
-    await permit(app, actor, Verb.SUBJECT_CHANGE)
-    if subject_id == actor.id:
-        error = Denied("own_rights", next_step="Another admin changes yours.")
-        await refuse(app, actor, Verb.SUBJECT_CHANGE, error, object_id=subject_id)
-        raise error
-    async with recorded_rejections(app, actor, EventName.OPERATOR_CHANGED, object_id=subject_id):
+    async with _changing(app, actor, subject_id, opened=unblocked(app)) as tx:
+        if subject_id == actor.id:
+            raise Denied("own_rights", next_step="Another admin changes yours.")
         if state not in (None, "active", "disabled"):
             raise Rejected("bad_state", next_step="active or disabled.")
         if roles is None and state is None and clients is None and all_clients is None:
             raise Rejected("nothing_to_change", next_step="Name roles, state, clients or all_clients.")
-        async with unblocked(app) as tx:
-            await tx.all(None, "subject_lock")
-            before = await tx.maybe(Subject, "subject_get", id=subject_id)
-            if before is not None:
-                wanted = replace(
-                    before, roles=before.roles if roles is None else roles, state=state or before.state,
-                    all_clients=before.all_clients if all_clients is None else all_clients,
-                    clients=before.clients if clients is None else clients,
-                )  # fmt: skip
-                return await _change(tx, app, actor, before, wanted)
-    raise await absent(app, actor, Verb.SUBJECT_CHANGE, subject_id)
+        await tx.all(None, "subject_lock")
+        before = await tx.one(Subject, "subject_get", id=subject_id)
+        wanted = replace(
+            before, roles=before.roles if roles is None else roles, state=state or before.state,
+            all_clients=before.all_clients if all_clients is None else all_clients,
+            clients=before.clients if clients is None else clients,
+        )  # fmt: skip
+        return await _change(tx, app, actor, before, wanted)
+
+
+def _changing(
+    app: BrokerApp, actor: Actor, subject_id: UUID, *, opened: AbstractAsyncContextManager[Tx] | None = None
+) -> AbstractAsyncContextManager[Tx]:
+    changed = EventName.OPERATOR_CHANGED
+    return command(app, actor, Verb.SUBJECT_CHANGE, object_id=subject_id, refused_as=changed, opened=opened)
 
 
 async def ask_to_end_hold(app: BrokerApp, actor: Actor, subject_id: UUID) -> Approval:
@@ -183,20 +182,15 @@ async def ask_to_end_hold(app: BrokerApp, actor: Actor, subject_id: UUID) -> App
         NotFound: ``not_found``.
         Conflict: ``not_held``.
     """
-    await permit(app, actor, Verb.SUBJECT_CHANGE)
-    if subject_id == actor.id:
-        error = Denied("own_rights", next_step="Another admin asks, and a second one approves; or wait for its end.")
-        await refuse(app, actor, Verb.SUBJECT_CHANGE, error, object_id=subject_id)
-        raise error
-    trail = recorded_rejections(app, actor, EventName.OPERATOR_CHANGED, object_id=subject_id)
-    async with trail, app.db.begin(every_client=True) as tx:
+    async with _changing(app, actor, subject_id) as tx:
+        if subject_id == actor.id:
+            step = "Another admin asks, and a second one approves; or wait for its end."
+            raise Denied("own_rights", next_step=step)
         await tx.all(None, "subject_lock")
-        subject = await tx.maybe(Subject, "subject_get", id=subject_id)
-        if subject is not None:
-            if subject.held_until is None or subject.held_until <= app.clock.now():
-                raise Conflict("not_held", next_step="This person's approvals are not held.")
-            return await _ask(tx, app, actor, subject, subject, reason="vouch")
-    raise await absent(app, actor, Verb.SUBJECT_CHANGE, subject_id)
+        subject = await tx.one(Subject, "subject_get", id=subject_id)
+        if subject.held_until is None or subject.held_until <= app.clock.now():
+            raise Conflict("not_held", next_step="This person's approvals are not held.")
+        return await _ask(tx, app, actor, subject, subject, reason="vouch")
 
 
 async def list_approvals(app: BrokerApp, actor: Actor) -> list[Approval]:
@@ -205,8 +199,7 @@ async def list_approvals(app: BrokerApp, actor: Actor) -> list[Approval]:
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.SUBJECT_READ)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.SUBJECT_READ) as tx:
         return await approvals.waiting(tx, *approvals.OF_PEOPLE)
 
 
@@ -218,31 +211,26 @@ async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
             ``approval_used``, ``approval_changed``.
         NotFound: ``not_found``.
     """
-    await permit(app, actor, Verb.SUBJECT_APPROVE)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.SUBJECT_APPROVE, object_id=approval_id) as tx:
         approval = await approvals.find(tx, approval_id, *approvals.OF_PEOPLE)
-    if approval is None:
-        raise await absent(app, actor, Verb.SUBJECT_APPROVE, approval_id)
-    try:
-        async with unblocked(app) as tx:
-            await tx.all(None, "subject_lock")
-            wish = _read(approval)
-            if wish.id == actor.id:
-                raise Denied("own_rights", next_step="Another admin approves yours.")
-            before = await tx.maybe(Subject, "subject_get", id=wish.id)
-            wanted = wish if before is None else replace(
-                before, roles=wish.roles, state=wish.state, all_clients=wish.all_clients, clients=wish.clients
-            )  # fmt: skip
-            epoch = wanted.record_seq or 0
-            if approval.action == approvals.ISSUE_TOKEN:  # whoever asked collects it, so that nobody else sees it
-                await approvals.give(tx, actor, approval, scope=approval.scope, epoch=epoch)
-                await tx.append(intended(actor, wanted))
-                return wanted
-            await approvals.use(tx, actor, approval, scope=_scope(wanted), epoch=epoch)
-            return await _apply(tx, app, actor, before, wanted, approval=approval.id, reason=approval.reason)
-    except Denied as refusal:
-        await record_refusal(app, actor, EventName.OPERATOR_CHANGED, refusal, client_id=None, object_id=approval_id)
-        raise
+    changed = EventName.OPERATOR_CHANGED
+    trail = recorded(app, actor, Verb.SUBJECT_APPROVE, object_id=approval_id, denied_as=changed)
+    async with trail, unblocked(app) as tx:
+        await tx.all(None, "subject_lock")
+        wish = _read(approval)
+        if wish.id == actor.id:
+            raise Denied("own_rights", next_step="Another admin approves yours.")
+        before = await tx.maybe(Subject, "subject_get", id=wish.id)
+        wanted = wish if before is None else replace(
+            before, roles=wish.roles, state=wish.state, all_clients=wish.all_clients, clients=wish.clients
+        )  # fmt: skip
+        epoch = wanted.record_seq or 0
+        if approval.action == approvals.ISSUE_TOKEN:  # whoever asked collects it, so that nobody else sees it
+            await approvals.give(tx, actor, approval, scope=approval.scope, epoch=epoch)
+            await tx.append(intended(actor, wanted))
+            return wanted
+        await approvals.use(tx, actor, approval, scope=_scope(wanted), epoch=epoch)
+        return await _apply(tx, app, actor, before, wanted, approval=approval.id, reason=approval.reason)
 
 
 async def _change(tx: Tx, app: BrokerApp, actor: Actor, before: Subject, wanted: Subject) -> Subject | Approval:
@@ -288,19 +276,17 @@ async def _create(
     all_clients: bool,
     machine: bool,
 ) -> Subject | Approval:
-    await permit(app, actor, Verb.SUBJECT_CREATE)
     event = EventName.MACHINE_CREATED if machine else EventName.OPERATOR_CREATED
-    async with recorded_rejections(app, actor, event):
+    async with command(app, actor, Verb.SUBJECT_CREATE, refused_as=event) as tx:
         check_not_reserved("name", name)
         check_name("name", name)
         check_roles(roles, machine=machine)
-        async with app.db.begin(every_client=True) as tx:
-            await tx.all(None, "subject_lock")
-            await require_clients(tx, clients)
-            wanted = _new(app, name, roles, clients, all_clients=all_clients, machine=machine)
-            if await _takes_two(tx, app, None, wanted):
-                return await _ask(tx, app, actor, None, wanted, reason="create")
-            return await _apply(tx, app, actor, None, wanted)
+        await tx.all(None, "subject_lock")
+        await require_clients(tx, clients)
+        wanted = _new(app, name, roles, clients, all_clients=all_clients, machine=machine)
+        if await _takes_two(tx, app, None, wanted):
+            return await _ask(tx, app, actor, None, wanted, reason="create")
+        return await _apply(tx, app, actor, None, wanted)
 
 
 async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) -> bool:

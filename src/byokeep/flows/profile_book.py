@@ -27,9 +27,9 @@ from byokeep.core.model import Actor, Client, ClientId, Risk
 from byokeep.core.profile import ProfileAct, Purpose
 from byokeep.flows import profiles
 from byokeep.flows.app import App
+from byokeep.flows.command import open_alert
 from byokeep.flows.kek_book import check_protect
 from byokeep.flows.profiles import Opening, Profile
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.sops import SopRun
 from byokeep.ports import Tx
 from byokeep.sealing.generation import Generation
@@ -267,7 +267,7 @@ async def quarantine(
     await tx.append(
         profiles.event(EventName.PROFILE_QUARANTINED, Outcome.FAILED, actor, profile, cause=cause, **(said or {}))
     )
-    await raise_alert(tx, app, actor, reason=alert, client_id=profile.client_id, object_id=profile.id)
+    await open_alert(tx, app, actor, reason=alert, client_id=profile.client_id, object_id=profile.id)
 
 
 async def lanes_off_of(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
@@ -316,7 +316,7 @@ async def quarantine_like(
 async def alarm(app: App, actor: Actor, profile: Profile, reason: str) -> None:
     """Raise an alert about a profile in a transaction of its own: what it is about was rolled back."""
     async with app.db.begin(client_id=profile.client_id) as tx:
-        await raise_alert(tx, app, actor, reason=reason, client_id=profile.client_id, object_id=profile.id)
+        await open_alert(tx, app, actor, reason=reason, client_id=profile.client_id, object_id=profile.id)
 
 
 async def move_key(

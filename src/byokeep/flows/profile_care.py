@@ -26,6 +26,7 @@ from byokeep.core.model import PROFILE, ClientId, LeaseKind
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
 from byokeep.flows import profile_book, profiles
+from byokeep.flows.command import open_alert
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_do import end_lost
@@ -33,7 +34,6 @@ from byokeep.flows.profile_ports import ProfileCustody
 from byokeep.flows.profile_seal import artifact_key
 from byokeep.flows.profile_shred import destroy_all, destroy_one
 from byokeep.flows.profiles import Opening, Profile
-from byokeep.flows.refusal import raise_alert
 from byokeep.kernel.rows import Row
 from byokeep.sealing.generation import Generation
 
@@ -75,13 +75,11 @@ async def tell_due(app: ProfileApp) -> int:
                 EventName.PROFILE_DUE, Outcome.OK, app.system(), now, cause=cause, due_at=profiles.stamp(at)
             )
             await tx.append(told)
-            await raise_alert(tx, app, app.system(), reason="profile_due", severity="warning", client_id=client_id,
+            await open_alert(tx, app, app.system(), reason="profile_due", severity="warning", client_id=client_id,
                               object_id=profile_id)  # fmt: skip
     for client_id, profile_id in overdue:
         async with app.db.begin(client_id=client_id) as tx:
-            await raise_alert(
-                tx, app, app.system(), reason="profile_overdue", client_id=client_id, object_id=profile_id
-            )
+            await open_alert(tx, app, app.system(), reason="profile_overdue", client_id=client_id, object_id=profile_id)
     return len(due) + len(overdue)
 
 

@@ -21,6 +21,7 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import ClientId
 from byokeep.core.profile import ProfileTask, Purpose
 from byokeep.flows import profile_book, profile_work, profiles
+from byokeep.flows.command import open_alert
 from byokeep.flows.profile_app import Bench, ProfileApp
 from byokeep.flows.profile_login import log_in
 from byokeep.flows.profile_rekey import rekey, restore
@@ -28,7 +29,6 @@ from byokeep.flows.profile_shred import shred
 from byokeep.flows.profile_validate import validate
 from byokeep.flows.profile_work import DEAD_S, Work
 from byokeep.flows.profiles import Profile
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.sops import SopRun
 from byokeep.flows.vault_worker import log_out, prove
 
@@ -110,7 +110,7 @@ async def _failed(app: ProfileApp, profile: Profile, work: Work, error: ByokeepE
     if isinstance(error, Unavailable | Integrity):
         with suppress(ByokeepError):
             async with app.db.begin(client_id=profile.client_id) as tx:
-                await raise_alert(
+                await open_alert(
                     tx, app, app.system(), reason="profile_work_failed", severity="warning",
                     client_id=profile.client_id, object_id=profile.id,
                 )  # fmt: skip

@@ -17,8 +17,8 @@ from byokeep.core.errors import Conflict
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.record_room import FULL, check_seal, is_low
 from byokeep.flows.app import App
+from byokeep.flows.command import open_alert
 from byokeep.flows.profiles import Profile
-from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Tx
 
 LOW: Final = "record_history_low"
@@ -36,7 +36,7 @@ async def check_room(tx: Tx, app: App, actor: Actor, profile: Profile, *, newest
     """
     check_seal(newest=newest, stays=stays)
     if is_low(newest=newest, stays=stays):
-        await raise_alert(
+        await open_alert(
             tx, app, actor, reason=LOW, severity="warning", client_id=profile.client_id, object_id=profile.id
         )
 
@@ -46,4 +46,4 @@ async def tell_full(app: App, actor: Actor, client_id: ClientId, profile_id: UUI
     if error.code != FULL:
         return
     async with app.db.begin(client_id=client_id) as tx:
-        await raise_alert(tx, app, actor, reason=FULL, client_id=client_id, object_id=profile_id)
+        await open_alert(tx, app, actor, reason=FULL, client_id=client_id, object_id=profile_id)

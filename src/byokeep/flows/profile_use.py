@@ -26,10 +26,10 @@ from byokeep.core.profile import ProfileState, Purpose
 from byokeep.flows import profile_book as book
 from byokeep.flows import profiles
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.command import open_alert
 from byokeep.flows.lease import deny
 from byokeep.flows.locate import client_for
 from byokeep.flows.profiles import Opening, Profile
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import browser_scopes, hold_open, require_open
 from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
@@ -202,7 +202,7 @@ async def end(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoc
         if cause in _QUARANTINE:
             await take_out(tx, app, actor, profile, cause)
         elif cause in _ALERTS:
-            await raise_alert(
+            await open_alert(
                 tx, app, actor, reason=_ALERTS[cause], severity="warning", client_id=client_id, object_id=profile_id
             )
 

@@ -20,7 +20,7 @@ from typing import Final
 from uuid import UUID
 
 from byokeep.core import profile as life
-from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.errors import Conflict, NotFound, Rejected, Unavailable
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import PROFILE, Actor, ClientId, LeaseKind
 from byokeep.core.policy import Verb
@@ -28,8 +28,8 @@ from byokeep.core.profile import ProfileAct, ProfileTask
 from byokeep.flows import profiles
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.clients import require_active
+from byokeep.flows.command import command, recorded
 from byokeep.flows.jobs import JobSpec, open_job
-from byokeep.flows.permission import absent, permit, recorded_rejections
 from byokeep.flows.profiles import Expected, Profile
 from byokeep.flows.sops import SopRun
 from byokeep.ports import Tx
@@ -74,7 +74,7 @@ async def ask(
         incident: Of a destruction: the open incident that counts on this profile, in so many words.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`; ``not_found``.
         Rejected: ``client_not_active``, ``no_such_generation``, ``already_newest``.
         Conflict: ``profile_state``, ``nothing_sealed``, ``work_under_way``, ``generation_gone``, ``key_not_usable``,
             ``incident_needs_profile``.
@@ -82,12 +82,14 @@ async def ask(
     """
     found = await profiles.find(app, actor, Verb.PROFILE_WORK, client_id, profile_id)
     async with (
-        recorded_rejections(
+        recorded(
             app,
             actor,
-            EventName.PROFILE_WORK_ASKED,
+            Verb.PROFILE_WORK,
             client_id=client_id,
             object_id=found.id,
+            on_client=True,
+            refused_as=EventName.PROFILE_WORK_ASKED,
             fields={"kind": kind.value},
         ),
         app.db.begin(client_id=client_id) as tx,
@@ -168,15 +170,15 @@ async def confirm(app: WebApp, actor: Actor, client_id: ClientId, profile_id: UU
         seen: Platform -> the user name or id that the person saw there; one for each of the profile's platforms.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`; ``not_found``.
         Rejected: ``other_account``, ``platform_not_named``: nothing is confirmed.
         Conflict: ``nothing_to_confirm``.
     """
     found = await profiles.find(app, actor, Verb.PROFILE_CONFIRM, client_id, profile_id)
-    async with (
-        recorded_rejections(app, actor, EventName.PROFILE_CONFIRMED, client_id=client_id, object_id=found.id),
-        app.db.begin(client_id=client_id) as tx,
-    ):
+    async with command(
+        app, actor, Verb.PROFILE_CONFIRM, client_id=client_id, object_id=found.id, on_client=True,
+        refused_as=EventName.PROFILE_CONFIRMED,
+    ) as tx:  # fmt: skip
         await tx.all(None, "profile_lock", profile_id=profile_id)
         now = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
         work = await tx.maybe(Work, "work_open", client_id=client_id, profile_id=profile_id)
@@ -203,14 +205,21 @@ async def approve(app: App, actor: Actor, client_id: ClientId, profile_id: UUID)
     """Agree, as a second person, that a profile is destroyed for good; a worker does it then.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``; ``same_person``.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`; ``not_found``; ``same_person``.
         Conflict: ``nothing_to_confirm``; ``incident_needs_profile``.
     """
     found = await profiles.find(app, actor, Verb.PROFILE_SHRED, client_id, profile_id)
     about: dict[str, FieldValue] = {"kind": ProfileTask.SHRED.value}
     async with (
-        recorded_rejections(
-            app, actor, EventName.PROFILE_WORK_ASKED, client_id=client_id, object_id=found.id, fields=about
+        recorded(
+            app,
+            actor,
+            Verb.PROFILE_SHRED,
+            client_id=client_id,
+            object_id=found.id,
+            on_client=True,
+            refused_as=EventName.PROFILE_WORK_ASKED,
+            fields=about,
         ),
         app.db.begin(client_id=client_id) as tx,
     ):
@@ -230,7 +239,7 @@ async def cancel(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) 
     """End what is under way for a profile; a worker that is at it stops and leaves the last good generation.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`; ``not_found``.
         Conflict: ``nothing_under_way``.
     """
     found = await profiles.find(app, actor, Verb.PROFILE_WORK, client_id, profile_id)
@@ -251,20 +260,18 @@ async def look(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, wo
     """Return a piece of work as it stands.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`; ``not_found``.
     """
-    await permit(app, actor, Verb.PROFILE_READ, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(Work, "work_get", client_id=client_id, id=work_id)
-    if found is None or found.profile_id != profile_id:
-        raise await absent(app, actor, Verb.PROFILE_READ, work_id)
+    async with command(app, actor, Verb.PROFILE_READ, client_id=client_id, object_id=work_id) as tx:
+        found = await tx.one(Work, "work_get", client_id=client_id, id=work_id)
+        if found.profile_id != profile_id:
+            raise NotFound("not_found")
     return found
 
 
 async def newest(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, *, limit: int = 10) -> list[Work]:
     """Return the newest work of a profile. Raises as :func:`look`."""
-    await permit(app, actor, Verb.PROFILE_READ, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
+    async with command(app, actor, Verb.PROFILE_READ, client_id=client_id) as tx:
         return await tx.all(Work, "work_newest", client_id=client_id, profile_id=profile_id, limit=limit)
 
 

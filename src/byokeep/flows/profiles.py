@@ -27,7 +27,7 @@ from byokeep.flows import sops
 from byokeep.flows.accounts import ACCOUNT, PlatformAccount, check_shape, parse_platform
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, require_active
-from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.flows.command import command, permit
 from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
 from byokeep.sealing.generation import Generation
@@ -144,16 +144,13 @@ async def create(
         replaces: A retired profile whose place it takes.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
         Rejected: ``not_a_platform``, ``bad_account``, ``bad_accounts``, ``unknown_account``, ``client_not_active``,
             ``bad_replaced``.
         Conflict: ``account_has_profile``.
     """
-    await permit(app, actor, Verb.PROFILE_CREATE, client_id=client_id)
-    async with (
-        recorded_rejections(app, actor, EventName.PROFILE_CREATED, client_id=client_id),
-        app.db.begin(client_id=client_id) as tx,
-    ):
+    made = EventName.PROFILE_CREATED
+    async with command(app, actor, Verb.PROFILE_CREATE, client_id=client_id, refused_as=made, on_client=True) as tx:
         await require_active(tx, client_id)
         return await insert(tx, app, actor, client_id, accounts=accounts, packing=packing, replaces=replaces)
 
@@ -223,28 +220,21 @@ async def get(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> 
     """Return a profile.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`; ``not_found``.
     """
     return await find(app, actor, Verb.PROFILE_READ, client_id, profile_id)
 
 
 async def find(app: App, actor: Actor, verb: Verb, client_id: ClientId, profile_id: UUID) -> Profile:
     """Return a profile to somebody who may do ``verb`` with it. Raises as :func:`get`."""
-    await permit(app, actor, verb, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
-        found = await tx.maybe(Profile, "profile_get", client_id=client_id, id=profile_id)
-    if found is None:
-        raise await absent(app, actor, verb, profile_id)
-    return found
+    async with command(app, actor, verb, client_id=client_id, object_id=profile_id) as tx:
+        return await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
 
 
 async def owner_of(app: App, actor: Actor, verb: Verb, profile_id: UUID) -> ClientId:
     """Return whose a profile is, to somebody who may do ``verb`` with it. Raises as :func:`get`."""
-    await permit(app, actor, verb)
-    async with app.db.begin(every_client=True) as tx:
-        client_id = await tx.maybe(ClientId, "profile_find", id=profile_id)
-    if client_id is None:
-        raise await absent(app, actor, verb, profile_id)
+    async with command(app, actor, verb, object_id=profile_id) as tx:
+        client_id = await tx.one(ClientId, "profile_find", id=profile_id)
     await permit(app, actor, verb, client_id=client_id)
     return client_id
 
@@ -253,10 +243,9 @@ async def list_profiles(app: App, actor: Actor, client_id: ClientId, *, due: boo
     """Return a client's profiles, or those that are due for a new key.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
     """
-    await permit(app, actor, Verb.PROFILE_READ, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
+    async with command(app, actor, Verb.PROFILE_READ, client_id=client_id) as tx:
         return await tx.all(Profile, "profiles_list", client_id=client_id, due=due, limit=MAX_ROWS)
 
 

@@ -33,8 +33,9 @@ from byokeep.core.model import Actor
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.secret import Secret
 from byokeep.flows import unrecorded
-from byokeep.flows.alarm import Severity, alert_in, unblocked
+from byokeep.flows.alarm import unblocked
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.command import Severity, open_alert
 from byokeep.flows.explain import (
     AFTER_OPENING,
     LOGINS,
@@ -384,25 +385,19 @@ async def _record(
         for one in result.findings[:MAX_ALERTS]:
             whose = one.object_id or one.client_id or one.device or "platform"
             severity: Severity = "critical" if one.severity == "critical" else "warning"
-            await alert_in(
-                tx, app, reason=one.reason, key=f"reconcile/{one.reason}/{whose}", severity=severity,
-                client_id=one.client_id, object_id=one.object_id or one.lease_id, at=one.at,
+            about, key = one.object_id or one.lease_id, f"reconcile/{one.reason}/{whose}"
+            await open_alert(
+                tx, app, None, reason=one.reason, key=key, severity=severity, client_id=one.client_id, object_id=about,
+                at=one.at,
             )  # fmt: skip
         for entity in refused[:MAX_ALERTS]:
-            await alert_in(
-                tx, app, reason="store_denials", key=f"reconcile/store_denials/{entity}", severity="warning",
-                client_id=None, object_id=entity,
-            )  # fmt: skip
+            key = f"reconcile/store_denials/{entity}"
+            await open_alert(tx, app, None, reason="store_denials", key=key, severity="warning", object_id=entity)
         for _ in range(min(logins, MAX_ALERTS)):
-            await alert_in(
-                tx, app, reason="store_logins_refused", key="reconcile/store_logins_refused", severity="warning",
-                client_id=None, object_id=None,
-            )  # fmt: skip
+            key = "reconcile/store_logins_refused"
+            await open_alert(tx, app, None, reason="store_logins_refused", key=key, severity="warning")
         if result.state == "unknown":
-            await alert_in(
-                tx, app, reason="store_audit_unread", key="reconcile/unread", severity="critical", client_id=None,
-                object_id=None,
-            )  # fmt: skip
+            await open_alert(tx, app, None, reason="store_audit_unread", key="reconcile/unread")
         receipt = await tx.append(Event(name=EventName.AUDIT_RECONCILED, actor=actor, outcome=outcome, fields=facts))
         if own is not None:
             own.say(receipt.hash_hex, result.until)

@@ -33,7 +33,7 @@ from byokeep.core.reenable import (
 )
 from byokeep.core.reenable import Event as Step
 from byokeep.flows.app import App
-from byokeep.flows.refusal import raise_alert
+from byokeep.flows.command import open_alert
 from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
 
@@ -255,4 +255,4 @@ async def _tell_closed(
 
 
 async def _alert(tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, reason: str) -> None:
-    await raise_alert(tx, app, actor, reason=reason, client_id=client_id, key=f"{reason}:{client_id}/{platform}")
+    await open_alert(tx, app, actor, reason=reason, client_id=client_id, key=f"{reason}:{client_id}/{platform}")

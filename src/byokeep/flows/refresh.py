@@ -21,10 +21,10 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Denied
 from byokeep.flows import refresh_book
+from byokeep.flows.command import open_alert
 from byokeep.flows.refresh_book import RenewableGrant
 from byokeep.flows.refresh_step import Attempt
 from byokeep.flows.refresher_app import RefresherApp
-from byokeep.flows.refusal import raise_alert
 from byokeep.kernel.rows import Row
 
 MOST: Final = 16  # renewals side by side
@@ -143,10 +143,10 @@ class Renewals:
             return
         with suppress(Exception):
             async with self._app.db.begin(client_id=grant.client_id) as tx:
-                await raise_alert(tx, self._app, self._app.system(), reason="renewal_overdue", severity="warning",
+                await open_alert(tx, self._app, self._app.system(), reason="renewal_overdue", severity="warning",
                                   client_id=grant.client_id, object_id=grant.account_id)  # fmt: skip
 
     async def _tell_foreign(self, row: Row) -> None:
         async with self._app.db.begin(client_id=row["client_id"]) as tx:
-            await raise_alert(tx, self._app, self._app.system(), reason="renewal_of_another_owner",
+            await open_alert(tx, self._app, self._app.system(), reason="renewal_of_another_owner",
                               client_id=row["client_id"], object_id=row["account_id"])  # fmt: skip

@@ -25,9 +25,9 @@ from byokeep.core.model import ClientId, LeaseKind, Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.refresh import alarm_at, due_at, reauth_at, too_short
 from byokeep.core.tokens import TokenSet
+from byokeep.flows.command import open_alert
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refresher_app import AppAt, Login, RefresherApp
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open, require_open
 from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
@@ -259,7 +259,7 @@ async def placed(
             fields["reason"] = reason
         await tx.append(event(app, EventName.REFRESHED, Outcome.OK, grant, renewal, version=version, **fields))
         if too_short(tokens):
-            await raise_alert(tx, app, app.system(), reason="token_life_short", severity="warning",
+            await open_alert(tx, app, app.system(), reason="token_life_short", severity="warning",
                               client_id=grant.client_id, object_id=grant.account_id)  # fmt: skip
     return True
 

@@ -17,10 +17,10 @@ from byokeep.core.events import EventName, FieldValue, Outcome
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.reenable import RecoveryCause
 from byokeep.flows import refresh_book
+from byokeep.flows.command import open_alert
 from byokeep.flows.reenabling import lose
 from byokeep.flows.refresh_book import RenewableGrant, Renewal
 from byokeep.flows.refresher_app import RefresherApp
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.scopes import client_scopes, hold_open
 from byokeep.ports import Tx
 
@@ -46,7 +46,7 @@ async def close_for(
     await lose(tx, app, app.system(), client_id, provider.value, lost_by, account_id=account_id)
     await tx.all(int, "refresh_ended", client_id=client_id, account_id=account_id, reason=reason)
     await tx.all(UUID, "refresh_lanes_off", client_id=client_id, account_id=account_id)
-    await raise_alert(tx, app, app.system(), reason=f"account_{reason}", client_id=client_id, object_id=account_id)
+    await open_alert(tx, app, app.system(), reason=f"account_{reason}", client_id=client_id, object_id=account_id)
 
 
 async def lose_permission(app: RefresherApp, grant: RenewableGrant, renewal: Renewal) -> bool:

@@ -32,11 +32,11 @@ from byokeep.core.refresh import ROTATING
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows import refresh_book
+from byokeep.flows.command import open_alert
 from byokeep.flows.connect_custody import burn, is_gone
 from byokeep.flows.connections import Connection
 from byokeep.flows.refresh_book import GrantStanding, RenewableGrant, Renewal, standing
 from byokeep.flows.refresher_app import AccountCustody, Login, PlatformMore, RefresherApp, RevocationResult
-from byokeep.flows.refusal import raise_alert
 from byokeep.ports import Tx
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
 
@@ -306,7 +306,7 @@ class Late:
                      client_id=grant.client_id, object_id=grant.account_id, fields=fields)  # fmt: skip
 
     async def _alert(self, tx: Tx, reason: str) -> None:
-        await raise_alert(
+        await open_alert(
             tx, self.app, self.app.system(), reason=reason, severity="warning",
             client_id=self.grant.client_id, object_id=self.grant.account_id,
         )  # fmt: skip

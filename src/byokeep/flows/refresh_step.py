@@ -44,12 +44,11 @@ from byokeep.core.refresh import Decision, RenewalAct, Situation, after_fault
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet, missing_scopes, wider_scopes
 from byokeep.flows import refresh_book
-from byokeep.flows.alarm import Severity
+from byokeep.flows.command import Severity, open_alert
 from byokeep.flows.refresh_book import RenewableGrant, Renewal
 from byokeep.flows.refresh_end import give_up, lose_permission
 from byokeep.flows.refresh_over import Late, refuse_while_consenting
 from byokeep.flows.refresher_app import AccountCustody, Login, PlatformMore, RefresherApp
-from byokeep.flows.refusal import raise_alert
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
 
 HALTED_S: Final = 3600.0
@@ -367,7 +366,7 @@ class Attempt:
     async def _alert(self, reason: str, severity: Severity = "critical") -> None:
         with suppress(ByokeepError):
             async with self._app.db.begin(client_id=self._grant.client_id) as tx:
-                await raise_alert(tx, self._app, self._app.system(), reason=reason, severity=severity,
+                await open_alert(tx, self._app, self._app.system(), reason=reason, severity=severity,
                                   client_id=self._grant.client_id, object_id=self._grant.account_id)  # fmt: skip
 
 

@@ -16,12 +16,12 @@ from datetime import datetime
 from uuid import UUID
 
 from byokeep.core.errors import Conflict, NotFound
-from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb
 from byokeep.flows.app import WebApp
-from byokeep.flows.permission import permit, recorded_rejections
+from byokeep.flows.command import command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +41,7 @@ async def list_refreshers(app: WebApp, actor: Actor) -> list[Refresher]:
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.REFRESHER_READ)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.REFRESHER_READ) as tx:
         return await tx.all(
             lambda row: Refresher(**{n: row[n] for n in Refresher.__dataclass_fields__}), "refreshers_list"
         )
@@ -61,17 +60,14 @@ async def declare_gone(app: WebApp, actor: Actor, owner: UUID, reason: str) -> i
         Rejected: ``bad_reason``.
         Conflict: ``refresher_alive``: it began a renewal within the last 15 minutes.
     """
-    await permit(app, actor, Verb.REFRESHER_GONE)
-    async with recorded_rejections(app, actor, EventName.REFRESHER_GONE, object_id=owner):
+    gone = EventName.REFRESHER_GONE
+    async with command(app, actor, Verb.REFRESHER_GONE, object_id=owner, refused_as=gone) as tx:
         check_reason(reason, example="machine_lost")
-        async with app.db.begin(every_client=True) as tx:
-            fresh = await tx.all(bool, "refresher_gone", owner=owner)
-            if not fresh:
-                raise NotFound("not_found", next_step="See `byokeep account refreshers`.")
-            if any(fresh):
-                raise Conflict("refresher_alive", next_step="Stop it, wait 15 minutes, and say it again.")
-            await tx.append(
-                Event(name=EventName.REFRESHER_GONE, actor=actor, outcome=Outcome.OK, object_id=owner,
-                      fields={"count": len(fresh), "reason": reason})
-            )  # fmt: skip
+        fresh = await tx.all(bool, "refresher_gone", owner=owner)
+        if not fresh:
+            raise NotFound("not_found", next_step="See `byokeep account refreshers`.")
+        if any(fresh):
+            raise Conflict("refresher_alive", next_step="Stop it, wait 15 minutes, and say it again.")
+        said: dict[str, FieldValue] = {"count": len(fresh), "reason": reason}
+        await tx.append(Event(name=gone, actor=actor, outcome=Outcome.OK, object_id=owner, fields=said))
     return len(fresh)

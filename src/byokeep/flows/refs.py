@@ -35,7 +35,7 @@ from byokeep.core.policy import Verb
 from byokeep.core.ref import SecretRef, parse
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.clients import MAX_ROWS, scope_of
-from byokeep.flows.permission import absent, permit, recorded_rejections
+from byokeep.flows.command import command, find
 from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
 
@@ -120,10 +120,9 @@ async def list_refs(app: App, actor: Actor, client_id: ClientId) -> list[Credent
     """Return a client's references, old ones too.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
     """
-    await permit(app, actor, Verb.KEY_LIST, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
+    async with command(app, actor, Verb.KEY_LIST, client_id=client_id) as tx:
         found = await tx.all(ref_from, "refs_list", client_id=client_id, limit=MAX_ROWS)
         await tx.append(
             Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, client_id=client_id,
@@ -139,13 +138,7 @@ async def get_ref(app: App, actor: Actor, ref_id: UUID, verb: Verb = Verb.KEY_ME
         Denied: ``not_permitted``.
         NotFound: ``not_found``, also for another client's.
     """
-    await permit(app, actor, verb)
-    async with app.db.begin(every_client=True) as tx:
-        ref = await tx.maybe(ref_from, "ref_get", id=ref_id)
-    if ref is None:
-        raise await absent(app, actor, verb, ref_id)
-    await permit(app, actor, verb, client_id=ref.client_id)
-    return ref
+    return await find(app, actor, verb, ref_from, "ref_get", ref_id)
 
 
 async def read_ref(app: App, actor: Actor, ref_id: UUID) -> CredentialRef:
@@ -177,14 +170,16 @@ async def change_state(app: App, actor: Actor, ref_id: UUID, *, to: KeyState, re
         Conflict: ``state_moved``: somebody else changed it meanwhile.
     """
     ref = await get_ref(app, actor, ref_id, Verb.KEY_STATE)
-    async with recorded_rejections(app, actor, EventName.KEY_STATE_CHANGED, client_id=ref.client_id, object_id=ref_id):
+    async with command(
+        app, actor, Verb.KEY_STATE, client_id=ref.client_id, object_id=ref_id, refused_as=EventName.KEY_STATE_CHANGED,
+        on_client=True,
+    ) as tx:  # fmt: skip
         check_reason(reason, example="suspected_leak")
-        async with app.db.begin(client_id=ref.client_id) as tx:
-            ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)
-            check_transition(KeyState(ref.state), to)
-            if to is KeyState.DESTROYED or (to is KeyState.ACTIVE and ref.state == KeyState.PRE_ACTIVATION):
-                raise Rejected("state_by_proof_only", next_step="Verify the key, or destroy it in the store.")
-            return await move(tx, app, actor, ref, to=to, reason=reason)
+        ref = await tx.one(ref_from, "ref_lock_row", client_id=ref.client_id, id=ref_id)
+        check_transition(KeyState(ref.state), to)
+        if to is KeyState.DESTROYED or (to is KeyState.ACTIVE and ref.state == KeyState.PRE_ACTIVATION):
+            raise Rejected("state_by_proof_only", next_step="Verify the key, or destroy it in the store.")
+        return await move(tx, app, actor, ref, to=to, reason=reason)
 
 
 async def move(tx: Tx, app: App, actor: Actor, ref: CredentialRef, *, to: KeyState, reason: str) -> CredentialRef:
@@ -221,10 +216,9 @@ async def transitions(app: App, actor: Actor, client_id: ClientId) -> list[Trans
     """Return the history of states of a client's references.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
     """
-    await permit(app, actor, Verb.KEY_METADATA, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
+    async with command(app, actor, Verb.KEY_METADATA, client_id=client_id) as tx:
         return await tx.all(Transition, "transitions_list", client_id=client_id, limit=MAX_ROWS)
 
 
@@ -234,8 +228,7 @@ async def inventory(app: WebApp, actor: Actor) -> Inventory:
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.KEY_LIST)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.KEY_LIST) as tx:
         items = await tx.all(_item, "inventory", ids=scope_of(actor), limit=MAX_ROWS)
         clients = await tx.all(lambda row: ClientId(row["id"]), "clients_list", ids=scope_of(actor), limit=MAX_ROWS)
         await tx.append(Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, fields={"count": len(items)}))

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Final
 
 from byokeep.flows.apart import each
+from byokeep.flows.command import open_alert
 from byokeep.flows.refresh_book import RenewableGrant
 from byokeep.flows.refresher_app import RefresherApp
-from byokeep.flows.refusal import raise_alert
 
 IDLE_DAYS: Final = 120
 
@@ -33,7 +33,7 @@ async def remind(app: RefresherApp) -> int:
         soon = grant.alarm_at is not None and grant.alarm_at <= now
         async with app.db.begin(client_id=grant.client_id) as tx:
             reason = "account_reauth_due" if soon else "account_idle_reauth_due"
-            await raise_alert(
+            await open_alert(
                 tx, app, app.system(), reason=reason, severity="warning", client_id=grant.client_id,
                 object_id=grant.account_id,
             )  # fmt: skip

@@ -24,8 +24,8 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import MACHINE_ROLES, PLATFORMS, Actor, ClientId, EffectKind, Lane
 from byokeep.core.policy import Verb, authorise
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.command import open_alert
 from byokeep.flows.locate import authorise_for
-from byokeep.flows.refusal import raise_alert
 from byokeep.kernel.rows import Row
 
 MAX_LISTED: Final = 500
@@ -200,7 +200,7 @@ async def move_scheduled(app: BrokerApp) -> int:
             if one is None:
                 continue
             if state == "missed":
-                await raise_alert(
+                await open_alert(
                     tx, app, actor, reason="effect_missed", severity="warning", client_id=row["client_id"],
                     key=f"effect_missed:{row['client_id']}/{row['platform']}",
                 )  # fmt: skip

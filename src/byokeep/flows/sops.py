@@ -23,7 +23,7 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Provider, SopId
 from byokeep.core.policy import Verb
 from byokeep.flows.app import App
-from byokeep.flows.permission import absent, permit
+from byokeep.flows.command import find
 from byokeep.ports import Tx
 
 WRITE: Final = "vault_write_event"
@@ -116,12 +116,7 @@ async def sop_status(app: App, actor: Actor, sop_id: UUID) -> SopStatus:
         Denied: ``not_permitted``.
         NotFound: ``not_found``, also for another client's run.
     """
-    await permit(app, actor, Verb.SOP_READ)
-    async with app.db.begin(every_client=True) as tx:
-        run = await tx.maybe(SopRun, "sop_get", id=sop_id)
-    if run is None:
-        raise await absent(app, actor, Verb.SOP_READ, sop_id)
-    await permit(app, actor, Verb.SOP_READ, client_id=run.client_id)
+    run = await find(app, actor, Verb.SOP_READ, SopRun, "sop_get", sop_id)
     async with app.db.begin(client_id=run.client_id) as tx:
         return await status_of(tx, run)
 

@@ -20,9 +20,9 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.refresh import ROTATING
 from byokeep.flows.accounts import PlatformAccount
+from byokeep.flows.command import open_alert
 from byokeep.flows.connections import Connection
 from byokeep.flows.refresher_app import Login, RefresherApp
-from byokeep.flows.refusal import raise_alert
 from byokeep.kernel.rows import Row
 
 REASON: Final = "tokens_maybe_superseded"
@@ -62,7 +62,7 @@ async def suspect(
                       object_id=account_id, fields={"verification": "unknown", "cause": "superseded",
                                                     "reason": REASON})
             )  # fmt: skip
-            await raise_alert(tx, app, actor, reason=REASON, client_id=client_id, object_id=account_id)
+            await open_alert(tx, app, actor, reason=REASON, client_id=client_id, object_id=account_id)
         if client_id == one.client_id and account_id != one.account_id:
             name = account
     return name

@@ -18,8 +18,8 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import LeaseKind
 from byokeep.core.ref import SecretRef
 from byokeep.flows import sops
+from byokeep.flows.command import open_alert
 from byokeep.flows.jobs import JobSpec, open_job
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.sops import SopRun
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.ports import Tx
@@ -48,7 +48,7 @@ async def sweep_orphans(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> int
             destroyed += await _clean(app, place, ended)
         except ByokeepError:
             async with app.db.begin(client_id=place.client_id) as tx:
-                await raise_alert(
+                await open_alert(
                     tx,
                     app,
                     app.system(),

@@ -28,13 +28,12 @@ from byokeep.core.plain_text import check_reason
 from byokeep.core.policy import Verb, authorise
 from byokeep.core.vault_incident import look_at
 from byokeep.flows import approvals
-from byokeep.flows.alarm import alert_in, tell
+from byokeep.flows.alarm import tell
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.approvals import Approval
 from byokeep.flows.blockers import ending_blockers
-from byokeep.flows.permission import absent, permit
+from byokeep.flows.command import command, open_alert, permit, recorded
 from byokeep.flows.rebase import rebase
-from byokeep.flows.refusal import record_refusal
 from byokeep.flows.scopes import (
     BROWSER_LANE,
     GLOBAL,
@@ -156,8 +155,9 @@ async def _close_row(
             commit=locked,
         )  # fmt: skip
         if not locked:
-            await alert_in(tx, app, reason="switch_lock_held", key=f"switch/{scope.name}", severity="critical",
-                           client_id=scope.client_id, object_id=None)  # fmt: skip
+            await open_alert(
+                tx, app, None, reason="switch_lock_held", key=f"switch/{scope.name}", client_id=scope.client_id
+            )
     return switch
 
 
@@ -247,8 +247,8 @@ async def cut_off_again(app: BrokerApp) -> int:
             await app.cutoff.disable(entity.entity_id)
             if disabled is False:
                 undone += 1
-                await alert_in(tx, app, reason="cut_off_undone", key=f"cut_off/{entity.client_id}",
-                               severity="critical", client_id=entity.client_id, object_id=None)  # fmt: skip
+                key = f"cut_off/{entity.client_id}"
+                await open_alert(tx, app, None, reason="cut_off_undone", key=key, client_id=entity.client_id)
     return undone
 
 
@@ -303,25 +303,19 @@ async def approve_open(app: BrokerApp, actor: Actor, request_id: UUID) -> Switch
             browser lane stays off until the new profiles are proved (R7.3-6).
         Unavailable: The store or the database; the switch is still closed.
     """
-    await permit(app, actor, Verb.SWITCH_APPROVE_OPEN)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.SWITCH_APPROVE_OPEN, object_id=request_id) as tx:
         wish = await approvals.find(tx, request_id, approvals.RELEASE_SWITCH)
-    if wish is None:
-        raise await absent(app, actor, Verb.SWITCH_APPROVE_OPEN, request_id)
     scope = scope_from_name(wish.scope)
     await permit(app, actor, Verb.SWITCH_APPROVE_OPEN, client_id=scope.client_id)
-    try:
+    async with recorded(
+        app, actor, Verb.SWITCH_APPROVE_OPEN, client_id=scope.client_id, object_id=request_id, on_client=True,
+        denied_as=EventName.SWITCH_OPENED, fields={"scope": scope.name, "epoch": wish.epoch},
+    ):  # fmt: skip
         _must_reach(actor, scope)
         await _use_approval(app, actor, scope, wish)
         if scope.name == GLOBAL:
             await rebase(app, actor)
         return await _open(app, actor, scope, wish)
-    except Denied as refusal:
-        await record_refusal(
-            app, actor, EventName.SWITCH_OPENED, refusal, client_id=scope.client_id, object_id=request_id,
-            fields={"scope": scope.name, "epoch": wish.epoch},
-        )  # fmt: skip
-        raise
 
 
 def _must_reach(actor: Actor, scope: Scope) -> None:

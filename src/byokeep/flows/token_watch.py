@@ -9,8 +9,8 @@ It may not issue anything: an admin does, or the embedded stack for its own.
 
 from __future__ import annotations
 
-from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.command import open_alert
 
 
 async def watch_tokens(app: BrokerApp) -> int:
@@ -23,6 +23,6 @@ async def watch_tokens(app: BrokerApp) -> int:
         machines = [("machine_token_ends", one) for one in await tx.all(lambda row: row["id"], "machines_ending")]
         ending = machines + [("person_token_ends", one) for one in await tx.all(lambda row: row["id"], "people_ending")]
         for reason, subject in ending:
-            await alert_in(tx, app, reason=reason, key=f"{reason}/{subject}", severity="warning", client_id=None,
+            await open_alert(tx, app, None, reason=reason, key=f"{reason}/{subject}", severity="warning",
                            object_id=subject)  # fmt: skip
     return len(ending)

@@ -28,9 +28,8 @@ from byokeep.flows.alarm import unblocked
 from byokeep.flows.app import BrokerApp, WebApp
 from byokeep.flows.approvals import Approval
 from byokeep.flows.clients import MAX_ROWS
-from byokeep.flows.permission import absent, permit, recorded_rejections, refuse, refuse_login
+from byokeep.flows.command import command, open_alert, permit, recorded, refuse_login
 from byokeep.flows.record import record_params
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.subjects import (
     PREFIX,
     Given,
@@ -81,30 +80,27 @@ async def issue_token(
     own = subject_id == actor.id and Role.INVITED not in actor.roles
     if not own:
         await permit(app, actor, Verb.TOKEN_ISSUE)
-    async with recorded_rejections(app, actor, EventName.TOKEN_ISSUED, object_id=subject_id):
+    trail = recorded(app, actor, Verb.TOKEN_ISSUE, object_id=subject_id, refused_as=EventName.TOKEN_ISSUED)
+    async with trail, app.db.begin(every_client=True) as tx:
         if not 1 <= days <= MAX_TOKEN_DAYS:
             raise Rejected("bad_token_days", next_step="1 to 90 days.", minimum=1, maximum=MAX_TOKEN_DAYS)
         if not 0 <= overlap_s <= MAX_OVERLAP_S:
             raise Rejected("bad_overlap", next_step="0 seconds to 7 days.", minimum=0, maximum=MAX_OVERLAP_S)
-        async with app.db.begin(every_client=True) as tx:
-            await tx.all(None, "subject_lock")
-            subject = await tx.maybe(Subject, "subject_get", id=subject_id)
-            if subject is not None:
-                if subject.state != "active":
-                    raise Rejected("subject_disabled", next_step="Enable it first.", subject=subject_id)
-                kind = "api" if own or subject.kind == "machine" else "invitation"
-                if kind == "invitation":
-                    await _tell_of_invitation(tx, app, actor, subject)
-                approval = await _approval(tx, app, actor, subject, days)
-                if isinstance(approval, Approval):
-                    return approval
-                issued = await new_token(tx, app, actor, subject, kind=kind, life_s=days * DAY_S, approval=approval)
-                for older in await tx.all(
-                    SubjectToken, "tokens_live", subject_id=subject_id, except_id=issued.token.id, kind=kind
-                ):
-                    await end_token(tx, actor, older, in_s=overlap_s)
-                return issued
-    raise await absent(app, actor, Verb.TOKEN_ISSUE, subject_id)
+        await tx.all(None, "subject_lock")
+        subject = await tx.one(Subject, "subject_get", id=subject_id)
+        if subject.state != "active":
+            raise Rejected("subject_disabled", next_step="Enable it first.", subject=subject_id)
+        kind = "api" if own or subject.kind == "machine" else "invitation"
+        if kind == "invitation":
+            await _tell_of_invitation(tx, app, actor, subject)
+        approval = await _approval(tx, app, actor, subject, days)
+        if isinstance(approval, Approval):
+            return approval
+        issued = await new_token(tx, app, actor, subject, kind=kind, life_s=days * DAY_S, approval=approval)
+        live = {"subject_id": subject_id, "except_id": issued.token.id, "kind": kind}
+        for older in await tx.all(SubjectToken, "tokens_live", **live):
+            await end_token(tx, actor, older, in_s=overlap_s)
+    return issued
 
 
 async def _approval(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject, days: int) -> Approval | UUID | None:
@@ -137,14 +133,14 @@ def intended(actor: Actor, subject: Subject) -> Event:
 async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject) -> None:
     """Somebody who can sign in already gets a second way in from another's hand: people look at that."""
     if subject.has_password or await tx.all(SubjectToken, "tokens_list", subject_id=subject.id, limit=1):
-        await raise_alert(tx, app, actor, reason="credentials_of_another_issued", severity="warning",
+        await open_alert(tx, app, actor, reason="credentials_of_another_issued", severity="warning",
                           object_id=subject.id,
                           key=f"credentials_of_another_issued:{subject.id}:{actor.id}")  # fmt: skip
 
 
 async def tell_of_stopped(tx: Tx, app: BrokerApp, actor: Actor, admin: UUID) -> None:
     """An admin takes another's access or role: people look at that."""
-    await raise_alert(tx, app, actor, reason="admin_stopped", severity="critical", object_id=admin,
+    await open_alert(tx, app, actor, reason="admin_stopped", object_id=admin,
                       key=f"admin_stopped:{admin}:{actor.id}")  # fmt: skip
 
 
@@ -154,8 +150,7 @@ async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[Subje
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.SUBJECT_READ)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.SUBJECT_READ) as tx:
         return await tx.all(SubjectToken, "tokens_list", subject_id=subject_id, limit=MAX_ROWS)
 
 
@@ -176,16 +171,13 @@ async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> SubjectT
         Denied: ``not_permitted``.
         NotFound: ``not_found``.
     """
-    await permit(app, actor, Verb.TOKEN_REVOKE)
-    async with unblocked(app) as tx:
+    async with command(app, actor, Verb.TOKEN_REVOKE, object_id=token_id, opened=unblocked(app)) as tx:
         await tx.all(None, "subject_lock")
-        token = await tx.maybe(SubjectToken, "token_get", id=token_id)
-        if token is not None:
-            whose = await tx.one(Subject, "subject_get", id=token.subject_id)
-            if Role.ADMIN in whose.roles and whose.id != actor.id and not whose.has_password:
-                await tell_of_stopped(tx, app, actor, whose.id)
-            return await end_token(tx, actor, token) or token
-    raise await absent(app, actor, Verb.TOKEN_REVOKE, token_id)
+        token = await tx.one(SubjectToken, "token_get", id=token_id)
+        whose = await tx.one(Subject, "subject_get", id=token.subject_id)
+        if Role.ADMIN in whose.roles and whose.id != actor.id and not whose.has_password:
+            await tell_of_stopped(tx, app, actor, whose.id)
+        return await end_token(tx, actor, token) or token
 
 
 async def log_in(app: BrokerApp, passwords: PasswordCheck, *, name: str, password: Secret, request_id: UUID) -> Issued:
@@ -240,12 +232,11 @@ async def set_password(
         Denied: ``not_yours``.
         Rejected: ``bad_password_length``, ``machine_has_no_password``.
     """
-    if subject_id != actor.id:
-        error = Denied("not_yours", next_step="People set their own; an admin issues an invitation: "
-                       "`byokeep operator token`.")  # fmt: skip
-        await refuse(app, actor, Verb.SUBJECT_CHANGE, error, object_id=subject_id)
-        raise error
-    async with recorded_rejections(app, actor, EventName.OPERATOR_CHANGED, object_id=subject_id):
+    changed = EventName.OPERATOR_CHANGED
+    async with recorded(app, actor, Verb.SUBJECT_CHANGE, object_id=subject_id, refused_as=changed):
+        if subject_id != actor.id:
+            step = "People set their own; an admin issues an invitation: `byokeep operator token`."
+            raise Denied("not_yours", next_step=step)
         if not MIN_PASSWORD <= length <= MAX_PASSWORD:
             raise Rejected(
                 "bad_password_length", next_step="12 to 256 bytes.", minimum=MIN_PASSWORD, maximum=MAX_PASSWORD

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from byokeep.flows import profile_book
 from byokeep.flows.app import BrokerApp
-from byokeep.flows.refusal import raise_alert
+from byokeep.flows.command import open_alert
 from byokeep.sealing.generation import Generation
 
 REASON: Final = "tombstone"
@@ -44,5 +44,5 @@ async def _again(app: BrokerApp, row: Generation) -> None:
     async with app.db.begin(client_id=row.client_id) as tx:
         await tx.all(None, "profile_lock", profile_id=row.profile_id)
         await profile_book.destroy_key(tx, app, actor, row, reason=REASON)
-        await raise_alert(tx, app, actor, reason="destroyed_key_back", client_id=row.client_id,
+        await open_alert(tx, app, actor, reason="destroyed_key_back", client_id=row.client_id,
                           object_id=row.profile_id, key=f"destroyed_key_back:{row.dek_id}")  # fmt: skip

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Denied, Rejected
+from byokeep.core.errors import Denied, NotFound, Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.plain_text import check_reason
@@ -25,8 +25,7 @@ from byokeep.flows import approvals
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.approvals import Approval
 from byokeep.flows.clients import require_active
-from byokeep.flows.permission import absent, permit, recorded_rejections
-from byokeep.flows.refusal import record_refusal
+from byokeep.flows.command import command, recorded
 
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _EXTERNAL: Final = re.compile(r"[!-~]{1,256}\Z")
@@ -55,20 +54,18 @@ async def request_transfer(app: BrokerApp, actor: Actor, wish: TransferRequest, 
     """Ask for an account to go to a client. There is one live request for it: asking again returns that one.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
         Rejected: ``bad_login``, ``bad_account``, ``bad_reason``, ``client_not_active``.
     """
-    await permit(app, actor, Verb.TRANSFER_REQUEST, client_id=wish.client_id)
-    async with recorded_rejections(app, actor, EventName.ACCOUNT_TRANSFERRED, client_id=wish.client_id):
+    moved = EventName.ACCOUNT_TRANSFERRED
+    asking = command(app, actor, Verb.TRANSFER_REQUEST, client_id=wish.client_id, refused_as=moved, on_client=True)
+    async with asking as tx:
         check_reason(reason, example="account_was_sold")
         _check(wish)
-        async with app.db.begin(client_id=wish.client_id) as tx:
-            await require_active(tx, wish.client_id)
-            made = await approvals.ask(
-                tx, app, actor, action=approvals.TRANSFER_ACCOUNT, scope=wish.scope, epoch=0, reason=reason
-            )
-            if made.repeated:
-                return made
+        await require_active(tx, wish.client_id)
+        transfer = approvals.TRANSFER_ACCOUNT
+        made = await approvals.ask(tx, app, actor, action=transfer, scope=wish.scope, epoch=0, reason=reason)
+        if not made.repeated:
             await tx.append(event(actor, wish.client_id, wish.login, made.id, Outcome.INTENDED, reason=reason))
     return made
 
@@ -80,28 +77,26 @@ async def approve_transfer(app: BrokerApp, actor: Actor, request_id: UUID, wish:
         wish: What the approver means to approve; it must be what was asked for.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``, also for another wish.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`; ``not_found``, also for another wish.
         Denied: ``same_person``, ``approval_used``, ``approval_expired``.
         Rejected: ``bad_login``, ``bad_account``.
     """
-    await permit(app, actor, Verb.TRANSFER_APPROVE, client_id=wish.client_id)
-    _check(wish)
-    async with app.db.begin(client_id=wish.client_id) as tx:
+    moved = EventName.ACCOUNT_TRANSFERRED
+    client_id = wish.client_id
+    async with command(app, actor, Verb.TRANSFER_APPROVE, client_id=client_id, object_id=request_id) as tx:
+        _check(wish)
         asked = await approvals.find(tx, request_id, approvals.TRANSFER_ACCOUNT)
-    if asked is None or asked.scope != wish.scope:
-        raise await absent(app, actor, Verb.TRANSFER_APPROVE, request_id)
-    try:
+        if asked.scope != wish.scope:
+            raise NotFound("not_found")
+    trail = recorded(
+        app, actor, Verb.TRANSFER_APPROVE, client_id=client_id, object_id=request_id, denied_as=moved, on_client=True
+    )
+    async with trail, app.db.begin(client_id=client_id) as tx:
         if asked.requested_by == actor.id:
             raise Denied("same_person", next_step="Another admin must approve.")
-        async with app.db.begin(client_id=wish.client_id) as tx:
-            if await tx.maybe(UUID, "approval_give", id=request_id, approved_by=actor.id) is None:
-                raise Denied("approval_used" if asked.in_time else "approval_expired", next_step="Ask again.")
-            await tx.append(event(actor, wish.client_id, wish.login, request_id, Outcome.OK))
-    except Denied as refusal:
-        await record_refusal(
-            app, actor, EventName.ACCOUNT_TRANSFERRED, refusal, client_id=wish.client_id, object_id=request_id
-        )
-        raise
+        if await tx.maybe(UUID, "approval_give", id=request_id, approved_by=actor.id) is None:
+            raise Denied("approval_used" if asked.in_time else "approval_expired", next_step="Ask again.")
+        await tx.append(event(actor, wish.client_id, wish.login, request_id, Outcome.OK))
     return asked
 
 

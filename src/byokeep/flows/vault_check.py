@@ -23,8 +23,8 @@ from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
+from byokeep.flows.command import open_alert
 from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
-from byokeep.flows.refusal import raise_alert
 from byokeep.sealing.generation import Generation
 
 RECORD_MISSING: Final = "profile_record_missing"
@@ -57,7 +57,7 @@ async def check_vault(app: KekApp, actor: Actor, client_id: ClientId) -> list[St
         raise
     async with app.db.begin(client_id=client_id) as tx:
         for one in found:
-            await raise_alert(tx, app, actor, reason=one.finding, client_id=client_id, object_id=one.profile_id,
+            await open_alert(tx, app, actor, reason=one.finding, client_id=client_id, object_id=one.profile_id,
                               key=f"{one.finding}:{one.profile_id}:{one.place}")  # fmt: skip
     outcome, cause = (Outcome.FAILED, found[0].finding) if found else (Outcome.OK, "match")
     await _on_record(app, actor, client_id, outcome, found=len(found), cause=cause)

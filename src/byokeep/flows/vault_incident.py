@@ -34,8 +34,7 @@ from byokeep.core.vault_incident import (
 from byokeep.flows import profiles
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, scope_of
-from byokeep.flows.permission import absent, permit, recorded_rejections
-from byokeep.flows.refusal import raise_alert
+from byokeep.flows.command import command, open_alert, permit, recorded
 from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
 
@@ -152,12 +151,12 @@ async def open_incident(
         since: Since when others may have had access; None = not known, 72 hours are assumed.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``: no such client.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`; ``not_found``: no such client.
         Rejected: ``scope_missing``, ``unknown_cause``, ``bad_since``; ``nothing_sealed``: there is nothing to lead out.
         Conflict: ``incident_open``: one of this scope, or of a wider or narrower one, is not closed.
     """
     await permit(app, actor, Verb.VAULT_OPEN, client_id=client_id)
-    async with recorded_rejections(app, actor, EventName.VAULT_INCIDENT_OPENED):
+    async with recorded(app, actor, Verb.VAULT_OPEN, object_id=client_id, refused_as=EventName.VAULT_INCIDENT_OPENED):
         if (client_id is None) != everybody:
             raise Rejected("scope_missing", next_step="Name one client, or say that it is about everybody.")
         if cause not in set(IncidentCause):
@@ -167,7 +166,7 @@ async def open_incident(
         begin, assumed = window(since, app.clock.now())
         async with app.db.begin(every_client=True) as tx:
             if client_id is not None and await tx.maybe(ClientId, "switch_client_known", client_id=client_id) is None:
-                raise await absent(app, actor, Verb.VAULT_OPEN, client_id)
+                raise NotFound("not_found")
             await tx.all(None, "vault_lock")
             other = await tx.all(Incident, "vault_open_ones", client_id=client_id)
             if other:
@@ -197,7 +196,7 @@ async def open_incident(
             }  # fmt: skip
             said |= {"reason": "since_assumed"} if assumed else {}
             await tx.append(_event(EventName.VAULT_INCIDENT_OPENED, actor, made, **said))
-            await raise_alert(tx, app, actor, reason="vault_incident_opened", client_id=client_id, object_id=made.id)
+            await open_alert(tx, app, actor, reason="vault_incident_opened", client_id=client_id, object_id=made.id)
             return await _state(tx, app, made)
 
 
@@ -205,13 +204,12 @@ async def look(app: App, actor: Actor, incident_id: UUID, verb: Verb = Verb.VAUL
     """Return an incident with its items and its evidence.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`; ``not_found``.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`; ``not_found``.
     """
-    await permit(app, actor, verb)
-    async with app.db.begin(every_client=True) as tx:
-        found = await tx.maybe(Incident, "vault_get", id=incident_id)
-    if found is None or (found.client_id is None and actor.clients is not None):
-        raise await absent(app, actor, verb, incident_id)
+    async with command(app, actor, verb, object_id=incident_id) as tx:
+        found = await tx.one(Incident, "vault_get", id=incident_id)
+        if found.client_id is None and actor.clients is not None:
+            raise NotFound("not_found")
     await permit(app, actor, verb, client_id=found.client_id)
     async with app.db.begin(every_client=True) as tx:
         return await _state(tx, app, found)
@@ -223,8 +221,7 @@ async def list_incidents(app: App, actor: Actor) -> list[Incident]:
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.VAULT_READ)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.VAULT_READ) as tx:
         return await tx.all(Incident, "vault_list", ids=scope_of(actor), limit=MAX_ROWS)
 
 
@@ -237,7 +234,8 @@ async def close(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
         Conflict: ``vault_out_of_order``; ``evidence_missing``; ``vault_step_left``.
     """
     state = await look(app, actor, incident_id, Verb.VAULT_CLOSE)
-    async with recorded_rejections(app, actor, EventName.VAULT_INCIDENT_CLOSED, object_id=incident_id):
+    closed = EventName.VAULT_INCIDENT_CLOSED
+    async with recorded(app, actor, Verb.VAULT_CLOSE, object_id=incident_id, refused_as=closed):
         if state.incident.opened_by == actor.id:
             raise Denied("same_person", next_step="Another approver must close it.")
         async with app.db.begin(every_client=True) as tx:

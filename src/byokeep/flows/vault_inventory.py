@@ -17,7 +17,7 @@ from byokeep.core.policy import Verb
 from byokeep.flows import kek
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, scope_of
-from byokeep.flows.permission import permit
+from byokeep.flows.command import command, permit
 from byokeep.flows.vault_check import FINDINGS, UNKNOWN
 from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
@@ -105,8 +105,7 @@ async def ask_checks(app: App, actor: Actor) -> list[UUID]:
     Raises:
         Denied: ``not_permitted``.
     """
-    await permit(app, actor, Verb.KEK_CHECK)
-    async with app.db.begin(every_client=True) as tx:
+    async with command(app, actor, Verb.KEK_CHECK) as tx:
         found = await tx.all(Checked, "vault_inventory_checks", ids=scope_of(actor), fresh_s=FRESH_FOR_S)
         for one in found:
             await _ask(tx, actor, one.client_id)

@@ -30,9 +30,8 @@ from byokeep.core.profile import ProfileTask
 from byokeep.core.vault_incident import BY_HAND, ENDED, IncidentStep, SessionEnd, check_order
 from byokeep.flows import profile_book, profile_work, profiles
 from byokeep.flows.app import App
-from byokeep.flows.permission import recorded_rejections
+from byokeep.flows.command import open_alert, recorded
 from byokeep.flows.profiles import Profile
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.vault_incident import Incident, IncidentState, Item, held, look, stepped
 from byokeep.ports import Tx
 from byokeep.sealing.generation import Generation
@@ -92,7 +91,7 @@ async def told(
             return
         await tx.append(_session(actor, incident_id, client_id, profile_id, platform, ended))
         if ended in BY_HAND:
-            await raise_alert(
+            await open_alert(
                 tx, app, actor, reason="session_to_end_by_hand", client_id=client_id, object_id=profile_id,
                 key=f"session_to_end_by_hand:{incident_id}:{profile_id}:{platform}",
             )  # fmt: skip
@@ -266,7 +265,8 @@ async def validate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
 @asynccontextmanager
 async def _step(app: App, actor: Actor, incident_id: UUID) -> AsyncIterator[None]:
     await look(app, actor, incident_id, Verb.VAULT_STEP)
-    async with recorded_rejections(app, actor, EventName.VAULT_INCIDENT_STEPPED, object_id=incident_id):
+    stepping = EventName.VAULT_INCIDENT_STEPPED
+    async with recorded(app, actor, Verb.VAULT_STEP, object_id=incident_id, refused_as=stepping):
         yield
 
 

@@ -25,10 +25,9 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.model import ClientId, CredentialRef, Verification
 from byokeep.core.ref import SecretRef
 from byokeep.flows import leak_check, refs, sops
-from byokeep.flows.alarm import Severity
+from byokeep.flows.command import Severity, open_alert
 from byokeep.flows.leak_check import LeakVerdict
 from byokeep.flows.refs import ref_from
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.sops import SopRun
 from byokeep.flows.worker_app import IdentityNote, LeakCount, WorkerApp
 from byokeep.ports import Tx
@@ -103,7 +102,7 @@ async def find_shared_value(app: WorkerApp, task: Task) -> None:
         if not sharers:
             return
         actor = app.system(task.request_id)
-        await raise_alert(tx, app, actor, reason="shared_value", severity="warning", object_id=task.ref_id)
+        await open_alert(tx, app, actor, reason="shared_value", severity="warning", object_id=task.ref_id)
         await tx.append(
             Event(
                 name=EventName.KEY_SHARED_VALUE,
@@ -231,7 +230,7 @@ class _Book:
 
     async def alarm(self, reason: str, severity: Severity = "critical") -> None:
         """Raise an alert about the reference."""
-        await raise_alert(
+        await open_alert(
             self._tx, self._app, self.actor, reason=reason, severity=severity, client_id=self._ref.client_id,
             object_id=self._ref.id,
         )  # fmt: skip

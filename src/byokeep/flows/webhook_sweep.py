@@ -20,9 +20,9 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import ClientId, LeaseKind, Provider
 from byokeep.core.ref import SecretPart, SecretRef
+from byokeep.flows.command import open_alert
 from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.refs import move
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.sweep import CUT_OFF_S
 from byokeep.flows.webhooks import WebhookSecret, secret_from
 from byokeep.flows.worker_app import Custody, WorkerApp
@@ -54,7 +54,7 @@ async def sweep_webhooks(app: WorkerApp, *, older_than_s: int = CUT_OFF_S) -> in
             destroyed += await _clean(app, place, lost, older_than_s)
         except ByokeepError:
             async with app.db.begin(client_id=place.client_id) as tx:
-                await raise_alert(
+                await open_alert(
                     tx, app, app.system(), reason="webhook_secret_not_destroyed", client_id=place.client_id,
                     key=f"webhook_secret_not_destroyed:{place.path}",
                 )  # fmt: skip

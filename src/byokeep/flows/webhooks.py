@@ -32,8 +32,8 @@ from byokeep.core.secret import Secret
 from byokeep.core.webhook import MIN_KEY, SCHEMES
 from byokeep.flows.app import App, WebApp
 from byokeep.flows.clients import MAX_ROWS, require_active
+from byokeep.flows.command import command, permit, recorded
 from byokeep.flows.onboard import DEFAULT_DAYS
-from byokeep.flows.permission import permit, recorded_rejections
 from byokeep.flows.refs import move, ref_from
 from byokeep.flows.store_recording import require_recorded
 from byokeep.kernel.rows import Row
@@ -98,7 +98,7 @@ async def store_secret(
         keep_previous_s: For how many seconds the one before it holds as well, 0 to :data:`MAX_KEEP_S`.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
         Rejected: ``unknown_provider``, ``no_webhooks``, ``keep_previous_out_of_range``, ``client_not_active``, a code
             of ``check``.
         Conflict: ``stale_version``, ``superseded``: somebody stored another one meanwhile; theirs holds.
@@ -107,7 +107,8 @@ async def store_secret(
     try:
         await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
         await require_recorded(app)
-        async with recorded_rejections(app, actor, EventName.WEBHOOK_STORED, client_id=client_id):
+        stored = EventName.WEBHOOK_STORED
+        async with recorded(app, actor, Verb.KEY_WRITE, client_id=client_id, refused_as=stored, on_client=True):
             place = _place(client_id, provider)
             if not 0 <= keep_previous_s <= MAX_KEEP_S:
                 raise Rejected("keep_previous_out_of_range", next_step="Keep it for 30 days at most.",
@@ -124,10 +125,9 @@ async def list_secrets(app: App, actor: Actor, client_id: ClientId) -> list[Webh
     """Return a client's signing secrets' references, retired ones too.
 
     Raises:
-        Denied, NotFound: As :func:`byokeep.flows.permission.permit`.
+        Denied, NotFound: As :func:`byokeep.flows.command.permit`.
     """
-    await permit(app, actor, Verb.KEY_LIST, client_id=client_id)
-    async with app.db.begin(client_id=client_id) as tx:
+    async with command(app, actor, Verb.KEY_LIST, client_id=client_id) as tx:
         found = await tx.all(secret_from, "webhooks_list", client_id=client_id, limit=MAX_ROWS)
         await tx.append(
             Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, client_id=client_id,
@@ -149,24 +149,23 @@ async def retire(
         NotFound: ``not_found``: another's client, or nothing to retire.
         Rejected: ``unknown_provider``, ``no_webhooks``, ``bad_reason``.
     """
-    await permit(app, actor, Verb.KEY_STATE, client_id=client_id)
-    async with recorded_rejections(app, actor, EventName.WEBHOOK_RETIRED, client_id=client_id):
+    retired = EventName.WEBHOOK_RETIRED
+    async with command(app, actor, Verb.KEY_STATE, client_id=client_id, refused_as=retired, on_client=True) as tx:
         place = _place(client_id, provider)
         check_reason(reason, example="secret_replaced")
-        async with app.db.begin(client_id=client_id) as tx:
-            await tx.all(None, "ref_lock", client_id=client_id, provider=place.provider.value)
-            live = await tx.maybe(secret_from, "webhook_live", client_id=client_id, provider=place.provider.value)
-            if live is None or (previous_only and live.previous_version is None):
-                raise NotFound("not_found", next_step="See `byokeep account webhook list`.")
-            ended = live.previous_version if previous_only else live.ref.version
-            dropped = await tx.maybe(secret_from, "webhook_drop_previous", client_id=client_id, id=live.ref.id) or live
-            if not previous_only:
-                ref = await move(tx, app, actor, live.ref, to=KeyState.DEACTIVATED, reason=reason)
-                dropped = WebhookSecret(ref=ref, previous_version=None, previous_until=None)
-            await tx.append(
-                _event(EventName.WEBHOOK_RETIRED, Outcome.OK, actor, place, live.ref.id, version=ended or 0,
-                       reason=reason)
-            )  # fmt: skip
+        await tx.all(None, "ref_lock", client_id=client_id, provider=place.provider.value)
+        live = await tx.maybe(secret_from, "webhook_live", client_id=client_id, provider=place.provider.value)
+        if live is None or (previous_only and live.previous_version is None):
+            raise NotFound("not_found", next_step="See `byokeep account webhook list`.")
+        ended = live.previous_version if previous_only else live.ref.version
+        dropped = await tx.maybe(secret_from, "webhook_drop_previous", client_id=client_id, id=live.ref.id) or live
+        if not previous_only:
+            ref = await move(tx, app, actor, live.ref, to=KeyState.DEACTIVATED, reason=reason)
+            dropped = WebhookSecret(ref=ref, previous_version=None, previous_until=None)
+        await tx.append(
+            _event(EventName.WEBHOOK_RETIRED, Outcome.OK, actor, place, live.ref.id, version=ended or 0,
+                   reason=reason)
+        )  # fmt: skip
     return dropped
 
 

@@ -19,8 +19,8 @@ from byokeep.core.audit import ChainHead
 from byokeep.core.errors import NotFound, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.flows import switches
-from byokeep.flows.alarm import alert_in
 from byokeep.flows.app import BrokerApp
+from byokeep.flows.command import open_alert
 from byokeep.flows.scopes import scope_from_name
 from byokeep.kernel.rows import reader
 
@@ -79,8 +79,8 @@ async def _again(app: BrokerApp, what: str) -> None:
         scope = scope_from_name(name)
         await switches.engage(app, app.system(), scope, REASON)
         async with app.db.begin(every_client=True) as tx:
-            await alert_in(tx, app, reason=REASON, key=f"{REASON}:{name}", severity="critical",
-                           client_id=scope.client_id, object_id=None)  # fmt: skip
+            await open_alert(tx, app, None, reason=REASON, key=f"{REASON}:{name}",
+                           client_id=scope.client_id)  # fmt: skip
 
 
 async def _end(app: BrokerApp, kind: str, one: UUID) -> None:
@@ -96,5 +96,5 @@ async def _end(app: BrokerApp, kind: str, one: UUID) -> None:
             Event(name=_CHANGED.get(found, name), actor=app.system(), outcome=Outcome.OK, client_id=client,
                   object_id=one, fields={**fields, "reason": REASON})
         )  # fmt: skip
-        await alert_in(tx, app, reason=REASON, key=f"{REASON}:{one}", severity="critical", client_id=client,
-                       object_id=None if client else one)  # fmt: skip
+        about = None if client else one
+        await open_alert(tx, app, None, reason=REASON, key=f"{REASON}:{one}", client_id=client, object_id=about)

@@ -22,12 +22,12 @@ from typing import Final
 from byokeep.core.errors import ByokeepError
 from byokeep.flows.apart import Apart, OfAccount
 from byokeep.flows.clock_watch import ClockWatch
+from byokeep.flows.command import open_alert
 from byokeep.flows.connect_care import tend
 from byokeep.flows.consents import ConsentTasks
 from byokeep.flows.refresh import Renewals
 from byokeep.flows.refresh_book import RenewableGrant
 from byokeep.flows.refresher_app import RefresherApp
-from byokeep.flows.refusal import raise_alert
 from byokeep.flows.reminders import remind
 from byokeep.telemetry.log import get_log
 
@@ -135,4 +135,4 @@ async def go_round(app: RefresherApp, one: Round, stop: asyncio.Event) -> None:
 async def _tell(app: RefresherApp, one: Round) -> None:
     with suppress(Exception):  # the log has it
         async with app.db.begin(every_client=True) as tx:
-            await raise_alert(tx, app, app.system(), reason="round_failed", key=f"round/{one.name}")
+            await open_alert(tx, app, app.system(), reason="round_failed", key=f"round/{one.name}")

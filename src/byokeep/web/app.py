@@ -15,7 +15,7 @@ from byokeep import __version__
 from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.flows.app import WebApp
-from byokeep.flows.permission import record_refused_call
+from byokeep.flows.command import record_refused_call
 from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.openapi import Document, operation_id, publish
