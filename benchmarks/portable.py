@@ -27,11 +27,10 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId
 from byokeep.flows.profile_book import SealedGeneration
-from byokeep.flows.profile_open import unseal
-from byokeep.flows.profile_ports import Vault
-from byokeep.flows.profile_seal import seal_as
+from byokeep.flows.profile_record import seal, unseal
 from byokeep.sealing.generation import Generation, StoredGeneration
-from byokeep.sealing.sealer import TinkSealer
+from byokeep.sealing.sealer import Sealer
+from byokeep.sealing.store import Sealing
 from tests.support.keks import HERE, Keys, keys_on
 from tests.support.sealing import account, manifest
 
@@ -107,8 +106,8 @@ async def _sealed(
     )  # fmt: skip
     dek_id = uuid4()
     async with keys.custody(client) as custody:
-        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody)
-        made = await seal_as(vault, about, dek_id, io.BytesIO(document), stays=0)
+        sealing = Sealing(sealer=Sealer(), artifacts=artifacts, keys=custody.keys)
+        made = await seal(sealing, custody, about, dek_id, io.BytesIO(document), stays=0)
     return _row(about, dek_id, made)
 
 
@@ -129,6 +128,6 @@ def _row(about: Manifest, dek_id: UUID, made: SealedGeneration) -> Generation:
 async def _opened(keys: Keys, artifacts: LocalArtifacts, generation: Generation) -> bytes:
     sink = Document()
     async with keys.custody(generation.client_id) as custody:
-        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody)
-        await unseal(vault, generation, Environment(HERE), sink, found=StoredGeneration())
+        sealing = Sealing(sealer=Sealer(), artifacts=artifacts, keys=custody.keys)
+        await unseal(sealing, custody, generation, Environment(HERE), sink, found=StoredGeneration())
     return bytes(sink.taken) if sink.done else b""

@@ -24,10 +24,10 @@ from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.sealing.known_answers import self_test
+from byokeep.sealing.blob import seal
 from byokeep.sealing.opening import open_into
-from byokeep.sealing.ports import SealedBlob
-from byokeep.sealing.sealing import seal
+from byokeep.sealing.sealer import self_test
+from byokeep.sealing.store import SealedBlob
 
 DEK, DEK_ID = Secret(bytes(range(32))), UUID(int=4)
 MANIFEST = Manifest(

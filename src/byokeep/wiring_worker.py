@@ -15,7 +15,7 @@ from byokeep.client.settings import ClientSettings
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.worker_app import WorkerApp
 from byokeep.ports import Shot, Window
-from byokeep.sealing.sealer import TinkSealer
+from byokeep.sealing.sealer import Sealer
 from byokeep.settings import Settings
 from byokeep.wiring_profiles import Rooms, artifact_store, windows
 from byokeep.worker.profile_custodian import BrokerProfileCustodian
@@ -45,7 +45,7 @@ def profile_app(
         environment=app.environment,
         limits=app.limits,
         custodian=BrokerProfileCustodian(broker, app.environment),
-        sealer=TinkSealer(),
+        sealer=Sealer(),
         artifacts=artifact_store(settings, may_remove=True),
         rooms=ProfileRooms(memory, sites(settings.website_urls, own)),
         notes=_Notes(notes),

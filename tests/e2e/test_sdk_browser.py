@@ -30,7 +30,7 @@ from byokeep.core.model import ProfileId
 from byokeep.core.sealed_record import parse_record
 from byokeep.flows import profile_handout, profile_use
 from byokeep.flows.reconcile import SETTLE, reconcile
-from byokeep.sealing import keys
+from byokeep.sealing import blob as keys
 from byokeep_redact.canary import new_canary
 from tests.flows.test_profile_use import running
 from tests.support.broker import Stand

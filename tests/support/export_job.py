@@ -20,10 +20,10 @@ from byokeep.browser.archive.pack import Pack
 from byokeep.browser.ephemeral.rooms import prepare
 from byokeep.core.errors import ByokeepError
 from byokeep.core.kek import Wrapped
-from byokeep.flows.profile_ports import Vault
-from byokeep.flows.profile_seal import seal_as
+from byokeep.flows.profile_record import seal
 from byokeep.ports import Written
-from byokeep.sealing.sealer import TinkSealer
+from byokeep.sealing.sealer import Sealer
+from byokeep.sealing.store import Sealing
 from tests.support.sealing import WRAPPED, manifest
 
 FILES, SIZE = 20, 10 * 1024 * 1024
@@ -78,10 +78,10 @@ def main(ends: str, store: str, canary_file: str) -> None:
             (profile / f"{number}").write_bytes(os.urandom(SIZE) if ends == "full" else whole)
         artifacts: Any = LocalArtifacts(Path(store))
         custody: Any = Custody()
-        vault = Vault(sealer=TinkSealer(), artifacts=artifacts, custody=custody, keys=custody.keys)
+        sealing = Sealing(sealer=Sealer(), artifacts=artifacts, keys=custody.keys)
         source = Source(Pack(profile, [f"{number}" for number in range(FILES)]), ends)
         try:
-            done = asyncio.run(seal_as(vault, manifest(), uuid4(), source, stays=0))
+            done = asyncio.run(seal(sealing, custody, manifest(), uuid4(), source, stays=0))
         except (ByokeepError, OSError) as error:
             say(f"{type(error).__name__} {error.code if isinstance(error, ByokeepError) else error.errno}")
         else:

@@ -24,7 +24,7 @@ from byokeep.flows import profile_book
 from byokeep.flows.app import ServiceLimits
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_do import do_work
-from byokeep.sealing.sealer import TinkSealer
+from byokeep.sealing.sealer import Sealer
 from byokeep.worker.profile_custodian import BrokerProfileCustodian
 from tests.support.vault import NoNotes, NoProofs, Script, ScriptedRooms, digest
 
@@ -152,7 +152,7 @@ async def main(given: dict[str, str]) -> None:
     app = ProfileApp(
         db=db, clock=SystemClock(), ids=SystemIds(), installation_id=UUID(given["installation"]),
         environment=Environment.DEVELOPMENT, limits=ServiceLimits(), custodian=Custodian(custodian, stop),
-        sealer=TinkSealer(), artifacts=Store(LocalArtifacts(Path(given["artifacts"]), may_remove=True), stop),
+        sealer=Sealer(), artifacts=Store(LocalArtifacts(Path(given["artifacts"]), may_remove=True), stop),
         rooms=ScriptedRooms(Script()), notes=NoNotes(), proofs=NoProofs(), owner=uuid4(), digest=digest,
     )  # fmt: skip
     result = await do_work(app, ClientId(UUID(given["client"])), UUID(given["work"]))

@@ -32,10 +32,10 @@ from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import ProfileRef
 from byokeep.core.secret import Secret
-from byokeep.flows.profile_ports import Vault
-from byokeep.flows.profile_seal import seal_as
+from byokeep.flows.profile_record import seal
 from byokeep.ports import Written
-from byokeep.sealing.sealer import TinkSealer
+from byokeep.sealing.sealer import Sealer
+from byokeep.sealing.store import Sealing
 from byokeep.wire.openbao import write_secret
 from tests.support.broker import Stand
 from tests.support.profiles import Profile, put_profile
@@ -171,8 +171,8 @@ async def in_custody(stand: Stand, client: UUID, profile: Profile, manifest: Man
         held: Any = Custody(lease, f"profile/{profile.id}")
         scope = KekScope(environment=Environment.DEVELOPMENT, client_id=ClientId(client))
         await held.keys.rotate(scope, expected=0)
-        vault = Vault(sealer=TinkSealer(), artifacts=stand.app.artifacts, custody=held, keys=held.keys)
-        return await seal_as(vault, manifest, profile.dek, io.BytesIO(packed.reveal()), stays=0)
+        sealing = Sealing(sealer=Sealer(), artifacts=stand.app.artifacts, keys=held.keys)
+        return await seal(sealing, held, manifest, profile.dek, io.BytesIO(packed.reveal()), stays=0)
     finally:
         await lease.close()
         await broker.close()

@@ -14,10 +14,9 @@ from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.sealing.keys import new_dek
+from byokeep.sealing.blob import new_dek, seal
 from byokeep.sealing.opening import open_into
-from byokeep.sealing.ports import SealedBlob
-from byokeep.sealing.sealing import seal
+from byokeep.sealing.store import SealedBlob
 
 WRAPPED = "vault:v1:" + "made-up-wrapped-key-" * 3
 

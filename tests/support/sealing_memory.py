@@ -15,10 +15,9 @@ from uuid import uuid4
 
 from byokeep.core.ref import KeyRef
 from byokeep.core.sealed_record import SealedRecord
-from byokeep.sealing.keys import new_dek
-from byokeep.sealing.known_answers import self_test
+from byokeep.sealing.blob import new_dek, seal
 from byokeep.sealing.opening import open_into
-from byokeep.sealing.sealing import seal
+from byokeep.sealing.sealer import self_test
 from tests.support.sealing import WRAPPED, manifest
 
 BLOCK = 512 * 1024

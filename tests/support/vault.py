@@ -32,8 +32,8 @@ from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_care import care
 from byokeep.flows.profile_do import do_work
 from byokeep.ports import Look, Shot, Window
-from byokeep.sealing.ports import Sink, Source
-from byokeep.sealing.sealer import TinkSealer
+from byokeep.sealing.sealer import Sealer
+from byokeep.sealing.store import Sink, Source
 from byokeep.worker.profile_custodian import BrokerProfileCustodian
 from tests.support.web import Desk
 
@@ -365,7 +365,7 @@ async def vault_on(desk: Desk, **changed: Any) -> AsyncIterator[Vault]:
         db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
         environment=worker.environment, limits=worker.limits,
         custodian=BrokerProfileCustodian(settings, Environment.DEVELOPMENT),
-        sealer=TinkSealer(), artifacts=LocalArtifacts(desk.stand.home / "artifacts", may_remove=True), rooms=rooms,
+        sealer=Sealer(), artifacts=LocalArtifacts(desk.stand.home / "artifacts", may_remove=True), rooms=rooms,
         notes=notes, proofs=proofs, owner=uuid4(), digest=digest,
     )  # fmt: skip
     app = replace(app, **changed)

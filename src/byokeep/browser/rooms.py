@@ -39,7 +39,7 @@ from byokeep.core.secret import Secret
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.platforms.website import SitePlace, Website, websites
 from byokeep.ports import Look, Shot, Window
-from byokeep.sealing.ports import Sink, Source
+from byokeep.sealing.store import Sink, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

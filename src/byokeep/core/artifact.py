@@ -55,6 +55,11 @@ class ArtifactKey:
             raise Denied("artifact_of_another_client", client=client_id)
 
 
+def blob_key(client_id: UUID, profile_id: UUID, generation: int, dek_id: UUID) -> ArtifactKey:
+    """Return where the blob of a generation lies: its name is the id of its key, random and used once."""
+    return ArtifactKey(client_id=client_id, profile_id=profile_id, generation=generation, random=dek_id.hex)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredArtifact:
     """What was stored: its length in bytes and its SHA-256 in hex. Reading compares both."""

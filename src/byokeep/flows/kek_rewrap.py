@@ -20,17 +20,17 @@ from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound
 from byokeep.core.events import Event, EventName, Outcome
-from byokeep.core.kek import KeyContext, Wrapped
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.record_room import check_rewrap
 from byokeep.core.ref import ProfileRef
-from byokeep.core.sealed_record import SealedRecord, parse_record
+from byokeep.core.sealed_record import parse_record
 from byokeep.flows.command import open_alert
 from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
 from byokeep.flows.kek_book import Rotation, check_protect
 from byokeep.flows.profiles import Opening
 from byokeep.ports import Tx, Written
-from byokeep.sealing.generation import Generation
+from byokeep.sealing.generation import Generation, altered, check_same
+from byokeep.sealing.store import context_of, wrapped_of
 
 TASK: Final = "kek_rewrap"
 TIDY_TASK: Final = "kek_tidy"
@@ -173,13 +173,10 @@ async def _rewritten(
 ) -> _Moved:
     ref = ProfileRef(row.client_id, row.profile_id)
     record = parse_record(await custody.read(ref, row.record_version))
-    check_same(record, row)
-    wrapped = Wrapped(
-        holder=record.kek.holder, kek_id=record.kek.key_id, kek_version=record.kek_version,
-        ciphertext=record.wrapped_dek,
-    )  # fmt: skip
-    context = KeyContext(environment=app.environment, client_id=row.client_id, profile_id=row.profile_id)
-    fresh = await custody.keys.rewrap(wrapped, context)
+    check_same(record, row, app.environment)
+    if record.kek_version != row.kek_version:
+        raise altered()
+    fresh = await custody.keys.rewrap(wrapped_of(record), context_of(record.manifest))
     if fresh.kek_version != rotation.to_version:
         raise Conflict("kek_version_moved", expected=rotation.to_version, newest=fresh.kek_version)
     after = replace(record, wrapped_dek=fresh.ciphertext, kek=fresh.key_ref, kek_version=fresh.kek_version)
@@ -216,25 +213,6 @@ async def _keep(tx: Tx, actor: Actor, rotation: Rotation, move: _Moved) -> bool:
         )
     )  # fmt: skip
     return True
-
-
-def check_same(record: SealedRecord, row: Generation) -> None:
-    """Let a record pass that is the one its row stands for.
-
-    Raises:
-        Integrity: ``sealed_profile_altered``.
-    """
-    same = (
-        record.dek_id == row.dek_id
-        and record.manifest.hash == row.manifest_hash
-        and record.manifest.client_id == row.client_id
-        and record.manifest.profile_id == row.profile_id
-        and record.manifest.generation == row.generation
-        and record.blob_sha256 == row.blob_sha256
-        and (record.kek.holder, record.kek.key_id, record.kek_version) == (row.holder, row.kek_id, row.kek_version)
-    )
-    if not same:
-        raise Integrity("sealed_profile_altered", next_step="Look who can write to the vault; restore or log in anew.")
 
 
 async def _blocked(app: KekApp, actor: Actor, row: Generation, error: ByokeepError) -> None:

@@ -11,19 +11,22 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
 from byokeep.core.errors import Conflict
 from byokeep.core.model import Actor
 from byokeep.flows import profile_book, profiles
 from byokeep.flows.app import App
-from byokeep.flows.profile_ports import HeldCustody, Notes, ProfileCustodian, Proofs, TaskRooms, Vault
+from byokeep.flows.profile_ports import HeldCustody, Notes, ProfileCustodian, Proofs, TaskRooms
 from byokeep.flows.profile_work import Work
 from byokeep.flows.profiles import Opening, Profile
 from byokeep.ports import ArtifactStore, Tx
 from byokeep.sealing.generation import Generation
-from byokeep.sealing.ports import Sealer
+from byokeep.sealing.store import Sealing
+
+if TYPE_CHECKING:
+    from byokeep.sealing.sealer import Sealer
 
 T = TypeVar("T")
 BEAT_S: Final = 5.0  # seconds between two signs of life
@@ -63,11 +66,9 @@ class Bench:
     custody: HeldCustody
 
     @property
-    def vault(self) -> Vault:
-        """The three places that a sealed profile lies in."""
-        return Vault(
-            sealer=self.app.sealer, artifacts=self.app.artifacts, custody=self.custody,
-        )  # fmt: skip
+    def sealing(self) -> Sealing:
+        """What seals and opens, under this work's lease."""
+        return Sealing(sealer=self.app.sealer, artifacts=self.app.artifacts, keys=self.custody.keys)
 
     async def now(self, tx: Tx) -> Profile:
         """Return the profile as it stands, in its line."""

@@ -8,7 +8,7 @@ Rules
 - Rows say less than the client's audit chain: rows that were taken away open no older generation (R5.3-24).
 - A key id that was seen before is refused: a source of randomness that repeats itself guards nothing (R2.3-2).
 
-It may not hold a key or a blob: the pipelines do (:mod:`.profile_seal`, :mod:`.profile_open`).
+It may not hold a key or a blob: the pipelines do (:mod:`.profile_record`).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core import profile as life
+from byokeep.core.artifact import blob_key
 from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import EventName, Outcome
@@ -31,7 +32,6 @@ from byokeep.flows.jobs import JobSpec, open_job
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_do import end_lost
 from byokeep.flows.profile_ports import ProfileCustody
-from byokeep.flows.profile_seal import artifact_key
 from byokeep.flows.profile_shred import destroy_all, destroy_one
 from byokeep.flows.profiles import Opening, Profile
 from byokeep.kernel.rows import Row
@@ -142,7 +142,7 @@ async def _sweep(app: ProfileApp, row: Row) -> bool:
         await tx.one(int, "opening_epoch", client_id=client_id, id=profile_id)  # fenced: its late end is refused
     async with _custody(app, client_id, profile_id) as custody:
         await _destroy_record(custody, now, plan.dek_id)
-        await app.artifacts.delete(client_id, artifact_key(plan))
+        await app.artifacts.delete(client_id, blob_key(client_id, profile_id, plan.generation, plan.dek_id))
     async with app.db.begin(client_id=client_id) as tx:
         await profile_book.give_up(tx, app.system(), plan, reason="cut_off")
     return True

@@ -23,7 +23,7 @@ from byokeep.flows import profile_book, profile_history
 from byokeep.flows.kek_work import prepare
 from byokeep.flows.profile_app import Bench
 from byokeep.flows.profile_ports import Browser, TaskRoom
-from byokeep.flows.profile_seal import seal
+from byokeep.flows.profile_record import manifest_of, seal
 from byokeep.flows.profile_work import LOGIN_S
 from byokeep.flows.profiles import Expected, Profile, expected_account
 from byokeep.ports import Look, Window
@@ -157,7 +157,8 @@ async def reseal(bench: Bench, room: TaskRoom, browser_version: str, *, base: in
         raise
     await _room_left(bench, plan)
     with room.content() as source:
-        sealed = await seal(bench.vault, plan, source, browser_version=browser_version, now=app.clock.now())
+        manifest = manifest_of(plan.profile, plan, browser_version=browser_version, now=app.clock.now())
+        sealed = await seal(bench.sealing, bench.custody, manifest, plan.dek_id, source, stays=plan.stays)
     async with app.db.begin(client_id=bench.profile.client_id) as tx:
         return await profile_book.record(
             tx, app, bench.actor, plan, sealed, rekey_days=app.rekey_days, work=bench.work.id

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
 from byokeep.core.ref import ProfileRef
-from byokeep.ports import ArtifactStore, Look, Shot, Window, Written
-from byokeep.sealing.ports import Sealer, Sealing, Sink, Source
+from byokeep.ports import Look, Shot, Window, Written
+from byokeep.sealing.store import Sink, Source
 
 if TYPE_CHECKING:
     from byokeep.sealing.transit import TransitKeys
@@ -72,20 +71,6 @@ class ProfileCustodian(Protocol):
 
     async def close(self, job_id: UUID) -> None:
         """End a job. Raises Unavailable, Denied."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vault:
-    """The three places that a sealed profile lies in, and what seals: all that the pipelines need."""
-
-    sealer: Sealer
-    artifacts: ArtifactStore
-    custody: ProfileCustody
-
-    @property
-    def sealing(self) -> Sealing:
-        """What of it needs no record."""
-        return Sealing(sealer=self.sealer, artifacts=self.artifacts, keys=self.custody.keys)
 
 
 class Browser(Protocol):

@@ -1,24 +1,38 @@
-"""The record of a generation, between the store and whoever opens it: the one that its row was written with, or none.
+"""A sealed generation in the store: sealed with its record, and opened by the record that its row was written with.
 
 Rules
+- No seal begins whose record would push one that must stay out of the store (:mod:`byokeep.core.record_room`).
+- The record is written by compare-and-set on the version that was the newest when the seal began. Whoever loses is told
+  so; the blob that was written then is nobody's, and the sweep takes it away.
 - The row says which version, which manifest, which blob; the store is believed in nothing, and neither is who read it.
 - What is missing is named: record or key. Whatever else is wrong is one and the same error, and the caller learns
   beside it whose things were found there (R5.3-15).
 - A record that is older than the row was put back by somebody: ``superseded`` (R5.3-24).
 
-It may not unwrap a key, nor decide what follows from a refusal.
+It may not touch the database, nor decide what follows from a refusal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final, Protocol
+from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Integrity
-from byokeep.core.model import Environment
+from byokeep.core.manifest import Manifest, Packing
+from byokeep.core.model import Environment, ProfileId
+from byokeep.core.record_room import check_seal
 from byokeep.core.ref import ProfileRef
+from byokeep.core.sealed_record import SealedRecord
+from byokeep.flows.profile_book import GenerationPlan, SealedGeneration
+from byokeep.flows.profile_ports import Records
+from byokeep.flows.profiles import Profile, expected_account
+from byokeep.ports import Written
 from byokeep.sealing.generation import Generation, StoredGeneration, agreed, missing, parsed
+from byokeep.sealing.store import Sealing, Sink, Source, require_readable
 
+MISSING: Final = frozenset({"manifest_missing", "dek_missing", "blob_missing"})
 _GONE: Final = frozenset({"record_missing", "store_not_found", "secret_version_gone"})
 
 
@@ -30,6 +44,51 @@ class ReadRecords(Protocol):
 
     async def read(self, ref: ProfileRef, version: int) -> bytes:
         """Return exactly this version. Raises NotFound(``record_missing``), Unavailable, Denied."""
+
+
+async def seal(
+    sealing: Sealing, records: Records, manifest: Manifest, dek_id: UUID, source: Source, *, stays: int
+) -> SealedGeneration:
+    """Seal what a source gives and write its record; returns what is to be recorded in the database.
+
+    Args:
+        sealing, records: Under a custody lease of the client.
+        manifest: As :func:`manifest_of` of the seal that was announced.
+        source: The packed profile.
+        stays: The oldest version of the record that must not fall out of the store; 0 = none.
+
+    Raises:
+        Conflict: ``stale_version``: another seal was first; ``record_history_full``: it would push a good record out.
+        Rejected: What cannot be sealed; the state of the client's key.
+        Unavailable: OpenBao or artifact store; nothing counts, what was written is swept.
+        Integrity: The artifact store says that it holds something else than it was given.
+    """
+    ref = ProfileRef(manifest.client_id, manifest.profile_id)
+    cas = await records.newest(ref)
+    check_seal(newest=cas, stays=stays)
+    record = await sealing.seal(manifest, dek_id, source)
+    return sealed_of(record, await records.write(ref, record.canonical, cas=cas))
+
+
+async def unseal(
+    sealing: Sealing, records: ReadRecords, generation: Generation, environment: Environment, sink: Sink, *,
+    found: StoredGeneration, others: Sequence[Generation] = (),
+) -> SealedRecord:  # fmt: skip
+    """Open a generation into a sink, with the record that lies in the store.
+
+    Args:
+        sealing, records: Under a custody lease of the client.
+        sink: Of the workspace.
+        generation, environment, found, others: As :func:`stored`.
+
+    Raises:
+        Rejected: ``key_state``: its key opens nothing any more.
+        Integrity: ``manifest_missing``, ``dek_missing``, ``blob_missing``, ``superseded``, ``sealed_profile_altered``.
+        Unavailable: Something could not be asked; nothing is known.
+    """
+    require_readable(generation)
+    text = await stored(records, generation, environment, found=found, others=others)
+    return await sealing.unseal(text, generation, environment, sink, found=found)
 
 
 async def stored(
@@ -58,6 +117,27 @@ async def stored(
     text = await _read(records, ref, generation.record_version)
     agreed(text, generation, environment, found=found)
     return text
+
+
+def sealed_of(record: SealedRecord, written: Written) -> SealedGeneration:
+    """Return what a record says, once it was written."""
+    return SealedGeneration(
+        holder=record.kek.holder, kek_id=record.kek.key_id, kek_version=record.kek_version,
+        blob_sha256=record.blob_sha256, blob_size=record.blob_size, packed_size=record.packed_size,
+        manifest_hash=record.manifest.hash, record_version=written.version, store_request=written.request_id,
+        browser_version=record.manifest.browser_version,
+    )  # fmt: skip
+
+
+def manifest_of(profile: Profile, plan: GenerationPlan, *, browser_version: str, now: datetime) -> Manifest:
+    """Return the manifest of a planned generation; who and when are the server's own (R5.3-13)."""
+    accounts = sorted(map(expected_account, profile.accounts), key=lambda one: (one.platform.value, one.account))
+    return Manifest(
+        environment=Environment(plan.environment), client_id=profile.client_id, profile_id=ProfileId(profile.id),
+        generation=plan.generation, platforms=tuple(sorted(profile.platforms)), accounts=tuple(accounts),
+        created_by=plan.sealed_by, created_at=now.astimezone(UTC).replace(microsecond=0),
+        packing=Packing(profile.packing.value), browser_version=browser_version,
+    )  # fmt: skip
 
 
 async def _refuse_replay(records: ReadRecords, ref: ProfileRef, rows: Sequence[Generation], newest: int) -> None:

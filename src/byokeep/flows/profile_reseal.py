@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from byokeep.core.artifact import ArtifactKey, StoredArtifact
+from byokeep.core.artifact import ArtifactKey, StoredArtifact, blob_key
 from byokeep.core.errors import Conflict, Integrity, Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.kek import TRANSIT
@@ -36,8 +36,8 @@ from byokeep.flows import profile_book as book
 from byokeep.flows import profile_history as history
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
-from byokeep.flows.profile_seal import sealed_of
-from byokeep.flows.profile_use import artifact_key, asked, held_by, may_go_on, may_use, own, whose
+from byokeep.flows.profile_record import sealed_of
+from byokeep.flows.profile_use import asked, held_by, may_go_on, may_use, own, whose
 from byokeep.flows.profiles import Opening, Profile
 from byokeep.flows.scopes import browser_scopes, hold_open, while_held
 from byokeep.kernel.rows import Row
@@ -148,7 +148,7 @@ async def put_blob(
     async with app.db.begin(client_id=client_id) as tx:
         _, opening = await _sealing(tx, app, actor, client_id, job_id, profile_id, epoch)
         await _require_announced(tx, client_id, opening, dek_id)
-    key = artifact_key(client_id, profile_id, opening.generation + 1, dek_id)
+    key = blob_key(client_id, profile_id, opening.generation + 1, dek_id)
     done = await app.artifacts.put(client_id, key, _bounded(chunks, app.limits.profile_blob_max))
     return StoredRecord(sha256_hex=done.sha256_hex, size=done.size, receipt=_receipt(app, key, done))
 
@@ -271,7 +271,7 @@ def _receipt(app: BrokerApp, key: ArtifactKey, found: StoredArtifact) -> str:
 
 
 def _require_receipt(app: BrokerApp, opening: Opening, dek_id: UUID, sealed: SealedRecord, receipt: str) -> None:
-    key = artifact_key(opening.client_id, opening.profile_id, opening.generation + 1, dek_id)
+    key = blob_key(opening.client_id, opening.profile_id, opening.generation + 1, dek_id)
     found = StoredArtifact(size=sealed.blob_size, sha256_hex=sealed.blob_sha256.hex())
     if not hmac.compare_digest(_receipt(app, key, found).encode(), receipt.encode()):
         raise Rejected("bad_receipt", next_step="Record the blob as the broker took it.")

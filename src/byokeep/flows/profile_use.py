@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.artifact import ArtifactKey, StoredArtifact
+from byokeep.core.artifact import StoredArtifact
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected
 from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId, Environment
@@ -33,7 +33,7 @@ from byokeep.flows.profiles import Opening, Profile
 from byokeep.flows.scopes import browser_scopes, hold_open, require_open
 from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
-from byokeep.sealing.generation import Generation
+from byokeep.sealing.generation import Generation, key_of
 
 _OTHER: Final = f"Wait for the other run's end, or end its job; one that was killed lets go after {book.LIFE_S} s."
 BEAT_S: Final = 1.0  # seconds between two questions; with what a browser needs to close, below 5
@@ -166,8 +166,7 @@ async def blob(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epo
         _, profile = await open_now(tx, app, actor, client_id, job_id, profile_id, epoch)
         sealed = await _newest(tx, profile)
     expected = StoredArtifact(size=sealed.blob_size, sha256_hex=sealed.blob_sha256.hex())
-    key = artifact_key(client_id, profile_id, sealed.generation, sealed.dek_id)
-    chunks = _looked_at(app, actor, profile, app.artifacts.get(client_id, key, expected))
+    chunks = _looked_at(app, actor, profile, app.artifacts.get(client_id, key_of(sealed), expected))
     return Blob(sha256=sealed.blob_sha256, size=sealed.blob_size, chunks=chunks)
 
 
@@ -296,11 +295,6 @@ async def take_out(tx: Tx, app: BrokerApp, actor: Actor, profile: Profile, cause
     """Quarantine a profile for what was found of it; one that is in quarantine stays there, for the reason it has."""
     if profile.state is not ProfileState.QUARANTINED:
         await book.quarantine(tx, app, actor, profile, cause=cause, alert=_QUARANTINE[cause], lanes_off=False)
-
-
-def artifact_key(client_id: ClientId, profile_id: UUID, generation: int, dek_id: UUID) -> ArtifactKey:
-    """Return where the blob of a generation lies; the key's id is what is random in it."""
-    return ArtifactKey(client_id=client_id, profile_id=profile_id, generation=generation, random=dek_id.hex)
 
 
 async def _newest(tx: Tx, profile: Profile) -> Generation:

@@ -25,8 +25,8 @@ from byokeep.flows import profile_book, profiles, sops
 from byokeep.flows.kek_book import check_process
 from byokeep.flows.profile_app import Bench
 from byokeep.flows.profile_login import UNKNOWN, require_match
-from byokeep.flows.profile_open import MISSING, unseal
 from byokeep.flows.profile_ports import Browser, TaskRoom
+from byokeep.flows.profile_record import MISSING, unseal
 from byokeep.flows.profiles import Expected, Profile
 from byokeep.flows.sops import SopRun
 from byokeep.kernel.rows import Row
@@ -74,7 +74,7 @@ async def open_into(bench: Bench, room: TaskRoom, number: int) -> tuple[Generati
     Raises:
         Rejected: ``key_state``, ``key_period_over``: of its key, or of the key that wraps that.
         Denied: ``key_compromised``.
-        Integrity: A reason of :mod:`.profile_open`; ``kek_unknown_outside``.
+        Integrity: A reason of :mod:`.profile_record`; ``kek_unknown_outside``.
         Unavailable: Something could not be asked.
     """
     app, found = bench.app, StoredGeneration()
@@ -91,7 +91,9 @@ async def open_into(bench: Bench, room: TaskRoom, number: int) -> tuple[Generati
     try:
         if behind:
             raise Integrity(profile_book.ROLLED_BACK, next_step="Look who can write to the database; log in afresh.")
-        return generation, await unseal(bench.vault, generation, app.environment, room.sink, found=found, others=rows)
+        return generation, await unseal(
+            bench.sealing, bench.custody, generation, app.environment, room.sink, found=found, others=rows
+        )
     except Integrity as error:
         if error.code in _QUARANTINING:
             await profile_book.quarantine_like(

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.artifact import ArtifactKey
+from byokeep.core.artifact import ArtifactKey, blob_key
 from byokeep.core.errors import Integrity
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import RecordPlace
@@ -63,10 +63,7 @@ class StoredGeneration:
 
 def key_of(generation: Generation) -> ArtifactKey:
     """Return where the blob of a generation lies: a name that is random, and used once, the key's own id."""
-    return ArtifactKey(
-        client_id=generation.client_id, profile_id=generation.profile_id, generation=generation.generation,
-        random=generation.dek_id.hex,
-    )  # fmt: skip
+    return blob_key(generation.client_id, generation.profile_id, generation.generation, generation.dek_id)
 
 
 def agreed(text: bytes, generation: Generation, environment: Environment, *, found: StoredGeneration) -> SealedRecord:
@@ -76,9 +73,23 @@ def agreed(text: bytes, generation: Generation, environment: Environment, *, fou
         Integrity: ``dek_missing``; ``sealed_profile_altered``: it is not the one that the row was written with.
     """
     record = parsed(text, found)
-    if not _same(record, generation, place_of(generation, environment)):
-        raise altered()
+    check_same(record, generation, environment)
     return record
+
+
+def check_same(record: SealedRecord, generation: Generation, environment: Environment) -> None:
+    """Let the record pass that the row was written with. Raises Integrity(``sealed_profile_altered``)."""
+    same = (
+        record.manifest.place == place_of(generation, environment)
+        and record.manifest.hash == generation.manifest_hash
+        and record.dek_id == generation.dek_id
+        and record.blob_sha256 == generation.blob_sha256
+        and record.blob_size == generation.blob_size
+        and record.kek.holder == generation.holder
+        and record.kek.key_id == generation.kek_id
+    )
+    if not same:
+        raise altered()
 
 
 def place_of(generation: Generation, environment: Environment) -> RecordPlace:
@@ -118,16 +129,3 @@ def _keyless(text: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(said, dict) and "manifest" in said and not said.get("wrapped_dek")
-
-
-def _same(record: SealedRecord, generation: Generation, place: RecordPlace) -> bool:
-    """Whether a record is the one that the row was written with."""
-    return (
-        record.manifest.place == place
-        and record.manifest.hash == generation.manifest_hash
-        and record.dek_id == generation.dek_id
-        and record.blob_sha256 == generation.blob_sha256
-        and record.blob_size == generation.blob_size
-        and record.kek.holder == generation.holder
-        and record.kek.key_id == generation.kek_id
-    )

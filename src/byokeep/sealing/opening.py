@@ -22,11 +22,9 @@ from byokeep.core.errors import Rejected
 from byokeep.core.manifest import RecordPlace
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.sealing.ahead import Ahead
-from byokeep.sealing.keys import SEGMENT, commitment, stream_aead
-from byokeep.sealing.ports import Sink, Source
-from byokeep.sealing.sealing import WINDOW
-from byokeep.sealing.stream import BUFFER, OpeningStream, Stop, in_thread
+from byokeep.sealing.blob import SEGMENT, WINDOW, commitment, stream_aead
+from byokeep.sealing.store import Sink, Source
+from byokeep.sealing.stream import BUFFER, Ahead, OpeningStream, Stop, in_thread
 
 _INNER: Final = 40  # bytes of the library's own header: its length, a salt, a nonce prefix
 _TAG: Final = 16  # bytes
@@ -39,7 +37,7 @@ async def open_into(source: Source, sink: Sink, *, dek: Secret, record: SealedRe
         source: The blob.
         sink: Where its content goes.
         dek: The record's key, unwrapped.
-        record: What the vault says of the blob.
+        record: What the store says of the blob.
         place: Which profile, at which generation, the caller wants.
 
     Raises:

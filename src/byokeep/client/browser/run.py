@@ -36,11 +36,9 @@ from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.model import PROFILE, Environment, Provider
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.sealing.from_store import unseal_as
 from byokeep.sealing.generation import StoredGeneration
-from byokeep.sealing.into_store import made
-from byokeep.sealing.ports import Sealing
-from byokeep.sealing.sealer import TinkSealer
+from byokeep.sealing.sealer import Sealer
+from byokeep.sealing.store import Sealing
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
@@ -84,7 +82,7 @@ async def opened(use: Use, name: str) -> AsyncIterator[BrowserContext]:
         Unavailable: Something could not be asked, or started; ``sealing_self_test_failed``, before anything is asked;
             ``profile_not_sealed``: what moved is lost.
     """
-    sealer = await asyncio.to_thread(TinkSealer)
+    sealer = await asyncio.to_thread(Sealer)
     platform, _, account = name.partition("/")
     profile_id = await use.lease.profile(f"{PROFILE}/{name}")
     opening = await ProfileOpening.begin(
@@ -106,7 +104,7 @@ async def opened(use: Use, name: str) -> AsyncIterator[BrowserContext]:
 
 class _Run:
     def __init__(
-        self, use: Use, opening: ProfileOpening, platform: Provider, account: str, profile_id: UUID, sealer: TinkSealer
+        self, use: Use, opening: ProfileOpening, platform: Provider, account: str, profile_id: UUID, sealer: Sealer
     ) -> None:
         self.cause = "failed"
         self._use, self._opening, self._profile_id, self._sealer = use, opening, profile_id, sealer
@@ -173,7 +171,7 @@ class _Run:
         sealing = Sealing(sealer=self._sealer, artifacts=opening, keys=keys)
         try:
             text = await opening.sealed_record()
-            return await unseal_as(sealing, text, opening.row, opening.environment, room.sink, found=StoredGeneration())
+            return await sealing.unseal(text, opening.row, opening.environment, room.sink, found=StoredGeneration())
         except Integrity:
             self.cause = "altered"
             raise
@@ -252,7 +250,7 @@ class _Run:
             keys = leased_keys(custody, f"{PROFILE}/{self._profile_id}", opening.environment)
             sealing = Sealing(sealer=self._sealer, artifacts=opening, keys=keys)
             with room.content() as source:
-                record = await made(sealing, manifest, dek_id, source)
+                record = await sealing.seal(manifest, dek_id, source)
             watch.finish()  # the opening ends with the record
             await opening.record(record)
         finally:
