@@ -143,7 +143,7 @@ class Custody:
 
     def __init__(self, lease: HeldLease, name: str) -> None:
         self._lease, self._name = lease, name
-        self.keys = leased_keys(lease, name, Environment.DEVELOPMENT, "transit")
+        self.keys = leased_keys(lease, name, Environment.DEVELOPMENT)
 
     async def newest(self, ref: ProfileRef) -> int:
         return 0
