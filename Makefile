@@ -14,7 +14,7 @@ PY := .venv/bin/python
 MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml $(wildcard src/*/pyproject.toml)
 STAMP := .venv/.stamp-$(shell (echo '$(CURDIR)'; cat $(MADE_FROM)) | cksum | cut -d' ' -f1)
 
-.PHONY: help demo test check bench requirements mutants campaign chromium watchers names lock clean
+.PHONY: help demo test check bench requirements mutants campaign chromium watchers postgres names lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -23,7 +23,7 @@ demo: $(STAMP) ## See a key stored, used, leaked nowhere and killed, on a real O
 	@echo 'byokeep demo is being loaded' >&2
 	@.venv/bin/byokeep demo
 
-test: chromium watchers check ## Run the checks and the tests
+test: chromium watchers postgres check ## Run the checks and the tests
 	@$(PY) -m pytest -q --durations=10 -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(STAMP) ## Run the checks alone: style, types, who imports whom, sizes, house rules, documents, pins
@@ -36,10 +36,10 @@ bench: $(STAMP) ## Measure, beside the peers and the bare engines
 requirements: $(STAMP) ## Write docs/requirements.md: which requirement is asserted by which test
 	@$(PY) -m tools.requirements
 
-mutants: chromium watchers ## See whether the tests notice faults: MUTANTS='R1.3-1 pure:ref' selects
+mutants: chromium watchers postgres ## See whether the tests notice faults: MUTANTS='R1.3-1 pure:ref' selects
 	@code=0; $(PY) -m tools.mutants --jobs $(JOBS) $(MUTANTS) || code=$$?; $(PY) -m tools.requirements; exit $$code
 
-campaign: chromium watchers ## Run the long randomised tests
+campaign: chromium watchers postgres ## Run the long randomised tests
 	@HYPOTHESIS_PROFILE=campaign $(PY) -m pytest -q -m campaign $(PYTEST_ARGS)
 
 chromium: $(STAMP) ## Install the system's Chromium if there is none; the tests drive it, the demo does not
@@ -47,6 +47,9 @@ chromium: $(STAMP) ## Install the system's Chromium if there is none; the tests 
 
 watchers: $(STAMP) ## Install strace and Tesseract if there are none; tests watch with them what is written and shown
 	@bash tools/watchers.sh
+
+postgres: $(STAMP) ## Install a PostgreSQL that lacks no known fix if there is none; production runs on no other
+	@bash tools/postgres.sh
 
 names: $(STAMP) ## Take the names of the social platforms from their data files into the code
 	@$(PY) -m tools.names --write

@@ -9,15 +9,19 @@ Rules
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
+import hashlib
 import importlib.util
 import json
 import os
 import shutil
+import site
 import stat
 import time
 from collections.abc import Iterator, Mapping
+from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +31,8 @@ from byokeep import __version__
 from byokeep.chromium import find_chromium
 from byokeep.cli.api import stack
 from byokeep.core.errors import ByokeepError, Rejected
+from byokeep.core.model import Environment
+from byokeep.ports import Database
 from byokeep.preflight import machines_ending, must_be_bounded
 from byokeep.process import WORKER_READY, is_held
 from byokeep.settings import Settings, check_address, parse_bucket
@@ -37,6 +43,7 @@ from byokeep.wiring import (
     LOCAL_TOKEN_S,
     MACHINES,
     database,
+    require_database_release,
     require_store_version,
     store_address,
     store_audit_files,
@@ -69,7 +76,7 @@ async def examine(settings: Settings) -> list[Row]:
         listens = "" if embedded else f"http://{getattr(settings, f'{name}_listen')}"
         url = str(getattr(settings, f"{name}_url") or found.get(f"{name}_url", "") or listens)
         rows.append(await _ready(name, url, settings.file(f"{name}_ca_file")))
-    return rows + list(_limits(settings))
+    return [*rows, *_wheels(), _start_files(), *_limits(settings)]
 
 
 def _files(settings: Settings) -> Iterator[Row]:
@@ -254,14 +261,13 @@ async def _store(settings: Settings) -> Row:
     try:
         async with BaoHttp(store_address(settings), ca_file=settings.file("store_ca_file")) as http:
             reply = await http.request("GET", "sys/seal-status")
-            await require_store_version(http)
+            version = await require_store_version(http)
     except Rejected as error:
         return _row("secret store", "failed", f"too old. {error.next_step}")
     except ByokeepError as error:
         away = error.code in ("store_unreachable", "store_timeout")
         return _row("secret store", "failed", "does not answer" if away else error.code)
     sealed: Any = reply.data.get("sealed")
-    version = str(reply.data.get("version", "?"))
     return _row("secret store", "ok" if sealed is False else "failed", f"version {version}")
 
 
@@ -271,15 +277,23 @@ async def _database_roles(settings: Settings) -> list[Row]:
         async with database(settings, "byokeep_broker") as db:
             await must_be_bounded(db)
             ending = await machines_ending(db)
+            release = await _release(db, settings.environment)
     except ByokeepError as error:
         if error.code == "database_unavailable":
             return [_row("database", "failed", "does not answer")]
         outdated = error.code == "database_roles_outdated"
         return [_row("database roles", "failed" if outdated else "unknown", f"{error.code}: {error.next_step}")]
-    rows = [_row("database roles", "ok", "lock and idle limits are set; a kill may end who keeps it waiting")]
+    rows = [release, _row("database roles", "ok", "lock and idle limits are set; a kill may end who keeps it waiting")]
     if ending:
         rows.append(_row("machine tokens", "note", f"end within 14 days or ended lately: {', '.join(ending)}"))
     return rows
+
+
+async def _release(db: Database, environment: Environment) -> Row:
+    try:
+        return _row("database", "ok", f"PostgreSQL {await require_database_release(db)}")
+    except Rejected as error:  # in production no process starts with it
+        return _row("database", "failed" if environment is Environment.PRODUCTION else "note", error.next_step)
 
 
 async def _ready(name: str, url: str, ca_file: Path | None) -> Row:
@@ -298,6 +312,58 @@ async def _ready(name: str, url: str, ca_file: Path | None) -> Row:
     except (ValueError, AttributeError, TooLarge):
         return _row(name, "failed", "answers, but is not ours")
     return _row(name, "ok" if ready else "failed", "ready" if ready else f"answers, but is not ready: {code}")
+
+
+def _wheels() -> Iterator[Row]:
+    """Whether the files of what is ours are those that were installed."""
+    for name in ("byokeep", "byokeep-redact", "byokeep-sim"):
+        try:
+            found = Distribution.from_name(name)
+        except PackageNotFoundError:
+            continue
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+        if origin.get("dir_info", {}).get("editable"):
+            yield _row(f"{name} files", "note", "those of a working tree, which has no RECORD")
+            continue
+        other = differing(found)
+        text = f"other than its RECORD says: {', '.join(other[:3])}" if other else "as its RECORD says"
+        yield _row(f"{name} files", "failed" if other else "ok", text)
+
+
+def differing(found: Distribution) -> list[str]:
+    """Return the files of an installed distribution that were changed, removed or added since it was installed."""
+    recorded = {Path(str(file.locate())).resolve(): file for file in found.files or ()}
+    package = Path(str(found.locate_file(found.name.replace("-", "_"))))
+    there = {path.resolve() for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    names = [path.name for path in sorted(there - set(recorded))]
+    for path, file in sorted(recorded.items()):
+        if path.suffix == ".pyc" or (path.parent.suffix == ".dist-info" and path.name == "RECORD"):
+            continue  # made at the place; names itself
+        if file.hash is None or _digest(path, file.hash.mode) != file.hash.value:
+            names.append(path.name)
+    return names if there else ["RECORD"]
+
+
+def _digest(path: Path, mode: str) -> str:
+    try:
+        return base64.urlsafe_b64encode(hashlib.new(mode, path.read_bytes()).digest()).rstrip(b"=").decode()
+    except (OSError, ValueError):
+        return ""
+
+
+def _start_files() -> Row:
+    """Name what every start of this Python reads unasked: a line of it may be code."""
+    places = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    files = sorted(path for place in places for path in Path(place).glob("*.pth"))
+    return _row(".pth files", "note", ", ".join(path.name + _runs(path) for path in files) or "none")
+
+
+def _runs(path: Path) -> str:
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return " (cannot be read)"
+    return " (runs code)" if any(line.startswith(("import ", "import\t")) for line in lines) else ""
 
 
 def _limits(settings: Settings) -> Iterator[Row]:

@@ -51,11 +51,13 @@ _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _DEVICE: Final = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}/)?[a-z][a-z0-9_-]{0,31}\Z")  # node/device in a cluster
 _GONE_STEP: Final = "OpenBao is the only key provider: remove this setting, and see docs/key-providers.md."
 _FILES_STEP: Final = "Write device=/path,device=/path; of a cluster node/device=/path for each node."
+_SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _PLAIN_PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9_./ @+-]{1,254}\Z")
 TEXT_SETTINGS: Final = (
     "home", "environment", "web_listen", "broker_listen", "web_url", "web_ca_file", "broker_url", "broker_ca_file",
-    "store_address", "store_ca_file", "store_audit_files", "lease_cidrs", "database_url", "credentials_dir", "log_dir",
-    "checkpoint_dir", "slots_dir", "token_file", "dispatcher_token_file", "runner_token_file", "log_level",
+    "store_address", "store_program", "store_program_sha256", "store_ca_file", "store_audit_files", "lease_cidrs",
+    "database_url", "credentials_dir", "log_dir", "checkpoint_dir", "slots_dir", "token_file",
+    "dispatcher_token_file", "runner_token_file", "log_level",
     *VAULT_TEXTS,
 )  # fmt: skip
 URL_SETTINGS: Final = ("provider_urls", "platform_urls", "website_urls")  # tables, for tests and demos
@@ -87,6 +89,7 @@ class Settings(VaultSettings):
         web_url, broker_url: Where clients find them; empty = read from ``home/stack.json``.
         web_ca_file, broker_ca_file: PEM of the issuer of their certificates; empty = the system's.
         store_address: ``unix:///path``, ``https://host:port`` or ``http://`` on loopback; empty = embedded.
+        store_program, store_program_sha256: The embedded store's program, if not the wheel's, and its digest in hex.
         store_ca_file: PEM of the store's issuer; empty = the system's.
         store_audit_files: Comma-separated paths of the store's audit logs, as device=path or, in a cluster,
             node/device=path; empty = embedded.
@@ -111,6 +114,8 @@ class Settings(VaultSettings):
     broker_url: str = ""
     broker_ca_file: str = ""
     store_address: str = ""
+    store_program: str = ""
+    store_program_sha256: str = ""
     store_ca_file: str = ""
     store_audit_files: str = ""
     lease_cidrs: str = ""
@@ -289,8 +294,18 @@ def check(settings: Settings) -> Settings:
     _check_network(settings)
     check_vault(settings)
     parse_audit_files(settings.store_audit_files)
+    if settings.store_program or settings.store_program_sha256:
+        _check_program(settings)
     _check_test_urls(settings)
     return settings
+
+
+def _check_program(settings: Settings) -> None:
+    """A program of the operator's own is a plain path with its digest, of a store that we start."""
+    for name, form in (("store_program", _PLAIN_PATH), ("store_program_sha256", _SHA256)):
+        if not form.match(getattr(settings, name)) or settings.store_address:
+            step = "Give store_program as /path and store_program_sha256 as 64 hex digits, without store_address."
+            raise Rejected("bad_setting", next_step=step, setting=name)
 
 
 def _check_test_urls(settings: Settings) -> None:

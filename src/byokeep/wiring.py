@@ -49,6 +49,7 @@ from byokeep.adapters.platforms.catalog import Catalog
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.queue import build_app
+from byokeep.adapters.postgres.release import require_release
 from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, check_format, identify
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.browser.ephemeral.rooms import Rooms
@@ -76,6 +77,7 @@ from byokeep.worker.log_files import LogFiles
 
 EmbeddedStore = EmbeddedOpenBao
 require_store_version = require_version
+require_database_release = require_release
 EmbeddedDatabase = EmbeddedPostgres
 LOCAL_TOKEN_S: Final = bootstrap.LOCAL_TOKEN_S
 BOOTSTRAP_S: Final = operators.BOOTSTRAP_S
@@ -87,7 +89,9 @@ _RENEW_AFTER_S: Final = 30 * 24 * 3600
 
 def embedded_store(settings: Settings) -> EmbeddedOpenBao:
     """Return the OpenBao of this home, not started."""
-    return EmbeddedOpenBao(settings.home.absolute())
+    return EmbeddedOpenBao(
+        settings.home.absolute(), binary=settings.file("store_program"), sha256=settings.store_program_sha256
+    )
 
 
 def embedded_database(settings: Settings) -> EmbeddedPostgres:
@@ -166,6 +170,7 @@ async def web_app(settings: Settings) -> AsyncIterator[WebApp]:
         stack.push_async_callback(db.close)
         login = await _login(stack, settings, "web")
         ids = SystemIds()
+        await _require_production_release(db, settings.environment)
         found = await bootstrap.installation(db, ids, settings.environment)
         yield WebApp(
             db=db,
@@ -350,11 +355,18 @@ def _nodes(stack: AsyncExitStack, settings: Settings, login: AppRoleLogin) -> St
 
 
 async def _known_installation(db: PostgresDatabase, environment: Environment) -> UUID:
+    await _require_production_release(db, environment)
     found = await bootstrap.known_installation(db)
     if found.environment is not environment:
         raise Conflict("other_environment", next_step="Settings and data must name the same environment.",
                        stored=found.environment.value, configured=environment.value)  # fmt: skip
     return found.id
+
+
+async def _require_production_release(db: PostgresDatabase, environment: Environment) -> None:
+    """Let production use no PostgreSQL that lacks known fixes; elsewhere `byokeep doctor` says so."""
+    if environment is Environment.PRODUCTION:
+        await require_release(db)
 
 
 async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
@@ -367,7 +379,7 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
     Returns:
         Whether this is a copy of an installation, or one that was moved: it is closed then.
     """
-    await asyncio.to_thread(_migrate, settings)
+    await _migrate(settings)
     db = PostgresDatabase(database_url(settings, "byokeep_web"))
     try:
         found = await bootstrap.installation(db, SystemIds(), settings.environment)
@@ -383,10 +395,12 @@ async def install(settings: Settings, store: EmbeddedOpenBao | None) -> bool:
     return copied
 
 
-def _migrate(settings: Settings) -> None:
+async def _migrate(settings: Settings) -> None:
     from byokeep.adapters.postgres.migrations import migrate  # noqa: PLC0415 - Alembic, which no server process needs
 
-    migrate(database_url(settings, "byokeep_owner"))
+    async with database(settings, "byokeep_owner") as db:
+        await _require_production_release(db, settings.environment)
+    await asyncio.to_thread(migrate, database_url(settings, "byokeep_owner"))
 
 
 async def _record_provisioning(settings: Settings) -> None:
@@ -479,7 +493,7 @@ async def provision_external(settings: Settings, admin_token: Secret) -> dict[st
     Returns:
         ``installation``, ``changed``, ``audit_devices``.
     """
-    await asyncio.to_thread(_migrate, settings)
+    await _migrate(settings)
     db = PostgresDatabase(database_url(settings, "byokeep_web"))
     try:
         found = await bootstrap.installation(db, SystemIds(), settings.environment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import re
 import signal
@@ -127,7 +128,15 @@ async def test_an_unknown_binary_is_not_started(tmp_path: Path) -> None:
         await EmbeddedOpenBao(tmp_path / "home", binary=fake).start()
     with pytest.raises(Unavailable, match="openbao_binary_missing"):
         await EmbeddedOpenBao(tmp_path / "home", binary=tmp_path / "none").start()
+    digest = hashlib.sha256(fake.read_bytes()).hexdigest()
+    for other in (digest[::-1], pins.PINS[0].sha256):
+        with pytest.raises(Integrity, match="openbao_binary_unknown") as caught:
+            await EmbeddedOpenBao(tmp_path / "home", binary=fake, sha256=other).start()
+        assert (caught.value.fields["sha256"], "store_program_sha256" in caught.value.next_step) == (digest, True)
     assert not ran.exists()
+    with pytest.raises(Unavailable, match="openbao_exited"):  # the operator's own is run: this one ends by itself
+        await EmbeddedOpenBao(tmp_path / "home", binary=fake, sha256=digest).start()
+    assert ran.exists()
     assert len({pin.sha256 for pin in pins.PINS}) == len(pins.PINS)
 
 

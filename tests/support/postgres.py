@@ -17,16 +17,21 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
+import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from byokeep.adapters.postgres.binaries import installed
 from byokeep.adapters.postgres.embedded import ROLES, EmbeddedPostgres
 from byokeep.adapters.postgres.migrations import migrate
 from byokeep.adapters.postgres.queries import parse
+from byokeep.adapters.postgres.release import is_current, release_of
 from byokeep.adapters.postgres.tables import metadata
 from tests.support.psql import Sessions
 
+T = TypeVar("T")
 _TEMPLATE = "byokeep_template"
 _ROOM = 2 << 30  # bytes free in memory, below which the server lies on the disk
 _numbers = count(1)
@@ -51,6 +56,13 @@ class FreshDatabase:
     def sql(self, statement: str) -> str:
         """Run SQL as superuser: sees everything, bound by nothing but triggers."""
         return _sessions.run(self.server, self.name, statement).strip()
+
+
+def of_production(test: T) -> T:
+    """Mark a test that starts production, which runs on no PostgreSQL that lacks known fixes."""
+    release = release_of(installed() / "bin" / "postgres")
+    skip = pytest.mark.skipif(release is None or not is_current(release), reason="no PostgreSQL here for production")
+    return skip(test)
 
 
 def short_home() -> Path:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import sysconfig
 from email.parser import Parser
+from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-from tests.unit.test_client_extras import BROWSER, SERVER
+from byokeep.doctor import _start_files, differing
+from tests.unit.test_client_extras import BROWSER, CLI, SERVER
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"byokeep": ROOT, "byokeep_redact": ROOT / "src/byokeep_redact", "byokeep_sim": ROOT / "src/byokeep_sim"}
@@ -101,8 +104,8 @@ def test_the_sdk_needs_no_server_and_no_simulator(wheels: dict[str, Path]) -> No
     """With the redactor beside it byokeep's base imports the SDK, its browser too, and no room of a server."""
     of_browser = {"browser", "chromium", "platforms", "kernel", "ports", "process", "sealing"}
     for module, missing, rooms in (
-        ("byokeep.client", {*SERVER, *BROWSER}, set()),
-        ("byokeep.client.browser.run", set(SERVER), of_browser),
+        ("byokeep.client", {*SERVER, *BROWSER, *CLI}, set()),
+        ("byokeep.client.browser.run", {*SERVER, "cyclopts", "rich"}, of_browser),
     ):
         program = SDK.replace("MISSING", repr(missing)).replace("MODULE", module)
         found = run(program, wheels["byokeep"], wheels["byokeep_redact"])
@@ -121,6 +124,14 @@ def test_what_is_ours_is_never_fetched_by_name(wheels: dict[str, Path]) -> None:
         assert ours == {(folder.name.replace("_", "-"), folder.as_uri()) for folder in folders}
 
 
+def test_the_base_install_needs_little_and_bounds_nobody(wheels: dict[str, Path]) -> None:
+    """Without an extra byokeep asks for an HTTP client, its addresses and the redactor, with floors and no ceiling."""
+    [metadata] = wheels["byokeep"].glob("*.dist-info/METADATA")
+    needed = map(Requirement, Parser().parsestr(metadata.read_text()).get_all("Requires-Dist") or [])
+    base = {one.name: str(one.specifier) for one in needed if one.marker is None}
+    assert base == {"aiohttp": ">=3.14.3", "byokeep-redact": "", "yarl": ">=1.25"}
+
+
 def test_the_files_of_each_are_its_own(wheels: dict[str, Path]) -> None:
     """A wheel holds one package with its data and its licence, and only the redactor's adds a plugin to pytest."""
     for name, place in wheels.items():
@@ -132,3 +143,30 @@ def test_the_files_of_each_are_its_own(wheels: dict[str, Path]) -> None:
     assert [name for name, [*files] in entries.items() if any("pytest11" in file.read_text() for file in files)] == [
         "byokeep_redact"
     ]
+
+
+def test_the_doctor_finds_a_file_that_is_not_the_one_installed(wheels: dict[str, Path], tmp_path: Path) -> None:
+    """A wheel is as its RECORD says; a changed, a missing and an added file are named; nothing there is no pass."""
+    for name, place in wheels.items():
+        [found] = Distribution.discover(path=[str(place)])
+        script = ["byokeep"] if name == "byokeep" else []  # pip puts it elsewhere when it is given a target
+        assert (found.name.replace("-", "_"), differing(found)) == (name, script)
+    copy = tmp_path / "site"
+    shutil.copytree(wheels["byokeep_sim"], copy)
+    [found] = Distribution.discover(path=[str(copy)])
+    package = copy / "byokeep_sim"
+    (package / "py.typed").write_text("changed")
+    (package / "__main__.py").unlink()
+    (package / "added.py").touch()
+    assert differing(found) == ["added.py", "__main__.py", "py.typed"]
+    shutil.rmtree(package)
+    assert differing(found) != []
+
+
+def test_the_doctor_names_what_every_start_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path file is named; one with a line of code is said to run code."""
+    (tmp_path / "b.pth").write_text("/srv/lib\nimport os; os.environ")
+    (tmp_path / "a.pth").write_text("/srv/important\n")
+    monkeypatch.setattr("site.getsitepackages", lambda: [str(tmp_path)])
+    monkeypatch.setattr("site.ENABLE_USER_SITE", False)
+    assert _start_files()["detail"] == "a.pth, b.pth (runs code)"

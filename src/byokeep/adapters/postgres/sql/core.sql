@@ -27,6 +27,9 @@ SELECT pg_backend_pid() AS pid
 -- name: end_blockers
 SELECT byokeep.end_blockers(CAST(:waiting AS integer)) AS ended
 
+-- name: server_release
+SELECT current_setting('server_version_num')::int AS number;
+
 -- name: roles_bounded
 -- Roles of the services that the server itself would let hold a lock without end, and whether the owner may end a
 -- session: both are made by provision.sql.
