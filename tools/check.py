@@ -16,7 +16,7 @@ def commands() -> dict[str, list[str]]:
     """Each check's name and command line. All run in the interpreter's own environment."""
     python = sys.executable
     beside = Path(python).parent
-    tools = ("size_report", "house_rules", "docs_drift", "help_drift", "openapi", "check_lock")
+    tools = ("size_report", "house_rules", "docs_drift", "help_drift", "openapi", "check_lock", "declared")
     return {
         "ruff": [python, "-m", "ruff", "check", "--quiet", "."],
         "mypy": [python, "-m", "mypy", "--no-error-summary"],

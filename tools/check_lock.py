@@ -55,16 +55,23 @@ def pins_of(text: str) -> dict[str, list[Version]]:
     return pins
 
 
+def hashes_of(text: str) -> dict[tuple[str, str], list[str]]:
+    """The SHA-256 digests of each pinned package in a requirements file, by its name and version."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for block in re.split(r"\n(?=[A-Za-z0-9])", text):
+        if pin := PIN.match(block):
+            digests = re.findall(r"--hash=sha256:([0-9a-f]{64})", block)
+            found[canonicalize_name(pin["name"]), str(Version(pin["version"]))] = sorted(digests)
+    return found
+
+
 def faults_of(name: str, text: str, wanted: list[Requirement]) -> list[str]:
     """What is wrong with the file ``name`` whose content is ``text``; an empty list when nothing is."""
     faults = []
     pins = pins_of(text)
     if not pins:
         faults.append(f"{name}: pins nothing")
-    for block in re.split(r"\n(?=[A-Za-z0-9])", text):
-        found = PIN.match(block)
-        if found and "--hash=sha256:" not in block:
-            faults.append(f"{name}: {found['name']} has no hash")
+    faults += [f"{name}: {package} has no hash" for (package, _), digests in hashes_of(text).items() if not digests]
     for number, line in enumerate(text.splitlines(), 1):
         if ADDRESS.search(line):
             faults.append(f"{name}:{number}: names where packages come from")

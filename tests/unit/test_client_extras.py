@@ -11,6 +11,7 @@ import byokeep
 
 SERVER = ("alembic", "argon2", "fastapi", "granian", "opentelemetry", "procrastinate", "psycopg", "psycopg_pool",
           "rfc8785", "sqlalchemy", "structlog", "uvloop", "pydantic", "boto3", "hyperscan", "starlette")  # fmt: skip
+CLI = ("cryptography", "cyclopts", "rich")
 BROWSER = ("playwright", "tink", "zstandard")
 LOADED = """
 import importlib.abc, sys
@@ -44,15 +45,24 @@ def test_nobody_is_told_to_install_a_package_that_is_not_published() -> None:
 
 def test_the_base_install_is_the_client_alone() -> None:
     """Without any extra the SDK loads, and none of a server's rooms comes with it."""
-    found = loaded("byokeep.client", (*SERVER, *BROWSER))
+    found = loaded("byokeep.client", (*SERVER, *BROWSER, *CLI))
     assert (found.returncode, found.stdout.strip()) == (0, "[]"), found.stderr
+
+
+def test_the_command_without_its_extra_says_what_to_install() -> None:
+    """Where the SDK alone is installed, the command ends with a step and no traceback."""
+    found = loaded("byokeep.cli", CLI)
+    assert (found.returncode, found.stdout, found.stderr) == (
+        4, "", "unavailable: part_not_installed\nInstall the command line, from a checkout: "
+        "pip install '/path/to/byokeep[cli]'.\n",
+    )  # fmt: skip
 
 
 def test_a_browser_takes_its_own_extra_and_no_more() -> None:
     """With the extra a browser can be opened where no server is installed; without any of it it can not be loaded."""
-    found = loaded("byokeep.client.browser.run", SERVER)
+    found = loaded("byokeep.client.browser.run", (*SERVER, "cyclopts", "rich"))
     assert (found.returncode, found.stdout.strip()) == (0, "[]"), found.stderr
-    for part in ("tink", "zstandard"):
+    for part in ("cryptography", "tink", "zstandard"):
         found = loaded("byokeep.client.browser.run", (*SERVER, part))
         assert found.returncode == 1
         assert f"ModuleNotFoundError: {part}" in found.stderr

