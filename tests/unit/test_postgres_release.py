@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -12,6 +16,8 @@ from byokeep.adapters.postgres import binaries
 from byokeep.adapters.postgres.release import is_current, release_of, require_release
 from byokeep.core.errors import Rejected, Unavailable
 from byokeep.core.model import Environment
+from byokeep.core.secret import Secret
+from byokeep.settings import Settings
 
 
 class Server:
@@ -102,3 +108,25 @@ async def test_production_refuses_what_elsewhere_is_noted() -> None:
         for server in (old, new) for environment in (Environment.DEVELOPMENT, Environment.PRODUCTION)
     ]  # fmt: skip
     assert [row["state"] for row in rows] == ["note", "failed", "ok", "ok"]
+
+
+async def test_production_asks_before_it_writes_or_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first look of each process, and before a migration of `byokeep up` and `byokeep init`."""
+    old: Any = Server(180004)
+    settings = Settings(home=tmp_path, environment=Environment.PRODUCTION)
+
+    @asynccontextmanager
+    async def database(*_: object) -> AsyncIterator[Any]:
+        yield old
+
+    monkeypatch.setattr(wiring, "database", database)
+    monkeypatch.setattr(wiring, "PostgresDatabase", lambda *_, **__: SimpleNamespace(read=old.read, close=AsyncMock()))
+    monkeypatch.setattr(wiring, "_login", AsyncMock())
+    begun = [
+        wiring.install(settings, None), wiring.provision_external(settings, Secret("token")),
+        wiring.web_app(settings).__aenter__(), wiring.broker_app(settings).__aenter__(),
+        wiring.worker_app(settings, AsyncMock()).__aenter__(), wiring.refresher_app(settings).__aenter__(),
+    ]  # fmt: skip
+    for one in begun:
+        with pytest.raises(Rejected, match="postgres_too_old"):
+            await one
