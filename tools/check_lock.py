@@ -60,7 +60,7 @@ def hashes_of(text: str) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for block in re.split(r"\n(?=[A-Za-z0-9])", text):
         if pin := PIN.match(block):
-            digests = re.findall(r"--hash=sha256:([0-9a-f]{64})", block)
+            digests = re.findall(r"--hash=sha256:([0-9a-f]+)", block)
             found[canonicalize_name(pin["name"]), str(Version(pin["version"]))] = sorted(digests)
     return found
 
