@@ -33,4 +33,4 @@ if command -v apt-get >/dev/null 2>&1; then
     if current; then exit 0; fi
     tail -n 5 "$log" >&2
 fi
-echo "Two tests start production, which needs PostgreSQL 18.6, 17.12 or later; without one they are skipped." >&2
+echo "Production needs PostgreSQL 18.6, 17.12 or later: here the tests see it refused, and see nothing more of it." >&2

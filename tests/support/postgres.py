@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
 
-import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -31,7 +29,6 @@ from byokeep.adapters.postgres.release import is_current, release_of
 from byokeep.adapters.postgres.tables import metadata
 from tests.support.psql import Sessions
 
-T = TypeVar("T")
 _TEMPLATE = "byokeep_template"
 _ROOM = 2 << 30  # bytes free in memory, below which the server lies on the disk
 _numbers = count(1)
@@ -58,11 +55,10 @@ class FreshDatabase:
         return _sessions.run(self.server, self.name, statement).strip()
 
 
-def of_production(test: T) -> T:
-    """Mark a test that starts production, which runs on no PostgreSQL that lacks known fixes."""
+def lacks_fixes() -> bool:
+    """Return whether this machine's PostgreSQL is one that production refuses."""
     release = release_of(installed() / "bin" / "postgres")
-    skip = pytest.mark.skipif(release is None or not is_current(release), reason="no PostgreSQL here for production")
-    return skip(test)
+    return release is None or not is_current(release)
 
 
 def short_home() -> Path:
