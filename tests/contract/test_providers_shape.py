@@ -160,10 +160,17 @@ def test_descriptors_are_the_closed_set_of_the_model() -> None:
         (("identity", "query"), {"key": "x"}),
         (("identity", "query"), {"access_token": "x"}),
         (("rotation_days",), 91),
+        (("rotation_days",), "90"),
+        (("rotation_days",), ...),
+        (("identity", "body"), "{}"),
+        (("auth", "extra"), {"x-from": 1}),
+        (("shape", "accept"), "sk-.*"),
+        (("shape", "min_length"), True),
+        (("retries",), 3),
     ],
 )
 def test_a_data_file_that_breaks_a_rule_does_not_load(where: tuple[str, ...], value: Any) -> None:
-    """Plain HTTP, a credential in the query or a rotation beyond 90 days stops the load."""
+    """Plain HTTP, a credential in the query, a rotation beyond 90 days, an absent or unknown field stop the load."""
     text = resources.files("byokeep.adapters.providers").joinpath("data/openai.toml").read_text()
     document = tomllib.loads(text)
     load("openai", document)
@@ -171,6 +178,8 @@ def test_a_data_file_that_breaks_a_rule_does_not_load(where: tuple[str, ...], va
     for name in where[:-1]:
         part = part[name]
     part[where[-1]] = value
+    if value is ...:
+        del part[where[-1]]
     with pytest.raises(ValueError, match="openai"):
         load("openai", document)
 

@@ -84,8 +84,8 @@ class DescribedCall:
     form: Mapping[str, str]
     json: str | None
     headers: Mapping[str, str]
-    bearer: bool
-    secret_in_query: bool
+    bearer: bool = False
+    secret_in_query: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +94,10 @@ class Authorize:
 
     url: str
     host: str
-    client_id_name: str
+    client_id_name: str = "client_id"
     scope_separator: str
     fixed: Mapping[str, str]
-    code_suffix: str
+    code_suffix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +108,13 @@ class ReplyFields:
     was rotated must not be lost over anything else.
     """
 
-    inside: tuple[str, ...]
-    access: str
-    refresh: str
-    expires_in: str
-    refresh_expires_in: str
-    scope: str
-    account: str
+    inside: tuple[str, ...] = ("",)
+    access: str = "access_token"
+    refresh: str = ""
+    expires_in: str = "expires_in"
+    refresh_expires_in: str = ""
+    scope: str = ""
+    account: str = ""
     needed: tuple[str, ...]
 
 
@@ -124,12 +124,12 @@ class Identity:
 
     call: DescribedCall
     at: str
-    listed: bool
-    several_allowed: bool
+    listed: bool = False
+    several_allowed: bool = False
     id: str
     username: str
     display_name: str
-    link: str
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ class PostsCall:
     call: DescribedCall
     at: str
     id: str
-    empty: str
+    empty: str = ""
     scope: str
 
 
@@ -184,9 +184,9 @@ class ErrorRule:
 class Errors:
     """How refusals are told from answers. ``ok``: a path and value that an answer of the API must have, or empty."""
 
-    ok_path: str
-    ok_value: str
-    reset_header: str
+    ok_path: str = ""
+    ok_value: str = ""
+    reset_header: str = ""
     rules: tuple[ErrorRule, ...]
 
 
@@ -216,8 +216,8 @@ class OAuth:
     refresh_rules: RefreshRules
     revoke: tuple[DescribedCall, ...]
     proof_of_revocation: str
-    revokes_alone: bool
-    revokes_all: bool
+    revokes_alone: bool = False
+    revokes_all: bool = False
     reply: ReplyFields
     granted: Granted | None
     inspect: Inspect | None
@@ -244,7 +244,7 @@ class PlatformDescriptor:
     published_name: str
     lanes: tuple[Lane, ...]
     oauth: OAuth | None
-    why_no_oauth: str
-    webhook: str
-    unverified: tuple[str, ...]
+    why_no_oauth: str = ""
+    webhook: str = ""
+    unverified: tuple[str, ...] = ()
     docs_url: str

@@ -16,19 +16,18 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from byokeep.core.data_file import Table
 from byokeep.core.errors import Rejected
-from byokeep.core.fault import FaultCause
 from byokeep.core.model import PLATFORMS, Lane, Provider
-from byokeep.core.refresh import RefreshRules, TokenModel
+from byokeep.core.refresh import RefreshRules
 from byokeep.core.webhook import SCHEMES
 from byokeep.platforms.descriptor import (
     OPEN_PLACES,
     SECRET_PLACES,
     Authorize,
-    ClientAuth,
     DescribedCall,
     ErrorRule,
     Errors,
@@ -36,7 +35,6 @@ from byokeep.platforms.descriptor import (
     HealthCost,
     Identity,
     Inspect,
-    MixUp,
     OAuth,
     Pkce,
     PlatformDescriptor,
@@ -46,60 +44,12 @@ from byokeep.platforms.descriptor import (
     Surface,
 )
 
+T = TypeVar("T")
 PLACE: Final = re.compile(r"\{([a-z_]+)\}")
 _GRANTS: Final = frozenset(
     {"authorization_code", "refresh_token", "fb_exchange_token", "ig_exchange_token", "ig_refresh_token"}
 )
 _DOMAIN: Final = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,3}")
-_TEXT: Final = re.compile(r"[ -~]{0,300}\Z")
-
-
-class Table:
-    """A table of the file that must be read to its last field."""
-
-    def __init__(self, name: str, fields: Any) -> None:
-        if not isinstance(fields, dict):
-            raise ValueError(f"{name} must be a table")
-        self._name = name
-        self._left = dict(fields)
-
-    def take(self, field: str, kind: type, default: Any = None) -> Any:
-        """Return a field of this type. Raises ValueError when it is absent, without default, or of another type."""
-        value: Any = self._left.pop(field, default)
-        if type(value) is not kind:
-            raise ValueError(f"{self._name}.{field} must be {kind.__name__}")
-        if isinstance(value, str) and not _TEXT.match(value):
-            raise ValueError(f"{self._name}.{field} must be printable ASCII")
-        return value
-
-    def texts(self, field: str, default: list[str] | None = None) -> tuple[str, ...]:
-        """Return a list of texts."""
-        values = self.take(field, list, default)
-        if not all(isinstance(value, str) and _TEXT.match(value) for value in values):
-            raise ValueError(f"{self._name}.{field} must be texts")
-        return tuple(values)
-
-    def table(self, field: str) -> Table:
-        """Return a table that must be there."""
-        return Table(f"{self._name}.{field}", self._left.pop(field, None))
-
-    def optional(self, field: str) -> Table | None:
-        """Return a table that may be absent."""
-        return self.table(field) if field in self._left else None
-
-    def templates(self, field: str) -> Mapping[str, str]:
-        """Return templates by name."""
-        table = Table(f"{self._name}.{field}", self._left.pop(field, {}))
-        return MappingProxyType({name: str(table.take(name, str)) for name in table.names()})
-
-    def names(self) -> list[str]:
-        """Return what was not read yet."""
-        return list(self._left)
-
-    def done(self) -> None:
-        """Raises ValueError when something was not read."""
-        if self._left:
-            raise ValueError(f"{self._name} has unknown fields: {', '.join(sorted(self._left))}")
 
 
 # Who owns which domains is code, so that a changed data file can not say it of itself (S-OAUTH-12). A platform that was
@@ -127,19 +77,14 @@ def load(platform: str, document: Mapping[str, Any]) -> PlatformDescriptor:
         raise ValueError(f"no platform is named {named!r} in the code; `make names` takes the names of all files")
     provider = Provider(named)
     oauth = top.optional("oauth")
-    found = PlatformDescriptor(
+    domains = _domains(platform, provider, top.texts("domains", []))
+    found = top.fill(
+        PlatformDescriptor,
         id=platform,
         provider=provider,
-        published_name=top.take("published_name", str),
         lanes=tuple(Lane(lane) for lane in top.texts("lanes")),
         oauth=None if oauth is None else _oauth(platform, oauth),
-        why_no_oauth=top.take("why_no_oauth", str, ""),
-        webhook=top.take("webhook", str, ""),
-        unverified=top.texts("unverified", []),
-        docs_url=top.take("docs_url", str),
     )
-    domains = _domains(platform, provider, top.texts("domains", []))
-    top.done()
     if (oauth is None) != bool(found.why_no_oauth) or (oauth is None) != (Lane.API not in found.lanes):
         raise ValueError(f"{platform}: either OAuth and an API lane, or a reason why not")
     if found.webhook and found.webhook not in SCHEMES:
@@ -172,34 +117,36 @@ def _check_hosts(platform: str, domains: tuple[str, ...], oauth: OAuth) -> None:
 
 
 def _oauth(platform: str, table: Table) -> OAuth:
-    calls = table.table("calls")
-    lengthen, granted, inspect = calls.optional("lengthen"), table.optional("granted"), table.optional("inspect")
+    def oauth_call(at: Table | None, name: str) -> DescribedCall | None:
+        return None if at is None else _call(f"{platform}.{name}", at, Surface.OAUTH)
+
+    def read(at: Table, kind: type[T], name: str) -> T:
+        return at.fill(kind, call=_call(f"{platform}.{name}", at.table("call"), Surface.API))
+
+    calls, errors = table.table("calls"), table.table("errors")
+    granted, inspect = table.optional("granted"), table.optional("inspect")
     revoke = [calls.optional(name) for name in ("revoke", "revoke_access")]
-    found = OAuth(
+    found = table.fill(
+        OAuth,
         issuer=_https(platform, table.take("issuer", str))[0],
-        mix_up=MixUp(table.take("mix_up", str)),
-        pkce=Pkce(table.take("pkce", str)),
-        client_auth=ClientAuth(table.take("client_auth", str)),
         authorize=_authorize(platform, table.table("authorize")),
         scopes=_scopes(table.table("scopes")),
-        exchange=_call(f"{platform}.exchange", calls.table("exchange"), Surface.OAUTH),
-        lengthen=None if lengthen is None else _call(f"{platform}.lengthen", lengthen, Surface.OAUTH),
-        refresh=_call(f"{platform}.refresh", calls.table("refresh"), Surface.OAUTH),
-        refresh_rules=_rules(table.table("refresh")),
-        revoke=tuple(_call(f"{platform}.revoke", one, Surface.OAUTH) for one in revoke if one is not None),
-        proof_of_revocation=table.take("proof_of_revocation", str),
-        revokes_alone=table.take("revokes_alone", bool, False),
-        revokes_all=table.take("revokes_all", bool, False),
-        reply=_reply(table.table("reply")),
-        granted=None if granted is None else _granted(platform, granted),
-        inspect=None if inspect is None else _inspect(platform, inspect),
-        identity=_identity(platform, table.table("identity")),
-        posts=_posts(platform, table.table("posts")),
-        errors=_errors(table.table("errors")),
-        health=_health(table.table("health")),
+        exchange=oauth_call(calls.table("exchange"), "exchange"),
+        lengthen=oauth_call(calls.optional("lengthen"), "lengthen"),
+        refresh=oauth_call(calls.table("refresh"), "refresh"),
+        refresh_rules=table.table("refresh").fill(RefreshRules, needed=("due_from", "due_to", "alarm_days")),
+        revoke=tuple(call for one in revoke if (call := oauth_call(one, "revoke")) is not None),
+        reply=table.table("reply").fill(ReplyFields),
+        granted=None if granted is None else read(granted, Granted, "granted"),
+        inspect=None if inspect is None else read(inspect, Inspect, "inspect"),
+        identity=read(table.table("identity"), Identity, "identity"),
+        posts=read(table.table("posts"), PostsCall, "posts"),
+        errors=errors.fill(
+            Errors, rules=tuple(_rule(Table("errors.rules", one)) for one in errors.take("rules", list))
+        ),
+        health=table.table("health").fill(HealthCost),
     )
     calls.done()
-    table.done()
     if (found.pkce is Pkce.NONE) == ("code_verifier" in found.exchange.form):
         raise ValueError(f"{platform}: the verifier is sent exactly where there is a challenge")
     for call in (found.exchange, found.lengthen, found.refresh):
@@ -219,15 +166,7 @@ def _https(platform: str, url: str) -> tuple[str, str]:
 
 def _authorize(platform: str, table: Table) -> Authorize:
     url, host = _https(platform, table.take("url", str))
-    found = Authorize(
-        url=url,
-        host=host,
-        client_id_name=table.take("client_id_name", str, "client_id"),
-        scope_separator=table.take("scope_separator", str),
-        fixed=table.templates("fixed"),
-        code_suffix=table.take("code_suffix", str, ""),
-    )
-    table.done()
+    found = table.fill(Authorize, url=url, host=host)
     if found.fixed.get("response_type") != "code" or any(PLACE.search(value) for value in found.fixed.values()):
         raise ValueError(f"{platform}: the consent page is asked for a code")
     return found
@@ -244,20 +183,9 @@ def _scopes(table: Table) -> Mapping[ScopePurpose, tuple[str, ...]]:
 def _call(name: str, table: Table, surface: Surface) -> DescribedCall:
     url, host = _https(name, table.take("url", str))
     body = table.take("json", dict, {})
-    call = DescribedCall(
-        name=name,
-        surface=surface,
-        method=table.take("method", str),
-        url=url,
-        host=host,
-        query=table.templates("query"),
-        form=table.templates("form"),
-        json=json.dumps(body) if body else None,
-        headers=table.templates("headers"),
-        bearer=table.take("bearer", bool, False),
-        secret_in_query=table.take("secret_in_query", bool, False),
+    call = table.fill(
+        DescribedCall, name=name, surface=surface, url=url, host=host, json=json.dumps(body) if body else None
     )
-    table.done()
     _check_places(call)
     if call.method not in ("GET", "POST", "DELETE") or (call.method == "GET" and (call.form or call.json)):
         raise ValueError(f"{name}: method and body do not go together")
@@ -278,119 +206,20 @@ def _check_places(call: DescribedCall) -> None:
         raise ValueError(f"{call.name}: secrets in the query are declared, and declared only where they are")
 
 
-def _rules(table: Table) -> RefreshRules:
-    found = RefreshRules(
-        model=TokenModel(table.take("model", str)),
-        due_from=table.take("due_from", int),
-        due_to=table.take("due_to", int),
-        grace_s=table.take("grace_s", int, 0),
-        min_age_s=table.take("min_age_s", int, 0),
-        confirm_s=table.take("confirm_s", int, 0),
-        alarm_days=table.take("alarm_days", int),
-    )
-    table.done()
-    return found
-
-
-def _reply(table: Table) -> ReplyFields:
-    found = ReplyFields(
-        inside=table.texts("inside", [""]),
-        access=table.take("access", str, "access_token"),
-        refresh=table.take("refresh", str, ""),
-        expires_in=table.take("expires_in", str, "expires_in"),
-        refresh_expires_in=table.take("refresh_expires_in", str, ""),
-        scope=table.take("scope", str, ""),
-        account=table.take("account", str, ""),
-        needed=table.texts("needed"),
-    )
-    table.done()
-    return found
-
-
-def _granted(platform: str, table: Table) -> Granted:
-    found = Granted(
-        call=_call(f"{platform}.granted", table.table("call"), Surface.API),
-        at=table.take("at", str),
-        name=table.take("name", str),
-        status=table.take("status", str),
-        value=table.take("value", str),
-    )
-    table.done()
-    return found
-
-
-def _inspect(platform: str, table: Table) -> Inspect:
-    call = _call(f"{platform}.inspect", table.table("call"), Surface.API)
-    found = Inspect(call=call, at=table.take("at", str))
-    table.done()
-    return found
-
-
-def _identity(platform: str, table: Table) -> Identity:
-    found = Identity(
-        call=_call(f"{platform}.identity", table.table("call"), Surface.API),
-        at=table.take("at", str),
-        listed=table.take("listed", bool, False),
-        several_allowed=table.take("several_allowed", bool, False),
-        id=table.take("id", str),
-        username=table.take("username", str),
-        display_name=table.take("display_name", str),
-        link=table.take("link", str, ""),
-    )
-    table.done()
-    return found
-
-
-def _posts(platform: str, table: Table) -> PostsCall:
-    found = PostsCall(
-        call=_call(f"{platform}.posts", table.table("call"), Surface.API),
-        at=table.take("at", str),
-        id=table.take("id", str),
-        empty=table.take("empty", str, ""),
-        scope=table.take("scope", str),
-    )
-    table.done()
-    return found
-
-
-def _errors(table: Table) -> Errors:
-    rules = tuple(_rule(Table("errors.rules", rule)) for rule in table.take("rules", list))
-    found = Errors(
-        ok_path=table.take("ok_path", str, ""),
-        ok_value=table.take("ok_value", str, ""),
-        reset_header=table.take("reset_header", str, ""),
-        rules=rules,
-    )
-    table.done()
-    return found
-
-
 def _rule(table: Table) -> ErrorRule:
     where = Table("errors.where", table.take("where", dict, {}))
     surface = table.take("surface", str, "")
     conditions = [(path, frozenset(where.texts(path))) for path in where.names()]
-    rule = ErrorRule(
+    rule = table.fill(
+        ErrorRule,
         calls=frozenset(table.texts("calls", [])),
         surface=Surface(surface) if surface else None,
         statuses=frozenset(int(status) for status in table.take("statuses", list, [])),
         where=tuple(conditions),
-        cause=FaultCause(table.take("cause", str)),
     )
-    table.done()
     if not (rule.statuses or rule.where):
         raise ValueError("an error rule needs a condition")
     return rule
-
-
-def _health(table: Table) -> HealthCost:
-    found = HealthCost(
-        limit=table.take("limit", str),
-        usd_micros=table.take("usd_micros", int),
-        quota_units=table.take("quota_units", int),
-        every_s=table.take("every_s", int),
-    )
-    table.done()
-    return found
 
 
 def _load_all() -> Mapping[str, PlatformDescriptor]:

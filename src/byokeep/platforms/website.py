@@ -23,9 +23,10 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from byokeep.core.data_file import Table
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Lane
-from byokeep.platforms.load import PLATFORM_DESCRIPTORS, Table
+from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import loopback_base
 
 _HOST: Final = re.compile(r"(?!-)[a-z0-9-]+(?:\.[a-z0-9-]+)+\Z")
@@ -43,8 +44,8 @@ class PageReading(StrEnum):
 class PagePart:
     """A text of an element: of the one below it that `inside` selects (empty: itself), an attribute or its text."""
 
-    inside: str
-    attribute: str
+    inside: str = ""
+    attribute: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class AccountPlace:
 
     reading: PageReading
     selector: str
-    marker: str
+    marker: str = ""
     at: tuple[str, ...]
     json_id: tuple[str, ...]
     json_username: tuple[str, ...]
@@ -74,9 +75,9 @@ class AccountPlace:
 class Signs:
     """How a state of the website is known: visible elements, beginnings of paths, hosts of its own."""
 
-    selectors: tuple[str, ...]
-    paths: tuple[str, ...]
-    hosts: tuple[str, ...]
+    selectors: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ class ProofPlace:
 
     paths: tuple[str, ...]
     region: str
-    masks: tuple[str, ...]
+    masks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ class LogoutPlace:
     """How a person logs out: a page, and what is clicked there one after the other; nothing where the page does it."""
 
     page: str
-    clicks: tuple[str, ...]
+    clicks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ class Website:
     challenge: Signs
     proof: ProofPlace
     logout: LogoutPlace | None
-    unverified: tuple[str, ...]
+    unverified: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +149,8 @@ def load_website(name: str, document: Mapping[str, Any]) -> Website:
     if not hosts or not all(_HOST.match(host) for host in hosts):
         raise ValueError(f"{name}.hosts must be names of hosts")
     logout = top.optional("logout")
-    found = Website(
+    return top.fill(
+        Website,
         id=name,
         hosts=hosts,
         login=_address(name, top.take("login", str), hosts),
@@ -158,10 +160,7 @@ def load_website(name: str, document: Mapping[str, Any]) -> Website:
         challenge=_signs(top.table("challenge")),
         proof=_proof(top.table("proof")),
         logout=None if logout is None else _logout(name, logout, hosts),
-        unverified=top.texts("unverified", []),
     )
-    top.done()
-    return found
 
 
 def websites(own: Path | None = None) -> Mapping[str, Website]:
@@ -200,19 +199,17 @@ def _address(name: str, address: str, hosts: tuple[str, ...]) -> str:
 def _account(table: Table) -> AccountPlace:
     reading = PageReading(table.take("reading", str))
     in_json = reading is PageReading.JSON
-    found = AccountPlace(
+    found = table.fill(
+        AccountPlace,
         reading=reading,
-        selector=table.take("selector", str),
-        marker=table.take("marker", str, ""),
         at=table.texts("at", []) if in_json else (),
         json_id=table.texts("id") if in_json else (),
         json_username=table.texts("username", []) if in_json else (),
         json_display_name=_paths(table) if in_json else (),
-        id=None if in_json else _part(table.table("id")),
-        username=None if in_json else _optional_part(table, "username"),
-        display_name=None if in_json else _optional_part(table, "display_name"),
+        id=None if in_json else table.table("id").fill(PagePart),
+        username=None if in_json else _part(table.optional("username")),
+        display_name=None if in_json else _part(table.optional("display_name")),
     )
-    table.done()
     if not found.selector or (not in_json and found.marker):
         raise ValueError("account.selector is missing, or a marker without JSON")
     return found
@@ -225,36 +222,23 @@ def _paths(table: Table) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(path) for path in paths)
 
 
-def _part(table: Table) -> PagePart:
-    part = PagePart(inside=table.take("inside", str, ""), attribute=table.take("attribute", str, ""))
-    table.done()
-    return part
-
-
-def _optional_part(table: Table, field: str) -> PagePart | None:
-    found = table.optional(field)
-    return None if found is None else _part(found)
+def _part(table: Table | None) -> PagePart | None:
+    return None if table is None else table.fill(PagePart)
 
 
 def _signs(table: Table) -> Signs:
-    signs = Signs(
-        selectors=table.texts("selectors", []), paths=table.texts("paths", []), hosts=table.texts("hosts", [])
-    )
-    table.done()
+    signs = table.fill(Signs)
     if not (signs.selectors or signs.paths) or not all(map(_PATH.match, signs.paths)):
         raise ValueError("a state of a website needs selectors or paths")
     return signs
 
 
 def _proof(table: Table) -> ProofPlace:
-    place = ProofPlace(paths=table.texts("paths"), region=table.take("region", str), masks=table.texts("masks", []))
-    table.done()
+    place = table.fill(ProofPlace)
     if not place.paths or not place.region or not all(map(_PATH.match, place.paths)):
         raise ValueError("proof needs paths and a region")
     return place
 
 
 def _logout(name: str, table: Table, hosts: tuple[str, ...]) -> LogoutPlace:
-    place = LogoutPlace(page=_address(name, table.take("page", str), hosts), clicks=table.texts("clicks", []))
-    table.done()
-    return place
+    return table.fill(LogoutPlace, page=_address(name, table.take("page", str), hosts))

@@ -1,6 +1,7 @@
 """Reads the data file of each provider into one frozen record.
 
 Rules
+- A file with an unknown field, or without one, does not load.
 - A data file that could put a key in a URL, or a header anywhere but the provider's host, does not load.
 - The set of providers is closed and equals ``core.model.API_PROVIDERS``.
 """
@@ -16,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from byokeep.core.data_file import Table
 from byokeep.core.model import API_PROVIDERS
 
 MAX_ROTATION_DAYS: Final = 90
@@ -63,40 +65,38 @@ def load(provider: str, document: Mapping[str, Any]) -> ProviderDescriptor:
     """Build a descriptor from a parsed data file.
 
     Raises:
-        ValueError: The file breaks a rule of this module.
-        KeyError: A field is missing.
+        ValueError: The file breaks a rule of this module; the message names the field.
     """
-    base = urlsplit(document["base_url"])
-    identity, auth, shape = document["identity"], document["auth"], document["shape"]
+    top = Table(provider, document)
+    base = urlsplit(top.take("base_url", str))
+    identity, auth, shape = top.table("identity"), top.table("auth"), top.table("shape")
     if base.scheme != "https" or not base.hostname or base.username or base.query or base.path not in ("", "/"):
         raise ValueError(f"{provider}: base_url must be https://host")
-    if "?" in identity["path"] or not identity["path"].startswith("/"):
-        raise ValueError(f"{provider}: the identity path takes no query")
-    if any(_SECRET_QUERY_NAMES.fullmatch(name) for name in identity["query"]):
-        raise ValueError(f"{provider}: a credential may not be a query parameter")
-    if not 1 <= document["rotation_days"] <= MAX_ROTATION_DAYS:
-        raise ValueError(f"{provider}: rotation_days must be 1 to {MAX_ROTATION_DAYS}")
-    return ProviderDescriptor(
+    accept, recognise = (
+        tuple(re.compile(pattern, re.ASCII) for pattern in shape.texts(name)) for name in ("accept", "recognise")
+    )
+    found = top.fill(
+        ProviderDescriptor,
         provider=provider,
-        published_name=document["published_name"],
         base_url=f"https://{base.netloc}",
         host=base.hostname,
-        endpoint=identity["name"],
-        path=identity["path"],
-        query=MappingProxyType(dict(identity["query"])),
-        auth_header=auth["header"].lower(),
-        auth_prefix=auth["prefix"],
-        extra_headers=MappingProxyType(dict(auth["extra"])),
-        shape=CheckShape(
-            min_length=shape["min_length"],
-            max_length=shape["max_length"],
-            accept=tuple(re.compile(p, re.ASCII) for p in shape["accept"]),
-            recognise=tuple(re.compile(p, re.ASCII) for p in shape["recognise"]),
-        ),
-        rotation_days=document["rotation_days"],
-        rotate_by_api=document["rotate_by_api"],
-        docs_url=document["docs_url"],
+        endpoint=identity.take("name", str),
+        path=identity.take("path", str),
+        query=identity.templates("query"),
+        auth_header=auth.take("header", str).lower(),
+        auth_prefix=auth.take("prefix", str),
+        extra_headers=auth.templates("extra"),
+        shape=shape.fill(CheckShape, accept=accept, recognise=recognise),
     )
+    identity.done()
+    auth.done()
+    if "?" in found.path or not found.path.startswith("/"):
+        raise ValueError(f"{provider}: the identity path takes no query")
+    if any(_SECRET_QUERY_NAMES.fullmatch(name) for name in found.query):
+        raise ValueError(f"{provider}: a credential may not be a query parameter")
+    if not 1 <= found.rotation_days <= MAX_ROTATION_DAYS:
+        raise ValueError(f"{provider}: rotation_days must be 1 to {MAX_ROTATION_DAYS}")
+    return found
 
 
 def _load_all() -> Mapping[str, ProviderDescriptor]:

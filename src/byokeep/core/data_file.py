@@ -1,0 +1,98 @@
+"""Data files that ship with the program or that an operator writes: tables that are read to their last field.
+
+Rules
+- A field that is absent, unknown or of another type is refused, by its whole name. Texts are printable ASCII.
+- A record's own types say what its fields are; what no type says is checked by whoever reads the table.
+
+It may not open a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final, TypeVar, get_type_hints
+
+T = TypeVar("T")
+_TEXT: Final = re.compile(r"[ -~]{0,300}\Z")
+_MISSING: Final = dataclasses.MISSING
+
+
+class Table:
+    """A table of a file that must be read to its last field.
+
+    Raises:
+        ValueError: It is none; as every method raises, with the name of the table or field.
+    """
+
+    def __init__(self, name: str, fields: Any) -> None:
+        if not isinstance(fields, dict):
+            raise ValueError(f"{name} must be a table")
+        self._name = name
+        self._left = dict(fields)
+
+    def take(self, field: str, kind: type, default: Any = None) -> Any:
+        """Return a field of exactly this type; it may be absent when there is a default."""
+        value: Any = self._left.pop(field, default)
+        if type(value) is not kind:
+            raise ValueError(f"{self._name}.{field} must be {kind.__name__}")
+        if isinstance(value, str) and not _TEXT.match(value):
+            raise ValueError(f"{self._name}.{field} must be printable ASCII")
+        return value
+
+    def texts(self, field: str, default: list[str] | None = None) -> tuple[str, ...]:
+        """Return a list of texts."""
+        values = self.take(field, list, default)
+        if not all(isinstance(value, str) and _TEXT.match(value) for value in values):
+            raise ValueError(f"{self._name}.{field} must be texts")
+        return tuple(values)
+
+    def table(self, field: str) -> Table:
+        """Return a table that must be there."""
+        return Table(f"{self._name}.{field}", self._left.pop(field, None))
+
+    def optional(self, field: str) -> Table | None:
+        """Return a table that may be absent."""
+        return self.table(field) if field in self._left else None
+
+    def templates(self, field: str) -> Mapping[str, str]:
+        """Return texts by name; none when the table is absent."""
+        table = Table(f"{self._name}.{field}", self._left.pop(field, {}))
+        return MappingProxyType({name: str(table.take(name, str)) for name in table.names()})
+
+    def names(self) -> list[str]:
+        """Return what was not read yet."""
+        return list(self._left)
+
+    def done(self) -> None:
+        """Refuse what was not read."""
+        if self._left:
+            raise ValueError(f"{self._name} has unknown fields: {', '.join(sorted(self._left))}")
+
+    def fill(self, kind: type[T], *, needed: Collection[str] = (), **given: Any) -> T:
+        """Build a record from the rest of the table, by the types and defaults of its fields.
+
+        Args:
+            kind: A dataclass.
+            needed: Fields that must be there though the record has a default.
+            given: Fields that were read already.
+        """
+        hints = get_type_hints(kind)
+        for one in dataclasses.fields(kind):  # type: ignore[arg-type]
+            absent = one.name not in self._left and one.name not in needed
+            if one.name not in given and not (absent and one.default is not _MISSING):
+                given[one.name] = self._read(one.name, hints[one.name])
+        self.done()
+        return kind(**given)
+
+    def _read(self, field: str, kind: Any) -> Any:
+        if kind == tuple[str, ...]:
+            return self.texts(field)
+        if kind == Mapping[str, str]:
+            return self.templates(field)
+        if issubclass(kind, StrEnum):
+            return kind(self.take(field, str))
+        return self.take(field, kind)
