@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,7 @@ WORKER_READY: Final = "worker.ready"  # in the log directory; workers that have 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 STALL_S: Final = 60.0  # seconds without any change after which something does not start any more
+_PROC: Final = Path("/proc")
 _CPU_STEP_S: Final = 0.5  # less CPU than this is what being asked costs
 _KEPT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -86,13 +88,60 @@ class Progress:
         return self._clock() - self._changed < self.stall_s
 
 
+@dataclass(frozen=True, slots=True)
+class LivingProcess:
+    """A process that has not ended, as Linux's /proc shows it to everybody."""
+
+    pid: int
+    parent: int
+    group: int
+    cpu_s: float
+    arguments: tuple[bytes, ...]
+
+
+def running(pid: object) -> LivingProcess | None:
+    """Return a process; None when it ended. A zombie holds nothing and has ended: whoever started it buries it."""
+    place = _PROC / str(pid)
+    try:
+        status = (place / "stat").read_text("latin-1").rpartition(")")[2].split()
+        arguments = (place / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    if status[0] in ("Z", "X"):
+        return None
+    cpu_s = (int(status[11]) + int(status[12])) / os.sysconf("SC_CLK_TCK")
+    return LivingProcess(int(place.name), int(status[1]), int(status[2]), cpu_s, tuple(arguments))
+
+
+def pids() -> list[int]:
+    """Return the ids of all processes; none where there is no /proc."""
+    return [int(place.name) for place in _PROC.iterdir() if place.name.isdigit()] if _PROC.is_dir() else []
+
+
+def program_in(pid: int) -> tuple[str, Path] | None:
+    """Return the name of a process's program and the directory it works in; None where we may not look, or no more."""
+    place = _PROC / str(pid)
+    try:
+        return (place / "exe").readlink().name.removesuffix(" (deleted)"), (place / "cwd").readlink()
+    except OSError:
+        return None
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended."""
+    if _PROC.is_dir():
+        return running(pid) is not None
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
 def work_of(pid: int | None) -> int:
     """Return the CPU that a process has used, in steps of half a second; 0 where nobody can tell."""
-    try:
-        used = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[11:13]
-        return int(sum(map(int, used)) / os.sysconf("SC_CLK_TCK") / _CPU_STEP_S)
-    except (OSError, ValueError):
-        return 0
+    found = running(pid)
+    return int(found.cpu_s / _CPU_STEP_S) if found else 0
 
 
 def size_of(*files: Path) -> int:

@@ -27,6 +27,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import API_PROVIDERS, Environment, Provider
+from byokeep.core.secret_shapes import SECRET_SHAPED
 from byokeep.settings_vault import GONE, VAULT_NUMBERS, VAULT_TEXTS, VaultSettings, check_vault, parse_bucket
 from byokeep.wire.address import is_loopback
 
@@ -43,10 +44,6 @@ __all__ = [
 ]
 _ENV: Final = "BYOKEEP_"
 _LISTEN: Final = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:]{2,39}\]):\d{1,5}\Z")
-SECRET_SHAPED: Final = re.compile(
-    r"(?<![A-Za-z0-9])sk[-_][A-Za-z0-9_-]{6}|AIza[A-Za-z0-9_-]{10}|AQ\.[A-Za-z0-9_-]{20}"
-    r"|\bs\.[A-Za-z0-9]{24}|hv[sbr]\.[A-Za-z0-9]|bk[odrc]_[A-Za-z0-9_-]{20}|eyJ[A-Za-z0-9_-]{10}|-----BEGIN"
-)
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _DEVICE: Final = re.compile(r"(?:[a-z0-9][a-z0-9_-]{0,31}/)?[a-z][a-z0-9_-]{0,31}\Z")  # node/device in a cluster
 _GONE_STEP: Final = "OpenBao is the only key provider: remove this setting, and see docs/key-providers.md."

@@ -34,7 +34,16 @@ from byokeep import __version__
 from byokeep.core.errors import ByokeepError, Conflict, Rejected, Unavailable
 from byokeep.kernel.durable_write import durable_write
 from byokeep.preflight import no_signing_key
-from byokeep.process import WORKER_READY, Progress, child_setup, clean_environment, is_held, size_of, work_of
+from byokeep.process import (
+    WORKER_READY,
+    Progress,
+    child_setup,
+    clean_environment,
+    is_held,
+    is_running,
+    size_of,
+    work_of,
+)
 from byokeep.settings import Settings, to_toml
 from byokeep.telemetry import log
 from byokeep.telemetry.log import get_log
@@ -275,7 +284,7 @@ class Stack:
     async def _revive(self) -> None:
         before = self.pids
         for name, part in self._parts.items():
-            if not _alive(part):
+            if not (part.pid and is_running(part.pid)):
                 get_log().warning("part_died", component=name)
                 self._say(f"{name} died: starting it again")
                 try:
@@ -412,19 +421,6 @@ def not_ready(log_dir: Path, name: str, why: str) -> Unavailable:
     step = f"{name} {why}: see {name}.{ending} in the log directory"
     busy = "; start again when the machine is less busy." if ending == "log" else "."
     return Unavailable("part_not_ready", next_step=step + busy, part=name)
-
-
-def _alive(part: SupervisedPart) -> bool:
-    pid = part.pid
-    if not pid:
-        return False
-    try:
-        # A zombie answers kill(0), so look at the state the kernel reports.
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] if Path("/proc").is_dir() else "R"
-        os.kill(pid, 0)
-    except (OSError, IndexError):
-        return False
-    return state not in {"Z", "X"}
 
 
 async def _end(process: subprocess.Popen[bytes], within_s: float) -> None:

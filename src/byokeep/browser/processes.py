@@ -1,9 +1,8 @@
-"""The processes of a browser, found by the directory it works on: Linux's /proc.
+"""The processes of a browser, found by the directory it works on.
 
 Rules
 - A process belongs to a browser if the directory stands in its arguments, or if one that does is above it.
 - Ending means: no process left, seen by looking again; SIGKILL, for one that was asked has had its chance.
-- Zombies hold nothing and count as gone; whoever started them buries them.
 """
 
 from __future__ import annotations
@@ -12,25 +11,16 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from byokeep.core.errors import Unavailable
+from byokeep.process import pids, running
 
-_PROC: Final = Path("/proc")
 _OPTION: Final = "--user-data-dir="
 _LOOK_EVERY_S: Final = 0.05
 _GONE_WITHIN_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Process:
-    pid: int
-    parent: int
-    group: int
-    directory: str
 
 
 def of_directory(directory: Path) -> frozenset[int]:
@@ -77,8 +67,8 @@ async def gone(directory: Path, *, within_s: float) -> bool:
 
 
 def _with_children(named: Callable[[str], bool]) -> frozenset[int]:
-    living = list(_living())
-    found = {one.pid for one in living if one.directory and named(one.directory)}
+    living = [one for pid in pids() if (one := running(pid)) is not None]
+    found = {one.pid for one in living if (directory := _directory(one.arguments)) and named(directory)}
     # Playwright makes the browser the leader of a group of its own; helpers stay in it even when their parent is gone.
     groups = {one.group for one in living if one.pid in found and one.group == one.pid}
     found |= {one.pid for one in living if one.group in groups}
@@ -87,21 +77,7 @@ def _with_children(named: Callable[[str], bool]) -> frozenset[int]:
     return frozenset(found - {os.getpid()})
 
 
-def _living() -> Iterator[_Process]:
-    for place in _PROC.iterdir():
-        if not place.name.isdigit():
-            continue
-        try:
-            status = (place / "stat").read_text("latin-1")
-            arguments = (place / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it ended meanwhile
-        state, parent, group = status.rpartition(")")[2].split()[:3]
-        if state not in ("Z", "X"):
-            yield _Process(int(place.name), int(parent), int(group), _directory(arguments))
-
-
-def _directory(arguments: list[bytes]) -> str:
+def _directory(arguments: Iterable[bytes]) -> str:
     for argument in map(os.fsdecode, arguments):
         # A helper process shows its arguments as one text, parted by blanks.
         at = argument.find(_OPTION)

@@ -35,7 +35,8 @@ from byokeep.cli import redact, servers
 from byokeep.cli.approve import approve
 from byokeep.cli.terminal import TerminalSession, current, err, fail
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
-from byokeep.settings import SECRET_SHAPED, Settings, load
+from byokeep.core.secret_shapes import SECRET_SHAPED
+from byokeep.settings import Settings, load
 
 _WORK: Final = Group("Clients, keys, jobs", sort_key=1)
 _PROOF: Final = Group("Audit and evidence", sort_key=2)

@@ -16,17 +16,13 @@ from typing import Final
 
 from byokeep.core.errors import Rejected
 from byokeep.core.look_alikes import AS_LATIN
+from byokeep.core.secret_shapes import SECRET_START
 
 MAX_NAME: Final = 80  # characters
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
 RESERVED: Final = frozenset({"root", "admin", "system", "platform"})
 
 _PUNCTUATION: Final = frozenset(" ._&'()-")
-_SECRET: Final = re.compile(
-    r"(?<![A-Za-z0-9])(?:sk|pk|rk)[-_][A-Za-z0-9]|AIza[A-Za-z0-9_-]|AQ\.[A-Za-z0-9_-]|AQ[A-Za-z0-9_-]{10}|EAA[A-Za-z0-9]"
-    r"|ya29\.|1//[A-Za-z0-9_-]|eyJ[A-Za-z0-9_-]|whsec_|gh[pousr]_|xox[abpr]-|hv[sbr]\.|bk[odrc]_"
-    r"|-----BEGIN|[Bb]earer\s+\S|[A-Za-z0-9_-]+=[^\s;]+;|[A-Za-z]+://\S*@"
-)
 _LONG_RUN: Final = re.compile(r"[A-Za-z0-9_+/=-]{25,}")
 _MIXED_RUN: Final = re.compile(r"[A-Za-z0-9_+/=-]{16,}")
 _HEX_RUN: Final = re.compile(r"[0-9A-Fa-f]{16,}")
@@ -69,7 +65,7 @@ def refuse_secret(field: str, text: str) -> None:
     Raises:
         Rejected: ``secret_like_content`` with the field's name.
     """
-    if _SECRET.search(text) or _LONG_RUN.search(text) or _HEX_RUN.search(text) or _mixed(text):
+    if SECRET_START.search(text) or _LONG_RUN.search(text) or _HEX_RUN.search(text) or _mixed(text):
         raise Rejected(
             "secret_like_content", next_step="Put secrets into the value route only, never into text.", field=field
         )

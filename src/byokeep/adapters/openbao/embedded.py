@@ -39,7 +39,7 @@ from byokeep.adapters.openbao.root import generate_root, retire_roots
 from byokeep.core.errors import Conflict, Integrity, Rejected, Unavailable
 from byokeep.core.secret import Secret
 from byokeep.kernel.durable_write import durable_write, sync_directory
-from byokeep.process import Progress, child_setup, size_of, work_of
+from byokeep.process import Progress, child_setup, is_running, running, size_of, work_of
 from byokeep.wire.bao_http import BaoHttp
 
 INIT_WITHIN_S: Final = 120.0  # seconds for its first set-up
@@ -343,24 +343,17 @@ def _end_stale(pid_file: Path) -> None:
     """
     try:
         pid = int(pid_file.read_text("ascii"))
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return
-    if command[1:3] != [b"server", f"-config={pid_file.parent}/config.hcl".encode()]:
+    found, ours = running(pid), (b"server", f"-config={pid_file.parent}/config.hcl".encode())
+    if found is None or found.arguments[1:3] != ours:
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         deadline = time.monotonic() + STOP_S
         while time.monotonic() < deadline:
-            if not _running(pid):
+            if not is_running(pid):
                 return
             time.sleep(0.02)
     raise Unavailable("openbao_still_running", pid=pid)
-
-
-def _running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

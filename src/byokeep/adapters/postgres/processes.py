@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from byokeep.process import pids, program_in
+
 POLL_S: Final = 0.01
 _POLITE_S: Final = 5.0
 _KILL_S: Final = 5.0
@@ -37,15 +39,8 @@ def working_in(data: Path) -> list[int]:
     found, by its pid file, and ``ps`` tells a number that belongs to somebody else by now from ours.
     """
     data = data.resolve()
-    if Path("/proc/self/cwd").exists():
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                with contextlib.suppress(OSError):
-                    program = (entry / "exe").readlink().name.removesuffix(" (deleted)")
-                    if program == "postgres" and (entry / "cwd").readlink() == data:
-                        found.append(int(entry.name))
-        return sorted(found)
+    if everybody := pids():
+        return sorted(pid for pid in everybody if pid != os.getpid() and program_in(pid) == ("postgres", data))
     lines = pid_file(data)
     if not lines or not lines[0].isdigit():
         return []
