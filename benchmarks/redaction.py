@@ -30,8 +30,8 @@ from byokeep_redact import Redactor
 from byokeep_redact.encodings import ENCODINGS, recoverable
 from byokeep_redact.hooks.structlog import StructlogWall
 from byokeep_redact.hooks.wall import Wall
-from byokeep_redact.pack.draw import Draw
-from byokeep_redact.pack.registered import KINDS, value_of
+from byokeep_redact.selftest.generator import ValueGenerator
+from byokeep_redact.selftest.samples import KINDS, value_of
 
 SEED: Final = 20261125
 SIZE: Final = 40_000_000  # bytes of the log
@@ -257,7 +257,11 @@ def records(peer_cost: float | None) -> list[Row]:
 
 def encodings() -> list[Row]:
     """Fresh keys of each kind in each of the 27 encodings: registered with us, and under the runbook's four shapes."""
-    redactor, shapes, draw = Redactor(), re.compile(b"|".join(RUNBOOK)), Draw(secrets.token_hex(8), "benchmark")
+    redactor, shapes, draw = (
+        Redactor(),
+        re.compile(b"|".join(RUNBOOK)),
+        ValueGenerator(secrets.token_hex(8), "benchmark"),
+    )
     rows = []
     for kind in KINDS:
         left: Counter[str] = Counter()

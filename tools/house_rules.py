@@ -28,7 +28,7 @@ PRINTING_ROOMS = (
     "byokeep/client/", "byokeep/cli/", "byokeep/demo/", "byokeep_sim/__main__.py", "byokeep_redact/scan",
 )  # fmt: skip
 MAY_PRINT = tuple(SRC + room for room in PRINTING_ROOMS)
-PLUGIN = SRC + "byokeep_redact/pack/plugin.py"
+PLUGIN = SRC + "byokeep_redact/selftest/plugin.py"
 RUNS_TEXT = {"eval", "exec", "compile", "__import__"}
 REVIVES_CODE = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle"}
 LOG_METHODS = {"debug", "info", "warning", "warn", "error", "exception", "critical", "log", "msg", "bind", "fatal"}

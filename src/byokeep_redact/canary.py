@@ -51,7 +51,7 @@ _HEYGEN = re.compile(rb"sk_V2_hgu_k[A-Za-z0-9]{10}_([A-Za-z0-9]{24})[A-Za-z0-9]{
 _PATTERNS = {name: shape.pattern() for name, shape in _SHAPES.items()} | {"heygen": _HEYGEN}
 PROVIDERS = tuple(sorted(_PATTERNS))
 
-# What every key of a kind starts with says nothing about one key, so it is never a needle.
+# What every key of a kind starts with says nothing about one key, so it is never a pattern.
 _PUBLIC_START = re.compile(
     rb"sk-ant-[a-z]+[0-9]{2}-|sk-proj-|sk-or-v1-|AQ\.Ab8RN6|sk_V2_hgu_k?|-----BEGIN [A-Z ]+-----\s*|eyJ[A-Za-z0-9_-]+\."
 )
@@ -85,7 +85,7 @@ class Canary:
 
     Any 12 bytes in a row of `marker` count as a leak. Without a marker that is the whole value, less the public start
     that all keys of its kind share; give a marker for values with more public parts (cookies, connection strings).
-    Raises ValueError when fewer than 12 searchable bytes remain, for a shorter needle would be found by chance.
+    Raises ValueError when fewer than 12 searchable bytes remain, for a shorter pattern would be found by chance.
     """
 
     label: str
@@ -95,11 +95,11 @@ class Canary:
     def __post_init__(self) -> None:
         if self.marker is not None and self.marker not in self.value:
             raise ValueError("marker_not_in_value")
-        if len(self.needle) < FRAGMENT_BYTES:
+        if len(self.searched) < FRAGMENT_BYTES:
             raise ValueError("canary_too_short")
 
     @property
-    def needle(self) -> bytes:
+    def searched(self) -> bytes:
         """The bytes of which any 12 in a row count as a leak."""
         if self.marker is not None:
             return self.marker

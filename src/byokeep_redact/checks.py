@@ -1,8 +1,8 @@
-"""Checks: what a regular expression can not say about a match, by the names that the rule file gives them.
+"""Checks: what a regular expression cannot say about a match, by the names that the rule file gives them.
 
 A check says whether the matched value is a secret. A split says which parts of it are. A proof says whether something
 of our own formats is what it looks like. All may look at the bytes around a match.
-Rules: none takes longer than the match is long; none raises, whatever the bytes; what a check can not tell is a secret.
+Rules: none takes longer than the match is long; none raises, whatever the bytes; what a check cannot tell is a secret.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Final
 
-from byokeep_redact.chance import drawn
+from byokeep_redact.entropy import drawn
 from byokeep_redact.mangled import is_mangled
 
 Check = Callable[["re.Match[bytes]", int], bool]

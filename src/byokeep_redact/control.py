@@ -29,7 +29,7 @@ from urllib.parse import quote_from_bytes
 import zstandard
 
 from byokeep_redact.canary import Canary
-from byokeep_redact.needles import Engine
+from byokeep_redact.encoded_patterns import Engine
 from byokeep_redact.sweep import ControlResult, Limits, Report, Sweep
 
 _Encoder = Callable[[bytes], bytes]

@@ -1,10 +1,10 @@
 """The redactor: finds secrets in text by two walls, known values first and shapes second, and puts masks over them.
 
-A record is looked at once by cheap marks (`nominate`); only a record that sets one off is read closely: as it is, and
+A record is looked at once by cheap marks (`prefilter`); only a record that sets one off is read closely: as it is, and
 as every text it turns into when its encodings are taken off. What is found is masked, and what is left between masks is
 read again by itself, so that redacting redacted text changes nothing.
 Rules: a redactor that fails raises RedactionFailed, which names nothing of the text; what could not be read to the end
-is masked; both engines nominate and the same code decides, so they give the same result.
+is masked; both engines find candidates and the same code decides, so they give the same result.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
+from byokeep_redact.decoders import Layer, unescaped
 from byokeep_redact.errors import ByokeepError
 from byokeep_redact.known import KnownHit, KnownValues, Registration
 from byokeep_redact.mask import MASKED, Mask, truncated
-from byokeep_redact.nominate import NOTHING, Candidate, Engine, Pure, Waiting, confirmed, nominator
+from byokeep_redact.nested_decoding import DEPTH, escaped, hidden, inner
 from byokeep_redact.pages import PAGE, groups, pages
+from byokeep_redact.prefilter import NOTHING, Candidate, Engine, Pure, Waiting, confirmed, prefilter
 from byokeep_redact.rules import Rules, default_rules
 from byokeep_redact.secret import Secret
 from byokeep_redact.spans import Cover, RawSpan, has_longer_line, whole_characters
 from byokeep_redact.structures import may_name, redacted
-from byokeep_redact.unwrap import DEPTH, escaped, hidden, inner
-from byokeep_redact.views import Layer, unescaped
 
 LEAST_LINE: Final = 1 << 10
 LEAST_TEXT: Final = 8  # what is shorter holds no secret: a value is longer, and so is a name with a value
@@ -61,7 +61,7 @@ class Redactor:
     Args:
         rules: Shapes; the packaged ones unless given.
         key: Key of the fingerprints in masks, at least 16 bytes; drawn afresh unless given.
-        engine: What nominates. "auto" takes hyperscan where it is installed; the results are the same.
+        engine: The prefilter. "auto" takes hyperscan where it is installed; the results are the same.
         max_line: Bytes (characters for `text`) of one line or record; the rest is cut off and marked.
 
     Raises:
@@ -77,8 +77,8 @@ class Redactor:
             raise ValueError("max_line_too_short")
         self.rules = default_rules() if rules is None else rules
         self.mask = Mask(key)
-        self._nominator = nominator(self.rules, engine)
-        self.known = KnownValues(self.mask.fingerprint, compiled=not isinstance(self._nominator, Pure))
+        self._prefilter = prefilter(self.rules, engine)
+        self.known = KnownValues(self.mask.fingerprint, compiled=not isinstance(self._prefilter, Pure))
         self.max_line = max_line
         self._plain_names: set[int] = set()
         self.failures = 0
@@ -99,8 +99,8 @@ class Redactor:
 
     def warm(self) -> None:
         """Start hyperscan now rather than after some hundred records. Takes a second; nothing without hyperscan."""
-        if isinstance(self._nominator, Waiting):
-            self._nominator.warm()
+        if isinstance(self._prefilter, Waiting):
+            self._prefilter.warm()
 
     def find(self, data: bytes) -> list[Span]:
         """Return the secrets in `data`: disjoint, in order. Raises RedactionFailed."""
@@ -124,7 +124,7 @@ class Redactor:
 
     def clean(self, data: bytes) -> bool:
         """Return whether nothing in `data`, up to a page of it, calls for reading it closely."""
-        return len(data) <= PAGE and not self._nominator.scan(data) and not self.known.holds(data)
+        return len(data) <= PAGE and not self._prefilter.scan(data) and not self.known.holds(data)
 
     def data(self, data: bytes) -> bytes:
         """Return `data` with every secret masked and lines over `max_line` bytes cut. Raises RedactionFailed."""
@@ -221,7 +221,7 @@ class Redactor:
                 continue
             first = max(at, start)
             page = data[first:limit] if first or limit < len(data) else data
-            numbers = self._nominator.scan(page)
+            numbers = self._prefilter.scan(page)
             if not numbers and not self.known.holds(page):
                 continue
             for span in sorted(self._closely(page, numbers)):
@@ -231,7 +231,7 @@ class Redactor:
                 yield replace(span, start=first + span.start, end=at) if first else span
 
     def _closely(self, data: bytes, numbers: Sequence[int]) -> Iterator[Span]:
-        """Yield the spans of a page of which `numbers` were nominated.
+        """Yield the spans of a page in which the prefilter named the rules `numbers`.
 
         What lies between two masks, old or new, is read by itself.
         """
@@ -244,7 +244,7 @@ class Redactor:
             part = data[start:end]
             if len(part) <= _SHORT and part in clean:
                 continue
-            seen = numbers if len(part) == len(data) else self._nominator.scan(part)
+            seen = numbers if len(part) == len(data) else self._prefilter.scan(part)
             if not seen and not self.known.holds(part):
                 clean.add(part if len(part) <= _SHORT else b"")
                 continue
@@ -269,7 +269,7 @@ class Redactor:
     def _read(self, data: bytes, base: int, numbers: Sequence[int]) -> list[Span]:
         """Return the disjoint spans of a text without masks, `base` added to their offsets.
 
-        `numbers` is what was nominated in it.
+        `numbers` is what the prefilter named in it.
         """
         raw = [(start, end, hit.kind, f"known/{hit.form}", hit.mark) for start, end, hit in self.known.search(data)]
         seen: dict[int, Candidate] = {}
@@ -295,7 +295,7 @@ class Redactor:
         return self._disjoint(data, raw, base)
 
     def _reading(self, data: bytes, numbers: Sequence[int] | None = None) -> Candidate:
-        numbers = self._nominator.scan(data) if numbers is None else numbers
+        numbers = self._prefilter.scan(data) if numbers is None else numbers
         if not numbers:
             return NOTHING
         reading = confirmed(self.rules, numbers, data)

@@ -6,7 +6,7 @@
 
 Rules
 - Without rules nothing is hooked and the caller hears of it: a process that believes itself guarded is guarded.
-- All hooks or none: one that can not be placed takes back those before it.
+- All hooks or none: one that cannot be placed takes back those before it.
 - Calling it again changes nothing; :meth:`Installed.uninstall` leaves everything as it was found.
 
 It may not configure logging, tracing or streams: it guards what is there and what comes later.

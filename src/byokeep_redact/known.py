@@ -2,7 +2,7 @@
 
 A value is registered by whoever holds it and forgotten when it is let go. Every 4-byte word of every form of it stands
 in one table, from the first search on; a text is sampled at each 8th byte, so that the time does not depend on how many
-values are known. Words only nominate; a place counts when at least 12 bytes in a row of the value stand there.
+values are known. Words only name candidates; a place counts when at least 12 bytes in a row of the value stand there.
 Rules: what chance would find is refused; a forgotten value leaves no readable byte here; nothing here prints a value.
 """
 
@@ -25,10 +25,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from byokeep_redact.canary import FRAGMENT_BYTES
+from byokeep_redact.encoded_patterns import Squeezed, radix_cuts
 from byokeep_redact.errors import Rejected
-from byokeep_redact.needles import Squeezed, radix_cuts
-from byokeep_redact.nominate import HS_CASELESS, HS_SINGLEMATCH, Automaton
 from byokeep_redact.parts import SQUEEZED, private_parts, strong_windows, told_apart
+from byokeep_redact.prefilter import HS_CASELESS, HS_SINGLEMATCH, Automaton
 from byokeep_redact.secret import Secret
 
 LONGEST: Final = 1 << 15
@@ -139,7 +139,7 @@ class Registration:
 class KnownValues:
     """The values known now. Safe to use from many threads.
 
-    `mark` makes the keyed fingerprint that masks show; `compiled` lets hyperscan nominate where that is worth it.
+    `mark` makes the keyed fingerprint that masks show; `compiled` lets hyperscan prefilter where worth it.
     """
 
     def __init__(self, mark: Callable[[bytes], str], *, compiled: bool = False) -> None:
@@ -214,7 +214,7 @@ class KnownValues:
                         self.table.pop(word, None)
             entry.wipe()
 
-    def nominated(self, data: bytes) -> bool:
+    def may_hold(self, data: bytes) -> bool:
         """Return whether `data` may hold a known value. False: it holds none."""
         if not self._entries:
             return False
@@ -233,7 +233,7 @@ class KnownValues:
 
     def holds(self, data: bytes) -> bool:
         """Return whether a known value stands in `data`, encodings that hide others apart."""
-        return self.nominated(data) and bool(self._verified(Squeezed(data, SQUEEZED, _GRAIN)))
+        return self.may_hold(data) and bool(self._verified(Squeezed(data, SQUEEZED, _GRAIN)))
 
     def expect(self, size: int) -> None:
         """Say that `size` bytes are about to be searched: an automaton is compiled first where that saves time."""
@@ -261,7 +261,7 @@ class KnownValues:
         """Return (start, end, hit) of every place in `data`, in order; they may overlap."""
         if not self._entries or len(data) < FRAGMENT_BYTES:
             return []
-        if not self.nominated(data):
+        if not self.may_hold(data):
             return []
         squeezed = Squeezed(data, SQUEEZED, _GRAIN)
         return [(squeezed.origin(hit.start), squeezed.origin(hit.end - 1) + 1, hit) for hit in self._verified(squeezed)]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from byokeep_redact.chance import written
+from byokeep_redact.entropy import written
 
 _HEAD: Final = re.compile(rb"_Z(?:T[VTISHW]|T[hv](?:n?[0-9]{1,6}_){1,2}|Tc(?:[hv](?:n?[0-9]{1,6}_){1,2}){2}|G[VR]|L)?")
 _SIZE: Final = re.compile(rb"[1-9][0-9]{0,2}(?=[A-Za-z_])")

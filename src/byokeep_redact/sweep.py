@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from byokeep_redact.canary import Canary
-from byokeep_redact.needles import Engine, Hit, NeedleSet, Squeezed
-from byokeep_redact.places import Places
-from byokeep_redact.views import Layer, views
+from byokeep_redact.decoders import Layer, decoded
+from byokeep_redact.encoded_patterns import EncodedPatterns, Engine, Hit, Squeezed
+from byokeep_redact.scan_targets import ScanTargets
 from byokeep_redact.walk import ControlResult, Finding, Limits, Report, Seen, Unreadable
 
 __all__ = ["ControlResult", "Finding", "Limits", "Report", "Sweep", "Unreadable", "scan_bytes"]
@@ -21,15 +21,15 @@ __all__ = ["ControlResult", "Finding", "Limits", "Report", "Sweep", "Unreadable"
 class _Canaries:
     """The detector of values that are at hand."""
 
-    def __init__(self, needles: NeedleSet) -> None:
-        self._needles = needles
+    def __init__(self, patterns: EncodedPatterns) -> None:
+        self._patterns = patterns
 
     def seen(self, layer: Layer, squeezed: Squeezed) -> Iterator[Seen]:
-        for hit in self._needles.search(squeezed):
+        for hit in self._patterns.search(squeezed):
             yield _seen(layer, squeezed, hit)
 
-    def views(self, layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
-        return views(layer, squeezed)
+    def decoded(self, layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
+        return decoded(layer, squeezed)
 
 
 def _seen(layer: Layer, squeezed: Squeezed, hit: Hit) -> Seen:
@@ -40,7 +40,7 @@ def _seen(layer: Layer, squeezed: Squeezed, hit: Hit) -> Seen:
     return Seen(start, end, hit.label, names if hit.encoding == "raw" else (*names, hit.encoding))
 
 
-class Sweep(Places):
+class Sweep(ScanTargets):
     """A search for `canaries`, compiled once and usable for many sources.
 
     Raises ValueError without canaries or for one too short to search for, ImportError if `engine` is "hyperscan" and it
@@ -48,7 +48,7 @@ class Sweep(Places):
     """
 
     def __init__(self, canaries: Iterable[Canary], *, engine: Engine = "auto", limits: Limits | None = None) -> None:
-        super().__init__(_Canaries(NeedleSet(canaries, engine)), limits)
+        super().__init__(_Canaries(EncodedPatterns(canaries, engine)), limits)
 
     def _shown(self, path: Path) -> str:
         """Return the path with every part that holds a canary replaced by that canary's label."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from byokeep_redact.containers import STRONG_MAGIC, Haystack, OpenedContainer, open_bare_deflate, open_streams
-from byokeep_redact.needles import Squeezed
-from byokeep_redact.views import Layer
+from byokeep_redact.decoders import Layer
+from byokeep_redact.encoded_patterns import Squeezed
 
 _ONE_SIGHTING = 24  # bytes: the same canary seen again this close, through another view, is the same leak
 _RUN_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n: \\")
@@ -134,7 +134,7 @@ class Detector(Protocol):
         """Return what is in this layer. `squeezed` is its squeezed form."""
         ...
 
-    def views(self, layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
+    def decoded(self, layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
         """Yield the layers inside this one, one level deeper."""
         ...
 
@@ -196,7 +196,7 @@ class Search:
             return
         for opened in self._opened(layer, haystack, stop):
             self._stream(layer, opened)
-        for view in self.detector.views(layer, squeezed):
+        for view in self.detector.decoded(layer, squeezed):
             self.view_left -= len(view.data)
             if self.view_left < 0:
                 self.troubles["work_limit"] = None

@@ -28,8 +28,8 @@ from byokeep.core.errors import ByokeepError
 from byokeep.settings import load
 from byokeep.supervisor import Stack
 from byokeep_redact.canary import PROVIDERS
+from byokeep_redact.leaks.fingerprints import KIND as LIVE
 from byokeep_redact.leaks.fingerprints import fingerprints_from, fingerprints_of
-from byokeep_redact.leaks.live import KIND as LIVE
 from byokeep_redact.leaks.scanner import Scanner
 from byokeep_redact.scan import Canary, Report, Sweep, new_canary, positive_control
 from byokeep_sim import start

@@ -8,13 +8,11 @@ import pytest
 
 from byokeep.core.errors import Rejected
 from byokeep_redact.engine import Redactor
-from byokeep_redact.pack import judge, plan, report
-from byokeep_redact.pack.corpus import MADE, SURVIVE, shapes, survivors
-from byokeep_redact.pack.draw import Draw, fresh_seed
-from byokeep_redact.pack.own import load_own
-from byokeep_redact.pack.registered import COST, ENCODED, EVASION
-from byokeep_redact.pack.stage import Played
-from byokeep_redact.pack.tracing import HEADERS
+from byokeep_redact.selftest import evaluator, plan, report
+from byokeep_redact.selftest.generator import ValueGenerator, fresh_seed
+from byokeep_redact.selftest.project import Setup, load_own
+from byokeep_redact.selftest.runner import RunOutcome
+from byokeep_redact.selftest.samples import COST, ENCODED, EVASION, HEADERS, MADE, SURVIVE, shapes, survivors
 
 pytestmark = pytest.mark.timeout(400)  # the first test that asks for the run waits for it
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -23,16 +21,16 @@ VECTORS = Path(__file__).parents[1] / "vectors"
 @pytest.fixture(scope="module")
 def result() -> report.Result:
     """One run of the whole pack against a process that calls ``install()`` and nothing else."""
-    return judge.run()
+    return evaluator.run()
 
 
 def judged(emissions: list[plan.Emission], said: dict[str, str]) -> list[report.Row]:
-    """Rows of a stage that said, at each mark, what is given here, and a stage that said everything as it was."""
+    """Rows of a runner that said, at each mark, what is given here, and a runner that said everything as it was."""
     sinks = {one.sink: "ran" for one in emissions}
-    on, off = judge._Output(Played("byokeep", sinks)), judge._Output(Played("off", sinks))
+    on, off = evaluator._Output(RunOutcome("byokeep", sinks)), evaluator._Output(RunOutcome("off", sinks))
     on.read("\n".join(f"{one.mark} {said.get(one.mark, '')}" for one in emissions if one.mark in said).encode())
     off.read("\n".join(f"{one.mark} {one.sample.text}" for one in emissions).encode("utf-8", "surrogateescape"))
-    return judge._rows(emissions, on, off)
+    return evaluator._rows(emissions, on, off)
 
 
 def emissions(group: str) -> list[plan.Emission]:
@@ -130,12 +128,12 @@ def test_long_lines_cost_little_and_are_cut(result: report.Result) -> None:
     assert result.cost_s
     row = report.Row(COST, "long-lines", samples=2, control=1)
     late = report.Result("s", rows=[row])
-    judge._judge_cost(row, Played(cost_s={"pairs": 1.1, "base64": 0.2}))
+    evaluator._evaluate_cost(row, RunOutcome(cost_s={"pairs": 1.1, "base64": 0.2}))
     assert (row.leaked, row.slow, row.heavy) == (0, 1, 0), "slow is not leaked"
     assert (late.verdict(COST), late.overall()) == ("slow", "clean")
     assert "0 leaked" in late.failure(COST)
     row.shapes = []
-    judge._judge_cost(row, Played(cost_s={"pairs": 1.1, "base64": 0.2}, grown_bytes=judge.GROWTH + 1))
+    evaluator._evaluate_cost(row, RunOutcome(cost_s={"pairs": 1.1, "base64": 0.2}, grown_bytes=evaluator.GROWTH + 1))
     assert (late.verdict(COST), late.overall()) == ("found", "found")
     assert {len(emissions(COST)) for _ in range(5)} == {8}, "as many in every run"
     assert row.shapes == ["pairs (too slow)", "memory"]
@@ -197,9 +195,9 @@ def test_nothing_looked_at_is_not_clean() -> None:
     assert report.Result.from_json(found.to_json()) == found
 
 
-def test_a_stage_that_can_not_be_set_up_is_unknown(tmp_path: Path) -> None:
+def test_a_runner_that_cannot_be_set_up_is_unknown(tmp_path: Path) -> None:
     """A set-up function that is not there: every sink failed, nothing is clean."""
-    outcome = judge.run(judge.Setup(setup="no_such_module:configure", root=tmp_path))
+    outcome = evaluator.run(Setup(setup="no_such_module:configure", root=tmp_path))
     assert outcome.overall() == "unknown"
     assert set(outcome.sinks.values()) <= {"failed:died", "absent"}
 
@@ -221,7 +219,7 @@ def test_samples_are_fresh_and_repeat_with_their_seed() -> None:
         assert not secrets & {secret for each in shapes(two, group) for secret in each.secrets}
     assert len(shapes(one, "sk-like")) >= 20
     assert len({each.shape for each in survivors(one)}) >= 20
-    assert len(Draw(one, "x").uuid()) == 36
+    assert len(ValueGenerator(one, "x").uuid()) == 36
 
 
 @pytest.mark.parametrize(
@@ -242,5 +240,5 @@ def test_a_corpus_that_is_wrong_is_refused(tmp_path: Path, text: str) -> None:
 @pytest.mark.campaign
 def test_every_sample_through_every_sink() -> None:
     """The whole pack at its full size."""
-    outcome = judge.run(judge.Setup(full=True))
+    outcome = evaluator.run(Setup(full=True))
     assert outcome.overall() == "clean", "\n".join(outcome.failure(group) for group in outcome.groups())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from byokeep_redact.pack import live
+from byokeep_redact.selftest import live
 from tests.support.cli import Ran, Shell
 
 THING = "#/components/schemas/Thing"
@@ -129,9 +129,9 @@ def test_a_request_that_is_not_refused_leaves_the_answer_unknown(status: int) ->
     made = live.probes(DESCRIPTION)
     search = live.search_for(made)
     sent = [(probe, live.LiveReply(422, b"refused")) for probe in made]
-    assert live.judge_replies(sent, search).verdict == "clean"
+    assert live.evaluate_replies(sent, search).verdict == "clean"
     sent[-1] = (made[-1], live.LiveReply(status, b"something"))
-    assert live.judge_replies(sent, search).verdict == "unknown"
+    assert live.evaluate_replies(sent, search).verdict == "unknown"
 
 
 def test_nothing_that_could_act_goes_out_with_a_token() -> None:
@@ -145,4 +145,4 @@ def test_nothing_that_could_act_goes_out_with_a_token() -> None:
     assert {f"POST /v1/things body field {name}" for name in ("name", "tags", "either")} <= labels
     assert "DELETE /v1/things/{thing} path thing" in labels
     assert live.probes({"not": "a description"}) == []
-    assert live.judge_replies([], live.search_for(made)).verdict == live.overall([]) == "unknown"
+    assert live.evaluate_replies([], live.search_for(made)).verdict == live.overall([]) == "unknown"

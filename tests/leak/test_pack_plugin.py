@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from byokeep_redact.pack import judge
+from byokeep_redact.selftest import evaluator
+from byokeep_redact.selftest.project import Setup
 
 pytestmark = pytest.mark.timeout(400)  # a run takes twenty seconds, on a busy machine minutes
 
 EXAMPLE = Path(__file__).parent / "example_project"
 SOURCE = Path(__file__).parents[2] / "src"
-PLUGIN = ("-p", "byokeep_redact.pack.plugin")
+PLUGIN = ("-p", "byokeep_redact.selftest.plugin")
 
 
 def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -125,9 +126,9 @@ def test_a_busy_machine_is_a_warning(tmp_path: Path, found: str, code: int, says
     """Lines that took too long are a warning, by name; memory over its bound fails the class."""
     project(tmp_path, "def test_one():\n    pass\n")
     (tmp_path / "conftest.py").write_text(
-        "from byokeep_redact.pack import judge, report\n"
+        "from byokeep_redact.selftest import evaluator, report\n"
         f"row = report.Row('cost', 'long-lines', samples=1, control=1, {found}=1)\n"
-        "judge.run = lambda *_: report.Result('s', rows=[row], sinks={'long-lines': 'ran'})\n"
+        "evaluator.run = lambda *_: report.Result('s', rows=[row], sinks={'long-lines': 'ran'})\n"
     )
     ran = run(tmp_path, "--secrets-leak", "-k", "cost")
     assert ran.returncode == code, ran.stdout
@@ -141,7 +142,7 @@ def test_without_its_flags_the_plugin_is_inert(tmp_path: Path) -> None:
         tmp_path,
         "def test_one():\n"
         "    loaded = [name for name in sys.modules if name.startswith('byokeep_redact.')]\n"
-        "    assert loaded == ['byokeep_redact.pack', 'byokeep_redact.pack.plugin']\n"
+        "    assert loaded == ['byokeep_redact.selftest', 'byokeep_redact.selftest.plugin']\n"
         "    assert 'hyperscan' not in sys.modules\n",
     )
     ran = run(tmp_path, "-q")
@@ -233,10 +234,10 @@ def configure():
 def test_another_redactor_is_measured_by_its_own_registration(tmp_path: Path) -> None:
     """A project's own redactor is given the live values its own way: it hides plain ones and loses encoded ones."""
     (tmp_path / "ownlogs.py").write_text(FOREIGN)
-    outcome = judge.run(judge.Setup("ownlogs:configure", "ownlogs:VALUES.append", root=tmp_path))
+    outcome = evaluator.run(Setup("ownlogs:configure", "ownlogs:VALUES.append", root=tmp_path))
     assert outcome.overall() == "unknown", "a name that names no function"
     (tmp_path / "ownlogs.py").write_text(FOREIGN + "register = VALUES.append\n")
-    outcome = judge.run(judge.Setup("ownlogs:configure", "ownlogs:register", root=tmp_path))
+    outcome = evaluator.run(Setup("ownlogs:configure", "ownlogs:register", root=tmp_path))
     assert (outcome.engine, outcome.overall()) == ("foreign", "found")
     row = next(row for row in outcome.of("encodings") if row.sink == "logging-message")
     assert {"hex/opaque", "base64@0/opaque"} <= set(row.shapes)

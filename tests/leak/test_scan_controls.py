@@ -8,7 +8,7 @@ import pytest
 
 from byokeep_redact import control as control_module
 from byokeep_redact.canary import PROVIDERS
-from byokeep_redact.needles import Engine, NeedleSet
+from byokeep_redact.encoded_patterns import EncodedPatterns, Engine
 from byokeep_redact.scan import Canary, ControlResult, Limits, Sweep, new_canary, positive_control
 
 
@@ -38,7 +38,7 @@ def test_search_that_cannot_open_archives_fails_its_control() -> None:
 
 def test_search_that_finds_nothing_fails_its_control(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken engine that never finds anything misses all that was planted."""
-    monkeypatch.setattr(NeedleSet, "search", lambda _self, _haystack: [])
+    monkeypatch.setattr(EncodedPatterns, "search", lambda _self, _haystack: [])
     result = positive_control(lambda: new_canary("kie"))
     assert len(result.missed) == result.planted
     assert not result.passed

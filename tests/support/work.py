@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from byokeep_redact import nominate
+from byokeep_redact import prefilter
 from byokeep_redact.rules import default_rules
 
 
@@ -109,7 +109,7 @@ def counted() -> Iterator[Work]:
 
     rules = default_rules().rules
     expressions = [rule.compiled for rule in rules]
-    folding = nominate._folding
+    folding = prefilter._folding
     with pytest.MonkeyPatch.context() as patched:
         for module in _modules():
             for name, item in list(vars(module).items()):
@@ -117,8 +117,8 @@ def counted() -> Iterator[Work]:
                     patched.setattr(module, name, counting(item))
                 elif isinstance(getattr(item, "__self__", None), re.Pattern):
                     patched.setattr(module, name, getattr(counting(item.__self__), item.__name__))
-        patched.setattr(nominate, "_folding", lambda pattern: counting(found) if (found := folding(pattern)) else None)
-        patched.setattr(nominate.Automaton, "scan", scanning(nominate.Automaton.scan))
+        patched.setattr(prefilter, "_folding", lambda pattern: counting(found) if (found := folding(pattern)) else None)
+        patched.setattr(prefilter.Automaton, "scan", scanning(prefilter.Automaton.scan))
         try:
             for rule in rules:
                 object.__setattr__(rule, "compiled", counting(rule.compiled))

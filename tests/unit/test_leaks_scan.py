@@ -25,12 +25,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from byokeep_redact import control
 from byokeep_redact.canary import new_canary
+from byokeep_redact.encoded_patterns import Engine
 from byokeep_redact.encodings import ENCODINGS
 from byokeep_redact.leaks import shapes
 from byokeep_redact.leaks.fingerprints import Fingerprints, fingerprints_from, fingerprints_of
 from byokeep_redact.leaks.scanner import Scanner
 from byokeep_redact.mangled import is_mangled
-from byokeep_redact.needles import Engine
 from byokeep_redact.rules import default_rules
 from byokeep_redact.walk import Limits, Report
 from tests.support.work import counted

@@ -20,7 +20,7 @@ from byokeep.core.secret import Secret
 from byokeep_redact import RedactionFailed, Redactor, Span
 from byokeep_redact.encodings import ENCODINGS, recoverable
 from byokeep_redact.mask import MASKED
-from byokeep_redact.nominate import Engine
+from byokeep_redact.prefilter import Engine
 from tests.support.work import Work, counted
 
 ENGINES: tuple[Engine, ...] = ("hyperscan", "pure")
@@ -73,7 +73,7 @@ def _each(template: str) -> Callable[[bytes], bytes]:
     return lambda value: "".join(template.format(byte) for byte in value).encode()
 
 
-# What other languages and tools make of bytes. The judge does not read these: nothing of the encoded text may be left.
+# What other languages make of bytes. The evaluator does not read these: nothing may be left of the encoded text.
 BEYOND: dict[str, Callable[[bytes], bytes]] = {
     "json list": lambda value: json.dumps(list(value)).encode(),
     "json list on lines": lambda value: json.dumps({"type": "Buffer", "data": list(value)}, indent=2).encode(),

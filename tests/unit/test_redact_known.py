@@ -123,7 +123,7 @@ def test_registrations_show_nothing() -> None:
 
 
 def test_table_and_automaton_agree() -> None:
-    """The table and the automaton nominate the same texts, for fragments of every length and clean texts."""
+    """The table and the automaton name the same candidates, for fragments of every length and clean texts."""
     value = secrets.token_urlsafe(40).encode()
     plain, compiled = _known(), _known(compiled=True)
     with plain.register(value), compiled.register(value):

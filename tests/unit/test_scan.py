@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from byokeep_redact.containers import OpenedContainer
 from byokeep_redact.control import ENCODINGS
-from byokeep_redact.needles import Engine
+from byokeep_redact.decoders import Layer
+from byokeep_redact.encoded_patterns import Engine
 from byokeep_redact.scan import Canary, Finding, Limits, Report, Sweep, marker_of, new_canary, scan_bytes
-from byokeep_redact.views import Layer
 from byokeep_redact.walk import Search
 from tests.support.work import counted
 
@@ -328,7 +328,7 @@ def test_findings_are_capped_and_counted() -> None:
 
 @pytest.mark.parametrize("value", [b"", b"short", b"elevenchars", b"sk-ant-api03-abc", b"a : b : c : d : e"])
 def test_value_too_short_to_search_for_is_refused(value: bytes) -> None:
-    """A needle that chance would find is refused rather than searched for."""
+    """A pattern that chance would find is refused rather than searched for."""
     with pytest.raises(ValueError, match="canary_too_short"):
         Sweep([Canary("x", value)])
 
@@ -347,11 +347,11 @@ def test_function_refuses_to_call_a_bounded_search_empty() -> None:
         scan_bytes(bytes(data), [_canary()], source="s")
 
 
-def test_a_needle_pass_looks_closely_at_nothing_in_a_clean_log() -> None:
+def test_a_pattern_pass_looks_closely_at_nothing_in_a_clean_log() -> None:
     """The pure engine searches megabytes of log text for 12 canaries in a few calls: no step for each letter."""
-    from byokeep_redact.needles import NeedleSet, Squeezed
+    from byokeep_redact.encoded_patterns import EncodedPatterns, Squeezed
 
-    needles = NeedleSet([Canary(f"c{n}", new_canary("anthropic")) for n in range(12)], "grams")
+    needles = EncodedPatterns([Canary(f"c{n}", new_canary("anthropic")) for n in range(12)], "grams")
     text = NOISE * (8_000_000 // len(NOISE))
     with counted() as work:
         assert needles.search(Squeezed(text)) == []

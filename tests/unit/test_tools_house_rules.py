@@ -58,7 +58,7 @@ def found(path: str, body: str) -> list[str]:
         (TEST, "@pytest.mark.skip\ndef test_x():\n    'Doc.'", "not run"),
         (TEST, "@pytest.mark.xfail(reason='x')\ndef test_x():\n    'Doc.'", "not run"),
         (TEST, "pytest.importorskip('x')", "not run"),
-        ("src/byokeep_redact/pack/judge.py", "pytest.skip('x')", "not run"),
+        ("src/byokeep_redact/selftest/evaluator.py", "pytest.skip('x')", "not run"),
         (FLOW, "def (", "does not parse"),
     ],
 )
@@ -93,7 +93,7 @@ def test_a_breach_is_named(path: str, body: str, words: str) -> None:
         (FLOW, "dialog(**fields)"),
         (FLOW, "raise NotImplementedAtAll"),
         (FLOW, "# to do this, lock first"),
-        ("src/byokeep_redact/pack/plugin.py", "pytest.skip('x')"),
+        ("src/byokeep_redact/selftest/plugin.py", "pytest.skip('x')"),
         (TEST, "import pickle"),
         (TEST, "def test_x():\n    'It works.'\n    assert 1"),
         (TEST, "def build():\n    return 1"),

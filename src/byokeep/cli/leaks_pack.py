@@ -39,8 +39,8 @@ def pack() -> int:
 
     Example: byokeep leaks pack --token-file operator.token
     """
-    live = importlib.import_module("byokeep_redact.pack.live")
-    exits = importlib.import_module("byokeep_redact.pack.report").EXIT
+    live = importlib.import_module("byokeep_redact.selftest.live")
+    exits = importlib.import_module("byokeep_redact.selftest.report").EXIT
     try:
         with busy("Sending canaries and searching"):
             places = run(_places(live))
@@ -66,15 +66,16 @@ async def _places(live: Any) -> list[Any]:
         raise Unavailable("description_empty", next_step="The server describes no operations.")
     sent, search, home = await _send(probes), live.search_for(probes), session().settings.home
     await asyncio.sleep(_SETTLE_S)
-    places = [await asyncio.to_thread(live.judge_control), await asyncio.to_thread(live.judge_replies, sent, search)]
+    places = [await asyncio.to_thread(live.evaluate_control)]
+    places.append(await asyncio.to_thread(live.evaluate_replies, sent, search))
     if str(stack(home).get("web_url", "")).rstrip("/") == web_url():
         for name, below in _PLACES.items():
-            places.append(await asyncio.to_thread(live.judge_files, name, Path(home, below), search))
+            places.append(await asyncio.to_thread(live.evaluate_files, name, Path(home, below), search))
     return places
 
 
 async def _send(probes: list[Any]) -> list[tuple[Any, Any]]:
-    reply = importlib.import_module("byokeep_redact.pack.live").LiveReply
+    reply = importlib.import_module("byokeep_redact.selftest.live").LiveReply
     token, gate = own_token(), asyncio.Semaphore(_AT_ONCE)
     async with Transport(ca_file=session().settings.file("web_ca_file")) as http:
 

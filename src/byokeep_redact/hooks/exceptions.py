@@ -4,7 +4,7 @@ Rules
 - What Python would print is printed: the same words, redacted, without locals. Somebody else's hook is called with an
   exception that has neither frames nor its raw text.
 - asyncio says "never retrieved" through :mod:`logging`, whose hook cleans it; nothing is done for it here.
-- A report that can not be cleaned is ``redaction_error``.
+- A report that cannot be cleaned is ``redaction_error``.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class LoggingHook:
         self._patches.undo()
 
     def clean(self, record: logging.LogRecord) -> None:
-        """Take the secrets out of a record, in place; one that can not be cleaned keeps its place and level alone."""
+        """Take the secrets out of a record, in place; one that cannot be cleaned keeps its place and level alone."""
         if not self._wall.on:
             return
         try:

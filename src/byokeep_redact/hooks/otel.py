@@ -3,7 +3,7 @@
 Rules
 - Everything a span says is cleaned: name, attributes, events, status, links, trace state, scope, resource.
 - Whatever is set to capture headers (``.*`` too), a header named like a credential is dropped, known or not.
-- A record that can not be cleaned keeps its ids and times and is called ``redaction_error``.
+- A record that cannot be cleaned keeps its ids and times and is called ``redaction_error``.
 - When an exporter fails, its spans are gone: nothing of them is logged or kept.
 
 It may not change a span that is still open, nor whether it is sampled.

@@ -2,7 +2,7 @@
 
 Rules
 - What a descriptor is given passes a :class:`~byokeep_redact.stream.StreamFilter` with the live values of this process.
-- Bytes that can not be cleaned are dropped; ``redaction_error`` is written in their place.
+- Bytes that cannot be cleaned are dropped; ``redaction_error`` is written in their place.
 - A crash report is read by a child, for this process is dead by then. It knows shapes only; such a report names
   files, functions and threads, never what they hold.
 

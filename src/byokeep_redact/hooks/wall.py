@@ -3,7 +3,7 @@
 Rules
 - Whatever goes wrong here is raised; the hook then drops its record.
 - In a structure, an object of a type that the engine does not know becomes its type's name: what a renderer would make
-  of it later can not be seen. Exceptions and addresses become their redacted text.
+  of it later cannot be seen. Exceptions and addresses become their redacted text.
 - An exception becomes text without frame locals. Where a consumer insists on an exception it gets :class:`Told`.
 - Text that could begin a line of its own in a log is shown escaped.
 """

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from byokeep_redact.errors import Rejected
-from byokeep_redact.leaks.live import KIND as LIVE
+from byokeep_redact.leaks.fingerprints import KIND as LIVE
 from byokeep_redact.walk import Finding
 
 FORMAT: Final = "byokeep-leaks-baseline/1"

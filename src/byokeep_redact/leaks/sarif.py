@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from byokeep_redact import __version__
-from byokeep_redact.leaks.live import KIND as LIVE
+from byokeep_redact.leaks.fingerprints import KIND as LIVE
 from byokeep_redact.walk import Finding, Report
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -12,15 +12,14 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from byokeep_redact.leaks.fingerprints import Fingerprints
-from byokeep_redact.leaks.hidden import Hidden
-from byokeep_redact.leaks.live import LiveValues
+from byokeep_redact.decoders import Layer
+from byokeep_redact.encoded_patterns import Engine, Squeezed
+from byokeep_redact.leaks.fingerprints import Fingerprints, LiveValues
+from byokeep_redact.leaks.marked_decoders import MarkedDecoders
 from byokeep_redact.leaks.shapes import Shapes
 from byokeep_redact.mask import Mask
-from byokeep_redact.needles import Engine, Squeezed
-from byokeep_redact.places import Places
 from byokeep_redact.rules import Rules
-from byokeep_redact.views import Layer
+from byokeep_redact.scan_targets import ScanTargets
 from byokeep_redact.walk import Finding, Limits, Report, Seen
 
 _BLOCK = 1 << 20
@@ -30,7 +29,7 @@ _STREAMS = frozenset(("gzip", "zlib", "zip", "zstd", "bzip2", "xz", "deflate"))
 class _Detector:
     """Shapes and live values in every layer."""
 
-    def __init__(self, shapes: Shapes, live: LiveValues | None, hidden: Hidden) -> None:
+    def __init__(self, shapes: Shapes, live: LiveValues | None, hidden: MarkedDecoders) -> None:
         self.shapes, self.live, self.hidden = shapes, live, hidden
 
     def seen(self, layer: Layer, squeezed: Squeezed) -> Iterator[Seen]:
@@ -38,11 +37,11 @@ class _Detector:
             yield from self.live.find(layer.data)
         yield from self.shapes.find(layer.data)
 
-    def views(self, layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
-        return self.hidden.views(layer, squeezed)
+    def decoded(self, layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
+        return self.hidden.decoded(layer, squeezed)
 
 
-class Scanner(Places):
+class Scanner(ScanTargets):
     """A scan with one set of rules and, when given, the fingerprints of live values.
 
     Args:
@@ -74,7 +73,7 @@ class Scanner(Places):
         self._watch = watch
         live = None if fingerprints is None else LiveValues(fingerprints)
         self._shapes = Shapes(Mask(key), rules, engine, weak=weak)
-        super().__init__(_Detector(self._shapes, live, Hidden(engine)), limits)
+        super().__init__(_Detector(self._shapes, live, MarkedDecoders(engine)), limits)
         self._exclude = tuple(exclude)
         self.excluded = 0
 

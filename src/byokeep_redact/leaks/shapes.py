@@ -1,7 +1,7 @@
 """What secrets look like, by the rules of the redactor, in one layer at a time.
 
 The redactor decodes by itself and only says what to mask; a scanner must say how a value was hidden, so here the rules
-look at one layer as it is and the walk brings the layers. hyperscan nominates the end of a match where it is installed,
+look at one layer as it is and the walk brings the layers. hyperscan names the ends of matches where it is installed,
 and the rule's own expression decides; without it every rule with one of its words in the text is tried, and the result
 is the same. Rules: nothing here repeats what it found; a fingerprint is keyed.
 """
@@ -15,10 +15,10 @@ from functools import lru_cache
 from itertools import pairwise, takewhile
 from typing import Any, Final
 
-from byokeep_redact.chance import drawn
+from byokeep_redact.encoded_patterns import Engine
+from byokeep_redact.entropy import drawn
 from byokeep_redact.mask import MASKED, Mask
-from byokeep_redact.needles import Engine
-from byokeep_redact.nominate import weakened
+from byokeep_redact.prefilter import weakened
 from byokeep_redact.rules import Rule, Rules, default_rules
 from byokeep_redact.walk import Seen
 
@@ -59,8 +59,8 @@ class Shapes:
             for number, rule in enumerate(self._rules.rules)
             if (plain := _PLAIN_RUN.fullmatch(rule.pattern))
         }
-        self._nominees = [number for number in range(len(self._rules.rules)) if number not in self._plain]
-        patterns = tuple(self._rules.rules[number].pattern for number in self._nominees)
+        self._prefiltered = [number for number in range(len(self._rules.rules)) if number not in self._plain]
+        patterns = tuple(self._rules.rules[number].pattern for number in self._prefiltered)
         # A repeat that ends, but late, could be cut off inside: such a rule is always read to the end.
         self._ahead = [None if _LONG_REPEAT.search(rule.pattern) else _AHEAD for rule in self._rules.rules]
         self._reaches = [(_NEAR, _FAR) if b",}" in weakened(pattern) else (_NEAR,) for pattern in patterns]
@@ -71,7 +71,7 @@ class Shapes:
     def find(self, data: bytes) -> Iterator[Seen]:
         """Yield what looks like a secret, in order of place; of those that overlap, the first and longest."""
         last = 0
-        found = self._everywhere(data) if self._database is None else self._nominated(data)
+        found = self._everywhere(data) if self._database is None else self._near_matches(data)
         told = {end for start, end, _ in found if self._weak or looks_random(data[start:end])}
         runs: set[_Place] = set()
         for number, (kinds, least) in self._plain.items():
@@ -90,21 +90,21 @@ class Shapes:
     def _everywhere(self, data: bytes) -> set[_Place]:
         found: set[_Place] = set()
         folded = data.lower()
-        for number in self._nominees:
+        for number in self._prefiltered:
             rule = self._rules.rules[number]
             if not rule.literals or any(literal in folded for literal in rule.literals):
                 self._match(data, number, 0, len(data), found)
         return found
 
-    def _nominated(self, data: bytes) -> set[_Place]:
+    def _near_matches(self, data: bytes) -> set[_Place]:
         found: set[_Place] = set()
         done = [0] * len(self._rules.rules)  # up to where a rule has been tried
 
-        def seen(nominee: int, _start: int, end: int, _flags: int, _context: object) -> None:
-            number = self._nominees[nominee]
+        def seen(candidate: int, _start: int, end: int, _flags: int, _context: object) -> None:
+            number = self._prefiltered[candidate]
             if end > done[number]:
                 tried = 0
-                for reach in self._reaches[nominee]:
+                for reach in self._reaches[candidate]:
                     first = max(done[number], end - reach)
                     tried = self._match(data, number, first, end, found)
                     if tried >= end or first == done[number]:
@@ -159,8 +159,8 @@ class Shapes:
     def _matches(self, data: bytes, number: int, first: int, last: int) -> list[re.Match[bytes]]:
         """Return the matches of a rule that start in [first, last), as far as they go.
 
-        `re` can not be told where the last match may start. Without an end, each nomination without a match would have
-        it read all the rest: minutes for a database's log of 16 MiB.
+        `re` cannot be told where the last match may start. Without an end, each candidate without a match would have it
+        read all the rest: minutes for a database's log of 16 MiB.
         """
         rule, ahead = self._rules.rules[number], self._ahead[number]
         while True:

@@ -1,10 +1,10 @@
-"""The pack against a running instance: canaries where none belong, in requests that can only be refused.
+"""The self-test of a running instance: canaries where none belong, in requests that can only be refused.
 
 Rules
 - What is sent can change nothing: without a valid token; or with a body of the wrong type; or with an id that is none.
   A request that would act if it were accepted is sent without a token only.
-- An instance that accepts one, breaks at one or can not be reached leaves the answer unknown.
-- Sending is the caller's: this module makes requests and judges what came back.
+- An instance that accepts one, breaks at one or cannot be reached leaves the answer unknown.
+- Sending is the caller's: this module makes requests and evaluates what came back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from byokeep_redact.canary import PROVIDERS, Canary, marker_of, new_canary
 from byokeep_redact.control import ENCODINGS
-from byokeep_redact.pack.report import Verdict
+from byokeep_redact.selftest.report import Verdict
 from byokeep_redact.sweep import Report, Sweep
 
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
@@ -151,7 +151,7 @@ def search_for(made: Sequence[Probe]) -> Sweep:
     return Sweep([probe.canary for probe in made])
 
 
-def judge_replies(sent: Sequence[tuple[Probe, LiveReply]], search: Sweep) -> LivePlace:
+def evaluate_replies(sent: Sequence[tuple[Probe, LiveReply]], search: Sweep) -> LivePlace:
     """Search every reply for every canary, and say whether each request was refused as it had to be."""
     details, found, unknown = [], 0, 0
     for probe, reply in sent:
@@ -171,12 +171,12 @@ def judge_replies(sent: Sequence[tuple[Probe, LiveReply]], search: Sweep) -> Liv
     return LivePlace("answers", len(sent), found, unknown, verdict, tuple(details))
 
 
-def judge_files(name: str, path: Path, search: Sweep) -> LivePlace:
+def evaluate_files(name: str, path: Path, search: Sweep) -> LivePlace:
     """Search a file or directory for every canary; nothing there to search is unknown."""
     return _place(name, search.scan_paths([path]))
 
 
-def judge_control() -> LivePlace:
+def evaluate_control() -> LivePlace:
     """Plant fresh canaries in every encoding and see that the same search finds them."""
     planted = {name: Canary(name, new_canary("openai")) for name in ENCODINGS}
     search = Sweep(planted.values())

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from byokeep_redact.needles import Squeezed
+from byokeep_redact.encoded_patterns import Squeezed
 
 _COLOUR = rb"\x1b\[[0-9;:?]{0,24}[A-Za-z]"
 _ESCAPE = re.compile(
@@ -86,7 +86,7 @@ class Layer:
         return at, names[::-1]
 
 
-def views(layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
+def decoded(layer: Layer, squeezed: Squeezed) -> Iterator[Layer]:
     """Yield each view of `layer`, one level deeper. `squeezed` is the layer's own squeezed form."""
     yield from unescaped(layer)
     yield from narrowed(layer)
@@ -165,7 +165,7 @@ def unescaped(layer: Layer) -> Iterator[Layer]:
 
 
 def narrowed(layer: Layer) -> Iterator[Layer]:
-    """Yield UTF-16 text as single bytes (the needles need no help with it, but what is encoded inside does)."""
+    """Yield UTF-16 text as single bytes (the patterns need no help with it, but what is encoded inside does)."""
     data = layer.data
     if b"\0" not in data or _WIDE_RUN not in data.translate(_WIDE_MASK):
         return

@@ -1,4 +1,4 @@
-"""The pytest plugin: ``--secrets-leak`` runs the pack in any project, ``--secrets-leak-watch`` watches its own tests.
+"""The pytest plugin: ``--secrets-leak`` runs the leak self-test, ``--secrets-leak-watch`` watches a project's tests.
 
 Rules
 - Without its flags it imports nothing, adds no item and costs nothing.
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from byokeep_redact.pack.judge import Setup
-    from byokeep_redact.pack.report import Result
+    from byokeep_redact.selftest.project import Setup
+    from byokeep_redact.selftest.report import Result
 
 _NODE: Final = "secrets-leak"
 _CONTROLS: Final = "controls"
@@ -51,8 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _start_watch(config, every_test=True)
     asked = config.getoption("secrets_leak") or config.getoption("secrets_leak_full")
     if asked and not hasattr(config, "workerinput"):
-        judge = importlib.import_module("byokeep_redact.pack.judge")
-        faults = judge.faults(_project(config, judge))
+        faults = importlib.import_module("byokeep_redact.selftest.project").faults(_project(config))
         if faults:
             raise pytest.UsageError("\n".join(faults))
 
@@ -61,7 +60,7 @@ def _start_watch(config: pytest.Config, *, every_test: bool) -> None:
     if config.getoption("capture") == "no" or not config.pluginmanager.hasplugin("logging"):
         raise pytest.UsageError("secrets-leak-watch sees nothing without capturing: drop `-s` and `-p no:logging`")
     if not config.pluginmanager.hasplugin(_WATCH):
-        watch = importlib.import_module("byokeep_redact.pack.watch").StreamWatch(every_test=every_test)
+        watch = importlib.import_module("byokeep_redact.selftest.watch").StreamWatch(every_test=every_test)
         config.pluginmanager.register(watch, _WATCH)
 
 
@@ -73,7 +72,7 @@ def secrets_leak_watch(request: pytest.FixtureRequest) -> None:
 
 class _Pack(pytest.Collector):
     def collect(self) -> list[pytest.Item]:
-        plan = importlib.import_module("byokeep_redact.pack.plan")
+        plan = importlib.import_module("byokeep_redact.selftest.plan")
         own = bool(self.config.getini("secrets_leak_corpus"))
         groups = [group for group in plan.GROUPS if own or group != plan.OWN]
         return [_Part.from_parent(self, name=name) for name in (*groups, _CONTROLS)]
@@ -91,7 +90,7 @@ class _Part(pytest.Item):
         self.add_marker("secrets_leak")
 
     def runtest(self) -> None:
-        """Judge this class by the run that all classes share."""
+        """Evaluate this class by the run that all classes share."""
         result = _shared_result(self.config)
         if self.name != _CONTROLS:
             if result.verdict(self.name) == "absent":
@@ -101,7 +100,7 @@ class _Part(pytest.Item):
             elif result.verdict(self.name) != "clean":
                 raise _Leak(result.failure(self.name))
             return
-        table = importlib.import_module("byokeep_redact.pack.report").table
+        table = importlib.import_module("byokeep_redact.selftest.report").table
         self.user_properties.append((_TABLE, table(result)))
         why = result.doubts()
         if why:
@@ -154,7 +153,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def _shared_result(config: pytest.Config) -> Result:
     """Return the run of this session; the first who asks runs it, in whichever worker."""
     if _result not in config.stash:
-        report = importlib.import_module("byokeep_redact.pack.report").Result
+        report = importlib.import_module("byokeep_redact.selftest.report").Result
         if not hasattr(config, "workerinput"):
             config.stash[_result] = _run(config)
         else:
@@ -181,14 +180,14 @@ def _once(config: pytest.Config, path: Path) -> str:
 
 
 def _run(config: pytest.Config) -> Result:
-    judge = importlib.import_module("byokeep_redact.pack.judge")
-    result: Result = judge.run(_project(config, judge), str(config.getoption("secrets_leak_seed")))
+    evaluator = importlib.import_module("byokeep_redact.selftest.evaluator")
+    result: Result = evaluator.run(_project(config), str(config.getoption("secrets_leak_seed")))
     return result
 
 
-def _project(config: pytest.Config, judge: Any) -> Setup:
+def _project(config: pytest.Config) -> Setup:
     corpus = str(config.getini("secrets_leak_corpus"))
-    project: Setup = judge.Setup(
+    project: Setup = importlib.import_module("byokeep_redact.selftest.project").Setup(
         setup=str(config.getini("secrets_leak_setup")),
         register=str(config.getini("secrets_leak_register")),
         corpus=str(config.rootpath / corpus) if corpus else "",

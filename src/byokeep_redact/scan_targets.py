@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from byokeep_redact.views import Layer
+from byokeep_redact.decoders import Layer
 from byokeep_redact.walk import Detector, Limits, Reader, Report, Search, Unreadable
 
 _KERNEL: Final = frozenset((
@@ -26,7 +26,7 @@ _GONE: Final = "enoent"
 _LISTINGS: Final = 5  # of one folder in which files come and go
 
 
-class Places:
+class ScanTargets:
     """A search with one detector through many places. `limits` hold for each source."""
 
     def __init__(self, detector: Detector, limits: Limits | None = None) -> None:
@@ -173,7 +173,7 @@ def _made_up() -> frozenset[int]:
 
 
 def _device(path: Path) -> int:
-    """Return the number of the device that a path is on; 0, which none has, when it can not be asked."""
+    """Return the number of the device that a path is on; 0, which none has, when it cannot be asked."""
     try:
         return path.lstat().st_dev
     except (OSError, ValueError):

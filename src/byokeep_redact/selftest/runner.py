@@ -1,9 +1,9 @@
-"""The process on stage: sets up logging as the project does, registers the live values, feeds every sink.
+"""The runner: a process that sets up logging as the project does, registers the live values and feeds every sink.
 
-Run as ``python -m byokeep_redact.pack.stage JOB`` by the judge, which reads what came out. Rules
-- Nothing is judged here, and nothing of the judge is known here.
+Run as ``python -m byokeep_redact.selftest.runner JOB`` by the evaluator, which reads what came out. Rules
+- Nothing is evaluated here.
 - Whatever text left by another way than standard output, standard error or a log file is written to the job's folder.
-- With ``engine: off`` the redactor is taken out before the first sample; how that looks is for the judge to see.
+- With ``engine: off`` the redactor is taken out before the first sample; how that looks is for the evaluator to see.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from byokeep_redact.pack.outlet import Outlet
-from byokeep_redact.pack.plan import Emission, PlannedRun, plan
-from byokeep_redact.pack.registered import COST
-from byokeep_redact.pack.sinks import LOGGER
+from byokeep_redact.selftest.plan import Emission, PlannedRun, plan
+from byokeep_redact.selftest.samples import COST
+from byokeep_redact.selftest.sinks import LOGGER, SinkContext
 
+DYING: Final = "excepthook"
 LINE_S: Final = 1.0  # CPU seconds for one long line
 _TRIES: Final = 3  # the best counts: a busy machine, or an engine that is just being compiled, costs a try
 _FORMAT: Final = "%(asctime)s %(levelname)s %(threadName)s %(name)s %(message)s"
@@ -33,8 +33,8 @@ _OWN_FIELDS: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message",
 
 
 @dataclass
-class Played:
-    """What the judge is told: the state of each sink, where to look, and what the long lines cost."""
+class RunOutcome:
+    """What the evaluator is told: the state of each sink, where to look, and what the long lines cost."""
 
     engine: str = ""
     states: dict[str, str] = field(default_factory=dict)
@@ -93,10 +93,10 @@ def _set_up(job: PlannedRun, folder: Path) -> str:
     ours = "byokeep_redact.engine" in sys.modules
     if job.engine == "on":
         return "byokeep" if ours else "foreign"
-    if not ours:  # another redactor can not be taken out of its own setup: begin anew without
+    if not ours:  # another redactor cannot be taken out of its own setup: begin anew without
         again = folder / "bare.json"
         again.write_text(json.dumps(asdict(job) | {"engine": "bare"}))
-        os.execv(sys.executable, [sys.executable, "-m", "byokeep_redact.pack.stage", str(again)])  # noqa: S606 - itself
+        os.execv(sys.executable, [sys.executable, "-m", "byokeep_redact.selftest.runner", str(again)])  # noqa: S606 - itself
     _take_out()
     return "off"
 
@@ -154,37 +154,28 @@ def _tee(handler: logging.Handler, path: Path) -> None:
     handler.emit = both  # type: ignore[method-assign]
 
 
-def play(job: PlannedRun, folder: Path) -> Played:
+def _feed_all(job: PlannedRun, emissions: list[Emission], folder: Path, outcome: RunOutcome) -> None:
     """Feed all sinks of a job; a sink that raises is written down by the type of its error."""
-    played = Played(engine=_set_up(job, folder))
-    emissions = plan(job)
-    kept = _register(job, emissions)
-    played.files = _open_up(folder)
-    shown = (folder / "shown.txt").open("a", encoding="utf-8", errors="surrogateescape")
-    out = Outlet(logging.getLogger(LOGGER), folder, lambda text: print_to(shown, text))
-    for name in job.sinks:
-        mine = [one for one in emissions if one.sink == name]
-        if (played.engine == "foreign" or job.engine == "bare") and mine[0].way.ours:
-            played.states[name] = "absent"
-            continue
-        try:
-            if mine and mine[0].sample.group == COST:
-                _measured(out, mine, played)
-            else:
-                mine[0].way.feed(out, [(one.mark, one.sample.text, one.sample.shape) for one in mine])
-            played.states[name] = "ran"
-        except Exception as error:
-            played.states[name] = f"failed:{type(error).__name__}"
-            (folder / f"error-{name}.txt").write_text(_where(error))
-    shown.close()
-    logging.shutdown()
-    del kept
-    return played
+    with (folder / "shown.txt").open("a", encoding="utf-8", errors="surrogateescape") as shown:
+        out = SinkContext(logging.getLogger(LOGGER), folder, lambda text: shown.writelines((text, "\n")))
+        for name in job.sinks:
+            mine = [one for one in emissions if one.sink == name]
+            if (outcome.engine == "foreign" or job.engine == "bare") and mine[0].way.ours:
+                outcome.states[name] = "absent"
+                continue
+            try:
+                if mine and mine[0].sample.group == COST:
+                    _measured(out, mine, outcome)
+                else:
+                    _feed(out, mine)
+                outcome.states[name] = "ran"
+            except Exception as error:
+                outcome.states[name] = f"failed:{type(error).__name__}"
+                (folder / f"error-{name}.txt").write_text(_where(error))
 
 
-def print_to(file: Any, text: str) -> None:
-    """Write one line."""
-    file.write(text + "\n")
+def _feed(out: SinkContext, emissions: list[Emission]) -> None:
+    emissions[0].way.feed(out, [(one.mark, one.sample.text, one.sample.shape) for one in emissions])
 
 
 def _where(error: BaseException) -> str:
@@ -193,35 +184,36 @@ def _where(error: BaseException) -> str:
     return "\n".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
 
 
-def _measured(out: Outlet, emissions: list[Emission], played: Played) -> None:
+def _measured(out: SinkContext, emissions: list[Emission], outcome: RunOutcome) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for one in emissions:
         for _ in range(_TRIES):
             began = time.process_time()
-            one.way.feed(out, [(one.mark, one.sample.text, one.sample.shape)])
+            _feed(out, [one])
             cost = time.process_time() - began
-            played.cost_s[one.sample.shape] = min(cost, played.cost_s.get(one.sample.shape, cost))
+            outcome.cost_s[one.sample.shape] = min(cost, outcome.cost_s.get(one.sample.shape, cost))
             if cost < LINE_S:
                 break
-    played.grown_bytes = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    outcome.grown_bytes = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def main() -> None:
-    """Play the job named by the one argument, and write ``played.json`` beside it."""
+    """Run the job named by the one argument, and write ``outcome.json`` beside it."""
     path = Path(sys.argv[1])
-    job = PlannedRun.read(path)
-    dying = job.sinks == ("excepthook",)
-    if not dying:
-        played = play(job, path.parent)
-        (path.parent / "played.json").write_text(json.dumps(asdict(played)))
-        return
-    played = Played(engine=_set_up(job, path.parent))
+    job, folder = PlannedRun.read(path), path.parent
+    outcome = RunOutcome(engine=_set_up(job, folder))
     emissions = plan(job)
     kept = _register(job, emissions)
-    played.files, played.states["excepthook"] = _open_up(path.parent), "ran"
-    (path.parent / "played.json").write_text(json.dumps(asdict(played)))
-    out = Outlet(logging.getLogger(LOGGER), path.parent, lambda _text: None)
-    emissions[0].way.feed(out, [(one.mark, one.sample.text, one.sample.shape) for one in emissions])
+    outcome.files = _open_up(folder)
+    dying = job.sinks == (DYING,)
+    if dying:
+        outcome.states[DYING] = "ran"
+    else:
+        _feed_all(job, emissions, folder, outcome)
+        logging.shutdown()
+    (folder / "outcome.json").write_text(json.dumps(asdict(outcome)))
+    if dying:
+        _feed(SinkContext(logging.getLogger(LOGGER), folder, lambda _text: None), emissions)
     del kept
 
 

@@ -1,6 +1,6 @@
-"""Nominations: which rules and triggers a text might set off, by one pass of hyperscan or by `re` alone.
+"""Prefilter: which rules and triggers a text might set off, by one pass of hyperscan or by `re` alone.
 
-Rules: a nominator may name too much and never too little, so it may ask for less than a rule does (a start without its
+Rules: a prefilter may name too much and never too little, so it may ask for less than a rule does (a start without its
 context, one repeat where there may be thousands) but never for more; it decides nothing. Scratch space is never shared
 by two scans at once, whatever thread or signal handler they run in.
 """
@@ -17,8 +17,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, Literal, Protocol
 
+from byokeep_redact.nested_decoding import MASK64, TRIGGERS, holds_text, holds_text16
 from byokeep_redact.rules import Rule, Rules, default_rules
-from byokeep_redact.unwrap import MASK64, TRIGGERS, holds_text, holds_text16
 
 Engine = Literal["auto", "hyperscan", "pure"]
 
@@ -125,7 +125,7 @@ def _seen_where(number: int, _start: int, end: int, _flags: int, found: list[int
     found.append(number if number != _LONG_RUN else -end)
 
 
-class Nominator(Protocol):
+class Prefilter(Protocol):
     """Names rules (by place in the rule file) and triggers (by len(rules) + place in TRIGGERS)."""
 
     def scan(self, data: bytes) -> Sequence[int]:
@@ -154,7 +154,7 @@ class _Runs:
         roots = self._long is not None and rules.allowed("long-base64", _SAMPLE_ROOT, 0, len(_SAMPLE_ROOT))
         self._dull = re.compile(_DULL + _DULL_ROOT if roots else _DULL).match
 
-    def nominated(self, data: bytes, starts: Iterable[int]) -> list[int]:
+    def candidates(self, data: bytes, starts: Iterable[int]) -> list[int]:
         """Return the numbers of what the runs that start at these places may set off."""
         digests: list[bytes] = []
         others: list[bytes] = []
@@ -203,7 +203,7 @@ class Pure:
             and pattern.search(folded if folds else data)
         ]
         found += [number for number, pattern in self._triggers if pattern.search(data)]
-        return found + self._runs.nominated(data, _run_starts(data.translate(MASK64)))
+        return found + self._runs.candidates(data, _run_starts(data.translate(MASK64)))
 
 
 def _run_starts(mask: bytes) -> Iterator[int]:
@@ -239,7 +239,7 @@ class Hyperscan:
         runs = [-number - len(_RUN) for number in found if number < 0]
         if not runs:
             return found
-        return [number for number in found if number >= 0] + self._runs.nominated(data, runs)
+        return [number for number in found if number >= 0] + self._runs.candidates(data, runs)
 
 
 class Waiting:
@@ -250,7 +250,7 @@ class Waiting:
         self._lock = threading.Lock()
         self._left = _WARM_RECORDS
         self._room = _WARM_BYTES
-        self._now: Nominator = Pure(rules)
+        self._now: Prefilter = Pure(rules)
 
     def scan(self, data: bytes) -> Sequence[int]:
         """Return a number for everything that may be in `data`."""
@@ -271,7 +271,7 @@ class Waiting:
             self.scan = self._now.scan  # type: ignore[method-assign]
 
 
-def nominator(rules: Rules, engine: Engine) -> Nominator:
+def prefilter(rules: Rules, engine: Engine) -> Prefilter:
     """Return what `engine` means here. Raises ImportError for "hyperscan" where it is not installed."""
     if engine == "pure":
         return Pure(rules)
@@ -293,7 +293,7 @@ class Candidate:
 
 
 def confirmed(rules: Rules, numbers: Sequence[int], data: bytes) -> Candidate:
-    """Return what `data` does set off of what was nominated."""
+    """Return what of the candidates `data` does hold."""
     count = len(rules.rules)
     folded = data.lower()
     found = []

@@ -1,4 +1,4 @@
-"""What is emitted where: worked out alike by the process that emits and by the one that judges.
+"""What is emitted where: worked out alike by the runner that emits and by the evaluator.
 
 The two plainest sinks take every sample of every run. The others take some, others in every run, unless all are asked
 for: what a redactor does not know by its looks shows in the first, what a hook misses shows with any.
@@ -14,13 +14,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from byokeep_redact.pack.corpus import MADE, SURVIVE, Sample, shapes, survivors
-from byokeep_redact.pack.evasions import WAYS
-from byokeep_redact.pack.outlet import OutletSink
-from byokeep_redact.pack.own import OWN, load_own
-from byokeep_redact.pack.registered import COST, ENCODED, EVASION, KINDS, RegisteredValues, costly, encoded, evading
-from byokeep_redact.pack.sinks import SINKS
-from byokeep_redact.pack.tracing import HEADERS, header_samples
+from byokeep_redact.selftest.evasions import WAYS
+from byokeep_redact.selftest.project import OWN, load_own
+from byokeep_redact.selftest.samples import (
+    COST,
+    ENCODED,
+    EVASION,
+    HEADERS,
+    KINDS,
+    MADE,
+    SURVIVE,
+    RegisteredValues,
+    Sample,
+    costly,
+    encoded,
+    evading,
+    header_samples,
+    shapes,
+    survivors,
+)
+from byokeep_redact.selftest.sinks import SINKS, OutputSink
 
 _Planned = tuple[Sample, RegisteredValues | None]
 GROUPS: Final = (*MADE, ENCODED, EVASION, HEADERS, SURVIVE, COST, OWN)
@@ -34,7 +47,7 @@ _SPECIAL: Final = {"evasions": EVASION, "long-lines": COST, "otel-headers": HEAD
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """What one process on stage is to do. ``engine`` "bare" stands for a plain process without any set-up."""
+    """What one runner is to do. ``engine`` "bare" stands for a plain process without any set-up."""
 
     seed: str
     sinks: tuple[str, ...]
@@ -57,7 +70,7 @@ class Emission:
 
     mark: str
     sink: str
-    way: OutletSink
+    way: OutputSink
     sample: Sample
     live: RegisteredValues | None = None
 

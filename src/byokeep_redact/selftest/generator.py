@@ -18,7 +18,7 @@ def fresh_seed() -> str:
     return secrets.token_hex(8)
 
 
-class Draw:
+class ValueGenerator:
     """A stream of values that follows from ``seed`` and ``purpose`` alone. They open nothing anywhere."""
 
     def __init__(self, seed: str, purpose: str) -> None:

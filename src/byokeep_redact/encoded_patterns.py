@@ -1,7 +1,7 @@
-"""Needles: every byte form that a piece of a canary can take in one encoding, and two engines that look for all.
+"""Encoded patterns: every byte form that a piece of a canary can take in one encoding, and two engines that search.
 
 The haystack is squeezed first (white space, NUL, colon and backslash out), so that UTF-16 text, wrapped base64 and
-separated hex become their plain forms. Both engines only nominate places; one verifier decides, so they find the same.
+separated hex become their plain forms. Both engines only name candidates; one verifier decides, so they find the same.
 Rule: no engine may decide alone, and an engine that is missing is never replaced by "nothing found".
 """
 
@@ -99,9 +99,9 @@ def radix_cuts(starts: Iterable[int], shift: int, bits: int) -> tuple[int, list[
     ]
 
 
-def _radix(needle: bytes, shift: int, bits: int, encoded: bytes, name: str, label: str) -> EncodedForm:
+def _radix(pattern: bytes, shift: int, bits: int, encoded: bytes, name: str, label: str) -> EncodedForm:
     """A base64 or base32 form whose first byte stands `shift` bytes into a group, less the characters at its edges."""
-    first, cuts = radix_cuts(range(len(needle) - FRAGMENT_BYTES + 1), shift, bits)
+    first, cuts = radix_cuts(range(len(pattern) - FRAGMENT_BYTES + 1), shift, bits)
     return EncodedForm(label, name, encoded[first : first + cuts[-1][1]], tuple(cuts))
 
 
@@ -110,32 +110,32 @@ def forms(canary: Canary) -> list[EncodedForm]:
 
     Raises ValueError if fewer than 12 bytes are left when separators are taken out.
     """
-    needle, label = canary.needle, canary.label
-    plain = needle.translate(None, SQUEEZED_OUT)
+    pattern, label = canary.searched, canary.label
+    plain = pattern.translate(None, SQUEEZED_OUT)
     if len(plain) < FRAGMENT_BYTES:
         raise ValueError("canary_too_short")
     plain_cuts = tuple((at, at + FRAGMENT_BYTES) for at in range(len(plain) - FRAGMENT_BYTES + 1))
-    hex_cuts = tuple((2 * at, 2 * (at + FRAGMENT_BYTES)) for at in range(len(needle) - FRAGMENT_BYTES + 1))
+    hex_cuts = tuple((2 * at, 2 * (at + FRAGMENT_BYTES)) for at in range(len(pattern) - FRAGMENT_BYTES + 1))
     found = [
         EncodedForm(label, "raw", plain, plain_cuts),
         EncodedForm(label, "reversed", plain[::-1], plain_cuts),
-        EncodedForm(label, "hex", needle.hex().encode(), hex_cuts),
-        EncodedForm(label, "hex-upper", needle.hex().upper().encode(), hex_cuts),
+        EncodedForm(label, "hex", pattern.hex().encode(), hex_cuts),
+        EncodedForm(label, "hex-upper", pattern.hex().upper().encode(), hex_cuts),
     ]
     for shift in range(3):
-        shifted = b"\0" * shift + needle + b"\0" * 3
-        standard = _radix(needle, shift, 6, base64.b64encode(shifted), f"base64@{shift}", label)
+        shifted = b"\0" * shift + pattern + b"\0" * 3
+        standard = _radix(pattern, shift, 6, base64.b64encode(shifted), f"base64@{shift}", label)
         found.append(standard)
-        url_safe = _radix(needle, shift, 6, base64.urlsafe_b64encode(shifted), f"base64url@{shift}", label)
+        url_safe = _radix(pattern, shift, 6, base64.urlsafe_b64encode(shifted), f"base64url@{shift}", label)
         if url_safe.text != standard.text:
             found.append(url_safe)
     for shift in range(5):
-        encoded = base64.b32encode(b"\0" * shift + needle + b"\0" * 5)
-        found.append(_radix(needle, shift, 5, encoded, f"base32@{shift}", label))
+        encoded = base64.b32encode(b"\0" * shift + pattern + b"\0" * 5)
+        found.append(_radix(pattern, shift, 5, encoded, f"base32@{shift}", label))
     return found
 
 
-class _Nominator(Protocol):
+class _Engine(Protocol):
     def seeds(self, haystack: Squeezed) -> Iterator[tuple[int, int, int, int]]:
         """Yield (form index, offset in the form, offset in the haystack, length) of places where the two agree."""
 
@@ -144,7 +144,7 @@ class _Grams:
     """Looks up 4-byte words at every 8th place (8-byte words at every 16th for the long hex forms) in one set.
 
     A part of n bytes holds a whole g-byte word at a multiple of k whenever n >= g + k - 1, so 11 and 23 bytes suffice,
-    and the time does not depend on the number of needles.
+    and the time does not depend on the number of patterns.
     """
 
     _SAMPLES = 1024
@@ -206,20 +206,20 @@ class _Hyperscan:
                 yield number, offset, end - len(text), len(text)
 
 
-class NeedleSet:
+class EncodedPatterns:
     """All forms of all canaries, ready to be searched. `engine` "auto" takes hyperscan when it is installed."""
 
     def __init__(self, canaries: Iterable[Canary], engine: Engine = "auto") -> None:
         self.table = [form for canary in canaries for form in forms(canary)]
         if not self.table:
             raise ValueError("no_canaries")
-        self._nominator: _Nominator = _engine(self.table, engine)
+        self._prefilter: _Engine = _engine(self.table, engine)
 
     def search(self, haystack: Squeezed) -> list[Hit]:
         """Return every place where at least 12 bytes in a row of a canary stand, in order of place."""
         hits: set[Hit] = set()
         done: dict[tuple[int, int], int] = {}
-        for number, offset, position, size in self._nominator.seeds(haystack):
+        for number, offset, position, size in self._prefilter.seeds(haystack):
             form, base = self.table[number], position - offset
             if done.get((number, base), -1) >= position:
                 continue
@@ -230,7 +230,7 @@ class NeedleSet:
         return sorted(hits)
 
 
-def _engine(table: Sequence[EncodedForm], engine: Engine) -> _Nominator:
+def _engine(table: Sequence[EncodedForm], engine: Engine) -> _Engine:
     if engine == "grams":
         return _Grams(table)
     try:

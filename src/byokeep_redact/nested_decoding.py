@@ -19,7 +19,7 @@ from functools import partial
 from itertools import accumulate
 from typing import Final
 
-from byokeep_redact.views import Layer, narrowed, unescaped
+from byokeep_redact.decoders import Layer, narrowed, unescaped
 
 DEPTH: Final = 4
 _STREAM_BYTES: Final = 1 << 20

@@ -1,68 +1,44 @@
-"""Runs the pack: two stages, with the engine on and off, and a judge that reads all that came out of them.
+"""Evaluate the self-test: start runners with the engine on and off, and read all that came out of them.
 
 Rules
-- A stage is a process of its own, so that exit paths are real and the judge's own logging is out of the way.
-- The judge decodes by itself (``recoverable``); it is never told what the engine did.
-- Nothing the stages wrote is kept.
+- A runner is a process of its own, so that exit paths are real and this process's logging is out of the way.
+- The evaluator decodes by itself (``recoverable``); it is never told what the engine did.
+- Nothing the runners wrote is kept.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from byokeep_redact.encodings import recoverable
-from byokeep_redact.pack import settings
-from byokeep_redact.pack.corpus import SURVIVE
-from byokeep_redact.pack.draw import fresh_seed
-from byokeep_redact.pack.plan import MARK, Emission, PlannedRun, available_sinks, classes, plan
-from byokeep_redact.pack.registered import COST, LONG
-from byokeep_redact.pack.report import Result, Row
-from byokeep_redact.pack.stage import LINE_S, Played
+from byokeep_redact.selftest.generator import fresh_seed
+from byokeep_redact.selftest.plan import MARK, Emission, PlannedRun, available_sinks, classes, plan
+from byokeep_redact.selftest.project import Setup, environment
+from byokeep_redact.selftest.report import Result, Row
+from byokeep_redact.selftest.runner import DYING, LINE_S, RunOutcome
+from byokeep_redact.selftest.samples import COST, LONG, SURVIVE
 
-STAGE_S: Final = 240  # longest life of a stage
+RUNNER_S: Final = 240  # longest life of a runner
 GROWTH: Final = 512 << 20  # bytes that a process may grow by while long lines go through
 _BYTES_MARK: Final = re.compile(MARK.pattern.encode())
 _BLUNT: Final = re.compile(rb"[A-Za-z0-9+/=:._-]{6,}")
-_DYING: Final = "excepthook"
 _ENGINES: Final[tuple[Literal["on", "off"], ...]] = ("on", "off")
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """The project under test.
-
-    Attributes:
-        setup: ``module:function`` that sets up its logging and redaction; empty = ``byokeep_redact.install()`` over
-            plain logging.
-        register: ``module:function`` that takes a live value (``str``); empty = the engine of ``byokeep_redact``.
-        corpus: Path of a corpus of its own; empty = none.
-        root: Where its modules are imported from.
-        full: Every sample through every sink, which takes minutes.
-    """
-
-    setup: str = ""
-    register: str = ""
-    corpus: str = ""
-    root: Path = field(default_factory=Path.cwd)
-    full: bool = False
 
 
 @dataclass(slots=True)
 class _Output:
-    """What one stage left behind: the text around each mark."""
+    """What one runner left behind: the text around each mark."""
 
-    played: Played
+    outcome: RunOutcome
     around: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
 
     def read(self, text: bytes) -> None:
@@ -80,14 +56,8 @@ class _Output:
             self.around[run[0][0]].append(text[start:end])
 
 
-def faults(project: Setup) -> list[str]:
-    """Say which settings of a project name something that can not be used; then a run would only show that."""
-    named = {"secrets_leak_setup": project.setup, "secrets_leak_register": project.register}
-    return settings.faults(named, project.corpus, project.root, _environment(project.root))
-
-
 def run(project: Setup | None = None, seed: str = "") -> Result:
-    """Run the whole pack; never raises for what a stage does.
+    """Run the whole self-test; never raises for what a runner does.
 
     Raises:
         Rejected: ``bad_leak_corpus``.
@@ -97,13 +67,15 @@ def run(project: Setup | None = None, seed: str = "") -> Result:
     job = PlannedRun(seed, tuple(present), "on", project.setup, project.register, project.corpus, project.full)
     result = Result(seed, sinks=dict.fromkeys(absent, "absent"))
     with tempfile.TemporaryDirectory(prefix="leakpack-") as folder:
-        outputs = _stages(job, project.root, Path(folder))
+        outputs = _run_all(job, project.root, Path(folder))
     for part in _parts(job):
         on, off = outputs[part.sinks, "on"], outputs[part.sinks, "off"]
-        result.engine = on.played.engine or result.engine
-        result.sinks |= on.played.states | {name: "failed:died" for name in part.sinks if name not in on.played.states}
-        result.cost_s |= on.played.cost_s
-        result.grown_bytes = max(result.grown_bytes, on.played.grown_bytes)
+        result.engine = on.outcome.engine or result.engine
+        result.sinks |= on.outcome.states | {
+            name: "failed:died" for name in part.sinks if name not in on.outcome.states
+        }
+        result.cost_s |= on.outcome.cost_s
+        result.grown_bytes = max(result.grown_bytes, on.outcome.grown_bytes)
         emissions = plan(part)
         result.rows += _rows(emissions, on, off)
         result.missed += _missed(emissions)
@@ -116,13 +88,13 @@ def run(project: Setup | None = None, seed: str = "") -> Result:
 
 
 def _parts(job: PlannedRun) -> list[PlannedRun]:
-    """One stage for what dies of its samples, one for everything else."""
-    living = tuple(name for name in job.sinks if name != _DYING)
-    return [replace(job, sinks=living), replace(job, sinks=(_DYING,))]
+    """One runner for what dies of its samples, one for everything else."""
+    living = tuple(name for name in job.sinks if name != DYING)
+    return [replace(job, sinks=living), replace(job, sinks=(DYING,))]
 
 
-def _stages(job: PlannedRun, root: Path, folder: Path) -> dict[tuple[tuple[str, ...], str], _Output]:
-    """Run all stages at once."""
+def _run_all(job: PlannedRun, root: Path, folder: Path) -> dict[tuple[tuple[str, ...], str], _Output]:
+    """Run all runners at once."""
     running = []
     for part in _parts(job):
         for engine in _ENGINES:
@@ -134,47 +106,36 @@ def _stages(job: PlannedRun, root: Path, folder: Path) -> dict[tuple[tuple[str, 
 
 def _start(job: PlannedRun, place: Path, root: Path) -> subprocess.Popen[bytes]:
     (place / "job.json").write_text(json.dumps(asdict(job)))
-    command = [sys.executable, "-m", "byokeep_redact.pack.stage", str(place / "job.json")]
+    command = [sys.executable, "-m", "byokeep_redact.selftest.runner", str(place / "job.json")]
     with (place / "stdout.txt").open("wb") as out, (place / "stderr.txt").open("wb") as err:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=root, env=_environment(root)
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=root, env=environment(root)
         )
-
-
-def _environment(root: Path) -> dict[str, str]:
-    path = os.pathsep.join(dict.fromkeys([str(root), *(entry for entry in sys.path if entry)]))
-    return os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8:surrogateescape"}
 
 
 def _finish(process: subprocess.Popen[bytes], place: Path) -> _Output:
     try:
-        process.wait(STAGE_S)
+        process.wait(RUNNER_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
     try:
-        fields = json.loads((place / "played.json").read_text())
-        output = _Output(Played(**fields | {"files": [(name, at) for name, at in fields["files"]]}))
+        fields = json.loads((place / "outcome.json").read_text())
+        output = _Output(RunOutcome(**fields | {"files": [(name, at) for name, at in fields["files"]]}))
     except (OSError, ValueError):
-        return _Output(Played())  # it died before it could tell: every sink counts as failed
+        return _Output(RunOutcome())  # it died before it could tell: every sink counts as failed
     for path in sorted(place.glob("*.txt")):
         output.read(path.read_bytes())
-    for name, offset in output.played.files:
-        with _opened(Path(name)) as data:
-            output.read(data[offset:])
+    for name, offset in output.outcome.files:
+        if Path(name).is_file():  # one that is not there leaves its samples unseen
+            output.read(Path(name).read_bytes()[offset:])
     return output
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[bytes]:
-    """The bytes of a log file; a file that is not there has none, and its samples stay unseen."""
-    yield path.read_bytes() if path.is_file() else b""
 
 
 def _rows(emissions: Sequence[Emission], on: _Output, off: _Output) -> list[Row]:
     rows: dict[tuple[str, str], Row] = {}
     for one in emissions:
-        if on.played.states.get(one.sink) != "ran":
+        if on.outcome.states.get(one.sink) != "ran":
             continue
         row = rows.setdefault((one.sample.group, one.sink), Row(one.sample.group, one.sink))
         _count(row, one, on)
@@ -185,7 +146,7 @@ def _rows(emissions: Sequence[Emission], on: _Output, off: _Output) -> list[Row]
             row.control = int(_leaked(one, around) or _altered(one, around))
     for row in rows.values():
         if row.group == COST:
-            _judge_cost(row, on.played)
+            _evaluate_cost(row, on.outcome)
     return list(rows.values())
 
 
@@ -215,10 +176,10 @@ def _altered(one: Emission, around: Iterable[bytes]) -> bool:
     return False
 
 
-def _judge_cost(row: Row, played: Played) -> None:
+def _evaluate_cost(row: Row, outcome: RunOutcome) -> None:
     """Count lines that took too long, and a process that grew too much; nothing need have leaked."""
-    slow = [shape for shape, seconds in played.cost_s.items() if seconds >= LINE_S]
-    grown = ["memory"] if played.grown_bytes > GROWTH else []
+    slow = [shape for shape, seconds in outcome.cost_s.items() if seconds >= LINE_S]
+    grown = ["memory"] if outcome.grown_bytes > GROWTH else []
     row.slow, row.heavy = len(slow), len(grown)
     row.shapes += [f"{shape} (too slow)" for shape in slow] + grown
 

@@ -1,7 +1,8 @@
-"""The shapes of the pack: secrets nobody registered, which must go by their looks, and ids that must stay.
+"""The samples of the self-test: made-up secrets in every shape, live values in every encoding, and ids that must stay.
 
 Rules: each sample names its class and shape, the parts of it that are secret, and those that must survive. What all
-keys of a kind share (``sk-proj-``) is no secret. Values are drawn anew for every run.
+keys of a kind share (``sk-proj-``) is no secret. Values are drawn anew for every run; a live value is registered in the
+project's own way before its sample is emitted. What the encodings are is said by ``byokeep_redact.encodings``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import base64
 import hashlib
 import json
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from byokeep_redact.pack.draw import ALNUM, HEX, UPPER, URL_SAFE, Draw
+from byokeep_redact.encodings import ENCODINGS
+from byokeep_redact.selftest.generator import ALNUM, HEX, UPPER, URL_SAFE, ValueGenerator
 
 SK, BEARER, BASE64, COOKIE, TOKEN = "sk-like", "bearer", "base64", "cookie", "token"
 SURVIVE: Final = "must-survive"
@@ -41,7 +43,7 @@ class Sample:
 
 def shapes(seed: str, group: str) -> list[Sample]:
     """Return every sample of one class. Raises KeyError for a class this module does not know."""
-    draw = Draw(seed, group)
+    draw = ValueGenerator(seed, group)
     made = [(shape, text, tuple(part.encode() for part in secret)) for shape, text, *secret in MADE[group](draw)]
     return [Sample(group, shape, text, secret) for shape, text, secret in made]
 
@@ -74,7 +76,7 @@ _SK_PLACES: Final = {
 }
 
 
-def _sk_like(draw: Draw) -> _Made:
+def _sk_like(draw: ValueGenerator) -> _Made:
     for shape, (prefix, alphabet, count) in _SK_PREFIXES.items():
         body = draw.text(alphabet, count)
         yield shape, f"using {prefix}{body} now", body
@@ -100,7 +102,7 @@ _BEARER: Final = {
 }  # fmt: skip
 
 
-def _bearer(draw: Draw) -> _Made:
+def _bearer(draw: ValueGenerator) -> _Made:
     for shape, place in _BEARER.items():
         token = draw.secret()
         yield shape, place.format(token), token
@@ -110,7 +112,7 @@ def _bearer(draw: Draw) -> _Made:
         yield shape, place.format(encoded), encoded, password
 
 
-def _base64(draw: Draw) -> _Made:
+def _base64(draw: ValueGenerator) -> _Made:
     def long(count: int = 96) -> str:
         return base64.b64encode(draw.octets(count)).decode()
 
@@ -154,7 +156,7 @@ _COOKIE: Final = {
 }
 
 
-def _cookie(draw: Draw) -> _Made:
+def _cookie(draw: ValueGenerator) -> _Made:
     for shape, place in _COOKIE.items():
         one, two = draw.secret(40), draw.text(HEX, 40)
         yield shape, place.format(one, two), one, two
@@ -167,7 +169,7 @@ def _cookie(draw: Draw) -> _Made:
     yield "har-request", json.dumps({"request": {"method": "GET", **entry}}), one
 
 
-def _token(draw: Draw) -> _Made:
+def _token(draw: ValueGenerator) -> _Made:
     def part(count: int) -> str:
         return base64.urlsafe_b64encode(draw.octets(count)).decode().rstrip("=")
 
@@ -191,14 +193,14 @@ def _token(draw: Draw) -> _Made:
         yield f"json-{name}", json.dumps({"expires_in": 3600, name: value}), value
 
 
-MADE: Final[dict[str, Callable[[Draw], _Made]]] = {
+MADE: Final[dict[str, Callable[[ValueGenerator], _Made]]] = {
     SK: _sk_like, BEARER: _bearer, BASE64: _base64, COOKIE: _cookie, TOKEN: _token,
 }  # fmt: skip
 
 
 def survivors(seed: str) -> list[Sample]:
     """Return what a redactor may not touch: ids, digests, roots, checkpoints, times, addresses."""
-    draw = Draw(seed, SURVIVE)
+    draw = ValueGenerator(seed, SURVIVE)
     digest, again = (hashlib.sha256(draw.octets(9)).hexdigest() for _ in range(2))
     commit = hashlib.sha1(draw.octets(9), usedforsecurity=False).hexdigest()
     roots = [base64.b64encode(draw.octets(32)).decode() for _ in range(3)]
@@ -228,3 +230,106 @@ def survivors(seed: str) -> list[Sample]:
         "prose": ("{}", "the bearer of this message may skip the basic checks; cookies are served with tea at five"),
     }  # fmt: skip
     return [Sample(SURVIVE, shape, place.format(kept), keep=(kept,)) for shape, (place, kept) in ids.items()]
+
+
+ENCODED: Final = "encodings"
+EVASION: Final = "evasions"
+COST: Final = "cost"
+KINDS: Final = ("prefixed", "opaque", "cookie", "pem")
+MEGABYTE: Final = 1 << 20
+LONG: Final = "longer-than-limit"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredValues:
+    """A value to register, and the sample that holds it. ``kind`` is one of KINDS."""
+
+    kind: str
+    value: bytes = field(repr=False)
+    sample: Sample
+
+
+def value_of(draw: ValueGenerator, kind: str) -> tuple[bytes, bytes, tuple[bytes, ...]]:
+    """Return the value to register, what an application would emit of it, and its secret parts."""
+    if kind == "prefixed":
+        first, second = draw.text(URL_SAFE, 74).encode(), draw.text(URL_SAFE, 74).encode()
+        value = b"sk-proj-" + first + b"T3BlbkFJ" + second
+        return value, value, (first, second)
+    if kind == "pem":
+        lines = tuple(line.encode() for line in textwrap.wrap(base64.b64encode(draw.octets(138)).decode(), 64))
+        value = b"\n".join([b"-----BEGIN PRIVATE KEY-----", *lines, b"-----END PRIVATE KEY-----"])
+        return value, value, lines
+    value = draw.text(URL_SAFE, 64).encode()
+    return value, b"sessionid=%s; Path=/" % value if kind == "cookie" else value, (value,)
+
+
+def encoded(seed: str, kinds: Sequence[str] = KINDS) -> list[RegisteredValues]:
+    """Return every encoding of a fresh value of every kind."""
+    draw, made = ValueGenerator(seed, ENCODED), []
+    for name, encode in ENCODINGS.items():
+        for kind in kinds:
+            value, emitted, parts = value_of(draw, kind)
+            text = f"body {encode(emitted).decode('latin-1')} end"
+            made.append(RegisteredValues(kind, value, Sample(ENCODED, f"{name}/{kind}", text, parts)))
+    return made
+
+
+def evading(seed: str, ways: Sequence[str]) -> list[RegisteredValues]:
+    """Return a fresh opaque value for each way of slipping by; the sample's text is the bare value."""
+    draw, made = ValueGenerator(seed, EVASION), []
+    for way in ways:
+        value, _emitted, parts = value_of(draw, "opaque")
+        made.append(RegisteredValues("opaque", value, Sample(EVASION, way, value.decode(), parts)))
+    return made
+
+
+# fragments that make a careless expression or decoder backtrack, and one longer than any line may be
+_FILLERS: Final[dict[str, Callable[[ValueGenerator], str]]] = {
+    LONG: lambda _draw: "lorem ipsum ",  # first, so that it is part of every run
+    "one-letter": lambda _draw: "a",
+    "prefixes": lambda _draw: "sk-",
+    "bearers": lambda _draw: "Bearer ",
+    "escapes": lambda _draw: "\\u0041%2541&#65;",
+    "base64": lambda draw: draw.text(URL_SAFE, 4096),
+    "pairs": lambda _draw: '"token": ',
+    "pem-heads": lambda _draw: "-----BEGIN PRIVATE KEY-----\n",
+}
+
+
+def costly(seed: str) -> list[RegisteredValues]:
+    """Return adversarial lines of 1 MB, and one of 3 MB, each with a live value at its end."""
+    draw, made = ValueGenerator(seed, COST), []
+    for shape, filler in _FILLERS.items():
+        value, _emitted, parts = value_of(draw, "opaque")
+        piece, size = filler(draw), MEGABYTE * (3 if shape == LONG else 1)
+        text = (piece * (size // len(piece) + 1))[: size - len(value) - 1] + " " + value.decode()
+        made.append(RegisteredValues("opaque", value, Sample(COST, shape, text, parts)))
+    return made
+
+
+HEADERS: Final = "span-headers"
+_REQUEST: Final = (
+    "authorization", "proxy-authorization", "cookie", "x-api-key", "x-goog-api-key", "x-vault-token", "x-acme-token",
+    "x-acme-key", "x-acme-secret", "api-key", "x-auth-token", "x-csrf-token",
+)  # fmt: skip
+_RESPONSE: Final = ("set-cookie", "x-vault-token", "x-acme-session-token")
+_ADDRESSES: Final = {
+    "url.full": "https://api.example.com/v1/models?key={}&page=2", "url.query": "alt=json&access_token={}",
+    "http.url": "https://api.example.com/cb?code={}&state=1", "http.target": "/v1/models?api_key={}",
+    "url.full.fragment": "https://app.example.com/cb#access_token={}&token_type=bearer",
+    "url.full.userinfo": "https://svc:{}@proxy.example.com/",
+}  # fmt: skip
+
+
+def header_samples(seed: str) -> list[Sample]:
+    """Return a sample for each captured header and each attribute that holds an address; ``shape`` is its name."""
+    draw, made = ValueGenerator(seed, HEADERS), []
+    for direction, names in (("request", _REQUEST), ("response", _RESPONSE)):
+        for name in names:
+            value = draw.secret()
+            text = {"cookie": f"sid={value}", "set-cookie": f"sid={value}; Path=/", "authorization": f"Bearer {value}"}
+            made.append((f"http.{direction}.header.{name}", text.get(name, value), value))
+    for name, place in _ADDRESSES.items():
+        value = draw.secret()
+        made.append((name, place.format(value), value))
+    return [Sample(HEADERS, shape, text, (value.encode(),)) for shape, text, value in made]

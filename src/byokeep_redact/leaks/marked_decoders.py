@@ -18,8 +18,8 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Final
 
-from byokeep_redact.needles import Engine, Squeezed
-from byokeep_redact.views import Layer, listed, views
+from byokeep_redact.decoders import Layer, decoded, listed
+from byokeep_redact.encoded_patterns import Engine, Squeezed
 
 _ANY: Final = rb"[A-Za-z0-9+/_-]"
 # Four characters that stand for three bytes below 0x80, the first of them printable.
@@ -118,19 +118,19 @@ def _merged(parts: list[_Part]) -> list[_Part]:
     return merged
 
 
-class Hidden:
-    """Gives the layers inside a layer, as `views` does, from the marked parts of it alone."""
+class MarkedDecoders:
+    """Gives the layers inside a layer, as `decoded` does, from the marked parts of it alone."""
 
     def __init__(self, engine: Engine = "auto") -> None:
         self._marks = Marks(MARKS, engine)
         self._spread = Marks(_SPREAD, engine)
 
-    def views(self, layer: Layer, _squeezed: Squeezed) -> Iterator[Layer]:
+    def decoded(self, layer: Layer, _squeezed: Squeezed) -> Iterator[Layer]:
         """Yield each view of the marked parts, one level deeper than `layer`."""
         marked = self._marks.parts(layer.data, _around(layer.data, _WORD))
         if marked:
             cut = _cut(layer, marked)
-            yield from views(cut, Squeezed(cut.data))
+            yield from decoded(cut, Squeezed(cut.data))
             yield from _from_base32(cut)
             yield from _from_lists(cut)
         spread = self._spread.parts(layer.data, _around(layer.data, _SPREAD_WORD))
