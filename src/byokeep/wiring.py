@@ -70,9 +70,8 @@ from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.outbound import Outbound
 from byokeep.wiring_binding import settle
 from byokeep.wiring_profiles import artifact_store
-from byokeep.worker.custodian import BrokerCustodian
+from byokeep.worker.custody import BrokerCustodian
 from byokeep.worker.identity import account_hasher, noted
-from byokeep.worker.key_custody import BrokerKekCustodian
 from byokeep.worker.log_files import LogFiles
 
 EmbeddedStore = EmbeddedOpenBao
@@ -258,14 +257,14 @@ async def worker_app(
 
         app = WorkerApp(
             db=db, clock=SystemClock(), ids=SystemIds(), installation_id=found, environment=settings.environment,
-            limits=limits(settings), custodian=BrokerCustodian(_custodian(settings)), identify=noted(ask),
-            search_logs=_log_files(settings).search,
+            limits=limits(settings), custodian=BrokerCustodian(_custodian(settings), settings.environment),
+            identify=noted(ask), search_logs=_log_files(settings).search,
         )  # fmt: skip
         profiles = _profile_app(settings, app, memory, hasher)
         keks = KekApp(
             db=db, clock=app.clock, ids=app.ids, installation_id=found, environment=app.environment, limits=app.limits,
             artifacts=artifact_store(settings), kek_owner=settings.kek_owner,
-            kek_custodian=BrokerKekCustodian(_custodian(settings), app.environment),
+            kek_custodian=BrokerCustodian(_custodian(settings), app.environment),
             kek_rotation_days=settings.kek_rotation_days,
         )  # fmt: skip
         yield build_app(url), app, profiles, keks
@@ -299,7 +298,7 @@ async def refresher_app(settings: Settings) -> AsyncIterator[RefresherApp]:
             installation_id=found,
             environment=settings.environment,
             limits=limits(settings),
-            custodian=BrokerCustodian(_custodian(settings)),
+            custodian=BrokerCustodian(_custodian(settings), settings.environment),
             slots=slots,
             owner=slots.owner,
             logins=logins(),

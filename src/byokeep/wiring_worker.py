@@ -18,7 +18,7 @@ from byokeep.ports import Shot, Window
 from byokeep.sealing.sealer import Sealer
 from byokeep.settings import Settings
 from byokeep.wiring_profiles import Rooms, artifact_store, windows
-from byokeep.worker.profile_custodian import BrokerProfileCustodian
+from byokeep.worker.custody import BrokerCustodian
 
 
 def profile_app(
@@ -44,7 +44,7 @@ def profile_app(
         installation_id=app.installation_id,
         environment=app.environment,
         limits=app.limits,
-        custodian=BrokerProfileCustodian(broker, app.environment),
+        custodian=BrokerCustodian(broker, app.environment),
         sealer=Sealer(),
         artifacts=artifact_store(settings, may_remove=True),
         rooms=ProfileRooms(memory, sites(settings.website_urls, own)),

@@ -19,7 +19,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.telemetry import log
 from byokeep.telemetry.catalogue import REQUIRED
-from byokeep.worker.custodian import LeasedCustody
+from byokeep.worker.custody import LeasedValues
 from byokeep_redact.engine import RedactionFailed, Redactor, default
 from byokeep_redact.rules import RuleError, Rules, default_rules
 from tests.support.broker import Stand
@@ -197,7 +197,7 @@ async def test_custody_makes_what_it_reads_known_until_it_ends(stand: Stand) -> 
     value = await stand.key(client, "heygen", phrase())
     held = len(default().known)
     async with stand.keep() as keep, keep.job(client=client, secrets=["heygen"]) as job:
-        custody = LeasedCustody(job)
+        custody = LeasedValues(job)
         ref = SecretRef(client_id=ClientId(client), provider=Provider("heygen"))
         read = await custody.read(ref, 1)
         assert read.matches(value.encode())

@@ -21,7 +21,7 @@ import pytest
 from byokeep.adapters.platforms.asking import asker, logins
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.client import ClientSettings
-from byokeep.core.model import ClientId, LeaseKind
+from byokeep.core.model import ClientId, Environment, LeaseKind
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.tokens import TokenSet
 from byokeep.flows.consents import ConsentTasks
@@ -30,7 +30,7 @@ from byokeep.flows.refresher_app import RefresherApp, Slots
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import unpack_tokens
-from byokeep.worker.custodian import BrokerCustodian, LeasedCustody
+from byokeep.worker.custody import BrokerCustodian, LeasedValues
 from tests.support.broker import Person, Store, standing
 from tests.support.postgres import drop_database, fresh_database
 from tests.support.social import ACCOUNTS, SECRET, Social, running_platforms
@@ -161,7 +161,7 @@ class Office:
         await self.social.tell("faults", provider=login, kind=kind, match={"call": call}, **spec)
 
     @contextlib.asynccontextmanager
-    async def custody(self, client: UUID, login: str) -> AsyncIterator[LeasedCustody]:
+    async def custody(self, client: UUID, login: str) -> AsyncIterator[LeasedValues]:
         """A custody lease of a job of its own."""
         spec = JobSpec(
             client_id=ClientId(client), runner_id=None, kind=LeaseKind.CUSTODY,
@@ -170,7 +170,7 @@ class Office:
         async with self.app.db.begin(client_id=client) as tx:
             job = await open_job(tx, self.app, self.app.system(), spec)
         async with self.app.custodian.open(job.id) as custody:
-            yield cast(LeasedCustody, custody)
+            yield cast(LeasedValues, custody)
 
     def place(self, client: UUID, login: str, account_id: str, part: str) -> SecretRef:
         """A part of an account."""
@@ -219,7 +219,9 @@ async def office_on(database: Any, store: Store) -> AsyncIterator[Office]:
         app = RefresherApp(
             db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
             environment=worker.environment, limits=worker.limits,
-            custodian=BrokerCustodian(ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1)),
+            custodian=BrokerCustodian(
+                ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1), Environment.DEVELOPMENT
+            ),
             slots=cast(Slots, None), owner=uuid4(), logins=logins(),
             platform=asker(http, worker.clock.now, places),
             digest=lambda text: hmac.digest(b"k" * 32, text.encode(), hashlib.sha256).hex()[:32],

@@ -24,7 +24,7 @@ from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.core.secret import Secret
 from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
 from byokeep.flows.kek_work import end_versions, prepare
-from byokeep.worker.key_custody import BrokerKekCustodian
+from byokeep.worker.custody import BrokerCustodian
 from tests.support.broker import Stand
 from tests.support.sealing import account, manifest
 
@@ -208,7 +208,7 @@ async def keys_on(stand: Stand, **changed: Any) -> AsyncIterator[Keys]:
         "db": db, "clock": stand.app.clock, "ids": stand.app.ids, "installation_id": stand.app.installation_id,
         "environment": HERE, "limits": stand.app.limits,
         "artifacts": LocalArtifacts(stand.home / "artifacts", may_remove=False),
-        "kek_custodian": BrokerKekCustodian(settings, HERE),
+        "kek_custodian": BrokerCustodian(settings, HERE),
     }  # fmt: skip
     try:
         yield Keys(stand, KekApp(**given | changed))

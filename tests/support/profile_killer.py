@@ -25,7 +25,7 @@ from byokeep.flows.app import ServiceLimits
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_do import do_work
 from byokeep.sealing.sealer import Sealer
-from byokeep.worker.profile_custodian import BrokerProfileCustodian
+from byokeep.worker.custody import BrokerCustodian
 from tests.support.vault import NoNotes, NoProofs, Script, ScriptedRooms, digest
 
 # In the order in which a rekey comes by them; the first four are an opening's too.
@@ -148,7 +148,7 @@ async def main(given: dict[str, str]) -> None:
     watch_the_book(stop)
     db = PostgresDatabase(given["database"])
     settings = ClientSettings(broker_url=given["broker"], runner_token_file=Path(given["token"]), attempts=1)
-    custodian = BrokerProfileCustodian(settings, Environment.DEVELOPMENT)
+    custodian = BrokerCustodian(settings, Environment.DEVELOPMENT)
     app = ProfileApp(
         db=db, clock=SystemClock(), ids=SystemIds(), installation_id=UUID(given["installation"]),
         environment=Environment.DEVELOPMENT, limits=ServiceLimits(), custodian=Custodian(custodian, stop),

@@ -20,7 +20,7 @@ from byokeep.adapters.platforms.asking import asker, logins
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.client import ClientSettings
 from byokeep.core.fault import Fault
-from byokeep.core.model import ClientId, LeaseKind, Provider
+from byokeep.core.model import ClientId, Environment, LeaseKind, Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.refresh import alarm_at, due_at, reauth_at
 from byokeep.core.secret import Secret
@@ -34,7 +34,7 @@ from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire import openbao as wire
 from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import pack_tokens, unpack_tokens
-from byokeep.worker.custodian import BrokerCustodian
+from byokeep.worker.custody import BrokerCustodian
 from tests.support.broker import Stand
 from tests.support.postgres_rows import state_rows
 from tests.support.social import BACK, SECRET, Social, running_platforms
@@ -271,7 +271,9 @@ async def bench_on(stand: Stand, *, slots: Path | None = None, social: Social | 
         app = RefresherApp(
             db=db, clock=clock, ids=stand.app.ids, installation_id=stand.app.installation_id,
             environment=stand.app.environment, limits=stand.app.limits,
-            custodian=BrokerCustodian(ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=2)),
+            custodian=BrokerCustodian(
+                ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=2), Environment.DEVELOPMENT
+            ),
             slots=held, owner=held.owner, logins=logins(), platform=asker(http, clock.now, places),
             digest=lambda text: text[::-1],
         )  # fmt: skip

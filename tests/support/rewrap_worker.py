@@ -18,7 +18,7 @@ from byokeep.flows import kek_rewrap
 from byokeep.flows.app import ServiceLimits
 from byokeep.flows.kek_app import KekApp
 from byokeep.flows.kek_book import Rotation
-from byokeep.worker.key_custody import BrokerKekCustodian
+from byokeep.worker.custody import BrokerCustodian
 
 
 async def main(said: dict[str, Any]) -> None:
@@ -27,7 +27,7 @@ async def main(said: dict[str, Any]) -> None:
     app = KekApp(
         db=db, clock=SystemClock(), ids=SystemIds(), installation_id=UUID(said["installation"]),
         environment=Environment.DEVELOPMENT, limits=ServiceLimits(), artifacts=LocalArtifacts(Path(said["artifacts"])),
-        kek_custodian=BrokerKekCustodian(settings, Environment.DEVELOPMENT),
+        kek_custodian=BrokerCustodian(settings, Environment.DEVELOPMENT),
     )  # fmt: skip
     print("go", flush=True)  # noqa: T201 - what its killer waits for
     while True:

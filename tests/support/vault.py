@@ -34,7 +34,7 @@ from byokeep.flows.profile_do import do_work
 from byokeep.ports import Look, Shot, Window
 from byokeep.sealing.sealer import Sealer
 from byokeep.sealing.store import Sink, Source
-from byokeep.worker.profile_custodian import BrokerProfileCustodian
+from byokeep.worker.custody import BrokerCustodian
 from tests.support.web import Desk
 
 VERSION = "156.0.8078.79"
@@ -364,7 +364,7 @@ async def vault_on(desk: Desk, **changed: Any) -> AsyncIterator[Vault]:
     app = ProfileApp(
         db=worker.db, clock=worker.clock, ids=worker.ids, installation_id=worker.installation_id,
         environment=worker.environment, limits=worker.limits,
-        custodian=BrokerProfileCustodian(settings, Environment.DEVELOPMENT),
+        custodian=BrokerCustodian(settings, Environment.DEVELOPMENT),
         sealer=Sealer(), artifacts=LocalArtifacts(desk.stand.home / "artifacts", may_remove=True), rooms=rooms,
         notes=notes, proofs=proofs, owner=uuid4(), digest=digest,
     )  # fmt: skip

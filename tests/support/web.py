@@ -33,7 +33,7 @@ from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.adapters.postgres.queue import build_app
 from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, check_format, identify
 from byokeep.client import ClientSettings
-from byokeep.core.model import Provider
+from byokeep.core.model import Environment, Provider
 from byokeep.core.secret import Secret
 from byokeep.flows.app import WebApp
 from byokeep.flows.authenticate import authenticate
@@ -41,7 +41,7 @@ from byokeep.flows.worker_app import WorkerApp
 from byokeep.telemetry import log, spans
 from byokeep.web.app import create_app
 from byokeep.wire.outbound import Outbound
-from byokeep.worker.custodian import BrokerCustodian
+from byokeep.worker.custody import BrokerCustodian
 from byokeep.worker.identity import account_hasher, noted
 from byokeep.worker.log_files import LogFiles
 from byokeep.worker.tasks import register
@@ -211,7 +211,9 @@ def worker_app(stand: Stand, sim: Sim, http: Outbound, db: PostgresDatabase, fil
     return WorkerApp(
         db=db, clock=stand.app.clock, ids=stand.app.ids, installation_id=stand.app.installation_id,
         environment=stand.app.environment, limits=stand.app.limits,
-        custodian=BrokerCustodian(ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1)),
+        custodian=BrokerCustodian(
+            ClientSettings(broker_url=stand.url, runner_token_file=token, attempts=1), Environment.DEVELOPMENT
+        ),
         identify=noted(ask),
         search_logs=LogFiles(logs=[files / "web.log"], spans=[files / "spans.jsonl"]).search,
     )  # fmt: skip

@@ -11,17 +11,17 @@ It may not ask a platform anything.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from byokeep.core.errors import ByokeepError, Denied, NotFound
-from byokeep.core.model import ClientId, LeaseKind, Provider
+from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
 from byokeep.flows.apps import OurApp
 from byokeep.flows.connections import OAuthGrant
-from byokeep.flows.jobs import JobSpec, open_job
+from byokeep.flows.jobs import custody_job
 from byokeep.flows.refresher_app import AccountCustody, AppAt, PlatformMore, RefresherApp
 from byokeep.wire.tokens import unpack_tokens
 
@@ -35,15 +35,9 @@ async def held(app: RefresherApp, client_id: ClientId, provider: Provider) -> As
     Raises:
         ByokeepError: There is no custodian, or the broker gives none.
     """
-    spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(provider.value,))
-    async with app.db.begin(client_id=client_id) as tx:
-        job = await open_job(tx, app, app.system(), spec)
-    try:
-        async with app.custodian.open(job.id) as custody:
-            yield custody
-    finally:
-        with suppress(ByokeepError):  # it ends by itself
-            await app.custodian.close(job.id)
+    job = custody_job(app, app.custodian, client_id, provider.value)
+    async with job as job_id, app.custodian.open(job_id) as custody:
+        yield custody
 
 
 @asynccontextmanager

@@ -11,11 +11,13 @@ It may not hand out access: that is :mod:`byokeep.flows.lease`.
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
-from byokeep.core.errors import Conflict, NotFound, Rejected
+from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.model import (
     MACHINE_ROLES,
@@ -143,6 +145,33 @@ async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> DeclaredJob
     )  # fmt: skip
     await tx.append(_event(EventName.JOB_OPENED, actor, job))
     return job
+
+
+class _Custodian(Protocol):
+    async def close(self, job_id: UUID) -> None:
+        """End a job. Raises Unavailable, Denied."""
+
+
+@asynccontextmanager
+async def custody_job(
+    app: App, custodian: _Custodian, client_id: ClientId, secret: str, *, by: Actor | None = None
+) -> AsyncIterator[UUID]:
+    """Open a custody job for one secret of a client and close it with the block; one that stays open ends by itself.
+
+    Args:
+        by: Whose request it is; default the process itself.
+
+    Raises:
+        As :func:`open_job`.
+    """
+    spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(secret,))
+    async with app.db.begin(client_id=client_id) as tx:
+        job = await open_job(tx, app, by or app.system(), spec)
+    try:
+        yield job.id
+    finally:
+        with suppress(ByokeepError):
+            await custodian.close(job.id)
 
 
 async def dispatch(app: App, actor: Actor, spec: JobSpec) -> DeclaredJob:

@@ -8,17 +8,16 @@ Rules
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from byokeep.core.errors import ByokeepError
 from byokeep.core.kek_life import DEFAULT_ROTATION_DAYS
-from byokeep.core.model import PROFILE, Actor, ClientId, LeaseKind
+from byokeep.core.model import PROFILE, Actor, ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.flows.app import App
-from byokeep.flows.jobs import JobSpec, open_job
+from byokeep.flows.jobs import custody_job
 from byokeep.ports import ArtifactStore, Written
 
 if TYPE_CHECKING:
@@ -77,12 +76,7 @@ class KekApp(App):
 @asynccontextmanager
 async def custody_of(app: KekApp, actor: Actor, client_id: ClientId) -> AsyncIterator[KekCustody]:
     """Hold a custody lease of a job of its own for a client's keys. Raises as ``open_keys``."""
-    spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(PROFILE,))
-    async with app.db.begin(client_id=client_id) as tx:
-        job = await open_job(tx, app, app.system(actor.request_id), spec)
-    try:
-        async with app.kek_custodian.open_keys(job.id) as custody:
-            yield custody
-    finally:
-        with suppress(ByokeepError):  # an open job ends by itself
-            await app.kek_custodian.close(job.id)
+    by = app.system(actor.request_id)
+    job = custody_job(app, app.kek_custodian, client_id, PROFILE, by=by)
+    async with job as job_id, app.kek_custodian.open_keys(job_id) as custody:
+        yield custody

@@ -23,12 +23,12 @@ from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.keystate import KeyState
-from byokeep.core.model import PROFILE, ClientId, LeaseKind
+from byokeep.core.model import PROFILE, ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
 from byokeep.flows import profile_book, profiles
 from byokeep.flows.command import open_alert
-from byokeep.flows.jobs import JobSpec, open_job
+from byokeep.flows.jobs import custody_job
 from byokeep.flows.profile_app import ProfileApp
 from byokeep.flows.profile_do import end_lost
 from byokeep.flows.profile_ports import ProfileCustody
@@ -162,12 +162,6 @@ async def _destroy_record(custody: ProfileCustody, profile: Profile, dek_id: UUI
 @asynccontextmanager
 async def _custody(app: ProfileApp, client_id: ClientId, profile_id: UUID) -> AsyncIterator[ProfileCustody]:
     """Hold a custody lease of a job of its own."""
-    spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(PROFILE,))
-    async with app.db.begin(client_id=client_id) as tx:
-        job = await open_job(tx, app, app.system(), spec)
-    try:
-        async with app.custodian.open_profile(job.id, profile_id) as custody:
-            yield custody
-    finally:
-        with suppress(ByokeepError):  # it ends by itself
-            await app.custodian.close(job.id)
+    job = custody_job(app, app.custodian, client_id, PROFILE)
+    async with job as job_id, app.custodian.open_profile(job_id, profile_id) as custody:
+        yield custody

@@ -11,17 +11,16 @@ It may not read a value.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.keystate import KeyState
-from byokeep.core.model import ClientId, LeaseKind, Provider
+from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.flows.command import open_alert
-from byokeep.flows.jobs import JobSpec, open_job
+from byokeep.flows.jobs import custody_job
 from byokeep.flows.refs import move
 from byokeep.flows.sweep import CUT_OFF_S
 from byokeep.flows.webhooks import WebhookSecret, secret_from
@@ -65,16 +64,9 @@ async def _clean(app: WorkerApp, place: SecretRef, lost: list[UUID], older_than_
     async with app.db.begin(client_id=place.client_id) as tx:
         if await tx.one(bool, "webhook_in_flight", client_id=place.client_id, older_than_s=older_than_s):
             return 0
-        spec = JobSpec(
-            client_id=place.client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(place.provider.value,)
-        )
-        job = await open_job(tx, app, app.system(), spec)
-    try:
-        async with app.custodian.open(job.id) as custody:
-            return await _destroy(app, place, lost, custody)
-    finally:
-        with suppress(ByokeepError):  # an open job ends by itself
-            await app.custodian.close(job.id)
+    job = custody_job(app, app.custodian, place.client_id, place.provider.value)
+    async with job as job_id, app.custodian.open(job_id) as custody:
+        return await _destroy(app, place, lost, custody)
 
 
 async def _destroy(app: WorkerApp, place: SecretRef, lost: list[UUID], custody: Custody) -> int:
