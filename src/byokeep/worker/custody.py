@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Generic, TypeVar
@@ -87,7 +88,7 @@ class BrokerCustodian:
             yield job
 
 
-class _Leased(Generic[Place]):
+class _Leased(ABC, Generic[Place]):
     """What any custody does at the store; a place is logged in to by :meth:`_log_in`."""
 
     def __init__(self, job: Job) -> None:
@@ -122,9 +123,9 @@ class _Leased(Generic[Place]):
             stored = await write_secret(store, token, ref.path, value, cas=cas, lease_id=lease_id)
             return Written(version=stored.version, request_id=stored.request_id)
 
+    @abstractmethod
     async def _log_in(self, ref: Place) -> tuple[BaoHttp, Secret, str]:
         """Return the store, a token and the id of the lease. Raises Denied: the place is not the job's."""
-        raise NotImplementedError
 
 
 class LeasedValues(_Leased[SecretRef]):
