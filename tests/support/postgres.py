@@ -136,4 +136,4 @@ def statements(own: str = "") -> Mapping[str, str]:
 
 
 if __name__ == "__main__":
-    print(tables_as_sql(), end="")  # noqa: T201 - a command
+    print(tables_as_sql(), end="")

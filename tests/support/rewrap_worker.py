@@ -29,10 +29,10 @@ async def main(said: dict[str, Any]) -> None:
         environment=Environment.DEVELOPMENT, limits=ServiceLimits(), artifacts=LocalArtifacts(Path(said["artifacts"])),
         kek_custodian=BrokerCustodian(settings, Environment.DEVELOPMENT),
     )  # fmt: skip
-    print("go", flush=True)  # noqa: T201 - what its killer waits for
+    print("go", flush=True)  # what its killer waits for
     while True:
         await kek_rewrap.rewrap(app, app.system(), UUID(said["rotation"]), ClientId(UUID(said["client"])), limit=1)
-        print("moved", flush=True)  # noqa: T201 - so that it is killed early in its work on a fast machine too
+        print("moved", flush=True)  # so that it is killed early in its work on a fast machine too
         async with db.begin(every_client=True) as tx:
             if (await tx.one(Rotation, "kek_rotation_get", id=UUID(said["rotation"]))).state == "done":
                 break

@@ -114,6 +114,7 @@ def test_the_sdk_needs_no_server_and_no_simulator(wheels: dict[str, Path]) -> No
         assert ours == {f"byokeep.{room}" for room in {"client", "core", "wire", *rooms}}
 
 
+@pytest.mark.req("S-ASVS-42")
 def test_what_is_ours_is_never_fetched_by_name(wheels: dict[str, Path]) -> None:
     """Only byokeep needs the others, and it names the tree that they lie in: an index may hold a stranger's."""
     for name, place in wheels.items():

@@ -259,6 +259,7 @@ def test_no_setting_makes_a_test_of_production(tmp_path: Path) -> None:
         assert "byokeep_sim" not in path.read_text() or path.name in ("main.py", "servers.py"), path
 
 
+@pytest.mark.req("S-ASVS-42")
 def test_the_bill_of_materials_is_that_of_the_lock_files(tmp_path: Path) -> None:
     """docs/sbom.json lists exactly the pinned packages; a package more, or another version, makes it out of date."""
     assert (ROOT / sbom.DOCUMENT).read_text() == sbom.document(ROOT)

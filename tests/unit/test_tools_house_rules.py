@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from tools.house_rules import faults_of_module, faults_of_text, one_class_of_a_n
 FLOW = "src/byokeep/flows/lease.py"
 CLIENT = "src/byokeep/client/keep.py"
 TEST = "tests/unit/test_lease.py"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def found(path: str, body: str) -> list[str]:
@@ -27,17 +31,8 @@ def found(path: str, body: str) -> list[str]:
         ("src/byokeep/core/secret.py", "value = secret.reveal()", "reveal"),
         ("src/byokeep_sim/book.py", "value = secret.reveal()", "reveal"),
         ("src/byokeep/telemetry/log.py", "value = secret.reveal()", "reveal"),
-        (FLOW, "print(1)", "print"),
-        ("src/byokeep_sim/server.py", "print(1)", "print"),
         (FLOW, "subprocess.run('ls', shell=True)", "shell"),
         (FLOW, "subprocess.run('ls', shell=flag)", "shell"),
-        (FLOW, "os.system('ls')", "shell"),
-        (FLOW, "eval('1')", "eval"),
-        (FLOW, "exec('1')", "exec"),
-        (FLOW, "import pickle", "pickle"),
-        (FLOW, "from pickle import loads", "pickle"),
-        (FLOW, "import marshal as m", "marshal"),
-        (FLOW, "yaml.load(text, Loader=yaml.Loader)", "safe_load"),
         (FLOW, "client(verify=False)", "verify"),
         (FLOW, "session.get(url, ssl=False)", "ssl"),
         (FLOW, "context.check_hostname = False", "check_hostname"),
@@ -52,7 +47,6 @@ def found(path: str, body: str) -> list[str]:
         (FLOW, "structlog.get_logger().error('x', **fields)", "nobody listed"),
         (FLOW, "raise NotImplementedError", "stub"),
         (FLOW, "raise NotImplementedError('x')", "stub"),
-        (FLOW, "# TO" + "DO: finish", "unfinished"),
         (TEST, "def test_x():\n    assert 1", "no sentence"),
         (TEST, "async def test_x():\n    assert 1", "no sentence"),
         (TEST, "@pytest.mark.skip\ndef test_x():\n    'Doc.'", "not run"),
@@ -78,13 +72,8 @@ def test_a_breach_is_named(path: str, body: str, words: str) -> None:
         ("src/byokeep/wire/openbao.py", "value = secret.reveal()"),
         ("src/byokeep_redact/secret.py", "value = self.reveal()"),
         (TEST, "value = secret.reveal()"),
-        (CLIENT, "print(1)"),
-        ("src/byokeep_sim/__main__.py", "print(1)"),
-        ("src/byokeep_redact/scan.py", "print(1)"),
-        ("src/byokeep/demo/story.py", "print(1)"),
         (FLOW, "subprocess.run(['ls'], shell=False)"),
         (FLOW, "text = 'eval(1) and pickle'"),
-        (FLOW, "yaml.safe_load(text)"),
         (FLOW, "client(verify=context)"),
         (FLOW, "class Lease: ..."),
         (FLOW, "class Utilisation: ..."),
@@ -92,9 +81,7 @@ def test_a_breach_is_named(path: str, body: str, words: str) -> None:
         (FLOW, "build(**fields)"),
         (FLOW, "dialog(**fields)"),
         (FLOW, "raise NotImplementedAtAll"),
-        (FLOW, "# to do this, lock first"),
         ("src/byokeep_redact/selftest/plugin.py", "pytest.skip('x')"),
-        (TEST, "import pickle"),
         (TEST, "def test_x():\n    'It works.'\n    assert 1"),
         (TEST, "def build():\n    return 1"),
     ],
@@ -104,17 +91,71 @@ def test_the_allowed_neighbour_passes(path: str, body: str) -> None:
     assert found(path, body) == []
 
 
+def of_ruff(path: str, text: str) -> set[str]:
+    """The codes of what ruff says of a file at a place of this tree."""
+    form = ("--quiet", "--output-format=json", f"--stdin-filename={path}")
+    command = [sys.executable, "-m", "ruff", "check", *form, "-"]
+    done = subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=False)
+    return {one["code"] for one in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        (FLOW, "print(1)", "T201"),
+        ("src/byokeep_sim/server.py", "print(1)", "T201"),
+        (FLOW, "import builtins\n\nbuiltins.print(1)", "T201"),
+        (FLOW, "import os\n\nos.system('ls')", "TID251"),
+        (FLOW, "from asyncio import create_subprocess_shell", "TID251"),
+        (FLOW, "eval('1')", "S307"),
+        (FLOW, "exec('1')", "S102"),
+        (FLOW, "import pickle", "TID251"),
+        (FLOW, "def late() -> None:\n    from pickle import loads", "TID251"),
+        (FLOW, "import marshal as m", "TID251"),
+        (TEST, "exec('1')", "S102"),
+        (FLOW, "import yaml\n\nyaml.load(text, Loader=yaml.Loader)", "TID251"),
+        (FLOW, "# TO" + "DO: finish", "FIX002"),
+        (TEST, "# FIX" + "ME", "FIX001"),
+        (TEST, "# XX" + "X", "FIX003"),
+        (TEST, "# HAC" + "K", "FIX004"),
+    ],
+)
+def test_ruff_names_the_breaches_that_it_knows(path: str, body: str, code: str) -> None:
+    """The rules that are ruff's are on, in the places where they are meant."""
+    assert code in of_ruff(path, f'"""Doc."""\n{body}\n')
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CLIENT, "print(1)"),
+        ("src/byokeep_sim/__main__.py", "print(1)"),
+        ("src/byokeep_redact/scan.py", "print(1)"),
+        ("src/byokeep/demo/story.py", "print(1)"),
+        (FLOW, "import yaml\n\nyaml.safe_load(text)"),
+        (FLOW, "# to do this, lock first"),
+        (TEST, "import pickle"),
+    ],
+)
+def test_ruff_lets_the_allowed_neighbour_pass(path: str, body: str) -> None:
+    """A program prints, a test pickles, and words are no note."""
+    assert {"T201", "TID251", "FIX002"} & of_ruff(path, f'"""Doc."""\n{body}\n') == set()
+
+
 def test_a_module_without_a_docstring_is_named() -> None:
-    """A module of the product must say what it is for; a test file need not."""
-    assert [fault.text for fault in faults_of_module(FLOW, "x = 1\n")] == ["the module has no docstring"]
-    assert [fault.text for fault in faults_of_module(FLOW, "")] == ["the module has no docstring"]
-    assert faults_of_module(TEST, "") == []
+    """A module of the product, the tools and the benchmarks must say what it is for; a test file need not."""
+    for path in (FLOW, "tools/made_up.py", "benchmarks/made_up.py"):
+        assert "D100" in of_ruff(path, "x = 1\n")
+    assert "D104" in of_ruff("src/byokeep/flows/__init__.py", "x = 1\n")
+    assert "D100" not in of_ruff(TEST, "x = 1\n")
 
 
 @pytest.mark.parametrize(
     ("path", "line", "words"),
     [
         ("docs/a.md", "see /wo" + "rk/main/x", "machine"),
+        ("src/byokeep/flows/a.py", "exec(text)  # noq" + "a: S102", "without exceptions"),
+        ("src/byokeep/flows/a.py", "print(1)  # noq" + "a: E501, T201", "without exceptions"),
         ("docs/a.md", "run /opt/ve" + "nv-dev/bin/python", "machine"),
         ("Makefile", "curl https://py" + "pi.org/simple", "registry"),
         ("docs/a.md", "files.python" + "hosted.org", "registry"),

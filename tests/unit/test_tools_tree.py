@@ -164,6 +164,7 @@ def test_a_format_names_vectors_that_exist(tmp_path: Path) -> None:
     assert [fault.path for fault in docs_drift.spec_faults(tmp_path)] == ["docs/spec/a.md", "docs/spec/b.md"]
 
 
+@pytest.mark.req("S-ASVS-42")
 @pytest.mark.parametrize(
     ("text", "words"),
     [
