@@ -10,7 +10,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from byokeep import __version__
@@ -21,12 +21,11 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.command import record_refused_call
 from byokeep.flows.switches import cut_off_pending
 from byokeep.flows.tokens import PasswordCheck
-from byokeep.http.body import no_query
 from byokeep.http.door import Door
 from byokeep.http.emergency import Emergency
 from byokeep.http.fast_router import FastRouter
 from byokeep.http.guard import NO_TELEMETRY, Guard
-from byokeep.http.openapi import Document, operation_id, publish
+from byokeep.http.openapi import Document, publish, take
 from byokeep.http.problems import install
 from byokeep.http.ready import ready
 from byokeep.http.token import Authenticator
@@ -81,8 +80,7 @@ def create_app(
         title="byokeep broker", version=__version__, docs_url=None, redoc_url=None,
         lifespan=lambda _: _cutting_off(kill_app),
         openapi_url=None if app.environment is Environment.PRODUCTION else "/openapi.json",
-        redirect_slashes=False, dependencies=[Depends(no_query)], telemetry=NO_TELEMETRY,
-        generate_unique_id_function=operation_id,
+        redirect_slashes=False, telemetry=NO_TELEMETRY,
     )  # fmt: skip
     install(api, partial(record_refused_call, app))
     publish(api)
@@ -93,8 +91,7 @@ def create_app(
         incident.router(kill_app, kill_auth, room), audit.router(app, auth), people.router(app, auth),
         people.credentials(app, auth), people.sessions(app, auth, passwords),
     )  # fmt: skip
-    for routes in routers:
-        api.include_router(routes)
+    take(api, routers)
 
     @api.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:

@@ -19,7 +19,7 @@ from byokeep.flows import audit, audit_out, audit_verify, evidence, reconcile
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.command import on_record, permit
 from byokeep.flows.reconcile import Reconciliation
-from byokeep.http.body import Id, PathId, Strict, json_body, read_bytes
+from byokeep.http.body import Id, PathId, Strict, json_body, no_query, read_bytes
 from byokeep.http.openapi import answers, describe, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.token import Authenticator, caller
@@ -117,7 +117,7 @@ class AuditHealthReply(Reply):
 
 def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["audit"], responses=refusals(403))
+    routes = APIRouter(prefix="/v1", tags=["audit"], dependencies=[Depends(no_query)], responses=refusals(403))
     _runs(routes, app, Depends(caller(auth)))
     _files(routes, app, Depends(caller(auth)))
     return routes

@@ -22,7 +22,7 @@ from byokeep.core.policy import Verb, gate_schema
 from byokeep.flows import effect
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.command import on_record
-from byokeep.http.body import PathId, json_body
+from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
@@ -39,7 +39,7 @@ async def _wish(request: Request) -> effect.EffectRequest | None:
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["effects"])
+    routes = APIRouter(prefix="/v1", tags=["effects"], dependencies=[Depends(no_query)])
     who = Depends(caller(auth))
     close_body = Depends(json_body(CloseBody))
     seen_body = Depends(json_body(SeenBody))

@@ -20,7 +20,7 @@ from byokeep.core.policy import Verb
 from byokeep.flows import incident
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.command import on_record
-from byokeep.http.body import PathId, json_body
+from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
@@ -28,7 +28,7 @@ from byokeep.http.token import Authenticator, caller
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["incidents"], responses=refusals(403))
+    routes = APIRouter(prefix="/v1", tags=["incidents"], dependencies=[Depends(no_query)], responses=refusals(403))
     who, who_stops = Depends(caller(auth)), Depends(caller(emergency.admitting(auth)))
     lost_body, canary_body = Depends(json_body(LostBody)), Depends(json_body(CanaryBody))
 

@@ -26,7 +26,7 @@ from byokeep.core.policy import Verb
 from byokeep.flows import jobs, lease, lease_use, renewals
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.command import on_record
-from byokeep.http.body import PathId, json_body
+from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
@@ -34,7 +34,7 @@ from byokeep.http.token import Authenticator, caller
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["jobs"])
+    routes = APIRouter(prefix="/v1", tags=["jobs"], dependencies=[Depends(no_query)])
     who = Depends(caller(auth))
     _jobs(routes, app, who, emergency)
     _leases(routes, app, who, emergency)

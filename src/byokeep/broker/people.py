@@ -16,7 +16,7 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.approvals import Approval
 from byokeep.flows.subjects import Subject, SubjectToken
 from byokeep.flows.tokens import PasswordCheck
-from byokeep.http.body import Id, PathId, Strict, json_body, read_bytes
+from byokeep.http.body import Id, PathId, Strict, json_body, no_query, read_bytes
 from byokeep.http.openapi import PUBLIC, describe, raw_body, refusals
 from byokeep.http.people import (
     SOURCE,
@@ -92,7 +92,7 @@ class ApprovalsReply(Reply):
 
 def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes of people and machines."""
-    routes = APIRouter(prefix="/v1", tags=["people"], responses=refusals(403, 409))
+    routes = APIRouter(prefix="/v1", tags=["people"], dependencies=[Depends(no_query)], responses=refusals(403, 409))
     who = Depends(caller(auth))
     operator_body = Depends(json_body(OperatorBody))
     machine_body = Depends(json_body(MachineBody))
@@ -162,7 +162,7 @@ def _approvals(routes: APIRouter, app: BrokerApp, who: Any) -> None:
 
 def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> APIRouter:
     """Return the routes of sessions and passwords."""
-    routes = APIRouter(prefix="/v1", tags=["sessions"])
+    routes = APIRouter(prefix="/v1", tags=["sessions"], dependencies=[Depends(no_query)])
     who = Depends(caller(auth))
     login_body = Depends(json_body(LoginBody))
     brake = LoginBrake(app.clock)
@@ -200,7 +200,7 @@ def sessions(app: BrokerApp, auth: Authenticator, passwords: PasswordCheck) -> A
 
 def credentials(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes of tokens."""
-    routes = APIRouter(prefix="/v1", tags=["credentials"], responses=refusals(403))
+    routes = APIRouter(prefix="/v1", tags=["credentials"], dependencies=[Depends(no_query)], responses=refusals(403))
     who = Depends(caller(auth))
     token_body = Depends(json_body(TokenBody))
 

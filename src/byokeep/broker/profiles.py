@@ -22,7 +22,7 @@ from byokeep.core.policy import Verb
 from byokeep.flows import profile_handout, profile_reseal, profile_use
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.command import on_record
-from byokeep.http.body import Id, PathId, Strict, json_body, stream_bytes
+from byokeep.http.body import Id, PathId, Strict, json_body, no_query, stream_bytes
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import BYTES, answers, describe, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
@@ -126,7 +126,10 @@ class GenerationNumberReply(Reply):
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(
-        prefix="/v1/jobs/{job_id}/profiles/{profile_id}/openings", tags=["profiles"], responses=refusals(403, 409)
+        prefix="/v1/jobs/{job_id}/profiles/{profile_id}/openings",
+        tags=["profiles"],
+        dependencies=[Depends(no_query)],
+        responses=refusals(403, 409),
     )
     who = Depends(caller(auth))
     _using(routes, app, who, emergency)

@@ -15,7 +15,7 @@ from byokeep.flows import scheduled
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.command import on_record
 from byokeep.flows.scheduled import ScheduledEffect
-from byokeep.http.body import PathId, json_body
+from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
@@ -33,7 +33,7 @@ def _time(text: str) -> datetime:
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["effects"], responses=refusals(403))
+    routes = APIRouter(prefix="/v1", tags=["effects"], dependencies=[Depends(no_query)], responses=refusals(403))
     who = Depends(caller(auth))
     plan_body, requeue_body = Depends(json_body(PlanBody)), Depends(json_body(RequeueBody))
 

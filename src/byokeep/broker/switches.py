@@ -14,7 +14,7 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.command import on_record
 from byokeep.flows.scopes import parse_scope
 from byokeep.flows.switches import Switch
-from byokeep.http.body import PathId, json_body
+from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.clients import ClientReply
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
@@ -23,7 +23,7 @@ from byokeep.http.token import Authenticator, caller
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1", tags=["switches"], responses=refusals(403))
+    routes = APIRouter(prefix="/v1", tags=["switches"], dependencies=[Depends(no_query)], responses=refusals(403))
     who, who_stops = Depends(caller(auth)), Depends(caller(emergency.admitting(auth)))
     scope_body = Depends(json_body(ScopeBody))
 

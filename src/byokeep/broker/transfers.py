@@ -9,14 +9,16 @@ from byokeep.core.model import Actor, ClientId
 from byokeep.flows import transfers
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.transfers import TransferRequest
-from byokeep.http.body import PathId, json_body
+from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
 
 
 def router(app: BrokerApp, auth: Authenticator) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/v1/accounts", tags=["accounts"], responses=refusals(403, 409))
+    routes = APIRouter(
+        prefix="/v1/accounts", tags=["accounts"], dependencies=[Depends(no_query)], responses=refusals(403, 409)
+    )
     who = Depends(caller(auth))
     ask_body, approve_body = Depends(json_body(TransferBody)), Depends(json_body(TransferOfBody))
 

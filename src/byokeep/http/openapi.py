@@ -12,11 +12,11 @@ It may not change how a request is answered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
@@ -93,6 +93,17 @@ def answers(media: str, schema: Document = TEXT) -> dict[int | str, dict[str, An
 def operation_id(route: APIRoute) -> str:
     """Return an operation's id."""
     return f"{next(iter(route.tags), 'process')}_{route.name}".replace("-", "_").rstrip("_")
+
+
+def take(api: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Put routes into an application as they are; the framework's inclusion would build each a second time."""
+    for routes in routers:
+        for route in routes.routes:
+            if isinstance(route, APIRoute):
+                route.unique_id = operation_id(route)
+                if route.response_field is not None:
+                    route.response_field.name = f"Response_{route.unique_id}"
+        api.router.routes += routes.routes
 
 
 def publish(api: FastAPI, others: Callable[[], Document] = dict, routes: Sequence[tuple[str, str]] = ()) -> None:

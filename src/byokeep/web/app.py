@@ -18,7 +18,7 @@ from byokeep.flows.app import WebApp
 from byokeep.flows.command import record_refused_call
 from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
-from byokeep.http.openapi import Document, operation_id, publish
+from byokeep.http.openapi import Document, publish, take
 from byokeep.http.problems import install
 from byokeep.http.ready import ready
 from byokeep.http.token import Authenticator, caller
@@ -71,12 +71,11 @@ def create_app(
 
     api = FastAPI(
         title="byokeep web", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
-        redirect_slashes=False, telemetry=NO_TELEMETRY, generate_unique_id_function=operation_id,
+        redirect_slashes=False, telemetry=NO_TELEMETRY,
     )  # fmt: skip
     install(api, partial(record_refused_call, app))
     publish(api, broker_document, forward.ROUTES)
-    for routes in (*_rooms(app, auth, emergency or Emergency()), forward.router(door)):
-        api.include_router(routes)
+    take(api, (*_rooms(app, auth, emergency or Emergency()), forward.router(door)))
     _add_health(api, app)
     if app.environment is not Environment.PRODUCTION:
         _add_description(api, auth)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import resources
 from types import MappingProxyType
 from typing import Final
@@ -18,6 +19,7 @@ _NAME: Final = re.compile(r"-- name: ([a-z][a-z0-9_]{1,62})\Z")
 _BIND: Final = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 
 
+@cache
 def load() -> Mapping[str, str]:
     """Return every packaged statement by name, its binds in the driver's spelling.
 
