@@ -8,16 +8,17 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
-JOBS ?= 2
+# A test waits for its servers half of the time, so there are more processes than cores.
+JOBS ?= 4
 MUTANTS ?=
 PY := .venv/bin/python
 MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml $(wildcard src/*/pyproject.toml)
 STAMP := .venv/.stamp-$(shell (echo '$(CURDIR)'; cat $(MADE_FROM)) | cksum | cut -d' ' -f1)
 
-.PHONY: help demo test check bench requirements mutants campaign chromium watchers postgres names lock clean
+.PHONY: help demo test test-fast check bench requirements mutants campaign chromium watchers postgres names lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 demo: $(STAMP) ## See a key stored, used, leaked nowhere and killed, on a real OpenBao and PostgreSQL
 	@echo 'byokeep demo is being loaded' >&2
@@ -25,6 +26,9 @@ demo: $(STAMP) ## See a key stored, used, leaked nowhere and killed, on a real O
 
 test: chromium watchers postgres check ## Run the checks and the tests
 	@$(PY) -m pytest -q --durations=10 -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+test-fast: $(STAMP) ## Run the tests that start no OpenBao, PostgreSQL or Chromium: a minute
+	@$(PY) -m pytest -q -m 'not engines and not campaign' -n 2 --dist loadfile $(PYTEST_ARGS) tests/unit tests/contract tests/closed
 
 check: $(STAMP) ## Run the checks alone: style, types, who imports whom, sizes, house rules, documents, pins
 	@$(PY) -m tools.check
@@ -37,7 +41,7 @@ requirements: $(STAMP) ## Write docs/requirements.md: which requirement is asser
 	@$(PY) -m tools.requirements
 
 mutants: chromium watchers postgres ## See whether the tests notice faults: MUTANTS='R1.3-1 pure:ref' selects
-	@code=0; $(PY) -m tools.mutants --jobs $(JOBS) $(MUTANTS) || code=$$?; $(PY) -m tools.requirements; exit $$code
+	@code=0; $(PY) -m tools.mutants --jobs 2 $(MUTANTS) || code=$$?; $(PY) -m tools.requirements; exit $$code
 
 campaign: chromium watchers postgres ## Run the long randomised tests
 	@HYPOTHESIS_PROFILE=campaign $(PY) -m pytest -q -m campaign $(PYTEST_ARGS)

@@ -1,10 +1,16 @@
-"""What every test shares: how hypothesis searches. Fixtures live beside the tests that use them."""
+"""What every test shares: how hypothesis searches, and which tests need engines. Fixtures live beside their tests."""
 
 from __future__ import annotations
 
+import gc
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support import engines
+
+engines_left_out = engines.engines_left_out
 
 # The same examples on every run, so that a red run is red again; `make campaign` searches wider and at random.
 settings.register_profile(
@@ -16,3 +22,15 @@ settings.register_profile(
 )
 settings.register_profile("campaign", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs engines, before ``-m`` selects."""
+    engines.mark(items)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what stays to the end: thousands of tests and all the modules."""
+    gc.collect()
+    gc.freeze()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -57,8 +57,25 @@ class Lines:
     error = info
 
 
+@pytest.fixture(scope="module")
+def both() -> Iterator[tuple[Any, Any, Lines, dict[str, str]]]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield _both(monkeypatch)
+
+
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Lines, dict[str, str]]:
+def made(both: tuple[Any, Any, Lines, dict[str, str]]) -> tuple[Any, Any, Lines, dict[str, str]]:
+    """The two applications as if nobody had called them: what they remember of callers lies in their middleware."""
+    short, long, lines, outcome = both
+    for api in (short, long):
+        api.middleware_stack = None
+    lines.kept.clear()
+    lines.recorded.clear()
+    outcome["is"] = "good"
+    return both
+
+
+def _both(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Lines, dict[str, str]]:
     """The broker's application twice, with the short way and without it, over flows that do what is in ``outcome``."""
     outcome = {"is": "good"}
 
