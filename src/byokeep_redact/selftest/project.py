@@ -35,6 +35,14 @@ from byokeep_redact.errors import Rejected
 from byokeep_redact.selftest.generator import ALNUM, HEX, UPPER, URL_SAFE, ValueGenerator
 from byokeep_redact.selftest.samples import SURVIVE, RegisteredValues, Sample
 
+OWN: Final = "own"
+_ALPHABETS: Final = {"alnum": ALNUM, "hex": HEX, "url-safe": URL_SAFE, "upper": UPPER}
+_SAMPLE: Final = {"shape", "text", "prefix", "alphabet", "length", "registered"}
+_KEEP: Final = {"shape", "text", "keep"}
+_LEAST: Final = 16  # random characters: fewer would be found by chance
+_MARK: Final = "leak-pack: "
+_IMPORT_S: Final = 60
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -60,10 +68,6 @@ def environment(root: Path) -> dict[str, str]:
     """Return the variables of a process that imports the project's modules."""
     path = os.pathsep.join(dict.fromkeys([str(root), *(entry for entry in sys.path if entry)]))
     return os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8:surrogateescape"}
-
-
-_MARK: Final = "leak-pack: "
-_IMPORT_S: Final = 60
 
 
 def faults(project: Setup) -> list[str]:
@@ -113,13 +117,6 @@ def why_not(reference: str) -> str:
     if found is None:
         return f"module {module} has no {name}"
     return "" if callable(found) else f"{name} in {module} is not a function"
-
-
-OWN: Final = "own"
-_ALPHABETS: Final = {"alnum": ALNUM, "hex": HEX, "url-safe": URL_SAFE, "upper": UPPER}
-_SAMPLE: Final = {"shape", "text", "prefix", "alphabet", "length", "registered"}
-_KEEP: Final = {"shape", "text", "keep"}
-_LEAST: Final = 16  # random characters: fewer would be found by chance
 
 
 def _refuse(at: str) -> Rejected:

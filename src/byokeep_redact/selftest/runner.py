@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from byokeep_redact.selftest.plan import Emission, PlannedRun, plan
+from byokeep_redact.selftest.project import why_not
 from byokeep_redact.selftest.samples import COST
 from byokeep_redact.selftest.sinks import LOGGER, SinkContext
 
@@ -43,20 +44,13 @@ class RunOutcome:
     grown_bytes: int = 0  # of the process while the long lines went through
 
 
-def named(reference: str) -> Callable[..., Any]:
-    """Return the function that ``module:name`` names.
-
-    Raises:
-        LookupError: There is none.
-    """
-    module, _, name = reference.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        raise LookupError(reference) from None
-    if not callable(found):
+def _named(reference: str) -> Callable[..., Any]:
+    """Return the function that ``module:function`` names. Raises LookupError."""
+    if why_not(reference):
         raise LookupError(reference)
-    return found  # type: ignore[no-any-return]
+    module, _, name = reference.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
 
 class _Everything(logging.Formatter):
@@ -87,7 +81,7 @@ def _set_up(job: PlannedRun, folder: Path) -> str:
         _bare()
         return "off"
     if job.setup:
-        named(job.setup)()
+        _named(job.setup)()
     else:
         _usual()
     ours = "byokeep_redact.engine" in sys.modules
@@ -116,7 +110,7 @@ def _register(job: PlannedRun, emissions: list[Emission]) -> list[object]:
         return []
     live = {one.live.value: one.live.kind for one in emissions if one.live}
     if job.register:
-        register = named(job.register)
+        register = _named(job.register)
         return [register(value.decode("latin-1")) for value in live]
     if "byokeep_redact.install" in sys.modules:
         redactor = sys.modules["byokeep_redact.install"].install().redactor

@@ -20,6 +20,13 @@ from byokeep_redact.selftest.generator import ALNUM, HEX, UPPER, URL_SAFE, Value
 
 SK, BEARER, BASE64, COOKIE, TOKEN = "sk-like", "bearer", "base64", "cookie", "token"
 SURVIVE: Final = "must-survive"
+ENCODED: Final = "encodings"
+EVASION: Final = "evasions"
+COST: Final = "cost"
+KINDS: Final = ("prefixed", "opaque", "cookie", "pem")
+MEGABYTE: Final = 1 << 20
+LONG: Final = "longer-than-limit"
+HEADERS: Final = "span-headers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,14 +239,6 @@ def survivors(seed: str) -> list[Sample]:
     return [Sample(SURVIVE, shape, place.format(kept), keep=(kept,)) for shape, (place, kept) in ids.items()]
 
 
-ENCODED: Final = "encodings"
-EVASION: Final = "evasions"
-COST: Final = "cost"
-KINDS: Final = ("prefixed", "opaque", "cookie", "pem")
-MEGABYTE: Final = 1 << 20
-LONG: Final = "longer-than-limit"
-
-
 @dataclass(frozen=True, slots=True)
 class RegisteredValues:
     """A value to register, and the sample that holds it. ``kind`` is one of KINDS."""
@@ -307,7 +306,6 @@ def costly(seed: str) -> list[RegisteredValues]:
     return made
 
 
-HEADERS: Final = "span-headers"
 _REQUEST: Final = (
     "authorization", "proxy-authorization", "cookie", "x-api-key", "x-goog-api-key", "x-vault-token", "x-acme-token",
     "x-acme-key", "x-acme-secret", "api-key", "x-auth-token", "x-csrf-token",
