@@ -22,6 +22,12 @@ REVEALING_ROOMS = ("adapters/", "browser/", "wire/", "client/", "cli/", "sealing
                    "web/forward.py")
 MAY_REVEAL = (*(f"{SRC}byokeep/{room}" for room in REVEALING_ROOMS), f"{SRC}byokeep_redact/")
 PLUGIN = SRC + "byokeep_redact/selftest/plugin.py"
+# What is made in one place, so that its bounds and rules stand there (ADR 0054), and who else may: a call or keyword.
+MADE_ONCE = {
+    "ClientSession": ("wire/transport.py", "demo/"),
+    "fsync": ("kernel/durable_write.py", "adapters/files/", "adapters/blobs/local.py", "adapters/openbao/audit.py"),
+    "parse_constant": ("core/strict_json.py",),
+}
 RUNS_TEXT = {"compile", "__import__"}
 LOG_METHODS = {"debug", "info", "warning", "warn", "error", "exception", "critical", "log", "msg", "bind", "fatal"}
 VAGUE = re.compile(r"(Manager|Helpers?|Utils?|Utilit(y|ies))$", re.IGNORECASE)
@@ -69,6 +75,15 @@ def reveal_in_few_rooms(module: Module) -> Iterator[Fault]:
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Attribute) and node.attr == "reveal":
                 yield Fault(module.path, node.lineno, f".reveal() outside {', '.join(REVEALING_ROOMS)}")
+
+
+def made_in_one_place(module: Module) -> Iterator[Fault]:
+    """A session of HTTP, a synced file and a strict reader of JSON are asked for where they are made."""
+    for call in calls(module) if module.path.startswith(SRC + "byokeep/") else ():
+        for name in (dotted(call.func).rpartition(".")[2], *(keyword.arg or "" for keyword in call.keywords)):
+            places = MADE_ONCE.get(name)
+            if places and not module.path.startswith(tuple(f"{SRC}byokeep/{place}" for place in places)):
+                yield Fault(module.path, call.lineno, f"{name} outside {', '.join(places)}")
 
 
 def no_text_run_as_code(module: Module) -> Iterator[Fault]:
@@ -143,6 +158,7 @@ def nothing_unfinished(module: Module) -> Iterator[Fault]:
 
 RULES: tuple[Rule, ...] = (
     reveal_in_few_rooms,
+    made_in_one_place,
     no_text_run_as_code,
     tls_is_verified,
     names_say_something,

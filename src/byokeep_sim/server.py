@@ -7,7 +7,6 @@ Rules
 
 from __future__ import annotations
 
-import ipaddress
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from byokeep_sim.control import routes
 from byokeep_sim.faults import FaultList
 from byokeep_sim.platforms import PLATFORMS
 from byokeep_sim.platforms.control import social_routes
+from byokeep_sim.platforms.oauth import is_loopback
 from byokeep_sim.platforms.social import Social
 from byokeep_sim.record import record
 from byokeep_sim.reply import SimCall, SimReply, Vendor
@@ -141,16 +141,9 @@ def _presented(vendor: Vendor, request: web.Request) -> str:
 
 
 def _checked_host(host: str) -> str:
-    if host != "localhost" and not _is_loopback(host):
+    if not is_loopback(host):
         raise ValueError("the simulator listens on loopback addresses only")
     return host
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _application(desk: _Desk, social: Social, site: Site) -> web.Application:

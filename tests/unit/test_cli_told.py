@@ -64,7 +64,7 @@ def test_the_end_of_a_key_is_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: 
     """The state that is shown is the one before a worker was there, and is said to be."""
     answers(monkeypatch, "kek", end={"kek": "development-a", "version": 1, "state": "deactivated"})
     assert run(["kek", "disable", "development-a", "1"]) == 0
-    assert "until a worker has ended it at its holder; then it is destroyed" in capsys.readouterr().err
+    assert "until a worker has ended it at OpenBao; then it is destroyed" in capsys.readouterr().err
 
 
 def test_a_proof_names_its_generation_its_picture_and_the_next_command(
