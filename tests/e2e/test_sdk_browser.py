@@ -28,7 +28,7 @@ from byokeep.core.errors import Conflict, Denied, Integrity, Unavailable
 from byokeep.core.manifest import Packing
 from byokeep.core.model import ProfileId
 from byokeep.core.sealed_record import parse_record
-from byokeep.flows import profile_handout, profile_use
+from byokeep.flows import profile_use
 from byokeep.flows.reconcile import SETTLE, reconcile
 from byokeep.sealing import blob as keys
 from byokeep_redact.canary import new_canary
@@ -230,12 +230,12 @@ async def test_a_broker_that_hands_out_another_record_opens_nothing(
     made: Sealed, lie: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The runner compares what it is given itself: no browser, no effect, nothing visible, out of use; one code."""
-    real = profile_handout.stored
+    real = profile_use.stored
 
     async def lying(*given: Any, **named: Any) -> bytes:
         return lie(await real(*given, **named))
 
-    monkeypatch.setattr(profile_handout, "stored", lying)
+    monkeypatch.setattr(profile_use, "stored", lying)
     async with made.keep() as keep, made.job(keep) as job:
         with pytest.raises(Integrity, match="sealed_profile_altered"):
             async with job.browser(NAME):

@@ -101,7 +101,7 @@ class Custodian:
     @contextlib.asynccontextmanager
     async def open_profile(self, job_id: UUID, profile_id: UUID) -> AsyncIterator[Any]:
         async with self.real.open_profile(job_id, profile_id) as held:
-            held._keys = Keys(held.keys, self.stop)
+            held.keys = Keys(held.keys, self.stop)
             read, write = held.read, held.write
 
             async def reading(*said: Any) -> Any:

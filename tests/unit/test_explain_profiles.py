@@ -18,7 +18,7 @@ from byokeep.flows.explain import (
     Request,
     explain,
 )
-from byokeep.flows.profile_handout import FRESH_S
+from byokeep.flows.profile_use import FRESH_S
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 CLIENT, PROFILE, ENTITY = uuid4(), uuid4(), str(uuid4())

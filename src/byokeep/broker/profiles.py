@@ -19,7 +19,7 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, Environment
 from byokeep.core.policy import Verb
-from byokeep.flows import profile_handout, profile_reseal, profile_use
+from byokeep.flows import profile_reseal, profile_use
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.command import on_record
 from byokeep.http.body import Id, PathId, Strict, json_body, no_query, stream_bytes
@@ -158,7 +158,7 @@ def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) ->
     async def take_record(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> Response:
         """Take the record of what the job has just opened, byte for byte."""
         emergency.require_room()
-        taking = profile_handout.record(app, actor, job_id, profile_id, epoch)
+        taking = profile_use.sealed_record(app, actor, job_id, profile_id, epoch)
         return Response(await on_record(app, actor, Verb.LEASE_USE, profile_id, taking), media_type=BYTES)
 
     @routes.get("/{epoch}/blob", response_class=StreamingResponse, responses=answers(BYTES, _BINARY))

@@ -69,7 +69,7 @@ def sites(urls: Mapping[str, str], own: Path | None = None) -> Mapping[Provider,
 
 
 class ProfileRooms:
-    """:class:`byokeep.flows.profile_ports.Rooms` of this process.
+    """:class:`byokeep.flows.profile_app.Rooms` of this process.
 
     Args:
         rooms: Where in memory.
@@ -160,7 +160,7 @@ class ProfileRoom:
 
 
 class RoomBrowser:
-    """:class:`byokeep.flows.profile_ports.Browser` on a room."""
+    """:class:`byokeep.flows.profile_app.Browser` on a room."""
 
     def __init__(
         self, one: Running, room: ProfileRoom, known: Mapping[Provider, RoomSite], origins: tuple[str, ...]

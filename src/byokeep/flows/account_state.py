@@ -30,7 +30,7 @@ from byokeep.flows.app import WebApp
 from byokeep.flows.clients import MAX_ROWS
 from byokeep.flows.command import command, permit, recorded
 from byokeep.flows.connections import Connection
-from byokeep.flows.profile_proof import require_proof
+from byokeep.flows.sops import require_proof
 from byokeep.kernel.rows import Row, reader
 from byokeep.ports import LoginInfo, Tx
 

@@ -24,7 +24,7 @@ from byokeep.core.ref import parse_provider
 from byokeep.flows.app import App
 from byokeep.flows.clients import MAX_ROWS, require_active
 from byokeep.flows.command import command
-from byokeep.flows.profile_proof import require_proof
+from byokeep.flows.sops import require_proof
 from byokeep.ports import Tx
 
 ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")

@@ -6,6 +6,8 @@ Rules
   the opening, or began from an older generation, is told so and nothing of theirs counts.
 - The row follows the record in the store, never the other way round (ADR 0026).
 - Rows say less than the client's audit chain: rows that were taken away open no older generation (R5.3-24).
+- A seal that finds half of the room of its record's history used up opens an alert before anything is written; one that
+  is refused for want of room raises another. A rotation of the client's key frees it (:mod:`.kek_rewrap`).
 - A key id that was seen before is refused: a source of randomness that repeats itself guards nothing (R2.3-2).
 
 It may not hold a key or a blob: the pipelines do (:mod:`.profile_record`).
@@ -25,6 +27,7 @@ from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.keystate import KeyState, check_transition
 from byokeep.core.model import Actor, Client, ClientId, Risk
 from byokeep.core.profile import ProfileAct, Purpose
+from byokeep.core.record_room import FULL, check_seal, is_low
 from byokeep.flows import profiles
 from byokeep.flows.app import App
 from byokeep.flows.command import open_alert
@@ -37,6 +40,7 @@ from byokeep.sealing.generation import Generation
 _LOOKED_AT: Final = life.RETAINED + 1  # generations
 LIFE_S: Final = 30  # seconds an opening holds without a sign of life
 ROLLED_BACK: Final = "generation_rolled_back"
+LOW: Final = "record_history_low"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -417,3 +421,28 @@ def _seal_event(name: EventName, outcome: Outcome, actor: Actor, plan: Generatio
         "job": str(plan.job_id),
     }  # fmt: skip
     return profiles.event(name, outcome, actor, plan.profile, **about | fields)
+
+
+async def check_room(tx: Tx, app: App, actor: Actor, profile: Profile, *, newest: int, stays: int) -> None:
+    """Let a seal begin that still has room for its record, and tell people when little is left.
+
+    Args:
+        newest: The newest version of the record in the store.
+        stays: The oldest version that must stay; 0 = none.
+
+    Raises:
+        Conflict: ``record_history_full``; who rolls back for it calls :func:`tell_full`.
+    """
+    check_seal(newest=newest, stays=stays)
+    if is_low(newest=newest, stays=stays):
+        await open_alert(
+            tx, app, actor, reason=LOW, severity="warning", client_id=profile.client_id, object_id=profile.id
+        )
+
+
+async def tell_full(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, error: Conflict) -> None:
+    """Raise the alert about a seal that was refused for want of room; any other conflict says nothing of that."""
+    if error.code != FULL:
+        return
+    async with app.db.begin(client_id=client_id) as tx:
+        await open_alert(tx, app, actor, reason=FULL, client_id=client_id, object_id=profile_id)

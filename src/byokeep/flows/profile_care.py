@@ -29,10 +29,8 @@ from byokeep.core.sealed_record import parse_record
 from byokeep.flows import profile_book, profiles
 from byokeep.flows.command import open_alert
 from byokeep.flows.jobs import custody_job
-from byokeep.flows.profile_app import ProfileApp
-from byokeep.flows.profile_do import end_lost
-from byokeep.flows.profile_ports import ProfileCustody
-from byokeep.flows.profile_shred import destroy_all, destroy_one
+from byokeep.flows.profile_app import ProfileApp, ProfileCustody
+from byokeep.flows.profile_do import destroy_all, destroy_one, end_lost
 from byokeep.flows.profiles import Opening, Profile
 from byokeep.kernel.rows import Row
 from byokeep.sealing.generation import Generation

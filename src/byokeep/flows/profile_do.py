@@ -6,6 +6,12 @@ Rules
 - What a profile's own things turned out to be decides: altered, replayed or missing takes it out of use at once, with
   whatever else was found in its place (R5.3-4, R5.3-15, R5.3-24).
 - Only "could not be asked" is tried again.
+- A new key is a new key and a new blob, never the old key wrapped anew: that would leave whoever has the key with it
+  (R7.3-5). No browser runs for it. An older generation comes back as the newest, with a new number; one whose key was
+  in doubt does not. What was sealed is proved next, before anybody acts with it (runbook 6.1).
+- A shred took two people (:mod:`.profile_work`); nothing brings the profile back, old backups included: its row says
+  so, and is what an opening looks at first. Keys before blobs: once no record is left, a blob is noise. What a cut
+  leaves is taken away by :mod:`.profile_care`.
 """
 
 from __future__ import annotations
@@ -18,26 +24,21 @@ from uuid import UUID
 from byokeep.core import profile as life
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.model import ClientId
-from byokeep.core.profile import ProfileTask, Purpose
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.profile import ProfileAct, ProfileTask, Purpose
+from byokeep.core.ref import ProfileRef
 from byokeep.flows import profile_book, profile_work, profiles
 from byokeep.flows.command import open_alert
-from byokeep.flows.profile_app import Bench, ProfileApp
-from byokeep.flows.profile_login import log_in
-from byokeep.flows.profile_rekey import rekey, restore
-from byokeep.flows.profile_shred import shred
-from byokeep.flows.profile_validate import validate
+from byokeep.flows.profile_app import Bench, ProfileApp, ProfileCustody
+from byokeep.flows.profile_login import log_in, reseal
+from byokeep.flows.profile_validate import open_into, validate
 from byokeep.flows.profile_work import DEAD_S, Work
 from byokeep.flows.profiles import Profile
 from byokeep.flows.sops import SopRun
 from byokeep.flows.vault_worker import log_out, prove
+from byokeep.sealing.generation import Generation, key_of
 
 Doing = Callable[[Bench], Awaitable[str]]
-_DOING: Final[Mapping[ProfileTask, Doing]] = {
-    ProfileTask.LOGIN: log_in, ProfileTask.VALIDATE: prove, ProfileTask.REKEY: rekey, ProfileTask.RESTORE: restore,
-    ProfileTask.SHRED: shred,
-    ProfileTask.LOGOUT: log_out,
-}  # fmt: skip
 _PROVED_AFTER: Final = frozenset({ProfileTask.REKEY, ProfileTask.RESTORE})
 # A person was in the middle of it: it can not simply be begun again.
 _NOT_AGAIN: Final = frozenset({ProfileTask.LOGIN})
@@ -154,3 +155,104 @@ async def end_lost(app: ProfileApp, *, asked_s: int = 3600) -> int:
             continue
         await _end(app, one, to="failed", reason="not_taken_up" if one.state == "asked" else "worker_died")
     return len(lost)
+
+
+async def rekey(bench: Bench) -> str:
+    """Seal the newest generation under a new key; returns ``rekeyed``.
+
+    Raises:
+        Conflict, Integrity, Rejected, Unavailable: As opening and sealing do; the last generation stays.
+    """
+    async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
+        generation, _ = await open_into(bench, room, bench.profile.generation)
+        await reseal(bench, room, generation.browser_version)
+    return "rekeyed"
+
+
+async def restore(bench: Bench) -> str:
+    """Make an older generation the newest again; returns ``restored``. Raises as :func:`rekey`."""
+    number = bench.work.generation or 0
+    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+        rows = await bench.rows(tx)
+    old = next((row for row in rows if row.generation == number), None)
+    life.check_restorable(
+        wanted=number, newest=bench.profile.generation, key_state=None if old is None else old.key_state,
+        gone=old is not None and old.gone_at is not None,
+    )  # fmt: skip
+    if old is None:
+        raise Integrity("generation_row_missing", generation=number)
+    async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
+        await open_into(bench, room, number)
+        sealed = await reseal(bench, room, old.browser_version, base=number)
+    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+        await tx.append(
+            profiles.event(EventName.PROFILE_RESTORED, Outcome.OK, bench.actor, sealed, number=number,
+                           work=str(bench.work.id), job=str(bench.opening.job_id))
+        )  # fmt: skip
+    return "restored"
+
+
+async def shred(bench: Bench) -> str:
+    """Destroy a profile; returns ``shredded``.
+
+    Raises:
+        Conflict: ``profile_state``.
+        Unavailable: Something could not be destroyed now; the profile is out of use already, and the rest follows.
+    """
+    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+        now = await bench.now(tx)
+        await profiles.move(tx, now, ProfileAct.SHRED, reason="shredded")
+        await tx.all(UUID, "profile_account_retired", client_id=now.client_id, profile_id=now.id)
+        await tx.append(
+            profiles.event(EventName.PROFILE_SHREDDED, Outcome.INTENDED, bench.actor, now, work=str(bench.work.id))
+        )
+    count = await destroy_all(bench.app, bench.actor, bench.custody, now)
+    async with bench.app.db.begin(client_id=now.client_id) as tx:
+        await tx.append(
+            profiles.event(EventName.PROFILE_SHREDDED, Outcome.OK, bench.actor, now, count=count,
+                           work=str(bench.work.id))
+        )  # fmt: skip
+    return "shredded"
+
+
+async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, profile: Profile) -> int:
+    """Destroy every record, blob and picture of a profile; returns how many generations that were."""
+    ref = ProfileRef(profile.client_id, profile.id)
+    live = await custody.live_versions(ref)
+    if live:
+        await custody.destroy(ref, live)
+    async with app.db.begin(client_id=profile.client_id) as tx:
+        rows = await tx.all(
+            Generation, "generations_of", client_id=profile.client_id, profile_id=profile.id, limit=10_000
+        )
+    left = [row for row in rows if row.gone_at is None]
+    for row in left:
+        async with app.db.begin(client_id=profile.client_id) as tx:
+            await profile_book.destroy_key(tx, app, actor, row)
+        await app.artifacts.delete(profile.client_id, key_of(row))
+        async with app.db.begin(client_id=profile.client_id) as tx:
+            await tx.maybe(
+                UUID, "generation_gone", client_id=row.client_id, profile_id=row.profile_id, generation=row.generation
+            )
+    await app.proofs.remove(profile.client_id, profile.id)
+    return len(left)
+
+
+async def destroy_one(app: ProfileApp, actor: Actor, custody: ProfileCustody, row: Generation) -> None:
+    """Destroy one generation's record and blob; its key is *destroyed* from then on."""
+    ref = ProfileRef(row.client_id, row.profile_id)
+    if row.record_version in await custody.live_versions(ref):
+        await custody.destroy(ref, [row.record_version])
+    async with app.db.begin(client_id=row.client_id) as tx:
+        await profile_book.destroy_key(tx, app, actor, row)
+    await app.artifacts.delete(row.client_id, key_of(row))
+    async with app.db.begin(client_id=row.client_id) as tx:
+        await tx.maybe(
+            UUID, "generation_gone", client_id=row.client_id, profile_id=row.profile_id, generation=row.generation
+        )
+
+
+_DOING: Final[Mapping[ProfileTask, Doing]] = {
+    ProfileTask.LOGIN: log_in, ProfileTask.VALIDATE: prove, ProfileTask.REKEY: rekey, ProfileTask.RESTORE: restore,
+    ProfileTask.SHRED: shred, ProfileTask.LOGOUT: log_out,
+}  # fmt: skip

@@ -19,10 +19,9 @@ from byokeep.core.events import FieldValue
 from byokeep.core.model import ProfileId
 from byokeep.core.profile import ProfileAct
 from byokeep.core.ref import ProfileRef
-from byokeep.flows import profile_book, profile_history
+from byokeep.flows import profile_book
 from byokeep.flows.kek_work import prepare
-from byokeep.flows.profile_app import Bench
-from byokeep.flows.profile_ports import Browser, TaskRoom
+from byokeep.flows.profile_app import Bench, Browser, TaskRoom
 from byokeep.flows.profile_record import manifest_of, seal
 from byokeep.flows.profile_work import LOGIN_S
 from byokeep.flows.profiles import Expected, Profile, expected_account
@@ -171,7 +170,7 @@ async def _room_left(bench: Bench, plan: profile_book.GenerationPlan) -> None:
     newest = await bench.custody.newest(ProfileRef(profile.client_id, ProfileId(profile.id)))
     try:
         async with app.db.begin(client_id=profile.client_id) as tx:
-            await profile_history.check_room(tx, app, bench.actor, profile, newest=newest, stays=plan.stays)
+            await profile_book.check_room(tx, app, bench.actor, profile, newest=newest, stays=plan.stays)
     except Conflict as error:
-        await profile_history.tell_full(app, bench.actor, profile.client_id, profile.id, error)
+        await profile_book.tell_full(app, bench.actor, profile.client_id, profile.id, error)
         raise

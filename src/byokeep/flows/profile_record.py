@@ -25,8 +25,8 @@ from byokeep.core.model import Environment, ProfileId
 from byokeep.core.record_room import check_seal
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord
+from byokeep.flows.profile_app import Records
 from byokeep.flows.profile_book import GenerationPlan, SealedGeneration
-from byokeep.flows.profile_ports import Records
 from byokeep.flows.profiles import Profile, expected_account
 from byokeep.ports import Written
 from byokeep.sealing.generation import Generation, StoredGeneration, agreed, missing, parsed

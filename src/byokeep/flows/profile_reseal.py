@@ -33,7 +33,6 @@ from byokeep.core.record_room import check_seal
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.flows import profile_book as book
-from byokeep.flows import profile_history as history
 from byokeep.flows.app import BrokerApp
 from byokeep.flows.lease import deny
 from byokeep.flows.profile_record import sealed_of
@@ -124,10 +123,10 @@ async def announce(
             plan = await book.announce(tx, app, actor, profile, opening, dek_id=dek_id)
             async with while_held():
                 newest = await app.records.newest(_ref(plan))
-            await history.check_room(tx, app, actor, profile, newest=newest, stays=plan.stays)
+            await book.check_room(tx, app, actor, profile, newest=newest, stays=plan.stays)
             now = app.clock.now().replace(microsecond=0)
     except Conflict as error:
-        await history.tell_full(app, actor, client_id, profile_id, error)
+        await book.tell_full(app, actor, client_id, profile_id, error)
         raise
     return AnnouncedReseal(
         generation=plan.generation, blob_key=plan.blob_key, path=plan.path, created_by=actor.id, created_at=now

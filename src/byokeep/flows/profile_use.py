@@ -6,8 +6,13 @@ Rules
 - A holder asks every ``BEAT_S`` whether it may go on, and closes its browser when it is told no, or nothing at all for
   ``Limits.lease_life_s``. A browser that was told to close keeps its opening until that runs out (R7.3-1).
 - What the holder saw of the accounts decides at the end: a session of another's account is quarantined.
+- A runner's lease reads no record at the store. It gets the one of the generation that it has open here, while the
+  opening is fresh: so it holds the wrapped key of no other profile (ADR 0033). The record is compared with the row
+  first; one that is not what was sealed takes the profile out of use, and its text goes nowhere.
+- The switches are held open while the store is asked, for a bounded time: a kill that was acknowledged came after the
+  reading, or there is none. The opening is on the client's chain before, and explains the entry in the store's log.
 
-It may not read a blob's content: it passes on ciphertext. Records are :mod:`.profile_handout`'s.
+It may not read a blob's content or unwrap a key: it passes on ciphertext.
 """
 
 from __future__ import annotations
@@ -29,11 +34,12 @@ from byokeep.flows.app import BrokerApp
 from byokeep.flows.command import open_alert
 from byokeep.flows.lease import deny
 from byokeep.flows.locate import client_for
+from byokeep.flows.profile_record import stored
 from byokeep.flows.profiles import Opening, Profile
-from byokeep.flows.scopes import browser_scopes, hold_open, require_open
+from byokeep.flows.scopes import browser_scopes, hold_open, require_open, while_held
 from byokeep.kernel.rows import Row
 from byokeep.ports import Tx
-from byokeep.sealing.generation import Generation, key_of
+from byokeep.sealing.generation import Generation, StoredGeneration, key_of
 
 _OTHER: Final = f"Wait for the other run's end, or end its job; one that was killed lets go after {book.LIFE_S} s."
 BEAT_S: Final = 1.0  # seconds between two questions; with what a browser needs to close, below 5
@@ -43,6 +49,7 @@ _QUARANTINE: Final = {  # cause -> alert
 }  # fmt: skip
 CAUSES: Final = frozenset({"closed", "crashed", "killed", "stopped", "failed", "not_identified", *_QUARANTINE})
 _ALERTS: Final = {"not_identified": "profile_not_identified", "killed": "browser_killed"}
+FRESH_S: Final = 30  # seconds from the opening in which its record is handed out; a holder asks for it at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,3 +311,53 @@ async def _newest(tx: Tx, profile: Profile) -> Generation:
     if found is None:
         raise Denied(DenyReason.PROFILE_NOT_USABLE.value)
     return found
+
+
+async def sealed_record(app: BrokerApp, actor: Actor, job_id: UUID, profile_id: UUID, epoch: int) -> bytes:
+    """Return the record of the generation that the job has open: docs/spec/manifest.md.
+
+    Raises:
+        NotFound: No such job or profile for this runner.
+        Denied: As :func:`byokeep.flows.profile_use.may_use`; ``profile_not_usable``.
+        Conflict: ``opening_lost``; ``opening_not_fresh``.
+        Integrity: ``manifest_missing``, ``dek_missing``, ``superseded``, ``sealed_profile_altered``; the profile is out
+            of use then.
+        Unavailable: The store; ``store_timeout``.
+    """
+    client_id, looked_at = await whose(app, actor, job_id), 0
+    while True:
+        async with app.db.begin(client_id=client_id) as tx:
+            await hold_open(tx, browser_scopes(client_id))
+            rows = await _open_now(tx, app, actor, client_id, job_id, profile_id, epoch)
+            try:
+                async with while_held():
+                    text = await stored(app.records, rows[0], app.environment, found=StoredGeneration(), others=rows)
+                await held_by(tx, client_id, job_id, profile_id, epoch)
+            except Integrity as error:
+                refused = error
+            else:
+                return text
+        # A key that is wrapped anew meanwhile takes the row to another version, and this one away.
+        if refused.code != "manifest_missing" or rows[0].record_version == looked_at:
+            break
+        looked_at = rows[0].record_version
+    async with app.db.begin(client_id=client_id) as tx:
+        await tx.all(None, "profile_lock", profile_id=profile_id)
+        await take_out(
+            tx, app, actor, await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id), "altered"
+        )
+    raise refused
+
+
+async def _open_now(
+    tx: Tx, app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, profile_id: UUID, epoch: int
+) -> list[Generation]:
+    """Return the rows of a profile that this job has just opened, the one that it opened first."""
+    row, profile = await open_now(tx, app, actor, client_id, job_id, profile_id, epoch)
+    at = {"client_id": client_id, "profile_id": profile_id}
+    rows = await tx.all(Generation, "generations_of", **at, limit=profiles.KEPT_IN_VIEW)
+    if row["usable"] is not True or not rows or rows[0].generation != profile.generation:
+        raise deny(DenyReason.PROFILE_NOT_USABLE)
+    if not await tx.one(lambda row: row["fresh"] is True, "opening_fresh", **at, within_s=FRESH_S):
+        raise Conflict("opening_not_fresh", next_step="Open the profile again and take its record at once.")
+    return rows

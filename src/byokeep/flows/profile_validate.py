@@ -23,9 +23,8 @@ from byokeep.core.profile import ProfileAct
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.flows import profile_book, profiles, sops
 from byokeep.flows.kek_book import check_process
-from byokeep.flows.profile_app import Bench
+from byokeep.flows.profile_app import Bench, Browser, TaskRoom
 from byokeep.flows.profile_login import UNKNOWN, require_match
-from byokeep.flows.profile_ports import Browser, TaskRoom
 from byokeep.flows.profile_record import MISSING, unseal
 from byokeep.flows.profiles import Expected, Profile
 from byokeep.flows.sops import SopRun

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core import profile as life
+from byokeep.core.canonical import parse_canonical
 from byokeep.core.errors import Conflict, Rejected
 from byokeep.core.events import Event, EventName, FieldValue, Outcome
 from byokeep.core.manifest import ExpectedAccount, Packing
@@ -339,3 +340,31 @@ def stamp(at: datetime) -> str:
 def moved(profile: Profile) -> Conflict:
     """Return the refusal of an act on a profile that somebody else moved meanwhile."""
     return Conflict("profile_moved", next_step="Look again: `byokeep profile show`.", profile=profile.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofPicture:
+    """A screenshot of one element of the account's page, as it is on record: its SHA-256 in hex."""
+
+    platform: str
+    generation: int
+    sha256: str
+
+
+def _proof_from(row: Row) -> ProofPicture:
+    said: Any = parse_canonical(bytes(row["payload"]))
+    told = said["fields"]
+    return ProofPicture(platform=told["platform"], generation=told["generation"], sha256=told["screenshot"])
+
+
+async def proofs(app: App, actor: Actor, client_id: ClientId, profile_id: UUID) -> list[ProofPicture]:
+    """Return the screenshots that prove the newest generation that was validated; one for each platform.
+
+    Raises:
+        Denied, NotFound: As :func:`get`.
+    """
+    found = await find(app, actor, Verb.PROFILE_READ, client_id, profile_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        kept = await tx.all(_proof_from, "profile_proofs", client_id=client_id, profile_id=profile_id)
+    newest = {one.platform: one for one in reversed(kept) if one.generation == found.validated_generation}
+    return [newest[platform] for platform in sorted(newest)]

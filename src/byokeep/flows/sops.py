@@ -19,8 +19,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from byokeep.core.canonical import parse_canonical
+from byokeep.core.errors import Conflict
 from byokeep.core.events import EventName, Outcome
-from byokeep.core.model import Actor, ClientId, Provider, SopId
+from byokeep.core.model import Actor, ClientId, Lane, Provider, SopId
 from byokeep.core.policy import Verb
 from byokeep.flows.app import App
 from byokeep.flows.command import find
@@ -183,3 +184,27 @@ def _proves(run: SopRun, item: str, event: EventName, record: EvidenceRecord) ->
     except (ValueError, KeyError, TypeError):
         return False
     return bool(same)
+
+
+async def require_proof(tx: Tx, client_id: ClientId, account_id: UUID, lanes: frozenset[Lane]) -> None:
+    """Let lanes be enabled; the browser lane needs a proved profile.
+
+    Raises:
+        Conflict: ``profile_not_proved``, with what is missing.
+    """
+    if Lane.BROWSER not in lanes:
+        return
+    run = await tx.maybe(SopRun, "sop_of_account_profile", client_id=client_id, account_id=account_id)
+    status = None if run is None else await status_of(tx, run)
+    if status is None or status.state != "complete":
+        missing = "profile" if status is None else ", ".join(status.missing)
+        where, profile = await tx.one(
+            lambda row: (f"{row['platform']}/{row['account']}", row["profile_id"]),
+            "account_profile",
+            client_id=client_id,
+            account_id=account_id,
+        )
+        step = f"See what is next for it: `byokeep profile show {profile}`."
+        if profile is None:
+            step = f"Make a profile first: `byokeep profile create {client_id} {where}`."
+        raise Conflict("profile_not_proved", missing=missing, next_step=step)

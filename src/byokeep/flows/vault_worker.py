@@ -18,8 +18,7 @@ from byokeep.core.events import EventName, Outcome
 from byokeep.core.manifest import ExpectedAccount
 from byokeep.core.vault_incident import ENDED, SessionEnd
 from byokeep.flows import profiles
-from byokeep.flows.profile_app import Bench
-from byokeep.flows.profile_ports import Browser
+from byokeep.flows.profile_app import Bench, Browser
 from byokeep.flows.profile_validate import open_into, validate
 from byokeep.flows.vault_steps import told
 

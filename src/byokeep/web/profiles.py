@@ -15,11 +15,10 @@ from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileState, ProfileTask, Purpose
-from byokeep.flows import profile_shots, profile_work, profiles
+from byokeep.flows import profile_work, profiles
 from byokeep.flows.app import WebApp
-from byokeep.flows.profile_shots import ProofPicture
 from byokeep.flows.profile_work import Work
-from byokeep.flows.profiles import History, Profile
+from byokeep.flows.profiles import History, Profile, ProofPicture
 from byokeep.http.body import Id, PathId, Strict, json_body, no_query
 from byokeep.http.openapi import describe, parameters, refusals
 from byokeep.http.reply import At, Reply
@@ -227,7 +226,7 @@ def looks(app: WebApp, auth: Authenticator) -> APIRouter:
         client_id = await profiles.owner_of(app, actor, Verb.PROFILE_READ, profile_id)
         found = await profiles.get(app, actor, client_id, profile_id)
         work = await profile_work.newest(app, actor, client_id, profile_id, limit=1)
-        proofs = [proof_out(found, one) for one in await profile_shots.proofs(app, actor, client_id, profile_id)]
+        proofs = [proof_out(found, one) for one in await profiles.proofs(app, actor, client_id, profile_id)]
         return profile_out(found) | {"proofs": proofs, "work": work[0] if work else None}
 
     @routes.get("/history", response_model=ProfileHistoryReply)
