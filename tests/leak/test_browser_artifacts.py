@@ -332,3 +332,12 @@ def test_a_credential_without_a_shape_is_masked_where_it_is_repeated() -> None:
     kept = hook.redact_document({"cookies": [{"name": "sid", "value": words}], "rest": rest}, redactor)
     assert Sweep([Canary("words", words.encode())]).scan_bytes(json.dumps(kept).encode(), source="kept").clean
     assert redactor.value(rest) == rest
+
+
+def test_bytes_that_are_no_text_are_left_out() -> None:
+    """A body that was recorded as base64 goes when it is no text; one that is text stays, for it is redacted."""
+    picture = base64.b64encode(b"\x89PNG\xff\xfe a picture may show a key").decode()
+    words = base64.b64encode(b"hello").decode()
+    bodies = [{"mimeType": "x", "encoding": "base64", "text": text} for text in (picture, words)]
+    found = hook.redact_document({"log": {"entries": [{"response": {"content": body}} for body in bodies]}}, Redactor())
+    assert [one["response"]["content"]["text"] for one in found["log"]["entries"]] == ["", words]

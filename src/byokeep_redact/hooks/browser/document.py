@@ -8,6 +8,7 @@ files: the caller keeps the document that is returned.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -99,6 +100,8 @@ class _ByPlace:
                 out["value"] = self._mask("field", value)
         if place == "postdata" and isinstance(text, str):
             out["text"] = self._posted(text)
+        if node.get("encoding") == "base64" and isinstance(text, str) and not _is_text(text):
+            out["text"] = ""
         return out
 
     def _stored(self, node: Any) -> Any:
@@ -116,3 +119,11 @@ class _ByPlace:
         if not _FORM.fullmatch(text):
             return str(self._mask("field", text))
         return _FORM_FIELD.sub(lambda found: found[1] + self._mask("field", found[2]), text)
+
+
+def _is_text(encoded: str) -> bool:
+    try:
+        base64.b64decode(encoded, validate=True).decode("utf-8")
+    except ValueError:
+        return False
+    return True
