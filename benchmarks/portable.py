@@ -26,8 +26,8 @@ from byokeep.adapters.blobs.local import LocalArtifacts
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId
-from byokeep.flows.profile_book import SealedGeneration
-from byokeep.flows.profile_record import seal, unseal
+from byokeep.profiles.profile_book import SealedGeneration
+from byokeep.profiles.profile_record import seal, unseal
 from byokeep.sealing.generation import Generation, StoredGeneration
 from byokeep.sealing.sealer import Sealer
 from byokeep.sealing.store import Sealing

@@ -19,8 +19,8 @@ from benchmarks.report import Row, row_of
 from byokeep.core.kek import KeyContext, Wrapped
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
-from byokeep.flows import kek_rewrap, kek_work
-from byokeep.flows.kek_book import Rotation
+from byokeep.profiles import kek_rewrap, kek_work
+from byokeep.profiles.kek_book import Rotation
 from tests.support.broker import Stand, Store, standing
 from tests.support.keks import Keys, keys_on
 from tests.support.openbao import running_openbao

@@ -22,7 +22,7 @@ def documents() -> dict[str, dict[str, Any]]:
     """Each document by its file, of applications behind which nothing stands."""
     from byokeep.broker.app import described  # noqa: PLC0415 - found by the path above
     from byokeep.core.model import Environment  # noqa: PLC0415
-    from byokeep.flows.app import ServiceLimits  # noqa: PLC0415
+    from byokeep.kernel.app import ServiceLimits  # noqa: PLC0415
     from byokeep.web.app import create_app  # noqa: PLC0415
 
     ports: Any = SimpleNamespace(environment=Environment.DEVELOPMENT, clock=None, limits=ServiceLimits())

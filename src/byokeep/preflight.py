@@ -21,8 +21,8 @@ from typing import Final
 
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
 from byokeep.core.model import Environment
-from byokeep.flows.app import BrokerApp
-from byokeep.ports import ArtifactStore, Database
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.ports import ArtifactStore, Database
 from byokeep.settings import Settings
 
 _PRIVATE: Final = (b"PRIVATE KEY-----", b'"kty"')  # PEM and JWK

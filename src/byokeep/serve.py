@@ -26,14 +26,14 @@ import uvloop
 
 from byokeep import __version__
 from byokeep.core.errors import ByokeepError
-from byokeep.flows.authenticate import authenticate
-from byokeep.flows.gatekeep import at_start
-from byokeep.flows.store_recording import probe
+from byokeep.jobs.gatekeep import at_start
+from byokeep.kernel.store_recording import probe
 from byokeep.preflight import must_be_bounded, must_record, must_write_once, no_signing_key
 from byokeep.process import WORKER_READY, say_ready
 from byokeep.settings import Settings
 from byokeep.telemetry import log, spans
 from byokeep.telemetry.output import no_loose_output
+from byokeep.tenancy.authenticate import authenticate
 from byokeep.wiring import (
     broker_app,
     broker_url,

@@ -1,7 +1,7 @@
 """Puts the processes together: settings -> adapters -> the ports of one process. The only importer of adapters.
 
 Rules
-- Each process gets the ports of its own identity and no more (see :mod:`byokeep.flows.app`).
+- Each process gets the ports of its own identity and no more (see :mod:`byokeep.kernel.app`).
 - Nothing is created when a module is imported; everything is closed again in reverse order.
 - What one process alone needs, and is slow to load, is imported where that process is built.
 
@@ -25,6 +25,7 @@ from uuid import UUID
 
 from procrastinate import App as Queue
 
+from byokeep.accounts.refresher_app import RefresherApp
 from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.files.reserve import Reserves
 from byokeep.adapters.files.slots import SlotDirectory
@@ -57,15 +58,15 @@ from byokeep.client.settings import ClientSettings
 from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import Environment, Provider, Role
 from byokeep.core.secret import Secret
-from byokeep.flows import bootstrap, operators, switches
-from byokeep.flows.app import BrokerApp, ServiceLimits, WebApp
-from byokeep.flows.kek_app import KekApp
-from byokeep.flows.profile_app import ProfileApp
-from byokeep.flows.refresher_app import RefresherApp
-from byokeep.flows.worker_app import WorkerApp
 from byokeep.http.emergency import Emergency
+from byokeep.jobs import switches
+from byokeep.jobs.worker_app import WorkerApp
+from byokeep.kernel.app import BrokerApp, ServiceLimits, WebApp
 from byokeep.kernel.durable_write import durable_write
+from byokeep.profiles.kek_app import KekApp
+from byokeep.profiles.profile_app import ProfileApp
 from byokeep.settings import Settings, parse_audit_files
+from byokeep.tenancy import bootstrap, operators
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.outbound import Outbound
 from byokeep.wiring_binding import settle

@@ -17,8 +17,8 @@ from uuid import UUID
 
 from byokeep.adapters.files import slots
 from byokeep.adapters.files.binding import read_bound, write_bound
-from byokeep.flows.app import BrokerApp
-from byokeep.flows.copied import close_copy
+from byokeep.audit.copied import close_copy
+from byokeep.kernel.app import BrokerApp
 from byokeep.settings import Settings
 
 _FILE: Final = "bound"

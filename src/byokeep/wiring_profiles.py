@@ -12,7 +12,7 @@ from byokeep.adapters.files.profile_notes import HandOffNotes
 from byokeep.browser.ephemeral.rooms import Rooms, foreseen, prepare
 from byokeep.browser.ephemeral.sweeping import swept
 from byokeep.core.errors import Rejected
-from byokeep.ports import ArtifactStore
+from byokeep.kernel.ports import ArtifactStore
 from byokeep.settings import Settings, hand_off_file, parse_bucket
 
 __all__ = ["Rooms", "artifact_store", "rooms", "swept", "windows"]

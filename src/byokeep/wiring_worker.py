@@ -12,9 +12,9 @@ from uuid import UUID
 from byokeep.adapters.files.profile_notes import HandOffNotes, ProofFiles
 from byokeep.browser.rooms import ProfileRooms, sites
 from byokeep.client.settings import ClientSettings
-from byokeep.flows.profile_app import ProfileApp
-from byokeep.flows.worker_app import WorkerApp
-from byokeep.ports import Shot, Window
+from byokeep.jobs.worker_app import WorkerApp
+from byokeep.kernel.ports import Shot, Window
+from byokeep.profiles.profile_app import ProfileApp
 from byokeep.sealing.sealer import Sealer
 from byokeep.settings import Settings
 from byokeep.wiring_profiles import Rooms, artifact_store, windows

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from byokeep.core.policy import NEXT_STEPS, gate_schema
-from byokeep.flows import effect
+from byokeep.jobs import effect
 from tests.support.broker import Stand, standing
 from tests.support.postgres import drop_database, fresh_database
 

@@ -25,7 +25,7 @@ from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.ports import HASHED_NAME, StoreEntry
+from byokeep.kernel.ports import HASHED_NAME, StoreEntry
 from byokeep.wire.openbao import lease_login, read_secret
 from tests.support.openbao import Bao, running_openbao
 

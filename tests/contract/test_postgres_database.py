@@ -21,8 +21,8 @@ from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.core.audit import GENESIS, canonical_payload, chain_hash
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.events import EventName
-from byokeep.flows.scopes import lock_key
 from byokeep.kernel.rows import Row
+from byokeep.tenancy.scopes import lock_key
 from tests.support.postgres import FreshDatabase, fresh_database, running_postgres, statements
 from tests.support.postgres_rows import INSTALLATION, OPERATOR, event, installation_sql
 

@@ -17,7 +17,7 @@ from byokeep.adapters.postgres import processes
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 from byokeep.core.events import EventName
-from byokeep.flows.scopes import lock_key
+from byokeep.tenancy.scopes import lock_key
 from tests.support.postgres import FreshDatabase, fresh_database, running_postgres, statements
 from tests.support.postgres_rows import OPERATOR, event, installation_sql
 

@@ -19,9 +19,9 @@ from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import ByokeepError, Denied, Rejected
 from byokeep.core.model import Actor, EffectKind
 from byokeep.core.policy import GRANTS, Verb, authorise
-from byokeep.flows.reconcile import reconcile
-from byokeep.flows.token_watch import watch_tokens
+from byokeep.reconciliation.reconcile import reconcile
 from byokeep.settings import load
+from byokeep.tenancy.token_watch import watch_tokens
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.audit_broker import RealClock
 from tests.support.broker import Person, Stand, token_key

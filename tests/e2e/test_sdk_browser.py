@@ -28,8 +28,8 @@ from byokeep.core.errors import Conflict, Denied, Integrity, Unavailable
 from byokeep.core.manifest import Packing
 from byokeep.core.model import ProfileId
 from byokeep.core.sealed_record import parse_record
-from byokeep.flows import profile_use
-from byokeep.flows.reconcile import SETTLE, reconcile
+from byokeep.profiles import profile_use
+from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.sealing import blob as keys
 from byokeep_redact.canary import new_canary
 from tests.flows.test_profile_use import running

@@ -19,7 +19,7 @@ from byokeep.core.model import ClientId
 from byokeep.core.record_room import FOR_ROTATION, FULL, KEPT, LOW
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
-from byokeep.flows import profile_book
+from byokeep.profiles import profile_book
 from tests.flows.test_kek import finish, rotated
 from tests.support.keks import keys_on
 from tests.support.profile_killer import OPENING, POINTS, SEALING

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from byokeep.core.ref import ProfileRef
-from byokeep.flows import kek_rewrap, kek_work
+from byokeep.profiles import kek_rewrap, kek_work
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
 

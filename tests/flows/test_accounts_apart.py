@@ -12,9 +12,9 @@ from uuid import UUID
 
 import pytest
 
+from byokeep.accounts import connect_care, connect_finish
+from byokeep.accounts.apart import Apart
 from byokeep.core.errors import ByokeepError, Denied, Unavailable
-from byokeep.flows import connect_care, connect_finish
-from byokeep.flows.apart import Apart
 from byokeep.refresher.loop import TOLD_AFTER, Round, go_round
 from tests.support.connect import Office
 

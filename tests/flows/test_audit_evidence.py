@@ -14,12 +14,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.adapters.postgres import trip
+from byokeep.audit.audit import checkpoint, public_keys
+from byokeep.audit.evidence import sign_evidence
 from byokeep.client.verify import read_keys, verify_evidence
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Unavailable
 from byokeep.core.events import EventName, Outcome
 from byokeep.core.model import Actor, Role
-from byokeep.flows.audit import checkpoint, public_keys
-from byokeep.flows.evidence import sign_evidence
 from tests.support.audit_broker import Broker, audit_broker
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import OPERATOR, installation_sql

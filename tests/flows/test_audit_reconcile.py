@@ -17,23 +17,23 @@ import psycopg
 import pytest
 
 from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.audit.alerts import close_alert, list_alerts
 from byokeep.broker.rounds import Rounds
 from byokeep.core.canonical import canonical_json
 from byokeep.core.errors import ByokeepError, Denied, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
-from byokeep.flows import explain, switches
-from byokeep.flows import reconcile as reconciling
-from byokeep.flows.alarm import raise_alert, state_over
-from byokeep.flows.alerts import close_alert, list_alerts
-from byokeep.flows.command import open_alert
-from byokeep.flows.explain import LOGIN
-from byokeep.flows.lease import claims
-from byokeep.flows.reconcile import Reconciliation, reconcile
-from byokeep.flows.reconciled import resume
-from byokeep.flows.scopes import scope_from_name
-from byokeep.ports import HASHED_NAME, StoreEntry
+from byokeep.jobs import explain, switches
+from byokeep.jobs.explain import LOGIN
+from byokeep.jobs.lease import claims
+from byokeep.kernel.alarm import raise_alert, state_over
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import HASHED_NAME, StoreEntry
+from byokeep.reconciliation import reconcile as reconciling
+from byokeep.reconciliation.reconcile import Reconciliation, reconcile
+from byokeep.reconciliation.reconciled import resume
+from byokeep.tenancy.scopes import scope_from_name
 from tests.support.audit_broker import Broker, audit_broker
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import RUNNER, client_sql, recorded_sql

@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.core.errors import Denied, Unavailable
-from byokeep.flows.browser_lane import require_browser_open
-from byokeep.flows.scopes import GLOBAL, effect_scopes, parse_scope, scope_from_name
+from byokeep.profiles.browser_lane import require_browser_open
+from byokeep.tenancy.scopes import GLOBAL, effect_scopes, parse_scope, scope_from_name
 from tests.support.broker import Stand
 from tests.support.profiles import hold, put_profile
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.flows import connect_care
-from byokeep.flows.scopes import hold_open
+from byokeep.accounts import connect_care
+from byokeep.tenancy.scopes import hold_open
 from tests.support.connect import Office
 
 pytest_plugins = [

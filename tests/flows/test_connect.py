@@ -13,10 +13,10 @@ from uuid import UUID
 
 import pytest
 
+from byokeep.accounts import connect_care, connect_sweep
 from byokeep.core.fault import Fault, FaultCause
 from byokeep.core.identity import Face
 from byokeep.core.model import LANES_OF, Lane, LanePolicy
-from byokeep.flows import connect_care, connect_sweep
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from tests.support.connect import LOGINS, Office
 from tests.support.social import ACCOUNTS

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import pytest
 
+from byokeep.accounts import connect_care
+from byokeep.accounts.connect_custody import opened
+from byokeep.accounts.connections import OAuthGrant
 from byokeep.core.errors import Denied
-from byokeep.flows import connect_care
-from byokeep.flows.connect_custody import opened
-from byokeep.flows.connections import OAuthGrant
 from tests.support.connect import Office, back
 from tests.support.social import SECRET
 

@@ -13,11 +13,11 @@ from uuid import UUID
 
 import pytest
 
+from byokeep.accounts import connect_care
 from byokeep.cli.redirect import Listener
 from byokeep.core.model import Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
-from byokeep.flows import connect_care
 from tests.support.broker import Person
 from tests.support.connect import Office
 from tests.support.owner import free_port

@@ -16,11 +16,11 @@ from uuid import UUID, uuid4
 import pytest
 from aiohttp import web
 
+from byokeep.accounts import connect_care
+from byokeep.accounts.refresh import Renewals
+from byokeep.accounts.refresher_app import RefresherApp
 from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.platforms.asking import asker
-from byokeep.flows import connect_care
-from byokeep.flows.refresh import Renewals
-from byokeep.flows.refresher_app import RefresherApp
 from tests.support.connect import Office, finished
 from tests.support.social import SECRET
 

@@ -13,12 +13,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.audit.audit import public_keys
+from byokeep.audit.evidence import sign_evidence
 from byokeep.client.verify import read_keys, verify_evidence
 from byokeep.core.audit import parse_line
 from byokeep.core.errors import Conflict, Integrity
 from byokeep.core.model import Actor, Role
-from byokeep.flows.audit import public_keys
-from byokeep.flows.evidence import sign_evidence
 from tests.support.connect import Office
 
 pytest_plugins = [

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from byokeep.accounts import connect_care
 from byokeep.core.secret import Secret
-from byokeep.flows import connect_care
 from tests.support.connect import LOGINS, Office
 from tests.support.social import ACCOUNTS, SECRET
 

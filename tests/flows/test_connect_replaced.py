@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.flows import connect_care
+from byokeep.accounts import connect_care
 from tests.support.connect import LOGINS, Office, finished
 
 pytest_plugins = [

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.flows import consents as room
-from byokeep.flows.consents import ConsentTasks
+from byokeep.accounts import consents as room
+from byokeep.accounts.consents import ConsentTasks
 from tests.support.connect import Office
 
 pytest_plugins = [

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from byokeep.accounts import connect_care, refresh_book, refresh_over
 from byokeep.core.ref import SecretPart
-from byokeep.flows import connect_care, refresh_book, refresh_over
 from tests.support.broker import Stand
 from tests.support.renewal import Account, Bench, bench_on
 

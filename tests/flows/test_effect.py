@@ -12,10 +12,10 @@ from uuid import uuid4
 
 import pytest
 
+from byokeep.accounts.accounts import set_lanes
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.model import Actor, Lane, Role
-from byokeep.flows.accounts import set_lanes
-from byokeep.flows.expire import expire
+from byokeep.jobs.expire import expire
 from tests.support.broker import Stand
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.core.reenable import IdentityChecked, Reauthorised, RecoveryCause, ScopesChecked
-from byokeep.flows import reenabling
+from byokeep.jobs import reenabling
 from tests.support.broker import Stand
 from tests.support.connected import Account, connect, record
 from tests.support.profiles import hold, put_profile

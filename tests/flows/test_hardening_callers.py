@@ -19,7 +19,7 @@ from byokeep.broker.app import create_app as create_broker
 from byokeep.core.errors import Denied
 from byokeep.core.model import Environment
 from byokeep.core.secret import Secret
-from byokeep.flows.authenticate import authenticate
+from byokeep.tenancy.authenticate import authenticate
 from byokeep.web.app import create_app as create_web
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login

@@ -18,7 +18,7 @@ from byokeep.adapters.system import SystemClock
 from byokeep.core.errors import Denied, Unavailable
 from byokeep.core.model import API_PROVIDERS
 from byokeep.core.secret import Secret
-from byokeep.flows import effect
+from byokeep.jobs import effect
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 from tests.support.broker import Person, Stand

@@ -12,7 +12,7 @@ import pytest
 
 from byokeep.adapters.passwords import Passwords
 from byokeep.broker.app import create_app as create_broker
-from byokeep.flows.authenticate import authenticate
+from byokeep.tenancy.authenticate import authenticate
 from tests.flows.test_hardening_callers import filled, routes_of
 from tests.support.openbao import running_openbao
 from tests.support.postgres import short_home

@@ -22,14 +22,14 @@ import aiohttp
 import pytest
 
 from byokeep.adapters.openbao.embedded import audit_files
+from byokeep.audit.audit import checkpoint
+from byokeep.audit.clock_watch import ClockWatch
 from byokeep.client.lease import HeldLease
 from byokeep.client.tally import now as boot_now
 from byokeep.core.bucket import Buckets
 from byokeep.core.errors import ByokeepError, Denied
 from byokeep.core.secret import Secret
-from byokeep.flows.audit import checkpoint
-from byokeep.flows.clock_watch import ClockWatch
-from byokeep.flows.expire import expire
+from byokeep.jobs.expire import expire
 from byokeep.telemetry import log
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
@@ -441,7 +441,7 @@ async def test_a_broken_handshake_is_written(desk: Desk) -> None:
     """A broker whose certificate nobody vouches for gets no token; the refusal is 503 and stands in the log."""
     from functools import partial
 
-    from byokeep.flows.authenticate import authenticate
+    from byokeep.tenancy.authenticate import authenticate
     from byokeep.web.app import create_app
     from tests.support.web import serving_web
 

@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 import structlog
 
-from byokeep.flows import jobs
 from byokeep.http import body
+from byokeep.jobs import jobs
 from tests.support.broker import Stand
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]

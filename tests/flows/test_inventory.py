@@ -19,7 +19,7 @@ from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
-from byokeep.flows.vault_check import check_vault
+from byokeep.profiles.vault_check import check_vault
 from tests.support.keks import Keys, keys_on
 from tests.support.vault import Vault
 
@@ -128,7 +128,7 @@ async def test_a_place_that_is_away_leaves_it_unknown(vault: Vault, keys: Keys) 
 
 async def test_what_a_rewrap_or_a_seal_under_way_left_is_not_strange(vault: Vault, keys: Keys) -> None:
     """The replaced record of a rewrap is known, and what an announced seal wrote is its own for a while."""
-    from byokeep.flows import kek_rewrap, kek_work
+    from byokeep.profiles import kek_rewrap, kek_work
 
     client, profile = await vault.valid()
     rotation = await kek_work.rotate(keys.app, keys.person(), ClientId(client), expected=1, reason="scheduled")

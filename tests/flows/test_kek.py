@@ -19,8 +19,8 @@ from byokeep.core.keystate import TRANSITIONS, KeyState
 from byokeep.core.model import ClientId
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
-from byokeep.flows import kek_book, kek_rewrap, kek_work
-from byokeep.flows.kek_book import Dependent, Rotation
+from byokeep.profiles import kek_book, kek_rewrap, kek_work
+from byokeep.profiles.kek_book import Dependent, Rotation
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
 

@@ -16,7 +16,7 @@ from byokeep.adapters.postgres.queue import build_app
 from byokeep.core.errors import Denied, Rejected, Unavailable
 from byokeep.core.kek_life import check_rotation_days
 from byokeep.core.keystate import KeyState
-from byokeep.flows import kek_book, kek_care, kek_work
+from byokeep.profiles import kek_book, kek_care, kek_work
 from byokeep.settings import load
 from byokeep.worker.key_tasks import register
 from tests.support.keks import Keys, keys_on

@@ -15,7 +15,7 @@ from byokeep.core.errors import Integrity, Rejected, Unavailable
 from byokeep.core.kek import KeyContext, Wrapped
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
-from byokeep.flows import kek_book, kek_work
+from byokeep.profiles import kek_book, kek_work
 from byokeep.sealing.transit import TransitKeys
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on

@@ -14,7 +14,7 @@ from byokeep.core.errors import Rejected
 from byokeep.core.kek import KekFault
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
-from byokeep.flows import kek_work
+from byokeep.profiles import kek_work
 from tests.support.broker import Stand
 from tests.support.keks import Keys, keys_on
 

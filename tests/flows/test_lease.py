@@ -16,7 +16,7 @@ import pytest
 from byokeep.adapters.openbao.embedded import audit_files
 from byokeep.core.errors import ByokeepError, Denied
 from byokeep.core.secret import Secret
-from byokeep.flows.app import ServiceLimits
+from byokeep.kernel.app import ServiceLimits
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 from tests.support.broker import Stand, standing

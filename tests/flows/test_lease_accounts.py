@@ -13,7 +13,7 @@ import pytest
 from byokeep.cli import job as cli_job
 from byokeep.client import lease as client_lease
 from byokeep.core.errors import Denied, Rejected, Unavailable
-from byokeep.flows.reconcile import SETTLE, reconcile
+from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from tests.support.broker import Stand
 from tests.support.connected import connect, put_access
 from tests.support.postgres_rows import state_rows

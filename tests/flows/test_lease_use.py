@@ -19,10 +19,10 @@ from byokeep.core.errors import Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
-from byokeep.flows import lease_use
-from byokeep.flows.app import BrokerApp
-from byokeep.flows.lease import claims
-from byokeep.flows.reconcile import reconcile
+from byokeep.jobs import lease_use
+from byokeep.jobs.lease import claims
+from byokeep.kernel.app import BrokerApp
+from byokeep.reconciliation.reconcile import reconcile
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 from tests.support.broker import Stand

@@ -16,9 +16,9 @@ from byokeep.adapters.passwords import Passwords
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
-from byokeep.flows.reconcile import reconcile
-from byokeep.flows.record import record_params
-from byokeep.flows.subjects import Subject
+from byokeep.kernel.record import record_params
+from byokeep.reconciliation.reconcile import reconcile
+from byokeep.tenancy.subjects import Subject
 from tests.support.audit_broker import RealClock
 from tests.support.broker import Person, machine_key, token_key
 from tests.support.people import subject_sql, token_sql

@@ -16,16 +16,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.accounts import connect_care
+from byokeep.accounts.refresh import Renewals
+from byokeep.accounts.reminders import remind
 from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.platforms.asking import asker
+from byokeep.audit.audit import public_keys
+from byokeep.audit.evidence import sign_evidence
 from byokeep.client.verify import read_keys, verify_evidence
 from byokeep.core.model import Actor, Role
 from byokeep.core.refresh import TokenModel
-from byokeep.flows import connect_care
-from byokeep.flows.audit import public_keys
-from byokeep.flows.evidence import sign_evidence
-from byokeep.flows.refresh import Renewals
-from byokeep.flows.reminders import remind
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from tests.support.connect import LOGINS, Office
 from tests.support.renewal import CALL, Ahead

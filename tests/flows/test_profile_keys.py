@@ -17,8 +17,8 @@ from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.kek import KeyContext
 from byokeep.core.model import ClientId
 from byokeep.core.secret import Secret
-from byokeep.flows import profiles
-from byokeep.flows.profiles import Profile
+from byokeep.profiles import profiles
+from byokeep.profiles.profiles import Profile
 from tests.support.vault import Vault
 
 pytest_plugins = [

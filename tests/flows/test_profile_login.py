@@ -21,8 +21,8 @@ from byokeep.core.policy import Verb, authorise
 from byokeep.core.profile import Purpose
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import parse_record
-from byokeep.flows import profile_book
-from byokeep.flows.profiles import Profile
+from byokeep.profiles import profile_book
+from byokeep.profiles.profiles import Profile
 from tests.support.vault import Vault
 
 pytest_plugins = [
@@ -122,7 +122,7 @@ async def test_a_person_logs_in_and_confirms_and_it_is_on_record(vault: Vault) -
 
 async def _job(vault: Vault, client: UUID) -> UUID:
     from byokeep.core.model import PROFILE, LeaseKind
-    from byokeep.flows.jobs import JobSpec, open_job
+    from byokeep.jobs.jobs import JobSpec, open_job
 
     spec = JobSpec(client_id=ClientId(client), runner_id=None, kind=LeaseKind.CUSTODY, secrets=(PROFILE,))
     async with vault.app.db.begin(client_id=client) as tx:

@@ -24,10 +24,10 @@ from byokeep.core.model import ClientId, Environment
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.core.secret import Secret
-from byokeep.flows import profile_record, profile_use
-from byokeep.flows.reconcile import SETTLE, reconcile
-from byokeep.flows.scopes import STORE_WITHIN_S
+from byokeep.profiles import profile_record, profile_use
+from byokeep.reconciliation.reconcile import SETTLE, reconcile
 from byokeep.sealing.transit import TransitKeys
+from byokeep.tenancy.scopes import STORE_WITHIN_S
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import destroy_versions, lease_login, read_secret
 from tests.flows.test_profile_reseal import put_record, record_of

@@ -25,10 +25,10 @@ from byokeep.core.record_room import FOR_ROTATION, KEPT, LOW
 from byokeep.core.ref import KeyRef, ProfileRef
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.flows import profile_book, profile_reseal
-from byokeep.flows.reconcile import SETTLE, reconcile
-from byokeep.flows.scopes import STORE_WITHIN_S
-from byokeep.ports import Written
+from byokeep.kernel.ports import Written
+from byokeep.profiles import profile_book, profile_reseal
+from byokeep.reconciliation.reconcile import SETTLE, reconcile
+from byokeep.tenancy.scopes import STORE_WITHIN_S
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import StoredVersion, lease_login, read_secret, write_secret
 from tests.flows.test_profile_use import Run, running, second

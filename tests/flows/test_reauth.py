@@ -14,8 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from byokeep.flows import connect_care
-from byokeep.flows.connections import OAuthGrant
+from byokeep.accounts import connect_care
+from byokeep.accounts.connections import OAuthGrant
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from tests.support.connect import Office
 from tests.support.social import SECRET

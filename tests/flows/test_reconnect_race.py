@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from byokeep.accounts import refresh_book, refresh_over
 from byokeep.core.ref import SecretPart
-from byokeep.flows import refresh_book, refresh_over
 from tests.flows.test_disconnect_race import killed
 from tests.support.broker import Stand
 from tests.support.renewal import Account, Bench, bench_on

@@ -12,7 +12,7 @@ from byokeep.core.errors import Conflict, Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.record_room import FOR_ROTATION, KEPT, check_rewrap, check_seal
 from byokeep.core.ref import ProfileRef
-from byokeep.flows import kek_rewrap, profile_book
+from byokeep.profiles import kek_rewrap, profile_book
 from tests.flows.test_kek import finish, rotated
 from tests.support.keks import keys_on
 from tests.support.vault import Vault

@@ -22,7 +22,7 @@ from byokeep.core.reenable import (
     ScopesChecked,
     Stage,
 )
-from byokeep.flows import reenabling
+from byokeep.jobs import reenabling
 from tests.support.broker import Stand
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker"]

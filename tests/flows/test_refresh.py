@@ -18,6 +18,11 @@ from uuid import UUID
 
 import pytest
 
+from byokeep.accounts.refresh import renew
+from byokeep.accounts.refresh_book import RenewableGrant
+from byokeep.accounts.refresher_app import AccountCustody, AppAt, PlatformMore
+from byokeep.accounts.refreshers import declare_gone, list_refreshers
+from byokeep.accounts.reminders import IDLE_DAYS, remind
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.errors import Conflict, Denied, Integrity, NotFound, Rejected, Unavailable
 from byokeep.core.fault import Fault
@@ -25,11 +30,6 @@ from byokeep.core.model import Actor, Role
 from byokeep.core.refresh import RefreshRules, TokenModel
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
-from byokeep.flows.refresh import renew
-from byokeep.flows.refresh_book import RenewableGrant
-from byokeep.flows.refresher_app import AccountCustody, AppAt, PlatformMore
-from byokeep.flows.refreshers import declare_gone, list_refreshers
-from byokeep.flows.reminders import IDLE_DAYS, remind
 from byokeep.refresher.loop import run
 from byokeep_redact.canary import Canary
 from byokeep_redact.sweep import Sweep

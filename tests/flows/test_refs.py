@@ -18,7 +18,7 @@ from byokeep.core.keystate import TRANSITIONS, KeyState
 from byokeep.core.model import ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.flows.refs import ref_from
+from byokeep.keys.refs import ref_from
 from byokeep.web.app import create_app
 from tests.support.broker import Person
 from tests.support.postgres import FreshDatabase
@@ -171,7 +171,7 @@ async def test_the_inventory_is_compared_with_the_store(desk: Desk) -> None:
             raise Unavailable("store_unreachable")
 
     from byokeep.core.model import Actor, Role
-    from byokeep.flows.refs import inventory
+    from byokeep.keys.refs import inventory
 
     actor = Actor(id=desk.people["operator"].id, roles=frozenset({Role.OPERATOR}), clients=None, request_id=uuid4())
     found = await inventory(replace(desk.web, intake=Away()), actor)  # type: ignore[arg-type]
@@ -401,7 +401,7 @@ async def test_the_description_is_for_insiders_and_not_in_production(desk: Desk)
         assert (await desk.call("GET", path, "admin"))[0] == 404
     from functools import partial
 
-    from byokeep.flows.authenticate import authenticate
+    from byokeep.tenancy.authenticate import authenticate
 
     live = replace(desk.web, environment=Environment.PRODUCTION)
     api = create_app(

@@ -15,7 +15,7 @@ import pytest
 
 from byokeep.adapters.passwords import Passwords
 from byokeep.broker.app import create_app as create_broker
-from byokeep.flows.authenticate import authenticate
+from byokeep.tenancy.authenticate import authenticate
 from tests.flows.test_hardening_callers import NOBODY, OPEN, filled, routes_of
 from tests.support.broker import Person
 from tests.support.vault import Vault

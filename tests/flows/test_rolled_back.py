@@ -15,17 +15,17 @@ import pytest
 
 from byokeep import serve
 from byokeep.adapters.postgres.database import PostgresDatabase
+from byokeep.audit.audit import checkpoint, public_keys
+from byokeep.audit.audit_out import copy
+from byokeep.audit.audit_verify import verify
+from byokeep.audit.rebase import REASON
 from byokeep.client.verify import read_keys, verify_consistency, verify_epochs, verify_export
 from byokeep.core.errors import Integrity, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
-from byokeep.flows import withdrawals
-from byokeep.flows.audit import checkpoint, public_keys
-from byokeep.flows.audit_out import copy
-from byokeep.flows.audit_verify import verify
-from byokeep.flows.clients import suspend_client
-from byokeep.flows.gatekeep import at_start, closing
-from byokeep.flows.rebase import REASON
+from byokeep.jobs import withdrawals
+from byokeep.jobs.gatekeep import at_start, closing
+from byokeep.tenancy.clients import suspend_client
 from tests.support.broker import Stand
 from tests.vectors import independent_verify
 

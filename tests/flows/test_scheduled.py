@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from byokeep.core.reenable import RecoveryCause
-from byokeep.flows import reenabling
-from byokeep.flows.scheduled import move_scheduled
+from byokeep.jobs import reenabling
+from byokeep.jobs.scheduled import move_scheduled
 from tests.support.broker import Person, Stand
 from tests.support.connected import Account, connect
 

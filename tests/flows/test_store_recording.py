@@ -12,8 +12,8 @@ from byokeep.broker.app import READY_FOR_S
 from byokeep.broker.rounds import Rounds
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
-from byokeep.flows.alarm import raise_alert
-from byokeep.flows.app import APPENDED_FOR_S, RECORDED_FOR_S
+from byokeep.kernel.alarm import raise_alert
+from byokeep.kernel.app import APPENDED_FOR_S, RECORDED_FOR_S
 from tests.support.web import Desk
 
 pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.broker", "tests.support.web"]

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
+from byokeep.accounts import connect_care
+from byokeep.accounts.refresh import Renewals
 from byokeep.adapters.files.slots import SlotDirectory
-from byokeep.flows import connect_care
-from byokeep.flows.refresh import Renewals
 from tests.support.connect import Office
 
 pytest_plugins = [

@@ -26,11 +26,11 @@ from byokeep.core.errors import Denied, Pending, Unavailable
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
-from byokeep.flows import switches
-from byokeep.flows.alarm import raise_alert
-from byokeep.flows.app import ServiceLimits
-from byokeep.flows.command import open_alert
-from byokeep.flows.scopes import parse_scope
+from byokeep.jobs import switches
+from byokeep.kernel.alarm import raise_alert
+from byokeep.kernel.app import ServiceLimits
+from byokeep.kernel.command import open_alert
+from byokeep.tenancy.scopes import parse_scope
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 from tests.support.broker import Stand, broker_ports, standing

@@ -88,7 +88,7 @@ async def test_what_opens_jobs_or_approves_takes_two_admins(desk: Desk) -> None:
 async def test_the_database_takes_no_second_person_on_trust(desk: Desk) -> None:
     """The broker's own role makes no machine without a used approval, and no approval by who asked for it."""
     from byokeep.core.model import Role
-    from byokeep.flows.subjects import Subject
+    from byokeep.tenancy.subjects import Subject
     from tests.support.people import subject_sql
 
     desk.stand.subject("admin", "second")
@@ -191,7 +191,7 @@ async def test_an_invitation_sets_a_password_once_and_does_nothing_else(desk: De
 @pytest.mark.req("R4.1-12")
 async def test_whom_an_alert_is_about_does_not_close_it(desk: Desk) -> None:
     """Neither a recovered admin nor who issued another's credentials closes the alert about it; another admin does."""
-    from byokeep.flows.operators import recover
+    from byokeep.tenancy.operators import recover
 
     second, me = desk.stand.subject("admin", "second"), desk.people["admin"]
     name = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{me.id}'")
@@ -236,7 +236,7 @@ async def stop(desk: Desk, other: Person, way: str) -> None:
 def made_by_broker(desk: Desk, *, asked_by: UUID | None = None) -> str:
     """What the database answers the broker's role that makes a machine, alone or with what somebody asked for."""
     from byokeep.core.model import Role
-    from byokeep.flows.subjects import Subject
+    from byokeep.tenancy.subjects import Subject
     from tests.support.people import subject_sql
 
     bot = Subject(id=uuid4(), kind="machine", name=f"Bot {str(uuid4())[:8]}", roles=frozenset({Role.RUNNER}),
@@ -298,7 +298,7 @@ async def test_a_mistaken_admin_who_never_signed_in_delays_nobody(desk: Desk) ->
 async def test_the_host_lets_a_stopped_admin_back_in(desk: Desk) -> None:
     """Within a day whom another stopped is an admin again by the host's credentials, and stops the other; not later."""
     from byokeep.core.errors import NotFound
-    from byokeep.flows.operators import recover
+    from byokeep.tenancy.operators import recover
 
     other = desk.stand.subject("admin", "second")
     name = desk.sql(f"SELECT name FROM byokeep.subject WHERE id = '{other.id}'")
@@ -411,7 +411,7 @@ async def test_wider_clients_of_a_machine_take_two_admins(desk: Desk) -> None:
     from dataclasses import replace
 
     from byokeep.core.model import Role
-    from byokeep.flows.subjects import Subject
+    from byokeep.tenancy.subjects import Subject
     from tests.support.people import subject_sql
 
     one, other = str(await desk.stand.client("openai")), str(await desk.stand.client("openai"))

@@ -26,8 +26,8 @@ from byokeep.core.errors import ByokeepError, Denied, Unauthenticated, Unavailab
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
-from byokeep.flows.reconcile import reconcile
-from byokeep.flows.webhook_sweep import sweep_webhooks
+from byokeep.keys.webhook_sweep import sweep_webhooks
+from byokeep.reconciliation.reconcile import reconcile
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 from byokeep_sim.platforms.webhooks import signature

@@ -19,7 +19,7 @@ from byokeep.adapters.files.checkpoints import CheckpointDirectory
 from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, Environment, Role
-from byokeep.flows.app import BrokerApp, ServiceLimits
+from byokeep.kernel.app import BrokerApp, ServiceLimits
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres_rows import INSTALLATION
 from tests.support.signer import SeededSigner

@@ -48,9 +48,9 @@ from byokeep.core.errors import Unavailable
 from byokeep.core.model import ClientId, Environment, Provider, Role
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.flows.app import BrokerApp, ServiceLimits
-from byokeep.flows.authenticate import authenticate
-from byokeep.flows.subjects import Subject
+from byokeep.kernel.app import BrokerApp, ServiceLimits
+from byokeep.tenancy.authenticate import authenticate
+from byokeep.tenancy.subjects import Subject
 from byokeep.wire.bao_http import BaoHttp
 from tests.support.openbao import Bao, running_openbao
 from tests.support.people import subject_sql, token_sql

@@ -18,15 +18,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from byokeep.accounts.consents import ConsentTasks
+from byokeep.accounts.refresher_app import RefresherApp, Slots
 from byokeep.adapters.platforms.asking import asker, logins
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment, LeaseKind
 from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.tokens import TokenSet
-from byokeep.flows.consents import ConsentTasks
-from byokeep.flows.jobs import JobSpec, open_job
-from byokeep.flows.refresher_app import RefresherApp, Slots
+from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import Outbound
 from byokeep.wire.tokens import unpack_tokens

@@ -20,8 +20,8 @@ from byokeep.browser.archive.pack import Pack
 from byokeep.browser.ephemeral.rooms import prepare
 from byokeep.core.errors import ByokeepError
 from byokeep.core.kek import Wrapped
-from byokeep.flows.profile_record import seal
-from byokeep.ports import Written
+from byokeep.kernel.ports import Written
+from byokeep.profiles.profile_record import seal
 from byokeep.sealing.sealer import Sealer
 from byokeep.sealing.store import Sealing
 from tests.support.sealing import WRAPPED, manifest

@@ -22,8 +22,8 @@ from byokeep.core.model import Actor, ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import ProfileRef
 from byokeep.core.sealed_record import SealedRecord, parse_record
 from byokeep.core.secret import Secret
-from byokeep.flows.kek_app import KekApp, KekCustody, custody_of
-from byokeep.flows.kek_work import end_versions, prepare
+from byokeep.profiles.kek_app import KekApp, KekCustody, custody_of
+from byokeep.profiles.kek_work import end_versions, prepare
 from byokeep.worker.custody import BrokerCustodian
 from tests.support.broker import Stand
 from tests.support.sealing import account, manifest

@@ -20,10 +20,10 @@ from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment
-from byokeep.flows import profile_book
-from byokeep.flows.app import ServiceLimits
-from byokeep.flows.profile_app import ProfileApp
-from byokeep.flows.profile_do import do_work
+from byokeep.kernel.app import ServiceLimits
+from byokeep.profiles import profile_book
+from byokeep.profiles.profile_app import ProfileApp
+from byokeep.profiles.profile_do import do_work
 from byokeep.sealing.sealer import Sealer
 from byokeep.worker.custody import BrokerCustodian
 from tests.support.vault import NoNotes, NoProofs, Script, ScriptedRooms, digest

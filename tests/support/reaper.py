@@ -32,7 +32,7 @@ from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
-from byokeep.flows.app import ServiceLimits
+from byokeep.kernel.app import ServiceLimits
 from byokeep.settings import load
 from byokeep.supervisor import Stack
 from byokeep.wire.bao_http import BaoHttp

@@ -14,6 +14,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
+from byokeep.accounts.refresh import Renewals
+from byokeep.accounts.refresh_book import RenewableGrant
+from byokeep.accounts.refresher_app import RefresherApp
 from byokeep.adapters.files.slots import SlotDirectory
 from byokeep.adapters.platforms import PlatformApp, PlatformClient, TokenPlace, new_state, new_verifier
 from byokeep.adapters.platforms.asking import asker, logins
@@ -25,10 +28,7 @@ from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.refresh import alarm_at, due_at, reauth_at
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
-from byokeep.flows.jobs import JobSpec, open_job
-from byokeep.flows.refresh import Renewals
-from byokeep.flows.refresh_book import RenewableGrant
-from byokeep.flows.refresher_app import RefresherApp
+from byokeep.jobs.jobs import JobSpec, open_job
 from byokeep.platforms.descriptor import Pkce, ScopePurpose
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire import openbao as wire

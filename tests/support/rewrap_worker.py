@@ -14,10 +14,10 @@ from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.system import SystemClock, SystemIds
 from byokeep.client import ClientSettings
 from byokeep.core.model import ClientId, Environment
-from byokeep.flows import kek_rewrap
-from byokeep.flows.app import ServiceLimits
-from byokeep.flows.kek_app import KekApp
-from byokeep.flows.kek_book import Rotation
+from byokeep.kernel.app import ServiceLimits
+from byokeep.profiles import kek_rewrap
+from byokeep.profiles.kek_app import KekApp
+from byokeep.profiles.kek_book import Rotation
 from byokeep.worker.custody import BrokerCustodian
 
 

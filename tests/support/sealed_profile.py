@@ -32,8 +32,8 @@ from byokeep.core.manifest import ExpectedAccount, Manifest, Packing
 from byokeep.core.model import ClientId, Environment, ProfileId, Provider
 from byokeep.core.ref import ProfileRef
 from byokeep.core.secret import Secret
-from byokeep.flows.profile_record import seal
-from byokeep.ports import Written
+from byokeep.kernel.ports import Written
+from byokeep.profiles.profile_record import seal
 from byokeep.sealing.sealer import Sealer
 from byokeep.sealing.store import Sealing
 from byokeep.wire.openbao import write_secret

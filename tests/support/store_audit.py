@@ -9,7 +9,7 @@ from datetime import datetime
 
 from byokeep.core.errors import Unavailable
 from byokeep.core.secret import Secret
-from byokeep.ports import DeviceHealth, StoreEntry
+from byokeep.kernel.ports import DeviceHealth, StoreEntry
 
 
 @dataclass

@@ -16,7 +16,7 @@ from byokeep.core.errors import Conflict, Denied, Rejected, Unavailable
 from byokeep.core.model import ClientId, Provider
 from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
-from byokeep.ports import Cutoff, Intake, Signer
+from byokeep.kernel.ports import Cutoff, Intake, Signer
 
 
 async def check_intake(intake: Intake) -> None:

@@ -35,10 +35,10 @@ from byokeep.adapters.providers import DESCRIPTORS, CheckOutcome, check_format, 
 from byokeep.client import ClientSettings
 from byokeep.core.model import Environment, Provider
 from byokeep.core.secret import Secret
-from byokeep.flows.app import WebApp
-from byokeep.flows.authenticate import authenticate
-from byokeep.flows.worker_app import WorkerApp
+from byokeep.jobs.worker_app import WorkerApp
+from byokeep.kernel.app import WebApp
 from byokeep.telemetry import log, spans
+from byokeep.tenancy.authenticate import authenticate
 from byokeep.web.app import create_app
 from byokeep.wire.outbound import Outbound
 from byokeep.worker.custody import BrokerCustodian

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from byokeep.core import kek_life
 from byokeep.core.next_steps import of_alert
-from byokeep.flows import vault_check
+from byokeep.profiles import vault_check
 
 SRC = Path(__file__).parents[2] / "src" / "byokeep"
 RAISES = {

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from byokeep.flows.explain import (
+from byokeep.jobs.explain import (
     AFTER_OPENING,
     BEFORE_OPENING,
     SEAL_FOR,
@@ -18,7 +18,7 @@ from byokeep.flows.explain import (
     Request,
     explain,
 )
-from byokeep.flows.profile_use import FRESH_S
+from byokeep.profiles.profile_use import FRESH_S
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 CLIENT, PROFILE, ENTITY = uuid4(), uuid4(), str(uuid4())

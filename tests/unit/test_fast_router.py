@@ -17,10 +17,10 @@ from starlette.types import Message
 from byokeep.broker import app as broker_app
 from byokeep.core.errors import Conflict, Denied, RateLimited, Unauthenticated, Unavailable
 from byokeep.core.model import Actor, Environment, Role
-from byokeep.flows import effect, lease, switches
 from byokeep.http import guard
 from byokeep.http.body import PathId
 from byokeep.http.fast_router import FastRouter
+from byokeep.jobs import effect, lease, switches
 
 ID = "0b6c7a52-6a0e-4a53-9d1c-1c6f2b9f3a11"
 WHO = UUID(int=7)

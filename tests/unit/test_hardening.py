@@ -77,7 +77,7 @@ def test_no_secret_is_compared_in_telling_time() -> None:
     assert not secret_comparisons(ast.parse("token == ''\nkind == 'token'\ntoken.matches(other)"))
     found = {str(path.relative_to(ROOT)): lines for path, tree in modules() if (lines := secret_comparisons(tree))}
     assert found == {}
-    auth = (SOURCE / "flows" / "authenticate.py").read_text()
+    auth = (SOURCE / "tenancy" / "authenticate.py").read_text()
     assert "app.token_key(" in auth
     look_up = (SOURCE / "adapters" / "postgres" / "sql" / "auth.sql").read_text()
     assert "keyed_hash = ANY (CAST(:hashes AS bytea[]))" in look_up
@@ -96,7 +96,7 @@ def test_nothing_that_comes_in_is_run() -> None:
         "import pickle", "import yaml\nyaml.load(x)", "eval(x)", "import subprocess\nsubprocess.run(x, shell=True)",
         "import os\nos.system(x)", "from marshal import loads", "import shelve",
     ):  # fmt: skip
-        path, text = "src/byokeep/flows/planted.py", f'"""A room."""\n{planted}\n'
+        path, text = "src/byokeep/keys/planted.py", f'"""A room."""\n{planted}\n'
         assert faults_of_module(path, text) or {"TID251", "S307"} & of_ruff(path, text), planted
     ruff = [sys.executable, "-m", "ruff", "check", "--quiet", "--select=TID251,S102,S307", "src"]
     assert subprocess.run(ruff, cwd=ROOT, check=False).returncode == 0

@@ -12,7 +12,7 @@ import pytest
 from byokeep.core.canonical import canonical_json
 from byokeep.core.evidence import CONNECT, ITEMS_OF, ONBOARD, PROFILE
 from byokeep.core.model import ClientId, Provider, SopId
-from byokeep.flows.sops import ITEMS, EvidenceRecord, SopRun, _proves
+from byokeep.kernel.sops import ITEMS, EvidenceRecord, SopRun, _proves
 from tests.support.auditlog import ACTOR, ALICE, REF, SOP
 from tests.support.procedures import VERSION, foreign, said_of
 

@@ -11,7 +11,7 @@ import pytest
 
 from tools.house_rules import faults_of_module, faults_of_text, one_class_of_a_name, packages_are_declared
 
-FLOW = "src/byokeep/flows/lease.py"
+FLOW = "src/byokeep/jobs/lease.py"
 CLIENT = "src/byokeep/client/keep.py"
 TEST = "tests/unit/test_lease.py"
 ROOT = Path(__file__).resolve().parents[2]

@@ -228,7 +228,7 @@ def test_the_contract_of_this_tree_is_enforced(tmp_path: Path, body: str, words:
         put(tmp_path, f"src/byokeep/{name}.py", "")
     for name in ("redact/__init__", "redact/fingerprint", "sim/__init__", "sim/server"):
         put(tmp_path, f"src/byokeep_{name}.py", "")
-    put(tmp_path, "src/byokeep/flows/lease.py", body + "\n")
+    put(tmp_path, "src/byokeep/jobs/lease.py", body + "\n")
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'src'}{os.pathsep}{ROOT}", "COLUMNS": "200"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -17,10 +17,6 @@ from byokeep import __version__
 from byokeep.broker import audit, effects, incident, jobs, people, profiles, scheduled, switches, transfers
 from byokeep.core.errors import ByokeepError
 from byokeep.core.model import Environment
-from byokeep.flows.app import BrokerApp
-from byokeep.flows.command import record_refused_call
-from byokeep.flows.switches import cut_off_pending
-from byokeep.flows.tokens import PasswordCheck
 from byokeep.http.door import Door
 from byokeep.http.emergency import Emergency
 from byokeep.http.fast_router import FastRouter
@@ -29,7 +25,11 @@ from byokeep.http.openapi import Document, publish, take
 from byokeep.http.problems import install
 from byokeep.http.ready import ready
 from byokeep.http.token import Authenticator
+from byokeep.jobs.switches import cut_off_pending
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import record_refused_call
 from byokeep.telemetry.log import get_log
+from byokeep.tenancy.tokens import PasswordCheck
 
 ALL_THE_TIME: Final = frozenset({"issue_lease", "heartbeat", "issue_permit", "close_permit", "close"})
 STARTING: Final = tuple(re.compile(text) for text in (r"POST /v1/jobs", r"POST /v1/jobs/[^/]+/leases"))
@@ -67,7 +67,7 @@ def create_app(
 
     Args:
         app: Its ports.
-        auth: Token and request id to actor (:func:`byokeep.flows.authenticate.authenticate`).
+        auth: Token and request id to actor (:func:`byokeep.tenancy.authenticate.authenticate`).
         emergency: What happens on a full disk; ``None`` = no space is kept.
         passwords: Makes and checks Argon2id strings.
         lane: ``app`` and ``auth`` over database connections of their own, for the switches: a kill must not wait for a

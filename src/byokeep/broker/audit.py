@@ -10,19 +10,20 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from pydantic import Field
 
+from byokeep.audit import audit, audit_out, audit_verify, evidence
 from byokeep.core.errors import Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor
 from byokeep.core.policy import Verb
 from byokeep.core.secret import Secret
-from byokeep.flows import audit, audit_out, audit_verify, evidence, reconcile
-from byokeep.flows.app import BrokerApp
-from byokeep.flows.command import on_record, permit
-from byokeep.flows.reconcile import Reconciliation
 from byokeep.http.body import Id, PathId, Strict, json_body, no_query, read_bytes
 from byokeep.http.openapi import answers, describe, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import on_record, permit
+from byokeep.reconciliation import reconcile
+from byokeep.reconciliation.reconcile import Reconciliation
 
 MAX_VALUE: Final = 8192  # bytes of a value to hash
 MAX_MINUTES: Final = 2880  # of the store's log in one run: a day, and the day that was forgotten

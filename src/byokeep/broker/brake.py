@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from byokeep.core.bucket import Buckets
 from byokeep.core.errors import RateLimited
-from byokeep.ports import Clock
+from byokeep.kernel.ports import Clock
 
 FREE_FAILURES: Final = 5  # of one name from one source
 NAME_FAILURES: Final = 10  # of one name from all sources

@@ -19,13 +19,13 @@ from byokeep.broker.schemas import (
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId, Lane
 from byokeep.core.policy import Verb, gate_schema
-from byokeep.flows import effect
-from byokeep.flows.app import BrokerApp
-from byokeep.flows.command import on_record
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
+from byokeep.jobs import effect
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import on_record
 
 
 async def _wish(request: Request) -> effect.EffectRequest | None:

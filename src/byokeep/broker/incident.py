@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from byokeep.accounts import incident
 from byokeep.broker.schemas import (
     CanaryBody,
     LostBody,
@@ -17,13 +18,12 @@ from byokeep.broker.schemas import (
 )
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.flows import incident
-from byokeep.flows.app import BrokerApp
-from byokeep.flows.command import on_record
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import on_record
 
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:

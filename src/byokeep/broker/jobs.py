@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
+from byokeep.accounts import renewals
 from byokeep.broker.schemas import (
     AskedReply,
     BlockedBody,
@@ -23,13 +24,13 @@ from byokeep.broker.schemas import (
 )
 from byokeep.core.model import Actor, ClientId, DeclaredJob, LeaseKind
 from byokeep.core.policy import Verb
-from byokeep.flows import jobs, lease, lease_use, renewals
-from byokeep.flows.app import BrokerApp
-from byokeep.flows.command import on_record
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
+from byokeep.jobs import jobs, lease, lease_use
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import on_record
 
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:

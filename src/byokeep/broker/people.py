@@ -11,11 +11,6 @@ from pydantic import Field
 from byokeep.broker.brake import LoginBrake
 from byokeep.core.model import Actor, Role
 from byokeep.core.secret import Secret
-from byokeep.flows import operators, tokens
-from byokeep.flows.app import BrokerApp
-from byokeep.flows.approvals import Approval
-from byokeep.flows.subjects import Subject, SubjectToken
-from byokeep.flows.tokens import PasswordCheck
 from byokeep.http.body import Id, PathId, Strict, json_body, no_query, read_bytes
 from byokeep.http.openapi import PUBLIC, describe, raw_body, refusals
 from byokeep.http.people import (
@@ -30,6 +25,11 @@ from byokeep.http.people import (
 from byokeep.http.problems import request_id
 from byokeep.http.reply import Reply
 from byokeep.http.token import Authenticator, bearer, caller
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.approvals import Approval
+from byokeep.tenancy import operators, tokens
+from byokeep.tenancy.subjects import Subject, SubjectToken
+from byokeep.tenancy.tokens import PasswordCheck
 
 Name = Annotated[str, Field(max_length=200)]
 Ids = Annotated[list[Id], Field(max_length=1000)]

@@ -19,14 +19,14 @@ from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, Environment
 from byokeep.core.policy import Verb
-from byokeep.flows import profile_reseal, profile_use
-from byokeep.flows.app import BrokerApp
-from byokeep.flows.command import on_record
 from byokeep.http.body import Id, PathId, Strict, json_body, no_query, stream_bytes
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import BYTES, answers, describe, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import on_record
+from byokeep.profiles import profile_reseal, profile_use
 
 T = TypeVar("T")
 _BINARY: Final = {"type": "string", "format": "binary"}

@@ -11,14 +11,14 @@ from byokeep.broker.schemas import PlanBody, RequeueBody, ScheduledListReply, Sc
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.policy import Verb
-from byokeep.flows import scheduled
-from byokeep.flows.app import BrokerApp
-from byokeep.flows.command import on_record
-from byokeep.flows.scheduled import ScheduledEffect
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
+from byokeep.jobs import scheduled
+from byokeep.jobs.scheduled import ScheduledEffect
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import on_record
 
 
 def _time(text: str) -> datetime:

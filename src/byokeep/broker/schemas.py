@@ -7,12 +7,12 @@ from uuid import UUID
 
 from pydantic import Field
 
+from byokeep.accounts.incident import PlatformState
 from byokeep.core.model import LeaseKind
 from byokeep.core.reenable import RecoveryCause, Reenable, Stage
-from byokeep.flows.incident import PlatformState
-from byokeep.flows.lease import IssuedLease, PinnedSecret
 from byokeep.http.body import Id, Strict
 from byokeep.http.reply import AtOffset, Reply
+from byokeep.jobs.lease import IssuedLease, PinnedSecret
 
 Word = Annotated[str, Field(max_length=64)]
 Time = Annotated[str, Field(max_length=40)]

@@ -9,16 +9,17 @@ from fastapi import APIRouter, Depends, Request, Response
 from byokeep.broker.schemas import OpenRequestReply, ScopeBody, StateReply, SwitchesReply, SwitchReply
 from byokeep.core.model import Actor, Client, ClientId
 from byokeep.core.policy import Verb
-from byokeep.flows import clients, enroll, switches
-from byokeep.flows.app import BrokerApp
-from byokeep.flows.command import on_record
-from byokeep.flows.scopes import parse_scope
-from byokeep.flows.switches import Switch
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.clients import ClientReply
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
+from byokeep.jobs import enroll, switches
+from byokeep.jobs.switches import Switch
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import on_record
+from byokeep.tenancy import clients
+from byokeep.tenancy.scopes import parse_scope
 
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from byokeep.broker.schemas import TransferBody, TransferOfBody, TransferReply
 from byokeep.core.model import Actor, ClientId
-from byokeep.flows import transfers
-from byokeep.flows.app import BrokerApp
-from byokeep.flows.transfers import TransferRequest
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import BrokerApp
+from byokeep.tenancy import transfers
+from byokeep.tenancy.transfers import TransferRequest
 
 
 def router(app: BrokerApp, auth: Authenticator) -> APIRouter:

@@ -36,9 +36,9 @@ from byokeep.core.identity import Fingerprint, IdentityVerdict
 from byokeep.core.manifest import ExpectedAccount, Packing
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
+from byokeep.kernel.ports import Look, Shot, Window
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.platforms.website import SitePlace, Website, websites
-from byokeep.ports import Look, Shot, Window
 from byokeep.sealing.store import Sink, Source
 
 
@@ -69,7 +69,7 @@ def sites(urls: Mapping[str, str], own: Path | None = None) -> Mapping[Provider,
 
 
 class ProfileRooms:
-    """:class:`byokeep.flows.profile_app.Rooms` of this process.
+    """:class:`byokeep.profiles.profile_app.Rooms` of this process.
 
     Args:
         rooms: Where in memory.
@@ -160,7 +160,7 @@ class ProfileRoom:
 
 
 class RoomBrowser:
-    """:class:`byokeep.flows.profile_app.Browser` on a room."""
+    """:class:`byokeep.profiles.profile_app.Browser` on a room."""
 
     def __init__(
         self, one: Running, room: ProfileRoom, known: Mapping[Provider, RoomSite], origins: tuple[str, ...]

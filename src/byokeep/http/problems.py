@@ -27,7 +27,7 @@ from byokeep.http.body import canonical_id
 
 MEDIA_TYPE: Final = "application/problem+json"
 _TAKEN: Final = frozenset({"type", "title", "status", "code", "request_id", "next_step"})
-Recorder = Callable[..., Awaitable[None]]  # byokeep.flows.permission.record_refused_call, of one process
+Recorder = Callable[..., Awaitable[None]]  # byokeep.kernel.command.record_refused_call, of one process
 STATUS: Final = {"body_too_large": 413, "unsupported_media_type": 415, "content_encoding": 415}
 INTERNAL: Final = Unavailable("internal_error", next_step="Nothing was released. Tell us the request id.")
 

@@ -19,16 +19,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
+from byokeep.accounts.apart import Apart, OfAccount
+from byokeep.accounts.connect_care import tend
+from byokeep.accounts.consents import ConsentTasks
+from byokeep.accounts.refresh import Renewals
+from byokeep.accounts.refresh_book import RenewableGrant
+from byokeep.accounts.refresher_app import RefresherApp
+from byokeep.accounts.reminders import remind
+from byokeep.audit.clock_watch import ClockWatch
 from byokeep.core.errors import ByokeepError
-from byokeep.flows.apart import Apart, OfAccount
-from byokeep.flows.clock_watch import ClockWatch
-from byokeep.flows.command import open_alert
-from byokeep.flows.connect_care import tend
-from byokeep.flows.consents import ConsentTasks
-from byokeep.flows.refresh import Renewals
-from byokeep.flows.refresh_book import RenewableGrant
-from byokeep.flows.refresher_app import RefresherApp
-from byokeep.flows.reminders import remind
+from byokeep.kernel.command import open_alert
 from byokeep.telemetry.log import get_log
 
 DRAIN_S: Final = 90.0  # what renewals under way get after SIGTERM

@@ -28,7 +28,7 @@ from byokeep.core.manifest import Manifest
 from byokeep.core.model import Environment
 from byokeep.core.sealed_record import SealedRecord
 from byokeep.core.secret import Secret
-from byokeep.ports import ArtifactStore
+from byokeep.kernel.ports import ArtifactStore
 from byokeep.sealing.generation import Generation, StoredGeneration, agreed, altered, key_of, missing, place_of
 from byokeep.sealing.stream import DownloadStream, UploadStream
 

@@ -8,15 +8,15 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
+from byokeep.accounts import account_state
+from byokeep.accounts.account_state import AccountState
 from byokeep.core.identity import shown
 from byokeep.core.model import Actor, ClientId, LanePolicy
-from byokeep.flows import account_state
-from byokeep.flows.account_state import AccountState
-from byokeep.flows.app import WebApp
 from byokeep.http.body import MAX_BODY, PathId, Strict, json_body, no_query, parse_object, read_bytes, shape
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
 from byokeep.web.schemas import AccountReply

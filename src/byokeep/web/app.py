@@ -14,14 +14,14 @@ from fastapi import APIRouter, Depends, FastAPI
 from byokeep import __version__
 from byokeep.core.model import Actor, ClientId, Environment, Provider
 from byokeep.core.ref import SecretRef
-from byokeep.flows.app import WebApp
-from byokeep.flows.command import record_refused_call
 from byokeep.http.emergency import Emergency
 from byokeep.http.guard import NO_TELEMETRY, Guard
 from byokeep.http.openapi import Document, publish, take
 from byokeep.http.problems import install
 from byokeep.http.ready import ready
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
+from byokeep.kernel.command import record_refused_call
 from byokeep.web import (
     accounts,
     clients,
@@ -56,7 +56,7 @@ def create_app(
 
     Args:
         app: Its ports.
-        auth: Token and request id to actor (:func:`byokeep.flows.authenticate.authenticate`).
+        auth: Token and request id to actor (:func:`byokeep.tenancy.authenticate.authenticate`).
         broker_address: Where the broker is, for the routes that are passed on.
         broker_ca_file: PEM of the only issuer to trust for it; default the system's.
         emergency: What frees space on a full disk, so that a key can still be revoked; ``None`` = nothing does.

@@ -6,14 +6,16 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
+from byokeep.accounts import account_state, accounts
+from byokeep.accounts.accounts import PlatformAccount
 from byokeep.core.model import Actor, Client, ClientId, Lane, Risk, Role
-from byokeep.flows import account_state, accounts, clients, refs
-from byokeep.flows.accounts import PlatformAccount
-from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.clients import ClientReply
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
+from byokeep.keys import refs
+from byokeep.tenancy import clients
 from byokeep.web.limits import Budget
 from byokeep.web.schemas import (
     AccountBody,

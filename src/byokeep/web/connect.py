@@ -13,19 +13,19 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from pydantic import BeforeValidator, Field
 
+from byokeep.accounts import apps, connect
+from byokeep.accounts.apps import OurApp
+from byokeep.accounts.connect import ConsentAnswer, Started
+from byokeep.accounts.connections import Connection
 from byokeep.core.errors import Rejected
 from byokeep.core.identity import spelt
 from byokeep.core.model import Actor, ClientId, Lane, Provider
 from byokeep.core.secret import Secret
-from byokeep.flows import apps, connect
-from byokeep.flows.app import WebApp
-from byokeep.flows.apps import OurApp
-from byokeep.flows.connect import ConsentAnswer, Started
-from byokeep.flows.connections import Connection
 from byokeep.http.body import PathId, Strict, json_body, no_query, read_bytes
 from byokeep.http.openapi import TEXT, describe, parameters, raw_body, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
 from byokeep.web.schemas import query_of

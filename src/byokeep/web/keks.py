@@ -12,13 +12,13 @@ from pydantic import Field
 from byokeep.core.errors import Rejected
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId
-from byokeep.flows import kek
-from byokeep.flows.app import WebApp
-from byokeep.flows.kek_book import Kek, Rotation
 from byokeep.http.body import PathId, Strict, json_body, no_query
 from byokeep.http.openapi import NUMBER, describe, parameters, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
+from byokeep.profiles import kek
+from byokeep.profiles.kek_book import Kek, Rotation
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
 from byokeep.web.schemas import query_of, whole_number

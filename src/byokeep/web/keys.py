@@ -11,12 +11,14 @@ from byokeep.core.errors import Rejected
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId, CredentialRef, Risk
 from byokeep.core.secret import Secret
-from byokeep.flows import onboard, refs, sops, vault_inventory
-from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, json_body, no_query, read_bytes
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import NUMBER, describe, parameters, raw_body, refusals
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel import sops
+from byokeep.kernel.app import WebApp
+from byokeep.keys import onboard, refs
+from byokeep.profiles import vault_inventory
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget
 from byokeep.web.schemas import (

@@ -8,12 +8,12 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 
 from byokeep.core.model import Actor
-from byokeep.flows.app import WebApp
-from byokeep.flows.fingerprints import LiveFingerprints, Watched, live_values
 from byokeep.http.body import no_query
 from byokeep.http.openapi import refusals
 from byokeep.http.reply import Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
+from byokeep.keys.fingerprints import LiveFingerprints, Watched, live_values
 from byokeep.web.limits import Budget
 from byokeep_redact.fingerprint import FORMAT, WINDOW
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from byokeep.core.bucket import Buckets
 from byokeep.core.errors import RateLimited
-from byokeep.ports import Clock
+from byokeep.kernel.ports import Clock
 
 
 class Budget:

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from byokeep.core.model import Actor
-from byokeep.flows import names
-from byokeep.flows.app import WebApp
 from byokeep.http.body import Id, Strict, json_body, no_query
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
+from byokeep.tenancy import names
 
 
 class NamesBody(Strict):

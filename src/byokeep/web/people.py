@@ -9,13 +9,13 @@ from fastapi import APIRouter, Depends
 from pydantic import BeforeValidator
 
 from byokeep.core.model import Actor, Role
-from byokeep.flows import operators, tokens
-from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, no_query
 from byokeep.http.openapi import refusals
 from byokeep.http.people import ApiTokenReply, SubjectReply
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
+from byokeep.tenancy import operators, tokens
 
 
 class GivenReply(Reply):

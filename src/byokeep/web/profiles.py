@@ -15,14 +15,14 @@ from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, ClientId, Provider
 from byokeep.core.policy import Verb
 from byokeep.core.profile import ProfileState, ProfileTask, Purpose
-from byokeep.flows import profile_work, profiles
-from byokeep.flows.app import WebApp
-from byokeep.flows.profile_work import Work
-from byokeep.flows.profiles import History, Profile, ProofPicture
 from byokeep.http.body import Id, PathId, Strict, json_body, no_query
 from byokeep.http.openapi import describe, parameters, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
+from byokeep.profiles import profile_work, profiles
+from byokeep.profiles.profile_work import Work
+from byokeep.profiles.profiles import History, Profile, ProofPicture
 from byokeep.sealing.generation import Generation
 from byokeep.web.clients import spend
 from byokeep.web.limits import Budget

@@ -8,13 +8,13 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
+from byokeep.accounts import refreshers
 from byokeep.core.model import Actor
-from byokeep.flows import refreshers
-from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, Strict, json_body, no_query
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
 
 
 class GoneBody(Strict):

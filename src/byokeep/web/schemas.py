@@ -10,18 +10,18 @@ from uuid import UUID
 from pydantic import BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 
+from byokeep.audit.audit_read import DEFAULT_RECORDS, RecordWindow, ShownRecord
 from byokeep.core import next_steps
 from byokeep.core.errors import Rejected
 from byokeep.core.identity import spelt
 from byokeep.core.model import Environment, Provider, Risk, SecretKind, Verification
-from byokeep.flows.audit_read import DEFAULT_RECORDS, RecordWindow, ShownRecord
-from byokeep.flows.history import KeyHistory
-from byokeep.flows.refs import Inventory, InventoryItem
-from byokeep.flows.sops import CONNECT, PROFILE, SopStatus
-from byokeep.flows.vault_inventory import VaultInventory
 from byokeep.http.body import Strict
 from byokeep.http.clients import ClientReply
 from byokeep.http.reply import At, Reply, at_out
+from byokeep.kernel.sops import CONNECT, PROFILE, SopStatus
+from byokeep.keys.history import KeyHistory
+from byokeep.keys.refs import Inventory, InventoryItem
+from byokeep.profiles.vault_inventory import VaultInventory
 
 Name = Annotated[str, Field(max_length=200)]
 _MAX_INT: Final = 9  # digits

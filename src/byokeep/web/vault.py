@@ -13,13 +13,13 @@ from pydantic import Field
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.vault_incident import BY_HAND, ENDED, IncidentCause, IncidentStep, SessionEnd
-from byokeep.flows import vault_incident, vault_steps
-from byokeep.flows.app import App, WebApp
-from byokeep.flows.vault_incident import Incident, IncidentState, Item
 from byokeep.http.body import Id, PathId, Strict, json_body, no_query
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import App, WebApp
+from byokeep.profiles import vault_incident, vault_steps
+from byokeep.profiles.vault_incident import Incident, IncidentState, Item
 
 Word = Annotated[str, Field(max_length=64)]
 

@@ -7,14 +7,15 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
+from byokeep.audit import alerts, audit_read
+from byokeep.audit.alerts import Alert
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.ref import parse_client_id
-from byokeep.flows import alerts, audit_read, history
-from byokeep.flows.alerts import Alert
-from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, no_query
 from byokeep.http.openapi import ID, INSTANT, NUMBER, parameters, refusals
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
+from byokeep.keys import history
 from byokeep.web.schemas import (
     AlertReply,
     AlertsReply,

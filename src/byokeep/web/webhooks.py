@@ -11,12 +11,12 @@ from pydantic import Field
 from byokeep.core.keystate import KeyState
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.secret import Secret
-from byokeep.flows import webhooks
-from byokeep.flows.app import WebApp
 from byokeep.http.body import PathId, Strict, json_body, no_query
 from byokeep.http.openapi import NUMBER, describe, parameters, raw_body, refusals
 from byokeep.http.reply import At, Reply
 from byokeep.http.token import Authenticator, caller
+from byokeep.kernel.app import WebApp
+from byokeep.keys import webhooks
 from byokeep.web.clients import spend
 from byokeep.web.keys import refuse, submitted
 from byokeep.web.limits import Budget

@@ -28,7 +28,7 @@ from byokeep.core.errors import Denied, NotFound, Unavailable
 from byokeep.core.model import PROFILE, Environment, Provider
 from byokeep.core.ref import ProfileRef, SecretRef, app_path
 from byokeep.core.secret import Secret
-from byokeep.ports import Written
+from byokeep.kernel.ports import Written
 from byokeep.sealing.transit import TransitKeys
 from byokeep.telemetry.spans import span
 from byokeep.wire.bao_http import BaoHttp

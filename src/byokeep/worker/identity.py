@@ -16,7 +16,7 @@ from uuid import UUID
 
 from byokeep.core.model import Provider
 from byokeep.core.secret import Secret
-from byokeep.flows.worker_app import IdentityNote
+from byokeep.jobs.worker_app import IdentityNote
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
 

@@ -17,10 +17,10 @@ from procrastinate import RetryStrategy
 
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.model import Actor, ClientId, Role
-from byokeep.flows import kek_care, kek_rewrap, kek_work
-from byokeep.flows.kek import CHECK_TASK, END_TASK, ROTATE_TASK
-from byokeep.flows.kek_app import KekApp
-from byokeep.flows.vault_check import check_vault
+from byokeep.profiles import kek_care, kek_rewrap, kek_work
+from byokeep.profiles.kek import CHECK_TASK, END_TASK, ROTATE_TASK
+from byokeep.profiles.kek_app import KekApp
+from byokeep.profiles.vault_check import check_vault
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from byokeep.core.secret import Secret
-from byokeep.flows.worker_app import LeakCount
+from byokeep.jobs.worker_app import LeakCount
 from byokeep_redact.canary import Canary
 from byokeep_redact.sweep import Sweep
 

@@ -12,10 +12,10 @@ from uuid import UUID
 from procrastinate import App as Queue
 
 from byokeep.core.model import ClientId
-from byokeep.flows.profile_app import ProfileApp
-from byokeep.flows.profile_care import care
-from byokeep.flows.profile_do import do_work
-from byokeep.flows.profile_work import TASK
+from byokeep.profiles.profile_app import ProfileApp
+from byokeep.profiles.profile_care import care
+from byokeep.profiles.profile_do import do_work
+from byokeep.profiles.profile_work import TASK
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
 

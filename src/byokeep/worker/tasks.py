@@ -18,17 +18,17 @@ from procrastinate import App as Queue
 from procrastinate import JobContext, RetryStrategy
 from procrastinate.jobs import Status
 
+from byokeep.audit.audit import check_heartbeat
+from byokeep.audit.clock_watch import ClockWatch
 from byokeep.core.errors import ByokeepError, Unavailable
 from byokeep.core.model import ClientId
 from byokeep.core.next_steps import wait_of
-from byokeep.flows.audit import check_heartbeat
-from byokeep.flows.clock_watch import ClockWatch
-from byokeep.flows.kek_app import KekApp
-from byokeep.flows.profile_app import ProfileApp
-from byokeep.flows.sweep import sweep_orphans
-from byokeep.flows.verify_key import Task, verify_key, waits
-from byokeep.flows.webhook_sweep import sweep_webhooks
-from byokeep.flows.worker_app import WorkerApp
+from byokeep.jobs.worker_app import WorkerApp
+from byokeep.keys.sweep import sweep_orphans
+from byokeep.keys.verify_key import Task, verify_key, waits
+from byokeep.keys.webhook_sweep import sweep_webhooks
+from byokeep.profiles.kek_app import KekApp
+from byokeep.profiles.profile_app import ProfileApp
 from byokeep.telemetry.log import get_log
 from byokeep.telemetry.spans import span
 from byokeep.worker import identity, key_tasks, profile_tasks

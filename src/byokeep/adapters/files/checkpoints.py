@@ -38,7 +38,7 @@ def _copy_of(base: int) -> str:
 
 
 class CheckpointDirectory:
-    """Implements :class:`byokeep.ports.CheckpointStore` on a local or mounted directory.
+    """Implements :class:`byokeep.kernel.ports.CheckpointStore` on a local or mounted directory.
 
     Args:
         path: The directory; created with mode 0700 when missing.

@@ -30,7 +30,7 @@ _WITHDRAWN: Final = re.compile(
 
 
 class TombstoneFile:
-    """Implements :class:`byokeep.ports.Tombstones` in the checkpoint directory, which must exist.
+    """Implements :class:`byokeep.kernel.ports.Tombstones` in the checkpoint directory, which must exist.
 
     Raises:
         Integrity, Unavailable: As :class:`AppendOnlyFile`.

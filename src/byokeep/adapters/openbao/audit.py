@@ -29,7 +29,7 @@ from byokeep.adapters.openbao import audit_entries
 from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import ByokeepError, Denied, Rejected, Unavailable
 from byokeep.core.secret import Secret
-from byokeep.ports import DeviceHealth, StoreEntry, node_of
+from byokeep.kernel.ports import DeviceHealth, StoreEntry, node_of
 from byokeep.wire.bao_http import BaoHttp, BaoReply
 
 OTHER_NODE: Final = "other-node"

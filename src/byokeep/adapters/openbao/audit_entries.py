@@ -1,4 +1,4 @@
-"""Reads OpenBao's audit files: JSON lines into :class:`~byokeep.ports.StoreEntry`, allow-listed fields only.
+"""Reads OpenBao's audit files: JSON lines into :class:`~byokeep.kernel.ports.StoreEntry`, allow-listed fields only.
 
 Rules
 - Strict: a whole line that is no entry makes the file unreadable; nothing is skipped in silence.
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from byokeep.core.errors import Unavailable
-from byokeep.ports import HASHED_NAME, StoreEntry
+from byokeep.kernel.ports import HASHED_NAME, StoreEntry
 
 MAX_LINE: Final = 64 << 20  # bytes; a request may have 32 MiB, and each short string in it becomes a hash
 LOGIN_PATHS: Final = frozenset({"auth/lease/cel/login", "auth/lease/login"})

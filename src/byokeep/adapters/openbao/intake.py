@@ -10,7 +10,7 @@ from byokeep.core.errors import Unavailable
 from byokeep.core.model import Provider
 from byokeep.core.ref import SecretRef, app_path
 from byokeep.core.secret import Secret
-from byokeep.ports import Written
+from byokeep.kernel.ports import Written
 from byokeep.wire import openbao as wire
 
 

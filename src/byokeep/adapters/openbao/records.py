@@ -10,7 +10,7 @@ from byokeep.adapters.openbao.login import AppRoleLogin
 from byokeep.core.errors import Denied, NotFound, Unavailable
 from byokeep.core.ref import ProfileRef
 from byokeep.core.secret import Secret
-from byokeep.ports import Written
+from byokeep.kernel.ports import Written
 from byokeep.wire import openbao as wire
 
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from uuid import UUID
 
+from byokeep.accounts.refresher_app import AppAt, Ending, Login, Posts, RevocationResult
 from byokeep.adapters.platforms.calls import PlatformApp, TokenPlace
 from byokeep.adapters.platforms.oauth import PlatformClient
 from byokeep.core.errors import Rejected
@@ -20,7 +21,6 @@ from byokeep.core.fault import Fault
 from byokeep.core.identity import Face
 from byokeep.core.secret import Secret
 from byokeep.core.tokens import TokenSet
-from byokeep.flows.refresher_app import AppAt, Ending, Login, Posts, RevocationResult
 from byokeep.platforms.descriptor import ScopePurpose
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
 from byokeep.wire.outbound import Got, Outbound
@@ -50,7 +50,7 @@ def logins() -> dict[str, Login]:
 
 
 class Asking:
-    """:class:`byokeep.flows.refresher_app.PlatformMore` over :class:`PlatformClient`.
+    """:class:`byokeep.accounts.refresher_app.PlatformMore` over :class:`PlatformClient`.
 
     Args:
         client: One login as one app.

@@ -9,16 +9,16 @@ from byokeep.adapters.platforms.consent import ConsentSide
 from byokeep.adapters.platforms.pkce import new_verifier
 from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
+from byokeep.kernel.ports import Begun, LoginInfo
 from byokeep.platforms.descriptor import ClientAuth, Pkce, PlatformDescriptor, ScopePurpose
 from byokeep.platforms.load import PLATFORM_DESCRIPTORS
-from byokeep.ports import Begun, LoginInfo
 
 # What every consent asks for: who it is, and the posts that prove it (SOP 5.2, step 5).
 ALWAYS = (ScopePurpose.CONNECT, ScopePurpose.READ)
 
 
 class Catalog:
-    """:class:`byokeep.ports.Consents` over the data files.
+    """:class:`byokeep.kernel.ports.Consents` over the data files.
 
     Args:
         places: Login -> base address of a simulator; outside production only.

@@ -33,8 +33,8 @@ from byokeep.adapters.postgres.trip import Answers, Asked, PipelineConnection, P
 from byokeep.core.audit import canonical_payload
 from byokeep.core.errors import ByokeepError, Integrity, NotFound, Unavailable
 from byokeep.core.events import Event
+from byokeep.kernel.ports import Receipt
 from byokeep.kernel.rows import Shape, reader
-from byokeep.ports import Receipt
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ _READING: Final = "open_reading"
 
 
 class PostgresDatabase:
-    """:class:`byokeep.ports.Database` on a pool of connections of one role.
+    """:class:`byokeep.kernel.ports.Database` on a pool of connections of one role.
 
     Args:
         url: SQLAlchemy URL, ``postgresql+psycopg://role@/database?host=...``.
@@ -133,7 +133,7 @@ class PostgresDatabase:
 
 
 class PostgresTransaction:
-    """:class:`byokeep.ports.Tx`; made by :class:`PostgresDatabase` only."""
+    """:class:`byokeep.kernel.ports.Tx`; made by :class:`PostgresDatabase` only."""
 
     def __init__(
         self, connection: PipelineConnection, pool: Connections, statements: Mapping[str, str], enqueuer: Enqueuer,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from byokeep.core.errors import Rejected
-from byokeep.ports import Database
+from byokeep.kernel.ports import Database
 
 Release = tuple[int, int]
 MINIMUM: Final[dict[int, Release]] = {17: (17, 12), 18: (18, 6)}  # of each major release that we run on

@@ -4,7 +4,7 @@
 SELECT id, environment FROM byokeep.installation;
 
 -- name: store_recording_proved
--- The broker has just proved that the store records (flows/store_recording.py).
+-- The broker has just proved that the store records (kernel/store_recording.py).
 UPDATE byokeep.installation SET store_recorded_at = clock_timestamp() WHERE id = :installation_id
 RETURNING id;
 

@@ -2,7 +2,7 @@
 -- that was committed before the lock was granted.
 
 -- name: switch_lock_shared
--- By keys, which flows/scopes.py makes as byokeep.scope_lock_key does: every decision comes by here.
+-- By keys, which tenancy/scopes.py makes as byokeep.scope_lock_key does: every decision comes by here.
 SELECT pg_advisory_xact_lock_shared(key)
   FROM unnest(CAST(:keys AS bigint[])) AS key;
 

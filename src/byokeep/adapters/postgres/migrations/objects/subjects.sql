@@ -1,7 +1,7 @@
 -- People, machines and tokens: each row exists with the record that says what it says, and in no other way.
 -- A function here writes a row and appends its record in one transaction. The broker alone may call those; web looks up.
 
--- What a row gives its holder, as one digest: flows/subjects.py, `rights`, makes the same.
+-- What a row gives its holder, as one digest: tenancy/subjects.py, `rights`, makes the same.
 CREATE OR REPLACE FUNCTION byokeep.subject_rights(p_id uuid) RETURNS text
 LANGUAGE plpgsql STABLE STRICT  -- its plan is kept: every authentication asks
 SET search_path = pg_catalog
@@ -257,7 +257,7 @@ BEGIN
         RAISE EXCEPTION 'record and row differ' USING ERRCODE = 'BK004';
     END IF;
     -- A person's credential comes from the person; what somebody else issues is an invitation.
-    IF p_kind = 'session' AND (NOT v_self OR p_life_s > 28800)  -- flows/tokens.py, SESSION_S
+    IF p_kind = 'session' AND (NOT v_self OR p_life_s > 28800)  -- tenancy/tokens.py, SESSION_S
         OR v_whose.kind = 'machine' AND p_kind <> 'api'
         OR v_whose.kind = 'operator' AND NOT v_first AND v_self = (p_kind = 'invitation')
     THEN

@@ -1,0 +1,5 @@
+"""Accounts on social platforms: consent, tokens and their renewal, recovery, disconnecting.
+
+Rules
+- It imports the kernel and the domains before it: tenancy, audit, jobs, keys.
+"""

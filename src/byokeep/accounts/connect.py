@@ -1,0 +1,320 @@
+"""SOP 5.2, the part of ``byokeep web``: begin a consent, and take the platform's answer.
+
+Rules
+- A consent is begun by an operator for a named client, login and account; only that person brings the answer back,
+  with the binding that was handed out beside the address (login CSRF), from the redirect address that was named.
+- State is unguessable, holds once and for minutes; with the issuer it decides whose answer this is (S-OAUTH-2, -3).
+- Verifier and code are written to the store and can not be read here. Nothing is exchanged here.
+- What ends a consent is on record before the answer to it.
+
+It may not learn what a platform says of an account: that is the refresher's (:mod:`byokeep.accounts.connect_finish`).
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.accounts import apps, connections
+from byokeep.accounts.accounts import (
+    ACCOUNT,
+    PlatformAccount,
+    check_new_account,
+    check_shape,
+)
+from byokeep.accounts.apps import OurApp
+from byokeep.accounts.connections import Connection, OAuthGrant
+from byokeep.core.errors import Conflict, Denied, Rejected
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.policy import Verb
+from byokeep.core.ref import SecretPart, SecretRef
+from byokeep.core.secret import Secret
+from byokeep.kernel.app import WebApp
+from byokeep.kernel.command import command, permit, recorded
+from byokeep.kernel.ports import LoginInfo, Tx, Written
+from byokeep.kernel.store_recording import require_recorded
+from byokeep.keys.onboard import open_custody
+from byokeep.tenancy.clients import require_active
+
+LIFE_S: Final = 600  # seconds in which the person must have answered
+_EXTERNAL: Final = re.compile(r"[!-~]{1,256}\Z")
+_AGAIN: Final = "Start the connection again."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A consent that waits for its person. ``url`` and ``binding`` are for the one who began, for nobody else."""
+
+    id: UUID
+    sop_id: UUID
+    account_id: UUID
+    url: str = field(repr=False)
+    binding: str = field(repr=False)
+    redirect_uri: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentAnswer:
+    """What came back with the person's browser. ``redirect`` = the address it came to, without its query."""
+
+    state: str = field(repr=False)
+    binding: str = field(repr=False)
+    redirect: str
+    code: str | None = field(default=None, repr=False)
+    iss: str | None = None
+    error: bool = False
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    info: LoginInfo
+    account: str
+    purposes: tuple[str, ...]
+    wanted: str | None
+
+
+async def start(
+    app: WebApp,
+    actor: Actor,
+    client_id: ClientId,
+    *,
+    login: str,
+    account: str,
+    purposes: Sequence[str] | None = None,
+    wanted: str | None = None,
+) -> Started:
+    """Begin a consent. One that was begun for the same account and is not answered ends.
+
+    Args:
+        account: Our name for the account; a new one is made, without names until the platform tells them.
+        purposes: What the account is for, beside reading; None = what it was for before, nothing at the first time.
+        wanted: The platform's id of the account to take, where one consent opens several.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+        Rejected: ``unknown_login``, ``platform_without_oauth``, ``bad_purpose``, ``bad_account``, ``bad_pick``,
+            ``no_app``, ``client_not_active``, ``pick_is_another_account``.
+        Conflict: ``other_login``, ``connection_in_progress``, ``stale_version``.
+        Unavailable: Store or database; ``no_custodian``. Beginning again is safe.
+    """
+    await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
+    await require_recorded(app)
+    started = EventName.CONNECTION_STARTED
+    async with recorded(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, refused_as=started, on_client=True):
+        info = apps.need_oauth(apps.find_login(app, login))
+        wish = _wish(info, account, purposes or (), wanted)
+        state, binding = app.ids.token(), app.ids.token()
+        async with app.db.begin(client_id=client_id) as tx:
+            await tx.all(None, "connect_lock", client_id=client_id, platform=info.provider.value, account=account)
+            await require_active(tx, client_id)
+            await tx.all(None, "app_hold")
+            ours = await tx.maybe(OurApp, "app_get", login=login)
+            if ours is None:
+                raise Rejected("no_app", next_step="An admin names our app first: `byokeep account app set`.")
+            known = await _account(tx, app, actor, client_id, wish)
+            if purposes is None:
+                wish = replace(wish, purposes=await _former(tx, known, info))
+            replaces = await _replaces(tx, app, actor, known, wish)
+            made, url = await _begin(tx, app, actor, wish, ours, known, replaces, (state, binding))
+    return Started(
+        id=made.id, sop_id=made.sop_id, account_id=known.id, url=url, binding=binding, redirect_uri=made.redirect_uri,
+        expires_at=made.expires_at,
+    )  # fmt: skip
+
+
+def _wish(info: LoginInfo, account: str, purposes: Sequence[str], wanted: str | None) -> _Wish:
+    check_shape("account", account, ACCOUNT)
+    if len(set(purposes)) != len(purposes) or not set(purposes) <= set(info.purposes):
+        raise Rejected("bad_purpose", next_step="This login knows: " + (", ".join(info.purposes) or "none") + ".")
+    if wanted is not None and not _EXTERNAL.match(wanted):
+        raise Rejected("bad_pick", next_step="Give the id as the platform shows it.")
+    return _Wish(info=info, account=account, purposes=tuple(sorted(purposes)), wanted=wanted)
+
+
+async def _account(tx: Tx, app: WebApp, actor: Actor, client_id: ClientId, wish: _Wish) -> PlatformAccount:
+    platform = wish.info.provider
+    found = await tx.maybe(
+        PlatformAccount, "account_find", client_id=client_id, platform=platform.value, account=wish.account
+    )
+    if found is not None:
+        return found
+    check_new_account(wish.account)
+    made = await tx.one(
+        PlatformAccount, "account_insert", id=app.ids.uuid(), client_id=client_id, platform=platform.value,
+        account=wish.account, username="",
+        display_name="", created_by=actor.id,
+    )  # fmt: skip
+    await tx.append(
+        Event(name=EventName.ACCOUNT_REGISTERED, actor=actor, outcome=Outcome.OK, client_id=client_id,
+              object_id=made.id, fields={"platform": platform.value, "lanes": ""})
+    )  # fmt: skip
+    return made
+
+
+async def _former(tx: Tx, account: PlatformAccount, info: LoginInfo) -> tuple[str, ...]:
+    """Return what an account was for when it was connected last by this login."""
+    grant = await tx.maybe(OAuthGrant, "grant_of", client_id=account.client_id, account_id=account.id)
+    if grant is None or grant.login != info.id:
+        return ()
+    return tuple(sorted(set(grant.purposes) & set(info.purposes)))
+
+
+async def _replaces(tx: Tx, app: WebApp, actor: Actor, account: PlatformAccount, wish: _Wish) -> int | None:
+    """End what was begun before and not answered; returns the version of the tokens that are there."""
+    for other in await tx.all(Connection, "connections_of", client_id=account.client_id, account_id=account.id):
+        if other.state != "started":
+            raise Conflict(
+                "connection_in_progress", next_step="An answer is being finished; look again in a minute.",
+                connection=other.id,
+            )  # fmt: skip
+        await connections.end(tx, actor, other, account, to="expired", reason="superseded")
+    grant = await tx.maybe(OAuthGrant, "grant_of", client_id=account.client_id, account_id=account.id)
+    if grant is None or grant.state == "revoked":
+        _picked(wish, account.account if grant is None and account.username else None)
+        return None
+    if grant.login != wish.info.id:
+        step = f"This name is taken by an account of {grant.login}; choose another name."
+        raise Conflict("other_login", next_step=step, login=grant.login)
+    _picked(wish, grant.external_id)
+    return grant.version
+
+
+def _picked(wish: _Wish, known: str | None) -> None:
+    """Refuse to take another account under a name that already is one's: that one alone could come of it."""
+    if wish.wanted is not None and known is not None and wish.wanted != known:
+        step = "This name is another account's; connect the picked one under a name of its own."
+        raise Rejected("pick_is_another_account", next_step=step)
+
+
+async def _begin(
+    tx: Tx, app: WebApp, actor: Actor, wish: _Wish, ours: OurApp, account: PlatformAccount, replaces: int | None,
+    secrets: tuple[str, str],
+) -> tuple[Connection, str]:  # fmt: skip
+    client_id, login = account.client_id, wish.info.id
+    state, binding = secrets
+    job_id = await open_custody(tx, app, client_id, wish.info.provider, actor.request_id)
+    sop_id = await tx.one(
+        lambda row: UUID(str(row["id"])), "sop_insert_connect", id=app.ids.uuid(), client_id=client_id,
+        provider=wish.info.provider.value, account_id=account.id,
+        started_by=actor.id,
+    )  # fmt: skip
+    begun = app.consents.begin(
+        login, app_id=ours.app_id, redirect_uri=ours.redirect_uri, state=state, purposes=wish.purposes
+    )
+    made = await tx.one(
+        connections.Connection, "connection_insert", id=app.ids.uuid(), client_id=client_id, account_id=account.id,
+        job_id=job_id, sop_id=sop_id,
+        login=login, purposes=list(wish.purposes), state_hash=_digest(app, "state", state),
+        binding_hash=_digest(app, "binding", binding), redirect_uri=ours.redirect_uri, wanted=wish.wanted,
+        replaces=replaces, started_by=actor.id, life_s=LIFE_S, request_id=actor.request_id,
+    )  # fmt: skip
+    fields: dict[str, FieldValue] = {"purposes": ",".join(wish.purposes)}
+    if begun.verifier is not None:
+        place = SecretRef(client_id, wish.info.provider, SecretPart.VERIFIER, account.id)
+        fields |= _written(place, await _put(app, place, begun.verifier))
+    await tx.append(connections.event(EventName.CONNECTION_STARTED, Outcome.OK, actor, made, account, **fields))
+    return made, begun.url
+
+
+async def answer(
+    app: WebApp, actor: Actor, client_id: ClientId, connection_id: UUID, said: ConsentAnswer
+) -> Connection:
+    """Take the answer of a platform; returns the consent as it stands then (``answered`` or ``failed``).
+
+    Raises:
+        Denied: ``not_permitted``, ``another_persons_connection``.
+        NotFound: ``not_found``, also for another client's.
+        Rejected: ``wrong_binding``, ``wrong_state``, ``wrong_redirect``: nothing is changed, the right answer may
+            still come. ``connection_over``: it was answered, or its time is up. ``wrong_issuer``, ``bad_code``:
+            the consent has ended.
+        Unavailable: Store or database; the same answer may be brought again.
+    """
+    await permit(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id)
+    await require_recorded(app)
+    bad: Rejected | None = None
+    async with recorded(
+        app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, object_id=connection_id,
+        refused_as=EventName.CONNECTION_ANSWERED, on_client=True,
+    ):  # fmt: skip
+        async with app.db.begin(client_id=client_id) as tx:
+            one = await tx.one(Connection, "connection_lock", client_id=client_id, id=connection_id)
+            if one.started_by != actor.id:
+                raise Denied("another_persons_connection", next_step="Who began a connection finishes it.")
+            _check(app, one, said)
+            account = await tx.one(PlatformAccount, "account_of", client_id=client_id, id=one.account_id)
+            try:
+                if not said.error:
+                    return await _accept(tx, app, actor, one, account, _code(app, one, said))
+            except Rejected as error:
+                bad = error
+            reason = bad.code if bad else "consent_refused" if said.refused else "platform_said_error"
+            await connections.end(tx, actor, one, account, to="failed", reason=reason)
+        if bad is not None:
+            raise bad
+    return await look(app, actor, client_id, connection_id)
+
+
+def _check(app: WebApp, one: Connection, said: ConsentAnswer) -> None:
+    """Let an answer pass that is this consent's, brought by who began it, in time."""
+    if not hmac.compare_digest(_digest(app, "binding", said.binding), one.binding_hash):
+        raise Rejected("wrong_binding", next_step=_AGAIN, connection=one.id)
+    if not hmac.compare_digest(_digest(app, "state", said.state), one.state_hash):
+        raise Rejected("wrong_state", next_step=_AGAIN, connection=one.id)
+    if said.redirect != one.redirect_uri:
+        raise Rejected("wrong_redirect", next_step=_AGAIN, connection=one.id)
+    if one.state != "started" or one.over:
+        raise Rejected("connection_over", next_step=_AGAIN, connection=one.id, state=one.state)
+
+
+def _code(app: WebApp, one: Connection, said: ConsentAnswer) -> Secret:
+    app.consents.check_issuer(one.login, said.iss)
+    if said.code is None:
+        raise Rejected("bad_code", next_step=_AGAIN, platform=one.login)
+    return app.consents.clean_code(one.login, said.code)
+
+
+async def _accept(
+    tx: Tx, app: WebApp, actor: Actor, one: Connection, account: PlatformAccount, code: Secret
+) -> Connection:
+    place = SecretRef(one.client_id, account.platform, SecretPart.CODE, account.id)
+    written = await _put(app, place, code)  # under the row's lock, so that the newest code is this consent's
+    answered = await tx.maybe(connections.Connection, "connection_answered", client_id=one.client_id, id=one.id)
+    if answered is None:
+        raise Conflict("connection_over", next_step=_AGAIN, connection=one.id)
+    fields = _written(place, written)
+    await tx.append(connections.event(EventName.CONNECTION_ANSWERED, Outcome.OK, actor, one, account, **fields))
+    await tx.all(None, "connection_notify")
+    return answered
+
+
+async def look(app: WebApp, actor: Actor, client_id: ClientId, connection_id: UUID) -> Connection:
+    """Return a consent as it stands.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``.
+    """
+    async with command(app, actor, Verb.ACCOUNT_CONNECT, client_id=client_id, object_id=connection_id) as tx:
+        return await tx.one(Connection, "connection_get", client_id=client_id, id=connection_id)
+
+
+async def _put(app: WebApp, place: SecretRef, value: Secret) -> Written:
+    try:
+        return await app.intake.put(place, value, cas=await app.intake.current_version(place))
+    finally:
+        value.wipe()
+
+
+def _written(place: SecretRef, written: Written) -> dict[str, FieldValue]:
+    return {"path": place.path, "version": written.version, "store_request": written.request_id}
+
+
+def _digest(app: WebApp, what: str, text: str) -> bytes:
+    return app.token_key(f"connect-{what}:{text}".encode("utf-8", "replace"))

@@ -1,0 +1,332 @@
+"""What the refresher does for connected accounts beside renewing: look who they are, and end them.
+
+Rules
+- An account is looked at as often as its login's price and limits suggest, and at once when a person asks.
+- Another account, or none, ends the grant as a loss does: lanes off, the platform closed, a person logs in again. So
+  does an account that its platform has locked, and a grant that is over and has nothing to renew it with.
+- Could not be checked is not a match either.
+- A grant is ended at its platform when no renewal of it is under way: the newest pair is what has to die.
+- A grant that a person ended serves nobody from that moment; what the platform made of it is said as it was proved
+  (S-OAUTH-9): confirmed, unconfirmed or not offered. Its tokens are destroyed.
+- What earlier logins of the grant left at the platform is ended with it; an end of which that is not proved is none.
+- What fails for one account holds up no other one; who could not be looked at for any reason is no match.
+
+It may not renew a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from byokeep.accounts import connect_replaced, connections
+from byokeep.accounts.accounts import PlatformAccount
+from byokeep.accounts.apart import each
+from byokeep.accounts.connect_custody import burn, held, is_gone, opened
+from byokeep.accounts.connect_sweep import forget_offered, sweep_left, sweep_lost
+from byokeep.accounts.connections import OAuthGrant
+from byokeep.accounts.refresh_end import close_for, hold
+from byokeep.accounts.refresh_over import Traces, before_end
+from byokeep.accounts.refresher_app import Ending, Login, RefresherApp, RevocationResult
+from byokeep.core.errors import ByokeepError
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.fault import Fault, FaultCause
+from byokeep.core.identity import Comparison, Face, Fingerprint, IdentityVerdict, Why, compare, printable
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import Actor
+from byokeep.core.reenable import RecoveryCause as Lost
+from byokeep.core.ref import SecretPart, SecretRef
+from byokeep.core.refresh import LONGEST_ASKED_S, ROTATING
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import Tx
+from byokeep.keys import refs
+
+MOST_TRIES: Final = 6  # of ending a grant at its platform
+_OVER: Final = frozenset({FaultCause.REVOKED, FaultCause.EXPIRED})
+
+
+async def tend(app: RefresherApp) -> int:
+    """Do everything that is due; returns how many consents, looks and ends there were.
+
+    Raises:
+        Unavailable: The database is away.
+    """
+    parts = (sweep_lost, sweep_left, forget_offered, check_due, end_disconnected)
+    done = await asyncio.gather(*(part(app) for part in parts), return_exceptions=True)
+    for one in done:
+        if isinstance(one, BaseException):
+            raise one
+    return sum(one for one in done if isinstance(one, int))
+
+
+def _resting(app: RefresherApp, what: str) -> list[UUID]:
+    return app.apart.resting(what, app.clock.monotonic())
+
+
+async def check_due(app: RefresherApp) -> int:
+    """Look at accounts that are due; returns how many there were."""
+    count = 0
+    for login in app.logins.values():
+        async with app.db.begin(every_client=True) as tx:
+            resting = _resting(app, "account_check")
+            due = await tx.all(
+                connections.OAuthGrant, "grants_to_check", login=login.id, every_s=login.check_every_s, resting=resting
+            )
+        count += await each(app, app.apart, "account_check", due, partial(_look, app, login))
+    return count
+
+
+async def _look(app: RefresherApp, login: Login, grant: OAuthGrant) -> None:
+    try:
+        await check(app, login, grant)
+    except ByokeepError:
+        raise
+    except Exception:
+        with suppress(Exception):  # what nobody foresaw is no match either
+            async with app.db.begin(client_id=grant.client_id) as tx:
+                now = await tx.maybe(OAuthGrant, "grant_of", client_id=grant.client_id, account_id=grant.account_id)
+                if now is not None and (now.state, now.connected_seq) == ("live", grant.connected_seq):
+                    await _unknown(tx, app, login, grant, "failed")
+        raise
+
+
+async def check(app: RefresherApp, login: Login, grant: OAuthGrant) -> str:
+    """Ask an account who it is and write down what follows.
+
+    Returns:
+        ``match``, ``drift``, ``mismatch``, ``unknown``, ``lost``, or ``superseded``: a person connected it meanwhile.
+    """
+    cause, faces = await _asked(app, login, grant)
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        # Held before anything is on record: a loss takes the platform's lock before the client's chain.
+        lost = _loss(grant, cause)
+        expected = await tx.one(PlatformAccount, "account_of", client_id=grant.client_id, id=grant.account_id)
+        seen = None if cause else _compared(login, grant, expected, faces)
+        if lost is None and seen is not None and seen.verdict is IdentityVerdict.MISMATCH:
+            lost = Lost.IDENTITY_MISMATCH, "identity_mismatch"
+        if lost is not None:
+            await hold(tx, grant.client_id, grant.account_id, grant.provider)
+        now = await tx.maybe(OAuthGrant, "grant_of", client_id=grant.client_id, account_id=grant.account_id)
+        if now is None or (now.state, now.connected_seq) != ("live", grant.connected_seq):
+            return "superseded"
+        if lost is not None:
+            await _lose(tx, app, login, grant, lost, cause, seen, faces)
+            return "lost" if seen is None else seen.verdict.value
+        if seen is None:
+            return await _unknown(tx, app, login, grant, cause)
+        return await _seen(tx, app, login, grant, seen, faces)
+
+
+async def _asked(app: RefresherApp, login: Login, grant: OAuthGrant) -> tuple[str, tuple[Face, ...]]:
+    """Return why nobody could say who it is, empty when somebody could, and the accounts that answered."""
+    try:
+        async with opened(app, grant) as (_, platform, tokens):
+            found = await platform.identify(tokens)
+            if isinstance(found, Fault) and _loss(grant, found.cause.value) and login.rules.confirm_s:
+                await asyncio.sleep(login.rules.confirm_s)  # a word that this platform is known to say falsely
+                found = await platform.identify(tokens)
+    except ByokeepError as error:
+        return error.code, ()
+    if isinstance(found, Fault):
+        return found.cause.value, ()
+    strange = any(one.account_id == grant.external_id and not printable(one) for one in found)
+    return ("name_not_printable", ()) if strange else ("", found)
+
+
+def _loss(grant: OAuthGrant, cause: str) -> tuple[Lost, str] | None:
+    """Return what a refusal to say who it is ends for good, and the code for it; None when a renewal may help."""
+    if cause == FaultCause.LOCKOUT:
+        return Lost.LOCKOUT, "locked"
+    # Nothing is ever due of a grant that has nothing to be renewed with.
+    return (Lost.REVOKED, "reauth") if cause in _OVER and grant.due_at is None else None
+
+
+def _compared(login: Login, grant: OAuthGrant, account: PlatformAccount, faces: tuple[Face, ...]) -> Comparison:
+    expected = Fingerprint(
+        account_id=grant.external_id, username=account.username or None, display_name=account.display_name or None,
+        app_id=grant.app_id,
+    )  # fmt: skip
+    return compare(expected, faces, app_id=grant.app_id, several_allowed=login.several_allowed)
+
+
+async def _lose(
+    tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, lost: tuple[Lost, str], cause: str,
+    seen: Comparison | None,
+    faces: tuple[Face, ...],
+) -> None:  # fmt: skip
+    actor, (why, reason) = app.system(), lost
+    fields: dict[str, FieldValue] = {"endpoint": login.endpoint, "expected_id": app.digest(grant.external_id)}
+    if len(faces) == 1 and faces[0].account_id:
+        fields["observed_id"] = app.digest(faces[0].account_id)
+    said = {"verification": "unknown", "cause": cause}
+    if seen is not None:
+        said = {"verification": seen.verdict.value, "cause": seen.why.value}
+    identity = "unknown" if seen is None else "mismatch"
+    await close_for(tx, app, grant.client_id, grant.account_id, grant.provider, why, reason=reason)
+    await tx.one(PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity=identity)
+    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, actor, grant, **said, **fields))
+    if seen is not None:
+        for face in faces if seen.why is Why.LOOK_ALIKE else ():  # there is one with that id; people have to see it
+            names = {"username": face.username, "display_name": face.display_name}
+            if face.account_id == grant.external_id:
+                await tx.maybe(UUID, "grant_said", client_id=grant.client_id, account_id=grant.account_id, **names)
+        del fields["endpoint"]
+        points = ",".join(seen.code_points)
+        fields |= {"code_points": points} if points else {}
+        await tx.append(
+            _event(EventName.ACCOUNT_QUARANTINED, Outcome.FAILED, actor, grant, cause=seen.why.value, **fields)
+        )
+        await open_alert(
+            tx, app, actor, reason="other_account", client_id=grant.client_id, object_id=grant.account_id,
+            code_points=points,
+        )  # fmt: skip
+    await tx.append(_event(EventName.REAUTH_NEEDED, Outcome.FAILED, actor, grant, reason=reason))
+
+
+async def _unknown(tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, cause: str) -> str:
+    """Nobody could look: that is no match, and the gate has to see it so."""
+    renew = cause in _OVER
+    await tx.maybe(
+        connections.OAuthGrant,
+        "grant_unchecked",
+        client_id=grant.client_id,
+        account_id=grant.account_id,
+        renew=renew,
+        cause=cause,
+    )
+    await tx.one(PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity="unknown")
+    fields: dict[str, FieldValue] = {"verification": "unknown", "cause": cause, "endpoint": login.endpoint}
+    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.FAILED, app.system(), grant, **fields))
+    return "unknown"
+
+
+async def _seen(
+    tx: Tx, app: RefresherApp, login: Login, grant: OAuthGrant, seen: Comparison, faces: tuple[Face, ...]
+) -> str:
+    actor, expected = app.system(), app.digest(grant.external_id)
+    fields: dict[str, FieldValue] = {
+        "version": grant.version, "verification": seen.verdict.value, "endpoint": login.endpoint,
+        "expected_id": expected, "observed_id": expected,
+    }  # fmt: skip
+    face = next(face for face in faces if face.account_id == grant.external_id)
+    drift = seen.verdict is IdentityVerdict.DRIFT
+    await tx.maybe(
+        connections.OAuthGrant, "grant_checked", client_id=grant.client_id, account_id=grant.account_id, drift=drift,
+        username=face.username,
+        display_name=face.display_name,
+    )  # fmt: skip
+    await tx.one(PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity="match")
+    await tx.append(_event(EventName.ACCOUNT_VERIFIED, Outcome.OK, actor, grant, **fields))
+    if drift and not grant.drift:
+        await tx.append(_event(EventName.ACCOUNT_DRIFTED, Outcome.OK, actor, grant, count=len(seen.changed)))
+        await open_alert(
+            tx, app, actor, reason="account_name_changed", severity="warning", client_id=grant.client_id,
+            object_id=grant.account_id,
+        )  # fmt: skip
+    return seen.verdict.value
+
+
+async def end_disconnected(app: RefresherApp) -> int:
+    """End grants that a person gave up at their platforms; returns how many were tried."""
+    async with app.db.begin(every_client=True) as tx:
+        due = await tx.all(connections.OAuthGrant, "grants_to_end", resting=_resting(app, "account_end"))
+    return await each(app, app.apart, "account_end", due, lambda one: _end_grant(app, one))
+
+
+async def _end_grant(app: RefresherApp, grant: OAuthGrant) -> None:
+    actor = app.system()
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        traces = await before_end(tx, grant.client_id, grant.account_id)
+        if traces is None:
+            return
+        now = await tx.one(
+            connections.OAuthGrant, "grant_ending", client_id=grant.client_id, account_id=grant.account_id
+        )
+        await tx.append(_event(EventName.GRANT_REVOKED, Outcome.INTENDED, actor, grant))
+    last = now.tries >= MOST_TRIES
+    try:
+        async with opened(app, grant) as (custody, platform, tokens):
+            await burn(custody, SecretRef(grant.client_id, grant.provider, SecretPart.ACCESS, grant.account_id))
+            done = await platform.revoke(tokens)
+            if _unproved(app, grant, traces, done):
+                done, last = Ending(ended=RevocationResult.UNCONFIRMED), True
+            if done.ended is RevocationResult.CONFIRMED or (done.ended is RevocationResult.UNCONFIRMED and last):
+                earlier, gone = await connect_replaced.end_earlier(app, grant, custody, platform)
+                done, last = (done if done.ended is RevocationResult.UNCONFIRMED else earlier), last or gone
+            if done.ended is not RevocationResult.UNCONFIRMED or last:
+                for part in (SecretPart.TOKENS,) if traces.under_way else (SecretPart.TOKENS, SecretPart.LANDING):
+                    await burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
+    except ByokeepError as error:
+        if error.code == "app_changed":
+            await _destroy(app, grant)
+        elif not is_gone(error):
+            return  # the store or the broker is away; tried again
+        done, last = (
+            Ending(ended=RevocationResult.UNCONFIRMED),
+            True,
+        )  # the tokens are gone: nothing can be proved any more
+    await _record_end(app, actor, grant, done, last=last)
+    login = app.logins.get(grant.login)
+    if login is not None and login.revokes_all:  # whoever else is of the same owner's consent is found out at once
+        async with app.db.begin(client_id=grant.client_id) as tx:
+            await tx.all(
+                UUID, "grants_beside_look", client_id=grant.client_id, account_id=grant.account_id, login=grant.login
+            )
+
+
+async def _destroy(app: RefresherApp, grant: OAuthGrant) -> None:
+    """Destroy the tokens of a grant that nobody can end: it was given to another app of ours."""
+    async with held(app, grant.client_id, grant.provider) as custody:
+        for part in (SecretPart.ACCESS, SecretPart.TOKENS, SecretPart.LANDING):
+            await burn(custody, SecretRef(grant.client_id, grant.provider, part, grant.account_id))
+
+
+def _unproved(app: RefresherApp, grant: OAuthGrant, traces: Traces, done: Ending) -> bool:
+    """Whether a one-time token may have been spent for a pair that nobody has: the death of ours proves nothing."""
+    login = app.logins.get(grant.login)
+    one_time = login is None or login.rules.model in ROTATING
+    return traces.lost and one_time and done.ended is RevocationResult.CONFIRMED
+
+
+async def _record_end(app: RefresherApp, actor: Actor, grant: OAuthGrant, done: Ending, *, last: bool) -> None:
+    ended = done.ended
+    outcome = Outcome.FAILED if ended is RevocationResult.UNCONFIRMED else Outcome.OK
+    said = _event(EventName.GRANT_REVOKED, outcome, actor, grant, verification=ended.value)
+    async with app.db.begin(client_id=grant.client_id) as tx:
+        if ended is RevocationResult.UNCONFIRMED and not last:
+            await tx.append(said)
+            wait_s = min(done.retry_after_s or 0.0, float(LONGEST_ASKED_S))
+            await tx.maybe(
+                UUID, "grant_end_later", client_id=grant.client_id, account_id=grant.account_id, wait_s=wait_s
+            )
+            return
+        await tx.maybe(
+            connections.OAuthGrant,
+            "grant_ended",
+            client_id=grant.client_id,
+            account_id=grant.account_id,
+            reason=ended.value,
+        )
+        await tx.one(
+            PlatformAccount, "account_seen", client_id=grant.client_id, id=grant.account_id, identity="unchecked"
+        )
+        await tx.append(said)
+        for ref in await tx.all(
+            refs.ref_from, "account_refs_retired", client_id=grant.client_id, account_id=grant.account_id
+        ):
+            await refs.move(tx, app, actor, ref, to=KeyState.DESTROYED, reason="disconnected")
+        if ended is not RevocationResult.CONFIRMED:
+            await open_alert(
+                tx, app, actor, reason=f"revocation_{ended.value}", severity="warning", client_id=grant.client_id,
+                object_id=grant.account_id,
+            )  # fmt: skip
+
+
+def _event(name: EventName, outcome: Outcome, actor: Actor, grant: OAuthGrant, **fields: FieldValue) -> Event:
+    return Event(
+        name=name, actor=actor, outcome=outcome, client_id=grant.client_id, object_id=grant.account_id,
+        fields={"platform": grant.provider.value, "login": grant.login, "version": grant.version} | fields,
+    )  # fmt: skip

@@ -1,0 +1,406 @@
+"""Effect permits and identity comparison: what stands between a runner and a post on somebody's account.
+
+Rules
+- A permit is one transaction: locks of every scope, facts, :func:`byokeep.core.policy.check_effect`, record, row.
+  Whatever goes wrong in between means there is no permit (R1.5).
+- One permit, one act, one idempotency key. A key frees itself only when its act surely did not happen (R1.5-6).
+- The caller never says what is true: it names what it wants, and what it saw of an account; the broker compares.
+- Whatever is not understood is denied as ``bad_request`` (R12-1).
+
+It may not act: the runner does, after it has the permit.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.act_key import is_key
+from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected, Unavailable
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.identity import Face
+from byokeep.core.model import PLATFORMS, Actor, ClientId, EffectKind, Lane, PermitId
+from byokeep.core.policy import DenyReason, GateInput, Verb, authorise, check_effect
+from byokeep.core.reenable import EffectResult
+from byokeep.jobs.lease import deny
+from byokeep.jobs.reenabling import ended
+from byokeep.jobs.standing import Standing, against_grant, given_away, standing, take_act
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import open_alert, permit, record_refusal
+from byokeep.kernel.locate import client_for, remember
+from byokeep.kernel.record import record_params
+from byokeep.kernel.rows import Row
+from byokeep.tenancy.scopes import effect_scopes, hold_open, switches_open
+
+# What a decision may end with besides a permit. Anything else, also a statement that the database refused, is the
+# gate itself failing.
+_EXPECTED: Final = frozenset(DenyReason) | {
+    "not_found", "already_done", "in_progress", "outcome_unknown", "idempotency_key_reused",
+    "database_unavailable", "database_busy", "commit_outcome_unknown",
+}  # fmt: skip
+_ACCOUNT_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_NOT_A_NAME: Final = re.compile(r"[<>{}\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectRequest:
+    """What a runner wants to do: schema v1 of the request. Built from untrusted input, checked by the flow."""
+
+    version: int
+    effect: str
+    platform: str
+    account: str
+    lane: str
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedPermit:
+    """Leave for one act until ``expires_at``."""
+
+    id: PermitId
+    expires_at: datetime
+    ttl_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedAccount:
+    """What the platform said about the account; ``None`` = it said nothing usable.
+
+    In the browser lane a name that is ``None`` is one that the website does not show: the id decides there.
+    """
+
+    id: str | None
+    username: str | None
+    display_name: str | None
+    lane: Lane = Lane.API
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What must be compared."""
+        every = ("id", "username", "display_name")
+        return every if self.lane is Lane.API else tuple(n for n in every if n == "id" or getattr(self, n) is not None)
+
+    def face(self) -> Face | None:
+        """The account as a platform's answer; None when there was no id in it."""
+        if self.id is None or _NOT_A_NAME.search(self.id):
+            return None
+        return Face(account_id=self.id, username=self.username, display_name=self.display_name)
+
+
+async def issue_permit(app: BrokerApp, actor: Actor, lease_id: UUID, wish: EffectRequest | None) -> IssuedPermit:
+    """Decide on one effect.
+
+    Args:
+        app: The broker.
+        actor: The runner that holds the lease.
+        lease_id: Its lease.
+        wish: What it wants; ``None`` = it could not be understood.
+
+    Raises:
+        NotFound: No such lease for this runner.
+        Denied: A reason of :class:`byokeep.core.policy.DenyReason`; recorded.
+        Conflict: ``already_done``, ``in_progress``, ``outcome_unknown``, ``idempotency_key_reused``.
+        Unavailable: ``store_unreachable``, ``audit_chain_held``, or the database could not be asked: no permit.
+    """
+    await permit(app, actor, Verb.PERMIT)
+    app.store_health.require()
+    app.platform_chain.require(app.clock.monotonic())
+    try:
+        client_id = await client_for(app, actor, Verb.PERMIT, "lease", lease_id)
+    except NotFound as refusal:
+        await record_refusal(app, actor, EventName.PERMIT_ISSUED, refusal, client_id=None, object_id=lease_id)
+        raise
+    try:
+        return await _decide(app, actor, client_id, lease_id, wish)
+    except Exception as error:  # a gate that breaks is a gate that denies (R1.5-4)
+        expected = isinstance(error, ByokeepError) and error.code in _EXPECTED
+        failure = error if isinstance(error, ByokeepError) and expected else deny(DenyReason.GATE_ERROR)
+    if not isinstance(failure, Unavailable):
+        await _record_denial(app, actor, client_id, lease_id, wish, failure)
+    raise failure
+
+
+async def _record_denial(
+    app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: UUID, wish: EffectRequest | None, refusal: ByokeepError
+) -> None:
+    known: dict[str, FieldValue] = {"lease": str(lease_id)}
+    if wish is not None and _well_formed(wish):
+        known |= _what(app, client_id, wish)
+    alert = refusal.code if refusal.code in (DenyReason.GATE_ERROR, DenyReason.SWITCH_UNKNOWN) else ""
+    await record_refusal(
+        app,
+        actor,
+        EventName.PERMIT_ISSUED,
+        refusal,
+        client_id=client_id,
+        object_id=lease_id,
+        fields=known,
+        alerted=alert,
+    )
+
+
+def _well_formed(wish: EffectRequest) -> bool:
+    return (
+        wish.effect in set(EffectKind)
+        and wish.lane in set(Lane)
+        and wish.platform in PLATFORMS
+        and _ACCOUNT_NAME.match(wish.account) is not None
+        and is_key(wish.idempotency_key)
+    )
+
+
+def _what(app: BrokerApp, client_id: ClientId, wish: EffectRequest) -> dict[str, FieldValue]:
+    """The wish as audit fields. A key may say anything and be guessed, so a keyed digest stands for it (S-TLOG-11)."""
+    digest = app.token_key(f"idempotency/{client_id}/{wish.idempotency_key}".encode()).hex()
+    return {"effect": wish.effect, "platform": wish.platform, "lane": wish.lane, "idempotency": digest}
+
+
+async def _decide(
+    app: BrokerApp, actor: Actor, client_id: ClientId, lease_id: UUID, wish: EffectRequest | None
+) -> IssuedPermit:
+    if wish is None:
+        raise deny(DenyReason.BAD_REQUEST)
+    if wish.version != 1:
+        raise deny(DenyReason.UNKNOWN_VERSION)
+    if not _well_formed(wish):
+        raise deny(DenyReason.BAD_REQUEST)
+    scopes = effect_scopes(client_id, wish.platform, wish.lane)
+    place = {
+        "client_id": client_id, "lease_id": lease_id, "platform": wish.platform, "account": wish.account,
+        "lane": wish.lane, "effect": wish.effect, "idempotency_key": wish.idempotency_key,
+    }  # fmt: skip
+    permit_id = PermitId(app.ids.uuid())
+    async with app.db.begin(client_id=client_id) as tx:
+        await hold_open(tx, scopes)
+        row = await tx.one(
+            dict, "permit_facts", **place, scopes=scopes, installation_id=app.installation_id,
+            environment=app.environment.value,
+            platforms=PLATFORMS,
+        )  # fmt: skip
+        if row["runner_id"] != actor.id:
+            raise NotFound("not_found")
+        account = standing(row)
+        check_effect(gate_input(app, wish, row, account))
+        if row["announced"] is not None and row["announced"]["same"] is not True:
+            raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.")
+        if row["held_by"] is not None:
+            if row["held_same"] is not True:
+                raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.",
+                               permit=row["held_by"])  # fmt: skip
+            raise _same_key(row["held_by"], row["held_state"])
+        taken = await take_act(tx, client_id, wish.platform, account)
+        event = Event(
+            name=EventName.PERMIT_ISSUED, actor=actor, outcome=Outcome.INTENDED, client_id=client_id,
+            object_id=permit_id,
+            fields={**_what(app, client_id, wish), "lease": str(lease_id), "job": str(row["job_id"]),
+                    "account": str(row["account_id"])},
+        )  # fmt: skip
+        insert = tx.last if taken is None else tx.all  # a canary's act is not committed when the key is taken
+        inserted = await insert(
+            lambda row: row["expires_at"], "permit_insert", id=permit_id, job_id=row["job_id"],
+            ttl_s=app.limits.permit_ttl_s, way=None if taken is None else taken.way,
+            stage=None if taken is None else taken.number, **place, **record_params(event),
+        )  # fmt: skip
+        if not inserted and taken is not None:  # the act goes back to its stage with the transaction
+            raise _same_key(
+                *await tx.one(
+                    lambda row: (UUID(str(row["id"])), str(row["state"])),
+                    "permit_holder",
+                    client_id=client_id,
+                    idempotency_key=wish.idempotency_key,
+                )
+            )
+    if not inserted:  # another transaction took the key between the two statements; nothing was written
+        raise await _taken(app, client_id, wish.idempotency_key)
+    remember(app, permit_id, client_id)
+    return IssuedPermit(permit_id, inserted[0], app.limits.permit_ttl_s)
+
+
+async def _taken(app: BrokerApp, client_id: ClientId, key: str) -> Conflict | NotFound:
+    held = await app.db.read(
+        lambda row: (UUID(str(row["id"])), str(row["state"])),
+        "permit_holder",
+        {"client_id": client_id, "idempotency_key": key},
+        client_id=client_id,
+    )
+    return _same_key(*held[0]) if held else NotFound("not_found")
+
+
+def _same_key(permit_id: UUID, state: str) -> Conflict:
+    """The conflict of a repeated idempotency key, by the state of the permit that holds it."""
+    code = {"done": "already_done", "issued": "in_progress"}.get(state, "outcome_unknown")
+    steps = {
+        "already_done": "The effect happened under this key; do not repeat it.",
+        "in_progress": "Another attempt holds this key; wait for its end.",
+        "outcome_unknown": "Look at the platform whether the effect happened, then use a new key or leave it.",
+    }
+    return Conflict(code, next_step=steps[code], permit=permit_id)
+
+
+def gate_input(app: BrokerApp, wish: EffectRequest, row: Row, account: Standing) -> GateInput:
+    """Put what was found before the gate. What is missing in the row is ``None``, which denies."""
+    return GateInput(
+        version=wish.version,
+        effect=wish.effect,
+        platform=wish.platform,
+        lane=wish.lane,
+        switches_open=switches_open(row),
+        client_active=row["client_active"],
+        job_open=row["job_open"],
+        job_sealing=row["job_sealing"],
+        lease_kind=row["lease_kind"],
+        lease_valid=row["lease_unexpired"],
+        declared_effects=tuple(row["effects"]),
+        declared_platforms=tuple(row["platforms"]),
+        declared_lanes=tuple(row["lanes"]),
+        enabled_lanes=tuple(row["enabled_lanes"] or ()),
+        credentials_usable=row["credentials_usable"],
+        now=row["now"],
+        identity_fresh_for=app.limits.identity_fresh_for,
+        drill=app.drill,
+        **{name: getattr(account, name) for name in Standing.__dataclass_fields__},
+    )
+
+
+async def close_permit(app: BrokerApp, actor: Actor, permit_id: UUID, outcome: str) -> str:
+    """Say how an act ended; returns the permit's state.
+
+    Args:
+        app: The broker.
+        actor: The runner that holds the permit.
+        permit_id: The permit.
+        outcome: ``done``, or ``failed`` = it surely did not happen, which frees the key.
+
+    A late ``done`` is taken even after the sweep made the permit *unknown*: it can only tell the truth. A late
+    ``failed`` is not: it would free a key whose effect somebody may already be looking for.
+
+    Raises:
+        NotFound: No such permit for this runner.
+        Rejected: ``bad_outcome``.
+        Conflict: ``already_done``, ``already_failed``, ``outcome_unknown``.
+    """
+    if outcome not in ("done", "failed"):
+        raise Rejected("bad_outcome", next_step="Say done or failed.")
+    client_id = await client_for(app, actor, Verb.PERMIT, "permit", permit_id)
+    from_states = ["issued", "unknown"] if outcome == "done" else ["issued"]
+    async with app.db.begin(client_id=client_id) as tx:
+        row = await tx.one(dict, "permit_read", client_id=client_id, id=permit_id)
+        if row["runner_id"] != actor.id:
+            raise NotFound("not_found")
+        if row["state"] == outcome:
+            return outcome
+        # Before the record takes the client's chain: what was announced is done, and the canary hears of it.
+        if row["state"] in from_states and outcome == "done" and row["announced"] is True:
+            await tx.all(UUID, "permit_announced_done", client_id=client_id, id=permit_id)
+        if row["state"] in from_states and row["way"] is not None:
+            told = EffectResult(ok=outcome == "done", way=row["way"], number=row["stage"])
+            await ended(tx, app, actor, client_id, row["platform"], told)
+        event = Event(
+            name=EventName.PERMIT_CLOSED, actor=actor, client_id=client_id, object_id=permit_id,
+            outcome=Outcome.OK if outcome == "done" else Outcome.FAILED,
+            fields={"job": str(row["job_id"]), "lease": str(row["lease_id"])},
+        )  # fmt: skip
+        closed = await tx.last(
+            lambda row: row["id"],
+            "permit_close",
+            client_id=client_id,
+            id=permit_id,
+            state=outcome,
+            from_states=from_states,
+            **record_params(event),
+        )
+    if not closed:  # it was in another state; nothing was written
+        code = "outcome_unknown" if row["state"] == "unknown" else f"already_{row['state']}"
+        raise Conflict(code, permit=permit_id)
+    return outcome
+
+
+def compare(registered: Mapping[str, str], seen: ObservedAccount) -> str:
+    """Compare an account with its registered fingerprint: ``match``, ``mismatch`` or ``unknown``.
+
+    Exact after Unicode composition (NFC): no trimming, no case folding. What is missing, empty or looks like a
+    page instead of a name could not be checked, and that is not a match (R1.5-2). A name that a website does not show
+    is not asked for.
+    """
+    for name in seen.shown:
+        text = getattr(seen, name)
+        if not isinstance(text, str) or not text.strip() or _NOT_A_NAME.search(text):
+            return "unknown"
+    same = all(
+        unicodedata.normalize("NFC", getattr(seen, name)) == unicodedata.normalize("NFC", registered[column])
+        for name, column in (("id", "account"), ("username", "username"), ("display_name", "display_name"))
+        if name in seen.shown
+    )
+    return "match" if same else "mismatch"
+
+
+async def report_identity(
+    app: BrokerApp, actor: Actor, client_id: ClientId, platform: str, account: str, lease_id: UUID,
+    seen: ObservedAccount,
+) -> str:  # fmt: skip
+    """Compare what a runner saw of an account with its fingerprint and keep the result.
+
+    After a mismatch the account's lanes are off, and no later word of a runner takes the mismatch back: a person sets
+    the lanes again, of a connected account once our own verification has found the right one.
+
+    Returns:
+        ``match``, ``mismatch`` (a critical alert is raised), ``unknown``, or, of a connected account, ``drift``: the
+        same id under another name, which a person must confirm before the next effect.
+
+    Raises:
+        NotFound: No such account or lease for this runner.
+        Denied: ``job_not_open``, ``lease_kind``, ``platform_not_declared``.
+        Rejected: ``bad_account``.
+    """
+    authorise(actor, Verb.PERMIT, client_id=client_id)
+    if platform not in PLATFORMS or not _ACCOUNT_NAME.match(account):
+        raise Rejected("bad_account", next_step="Use the platform and account as they were registered.")
+    async with app.db.begin(client_id=client_id) as tx:
+        row = await tx.one(
+            dict, "account_facts", client_id=client_id, platform=platform, account=account, lease_id=lease_id
+        )
+        if row["runner_id"] != actor.id:
+            raise NotFound("not_found")
+        if row["kind"] != "use":
+            raise deny(DenyReason.LEASE_KIND)
+        if row["job_open"] is not True or row["lease_unexpired"] is not True:
+            raise deny(DenyReason.JOB_NOT_OPEN)
+        if row["platform_declared"] is not True:
+            raise deny(DenyReason.PLATFORM_NOT_DECLARED)
+        result = (
+            compare(row, seen)
+            if row["account_grant"] is None
+            else against_grant(row["account_grant"], seen.face(), names=seen.shown)
+        )
+        stored = "unknown" if result == "drift" else result
+        await tx.one(datetime, "account_identified", client_id=client_id, id=row["id"], identity=stored)
+        if result == "drift":
+            await open_alert(tx, app, actor, reason="account_name_changed", severity="warning", client_id=client_id,
+                              object_id=row["id"])  # fmt: skip
+        if result == "mismatch":
+            off = await tx.maybe(UUID, "account_lanes_off", client_id=client_id, id=row["id"])
+            await open_alert(tx, app, actor, reason="identity_mismatch", client_id=client_id, object_id=row["id"],
+                              code_points=given_away(row, seen.face(), names=seen.shown))  # fmt: skip
+            if off is not None:
+                reason = "identity_mismatch"
+                await tx.append(_seen_event(EventName.LANES_SET, actor, client_id, row, reason, platform, lanes=""))
+        said = _seen_event(
+            EventName.ACCOUNT_IDENTIFIED, actor, client_id, row, result, platform, lease=str(lease_id),
+            outcome=Outcome.OK if result == "match" else Outcome.FAILED,
+        )  # fmt: skip
+        await tx.append(said)
+    return result
+
+
+def _seen_event(
+    name: EventName, actor: Actor, client_id: ClientId, row: Row, reason: str, platform: str,
+    *, outcome: Outcome = Outcome.OK, **fields: FieldValue,
+) -> Event:  # fmt: skip
+    fields |= {"platform": platform, "reason": reason, "job": str(row["job_id"])}
+    return Event(name=name, actor=actor, outcome=outcome, client_id=client_id, object_id=row["id"], fields=fields)

@@ -1,0 +1,375 @@
+"""What explains a request in the store's own audit log. Pure rules; :mod:`byokeep.reconciliation.reconcile` feeds them.
+
+Rules
+- A login is explained by the lease whose signed token it showed, and by nothing else; a header is a hint, not proof.
+- A read is explained by a login of the lease it names, by the same entity, for this client and provider, in time.
+- A write is explained by the record that carries the store's own request id, or by a custody lease.
+- A write of a profile's record that has none, while a seal of that very profile was announced and not yet recorded, is
+  one that was cut off: still a finding, but one that says so. An announcement serves one write of a run.
+- A profile's record is read under custody, or under no lease by the broker when a job has just opened the profile.
+- An entity is let in by a switch's opening on record, and put out by a switch's close, or while one is closed.
+- Everything else must be on the list below. What is on no list is a finding.
+
+It may not excuse a request because it can not explain it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from byokeep.kernel.ports import StoreEntry, node_of
+
+LOGIN: Final = "auth/lease/cel/login"
+LOGINS: Final = frozenset({LOGIN, "auth/lease/login"})  # the second is that of releases before; it has no role now
+TORN: Final = "torn"  # what stands for a line that a crash cut off
+SLACK: Final = timedelta(seconds=1)  # the store rounds times; a token's end is checked to the second
+MANY_REFUSED: Final = 10  # by one entity in one span; a process of ours that works as it should is refused nothing
+SEAL_FOR: Final = timedelta(minutes=15)  # in which a seal that was announced may write its record
+AFTER_OPENING: Final = timedelta(seconds=60)  # in which the broker reads a record: an opening is fresh for half of it
+BEFORE_OPENING: Final = timedelta(seconds=30)  # the clocks of database and store may differ
+NEAR_MOVE: Final = timedelta(seconds=30)  # between a switch's record and the store's half of it, clocks included
+SETUP_FOR: Final = timedelta(minutes=10)  # how long a recorded change of set-up explains requests around it
+
+_UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+VALUE: Final = re.compile(
+    rf"kv/(data|delete|undelete|destroy|metadata)/clients/({_UUID})/providers/([a-z]+)((?:/[a-z]+)?|/accounts/{_UUID}/[a-z]+)\Z"
+)
+# Browser profiles: the record of one, and the client's own KEK. Only a lease for profiles touches either; and the
+# broker, which reads the record for the runner that has it open and writes that of what a runner sealed.
+_PROFILE: Final = "profile"
+_SEAL: Final = "seal"  # of a runner's lease: it wraps a key, and the broker writes the record
+_RECORD: Final = re.compile(rf"kv/(data|delete|undelete|destroy)/clients/({_UUID})/profiles/({_UUID})\Z")
+_KEK: Final = re.compile(
+    rf"tenant/(encrypt|decrypt|rewrap|keys)/(?:production|staging|development)-({_UUID})(?:/rotate|/config)?\Z"
+)
+_APP: Final = re.compile(r"kv/data/platform/apps/[a-z]+/[a-z0-9_]+\Z")
+# Requests that processes make by themselves: operations, path, why it is harmless. No client's value is among them.
+_LISTED: Final[Sequence[tuple[frozenset[str], re.Pattern[str]]]] = tuple(
+    (frozenset(operations.split()), re.compile(path + r"\Z"))
+    for operations, path in (
+        ("update", r"auth/approle/login"),  # a process shows who it is
+        ("read update", r"auth/token/(lookup|renew|revoke)-self"),
+        ("update", r"transit/sign/(leases|checkpoints|evidence)"),  # a signed lease shows as a login
+        ("read", r"transit/keys/(leases|checkpoints|evidence|probe)"),  # public keys, health probe
+        ("update", r"transit/hmac/fingerprints(/[a-z0-9-]+)?"),  # keyed fingerprint of a value on its way in
+        ("read", r"kv/data/platform/(token|machine)-key"),  # peppers of the token hashes
+        ("read", r"kv/data/platform/scan-key"),  # keys the fingerprints that leaks are looked for with
+        (
+            "read",
+            r"kv/(meta)?data/platform/apps/[a-z]+/[a-z0-9_]+",
+        ),  # under a custody lease, whose logins are explained
+        ("read", r"kv/metadata/platform/provisioning"),  # each start looks whether the set-up is the wanted one
+        (
+            "read",
+            rf"kv/metadata/clients/{_UUID}/(providers/[a-z]+(/webhook|/accounts/{_UUID}/[a-z]+)?|profiles/{_UUID})",
+        ),  # version numbers
+        ("read", rf"(identity/entity/id/{_UUID}|sys/ha-status|sys/storage/raft/configuration)"),  # a kill still holds
+        ("update", r"sys/audit-hash/[a-z]+"),  # this reconciliation
+        ("update", r"sys/wrapping/(wrap|unwrap|lookup)"),
+        ("read", r"sys/(health|seal-status|leader|internal/ui/mounts(/.*)?)"),  # health probes
+    )
+)
+_ENTITY: Final = re.compile(rf"identity/entity/id/({_UUID})\Z")
+_DEVICE_TEST: Final = "sys/audit/test"  # the store tries each device alone when it enables it
+# What sets the store up. Explained by a record of ours that says so, near in time.
+_SETUP: Final = re.compile(
+    r"(sys/(init|unseal|seal|mounts|remount|auth|policies|policy|config|quotas|audit|generate-root|rekey|rotate|plugins)"
+    r"|auth/(lease|approle)/(config|cel/role|role)|auth/token/(create|revoke|lookup|accessors)|transit/(keys|config)|tenant/config|kv/config"
+    r"|kv/(data/platform/(token|machine|scan)-key|metadata/platform/provisioning)|identity/(entity|group|lookup))"
+    r"(/.*|-[a-z]+.*)?\Z"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRow:
+    """A lease as issued: enough to sign its token again; and what its holder told of its use, None: nothing yet."""
+
+    id: UUID
+    client_id: UUID
+    job_id: UUID
+    kind: str
+    secrets: tuple[str, ...]
+    jwt_iat: int
+    jwt_exp: int
+    issued_at: datetime
+    used_logins: int | None = None
+    used_reads: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request at the store, as all devices that have it say."""
+
+    id: str
+    at: datetime
+    operation: str
+    path: str
+    entity_id: str
+    lease_header: str
+    refused: bool
+    login_hashes: Mapping[str, str]
+    lets_in: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFinding:
+    """Something that nothing explains. ``request_id`` is the store's; ``count`` how many requests it stands for;
+    ``object_id`` a row that no record explains.
+    """
+
+    reason: str
+    severity: str
+    at: datetime
+    request_id: str = ""
+    device: str = ""
+    client_id: UUID | None = None
+    lease_id: UUID | None = None
+    object_id: UUID | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncedSeal:
+    """A seal of a profile: the place of its record, since when, and when it was recorded; ``None``: it never was."""
+
+    path: str
+    since: datetime
+    until: datetime | None
+
+    def covers(self, at: datetime, path: str) -> bool:
+        """Whether a write there at that time can be its own, made before it was recorded."""
+        end = self.since + SEAL_FOR if self.until is None else self.until
+        return path == self.path and self.since - SLACK <= at <= end + SLACK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntityUpdate:
+    """A switch that was closed or opened, on record; ``client_id`` None: that of everything."""
+
+    at: datetime
+    client_id: UUID | None
+    opens: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class KnownToUs:
+    """What is known from our own records.
+
+    ``logins``: (lease, entity) -> times of explained logins. ``writes``, ``app_writes``: the store's request id ->
+    place. ``openings``: (client, profile) -> times at which a job that uses it opened it. ``seals``: what was announced
+    and has served no write yet. ``entities``: entity at the store -> its client, and whether a switch of it is closed
+    now. ``moves``: what moved since.
+    """
+
+    leases: Mapping[UUID, LeaseRow]
+    token_ttl: timedelta
+    writes: Mapping[str, tuple[UUID, str]] = field(default_factory=dict)
+    seals: list[AnnouncedSeal] = field(default_factory=list)
+    app_writes: Mapping[str, str] = field(default_factory=dict)
+    openings: Mapping[tuple[UUID, UUID], Sequence[datetime]] = field(default_factory=dict)
+    setups: Sequence[datetime] = ()
+    entities: Mapping[str, tuple[UUID, bool]] = field(default_factory=dict)
+    moves: Sequence[EntityUpdate] = ()
+    logins: dict[tuple[UUID, str], list[datetime]] = field(default_factory=dict)
+
+
+def merge(entries: Iterable[StoreEntry]) -> tuple[list[Request], list[LogFinding]]:
+    """Join what the devices say of each request, in order of time; where they disagree, that is a finding (R8.2-4)."""
+    by_request: dict[str, list[StoreEntry]] = {}
+    for entry in entries:
+        if entry.kind == TORN:
+            continue
+        by_request.setdefault(entry.request_id, []).append(entry)
+    requests, findings = [], []
+    for request_id, said in by_request.items():
+        requests.append(_joined(request_id, said))
+        facts: dict[str, set[tuple[str, str, str, str, bool, bool]]] = {}
+        for e in said:
+            fact = (e.operation, e.path, e.entity_id, e.lease_header, e.status_error, e.lets_in)
+            facts.setdefault(e.kind, set()).add(fact)
+        if any(len(versions) > 1 for versions in facts.values()):
+            findings.append(
+                LogFinding(reason="devices_disagree", severity="critical", at=said[0].at, request_id=request_id)
+            )
+    return sorted(requests, key=lambda request: request.at), findings
+
+
+def _joined(request_id: str, said: Sequence[StoreEntry]) -> Request:
+    """A request without a response counts as done: only a recorded error says that nothing was given out."""
+    responses = [entry for entry in said if entry.kind == "response"]
+    best = (responses or list(said))[0]
+    return Request(
+        id=request_id, at=best.at, operation=best.operation, path=best.path,
+        entity_id=best.entity_id or next((e.entity_id for e in said if e.entity_id), ""),
+        lease_header=best.lease_header, refused=bool(responses) and all(e.status_error for e in responses),
+        login_hashes={e.device: e.login_jwt_hash for e in said if e.login_jwt_hash}, lets_in=best.lets_in,
+    )  # fmt: skip
+
+
+def gaps(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime, last: datetime) -> list[LogFinding]:
+    """Return one finding for each device that lacks requests another device of its node has, away from the edges.
+
+    Each node of a cluster records what it answers itself, so no other node's files have it.
+    """
+    seen: dict[str, dict[str, datetime]] = {device: {} for device in devices}
+    for entry in entries:
+        if entry.device in seen and entry.kind != TORN and entry.path != _DEVICE_TEST:
+            seen[entry.device][entry.request_id] = entry.at
+    of_node: dict[str, dict[str, datetime]] = {}
+    for device, found in seen.items():
+        of_node.setdefault(node_of(device), {}).update((k, at) for k, at in found.items() if first <= at <= last)
+    findings = []
+    for device, found in seen.items():
+        missing = {key: at for key, at in of_node[node_of(device)].items() if key not in found}
+        if missing:
+            findings.append(
+                LogFinding(reason="device_gap", severity="warning", at=min(missing.values()), device=device,
+                        count=len(missing))
+            )  # fmt: skip
+    return findings
+
+
+def torn(entries: Iterable[StoreEntry], devices: Sequence[str], *, first: datetime) -> list[LogFinding]:
+    """Return a finding for each device with lines cut off; critical when its node has no whole one: then a
+    request is lost.
+    """
+    times: dict[str, list[datetime]] = {}
+    for entry in entries:
+        if entry.kind == TORN and entry.at >= first:
+            times.setdefault(entry.device, []).append(entry.at)
+    whole = {node_of(device) for device in devices if device not in times}
+    return [
+        LogFinding(reason="device_torn", severity="warning" if node_of(device) in whole else "critical", at=min(at),
+                device=device, count=len(at))
+        for device, at in times.items()
+    ]  # fmt: skip
+
+
+def logins_refused(requests: Iterable[Request]) -> int:
+    """Return how many logins were refused. A standby refuses one that it then passes on: the active node's counts."""
+    logins = [request for request in requests if request.path in LOGINS]
+    let_in = {text for login in logins if not login.refused for text in login.login_hashes.values()}
+    return sum(login.refused and let_in.isdisjoint(login.login_hashes.values()) for login in logins)
+
+
+def explain(request: Request, known: KnownToUs) -> LogFinding | None:
+    """Return why nothing explains a request other than a login; None when something does. A refused one did nothing."""
+    if request.refused:
+        return None
+    if request.operation != "read" and _APP.match(request.path):
+        explained = known.app_writes.get(request.id) == request.path.replace("kv/data/", "kv/", 1)
+        return None if explained else finding("write_unexplained", request)
+    value = VALUE.match(request.path)
+    if value and value.group(1) != "metadata":
+        return _explain_value(request, known, UUID(value.group(2)), value.group(3), value.group(4))
+    if record := _RECORD.match(request.path):
+        return _explain_record(request, known, UUID(record.group(2)), UUID(record.group(3)))
+    if own := _KEK.match(request.path):
+        return _explain_lease(request, known, UUID(own.group(2)), _PROFILE, reads=own.group(1) == "decrypt")
+    if request.operation != "read" and (entity := _ENTITY.match(request.path)):
+        return _explain_entity(request, known, entity.group(1))
+    if any(request.operation in operations and path.match(request.path) for operations, path in _LISTED):
+        return None
+    if _SETUP.match(request.path):
+        if any(abs(request.at - at) <= SETUP_FOR for at in known.setups):
+            return None
+        return finding("store_setup_changed", request)
+    return finding("unlisted_request", request)
+
+
+def probing(requests: Iterable[Request]) -> list[UUID]:
+    """Return who was refused so often that they look for a way in: entities of the store, of machines and clients."""
+    refused = Counter(request.entity_id for request in requests if request.refused)
+    return [entity for text, count in refused.items() if count >= MANY_REFUSED and (entity := as_uuid(text))]
+
+
+def _explain_entity(request: Request, known: KnownToUs, entity_id: str) -> LogFinding | None:
+    client_id, closed = known.entities.get(entity_id, (None, False))
+    moves = [move for move in known.moves if move.client_id in (None, client_id)]
+    near = [move for move in moves if abs(move.at - request.at) <= NEAR_MOVE]
+    if request.operation == "update" and request.lets_in and any(move.opens for move in near):
+        return None
+    if request.operation != "update" or request.lets_in:
+        return finding("cut_off_undone", request, client_id)
+    if closed or near or any(move.opens and move.at > request.at for move in moves):
+        return None
+    return finding("cut_off_unexplained", request, client_id)
+
+
+def _explain_value(request: Request, known: KnownToUs, client_id: UUID, provider: str, below: str) -> LogFinding | None:
+    reads = request.operation == "read" and request.path.startswith("kv/data/")
+    if not reads and not request.lease_header:
+        if known.writes.get(request.id) == (client_id, f"kv/clients/{client_id}/providers/{provider}{below}"):
+            return None
+        return finding("write_unexplained", request, client_id)
+    return _explain_lease(request, known, client_id, provider, reads=reads)
+
+
+def _explain_record(request: Request, known: KnownToUs, client_id: UUID, profile_id: UUID) -> LogFinding | None:
+    reads = request.operation == "read" and request.path.startswith("kv/data/")
+    if request.lease_header:
+        lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
+        missing = _explain_lease(request, known, client_id, _PROFILE, reads=reads)
+        if missing is None and lease is not None and lease.kind != "custody":  # the store's policy is another than ours
+            return finding("record_under_use_lease", request, client_id, lease.id)
+        return missing
+    if not reads:
+        return _explain_seal(request, known, client_id)
+    for at in known.openings.get((client_id, profile_id), ()):
+        if -BEFORE_OPENING <= request.at - at <= AFTER_OPENING:
+            return None
+    return finding("read_without_lease", request, client_id)
+
+
+def _explain_seal(request: Request, known: KnownToUs, client_id: UUID) -> LogFinding | None:
+    """Return why the broker's write of a profile's record is not explained by the one that says what was sealed."""
+    path = request.path.replace("kv/data/", "kv/", 1)
+    if known.writes.get(request.id) == (client_id, path):
+        return None
+    for one in known.seals:
+        if one.covers(request.at, path):
+            known.seals.remove(one)
+            return replace(finding("write_cut_off", request, client_id), severity="warning")
+    return finding("write_unexplained", request, client_id)
+
+
+def _explain_lease(
+    request: Request, known: KnownToUs, client_id: UUID, secret: str, *, reads: bool
+) -> LogFinding | None:
+    """Return why no lease of this client for this secret explains a request; only custody does more than read."""
+    if not request.lease_header:
+        return finding("read_without_lease" if reads else "write_unexplained", request, client_id)
+    lease = known.leases.get(as_uuid(request.lease_header) or UUID(int=0))
+    times = known.logins.get((lease.id, request.entity_id), []) if lease else []
+    declared = lease is not None and (secret in lease.secrets or _wraps(request, lease))
+    if lease is None or lease.client_id != client_id or not declared or not times:
+        return finding("lease_header_forged", request, client_id)
+    if not reads and lease.kind != "custody":
+        return finding("write_under_use_lease", request, client_id, lease.id)
+    if not any(-SLACK <= request.at - at <= known.token_ttl + SLACK for at in times):
+        return finding("use_outside_lease", request, client_id, lease.id)
+    return None
+
+
+def _wraps(request: Request, lease: LeaseRow) -> bool:
+    """Whether it is what a sealing runner does at the store: wrap, and look at the key that wraps."""
+    return _SEAL in lease.secrets and re.match(r"tenant/(encrypt/|keys/.*/config\Z)", request.path) is not None
+
+
+def finding(reason: str, request: Request, client_id: UUID | None = None, lease_id: UUID | None = None) -> LogFinding:
+    """Return a critical finding about a request."""
+    return LogFinding(
+        reason=reason, severity="critical", at=request.at, request_id=request.id, client_id=client_id,
+        lease_id=lease_id,
+    )  # fmt: skip
+
+
+def as_uuid(text: str) -> UUID | None:
+    """Parse a canonical UUID; None for anything else."""
+    return UUID(text) if re.fullmatch(_UUID, text, re.ASCII) else None

@@ -1,0 +1,268 @@
+"""Jobs: the context in which secrets may be used, issued by the server (R4.1-2).
+
+Rules
+- A job is for one client, one runner, and what it declares; what it does not declare it may not have (R4.1-4).
+- A job ends once: closed, expired or killed. Nothing reopens it.
+- Only a use job may name effects.
+
+It may not hand out access: that is :mod:`byokeep.jobs.lease`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, Protocol
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, Conflict, NotFound, Rejected
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import (
+    MACHINE_ROLES,
+    PLATFORMS,
+    PROFILE,
+    Actor,
+    ClientId,
+    DeclaredJob,
+    EffectKind,
+    Lane,
+    LeaseKind,
+    Provider,
+    Role,
+)
+from byokeep.core.policy import Verb, authorise
+from byokeep.kernel.app import App
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.locate import authorise_for, client_for, remember
+from byokeep.kernel.ports import Tx
+from byokeep.tenancy.scopes import client_scopes, hold_open, require_open
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What is asked for. Words are checked by :func:`check_spec`.
+
+    Attributes:
+        client_id: The tenant.
+        runner_id: The machine that will do it; ``None`` = the longest-standing custodian (custody only).
+        kind: ``use`` or ``custody``.
+        secrets: Providers whose secret may be read; ``profile`` = the browser profiles of the declared platforms'
+            accounts.
+        platforms, lanes, effects: Where and how it may act.
+        ttl_s: Life in seconds; ``None`` = the default.
+    """
+
+    client_id: ClientId
+    runner_id: UUID | None
+    kind: LeaseKind
+    secrets: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    lanes: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
+    ttl_s: int | None = None
+
+
+_REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,50}\Z")
+MAX_JOBS: Final = 100
+_KNOWN: Final = {
+    "secrets": frozenset(Provider) | {PROFILE},
+    "platforms": PLATFORMS,
+    "lanes": frozenset(Lane),
+    "effects": frozenset(EffectKind),
+}
+
+
+def check_spec(app: App, spec: JobSpec) -> None:
+    """Refuse a job that could not be meant.
+
+    Raises:
+        Rejected: ``unknown_name``, ``repeated_name``, ``custody_has_no_effects``, ``nothing_declared``,
+            ``profile_without_lane``, ``bad_ttl``, ``runner_missing``.
+    """
+    for field, known in _KNOWN.items():
+        words: tuple[str, ...] = getattr(spec, field)
+        if len(set(words)) != len(words):
+            raise Rejected("repeated_name", next_step="Name each thing once.", field=field)
+        if not set(words) <= known:
+            raise Rejected("unknown_name", next_step="Use the published names only.", field=field)
+    if not spec.secrets and not spec.effects:
+        raise Rejected("nothing_declared", next_step="Declare the secrets the job needs.")
+    if spec.kind is LeaseKind.CUSTODY and (spec.effects or spec.platforms or spec.lanes):
+        raise Rejected("custody_has_no_effects", next_step="A custody job declares secrets only.")
+    if spec.kind is LeaseKind.USE:
+        _check_use(spec)
+    if spec.ttl_s is not None and not 1 <= spec.ttl_s <= app.limits.job_ttl_max_s:
+        raise Rejected("bad_ttl", next_step="Between 1 second and the longest allowed.",
+                       max_s=app.limits.job_ttl_max_s)  # fmt: skip
+
+
+def _check_use(spec: JobSpec) -> None:
+    if PROFILE in spec.secrets and (Lane.BROWSER not in spec.lanes or not spec.platforms):
+        raise Rejected("profile_without_lane", next_step="Declare the lane `browser` and the profile's platforms.")
+    if spec.runner_id is None:
+        raise Rejected("runner_missing", next_step="Name the runner that will do the job.")
+
+
+async def open_job(tx: Tx, app: App, actor: Actor, spec: JobSpec) -> DeclaredJob:
+    """Open a job inside a caller's transaction; switches are the caller's business.
+
+    The system's own jobs (verification) have no dispatcher, so their custodian stands in that column; the audit
+    record names the real opener.
+
+    Raises:
+        Rejected: As :func:`check_spec`, or ``unknown_runner``.
+        Denied: ``not_permitted``.
+        NotFound: The client is not one of the actor's.
+        Conflict: ``client_not_active``.
+    """
+    authorise(actor, Verb.JOB_OPEN, client_id=spec.client_id)
+    check_spec(app, spec)
+    role = Role.RUNNER if spec.kind is LeaseKind.USE else Role.CUSTODIAN
+    facts = await tx.maybe(
+        dict,
+        "job_open_facts",
+        client_id=spec.client_id,
+        installation_id=app.installation_id,
+        scopes=client_scopes(spec.client_id),
+    )
+    if facts is None:
+        raise NotFound("not_found")
+    if facts["client_state"] != "active":
+        raise Conflict("client_not_active", next_step="An admin enrols or resumes the client first.")
+    if Role.SYSTEM not in actor.roles:
+        require_open(facts)
+    runner_id = await tx.maybe(UUID, "job_runner", role=role.value, runner_id=spec.runner_id, client_id=spec.client_id)
+    if runner_id is None:
+        raise Rejected("unknown_runner", next_step=f"Name an active {role.value} that is assigned to this client.")
+    job = await tx.one(
+        DeclaredJob, "job_insert", id=app.ids.uuid(), client_id=spec.client_id, runner_id=runner_id,
+        kind=spec.kind.value,
+        dispatcher_id=runner_id if Role.SYSTEM in actor.roles else actor.id,
+        secrets=sorted(spec.secrets), platforms=sorted(spec.platforms), lanes=sorted(spec.lanes),
+        effects=sorted(spec.effects), state="open", reason="", ttl_s=spec.ttl_s or app.limits.job_ttl_default_s,
+    )  # fmt: skip
+    await tx.append(_event(EventName.JOB_OPENED, actor, job))
+    return job
+
+
+class _Custodian(Protocol):
+    async def close(self, job_id: UUID) -> None:
+        """End a job. Raises Unavailable, Denied."""
+
+
+@asynccontextmanager
+async def custody_job(
+    app: App, custodian: _Custodian, client_id: ClientId, secret: str, *, by: Actor | None = None
+) -> AsyncIterator[UUID]:
+    """Open a custody job for one secret of a client and close it with the block; one that stays open ends by itself.
+
+    Args:
+        by: Whose request it is; default the process itself.
+
+    Raises:
+        As :func:`open_job`.
+    """
+    spec = JobSpec(client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(secret,))
+    async with app.db.begin(client_id=client_id) as tx:
+        job = await open_job(tx, app, by or app.system(), spec)
+    try:
+        yield job.id
+    finally:
+        with suppress(ByokeepError):
+            await custodian.close(job.id)
+
+
+async def dispatch(app: App, actor: Actor, spec: JobSpec) -> DeclaredJob:
+    """Open a job for a dispatcher, unless a kill switch is closed.
+
+    Raises:
+        Denied: ``switch_closed``, ``switch_unknown``, and as :func:`open_job`.
+    """
+    authorise(actor, Verb.JOB_OPEN, client_id=spec.client_id)
+    async with app.db.begin(client_id=spec.client_id) as tx:
+        await hold_open(tx, client_scopes(spec.client_id))
+        job = await open_job(tx, app, actor, spec)
+    remember(app, job.id, job.client_id)
+    return job
+
+
+async def read_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
+    """Return a job to its dispatcher, its runner, or a person who may look.
+
+    Raises:
+        NotFound: Not there, or not the actor's.
+    """
+    client_id = await client_for(app, actor, Verb.JOB_READ, "job", job_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        job = await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id)
+    _own(actor, job)
+    return job
+
+
+async def list_jobs(app: App, actor: Actor, client_id: ClientId) -> list[DeclaredJob]:
+    """Return a client's newest jobs, at most ``MAX_JOBS``; to a machine those that it opened or runs.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: The client is not one of the actor's.
+    """
+    await authorise_for(app, actor, Verb.JOB_READ, client_id)
+    machine = actor.id if actor.roles & MACHINE_ROLES else None
+    async with app.db.begin(client_id=client_id) as tx:
+        return await tx.all(DeclaredJob, "jobs_newest", client_id=client_id, machine=machine, limit=MAX_JOBS)
+
+
+async def close_job(app: App, actor: Actor, job_id: UUID) -> DeclaredJob:
+    """End a job; closing an ended job changes nothing and returns it as it is.
+
+    Raises:
+        NotFound: Not there, or not the actor's.
+    """
+    client_id = await client_for(app, actor, Verb.JOB_CLOSE, "job", job_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        _own(actor, await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id))
+        closed = await tx.maybe(DeclaredJob, "job_close", id=job_id, client_id=client_id)
+        if closed is None:
+            return await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id)
+        await tx.append(_event(EventName.JOB_CLOSED, actor, closed))
+    return closed
+
+
+async def report_blocked(app: App, actor: Actor, job_id: UUID, reason: str) -> None:
+    """Tell people that a job could not go on: what failed was not the broker, so only the runner knows (R1.5-1).
+
+    Args:
+        reason: The runner's error code.
+
+    Raises:
+        NotFound: Not there, or not the actor's.
+        Rejected: ``bad_reason``.
+    """
+    if not _REASON.match(reason):
+        raise Rejected("bad_reason", next_step="Give a code like store_unreachable.")
+    client_id = await client_for(app, actor, Verb.JOB_CLOSE, "job", job_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        _own(actor, await tx.one(DeclaredJob, "job_read", id=job_id, client_id=client_id))
+        await open_alert(
+            tx, app, actor, reason=f"blocked_{reason}", severity="warning", client_id=client_id, object_id=job_id
+        )
+
+
+def _own(actor: Actor, job: DeclaredJob) -> None:
+    """A machine sees the jobs it opened or runs; another machine's job answers like none (S-VAULT-7)."""
+    if actor.roles & MACHINE_ROLES and actor.id not in (
+        job.dispatcher_id,
+        job.runner_id,
+    ):
+        raise NotFound("not_found")
+
+
+def _event(name: EventName, actor: Actor, job: DeclaredJob) -> Event:
+    fields: dict[str, FieldValue] = {"kind": job.kind.value, "runner": str(job.runner_id)}
+    if name is EventName.JOB_OPENED:
+        lists = {"secrets": job.secrets, "platforms": job.platforms, "lanes": job.lanes, "effects": job.effects}
+        fields |= {field: ",".join(words) for field, words in lists.items() if words}
+        fields["expires_at"] = job.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Event(name=name, actor=actor, outcome=Outcome.OK, client_id=job.client_id, object_id=job.id, fields=fields)

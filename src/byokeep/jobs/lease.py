@@ -1,0 +1,355 @@
+"""Leases: leave for one runner to log in at the store for one job, for seconds.
+
+Rules
+- The record of the lease is committed before the store's key signs anything: no lease without its record.
+- The signed token stands in the reply only (the signer remembers signatures for the reconciliation, not tokens); it
+  is worthless after ``lease_jwt_ttl_s``, and the store's own token
+  after ``lease_token_ttl_s``. So a job that ended is refused by the store itself within their sum (R4.1-3).
+- A holder shows life every few seconds (:func:`heartbeat`); it must stop by itself when nobody answers.
+- The database's clock decides; a doubt denies.
+
+It may not read a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, Denied, NotFound, RateLimited
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import PLATFORMS, PROFILE, SEAL, Actor, ClientId, LeaseId, LeaseKind, Provider, Role
+from byokeep.core.policy import NEXT_STEPS, DenyReason, Verb
+from byokeep.core.ref import ProfileRef, SecretPart, SecretRef, parse
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import permit, record_refusal
+from byokeep.kernel.locate import client_for, remember
+from byokeep.kernel.record import record_params
+from byokeep.kernel.rows import Row
+from byokeep.tenancy.scopes import client_scopes, hold_open, require_open
+
+AUDIENCE: Final = "openbao"
+_REDIRECTED: Final = "reference_redirected"
+_CUSTODY_STATES: Final = frozenset({"pending", "verified", "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedSecret:
+    """Where a secret lies and which version; 0 = nothing is pinned (custody of a place not yet filled).
+
+    Of a browser profile's record also whose it is, which generation, and the sealed blob's key; "" = none yet.
+    """
+
+    path: str
+    version: int
+    profile_id: UUID | None = None
+    generation: int = 0
+    blob_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedLease:
+    """What a runner gets. The token is shown once and kept nowhere.
+
+    Attributes:
+        jwt: Login token for the store.
+        roles: Name of a secret -> role to log in with.
+        secrets: Name -> pinned place. A name is a provider, or ``platform/account`` of a connected account; with
+            ``/webhook`` behind a provider it is the signing secret, and with ``/webhook/previous`` the one before it
+            while both hold. ``profile/platform/account`` is the record of the sealed browser profile of an account, and
+            in custody ``profile/id`` of the one that is sealed.
+        expires_at: When the lease ends at the latest: with its job.
+        life_s: Seconds it holds without a heartbeat.
+        epoch: Unix second of issue, by the database's clock.
+    """
+
+    lease_id: LeaseId
+    kind: LeaseKind
+    jwt: str = field(repr=False)
+    store_address: str
+    roles: Mapping[str, str]
+    secrets: Mapping[str, PinnedSecret]
+    expires_at: datetime
+    life_s: int
+    epoch: int
+
+
+def deny(reason: DenyReason) -> Denied:
+    """Return the refusal of a published reason."""
+    return Denied(reason.value, next_step=NEXT_STEPS[reason])
+
+
+def claims(app: BrokerApp, *, client_id: UUID, job_id: UUID, lease_id: UUID, kind: str, secrets: list[str],
+           iat: int) -> dict[str, object]:  # fmt: skip
+    """Return the claims of a lease's token; the same lease gives the same bytes for ever."""
+    return {
+        "iss": f"byokeep/{app.installation_id}",
+        "aud": AUDIENCE,
+        "sub": str(job_id),
+        "client_id": str(client_id),
+        "job_id": str(job_id),
+        "lease_id": str(lease_id),
+        "kind": kind,
+        "secrets": secrets,
+        "iat": iat,
+        "nbf": iat,
+        "exp": iat + app.limits.lease_jwt_ttl_s,
+        "jti": str(lease_id),
+    }
+
+
+async def issue_lease(app: BrokerApp, actor: Actor, job_id: UUID) -> IssuedLease:
+    """Give a job's own runner a lease.
+
+    Args:
+        app: The broker.
+        actor: The runner (use) or custodian (custody).
+        job_id: Its job.
+
+    Raises:
+        NotFound: No such job for this runner.
+        Denied: ``not_permitted``, ``job_not_open``, ``client_not_active``, ``switch_closed``, ``switch_unknown``,
+            ``missing_credential``, ``credential_not_usable``.
+        RateLimited: ``too_many_leases``.
+        Unavailable: Database or store; nothing was released. ``store_not_recording``: no audit device of the store is
+            proved to record. ``audit_chain_held``: the broker can put nothing on record.
+    """
+    verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
+    await permit(app, actor, verb)
+    app.store_health.require()
+    app.store_recording.require(app.clock.monotonic())
+    app.platform_chain.require(app.clock.monotonic())
+    try:
+        client_id = await client_for(app, actor, verb, "job", job_id)
+    except NotFound as refusal:
+        await record_refusal(app, actor, EventName.LEASE_ISSUED, refusal, client_id=None, object_id=job_id)
+        raise
+    lease_id = LeaseId(app.ids.uuid())
+    try:
+        row, pins = await _record(app, actor, client_id, job_id, lease_id)
+    except (Denied, RateLimited) as refusal:
+        await record_refusal(
+            app, actor, EventName.LEASE_ISSUED, refusal, client_id=client_id, object_id=job_id,
+            alerted=await _alarm(app, client_id, job_id, refusal),
+        )  # fmt: skip
+        raise
+    remember(app, lease_id, client_id)
+    signed = await app.signer.sign_jwt(
+        claims(app, client_id=client_id, job_id=job_id, lease_id=lease_id, kind=_kind(row), secrets=_secrets(row),
+               iat=row["now_s"])
+    )  # fmt: skip
+    return IssuedLease(
+        lease_id=lease_id, kind=_kind(row), jwt=signed, store_address=app.store_address,
+        roles={name: _role(row, name) for name in pins}, secrets=pins,
+        expires_at=row["expires_at"], life_s=app.limits.lease_life_s, epoch=row["now_s"],
+    )  # fmt: skip
+
+
+async def _alarm(app: BrokerApp, client_id: ClientId, job_id: UUID, refusal: Denied | RateLimited) -> str:
+    """The alert that a refusal deserves: a storm, a reference that was made to name another place, or a secret asked
+    for after its end (S-OWASP-1); empty for none.
+    """
+    if isinstance(refusal, RateLimited):
+        return "lease_storm"
+    if refusal.fields.get("cause") == _REDIRECTED:
+        return _REDIRECTED
+    if refusal.code not in ("missing_credential", DenyReason.CREDENTIAL_NOT_USABLE):
+        return ""
+    with suppress(ByokeepError):  # the refusal stands, whatever becomes of its reason
+        async with app.db.begin(client_id=client_id) as tx:
+            ended = await tx.one(
+                str, "lease_ended_secret", client_id=client_id, job_id=job_id, environment=app.environment.value
+            )
+            return str(ended)
+    return ""
+
+
+async def _record(
+    app: BrokerApp, actor: Actor, client_id: ClientId, job_id: UUID, lease_id: LeaseId
+) -> tuple[Row, Mapping[str, PinnedSecret]]:
+    """Decide and write the lease with its audit record, in one transaction."""
+    scopes = client_scopes(client_id)
+    async with app.db.begin(client_id=client_id) as tx:
+        await hold_open(tx, scopes)
+        row = await tx.one(
+            dict, "lease_facts", client_id=client_id, job_id=job_id, scopes=scopes, installation_id=app.installation_id,
+            environment=app.environment.value,
+        )  # fmt: skip
+        pins = decide(app, actor, client_id, row)
+        iat, exp = row["now_s"], row["now_s"] + app.limits.lease_jwt_ttl_s
+        event = Event(
+            name=EventName.LEASE_ISSUED, actor=actor, outcome=Outcome.INTENDED, client_id=client_id, object_id=lease_id,
+            fields={"job": str(job_id), "kind": _kind(row).value, "secrets": ",".join(_secrets(row)), "jwt_iat": iat,
+                    "jwt_exp": exp},
+        )  # fmt: skip
+        await tx.last(
+            None, "lease_insert", id=lease_id, client_id=client_id, job_id=job_id, runner_id=actor.id,
+            kind=_kind(row).value, secrets=_secrets(row), jwt_iat=iat, jwt_exp=exp, expires_at=row["expires_at"],
+            **record_params(event),
+        )  # fmt: skip
+    return row, pins
+
+
+def _kind(row: Row) -> LeaseKind:
+    """A use job that seals its profile is in custody of it, and of nothing else (ADR 0026)."""
+    return LeaseKind.CUSTODY if row["sealing"] else LeaseKind(row["kind"])
+
+
+def _secrets(row: Row) -> list[str]:
+    return [SEAL] if row["sealing"] else list(row["secrets"])
+
+
+def _role(row: Row, name: str) -> str:
+    """The store's role for a secret. Who seals only wraps a key there: it reaches no record of any profile."""
+    secret = name.partition("/")[0]
+    return f"{SEAL}-{secret}" if row["sealing"] else f"{_kind(row)}-{secret}"
+
+
+def decide(app: BrokerApp, actor: Actor, client_id: ClientId, row: Row) -> Mapping[str, PinnedSecret]:
+    """Let a lease pass, or raise; the first reason that applies, most severe first.
+
+    Raises:
+        NotFound, Denied, RateLimited: As :func:`issue_lease`.
+    """
+    if row["runner_id"] != actor.id:
+        raise NotFound("not_found")
+    if (row["kind"] == LeaseKind.CUSTODY) != (Role.CUSTODIAN in actor.roles):
+        raise deny(DenyReason.LEASE_KIND)
+    require_open(row)
+    if row["client_state"] != "active":
+        raise deny(DenyReason.CLIENT_NOT_ACTIVE)
+    if row["job_open"] is not True:
+        raise deny(DenyReason.JOB_NOT_OPEN)
+    if row["recent"] >= app.limits.client_leases_per_second:
+        raise RateLimited("too_many_leases", next_step="Keep one lease for a job and renew it.", retry_after_s=1)
+    refs = {ref["provider"]: ref for ref in row["refs"]}
+    pins: dict[str, PinnedSecret] = _hooks(client_id, row) if _kind(row) is LeaseKind.USE else {}
+    if PROFILE in row["secrets"]:
+        pins |= _profile_pins(client_id, row)
+    for provider in _secrets(row):
+        if provider in (PROFILE, SEAL):
+            continue
+        connected = [account for account in row["accounts"] if account["platform"] == provider]
+        # A platform has no key of its own: there the signing secret alone is something to lease.
+        alone = provider in PLATFORMS and f"{provider}/webhook" in pins and provider not in refs
+        if connected and not (alone and not any(account["usable"] is True for account in connected)):
+            pins |= _account_pins(client_id, provider, connected)
+        elif not alone:
+            pins[provider] = _pin(
+                row["kind"], client_id, provider, refs.get(provider), ended=provider in row["ended"]
+            )  # fmt: skip
+    return pins
+
+
+def _profile_pins(client_id: ClientId, row: Row) -> dict[str, PinnedSecret]:
+    """The records of every profile that may be opened; in custody those of the work at hand."""
+    if _kind(row) is LeaseKind.CUSTODY:
+        if row["sealing"] and not row["profiles_in_custody"]:
+            raise Denied("profile_not_open", next_step="The profile's opening has ended; what moved since is lost.")
+        pins = {f"{PROFILE}/{one['profile']}": _profile_pin(client_id, one) for one in row["profiles_in_custody"]}
+        # A worker's custody also reaches the client's key itself, which guards them all.
+        return pins if row["sealing"] else pins | {PROFILE: PinnedSecret(f"kv/clients/{client_id}/profiles", 0)}
+    usable = [one for one in row["profiles"] if one["usable"] is True]
+    if not usable:
+        raise deny(DenyReason.PROFILE_NOT_USABLE)
+    return {f"{PROFILE}/{one['platform']}/{one['account']}": _profile_pin(client_id, one) for one in usable}
+
+
+def _profile_pin(client_id: ClientId, one: Mapping[str, Any]) -> PinnedSecret:
+    profile_id = UUID(one["profile"])
+    return PinnedSecret(
+        ProfileRef(client_id, profile_id).path, int(one["version"]), profile_id=profile_id,
+        generation=int(one["generation"]), blob_key=one["blob"] or "",
+    )  # fmt: skip
+
+
+def _account_pins(client_id: ClientId, platform: str, accounts: Sequence[Mapping[str, Any]]) -> dict[str, PinnedSecret]:
+    """The access tokens of every usable account; an account that was lost takes none of the others with it."""
+    pins = {
+        f"{platform}/{account['account']}": PinnedSecret(
+            SecretRef(client_id, Provider(platform), SecretPart.ACCESS, UUID(account["account_id"])).path,
+            int(account["version"]),
+        )
+        for account in accounts
+        if account["usable"] is True
+    }
+    if not pins:
+        raise _unusable(platform)
+    return pins
+
+
+def _hooks(client_id: ClientId, row: Row) -> dict[str, PinnedSecret]:
+    pins = {}
+    for hook in row["hooks"]:
+        name, place = hook["provider"], SecretRef(client_id, Provider(hook["provider"]), SecretPart.WEBHOOK)
+        if parse(hook["ref"]) != place:
+            raise _unusable(name, cause=_REDIRECTED)
+        pins[f"{name}/webhook"] = PinnedSecret(place.path, int(hook["version"]))
+        if hook["previous"] is not None:
+            pins[f"{name}/webhook/previous"] = PinnedSecret(place.path, int(hook["previous"]))
+    return pins
+
+
+def _pin(kind: str, client_id: ClientId, provider: str, ref: Mapping[str, Any] | None, *, ended: bool) -> PinnedSecret:
+    place = SecretRef(client_id, Provider(provider))
+    custody = kind == LeaseKind.CUSTODY
+    if ref is None:
+        if custody:
+            return PinnedSecret(place.path, 0)
+        if ended:
+            raise _unusable(provider)
+        raise Denied("missing_credential", next_step="Put this client's own key in first; there is no fallback.",
+                     provider=provider)  # fmt: skip
+    if parse(ref["ref"]) != place:
+        raise _unusable(provider, cause=_REDIRECTED)
+    usable = ref["state"] == "active" and ref["verification"] == "verified" and ref["unexpired"] is True
+    if not (ref["verification"] in _CUSTODY_STATES if custody else usable):
+        raise _unusable(provider)
+    return PinnedSecret(place.path, int(ref["version"]))
+
+
+def _unusable(provider: str, **why: str) -> Denied:
+    """There is a key, and it may not be used: not verified, suspended, expired, revoked, compromised or elsewhere."""
+    reason = DenyReason.CREDENTIAL_NOT_USABLE
+    return Denied(reason.value, next_step=NEXT_STEPS[reason], provider=provider, **why)
+
+
+async def heartbeat(app: BrokerApp, actor: Actor, lease_id: UUID) -> int:
+    """Tell a holder for how many seconds it may go on.
+
+    Raises:
+        NotFound: No such lease for this runner.
+        Denied: It must stop: job ended, client not active, switch closed or unknown.
+        Unavailable: The store does not serve, or it could not be checked; the holder stops when its life runs out.
+    """
+    try:
+        verb = Verb.LEASE_CUSTODY if Role.CUSTODIAN in actor.roles else Verb.LEASE_USE
+        client_id = await client_for(app, actor, verb, "lease", lease_id)
+        asked = {"client_id": client_id, "lease_id": lease_id, "scopes": client_scopes(client_id),
+                 "installation_id": app.installation_id}  # fmt: skip
+        rows = await app.db.read(dict, "lease_heartbeat", asked, client_id=client_id)
+        if not rows or rows[0]["runner_id"] != actor.id:
+            raise NotFound("not_found")
+        row = rows[0]
+    except Denied as refusal:
+        await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=None, object_id=lease_id)
+        raise
+    try:
+        _must_go_on(app, row)
+    except Denied as refusal:  # on the client's own chain: a kill makes every holder ask once more
+        await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=client_id, object_id=lease_id)
+        raise
+    return app.limits.lease_life_s
+
+
+def _must_go_on(app: BrokerApp, row: Row) -> None:
+    require_open(row)
+    app.store_health.require()
+    if row["client_state"] != "active":
+        raise deny(DenyReason.CLIENT_NOT_ACTIVE)
+    if row["job_open"] is not True or row["lease_unexpired"] is not True:
+        raise deny(DenyReason.JOB_NOT_OPEN)

@@ -1,0 +1,258 @@
+"""The way back of a platform, kept: who lost it, which step it is at, and how many acts its canary has given.
+
+Rules
+- Call these before the transaction appends its first audit record. The order everywhere is: the platform's scope, its
+  row, the client's chain; whoever turned it round would wait for ever.
+- Every change is a compare-and-set on the revision. The rules are :mod:`byokeep.core.reenable`'s, and nobody else's.
+- Losing a platform waits until no decision that still saw it open is uncommitted; then nothing can start any more.
+- What can not be read is closed.
+
+It may not open anything: only a person's login and the acts of the canary do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, Integrity
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import Actor
+from byokeep.core.reenable import (
+    EffectResult,
+    Lost,
+    Reauthorised,
+    RecoveryCause,
+    Reenable,
+    ScopesChecked,
+    Stage,
+    Take,
+    next_state,
+)
+from byokeep.core.reenable import Event as Step
+from byokeep.kernel.app import App
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.rows import Row
+
+_LONGEST: Final = 128  # characters of a field of a record
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Where an act of a canary was taken: which way back, and which of its stages."""
+
+    way: int
+    number: int
+
+
+def state_of(row: Row) -> Reenable:
+    """Return the state in a row.
+
+    Raises:
+        Integrity: ``reenabling_unreadable`` - it contradicts itself or says what nobody knows.
+    """
+    numbers = {name: int(row[name]) for name in ("number", "taken", "done", "way", "revision")}
+    try:
+        return Reenable(
+            cause=RecoveryCause(row["cause"]), stage=Stage(row["stage"]), stages=tuple(row["stages"]), **numbers
+        )  # fmt: skip
+    except ValueError:
+        raise Integrity("reenabling_unreadable", next_step="Close the platform again; that sets it right.") from None
+
+
+async def lose(
+    tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, cause: RecoveryCause, *,
+    account_id: UUID | None = None,
+    locked: bool = True,
+) -> Reenable:  # fmt: skip
+    """Close a platform of a client, on record and with an alert. Losing it again for the same cause changes nothing.
+
+    Args:
+        tx: The caller's transaction, which has not appended to the audit trail yet.
+        account_id: The account whose grant it was, when that is known.
+        locked: Wait for the decisions under way. A caller that sets it to False waits by itself.
+    """
+    if locked:
+        await tx.all(None, "switch_lock_exclusive", scope=f"client:{client_id}:platform:{platform}")
+    state = Reenable(cause=cause)
+    if await tx.maybe(int, "reenabling_begin", client_id=client_id, platform=platform, **_columns(state)) is None:
+        seen = await _hold(tx, client_id, platform, cause)
+        if (seen.stage, seen.cause) == (Stage.CLOSED, cause):
+            return seen
+        state = next_state(seen, Lost(cause))
+        await _store(tx, client_id, platform, seen, state)
+    await _tell_closed(tx, app, actor, client_id, platform, state, account_id)
+    return state
+
+
+async def step(
+    tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, event: Step, *, account_id: UUID | None = None
+) -> Reenable | None:
+    """Take a step on the way back, on record; None when the platform is open or was never closed.
+
+    A check that fails is no error: it leads back to *closed*, with an alert, and the caller looks at ``stage``.
+
+    Args:
+        tx: The caller's transaction, which has not appended to the audit trail yet.
+        event: ``Reauthorised``, ``IdentityChecked``, ``ScopesChecked`` or ``CanaryStarted``.
+        account_id: Whose login or check it was.
+
+    Raises:
+        Denied: ``reauth_needs_a_person``.
+        Conflict: ``reenable_out_of_order``.
+        Integrity: ``reenabling_unreadable``.
+    """
+    row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
+    seen = state_of(row) if row is not None else None
+    if seen is None or seen.stage is Stage.OPEN:
+        return None
+    state = next_state(seen, event)
+    await _store(tx, client_id, platform, seen, state)
+    failed = state.stage is Stage.CLOSED
+    fields = _fields(platform, state, account_id) | {"stage": state.stage.value, "number": state.number}
+    if failed:
+        fields["cause"] = state.cause.value
+        if isinstance(event, ScopesChecked) and event.missing:
+            fields["missing"] = _listed(event.missing)
+        await _alert(tx, app, actor, client_id, platform, "reenabling_failed")
+    await tx.append(
+        Event(name=EventName.PLATFORM_STEPPED, actor=actor, client_id=client_id, object_id=account_id, fields=fields,
+              outcome=Outcome.FAILED if failed else Outcome.OK)
+    )  # fmt: skip
+    return state
+
+
+async def refuse_machine(tx: Tx, client_id: UUID, platform: str, *, by_person: bool) -> None:
+    """Refuse a login that may not lead back, before it is known whether it is the last one that is missing.
+
+    Raises:
+        Denied: ``reauth_needs_a_person``.
+        Integrity: ``reenabling_unreadable``.
+    """
+    row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
+    if row is not None and (seen := state_of(row)).stage is not Stage.OPEN:
+        next_state(seen, Reauthorised(by_person=by_person))
+
+
+async def closed_since(tx: Tx, client_id: UUID, platform: str, since: datetime) -> bool:
+    """Whether a platform was closed at or after a moment.
+
+    Args:
+        tx: Has appended to the client's chain: a close does, too, so that no uncommitted one is missed.
+    """
+    return await tx.one(bool, "reenabling_closed_since", client_id=client_id, platform=platform, since=since)
+
+
+async def take(tx: Tx, client_id: UUID, platform: str) -> Taken | None:
+    """Take one act of a canary's stage for the permit that this transaction issues; None when the platform is open.
+
+    Raises:
+        Denied: ``platform_closed``, ``canary_stage_full``.
+        NotFound, Integrity: There is no such way back, or it can not be read.
+    """
+    seen = state_of(await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform))
+    state = next_state(seen, Take())
+    if state == seen:
+        return None
+    await _store(tx, client_id, platform, seen, state)
+    return Taken(state.way, state.number)
+
+
+async def ended(tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, event: EffectResult) -> Reenable | None:
+    """Count the end of an act that a canary took; a failed or unknown one closes the platform again, with an alert."""
+    row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
+    if row is None:
+        return None
+    try:
+        seen = state_of(row)
+    except Integrity:  # that is closed already
+        return None
+    state = next_state(seen, event)
+    if state == seen:
+        return seen
+    await _store(tx, client_id, platform, seen, state)
+    if state.stage is Stage.CLOSED:
+        await _tell_closed(tx, app, actor, client_id, platform, state, None)
+    elif (state.stage, state.number) != (seen.stage, seen.number):
+        fields = _fields(platform, state, None) | {"stage": state.stage.value, "number": state.number}
+        await tx.append(
+            Event(name=EventName.PLATFORM_STEPPED, actor=actor, client_id=client_id, fields=fields, outcome=Outcome.OK)
+        )
+    return state
+
+
+async def is_person(tx: Tx, client_id: UUID, subject_id: UUID) -> bool:
+    """Whether a login of this subject counts as a person's: an active operator of this client, no machine."""
+    return await tx.maybe(UUID, "reenabling_person", client_id=client_id, id=subject_id) is not None
+
+
+async def lost_by(tx: Tx, client_id: UUID, platform: str) -> RecoveryCause | None:
+    """Return what a closed platform was lost by; None when it is open, or was never closed.
+
+    Args:
+        tx: Has not appended to the audit trail yet.
+    """
+    row = await tx.maybe(dict, "reenabling_hold", client_id=client_id, platform=platform)
+    state = state_of(row) if row is not None else None
+    return None if state is None or state.stage is Stage.OPEN else state.cause
+
+
+async def _hold(tx: Tx, client_id: UUID, platform: str, cause: RecoveryCause) -> Reenable:
+    """The row, locked; one that can not be read counts as a state that is about to be closed."""
+    row = await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform)
+    try:
+        return state_of(row)
+    except Integrity:
+        broken = Reenable(cause=cause, stage=Stage.OPEN)
+        return replace(broken, way=max(int(row["way"]), 1), revision=max(int(row["revision"]), 0))
+
+
+async def _store(tx: Tx, client_id: UUID, platform: str, seen: Reenable, state: Reenable) -> None:
+    columns = _columns(state)
+    del columns["stages"]
+    if (
+        await tx.maybe(int, "reenabling_move", client_id=client_id, platform=platform, seen=seen.revision, **columns)
+        is None
+    ):
+        raise Conflict("reenable_changed", next_step="Somebody else was first; look at it again.")
+
+
+def _columns(state: Reenable) -> dict[str, Any]:
+    return {
+        "cause": state.cause.value, "stage": state.stage.value, "stages": list(state.stages), "number": state.number,
+        "taken": state.taken, "done": state.done, "way": state.way, "revision": state.revision,
+    }  # fmt: skip
+
+
+def _fields(platform: str, state: Reenable, account_id: UUID | None) -> dict[str, FieldValue]:
+    named: dict[str, FieldValue] = {} if account_id is None else {"account": str(account_id)}
+    return {"platform": platform, "way": state.way, **named}
+
+
+def _listed(names: frozenset[str]) -> str:
+    text = ""
+    for name in sorted(names):
+        longer = f"{text},{name}" if text else name
+        if len(longer) > _LONGEST:
+            break
+        text = longer
+    return text or "several"
+
+
+async def _tell_closed(
+    tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, state: Reenable, account_id: UUID | None
+) -> None:
+    await _alert(tx, app, actor, client_id, platform, "platform_closed")
+    await tx.append(
+        Event(
+            name=EventName.PLATFORM_CLOSED, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=account_id,
+            fields=_fields(platform, state, account_id) | {"cause": state.cause.value},
+        )
+    )  # fmt: skip
+
+
+async def _alert(tx: Tx, app: App, actor: Actor, client_id: UUID, platform: str, reason: str) -> None:
+    await open_alert(tx, app, actor, reason=reason, client_id=client_id, key=f"{reason}:{client_id}/{platform}")

@@ -1,0 +1,241 @@
+"""What is to be done at a later time: announced by a dispatcher, held while it may not be, never dropped.
+
+Rules
+- What is announced does nothing: when its time comes the job asks the gate like any other, under the same key. While
+  it is *held*, *missed* or *cancelled* the gate denies that key.
+- It is held while its platform, lane or client is closed, and goes on by itself when that opens before its time. When
+  its time passes meanwhile it is *missed*, with an alert: only a person puts it back, with a new time, or cancels it.
+- Every change of state is on record.
+
+It may not cause an effect.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.act_key import is_key
+from byokeep.core.errors import Conflict, Rejected
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import MACHINE_ROLES, PLATFORMS, Actor, ClientId, EffectKind, Lane
+from byokeep.core.policy import Verb, authorise
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.locate import authorise_for
+from byokeep.kernel.rows import Row
+
+MAX_LISTED: Final = 500
+_ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_CAN_BE_PUT_BACK: Final = frozenset({"scheduled", "held", "missed"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledEffect:
+    """One act that is to be done."""
+
+    id: UUID
+    client_id: UUID
+    platform: str
+    account: str
+    lane: str
+    effect: str
+    due_at: datetime
+    state: str
+    reason: str
+    created_at: datetime
+    created_by: UUID
+    changed_at: datetime
+    account_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectPlan:
+    """What a dispatcher announces. Built from untrusted input, checked by :func:`schedule`."""
+
+    client_id: ClientId
+    platform: str
+    account: str
+    lane: str
+    effect: str
+    idempotency_key: str
+    due_at: datetime
+
+
+async def schedule(app: BrokerApp, actor: Actor, plan: EffectPlan) -> ScheduledEffect:
+    """Announce an act. The same announced again under the same key is that one.
+
+    Raises:
+        Rejected: ``bad_effect``, ``bad_due_at``, ``unknown_account``.
+        Conflict: ``idempotency_key_reused``, ``client_not_active``.
+        NotFound: The client is not one of the actor's.
+    """
+    authorise(actor, Verb.EFFECT_SCHEDULE, client_id=plan.client_id)
+    _check(plan)
+    named = {name: getattr(plan, name) for name in ("platform", "account", "lane", "effect")}
+    async with app.db.begin(client_id=plan.client_id) as tx:
+        facts = await tx.one(
+            dict,
+            "scheduled_facts",
+            client_id=plan.client_id,
+            platform=plan.platform,
+            account=plan.account,
+            due_at=plan.due_at,
+        )
+        if (
+            seen := await tx.maybe(
+                ScheduledEffect, "scheduled_by_key", client_id=plan.client_id, idempotency_key=plan.idempotency_key
+            )
+        ) is not None:
+            if all(getattr(seen, name) == value for name, value in named.items()) and seen.due_at == plan.due_at:
+                return seen
+            raise Conflict("idempotency_key_reused", next_step="One key stands for one effect.")
+        if facts["client_active"] is not True:
+            raise Conflict("client_not_active", next_step="An admin enrols or resumes the client first.")
+        if facts["in_time"] is not True:
+            raise Rejected("bad_due_at", next_step="Name a time to come, within 400 days.")
+        if facts["account_known"] is not True:
+            raise Rejected("unknown_account", next_step="Use the platform and account as they were registered.")
+        made = await tx.maybe(
+            ScheduledEffect, "scheduled_insert", id=app.ids.uuid(), client_id=plan.client_id,
+            idempotency_key=plan.idempotency_key,
+            due_at=plan.due_at, created_by=actor.id, **named,
+        )  # fmt: skip
+        if made is None:
+            raise Conflict("idempotency_key_reused", next_step="Somebody announced under this key just now; look.")
+        await tx.append(_event(app, EventName.EFFECT_SCHEDULED, actor, made, plan.idempotency_key))
+    return made
+
+
+async def list_scheduled(app: BrokerApp, actor: Actor, client_id: ClientId) -> list[ScheduledEffect]:
+    """Return what a client has announced, what is to come first; to a dispatcher what it announced itself."""
+    await authorise_for(app, actor, Verb.EFFECT_LIST, client_id)
+    machine = actor.id if actor.roles & MACHINE_ROLES else None
+    async with app.db.begin(client_id=client_id) as tx:
+        return await tx.all(ScheduledEffect, "scheduled_list", client_id=client_id, machine=machine, limit=MAX_LISTED)
+
+
+async def requeue(
+    app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID, due_at: datetime
+) -> ScheduledEffect:
+    """Put an act back with a new time.
+
+    Raises:
+        NotFound: No such announcement for this actor.
+        Conflict: ``already_done``, ``effect_cancelled``.
+        Rejected: ``bad_due_at``.
+    """
+    await authorise_for(app, actor, Verb.EFFECT_MOVE, client_id)
+    return await _by_person(app, actor, client_id, effect_id, due_at)
+
+
+async def cancel(app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID) -> ScheduledEffect:
+    """Call an act off.
+
+    Raises:
+        NotFound: No such announcement for this actor.
+        Conflict: ``already_done``, ``effect_cancelled``.
+    """
+    await authorise_for(app, actor, Verb.EFFECT_MOVE, client_id)
+    return await _by_person(app, actor, client_id, effect_id, None)
+
+
+async def _by_person(
+    app: BrokerApp, actor: Actor, client_id: ClientId, effect_id: UUID, due_at: datetime | None
+) -> ScheduledEffect:
+    async with app.db.begin(client_id=client_id) as tx:
+        row = await tx.one(dict, "scheduled_hold", client_id=client_id, id=effect_id)
+        if row["state"] not in _CAN_BE_PUT_BACK:
+            code = "already_done" if row["state"] == "done" else "effect_cancelled"
+            raise Conflict(code, next_step="This is over; announce another one under another key.")
+        if due_at is not None:
+            facts = await tx.one(
+                dict,
+                "scheduled_facts",
+                client_id=client_id,
+                platform=row["platform"],
+                account=row["account"],
+                due_at=due_at,
+            )
+            if facts["in_time"] is not True:
+                raise Rejected("bad_due_at", next_step="Name a time to come, within 400 days.")
+        state, name = (
+            ("cancelled", EventName.EFFECT_CANCELLED) if due_at is None else ("scheduled", EventName.EFFECT_REQUEUED)
+        )
+        moved = await tx.one(
+            ScheduledEffect,
+            "scheduled_move",
+            client_id=client_id,
+            id=effect_id,
+            seen=row["state"],
+            state=state,
+            reason="",
+            due_at=due_at,
+        )
+        await tx.append(_event(app, name, actor, moved, row["idempotency_key"]))
+    return moved
+
+
+async def move_scheduled(app: BrokerApp) -> int:
+    """Hold, put back and miss what the switches, the platform's way back and the clock say; returns how many moved.
+
+    Raises:
+        Unavailable: The database; nothing is lost, the next run goes on.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        rows = await tx.all(dict, "scheduled_to_move", installation_id=app.installation_id)
+    actor, moved = app.system(), 0
+    for row in rows:
+        state, name, reason = _next(row)
+        async with app.db.begin(client_id=row["client_id"]) as tx:
+            one = await tx.maybe(
+                ScheduledEffect, "scheduled_move", client_id=row["client_id"], id=row["id"], seen=row["state"],
+                state=state,
+                reason=reason,
+                due_at=None,
+            )  # fmt: skip
+            if one is None:
+                continue
+            if state == "missed":
+                await open_alert(
+                    tx, app, actor, reason="effect_missed", severity="warning", client_id=row["client_id"],
+                    key=f"effect_missed:{row['client_id']}/{row['platform']}",
+                )  # fmt: skip
+            await tx.append(_event(app, name, actor, one, row["idempotency_key"], reason=reason))
+            moved += 1
+    return moved
+
+
+def _next(row: Row) -> tuple[str, EventName, str]:
+    if row["passed"]:
+        return "missed", EventName.EFFECT_MISSED, "time_passed"
+    if row["shut"]:
+        return "held", EventName.EFFECT_HELD, "closed"
+    return "scheduled", EventName.EFFECT_SCHEDULED, "open_again"
+
+
+def _check(plan: EffectPlan) -> None:
+    fits = plan.platform in PLATFORMS and plan.lane in set(Lane) and plan.effect in set(EffectKind)
+    if not fits or not _ACCOUNT.match(plan.account) or not is_key(plan.idempotency_key):
+        raise Rejected(
+            "bad_effect", next_step="Use published names, a registered account and a key of 8 to 64 letters."
+        )
+    if plan.due_at.tzinfo is None:
+        raise Rejected("bad_due_at", next_step="Write the time with its zone, like 2026-03-01T09:00:00Z.")
+
+
+def _event(app: BrokerApp, name: EventName, actor: Actor, one: ScheduledEffect, key: str, *, reason: str = "") -> Event:
+    """The record of a change; the key may say anything, so a keyed digest stands for it, as in a permit's record."""
+    digest = app.token_key(f"idempotency/{one.client_id}/{key}".encode()).hex()
+    fields: dict[str, FieldValue] = {
+        "platform": one.platform, "account": str(one.account_id or ""), "lane": one.lane, "effect": one.effect,
+        "idempotency": digest, "due_at": one.due_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }  # fmt: skip
+    if reason:
+        fields["reason"] = reason
+    return Event(
+        name=name, actor=actor, outcome=Outcome.OK, client_id=one.client_id, object_id=one.id, fields=fields
+    )  # fmt: skip

@@ -1,0 +1,86 @@
+"""Raise an alert: one open row for each key, counted up when it happens again.
+
+Rules
+- An alert names a reason and ids, never a value; it is put on record, unless the open row that it counts up is.
+- It has its own transaction: what went wrong has usually rolled back its own.
+- What tells of a state, an outage, has a key that begins with ``state/``: the round that sees the end of it closes it,
+  on record. What tells of an event stays open until a person has looked.
+- Nobody keeps one of the broker's waiting: whoever holds the platform's chain, or the alert, is ended (ADR 0034).
+
+It may not replace the error: the caller still raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.blockers import ending_blockers
+from byokeep.kernel.command import Severity, open_alert
+from byokeep.kernel.ports import Tx
+
+
+async def raise_alert(
+    app: App, *, reason: str, key: str, severity: Severity, client_id: UUID | None = None, object_id: UUID | None = None
+) -> None:
+    """Open an alert, or count up the open one with the same ``key``.
+
+    Raises:
+        Unavailable: The database did not take it.
+    """
+    async with unblocked(app) as tx:
+        await open_alert(
+            tx, app, None, reason=reason, key=key, severity=severity, client_id=client_id, object_id=object_id
+        )
+
+
+@asynccontextmanager
+async def unblocked(app: App) -> AsyncIterator[Tx]:
+    """A transaction for every client that nobody keeps waiting for long; who tried to is ended and told of in it.
+
+    Only the broker may end anybody: of another process it is a transaction as any.
+    """
+    ended = list[int]()
+    async with app.db.begin(every_client=True) as tx:
+        if not isinstance(app, BrokerApp):
+            yield tx
+            return
+        async with ending_blockers(app, tx, ended):
+            yield tx
+        if ended:
+            async with ending_blockers(app, tx, ended):
+                await open_alert(tx, app, None, reason="audit_chain_held", key="audit/chain")
+
+
+async def tell(app: App, scope: str, ended: list[int]) -> None:
+    """Raise the alert ``switch_lock_held`` if sessions were ended for this scope."""
+    if ended:
+        with suppress(ByokeepError):  # the switch holds, whoever keeps the alert out
+            await raise_alert(app, reason="switch_lock_held", key=f"switch/{scope}", severity="critical")
+
+
+async def state_over(app: BrokerApp, key: str) -> None:
+    """Close what was raised of a state that is over.
+
+    Args:
+        app: The broker.
+        key: As it was raised; it begins with ``state/``.
+
+    Raises:
+        Unavailable: The database did not take it.
+    """
+    if not await app.db.read(UUID, "alert_open_of", {"key": key}, every_client=True):
+        return
+    async with unblocked(app) as tx:
+        for row in await tx.all(dict, "alert_over", key=key, by=app.installation_id):
+            await tx.append(
+                Event(
+                    name=EventName.ALERT_CLOSED, actor=app.system(), outcome=Outcome.OK,
+                    object_id=row["object_id"] or row["client_id"],
+                    fields={"alert": str(row["id"]), "reason": row["reason"]},
+                )
+            )  # fmt: skip

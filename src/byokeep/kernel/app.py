@@ -1,0 +1,155 @@
+"""What a flow gets: the ports of one process and the figures it must know.
+
+Rules
+- Each process fills only what its identity may use; a port it does not have is absent from its class,
+  so a flow that needs more than its process may do does not type-check.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.bucket import Buckets
+from byokeep.core.errors import Unavailable
+from byokeep.core.model import Actor, ClientId, Environment, Role
+from byokeep.kernel.freshness import Freshness
+from byokeep.kernel.ports import (
+    AppSecrets,
+    ArtifactStore,
+    CheckpointStore,
+    Clock,
+    Consents,
+    Cutoff,
+    Database,
+    Ids,
+    Intake,
+    ProfileRecords,
+    ScanKey,
+    Signer,
+    StoreAudit,
+    StoreHealth,
+    Tombstones,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceLimits:
+    """Figures of the procedures. Units in the names; caps are enforced by wiring.
+
+    The login token and the store token together live <= 5 s, so that a closed job is refused by the store
+    itself within 5 s (R4.1-3); ADR 0013.
+    """
+
+    lease_jwt_ttl_s: int = 3
+    lease_token_ttl_s: int = 2
+    lease_life_s: int = 5
+    permit_ttl_s: int = 15
+    job_ttl_default_s: int = 900
+    job_ttl_max_s: int = 86_400
+    identity_fresh_for: timedelta = timedelta(minutes=10)
+    rotation_default_days: Mapping[str, int] = field(default_factory=dict)
+    rotation_min_days: int = 30
+    rotation_max_days: int = 90
+    client_writes_per_minute: int = 60
+    client_leases_per_second: int = 200
+    kek_rotation_days: int = 365
+    profile_blob_max: int = 1 << 30
+    profile_rekey_days: int = 0
+    approval_hold_s: int = 86_400
+
+
+RECORDED_AT_ONCE: Final = 1200  # refusals of one actor that are recorded in a burst
+RECORDED_PER_MINUTE: Final = 60  # and as many go on being recorded in a flood
+RECORDED_FOR_S: Final = 15.0  # seconds for which a proof of recording holds: three probes of the broker's rounds
+APPENDED_FOR_S: Final = 90.0  # and one of getting a record onto the platform's chain: one checkpoint and a half
+
+
+def not_recording() -> Unavailable:
+    """Return the refusal to go on while no audit device of the store is proved to record."""
+    step = "No audit device of the store is proved to record: see `byokeep audit health`. Kills still work."
+    return Unavailable("store_not_recording", next_step=step, retry_after_s=1)
+
+
+def _chain_held() -> Unavailable:
+    step = (
+        "The broker gets no record onto the platform's chain: see who holds a transaction open at the database"
+        " (pg_stat_activity), and the alerts. Kills still work."
+    )
+    return Unavailable("audit_chain_held", next_step=step, retry_after_s=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """What every process has.
+
+    Attributes:
+        recorded: Bounds how many refusals of one actor are recorded (S-OWASP-16).
+        owners: Of ids whose client never changes; see :mod:`byokeep.kernel.locate`.
+        marks: Of tokens whose rows were seen to say what their records say; see :mod:`byokeep.tenancy.authenticate`.
+    """
+
+    db: Database
+    clock: Clock
+    ids: Ids
+    installation_id: UUID
+    environment: Environment
+    limits: ServiceLimits
+    recorded: Buckets = field(
+        default_factory=lambda: Buckets(per_minute=RECORDED_PER_MINUTE, size=RECORDED_AT_ONCE), repr=False
+    )
+    owners: OrderedDict[UUID, ClientId] = field(default_factory=OrderedDict, repr=False)
+    marks: dict[UUID, tuple[str, frozenset[UUID]]] = field(default_factory=dict, repr=False)
+
+    def system(self, request_id: UUID | None = None) -> Actor:
+        """Return the actor of the process's own tasks."""
+        return Actor(
+            id=self.installation_id,
+            roles=frozenset({Role.SYSTEM}),
+            clients=None,
+            request_id=request_id or self.ids.uuid(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebApp(App):
+    """``byokeep web``: takes secrets in, can not read one."""
+
+    intake: Intake
+    scan_key: ScanKey
+    token_key: Callable[[bytes], bytes]
+    check_format: Callable[[str, bytes], None]
+    consents: Consents
+    app_secrets: AppSecrets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerApp(App):
+    """``byokeep broker``: hands out access, cannot read a value.
+
+    Attributes:
+        store_recording: The last probe that found an audit device recording (:mod:`byokeep.kernel.store_recording`).
+        platform_chain: The last record on the platform's chain. The rounds prove it by what they have to record anyway:
+            each reconciliation and each checkpoint; a start has as long for the first of them as there is between two.
+            While they cannot, no alert can be raised, so leases and permits fail closed. Kills, withdrawals and the end
+            of jobs never ask.
+    """
+
+    signer: Signer
+    cutoff: Cutoff
+    store_audit: StoreAudit
+    store_health: StoreHealth
+    checkpoints: CheckpointStore
+    token_key: Callable[[bytes], bytes]
+    machine_key: Callable[[bytes], bytes]
+    store_address: str
+    artifacts: ArtifactStore
+    records: ProfileRecords
+    tombstones: Tombstones
+    store_recording: Freshness = field(default_factory=lambda: Freshness(RECORDED_FOR_S, not_recording))
+    platform_chain: Freshness = field(default_factory=lambda: Freshness(APPENDED_FOR_S, _chain_held))
+    drill: bool = False

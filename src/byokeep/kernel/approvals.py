@@ -1,0 +1,173 @@
+"""What one person asks for and another approves.
+
+Rules
+- A request says in ``scope`` exactly what is asked for, and in ``epoch`` of which state of the thing; asking again for
+  the same returns the request that waits.
+- It is approved once, in time, by somebody else than who asked; the database refuses the same person itself.
+- Whoever uses an approval does the act in the same transaction: an act that fails leaves the approval unused.
+- What shows a secret is approved by the second person and used by who asked: nobody else sees it.
+
+It may not know what is approved: the flow that asks does the act.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Denied
+from byokeep.core.model import Actor
+from byokeep.kernel.app import App
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.rows import NO_COLUMN
+
+LIFE_S: Final = 86_400
+MAX_ROWS: Final = 200
+GIVE_RIGHTS: Final = "give_rights"
+ISSUE_TOKEN: Final = "issue_token"  # noqa: S105 - an action
+RELEASE_SWITCH: Final = "open_switch"
+START_CANARY: Final = "start_canary"
+TRANSFER_ACCOUNT: Final = "transfer_account"
+OF_PEOPLE: Final = (GIVE_RIGHTS, ISSUE_TOKEN)  # those that `byokeep approve` shows
+SHORT_S: Final = 900  # seconds that a request in an incident lives
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A request. ``asked`` is what an approver is shown, as canonical JSON; ``repeated``: it was there already."""
+
+    id: UUID
+    action: str
+    scope: str
+    epoch: int
+    reason: str
+    requested_by: UUID
+    expires_at: datetime
+    asked: str = "{}"
+    used_at: datetime | None
+    approved_at: datetime | None
+    used_by: str = ""
+    in_time: bool
+    repeated: bool = field(default=False, metadata=NO_COLUMN)
+
+
+async def request(
+    tx: Tx, app: App, actor: Actor, *, action: str, scope: str, epoch: int, asked: str, reason: str
+) -> Approval:
+    """Ask for something that an admin approves, or return the request for the same that waits already.
+
+    Raises:
+        Denied: ``approval_held``: whoever issued this person's credentials may be the one who asks, and would approve.
+    """
+    if actor.held:
+        step = "Your approvals are held, and so is what you ask for: another admin asks."
+        raise Denied("approval_held", next_step=step)
+    return await ask(tx, app, actor, action=action, scope=scope, epoch=epoch, asked=asked, reason=reason)
+
+
+async def ask(
+    tx: Tx, app: App, actor: Actor, *, action: str, scope: str, epoch: int, reason: str, asked: str | None = None,
+    life_s: int = LIFE_S,
+) -> Approval:  # fmt: skip
+    """Ask for something, or return the request for the same that waits already.
+
+    Args:
+        epoch: The state of the thing; a request for another state is another request.
+        asked: What an approver is shown, as canonical JSON.
+        life_s: Seconds in which it can be approved.
+    """
+    for one in await tx.all(Approval, "approvals_waiting", actions=[action], scope=scope, limit=MAX_ROWS):
+        if one.epoch == epoch:
+            return replace(one, repeated=True)
+    return await tx.one(
+        Approval, "approval_ask", id=app.ids.uuid(), action=action, scope=scope, epoch=epoch, reason=reason,
+        requested_by=actor.id, life_s=life_s, asked=asked,
+    )  # fmt: skip
+
+
+async def find(tx: Tx, approval_id: UUID, *actions: str) -> Approval:
+    """Return a request for one of some actions, whatever became of it. Raises NotFound."""
+    return await tx.one(Approval, "approval_get", id=approval_id, actions=list(actions))
+
+
+async def waiting(tx: Tx, *actions: str) -> list[Approval]:
+    """Return the requests for some actions that somebody could approve now, oldest first."""
+    return await tx.all(Approval, "approvals_waiting", actions=list(actions), scope=None, limit=MAX_ROWS)
+
+
+def _used(at: datetime, by: str | None) -> str:
+    return f"{by or 'Somebody'} approved it at {at.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+
+
+def not_usable(approval: Approval, *, look: str) -> Denied:
+    """Return why a request cannot be approved now.
+
+    Args:
+        approval: The request as it was read.
+        look: The command that shows whether what it was for was done: the approval is used up before the act.
+    """
+    if approval.used_at is None and not approval.in_time:
+        return Denied("approval_expired", next_step="Ask again.")
+    used = "It was approved just now" if approval.used_at is None else _used(approval.used_at, approval.used_by)
+    return Denied("approval_used", next_step=f"{used}: nothing to do if `{look}` shows it done. If not, ask again.")
+
+
+async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
+    """Approve a request as the second person and use it up.
+
+    Args:
+        tx: The transaction that does the act.
+        scope: What the act would be now; it must be what was asked for.
+        epoch: The state of the thing now; it must be the one that it was asked of.
+
+    Raises:
+        Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``approval_changed``.
+    """
+    _check(actor, approval, scope=scope, epoch=epoch)
+    if await tx.maybe(UUID, "approval_use", id=approval.id, approved_by=actor.id) is None:
+        raise _lost()
+
+
+async def give(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
+    """Approve a request as the second person and leave its use to who asked. Raises as :func:`use`."""
+    _check(actor, approval, scope=scope, epoch=epoch)
+    if await tx.maybe(UUID, "approval_give", id=approval.id, approved_by=actor.id) is None:
+        raise _lost()
+
+
+async def collect(tx: Tx, actor: Actor, *, action: str, scope: str, epoch: int) -> UUID | None:
+    """Use up what the actor asked for and another approved; None: there is no such approval."""
+    return await tx.maybe(UUID, "approval_collect", action=action, scope=scope, epoch=epoch, requested_by=actor.id)
+
+
+async def takes_two(tx: Tx) -> bool:
+    """Whether more than one admin can sign in, so that what takes two takes two.
+
+    Raises:
+        Denied: ``second_admin_needed``: the other was stopped less than a day ago.
+    """
+    able, stopped_until = await tx.one(lambda row: (int(row["able"]), row["stopped_until"]), "admins_able")
+    if able < 2 and stopped_until is not None:
+        until = f"{stopped_until.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+        step = f"The other admin was stopped: enable them again, or do it alone after {until}."
+        raise Denied("second_admin_needed", next_step=step)
+    return bool(able > 1)
+
+
+def _check(actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
+    done = approval.approved_at or approval.used_at
+    if done is not None:
+        raise Denied("approval_used", next_step=f"{_used(done, approval.used_by)}. Nothing to do.")
+    if approval.requested_by == actor.id:
+        raise Denied("same_person", next_step="Another person must approve.")
+    if not approval.in_time:
+        raise Denied("approval_expired", next_step="Ask again.")
+    if (approval.scope, approval.epoch) != (scope, epoch):
+        raise Denied("approval_changed", next_step="It changed since it was asked for: look, and ask again.")
+
+
+def _lost() -> Denied:
+    """Another was faster, or the time just ended."""
+    return Denied("approval_used", next_step="It was approved or ended just now: `byokeep approve` lists what waits.")

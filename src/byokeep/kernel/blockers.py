@@ -1,0 +1,53 @@
+"""Whoever keeps a kill, a withdrawal or the broker's watch waiting in the database is ended.
+
+Rules
+- Only sessions that hold, or stand in line for, what this very transaction waits for, and only after it has waited for
+  a second: an ordinary transaction is over by then. The database's function makes sure of both.
+- People are told afterwards; telling them holds nothing up.
+
+It may not be used for anything but stopping and watching: whoever starts something waits like everybody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from byokeep.core.errors import ByokeepError
+from byokeep.kernel.app import App
+from byokeep.kernel.ports import Tx
+
+PATIENCE_S: Final = 1.0  # the lock timeout is three times as long
+_AGAIN_S: Final = 0.4
+
+
+@asynccontextmanager
+async def ending_blockers(app: App, tx: Tx, ended: list[int]) -> AsyncIterator[None]:
+    """End the sessions that keep ``tx`` waiting in the block.
+
+    Args:
+        app: Its database lends another connection.
+        tx: The transaction that must not wait.
+        ended: Takes how many sessions were ended, if any.
+    """
+    over = asyncio.Event()
+    watch = asyncio.create_task(_watch(app, await tx.one(int, "own_pid"), ended, over))
+    try:
+        yield
+    finally:
+        over.set()
+        await watch
+
+
+async def _watch(app: App, waiting: int, ended: list[int], over: asyncio.Event) -> None:
+    pause_s = PATIENCE_S
+    while True:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), pause_s)
+            return
+        with suppress(ByokeepError):
+            async with app.db.begin() as tx:
+                ended += [count for count in await tx.all(int, "end_blockers", waiting=waiting) if count]
+        pause_s = _AGAIN_S

@@ -1,0 +1,306 @@
+"""A command: permission, one transaction, and the trace of what was done or refused.
+
+Rules
+- ``async with command(app, actor, verb, ...) as tx`` asks whether the actor may, opens the transaction and puts every
+  :class:`Denied`, :class:`Rejected` and :class:`Conflict` that leaves the block on record. Success is recorded by the
+  block itself, in the same transaction.
+- A refusal is recorded once, in a short transaction of its own, because the refused one is rolled back; the error is
+  marked, so that nobody whom it passes on its way out records it again. If it cannot be recorded, it stands all the
+  same: refusing needs no permission.
+- A denial stands on the platform's chain: the refused one may not learn whose chain it would have been. The answer to
+  another client's object and to no object is the same.
+- Who is denied again and again within ten minutes raises an alert (R4.1-9). One actor's refusals are recorded up to a
+  rate, beyond it counted on an alert: a flood fills no log (S-OWASP-16). Callers without a good token share one rate.
+- What leaves a process over HTTP without a record gets one at the door: :func:`record_refused_call`.
+
+It may not decide anything: the policy says who may, the block says what is possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import datetime
+from typing import Final, Literal, Protocol, TypeVar
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unauthenticated
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import Actor
+from byokeep.core.policy import Verb, authorise
+from byokeep.kernel.app import App
+from byokeep.kernel.locate import authorise_for
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.rows import Shape
+
+T = TypeVar("T")
+
+
+class _OfClient(Protocol):
+    @property
+    def client_id(self) -> UUID | None: ...
+
+
+OfClient = TypeVar("OfClient", bound=_OfClient)
+Severity = Literal["info", "warning", "critical"]
+MANY: Final = 5  # refusals of one actor, or bad tokens of anybody, within ten minutes
+MANY_LOGINS: Final = 10  # failed logins of one person, or of names that nobody has, within an hour
+
+
+@asynccontextmanager
+async def command(
+    app: App,
+    actor: Actor,
+    verb: Verb,
+    *,
+    client_id: UUID | None = None,
+    object_id: UUID | None = None,
+    refused_as: EventName = EventName.ACCESS,
+    denied_as: EventName = EventName.ACCESS,
+    on_client: bool = False,
+    opened: AbstractAsyncContextManager[Tx] | None = None,
+) -> AsyncIterator[Tx]:
+    """Let a verb pass and open its transaction; leaving the block commits.
+
+    Args:
+        client_id: Whose rows the transaction sees; ``None`` = every client's.
+        object_id: What it is about, for the record of a refusal; default the client.
+        refused_as: The event that a :class:`Rejected` or :class:`Conflict` is recorded as.
+        denied_as: The event that a denial within the block is recorded as.
+        on_client: Record these on the client's chain: the actor is assigned to it and may know.
+        opened: Another transaction than the default one.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``, for a client that is not the actor's or that does not exist.
+        ByokeepError: What the block raises.
+    """
+    await permit(app, actor, verb, client_id=client_id)
+    trail = recorded(
+        app, actor, verb, client_id=client_id, object_id=object_id, refused_as=refused_as, denied_as=denied_as,
+        on_client=on_client,
+    )  # fmt: skip
+    async with trail, opened or app.db.begin(client_id=client_id, every_client=client_id is None) as tx:
+        yield tx
+
+
+@asynccontextmanager
+async def recorded(
+    app: App,
+    actor: Actor,
+    verb: Verb,
+    *,
+    client_id: UUID | None = None,
+    object_id: UUID | None = None,
+    refused_as: EventName = EventName.ACCESS,
+    denied_as: EventName = EventName.ACCESS,
+    on_client: bool = False,
+    fields: Mapping[str, FieldValue] | None = None,
+) -> AsyncIterator[None]:
+    """Put what is refused within the block on record; for work that needs no transaction, or several.
+
+    Args:
+        fields: More fields of the vocabulary of both events.
+
+    The rest as :func:`command`.
+    """
+    about = object_id or client_id
+    chain = client_id if on_client else None
+    try:
+        yield
+    except Denied as error:
+        if denied_as is EventName.ACCESS:
+            await refuse(app, actor, verb, error, object_id=about)
+        await record_refusal(app, actor, denied_as, error, client_id=chain, object_id=about, fields=fields)
+        raise
+    except (Rejected, Conflict) as error:
+        said = {"verb": verb.value} if refused_as is EventName.ACCESS else fields
+        await record_refusal(
+            app, actor, refused_as, error, client_id=chain, object_id=object_id if on_client else about, fields=said,
+            outcome=_outcome(error),
+        )  # fmt: skip
+        raise
+
+
+async def find(app: App, actor: Actor, verb: Verb, shape: Shape[OfClient], statement: str, object_id: UUID) -> OfClient:
+    """Return an object by its id to somebody who may do ``verb`` for its client.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``, also for another client's.
+    """
+    async with command(app, actor, verb, object_id=object_id) as tx:
+        found = await tx.one(shape, statement, id=object_id)
+    await permit(app, actor, verb, client_id=found.client_id)
+    return found
+
+
+async def open_alert(
+    tx: Tx,
+    app: App,
+    actor: Actor | None,
+    *,
+    reason: str,
+    severity: Severity = "critical",
+    client_id: UUID | None = None,
+    object_id: UUID | None = None,
+    key: str = "",
+    at: datetime | None = None,
+    code_points: str = "",
+) -> None:
+    """Open an alert in a transaction, or count one more on the open alert with the same key.
+
+    Args:
+        actor: Whose act it is, recorded on the client's chain. ``None`` = nobody's: recorded on the platform's, for the
+            client that an alert speaks of may be one that an intruder made up.
+        reason: A code; a constant of the program.
+        client_id: Whose alert; ``None`` = the platform's.
+        object_id: What it is about.
+        key: What makes it the same alert; default its reason and what it is about.
+        at: When it happened, if not just now.
+        code_points: Of a look-alike, the characters that give it away (``0456,0430``).
+    """
+    opened, on_record = await tx.one(
+        lambda row: (row["id"], row["on_record"]),
+        "alert_raise",
+        id=app.ids.uuid(),
+        client_id=client_id,
+        object_id=object_id,
+        reason=reason,
+        severity=severity,
+        dedup_key=key or f"{reason}:{object_id or client_id or app.installation_id}",
+        at=at,
+        code_points=code_points,
+    )
+    if on_record:
+        return
+    chain = str(client_id or app.installation_id)
+    event = Event(
+        name=EventName.ALERT_RAISED,
+        actor=actor or app.system(),
+        outcome=Outcome.OK,
+        client_id=client_id if actor else None,
+        object_id=object_id if actor else object_id or client_id,
+        fields={"alert": str(opened), "chain": chain, "reason": reason, "severity": severity},
+    )
+    await tx.append(event)
+
+
+async def permit(app: App, actor: Actor, verb: Verb, *, client_id: UUID | None = None) -> None:
+    """Let a verb pass, or record that it did not. Raises as :func:`command`."""
+    try:
+        if client_id is None:
+            authorise(actor, verb)
+        else:
+            await authorise_for(app, actor, verb, client_id)
+    except Denied as error:
+        await refuse(app, actor, verb, error, object_id=client_id)
+        raise
+
+
+async def refuse(app: App, actor: Actor, verb: Verb, error: Denied, *, object_id: UUID | None) -> None:
+    """Record a refusal and, when there are many, raise an alert. The caller raises ``error``."""
+    await record_refusal(
+        app, actor, EventName.ACCESS, error, client_id=None, object_id=object_id, fields={"verb": verb.value}
+    )
+    await _alert_many(app, actor, "", reason="repeated_denials")
+
+
+async def record_refused_call(
+    app: App, actor: Actor | None, error: ByokeepError, *, request_id: UUID, route: str, object_id: UUID | None
+) -> None:
+    """Record a refusal that leaves over HTTP, unless a command has recorded it already.
+
+    Args:
+        actor: Who called; ``None`` = nobody whose token was good, so the process's own actor stands there.
+        request_id: Of the call.
+        route: Which one was called, such as ``keks.end``.
+        object_id: The narrowest id of its path.
+    """
+    if error.on_record or not isinstance(error, Denied | Rejected | Conflict):
+        return
+    who = actor or app.system(request_id)
+    await record_refusal(
+        app, who, EventName.ACCESS, error, client_id=None, object_id=object_id, fields={"route": route},
+        outcome=_outcome(error),
+    )  # fmt: skip
+    if error.code == "bad_token":
+        await _alert_many(app, who, error.code, reason="bad_tokens")
+    elif actor is not None and isinstance(error, Denied):
+        await _alert_many(app, actor, "", reason="repeated_denials")
+
+
+async def _alert_many(app: App, actor: Actor, denied_for: str, *, reason: str) -> None:
+    """Raise an alert when an actor was denied often of late, for one reason or (``""``) for any."""
+    counted = {"chain": app.installation_id, "actor_id": actor.id, "reason": denied_for, "many": MANY}
+    with suppress(ByokeepError):
+        async with app.db.begin(every_client=True) as tx:
+            if await tx.one(int, "audit_count_denied", **counted) >= MANY:
+                await open_alert(tx, app, actor, reason=reason, severity="warning", object_id=actor.id)
+
+
+async def refuse_login(app: App, request_id: UUID, error: Unauthenticated, subject_id: UUID | None) -> None:
+    """Record a failed login and, when there were many, raise an alert. The caller raises ``error``.
+
+    Args:
+        subject_id: Whose name was given; ``None`` = nobody's, which costs the same.
+    """
+    actor = app.system(request_id)
+    await record_refusal(app, actor, EventName.LOGIN, error, client_id=None, object_id=subject_id)
+    counted = {"chain": app.installation_id, "object_id": subject_id, "many": MANY_LOGINS}
+    with suppress(ByokeepError):
+        async with app.db.begin(every_client=True) as tx:
+            if await tx.one(int, "audit_count_failed_logins", **counted) >= MANY_LOGINS:
+                await open_alert(tx, app, actor, reason="password_guessing", severity="warning", object_id=subject_id)
+
+
+async def on_record(app: App, actor: Actor, verb: Verb, object_id: UUID | None, work: Awaitable[T]) -> T:
+    """Do ``work`` within :func:`recorded`; ``object_id``: what it is about, ``None`` = the platform."""
+    async with recorded(app, actor, verb, object_id=object_id):
+        return await work
+
+
+async def record_refusal(
+    app: App,
+    actor: Actor,
+    name: EventName,
+    error: ByokeepError,
+    *,
+    client_id: UUID | None,
+    object_id: UUID | None,
+    fields: Mapping[str, FieldValue] | None = None,
+    alerted: str = "",
+    outcome: Outcome = Outcome.DENIED,
+) -> None:
+    """Record that ``name`` was refused to ``actor``, unless ``error`` is on record already.
+
+    Args:
+        actor: Who was refused; :meth:`App.system` = somebody without a good token.
+        error: Why; its code becomes the reason.
+        client_id: Whose chain; ``None`` = the platform's, for an object that is not the actor's to know.
+        object_id: What it was about.
+        fields: More fields of the event's vocabulary.
+        alerted: Raise an alert with this reason as well.
+    """
+    if error.on_record:
+        return
+    error.on_record = True
+    said = {**(fields or {}), "reason": error.code}
+    event = Event(name=name, actor=actor, outcome=outcome, client_id=client_id, object_id=object_id, fields=said)
+    with suppress(ByokeepError):
+        now = app.clock.monotonic()
+        if app.recorded.take(str(actor.id), now):
+            if actor.id != app.installation_id or not app.recorded.take("not recorded", now):
+                async with app.db.begin(every_client=True) as tx:
+                    await open_alert(tx, app, actor, reason="refusals_not_recorded", object_id=actor.id)
+            return
+        async with app.db.begin(client_id=client_id, every_client=client_id is None) as tx:
+            if alerted:
+                await open_alert(tx, app, actor, reason=alerted, client_id=client_id, object_id=object_id)
+            await tx.append(event)
+
+
+def _outcome(error: ByokeepError) -> Outcome:
+    if isinstance(error, Denied):
+        return Outcome.DENIED
+    return Outcome.REJECTED if isinstance(error, Rejected) else Outcome.FAILED

@@ -1,0 +1,39 @@
+"""What the broker's own probe last proved of the secret store, and who must not go on without that proof.
+
+Rules
+- Nothing is proved until a probe has proved it, and a proof ages: leases and the intake of values fail closed.
+- One device that records is enough. Kills, revocations and the end of jobs never ask here.
+- The hot path reads a number in memory; ``web``, another process, reads the broker's last proof in the database.
+- It opens again by itself: with the next probe that finds its mark in a device's file.
+
+It may not read a value or repair a device.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from byokeep.kernel.app import RECORDED_FOR_S, App, BrokerApp, not_recording
+from byokeep.kernel.ports import DeviceHealth
+
+
+async def probe(app: BrokerApp) -> list[DeviceHealth]:
+    """Probe every audit device of the store and keep what it proves, here and for ``web``.
+
+    Raises:
+        Unavailable: The database; what was proved holds in this process all the same.
+    """
+    began = app.clock.monotonic()
+    devices = await app.store_audit.devices()
+    if any(device.records for device in devices):
+        app.store_recording.proved(began)
+        async with app.db.begin() as tx:
+            await tx.one(UUID, "store_recording_proved", installation_id=app.installation_id)
+    return devices
+
+
+async def require_recorded(app: App) -> None:
+    """Refuse by the broker's last proof in the database, before a value is written. Raises Unavailable."""
+    asked = {"installation_id": app.installation_id, "holds_s": RECORDED_FOR_S}
+    if await app.db.read(lambda row: row["recording"] is True, "store_recording", asked) != [True]:
+        raise not_recording()

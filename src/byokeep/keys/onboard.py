@@ -1,0 +1,345 @@
+"""SOP 5.1: take in a client's key.
+
+Rules
+- Authorise, look at the form, announce (recorded and committed), write to the store, then record in one transaction.
+- One onboarding at a time for a client and provider. Who comes second is told so, and their value goes nowhere.
+- Cut off after the write: repeating the same call adopts the version that was written; otherwise the sweep
+  destroys it (:mod:`byokeep.keys.sweep`).
+- A new value beside one that serves waits as its candidate: nothing is taken out of service by a typo or by a provider
+  that cannot be asked (runbook 6.2). Where none serves, the reference is unusable until the new value is verified.
+- Before the value is written its leak fingerprints are on record: what the store holds can be looked for.
+
+It may not read a value back: the flow holds it only on its way in.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, Rejected, Unavailable
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import (
+    API_PROVIDERS,
+    Actor,
+    ClientId,
+    CredentialRef,
+    LeaseKind,
+    Provider,
+    Risk,
+    SecretKind,
+    SopId,
+)
+from byokeep.core.policy import Verb
+from byokeep.core.ref import SecretRef, parse_provider
+from byokeep.core.rotation import RotationDue, rotation_due
+from byokeep.core.secret import Secret
+from byokeep.jobs.jobs import JobSpec, open_job
+from byokeep.kernel.app import App, WebApp
+from byokeep.kernel.command import permit, recorded
+from byokeep.kernel.ports import Tx, Written
+from byokeep.kernel.sops import SopRun
+from byokeep.kernel.store_recording import require_recorded
+from byokeep.keys.refs import get_ref, ref_from
+from byokeep.tenancy.clients import require_active
+from byokeep_redact.fingerprint import VERSION
+
+DEFAULT_DAYS: Final = 90
+UNDER_WAY_S: Final = 30  # how long a stored value that is being verified keeps another one waiting
+CUSTODY_S: Final = 3600  # life of the custody job, should the worker be late
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnboardRequest:
+    """What an operator asks for beside the value.
+
+    Attributes:
+        risk: ``None`` = the client's own class; a client of high risk can not be asked down.
+        rotation_days: The client's preference in days, ``None`` = none.
+        version: The version the caller believes is current; ``None`` = whichever is.
+    """
+
+    risk: Risk | None = None
+    rotation_days: int | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Onboarded:
+    """Where the value went, and the run that will verify it.
+
+    ``state`` and ``verification`` are the reference's; ``serves`` is the version that jobs go on getting until the new
+    one is verified, ``None`` when no version serves.
+    """
+
+    ref_id: UUID
+    sop_id: SopId
+    version: int
+    state: str
+    verification: str
+    rule: str
+    due_at: datetime
+    serves: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OnboardPlan:
+    ref: SecretRef
+    run: SopRun
+    due: RotationDue
+    risk: Risk
+    job_id: UUID
+
+
+async def onboard(
+    app: WebApp,
+    actor: Actor,
+    *,
+    client_id: ClientId,
+    provider: str,
+    value: Secret,
+    check: Callable[[], None],
+    wish: OnboardRequest,
+) -> Onboarded:
+    """Store a key and queue its verification. Wipes ``value``.
+
+    Args:
+        provider: The provider's published name.
+        check: Looks at the form of the value; raises :class:`Rejected`. Called before anything is stored.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+        Rejected: ``unknown_provider``, ``not_an_api_provider``, ``client_not_active``,
+            ``rotation_days_out_of_range``, a code of ``check``.
+        Conflict: ``onboarding_in_progress``, ``stale_version``, ``superseded``; the value is stored nowhere or was
+            destroyed.
+        Unavailable: Store or database; ``no_custodian``. Repeating the same call is safe.
+    """
+    try:
+        await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
+        await require_recorded(app)
+        async with recorded(
+            app, actor, Verb.KEY_WRITE, client_id=client_id, refused_as=EventName.KEY_WRITE, on_client=True
+        ):
+            known = parse_provider(provider)
+            if known not in API_PROVIDERS:
+                raise Rejected("not_an_api_provider", next_step="Platforms are connected, not pasted.")
+            check()
+            plan = await _announce(app, actor, SecretRef(client_id, known), value, wish)
+        written = await _write(app, actor, plan, value)
+    finally:
+        value.wipe()
+    return await _record(app, actor, plan, written)
+
+
+async def verify_again(app: WebApp, actor: Actor, ref_id: UUID, *, before: Callable[[ClientId], None]) -> SopRun:
+    """Queue another verification of a reference's candidate, else of its current version.
+
+    A run that has ended is followed by a new one.
+
+    Args:
+        before: Called with the client once the actor is known to be allowed; may refuse.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.keys.refs.get_ref`.
+        Rejected: ``credential_quarantined``, ``key_retired``, ``client_not_active``.
+        Conflict: ``nothing_on_record``: the write has no record.
+    """
+    ref = await get_ref(app, actor, ref_id, Verb.KEY_VERIFY)
+    before(ref.client_id)
+    async with recorded(app, actor, Verb.KEY_VERIFY, client_id=ref.client_id, object_id=ref_id, on_client=True):
+        if ref.verification == "quarantined":
+            raise Rejected("credential_quarantined", next_step="Onboard a new value; this one was seen in a log.")
+        if ref.state in ("deactivated", "compromised", "destroyed"):
+            raise Rejected("key_retired", next_step="Onboard a new value.", state=ref.state)
+        async with app.db.begin(client_id=ref.client_id) as tx:
+            await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
+            await require_active(tx, ref.client_id)
+            version = ref.candidate or ref.version
+            run = await tx.maybe(SopRun, "sop_of_version", client_id=ref.client_id, ref_id=ref_id, version=version)
+            if run is None:
+                raise Conflict("nothing_on_record", next_step="Onboard the value again.", ref=ref_id)
+            if run.state != "running":
+                run = await tx.one(
+                    SopRun, "sop_insert", id=app.ids.uuid(), client_id=run.client_id, provider=run.provider.value,
+                    ref_id=ref_id, version=version, started_by=actor.id, write_seq=run.write_seq,
+                    store_request=run.store_request,
+                )  # fmt: skip
+            job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
+            await _queue(tx, run, job_id, actor.request_id)
+    return run
+
+
+async def _announce(app: WebApp, actor: Actor, ref: SecretRef, value: Secret, wish: OnboardRequest) -> _OnboardPlan:
+    """Reserve the place and put the intent on record, committed, before the store is touched."""
+    fingerprint = await app.intake.value_fingerprint(value)
+    digests = await app.scan_key.digests(value)
+    current = await app.intake.current_version(ref)
+    async with app.db.begin(client_id=ref.client_id) as tx:
+        await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
+        client = await require_active(tx, ref.client_id)
+        job_id = await open_custody(tx, app, ref.client_id, ref.provider, actor.request_id)
+        risk = Risk.HIGH if Risk.HIGH in (wish.risk, client.risk) else Risk.STANDARD
+        due = rotation_due(
+            stored_at=app.clock.now(),
+            provider_days=app.limits.rotation_default_days.get(ref.provider.value, DEFAULT_DAYS),
+            risk=risk,
+            preference_days=wish.rotation_days,
+            min_days=app.limits.rotation_min_days,
+            max_days=app.limits.rotation_max_days,
+        )
+        live = await tx.maybe(ref_from, "ref_live", client_id=ref.client_id, provider=ref.provider.value)
+        run = await _adopt(tx, ref, fingerprint)
+        if run is None:
+            if wish.version is not None and wish.version != current:
+                raise Conflict("stale_version", next_step="See `byokeep key show`, then decide again.", version=current)
+            run = await _reserve(tx, app, actor, ref, live.id if live else app.ids.uuid(), current + 1, fingerprint)
+        await tx.one(
+            UUID,
+            "leak_fingerprint_put",
+            client_id=ref.client_id,
+            ref_id=run.ref_id,
+            version=run.version,
+            format=VERSION,
+            digests=digests,
+        )
+    return _OnboardPlan(ref=ref, run=run, due=due, risk=risk, job_id=job_id)
+
+
+async def _adopt(tx: Tx, ref: SecretRef, fingerprint: str) -> SopRun | None:
+    """Return the announced write of this very value that was cut off, None when nobody else is at this place."""
+    place = {"client_id": ref.client_id, "provider": ref.provider.value}
+    pending = await tx.maybe(SopRun, "sop_open_write", **place)
+    if pending is not None:
+        known = await tx.maybe(str, "fingerprint_get", ref_id=pending.ref_id, version=pending.version)
+        if hmac.compare_digest(known or "", fingerprint):
+            return pending
+        raise _in_progress(pending)
+    if (under_way := await tx.maybe(SopRun, "sop_under_way", **place, within_s=UNDER_WAY_S)) is not None:
+        raise _in_progress(under_way)
+    return None
+
+
+def _in_progress(run: SopRun) -> Conflict:
+    return Conflict(
+        "onboarding_in_progress",
+        next_step="A value is being stored for this provider; look at its result, or wait two minutes.",
+        sop=run.id,
+    )
+
+
+async def _reserve(
+    tx: Tx, app: App, actor: Actor, ref: SecretRef, ref_id: UUID, version: int, fingerprint: str
+) -> SopRun:
+    run = await tx.one(
+        SopRun, "sop_insert", id=app.ids.uuid(), client_id=ref.client_id, provider=ref.provider.value, ref_id=ref_id,
+        version=version, started_by=actor.id, write_seq=None, store_request="",
+    )  # fmt: skip
+    await tx.all(None, "fingerprint_put", ref_id=ref_id, version=version, fingerprint=fingerprint)
+    await tx.append(_event(EventName.KEY_WRITE, Outcome.INTENDED, actor, ref, run))
+    return run
+
+
+async def open_custody(tx: Tx, app: App, client_id: ClientId, provider: Provider, request_id: UUID) -> UUID:
+    """Open the job under which this secret may be verified, or its orphan destroyed; the worker closes it."""
+    spec = JobSpec(
+        client_id=client_id, runner_id=None, kind=LeaseKind.CUSTODY, secrets=(provider.value,), ttl_s=CUSTODY_S
+    )
+    try:
+        job = await open_job(tx, app, app.system(request_id), spec)
+    except Rejected as error:
+        if error.code != "unknown_runner":
+            raise
+    else:
+        return job.id
+    raise Unavailable("no_custodian", next_step="Create a custodian machine and start the worker with its token.")
+
+
+async def _write(app: WebApp, actor: Actor, plan: _OnboardPlan, value: Secret) -> Written:
+    """Write the announced version, or find that an earlier, cut-off call of the same value did."""
+    version = plan.run.version
+    if await app.intake.current_version(plan.ref) == version:
+        return Written(version=version, request_id="")
+    try:
+        return await app.intake.put(plan.ref, value, cas=version - 1)
+    except (Conflict, Rejected) as error:  # surely not stored: the place is free again
+        async with app.db.begin(client_id=plan.ref.client_id) as tx:
+            if await tx.maybe(SopRun, "sop_fail", client_id=plan.ref.client_id, id=plan.run.id, reason=error.code):
+                await tx.append(
+                    _event(EventName.KEY_ONBOARDING_FAILED, Outcome.FAILED, actor, plan.ref, plan.run,
+                           reason=error.code)
+                )  # fmt: skip
+        raise
+
+
+async def _record(app: WebApp, actor: Actor, plan: _OnboardPlan, written: Written) -> Onboarded:
+    """Everything that follows from the write, or nothing."""
+    ref, run = plan.ref, plan.run
+    async with app.db.begin(client_id=ref.client_id) as tx:
+        await tx.all(None, "ref_lock", client_id=ref.client_id, provider=ref.provider.value)
+        fields = {
+            "path": ref.path,
+            "rule": plan.due.rule,
+            "risk": plan.risk.value,
+            "due_at": plan.due.due_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "store_request": written.request_id,
+        }
+        row = await _put_ref(tx, app, actor, plan)  # before its record, which says what the row is
+        receipt = await tx.append(_event(EventName.KEY_STORED, Outcome.OK, actor, ref, run, **fields))
+        stored = await tx.maybe(
+            SopRun,
+            "sop_stored",
+            client_id=ref.client_id,
+            id=run.id,
+            write_seq=receipt.seq,
+            store_request=written.request_id,
+        )
+        if stored is None:
+            raise Conflict("superseded", next_step="This onboarding was ended meanwhile; start again.", sop=run.id)
+        await tx.all(SopRun, "sop_supersede", client_id=ref.client_id, ref_id=run.ref_id, id=run.id)
+        await _queue(tx, stored, plan.job_id, actor.request_id)
+    return Onboarded(
+        ref_id=row.id, sop_id=run.id, version=run.version, state=row.state, verification=row.verification.value,
+        rule=plan.due.rule,
+        due_at=plan.due.due_at, serves=row.version if row.candidate else None,
+    )  # fmt: skip
+
+
+async def _put_ref(tx: Tx, app: App, actor: Actor, plan: _OnboardPlan) -> CredentialRef:
+    same = {"client_id": plan.ref.client_id, "id": plan.run.ref_id, "version": plan.run.version,
+            "risk": plan.risk.value, "rotation_due_at": plan.due.due_at,
+            "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
+    for statement in ("ref_offer", "ref_renew"):
+        if (row := await tx.maybe(ref_from, statement, **same)) is not None:
+            return row
+    return await tx.one(
+        ref_from, "ref_insert", **same, provider=plan.ref.provider.value, kind=SecretKind.PROVIDER_API_KEY.value,
+        environment=app.environment.value, secret_ref=str(plan.ref),
+    )  # fmt: skip
+
+
+async def _queue(tx: Tx, run: SopRun, job_id: UUID, request_id: UUID) -> None:
+    await tx.defer(
+        "verify_key",
+        client_id=str(run.client_id),
+        ref_id=str(run.ref_id),
+        version=str(run.version),
+        sop_id=str(run.id),
+        job_id=str(job_id),
+        request_id=str(request_id),
+    )
+
+
+def _event(name: EventName, outcome: Outcome, actor: Actor, ref: SecretRef, run: SopRun, **fields: FieldValue) -> Event:
+    return Event(
+        name=name,
+        actor=actor,
+        outcome=outcome,
+        client_id=ref.client_id,
+        object_id=run.ref_id,
+        fields={"provider": ref.provider.value, "version": run.version, "sop": str(run.id), **fields},
+    )

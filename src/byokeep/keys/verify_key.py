@@ -1,0 +1,282 @@
+"""SOP 5.1 steps 5 and 6, in the worker: read under a custody lease, ask the provider, search the logs, close the run.
+
+Rules
+- The value is wiped before anything is recorded; the record holds allow-listed outcomes only (R5.1-8).
+- Verification, leak check and what follows from them commit together: a key found in a log is never usable,
+  not for a moment.
+- What may end differently later is asked again, a few times; then the run fails and the key stays pending.
+- A candidate takes over in the transaction that proves it, and not before. One that is refused is dropped, one that
+  cannot be checked or has no balance waits; either way the version that serves goes on serving.
+- The run closes with ``client_key_onboarded`` only when its three records prove it (:mod:`byokeep.kernel.sops`).
+
+It may not cause an effect: a custody lease can not ask for one.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import ByokeepError, Unavailable
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import ClientId, CredentialRef, Verification
+from byokeep.core.ref import SecretRef
+from byokeep.jobs.worker_app import IdentityNote, LeakCount, WorkerApp
+from byokeep.kernel import sops
+from byokeep.kernel.command import Severity, open_alert
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.sops import SopRun
+from byokeep.keys import leak_check, refs
+from byokeep.keys.leak_check import LeakVerdict
+from byokeep.keys.refs import ref_from
+
+_NO_QUOTA: Final = "verified_no_quota"
+_LIVE: Final = frozenset({KeyState.PRE_ACTIVATION, KeyState.ACTIVE, KeyState.SUSPENDED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """The ids that a queued verification consists of; ``request_id`` is the call that asked for it (S-OWASP-13)."""
+
+    client_id: ClientId
+    ref_id: UUID
+    version: int
+    sop_id: UUID
+    job_id: UUID
+    request_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What came of looking: a note and a count, or the reason why nobody looked."""
+
+    note: IdentityNote | None
+    count: LeakCount | None
+    failure: str = ""
+
+
+async def verify_key(app: WorkerApp, task: Task, *, last_attempt: bool) -> str:
+    """Verify one version and close its run as far as the evidence goes; returns how it ended, as a code.
+
+    Args:
+        last_attempt: What could not be decided now will not be asked again.
+
+    Raises:
+        Unavailable: To be tried again later; nothing was recorded. Not raised on the last attempt unless the
+            database itself is away.
+    """
+    async with app.db.begin(client_id=task.client_id) as tx:
+        run, ref = (
+            await tx.maybe(SopRun, "sop_get", id=task.sop_id),
+            await tx.maybe(ref_from, "ref_get", id=task.ref_id),
+        )
+    if run is None or ref is None or run.state != "running" or not _belongs(task, run, ref):
+        return "superseded"
+    await find_shared_value(app, task)
+    seen = await _look(app, task, ref, run, last_attempt=last_attempt)
+    result = await _record(app, task, seen)
+    with suppress(ByokeepError):  # an open job ends by itself
+        await app.custodian.close(task.job_id)
+    return result
+
+
+async def waits(app: WorkerApp, task: Task, reason: str) -> None:
+    """Let whoever looks at a run see that it waits for its next attempt, and why.
+
+    Args:
+        reason: As :func:`byokeep.core.next_steps.wait_of` returns it.
+    """
+    async with app.db.begin(client_id=task.client_id) as tx:
+        await tx.maybe(sops.SopRun, "sop_waits", client_id=task.client_id, id=task.sop_id, reason=reason)
+
+
+async def find_shared_value(app: WorkerApp, task: Task) -> None:
+    """Tell operators of the platform, and nobody else, when another reference holds the same value (R1.3-4).
+
+    Runs for every verification, in the worker, so that no answer to a tenant takes longer or says more.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        sharers = await tx.all(UUID, "fingerprint_sharers", ref_id=task.ref_id, version=task.version)
+        if not sharers:
+            return
+        actor = app.system(task.request_id)
+        await open_alert(tx, app, actor, reason="shared_value", severity="warning", object_id=task.ref_id)
+        await tx.append(
+            Event(
+                name=EventName.KEY_SHARED_VALUE,
+                actor=actor,
+                outcome=Outcome.OK,
+                object_id=task.ref_id,
+                fields={"ref": str(sharers[0]), "count": len(sharers), "version": task.version},
+            )
+        )
+
+
+async def _look(app: WorkerApp, task: Task, ref: CredentialRef, run: SopRun, *, last_attempt: bool) -> _Seen:
+    place = SecretRef(ref.client_id, ref.provider)
+    try:
+        async with app.custodian.open(task.job_id) as custody:
+            value = await custody.read(place, task.version)
+            try:
+                note = await app.identify(ref.provider, value)
+                count = await leak_check.search(app, value, run.started_at)
+            finally:
+                value.wipe()
+    except Unavailable as error:
+        if not last_attempt:
+            raise
+        return _Seen(None, None, error.code)
+    except ByokeepError as error:
+        return _Seen(None, None, error.code)
+    if note.again and not last_attempt and leak_check.verdict(count) is not LeakVerdict.FOUND:
+        raise Unavailable("ask_again", next_step="The queue asks again by itself.", reason=note.status)
+    return _Seen(note, count)
+
+
+async def _record(app: WorkerApp, task: Task, seen: _Seen) -> str:
+    """Write down what was seen and everything that follows from it, in one transaction."""
+    async with app.db.begin(client_id=task.client_id) as tx:
+        ref = await tx.maybe(ref_from, "ref_lock_row", client_id=task.client_id, id=task.ref_id)
+        run = await tx.maybe(SopRun, "sop_lock", client_id=task.client_id, id=task.sop_id)
+        if ref is None or run is None or run.state != "running" or not _belongs(task, run, ref):
+            return "superseded"
+        book = _Book(tx, app, task, run, ref)
+        verify_seq = await book.verification(seen)
+        leak = LeakVerdict.UNKNOWN if seen.count is None else leak_check.verdict(seen.count)
+        # What becomes of the row comes before a record that says what the row is.
+        if leak is LeakVerdict.FOUND:
+            await book.mark(Verification.QUARANTINED)
+        elif verify_seq is not None and not book.candidate:
+            await book.mark(Verification.VERIFIED)
+        leak_seq = await book.leak(seen.count, leak)
+        run = await tx.one(
+            sops.SopRun, "sop_evidence", client_id=run.client_id, id=run.id, verify_seq=verify_seq, leak_seq=leak_seq
+        )
+        if leak is LeakVerdict.FOUND:
+            await book.alarm("secret_in_logs")
+            return await book.fail("secret_in_logs")
+        if verify_seq is None:
+            return await book.not_verified(seen)
+        if book.candidate and ref.state not in _LIVE:
+            await book.mark(Verification.FAILED)
+            return await book.fail("reference_ended")
+        if seen.note is not None and seen.note.status == _NO_QUOTA:
+            await book.alarm("key_no_quota", severity="warning")
+            if book.candidate:  # good, but it would do no work: what serves goes on
+                return await book.fail(_NO_QUOTA)
+        if ref.state == KeyState.PRE_ACTIVATION:
+            await refs.move(tx, app, book.actor, ref, to=KeyState.ACTIVE, reason="verified")
+        if leak is LeakVerdict.UNKNOWN:
+            await book.alarm("leak_check_unknown", severity="warning")
+            return "leak_check_unknown"
+        return await book.complete(run)
+
+
+class _Book:
+    """The entries of one recording transaction."""
+
+    def __init__(self, tx: Tx, app: WorkerApp, task: Task, run: SopRun, ref: CredentialRef) -> None:
+        self.actor = app.system(task.request_id)
+        self._tx, self._app, self._task, self._run, self._ref = tx, app, task, run, ref
+        self._place = {"client_id": ref.client_id, "id": ref.id, "version": task.version}
+        self.candidate = task.version == ref.candidate
+
+    async def verification(self, seen: _Seen) -> int | None:
+        """Record the outcome of the identity call; the sequence number when it proves the key."""
+        note = seen.note
+        if note is None:
+            await self._append(EventName.KEY_VERIFIED, Outcome.FAILED, reason=seen.failure)
+            return None
+        fields: dict[str, FieldValue] = {
+            "verification": note.status,
+            "endpoint": note.endpoint,
+            "latency_ms": note.latency_ms,
+            "attempts": note.attempts,
+        }
+        if note.http_status is not None:
+            fields["http_status"] = note.http_status
+        if note.account_hash is not None:
+            fields["account_hash"] = note.account_hash
+        seq = await self._append(EventName.KEY_VERIFIED, Outcome.OK if note.verified else Outcome.FAILED, **fields)
+        return seq if note.verified else None
+
+    async def leak(self, count: LeakCount | None, verdict: LeakVerdict) -> int | None:
+        """Record the leak check; the sequence number when it passed."""
+        if count is None:
+            return None
+        passed = verdict is LeakVerdict.PASS
+        seq = await self._append(
+            EventName.KEY_LEAK_CHECKED, Outcome.OK if passed else Outcome.FAILED, **leak_check.fields(count)
+        )
+        return seq if passed else None
+
+    async def not_verified(self, seen: _Seen) -> str:
+        """Close a run whose key was not verified: failed for good, or pending when nobody could tell."""
+        note = seen.note
+        if note is not None and not note.again:
+            await self.mark(Verification.FAILED)
+        if note is not None and note.alarming:
+            await self.alarm(f"key_{note.status}")
+        return await self.fail(note.status if note is not None else seen.failure)
+
+    async def mark(self, verification: Verification) -> None:
+        """Set what is known of the pinned version; a candidate that is not verified is dropped instead."""
+        if self.candidate:
+            await self._tx.one(refs.ref_from, "ref_drop_candidate", **self._place)
+        else:
+            await self._tx.one(refs.ref_from, "ref_set_verification", **self._place, verification=verification.value)
+
+    async def alarm(self, reason: str, severity: Severity = "critical") -> None:
+        """Raise an alert about the reference."""
+        await open_alert(
+            self._tx, self._app, self.actor, reason=reason, severity=severity, client_id=self._ref.client_id,
+            object_id=self._ref.id,
+        )  # fmt: skip
+
+    async def fail(self, reason: str) -> str:
+        """End the run without success."""
+        await self._append(EventName.KEY_ONBOARDING_FAILED, Outcome.FAILED, reason=reason)
+        await self._tx.one(SopRun, "sop_fail", client_id=self._run.client_id, id=self._run.id, reason=reason)
+        return reason
+
+    async def complete(self, run: SopRun) -> str:
+        """End the run with success when its records prove it, else leave it open."""
+        if not sops.ready(await sops.status_of(self._tx, run)):
+            await self.alarm("evidence_missing")
+            return "evidence_missing"
+        if self.candidate:
+            await self._tx.one(refs.ref_from, "ref_pin_candidate", **self._place)
+            await self._append(EventName.KEY_PINNED, Outcome.OK, from_version=self._ref.version)
+        seq = await self._append(EventName.KEY_ONBOARDED, Outcome.OK)
+        await self._tx.one(sops.SopRun, "sop_complete", client_id=run.client_id, id=run.id, done_seq=seq)
+        return "complete"
+
+    async def _append(self, name: EventName, outcome: Outcome, **fields: FieldValue) -> int:
+        receipt = await self._tx.append(
+            Event(
+                name=name,
+                actor=self.actor,
+                outcome=outcome,
+                client_id=self._ref.client_id,
+                object_id=self._ref.id,
+                fields={
+                    "provider": self._ref.provider.value,
+                    "version": self._task.version,
+                    "sop": str(self._run.id),
+                    "job": str(self._task.job_id),
+                    **fields,
+                },
+            )
+        )
+        return receipt.seq
+
+
+def _belongs(task: Task, run: SopRun, ref: CredentialRef) -> bool:
+    return (
+        run.client_id == ref.client_id == task.client_id
+        and run.ref_id == ref.id == task.ref_id
+        and run.version == task.version in (ref.version, ref.candidate)
+    )

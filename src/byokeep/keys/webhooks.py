@@ -1,0 +1,243 @@
+"""Signing secrets of webhooks: one for each client and sender, and two of them while one replaces the other.
+
+Rules
+- Announced and committed, written by compare-and-set, then recorded; a write that was cut off is never pinned, and the
+  same call again writes the next version.
+- The previous secret holds for a span that was asked for, by the database's clock, and for no longer.
+- Before the value is written its leak fingerprints are on record, as for keys.
+- What was replaced or retired is destroyed in the store (:mod:`byokeep.keys.webhook_sweep`).
+- Nobody can be asked whether a signing secret is right. Its verification stays *pending*; a delivery shows it.
+
+It may not read a value back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, NotFound, Rejected
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import Actor, ClientId, CredentialRef, Provider, Risk
+from byokeep.core.plain_text import check_reason
+from byokeep.core.policy import Verb
+from byokeep.core.ref import SecretPart, SecretRef, parse_provider
+from byokeep.core.rotation import rotation_due
+from byokeep.core.secret import Secret
+from byokeep.core.webhook import MIN_KEY, SCHEMES
+from byokeep.kernel.app import App, WebApp
+from byokeep.kernel.command import command, permit, recorded
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.rows import Row
+from byokeep.kernel.store_recording import require_recorded
+from byokeep.keys.onboard import DEFAULT_DAYS
+from byokeep.keys.refs import move, ref_from
+from byokeep.tenancy.clients import MAX_ROWS, require_active
+from byokeep_redact.fingerprint import VERSION
+
+MAX_KEEP_S: Final = 30 * 86_400  # how long a previous secret may hold at most
+MAX_LENGTH: Final = 512  # bytes
+_PLAIN: Final = re.compile(rb"[!-~]+\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookSecret:
+    """A signing secret's reference. ``previous_version`` holds beside it until ``previous_until``, UTC."""
+
+    ref: CredentialRef
+    previous_version: int | None
+    previous_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WebhookPlan:
+    place: SecretRef
+    ref_id: UUID
+    version: int
+    risk: Risk
+    fingerprint: str
+    digests: list[str]
+
+
+def secret_from(row: Row) -> WebhookSecret:
+    """Build the noun from a row of ``credential_ref``; a previous secret that holds no more is none."""
+    holds = row["previous_holds"] is True
+    return WebhookSecret(
+        ref=ref_from(row), previous_version=row["previous_version"] if holds else None,
+        previous_until=row["previous_until"] if holds else None,
+    )  # fmt: skip
+
+
+def check_form(value: bytes) -> None:
+    """Look at the form of a signing secret.
+
+    Raises:
+        Rejected: ``bad_webhook_secret``.
+    """
+    if not MIN_KEY <= len(value) <= MAX_LENGTH or not _PLAIN.match(value):
+        raise Rejected(
+            "bad_webhook_secret",
+            next_step=f"A signing secret has {MIN_KEY} to {MAX_LENGTH} printable characters and no space.",
+        )
+
+
+async def store_secret(
+    app: WebApp, actor: Actor, *, client_id: ClientId, provider: str, value: Secret, check: Callable[[], None],
+    keep_previous_s: int = 0,
+) -> WebhookSecret:  # fmt: skip
+    """Store a signing secret. Wipes ``value``.
+
+    Args:
+        provider: Who signs; a name of :data:`byokeep.core.webhook.SCHEMES`.
+        check: Looks at the form of the value; raises :class:`Rejected`. Called before anything is stored.
+        keep_previous_s: For how many seconds the one before it holds as well, 0 to :data:`MAX_KEEP_S`.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+        Rejected: ``unknown_provider``, ``no_webhooks``, ``keep_previous_out_of_range``, ``client_not_active``, a code
+            of ``check``.
+        Conflict: ``stale_version``, ``superseded``: somebody stored another one meanwhile; theirs holds.
+        Unavailable: Store or database. Repeating the same call is safe.
+    """
+    try:
+        await permit(app, actor, Verb.KEY_WRITE, client_id=client_id)
+        await require_recorded(app)
+        stored = EventName.WEBHOOK_STORED
+        async with recorded(app, actor, Verb.KEY_WRITE, client_id=client_id, refused_as=stored, on_client=True):
+            place = _place(client_id, provider)
+            if not 0 <= keep_previous_s <= MAX_KEEP_S:
+                raise Rejected("keep_previous_out_of_range", next_step="Keep it for 30 days at most.",
+                               maximum_s=MAX_KEEP_S)  # fmt: skip
+            check()
+            plan = await _announce(app, actor, place, value)
+            written = await app.intake.put(place, value, cas=plan.version - 1)
+            return await _record(app, actor, plan, written.request_id, keep_previous_s)
+    finally:
+        value.wipe()
+
+
+async def list_secrets(app: App, actor: Actor, client_id: ClientId) -> list[WebhookSecret]:
+    """Return a client's signing secrets' references, retired ones too.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
+    """
+    async with command(app, actor, Verb.KEY_LIST, client_id=client_id) as tx:
+        found = await tx.all(secret_from, "webhooks_list", client_id=client_id, limit=MAX_ROWS)
+        await tx.append(
+            Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, client_id=client_id,
+                  fields={"count": len(found)})
+        )  # fmt: skip
+    return found
+
+
+async def retire(
+    app: App, actor: Actor, client_id: ClientId, provider: str, *, previous_only: bool, reason: str
+) -> WebhookSecret:
+    """End a signing secret, or only the previous one. Deliveries signed with it are refused from the next lease on.
+
+    Args:
+        reason: A code, ``[a-z][a-z0-9_]*``.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``: another's client, or nothing to retire.
+        Rejected: ``unknown_provider``, ``no_webhooks``, ``bad_reason``.
+    """
+    retired = EventName.WEBHOOK_RETIRED
+    async with command(app, actor, Verb.KEY_STATE, client_id=client_id, refused_as=retired, on_client=True) as tx:
+        place = _place(client_id, provider)
+        check_reason(reason, example="secret_replaced")
+        await tx.all(None, "ref_lock", client_id=client_id, provider=place.provider.value)
+        live = await tx.maybe(secret_from, "webhook_live", client_id=client_id, provider=place.provider.value)
+        if live is None or (previous_only and live.previous_version is None):
+            raise NotFound("not_found", next_step="See `byokeep account webhook list`.")
+        ended = live.previous_version if previous_only else live.ref.version
+        dropped = await tx.maybe(secret_from, "webhook_drop_previous", client_id=client_id, id=live.ref.id) or live
+        if not previous_only:
+            ref = await move(tx, app, actor, live.ref, to=KeyState.DEACTIVATED, reason=reason)
+            dropped = WebhookSecret(ref=ref, previous_version=None, previous_until=None)
+        await tx.append(
+            _event(EventName.WEBHOOK_RETIRED, Outcome.OK, actor, place, live.ref.id, version=ended or 0,
+                   reason=reason)
+        )  # fmt: skip
+    return dropped
+
+
+def _place(client_id: ClientId, provider: str) -> SecretRef:
+    known: Provider = parse_provider(provider)
+    if known.value not in SCHEMES:
+        raise Rejected("no_webhooks", next_step="These sign webhooks: " + ", ".join(sorted(SCHEMES)) + ".")
+    return SecretRef(client_id, known, SecretPart.WEBHOOK)
+
+
+async def _announce(app: WebApp, actor: Actor, place: SecretRef, value: Secret) -> _WebhookPlan:
+    fingerprint = await app.intake.value_fingerprint(value)
+    digests = await app.scan_key.digests(value)
+    version = await app.intake.current_version(place) + 1
+    async with app.db.begin(client_id=place.client_id) as tx:
+        await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
+        client = await require_active(tx, place.client_id)
+        live = await tx.maybe(secret_from, "webhook_live", client_id=place.client_id, provider=place.provider.value)
+        plan = _WebhookPlan(place=place, ref_id=live.ref.id if live else app.ids.uuid(), version=version,
+            risk=client.risk,
+                     fingerprint=fingerprint, digests=digests)  # fmt: skip
+        await _watch(tx, plan, plan.ref_id)
+        await tx.append(
+            _event(EventName.WEBHOOK_STORED, Outcome.INTENDED, actor, place, plan.ref_id, version=version,
+                   path=place.path)
+        )  # fmt: skip
+    return plan
+
+
+async def _watch(tx: Tx, plan: _WebhookPlan, ref_id: UUID) -> None:
+    await tx.all(None, "fingerprint_put", ref_id=ref_id, version=plan.version, fingerprint=plan.fingerprint)
+    await tx.one(
+        UUID, "leak_fingerprint_put", client_id=plan.place.client_id, ref_id=ref_id, version=plan.version,
+        format=VERSION,
+        digests=plan.digests,
+    )  # fmt: skip
+
+
+async def _record(app: WebApp, actor: Actor, plan: _WebhookPlan, request_id: str, keep_s: int) -> WebhookSecret:
+    place = plan.place
+    due = rotation_due(
+        stored_at=app.clock.now(), provider_days=DEFAULT_DAYS, risk=plan.risk, preference_days=None,
+        min_days=app.limits.rotation_min_days, max_days=app.limits.rotation_max_days,
+    )  # fmt: skip
+    async with app.db.begin(client_id=place.client_id) as tx:
+        await tx.all(None, "ref_lock", client_id=place.client_id, provider=place.provider.value)
+        live = await tx.maybe(secret_from, "webhook_live", client_id=place.client_id, provider=place.provider.value)
+        ref_id = live.ref.id if live else plan.ref_id
+        same = {"client_id": place.client_id, "id": ref_id, "version": plan.version, "risk": plan.risk.value,
+                "rotation_due_at": due.due_at, "created_at": app.clock.now(), "created_by": actor.id}  # fmt: skip
+        if live is None:
+            stored = await tx.maybe(
+                secret_from, "webhook_insert", **same, provider=place.provider.value, environment=app.environment.value,
+                secret_ref=str(place),
+            )  # fmt: skip
+        else:
+            await _watch(tx, plan, ref_id)
+            # None: the store holds a later one already; what was written is on record, but is not what holds.
+            stored = await tx.maybe(secret_from, "webhook_renew", **same, keep_s=keep_s)
+        await tx.append(
+            _event(EventName.WEBHOOK_STORED, Outcome.OK, actor, place, ref_id, version=plan.version, path=place.path,
+                   store_request=request_id)
+        )  # fmt: skip
+    if stored is None:
+        raise Conflict("superseded", next_step="A later secret holds; see `byokeep account webhook list`.")
+    return stored
+
+
+def _event(
+    name: EventName, outcome: Outcome, actor: Actor, place: SecretRef, ref_id: UUID, **fields: FieldValue
+) -> Event:
+    return Event(
+        name=name, actor=actor, outcome=outcome, client_id=place.client_id, object_id=ref_id,
+        fields={"provider": place.provider.value, **fields},
+    )  # fmt: skip

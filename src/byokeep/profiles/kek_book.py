@@ -1,0 +1,315 @@
+"""The inventory of key-encryption keys as the database keeps it: versions, their moves, rotations, what hangs on them.
+
+Rules
+- A version has a row before it protects anything, and the row is never taken away: a destroyed version's is its
+  tombstone, which no restore of OpenBao undoes (R2.3-6).
+- A move follows the one table of key states, and leaves a row of history and a record, in one transaction (S-NIST-1).
+- Before a data-encryption key is wrapped or unwrapped, a version is asked for: the row's state first, then its periods
+  (S-NIST-2..8). A version without a row is nobody's: it protects nothing and opens nothing.
+- What still hangs on a version is counted from the rows of what was sealed, never from a column of its own.
+
+It may not talk to OpenBao: :mod:`.kek_work` does, in the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, Integrity, NotFound
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.kek import TRANSIT
+from byokeep.core.kek_life import ALGORITHM, KEK_BITS, check_strength, periods_of
+from byokeep.core.key_periods import KeyPurpose, Periods, Suspension, may_process, may_protect, may_resume
+from byokeep.core.keystate import KeyState, check_transition
+from byokeep.core.model import Actor
+from byokeep.kernel.app import App
+from byokeep.kernel.ports import Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kek:
+    """One version of a KEK.
+
+    Attributes:
+        client_id: Whose; None = every client's, which only a version of AWS KMS from an older release is.
+        identity: Tells the key that was made from any other, as :class:`byokeep.core.kek.KekVersion`; empty before.
+        dependents: Keys that hang on it.
+    """
+
+    holder: str
+    kek_id: str
+    version: int
+    client_id: UUID | None
+    environment: str
+    algorithm: str
+    bits: int
+    state: KeyState
+    owner: str
+    made_at: datetime
+    protect_until: datetime
+    process_until: datetime
+    compromised_at: datetime | None
+    changed_at: datetime
+    changed_by: UUID
+    identity: str
+    dependents: int
+    now: datetime
+
+    @property
+    def periods(self) -> Periods:
+        """How long it protects and processes."""
+        return Periods(
+            purpose=KeyPurpose.WRAP, starts_at=self.made_at, oup=self.protect_until - self.made_at,
+            rup=self.process_until - self.made_at,
+        )  # fmt: skip
+
+    @property
+    def place(self) -> dict[str, object]:
+        """Its row."""
+        return {"holder": self.holder, "kek_id": self.kek_id, "version": self.version}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KekMove:
+    """A move of a version that happened."""
+
+    state_from: str
+    state_to: str
+    reason: str
+    at: datetime
+    by: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """A rotation; ``done`` only when nothing is left on older versions. ``remaining`` is as of the reading."""
+
+    id: UUID
+    client_id: UUID | None
+    holder: str
+    kek_id: str
+    from_version: int
+    to_version: int
+    state: str
+    reason: str
+    moved: int
+    started_by: UUID
+    started_at: datetime
+    ended_at: datetime | None
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependent:
+    """One wrapped key that hangs on a version: whose, of which profile, for which accounts."""
+
+    client_id: UUID
+    client: str
+    profile_id: UUID
+    generation: int
+    dek_id: UUID
+    kek_version: int
+    blob_key: str
+    blob_size: int
+    key_state: str
+    sealed_at: datetime
+    profile_state: str
+    newest: bool
+    accounts: tuple[str, ...]
+
+
+MANY: Final = 1000
+
+
+async def versions(tx: Tx, *, ids: Sequence[UUID] | None = None, kek_id: str | None = None) -> list[Kek]:
+    """Return the versions that OpenBao holds, of all keys, of some clients' or of one; oldest of a key first."""
+    rows = await tx.all(Kek, "keks_list", ids=ids, kek_id=kek_id, limit=MANY)
+    return [row for row in rows if row.holder == TRANSIT]
+
+
+async def under_way(tx: Tx, *, kek_id: str | None = None) -> list[Rotation]:
+    """Return the rotations at OpenBao that are not done, of one key or of all."""
+    rows = await tx.all(Rotation, "kek_rotations", ids=None, kek_id=kek_id, open=True, limit=MANY)
+    return [row for row in rows if row.holder == TRANSIT]
+
+
+async def announce(
+    tx: Tx,
+    app: App,
+    actor: Actor,
+    *,
+    kek_id: str,
+    version: int,
+    client_id: UUID,
+    owner: str,
+) -> Kek:
+    """Put a version into the inventory before it is made; one that was announced before is returned as it is.
+
+    Raises:
+        Rejected: ``kek_too_weak``.
+    """
+    check_strength(KEK_BITS)
+    periods = periods_of(await tx.one(datetime, "kek_now"))  # the clock that seals are stamped by
+    place: dict[str, object] = {"holder": TRANSIT, "kek_id": kek_id, "version": version}
+    made = await tx.maybe(
+        int, "kek_version_insert", **place, client_id=client_id, environment=app.environment.value,
+        algorithm=ALGORITHM, bits=KEK_BITS, owner=owner,
+        made_at=periods.starts_at, protect_until=periods.protects_until,
+        process_until=periods.processes_until, changed_by=actor.id,
+    )  # fmt: skip
+    kek = await tx.one(Kek, "kek_hold", **place)
+    if made is not None:
+        await tx.append(event(EventName.KEK_MADE, actor, kek, Outcome.INTENDED, **made_fields(kek)))
+    return kek
+
+
+def made_fields(kek: Kek) -> dict[str, FieldValue]:
+    """Return what the record of a new version says beside its place (R2.3-3)."""
+    return {
+        "algorithm": kek.algorithm, "bits": kek.bits, "owner": kek.owner, "purpose": kek.periods.purpose.value,
+        "protect_until": stamp(kek.protect_until), "process_until": stamp(kek.process_until),
+    }  # fmt: skip
+
+
+async def move(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason: str) -> None:
+    """Move a version as the table of key states says, on record and in its history.
+
+    Raises:
+        Rejected: ``key_state``; ``key_period_over``: a suspended version may protect nothing any more (S-NIST-3).
+        Conflict: ``key_moved``: somebody else was first.
+    """
+    check_transition(kek.state, to)
+    if (kek.state, to) == (KeyState.SUSPENDED, KeyState.ACTIVE):
+        may_resume(kek.state, kek.now, kek.periods)
+    done = await tx.maybe(
+        int, "kek_set_state", **kek.place, state_from=kek.state.value, state_to=to.value, changed_by=actor.id,
+    )  # fmt: skip
+    if done is None:
+        raise Conflict("key_moved", next_step="Look again: `byokeep kek status`.")
+    await _on_record(tx, app, actor, kek, to=to, reason=reason)
+
+
+async def pin(tx: Tx, kek: Kek, identity: str) -> None:
+    """Keep which key a version is; only the first word counts."""
+    if identity and not kek.identity:
+        await tx.maybe(int, "kek_pin", **kek.place, identity=identity)
+
+
+async def compromised_late(tx: Tx, app: App, actor: Actor, kek: Kek, *, reason: str) -> None:
+    """Record that a destroyed version turned out to be compromised; it stays destroyed (S-NIST-6).
+
+    Raises:
+        Conflict: ``key_moved``: that is known already.
+    """
+    if await tx.maybe(int, "kek_compromised_late", **kek.place, changed_by=actor.id) is None:
+        raise Conflict("key_moved", next_step="That it was compromised is on record already.")
+    fields: dict[str, FieldValue] = {"state_from": kek.state.value, "state_to": "compromised", "reason": reason}
+    await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.INTENDED, **fields))
+
+
+async def _on_record(tx: Tx, app: App, actor: Actor, kek: Kek, *, to: KeyState, reason: str) -> None:
+    await tx.one(
+        UUID, "kek_transition_insert", id=app.ids.uuid(), client_id=kek.client_id, kek_id=kek.kek_id,
+        version=kek.version,
+        state_from=kek.state.value, state_to=to.value, reason=reason, by=actor.id,
+    )  # fmt: skip
+    fields: dict[str, FieldValue] = {"state_from": kek.state.value, "state_to": to.value, "reason": reason}
+    await tx.append(event(EventName.KEK_CHANGED, actor, kek, Outcome.OK, **fields))
+
+
+async def held(tx: Tx, *, holder: str = TRANSIT, kek_id: str, version: int) -> Kek:
+    """Return one version, held until the transaction ends.
+
+    Raises:
+        NotFound: ``not_found``.
+    """
+    found = await tx.maybe(Kek, "kek_hold", holder=holder, kek_id=kek_id, version=version)
+    if found is None:
+        raise NotFound("not_found")
+    return found
+
+
+async def seen(tx: Tx, *, holder: str = TRANSIT, kek_id: str, version: int) -> Kek:
+    """Return one version as it stands, without holding its row: for whoever stands in the key's own line.
+
+    Raises:
+        NotFound: ``not_found``.
+    """
+    found = await tx.maybe(Kek, "kek_look", holder=holder, kek_id=kek_id, version=version)
+    if found is None:
+        raise NotFound("not_found")
+    return found
+
+
+async def suspensions(tx: Tx, kek: Kek) -> tuple[Suspension, ...]:
+    """Return the spans in which a version was suspended."""
+    spans: list[Suspension] = []
+    since: datetime | None = None
+    for one in await tx.all(
+        lambda row: KekMove(**{name: row[name] for name in KekMove.__dataclass_fields__}),
+        "kek_transitions",
+        kek_id=kek.kek_id,
+        version=kek.version,
+    ):
+        if one.state_to == KeyState.SUSPENDED:
+            since = one.at
+        elif since is not None:
+            spans.append(Suspension(since, one.at))
+            since = None
+    return tuple(spans) if since is None else (*spans, Suspension(since))
+
+
+async def check_protect(tx: Tx, app: App, *, holder: str, kek_id: str, version: int) -> Kek:
+    """Let a version wrap a new key; returns its row.
+
+    Raises:
+        Rejected: ``key_state``; ``key_period_over``; ``key_not_yet_valid``.
+        Integrity: ``kek_unknown_outside``.
+    """
+    kek = await _row(tx, app, holder=holder, kek_id=kek_id, version=version)
+    may_protect(kek.state, kek.now, kek.periods)
+    return kek
+
+
+async def check_process(tx: Tx, app: App, *, holder: str, kek_id: str, version: int, protected_at: datetime) -> Kek:
+    """Let a version unwrap a key that it wrapped at ``protected_at``; returns its row.
+
+    Args:
+        protected_at: When the key was sealed with, as its row says. A version that is younger took it over in a rewrap,
+            and counts from its own first day.
+
+    Raises:
+        Rejected: ``key_state``; ``key_period_over``; ``protected_in_suspension``; ``protected_outside_period``.
+        Denied: ``key_compromised``.
+        Integrity: ``kek_unknown_outside``.
+    """
+    kek = await _row(tx, app, holder=holder, kek_id=kek_id, version=version)
+    spans = await suspensions(tx, kek)
+    may_process(kek.state, kek.now, kek.periods, protected_at=max(protected_at, kek.made_at), suspensions=spans)
+    return kek
+
+
+async def _row(tx: Tx, app: App, *, holder: str, kek_id: str, version: int) -> Kek:
+    found = await tx.maybe(Kek, "kek_look", holder=holder, kek_id=kek_id, version=version)
+    if found is None or found.environment != app.environment.value:
+        raise Integrity("kek_unknown_outside", next_step="No row stands for this key; see `byokeep kek status`.",
+                        version=version)  # fmt: skip
+    return found
+
+
+def event(name: EventName, actor: Actor, kek: Kek, outcome: Outcome = Outcome.OK, **fields: FieldValue) -> Event:
+    """Return a record about a version; on its client's chain, or the platform's for a key that guards every client."""
+    about: dict[str, FieldValue] = {"holder": kek.holder, "kek": kek.kek_id, "kek_version": kek.version}
+    return Event(
+        name=name, actor=actor, outcome=outcome, client_id=kek.client_id, object_id=kek.client_id,
+        fields=about | fields,
+    )  # fmt: skip
+
+
+def stamp(at: datetime) -> str:
+    """Return a time as a record carries it."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,448 @@
+"""Openings and seals of profiles as the database keeps them: who has one open, what was announced, what became of it.
+
+Rules
+- One opener at a time, across machines: an opening lives by signs of life, and its epoch is what a seal must hold.
+- A seal is announced before anything is written anywhere, and recorded in one transaction or not at all; whoever lost
+  the opening, or began from an older generation, is told so and nothing of theirs counts.
+- The row follows the record in the store, never the other way round (ADR 0026).
+- Rows say less than the client's audit chain: rows that were taken away open no older generation (R5.3-24).
+- A seal that finds half of the room of its record's history used up opens an alert before anything is written; one that
+  is refused for want of room raises another. A rotation of the client's key frees it (:mod:`.kek_rewrap`).
+- A key id that was seen before is refused: a source of randomness that repeats itself guards nothing (R2.3-2).
+
+It may not hold a key or a blob: the pipelines do (:mod:`.profile_record`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core import profile as life
+from byokeep.core.errors import Conflict, Integrity
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.keystate import KeyState, check_transition
+from byokeep.core.model import Actor, Client, ClientId, Risk
+from byokeep.core.profile import ProfileAct, Purpose
+from byokeep.core.record_room import FULL, check_seal, is_low
+from byokeep.kernel.app import App
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.sops import SopRun
+from byokeep.profiles import profiles
+from byokeep.profiles.kek_book import check_protect
+from byokeep.profiles.profiles import Opening, Profile
+from byokeep.sealing.generation import Generation
+
+_LOOKED_AT: Final = life.RETAINED + 1  # generations
+LIFE_S: Final = 30  # seconds an opening holds without a sign of life
+ROLLED_BACK: Final = "generation_rolled_back"
+LOW: Final = "record_history_low"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationPlan:
+    """A seal that was announced: where everything goes, and from what it starts.
+
+    Attributes:
+        base: The generation it starts from; ``generation`` = one more than the newest.
+        epoch: Of the opening that seals.
+        stays: The oldest version of the record that must not fall out of the store; 0 = none.
+    """
+
+    profile: Profile
+    purpose: Purpose
+    base: int
+    generation: int
+    epoch: int
+    dek_id: UUID
+    job_id: UUID
+    sealed_by: UUID
+    environment: str
+    stays: int = 0
+
+    @property
+    def blob_key(self) -> str:
+        """The blob's place in the artifact store, under its client's prefix; written once."""
+        return f"clients/{self.profile.client_id}/profiles/{self.profile.id}/{self.generation}-{self.dek_id}"
+
+    @property
+    def path(self) -> str:
+        """The record's place in the secret store."""
+        return f"kv/clients/{self.profile.client_id}/profiles/{self.profile.id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedGeneration:
+    """What a seal came to, as its maker says; digests are SHA-256."""
+
+    holder: str
+    kek_id: str
+    kek_version: int
+    blob_sha256: bytes
+    blob_size: int
+    packed_size: int
+    manifest_hash: bytes
+    record_version: int
+    store_request: str
+    browser_version: str
+
+
+async def take(
+    tx: Tx, app: App, actor: Actor, profile: Profile, *, purpose: Purpose, job_id: UUID, lease: str = "",
+    work: UUID | None = None, anything: bool = False,
+) -> Opening:  # fmt: skip
+    """Open a profile for one opener; everybody else waits until it ends or shows no sign of life any more.
+
+    Args:
+        profile: As it was read in this transaction, under its lock.
+        lease: Id of the lease that it is opened under.
+        work: The work that it is opened for.
+        anything: Nothing will be opened, only nobody else may meanwhile: whatever the state.
+
+    Raises:
+        Conflict: ``profile_state``; ``profile_in_use``.
+    """
+    if not anything:
+        life.check_openable(profile.state, purpose)
+    at = {"client_id": profile.client_id, "profile_id": profile.id}
+    held = await tx.maybe(Opening, "opening_of", **at)
+    if held is not None and held.open:
+        step = f"Wait until it is closed, or end that job; one that was killed lets go after {LIFE_S} s."
+        raise Conflict("profile_in_use", next_step=step, job=held.job_id, purpose=held.purpose.value,
+                       since=profiles.stamp(held.opened_at))  # fmt: skip
+    epoch = await tx.one(int, "opening_epoch", client_id=profile.client_id, id=profile.id)
+    taken = await tx.maybe(
+        profiles.Opening, "opening_take", **at, epoch=epoch, generation=profile.generation, purpose=purpose.value,
+        job_id=job_id,
+        opener_id=actor.id, life_s=LIFE_S,
+    )  # fmt: skip
+    if taken is None:
+        raise Conflict("profile_in_use", next_step="Wait until it is closed; one opener at a time.")
+    fields: dict[str, FieldValue] = {"kind": purpose.value, "epoch": epoch, "job": str(job_id)}
+    fields |= {"lease": lease} if lease else {}
+    fields |= {"work": str(work)} if work else {}
+    await tx.append(profiles.event(EventName.PROFILE_OPENED, Outcome.OK, actor, profile, **fields))
+    return taken
+
+
+async def beat(tx: Tx, opening: Opening) -> None:
+    """Give a sign of life.
+
+    Raises:
+        Conflict: ``opening_lost``: it is over, or somebody else has it.
+    """
+    if await tx.maybe(datetime, "opening_beat", **_at(opening), life_s=LIFE_S) is None:
+        raise lost()
+
+
+async def end(tx: Tx, actor: Actor, profile: Profile, opening: Opening, *, cause: str = "closed") -> bool:
+    """End an opening; False when it was over already."""
+    if await tx.maybe(str, "opening_end", **_at(opening)) is None:
+        return False
+    fields: dict[str, FieldValue] = {
+        "kind": opening.purpose.value, "epoch": opening.epoch, "job": str(opening.job_id), "cause": cause,
+    }  # fmt: skip
+    await tx.append(profiles.event(EventName.PROFILE_OPENING_ENDED, Outcome.OK, actor, profile, **fields))
+    return True
+
+
+async def announce(
+    tx: Tx, app: App, actor: Actor, profile: Profile, opening: Opening, *, dek_id: UUID, base: int | None = None
+) -> GenerationPlan:
+    """Put a seal on record before anything of it is written; returns the plan.
+
+    Args:
+        profile: As it was read in this transaction, under its lock.
+        opening: The sealer's.
+        dek_id: A new id for a new key.
+        base: The generation whose content is sealed; default the one that was opened.
+
+    Raises:
+        Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``.
+        Integrity: ``duplicate_key_material``; an alert is raised beside it.
+    """
+    held = await tx.maybe(Opening, "opening_of", client_id=profile.client_id, profile_id=profile.id)
+    if held is None or held.epoch != opening.epoch or not held.open:
+        raise lost()
+    life.after(profile.state, _act(opening.purpose, restored=base is not None))
+    if profile.generation != opening.generation:
+        raise _superseded(profile, opening)
+    known = await tx.maybe(UUID, "dek_known", dek_id=dek_id)
+    if known is not None:
+        step = "Do not seal on this machine until its source of randomness was looked at."
+        raise Integrity("duplicate_key_material", profile=profile.id, next_step=step)
+    plan = GenerationPlan(
+        profile=profile, purpose=opening.purpose, base=profile.generation if base is None else base,
+        generation=profile.generation + 1, epoch=opening.epoch, dek_id=dek_id, job_id=opening.job_id,
+        sealed_by=actor.id, environment=app.environment.value, stays=await stays(tx, profile),
+    )  # fmt: skip
+    await tx.append(_seal_event(EventName.PROFILE_SEAL, Outcome.INTENDED, actor, plan))
+    return plan
+
+
+async def record(
+    tx: Tx,
+    app: App,
+    actor: Actor,
+    plan: GenerationPlan,
+    sealed: SealedGeneration,
+    *,
+    rekey_days: int = 0,
+    work: UUID | None = None,
+) -> Profile:
+    """Make a sealed generation the newest: row, profile and record together; returns the profile as it is then.
+
+    Raises:
+        Conflict: ``opening_lost``, ``generation_moved``, ``profile_state``: another was first; what this one wrote is
+            nobody's, and the sweep takes it away.
+        Rejected, Integrity: As :func:`byokeep.profiles.kek_book.check_protect`: the key that wrapped it may not.
+    """
+    at = {"client_id": plan.profile.client_id, "profile_id": plan.profile.id}
+    await tx.all(None, "profile_lock", profile_id=plan.profile.id)
+    now = await tx.one(Profile, "profile_get", client_id=plan.profile.client_id, id=plan.profile.id)
+    held = await tx.maybe(Opening, "opening_of", **at)
+    if held is None or held.epoch != plan.epoch or now.epoch != plan.epoch:
+        raise lost()
+    to = life.after(now.state, _act(plan.purpose, restored=plan.base not in (now.generation, 0)))
+    sealed_at = await tx.one(
+        datetime, "generation_insert", **at, generation=plan.generation, dek_id=plan.dek_id, blob_key=plan.blob_key,
+        sealed_by=plan.sealed_by,
+        job_id=plan.job_id, **{name: getattr(sealed, name) for name in SealedGeneration.__dataclass_fields__},
+    )  # fmt: skip
+    due = life.next_due(sealed_at=sealed_at, risk=await _risk(tx, now), days=rekey_days)
+    done = await tx.maybe(
+        UUID, "profile_sealed", client_id=now.client_id, id=now.id, generation=plan.generation,
+        base=plan.generation - 1,
+        epoch=plan.epoch, state=to.value, state_from=now.state.value, due_at=due.due_at,
+        clears=life.clears_due(now.due_cause, plan.purpose),
+    )  # fmt: skip
+    if done is None:
+        raise Conflict("generation_moved", next_step="Another seal was first; open the profile again.")
+    # Whoever wrapped it, in whichever process: by a version that may protect now (S-NIST-4, S-NIST-8).
+    await check_protect(tx, app, holder=sealed.holder, kek_id=sealed.kek_id, version=sealed.kek_version)
+    fields: dict[str, FieldValue] = {
+        "version": sealed.record_version, "blob_digest": sealed.blob_sha256.hex(), "size": sealed.blob_size,
+        "manifest": sealed.manifest_hash.hex(), "browser": sealed.browser_version, "due_at": profiles.stamp(due.due_at),
+        "holder": sealed.holder, "kek": sealed.kek_id, "kek_version": sealed.kek_version,
+        "store_request": sealed.store_request,
+    }  # fmt: skip
+    run = await tx.maybe(SopRun, "sop_of_profile", **at)
+    fields |= {"sop": str(run.id)} if run else {}
+    fields |= {"work": str(work)} if work else {}
+    await tx.append(_seal_event(EventName.PROFILE_SEALED, Outcome.OK, actor, plan, **fields))
+    return await tx.one(Profile, "profile_get", client_id=now.client_id, id=now.id)
+
+
+async def rolled_back(tx: Tx, client_id: ClientId, profile_id: UUID, newest: int) -> bool:
+    """Whether a newer generation than ``newest``, the rows' newest, is on the client's chain as sealed.
+
+    A row and its record come in one transaction, and rows are never taken away: somebody put the rows back. A seal that
+    was cut has no such record, whatever it left in the store.
+    """
+    return await tx.one(int, "profile_sealed_last", client_id=client_id, profile_id=profile_id) > newest
+
+
+async def give_up(tx: Tx, actor: Actor, plan: GenerationPlan, *, reason: str) -> None:
+    """Put on record that an announced seal came to nothing and that nothing of it is left."""
+    await tx.append(_seal_event(EventName.PROFILE_SEAL, Outcome.FAILED, actor, plan, reason=reason))
+
+
+async def quarantine(
+    tx: Tx, app: App, actor: Actor, profile: Profile, *, cause: str, alert: str = "profile_quarantined",
+    lanes_off: bool = True, said: Mapping[str, FieldValue] | None = None,
+) -> None:  # fmt: skip
+    """Take a profile out of use until a person has looked; the browser lane of its accounts goes off.
+
+    Args:
+        cause: A code of ours: why.
+        alert: Reason of the alert that is raised.
+        lanes_off: Whether this process may switch lanes; where not, the gate denies by the profile's state.
+        said: More of the record.
+    """
+    if not life.living(profile.state):
+        return
+    await profiles.move(tx, profile, ProfileAct.QUARANTINE, reason=cause)
+    if lanes_off:
+        await lanes_off_of(tx, actor, profile.client_id, profile.id)
+    await tx.append(
+        profiles.event(EventName.PROFILE_QUARANTINED, Outcome.FAILED, actor, profile, cause=cause, **(said or {}))
+    )
+    await open_alert(tx, app, actor, reason=alert, client_id=profile.client_id, object_id=profile.id)
+
+
+async def lanes_off_of(tx: Tx, actor: Actor, client_id: ClientId, profile_id: UUID) -> None:
+    """Switch the browser lane off for every account of a profile, each on record."""
+    for account, platform, lanes in await tx.all(
+        lambda row: (UUID(str(row["id"])), str(row["platform"]), row["lanes"]),
+        "profile_lanes_off",
+        client_id=client_id,
+        profile_id=profile_id,
+    ):
+        await tx.append(
+            Event(
+                name=EventName.LANES_SET, actor=actor, outcome=Outcome.OK, client_id=client_id, object_id=account,
+                fields={"platform": platform, "lanes": ",".join(lanes)},
+            )
+        )  # fmt: skip
+
+
+async def quarantine_like(
+    app: App, actor: Actor, profile: Profile, *, cause: str, dek_id: UUID | None, digest: bytes | None,
+    named: UUID | None, lanes_off: bool = True,
+) -> list[UUID]:  # fmt: skip
+    """Quarantine a profile and every other whose blob, key or name turned up in its place; returns these (R5.3-15).
+
+    Args:
+        dek_id, digest, named: What was found where the profile's own should be.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.all(
+            lambda row: (ClientId(row["client_id"]), UUID(str(row["profile_id"]))),
+            "generations_like",
+            dek_id=dek_id,
+            blob_sha256=digest,
+            profile_id=named,
+        )
+    others = [(client_id, one) for client_id, one in found if one != profile.id]
+    for client_id, one in ((profile.client_id, profile.id), *others):
+        async with app.db.begin(client_id=client_id) as tx:
+            await tx.all(None, "profile_lock", profile_id=one)
+            now = await tx.maybe(Profile, "profile_get", client_id=client_id, id=one)
+            if now is not None:
+                await quarantine(tx, app, actor, now, cause=cause, alert="profile_integrity", lanes_off=lanes_off)
+    return [one for _, one in others]
+
+
+async def alarm(app: App, actor: Actor, profile: Profile, reason: str) -> None:
+    """Raise an alert about a profile in a transaction of its own: what it is about was rolled back."""
+    async with app.db.begin(client_id=profile.client_id) as tx:
+        await open_alert(tx, app, actor, reason=reason, client_id=profile.client_id, object_id=profile.id)
+
+
+async def move_key(
+    tx: Tx, app: App, actor: Actor, generation: Generation, *, to: KeyState, reason: str, incident: UUID | None = None
+) -> None:
+    """Move the key of a generation as the table of key states says, on record.
+
+    Raises:
+        Rejected: ``key_state``.
+        Conflict: ``key_moved``: somebody else was first.
+    """
+    check_transition(generation.key_state, to)
+    at = {"client_id": generation.client_id, "profile_id": generation.profile_id, "generation": generation.generation}
+    if (
+        await tx.maybe(UUID, "generation_key_state", **at, state_from=generation.key_state.value, state_to=to.value)
+        is None
+    ):
+        raise Conflict("key_moved", next_step="Look again: `byokeep profile history`.")
+    await tx.one(
+        UUID, "vault_key_moved", id=app.ids.uuid(), client_id=generation.client_id, key_id=str(generation.dek_id),
+        version=generation.generation, state_from=generation.key_state.value, state_to=to.value, reason=reason,
+        by=actor.id,
+    )  # fmt: skip
+    fields: dict[str, FieldValue] = {
+        "profile": str(generation.profile_id), "generation": generation.generation, "dek": str(generation.dek_id),
+        "holder": generation.holder, "kek": generation.kek_id, "kek_version": generation.kek_version,
+        "state_from": generation.key_state.value, "state_to": to.value, "reason": reason,
+    }  # fmt: skip
+    fields |= {"incident": str(incident)} if incident else {}
+    await tx.append(
+        Event(name=EventName.DEK_CHANGED, actor=actor, outcome=Outcome.OK, client_id=generation.client_id,
+              object_id=generation.profile_id, fields=fields)
+    )  # fmt: skip
+
+
+async def destroy_key(tx: Tx, app: App, actor: Actor, row: Generation, *, reason: str = "destroyed") -> None:
+    """Take the key of a generation to its end, over what lies between. One that is at its end stays there."""
+    at = {"client_id": row.client_id, "profile_id": row.profile_id, "generation": row.generation}
+    now = await tx.one(Generation, "generation_of", **at)
+    if now.key_state in (KeyState.ACTIVE, KeyState.SUSPENDED):
+        await move_key(tx, app, actor, now, to=KeyState.DEACTIVATED, reason="retired")
+        now = await tx.one(Generation, "generation_of", **at)
+    if now.key_state is not KeyState.DESTROYED:
+        await move_key(tx, app, actor, now, to=KeyState.DESTROYED, reason=reason)
+
+
+def plan_from(said: dict[str, Any], profile: Profile) -> GenerationPlan:
+    """Rebuild a plan from the fields of the record that announced it.
+
+    Raises:
+        ValueError, KeyError, TypeError: It is not such a record.
+    """
+    return GenerationPlan(
+        profile=profile, purpose=Purpose.REKEY, base=int(said["generation"]) - 1, generation=int(said["generation"]),
+        epoch=int(said["epoch"]), dek_id=UUID(said["dek"]), job_id=UUID(said["job"]), sealed_by=profile.created_by,
+        environment="",
+    )  # fmt: skip
+
+
+def _act(purpose: Purpose, *, restored: bool) -> ProfileAct:
+    """What a seal does to a profile: a job that only saves what moved leaves it valid, all others ask for a proof."""
+    if purpose is Purpose.USE:
+        return ProfileAct.SAVE
+    return ProfileAct.RESTORE if restored and purpose is Purpose.REKEY else ProfileAct.SEAL
+
+
+def lost() -> Conflict:
+    """Return the refusal of somebody whose opening is over."""
+    return Conflict("opening_lost", next_step="Open the profile again; what was not sealed is gone.")
+
+
+def _superseded(profile: Profile, opening: Opening) -> Conflict:
+    return Conflict("generation_moved", next_step="Another seal was first; open the profile again.",
+                    opened=opening.generation, newest=profile.generation)  # fmt: skip
+
+
+def _at(opening: Opening) -> dict[str, object]:
+    return {"client_id": opening.client_id, "profile_id": opening.profile_id, "epoch": opening.epoch}
+
+
+async def stays(tx: Tx, profile: Profile) -> int:
+    """Return the oldest record version of what is in use or restorable."""
+    rows = await tx.all(
+        Generation, "generations_of", client_id=profile.client_id, profile_id=profile.id, limit=_LOOKED_AT
+    )
+    oldest = profile.generation - life.RETAINED
+    return min((row.record_version for row in rows if row.generation >= oldest and row.gone_at is None), default=0)
+
+
+async def _risk(tx: Tx, profile: Profile) -> Risk:
+    client: Client = await tx.one(Client, "client_get", id=profile.client_id)
+    return client.risk
+
+
+def _seal_event(name: EventName, outcome: Outcome, actor: Actor, plan: GenerationPlan, **fields: FieldValue) -> Event:
+    about: dict[str, FieldValue] = {
+        "generation": plan.generation, "dek": str(plan.dek_id), "epoch": plan.epoch, "path": plan.path,
+        "job": str(plan.job_id),
+    }  # fmt: skip
+    return profiles.event(name, outcome, actor, plan.profile, **about | fields)
+
+
+async def check_room(tx: Tx, app: App, actor: Actor, profile: Profile, *, newest: int, stays: int) -> None:
+    """Let a seal begin that still has room for its record, and tell people when little is left.
+
+    Args:
+        newest: The newest version of the record in the store.
+        stays: The oldest version that must stay; 0 = none.
+
+    Raises:
+        Conflict: ``record_history_full``; who rolls back for it calls :func:`tell_full`.
+    """
+    check_seal(newest=newest, stays=stays)
+    if is_low(newest=newest, stays=stays):
+        await open_alert(
+            tx, app, actor, reason=LOW, severity="warning", client_id=profile.client_id, object_id=profile.id
+        )
+
+
+async def tell_full(app: App, actor: Actor, client_id: ClientId, profile_id: UUID, error: Conflict) -> None:
+    """Raise the alert about a seal that was refused for want of room; any other conflict says nothing of that."""
+    if error.code != FULL:
+        return
+    async with app.db.begin(client_id=client_id) as tx:
+        await open_alert(tx, app, actor, reason=FULL, client_id=client_id, object_id=profile_id)

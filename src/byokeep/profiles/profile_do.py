@@ -1,0 +1,258 @@
+"""SOP 5.3, the worker's part: a piece of work is taken up, done under a lease, and ended on record.
+
+Rules
+- One worker does it; one that shows no life any more is taken over, and what a person must do again is said.
+- The opening stands from the first step to the last, and is ended whatever happened.
+- What a profile's own things turned out to be decides: altered, replayed or missing takes it out of use at once, with
+  whatever else was found in its place (R5.3-4, R5.3-15, R5.3-24).
+- Only "could not be asked" is tried again.
+- A new key is a new key and a new blob, never the old key wrapped anew: that would leave whoever has the key with it
+  (R7.3-5). No browser runs for it. An older generation comes back as the newest, with a new number; one whose key was
+  in doubt does not. What was sealed is proved next, before anybody acts with it (runbook 6.1).
+- A shred took two people (:mod:`.profile_work`); nothing brings the profile back, old backups included: its row says
+  so, and is what an opening looks at first. Keys before blobs: once no record is left, a blob is noise. What a cut
+  leaves is taken away by :mod:`.profile_care`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+from byokeep.core import profile as life
+from byokeep.core.errors import ByokeepError, Conflict, Integrity, Unavailable
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.profile import ProfileAct, ProfileTask, Purpose
+from byokeep.core.ref import ProfileRef
+from byokeep.kernel.command import open_alert
+from byokeep.kernel.sops import SopRun
+from byokeep.profiles import profile_book, profile_work, profiles
+from byokeep.profiles.profile_app import Bench, ProfileApp, ProfileCustody
+from byokeep.profiles.profile_login import log_in, reseal
+from byokeep.profiles.profile_validate import open_into, validate
+from byokeep.profiles.profile_work import DEAD_S, Work
+from byokeep.profiles.profiles import Profile
+from byokeep.profiles.vault_worker import log_out, prove
+from byokeep.sealing.generation import Generation, key_of
+
+Doing = Callable[[Bench], Awaitable[str]]
+_PROVED_AFTER: Final = frozenset({ProfileTask.REKEY, ProfileTask.RESTORE})
+# A person was in the middle of it: it can not simply be begun again.
+_NOT_AGAIN: Final = frozenset({ProfileTask.LOGIN})
+_EXPIRED: Final = frozenset({"login_not_confirmed"})
+
+
+async def do_work(app: ProfileApp, client_id: ClientId, work_id: UUID) -> str:
+    """Do a piece of work; returns what came of it: a result, a reason, or ``not_ours``.
+
+    Raises:
+        Unavailable: Something could not be asked before anything was begun; it is tried again.
+    """
+    async with app.db.begin(client_id=client_id) as tx:
+        before = await tx.maybe(Work, "work_get", client_id=client_id, id=work_id)
+        work = await tx.maybe(Work, "work_take", client_id=client_id, id=work_id, owner=app.owner, dead_s=DEAD_S)
+        if before is None or work is None or work.job_id is None:
+            return "not_ours"
+        profile = await tx.one(Profile, "profile_get", client_id=client_id, id=work.profile_id)
+    if before.state not in ("asked", "confirmed") and work.kind in _NOT_AGAIN:
+        return await _failed(app, profile, work, Conflict("worker_died"))
+    try:
+        result = await _under_lease(app, profile, work, life.purpose_of(work.kind), _DOING[work.kind])
+    except ByokeepError as error:
+        return await _failed(app, profile, work, error)
+    reason = await _proof_after(app, profile, work)
+    await _end(app, work, to="done", result=result, reason=reason)
+    return result
+
+
+async def _proof_after(app: ProfileApp, profile: Profile, work: Work) -> str:
+    """Prove what was sealed just now; returns why not, if it was not. The new generation stands either way."""
+    if work.kind not in _PROVED_AFTER:
+        return ""
+    try:
+        await _under_lease(app, profile, work, Purpose.VALIDATE, validate)
+    except ByokeepError as error:
+        return error.code
+    return ""
+
+
+async def _under_lease(app: ProfileApp, profile: Profile, work: Work, purpose: Purpose, doing: Doing) -> str:
+    actor = app.system()
+    job_id = work.job_id or work.id
+    async with app.custodian.open_profile(job_id, profile.id) as custody:
+        async with app.db.begin(client_id=profile.client_id) as tx:
+            await tx.all(None, "profile_lock", profile_id=profile.id)
+            now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
+            opening = await profile_book.take(
+                tx, app, actor, now, purpose=purpose, job_id=job_id, lease=custody.lease_id, work=work.id,
+                anything=work.kind is ProfileTask.SHRED,
+            )  # fmt: skip
+        bench = Bench(app=app, actor=actor, work=work, profile=now, opening=opening, custody=custody)
+        cause = "closed"
+        try:
+            return await bench.while_alive(doing(bench))
+        except ByokeepError as error:
+            cause = error.code
+            raise
+        finally:
+            with suppress(ByokeepError):  # it ends by itself
+                async with app.db.begin(client_id=profile.client_id) as tx:
+                    await profile_book.end(tx, actor, now, opening, cause=cause)
+
+
+async def _failed(app: ProfileApp, profile: Profile, work: Work, error: ByokeepError) -> str:
+    to = "expired" if error.code in _EXPIRED else "failed"
+    await _end(app, work, to=to, reason=error.code)
+    if work.kind is ProfileTask.LOGIN and profile.generation == 0:
+        await _fail_run(app, profile, work, error.code)
+    if isinstance(error, Unavailable | Integrity):
+        with suppress(ByokeepError):
+            async with app.db.begin(client_id=profile.client_id) as tx:
+                await open_alert(
+                    tx, app, app.system(), reason="profile_work_failed", severity="warning",
+                    client_id=profile.client_id, object_id=profile.id,
+                )  # fmt: skip
+    return error.code
+
+
+async def _fail_run(app: ProfileApp, profile: Profile, work: Work, cause: str) -> None:
+    """Nothing was ever sealed: the procedure has failed, and the next login begins another run of it."""
+    async with app.db.begin(client_id=profile.client_id) as tx:
+        now = await tx.one(Profile, "profile_get", client_id=profile.client_id, id=profile.id)
+        run = await tx.maybe(SopRun, "sop_of_profile", client_id=profile.client_id, profile_id=profile.id)
+        if run is None or not await tx.maybe(SopRun, "sop_fail", client_id=profile.client_id, id=run.id, reason=cause):
+            return
+        told = profiles.event(
+            EventName.PROFILE_ONBOARDING_FAILED, Outcome.FAILED, app.system(), now, sop=str(run.id), work=str(work.id),
+            cause=cause,
+        )  # fmt: skip
+        await tx.append(told)
+
+
+async def _end(app: ProfileApp, work: Work, *, to: str, reason: str = "", result: str = "") -> None:
+    async with app.db.begin(client_id=work.client_id) as tx:
+        now = await tx.one(Profile, "profile_get", client_id=work.client_id, id=work.profile_id)
+        await profile_work.finish(tx, app.system(), now, work, to=to, reason=reason, result=result)
+    if work.job_id is not None:
+        with suppress(ByokeepError):  # an open job ends by itself
+            await app.custodian.close(work.job_id)
+
+
+async def end_lost(app: ProfileApp, *, asked_s: int = 3600) -> int:
+    """End work that nobody does any more; returns how much there was.
+
+    Args:
+        asked_s: Seconds after which work that nobody took up is over.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        lost = await tx.all(Work, "works_lost", asked_s=asked_s, dead_s=4 * DEAD_S)
+    for one in lost:
+        if one.kind is ProfileTask.SHRED and one.state == "waiting":
+            await _end(app, one, to="expired", reason="not_confirmed")
+            continue
+        await _end(app, one, to="failed", reason="not_taken_up" if one.state == "asked" else "worker_died")
+    return len(lost)
+
+
+async def rekey(bench: Bench) -> str:
+    """Seal the newest generation under a new key; returns ``rekeyed``.
+
+    Raises:
+        Conflict, Integrity, Rejected, Unavailable: As opening and sealing do; the last generation stays.
+    """
+    async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
+        generation, _ = await open_into(bench, room, bench.profile.generation)
+        await reseal(bench, room, generation.browser_version)
+    return "rekeyed"
+
+
+async def restore(bench: Bench) -> str:
+    """Make an older generation the newest again; returns ``restored``. Raises as :func:`rekey`."""
+    number = bench.work.generation or 0
+    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+        rows = await bench.rows(tx)
+    old = next((row for row in rows if row.generation == number), None)
+    life.check_restorable(
+        wanted=number, newest=bench.profile.generation, key_state=None if old is None else old.key_state,
+        gone=old is not None and old.gone_at is not None,
+    )  # fmt: skip
+    if old is None:
+        raise Integrity("generation_row_missing", generation=number)
+    async with bench.app.rooms.enter(bench.profile.id, bench.profile.packing) as room:
+        await open_into(bench, room, number)
+        sealed = await reseal(bench, room, old.browser_version, base=number)
+    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+        await tx.append(
+            profiles.event(EventName.PROFILE_RESTORED, Outcome.OK, bench.actor, sealed, number=number,
+                           work=str(bench.work.id), job=str(bench.opening.job_id))
+        )  # fmt: skip
+    return "restored"
+
+
+async def shred(bench: Bench) -> str:
+    """Destroy a profile; returns ``shredded``.
+
+    Raises:
+        Conflict: ``profile_state``.
+        Unavailable: Something could not be destroyed now; the profile is out of use already, and the rest follows.
+    """
+    async with bench.app.db.begin(client_id=bench.profile.client_id) as tx:
+        now = await bench.now(tx)
+        await profiles.move(tx, now, ProfileAct.SHRED, reason="shredded")
+        await tx.all(UUID, "profile_account_retired", client_id=now.client_id, profile_id=now.id)
+        await tx.append(
+            profiles.event(EventName.PROFILE_SHREDDED, Outcome.INTENDED, bench.actor, now, work=str(bench.work.id))
+        )
+    count = await destroy_all(bench.app, bench.actor, bench.custody, now)
+    async with bench.app.db.begin(client_id=now.client_id) as tx:
+        await tx.append(
+            profiles.event(EventName.PROFILE_SHREDDED, Outcome.OK, bench.actor, now, count=count,
+                           work=str(bench.work.id))
+        )  # fmt: skip
+    return "shredded"
+
+
+async def destroy_all(app: ProfileApp, actor: Actor, custody: ProfileCustody, profile: Profile) -> int:
+    """Destroy every record, blob and picture of a profile; returns how many generations that were."""
+    ref = ProfileRef(profile.client_id, profile.id)
+    live = await custody.live_versions(ref)
+    if live:
+        await custody.destroy(ref, live)
+    async with app.db.begin(client_id=profile.client_id) as tx:
+        rows = await tx.all(
+            Generation, "generations_of", client_id=profile.client_id, profile_id=profile.id, limit=10_000
+        )
+    left = [row for row in rows if row.gone_at is None]
+    for row in left:
+        async with app.db.begin(client_id=profile.client_id) as tx:
+            await profile_book.destroy_key(tx, app, actor, row)
+        await app.artifacts.delete(profile.client_id, key_of(row))
+        async with app.db.begin(client_id=profile.client_id) as tx:
+            await tx.maybe(
+                UUID, "generation_gone", client_id=row.client_id, profile_id=row.profile_id, generation=row.generation
+            )
+    await app.proofs.remove(profile.client_id, profile.id)
+    return len(left)
+
+
+async def destroy_one(app: ProfileApp, actor: Actor, custody: ProfileCustody, row: Generation) -> None:
+    """Destroy one generation's record and blob; its key is *destroyed* from then on."""
+    ref = ProfileRef(row.client_id, row.profile_id)
+    if row.record_version in await custody.live_versions(ref):
+        await custody.destroy(ref, [row.record_version])
+    async with app.db.begin(client_id=row.client_id) as tx:
+        await profile_book.destroy_key(tx, app, actor, row)
+    await app.artifacts.delete(row.client_id, key_of(row))
+    async with app.db.begin(client_id=row.client_id) as tx:
+        await tx.maybe(
+            UUID, "generation_gone", client_id=row.client_id, profile_id=row.profile_id, generation=row.generation
+        )
+
+
+_DOING: Final[Mapping[ProfileTask, Doing]] = {
+    ProfileTask.LOGIN: log_in, ProfileTask.VALIDATE: prove, ProfileTask.REKEY: rekey, ProfileTask.RESTORE: restore,
+    ProfileTask.SHRED: shred, ProfileTask.LOGOUT: log_out,
+}  # fmt: skip

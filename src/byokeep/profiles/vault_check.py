@@ -1,0 +1,126 @@
+"""The three places of sealed profiles compared: rows, records in the store, blobs in the artifact store (R2.3-8).
+
+Rules
+- What a row stands for must be there, and what is there must have a row; each strange thing is a finding with an alert.
+- What a seal that is under way has written already is not strange yet; nor is a record that a rewrap replaced.
+- A place that could not be asked leaves everything unknown, on record; unknown is never fine.
+- Under a custody lease of one client: so one client's check never looks at another's.
+
+It may not repair: the sweep of seals and people do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.artifact import ArtifactKey
+from byokeep.core.errors import ByokeepError, Integrity, NotFound
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.ref import ProfileRef
+from byokeep.core.sealed_record import parse_record
+from byokeep.kernel.command import open_alert
+from byokeep.profiles.kek_app import KekApp, KekCustody, custody_of
+from byokeep.sealing.generation import Generation
+
+RECORD_MISSING: Final = "profile_record_missing"
+RECORD_ORPHAN: Final = "profile_record_orphan"
+BLOB_MISSING: Final = "profile_blob_missing"
+BLOB_ORPHAN: Final = "profile_blob_orphan"
+FINDINGS: Final = (RECORD_MISSING, RECORD_ORPHAN, BLOB_MISSING, BLOB_ORPHAN)
+UNKNOWN: Final = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """One strange thing. ``place``: version of a record, or the name of a blob."""
+
+    finding: str
+    profile_id: UUID
+    place: str
+
+
+async def check_vault(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stray]:
+    """Compare a client's rows, records and blobs; findings are alerts, and the check is on record.
+
+    Raises:
+        Unavailable: A place could not be asked: on record as unknown.
+    """
+    try:
+        found = await _compared(app, actor, client_id)
+    except ByokeepError:
+        await _on_record(app, actor, client_id, Outcome.FAILED, found=0, cause=UNKNOWN)
+        raise
+    async with app.db.begin(client_id=client_id) as tx:
+        for one in found:
+            await open_alert(tx, app, actor, reason=one.finding, client_id=client_id, object_id=one.profile_id,
+                              key=f"{one.finding}:{one.profile_id}:{one.place}")  # fmt: skip
+    outcome, cause = (Outcome.FAILED, found[0].finding) if found else (Outcome.OK, "match")
+    await _on_record(app, actor, client_id, outcome, found=len(found), cause=cause)
+    return found
+
+
+async def _compared(app: KekApp, actor: Actor, client_id: ClientId) -> list[Stray]:
+    strange = False
+    blobs: Sequence[ArtifactKey] = ()
+    try:
+        blobs = await app.artifacts.list_keys(client_id)  # before the rows: what is sealed meanwhile has a row by then
+    except Integrity:
+        strange = True  # a name that we never gave
+    async with custody_of(app, actor, client_id) as custody:
+        async with app.db.begin(client_id=client_id) as tx:
+            rows = await tx.all(Generation, "vault_generations", client_id=client_id)
+            made = await tx.all(UUID, "vault_profiles", client_id=client_id)
+            under_way = set(await tx.all(str, "vault_seals_under_way", client_id=client_id))
+        found: list[Stray] = []
+        for profile_id in made:
+            own = [row for row in rows if row.profile_id == profile_id]
+            found += await _records(custody, client_id, profile_id, own, under_way)
+    if strange:
+        return [*found, Stray(finding=BLOB_ORPHAN, profile_id=client_id, place="strange")]
+    there = {(one.profile_id, one.generation, one.random): one for one in blobs}
+    wanted = {(row.profile_id, row.generation, row.dek_id.hex): row for row in rows}
+    found += [
+        Stray(finding=BLOB_MISSING, profile_id=row.profile_id, place=f"{row.generation}-{row.dek_id}")
+        for key, row in wanted.items()
+        if row.gone_at is None and key not in there
+    ]
+    found += [
+        Stray(finding=BLOB_ORPHAN, profile_id=one.profile_id, place=f"{one.generation}-{UUID(one.random)}")
+        for key, one in there.items()
+        if (key not in wanted or wanted[key].gone_at is not None) and str(UUID(one.random)) not in under_way
+    ]
+    return found
+
+
+async def _records(
+    custody: KekCustody, client_id: ClientId, profile_id: UUID, rows: list[Generation], under_way: set[str]
+) -> list[Stray]:
+    ref = ProfileRef(client_id, profile_id)
+    live = set(await custody.live_versions(ref))
+    standing = {row.record_version for row in rows if row.gone_at is None}
+    known = {str(row.dek_id) for row in rows if row.gone_at is None} | under_way
+    found = [
+        Stray(finding=RECORD_MISSING, profile_id=profile_id, place=str(version)) for version in sorted(standing - live)
+    ]
+    for version in sorted(live - standing):
+        dek = ""
+        with suppress(Integrity, NotFound):
+            dek = str(parse_record(await custody.read(ref, version)).dek_id)
+        if dek not in known:
+            found.append(Stray(finding=RECORD_ORPHAN, profile_id=profile_id, place=str(version)))
+    return found
+
+
+async def _on_record(
+    app: KekApp, actor: Actor, client_id: ClientId, outcome: Outcome, *, found: int, cause: str
+) -> None:
+    async with app.db.begin(client_id=client_id) as tx:
+        await tx.append(
+            Event(name=EventName.KEK_CHECKED, actor=actor, outcome=outcome, client_id=client_id, object_id=client_id,
+                  fields={"found": found, "cause": cause})
+        )  # fmt: skip

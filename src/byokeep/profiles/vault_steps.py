@@ -1,0 +1,337 @@
+"""Runbook 7.3, its five steps: what an operator does at each, what is left of it, and when it is done.
+
+Rules
+- Each call does what can be done now and looks what is left: nothing left, the step is done and on record; something
+  left, it is listed and nothing is called done. It may be called again and again.
+- The browser lane of each account goes off with its old profile: opening the switch alone lets nothing act with the new
+  one, before a person has set the lane for it.
+- All of it happens while the browser lane is off; a lane that is open again stops the procedure where it is.
+- A session is ended when its old cookie was refused afterwards, or a person says that they ended it. No other way.
+- Old keys are called compromised first and destroyed then, on a second person's word. Wrapping an old key anew leaves
+  it where it was, and counts for nothing (R7.3-5).
+
+It may not run a browser: workers do, and people log in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+from byokeep.core import profile as life
+from byokeep.core.errors import Conflict, Denied, NotFound
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.keystate import KeyState
+from byokeep.core.model import Actor, ClientId
+from byokeep.core.policy import Verb
+from byokeep.core.profile import ProfileTask
+from byokeep.core.vault_incident import BY_HAND, ENDED, IncidentStep, SessionEnd, check_order
+from byokeep.kernel.app import App
+from byokeep.kernel.command import open_alert, recorded
+from byokeep.kernel.ports import Tx
+from byokeep.profiles import profile_book, profile_work, profiles
+from byokeep.profiles.profiles import Profile
+from byokeep.profiles.vault_incident import Incident, IncidentState, Item, held, look, stepped
+from byokeep.sealing.generation import Generation
+
+_DONE_WITHOUT: Final = frozenset({"done", "failed", "expired", "cancelled"})
+
+
+async def lane_off(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+    """Step 1: see that the browser lane of the scope is off and that no job has a browser open any more.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.profiles.vault_incident.look`.
+        Conflict: ``lane_not_off``; ``browsers_still_open`` with the count.
+    """
+    async with _step(app, actor, incident_id), app.db.begin(every_client=True) as tx:
+        now = await held(tx, incident_id)
+        if check_order(now.step, IncidentStep.LANE_OFF, incident=now.id):
+            await _must_be_off(tx, app, now)
+            count = len(await tx.all(Item, "vault_items", incident_id=incident_id))
+            await stepped(tx, actor, now, IncidentStep.LANE_OFF, count=count)
+    return await look(app, actor, incident_id)
+
+
+async def sessions(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+    """Step 2: have workers log out of every platform; what they can not end, a person ends.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.profiles.vault_incident.look`.
+        Conflict: ``vault_out_of_order``; ``lane_not_off``.
+    """
+    async with _step(app, actor, incident_id):
+        now, items = await _begin(app, incident_id, IncidentStep.SESSIONS_ENDED)
+        for profile_id, own in _by_profile(items).items():
+            pending = [one for one in own if one.session is SessionEnd.PENDING]
+            if now is None or not pending or own[0].old_busy:
+                continue
+            if own[0].logout_state in _DONE_WITHOUT:
+                for one in pending:  # the work ended and could not say what became of this one
+                    await told(app, actor, incident_id, one.client_id, profile_id, one.platform, SessionEnd.FAILED)
+                continue
+            await _work(app, actor, incident_id, own[0].client_id, profile_id, ProfileTask.LOGOUT)
+        await _done_when(app, actor, incident_id, IncidentStep.SESSIONS_ENDED, lambda one: one.session in ENDED)
+    return await look(app, actor, incident_id)
+
+
+async def told(
+    app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, platform: str, ended: SessionEnd
+) -> None:
+    """Keep what became of a session, on record; what is no success opens a task for a person (R7.3-3)."""
+    async with app.db.begin(client_id=client_id) as tx:
+        kept = await tx.maybe(
+            str, "vault_session", incident_id=incident_id, client_id=client_id, profile_id=profile_id,
+            platform=platform,
+            session=ended.value, by=None, from_states=[SessionEnd.PENDING.value],
+        )  # fmt: skip
+        if kept is None:
+            return
+        await tx.append(_session(actor, incident_id, client_id, profile_id, platform, ended))
+        if ended in BY_HAND:
+            await open_alert(
+                tx, app, actor, reason="session_to_end_by_hand", client_id=client_id, object_id=profile_id,
+                key=f"session_to_end_by_hand:{incident_id}:{profile_id}:{platform}",
+            )  # fmt: skip
+
+
+async def end_by_hand(app: App, actor: Actor, incident_id: UUID, profile_id: UUID, platform: str) -> IncidentState:
+    """Say, as the person who did it, that a session was ended at its platform.
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.profiles.vault_incident.look`; ``not_found``: not in this incident.
+        Conflict: ``nothing_to_end``: it was ended, or no worker has tried yet; ``vault_out_of_order``.
+    """
+    async with _step(app, actor, incident_id):
+        now, items = await _begin(app, incident_id, IncidentStep.SESSIONS_ENDED)
+        found = next((one for one in items if (one.profile_id, one.platform) == (profile_id, platform)), None)
+        if found is None:
+            raise NotFound("not_found")
+        async with app.db.begin(client_id=found.client_id) as tx:
+            kept = await tx.maybe(
+                str, "vault_session", incident_id=incident_id, client_id=found.client_id, profile_id=profile_id,
+                platform=platform,
+                session=SessionEnd.ENDED_BY_HAND.value, by=actor.id, from_states=sorted(BY_HAND),
+            )  # fmt: skip
+            if kept is None or now is None:
+                raise Conflict("nothing_to_end", next_step="Let a worker try first: `byokeep incident vault sessions`.")
+            by_hand = SessionEnd.ENDED_BY_HAND
+            await tx.append(_session(actor, incident_id, found.client_id, profile_id, platform, by_hand))
+        await _done_when(app, actor, incident_id, IncidentStep.SESSIONS_ENDED, lambda one: one.session in ENDED)
+    return await look(app, actor, incident_id)
+
+
+async def recreate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+    """Step 3: retire every profile and make a new one in its place; people then log in to these afresh (R7.3-4).
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.profiles.vault_incident.look`.
+        Conflict: ``vault_out_of_order``; ``lane_not_off``; ``work_under_way``.
+
+    A new profile that was destroyed meanwhile gets another in its place, at whatever step: it must be proved as well.
+    """
+    async with _step(app, actor, incident_id):
+        now, items = await _begin(app, incident_id, IncidentStep.RECREATED, again=lambda one: one.lost)
+        for profile_id, own in _by_profile(items).items():
+            new = own[0].new_profile_id
+            if now is None or (new is not None and not own[0].lost):
+                continue
+            if new is not None:
+                async with app.db.begin(client_id=own[0].client_id) as tx:
+                    await _another(tx, app, actor, own[0].client_id, new)
+                continue
+            if own[0].old_busy:
+                raise Conflict("work_under_way", next_step="Wait for its end: `byokeep profile show`.",
+                               profile=profile_id)  # fmt: skip
+            async with app.db.begin(client_id=own[0].client_id) as tx:
+                await _replace(tx, app, actor, incident_id, own[0].client_id, profile_id)
+        await _done_when(app, actor, incident_id, IncidentStep.RECREATED, lambda one: one.recreated)
+    return await look(app, actor, incident_id)
+
+
+async def _replace(tx: Tx, app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID) -> None:
+    await tx.all(None, "profile_lock", profile_id=profile_id)
+    old = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+    await profile_book.lanes_off_of(tx, actor, client_id, profile_id)
+    if life.living(old.state):
+        await profiles.retire(tx, actor, old, cause="incident", incident=incident_id)
+    accounts = [(one.platform.value, one.account) for one in old.accounts]
+    made = await profiles.insert(
+        tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=profile_id
+    )  # fmt: skip
+    await tx.all(
+        str, "vault_replaced", incident_id=incident_id, client_id=client_id, profile_id=profile_id,
+        new_profile_id=made.id
+    )  # fmt: skip
+
+
+async def _another(tx: Tx, app: App, actor: Actor, client_id: ClientId, lost: UUID) -> None:
+    old = await tx.one(Profile, "profile_get", client_id=client_id, id=lost)
+    await profile_book.lanes_off_of(tx, actor, client_id, lost)
+    accounts = [(one.platform.value, one.account) for one in old.accounts]
+    await profiles.insert(tx, app, actor, client_id, accounts=accounts, packing=old.packing, replaces=lost)
+
+
+async def rekey(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+    """Step 4: call every key of the old profiles compromised, and ask for their destruction (R7.3-5).
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.profiles.vault_incident.look`.
+        Conflict: ``vault_out_of_order``; ``lane_not_off``.
+    """
+    async with _step(app, actor, incident_id):
+        now, items = await _begin(app, incident_id, IncidentStep.REKEYED)
+        for profile_id, own in _by_profile(items).items():
+            client_id = own[0].client_id
+            if now is None or own[0].key_destroyed_at is not None:
+                continue
+            if own[0].keys_gone:
+                async with app.db.begin(client_id=client_id) as tx:
+                    await tx.all(
+                        str, "vault_key_gone", incident_id=incident_id, client_id=client_id, profile_id=profile_id
+                    )
+                continue
+            await _compromised(app, actor, incident_id, client_id, profile_id)
+            if not own[0].old_busy:
+                await _work(app, actor, incident_id, client_id, profile_id, ProfileTask.SHRED)
+        await _done_when(app, actor, incident_id, IncidentStep.REKEYED, lambda one: one.keys_gone and one.recreated)
+    return await look(app, actor, incident_id)
+
+
+async def _compromised(app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID) -> None:
+    async with app.db.begin(client_id=client_id) as tx:
+        rows = await tx.all(Generation, "generations_of", client_id=client_id, profile_id=profile_id, limit=10_000)
+        for row in rows:
+            if row.key_state not in (KeyState.COMPROMISED, KeyState.DESTROYED):
+                await profile_book.move_key(
+                    tx, app, actor, row, to=KeyState.COMPROMISED, reason="vault_incident", incident=incident_id
+                )
+
+
+async def approve_destruction(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+    """Agree, as a second person, that the old profiles of an incident are destroyed with their keys; workers do it.
+
+    Raises:
+        Denied: ``not_permitted``; ``same_person``.
+        NotFound: As :func:`byokeep.profiles.vault_incident.look`.
+        Conflict: ``nothing_to_confirm``.
+    """
+    await look(app, actor, incident_id, Verb.VAULT_CLOSE)
+    async with app.db.begin(every_client=True) as tx:
+        waiting = await tx.all(profile_work.Work, "vault_shreds", incident_id=incident_id)
+    if not waiting:
+        raise Conflict("nothing_to_confirm", next_step="An operator asks first: `byokeep incident vault rekey`.")
+    for one in waiting:
+        if one.asked_by == actor.id:
+            raise Denied("same_person", next_step="Another approver must confirm.")
+        async with app.db.begin(client_id=one.client_id) as tx:
+            await tx.all(None, "profile_lock", profile_id=one.profile_id)
+            done = await tx.maybe(
+                profile_work.Work, "work_confirm", client_id=one.client_id, id=one.id, confirmed_by=actor.id
+            )
+            if done is None:
+                continue
+            profile = await tx.one(Profile, "profile_get", client_id=one.client_id, id=one.profile_id)
+            await tx.append(
+                profiles.event(EventName.PROFILE_WORK_ASKED, Outcome.OK, actor, profile, work=str(one.id),
+                               kind=ProfileTask.SHRED.value, incident=str(incident_id))
+            )  # fmt: skip
+            await profile_work.queue(tx, done)
+    return await look(app, actor, incident_id)
+
+
+async def validate(app: App, actor: Actor, incident_id: UUID) -> IncidentState:
+    """Step 5: prove every new profile, and that a wrong account would be told from the right one (R7.3-6).
+
+    Raises:
+        Denied, NotFound: As :func:`byokeep.profiles.vault_incident.look`.
+        Conflict: ``vault_out_of_order``; ``lane_not_off``; ``new_profile_gone``: another must take its place first.
+    """
+    async with _step(app, actor, incident_id):
+        now, items = await _begin(app, incident_id, IncidentStep.VALIDATED, again=lambda one: not one.proved)
+        if now is not None and any(one.lost for one in items):
+            step = f"Make another one: `byokeep incident vault recreate {incident_id}`, then log in to it."
+            raise Conflict("new_profile_gone", next_step=step)
+        for own in _by_profile(items).values():
+            new = own[0].new_profile_id
+            if now is not None and new is not None and not own[0].new_busy and not all(one.proved for one in own):
+                await _work(app, actor, incident_id, own[0].client_id, new, ProfileTask.VALIDATE)
+        await _done_when(app, actor, incident_id, IncidentStep.VALIDATED, lambda one: one.proved)
+    return await look(app, actor, incident_id)
+
+
+@asynccontextmanager
+async def _step(app: App, actor: Actor, incident_id: UUID) -> AsyncIterator[None]:
+    await look(app, actor, incident_id, Verb.VAULT_STEP)
+    stepping = EventName.VAULT_INCIDENT_STEPPED
+    async with recorded(app, actor, Verb.VAULT_STEP, object_id=incident_id, refused_as=stepping):
+        yield
+
+
+async def _begin(
+    app: App, incident_id: UUID, step: IncidentStep, *, again: Callable[[Item], bool] = lambda _: False
+) -> tuple[Incident | None, list[Item]]:
+    """Return the incident, None when the step was done before and nothing of it is to do ``again``, and its items."""
+    async with app.db.begin(every_client=True) as tx:
+        now = await held(tx, incident_id)
+        items = await tx.all(Item, "vault_items", incident_id=incident_id)
+        due = check_order(now.step, step, incident=now.id)
+        if not due and (now.closed_at is not None or not any(again(one) for one in items)):
+            return None, items
+        await _must_be_off(tx, app, now)
+    return now, items
+
+
+async def _done_when(
+    app: App, actor: Actor, incident_id: UUID, step: IncidentStep, done: Callable[[Item], bool]
+) -> None:
+    """Call a step done when nothing is left of it; what is left stays listed."""
+    async with app.db.begin(every_client=True) as tx:
+        now = await held(tx, incident_id)
+        items = await tx.all(Item, "vault_items", incident_id=incident_id)
+        if check_order(now.step, step, incident=now.id) and all(done(one) for one in items):
+            await stepped(tx, actor, now, step, count=len(items))
+
+
+async def _must_be_off(tx: Tx, app: App, incident: Incident) -> None:
+    asked = {"client_id": incident.client_id}
+    if not await tx.one(bool, "vault_lane_off", **asked, installation_id=app.installation_id):
+        scope = "--lane browser" if incident.client_id is None else f"--client {incident.client_id} --lane browser"
+        raise Conflict("lane_not_off", next_step=f"Close it: byokeep kill on {scope}")
+    still = await tx.one(int, "vault_still_open", **asked)
+    if still:
+        raise Conflict("browsers_still_open", next_step="Wait some seconds; then look who still has one open.",
+                       count=still)  # fmt: skip
+
+
+async def _work(
+    app: App, actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, kind: ProfileTask
+) -> None:
+    async with app.db.begin(client_id=client_id) as tx:
+        profile = await tx.one(Profile, "profile_get", client_id=client_id, id=profile_id)
+        made = await profile_work.insert(tx, app, actor, profile, kind, incident=incident_id)
+        if kind is ProfileTask.SHRED:
+            await tx.one(profile_work.Work, "work_wait", client_id=client_id, id=made.id)
+        else:
+            await profile_work.queue(tx, made)
+
+
+def _by_profile(items: list[Item]) -> dict[UUID, list[Item]]:
+    found: dict[UUID, list[Item]] = {}
+    for one in items:
+        found.setdefault(one.profile_id, []).append(one)
+    return found
+
+
+def _session(
+    actor: Actor, incident_id: UUID, client_id: ClientId, profile_id: UUID, platform: str, ended: SessionEnd
+) -> Event:
+    good = ended in ENDED
+    return Event(
+        name=EventName.VAULT_INCIDENT_SESSION, actor=actor, outcome=Outcome.OK if good else Outcome.FAILED,
+        client_id=client_id, object_id=profile_id,
+        fields={"incident": str(incident_id), "profile": str(profile_id), "platform": platform,
+                "verification": ended.value},
+    )  # fmt: skip

@@ -1,0 +1,406 @@
+"""Hold the store's own audit log against ours: every login, read and write must be explained (runbook 8.2).
+
+Rules
+- A login is matched by signing the lease's claims again and hashing the result as the store did: Ed25519 is
+  deterministic, so the same lease gives the same bytes, and nobody can forge the match.
+- A device that was made anew hashes with another key. A login from before then is held against the lease that its
+  header names and against what that lease's holder told, and a warning says that it could not be compared.
+- What could not be read is *unknown*, and unknown is not clean. Nothing read is unknown too.
+- A finding opens an alert; the run itself is on record, whatever it found.
+- A long span is worked through in parts that fit into memory, each on record. The broker's own parts say from when
+  until when, and are followed by the next without a seam (:mod:`byokeep.reconciliation.reconciled`).
+- A part that could not be read in full is tried again until it is ``GIVE_UP`` long; what no device shows is never
+  passed over. In a cluster that is so while no node can be read; one that stays dark beside others is left behind, on
+  record as unknown, for an auditor to go over again.
+
+It may not act on a finding: people do. Rows that no record explains are looked for first, by
+:mod:`byokeep.reconciliation.unrecorded`, which closes the gate over them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Unavailable
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import Actor
+from byokeep.core.policy import Verb, authorise
+from byokeep.core.secret import Secret
+from byokeep.jobs.explain import (
+    AFTER_OPENING,
+    LOGINS,
+    SEAL_FOR,
+    AnnouncedSeal,
+    EntityUpdate,
+    KnownToUs,
+    LeaseRow,
+    LogFinding,
+    Request,
+    as_uuid,
+    explain,
+    finding,
+    gaps,
+    logins_refused,
+    merge,
+    probing,
+    torn,
+)
+from byokeep.jobs.lease import claims
+from byokeep.jobs.lease_use import TOLD_WITHIN, surplus, told
+from byokeep.kernel.alarm import unblocked
+from byokeep.kernel.app import BrokerApp
+from byokeep.kernel.command import Severity, open_alert
+from byokeep.kernel.ports import HASHED_NAME, StoreEntry, Tx, node_of
+from byokeep.kernel.rows import Row, reader
+from byokeep.reconciliation import unrecorded
+from byokeep.reconciliation.reconciled import Reconciled
+
+BEFORE: Final = TOLD_WITHIN + timedelta(seconds=5)  # and a token's life: where the use of a lease judged now may stand
+SETTLE: Final = timedelta(seconds=10)  # a write's record follows the write; younger requests are judged next time
+NEAR: Final = timedelta(seconds=30)  # between a lease's issue and its login, clocks included
+MAX_ALERTS: Final = 50  # of one part; the count is in the result
+MAX_ENTRIES: Final = 50_000  # of one device and part; some 50 MB
+ORDER: Final = timedelta(seconds=5)  # entries of parallel requests are not strictly in order
+REKEYED_WITHIN: Final = timedelta(seconds=10)  # of the last answer hashed with another key; a probe comes each 5 s
+GIVE_UP: Final = timedelta(minutes=5)  # a longer part with something unread is on record as such, and left behind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """What was found. ``state`` is ``clean``, ``findings`` or ``unknown``; ``unread`` names devices not read.
+
+    ``until`` is where the next run begins: behind what was judged.
+    """
+
+    state: str
+    findings: tuple[LogFinding, ...]
+    unread: tuple[str, ...]
+    requests: int
+    logins: int
+    until: datetime
+
+
+@dataclass(slots=True)
+class _Log:
+    """What the devices hold, until when, which were read or not, and since when those of each node record.
+
+    ``until`` is earlier than was asked for when a device holds more than fits into memory.
+    """
+
+    until: datetime
+    entries: list[StoreEntry] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    begins: dict[str, datetime] = field(default_factory=dict)
+
+
+def _lease(row: Row) -> LeaseRow:
+    used_logins, used_reads = told(row)
+    return reader(LeaseRow)({**row, "used_logins": used_logins, "used_reads": used_reads})
+
+
+# Rows beside those that close the gate (:mod:`byokeep.reconciliation.unrecorded`).
+_UNRECORDED: Final = ("subject", "token", "alert")
+
+
+async def reconcile(app: BrokerApp, actor: Actor, *, since: datetime, own: Reconciled | None = None) -> Reconciliation:
+    """Explain everything the store recorded from ``since`` until ten seconds ago.
+
+    Args:
+        app: The broker.
+        actor: An auditor, or the broker itself each minute.
+        since: Start of the span; give the last run's ``until``.
+        own: Of the broker's rounds: hears of each part that is on record.
+
+    Raises:
+        Denied: Not the actor's to run.
+        Unavailable: The database could not be read, or the result could not be recorded.
+    """
+    authorise(actor, Verb.AUDIT_RUN)
+    end, done = app.clock.now() - SETTLE, None
+    moved = await unrecorded.look(app, end)  # first: it needs no store, and closes the gate
+    while True:
+        part = await _part(app, actor, since, end, moved, own)
+        done = part if done is None else _both(done, part)
+        if part.until <= since or part.until >= end:
+            return done
+        since, moved = part.until, []
+
+
+def _both(one: Reconciliation, other: Reconciliation) -> Reconciliation:
+    states = {one.state, other.state}
+    return Reconciliation(
+        state=next((state for state in ("unknown", "findings") if state in states), "clean"),
+        findings=one.findings + other.findings, unread=tuple(sorted({*one.unread, *other.unread})),
+        requests=one.requests + other.requests, logins=one.logins + other.logins, until=other.until,
+    )  # fmt: skip
+
+
+async def _part(
+    app: BrokerApp, actor: Actor, since: datetime, end: datetime, moved: Sequence[LogFinding], own: Reconciled | None
+) -> Reconciliation:
+    first = since - timedelta(seconds=app.limits.lease_token_ttl_s) - BEFORE
+    log = await _read(app, first, since, end)
+    until, unread = log.until, tuple(log.unread)
+    requests, found = await asyncio.to_thread(_joined, log.entries, log.read, since, until)
+    # The broker's rounds leave nothing out.
+    if actor.id == app.installation_id and log.begins and (begins := max(log.begins.values())) > since + SETTLE:
+        # what came before lies in another file, or nowhere
+        found.append(LogFinding(reason="store_log_begins_late", severity="warning", at=begins))
+    judged = [request for request in requests if request.at >= since]
+    logins = [request for request in requests if request.path in LOGINS and not request.refused]
+    async with app.db.begin(every_client=True) as tx:
+        known = await _known(tx, app, first, until)
+        for kind in _UNRECORDED:
+            for row_id in await tx.all(UUID, f"audit_{kind}s_unrecorded"):
+                found.append(LogFinding(reason=f"{kind}_unrecorded", severity="critical", at=until, object_id=row_id))
+        for flooded in await tx.all(UUID, "audit_alerts_flood"):
+            found.append(LogFinding(reason="alerts_flooded", severity="critical", at=until, object_id=flooded))
+        found += await tx.all(
+            lambda row: LogFinding(
+                reason="lease_use_surplus",
+                severity="critical",
+                at=row["at"],
+                client_id=row["client_id"],
+                lease_id=row["id"],
+            ),
+            "audit_leases_told_twice",
+            first=since,
+            last=until,
+        )
+    matcher = _Matcher(app, known, await _rekeyed(app, log))
+    for login in logins:
+        missing = await matcher.explain_login(login)
+        if missing and login.at >= since:
+            found.append(missing)
+    found += matcher.not_compared(since)
+    found += [*moved, *await asyncio.to_thread(_unexplained, judged, known)]
+    found += await asyncio.to_thread(surplus, requests, known, since - TOLD_WITHIN, until - TOLD_WITHIN)
+    unknown = bool(unread) or not requests
+    again = not log.read or (unknown and until - since < GIVE_UP)
+    result = Reconciliation(
+        state="unknown" if unknown else "findings" if found else "clean", findings=tuple(found), unread=unread,
+        requests=len(judged), logins=sum(login.at >= since for login in logins), until=since if again else until,
+    )  # fmt: skip
+    await _record(app, actor, result, probing(judged), since, logins_refused(judged), own)
+    return result
+
+
+def _joined(
+    entries: list[StoreEntry], read: list[str], since: datetime, until: datetime
+) -> tuple[list[Request], list[LogFinding]]:
+    """Run in a thread: an hour of a busy store is seconds of work, and permits and kills wait for the loop."""
+    requests, found = merge(entries)
+    return requests, found + gaps(entries, read, first=since, last=until) + torn(entries, read, first=since)
+
+
+def _unexplained(judged: Sequence[Request], known: KnownToUs) -> list[LogFinding]:
+    """Run in a thread, as :func:`_joined`."""
+    return [missing for one in judged if one.path not in LOGINS and (missing := explain(one, known))]
+
+
+async def _read(app: BrokerApp, first: datetime, since: datetime, end: datetime) -> _Log:
+    log = _Log(end)
+    try:
+        devices = await app.store_audit.devices()
+    except Unavailable:
+        return _Log(end, unread=["all"])
+    for device in devices:
+        entries: list[StoreEntry] = []
+        try:
+            async for entry in app.store_audit.entries(device.name, since=first):
+                if entry.at > log.until + ORDER:
+                    break
+                entries.append(entry)
+                if len(entries) >= MAX_ENTRIES and entry.at > since + 2 * ORDER:
+                    log.until = min(log.until, entry.at - ORDER)
+                    break
+        except Unavailable:
+            log.unread.append(device.name)
+            continue
+        log.read.append(device.name)
+        node, begins = node_of(device.name), device.recording_since or first
+        log.begins[node] = min(begins, log.begins.get(node, begins))
+        log.entries += entries
+    log.entries = [entry for entry in log.entries if entry.at <= log.until]
+    return log
+
+
+async def _known(tx: Tx, app: BrokerApp, since: datetime, until: datetime) -> KnownToUs:
+    first, last = since - NEAR, until + SETTLE + NEAR
+    leases = await tx.all(_lease, "audit_leases_between", first=first, last=last)
+    writes = await tx.all(
+        lambda row: (str(row["store_request"]), UUID(str(row["client_id"])), str(row["path"])),
+        "audit_store_requests",
+        first=first,
+        last=last,
+    )
+    openings: dict[tuple[UUID, UUID], list[datetime]] = {}
+    for profile, at in await tx.all(
+        lambda row: ((row["client_id"], row["profile_id"]), row["at"]),
+        "audit_profile_openings",
+        first=first - AFTER_OPENING,
+        last=last,
+    ):
+        openings.setdefault(profile, []).append(at)
+    return KnownToUs(
+        leases={lease.id: lease for lease in leases},
+        token_ttl=timedelta(seconds=app.limits.lease_token_ttl_s),
+        writes={request: (client, path) for request, client, path in writes},
+        app_writes={request: path for request, _, path in writes},
+        seals=await tx.all(
+            lambda row: AnnouncedSeal(path=str(row["path"]), since=row["since"], until=row["until"]),
+            "audit_seals_announced",
+            first=first - SEAL_FOR,
+            last=last,
+        ),
+        openings=openings,
+        setups=await tx.all(datetime, "audit_config_times", first=first - timedelta(minutes=10), last=last),
+        entities=dict(
+            await tx.all(
+                lambda row: (row["entity_id"], (row["client_id"], row["own_closed"] or row["global_closed"])),
+                "switch_entities",
+                client_id=None,
+                opening="",
+            )
+        ),
+        moves=await tx.all(
+            lambda row: EntityUpdate(at=row["at"], client_id=row["client_id"], opens=row["opens"]),
+            "audit_switch_moves",
+            first=first,
+        ),
+    )
+
+
+async def _rekeyed(app: BrokerApp, log: _Log) -> dict[str, datetime]:
+    """Device -> until when it hashed with another key than it does now; no device that had one key all along.
+
+    Only answers that the store itself worded say so: without one a login that does not compare is no excused one.
+    """
+    named: dict[str, list[tuple[datetime, str]]] = {}
+    for entry in log.entries:
+        if entry.name_hash:
+            named.setdefault(entry.device, []).append((entry.at, entry.name_hash))
+    until = {}
+    for device, seen in named.items():
+        now = await app.store_audit.hash(device, Secret(HASHED_NAME))
+        if others := [at for at, name_hash in seen if name_hash != now]:
+            last = max(others)
+            later = (at for at, name_hash in seen if name_hash == now and at > last)
+            until[device] = min([last + REKEYED_WITHIN, *later])
+    return until
+
+
+class _Matcher:
+    """Finds the lease whose token a login showed. Signs each candidate once, hashes it once for each device."""
+
+    def __init__(self, app: BrokerApp, known: KnownToUs, rekeyed: Mapping[str, datetime]) -> None:
+        self._app, self._known, self._rekeyed = app, known, rekeyed
+        self._not_compared: Counter[str] = Counter()
+        self._tokens: dict[UUID, Secret] = {}
+        self._hashes: dict[tuple[UUID, str], str] = {}
+
+    async def explain_login(self, login: Request) -> LogFinding | None:
+        """Note an explained login in what is known; return a finding for any other."""
+        lease = await self._lease_of(login) or self._named_by(login)
+        if lease is None:
+            return finding("login_unexplained", login)
+        self._known.logins.setdefault((lease.id, login.entity_id), []).append(login.at)
+        if login.lease_header and login.lease_header != str(lease.id):
+            return finding("lease_header_forged", login, lease.client_id, lease.id)
+        return None
+
+    def not_compared(self, since: datetime) -> list[LogFinding]:
+        """Return a finding for each device that was made anew since then, with the logins that were not compared."""
+        return [
+            LogFinding(reason="store_log_rekeyed", severity="warning", at=until, device=device,
+                    count=self._not_compared[device])
+            for device, until in self._rekeyed.items() if until >= since
+        ]  # fmt: skip
+
+    def _named_by(self, login: Request) -> LeaseRow | None:
+        """The lease that a login from before its devices were made anew names, which cannot be compared."""
+        hint = self._hint(login)
+        until = [self._rekeyed.get(device) for device in login.login_hashes]
+        if hint is None or not until or not all(moment and login.at <= moment for moment in until):
+            return None
+        self._not_compared.update(login.login_hashes.keys())
+        return hint
+
+    def _hint(self, login: Request) -> LeaseRow | None:
+        hint = self._known.leases.get(as_uuid(login.lease_header) or UUID(int=0))
+        return hint if hint is not None and abs(hint.issued_at - login.at) <= NEAR else None
+
+    async def _lease_of(self, login: Request) -> LeaseRow | None:
+        # The header is right nearly always. Trying it first keeps the work of a span in step with its logins; looking
+        # through all leases for each login would stop the broker for seconds when it is busy.
+        hint = self._hint(login)
+        if hint is not None and await self._showed(login, hint):
+            return hint
+        near = [lease for lease in self._known.leases.values() if abs(lease.issued_at - login.at) <= NEAR]
+        for lease in sorted(near, key=lambda lease: abs(lease.issued_at - login.at)):
+            if await self._showed(login, lease):
+                return lease
+        return None
+
+    async def _showed(self, login: Request, lease: LeaseRow) -> bool:
+        """Whether a login showed this lease's token."""
+        for device, expected in login.login_hashes.items():
+            if await self._hash(lease, device) == expected:
+                return True
+        return False
+
+    async def _hash(self, lease: LeaseRow, device: str) -> str:
+        if lease.id not in self._tokens:
+            said = claims(
+                self._app, client_id=lease.client_id, job_id=lease.job_id, lease_id=lease.id, kind=lease.kind,
+                secrets=list(lease.secrets), iat=lease.jwt_iat,
+            )  # fmt: skip
+            self._tokens[lease.id] = Secret(await self._app.signer.sign_jwt({**said, "exp": lease.jwt_exp}))
+        if (lease.id, device) not in self._hashes:
+            self._hashes[lease.id, device] = await self._app.store_audit.hash(device, self._tokens[lease.id])
+        return self._hashes[lease.id, device]
+
+
+async def _record(
+    app: BrokerApp, actor: Actor, result: Reconciliation, refused: Sequence[UUID], since: datetime, logins: int,
+    own: Reconciled | None,
+) -> None:  # fmt: skip
+    outcome = Outcome.OK if result.state == "clean" else Outcome.FAILED
+    facts: dict[str, FieldValue] = {
+        "reason": result.state,
+        "rows": result.requests,
+        "count": result.logins,
+        "found": len(result.findings),
+    }
+    if actor.id == app.installation_id and result.until > since:  # the broker's rounds go on from there
+        facts |= {"since": since.isoformat(), "until": result.until.isoformat()}
+    async with unblocked(app) as tx:
+        for one in result.findings[:MAX_ALERTS]:
+            whose = one.object_id or one.client_id or one.device or "platform"
+            severity: Severity = "critical" if one.severity == "critical" else "warning"
+            about, key = one.object_id or one.lease_id, f"reconcile/{one.reason}/{whose}"
+            await open_alert(
+                tx, app, None, reason=one.reason, key=key, severity=severity, client_id=one.client_id, object_id=about,
+                at=one.at,
+            )  # fmt: skip
+        for entity in refused[:MAX_ALERTS]:
+            key = f"reconcile/store_denials/{entity}"
+            await open_alert(tx, app, None, reason="store_denials", key=key, severity="warning", object_id=entity)
+        for _ in range(min(logins, MAX_ALERTS)):
+            key = "reconcile/store_logins_refused"
+            await open_alert(tx, app, None, reason="store_logins_refused", key=key, severity="warning")
+        if result.state == "unknown":
+            await open_alert(tx, app, None, reason="store_audit_unread", key="reconcile/unread")
+        receipt = await tx.append(Event(name=EventName.AUDIT_RECONCILED, actor=actor, outcome=outcome, fields=facts))
+        if own is not None:
+            own.say(receipt.hash_hex, result.until)
+    app.platform_chain.proved(app.clock.monotonic())
+    if own is not None:
+        own.done(result.until)

@@ -1,0 +1,116 @@
+"""The first minutes of an installation: its id, its first admin, the machine identities of the embedded stack.
+
+Rules
+- An installation has one id and one environment for ever; a copy that says another environment is refused.
+- Nothing here gives a person rights: the first admin's token lives a day and can only name others (S-ASVS-23).
+- Tokens of local machines are renewed, at a start and while running, when they are older than the runbook's 30 days
+  (6.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.model import Actor, Environment, Role
+from byokeep.core.secret import Secret
+from byokeep.kernel.app import BrokerApp, WebApp
+from byokeep.kernel.ports import Database, Ids
+from byokeep.tenancy.subjects import Subject, SubjectToken, put
+from byokeep.tenancy.tokens import end_token, new_token
+
+LOCAL_TOKEN_S: Final = 60 * 24 * 3600  # renewed after 30 days, so a stack that rests for a month still starts
+OVERLAP_S: Final = 7 * 24 * 3600  # who read the file before it was renewed goes on for so long
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Which installation this is."""
+
+    id: UUID
+    environment: Environment
+
+
+async def installation(db: Database, ids: Ids, environment: Environment) -> Installation:
+    """Return this installation, creating it at the very first start; event 0 of its chain says so (R1.4-2).
+
+    Raises:
+        Conflict: ``other_environment``: the database belongs to another environment.
+    """
+    async with db.begin() as tx:
+        found = await tx.maybe(Installation, "installation_get")
+    if found is None:
+        async with db.begin() as tx:
+            found = await tx.maybe(Installation, "installation_create", id=ids.uuid(), environment=environment.value)
+            if found is not None:
+                actor = Actor(id=found.id, roles=frozenset({Role.SYSTEM}), clients=None, request_id=ids.uuid())
+                fields = {"installation": str(found.id), "environment": environment.value}
+                await tx.append(
+                    Event(name=EventName.INSTALLED, actor=actor, outcome=Outcome.OK, object_id=found.id, fields=fields)
+                )
+        if found is None:
+            async with db.begin() as tx:
+                found = await tx.one(Installation, "installation_get")
+    if found.environment is not environment:
+        raise Conflict(
+            "other_environment",
+            next_step="This database belongs to another environment; settings and data must agree.",
+            stored=found.environment.value,
+            configured=environment.value,
+        )
+    return found
+
+
+async def known_installation(db: Database) -> Installation:
+    """Return this installation.
+
+    Raises:
+        NotFound: Nothing was installed yet.
+    """
+    async with db.begin() as tx:
+        return await tx.one(Installation, "installation_get")
+
+
+async def store_provisioned(app: WebApp, component: str = "store") -> None:
+    """Put on record that the store was set up or changed; it is what explains those requests in the store's own log.
+
+    Args:
+        app: Of ``web``.
+        component: What was changed; ``lease-key``: the key that signs leases.
+    """
+    event = Event(
+        name=EventName.CONFIG_CHANGED, actor=app.system(), outcome=Outcome.OK, object_id=app.installation_id,
+        fields={"component": component},
+    )  # fmt: skip
+    async with app.db.begin() as tx:
+        await tx.append(event)
+
+
+async def local_machine(app: BrokerApp, *, name: str, role: Role, overlap_s: int = 0) -> Secret | None:
+    """Make sure that a machine of the embedded stack exists, and give it a new token; older ones end.
+
+    Args:
+        overlap_s: How long older tokens go on working, in seconds; 0 = they end now.
+
+    Returns:
+        The token, for a file that only the machine reads; None for a machine that an admin disabled.
+    """
+    actor = app.system()
+    async with app.db.begin(every_client=True) as tx:
+        await tx.all(None, "subject_lock")
+        subject = await tx.maybe(Subject, "machine_named", name=name)
+        if subject is None:
+            made = Subject(id=app.ids.uuid(), kind="machine", name=name, roles=frozenset({role}), state="active",
+                           all_clients=True, clients=frozenset())  # fmt: skip
+            subject = await put(tx, app, actor, made, new=True)
+        if subject.roles != frozenset({role}) or subject.state != "active":
+            return None
+        issued = await new_token(tx, app, actor, subject, kind="api", life_s=LOCAL_TOKEN_S)
+        for older in await tx.all(
+            SubjectToken, "tokens_live", subject_id=subject.id, except_id=issued.token.id, kind=None
+        ):
+            await end_token(tx, actor, older, in_s=overlap_s)
+    return issued.value

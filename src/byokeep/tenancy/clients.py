@@ -1,0 +1,143 @@
+"""Clients: create, look at, suspend, resume.
+
+Rules
+- Only an active client's keys can be written or leased; every other state denies.
+- A name of ours can not be taken by a client, in whatever spelling (S-VAULT-9), nor one that reads like another's.
+- Suspending and resuming are the broker's: ``web`` passes them on, and can turn no client's work on.
+- The store's entity of a client is made by the broker's enrolment, which turns ``enrolling`` into ``active``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Conflict, NotFound, Rejected
+from byokeep.core.events import Event, EventName, Outcome
+from byokeep.core.identity import reads_alike
+from byokeep.core.model import Actor, Client, ClientId, ClientState, Risk
+from byokeep.core.plain_text import check_name, check_not_reserved
+from byokeep.core.policy import Verb
+from byokeep.kernel.alarm import unblocked
+from byokeep.kernel.app import App, BrokerApp
+from byokeep.kernel.command import command
+from byokeep.kernel.ports import Tx
+
+MAX_ROWS: Final = 1000
+
+
+async def create_client(app: App, actor: Actor, *, name: str, risk: Risk) -> Client:
+    """Create a client in state ``enrolling``.
+
+    Raises:
+        Denied: ``not_permitted``.
+        Rejected: ``bad_name``, ``mixed_scripts``, ``secret_like_content``, ``reserved_name``.
+        Conflict: The name is taken; ``name_like_another``: it is read as that of another client.
+    """
+    async with command(app, actor, Verb.CLIENT_CREATE, refused_as=EventName.CLIENT_CREATED) as tx:
+        check_not_reserved("name", name)
+        check_name("name", name)
+        await tx.all(None, "client_names_lock")
+        _refuse_twin(name, await tx.all(str, "client_names"))
+        client_id = ClientId(app.ids.uuid())
+        client = await tx.one(Client, "client_insert", id=client_id, name=name, risk=risk.value, created_by=actor.id)
+        await _record(tx, actor, EventName.CLIENT_CREATED, client)
+    return client
+
+
+def _refuse_twin(name: str, taken: Sequence[str]) -> None:
+    """Refuse a name that differs from another only in case or in letters that look the same; old ones stay."""
+    if any(name != other and reads_alike(name, other) for other in taken):
+        raise Conflict("name_like_another", next_step="It reads like another client's name; see `byokeep client list`.")
+
+
+async def list_clients(app: App, actor: Actor) -> list[Client]:
+    """Return the actor's clients.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    async with command(app, actor, Verb.CLIENT_LIST) as tx:
+        return await tx.all(Client, "clients_list", ids=scope_of(actor), limit=MAX_ROWS)
+
+
+async def get_client(app: App, actor: Actor, client_id: ClientId) -> Client:
+    """Return one client.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``, also for a client that is not the actor's.
+    """
+    async with command(app, actor, Verb.CLIENT_READ, client_id=client_id) as tx:
+        return await tx.one(Client, "client_get", id=client_id)
+
+
+async def suspend_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> Client:
+    """Stop all work for a client: no lease is given from now on, and those out die within seconds.
+
+    Raises:
+        Conflict: ``client_state``: it is not active.
+    """
+    return await _change(app, actor, client_id, ClientState.ACTIVE, ClientState.SUSPENDED, EventName.CLIENT_SUSPENDED)
+
+
+async def resume_client(app: BrokerApp, actor: Actor, client_id: ClientId) -> Client:
+    """Let a suspended client's work go on.
+
+    Raises:
+        Conflict: ``client_state``: it is not suspended.
+    """
+    return await _change(app, actor, client_id, ClientState.SUSPENDED, ClientState.ACTIVE, EventName.CLIENT_RESUMED)
+
+
+async def require_active(tx: Tx, client_id: ClientId) -> Client:
+    """Return the client when work may be done for it.
+
+    Raises:
+        NotFound: ``not_found``.
+        Rejected: ``client_not_active`` with its state.
+    """
+    client = await tx.maybe(Client, "client_get", id=client_id)
+    if client is None:
+        raise NotFound("not_found")
+    if client.state is not ClientState.ACTIVE:
+        raise Rejected(
+            "client_not_active",
+            next_step="Enrol a new client, or resume a suspended one.",
+            client=client_id,
+            state=client.state.value,
+        )
+    return client
+
+
+def scope_of(actor: Actor) -> list[UUID] | None:
+    """Return the clients a list may show; ``None`` = all."""
+    return None if actor.clients is None else sorted(actor.clients)
+
+
+async def _change(
+    app: BrokerApp, actor: Actor, client_id: ClientId, old: ClientState, new: ClientState, event: EventName
+) -> Client:
+    opened = unblocked(app) if new is ClientState.SUSPENDED else None
+    asked = command(app, actor, Verb.CLIENT_CHANGE, client_id=client_id, refused_as=event, opened=opened)
+    async with asked as tx:
+        before = await tx.one(Client, "client_get", id=client_id)
+        after = await tx.maybe(Client, "client_set_state", id=client_id, state_from=old.value, state_to=new.value)
+        if after is None:
+            raise Conflict("client_state", next_step="See `byokeep client show`.", state=before.state.value)
+        await _record(tx, actor, event, after)
+    return after
+
+
+async def _record(tx: Tx, actor: Actor, name: EventName, client: Client) -> None:
+    await tx.append(
+        Event(
+            name=name,
+            actor=actor,
+            outcome=Outcome.OK,
+            client_id=client.id,
+            object_id=client.id,
+            fields={"risk": client.risk.value},
+        )
+    )

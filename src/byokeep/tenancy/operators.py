@@ -1,0 +1,384 @@
+"""Who may do what: people and machines, their roles, states and assignments.
+
+Rules
+- Nobody changes their own roles, state or assignments; the last admin cannot be taken away (R4.1-12).
+- Roles that must not meet in one hand are refused as a whole request.
+- A machine, its wider assignment, an approver or an admin takes two people once two admins can sign in: one asks,
+  another approves. Narrowing is one person's act, and nobody in the database keeps it waiting (:mod:`.blockers`).
+- One admin stops another at once, with an alert; for a day that makes nobody the only one, and is undone by one person.
+- A change holds for the next call: authentication reads roles each time; a disabled subject's tokens end.
+- A fresh installation has no identity at all. :func:`bootstrap` makes the first admin, once (S-ASVS-23).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Any, Final
+from uuid import UUID
+
+from byokeep.core.canonical import parse_canonical
+from byokeep.core.errors import Conflict, Denied, NotFound, Rejected
+from byokeep.core.events import EventName, Outcome
+from byokeep.core.model import Actor, Role
+from byokeep.core.plain_text import check_name, check_not_reserved
+from byokeep.core.policy import Verb, check_roles
+from byokeep.core.secret import Secret
+from byokeep.kernel import approvals
+from byokeep.kernel.alarm import unblocked
+from byokeep.kernel.app import App, BrokerApp, WebApp
+from byokeep.kernel.approvals import Approval
+from byokeep.kernel.command import command, open_alert, recorded
+from byokeep.kernel.ports import Tx
+from byokeep.tenancy.clients import MAX_ROWS
+from byokeep.tenancy.subjects import (
+    Subject,
+    asked,
+    put,
+    require_clients,
+    subject_event,
+)
+from byokeep.tenancy.tokens import intended, new_token, revoke_all, tell_of_stopped
+
+BOOTSTRAP_S: Final = 24 * 3600
+FIRST_ADMIN: Final = "first-admin"
+_ONE_PERSON: Final = frozenset({Role.OPERATOR, Role.AUDITOR})  # what one admin gives alone
+
+
+async def bootstrap(app: BrokerApp) -> Secret:
+    """Create the first admin and return its token, which ends after 24 hours.
+
+    Raises:
+        Conflict: ``already_set_up``: there is an identity already.
+    """
+    actor = app.system()
+    async with app.db.begin(every_client=True) as tx:
+        await tx.all(None, "subject_lock")
+        if await tx.one(int, "subject_count"):
+            raise Conflict("already_set_up", next_step="Ask an admin for a token.")
+        first = _new(app, FIRST_ADMIN, frozenset({Role.ADMIN}), frozenset(), all_clients=True, machine=False)
+        admin = await put(tx, app, actor, first, new=True)
+        issued = await new_token(tx, app, actor, admin, kind="api", life_s=BOOTSTRAP_S)
+    return issued.value
+
+
+async def recover(app: BrokerApp, name: str) -> Secret:
+    """Return an invitation for an admin who is locked out: whoever has the host's own credentials may ask.
+
+    An admin whom another stopped within the last day is one again.
+
+    Raises:
+        NotFound: ``no_such_admin``: no such admin of that name.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        await tx.all(None, "subject_lock")
+        admin = next((one for one in await tx.all(Subject, "subjects_list", limit=MAX_ROWS) if one.name == name), None)
+        if admin is not None and _counts_on(app, admin):
+            back = replace(admin, state="active", roles=frozenset({Role.ADMIN}))
+            admin = await put(tx, app, app.system(), back, new=False, reason="change")
+        if admin is None or not _is_admin(admin):
+            raise NotFound("no_such_admin", next_step="Name an active admin, such as first-admin.")
+        await open_alert(tx, app, None, reason="admin_recovered", key=f"recovered/{admin.id}", object_id=admin.id)
+        issued = await new_token(tx, app, app.system(), admin, kind="invitation", life_s=BOOTSTRAP_S)
+    return issued.value
+
+
+async def create_operator(
+    app: BrokerApp,
+    actor: Actor,
+    *,
+    name: str,
+    roles: frozenset[Role],
+    clients: frozenset[UUID] = frozenset(),
+    all_clients: bool = False,
+) -> Subject | Approval:
+    """Create a person without any credential, or ask for it where it takes two people.
+
+    Raises:
+        Denied: ``not_permitted``.
+        Rejected: As :func:`byokeep.core.policy.check_roles`; ``bad_name`` and its like; ``unknown_client``.
+        Conflict: The name is taken.
+    """
+    return await _create(app, actor, name, roles, clients, all_clients=all_clients, machine=False)
+
+
+async def create_machine(
+    app: BrokerApp,
+    actor: Actor,
+    *,
+    name: str,
+    role: Role,
+    clients: frozenset[UUID] = frozenset(),
+    all_clients: bool = False,
+) -> Subject | Approval:
+    """Create a dispatcher, runner or custodian without any credential, or ask for it where it takes two people.
+
+    Raises:
+        As :func:`create_operator`.
+    """
+    return await _create(app, actor, name, frozenset({role}), clients, all_clients=all_clients, machine=True)
+
+
+async def list_subjects(app: WebApp, actor: Actor) -> list[Subject]:
+    """Return everybody.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    async with command(app, actor, Verb.SUBJECT_READ) as tx:
+        return await tx.all(Subject, "subjects_list", limit=MAX_ROWS)
+
+
+async def change_subject(
+    app: BrokerApp,
+    actor: Actor,
+    subject_id: UUID,
+    *,
+    roles: frozenset[Role] | None = None,
+    state: str | None = None,
+    clients: frozenset[UUID] | None = None,
+    all_clients: bool | None = None,
+) -> Subject | Approval:
+    """Change roles, state or assignments, or ask for it where it takes two people; disabling ends all tokens.
+
+    ``None`` leaves a thing as it is. Who takes an admin's access or role raises an alert.
+
+    Raises:
+        Denied: ``not_permitted``, ``own_rights``: it is the actor itself.
+        NotFound: ``not_found``.
+        Rejected: ``forbidden_role_pair`` and its like, ``bad_state``, ``unknown_client``, ``nothing_to_change``.
+        Conflict: ``last_admin``.
+    """
+    async with _changing(app, actor, subject_id, opened=unblocked(app)) as tx:
+        if subject_id == actor.id:
+            raise Denied("own_rights", next_step="Another admin changes yours.")
+        if state not in (None, "active", "disabled"):
+            raise Rejected("bad_state", next_step="active or disabled.")
+        if roles is None and state is None and clients is None and all_clients is None:
+            raise Rejected("nothing_to_change", next_step="Name roles, state, clients or all_clients.")
+        await tx.all(None, "subject_lock")
+        before = await tx.one(Subject, "subject_get", id=subject_id)
+        wanted = replace(
+            before, roles=before.roles if roles is None else roles, state=state or before.state,
+            all_clients=before.all_clients if all_clients is None else all_clients,
+            clients=before.clients if clients is None else clients,
+        )  # fmt: skip
+        return await _change(tx, app, actor, before, wanted)
+
+
+def _changing(
+    app: BrokerApp, actor: Actor, subject_id: UUID, *, opened: AbstractAsyncContextManager[Tx] | None = None
+) -> AbstractAsyncContextManager[Tx]:
+    changed = EventName.OPERATOR_CHANGED
+    return command(app, actor, Verb.SUBJECT_CHANGE, object_id=subject_id, refused_as=changed, opened=opened)
+
+
+async def ask_to_end_hold(app: BrokerApp, actor: Actor, subject_id: UUID) -> Approval:
+    """Ask a second admin to vouch for a person whose approvals are held.
+
+    Raises:
+        Denied: ``not_permitted``, ``own_rights``.
+        NotFound: ``not_found``.
+        Conflict: ``not_held``.
+    """
+    async with _changing(app, actor, subject_id) as tx:
+        if subject_id == actor.id:
+            step = "Another admin asks, and a second one approves; or wait for its end."
+            raise Denied("own_rights", next_step=step)
+        await tx.all(None, "subject_lock")
+        subject = await tx.one(Subject, "subject_get", id=subject_id)
+        if subject.held_until is None or subject.held_until <= app.clock.now():
+            raise Conflict("not_held", next_step="This person's approvals are not held.")
+        return await _ask(tx, app, actor, subject, subject, reason="vouch")
+
+
+async def list_approvals(app: BrokerApp, actor: Actor) -> list[Approval]:
+    """Return the requests that wait for a second admin.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    async with command(app, actor, Verb.SUBJECT_READ) as tx:
+        return await approvals.waiting(tx, *approvals.OF_PEOPLE)
+
+
+async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
+    """Do what another admin asked for, as the second person; a machine's token is then collected by who asked.
+
+    Raises:
+        Denied: ``not_permitted``, ``approval_held``, ``same_person``, ``own_rights``, ``approval_expired``,
+            ``approval_used``, ``approval_changed``.
+        NotFound: ``not_found``.
+    """
+    async with command(app, actor, Verb.SUBJECT_APPROVE, object_id=approval_id) as tx:
+        approval = await approvals.find(tx, approval_id, *approvals.OF_PEOPLE)
+    changed = EventName.OPERATOR_CHANGED
+    trail = recorded(app, actor, Verb.SUBJECT_APPROVE, object_id=approval_id, denied_as=changed)
+    async with trail, unblocked(app) as tx:
+        await tx.all(None, "subject_lock")
+        wish = _read(approval)
+        if wish.id == actor.id:
+            raise Denied("own_rights", next_step="Another admin approves yours.")
+        before = await tx.maybe(Subject, "subject_get", id=wish.id)
+        wanted = wish if before is None else replace(
+            before, roles=wish.roles, state=wish.state, all_clients=wish.all_clients, clients=wish.clients
+        )  # fmt: skip
+        epoch = wanted.record_seq or 0
+        if approval.action == approvals.ISSUE_TOKEN:  # whoever asked collects it, so that nobody else sees it
+            await approvals.give(tx, actor, approval, scope=approval.scope, epoch=epoch)
+            await tx.append(intended(actor, wanted))
+            return wanted
+        await approvals.use(tx, actor, approval, scope=_scope(wanted), epoch=epoch)
+        return await _apply(tx, app, actor, before, wanted, approval=approval.id, reason=approval.reason)
+
+
+async def _change(tx: Tx, app: BrokerApp, actor: Actor, before: Subject, wanted: Subject) -> Subject | Approval:
+    machine = before.kind == "machine"
+    check_roles(wanted.roles, machine=machine)
+    if machine and wanted.roles != before.roles:
+        raise Rejected("role_is_fixed", next_step="Create another machine identity for another role.")
+    await require_clients(tx, wanted.clients)
+    if _is_admin(before) and not _is_admin(wanted) and not await tx.one(int, "admins_left", id=before.id):
+        raise Conflict("last_admin", next_step="Make somebody else an admin first.", subject=before.id)
+    if await _takes_two(tx, app, before, wanted):
+        return await _ask(tx, app, actor, before, wanted, reason="change")
+    return await _apply(tx, app, actor, before, wanted)
+
+
+async def _apply(
+    tx: Tx,
+    app: BrokerApp,
+    actor: Actor,
+    before: Subject | None,
+    wanted: Subject,
+    *,
+    approval: UUID | None = None,
+    reason: str = "",
+) -> Subject:
+    if before is not None and _is_admin(before) and not _is_admin(wanted):
+        await tell_of_stopped(tx, app, actor, before.id)
+    changed = await put(tx, app, actor, wanted, new=before is None, approval=approval, reason=reason)
+    if wanted.state != "active":
+        await revoke_all(tx, actor, wanted.id)
+    elif before is not None and wanted.roles != before.roles:
+        await revoke_all(tx, actor, wanted.id, kind="session")
+    return changed
+
+
+async def _create(
+    app: BrokerApp,
+    actor: Actor,
+    name: str,
+    roles: frozenset[Role],
+    clients: frozenset[UUID],
+    *,
+    all_clients: bool,
+    machine: bool,
+) -> Subject | Approval:
+    event = EventName.MACHINE_CREATED if machine else EventName.OPERATOR_CREATED
+    async with command(app, actor, Verb.SUBJECT_CREATE, refused_as=event) as tx:
+        check_not_reserved("name", name)
+        check_name("name", name)
+        check_roles(roles, machine=machine)
+        await tx.all(None, "subject_lock")
+        await require_clients(tx, clients)
+        wanted = _new(app, name, roles, clients, all_clients=all_clients, machine=machine)
+        if await _takes_two(tx, app, None, wanted):
+            return await _ask(tx, app, actor, None, wanted, reason="create")
+        return await _apply(tx, app, actor, None, wanted)
+
+
+async def _takes_two(tx: Tx, app: App, before: Subject | None, wanted: Subject) -> bool:
+    """Whether somebody gets a role, or a machine a client, that one admin does not give alone; so asks the database.
+
+    Raises:
+        Denied: ``second_admin_needed``: it takes two, and the other was stopped less than a day ago.
+    """
+    had = before.roles if before is not None and before.state == "active" else frozenset()
+    if before is not None and _counts_on(app, before):
+        had |= {Role.ADMIN}
+    gains = wanted.state == "active" and wanted.roles - _ONE_PERSON - had
+    if not gains and not (before is not None and _is_wider(before, wanted)):
+        return False
+    return await approvals.takes_two(tx)
+
+
+def _is_wider(before: Subject, wanted: Subject) -> bool:
+    """Whether a machine gets a client that it has not, in use or not."""
+    more = wanted.all_clients or bool(wanted.clients - before.clients)
+    return before.kind == "machine" and not before.all_clients and more
+
+
+def _is_admin(one: Subject) -> bool:
+    return Role.ADMIN in one.roles and one.state == "active"
+
+
+def _counts_on(app: App, one: Subject) -> bool:
+    """Whether another stopped this admin, so lately that they count on as one."""
+    return one.admin_until is not None and one.admin_until > app.clock.now()
+
+
+async def _ask(
+    tx: Tx, app: BrokerApp, actor: Actor, before: Subject | None, wanted: Subject, *, reason: str
+) -> Approval:
+    held = before is not None and before.held_until is not None and before.held_until > app.clock.now()
+    approval = await approvals.request(
+        tx, app, actor, action=approvals.GIVE_RIGHTS, scope=_scope(wanted), epoch=wanted.record_seq or 0,
+        asked=asked(wanted, in_words(before, wanted, held=held)), reason=reason,
+    )  # fmt: skip
+    if not approval.repeated:
+        await tx.append(subject_event(actor, wanted, Outcome.INTENDED, new=before is None, reason=reason))
+    return approval
+
+
+def in_words(before: Subject | None, wanted: Subject, *, held: bool) -> str:
+    """Return what an approver is asked for, as a sentence; clients by their ids.
+
+    Args:
+        before: The account as it is; None = it is made.
+        wanted: As it is to be.
+        held: Whether its approvals are held: whatever a second admin approves ends that.
+    """
+    if before is None:
+        return f"create the {'machine' if wanted.kind == 'machine' else 'person'} {wanted.name} ({_roles(wanted)})"
+    pairs: tuple[tuple[str, Callable[[Subject], str]], ...] = (
+        ("roles", _roles),
+        ("clients", _clients),
+        ("state", lambda one: one.state),
+    )
+    changes = [f"{name} {of(before)} -> {of(wanted)}" for name, of in pairs if of(before) != of(wanted)]
+    ends = [f"ends the hold on {wanted.name}"] if held else []
+    if not changes:
+        return f"vouch for {wanted.name}: {'; '.join(ends)}"
+    return f"change {wanted.name}: {'; '.join(changes + ends)}"
+
+
+def _roles(one: Subject) -> str:
+    return ", ".join(sorted(role.value for role in one.roles)) or "none"
+
+
+def _clients(one: Subject) -> str:
+    return "all" if one.all_clients else ", ".join(sorted(str(client) for client in one.clients)) or "none"
+
+
+def _scope(wanted: Subject) -> str:
+    return f"rights:{wanted.id}:{wanted.rights}"
+
+
+def _read(approval: Approval) -> Subject:
+    said: dict[str, Any] = parse_canonical(approval.asked.encode())  # type: ignore[assignment]
+    return Subject(
+        id=UUID(said["subject"]), kind=said["kind"], name=said["name"],
+        roles=frozenset(Role(role) for role in said["roles"]), state=said["state"],
+        all_clients=bool(said["all_clients"]), clients=frozenset(UUID(client) for client in said["clients"]),
+    )  # fmt: skip
+
+
+def _new(
+    app: App, name: str, roles: frozenset[Role], clients: frozenset[UUID], *, all_clients: bool, machine: bool
+) -> Subject:
+    return Subject(
+        id=app.ids.uuid(), kind="machine" if machine else "operator", name=name, roles=roles, state="active",
+        all_clients=all_clients, clients=clients,
+    )  # fmt: skip

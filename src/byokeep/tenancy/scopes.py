@@ -1,0 +1,173 @@
+"""The names of kill switches and the locks that order an effect and a kill.
+
+Rules
+- Whoever acts holds the shared lock of every scope of the act until commit; whoever closes takes the exclusive
+  one. So when a close is acknowledged, no act that saw the switch open is still uncommitted. (Row locks starved
+  the closer; advisory locks are granted in the order of asking.)
+- Locks are taken in one order, from wide to narrow, so that they can not deadlock.
+- Absent, unreadable, or another installation's record of the global switch counts as closed.
+- What the store is asked meanwhile has a bound, because a kill waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+from byokeep.core.errors import Denied, Rejected, Unavailable
+from byokeep.core.model import PLATFORMS, Lane
+from byokeep.core.policy import NEXT_STEPS, DenyReason
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.rows import Row
+
+STORE_WITHIN_S: Final = 2.0  # for what is asked of the store while the switches are held open
+GLOBAL: Final = "global"
+LANES_OF_ALL: Final = frozenset({Lane.BROWSER})  # lanes with a switch for every client at once (runbook 7.3)
+BROWSER_LANE: Final = f"lane:{Lane.BROWSER.value}"  # how the names of the browser lane's switches end
+
+
+def client_scopes(client_id: UUID) -> list[str]:
+    """Return the scopes of anything done for a client, wide to narrow."""
+    return [GLOBAL, f"client:{client_id}"]
+
+
+def effect_scopes(client_id: UUID, platform: str, lane: str) -> list[str]:
+    """Return the scopes of an effect, wide to narrow."""
+    base = f"client:{client_id}"
+    return [*_of_all(lane), base, f"{base}:platform:{platform}", f"{base}:lane:{lane}"]
+
+
+def browser_scopes(client_id: UUID) -> list[str]:
+    """Return the scopes of a browser that is open for a client, wide to narrow."""
+    return [*_of_all(Lane.BROWSER), f"client:{client_id}", f"client:{client_id}:lane:{Lane.BROWSER.value}"]
+
+
+def _of_all(lane: str | None) -> list[str]:
+    return [GLOBAL, f"lane:{lane}"] if lane in LANES_OF_ALL else [GLOBAL]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a switch stops."""
+
+    name: str
+    client_id: UUID | None
+    cuts_store: bool  # whole client or everything: the store itself refuses as well
+
+    @property
+    def wider(self) -> list[str]:
+        """Scopes that hold this one, wide to narrow."""
+        if self.name == GLOBAL:
+            return []
+        own = f"client:{self.client_id}"
+        if self.client_id is None or self.name == own:
+            return [GLOBAL]
+        return [*_of_all(self.name.removeprefix(f"{own}:lane:")), own]
+
+
+def parse_scope(client_id: UUID | None, platform: str | None, lane: str | None) -> Scope:
+    """Build a scope: nothing = global, the browser lane of all clients, a client, a client's platform or lane.
+
+    Raises:
+        Rejected: ``bad_scope``.
+    """
+    if client_id is None:
+        if platform is None and lane is None:
+            return Scope(GLOBAL, None, cuts_store=True)
+        if platform is None and lane in LANES_OF_ALL:
+            return Scope(f"lane:{lane}", None, cuts_store=False)
+    elif platform is None and lane is None:
+        return Scope(f"client:{client_id}", client_id, cuts_store=True)
+    elif lane is None and platform in PLATFORMS:
+        return Scope(f"client:{client_id}:platform:{platform}", client_id, cuts_store=False)
+    elif platform is None and lane in set(Lane):
+        return Scope(f"client:{client_id}:lane:{lane}", client_id, cuts_store=False)
+    raise Rejected(
+        "bad_scope",
+        next_step="Name nothing (global), the browser lane, a client, a client and a platform, or a client and a lane.",
+    )
+
+
+def scope_from_name(name: str) -> Scope:
+    """Rebuild a scope from its stored name.
+
+    Raises:
+        Rejected: ``bad_scope``.
+    """
+    try:
+        match name.split(":"):
+            case ["global"]:
+                return parse_scope(None, None, None)
+            case ["lane", lane]:
+                return parse_scope(None, None, lane)
+            case ["client", client]:
+                return parse_scope(UUID(client), None, None)
+            case ["client", client, "platform", platform]:
+                return parse_scope(UUID(client), platform, None)
+            case ["client", client, "lane", lane]:
+                return parse_scope(UUID(client), None, lane)
+    except ValueError:
+        pass
+    raise Rejected("bad_scope")
+
+
+@lru_cache(maxsize=4096)
+def lock_key(scope: str) -> int:
+    """Return the advisory lock key of a scope; the same number as ``byokeep.scope_lock_key`` in the database."""
+    return int.from_bytes(sha256(b"byokeep/scope/" + scope.encode()).digest()[:8], "big", signed=True)
+
+
+async def hold_open(tx: Tx, scopes: list[str], *, at_once: bool = False) -> None:
+    """Take the shared locks of ``scopes`` until the transaction ends; waits for a close in progress.
+
+    They are held before the next statement begins, so that it sees what was committed until then.
+
+    Args:
+        tx: The transaction.
+        scopes: Wide to narrow.
+        at_once: Take them before returning, for whoever waits for more locks than these.
+    """
+    keys = [lock_key(scope) for scope in scopes]
+    if at_once:
+        await tx.all(None, "switch_lock_shared", keys=keys)
+    else:
+        await tx.ahead("switch_lock_shared", keys=keys)
+
+
+@asynccontextmanager
+async def while_held() -> AsyncIterator[None]:
+    """Bound what the store is asked in the block, for whoever closes a switch waits for its end.
+
+    Raises:
+        Unavailable: ``store_timeout``.
+    """
+    try:
+        async with asyncio.timeout(STORE_WITHIN_S):
+            yield
+    except TimeoutError:
+        raise Unavailable("store_timeout") from None
+
+
+def switches_open(row: Row) -> bool | None:
+    """Read ``switch_known`` and ``switch_closed`` of a facts row: open, closed, or None = can not tell."""
+    if row["switch_known"] is not True or row["switch_closed"] not in (True, False):
+        return None
+    return not row["switch_closed"]
+
+
+def require_open(row: Row) -> None:
+    """Let pass when every switch of the facts row is open.
+
+    Raises:
+        Denied: ``switch_closed`` or ``switch_unknown``.
+    """
+    is_open = switches_open(row)
+    if is_open is not True:
+        reason = DenyReason.SWITCH_UNKNOWN if is_open is None else DenyReason.SWITCH_CLOSED
+        raise Denied(reason.value, next_step=NEXT_STEPS[reason])

@@ -1,0 +1,320 @@
+"""Tokens and sessions: issue, rotate, end, log in, log out, set one's password.
+
+Rules
+- A token is 256 random bits, shown once, stored as a keyed hash, and always expires (S-ASVS-3, S-ASVS-19). People's
+  and machines' are hashed with keys of their own; only the broker has the machines'. Only the broker checks a password
+  and issues a session; ``web`` passes both on.
+- What an admin issues for a person is an invitation: it sets that person's password, once, and does nothing else.
+- A login answers the same for an unknown name, a wrong password and a disabled person, at the same cost (S-ASVS-24).
+- A new password ends every session of its owner (S-ASVS-21). Nobody sets another's.
+
+It may not remember a token: what is forgotten by its holder is replaced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha256
+from typing import Final, Protocol
+from uuid import UUID
+
+from byokeep.core.errors import Denied, NotFound, Rejected, Unauthenticated
+from byokeep.core.events import Event, EventName, FieldValue, Outcome
+from byokeep.core.model import Actor, Role
+from byokeep.core.policy import Verb
+from byokeep.core.secret import Secret
+from byokeep.kernel import approvals
+from byokeep.kernel.alarm import unblocked
+from byokeep.kernel.app import BrokerApp, WebApp
+from byokeep.kernel.approvals import Approval
+from byokeep.kernel.command import command, open_alert, permit, recorded, refuse_login
+from byokeep.kernel.ports import Tx
+from byokeep.kernel.record import record_params
+from byokeep.kernel.rows import reader
+from byokeep.tenancy.clients import MAX_ROWS
+from byokeep.tenancy.subjects import (
+    PREFIX,
+    Given,
+    Issued,
+    Subject,
+    SubjectToken,
+    asked,
+    subject_event,
+)
+
+SESSION_S: Final = 8 * 3600  # absolute life of a session
+DAY_S: Final = 86_400
+TOKEN_DAYS: Final = 30  # runbook 6.1: internal service tokens
+MAX_TOKEN_DAYS: Final = 90
+MAX_OVERLAP_S: Final = 7 * DAY_S
+MIN_PASSWORD: Final = 12  # bytes
+MAX_PASSWORD: Final = 256
+
+
+class PasswordCheck(Protocol):
+    """Makes and checks Argon2id strings."""
+
+    async def hash(self, password: Secret) -> str:
+        """Return the PHC string."""
+
+    async def matches(self, phc: str | None, password: Secret) -> bool:
+        """Compare; ``None`` costs the same and never matches."""
+
+
+async def issue_token(
+    app: BrokerApp, actor: Actor, subject_id: UUID, *, days: int = TOKEN_DAYS, overlap_s: int = 0
+) -> Issued | Approval:
+    """Issue a token for a machine or for oneself, or an invitation for somebody else; older ones of its kind end.
+
+    A machine's takes a second admin, who approves the request that is returned; asked for once more it is issued then.
+
+    Args:
+        days: Life, 1 to 90 days.
+        overlap_s: How long older tokens go on working, in seconds; 0 = they end now.
+
+    Raises:
+        Denied: ``not_permitted``, ``approval_held``, ``second_admin_needed``.
+        NotFound: ``not_found``.
+        Rejected: ``bad_token_days``, ``bad_overlap``, ``subject_disabled``.
+    """
+    own = subject_id == actor.id and Role.INVITED not in actor.roles
+    if not own:
+        await permit(app, actor, Verb.TOKEN_ISSUE)
+    trail = recorded(app, actor, Verb.TOKEN_ISSUE, object_id=subject_id, refused_as=EventName.TOKEN_ISSUED)
+    async with trail, app.db.begin(every_client=True) as tx:
+        if not 1 <= days <= MAX_TOKEN_DAYS:
+            raise Rejected("bad_token_days", next_step="1 to 90 days.", minimum=1, maximum=MAX_TOKEN_DAYS)
+        if not 0 <= overlap_s <= MAX_OVERLAP_S:
+            raise Rejected("bad_overlap", next_step="0 seconds to 7 days.", minimum=0, maximum=MAX_OVERLAP_S)
+        await tx.all(None, "subject_lock")
+        subject = await tx.one(Subject, "subject_get", id=subject_id)
+        if subject.state != "active":
+            raise Rejected("subject_disabled", next_step="Enable it first.", subject=subject_id)
+        kind = "api" if own or subject.kind == "machine" else "invitation"
+        if kind == "invitation":
+            await _tell_of_invitation(tx, app, actor, subject)
+        approval = await _approval(tx, app, actor, subject, days)
+        if isinstance(approval, Approval):
+            return approval
+        issued = await new_token(tx, app, actor, subject, kind=kind, life_s=days * DAY_S, approval=approval)
+        live = {"subject_id": subject_id, "except_id": issued.token.id, "kind": kind}
+        for older in await tx.all(SubjectToken, "tokens_live", **live):
+            await end_token(tx, actor, older, in_s=overlap_s)
+    return issued
+
+
+async def _approval(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject, days: int) -> Approval | UUID | None:
+    """Return the request that waits for a second admin, what a second approved, or nothing: it takes one person."""
+    if subject.kind != "machine" or await tx.one(bool, "machine_own", id=subject.id, actor=actor.id):
+        return None
+    if not await approvals.takes_two(tx):
+        return None
+    scope, epoch = f"token:{subject.id}:{days * DAY_S}", subject.record_seq or 0
+    if not actor.held:
+        given = await approvals.collect(tx, actor, action=approvals.ISSUE_TOKEN, scope=scope, epoch=epoch)
+        if given is not None:
+            return given
+    what = f"issue a token for {days} day{'s' * (days > 1)} to the machine {subject.name} ({subject.roles_text})"
+    request = await approvals.request(
+        tx, app, actor, action=approvals.ISSUE_TOKEN, scope=scope, epoch=epoch, asked=asked(subject, what),
+        reason="token",
+    )  # fmt: skip
+    if not request.repeated:
+        await tx.append(intended(actor, subject))
+    return request
+
+
+def intended(actor: Actor, subject: Subject) -> Event:
+    """Return the record that somebody asks for, or approves, a token of a machine."""
+    said = _event(EventName.TOKEN_ISSUED, actor, subject.id, kind="api")
+    return replace(said, outcome=Outcome.INTENDED)
+
+
+async def _tell_of_invitation(tx: Tx, app: BrokerApp, actor: Actor, subject: Subject) -> None:
+    """Somebody who can sign in already gets a second way in from another's hand: people look at that."""
+    if subject.has_password or await tx.all(SubjectToken, "tokens_list", subject_id=subject.id, limit=1):
+        await open_alert(tx, app, actor, reason="credentials_of_another_issued", severity="warning",
+                          object_id=subject.id,
+                          key=f"credentials_of_another_issued:{subject.id}:{actor.id}")  # fmt: skip
+
+
+async def tell_of_stopped(tx: Tx, app: BrokerApp, actor: Actor, admin: UUID) -> None:
+    """An admin takes another's access or role: people look at that."""
+    await open_alert(tx, app, actor, reason="admin_stopped", object_id=admin,
+                      key=f"admin_stopped:{admin}:{actor.id}")  # fmt: skip
+
+
+async def list_tokens(app: WebApp, actor: Actor, subject_id: UUID) -> list[SubjectToken]:
+    """Return a subject's live tokens, without the tokens.
+
+    Raises:
+        Denied: ``not_permitted``.
+    """
+    async with command(app, actor, Verb.SUBJECT_READ) as tx:
+        return await tx.all(SubjectToken, "tokens_list", subject_id=subject_id, limit=MAX_ROWS)
+
+
+async def issued_by_others(app: WebApp, actor: Actor) -> list[Given]:
+    """Return who issued credentials of this person within the last 30 days, newest first."""
+    async with app.db.begin(every_client=True) as tx:
+        return await tx.all(
+            lambda row: Given(kind=row["kind"], by=row["name"] or "", at=row["created_at"]),
+            "tokens_given",
+            subject_id=actor.id,
+        )
+
+
+async def revoke_token(app: BrokerApp, actor: Actor, token_id: UUID) -> SubjectToken:
+    """End a token now; ending an ended one changes nothing. Another admin's only way in: an alert.
+
+    Raises:
+        Denied: ``not_permitted``.
+        NotFound: ``not_found``.
+    """
+    async with command(app, actor, Verb.TOKEN_REVOKE, object_id=token_id, opened=unblocked(app)) as tx:
+        await tx.all(None, "subject_lock")
+        token = await tx.one(SubjectToken, "token_get", id=token_id)
+        whose = await tx.one(Subject, "subject_get", id=token.subject_id)
+        if Role.ADMIN in whose.roles and whose.id != actor.id and not whose.has_password:
+            await tell_of_stopped(tx, app, actor, whose.id)
+        return await end_token(tx, actor, token) or token
+
+
+async def log_in(app: BrokerApp, passwords: PasswordCheck, *, name: str, password: Secret, request_id: UUID) -> Issued:
+    """Open a session of 8 hours for a person.
+
+    Raises:
+        Unauthenticated: ``bad_login``, whatever was wrong.
+    """
+    async with app.db.begin(every_client=True) as tx:
+        found = await tx.maybe(
+            lambda row: (reader(Subject)(row), row["password_phc"], row["recorded"] is True),
+            "subject_named",
+            name=name[:128].replace("\0", ""),
+        )
+    subject, phc, recorded = found if found is not None else (None, None, False)
+    same = await passwords.matches(phc, password)
+    password.wipe()
+    if not same or subject is None or subject.state != "active" or not recorded:
+        step = "Check name and password; an admin can issue an invitation."
+        refusal = Unauthenticated("bad_login", next_step=step)
+        await refuse_login(app, request_id, refusal, subject.id if subject else None)
+        raise refusal
+    actor = Actor(id=subject.id, roles=subject.roles, clients=None, request_id=request_id)
+    async with app.db.begin(every_client=True) as tx:
+        return await new_token(tx, app, actor, subject, kind="session", life_s=SESSION_S, event=EventName.LOGIN)
+
+
+async def log_out(app: BrokerApp, actor: Actor, shown: str) -> None:
+    """End the session whose token was shown; for any other token nothing is ended.
+
+    Raises:
+        NotFound: ``no_session``: the token is no session's.
+    """
+    async with unblocked(app) as tx:
+        session = await tx.maybe(
+            SubjectToken, "tokens_shown", keyed_hash=app.token_key(shown.encode("utf-8", "replace"))
+        )
+        if session is None:
+            raise NotFound("no_session", next_step="This is no session; an admin revokes other tokens.")
+        await end_token(tx, actor, session, event=EventName.LOGOUT)
+
+
+async def set_password(
+    app: BrokerApp, passwords: PasswordCheck, actor: Actor, subject_id: UUID, *, password: Secret, length: int
+) -> None:
+    """Set one's own password; all one's sessions end, and the invitations.
+
+    Args:
+        length: Number of bytes of ``password``; a :class:`Secret` does not tell.
+
+    Raises:
+        Denied: ``not_yours``.
+        Rejected: ``bad_password_length``, ``machine_has_no_password``.
+    """
+    changed = EventName.OPERATOR_CHANGED
+    async with recorded(app, actor, Verb.SUBJECT_CHANGE, object_id=subject_id, refused_as=changed):
+        if subject_id != actor.id:
+            step = "People set their own; an admin issues an invitation: `byokeep operator token`."
+            raise Denied("not_yours", next_step=step)
+        if not MIN_PASSWORD <= length <= MAX_PASSWORD:
+            raise Rejected(
+                "bad_password_length", next_step="12 to 256 bytes.", minimum=MIN_PASSWORD, maximum=MAX_PASSWORD
+            )
+        async with app.db.begin(every_client=True) as tx:
+            subject = await tx.one(Subject, "subject_get", id=subject_id)
+        if subject.kind != "operator":
+            raise Rejected("machine_has_no_password", next_step="Machines hold tokens only.")
+        phc = await passwords.hash(password)
+        password.wipe()
+        mark = sha256(phc.encode()).hexdigest()
+        async with unblocked(app) as tx:
+            await tx.all(None, "subject_lock")
+            subject = replace(await tx.one(Subject, "subject_get", id=subject_id), password_mark=mark)
+            said = record_params(subject_event(actor, subject, Outcome.OK, new=False, reason="password"))
+            await tx.all(None, "subject_set_password", id=subject_id, password_phc=phc, request=actor.request_id,
+                         payload=said["payload"])  # fmt: skip
+            for kind in ("session", "invitation"):
+                await revoke_all(tx, actor, subject_id, kind=kind)
+
+
+async def new_token(
+    tx: Tx,
+    app: BrokerApp,
+    actor: Actor,
+    subject: Subject,
+    *,
+    kind: str,
+    life_s: int,
+    event: EventName = EventName.TOKEN_ISSUED,
+    approval: UUID | None = None,
+) -> Issued:
+    """Make a token inside a caller's transaction, with its record."""
+    prefix = next((PREFIX[role] for role in subject.roles if role in PREFIX), "bko_")
+    value = f"{prefix}{app.ids.token()}"
+    key = app.machine_key if subject.kind == "machine" else app.token_key
+    token_id, keyed_hash = app.ids.uuid(), key(value.encode())
+    said = record_params(
+        _event(event, actor, subject.id, token=str(token_id), kind=kind, life_s=life_s,
+               digest=sha256(keyed_hash).hexdigest())
+    )  # fmt: skip
+    token = await tx.one(
+        SubjectToken, "token_issue", id=token_id, subject_id=subject.id, keyed_hash=keyed_hash, kind=kind,
+        life_s=life_s,
+        approval=approval, hold_s=app.limits.approval_hold_s, event=said["event"], actor=actor.id,
+        request=actor.request_id, payload=said["payload"],
+    )  # fmt: skip
+    return Issued(token=token, text=value)
+
+
+async def end_token(
+    tx: Tx, actor: Actor, token: SubjectToken, *, in_s: int = 0, event: EventName = EventName.TOKEN_REVOKED
+) -> SubjectToken | None:
+    """End a token inside a caller's transaction, with its record, now or when ``in_s`` have passed.
+
+    Returns:
+        The token as it is then; None when it had ended.
+    """
+    more: dict[str, FieldValue] = {"life_s": in_s} if in_s else {}
+    said = record_params(_event(event, actor, token.subject_id, token=str(token.id), **more))
+    return await tx.maybe(
+        SubjectToken, "token_end", id=token.id, in_s=in_s, event=said["event"], actor=actor.id,
+        request=actor.request_id,
+        payload=said["payload"],
+    )  # fmt: skip
+
+
+async def revoke_all(tx: Tx, actor: Actor, subject_id: UUID, *, kind: str | None = None) -> None:
+    """End every token of a subject inside a caller's transaction."""
+    for live in await tx.all(SubjectToken, "tokens_live", subject_id=subject_id, except_id=UUID(int=0), kind=kind):
+        await end_token(tx, actor, live)
+
+
+def _event(name: EventName, actor: Actor, subject_id: UUID, **fields: FieldValue) -> Event:
+    return Event(
+        name=name,
+        actor=actor,
+        outcome=Outcome.OK,
+        object_id=subject_id,
+        fields={"subject": str(subject_id), **fields},
+    )
