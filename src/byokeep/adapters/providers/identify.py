@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import time
 from collections.abc import Callable
@@ -134,7 +135,7 @@ async def _get(
 ) -> _Attempt:
     headers = {**descriptor.extra_headers, descriptor.auth_header: descriptor.auth_prefix + key.decode("ascii")}
     guard(descriptor, target.url, headers, key)
-    within = aiohttp.ClientTimeout(total=budget_s, ceil_threshold=budget_s)
+    within = aiohttp.ClientTimeout(total=budget_s, ceil_threshold=math.inf)  # else it waits for the next full second
     asked = http.ask("GET", target.url, headers=headers, loopback=target.loopback, watch=Watch(), within=within)
     async with asked as reply:
         verdict = await _verdict(descriptor.provider, reply, key)
