@@ -22,7 +22,8 @@ class Missing(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Missing())
 __import__(sys.argv[1])
-print(sorted(name for name in sys.modules if name.startswith(("byokeep.kernel", "byokeep.adapters", "byokeep_sim"))))
+servers = ("byokeep.kernel.app", "byokeep.jobs", "byokeep.adapters", "byokeep_sim")
+print(sorted(name for name in sys.modules if name.startswith(servers)))
 """
 
 

@@ -102,7 +102,7 @@ def test_the_simulator_serves_a_provider_alone(wheels: dict[str, Path]) -> None:
 
 def test_the_sdk_needs_no_server_and_no_simulator(wheels: dict[str, Path]) -> None:
     """With the redactor beside it byokeep's base imports the SDK, its browser too, and no room of a server."""
-    of_browser = {"browser", "chromium", "platforms", "kernel", "ports", "process", "sealing"}
+    of_browser = {"browser", "chromium", "platforms", "kernel", "process", "sealing"}
     for module, missing, rooms in (
         ("byokeep.client", {*SERVER, *BROWSER, *CLI}, set()),
         ("byokeep.client.browser.run", {*SERVER, "cyclopts", "rich"}, of_browser),

@@ -214,17 +214,20 @@ optional-dependencies = {y = ["e"]}
     ("body", "words"),
     [
         ("from byokeep.core import errors", None),
-        ("from byokeep.adapters import kv", "flows may import core, kernel, ports"),
-        ("def late():\n    import byokeep.adapters.kv", "flows may import core, kernel, ports"),
-        ("import sqlalchemy", "flows may not import sqlalchemy"),
-        ("import byokeep_redact.fingerprint", None),
-        ("import byokeep_sim.server", "flows may import core, kernel, ports"),
+        ("from byokeep.adapters import kv", "jobs may import core, kernel, tenancy, audit"),
+        ("def late():\n    import byokeep.adapters.kv", "jobs may import core, kernel, tenancy, audit"),
+        ("import sqlalchemy", "jobs may not import sqlalchemy"),
+        ("import byokeep.tenancy.clients", None),
+        ("import byokeep.profiles.profiles", "jobs may import core, kernel, tenancy, audit"),
+        ("import byokeep_sim.server", "jobs may import core, kernel, tenancy, audit"),
     ],
 )
 def test_the_contract_of_this_tree_is_enforced(tmp_path: Path, body: str, words: str | None) -> None:
     """The linter itself, with this tree's own table, refuses a breach and names it."""
     put(tmp_path, "pyproject.toml", (ROOT / "pyproject.toml").read_text())
-    for name in ("__init__", "core/__init__", "core/errors", "adapters/__init__", "adapters/kv", "flows/__init__"):
+    for name in ("__init__", "core/__init__", "core/errors", "adapters/__init__", "adapters/kv", "jobs/__init__"):
+        put(tmp_path, f"src/byokeep/{name}.py", "")
+    for name in ("tenancy/__init__", "tenancy/clients", "profiles/__init__", "profiles/profiles"):
         put(tmp_path, f"src/byokeep/{name}.py", "")
     for name in ("redact/__init__", "redact/fingerprint", "sim/__init__", "sim/server"):
         put(tmp_path, f"src/byokeep_{name}.py", "")
