@@ -148,6 +148,7 @@ async def test_a_key_that_lies_elsewhere_is_never_taken(world: World, tmp_path: 
         assert await calls(world) == before
     finally:
         await world.stack.start_part("store")
+        await world.stack.ready()
     for place in (tmp_path, world.home, world.home / "credentials"):
         for name in (".env", ".netrc", "openai"):
             (place / name).unlink()

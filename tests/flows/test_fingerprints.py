@@ -150,7 +150,7 @@ async def destroy(desk: Desk, client: UUID, version: int) -> None:
     job = await desk.stand.job(
         client, kind="custody", runner_id=str(desk.people["custodian"].id), platforms=[], lanes=[], effects=[]
     )
-    async with desk.worker.custody.open(job) as custody:
+    async with desk.worker.custodian.open(job) as custody:
         await custody.destroy(SecretRef(ClientId(client), Provider.OPENAI), [version])
 
 
