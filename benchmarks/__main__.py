@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from benchmarks import audit, kill, lease, permit, portable, redaction, report, rewrap, sealing, start
+from benchmarks import audit, driver, kill, lease, permit, portable, redaction, report, rewrap, sealing, server, start
 from benchmarks.report import Row
 from benchmarks.stage import Stage, stage
 from byokeep.core.errors import ByokeepError
@@ -24,7 +24,7 @@ ON_A_STACK: Final[dict[str, Callable[[Stage], Awaitable[list[Row]]]]] = {
 }  # fmt: skip
 ALONE: Final[dict[str, Callable[[], Awaitable[list[Row]]]]] = {
     "redaction": redaction.redaction, "sealing": sealing.sealing, "rewrap": rewrap.rewrap,
-    "portable": portable.portable, "start": start.start,
+    "portable": portable.portable, "start": start.start, "driver": driver.driver, "server": server.server,
 }  # fmt: skip
 # What has a part of the document to itself.
 PARTS: Final = {"redaction": report.REDACTION, "sealing": report.SEALING}

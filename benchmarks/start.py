@@ -34,7 +34,8 @@ async def _timed(work: Callable[[], Awaitable[None]]) -> float:
     return time.perf_counter() - began
 
 
-def _home() -> Path:
+def new_home() -> Path:
+    """Return an empty folder for a stack; the database's own user may pass through it."""
     home = Path(tempfile.mkdtemp(prefix="byokeep-bench-"))
     home.chmod(0o711)  # the database's own user must reach its data below
     return home
@@ -45,7 +46,7 @@ def _settings(home: Path) -> Settings:
 
 
 async def start() -> list[Row]:
-    home = _home()
+    home = new_home()
     try:
         store = embedded_store(_settings(home))
         times = []
@@ -55,7 +56,7 @@ async def start() -> list[Row]:
     finally:
         shutil.rmtree(home, ignore_errors=True)
     rows = _rows("OpenBao", times)
-    home = _home()
+    home = new_home()
     settings = _settings(home)
     log.configure("bench", path=home / "bench.log")
     try:
