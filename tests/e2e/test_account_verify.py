@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 
 from tests.support.cli import Shell
-from tests.support.owner import Owner, free_port
+from tests.support.owner import Owner
+from tests.support.ports import free_port
 from tests.support.stack import World, running_stack
 
 pytestmark = pytest.mark.timeout(600)

@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 
 from tests.support.cli import Shell
-from tests.support.owner import Owner, free_port
+from tests.support.owner import Owner
+from tests.support.ports import free_port
 from tests.support.social import ACCOUNTS, SECRET
 from tests.support.stack import World, running_stack
 

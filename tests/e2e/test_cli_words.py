@@ -26,7 +26,7 @@ from byokeep.core.errors import Rejected
 from byokeep.core.secret import Secret
 from byokeep.settings import Settings
 from byokeep_redact.canary import PROVIDERS, new_canary
-from tests.support.owner import free_port
+from tests.support.ports import free_port
 
 
 def commands(tree: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

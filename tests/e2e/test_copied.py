@@ -22,7 +22,8 @@ from byokeep.settings import load
 from byokeep.supervisor import Stack
 from byokeep_sim import start
 from tests.support.cli import Shell
-from tests.support.owner import Owner, free_port
+from tests.support.owner import Owner
+from tests.support.ports import free_port
 from tests.support.stack import World, configure, new_home, until
 
 pytestmark = pytest.mark.timeout(600)

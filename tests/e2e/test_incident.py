@@ -17,7 +17,8 @@ import pytest
 
 from byokeep.core.errors import ByokeepError
 from tests.support.cli import Shell
-from tests.support.owner import Owner, free_port
+from tests.support.owner import Owner
+from tests.support.ports import free_port
 from tests.support.social import ACCOUNTS
 from tests.support.stack import World, running_stack
 

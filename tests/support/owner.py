@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +14,6 @@ from tests.support.social import ACCOUNTS, SECRET
 from tests.support.stack import World
 
 ADDRESS = re.compile(r"^http://\S+$", re.MULTILINE)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @dataclass
