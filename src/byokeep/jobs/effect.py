@@ -1,7 +1,7 @@
 """Effect permits and identity comparison: what stands between a runner and a post on somebody's account.
 
 Rules
-- A permit is one transaction: locks of every scope, facts, :func:`byokeep.core.policy.check_effect`, record, row.
+- A permit is one transaction: locks of every scope, facts, :func:`byokeep.core.gate.check_effect`, record, row.
   Whatever goes wrong in between means there is no permit (R1.5).
 - One permit, one act, one idempotency key. A key frees itself only when its act surely did not happen (R1.5-6).
 - The caller never says what is true: it names what it wants, and what it saw of an account; the broker compares.
