@@ -111,7 +111,8 @@ async def recorded(
     except Denied as error:
         if denied_as is EventName.ACCESS:
             await refuse(app, actor, verb, error, object_id=about)
-        await record_refusal(app, actor, denied_as, error, client_id=chain, object_id=about, fields=fields)
+        else:
+            await record_refusal(app, actor, denied_as, error, client_id=chain, object_id=about, fields=fields)
         raise
     except (Rejected, Conflict) as error:
         said = {"verb": verb.value} if refused_as is EventName.ACCESS else fields

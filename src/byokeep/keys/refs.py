@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected
@@ -36,9 +36,10 @@ from byokeep.core.ref import SecretRef, parse
 from byokeep.kernel.app import App, WebApp
 from byokeep.kernel.command import command, find
 from byokeep.kernel.ports import Tx
-from byokeep.kernel.rows import Row
+from byokeep.kernel.rows import Row, Shape
 from byokeep.tenancy.clients import MAX_ROWS, scope_of
 
+T = TypeVar("T")
 _AT_ONCE: Final = 8  # questions to the store in flight
 
 
@@ -122,12 +123,17 @@ async def list_refs(app: App, actor: Actor, client_id: ClientId) -> list[Credent
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
     """
+    return await listed(app, actor, client_id, ref_from, "refs_list")
+
+
+async def listed(app: App, actor: Actor, client_id: ClientId, shape: Shape[T], statement: str) -> list[T]:
+    """Return what a client has of one kind; the look is on record. Raises as :func:`list_refs`."""
     async with command(app, actor, Verb.KEY_LIST, client_id=client_id) as tx:
-        found = await tx.all(ref_from, "refs_list", client_id=client_id, limit=MAX_ROWS)
+        found = await tx.all(shape, statement, client_id=client_id, limit=MAX_ROWS)
+        fields = {"count": len(found)}
         await tx.append(
-            Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, client_id=client_id,
-                  fields={"count": len(found)})
-        )  # fmt: skip
+            Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, client_id=client_id, fields=fields)
+        )
     return found
 
 

@@ -36,8 +36,8 @@ from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Row
 from byokeep.kernel.store_recording import require_recorded
 from byokeep.keys.onboard import DEFAULT_DAYS
-from byokeep.keys.refs import move, ref_from
-from byokeep.tenancy.clients import MAX_ROWS, require_active
+from byokeep.keys.refs import listed, move, ref_from
+from byokeep.tenancy.clients import require_active
 from byokeep_redact.fingerprint import VERSION
 
 MAX_KEEP_S: Final = 30 * 86_400  # how long a previous secret may hold at most
@@ -127,13 +127,7 @@ async def list_secrets(app: App, actor: Actor, client_id: ClientId) -> list[Webh
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`.
     """
-    async with command(app, actor, Verb.KEY_LIST, client_id=client_id) as tx:
-        found = await tx.all(secret_from, "webhooks_list", client_id=client_id, limit=MAX_ROWS)
-        await tx.append(
-            Event(name=EventName.KEY_LISTED, actor=actor, outcome=Outcome.OK, client_id=client_id,
-                  fields={"count": len(found)})
-        )  # fmt: skip
-    return found
+    return await listed(app, actor, client_id, secret_from, "webhooks_list")
 
 
 async def retire(
