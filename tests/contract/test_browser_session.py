@@ -27,6 +27,7 @@ from byokeep.core.errors import ByokeepError, Conflict, Integrity, Rejected, Una
 from byokeep.core.identity import IdentityVerdict
 from byokeep.core.secret import Secret
 from byokeep.process import clean_environment
+from tests.support.hang import stop
 from tests.support.website import Site, expected, fresh, room, site_of, site_with_acme, start_in
 
 LOGOUTS_ELSEWHERE = ("Login Data", "Web Data", "History", "Cache", "Sessions", "Code Cache", "LOCK", "LOG")
@@ -168,8 +169,7 @@ async def test_a_browser_that_will_not_close_is_killed_whole(place: Path) -> Non
         async with running(start_in(place)) as browser:
             family = processes.of_directory(place / "p")
             assert len(family) > 2
-            for pid in family:
-                os.kill(pid, signal.SIGSTOP)
+            stop(*family)
     finally:
         launch.CLOSE_S = patience  # type: ignore[misc]
     assert browser.ended is not None

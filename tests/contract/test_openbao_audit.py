@@ -27,6 +27,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.kernel.ports import HASHED_NAME, StoreEntry
 from byokeep.wire.openbao import lease_login, read_secret
+from tests.support.hang import hung
 from tests.support.openbao import Bao, running_openbao
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -257,11 +258,8 @@ async def test_device_health_is_proven_by_a_probe(own: Bao) -> None:
     files["a"].rmdir()
 
     assert own.server.pid is not None
-    os.kill(own.server.pid, signal.SIGSTOP)
-    try:
+    with hung(own.server.pid):
         assert await _reasons(audit) == {"a": "hung", "b": "hung"}
-    finally:
-        os.kill(own.server.pid, signal.SIGCONT)
     await own.server.stop()
     assert await _reasons(audit) == {"a": "store_unreachable", "b": "store_unreachable"}
 

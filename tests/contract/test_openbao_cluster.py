@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import signal
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -26,6 +25,7 @@ from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import lease_login, read_secret
 from tests.support.cluster import Cluster, running_cluster
+from tests.support.hang import hung
 from tests.support.openbao import lease_claims
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -161,8 +161,7 @@ async def test_a_node_that_says_nothing_holds_up_a_cut_off_until_all_has_run_out
     nodes = StoreNodes(site.broker, outlived_s=6.0, within_s=0.5, clock=lambda: now)
     cutoff = EntityCutoff(site.broker, confirm=nodes.confirm)
     _, entity = await site.client()
-    site.cluster.standbys[1].process.send_signal(signal.SIGSTOP)
-    try:
+    with hung(site.cluster.standbys[1].process.pid):
         with pytest.raises(Unavailable, match="store_node_behind"):
             await cutoff.disable(entity)
         now += 5.9
@@ -173,8 +172,6 @@ async def test_a_node_that_says_nothing_holds_up_a_cut_off_until_all_has_run_out
         with pytest.raises(Unavailable, match="store_node_behind"):
             await cutoff.disable(entity)  # another one counts from its own beginning
         await cutoff.enable(entity)
-    finally:
-        site.cluster.standbys[1].process.send_signal(signal.SIGCONT)
     await cutoff.disable(entity)
     await nodes.close()
 

@@ -26,6 +26,7 @@ from byokeep.core.ref import SecretRef
 from byokeep.core.secret import Secret
 from byokeep.wire.bao_http import BaoHttp
 from byokeep.wire.openbao import read_secret
+from tests.support.hang import stop
 from tests.support.openbao import Bao, running_openbao
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -188,7 +189,7 @@ async def test_stop_ends_a_node_that_hangs(own: Bao, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(embedded, "STOP_S", 0.2)
     assert own.server.pid is not None
-    os.kill(own.server.pid, signal.SIGSTOP)
+    stop(own.server.pid)
     await own.server.stop()
     assert await own.server.wait() == -signal.SIGKILL
     assert own.server.pid is None

@@ -23,6 +23,7 @@ from byokeep.core.errors import ByokeepError, Conflict, Integrity, NotFound, Rej
 from byokeep.core.events import EventName
 from byokeep.kernel.rows import Row
 from byokeep.tenancy.scopes import lock_key
+from tests.support.hang import hung
 from tests.support.postgres import FreshDatabase, fresh_database, running_postgres, statements
 from tests.support.postgres_rows import INSTALLATION, OPERATOR, event, installation_sql
 
@@ -293,14 +294,9 @@ async def test_postgres_hung_server_is_unavailable(own_server: FreshDatabase) ->
         callers = [asyncio.create_task(in_the_middle()), asyncio.create_task(at_commit())]
         await asyncio.sleep(0.1)
         stopped = processes.working_in(data)
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with hung(*stopped):
             callers += [asyncio.create_task(database.ping()), asyncio.create_task(database.ping())]
             outcomes = await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 60)
-        finally:
-            for pid in stopped:
-                os.kill(pid, signal.SIGCONT)
         assert all(type(outcome) is Unavailable for outcome in outcomes), outcomes
         assert str(outcomes[1]).startswith("commit_outcome_unknown")
         await database.ping()

@@ -19,6 +19,7 @@ from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.adapters.postgres.embedded import EmbeddedPostgres
 from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.preflight import must_be_bounded
+from tests.support.hang import stop
 from tests.support.postgres import FreshDatabase, short_home
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
@@ -149,7 +150,7 @@ async def test_postgres_hung_server_stops(home: Path) -> None:
     """A stopped (SIGSTOP) server does not hold up the shutdown for longer than the fast stop allows."""
     server = EmbeddedPostgres(home)
     await server.start()
-    os.kill(server.pid, signal.SIGSTOP)
+    stop(server.pid)
     server.FAST_STOP_S = 0.3
     await asyncio.wait_for(server.stop(), 60)
     assert processes.working_in(home / "postgres" / "data") == []

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from uuid import UUID, uuid4
@@ -18,6 +16,7 @@ from byokeep.adapters.postgres.database import PostgresDatabase
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unavailable
 from byokeep.core.events import EventName
 from byokeep.tenancy.scopes import lock_key
+from tests.support.hang import hung
 from tests.support.postgres import FreshDatabase, fresh_database, running_postgres, statements
 from tests.support.postgres_rows import OPERATOR, event, installation_sql
 
@@ -298,13 +297,8 @@ async def test_postgres_lost_answer_to_the_last_write_is_told_as_such(own_server
         acting = asyncio.create_task(act())
         await held.wait()
         stopped = processes.working_in(data)
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with hung(*stopped):
             outcomes = await asyncio.gather(acting, names(database), return_exceptions=True)
-        finally:
-            for pid in stopped:
-                os.kill(pid, signal.SIGCONT)
         assert [str(outcome).partition(" ")[0] for outcome in outcomes] == [
             "commit_outcome_unknown", "database_unavailable",
         ]  # fmt: skip

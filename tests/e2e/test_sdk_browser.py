@@ -8,7 +8,6 @@ import asyncio
 import builtins
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -34,6 +33,7 @@ from byokeep.sealing import blob as keys
 from byokeep_redact.canary import new_canary
 from tests.flows.test_profile_use import running
 from tests.support.broker import Stand
+from tests.support.hang import stop
 from tests.support.room_owner import orphan
 from tests.support.sealed_profile import NAME, PLATFORM, Sealed, in_memory, sealed
 from tests.support.website import ACME, Site, site_with_acme
@@ -395,8 +395,7 @@ async def test_a_browser_that_will_not_close_is_killed(made: Sealed) -> None:
         started = 0.0
         with pytest.raises(Denied, match="switch_closed"):
             async with job.browser(NAME):
-                for pid in made.browsers():
-                    os.kill(pid, signal.SIGSTOP)
+                stop(*made.browsers())
                 started = time.monotonic()
                 body = {"reason": "profile_vault_suspected", "lane": "browser"}
                 assert (await made.stand.call("POST", "/v1/switches/close", "operator", body))[0] == 200

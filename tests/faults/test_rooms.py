@@ -25,6 +25,7 @@ from byokeep.browser.ephemeral.rooms import Rooms, foreseen, in_memory, prepare,
 from byokeep.browser.ephemeral.sweeping import swept
 from byokeep.core.errors import Unavailable
 from byokeep_redact.canary import new_canary
+from tests.support.hang import stop
 from tests.support.room_owner import end, holds, orphan, owner
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,7 +110,7 @@ def test_a_sweep_leaves_living_rooms_alone(place: Path, canary_file: Path) -> No
         rooms = Rooms(place, private=False)
         assert rooms.sweep() == 0
         assert room.is_dir()
-        os.kill(watching, signal.SIGSTOP)
+        stop(watching)
         process.kill()
         process.wait()
         assert rooms.sweep() == 0

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from byokeep.browser.ephemeral.rooms import Rooms, prepare
+from tests.support.hang import stop
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +46,7 @@ def orphan(place: str, canary_file: Path) -> Path:
     with owner(place, canary_file) as (process, room, watching):
         while not holds(room, canary_file):
             time.sleep(0.02)
-        os.kill(watching, signal.SIGSTOP)  # so that it can not be the faster one
+        stop(watching)  # so that it cannot be the faster one
         process.kill()
         process.wait()
         os.kill(watching, signal.SIGKILL)

@@ -11,7 +11,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from byokeep.settings import load
 from byokeep.supervisor import Stack
 from byokeep_redact.canary import new_canary
 from byokeep_sim import Sim, start
+from tests.support.hang import hung, stop
 
 LOGINS = ("instagram", "linkedin", "meta", "tiktok", "x", "youtube")
 PROVIDERS = ("anthropic", "openai", "google", "openrouter", "kie", "heygen")
@@ -248,16 +248,9 @@ class World:
     def frozen(self, name: str) -> Iterator[None]:
         """SIGSTOP a part and all its processes; SIGCONT at the end."""
         first = self.stack.pid(name)
-        os.kill(first, signal.SIGSTOP)  # from here on it starts no other one, which would go on
-        pids = family(first)
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        stop(first)  # from here on it starts no other one, which would go on
+        with hung(*family(first)):
             yield
-        finally:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
 
 
 class Work:
