@@ -1,7 +1,7 @@
 """A real PostgreSQL for tests: one server for a session, a fresh migrated database for a test.
 
-The fixtures are in :mod:`tests.support.postgres_fixtures`. ``python -m tests.support.postgres`` prints the tables as
-SQL: what a first revision is made of.
+The fixtures are in :mod:`tests.support.postgres_fixtures`. ``python -m tests.support.postgres`` prints the tables of a
+migrated database: what `docs/schema.sql` has to say.
 """
 
 # ruff: noqa: S608 - statements are put together from made-up values
@@ -18,19 +18,26 @@ from importlib import resources
 from itertools import count
 from pathlib import Path
 
-from sqlalchemy import create_engine
-from sqlalchemy.schema import CreateIndex, CreateTable
-
 from byokeep.adapters.postgres.binaries import installed
 from byokeep.adapters.postgres.embedded import ROLES, EmbeddedPostgres
 from byokeep.adapters.postgres.migrations import migrate
 from byokeep.adapters.postgres.queries import parse
 from byokeep.adapters.postgres.release import is_current, release_of
-from byokeep.adapters.postgres.tables import metadata
 from tests.support.psql import Sessions
 
 _TEMPLATE = "byokeep_template"
 _ROOM = 2 << 30  # bytes free in memory, below which the server lies on the disk
+SCHEMA_RULES = """\
+-- The tables of byokeep as the migrations leave them: made by `python -m tests.support.postgres > docs/schema.sql`, and
+-- compared by a test with what a database says. Functions, triggers, row policies and rights are declared in
+-- src/byokeep/adapters/postgres/migrations/objects/; the queue's own tables live in schema `procrastinate`.
+--
+-- - No column holds or could hold a value: references, ids, enums, times, counters, keyed digests (R1.1-2).
+-- - Client data carries client_id in every key and every foreign key, so a row cannot hang on another client's parent
+--   (S-OWASP-23).
+-- - What must be unique or well-formed is a constraint here, not only a check in code.
+"""
+TABLES = Path(__file__).with_name("tables.sql").read_text(encoding="utf-8")
 _numbers = count(1)
 _sessions = Sessions()
 
@@ -116,16 +123,9 @@ def drop_database(database: FreshDatabase) -> None:
     FreshDatabase(database.server, "postgres").sql(f"DROP DATABASE {database.name} WITH (FORCE)")
 
 
-def tables_as_sql() -> str:
-    """The tables, constraints and indexes of the metadata as SQL."""
-    dialect = create_engine("postgresql+psycopg://").dialect
-    parts = []
-    for table in metadata.sorted_tables:
-        parts.append(str(CreateTable(table).compile(dialect=dialect)).strip().replace("\t", "    ") + ";")
-        indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        parts += [str(CreateIndex(index).compile(dialect=dialect)).strip() + ";" for index in indexes]
-    lines = "\n\n".join(parts).replace("%%", "%").splitlines()  # the compiler doubles % for a driver that formats
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+def schema_of(database: FreshDatabase) -> str:
+    """Every table as SQL, as the catalog says: columns, checks, keys and indexes, and what they are for."""
+    return f"{SCHEMA_RULES}\n{database.sql(TABLES)}\n"
 
 
 def statements(own: str = "") -> Mapping[str, str]:
@@ -136,4 +136,5 @@ def statements(own: str = "") -> Mapping[str, str]:
 
 
 if __name__ == "__main__":
-    print(tables_as_sql(), end="")
+    with running_postgres() as running:
+        print(schema_of(fresh_database(running)), end="")

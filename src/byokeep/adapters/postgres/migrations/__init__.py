@@ -2,7 +2,7 @@
 
 Rules
 - A revision (``versions/``) changes tables; it is frozen once released. Expand first, contract a release later.
-- Functions, triggers, row policies and grants (``objects/*.sql``) are declared, not changed: they are laid down anew,
+- Functions, triggers, row policies, grants and comments (``objects/*.sql``) are declared, not changed: laid down anew,
   in one transaction with the revisions, whenever their text differs from what stands in the database.
 - The closed sets of platforms follow the catalog: a constraint that lacks a name gets it, none loses one.
 - Two starters do not race: the second waits for an advisory lock and finds nothing to do.
@@ -14,28 +14,29 @@ It may not run as any role but the owner.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from hashlib import sha256
 from importlib import resources
 from typing import Final
 
-from alembic import command, util
+from alembic import command, op, util
 from alembic.config import Config
-from sqlalchemy import CheckConstraint, Connection, create_engine, pool, text
+from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from byokeep.adapters.postgres.tables import metadata
 from byokeep.adapters.postgres.vocabulary import WRITERS
-from byokeep.core.errors import Conflict, Unavailable
+from byokeep.core.errors import Conflict, Rejected, Unavailable
 from byokeep.core.events import FIELDS_OF, EventName
+from byokeep.core.model import OAUTH_PLATFORMS, PLATFORMS, Provider
 
 _PACKAGE: Final = "byokeep.adapters.postgres.migrations"
 _LOCK_KEY: Final = 0x62796F6B656570  # "byokeep"
-_OBJECTS: Final = ("functions", "audit", "rows", "subjects", "walls", "grants")
-_CHECKS: Final = (
-    "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
-    " WHERE contype = 'c' AND connamespace = 'byokeep'::regnamespace"
+_OBJECTS: Final = ("functions", "audit", "rows", "subjects", "walls", "grants", "comments")
+_SETS: Final = (
+    "SELECT relname, conname, pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN pg_class r ON r.oid = conrelid"
+    " WHERE contype = 'c' AND relnamespace = 'byokeep'::regnamespace"
+    " AND conname IN (relname || '_platform_ck', relname || '_provider_ck')"
 )
-_OF_PLATFORMS: Final = re.compile(r"(?:platform|provider) IN \('")
 _LITERAL: Final = re.compile(r"'([a-z0-9_]+)'")
 _SESSION: Final = {"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=30s -c search_path=pg_catalog"}
 
@@ -98,23 +99,33 @@ def run_script(connection: Connection, sql: str) -> None:
     connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
 
 
+def runs(name: str) -> Callable[[], None]:
+    """Return a revision's ``upgrade``: it runs the SQL file of that name."""
+
+    def upgrade() -> None:
+        run_script(op.get_bind(), script(f"versions/{name}.sql"))
+
+    return upgrade
+
+
+def refuse() -> None:
+    """Refuse to go back: the ``downgrade`` of every revision."""
+    raise Rejected("downgrade_refused", next_step="Restore a backup made before the upgrade.")
+
+
 def _widen_sets(connection: Connection) -> None:
     """Let every constraint that lists platforms know all that the code knows."""
-    rows = connection.execute(text(_CHECKS))
-    stands = {name: set(_LITERAL.findall(definition)) for name, definition in rows}
-    for table in metadata.sorted_tables:
-        for rule in table.constraints:
-            if not isinstance(rule, CheckConstraint) or not _OF_PLATFORMS.match(str(rule.sqltext)):
-                continue
-            name, wanted = str(rule.name), set(_LITERAL.findall(str(rule.sqltext)))
-            if name in stands and not wanted <= stands[name]:
-                listed = ", ".join(f"'{word}'" for word in sorted(wanted | stands[name]))
-                column = str(rule.sqltext).partition(" ")[0]
-                run_script(
-                    connection,
-                    f"ALTER TABLE {table.fullname} DROP CONSTRAINT {name},"
-                    f" ADD CONSTRAINT {name} CHECK ({column} IN ({listed}))",
-                )
+    known = {"platform": PLATFORMS, "provider": OAUTH_PLATFORMS, "credential_ref.provider": Provider}
+    for table, rule, definition in connection.execute(text(_SETS)):
+        column = rule.removeprefix(f"{table}_").removesuffix("_ck")
+        stands, wanted = set(_LITERAL.findall(definition)), set(known.get(f"{table}.{column}", known[column]))
+        if not wanted <= stands:
+            listed = ", ".join(f"'{word}'" for word in sorted(wanted | stands))
+            run_script(
+                connection,
+                f"ALTER TABLE byokeep.{table} DROP CONSTRAINT {rule},"
+                f" ADD CONSTRAINT {rule} CHECK ({column} IN ({listed}))",
+            )
 
 
 def _lay_objects(connection: Connection) -> None:

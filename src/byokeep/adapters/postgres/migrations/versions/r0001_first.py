@@ -5,13 +5,11 @@ from __future__ import annotations
 from alembic import op
 from procrastinate.schema import SchemaManager
 
-from byokeep.adapters.postgres.migrations import run_script, script
-from byokeep.core.errors import Rejected
+from byokeep.adapters.postgres.migrations import refuse, run_script, script
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
+downgrade = refuse
 
 # Arguments of tasks are ids and scopes: no place for a value, whatever a caller hands over. `strict`, because a lax
 # path would look into an array and find its strings fine.
@@ -33,8 +31,3 @@ def upgrade() -> None:
     run_script(connection, "CREATE SCHEMA procrastinate; SET LOCAL search_path = procrastinate, pg_catalog;")
     run_script(connection, SchemaManager.get_schema())
     run_script(connection, f"{_IDS_ONLY} SET LOCAL search_path = pg_catalog;")
-
-
-def downgrade() -> None:
-    """Refuse."""
-    raise Rejected("downgrade_refused", next_step="Restore a backup made before the upgrade.")
