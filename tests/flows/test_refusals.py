@@ -15,6 +15,10 @@ import pytest
 
 from byokeep.adapters.passwords import Passwords
 from byokeep.broker.app import create_app as create_broker
+from byokeep.core.errors import Denied
+from byokeep.core.model import Actor, Role
+from byokeep.core.policy import Verb
+from byokeep.kernel.command import MANY, command, permit
 from byokeep.tenancy.authenticate import authenticate
 from tests.flows.test_hardening_callers import NOBODY, OPEN, filled, routes_of
 from tests.support.broker import Person
@@ -207,3 +211,16 @@ async def test_a_client_that_does_not_exist_is_refused_wherever_it_is_named(desk
         status, reply = await desk.call(method, path, who, body)
         assert (status, reply["code"]) == (404, "not_found"), (path, reply)
     assert desk.sql("SELECT count(*) FROM byokeep.audit_head WHERE chain = '" + NOBODY + "'") == "0"
+
+
+@pytest.mark.req("R4.1-9", "R1.4-1")
+async def test_a_denial_within_a_command_is_counted_once(desk: Desk) -> None:
+    """One that a command within a command has recorded leaves one record, and counts as one on the alert."""
+    app, who = desk.web, desk.people["auditor"].id
+    actor = Actor(id=who, roles=frozenset({Role.AUDITOR}), clients=None, request_id=uuid4())
+    for _ in range(MANY + 1):
+        with pytest.raises(Denied):
+            async with command(app, actor, Verb.AUDIT_READ):
+                await permit(app, actor, Verb.KEY_WRITE)
+    assert len(desk.stand.events("access.decided", "denied")) == MANY + 1
+    assert desk.sql("SELECT count, object_id FROM byokeep.alert WHERE reason = 'repeated_denials'") == f"2|{who}"

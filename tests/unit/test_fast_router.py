@@ -92,9 +92,6 @@ def _both(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Lines, dict[str, s
             raise Unauthenticated("bad_token")
         return Actor(id=WHO, roles=frozenset({Role.RUNNER}), clients=None, request_id=request_id)
 
-    async def as_it_is(_app: Any, _actor: Any, _verb: Any, _object: Any, work: Any) -> Any:
-        return await work
-
     monkeypatch.setattr(lease, "issue_lease", flow(None))
     monkeypatch.setattr("byokeep.broker.jobs.lease_out", lambda _: {"lease_id": ID})
     monkeypatch.setattr(lease, "heartbeat", flow(5))
@@ -104,8 +101,6 @@ def _both(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Lines, dict[str, s
     now = datetime(2026, 1, 31, 12, tzinfo=UTC)
     closed = {"scope": "global", "client_id": None, "closed": True, "epoch": 1, "reason": "leak", "by": WHO, "at": now}
     monkeypatch.setattr(switches, "close", flow(SimpleNamespace(**closed, store_cut_off=True)))
-    monkeypatch.setattr("byokeep.broker.effects.on_record", as_it_is)
-    monkeypatch.setattr("byokeep.broker.switches.on_record", as_it_is)
     lines = Lines()
 
     async def recorded(_app: Any, actor: Any, error: Any, *, request_id: UUID, **about: Any) -> None:

@@ -175,11 +175,9 @@ async def approve_canary(app: BrokerApp, actor: Actor, request_id: UUID) -> tupl
 
 
 async def _begin(tx: Tx, app: BrokerApp, actor: Actor, client_id: UUID, platform: str, wish: Approval) -> Reenable:
-    if wish.requested_by == actor.id:
-        raise Denied("same_person", next_step="Another approver must confirm.")
     seen = state_of(await tx.one(dict, "reenabling_hold", client_id=client_id, platform=platform))
-    if await tx.maybe(UUID, "approval_use", id=wish.id, approved_by=actor.id) is None:
-        raise approvals.not_usable(wish, look=f"byokeep incident platform status {client_id}")
+    look = f"byokeep incident platform status {client_id}"
+    await approvals.use(tx, actor, wish, scope=wish.scope, epoch=wish.epoch, look=look)
     if seen.revision != wish.epoch:
         raise Denied("epoch_changed", next_step="The platform changed since; look at it and ask again.")
     state = await step(tx, app, actor, client_id, platform, CanaryStarted())

@@ -21,7 +21,7 @@ from byokeep.http.openapi import answers, describe, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import on_record, permit
+from byokeep.kernel.command import permit
 from byokeep.reconciliation import reconcile
 from byokeep.reconciliation.reconcile import Reconciliation
 
@@ -130,12 +130,12 @@ def _runs(routes: APIRouter, app: BrokerApp, who: Any) -> None:
     @routes.post("/audit/checkpoint", response_model=CheckpointReply, responses=refusals(409))
     async def checkpoint(actor: Actor = who) -> audit.Signed:
         """Sign and publish a checkpoint over all chains as they stand."""
-        return await on_record(app, actor, Verb.AUDIT_RUN, None, audit.checkpoint(app, actor))
+        return await audit.checkpoint(app, actor)
 
     @routes.post("/audit/verify", response_model=VerifyReply, responses=refusals(409))
     async def verify(actor: Actor = who) -> dict[str, Any]:
         """Verify the whole log against all checkpoints."""
-        await on_record(app, actor, Verb.AUDIT_RUN, None, audit.checkpoint(app, actor))
+        await audit.checkpoint(app, actor)
         found = await audit_verify.verify(app, actor)
         return {"state": "findings" if found.malformed else "ok", "epochs": found.epochs, "chains": found.chains,
                 "records": found.records, "newer_than_checkpoint": found.uncovered, "rebased": found.rebased,
@@ -148,7 +148,7 @@ def _runs(routes: APIRouter, app: BrokerApp, who: Any) -> None:
             raise Rejected("bad_minutes", next_step=f"From 1 to {MAX_MINUTES} minutes, which are two days.",
                            field="minutes")  # fmt: skip
         since = app.clock.now() - timedelta(minutes=body.minutes)
-        return await on_record(app, actor, Verb.AUDIT_RUN, None, reconcile.reconcile(app, actor, since=since))
+        return await reconcile.reconcile(app, actor, since=since)
 
     @routes.get("/audit/health", response_model=AuditHealthReply)
     async def health(actor: Actor = who) -> dict[str, Any]:
@@ -172,8 +172,7 @@ def _files(routes: APIRouter, app: BrokerApp, who: Any) -> None:
     @routes.post("/evidence/{sop_id}", response_class=Response, responses=answers(_JSON, SIGNED) | refusals(409))
     async def sign(sop_id: PathId, actor: Actor = who) -> Response:
         """Sign the evidence of a complete procedure."""
-        signed = evidence.sign_evidence(app, actor, sop_id)
-        return Response(await on_record(app, actor, Verb.EVIDENCE_READ, sop_id, signed), media_type=_JSON)
+        return Response(await evidence.sign_evidence(app, actor, sop_id), media_type=_JSON)
 
     @routes.post(
         "/audit/export", response_class=StreamingResponse, openapi_extra=describe(ExportBody),
@@ -181,14 +180,14 @@ def _files(routes: APIRouter, app: BrokerApp, who: Any) -> None:
     )  # fmt: skip
     async def export(actor: Actor = who, body: ExportBody = chosen) -> Response:
         """Return a chain, one record a line."""
-        lines = audit_out.export(app, actor, body.client_id or app.installation_id)
-        return StreamingResponse(await on_record(app, actor, Verb.AUDIT_READ, body.client_id, lines), media_type=_LINES)
+        return StreamingResponse(
+            await audit_out.export(app, actor, body.client_id or app.installation_id), media_type=_LINES
+        )
 
     @routes.post("/audit/proof/{client_id}", response_class=Response, responses=answers(_JSON, SIGNED) | refusals(409))
     async def proof(client_id: PathId, actor: Actor = who) -> Response:
         """Return a proof of one client's whole history, for a stranger with the public keys."""
-        proved = audit_out.client_proof(app, actor, client_id)
-        return Response(await on_record(app, actor, Verb.AUDIT_READ, client_id, proved), media_type=_JSON)
+        return Response(await audit_out.client_proof(app, actor, client_id), media_type=_JSON)
 
     @routes.get("/audit/keys", response_class=PlainTextResponse)
     async def keys(actor: Actor = who) -> Response:

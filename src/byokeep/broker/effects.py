@@ -18,14 +18,13 @@ from byokeep.broker.schemas import (
 )
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId, Lane
-from byokeep.core.policy import Verb, gate_schema
+from byokeep.core.policy import gate_schema
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
 from byokeep.jobs import effect
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import on_record
 
 
 async def _wish(request: Request) -> effect.EffectRequest | None:
@@ -72,8 +71,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     )  # fmt: skip
     async def close_permit(permit_id: PathId, actor: Actor = who, body: CloseBody = close_body) -> dict[str, Any]:
         """Say whether the effect happened."""
-        done = effect.close_permit(app, actor, permit_id, body.outcome)
-        return {"state": await on_record(app, actor, Verb.PERMIT, permit_id, done)}
+        return {"state": await effect.close_permit(app, actor, permit_id, body.outcome)}
 
     @routes.post(
         "/accounts/{client_id}/{platform}/{account}/identity", response_model=IdentityReply,
@@ -88,7 +86,10 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
         seen = effect.ObservedAccount(
             id=body.id, username=body.username, display_name=body.display_name, lane=Lane(body.lane)
         )
-        found = effect.report_identity(app, actor, ClientId(client_id), platform, account, body.lease_id, seen)
-        return {"identity": await on_record(app, actor, Verb.PERMIT, client_id, found)}
+        return {
+            "identity": await effect.report_identity(
+                app, actor, ClientId(client_id), platform, account, body.lease_id, seen
+            )
+        }
 
     return routes

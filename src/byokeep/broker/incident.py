@@ -17,13 +17,11 @@ from byokeep.broker.schemas import (
     stage_out,
 )
 from byokeep.core.model import Actor, ClientId
-from byokeep.core.policy import Verb
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import on_record
 
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
@@ -36,8 +34,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     async def list_platforms(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """List the platforms that a client lost at some time, and the canaries that wait for an approver."""
         request.scope["state"]["tenant"] = client_id
-        listed = incident.list_platforms(app, actor, ClientId(client_id))
-        found, waiting = await on_record(app, actor, Verb.PLATFORM_READ, client_id, listed)
+        found, waiting = await incident.list_platforms(app, actor, ClientId(client_id))
         return {"platforms": [platform_out(one) for one in found], "requests": waiting}
 
     @routes.post(
@@ -46,10 +43,9 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     async def close(request: Request, actor: Actor = who_stops, body: LostBody = lost_body) -> dict[str, Any]:
         """Close a platform for a client: acknowledged when no act on it can start any more."""
         request.scope["state"]["tenant"] = body.client_id
-        closed = emergency.stopping(
+        state = await emergency.stopping(
             lambda: incident.close_platform(app, actor, ClientId(body.client_id), body.platform, body.cause)
         )
-        state = await on_record(app, actor, Verb.PLATFORM_CLOSE, body.client_id, closed)
         return stage_out(body.platform, state)
 
     @routes.post(
@@ -59,10 +55,9 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     async def request_canary(request: Request, actor: Actor = who, body: CanaryBody = canary_body) -> Response:
         """Ask for the canary; another person must approve. 200 with the request that waits already, if one does."""
         request.scope["state"]["tenant"] = body.client_id
-        asked = incident.request_canary(
+        request_ = await incident.request_canary(
             app, actor, ClientId(body.client_id), body.platform, body.reason, stage=body.stage
         )
-        request_ = await on_record(app, actor, Verb.CANARY_REQUEST, body.client_id, asked)
         return OpenRequestReply.answer(request_, 200 if request_.repeated else 201)
 
     @routes.post("/platforms/canary-requests/{request_id}/approve", response_model=StageReply, responses=refusals(409))

@@ -23,14 +23,12 @@ from byokeep.broker.schemas import (
     lease_out,
 )
 from byokeep.core.model import Actor, ClientId, DeclaredJob, LeaseKind
-from byokeep.core.policy import Verb
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
 from byokeep.http.token import Authenticator, caller
 from byokeep.jobs import jobs, lease, lease_use
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import on_record
 
 
 def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRouter:
@@ -59,24 +57,23 @@ def _jobs(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> 
             secrets=tuple(body.secrets), platforms=tuple(body.platforms), lanes=tuple(body.lanes),
             effects=tuple(body.effects), ttl_s=body.ttl_s,
         )  # fmt: skip
-        return await on_record(app, actor, Verb.JOB_OPEN, spec.client_id, jobs.dispatch(app, actor, spec))
+        return await jobs.dispatch(app, actor, spec)
 
     @routes.get("/clients/{client_id}/jobs", response_model=JobsReply, responses=refusals(403))
     async def list_jobs(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """List a client's newest jobs."""
         request.scope["state"]["tenant"] = client_id
-        listed = jobs.list_jobs(app, actor, ClientId(client_id))
-        return {"jobs": await on_record(app, actor, Verb.JOB_READ, client_id, listed)}
+        return {"jobs": await jobs.list_jobs(app, actor, ClientId(client_id))}
 
     @routes.get("/jobs/{job_id}", response_model=JobReply, responses=refusals(403))
     async def read_job(job_id: PathId, actor: Actor = who) -> DeclaredJob:
         """Look at a job."""
-        return await on_record(app, actor, Verb.JOB_READ, job_id, jobs.read_job(app, actor, job_id))
+        return await jobs.read_job(app, actor, job_id)
 
     @routes.post("/jobs/{job_id}/close", response_model=JobReply, responses=refusals(403))
     async def close_job(job_id: PathId, actor: Actor = who) -> DeclaredJob:
         """End a job."""
-        return await on_record(app, actor, Verb.JOB_CLOSE, job_id, jobs.close_job(app, actor, job_id))
+        return await jobs.close_job(app, actor, job_id)
 
     @routes.post(
         "/jobs/{job_id}/blocked", status_code=202, response_model=StatusReply, openapi_extra=describe(BlockedBody),
@@ -84,8 +81,7 @@ def _jobs(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -> 
     )  # fmt: skip
     async def blocked(job_id: PathId, actor: Actor = who, body: BlockedBody = blocked_body) -> dict[str, Any]:
         """Report that a job could not go on; people are told."""
-        told = jobs.report_blocked(app, actor, job_id, body.reason)
-        await on_record(app, actor, Verb.JOB_CLOSE, job_id, told)
+        await jobs.report_blocked(app, actor, job_id, body.reason)
         return {"status": "told"}
 
 
@@ -104,8 +100,7 @@ def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -
     )  # fmt: skip
     async def ask_renewal(job_id: PathId, actor: Actor = who, body: RenewalBody = renewal_body) -> dict[str, Any]:
         """Say that an account's access token has expired; a newer one comes with a later lease."""
-        asked = renewals.ask_renewal(app, actor, job_id, body.secret, body.version)
-        return {"asked": await on_record(app, actor, Verb.LEASE_USE, job_id, asked)}
+        return {"asked": await renewals.ask_renewal(app, actor, job_id, body.secret, body.version)}
 
     @routes.get("/leases/{lease_id}", response_model=ValidForReply, responses=refusals(403))
     async def heartbeat(lease_id: PathId, actor: Actor = who) -> dict[str, Any]:
@@ -120,7 +115,7 @@ def _leases(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) -
     async def tell_use(actor: Actor = who, body: UseBody = use_body) -> dict[str, Any]:
         """Tell how often leases were used, once they can be used no more; the store's log is held against it."""
         told = [lease_use.Telling(one.lease_id, one.logins, one.reads) for one in body.leases]
-        await on_record(app, actor, Verb.LEASE_USE, None, lease_use.tell(app, actor, told))
+        await lease_use.tell(app, actor, told)
         return {"status": "told"}
 
     @routes.get("/self", response_model=MachineReply)

@@ -18,14 +18,12 @@ from byokeep.broker.schemas import StatusReply, ValidForReply
 from byokeep.core.keystate import KeyState
 from byokeep.core.manifest import Packing
 from byokeep.core.model import Actor, Environment
-from byokeep.core.policy import Verb
 from byokeep.http.body import Id, PathId, Strict, json_body, no_query, stream_bytes
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import BYTES, answers, describe, raw_body, refusals
 from byokeep.http.reply import AtOffset, Reply
 from byokeep.http.token import Authenticator, caller
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import on_record
 from byokeep.profiles import profile_reseal, profile_use
 
 T = TypeVar("T")
@@ -146,8 +144,7 @@ def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) ->
     ) -> profile_use.OpenedProfile:
         """Have a profile open, alone."""
         emergency.require_room()
-        opening = profile_use.open_profile(app, actor, job_id, profile_id, body.lease_id)
-        return await on_record(app, actor, Verb.LEASE_USE, profile_id, opening)
+        return await profile_use.open_profile(app, actor, job_id, profile_id, body.lease_id)
 
     @routes.post("/{epoch}/beat", response_model=ValidForReply)
     async def beat_profile(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> dict[str, Any]:
@@ -158,14 +155,12 @@ def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) ->
     async def take_record(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> Response:
         """Take the record of what the job has just opened, byte for byte."""
         emergency.require_room()
-        taking = profile_use.sealed_record(app, actor, job_id, profile_id, epoch)
-        return Response(await on_record(app, actor, Verb.LEASE_USE, profile_id, taking), media_type=BYTES)
+        return Response(await profile_use.sealed_record(app, actor, job_id, profile_id, epoch), media_type=BYTES)
 
     @routes.get("/{epoch}/blob", response_class=StreamingResponse, responses=answers(BYTES, _BINARY))
     async def take_blob(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> StreamingResponse:
         """Take the sealed blob of what the job has open."""
-        taking = profile_use.blob(app, actor, job_id, profile_id, epoch)
-        found = await on_record(app, actor, Verb.LEASE_USE, profile_id, taking)
+        found = await profile_use.blob(app, actor, job_id, profile_id, epoch)
         headers = {
             "Content-Length": str(found.size),
             "Repr-Digest": f"sha-256=:{base64.b64encode(found.sha256).decode()}:",
@@ -177,8 +172,7 @@ def _using(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) ->
         job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who, body: EndBody = end_body
     ) -> dict[str, Any]:
         """End an opening."""
-        ending = profile_use.end(app, actor, job_id, profile_id, epoch, body.cause)
-        await on_record(app, actor, Verb.LEASE_USE, profile_id, ending)
+        await profile_use.end(app, actor, job_id, profile_id, epoch, body.cause)
         return {"status": "ended"}
 
 
@@ -190,8 +184,7 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
     async def begin_sealing(job_id: PathId, profile_id: PathId, epoch: Epoch, actor: Actor = who) -> dict[str, Any]:
         """Say that the browser is closed and has moved; the job acts no more."""
         emergency.require_room()
-        beginning = profile_reseal.begin(app, actor, job_id, profile_id, epoch)
-        await on_record(app, actor, Verb.LEASE_USE, profile_id, beginning)
+        await profile_reseal.begin(app, actor, job_id, profile_id, epoch)
         return {"status": "sealing"}
 
     @routes.post("/{epoch}/seals", status_code=201, response_model=AnnouncedReply, openapi_extra=describe(AnnounceBody))
@@ -200,8 +193,7 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
     ) -> dict[str, Any]:
         """Announce a seal before anything of it is written."""
         emergency.require_room()
-        announcing = profile_reseal.announce(app, actor, job_id, profile_id, epoch, body.base, body.dek_id)
-        made = await on_record(app, actor, Verb.LEASE_USE, profile_id, announcing)
+        made = await profile_reseal.announce(app, actor, job_id, profile_id, epoch, body.base, body.dek_id)
         return {
             "generation": made.generation, "blob_key": made.blob_key, "path": made.path, "created_by": made.created_by,
             "created_at": made.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -214,8 +206,7 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
         """Write an announced blob, once."""
         emergency.require_room()
         chunks = stream_bytes(request, media=BYTES)
-        putting = profile_reseal.put_blob(app, actor, job_id, profile_id, epoch, dek_id, chunks)
-        return await on_record(app, actor, Verb.LEASE_USE, profile_id, putting)
+        return await profile_reseal.put_blob(app, actor, job_id, profile_id, epoch, dek_id, chunks)
 
     @routes.post(
         "/{epoch}/seals/{dek_id}/record", response_model=GenerationNumberReply, openapi_extra=describe(SealedBody)
@@ -226,10 +217,11 @@ def _sealing(routes: APIRouter, app: BrokerApp, who: Any, emergency: Emergency) 
     ) -> dict[str, Any]:  # fmt: skip
         """Make what was sealed the newest generation; the opening ends with it."""
         emergency.require_room()
-        recording = profile_reseal.record(
-            app, actor, job_id, profile_id, epoch, body.base, dek_id, body.record.encode(), body.receipt
-        )
-        return {"generation": await on_record(app, actor, Verb.LEASE_USE, profile_id, recording)}
+        return {
+            "generation": await profile_reseal.record(
+                app, actor, job_id, profile_id, epoch, body.base, dek_id, body.record.encode(), body.receipt
+            )
+        }
 
 
 async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, Request
 from byokeep.broker.schemas import PlanBody, RequeueBody, ScheduledListReply, ScheduledReply
 from byokeep.core.errors import Rejected
 from byokeep.core.model import Actor, ClientId
-from byokeep.core.policy import Verb
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.emergency import Emergency
 from byokeep.http.openapi import describe, refusals
@@ -18,7 +17,6 @@ from byokeep.http.token import Authenticator, caller
 from byokeep.jobs import scheduled
 from byokeep.jobs.scheduled import ScheduledEffect
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import on_record
 
 
 def _time(text: str) -> datetime:
@@ -49,14 +47,13 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
             client_id=ClientId(body.client_id), platform=body.platform, account=body.account, lane=body.lane,
             effect=body.effect, idempotency_key=body.idempotency_key, due_at=_time(body.due_at),
         )  # fmt: skip
-        return await on_record(app, actor, Verb.EFFECT_SCHEDULE, body.client_id, scheduled.schedule(app, actor, plan))
+        return await scheduled.schedule(app, actor, plan)
 
     @routes.get("/clients/{client_id}/effects/scheduled", response_model=ScheduledListReply)
     async def list_scheduled(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """List what a client has announced."""
         request.scope["state"]["tenant"] = client_id
-        listed = scheduled.list_scheduled(app, actor, ClientId(client_id))
-        return {"effects": await on_record(app, actor, Verb.EFFECT_LIST, client_id, listed)}
+        return {"effects": await scheduled.list_scheduled(app, actor, ClientId(client_id))}
 
     @routes.post(
         "/clients/{client_id}/effects/scheduled/{effect_id}/requeue", response_model=ScheduledReply,
@@ -67,8 +64,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     ) -> ScheduledEffect:
         """Put something announced back, with a new time."""
         request.scope["state"]["tenant"] = client_id
-        put = scheduled.requeue(app, actor, ClientId(client_id), effect_id, _time(body.due_at))
-        return await on_record(app, actor, Verb.EFFECT_MOVE, client_id, put)
+        return await scheduled.requeue(app, actor, ClientId(client_id), effect_id, _time(body.due_at))
 
     @routes.post(
         "/clients/{client_id}/effects/scheduled/{effect_id}/cancel", response_model=ScheduledReply,
@@ -77,7 +73,6 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     async def cancel(request: Request, client_id: PathId, effect_id: PathId, actor: Actor = who) -> ScheduledEffect:
         """Call something announced off."""
         request.scope["state"]["tenant"] = client_id
-        off = scheduled.cancel(app, actor, ClientId(client_id), effect_id)
-        return await on_record(app, actor, Verb.EFFECT_MOVE, client_id, off)
+        return await scheduled.cancel(app, actor, ClientId(client_id), effect_id)
 
     return routes

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from byokeep.broker.schemas import OpenRequestReply, ScopeBody, StateReply, SwitchesReply, SwitchReply
 from byokeep.core.model import Actor, Client, ClientId
-from byokeep.core.policy import Verb
 from byokeep.http.body import PathId, json_body, no_query
 from byokeep.http.clients import ClientReply
 from byokeep.http.emergency import Emergency
@@ -17,7 +16,6 @@ from byokeep.http.token import Authenticator, caller
 from byokeep.jobs import enroll, switches
 from byokeep.jobs.switches import Switch
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import on_record
 from byokeep.tenancy import clients
 from byokeep.tenancy.scopes import parse_scope
 
@@ -31,7 +29,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     @routes.get("/switches", response_model=SwitchesReply)
     async def list_switches(actor: Actor = who) -> dict[str, Any]:
         """List the switches the caller may see, and the requests to open them that wait for an approver."""
-        found = await on_record(app, actor, Verb.SWITCH_READ, None, switches.list_switches(app, actor))
+        found = await switches.list_switches(app, actor)
         waiting = await switches.list_requests(app, actor)
         return {"switches": found, "requests": waiting}
 
@@ -42,8 +40,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
         """Kill: acknowledged when nothing can start any more, in the store as well."""
         request.scope["state"]["tenant"] = body.client_id
         scope = parse_scope(body.client_id, body.platform, body.lane)
-        closed = emergency.stopping(lambda: switches.close(app, actor, scope, body.reason))
-        return SwitchReply.answer(await on_record(app, actor, Verb.SWITCH_CLOSE, body.client_id, closed), 200)
+        return SwitchReply.answer(await emergency.stopping(lambda: switches.close(app, actor, scope, body.reason)), 200)
 
     @routes.post(
         "/switches/open-requests", status_code=201, response_model=OpenRequestReply,
@@ -53,8 +50,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
         """Ask to open a switch; another person must approve. 200 with the request that waits already, if one does."""
         request.scope["state"]["tenant"] = body.client_id
         scope = parse_scope(body.client_id, body.platform, body.lane)
-        asked = switches.request_open(app, actor, scope, body.reason)
-        request_ = await on_record(app, actor, Verb.SWITCH_REQUEST_OPEN, body.client_id, asked)
+        request_ = await switches.request_open(app, actor, scope, body.reason)
         return OpenRequestReply.answer(request_, 200 if request_.repeated else 201)
 
     @routes.post("/switches/open-requests/{request_id}/approve", response_model=SwitchReply, responses=refusals(409))
@@ -66,8 +62,7 @@ def router(app: BrokerApp, auth: Authenticator, emergency: Emergency) -> APIRout
     async def enroll_client(request: Request, client_id: PathId, actor: Actor = who) -> dict[str, Any]:
         """Bring a new client to life at the store."""
         request.scope["state"]["tenant"] = client_id
-        enrolled = enroll.enroll_client(app, actor, ClientId(client_id))
-        return {"state": await on_record(app, actor, Verb.CLIENT_CHANGE, client_id, enrolled)}
+        return {"state": await enroll.enroll_client(app, actor, ClientId(client_id))}
 
     @routes.post("/clients/{client_id}/suspend", response_model=ClientReply, responses=refusals(409))
     async def suspend(request: Request, client_id: PathId, actor: Actor = who) -> Client:

@@ -75,10 +75,10 @@ async def answer(request: Request, error: ByokeepError) -> Response:
     state = request.scope.setdefault("state", {})
     state["code"] = error.code
     if (route := request.scope.get("route")) is not None:  # without one nothing was called
+        about, called = _object(request) or state.get("tenant"), f"{next(iter(route.tags), 'process')}.{route.name}"
         await request.app.state.record_refusal(
-            state.get("caller"), error, request_id=request_id(request), object_id=_object(request),
-            route=f"{next(iter(route.tags), 'process')}.{route.name}",
-        )  # fmt: skip
+            state.get("caller"), error, request_id=request_id(request), object_id=about, route=called
+        )
     return problem(error, request_id(request))
 
 

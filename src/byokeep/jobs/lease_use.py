@@ -23,13 +23,12 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Denied, NotFound, Rejected
+from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId, Role
 from byokeep.core.policy import Verb
 from byokeep.jobs.explain import VALUE, KnownToUs, LeaseRow, LogFinding, Request, as_uuid, explain
 from byokeep.kernel.app import BrokerApp
-from byokeep.kernel.command import record_refusal
 from byokeep.kernel.locate import client_for
 from byokeep.kernel.rows import Row
 
@@ -69,9 +68,6 @@ async def tell(app: BrokerApp, actor: Actor, tellings: Sequence[Telling]) -> Non
     for one in tellings:
         try:
             of.setdefault(await client_for(app, actor, verb, "lease", one.lease_id), []).append(one)
-        except Denied as refusal:
-            await record_refusal(app, actor, EventName.ACCESS, refusal, client_id=None, object_id=one.lease_id)
-            raise
         except NotFound as error:
             missing = error
     for client_id, mine in of.items():

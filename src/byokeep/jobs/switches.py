@@ -325,11 +325,8 @@ def _must_reach(actor: Actor, scope: Scope) -> None:
 
 
 async def _use_approval(app: BrokerApp, actor: Actor, scope: Scope, wish: Approval) -> None:
-    if wish.requested_by == actor.id:
-        raise Denied("same_person", next_step="Another approver must confirm.")
     async with app.db.begin(every_client=True) as tx:
-        if await tx.maybe(UUID, "approval_use", id=wish.id, approved_by=actor.id) is None:
-            raise approvals.not_usable(wish, look="byokeep kill status")
+        await approvals.use(tx, actor, wish, scope=wish.scope, epoch=wish.epoch, look="byokeep kill status")
         await tx.append(
             Event(
                 name=EventName.SWITCH_OPENED, actor=actor, outcome=Outcome.INTENDED, client_id=scope.client_id,

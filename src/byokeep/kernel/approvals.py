@@ -97,44 +97,28 @@ async def waiting(tx: Tx, *actions: str) -> list[Approval]:
     return await tx.all(Approval, "approvals_waiting", actions=list(actions), scope=None, limit=MAX_ROWS)
 
 
-def _used(at: datetime, by: str | None) -> str:
-    return f"{by or 'Somebody'} approved it at {at.astimezone(UTC):%Y-%m-%d %H:%M}Z"
-
-
-def not_usable(approval: Approval, *, look: str) -> Denied:
-    """Return why a request cannot be approved now.
-
-    Args:
-        approval: The request as it was read.
-        look: The command that shows whether what it was for was done: the approval is used up before the act.
-    """
-    if approval.used_at is None and not approval.in_time:
-        return Denied("approval_expired", next_step="Ask again.")
-    used = "It was approved just now" if approval.used_at is None else _used(approval.used_at, approval.used_by)
-    return Denied("approval_used", next_step=f"{used}: nothing to do if `{look}` shows it done. If not, ask again.")
-
-
-async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
+async def use(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int, look: str = "") -> None:
     """Approve a request as the second person and use it up.
 
     Args:
         tx: The transaction that does the act.
         scope: What the act would be now; it must be what was asked for.
         epoch: The state of the thing now; it must be the one that it was asked of.
+        look: The command that shows whether the act was done, where the approval is used up before it.
 
     Raises:
         Denied: ``same_person``, ``approval_expired``, ``approval_used``, ``approval_changed``.
     """
-    _check(actor, approval, scope=scope, epoch=epoch)
+    _check(actor, approval, scope=scope, epoch=epoch, look=look)
     if await tx.maybe(UUID, "approval_use", id=approval.id, approved_by=actor.id) is None:
-        raise _lost()
+        raise _used("It was approved or ended just now", look)
 
 
 async def give(tx: Tx, actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
     """Approve a request as the second person and leave its use to who asked. Raises as :func:`use`."""
-    _check(actor, approval, scope=scope, epoch=epoch)
+    _check(actor, approval, scope=scope, epoch=epoch, look="")
     if await tx.maybe(UUID, "approval_give", id=approval.id, approved_by=actor.id) is None:
-        raise _lost()
+        raise _used("It was approved or ended just now", "")
 
 
 async def collect(tx: Tx, actor: Actor, *, action: str, scope: str, epoch: int) -> UUID | None:
@@ -156,18 +140,20 @@ async def takes_two(tx: Tx) -> bool:
     return bool(able > 1)
 
 
-def _check(actor: Actor, approval: Approval, *, scope: str, epoch: int) -> None:
-    done = approval.approved_at or approval.used_at
-    if done is not None:
-        raise Denied("approval_used", next_step=f"{_used(done, approval.used_by)}. Nothing to do.")
+def _check(actor: Actor, approval: Approval, *, scope: str, epoch: int, look: str) -> None:
     if approval.requested_by == actor.id:
         raise Denied("same_person", next_step="Another person must approve.")
+    if (done := approval.approved_at or approval.used_at) is not None:
+        by = approval.used_by or "Somebody"
+        raise _used(f"{by} approved it at {done.astimezone(UTC):%Y-%m-%d %H:%M}Z", look)
     if not approval.in_time:
         raise Denied("approval_expired", next_step="Ask again.")
     if (approval.scope, approval.epoch) != (scope, epoch):
         raise Denied("approval_changed", next_step="It changed since it was asked for: look, and ask again.")
 
 
-def _lost() -> Denied:
-    """Another was faster, or the time just ended."""
-    return Denied("approval_used", next_step="It was approved or ended just now: `byokeep approve` lists what waits.")
+def _used(how: str, look: str) -> Denied:
+    """Return the refusal of a request that another was faster with, or whose time just ended."""
+    if look:
+        return Denied("approval_used", next_step=f"{how}: nothing to do if `{look}` shows it done. If not, ask again.")
+    return Denied("approval_used", next_step=f"{how}. Nothing to do.")

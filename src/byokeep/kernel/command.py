@@ -11,17 +11,17 @@ Rules
   another client's object and to no object is the same.
 - Who is denied again and again within ten minutes raises an alert (R4.1-9). One actor's refusals are recorded up to a
   rate, beyond it counted on an alert: a flood fills no log (S-OWASP-16). Callers without a good token share one rate.
-- What leaves a process over HTTP without a record gets one at the door: :func:`record_refused_call`.
+- What no command has recorded gets its one record where it leaves over HTTP: :func:`record_refused_call`.
 
 It may not decide anything: the policy says who may, the block says what is possible.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 from byokeep.core.errors import ByokeepError, Conflict, Denied, Rejected, Unauthenticated
@@ -32,8 +32,6 @@ from byokeep.kernel.app import App
 from byokeep.kernel.locate import authorise_for
 from byokeep.kernel.ports import Tx
 from byokeep.kernel.rows import Shape
-
-T = TypeVar("T")
 
 
 class _OfClient(Protocol):
@@ -47,28 +45,35 @@ MANY: Final = 5  # refusals of one actor, or bad tokens of anybody, within ten m
 MANY_LOGINS: Final = 10  # failed logins of one person, or of names that nobody has, within an hour
 
 
+class Trail(TypedDict, total=False):
+    """How a refusal is put on record.
+
+    Attributes:
+        object_id: What it is about; default the client.
+        refused_as: The event that a :class:`Rejected` or :class:`Conflict` is recorded as; default ``ACCESS``.
+        denied_as: The event that a denial within the block is recorded as; default ``ACCESS``.
+        on_client: Record these on the client's chain: the actor is assigned to it and may know.
+        fields: More fields of the vocabulary of both events.
+    """
+
+    object_id: UUID | None
+    refused_as: EventName
+    denied_as: EventName
+    on_client: bool
+    fields: Mapping[str, FieldValue]
+
+
 @asynccontextmanager
 async def command(
-    app: App,
-    actor: Actor,
-    verb: Verb,
-    *,
-    client_id: UUID | None = None,
-    object_id: UUID | None = None,
-    refused_as: EventName = EventName.ACCESS,
-    denied_as: EventName = EventName.ACCESS,
-    on_client: bool = False,
-    opened: AbstractAsyncContextManager[Tx] | None = None,
-) -> AsyncIterator[Tx]:
+    app: App, actor: Actor, verb: Verb, *, client_id: UUID | None = None,
+    opened: AbstractAsyncContextManager[Tx] | None = None, **trail: Unpack[Trail],
+) -> AsyncIterator[Tx]:  # fmt: skip
     """Let a verb pass and open its transaction; leaving the block commits.
 
     Args:
         client_id: Whose rows the transaction sees; ``None`` = every client's.
-        object_id: What it is about, for the record of a refusal; default the client.
-        refused_as: The event that a :class:`Rejected` or :class:`Conflict` is recorded as.
-        denied_as: The event that a denial within the block is recorded as.
-        on_client: Record these on the client's chain: the actor is assigned to it and may know.
         opened: Another transaction than the default one.
+        trail: See :class:`Trail`.
 
     Raises:
         Denied: ``not_permitted``.
@@ -76,50 +81,34 @@ async def command(
         ByokeepError: What the block raises.
     """
     await permit(app, actor, verb, client_id=client_id)
-    trail = recorded(
-        app, actor, verb, client_id=client_id, object_id=object_id, refused_as=refused_as, denied_as=denied_as,
-        on_client=on_client,
-    )  # fmt: skip
-    async with trail, opened or app.db.begin(client_id=client_id, every_client=client_id is None) as tx:
+    opened = opened or app.db.begin(client_id=client_id, every_client=client_id is None)
+    async with recorded(app, actor, verb, client_id=client_id, **trail), opened as tx:
         yield tx
 
 
 @asynccontextmanager
 async def recorded(
-    app: App,
-    actor: Actor,
-    verb: Verb,
-    *,
-    client_id: UUID | None = None,
-    object_id: UUID | None = None,
-    refused_as: EventName = EventName.ACCESS,
-    denied_as: EventName = EventName.ACCESS,
-    on_client: bool = False,
-    fields: Mapping[str, FieldValue] | None = None,
+    app: App, actor: Actor, verb: Verb, *, client_id: UUID | None = None, **trail: Unpack[Trail]
 ) -> AsyncIterator[None]:
-    """Put what is refused within the block on record; for work that needs no transaction, or several.
-
-    Args:
-        fields: More fields of the vocabulary of both events.
-
-    The rest as :func:`command`.
-    """
-    about = object_id or client_id
-    chain = client_id if on_client else None
+    """Put what is refused within the block on record; for work that needs no transaction, or several."""
+    about = trail.get("object_id") or client_id
+    chain = client_id if trail.get("on_client") else None
+    denied_as, refused_as = trail.get("denied_as", EventName.ACCESS), trail.get("refused_as", EventName.ACCESS)
     try:
         yield
     except Denied as error:
         if denied_as is EventName.ACCESS:
-            await refuse(app, actor, verb, error, object_id=about)
+            await refuse(app, actor, error, object_id=about, verb=verb.value)
         else:
+            fields = trail.get("fields")
             await record_refusal(app, actor, denied_as, error, client_id=chain, object_id=about, fields=fields)
         raise
     except (Rejected, Conflict) as error:
-        said = {"verb": verb.value} if refused_as is EventName.ACCESS else fields
+        said = {"verb": verb.value} if refused_as is EventName.ACCESS else trail.get("fields")
+        about = trail.get("object_id") if chain else about
         await record_refusal(
-            app, actor, refused_as, error, client_id=chain, object_id=object_id if on_client else about, fields=said,
-            outcome=_outcome(error),
-        )  # fmt: skip
+            app, actor, refused_as, error, client_id=chain, object_id=about, fields=said, outcome=_outcome(error)
+        )
         raise
 
 
@@ -195,16 +184,25 @@ async def permit(app: App, actor: Actor, verb: Verb, *, client_id: UUID | None =
         else:
             await authorise_for(app, actor, verb, client_id)
     except Denied as error:
-        await refuse(app, actor, verb, error, object_id=client_id)
+        await refuse(app, actor, error, object_id=client_id, verb=verb.value)
         raise
 
 
-async def refuse(app: App, actor: Actor, verb: Verb, error: Denied, *, object_id: UUID | None) -> None:
-    """Record a refusal and, when there are many, raise an alert. The caller raises ``error``."""
+async def refuse(app: App, actor: Actor, error: ByokeepError, *, object_id: UUID | None, **said: FieldValue) -> None:
+    """Record once that access was refused; many denials raise an alert. The caller raises ``error``.
+
+    Args:
+        said: The ``verb``, or the ``route`` of a call over HTTP.
+    """
+    if error.on_record:
+        return
     await record_refusal(
-        app, actor, EventName.ACCESS, error, client_id=None, object_id=object_id, fields={"verb": verb.value}
+        app, actor, EventName.ACCESS, error, client_id=None, object_id=object_id, fields=said, outcome=_outcome(error)
     )
-    await _alert_many(app, actor, "", reason="repeated_denials")
+    if error.code == "bad_token":
+        await _alert_many(app, actor, error.code, reason="bad_tokens")
+    elif isinstance(error, Denied) and not isinstance(error, Unauthenticated):
+        await _alert_many(app, actor, "", reason="repeated_denials")
 
 
 async def record_refused_call(
@@ -216,19 +214,10 @@ async def record_refused_call(
         actor: Who called; ``None`` = nobody whose token was good, so the process's own actor stands there.
         request_id: Of the call.
         route: Which one was called, such as ``keks.end``.
-        object_id: The narrowest id of its path.
+        object_id: The narrowest id of its path, else the client that its body names.
     """
-    if error.on_record or not isinstance(error, Denied | Rejected | Conflict):
-        return
-    who = actor or app.system(request_id)
-    await record_refusal(
-        app, who, EventName.ACCESS, error, client_id=None, object_id=object_id, fields={"route": route},
-        outcome=_outcome(error),
-    )  # fmt: skip
-    if error.code == "bad_token":
-        await _alert_many(app, who, error.code, reason="bad_tokens")
-    elif actor is not None and isinstance(error, Denied):
-        await _alert_many(app, actor, "", reason="repeated_denials")
+    if isinstance(error, Denied | Rejected | Conflict):
+        await refuse(app, actor or app.system(request_id), error, object_id=object_id, route=route)
 
 
 async def _alert_many(app: App, actor: Actor, denied_for: str, *, reason: str) -> None:
@@ -253,12 +242,6 @@ async def refuse_login(app: App, request_id: UUID, error: Unauthenticated, subje
         async with app.db.begin(every_client=True) as tx:
             if await tx.one(int, "audit_count_failed_logins", **counted) >= MANY_LOGINS:
                 await open_alert(tx, app, actor, reason="password_guessing", severity="warning", object_id=subject_id)
-
-
-async def on_record(app: App, actor: Actor, verb: Verb, object_id: UUID | None, work: Awaitable[T]) -> T:
-    """Do ``work`` within :func:`recorded`; ``object_id``: what it is about, ``None`` = the platform."""
-    async with recorded(app, actor, verb, object_id=object_id):
-        return await work
 
 
 async def record_refusal(

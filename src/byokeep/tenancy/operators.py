@@ -29,7 +29,7 @@ from byokeep.kernel import approvals
 from byokeep.kernel.alarm import unblocked
 from byokeep.kernel.app import App, BrokerApp, WebApp
 from byokeep.kernel.approvals import Approval
-from byokeep.kernel.command import command, open_alert, recorded
+from byokeep.kernel.command import command, open_alert
 from byokeep.kernel.ports import Tx
 from byokeep.tenancy.clients import MAX_ROWS
 from byokeep.tenancy.subjects import (
@@ -214,8 +214,8 @@ async def approve(app: BrokerApp, actor: Actor, approval_id: UUID) -> Subject:
     async with command(app, actor, Verb.SUBJECT_APPROVE, object_id=approval_id) as tx:
         approval = await approvals.find(tx, approval_id, *approvals.OF_PEOPLE)
     changed = EventName.OPERATOR_CHANGED
-    trail = recorded(app, actor, Verb.SUBJECT_APPROVE, object_id=approval_id, denied_as=changed)
-    async with trail, unblocked(app) as tx:
+    using = command(app, actor, Verb.SUBJECT_APPROVE, object_id=approval_id, denied_as=changed, opened=unblocked(app))
+    async with using as tx:
         await tx.all(None, "subject_lock")
         wish = _read(approval)
         if wish.id == actor.id:

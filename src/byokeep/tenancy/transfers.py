@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from byokeep.core.errors import Denied, NotFound, Rejected
+from byokeep.core.errors import NotFound, Rejected
 from byokeep.core.events import Event, EventName, Outcome
 from byokeep.core.model import Actor, ClientId
 from byokeep.core.plain_text import check_reason
@@ -24,7 +24,7 @@ from byokeep.core.policy import Verb
 from byokeep.kernel import approvals
 from byokeep.kernel.app import BrokerApp
 from byokeep.kernel.approvals import Approval
-from byokeep.kernel.command import command, recorded
+from byokeep.kernel.command import command
 from byokeep.tenancy.clients import require_active
 
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
@@ -78,7 +78,7 @@ async def approve_transfer(app: BrokerApp, actor: Actor, request_id: UUID, wish:
 
     Raises:
         Denied, NotFound: As :func:`byokeep.kernel.command.permit`; ``not_found``, also for another wish.
-        Denied: ``same_person``, ``approval_used``, ``approval_expired``.
+        Denied: As :func:`byokeep.kernel.approvals.give`.
         Rejected: ``bad_login``, ``bad_account``.
     """
     moved = EventName.ACCOUNT_TRANSFERRED
@@ -88,14 +88,10 @@ async def approve_transfer(app: BrokerApp, actor: Actor, request_id: UUID, wish:
         asked = await approvals.find(tx, request_id, approvals.TRANSFER_ACCOUNT)
         if asked.scope != wish.scope:
             raise NotFound("not_found")
-    trail = recorded(
+    async with command(
         app, actor, Verb.TRANSFER_APPROVE, client_id=client_id, object_id=request_id, denied_as=moved, on_client=True
-    )
-    async with trail, app.db.begin(client_id=client_id) as tx:
-        if asked.requested_by == actor.id:
-            raise Denied("same_person", next_step="Another admin must approve.")
-        if await tx.maybe(UUID, "approval_give", id=request_id, approved_by=actor.id) is None:
-            raise Denied("approval_used" if asked.in_time else "approval_expired", next_step="Ask again.")
+    ) as tx:
+        await approvals.give(tx, actor, asked, scope=wish.scope, epoch=0)
         await tx.append(event(actor, wish.client_id, wish.login, request_id, Outcome.OK))
     return asked
 
