@@ -1,6 +1,6 @@
-"""Write ``src/byokeep/core/confusables.py`` from Unicode's confusables (UTS #39).
+"""Write ``src/byokeep/core/confusables.txt`` from Unicode's confusables (UTS #39).
 
-    python tools/look_alikes.py confusables.json > src/byokeep/core/confusables.py
+    python tools/look_alikes.py confusables.json > src/byokeep/core/confusables.txt
 
 The file is the one in the package ``confusable-homoglyphs``: character to list of ``{"c": character, "n": name}``.
 """
@@ -12,21 +12,14 @@ import string
 import sys
 from pathlib import Path
 
-HEAD = '''"""Unicode's confusables (UTS #39) of Latin letters and digits: data, read by :mod:`byokeep.core.look_alikes`.
-
-Written by ``tools/look_alikes.py``; not edited by hand. Each line: a letter or digit, and what is read as it.
+HEAD = """\
+# Unicode's confusables (UTS #39) of Latin letters and digits, written by tools/look_alikes.py; not edited by hand.
+# Each line: a letter or digit, and what is read as it.
 """
-
-from __future__ import annotations
-
-from typing import Final
-
-CONFUSABLES: Final = """
-'''
 
 
 def main() -> None:
-    """Print the module."""
+    """Print the file."""
     found = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     print(HEAD, end="")
     for letter in string.digits + string.ascii_uppercase + string.ascii_lowercase:
@@ -35,7 +28,6 @@ def main() -> None:
         width = 17
         for start in range(0, len(points), width):
             print(" ".join([letter, *points[start : start + width]]))
-    print('"""')
 
 
 if __name__ == "__main__":

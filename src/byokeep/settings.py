@@ -27,7 +27,7 @@ from uuid import UUID
 
 from byokeep.core.errors import Rejected
 from byokeep.core.model import API_PROVIDERS, Environment, Provider
-from byokeep.core.secret_shapes import SECRET_SHAPED
+from byokeep.core.plain_text import SECRET_SHAPED
 from byokeep.settings_vault import GONE, VAULT_NUMBERS, VAULT_TEXTS, VaultSettings, check_vault, parse_bucket
 from byokeep.wire.address import is_loopback
 

@@ -320,7 +320,7 @@ async def test_who_waited_in_vain_is_told_for_what() -> None:
 
 def test_every_next_step_of_a_run_without_evidence_reaches_the_caller() -> None:
     """None is longer, or of other characters, than what a client takes over from a server."""
-    reasons = ["", *next_steps.OF_OUTCOME, *next_steps.NEEDS_NEW_KEY, "superseded"]
+    reasons = ["", *next_steps.of_outcome(), *next_steps.NEEDS_NEW_KEY, "superseded"]
     for state, reason in product(("failed", "incomplete", "running"), reasons):
         step = next_steps.instead_of_evidence(state, reason, ("leak_check_pass",), ref=uuid4())
         error = error_from(409, {"type": "urn:byokeep:problem:conflict", "code": "x_y", "next_step": step})

@@ -97,8 +97,8 @@ def test_a_look_alike_is_not_called_another_account(
     assert "Another account answered" not in said
     found = {"state": "mismatch", "reason": "identity_mismatch", "username": "acme", "display_name": "Acme Bakery",
              "said_username": "acme", "said_display_name": "Acme Bak<U+0435>ry"}  # fmt: skip
-    assert account._judged(found) == (6, next_steps.OF_LOOK["look_alike"])
-    assert account._judged(found | {"said_display_name": "Acme Bakery"}) == (6, next_steps.OF_LOOK["mismatch"])
+    assert account._judged(found) == (6, next_steps.of_look("look_alike"))
+    assert account._judged(found | {"said_display_name": "Acme Bakery"}) == (6, next_steps.of_look("mismatch"))
 
 
 @pytest.mark.parametrize(

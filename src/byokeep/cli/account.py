@@ -129,7 +129,7 @@ def _judged(found: Mapping[str, Any]) -> tuple[int, str]:
     if found["state"] not in ("connected", "name_changed"):
         return Conflict.exit_code, _lost(found)
     if found["verified_at"] is None or found["identity"] != "match":
-        return Unavailable.exit_code, next_steps.OF_LOOK["unknown"]
+        return Unavailable.exit_code, next_steps.of_look("unknown")
     return 0, ""
 
 
@@ -138,7 +138,7 @@ def _lost(found: Mapping[str, Any]) -> str:
         return next_steps.of_loss(found["reason"])
     said = (found["said_username"], found["said_display_name"])
     odd = any("<U+" in (name or "") for name in said) and said != (found["username"], found["display_name"])
-    return next_steps.OF_LOOK["look_alike" if odd and found["reason"] == "identity_mismatch" else "mismatch"]
+    return next_steps.of_look("look_alike" if odd and found["reason"] == "identity_mismatch" else "mismatch")
 
 
 async def _looked(path: str) -> dict[str, Any]:

@@ -214,7 +214,14 @@ def _told(client: UUID, found: dict[str, Any], onward: str = "") -> int:
         say(next_steps.of_connection("running", ""))
         return Unavailable.exit_code
     alike = found["reason"] == "other_account" and found["code_points"]
-    say(next_steps.LOOK_ALIKE.format(points=alike) if alike else next_steps.of_connection("failed", found["reason"]))
+    say(
+        next_steps.of_consent("look_alike").format(points=alike)
+        if alike
+        else next_steps.of_connection("failed", found["reason"])
+    )
     if found["held_as"]:
-        say(next_steps.MAYBE_ENDED + again(f"account show {client} {quote(found['login'])} {quote(found['held_as'])}"))
+        say(
+            next_steps.of_consent("maybe_ended")
+            + again(f"account show {client} {quote(found['login'])} {quote(found['held_as'])}")
+        )
     return Conflict.exit_code if found["state"] == "quarantined" else Rejected.exit_code

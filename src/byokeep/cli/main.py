@@ -35,7 +35,7 @@ from byokeep.cli import redact, servers
 from byokeep.cli.approve import approve
 from byokeep.cli.terminal import TerminalSession, current, err, fail
 from byokeep.core.errors import ByokeepError, Rejected, Unavailable
-from byokeep.core.secret_shapes import SECRET_SHAPED
+from byokeep.core.plain_text import SECRET_SHAPED
 from byokeep.settings import Settings, load
 
 _WORK: Final = Group("Clients, keys, jobs", sort_key=1)

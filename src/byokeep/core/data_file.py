@@ -4,7 +4,7 @@ Rules
 - A field that is absent, unknown or of another type is refused, by its whole name. Texts are printable ASCII.
 - A record's own types say what its fields are; what no type says is checked by whoever reads the table.
 
-It may not open a file.
+It may not open a file but those that ship beside it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ import dataclasses
 import re
 from collections.abc import Collection, Mapping
 from enum import StrEnum
+from importlib import resources
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, get_type_hints
 
 T = TypeVar("T")
 _TEXT: Final = re.compile(r"[ -~]{0,300}\Z")
 _MISSING: Final = dataclasses.MISSING
+
+
+def shipped(name: str) -> str:
+    """Return the text of a data file that ships with the core."""
+    return resources.files("byokeep.core").joinpath(name).read_text("utf-8")
 
 
 class Table:

@@ -22,8 +22,7 @@ from enum import StrEnum
 from typing import Final
 
 from byokeep.core.errors import Rejected
-from byokeep.core.look_alikes import AS_LATIN
-from byokeep.core.plain_text import refuse_secret
+from byokeep.core.plain_text import as_latin, refuse_secret
 
 OFFERED: Final = 40  # accounts that a person is given to choose from
 _SHOWN: Final = 120  # characters
@@ -255,10 +254,10 @@ def _odd(was: str, now: str) -> list[str]:
 
 def _skeletons(text: str) -> tuple[str, str]:
     """What a text is read as (UTS #39): by its letters without their case, and by its letters as they stand."""
-    as_it_stands = unicodedata.normalize("NFKC", text.translate(AS_LATIN)).translate(AS_LATIN)
+    as_it_stands = unicodedata.normalize("NFKC", text.translate(as_latin())).translate(as_latin())
     return _bare(unicodedata.normalize("NFKC", text).casefold()), _bare(as_it_stands.casefold())
 
 
 def _bare(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", text).translate(AS_LATIN).casefold().translate(_ONE_STROKE)
+    plain = unicodedata.normalize("NFKD", text).translate(as_latin()).casefold().translate(_ONE_STROKE)
     return "".join(char for char in plain if unicodedata.category(char) not in _UNSEEN).replace("rn", "m")

@@ -1,6 +1,8 @@
-"""What a name may look like, and that no text field ever takes in something shaped like a secret.
+"""What a name may look like, what it reads like, and that no text field takes in something shaped like a secret.
 
 Rules
+- There is one table of look-alikes, Unicode's confusables and a few more, and one of how secrets begin: what our own
+  surface refuses in a place that is not for them. The kinds of one provider's keys stand in its data file.
 - A refusal names the field and never repeats the text (R1.1-4).
 - Nothing is repaired: text with a second spelling (other normal form, invisible characters) is refused.
 - Reserved names are compared after case, blanks, marks and look-alike letters are taken away (S-VAULT-9).
@@ -12,12 +14,29 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
+from byokeep.core.data_file import shipped
 from byokeep.core.errors import Rejected
-from byokeep.core.look_alikes import AS_LATIN
-from byokeep.core.secret_shapes import SECRET_START
 
+# In names and reasons, which people write: a beginning is enough.
+SECRET_START: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:sk|pk|rk)[-_][A-Za-z0-9]|AIza[A-Za-z0-9_-]|AQ\.[A-Za-z0-9_-]|AQ[A-Za-z0-9_-]{10}|EAA[A-Za-z0-9]"
+    r"|ya29\.|1//[A-Za-z0-9_-]|eyJ[A-Za-z0-9_-]|whsec_|gh[pousr]_|xox[abpr]-|hv[sbr]\.|bk[odrc]_"
+    r"|-----BEGIN|[Bb]earer\s+\S|[A-Za-z0-9_-]+=[^\s;]+;|[A-Za-z]+://\S*@"
+)
+# In settings and arguments, where paths, hosts and ids stand: enough of it that nothing else looks so.
+SECRET_SHAPED: Final = re.compile(
+    r"(?<![A-Za-z0-9])sk[-_][A-Za-z0-9_-]{6}|AIza[A-Za-z0-9_-]{10}|AQ\.[A-Za-z0-9_-]{20}"
+    r"|\bs\.[A-Za-z0-9]{24}|hv[sbr]\.[A-Za-z0-9]|bk[odrc]_[A-Za-z0-9_-]{20}|eyJ[A-Za-z0-9_-]{10}|-----BEGIN"
+)
+# What people take for these letters in common typefaces and Unicode's data leaves out.
+_BESIDE: Final = (
+    "b 044c 0184|d 0257|e 04bd 03b5|f 0493 0192|g 0581|h 0570|i 0269|k 03ba 043a|m 043c 03bc|n 043f 03b7 0578|o 03c3"
+    "|p 2ca3|r 0433 ab47|t 0442 03c4|u 057d|v 0475|w 03c9|x 03c7|y 04af"
+)
 MAX_NAME: Final = 80  # characters
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{1,62}\Z")
 RESERVED: Final = frozenset({"root", "admin", "system", "platform"})
@@ -30,6 +49,13 @@ _HEX_RUN: Final = re.compile(r"[0-9A-Fa-f]{16,}")
 _AS_LETTER: Final = {ord(sign): letter for sign, letter in zip("4@701!5$3|l", "aatoiisseii", strict=True)}
 _READINGS: Final[tuple[dict[int, str], ...]] = ({}, {0x0440: "r"}, {0x03BD: "n"}, {0x0440: "r", 0x03BD: "n"})
 _RESERVED_READ: Final = frozenset(name.translate(_AS_LETTER) for name in RESERVED)
+
+
+@cache
+def as_latin() -> Mapping[int, str]:
+    """Return what passes for a Latin letter or digit, by its code point, and that letter or digit."""
+    lines = (*_BESIDE.split("|"), *shipped("confusables.txt").splitlines())
+    return {int(point, 16): line[0] for line in lines if line[0] != "#" for point in line.split()[1:]}
 
 
 def check_name(field: str, text: str) -> str:
@@ -111,8 +137,8 @@ def _foldings(text: str) -> set[str]:
     found = set()
     for reading in _READINGS:
         one = text.translate(reading)
-        for whole in (one, one.translate(AS_LATIN)):  # by letters without their case, and as they stand
+        for whole in (one, one.translate(as_latin())):  # by letters without their case, and as they stand
             plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", whole).casefold())
-            read = plain.translate(reading).translate(AS_LATIN).casefold().translate(_AS_LETTER)
+            read = plain.translate(reading).translate(as_latin()).casefold().translate(_AS_LETTER)
             found.add("".join(char for char in read if char.isalnum() and char.isascii()))
     return found

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from byokeep.adapters.providers.descriptor import DESCRIPTORS, ProviderDescriptor
 from byokeep.adapters.providers.identify import identify
-from byokeep.adapters.providers.outcome import NEXT_STEPS, CheckOutcome, OutcomeStatus
+from byokeep.adapters.providers.outcome import CheckOutcome, OutcomeStatus
 from byokeep.adapters.providers.shape import check_format
 
 __all__ = [
     "DESCRIPTORS",
-    "NEXT_STEPS",
     "CheckOutcome",
     "OutcomeStatus",
     "ProviderDescriptor",

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final
 
-from byokeep.core.next_steps import OF_OUTCOME
+from byokeep.core.next_steps import of_outcome
 
 
 class OutcomeStatus(StrEnum):
@@ -41,8 +40,6 @@ class OutcomeStatus(StrEnum):
 
 _VERIFIED: Final = frozenset({OutcomeStatus.VERIFIED, OutcomeStatus.VERIFIED_NO_QUOTA})
 _ALERTS: Final = frozenset({OutcomeStatus.LEAKED, OutcomeStatus.REFLECTED})
-
-NEXT_STEPS: Final = MappingProxyType({status: OF_OUTCOME[status.value] for status in OutcomeStatus})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,4 +81,4 @@ class CheckOutcome:
     @property
     def next_step(self) -> str:
         """One sentence for the operator."""
-        return NEXT_STEPS[self.status]
+        return of_outcome()[self.status]
